@@ -1,0 +1,173 @@
+"""A small autograd engine over NumPy, or CuPy on a GPU, with PyTorch's names.
+
+    import tinygrad_edu as torch
+
+Everything a script asks of `torch` is gathered here; each family of operations is in `ops/`.
+"""
+
+from __future__ import annotations
+
+import warnings as _warnings
+
+# torch computes log(0) and 1/0 without a word.  So do we: NumPy's floating-point warnings are
+# silenced where they come from our own modules, and nowhere else.
+_warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"tinygrad_edu\.")
+
+# isort: off
+from tinygrad_edu.tensor import Tensor
+from tinygrad_edu.backend import device
+from tinygrad_edu.size import Size
+from tinygrad_edu.dtypes import (
+    bfloat16,
+    double,
+    dtype,
+    finfo,
+    float16,
+    float32,
+    float64,
+    get_default_dtype,
+    half,
+    iinfo,
+    int16,
+    int32,
+    int64,
+    int8,
+    long,
+    set_default_dtype,
+    short,
+    uint16,
+    uint32,
+    uint64,
+    uint8,
+)
+from tinygrad_edu.autograd.mode import (
+    enable_grad,
+    inference_mode,
+    is_grad_enabled,
+    is_inference_mode_enabled,
+    no_grad,
+    set_grad_enabled,
+)
+from tinygrad_edu.printing import set_printoptions
+
+# ---- creation
+from tinygrad_edu.ops.creation import (
+    arange,
+    as_tensor,
+    empty,
+    empty_like,
+    eye,
+    from_numpy,
+    full,
+    full_like,
+    linspace,
+    logspace,
+    ones,
+    ones_like,
+    scalar_tensor,
+    tensor,
+    zeros,
+    zeros_like,
+)
+
+# ---- shape, joining, indexing
+from tinygrad_edu.ops.shape import (
+    atleast_1d,
+    atleast_2d,
+    atleast_3d,
+    broadcast_shapes,
+    broadcast_tensors,
+    broadcast_to,
+    clone,
+    flatten,
+    flip,
+    fliplr,
+    flipud,
+    movedim,
+    permute,
+    ravel,
+    reshape,
+    roll,
+    rot90,
+    squeeze,
+    t,
+    tile,
+    transpose,
+    unflatten,
+    unsqueeze,
+)
+from tinygrad_edu.ops.joining import (
+    cat,
+    chunk,
+    column_stack,
+    dstack,
+    hstack,
+    meshgrid,
+    split,
+    stack,
+    tensor_split,
+    unbind,
+    vstack,
+)
+from tinygrad_edu.ops.indexing import (
+    argwhere,
+    index_put,
+    masked_fill,
+    masked_select,
+    narrow,
+    nonzero,
+    select,
+    tril,
+    triu,
+    where,
+)
+from tinygrad_edu.ops.gathering import (
+    gather,
+    index_add,
+    index_copy,
+    index_fill,
+    index_select,
+    scatter,
+    scatter_add,
+    take,
+    take_along_dim,
+)
+
+# ---- arithmetic
+# ---- elementary
+# ---- comparison
+# ---- reduction
+# ---- sorting
+# ---- matmul
+# ---- softmax, losses, normalization, embedding
+# ---- random
+
+swapaxes = swapdims = transpose
+moveaxis = movedim
+concat = concatenate = cat
+row_stack = vstack
+
+
+def is_tensor(obj: object) -> bool:  # type: ignore[valid-type]
+    """Whether it is a Tensor."""
+    return isinstance(obj, Tensor)
+
+
+def numel(input: Tensor) -> int:  # type: ignore[valid-type]
+    """How many elements the tensor has."""
+    return input.numel()
+
+
+def is_floating_point(input: Tensor) -> bool:  # type: ignore[valid-type]
+    """Whether its elements are floats."""
+    return input.is_floating_point()
+# isort: on
+
+from tinygrad_edu import autograd, nn, optim, utils  # noqa: E402
+
+strided = "torch.strided"
+contiguous_format = "torch.contiguous_format"
+preserve_format = "torch.preserve_format"
+from math import e, inf, nan, pi  # noqa: E402, F401
+
+from tinygrad_edu.dtypes import bool_ as bool, float_ as float, int_ as int  # noqa: E402, I001

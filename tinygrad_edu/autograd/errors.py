@@ -1,0 +1,75 @@
+"""Translate NumPy's exceptions into torch's, at the boundary of an operation."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tinygrad_edu.autograd.graph import Variable
+from tinygrad_edu.backend import device_of
+
+
+def explain(name: str, error: Exception, args: Sequence[Any]) -> Exception:
+    """The exception that torch would have raised where NumPy raised `error`."""
+    tensors = [a for a in args if isinstance(a, Variable)]
+    devices = list(dict.fromkeys(str(device_of(t.array)) for t in tensors))
+    if len(devices) > 1:
+        return RuntimeError(
+            "Expected all tensors to be on the same device, but found at least two devices, "
+            f"{devices[0]} and {devices[1]}! (in {name})"
+        )
+    text = str(error)
+    if isinstance(error, np.exceptions.AxisError):
+        return _axis_error(error)
+    if isinstance(error, ValueError) and "broadcast" in text:
+        return _broadcast_error(name, [tuple(t.array.shape) for t in tensors], text)
+    if isinstance(error, np.exceptions.DTypePromotionError):
+        return RuntimeError(f"{name}(): {text}")
+    if isinstance(error, TypeError) and "did not contain a loop" in text:
+        kinds = ", ".join(str(t.array.dtype) for t in tensors)
+        return RuntimeError(f'"{name}" not implemented for {kinds}')
+    if isinstance(error, np.linalg.LinAlgError):
+        return RuntimeError(f"{name}(): {text}")
+    if isinstance(error, ValueError) and "reshape" in text:
+        return RuntimeError(f"{name}(): {text}")
+    return error
+
+
+def _axis_error(error: np.exceptions.AxisError) -> IndexError:
+    found = re.search(r"axis (-?\d+) is out of bounds for array of dimension (\d+)", str(error))
+    if found is None:
+        return IndexError(str(error))
+    return dimension_error(int(found[1]), int(found[2]))
+
+
+def dimension_error(dim: int, ndim: int) -> IndexError:
+    """torch's error for a dimension that a tensor does not have."""
+    low, high = -max(ndim, 1), max(ndim, 1) - 1
+    return IndexError(
+        f"Dimension out of range (expected to be in range of [{low}, {high}], but got {dim})"
+    )
+
+
+def _broadcast_error(name: str, shapes: list[tuple[int, ...]], text: str) -> RuntimeError:
+    if len(shapes) == 2:
+        a, b = shapes
+        for i in range(1, min(len(a), len(b)) + 1):
+            if a[-i] != b[-i] and 1 not in (a[-i], b[-i]):
+                dim = max(len(a), len(b)) - i
+                return RuntimeError(
+                    f"The size of tensor a ({a[-i]}) must match the size of tensor b ({b[-i]})"
+                    f" at non-singleton dimension {dim} ({name} of shapes {list(a)} and {list(b)})"
+                )
+    return RuntimeError(f"{name}(): {text}")
+
+
+def not_a_number(name: str, position: int, value: Any) -> TypeError:
+    """torch's error for an operand that is neither a tensor nor a number."""
+    argument = "input" if position == 1 else "other"
+    return TypeError(
+        f"{name}(): argument '{argument}' (position {position}) must be Tensor or Number,"
+        f" not {type(value).__name__}"
+    )

@@ -1,0 +1,197 @@
+"""What the tape is made of: variables, the nodes that made them, and the storage they share.
+
+A variable points to the node that made it; a node points to the nodes of its inputs and to the
+arrays its derivative rules need.  Nodes never point to variables, so there are no cycles, and the
+graph dies by reference count as soon as the last variable of it does.
+"""
+
+from __future__ import annotations
+
+import itertools
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from tinygrad_edu.dtypes import Array, NumpyDtype
+
+if TYPE_CHECKING:
+    from tinygrad_edu.autograd.primitive import Plan
+    from tinygrad_edu.tensor import Tensor
+
+clock = itertools.count(1).__next__
+"""Ticks once for every node made and every in-place write, so that any two can be ordered."""
+
+
+class Storage:
+    """The memory that a tensor, its views and its detached twins share.
+
+    `written` is the tick of the last in-place write, `version` how many there were.  A node that
+    finds a kept array written after the node was made must not use it.
+    """
+
+    version = 0
+    written = 0
+
+    def write(self) -> None:
+        """Note an in-place write."""
+        self.version += 1
+        self.written = clock()
+
+
+class Variable:
+    """What the tape knows of a tensor: an array, its gradient, and the node that made it."""
+
+    array: Array
+    storage: Storage
+    node: Node | None = None
+    _grad: Tensor | None = None
+    base: Tensor | None = None
+    """The tensor this one is a view of, or None."""
+    rebased = 0
+    """How often an in-place write has given this tensor a new history (see inplace.py)."""
+    path: tuple[tuple[Callable[..., Any], tuple[Any, ...], int | None], ...] = ()
+    """For a view: the view operations that lead to it from its base, with their arguments."""
+    made_without_grad = False
+    """For a view: it was made while recording was off."""
+    is_inference_tensor = False
+
+
+class Node:
+    """One recorded operation.
+
+    Attributes:
+        number: its place in the order of creation; a node is younger than all its inputs.
+        plan: which rules to run on the way back, and what they need.
+        edges: the nodes of the inputs, None for an input that needs no gradient.
+        kept: the arrays and values the rules need; None once they have been freed.
+        guards: for each kept array the storage it lives in, to notice later writes.
+        shape, dtype: of the output, hence of its gradient.
+        hooks: functions of the gradient, run once it is complete.
+    """
+
+    is_leaf = False
+    hooks: list[Callable[[Any], Any]] | None = None
+    parts = 0
+    """How many outputs the operation has, if it returned a tuple."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        edges: tuple[Node | None, ...],
+        kept: tuple[Any, ...],
+        guards: tuple[Storage | None, ...],
+        shape: tuple[int, ...],
+        dtype: NumpyDtype,
+    ) -> None:
+        self.number = clock()
+        self.plan = plan
+        self.edges = edges
+        self.kept: tuple[Any, ...] | None = kept
+        self.guards = guards
+        self.shape = shape
+        self.dtype = dtype
+
+    def name(self) -> str:
+        """torch's name for it: `MulBackward0`."""
+        return self.plan.name
+
+    @property
+    def next_functions(self) -> tuple[tuple[Node | None, int], ...]:
+        """The nodes of the inputs, each with the index of the output it stands for."""
+        return tuple((edge, edge.index if edge is not None else 0) for edge in self.edges)
+
+    @property
+    def index(self) -> int:
+        """Which of its operation's outputs this node stands for."""
+        return 0
+
+    def register_hook(self, hook: Callable[[Any], Any]) -> RemovableHandle:
+        """Call `hook(gradient)` when the gradient of this node's output is complete."""
+        if self.hooks is None:
+            self.hooks = []
+        return RemovableHandle(self.hooks, hook)
+
+    def __repr__(self) -> str:
+        return f"<{self.name()} object at {id(self):#x}>"
+
+
+class Part(Node):
+    """One output of an operation that has several; it hands its gradient to the operation's node."""
+
+    def __init__(
+        self, whole: Node, index: int, shape: tuple[int, ...], dtype: NumpyDtype
+    ) -> None:
+        super().__init__(whole.plan, (whole,), (), (), shape, dtype)
+        self._index = index
+
+    @property
+    def index(self) -> int:
+        return self._index
+
+    @property
+    def next_functions(self) -> tuple[tuple[Node | None, int], ...]:
+        whole = self.edges[0]
+        assert whole is not None
+        return whole.next_functions
+
+
+class Leaf(Node):
+    """The end of a path: adds the gradient that arrives to its tensor's `.grad`.
+
+    It knows its tensor only weakly: where nobody can look at `.grad` any more, nothing is added.
+    """
+
+    is_leaf = True
+    after_accumulate: list[Callable[[Tensor], None]] | None = None
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.number = clock()
+        self.edges = ()
+        self.kept = ()
+        self.tensor = weakref.ref(tensor)
+
+    @property
+    def variable(self) -> Tensor | None:
+        """The tensor, while it lives."""
+        return self.tensor()
+
+    @property
+    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
+        tensor = self.tensor()
+        return () if tensor is None else tensor.array.shape
+
+    @property
+    def dtype(self) -> NumpyDtype | None:  # type: ignore[override]
+        tensor = self.tensor()
+        return None if tensor is None else tensor.array.dtype
+
+    def name(self) -> str:
+        return "torch::autograd::AccumulateGrad"
+
+    def __repr__(self) -> str:
+        return f"<AccumulateGrad object at {id(self):#x}>"
+
+
+class RemovableHandle:
+    """Takes back what a `register_…` call has registered.
+
+    >>> import tinygrad_edu as torch
+    >>> x = torch.ones(2, requires_grad=True)
+    >>> handle = x.register_hook(print)
+    >>> handle.remove()
+    """
+
+    def __init__(self, hooks: list[Any], hook: Any) -> None:
+        hooks.append(hook)
+        self._hooks, self._hook = hooks, hook
+
+    def remove(self) -> None:
+        """Unregister; a second call does nothing."""
+        if self._hook in self._hooks:
+            self._hooks.remove(self._hook)
+
+    def __enter__(self) -> RemovableHandle:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.remove()

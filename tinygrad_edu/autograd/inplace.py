@@ -1,0 +1,208 @@
+"""Writing in place, with its history.
+
+`x.mul_(y)` computes what `x * y` computes, writes it into the memory of `x`, and gives `x` the node
+of the product: from here on, `x` is the product.  Two cases need care.
+
+A rule may need the old value of `x`, which is about to be overwritten: it gets a copy.
+
+`x` may be a view, say row 0 of `base`.  Then the whole of `base` has a new history: its new value
+is its old one everywhere but in row 0, and in row 0 it is the product.  `copy_slices` is that
+operation, and becomes the node of `base`.  Other views of `base` notice that it was `rebased` when
+they are next used, and repeat their view operation on it (`refresh` in primitive.py).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinygrad_edu.autograd.graph import Node, Variable, clock
+from tinygrad_edu.autograd.mode import state
+from tinygrad_edu.autograd.primitive import (
+    current_node,
+    primitive,
+    record,
+    refresh,
+    replay,
+    wrap,
+)
+from tinygrad_edu.dtypes import Array, from_numpy, is_floating
+
+if TYPE_CHECKING:
+    from tinygrad_edu.tensor import Tensor
+
+
+def check_writable(t: Any) -> None:
+    """Raise torch's error where an in-place write may not be recorded."""
+    if not isinstance(t, Variable):
+        raise TypeError(f"an in-place operation needs a Tensor, not {type(t).__name__}")
+    if 0 in t.array.strides and any(
+        [size > 1 and step == 0 for size, step in zip(t.array.shape, t.array.strides, strict=True)]
+    ):
+        raise RuntimeError(
+            "unsupported operation: more than one element of the written-to tensor refers to a"
+            " single memory location. Please clone() the tensor before performing the operation."
+        )
+    if not state.enabled:
+        return
+    if t.is_inference_tensor and not state.inference:
+        raise RuntimeError(
+            "Inplace update to inference tensor outside InferenceMode is not allowed. You can make"
+            " a clone to get a normal tensor before doing inplace update."
+        )
+    node = current_node(t)
+    if node is not None and node.is_leaf:
+        raise RuntimeError(
+            "a leaf Variable that requires grad is being used in an in-place operation."
+        )
+    base = t.base
+    if base is None:
+        return
+    if base.node is not None and base.node.is_leaf:
+        raise RuntimeError(
+            "a view of a leaf Variable that requires grad is being used in an in-place operation."
+        )
+    if t.made_without_grad and base.node is not None:
+        raise RuntimeError(
+            "A view was created in no_grad mode and is being modified inplace with grad mode"
+            " enabled. Make the view inside the enabled mode, or write under no_grad."
+        )
+    if any([part is not None for _, _, part in t.path]) and base.node is not None:
+        raise RuntimeError(
+            "Output 0 of a function that returns multiple views is a view and is being modified"
+            " inplace. This view is the output of a function that returns multiple views. Such"
+            " functions do not allow the output views to be modified inplace. You should replace"
+            " the inplace operation by an out-of-place one."
+        )
+
+
+@primitive
+def copy_slices(base: Array, value: Array, path: Any) -> Array:
+    """`base` with the part that `path` leads to replaced by `value`."""
+    changed = base.copy()
+    replay(path, changed)[...] = value
+    return changed
+
+
+def _outside(g: Any, path: Any) -> Any:
+    """`g` with zeros in the part that `path` leads to."""
+    if isinstance(g, Variable):
+        return copy_slices(g, 0.0, path)
+    outside = g.copy()
+    replay(path, outside)[...] = 0
+    return outside
+
+
+copy_slices.vjp(
+    base=lambda g, path: _outside(g, path),
+    value=lambda g, path: replay(path, g),
+)
+
+
+def write(t: Any, y: Any) -> Any:
+    """Give `t` the value and the history of `y`, in place; `y` is a fresh result, not used again.
+
+    Raises:
+        RuntimeError: the shapes differ, or `t` cannot hold values of that type.
+    """
+    target, source = t.array, y.array
+    if source.shape != target.shape:
+        raise RuntimeError(
+            f"output with shape {list(target.shape)} doesn't match the broadcast shape"
+            f" {list(source.shape)}"
+        )
+    if source.dtype != target.dtype and not _can_hold(target.dtype, source.dtype):
+        raise RuntimeError(
+            f"result type {_torch_name(source)} can't be cast to the desired output type"
+            f" {_torch_name(target)}"
+        )
+    node = y.node
+    if node is not None:
+        kept = node.kept or ()
+        node.kept = tuple([k.copy() if k is target else k for k in kept])
+        node.guards = tuple(
+            [None if k is target else s for k, s in zip(kept, node.guards, strict=False)]
+        )
+    np.copyto(target, source, casting="unsafe")
+    t.storage.write()
+    if not state.enabled:
+        return t
+    if node is not None:
+        _keep_in_place(node, t, y)
+    set_history(t, node)
+    return t
+
+
+def _keep_in_place(node: Node, t: Any, y: Any) -> None:
+    """A node that keeps its output keeps it where it now lives: in `t`."""
+    if y.array.dtype == t.array.dtype:
+        kept = node.kept or ()
+        node.guards = tuple(
+            [
+                t.storage if k is y.array else s
+                for k, s in zip(kept, node.guards, strict=False)
+            ]
+        )
+        node.kept = tuple([t.array if k is y.array else k for k in kept])
+    node.number = clock()
+    node.dtype = t.array.dtype
+
+
+def set_history(t: Any, node: Node | None) -> None:
+    """Make `node` the maker of `t`; of a view, by way of its base."""
+    base = t.base
+    if base is None:
+        t.node = node
+        t.rebased += 1
+        return
+    before = base.node
+    if before is None and node is None:
+        return
+    copied = record(
+        copy_slices.primitive,
+        (before, node),
+        (base, t, t.path),
+        [base.array, t.array, t.path],
+        base.array,
+    )
+    base.node = copied.node
+    base.rebased += 1
+    refresh(t)
+
+
+def _torch_name(array: Array) -> str:
+    names = {"float32": "Float", "float64": "Double", "int64": "Long", "int32": "Int",
+             "float16": "Half", "uint8": "Byte", "int8": "Char", "int16": "Short",
+             "bool": "Bool", "bfloat16": "BFloat16"}  # fmt: skip
+    return names.get(from_numpy(array.dtype).name, str(array.dtype))
+
+
+def _can_hold(target: Any, source: Any) -> bool:
+    """Whether torch writes values of `source` into `target`: never into a lower category."""
+    if is_floating(target):
+        return True
+    if target.kind in "iu":
+        return not is_floating(source)
+    return bool(source.kind == "b")
+
+
+def inplace(op: Any, name: str | None = None) -> Callable[..., Tensor]:
+    """The in-place twin of an operation: `mul_ = inplace(mul)`."""
+    forward = op.primitive.forward if hasattr(op, "primitive") else None
+    simple = forward is not None and not op.primitive.saves and not op.primitive.variadic
+
+    def call(t: Any, *args: Any, **kwargs: Any) -> Any:
+        check_writable(t)
+        # A composed operation may keep the old value anywhere: it gets a copy from the start.
+        old = t.array if simple else t.array.copy()
+        before = wrap(old, current_node(t), t.storage if simple else None)
+        return write(t, op(before, *args, **kwargs))
+
+    functools.update_wrapper(call, op, assigned=("__module__", "__doc__"), updated=())
+    call.__name__ = call.__qualname__ = name or f"{op.__name__.strip('_')}_"
+    if call.__doc__:
+        call.__doc__ = f"In-place `{op.__name__.strip('_')}`: the result is written into the tensor."
+    return call

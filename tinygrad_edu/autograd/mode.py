@@ -1,0 +1,200 @@
+"""Whether operations are recorded: one switch per thread."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import threading
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, TypeVar
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class _State(threading.local):
+    enabled = True
+    inference = False
+
+
+state = _State()
+
+
+def is_grad_enabled() -> bool:
+    """Whether operations of this thread are recorded for the backward pass.
+
+    >>> import tinygrad_edu as torch
+    >>> with torch.no_grad(): print(torch.is_grad_enabled())
+    False
+    """
+    return state.enabled
+
+
+def is_inference_mode_enabled() -> bool:
+    """Whether this thread is inside `inference_mode`."""
+    return state.inference
+
+
+class _Switch:
+    """A block, or a decorated function, that runs with recording switched on or off."""
+
+    enabled: bool
+
+    def __init__(self) -> None:
+        self._before: list[tuple[bool, bool]] = []
+
+    def _fresh(self) -> _Switch:
+        return type(self)()
+
+    def _enter(self) -> None:
+        state.enabled = self.enabled
+
+    def __enter__(self) -> None:
+        self._before.append((state.enabled, state.inference))
+        self._enter()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        state.enabled, state.inference = self._before.pop()
+
+    def __call__(self, function: F) -> F:
+        if inspect.isgeneratorfunction(function):
+            return self._wrap_generator(function)
+
+        @functools.wraps(function)
+        def inside(*args: Any, **kwargs: Any) -> Any:
+            with self._fresh():
+                return function(*args, **kwargs)
+
+        return inside  # type: ignore[return-value]
+
+    def _wrap_generator(self, function: F) -> F:
+        """A generator runs with the switch set while it works, and not while its user does."""
+
+        @functools.wraps(function)
+        def inside(*args: Any, **kwargs: Any) -> Any:
+            generator = function(*args, **kwargs)
+            resume: Callable[[], Any] = functools.partial(next, generator)
+            while True:
+                try:
+                    with self._fresh():
+                        value = resume()
+                except StopIteration as stop:
+                    return stop.value
+                try:
+                    resume = functools.partial(generator.send, (yield value))
+                except GeneratorExit:
+                    with self._fresh():
+                        generator.close()
+                    raise
+                except BaseException as error:
+                    resume = functools.partial(generator.throw, error)
+
+        return inside  # type: ignore[return-value]
+
+
+class _BareSwitch(_Switch):
+    """A switch without arguments, which may also decorate a function without being called."""
+
+    def __new__(cls, function: Callable[..., Any] | None = None) -> Any:
+        switch = super().__new__(cls)
+        if function is None:
+            return switch
+        switch.__init__()  # type: ignore[misc]
+        return switch(function)
+
+    def __init__(self, function: Callable[..., Any] | None = None) -> None:
+        super().__init__()
+
+
+class no_grad(_BareSwitch):
+    """Record nothing inside the block, or inside the decorated function.
+
+    Results do not require grad, even when inputs do.
+
+    >>> import tinygrad_edu as torch
+    >>> w = torch.ones(2, requires_grad=True)
+    >>> with torch.no_grad():
+    ...     y = w * 2
+    >>> y.requires_grad
+    False
+    """
+
+    enabled = False
+
+
+class enable_grad(_BareSwitch):
+    """Record operations inside the block, or the decorated function, within `no_grad` too.
+
+    >>> import tinygrad_edu as torch
+    >>> w = torch.ones(2, requires_grad=True)
+    >>> with torch.no_grad(), torch.enable_grad():
+    ...     y = w * 2
+    >>> y.requires_grad
+    True
+    """
+
+    enabled = True
+
+
+class set_grad_enabled(_Switch):
+    """Switch recording on or off by a condition: a block, a decorator or a plain call.
+
+    >>> import tinygrad_edu as torch
+    >>> training = False
+    >>> with torch.set_grad_enabled(training): torch.is_grad_enabled()
+    False
+    """
+
+    def __init__(self, mode: bool) -> None:
+        super().__init__()
+        self.enabled = bool(mode)
+        self._called = state.enabled, state.inference
+        self._enter()
+
+    def _fresh(self) -> _Switch:
+        return type(self)(self.enabled)
+
+    def __enter__(self) -> None:
+        self._before.append(self._called)
+        self._enter()
+
+    def __call__(self, function: F) -> F:
+        state.enabled, state.inference = self._called  # it decorates: the caller's mode stays
+        return super().__call__(function)
+
+
+class inference_mode(_Switch):
+    """`no_grad` for code whose results will never take part in training.
+
+    Tensors made inside are marked (`is_inference()`): using one later where the backward pass
+    would need it raises RuntimeError.
+
+    >>> import tinygrad_edu as torch
+    >>> with torch.inference_mode():
+    ...     y = torch.ones(2) * 2
+    >>> y.is_inference()
+    True
+    """
+
+    def __new__(cls, mode: Any = True) -> Any:
+        switch = super().__new__(cls)
+        if not callable(mode):
+            return switch
+        switch.__init__()  # type: ignore[misc]
+        return switch(mode)
+
+    def __init__(self, mode: Any = True) -> None:
+        super().__init__()
+        self.inference = mode if isinstance(mode, bool) else True
+
+    def _fresh(self) -> _Switch:
+        return type(self)(self.inference)
+
+    def _enter(self) -> None:
+        state.enabled = state.enabled and not self.inference
+        state.inference = self.inference

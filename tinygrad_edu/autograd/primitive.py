@@ -1,0 +1,547 @@
+"""`primitive`: turns a function of arrays, plus one derivative rule per argument, into an operation.
+
+    @primitive
+    def div(a, b):
+        return a / b
+    div.vjp(a=lambda g, b: g / b,
+            b=lambda g, b, y: -g * y / b)
+
+A rule maps `g`, the gradient of the output, to the gradient of one argument (a vector-Jacobian
+product).  The names of its parameters say what it needs besides `g`, and so what must be kept:
+
+    y               the output
+    <argument>      that argument
+    <argument>_shape  only its shape
+    <saved>         a further value the forward function returned, declared with `saves=(...)`
+
+Names are read once, here, and checked: a misspelt one fails at import.  At run time the operation
+keeps exactly what the rules of those inputs that need a gradient ask for, and nothing else.
+
+Called with tensors, an operation returns a tensor and records itself.  Called with arrays, it just
+computes: that is how one rule serves both the ordinary backward pass, where it receives arrays, and
+`create_graph=True`, where it receives tensors.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, cast, overload
+
+import numpy as np
+
+from tinygrad_edu.autograd.errors import explain
+from tinygrad_edu.autograd.graph import Node, Part, Storage, Variable
+from tinygrad_edu.autograd.mode import state
+from tinygrad_edu.dtypes import Array
+
+if TYPE_CHECKING:
+    from tinygrad_edu.tensor import Tensor
+
+P = ParamSpec("P")
+Q = ParamSpec("Q")
+F = TypeVar("F", bound=Callable[..., Any])
+Rule = Callable[..., Any]
+
+_new = object.__new__
+_Tensor: Any = None
+"""The class of results: tensor.py registers it, being the one that imports the operations."""
+
+
+def register_tensor_class(cls: type) -> None:
+    """Tell the tape which class its results have."""
+    global _Tensor
+    _Tensor = cls
+
+
+class Plan:
+    """What one set of inputs that need gradients (`live`) asks to keep and to run.
+
+    Attributes:
+        keep: positions in `[*arguments, y, *saved]` of the arrays to keep.
+        shapes: positions of the arguments of which only the shape is kept, behind the arrays.
+        rules: (input, rule, pick) for every live input; `pick(kept)` gives the rule's arguments.
+        joint: the one rule that serves all inputs, if the operation has such a one.
+    """
+
+    def __init__(self, op: Primitive, live: tuple[bool, ...]) -> None:
+        self.op = op
+        self.name = op.node_name
+        self.live = live
+        if op.variadic:
+            live = (any(live),)  # one rule returns the gradients of all
+        self.joint: Rule | None = op.joint
+        wanted: list[str] = []
+        if op.joint is not None:
+            wanted += op.joint_needs
+        if op.definition is not None:
+            wanted += op.parameters
+        for name, alive in zip(op.inputs, live, strict=False):
+            if alive and name in op.rules:
+                wanted += op.needs[name]
+        names = dict.fromkeys(n for n in wanted if n != "live")
+        self.keep = tuple(op.places[n] for n in names if n in op.places)
+        self.pick = _picker(list(self.keep))
+        self.shapes = tuple(op.shape_places[n] for n in names if n in op.shape_places)
+        order = [n for n in names if n in op.places] + [n for n in names if n in op.shape_places]
+        self.joint_pick = _picker([order.index(n) for n in op.joint_needs if n != "live"])
+        self.rules = [
+            (i, op.rules[name], _picker([order.index(n) for n in op.needs[name]]))
+            for i, (name, alive) in enumerate(zip(op.inputs, live, strict=False))
+            if alive and name in op.rules
+        ]
+
+
+def _picker(places: list[int]) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
+    """A fast function that picks those entries of a tuple, as a tuple."""
+    if len(places) >= 2:
+        return itemgetter(*places)
+    if places:
+        return itemgetter(slice(places[0], places[0] + 1))
+    return itemgetter(slice(0, 0))
+
+
+class Primitive:
+    """A forward function of arrays with its derivative rules.
+
+    Attributes:
+        forward: the function of arrays.
+        parameters: names of its arguments, in order.
+        inputs: the leading arguments that may need a gradient (those with a rule decide).
+        rules: for each such argument, its rule.
+        definition: the same computed by other operations; what `create_graph` differentiates.
+        owns: its rules return new arrays, or views of `g`; never an array that others hold.
+    """
+
+    owns = True
+
+    def __init__(
+        self, forward: Callable[..., Any], saves: Sequence[str], variadic: bool, multiple: bool
+    ) -> None:
+        self.forward = forward
+        self.name = forward.__name__.strip("_")
+        camel = "".join(word.capitalize() for word in self.name.split("_"))
+        self.node_name = f"{camel}Backward0"
+        self.saves, self.variadic, self.multiple = tuple(saves), variadic, multiple
+        self.signature = inspect.signature(forward)
+        self.parameters = list(self.signature.parameters)
+        self.arity = len(self.parameters)
+        self.defaults = {
+            name: p.default
+            for name, p in self.signature.parameters.items()
+            if p.default is not inspect.Parameter.empty
+        }
+        self.inputs: tuple[str, ...] = ()
+        self.rules: dict[str, Rule] = {}
+        self.needs: dict[str, list[str]] = {}
+        self.joint: Rule | None = None
+        self.joint_needs: list[str] = []
+        self.definition: Callable[..., Tensor] | None = None
+        self.plans: dict[tuple[bool, ...], Plan] = {}
+        values = [*self.parameters, "y", *self.saves]
+        self.places = {name: i for i, name in enumerate(values)}
+        self.shape_places = {f"{name}_shape": i for i, name in enumerate(self.parameters)}
+
+    def check(self, rule: Rule, extra: tuple[str, ...] = ()) -> list[str]:
+        """The names a rule needs besides `g`; TypeError for one that does not exist."""
+        names = list(inspect.signature(rule).parameters)
+        if not names or names[0] != "g":
+            raise TypeError(f"a rule of {self.name} must take g first, not {names}")
+        for name in names[1:]:
+            if name not in self.places and name not in self.shape_places and name not in extra:
+                known = ", ".join([*self.places, *self.shape_places])
+                raise TypeError(f"a rule of {self.name} names {name!r}; it can name: g, {known}")
+        return names[1:]
+
+    def vjp(self, **rules: Rule) -> None:
+        """Declare the rule of each differentiable argument.
+
+        Raises:
+            TypeError: an argument or a name in a rule's signature does not exist.
+        """
+        for name, rule in rules.items():
+            if name not in self.parameters:
+                raise TypeError(f"{self.name} has no argument {name!r} to differentiate")
+            self.rules[name] = rule
+            self.needs[name] = self.check(rule)
+        self._set_inputs([self.parameters.index(name) for name in rules])
+
+    def vjp_joint(self, *inputs: str) -> Callable[[Rule], Rule]:
+        """Declare one rule for several inputs whose gradients share heavy work.
+
+        The rule may name `live`, a tuple of bools, one per input: which of them need a gradient.
+        It returns a tuple, one gradient per input, anything where none is needed.
+        """
+
+        def declare(rule: Rule) -> Rule:
+            self.joint, self.joint_needs = rule, self.check(rule, ("live",))
+            self._set_inputs([self.parameters.index(name) for name in inputs])
+            return rule
+
+        return declare
+
+    def defined_as(self, definition: F) -> F:
+        """Declare the composition of other operations that this operation computes faster.
+
+        It takes the same arguments; `create_graph=True` differentiates it instead of the rules.
+        """
+        if list(inspect.signature(definition).parameters) != self.parameters:
+            raise TypeError(f"the definition of {self.name} must take {self.parameters}")
+        self.definition = definition
+        return definition
+
+    def _set_inputs(self, places: list[int]) -> None:
+        self.inputs = tuple(self.parameters[: max(places) + 1])
+        self.plans.clear()
+
+    def plan(self, live: tuple[bool, ...]) -> Plan:
+        """The plan for these inputs, made on first use."""
+        made = self.plans[live] = Plan(self, live)
+        return made
+
+    def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+        """All arguments in order, given some by name (torch's names included) and defaults."""
+        for theirs, place in (("input", 0), ("self", 0), ("other", 1), ("tensors", 0)):
+            if theirs in kwargs and theirs not in self.parameters and place < self.arity:
+                kwargs[self.parameters[place]] = kwargs.pop(theirs)
+        full = {**self.defaults, **dict(zip(self.parameters, args, strict=False)), **kwargs}
+        given = set(self.parameters[: len(args)])
+        if (
+            len(args) > self.arity
+            or len(full) != self.arity
+            or any(name in given or name not in self.parameters for name in kwargs)
+        ):
+            self._refuse(args, kwargs)
+        return tuple([full[name] for name in self.parameters])
+
+    def _refuse(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        try:
+            self.signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{self.name}() {error}; it takes {self.signature}") from None
+        raise AssertionError(f"{self.name}: could not bind {args}, {kwargs}")
+
+
+class Operation(Protocol[P]):
+    """The type of what `primitive` returns: call it with tensors, declare its rules."""
+
+    primitive: Primitive
+    __name__: str
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Tensor: ...
+
+    @overload
+    def __get__(self, instance: None, owner: type | None = None) -> Operation[P]: ...
+    @overload
+    def __get__(
+        self: Operation[Concatenate[Any, Q]], instance: Any, owner: type | None = None
+    ) -> Callable[Q, Tensor]: ...
+
+    def vjp(self, **rules: Rule) -> None: ...
+    def vjp_joint(self, *inputs: str) -> Callable[[Rule], Rule]: ...
+    def defined_as(self, definition: F) -> F: ...
+
+
+class _Decorator(Protocol):
+    def __call__(self, forward: Callable[P, Any]) -> Operation[P]: ...
+
+
+@overload
+def primitive(forward: Callable[P, Any], /) -> Operation[P]: ...
+@overload
+def primitive(
+    *,
+    saves: Sequence[str] = (),
+    variadic: bool = False,
+    multiple: bool = False,
+    view: bool = False,
+) -> _Decorator: ...
+def primitive(
+    forward: Callable[..., Any] | None = None,
+    /,
+    *,
+    saves: Sequence[str] = (),
+    variadic: bool = False,
+    multiple: bool = False,
+    view: bool = False,
+) -> Any:
+    """Make an operation of a function of arrays.
+
+    Args:
+        saves: names of further values the function returns behind `y`, for its rules to use.
+        variadic: the first argument is a sequence of tensors, and its rule returns a sequence.
+        multiple: the result is a tuple of tensors; `g` is then a list, None where none arrived.
+        view: the result shares the memory of the first argument.
+
+    >>> from tinygrad_edu.autograd.primitive import primitive
+    >>> import tinygrad_edu as torch
+    >>> @primitive
+    ... def cube(x):
+    ...     return x * x * x
+    >>> cube.vjp(x=lambda g, x: 3 * g * x * x)
+    >>> t = torch.tensor([2.0], requires_grad=True)
+    >>> cube(t).backward(); t.grad
+    tensor([12.])
+    """
+    if forward is None:
+        return lambda f: _operation(Primitive(f, saves, variadic, multiple), view)
+    return _operation(Primitive(forward, saves, variadic, multiple), view)
+
+
+def _operation(op: Primitive, view: bool) -> Operation[Any]:
+    if op.variadic:
+        call = _call_variadic(op)
+    elif op.saves or op.multiple:
+        call = _call_general(op)
+    elif op.arity == 1:
+        call = _call_unary(op)
+    elif op.arity == 2:
+        call = _call_binary(op)
+    else:
+        call = _call_general(op)
+    if view:
+        call = _call_view(op, call)
+    call.__name__ = call.__qualname__ = op.forward.__name__
+    call.__doc__ = op.forward.__doc__
+    call.__module__ = op.forward.__module__
+    call.__signature__ = op.signature  # type: ignore[attr-defined]
+    call.primitive = op  # type: ignore[attr-defined]
+    call.vjp = op.vjp  # type: ignore[attr-defined]
+    call.vjp_joint = op.vjp_joint  # type: ignore[attr-defined]
+    call.defined_as = op.defined_as  # type: ignore[attr-defined]
+    return cast("Operation[Any]", call)
+
+
+def as_array(y: Any) -> Array:
+    """NumPy turns 0-d results into scalars; the engine wants arrays."""
+    return np.asarray(y) if isinstance(y, (np.generic, float, int)) else y
+
+
+def wrap(y: Array, node: Node | None = None, storage: Storage | None = None) -> Tensor:
+    """A tensor around an array, without copying or checking."""
+    t = _new(_Tensor)
+    t.array = y if y.__class__ is np.ndarray else as_array(y)
+    t.storage = Storage() if storage is None else storage
+    if node is not None:
+        t.node = node
+    elif state.inference:
+        t.is_inference_tensor = True
+    return cast("Tensor", t)
+
+
+def refresh(t: Variable) -> None:
+    """Give a view the history of its base, if an in-place write has changed that since.
+
+    The view operations that led from the base to it are repeated on the base as it is now.
+    """
+    base = t.base
+    if base is not None and t.rebased != base.rebased:
+        t.node = replay(t.path, base).node
+        t.rebased = base.rebased
+
+
+def replay(path: Any, x: Any) -> Any:
+    """Repeat a path of view operations on a tensor or an array."""
+    for view, rest, part in path:
+        x = view(x, *rest) if part is None else view(x, *rest)[part]
+    return x
+
+
+def current_node(a: Any) -> Node | None:
+    """The node of an argument, None for one that is no tensor or needs no gradient."""
+    if not isinstance(a, Variable):
+        return None
+    if a.base is not None:
+        refresh(a)
+    return a.node
+
+
+# The three forms below do the same thing.  The first two are the third written out for one and two
+# arguments, because every microsecond here is paid for every operation of every training step.
+
+
+def _call_unary(op: Primitive) -> Callable[..., Any]:
+    forward, plans = op.forward, op.plans
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if kwargs or len(args) != 1:
+            args = op.bind(args, kwargs)
+        a = args[0]
+        if not isinstance(a, Variable):
+            return forward(a)
+        if a.base is not None:
+            refresh(a)
+        x = a.array
+        try:
+            y = forward(x)
+        except Exception as error:
+            raise explain(op.name, error, args) from error
+        t = _new(_Tensor)
+        t.array = y if y.__class__ is np.ndarray else as_array(y)
+        t.storage = Storage()
+        edge = a.node
+        if edge is None or not state.enabled:
+            if state.inference:
+                t.is_inference_tensor = True
+            return t
+        if op.rules:
+            plan = plans.get((True,)) or op.plan((True,))
+            y = t.array
+            kept = plan.pick((x, y))
+            guards = plan.pick((a.storage, t.storage))
+            if plan.shapes:
+                kept += (x.shape,)
+            t.node = Node(plan, (edge,), kept, guards, y.shape, y.dtype)
+        return t
+
+    return call
+
+
+def _call_binary(op: Primitive) -> Callable[..., Any]:
+    forward, plans = op.forward, op.plans
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if kwargs or len(args) != 2:
+            args = op.bind(args, kwargs)
+        a, b = args
+        a_edge = b_edge = a_storage = b_storage = None
+        if isinstance(a, Variable):
+            if a.base is not None:
+                refresh(a)
+            x, a_edge, a_storage = a.array, a.node, a.storage
+            if isinstance(b, Variable):
+                if b.base is not None:
+                    refresh(b)
+                z, b_edge, b_storage = b.array, b.node, b.storage
+            else:
+                z = b
+        elif isinstance(b, Variable):
+            if b.base is not None:
+                refresh(b)
+            x, z, b_edge, b_storage = a, b.array, b.node, b.storage
+        else:
+            return forward(a, b)
+        try:
+            y = forward(x, z)
+        except Exception as error:
+            raise explain(op.name, error, args) from error
+        t = _new(_Tensor)
+        t.array = y = y if y.__class__ is np.ndarray else as_array(y)
+        t.storage = Storage()
+        if (a_edge is None and b_edge is None) or not state.enabled:
+            if state.inference:
+                t.is_inference_tensor = True
+            return t
+        if op.rules:
+            live = (a_edge is not None, b_edge is not None)
+            plan = plans.get(live) or op.plan(live)
+            kept = plan.pick((x, z, y))
+            guards = plan.pick((a_storage, b_storage, t.storage))
+            if plan.shapes:
+                kept += tuple([(x, z)[i].shape for i in plan.shapes])
+            t.node = Node(plan, (a_edge, b_edge), kept, guards, y.shape, y.dtype)
+        return t
+
+    return call
+
+
+def _call_general(op: Primitive) -> Callable[..., Any]:
+    forward, arity = op.forward, op.arity
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if kwargs or len(args) != arity:
+            args = op.bind(args, kwargs)
+        values = [a.array if isinstance(a, Variable) else a for a in args]
+        try:
+            y = forward(*values)
+        except Exception as error:
+            raise explain(op.name, error, args) from error
+        if not any([isinstance(a, Variable) for a in args]):
+            return y[0] if op.saves else y
+        edges = tuple([current_node(a) for a in args[: len(op.inputs)]])
+        return record(op, edges, args, values, y)
+
+    return call
+
+
+def _call_variadic(op: Primitive) -> Callable[..., Any]:
+    forward, arity = op.forward, op.arity
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if kwargs or len(args) != arity:
+            args = op.bind(args, kwargs)
+        tensors = tuple(args[0])
+        arrays = [a.array if isinstance(a, Variable) else a for a in tensors]
+        try:
+            y = forward(arrays, *args[1:])
+        except Exception as error:
+            raise explain(op.name, error, (*tensors, *args[1:])) from error
+        if not any([isinstance(a, Variable) for a in tensors]):
+            return y
+        edges = tuple([current_node(a) for a in tensors])
+        return record(op, edges, (tensors, *args[1:]), [tuple(arrays), *args[1:]], y)
+
+    return call
+
+
+def _call_view(op: Primitive, call: Callable[..., Any]) -> Callable[..., Any]:
+    def view(*args: Any, **kwargs: Any) -> Any:
+        if kwargs or len(args) != op.arity:
+            args = op.bind(args, kwargs)
+        source = args[0]
+        result = call(*args)
+        if isinstance(source, Variable):
+            for i, t in enumerate(result if op.multiple else (result,)):
+                t.storage = source.storage
+                t.base = source if source.base is None else source.base
+                t.rebased = t.base.rebased
+                t.path = (*source.path, (view, args[1:], i if op.multiple else None))
+                if not state.enabled:
+                    t.made_without_grad = True
+        return result
+
+    return view
+
+
+def record(
+    op: Primitive,
+    edges: tuple[Node | None, ...],
+    args: Sequence[Any],
+    values: list[Any],
+    y: Any,
+) -> Any:
+    """Wrap the result `y` of `op` and, if an input needs a gradient, note how it was made."""
+    saved: tuple[Any, ...] = ()
+    if op.saves:
+        y, *rest = y
+        saved = tuple(rest)
+    results = [wrap(part) for part in y] if op.multiple else [wrap(y)]
+    if state.enabled and (op.rules or op.joint) and any([e is not None for e in edges]):
+        live = tuple([edge is not None for edge in edges])
+        plan = op.plans.get(live) or op.plan(live)
+        whole = y if op.multiple else results[0].array
+        known = [*values, whole, *saved]
+        owners = [*args, None if op.multiple else results[0], *[None] * len(saved)]
+        kept = tuple([known[i] for i in plan.keep])
+        guards = tuple([_guard(owners[i]) for i in plan.keep])
+        kept += tuple([_shape(known[i]) for i in plan.shapes])
+        first = results[0].array if results else None
+        node = Node(plan, edges, kept, guards, *((first.shape, first.dtype) if results else ()))
+        if op.multiple:
+            node.parts = len(results)
+            for i, t in enumerate(results):
+                t.node = Part(node, i, t.array.shape, t.array.dtype)
+        else:
+            results[0].node = node
+    return tuple(results) if op.multiple else results[0]
+
+
+def _guard(owner: Any) -> Any:
+    if isinstance(owner, Variable):
+        return owner.storage
+    return tuple([_guard(o) for o in owner]) if isinstance(owner, tuple) else None
+
+
+def _shape(value: Any) -> Any:
+    return tuple([v.shape for v in value]) if isinstance(value, tuple) else value.shape

@@ -1,0 +1,132 @@
+"""Devices.  The only file that imports CuPy, and only when a GPU is first asked for.
+
+Most of the engine calls NumPy's functions by name; handed a CuPy array, NumPy's own dispatch
+protocol runs CuPy's function instead.  What is left for this file: which device an array is on,
+moving arrays, and making new ones.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import os
+import sys
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from tinygrad_edu.dtypes import Array
+
+
+class device:
+    """Where a tensor lives: `device("cpu")`, `device("cuda")`, `device("cuda", 1)`.
+
+    Raises:
+        RuntimeError: the name is not one of the devices known here.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.device("cuda:1").index
+    1
+    """
+
+    __slots__ = ("type", "index")
+    type: str
+    index: int | None
+
+    def __init__(self, type: Any = None, index: int | None = None) -> None:
+        if isinstance(type, device):
+            type, index = type.type, type.index
+        elif isinstance(type, int) and not isinstance(type, bool):
+            type, index = "cuda", type
+        if not isinstance(type, str):
+            raise TypeError(f"device(): argument 'type' must be str, not {type!r}")
+        name, colon, number = type.partition(":")
+        if name not in ("cpu", "cuda"):
+            raise RuntimeError(
+                f"Expected one of cpu, cuda device type at start of device string: {type}"
+            )
+        if colon:
+            if index is not None or not number.isdigit():
+                raise RuntimeError(f"Invalid device string: '{type}'")
+            index = int(number)
+        self.type, self.index = name, index
+
+    def __repr__(self) -> str:
+        if self.index is None:
+            return f"device(type='{self.type}')"
+        return f"device(type='{self.type}', index={self.index})"
+
+    def __str__(self) -> str:
+        return self.type if self.index is None else f"{self.type}:{self.index}"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, device):
+            return NotImplemented
+        return (self.type, self.index) == (other.type, other.index)
+
+    def __hash__(self) -> int:
+        return hash((self.type, self.index))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (device, (self.type, self.index))
+
+
+CPU = device("cpu")
+
+
+def module_of(array: Array) -> Any:
+    """The module whose functions make arrays where `array` lives: numpy or cupy."""
+    return np if isinstance(array, (np.ndarray, np.generic)) else _cupy()
+
+
+def device_of(array: Array) -> device:
+    """The device an array is on."""
+    if isinstance(array, (np.ndarray, np.generic)):
+        return CPU
+    return device("cuda", array.device.id)
+
+
+def module_for(place: device) -> Any:
+    """The module that makes arrays on a device; RuntimeError if the device cannot be had."""
+    return np if place.type == "cpu" else _cupy()
+
+
+def to_device(array: Array, place: device) -> Array:
+    """The array on that device: itself if it is there already, else a copy."""
+    here = device_of(array)
+    if here.type == place.type and place.index in (None, here.index):
+        return array
+    if place.type == "cpu":
+        return array.get()
+    cupy = _cupy()
+    with cupy.cuda.Device(place.index or 0):
+        return cupy.asarray(array)
+
+
+def _cupy() -> ModuleType:
+    problem = cupy_problem()
+    if problem is not None:
+        raise RuntimeError(f"device 'cuda' cannot be used: {problem}")
+    return sys.modules["cupy"]
+
+
+@functools.cache
+def cupy_problem() -> str | None:
+    """None when CuPy can run a kernel, else one line that says why not; cheapest checks first."""
+    if "cupy" not in sys.modules:
+        if importlib.util.find_spec("cupy") is None:
+            return "CuPy is not installed (pip install 'tinygrad-edu[cuda13]' or '[cuda12]')"
+        files = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd", "/dev/nvmap")
+        if sys.platform.startswith("linux") and not any(map(os.path.exists, files)):
+            return "CuPy is installed, but this machine has no GPU (no /dev/nvidiactl)"
+    try:
+        import cupy
+
+        if not cupy.cuda.is_available():
+            return "CuPy sees no usable CUDA device: check the driver with nvidia-smi"
+        if float((cupy.arange(4, dtype=np.float32) * 2).sum()) != 12:
+            return "CuPy's first kernel gave a wrong sum"
+    except Exception as error:  # ImportError, CUDARuntimeError, a missing NVRTC library
+        return f"{type(error).__name__}: {str(error).splitlines()[0]}"
+    return None

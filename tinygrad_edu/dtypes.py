@@ -1,0 +1,311 @@
+"""Element types and torch's promotion rules.
+
+A `dtype` names an element type the way torch does (`float32`, `int64`); beneath it lies NumPy's own
+dtype, which is what arrays carry.  `promote` decides the common type of the operands of an
+arithmetic operation.  torch's rule differs from NumPy's in three ways: an integer never widens a
+float (int64 with float32 is float32), a 0-d tensor never widens a tensor that has dimensions unless
+it is of a higher category (bool < integer < float), and a Python number never widens a tensor at
+all, for the same exception.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+
+Array: TypeAlias = Any
+"""A numpy.ndarray or a cupy.ndarray: what the engine computes on."""
+
+NumpyDtype: TypeAlias = np.dtype[Any]
+
+
+class dtype:
+    """The type of a tensor's elements, such as `float32`.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.float32, torch.float32.is_floating_point, torch.int64.itemsize
+    (torch.float32, True, 8)
+    """
+
+    __slots__ = ("name", "is_floating_point", "is_complex", "is_signed", "itemsize", "_numpy")
+    _by_name: dict[str, dtype] = {}
+
+    def __init__(self, name: str, itemsize: int) -> None:
+        self.name = name
+        self.itemsize = itemsize
+        self.is_floating_point = "float" in name
+        self.is_complex = False
+        self.is_signed = name != "bool" and not name.startswith("uint")
+        self._numpy: NumpyDtype | None = None if name == "bfloat16" else np.dtype(name)
+        dtype._by_name[name] = self
+
+    @property
+    def numpy(self) -> NumpyDtype:
+        """The NumPy dtype that stores it; bfloat16's comes from the package ml_dtypes."""
+        if self._numpy is None:
+            try:
+                import ml_dtypes
+            except ImportError:
+                raise ImportError(
+                    "bfloat16 needs the package ml_dtypes: pip install 'tinygrad-edu[bf16]'"
+                ) from None
+            self._numpy = np.dtype(ml_dtypes.bfloat16)
+            _FROM_NUMPY[self._numpy] = self
+        return self._numpy
+
+    def __repr__(self) -> str:
+        return f"torch.{self.name}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_by_name, (self.name,))
+
+
+def _by_name(name: str) -> dtype:
+    return dtype._by_name[name]
+
+
+bool_ = dtype("bool", 1)
+uint8 = dtype("uint8", 1)
+uint16 = dtype("uint16", 2)
+uint32 = dtype("uint32", 4)
+uint64 = dtype("uint64", 8)
+int8 = dtype("int8", 1)
+int16 = short = dtype("int16", 2)
+int32 = int_ = dtype("int32", 4)
+int64 = long = dtype("int64", 8)
+float16 = half = dtype("float16", 2)
+bfloat16 = dtype("bfloat16", 2)
+float32 = float_ = dtype("float32", 4)
+float64 = double = dtype("float64", 8)
+
+_FROM_NUMPY: dict[NumpyDtype, dtype] = {
+    d._numpy: d for d in dtype._by_name.values() if d._numpy is not None
+}
+_PYTHON = {bool: bool_, int: int64, float: float32}
+
+
+def from_numpy(numpy_dtype: NumpyDtype) -> dtype:
+    """The `dtype` whose elements NumPy stores as `numpy_dtype`.
+
+    Raises:
+        TypeError: complex, string, object and other types have no counterpart here.
+    """
+    found = _FROM_NUMPY.get(numpy_dtype)
+    if found is None and numpy_dtype.name == "bfloat16":
+        bfloat16.numpy  # noqa: B018  (looking registers it)
+        found = _FROM_NUMPY.get(numpy_dtype)
+    if found is None and numpy_dtype.newbyteorder("=") in _FROM_NUMPY:
+        raise ValueError(
+            f"given an array of byte order {numpy_dtype.str!r}; only native byte order is supported"
+        )
+    if found is None:
+        raise TypeError(
+            f"can't convert an array of type numpy.{numpy_dtype}; the supported types are: float64,"
+            " float32, float16, bfloat16, int64, int32, int16, int8, uint64, uint32, uint16, uint8"
+            " and bool"
+        )
+    return found
+
+
+def to_numpy(given: Any) -> NumpyDtype:
+    """The NumPy dtype for a `dtype`, a Python type, or a NumPy dtype."""
+    if isinstance(given, dtype):
+        return given.numpy
+    if given is float:
+        return _default
+    if given in _PYTHON:
+        return _PYTHON[given].numpy
+    if isinstance(given, np.dtype) or (isinstance(given, type) and issubclass(given, np.generic)):
+        return from_numpy(np.dtype(given)).numpy
+    raise TypeError(f"argument 'dtype' must be a dtype such as float32, not {given!r}")
+
+
+_default: NumpyDtype = np.dtype(np.float32)
+
+
+def get_default_dtype() -> dtype:
+    """The dtype of floats made from Python numbers; float32 unless set otherwise.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.get_default_dtype()
+    torch.float32
+    """
+    return from_numpy(_default)
+
+
+def set_default_dtype(d: dtype) -> None:
+    """Make `d` the dtype of floats made from Python numbers.
+
+    Raises:
+        TypeError: `d` is not a floating-point dtype.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.set_default_dtype(torch.float64); torch.tensor([0.5]).dtype
+    torch.float64
+    >>> torch.set_default_dtype(torch.float32)
+    """
+    global _default
+    if not (isinstance(d, dtype) and d.is_floating_point):
+        raise TypeError(f"only floating-point types are supported as the default type, not {d!r}")
+    _default = d.numpy
+    _common.clear()
+
+
+def default() -> NumpyDtype:
+    """NumPy's dtype for the default float."""
+    return _default
+
+
+def is_floating(numpy_dtype: NumpyDtype) -> bool:
+    """Whether elements are floats (ml_dtypes' bfloat16 has NumPy kind "V", not "f")."""
+    return numpy_dtype.kind == "f" or numpy_dtype.name == "bfloat16"
+
+
+def floating(x: Array) -> Array:
+    """`x` itself if it holds floats, else `x` as default floats: what exp and sqrt compute on."""
+    return x if x.dtype.kind == "f" or is_floating(x.dtype) else x.astype(_default)
+
+
+def _category(numpy_dtype: NumpyDtype) -> int:
+    """0 for bool, 1 for integers, 2 for floats."""
+    return 0 if numpy_dtype.kind == "b" else 1 if numpy_dtype.kind in "iu" else 2
+
+
+def promote_types(a: NumpyDtype, b: NumpyDtype) -> NumpyDtype:
+    """The smallest dtype for elements of two tensors of equal rank in the rules."""
+    if a == b:
+        return a
+    if _category(a) != _category(b):
+        return a if _category(a) > _category(b) else b
+    if "bfloat16" in (a.name, b.name):
+        return np.dtype(np.float64 if np.float64 in (a, b) else np.float32)
+    return np.promote_types(a, b)
+
+
+def _scalar_dtype(value: Any) -> NumpyDtype:
+    if isinstance(value, (bool, np.bool_)):
+        return bool_.numpy
+    if isinstance(value, (int, np.integer)):
+        return int64.numpy
+    if isinstance(value, (float, np.floating)):
+        return _default
+    if isinstance(value, (complex, np.complexfloating)):
+        raise TypeError("complex numbers are not supported")
+    raise TypeError(f"expected a Tensor or a number, not {type(value).__name__}")
+
+
+def result_type(*operands: Any) -> NumpyDtype:
+    """torch's common dtype of arrays and Python numbers.
+
+    Operands stand in three ranks: arrays with dimensions, 0-d arrays, numbers.  A lower rank
+    counts only if its category (bool < integer < float) is higher than all ranks above it.
+    """
+    ranks: list[NumpyDtype | None] = [None, None, None]
+    for operand in operands:
+        if hasattr(operand, "ndim") and not isinstance(operand, np.generic):
+            rank, found = (0 if operand.ndim else 1), operand.dtype
+        else:
+            rank, found = 2, _scalar_dtype(operand)
+        seen = ranks[rank]
+        ranks[rank] = found if seen is None else promote_types(seen, found)
+    result: NumpyDtype | None = None
+    for ranked in ranks:
+        if ranked is None:
+            continue
+        if result is None or _category(ranked) > _category(result):
+            result = ranked
+    assert result is not None
+    return result
+
+
+_common: dict[Any, NumpyDtype] = {}
+"""Common dtype by the operands' dtypes and ranks: promotion is looked up, not worked out twice."""
+
+
+def promote(a: Any, b: Any) -> tuple[Any, Any]:
+    """The two operands, arrays cast to their common dtype; numbers are left to NumPy.
+
+    >>> a, b = promote(np.ones(3, np.float32), np.ones(3, np.int64))
+    >>> a.dtype, b.dtype
+    (dtype('float32'), dtype('float32'))
+    """
+    kind = b.__class__
+    if kind is float or kind is int:
+        if a.dtype.kind == "f":
+            return a, b
+    elif a.__class__ is kind and a.dtype is b.dtype:
+        return a, b
+    return promote_to(common(a, b), a, b)
+
+
+def common(a: Any, b: Any) -> NumpyDtype:
+    """`result_type` of two operands, remembered."""
+    key = (
+        getattr(a, "dtype", a.__class__), getattr(a, "ndim", -1) == 0, isinstance(a, np.generic),
+        getattr(b, "dtype", b.__class__), getattr(b, "ndim", -1) == 0, isinstance(b, np.generic),
+    )  # fmt: skip
+    found = _common.get(key)
+    if found is None:
+        found = _common[key] = result_type(a, b)
+    return found
+
+
+def promote_to(target: NumpyDtype, *operands: Any) -> tuple[Any, ...]:
+    """The operands, those that are arrays cast to `target`."""
+    return tuple(
+        operand.astype(target)
+        if hasattr(operand, "astype") and operand.dtype != target
+        else operand
+        for operand in operands
+    )
+
+
+class iinfo:
+    """The range of an integer dtype: `min`, `max`, `bits`.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.iinfo(torch.uint8).max
+    255
+    """
+
+    def __init__(self, type: dtype) -> None:
+        if type.is_floating_point or type is bool_:
+            raise TypeError(f"iinfo() needs an integer dtype, not {type!r}: use finfo")
+        info = np.iinfo(type.numpy)
+        self.min, self.max, self.bits = int(info.min), int(info.max), int(info.bits)
+        self.dtype = type.name
+
+    def __repr__(self) -> str:
+        return f"iinfo(min={self.min}, max={self.max}, dtype={self.dtype})"
+
+
+class finfo:
+    """The range and precision of a floating-point dtype: `min`, `max`, `eps`, `tiny`, `bits`.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.finfo(torch.float32).eps
+    1.1920928955078125e-07
+    """
+
+    def __init__(self, type: dtype | None = None) -> None:
+        type = get_default_dtype() if type is None else type
+        if not type.is_floating_point:
+            raise TypeError(f"finfo() needs a floating-point dtype, not {type!r}: use iinfo")
+        if type is bfloat16:
+            import ml_dtypes
+
+            info: Any = ml_dtypes.finfo(type.numpy)
+        else:
+            info = np.finfo(type.numpy)
+        self.min, self.max, self.eps = float(info.min), float(info.max), float(info.eps)
+        self.tiny = self.smallest_normal = float(info.smallest_normal)
+        self.resolution, self.bits = float(info.resolution), int(info.bits)
+        self.dtype = type.name
+
+    def __repr__(self) -> str:
+        return (
+            f"finfo(resolution={self.resolution:g}, min={self.min:g}, max={self.max:g},"
+            f" eps={self.eps:g}, smallest_normal={self.smallest_normal:g}, tiny={self.tiny:g},"
+            f" dtype={self.dtype})"
+        )

@@ -1,0 +1,107 @@
+"""Change of dtype and of device; both are operations with a derivative."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tinygrad_edu.autograd.graph import Variable
+from tinygrad_edu.autograd.primitive import primitive, wrap
+from tinygrad_edu.backend import device, device_of, to_device
+from tinygrad_edu.dtypes import Array, dtype, is_floating, to_numpy
+
+if TYPE_CHECKING:
+    from tinygrad_edu.tensor import Tensor
+
+
+@primitive
+def _to_copy(x: Array, target: Any, place: device) -> Array:
+    moved = to_device(x, place)
+    return moved.astype(target, order="K")
+
+
+_to_copy.vjp(x=lambda g: g)  # the walk casts it back
+
+
+@primitive
+def _from_device(x: Array, origin: device, place: device) -> Array:
+    return to_device(x, place)
+
+
+_from_device.vjp(x=lambda g, origin, place: _from_device(g, place, origin))
+
+
+def to(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """The tensor with another dtype or on another device; itself if it has both already.
+
+    Args:
+        args: a dtype, a device (or its name), both, or another tensor to be like.
+        kwargs: `dtype`, `device`, `copy` (always copy), `non_blocking` (accepted).
+
+    Raises:
+        RuntimeError: the device cannot be used.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.tensor([1, 2]).to(torch.float64)
+    tensor([1., 2.], dtype=torch.float64)
+    """
+    kind, place, copy = _read_to(*args, **kwargs)
+    x = input.array
+    target = x.dtype if kind is None else to_numpy(kind)
+    here = device_of(x)
+    place = here if place is None else place
+    stays = place.type == here.type and place.index in (None, here.index)
+    if stays and target == x.dtype and not copy:
+        return input
+    if is_floating(x.dtype) and not is_floating(target):
+        return wrap(_to_copy.primitive.forward(x, target, place))  # nothing to differentiate
+    if stays:
+        return _to_copy(input, target, place)
+    return _from_device(input if target == x.dtype else _to_copy(input, target, here), here, place)
+
+
+def _read_to(*args: Any, **kwargs: Any) -> tuple[Any, device | None, bool]:
+    kind, place = kwargs.pop("dtype", None), kwargs.pop("device", None)
+    copy = kwargs.pop("copy", False)
+    kwargs.pop("non_blocking", None)
+    kwargs.pop("memory_format", None)
+    other = kwargs.pop("other", None)
+    if kwargs:
+        raise TypeError(f"to() got an unexpected keyword argument {next(iter(kwargs))!r}")
+    for arg in args:
+        if isinstance(arg, Variable):
+            other = arg
+        elif isinstance(arg, (str, device)):
+            place = arg
+        elif isinstance(arg, bool) or arg is None:
+            continue  # non_blocking, copy
+        elif isinstance(arg, int):
+            place = device(arg)
+        else:
+            kind = arg
+    if other is not None:
+        kind, place = other.array.dtype, device_of(other.array)
+    return kind, None if place is None else device(place), bool(copy or args[2:3] == (True,))
+
+
+def type_as(input: Tensor, other: Tensor) -> Tensor:
+    """`input` with the dtype of `other`."""
+    return to(input, other)
+
+
+def cpu(input: Tensor) -> Tensor:
+    """The tensor in the host's memory."""
+    return to(input, "cpu")
+
+
+def cuda(input: Tensor, device: Any = None, non_blocking: bool = False) -> Tensor:
+    """The tensor on the GPU."""
+    return to(input, "cuda" if device is None else device)
+
+
+def _caster(kind: dtype) -> Any:
+    def cast(input: Tensor, memory_format: Any = None) -> Tensor:
+        return to(input, kind)
+
+    cast.__doc__ = f"The tensor with elements of dtype {kind.name}."
+    cast.__name__ = cast.__qualname__ = kind.name
+    return cast

@@ -1,0 +1,349 @@
+"""Make tensors from data and from nothing."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinygrad_edu.autograd.graph import Variable
+from tinygrad_edu.autograd.primitive import wrap
+from tinygrad_edu.backend import CPU, device_of, module_for, to_device
+from tinygrad_edu.backend import device as Device
+from tinygrad_edu.dtypes import Array, default, dtype, from_numpy as dtype_of, result_type, to_numpy
+from tinygrad_edu.size import read_new_shape
+
+if TYPE_CHECKING:
+    from tinygrad_edu.tensor import Tensor
+
+Dtype = dtype | type | None
+DeviceLike = Device | str | int | None
+
+
+def _place(device: DeviceLike) -> Device:
+    return CPU if device is None else Device(device)
+
+
+def finish(array: Array, device: DeviceLike, requires_grad: bool) -> Tensor:
+    """A new tensor around an array, on the device asked for."""
+    tensor = wrap(array if device is None else to_device(array, _place(device)))
+    if requires_grad:
+        tensor.requires_grad_()
+    return tensor
+
+
+def _as_numpy(data: Any) -> Array:
+    """Nested lists, numbers or arrays as an array of the dtype that torch infers."""
+    if isinstance(data, (np.ndarray, np.generic)) or hasattr(data, "__cuda_array_interface__"):
+        dtype_of(data.dtype)  # refuses what has no counterpart
+        return data
+    try:
+        array = np.array(_plain(data))
+    except ValueError:
+        raise _ragged(data) from None
+    if array.dtype.kind in "USO":
+        found = type(array.ravel()[0]).__name__ if array.size else "object"
+        raise ValueError(f"too many dimensions '{found.removesuffix('_')}'")
+    if array.dtype.kind == "c":
+        raise TypeError("complex numbers are not supported")
+    if not array.size and array.dtype == np.float64:
+        return array.astype(default())
+    if array.dtype == np.float64 and not _holds_numpy(data):
+        return array.astype(default())
+    return array
+
+
+def _plain(data: Any) -> Any:
+    """The data with tensors inside it replaced by their values."""
+    if isinstance(data, Variable):
+        return data.array
+    if isinstance(data, (list, tuple)) and any(
+        [isinstance(item, (list, tuple, Variable)) for item in data]
+    ):
+        return [_plain(item) for item in data]
+    return data
+
+
+def _holds_numpy(data: Any) -> bool:
+    """Whether the first number of nested lists is NumPy's, which brings its own dtype."""
+    while isinstance(data, (list, tuple)) and data:
+        data = data[0]
+    return isinstance(data, (np.generic, np.ndarray, Variable))
+
+
+def _ragged(data: Any, dim: int = 1) -> ValueError:
+    lengths = [len(item) if isinstance(item, (list, tuple)) else 0 for item in data]
+    for length in lengths:
+        if length != lengths[0]:
+            return ValueError(f"expected sequence of length {lengths[0]} at dim {dim} (got {length})")
+    for item in data:
+        if isinstance(item, (list, tuple)) and item:
+            return _ragged(item, dim + 1)
+    return ValueError(f"cannot make a tensor of {data!r}")
+
+
+def tensor(
+    data: Any,
+    *,
+    dtype: Dtype = None,
+    device: DeviceLike = None,
+    requires_grad: bool = False,
+    pin_memory: bool = False,
+) -> Tensor:
+    """A new tensor with a copy of the data.
+
+    Args:
+        data: a number, nested lists of numbers, an array or a tensor.  Python floats become the
+            default dtype (float32), ints int64; arrays keep their dtype.
+
+    Raises:
+        ValueError: lists of unequal length, or something that is no number.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.tensor([[1, 2], [3, 4]])
+    tensor([[1, 2],
+            [3, 4]])
+    >>> torch.tensor([0.5, 1]).dtype
+    torch.float32
+    """
+    if isinstance(data, Variable):
+        array, device = data.array, device_of(data.array) if device is None else device
+    else:
+        array = _as_numpy(data)
+    copied = array.astype(array.dtype if dtype is None else to_numpy(dtype), order="C")
+    return finish(np.asarray(copied) if isinstance(copied, np.generic) else copied, device, requires_grad)
+
+
+def as_tensor(data: Any, dtype: Dtype = None, device: DeviceLike = None) -> Tensor:
+    """The data as a tensor, without a copy where none is needed."""
+    if isinstance(data, Variable):
+        return data.to(dtype=dtype, device=device)  # type: ignore[attr-defined, no-any-return]
+    if isinstance(data, np.ndarray):
+        return from_numpy(data).to(dtype=dtype, device=device)
+    return tensor(data, dtype=dtype, device=device)
+
+
+def from_numpy(ndarray: Any) -> Tensor:
+    """A tensor that shares the memory of a NumPy array.
+
+    Raises:
+        TypeError: it is no array, or its dtype has no counterpart.
+        ValueError: it has negative strides or a foreign byte order.
+
+    >>> import numpy as np, tinygrad_edu as torch
+    >>> a = np.zeros(2); t = torch.from_numpy(a); a[0] = 5; t
+    tensor([5., 0.], dtype=torch.float64)
+    """
+    if not isinstance(ndarray, np.ndarray):
+        raise TypeError(f"expected np.ndarray (got {type(ndarray).__name__})")
+    dtype_of(ndarray.dtype)
+    if any([step < 0 for step in ndarray.strides]):
+        raise ValueError(
+            "At least one stride in the given numpy array is negative, and tensors with negative"
+            " strides are not currently supported. (You can probably work around this by making a"
+            " copy of your array with array.copy().)"
+        )
+    return wrap(ndarray)
+
+
+def _new(
+    kind: str, shape: tuple[int, ...], dtype: Dtype, device: DeviceLike, requires_grad: bool
+) -> Tensor:
+    place = _place(device)
+    target = default() if dtype is None else to_numpy(dtype)
+    t = wrap(getattr(module_for(place), kind)(shape, target))
+    if requires_grad:
+        t.requires_grad_()
+    return t
+
+
+def zeros(
+    *size: Any, dtype: Dtype = None, device: DeviceLike = None, requires_grad: bool = False,
+    out: None = None, layout: Any = None, pin_memory: bool = False,
+) -> Tensor:  # fmt: skip
+    """A tensor of zeros.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.zeros(2, 3).shape
+    torch.Size([2, 3])
+    """
+    return _new("zeros", read_new_shape("zeros", size), dtype, device, requires_grad)
+
+
+def ones(
+    *size: Any, dtype: Dtype = None, device: DeviceLike = None, requires_grad: bool = False,
+    out: None = None, layout: Any = None, pin_memory: bool = False,
+) -> Tensor:  # fmt: skip
+    """A tensor of ones.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.ones(3, dtype=torch.int64)
+    tensor([1, 1, 1])
+    """
+    return _new("ones", read_new_shape("ones", size), dtype, device, requires_grad)
+
+
+def empty(
+    *size: Any, dtype: Dtype = None, device: DeviceLike = None, requires_grad: bool = False,
+    out: None = None, layout: Any = None, pin_memory: bool = False, memory_format: Any = None,
+) -> Tensor:  # fmt: skip
+    """A tensor whose values are whatever the memory held.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.empty(2, 3).shape
+    torch.Size([2, 3])
+    """
+    return _new("empty", read_new_shape("empty", size), dtype, device, requires_grad)
+
+
+def full(
+    size: Any, fill_value: Any, *, dtype: Dtype = None, device: DeviceLike = None,
+    requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
+    """A tensor with one value everywhere; its dtype is that of the value unless given.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.full((2,), 7)
+    tensor([7, 7])
+    """
+    shape = read_new_shape("full", (size,))
+    value = fill_value.array.item() if isinstance(fill_value, Variable) else fill_value
+    target = result_type(value) if dtype is None else to_numpy(dtype)
+    return finish(module_for(_place(device)).full(shape, value, target), device, requires_grad)
+
+
+def _like(kind: str, input: Any, dtype: Dtype, device: DeviceLike, requires_grad: bool) -> Tensor:
+    if not isinstance(input, Variable):
+        raise TypeError(
+            f"{kind}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}"
+        )
+    target = input.array.dtype if dtype is None else to_numpy(dtype)
+    made = getattr(np, kind)(input.array, dtype=target)
+    return finish(made, device, requires_grad)
+
+
+def zeros_like(
+    input: Tensor, *, dtype: Dtype = None, device: DeviceLike = None, requires_grad: bool = False,
+    memory_format: Any = None, layout: Any = None,
+) -> Tensor:  # fmt: skip
+    """Zeros of the shape, dtype and device of `input`."""
+    return _like("zeros_like", input, dtype, device, requires_grad)
+
+
+def ones_like(
+    input: Tensor, *, dtype: Dtype = None, device: DeviceLike = None, requires_grad: bool = False,
+    memory_format: Any = None, layout: Any = None,
+) -> Tensor:  # fmt: skip
+    """Ones of the shape, dtype and device of `input`."""
+    return _like("ones_like", input, dtype, device, requires_grad)
+
+
+def empty_like(
+    input: Tensor, *, dtype: Dtype = None, device: DeviceLike = None, requires_grad: bool = False,
+    memory_format: Any = None, layout: Any = None,
+) -> Tensor:  # fmt: skip
+    """A tensor of the shape, dtype and device of `input`, with whatever the memory held."""
+    return _like("empty_like", input, dtype, device, requires_grad)
+
+
+def full_like(
+    input: Tensor, fill_value: Any, *, dtype: Dtype = None, device: DeviceLike = None,
+    requires_grad: bool = False, memory_format: Any = None,
+) -> Tensor:  # fmt: skip
+    """One value everywhere, in the shape, dtype and device of `input`."""
+    made = _like("empty_like", input, dtype, device, False)
+    made.array[...] = fill_value.array.item() if isinstance(fill_value, Variable) else fill_value
+    return made.requires_grad_() if requires_grad else made
+
+
+def _number(value: Any) -> Any:
+    return value.array.item() if isinstance(value, Variable) else value
+
+
+def arange(
+    start: Any, end: Any = None, step: Any = 1, *, dtype: Dtype = None, device: DeviceLike = None,
+    requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
+    """Numbers from `start` (0 if only one is given) up to, not including, `end`.
+
+    Raises:
+        RuntimeError: the step is zero or leads away from `end`.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.arange(1, 4), torch.arange(0.0, 1.0, 0.5)
+    (tensor([1, 2, 3]), tensor([0.0000, 0.5000]))
+    """
+    start, end, step = _number(start), _number(end), _number(step)
+    if end is None:
+        start, end = 0, start
+    if step == 0:
+        raise RuntimeError("step must be nonzero")
+    if not (math.isfinite(start) and math.isfinite(end)):
+        raise RuntimeError(f"unsupported range: {start} -> {end}")
+    if (end - start) * step < 0:
+        raise RuntimeError("upper bound and lower bound inconsistent with step sign")
+    given = (start, end, step)
+    target = result_type(*given) if dtype is None else to_numpy(dtype)
+    if dtype is None and target == bool:
+        target = np.dtype(np.int64)
+    count = max(0, math.ceil((end - start) / step))
+    exact = np.int64 if all([isinstance(v, (int, np.integer)) for v in given]) else np.float64
+    values = np.arange(count, dtype=exact) * step + start
+    return finish(values.astype(target), device, requires_grad)
+
+
+def linspace(
+    start: Any, end: Any, steps: int, *, dtype: Dtype = None, device: DeviceLike = None,
+    requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
+    """`steps` numbers from `start` to `end`, both included, evenly spaced.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.linspace(0, 1, 3)
+    tensor([0.0000, 0.5000, 1.0000])
+    """
+    if steps < 0:
+        raise RuntimeError("number of steps must be non-negative")
+    target = default() if dtype is None else to_numpy(dtype)
+    exact = np.promote_types(target, np.float32)
+    start, end = exact.type(_number(start)), exact.type(_number(end))
+    step = (end - start) / exact.type(max(steps - 1, 1))
+    i = np.arange(steps, dtype=exact)
+    # torch counts up from the start in the first half, and down from the end in the second
+    values = np.where(i < steps // 2, start + step * i, end - step * (steps - 1 - i))
+    if steps == 1:
+        values = np.full(1, start)
+    return finish(values.astype(target), device, requires_grad)
+
+
+def logspace(
+    start: Any, end: Any, steps: int, base: float = 10.0, *, dtype: Dtype = None,
+    device: DeviceLike = None, requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
+    """`base` to the powers `linspace(start, end, steps)`."""
+    powers = linspace(start, end, steps, dtype=float).array.astype(np.float64)
+    target = default() if dtype is None else to_numpy(dtype)
+    return finish(np.power(float(base), powers).astype(target), device, requires_grad)
+
+
+def eye(
+    n: int, m: int | None = None, *, dtype: Dtype = None, device: DeviceLike = None,
+    requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
+    """Ones on the diagonal of an n x m matrix, zeros elsewhere.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.eye(2)
+    tensor([[1., 0.],
+            [0., 1.]])
+    """
+    if n < 0 or (m is not None and m < 0):
+        raise RuntimeError(f"n must be greater or equal to 0, got {n if n < 0 else m}")
+    target = default() if dtype is None else to_numpy(dtype)
+    return finish(np.eye(n, m, dtype=target), device, requires_grad)
+
+
+def scalar_tensor(s: Any, *, dtype: Dtype = None, device: DeviceLike = None) -> Tensor:
+    """A 0-d tensor of the default dtype."""
+    return tensor(s, dtype=float if dtype is None else dtype, device=device)

@@ -1,0 +1,323 @@
+"""Read and write along one dimension by index tensors: gather, scatter, index_select and kin."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinygrad_edu.autograd.graph import Variable
+from tinygrad_edu.autograd.primitive import primitive
+from tinygrad_edu.dtypes import Array
+from tinygrad_edu.ops.indexing import add_at
+from tinygrad_edu.ops.joining import zeros_beside
+from tinygrad_edu.size import read_dim
+
+if TYPE_CHECKING:
+    from tinygrad_edu.tensor import Tensor
+
+
+def _along(index: Array, dim: int) -> tuple[Any, ...]:
+    """An index tuple that follows `index` along `dim` and counts along all other dimensions."""
+    if not index.ndim:
+        return (index,)
+    full: list[Any] = []
+    for i, size in enumerate(index.shape):
+        shape = [1] * index.ndim
+        shape[i] = size
+        full.append(index if i == dim else np.arange(size).reshape(shape))
+    return tuple(full)
+
+
+def _check_index(name: str, x: Array, dim: int, index: Array) -> int:
+    """The dimension counted from the front, after torch's checks of an index tensor."""
+    dim = read_dim(dim, x.ndim)
+    if index.dtype not in (np.int64, np.int32):
+        raise RuntimeError(f"{name}(): Expected dtype int32/int64 for index")
+    if index.size == 0:
+        return dim
+    if max(index.ndim, 1) != max(x.ndim, 1):
+        raise RuntimeError(
+            "Index tensor must have the same number of dimensions as"
+            f" {'input' if name == 'gather' else 'self'} tensor"
+        )
+    for i, (a, b) in enumerate(zip(index.shape, x.shape, strict=False)):
+        if i != dim and a > b:
+            raise RuntimeError(
+                f"Size does not match at dimension {i} expected index {list(index.shape)} to be no"
+                f" larger than self {list(x.shape)} apart from dimension {dim}"
+            )
+    size = x.shape[dim] if x.ndim else 1
+    _check_range(index, size, dim, RuntimeError)
+    return dim
+
+
+def _check_range(index: Array, size: int, dim: int, error: type[Exception]) -> None:
+    if isinstance(index, np.ndarray) and index.size:
+        low, high = int(index.min()), int(index.max())
+        if low < 0 or high >= size:
+            wrong = high if high >= size else low
+            raise error(f"index {wrong} is out of bounds for dimension {dim} with size {size}")
+
+
+@primitive
+def _gather(x: Array, dim: int, index: Array) -> Array:
+    dim = _check_index("gather", x, dim, index)
+    if index.size == 0:
+        return np.zeros_like(x, shape=index.shape)
+    return x.reshape(x.shape or 1)[_along(index.reshape(index.shape or 1), dim)].reshape(index.shape)
+
+
+_gather.vjp(
+    x=lambda g, x_shape, dim, index: scatter_add(zeros_beside(g, x_shape), dim, index, g)
+)
+
+
+def gather(input: Any, dim: int, index: Any, *, sparse_grad: bool = False) -> Tensor:
+    """Pick along `dim`: out[i][j] = input[index[i][j]][j] for `dim` 0.
+
+    Args:
+        index: int64, as many dimensions as `input`, no larger than it apart from `dim`.
+
+    Raises:
+        RuntimeError: the index has another dtype, too many sizes, or points outside.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.gather(torch.tensor([[1, 2], [3, 4]]), 1, torch.tensor([[0], [1]]))
+    tensor([[1],
+            [4]])
+    """
+    return _gather(input, dim, index)
+
+
+@primitive
+def _scatter_add(x: Array, dim: int, index: Array, src: Array) -> Array:
+    dim = _check_index("scatter_add", x, dim, index)
+    y = x.copy()
+    if index.size:
+        add_at(y.reshape(y.shape or 1), _along(index.reshape(index.shape or 1), dim), _part(src, index))
+    return y
+
+
+def _part(src: Any, index: Array) -> Any:
+    """The part of the source that stands under the index."""
+    if not hasattr(src, "ndim") or not src.ndim:
+        return src
+    if any([a > b for a, b in zip(index.shape, src.shape, strict=False)]):
+        raise RuntimeError(
+            f"Expected index {list(index.shape)} to be no larger than src {list(src.shape)}"
+        )
+    return src[tuple([slice(n) for n in index.shape])]
+
+
+def _into_source(g: Any, dim: int, index: Any, src_shape: tuple[int, ...]) -> Any:
+    """The gradient of a source: what arrives where it was written, zero where it was not used."""
+    picked = _gather(g, dim, index)
+    shape = tuple(picked.shape)
+    if shape == src_shape:
+        return picked
+    from tinygrad_edu.ops.indexing import _unslice
+
+    return _unslice(picked, src_shape, tuple([slice(n) for n in shape]))
+
+
+_scatter_add.vjp(
+    x=lambda g: g,
+    src=lambda g, dim, index, src_shape: _into_source(g, dim, index, src_shape),
+)
+
+
+def scatter_add(input: Any, dim: int, index: Any, src: Any) -> Tensor:
+    """A copy of `input` with `src[i][j]` added at [index[i][j]][j] (for `dim` 0).
+
+    >>> import tinygrad_edu as torch
+    >>> torch.zeros(3).scatter_add(0, torch.tensor([0, 0, 2]), torch.ones(3))
+    tensor([2., 0., 1.])
+    """
+    return _scatter_add(input, dim, index, src)
+
+
+@primitive
+def _scatter(x: Array, dim: int, index: Array, src: Any) -> Array:
+    dim = _check_index("scatter", x, dim, index)
+    y = x.copy()
+    if index.size:
+        flat = _along(index.reshape(index.shape or 1), dim)
+        y.reshape(y.shape or 1)[flat] = _part(src, index)
+    return y
+
+
+_scatter.vjp(
+    x=lambda g, dim, index: _scatter(g, dim, index, 0.0),
+    src=lambda g, dim, index, src_shape: _into_source(g, dim, index, src_shape),
+)
+
+
+def scatter(
+    input: Any, dim: int, index: Any, src: Any = None, *, value: Any = None,
+    reduce: str | None = None,
+) -> Tensor:  # fmt: skip
+    """A copy of `input` with `src[i][j]` (or one number) written at [index[i][j]][j] (`dim` 0).
+
+    Args:
+        reduce: "add" or "multiply" combines with what is there instead of replacing it.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.zeros(3).scatter(0, torch.tensor([1]), 5.0)
+    tensor([0., 5., 0.])
+    """
+    source = value if src is None else src
+    if reduce is None:
+        if isinstance(source, Variable) and source.array.dtype != input.array.dtype:
+            raise RuntimeError("scatter(): Expected self.dtype to be equal to src.dtype")
+        return _scatter(input, dim, index, source)
+    if reduce == "add":
+        return _scatter_add(input, dim, index, source)
+    if reduce == "multiply":
+        return _scatter_multiply(input, dim, index, source)
+    raise RuntimeError(f"reduce argument must be either add or multiply, got {reduce!r}")
+
+
+@primitive
+def _scatter_multiply(x: Array, dim: int, index: Array, src: Any) -> Array:
+    """Not differentiable, as in torch."""
+    dim = _check_index("scatter", x, dim, index)
+    y = x.copy()
+    np.multiply.at(y.reshape(y.shape or 1), _along(index.reshape(index.shape or 1), dim), _part(src, index))
+    return y
+
+
+@primitive
+def _index_select(x: Array, dim: int, index: Array) -> Array:
+    dim = read_dim(dim, x.ndim)
+    if index.ndim > 1:
+        raise IndexError("index_select(): Index is supposed to be a vector")
+    if index.dtype not in (np.int64, np.int32):
+        raise RuntimeError("index_select(): Expected dtype int32 or int64 for index")
+    size = x.shape[dim] if x.ndim else 1
+    if isinstance(index, np.ndarray) and index.size and (index.min() < 0 or index.max() >= size):
+        raise IndexError("index out of range in self")
+    if not x.ndim:
+        return x.reshape(1)[index.reshape(-1)].reshape(())
+    return np.take(x, index.reshape(-1), axis=dim)
+
+
+_index_select.vjp(
+    x=lambda g, x_shape, dim, index: _index_add(zeros_beside(g, x_shape), dim, index, g)
+)
+
+
+def index_select(input: Any, dim: int, index: Any) -> Tensor:
+    """The slices of `input` along `dim` that a vector of indices names, in that order.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.index_select(torch.tensor([5, 6, 7]), 0, torch.tensor([2, 0]))
+    tensor([7, 5])
+    """
+    return _index_select(input, dim, index)
+
+
+def _at(x: Array, dim: int, index: Array) -> tuple[Any, ...]:
+    return (slice(None),) * read_dim(dim, x.ndim) + (index.reshape(-1),)
+
+
+def _check_slices(name: str, x: Array, dim: int, index: Array, source: Any) -> None:
+    size = x.shape[read_dim(dim, x.ndim)] if x.ndim else 1
+    if index.ndim > 1:
+        raise IndexError(f"{name}(): Index is supposed to be a vector, but got dim: {index.ndim}")
+    if index.dtype not in (np.int64, np.int32):
+        raise RuntimeError(f"{name}(): Expected dtype int32/int64 for index")
+    if isinstance(index, np.ndarray) and index.size and (index.min() < -size or index.max() >= size):
+        raise IndexError("index out of range in self")
+    if getattr(source, "dtype", x.dtype) != x.dtype:
+        raise RuntimeError(
+            f"{name}(): self and source expected to have the same dtype, but got {x.dtype} and"
+            f" {source.dtype}"
+        )
+
+
+@primitive
+def _index_add(x: Array, dim: int, index: Array, source: Array) -> Array:
+    _check_slices("index_add", x, dim, index, source)
+    y = x.copy()
+    add_at(y.reshape(y.shape or 1), _at(x, dim, index), source)
+    return y
+
+
+_index_add.vjp(
+    x=lambda g: g,
+    source=lambda g, dim, index, source_shape: _index_select(g, dim, index).reshape(source_shape),
+)
+
+
+def index_add(input: Any, dim: int, index: Any, source: Any, *, alpha: Any = 1) -> Tensor:
+    """A copy of `input` with `alpha * source` added to the slices that the index names."""
+    return _index_add(input, dim, index, source if alpha == 1 else source * alpha)
+
+
+@primitive
+def _index_copy(x: Array, dim: int, index: Array, source: Any) -> Array:
+    _check_slices("index_copy", x, dim, index, source)
+    y = x.copy()
+    y.reshape(y.shape or 1)[_at(x, dim, index)] = source
+    return y
+
+
+_index_copy.vjp(
+    x=lambda g, dim, index: _index_copy(g, dim, index, 0.0),
+    source=lambda g, dim, index, source_shape: _index_select(g, dim, index).reshape(source_shape),
+)
+
+
+def index_copy(input: Any, dim: int, index: Any, source: Any) -> Tensor:
+    """A copy of `input` with the slices that the index names replaced by those of `source`."""
+    return _index_copy(input, dim, index, source)
+
+
+@primitive
+def _index_fill(x: Array, dim: int, index: Array, value: Any) -> Array:
+    _check_slices("index_fill", x, dim, index, 0.0)
+    y = x.copy()
+    y.reshape(y.shape or 1)[_at(x, dim, index)] = value
+    return y
+
+
+def _filled(g: Any, dim: int, index: Array) -> Any:
+    from tinygrad_edu.ops.shape import flatten
+
+    picked = _index_select(g, dim, np.unique(index) if isinstance(index, np.ndarray) else index)
+    return (flatten(picked) if isinstance(picked, Variable) else picked).sum()
+
+
+_index_fill.vjp(
+    x=lambda g, dim, index: _index_fill(g, dim, index, 0.0),
+    value=lambda g, dim, index: _filled(g, dim, index),
+)
+
+
+def index_fill(input: Any, dim: int, index: Any, value: Any) -> Tensor:
+    """A copy of `input` with one value in the slices that the index names."""
+    return _index_fill(input, dim, index, value)
+
+
+def take_along_dim(input: Any, indices: Any, dim: int | None = None) -> Tensor:
+    """Pick along `dim`, the other dimensions broadcast; all in one dimension if `dim` is None."""
+    if dim is None:
+        return _gather(input.reshape(-1), 0, indices.reshape(-1))
+    dim = read_dim(dim, input.array.ndim)
+    shape, other = list(input.array.shape), list(indices.array.shape)
+    both = np.broadcast_shapes(
+        tuple(shape[:dim] + [1] + shape[dim + 1 :]), tuple(other[:dim] + [1] + other[dim + 1 :])
+    )
+    source = input.expand(*both[:dim], shape[dim], *both[dim + 1 :])
+    index = indices.expand(*both[:dim], other[dim], *both[dim + 1 :])
+    return _gather(source, dim, index)
+
+
+def take(input: Any, index: Any) -> Tensor:
+    """The elements of `input`, seen as one dimension, that the indices name, in their shape."""
+    flat = input.reshape(-1)
+    size = flat.array.size
+    if index.array.size and (index.array.min() < -size or index.array.max() >= size):
+        raise IndexError(f"out of range: tried to access index on a tensor of {size} elements.")
+    return flat[index.reshape(-1)].reshape(index.array.shape)  # type: ignore[no-any-return]

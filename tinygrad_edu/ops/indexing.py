@@ -1,0 +1,514 @@
+"""Read and write parts of tensors: `x[...]`, where, masked_fill.
+
+What stands in the brackets is of two kinds.  Integers, slices, `None` and `...` are *basic*: they
+lead to a view, which shares memory with `x`.  Index tensors, lists and masks are *advanced*: they
+pick elements into a new tensor.  An index of both kinds is taken in two steps, the basic part
+first; that is where torch differs from NumPy, for which an integer beside an index array counts as
+an array.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinygrad_edu.autograd.graph import Variable
+from tinygrad_edu.autograd.inplace import check_writable, inplace
+from tinygrad_edu.autograd.mode import state
+from tinygrad_edu.autograd.primitive import current_node, primitive, wrap
+from tinygrad_edu.dtypes import Array, common, promote, promote_to, result_type
+from tinygrad_edu.ops.joining import zeros_beside
+
+if TYPE_CHECKING:
+    from tinygrad_edu.tensor import Tensor
+
+
+@primitive(view=True)
+def _slice(x: Array, index: tuple[Any, ...]) -> Array:
+    return x[(*index, ...) if Ellipsis not in index else index]
+
+
+@primitive
+def _unslice(g: Array, shape: tuple[int, ...], index: tuple[Any, ...]) -> Array:
+    """Zeros of that shape, with `g` in the part that `index` leads to."""
+    spread = np.zeros_like(g, shape=shape)
+    spread[index] = g
+    return spread
+
+
+_slice.vjp(x=lambda g, x_shape, index: _unslice(g, x_shape, index))
+_unslice.vjp(g=lambda g, index: _slice(g, index))
+
+
+@primitive
+def _take(x: Array, index: tuple[Any, ...]) -> Array:
+    return x[index]
+
+
+@primitive
+def _untake(g: Array, shape: tuple[int, ...], index: tuple[Any, ...]) -> Array:
+    """Zeros of that shape, with `g` added at the index; an element picked twice gets both."""
+    return add_at(np.zeros_like(g, shape=shape), index, g)
+
+
+_take.vjp(x=lambda g, x_shape, index: _untake(g, x_shape, index))
+_untake.vjp(g=lambda g, index: _take(g, index))
+
+
+def add_at(target: Array, index: tuple[Any, ...], values: Array) -> Array:
+    """Add `values` to `target[index]` in place, once for every time an element is named."""
+    arrays = [i for i in index if hasattr(i, "dtype")]
+    if len(arrays) == 1 and arrays[0].dtype == bool:
+        target[index] += values  # a mask names no element twice
+    else:
+        np.add.at(target, index, values)
+    return target
+
+
+_Parts = tuple[tuple[Any, ...], tuple[Any, ...] | None]
+
+
+def parse(x: Array, index: Any) -> _Parts:
+    """The basic part of an index and, if there is one, the advanced part to apply after it.
+
+    Raises:
+        IndexError: too many indices, one out of range, a mask of another shape, an index that is
+            none of the allowed types.
+        ValueError: a slice goes backward.
+    """
+    entries = index if isinstance(index, tuple) else (index,)
+    entries = tuple([_read(entry) for entry in entries])
+    named = sum([_dims_of(entry) for entry in entries])
+    if named > x.ndim:
+        raise IndexError(f"too many indices for tensor of dimension {x.ndim}")
+    if Ellipsis not in [e for e in entries if not hasattr(e, "dtype")]:
+        entries = (*entries, Ellipsis)
+    basic: list[Any] = []
+    advanced: list[Any] = []
+    dim, found = 0, False
+    for entry in entries:
+        if entry is Ellipsis:
+            full = [slice(None)] * (x.ndim - named)
+            basic += full
+            advanced += full
+            dim += len(full)
+            named = x.ndim  # a second one stands for nothing
+        elif entry is None:
+            basic.append(None)
+            advanced.append(slice(None))
+        elif isinstance(entry, bool):
+            basic.append(None)
+            advanced.append(np.array([entry]))
+            found = True
+        elif isinstance(entry, slice):
+            basic.append(entry)
+            advanced.append(slice(None))
+            dim += 1
+        elif isinstance(entry, int):
+            basic.append(_check_int(entry, x, dim))
+            dim += 1
+        else:
+            used = _dims_of(entry)
+            basic += [slice(None)] * used
+            advanced.append(_check_array(entry, x, dim))
+            dim += used
+            found = True
+    return tuple(basic), tuple(advanced) if found else None
+
+
+def _dims_of(entry: Any) -> int:
+    """How many dimensions of the tensor an entry uses up."""
+    if entry is None or entry is Ellipsis or isinstance(entry, bool):
+        return 0
+    return entry.ndim if hasattr(entry, "dtype") and entry.dtype == bool else 1
+
+
+def _read(entry: Any) -> Any:
+    """One entry in plain form: None, ..., bool, int, slice, or an array of int64 or bool."""
+    if entry is None or entry is Ellipsis or isinstance(entry, (bool, np.bool_)):
+        return bool(entry) if isinstance(entry, np.bool_) else entry
+    if isinstance(entry, slice):
+        return _read_slice(entry)
+    if isinstance(entry, (int, np.integer)):
+        return int(entry)
+    if isinstance(entry, (list, tuple, range)):
+        entry = np.array(_values(entry))
+        entry = entry.astype(np.int64) if not entry.size else entry
+    array = entry.array if isinstance(entry, Variable) else entry
+    if not hasattr(array, "dtype"):
+        raise IndexError(
+            "only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are"
+            f" valid indices (got {type(entry).__name__})"
+        )
+    if array.dtype.kind not in "iub":
+        raise IndexError("tensors used as indices must be long, int, byte or bool tensors")
+    if array.dtype == np.uint8:
+        return array.astype(bool)
+    if array.ndim == 0:
+        return array.item()
+    return array
+
+
+def _values(entries: Any) -> Any:
+    if isinstance(entries, Variable):
+        return entries.array
+    return [_values(e) for e in entries] if isinstance(entries, (list, tuple)) else entries
+
+
+def _read_slice(entry: slice) -> slice:
+    parts = [
+        None if p is None else p.__index__() for p in (entry.start, entry.stop, entry.step)
+    ]
+    if parts[2] is not None and parts[2] <= 0:
+        raise ValueError("step must be greater than zero")
+    return slice(*parts)
+
+
+def _check_int(entry: int, x: Array, dim: int) -> int:
+    size = x.shape[dim]
+    if not -size <= entry < size:
+        raise IndexError(f"index {entry} is out of bounds for dimension {dim} with size {size}")
+    return entry
+
+
+def _check_array(entry: Array, x: Array, dim: int) -> Array:
+    if entry.dtype == bool:
+        if entry.shape != x.shape[dim : dim + entry.ndim]:
+            raise IndexError(
+                f"The shape of the mask {list(entry.shape)} at index {dim} does not match the"
+                f" shape of the indexed tensor {list(x.shape)} at index {dim}"
+            )
+    elif isinstance(entry, np.ndarray) and entry.size:
+        size = x.shape[dim]
+        low, high = int(entry.min()), int(entry.max())
+        if low < -size or high >= size:
+            raise IndexError(
+                f"index {high if high >= size else low} is out of bounds for dimension {dim} with"
+                f" size {size}"
+            )
+    return entry
+
+
+def _is_identity(basic: tuple[Any, ...]) -> bool:
+    return all([isinstance(entry, slice) and entry == slice(None) for entry in basic])
+
+
+def getitem(x: Any, index: Any) -> Tensor:
+    """`x[index]`: a view for integers, slices, None and `...`; a copy for index tensors and masks.
+
+    >>> import tinygrad_edu as torch
+    >>> x = torch.arange(6).view(2, 3)
+    >>> x[1, ::2], x[x > 3], x[:, [2, 0]]
+    (tensor([3, 5]), tensor([4, 5]), tensor([[2, 0],
+            [5, 3]]))
+    """
+    if type(index) is int and x.array.ndim:  # the index of a loop: no need to take it apart
+        return _slice(x, (_check_int(index, x.array, 0),))
+    basic, advanced = parse(x.array, index)
+    if advanced is None:
+        return _slice(x, basic)
+    picked = x if _is_identity(basic) else _slice(x, basic)
+    return _take(picked, advanced)
+
+
+def setitem(x: Any, index: Any, value: Any) -> None:
+    """`x[index] = value`, in place.
+
+    Raises:
+        RuntimeError: the value does not broadcast to the part, or `x` may not be written.
+    """
+    check_writable(x)
+    plain = value.array if isinstance(value, Variable) else np.asarray(value)
+    basic, advanced = parse(x.array, index)
+    recorded = state.enabled and (current_node(x) is not None or current_node(value) is not None)
+    if advanced is None:
+        part = x.array[(*basic, ...)]
+        while plain.ndim > part.ndim and plain.shape[0] == 1:
+            plain = plain[0]
+        _check_fits(plain.shape, part.shape, basic=True)
+        if recorded:
+            copy_(_slice(x, basic), value)
+        else:
+            part[...] = plain
+            x.storage.write()
+        return
+    target = x if _is_identity(basic) else _slice(x, basic)
+    if recorded:
+        _index_put_(target, advanced, value, False)
+        return
+    shape = target.array[advanced].shape if isinstance(plain, np.ndarray) and plain.size > 1 else None
+    if shape is not None:
+        while plain.ndim > len(shape) and plain.shape[0] == 1:
+            plain = plain[0]
+        _check_fits(plain.shape, shape, basic=False)
+    target.array[advanced] = plain
+    x.storage.write()
+
+
+def _check_fits(value: tuple[int, ...], part: tuple[int, ...], basic: bool) -> None:
+    pairs = zip(reversed(value), reversed(part), strict=False)
+    if len(value) <= len(part) and all([a == b or a == 1 for a, b in pairs]):
+        return
+    raise RuntimeError(
+        f"shape mismatch: value tensor of shape {list(value)} cannot be broadcast to"
+        f" {'the part' if basic else 'indexing result'} of shape {list(part)}"
+    )
+
+
+@primitive
+def _copied(x: Array, value: Array) -> Array:
+    """`value` in the shape and dtype of `x`: what `x` holds after `x.copy_(value)`."""
+    value = np.asarray(value) if not hasattr(value, "dtype") else value
+    return np.broadcast_to(value.astype(x.dtype), x.shape)
+
+
+_copied.vjp(x=lambda g: g * 0.0,
+            value=lambda g: g)  # fmt: skip
+
+
+def copy_(x: Any, src: Any, non_blocking: bool = False) -> Tensor:
+    """Write the values of `src` into `x`, broadcast and cast; gradients flow to `src`.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.zeros(2).copy_(torch.tensor([1, 2]))
+    tensor([1., 2.])
+    """
+    source = src.array if isinstance(src, Variable) else np.asarray(src)
+    shape = x.array.shape
+    if not _fits(source.shape, shape):
+        raise RuntimeError(
+            f"The size of tensor a ({list(shape)}) must match the size of tensor b"
+            f" ({list(source.shape)}): copy_ broadcasts its source only"
+        )
+    return _copy_in_place(x, src)
+
+
+def _fits(value: tuple[int, ...], part: tuple[int, ...]) -> bool:
+    pairs = zip(reversed(value), reversed(part), strict=False)
+    return len(value) <= len(part) and all([a == b or a == 1 for a, b in pairs])
+
+
+_copy_in_place = inplace(_copied, "copy_")
+
+
+@primitive
+def _index_put(x: Array, index: tuple[Any, ...], values: Array, accumulate: bool) -> Array:
+    y = x.copy()
+    values = values.astype(x.dtype) if hasattr(values, "astype") else values
+    if accumulate:
+        return add_at(y, index, values)
+    y[index] = values
+    return y
+
+
+_index_put.vjp(
+    x=lambda g, index, accumulate: g if accumulate else _index_put(g, index, 0.0, False),
+    values=lambda g, index: _take(g, index),
+)
+_index_put_ = inplace(_index_put)
+
+
+def index_put(input: Any, indices: Any, values: Any, accumulate: bool = False) -> Tensor:
+    """A copy of `input` with `values` written (or added) where the index tensors point."""
+    index = _all_advanced(input, indices)
+    return _index_put(input, index, values, accumulate)
+
+
+def index_put_(input: Any, indices: Any, values: Any, accumulate: bool = False) -> Tensor:
+    """In-place `index_put`."""
+    return _index_put_(input, _all_advanced(input, indices), values, accumulate)
+
+
+def _all_advanced(x: Any, indices: Any) -> tuple[Any, ...]:
+    basic, advanced = parse(x.array, tuple([slice(None) if i is None else i for i in indices]))
+    if advanced is None or not _is_identity(basic):
+        advanced = tuple([np.asarray(i) if isinstance(i, int) else i for i in basic])
+    return advanced
+
+
+@primitive
+def _where(condition: Array, a: Array, b: Array) -> Array:
+    if condition.dtype != bool:
+        raise RuntimeError(
+            "where expected condition to be a boolean tensor, but got a tensor with dtype"
+            f" {condition.dtype}"
+        )
+    if not hasattr(a, "dtype") and not hasattr(b, "dtype"):
+        target = result_type(a, b)
+        return np.where(condition, np.asarray(a, target), np.asarray(b, target))
+    if hasattr(a, "dtype") and hasattr(b, "dtype"):
+        a, b = promote(a, b)
+    else:
+        a, b = promote_to(common(a, b), a, b)
+    return np.where(condition, a, b)
+
+
+_where.vjp(a=lambda g, condition: _where(condition, g, 0.0),
+           b=lambda g, condition: _where(condition, 0.0, g))  # fmt: skip
+
+
+def where(condition: Any, input: Any = None, other: Any = None) -> Any:
+    """`input` where the condition holds, else `other`, element by element.
+
+    With the condition alone: the indices where it holds, as a tuple of tensors.
+
+    Raises:
+        RuntimeError: the condition is not of dtype bool.
+
+    >>> import tinygrad_edu as torch
+    >>> x = torch.tensor([-1.0, 2.0])
+    >>> torch.where(x > 0, x, 0.0)
+    tensor([0., 2.])
+    """
+    if input is None and other is None:
+        return nonzero(condition, as_tuple=True)
+    return _where(condition, input, other)
+
+
+def nonzero(input: Any, *, as_tuple: bool = False) -> Any:
+    """The indices of the elements that are not zero: one row each, or a tuple of columns.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.nonzero(torch.tensor([0, 3, 5]))
+    tensor([[1],
+            [2]])
+    """
+    x = input.array
+    if as_tuple:
+        found = np.nonzero(x if x.ndim else x.reshape(1))
+        return tuple([wrap(i) for i in found])
+    if not x.ndim:
+        return wrap(np.zeros_like(x, shape=(int(x != 0), 0), dtype=np.int64))
+    return wrap(np.stack(np.nonzero(x), axis=1))
+
+
+def argwhere(input: Any) -> Tensor:
+    """The indices of the elements that are not zero, one row each."""
+    found: Tensor = nonzero(input)
+    return found
+
+
+def masked_fill(input: Any, mask: Any, value: Any) -> Tensor:
+    """`input` with `value` wherever the mask is True.
+
+    Raises:
+        RuntimeError: the mask is not of dtype bool, or the value has dimensions.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.zeros(2).masked_fill(torch.tensor([True, False]), 9)
+    tensor([9., 0.])
+    """
+    if mask.array.dtype != bool:
+        raise RuntimeError(
+            "masked_fill_ only supports boolean masks, but got mask with dtype"
+            f" {mask.array.dtype}"
+        )
+    if isinstance(value, Variable) and value.array.ndim:
+        raise RuntimeError(
+            "masked_fill_ only supports a 0-dimensional value tensor, but got tensor with"
+            f" {value.array.ndim} dimension(s)."
+        )
+    return _masked_fill(input, mask, value)
+
+
+@primitive
+def _masked_fill(x: Array, mask: Array, value: Any) -> Array:
+    value = value.astype(x.dtype) if hasattr(value, "astype") else x.dtype.type(value)
+    return np.where(mask, value, x)
+
+
+_masked_fill.vjp(
+    x=lambda g, mask: _where(mask, 0.0, g),
+    value=lambda g, mask: _where(mask, g, 0.0),
+)
+
+
+def masked_select(input: Any, mask: Any) -> Tensor:
+    """The elements where the mask is True, in one dimension; the two are broadcast.
+
+    >>> import tinygrad_edu as torch
+    >>> x = torch.tensor([1, 2, 3]); torch.masked_select(x, x > 1)
+    tensor([2, 3])
+    """
+    from tinygrad_edu.ops.shape import broadcast_tensors
+
+    if mask.array.dtype != bool:
+        raise RuntimeError("masked_select: expected BoolTensor for mask")
+    x, m = broadcast_tensors(input, mask)
+    return _take(x, (m.array,))
+
+
+@primitive
+def tril(x: Array, diagonal: int = 0) -> Array:
+    """The lower triangle of (a batch of) matrices; zero above the given diagonal.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.tril(torch.ones(2, 2))
+    tensor([[1., 0.],
+            [1., 1.]])
+    """
+    _check_matrix("tril", x)
+    return np.tril(x, diagonal)
+
+
+@primitive
+def triu(x: Array, diagonal: int = 0) -> Array:
+    """The upper triangle of (a batch of) matrices; zero below the given diagonal.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.triu(torch.ones(2, 2), diagonal=1)
+    tensor([[0., 1.],
+            [0., 0.]])
+    """
+    _check_matrix("triu", x)
+    return np.triu(x, diagonal)
+
+
+def _check_matrix(name: str, x: Array) -> None:
+    if x.ndim < 2:
+        raise RuntimeError(f"{name}: input tensor must have at least 2 dimensions")
+
+
+tril.vjp(x=lambda g, diagonal: tril(g, diagonal))
+triu.vjp(x=lambda g, diagonal: triu(g, diagonal))
+
+
+def select(input: Any, dim: int, index: int) -> Tensor:
+    """The slice at one index of a dimension, as a view without that dimension."""
+    from tinygrad_edu.size import read_dim
+
+    shape = input.array.shape
+    if not shape:
+        raise IndexError("select() cannot be applied to a 0-dim tensor.")
+    dim = read_dim(dim, len(shape))
+    index = int(index)
+    if not -shape[dim] <= index < shape[dim]:
+        raise IndexError(
+            f"select(): index {index} out of range for tensor of size {list(shape)} at dimension"
+            f" {dim}"
+        )
+    return _slice(input, (slice(None),) * dim + (index,))
+
+
+def narrow(input: Any, dim: int, start: int, length: int) -> Tensor:
+    """`length` slices of a dimension from `start`, as a view."""
+    from tinygrad_edu.size import read_dim
+
+    shape = input.array.shape
+    dim = read_dim(dim, len(shape))
+    start = int(start) + (shape[dim] if start < 0 else 0)
+    if length < 0:
+        raise RuntimeError("narrow(): length must be non-negative.")
+    if start + length > shape[dim] or start < 0:
+        raise RuntimeError(
+            f"start ({start}) + length ({length}) exceeds dimension size ({shape[dim]})."
+        )
+    return _slice(input, (slice(None),) * dim + (slice(start, start + length),))
+
+
+__all__ = [
+    "add_at", "argwhere", "copy_", "getitem", "index_put", "index_put_", "masked_fill",
+    "masked_select", "narrow", "nonzero", "select", "setitem", "tril", "triu", "where",
+    "zeros_beside",
+]  # fmt: skip

@@ -1,0 +1,313 @@
+"""Join tensors (cat, stack) and take them apart (split, chunk, unbind): each other's derivatives."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinygrad_edu.autograd.graph import Variable
+from tinygrad_edu.autograd.primitive import primitive
+from tinygrad_edu.dtypes import Array, result_type
+from tinygrad_edu.ops.shape import movedim, reshape, unsqueeze
+from tinygrad_edu.size import read_dim, read_shape
+
+if TYPE_CHECKING:
+    from tinygrad_edu.tensor import Tensor
+
+
+def _same_type(arrays: Any) -> list[Array]:
+    if len({a.dtype for a in arrays}) == 1:
+        return list(arrays)
+    target = result_type(*arrays)
+    return [a.astype(target) if a.dtype != target else a for a in arrays]
+
+
+def _is_legacy_empty(x: Array) -> bool:
+    """torch lets a tensor of shape (0,) be joined to anything, and ignores it."""
+    return bool(x.shape == (0,))
+
+
+@primitive(variadic=True)
+def _cat(tensors: list[Array], dim: int) -> Array:
+    parts = [x for x in tensors if not _is_legacy_empty(x)] or tensors
+    first = parts[0].shape
+    if not first:
+        raise RuntimeError("zero-dimensional tensor (at position 0) cannot be concatenated")
+    dim = read_dim(dim, len(first))
+    for i, x in enumerate(parts):
+        if x.ndim != len(first):
+            raise RuntimeError(
+                f"Tensors must have same number of dimensions: got {len(first)} and {x.ndim}"
+            )
+        for j, (a, b) in enumerate(zip(first, x.shape, strict=True)):
+            if a != b and j != dim:
+                raise RuntimeError(
+                    f"Sizes of tensors must match except in dimension {dim}. Expected size {a} but"
+                    f" got size {b} for tensor number {i} in the list."
+                )
+    target = result_type(*tensors)
+    return np.concatenate(_same_type([*parts]), axis=dim).astype(target, copy=False)
+
+
+def _uncat(g: Any, shapes: tuple[tuple[int, ...], ...], dim: int) -> list[Any]:
+    """The pieces of `g`, one per joined tensor."""
+    dim = read_dim(dim, len(g.shape))
+    sizes = [0 if shape == (0,) else shape[dim] for shape in shapes]
+    pieces = _split(g, tuple(sizes), dim)
+    return [
+        piece.reshape(shape) if shape == (0,) else piece
+        for piece, shape in zip(pieces, shapes, strict=True)
+    ]
+
+
+_cat.vjp(tensors=lambda g, tensors_shape, dim: _uncat(g, tensors_shape, dim))
+
+
+def cat(tensors: Any, dim: int = 0) -> Tensor:
+    """Join tensors along a dimension they have.
+
+    Args:
+        tensors: tensors that agree in all sizes but that of `dim`; their dtypes are promoted.
+
+    Raises:
+        ValueError: the list is empty.
+        RuntimeError: the sizes do not agree.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.cat([torch.zeros(2), torch.ones(1)])
+    tensor([0., 0., 1.])
+    """
+    return _cat(_tensors("cat", tensors), dim)
+
+
+def _tensors(name: str, tensors: Any) -> Any:
+    if isinstance(tensors, Variable) or not hasattr(tensors, "__iter__"):
+        raise TypeError(
+            f"{name}(): argument 'tensors' (position 1) must be tuple of Tensors,"
+            f" not {type(tensors).__name__}"
+        )
+    tensors = tuple(tensors)
+    if not tensors:
+        error = RuntimeError if name == "stack" else ValueError
+        raise error(f"torch.{name}(): expected a non-empty list of Tensors")
+    for i, x in enumerate(tensors):
+        if not isinstance(x, Variable):
+            raise TypeError(f"expected Tensor as element {i} in argument 0, but got {type(x).__name__}")
+    return tensors
+
+
+@primitive(variadic=True)
+def _stack(tensors: list[Array], dim: int) -> Array:
+    shape = tensors[0].shape
+    for i, x in enumerate(tensors):
+        if x.shape != shape:
+            raise RuntimeError(
+                f"stack expects each tensor to be equal size, but got {list(shape)} at entry 0 and"
+                f" {list(x.shape)} at entry {i}"
+            )
+    return np.stack(_same_type(tensors), axis=read_dim(dim, len(shape) + 1))
+
+
+_stack.vjp(tensors=lambda g, dim: unbind(g, dim))
+
+
+def stack(tensors: Any, dim: int = 0) -> Tensor:
+    """Join tensors of one shape along a new dimension.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.stack([torch.zeros(2), torch.ones(2)])
+    tensor([[0., 0.],
+            [1., 1.]])
+    """
+    return _stack(_tensors("stack", tensors), dim)
+
+
+def zeros_beside(g: Any, shape: tuple[int, ...]) -> Array:
+    """An array of zeros of that shape, of the dtype and on the device of `g`."""
+    return np.zeros_like(g.array if isinstance(g, Variable) else g, shape=shape)
+
+
+def _fill_missing(pieces: list[Any], shapes: list[tuple[int, ...]]) -> list[Any]:
+    """Zeros where no gradient arrived."""
+    known = next(g for g in pieces if g is not None)
+    return [
+        zeros_beside(known, shape) if g is None else g
+        for g, shape in zip(pieces, shapes, strict=True)
+    ]
+
+
+@primitive(multiple=True, view=True)
+def _split(x: Array, sizes: tuple[int, ...], dim: int) -> Any:
+    ends = np.cumsum(sizes).tolist()
+    before = (slice(None),) * dim
+    return tuple(
+        [x[(*before, slice(end - size, end))] for size, end in zip(sizes, ends, strict=True)]
+    )
+
+
+def _unsplit(g: Any, shape: tuple[int, ...], sizes: tuple[int, ...], dim: int) -> Any:
+    shapes = [(*shape[:dim], size, *shape[dim + 1 :]) for size in sizes]
+    return _cat(_fill_missing(list(g), shapes), dim)
+
+
+_split.vjp(x=lambda g, x_shape, sizes, dim: _unsplit(g, x_shape, sizes, dim))
+
+
+def split(tensor: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
+    """Views of consecutive pieces: of the given size (the last may be smaller) or sizes.
+
+    Raises:
+        RuntimeError: the sizes do not add up to the size of the dimension.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.arange(5).split(2)
+    (tensor([0, 1]), tensor([2, 3]), tensor([4]))
+    """
+    if not tensor.array.ndim:
+        raise RuntimeError("split expects at least a 1-dimensional tensor")
+    dim = read_dim(dim, tensor.array.ndim)
+    total = tensor.array.shape[dim]
+    if isinstance(split_size_or_sections, int):
+        size = split_size_or_sections
+        if size < 0:
+            raise RuntimeError(
+                f"split expects split_size be non-negative, but got split_size={size}"
+            )
+        if size == 0 and total:
+            raise RuntimeError(
+                f"split_size can only be 0 if dimension size is 0, but got dimension size of {total}"
+            )
+        count = max(1, math.ceil(total / size)) if size else 1
+        sizes = tuple([min(size, total - i * size) for i in range(count)]) if size else (total,)
+    else:
+        sizes = read_shape("split", (split_size_or_sections,), "split_sizes")
+        if sum(sizes) != total or any([size < 0 for size in sizes]):
+            raise RuntimeError(
+                f"split_with_sizes expects split_sizes to sum exactly to {total} (input tensor's"
+                f" size at dimension {dim}), but got split_sizes={list(sizes)}"
+            )
+    return _split(tensor, sizes, dim)  # type: ignore[return-value]
+
+
+def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
+    """`chunks` views of nearly equal size, or fewer if the dimension does not yield as many.
+
+    >>> import tinygrad_edu as torch
+    >>> [c.numel() for c in torch.arange(5).chunk(3)]
+    [2, 2, 1]
+    """
+    if not input.array.ndim:
+        raise RuntimeError("chunk expects at least a 1-dimensional tensor")
+    if chunks <= 0:
+        raise RuntimeError(f"chunk expects `chunks` to be greater than 0, got: {chunks}")
+    dim = read_dim(dim, input.array.ndim)
+    total = input.array.shape[dim]
+    if total == 0:
+        return split(input, [0] * chunks, dim)
+    return split(input, math.ceil(total / chunks), dim)
+
+
+def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
+    """Views split before the given indices, or into so many pieces whose sizes differ by at most 1."""
+    dim = read_dim(dim, input.array.ndim)
+    total = input.array.shape[dim]
+    if isinstance(indices_or_sections, int):
+        count = indices_or_sections
+        if count <= 0:
+            raise RuntimeError(f"number of sections must be larger than 0, got {count}")
+        sizes = [total // count + (i < total % count) for i in range(count)]
+        return split(input, sizes, dim)
+    given = indices_or_sections
+    bounds = given.tolist() if isinstance(given, Variable) else list(given)  # type: ignore[attr-defined]
+    ends = [*[slice(None, b).indices(total)[1] for b in bounds], total]
+    starts = [0, *ends[:-1]]
+    before = (slice(None),) * dim
+    return tuple([input[(*before, slice(a, max(a, b)))] for a, b in zip(starts, ends, strict=True)])
+
+
+@primitive(multiple=True, view=True)
+def _unbind(x: Array, dim: int) -> Any:
+    before = (slice(None),) * dim
+    return tuple([x[(*before, i, ...)] for i in range(x.shape[dim])])
+
+
+def _restack(g: Any, shape: tuple[int, ...], dim: int) -> Any:
+    piece = (*shape[:dim], *shape[dim + 1 :])
+    return _stack(_fill_missing(list(g), [piece] * shape[dim]), dim)
+
+
+_unbind.vjp(x=lambda g, x_shape, dim: _restack(g, x_shape, dim))
+
+
+def unbind(input: Any, dim: int = 0) -> tuple[Tensor, ...]:
+    """The slices along a dimension, as views without that dimension.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.tensor([[1, 2], [3, 4]]).unbind()
+    (tensor([1, 2]), tensor([3, 4]))
+    """
+    if not len(input.shape):
+        raise RuntimeError("Dimension specified as 0 but tensor has no dimensions")
+    return _unbind(input, read_dim(dim, len(input.shape)))  # type: ignore[return-value]
+
+
+def hstack(tensors: Any) -> Tensor:
+    """Join along columns (1-d tensors: along their only dimension)."""
+    tensors = [reshape(x, 1) if not x.array.ndim else x for x in _tensors("hstack", tensors)]
+    return cat(tensors, 0 if tensors[0].array.ndim == 1 else 1)
+
+
+def vstack(tensors: Any) -> Tensor:
+    """Join as rows."""
+    rows = [reshape(x, (1, -1)) if x.array.ndim < 2 else x for x in _tensors("vstack", tensors)]
+    return cat(rows, 0)
+
+
+def dstack(tensors: Any) -> Tensor:
+    """Join along the third dimension."""
+    from tinygrad_edu.ops.shape import atleast_3d
+
+    return cat([atleast_3d(x) for x in _tensors("dstack", tensors)], 2)
+
+
+def column_stack(tensors: Any) -> Tensor:
+    """Join 1-d tensors as columns, matrices side by side."""
+    columns = [reshape(x, (-1, 1)) if x.array.ndim < 2 else x for x in _tensors("stack", tensors)]
+    return cat(columns, 1)
+
+
+def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
+    """Coordinates of a grid: tensor i varies along dimension i (`indexing="xy"`: first two swapped).
+
+    >>> import tinygrad_edu as torch
+    >>> rows, columns = torch.meshgrid(torch.arange(2), torch.arange(3), indexing="ij")
+    >>> columns
+    tensor([[0, 1, 2],
+            [0, 1, 2]])
+    """
+    from tinygrad_edu.ops.shape import _expand
+
+    if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)):
+        tensors = tuple(tensors[0])
+    if indexing not in ("ij", "xy"):
+        raise RuntimeError(
+            f'torch.meshgrid: indexing must be one of "xy" or "ij", but received: {indexing}'
+        )
+    swap = indexing == "xy" and len(tensors) >= 2
+    ordered = [tensors[1], tensors[0], *tensors[2:]] if swap else list(tensors)
+    shape = tuple([x.array.size for x in ordered])
+    grids = []
+    for i, x in enumerate(ordered):
+        column = reshape(x, tuple([shape[i] if j == i else 1 for j in range(len(shape))]))
+        grids.append(_expand(column, shape))
+    if swap:
+        grids = [movedim(grid, 0, 1) for grid in [grids[1], grids[0], *grids[2:]]]
+    return tuple(grids)
+
+
+__all__ = [
+    "cat", "chunk", "column_stack", "dstack", "hstack", "meshgrid", "split", "stack",
+    "tensor_split", "unbind", "unsqueeze", "vstack", "zeros_beside",
+]  # fmt: skip

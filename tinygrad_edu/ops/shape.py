@@ -1,0 +1,513 @@
+"""Operations that move elements or give them another shape; most are views.
+
+A view shares the memory of its input.  Its derivative is the view back: the gradient of a transpose
+is the transpose of the gradient.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinygrad_edu.autograd.errors import dimension_error
+from tinygrad_edu.autograd.graph import Variable
+from tinygrad_edu.autograd.primitive import primitive
+from tinygrad_edu.dtypes import Array
+from tinygrad_edu.size import read_dim, read_dims, read_shape
+
+if TYPE_CHECKING:
+    from tinygrad_edu.tensor import Tensor
+
+
+@primitive(view=True)
+def _view(x: Array, shape: tuple[int, ...]) -> Array:
+    if x.flags.c_contiguous:
+        return _reshaped(x, shape)
+    y = _reshaped(x, shape)
+    if x.size and not np.may_share_memory(x, y):
+        raise RuntimeError(
+            "view size is not compatible with input tensor's size and stride (at least one"
+            " dimension spans across two contiguous subspaces). Use .reshape(...) instead."
+        )
+    return y
+
+
+_view.vjp(x=lambda g, x_shape: g.reshape(x_shape))
+
+
+@primitive
+def _reshape_copy(x: Array, shape: tuple[int, ...]) -> Array:
+    return _reshaped(x, shape)
+
+
+_reshape_copy.vjp(x=lambda g, x_shape: g.reshape(x_shape))
+
+
+def _reshaped(x: Array, shape: tuple[int, ...]) -> Array:
+    try:
+        return x.reshape(shape)
+    except ValueError:
+        if x.size == 0 and -1 in shape and 0 in shape:
+            raise RuntimeError(
+                f"cannot reshape tensor of 0 elements into shape {list(shape)} because the"
+                " unspecified dimension size -1 can be any value and is ambiguous"
+            ) from None
+        raise RuntimeError(
+            f"shape '{list(shape)}' is invalid for input of size {x.size}"
+        ) from None
+
+
+def view(input: Tensor, *shape: Any) -> Tensor:
+    """The same elements, in the same memory, under another shape.
+
+    Args:
+        shape: the new sizes, as arguments or as one tuple; one of them may be -1, for what is left.
+            A dtype instead of a shape reads the same bytes as elements of that dtype.
+
+    Raises:
+        RuntimeError: the number of elements differs, or the memory's order does not allow it.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.arange(6).view(2, -1)
+    tensor([[0, 1, 2],
+            [3, 4, 5]])
+    """
+    if len(shape) == 1 and type(shape[0]).__name__ == "dtype":
+        return _view_bytes(input, shape[0])
+    return _view(input, read_shape("view", shape, "shape"))
+
+
+@primitive(view=True)
+def _view_bytes(x: Array, dtype: Any) -> Array:
+    return x.view(dtype.numpy)
+
+
+def reshape(input: Tensor, *shape: Any) -> Tensor:
+    """The same elements in the same order under another shape: a view if possible, else a copy.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.tensor([[1, 2], [3, 4]]).t().reshape(4)
+    tensor([1, 3, 2, 4])
+    """
+    sizes = read_shape("reshape", shape, "shape")
+    x = input.array
+    if x.flags.c_contiguous or not x.size or np.may_share_memory(x, _reshaped(x, sizes)):
+        return _view(input, sizes)
+    return _reshape_copy(input, sizes)
+
+
+def view_as(input: Tensor, other: Tensor) -> Tensor:
+    """`input.view(other.shape)`."""
+    return _view(input, other.array.shape)
+
+
+def reshape_as(input: Tensor, other: Tensor) -> Tensor:
+    """`input.reshape(other.shape)`."""
+    return reshape(input, other.array.shape)
+
+
+def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+    """Join the dimensions from `start_dim` to `end_dim` into one.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.zeros(2, 3, 4).flatten(1).shape
+    torch.Size([2, 12])
+    """
+    shape = input.array.shape
+    start, end = read_dim(start_dim, len(shape)), read_dim(end_dim, len(shape))
+    if start > end:
+        raise RuntimeError("flatten() has invalid args: start_dim cannot come after end_dim")
+    if start == end and shape:
+        return input
+    return reshape(input, (*shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :]))
+
+
+def ravel(input: Tensor) -> Tensor:
+    """All elements in one dimension."""
+    return reshape(input, -1) if input.array.size else reshape(input, 0)
+
+
+def unflatten(input: Tensor, dim: int, sizes: Any) -> Tensor:
+    """Split one dimension into several.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.zeros(2, 12).unflatten(1, (3, -1)).shape
+    torch.Size([2, 3, 4])
+    """
+    shape = input.array.shape
+    dim = read_dim(dim, len(shape))
+    sizes = read_shape("unflatten", (sizes,), "sizes")
+    known = math.prod([size for size in sizes if size != -1])
+    fits = shape[dim] % max(known, 1) == 0 if -1 in sizes else known == shape[dim]
+    if not fits or sizes.count(-1) > 1:
+        raise RuntimeError(
+            f"unflatten: Provided sizes {list(sizes)} don't multiply up to the size of dim {dim}"
+            f" ({shape[dim]}) in the input tensor"
+        )
+    return reshape(input, (*shape[:dim], *sizes, *shape[dim + 1 :]))
+
+
+@primitive(view=True)
+def _permute(x: Array, dims: tuple[int, ...]) -> Array:
+    return x.transpose(dims)
+
+
+_permute.vjp(x=lambda g, dims: _permute(g, tuple([dims.index(i) for i in range(len(dims))])))
+
+
+def permute(input: Tensor, *dims: Any) -> Tensor:
+    """The dimensions in another order; `dims[i]` says which one becomes the i-th.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.zeros(2, 3, 4).permute(2, 0, 1).shape
+    torch.Size([4, 2, 3])
+    """
+    wanted = read_shape("permute", dims, "dims")
+    ndim = input.array.ndim
+    if len(wanted) != ndim:
+        raise RuntimeError(
+            "permute(): number of dimensions in the tensor input does not match the length of the"
+            f" desired ordering of dimensions i.e. input.dim() = {ndim} is not equal to"
+            f" len(dims) = {len(wanted)}"
+        )
+    places = tuple([read_dim(dim, ndim) for dim in wanted])
+    if len(set(places)) != ndim:
+        raise RuntimeError("permute(): duplicate dims are not allowed.")
+    return _permute(input, places)
+
+
+@primitive(view=True)
+def transpose(x: Array, dim0: int, dim1: int) -> Array:
+    """Swap two dimensions.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.zeros(2, 3).transpose(0, 1).shape
+    torch.Size([3, 2])
+    """
+    dim0, dim1 = read_dim(dim0, x.ndim), read_dim(dim1, x.ndim)
+    return x.swapaxes(dim0, dim1) if x.ndim else x[...]
+
+
+transpose.vjp(x=lambda g, dim0, dim1: transpose(g, dim0, dim1))
+
+
+def t(input: Tensor) -> Tensor:
+    """The transpose of a matrix; tensors of fewer dimensions are returned as they are."""
+    if input.array.ndim > 2:
+        raise RuntimeError(
+            f"t() expects a tensor with <= 2 dimensions, but self is {input.array.ndim}D"
+        )
+    return transpose(input, 0, 1) if input.array.ndim == 2 else input
+
+
+def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
+    """Move dimensions to other places; the rest keep their order."""
+    ndim = input.array.ndim
+    sources, targets = read_dims(source, ndim), read_dims(destination, ndim)
+    if len(sources) != len(targets):
+        raise RuntimeError(
+            "movedim: Invalid source or destination dims: source"
+            f" ({list(sources)}) should contain the same number of dims as destination"
+            f" ({list(targets)})"
+        )
+    order = [dim for dim in range(ndim) if dim not in sources]
+    for target, origin in sorted(zip(targets, sources, strict=True)):
+        order.insert(target, origin)
+    return _permute(input, tuple(order))
+
+
+@primitive(view=True)
+def _squeeze(x: Array, dims: tuple[int, ...]) -> Array:
+    return x.reshape(tuple([size for i, size in enumerate(x.shape) if i not in dims]))
+
+
+_squeeze.vjp(x=lambda g, x_shape: g.reshape(x_shape))
+
+
+def squeeze(input: Tensor, dim: Any = None) -> Tensor:
+    """Leave out dimensions of size 1: all of them, or those in `dim` that have size 1.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.zeros(1, 3, 1).squeeze().shape, torch.zeros(1, 3, 1).squeeze(0).shape
+    (torch.Size([3]), torch.Size([3, 1]))
+    """
+    shape = input.array.shape
+    dims = range(len(shape)) if dim is None else read_dims(dim, len(shape))
+    return _squeeze(input, tuple([i for i in dims if i < len(shape) and shape[i] == 1]))
+
+
+@primitive(view=True)
+def unsqueeze(x: Array, dim: int) -> Array:
+    """Put in a dimension of size 1 at place `dim`.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.zeros(3).unsqueeze(-1).shape
+    torch.Size([3, 1])
+    """
+    if not -x.ndim - 1 <= dim <= x.ndim:
+        raise dimension_error(dim, x.ndim + 1)
+    dim %= x.ndim + 1
+    return x[(slice(None),) * dim + (None,)]
+
+
+unsqueeze.vjp(x=lambda g, x_shape: g.reshape(x_shape))
+
+
+@primitive(view=True)
+def _expand(x: Array, shape: tuple[int, ...]) -> Array:
+    return np.broadcast_to(x, shape)
+
+
+_expand.vjp(x=lambda g: g)  # the walk sums it down
+
+
+def expand(input: Tensor, *sizes: Any) -> Tensor:
+    """Repeat along dimensions of size 1 without copying; -1 leaves a dimension as it is.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.tensor([[1], [2]]).expand(-1, 3)
+    tensor([[1, 1, 1],
+            [2, 2, 2]])
+    """
+    target = read_shape("expand", sizes)
+    shape = input.array.shape
+    extra = len(target) - len(shape)
+    if extra < 0:
+        raise RuntimeError(
+            f"expand: the number of sizes provided ({len(target)}) must be greater or equal to the"
+            f" number of dimensions in the tensor ({len(shape)})"
+        )
+    full = []
+    for i, size in enumerate(target):
+        have = shape[i - extra] if i >= extra else 1
+        if size == -1 and i < extra:
+            raise RuntimeError(
+                f"The expanded size of the tensor (-1) isn't allowed in a leading, non-existing"
+                f" dimension {i}"
+            )
+        if size not in (-1, have) and have != 1:
+            raise RuntimeError(
+                f"The expanded size of the tensor ({size}) must match the existing size ({have}) at"
+                f" non-singleton dimension {i}.  Target sizes: {list(target)}.  Tensor sizes:"
+                f" {list(shape)}"
+            )
+        full.append(have if size == -1 else size)
+    return _expand(input, tuple(full))
+
+
+def expand_as(input: Tensor, other: Tensor) -> Tensor:
+    """`input.expand(other.shape)`."""
+    return expand(input, other.array.shape)
+
+
+def broadcast_to(input: Tensor, size: Any) -> Tensor:
+    """`input.expand(size)`."""
+    return expand(input, size)
+
+
+def broadcast_shapes(*shapes: Any) -> Any:
+    """The shape that tensors of these shapes broadcast to.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.broadcast_shapes((3, 1), (2,))
+    torch.Size([3, 2])
+    """
+    from tinygrad_edu.size import Size
+
+    try:
+        return Size(np.broadcast_shapes(*shapes))
+    except ValueError:
+        raise RuntimeError(
+            "Shape mismatch: objects cannot be broadcast to a single shape:"
+            f" {[list(np.atleast_1d(s)) for s in shapes]}"
+        ) from None
+
+
+def broadcast_tensors(*tensors: Any) -> tuple[Tensor, ...]:
+    """The tensors expanded to their common shape."""
+    if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)):
+        tensors = tuple(tensors[0])
+    shape = broadcast_shapes(*[t.array.shape for t in tensors])
+    return tuple([expand(t, shape) for t in tensors])
+
+
+@primitive
+def _repeat(x: Array, sizes: tuple[int, ...]) -> Array:
+    return np.tile(x, sizes)
+
+
+def _fold(g: Any, x_shape: tuple[int, ...], sizes: tuple[int, ...]) -> Any:
+    """Sum the repeats: every dimension is split into (repeats, size)."""
+    padded = (1,) * (len(sizes) - len(x_shape)) + x_shape
+    split = [n for pair in zip(sizes, padded, strict=True) for n in pair]
+    return g.reshape(tuple(split)).sum(tuple(range(0, len(split), 2))).reshape(x_shape)
+
+
+_repeat.vjp(x=lambda g, x_shape, sizes: _fold(g, x_shape, sizes))
+
+
+def repeat(input: Tensor, *repeats: Any) -> Tensor:
+    """Copies of the tensor side by side, `repeats[i]` times along dimension i.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.tensor([1, 2]).repeat(2, 2)
+    tensor([[1, 2, 1, 2],
+            [1, 2, 1, 2]])
+    """
+    sizes = read_shape("repeat", repeats, "repeats")
+    if len(sizes) < input.array.ndim:
+        raise RuntimeError(
+            "Number of dimensions of repeat dims can not be smaller than number of dimensions of"
+            " tensor"
+        )
+    if any([size < 0 for size in sizes]):
+        raise RuntimeError(f"Trying to create tensor with negative dimension: {list(sizes)}")
+    return _repeat(input, sizes)
+
+
+def tile(input: Tensor, *dims: Any) -> Tensor:
+    """`repeat`, with missing leading repeats taken as 1."""
+    sizes = read_shape("tile", dims, "dims")
+    return repeat(input, (1,) * (input.array.ndim - len(sizes)) + sizes)
+
+
+@primitive
+def _flip(x: Array, dims: tuple[int, ...]) -> Array:
+    return np.flip(x, dims).copy() if dims else x.copy()
+
+
+_flip.vjp(x=lambda g, dims: _flip(g, dims))
+
+
+def flip(input: Tensor, *dims: Any) -> Tensor:
+    """The order of the elements reversed along `dims`; a copy.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.tensor([1, 2, 3]).flip(0)
+    tensor([3, 2, 1])
+    """
+    ndim = input.array.ndim
+    places = read_dims(read_shape("flip", dims, "dims"), ndim)
+    return _flip(input, places if ndim else ())
+
+
+def fliplr(input: Tensor) -> Tensor:
+    """Reverse the columns."""
+    if input.array.ndim < 2:
+        raise RuntimeError("Input must be >= 2-d.")
+    return flip(input, 1)
+
+
+def flipud(input: Tensor) -> Tensor:
+    """Reverse the rows."""
+    if input.array.ndim < 1:
+        raise RuntimeError("Input must be >= 1-d.")
+    return flip(input, 0)
+
+
+@primitive
+def _roll(x: Array, shifts: tuple[int, ...], dims: tuple[int, ...] | None) -> Array:
+    return np.roll(x, shifts, dims)
+
+
+_roll.vjp(x=lambda g, shifts, dims: _roll(g, tuple([-s for s in shifts]), dims))
+
+
+def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
+    """Shift the elements along `dims`; what falls off one end comes back at the other.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.arange(4).roll(1)
+    tensor([3, 0, 1, 2])
+    """
+    amounts = read_shape("roll", (shifts,) if isinstance(shifts, (tuple, list)) else (shifts,))
+    if dims is None or dims == ():
+        if len(amounts) != 1:
+            raise RuntimeError(
+                f"shifts and dimensions must align. shifts: {len(amounts)}, dims:0"
+            )
+        shape = input.array.shape
+        return reshape(_roll(reshape(input, (input.array.size,)), amounts, (0,)), shape)
+    places = tuple(
+        [read_dim(d, input.array.ndim) for d in (dims if isinstance(dims, (tuple, list)) else (dims,))]
+    )
+    if len(places) != len(amounts):
+        raise RuntimeError(
+            f"shifts and dimensions must align. shifts: {len(amounts)}, dims:{len(places)}"
+        )
+    return _roll(input, amounts, places)
+
+
+def rot90(input: Tensor, k: int = 1, dims: Any = (0, 1)) -> Tensor:
+    """Turn by k quarter turns in the plane of two dimensions, from the first to the second."""
+    first, second = read_dims(dims, input.array.ndim)
+    turns = k % 4
+    if turns == 1:
+        return flip(transpose(input, first, second), first)
+    if turns == 2:
+        return flip(input, first, second)
+    if turns == 3:
+        return flip(transpose(input, first, second), second)
+    return clone(input)
+
+
+@primitive
+def _clone(x: Array) -> Array:
+    return x.copy(order="K")
+
+
+_clone.vjp(x=lambda g: g)
+
+
+def clone(input: Tensor, *, memory_format: Any = None) -> Tensor:
+    """A copy in memory of its own; gradients flow through it.
+
+    >>> import tinygrad_edu as torch
+    >>> x = torch.tensor([1.0, 2.0]); x.clone() is x
+    False
+    """
+    if not isinstance(input, Variable):
+        raise TypeError(f"clone(): argument 'input' must be Tensor, not {type(input).__name__}")
+    return _clone(input)
+
+
+@primitive
+def _contiguous(x: Array) -> Array:
+    return x.copy(order="C")
+
+
+_contiguous.vjp(x=lambda g: g)
+
+
+def contiguous(input: Tensor, memory_format: Any = None) -> Tensor:
+    """The tensor itself if its elements lie in order in memory, else a copy where they do."""
+    return input if input.array.flags.c_contiguous else _contiguous(input)
+
+
+def _at_least(ndim: int, tensors: Any) -> Any:
+    if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)):
+        tensors = tensors[0]
+    if len(tensors) != 1:
+        return tuple([_at_least(ndim, (x,)) for x in tensors])
+    shape = tensors[0].array.shape
+    if len(shape) >= ndim:
+        return tensors[0]
+    front = (1,) * (ndim - len(shape)) if ndim < 3 or not shape else (1,) * (2 - len(shape))
+    return reshape(tensors[0], ((*front, *shape) + (1,) * ndim)[:ndim])
+
+
+def atleast_1d(*tensors: Any) -> Any:
+    """0-d tensors as tensors of one dimension."""
+    return _at_least(1, tensors)
+
+
+def atleast_2d(*tensors: Any) -> Any:
+    """Tensors of fewer dimensions as matrices of one row."""
+    return _at_least(2, tensors)
+
+
+def atleast_3d(*tensors: Any) -> Any:
+    """Tensors of fewer dimensions with dimensions of size 1 added, as in NumPy."""
+    return _at_least(3, tensors)

@@ -1,0 +1,639 @@
+"""`Tensor`: an array, its gradient, and the node that made it.
+
+The class body reads like a table of contents: first what a tensor is, then, family by family, the
+operations it offers as methods.  Each operation lives in `ops/`, beside its derivative.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from tinygrad_edu.autograd.graph import Leaf, Node, RemovableHandle, Storage, Variable
+from tinygrad_edu.autograd.inplace import check_writable, inplace
+from tinygrad_edu.autograd.mode import state
+from tinygrad_edu.autograd.primitive import current_node, refresh, register_tensor_class, wrap
+from tinygrad_edu.autograd.walk import alias, backward
+from tinygrad_edu.backend import device as Device
+from tinygrad_edu.backend import device_of, to_device
+from tinygrad_edu.dtypes import (
+    bfloat16,
+    bool_,
+    dtype,
+    float16,
+    float32,
+    float64,
+    from_numpy,
+    int8,
+    int16,
+    int32,
+    int64,
+    is_floating,
+    result_type,
+    to_numpy,
+    uint8,
+)
+from tinygrad_edu.ops import casting, creation, gathering, indexing, joining
+from tinygrad_edu.ops import shape as shaping
+from tinygrad_edu.printing import format_tensor
+from tinygrad_edu.size import Size, read_dim, read_new_shape
+
+
+class Tensor(Variable):
+    """An array of numbers that remembers how it was made.
+
+    Make one with `torch.tensor(data)`; `Tensor(data)` makes floats of the default dtype and
+    `Tensor(2, 3)` uninitialised floats of that shape, as in torch.
+
+    >>> import tinygrad_edu as torch
+    >>> x = torch.tensor([1.0, 2.0], requires_grad=True)
+    >>> (x * x).sum().backward()
+    >>> x.grad
+    tensor([2., 4.])
+    """
+
+    __array_ufunc__ = None  # NumPy leaves `array * tensor` to us
+    __array_priority__ = 1000
+
+    def __init__(self, *data: Any, device: Any = None) -> None:
+        sizes = all([isinstance(d, (int, np.integer)) and not isinstance(d, bool) for d in data])
+        if sizes:
+            made = creation.empty(*data) if data else creation.empty(0)
+        else:
+            if len(data) != 1:
+                raise TypeError(f"Tensor() takes sizes or one sequence of data, not {data!r}")
+            made = creation.tensor(data[0], dtype=float)
+        self.array = made.array if device is None else to_device(made.array, Device(device))
+        self.storage = Storage()
+
+    # ---------------------------------------------------------------- what it is
+
+    @property
+    def shape(self) -> Size:
+        """The size of each dimension."""
+        return Size(self.array.shape)
+
+    def size(self, dim: int | None = None) -> Any:
+        """The shape, or the size of one dimension."""
+        if dim is None:
+            return Size(self.array.shape)
+        if not self.array.ndim:
+            raise IndexError("Dimension specified as 0 but tensor has no dimensions")
+        return self.array.shape[read_dim(dim, self.array.ndim)]
+
+    @property
+    def dtype(self) -> dtype:
+        """The type of its elements."""
+        return from_numpy(self.array.dtype)
+
+    @property
+    def device(self) -> Device:
+        """Where its memory is."""
+        return device_of(self.array)
+
+    @property
+    def ndim(self) -> int:
+        """How many dimensions it has."""
+        return int(self.array.ndim)
+
+    def dim(self) -> int:
+        """How many dimensions it has."""
+        return int(self.array.ndim)
+
+    ndimension = dim
+
+    def numel(self) -> int:
+        """How many elements it has."""
+        return int(self.array.size)
+
+    nelement = numel
+
+    def element_size(self) -> int:
+        """Bytes per element."""
+        return int(self.array.itemsize)
+
+    @property
+    def itemsize(self) -> int:
+        return int(self.array.itemsize)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all elements."""
+        return int(self.array.nbytes)
+
+    def stride(self, dim: int | None = None) -> Any:
+        """For each dimension, how many elements lie between neighbours in memory."""
+        steps = tuple([step // self.array.itemsize for step in self.array.strides])
+        return steps if dim is None else steps[read_dim(dim, self.array.ndim)]
+
+    def storage_offset(self) -> int:
+        """How many elements of its base lie before its first one."""
+        base = self.base
+        return 0 if base is None else (self.data_ptr() - base.data_ptr()) // self.array.itemsize
+
+    def data_ptr(self) -> int:
+        """The address of its first element."""
+        array = self.array
+        return int(array.ctypes.data if isinstance(array, np.ndarray) else array.data.ptr)
+
+    def is_contiguous(self, memory_format: Any = None) -> bool:
+        """Whether its elements lie in order in memory."""
+        return bool(self.array.flags.c_contiguous)
+
+    def is_floating_point(self) -> bool:
+        return is_floating(self.array.dtype)
+
+    def is_complex(self) -> bool:
+        return False
+
+    def is_signed(self) -> bool:
+        return self.dtype.is_signed
+
+    def is_inference(self) -> bool:
+        """Whether it was made under `inference_mode`."""
+        return self.is_inference_tensor
+
+    is_sparse = is_quantized = is_mkldnn = is_meta = is_nested = False
+    names = None
+    layout = "torch.strided"
+
+    @property
+    def is_cuda(self) -> bool:
+        """Whether it is on a GPU."""
+        return not isinstance(self.array, np.ndarray)
+
+    is_cpu = property(lambda self: isinstance(self.array, np.ndarray))
+
+    # ---------------------------------------------------------------- its gradient
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether the backward pass computes a gradient for it."""
+        return current_node(self) is not None
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        self.requires_grad_(value)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        """Ask for a gradient, or stop asking; returns the tensor.
+
+        Raises:
+            RuntimeError: its elements are no floats, or it was computed from others.
+        """
+        if not self.is_leaf:
+            if requires_grad:
+                return self
+            raise RuntimeError(
+                "you can only change requires_grad flags of leaf variables. If you want to use a"
+                " computed variable in a subgraph that doesn't require differentiation use"
+                " var_no_grad = var.detach()."
+            )
+        if not requires_grad:
+            self.node = None
+        elif self.node is None:
+            if not is_floating(self.array.dtype):
+                raise RuntimeError(
+                    "only Tensors of floating point dtype can require gradients, not"
+                    f" {self.dtype!r}"
+                )
+            if self.is_inference_tensor and not state.inference:
+                raise RuntimeError(
+                    "Setting requires_grad=True on inference tensor outside InferenceMode is not"
+                    " allowed."
+                )
+            self.node = Leaf(self)
+        return self
+
+    @property
+    def grad(self) -> Tensor | None:
+        """The gradient that backward passes have accumulated, or None."""
+        return self._grad
+
+    @grad.setter
+    def grad(self, value: Tensor | None) -> None:
+        if value is not None:
+            if not isinstance(value, Tensor):
+                raise TypeError(
+                    "assigned grad expected to be a Tensor or None but got grad of type"
+                    f" {type(value).__name__}"
+                )
+            if value is self:
+                raise RuntimeError("can't assign Variable as its own grad")
+            if value.array.dtype != self.array.dtype:
+                raise RuntimeError(
+                    f"attempting to assign a gradient with dtype '{value.dtype}' to a tensor with"
+                    f" dtype '{self.dtype}'. The gradient must match the tensor's dtype."
+                )
+            if value.array.shape != self.array.shape:
+                raise RuntimeError(
+                    f"attempting to assign a gradient of size '{list(value.shape)}' to a tensor of"
+                    f" size '{list(self.shape)}'. Please ensure that the gradient and the tensor"
+                    " are the same size"
+                )
+            if value.device != self.device:
+                raise RuntimeError(
+                    f"attempting to assign a gradient with device '{value.device}' to a tensor"
+                    f" with device '{self.device}'"
+                )
+        self._grad = value
+
+    @grad.deleter
+    def grad(self) -> None:
+        self._grad = None
+
+    @property
+    def grad_fn(self) -> Node | None:
+        """The node of the operation that made it; None for a leaf."""
+        node = current_node(self)
+        return None if node is None or node.is_leaf else node
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether it was made by the user, not computed from tensors that need a gradient."""
+        node = current_node(self)
+        return node is None or node.is_leaf
+
+    def backward(
+        self,
+        gradient: Tensor | None = None,
+        retain_graph: bool | None = None,
+        create_graph: bool = False,
+        inputs: Any = None,
+    ) -> None:
+        """Add the gradient of this tensor to the `.grad` of every leaf it was computed from.
+
+        Arguments and errors as for `autograd.backward`.
+        """
+        backward((self,), (gradient,), retain_graph, create_graph, inputs)
+
+    def retain_grad(self) -> None:
+        """Let the backward pass fill `.grad` although this is no leaf.
+
+        Raises:
+            RuntimeError: it needs no gradient.
+        """
+        node = current_node(self)
+        if node is None:
+            raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
+        if node.is_leaf or self.retains_grad:
+            return
+        self.retains_grad = True
+        me = weakref.ref(self)
+
+        def keep(g: Tensor) -> None:
+            tensor = me()
+            if tensor is not None:
+                before = tensor._grad
+                tensor._grad = (g if g.node is not None else wrap(g.array.copy())) if (
+                    before is None
+                ) else before + g
+
+        node.register_hook(keep)
+
+    retains_grad = False
+
+    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> RemovableHandle:
+        """Call `hook(gradient)` when the gradient of this tensor is complete; it may replace it.
+
+        Raises:
+            RuntimeError: it needs no gradient.
+        """
+        node = current_node(self)
+        if node is None:
+            raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
+        return node.register_hook(hook)
+
+    def register_post_accumulate_grad_hook(self, hook: Callable[[Tensor], None]) -> RemovableHandle:
+        """Call `hook(tensor)` each time a backward pass has added to this leaf's `.grad`."""
+        node = current_node(self)
+        if not isinstance(node, Leaf):
+            raise RuntimeError("post accumulate grad hooks cannot be registered on non-leaf tensors")
+        if node.after_accumulate is None:
+            node.after_accumulate = []
+        return RemovableHandle(node.after_accumulate, hook)
+
+    def detach(self) -> Tensor:
+        """The same values in the same memory, cut off from the graph.
+
+        >>> import tinygrad_edu as torch
+        >>> x = torch.ones(2, requires_grad=True); x.detach().requires_grad
+        False
+        """
+        return wrap(self.array, None, self.storage)
+
+    def detach_(self) -> Tensor:
+        """Cut this tensor itself off from the graph."""
+        if self.base is not None:
+            raise RuntimeError(
+                "Can't detach views in-place. Use detach() instead."
+            )
+        self.node = None
+        return self
+
+    @property
+    def data(self) -> Tensor:
+        """The same values in the same memory, unknown to the graph: writes go unnoticed."""
+        return wrap(self.array)
+
+    @data.setter
+    def data(self, value: Tensor) -> None:
+        if not isinstance(value, Variable):
+            raise TypeError(f"Variable data has to be a tensor, but got {type(value).__name__}")
+        self.array = value.array
+
+    @property
+    def _version(self) -> int:
+        """How often its memory has been written in place."""
+        return self.storage.version
+
+    @property
+    def _base(self) -> Tensor | None:
+        return self.base
+
+    # ---------------------------------------------------------------- to and from Python
+
+    def item(self) -> Any:
+        """Its only element as a Python number; RuntimeError if it has several."""
+        if self.array.size != 1:
+            raise RuntimeError(
+                f"a Tensor with {self.array.size} elements cannot be converted to Scalar"
+            )
+        return self.array.item()
+
+    def tolist(self) -> Any:
+        """Its elements as nested lists of Python numbers; of a 0-d tensor, the number."""
+        return self.array.tolist()
+
+    def numpy(self, *, force: bool = False) -> Any:
+        """Its memory as a NumPy array.
+
+        Raises:
+            RuntimeError: it needs a gradient.
+            TypeError: it is on a GPU.
+        """
+        if force:
+            return self.detach().cpu().array
+        if self.requires_grad:
+            raise RuntimeError(
+                "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy()"
+                " instead."
+            )
+        if self.is_cuda:
+            raise TypeError(
+                f"can't convert {self.device} device type tensor to numpy. Use Tensor.cpu() to copy"
+                " the tensor to host memory first."
+            )
+        return self.array
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        array = self.numpy()
+        return array if dtype is None else array.astype(dtype, copy=False)
+
+    def _number(self, convert: Callable[[Any], Any]) -> Any:
+        if self.array.size != 1:
+            raise ValueError("only one element tensors can be converted to Python scalars")
+        return convert(self.array.item())
+
+    def __float__(self) -> float:
+        return float(self._number(float))
+
+    def __int__(self) -> int:
+        return int(self._number(int))
+
+    def __index__(self) -> int:
+        if self.array.size != 1 or is_floating(self.array.dtype):
+            raise TypeError("only integer tensors of a single element can be converted to an index")
+        return int(self.array.item())
+
+    def __bool__(self) -> bool:
+        if self.array.size == 0:
+            raise RuntimeError("Boolean value of Tensor with no values is ambiguous")
+        if self.array.size > 1:
+            raise RuntimeError("Boolean value of Tensor with more than one value is ambiguous")
+        return bool(self.array.item())
+
+    is_nonzero = __bool__
+
+    def __len__(self) -> int:
+        if not self.array.ndim:
+            raise TypeError("len() of a 0-d tensor")
+        return len(self.array)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        if not self.array.ndim:
+            raise TypeError("iteration over a 0-d tensor")
+        return iter(joining.unbind(self, 0))
+
+    def __contains__(self, element: Any) -> bool:
+        value = element.array if isinstance(element, Variable) else element
+        if not isinstance(value, (bool, int, float, np.generic)) and not hasattr(value, "dtype"):
+            raise RuntimeError(
+                "Tensor.__contains__ only supports Tensor or scalar, but you passed in a"
+                f" {type(element)}."
+            )
+        return bool((self.array == value).any())
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __repr__(self, *, tensor_contents: Any = None) -> str:
+        return format_tensor(self)
+
+    def __format__(self, spec: str) -> str:
+        if self.array.ndim == 0 and type(self) is Tensor:
+            return format(self.array.item(), spec)
+        return object.__format__(self, spec)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        if not self.is_leaf:
+            raise RuntimeError(
+                "Only Tensors created explicitly by the user (graph leaves) support the deepcopy"
+                " protocol at the moment."
+            )
+        if id(self) in memo:
+            found: Tensor = memo[id(self)]
+            return found
+        copied = self._like_me(self.array.copy(order="K"), self.requires_grad)
+        memo[id(self)] = copied
+        if self._grad is not None:
+            copied._grad = self._grad.__deepcopy__(memo)
+        return copied
+
+    def _like_me(self, array: Any, requires_grad: bool) -> Any:
+        """A leaf of this very class around an array."""
+        made = object.__new__(type(self))
+        made.array, made.storage = array, Storage()
+        made.__dict__.update({k: v for k, v in self.__dict__.items() if k not in _OWN})
+        if requires_grad:
+            made.node = Leaf(made)
+        return made
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        array = self.detach().cpu().array
+        return (_rebuild, (type(self), array, self.requires_grad))
+
+    # ---------------------------------------------------------------- new tensors like this one
+
+    def new_tensor(self, data: Any, *, dtype: Any = None, device: Any = None,
+                   requires_grad: bool = False) -> Tensor:  # fmt: skip
+        """A tensor from data, with this one's dtype and device."""
+        return creation.tensor(data, dtype=dtype or self.dtype, device=device or self.device,
+                               requires_grad=requires_grad)  # fmt: skip
+
+    def _new(self, make: Any, size: Any, kwargs: Any) -> Tensor:
+        options = {"dtype": self.dtype, "device": self.device}
+        options.update({k: v for k, v in kwargs.items() if v is not None})
+        made: Tensor = make(*size, **options)
+        return made
+
+    def new_zeros(self, *size: Any, **kwargs: Any) -> Tensor:
+        """Zeros of that shape, with this tensor's dtype and device."""
+        return self._new(creation.zeros, size, kwargs)
+
+    def new_ones(self, *size: Any, **kwargs: Any) -> Tensor:
+        """Ones of that shape, with this tensor's dtype and device."""
+        return self._new(creation.ones, size, kwargs)
+
+    def new_empty(self, *size: Any, **kwargs: Any) -> Tensor:
+        """Uninitialised memory of that shape, with this tensor's dtype and device."""
+        return self._new(creation.empty, size, kwargs)
+
+    def new_full(self, size: Any, fill_value: Any, **kwargs: Any) -> Tensor:
+        """One value everywhere, with this tensor's dtype and device."""
+        return self._new(creation.full, (size, fill_value), kwargs)
+
+    # ---------------------------------------------------------------- shape
+
+    view = shaping.view
+    view_as = shaping.view_as
+    reshape = shaping.reshape
+    reshape_as = shaping.reshape_as
+    flatten = shaping.flatten
+    ravel = shaping.ravel
+    unflatten = shaping.unflatten
+    permute = shaping.permute
+    transpose = swapaxes = swapdims = shaping.transpose
+    t = shaping.t
+    movedim = moveaxis = shaping.movedim
+    squeeze = shaping.squeeze
+    unsqueeze = shaping.unsqueeze
+    expand = shaping.expand
+    expand_as = shaping.expand_as
+    broadcast_to = shaping.broadcast_to
+    repeat = shaping.repeat
+    tile = shaping.tile
+    flip = shaping.flip
+    fliplr = shaping.fliplr
+    flipud = shaping.flipud
+    roll = shaping.roll
+    rot90 = shaping.rot90
+    clone = shaping.clone
+    contiguous = shaping.contiguous
+    T = property(lambda self: shaping._permute(self, tuple(range(self.array.ndim))[::-1]))
+    mT = property(lambda self: shaping.transpose(self, -2, -1))
+    H = property(shaping.t)
+    split = joining.split
+    chunk = joining.chunk
+    tensor_split = joining.tensor_split
+    unbind = joining.unbind
+
+    # ---------------------------------------------------------------- indexing
+
+    __getitem__ = indexing.getitem
+    __setitem__ = indexing.setitem
+    select = indexing.select
+    narrow = indexing.narrow
+    masked_fill = indexing.masked_fill
+    masked_fill_ = inplace(indexing.masked_fill)
+    masked_select = indexing.masked_select
+    nonzero = indexing.nonzero
+    argwhere = indexing.argwhere
+    index_put = indexing.index_put
+    index_put_ = indexing.index_put_
+    tril = indexing.tril
+    triu = indexing.triu
+    tril_ = inplace(indexing.tril)
+    triu_ = inplace(indexing.triu)
+    copy_ = indexing.copy_
+    gather = gathering.gather
+    scatter = gathering.scatter
+    scatter_ = inplace(gathering.scatter)
+    scatter_add = gathering.scatter_add
+    scatter_add_ = inplace(gathering.scatter_add)
+    index_select = gathering.index_select
+    index_add = gathering.index_add
+    index_add_ = inplace(gathering.index_add)
+    index_copy = gathering.index_copy
+    index_copy_ = inplace(gathering.index_copy)
+    index_fill = gathering.index_fill
+    index_fill_ = inplace(gathering.index_fill)
+    take_along_dim = gathering.take_along_dim
+    take = gathering.take
+
+    def where(self, condition: Tensor, other: Any) -> Tensor:
+        """This tensor where the condition holds, else `other`."""
+        found: Tensor = indexing.where(condition, self, other)
+        return found
+
+    def fill_(self, value: Any) -> Tensor:
+        """Write one value everywhere."""
+        if isinstance(value, Variable) and value.array.ndim:
+            raise RuntimeError(
+                "fill_ only supports 0-dimension value tensor but got tensor with"
+                f" {value.array.ndim} dimensions."
+            )
+        return indexing.copy_(self, value)
+
+    def zero_(self) -> Tensor:
+        """Write zeros everywhere."""
+        return indexing.copy_(self, 0)
+
+    # ---------------------------------------------------------------- dtype and device
+
+    to = casting.to
+    type_as = casting.type_as
+    cpu = casting.cpu
+    cuda = casting.cuda
+    float = casting._caster(float32)
+    double = casting._caster(float64)
+    half = casting._caster(float16)
+    bfloat16 = casting._caster(bfloat16)
+    long = casting._caster(int64)
+    int = casting._caster(int32)
+    short = casting._caster(int16)
+    char = casting._caster(int8)
+    byte = casting._caster(uint8)
+    bool = casting._caster(bool_)
+
+    # ---------------------------------------------------------------- arithmetic
+    # ---------------------------------------------------------------- elementary
+    # ---------------------------------------------------------------- comparison
+    # ---------------------------------------------------------------- reduction
+    # ---------------------------------------------------------------- sorting
+    # ---------------------------------------------------------------- matmul
+    # ---------------------------------------------------------------- softmax
+    # ---------------------------------------------------------------- sampling
+
+
+_OWN = ("array", "storage", "node", "_grad", "base", "path", "rebased", "retains_grad")
+"""Attributes that a copy does not take over."""
+
+
+def _rebuild(cls: type, array: Any, requires_grad: Any) -> Any:
+    """Undo pickling."""
+    made = object.__new__(cls)
+    made.array, made.storage = array, Storage()
+    if requires_grad:
+        made.node = Leaf(made)
+    return made
+
+
+register_tensor_class(Tensor)
+
+__all__ = [
+    "Tensor", "alias", "check_writable", "read_new_shape", "refresh", "result_type", "to_numpy",
+]  # fmt: skip
