@@ -141,6 +141,21 @@ from tinygrad_edu.ops.gathering import (
 # ---- matmul
 # ---- softmax, losses, normalization, embedding
 # ---- random
+from tinygrad_edu.random import Generator, default_generator, initial_seed, manual_seed, seed
+from tinygrad_edu.ops.sampling import (
+    bernoulli,
+    get_rng_state,
+    multinomial,
+    normal,
+    rand,
+    rand_like,
+    randint,
+    randint_like,
+    randn,
+    randn_like,
+    randperm,
+    set_rng_state,
+)
 
 swapaxes = swapdims = transpose
 moveaxis = movedim
@@ -163,7 +178,7 @@ def is_floating_point(input: Tensor) -> bool:  # type: ignore[valid-type]
     return input.is_floating_point()
 # isort: on
 
-from tinygrad_edu import autograd, nn, optim, utils  # noqa: E402
+from tinygrad_edu import autograd, cuda, nn, optim, utils  # noqa: E402
 
 strided = "torch.strided"
 contiguous_format = "torch.contiguous_format"

@@ -8,9 +8,11 @@ moving arrays, and making new ones.
 from __future__ import annotations
 
 import functools
+import importlib
 import importlib.util
 import os
 import sys
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -102,6 +104,23 @@ def to_device(array: Array, place: device) -> Array:
     cupy = _cupy()
     with cupy.cuda.Device(place.index or 0):
         return cupy.asarray(array)
+
+
+def cuda_device_count() -> int:
+    """How many GPUs CuPy sees."""
+    return int(_cupy().cuda.runtime.getDeviceCount())
+
+
+def special_function(name: str, on_host: Callable[..., Array]) -> Callable[..., Array]:
+    """`on_host` for NumPy arrays, CuPy's special function of that name for its own."""
+
+    def call(*args: Any) -> Array:
+        if isinstance(args[-1], (np.ndarray, np.generic)):
+            return on_host(*args)
+        _cupy()
+        return getattr(importlib.import_module("cupyx.scipy.special"), name)(*args)
+
+    return call
 
 
 def _cupy() -> ModuleType:

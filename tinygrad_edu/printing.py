@@ -53,11 +53,10 @@ class _Formatter:
             return
         finite = values[np.isfinite(values) & (values != 0)].astype(np.float64)
         if finite.size:
-            self._choose(finite, values.dtype)
-        texts = [self.text(v) for v in values.tolist()] if values.size else [""]
-        self.width = max(map(len, texts), default=1)
+            self._choose(finite)
+        self.width = max([len(self.text(v)) for v in finite.tolist()], default=1)
 
-    def _choose(self, finite: Array, kind: Any) -> None:
+    def _choose(self, finite: Array) -> None:
         """Whole numbers print as `1.`; large or widely spread ones with exponents."""
         sizes = np.abs(finite)
         low, high = float(sizes.min()), float(sizes.max())

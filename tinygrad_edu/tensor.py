@@ -1,7 +1,6 @@
 """`Tensor`: an array, its gradient, and the node that made it.
 
-The class body reads like a table of contents: first what a tensor is, then, family by family, the
-operations it offers as methods.  Each operation lives in `ops/`, beside its derivative.
+Its arithmetic and all other operations are bound in methods.py, in class Methods.
 """
 
 from __future__ import annotations
@@ -13,36 +12,19 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu.autograd.graph import Leaf, Node, RemovableHandle, Storage, Variable
-from tinygrad_edu.autograd.inplace import check_writable, inplace
 from tinygrad_edu.autograd.mode import state
-from tinygrad_edu.autograd.primitive import current_node, refresh, register_tensor_class, wrap
-from tinygrad_edu.autograd.walk import alias, backward
+from tinygrad_edu.autograd.primitive import current_node, register_tensor_class, wrap
+from tinygrad_edu.autograd.walk import backward
 from tinygrad_edu.backend import device as Device
 from tinygrad_edu.backend import device_of, to_device
-from tinygrad_edu.dtypes import (
-    bfloat16,
-    bool_,
-    dtype,
-    float16,
-    float32,
-    float64,
-    from_numpy,
-    int8,
-    int16,
-    int32,
-    int64,
-    is_floating,
-    result_type,
-    to_numpy,
-    uint8,
-)
-from tinygrad_edu.ops import casting, creation, gathering, indexing, joining
-from tinygrad_edu.ops import shape as shaping
+from tinygrad_edu.dtypes import dtype, from_numpy, is_floating
+from tinygrad_edu.methods import Methods
+from tinygrad_edu.ops import creation, joining
 from tinygrad_edu.printing import format_tensor
-from tinygrad_edu.size import Size, read_dim, read_new_shape
+from tinygrad_edu.size import Size, read_dim
 
 
-class Tensor(Variable):
+class Tensor(Methods, Variable):
     """An array of numbers that remembers how it was made.
 
     Make one with `torch.tensor(data)`; `Tensor(data)` makes floats of the default dtype and
@@ -506,118 +488,6 @@ class Tensor(Variable):
         """One value everywhere, with this tensor's dtype and device."""
         return self._new(creation.full, (size, fill_value), kwargs)
 
-    # ---------------------------------------------------------------- shape
-
-    view = shaping.view
-    view_as = shaping.view_as
-    reshape = shaping.reshape
-    reshape_as = shaping.reshape_as
-    flatten = shaping.flatten
-    ravel = shaping.ravel
-    unflatten = shaping.unflatten
-    permute = shaping.permute
-    transpose = swapaxes = swapdims = shaping.transpose
-    t = shaping.t
-    movedim = moveaxis = shaping.movedim
-    squeeze = shaping.squeeze
-    unsqueeze = shaping.unsqueeze
-    expand = shaping.expand
-    expand_as = shaping.expand_as
-    broadcast_to = shaping.broadcast_to
-    repeat = shaping.repeat
-    tile = shaping.tile
-    flip = shaping.flip
-    fliplr = shaping.fliplr
-    flipud = shaping.flipud
-    roll = shaping.roll
-    rot90 = shaping.rot90
-    clone = shaping.clone
-    contiguous = shaping.contiguous
-    T = property(lambda self: shaping._permute(self, tuple(range(self.array.ndim))[::-1]))
-    mT = property(lambda self: shaping.transpose(self, -2, -1))
-    H = property(shaping.t)
-    split = joining.split
-    chunk = joining.chunk
-    tensor_split = joining.tensor_split
-    unbind = joining.unbind
-
-    # ---------------------------------------------------------------- indexing
-
-    __getitem__ = indexing.getitem
-    __setitem__ = indexing.setitem
-    select = indexing.select
-    narrow = indexing.narrow
-    masked_fill = indexing.masked_fill
-    masked_fill_ = inplace(indexing.masked_fill)
-    masked_select = indexing.masked_select
-    nonzero = indexing.nonzero
-    argwhere = indexing.argwhere
-    index_put = indexing.index_put
-    index_put_ = indexing.index_put_
-    tril = indexing.tril
-    triu = indexing.triu
-    tril_ = inplace(indexing.tril)
-    triu_ = inplace(indexing.triu)
-    copy_ = indexing.copy_
-    gather = gathering.gather
-    scatter = gathering.scatter
-    scatter_ = inplace(gathering.scatter)
-    scatter_add = gathering.scatter_add
-    scatter_add_ = inplace(gathering.scatter_add)
-    index_select = gathering.index_select
-    index_add = gathering.index_add
-    index_add_ = inplace(gathering.index_add)
-    index_copy = gathering.index_copy
-    index_copy_ = inplace(gathering.index_copy)
-    index_fill = gathering.index_fill
-    index_fill_ = inplace(gathering.index_fill)
-    take_along_dim = gathering.take_along_dim
-    take = gathering.take
-
-    def where(self, condition: Tensor, other: Any) -> Tensor:
-        """This tensor where the condition holds, else `other`."""
-        found: Tensor = indexing.where(condition, self, other)
-        return found
-
-    def fill_(self, value: Any) -> Tensor:
-        """Write one value everywhere."""
-        if isinstance(value, Variable) and value.array.ndim:
-            raise RuntimeError(
-                "fill_ only supports 0-dimension value tensor but got tensor with"
-                f" {value.array.ndim} dimensions."
-            )
-        return indexing.copy_(self, value)
-
-    def zero_(self) -> Tensor:
-        """Write zeros everywhere."""
-        return indexing.copy_(self, 0)
-
-    # ---------------------------------------------------------------- dtype and device
-
-    to = casting.to
-    type_as = casting.type_as
-    cpu = casting.cpu
-    cuda = casting.cuda
-    float = casting._caster(float32)
-    double = casting._caster(float64)
-    half = casting._caster(float16)
-    bfloat16 = casting._caster(bfloat16)
-    long = casting._caster(int64)
-    int = casting._caster(int32)
-    short = casting._caster(int16)
-    char = casting._caster(int8)
-    byte = casting._caster(uint8)
-    bool = casting._caster(bool_)
-
-    # ---------------------------------------------------------------- arithmetic
-    # ---------------------------------------------------------------- elementary
-    # ---------------------------------------------------------------- comparison
-    # ---------------------------------------------------------------- reduction
-    # ---------------------------------------------------------------- sorting
-    # ---------------------------------------------------------------- matmul
-    # ---------------------------------------------------------------- softmax
-    # ---------------------------------------------------------------- sampling
-
 
 _OWN = ("array", "storage", "node", "_grad", "base", "path", "rebased", "retains_grad")
 """Attributes that a copy does not take over."""
@@ -633,7 +503,3 @@ def _rebuild(cls: type, array: Any, requires_grad: Any) -> Any:
 
 
 register_tensor_class(Tensor)
-
-__all__ = [
-    "Tensor", "alias", "check_writable", "read_new_shape", "refresh", "result_type", "to_numpy",
-]  # fmt: skip

@@ -29,8 +29,7 @@ def explain(name: str, error: Exception, args: Sequence[Any]) -> Exception:
     if isinstance(error, np.exceptions.DTypePromotionError):
         return RuntimeError(f"{name}(): {text}")
     if isinstance(error, TypeError) and "did not contain a loop" in text:
-        kinds = ", ".join(str(t.array.dtype) for t in tensors)
-        return RuntimeError(f'"{name}" not implemented for {kinds}')
+        return not_implemented(name, *[t.array.dtype for t in tensors])
     if isinstance(error, np.linalg.LinAlgError):
         return RuntimeError(f"{name}(): {text}")
     if isinstance(error, ValueError) and "reshape" in text:
@@ -73,3 +72,21 @@ def not_a_number(name: str, position: int, value: Any) -> TypeError:
         f"{name}(): argument '{argument}' (position {position}) must be Tensor or Number,"
         f" not {type(value).__name__}"
     )
+
+
+_SCALAR_TYPES = {
+    "bool": "Bool", "uint8": "Byte", "int8": "Char", "int16": "Short", "int32": "Int",
+    "int64": "Long", "float16": "Half", "bfloat16": "BFloat16", "float32": "Float",
+    "float64": "Double",
+}  # fmt: skip
+
+
+def scalar_type_name(dtype: Any) -> str:
+    """How torch's messages call the dtype of an array: `Float`, `Long`."""
+    return _SCALAR_TYPES.get(getattr(dtype, "name", ""), str(dtype))
+
+
+def not_implemented(name: str, *dtypes: Any) -> NotImplementedError:
+    """torch's error for element types that an operation has no code for."""
+    kinds = ", ".join([f"'{scalar_type_name(dtype)}'" for dtype in dtypes])
+    return NotImplementedError(f'"{name}" not implemented for {kinds}')

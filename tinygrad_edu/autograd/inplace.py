@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinygrad_edu.autograd.errors import scalar_type_name
 from tinygrad_edu.autograd.graph import Node, Variable, clock
 from tinygrad_edu.autograd.mode import state
 from tinygrad_edu.autograd.primitive import (
@@ -29,7 +30,7 @@ from tinygrad_edu.autograd.primitive import (
     replay,
     wrap,
 )
-from tinygrad_edu.dtypes import Array, from_numpy, is_floating
+from tinygrad_edu.dtypes import Array, is_floating
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
@@ -39,7 +40,7 @@ def check_writable(t: Any) -> None:
     """Raise torch's error where an in-place write may not be recorded."""
     if not isinstance(t, Variable):
         raise TypeError(f"an in-place operation needs a Tensor, not {type(t).__name__}")
-    if 0 in t.array.strides and any(
+    if 0 in t.array.strides and t.array.size and any(
         [size > 1 and step == 0 for size, step in zip(t.array.shape, t.array.strides, strict=True)]
     ):
         raise RuntimeError(
@@ -116,8 +117,8 @@ def write(t: Any, y: Any) -> Any:
         )
     if source.dtype != target.dtype and not _can_hold(target.dtype, source.dtype):
         raise RuntimeError(
-            f"result type {_torch_name(source)} can't be cast to the desired output type"
-            f" {_torch_name(target)}"
+            f"result type {scalar_type_name(source.dtype)} can't be cast to the desired output"
+            f" type {scalar_type_name(target.dtype)}"
         )
     node = y.node
     if node is not None:
@@ -171,13 +172,6 @@ def set_history(t: Any, node: Node | None) -> None:
     base.node = copied.node
     base.rebased += 1
     refresh(t)
-
-
-def _torch_name(array: Array) -> str:
-    names = {"float32": "Float", "float64": "Double", "int64": "Long", "int32": "Int",
-             "float16": "Half", "uint8": "Byte", "int8": "Char", "int16": "Short",
-             "bool": "Bool", "bfloat16": "BFloat16"}  # fmt: skip
-    return names.get(from_numpy(array.dtype).name, str(array.dtype))
 
 
 def _can_hold(target: Any, source: Any) -> bool:

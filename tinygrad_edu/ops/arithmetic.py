@@ -1,11 +1,10 @@
-"""Arithmetic: add, sub, mul, div, pow, remainder and their kin.
+"""Arithmetic: add, sub, mul, div, remainder and their kin; powers are in powers.py.
 
 Operands are tensors or Python numbers; `promote` casts them to their common type (see dtypes.py).
 """
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,15 +13,17 @@ from tinygrad_edu.autograd.errors import not_implemented
 from tinygrad_edu.autograd.graph import Variable
 from tinygrad_edu.autograd.inplace import inplace
 from tinygrad_edu.autograd.primitive import primitive, wrap
-from tinygrad_edu.dtypes import Array, common, default, floating, is_floating, promote, promote_to
-from tinygrad_edu.ops import elementary, indexing
+from tinygrad_edu.dtypes import (
+    Array,
+    common,
+    default,
+    is_floating,
+    promote,
+    promote_to,
+)
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
-
-
-def _is_bool(x: Any) -> bool:
-    return isinstance(x, bool) or getattr(x, "dtype", None) == bool
 
 
 def flat(g: Any) -> Any:
@@ -42,10 +43,12 @@ _add.vjp(a=lambda g: g,
 
 @primitive
 def _sub(a: Array, b: Array) -> Array:
-    a, b = promote(a, b)
-    if a.__class__ is np.ndarray and a.dtype.kind == "b" or _is_bool(b):
+    x, z = promote(a, b)
+    if x is not a or z is not b:
         _refuse_bool(a, b)
-    return np.subtract(a, b)
+    elif getattr(x, "dtype", None) == bool:
+        _refuse_bool(a, b)
+    return np.subtract(x, z)
 
 
 _sub.vjp(a=lambda g: g,
@@ -53,11 +56,17 @@ _sub.vjp(a=lambda g: g,
 
 
 def _refuse_bool(a: Any, b: Any) -> None:
-    """torch's errors where bools are subtracted."""
-    if _is_bool(a) and _is_bool(b):
+    """torch's errors where a bool is subtracted."""
+    bools = [isinstance(x, bool) or getattr(x, "dtype", None) == bool for x in (a, b)]
+    if all(bools):
         raise RuntimeError(
             "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or"
             " `logical_xor()` operator instead."
+        )
+    if any(bools):
+        raise RuntimeError(
+            "Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying"
+            " to invert a mask, use the `~` or `logical_not()` operator instead."
         )
 
 
@@ -99,4 +108,326 @@ def _rsub(a: Array, b: Array) -> Array:
     return _sub.primitive.forward(b, a)
 
 
-_rsub.vjp(a=lambda g: -g)
+_rsub.vjp(a=lambda g: -g,
+          b=lambda g: g)  # fmt: skip
+
+
+@primitive
+def _rdiv(a: Array, b: Any) -> Array:
+    """`b / a` for a number b, by way of the reciprocal, as torch computes it."""
+    a, b = promote_to(default() if not is_floating(a.dtype) else a.dtype, a, b)
+    return np.reciprocal(a) * b
+
+
+_rdiv.vjp(a=lambda g, a, y: -g * (y / a))
+
+
+def _times(other: Any, alpha: Any, input: Any) -> Any:
+    """`alpha * other`, if alpha is a factor that torch allows."""
+    if isinstance(alpha, float) and not is_floating(common(_raw(input), _raw(other))):
+        raise RuntimeError(
+            "For integral input tensors, argument alpha must not be a floating point number."
+        )
+    if isinstance(alpha, bool) and common(_raw(input), _raw(other)) != bool:
+        raise RuntimeError("Boolean alpha only supported for Boolean results.")
+    return mul(other, alpha)
+
+
+def _raw(x: Any) -> Any:
+    return x.array if isinstance(x, Variable) else x
+
+
+def add(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
+    """`input + alpha * other`, element by element.
+
+    Args:
+        input, other: tensors of broadcastable shapes, or one of them a number.
+        alpha: a number; an integer if both hold integers.
+
+    Raises:
+        RuntimeError: the shapes do not broadcast, or `alpha` is a float among integers.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.add(torch.tensor([1.0, 2.0]), 3, alpha=2)
+    tensor([7., 8.])
+    """
+    return _add(input, other if alpha == 1 else _times(other, alpha, input))
+
+
+def sub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
+    """`input - alpha * other`, element by element; arguments and errors as `add`.
+
+    Raises:
+        RuntimeError: one of them holds bools.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.sub(torch.tensor([1.0, 2.0]), 3)
+    tensor([-2., -1.])
+    """
+    return _sub(input, other if alpha == 1 else _times(other, alpha, input))
+
+
+def rsub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
+    """`other - alpha * input`.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.rsub(torch.tensor([1.0, 2.0]), 3)
+    tensor([2., 1.])
+    """
+    return _rsub(input if alpha == 1 else _times(input, alpha, other), other)
+
+
+_add_in_place, _sub_in_place = inplace(_add), inplace(_sub)
+
+
+def add_(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
+    """In-place `add`."""
+    return _add_in_place(input, other if alpha == 1 else _times(other, alpha, input))
+
+
+def sub_(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
+    """In-place `sub`."""
+    return _sub_in_place(input, other if alpha == 1 else _times(other, alpha, input))
+
+
+def _check_zero_division(b: Any, common_type: Any) -> None:
+    """Integers have no infinity to give: torch raises."""
+    if not is_floating(common_type) and not np.all(b):
+        raise RuntimeError("ZeroDivisionError")
+
+
+@primitive
+def floor_divide(a: Array, b: Array) -> Array:
+    """`floor(a / b)`, element by element; for integers, too.
+
+    Raises:
+        RuntimeError: an integer is divided by zero.
+
+    Unlike torch, backward gives zeros instead of raising an error.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.floor_divide(torch.tensor([7, -7]), 2)
+    tensor([ 3, -4])
+    """
+    target = common(a, b)
+    _check_zero_division(b, target)
+    a, b = promote_to(target, a, b)
+    return np.floor_divide(a, b)
+
+
+floor_divide.vjp(a=flat, b=flat)
+
+
+@primitive
+def _trunc_divide(a: Array, b: Array) -> Array:
+    target = common(a, b)
+    _check_zero_division(b, target)
+    a, b = promote_to(target, a, b)
+    if is_floating(target):
+        return np.trunc(np.true_divide(a, b))
+    down = np.floor_divide(a, b)  # one too low where the signs differ and a rest is left
+    return (down + ((np.remainder(a, b) != 0) & ((a < 0) != (b < 0)))).astype(target)
+
+
+_trunc_divide.vjp(a=flat, b=flat)
+
+_DIVISIONS = {None: _div, "floor": floor_divide, "trunc": _trunc_divide}
+_DIVISIONS_IN_PLACE = {mode: inplace(op, "div_") for mode, op in _DIVISIONS.items()}
+
+
+def _pick(divisions: dict[str | None, Any], mode: str | None) -> Any:
+    if mode not in divisions:
+        raise RuntimeError(
+            "div expected rounding_mode to be one of None, 'trunc', or 'floor' but found"
+            f" '{mode}'"
+        )
+    return divisions[mode]
+
+
+def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
+    """`input / other`, element by element; integers give floats.
+
+    Args:
+        input, other: tensors of broadcastable shapes, or one of them a number.
+        rounding_mode: None; "floor" rounds the quotient down, "trunc" towards zero, and both keep
+            integers integers and have the gradient zero.
+
+    Raises:
+        RuntimeError: the shapes do not broadcast, the mode is unknown, or an integer is divided
+            by zero in a rounding mode.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.div(torch.tensor([7, -7]), 2), torch.div(torch.tensor([7, -7]), 2, rounding_mode="trunc")
+    (tensor([ 3.5000, -3.5000]), tensor([ 3, -3]))
+    """
+    if rounding_mode is None:
+        return _div(input, other)
+    result: Tensor = _pick(_DIVISIONS, rounding_mode)(input, other)
+    return result
+
+
+def div_(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
+    """In-place `div`."""
+    result: Tensor = _pick(_DIVISIONS_IN_PLACE, rounding_mode)(input, other)
+    return result
+
+
+@primitive
+def remainder(a: Array, b: Array) -> Array:
+    """`a - b * floor(a / b)`: what is left of a division, with the sign of `b`.
+
+    Raises:
+        RuntimeError: an integer is divided by zero.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.remainder(torch.tensor([-3.0, 5.0]), 2)
+    tensor([1., 1.])
+    """
+    target = common(a, b)
+    _check_zero_division(b, target)
+    a, b = promote_to(target, a, b)
+    return np.remainder(a, b)
+
+
+remainder.vjp(a=lambda g: g,
+              b=lambda g, a, b: -g * floor_divide(a, b))  # fmt: skip
+
+
+@primitive
+def fmod(a: Array, b: Array) -> Array:
+    """`a - b * trunc(a / b)`: what is left of a division, with the sign of `a`.
+
+    Raises:
+        RuntimeError: an integer is divided by zero.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.fmod(torch.tensor([-3.0, 5.0]), 2)
+    tensor([-1.,  1.])
+    """
+    target = common(a, b)
+    _check_zero_division(b, target)
+    a, b = promote_to(target, a, b)
+    return np.fmod(a, b)
+
+
+fmod.vjp(a=lambda g: g,
+         b=lambda g, a, b: -g * _trunc_divide(a, b))  # fmt: skip
+
+
+@primitive
+def neg(x: Array) -> Array:
+    """`-x`.
+
+    Raises:
+        RuntimeError: `x` holds bools.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.neg(torch.tensor([1.0, -2.0]))
+    tensor([-1.,  2.])
+    """
+    if x.dtype == bool:
+        raise RuntimeError(
+            "Negation, the `-` operator, on a bool tensor is not supported. If you are trying to"
+            " invert a mask, use the `~` or `logical_not()` operator instead."
+        )
+    return np.negative(x)
+
+
+neg.vjp(x=lambda g: -g)
+
+
+def positive(input: Tensor) -> Tensor:
+    """`input` itself.
+
+    Raises:
+        RuntimeError: it holds bools.
+    """
+    if input.array.dtype == bool:
+        raise RuntimeError("The `+` operator, on a bool tensor is not supported.")
+    return input
+
+
+@primitive
+def addcmul(x: Array, tensor1: Array, tensor2: Array, value: Any = 1) -> Array:
+    """`x + value * tensor1 * tensor2`.
+
+    Args:
+        x, tensor1, tensor2: tensors of broadcastable shapes.
+        value: a number.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.addcmul(torch.zeros(2), torch.ones(2), torch.tensor([1.0, 2.0]), value=0.5)
+    tensor([0.5000, 1.0000])
+    """
+    product = mul(tensor1, tensor2) if value == 1 else mul(mul(tensor1, value), tensor2)
+    return _add.primitive.forward(x, product)
+
+
+addcmul.vjp(
+    x=lambda g: g,
+    tensor1=lambda g, tensor2, value: g * (tensor2 * value),
+    tensor2=lambda g, tensor1, value: g * (tensor1 * value),
+)
+
+
+@primitive
+def addcdiv(x: Array, tensor1: Array, tensor2: Array, value: Any = 1) -> Array:
+    """`x + value * tensor1 / tensor2`.
+
+    Args:
+        x, tensor1, tensor2: tensors of broadcastable shapes.
+        value: a number.
+
+    Raises:
+        RuntimeError: both `tensor1` and `tensor2` hold integers.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.addcdiv(torch.zeros(2), torch.ones(2), torch.tensor([1.0, 2.0]), value=3)
+    tensor([3.0000, 1.5000])
+    """
+    if not (is_floating(tensor1.dtype) or is_floating(tensor2.dtype)):
+        raise RuntimeError(
+            "Integer division with addcdiv is not supported; use"
+            " (input + value * torch.trunc(tensor1 / tensor2)) or make them floats"
+        )
+    scaled = tensor1 if value == 1 else mul(tensor1, value)
+    return _add.primitive.forward(x, _div.primitive.forward(scaled, tensor2))
+
+
+addcdiv.vjp(
+    x=lambda g: g,
+    tensor1=lambda g, tensor2, value: g * (value / tensor2),
+    tensor2=lambda g, tensor1, tensor2, value: -g * (value * tensor1 / (tensor2 * tensor2)),
+)
+
+
+@primitive
+def lerp(x: Array, end: Array, weight: Array) -> Array:
+    """`x + weight * (end - x)`: from `x` at weight 0 to `end` at weight 1.
+
+    Args:
+        x, end: tensors of broadcastable shapes and one dtype.
+        weight: a tensor or a number.
+
+    Raises:
+        RuntimeError: the dtypes differ, or are no floats.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.lerp(torch.zeros(2), torch.tensor([1.0, 2.0]), 0.25)
+    tensor([0.2500, 0.5000])
+    """
+    if x.dtype != end.dtype:
+        raise RuntimeError(f"expected dtype {x.dtype} for `end` but got dtype {end.dtype}")
+    if not is_floating(x.dtype):
+        raise not_implemented("lerp", x.dtype)
+    way = end - x
+    if not hasattr(weight, "dtype"):
+        return x + weight * way if abs(weight) < 0.5 else end - way * (1 - weight)
+    return np.where(np.abs(weight) < 0.5, x + weight * way, end - way * (1 - weight))
+
+
+lerp.vjp(
+    x=lambda g, weight: g * (1 - weight),
+    end=lambda g, weight: g * weight,
+    weight=lambda g, x, end: g * (end - x),
+)

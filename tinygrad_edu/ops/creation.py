@@ -33,8 +33,8 @@ def finish(array: Array, device: DeviceLike, requires_grad: bool) -> Tensor:
     return tensor
 
 
-def _as_numpy(data: Any) -> Array:
-    """Nested lists, numbers or arrays as an array of the dtype that torch infers."""
+def _as_numpy(data: Any, infer: bool = True) -> Array:
+    """Nested lists, numbers or arrays as an array, if `infer` of the dtype that torch infers."""
     if isinstance(data, (np.ndarray, np.generic)) or hasattr(data, "__cuda_array_interface__"):
         dtype_of(data.dtype)  # refuses what has no counterpart
         return data
@@ -47,6 +47,8 @@ def _as_numpy(data: Any) -> Array:
         raise ValueError(f"too many dimensions '{found.removesuffix('_')}'")
     if array.dtype.kind == "c":
         raise TypeError("complex numbers are not supported")
+    if not infer:
+        return array
     if not array.size and array.dtype == np.float64:
         return array.astype(default())
     if array.dtype == np.float64 and not _holds_numpy(data):
@@ -110,7 +112,7 @@ def tensor(
     if isinstance(data, Variable):
         array, device = data.array, device_of(data.array) if device is None else device
     else:
-        array = _as_numpy(data)
+        array = _as_numpy(data, infer=dtype is None)
     copied = array.astype(array.dtype if dtype is None else to_numpy(dtype), order="C")
     return finish(np.asarray(copied) if isinstance(copied, np.generic) else copied, device, requires_grad)
 

@@ -1,0 +1,440 @@
+"""Losses of classification and regression.
+
+Every loss takes `reduction`: "none" (one loss per element), "sum", or "mean", the default.  The old
+arguments `size_average` and `reduce` are understood, with torch's warning.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+from tinygrad_edu.dtypes import Array, from_numpy, is_floating
+from tinygrad_edu.ops import cross_entropy as classes
+from tinygrad_edu.ops import losses as ops
+from tinygrad_edu.ops.elementary import xlogy
+from tinygrad_edu.tensor import Tensor
+
+
+def legacy_reduction(size_average: bool | None, reduce: bool | None, stacklevel: int = 3) -> str:
+    """The `reduction` that the old arguments stand for, with torch's warning."""
+    if reduce is False:
+        reduction = "none"
+    else:
+        reduction = "sum" if size_average is False else "mean"
+    warnings.warn(
+        "size_average and reduce args will be deprecated, please use"
+        f" reduction='{reduction}' instead.",
+        stacklevel=stacklevel,
+    )
+    return reduction
+
+
+def read_reduction(size_average: bool | None, reduce: bool | None, reduction: str) -> str:
+    """The reduction meant by the three arguments; ValueError if there is no such one."""
+    if size_average is not None or reduce is not None:
+        return legacy_reduction(size_average, reduce, stacklevel=4)
+    if reduction not in ("none", "mean", "sum"):
+        raise ValueError(f"{reduction} is not a valid value for reduction")
+    return reduction
+
+
+def reduced(losses: Tensor, reduction: str) -> Tensor:
+    """The losses themselves, their sum or their mean."""
+    if reduction == "none":
+        return losses
+    return losses.sum() if reduction == "sum" else losses.mean()
+
+
+def _warn_of_broadcasting(input: Tensor, target: Tensor) -> None:
+    if input.array.shape != target.array.shape:
+        warnings.warn(
+            f"Using a target size ({target.shape}) that is different to the input size"
+            f" ({input.shape}). This will likely lead to incorrect results due to broadcasting."
+            " Please ensure they have the same size.",
+            stacklevel=3,
+        )
+
+
+def _weighted(losses: Tensor, weight: Tensor | None, shape: Any, reduction: str) -> Tensor:
+    """Reduced, the mean being divided by the sum of the weights if there are any."""
+    if weight is None:
+        return reduced(losses, reduction)
+    if weight.array.shape != shape:
+        raise ValueError("Weights and input must have the same size.")
+    losses = losses * weight
+    return losses.sum() / weight.sum() if reduction == "mean" else reduced(losses, reduction)
+
+
+def cross_entropy(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    size_average: bool | None = None,
+    ignore_index: int = -100,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """`-log softmax(input)[t]`, averaged over all rows: the loss of classification.
+
+    Args:
+        input: scores, shape (C,), (N, C) or (N, C, d1, ...).
+        target: right classes, int64 or uint8, in [0, C), shape (), (N,) or (N, d1, ...); or the
+            probability of every class, floats of the shape of `input`.
+        weight: of each class, shape (C,); "mean" then divides by the sum of the weights used.
+        ignore_index: rows with this class count nothing.
+        reduction: "none", "sum" or "mean".
+        label_smoothing: in [0, 1]: how much probability moves from the right class to all alike.
+
+    Raises:
+        IndexError: a class outside [0, C).
+        ValueError: numbers of rows differ, or no such reduction.
+        RuntimeError: other shapes or dtypes.
+
+    Source: smoothing: Szegedy et al., "Rethinking the Inception Architecture", 2016, section 7.
+
+    >>> import tinygrad_edu as torch
+    >>> scores = torch.tensor([[2.0, 0.0], [0.0, 2.0]])
+    >>> torch.nn.functional.cross_entropy(scores, torch.tensor([0, 1]))
+    tensor(0.1269)
+    """
+    reduction = read_reduction(size_average, reduce, reduction)
+    return classes.cross_entropy(
+        input, target, weight, ignore_index, reduction, label_smoothing
+    )
+
+
+def nll_loss(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    size_average: bool | None = None,
+    ignore_index: int = -100,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """`-input[t]`: as `cross_entropy`, of scores that are log-probabilities already.
+
+    Args and errors are those of `cross_entropy`.
+
+    >>> import tinygrad_edu as torch
+    >>> logp = torch.log_softmax(torch.tensor([[2.0, 0.0]]), 1)
+    >>> torch.nn.functional.nll_loss(logp, torch.tensor([0]))
+    tensor(0.1269)
+    """
+    reduction = read_reduction(size_average, reduce, reduction)
+    return classes.nll_loss(input, target, weight, ignore_index, reduction)
+
+
+def mse_loss(
+    input: Tensor,
+    target: Tensor,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    weight: Tensor | None = None,
+) -> Tensor:
+    """The mean of `(input - target)**2`.
+
+    Args:
+        input, target: floats, equal shapes (others broadcast, with a warning).
+        reduction: "none", "sum" or "mean".
+        weight: of each element; "mean" then divides by the sum of the weights.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.nn.functional.mse_loss(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 4.0]))
+    tensor(2.)
+    """
+    _warn_of_broadcasting(input, target)
+    reduction = read_reduction(size_average, reduce, reduction)
+    if not is_floating(input.array.dtype) and not is_floating(target.array.dtype):
+        kind = from_numpy(input.array.dtype)
+        raise NotImplementedError(f'"mse_loss" not implemented for {kind!r}')
+    return _weighted(ops.squared_error(input, target), weight, input.array.shape, reduction)
+
+
+def l1_loss(
+    input: Tensor,
+    target: Tensor,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    weight: Tensor | None = None,
+) -> Tensor:
+    """The mean of `|input - target|`; arguments as in `mse_loss`.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.nn.functional.l1_loss(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 4.0]))
+    tensor(1.)
+    """
+    _warn_of_broadcasting(input, target)
+    reduction = read_reduction(size_average, reduce, reduction)
+    return _weighted(ops.absolute_error(input, target), weight, input.array.shape, reduction)
+
+
+def smooth_l1_loss(
+    input: Tensor,
+    target: Tensor,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    beta: float = 1.0,
+) -> Tensor:
+    """`d**2 / (2 * beta)` where `d = |input - target| < beta`, else `d - beta / 2`.
+
+    Args:
+        beta: where the parabola turns into a line, >= 0; 0 gives `l1_loss`.
+
+    Raises:
+        RuntimeError: beta is negative.
+
+    Source: Girshick, "Fast R-CNN", 2015, eq. 3.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.nn.functional.smooth_l1_loss(torch.tensor([0.5, 3.0]), torch.zeros(2))
+    tensor(1.3125)
+    """
+    _warn_of_broadcasting(input, target)
+    reduction = read_reduction(size_average, reduce, reduction)
+    if beta < 0:
+        raise RuntimeError("smooth_l1_loss does not support negative values for beta.")
+    losses = (
+        ops.smooth_l1(input, target, beta) if beta else ops.absolute_error(input, target)
+    )
+    return reduced(losses, reduction)
+
+
+def huber_loss(
+    input: Tensor,
+    target: Tensor,
+    reduction: str = "mean",
+    delta: float = 1.0,
+    weight: Tensor | None = None,
+) -> Tensor:
+    """`d**2 / 2` where `d = |input - target| <= delta`, else `delta * (d - delta / 2)`.
+
+    Args:
+        delta: where the parabola turns into a line, > 0.
+        weight: of each element; "mean" then divides by the sum of the weights.
+
+    Raises:
+        RuntimeError: delta is not positive.
+
+    Source: Huber, "Robust Estimation of a Location Parameter", 1964.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.nn.functional.huber_loss(torch.tensor([0.5, 3.0]), torch.zeros(2))
+    tensor(1.3125)
+    """
+    _warn_of_broadcasting(input, target)
+    reduction = read_reduction(None, None, reduction)
+    if delta <= 0:
+        raise RuntimeError("huber_loss does not support non-positive values for delta.")
+    return _weighted(ops.huber(input, target, delta), weight, input.array.shape, reduction)
+
+
+def _outside_unit(x: Array) -> bool:
+    """Whether an element is not in [0, 1]; nan is not."""
+    return bool(x.size) and not bool(((x >= 0) & (x <= 1)).all())
+
+
+def binary_cross_entropy(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """`-(t * log(x) + (1 - t) * log(1 - x))`, logarithms cut off at -100.
+
+    Args:
+        input: probabilities of yes, in [0, 1].
+        target: 1 for yes, 0 for no, or between; shape and dtype of `input`.
+        weight: of each element, broadcast.
+
+    Raises:
+        ValueError: shapes differ.
+        RuntimeError: dtypes differ, or an element lies outside [0, 1].
+
+    >>> import tinygrad_edu as torch
+    >>> torch.nn.functional.binary_cross_entropy(torch.tensor([0.5]), torch.tensor([1.0]))
+    tensor(0.6931)
+    """
+    reduction = read_reduction(size_average, reduce, reduction)
+    x, t = input.array, target.array
+    if t.shape != x.shape:
+        raise ValueError(
+            f"Using a target size ({target.shape}) that is different to the input size"
+            f" ({input.shape}) is deprecated. Please ensure they have the same size."
+        )
+    if t.dtype != x.dtype:
+        raise RuntimeError(f"Found dtype {from_numpy(t.dtype)} but expected {from_numpy(x.dtype)}")
+    for name, values in (("input", x), ("target", t)):
+        if _outside_unit(values):
+            raise RuntimeError(f"all elements of {name} should be between 0 and 1")
+    losses = ops.bce(input, target)
+    return reduced(losses if weight is None else losses * weight, reduction)
+
+
+def binary_cross_entropy_with_logits(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    pos_weight: Tensor | None = None,
+) -> Tensor:
+    """`binary_cross_entropy(sigmoid(input), target)`, exact for scores of any size.
+
+    Args:
+        input: scores, any shape.
+        target: 1 for yes, 0 for no, or between; shape of `input`.
+        weight: of each element, broadcast.
+        pos_weight: how much more a yes counts than a no, broadcast.
+
+    Raises:
+        ValueError: shapes differ.
+
+    >>> import tinygrad_edu as torch
+    >>> f = torch.nn.functional.binary_cross_entropy_with_logits
+    >>> f(torch.tensor([0.0, 1000.0]), torch.tensor([1.0, 1.0]))
+    tensor(0.3466)
+    """
+    reduction = read_reduction(size_average, reduce, reduction)
+    if target.array.shape != input.array.shape:
+        raise ValueError(
+            f"Target size ({target.shape}) must be the same as input size ({input.shape})"
+        )
+    if not is_floating(target.array.dtype):
+        raise RuntimeError(
+            f"result type {from_numpy(input.array.dtype)} can't be cast to the desired output type"
+            f" {from_numpy(target.array.dtype)}"
+        )
+    if pos_weight is None:
+        losses = ops.bce_logits(input, target)
+    else:
+        yes = (pos_weight - 1) * target + 1
+        losses = (1 - target) * input + yes * ops.softplus_of_minus(input)
+    return reduced(losses if weight is None else losses * weight, reduction)
+
+
+def kl_div(
+    input: Tensor,
+    target: Tensor,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    log_target: bool = False,
+) -> Tensor:
+    """`target * (log(target) - input)`: how far the distribution `input` is from `target`.
+
+    Args:
+        input: log-probabilities.
+        target: probabilities, or their logarithms if `log_target`.
+        reduction: "none", "sum", "mean", or "batchmean", the sum divided by the first size.
+
+    Source: Kullback and Leibler, "On Information and Sufficiency", 1951.
+
+    >>> import tinygrad_edu as torch
+    >>> p, q = torch.tensor([[0.5, 0.5]]), torch.tensor([[0.25, 0.75]])
+    >>> torch.nn.functional.kl_div(q.log(), p, reduction="batchmean")
+    tensor(0.1438)
+    """
+    legacy = size_average is not None or reduce is not None
+    per_row = reduction == "batchmean"
+    if reduction == "mean" and not legacy:
+        warnings.warn(
+            "reduction: 'mean' divides the total loss by both the batch size and the support size."
+            "'batchmean' divides only by the batch size, and aligns with the KL div math"
+            " definition.'mean' will be changed to behave the same as 'batchmean' in the next major"
+            " release.",
+            stacklevel=2,
+        )
+    how = read_reduction(size_average, reduce, "sum" if per_row else reduction)
+    if log_target:
+        losses = target.exp() * (target - input)
+    else:
+        losses = xlogy(target, target) - target * input
+    total = reduced(losses, how)
+    return total / input.array.shape[0] if per_row and input.array.ndim else total
+
+
+def poisson_nll_loss(
+    input: Tensor,
+    target: Tensor,
+    log_input: bool = True,
+    full: bool = False,
+    size_average: bool | None = None,
+    eps: float = 1e-8,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """`exp(x) - t * x`: the negative log-likelihood of counts t under a Poisson law of rate exp(x).
+
+    Args:
+        log_input: x is the logarithm of the rate; else the rate, `x - t * log(x + eps)`.
+        full: add Stirling's approximation of log(t!) where t > 1.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.nn.functional.poisson_nll_loss(torch.zeros(1), torch.tensor([2.0]))
+    tensor(1.)
+    """
+    reduction = read_reduction(size_average, reduce, reduction)
+    if log_input:
+        losses = input.exp() - target * input
+    else:
+        losses = input - target * (input + eps).log()
+    if full:
+        stirling = target * target.log() - target + 0.5 * (2 * np.pi * target).log()
+        losses = losses + stirling.masked_fill(target <= 1, 0)
+    return reduced(losses, reduction)
+
+
+def gaussian_nll_loss(
+    input: Tensor,
+    target: Tensor,
+    var: Tensor | float,
+    full: bool = False,
+    eps: float = 1e-6,
+    reduction: str = "mean",
+) -> Tensor:
+    """`(log(var) + (input - target)**2 / var) / 2`: targets under a normal law.
+
+    Args:
+        input: means, any shape.
+        var: variances >= 0: the shape of `input`, one size 1, the last dimension missing, or a
+            number.
+        full: add log(2 pi) / 2.
+        eps: variances below it count as this.
+
+    Raises:
+        ValueError: a negative variance, a shape that does not fit, no such reduction.
+
+    Source: Nix and Weigend, "Estimating the Mean and Variance of the Target", 1994.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.nn.functional.gaussian_nll_loss(torch.zeros(1), torch.ones(1), torch.ones(1))
+    tensor(0.5000)
+    """
+    if not isinstance(var, Tensor):
+        var = input.new_full(input.array.shape, float(var))
+    if bool((var.array < 0).any()):
+        raise ValueError("var has negative entry/entries")
+    shape, other = input.array.shape, var.array.shape
+    if other == shape[:-1] and other != shape:
+        var = var.unsqueeze(-1)
+    elif other != shape:
+        differing = [n for m, n in zip(shape, other, strict=False) if m != n]
+        if len(other) != len(shape) or sum(differing) != 1:
+            raise ValueError("var is of incorrect size")
+    if reduction not in ("none", "mean", "sum"):
+        raise ValueError(f"{reduction} is not valid")
+    # The floor changes the value only: the gradient passes as if it were not there.
+    var = var + (var.detach().clamp(min=eps) - var.detach())
+    losses = 0.5 * (var.log() + (input - target) ** 2 / var)
+    return reduced(losses + 0.5 * float(np.log(2 * np.pi)) if full else losses, reduction)

@@ -1,0 +1,50 @@
+"""Softmax, log-softmax and softmin; without `dim` they choose one as old torch programs expect."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tinygrad_edu.ops import softmax as ops
+from tinygrad_edu.tensor import Tensor
+
+
+def softmax(
+    input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None
+) -> Tensor:
+    """`exp(x) / sum(exp(x))` along `dim`; see `torch.softmax`.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.nn.functional.softmax(torch.zeros(1, 2), dim=1)
+    tensor([[0.5000, 0.5000]])
+    """
+    if dim is None:
+        dim = ops.implied_dim("softmax", input.array.ndim, _stacklevel)
+    return ops.softmax(input, dim, dtype)
+
+
+def log_softmax(
+    input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None
+) -> Tensor:
+    """`x - log(sum(exp(x)))` along `dim`; see `torch.log_softmax`.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.nn.functional.log_softmax(torch.tensor([0.0, 1000.0]), dim=0)
+    tensor([-1000.,     0.])
+    """
+    if dim is None:
+        dim = ops.implied_dim("log_softmax", input.array.ndim, _stacklevel)
+    return ops.log_softmax(input, dim, dtype)
+
+
+def softmin(
+    input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None
+) -> Tensor:
+    """`softmax(-x)`: the smallest score gets the largest probability.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.nn.functional.softmin(torch.zeros(2), dim=0)
+    tensor([0.5000, 0.5000])
+    """
+    if dim is None:
+        dim = ops.implied_dim("softmin", input.array.ndim, _stacklevel)
+    return ops.softmax(-input, dim, dtype)

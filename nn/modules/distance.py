@@ -1,0 +1,33 @@
+"""Distances between vectors, as modules."""
+
+from __future__ import annotations
+
+from tinygrad_edu.tensor import Tensor
+
+from .. import functional as F
+from .module import Module
+
+
+class CosineSimilarity(Module):
+    """`functional.cosine_similarity` along `dim`."""
+
+    def __init__(self, dim: int = 1, eps: float = 1e-8) -> None:
+        super().__init__()
+        self.dim = dim
+        self.eps = eps
+
+    def forward(self, x1: Tensor, x2: Tensor) -> Tensor:
+        return F.cosine_similarity(x1, x2, self.dim, self.eps)
+
+
+class PairwiseDistance(Module):
+    """`functional.pairwise_distance`: the p-norm of `x1 - x2 + eps`."""
+
+    def __init__(self, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> None:
+        super().__init__()
+        self.norm = p
+        self.eps = eps
+        self.keepdim = keepdim
+
+    def forward(self, x1: Tensor, x2: Tensor) -> Tensor:
+        return F.pairwise_distance(x1, x2, self.norm, self.eps, self.keepdim)

@@ -1,0 +1,431 @@
+"""Hooks: functions of the user's that a module calls before, after, or on the way back.
+
+    forward-pre hook    hook(module, args)                        may replace the inputs
+    forward hook        hook(module, args, output)                may replace the output
+    backward-pre hook   hook(module, grad_output)                 may replace the output's gradient
+    backward hook       hook(module, grad_input, grad_output)     may replace the input's gradient
+
+A module without hooks never comes here: `Module.__call__` goes straight to `forward`.
+
+Backward hooks need to see the gradients that pass the module's two borders.  Both borders are
+operations that do nothing forward, `border`, put around the inputs and around the outputs; their
+derivative rule hands the gradients to the hooks.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tinygrad_edu.autograd.graph import Variable
+from tinygrad_edu.autograd.mode import state
+from tinygrad_edu.autograd.primitive import primitive, wrap
+from tinygrad_edu.autograd.walk import alias
+from tinygrad_edu.backend import module_of
+from tinygrad_edu.dtypes import Array
+
+if TYPE_CHECKING:
+    from .module import Module
+
+_number = itertools.count().__next__
+
+
+class Hook(NamedTuple):
+    """A registered function, with what it asked for at registration."""
+
+    function: Callable[..., Any]
+    with_kwargs: bool = False
+    always_call: bool = False
+
+
+Hooks = OrderedDict[int, Hook]
+
+
+class Everywhere:
+    """Hooks on all modules; they run before the module's own."""
+
+    any = False
+    """Whether there may be one: false until the first is registered."""
+    forward_pre: Hooks = OrderedDict()
+    forward: Hooks = OrderedDict()
+    backward_pre: Hooks = OrderedDict()
+    backward: Hooks = OrderedDict()
+
+
+class RemovableHandle:
+    """Takes back the hook that it was returned for; as a context manager, when the block ends."""
+
+    def __init__(self, hooks: Any, hook: Any, *, prepend: bool = False) -> None:
+        self.id = _number()
+        self._hooks = hooks
+        hooks[self.id] = hook
+        if prepend:
+            hooks.move_to_end(self.id, last=False)
+
+    def remove(self) -> None:
+        """Unregister; a second call does nothing."""
+        self._hooks.pop(self.id, None)
+
+    def __enter__(self) -> RemovableHandle:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.remove()
+
+
+class HookMethods:
+    """The part of `Module` that registers hooks."""
+
+    _forward_pre_hooks: Hooks
+    _forward_hooks: Hooks
+    _backward_pre_hooks: Hooks
+    _backward_hooks: Hooks
+
+    def register_forward_pre_hook(
+        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
+    ) -> RemovableHandle:
+        """Call `hook(module, args)` before `forward`; what it returns, if anything, replaces args.
+
+        Args:
+            hook: returns None, the one new argument, or a tuple of all positional ones.
+            prepend: run before the hooks registered so far instead of after them.
+            with_kwargs: call `hook(module, args, kwargs)`; it returns None or `(args, kwargs)`.
+
+        >>> import tinygrad_edu as torch
+        >>> layer = torch.nn.Identity()
+        >>> with layer.register_forward_pre_hook(lambda module, args: args[0] * 2):
+        ...     layer(torch.ones(2))
+        tensor([2., 2.])
+        """
+        made = Hook(hook, with_kwargs)
+        return RemovableHandle(self._forward_pre_hooks, made, prepend=prepend)
+
+    def register_forward_hook(
+        self,
+        hook: Callable[..., Any],
+        *,
+        prepend: bool = False,
+        with_kwargs: bool = False,
+        always_call: bool = False,
+    ) -> RemovableHandle:
+        """Call `hook(module, args, output)` after `forward`; a result replaces the output.
+
+        Args:
+            hook: returns None or the new output.
+            prepend: run before the hooks registered so far instead of after them.
+            with_kwargs: call `hook(module, args, kwargs, output)`.
+            always_call: call it (with output None) even if `forward` raises an exception.
+
+        >>> import tinygrad_edu as torch
+        >>> layer, seen = torch.nn.Identity(), []
+        >>> handle = layer.register_forward_hook(lambda module, args, output: seen.append(output))
+        >>> y = layer(torch.ones(2)); seen
+        [tensor([1., 1.])]
+        """
+        made = Hook(hook, with_kwargs, always_call)
+        return RemovableHandle(self._forward_hooks, made, prepend=prepend)
+
+    def register_full_backward_pre_hook(
+        self, hook: Callable[..., Any], prepend: bool = False
+    ) -> RemovableHandle:
+        """Call `hook(module, grad_output)` when the gradient of the output is known.
+
+        Args:
+            hook: takes the tuple of gradients, one per output; returns None or such a tuple.
+            prepend: run before the hooks registered so far instead of after them.
+        """
+        return RemovableHandle(self._backward_pre_hooks, Hook(hook), prepend=prepend)
+
+    def register_full_backward_hook(
+        self, hook: Callable[..., Any], prepend: bool = False
+    ) -> RemovableHandle:
+        """Call `hook(module, grad_input, grad_output)` when the input's gradient is known.
+
+        Args:
+            hook: takes two tuples with one entry per positional input and per output, None where
+                there is no gradient; returns None or a new `grad_input`.
+            prepend: run before the hooks registered so far instead of after them.
+
+        >>> import tinygrad_edu as torch
+        >>> layer = torch.nn.Identity()
+        >>> handle = layer.register_full_backward_hook(lambda m, gi, go: (gi[0] * 2,))
+        >>> x = torch.ones(2, requires_grad=True)
+        >>> layer(x).sum().backward(); x.grad
+        tensor([2., 2.])
+        """
+        return RemovableHandle(self._backward_hooks, Hook(hook), prepend=prepend)
+
+
+def register_module_forward_pre_hook(hook: Callable[..., Any]) -> RemovableHandle:
+    """Call `hook(module, args)` before the `forward` of every module."""
+    Everywhere.any = True
+    return RemovableHandle(Everywhere.forward_pre, Hook(hook))
+
+
+def register_module_forward_hook(
+    hook: Callable[..., Any], *, with_kwargs: bool = False, always_call: bool = False
+) -> RemovableHandle:
+    """Call `hook(module, args, output)` after the `forward` of every module."""
+    Everywhere.any = True
+    return RemovableHandle(Everywhere.forward, Hook(hook, with_kwargs, always_call))
+
+
+def register_module_full_backward_pre_hook(hook: Callable[..., Any]) -> RemovableHandle:
+    """Call `hook(module, grad_output)` on the way back through every module."""
+    Everywhere.any = True
+    return RemovableHandle(Everywhere.backward_pre, Hook(hook))
+
+
+def register_module_full_backward_hook(hook: Callable[..., Any]) -> RemovableHandle:
+    """Call `hook(module, grad_input, grad_output)` on the way back through every module."""
+    Everywhere.any = True
+    return RemovableHandle(Everywhere.backward, Hook(hook))
+
+
+# Calling a module that has hooks ------------------------------------------------------------------
+
+
+def call_with_hooks(module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """What `module(*args, **kwargs)` does when there are hooks."""
+    finished: set[int] = set()
+    try:
+        return _call(module, args, kwargs, finished)
+    except Exception:
+        _run_always_called(module, args, kwargs, finished)
+        raise
+
+
+def _call(module: Module, args: tuple[Any, ...], kwargs: dict[str, Any], finished: set[int]) -> Any:
+    for hook in _both(Everywhere.forward_pre, module._forward_pre_hooks).values():
+        args, kwargs = _run_forward_pre(module, hook, args, kwargs)
+    borders = None
+    if module._backward_hooks or module._backward_pre_hooks or Everywhere.any:
+        borders = Borders(
+            module,
+            _both(Everywhere.backward_pre, module._backward_pre_hooks),
+            _both(Everywhere.backward, module._backward_hooks),
+        )
+        args = borders.around_inputs(args)
+    result = module.forward(*args, **kwargs)
+    for key, hook in _both(Everywhere.forward, module._forward_hooks).items():
+        finished.add(key)
+        replaced = _run_forward(module, hook, args, kwargs, result)
+        if replaced is not None:
+            result = replaced
+    if borders is not None:
+        result = borders.around_outputs(result)
+    return result
+
+
+def _both(everywhere: Hooks, own: Hooks) -> Hooks:
+    """Both, in the order of running; a copy, for a hook may remove itself."""
+    return OrderedDict([*everywhere.items(), *own.items()])
+
+
+def _run_forward_pre(
+    module: Module, hook: Hook, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    if not hook.with_kwargs:
+        replaced = hook.function(module, args)
+        if replaced is None:
+            return args, kwargs
+        return (replaced if isinstance(replaced, tuple) else (replaced,)), kwargs
+    replaced = hook.function(module, args, kwargs)
+    if replaced is None:
+        return args, kwargs
+    if not (isinstance(replaced, tuple) and len(replaced) == 2):
+        raise RuntimeError(
+            "forward pre-hook must return None or a tuple of (new_args, new_kwargs), but got"
+            f" {replaced}."
+        )
+    return replaced
+
+
+def _run_forward(
+    module: Module, hook: Hook, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any
+) -> Any:
+    if hook.with_kwargs:
+        return hook.function(module, args, kwargs, result)
+    return hook.function(module, args, result)
+
+
+def _run_always_called(
+    module: Module, args: tuple[Any, ...], kwargs: dict[str, Any], finished: set[int]
+) -> None:
+    """After an exception: the forward hooks that asked to be called anyway, and have not been."""
+    for key, hook in _both(Everywhere.forward, module._forward_hooks).items():
+        if not hook.always_call or key in finished:
+            continue
+        try:
+            _run_forward(module, hook, args, kwargs, None)
+        except Exception as error:
+            warnings.warn(
+                "module forward hook with ``always_call=True`` raised an exception that was"
+                f" silenced as another error was raised in forward: {error}",
+                stacklevel=4,
+            )
+
+
+# The borders of a module, where backward hooks look at gradients ----------------------------------
+
+
+@primitive(variadic=True, multiple=True)
+def border(tensors: Sequence[Array], on_gradients: Any) -> tuple[Array, ...]:
+    """The tensors themselves; on the way back their gradients go through `on_gradients`."""
+    return tuple(tensors)
+
+
+border.vjp(tensors=lambda g, on_gradients: on_gradients(g))
+border.primitive.owns = False
+
+
+def _alias_part(x: Any) -> tuple[Any]:
+    return (alias(x),)
+
+
+def _cross(tensors: list[Any], on_gradients: Callable[[list[Any]], list[Any]]) -> Any:
+    """Put the tensors behind a border.  They share memory with what they were, as views do."""
+    crossed: Any = border(tensors, on_gradients)
+    for before, after in zip(tensors, crossed, strict=True):
+        after.storage = before.storage
+        after.base = before if before.base is None else before.base
+        after.rebased = after.base.rebased
+        after.path = (*before.path, (_alias_part, (), 0))
+    return crossed
+
+
+class Borders:
+    """One call of a module, as its backward hooks see it."""
+
+    def __init__(self, module: Module, pre_hooks: Hooks, hooks: Hooks) -> None:
+        self.module = module
+        self.pre_hooks = [hook.function for hook in pre_hooks.values()]
+        self.hooks = [hook.function for hook in hooks.values()]
+        self.inputs = Border((), False)
+        self.grad_output: tuple[Any, ...] | None = None
+        """The gradients at the outputs, on their way to the inputs."""
+
+    def around_inputs(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The arguments, those that need a gradient behind a border."""
+        self.inputs = Border(args, bool(self.hooks))
+        return self.inputs.around(args, self._at_inputs)
+
+    def around_outputs(self, result: Any) -> Any:
+        """The output, a tensor or a tuple with tensors, behind a border."""
+        if not isinstance(result, (Variable, tuple)):
+            warnings.warn(
+                "For backward hooks to be called, module output should be a Tensor or a tuple of"
+                f" Tensors but received {type(result)}",
+                stacklevel=5,
+            )
+            return result
+        outputs = result if isinstance(result, tuple) else (result,)
+        self.outputs = Border(outputs, bool(self.hooks or self.pre_hooks))
+        crossed = self.outputs.around(outputs, self._at_outputs)
+        return crossed if isinstance(result, tuple) else crossed[0]
+
+    def _at_outputs(self, gradients: list[Any]) -> list[Any]:
+        """The way back enters the module: `gradients` of its outputs."""
+        grad_output = self.outputs.spread(gradients)
+        for hook in self.pre_hooks:
+            replaced = hook(self.module, grad_output)
+            grad_output = _checked(replaced, grad_output, "pre hook", "output")
+        self.grad_output = grad_output
+        if self.hooks and not self.inputs.places:
+            self._without_inputs()
+        return self.outputs.collect(grad_output, gradients)
+
+    def _at_inputs(self, gradients: list[Any]) -> list[Any]:
+        """The way back leaves the module: `gradients` of its inputs."""
+        if self.grad_output is None:  # it came from inside, not through the outputs
+            return gradients
+        grad_input = self.inputs.with_zeros(self.inputs.spread(gradients))
+        for hook in self.hooks:
+            replaced = hook(self.module, grad_input, self.grad_output)
+            grad_input = _checked(replaced, grad_input, "hook", "input")
+        self.grad_output = None
+        return self.inputs.collect(grad_input, gradients)
+
+    def _without_inputs(self) -> None:
+        warnings.warn(
+            "Full backward hook is firing when gradients are computed with respect to module"
+            " outputs since no inputs require gradients.",
+            stacklevel=2,
+        )
+        for hook in self.hooks:
+            replaced = hook(self.module, (None,) * self.inputs.width, self.grad_output)
+            if replaced is not None and any([g is not None for g in replaced]):
+                raise RuntimeError(
+                    "Backward hook for Modules where no input requires gradient should always"
+                    " return None or None for all gradients."
+                )
+        self.grad_output = None
+
+
+class Border:
+    """The tensors among some values, and which of them need a gradient.
+
+    Attributes:
+        places: of the tensors that need a gradient.
+        zeros: for the place of every tensor, what makes its zero gradient.
+        width: how many values there are.
+    """
+
+    def __init__(self, values: Sequence[Any], watched: bool) -> None:
+        self.width = len(values)
+        self.places: list[int] = []
+        self.zeros: dict[int, Callable[[], Array]] = {}
+        for i, v in enumerate(values):
+            if watched and state.enabled and isinstance(v, Variable):
+                xp, shape, dtype = module_of(v.array), v.array.shape, v.array.dtype
+                self.zeros[i] = functools.partial(xp.zeros, shape, dtype)
+                if v.node is not None:
+                    self.places.append(i)
+
+    def around(
+        self, values: tuple[Any, ...], on_gradients: Callable[[list[Any]], list[Any]]
+    ) -> tuple[Any, ...]:
+        """The values, those that need a gradient behind a border of the graph."""
+        if not self.places:
+            return values
+        crossed = iter(_cross([values[i] for i in self.places], on_gradients))
+        return tuple([next(crossed) if i in self.places else v for i, v in enumerate(values)])
+
+    def spread(self, gradients: list[Any]) -> tuple[Any, ...]:
+        """One entry per value: its gradient as a tensor, or None."""
+        full: list[Any] = [None] * self.width
+        for place, g in zip(self.places, gradients, strict=True):
+            full[place] = g if g is None or isinstance(g, Variable) else wrap(g)
+        return tuple(full)
+
+    def with_zeros(self, full: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Zeros instead of None for those values that are tensors."""
+        return tuple(
+            [
+                wrap(self.zeros[i]()) if g is None and i in self.zeros else g
+                for i, g in enumerate(full)
+            ]
+        )
+
+    def collect(self, full: tuple[Any, ...], before: list[Any]) -> list[Any]:
+        """The gradients of those that need one: arrays if the walk works on arrays."""
+        tensors = any([isinstance(g, Variable) for g in before])
+        full = self.with_zeros(full)
+        return [full[i] if tensors else full[i].array for i in self.places]
+
+
+def _checked(replaced: Any, before: tuple[Any, ...], kind: str, what: str) -> tuple[Any, ...]:
+    """The gradients a hook returned, or those it was given if it returned None."""
+    if replaced is None:
+        return before
+    given: tuple[Any, ...] = (replaced,) if isinstance(replaced, Variable) else tuple(replaced)
+    if len(given) != len(before):
+        raise RuntimeError(
+            f"Backward {kind} returned an invalid number of grad_{what}, got {len(given)}, but"
+            f" expected {len(before)}"
+        )
+    return given

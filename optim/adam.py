@@ -1,0 +1,155 @@
+"""Adam: momentum divided by the root of the gradient's average square."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinygrad_edu.dtypes import Array
+from tinygrad_edu.kernels.adam import adam_
+from tinygrad_edu.tensor import Tensor
+
+from .optimizer import (
+    Group,
+    Optimizer,
+    Params,
+    State,
+    check_betas,
+    check_implementation,
+    check_lr,
+    check_not_negative,
+    count,
+    counter,
+    number,
+    zeros_like,
+)
+
+
+def adam(
+    x: Array,
+    g: Array,
+    m: Array,
+    v: Array,
+    v_max: Array | None,
+    t: float,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float = 0.0,
+    decoupled: bool = False,
+) -> tuple[Array, Array, Array, Array | None]:
+    """The definition of Adam's step `t` = 1, 2, ...: the new `x`, `m`, `v`, `v_max`.
+
+    A step runs `kernels.adam.adam_`, which computes the same in place.
+
+    >>> import numpy as np
+    >>> x, m, v, _ = adam(np.ones(1), np.full(1, 0.3), 0.0, 0.0, None, 1, 0.1, 0.9, 0.999, 0.0)
+    >>> np.allclose(x, 0.9)  # the first step is lr, whatever the size of the gradient
+    True
+    """
+    if weight_decay != 0 and decoupled:
+        x = x * (1 - lr * weight_decay)
+    elif weight_decay != 0:
+        g = g + weight_decay * x
+    m = beta1 * m + (1 - beta1) * g
+    v = beta2 * v + (1 - beta2) * g * g
+    largest = v
+    if v_max is not None:
+        v_max = largest = np.maximum(v_max, v)
+    m_hat = m / (1 - beta1**t)
+    v_hat = largest / (1 - beta2**t)
+    return x - lr * m_hat / (v_hat**0.5 + eps), m, v, v_max
+
+
+class Adam(Optimizer):
+    """m <- beta1 m + (1 - beta1) g;  v <- beta2 v + (1 - beta2) g^2;
+    x <- x - lr m_hat / (sqrt(v_hat) + eps),  m_hat = m / (1 - beta1^t),  v_hat = v / (1 - beta2^t).
+
+    Args:
+        params: parameters, named parameters or groups.
+        lr: learning rate, >= 0; a number or one-element tensor.
+        betas: decay of the averages m and v, each in [0, 1).
+        eps: >= 0, keeps the denominator from 0.
+        weight_decay: >= 0; an L2 penalty: g <- g + weight_decay x.
+        amsgrad: divide by the root of the largest v so far.
+        maximize: climb instead of descend.
+        decoupled_weight_decay: shrink x itself instead of the penalty, as AdamW does.
+        foreach, fused, capturable: accepted; there is one implementation.
+        differentiable: not supported.
+
+    Raises:
+        ValueError: an option out of range.
+        RuntimeError: `differentiable`, or `fused` together with `foreach`.
+
+    Source: Kingma and Ba, Adam (ICLR 2015), algorithm 1; amsgrad: Reddi, Kale and Kumar, On the
+    Convergence of Adam and Beyond (ICLR 2018), algorithm 2, with the bias corrections kept.
+
+    >>> import tinygrad_edu as torch
+    >>> w = torch.tensor([1.0], requires_grad=True)
+    >>> optimizer = torch.optim.Adam([w], lr=0.1)
+    >>> (3 * w).sum().backward()
+    >>> optimizer.step()
+    >>> round(w.item(), 4)
+    0.9
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        lr: float | Tensor = 1e-3,
+        betas: tuple[float | Tensor, float | Tensor] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0,
+        amsgrad: bool = False,
+        *,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        capturable: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
+        decoupled_weight_decay: bool = False,
+    ) -> None:
+        if isinstance(lr, Tensor) and foreach and not capturable:
+            raise ValueError(
+                "lr as a Tensor is not supported for capturable=False and foreach=True"
+            )
+        check_lr(lr)
+        check_not_negative(epsilon_value=eps)
+        check_betas(betas)
+        check_not_negative(weight_decay_value=weight_decay)
+        kinds = {"tensor" if isinstance(beta, Tensor) else type(beta).__name__ for beta in betas}
+        if kinds not in ({"tensor"}, {"float"}):
+            raise ValueError("betas must be either both floats or both Tensors")
+        check_implementation(foreach, differentiable, fused)
+        defaults = dict(
+            lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, amsgrad=amsgrad,
+            maximize=maximize, foreach=foreach, capturable=capturable,
+            differentiable=differentiable, fused=fused,
+            decoupled_weight_decay=decoupled_weight_decay,
+        )  # fmt: skip
+        super().__init__(params, defaults)
+
+    def _new_state(self, x: Array, group: Group) -> State:
+        state = {"step": counter(), "exp_avg": zeros_like(x), "exp_avg_sq": zeros_like(x)}
+        if group["amsgrad"]:
+            state["max_exp_avg_sq"] = zeros_like(x)
+        return state
+
+    def _update(self, x: Array, g: Array, state: dict[str, Any], group: Group) -> None:
+        beta1, beta2 = group["betas"]
+        adam_(
+            x,
+            g,
+            state["exp_avg"].array,
+            state["exp_avg_sq"].array,
+            state["max_exp_avg_sq"].array if group["amsgrad"] else None,
+            count(state["step"]),
+            number(group["lr"]),
+            number(beta1),
+            number(beta2),
+            group["eps"],
+            group["weight_decay"],
+            group["decoupled_weight_decay"],
+        )

@@ -1,0 +1,492 @@
+"""What all optimizers share: parameter groups, the loop over parameters, saving and loading.
+
+An optimizer of this package is its equation: a subclass says what it remembers of a parameter
+(`_new_state`) and how one array moves along its gradient (`_update`).  A user's own optimizer may
+instead override `step`, as in torch.
+"""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from copy import deepcopy
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from tinygrad_edu import dtypes
+from tinygrad_edu.autograd.graph import RemovableHandle
+from tinygrad_edu.autograd.mode import enable_grad, no_grad
+from tinygrad_edu.autograd.primitive import wrap
+from tinygrad_edu.backend import device_of, to_device
+from tinygrad_edu.dtypes import Array
+from tinygrad_edu.tensor import Tensor
+
+Group: TypeAlias = dict[str, Any]
+State: TypeAlias = dict[str, Any]
+Params: TypeAlias = Iterable[Tensor] | Iterable[Group] | Iterable[tuple[str, Tensor]]
+
+_global_pre_hooks: list[Callable[..., Any]] = []
+_global_post_hooks: list[Callable[..., Any]] = []
+
+
+def _with_hooks(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A class's `step` with the hooks around it, unless it is reached through `super()`."""
+
+    @functools.wraps(function)
+    def step(self: Optimizer, *args: Any, **kwargs: Any) -> Any:
+        if type(self).step is not step:
+            return function(self, *args, **kwargs)
+        everything = (self, *args)
+        for before in (*_global_pre_hooks, *self._hooks["step_pre"]):
+            changed = before(self, everything, kwargs)
+            if changed is not None:
+                if not (isinstance(changed, tuple) and len(changed) == 2):
+                    raise RuntimeError(
+                        f"{function} must return None or a tuple of (new_args, new_kwargs),"
+                        f" but got {changed}."
+                    )
+                everything, kwargs = changed
+        result = function(*everything, **kwargs)
+        for after in (*self._hooks["step_post"], *_global_post_hooks):
+            after(self, everything, kwargs)
+        return result
+
+    return step
+
+
+class Optimizer:
+    """The base class of all optimizers.
+
+    Args:
+        params: parameters, or (name, parameter) pairs, or dicts that each describe a group: its
+            "params" and the options in which it differs from `defaults`.
+        defaults: the options of groups that do not set them.
+
+    Attributes:
+        param_groups: one dict per group: "params" and every option.
+        state: for each parameter, what the optimizer remembers of it.
+
+    Raises:
+        TypeError: `params` is a tensor or a set, or holds something that is not a tensor.
+        ValueError: no parameters, a parameter in two groups, a tensor that is not a leaf, names
+            for some parameters only.
+
+    >>> import tinygrad_edu as torch
+    >>> class SignDescent(torch.optim.Optimizer):
+    ...     @torch.no_grad()
+    ...     def step(self, closure=None):
+    ...         for group in self.param_groups:
+    ...             for p in group["params"]:
+    ...                 p -= group["lr"] * p.grad.sign()
+    >>> w = torch.tensor([1.0, -2.0], requires_grad=True)
+    >>> optimizer = SignDescent([w], {"lr": 0.5})
+    >>> (w * w).sum().backward()
+    >>> optimizer.step()
+    >>> w.tolist()
+    [0.5, -1.5]
+    """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "step" in cls.__dict__:
+            cls.step = _with_hooks(cls.step)  # type: ignore[method-assign]
+
+    def __init__(self, params: Params, defaults: dict[str, Any]) -> None:
+        if isinstance(params, Tensor):
+            raise TypeError(
+                "params argument given to the optimizer should be an iterable of Tensors or dicts,"
+                f" but got {type(params).__name__}"
+            )
+        self.defaults = defaults
+        self.state: defaultdict[Any, State] = defaultdict(dict)
+        self.param_groups: list[Group] = []
+        self._hooks: defaultdict[str, list[Callable[..., Any]]] = defaultdict(list)
+        given: list[Any] = list(params)
+        if not given:
+            raise ValueError("optimizer got an empty parameter list")
+        for group in given if isinstance(given[0], dict) else [{"params": given}]:
+            self.add_param_group(group)
+
+    # One step.
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Update every parameter that has a gradient.
+
+        Args:
+            closure: a function that clears the gradients, computes the loss, calls `backward`
+                and returns the loss; it runs with grad enabled.
+
+        Returns:
+            what `closure` returned, or None.
+        """
+        loss = None
+        if closure is not None:
+            with enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is not None:
+                    self._update_parameter(p, group)
+        return loss
+
+    def _update_parameter(self, p: Tensor, group: Group) -> None:
+        x, g = p.array, p.grad.array  # type: ignore[union-attr]
+        if group.get("maximize"):
+            g = -g
+        state = self.state.get(p)
+        if not state:
+            state = self._new_state(x, group)
+            if state:
+                self.state[p] = state
+        if x.dtype.itemsize == 2:
+            self._update_half(x, g, state, group)
+        else:
+            self._update(x, g, state, group)
+        p.storage.write()
+
+    def _update_half(self, x: Array, g: Array, state: State, group: Group) -> None:
+        """A 16-bit parameter is updated in float32, and rounded once."""
+        half, wide = x.dtype, dict(state)
+        for key, value in state.items():
+            if isinstance(value, Tensor) and value.array.dtype == half:
+                wide[key] = wrap(value.array.astype(np.float32))
+        x32 = x.astype(np.float32)
+        self._update(x32, g.astype(np.float32), wide, group)
+        x[...] = x32
+        for key, value in wide.items():
+            if value is not state.get(key):
+                state[key] = wrap(value.array.astype(half))
+
+    def _new_state(self, x: Array, group: Group) -> State:
+        """What to remember of the parameter `x`, before its first step."""
+        return {}
+
+    def _update(self, x: Array, g: Array, state: State, group: Group) -> None:
+        """Move the array `x` along its gradient `g`, in place."""
+        raise NotImplementedError(f"{type(self).__name__} must define step() or _update()")
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients of all parameters.
+
+        Args:
+            set_to_none: `.grad` becomes None (a step then leaves the parameter alone); if False
+                it is filled with zeros.
+        """
+        for group in self.param_groups:
+            for p in group["params"]:
+                if set_to_none:
+                    p.grad = None
+                elif p.grad is not None:
+                    p.grad = p.grad.detach()
+                    with no_grad():
+                        p.grad.zero_()
+
+    # Groups.
+
+    def add_param_group(self, param_group: Group) -> None:
+        """Add a group of parameters, such as a layer that is thawed during training.
+
+        Args:
+            param_group: "params" and the options in which the group differs from the defaults.
+
+        Raises:
+            TypeError, ValueError: as for the class.
+        """
+        if not isinstance(param_group, dict):
+            raise TypeError(f"param_group must be a dict, but got {type(param_group)}")
+        params, names = _split_names(param_group["params"])
+        param_group["params"] = params
+        if names:
+            param_group["param_names"] = names
+        for p in params:
+            if not isinstance(p, Tensor):
+                raise TypeError(
+                    "optimizer can only optimize Tensors, but one of the params is "
+                    + type(p).__name__
+                )
+            if not (p.is_leaf or p.retains_grad):
+                raise ValueError("can't optimize a non-leaf Tensor")
+        for name, default in self.defaults.items():
+            param_group.setdefault(name, default)
+        if len(params) != len(set(params)):
+            warnings.warn(
+                "optimizer contains a parameter group with duplicate parameters; in future, this"
+                " will cause an error; see github.com/pytorch/pytorch/issues/40967 for more"
+                " information",
+                stacklevel=3,
+            )
+        for group in self.param_groups:
+            if ("param_names" in group) != ("param_names" in param_group):
+                kind = "with names" if "param_names" in param_group else "without names"
+                raise ValueError(
+                    "all optimizer param groups should be with/without names."
+                    f" cannot add param group {kind} to the optimizer"
+                )
+            if not set(params).isdisjoint(group["params"]):
+                raise ValueError("some parameters appear in more than one parameter group")
+        self.param_groups.append(param_group)
+
+    # Saving and loading.
+
+    def state_dict(self) -> dict[str, Any]:
+        """The optimizer as plain data: {"state": ..., "param_groups": ...}, torch's layout.
+
+        Parameters stand there as their numbers, counted through all groups.  The state's tensors
+        are the live ones, not copies.
+
+        >>> import tinygrad_edu as torch
+        >>> w = torch.ones(2, requires_grad=True)
+        >>> torch.optim.SGD([w], lr=0.1).state_dict()["param_groups"][0]["params"]
+        [0]
+        """
+        for before in self._hooks["state_dict_pre"]:
+            before(self)
+        number: dict[int, int] = {}
+        groups, start = [], 0
+        for group in self.param_groups:
+            for position, p in enumerate(group["params"], start):
+                number.setdefault(id(p), position)
+            start += len(group["params"])
+            packed = {key: value for key, value in group.items() if key != "params"}
+            groups.append(packed | {"params": [number[id(p)] for p in group["params"]]})
+        state = {
+            number[id(key)] if isinstance(key, Tensor) else key: value
+            for key, value in self.state.items()
+        }
+        result: dict[str, Any] = {"state": state, "param_groups": groups}
+        for after in self._hooks["state_dict_post"]:
+            changed = after(self, result)
+            result = result if changed is None else changed
+        return result
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue from what `state_dict` returned; parameters are matched by their order.
+
+        State is cast to the dtype and the device of its parameter, except "step".
+
+        Raises:
+            ValueError: the groups differ in number or size.
+
+        Unlike torch, the state is copied: two optimizers never share it.
+        """
+        state_dict = dict(state_dict)
+        for before in self._hooks["load_state_dict_pre"]:
+            changed = before(self, state_dict)
+            state_dict = state_dict if changed is None else changed
+        saved = deepcopy(state_dict["param_groups"])
+        if len(saved) != len(self.param_groups):
+            raise ValueError("loaded state dict has a different number of parameter groups")
+        parameter: dict[int, Tensor] = {}
+        for group, new in zip(self.param_groups, saved, strict=True):
+            if len(group["params"]) != len(new["params"]):
+                raise ValueError(
+                    "loaded state dict contains a parameter group that doesn't match the size of"
+                    " optimizer's group"
+                )
+            parameter.update(zip(new["params"], group["params"], strict=True))
+            new["params"] = group["params"]
+            if "param_names" in group:
+                new.setdefault("param_names", group["param_names"])
+            for name, default in self.defaults.items():
+                new.setdefault(name, default)  # an option younger than the checkpoint
+        state: defaultdict[Any, State] = defaultdict(dict)
+        for key, value in state_dict["state"].items():
+            if key in parameter:
+                state[parameter[key]] = _fit(value, parameter[key].array)
+            else:
+                state[key] = value
+        self.__setstate__({"state": state, "param_groups": saved})
+        for after in self._hooks["load_state_dict_post"]:
+            after(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {
+            "defaults": self.defaults,
+            "state": self.state,
+            "param_groups": self.param_groups,
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.__dict__.setdefault("_hooks", defaultdict(list))
+
+    def __repr__(self) -> str:
+        lines = [type(self).__name__ + " ("]
+        for i, group in enumerate(self.param_groups):
+            lines += [""] * (i > 0) + [f"Parameter Group {i}"]
+            lines += [f"    {key}: {group[key]}" for key in sorted(group) if key != "params"]
+        return "\n".join([*lines, ")"])
+
+    # Hooks.
+
+    def _register(self, event: str, hook: Callable[..., Any], prepend: bool) -> RemovableHandle:
+        hooks = self._hooks[event]
+        handle = RemovableHandle(hooks, hook)
+        if prepend:
+            hooks.insert(0, hooks.pop())
+        return handle
+
+    def register_step_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """Call `hook(optimizer, args, kwargs)` before each step; it may return new (args, kwargs).
+
+        `args` begins with the optimizer itself.
+        """
+        return self._register("step_pre", hook, False)
+
+    def register_step_post_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """Call `hook(optimizer, args, kwargs)` after each step."""
+        return self._register("step_post", hook, False)
+
+    def register_state_dict_pre_hook(
+        self, hook: Callable[..., Any], prepend: bool = False
+    ) -> RemovableHandle:
+        """Call `hook(optimizer)` before `state_dict` looks."""
+        return self._register("state_dict_pre", hook, prepend)
+
+    def register_state_dict_post_hook(
+        self, hook: Callable[..., Any], prepend: bool = False
+    ) -> RemovableHandle:
+        """Call `hook(optimizer, state_dict)` on what `state_dict` returns; it may replace it."""
+        return self._register("state_dict_post", hook, prepend)
+
+    def register_load_state_dict_pre_hook(
+        self, hook: Callable[..., Any], prepend: bool = False
+    ) -> RemovableHandle:
+        """Call `hook(optimizer, state_dict)` before loading; it may replace the dict."""
+        return self._register("load_state_dict_pre", hook, prepend)
+
+    def register_load_state_dict_post_hook(
+        self, hook: Callable[..., Any], prepend: bool = False
+    ) -> RemovableHandle:
+        """Call `hook(optimizer)` after loading."""
+        return self._register("load_state_dict_post", hook, prepend)
+
+
+Optimizer.step = _with_hooks(Optimizer.step)  # type: ignore[method-assign]
+
+
+def register_optimizer_step_pre_hook(hook: Callable[..., Any]) -> RemovableHandle:
+    """Call `hook(optimizer, args, kwargs)` before each step of every optimizer."""
+    return RemovableHandle(_global_pre_hooks, hook)
+
+
+def register_optimizer_step_post_hook(hook: Callable[..., Any]) -> RemovableHandle:
+    """Call `hook(optimizer, args, kwargs)` after each step of every optimizer."""
+    return RemovableHandle(_global_post_hooks, hook)
+
+
+def _split_names(params: Any) -> tuple[list[Any], list[str]]:
+    """Parameters and their names; no names if they were given without."""
+    if isinstance(params, Tensor):
+        params = [params]
+    elif isinstance(params, set):
+        raise TypeError(
+            "optimizer parameters need to be organized in ordered collections, but the ordering of"
+            " tensors in sets will change between runs. Please use a list instead."
+        )
+    params = list(params)
+    names = [p[0] for p in params if isinstance(p, tuple)]
+    if names and len(names) != len(params):
+        raise ValueError(
+            "all optimizer params should be with/without names. Some param names are missing"
+        )
+    return [p[1] if isinstance(p, tuple) else p for p in params], names
+
+
+def _fit(value: Any, x: Array, key: Any = None) -> Any:
+    """A copy of saved state that fits the parameter array `x`."""
+    if isinstance(value, Tensor):
+        if key == "step":
+            return wrap(value.array.copy())
+        array = to_device(value.array, device_of(x))
+        return wrap(array.astype(x.dtype if dtypes.is_floating(x.dtype) else array.dtype))
+    if isinstance(value, dict):
+        return {name: _fit(part, x, name) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_fit(part, x) for part in value)
+    if key == "step" and isinstance(value, (int, float)):  # a checkpoint from before torch 1.12
+        return counter(value)
+    return value
+
+
+# Helpers of the optimizers.
+
+
+def counter(value: float = 0.0) -> Tensor:
+    """A 0-d tensor on the CPU: torch keeps step counts as float32."""
+    wide = dtypes.default() == np.float64
+    return wrap(np.array(value, np.float64 if wide else np.float32))
+
+
+def count(step: Tensor) -> float:
+    """One step more; returns the new count."""
+    array = step.array
+    array += 1
+    return float(array)
+
+
+def zeros_like(x: Array) -> Tensor:
+    """A tensor of zeros in the shape, dtype and memory order of an array, on its device."""
+    return wrap(np.zeros_like(x))
+
+
+def number(value: Any) -> float:
+    """An option as a Python number: options such as `lr` may be one-element tensors."""
+    return float(value.item() if isinstance(value, Tensor) else value)
+
+
+def penalized(g: Array, x: Array, weight_decay: Any) -> Array:
+    """The gradient with an L2 penalty: g + weight_decay x."""
+    return g if weight_decay == 0 else g + number(weight_decay) * x
+
+
+def average(m: Array, g: Array, weight: float) -> None:
+    """m <- (1 - weight) m + weight g, in place: an exponential moving average."""
+    step = g - m
+    step *= weight
+    m += step
+
+
+def average_square(v: Array, g: Array, beta: float) -> None:
+    """v <- beta v + (1 - beta) g^2, in place."""
+    v *= beta
+    v += (1 - beta) * g * g
+
+
+def check_not_negative(**options: Any) -> None:
+    """Raise torch's ValueError for an option that must not be below 0 (`_` reads as a space)."""
+    for name, value in options.items():
+        if not 0.0 <= value:
+            what = name.replace("_value", " value").replace("learning_", "learning ")
+            raise ValueError(f"Invalid {what}: {value}")
+
+
+def check_betas(betas: Any) -> None:
+    """Raise torch's ValueError unless both lie in [0, 1)."""
+    for i, beta in enumerate(betas):
+        if not 0.0 <= beta < 1.0:
+            raise ValueError(f"Invalid beta parameter at index {i}: {beta}")
+
+
+def check_lr(lr: Any) -> None:
+    """Raise torch's ValueError unless `lr` is a number or one-element tensor, not below 0."""
+    if isinstance(lr, Tensor) and lr.array.size != 1:
+        raise ValueError("Tensor lr must be 1-element")
+    check_not_negative(learning_rate=lr)
+
+
+def check_implementation(foreach: Any, differentiable: bool, fused: Any = None) -> None:
+    """Refuse combinations that torch refuses, and the one option that is not supported."""
+    if fused and differentiable:
+        raise RuntimeError("`fused` does not support `differentiable`")
+    if fused and foreach:
+        raise RuntimeError("`fused` and `foreach` cannot be `True` together.")
+    if differentiable:
+        raise RuntimeError(
+            "differentiable=True is not supported: step() writes into the parameters' arrays,"
+            " outside the graph. Use torch.autograd.grad(..., create_graph=True) and an update"
+            " written with tensors"
+        )

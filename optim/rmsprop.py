@@ -1,0 +1,115 @@
+"""RMSprop: the gradient divided by the root of its average square."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tinygrad_edu.dtypes import Array
+from tinygrad_edu.tensor import Tensor
+
+from .optimizer import (
+    Group,
+    Optimizer,
+    Params,
+    State,
+    average,
+    average_square,
+    check_implementation,
+    check_lr,
+    check_not_negative,
+    count,
+    counter,
+    number,
+    penalized,
+    zeros_like,
+)
+
+
+class RMSprop(Optimizer):
+    """v <- alpha v + (1 - alpha) g^2;  x <- x - lr g / (sqrt(v) + eps).
+
+    Centered: v less the square of the average gradient, an estimate of the variance, stands under
+    the root.  With momentum: b <- momentum b + g / (sqrt(v) + eps), x <- x - lr b.
+
+    Args:
+        params: parameters, named parameters or groups.
+        lr: learning rate, >= 0; a number or one-element tensor.
+        alpha: >= 0, decay of the average.
+        eps: >= 0, keeps the denominator from 0.
+        weight_decay: >= 0; an L2 penalty: g <- g + weight_decay x.
+        momentum: >= 0.
+        centered: divide by the standard deviation of the gradient.
+        maximize: climb instead of descend.
+        foreach, capturable: accepted; there is one implementation.
+        differentiable: not supported.
+
+    Raises:
+        ValueError: an option out of range.
+        RuntimeError: `differentiable`.
+
+    Source: Tieleman and Hinton, Neural Networks for Machine Learning (2012), lecture 6e; centered:
+    Graves, Generating Sequences With Recurrent Neural Networks (2013), equations 38 to 45.
+
+    >>> import tinygrad_edu as torch
+    >>> w = torch.tensor([1.0], requires_grad=True)
+    >>> optimizer = torch.optim.RMSprop([w], lr=0.1, alpha=0.75)
+    >>> (3 * w).sum().backward()
+    >>> optimizer.step()
+    >>> round(w.item(), 4)  # v is g^2 / 4
+    0.8
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        lr: float | Tensor = 1e-2,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        weight_decay: float = 0,
+        momentum: float = 0,
+        centered: bool = False,
+        capturable: bool = False,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        differentiable: bool = False,
+    ) -> None:
+        check_lr(lr)
+        check_not_negative(
+            epsilon_value=eps,
+            momentum_value=momentum,
+            weight_decay_value=weight_decay,
+            alpha_value=alpha,
+        )
+        check_implementation(foreach, differentiable)
+        defaults = dict(
+            lr=lr, momentum=momentum, alpha=alpha, eps=eps, centered=centered,
+            weight_decay=weight_decay, capturable=capturable, foreach=foreach,
+            maximize=maximize, differentiable=differentiable,
+        )  # fmt: skip
+        super().__init__(params, defaults)
+
+    def _new_state(self, x: Array, group: Group) -> State:
+        state = {"step": counter(), "square_avg": zeros_like(x)}
+        if group["momentum"] > 0:
+            state["momentum_buffer"] = zeros_like(x)
+        if group["centered"]:
+            state["grad_avg"] = zeros_like(x)
+        return state
+
+    def _update(self, x: Array, g: Array, state: State, group: Group) -> None:
+        count(state["step"])
+        lr, alpha, v = number(group["lr"]), group["alpha"], state["square_avg"].array
+        g = penalized(g, x, group["weight_decay"])
+        average_square(v, g, alpha)
+        if group["centered"]:
+            mean = state["grad_avg"].array
+            average(mean, g, 1 - alpha)
+            v = v - mean * mean
+        scale = np.sqrt(v) + group["eps"]
+        if group["momentum"] > 0:
+            buffer = state["momentum_buffer"].array
+            buffer *= group["momentum"]
+            buffer += g / scale
+            x -= lr * buffer
+        else:
+            x -= lr * g / scale

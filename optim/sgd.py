@@ -1,0 +1,117 @@
+"""Stochastic gradient descent, with momentum."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tinygrad_edu.autograd.primitive import wrap
+from tinygrad_edu.dtypes import Array
+from tinygrad_edu.kernels.blocks import blocks, constants
+from tinygrad_edu.tensor import Tensor
+
+from .optimizer import (
+    Group,
+    Optimizer,
+    Params,
+    State,
+    check_implementation,
+    check_lr,
+    check_not_negative,
+    number,
+)
+
+
+class SGD(Optimizer):
+    """x <- x - lr g;  with momentum:  b <- momentum b + (1 - dampening) g,  x <- x - lr b.
+
+    The first b is g itself.  With nesterov x moves by g + momentum b instead of b.
+
+    Args:
+        params: parameters, named parameters or groups.
+        lr: learning rate, >= 0; a number or one-element tensor.
+        momentum: >= 0, how much of the last b is kept.
+        dampening: how much of g is left out of b.
+        weight_decay: >= 0; an L2 penalty: g <- g + weight_decay x.
+        nesterov: look ahead along b; needs momentum and no dampening.
+        maximize: climb instead of descend.
+        foreach, fused: accepted; there is one implementation.
+        differentiable: not supported.
+
+    Raises:
+        ValueError: an option out of range.
+        RuntimeError: `differentiable`, or `fused` together with `foreach`.
+
+    Source: Polyak (1964), the heavy ball; nesterov: Sutskever, Martens, Dahl and Hinton, On the
+    importance of initialization and momentum in deep learning (ICML 2013), equations 1 to 4, there
+    with lr inside b.
+
+    >>> import tinygrad_edu as torch
+    >>> w = torch.tensor([1.0], requires_grad=True)
+    >>> optimizer = torch.optim.SGD([w], lr=0.1, momentum=0.9)
+    >>> for _ in range(2):
+    ...     optimizer.zero_grad()
+    ...     (3 * w).sum().backward()
+    ...     optimizer.step()
+    >>> round(w.item(), 4)  # 1 - 0.1 * 3 - 0.1 * (0.9 * 3 + 3)
+    0.13
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        lr: float | Tensor = 1e-3,
+        momentum: float = 0,
+        dampening: float = 0,
+        weight_decay: float | Tensor = 0,
+        nesterov: bool = False,
+        *,
+        maximize: bool = False,
+        foreach: bool | None = None,
+        differentiable: bool = False,
+        fused: bool | None = None,
+    ) -> None:
+        check_lr(lr)
+        check_not_negative(momentum_value=momentum, weight_decay_value=weight_decay)
+        if nesterov and (momentum <= 0 or dampening != 0):
+            raise ValueError("Nesterov momentum requires a momentum and zero dampening")
+        check_implementation(foreach, differentiable, fused)
+        defaults = dict(
+            lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay,
+            nesterov=nesterov, maximize=maximize, foreach=foreach,
+            differentiable=differentiable, fused=fused,
+        )  # fmt: skip
+        super().__init__(params, defaults)
+
+    def _new_state(self, x: Array, group: Group) -> State:
+        return {"momentum_buffer": None} if group["momentum"] != 0 else {}
+
+    def _update(self, x: Array, g: Array, state: State, group: Group) -> None:
+        momentum, decay = group["momentum"], number(group["weight_decay"])
+        arrays, first = [x, g], False
+        if momentum != 0:
+            first = state.get("momentum_buffer") is None
+            if first:
+                state["momentum_buffer"] = wrap(np.empty_like(x))
+            arrays.append(state["momentum_buffer"].array)
+        mu, keep, penalty, step = constants(
+            x, momentum, 1 - group["dampening"], decay, -number(group["lr"])
+        )
+        for x, g, *b, s, total in blocks(*arrays, scratch=2):
+            if decay != 0:
+                np.multiply(x, penalty, out=s)
+                g = np.add(g, s, out=total)
+            if momentum != 0:
+                buffer = b[0]
+                if first:
+                    buffer[...] = g
+                else:
+                    np.multiply(buffer, mu, out=buffer)
+                    fresh = np.multiply(g, keep, out=s) if group["dampening"] != 0 else g
+                    np.add(buffer, fresh, out=buffer)
+                if group["nesterov"]:
+                    np.multiply(buffer, mu, out=s)
+                    g = np.add(g, s, out=total)
+                else:
+                    g = buffer
+            np.multiply(g, step, out=s)
+            np.add(x, s, out=x)

@@ -1,0 +1,41 @@
+"""What all tests share: hypothesis profiles, and a fresh seed for every test."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+try:
+    import hypothesis
+except ImportError:  # the tests that need it say so themselves
+    pass
+else:
+    # "ci" repeats the same examples in every run; `--hypothesis-profile=thorough` looks further.
+    hypothesis.settings.register_profile(
+        "ci", derandomize=True, deadline=None, max_examples=50, print_blob=True
+    )
+    hypothesis.settings.register_profile("thorough", deadline=None, max_examples=1000)
+    hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+@pytest.fixture(autouse=True)
+def seed() -> Iterator[int]:
+    """Every test starts from the same random state, of NumPy, of ours, and of torch if it is there.
+
+    It also puts the default dtype back.
+    """
+    import tinygrad_edu
+
+    np.random.seed(0)
+    tinygrad_edu.manual_seed(0)
+    try:
+        import torch
+    except ImportError:
+        pass
+    else:
+        torch.manual_seed(0)
+    yield 0
+    tinygrad_edu.set_default_dtype(tinygrad_edu.float32)

@@ -1,0 +1,703 @@
+"""`Module` against torch's: registration, walking, state dicts, hooks, printed form."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import tinygrad_edu as ours
+
+torch = pytest.importorskip("torch")
+
+
+def outcome(run: Callable[[Any], Any], library: Any) -> Any:
+    """What `run(library)` gives: its value, or the type and text of its exception."""
+    library.manual_seed(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return plain(run(library))
+        except Exception as error:
+            text = str(error).replace("tinygrad_edu", "torch").replace("torch.tensor.", "torch.")
+            return type(error).__name__, text
+
+
+def plain(value: Any) -> Any:
+    """A value of either library as something that can be compared."""
+    if isinstance(value, (ours.Tensor, torch.Tensor)):
+        return ("tensor", str(value.dtype), value.detach().tolist())
+    if isinstance(value, dict):
+        return {k: plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple, set)):
+        return [plain(v) for v in value]
+    if value is None or isinstance(value, (str, int, float, bool)):
+        return value
+    return repr(value)
+
+
+def same(run: Callable[[Any], Any]) -> Any:
+    """Check that `run` has the same outcome with both libraries, and return it."""
+    found, expected = outcome(run, ours), outcome(run, torch)
+    assert found == expected
+    return found
+
+
+def same_error(run: Callable[[Any], Any], kind: type[Exception], *facts: str) -> None:
+    """Check that both libraries raise the same type of exception, naming the facts."""
+    for library in (ours, torch):
+        with pytest.raises(kind) as caught:
+            run(library)
+        for fact in facts:
+            assert fact in str(caught.value), library.__name__
+
+
+def make(T: Any) -> Any:
+    """A model with a nested module, a shared parameter, buffers of both kinds, and an int buffer."""
+    nn = T.nn
+
+    class Scale(nn.Module):  # type: ignore[misc,name-defined]
+        def __init__(self, size: int) -> None:
+            super().__init__()
+            self.factor = nn.Parameter(T.arange(1.0, size + 1))
+            self.register_parameter("absent", None)
+            self.register_buffer("seen", T.zeros(size))
+            self.register_buffer("scratch", T.ones(1), persistent=False)
+            self.register_buffer("steps", T.tensor(0))
+
+        def forward(self, x: Any, *, twice: bool = False) -> Any:
+            return x * self.factor * (2 if twice else 1)
+
+        def extra_repr(self) -> str:
+            return f"size={len(self.factor)}"
+
+    class Net(nn.Module):  # type: ignore[misc,name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = Scale(2)
+            self.second = Scale(2)
+            self.again = self.first
+            self.tied = self.second.factor
+            self.body = nn.Sequential(OrderedDict(a=nn.Identity(), b=nn.Sequential(Scale(3))))
+            self.nothing = None
+
+        def forward(self, x: Any) -> Any:
+            return self.second(self.first(x)) * self.tied
+
+    return Net()
+
+
+# ---- registration
+
+
+def test_walks() -> None:
+    def run(T: Any) -> Any:
+        m = make(T)
+        return [
+            [n for n, _ in m.named_parameters()],
+            [n for n, _ in m.named_parameters(remove_duplicate=False)],
+            [n for n, _ in m.named_parameters("p", recurse=False)],
+            [n for n, _ in m.named_buffers()],
+            [n for n, _ in m.named_buffers(prefix="x", remove_duplicate=False)],
+            [n for n, _ in m.named_modules()],
+            [n for n, _ in m.named_modules(prefix="x", remove_duplicate=False)],
+            [n for n, _ in m.named_children()],
+            [type(c).__name__ for c in m.children()],
+            [type(c).__name__ for c in m.modules()],
+            [type(p).__name__ for p in m.parameters()],
+            len(list(m.buffers())),
+            [n for n in dir(m) if n in ("first", "tied", "forward", "body", "0")],
+            [n for n in dir(m.body.b) if n == "0"],
+        ]
+
+    same(run)
+
+
+def test_apply_visits_children_first() -> None:
+    def run(T: Any) -> Any:
+        names: list[str] = []
+        make(T).apply(lambda m: names.append(type(m).__name__))
+        return names
+
+    same(run)
+
+
+def test_reassignment_changes_the_kind_and_place() -> None:
+    def run(T: Any) -> Any:
+        m = T.nn.Module()
+        log = []
+        for value in (
+            1, T.nn.Parameter(T.ones(1)), T.nn.Parameter(T.zeros(1)), None, T.nn.Identity(),
+            T.nn.Parameter(T.ones(1)), T.nn.Buffer(T.ones(2)),
+            T.nn.Buffer(T.ones(3), persistent=False), T.ones(4), None,
+        ):  # fmt: skip
+            m.x = value
+            log.append([list(m._parameters), list(m._buffers), list(m._modules), "x" in vars(m)])
+            log.append(sorted(m.state_dict()))
+        m.x = T.nn.Identity()
+        del m.x
+        return [*log, hasattr(m, "x")]
+
+    same(run)
+
+
+def test_replacing_keeps_the_order() -> None:
+    def run(T: Any) -> Any:
+        m = T.nn.Module()
+        m.a, m.b = T.nn.Identity(), T.nn.Identity()
+        m.p, m.q = T.nn.Parameter(T.ones(1)), T.nn.Parameter(T.ones(1))
+        m.a, m.p = T.nn.Flatten(), T.nn.Parameter(T.zeros(1))
+        return [list(m._modules), list(m._parameters), type(m.a).__name__]
+
+    same(run)
+
+
+def test_assigning_the_wrong_thing() -> None:
+    def to_parameter(T: Any) -> None:
+        m = T.nn.Module()
+        m.p = T.nn.Parameter(T.ones(1))
+        m.p = 3
+
+    def to_module(T: Any) -> None:
+        m = T.nn.Module()
+        m.child = T.nn.Identity()
+        m.child = "x"
+
+    def to_buffer(T: Any) -> None:
+        m = T.nn.Module()
+        m.register_buffer("b", T.ones(1))
+        m.b = "x"
+
+    assert same(to_parameter)[0] == same(to_module)[0] == same(to_buffer)[0] == "TypeError"
+
+
+@pytest.mark.parametrize("what", ["parameter", "module", "buffer", "call"])
+def test_before_init(what: str) -> None:
+    def run(T: Any) -> None:
+        class Forgetful(T.nn.Module):  # type: ignore[misc,name-defined]
+            def __init__(self) -> None:
+                if what == "parameter":
+                    self.x = T.nn.Parameter(T.ones(1))
+                elif what == "module":
+                    self.x = T.nn.Identity()
+                elif what == "buffer":
+                    self.register_buffer("x", T.ones(1))
+
+            def forward(self) -> None:
+                pass
+
+        m = Forgetful()
+        m()
+
+    same_error(run, AttributeError, "" if what == "call" else "before Module.__init__() call")
+
+
+@pytest.mark.parametrize("name", ["", "a.b", "forward", 3, "taken"])
+@pytest.mark.parametrize("method", ["register_parameter", "register_buffer", "add_module"])
+def test_bad_names(name: Any, method: str) -> None:
+    kind = TypeError if name == 3 else KeyError
+
+    def run(T: Any) -> None:
+        m = T.nn.Module()
+        m.taken = 1
+        value = {"register_parameter": T.nn.Parameter(T.ones(1)), "register_buffer": T.ones(1),
+                 "add_module": T.nn.Identity()}[method]  # fmt: skip
+        getattr(m, method)(name, value)
+
+    same_error(run, kind)
+
+
+@pytest.mark.parametrize("method", ["register_parameter", "register_buffer", "add_module"])
+def test_registering_the_wrong_thing(method: str) -> None:
+    same_error(lambda T: getattr(T.nn.Module(), method)("x", 3), TypeError, "int")
+
+
+def test_registering_a_computed_tensor() -> None:
+    def run(T: Any) -> None:
+        p = T.nn.Parameter(T.ones(1))
+        q = T.nn.Parameter(T.ones(1))
+        if T is torch:
+            q = p * 2
+            q.__class__ = T.nn.Parameter
+        else:
+            q.node = (p * 2).node
+        T.nn.Module().register_parameter("x", q)
+
+    same_error(run, ValueError, "Cannot assign non-leaf Tensor to parameter 'x'")
+
+
+def test_missing_attribute() -> None:
+    assert same(lambda T: T.nn.Identity().absent)[0] == "AttributeError"
+    assert same(lambda T: delattr(T.nn.Identity(), "absent"))[0] == "AttributeError"
+
+
+def test_paths() -> None:
+    def run(T: Any) -> Any:
+        m = make(T)
+        found = [
+            type(m.get_submodule("")).__name__, type(m.get_submodule("body.b.0")).__name__,
+            m.get_parameter("body.b.0.factor"), m.get_parameter("tied"), m.get_buffer("first.seen"),
+        ]  # fmt: skip
+        m.set_submodule("body.b.0", T.nn.Identity())
+        return [*found, type(m.body.b[0]).__name__]
+
+    same(run)
+    for path in ("absent", "body.absent", "tied"):
+        assert same(lambda T, path=path: make(T).get_submodule(path))[0] == "AttributeError"
+    for path in ("absent", "first.seen", "x.y"):
+        assert same(lambda T, path=path: make(T).get_parameter(path))[0] == "AttributeError"
+    for path in ("absent", "first.factor"):
+        assert same(lambda T, path=path: make(T).get_buffer(path))[0] == "AttributeError"
+
+
+# ---- modes, conversion
+
+
+def test_train_and_eval() -> None:
+    def run(T: Any) -> Any:
+        m = make(T)
+        modes = [m.training, m.eval() is m, m.first.training, m.train().body.b[0].training]
+        return modes
+
+    same(run)
+    assert same(lambda T: make(T).train("yes"))[0] == "ValueError"
+
+
+def test_requires_grad_and_zero_grad() -> None:
+    def run(T: Any) -> Any:
+        m = make(T)
+        m(T.ones(2)).sum().backward()
+        log = [m.first.factor.grad, m.second.factor.grad, m.body.b[0].factor.grad]
+        m.zero_grad(set_to_none=False)
+        log.append(m.first.factor.grad)
+        m.zero_grad()
+        log.append(m.first.factor.grad)
+        m.requires_grad_(False)
+        return [*log, [p.requires_grad for p in m.parameters()]]
+
+    same(run)
+
+
+def test_to_keeps_parameters_and_converts_only_floats() -> None:
+    for T in (ours, torch):
+        m = make(T)
+        m(T.ones(2)).sum().backward()
+        before = list(m.parameters())
+        m.to(T.float64)
+        assert [id(p) for p in m.parameters()] == [id(p) for p in before]
+        assert m.first.factor.dtype == m.first.factor.grad.dtype == m.first.seen.dtype == T.float64
+        assert m.first.steps.dtype == T.int64
+        assert m.tied is m.second.factor
+        assert m.half().first.factor.dtype == T.float16
+        assert m.float().first.factor.dtype == T.float32
+        assert m.double().first.factor.dtype == T.float64
+        assert m.type(T.float32).first.steps.dtype == T.float32
+        assert m.to("cpu", T.float64, non_blocking=True).first.factor.dtype == T.float64
+        assert m.to(T.ones(1)).first.factor.dtype == T.float32
+        assert m.to(device=T.device("cpu"), dtype=T.float64).first.factor.dtype == T.float64
+        assert m.cpu() is m
+        assert m.first.factor.requires_grad and m.first.factor.is_leaf
+        m(T.ones(2, dtype=T.float64)).sum().backward()
+    same_error(lambda T: make(T).to(T.int64), TypeError, "int64")
+
+
+def test_an_optimizer_sees_a_module_that_was_moved_later() -> None:
+    m = make(ours)
+    parameters = list(m.parameters())
+    m.double()
+    with ours.no_grad():
+        parameters[0].copy_(ours.full((2,), 7.0))
+    assert m.first.factor.tolist() == [7.0, 7.0]
+
+
+# ---- state dicts
+
+
+def test_state_dict() -> None:
+    def run(T: Any) -> Any:
+        m = make(T)
+        d = m.state_dict()
+        kept = m.state_dict(prefix="net.", keep_vars=True)
+        return [
+            type(d).__name__, list(d), d, list(kept), kept["net.tied"].requires_grad,
+            d["tied"].requires_grad, dict(d._metadata), list(kept._metadata),
+        ]  # fmt: skip
+
+    same(run)
+    m = make(ours)
+    m.state_dict()["first.factor"].fill_(5)
+    assert m.first.factor.tolist() == [5.0, 5.0]
+
+
+def test_load_copies_in_place() -> None:
+    def run(T: Any) -> Any:
+        m, other = make(T), make(T)
+        with T.no_grad():
+            for i, p in enumerate(other.parameters()):
+                p.fill_(i + 10)
+        before = m.first.factor
+        keys = m.load_state_dict(other.state_dict())
+        return [repr(keys), before is m.first.factor, m.state_dict(), m.first.factor.requires_grad]
+
+    same(run)
+
+
+def test_load_reports_every_difference() -> None:
+    def broken(T: Any) -> Any:
+        d = make(T).state_dict()
+        del d["first.seen"], d["tied"]
+        d["extra"] = T.ones(1)
+        d["first.deep.extra"] = T.ones(1)
+        d["body.b.0.factor"] = T.ones(2, 2)
+        d["second.factor"] = 3
+        return d
+
+    def strict(T: Any) -> Any:
+        return make(T).load_state_dict(broken(T))
+
+    def lenient(T: Any) -> Any:
+        d = broken(T)
+        del d["body.b.0.factor"], d["second.factor"]
+        return make(T).load_state_dict(d, strict=False)
+
+    kind, text = same(strict)
+    assert kind == "RuntimeError" and text.count("\n\t") == 4
+    assert same(lenient).startswith("_IncompatibleKeys(missing_keys=['tied', 'first.seen'")
+    same_error(lambda T: make(T).load_state_dict([1]), TypeError, "dict-like")
+
+
+def test_load_assign() -> None:
+    def run(T: Any) -> Any:
+        m = make(T)
+        given = {k: v.double() if v.is_floating_point() else v for k, v in m.state_dict().items()}
+        m.load_state_dict(given, assign=True)
+        return [
+            m.first.factor.dtype, m.first.factor.requires_grad, type(m.first.factor).__name__,
+            m.first.seen is given["first.seen"],
+        ]  # fmt: skip
+
+    same(run)
+
+
+def test_load_a_number_from_a_vector_of_one() -> None:
+    def run(T: Any) -> Any:
+        m = T.nn.Module()
+        m.p = T.nn.Parameter(T.tensor(1.0))
+        m.load_state_dict({"p": T.tensor([4.0])})
+        return m.p
+
+    same(run)
+
+
+def test_extra_state() -> None:
+    def run(T: Any) -> Any:
+        class Counter(T.nn.Module):  # type: ignore[misc,name-defined]
+            count = 0
+
+            def get_extra_state(self) -> Any:
+                return {"count": self.count}
+
+            def set_extra_state(self, state: Any) -> None:
+                self.count = state["count"]
+
+        a, b = T.nn.Sequential(Counter()), T.nn.Sequential(Counter())
+        a[0].count = 5
+        keys = b.load_state_dict(a.state_dict())
+        missing = b.load_state_dict({}, strict=False)
+        excess = T.nn.Sequential(T.nn.Identity()).load_state_dict(a.state_dict(), strict=False)
+        return [list(a.state_dict()), b[0].count, repr(keys), repr(missing), repr(excess)]
+
+    same(run)
+
+
+def test_state_dict_hooks() -> None:
+    def run(T: Any) -> Any:
+        m, log = make(T), []
+        m.register_state_dict_pre_hook(lambda mod, prefix, keep: log.append(("pre", prefix, keep)))
+        m.first.register_state_dict_post_hook(
+            lambda mod, d, prefix, meta: log.append(("post", prefix, len(d), meta))
+        )
+        m._register_load_state_dict_pre_hook(lambda d, *rest: d.pop("tied"))
+        m.first.register_load_state_dict_pre_hook(
+            lambda mod, d, prefix, *rest: log.append((type(mod).__name__, prefix))
+        )
+        m.register_load_state_dict_post_hook(
+            lambda mod, keys: log.append((list(keys.missing_keys), keys.missing_keys.clear()))
+        )
+        log.append(repr(m.load_state_dict(m.state_dict())))
+        handle = m.register_state_dict_post_hook(lambda *rest: 3)
+        with handle:
+            try:
+                m.state_dict()
+            except RuntimeError as error:
+                log.append(type(error).__name__)
+        return [*log, len(m.state_dict())]
+
+    same(run)
+
+
+def test_overridden_load() -> None:
+    def run(T: Any) -> Any:
+        class Old(T.nn.Module):  # type: ignore[misc,name-defined]
+            _version = 2
+
+            def __init__(self) -> None:
+                super().__init__()
+                self.new = T.nn.Parameter(T.ones(1))
+
+            def _load_from_state_dict(self, d: Any, prefix: str, meta: Any, *rest: Any) -> None:
+                if meta.get("version", 1) < 2:
+                    d[prefix + "new"] = d.pop(prefix + "old")
+                super()._load_from_state_dict(d, prefix, meta, *rest)
+
+        m = T.nn.Sequential(Old())
+        m.load_state_dict({"0.old": T.zeros(1)})
+        return [m[0].new, dict(m.state_dict()._metadata)]
+
+    same(run)
+
+
+# ---- copies
+
+
+def test_deepcopy_and_pickle() -> None:
+    for T in (ours, torch):
+        m = make(T)
+        m(T.ones(2)).sum().backward()
+        twin = copy.deepcopy(m)
+        assert twin.tied is twin.second.factor and twin.again is twin.first
+        assert type(twin.tied) is T.nn.Parameter and twin.tied.requires_grad
+        assert twin.tied is not m.tied and twin.tied.grad is None
+        with T.no_grad():
+            twin.tied.fill_(9)
+        assert m.tied.tolist() == [1.0, 2.0] and twin.second.factor.tolist() == [9.0, 9.0]
+    layer = ours.nn.ParameterList([ours.ones(2)])
+    layer.append(layer[0])
+    layer.flag = ours.nn.Buffer(ours.zeros(1), persistent=False)
+    loaded = pickle.loads(pickle.dumps(layer))
+    assert loaded[0] is loaded[1] and type(loaded[0]) is ours.nn.Parameter
+    assert loaded[0].requires_grad and loaded[0].is_leaf and loaded.flag.persistent is False
+    assert "flag" not in loaded.state_dict()
+
+
+def test_parameter() -> None:
+    def run(T: Any) -> Any:
+        t = T.ones(2)
+        p = T.nn.Parameter(t)
+        t.fill_(3)
+        frozen = T.nn.Parameter(T.tensor([1]), requires_grad=False)
+        return [
+            p, repr(p), repr(frozen), p.is_leaf, type(p * 2).__name__, type(p.data).__name__,
+            type(p.detach()).__name__, T.nn.Parameter().shape, isinstance(p, T.Tensor),
+            T.nn.Parameter(p * 2).is_leaf, T.nn.Buffer(T.ones(1)).requires_grad,
+        ]  # fmt: skip
+
+    same(run)
+    same_error(lambda T: T.nn.Parameter(T.tensor([1])), RuntimeError, "floating point")
+
+
+# ---- hooks
+
+
+def test_forward_hooks() -> None:
+    def run(T: Any) -> Any:
+        m, log = make(T).first, []
+        m.register_forward_pre_hook(lambda mod, args: log.append(("pre", args)))
+        m.register_forward_pre_hook(lambda mod, args: args[0] + 1, prepend=True)
+        m.register_forward_pre_hook(
+            lambda mod, args, kwargs: (args, {**kwargs, "twice": True}), with_kwargs=True
+        )
+        m.register_forward_hook(lambda mod, args, out: log.append(("out", args, out)))
+        m.register_forward_hook(lambda mod, args, out: out * 10, prepend=True)
+        m.register_forward_hook(
+            lambda mod, args, kwargs, out: log.append(sorted(kwargs)), with_kwargs=True
+        )
+        removed = m.register_forward_hook(lambda mod, args, out: out * 1000)
+        removed.remove()
+        removed.remove()
+        return [m(T.ones(2)), log]
+
+    same(run)
+    same_error(
+        lambda T: _with_hook(T, lambda *a: (1, 2, 3)), RuntimeError, "forward pre-hook must return"
+    )
+
+
+def _with_hook(T: Any, hook: Any) -> Any:
+    m = T.nn.Identity()
+    m.register_forward_pre_hook(hook, with_kwargs=True)
+    return m(T.ones(1))
+
+
+def test_forward_hooks_that_are_always_called() -> None:
+    def run(T: Any) -> Any:
+        class Bad(T.nn.Module):  # type: ignore[misc,name-defined]
+            def forward(self, x: Any) -> Any:
+                raise ValueError("bad")
+
+        m, log = Bad(), []
+        m.register_forward_hook(lambda *a: log.append("no"))
+        m.register_forward_hook(lambda mod, args, out: log.append(out), always_call=True)
+        m.register_forward_hook(lambda *a: 1 / 0, always_call=True)
+        with pytest.raises(ValueError, match="bad"):
+            m(T.ones(1))
+        return log
+
+    same(run)
+
+
+def test_backward_hooks() -> None:
+    def run(T: Any) -> Any:
+        m, log = make(T), []
+        m.first.register_full_backward_hook(lambda mod, gi, go: log.append(("first", gi, go)))
+        m.second.register_full_backward_hook(lambda mod, gi, go: log.append(("second", gi, go)))
+        m.second.register_full_backward_hook(lambda mod, gi, go: (gi[0] * 10,))
+        m.second.register_full_backward_hook(
+            lambda mod, gi, go: log.append(("prepended", gi)), prepend=True
+        )
+        m.register_full_backward_pre_hook(lambda mod, go: (go[0] * 100,))
+        m.register_full_backward_pre_hook(lambda mod, go: log.append(("pre", go)))
+        x = T.tensor([1.0, 2.0], requires_grad=True)
+        y = m(x)
+        y.sum().backward(retain_graph=True)
+        (y * y).sum().backward()
+        return [log, x.grad, m.first.factor.grad, m.tied.grad]
+
+    same(run)
+
+
+def test_backward_hooks_of_a_module_with_several_inputs_and_outputs() -> None:
+    def run(T: Any) -> Any:
+        class Two(T.nn.Module):  # type: ignore[misc,name-defined]
+            def forward(self, x: Any, y: Any, n: int, *, z: Any) -> Any:
+                return x * n, y * z, "text"
+
+        m, log = Two(), []
+        m.register_full_backward_hook(lambda mod, gi, go: log.append((gi, go)))
+        m.register_full_backward_pre_hook(lambda mod, go: log.append(go))
+        x, y, z = (T.tensor([1.0, 2.0], requires_grad=i != 1) for i in range(3))
+        a, b, _ = m(x, y, 3, z=z)
+        (a * b).sum().backward()
+        a, b, _ = m(x, y, 3, z=z)
+        a.sum().backward()
+        a, b, _ = m(x, x, 3, z=z)
+        b.sum().backward()
+        with T.no_grad():
+            m(x, y, 3, z=z)
+        return [log, x.grad, z.grad, y.grad]
+
+    same(run)
+
+
+def test_backward_hook_without_inputs_that_need_gradients() -> None:
+    def run(T: Any) -> Any:
+        m, log = make(T).first, []
+        m.register_full_backward_hook(lambda mod, gi, go: log.append((gi, go)))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            m(T.ones(2)).sum().backward()
+        return [log, m.factor.grad, any("no inputs require" in str(w.message) for w in caught)]
+
+    same(run)
+
+
+def test_backward_hook_errors() -> None:
+    def with_hooks(T: Any, hook: Any, pre: Any, grad: bool = True) -> None:
+        m = make(T).first
+        m.register_full_backward_hook(hook)
+        m.register_full_backward_pre_hook(pre)
+        m(T.ones(2, requires_grad=grad)).sum().backward()
+
+    nothing: Any = lambda *args: None  # noqa: E731
+    assert same(lambda T: with_hooks(T, lambda m, gi, go: (1, 2), nothing))[0] == "RuntimeError"
+    assert same(lambda T: with_hooks(T, nothing, lambda m, go: (1, 2)))[0] == "RuntimeError"
+    run = lambda T: with_hooks(T, lambda m, gi, go: go, nothing, grad=False)  # noqa: E731
+    assert same(run)[0] == "RuntimeError"
+
+
+def test_backward_hooks_under_create_graph() -> None:
+    def run(T: Any) -> Any:
+        m, log = make(T), []
+        m.register_full_backward_hook(lambda mod, gi, go: (gi[0] * gi[0],))
+        m.first.register_full_backward_hook(lambda mod, gi, go: log.append(gi[0].requires_grad))
+        x = T.tensor([1.0, 2.0], requires_grad=True)
+        (g,) = T.autograd.grad((m(x) ** 2).sum(), x, create_graph=True)
+        (gg,) = T.autograd.grad(g.sum(), x)
+        return [g, gg, log]
+
+    same(run)
+
+
+def test_writing_in_place_into_a_hooked_output_is_refused() -> None:
+    def run(T: Any) -> None:
+        m = make(T).first
+        m.register_full_backward_hook(lambda *args: None)
+        m(T.ones(2, requires_grad=True)).mul_(2)
+
+    same_error(run, RuntimeError, "is a view and is being modified inplace")
+
+
+def test_hooks_everywhere() -> None:
+    def run(T: Any) -> Any:
+        log: list[Any] = []
+        M = T.nn.modules.module
+        handles = [
+            M.register_module_forward_pre_hook(lambda m, a: log.append(("pre", type(m).__name__))),
+            M.register_module_forward_hook(lambda m, a, o: log.append(("out", type(m).__name__))),
+            M.register_module_full_backward_pre_hook(lambda m, go: log.append(("bpre", go))),
+            M.register_module_full_backward_hook(lambda m, gi, go: log.append(("b", gi))),
+        ]
+        m = make(T)
+        m.first.register_forward_hook(lambda *a: log.append("own"))
+        m(T.ones(2, requires_grad=True)).sum().backward()
+        for handle in handles:
+            handle.remove()
+        count = len(log)
+        m(T.ones(2, requires_grad=True))
+        return [log, len(log) - count]
+
+    same(run)
+
+
+def test_modules_survive_no_cycle() -> None:
+    """A hooked call leaves nothing behind that only the garbage collector could free."""
+    import gc
+    import weakref
+
+    gc.disable()
+    try:
+        m = make(ours)
+        m.first.register_full_backward_hook(lambda *args: None)
+        y = m(ours.ones(2, requires_grad=True))
+        alive = weakref.ref(y)
+        y.sum().backward()
+        del y
+        assert alive() is None
+    finally:
+        gc.enable()
+
+
+# ---- printing
+
+
+def test_repr() -> None:
+    def run(T: Any) -> Any:
+        class Two(T.nn.Module):  # type: ignore[misc,name-defined]
+            def extra_repr(self) -> str:
+                return "a=1\nb=2"
+
+        two = Two()
+        two.add_module("x", None)
+        two.y = make(T)
+        return [repr(make(T)), repr(Two()), repr(two), repr(T.nn.Module()), str(two)]
+
+    same(run)
+
+
+def test_not_implemented() -> None:
+    same_error(lambda T: T.nn.Module()(1), NotImplementedError, "forward")

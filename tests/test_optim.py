@@ -1,0 +1,541 @@
+"""Optimizers against torch's: the same parameters and gradients must take the same steps."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import pickle
+import warnings
+import weakref
+
+import numpy as np
+import pytest
+
+import tinygrad_edu as tg
+from tinygrad_edu.kernels.adam import adam_
+from tinygrad_edu.kernels.blocks import BLOCK, blocks
+from tinygrad_edu.optim.adam import adam
+
+torch = pytest.importorskip("torch")
+
+SHAPES = [(5, 7), (7,), (), (1, 3, 2), (0, 4)]
+CASES = [
+    ("SGD", {}),
+    ("SGD", {"lr": 0.1, "momentum": 0.9}),
+    ("SGD", {"lr": 0.1, "momentum": 0.9, "dampening": 0.3, "weight_decay": 0.1}),
+    ("SGD", {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 0.1}),
+    ("SGD", {"lr": 0.1, "maximize": True, "weight_decay": 0.2, "foreach": True}),
+    ("Adagrad", {}),
+    ("Adagrad", {"lr": 0.1, "lr_decay": 0.1, "weight_decay": 0.1, "maximize": True}),
+    ("Adagrad", {"initial_accumulator_value": 0.5, "eps": 1e-3}),
+    ("RMSprop", {}),
+    ("RMSprop", {"alpha": 0.8, "momentum": 0.9, "weight_decay": 0.1}),
+    ("RMSprop", {"centered": True, "maximize": True}),
+    ("RMSprop", {"centered": True, "momentum": 0.5}),
+    ("Adam", {}),
+    ("Adam", {"lr": 0.1, "betas": (0.7, 0.9), "eps": 1e-3, "weight_decay": 0.1}),
+    ("Adam", {"amsgrad": True, "maximize": True}),
+    ("Adam", {"lr": 0.1, "weight_decay": 0.1, "decoupled_weight_decay": True}),
+    ("Adam", {"lr": 0.1, "betas": (0.3, 0.6)}),
+    ("AdamW", {}),
+    ("AdamW", {"lr": 0.1, "weight_decay": 0.3, "amsgrad": True}),
+    ("AdamW", {"lr": 0.1, "weight_decay": 0, "maximize": True}),
+    ("Adadelta", {}),
+    ("Adadelta", {"lr": 0.5, "rho": 0.8, "weight_decay": 0.1, "maximize": True}),
+    ("Adamax", {}),
+    ("Adamax", {"lr": 0.1, "weight_decay": 0.1, "maximize": True}),
+    ("NAdam", {}),
+    ("NAdam", {"lr": 0.1, "weight_decay": 0.1, "momentum_decay": 0.01}),
+    ("NAdam", {"lr": 0.1, "weight_decay": 0.1, "decoupled_weight_decay": True, "maximize": True}),
+    ("RAdam", {}),
+    ("RAdam", {"lr": 0.1, "betas": (0.8, 0.9), "weight_decay": 0.1}),
+    ("RAdam", {"lr": 0.1, "betas": (0.8, 0.9), "weight_decay": 0.1,
+               "decoupled_weight_decay": True, "maximize": True}),
+    ("Rprop", {}),
+    ("Rprop", {"lr": 0.1, "etas": (0.4, 1.5), "step_sizes": (1e-3, 0.5), "maximize": True}),
+    ("ASGD", {}),
+    ("ASGD", {"lr": 0.1, "lambd": 0.01, "t0": 5, "weight_decay": 0.1, "maximize": True}),
+]  # fmt: skip
+NAMES = sorted({name for name, _ in CASES})
+
+
+def arrays(seed, dtype=np.float32, shapes=SHAPES):
+    rng = np.random.default_rng(seed)
+    return [np.asarray(rng.standard_normal(shape)).astype(dtype) for shape in shapes]
+
+
+def pair(seed, dtype=np.float32, shapes=SHAPES):
+    """The same parameters for both."""
+    values = arrays(seed, dtype, shapes)
+    ours = [tg.tensor(v.copy(), requires_grad=True) for v in values]
+    theirs = [torch.tensor(v.copy(), requires_grad=True) for v in values]
+    return ours, theirs
+
+
+def set_gradients(ours, theirs, seed):
+    values = arrays(seed, ours[0].detach().numpy().dtype, [tuple(p.shape) for p in ours])
+    for p, q, g in zip(ours, theirs, values, strict=True):
+        p.grad, q.grad = tg.tensor(g), torch.tensor(g)
+
+
+def run(steps, ours, theirs, optimizers, seed=100):
+    for step in range(steps):
+        set_gradients(ours, theirs, seed + step)
+        for optimizer in optimizers:
+            optimizer.step()
+
+
+def same(ours, theirs, rtol, atol):
+    for p, q in zip(ours, theirs, strict=True):
+        expected = q.detach().numpy()
+        assert p.detach().numpy().dtype == expected.dtype
+        assert tuple(p.shape) == expected.shape
+        np.testing.assert_allclose(p.detach().numpy(), expected, rtol=rtol, atol=atol)
+
+
+def to_torch(value):
+    if isinstance(value, tg.Tensor):
+        return torch.tensor(value.detach().numpy())
+    if isinstance(value, dict):
+        return {k: to_torch(v) for k, v in value.items()}
+    return [to_torch(v) for v in value] if isinstance(value, list) else value
+
+
+def from_torch(value):
+    if isinstance(value, torch.Tensor):
+        return tg.tensor(value.detach().numpy().copy())
+    if isinstance(value, dict):
+        return {k: from_torch(v) for k, v in value.items()}
+    return [from_torch(v) for v in value] if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize(("name", "options"), CASES)
+def test_twenty_steps(name, options):
+    for dtype, rtol, atol in ((np.float32, 2e-6, 2e-6), (np.float64, 1e-13, 1e-13)):
+        ours, theirs = pair(1, dtype)
+        optimizers = [
+            getattr(m.optim, name)(p, **options) for m, p in ((tg, ours), (torch, theirs))
+        ]
+        run(20, ours, theirs, optimizers)
+        same(ours, theirs, rtol, atol)
+        state, expected = (o.state_dict() for o in optimizers)
+        assert state["param_groups"] == expected["param_groups"]
+        assert state["state"].keys() == expected["state"].keys()
+        for key, values in expected["state"].items():
+            assert list(state["state"][key]) == list(values)
+            for what, value in values.items():
+                found = state["state"][key][what]
+                if value is None:
+                    assert found is None
+                    continue
+                assert found.detach().numpy().dtype == value.numpy().dtype
+                np.testing.assert_allclose(
+                    found.numpy(), value.numpy(), rtol=rtol * 10, atol=atol * 10
+                )
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW"])
+def test_one_step_to_the_last_digits(name):
+    ours, theirs = pair(2, shapes=[(300, 400)])
+    optimizers = [getattr(m.optim, name)(p, lr=1e-3) for m, p in ((tg, ours), (torch, theirs))]
+    run(1, ours, theirs, optimizers)
+    p, q = ours[0].detach().numpy(), theirs[0].detach().numpy()
+    ulp = np.abs(p - q) / np.spacing(np.maximum(np.abs(q), np.float32(1e-3)))
+    assert ulp.max() <= 2
+
+
+@pytest.mark.parametrize(("name", "options"), CASES)
+def test_half_precision(name, options):
+    ours, theirs = pair(3, np.float16, [(5, 7), (3,)])
+    optimizers = [getattr(m.optim, name)(p, **options) for m, p in ((tg, ours), (torch, theirs))]
+    run(5, ours, theirs, optimizers)
+    same(ours, theirs, rtol=0.02, atol=0.02)
+    for state in optimizers[0].state.values():
+        kinds = {k: v.detach().numpy().dtype for k, v in state.items() if k in ("exp_avg", "sum")}
+        assert all(kind == np.float16 for kind in kinds.values())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_continues_torchs_checkpoint_and_the_other_way_round(name):
+    options = {"momentum": 0.9} if name in ("SGD", "RMSprop") else {}
+    ours, theirs = pair(4)
+    mine = getattr(tg.optim, name)(ours, **options)
+    other = getattr(torch.optim, name)(theirs, **options)
+    run(5, ours, theirs, [other], seed=10)  # torch alone
+    for p, q in zip(ours, theirs, strict=True):
+        with tg.no_grad():
+            p.copy_(tg.tensor(q.detach().numpy().copy()))
+    mine.load_state_dict(from_torch(other.state_dict()))
+    run(5, ours, theirs, [mine, other], seed=20)
+    same(ours, theirs, 2e-6, 2e-6)
+    other.load_state_dict(to_torch(mine.state_dict()))
+    run(5, ours, theirs, [mine, other], seed=30)
+    same(ours, theirs, 4e-6, 4e-6)
+
+
+def test_loading_casts_state_but_not_the_step():
+    w32, w64 = (
+        tg.tensor([1.0, 2.0], dtype=d, requires_grad=True) for d in (tg.float32, tg.float64)
+    )
+    first, second = tg.optim.Adam([w32]), tg.optim.Adam([w64])
+    w32.grad = tg.ones(2)
+    first.step()
+    second.load_state_dict(first.state_dict())
+    assert second.state[w64]["exp_avg"].dtype == tg.float64
+    assert second.state[w64]["step"].dtype == tg.float32
+    first.step()
+    assert second.state[w64]["step"].item() == 1  # not shared
+
+
+def test_loading_refuses_other_groups():
+    w = [tg.ones(2, requires_grad=True) for _ in range(3)]
+    a = tg.optim.SGD(w[:2], lr=0.1)
+    with pytest.raises(ValueError, match="different number of parameter groups"):
+        a.load_state_dict(tg.optim.SGD([{"params": w[:1]}, {"params": w[1:]}]).state_dict())
+    with pytest.raises(ValueError, match="doesn't match the size"):
+        a.load_state_dict(tg.optim.SGD(w).state_dict())
+
+
+def test_adamw_stays_adamw_after_loading_adam():
+    w = [tg.ones(2, requires_grad=True)]
+    optimizer = tg.optim.AdamW(w)
+    optimizer.load_state_dict(tg.optim.Adam(w).state_dict())
+    assert optimizer.param_groups[0]["decoupled_weight_decay"]
+
+
+def test_groups_with_options_of_their_own():
+    ours, theirs = pair(5)
+    made = []
+    for m, p in ((tg, ours), (torch, theirs)):
+        groups = [{"params": p[:2], "lr": 0.2}, {"params": p[2], "momentum": 0.5}]
+        optimizer = m.optim.SGD(groups, lr=0.01, momentum=0.9)
+        optimizer.add_param_group({"params": p[3:], "weight_decay": 0.3})
+        made.append(optimizer)
+    run(6, ours, theirs, made)
+    same(ours, theirs, 2e-6, 2e-6)
+    assert repr(made[0]) == repr(made[1])
+    assert made[0].state_dict()["param_groups"] == made[1].state_dict()["param_groups"]
+
+
+def test_parameters_without_gradient_are_left_alone():
+    ours, theirs = pair(6)
+    made = [m.optim.Adam(p, lr=0.1) for m, p in ((tg, ours), (torch, theirs))]
+    for step in range(4):
+        set_gradients(ours, theirs, step)
+        if step % 2:
+            ours[0].grad = theirs[0].grad = None
+        for optimizer in made:
+            optimizer.step()
+    same(ours, theirs, 2e-6, 2e-6)
+    assert made[0].state[ours[0]]["step"].item() == 2
+
+
+def test_learning_rate_and_betas_may_be_tensors():
+    ours, theirs = pair(7)
+    made = [
+        m.optim.Adam(p, lr=m.tensor(0.1), betas=(m.tensor(0.8), m.tensor(0.9)))
+        for m, p in ((tg, ours), (torch, theirs))
+    ]
+    run(5, ours, theirs, made)
+    same(ours, theirs, 1e-5, 1e-5)
+    ours, theirs = pair(8)
+    made = [m.optim.SGD(p, lr=m.tensor(0.1)) for m, p in ((tg, ours), (torch, theirs))]
+    run(5, ours, theirs, made)
+    same(ours, theirs, 2e-6, 2e-6)
+
+
+def test_closure_runs_with_grad_enabled():
+    w = tg.tensor([1.0], requires_grad=True)
+    optimizer = tg.optim.SGD([w], lr=0.1)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = (w * w).sum()
+        loss.backward()
+        return loss
+
+    with tg.no_grad():
+        loss = optimizer.step(closure)
+    assert loss.item() == 1.0
+    assert w.item() == pytest.approx(0.8)
+    assert optimizer.step() is None
+
+
+def test_zero_grad():
+    w = tg.ones(3, requires_grad=True)
+    optimizer = tg.optim.SGD([w])
+    w.grad = tg.ones(3)
+    held = w.grad
+    optimizer.zero_grad(set_to_none=False)
+    assert w.grad.tolist() == [0, 0, 0] and held.tolist() == [0, 0, 0]
+    assert not w.grad.requires_grad
+    optimizer.zero_grad()
+    assert w.grad is None
+
+
+def test_a_step_between_forward_and_backward_is_noticed():
+    w = tg.ones(3, requires_grad=True)
+    optimizer = tg.optim.SGD([w], lr=0.1)
+    loss = (w * w).sum()
+    w.grad = tg.ones(3)
+    optimizer.step()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+def test_named_parameters():
+    ours, theirs = pair(9)
+    made = []
+    for m, p in ((tg, ours), (torch, theirs)):
+        made.append(m.optim.SGD([(f"p{i}", q) for i, q in enumerate(p)], lr=0.1))
+    assert made[0].state_dict() == made[1].state_dict()
+    assert repr(made[0]) == repr(made[1])
+    with pytest.raises(ValueError, match="without names"):
+        made[0].add_param_group({"params": tg.ones(1, requires_grad=True)})
+    with pytest.raises(ValueError, match="Some param names are missing"):
+        tg.optim.SGD([("a", ours[0]), ours[1]])
+
+
+def errors(m):
+    """What both must refuse, and the kind of exception."""
+    w, v = (m.ones(2, requires_grad=True) for _ in range(2))
+    o = m.optim
+    return [
+        lambda: o.SGD(w),
+        lambda: o.SGD([]),
+        lambda: o.SGD([w * 2]),
+        lambda: o.SGD([1.0]),
+        lambda: o.SGD([{"params": {w}}]),
+        lambda: o.SGD([{"params": [w]}, {"params": [v, w]}]),
+        lambda: o.SGD([w]).add_param_group([v]),
+        lambda: o.SGD([w]).add_param_group({"params": [w]}),
+        lambda: o.SGD([w], lr=-1),
+        lambda: o.SGD([w], momentum=-0.1),
+        lambda: o.SGD([w], weight_decay=-1),
+        lambda: o.SGD([w], nesterov=True),
+        lambda: o.SGD([w], nesterov=True, momentum=0.9, dampening=0.1),
+        lambda: o.SGD([w], lr=m.ones(2)),
+        lambda: o.SGD([w], fused=True, foreach=True),
+        lambda: o.SGD([w], fused=True, differentiable=True),
+        lambda: o.Adagrad([w], lr=-1),
+        lambda: o.Adagrad([w], lr_decay=-1),
+        lambda: o.Adagrad([w], weight_decay=-1),
+        lambda: o.Adagrad([w], initial_accumulator_value=-1),
+        lambda: o.Adagrad([w], eps=-1),
+        lambda: o.RMSprop([w], lr=-1),
+        lambda: o.RMSprop([w], alpha=-1),
+        lambda: o.RMSprop([w], eps=-1),
+        lambda: o.RMSprop([w], momentum=-1),
+        lambda: o.RMSprop([w], weight_decay=-1),
+        lambda: o.Adam([w], lr=-1),
+        lambda: o.Adam([w], eps=-1),
+        lambda: o.Adam([w], betas=(1.0, 0.9)),
+        lambda: o.Adam([w], betas=(0.9, -0.1)),
+        lambda: o.Adam([w], betas=(0.9, m.tensor(0.9))),
+        lambda: o.Adam([w], betas=(0, 0.9)),
+        lambda: o.Adam([w], weight_decay=-1),
+        lambda: o.Adam([w], lr=m.tensor(0.1), foreach=True),
+        lambda: o.AdamW([w], lr=float("nan")),
+        lambda: o.Adadelta([w], rho=1.1),
+        lambda: o.Adamax([w], betas=(1.0, 0.9)),
+        lambda: o.NAdam([w], momentum_decay=-1),
+        lambda: o.RAdam([w], eps=-1),
+        lambda: o.Rprop([w], etas=(1.0, 1.2)),
+        lambda: o.ASGD([w], weight_decay=-1),
+    ]
+
+
+def test_the_same_errors_in_the_same_words():
+    for i, (ours, theirs) in enumerate(zip(errors(tg), errors(torch), strict=True)):
+        with pytest.raises(Exception) as expected:  # noqa: PT011
+            theirs()
+        text = str(expected.value)
+        with pytest.raises(expected.type) as found:
+            ours()
+            pytest.fail(f"case {i} is not refused: {text}")
+        if "torch.FloatTensor" in text:  # how torch names the class of a tensor
+            continue
+        assert str(found.value) == text
+
+
+def test_differentiable_is_refused_in_words():
+    with pytest.raises(RuntimeError, match="differentiable=True is not supported"):
+        tg.optim.Adam([tg.ones(2, requires_grad=True)], differentiable=True)
+
+
+def test_duplicates_in_one_group_warn():
+    w = tg.ones(2, requires_grad=True)
+    with pytest.warns(UserWarning, match="duplicate parameters"):
+        tg.optim.SGD([w, w])
+
+
+def test_hooks():
+    w = tg.ones(2, requires_grad=True)
+    seen = []
+
+    class Mine(tg.optim.SGD):
+        def step(self, closure=None):
+            seen.append("step")
+            return super().step(closure)
+
+    optimizer = Mine([w], lr=0.1)
+    handles = [
+        optimizer.register_step_pre_hook(lambda o, args, kwargs: seen.append(("before", args[0]))),
+        optimizer.register_step_post_hook(lambda o, args, kwargs: seen.append(("after", o))),
+    ]
+    optimizer.step()
+    assert seen == [("before", optimizer), "step", ("after", optimizer)]
+    for handle in handles:
+        handle.remove()
+    optimizer.step()
+    assert len(seen) == 4
+    optimizer.register_step_pre_hook(lambda o, args, kwargs: 1)
+    with pytest.raises(RuntimeError, match="must return None or a tuple"):
+        optimizer.step()
+
+
+def test_state_dict_hooks():
+    w = tg.ones(2, requires_grad=True)
+    optimizer = tg.optim.SGD([w], lr=0.1)
+    order = []
+    optimizer.register_state_dict_pre_hook(lambda o: order.append("first"))
+    optimizer.register_state_dict_pre_hook(lambda o: order.append("zeroth"), prepend=True)
+    optimizer.register_state_dict_post_hook(lambda o, d: d | {"more": 1})
+    saved = optimizer.state_dict()
+    assert order == ["zeroth", "first"] and saved["more"] == 1
+    optimizer.register_load_state_dict_pre_hook(lambda o, d: d | {"state": {}})
+    optimizer.register_load_state_dict_post_hook(lambda o: order.append("loaded"))
+    optimizer.load_state_dict(saved)
+    assert order[-1] == "loaded"
+
+
+def test_hooks_of_all_optimizers():
+    from tinygrad_edu.optim.optimizer import register_optimizer_step_pre_hook
+
+    seen = []
+    with register_optimizer_step_pre_hook(lambda o, args, kwargs: seen.append(o)):
+        optimizer = tg.optim.SGD([tg.ones(2, requires_grad=True)])
+        optimizer.step()
+    optimizer.step()
+    assert seen == [optimizer]
+
+
+@pytest.mark.parametrize("twin", [copy.deepcopy, lambda o: pickle.loads(pickle.dumps(o))])
+def test_copies_go_on_alone(twin):
+    w = tg.tensor([1.0, 2.0], requires_grad=True)
+    optimizer = tg.optim.Adam([w], lr=0.1)
+    w.grad = tg.ones(2)
+    optimizer.step()
+    other = twin(optimizer)
+    q = other.param_groups[0]["params"][0]
+    assert q is not w and q.tolist() == w.tolist()
+    q.grad = tg.ones(2)
+    for _ in range(2):
+        other.step()
+    assert other.state[q]["step"].item() == 3 and optimizer.state[w]["step"].item() == 1
+
+
+def test_a_users_optimizer():
+    class Lion(tg.optim.Optimizer):
+        def __init__(self, params, lr=1e-4, betas=(0.9, 0.99)):
+            super().__init__(params, dict(lr=lr, betas=betas))
+
+        @tg.no_grad()
+        def step(self, closure=None):
+            for group in self.param_groups:
+                beta1, beta2 = group["betas"]
+                for p in group["params"]:
+                    state = self.state[p]
+                    if not state:
+                        state["exp_avg"] = tg.zeros_like(p)
+                    m = state["exp_avg"]
+                    p.add_((m * beta1 + p.grad * (1 - beta1)).sign_(), alpha=-group["lr"])
+                    m.mul_(beta2).add_(p.grad, alpha=1 - beta2)
+
+    w = tg.tensor([1.0, -1.0], requires_grad=True)
+    optimizer = Lion([w], lr=0.5)
+    (w * w).sum().backward()
+    optimizer.step()
+    assert w.tolist() == [0.5, -0.5]
+    with pytest.raises(NotImplementedError):
+        base = tg.optim.Optimizer([w], {})
+        base.step()
+
+
+@pytest.mark.parametrize("order", ["C", "F", "mixed"])
+@pytest.mark.parametrize("options", [{}, {"weight_decay": 0.1}, {"amsgrad": True}])
+def test_blocks_and_memory_orders(order, options):
+    """Larger than a block; parameter and gradient in the same and in different memory orders."""
+    values, gradient = arrays(11, shapes=[(700, 400), (700, 400)])
+    assert values.nbytes > BLOCK
+    p = tg.tensor(values.T.copy()).t() if order != "C" else tg.tensor(values.copy())
+    p = p.detach().requires_grad_()
+    q = torch.tensor(values, requires_grad=True)
+    q.grad = torch.tensor(gradient)
+    p.grad = tg.tensor(gradient.T.copy()).t() if order == "F" else tg.tensor(gradient)
+    made = [m.optim.Adam([x], lr=0.1, **options) for m, x in ((tg, p), (torch, q))]
+    for _ in range(3):
+        for optimizer in made:
+            optimizer.step()
+    same([p], [q], 2e-6, 2e-6)
+    np.testing.assert_array_equal(p.grad.numpy(), gradient)  # the gradient is only read
+
+
+def test_blocks_cover_everything_once():
+    x = np.zeros(BLOCK // 8 * 3 + 5)
+    for part, scratch in blocks(x):
+        assert scratch.shape == part.shape
+        part += 1
+    assert (x == 1).all()
+
+
+@pytest.mark.parametrize("options", [(0.0, False), (0.1, False), (0.1, True)])
+@pytest.mark.parametrize("amsgrad", [False, True])
+def test_adam_kernel_equals_its_definition(options, amsgrad):
+    x, g, m, v, w = (a.astype(np.float64) for a in arrays(12, shapes=[(90, 300)] * 5))
+    v, w = v * v, w * w if amsgrad else None
+    rest = (3, 0.1, 0.9, 0.99, 1e-3, *options)
+    expected = adam(x, g, m, v, w, *rest)
+    adam_(x, g, m, v, w, *rest)
+    for found, value in zip((x, m, v, w), expected, strict=True):
+        if value is not None:
+            np.testing.assert_allclose(found, value, rtol=1e-13, atol=1e-15)
+
+
+def test_the_optimizer_dies_without_the_garbage_collector():
+    gc.disable()
+    try:
+        w = tg.ones(2, requires_grad=True)
+        optimizer = tg.optim.Adam([w])
+        scheduler = tg.optim.lr_scheduler.StepLR(optimizer, 1)
+        watch = weakref.ref(optimizer)
+        del optimizer, scheduler
+        assert watch() is None
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW", "RMSprop", "Adagrad"])
+def test_trains(name):
+    """A least-squares fit goes to (almost) zero."""
+    rng = np.random.default_rng(0)
+    x = tg.tensor(rng.standard_normal((64, 3)).astype(np.float32))
+    target = x @ tg.tensor([1.0, -2.0, 3.0])
+    w = tg.zeros(3, requires_grad=True)
+    lr = {"SGD": 0.1, "Adagrad": 1.0}.get(name, 0.05)
+    optimizer = getattr(tg.optim, name)([w], lr=lr)
+    for _ in range(300):
+        optimizer.zero_grad()
+        loss = ((x @ w - target) ** 2).mean()
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.01
+
+
+def test_no_warnings_from_division_by_zero():
+    w = tg.tensor([1.0, 2.0], requires_grad=True)
+    w.grad = tg.tensor([0.0, 1.0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        for name in NAMES:
+            getattr(tg.optim, name)([w]).step()

@@ -1,0 +1,120 @@
+"""The installed package holds every folder of the tree, under one name each; doctests run."""
+
+from __future__ import annotations
+
+import ast
+import doctest
+import importlib
+import importlib.util
+import pathlib
+import pkgutil
+import subprocess
+import sys
+import tomllib
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+CONF = tomllib.loads((ROOT / "pyproject.toml").read_text())
+SETUPTOOLS = CONF["tool"]["setuptools"]
+FOLDERS = {package: ROOT / folder for package, folder in SETUPTOOLS["package-dir"].items()}
+
+
+def tree() -> set[str]:
+    """Every package found on disk, those behind the links left out."""
+    found = set()
+    for package, folder in FOLDERS.items():
+        for init in folder.rglob("__init__.py"):
+            inside = init.parent.relative_to(folder)
+            if not any((folder / part).is_symlink() for part in [inside, *inside.parents]):
+                found.add(".".join([package, *inside.parts]))
+    return found
+
+
+def modules() -> list[str]:
+    """Every module of the listed packages."""
+    found = set(SETUPTOOLS["packages"])
+    for package in SETUPTOOLS["packages"]:
+        path = importlib.import_module(package).__path__
+        found |= {info.name for info in pkgutil.iter_modules(path, package + ".")}
+    return sorted(name for name in found if not name.endswith(".__main__"))
+
+
+def test_packages_listed():
+    assert tree() == set(SETUPTOOLS["packages"])
+
+
+def test_core_needs_numpy_alone():
+    assert CONF["project"]["dependencies"] == ["numpy>=2.0"]
+
+
+@pytest.mark.parametrize("package", ["tinygrad_edu.nn", "tinygrad_edu.optim"])
+def test_links(package):
+    folder, link = FOLDERS[package], ROOT / package.replace(".", "/")
+    if not link.exists():
+        pytest.skip("an sdist has no links")
+    if link.is_symlink():
+        assert link.resolve() == folder
+    elif not link.is_dir():  # a checkout with core.symlinks=false
+        assert link.read_text().strip() == f"../{folder.name}"
+
+
+@pytest.mark.parametrize("name", ["nn", "optim"])
+def test_not_importable_as_top_level(name):
+    path = ROOT / name / "__init__.py"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec and spec.loader
+    with pytest.raises(ImportError, match="import this package as"):
+        spec.loader.exec_module(importlib.util.module_from_spec(spec))
+    assert name not in sys.modules
+
+
+@pytest.mark.parametrize("name", ["nn", "optim"])
+def test_relative_imports_stay_inside(name):
+    for path in (ROOT / name).rglob("*.py"):
+        depth = len(path.relative_to(ROOT / name).parts)
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom):
+                assert node.level <= depth, f"{path}:{node.lineno} climbs out of {name}/"
+
+
+@pytest.mark.parametrize("folder", ["autograd", "ops", "kernels", "utils", "."])
+def test_engine_does_not_import_nn_or_optim(folder):
+    pattern = "*.py" if folder == "." else "**/*.py"
+    for path in (ROOT / "tinygrad_edu" / folder).glob(pattern):
+        if path.name in ("__init__.py", "__main__.py"):
+            continue
+        tree = ast.parse(path.read_text())
+        imported = [n.module or "" for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)]
+        imported += [a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names]
+        for name in imported:
+            assert not name.startswith(("tinygrad_edu.nn", "tinygrad_edu.optim")), path
+
+
+@pytest.mark.parametrize("name", modules())
+def test_doctest(name):
+    module = importlib.import_module(name)
+    assert module.__name__ == name
+    flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    assert doctest.testmod(module, optionflags=flags).failed == 0
+
+
+def test_one_file_one_module():
+    seen: dict[pathlib.Path, str] = {}
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if file and name.split(".")[0] in ("tinygrad_edu", "nn", "optim"):
+            path = pathlib.Path(file).resolve()
+            assert seen.setdefault(path, name) == name, (path, name, seen[path])
+
+
+def test_import_needs_no_torch_and_no_cupy(tmp_path):
+    code = (
+        "import sys, tinygrad_edu, tinygrad_edu.nn, tinygrad_edu.optim, tinygrad_edu.utils.data\n"
+        "print(sorted({'torch', 'cupy', 'scipy', 'matplotlib'} & set(sys.modules)))"
+    )
+    environment = {"PYTHONPATH": str(ROOT), "PATH": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr

@@ -1,0 +1,66 @@
+"""Chains of elementwise operations, a block at a time.
+
+NumPy runs one operation over a whole array before the next.  For arrays larger than the cache each
+operation then waits for memory.  Cut into blocks, the operations of a chain find their operands
+still in the cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from tinygrad_edu.dtypes import Array
+
+BLOCK = 1 << 17
+"""Bytes of one array's block: five arrays of this size fit in a 1 MB cache, and a block is long
+enough for NumPy's 0.2 us per call not to matter."""
+
+
+def blocks(*arrays: Array, scratch: int = 1) -> Iterator[tuple[Array, ...]]:
+    """The arrays, block by block, and after them scratch arrays of the block's shape and dtype.
+
+    Args:
+        arrays: of equal shape and dtype; written in place by the caller.
+        scratch: how many scratch arrays.
+
+    >>> x = np.arange(5.0)
+    >>> for part, square in blocks(x):
+    ...     _ = np.multiply(part, part, out=square)
+    ...     _ = np.add(part, square, out=part)
+    >>> x.tolist()
+    [0.0, 2.0, 6.0, 12.0, 20.0]
+    """
+    first = arrays[0]
+    length = BLOCK // first.itemsize
+    flat = _flat(arrays) if first.size > length and isinstance(first, np.ndarray) else None
+    if flat is None:  # small; or on the GPU; or in different orders: no block fits all arrays
+        yield *arrays, *(np.empty_like(first) for _ in range(scratch))
+        return
+    spare = [np.empty(length, first.dtype) for _ in range(scratch)]
+    for start in range(0, first.size, length):
+        parts = [a[start : start + length] for a in flat]
+        if parts[0].size < length:
+            spare = [s[: parts[0].size] for s in spare]
+        yield *parts, *spare
+
+
+def _flat(arrays: tuple[Array, ...]) -> list[Array] | None:
+    """The arrays as vectors that share their memory, if they all lie in one order."""
+    if all(a.flags.c_contiguous for a in arrays):
+        return [a.reshape(-1) for a in arrays]
+    if all(a.flags.f_contiguous for a in arrays):
+        return [a.T.reshape(-1) for a in arrays]
+    return None
+
+
+def constants(x: Array, *values: float) -> list[Any]:
+    """Numbers in the form that costs least per operation with `x`: 0-d arrays for NumPy.
+
+    They have the dtype of `x`, so they never widen it.
+    """
+    if isinstance(x, np.ndarray):
+        return [np.array(value, x.dtype) for value in values]
+    return list(values)

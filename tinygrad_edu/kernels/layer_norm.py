@@ -1,0 +1,105 @@
+"""Rows brought to mean 0 and variance 1 (layer norm) or to mean square 1 (RMS norm), then scaled.
+
+    y = (x - mean) * rstd * weight + bias        rstd = 1 / sqrt(variance + eps)
+
+RMS norm is the same with mean = 0.  Rows are taken in groups that fit in the cache, so that the
+passes over a group find it there.  The definitions that this computes faster stand in
+ops/normalization.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from tinygrad_edu.dtypes import Array
+
+GROUP = 1 << 18
+"""Bytes of one group of rows."""
+
+
+def _groups(x: Array) -> Iterator[slice]:
+    """Slices that cut the rows of `x` into groups; a GPU takes them all at once."""
+    n = len(x)
+    step = n
+    if isinstance(x, np.ndarray) and x.size:
+        step = max(1, GROUP // (x.shape[1] * x.itemsize))
+    for start in range(0, n, max(step, 1)):
+        yield slice(start, start + step)
+
+
+def forward(
+    x: Array, weight: Array | None, bias: Array | None, eps: float, center: bool
+) -> tuple[Array, Array | None, Array]:
+    """The normalised rows, their means (None unless `center`) and their 1 / sqrt(variance + eps).
+
+    Args:
+        x: shape (N, D), floats of at least 32 bits.
+        weight, bias: shape (D,) or None.
+        eps: added to the variance.
+        center: subtract the mean (layer norm) or not (RMS norm).
+
+    Returns:
+        y (N, D), mean (N, 1) or None, rstd (N, 1).
+    """
+    size = x.shape[1]
+    y = np.empty_like(x, order="C")
+    mean = np.empty_like(x, shape=(len(x), 1)) if center else None
+    rstd = np.empty_like(x, shape=(len(x), 1))
+    share = np.full_like(x, 1 / max(size, 1), shape=size)
+    for rows in _groups(x):
+        z = y[rows]
+        if mean is None:
+            z[...] = x[rows]
+        else:
+            mean[rows, 0] = x[rows] @ share
+            np.subtract(x[rows], mean[rows], out=z)
+        variance = np.einsum("nd,nd->n", z, z) / max(size, 1)
+        rstd[rows, 0] = 1 / np.sqrt(variance + eps)
+        z *= rstd[rows]
+        if weight is not None:
+            z *= weight
+        if bias is not None:
+            z += bias
+    return y, mean, rstd
+
+
+def backward(
+    g: Array,
+    x: Array,
+    weight: Array | None,
+    mean: Array | None,
+    rstd: Array,
+    live: tuple[bool, bool, bool],
+) -> tuple[Array | None, Array | None, Array | None]:
+    """The gradients of x, weight and bias, those that are `live`; None for the others.
+
+    With z = (x - mean) * rstd and gz = g * weight:
+    gx = rstd * (gz - average(gz) - z * average(gz * z)), without average(gz) for RMS norm.
+    """
+    size = x.shape[1]
+    gx = np.empty_like(x, order="C") if live[0] else None
+    g_weight = np.zeros_like(x, shape=size) if live[1] else None
+    g_bias = np.zeros_like(x, shape=size) if live[2] else None
+    share = np.full_like(x, 1 / max(size, 1), shape=size)
+    for rows in _groups(x):
+        gy = g[rows]
+        z = x[rows] * rstd[rows] if mean is None else x[rows] - mean[rows]
+        if mean is not None:
+            z *= rstd[rows]
+        if g_bias is not None:
+            g_bias += gy.sum(0)
+        if g_weight is not None:
+            g_weight += np.einsum("nd,nd->d", gy, z)
+        if gx is not None:
+            gz = gx[rows]
+            gz[...] = gy
+            if weight is not None:
+                gz *= weight
+            z *= (np.einsum("nd,nd->n", gz, z) / max(size, 1))[:, None]
+            if mean is not None:
+                z += (gz @ share)[:, None]
+            gz -= z
+            gz *= rstd[rows]
+    return gx, g_weight, g_bias

@@ -1,0 +1,478 @@
+"""Activations: relu and its family, sigmoid, softplus, gelu, silu, and the piecewise ones.
+
+Where a function has a kink, the derivative there is torch's choice: 0 for relu.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinygrad_edu.autograd.errors import dimension_error, not_implemented
+from tinygrad_edu.autograd.primitive import primitive
+from tinygrad_edu.dtypes import Array, floating, is_floating
+from tinygrad_edu.kernels import gelu as _gelu
+from tinygrad_edu.ops import indexing, shape
+from tinygrad_edu.ops.elementary import exp
+from tinygrad_edu.ops.extrema import gate
+from tinygrad_edu.ops.special import erf
+from tinygrad_edu.ops.trigonometric import tanh
+
+if TYPE_CHECKING:
+    from tinygrad_edu.tensor import Tensor
+
+
+def _floats(name: str, x: Array) -> Array:
+    if not is_floating(x.dtype):
+        raise not_implemented(name, x.dtype)
+    return x
+
+
+@primitive
+def relu(x: Array) -> Array:
+    """`max(x, 0)`.
+
+    Raises:
+        RuntimeError: `x` holds bools.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.relu(torch.tensor([-1.0, 2.0]))
+    tensor([0., 2.])
+    """
+    if x.dtype == bool:
+        raise RuntimeError("Boolean inputs not supported for relu")
+    y = np.zeros_like(x)  # NumPy compares two arrays four times as fast as an array and a number
+    return np.maximum(x, y, out=y)
+
+
+relu.vjp(x=lambda g, y: gate(g, ~(y <= 0)))
+
+
+@primitive
+def leaky_relu(x: Array, negative_slope: float = 0.01) -> Array:
+    """`x` where x > 0, else `negative_slope * x`.
+
+    Source: A. Maas et al., "Rectifier Nonlinearities Improve Neural Network Acoustic Models" (2013).
+
+    >>> import tinygrad_edu as torch
+    >>> torch.nn.functional.leaky_relu(torch.tensor([-1.0, 2.0]), 0.1)
+    tensor([-0.1000,  2.0000])
+    """
+    _floats("leaky_relu", x)
+    return np.where(x > 0, x, x * negative_slope)
+
+
+leaky_relu.vjp(
+    x=lambda g, x, negative_slope: indexing.where(x > 0, g, g * negative_slope),
+)
+
+
+@primitive
+def _prelu(x: Array, weight: Array) -> Array:
+    return np.where(x > 0, x, weight * x)
+
+
+_prelu.vjp(
+    x=lambda g, x, weight: indexing.where(x > 0, g, g * weight),
+    weight=lambda g, x: gate(g * x, ~(x > 0)),
+)
+
+
+def prelu(input: Any, weight: Any) -> Tensor:
+    """`x` where x > 0, else `weight * x`, with a weight that is learned.
+
+    Args:
+        input: (N, C, ...) or any shape.
+        weight: (C,) or (1,).
+
+    Raises:
+        RuntimeError: the weight has neither one element nor one per channel.
+
+    Source: K. He et al., "Delving Deep into Rectifiers" (2015), eq. 1.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.prelu(torch.tensor([-1.0, 2.0]), torch.tensor([0.5]))
+    tensor([-0.5000,  2.0000])
+    """
+    ndim, size = input.array.ndim, weight.array.size
+    if weight.array.ndim > 1:
+        raise RuntimeError(
+            "prelu: Expected `weight` to be a scalar or 1D tensor, but got: ndim ="
+            f" {weight.array.ndim}"
+        )
+    if size != 1:
+        channels = input.array.shape[1] if ndim > 1 else 1
+        if size != channels:
+            raise RuntimeError(
+                "Mismatch of parameter numbers and input channel size. Found parameter numbers ="
+                f" {size} and channel size = {channels}."
+            )
+    sizes = [1] * ndim
+    if ndim > 1:
+        sizes[1] = size
+    return _prelu(input, shape.reshape(weight, sizes))
+
+
+@primitive
+def _elu(x: Array, alpha: float, scale: float, rate: float) -> Array:
+    _floats("elu", x)
+    return np.where(x > 0, x * scale, np.expm1(x * rate) * (alpha * scale))
+
+
+_elu.vjp(
+    x=lambda g, x, alpha, scale, rate: g
+    * indexing.where(x > 0, scale, exp(x * rate) * (alpha * scale * rate)),
+)
+
+
+def elu(input: Any, alpha: float = 1.0) -> Tensor:
+    """`x` where x > 0, else `alpha * (exp(x) - 1)`.
+
+    Source: D.-A. Clevert et al., "Fast and Accurate Deep Network Learning by Exponential Linear
+    Units" (2015), eq. 16.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.nn.functional.elu(torch.tensor([-1.0, 2.0]))
+    tensor([-0.6321,  2.0000])
+    """
+    return _elu(input, alpha, 1.0, 1.0)
+
+
+def selu(input: Any) -> Tensor:
+    """`1.0507 * elu(x, 1.6733)`: activations keep mean 0 and variance 1 from layer to layer.
+
+    Source: G. Klambauer et al., "Self-Normalizing Neural Networks" (2017), eq. 2 and 14.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.selu(torch.tensor([-1.0, 2.0]))
+    tensor([-1.1113,  2.1014])
+    """
+    return _elu(input, 1.6732632423543772848170429916717, 1.0507009873554804934193349852946, 1.0)
+
+
+def celu(input: Any, alpha: float = 1.0) -> Tensor:
+    """`x` where x > 0, else `alpha * (exp(x / alpha) - 1)`.
+
+    Raises:
+        RuntimeError: alpha is 0.
+
+    Source: J. Barron, "Continuously Differentiable Exponential Linear Units" (2017), eq. 2.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.celu(torch.tensor([-1.0, 2.0]), alpha=2.0)
+    tensor([-0.7869,  2.0000])
+    """
+    if alpha == 0:
+        raise RuntimeError("ZeroDivisionError: alpha cannot be 0 for CELU")
+    return _elu(input, alpha, 1.0, 1.0 / alpha)
+
+
+@primitive
+def sigmoid(x: Array) -> Array:
+    """`1 / (1 + exp(-x))`, in (0, 1).
+
+    >>> import tinygrad_edu as torch
+    >>> torch.sigmoid(torch.tensor([0.0, 2.0]))
+    tensor([0.5000, 0.8808])
+    """
+    return 1 / (1 + np.exp(-floating(x)))
+
+
+sigmoid.vjp(x=lambda g, y: g * ((1 - y) * y))
+
+
+@primitive
+def logsigmoid(x: Array) -> Array:
+    """`log(1 / (1 + exp(-x)))` without overflow.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.nn.functional.logsigmoid(torch.tensor([0.0, -1000.0]))
+    tensor([-6.9315e-01, -1.0000e+03])
+    """
+    _floats("log_sigmoid_forward", x)
+    return np.minimum(x, 0) - np.log1p(np.exp(-np.absolute(x)))
+
+
+logsigmoid.vjp(x=lambda g, x: g * sigmoid(-x))
+
+
+@primitive
+def softplus(x: Array, beta: float = 1.0, threshold: float = 20.0) -> Array:
+    """`log(1 + exp(beta * x)) / beta`, a smooth relu.
+
+    Args:
+        threshold: where `beta * x` is larger, the result is x itself.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.nn.functional.softplus(torch.tensor([0.0, 30.0]))
+    tensor([ 0.6931, 30.0000])
+    """
+    scaled = _floats("softplus", x) * beta
+    return np.where(scaled > threshold, x, np.log1p(np.exp(scaled)) / beta)
+
+
+softplus.vjp(
+    x=lambda g, x, beta, threshold: indexing.where(
+        x * beta > threshold, g, g * sigmoid(x * beta)
+    ),
+)
+
+
+@primitive(saves=("p",))
+def gelu(x: Array, approximate: str = "none") -> tuple[Array, Array]:
+    """`x * Phi(x)`, with the normal distribution function Phi.
+
+    Args:
+        approximate: "none" for Phi by erf; "tanh" for the approximation by tanh.
+
+    Raises:
+        RuntimeError: another word for `approximate`.
+
+    Source: D. Hendrycks and K. Gimpel, "Gaussian Error Linear Units" (2016), section 2.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.nn.functional.gelu(torch.tensor([-1.0, 0.0, 2.0]))
+    tensor([-0.1587,  0.0000,  1.9545])
+    """
+    if approximate not in ("none", "tanh"):
+        raise RuntimeError("approximate argument must be either none or tanh.")
+    return _gelu.gelu(_floats("gelu", x), approximate)
+
+
+gelu.vjp(x=lambda g, x, p, approximate: _gelu.gelu_gradient(g, x, p, approximate))
+
+
+@gelu.defined_as
+def _(x: Any, approximate: str) -> Any:
+    if approximate == "tanh":
+        return x * 0.5 * (1 + tanh(_gelu.K * (x + _gelu.CUBIC * (x * x * x))))
+    return x * 0.5 * (1 + erf(x * math.sqrt(0.5)))
+
+
+@primitive
+def silu(x: Array) -> Array:
+    """`x * sigmoid(x)`, also known as swish.
+
+    Source: S. Elfwing et al., "Sigmoid-Weighted Linear Units" (2017), eq. 4.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.nn.functional.silu(torch.tensor([-1.0, 0.0, 2.0]))
+    tensor([-0.2689,  0.0000,  1.7616])
+    """
+    return _floats("silu", x) / (1 + np.exp(-x))
+
+
+def _silu_slope(x: Any) -> Any:
+    s = sigmoid(x)
+    return s * (1 + x * (1 - s))
+
+
+silu.vjp(x=lambda g, x: g * _silu_slope(x))
+
+
+@primitive
+def mish(x: Array) -> Array:
+    """`x * tanh(softplus(x))`.
+
+    Source: D. Misra, "Mish: A Self Regularized Non-Monotonic Activation Function" (2019), eq. 1.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.nn.functional.mish(torch.tensor([-1.0, 0.0, 2.0]))
+    tensor([-0.3034,  0.0000,  1.9440])
+    """
+    return _floats("mish", x) * np.tanh(softplus.primitive.forward(x, 1.0, 20.0))
+
+
+def _mish_slope(x: Any) -> Any:
+    t = tanh(softplus(x))
+    return t + x * sigmoid(x) * (1 - t * t)
+
+
+mish.vjp(x=lambda g, x: g * _mish_slope(x))
+
+
+@primitive
+def _hardtanh(x: Array, low: Any, high: Any) -> Array:
+    return np.minimum(np.maximum(x, low), high)
+
+
+_hardtanh.vjp(x=lambda g, x, low, high: gate(g, ~((x <= low) | (x >= high))))
+
+
+def hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
+    """`x` clamped to [min_val, max_val]; unlike `clamp`, with derivative 0 at the bounds.
+
+    Raises:
+        ValueError: `min_val > max_val`.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.nn.functional.hardtanh(torch.tensor([-3.0, 0.5, 2.0]))
+    tensor([-1.0000,  0.5000,  1.0000])
+    """
+    if min_val > max_val:
+        raise ValueError("min_val cannot be greater than max_val")
+    if not is_floating(input.array.dtype):
+        min_val, max_val = int(min_val), int(max_val)
+    return _hardtanh(input, min_val, max_val)
+
+
+def relu6(input: Any) -> Tensor:
+    """`min(max(x, 0), 6)`.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.nn.functional.relu6(torch.tensor([-3.0, 3.0, 9.0]))
+    tensor([0., 3., 6.])
+    """
+    return hardtanh(input, 0.0, 6.0)
+
+
+@primitive
+def hardsigmoid(x: Array) -> Array:
+    """`relu6(x + 3) / 6`, a sigmoid of straight lines.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.nn.functional.hardsigmoid(torch.tensor([-4.0, 0.0, 1.5]))
+    tensor([0.0000, 0.5000, 0.7500])
+    """
+    return np.minimum(np.maximum(_floats("hardsigmoid", x) + 3, 0), 6) / 6
+
+
+hardsigmoid.vjp(x=lambda g, x: gate(g / 6, (x > -3) & (x < 3)))
+
+
+@primitive
+def hardswish(x: Array) -> Array:
+    """`x * relu6(x + 3) / 6`.
+
+    Source: A. Howard et al., "Searching for MobileNetV3" (2019), section 5.2.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.nn.functional.hardswish(torch.tensor([-4.0, 0.0, 1.5]))
+    tensor([0.0000, 0.0000, 1.1250])
+    """
+    return x * np.minimum(np.maximum(_floats("hardswish", x) + 3, 0), 6) / 6
+
+
+hardswish.vjp(
+    x=lambda g, x: indexing.where(x >= 3, g, gate(g * (x / 3 + 0.5), x > -3)),
+)
+
+
+@primitive
+def hardshrink(x: Array, lambd: float = 0.5) -> Array:
+    """`x` where |x| > lambd, else 0.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.hardshrink(torch.tensor([-1.0, 0.3, 0.5]))
+    tensor([-1.,  0.,  0.])
+    """
+    _floats("hardshrink", x)
+    return np.where((x >= -lambd) & (x <= lambd), 0, x).astype(x.dtype, copy=False)
+
+
+hardshrink.vjp(x=lambda g, x, lambd: gate(g, ~((x >= -lambd) & (x <= lambd))))
+
+
+@primitive
+def softshrink(x: Array, lambd: float = 0.5) -> Array:
+    """`x` moved towards 0 by `lambd`, but not beyond it.
+
+    Raises:
+        RuntimeError: lambd is negative.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.nn.functional.softshrink(torch.tensor([-1.0, 0.3, 2.0]))
+    tensor([-0.5000,  0.0000,  1.5000])
+    """
+    if lambd < 0:
+        raise RuntimeError(f"lambda must be greater or equal to 0, but found to be {lambd}.")
+    _floats("softshrink", x)
+    y = np.where(x > lambd, x - lambd, np.where(x < -lambd, x + lambd, x * 0))
+    return y.astype(x.dtype, copy=False)
+
+
+softshrink.vjp(x=lambda g, x, lambd: gate(g, ~((x >= -lambd) & (x <= lambd))))
+
+
+@primitive
+def threshold(x: Array, threshold: float, value: float) -> Array:
+    """`x` where x > threshold, else `value`.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.threshold(torch.tensor([-1.0, 0.5]), 0.0, 20.0)
+    tensor([20.0000,  0.5000])
+    """
+    return np.where(x <= threshold, x.dtype.type(value), x)
+
+
+threshold.vjp(x=lambda g, x, threshold: gate(g, ~(x <= threshold)))
+
+
+@primitive
+def softsign(x: Array) -> Array:
+    """`x / (1 + |x|)`, in (-1, 1).
+
+    >>> import tinygrad_edu as torch
+    >>> torch.nn.functional.softsign(torch.tensor([-1.0, 3.0]))
+    tensor([-0.5000,  0.7500])
+    """
+    return x / (np.absolute(x) + 1)
+
+
+def _softsign_slope(x: Any) -> Any:
+    below = indexing.where(x < 0, -x, x) + 1
+    return 1 / (below * below)
+
+
+softsign.vjp(x=lambda g, x: g * _softsign_slope(x))
+
+
+@primitive
+def tanhshrink(x: Array) -> Array:
+    """`x - tanh(x)`.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.nn.functional.tanhshrink(torch.tensor([0.0, 2.0]))
+    tensor([0.0000, 1.0360])
+    """
+    return x - np.tanh(floating(x))
+
+
+def _square_of_tanh(x: Any) -> Any:
+    t = tanh(x)
+    return t * t
+
+
+tanhshrink.vjp(x=lambda g, x: g * _square_of_tanh(x))
+
+
+def glu(input: Any, dim: int = -1) -> Tensor:
+    """`a * sigmoid(b)` for the two halves a, b of the input along `dim`.
+
+    Args:
+        input: its size along `dim` is even.
+
+    Raises:
+        RuntimeError: the size along `dim` is odd, or the input has no dimension.
+
+    Source: Y. Dauphin et al., "Language Modeling with Gated Convolutional Networks" (2016), eq. 1.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.nn.functional.glu(torch.tensor([1.0, 2.0, 0.0, 0.0]))
+    tensor([0.5000, 1.0000])
+    """
+    ndim = input.array.ndim
+    if not ndim:
+        raise RuntimeError("glu does not support 0-dimensional tensors")
+    if not -ndim <= dim < ndim:
+        raise dimension_error(dim, ndim)
+    size = input.array.shape[dim]
+    if size % 2:
+        raise RuntimeError(
+            f"Halving dimension must be even, but dimension {dim % ndim} is size {size}"
+        )
+    a = indexing.narrow(input, dim, 0, size // 2)
+    b = indexing.narrow(input, dim, size // 2, size // 2)
+    return a * sigmoid(b)

@@ -1,0 +1,122 @@
+"""Operations on the bits of integers and on bools, and the greatest common divisor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinygrad_edu.autograd.errors import not_implemented
+from tinygrad_edu.autograd.primitive import primitive
+from tinygrad_edu.dtypes import Array, common, is_floating, promote_to
+
+
+def _integers(name: str, a: Any, b: Any, bools: bool = True) -> tuple[Any, Any]:
+    """Both with their common dtype; torch's error if that holds no integers (or bools)."""
+    target = common(a, b)
+    if is_floating(target) or (target == bool and not bools):
+        raise not_implemented(name, target)
+    a, b = promote_to(target, a, b)
+    return a, b
+
+
+@primitive
+def bitwise_and(a: Array, b: Array) -> Array:
+    """`a & b`, element by element; of bools, whether both hold.
+
+    Raises:
+        NotImplementedError: one of them holds floats.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.bitwise_and(torch.tensor([5, 6]), 3)
+    tensor([1, 2])
+    """
+    return np.bitwise_and(*_integers("bitwise_and", a, b))
+
+
+@primitive
+def bitwise_or(a: Array, b: Array) -> Array:
+    """`a | b`, element by element; of bools, whether one holds.  Errors as `bitwise_and`.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.bitwise_or(torch.tensor([5, 6]), 3)
+    tensor([7, 7])
+    """
+    return np.bitwise_or(*_integers("bitwise_or", a, b))
+
+
+@primitive
+def bitwise_xor(a: Array, b: Array) -> Array:
+    """`a ^ b`, element by element; of bools, whether exactly one holds.  Errors as `bitwise_and`.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.bitwise_xor(torch.tensor([5, 6]), 3)
+    tensor([6, 5])
+    """
+    return np.bitwise_xor(*_integers("bitwise_xor", a, b))
+
+
+@primitive
+def bitwise_not(x: Array) -> Array:
+    """`~x`, element by element; of bools, whether it does not hold.  Errors as `bitwise_and`.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.bitwise_not(torch.tensor([True, False]))
+    tensor([False,  True])
+    """
+    if is_floating(x.dtype):
+        raise not_implemented("bitwise_not", x.dtype)
+    return np.invert(x)
+
+
+def invert(input: Any) -> Any:
+    """`~input`; TypeError for floats, as Python's operator has it."""
+    if is_floating(input.array.dtype):
+        raise TypeError(
+            "~ (operator.invert) is only implemented on integer and Boolean-type tensors"
+        )
+    return bitwise_not(input)
+
+
+@primitive
+def bitwise_left_shift(a: Array, b: Array) -> Array:
+    """`a << b`, element by element.  Errors as `bitwise_and`.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.bitwise_left_shift(torch.tensor([1, 3]), 2)
+    tensor([ 4, 12])
+    """
+    return np.left_shift(*_integers("bitwise_left_shift", a, b, bools=False))
+
+
+@primitive
+def bitwise_right_shift(a: Array, b: Array) -> Array:
+    """`a >> b`, element by element; the sign stays.  Errors as `bitwise_and`.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.bitwise_right_shift(torch.tensor([4, -12]), 2)
+    tensor([ 1, -3])
+    """
+    return np.right_shift(*_integers("bitwise_right_shift", a, b, bools=False))
+
+
+@primitive
+def gcd(a: Array, b: Array) -> Array:
+    """The greatest common divisor of integers, element by element.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.gcd(torch.tensor([12, 18]), torch.tensor([8, 27]))
+    tensor([4, 9])
+    """
+    return np.gcd(*_integers("gcd", a, b, bools=False))
+
+
+@primitive
+def lcm(a: Array, b: Array) -> Array:
+    """The least common multiple of integers, element by element.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.lcm(torch.tensor([4, 6]), torch.tensor([6, 9]))
+    tensor([12, 18])
+    """
+    return np.lcm(*_integers("lcm", a, b, bools=False))

@@ -1,0 +1,283 @@
+"""Comparisons and logic: tensors of bools, through which no gradient flows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tinygrad_edu.autograd.errors import scalar_type_name
+from tinygrad_edu.autograd.graph import Variable
+from tinygrad_edu.autograd.primitive import primitive
+from tinygrad_edu.dtypes import Array, default, is_floating, promote
+
+
+@primitive
+def eq(a: Array, b: Array) -> Array:
+    """`a == b`, element by element.
+
+    Args:
+        a, b: tensors of broadcastable shapes, or one of them a number.
+
+    Raises:
+        RuntimeError: the shapes do not broadcast.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.eq(torch.tensor([1, 2]), 2)
+    tensor([False,  True])
+    """
+    a, b = promote(a, b)
+    return np.equal(a, b)
+
+
+@primitive
+def ne(a: Array, b: Array) -> Array:
+    """`a != b`, element by element; arguments and errors as `eq`.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.ne(torch.tensor([1, 2]), 2)
+    tensor([ True, False])
+    """
+    a, b = promote(a, b)
+    return np.not_equal(a, b)
+
+
+@primitive
+def lt(a: Array, b: Array) -> Array:
+    """`a < b`, element by element; arguments and errors as `eq`.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.lt(torch.tensor([1, 2]), 2)
+    tensor([ True, False])
+    """
+    a, b = promote(a, b)
+    return np.less(a, b)
+
+
+@primitive
+def le(a: Array, b: Array) -> Array:
+    """`a <= b`, element by element; arguments and errors as `eq`.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.le(torch.tensor([1, 3]), 2)
+    tensor([ True, False])
+    """
+    a, b = promote(a, b)
+    return np.less_equal(a, b)
+
+
+@primitive
+def gt(a: Array, b: Array) -> Array:
+    """`a > b`, element by element; arguments and errors as `eq`.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.gt(torch.tensor([1, 3]), 2)
+    tensor([False,  True])
+    """
+    a, b = promote(a, b)
+    return np.greater(a, b)
+
+
+@primitive
+def ge(a: Array, b: Array) -> Array:
+    """`a >= b`, element by element; arguments and errors as `eq`.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.ge(torch.tensor([1, 2]), 2)
+    tensor([False,  True])
+    """
+    a, b = promote(a, b)
+    return np.greater_equal(a, b)
+
+
+not_equal, less, less_equal, greater, greater_equal = ne, lt, le, gt, ge
+
+
+def operator(compare: Callable[..., Any]) -> Callable[..., Any]:
+    """The comparison as Python's operator, which lets other types have their say.
+
+    `x == None` is then False, as in torch, and `x < None` a TypeError.
+    """
+
+    def call(x: Any, other: Any) -> Any:
+        try:
+            return compare(x, other)
+        except TypeError:
+            if isinstance(other, Variable):
+                raise
+            return NotImplemented
+
+    return call
+
+
+@primitive
+def logical_and(a: Array, b: Array) -> Array:
+    """Whether both are not zero, element by element.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.logical_and(torch.tensor([1, 0]), torch.tensor([True, True]))
+    tensor([ True, False])
+    """
+    return np.logical_and(a, b)
+
+
+@primitive
+def logical_or(a: Array, b: Array) -> Array:
+    """Whether one of them is not zero, element by element.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.logical_or(torch.tensor([1, 0]), torch.tensor([True, False]))
+    tensor([ True, False])
+    """
+    return np.logical_or(a, b)
+
+
+@primitive
+def logical_xor(a: Array, b: Array) -> Array:
+    """Whether exactly one of them is not zero, element by element.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.logical_xor(torch.tensor([1, 0]), torch.tensor([True, True]))
+    tensor([False,  True])
+    """
+    return np.logical_xor(a, b)
+
+
+@primitive
+def logical_not(x: Array) -> Array:
+    """Whether it is zero, element by element.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.logical_not(torch.tensor([1.5, 0.0]))
+    tensor([False,  True])
+    """
+    return np.logical_not(x)
+
+
+@primitive
+def isnan(x: Array) -> Array:
+    """Whether it is nan, element by element.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.isnan(torch.tensor([float("nan"), 1.0]))
+    tensor([ True, False])
+    """
+    return np.isnan(x)
+
+
+@primitive
+def isinf(x: Array) -> Array:
+    """Whether it is inf or -inf, element by element.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.isinf(torch.tensor([float("-inf"), 1.0]))
+    tensor([ True, False])
+    """
+    return np.isinf(x)
+
+
+@primitive
+def isfinite(x: Array) -> Array:
+    """Whether it is neither nan nor infinite, element by element.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.isfinite(torch.tensor([float("inf"), 1.0]))
+    tensor([False,  True])
+    """
+    return np.isfinite(x)
+
+
+@primitive
+def isposinf(x: Array) -> Array:
+    """Whether it is inf, element by element.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.isposinf(torch.tensor([float("inf"), float("-inf")]))
+    tensor([ True, False])
+    """
+    return np.equal(x, np.inf)
+
+
+@primitive
+def isneginf(x: Array) -> Array:
+    """Whether it is -inf, element by element.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.isneginf(torch.tensor([float("inf"), float("-inf")]))
+    tensor([False,  True])
+    """
+    return np.equal(x, -np.inf)
+
+
+@primitive
+def signbit(x: Array) -> Array:
+    """Whether the sign is minus, element by element; also of -0.0.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.signbit(torch.tensor([-0.0, 1.0]))
+    tensor([ True, False])
+    """
+    return np.signbit(x) if is_floating(x.dtype) else np.less(x, 0)
+
+
+def equal(input: Any, other: Any) -> bool:
+    """Whether two tensors have the same shape and the same elements.
+
+    Raises:
+        TypeError: one of them is no tensor.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.equal(torch.ones(2), torch.ones(2)), torch.equal(torch.ones(2), torch.ones(3))
+    (True, False)
+    """
+    for name, value in (("input", input), ("other", other)):
+        if not isinstance(value, Variable):
+            raise TypeError(f"equal(): argument '{name}' must be Tensor, not {type(value).__name__}")
+    if input.array.shape != other.array.shape:
+        return False
+    return bool(eq(input, other).array.all())
+
+
+@primitive
+def isclose(
+    a: Array, b: Array, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
+) -> Array:
+    """Whether `|a - b| <= atol + rtol * |b|`, element by element; infinities must be equal.
+
+    Args:
+        a, b: tensors of broadcastable shapes and one dtype.
+        rtol, atol: the tolerances, relative and absolute; not negative.
+        equal_nan: whether two nan count as close.
+
+    Raises:
+        RuntimeError: the dtypes differ, or a tolerance is negative.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.isclose(torch.tensor([1.0, 2.0]), torch.tensor([1.0000001, 2.1]))
+    tensor([ True, False])
+    """
+    if a.dtype != b.dtype:
+        raise RuntimeError(f"{scalar_type_name(a.dtype)} did not match {scalar_type_name(b.dtype)}")
+    for name, value in (("rtol", rtol), ("atol", atol)):
+        if value < 0:
+            raise RuntimeError(f"{name} must be greater than or equal to zero, but got {value}")
+    close = np.equal(a, b)
+    if equal_nan:
+        close = close | (np.isnan(a) & np.isnan(b))
+    if not is_floating(a.dtype):
+        a, b = a.astype(default()), b.astype(default())
+    error = np.absolute(a - b)
+    return close | (np.isfinite(error) & (error <= atol + np.absolute(b * rtol)))
+
+
+def allclose(
+    input: Any, other: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
+) -> bool:
+    """Whether all elements are close; arguments and errors as `isclose`.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.allclose(torch.ones(2), torch.ones(2) + 1e-9)
+    True
+    """
+    return bool(isclose(input, other, rtol, atol, equal_nan).array.all())

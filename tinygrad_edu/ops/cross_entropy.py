@@ -1,0 +1,259 @@
+"""Losses of classification with one right class per row: cross-entropy and its second half, NLL.
+
+    nll_loss(logp, t) = -logp[t]            cross_entropy(x, t) = nll_loss(log_softmax(x), t)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinygrad_edu.autograd.mode import state
+from tinygrad_edu.autograd.primitive import primitive
+from tinygrad_edu.dtypes import Array, from_numpy, is_floating
+from tinygrad_edu.kernels import cross_entropy as kernel
+from tinygrad_edu.ops.gathering import gather
+from tinygrad_edu.ops.indexing import where
+from tinygrad_edu.ops.softmax import log_softmax
+
+if TYPE_CHECKING:
+    from tinygrad_edu.tensor import Tensor
+
+
+def read_classes(target: Array, count: int, ignore_index: int) -> tuple[Array, Array | None]:
+    """The classes, 0 where a row is ignored, and a mask of the ignored rows (None if none is).
+
+    Raises:
+        IndexError: a class that is not ignored lies outside [0, count).
+        RuntimeError: `target` holds no int64 or uint8.
+    """
+    if target.dtype == np.uint8:
+        target = target.astype(np.int64)
+    if target.dtype != np.int64:
+        raise RuntimeError(
+            f"expected target dtype to be Long or Byte, but got {from_numpy(target.dtype)!r}"
+            f" (expected scalar type Long but found {from_numpy(target.dtype)!r})"
+        )
+    if not target.size:
+        return target, None
+    # A negative number read as unsigned is huge: one comparison finds both ways of being outside.
+    if target.view(np.uint64).max() < count and not 0 <= ignore_index < count:
+        return target, None
+    ignored = target == ignore_index
+    wrong = ((target < 0) | (target >= count)) & ~ignored
+    if wrong.any():
+        raise IndexError(f"Target {int(target[wrong][0])} is out of bounds.")
+    return np.where(ignored, 0, target), ignored
+
+
+def _row_weights(
+    weight: Array | None, classes: Array, ignored: Array | None, dtype: Any
+) -> Array | None:
+    """What each row counts: the weight of its class, 0 if ignored; None if all count 1."""
+    if weight is not None:
+        counts = weight[classes]
+        return counts if ignored is None else np.where(ignored, 0.0, counts)
+    return None if ignored is None else (~ignored).astype(dtype)
+
+
+@primitive(saves=("classes", "exponentials", "sums", "shares"))
+def _cross_entropy(
+    x: Array, target: Array, weight: Array | None, ignore_index: int, reduction: str
+) -> Any:
+    """Cross-entropy of scores x (N, C) with classes (N,).
+
+    `shares` is what each row's loss counts in the result: an array (N,) or one number for all.
+    """
+    classes, ignored = read_classes(target, x.shape[1], ignore_index)
+    wide = x.astype(np.float32) if x.dtype.itemsize < 4 else x
+    losses, exponentials, sums = kernel.forward(wide, classes)
+    shares: Any = _row_weights(weight, classes, ignored, wide.dtype)
+    if reduction == "mean":
+        if shares is None:
+            shares = 1 / len(x) if len(x) else float("nan")
+        else:
+            shares = shares / shares.sum()
+    if ignored is not None:
+        losses[ignored] = 0  # even if infinite
+    if reduction == "mean" and isinstance(shares, float):
+        y = losses.sum() * shares if len(x) else losses.sum() + shares
+    else:
+        y = losses if shares is None else losses * shares
+        y = y if reduction == "none" else y.sum()
+    shares = 1.0 if shares is None else shares
+    return y.astype(x.dtype, copy=False), classes, exponentials, sums, shares
+
+
+_cross_entropy.vjp(
+    x=lambda g, classes, exponentials, sums, shares: kernel.backward(
+        g * shares, classes, exponentials, sums
+    )
+)
+
+
+@_cross_entropy.defined_as
+def _composed(x: Any, target: Any, weight: Any, ignore_index: int, reduction: str) -> Tensor:
+    return _nll(log_softmax(x, 1), target, weight, ignore_index, reduction)
+
+
+def _nll(
+    x: Any, target: Array, weight: Array | None, ignore_index: int, reduction: str
+) -> Tensor:
+    """NLL of log-probabilities, a tensor (N, C, ...) or (C,), with an array of classes."""
+    dim = 0 if len(x.shape) == 1 else 1
+    classes, ignored = read_classes(target, x.shape[dim], ignore_index)
+    counts = _row_weights(weight, classes, ignored, x.array.dtype)
+    losses = -gather(x, dim, np.expand_dims(classes, dim)).squeeze(dim)
+    if ignored is not None:
+        losses = where(ignored, 0.0, losses)
+    if weight is not None:
+        losses = losses * counts
+    if reduction == "none":
+        return losses
+    if reduction == "sum":
+        return losses.sum()
+    total = losses.sum() / (float(classes.size) if counts is None else counts.sum())
+    return total  # type: ignore[no-any-return]
+
+
+def _check_shapes(x: Tensor, target: Tensor) -> None:
+    """torch's errors for scores (N, C, ...) or (C,) and classes (N, ...) or ()."""
+    shape, expected = list(target.array.shape), list(x.array.shape)
+    if not expected:
+        raise ValueError("Expected 1 or more dimensions (got 0)")
+    if len(expected) == 1:
+        if len(shape) > 1:
+            raise RuntimeError("0D or 1D target tensor expected, multi-target not supported")
+        if shape and shape[0] != 1:
+            raise ValueError(
+                f"For 1D input, 1D target must have size 1, but got target size: {shape[0]}"
+            )
+        return
+    del expected[1]
+    if shape and shape[0] != expected[0] or not shape:
+        raise ValueError(
+            f"Expected input batch_size ({expected[0]}) to match target batch_size"
+            f" ({shape[0] if shape else 1})."
+        )
+    if shape != expected:
+        if len(expected) == 1:
+            raise RuntimeError("0D or 1D target tensor expected, multi-target not supported")
+        raise RuntimeError(f"Expected target size {expected}, got {shape}")
+
+
+def _check_weight(x: Tensor, weight: Tensor | None) -> Array | None:
+    """The array of a weight that fits `x`, or None."""
+    if weight is None:
+        return None
+    classes = x.array.shape[0 if x.array.ndim == 1 else 1]
+    if weight.array.shape != (classes,):
+        raise RuntimeError(
+            f"weight tensor should be defined either for all {classes} classes or no classes but"
+            f" got weight tensor of shape: {list(weight.array.shape)}"
+        )
+    if weight.node is not None and state.enabled:
+        raise RuntimeError(
+            "The function 'nll_loss_forward' is not differentiable with respect to argument"
+            " 'weight'. This input cannot have requires_grad True."
+        )
+    if weight.array.dtype != x.array.dtype:
+        expected, found = from_numpy(x.array.dtype), from_numpy(weight.array.dtype)
+        raise RuntimeError(f"expected scalar type {expected!r} but found {found!r}")
+    return weight.array
+
+
+def nll_loss(
+    input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, reduction: str
+) -> Tensor:
+    """`-weight[t] * input[t]` for every row's class t; see `nn.functional.nll_loss`."""
+    _check_shapes(input, target)
+    return _nll(input, target.array, _check_weight(input, weight), ignore_index, reduction)
+
+
+def cross_entropy(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None,
+    ignore_index: int,
+    reduction: str,
+    label_smoothing: float,
+) -> Tensor:
+    """Cross-entropy of scores with classes or probabilities; see `nn.functional.cross_entropy`."""
+    if not 0.0 <= label_smoothing <= 1.0:
+        raise RuntimeError(
+            f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}"
+        )
+    if not is_floating(input.array.dtype):
+        kind = from_numpy(input.array.dtype)
+        raise NotImplementedError(f'"log_softmax" not implemented for {kind!r}')
+    if input.array.shape == target.array.shape:
+        return _with_probabilities(
+            input, target, weight, ignore_index, reduction, label_smoothing
+        )
+    _check_shapes(input, target)
+    weights = _check_weight(input, weight)
+    if label_smoothing > 0.0:
+        return _smoothed(input, target.array, weights, ignore_index, reduction, label_smoothing)
+    if input.array.ndim == 2:
+        return _cross_entropy(input, target, weight, ignore_index, reduction)
+    classes = input.array.shape[0 if input.array.ndim == 1 else 1]
+    rows = input if input.array.ndim == 1 else input.movedim(1, -1)
+    losses = _cross_entropy(
+        rows.reshape(-1, classes), target.reshape(-1), weight, ignore_index, reduction
+    )
+    return losses.reshape(target.array.shape) if reduction == "none" else losses
+
+
+def _smoothed(
+    x: Tensor, target: Array, weight: Array | None, ignore_index: int, reduction: str,
+    smoothing: float,
+) -> Tensor:  # fmt: skip
+    """Part of the probability, `smoothing`, is moved from the right class to all alike."""
+    dim = 0 if x.array.ndim == 1 else 1
+    logp = log_softmax(x, dim)
+    right = _nll(logp, target, weight, ignore_index, reduction)
+    classes, ignored = read_classes(target, x.array.shape[dim], ignore_index)
+    if weight is not None:
+        logp = logp * weight.reshape([-1] + [1] * (x.array.ndim - 1 - dim))
+    alike: Any = -logp.sum(dim)
+    if ignored is not None:
+        alike = where(ignored.reshape(alike.shape), 0.0, alike)
+    if reduction == "sum":
+        alike = alike.sum()
+    if reduction == "mean":
+        counts = _row_weights(weight, classes, ignored, x.array.dtype)
+        alike = alike.sum() / (float(classes.size) if counts is None else counts.sum())
+    alike = alike.reshape(right.array.shape)
+    return (1 - smoothing) * right + (smoothing / x.array.shape[dim]) * alike
+
+
+def _with_probabilities(
+    x: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, reduction: str,
+    smoothing: float,
+) -> Tensor:  # fmt: skip
+    """The target gives the probability of every class: `-sum(weight * target * log_softmax(x))`."""
+    if not is_floating(target.array.dtype):
+        kind = from_numpy(target.array.dtype)
+        raise RuntimeError(
+            f"Expected floating point type for target with class probabilities, got {kind!r}"
+        )
+    if ignore_index >= 0:
+        raise RuntimeError("ignore_index is not supported for floating point target")
+    dim = 0 if x.array.ndim == 1 else 1
+    count = x.array.shape[dim] if x.array.ndim else 1
+    if smoothing > 0.0:
+        target = target * (1 - smoothing) + smoothing / count
+    if weight is not None:
+        if weight.array.shape != (count,):
+            raise RuntimeError(
+                f"cross_entropy: weight tensor should be defined for all {count} classes but got"
+                f" weight tensor of shape: {list(weight.array.shape)}"
+            )
+        target = target * weight.reshape([-1] + [1] * (x.array.ndim - 1 - dim))
+    losses = -(log_softmax(x, dim) * target)
+    if reduction == "none":
+        return losses.sum(dim)
+    if reduction == "sum":
+        return losses.sum()
+    return losses.sum() / (x.array.size / count)

@@ -1,0 +1,257 @@
+"""Running sums, products and log-sums along one dimension, and differences of neighbours."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinygrad_edu.autograd.graph import Variable
+from tinygrad_edu.autograd.primitive import primitive
+from tinygrad_edu.dtypes import Array, NumpyDtype, from_numpy, is_floating, to_numpy
+from tinygrad_edu.ops.dims import numpy_names, operand, raw
+from tinygrad_edu.ops.elementary import exp
+from tinygrad_edu.ops.indexing import _slice
+from tinygrad_edu.ops.joining import _cat
+from tinygrad_edu.ops.shape import _flip
+from tinygrad_edu.size import read_dim
+
+if TYPE_CHECKING:
+    from tinygrad_edu.tensor import Tensor
+
+
+def _part(x: Any, dim: int, part: slice) -> Any:
+    return _slice(x, (slice(None),) * dim + (part,))
+
+
+def accumulate(ufunc: Any, x: Array, dim: int) -> Array:
+    """`y[i] = ufunc(x[0], ..., x[i])` along `dim`.
+
+    On the GPU by doubling: after step k every element has met its 2**k predecessors.
+    """
+    if isinstance(x, np.ndarray):
+        return ufunc.accumulate(x, axis=dim)
+    y, reach = x.copy(), 1
+    while reach < x.shape[dim]:
+        later, earlier = _part(y, dim, slice(reach, None)), _part(y, dim, slice(None, -reach))
+        later[...] = ufunc(later, earlier)
+        reach *= 2
+    return y
+
+
+def _running(x: Array, dim: int, dtype: NumpyDtype | None, method: str) -> Array:
+    """cumsum or cumprod; floats are accumulated in float64, for every step rounds."""
+    target = dtype or (x.dtype if is_floating(x.dtype) else np.dtype(np.int64))
+    wide = np.dtype(np.float64) if is_floating(target) else target
+    if not x.ndim:
+        return x.astype(target)
+    x = x.astype(target, copy=False).astype(wide, copy=False)
+    return getattr(x, method)(read_dim(dim, x.ndim)).astype(target, copy=False)
+
+
+@primitive
+def _cumsum(x: Array, dim: int, dtype: NumpyDtype | None) -> Array:
+    return _running(x, dim, dtype, "cumsum")
+
+
+def reverse_cumsum(g: Any, dim: int) -> Any:
+    """The sum of each element and all after it."""
+    if not len(g.shape):
+        return g
+    dim = read_dim(dim, len(g.shape))
+    return _flip(_cumsum(_flip(g, (dim,)), dim, None), (dim,))
+
+
+_cumsum.vjp(x=lambda g, dim: reverse_cumsum(g, dim))
+
+
+@numpy_names
+def cumsum(input: Any, dim: int, *, dtype: Any = None) -> Tensor:
+    """Running sum: `y[i] = x[0] + ... + x[i]` along `dim`.
+
+    Args:
+        dtype: cast to this first; integers and bools become int64 unless it is given.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.cumsum(torch.tensor([1.0, 2.0, 3.0]), 0)
+    tensor([1., 3., 6.])
+    """
+    dim = read_dim(dim, operand("cumsum", input).ndim)
+    return _cumsum(input, dim, None if dtype is None else to_numpy(dtype))
+
+
+@primitive
+def linear_scan(b: Array, a: Array, dim: int) -> Array:
+    """`s[0] = b[0]`, then `s[i] = b[i] + a[i] * s[i-1]` along `dim`: a step at a time."""
+    s = np.moveaxis(b.copy(), dim, 0)
+    factors = np.moveaxis(a, dim, 0)
+    for i in range(1, len(s)):
+        s[i] += factors[i] * s[i - 1]
+    return np.moveaxis(s, 0, dim)
+
+
+def _scan_back(g: Any, a: Any, dim: int) -> Any:
+    """The gradient of b: `t[i] = g[i] + a[i+1] * t[i+1]`, a scan from the end."""
+    flipped = _flip(_cat((_part(a, dim, slice(1, None)), _part(a, dim, slice(0, 1))), dim), (dim,))
+    return _flip(linear_scan(_flip(g, (dim,)), flipped, dim), (dim,))
+
+
+def _behind(s: Any, dim: int) -> Any:
+    """`s` moved on by one place, a 0 in front."""
+    first = _part(s, dim, slice(0, 1))
+    return _cat((first * 0.0, _part(s, dim, slice(0, -1))), dim)
+
+
+linear_scan.vjp(
+    b=lambda g, a, dim: _scan_back(g, a, dim),
+    a=lambda g, a, y, dim: _scan_back(g, a, dim) * _behind(y, dim),
+)
+
+
+@primitive
+def _cumprod(x: Array, dim: int, dtype: NumpyDtype | None) -> Array:
+    return _running(x, dim, dtype, "cumprod")
+
+
+def exclusive_cumprod(x: Any, dim: int) -> Any:
+    """`y[i] = x[0] * ... * x[i-1]` along `dim`; `y[0] = 1`."""
+    ones = np.ones_like(raw(_part(x, dim, slice(0, 1))))
+    return _cumprod(_cat((ones, _part(x, dim, slice(0, -1))), dim), dim, None)
+
+
+def _cumprod_gradient(g: Any, x: Any, y: Any, dim: int) -> Any:
+    """`gx[k]` is the sum over i >= k of `g[i] * y[i] / x[k]`; where x has zeros, without dividing.
+
+    With s[k] = g[k] + x[k+1] * s[k+1], it is `s[k]` times the product of all before k.
+    """
+    if not len(g.shape):
+        return g
+    if not (raw(x) == 0).any():
+        return reverse_cumsum(g * y, dim) / x
+    return _scan_back(g, x, dim) * exclusive_cumprod(x, dim)
+
+
+_cumprod.vjp(x=lambda g, x, y, dim: _cumprod_gradient(g, x, y, dim))
+
+
+@numpy_names
+def cumprod(input: Any, dim: int, *, dtype: Any = None) -> Tensor:
+    """Running product: `y[i] = x[0] * ... * x[i]` along `dim`.
+
+    Its gradient is right where elements are 0, too.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.cumprod(torch.tensor([1, 2, 3]), 0)
+    tensor([1, 2, 6])
+    """
+    dim = read_dim(dim, operand("cumprod", input).ndim)
+    return _cumprod(input, dim, None if dtype is None else to_numpy(dtype))
+
+
+@primitive
+def _logcumsumexp(x: Array, dim: int) -> Array:
+    if not is_floating(x.dtype):
+        raise NotImplementedError(f'"logcumsumexp" not implemented for {from_numpy(x.dtype)!r}')
+    if not x.ndim:
+        return x.copy()
+    if x.dtype.itemsize == 2:
+        return accumulate(np.logaddexp, x.astype(np.float32), dim).astype(x.dtype)
+    return accumulate(np.logaddexp, x, dim)
+
+
+def _logcumsumexp_gradient(g: Any, x: Any, y: Any, dim: int) -> Any:
+    """`gx[k] = sum over i >= k of g[i] * exp(x[k] - y[i])`.
+
+    `exp(x[k] - y[i])` is at most 1, but `exp(-y[i])` alone may overflow.  So it is taken in steps
+    that are each at most 1: with t[i] = g[i] + exp(y[i] - y[i+1]) * t[i+1], it is
+    `exp(x[k] - y[k]) * t[k]`.
+    """
+    if not len(g.shape):
+        return g
+    steps = exp(_part(y, dim, slice(0, -1)) - _part(y, dim, slice(1, None)))
+    none = np.isneginf(raw(y))  # nothing so far: nothing flows back
+    steps = _cat((np.zeros_like(raw(_part(g, dim, slice(0, 1)))), steps), dim)
+    steps = _mask(steps, np.isnan(raw(steps)))
+    return _mask(exp(x - y), none) * _scan_back(g, steps, dim)
+
+
+def _mask(x: Any, mask: Array) -> Any:
+    from tinygrad_edu.ops.indexing import where
+
+    return where(mask, 0.0, x) if mask.any() else x
+
+
+_logcumsumexp.vjp(x=lambda g, x, y, dim: _logcumsumexp_gradient(g, x, y, dim))
+
+
+@numpy_names
+def logcumsumexp(input: Any, dim: int) -> Tensor:
+    """`y[i] = log(exp(x[0]) + ... + exp(x[i]))` along `dim`, without overflow.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.logcumsumexp(torch.tensor([0.0, 0.0]), 0)
+    tensor([0.0000, 0.6931])
+    """
+    return _logcumsumexp(input, read_dim(dim, operand("logcumsumexp", input).ndim))
+
+
+def diff(
+    input: Tensor, n: int = 1, dim: int = -1, prepend: Any = None, append: Any = None
+) -> Tensor:
+    """Differences of neighbours, `x[i+1] - x[i]` along `dim`, taken `n` times.
+
+    Args:
+        prepend, append: tensors to join to the front and the end first.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.diff(torch.tensor([1, 4, 9]))
+    tensor([3, 5])
+    """
+    ndim = operand("diff", input).ndim
+    if not ndim:
+        raise RuntimeError("diff expects input to be at least one-dimensional")
+    if n < 0:
+        raise RuntimeError(f"order must be non-negative but got {n}")
+    dim = read_dim(dim, ndim)
+    parts = [part for part in (prepend, input, append) if part is not None]
+    x: Any = _cat(tuple(parts), dim) if len(parts) > 1 else input
+    for _ in range(n):
+        later, earlier = _part(x, dim, slice(1, None)), _part(x, dim, slice(0, -1))
+        x = later ^ earlier if raw(x).dtype == bool else later - earlier
+    return x  # type: ignore[no-any-return]
+
+
+def _strips(y: Any, x: Any, dx: Any, dim: int) -> Any:
+    ndim = operand("trapezoid", y).ndim
+    if not ndim:
+        raise IndexError(f"Dimension specified as {dim} but tensor has no dimensions")
+    dim = read_dim(dim, ndim)
+    middle = (_part(y, dim, slice(1, None)) + _part(y, dim, slice(0, -1))) / 2
+    if not isinstance(x, Variable):
+        return middle * (dx if x is None else x), dim
+    if x.array.ndim == 1:
+        width = diff(x)  # type: ignore[arg-type]
+        return middle * width.reshape((-1, *(1,) * (ndim - dim - 1))), dim
+    return middle * diff(x, dim=dim - ndim), dim  # type: ignore[arg-type]
+
+
+def trapezoid(y: Any, x: Any = None, *, dx: Any = 1, dim: int = -1) -> Tensor:
+    """The integral of samples `y` along `dim` by the trapezoidal rule.
+
+    Args:
+        x: where the samples were taken; else they are `dx` apart.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.trapezoid(torch.tensor([1.0, 2.0, 3.0]))
+    tensor(4.)
+    """
+    from tinygrad_edu.ops.reduction import sum
+
+    strips, dim = _strips(y, x, dx, dim)
+    return sum(strips, dim)
+
+
+def cumulative_trapezoid(y: Any, x: Any = None, *, dx: Any = 1, dim: int = -1) -> Tensor:
+    """The running integral of `trapezoid`."""
+    strips, dim = _strips(y, x, dx, dim)
+    return cumsum(strips, dim)

@@ -1,0 +1,83 @@
+"""What all reductions share: reading their dimensions, and putting reduced ones back."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from tinygrad_edu.autograd.graph import Variable
+from tinygrad_edu.dtypes import Array
+from tinygrad_edu.ops.shape import _expand
+from tinygrad_edu.size import read_dims
+
+F = TypeVar("F", bound=Callable[..., Any])
+Dims = tuple[int, ...] | None
+"""Dimensions to reduce, counted from the front; None for all of them."""
+
+
+def raw(x: Any) -> Array:
+    """The array of a tensor; an array as it is."""
+    return x.array if isinstance(x, Variable) else x
+
+
+def operand(name: str, input: Any) -> Array:
+    """The array of an operation's input; TypeError for what is neither tensor nor array."""
+    if isinstance(input, Variable):
+        return input.array
+    if hasattr(input, "dtype"):
+        return input  # a rule on its way back computes on arrays
+    raise TypeError(
+        f"{name}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}"
+    )
+
+
+def reduced(dim: Any, ndim: int) -> Dims:
+    """The dimensions a user means by `dim`: None and () mean all.
+
+    Raises:
+        IndexError: there is no such dimension.
+        RuntimeError: one is named twice.
+    """
+    if dim is None:
+        return None
+    dims = read_dims(dim, ndim)
+    return dims if dims and ndim else None
+
+
+def kept_shape(shape: tuple[int, ...], dims: Dims) -> tuple[int, ...]:
+    """The shape with the reduced dimensions left in, at size 1."""
+    return tuple([1 if dims is None or i in dims else size for i, size in enumerate(shape)])
+
+
+def count(shape: tuple[int, ...], dims: Dims) -> int:
+    """How many elements are reduced to one."""
+    return math.prod(shape if dims is None else [shape[i] for i in dims])
+
+
+def restore(g: Any, shape: tuple[int, ...], dims: Dims, keepdim: bool) -> Any:
+    """`g`, of a reduction's output, with the reduced dimensions put back at size 1."""
+    if keepdim or dims is None:  # without dimensions it broadcasts as it is
+        return g
+    return g.reshape(kept_shape(shape, dims))
+
+
+def spread(g: Any, shape: tuple[int, ...], dims: Dims, keepdim: bool) -> Any:
+    """`g`, of a reduction's output, repeated over what was reduced."""
+    return _expand(restore(g, shape, dims, keepdim), shape)
+
+
+def numpy_names(function: F) -> F:
+    """Let a function take NumPy's keywords too, as torch does: axis for dim, keepdims for keepdim."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if kwargs:
+            if "axis" in kwargs:
+                kwargs["dim"] = kwargs.pop("axis")
+            if "keepdims" in kwargs:
+                kwargs["keepdim"] = kwargs.pop("keepdims")
+        return function(*args, **kwargs)
+
+    return call  # type: ignore[return-value]

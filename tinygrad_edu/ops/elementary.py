@@ -1,0 +1,110 @@
+"""Exponentials and logarithms."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from tinygrad_edu.autograd.primitive import primitive
+from tinygrad_edu.dtypes import Array, floating
+
+_LN2 = math.log(2.0)
+_LN10 = math.log(10.0)
+
+@primitive
+def exp(x: Array) -> Array:
+    """`e ** x`.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.exp(torch.tensor([0.0, 1.0]))
+    tensor([1.0000, 2.7183])
+    """
+    return np.exp(floating(x))
+
+
+exp.vjp(x=lambda g, y: g * y)
+
+
+@primitive
+def exp2(x: Array) -> Array:
+    """`2 ** x`.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.exp2(torch.tensor([0.0, 3.0]))
+    tensor([1., 8.])
+    """
+    return np.exp2(floating(x))
+
+
+exp2.vjp(x=lambda g, y: g * (y * _LN2))
+
+
+@primitive
+def expm1(x: Array) -> Array:
+    """`e ** x - 1`, accurate where x is close to 0.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.expm1(torch.tensor([0.0, 1.0]))
+    tensor([0.0000, 1.7183])
+    """
+    return np.expm1(floating(x))
+
+
+expm1.vjp(x=lambda g, y: g * (y + 1))
+
+
+@primitive
+def log(x: Array) -> Array:
+    """The natural logarithm; -inf at 0, nan below.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.log(torch.tensor([1.0, 10.0]))
+    tensor([0.0000, 2.3026])
+    """
+    return np.log(floating(x))
+
+
+log.vjp(x=lambda g, x: g / x)
+
+
+@primitive
+def log2(x: Array) -> Array:
+    """The logarithm to base 2; -inf at 0, nan below.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.log2(torch.tensor([1.0, 8.0]))
+    tensor([0., 3.])
+    """
+    return np.log2(floating(x))
+
+
+log2.vjp(x=lambda g, x: g / (x * _LN2))
+
+
+@primitive
+def log10(x: Array) -> Array:
+    """The logarithm to base 10; -inf at 0, nan below.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.log10(torch.tensor([1.0, 100.0]))
+    tensor([0., 2.])
+    """
+    return np.log10(floating(x))
+
+
+log10.vjp(x=lambda g, x: g / (x * _LN10))
+
+
+@primitive
+def log1p(x: Array) -> Array:
+    """`log(1 + x)`, accurate where x is close to 0; -inf at -1, nan below.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.log1p(torch.tensor([0.0, 1.0]))
+    tensor([0.0000, 0.6931])
+    """
+    return np.log1p(floating(x))
+
+
+log1p.vjp(x=lambda g, x: g / (x + 1))

@@ -1,0 +1,136 @@
+"""Embedding: rows of a table picked by index, and one-hot vectors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinygrad_edu.autograd.primitive import primitive, wrap
+from tinygrad_edu.dtypes import Array, from_numpy
+
+if TYPE_CHECKING:
+    from tinygrad_edu.tensor import Tensor
+
+
+@primitive
+def _embedding(weight: Array, index: Array, padding_idx: int, by_frequency: bool) -> Array:
+    """Rows of `weight`; the row `padding_idx` (-1 for none) gets no gradient."""
+    if index.size and not (0 <= int(index.min()) and int(index.max()) < len(weight)):
+        raise IndexError("index out of range in self")
+    return np.take(weight, index, axis=0)
+
+
+_embedding.vjp(
+    weight=lambda g, weight_shape, index, padding_idx, by_frequency: _embedding_gradient(
+        g, index, weight_shape[0], padding_idx, by_frequency
+    )
+)
+
+
+@primitive
+def _embedding_gradient(
+    g: Array, index: Array, count: int, padding_idx: int, by_frequency: bool
+) -> Array:
+    """The table whose row i is the sum of the rows of `g` that were read from row i."""
+    rows = index.reshape(-1).astype(np.int64, copy=False)
+    width = g.shape[-1]
+    table = np.zeros_like(g, shape=(count, width))
+    shares = _shares(rows, count, padding_idx, by_frequency)
+    g = g.reshape(-1, width)
+    if shares is not None:
+        g = g * shares[:, None].astype(g.dtype)
+    # NumPy adds at single numbers much faster than at rows.
+    places = rows[:, None] * width + np.arange(width, like=rows)
+    np.add.at(table.reshape(-1), places.reshape(-1), g.reshape(-1))
+    return table
+
+
+_embedding_gradient.vjp(
+    g=lambda g, index, count, padding_idx, by_frequency: _read_back(
+        g, index, count, padding_idx, by_frequency
+    )
+)
+
+
+def _shares(rows: Array, count: int, padding_idx: int, by_frequency: bool) -> Array | None:
+    """How much each reading of a row counts in its gradient; None if all count 1."""
+    if padding_idx < 0 and not by_frequency:
+        return None
+    shares = (rows != padding_idx).astype(np.float64)
+    return shares / np.bincount(rows, minlength=count)[rows] if by_frequency else shares
+
+
+def _read_back(g: Any, index: Array, count: int, padding_idx: int, by_frequency: bool) -> Any:
+    """The derivative of `_embedding_gradient`: it is linear, so it is read back the same way."""
+    y = _embedding(g, index, -1, False)
+    shares = _shares(index.reshape(-1), count, padding_idx, by_frequency)
+    return y if shares is None else y * shares.reshape(*index.shape, 1).astype(y.dtype)
+
+
+def embedding(
+    input: Tensor,
+    weight: Tensor,
+    padding_idx: int | None = None,
+    scale_grad_by_freq: bool = False,
+) -> Tensor:
+    """The rows of `weight` that `input` names; see `nn.functional.embedding`."""
+    index = input.array
+    if index.dtype not in (np.int64, np.int32):
+        raise RuntimeError(
+            "Expected tensor for argument #1 'indices' to have one of the following scalar types:"
+            f" Long, Int; but got {from_numpy(index.dtype)!r} instead (while checking arguments for"
+            " embedding)"
+        )
+    if weight.array.ndim != 2:
+        raise RuntimeError("'weight' must be 2-D")
+    return _embedding(weight, input, -1 if padding_idx is None else padding_idx, scale_grad_by_freq)
+
+
+def renormalize_rows(weight: Tensor, index: Tensor, max_norm: float, norm_type: float) -> None:
+    """Shrink, in place and unrecorded, the rows that `index` names to at most `max_norm`."""
+    table = weight.array
+    rows = np.unique(index.array)
+    picked = np.abs(table[rows])
+    if norm_type == float("inf"):
+        norms = picked.max(1)
+    else:
+        norms = (picked**norm_type).sum(1) ** (1 / norm_type)
+    large = norms > max_norm
+    if large.any():
+        table[rows[large]] *= (max_norm / (norms[large] + 1e-7))[:, None].astype(table.dtype)
+        weight.storage.write()
+
+
+def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
+    """A vector for every class index: 1 at the index, 0 elsewhere; int64.
+
+    Args:
+        tensor: int64 classes, any shape.
+        num_classes: length of the vectors; -1: one more than the largest class.
+
+    Raises:
+        RuntimeError: another dtype, a negative class, one that is too large, or no class at all
+            to infer the length from.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.nn.functional.one_hot(torch.tensor([0, 2]))
+    tensor([[1, 0, 0],
+            [0, 0, 1]])
+    """
+    index = tensor.array
+    if index.dtype != np.int64:
+        raise RuntimeError("one_hot is only applicable to index tensor of type LongTensor.")
+    if not index.size:
+        if num_classes <= 0:
+            raise RuntimeError("Can not infer total number of classes from empty tensor.")
+        return wrap(np.zeros_like(index, shape=(*index.shape, num_classes)))
+    if index.min() < 0:
+        raise RuntimeError("Class values must be non-negative.")
+    largest = int(index.max())
+    count = largest + 1 if num_classes == -1 else num_classes
+    if largest >= count:
+        raise RuntimeError("Class values must be smaller than num_classes.")
+    y = np.zeros_like(index, shape=(*index.shape, count))
+    y.reshape(-1, count)[np.arange(index.size, like=index), index.reshape(-1)] = 1
+    return wrap(y)

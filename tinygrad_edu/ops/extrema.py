@@ -1,0 +1,164 @@
+"""The larger and the smaller of two: maximum, minimum, fmax, fmin, clamp."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinygrad_edu.autograd.primitive import primitive
+from tinygrad_edu.dtypes import Array, promote, promote_to, result_type
+from tinygrad_edu.kernels.gate import gate as _gate_kernel
+from tinygrad_edu.ops import indexing
+from tinygrad_edu.ops.comparison import isnan
+
+
+@primitive
+def gate(g: Array, mask: Array) -> Array:
+    """`g` where `mask` holds, else 0: how a gradient passes a function with kinks."""
+    return _gate_kernel(g, mask)
+
+
+gate.vjp(g=lambda g, mask: gate(g, mask))
+
+
+def _share(g: Any, mine: Any, theirs: Any) -> Any:
+    """The part of `g` for the operand `mine` that won over `theirs`; half where they tie."""
+    return indexing.where(mine == theirs, g / 2, g)
+
+
+@primitive
+def maximum(a: Array, b: Array) -> Array:
+    """The larger one, element by element; nan if one is nan.  Where they tie, each gets half of
+    the gradient.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.maximum(torch.tensor([1.0, 5.0]), torch.tensor([3.0, 2.0]))
+    tensor([3., 5.])
+    """
+    a, b = promote(a, b)
+    return np.maximum(a, b)
+
+
+maximum.vjp(
+    a=lambda g, a, b: indexing.where(a < b, 0.0, _share(g, a, b)),
+    b=lambda g, a, b: indexing.where(b < a, 0.0, _share(g, b, a)),
+)
+
+
+@primitive
+def minimum(a: Array, b: Array) -> Array:
+    """The smaller one, element by element; nan if one is nan.  Where they tie, each gets half of
+    the gradient.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.minimum(torch.tensor([1.0, 5.0]), torch.tensor([3.0, 2.0]))
+    tensor([1., 2.])
+    """
+    a, b = promote(a, b)
+    return np.minimum(a, b)
+
+
+minimum.vjp(
+    a=lambda g, a, b: indexing.where(a > b, 0.0, _share(g, a, b)),
+    b=lambda g, a, b: indexing.where(b > a, 0.0, _share(g, b, a)),
+)
+
+
+@primitive
+def fmax(a: Array, b: Array) -> Array:
+    """The larger one, element by element; the other one if one is nan.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.fmax(torch.tensor([1.0, float("nan")]), torch.tensor([3.0, 2.0]))
+    tensor([3., 2.])
+    """
+    a, b = promote(a, b)
+    return np.fmax(a, b)
+
+
+fmax.vjp(
+    a=lambda g, a, b: indexing.where((a >= b) | isnan(b), g, 0.0),
+    b=lambda g, a, b: indexing.where((a >= b) | isnan(b), 0.0, g),
+)
+
+
+@primitive
+def fmin(a: Array, b: Array) -> Array:
+    """The smaller one, element by element; the other one if one is nan.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.fmin(torch.tensor([1.0, float("nan")]), torch.tensor([3.0, 2.0]))
+    tensor([1., 2.])
+    """
+    a, b = promote(a, b)
+    return np.fmin(a, b)
+
+
+fmin.vjp(
+    a=lambda g, a, b: indexing.where((a <= b) | isnan(b), g, 0.0),
+    b=lambda g, a, b: indexing.where((a <= b) | isnan(b), 0.0, g),
+)
+
+
+@primitive
+def clamp(x: Array, min: Any = None, max: Any = None) -> Array:
+    """`x` raised to `min` where it is lower, then lowered to `max` where it is higher.
+
+    The gradient of `x` is that of the result where `min <= x <= max`, else 0.
+
+    Args:
+        x: a tensor.
+        min, max: numbers or tensors; None for no bound.  If `min > max`, the result is `max`.
+
+    Raises:
+        RuntimeError: both bounds are None.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.clamp(torch.tensor([-2.0, 0.5, 2.0]), -1, 1)
+    tensor([-1.0000,  0.5000,  1.0000])
+    """
+    bounds = [bound for bound in (min, max) if bound is not None]
+    if not bounds:
+        raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
+    target = x.dtype if x.dtype.kind == "f" else None
+    if target is None or any([hasattr(bound, "dtype") for bound in bounds]):
+        target = result_type(x, *bounds)
+    x, min, max = promote_to(target, x, min, max)
+    if min is not None:
+        x = np.maximum(x, min)
+    return x if max is None else np.minimum(x, max)
+
+
+def _inside(x: Any, min: Any, max: Any) -> Any:
+    if min is None:
+        return x <= max
+    return x >= min if max is None else (x >= min) & (x <= max)
+
+
+clamp.vjp(
+    x=lambda g, x, min, max: gate(g, _inside(x, min, max)),
+    min=lambda g, x, min, max: gate(g, (x < min) if max is None else (x < min) & (min < max)),
+    max=lambda g, x, min, max: gate(g, (x > max) if min is None else (x > max) | (max < min)),
+)
+clip = clamp
+
+
+def clamp_min(input: Any, min: Any) -> Any:
+    """`input` raised to `min` where it is lower.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.clamp_min(torch.tensor([-2.0, 2.0]), 0)
+    tensor([0., 2.])
+    """
+    return clamp(input, min, None)
+
+
+def clamp_max(input: Any, max: Any) -> Any:
+    """`input` lowered to `max` where it is higher.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.clamp_max(torch.tensor([-2.0, 2.0]), 0)
+    tensor([-2.,  0.])
+    """
+    return clamp(input, None, max)

@@ -1,0 +1,161 @@
+"""Powers and roots: reciprocal, square, pow, sqrt, rsqrt."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinygrad_edu.autograd.errors import not_implemented
+from tinygrad_edu.autograd.graph import Variable
+from tinygrad_edu.autograd.primitive import primitive
+from tinygrad_edu.dtypes import Array, float64, floating, promote
+from tinygrad_edu.ops import elementary, indexing
+from tinygrad_edu.ops.arithmetic import flat
+
+if TYPE_CHECKING:
+    from tinygrad_edu.tensor import Tensor
+
+
+@primitive
+def reciprocal(x: Array) -> Array:
+    """`1 / x`.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.reciprocal(torch.tensor([2.0, 4.0]))
+    tensor([0.5000, 0.2500])
+    """
+    return np.reciprocal(floating(x))
+
+
+reciprocal.vjp(x=lambda g, y: -g * (y * y))
+
+
+@primitive
+def square(x: Array) -> Array:
+    """`x * x`.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.square(torch.tensor([2.0, -3.0]))
+    tensor([4., 9.])
+    """
+    x = x.astype(np.int64) if x.dtype == bool else x
+    return np.multiply(x, x)
+
+
+square.vjp(x=lambda g, x: g * (x * 2))
+
+
+@primitive
+def pow(x: Array, exponent: Array) -> Array:
+    """`x ** exponent`, element by element; 0 ** 0 is 1.
+
+    Args:
+        x, exponent: tensors of broadcastable shapes, or one of them a number.
+
+    Raises:
+        RuntimeError: a tensor of integers is raised to a negative integer; an integer result
+            would be wrong, so make one of them a float.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.pow(torch.tensor([1.0, 2.0, 3.0]), 2), 2 ** torch.tensor([1, 2, 3])
+    (tensor([1., 4., 9.]), tensor([2, 4, 8]))
+    """
+    if isinstance(exponent, (int, float)) and exponent in _SHORT and x.dtype.kind == "f":
+        return _SHORT[exponent](x)
+    x, exponent = promote(x, exponent)
+    kind = (x if hasattr(x, "dtype") else exponent).dtype.kind
+    if kind == "b":
+        raise not_implemented("pow", exponent.dtype)
+    if kind in "iu":
+        return _integer_pow(x, exponent)
+    return np.power(x, exponent)
+
+
+_SHORT: dict[float, Any] = {
+    1: lambda x: x.copy(),
+    2: lambda x: x * x,
+    3: lambda x: x * x * x,
+    0.5: lambda x: np.sqrt(x),
+    -0.5: lambda x: 1 / np.sqrt(x),
+    -1: lambda x: 1 / x,
+    -2: lambda x: 1 / (x * x),
+}
+"""Powers that need no logarithm."""
+
+
+def _integer_pow(x: Array, exponent: Array) -> Array:
+    if not hasattr(exponent, "dtype"):
+        if exponent < 0:
+            raise RuntimeError("Integers to negative integer powers are not allowed.")
+        return np.power(x, exponent)
+    if exponent.dtype.kind == "u":
+        return np.power(x, exponent)
+    y = np.power(x, np.maximum(exponent, 0))
+    sign = np.where(exponent % 2 == 0, 1, x)  # what is left of 1 and -1; all else rounds to 0
+    return np.where(exponent >= 0, y, np.where((x == 1) | (x == -1), sign, 0)).astype(y.dtype)
+
+
+def _pow_base(g: Any, x: Any, exponent: Any) -> Any:
+    if isinstance(exponent, (int, float)):
+        return flat(g) if exponent == 0 else g * (exponent * pow(x, exponent - 1))
+    slope = exponent * pow(x, exponent - 1)
+    return g * indexing.where(exponent == 0, 0.0, slope)
+
+
+def _pow_exponent(g: Any, x: Any, exponent: Any, y: Any) -> Any:
+    if isinstance(x, (int, float)) and x != 0:
+        return g * (y * (math.log(x) if x > 0 else math.nan))
+    log = -math.inf if isinstance(x, (int, float)) else elementary.log(x)
+    return g * indexing.where((x == 0) & (exponent >= 0), 0.0, y * log)
+
+
+pow.vjp(x=_pow_base, exponent=_pow_exponent)
+
+
+def rpow(exponent: Any, base: Any) -> Tensor:
+    """`base ** exponent`: what the operator calls when the base is a number."""
+    return pow(base, exponent)
+
+
+def float_power(input: Any, exponent: Any) -> Tensor:
+    """`input ** exponent` in float64.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.float_power(torch.tensor([2, 3]), -1)
+    tensor([0.5000, 0.3333], dtype=torch.float64)
+    """
+    if isinstance(input, Variable):
+        input = input.to(float64)  # type: ignore[attr-defined]
+    if isinstance(exponent, Variable):
+        exponent = exponent.to(float64)  # type: ignore[attr-defined]
+    return pow(input, exponent)
+
+
+@primitive
+def sqrt(x: Array) -> Array:
+    """The square root; nan for negative numbers.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.sqrt(torch.tensor([4.0, 9.0]))
+    tensor([2., 3.])
+    """
+    return np.sqrt(floating(x))
+
+
+sqrt.vjp(x=lambda g, y: g / (2 * y))
+
+
+@primitive
+def rsqrt(x: Array) -> Array:
+    """`1 / sqrt(x)`.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.rsqrt(torch.tensor([4.0, 16.0]))
+    tensor([0.5000, 0.2500])
+    """
+    return 1 / np.sqrt(floating(x))
+
+
+rsqrt.vjp(x=lambda g, y: -0.5 * g * (y * y * y))

@@ -1,0 +1,312 @@
+"""Reductions: sum, mean, prod, any, all, logsumexp and their kin.
+
+All take `dim` (one dimension, several, or None for all) and `keepdim` (leave the reduced dimensions
+in, at size 1).  The derivative of a sum is to repeat the gradient over what was added up.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinygrad_edu.autograd.primitive import primitive
+from tinygrad_edu.dtypes import Array, NumpyDtype, floating, from_numpy, is_floating, to_numpy
+from tinygrad_edu.ops.cumulative import exclusive_cumprod
+from tinygrad_edu.ops.dims import (
+    Dims,
+    count,
+    numpy_names,
+    operand,
+    raw,
+    reduced,
+    restore,
+    spread,
+)
+from tinygrad_edu.ops.elementary import exp
+from tinygrad_edu.ops.shape import _flip
+
+if TYPE_CHECKING:
+    from tinygrad_edu.tensor import Tensor
+
+_LONG, _BLOCK = 4096, 512
+
+
+def add_up(x: Array, dims: Dims, keepdim: bool) -> Array:
+    """The sum of floats; 16-bit floats are added up, and returned, as float32."""
+    if x.dtype.itemsize == 2:
+        return np.add.reduce(x, axis=dims, dtype=np.float32, keepdims=keepdim)
+    if dims is not None and x.ndim > 1 and x.shape[dims[0]] > _LONG:
+        return _add_up_long(x, dims, keepdim)
+    return np.add.reduce(x, axis=dims, keepdims=keepdim)
+
+
+def _add_up_long(x: Array, dims: tuple[int, ...], keepdim: bool) -> Array:
+    """Sum in blocks where NumPy would add row after row, and so round once per row.
+
+    NumPy halves its rows again and again (pairwise summation) only along the dimension whose
+    elements are neighbours in memory.  If that one is reduced too, there is nothing to do.
+    """
+    first = dims[0]
+    if min(range(x.ndim), key=lambda i: abs(x.strides[i])) in dims:
+        return np.add.reduce(x, axis=dims, keepdims=keepdim)
+    rows = x.swapaxes(0, first)
+    whole = len(rows) - len(rows) % _BLOCK
+    blocks = rows[:whole].reshape(-1, _BLOCK, *rows.shape[1:])
+    total = np.add.reduce(np.add.reduce(blocks, axis=1), axis=0, keepdims=True)
+    total += np.add.reduce(rows[whole:], axis=0, keepdims=True)
+    return np.add.reduce(total.swapaxes(0, first), axis=dims, keepdims=keepdim)
+
+
+@primitive
+def _sum(x: Array, dims: Dims, keepdim: bool, dtype: NumpyDtype | None) -> Array:
+    if dtype is not None and dtype != x.dtype:
+        return np.add.reduce(x, axis=dims, dtype=dtype, keepdims=keepdim)
+    if is_floating(x.dtype):
+        return add_up(x, dims, keepdim).astype(x.dtype, copy=False)
+    return np.add.reduce(x, axis=dims, dtype=dtype or np.int64, keepdims=keepdim)
+
+
+_sum.vjp(x=lambda g, x_shape, dims, keepdim: spread(g, x_shape, dims, keepdim))
+
+
+@numpy_names
+def sum(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """The sum over `dim`; integers and bools add up to int64.
+
+    Args:
+        dim: a dimension, several, or None for all.
+        keepdim: leave the reduced dimensions in, at size 1.
+        dtype: cast to this before adding.
+
+    Raises:
+        IndexError: there is no such dimension.
+        RuntimeError: a dimension is named twice.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.sum(torch.tensor([[1.0, 2.0], [3.0, 4.0]]), dim=0)
+    tensor([4., 6.])
+    """
+    dims = reduced(dim, operand("sum", input).ndim)
+    return _sum(input, dims, keepdim, None if dtype is None else to_numpy(dtype))
+
+
+@primitive
+def _mean(x: Array, dims: Dims, keepdim: bool, dtype: NumpyDtype | None) -> Array:
+    if dtype is not None and dtype != x.dtype:
+        x = x.astype(dtype)
+    total = add_up(x, dims, keepdim)
+    return np.true_divide(total, count(x.shape, dims)).astype(x.dtype, copy=False)
+
+
+_mean.vjp(
+    x=lambda g, x_shape, dims, keepdim: spread(g / count(x_shape, dims), x_shape, dims, keepdim)
+)
+
+
+@numpy_names
+def mean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """The mean over `dim`: the sum divided by the number of elements.
+
+    Args:
+        dim, keepdim: as in `sum`.
+        dtype: cast to this float dtype first.
+
+    Raises:
+        RuntimeError: the elements are no floats and no `dtype` says to make them so.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.mean(torch.tensor([1.0, 2.0, 6.0]))
+    tensor(3.)
+    """
+    x = operand("mean", input)
+    target = x.dtype if dtype is None else to_numpy(dtype)
+    if not is_floating(target):
+        which = "Input" if dtype is None else "Optional"
+        raise RuntimeError(
+            f"mean(): could not infer output dtype. {which} dtype must be either a floating point"
+            f" or complex dtype. Got: {type_name(target)}"
+        )
+    return _mean(input, reduced(dim, x.ndim), keepdim, target)
+
+
+def type_name(numpy_dtype: NumpyDtype) -> str:
+    """The name that torch's messages give a dtype, such as Float for float32."""
+    name = from_numpy(numpy_dtype).name
+    special = {"float32": "Float", "float64": "Double", "float16": "Half", "bfloat16": "BFloat16",
+               "int64": "Long", "int32": "Int", "int16": "Short", "int8": "Char", "uint8": "Byte",
+               "bool": "Bool"}  # fmt: skip
+    return special.get(name, name.replace("ui", "UI"))
+
+
+@primitive
+def _nansum(x: Array, dims: Dims, keepdim: bool, dtype: NumpyDtype | None) -> Array:
+    return _sum.primitive.forward(np.where(np.isnan(x), 0, x).astype(x.dtype), dims, keepdim, dtype)
+
+
+_nansum.vjp(
+    x=lambda g, x, dims, keepdim: restore(g, x.shape, dims, keepdim) * ~np.isnan(raw(x))
+)
+
+
+@numpy_names
+def nansum(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """`sum` that counts nan as 0.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.nansum(torch.tensor([1.0, float("nan"), 2.0]))
+    tensor(3.)
+    """
+    x = operand("nansum", input)
+    if not is_floating(x.dtype):
+        return sum(input, dim, keepdim, dtype=dtype)
+    target = None if dtype is None else to_numpy(dtype)
+    return _nansum(input, reduced(dim, x.ndim), keepdim, target)
+
+
+@numpy_names
+def nanmean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """`mean` of the elements that are not nan.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.nanmean(torch.tensor([1.0, float("nan"), 2.0]))
+    tensor(1.5000)
+    """
+    x = operand("nanmean", input)
+    if not is_floating(x.dtype):
+        raise RuntimeError(
+            "nanmean(): expected input to have floating point or complex dtype but got"
+            f" {type_name(x.dtype)}"
+        )
+    there = np.add.reduce(~np.isnan(x), axis=reduced(dim, x.ndim), keepdims=keepdim)
+    return nansum(input, dim, keepdim, dtype=dtype) / there
+
+
+@primitive
+def _prod(x: Array, dims: Dims, keepdim: bool, dtype: NumpyDtype | None) -> Array:
+    if dtype is None and not is_floating(x.dtype):
+        dtype = np.dtype(np.int64)
+    if dtype is None and x.dtype.itemsize == 2:
+        wide = np.multiply.reduce(x, axis=dims, dtype=np.float32, keepdims=keepdim)
+        return wide.astype(x.dtype)
+    return np.multiply.reduce(x, axis=dims, dtype=dtype, keepdims=keepdim)
+
+
+def _product_of_others(x: Any, y: Any, dims: Dims, keepdim: bool) -> Any:
+    """For every element the product of all others; `y / x` if no element is 0."""
+    if not (raw(x) == 0).any():
+        return restore(y, x.shape, dims, keepdim) / x
+    along = x.reshape((-1,)) if dims is None else x
+    dim = 0 if dims is None else dims[0]
+    before = exclusive_cumprod(along, dim)
+    after = _flip(exclusive_cumprod(_flip(along, (dim,)), dim), (dim,))
+    return (before * after).reshape(x.shape)
+
+
+_prod.vjp(
+    x=lambda g, x, y, dims, keepdim: restore(g, x.shape, dims, keepdim)
+    * _product_of_others(x, y, dims, keepdim)
+)
+
+
+@numpy_names
+def prod(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """The product over one dimension, or over all; of integers and bools as int64.
+
+    Its gradient is right where elements are 0, too.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.prod(torch.tensor([[1.0, 2.0], [3.0, 4.0]]), 1)
+    tensor([ 2., 12.])
+    """
+    if isinstance(dim, (tuple, list)):
+        raise TypeError(f"prod(): argument 'dim' must be int, not {type(dim).__name__}")
+    dims = reduced(dim, operand("prod", input).ndim)
+    return _prod(input, dims, keepdim, None if dtype is None else to_numpy(dtype))
+
+
+@primitive
+def _any(x: Array, dims: Dims, keepdim: bool) -> Array:
+    found = x.any(dims, keepdims=keepdim)
+    return found.astype(np.uint8) if x.dtype == np.uint8 else found
+
+
+@primitive
+def _all(x: Array, dims: Dims, keepdim: bool) -> Array:
+    found = x.all(dims, keepdims=keepdim)
+    return found.astype(np.uint8) if x.dtype == np.uint8 else found
+
+
+def _truth_dims(name: str, input: Any, dim: Any) -> Dims:
+    """As `reduced`, but here an empty tuple means no dimension at all, as in torch."""
+    ndim = operand(name, input).ndim
+    return () if isinstance(dim, (tuple, list)) and not dim else reduced(dim, ndim)
+
+
+@numpy_names
+def any(input: Any, dim: Any = None, keepdim: bool = False) -> Tensor:
+    """Whether some element over `dim` is not 0; a bool, but uint8 for uint8.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.any(torch.tensor([[0, 1], [0, 0]]), dim=1)
+    tensor([ True, False])
+    """
+    return _any(input, _truth_dims("any", input, dim), keepdim)
+
+
+@numpy_names
+def all(input: Any, dim: Any = None, keepdim: bool = False) -> Tensor:
+    """Whether no element over `dim` is 0; a bool, but uint8 for uint8.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.all(torch.tensor([[1, 1], [0, 1]]), dim=1)
+    tensor([ True, False])
+    """
+    return _all(input, _truth_dims("all", input, dim), keepdim)
+
+
+@primitive
+def _count_nonzero(x: Array, dims: Dims) -> Array:
+    return np.add.reduce(x != 0, axis=dims, dtype=np.int64)
+
+
+@numpy_names
+def count_nonzero(input: Any, dim: Any = None) -> Tensor:
+    """How many elements over `dim` are not 0.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.count_nonzero(torch.tensor([0, 3, 4]))
+    tensor(2)
+    """
+    return _count_nonzero(input, reduced(dim, operand("count_nonzero", input).ndim))
+
+
+@primitive
+def _logsumexp(x: Array, dims: Dims, keepdim: bool) -> Array:
+    x = floating(x)
+    if not count(x.shape, dims):
+        return np.log(np.add.reduce(x, axis=dims, keepdims=keepdim))
+    largest = x.max(dims, keepdims=True)
+    finite = np.where(np.isfinite(largest), largest, 0).astype(x.dtype)  # inf - inf would be nan
+    total = np.log(add_up(np.exp(x - finite), dims, True)) + finite
+    y = total if keepdim else total.reshape(np.add.reduce(total, axis=dims).shape)
+    return y.astype(x.dtype, copy=False)
+
+
+_logsumexp.vjp(
+    x=lambda g, x, y, dims, keepdim: restore(g, x.shape, dims, keepdim)
+    * exp(x - restore(y, x.shape, dims, keepdim))
+)
+
+
+@numpy_names
+def logsumexp(input: Any, dim: Any, keepdim: bool = False) -> Tensor:
+    """`log(sum(exp(x)))` over `dim`, without overflow: the largest element is subtracted first.
+
+    Nothing but -inf gives -inf.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.logsumexp(torch.tensor([1000.0, 1000.0]), 0)
+    tensor(1000.6931)
+    """
+    return _logsumexp(input, reduced(dim, operand("logsumexp", input).ndim), keepdim)

@@ -1,0 +1,179 @@
+"""Sizes, signs and whole numbers: abs, sign, floor, ceil, round, trunc, frac, nan_to_num."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinygrad_edu.autograd.errors import not_implemented
+from tinygrad_edu.autograd.primitive import primitive
+from tinygrad_edu.dtypes import Array, common, is_floating, promote_to
+from tinygrad_edu.ops.arithmetic import flat
+from tinygrad_edu.ops.comparison import isfinite
+from tinygrad_edu.ops.extrema import gate
+
+
+@primitive
+def abs(x: Array) -> Array:
+    """The absolute value; its derivative at 0 is 0.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.abs(torch.tensor([-1.5, 2.0]))
+    tensor([1.5000, 2.0000])
+    """
+    if x.dtype == bool:
+        raise not_implemented("abs", x.dtype)
+    return np.absolute(x)
+
+
+abs.vjp(x=lambda g, x: g * sign(x))
+
+
+@primitive
+def sign(x: Array) -> Array:
+    """-1, 0 or 1 for numbers below, at and above 0; 0 for nan.  Its derivative is 0.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.sign(torch.tensor([-3.0, 0.0, 2.0]))
+    tensor([-1.,  0.,  1.])
+    """
+    if x.dtype == bool:
+        return x.copy()
+    y = np.sign(x)
+    return np.where(np.isnan(y), 0, y).astype(x.dtype, copy=False) if is_floating(x.dtype) else y
+
+
+sign.vjp(x=flat)
+
+
+def _whole(name: str, x: Array, function: Any) -> Array:
+    if x.dtype == bool:
+        raise not_implemented(name, x.dtype)
+    return function(x) if is_floating(x.dtype) else x.copy()
+
+
+@primitive
+def ceil(x: Array) -> Array:
+    """The next whole number upwards; its derivative is 0.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.ceil(torch.tensor([-1.5, 1.5]))
+    tensor([-1.,  2.])
+    """
+    return _whole("ceil", x, np.ceil)
+
+
+ceil.vjp(x=flat)
+
+
+@primitive
+def floor(x: Array) -> Array:
+    """The next whole number downwards; its derivative is 0.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.floor(torch.tensor([-1.5, 1.5]))
+    tensor([-2.,  1.])
+    """
+    return _whole("floor", x, np.floor)
+
+
+floor.vjp(x=flat)
+
+
+@primitive
+def trunc(x: Array) -> Array:
+    """The next whole number towards 0; its derivative is 0.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.trunc(torch.tensor([-1.5, 1.5]))
+    tensor([-1.,  1.])
+    """
+    return _whole("trunc", x, np.trunc)
+
+
+trunc.vjp(x=flat)
+
+
+@primitive
+def frac(x: Array) -> Array:
+    """`x - trunc(x)`.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.frac(torch.tensor([-1.5, 1.25]))
+    tensor([-0.5000,  0.2500])
+    """
+    if not is_floating(x.dtype):
+        raise not_implemented("frac", x.dtype)
+    return x - np.trunc(x)
+
+
+frac.vjp(x=lambda g: g)
+
+
+@primitive
+def round(x: Array, decimals: int = 0) -> Array:
+    """The nearest whole number, of two equally near ones the even; its derivative is 0.
+
+    Args:
+        decimals: how many digits behind the point to keep; before it, if negative.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.round(torch.tensor([0.5, 1.5, 2.6]))
+    tensor([0., 2., 3.])
+    >>> torch.round(torch.tensor([0.123]), decimals=2)
+    tensor([0.1200])
+    """
+    if not decimals:
+        return _whole("round", x, np.rint)
+    if not is_floating(x.dtype):
+        raise not_implemented("round", x.dtype)
+    ten = float(10 ** (decimals if decimals > 0 else -decimals))
+    return np.rint(x * ten) / ten if decimals > 0 else np.rint(x / ten) * ten
+
+
+round.vjp(x=flat)
+
+
+@primitive
+def nan_to_num(x: Array, nan: Any = None, posinf: Any = None, neginf: Any = None) -> Array:
+    """`x` with numbers for nan and the infinities; there its derivative is 0.
+
+    Args:
+        nan: for nan; 0 unless given.
+        posinf, neginf: for inf and -inf; the largest and lowest finite numbers unless given.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.nan_to_num(torch.tensor([float("nan"), float("inf"), 1.0]), posinf=9.0)
+    tensor([0., 9., 1.])
+    """
+    if not is_floating(x.dtype):
+        return x.copy()
+    info = np.finfo(x.dtype)
+    high = float(info.max) if posinf is None else posinf
+    low = float(info.min) if neginf is None else neginf
+    y = np.where(np.isnan(x), 0.0 if nan is None else nan, x)
+    y = np.where(x == np.inf, high, np.where(x == -np.inf, low, y))
+    return y.astype(x.dtype, copy=False)
+
+
+nan_to_num.vjp(x=lambda g, x: gate(g, isfinite(x)))
+
+
+@primitive
+def copysign(a: Array, b: Array) -> Array:
+    """The size of `a` with the sign of `b`.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.copysign(torch.tensor([1.0, -2.0]), -1)
+    tensor([-1., -2.])
+    """
+    target = common(a, b)
+    a, b = promote_to(target if is_floating(target) else np.dtype(np.float32), a, b)
+    return np.copysign(a, b)
+
+
+copysign.vjp(
+    a=lambda g, a, y: g * (sign(a) * sign(y)),
+    b=flat,
+)

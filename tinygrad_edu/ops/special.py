@@ -1,0 +1,240 @@
+"""Special functions: erf and gamma families, logit, x*log(y), log(exp(x) + exp(y))."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tinygrad_edu.autograd.errors import not_implemented
+from tinygrad_edu.autograd.primitive import primitive
+from tinygrad_edu.backend import special_function
+from tinygrad_edu.dtypes import (
+    Array,
+    common,
+    default,
+    floating,
+    is_floating,
+    promote_to,
+)
+from tinygrad_edu.kernels import erf as _erf
+from tinygrad_edu.kernels import gamma as _gamma
+from tinygrad_edu.ops import indexing
+from tinygrad_edu.ops.elementary import exp
+from tinygrad_edu.ops.extrema import gate
+
+_SLOPE_OF_ERF = 2 / math.sqrt(math.pi)
+
+
+@primitive
+def erf(x: Array) -> Array:
+    """The error function, `2/sqrt(pi) * integral of exp(-s*s) from 0 to x`.
+
+    Source: see kernels/erf.py for the method and its accuracy.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.erf(torch.tensor([0.0, 0.5, 3.0]))
+    tensor([0.0000, 0.5205, 1.0000])
+    """
+    return special_function("erf", _erf.erf)(floating(x))
+
+
+erf.vjp(x=lambda g, x: g * (_SLOPE_OF_ERF * exp(-(x * x))))
+
+
+@primitive
+def erfc(x: Array) -> Array:
+    """`1 - erf(x)`, accurate where that is close to 0.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.erfc(torch.tensor([0.0, 0.5, 3.0]))
+    tensor([1.0000e+00, 4.7950e-01, 2.2090e-05])
+    """
+    return special_function("erfc", _erf.erfc)(floating(x))
+
+
+erfc.vjp(x=lambda g, x: -g * (_SLOPE_OF_ERF * exp(-(x * x))))
+
+
+@primitive
+def erfinv(x: Array) -> Array:
+    """The number whose erf is `x`; infinite at -1 and 1, nan beyond.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.erfinv(torch.tensor([0.0, 0.5, 1.0]))
+    tensor([0.0000, 0.4769,    inf])
+    """
+    return special_function("erfinv", _erf.erfinv)(floating(x))
+
+
+erfinv.vjp(x=lambda g, y: g * (exp(y * y) / _SLOPE_OF_ERF))
+
+
+@primitive
+def lgamma(x: Array) -> Array:
+    """`log(|gamma(x)|)`.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.lgamma(torch.tensor([1.0, 5.0]))
+    tensor([0.0000, 3.1781])
+    """
+    return special_function("gammaln", _gamma.lgamma)(floating(x))
+
+
+lgamma.vjp(x=lambda g, x: g * digamma(x))
+
+
+@primitive
+def digamma(x: Array) -> Array:
+    """The derivative of `lgamma`.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.digamma(torch.tensor([1.0, 5.0]))
+    tensor([-0.5772,  1.5061])
+    """
+    return special_function("digamma", _gamma.digamma)(floating(x))
+
+
+digamma.vjp(x=lambda g, x: g * polygamma(1, x))
+
+
+@primitive
+def polygamma(n: int, x: Array) -> Array:
+    """The n-th derivative of `digamma`.
+
+    Raises:
+        RuntimeError: n is negative.
+
+    Unlike torch, nan for negative x where n > 1.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.polygamma(1, torch.tensor([1.0]))
+    tensor([1.6449])
+    """
+    if n < 0:
+        raise RuntimeError("polygamma(n, x) does not support negative n.")
+    if n == 0:
+        return digamma.primitive.forward(x)
+    x = floating(x)
+    kernel = special_function("polygamma", _gamma.polygamma)
+    return kernel(n, x).astype(x.dtype, copy=False)
+
+
+polygamma.vjp(x=lambda g, n, x: g * polygamma(n + 1, x))
+
+
+@primitive
+def logit(x: Array, eps: float | None = None) -> Array:
+    """`log(x / (1 - x))`, the inverse of sigmoid.
+
+    Args:
+        x: numbers in [0, 1]; beyond, nan.
+        eps: clamp x to [eps, 1 - eps] first.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.logit(torch.tensor([0.5, 0.9]))
+    tensor([0.0000, 2.1972])
+    """
+    x = floating(x)
+    if eps is not None:
+        x = np.clip(x, eps, 1 - eps)
+    return np.log(x / (1 - x))
+
+
+def _logit_slope(g: Any, x: Any, eps: float | None) -> Any:
+    slope = g / (x * (1 - x))
+    if eps is None:
+        return indexing.where((x >= 0) & (x <= 1), slope, math.nan)
+    return gate(slope, (x >= eps) & (x <= 1 - eps))
+
+
+logit.vjp(x=_logit_slope)
+
+
+def _as_floats(a: Any, b: Any) -> tuple[Any, Any]:
+    target = common(a, b)
+    a, b = promote_to(target if is_floating(target) else default(), a, b)
+    return a, b
+
+
+@primitive
+def xlogy(a: Array, b: Array) -> Array:
+    """`a * log(b)`; 0 where a is 0, unless b is nan.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.xlogy(torch.tensor([0.0, 2.0]), torch.tensor([0.0, 3.0]))
+    tensor([0.0000, 2.1972])
+    """
+    a, b = _as_floats(a, b)
+    y = a * np.log(b)
+    return np.where(np.equal(a, 0) & ~np.isnan(b), 0, y).astype(y.dtype, copy=False)
+
+
+xlogy.vjp(
+    a=lambda g, a, b: gate(xlogy(g, b), (a != 0) | (b > 0)),
+    b=lambda g, a, b: g * (a / b),
+)
+
+
+@primitive
+def xlog1py(a: Array, b: Array) -> Array:
+    """`a * log(1 + b)`; 0 where a is 0, unless b is nan.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.special.xlog1py(torch.tensor([0.0, 2.0]), torch.tensor([-1.0, 2.0]))
+    tensor([0.0000, 2.1972])
+    """
+    a, b = _as_floats(a, b)
+    y = a * np.log1p(b)
+    return np.where(np.equal(a, 0) & ~np.isnan(b), 0, y).astype(y.dtype, copy=False)
+
+
+xlog1py.vjp(
+    a=lambda g, a, b: gate(xlog1py(g, b), (a != 0) | (b > -1)),
+    b=lambda g, a, b: g * (a / (b + 1)),
+)
+
+
+@primitive
+def logaddexp(a: Array, b: Array) -> Array:
+    """`log(exp(a) + exp(b))` without overflow.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.logaddexp(torch.tensor([0.0, 1000.0]), torch.tensor([0.0, 1000.0]))
+    tensor([6.9315e-01, 1.0007e+03])
+    """
+    return np.logaddexp(*_floats_only("logaddexp", a, b))
+
+
+logaddexp.vjp(
+    a=lambda g, a, y: g * exp(a - y),
+    b=lambda g, b, y: g * exp(b - y),
+)
+
+
+@primitive
+def logaddexp2(a: Array, b: Array) -> Array:
+    """`log2(2**a + 2**b)` without overflow.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.logaddexp2(torch.tensor([0.0]), torch.tensor([0.0]))
+    tensor([1.])
+    """
+    return np.logaddexp2(*_floats_only("logaddexp2", a, b))
+
+
+logaddexp2.vjp(
+    a=lambda g, a, y: g * exp((a - y) * math.log(2)),
+    b=lambda g, b, y: g * exp((b - y) * math.log(2)),
+)
+
+
+def _floats_only(name: str, a: Any, b: Any) -> tuple[Any, Any]:
+    target = common(a, b)
+    if not is_floating(target):
+        raise not_implemented(name, target)
+    a, b = promote_to(target, a, b)
+    return a, b
+
+

@@ -1,0 +1,274 @@
+"""Trigonometric and hyperbolic functions and their inverses; angles are in radians."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tinygrad_edu.autograd.primitive import primitive
+from tinygrad_edu.autograd.errors import not_implemented
+from tinygrad_edu.dtypes import Array, common, default, floating, is_floating, promote_to
+from tinygrad_edu.ops import indexing
+from tinygrad_edu.ops.powers import sqrt
+
+
+@primitive
+def sin(x: Array) -> Array:
+    """The sine.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.sin(torch.tensor([0.0, 1.0]))
+    tensor([0.0000, 0.8415])
+    """
+    return np.sin(floating(x))
+
+
+sin.vjp(x=lambda g, x: g * cos(x))
+
+
+@primitive
+def cos(x: Array) -> Array:
+    """The cosine.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.cos(torch.tensor([0.0, 1.0]))
+    tensor([1.0000, 0.5403])
+    """
+    return np.cos(floating(x))
+
+
+cos.vjp(x=lambda g, x: -g * sin(x))
+
+
+@primitive
+def tan(x: Array) -> Array:
+    """The tangent.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.tan(torch.tensor([0.0, 1.0]))
+    tensor([0.0000, 1.5574])
+    """
+    return np.tan(floating(x))
+
+
+tan.vjp(x=lambda g, y: g * (1 + y * y))
+
+
+@primitive
+def asin(x: Array) -> Array:
+    """The angle in [-pi/2, pi/2] with that sine; nan outside [-1, 1].
+
+    >>> import tinygrad_edu as torch
+    >>> torch.asin(torch.tensor([0.0, 1.0]))
+    tensor([0.0000, 1.5708])
+    """
+    return np.arcsin(floating(x))
+
+
+asin.vjp(x=lambda g, x: g / sqrt(1 - x * x))
+
+
+@primitive
+def acos(x: Array) -> Array:
+    """The angle in [0, pi] with that cosine; nan outside [-1, 1].
+
+    >>> import tinygrad_edu as torch
+    >>> torch.acos(torch.tensor([0.0, 1.0]))
+    tensor([1.5708, 0.0000])
+    """
+    return np.arccos(floating(x))
+
+
+acos.vjp(x=lambda g, x: -g / sqrt(1 - x * x))
+
+
+@primitive
+def atan(x: Array) -> Array:
+    """The angle in (-pi/2, pi/2) with that tangent.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.atan(torch.tensor([0.0, 1.0]))
+    tensor([0.0000, 0.7854])
+    """
+    return np.arctan(floating(x))
+
+
+atan.vjp(x=lambda g, x: g / (x * x + 1))
+
+
+@primitive
+def sinh(x: Array) -> Array:
+    """`(exp(x) - exp(-x)) / 2`.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.sinh(torch.tensor([0.0, 1.0]))
+    tensor([0.0000, 1.1752])
+    """
+    return np.sinh(floating(x))
+
+
+sinh.vjp(x=lambda g, x: g * cosh(x))
+
+
+@primitive
+def cosh(x: Array) -> Array:
+    """`(exp(x) + exp(-x)) / 2`.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.cosh(torch.tensor([0.0, 1.0]))
+    tensor([1.0000, 1.5431])
+    """
+    return np.cosh(floating(x))
+
+
+cosh.vjp(x=lambda g, x: g * sinh(x))
+
+
+@primitive
+def tanh(x: Array) -> Array:
+    """`sinh(x) / cosh(x)`, in (-1, 1).
+
+    >>> import tinygrad_edu as torch
+    >>> torch.tanh(torch.tensor([0.0, 1.0]))
+    tensor([0.0000, 0.7616])
+    """
+    return np.tanh(floating(x))
+
+
+tanh.vjp(x=lambda g, y: g * (1 - y * y))
+
+
+@primitive
+def asinh(x: Array) -> Array:
+    """The number with that sinh.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.asinh(torch.tensor([0.0, 1.0]))
+    tensor([0.0000, 0.8814])
+    """
+    return np.arcsinh(floating(x))
+
+
+asinh.vjp(x=lambda g, x: g / sqrt(x * x + 1))
+
+
+@primitive
+def acosh(x: Array) -> Array:
+    """The number >= 0 with that cosh; nan below 1.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.acosh(torch.tensor([1.0, 2.0]))
+    tensor([0.0000, 1.3170])
+    """
+    return np.arccosh(floating(x))
+
+
+acosh.vjp(x=lambda g, x: g / sqrt(x * x - 1))
+
+
+@primitive
+def atanh(x: Array) -> Array:
+    """The number with that tanh; nan outside [-1, 1].
+
+    >>> import tinygrad_edu as torch
+    >>> torch.atanh(torch.tensor([0.0, 0.5]))
+    tensor([0.0000, 0.5493])
+    """
+    return np.arctanh(floating(x))
+
+
+atanh.vjp(x=lambda g, x: g / (1 - x * x))
+
+
+arcsin, arccos, arctan, arcsinh, arccosh, arctanh = asin, acos, atan, asinh, acosh, atanh
+
+
+@primitive
+def atan2(a: Array, b: Array) -> Array:
+    """The angle of the point (b, a) seen from the origin, in [-pi, pi].
+
+    >>> import tinygrad_edu as torch
+    >>> torch.atan2(torch.tensor([1.0, 1.0]), torch.tensor([1.0, -1.0]))
+    tensor([0.7854, 2.3562])
+    """
+    target = common(a, b)
+    a, b = promote_to(target if is_floating(target) else default(), a, b)
+    return np.arctan2(a, b)
+
+
+atan2.vjp(
+    a=lambda g, a, b: g * (b / (a * a + b * b)),
+    b=lambda g, a, b: -g * (a / (a * a + b * b)),
+)
+
+
+@primitive
+def hypot(a: Array, b: Array) -> Array:
+    """`sqrt(a*a + b*b)` without overflow.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.hypot(torch.tensor([3.0]), torch.tensor([4.0]))
+    tensor([5.])
+    """
+    target = common(a, b)
+    if not is_floating(target):
+        raise not_implemented("hypot", target)
+    a, b = promote_to(target, a, b)
+    return np.hypot(a, b)
+
+
+hypot.vjp(
+    a=lambda g, a, y: g * (a / y),
+    b=lambda g, b, y: g * (b / y),
+)
+
+
+@primitive
+def sinc(x: Array) -> Array:
+    """`sin(pi*x) / (pi*x)`; 1 at 0.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.sinc(torch.tensor([0.0, 0.5]))
+    tensor([1.0000, 0.6366])
+    """
+    angle = floating(x) * math.pi
+    return np.where(angle == 0, 1, np.sin(angle) / angle).astype(angle.dtype, copy=False)
+
+
+def _sinc_slope(x: Any) -> Any:
+    angle = x * math.pi
+    slope = (cos(angle) * angle - sin(angle)) / (angle * x)
+    return indexing.where(x == 0, 0.0, slope)
+
+
+sinc.vjp(x=lambda g, x: g * _sinc_slope(x))
+
+
+@primitive
+def deg2rad(x: Array) -> Array:
+    """Degrees to radians.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.deg2rad(torch.tensor([180.0]))
+    tensor([3.1416])
+    """
+    return floating(x) * (math.pi / 180)
+
+
+deg2rad.vjp(x=lambda g: g * (math.pi / 180))
+
+
+@primitive
+def rad2deg(x: Array) -> Array:
+    """Radians to degrees.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.rad2deg(torch.tensor([0.5]))
+    tensor([28.6479])
+    """
+    return floating(x) * (180 / math.pi)
+
+
+rad2deg.vjp(x=lambda g: g * (180 / math.pi))

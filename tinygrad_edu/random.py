@@ -1,0 +1,499 @@
+"""How a seed becomes a dropout mask: the random numbers of the engine, bit for bit torch's.
+
+Four steps lead from `manual_seed(0)` to a mask, and the file follows them in this order.
+
+1. A *seed* becomes 624 integers, the state of a Mersenne Twister (kernels/mersenne_twister.py).
+2. The state becomes a *stream of words*: 32 bits at a time, always the same ones after the same
+   seed. Everything random draws from this one stream, in program order, so drawing one number
+   more or less anywhere changes everything that comes after.
+3. Words become *uniform* numbers u in [0, 1). Of one word, torch keeps the low 24 bits, as many as
+   a float32 holds, and divides by 2**24; a float64 takes 53 bits of two words.
+4. Uniform numbers become what was asked for (kernels/distributions.py). `u < 1 - p` is true with
+   probability 1 - p: an array of such answers is the *dropout mask*. `-log(1 - u)` follows the
+   exponential law, Box and Muller's formula the normal law, and so on.
+
+Each `fill_*` function takes a generator and an array, and overwrites the array in place, as
+torch's `x.uniform_()` does with a tensor. Values are stored in *memory order*: neighbours in
+memory receive neighbours in the stream, even if the array is a transposed view. The functions
+`randint`, `randperm`, `bernoulli`, `multinomial`, `keep_mask` and `dropout_noise` return new
+arrays. All work on NumPy arrays of the float types (and integers where torch allows them).
+
+The stream equals that of torch 2.13 on an x86-64 processor with AVX2. float64 results that go
+through `log`, `cos`, `exp` and the like may differ in the last two bits, because NumPy's versions
+of these functions do. torch does not promise to keep its stream in later releases.
+
+Sources: Matsumoto and Nishimura, "Mersenne Twister", 1998; Box and Muller, "A note on the
+generation of random normal deviates", 1958; Fisher and Yates, "Statistical tables", 1938, in the
+form of Durstenfeld, "Algorithm 235: Random permutation", 1964.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .kernels import distributions as draw
+from .kernels.memory_order import as_real, empty_like, fill, slow_to_fast
+from .kernels.mersenne_twister import MersenneTwister
+from .kernels.rounding import fma64
+from .kernels.shuffle import fisher_yates
+
+__all__ = [
+    "Generator", "bernoulli", "default_generator", "dropout_noise", "empty_like",
+    "fill_bernoulli", "fill_cauchy", "fill_exponential", "fill_geometric", "fill_log_normal",
+    "fill_normal", "fill_random", "fill_uniform", "initial_seed", "keep_mask", "manual_seed",
+    "multinomial", "randint", "randperm", "seed",
+]  # fmt: skip
+
+Array = npt.NDArray[Any]
+_DEFAULT_SEED = 67280421310721  # torch's
+# Float types, by NumPy's letter: bits of the significand, largest number.
+_FLOATS = {
+    "e": (11, 65504.0),  # float16
+    "E": (8, 2.0**128 - 2.0**120),  # bfloat16, of the package ml_dtypes
+    "f": (24, 2.0**128 - 2.0**104),  # float32
+    "d": (53, float(np.finfo(np.float64).max)),  # float64
+}
+_C_NAMES = {  # in torch's messages
+    "bool": "bool", "uint8": "unsigned char", "int8": "signed char", "int16": "short",
+    "int32": "int", "int64": "long", "float16": "c10::Half", "bfloat16": "c10::BFloat16",
+    "float32": "float", "float64": "double",
+}  # fmt: skip
+
+
+# From a seed to a stream of words -----------------------------------------------------------------
+
+
+class Generator(MersenneTwister):
+    """A stream of random numbers with torch's interface, determined by its seed.
+
+    `device` can only be "cpu" so far; RuntimeError is raised for any other. Generators can be
+    pickled and copied, and continue from where they were.
+    Source: Matsumoto and Nishimura, "Mersenne Twister", 1998.
+
+    >>> Generator().manual_seed(0).words(3).tolist()
+    [2357136044, 2546248239, 3071714933]
+    """
+
+    def __init__(self, device: Any = "cpu") -> None:
+        if str(device).partition(":")[0] != "cpu":
+            raise RuntimeError(f"Generator: expected the device 'cpu', but got '{device}'")
+        self._device = device
+        super().__init__(_DEFAULT_SEED)
+
+    @property
+    def device(self) -> Any:
+        """The device given to the constructor."""
+        return self._device
+
+    def manual_seed(self, seed: int) -> Generator:
+        """Start the stream that belongs to `seed`, an integer in [-2**63, 2**64); returns self.
+
+        A negative seed means `2**64 + seed`. Only the low 32 bits determine the stream.
+        Raises RuntimeError if `seed` is not an integer, ValueError if it is out of range.
+
+        >>> Generator().manual_seed(-1).initial_seed() == 2**64 - 1
+        True
+        """
+        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
+            raise RuntimeError(f"manual_seed expected a long, but got {type(seed).__name__}")
+        if not -(2**63) <= seed < 2**64:
+            raise ValueError("Overflow when unpacking long long")
+        self.restart(int(seed) % 2**64)
+        return self
+
+    def seed(self) -> int:
+        """Start from a seed that the operating system chose at random; returns that seed."""
+        self.restart(int.from_bytes(os.urandom(8), "little"))
+        return self.initial_seed()
+
+    def clone_state(self) -> Generator:
+        """A second generator that will produce the same numbers as this one from here on.
+
+        >>> gen = Generator()
+        >>> (gen.clone_state().words(2) == gen.words(2)).all()
+        np.True_
+        """
+        twin = Generator(self._device)
+        twin.set_state_bytes(self.get_state_bytes())
+        return twin
+
+    def __reduce__(self) -> tuple[Any, ...]:  # pickling
+        return Generator, (self._device,), self.get_state_bytes()
+
+    def __setstate__(self, state: Array) -> None:
+        self.set_state_bytes(state)
+
+
+default_generator = Generator()
+
+
+def manual_seed(seed: int) -> Generator:
+    """Seed the default generator, see `Generator.manual_seed`; returns it."""
+    return default_generator.manual_seed(int(seed))
+
+
+def seed() -> int:
+    """Seed the default generator from the operating system, see `Generator.seed`."""
+    return default_generator.seed()
+
+
+def initial_seed() -> int:
+    """The seed of the default generator."""
+    return default_generator.initial_seed()
+
+
+# In place: fill_* ---------------------------------------------------------------------------------
+
+
+def fill_uniform(gen: Generator, array: Array, low: float = 0.0, high: float = 1.0) -> None:
+    """array ~ U[low, high):  low + (high - low) u, with u a multiple of 2**-24 or 2**-53.
+
+    `array` has any shape, and a float or complex type; that type can hold `low <= high`.
+    Raises RuntimeError for bad bounds, NotImplementedError for an array of integers.
+
+    >>> x = np.empty(3, np.float32)
+    >>> fill_uniform(Generator().manual_seed(0), x); x
+    array([0.4962566 , 0.7682218 , 0.08847743], dtype=float32)
+    """
+    array = as_real(array)
+    _require_float(array, "check_uniform_bounds")
+    dtype = array.dtype
+    limit = _FLOATS[dtype.char][1]
+    for name, bound in (("from", low), ("to", high)):
+        if not -limit <= bound <= limit:
+            raise RuntimeError(f"{name} is out of bounds for {_C_NAMES[dtype.name]}")
+    if low > high:
+        raise RuntimeError(
+            f"uniform_ expects to return a [from, to) range, but found from={low:g} > to={high:g}"
+        )
+    if high - low > limit:
+        raise RuntimeError(
+            f"uniform_ expects to-from <= {limit:g}, the largest {dtype}, "
+            f"but found to={high:g} and from={low:g}"
+        )
+    if dtype == np.float64:
+        fill(array, lambda n: draw.affine64(draw.uniform64(gen, n), float(low), float(high)))
+        return
+    a, b = float(np.float32(low)), float(np.float32(high))
+    fill(array, lambda n: draw.affine32(draw.uniform32(gen, n), a, b))
+    if dtype.itemsize == 2:  # may round up to `high`, which is excluded; torch puts `low` there
+        array[array == dtype.type(high)] = low
+
+
+def fill_bernoulli(gen: Generator, array: Array, p: float | Array = 0.5) -> None:
+    """array[i] = 1 with probability p[i], else 0.
+
+    `p` in [0, 1] is a number or an array of floats that broadcasts to the shape of `array`.
+    A number costs two words per element, as does an array of float64; other arrays cost one.
+    Raises RuntimeError if p is outside [0, 1], NotImplementedError if it is an array of integers.
+
+    >>> x = np.empty(8, np.int64)
+    >>> fill_bernoulli(Generator().manual_seed(0), x, 0.5); x
+    array([0, 0, 1, 0, 0, 0, 1, 1])
+    """
+    if not isinstance(p, np.ndarray):
+        if not 0 <= p <= 1:
+            raise RuntimeError(f"bernoulli_ expects p to be in [0, 1], but got p={p:g}")
+        fill(array, lambda n: draw.bernoulli(gen, n, p))
+        return
+    _require_float(p, "bernoulli_tensor_cpu_p_")
+    if not ((p >= 0) & (p <= 1)).all():
+        raise RuntimeError("Expected p_in >= 0 && p_in <= 1 to be true, but got false.")
+    probabilities = np.broadcast_to(p, array.shape).transpose(slow_to_fast(array)).ravel()
+    uniform = draw.uniform64 if p.dtype == np.float64 else draw.uniform32
+    done = 0
+
+    def draw_more(n: int) -> Array:
+        nonlocal done
+        done += n
+        keep: Array = uniform(gen, n) < probabilities[done - n : done]
+        return keep
+
+    fill(array, draw_more)
+
+
+def fill_normal(gen: Generator, array: Array, mean: float = 0.0, std: float = 1.0) -> None:
+    """array ~ N(mean, std**2), for any float or complex type, by Box and Muller's formula.
+
+    Contiguous arrays of 16 or more numbers are made in blocks of 16 (if 16 does not divide the
+    size, the last 16 numbers are drawn once more); others one pair at a time in float64. So the
+    values depend on the memory layout. Raises RuntimeError if std < 0, NotImplementedError for an
+    array of integers. Source: Box and Muller, 1958, see kernels/box_muller.py.
+
+    >>> x = np.empty(3, np.float32)
+    >>> fill_normal(Generator().manual_seed(0), x); x
+    array([ 1.5409961, -0.2934289, -2.1787894], dtype=float32)
+    """
+    if not std >= 0:
+        raise RuntimeError(f"normal expects std >= 0.0, but found std {std:g}")
+    if array.dtype.kind == "c":  # half of the variance each for the real and the imaginary part
+        array, std = as_real(array), std / math.sqrt(2)
+    _require_float(array, "normal_kernel_cpu")
+    if array.size < 16 or not array.flags.c_contiguous:
+        fill(array, lambda n: fma64(draw.scalar_normals(gen, n), std, mean))
+        return
+    flat = array.reshape(-1)
+    blocks = draw.normal_blocks64 if array.dtype == np.float64 else draw.normal_blocks32
+    ragged = flat.size % 16
+    fill(flat[: flat.size - ragged], lambda n: blocks(gen, n, mean, std))
+    if ragged:
+        if array.dtype.itemsize > 2:  # torch draws them all, then redoes the end
+            gen.raw(ragged * array.dtype.itemsize // 4)
+        fill(flat[-16:], lambda n: blocks(gen, n, mean, std))
+
+
+def fill_log_normal(gen: Generator, array: Array, mean: float = 1.0, std: float = 2.0) -> None:
+    """array = exp(z) with z ~ N(mean, std**2), always one pair at a time (see `fill_normal`).
+
+    Raises RuntimeError unless std > 0, NotImplementedError for an array of integers.
+
+    >>> x = np.empty(2, np.float32)
+    >>> fill_log_normal(Generator().manual_seed(0), x); x
+    array([59.263416,  1.51156 ], dtype=float32)
+    """
+    if not std > 0:
+        raise RuntimeError(f"log_normal_ expects std > 0.0, but found std={std:g}")
+    _require_float(array, "log_normal_cpu")
+    fill(array, lambda n: np.exp(fma64(draw.scalar_normals(gen, n), std, mean)))
+
+
+def fill_exponential(gen: Generator, array: Array, lambd: float = 1.0) -> None:
+    """array = -log(1 - u) / lambd, of density lambd exp(-lambd x) on x >= 0.
+
+    Raises RuntimeError unless lambd > 0 or for an array of integers.
+
+    >>> x = np.empty(2, np.float32)
+    >>> fill_exponential(Generator().manual_seed(0), x); x
+    array([3.5083263, 1.2303847], dtype=float32)
+    """
+    if not lambd > 0:
+        raise RuntimeError(f"exponential_ expects lambda > 0.0, but found lambda={lambd:g}")
+    _require_continuous("Exponential", array)
+    fill(array, lambda n: (-1.0 / lambd) * np.log1p(-draw.uniform64(gen, n)))
+
+
+def fill_cauchy(gen: Generator, array: Array, median: float = 0.0, sigma: float = 1.0) -> None:
+    """array = median + sigma tan(pi (u - 1/2)).
+
+    Raises RuntimeError unless sigma > 0 or for an array of integers.
+
+    >>> x = np.empty(2, np.float32)
+    >>> fill_cauchy(Generator().manual_seed(0), x); x
+    array([10.59773  ,  0.7647673], dtype=float32)
+    """
+    if not sigma > 0:
+        raise RuntimeError(f"cauchy_ expects sigma > 0.0, but found sigma={sigma:g}")
+    _require_continuous("Cauchy", array)
+    fill(array, lambda n: fma64(np.tan(np.pi * (draw.uniform64(gen, n) - 0.5)), sigma, median))
+
+
+def fill_geometric(gen: Generator, array: Array, p: float) -> None:
+    """array = ceil(log u / log(1 - p)): how many trials until the first success, 1, 2, 3, ...
+
+    Raises RuntimeError unless 0 < p < 1, NotImplementedError for an array of bool.
+
+    >>> x = np.empty(4, np.int64)
+    >>> fill_geometric(Generator().manual_seed(0), x, 0.2); x
+    array([1, 2, 4, 1])
+    """
+    if not 0 < p < 1:
+        raise RuntimeError(f"geometric_ expects p to be in (0, 1), but got p={p:g}")
+    if array.dtype == np.bool_:
+        raise NotImplementedError("\"geometric_cpu\" not implemented for 'Bool'")
+    fill(array, lambda n: np.ceil(np.log(draw.uniform64(gen, n)) / math.log1p(-p)))
+
+
+def fill_random(
+    gen: Generator, array: Array, low: int | None = None, high: int | None = None
+) -> None:
+    """array = low + word % (high - low): integers uniform on [low, high).
+
+    `low` is 0 if not given. Without `high` all values from `low` that the type can hold are
+    possible; for a float type, up to 2**24 (float32) or 2**53 (float64). A range below 2**28 costs
+    one word per number, a larger one two. (The remainder favours small values, by less than one
+    part in 16 here; torch accepts that, so this does.)
+
+    Raises RuntimeError if low >= high, or if the type cannot hold the range, NotImplementedError
+    for types without a rule.
+
+    >>> x = np.empty(4, np.int64)
+    >>> fill_random(Generator().manual_seed(0), x, 0, 10); x
+    array([4, 9, 3, 0])
+    """
+    name = array.dtype.name
+    if name not in _C_NAMES:
+        raise NotImplementedError(f"\"random_kernel_cpu\" not implemented for '{name}'")
+    least, most = 0, 1
+    if _is_float(array):
+        most = 2 ** _FLOATS[array.dtype.char][0]
+    elif name != "bool":
+        least, most = (int(bound) for bound in (np.iinfo(name).min, np.iinfo(name).max))
+    first, end = low or 0, most + 1 if high is None else high
+    if first >= end:
+        raise RuntimeError(
+            f"random_ expects 'from' to be less than 'to', but got from={first} >= to={end}"
+        )
+    for text, value in (("from", first), ("to - 1", end - 1)):
+        if not (_is_float(array) or least <= value <= most):
+            raise RuntimeError(f"{text} is out of bounds for {_C_NAMES[name]}")
+    size = end - first
+    # Without bounds torch takes one word, however large the range, except for 64-bit types.
+    unbounded = low is None and high is None
+    if (array.dtype.itemsize < 8) if unbounded else (size < 2**28):
+        fill(array, lambda n: np.add(gen.words(n) % np.uint32(size), first, dtype=np.int64))
+    elif size == 2**64:
+        fill(array, lambda n: gen.words64(n).view(np.int64))
+    else:
+        fill(array, lambda n: (gen.words64(n) % np.uint64(size)).view(np.int64) + first)
+
+
+# New arrays ---------------------------------------------------------------------------------------
+
+
+def bernoulli(gen: Generator, p: Array) -> Array:
+    """A new array like `p` of ones, with probability p[i], and zeros. Raises as `fill_bernoulli`.
+
+    >>> bernoulli(Generator(), np.array([0.0, 1.0]))
+    array([0., 1.])
+    """
+    out = np.empty(p.shape, p.dtype)
+    fill_bernoulli(gen, out, p)
+    return out
+
+
+def keep_mask(gen: Generator, like: Array, p: float) -> npt.NDArray[np.bool_]:
+    """Dropout's decisions: an array shaped like `like`, False with probability p, else True.
+
+    It lies in memory as `like` does, so that a transposed activation gets torch's mask. Nothing is
+    drawn if p is 0 or 1, or if `like` is empty. Raises ValueError if p is outside [0, 1].
+
+    >>> keep_mask(Generator().manual_seed(0), np.zeros((2, 3)), p=0.5)
+    array([[False, False,  True],
+           [False, False, False]])
+    """
+    if not 0 <= p <= 1:
+        raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
+    mask = empty_like(like, np.bool_)
+    if 0 < p < 1:
+        fill_bernoulli(gen, mask, 1 - p)
+    else:
+        mask[...] = p == 0
+    return mask
+
+
+def dropout_noise(gen: Generator, like: Array, p: float) -> Array:
+    """What dropout multiplies `like` by: 0 with probability p, else 1 / (1 - p).
+
+    The mean is 1, so activations keep their mean. Type and memory layout are those of `like`.
+    Source: Srivastava et al., "Dropout", 2014. Raises as `keep_mask`.
+
+    >>> dropout_noise(Generator().manual_seed(0), np.zeros(4), p=0.5)
+    array([0., 0., 2., 0.])
+    """
+    mask = keep_mask(gen, like, p)
+    wide = np.float64 if like.dtype == np.float64 else np.float32
+    scale = wide(1) / wide(1 - p) if p < 1 else wide(0)
+    with np.errstate(over="ignore"):  # in float16 the scale may be inf
+        return np.multiply(mask, scale, dtype=wide).astype(like.dtype, copy=False)
+
+
+def randint(
+    gen: Generator, low: int, high: int, shape: Sequence[int], dtype: npt.DTypeLike = np.int64
+) -> Array:
+    """A new array of integers uniform on [low, high), see `fill_random`.
+
+    >>> randint(Generator().manual_seed(0), 0, 10, (4,))
+    array([4, 9, 3, 0])
+    """
+    out = np.empty(shape, dtype)
+    fill_random(gen, out, low, high)
+    return out
+
+
+def randperm(gen: Generator, n: int, dtype: npt.DTypeLike = np.int64) -> Array:
+    """The numbers 0, 1, ..., n - 1 in random order, by the Fisher-Yates shuffle; n - 1 words.
+
+    Raises RuntimeError if n is negative or if `dtype` cannot hold n - 1.
+    Unlike torch, more than 214748363 numbers raise NotImplementedError.
+
+    >>> randperm(Generator().manual_seed(0), 5)
+    array([4, 0, 1, 3, 2])
+    """
+    if n < 0:
+        raise RuntimeError(f"Trying to create tensor with negative dimension {n}: [{n}]")
+    if n >= 214748364:
+        raise NotImplementedError(f"randperm: n must be less than 214748364, but got {n}")
+    kind = np.dtype(dtype)
+    most = 2 ** _FLOATS[kind.char][0] + 1 if kind.char in _FLOATS else np.iinfo(kind).max
+    if n > most:
+        raise RuntimeError(f"n cannot be greater than {most} for {kind} type.")
+    return fisher_yates(gen, n).astype(kind, copy=False)
+
+
+def multinomial(
+    gen: Generator, p: Array, num_samples: int, replacement: bool = False
+) -> npt.NDArray[np.int64]:
+    """Draw `num_samples` of the categories 0, ..., C - 1, category c with weight p[..., c].
+
+    `p`: floats of shape (C,) or (N, C), finite, >= 0, in each row not all 0.
+    Returns int64 of shape (num_samples,) or (N, num_samples). Without replacement, or for a single
+    sample: a race. Category c arrives after a time of exponential law with rate p[c]; the first to
+    arrive are chosen. With replacement: u is looked up in the cumulated sums of p.
+
+    Raises RuntimeError for bad weights, shapes or a bad `num_samples`. Unlike torch, of
+    categories that arrive together (weights 0; rounding in float16) the first comes first.
+
+    >>> multinomial(Generator().manual_seed(0), np.array([0.1, 0.0, 0.9], np.float32), 2)
+    array([2, 0])
+    """
+    if not _is_float(p):
+        raise RuntimeError(f"multinomial only supports floating-point dtypes, got: {p.dtype}")
+    if p.ndim not in (1, 2):
+        raise RuntimeError("prob_dist must be 1 or 2 dim")
+    if num_samples <= 0:
+        raise RuntimeError("cannot sample n_sample <= 0 samples")
+    if not replacement and num_samples > p.shape[-1]:
+        raise RuntimeError(f"cannot sample n_sample > {p.shape[-1]} samples without replacement")
+    if not ((p >= 0) & (p < np.inf)).all():
+        raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0")
+    rows = p.reshape(-1, p.shape[-1])
+    if not (rows.sum(1) > 0).all():
+        raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
+    if not replacement or num_samples == 1:
+        times = empty_like(p)
+        fill_exponential(gen, times)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            np.divide(p, times, out=times)  # large: arrived early
+        if num_samples == 1:
+            return np.asarray(times.argmax(-1, keepdims=True))
+        return np.argsort(-times, axis=-1, kind="stable")[..., :num_samples]
+    out = np.empty((len(rows), num_samples), np.int64)
+    for i, row in enumerate(rows):
+        sums = row.cumsum(dtype=np.promote_types(row.dtype, np.float32))
+        sums /= sums[-1]
+        sums[-1] = 1
+        out[i] = np.searchsorted(sums, draw.uniform64(gen, num_samples))
+    return out.reshape(*p.shape[:-1], num_samples)
+
+
+def _is_float(array: Array) -> bool:
+    return array.dtype.char in _FLOATS
+
+
+def _require_float(array: Array, kernel: str) -> None:
+    if not _is_float(array):
+        raise NotImplementedError(f"\"{kernel}\" not implemented for '{array.dtype}'")
+
+
+def _require_continuous(name: str, array: Array) -> None:
+    if not _is_float(array):
+        raise RuntimeError(
+            f"{name} distribution is a continuous probability distribution. "
+            f"dtype must be a floating point but you specified {array.dtype}"
+        )

@@ -1,0 +1,52 @@
+"""Results of several tensors with names: `x.max(0)` has `values` and `indices`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from tinygrad_edu.tensor import Tensor
+
+
+def _show(self: Any) -> str:
+    fields = ",\n".join(f"{name}={value!r}" for name, value in zip(self._fields, self, strict=True))
+    return f"torch.return_types.{type(self).__name__}(\n{fields})"
+
+
+class ValuesIndices(NamedTuple):
+    """Elements, and where along the dimension they were found."""
+
+    values: Tensor
+    indices: Tensor
+
+
+class MinMax(NamedTuple):
+    """The least and the largest element."""
+
+    min: Tensor
+    max: Tensor
+
+
+class SignLogabsdet(NamedTuple):
+    """A determinant as its sign and the logarithm of its size."""
+
+    sign: Tensor
+    logabsdet: Tensor
+
+
+def _named(name: str, base: Any) -> Any:
+    return type(name, (base,), {"__repr__": _show, "__slots__": (), "__module__": __name__})
+
+
+sort = _named("sort", ValuesIndices)
+topk = _named("topk", ValuesIndices)
+kthvalue = _named("kthvalue", ValuesIndices)
+median = _named("median", ValuesIndices)
+nanmedian = _named("nanmedian", ValuesIndices)
+mode = _named("mode", ValuesIndices)
+max = _named("max", ValuesIndices)
+min = _named("min", ValuesIndices)
+cummax = _named("cummax", ValuesIndices)
+cummin = _named("cummin", ValuesIndices)
+aminmax = _named("aminmax", MinMax)
+linalg_slogdet = _named("linalg_slogdet", SignLogabsdet)

@@ -1,0 +1,43 @@
+"""From samples to batches.
+
+Read in this order: a `Dataset` holds samples (dataset.py), a `Sampler` says in which order they
+are used (sampler.py), `default_collate` joins samples into a batch (collate.py), and a `DataLoader`
+drives the three (fetch.py, dataloader.py), if asked in processes of their own (worker.py).
+"""
+
+from __future__ import annotations
+
+from tinygrad_edu.utils.data.collate import (
+    collate,
+    default_collate,
+    default_collate_fn_map,
+    default_convert,
+)
+from tinygrad_edu.utils.data.dataloader import DataLoader
+from tinygrad_edu.utils.data.dataset import (
+    ChainDataset,
+    ConcatDataset,
+    Dataset,
+    IterableDataset,
+    StackDataset,
+    Subset,
+    TensorDataset,
+    random_split,
+)
+from tinygrad_edu.utils.data.sampler import (
+    BatchSampler,
+    RandomSampler,
+    Sampler,
+    SequentialSampler,
+    SubsetRandomSampler,
+    WeightedRandomSampler,
+)
+from tinygrad_edu.utils.data.worker import WorkerInfo, get_worker_info
+
+__all__ = [
+    "BatchSampler", "ChainDataset", "ConcatDataset", "DataLoader", "Dataset", "IterableDataset",
+    "RandomSampler", "Sampler", "SequentialSampler", "StackDataset", "Subset",
+    "SubsetRandomSampler", "TensorDataset", "WeightedRandomSampler", "WorkerInfo", "collate",
+    "default_collate", "default_collate_fn_map", "default_convert", "get_worker_info",
+    "random_split",
+]  # fmt: skip

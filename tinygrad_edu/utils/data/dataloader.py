@@ -1,0 +1,390 @@
+"""`DataLoader`: batches of a dataset, in the order a sampler says."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from multiprocessing.context import BaseContext
+from typing import Any, Generic, TypeVar
+
+from tinygrad_edu.backend import cupy_problem
+from tinygrad_edu.random import Generator
+from tinygrad_edu.utils.data.collate import default_collate, default_convert
+from tinygrad_edu.utils.data.dataset import IterableDataset
+from tinygrad_edu.utils.data.fetch import fetcher
+from tinygrad_edu.utils.data.sampler import (
+    BatchSampler,
+    RandomSampler,
+    Sampler,
+    SequentialSampler,
+    draw_seed,
+)
+from tinygrad_edu.utils.data.worker import Ended, Failure, Job, Workers, get_worker_info
+
+__all__ = ["DataLoader", "default_collate", "default_convert", "get_worker_info"]
+
+T_co = TypeVar("T_co", covariant=True)
+
+_FIXED = frozenset(
+    ["batch_size", "batch_sampler", "sampler", "drop_last", "dataset", "persistent_workers"]
+)
+"""Attributes that cannot be set after the loader has been made."""
+
+
+class _Endless(Sampler[None]):
+    """The sampler of an IterableDataset, which knows no indices."""
+
+    def __iter__(self) -> Iterator[None]:
+        while True:
+            yield None
+
+
+class DataLoader(Generic[T_co]):
+    """An iterable of the batches of a dataset; each `for` loop over it is one epoch.
+
+    Args:
+        dataset: a `Dataset`, any sequence, or an `IterableDataset`.
+        batch_size: samples per batch; None yields the samples themselves.
+        shuffle: use the samples in a new random order in every epoch.
+        sampler: says the order instead.
+        batch_sampler: yields lists of indices, one per batch; in place of `batch_size`, `shuffle`,
+            `sampler` and `drop_last`.
+        num_workers: how many processes prepare batches; 0 prepares them in this one.
+        collate_fn: joins a list of samples into a batch, `default_collate` unless given.
+        pin_memory: accepted.
+        drop_last: leave out a last batch that is smaller.
+        timeout: seconds to wait for a worker's batch; 0 waits for ever.
+        worker_init_fn: called with the worker's number in each worker, after seeding.
+        multiprocessing_context: how workers are started: "fork", "spawn" or a context.
+        generator: draws the order and the workers' seed; the default generator unless given.
+        prefetch_factor: batches prepared ahead per worker, 2 unless given.
+        persistent_workers: keep the workers for the next epoch.
+        pin_memory_device: accepted.
+        in_order: False yields the workers' batches as they come.
+
+    Raises:
+        ValueError: arguments that are out of range or exclude each other.
+        RuntimeError: (while iterating) a worker died or did not answer in time.
+
+    An exception in a worker is raised here with the worker's traceback in its message. Random
+    numbers are drawn as torch draws them: after the same seed, epochs shuffle alike.
+
+    Unlike torch, memory is never pinned: CuPy copies from ordinary memory.
+
+    >>> import tinygrad_edu as torch
+    >>> x, y = torch.arange(5), torch.arange(5) * 10
+    >>> for a, b in DataLoader(torch.utils.data.TensorDataset(x, y), batch_size=3):
+    ...     print(a, b)
+    tensor([0, 1, 2]) tensor([ 0, 10, 20])
+    tensor([3, 4]) tensor([30, 40])
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        batch_size: int | None = 1,
+        shuffle: bool | None = None,
+        sampler: Iterable[Any] | None = None,
+        batch_sampler: Iterable[Any] | None = None,
+        num_workers: int = 0,
+        collate_fn: Callable[[Any], Any] | None = None,
+        pin_memory: bool = False,
+        drop_last: bool = False,
+        timeout: float = 0,
+        worker_init_fn: Callable[[int], None] | None = None,
+        multiprocessing_context: BaseContext | str | None = None,
+        generator: Generator | None = None,
+        *,
+        prefetch_factor: int | None = None,
+        persistent_workers: bool = False,
+        pin_memory_device: str = "",
+        in_order: bool = True,
+    ) -> None:
+        _check_workers(num_workers, timeout, prefetch_factor, persistent_workers)
+        is_stream = isinstance(dataset, IterableDataset)
+        if is_stream:
+            _check_stream(shuffle, sampler, batch_sampler)
+        _check_batches(batch_size, shuffle, sampler, batch_sampler, drop_last)
+
+        if batch_sampler is not None:
+            batch_size = None
+        if sampler is None:
+            if is_stream:
+                sampler = _Endless()
+            elif shuffle:
+                sampler = RandomSampler(dataset, generator=generator)
+            else:
+                sampler = SequentialSampler(dataset)
+        if batch_size is not None:
+            batch_sampler = BatchSampler(sampler, batch_size, drop_last)
+        if collate_fn is None:
+            collate_fn = default_convert if batch_sampler is None else default_collate
+
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.sampler = sampler
+        self.batch_sampler = batch_sampler
+        self.num_workers = num_workers
+        self.collate_fn = collate_fn
+        self.pin_memory = pin_memory
+        self.pin_memory_device = pin_memory_device
+        self.drop_last = drop_last
+        self.timeout = timeout
+        self.worker_init_fn = worker_init_fn
+        self.multiprocessing_context = multiprocessing_context
+        self.generator = generator
+        self.prefetch_factor = 2 if num_workers and prefetch_factor is None else prefetch_factor
+        self.persistent_workers = persistent_workers
+        self.in_order = in_order
+        self._is_stream = is_stream
+        self._stated_length: int | None = None
+        self._iterator: _WorkerIterator | None = None
+        self._fixed = True
+        self.check_worker_number_rationality()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _FIXED and "_fixed" in self.__dict__:
+            raise ValueError(
+                f"{name} attribute should not be set after {type(self).__name__} is initialized"
+            )
+        super().__setattr__(name, value)
+
+    @property
+    def multiprocessing_context(self) -> BaseContext | None:
+        """How worker processes are started; None for the way of the operating system."""
+        return self._context
+
+    @multiprocessing_context.setter
+    def multiprocessing_context(self, context: BaseContext | str | None) -> None:
+        self._context = None if context is None else _context(context, self.num_workers)
+
+    @property
+    def _index_sampler(self) -> Any:
+        return self.sampler if self.batch_sampler is None else self.batch_sampler
+
+    def __iter__(self) -> Iterator[Any]:
+        if self.num_workers == 0:
+            return _Iterator(self)
+        if not self.persistent_workers:
+            return _WorkerIterator(self)
+        if self._iterator is None:
+            self._iterator = _WorkerIterator(self)
+        else:
+            self._iterator.restart(self)
+        return self._iterator
+
+    def __len__(self) -> int:
+        if not self._is_stream:
+            return len(self._index_sampler)
+        length = self._stated_length = len(self.dataset)
+        if self.batch_size is None:
+            return length
+        whole, rest = divmod(length, self.batch_size)
+        return whole if self.drop_last or not rest else whole + 1
+
+    def check_worker_number_rationality(self) -> None:
+        """Warn if there are more workers than CPUs that this process may use."""
+        if hasattr(os, "sched_getaffinity"):
+            cpus = len(os.sched_getaffinity(0))
+        else:
+            cpus = os.cpu_count() or self.num_workers
+        if self.num_workers > cpus:
+            warnings.warn(
+                f"This DataLoader will create {self.num_workers} worker processes in total. This"
+                f" process may use {cpus} CPUs only; more workers than that can make it slower.",
+                stacklevel=3,
+            )
+
+
+class _Iterator(Iterator[Any]):
+    """One epoch, prepared in this process."""
+
+    def __init__(self, loader: DataLoader[Any]) -> None:
+        if loader.pin_memory and cupy_problem() is not None:
+            warnings.warn(
+                "'pin_memory' argument is set as true but no accelerator is found, then device"
+                " pinned memory won't be used.",
+                stacklevel=3,
+            )
+        self._begin(loader)
+        self._base_seed = draw_seed(loader.generator)  # drawn even if no worker will use it
+        self._start(loader)
+
+    def _begin(self, loader: DataLoader[Any]) -> None:
+        self._sampler = loader._index_sampler
+        self._indices = iter(self._sampler)
+        self._dataset = loader.dataset
+        self._stated_length = loader._stated_length
+        self._yielded = 0
+
+    def _start(self, loader: DataLoader[Any]) -> None:
+        if loader.timeout:
+            raise AssertionError(f"timeout={loader.timeout} needs num_workers > 0")
+        self._fetch = fetcher(
+            loader.dataset, loader.batch_sampler is not None, loader.collate_fn, loader.drop_last
+        )
+
+    def _next(self) -> Any:
+        return self._fetch(next(self._indices))
+
+    def __next__(self) -> Any:
+        batch = self._next()
+        if self._stated_length is not None:
+            self._check_length()
+        return batch
+
+    def __len__(self) -> int:
+        return len(self._sampler)
+
+    def _check_length(self) -> None:
+        self._yielded += 1
+        if self._yielded > (self._stated_length or 0):
+            warnings.warn(
+                f"Length of IterableDataset {self._dataset} was reported to be"
+                f" {self._stated_length} (when accessing len(dataloader)), but {self._yielded}"
+                " samples have been fetched. With worker processes, each may have yielded all"
+                " samples: share them out by get_worker_info().",
+                stacklevel=3,
+            )
+
+
+class _WorkerIterator(_Iterator):
+    """Epochs prepared by worker processes.
+
+    `turns` names, for each batch still to come, the worker that prepares it.  Whoever has delivered
+    a batch gets the next task, so batch i is made by worker i modulo their number, as in torch.
+    """
+
+    def _start(self, loader: DataLoader[Any]) -> None:
+        job = Job(
+            loader.dataset,
+            loader.batch_sampler is not None,
+            loader.collate_fn,
+            loader.drop_last,
+            loader.worker_init_fn,
+            self._base_seed,
+            loader.num_workers,
+        )
+        self._in_order = loader.in_order
+        self._keep_workers = loader.persistent_workers
+        self._prefetch = loader.prefetch_factor
+        if not self._prefetch:
+            raise AssertionError(f"prefetch_factor={self._prefetch} must be > 0 with workers")
+        context: Any = loader.multiprocessing_context or multiprocessing
+        self._workers = Workers(job, context, loader.timeout)
+        self._epoch = 0
+        self._fill()
+
+    def restart(self, loader: DataLoader[Any]) -> None:
+        """Begin a new epoch with the same workers."""
+        self._begin(loader)
+        self._epoch += 1
+        self._fill()
+
+    def _fill(self) -> None:
+        self._turns: deque[int] = deque()
+        for _ in range(self._prefetch or 0):
+            for worker in range(len(self._workers.links)):
+                self._give(worker)
+
+    def _give(self, worker: int) -> None:
+        """Send the next task to the worker, if there is one."""
+        for indices in self._indices:
+            self._workers.send(worker, self._epoch, indices)
+            self._turns.append(worker)
+            return
+
+    def _next(self) -> Any:
+        while self._turns:
+            worker = self._turns[0]
+            if not self._in_order:
+                worker = self._workers.first_ready(sorted(set(self._turns)))
+            answer = self._workers.receive(worker, self._epoch)
+            self._turns.remove(worker)
+            if isinstance(answer, Ended):
+                self._turns = deque(other for other in self._turns if other != worker)
+                continue
+            self._give(worker)
+            if isinstance(answer, Failure):
+                raise answer.error()
+            return answer
+        if not self._keep_workers:
+            self._workers.stop()
+        raise StopIteration
+
+
+def _check_workers(
+    num_workers: int, timeout: float, prefetch_factor: int | None, persistent_workers: bool
+) -> None:
+    if num_workers < 0:
+        raise ValueError(
+            "num_workers option should be non-negative; use num_workers=0 to disable"
+            " multiprocessing."
+        )
+    if timeout < 0:
+        raise ValueError("timeout option should be non-negative")
+    if num_workers == 0 and prefetch_factor is not None:
+        raise ValueError(
+            "prefetch_factor option could only be specified in multiprocessing."
+            "let num_workers > 0 to enable multiprocessing, otherwise set prefetch_factor to None."
+        )
+    if prefetch_factor is not None and prefetch_factor < 0:
+        raise ValueError("prefetch_factor option should be non-negative")
+    if persistent_workers and num_workers == 0:
+        raise ValueError("persistent_workers option needs num_workers > 0")
+
+
+def _check_stream(shuffle: bool | None, sampler: Any, batch_sampler: Any) -> None:
+    for name, value in (("shuffle", shuffle), ("sampler", sampler)):
+        if value is not None and not (name == "shuffle" and value is False):
+            raise ValueError(
+                f"DataLoader with IterableDataset: expected unspecified {name} option, but got"
+                f" {name}={value}"
+            )
+    if batch_sampler is not None:
+        raise ValueError(
+            "DataLoader with IterableDataset: expected unspecified batch_sampler option, but got"
+            f" batch_sampler={batch_sampler}"
+        )
+
+
+def _check_batches(
+    batch_size: int | None, shuffle: bool | None, sampler: Any, batch_sampler: Any, drop_last: bool
+) -> None:
+    if sampler is not None and shuffle:
+        raise ValueError("sampler option is mutually exclusive with shuffle")
+    if batch_sampler is not None:
+        if batch_size != 1 or shuffle or sampler is not None or drop_last:
+            raise ValueError(
+                "batch_sampler option is mutually exclusive with batch_size, shuffle, sampler, and"
+                " drop_last"
+            )
+    elif batch_size is None and drop_last:
+        raise ValueError(
+            "batch_size=None option disables auto-batching and is mutually exclusive with drop_last"
+        )
+
+
+def _context(context: BaseContext | str, num_workers: int) -> BaseContext:
+    if num_workers == 0:
+        raise ValueError(
+            "multiprocessing_context can only be used with multi-process loading (num_workers > 0),"
+            f" but got num_workers={num_workers}"
+        )
+    if isinstance(context, str):
+        valid = multiprocessing.get_all_start_methods()
+        if context not in valid:
+            raise ValueError(
+                f"multiprocessing_context option should specify a valid start method in {valid!r},"
+                f" but got multiprocessing_context={context!r}"
+            )
+        return multiprocessing.get_context(context)
+    if not isinstance(context, BaseContext):
+        raise TypeError(
+            "multiprocessing_context option should be a valid context object or a string specifying"
+            f" the start method, but got multiprocessing_context={context}"
+        )
+    return context
