@@ -8,10 +8,12 @@ tinygrad_edu, and nothing else.
 """
 
 import argparse
+import functools
 import sys
 
 import datasets
 import numpy as np
+from tqdm import tqdm
 
 import tinygrad_edu as torch
 from tinygrad_edu import nn
@@ -44,7 +46,7 @@ def evaluate(model, loader, criterion, device):
     return loss / count, right / count
 
 
-def train(model, train_loader, val_loader, epochs, device, progress=lambda epochs: epochs):
+def train(model, train_loader, val_loader, epochs, device, progress=iter, report=print):
     """The training loop; returns one row (train loss, val loss, accuracy, learning rate) an epoch."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=1e-4)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=epochs)
@@ -65,20 +67,21 @@ def train(model, train_loader, val_loader, epochs, device, progress=lambda epoch
         scheduler.step()
         val_loss, accuracy = evaluate(model, val_loader, criterion, device)
         history.append((total / len(train_loader.dataset), val_loss, accuracy, lr))
-        print(f"epoch {epoch + 1:3}  train loss {history[-1][0]:.4f}  "
-              f"val loss {val_loss:.4f}  val accuracy {accuracy:.2%}  lr {lr:.2e}")  # fmt: skip
+        report(f"epoch {epoch + 1:3}  train loss {history[-1][0]:.4f}  "
+               f"val loss {val_loss:.4f}  val accuracy {accuracy:.2%}  lr {lr:.2e}")  # fmt: skip
     return history
 
 
 def worst_mistakes(model, X, y, device, count=12):
-    """Indices of the test images the model gets most wrong, and what it takes them for."""
+    """The wrongly read test images of largest loss: (index, what the model says, what it is)."""
     model.eval()
     with torch.no_grad():
         logits = model(X.to(device))
         losses = nn.functional.cross_entropy(logits, y.to(device), reduction="none").cpu()
         guesses = logits.argmax(1).cpu()
-    order = losses.argsort(descending=True)[:count].tolist()
-    return [(i, int(guesses[i]), int(y[i])) for i in order]
+    order = losses.argsort(descending=True).tolist()
+    wrong = [i for i in order if guesses[i] != y[i]]
+    return [(i, guesses[i].item(), y[i].item()) for i in wrong[:count]]
 
 
 def draw(history, images, mistakes, path):
@@ -91,24 +94,24 @@ def draw(history, images, mistakes, path):
     train_loss, val_loss, accuracy, _ = zip(*history, strict=True)
     epochs = range(1, len(history) + 1)
     side = int(np.sqrt(images.shape[1]))
-    figure = plt.figure(figsize=(10, 6), layout="constrained")
-    grid = figure.add_gridspec(2, 12, height_ratios=(3, 2))
-    left, right = figure.add_subplot(grid[0, :6]), figure.add_subplot(grid[0, 6:])
+    figure = plt.figure(figsize=(10, 5.6), layout="constrained")
+    above, below = figure.subfigures(2, 1, height_ratios=(3, 1.3))
+    left, right = above.subplots(1, 2)
     left.plot(epochs, train_loss, label="training (with dropout)")
     left.plot(epochs, val_loss, label="validation")
     left.set(xlabel="epoch", ylabel="cross-entropy", yscale="log", title="Loss")
     left.legend()
     right.plot(epochs, [100 * a for a in accuracy], color="tab:green")
     right.set(xlabel="epoch", ylabel="%", title="Validation accuracy")
-    right.grid(alpha=0.3)
-    rows = grid[1, :].subgridspec(1, len(mistakes))
-    for place, (i, guess, label) in zip(rows, mistakes, strict=True):
-        axes = figure.add_subplot(place)
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+    below.suptitle("The worst mistakes among the test images: what the model says, what it is")
+    for axes, (i, guess, label) in zip(
+        np.atleast_1d(below.subplots(1, max(len(mistakes), 1))), mistakes, strict=False
+    ):
         axes.imshow(images[i].reshape(side, side), cmap="gray_r")
-        axes.set_title(f"{guess}, is {label}", fontsize=9, color="tab:red" if guess != label else "k")
+        axes.set_title(f"{guess}, is {label}", fontsize=9)
         axes.axis("off")
-    figure.text(0.5, 0.34, "Test images with the largest loss: what the model says, what it is",
-                ha="center", fontsize=10)  # fmt: skip
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
@@ -143,23 +146,14 @@ def main():
     print(f"{len(train_set)} images to train on, {held_out} to validate, {len(X_test)} to test; "
           f"{sum(p.numel() for p in model.parameters()):,} parameters on {device}")  # fmt: skip
 
-    try:
-        from tqdm import tqdm
-
-        def progress(epochs):
-            return tqdm(epochs, unit="epoch", file=sys.stderr, disable=not sys.stderr.isatty())
-    except ImportError:
-        progress = iter
-    history = train(model, train_loader, val_loader, epochs, device, progress)
+    progress = functools.partial(tqdm, unit="epoch", disable=not sys.stderr.isatty())
+    history = train(model, train_loader, val_loader, epochs, device, progress, tqdm.write)
 
     test_loader = DataLoader(TensorDataset(X_test, y_test), batch_size=256)
     test_loss, test_accuracy = evaluate(model, test_loader, nn.CrossEntropyLoss(), device)
     print(f"test loss {test_loss:.4f}  test accuracy {test_accuracy:.2%}")
-    try:
-        draw(history, X_test.numpy(), worst_mistakes(model, X_test, y_test, device), args.out)
-        print(f"wrote {args.out}")
-    except ImportError:
-        print("no picture: pip install 'tinygrad-edu[examples]'")
+    draw(history, X_test.numpy(), worst_mistakes(model, X_test, y_test, device), args.out)
+    print(f"wrote {args.out}")
     return 0
 
 

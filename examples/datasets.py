@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 
 import numpy as np
+import sklearn.datasets
 
 CACHE = pathlib.Path.home() / ".cache" / "tinygrad-edu"
 
@@ -77,12 +78,7 @@ def load_digits(seed=0):
     They are those of the UCI repository's "Optical Recognition of Handwritten Digits", which come
     with scikit-learn.  Returns what `load_mnist` returns, with 64 pixels.
     """
-    try:
-        from sklearn.datasets import load_digits as load
-    except ImportError:
-        print("this example needs: pip install 'tinygrad-edu[examples]'", file=sys.stderr)
-        raise SystemExit(3) from None
-    digits = load()
+    digits = sklearn.datasets.load_digits()
     images = (digits.data / 16).astype(np.float32)
     labels = digits.target.astype(np.int64)
     order = np.random.default_rng(seed).permutation(len(images))

@@ -32,18 +32,33 @@ __all__ = [
 
 
 def constant_(tensor: Tensor, val: float) -> Tensor:
-    """Every element is `val`."""
+    """Every element is `val`.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.nn.init.constant_(torch.empty(2), 0.3)
+    tensor([0.3000, 0.3000])
+    """
     with no_grad():
         return tensor.fill_(val)
 
 
 def ones_(tensor: Tensor) -> Tensor:
-    """Every element is 1."""
+    """Every element is 1.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.nn.init.ones_(torch.empty(2))
+    tensor([1., 1.])
+    """
     return constant_(tensor, 1.0)
 
 
 def zeros_(tensor: Tensor) -> Tensor:
-    """Every element is 0."""
+    """Every element is 0.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.nn.init.zeros_(torch.empty(2))
+    tensor([0., 0.])
+    """
     return constant_(tensor, 0.0)
 
 
@@ -77,6 +92,10 @@ def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
 
     Raises:
         ValueError: another number of dimensions, or `groups` does not divide the out channels.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.nn.init.dirac_(torch.empty(1, 1, 3))
+    tensor([[[0., 1., 0.]]])
     """
     if tensor.ndim not in (3, 4, 5):
         raise ValueError("Only tensors with 3, 4, or 5 dimensions are supported")
@@ -98,7 +117,13 @@ def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
 def uniform_(
     tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator | None = None
 ) -> Tensor:
-    """Uniform on [a, b)."""
+    """Uniform on [a, b).
+
+    >>> import tinygrad_edu as torch
+    >>> _ = torch.manual_seed(0)
+    >>> torch.nn.init.uniform_(torch.empty(3), -1, 1)
+    tensor([-0.0075,  0.5364, -0.8230])
+    """
     with no_grad():
         return tensor.uniform_(a, b, generator=generator)
 
@@ -106,7 +131,13 @@ def uniform_(
 def normal_(
     tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None
 ) -> Tensor:
-    """Normal with that mean and standard deviation."""
+    """Normal with that mean and standard deviation.
+
+    >>> import tinygrad_edu as torch
+    >>> _ = torch.manual_seed(0)
+    >>> torch.nn.init.normal_(torch.empty(3))
+    tensor([ 1.5410, -0.2934, -2.1788])
+    """
     with no_grad():
         return tensor.normal_(mean, std, generator=generator)
 
@@ -125,6 +156,11 @@ def trunc_normal_(
         mean, std: of the normal distribution before it is cut.
         a, b: absolute bounds, not multiples of `std`.
         generator: where the numbers come from; the default generator if None.
+
+    >>> import tinygrad_edu as torch
+    >>> _ = torch.manual_seed(0)
+    >>> torch.nn.init.trunc_normal_(torch.empty(3), std=0.02)
+    tensor([ 0.0308, -0.0059, -0.0436])
     """
     if mean < a - 2 * std or mean > b + 2 * std:
         warnings.warn(
@@ -258,6 +294,11 @@ def xavier_uniform_(
 
     Source: Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural
     networks", 2010.
+
+    >>> import tinygrad_edu as torch
+    >>> _ = torch.manual_seed(0)
+    >>> torch.nn.init.xavier_uniform_(torch.empty(1, 3))
+    tensor([[-0.0092,  0.6570, -1.0080]])
     """
     fan_in, fan_out = _calculate_fan_in_and_fan_out(tensor)
     std = gain * math.sqrt(2.0 / float(fan_in + fan_out))
@@ -269,6 +310,11 @@ def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Generator | Non
     """Normal with mean 0 and std = gain sqrt(2 / (fan_in + fan_out)).
 
     Raises, Source: as `xavier_uniform_`.
+
+    >>> import tinygrad_edu as torch
+    >>> _ = torch.manual_seed(0)
+    >>> torch.nn.init.xavier_normal_(torch.empty(1, 3))
+    tensor([[ 1.0896, -0.2075, -1.5406]])
     """
     fan_in, fan_out = _calculate_fan_in_and_fan_out(tensor)
     std = gain * math.sqrt(2.0 / float(fan_in + fan_out))
@@ -294,6 +340,11 @@ def kaiming_uniform_(
         ValueError: the tensor has fewer than 2 dimensions, or another mode or nonlinearity.
 
     Source: He et al., "Delving deep into rectifiers", 2015.
+
+    >>> import tinygrad_edu as torch
+    >>> _ = torch.manual_seed(0)
+    >>> torch.nn.init.kaiming_uniform_(torch.empty(1, 3), nonlinearity="relu")
+    tensor([[-0.0106,  0.7586, -1.1640]])
     """
     if 0 in tensor.shape:
         warnings.warn("Initializing zero-element tensors is a no-op", stacklevel=2)
@@ -314,6 +365,11 @@ def kaiming_normal_(
     """Normal with mean 0 and std = gain / sqrt(fan).
 
     Args, Raises, Source: as `kaiming_uniform_`.
+
+    >>> import tinygrad_edu as torch
+    >>> _ = torch.manual_seed(0)
+    >>> torch.nn.init.kaiming_normal_(torch.empty(1, 3), nonlinearity="relu")
+    tensor([[ 1.2582, -0.2396, -1.7790]])
     """
     if 0 in tensor.shape:
         warnings.warn("Initializing zero-element tensors is a no-op", stacklevel=2)
@@ -372,6 +428,13 @@ def sparse_(
         ValueError: the tensor is not 2-dimensional.
 
     Source: Martens, "Deep learning via Hessian-free optimization", 2010.
+
+    >>> import tinygrad_edu as torch
+    >>> _ = torch.manual_seed(0)
+    >>> torch.nn.init.sparse_(torch.empty(3, 2), sparsity=0.6)
+    tensor([[ 0.0000,  0.0000],
+            [-0.0218,  0.0000],
+            [ 0.0000, -0.0140]])
     """
     if tensor.ndim != 2:
         raise ValueError("Only tensors with 2 dimensions are supported")

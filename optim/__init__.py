@@ -5,7 +5,7 @@ from __future__ import annotations
 if __name__ != "tinygrad_edu.optim":
     raise ImportError("import this package as tinygrad_edu.optim")
 
-from . import lr_scheduler
+from . import lr_scheduler, swa_utils
 from .adadelta import Adadelta
 from .adagrad import Adagrad
 from .adam import Adam
@@ -33,4 +33,5 @@ __all__ = [
     "RMSprop",
     "Rprop",
     "lr_scheduler",
+    "swa_utils",
 ]

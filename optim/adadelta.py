@@ -7,11 +7,7 @@ import numpy as np
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.tensor import Tensor
 
-from .optimizer import (
-    Group,
-    Optimizer,
-    Params,
-    State,
+from .common import (
     average_square,
     check_implementation,
     check_lr,
@@ -22,6 +18,7 @@ from .optimizer import (
     penalized,
     zeros_like,
 )
+from .optimizer import Group, Optimizer, Params, State
 
 
 class Adadelta(Optimizer):
@@ -69,7 +66,7 @@ class Adadelta(Optimizer):
         check_lr(lr)
         if not 0.0 <= rho <= 1.0:
             raise ValueError(f"Invalid rho value: {rho}")
-        check_not_negative(epsilon_value=eps, weight_decay_value=weight_decay)
+        check_not_negative({"epsilon value": eps, "weight_decay value": weight_decay})
         check_implementation(foreach, differentiable)
         defaults = dict(
             lr=lr, rho=rho, eps=eps, weight_decay=weight_decay, maximize=maximize,

@@ -7,11 +7,7 @@ import numpy as np
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.tensor import Tensor
 
-from .optimizer import (
-    Group,
-    Optimizer,
-    Params,
-    State,
+from .common import (
     check_implementation,
     check_lr,
     check_not_negative,
@@ -21,6 +17,7 @@ from .optimizer import (
     penalized,
     zeros_like,
 )
+from .optimizer import Group, Optimizer, Params, State
 
 
 class Adagrad(Optimizer):
@@ -69,10 +66,12 @@ class Adagrad(Optimizer):
     ) -> None:
         check_lr(lr)
         check_not_negative(
-            lr_decay_value=lr_decay,
-            weight_decay_value=weight_decay,
-            initial_accumulator_value_value=initial_accumulator_value,
-            epsilon_value=eps,
+            {
+                "lr_decay value": lr_decay,
+                "weight_decay value": weight_decay,
+                "initial_accumulator_value value": initial_accumulator_value,
+                "epsilon value": eps,
+            }
         )
         check_implementation(foreach, differentiable, fused)
         defaults = dict(

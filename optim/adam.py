@@ -10,11 +10,7 @@ from tinygrad_edu.dtypes import Array
 from tinygrad_edu.kernels.adam import adam_
 from tinygrad_edu.tensor import Tensor
 
-from .optimizer import (
-    Group,
-    Optimizer,
-    Params,
-    State,
+from .common import (
     check_betas,
     check_implementation,
     check_lr,
@@ -24,6 +20,7 @@ from .optimizer import (
     number,
     zeros_like,
 )
+from .optimizer import Group, Optimizer, Params, State
 
 
 def adam(
@@ -116,9 +113,9 @@ class Adam(Optimizer):
                 "lr as a Tensor is not supported for capturable=False and foreach=True"
             )
         check_lr(lr)
-        check_not_negative(epsilon_value=eps)
+        check_not_negative({"epsilon value": eps})
         check_betas(betas)
-        check_not_negative(weight_decay_value=weight_decay)
+        check_not_negative({"weight_decay value": weight_decay})
         kinds = {"tensor" if isinstance(beta, Tensor) else type(beta).__name__ for beta in betas}
         if kinds not in ({"tensor"}, {"float"}):
             raise ValueError("betas must be either both floats or both Tensors")

@@ -5,11 +5,7 @@ from __future__ import annotations
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.tensor import Tensor
 
-from .optimizer import (
-    Group,
-    Optimizer,
-    Params,
-    State,
+from .common import (
     average,
     check_implementation,
     check_lr,
@@ -20,6 +16,7 @@ from .optimizer import (
     penalized,
     zeros_like,
 )
+from .optimizer import Group, Optimizer, Params, State
 
 
 class ASGD(Optimizer):
@@ -69,7 +66,7 @@ class ASGD(Optimizer):
         capturable: bool = False,
     ) -> None:
         check_lr(lr)
-        check_not_negative(weight_decay_value=weight_decay)
+        check_not_negative({"weight_decay value": weight_decay})
         check_implementation(foreach, differentiable)
         defaults = dict(
             lr=lr, lambd=lambd, alpha=alpha, t0=t0, weight_decay=weight_decay, foreach=foreach,

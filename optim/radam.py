@@ -7,11 +7,7 @@ import numpy as np
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.tensor import Tensor
 
-from .optimizer import (
-    Group,
-    Optimizer,
-    Params,
-    State,
+from .common import (
     average,
     average_square,
     check_betas,
@@ -24,6 +20,7 @@ from .optimizer import (
     penalized,
     zeros_like,
 )
+from .optimizer import Group, Optimizer, Params, State
 
 
 class RAdam(Optimizer):
@@ -75,9 +72,9 @@ class RAdam(Optimizer):
         differentiable: bool = False,
     ) -> None:
         check_lr(lr)
-        check_not_negative(epsilon_value=eps)
+        check_not_negative({"epsilon value": eps})
         check_betas(betas)
-        check_not_negative(weight_decay_value=weight_decay)
+        check_not_negative({"weight_decay value": weight_decay})
         check_implementation(foreach, differentiable)
         defaults = dict(
             lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, maximize=maximize,

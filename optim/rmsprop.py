@@ -7,11 +7,7 @@ import numpy as np
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.tensor import Tensor
 
-from .optimizer import (
-    Group,
-    Optimizer,
-    Params,
-    State,
+from .common import (
     average,
     average_square,
     check_implementation,
@@ -23,6 +19,7 @@ from .optimizer import (
     penalized,
     zeros_like,
 )
+from .optimizer import Group, Optimizer, Params, State
 
 
 class RMSprop(Optimizer):
@@ -75,10 +72,12 @@ class RMSprop(Optimizer):
     ) -> None:
         check_lr(lr)
         check_not_negative(
-            epsilon_value=eps,
-            momentum_value=momentum,
-            weight_decay_value=weight_decay,
-            alpha_value=alpha,
+            {
+                "epsilon value": eps,
+                "momentum value": momentum,
+                "weight_decay value": weight_decay,
+                "alpha value": alpha,
+            }
         )
         check_implementation(foreach, differentiable)
         defaults = dict(

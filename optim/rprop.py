@@ -7,18 +7,8 @@ import numpy as np
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.tensor import Tensor
 
-from .optimizer import (
-    Group,
-    Optimizer,
-    Params,
-    State,
-    check_implementation,
-    check_lr,
-    count,
-    counter,
-    number,
-    zeros_like,
-)
+from .common import check_implementation, check_lr, count, counter, number, zeros_like
+from .optimizer import Group, Optimizer, Params, State
 
 
 class Rprop(Optimizer):

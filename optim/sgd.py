@@ -9,16 +9,8 @@ from tinygrad_edu.dtypes import Array
 from tinygrad_edu.kernels.blocks import blocks, constants
 from tinygrad_edu.tensor import Tensor
 
-from .optimizer import (
-    Group,
-    Optimizer,
-    Params,
-    State,
-    check_implementation,
-    check_lr,
-    check_not_negative,
-    number,
-)
+from .common import check_implementation, check_lr, check_not_negative, number
+from .optimizer import Group, Optimizer, Params, State
 
 
 class SGD(Optimizer):
@@ -71,7 +63,7 @@ class SGD(Optimizer):
         fused: bool | None = None,
     ) -> None:
         check_lr(lr)
-        check_not_negative(momentum_value=momentum, weight_decay_value=weight_decay)
+        check_not_negative({"momentum value": momentum, "weight_decay value": weight_decay})
         if nesterov and (momentum <= 0 or dampening != 0):
             raise ValueError("Nesterov momentum requires a momentum and zero dampening")
         check_implementation(foreach, differentiable, fused)
@@ -97,21 +89,21 @@ class SGD(Optimizer):
             x, momentum, 1 - group["dampening"], decay, -number(group["lr"])
         )
         for x, g, *b, s, total in blocks(*arrays, scratch=2):
-            if decay != 0:
+            if decay != 0:  # g + weight_decay x
                 np.multiply(x, penalty, out=s)
                 g = np.add(g, s, out=total)
             if momentum != 0:
                 buffer = b[0]
                 if first:
                     buffer[...] = g
-                else:
+                else:  # b = momentum b + (1 - dampening) g
                     np.multiply(buffer, mu, out=buffer)
                     fresh = np.multiply(g, keep, out=s) if group["dampening"] != 0 else g
                     np.add(buffer, fresh, out=buffer)
-                if group["nesterov"]:
+                if group["nesterov"]:  # g + momentum b
                     np.multiply(buffer, mu, out=s)
                     g = np.add(g, s, out=total)
                 else:
                     g = buffer
-            np.multiply(g, step, out=s)
+            np.multiply(g, step, out=s)  # x -= lr g
             np.add(x, s, out=x)

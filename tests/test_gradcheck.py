@@ -42,9 +42,13 @@ def _cube(x: Any) -> Any:
     return x**3
 
 
-def _counting(g: Any, x: Any, calls: list[int] = [0]) -> Any:  # noqa: B006
-    calls[0] += 1
-    return g * 3 * x * x * (1 + 1e-9 * calls[0])
+_calls = 0
+
+
+def _counting(g: Any, x: Any) -> Any:
+    global _calls
+    _calls += 1
+    return g * 3 * x * x * (1 + 1e-9 * _calls)
 
 
 def _writing(g: Any, x: Any) -> Any:
@@ -166,7 +170,7 @@ def test_inputs_that_do_not_matter_and_outputs_without_gradient() -> None:
     assert gradcheck(lambda x, y: x * 2, (x, y))
     assert gradcheck(lambda x: (x * 2, x.argmax(), x.detach() * 0), x)
     assert gradcheck(lambda x, k: x * k, (x, 3.0))
-    assert gradcheck(lambda a, b: a * b, (x, x.detach()))
+    assert gradcheck(lambda a, b: a * b, (x, x.detach().clone()))
     assert gradcheck(lambda x: x.exp(), tinygrad_edu.zeros(0, 3, dtype=tinygrad_edu.float64,
                                                            requires_grad=True))  # fmt: skip
 

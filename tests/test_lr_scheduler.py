@@ -442,3 +442,20 @@ def test_callable_objects_are_saved():
 def test_torchs_names():
     ours, theirs = tg.optim.lr_scheduler, torch.optim.lr_scheduler
     assert not [name for name in [*theirs.__all__, "_LRScheduler"] if not hasattr(ours, name)]
+
+
+@pytest.mark.parametrize("options", [{}, {"anneal_epochs": 0}, {"anneal_strategy": "linear"}])
+def test_swalr(options):
+    optimizers = [make(tg), make(torch)]
+    schedules = [
+        m.optim.swa_utils.SWALR(o, [0.05, 0.01], **options)
+        for m, o in zip((tg, torch), optimizers, strict=True)
+    ]
+    walk(schedules, optimizers, 5)
+    again = [
+        m.optim.swa_utils.SWALR(o, [0.05, 0.01])
+        for m, o in zip((tg, torch), optimizers, strict=True)
+    ]
+    for new, old in zip(again, schedules, strict=True):
+        new.load_state_dict(old.state_dict())
+    walk(again, optimizers, 15)

@@ -56,6 +56,7 @@ class Run:
                 warnings.simplefilter("ignore")
             self.outputs = flat(op(library, *args, **kwargs))
         self.inputs = [t for t in self.tensors if t.requires_grad]
+        self.starts: list[Any] = []
 
     def make(self, value: Any, grad: bool) -> Any:
         if isinstance(value, Dtype):
@@ -97,17 +98,17 @@ class Run:
 
     def second(self) -> list[Any]:
         """The gradients of the gradients, from another random cotangent."""
-        firsts = [g for g in self.gradients(create_graph=True) if g is not None and g.requires_grad]
-        if not firsts:
-            return []
         random = np.random.default_rng(8)
-        us = [
-            self.library.from_numpy(np.asarray(random.standard_normal(tuple(g.shape))))
-            for g in firsts
-        ]
-        return list(
-            self.library.autograd.grad(firsts, [*self.inputs, *self.starts], us, allow_unused=True)
-        )
+        firsts, us = [], []
+        for x, g in zip(self.inputs, self.gradients(create_graph=True), strict=False):
+            u = self.library.from_numpy(np.asarray(random.standard_normal(tuple(x.shape))))
+            if g is not None and g.requires_grad:
+                firsts.append(g)
+                us.append(u)
+        wanted = [*self.inputs, *self.starts]
+        if not firsts:
+            return [None] * len(wanted)
+        return list(self.library.autograd.grad(firsts, wanted, us, allow_unused=True))
 
 
 def is_tensor(value: Any) -> bool:
@@ -133,7 +134,7 @@ def compare(ours: list[Any], theirs: list[Any], what: str, **tolerance: Any) -> 
             assert repr(mine.dtype) == repr(reference.dtype), label
             assert_close(
                 mine.detach(),
-                reference.detach().numpy(),
+                reference.numpy(force=True),
                 equal_nan=True,
                 check_dtype=False,
                 msg=lambda text, label=label: f"{label}: {text}",
@@ -153,7 +154,7 @@ def check_each(op: Op, dtype: str, check: Callable[[Call], None]) -> None:
     for i, given in enumerate(op.calls):
         try:
             check(op_table.arrays(op, given, dtype))
-        except (Exception, AssertionError) as error:
+        except BaseException as error:  # pytest's failures are no Exceptions
             error.add_note(f"in call {i} of the row: {op.name}{given!r} with {dtype}")
             raise
 
@@ -220,12 +221,27 @@ def test_gradients(op: Op, dtype: str) -> None:
 
     def check(given: Call) -> None:
         expected = Run(torch, op, given, grad=True)
+        reference = gradients_of_torch(expected.gradients)
+        if reference is None:
+            return
         found = Run(tinygrad_edu, op, given, grad=True)
         needs = [y.requires_grad for y in found.outputs if is_tensor(y)]
         assert needs == [y.requires_grad for y in expected.outputs if is_tensor(y)]
-        compare(found.gradients(), expected.gradients(), "gradient", **tolerance(op, dtype))
+        compare(found.gradients(), reference, "gradient", **tolerance(op, dtype))
 
     check_each(op, dtype, check)
+
+
+def gradients_of_torch(function: Callable[[], list[Any]]) -> list[Any] | None:
+    """None where torch has no derivative, or cannot compute it."""
+    try:
+        return function()
+    except RuntimeError as error:
+        if "not implemented" in str(error) or "undefined Tensor" in str(error):
+            return None
+        if "invalid gradient" in str(error):
+            return None
+        raise
 
 
 @rows
@@ -234,7 +250,9 @@ def test_finite_differences(op: Op) -> None:
 
     def check(given: Call) -> None:
         run = Run(tinygrad_edu, op, given, grad=True)
-        if not given.smooth or not any(is_tensor(y) and y.requires_grad for y in run.outputs):
+        if not given.smooth or not run.inputs:
+            return
+        if not any(is_tensor(y) and y.requires_grad for y in run.outputs):
             return
         assert gradcheck(_function_of(op, run), tuple(run.inputs))
 
@@ -266,10 +284,13 @@ def test_second_order(op: Op) -> None:
         pytest.skip("the row asks not to")
 
     def check(given: Call) -> None:
-        expected = Run(torch, op, given, grad=True)
+        if not given.smooth:
+            return
         run = Run(tinygrad_edu, op, given, grad=True)
-        compare(run.second(), expected.second(), "second derivative", **tolerance(op, "float64"))
-        if given.smooth and any(is_tensor(y) and y.requires_grad for y in run.outputs):
+        expected = gradients_of_torch(Run(torch, op, given, grad=True).second)
+        if expected is not None:
+            compare(run.second(), expected, "second derivative", **tolerance(op, "float64"))
+        if run.inputs and any(is_tensor(y) and y.requires_grad for y in run.outputs):
             run = Run(tinygrad_edu, op, given, grad=True)
             assert gradgradcheck(_function_of(op, run), tuple(run.inputs), fast_mode=True)
 
@@ -296,13 +317,16 @@ def test_non_contiguous(op: Op, layout: Callable[[np.ndarray], np.ndarray]) -> N
         try:
             expected = Run(torch, op, given, grad=True, layout=layout)
         except RuntimeError as error:
-            assert "view" in str(error)
-            with pytest.raises(RuntimeError, match="view"):
-                Run(tinygrad_edu, op, given, grad=True, layout=layout)
+            assert "view size is not compatible" in str(error)
+            if op.name == "Tensor.view":
+                with pytest.raises(RuntimeError, match="view"):
+                    Run(tinygrad_edu, op, given, grad=True, layout=layout)
             return
         found = Run(tinygrad_edu, op, given, grad=True, layout=layout)
         compare(found.outputs, expected.outputs, "output", **tolerance(op, "float64"))
-        compare(found.gradients(), expected.gradients(), "gradient", **tolerance(op, "float64"))
+        reference = gradients_of_torch(expected.gradients)
+        if reference is not None:
+            compare(found.gradients(), reference, "gradient", **tolerance(op, "float64"))
 
     check_each(op, "float64", check)
 
@@ -342,7 +366,11 @@ def _check_twin(twin: Op, given: Call) -> None:
         return
     found = Run(tinygrad_edu, twin, given, grad=True)
     compare(found.outputs, expected.outputs, "output", **tolerance(twin, "float64"))
-    compare(found.gradients(), expected.gradients(), "gradient", **tolerance(twin, "float64"))
+    reference = gradients_of_torch(expected.gradients)
+    if reference is None:
+        return
+    if any(y.requires_grad for y in found.outputs if is_tensor(y)):
+        compare(found.gradients(), reference, "gradient", **tolerance(twin, "float64"))
 
 
 @pytest.mark.gpu

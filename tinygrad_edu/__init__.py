@@ -134,12 +134,251 @@ from tinygrad_edu.ops.gathering import (
 )
 
 # ---- arithmetic
+from tinygrad_edu.ops.arithmetic import (
+    add,
+    addcdiv,
+    addcmul,
+    div,
+    floor_divide,
+    fmod,
+    heaviside,
+    ldexp,
+    lerp,
+    mul,
+    neg,
+    positive,
+    remainder,
+    rsub,
+    sub,
+)
+from tinygrad_edu.ops.powers import (
+    float_power,
+    pow,
+    reciprocal,
+    rsqrt,
+    sqrt,
+    square,
+)
+from tinygrad_edu.ops.extrema import (
+    clamp,
+    clamp_max,
+    clamp_min,
+    fmax,
+    fmin,
+    maximum,
+    minimum,
+)
+from tinygrad_edu.ops.bitwise import (
+    bitwise_and,
+    bitwise_left_shift,
+    bitwise_not,
+    bitwise_or,
+    bitwise_right_shift,
+    bitwise_xor,
+    gcd,
+    lcm,
+)
+
+subtract, multiply, divide, true_divide, negative = sub, mul, div, div, neg
+clip = clamp
 # ---- elementary
+from tinygrad_edu.ops.elementary import (
+    exp,
+    exp2,
+    expm1,
+    log,
+    log10,
+    log1p,
+    log2,
+)
+from tinygrad_edu.ops.trigonometric import (
+    acos,
+    acosh,
+    asin,
+    asinh,
+    atan,
+    atan2,
+    atanh,
+    cos,
+    cosh,
+    deg2rad,
+    hypot,
+    rad2deg,
+    sin,
+    sinc,
+    sinh,
+    tan,
+    tanh,
+)
+from tinygrad_edu.ops.rounding import (
+    abs,
+    ceil,
+    copysign,
+    floor,
+    frac,
+    nan_to_num,
+    round,
+    sign,
+    trunc,
+)
+from tinygrad_edu.ops.special import (
+    digamma,
+    erf,
+    erfc,
+    erfinv,
+    lgamma,
+    logaddexp,
+    logaddexp2,
+    logit,
+    polygamma,
+    xlogy,
+)
+from tinygrad_edu.ops.activation import (
+    celu,
+    hardshrink,
+    prelu,
+    relu,
+    selu,
+    sigmoid,
+    threshold,
+)
+
+arcsin, arccos, arctan, arctan2 = asin, acos, atan, atan2
+arcsinh, arccosh, arctanh = asinh, acosh, atanh
+absolute, sgn, fix = abs, sign, trunc
+relu_, sigmoid_, tanh_, exp_, sqrt_ = (
+    Tensor.relu_, Tensor.sigmoid_, Tensor.tanh_, Tensor.exp_, Tensor.sqrt_,
+)  # fmt: skip
+clamp_, abs_, neg_ = Tensor.clamp_, Tensor.abs_, Tensor.neg_
 # ---- comparison
+from tinygrad_edu.ops.comparison import (
+    allclose,
+    eq,
+    equal,
+    ge,
+    gt,
+    isclose,
+    isfinite,
+    isin,
+    isinf,
+    isnan,
+    isneginf,
+    isposinf,
+    isreal,
+    le,
+    logical_and,
+    logical_not,
+    logical_or,
+    logical_xor,
+    lt,
+    ne,
+    signbit,
+)
+
+not_equal, less, less_equal, greater, greater_equal = ne, lt, le, gt, ge
 # ---- reduction
+from tinygrad_edu.ops.reduction import (
+    all,
+    any,
+    count_nonzero,
+    logsumexp,
+    mean,
+    nanmean,
+    nansum,
+    prod,
+    sum,
+)
+from tinygrad_edu.ops.statistics import (
+    corrcoef,
+    cov,
+    nanquantile,
+    quantile,
+    std,
+    std_mean,
+    var,
+    var_mean,
+)
+from tinygrad_edu.ops.norms import cdist, dist, norm
+from tinygrad_edu.ops.largest import (
+    amax,
+    amin,
+    aminmax,
+    argmax,
+    argmin,
+    cummax,
+    cummin,
+    max,
+    min,
+)
+from tinygrad_edu.ops.cumulative import (
+    cumprod,
+    cumsum,
+    cumulative_trapezoid,
+    diff,
+    logcumsumexp,
+    trapezoid,
+)
+
 # ---- sorting
+from tinygrad_edu.ops.sorting import (
+    argsort,
+    kthvalue,
+    median,
+    mode,
+    msort,
+    nanmedian,
+    sort,
+    topk,
+)
+from tinygrad_edu.ops.counting import (
+    bincount,
+    bucketize,
+    histc,
+    searchsorted,
+    unique,
+    unique_consecutive,
+)
+from tinygrad_edu import return_types as return_types
+
 # ---- matmul
+from tinygrad_edu.ops.products import (
+    addbmm,
+    addmm,
+    addmv,
+    addr,
+    baddbmm,
+    bmm,
+    chain_matmul,
+    cross,
+    dot,
+    ger,
+    inner,
+    kron,
+    matmul,
+    mm,
+    mv,
+    outer,
+    tensordot,
+    vdot,
+)
+from tinygrad_edu.ops.einsum import einsum
+from tinygrad_edu.ops.linalg import (
+    cholesky,
+    det,
+    diag,
+    diag_embed,
+    diagflat,
+    diagonal,
+    logdet,
+    slogdet,
+    trace,
+)
+from tinygrad_edu import linalg as linalg
+
+inverse = linalg.inv
+trapz = trapezoid
 # ---- softmax, losses, normalization, embedding
+from tinygrad_edu.ops.softmax import log_softmax, softmax
 # ---- random
 from tinygrad_edu.random import Generator, default_generator, initial_seed, manual_seed, seed
 from tinygrad_edu.ops.sampling import (
@@ -178,7 +417,8 @@ def is_floating_point(input: Tensor) -> bool:  # type: ignore[valid-type]
     return input.is_floating_point()
 # isort: on
 
-from tinygrad_edu import autograd, cuda, nn, optim, utils  # noqa: E402
+from tinygrad_edu import special as special  # noqa: E402
+from tinygrad_edu import autograd, cuda, nn, optim, testing, utils  # noqa: E402
 
 strided = "torch.strided"
 contiguous_format = "torch.contiguous_format"

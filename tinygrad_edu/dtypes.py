@@ -202,8 +202,10 @@ def result_type(*operands: Any) -> NumpyDtype:
     counts only if its category (bool < integer < float) is higher than all ranks above it.
     """
     ranks: list[NumpyDtype | None] = [None, None, None]
+    # Among NumPy scalars alone, as rules meet them in the gradients of 0-d tensors, they are 0-d.
+    alone = all([isinstance(x, (np.generic, int, float)) for x in operands])
     for operand in operands:
-        if hasattr(operand, "ndim") and not isinstance(operand, np.generic):
+        if hasattr(operand, "ndim") and (alone or not isinstance(operand, np.generic)):
             rank, found = (0 if operand.ndim else 1), operand.dtype
         else:
             rank, found = 2, _scalar_dtype(operand)

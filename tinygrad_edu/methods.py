@@ -6,10 +6,11 @@ derivative; `inplace` makes the twin that writes its result into the tensor.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tinygrad_edu.autograd.graph import Variable
 from tinygrad_edu.autograd.inplace import inplace
+from tinygrad_edu.autograd.primitive import Operation
 from tinygrad_edu.dtypes import (
     bfloat16,
     bool_,
@@ -22,10 +23,41 @@ from tinygrad_edu.dtypes import (
     int64,
     uint8,
 )
-from tinygrad_edu.ops import casting, gathering, indexing, joining, sampling, shape
+from tinygrad_edu.ops import (
+    activation,
+    arithmetic,
+    bitwise,
+    casting,
+    comparison,
+    counting,
+    cumulative,
+    elementary,
+    extrema,
+    gathering,
+    indexing,
+    joining,
+    largest,
+    linalg,
+    norms,
+    powers,
+    products,
+    reduction,
+    rounding,
+    sampling,
+    shape,
+    sorting,
+    special,
+    statistics,
+    trigonometric,
+)
+from tinygrad_edu.ops import softmax as softmaxes
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
+
+
+Binary: TypeAlias = "Operation[[Any, Any]]"
+Unary: TypeAlias = "Operation[[Any]]"
 
 
 class Methods:
@@ -135,12 +167,219 @@ class Methods:
     bool = casting._caster(bool_)
 
     # ---------------------------------------------------------------- arithmetic
+
+    __add__: Binary = arithmetic._add
+    __radd__: Binary = arithmetic._add
+    __sub__: Binary = arithmetic._sub
+    __rsub__: Binary = arithmetic._rsub
+    __mul__: Binary = arithmetic.mul
+    __rmul__: Binary = arithmetic.mul
+    __truediv__: Binary = arithmetic._div
+    __rtruediv__: Binary = arithmetic._rdiv
+    __floordiv__: Binary = arithmetic.floor_divide
+    __rfloordiv__ = arithmetic.rfloor_divide
+    __mod__: Binary = arithmetic.remainder
+    __rmod__ = arithmetic.rremainder
+    __pow__: Binary = powers.pow
+    __rpow__ = powers.rpow
+    __neg__: Unary = arithmetic.neg
+    __pos__ = arithmetic.positive
+    __abs__: Unary = rounding.abs
+    __iadd__ = inplace(arithmetic._add)
+    __isub__ = inplace(arithmetic._sub)
+    __imul__ = inplace(arithmetic.mul)
+    __itruediv__ = inplace(arithmetic._div)
+    __ifloordiv__ = inplace(arithmetic.floor_divide)
+    __imod__ = inplace(arithmetic.remainder)
+    __ipow__ = inplace(powers.pow)
+    add, add_ = arithmetic.add, arithmetic.add_
+    sub, sub_ = arithmetic.sub, arithmetic.sub_
+    mul, mul_ = arithmetic.mul, inplace(arithmetic.mul)
+    div, div_ = arithmetic.div, arithmetic.div_
+    subtract, subtract_ = sub, sub_
+    multiply, multiply_ = mul, mul_
+    divide, divide_ = true_divide, true_divide_ = div, div_
+    positive = arithmetic.positive
+    neg, neg_ = negative, negative_ = arithmetic.neg, inplace(arithmetic.neg)
+    floor_divide, floor_divide_ = arithmetic.floor_divide, inplace(arithmetic.floor_divide)
+    remainder, remainder_ = arithmetic.remainder, inplace(arithmetic.remainder)
+    fmod, fmod_ = arithmetic.fmod, inplace(arithmetic.fmod)
+    addcmul, addcmul_ = arithmetic.addcmul, inplace(arithmetic.addcmul)
+    addcdiv, addcdiv_ = arithmetic.addcdiv, inplace(arithmetic.addcdiv)
+    ldexp, ldexp_ = arithmetic.ldexp, inplace(arithmetic.ldexp)
+    heaviside, heaviside_ = arithmetic.heaviside, inplace(arithmetic.heaviside)
+    lerp, lerp_ = arithmetic.lerp, inplace(arithmetic.lerp)
+    pow, pow_ = powers.pow, inplace(powers.pow)
+    square, square_ = powers.square, inplace(powers.square)
+    reciprocal, reciprocal_ = powers.reciprocal, inplace(powers.reciprocal)
+    sqrt, sqrt_ = powers.sqrt, inplace(powers.sqrt)
+    rsqrt, rsqrt_ = powers.rsqrt, inplace(powers.rsqrt)
+    float_power, float_power_ = powers.float_power, inplace(powers.float_power)
+    clamp, clamp_ = extrema.clamp, inplace(extrema.clamp)
+    clamp_min, clamp_min_ = extrema.clamp_min, inplace(extrema.clamp_min)
+    clamp_max, clamp_max_ = extrema.clamp_max, inplace(extrema.clamp_max)
+    clip, clip_ = clamp, clamp_
+    maximum, minimum = extrema.maximum, extrema.minimum
+    fmax, fmin = extrema.fmax, extrema.fmin
+
     # ---------------------------------------------------------------- elementary
+
+    exp, exp_ = elementary.exp, inplace(elementary.exp)
+    exp2, exp2_ = elementary.exp2, inplace(elementary.exp2)
+    expm1, expm1_ = elementary.expm1, inplace(elementary.expm1)
+    log, log_ = elementary.log, inplace(elementary.log)
+    log2, log2_ = elementary.log2, inplace(elementary.log2)
+    log10, log10_ = elementary.log10, inplace(elementary.log10)
+    log1p, log1p_ = elementary.log1p, inplace(elementary.log1p)
+    sin, sin_ = trigonometric.sin, inplace(trigonometric.sin)
+    cos, cos_ = trigonometric.cos, inplace(trigonometric.cos)
+    tan, tan_ = trigonometric.tan, inplace(trigonometric.tan)
+    asin, asin_ = trigonometric.asin, inplace(trigonometric.asin)
+    acos, acos_ = trigonometric.acos, inplace(trigonometric.acos)
+    atan, atan_ = trigonometric.atan, inplace(trigonometric.atan)
+    sinh, sinh_ = trigonometric.sinh, inplace(trigonometric.sinh)
+    cosh, cosh_ = trigonometric.cosh, inplace(trigonometric.cosh)
+    tanh, tanh_ = trigonometric.tanh, inplace(trigonometric.tanh)
+    asinh, asinh_ = trigonometric.asinh, inplace(trigonometric.asinh)
+    acosh, acosh_ = trigonometric.acosh, inplace(trigonometric.acosh)
+    atanh, atanh_ = trigonometric.atanh, inplace(trigonometric.atanh)
+    atan2, atan2_ = trigonometric.atan2, inplace(trigonometric.atan2)
+    hypot, hypot_ = trigonometric.hypot, inplace(trigonometric.hypot)
+    sinc, sinc_ = trigonometric.sinc, inplace(trigonometric.sinc)
+    deg2rad, deg2rad_ = trigonometric.deg2rad, inplace(trigonometric.deg2rad)
+    rad2deg, rad2deg_ = trigonometric.rad2deg, inplace(trigonometric.rad2deg)
+    arcsin, arcsin_ = asin, asin_
+    arccos, arccos_ = acos, acos_
+    arctan, arctan_ = atan, atan_
+    arctan2, arctan2_ = atan2, atan2_
+    arcsinh, arcsinh_ = asinh, asinh_
+    arccosh, arccosh_ = acosh, acosh_
+    arctanh, arctanh_ = atanh, atanh_
+    abs, abs_ = rounding.abs, inplace(rounding.abs)
+    sign, sign_ = rounding.sign, inplace(rounding.sign)
+    ceil, ceil_ = rounding.ceil, inplace(rounding.ceil)
+    floor, floor_ = rounding.floor, inplace(rounding.floor)
+    trunc, trunc_ = rounding.trunc, inplace(rounding.trunc)
+    round, round_ = rounding.round, inplace(rounding.round)
+    frac, frac_ = rounding.frac, inplace(rounding.frac)
+    nan_to_num, nan_to_num_ = rounding.nan_to_num, inplace(rounding.nan_to_num)
+    copysign, copysign_ = rounding.copysign, inplace(rounding.copysign)
+    absolute, absolute_ = abs, abs_
+    sgn, sgn_ = sign, sign_
+    fix, fix_ = trunc, trunc_
+    erf, erf_ = special.erf, inplace(special.erf)
+    erfc, erfc_ = special.erfc, inplace(special.erfc)
+    erfinv, erfinv_ = special.erfinv, inplace(special.erfinv)
+    lgamma, lgamma_ = special.lgamma, inplace(special.lgamma)
+    digamma, digamma_ = special.digamma, inplace(special.digamma)
+    logit, logit_ = special.logit, inplace(special.logit)
+    xlogy, xlogy_ = special.xlogy, inplace(special.xlogy)
+    logaddexp, logaddexp2 = special.logaddexp, special.logaddexp2
+    relu, relu_ = activation.relu, inplace(activation.relu)
+    sigmoid, sigmoid_ = activation.sigmoid, inplace(activation.sigmoid)
+    prelu = activation.prelu
+    hardshrink = activation.hardshrink
+
     # ---------------------------------------------------------------- comparison
+
+    __eq__ = comparison.operator(comparison.eq)
+    __ne__ = comparison.operator(comparison.ne)
+    __lt__ = comparison.operator(comparison.lt)
+    __le__ = comparison.operator(comparison.le)
+    __gt__ = comparison.operator(comparison.gt)
+    __ge__ = comparison.operator(comparison.ge)
+    __and__: Binary = bitwise.bitwise_and
+    __rand__: Binary = bitwise.bitwise_and
+    __or__: Binary = bitwise.bitwise_or
+    __ror__: Binary = bitwise.bitwise_or
+    __xor__: Binary = bitwise.bitwise_xor
+    __rxor__: Binary = bitwise.bitwise_xor
+    __invert__ = bitwise.invert
+    __lshift__: Binary = bitwise.bitwise_left_shift
+    __rshift__: Binary = bitwise.bitwise_right_shift
+    __iand__ = inplace(bitwise.bitwise_and)
+    __ior__ = inplace(bitwise.bitwise_or)
+    __ixor__ = inplace(bitwise.bitwise_xor)
+    eq, eq_ = comparison.eq, inplace(comparison.eq)
+    ne, ne_ = comparison.ne, inplace(comparison.ne)
+    lt, lt_ = comparison.lt, inplace(comparison.lt)
+    le, le_ = comparison.le, inplace(comparison.le)
+    gt, gt_ = comparison.gt, inplace(comparison.gt)
+    ge, ge_ = comparison.ge, inplace(comparison.ge)
+    not_equal, not_equal_ = ne, ne_
+    less, less_ = lt, lt_
+    less_equal, less_equal_ = le, le_
+    greater, greater_ = gt, gt_
+    greater_equal, greater_equal_ = ge, ge_
+    logical_and, logical_and_ = comparison.logical_and, inplace(comparison.logical_and)
+    logical_or, logical_or_ = comparison.logical_or, inplace(comparison.logical_or)
+    logical_xor, logical_xor_ = comparison.logical_xor, inplace(comparison.logical_xor)
+    logical_not, logical_not_ = comparison.logical_not, inplace(comparison.logical_not)
+    bitwise_and, bitwise_and_ = bitwise.bitwise_and, inplace(bitwise.bitwise_and)
+    bitwise_or, bitwise_or_ = bitwise.bitwise_or, inplace(bitwise.bitwise_or)
+    bitwise_xor, bitwise_xor_ = bitwise.bitwise_xor, inplace(bitwise.bitwise_xor)
+    bitwise_not, bitwise_not_ = bitwise.bitwise_not, inplace(bitwise.bitwise_not)
+    bitwise_left_shift = bitwise.bitwise_left_shift
+    bitwise_left_shift_ = inplace(bitwise.bitwise_left_shift)
+    bitwise_right_shift = bitwise.bitwise_right_shift
+    bitwise_right_shift_ = inplace(bitwise.bitwise_right_shift)
+    gcd, gcd_ = bitwise.gcd, inplace(bitwise.gcd)
+    lcm, lcm_ = bitwise.lcm, inplace(bitwise.lcm)
+    equal = comparison.equal
+    isclose, allclose = comparison.isclose, comparison.allclose
+    isnan, isinf, isfinite = comparison.isnan, comparison.isinf, comparison.isfinite
+    isreal = comparison.isreal
+    isposinf, isneginf = comparison.isposinf, comparison.isneginf
+    signbit = comparison.signbit
+
     # ---------------------------------------------------------------- reduction
+
+    sum, mean, prod = reduction.sum, reduction.mean, reduction.prod
+    nansum, nanmean = reduction.nansum, reduction.nanmean
+    any, all, count_nonzero = reduction.any, reduction.all, reduction.count_nonzero
+    logsumexp = reduction.logsumexp
+    var, std = statistics.var, statistics.std
+    quantile, nanquantile = statistics.quantile, statistics.nanquantile
+    cov, corrcoef = statistics.cov, statistics.corrcoef
+    norm, dist = norms.norm, norms.dist
+    max, min = largest.max, largest.min
+    amax, amin, aminmax = largest.amax, largest.amin, largest.aminmax
+    argmax, argmin = largest.argmax, largest.argmin
+    cummax, cummin = largest.cummax, largest.cummin
+    cumsum, cumsum_ = cumulative.cumsum, inplace(cumulative.cumsum)
+    cumprod, cumprod_ = cumulative.cumprod, inplace(cumulative.cumprod)
+    logcumsumexp = cumulative.logcumsumexp
+    diff = cumulative.diff
+
     # ---------------------------------------------------------------- sorting
+
+    sort, argsort, msort = sorting.sort, sorting.argsort, sorting.msort
+    topk, kthvalue = sorting.topk, sorting.kthvalue
+    median, nanmedian, mode = sorting.median, sorting.nanmedian, sorting.mode
+    unique, unique_consecutive = counting.unique, counting.unique_consecutive
+    bincount, histc = counting.bincount, counting.histc
+
     # ---------------------------------------------------------------- matmul
+
+    __matmul__ = matmul = products.matmul
+    __rmatmul__ = products.rmatmul
+    mm, bmm, mv = products.mm, products.bmm, products.mv
+    dot, vdot, inner = products.dot, products.vdot, products.inner
+    outer = ger = products.outer
+    addmm, addmm_ = products.addmm, inplace(products.addmm)
+    addmv, addmv_ = products.addmv, inplace(products.addmv)
+    addr, addr_ = products.addr, inplace(products.addr)
+    addbmm, addbmm_ = products.addbmm, inplace(products.addbmm)
+    baddbmm, baddbmm_ = products.baddbmm, inplace(products.baddbmm)
+    kron, cross = products.kron, products.cross
+    diagonal, diag, trace = linalg.diagonal, linalg.diag, linalg.trace
+    diag_embed, diagflat = linalg.diag_embed, linalg.diagflat
+    det, slogdet, logdet = linalg.det, linalg.slogdet, linalg.logdet
+    inverse = linalg.inv
+    cholesky = linalg.cholesky
     # ---------------------------------------------------------------- softmax
+    softmax = softmaxes.softmax
+    log_softmax = softmaxes.log_softmax
     # ---------------------------------------------------------------- sampling
 
     uniform_ = sampling.uniform_

@@ -29,41 +29,44 @@ form of Durstenfeld, "Algorithm 235: Random permutation", 1964.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from .autograd.graph import Variable
+from .autograd.primitive import wrap
+from .backend import device as Device
 from .kernels import distributions as draw
+from .kernels.limits import (
+    check_integer_range,
+    check_uniform_bounds,
+    largest_integer,
+    require_continuous,
+    require_float,
+)
 from .kernels.memory_order import as_real, empty_like, fill, slow_to_fast
 from .kernels.mersenne_twister import MersenneTwister
+from .kernels.multinomial import multinomial
 from .kernels.rounding import fma64
 from .kernels.shuffle import fisher_yates
+
+if TYPE_CHECKING:
+    from .tensor import Tensor
 
 __all__ = [
     "Generator", "bernoulli", "default_generator", "dropout_noise", "empty_like",
     "fill_bernoulli", "fill_cauchy", "fill_exponential", "fill_geometric", "fill_log_normal",
-    "fill_normal", "fill_random", "fill_uniform", "initial_seed", "keep_mask", "manual_seed",
-    "multinomial", "randint", "randperm", "seed",
+    "fill_normal", "fill_random", "fill_uniform", "fork_rng", "get_rng_state", "initial_seed",
+    "keep_mask", "manual_seed", "multinomial", "randint", "randperm", "seed", "set_rng_state",
 ]  # fmt: skip
 
 Array = npt.NDArray[Any]
 _DEFAULT_SEED = 67280421310721  # torch's
-# Float types, by NumPy's letter: bits of the significand, largest number.
-_FLOATS = {
-    "e": (11, 65504.0),  # float16
-    "E": (8, 2.0**128 - 2.0**120),  # bfloat16, of the package ml_dtypes
-    "f": (24, 2.0**128 - 2.0**104),  # float32
-    "d": (53, float(np.finfo(np.float64).max)),  # float64
-}
-_C_NAMES = {  # in torch's messages
-    "bool": "bool", "uint8": "unsigned char", "int8": "signed char", "int16": "short",
-    "int32": "int", "int64": "long", "float16": "c10::Half", "bfloat16": "c10::BFloat16",
-    "float32": "float", "float64": "double",
-}  # fmt: skip
 
 
 # From a seed to a stream of words -----------------------------------------------------------------
@@ -72,24 +75,27 @@ _C_NAMES = {  # in torch's messages
 class Generator(MersenneTwister):
     """A stream of random numbers with torch's interface, determined by its seed.
 
-    `device` can only be "cpu" so far; RuntimeError is raised for any other. Generators can be
-    pickled and copied, and continue from where they were.
+    Generators can be pickled and copied, and continue from where they were.
+
+    Raises RuntimeError for a `device` other than "cpu": one generator, on the CPU, serves all.
     Source: Matsumoto and Nishimura, "Mersenne Twister", 1998.
 
     >>> Generator().manual_seed(0).words(3).tolist()
     [2357136044, 2546248239, 3071714933]
     """
 
-    def __init__(self, device: Any = "cpu") -> None:
-        if str(device).partition(":")[0] != "cpu":
-            raise RuntimeError(f"Generator: expected the device 'cpu', but got '{device}'")
-        self._device = device
+    def __init__(self, device: Any = None) -> None:
+        if device is not None and Device(device).type != "cpu":
+            raise RuntimeError(
+                f"Generator: expected device 'cpu', but got '{device}'. Random numbers are drawn on"
+                " the CPU for tensors of every device: use Generator()"
+            )
         super().__init__(_DEFAULT_SEED)
 
     @property
-    def device(self) -> Any:
-        """The device given to the constructor."""
-        return self._device
+    def device(self) -> Device:
+        """Where the numbers are drawn: always the CPU."""
+        return Device("cpu")
 
     def manual_seed(self, seed: int) -> Generator:
         """Start the stream that belongs to `seed`, an integer in [-2**63, 2**64); returns self.
@@ -112,19 +118,38 @@ class Generator(MersenneTwister):
         self.restart(int.from_bytes(os.urandom(8), "little"))
         return self.initial_seed()
 
-    def clone_state(self) -> Generator:
-        """A second generator that will produce the same numbers as this one from here on.
+    def get_state(self) -> Tensor:
+        """The state, 5056 bytes: where in the stream this generator is."""
+        return wrap(self.get_state_bytes())
+
+    def set_state(self, new_state: Tensor) -> Generator:
+        """Continue from a state that `get_state` or torch gave; returns self.
+
+        Raises TypeError if it is no tensor of uint8, RuntimeError if it is not a valid state.
 
         >>> gen = Generator()
-        >>> (gen.clone_state().words(2) == gen.words(2)).all()
+        >>> state, first = gen.get_state(), gen.words(2)
+        >>> (gen.set_state(state).words(2) == first).all()
         np.True_
         """
-        twin = Generator(self._device)
+        if not isinstance(new_state, Variable):
+            raise TypeError(f"expected a torch.ByteTensor, but got {type(new_state).__name__}")
+        array = new_state.array
+        if not isinstance(array, np.ndarray) or array.dtype != np.uint8:
+            raise TypeError("RNG state must be a torch.ByteTensor")
+        if not array.flags.c_contiguous:
+            raise RuntimeError("RNG state must be contiguous")
+        self.set_state_bytes(array)
+        return self
+
+    def clone_state(self) -> Generator:
+        """A second generator that will produce the same numbers as this one from here on."""
+        twin = Generator()
         twin.set_state_bytes(self.get_state_bytes())
         return twin
 
     def __reduce__(self) -> tuple[Any, ...]:  # pickling
-        return Generator, (self._device,), self.get_state_bytes()
+        return Generator, (), self.get_state_bytes()
 
     def __setstate__(self, state: Array) -> None:
         self.set_state_bytes(state)
@@ -148,6 +173,39 @@ def initial_seed() -> int:
     return default_generator.initial_seed()
 
 
+def get_rng_state() -> Tensor:
+    """The state of the default generator, see `Generator.get_state`."""
+    return default_generator.get_state()
+
+
+def set_rng_state(new_state: Tensor) -> None:
+    """Continue the default generator from that state, see `Generator.set_state`."""
+    default_generator.set_state(new_state)
+
+
+@contextlib.contextmanager
+def fork_rng(
+    devices: Iterable[Any] | None = None, enabled: bool = True, *, device_type: str | None = None
+) -> Iterator[None]:
+    """What is drawn inside this `with` block leaves the default generator as it was before.
+
+    `enabled=False` has no effect at all. Nor have `devices` and `device_type`: there is but one
+    default generator.
+
+    >>> _ = manual_seed(0)
+    >>> with fork_rng():
+    ...     inside = default_generator.words(2)
+    >>> (default_generator.words(2) == inside).all()
+    np.True_
+    """
+    state = default_generator.get_state_bytes()
+    try:
+        yield
+    finally:
+        if enabled:
+            default_generator.set_state_bytes(state)
+
+
 # In place: fill_* ---------------------------------------------------------------------------------
 
 
@@ -162,21 +220,10 @@ def fill_uniform(gen: Generator, array: Array, low: float = 0.0, high: float = 1
     array([0.4962566 , 0.7682218 , 0.08847743], dtype=float32)
     """
     array = as_real(array)
-    _require_float(array, "check_uniform_bounds")
+    require_float(array, "check_uniform_bounds")
     dtype = array.dtype
-    limit = _FLOATS[dtype.char][1]
-    for name, bound in (("from", low), ("to", high)):
-        if not -limit <= bound <= limit:
-            raise RuntimeError(f"{name} is out of bounds for {_C_NAMES[dtype.name]}")
-    if low > high:
-        raise RuntimeError(
-            f"uniform_ expects to return a [from, to) range, but found from={low:g} > to={high:g}"
-        )
-    if high - low > limit:
-        raise RuntimeError(
-            f"uniform_ expects to-from <= {limit:g}, the largest {dtype}, "
-            f"but found to={high:g} and from={low:g}"
-        )
+    if low != 0 or high != 1:
+        check_uniform_bounds(dtype, low, high)
     if dtype == np.float64:
         fill(array, lambda n: draw.affine64(draw.uniform64(gen, n), float(low), float(high)))
         return
@@ -202,7 +249,7 @@ def fill_bernoulli(gen: Generator, array: Array, p: float | Array = 0.5) -> None
             raise RuntimeError(f"bernoulli_ expects p to be in [0, 1], but got p={p:g}")
         fill(array, lambda n: draw.bernoulli(gen, n, p))
         return
-    _require_float(p, "bernoulli_tensor_cpu_p_")
+    require_float(p, "bernoulli_tensor_cpu_p_")
     if not ((p >= 0) & (p <= 1)).all():
         raise RuntimeError("Expected p_in >= 0 && p_in <= 1 to be true, but got false.")
     probabilities = np.broadcast_to(p, array.shape).transpose(slow_to_fast(array)).ravel()
@@ -234,7 +281,7 @@ def fill_normal(gen: Generator, array: Array, mean: float = 0.0, std: float = 1.
         raise RuntimeError(f"normal expects std >= 0.0, but found std {std:g}")
     if array.dtype.kind == "c":  # half of the variance each for the real and the imaginary part
         array, std = as_real(array), std / math.sqrt(2)
-    _require_float(array, "normal_kernel_cpu")
+    require_float(array, "normal_kernel_cpu")
     if array.size < 16 or not array.flags.c_contiguous:
         fill(array, lambda n: fma64(draw.scalar_normals(gen, n), std, mean))
         return
@@ -259,7 +306,7 @@ def fill_log_normal(gen: Generator, array: Array, mean: float = 1.0, std: float 
     """
     if not std > 0:
         raise RuntimeError(f"log_normal_ expects std > 0.0, but found std={std:g}")
-    _require_float(array, "log_normal_cpu")
+    require_float(array, "log_normal_cpu")
     fill(array, lambda n: np.exp(fma64(draw.scalar_normals(gen, n), std, mean)))
 
 
@@ -274,7 +321,7 @@ def fill_exponential(gen: Generator, array: Array, lambd: float = 1.0) -> None:
     """
     if not lambd > 0:
         raise RuntimeError(f"exponential_ expects lambda > 0.0, but found lambda={lambd:g}")
-    _require_continuous("Exponential", array)
+    require_continuous("Exponential", array)
     fill(array, lambda n: (-1.0 / lambd) * np.log1p(-draw.uniform64(gen, n)))
 
 
@@ -289,7 +336,7 @@ def fill_cauchy(gen: Generator, array: Array, median: float = 0.0, sigma: float 
     """
     if not sigma > 0:
         raise RuntimeError(f"cauchy_ expects sigma > 0.0, but found sigma={sigma:g}")
-    _require_continuous("Cauchy", array)
+    require_continuous("Cauchy", array)
     fill(array, lambda n: fma64(np.tan(np.pi * (draw.uniform64(gen, n) - 0.5)), sigma, median))
 
 
@@ -326,22 +373,7 @@ def fill_random(
     >>> fill_random(Generator().manual_seed(0), x, 0, 10); x
     array([4, 9, 3, 0])
     """
-    name = array.dtype.name
-    if name not in _C_NAMES:
-        raise NotImplementedError(f"\"random_kernel_cpu\" not implemented for '{name}'")
-    least, most = 0, 1
-    if _is_float(array):
-        most = 2 ** _FLOATS[array.dtype.char][0]
-    elif name != "bool":
-        least, most = (int(bound) for bound in (np.iinfo(name).min, np.iinfo(name).max))
-    first, end = low or 0, most + 1 if high is None else high
-    if first >= end:
-        raise RuntimeError(
-            f"random_ expects 'from' to be less than 'to', but got from={first} >= to={end}"
-        )
-    for text, value in (("from", first), ("to - 1", end - 1)):
-        if not (_is_float(array) or least <= value <= most):
-            raise RuntimeError(f"{text} is out of bounds for {_C_NAMES[name]}")
+    first, end = check_integer_range(array.dtype, low, high)
     size = end - first
     # Without bounds torch takes one word, however large the range, except for 64-bit types.
     unbounded = low is None and high is None
@@ -430,70 +462,7 @@ def randperm(gen: Generator, n: int, dtype: npt.DTypeLike = np.int64) -> Array:
     if n >= 214748364:
         raise NotImplementedError(f"randperm: n must be less than 214748364, but got {n}")
     kind = np.dtype(dtype)
-    most = 2 ** _FLOATS[kind.char][0] + 1 if kind.char in _FLOATS else np.iinfo(kind).max
+    most = largest_integer(kind, "randperm")
     if n > most:
         raise RuntimeError(f"n cannot be greater than {most} for {kind} type.")
     return fisher_yates(gen, n).astype(kind, copy=False)
-
-
-def multinomial(
-    gen: Generator, p: Array, num_samples: int, replacement: bool = False
-) -> npt.NDArray[np.int64]:
-    """Draw `num_samples` of the categories 0, ..., C - 1, category c with weight p[..., c].
-
-    `p`: floats of shape (C,) or (N, C), finite, >= 0, in each row not all 0.
-    Returns int64 of shape (num_samples,) or (N, num_samples). Without replacement, or for a single
-    sample: a race. Category c arrives after a time of exponential law with rate p[c]; the first to
-    arrive are chosen. With replacement: u is looked up in the cumulated sums of p.
-
-    Raises RuntimeError for bad weights, shapes or a bad `num_samples`. Unlike torch, of
-    categories that arrive together (weights 0; rounding in float16) the first comes first.
-
-    >>> multinomial(Generator().manual_seed(0), np.array([0.1, 0.0, 0.9], np.float32), 2)
-    array([2, 0])
-    """
-    if not _is_float(p):
-        raise RuntimeError(f"multinomial only supports floating-point dtypes, got: {p.dtype}")
-    if p.ndim not in (1, 2):
-        raise RuntimeError("prob_dist must be 1 or 2 dim")
-    if num_samples <= 0:
-        raise RuntimeError("cannot sample n_sample <= 0 samples")
-    if not replacement and num_samples > p.shape[-1]:
-        raise RuntimeError(f"cannot sample n_sample > {p.shape[-1]} samples without replacement")
-    if not ((p >= 0) & (p < np.inf)).all():
-        raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0")
-    rows = p.reshape(-1, p.shape[-1])
-    if not (rows.sum(1) > 0).all():
-        raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
-    if not replacement or num_samples == 1:
-        times = empty_like(p)
-        fill_exponential(gen, times)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            np.divide(p, times, out=times)  # large: arrived early
-        if num_samples == 1:
-            return np.asarray(times.argmax(-1, keepdims=True))
-        return np.argsort(-times, axis=-1, kind="stable")[..., :num_samples]
-    out = np.empty((len(rows), num_samples), np.int64)
-    for i, row in enumerate(rows):
-        sums = row.cumsum(dtype=np.promote_types(row.dtype, np.float32))
-        sums /= sums[-1]
-        sums[-1] = 1
-        out[i] = np.searchsorted(sums, draw.uniform64(gen, num_samples))
-    return out.reshape(*p.shape[:-1], num_samples)
-
-
-def _is_float(array: Array) -> bool:
-    return array.dtype.char in _FLOATS
-
-
-def _require_float(array: Array, kernel: str) -> None:
-    if not _is_float(array):
-        raise NotImplementedError(f"\"{kernel}\" not implemented for '{array.dtype}'")
-
-
-def _require_continuous(name: str, array: Array) -> None:
-    if not _is_float(array):
-        raise RuntimeError(
-            f"{name} distribution is a continuous probability distribution. "
-            f"dtype must be a floating point but you specified {array.dtype}"
-        )

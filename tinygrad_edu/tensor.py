@@ -422,7 +422,7 @@ class Tensor(Methods, Variable):
     def __hash__(self) -> int:
         return id(self)
 
-    def __repr__(self, *, tensor_contents: Any = None) -> str:
+    def __repr__(self) -> str:
         return format_tensor(self)
 
     def __format__(self, spec: str) -> str:

@@ -140,6 +140,11 @@ def dropout2d(
 
     Raises:
         ValueError: p is outside [0, 1].
+
+    >>> import tinygrad_edu as torch
+    >>> _ = torch.manual_seed(0)
+    >>> torch.nn.functional.dropout2d(torch.ones(1, 3, 1, 2), training=True).flatten()
+    tensor([0., 0., 0., 0., 2., 2.])
     """
     check_probability(p)
     _warn_of_shape("dropout2d", input.ndim, (3, 4))
@@ -160,6 +165,11 @@ def dropout3d(
 
     Raises:
         ValueError: p is outside [0, 1].
+
+    >>> import tinygrad_edu as torch
+    >>> _ = torch.manual_seed(0)
+    >>> torch.nn.functional.dropout3d(torch.ones(1, 3, 1, 1, 2), training=True).flatten()
+    tensor([0., 0., 0., 0., 2., 2.])
     """
     check_probability(p)
     _warn_of_shape("dropout3d", input.ndim, (4, 5))
@@ -194,7 +204,14 @@ def alpha_dropout(
 def feature_alpha_dropout(
     input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False
 ) -> Tensor:
-    """As `alpha_dropout`, but whole channels of an input (N, C, ...) are dropped."""
+    """As `alpha_dropout`, but whole channels of an input (N, C, ...) are dropped.
+
+    >>> import tinygrad_edu as torch
+    >>> _ = torch.manual_seed(0)
+    >>> torch.nn.functional.feature_alpha_dropout(torch.ones(2, 2), training=True)
+    tensor([[-0.7792, -0.7792],
+            [ 1.6656, -0.7792]])
+    """
     check_probability(p)
     like = _per_channel(input.array) if training and 0 < p < 1 else input.array
     return _alpha_dropout(input, like, p, training, inplace)

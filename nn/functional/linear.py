@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-try:
-    from tinygrad_edu.ops.matmul import linear
-except ImportError:  # FIXME nn: remove when ops/matmul.py exists
-    linear = None  # type: ignore
+from tinygrad_edu.autograd.errors import dimension_error
+from tinygrad_edu.ops.matmul import linear
 from tinygrad_edu.tensor import Tensor
 
 __all__ = ["bilinear", "linear"]
@@ -24,7 +22,7 @@ def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None
         A tensor of shape (..., O).
 
     Raises:
-        RuntimeError: the shapes do not fit together.
+        RuntimeError, IndexError: the shapes do not fit together.
 
     >>> import tinygrad_edu as torch
     >>> w = torch.ones(1, 2, 3)
@@ -45,7 +43,9 @@ def _check(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None) 
             "bilinear(): input batch dimensions do not match:"
             f" got {list(input1.shape)} and {list(input2.shape)}"
         )
-    if weight.ndim != 3:
+    if weight.ndim < 3:
+        raise dimension_error(2, weight.ndim)
+    if weight.ndim > 3:
         raise RuntimeError(f"bilinear(): weight must have 3 dimensions, got {weight.ndim}")
     for n, x in ((1, input1), (2, input2)):
         if x.shape[-1] != weight.shape[n]:

@@ -14,7 +14,7 @@ import numpy as np
 from tinygrad_edu.dtypes import Array, from_numpy, is_floating
 from tinygrad_edu.ops import cross_entropy as classes
 from tinygrad_edu.ops import losses as ops
-from tinygrad_edu.ops.elementary import xlogy
+from tinygrad_edu.ops.special import xlogy
 from tinygrad_edu.tensor import Tensor
 
 
@@ -102,9 +102,7 @@ def cross_entropy(
     tensor(0.1269)
     """
     reduction = read_reduction(size_average, reduce, reduction)
-    return classes.cross_entropy(
-        input, target, weight, ignore_index, reduction, label_smoothing
-    )
+    return classes.cross_entropy(input, target, weight, ignore_index, reduction, label_smoothing)
 
 
 def nll_loss(
@@ -201,9 +199,7 @@ def smooth_l1_loss(
     reduction = read_reduction(size_average, reduce, reduction)
     if beta < 0:
         raise RuntimeError("smooth_l1_loss does not support negative values for beta.")
-    losses = (
-        ops.smooth_l1(input, target, beta) if beta else ops.absolute_error(input, target)
-    )
+    losses = ops.smooth_l1(input, target, beta) if beta else ops.absolute_error(input, target)
     return reduced(losses, reduction)
 
 
@@ -218,10 +214,11 @@ def huber_loss(
 
     Args:
         delta: where the parabola turns into a line, > 0.
-        weight: of each element; "mean" then divides by the sum of the weights.
+        weight: of each element; "mean" divides by the number of elements all the same.
 
     Raises:
         RuntimeError: delta is not positive.
+        ValueError: `weight` has another shape.
 
     Source: Huber, "Robust Estimation of a Location Parameter", 1964.
 
@@ -233,7 +230,8 @@ def huber_loss(
     reduction = read_reduction(None, None, reduction)
     if delta <= 0:
         raise RuntimeError("huber_loss does not support non-positive values for delta.")
-    return _weighted(ops.huber(input, target, delta), weight, input.array.shape, reduction)
+    losses = _weighted(ops.huber(input, target, delta), weight, input.array.shape, "none")
+    return reduced(losses, reduction)
 
 
 def _outside_unit(x: Array) -> bool:

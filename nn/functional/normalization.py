@@ -30,9 +30,7 @@ def _check_floats(name: str, x: Array, *parameters: Tensor | None) -> None:
         )
 
 
-def _normalized_size(
-    x: Array, shape: Sequence[int], **parameters: Tensor | None
-) -> int:
+def _normalized_size(x: Array, shape: Sequence[int], **parameters: Tensor | None) -> int:
     """How many elements are normalised together, after torch's checks of shapes."""
     shape = tuple(shape)
     if not shape:
@@ -239,8 +237,7 @@ def group_norm(
     n, channels, length = x.shape[0], x.shape[1], math.prod(x.shape[2:])
     if n * channels // num_groups * length == 1:
         raise ValueError(
-            "Expected more than 1 value per channel when training, got input size"
-            f" {list(x.shape)}"
+            f"Expected more than 1 value per channel when training, got input size {list(x.shape)}"
         )
     if channels % num_groups:
         raise RuntimeError(

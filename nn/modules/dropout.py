@@ -45,35 +45,68 @@ class Dropout(_Dropout):
 
 
 class Dropout1d(_Dropout):
-    """As `Dropout`, but whole channels of an input (N, C, L) or (C, L) are zero."""
+    """As `Dropout`, but whole channels of an input (N, C, L) or (C, L) are zero.
+
+    >>> import tinygrad_edu as torch
+    >>> _ = torch.manual_seed(0)
+    >>> torch.nn.Dropout1d()(torch.ones(3, 2))
+    tensor([[0., 0.],
+            [0., 0.],
+            [2., 2.]])
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.dropout1d(input, self.p, self.training, self.inplace)
 
 
 class Dropout2d(_Dropout):
-    """As `Dropout`, but whole channels of an input (N, C, H, W) are zero."""
+    """As `Dropout`, but whole channels of an input (N, C, H, W) are zero.
+
+    >>> import tinygrad_edu as torch
+    >>> _ = torch.manual_seed(0)
+    >>> torch.nn.Dropout2d()(torch.ones(1, 3, 1, 2)).flatten()
+    tensor([0., 0., 0., 0., 2., 2.])
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.dropout2d(input, self.p, self.training, self.inplace)
 
 
 class Dropout3d(_Dropout):
-    """As `Dropout`, but whole channels of an input (N, C, D, H, W) or (C, D, H, W) are zero."""
+    """As `Dropout`, but whole channels of an input (N, C, D, H, W) or (C, D, H, W) are zero.
+
+    >>> import tinygrad_edu as torch
+    >>> _ = torch.manual_seed(0)
+    >>> torch.nn.Dropout3d()(torch.ones(1, 3, 1, 1, 2)).flatten()
+    tensor([0., 0., 0., 0., 2., 2.])
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.dropout3d(input, self.p, self.training, self.inplace)
 
 
 class AlphaDropout(_Dropout):
-    """Dropout that keeps mean 0 and variance 1, for networks of SELUs; see `F.alpha_dropout`."""
+    """Dropout that keeps mean 0 and variance 1, for networks of SELUs; see `F.alpha_dropout`.
+
+    >>> import tinygrad_edu as torch
+    >>> _ = torch.manual_seed(0)
+    >>> torch.nn.AlphaDropout()(torch.ones(3))
+    tensor([-0.7792, -0.7792,  1.6656])
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.alpha_dropout(input, self.p, self.training, self.inplace)
 
 
 class FeatureAlphaDropout(_Dropout):
-    """As `AlphaDropout`, but whole channels of an input (N, C, ...) are dropped."""
+    """As `AlphaDropout`, but whole channels of an input (N, C, ...) are dropped.
+
+    >>> import tinygrad_edu as torch
+    >>> _ = torch.manual_seed(0)
+    >>> torch.nn.FeatureAlphaDropout()(torch.ones(2, 2))
+    tensor([[-0.7792, -0.7792],
+            [ 1.6656, -0.7792]])
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.feature_alpha_dropout(input, self.p, self.training, self.inplace)

@@ -45,15 +45,8 @@ class Hook(NamedTuple):
 Hooks = OrderedDict[int, Hook]
 
 
-class Everywhere:
-    """Hooks on all modules; they run before the module's own."""
-
-    any = False
-    """Whether there may be one: false until the first is registered."""
-    forward_pre: Hooks = OrderedDict()
-    forward: Hooks = OrderedDict()
-    backward_pre: Hooks = OrderedDict()
-    backward: Hooks = OrderedDict()
+everywhere: OrderedDict[int, tuple[str, Hook]] = OrderedDict()
+"""Hooks on all modules, each with its kind; they run before the module's own."""
 
 
 class RemovableHandle:
@@ -161,29 +154,59 @@ class HookMethods:
 
 
 def register_module_forward_pre_hook(hook: Callable[..., Any]) -> RemovableHandle:
-    """Call `hook(module, args)` before the `forward` of every module."""
-    Everywhere.any = True
-    return RemovableHandle(Everywhere.forward_pre, Hook(hook))
+    """Call `hook(module, args)` before the `forward` of every module.
+
+    >>> import tinygrad_edu as torch
+    >>> hooks = torch.nn.modules.module
+    >>> handle = hooks.register_module_forward_pre_hook(lambda module, args: print(module))
+    >>> y = torch.nn.Flatten()(torch.ones(1, 2))
+    Flatten(start_dim=1, end_dim=-1)
+    >>> handle.remove()
+    """
+    return RemovableHandle(everywhere, ("forward_pre", Hook(hook)))
 
 
 def register_module_forward_hook(
     hook: Callable[..., Any], *, with_kwargs: bool = False, always_call: bool = False
 ) -> RemovableHandle:
-    """Call `hook(module, args, output)` after the `forward` of every module."""
-    Everywhere.any = True
-    return RemovableHandle(Everywhere.forward, Hook(hook, with_kwargs, always_call))
+    """Call `hook(module, args, output)` after the `forward` of every module.
+
+    >>> import tinygrad_edu as torch
+    >>> hooks = torch.nn.modules.module
+    >>> handle = hooks.register_module_forward_hook(lambda module, args, output: print(module))
+    >>> y = torch.nn.Flatten()(torch.ones(1, 2))
+    Flatten(start_dim=1, end_dim=-1)
+    >>> handle.remove()
+    """
+    return RemovableHandle(everywhere, ("forward", Hook(hook, with_kwargs, always_call)))
 
 
 def register_module_full_backward_pre_hook(hook: Callable[..., Any]) -> RemovableHandle:
-    """Call `hook(module, grad_output)` on the way back through every module."""
-    Everywhere.any = True
-    return RemovableHandle(Everywhere.backward_pre, Hook(hook))
+    """Call `hook(module, grad_output)` on the way back through every module.
+
+    >>> import tinygrad_edu as torch
+    >>> hooks = torch.nn.modules.module
+    >>> x = torch.ones(1, 2, requires_grad=True)
+    >>> handle = hooks.register_module_full_backward_pre_hook(lambda module, go: print(go))
+    >>> torch.nn.Flatten()(x).sum().backward()
+    (tensor([[1., 1.]]),)
+    >>> handle.remove()
+    """
+    return RemovableHandle(everywhere, ("backward_pre", Hook(hook)))
 
 
 def register_module_full_backward_hook(hook: Callable[..., Any]) -> RemovableHandle:
-    """Call `hook(module, grad_input, grad_output)` on the way back through every module."""
-    Everywhere.any = True
-    return RemovableHandle(Everywhere.backward, Hook(hook))
+    """Call `hook(module, grad_input, grad_output)` on the way back through every module.
+
+    >>> import tinygrad_edu as torch
+    >>> hooks = torch.nn.modules.module
+    >>> x = torch.ones(1, 2, requires_grad=True)
+    >>> handle = hooks.register_module_full_backward_hook(lambda module, gi, go: print(gi))
+    >>> torch.nn.Flatten()(x).sum().backward()
+    (tensor([[1., 1.]]),)
+    >>> handle.remove()
+    """
+    return RemovableHandle(everywhere, ("backward", Hook(hook)))
 
 
 # Calling a module that has hooks ------------------------------------------------------------------
@@ -200,18 +223,16 @@ def call_with_hooks(module: Module, args: tuple[Any, ...], kwargs: dict[str, Any
 
 
 def _call(module: Module, args: tuple[Any, ...], kwargs: dict[str, Any], finished: set[int]) -> Any:
-    for hook in _both(Everywhere.forward_pre, module._forward_pre_hooks).values():
+    for hook in _both("forward_pre", module._forward_pre_hooks).values():
         args, kwargs = _run_forward_pre(module, hook, args, kwargs)
     borders = None
-    if module._backward_hooks or module._backward_pre_hooks or Everywhere.any:
-        borders = Borders(
-            module,
-            _both(Everywhere.backward_pre, module._backward_pre_hooks),
-            _both(Everywhere.backward, module._backward_hooks),
-        )
+    backward_pre = _both("backward_pre", module._backward_pre_hooks)
+    backward = _both("backward", module._backward_hooks)
+    if backward_pre or backward:
+        borders = Borders(module, backward_pre, backward)
         args = borders.around_inputs(args)
     result = module.forward(*args, **kwargs)
-    for key, hook in _both(Everywhere.forward, module._forward_hooks).items():
+    for key, hook in _both("forward", module._forward_hooks).items():
         finished.add(key)
         replaced = _run_forward(module, hook, args, kwargs, result)
         if replaced is not None:
@@ -221,9 +242,10 @@ def _call(module: Module, args: tuple[Any, ...], kwargs: dict[str, Any], finishe
     return result
 
 
-def _both(everywhere: Hooks, own: Hooks) -> Hooks:
-    """Both, in the order of running; a copy, for a hook may remove itself."""
-    return OrderedDict([*everywhere.items(), *own.items()])
+def _both(kind: str, own: Hooks) -> Hooks:
+    """The hooks everywhere and the module's own of one kind; a copy, for one may remove itself."""
+    shared = [(key, hook) for key, (its_kind, hook) in everywhere.items() if its_kind == kind]
+    return OrderedDict([*shared, *own.items()])
 
 
 def _run_forward_pre(
@@ -257,7 +279,7 @@ def _run_always_called(
     module: Module, args: tuple[Any, ...], kwargs: dict[str, Any], finished: set[int]
 ) -> None:
     """After an exception: the forward hooks that asked to be called anyway, and have not been."""
-    for key, hook in _both(Everywhere.forward, module._forward_hooks).items():
+    for key, hook in _both("forward", module._forward_hooks).items():
         if not hook.always_call or key in finished:
             continue
         try:

@@ -17,8 +17,21 @@ from tinygrad_edu.tensor import Tensor
 
 from ..parameter import Buffer, Parameter
 from .conversion import ConversionMethods, typename
-from .hooks import Everywhere, HookMethods, call_with_hooks
+from .hooks import (
+    HookMethods,
+    call_with_hooks,
+    everywhere,
+    register_module_forward_hook,
+    register_module_forward_pre_hook,
+    register_module_full_backward_hook,
+    register_module_full_backward_pre_hook,
+)
 from .state_dict import StateDictMethods
+
+__all__ = [
+    "Module", "register_module_forward_hook", "register_module_forward_pre_hook",
+    "register_module_full_backward_hook", "register_module_full_backward_pre_hook",
+]  # fmt: skip
 
 T = TypeVar("T")
 
@@ -77,7 +90,7 @@ class Module(HookMethods, StateDictMethods, ConversionMethods):
             or self._forward_pre_hooks
             or self._backward_hooks
             or self._backward_pre_hooks
-            or Everywhere.any
+            or everywhere
         ):
             return call_with_hooks(self, args, kwargs)
         return self.forward(*args, **kwargs)
@@ -134,14 +147,15 @@ class Module(HookMethods, StateDictMethods, ConversionMethods):
             self._non_persistent_buffers_set.discard(name)
 
     def __getattr__(self, name: str) -> Any:
-        attributes = self.__dict__
-        if "_parameters" in attributes:
-            if name in attributes["_parameters"]:
-                return attributes["_parameters"][name]
-            if name in attributes["_modules"]:
-                return attributes["_modules"][name]
-            if name in attributes["_buffers"]:
-                return attributes["_buffers"][name]
+        attributes = self.__dict__  # called only for what is not found there
+        parameters = attributes.get("_parameters")
+        if parameters is not None:
+            if name in parameters:
+                return parameters[name]
+            if name in (modules := attributes["_modules"]):
+                return modules[name]
+            if name in (buffers := attributes["_buffers"]):
+                return buffers[name]
         raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
 
     def __delattr__(self, name: str) -> None:

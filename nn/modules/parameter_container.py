@@ -10,6 +10,7 @@ from tinygrad_edu.tensor import Tensor
 
 from ..parameter import Parameter
 from .container import pairs_of, place_in
+from .conversion import typename
 from .module import Module
 
 
@@ -27,21 +28,6 @@ def _describe(value: Any, kind: str) -> str:
     place = f" ({value.device})" if value.is_cuda else ""
     what = "Parameter" if isinstance(value, Parameter) else "Tensor"
     return f"{what} containing: [{kind} of size {size}{place}]"
-
-
-_TYPES = {
-    "float16": "Half", "bfloat16": "BFloat16", "float32": "Float", "float64": "Double",
-    "int8": "Char", "uint8": "Byte", "int16": "Short", "int32": "Int", "int64": "Long",
-    "bool": "Bool",
-}  # fmt: skip
-
-
-def _type_name(value: Any) -> str:
-    """torch's old name for a tensor's type: `torch.FloatTensor`."""
-    if not isinstance(value, Tensor):
-        return ""
-    name = value.dtype.name
-    return f"torch.{'cuda.' if value.is_cuda else ''}{_TYPES.get(name, name)}Tensor"
 
 
 class ParameterList(Module):
@@ -212,7 +198,7 @@ class ParameterDict(Module):
             self[key] = value
 
     def extra_repr(self) -> str:
-        return "\n".join([f"  ({key}): {_describe(p, _type_name(p))}" for key, p in self.items()])
+        return "\n".join([f"  ({key}): {_describe(p, typename(p))}" for key, p in self.items()])
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         raise RuntimeError("ParameterDict should not be called.")

@@ -68,6 +68,10 @@ def get_total_norm(
     """The norm of several tensors, as if they were one vector.
 
     Args, Raises: as `clip_grad_norm_`.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.nn.utils.get_total_norm([torch.tensor([3.0]), torch.tensor([4.0])])
+    tensor(5.)
     """
     arrays = [t.array for t in _several(tensors)]
     norm_type = float(norm_type)
@@ -121,8 +125,15 @@ def clip_grads_with_norm_(
         max_norm: the largest norm allowed.
         total_norm: their norm, from `get_total_norm`.
         foreach: accepted; there is only one implementation.
+
+    >>> import tinygrad_edu as torch
+    >>> w = torch.zeros(2, requires_grad=True)
+    >>> w.grad = torch.tensor([3.0, 4.0])
+    >>> torch.nn.utils.clip_grads_with_norm_(w, max_norm=1.0, total_norm=torch.tensor(10.0))
+    >>> w.grad
+    tensor([0.3000, 0.4000])
     """
-    factor = (float(max_norm) / (total_norm.array + 1e-6)).clip(max=1.0)
+    factor = np.minimum(1.0 / (total_norm.array + 1e-6) * float(max_norm), 1.0)
     if isinstance(factor, (np.ndarray, np.generic)) and factor == 1.0:
         return  # on a GPU, looking at the number would cost more than multiplying
     for grad in _gradients(_several(parameters)):
@@ -138,6 +149,13 @@ def clip_grad_value_(parameters: Tensors, clip_value: float, foreach: bool | Non
         parameters: a tensor or several; those without a gradient are left out.
         clip_value: the largest size allowed.
         foreach: accepted; there is only one implementation.
+
+    >>> import tinygrad_edu as torch
+    >>> w = torch.zeros(2, requires_grad=True)
+    >>> w.grad = torch.tensor([3.0, -4.0])
+    >>> torch.nn.utils.clip_grad_value_(w, 1.0)
+    >>> w.grad
+    tensor([ 1., -1.])
     """
     bound = float(clip_value)
     for grad in _gradients(_several(parameters)):

@@ -32,6 +32,12 @@ def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
     Raises:
         TypeError: `vec` is not a Tensor, or the parameters are on different devices.
         RuntimeError: the vector is too short.
+
+    >>> import tinygrad_edu as torch
+    >>> w = torch.nn.Parameter(torch.zeros(1, 2))
+    >>> torch.nn.utils.vector_to_parameters(torch.ones(2), [w])
+    >>> w.tolist()
+    [[1.0, 1.0]]
     """
     if not isinstance(vec, Tensor):
         raise TypeError(f"expected torch.Tensor, but got: {type(vec).__name__}")

@@ -43,10 +43,6 @@ class CosineAnnealingLR(ChainedForm):
         epoch, half = self.last_epoch, self.T_max
         if self._is_initial:
             return lr
-        if self._step_count == 1 and epoch > 0:  # resumed: what it finds may not be its own
-            return (
-                self.eta_min + (base_lr - self.eta_min) * (1 + math.cos(epoch * math.pi / half)) / 2
-            )
         if (epoch - 1 - half) % (2 * half) == 0:  # the lowest point: nothing left to multiply
             return lr + (base_lr - self.eta_min) * (1 - math.cos(math.pi / half)) / 2
         now = 1 + math.cos(math.pi * epoch / half)

@@ -55,11 +55,14 @@ class Input:
                 side = np.where(array < point, -1.0, 1.0)
                 near = np.abs(array - point) < self.margin
                 array = np.where(near, point + side * self.margin * 1.5, array)
+        array = np.asarray(array)
         if self.kind != "float":
             return array.astype({"int": "int64", "bool": "bool"}[self.kind])
         if dtype == "bool":
             return array > 0
-        return (np.rint(array) if "int" in dtype else array).astype(dtype)
+        if "int" in dtype:
+            array = np.rint(np.nan_to_num(array, posinf=9, neginf=-9))
+        return np.asarray(array, dtype)
 
     def __repr__(self) -> str:
         return f"{self.kind}{list(self.shape)}"
@@ -144,7 +147,7 @@ def call(*args: Any, **kwargs: Any) -> Call:
 
 
 def tied(*args: Any, **kwargs: Any) -> Call:
-    """A call at a kink: compared with torch, not with finite differences."""
+    """A call at a kink: its first derivative is compared with torch's, and with nothing else."""
     return Call(args, kwargs, smooth=False)
 
 

@@ -9,7 +9,7 @@ _special = V([1.0, math.nan, math.inf, -math.inf, 0.0])
 
 def _compare(name: str, *covers: str) -> Op:
     return binary(
-        name, F, F, call(Ties(6), 0.0), call(Ties(6), 0), call(I(3), F(3)), call(B(3), True),
+        name, F, F, call(Ties(6), 0.0), call(Ties(6), 0), call(F(3), I(3)), call(B(3), True),
         call(_special, _special), covers=covers,
     )  # fmt: skip
 

@@ -1,6 +1,6 @@
 """Rows of tinygrad_edu/ops/creation.py and casting.py."""
 
-from op_table import B, Dtype, F, I, Op, V, call
+from op_table import B, Dtype, F, I, Op, V, call, tied
 
 _double, _long = Dtype("float64"), Dtype("int64")
 _like = [call(F(2, 3)), call(F(2, 3), dtype=_long), call(F(0, 2)), call(F()), call(I(2)), call(B(2))]
@@ -39,11 +39,11 @@ ROWS = [
                           repr(torch.promote_types(torch.uint8, torch.int8))]),
     Op("can_cast", call(), run=lambda torch: [torch.can_cast(torch.float32, torch.int64),
                                               torch.can_cast(torch.int64, torch.float32)]),
-    Op("Tensor.to", call(F(2, 3), _double), call(F(2), Dtype("float32")), call(F(2), _long), call(I(2), _double),
+    Op("Tensor.to", call(F(2, 3), _double), tied(F(2), Dtype("float32")), call(F(2), _long), call(I(2), _double),
        call(F(2), "cpu"), call(F(2), dtype=_double, copy=True), call(F(2), Dtype("bool")),
        call(F(2), F(2, grad=False))),
     Op("Tensor.type_as", call(F(2), I(2)), call(I(2), F(2))),
-    *[Op(f"Tensor.{name}", call(F(2, 3)), call(I(2))) for name in (
+    *[Op(f"Tensor.{name}", tied(F(2, 3)), call(I(2))) for name in (
         "float", "double", "half", "long", "int", "short", "char", "bool", "cpu")],
     Op("Tensor.byte", call(I(2, low=0))),
     Op("Tensor.new_zeros", call(F(2), 2, 3), call(F(2), (2,), dtype=_long)),

@@ -19,7 +19,7 @@ def _set(label: str, value: object, index: object) -> Op:
         y[index] = v
         return y
 
-    return Op(f"x[{label}] = v", call(F(3, 4), value), run=run, covers=["setitem"])
+    return Op(f"x[{label}] = v", call(F(3, 4), value), run=run, covers=["setitem"], skip=["bool"])
 
 
 def _set_by(label: str, *calls: object) -> Op:
@@ -28,7 +28,7 @@ def _set_by(label: str, *calls: object) -> Op:
         y[i] = v
         return y
 
-    return Op(f"x[{label}] = v", *calls, run=run)
+    return Op(f"x[{label}] = v", *calls, run=run, skip=["bool"])
 
 
 ROWS = [

@@ -1,6 +1,6 @@
 """Rows of tinygrad_edu/ops/sorting.py."""
 
-from op_table import Distinct, F, I, Ix, Op, Ties, call, tied
+from op_table import Distinct, F, I, Ix, Op, Ties, V, call, tied
 
 ROWS = [
     Op("sort", call(Distinct(2, 4)), call(Distinct(2, 4), 0), call(Distinct(4), descending=True),
@@ -14,7 +14,7 @@ ROWS = [
        bad=[call(F(3), 4), call(F(3), -1), call(F(3), 2, 4)], skip=["bool", "int64"]),
     Op("kthvalue", call(Distinct(2, 5), 2), call(Distinct(5, 2), 3, 0), call(Distinct(5), 1, 0, True),
        bad=[call(F(3), 4), call(F(3), 0)], skip=["bool", "int64"]),
-    Op("unique", call(Ties(6)), call(I(2, 4)), call(I(8), return_counts=True),
+    Op("unique", call(V([1.0, 0.5, 1.0, -2.0], grad=False)), call(I(2, 4)), call(I(8), return_counts=True),
        call(I(8), return_inverse=True, return_counts=True), call(I(2, 6), dim=1)),
     Op("unique_consecutive", call(I(8, low=0, high=2)),
        call(I(8, low=0, high=2), return_counts=True)),

@@ -4,6 +4,7 @@ Read primitive.py (how an operation and its derivatives are declared), graph.py 
 and walk.py (the backward pass), in this order.
 """
 
+from tinygrad_edu.autograd.gradcheck import gradcheck, gradgradcheck
 from tinygrad_edu.autograd.graph import Node
 from tinygrad_edu.autograd.mode import (
     enable_grad,
@@ -20,6 +21,8 @@ __all__ = [
     "backward",
     "enable_grad",
     "grad",
+    "gradcheck",
+    "gradgradcheck",
     "inference_mode",
     "is_grad_enabled",
     "no_grad",

@@ -132,6 +132,12 @@ def gradgradcheck(
         )
     else:
         starts = tuple(grad_outputs) if isinstance(grad_outputs, (tuple, list)) else (grad_outputs,)
+    try:
+        _check_recorded(func, args, starts, atol, rtol)
+    except GradcheckError:
+        if raise_exception:
+            raise
+        return False
 
     def first_derivative(*given: Any) -> tuple[Any, ...]:
         own, gs = given[: len(args)], given[len(args) :]
@@ -153,6 +159,33 @@ def gradgradcheck(
         check_grad_dtypes=check_grad_dtypes,
         fast_mode=fast_mode,
     )
+
+
+def _check_recorded(
+    func: Callable[..., Any],
+    args: Sequence[Any],
+    starts: Sequence[Any],
+    atol: float,
+    rtol: float,
+) -> None:
+    """With `create_graph` the first derivative must be the same as without."""
+    places = _checked_inputs(args)
+    ys = [y for y in _call(func, args) if y.node is not None]
+    inputs = [args[i] for i in places]
+    plain, recorded = (
+        grad(ys, inputs, list(starts), retain_graph=True, create_graph=create, allow_unused=True)
+        for create in (False, True)
+    )
+    for i, one, two in zip(places, plain, recorded, strict=True):
+        if one is None or two is None:
+            continue
+        expected, found = _host(one.array), _host(two.array)
+        gap = np.abs(found - expected)
+        if (gap > atol + rtol * np.abs(expected)).any():
+            raise GradcheckError(
+                f"the gradient of input {i} is not the same with create_graph=True:\n{found}\n"
+                f"without:\n{expected}\nlargest difference: {_largest(gap):g}"
+            )
 
 
 _random = np.random.default_rng
@@ -183,7 +216,8 @@ def _checked_inputs(args: Sequence[Any]) -> list[int]:
                 " check will likely fail if all the inputs are not of double precision.",
                 stacklevel=3,
             )
-        if any(n > 1 and step == 0 for n, step in zip(array.shape, array.strides, strict=True)):
+        steps = zip(array.shape, array.strides, strict=True)
+        if array.size and any(n > 1 and step == 0 for n, step in steps):
             raise RuntimeError(
                 f"The {i}th input has a dimension with stride 0. gradcheck only supports inputs"
                 " that are non-overlapping to be able to compute the numerical gradients"

@@ -385,7 +385,7 @@ def _call_unary(op: Primitive) -> Callable[..., Any]:
             if state.inference:
                 t.is_inference_tensor = True
             return t
-        if op.rules:
+        if op.inputs:
             plan = plans.get((True,)) or op.plan((True,))
             y = t.array
             kept = plan.pick((x, y))
@@ -433,7 +433,7 @@ def _call_binary(op: Primitive) -> Callable[..., Any]:
             if state.inference:
                 t.is_inference_tensor = True
             return t
-        if op.rules:
+        if op.inputs:
             live = (a_edge is not None, b_edge is not None)
             plan = plans.get(live) or op.plan(live)
             kept = plan.pick((x, z, y))

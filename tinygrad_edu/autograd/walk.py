@@ -214,7 +214,7 @@ def lift(node: Node) -> tuple[Any, ...]:
                 wrap(a, edge, s) if edge is not None else a
                 for a, edge, s in zip(kept[k], node.edges, guard, strict=True)
             )
-        elif place < len(node.edges) and node.edges[place] is not None:
+        elif not op.variadic and place < len(node.edges) and node.edges[place] is not None:
             lifted[k] = wrap(kept[k], node.edges[place], guard)
     return tuple(lifted)
 

@@ -21,21 +21,23 @@ __all__ = [
 
 _F32 = npt.NDArray[np.float32]
 _F64 = npt.NDArray[np.float64]
+_LOW_24, _LOW_53 = np.uint32(2**24 - 1), np.uint64(2**53 - 1)
+_ULP_24 = np.float32(2.0**-24)
 
 
 def uniform32(stream: MersenneTwister, n: int) -> _F32:
     """Multiples of 2**-24 in [0, 1): the low 24 bits of one word each."""
     words = stream.words(n)
-    words &= np.uint32(0xFFFFFF)
+    words &= _LOW_24
     values = words.astype(np.float32)
-    values *= np.float32(2.0**-24)
+    values *= _ULP_24
     return values
 
 
 def uniform64(stream: MersenneTwister, n: int) -> _F64:
     """Multiples of 2**-53 in [0, 1): the low 53 bits of two words each."""
     words = stream.words64(n)
-    words &= np.uint64(2**53 - 1)
+    words &= _LOW_53
     values = words.view(np.int64).astype(np.float64)  # signed integers convert faster
     values *= 2.0**-53
     return values

@@ -35,6 +35,7 @@ _STATE = np.dtype([
     ("unused0", "<f8"), ("normal", "<f8"), ("unused1", "<f8"), ("has_normal", "<i4"),
     ("unused2", "V12"),
 ])  # fmt: skip
+_32 = np.uint64(32)
 
 
 class MersenneTwister:
@@ -98,7 +99,7 @@ class MersenneTwister:
         np.True_
         """
         pairs = self.raw(2 * n)
-        joined: npt.NDArray[np.uint64] = pairs[::2] << np.uint64(32)
+        joined: npt.NDArray[np.uint64] = pairs[::2] << _32
         joined |= pairs[1::2]
         return joined
 

@@ -54,7 +54,8 @@ relu.vjp(x=lambda g, y: gate(g, ~(y <= 0)))
 def leaky_relu(x: Array, negative_slope: float = 0.01) -> Array:
     """`x` where x > 0, else `negative_slope * x`.
 
-    Source: A. Maas et al., "Rectifier Nonlinearities Improve Neural Network Acoustic Models" (2013).
+    Source: A. Maas et al., "Rectifier Nonlinearities Improve Neural Network Acoustic Models"
+    (2013), eq. 2.
 
     >>> import tinygrad_edu as torch
     >>> torch.nn.functional.leaky_relu(torch.tensor([-1.0, 2.0]), 0.1)
@@ -122,8 +123,9 @@ def _elu(x: Array, alpha: float, scale: float, rate: float) -> Array:
 
 
 _elu.vjp(
-    x=lambda g, x, alpha, scale, rate: g
-    * indexing.where(x > 0, scale, exp(x * rate) * (alpha * scale * rate)),
+    x=lambda g, x, alpha, scale, rate: (
+        g * indexing.where(x <= 0, exp(x * rate) * (alpha * scale * rate), scale)
+    ),
 )
 
 
@@ -214,9 +216,7 @@ def softplus(x: Array, beta: float = 1.0, threshold: float = 20.0) -> Array:
 
 
 softplus.vjp(
-    x=lambda g, x, beta, threshold: indexing.where(
-        x * beta > threshold, g, g * sigmoid(x * beta)
-    ),
+    x=lambda g, x, beta, threshold: indexing.where(x * beta > threshold, g, g * sigmoid(x * beta)),
 )
 
 
@@ -298,7 +298,7 @@ def _hardtanh(x: Array, low: Any, high: Any) -> Array:
     return np.minimum(np.maximum(x, low), high)
 
 
-_hardtanh.vjp(x=lambda g, x, low, high: gate(g, ~((x <= low) | (x >= high))))
+_hardtanh.vjp(x=lambda g, x, low, high: gate(g, (x > low) & (x < high)))
 
 
 def hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
@@ -356,7 +356,7 @@ def hardswish(x: Array) -> Array:
 
 
 hardswish.vjp(
-    x=lambda g, x: indexing.where(x >= 3, g, gate(g * (x / 3 + 0.5), x > -3)),
+    x=lambda g, x: indexing.where(x < 3, gate(g * (x / 3 + 0.5), x > -3), g),
 )
 
 

@@ -5,6 +5,7 @@ Operands are tensors or Python numbers; `promote` casts them to their common typ
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
 
 
+BOOL = np.dtype(bool)
+
+
 def flat(g: Any) -> Any:
     """The gradient through a step function: zeros like `g`."""
     return wrap(np.zeros_like(g.array)) if isinstance(g, Variable) else np.zeros_like(g)
@@ -44,11 +48,13 @@ _add.vjp(a=lambda g: g,
 @primitive
 def _sub(a: Array, b: Array) -> Array:
     x, z = promote(a, b)
-    if x is not a or z is not b:
+    if x is not a or z is not b or x.__class__ is bool or z.__class__ is bool:
         _refuse_bool(a, b)
-    elif getattr(x, "dtype", None) == bool:
+    try:
+        return np.subtract(x, z)
+    except TypeError:  # NumPy, too, refuses two arrays of bools
         _refuse_bool(a, b)
-    return np.subtract(x, z)
+        raise
 
 
 _sub.vjp(a=lambda g: g,
@@ -57,7 +63,7 @@ _sub.vjp(a=lambda g: g,
 
 def _refuse_bool(a: Any, b: Any) -> None:
     """torch's errors where a bool is subtracted."""
-    bools = [isinstance(x, bool) or getattr(x, "dtype", None) == bool for x in (a, b)]
+    bools = [isinstance(x, bool) or getattr(x, "dtype", None) == BOOL for x in (a, b)]
     if all(bools):
         raise RuntimeError(
             "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or"
@@ -122,15 +128,22 @@ def _rdiv(a: Array, b: Any) -> Array:
 _rdiv.vjp(a=lambda g, a, y: -g * (y / a))
 
 
+def _is_one(alpha: Any) -> bool:
+    """Whether `alpha` was left at 1; True is a bool, to be checked."""
+    return alpha.__class__ is int and alpha == 1
+
+
 def _times(other: Any, alpha: Any, input: Any) -> Any:
     """`alpha * other`, if alpha is a factor that torch allows."""
-    if isinstance(alpha, float) and not is_floating(common(_raw(input), _raw(other))):
+    target = common(_raw(input), _raw(other))
+    if isinstance(alpha, float) and not is_floating(target):
         raise RuntimeError(
             "For integral input tensors, argument alpha must not be a floating point number."
         )
-    if isinstance(alpha, bool) and common(_raw(input), _raw(other)) != bool:
+    if isinstance(alpha, bool) and target != BOOL:
         raise RuntimeError("Boolean alpha only supported for Boolean results.")
-    return mul(other, alpha)
+    alpha = bool(alpha) if target == BOOL else alpha
+    return mul(other, alpha) if isinstance(other, Variable) else other * alpha
 
 
 def _raw(x: Any) -> Any:
@@ -151,7 +164,7 @@ def add(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     >>> torch.add(torch.tensor([1.0, 2.0]), 3, alpha=2)
     tensor([7., 8.])
     """
-    return _add(input, other if alpha == 1 else _times(other, alpha, input))
+    return _add(input, other if _is_one(alpha) else _times(other, alpha, input))
 
 
 def sub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
@@ -164,7 +177,8 @@ def sub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     >>> torch.sub(torch.tensor([1.0, 2.0]), 3)
     tensor([-2., -1.])
     """
-    return _sub(input, other if alpha == 1 else _times(other, alpha, input))
+    _refuse_bool(_raw(input), _raw(other))
+    return _sub(input, other if _is_one(alpha) else _times(other, alpha, input))
 
 
 def rsub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
@@ -174,7 +188,8 @@ def rsub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     >>> torch.rsub(torch.tensor([1.0, 2.0]), 3)
     tensor([2., 1.])
     """
-    return _rsub(input if alpha == 1 else _times(input, alpha, other), other)
+    _refuse_bool(_raw(input), _raw(other))
+    return _rsub(input if _is_one(alpha) else _times(input, alpha, other), other)
 
 
 _add_in_place, _sub_in_place = inplace(_add), inplace(_sub)
@@ -182,18 +197,23 @@ _add_in_place, _sub_in_place = inplace(_add), inplace(_sub)
 
 def add_(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     """In-place `add`."""
-    return _add_in_place(input, other if alpha == 1 else _times(other, alpha, input))
+    return _add_in_place(input, other if _is_one(alpha) else _times(other, alpha, input))
 
 
 def sub_(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     """In-place `sub`."""
-    return _sub_in_place(input, other if alpha == 1 else _times(other, alpha, input))
+    return _sub_in_place(input, other if _is_one(alpha) else _times(other, alpha, input))
 
 
-def _check_zero_division(b: Any, common_type: Any) -> None:
-    """Integers have no infinity to give: torch raises."""
-    if not is_floating(common_type) and not np.all(b):
+def _division(name: str, a: Any, b: Any) -> tuple[Any, Any, Any]:
+    """Both operands with their common dtype, and that; integers have no infinity: torch raises."""
+    target = common(a, b)
+    if target == BOOL:
+        raise not_implemented(name, target)
+    if not is_floating(target) and not np.all(b):
         raise RuntimeError("ZeroDivisionError")
+    a, b = promote_to(target, a, b)
+    return a, b, target
 
 
 @primitive
@@ -209,9 +229,7 @@ def floor_divide(a: Array, b: Array) -> Array:
     >>> torch.floor_divide(torch.tensor([7, -7]), 2)
     tensor([ 3, -4])
     """
-    target = common(a, b)
-    _check_zero_division(b, target)
-    a, b = promote_to(target, a, b)
+    a, b, _ = _division("floor_divide", a, b)
     return np.floor_divide(a, b)
 
 
@@ -220,9 +238,7 @@ floor_divide.vjp(a=flat, b=flat)
 
 @primitive
 def _trunc_divide(a: Array, b: Array) -> Array:
-    target = common(a, b)
-    _check_zero_division(b, target)
-    a, b = promote_to(target, a, b)
+    a, b, target = _division("trunc_divide", a, b)
     if is_floating(target):
         return np.trunc(np.true_divide(a, b))
     down = np.floor_divide(a, b)  # one too low where the signs differ and a rest is left
@@ -238,8 +254,7 @@ _DIVISIONS_IN_PLACE = {mode: inplace(op, "div_") for mode, op in _DIVISIONS.item
 def _pick(divisions: dict[str | None, Any], mode: str | None) -> Any:
     if mode not in divisions:
         raise RuntimeError(
-            "div expected rounding_mode to be one of None, 'trunc', or 'floor' but found"
-            f" '{mode}'"
+            f"div expected rounding_mode to be one of None, 'trunc', or 'floor' but found '{mode}'"
         )
     return divisions[mode]
 
@@ -257,7 +272,8 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
             by zero in a rounding mode.
 
     >>> import tinygrad_edu as torch
-    >>> torch.div(torch.tensor([7, -7]), 2), torch.div(torch.tensor([7, -7]), 2, rounding_mode="trunc")
+    >>> x = torch.tensor([7, -7])
+    >>> torch.div(x, 2), torch.div(x, 2, rounding_mode="trunc")
     (tensor([ 3.5000, -3.5000]), tensor([ 3, -3]))
     """
     if rounding_mode is None:
@@ -283,9 +299,7 @@ def remainder(a: Array, b: Array) -> Array:
     >>> torch.remainder(torch.tensor([-3.0, 5.0]), 2)
     tensor([1., 1.])
     """
-    target = common(a, b)
-    _check_zero_division(b, target)
-    a, b = promote_to(target, a, b)
+    a, b, _ = _division("remainder", a, b)
     return np.remainder(a, b)
 
 
@@ -304,14 +318,22 @@ def fmod(a: Array, b: Array) -> Array:
     >>> torch.fmod(torch.tensor([-3.0, 5.0]), 2)
     tensor([-1.,  1.])
     """
-    target = common(a, b)
-    _check_zero_division(b, target)
-    a, b = promote_to(target, a, b)
+    a, b, _ = _division("fmod", a, b)
     return np.fmod(a, b)
 
 
 fmod.vjp(a=lambda g: g,
          b=lambda g, a, b: -g * _trunc_divide(a, b))  # fmt: skip
+
+
+def rfloor_divide(input: Any, other: Any) -> Tensor:
+    """`other // input`: what the operator calls when `other` is a number."""
+    return floor_divide(other, input)
+
+
+def rremainder(input: Any, other: Any) -> Tensor:
+    """`other % input`: what the operator calls when `other` is a number."""
+    return remainder(other, input)
 
 
 @primitive
@@ -325,7 +347,7 @@ def neg(x: Array) -> Array:
     >>> torch.neg(torch.tensor([1.0, -2.0]))
     tensor([-1.,  2.])
     """
-    if x.dtype == bool:
+    if x.dtype == BOOL:
         raise RuntimeError(
             "Negation, the `-` operator, on a bool tensor is not supported. If you are trying to"
             " invert a mask, use the `~` or `logical_not()` operator instead."
@@ -342,7 +364,7 @@ def positive(input: Tensor) -> Tensor:
     Raises:
         RuntimeError: it holds bools.
     """
-    if input.array.dtype == bool:
+    if input.array.dtype == BOOL:
         raise RuntimeError("The `+` operator, on a bool tensor is not supported.")
     return input
 
@@ -359,6 +381,8 @@ def addcmul(x: Array, tensor1: Array, tensor2: Array, value: Any = 1) -> Array:
     >>> torch.addcmul(torch.zeros(2), torch.ones(2), torch.tensor([1.0, 2.0]), value=0.5)
     tensor([0.5000, 1.0000])
     """
+    if x.dtype == tensor1.dtype == tensor2.dtype == BOOL:
+        raise not_implemented("addcmul", x.dtype)
     product = mul(tensor1, tensor2) if value == 1 else mul(mul(tensor1, value), tensor2)
     return _add.primitive.forward(x, product)
 
@@ -431,3 +455,38 @@ lerp.vjp(
     end=lambda g, weight: g * weight,
     weight=lambda g, x, end: g * (end - x),
 )
+
+
+@primitive
+def ldexp(a: Array, b: Array) -> Array:
+    """`a * 2**b`.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.ldexp(torch.tensor([1.0, 3.0]), torch.tensor([2, -1]))
+    tensor([4.0000, 1.5000])
+    """
+    target = common(a, b)
+    a, b = promote_to(target if is_floating(target) else default(), a, b)
+    return a * np.exp2(b)
+
+
+ldexp.vjp(
+    a=lambda g, b: ldexp(g, b),
+    b=lambda g, y: g * (y * math.log(2)),
+)
+
+
+@primitive
+def heaviside(a: Array, b: Array) -> Array:
+    """0 where `a` is negative, 1 where it is positive, `b` where it is 0; no gradient.
+
+    Raises:
+        RuntimeError: the dtypes differ.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.heaviside(torch.tensor([-1.0, 0.0, 2.0]), torch.tensor(0.5))
+    tensor([0.0000, 0.5000, 1.0000])
+    """
+    if a.dtype != b.dtype:
+        raise RuntimeError("heaviside is not yet implemented for tensors with different dtypes.")
+    return np.where(a == 0, b, a > 0).astype(a.dtype)

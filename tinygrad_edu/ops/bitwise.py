@@ -14,7 +14,7 @@ from tinygrad_edu.dtypes import Array, common, is_floating, promote_to
 def _integers(name: str, a: Any, b: Any, bools: bool = True) -> tuple[Any, Any]:
     """Both with their common dtype; torch's error if that holds no integers (or bools)."""
     target = common(a, b)
-    if is_floating(target) or (target == bool and not bools):
+    if is_floating(target) or (target.kind == "b" and not bools):
         raise not_implemented(name, target)
     a, b = promote_to(target, a, b)
     return a, b

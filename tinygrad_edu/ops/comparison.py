@@ -119,6 +119,7 @@ def logical_and(a: Array, b: Array) -> Array:
     >>> torch.logical_and(torch.tensor([1, 0]), torch.tensor([True, True]))
     tensor([ True, False])
     """
+    promote(a, b)  # TypeError if one is no number
     return np.logical_and(a, b)
 
 
@@ -130,6 +131,7 @@ def logical_or(a: Array, b: Array) -> Array:
     >>> torch.logical_or(torch.tensor([1, 0]), torch.tensor([True, False]))
     tensor([ True, False])
     """
+    promote(a, b)  # TypeError if one is no number
     return np.logical_or(a, b)
 
 
@@ -141,6 +143,7 @@ def logical_xor(a: Array, b: Array) -> Array:
     >>> torch.logical_xor(torch.tensor([1, 0]), torch.tensor([True, True]))
     tensor([False,  True])
     """
+    promote(a, b)  # TypeError if one is no number
     return np.logical_xor(a, b)
 
 
@@ -221,6 +224,34 @@ def signbit(x: Array) -> Array:
     return np.signbit(x) if is_floating(x.dtype) else np.less(x, 0)
 
 
+@primitive
+def isreal(x: Array) -> Array:
+    """Whether it is a real number: all are.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.isreal(torch.tensor([1.0]))
+    tensor([True])
+    """
+    return np.ones_like(x, dtype=bool)
+
+
+@primitive
+def isin(
+    elements: Array, test_elements: Array, assume_unique: bool = False, invert: bool = False
+) -> Array:
+    """Whether each of `elements` is among `test_elements`; whether it is not, if `invert`.
+
+    Args:
+        elements, test_elements: tensors of any shapes, or one of them a number.
+        assume_unique: accepted for torch's sake.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.isin(torch.tensor([1, 2, 3]), torch.tensor([2, 5]))
+    tensor([False,  True, False])
+    """
+    return np.isin(*promote(elements, test_elements), invert=invert)
+
+
 def equal(input: Any, other: Any) -> bool:
     """Whether two tensors have the same shape and the same elements.
 
@@ -233,7 +264,8 @@ def equal(input: Any, other: Any) -> bool:
     """
     for name, value in (("input", input), ("other", other)):
         if not isinstance(value, Variable):
-            raise TypeError(f"equal(): argument '{name}' must be Tensor, not {type(value).__name__}")
+            kind = type(value).__name__
+            raise TypeError(f"equal(): argument '{name}' must be Tensor, not {kind}")
     if input.array.shape != other.array.shape:
         return False
     return bool(eq(input, other).array.all())

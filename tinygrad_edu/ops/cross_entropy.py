@@ -1,6 +1,6 @@
 """Losses of classification with one right class per row: cross-entropy and its second half, NLL.
 
-    nll_loss(logp, t) = -logp[t]            cross_entropy(x, t) = nll_loss(log_softmax(x), t)
+nll_loss(logp, t) = -logp[t]            cross_entropy(x, t) = nll_loss(log_softmax(x), t)
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def _row_weights(
 ) -> Array | None:
     """What each row counts: the weight of its class, 0 if ignored; None if all count 1."""
     if weight is not None:
-        counts = weight[classes]
+        counts = weight[classes].astype(dtype, copy=False)
         return counts if ignored is None else np.where(ignored, 0.0, counts)
     return None if ignored is None else (~ignored).astype(dtype)
 
@@ -68,20 +68,17 @@ def _cross_entropy(
     classes, ignored = read_classes(target, x.shape[1], ignore_index)
     wide = x.astype(np.float32) if x.dtype.itemsize < 4 else x
     losses, exponentials, sums = kernel.forward(wide, classes)
-    shares: Any = _row_weights(weight, classes, ignored, wide.dtype)
-    if reduction == "mean":
-        if shares is None:
-            shares = 1 / len(x) if len(x) else float("nan")
-        else:
-            shares = shares / shares.sum()
+    counts = _row_weights(weight, classes, ignored, wide.dtype)
     if ignored is not None:
         losses[ignored] = 0  # even if infinite
-    if reduction == "mean" and isinstance(shares, float):
-        y = losses.sum() * shares if len(x) else losses.sum() + shares
-    else:
-        y = losses if shares is None else losses * shares
-        y = y if reduction == "none" else y.sum()
-    shares = 1.0 if shares is None else shares
+    y = losses if counts is None else losses * counts
+    shares = 1.0 if counts is None else counts
+    if reduction != "none":
+        y = y.sum()
+    if reduction == "mean":
+        total = len(x) if counts is None else counts.sum()
+        y = y / total  # nan if there is nothing to average
+        shares = shares / (total or 1)
     return y.astype(x.dtype, copy=False), classes, exponentials, sums, shares
 
 
@@ -97,9 +94,7 @@ def _composed(x: Any, target: Any, weight: Any, ignore_index: int, reduction: st
     return _nll(log_softmax(x, 1), target, weight, ignore_index, reduction)
 
 
-def _nll(
-    x: Any, target: Array, weight: Array | None, ignore_index: int, reduction: str
-) -> Tensor:
+def _nll(x: Any, target: Array, weight: Array | None, ignore_index: int, reduction: str) -> Tensor:
     """NLL of log-probabilities, a tensor (N, C, ...) or (C,), with an array of classes."""
     dim = 0 if len(x.shape) == 1 else 1
     classes, ignored = read_classes(target, x.shape[dim], ignore_index)
@@ -113,8 +108,7 @@ def _nll(
         return losses
     if reduction == "sum":
         return losses.sum()
-    total = losses.sum() / (float(classes.size) if counts is None else counts.sum())
-    return total  # type: ignore[no-any-return]
+    return losses.sum() / (float(classes.size) if counts is None else counts.sum())
 
 
 def _check_shapes(x: Tensor, target: Tensor) -> None:
@@ -181,16 +175,12 @@ def cross_entropy(
 ) -> Tensor:
     """Cross-entropy of scores with classes or probabilities; see `nn.functional.cross_entropy`."""
     if not 0.0 <= label_smoothing <= 1.0:
-        raise RuntimeError(
-            f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}"
-        )
+        raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}")
     if not is_floating(input.array.dtype):
         kind = from_numpy(input.array.dtype)
         raise NotImplementedError(f'"log_softmax" not implemented for {kind!r}')
     if input.array.shape == target.array.shape:
-        return _with_probabilities(
-            input, target, weight, ignore_index, reduction, label_smoothing
-        )
+        return _with_probabilities(input, target, weight, ignore_index, reduction, label_smoothing)
     _check_shapes(input, target)
     weights = _check_weight(input, weight)
     if label_smoothing > 0.0:
@@ -225,7 +215,8 @@ def _smoothed(
         counts = _row_weights(weight, classes, ignored, x.array.dtype)
         alike = alike.sum() / (float(classes.size) if counts is None else counts.sum())
     alike = alike.reshape(right.array.shape)
-    return (1 - smoothing) * right + (smoothing / x.array.shape[dim]) * alike
+    losses: Tensor = (1 - smoothing) * right + (smoothing / x.array.shape[dim]) * alike
+    return losses
 
 
 def _with_probabilities(
@@ -251,9 +242,6 @@ def _with_probabilities(
                 f" weight tensor of shape: {list(weight.array.shape)}"
             )
         target = target * weight.reshape([-1] + [1] * (x.array.ndim - 1 - dim))
-    losses = -(log_softmax(x, dim) * target)
-    if reduction == "none":
-        return losses.sum(dim)
-    if reduction == "sum":
-        return losses.sum()
-    return losses.sum() / (x.array.size / count)
+    losses: Any = -(log_softmax(x, dim) * target)
+    total: Tensor = losses.sum(dim) if reduction == "none" else losses.sum()
+    return total / (x.array.size / count) if reduction == "mean" else total

@@ -92,14 +92,14 @@ def linear_scan(b: Array, a: Array, dim: int) -> Array:
 
 def _scan_back(g: Any, a: Any, dim: int) -> Any:
     """The gradient of b: `t[i] = g[i] + a[i+1] * t[i+1]`, a scan from the end."""
-    flipped = _flip(_cat((_part(a, dim, slice(1, None)), _part(a, dim, slice(0, 1))), dim), (dim,))
+    flipped = _flip(_cat([_part(a, dim, slice(1, None)), _part(a, dim, slice(0, 1))], dim), (dim,))
     return _flip(linear_scan(_flip(g, (dim,)), flipped, dim), (dim,))
 
 
 def _behind(s: Any, dim: int) -> Any:
     """`s` moved on by one place, a 0 in front."""
     first = _part(s, dim, slice(0, 1))
-    return _cat((first * 0.0, _part(s, dim, slice(0, -1))), dim)
+    return _cat([first * 0.0, _part(s, dim, slice(0, -1))], dim)
 
 
 linear_scan.vjp(
@@ -116,7 +116,7 @@ def _cumprod(x: Array, dim: int, dtype: NumpyDtype | None) -> Array:
 def exclusive_cumprod(x: Any, dim: int) -> Any:
     """`y[i] = x[0] * ... * x[i-1]` along `dim`; `y[0] = 1`."""
     ones = np.ones_like(raw(_part(x, dim, slice(0, 1))))
-    return _cumprod(_cat((ones, _part(x, dim, slice(0, -1))), dim), dim, None)
+    return _cumprod(_cat([ones, _part(x, dim, slice(0, -1))], dim), dim, None)
 
 
 def _cumprod_gradient(g: Any, x: Any, y: Any, dim: int) -> Any:
@@ -170,7 +170,7 @@ def _logcumsumexp_gradient(g: Any, x: Any, y: Any, dim: int) -> Any:
         return g
     steps = exp(_part(y, dim, slice(0, -1)) - _part(y, dim, slice(1, None)))
     none = np.isneginf(raw(y))  # nothing so far: nothing flows back
-    steps = _cat((np.zeros_like(raw(_part(g, dim, slice(0, 1)))), steps), dim)
+    steps = _cat([np.zeros_like(raw(_part(g, dim, slice(0, 1)))), steps], dim)
     steps = _mask(steps, np.isnan(raw(steps)))
     return _mask(exp(x - y), none) * _scan_back(g, steps, dim)
 
@@ -213,8 +213,8 @@ def diff(
     if n < 0:
         raise RuntimeError(f"order must be non-negative but got {n}")
     dim = read_dim(dim, ndim)
-    parts = [part for part in (prepend, input, append) if part is not None]
-    x: Any = _cat(tuple(parts), dim) if len(parts) > 1 else input
+    parts: list[Any] = [part for part in (prepend, input, append) if part is not None]
+    x: Any = _cat(parts, dim) if len(parts) > 1 else input
     for _ in range(n):
         later, earlier = _part(x, dim, slice(1, None)), _part(x, dim, slice(0, -1))
         x = later ^ earlier if raw(x).dtype == bool else later - earlier

@@ -7,12 +7,19 @@ import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import numpy as np
+
 from tinygrad_edu.autograd.graph import Variable
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.ops.shape import _expand
 from tinygrad_edu.size import read_dims
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+# NumPy's stubs know no `keepdims` that is decided at run time.
+reduce_add: Any = np.add.reduce
+reduce_multiply: Any = np.multiply.reduce
+
 Dims = tuple[int, ...] | None
 """Dimensions to reduce, counted from the front; None for all of them."""
 
@@ -69,7 +76,7 @@ def spread(g: Any, shape: tuple[int, ...], dims: Dims, keepdim: bool) -> Any:
 
 
 def numpy_names(function: F) -> F:
-    """Let a function take NumPy's keywords too, as torch does: axis for dim, keepdims for keepdim."""
+    """Take NumPy's keywords too, as torch does: axis for dim, keepdims for keepdim."""
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:

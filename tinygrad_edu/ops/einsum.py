@@ -1,6 +1,6 @@
 """`einsum`: sums of products of tensors whose dimensions have names.
 
-    einsum("bij,bjk->bik", a, b)      every letter is a dimension; those missing behind -> are summed
+    einsum("bij,bjk->bik", a, b)      a letter per dimension; those missing behind -> are summed
 
 Two tensors are contracted with one `matmul`: the letters that both have and the result keeps are
 its batch, those that both have and nobody needs any more are summed by it.  More than two tensors
@@ -57,10 +57,12 @@ def einsum(*args: Any) -> Tensor:
         equation, tensors = _from_lists(args)
     for i, x in enumerate(tensors):
         if not isinstance(x, Variable):
-            raise TypeError(f"expected Tensor as element {i} in argument 1, but got {type(x).__name__}")
+            raise TypeError(
+                f"expected Tensor as element {i} in argument 1, but got {type(x).__name__}"
+            )
     inputs, output = _parse(equation, [x.array.shape for x in tensors])
     operands = [_take_diagonals(x, labels) for x, labels in zip(tensors, inputs, strict=True)]
-    operands = _squeeze_broadcast(operands, output)
+    operands = _squeeze_broadcast(operands)
     while len(operands) > 1:
         i, j = _cheapest(operands, output)
         second, first = operands.pop(j), operands.pop(i)
@@ -198,9 +200,7 @@ def _take_diagonals(x: Any, labels: Labels) -> tuple[Any, Labels]:
     return x, labels
 
 
-def _squeeze_broadcast(
-    operands: list[tuple[Any, Labels]], output: Labels
-) -> list[tuple[Any, Labels]]:
+def _squeeze_broadcast(operands: list[tuple[Any, Labels]]) -> list[tuple[Any, Labels]]:
     """Leave out dimensions of size 1 that another tensor has in full: they broadcast."""
     sizes: dict[Any, int] = {}
     for x, labels in operands:

@@ -12,6 +12,7 @@ from tinygrad_edu.dtypes import Array, floating
 _LN2 = math.log(2.0)
 _LN10 = math.log(10.0)
 
+
 @primitive
 def exp(x: Array) -> Array:
     """`e ** x`.

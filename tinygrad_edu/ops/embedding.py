@@ -21,13 +21,6 @@ def _embedding(weight: Array, index: Array, padding_idx: int, by_frequency: bool
     return np.take(weight, index, axis=0)
 
 
-_embedding.vjp(
-    weight=lambda g, weight_shape, index, padding_idx, by_frequency: _embedding_gradient(
-        g, index, weight_shape[0], padding_idx, by_frequency
-    )
-)
-
-
 @primitive
 def _embedding_gradient(
     g: Array, index: Array, count: int, padding_idx: int, by_frequency: bool
@@ -49,6 +42,13 @@ def _embedding_gradient(
 _embedding_gradient.vjp(
     g=lambda g, index, count, padding_idx, by_frequency: _read_back(
         g, index, count, padding_idx, by_frequency
+    )
+)
+
+
+_embedding.vjp(
+    weight=lambda g, weight_shape, index, padding_idx, by_frequency: _embedding_gradient(
+        g, index, weight_shape[0], padding_idx, by_frequency
     )
 )
 

@@ -17,7 +17,8 @@ from tinygrad_edu.autograd.graph import Variable
 from tinygrad_edu.autograd.inplace import check_writable, inplace
 from tinygrad_edu.autograd.mode import state
 from tinygrad_edu.autograd.primitive import current_node, primitive, wrap
-from tinygrad_edu.dtypes import Array, common, promote, promote_to, result_type
+from tinygrad_edu.backend import device_of, module_of
+from tinygrad_edu.dtypes import Array, promote, result_type
 from tinygrad_edu.ops.joining import zeros_beside
 
 if TYPE_CHECKING:
@@ -219,7 +220,7 @@ def setitem(x: Any, index: Any, value: Any) -> None:
         RuntimeError: the value does not broadcast to the part, or `x` may not be written.
     """
     check_writable(x)
-    plain = value.array if isinstance(value, Variable) else np.asarray(value)
+    plain = value.array if isinstance(value, Variable) else module_of(x.array).asarray(value)
     basic, advanced = parse(x.array, index)
     recorded = state.enabled and (current_node(x) is not None or current_node(value) is not None)
     if advanced is None:
@@ -259,7 +260,7 @@ def _check_fits(value: tuple[int, ...], part: tuple[int, ...], basic: bool) -> N
 @primitive
 def _copied(x: Array, value: Array) -> Array:
     """`value` in the shape and dtype of `x`: what `x` holds after `x.copy_(value)`."""
-    value = np.asarray(value) if not hasattr(value, "dtype") else value
+    value = module_of(x).asarray(value) if not hasattr(value, "dtype") else value
     return np.broadcast_to(value.astype(x.dtype), x.shape)
 
 
@@ -269,6 +270,8 @@ _copied.vjp(x=lambda g: g * 0.0,
 
 def copy_(x: Any, src: Any, non_blocking: bool = False) -> Tensor:
     """Write the values of `src` into `x`, broadcast and cast; gradients flow to `src`.
+
+    `src` may be on another device.
 
     >>> import tinygrad_edu as torch
     >>> torch.zeros(2).copy_(torch.tensor([1, 2]))
@@ -281,6 +284,8 @@ def copy_(x: Any, src: Any, non_blocking: bool = False) -> Tensor:
             f"The size of tensor a ({list(shape)}) must match the size of tensor b"
             f" ({list(source.shape)}): copy_ broadcasts its source only"
         )
+    if isinstance(src, Variable) and device_of(source) != device_of(x.array):
+        src = src.to(device_of(x.array))  # type: ignore[attr-defined]
     return _copy_in_place(x, src)
 
 
@@ -337,10 +342,10 @@ def _where(condition: Array, a: Array, b: Array) -> Array:
     if not hasattr(a, "dtype") and not hasattr(b, "dtype"):
         target = result_type(a, b)
         return np.where(condition, np.asarray(a, target), np.asarray(b, target))
-    if hasattr(a, "dtype") and hasattr(b, "dtype"):
+    if hasattr(a, "dtype"):
         a, b = promote(a, b)
     else:
-        a, b = promote_to(common(a, b), a, b)
+        b, a = promote(b, a)
     return np.where(condition, a, b)
 
 

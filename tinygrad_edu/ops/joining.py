@@ -10,7 +10,7 @@ import numpy as np
 from tinygrad_edu.autograd.graph import Variable
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.dtypes import Array, result_type
-from tinygrad_edu.ops.shape import movedim, reshape, unsqueeze
+from tinygrad_edu.ops.shape import reshape, unsqueeze
 from tinygrad_edu.size import read_dim, read_shape
 
 if TYPE_CHECKING:
@@ -249,7 +249,7 @@ def unbind(input: Any, dim: int = 0) -> tuple[Tensor, ...]:
     (tensor([1, 2]), tensor([3, 4]))
     """
     if not len(input.shape):
-        raise RuntimeError("Dimension specified as 0 but tensor has no dimensions")
+        raise IndexError("Dimension specified as 0 but tensor has no dimensions")
     return _unbind(input, read_dim(dim, len(input.shape)))  # type: ignore[return-value]
 
 
@@ -303,7 +303,7 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
         column = reshape(x, tuple([shape[i] if j == i else 1 for j in range(len(shape))]))
         grids.append(_expand(column, shape))
     if swap:
-        grids = [movedim(grid, 0, 1) for grid in [grids[1], grids[0], *grids[2:]]]
+        grids = [grids[1], grids[0], *grids[2:]]
     return tuple(grids)
 
 

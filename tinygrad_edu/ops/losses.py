@@ -12,8 +12,9 @@ import numpy as np
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.dtypes import Array, floating, promote
 from tinygrad_edu.ops.activation import sigmoid
-from tinygrad_edu.ops.arithmetic import clamp
-from tinygrad_edu.ops.elementary import log, sign
+from tinygrad_edu.ops.elementary import log
+from tinygrad_edu.ops.extrema import clamp
+from tinygrad_edu.ops.rounding import sign
 
 
 @primitive

@@ -1,4 +1,4 @@
-"""Products of matrices and vectors: matmul and its named special cases, and `linear`.
+"""Products of matrices and vectors: `matmul`, its named special cases, and `linear`.
 
 One operation, `matmul`, covers all shapes.  Its two rules are the textbook ones, for y = a @ b:
 
@@ -9,7 +9,6 @@ The rest of the file is about shapes: vectors, batches, and batches that broadca
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +17,8 @@ import numpy as np
 from tinygrad_edu.autograd.graph import Variable
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.dtypes import Array, from_numpy, is_floating
-from tinygrad_edu.ops.reduction import sum, type_name
+from tinygrad_edu.ops.reduction import type_name
 from tinygrad_edu.ops.shape import _expand, _permute
-from tinygrad_edu.size import read_dim
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
@@ -37,8 +35,7 @@ def _c_name(x: Array) -> str:
 def _check_dtypes(a: Array, b: Array) -> None:
     if a.dtype != b.dtype:
         raise RuntimeError(
-            "expected m1 and m2 to have the same dtype, but got:"
-            f" {_c_name(a)} != {_c_name(b)}"
+            f"expected m1 and m2 to have the same dtype, but got: {_c_name(a)} != {_c_name(b)}"
         )
     if a.dtype == bool:
         raise NotImplementedError("\"matmul\" not implemented for 'Bool'")
@@ -48,8 +45,7 @@ def _check_shapes(a: Array, b: Array) -> None:
     """Raise torch's error for shapes that cannot be multiplied."""
     if not a.ndim or not b.ndim:
         raise RuntimeError(
-            "both arguments to matmul need to be at least 1D, but they are"
-            f" {a.ndim}D and {b.ndim}D"
+            f"both arguments to matmul need to be at least 1D, but they are {a.ndim}D and {b.ndim}D"
         )
     inner = b.shape[0] if b.ndim == 1 else b.shape[-2]
     if a.shape[-1] == inner:
@@ -226,221 +222,99 @@ def vdot(input: Tensor, other: Tensor) -> Tensor:
     return dot(input, other)
 
 
-def outer(input: Tensor, vec2: Tensor) -> Tensor:
-    """All products of an element of one vector and one of another: (n,), (m,) -> (n, m).
-
-    >>> import tinygrad_edu as torch
-    >>> torch.outer(torch.tensor([1, 2]), torch.tensor([3, 4]))
-    tensor([[3, 4],
-            [6, 8]])
-    """
-    for name, x in (("self", input), ("vec2", vec2)):
-        if x.array.ndim != 1:
-            raise RuntimeError(f"outer: Expected 1-D argument {name}, but got {x.array.ndim}-D")
-    return input[:, None] * vec2  # type: ignore[no-any-return]
-
-
-ger = outer
-
-
-def inner(input: Tensor, other: Tensor) -> Tensor:
-    """Sums of products over the last dimension: (..., k), (***, k) -> (..., ***)."""
-    a, b = input.array.shape, other.array.shape
-    if not a or not b:
-        return input * other  # type: ignore[operator, no-any-return]
-    if a[-1] != b[-1]:
+def _check_linear(x: Array, weight: Array, bias: Array | None) -> None:
+    """Raise torch's error for what does not fit."""
+    _check_dtypes(x, weight)
+    if weight.ndim not in (1, 2) or not x.ndim:
         raise RuntimeError(
-            "inner() the last dimension must match on both input tensors but got shapes"
-            f" {list(a)} and {list(b)}"
+            "linear(): expected an input of at least one dimension and a weight of one or two, but"
+            f" got {x.ndim} and {weight.ndim}"
         )
-    return tensordot(input, other, ([-1], [-1]))
+    k = weight.shape[-1]
+    rows = math.prod(x.shape[:-1])
+    if x.shape[-1] != k:
+        columns = weight.shape[0] if weight.ndim == 2 else 1
+        raise RuntimeError(
+            f"mat1 and mat2 shapes cannot be multiplied ({rows}x{x.shape[-1]} and {k}x{columns})"
+        )
+    if bias is None:
+        return
+    if bias.dtype != x.dtype:
+        raise RuntimeError(
+            "self and mat2 must have the same dtype, but got"
+            f" {type_name(bias.dtype)} and {type_name(x.dtype)}"
+        )
+    shape = x.shape[:-1] + weight.shape[:-1]
+    last = shape[-1] if shape else 1
+    if bias.ndim > 1 or bias.size not in (1, last):
+        raise RuntimeError(
+            f"The expanded size of the tensor ({last}) must match the existing size"
+            f" ({bias.shape[-1]}) at non-singleton dimension 1.  Target sizes: {[rows, last]}. "
+            f" Tensor sizes: {list(bias.shape)}"
+        )
 
 
-def tensordot(a: Any, b: Any, dims: Any = 2) -> Tensor:
-    """Sums of products over several dimensions of each tensor.
+@primitive
+def _linear(x: Array, weight: Array, bias: Array | None) -> Array:
+    if (
+        x.dtype is not weight.dtype or x.dtype.kind != "f"
+        or weight.ndim != 2 or x.shape[-1:] != weight.shape[1:]
+        or (bias is not None and (bias.dtype is not x.dtype or bias.shape != weight.shape[:1]))
+    ):  # fmt: skip
+        _check_linear(x, weight, bias)
+    rows = x if x.ndim <= 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+    y = _multiply(rows, weight.T)
+    if bias is not None:
+        y = np.add(y, bias, out=y) if y.ndim else np.add(y, bias)
+    return y if x.ndim <= 2 else y.reshape(x.shape[:-1] + weight.shape[:-1])
+
+
+@primitive
+def _add_rows(rows: Array) -> Array:
+    """The sum over all dimensions but the last: BLAS adds rows faster than a reduction does."""
+    rows = rows.reshape(math.prod(rows.shape[:-1]), rows.shape[-1])
+    if rows.dtype.itemsize == 2:
+        return np.add.reduce(rows, axis=0, dtype=np.float32).astype(rows.dtype)
+    return np.matmul(np.ones_like(rows, shape=len(rows)), rows)
+
+
+_add_rows.vjp(rows=lambda g, rows_shape: _expand(g, rows_shape))
+
+
+def _weight_gradient(g: Any, x: Any, weight_shape: tuple[int, ...]) -> Any:
+    """`g` transposed @ `x`, both seen as matrices of all rows."""
+    if len(weight_shape) == 1:  # one output, and no dimension for it
+        return matmul(g.reshape((math.prod(x.shape[:-1]),)), _merge(x, 0))
+    return matmul(_merge(g, 0).swapaxes(0, 1), _merge(x, 0))
+
+
+_linear.vjp(
+    x=lambda g, weight: matmul(g, weight) if len(weight.shape) == 2 else g[..., None] * weight,
+    weight=lambda g, x, weight_shape: _weight_gradient(g, x, weight_shape),
+    bias=lambda g, x_shape, weight_shape, bias_shape: (
+        _add_rows(g)
+        if len(weight_shape) == 2 and len(x_shape) > 1 and bias_shape == weight_shape[:1]
+        else g
+    ),  # the walk adds up what is left
+)
+
+
+def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """`x @ weight.T + bias`.
 
     Args:
-        dims: an int n, for the last n of `a` and the first n of `b`; or two lists of dimensions.
+        input: x, (..., in_features).
+        weight: (out_features, in_features), or (in_features,) for one output without a dimension.
+        bias: (out_features,) or None.
+
+    Returns:
+        (..., out_features).
 
     Raises:
-        RuntimeError: the lists differ in length, or the dimensions in size.
+        RuntimeError: the sizes or the dtypes do not fit.
 
     >>> import tinygrad_edu as torch
-    >>> torch.tensordot(torch.ones(2, 3), torch.ones(3, 2), dims=([0, 1], [1, 0]))
-    tensor(6.)
+    >>> torch.nn.functional.linear(torch.ones(1, 2), torch.tensor([[1.0, 2.0]]), torch.ones(1))
+    tensor([[4.]])
     """
-    a_shape, b_shape = a.array.shape, b.array.shape
-    if isinstance(dims, int):
-        if dims < 0 or dims > min(len(a_shape), len(b_shape)):
-            raise RuntimeError(f"tensordot expects dims < ndim_a or ndim_b, but got dims={dims}")
-        from_a: Any = range(len(a_shape) - dims, len(a_shape))
-        from_b: Any = range(dims)
-    else:
-        from_a, from_b = dims
-        from_a = [from_a] if isinstance(from_a, int) else list(from_a)
-        from_b = [from_b] if isinstance(from_b, int) else list(from_b)
-    if len(from_a) != len(from_b):
-        raise RuntimeError("both dimension lists should have same length")
-    for i, j in zip(from_a, from_b, strict=True):
-        if a_shape[i] != b_shape[j]:
-            raise RuntimeError(
-                f"contracted dimensions need to match, but first has size {a_shape[i]} in dim {i}"
-                f" and second has size {b_shape[j]} in dim {j}"
-            )
-    from_a = [read_dim(i, len(a_shape)) for i in from_a]
-    from_b = [read_dim(j, len(b_shape)) for j in from_b]
-    rows = [i for i in range(len(a_shape)) if i not in from_a]
-    columns = [j for j in range(len(b_shape)) if j not in from_b]
-    k = math.prod([a_shape[i] for i in from_a])
-    left, right = [a_shape[i] for i in rows], [b_shape[j] for j in columns]
-    a = _permute(a, (*rows, *from_a)).reshape((math.prod(left), k))
-    b = _permute(b, (*from_b, *columns)).reshape((k, math.prod(right)))
-    return matmul(a, b).reshape((*left, *right))
-
-
-def multi_dot(tensors: Any) -> Tensor:
-    """The product of several matrices, in the order of multiplication that costs least.
-
-    Args:
-        tensors: two or more matrices; the first and the last may be vectors.
-
-    Source: Cormen et al., Introduction to Algorithms, matrix-chain multiplication.
-
-    >>> import tinygrad_edu as torch
-    >>> torch.linalg.multi_dot([torch.ones(2, 3), torch.ones(3, 4), torch.ones(4, 1)])
-    tensor([[12.],
-            [12.]])
-    """
-    chain = list(tensors)
-    if len(chain) < 2:
-        raise RuntimeError(f"multi_dot(): expected at least 2 tensors but got {len(chain)}")
-    for i, x in enumerate(chain):
-        if x.array.ndim != 2 and not (x.array.ndim == 1 and i in (0, len(chain) - 1)):
-            raise RuntimeError(f"multi_dot(): tensor {i} must be 2D but got {x.array.ndim}D")
-    first, last = chain[0].array.shape, chain[-1].array.shape
-    if len(first) == 1:
-        chain[0] = chain[0][None]
-    if len(last) == 1:
-        chain[-1] = chain[-1][:, None]
-    sizes = [chain[0].array.shape[0], *[x.array.shape[1] for x in chain]]
-
-    @functools.cache
-    def cost(i: int, j: int) -> tuple[int, int]:
-        """The least cost of multiplying matrices i to j, and the place to cut them there."""
-        if i == j:
-            return 0, i
-        cuts = [
-            (cost(i, k)[0] + cost(k + 1, j)[0] + sizes[i] * sizes[k + 1] * sizes[j + 1], k)
-            for k in range(i, j)
-        ]
-        return min(cuts)
-
-    def product(i: int, j: int) -> Any:
-        if i == j:
-            return chain[i]
-        cut = cost(i, j)[1]
-        return matmul(product(i, cut), product(cut + 1, j))
-
-    y = product(0, len(chain) - 1)
-    return y.reshape(first[:-1] + last[1:])  # type: ignore[no-any-return]
-
-
-def chain_matmul(*matrices: Tensor) -> Tensor:
-    """`linalg.multi_dot` under its old name, with the matrices as arguments."""
-    return multi_dot(matrices) if len(matrices) > 1 else matrices[0]
-
-
-def _combine(input: Tensor, product: Any, beta: Any, alpha: Any) -> Tensor:
-    """`beta * input + alpha * product`, of the product's shape; `input` is not read if beta is 0."""
-    if alpha != 1:
-        product = product * alpha
-    _expand.primitive.forward(input.array, product.array.shape)  # raises where it does not fit
-    if beta == 0:
-        return product  # type: ignore[no-any-return]
-    return product + (input if beta == 1 else input * beta)  # type: ignore[operator, no-any-return]
-
-
-def addmm(
-    input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: Any = 1
-) -> Tensor:
-    """`beta * input + alpha * (mat1 @ mat2)`.
-
-    >>> import tinygrad_edu as torch
-    >>> torch.addmm(torch.ones(1), torch.ones(1, 3), torch.ones(3, 2))
-    tensor([[4., 4.]])
-    """
-    return _combine(input, mm(mat1, mat2), beta, alpha)
-
-
-def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
-    """`beta * input + alpha * (mat @ vec)`."""
-    return _combine(input, mv(mat, vec), beta, alpha)
-
-
-def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
-    """`beta * input + alpha * outer(vec1, vec2)`."""
-    return _combine(input, outer(vec1, vec2), beta, alpha)
-
-
-def baddbmm(
-    input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1
-) -> Tensor:
-    """`beta * input + alpha * bmm(batch1, batch2)`."""
-    return _combine(input, bmm(batch1, batch2), beta, alpha)
-
-
-def addbmm(
-    input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1
-) -> Tensor:
-    """`beta * input + alpha * (bmm(batch1, batch2) summed over the batch)`."""
-    return _combine(input, sum(bmm(batch1, batch2), 0), beta, alpha)
-
-
-def kron(input: Tensor, other: Tensor) -> Tensor:
-    """The Kronecker product: every element of `input` times all of `other`, as a block.
-
-    >>> import tinygrad_edu as torch
-    >>> torch.kron(torch.tensor([1, 10]), torch.tensor([1, 2]))
-    tensor([ 1,  2, 10, 20])
-    """
-    a, b = input.array.shape, other.array.shape
-    ndim = max(len(a), len(b))
-    a, b = (1,) * (ndim - len(a)) + a, (1,) * (ndim - len(b)) + b
-    blocks = tuple([n for size in a for n in (size, 1)])
-    inside = tuple([n for size in b for n in (1, size)])
-    product: Any = input.reshape(blocks) * other.reshape(inside)  # type: ignore[operator]
-    return product.reshape(tuple([n * m for n, m in zip(a, b, strict=True)]))  # type: ignore[no-any-return]
-
-
-def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
-    """The cross product of vectors of three elements, which lie along `dim`.
-
-    Args:
-        dim: the dimension of size 3; the first such one if it is None.
-
-    Raises:
-        RuntimeError: there is no such dimension, or the shapes do not fit.
-
-    >>> import tinygrad_edu as torch
-    >>> torch.cross(torch.tensor([1, 0, 0]), torch.tensor([0, 1, 0]), dim=0)
-    tensor([0, 0, 1])
-    """
-    a, b = input.array.shape, other.array.shape
-    if len(a) != len(b):
-        raise RuntimeError("linalg.cross: inputs must have the same number of dimensions.")
-    if dim is None:
-        if 3 not in a:
-            raise RuntimeError("no dimension of size 3 in input")
-        dim = a.index(3)
-    place = read_dim(dim, len(a))
-    if a[place] != 3 or b[place] != 3:
-        raise RuntimeError(
-            f"linalg.cross: inputs dimension {dim} must have length 3. Got {a[place]} and"
-            f" {b[place]}"
-        )
-    from tinygrad_edu.ops.shape import roll
-
-    x: Any = input
-    y: Any = other
-    left = roll(x, -1, place) * roll(y, -2, place)  # type: ignore[operator]
-    return left - roll(x, -2, place) * roll(y, -1, place)  # type: ignore[operator, no-any-return]
+    return _linear(input, weight, bias)

@@ -6,7 +6,7 @@ which is what a reader reads and what `create_graph=True` differentiates.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -14,9 +14,6 @@ from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.kernels import batch_norm as batch_kernel
 from tinygrad_edu.kernels import layer_norm as kernel
-
-if TYPE_CHECKING:
-    from tinygrad_edu.tensor import Tensor
 
 
 def _wide(x: Array | None) -> Array | None:
@@ -58,7 +55,7 @@ def _(
 
 
 @layer_norm.defined_as
-def _layer_norm(x: Any, weight: Any, bias: Any, size: int, eps: float) -> Tensor:
+def _layer_norm(x: Any, weight: Any, bias: Any, size: int, eps: float) -> Any:
     rows = x.reshape(-1, size)
     centered = rows - rows.mean(1, keepdim=True)
     variance = (centered * centered).mean(1, keepdim=True)
@@ -86,7 +83,7 @@ def _(g: Array, live: Any, x: Array, weight: Array | None, size: int, rstd: Arra
 
 
 @rms_norm.defined_as
-def _rms_norm(x: Any, weight: Any, size: int, eps: float) -> Tensor:
+def _rms_norm(x: Any, weight: Any, size: int, eps: float) -> Any:
     rows = x.reshape(-1, size)
     scale = ((rows * rows).mean(1, keepdim=True) + eps).rsqrt()
     return _affine((rows * scale).reshape(x.shape), weight, None)
@@ -123,7 +120,7 @@ def _(
 
 
 @batch_norm.defined_as
-def _batch_norm(x: Any, weight: Any, bias: Any, mean: Any, variance: Any, eps: float) -> Tensor:
+def _batch_norm(x: Any, weight: Any, bias: Any, mean: Any, variance: Any, eps: float) -> Any:
     over = [dim for dim in range(len(x.shape)) if dim != 1]  # all but the channels
     along = [1, -1] + [1] * (len(x.shape) - 2)
     centered = x - x.mean(over, keepdim=True)

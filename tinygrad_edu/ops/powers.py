@@ -67,7 +67,9 @@ def pow(x: Array, exponent: Array) -> Array:
     x, exponent = promote(x, exponent)
     kind = (x if hasattr(x, "dtype") else exponent).dtype.kind
     if kind == "b":
-        raise not_implemented("pow", exponent.dtype)
+        if exponent is not True:
+            raise not_implemented("pow", np.dtype(bool))
+        return x.copy()
     if kind in "iu":
         return _integer_pow(x, exponent)
     return np.power(x, exponent)

@@ -19,6 +19,8 @@ from tinygrad_edu.ops.dims import (
     numpy_names,
     operand,
     raw,
+    reduce_add,
+    reduce_multiply,
     reduced,
     restore,
     spread,
@@ -29,16 +31,16 @@ from tinygrad_edu.ops.shape import _flip
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
 
-_LONG, _BLOCK = 4096, 512
+_LONG, _BLOCK = 4096, 128
 
 
 def add_up(x: Array, dims: Dims, keepdim: bool) -> Array:
     """The sum of floats; 16-bit floats are added up, and returned, as float32."""
     if x.dtype.itemsize == 2:
-        return np.add.reduce(x, axis=dims, dtype=np.float32, keepdims=keepdim)
+        return reduce_add(x, axis=dims, dtype=np.float32, keepdims=keepdim)
     if dims is not None and x.ndim > 1 and x.shape[dims[0]] > _LONG:
         return _add_up_long(x, dims, keepdim)
-    return np.add.reduce(x, axis=dims, keepdims=keepdim)
+    return reduce_add(x, axis=dims, keepdims=keepdim)
 
 
 def _add_up_long(x: Array, dims: tuple[int, ...], keepdim: bool) -> Array:
@@ -49,22 +51,23 @@ def _add_up_long(x: Array, dims: tuple[int, ...], keepdim: bool) -> Array:
     """
     first = dims[0]
     if min(range(x.ndim), key=lambda i: abs(x.strides[i])) in dims:
-        return np.add.reduce(x, axis=dims, keepdims=keepdim)
+        return reduce_add(x, axis=dims, keepdims=keepdim)
     rows = x.swapaxes(0, first)
-    whole = len(rows) - len(rows) % _BLOCK
-    blocks = rows[:whole].reshape(-1, _BLOCK, *rows.shape[1:])
-    total = np.add.reduce(np.add.reduce(blocks, axis=1), axis=0, keepdims=True)
-    total += np.add.reduce(rows[whole:], axis=0, keepdims=True)
-    return np.add.reduce(total.swapaxes(0, first), axis=dims, keepdims=keepdim)
+    while len(rows) > _BLOCK:
+        whole = len(rows) - len(rows) % _BLOCK
+        sums = reduce_add(rows[:whole].reshape(-1, _BLOCK, *rows.shape[1:]), axis=1)
+        sums[0] += reduce_add(rows[whole:], axis=0)
+        rows = sums
+    return reduce_add(rows.swapaxes(0, first), axis=dims, keepdims=keepdim)
 
 
 @primitive
 def _sum(x: Array, dims: Dims, keepdim: bool, dtype: NumpyDtype | None) -> Array:
     if dtype is not None and dtype != x.dtype:
-        return np.add.reduce(x, axis=dims, dtype=dtype, keepdims=keepdim)
+        return reduce_add(x, axis=dims, dtype=dtype, keepdims=keepdim)
     if is_floating(x.dtype):
         return add_up(x, dims, keepdim).astype(x.dtype, copy=False)
-    return np.add.reduce(x, axis=dims, dtype=dtype or np.int64, keepdims=keepdim)
+    return reduce_add(x, axis=dims, dtype=dtype or np.int64, keepdims=keepdim)
 
 
 _sum.vjp(x=lambda g, x_shape, dims, keepdim: spread(g, x_shape, dims, keepdim))
@@ -100,7 +103,9 @@ def _mean(x: Array, dims: Dims, keepdim: bool, dtype: NumpyDtype | None) -> Arra
 
 
 _mean.vjp(
-    x=lambda g, x_shape, dims, keepdim: spread(g / count(x_shape, dims), x_shape, dims, keepdim)
+    x=lambda g, x_shape, dims, keepdim: spread(
+        g / (count(x_shape, dims) or 1), x_shape, dims, keepdim
+    )
 )
 
 
@@ -144,9 +149,7 @@ def _nansum(x: Array, dims: Dims, keepdim: bool, dtype: NumpyDtype | None) -> Ar
     return _sum.primitive.forward(np.where(np.isnan(x), 0, x).astype(x.dtype), dims, keepdim, dtype)
 
 
-_nansum.vjp(
-    x=lambda g, x, dims, keepdim: restore(g, x.shape, dims, keepdim) * ~np.isnan(raw(x))
-)
+_nansum.vjp(x=lambda g, x, dims, keepdim: restore(g, x.shape, dims, keepdim) * ~np.isnan(raw(x)))
 
 
 @numpy_names
@@ -178,8 +181,9 @@ def nanmean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = 
             "nanmean(): expected input to have floating point or complex dtype but got"
             f" {type_name(x.dtype)}"
         )
-    there = np.add.reduce(~np.isnan(x), axis=reduced(dim, x.ndim), keepdims=keepdim)
-    return nansum(input, dim, keepdim, dtype=dtype) / there
+    there = reduce_add(~np.isnan(x), axis=reduced(dim, x.ndim), keepdims=keepdim)
+    total: Any = nansum(input, dim, keepdim, dtype=dtype)
+    return total / there  # type: ignore[no-any-return]
 
 
 @primitive
@@ -187,9 +191,9 @@ def _prod(x: Array, dims: Dims, keepdim: bool, dtype: NumpyDtype | None) -> Arra
     if dtype is None and not is_floating(x.dtype):
         dtype = np.dtype(np.int64)
     if dtype is None and x.dtype.itemsize == 2:
-        wide = np.multiply.reduce(x, axis=dims, dtype=np.float32, keepdims=keepdim)
+        wide = reduce_multiply(x, axis=dims, dtype=np.float32, keepdims=keepdim)
         return wide.astype(x.dtype)
-    return np.multiply.reduce(x, axis=dims, dtype=dtype, keepdims=keepdim)
+    return reduce_multiply(x, axis=dims, dtype=dtype, keepdims=keepdim)
 
 
 def _product_of_others(x: Any, y: Any, dims: Dims, keepdim: bool) -> Any:
@@ -204,8 +208,9 @@ def _product_of_others(x: Any, y: Any, dims: Dims, keepdim: bool) -> Any:
 
 
 _prod.vjp(
-    x=lambda g, x, y, dims, keepdim: restore(g, x.shape, dims, keepdim)
-    * _product_of_others(x, y, dims, keepdim)
+    x=lambda g, x, y, dims, keepdim: (
+        restore(g, x.shape, dims, keepdim) * _product_of_others(x, y, dims, keepdim)
+    )
 )
 
 
@@ -267,7 +272,7 @@ def all(input: Any, dim: Any = None, keepdim: bool = False) -> Tensor:
 
 @primitive
 def _count_nonzero(x: Array, dims: Dims) -> Array:
-    return np.add.reduce(x != 0, axis=dims, dtype=np.int64)
+    return reduce_add(x != 0, axis=dims, dtype=np.int64)
 
 
 @numpy_names
@@ -285,17 +290,18 @@ def count_nonzero(input: Any, dim: Any = None) -> Tensor:
 def _logsumexp(x: Array, dims: Dims, keepdim: bool) -> Array:
     x = floating(x)
     if not count(x.shape, dims):
-        return np.log(np.add.reduce(x, axis=dims, keepdims=keepdim))
+        return np.log(reduce_add(x, axis=dims, keepdims=keepdim))
     largest = x.max(dims, keepdims=True)
     finite = np.where(np.isfinite(largest), largest, 0).astype(x.dtype)  # inf - inf would be nan
     total = np.log(add_up(np.exp(x - finite), dims, True)) + finite
-    y = total if keepdim else total.reshape(np.add.reduce(total, axis=dims).shape)
+    y = total if keepdim else total.reshape(reduce_add(total, axis=dims).shape)
     return y.astype(x.dtype, copy=False)
 
 
 _logsumexp.vjp(
-    x=lambda g, x, y, dims, keepdim: restore(g, x.shape, dims, keepdim)
-    * exp(x - restore(y, x.shape, dims, keepdim))
+    x=lambda g, x, y, dims, keepdim: (
+        restore(g, x.shape, dims, keepdim) * exp(x - restore(y, x.shape, dims, keepdim))
+    )
 )
 
 

@@ -15,22 +15,6 @@ from tinygrad_edu.ops.extrema import gate
 
 
 @primitive
-def abs(x: Array) -> Array:
-    """The absolute value; its derivative at 0 is 0.
-
-    >>> import tinygrad_edu as torch
-    >>> torch.abs(torch.tensor([-1.5, 2.0]))
-    tensor([1.5000, 2.0000])
-    """
-    if x.dtype == bool:
-        raise not_implemented("abs", x.dtype)
-    return np.absolute(x)
-
-
-abs.vjp(x=lambda g, x: g * sign(x))
-
-
-@primitive
 def sign(x: Array) -> Array:
     """-1, 0 or 1 for numbers below, at and above 0; 0 for nan.  Its derivative is 0.
 
@@ -45,6 +29,22 @@ def sign(x: Array) -> Array:
 
 
 sign.vjp(x=flat)
+
+
+@primitive
+def abs(x: Array) -> Array:
+    """The absolute value; its derivative at 0 is 0.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.abs(torch.tensor([-1.5, 2.0]))
+    tensor([1.5000, 2.0000])
+    """
+    if x.dtype == bool:
+        raise not_implemented("abs", x.dtype)
+    return np.absolute(x)
+
+
+abs.vjp(x=lambda g, x: g * sign(x))
 
 
 def _whole(name: str, x: Array, function: Any) -> Array:

@@ -46,6 +46,8 @@ _reshape_copy.vjp(x=lambda g, x_shape: g.reshape(x_shape))
 
 
 def _reshaped(x: Array, shape: tuple[int, ...]) -> Array:
+    if shape and min(shape) < -1:  # to NumPy, any negative size is a -1
+        raise RuntimeError(f"invalid shape dimension {min(shape)} in shape {list(shape)}")
     try:
         return x.reshape(shape)
     except ValueError:
@@ -84,18 +86,25 @@ def _view_bytes(x: Array, dtype: Any) -> Array:
     return x.view(dtype.numpy)
 
 
-def reshape(input: Tensor, *shape: Any) -> Tensor:
+def reshape(input: Tensor, *sizes: Any, shape: Any = None) -> Tensor:
     """The same elements in the same order under another shape: a view if possible, else a copy.
+
+    Args:
+        sizes: the new sizes, as arguments or as one tuple; one of them may be -1, for what is left.
+        shape: the same by name.
+
+    Raises:
+        RuntimeError: the number of elements differs.
 
     >>> import tinygrad_edu as torch
     >>> torch.tensor([[1, 2], [3, 4]]).t().reshape(4)
     tensor([1, 3, 2, 4])
     """
-    sizes = read_shape("reshape", shape, "shape")
+    new = read_shape("reshape", sizes if shape is None else (shape,), "shape")
     x = input.array
-    if x.flags.c_contiguous or not x.size or np.may_share_memory(x, _reshaped(x, sizes)):
-        return _view(input, sizes)
-    return _reshape_copy(input, sizes)
+    if x.flags.c_contiguous or not x.size or np.may_share_memory(x, _reshaped(x, new)):
+        return _view(input, new)
+    return _reshape_copy(input, new)
 
 
 def view_as(input: Tensor, other: Tensor) -> Tensor:

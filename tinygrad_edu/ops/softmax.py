@@ -34,6 +34,23 @@ def _below_largest(x: Array, axis: int) -> Array:
 
 
 @primitive
+def _softmax_gradient(gy: Array, p: Array, dim: int) -> Array:
+    """`p * (gy - sum(p * gy))` for probabilities p, with one temporary instead of three."""
+    if not p.ndim:
+        return np.zeros_like(p)
+    gx = gy * p
+    total = gx.sum(dim, keepdims=True)
+    gx -= p * total
+    return gx
+
+
+_softmax_gradient.vjp(
+    gy=lambda g, p, dim: _softmax_gradient(g, p, dim),  # the Jacobian of softmax is symmetric
+    p=lambda g, gy, p, dim: g * (gy - sum(gy * p, dim, True)) - gy * sum(g * p, dim, True),
+)
+
+
+@primitive
 def _softmax(x: Array, dim: int, dtype: Any) -> Array:
     axis = read_dim(dim, x.ndim)
     x, target = _scores("softmax", x, dtype)
@@ -49,19 +66,18 @@ _softmax.vjp(x=lambda g, y, dim: _softmax_gradient(g, y, dim))
 
 
 @primitive
-def _softmax_gradient(gy: Array, y: Array, dim: int) -> Array:
-    """`y * (gy - sum(y * gy))`, one temporary instead of three."""
-    if not y.ndim:
-        return np.zeros_like(y)
-    gx = gy * y
-    total = gx.sum(dim, keepdims=True)
-    gx -= y * total
-    return gx
+def _log_softmax_gradient(gy: Array, logp: Array, dim: int) -> Array:
+    """`gy - exp(logp) * sum(gy)`."""
+    if not logp.ndim:
+        return np.zeros_like(logp)
+    gx = np.exp(logp)
+    gx *= gy.sum(dim, keepdims=True)
+    return np.subtract(gy, gx, out=gx)
 
 
-_softmax_gradient.vjp(
-    gy=lambda g, y, dim: _softmax_gradient(g, y, dim),  # the Jacobian of softmax is symmetric
-    y=lambda g, gy, y, dim: g * (gy - sum(gy * y, dim, True)) - gy * sum(g * y, dim, True),
+_log_softmax_gradient.vjp(
+    gy=lambda g, logp, dim: g - sum(g * exp(logp), dim, True),
+    logp=lambda g, gy, logp, dim: -g * exp(logp) * sum(gy, dim, True),
 )
 
 
@@ -77,22 +93,6 @@ def _log_softmax(x: Array, dim: int, dtype: Any) -> Array:
 
 
 _log_softmax.vjp(x=lambda g, y, dim: _log_softmax_gradient(g, y, dim))
-
-
-@primitive
-def _log_softmax_gradient(gy: Array, y: Array, dim: int) -> Array:
-    """`gy - exp(y) * sum(gy)`."""
-    if not y.ndim:
-        return np.zeros_like(y)
-    gx = np.exp(y)
-    gx *= gy.sum(dim, keepdims=True)
-    return np.subtract(gy, gx, out=gx)
-
-
-_log_softmax_gradient.vjp(
-    gy=lambda g, y, dim: g - sum(g * exp(y), dim, True),
-    y=lambda g, gy, y, dim: -g * exp(y) * sum(gy, dim, True),
-)
 
 
 def softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:

@@ -10,14 +10,7 @@ import numpy as np
 from tinygrad_edu.autograd.errors import not_implemented
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.backend import special_function
-from tinygrad_edu.dtypes import (
-    Array,
-    common,
-    default,
-    floating,
-    is_floating,
-    promote_to,
-)
+from tinygrad_edu.dtypes import Array, common, default, floating, is_floating, promote_to
 from tinygrad_edu.kernels import erf as _erf
 from tinygrad_edu.kernels import gamma as _gamma
 from tinygrad_edu.ops import indexing
@@ -72,34 +65,6 @@ erfinv.vjp(x=lambda g, y: g * (exp(y * y) / _SLOPE_OF_ERF))
 
 
 @primitive
-def lgamma(x: Array) -> Array:
-    """`log(|gamma(x)|)`.
-
-    >>> import tinygrad_edu as torch
-    >>> torch.lgamma(torch.tensor([1.0, 5.0]))
-    tensor([0.0000, 3.1781])
-    """
-    return special_function("gammaln", _gamma.lgamma)(floating(x))
-
-
-lgamma.vjp(x=lambda g, x: g * digamma(x))
-
-
-@primitive
-def digamma(x: Array) -> Array:
-    """The derivative of `lgamma`.
-
-    >>> import tinygrad_edu as torch
-    >>> torch.digamma(torch.tensor([1.0, 5.0]))
-    tensor([-0.5772,  1.5061])
-    """
-    return special_function("digamma", _gamma.digamma)(floating(x))
-
-
-digamma.vjp(x=lambda g, x: g * polygamma(1, x))
-
-
-@primitive
 def polygamma(n: int, x: Array) -> Array:
     """The n-th derivative of `digamma`.
 
@@ -122,6 +87,34 @@ def polygamma(n: int, x: Array) -> Array:
 
 
 polygamma.vjp(x=lambda g, n, x: g * polygamma(n + 1, x))
+
+
+@primitive
+def digamma(x: Array) -> Array:
+    """The derivative of `lgamma`.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.digamma(torch.tensor([1.0, 5.0]))
+    tensor([-0.5772,  1.5061])
+    """
+    return special_function("digamma", _gamma.digamma)(floating(x))
+
+
+digamma.vjp(x=lambda g, x: g * polygamma(1, x))
+
+
+@primitive
+def lgamma(x: Array) -> Array:
+    """`log(|gamma(x)|)`.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.lgamma(torch.tensor([1.0, 5.0]))
+    tensor([0.0000, 3.1781])
+    """
+    return special_function("gammaln", _gamma.lgamma)(floating(x))
+
+
+lgamma.vjp(x=lambda g, x: g * digamma(x))
 
 
 @primitive
@@ -153,9 +146,11 @@ logit.vjp(x=_logit_slope)
 
 
 def _as_floats(a: Any, b: Any) -> tuple[Any, Any]:
+    """Both as floats of their common dtype; a number, too, for log would take it for float64."""
     target = common(a, b)
-    a, b = promote_to(target if is_floating(target) else default(), a, b)
-    return a, b
+    target = target if is_floating(target) else default()
+    a, b = promote_to(target, a, b)
+    return a, b if hasattr(b, "dtype") else target.type(b)
 
 
 @primitive
@@ -172,7 +167,7 @@ def xlogy(a: Array, b: Array) -> Array:
 
 
 xlogy.vjp(
-    a=lambda g, a, b: gate(xlogy(g, b), (a != 0) | (b > 0)),
+    a=lambda g, a, b: gate(xlogy(g, b), ~((a == 0) & (b <= 0))),
     b=lambda g, a, b: g * (a / b),
 )
 
@@ -191,7 +186,7 @@ def xlog1py(a: Array, b: Array) -> Array:
 
 
 xlog1py.vjp(
-    a=lambda g, a, b: gate(xlog1py(g, b), (a != 0) | (b > -1)),
+    a=lambda g, a, b: gate(xlog1py(g, b), ~((a == 0) & (b <= -1))),
     b=lambda g, a, b: g * (a / (b + 1)),
 )
 
@@ -236,5 +231,3 @@ def _floats_only(name: str, a: Any, b: Any) -> tuple[Any, Any]:
         raise not_implemented(name, target)
     a, b = promote_to(target, a, b)
     return a, b
-
-

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.autograd.errors import not_implemented
+from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.dtypes import Array, common, default, floating, is_floating, promote_to
 from tinygrad_edu.ops import indexing
 from tinygrad_edu.ops.powers import sqrt
@@ -25,9 +25,6 @@ def sin(x: Array) -> Array:
     return np.sin(floating(x))
 
 
-sin.vjp(x=lambda g, x: g * cos(x))
-
-
 @primitive
 def cos(x: Array) -> Array:
     """The cosine.
@@ -39,6 +36,7 @@ def cos(x: Array) -> Array:
     return np.cos(floating(x))
 
 
+sin.vjp(x=lambda g, x: g * cos(x))
 cos.vjp(x=lambda g, x: -g * sin(x))
 
 
@@ -109,9 +107,6 @@ def sinh(x: Array) -> Array:
     return np.sinh(floating(x))
 
 
-sinh.vjp(x=lambda g, x: g * cosh(x))
-
-
 @primitive
 def cosh(x: Array) -> Array:
     """`(exp(x) + exp(-x)) / 2`.
@@ -123,6 +118,7 @@ def cosh(x: Array) -> Array:
     return np.cosh(floating(x))
 
 
+sinh.vjp(x=lambda g, x: g * cosh(x))
 cosh.vjp(x=lambda g, x: g * sinh(x))
 
 

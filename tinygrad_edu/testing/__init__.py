@@ -25,12 +25,13 @@ A property test of an operation of your own takes three lines of arguments and o
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from tinygrad_edu.testing.comparison import assert_close, make_tensor
 
 if TYPE_CHECKING:
-    from tinygrad_edu.testing.compositions import Composition, compositions
+    from tinygrad_edu.testing.programs import Composition, compositions
     from tinygrad_edu.testing.strategies import (
         LAYOUTS,
         away_from,
@@ -102,11 +103,8 @@ def __getattr__(name: str) -> Any:
             f"tinygrad_edu.testing.{name} needs the package hypothesis:"
             " pip install 'tinygrad-edu[test]'"
         ) from None
-    if name in _COMPOSITIONS:
-        from tinygrad_edu.testing import compositions as module
-    else:
-        from tinygrad_edu.testing import strategies as module
-    return getattr(module, name)
+    module = "programs" if name in _COMPOSITIONS else "strategies"
+    return getattr(importlib.import_module(f"{__name__}.{module}"), name)
 
 
 def __dir__() -> list[str]:

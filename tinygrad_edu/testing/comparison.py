@@ -143,14 +143,14 @@ class _Comparison:
         rtol, atol = self.tolerances(kind, kind)
         if _close(np.asarray(actual), np.asarray(expected), rtol, atol, self.equal_nan).all():
             return
-        if rtol == atol == 0:
-            self.fail(f"Scalars are not equal!\n\nExpected {expected} but got {actual}.", where)
+        exact = rtol == atol == 0
         gap = abs(actual - expected)
         share = gap / abs(expected) if expected else float("inf")
         self.fail(
-            f"Scalars are not close!\n\nExpected {expected} but got {actual}.\n"
-            f"Absolute difference: {gap} (up to {atol} allowed)\n"
-            f"Relative difference: {share} (up to {rtol} allowed)",
+            f"Scalars are not {'equal' if exact else 'close'}!\n\n"
+            f"Expected {expected} but got {actual}.\n"
+            f"Absolute difference: {gap}{_allowed(atol, exact)}\n"
+            f"Relative difference: {share}{_allowed(rtol, exact)}",
             where,
         )
 

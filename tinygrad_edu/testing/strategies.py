@@ -42,7 +42,7 @@ def shapes(
     (0, 0)
     """
     side = st.integers(min_side, max_side)
-    return st.lists(side, min_size=min_dims, max_size=max_dims).map(tuple)
+    return st.lists(side, min_size=min_dims, max_size=max_dims).map(lambda sides: tuple(sides))
 
 
 @st.composite
@@ -58,9 +58,10 @@ def broadcastable_shapes(draw: Any, shape: Shape, max_dims: int = 0) -> Shape:
     (1,)
     """
     left_out = draw(st.integers(0, len(shape)))
-    kept = [draw(st.sampled_from([size, 1])) for size in shape[left_out:]]
+    kept: list[int] = [draw(st.sampled_from([size, 1])) for size in shape[left_out:]]
     in_front = max_dims - len(kept) if left_out == 0 else 0
-    return (1,) * draw(st.integers(0, max(in_front, 0))) + tuple(kept)
+    ones: int = draw(st.integers(0, max(in_front, 0)))
+    return (1,) * ones + tuple(kept)
 
 
 @st.composite

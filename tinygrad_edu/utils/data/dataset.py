@@ -280,7 +280,7 @@ def random_split(
     >>> import tinygrad_edu as torch
     >>> parts = random_split(range(10), [0.8, 0.2], torch.Generator().manual_seed(0))
     >>> [len(part) for part in parts], list(parts[1])
-    ([8, 2], [7, 6])
+    ([8, 2], [6, 2])
     """
     total = len(dataset)
     sizes = _from_fractions(total, lengths) if _are_fractions(lengths) else lengths

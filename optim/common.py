@@ -1,0 +1,88 @@
+"""Small parts that several optimizers are made of: checks of options, state, averages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinygrad_edu import dtypes
+from tinygrad_edu.autograd.primitive import wrap
+from tinygrad_edu.dtypes import Array
+from tinygrad_edu.tensor import Tensor
+
+
+def counter(value: float = 0.0) -> Tensor:
+    """A 0-d tensor on the CPU: torch keeps step counts as float32."""
+    wide = dtypes.default() == np.float64
+    return wrap(np.array(value, np.float64 if wide else np.float32))
+
+
+def count(step: Tensor) -> float:
+    """One step more; returns the new count."""
+    array = step.array
+    array += 1
+    return float(array)
+
+
+def zeros_like(x: Array) -> Tensor:
+    """A tensor of zeros in the shape, dtype and memory order of an array, on its device."""
+    return wrap(np.zeros_like(x))
+
+
+def number(value: Any) -> float:
+    """An option as a Python number: options such as `lr` may be one-element tensors."""
+    return float(value.item() if isinstance(value, Tensor) else value)
+
+
+def penalized(g: Array, x: Array, weight_decay: Any) -> Array:
+    """The gradient with an L2 penalty: g + weight_decay x."""
+    return g if weight_decay == 0 else g + number(weight_decay) * x
+
+
+def average(m: Array, g: Array, weight: float) -> None:
+    """m <- (1 - weight) m + weight g, in place: an exponential moving average."""
+    step = g - m
+    step *= weight
+    m += step
+
+
+def average_square(v: Array, g: Array, beta: float) -> None:
+    """v <- beta v + (1 - beta) g^2, in place."""
+    v *= beta
+    v += (1 - beta) * g * g
+
+
+def check_not_negative(options: dict[str, Any]) -> None:
+    """Raise torch's ValueError for an option below 0; the keys are torch's words for them."""
+    for name, value in options.items():
+        if not 0.0 <= value:
+            raise ValueError(f"Invalid {name}: {value}")
+
+
+def check_betas(betas: Any) -> None:
+    """Raise torch's ValueError unless both lie in [0, 1)."""
+    for i, beta in enumerate(betas):
+        if not 0.0 <= beta < 1.0:
+            raise ValueError(f"Invalid beta parameter at index {i}: {beta}")
+
+
+def check_lr(lr: Any) -> None:
+    """Raise torch's ValueError unless `lr` is a number or one-element tensor, not below 0."""
+    if isinstance(lr, Tensor) and lr.array.size != 1:
+        raise ValueError("Tensor lr must be 1-element")
+    check_not_negative({"learning rate": lr})
+
+
+def check_implementation(foreach: Any, differentiable: bool, fused: Any = None) -> None:
+    """Refuse combinations that torch refuses, and the one option that is not supported."""
+    if fused and differentiable:
+        raise RuntimeError("`fused` does not support `differentiable`")
+    if fused and foreach:
+        raise RuntimeError("`fused` and `foreach` cannot be `True` together.")
+    if differentiable:
+        raise RuntimeError(
+            "differentiable=True is not supported: step() writes into the parameters' arrays,"
+            " outside the graph. Use torch.autograd.grad(..., create_graph=True) and an update"
+            " written with tensors"
+        )

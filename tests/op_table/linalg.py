@@ -1,0 +1,52 @@
+"""Rows of tinygrad_edu/ops/linalg.py and norms.py."""
+
+import math
+
+from op_table import Distinct, F, Op, Pos, V, call, tied
+
+
+def _spread(torch, x):
+    """A well-conditioned matrix made of any."""
+    return x + 3 * torch.eye(x.shape[-1], dtype=x.dtype)
+
+
+def _definite(torch, x):
+    """A symmetric positive-definite matrix made of any."""
+    return x @ x.mT + torch.eye(x.shape[-1], dtype=x.dtype)
+
+
+_floats = {"skip": ["int64", "bool"]}
+
+ROWS = [
+    Op("diagonal", call(F(3, 3)), call(F(2, 3), 1), call(F(2, 3, 4), -1, 0, 2), call(F(2, 3), 5),
+       bad=[call(F(3)), call(F(2, 2), 0, 0, 0), call(F(2, 2), 0, 0, 3)]),
+    Op("diag", call(F(3)), call(F(3), -1), call(F(2, 3)), call(F(3, 2), 1),
+       bad=[call(F(2, 2, 2)), call(F())]),
+    Op("diag_embed", call(F(2, 3)), call(F(3), 1), call(F(2, 3), -1, 0, 2)),
+    Op("diagflat", call(F(2, 2)), call(F(3), 1)),
+    Op("linalg.det", call(F(3, 3)), call(F(2, 2, 2)), call(F(0, 0)),
+       tied(V([[1.0, 2.0], [2.0, 4.0]])), bad=[call(F(2, 3)), call(F(3))], second=False, **_floats),
+    Op("det, twice", call(F(2, 3, 3)), run=lambda torch, x: torch.det(_spread(torch, x)),
+       covers=["det"], **_floats),
+    Op("linalg.slogdet", call(F(2, 3, 3)),
+       run=lambda torch, x: torch.linalg.slogdet(_spread(torch, x)), covers=["slogdet"], **_floats),
+    Op("logdet", call(F(3, 3)), run=lambda torch, x: torch.logdet(_definite(torch, x)), **_floats),
+    Op("linalg.inv", call(F(2, 3, 3)), bad=[call(F(2, 3))],
+       run=lambda torch, x: torch.linalg.inv(_spread(torch, x) if x.shape[-2] == 3 else x),
+       covers=["inverse"], **_floats),
+    Op("linalg.solve", call(F(3, 3), F(3, 2)), call(F(3, 3), F(3)), call(F(2, 3, 3), F(3, 2)),
+       call(F(2, 3, 3), F(2, 3)), bad=[call(F(3, 3), F(2, 2))],
+       run=lambda torch, a, b: torch.linalg.solve(_spread(torch, a), b), **_floats),
+    Op("linalg.cholesky", call(F(3, 3)), call(F(2, 3, 3)), covers=["cholesky"],
+       run=lambda torch, x: torch.linalg.cholesky(_definite(torch, x)), **_floats),
+    Op("linalg.matrix_norm", call(F(2, 3)), call(F(3, 2, 3), 1), call(F(3, 2, 3), -math.inf),
+       call(F(2, 3), math.inf, keepdim=True), call(F(3, 2, 3), -1, (2, 0)),
+       call(F(3, 2, 3), "fro", (0, 1)), bad=[call(F(3)), call(F(2, 2), 3)], **_floats),
+    Op("dist", call(F(2, 3), F(2, 3)), call(F(2, 3), F(3), 1), call(Distinct(4), F(4), math.inf)),
+    Op("linalg.cross", call(F(2, 3), F(2, 3)), call(F(3, 2), F(3, 2), dim=0),
+       bad=[call(F(2, 2), F(2, 2)), call(F(3), F(1, 3))], skip=["bool"]),
+    Op("cumulative_trapezoid", call(F(2, 3)), call(F(4), dx=0.5), call(F(4), Pos(4)),
+       skip=["bool"]),
+    Op("nanquantile", call(Distinct(5), 0.3), tied(V([[1.0, math.nan], [2.0, 3.0]]), 0.4),
+       tied(V([[1.0, math.nan], [2.0, 3.0]]), 0.4, 1), **_floats),
+]  # fmt: skip

@@ -1,0 +1,256 @@
+"""Views and in-place writes: random programs, run by torch and by us, step by step.
+
+A program takes views of views of a few tensors, writes into some of them in place, reads others,
+and goes backward.  After every step all tensors must be equal, and have gradients or not, as in
+torch; a step that torch refuses must be refused by us.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinygrad_edu
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("hypothesis")
+from hypothesis import given, note, settings  # noqa: E402
+from hypothesis import strategies as st  # noqa: E402
+
+VIEWS = {
+    "[0]": lambda x: x[0],
+    "[-1]": lambda x: x[-1],
+    "[1:]": lambda x: x[1:],
+    "[::2]": lambda x: x[::2],
+    "[..., :1]": lambda x: x[..., :1],
+    ".t()": lambda x: x.t() if x.ndim == 2 else x.t(),
+    ".unsqueeze(0)": lambda x: x.unsqueeze(0),
+    ".view(-1)": lambda x: x.view(-1),
+    ".view_as(self)": lambda x: x.view(*x.shape),
+    ".expand(2, ...)": lambda x: x.expand(2, *x.shape),
+    ".detach()": lambda x: x.detach(),
+    ".unbind()[0]": lambda x: x.unbind()[0],
+    ".squeeze()": lambda x: x.squeeze(),
+}
+WRITES = {
+    ".mul_(2)": lambda x, y: x.mul_(2.0),
+    ".add_(y)": lambda x, y: x.add_(y),
+    ".mul_(y)": lambda x, y: x.mul_(y),
+    ".zero_()": lambda x, y: x.zero_(),
+    ".fill_(3)": lambda x, y: x.fill_(3.0),
+    ".copy_(y)": lambda x, y: x.copy_(y),
+    ".sin_()": lambda x, y: x.sin_(),
+    ".exp_()": lambda x, y: x.exp_(),
+    "[0] = y": lambda x, y: x.__setitem__(0, y),
+    "[..., 0] = 5": lambda x, y: x.__setitem__((..., 0), 5.0),
+    ".tanh_()": lambda x, y: x.tanh_(),
+}
+READS = {
+    ".sin()": lambda x, y: x.sin(),
+    " * y": lambda x, y: x * y,
+    " * self": lambda x, y: x * x,
+    ".exp()": lambda x, y: x.exp(),
+    ".sum()": lambda x, y: x.sum(),
+    " * 2": lambda x, y: x * 2,
+    ".clone()": lambda x, y: x.clone(),
+}
+
+
+class Machine:
+    """The same program on one library; `values[0]` requires grad and is never written itself."""
+
+    def __init__(self, library: Any) -> None:
+        self.library = library
+        start = np.linspace(0.1, 1.2, 6).reshape(2, 3)
+        self.leaf = library.from_numpy(start.copy()).requires_grad_()
+        other = library.from_numpy(start.copy() - 0.6)
+        self.values = [self.leaf, self.leaf * 1, other]
+
+    def step(self, kind: str, name: str, i: int, j: int) -> str:
+        """Run one step; the type of what it raised, or ''."""
+        x, y = self.values[i], self.values[j]
+        try:
+            if kind == "view":
+                self.values.append(VIEWS[name](x))
+            elif kind == "write":
+                WRITES[name](x, y)
+            elif kind == "write unrecorded":
+                with self.library.no_grad():
+                    WRITES[name](x, y)
+            else:
+                self.values.append(READS[name](x, y))
+        except Exception as error:
+            return "RuntimeError" if isinstance(error, RuntimeError) else type(error).__name__
+        return ""
+
+    def state(self) -> list[Any]:
+        return [
+            (v.detach().numpy().copy(), v.requires_grad, v.is_leaf, v._version) for v in self.values
+        ]
+
+    def backward(self) -> Any:
+        """The leaf's gradient of a weighted sum of all values, or the type of the error."""
+        total = None
+        for k, v in enumerate(self.values):
+            if v.requires_grad:
+                term = (v * (0.5 + k)).sum()
+                total = term if total is None else total + term
+        try:
+            total.backward()
+        except RuntimeError:
+            return "RuntimeError"
+        return self.leaf.grad.numpy().copy()
+
+
+STEPS = st.one_of(
+    st.tuples(st.just("view"), st.sampled_from(sorted(VIEWS))),
+    st.tuples(st.just("write"), st.sampled_from(sorted(WRITES))),
+    st.tuples(st.just("write unrecorded"), st.sampled_from(sorted(WRITES))),
+    st.tuples(st.just("read"), st.sampled_from(sorted(READS))),
+)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@settings(max_examples=300)
+@given(st.data())
+def test_programs(data: Any) -> None:
+    ours, theirs = Machine(tinygrad_edu), Machine(torch)
+    for _ in range(data.draw(st.integers(1, 8))):
+        kind, name = data.draw(STEPS)
+        i = data.draw(st.integers(0, len(theirs.values) - 1))
+        j = data.draw(st.integers(0, len(theirs.values) - 1))
+        found, expected = ours.step(kind, name, i, j), theirs.step(kind, name, i, j)
+        note(f"{kind}: v{i}{name}  (y = v{j})  {expected}")
+        assert found == expected
+        if expected:
+            return  # a refused write may have been done in part
+        for k, (mine, reference) in enumerate(zip(ours.state(), theirs.state(), strict=True)):
+            np.testing.assert_allclose(mine[0], reference[0], err_msg=f"v{k}")
+            assert mine[1:] == reference[1:], f"v{k}: (requires_grad, is_leaf, _version)"
+    found, expected = ours.backward(), theirs.backward()
+    note(f"backward: {expected}")
+    if isinstance(expected, str) or isinstance(found, str):
+        assert isinstance(expected, str) and isinstance(found, str), (found, expected)
+    else:
+        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+
+
+# ---- the cases one should know
+
+
+def both(function: Any) -> None:
+    """Run it with either library; the arrays it returns must be equal."""
+    found, expected = (
+        [t.detach().numpy() if hasattr(t, "detach") else t for t in function(library)]
+        for library in (tinygrad_edu, torch)
+    )
+    for mine, reference in zip(found, expected, strict=True):
+        np.testing.assert_allclose(mine, reference)
+
+
+def test_writing_a_row() -> None:
+    def run(torch: Any) -> Any:
+        w = torch.ones(2, 3, requires_grad=True)
+        y = w * 2
+        row = y[0]
+        row.mul_(5)
+        y.sum().backward()
+        return [y, row, w.grad]
+
+    both(run)
+
+
+def test_a_view_sees_a_write_to_its_base() -> None:
+    def run(torch: Any) -> Any:
+        w = torch.ones(2, 3, requires_grad=True)
+        y = w * 2
+        view = y.t()[1]
+        y.mul_(w)
+        (view * 3).sum().backward()
+        return [view, w.grad]
+
+    both(run)
+
+
+def test_a_view_sees_a_write_through_another_view() -> None:
+    def run(torch: Any) -> Any:
+        w = torch.arange(4.0, requires_grad=True)
+        y = w * w
+        a, b = y[1:], y[:3]
+        a.mul_(2)
+        b.add_(a.clone())
+        (a * b).sum().backward()
+        return [a, b, w.grad]
+
+    both(run)
+
+
+def test_assignment_by_index() -> None:
+    def run(torch: Any) -> Any:
+        w, v = torch.ones(3, 2, requires_grad=True), torch.ones(2, requires_grad=True)
+        y = w * 2
+        y[1] = v * 7
+        y[:, 0] *= 3
+        y[y > 10] = 0.5
+        (y * y).sum().backward()
+        return [y, w.grad, v.grad]
+
+    both(run)
+
+
+def test_a_constant_buffer_becomes_part_of_the_graph() -> None:
+    def run(torch: Any) -> Any:
+        w = torch.ones(3, requires_grad=True)
+        buffer = torch.zeros(2, 3)
+        buffer[0] = w * 2
+        buffer[1].add_(w)
+        (buffer * buffer).sum().backward()
+        return [buffer, w.grad, buffer.requires_grad]
+
+    both(run)
+
+
+def test_a_rule_that_needs_the_overwritten_value_gets_a_copy() -> None:
+    def run(torch: Any) -> Any:
+        w = torch.full((3,), 0.5, requires_grad=True)
+        y = w * 1
+        y.sin_()
+        y.pow_(3)
+        y.mul_(w)
+        y.exp_()
+        y.sum().backward()
+        return [y, w.grad]
+
+    both(run)
+
+
+@pytest.mark.parametrize(
+    ("message", "program"),
+    [
+        ("a leaf Variable that requires grad", lambda t, w: w.add_(1)),
+        ("a view of a leaf Variable", lambda t, w: w[0].add_(1)),
+        ("a leaf Variable that requires grad", lambda t, w: w.__iadd__(1)),
+        ("more than one element of the written-to tensor", lambda t, w: t.zeros(1).expand(3).add_(1)),
+        ("match", lambda t, w: t.zeros(3).add_(t.zeros(2, 3))),
+        ("can't be cast", lambda t, w: t.zeros(3, dtype=t.int64).add_(1.5)),
+        ("multiple views", lambda t, w: (w * 1).unbind()[0].add_(1)),
+    ],
+)  # fmt: skip
+def test_refusals(message: str, program: Any) -> None:
+    for library in (torch, tinygrad_edu):
+        w = library.ones(3, requires_grad=True)
+        with pytest.raises(RuntimeError, match=message):
+            program(library, w)
+        assert w.tolist() == [1.0, 1.0, 1.0]
+
+
+def test_leaves_can_be_written_without_recording() -> None:
+    w = tinygrad_edu.ones(3, requires_grad=True)
+    with tinygrad_edu.no_grad():
+        w -= 0.5
+        w[0] = 7.0
+    assert w.tolist() == [7.0, 0.5, 0.5] and w.requires_grad and w.is_leaf
+    w.data.zero_()
+    assert w.tolist() == [0.0, 0.0, 0.0] and w.is_leaf

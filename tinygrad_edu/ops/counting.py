@@ -1,0 +1,205 @@
+"""Which values occur, how often, and where they belong: unique, bincount, histc, searchsorted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinygrad_edu.autograd.graph import Variable
+from tinygrad_edu.autograd.primitive import wrap
+from tinygrad_edu.dtypes import Array, from_numpy, is_floating
+from tinygrad_edu.ops.dims import operand
+from tinygrad_edu.size import read_dim
+
+if TYPE_CHECKING:
+    from tinygrad_edu.tensor import Tensor
+
+
+def _answers(values: Array, inverse: Array | None, counts: Array | None) -> Any:
+    found = tuple([wrap(x) for x in (values, inverse, counts) if x is not None])
+    return found if len(found) > 1 else found[0]
+
+
+def unique(
+    input: Tensor, sorted: bool = True, return_inverse: bool = False,
+    return_counts: bool = False, dim: int | None = None,
+) -> Any:  # fmt: skip
+    """The values that occur, each once, in order.
+
+    Args:
+        sorted: accepted; the result is always in order.
+        return_inverse: also return, for each element, the index of its value in the result.
+        return_counts: also return how often each value occurs.
+        dim: look for unique slices along this dimension instead of single values.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.unique(torch.tensor([3, 1, 3]), return_counts=True)
+    (tensor([1, 3]), tensor([1, 2]))
+    """
+    x = operand("unique", input)
+    axis = None if dim is None else read_dim(dim, x.ndim)
+    values, inverse, counts = np.unique(
+        x, return_inverse=True, return_counts=True, axis=axis, equal_nan=False
+    )
+    inverse = inverse.reshape(x.shape if axis is None else -1)
+    return _answers(values, inverse if return_inverse else None, counts if return_counts else None)
+
+
+def unique_consecutive(
+    input: Tensor, return_inverse: bool = False, return_counts: bool = False,
+    dim: int | None = None,
+) -> Any:  # fmt: skip
+    """The elements without those that equal the one before.
+
+    Args:
+        return_inverse, return_counts, dim: as in `unique`.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.unique_consecutive(torch.tensor([1, 1, 2, 1]))
+    tensor([1, 2, 1])
+    """
+    x = operand("unique_consecutive", input)
+    axis = 0 if dim is None else read_dim(dim, x.ndim)
+    rows = x.reshape(-1) if dim is None or not x.ndim else np.moveaxis(x, axis, 0)
+    flat = rows.reshape(len(rows), -1) if rows.size else rows
+    new = np.ones_like(rows, dtype=bool, shape=len(rows))
+    if rows.size:
+        new[1:] = (flat[1:] != flat[:-1]).any(1)
+    starts = np.flatnonzero(new)
+    values = x[(slice(None),) * axis + (starts,)] if dim is not None and x.ndim else rows[starts]
+    inverse = np.cumsum(new) - 1
+    ends = np.append(starts[1:], len(rows)) if len(starts) else starts
+    return _answers(
+        values,
+        inverse.reshape(x.shape if dim is None else -1) if return_inverse else None,
+        ends - starts if return_counts else None,
+    )
+
+
+def searchsorted(
+    sorted_sequence: Tensor, input: Any, *, out_int32: bool = False, right: bool = False,
+    side: str | None = None, sorter: Any = None,
+) -> Tensor:  # fmt: skip
+    """For each value the place at which it could be put into a sorted sequence.
+
+    Args:
+        sorted_sequence: (..., n), in order along the last dimension, or unordered with a `sorter`.
+        input: a tensor (..., m) with the same leading dimensions; any shape if the sequence is a
+            vector; or a number.
+        right: put it behind elements equal to it, not before; the same as side="right".
+        sorter: the indices that sort the sequence.
+
+    Raises:
+        RuntimeError: the leading dimensions differ, or `side` is something else.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.searchsorted(torch.tensor([1, 3, 5]), torch.tensor([3, 6]))
+    tensor([1, 3])
+    """
+    if side not in (None, "left", "right"):
+        raise RuntimeError(
+            f"torch.searchsorted(): side can only be 'left' or 'right' but got {side}"
+        )
+    if side == "left" and right:
+        raise RuntimeError(
+            "torch.searchsorted(): side and right can't be set to opposites, got side of left while"
+            " right was True"
+        )
+    sequence = operand("searchsorted", sorted_sequence)
+    values = input.array if isinstance(input, Variable) else np.full_like(sequence, input, shape=())
+    if sorter is not None:
+        sequence = np.take_along_axis(sequence, sorter.array, -1)
+    where: Any = "right" if right or side == "right" else "left"
+    if sequence.ndim == 1:
+        found = np.asarray(np.searchsorted(sequence, values, side=where))
+    elif sequence.shape[:-1] != values.shape[:-1]:
+        raise RuntimeError(
+            "torch.searchsorted(): boundaries tensor should be 1 dimension or the first N-1"
+            " dimensions of boundaries tensor and input value tensor must match, but we got"
+            f" boundaries tensor {list(sequence.shape)} and input value tensor"
+            f" {list(values.shape)}"
+        )
+    else:
+        found = np.empty_like(values, dtype=np.int64)
+        for i in np.ndindex(*values.shape[:-1]):
+            found[i] = np.searchsorted(sequence[i], values[i], side=where)
+    return wrap(found.astype(np.int32 if out_int32 else np.int64, copy=False))
+
+
+def bucketize(
+    input: Any, boundaries: Tensor, *, out_int32: bool = False, right: bool = False
+) -> Tensor:
+    """For each value the index of the bucket it falls into, between sorted `boundaries`.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.bucketize(torch.tensor([0.5, 2.5]), torch.tensor([1.0, 2.0, 3.0]))
+    tensor([0, 2])
+    """
+    if boundaries.array.ndim != 1:
+        raise RuntimeError(
+            f"boundaries tensor must be 1 dimension, but got dim({boundaries.array.ndim})"
+        )
+    return searchsorted(boundaries, input, out_int32=out_int32, right=right)
+
+
+def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -> Tensor:
+    """How often each of 0, 1, 2, ... occurs in a vector of non-negative integers.
+
+    Args:
+        weights: count each element with this weight instead of 1.
+        minlength: the least length of the result.
+
+    Raises:
+        RuntimeError: a negative element, or more than one dimension.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.bincount(torch.tensor([1, 1, 3]))
+    tensor([0, 2, 0, 1])
+    """
+    x = operand("bincount", input)
+    if x.dtype.kind not in "iu":
+        raise NotImplementedError(f'"bincount" not implemented for {from_numpy(x.dtype)!r}')
+    if minlength < 0:
+        raise RuntimeError("minlength should be >= 0")
+    if x.ndim != 1 or (x.size and int(x.min()) < 0):
+        raise RuntimeError("bincount only supports 1-d non-negative integral inputs.")
+    if weights is None:
+        return wrap(np.bincount(x, minlength=minlength))
+    w = weights.array
+    if w.shape != x.shape:
+        raise RuntimeError("weights should be 1-d and have the same length as input")
+    counted = np.bincount(x, weights=w, minlength=minlength)
+    return wrap(counted.astype(np.float32 if w.dtype == np.float32 else np.float64, copy=False))
+
+
+def histc(input: Tensor, bins: int = 100, min: Any = 0, max: Any = 0) -> Tensor:
+    """How many elements fall into each of `bins` bins of equal width from `min` to `max`.
+
+    Args:
+        min, max: the range; that of the elements if both are equal.  What lies outside is ignored.
+
+    Raises:
+        RuntimeError: max is below min, no bins, or a range that is not finite.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.histc(torch.tensor([1.0, 2.0, 1.0]), bins=4, min=0, max=3)
+    tensor([0., 2., 1., 0.])
+    """
+    x = operand("histc", input)
+    if not is_floating(x.dtype):
+        raise NotImplementedError(f'"histogram" not implemented for {from_numpy(x.dtype)!r}')
+    if bins <= 0:
+        raise RuntimeError(f"torch.histogram(): bins must be > 0, but got {bins} for dimension 0")
+    low, high = float(min), float(max)
+    if low == high and x.size:
+        low, high = float(x.min()), float(x.max())
+    if low == high:
+        low, high = low - 1, high + 1
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise RuntimeError(f"torch.histc: range of [{low}, {high}] is not finite")
+    if low > high:
+        raise RuntimeError("torch.histc: max must be larger than min")
+    inside = x[(x >= low) & (x <= high)]
+    place = ((inside - low) * (bins / (high - low))).astype(np.int64)
+    return wrap(np.bincount(np.minimum(place, bins - 1), minlength=bins).astype(x.dtype))

@@ -1,0 +1,296 @@
+"""The largest and the smallest: max, min, argmax, argmin, amax, amin, aminmax, cummax, cummin.
+
+Where several elements are largest, torch has two rules for the gradient.  With one `dim`, max tells
+the index of the first of them, and that one receives the gradient.  Without, and in amax and amin,
+they share it evenly.  nan counts as larger than anything to max, as smaller to min.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinygrad_edu import return_types
+from tinygrad_edu.autograd.graph import Variable
+from tinygrad_edu.autograd.primitive import primitive, wrap
+from tinygrad_edu.dtypes import Array
+from tinygrad_edu.ops.cumulative import accumulate
+from tinygrad_edu.ops.dims import (
+    Dims,
+    count,
+    numpy_names,
+    operand,
+    raw,
+    reduce_add,
+    reduced,
+    restore,
+)
+from tinygrad_edu.ops.gathering import _along, _gather
+from tinygrad_edu.size import read_dim
+
+if TYPE_CHECKING:
+    from tinygrad_edu.tensor import Tensor
+
+
+@primitive
+def pick(x: Array, index: Array, dim: int, keepdim: bool) -> Array:
+    """The elements that `index` names along `dim`, none of them twice.
+
+    Not keepdim: `dim` is left out, `index` having size 1 there.
+    """
+    if not x.ndim:
+        return x.copy()
+    y = x[_along(index, dim)]
+    return y if keepdim else y.reshape(index.shape[:dim] + index.shape[dim + 1 :])
+
+
+@primitive
+def _put(g: Array, shape: tuple[int, ...], index: Array, dim: int) -> Array:
+    """Zeros of that shape, with `g` where `index` points."""
+    spread = np.zeros_like(g, shape=shape)
+    if shape:
+        spread[_along(index, dim)] = g.reshape(index.shape)
+    else:
+        spread[...] = g
+    return spread
+
+
+def _unput(g: Any, shape: tuple[int, ...], index: Array, dim: int) -> Any:
+    picked: Any = pick(g, index, dim, True)
+    return picked.reshape(shape)
+
+
+pick.vjp(x=lambda g, x_shape, index, dim: _put(g, x_shape, index, dim))
+_put.vjp(g=lambda g, g_shape, index, dim: _unput(g, g_shape, index, dim))
+
+
+def nonempty(name: str, x: Array, dims: Dims) -> None:
+    """Raise torch's error if there is nothing to choose from."""
+    if x.size or (dims is not None and count(x.shape, dims)):
+        return
+    if dims is None:
+        raise RuntimeError(
+            f"{name}(): Expected reduction dim to be specified for input.numel() == 0. Specify the"
+            " reduction dim with the 'dim' argument."
+        )
+    empty = next(i for i in dims if not x.shape[i])
+    raise IndexError(f"{name}(): Expected reduction dim {empty} to have non-zero size.")
+
+
+def share(g: Any, hit: Array, dims: Dims, shape: tuple[int, ...], keepdim: bool) -> Any:
+    """The gradient, in equal parts to the elements marked in `hit`."""
+    parts = reduce_add(hit, axis=dims, keepdims=True)
+    return restore(g, shape, dims, keepdim) / parts * hit
+
+
+def same(x: Array, y: Array) -> Array:
+    """Where two arrays are equal, nan equal to nan."""
+    return (x == y) | ((x != x) & (y != y))
+
+
+@primitive
+def _max(x: Array) -> Array:
+    nonempty("max", x, None)
+    return x.max()
+
+
+@primitive
+def _min(x: Array) -> Array:
+    nonempty("min", x, None)
+    return x.min()
+
+
+_max.vjp(x=lambda g, x, y: share(g, same(raw(x), raw(y)), None, x.shape, False))
+_min.vjp(x=lambda g, x, y: share(g, same(raw(x), raw(y)), None, x.shape, False))
+
+
+def _find(name: str, input: Any, dim: Any, keepdim: bool) -> tuple[Any, Any]:
+    """Values and indices along one dimension."""
+    x = operand(name, input)
+    if not isinstance(dim, int):
+        raise TypeError(f"{name}(): argument 'dim' must be int, not {type(dim).__name__}")
+    dim = read_dim(dim, x.ndim)
+    if not x.ndim:
+        return pick(input, None, 0, True), wrap(np.zeros_like(x, dtype=np.int64))
+    nonempty(name, x, (dim,))
+    index = (x.argmax if name == "max" else x.argmin)(dim)
+    at = np.expand_dims(index, dim)
+    return pick(input, at, dim, keepdim), wrap(at if keepdim else index)
+
+
+@numpy_names
+def max(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
+    """The largest element; with `dim`, (values, indices) along it; of two tensors, `maximum`.
+
+    Args:
+        dim: one dimension; or another tensor, to compare with element by element.
+
+    Returns:
+        A tensor, or the named tuple `return_types.max` where `dim` is given.
+
+    Raises:
+        RuntimeError, IndexError: there is nothing to choose from.
+
+    >>> import tinygrad_edu as torch
+    >>> x = torch.tensor([[1, 5], [7, 2]])
+    >>> torch.max(x), torch.max(x, 1).indices
+    (tensor(7), tensor([1, 0]))
+    """
+    other = dim if isinstance(dim, Variable) else other
+    if other is not None:
+        from tinygrad_edu.ops.extrema import maximum
+
+        return maximum(input, other)
+    operand("max", input)
+    if dim is None:
+        return _max(input)
+    return return_types.max(*_find("max", input, dim, keepdim))
+
+
+@numpy_names
+def min(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
+    """The smallest element; otherwise as `max`.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.min(torch.tensor([3.0, 1.0, 2.0]), 0)
+    torch.return_types.min(
+    values=tensor(1.),
+    indices=tensor(1))
+    """
+    other = dim if isinstance(dim, Variable) else other
+    if other is not None:
+        from tinygrad_edu.ops.extrema import minimum
+
+        return minimum(input, other)
+    operand("min", input)
+    if dim is None:
+        return _min(input)
+    return return_types.min(*_find("min", input, dim, keepdim))
+
+
+def _where_extreme(name: str, x: Array, dim: int | None, keepdim: bool) -> Array:
+    if x.dtype == bool:
+        raise RuntimeError(f"{name}(): does not support bool input")
+    if dim is None and not x.size:
+        raise IndexError(
+            f"{name}(): Expected reduction dim to be specified for input.numel() == 0."
+        )
+    if dim is not None:
+        dim = read_dim(dim, x.ndim)
+        if x.ndim:
+            nonempty(name, x, (dim,))
+    axis = dim if x.ndim else None
+    return (x.argmax if name == "argmax" else x.argmin)(axis, keepdims=keepdim)
+
+
+@primitive
+def _argmax(x: Array, dim: int | None, keepdim: bool) -> Array:
+    return _where_extreme("argmax", x, dim, keepdim)
+
+
+@primitive
+def _argmin(x: Array, dim: int | None, keepdim: bool) -> Array:
+    return _where_extreme("argmin", x, dim, keepdim)
+
+
+@numpy_names
+def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
+    """The index of the largest element along `dim`, or of all; the first of equals.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.argmax(torch.tensor([[1.0, 5.0], [7.0, 2.0]]), dim=1)
+    tensor([1, 0])
+    """
+    operand("argmax", input)
+    return _argmax(input, dim, keepdim)
+
+
+@numpy_names
+def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
+    """The index of the smallest element; otherwise as `argmax`."""
+    operand("argmin", input)
+    return _argmin(input, dim, keepdim)
+
+
+@primitive
+def _amax(x: Array, dims: Dims, keepdim: bool) -> Array:
+    nonempty("amax", x, dims)
+    return x.max(dims, keepdims=keepdim)
+
+
+@primitive
+def _amin(x: Array, dims: Dims, keepdim: bool) -> Array:
+    nonempty("amin", x, dims)
+    return x.min(dims, keepdims=keepdim)
+
+
+def _amax_gradient(g: Any, x: Array, y: Array, dims: Dims, keepdim: bool) -> Any:
+    return share(g, x == restore(y, x.shape, dims, keepdim), dims, x.shape, keepdim)
+
+
+_amax.vjp(x=lambda g, x, y, dims, keepdim: _amax_gradient(g, raw(x), raw(y), dims, keepdim))
+_amin.vjp(x=lambda g, x, y, dims, keepdim: _amax_gradient(g, raw(x), raw(y), dims, keepdim))
+
+
+@numpy_names
+def amax(input: Any, dim: Any = (), keepdim: bool = False) -> Tensor:
+    """The largest element over one or several dimensions; equals share the gradient.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.amax(torch.tensor([[1.0, 5.0], [7.0, 2.0]]), dim=(0, 1))
+    tensor(7.)
+    """
+    return _amax(input, reduced(dim, operand("amax", input).ndim), keepdim)
+
+
+@numpy_names
+def amin(input: Any, dim: Any = (), keepdim: bool = False) -> Tensor:
+    """The smallest element over one or several dimensions; equals share the gradient."""
+    return _amin(input, reduced(dim, operand("amin", input).ndim), keepdim)
+
+
+@numpy_names
+def aminmax(input: Any, *, dim: int | None = None, keepdim: bool = False) -> Any:
+    """`(amin, amax)` over one dimension or all, named min and max.
+
+    >>> import tinygrad_edu as torch
+    >>> low, high = torch.aminmax(torch.tensor([3, 1, 2])); low, high
+    (tensor(1), tensor(3))
+    """
+    x = operand("aminmax", input)
+    if not x.size and (dim is None or not x.shape[read_dim(dim, x.ndim)]):
+        raise RuntimeError(
+            "aminmax(): cannot compute aminmax over an empty dimension as the operation has no"
+            " identity."
+        )
+    return return_types.aminmax(amin(input, dim, keepdim), amax(input, dim, keepdim))
+
+
+def _running(ufunc: Any, input: Any, dim: int) -> tuple[Any, Any]:
+    """The running extreme and the place of its last occurrence so far."""
+    x = operand(f"cum{ufunc.__name__[:3]}", input)
+    dim = read_dim(dim, x.ndim)
+    if not x.ndim or not x.size:
+        return input.clone(), wrap(np.zeros_like(x, dtype=np.int64))
+    hit = same(x, accumulate(ufunc, x, dim))
+    steps = np.ones_like(x, dtype=np.int64).cumsum(dim) - 1  # 0, 1, 2, ... along dim
+    index = accumulate(np.maximum, hit * steps, dim)
+    return _gather(input, dim, wrap(index)), wrap(index)
+
+
+@numpy_names
+def cummax(input: Tensor, dim: int) -> Any:
+    """The largest element so far along `dim`, and where it last occurred.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.cummax(torch.tensor([1, 3, 2, 3]), 0).indices
+    tensor([0, 1, 1, 3])
+    """
+    return return_types.cummax(*_running(np.maximum, input, dim))
+
+
+@numpy_names
+def cummin(input: Tensor, dim: int) -> Any:
+    """The smallest element so far along `dim`, and where it last occurred."""
+    return return_types.cummin(*_running(np.minimum, input, dim))

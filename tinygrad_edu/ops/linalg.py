@@ -1,0 +1,338 @@
+"""Linear algebra: diagonals, trace, determinant, inverse, solving, Cholesky.
+
+Source of the derivative rules: Giles, "An extended collection of matrix derivative results for
+forward and reverse mode algorithmic differentiation" (2008).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinygrad_edu import return_types
+from tinygrad_edu.autograd.primitive import primitive
+from tinygrad_edu.dtypes import Array
+from tinygrad_edu.ops.dims import operand
+from tinygrad_edu.ops.matmul import matmul
+from tinygrad_edu.ops.reduction import sum, type_name
+from tinygrad_edu.size import read_dim
+
+if TYPE_CHECKING:
+    from tinygrad_edu.tensor import Tensor
+
+
+@primitive(view=True)
+def _diagonal(x: Array, offset: int, dim1: int, dim2: int) -> Array:
+    y = x.diagonal(offset, dim1, dim2)
+    if isinstance(y, np.ndarray):
+        y.flags.writeable = x.flags.writeable  # NumPy hands it out read-only
+    return y
+
+
+@primitive
+def _undiagonal(x: Array, shape: tuple[int, ...], offset: int, dim1: int, dim2: int) -> Array:
+    """Zeros of that shape with `x` on the diagonal."""
+    spread = np.zeros_like(x, shape=shape)
+    _diagonal.primitive.forward(spread, offset, dim1, dim2)[...] = x
+    return spread
+
+
+_diagonal.vjp(x=lambda g, x_shape, offset, dim1, dim2: _undiagonal(g, x_shape, offset, dim1, dim2))
+_undiagonal.vjp(x=lambda g, offset, dim1, dim2: _diagonal(g, offset, dim1, dim2))
+
+
+def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
+    """The diagonal of the matrices in two dimensions, as a view; it becomes the last dimension.
+
+    Args:
+        offset: above the main diagonal if positive, below if negative.
+
+    Raises:
+        IndexError: there is no such dimension.
+        RuntimeError: the dimensions are the same.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.diagonal(torch.tensor([[1, 2], [3, 4]]))
+    tensor([1, 4])
+    """
+    x = operand("diagonal", input)
+    first, second = read_dim(dim1, x.ndim), read_dim(dim2, x.ndim)
+    if first == second:
+        raise RuntimeError(f"diagonal dimensions cannot be identical {dim1}, {dim2}")
+    return _diagonal(input, offset, first, second)
+
+
+def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
+    """Matrices of zeros with the last dimension of the input on their diagonal.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.diag_embed(torch.tensor([1, 2]))
+    tensor([[1, 0],
+            [0, 2]])
+    """
+    x = operand("diag_embed", input)
+    ndim = x.ndim + 1
+    first, second = read_dim(dim1, ndim), read_dim(dim2, ndim)
+    if first == second:
+        raise RuntimeError(f"diagonal dimensions cannot be identical {dim1}, {dim2}")
+    size = x.shape[-1] + abs(offset)
+    rest = iter(x.shape[:-1])
+    shape = tuple([size if i in (first, second) else next(rest) for i in range(ndim)])
+    return _undiagonal(input, shape, offset, first, second)
+
+
+def diag(input: Tensor, diagonal: int = 0) -> Tensor:
+    """The diagonal of a matrix, as a copy; for a vector, the matrix with it on the diagonal.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.diag(torch.tensor([[1, 2], [3, 4]]), 1)
+    tensor([2])
+    """
+    ndim = operand("diag", input).ndim
+    if ndim == 1:
+        return diag_embed(input, diagonal)
+    if ndim == 2:
+        return _diagonal(input, diagonal, 0, 1).clone()
+    raise RuntimeError(f"diag(): Supports 1D or 2D tensors. Got {ndim}D")
+
+
+def diagflat(input: Tensor, offset: int = 0) -> Tensor:
+    """The matrix with all elements of the input on its diagonal."""
+    return diag_embed(input.reshape(-1), offset)
+
+
+def trace(input: Tensor) -> Tensor:
+    """The sum of the diagonal of a matrix.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.trace(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
+    tensor(5.)
+    """
+    ndim = operand("trace", input).ndim
+    if ndim != 2:
+        raise RuntimeError(f"trace: expected a matrix, but got tensor with dim {ndim}")
+    return sum(_diagonal(input, 0, 0, 1))
+
+
+def _check_square(name: str, x: Array) -> None:
+    if x.ndim < 2:
+        raise RuntimeError(f"linalg.{name}: The input tensor A must have at least 2 dimensions.")
+    if x.shape[-1] != x.shape[-2]:
+        raise RuntimeError(
+            f"linalg.{name}: A must be batches of square matrices, but they are"
+            f" {x.shape[-2]} by {x.shape[-1]} matrices"
+        )
+    if x.dtype.kind != "f":
+        raise RuntimeError(
+            f"linalg.{name}: Expected a floating point or complex tensor as input. Got"
+            f" {type_name(x.dtype)}"
+        )
+    if x.dtype.itemsize == 2:
+        raise RuntimeError(
+            f"linalg.{name}: Low precision dtypes not supported. Got {type_name(x.dtype)}"
+        )
+
+
+def _singular(name: str) -> RuntimeError:
+    return RuntimeError(f"linalg.{name}: the input matrix is singular.")
+
+
+def _turned(x: Any) -> Any:
+    """The transpose of each matrix."""
+    return x.swapaxes(-1, -2)
+
+
+def _scalars(g: Any) -> Any:
+    """One number per matrix, in the shape of a matrix."""
+    return g[..., None, None]
+
+
+@primitive
+def inv(A: Array) -> Array:
+    """The inverse of square matrices.
+
+    Args:
+        A: (..., n, n).
+
+    Raises:
+        RuntimeError: a matrix is singular or not square.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.linalg.inv(torch.tensor([[2.0, 0.0], [0.0, 4.0]]))
+    tensor([[0.5000, 0.0000],
+            [0.0000, 0.2500]])
+    """
+    _check_square("inv", A)
+    try:
+        return np.linalg.inv(A)
+    except np.linalg.LinAlgError:
+        raise _singular("inv") from None
+
+
+inv.vjp(A=lambda g, y: matmul(matmul(_turned(y), -g), _turned(y)))
+
+
+@primitive
+def _cofactors(A: Array) -> Array:
+    """The derivative of the determinant: `det(A) * inv(A)` transposed, singular A allowed.
+
+    With A = U diag(s) V it is det(U) det(V) U diag(products of all other s) V.
+    """
+    u, s, v = np.linalg.svd(A)
+    others = np.stack(
+        [np.delete(s, i, -1).prod(-1) for i in range(s.shape[-1])], -1
+    ) if s.shape[-1] else s  # fmt: skip
+    sign = np.linalg.det(u) * np.linalg.det(v)
+    return (sign[..., None, None] * np.matmul(u * others[..., None, :], v)).astype(A.dtype)
+
+
+def _cofactors_gradient(g: Any, A: Any, y: Any) -> Any:
+    """For C = det(A) M, M = inv(A) transposed: `sum(g * C) M - C g' M`."""
+    m = _turned(inv(A))
+    total = _scalars(sum(g * y, (-2, -1)))
+    return total * m - matmul(matmul(y, _turned(g)), m)
+
+
+_cofactors.vjp(A=lambda g, A, y: _cofactors_gradient(g, A, y))
+
+
+@primitive
+def det(A: Array) -> Array:
+    """The determinant of square matrices, (..., n, n) -> (...).
+
+    Raises:
+        RuntimeError: the matrices are not square.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.linalg.det(torch.tensor([[2.0, 1.0], [0.0, 3.0]]))
+    tensor(6.)
+    """
+    _check_square("det", A)
+    return np.linalg.det(A)
+
+
+det.vjp(A=lambda g, A: _scalars(g) * _cofactors(A))
+
+
+@primitive
+def _logabsdet(A: Array) -> Array:
+    return np.linalg.slogdet(A)[1]
+
+
+@primitive
+def _sign_of_det(A: Array) -> Array:
+    _check_square("slogdet", A)
+    return np.linalg.slogdet(A)[0]
+
+
+_logabsdet.vjp(A=lambda g, A: _scalars(g) * _turned(inv(A)))
+
+
+def slogdet(A: Tensor) -> Any:
+    """The sign of the determinant and the logarithm of its size, which cannot overflow.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.linalg.slogdet(torch.tensor([[-2.0]])).logabsdet
+    tensor(0.6931)
+    """
+    return return_types.linalg_slogdet(_sign_of_det(A), _logabsdet(A))
+
+
+def logdet(input: Tensor) -> Tensor:
+    """The logarithm of the determinant; nan where that is negative."""
+    from tinygrad_edu.ops.indexing import where
+
+    sign, size = slogdet(input)
+    positive: Tensor = where(sign.array < 0, np.nan, size)
+    return positive
+
+
+@primitive
+def _solve(A: Array, B: Array) -> Array:
+    try:
+        return np.linalg.solve(A, B)
+    except np.linalg.LinAlgError:
+        raise _singular("solve") from None
+
+
+_solve.vjp(A=lambda g, A, y: matmul(_solve(_turned(A), -g), _turned(y)),
+           B=lambda g, A: _solve(_turned(A), g))  # fmt: skip
+
+
+def solve(A: Tensor, B: Tensor) -> Tensor:
+    """The X with `A @ X = B`.
+
+    Args:
+        A: (..., n, n).
+        B: (..., n, k), or (..., n) with the leading dimensions of A.
+
+    Raises:
+        RuntimeError: a matrix is singular or not square, or the shapes do not fit.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.linalg.solve(torch.tensor([[2.0, 0.0], [0.0, 4.0]]), torch.tensor([2.0, 2.0]))
+    tensor([1.0000, 0.5000])
+    """
+    a, b = operand("linalg.solve", A), operand("linalg.solve", B)
+    _check_square("solve", a)
+    vector = b.ndim == 1 or (b.ndim == a.ndim - 1 and b.shape == a.shape[:-1])
+    rows = b.shape[-1] if vector else b.shape[-2]
+    if rows != a.shape[-1]:
+        raise RuntimeError(
+            "linalg.solve: Incompatible shapes of A and B for the equation AX = B"
+            f" ({a.shape[-2]}x{a.shape[-1]} and {rows}x{1 if vector else b.shape[-1]})"
+        )
+    if vector:
+        return _solve(A, B[..., None])[..., 0]
+    return _solve(A, B)
+
+
+@primitive
+def _cholesky(A: Array) -> Array:
+    _check_square("cholesky", A)
+    try:
+        return np.linalg.cholesky(A)
+    except np.linalg.LinAlgError:
+        raise RuntimeError(
+            "linalg.cholesky: The factorization could not be completed because the input is not"
+            " positive-definite."
+        ) from None
+
+
+def _cholesky_gradient(g: Any, y: Any) -> Any:
+    """With P the lower triangle of `y' g`, its diagonal halved: `inv(y)' P inv(y)`, symmetrized."""
+    size = y.shape[-1]
+    lower = np.tri(size) - np.eye(size) / 2
+    half = _solve(_turned(y), matmul(_turned(y), g) * _like(lower, y))
+    whole = _turned(_solve(_turned(y), _turned(half)))
+    return (whole + _turned(whole)) / 2
+
+
+def _like(constant: Array, y: Any) -> Array:
+    """The constant with the dtype and on the device of `y`."""
+    from tinygrad_edu.backend import device_of, to_device
+    from tinygrad_edu.ops.dims import raw
+
+    return to_device(constant.astype(raw(y).dtype), device_of(raw(y)))
+
+
+_cholesky.vjp(A=lambda g, y: _cholesky_gradient(g, y))
+
+
+def cholesky(A: Tensor, *, upper: bool = False) -> Tensor:
+    """The lower triangular L with `L @ L.T = A`, for symmetric positive-definite A.
+
+    Args:
+        upper: return L transposed.
+
+    Raises:
+        RuntimeError: A is not positive-definite.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.linalg.cholesky(torch.tensor([[4.0, 2.0], [2.0, 5.0]]))
+    tensor([[2., 0.],
+            [1., 2.]])
+    """
+    lower = _cholesky(A)
+    return _turned(lower) if upper else lower

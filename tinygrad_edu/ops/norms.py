@@ -1,0 +1,251 @@
+"""Norms of vectors and matrices: how large they are."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinygrad_edu.autograd.primitive import primitive
+from tinygrad_edu.dtypes import Array, NumpyDtype, is_floating, promote_types, to_numpy
+from tinygrad_edu.ops.dims import (
+    Dims,
+    count,
+    kept_shape,
+    numpy_names,
+    operand,
+    raw,
+    reduced,
+    restore,
+)
+from tinygrad_edu.ops.largest import amax, amin
+from tinygrad_edu.ops.reduction import add_up, sum, type_name
+from tinygrad_edu.size import read_dim
+
+if TYPE_CHECKING:
+    from tinygrad_edu.tensor import Tensor
+
+
+@primitive
+def _vector_norm(x: Array, p: float, dims: Dims, keepdim: bool) -> Array:
+    if x.dtype.itemsize == 2:
+        wide = _vector_norm.primitive.forward(x.astype(np.float32), p, dims, keepdim)
+        return wide.astype(x.dtype)
+    if p == 2:
+        if dims is None and not keepdim and x.flags.c_contiguous:
+            flat = x.reshape(-1)
+            return np.sqrt(np.dot(flat, flat))
+        return np.sqrt(add_up(np.multiply(x, x), dims, keepdim))
+    if p == 0:
+        found: Array = x != 0
+        return add_up(found.astype(x.dtype), dims, keepdim)
+    size = np.abs(x)
+    if p == 1:
+        return add_up(size, dims, keepdim)
+    if math.isinf(p):
+        return size.max(dims, keepdims=keepdim) if p > 0 else size.min(dims, keepdims=keepdim)
+    return np.power(add_up(np.power(size, p), dims, keepdim), 1 / p)
+
+
+def _gradient(g: Any, x: Any, y: Any, p: float, dims: Dims, keepdim: bool) -> Any:
+    """The gradient of the p-norm; 0 where the norm is 0."""
+    g, y = restore(g, x.shape, dims, keepdim), restore(y, x.shape, dims, keepdim)
+    at, largest = raw(x), raw(y)
+    sign = np.sign(at)
+    if p == 0:
+        return np.zeros_like(at)
+    if p == 1:
+        return g * sign
+    if math.isinf(p):  # shared evenly among all elements of that size
+        hit = np.abs(at) == largest
+        hits = np.maximum(np.add.reduce(hit, axis=dims, keepdims=True), 1)
+        return g * (sign * (hit / hits).astype(at.dtype))
+    zero = largest == 0
+    safe = y + zero
+    if p == 2:
+        return g / safe * ~zero * x
+    size = x * sign + (at == 0)
+    return sign * size ** (p - 1) * (g / safe ** (p - 1) * ~zero)
+
+
+_vector_norm.vjp(x=lambda g, x, y, p, dims, keepdim: _gradient(g, x, y, p, dims, keepdim))
+
+
+def _floats(name: str, x: Array, dtype: Any) -> NumpyDtype:
+    """The dtype to compute in, after torch's checks."""
+    if not is_floating(x.dtype):
+        raise RuntimeError(
+            f"{name}: Expected a floating point or complex tensor as input. Got"
+            f" {type_name(x.dtype)}"
+        )
+    target = x.dtype if dtype is None else to_numpy(dtype)
+    if promote_types(target, x.dtype) != target:
+        raise RuntimeError(
+            f"{name}: the dtype of the input ({type_name(x.dtype)}) should be convertible without"
+            f" narrowing to the specified dtype ({type_name(target)})"
+        )
+    return target
+
+
+@numpy_names
+def vector_norm(
+    x: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None
+) -> Tensor:
+    """The p-norm over `dim`: `sum(abs(x) ** p) ** (1 / p)`.
+
+    Args:
+        ord: p, a number; inf for the largest absolute value, -inf for the smallest, 0 for how many
+            elements are not 0.
+        dim: as in `sum`.
+        dtype: compute in this dtype.
+
+    Raises:
+        RuntimeError: the elements are no floats, or there are none and p is negative or inf.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.linalg.vector_norm(torch.tensor([3.0, 4.0]))
+    tensor(5.)
+    """
+    array = operand("linalg.vector_norm", x)
+    target = _floats("linalg.vector_norm", array, dtype)
+    dims = reduced(dim, array.ndim)
+    p = float(ord)
+    if (p < 0 or math.isinf(p)) and not count(array.shape, dims):
+        if math.prod(kept_shape(array.shape, dims)):
+            raise RuntimeError(
+                f"linalg.vector_norm cannot compute the {ord} norm on an empty tensor because the"
+                " operation does not have an identity"
+            )
+    if target != array.dtype:
+        x = x.to(dtype)
+    return _vector_norm(x, p, dims, keepdim)
+
+
+@numpy_names
+def matrix_norm(
+    A: Any, ord: Any = "fro", dim: Any = (-2, -1), keepdim: bool = False, *, dtype: Any = None
+) -> Tensor:
+    """A norm of the matrices that lie in two dimensions.
+
+    Args:
+        ord: "fro" (root of the sum of squares), 1 or -1 (largest or smallest column sum of
+            absolute values), inf or -inf (the same for rows).
+
+    Unlike torch, the norms made of singular values ("nuc", 2 and -2) are not offered.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.linalg.matrix_norm(torch.tensor([[1.0, -2.0], [3.0, 4.0]]), ord=1)
+    tensor(6.)
+    """
+    x = operand("linalg.matrix_norm", A)
+    target = _floats("linalg.matrix_norm", x, dtype)
+    if x.ndim < 2:
+        raise RuntimeError(
+            "linalg.matrix_norm: The input tensor A must have at least 2 dimensions."
+        )
+    if isinstance(dim, int) or len(dim) != 2:
+        raise RuntimeError(f"linalg.matrix_norm: dim must be a 2-tuple. Got {dim}")
+    if target != x.dtype:
+        A = A.to(dtype)
+    row, column = read_dim(dim[0], x.ndim), read_dim(dim[1], x.ndim)
+    if ord == "fro":
+        return vector_norm(A, 2, (row, column), keepdim)
+    if ord in ("nuc", 2, -2):
+        raise RuntimeError(
+            f"linalg.matrix_norm: order {ord} needs singular values, which are not supported"
+        )
+    if isinstance(ord, str) or abs(ord) not in (1, math.inf):
+        raise RuntimeError(f"linalg.matrix_norm: Order {ord} not supported.")
+    added, kept = (row, column) if abs(ord) == 1 else (column, row)
+    sums = sum(abs(A), added, True)
+    largest = (amax if ord > 0 else amin)(sums, kept, True)
+    if keepdim:
+        return largest
+    return largest.reshape(tuple([n for i, n in enumerate(x.shape) if i not in (row, column)]))
+
+
+@numpy_names
+def matrix_or_vector_norm(
+    A: Any, ord: Any = None, dim: Any = None, keepdim: bool = False, *, dtype: Any = None
+) -> Tensor:
+    """`vector_norm` of a vector, `matrix_norm` of a matrix; of all elements if `ord` is None.
+
+    Args:
+        dim: one dimension for vectors, two for matrices, None for the whole tensor.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.linalg.norm(torch.tensor([[3.0, 0.0], [0.0, 4.0]]))
+    tensor(5.)
+    """
+    ndim = operand("linalg.norm", A).ndim
+    if ord is None:
+        return vector_norm(A, 2, dim, keepdim, dtype=dtype)
+    one = isinstance(dim, int) or (dim is not None and len(dim) == 1)
+    if one or (dim is None and ndim == 1):
+        if isinstance(ord, str):
+            raise RuntimeError(f"linalg.norm: order {ord!r} needs a matrix")
+        return vector_norm(A, ord, dim, keepdim, dtype=dtype)
+    if dim is None and ndim != 2:
+        raise RuntimeError(
+            "linalg.norm: If dim is not specified but ord is, the input must be 1D or 2D."
+            f" Got {ndim}D."
+        )
+    return matrix_norm(A, ord, (0, 1) if dim is None else dim, keepdim, dtype=dtype)
+
+
+@numpy_names
+def norm(
+    input: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False, *, dtype: Any = None
+) -> Tensor:
+    """The p-norm of all elements over `dim`, as in `linalg.vector_norm`; "fro" is p = 2.
+
+    Its gradient is 0 where the norm is 0.
+
+    Unlike torch, so is its second derivative there, which torch makes nan.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.norm(torch.tensor([[3.0, 4.0], [6.0, 8.0]]), dim=1)
+    tensor([ 5., 10.])
+    """
+    if isinstance(p, str) and p != "fro":
+        return matrix_norm(input, p, (-2, -1) if dim is None else dim, keepdim, dtype=dtype)
+    order = 2 if p in (None, "fro") else p
+    return vector_norm(input, order, dim, keepdim, dtype=dtype)
+
+
+def cdist(x1: Tensor, x2: Tensor, p: Any = 2.0, compute_mode: Any = None) -> Tensor:
+    """The p-norm of the difference of every row of `x1` and every row of `x2`.
+
+    Args:
+        x1: (..., n, d).
+        x2: (..., m, d).
+        compute_mode: accepted; the differences are always formed, which is exact.
+
+    Returns:
+        (..., n, m).
+
+    >>> import tinygrad_edu as torch
+    >>> torch.cdist(torch.tensor([[0.0, 0.0]]), torch.tensor([[3.0, 4.0], [0.0, 1.0]]))
+    tensor([[5., 1.]])
+    """
+    a, b = operand("cdist", x1), operand("cdist", x2)
+    if a.ndim < 2 or b.ndim < 2:
+        raise RuntimeError(
+            f"cdist only supports at least 2D tensors, X1 got: {a.ndim}D, X2 got: {b.ndim}D"
+        )
+    if a.shape[-1] != b.shape[-1]:
+        raise RuntimeError(
+            f"X1 and X2 must have the same number of columns. X1: {a.shape[-1]} X2: {b.shape[-1]}"
+        )
+    return vector_norm(x1[..., :, None, :] - x2[..., None, :, :], p, -1)
+
+
+def dist(input: Tensor, other: Tensor, p: Any = 2) -> Tensor:
+    """The p-norm of `input - other`.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.dist(torch.tensor([3.0, 0.0]), torch.tensor([0.0, 4.0]))
+    tensor(5.)
+    """
+    return vector_norm(input - other, p)

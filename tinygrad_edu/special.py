@@ -1,0 +1,27 @@
+"""`torch.special`: special functions, most of them under a second name."""
+
+from __future__ import annotations
+
+from tinygrad_edu.ops.activation import sigmoid as expit
+from tinygrad_edu.ops.elementary import exp2, expm1, log1p
+from tinygrad_edu.ops.rounding import round
+from tinygrad_edu.ops.softmax import log_softmax, softmax
+from tinygrad_edu.ops.special import digamma as psi
+from tinygrad_edu.ops.special import (
+    erf,
+    erfc,
+    erfinv,
+    logit,
+    polygamma,
+    xlog1py,
+    xlogy,
+)
+from tinygrad_edu.ops.special import lgamma as gammaln
+from tinygrad_edu.ops.trigonometric import sinc
+
+digamma = psi
+
+__all__ = [
+    "digamma", "erf", "erfc", "erfinv", "exp2", "expit", "expm1", "gammaln", "log1p",
+    "log_softmax", "logit", "polygamma", "psi", "round", "sinc", "softmax", "xlog1py", "xlogy",
+]  # fmt: skip
