@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu.autograd.graph import Leaf
-from tinygrad_edu.autograd.primitive import wrap
+from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.dtypes import default, is_floating
 from tinygrad_edu.tensor import Tensor
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu import dtypes
-from tinygrad_edu.autograd.primitive import wrap
+from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.tensor import Tensor
 

@@ -19,7 +19,7 @@ import numpy as np
 from tinygrad_edu import dtypes
 from tinygrad_edu.autograd.graph import RemovableHandle
 from tinygrad_edu.autograd.mode import enable_grad
-from tinygrad_edu.autograd.primitive import wrap
+from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.backend import device_of, to_device
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.tensor import Tensor

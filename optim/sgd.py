@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinygrad_edu.autograd.primitive import wrap
+from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.kernels.blocks import blocks, constants
 from tinygrad_edu.tensor import Tensor

@@ -57,6 +57,23 @@ def test_second_order(options: Any) -> None:
         )  # fmt: skip
 
 
+def test_gradient_in_another_memory_order() -> None:
+    index = np.array([1, 0, 1, 4])
+    for run in (
+        lambda t, w, i: t.nn.functional.embedding(i, w).t() * 1.0,
+        lambda t, w, i: t.nn.functional.embedding(i, w.t()),
+        lambda t, w, i: t.nn.functional.embedding(i, w)[::2, ::2],
+    ):
+        beside_torch(run, table(5, 5), constants=[index], second=False)
+        w = ours.tensor(table(5, 5), requires_grad=True)
+        y = ours.nn.functional.embedding(ours.tensor(index), w)
+        g = random.normal(size=(5, 4))
+        expected = np.zeros((5, 5))
+        np.add.at(expected, index, g.T)
+        y.backward(ours.tensor(g).t())
+        np.testing.assert_allclose(numbers(w.grad), expected)
+
+
 @given(st.integers(1, 40), st.integers(1, 6), st.integers(0, 60), st.integers(0, 2**32 - 1))
 def test_gradient_adds_up(rows: int, columns: int, count: int, seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -74,7 +74,7 @@ def test_the_chain_rule(data: Any) -> None:
     assert_close(whole, vjp(inner, inputs, g_middle))
 
 
-@settings(max_examples=25)
+@settings(max_examples=settings.default.max_examples // 2)
 @given(st.data())
 def test_compositions_pass_gradcheck(data: Any) -> None:
     program = data.draw(compositions(max_steps=4))

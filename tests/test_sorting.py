@@ -68,7 +68,7 @@ def test_topk(largest: bool, k: int) -> None:
     x[2, 3] = NAN
     both(lambda T, x: x.topk(k, 0, largest=largest, sorted=True), x)
     found = ours.tensor([1, 3, 3, 2, 3]).topk(2)
-    assert found.indices.tolist() == [1, 2]
+    assert found.values.tolist() == [3, 3] and set(found.indices.tolist()) < {1, 2, 4}
 
 
 def test_zero_dimensional() -> None:
@@ -133,7 +133,7 @@ def test_counting() -> None:
 
 @pytest.mark.parametrize("how", ["linear", "lower", "higher", "midpoint", "nearest"])
 def test_quantile(how: str) -> None:
-    q = [0.0, 0.21, 0.5, 0.9, 1.0]
+    q = np.array([0.0, 0.21, 0.5, 0.9, 1.0])
     for x in (WITH_NAN, np.random.standard_normal((3, 5))):
         for dim in (None, 0, 1):
             for name in ("quantile", "nanquantile"):

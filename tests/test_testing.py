@@ -1,4 +1,4 @@
-"""tinygrad_edu.testing: assert_close has torch's verdicts and messages; the strategies keep their word."""
+"""tinygrad_edu.testing: assert_close says what torch's says; the strategies keep their word."""
 
 from __future__ import annotations
 

@@ -133,6 +133,23 @@ from tinygrad_edu.ops.gathering import (
     take_along_dim,
 )
 
+from tinygrad_edu.ops.arranging import (
+    adjoint,
+    block_diag,
+    cartesian_prod,
+    combinations,
+    diagonal_scatter,
+    masked_scatter,
+    repeat_interleave,
+    select_scatter,
+    slice_scatter,
+    tril_indices,
+    triu_indices,
+    vander,
+)
+from tinygrad_edu.ops.casting import promote_types, result_type
+from tinygrad_edu.dtypes import can_cast
+
 # ---- arithmetic
 from tinygrad_edu.ops.arithmetic import (
     add,
@@ -380,10 +397,18 @@ trapz = trapezoid
 # ---- softmax, losses, normalization, embedding
 from tinygrad_edu.ops.softmax import log_softmax, softmax
 # ---- random
-from tinygrad_edu.random import Generator, default_generator, initial_seed, manual_seed, seed
+from tinygrad_edu import random as random
+from tinygrad_edu.random import (
+    Generator,
+    default_generator,
+    get_rng_state,
+    initial_seed,
+    manual_seed,
+    seed,
+    set_rng_state,
+)
 from tinygrad_edu.ops.sampling import (
     bernoulli,
-    get_rng_state,
     multinomial,
     normal,
     rand,
@@ -393,12 +418,12 @@ from tinygrad_edu.ops.sampling import (
     randn,
     randn_like,
     randperm,
-    set_rng_state,
 )
 
 swapaxes = swapdims = transpose
 moveaxis = movedim
 concat = concatenate = cat
+asarray = as_tensor
 row_stack = vstack
 
 
@@ -419,6 +444,7 @@ def is_floating_point(input: Tensor) -> bool:  # type: ignore[valid-type]
 
 from tinygrad_edu import special as special  # noqa: E402
 from tinygrad_edu import autograd, cuda, nn, optim, testing, utils  # noqa: E402
+from tinygrad_edu.nn.functional import cosine_similarity, pairwise_distance  # noqa: E402
 
 strided = "torch.strided"
 contiguous_format = "torch.contiguous_format"

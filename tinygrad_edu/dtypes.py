@@ -82,7 +82,7 @@ float64 = double = dtype("float64", 8)
 _FROM_NUMPY: dict[NumpyDtype, dtype] = {
     d._numpy: d for d in dtype._by_name.values() if d._numpy is not None
 }
-_PYTHON = {bool: bool_, int: int64, float: float32}
+_PYTHON = {bool: bool_, int: int64, float: float64}
 
 
 def from_numpy(numpy_dtype: NumpyDtype) -> dtype:
@@ -112,8 +112,6 @@ def to_numpy(given: Any) -> NumpyDtype:
     """The NumPy dtype for a `dtype`, a Python type, or a NumPy dtype."""
     if isinstance(given, dtype):
         return given.numpy
-    if given is float:
-        return _default
     if given in _PYTHON:
         return _PYTHON[given].numpy
     if isinstance(given, np.dtype) or (isinstance(given, type) and issubclass(given, np.generic)):
@@ -221,6 +219,18 @@ def result_type(*operands: Any) -> NumpyDtype:
     return result
 
 
+def can_cast(from_: dtype, to: dtype) -> bool:
+    """Whether values may be cast without leaving their category for a lower one.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.can_cast(torch.int64, torch.float32), torch.can_cast(torch.float32, torch.int64)
+    (True, False)
+    """
+    lower = _category(to.numpy) < _category(from_.numpy)
+    to_unsigned = to.numpy.kind == "u" and from_.numpy.kind == "i"
+    return not lower and not to_unsigned
+
+
 _common: dict[Any, NumpyDtype] = {}
 """Common dtype by the operands' dtypes and ranks: promotion is looked up, not worked out twice."""
 
@@ -244,8 +254,8 @@ def promote(a: Any, b: Any) -> tuple[Any, Any]:
 def common(a: Any, b: Any) -> NumpyDtype:
     """`result_type` of two operands, remembered."""
     key = (
-        getattr(a, "dtype", a.__class__), getattr(a, "ndim", -1) == 0, isinstance(a, np.generic),
-        getattr(b, "dtype", b.__class__), getattr(b, "ndim", -1) == 0, isinstance(b, np.generic),
+        getattr(a, "dtype", a.__class__), getattr(a, "ndim", -1) == 0,
+        getattr(b, "dtype", b.__class__), getattr(b, "ndim", -1) == 0,
     )  # fmt: skip
     found = _common.get(key)
     if found is None:

@@ -24,6 +24,7 @@ from tinygrad_edu.dtypes import (
     uint8,
 )
 from tinygrad_edu.ops import (
+    arranging,
     activation,
     arithmetic,
     bitwise,
@@ -93,6 +94,9 @@ class Methods:
     T = property(lambda self: shape._permute(self, tuple(range(self.array.ndim))[::-1]))
     mT = property(lambda self: shape.transpose(self, -2, -1))
     H = property(shape.t)
+    adjoint = arranging.adjoint
+    repeat_interleave = arranging.repeat_interleave
+    unfold = arranging.unfold
     split = joining.split
     chunk = joining.chunk
     tensor_split = joining.tensor_split
@@ -130,6 +134,11 @@ class Methods:
     index_fill_ = inplace(gathering.index_fill)
     take_along_dim = gathering.take_along_dim
     take = gathering.take
+    masked_scatter = arranging.masked_scatter
+    masked_scatter_ = inplace(arranging.masked_scatter)
+    select_scatter = arranging.select_scatter
+    slice_scatter = arranging.slice_scatter
+    diagonal_scatter = arranging.diagonal_scatter
 
     def where(self, condition: Tensor, other: Any) -> Tensor:
         """This tensor where the condition holds, else `other`."""

@@ -39,7 +39,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .autograd.graph import Variable
-from .autograd.primitive import wrap
+from .autograd.record import wrap
 from .backend import device as Device
 from .kernels import distributions as draw
 from .kernels.limits import (

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.graph import Leaf, Node, RemovableHandle, Storage, Variable
+from tinygrad_edu.autograd.graph import INFERENCE, Leaf, Node, RemovableHandle, Storage, Variable
 from tinygrad_edu.autograd.mode import state
-from tinygrad_edu.autograd.primitive import current_node, register_tensor_class, wrap
+from tinygrad_edu.autograd.record import current_node, register_tensor_class, wrap
 from tinygrad_edu.autograd.walk import backward
 from tinygrad_edu.backend import device as Device
 from tinygrad_edu.backend import device_of, to_device
-from tinygrad_edu.dtypes import dtype, from_numpy, is_floating
+from tinygrad_edu.dtypes import dtype, from_numpy, get_default_dtype, is_floating
 from tinygrad_edu.methods import Methods
 from tinygrad_edu.ops import creation, joining
 from tinygrad_edu.printing import format_tensor
@@ -47,7 +47,7 @@ class Tensor(Methods, Variable):
         else:
             if len(data) != 1:
                 raise TypeError(f"Tensor() takes sizes or one sequence of data, not {data!r}")
-            made = creation.tensor(data[0], dtype=float)
+            made = creation.tensor(data[0], dtype=get_default_dtype())
         self.array = made.array if device is None else to_device(made.array, Device(device))
         self.storage = Storage()
 
@@ -136,7 +136,7 @@ class Tensor(Methods, Variable):
 
     def is_inference(self) -> bool:
         """Whether it was made under `inference_mode`."""
-        return self.is_inference_tensor
+        return self.storage is INFERENCE
 
     is_sparse = is_quantized = is_mkldnn = is_meta = is_nested = False
     names = None
@@ -182,7 +182,7 @@ class Tensor(Methods, Variable):
                     "only Tensors of floating point dtype can require gradients, not"
                     f" {self.dtype!r}"
                 )
-            if self.is_inference_tensor and not state.inference:
+            if self.storage is INFERENCE and not state.inference:
                 raise RuntimeError(
                     "Setting requires_grad=True on inference tensor outside InferenceMode is not"
                     " allowed."

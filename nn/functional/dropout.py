@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu import random
-from tinygrad_edu.autograd.primitive import wrap
+from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.backend import device_of, to_device
 from tinygrad_edu.dtypes import Array, is_floating
 from tinygrad_edu.ops.arithmetic import mul

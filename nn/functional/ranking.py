@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.primitive import wrap
+from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.ops import losses as ops
 from tinygrad_edu.ops.indexing import where
 from tinygrad_edu.tensor import Tensor

@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tinygrad_edu.autograd.graph import Variable
 from tinygrad_edu.autograd.mode import state
-from tinygrad_edu.autograd.primitive import primitive, wrap
+from tinygrad_edu.autograd.primitive import primitive
+from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.autograd.walk import alias
 from tinygrad_edu.backend import module_of
 from tinygrad_edu.dtypes import Array

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from tinygrad_edu.autograd.primitive import wrap
+from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.backend import device_of, module_of, to_device
 from tinygrad_edu.dtypes import Array, default, is_floating
 from tinygrad_edu.tensor import Tensor

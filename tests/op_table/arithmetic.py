@@ -1,6 +1,6 @@
 """Rows of tinygrad_edu/ops/arithmetic.py."""
 
-from op_table import B, Distinct, F, I, Op, Pos, Prob, Ties, binary, call, tied, unary
+from op_table import B, F, I, Op, Pos, Prob, Ties, binary, call, tied, unary
 
 _away = dict(away=(0,), margin=0.3)
 
@@ -19,7 +19,8 @@ ROWS = [
     binary("div", F, Nonzero, call(F(2, 3), 4), call(I(3), 2), call(I(3), I(3, low=1)),
            call(F(3), Nonzero(3), rounding_mode=None),
            tied(F(3), Nonzero(3), rounding_mode="floor"),
-           tied(F(3), Nonzero(3), rounding_mode="trunc"), tied(I(3), I(3, low=1), rounding_mode="floor"),
+           tied(F(3), Nonzero(3), rounding_mode="trunc"),
+           tied(I(3), I(3, low=1), rounding_mode="floor"),
            tied(I(3), I(3, low=1), rounding_mode="trunc"),
            bad=[call(F(2), F(2), rounding_mode="up")]),
     Op("true_divide", call(F(2, 3), Nonzero(3))),
@@ -35,9 +36,9 @@ ROWS = [
            tied(0.0, Pos(2)), skip=["int64", "bool"],
            bad=[call(I(3), -1)]),
     Op("float_power", call(Pos(2, 3), F(3)), call(F(3), 2), skip=["bool", "int64"]),
-    unary("neg", F, skip=["bool"], covers=["negative"]),
+    unary("neg", F, skip=["bool"], covers=["negative", "neg_"]),
     unary("positive", F, skip=["bool"]),
-    unary("abs", Nonzero, tied(Ties(5)), covers=["absolute"], skip=["bool"]),
+    unary("abs", Nonzero, tied(Ties(5)), covers=["absolute", "abs_"], skip=["bool"]),
     unary("sign", Nonzero, tied(Ties(5))),
     unary("sgn", Nonzero, tied(Ties(5))),
     unary("square", F),
@@ -49,7 +50,9 @@ ROWS = [
     Op("clamp", call(F(2, 3), -1.05, 1.05), call(F(2, 3), min=0.05), call(F(3), max=0.05),
        call(F(2, 3), F(3), None), call(F(3), F(3), F(3)), tied(Ties(5), 0.0, 1.0),
        call(I(4), 0, 2), call(I(4), 0.5), call(F(0, 3), 0.0, 1.0), call(F(), 0.05),
-       call(F(4), 1.05, -1.05), bad=[call(F(3))], covers=["clip"], skip=["bool"]),
+       call(F(4), 1.05, -1.05), bad=[call(F(3))], covers=["clip", "clamp_"], skip=["bool"]),
+    Op("clamp_min", call(F(2, 3), -0.55), call(F(3), F(3)), call(I(4), 0.5), skip=["bool"]),
+    Op("clamp_max", call(F(2, 3), 0.55), call(F(3), F(3)), call(I(4), 1), skip=["bool"]),
     Op("lerp", call(F(2, 3), F(2, 3), 0.3), call(F(2, 3), F(3), F(2, 1)), call(F(3), F(3), 0.7),
        skip=["int64", "bool"]),
     Op("addcmul", call(F(2, 3), F(3), F(2, 1)), call(F(2), F(2), F(2), value=0.5),

@@ -3,13 +3,15 @@
 from op_table import B, Dtype, F, I, Op, V, call, tied
 
 _double, _long = Dtype("float64"), Dtype("int64")
-_like = [call(F(2, 3)), call(F(2, 3), dtype=_long), call(F(0, 2)), call(F()), call(I(2)), call(B(2))]
+_like = [call(F(2, 3)), call(F(2, 3), dtype=_long), call(F(0, 2)), call(F()), call(I(2)),
+              call(B(2))]
 
 ROWS = [
     Op("zeros", call(2, 3), call((2, 3)), call(()), call(2, dtype=_long), call(0, 3),
        call(2, requires_grad=True), bad=[call(-1), call(2.5), call("two")]),
     Op("ones", call(2, 3), call((2, 3)), call(2, dtype=Dtype("bool")), bad=[call(-1)]),
-    Op("full", call((2, 3), 1.5), call((2,), 7), call((2,), True), call((), 2.0), call((2,), 7, dtype=_double),
+    Op("full", call((2, 3), 1.5), call((2,), 7), call((2,), True), call((), 2.0),
+       call((2,), 7, dtype=_double),
        bad=[call((2,), "x"), call((-1,), 0)]),
     Op("zeros_like", *_like),
     Op("ones_like", *_like),
@@ -17,7 +19,8 @@ ROWS = [
     Op("empty_like", *_like, run=lambda torch, x, **k: torch.empty_like(x, **k).zero_()),
     Op("empty", call(2, 3), call((2,), dtype=_long),
        run=lambda torch, *s, **k: torch.empty(*s, **k).zero_()),
-    Op("arange", call(5), call(1, 5), call(1, 8, 2), call(5, 1, -1), call(0.0, 1.0, 0.25), call(5.0),
+    Op("arange", call(5), call(1, 5), call(1, 8, 2), call(5, 1, -1), call(0.0, 1.0, 0.25),
+       call(5.0),
        call(3, dtype=_double), call(2, 2), call(0, 1, 0.1), call(1, 2.5),
        bad=[call(1, 5, 0), call(1, 5, -1), call(5, 1)], covers=["range"]),
     Op("linspace", call(0, 1, 5), call(-1.0, 1.0, 4), call(3, 3, 1), call(0, 1, 0),
@@ -25,8 +28,10 @@ ROWS = [
     Op("logspace", call(0, 2, 5), call(0, 3, 4, 2.0)),
     Op("eye", call(3), call(2, 3), call(3, dtype=_long), call(0), bad=[call(-1)]),
     Op("tensor", call([[1, 2], [3, 4]]), call([1.5, 2]), call(3), call(2.5), call(True), call([]),
-       call([True, False]), call([1, 2], dtype=_double), call([[]]), call([1.0], requires_grad=True),
-       bad=[call([[1, 2], [3]]), call("x"), call([1], requires_grad=True), call(None), call([None])]),
+       call([True, False]), call([1, 2], dtype=_double), call([[]]),
+       call([1.0], requires_grad=True),
+       bad=[call([[1, 2], [3]]), call("x"), call([1], requires_grad=True), call(None),
+       call([None])]),
     Op("scalar_tensor", call(2.5), call(2)),
     Op("as_tensor", call([1.0, 2.0]), call(F(2, 3)), call(F(2), dtype=_long)),
     Op("asarray", call([1.0, 2.0])),
@@ -39,7 +44,8 @@ ROWS = [
                           repr(torch.promote_types(torch.uint8, torch.int8))]),
     Op("can_cast", call(), run=lambda torch: [torch.can_cast(torch.float32, torch.int64),
                                               torch.can_cast(torch.int64, torch.float32)]),
-    Op("Tensor.to", call(F(2, 3), _double), tied(F(2), Dtype("float32")), call(F(2), _long), call(I(2), _double),
+    Op("Tensor.to", call(F(2, 3), _double), tied(F(2), Dtype("float32")), call(F(2), _long),
+       call(I(2), _double),
        call(F(2), "cpu"), call(F(2), dtype=_double, copy=True), call(F(2), Dtype("bool")),
        call(F(2), F(2, grad=False))),
     Op("Tensor.type_as", call(F(2), I(2)), call(I(2), F(2))),

@@ -12,9 +12,16 @@ def _const(*shape: int):
 
 def _pairwise(name: str, a=F, b=F, *more: object, **options: object) -> Op:
     """Losses of two tensors of the same shape."""
-    calls = [call(a(2, 3), b(2, 3), **kw) for kw in _reductions] + [call(a(), b()), call(a(0), b(0))]
+    calls = [call(a(2, 3), b(2, 3), **kw) for kw in _reductions] + [call(a(), b()),
+    call(a(0), b(0))]
     bad = [call(a(2), b(3)), call(a(2), b(2), reduction="median")]
     return Op(f"nn.functional.{name}", *calls, *more, bad=bad, **_no_ints, **options)
+
+
+def _embedding_slope(torch, w, i, g):
+    w = w if w.requires_grad else w.detach().requires_grad_()
+    y = torch.nn.functional.embedding(i, w)
+    return torch.autograd.grad(y, w, g, create_graph=True)[0]
 
 
 _targets = V([[1, 0, 2], [-100, 2, 1]], "int")
@@ -35,7 +42,8 @@ ROWS = [
        call(F(4, 3), Ix(3, 4), ignore_index=1), tied(F(2, 3), V([1, 1], "int"), ignore_index=1),
        tied(F(0, 3), Ix(3, 0)), call(F(4, 3, low=-200, high=200), Ix(3, 4)),
        call(F(2, 3, 2, 2), Ix(3, 2, 2, 2)),
-       bad=[call(F(4, 3), Ix(3, 5)), call(F(4, 3), V([0, 1, 2, 3], "int")), call(F(2, 3), _const(2, 2)),
+       bad=[call(F(4, 3), Ix(3, 5)), call(F(4, 3), V([0, 1, 2, 3], "int")),
+       call(F(2, 3), _const(2, 2)),
             call(F(4, 3), Ix(3, 4), F(2)), call(F(4, 3), Ix(3, 4), reduction="most"),
             call(F(4, 3), Ix(3, 4), label_smoothing=1.5)],
        **_no_ints),
@@ -44,7 +52,8 @@ ROWS = [
        call(F(2, 4, 3), _targets), call(F(4, 3), Ix(3, 4), Pos(3, grad=False)),
        call(F(4, 3), Ix(3, 4), ignore_index=1),
        bad=[call(F(4, 3), Ix(3, 5)), call(F(4, 3), V([0, 1, 2, 3], "int"))], **_no_ints),
-    Op("nn.functional.mse_loss", *[call(F(2, 3), F(2, 3), **kw) for kw in _reductions], call(F(), F()),
+    Op("nn.functional.mse_loss", *[call(F(2, 3), F(2, 3), **kw) for kw in _reductions],
+       call(F(), F()),
        tied(F(0), F(0)), bad=[call(F(2), F(3)), call(F(2), F(2), reduction="median")], **_no_ints),
     Op("nn.functional.l1_loss", *[call(Distinct(2, 3), F(2, 3), **kw) for kw in _reductions],
        tied(V([1.0, 2.0]), V([1.0, 3.0])), bad=[call(F(2), F(3))], **_no_ints),
@@ -72,15 +81,24 @@ ROWS = [
     Op("nn.functional.triplet_margin_loss", call(F(3, 2), F(3, 2), F(3, 2)), **_no_ints),
     Op("nn.functional.poisson_nll_loss", call(F(3), Pos(3, grad=False)),
        call(Pos(3), Pos(3, grad=False), log_input=False, full=True), **_no_ints),
-    Op("nn.functional.gaussian_nll_loss", call(F(3), F(3), Pos(3)), call(F(3), F(3), Pos(3), full=True),
+    Op("nn.functional.gaussian_nll_loss", call(F(3), F(3), Pos(3)),
+       call(F(3), F(3), Pos(3), full=True),
        **_no_ints),
-    Op("nn.functional.multi_margin_loss", call(F(3, 4), Ix(4, 3)), **_no_ints),
+    Op("nn.functional.multi_margin_loss", call(F(3, 4), Ix(4, 3)), call(F(3, 4), Ix(4, 3), 2, 0.5),
+       second=False, bad=[call(F(2, 3), V([0, 3], "int"))], **_no_ints),
+    Op("nn.functional.multilabel_soft_margin_loss", call(F(3, 4), Prob(3, 4, grad=False)),
+       call(F(3, 4), Prob(3, 4, grad=False), Pos(4, grad=False), reduction="none"),
+       bad=[call(F(3, 4), _const(3, 2))], **_no_ints),
     Op("nn.functional.one_hot", call(Ix(3, 4)), call(Ix(3, 2, 2), 5), call(I(2, low=0), 6),
        bad=[call(F(2)), call(V([-1], "int")), call(V([3], "int"), 2)]),
-    Op("nn.functional.embedding", call(Ix(5, 4), F(5, 3)), call(Ix(5, 2, 2), F(5, 3)), call(Ix(5), F(5, 3)),
+    Op("nn.functional.embedding", call(Ix(5, 4), F(5, 3)), call(Ix(5, 2, 2), F(5, 3)),
+       call(Ix(5), F(5, 3)),
        call(V([1, 2, 1, 1], "int"), F(5, 3)), tied(V([1, 2, 1], "int"), F(5, 3), 1),
        tied(V([1, 2, 1], "int"), F(5, 3), scale_grad_by_freq=True), call(Ix(5, 0), F(5, 3)),
-       bad=[call(V([5], "int"), F(5, 3)), call(F(2, grad=False), F(5, 3))], second=False, **_no_ints),
+       bad=[call(V([5], "int"), F(5, 3)),
+       call(F(2, grad=False), F(5, 3))], second=False, **_no_ints),
+    Op("gradient of embedding", call(F(5, 3), V([1, 2, 1], "int"), F(3, 3)), run=_embedding_slope,
+       second=False, **_no_ints),
     Op("nn.functional.dropout", call(F(2, 3), 0.0), call(F(2, 3), 0.5, False), call(F(2, 3), 1.0),
        bad=[call(F(2), 1.5)], **_no_ints),
     Op("mask of a loss", call(F(4), B(4)), run=lambda torch, x, m: (x * x)[m].sum(), **_no_ints),

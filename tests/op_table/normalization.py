@@ -27,7 +27,6 @@ ROWS = [
     Op("nn.functional.group_norm", call(F(2, 4), 2, F(4), F(4)), call(F(2, 4, 3), 2),
        bad=[call(F(2, 4), 3)], **_no_ints),
     Op("nn.functional.instance_norm", call(F(2, 3, 4)), **_no_ints),
-    Op("nn.functional.local_response_norm", call(F(1, 4, 2), 3), **_no_ints),
     Op("nn.functional.scaled_dot_product_attention",
        call(F(2, 3, 4), F(2, 3, 4), F(2, 3, 4)), call(F(2, 1, 3, 4), F(2, 1, 5, 4), F(2, 1, 5, 2)),
        call(F(2, 3, 4), F(2, 3, 4), F(2, 3, 4), is_causal=True),
@@ -37,5 +36,6 @@ ROWS = [
        tied(F(1, 2, 4), F(1, 2, 4), F(1, 2, 4),
             attn_mask=V([[0.0, -math.inf], [0.0, 0.0]], grad=False)),
        bad=[call(F(1, 3, 4), F(1, 3, 5), F(1, 3, 4))], **_no_ints),
-    Op("mask", call(F(3), B(3)), run=lambda torch, x, m: x.masked_fill(m, -math.inf).softmax(0), **_no_ints),
+    Op("mask", call(F(3), B(3)),
+       run=lambda torch, x, m: x.masked_fill(m, -math.inf).softmax(0), **_no_ints),
 ]  # fmt: skip

@@ -22,13 +22,26 @@ def _act(name: str, *more: object, make=Away, **options: object) -> Op:
     return unary(f"nn.functional.{name}", make, *more, **options)
 
 
+def _slope(name: str):
+    """The gradient of a softmax as an operation of its own: second derivatives go through it."""
+
+    def run(torch, x, g):
+        x = x if x.requires_grad else x.detach().requires_grad_()
+        y = getattr(torch, name)(x, 1)
+        return torch.autograd.grad(y, x, g, create_graph=True)[0]
+
+    return Op(f"gradient of {name}", call(F(2, 3), F(2, 3)), run=run, skip=["int64", "bool"])
+
+
 ROWS = [
+    _slope("softmax"), _slope("log_softmax"),
     Op("softmax", *_softmax, call(F(2, 3), dim=1), bad=[call(F(2, 3), 2)], skip=["int64", "bool"]),
     Op("log_softmax", *_softmax, bad=[call(F(2, 3), 2)], skip=["int64", "bool"]),
     Op("nn.functional.softmax", *_softmax, skip=["int64", "bool"]),
     Op("nn.functional.log_softmax", *_softmax, skip=["int64", "bool"]),
     Op("nn.functional.softmin", call(F(2, 3), 1), call(F(2, 3), 0), skip=["int64", "bool"]),
-    Op("relu", call(Away(2, 3)), tied(Ties(5)), call(F(0, 2)), call(F()), call(I(4)), skip=["bool"]),
+    Op("relu", call(Away(2, 3)), tied(Ties(5)), call(F(0, 2)), call(F()), call(I(4)), skip=["bool"],
+       covers=["relu_", "celu_", "elu_", "hardtanh_", "leaky_relu_", "selu_", "threshold_"]),
     _act("relu", tied(Ties(5))),
     _act("relu6", tied(V([0.0, 6.0, -1.0, 7.0]))),
     _act("leaky_relu", call(Away(3), 0.2), tied(Ties(5))),

@@ -4,8 +4,8 @@ The derivative of a function at `x`, as computed from its values alone, is
 
     J[i, j] = (f(x + eps e_i)[j] - f(x - eps e_i)[j]) / (2 eps),
 
-exact but for terms in eps^2 and rounding.  `gradcheck` compares it with what the backward pass says,
-one output element at a time; `gradgradcheck` does the same to the backward pass itself.
+exact but for terms in eps^2 and rounding.  `gradcheck` compares it with what the backward pass
+says, one output element at a time; `gradgradcheck` does the same to the backward pass itself.
 
 Agreement of the two matrices is not enough to trust a rule, so three more things are looked at: a
 rule must be linear in `g` (`g * g` agrees wherever g is 1), give the same result when called again,
@@ -22,7 +22,7 @@ import numpy as np
 
 from tinygrad_edu.autograd.graph import Node, Part, Variable
 from tinygrad_edu.autograd.mode import enable_grad, no_grad
-from tinygrad_edu.autograd.primitive import wrap
+from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.autograd.walk import grad, gradients
 from tinygrad_edu.backend import module_of
 from tinygrad_edu.dtypes import Array, from_numpy, is_floating
@@ -303,7 +303,7 @@ def _compare_projection(
 
 
 def _evaluate(func: Callable[..., Any], args: Sequence[Any], x: Array, value: Array) -> list[Array]:
-    """The outputs, as float64 arrays on the host, with `x`, the array of an argument, at `value`."""
+    """The outputs, in float64 on the host, with `x`, the array of an argument, at `value`."""
     before = x.copy()
     x[...] = value
     try:

@@ -38,6 +38,10 @@ class Storage:
         self.written = clock()
 
 
+INFERENCE = Storage()
+"""The storage of all tensors made under `inference_mode`: nobody tracks their versions."""
+
+
 class Variable:
     """What the tape knows of a tensor: an array, its gradient, and the node that made it."""
 
@@ -53,7 +57,6 @@ class Variable:
     """For a view: the view operations that lead to it from its base, with their arguments."""
     made_without_grad = False
     """For a view: it was made while recording was off."""
-    is_inference_tensor = False
 
 
 class Node:
@@ -83,6 +86,13 @@ class Node:
         shape: tuple[int, ...],
         dtype: NumpyDtype,
     ) -> None:
+        if INFERENCE in guards:
+            raise RuntimeError(
+                "Inference tensors cannot be saved for backward. Please do not use Tensors created"
+                " in inference mode in computation tracked by autograd. To work around this, you"
+                " can make a clone to get a normal tensor and use it in autograd, or use"
+                " `torch.no_grad()` instead of `torch.inference_mode()`."
+            )
         self.number = clock()
         self.plan = plan
         self.edges = edges
@@ -116,7 +126,7 @@ class Node:
 
 
 class Part(Node):
-    """One output of an operation that has several; it hands its gradient to the operation's node."""
+    """One output of an operation that has several; hands its gradient to the operation's node."""
 
     def __init__(
         self, whole: Node, index: int, shape: tuple[int, ...], dtype: NumpyDtype

@@ -20,16 +20,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu.autograd.errors import scalar_type_name
-from tinygrad_edu.autograd.graph import Node, Variable, clock
+from tinygrad_edu.autograd.graph import INFERENCE, Node, Variable, clock
 from tinygrad_edu.autograd.mode import state
-from tinygrad_edu.autograd.primitive import (
-    current_node,
-    primitive,
-    record,
-    refresh,
-    replay,
-    wrap,
-)
+from tinygrad_edu.autograd.primitive import primitive
+from tinygrad_edu.autograd.record import as_array, current_node, record, refresh, replay, wrap
 from tinygrad_edu.dtypes import Array, is_floating
 
 if TYPE_CHECKING:
@@ -49,7 +43,7 @@ def check_writable(t: Any) -> None:
         )
     if not state.enabled:
         return
-    if t.is_inference_tensor and not state.inference:
+    if t.storage is INFERENCE and not state.inference:
         raise RuntimeError(
             "Inplace update to inference tensor outside InferenceMode is not allowed. You can make"
             " a clone to get a normal tensor before doing inplace update."
@@ -92,7 +86,7 @@ def _outside(g: Any, path: Any) -> Any:
     """`g` with zeros in the part that `path` leads to."""
     if isinstance(g, Variable):
         return copy_slices(g, 0.0, path)
-    outside = g.copy()
+    outside = as_array(g).copy()  # a scalar could not be written through a view
     replay(path, outside)[...] = 0
     return outside
 
@@ -197,6 +191,5 @@ def inplace(op: Any, name: str | None = None) -> Callable[..., Tensor]:
 
     functools.update_wrapper(call, op, assigned=("__module__", "__doc__"), updated=())
     call.__name__ = call.__qualname__ = name or f"{op.__name__.strip('_')}_"
-    if call.__doc__:
-        call.__doc__ = f"In-place `{op.__name__.strip('_')}`: the result is written into the tensor."
+    call.__doc__ = f"`{op.__name__.strip('_')}`, with the result written into the tensor."
     return call

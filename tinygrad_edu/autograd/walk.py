@@ -19,11 +19,12 @@ import numpy as np
 
 from tinygrad_edu.autograd.graph import Leaf, Node, Part, Storage, Variable
 from tinygrad_edu.autograd.mode import enable_grad, no_grad
-from tinygrad_edu.autograd.primitive import as_array, primitive, wrap
+from tinygrad_edu.autograd.primitive import primitive
+from tinygrad_edu.autograd.record import as_array, wrap
 from tinygrad_edu.dtypes import Array, from_numpy
 
 if TYPE_CHECKING:
-    from tinygrad_edu.tensor import Tensor
+    pass
 
 _FREED = (
     "Trying to backward through the graph a second time (or directly access saved tensors after"

@@ -29,14 +29,17 @@ import numpy as np
 
 from tinygrad_edu.dtypes import Array
 
-BLOCK = 8192
-"""Elements worked on at a time, so that the many passes stay in the fastest cache."""
+BLOCK = 32768
+"""Elements worked on at a time, so that the many passes stay in a fast cache."""
 
 _P = (
     1.128379225730896, 0.6366193890571594, 0.10277783125638962, -0.019153064116835594,
     -0.00016039663751143962, 0.0016670282930135727, -0.0006328374147415161,
     0.000117641466204077, -9.2562913778238e-06,
 )  # fmt: skip
+
+_P32 = [np.asarray(-c, np.float32) for c in _P]  # 0-d arrays: NumPy converts a number each time
+_FOUR = np.asarray(4.0, np.float32)
 
 _SMALL = (
     1.1283791670955126, -0.3761263890318375, 0.11283791670954879, -0.026866170645076792,
@@ -58,7 +61,10 @@ _Q = (
 
 def erf(x: Array) -> Array:
     """erf of an array of floats, in its own precision."""
-    return _by_blocks(_erf64 if x.dtype == np.float64 else _erf32, x)
+    if x.dtype == np.float64:
+        return _by_blocks(_erf64, x)
+    single = np.ascontiguousarray(x, np.float32).reshape(x.shape)
+    return _by_blocks(_erf32, single).astype(x.dtype, copy=False)
 
 
 def erfc(x: Array) -> Array:
@@ -68,6 +74,8 @@ def erfc(x: Array) -> Array:
 
 def _by_blocks(function: Callable[[Array], Array], x: Array) -> Array:
     flat = x.reshape(-1)
+    if flat.size <= BLOCK:
+        return function(flat).reshape(x.shape).astype(x.dtype, copy=False)
     y = np.empty(flat.shape, x.dtype)
     for start in range(0, flat.size, BLOCK):
         y[start : start + BLOCK] = function(flat[start : start + BLOCK])
@@ -85,15 +93,19 @@ def _horner(coefficients: Sequence[float], t: Array) -> Array:
 
 
 def _erf32(x: Array) -> Array:
-    x = x.astype(np.float32, copy=False)
     size = np.abs(x)
-    np.minimum(size, 4.0, out=size)
-    y = _horner(_P, size)
+    np.minimum(size, _FOUR, out=size)
+    y = size * _P32[-1]
+    for c in _P32[-2:0:-1]:
+        y += c
+        y *= size
+    y += _P32[0]
     y *= size
-    np.negative(y, out=y)
-    np.expm1(y, out=y)
-    np.negative(y, out=y)
-    return np.copysign(y, x, out=y)
+    np.expm1(y, out=y)  # -erf(|x|)
+    # Its sign bit is set: keep it where that of x is set.
+    signs = np.bitwise_or(x.view(np.int32), 0x7FFFFFFF, out=size.view(np.int32))
+    np.bitwise_and(y.view(np.int32), signs, out=y.view(np.int32))
+    return y
 
 
 def _erf64(x: Array) -> Array:

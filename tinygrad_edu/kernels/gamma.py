@@ -2,7 +2,7 @@
 
 All three come from Stirling's series, which is accurate for x >= 10.  Smaller x are moved up by
 gamma(x + 1) = x gamma(x); x below 1/2 are mirrored by gamma(x) gamma(1 - x) = pi / sin(pi x).
-Near 1 and 2, where lgamma is 0, its absolute error of 1e-14 remains.
+Close to 1 and 2, where lgamma is 0, an absolute error of 1e-14 remains.
 
 Source: M. Abramowitz and I. Stegun, "Handbook of Mathematical Functions" (1964), 6.1.17, 6.1.40,
 6.3.7, 6.3.18, 6.4.7, and 23.2.10 for the sum of powers.
@@ -43,6 +43,7 @@ def lgamma(x: Array) -> Array:
         series = series + b / (2 * k * (2 * k - 1)) / up ** (2 * k - 1)
     y = (up - 0.5) * np.log(up) - up + 0.5 * math.log(2 * math.pi) + series - np.log(product)
     y = np.where(np.isinf(up), np.inf, y)
+    y = np.where((z == 1) | (z == 2), 0.0, y)
     mirror = math.log(math.pi) - np.log(np.abs(_sin_pi(z))) - y
     return np.where(mirrored & ~np.isinf(z), mirror, y).astype(x.dtype)
 

@@ -94,9 +94,7 @@ def backward(
             g_weight += np.einsum("nd,nd->d", gy, z)
         if gx is not None:
             gz = gx[rows]
-            gz[...] = gy
-            if weight is not None:
-                gz *= weight
+            np.multiply(gy, 1.0 if weight is None else weight, out=gz)
             z *= (np.einsum("nd,nd->n", gz, z) / max(size, 1))[:, None]
             if mean is not None:
                 z += (gz @ share)[:, None]

@@ -72,9 +72,7 @@ def check_uniform_bounds(dtype: np.dtype[Any], low: float, high: float) -> None:
         )
 
 
-def check_integer_range(
-    dtype: np.dtype[Any], low: int | None, high: int | None
-) -> tuple[int, int]:
+def check_integer_range(dtype: np.dtype[Any], low: int | None, high: int | None) -> tuple[int, int]:
     """The range [first, end) of integers meant by two bounds that may be missing.
 
     Raises RuntimeError if it is empty or the type cannot hold it, NotImplementedError for types

@@ -66,8 +66,8 @@ def _check(p: Array, num_samples: int, replacement: bool) -> None:
         raise RuntimeError("cannot sample n_sample <= 0 samples")
     if not replacement and num_samples > p.shape[-1]:
         raise RuntimeError(
-            f"cannot sample n_sample > prob_dist.size(-1) samples without replacement: {num_samples}"
-            f" of {p.shape[-1]}"
+            "cannot sample n_sample > prob_dist.size(-1) samples without replacement:"
+            f" {num_samples} of {p.shape[-1]}"
         )
     if not ((p >= 0) & (p < np.inf)).all():
         raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0")

@@ -349,8 +349,8 @@ def hardswish(x: Array) -> Array:
     Source: A. Howard et al., "Searching for MobileNetV3" (2019), section 5.2.
 
     >>> import tinygrad_edu as torch
-    >>> torch.nn.functional.hardswish(torch.tensor([-4.0, 0.0, 1.5]))
-    tensor([0.0000, 0.0000, 1.1250])
+    >>> torch.nn.functional.hardswish(torch.tensor([-2.0, 0.0, 1.5]))
+    tensor([-0.3333,  0.0000,  1.1250])
     """
     return x * np.minimum(np.maximum(_floats("hardswish", x) + 3, 0), 6) / 6
 

@@ -13,7 +13,8 @@ import numpy as np
 from tinygrad_edu.autograd.errors import not_implemented
 from tinygrad_edu.autograd.graph import Variable
 from tinygrad_edu.autograd.inplace import inplace
-from tinygrad_edu.autograd.primitive import primitive, wrap
+from tinygrad_edu.autograd.primitive import primitive
+from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.dtypes import (
     Array,
     common,
@@ -100,6 +101,9 @@ mul.vjp(a=lambda g, b: g * b,
 
 @primitive
 def _div(a: Array, b: Array) -> Array:
+    if a.__class__ is np.ndarray and a.dtype.kind == "f":
+        a, b = promote(a, b)
+        return np.true_divide(a, b)
     target = common(a, b)
     a, b = promote_to(target if is_floating(target) else default(), a, b)
     return np.true_divide(a, b)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tinygrad_edu.autograd.graph import Variable
-from tinygrad_edu.autograd.primitive import primitive, wrap
+from tinygrad_edu.autograd.primitive import primitive
+from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.backend import device, device_of, to_device
-from tinygrad_edu.dtypes import Array, dtype, is_floating, to_numpy
+from tinygrad_edu.dtypes import Array, dtype, from_numpy, is_floating, to_numpy
+from tinygrad_edu.dtypes import promote_types as common_of
+from tinygrad_edu.dtypes import result_type as common_type
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
@@ -105,3 +108,24 @@ def _caster(kind: dtype) -> Any:
     cast.__doc__ = f"The tensor with elements of dtype {kind.name}."
     cast.__name__ = cast.__qualname__ = kind.name
     return cast
+
+
+def result_type(tensor1: Any, tensor2: Any) -> dtype:
+    """The dtype that arithmetic on the two operands gives.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.result_type(torch.ones(1, dtype=torch.int64), 1.5)
+    torch.float32
+    """
+    operands = [t.array if isinstance(t, Variable) else t for t in (tensor1, tensor2)]
+    return from_numpy(common_type(*operands))
+
+
+def promote_types(type1: dtype, type2: dtype) -> dtype:
+    """The smallest dtype that holds the values of both.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.promote_types(torch.int64, torch.float32)
+    torch.float32
+    """
+    return from_numpy(common_of(type1.numpy, type2.numpy))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu.autograd.graph import Variable
-from tinygrad_edu.autograd.primitive import wrap
+from tinygrad_edu.autograd.record import as_array, wrap
 from tinygrad_edu.dtypes import Array, from_numpy, is_floating
 from tinygrad_edu.ops.dims import operand
 from tinygrad_edu.size import read_dim
@@ -112,7 +112,7 @@ def searchsorted(
         sequence = np.take_along_axis(sequence, sorter.array, -1)
     where: Any = "right" if right or side == "right" else "left"
     if sequence.ndim == 1:
-        found = np.asarray(np.searchsorted(sequence, values, side=where))
+        found = as_array(np.searchsorted(sequence, values, side=where))
     elif sequence.shape[:-1] != values.shape[:-1]:
         raise RuntimeError(
             "torch.searchsorted(): boundaries tensor should be 1 dimension or the first N-1"

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu.autograd.graph import Variable
-from tinygrad_edu.autograd.primitive import wrap
+from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.backend import CPU, device_of, module_for, to_device
 from tinygrad_edu.backend import device as Device
-from tinygrad_edu.dtypes import Array, default, dtype, from_numpy as dtype_of, result_type, to_numpy
+from tinygrad_edu.dtypes import Array, default, dtype, get_default_dtype, result_type, to_numpy
+from tinygrad_edu.dtypes import from_numpy as dtype_of
 from tinygrad_edu.size import read_new_shape
 
 if TYPE_CHECKING:
@@ -44,7 +45,10 @@ def _as_numpy(data: Any, infer: bool = True) -> Array:
         raise _ragged(data) from None
     if array.dtype.kind in "USO":
         found = type(array.ravel()[0]).__name__ if array.size else "object"
-        raise ValueError(f"too many dimensions '{found.removesuffix('_')}'")
+        found = found.removesuffix("_")
+        if array.ndim == 0 and found == "str":
+            raise TypeError(f"new(): invalid data type '{found}'")
+        raise ValueError(f"too many dimensions '{found}'")
     if array.dtype.kind == "c":
         raise TypeError("complex numbers are not supported")
     if not infer:
@@ -324,7 +328,7 @@ def logspace(
     device: DeviceLike = None, requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """`base` to the powers `linspace(start, end, steps)`."""
-    powers = linspace(start, end, steps, dtype=float).array.astype(np.float64)
+    powers = linspace(start, end, steps, dtype=get_default_dtype()).array.astype(np.float64)
     target = default() if dtype is None else to_numpy(dtype)
     return finish(np.power(float(base), powers).astype(target), device, requires_grad)
 
@@ -348,4 +352,4 @@ def eye(
 
 def scalar_tensor(s: Any, *, dtype: Dtype = None, device: DeviceLike = None) -> Tensor:
     """A 0-d tensor of the default dtype."""
-    return tensor(s, dtype=float if dtype is None else dtype, device=device)
+    return tensor(s, dtype=get_default_dtype() if dtype is None else dtype, device=device)

@@ -45,8 +45,11 @@ def _running(x: Array, dim: int, dtype: NumpyDtype | None, method: str) -> Array
     wide = np.dtype(np.float64) if is_floating(target) else target
     if not x.ndim:
         return x.astype(target)
-    x = x.astype(target, copy=False).astype(wide, copy=False)
-    return getattr(x, method)(read_dim(dim, x.ndim)).astype(target, copy=False)
+    x, dim = x.astype(target, copy=False), read_dim(dim, x.ndim)
+    if wide == target:
+        return getattr(x, method)(dim)
+    y = x.astype(wide)
+    return getattr(y, method)(dim, out=y).astype(target)
 
 
 @primitive

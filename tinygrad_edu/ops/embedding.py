@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.primitive import primitive, wrap
+from tinygrad_edu.autograd.primitive import primitive
+from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.dtypes import Array, from_numpy
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def _embedding_gradient(
     """The table whose row i is the sum of the rows of `g` that were read from row i."""
     rows = index.reshape(-1).astype(np.int64, copy=False)
     width = g.shape[-1]
-    table = np.zeros_like(g, shape=(count, width))
+    table = np.zeros_like(g, shape=(count, width), order="C")
     shares = _shares(rows, count, padding_idx, by_frequency)
     g = g.reshape(-1, width)
     if shares is not None:
@@ -131,6 +132,6 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     count = largest + 1 if num_classes == -1 else num_classes
     if largest >= count:
         raise RuntimeError("Class values must be smaller than num_classes.")
-    y = np.zeros_like(index, shape=(*index.shape, count))
+    y = np.zeros_like(index, shape=(*index.shape, count), order="C")
     y.reshape(-1, count)[np.arange(index.size, like=index), index.reshape(-1)] = 1
     return wrap(y)

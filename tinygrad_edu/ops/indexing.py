@@ -16,10 +16,12 @@ import numpy as np
 from tinygrad_edu.autograd.graph import Variable
 from tinygrad_edu.autograd.inplace import check_writable, inplace
 from tinygrad_edu.autograd.mode import state
-from tinygrad_edu.autograd.primitive import current_node, primitive, wrap
+from tinygrad_edu.autograd.primitive import primitive
+from tinygrad_edu.autograd.record import current_node, wrap
 from tinygrad_edu.backend import device_of, module_of
 from tinygrad_edu.dtypes import Array, promote, result_type
 from tinygrad_edu.ops.joining import zeros_beside
+from tinygrad_edu.ops.shape import reshape
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
@@ -31,15 +33,15 @@ def _slice(x: Array, index: tuple[Any, ...]) -> Array:
 
 
 @primitive
-def _unslice(g: Array, shape: tuple[int, ...], index: tuple[Any, ...]) -> Array:
-    """Zeros of that shape, with `g` in the part that `index` leads to."""
-    spread = np.zeros_like(g, shape=shape)
-    spread[index] = g
+def _unslice(part: Array, shape: tuple[int, ...], index: tuple[Any, ...]) -> Array:
+    """Zeros of that shape, with `part` where `index` leads to."""
+    spread = np.zeros_like(part, shape=shape, order="C")
+    spread[index] = part
     return spread
 
 
 _slice.vjp(x=lambda g, x_shape, index: _unslice(g, x_shape, index))
-_unslice.vjp(g=lambda g, index: _slice(g, index))
+_unslice.vjp(part=lambda g, index: _slice(g, index))
 
 
 @primitive
@@ -48,13 +50,13 @@ def _take(x: Array, index: tuple[Any, ...]) -> Array:
 
 
 @primitive
-def _untake(g: Array, shape: tuple[int, ...], index: tuple[Any, ...]) -> Array:
-    """Zeros of that shape, with `g` added at the index; an element picked twice gets both."""
-    return add_at(np.zeros_like(g, shape=shape), index, g)
+def _untake(picked: Array, shape: tuple[int, ...], index: tuple[Any, ...]) -> Array:
+    """Zeros of that shape, with `picked` added at the index; an element named twice gets both."""
+    return add_at(np.zeros_like(picked, shape=shape, order="C"), index, picked)
 
 
 _take.vjp(x=lambda g, x_shape, index: _untake(g, x_shape, index))
-_untake.vjp(g=lambda g, index: _take(g, index))
+_untake.vjp(picked=lambda g, index: _take(g, index))
 
 
 def add_at(target: Array, index: tuple[Any, ...], values: Array) -> Array:
@@ -220,41 +222,33 @@ def setitem(x: Any, index: Any, value: Any) -> None:
         RuntimeError: the value does not broadcast to the part, or `x` may not be written.
     """
     check_writable(x)
-    plain = value.array if isinstance(value, Variable) else module_of(x.array).asarray(value)
     basic, advanced = parse(x.array, index)
-    recorded = state.enabled and (current_node(x) is not None or current_node(value) is not None)
-    if advanced is None:
-        part = x.array[(*basic, ...)]
-        while plain.ndim > part.ndim and plain.shape[0] == 1:
-            plain = plain[0]
-        _check_fits(plain.shape, part.shape, basic=True)
-        if recorded:
-            copy_(_slice(x, basic), value)
-        else:
-            part[...] = plain
-            x.storage.write()
-        return
     target = x if _is_identity(basic) else _slice(x, basic)
-    if recorded:
-        _index_put_(target, advanced, value, False)
+    part = target.array if advanced is None else target.array[advanced]
+    plain = value.array if isinstance(value, Variable) else module_of(x.array).asarray(value)
+    fitting = _without_leading_ones(plain.shape, part.ndim)
+    if not _fits(fitting, part.shape):
+        raise RuntimeError(
+            f"shape mismatch: value tensor of shape {list(plain.shape)} cannot be broadcast to"
+            f" indexing result of shape {list(part.shape)}"
+        )
+    if state.enabled and (current_node(x) is not None or current_node(value) is not None):
+        if fitting != plain.shape and isinstance(value, Variable):
+            value = reshape(value, fitting)  # type: ignore[arg-type]
+        if advanced is None:
+            copy_(target, value)
+        else:
+            _index_put_(target, advanced, value, False)
         return
-    shape = target.array[advanced].shape if isinstance(plain, np.ndarray) and plain.size > 1 else None
-    if shape is not None:
-        while plain.ndim > len(shape) and plain.shape[0] == 1:
-            plain = plain[0]
-        _check_fits(plain.shape, shape, basic=False)
-    target.array[advanced] = plain
+    target.array[... if advanced is None else advanced] = plain.reshape(fitting)
     x.storage.write()
 
 
-def _check_fits(value: tuple[int, ...], part: tuple[int, ...], basic: bool) -> None:
-    pairs = zip(reversed(value), reversed(part), strict=False)
-    if len(value) <= len(part) and all([a == b or a == 1 for a, b in pairs]):
-        return
-    raise RuntimeError(
-        f"shape mismatch: value tensor of shape {list(value)} cannot be broadcast to"
-        f" {'the part' if basic else 'indexing result'} of shape {list(part)}"
-    )
+def _without_leading_ones(shape: tuple[int, ...], ndim: int) -> tuple[int, ...]:
+    """The shape of a value that may have more dimensions than the part, if they are of size 1."""
+    while len(shape) > ndim and shape[0] == 1:
+        shape = shape[1:]
+    return shape
 
 
 @primitive

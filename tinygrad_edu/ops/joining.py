@@ -126,7 +126,7 @@ def stack(tensors: Any, dim: int = 0) -> Tensor:
 
 def zeros_beside(g: Any, shape: tuple[int, ...]) -> Array:
     """An array of zeros of that shape, of the dtype and on the device of `g`."""
-    return np.zeros_like(g.array if isinstance(g, Variable) else g, shape=shape)
+    return np.zeros_like(g.array if isinstance(g, Variable) else g, shape=shape, order="C")
 
 
 def _fill_missing(pieces: list[Any], shapes: list[tuple[int, ...]]) -> list[Any]:

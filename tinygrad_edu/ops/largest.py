@@ -13,7 +13,8 @@ import numpy as np
 
 from tinygrad_edu import return_types
 from tinygrad_edu.autograd.graph import Variable
-from tinygrad_edu.autograd.primitive import primitive, wrap
+from tinygrad_edu.autograd.primitive import primitive
+from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.ops.cumulative import accumulate
 from tinygrad_edu.ops.dims import (
@@ -46,13 +47,13 @@ def pick(x: Array, index: Array, dim: int, keepdim: bool) -> Array:
 
 
 @primitive
-def _put(g: Array, shape: tuple[int, ...], index: Array, dim: int) -> Array:
-    """Zeros of that shape, with `g` where `index` points."""
-    spread = np.zeros_like(g, shape=shape)
+def _put(x: Array, shape: tuple[int, ...], index: Array, dim: int) -> Array:
+    """Zeros of that shape, with `x` where `index` points."""
+    spread = np.zeros_like(x, shape=shape)
     if shape:
-        spread[_along(index, dim)] = g.reshape(index.shape)
+        spread[_along(index, dim)] = x.reshape(index.shape)
     else:
-        spread[...] = g
+        spread[...] = x
     return spread
 
 
@@ -62,7 +63,7 @@ def _unput(g: Any, shape: tuple[int, ...], index: Array, dim: int) -> Any:
 
 
 pick.vjp(x=lambda g, x_shape, index, dim: _put(g, x_shape, index, dim))
-_put.vjp(g=lambda g, g_shape, index, dim: _unput(g, g_shape, index, dim))
+_put.vjp(x=lambda g, x_shape, index, dim: _unput(g, x_shape, index, dim))
 
 
 def nonempty(name: str, x: Array, dims: Dims) -> None:

@@ -201,6 +201,8 @@ _cofactors.vjp(A=lambda g, A, y: _cofactors_gradient(g, A, y))
 def det(A: Array) -> Array:
     """The determinant of square matrices, (..., n, n) -> (...).
 
+    Unlike torch, the gradient at singular matrices is exact: that of the cofactors.
+
     Raises:
         RuntimeError: the matrices are not square.
 

@@ -47,6 +47,12 @@ def _check_shapes(a: Array, b: Array) -> None:
         raise RuntimeError(
             f"both arguments to matmul need to be at least 1D, but they are {a.ndim}D and {b.ndim}D"
         )
+    for i in range(3, min(a.ndim, b.ndim) + 1):
+        if a.shape[-i] != b.shape[-i] and 1 not in (a.shape[-i], b.shape[-i]):
+            raise RuntimeError(
+                f"The size of tensor a ({a.shape[-i]}) must match the size of tensor b"
+                f" ({b.shape[-i]}) at non-singleton dimension {max(a.ndim, b.ndim) - i}"
+            )
     inner = b.shape[0] if b.ndim == 1 else b.shape[-2]
     if a.shape[-1] == inner:
         return

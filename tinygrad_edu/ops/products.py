@@ -67,7 +67,7 @@ def tensordot(a: Any, b: Any, dims: Any = 2) -> Tensor:
     if isinstance(dims, int):
         if dims < 0 or dims > min(len(a_shape), len(b_shape)):
             raise RuntimeError(f"tensordot expects dims < ndim_a or ndim_b, but got dims={dims}")
-        from_a: Any = range(len(a_shape) - dims, len(a_shape))
+        from_a: Any = range(-dims, 0)
         from_b: Any = range(dims)
     else:
         from_a, from_b = dims

@@ -38,27 +38,28 @@ def add_up(x: Array, dims: Dims, keepdim: bool) -> Array:
     """The sum of floats; 16-bit floats are added up, and returned, as float32."""
     if x.dtype.itemsize == 2:
         return reduce_add(x, axis=dims, dtype=np.float32, keepdims=keepdim)
-    if dims is not None and x.ndim > 1 and x.shape[dims[0]] > _LONG:
-        return _add_up_long(x, dims, keepdim)
+    if dims is not None and x.ndim > 1 and x.size > _LONG:
+        longest = max(dims, key=x.shape.__getitem__)
+        if x.shape[longest] > _LONG:
+            return _add_up_long(x, longest, dims, keepdim)
     return reduce_add(x, axis=dims, keepdims=keepdim)
 
 
-def _add_up_long(x: Array, dims: tuple[int, ...], keepdim: bool) -> Array:
+def _add_up_long(x: Array, longest: int, dims: tuple[int, ...], keepdim: bool) -> Array:
     """Sum in blocks where NumPy would add row after row, and so round once per row.
 
     NumPy halves its rows again and again (pairwise summation) only along the dimension whose
     elements are neighbours in memory.  If that one is reduced too, there is nothing to do.
     """
-    first = dims[0]
     if min(range(x.ndim), key=lambda i: abs(x.strides[i])) in dims:
         return reduce_add(x, axis=dims, keepdims=keepdim)
-    rows = x.swapaxes(0, first)
+    rows = x.swapaxes(0, longest)
     while len(rows) > _BLOCK:
         whole = len(rows) - len(rows) % _BLOCK
         sums = reduce_add(rows[:whole].reshape(-1, _BLOCK, *rows.shape[1:]), axis=1)
         sums[0] += reduce_add(rows[whole:], axis=0)
         rows = sums
-    return reduce_add(rows.swapaxes(0, first), axis=dims, keepdims=keepdim)
+    return reduce_add(rows.swapaxes(0, longest), axis=dims, keepdims=keepdim)
 
 
 @primitive
@@ -293,7 +294,8 @@ def _logsumexp(x: Array, dims: Dims, keepdim: bool) -> Array:
         return np.log(reduce_add(x, axis=dims, keepdims=keepdim))
     largest = x.max(dims, keepdims=True)
     finite = np.where(np.isfinite(largest), largest, 0).astype(x.dtype)  # inf - inf would be nan
-    total = np.log(add_up(np.exp(x - finite), dims, True)) + finite
+    scaled = np.subtract(x, finite, out=np.empty_like(x))
+    total = np.log(add_up(np.exp(scaled, out=scaled), dims, True)) + finite
     y = total if keepdim else total.reshape(reduce_add(total, axis=dims).shape)
     return y.astype(x.dtype, copy=False)
 
@@ -313,6 +315,6 @@ def logsumexp(input: Any, dim: Any, keepdim: bool = False) -> Tensor:
 
     >>> import tinygrad_edu as torch
     >>> torch.logsumexp(torch.tensor([1000.0, 1000.0]), 0)
-    tensor(1000.6931)
+    tensor(1000.6932)
     """
     return _logsumexp(input, reduced(dim, operand("logsumexp", input).ndim), keepdim)

@@ -1,299 +1,496 @@
 """Random tensors: the public face of random.py, which explains how the numbers come about.
 
-Drawn on the CPU, all of them equal torch's under the same `manual_seed`.  Unlike torch, a tensor on
-a GPU is filled with the numbers the CPU's generator draws, so both devices get the same ones.
+All of them equal torch's (on its CPU) under the same `manual_seed`.  Unlike torch, a tensor on a
+GPU is filled with the numbers the CPU's generator draws, so all devices get the same ones.
+
+No gradient flows through a draw: to the parameters of the distribution, and to what a tensor held
+before it was filled, it is zero.
 """
 
 from __future__ import annotations
 
+import operator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tinygrad_edu import random as stream
 from tinygrad_edu.autograd.graph import Variable
-from tinygrad_edu.autograd.inplace import check_writable, inplace
+from tinygrad_edu.autograd.inplace import check_writable, write
 from tinygrad_edu.autograd.mode import state
-from tinygrad_edu.autograd.primitive import current_node, wrap
-from tinygrad_edu.backend import device_of, to_device
-from tinygrad_edu.dtypes import Array, default, is_floating, to_numpy
-from tinygrad_edu.ops.arithmetic import mul
+from tinygrad_edu.autograd.primitive import primitive
+from tinygrad_edu.autograd.record import current_node, wrap
+from tinygrad_edu.backend import CPU, device_of, to_device
+from tinygrad_edu.dtypes import Array, default, int64, to_numpy
 from tinygrad_edu.ops.creation import DeviceLike, Dtype, finish
+from tinygrad_edu.ops.shape import broadcast_shapes, expand
+from tinygrad_edu.random import Generator
 from tinygrad_edu.size import read_new_shape
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from tinygrad_edu.random import Generator
     from tinygrad_edu.tensor import Tensor
+
+
+# Reading arguments --------------------------------------------------------------------------------
 
 
 def _generator(given: Any) -> Generator:
     if given is None:
         return stream.default_generator
-    if not isinstance(given, stream.Generator):
-        raise TypeError(
-            f"argument 'generator' must be torch.Generator, not {type(given).__name__}"
-        )
+    if not isinstance(given, Generator):
+        raise TypeError(f"argument 'generator' must be torch.Generator, not {type(given).__name__}")
     return given
 
 
-def _empty(name: str, size: Any, dtype: Dtype) -> Array:
-    kind = default() if dtype is None else to_numpy(dtype)
-    if not is_floating(kind):
-        raise NotImplementedError(f'"{name}" not implemented for {kind}')
-    return np.empty(read_new_shape(name, size), kind)
+def _refuse(function: str, argument: str, expected: str, value: Any) -> TypeError:
+    return TypeError(
+        f"{function}(): argument '{argument}' must be {expected}, not {type(value).__name__}"
+    )
+
+
+def _tensor(function: str, argument: str, value: Any) -> Any:
+    if not isinstance(value, Variable):
+        raise _refuse(function, argument, "Tensor", value)
+    return value
+
+
+def _integer(function: str, argument: str, value: Any) -> int:
+    """A Python int; 0-d integer tensors and NumPy's integers are taken for one."""
+    if value.__class__ is not int:
+        if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
+            raise _refuse(function, argument, "int", value)
+        value = operator.index(value)
+    if not -(2**63) <= value < 2**63:
+        raise ValueError("Overflow when unpacking long long")
+    return value  # type: ignore[no-any-return]
+
+
+def _number(function: str, argument: str, value: Any) -> float:
+    """A Python float; 0-d tensors that need no gradient are taken for one."""
+    if isinstance(value, (int, float, np.number)):
+        return float(value)
+    if not isinstance(value, Variable) or value.array.ndim or current_node(value) is not None:
+        raise _refuse(function, argument, "float", value)
+    return float(value.array)
+
+
+def _empty(function: str, sizes: Sequence[Any], size: Any, dtype: Dtype, out: Any) -> Array:
+    """The array to fill, for sizes given one by one, as a tuple or by name."""
+    if out is not None:
+        raise TypeError(f"{function}(): out= is not supported; fill it with out.copy_(...)")
+    if size is not None:
+        if sizes:
+            raise TypeError(f"{function}(): the size is given twice, as {sizes} and as {size}")
+        sizes = (size,)
+    elif not sizes:
+        raise TypeError(f"{function}() received no size; for a 0-d tensor pass ()")
+    return np.empty(
+        read_new_shape(function, sizes), default() if dtype is None else to_numpy(dtype)
+    )
+
+
+# New tensors --------------------------------------------------------------------------------------
 
 
 def rand(
-    *size: Any, generator: Generator | None = None, dtype: Dtype = None,
+    *sizes: Any, size: Any = None, generator: Generator | None = None, dtype: Dtype = None,
     device: DeviceLike = None, requires_grad: bool = False, out: None = None, layout: Any = None,
     pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """Numbers uniform on [0, 1).
 
+    Args:
+        sizes: of the dimensions, one by one or as a tuple (then also by the name `size`).
+        generator: draws the numbers; the default generator unless given.
+        dtype: a float type, by default float32.
+
+    Raises:
+        NotImplementedError: another dtype.
+        TypeError: a size is no integer, `generator` no Generator.
+
     >>> import tinygrad_edu as torch
     >>> _ = torch.manual_seed(0); torch.rand(2)
     tensor([0.4963, 0.7682])
     """
-    array = _empty("rand", size, dtype)
+    array = _empty("rand", sizes, size, dtype, out)
     stream.fill_uniform(_generator(generator), array)
     return finish(array, device, requires_grad)
 
 
 def randn(
-    *size: Any, generator: Generator | None = None, dtype: Dtype = None,
+    *sizes: Any, size: Any = None, generator: Generator | None = None, dtype: Dtype = None,
     device: DeviceLike = None, requires_grad: bool = False, out: None = None, layout: Any = None,
     pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
-    """Numbers of the normal law with mean 0 and variance 1.
+    """Numbers of the normal law with mean 0 and variance 1; arguments and errors as of `rand`.
 
     >>> import tinygrad_edu as torch
     >>> _ = torch.manual_seed(0); torch.randn(2)
     tensor([ 1.5410, -0.2934])
     """
-    array = _empty("randn", size, dtype)
+    array = _empty("randn", sizes, size, dtype, out)
     stream.fill_normal(_generator(generator), array)
     return finish(array, device, requires_grad)
 
 
 def randint(
-    *args: Any, low: int = 0, high: int | None = None, size: Any = None,
+    *args: Any, low: Any = None, high: Any = None, size: Any = None,
     generator: Generator | None = None, dtype: Dtype = None, device: DeviceLike = None,
-    requires_grad: bool = False,
+    requires_grad: bool = False, out: None = None, layout: Any = None, pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """Integers uniform on [low, high): `randint(high, size)` or `randint(low, high, size)`.
+
+    Args:
+        low, high: integers; low is 0 unless given.
+        size: a tuple.
+        dtype: int64 unless given; it must be able to hold the numbers.
+
+    Raises:
+        RuntimeError: low >= high, or the dtype cannot hold the range.
+        TypeError: other arguments than these.
 
     >>> import tinygrad_edu as torch
     >>> _ = torch.manual_seed(0); torch.randint(10, (4,))
     tensor([4, 9, 3, 0])
     """
-    given = list(args)
-    if given and isinstance(given[-1], (tuple, list)):
+    given = [*args]
+    if given and size is None:
         size = given.pop()
-    if given:
-        low, high = (low, given[0]) if len(given) == 1 and high is None else (given[0], high)
-        high = given[1] if len(given) == 2 else high
-    if high is None or size is None or len(given) > 2:
+    if given and high is None:
+        high = given.pop()
+    if given and low is None:
+        low = given.pop()
+    if given or high is None or size is None:
         raise TypeError(f"randint() takes (high, size) or (low, high, size), not {args}")
-    if low >= high:
-        raise RuntimeError(
-            f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}"
-        )
-    kind = np.dtype(np.int64) if dtype is None else to_numpy(dtype)
-    shape = read_new_shape("randint", (size,))
-    drawn = stream.randint(_generator(generator), int(low), int(high), shape, kind)
-    return finish(drawn, device, requires_grad)
+    if not isinstance(size, (tuple, list)):
+        raise _refuse("randint", "size", "tuple of ints", size)
+    first = 0 if low is None else _integer("randint", "low", low)
+    end = _integer("randint", "high", high)
+    array = _empty("randint", (), size, int64 if dtype is None else dtype, out)
+    stream.fill_random(_generator(generator), array, first, end)
+    return finish(array, device, requires_grad)
 
 
 def randperm(
     n: int, *, generator: Generator | None = None, dtype: Dtype = None, device: DeviceLike = None,
-    requires_grad: bool = False, pin_memory: bool = False,
+    requires_grad: bool = False, out: None = None, layout: Any = None, pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """The integers 0 to n - 1 in random order.
 
+    Raises:
+        RuntimeError: n is negative, or the dtype (int64 unless given) cannot hold n - 1.
+
     >>> import tinygrad_edu as torch
     >>> _ = torch.manual_seed(0); torch.randperm(4)
-    tensor([2, 0, 1, 3])
+    tensor([0, 1, 3, 2])
     """
+    if out is not None:
+        raise TypeError("randperm(): out= is not supported")
     kind = np.dtype(np.int64) if dtype is None else to_numpy(dtype)
-    return finish(stream.randperm(_generator(generator), n, kind), device, requires_grad)
-
-
-def _like(
-    draw: Callable[[Array], None], input: Any, dtype: Dtype, device: DeviceLike, grad: bool
-) -> Tensor:
-    kind = input.array.dtype if dtype is None else to_numpy(dtype)
-    host = input.array if isinstance(input.array, np.ndarray) else input.array.get()
-    array = stream.empty_like(host, kind)
-    draw(array)
-    return finish(array, device_of(input.array) if device is None else device, grad)
-
-
-def rand_like(
-    input: Any, *, generator: Generator | None = None, dtype: Dtype = None,
-    device: DeviceLike = None, requires_grad: bool = False, memory_format: Any = None,
-) -> Tensor:  # fmt: skip
-    """Numbers uniform on [0, 1), in the shape, dtype and device of `input`."""
-    gen = _generator(generator)
-    return _like(lambda a: stream.fill_uniform(gen, a), input, dtype, device, requires_grad)
-
-
-def randn_like(
-    input: Any, *, generator: Generator | None = None, dtype: Dtype = None,
-    device: DeviceLike = None, requires_grad: bool = False, memory_format: Any = None,
-) -> Tensor:  # fmt: skip
-    """Normal numbers in the shape, dtype and device of `input`."""
-    gen = _generator(generator)
-    return _like(lambda a: stream.fill_normal(gen, a), input, dtype, device, requires_grad)
-
-
-def randint_like(
-    input: Any, low: int, high: int | None = None, *, generator: Generator | None = None,
-    dtype: Dtype = None, device: DeviceLike = None, requires_grad: bool = False,
-    memory_format: Any = None,
-) -> Tensor:  # fmt: skip
-    """Integers uniform on [low, high) (or [0, low)) in the shape, dtype and device of `input`."""
-    low, high = (0, low) if high is None else (low, high)
-    gen = _generator(generator)
-    fill = stream.fill_random
-    return _like(lambda a: fill(gen, a, low, high), input, dtype, device, requires_grad)
+    drawn = stream.randperm(_generator(generator), _integer("randperm", "n", n), kind)
+    return finish(drawn, device, requires_grad)
 
 
 def normal(
-    mean: Any = 0.0, std: Any = 1.0, size: Any = None, *, generator: Generator | None = None,
+    mean: Any, std: Any = None, size: Any = None, *, generator: Generator | None = None,
     dtype: Dtype = None, device: DeviceLike = None, requires_grad: bool = False,
+    out: None = None, layout: Any = None, pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
-    """Normal numbers; `mean` and `std` are numbers (then `size` is needed) or tensors.
+    """Normal numbers: `normal(mean, std, size)` of numbers, or of tensors `normal(mean, std)`.
+
+    Args:
+        mean, std: numbers, or tensors that broadcast; one of the two may still be a number.
+            std >= 0 may be left out after a tensor, and is 1 then.
+        size: a tuple, if both are numbers.
+
+    Raises:
+        RuntimeError: an element of std is negative.
+        TypeError: other arguments than these.
 
     >>> import tinygrad_edu as torch
     >>> _ = torch.manual_seed(0); torch.normal(torch.tensor([0.0, 100.0]), 1.0)
     tensor([ 1.5410, 99.7066])
     """
+    gen = _generator(generator)
     if size is not None:
-        array = _empty("normal", (size,), dtype)
-        stream.fill_normal(_generator(generator), array, float(mean), float(std))
+        if std is None or not isinstance(size, (tuple, list)):
+            raise TypeError(f"normal() takes (mean, std, size) with a tuple as size, not {size!r}")
+        array = _empty("normal", (), size, dtype, out)
+        centre, spread = _number("normal", "mean", mean), _number("normal", "std", std)
+        stream.fill_normal(gen, array, centre, spread)
         return finish(array, device, requires_grad)
     if not isinstance(mean, Variable) and not isinstance(std, Variable):
         raise TypeError("normal() needs a size where neither mean nor std is a Tensor")
-    centre = mean.array if isinstance(mean, Variable) else float(mean)
-    spread = std.array if isinstance(std, Variable) else float(std)
-    if isinstance(std, Variable) and not bool((spread >= 0).all()):
-        raise RuntimeError("normal expects all elements of std >= 0.0")
-    kind = (mean if isinstance(mean, Variable) else std).array.dtype
-    shape = np.broadcast_shapes(np.shape(centre), np.shape(spread))
-    array = np.empty(shape, kind)
-    stream.fill_normal(_generator(generator), array)
-    return finish((array * spread + centre).astype(kind), device, requires_grad)
+    if requires_grad or any([o is not None for o in (dtype, device, out)]):
+        raise TypeError("normal(): of tensors, the result has their dtype and device")
+    return _normal_of_tensors(gen, mean, 1.0 if std is None else std)
 
 
-def bernoulli(input: Any, p: float | None = None, *, generator: Generator | None = None) -> Tensor:
+def _normal_of_tensors(gen: Generator, mean: Any, std: Any) -> Tensor:
+    centre, spread = (_host(p) if isinstance(p, Variable) else p for p in (mean, std))
+    if not isinstance(std, Variable):
+        array = np.empty(centre.shape, centre.dtype)
+        stream.fill_normal(gen, array, 0.0, _number("normal", "std", std))
+    else:
+        if not (spread >= 0).all():
+            raise RuntimeError("normal expects all elements of std >= 0.0")
+        if not isinstance(mean, Variable):
+            centre = _number("normal", "mean", mean)
+        array = np.empty(
+            broadcast_shapes(np.shape(centre), spread.shape), getattr(centre, "dtype", spread.dtype)
+        )
+        stream.fill_normal(gen, array)
+        array *= spread
+    array += centre
+    return _result(array, mean, std)
+
+
+def bernoulli(input: Any, p: Any = None, *, generator: Generator | None = None) -> Tensor:
     """Ones with the probabilities in `input` (or everywhere `p`), else zeros.
+
+    Raises:
+        RuntimeError: a probability is not in [0, 1].
 
     >>> import tinygrad_edu as torch
     >>> torch.bernoulli(torch.tensor([0.0, 1.0]))
     tensor([0., 1.])
     """
     gen = _generator(generator)
-    if p is not None:
-        return _like(lambda a: stream.fill_bernoulli(gen, a, p), input, None, None, False)
-    host = input.detach().cpu().array
-    return finish(stream.bernoulli(gen, host), device_of(input.array), False)
+    host = _host(_tensor("bernoulli", "input", input))
+    if p is None:
+        return _result(stream.bernoulli(gen, host), input)
+    array = np.empty(host.shape, host.dtype)
+    stream.fill_bernoulli(gen, array, _number("bernoulli", "p", p))
+    return _result(array, input)
 
 
 def multinomial(
     input: Any, num_samples: int, replacement: bool = False, *, generator: Generator | None = None
 ) -> Tensor:
-    """Draw categories with the weights in each row of `input`, shape (C,) or (N, C).
+    """Draw categories with the weights in each row of `input`.
+
+    Args:
+        input: float weights of shape (C,) or (N, C), >= 0, in each row not all 0.
+        num_samples: how many to draw per row.
+        replacement: whether a category may be drawn again.
+
+    Raises:
+        RuntimeError: bad weights, or more samples than categories without replacement.
 
     >>> import tinygrad_edu as torch
     >>> torch.multinomial(torch.tensor([0.0, 1.0, 0.0]), 2, replacement=True)
     tensor([1, 1])
     """
-    host = input.detach().cpu().array
-    drawn = stream.multinomial(_generator(generator), host, num_samples, replacement)
+    weights = _host(_tensor("multinomial", "input", input))
+    count = _integer("multinomial", "num_samples", num_samples)
+    if not isinstance(replacement, bool):
+        raise _refuse("multinomial", "replacement", "bool", replacement)
+    drawn = stream.multinomial(_generator(generator), weights, count, replacement)
     return finish(drawn, device_of(input.array), False)
 
 
-def _fill(t: Any, draw: Callable[[Array], None]) -> Any:
-    """Overwrite a tensor with drawn numbers, in place; no gradient flows to what it held."""
-    check_writable(t)
-    if state.enabled and current_node(t) is not None:
-        _times_zero_(t, 0.0)
-    if isinstance(t.array, np.ndarray):
-        draw(t.array)
+# Shaped like another tensor -----------------------------------------------------------------------
+
+
+def _like(
+    draw: Callable[[Array], None], input: Any, dtype: Dtype, device: DeviceLike, grad: bool,
+    memory_format: Any,
+) -> Tensor:  # fmt: skip
+    """`draw` fills a new array that lies in memory as `input` does."""
+    like = _tensor("rand_like", "input", input).array
+    kind = like.dtype if dtype is None else to_numpy(dtype)
+    if memory_format == "torch.contiguous_format":
+        array = np.empty(like.shape, kind)
     else:
-        host = np.empty(t.array.shape, t.array.dtype)
+        array = stream.empty_like(like, kind)
+    draw(array)
+    return finish(array, device_of(like) if device is None else device, grad)
+
+
+def rand_like(
+    input: Any, *, generator: Generator | None = None, dtype: Dtype = None,
+    device: DeviceLike = None, requires_grad: bool = False, memory_format: Any = None,
+    layout: Any = None,
+) -> Tensor:  # fmt: skip
+    """Numbers uniform on [0, 1), in the shape, dtype, device and memory order of `input`."""
+    gen = _generator(generator)
+    return _like(
+        lambda a: stream.fill_uniform(gen, a), input, dtype, device, requires_grad, memory_format
+    )
+
+
+def randn_like(
+    input: Any, *, generator: Generator | None = None, dtype: Dtype = None,
+    device: DeviceLike = None, requires_grad: bool = False, memory_format: Any = None,
+    layout: Any = None,
+) -> Tensor:  # fmt: skip
+    """Normal numbers in the shape, dtype, device and memory order of `input`."""
+    gen = _generator(generator)
+    return _like(
+        lambda a: stream.fill_normal(gen, a), input, dtype, device, requires_grad, memory_format
+    )
+
+
+def randint_like(
+    input: Any, *args: Any, low: Any = None, high: Any = None,
+    generator: Generator | None = None, dtype: Dtype = None, device: DeviceLike = None,
+    requires_grad: bool = False, memory_format: Any = None, layout: Any = None,
+) -> Tensor:  # fmt: skip
+    """Integers on [low, high), or [0, high), in the shape, dtype and device of `input`.
+
+    The bounds are given as `(input, high)`, as `(input, low, high)` or by name.
+    """
+    given = [*args]
+    if given and high is None:
+        high = given.pop()
+    if given and low is None:
+        low = given.pop()
+    if given or high is None:
+        raise TypeError(f"randint_like() takes (input, high) or (input, low, high), not {args}")
+    first = 0 if low is None else _integer("randint_like", "low", low)
+    end = _integer("randint_like", "high", high)
+    gen = _generator(generator)
+    return _like(
+        lambda a: stream.fill_random(gen, a, first, end),
+        input, dtype, device, requires_grad, memory_format,
+    )  # fmt: skip
+
+
+# In place -----------------------------------------------------------------------------------------
+
+
+@primitive(variadic=True)
+def _drawn(tensors: Sequence[Array], values: Array) -> Array:
+    """Values that do not depend on the tensors they were drawn for."""
+    return values
+
+
+_drawn.vjp(tensors=lambda g, tensors_shape: [_zeros(g, shape) for shape in tensors_shape])
+
+
+def _zeros(g: Any, shape: tuple[int, ...]) -> Array:
+    like = g.array if isinstance(g, Variable) else g
+    zeros: Array = np.zeros_like(like, shape=shape)
+    return wrap(zeros) if isinstance(g, Variable) else zeros
+
+
+def _needs_gradient(*parameters: Any) -> bool:
+    return state.enabled and any([current_node(p) is not None for p in parameters])
+
+
+def _host(t: Any) -> Array:
+    return to_device(t.array, CPU)
+
+
+def _result(drawn: Array, *parameters: Any) -> Tensor:
+    """What was drawn on the CPU, on the device of the first tensor among the parameters."""
+    tensors = [p for p in parameters if isinstance(p, Variable)]
+    values = to_device(drawn, device_of(tensors[0].array))
+    return _drawn(tensors, values) if _needs_gradient(*tensors) else wrap(values)
+
+
+def _fill(t: Any, draw: Callable[[Array], None], *parameters: Any) -> Any:
+    """Overwrite a tensor with what `draw` writes into an array."""
+    check_writable(t)
+    array = t.array
+    if _needs_gradient(t, *parameters):
+        write(t, _drawn((t, *parameters), array.copy()))
+    if isinstance(array, np.ndarray):
+        draw(array)
+    else:
+        host = stream.empty_like(array)
         draw(host)
-        t.array[...] = to_device(host, device_of(t.array))
+        array[...] = to_device(host, device_of(array))
     t.storage.write()
     return t
 
 
-_times_zero_ = inplace(mul)
+def uniform_(
+    self: Any, from_: Any = 0.0, to: Any = 1.0, *, generator: Any = None, **named: Any
+) -> Tensor:
+    """Fill with numbers uniform on [from, to), in the order of memory.
 
-
-def uniform_(self: Any, from_: float = 0.0, to: float = 1.0, *, generator: Any = None,
-             **bounds: float) -> Tensor:  # fmt: skip
-    """Fill with numbers uniform on [from, to)."""
-    low = float(bounds.pop("from", from_))
+    Raises:
+        RuntimeError: from > to, or one of them is too large for the dtype.
+        NotImplementedError: the tensor does not hold floats.
+    """
+    low = _number("uniform_", "from", named.pop("from", from_))
+    high = _number("uniform_", "to", to)
+    if named:
+        raise TypeError(f"uniform_() got an unexpected keyword argument '{min(named)}'")
     gen = _generator(generator)
-    return _fill(self, lambda a: stream.fill_uniform(gen, a, low, float(to)))  # type: ignore[no-any-return]
+    return _fill(self, lambda a: stream.fill_uniform(gen, a, low, high))  # type: ignore[no-any-return]
 
 
-def normal_(self: Any, mean: float = 0.0, std: float = 1.0, *, generator: Any = None) -> Tensor:
-    """Fill with normal numbers."""
+def normal_(self: Any, mean: Any = 0.0, std: Any = 1.0, *, generator: Any = None) -> Tensor:
+    """Fill with normal numbers; RuntimeError if std < 0."""
     gen = _generator(generator)
-    return _fill(self, lambda a: stream.fill_normal(gen, a, float(mean), float(std)))  # type: ignore[no-any-return]
+    m, s = _number("normal_", "mean", mean), _number("normal_", "std", std)
+    return _fill(self, lambda a: stream.fill_normal(gen, a, m, s))  # type: ignore[no-any-return]
 
 
 def random_(self: Any, *bounds: Any, generator: Any = None, **named: Any) -> Tensor:
-    """Fill with integers: `random_()`, `random_(to)` or `random_(from, to)`."""
-    limits = [named[k] for k in ("from", "from_") if k in named] + list(bounds)
-    limits += [named["to"]] if "to" in named else []
+    """Fill with integers: `random_()`, `random_(to)` or `random_(from, to)`.
+
+    Without bounds, all integers >= 0 that the dtype can hold are possible.
+
+    Raises:
+        RuntimeError: from >= to, or the dtype cannot hold the range.
+    """
     gen = _generator(generator)
-    if not limits:
-        return _fill(self, lambda a: stream.fill_random(gen, a))  # type: ignore[no-any-return]
-    low, high = (0, limits[0]) if len(limits) == 1 else limits
+    names = ("to",) if len(bounds) + len(named) == 1 else ("from", "to")
+    given = {**dict(zip(names, bounds, strict=False)), **named}
+    if len(given) != len(bounds) + len(named) or tuple(sorted(given)) not in _RANDOM_FORMS:
+        raise TypeError("random_() takes no bounds, (to) or (from, to)")
+    low = _integer("random_", "from", given["from"]) if "from" in given else None
+    high = given.get("to")
+    if high is not None or len(given) == 1:
+        high = _integer("random_", "to", high)
+    if low is None and high is not None:
+        low = 0
     return _fill(self, lambda a: stream.fill_random(gen, a, low, high))  # type: ignore[no-any-return]
 
 
+_RANDOM_FORMS = ((), ("to",), ("from", "to"))
+
+
 def bernoulli_(self: Any, p: Any = 0.5, *, generator: Any = None) -> Tensor:
-    """Fill with ones with probability `p` (a number or a tensor), else zeros."""
+    """Fill with ones with probability `p` (a number or a tensor), else zeros.
+
+    Raises:
+        RuntimeError: p is not in [0, 1], or its shape does not expand to that of the tensor.
+    """
     gen = _generator(generator)
-    chance = p.detach().cpu().array if isinstance(p, Variable) else p
-    return _fill(self, lambda a: stream.fill_bernoulli(gen, a, chance))  # type: ignore[no-any-return]
+    if not isinstance(p, Variable):
+        chance = _number("bernoulli_", "p", p)
+        return _fill(self, lambda a: stream.fill_bernoulli(gen, a, chance))  # type: ignore[no-any-return]
+    chances = _host(expand(p.detach(), self.array.shape))  # type: ignore[attr-defined]
+    return _fill(self, lambda a: stream.fill_bernoulli(gen, a, chances), p)  # type: ignore[no-any-return]
 
 
-def exponential_(self: Any, lambd: float = 1.0, *, generator: Any = None) -> Tensor:
-    """Fill with numbers of the exponential law of rate `lambd`."""
+def exponential_(self: Any, lambd: Any = 1.0, *, generator: Any = None) -> Tensor:
+    """Fill with numbers of the exponential law of rate `lambd` > 0."""
+    gen, rate = _generator(generator), _number("exponential_", "lambd", lambd)
+    return _fill(self, lambda a: stream.fill_exponential(gen, a, rate))  # type: ignore[no-any-return]
+
+
+def log_normal_(self: Any, mean: Any = 1.0, std: Any = 2.0, *, generator: Any = None) -> Tensor:
+    """Fill with the exponentials of normal numbers, std > 0."""
     gen = _generator(generator)
-    return _fill(self, lambda a: stream.fill_exponential(gen, a, lambd))  # type: ignore[no-any-return]
+    m, s = _number("log_normal_", "mean", mean), _number("log_normal_", "std", std)
+    return _fill(self, lambda a: stream.fill_log_normal(gen, a, m, s))  # type: ignore[no-any-return]
 
 
-def log_normal_(self: Any, mean: float = 1.0, std: float = 2.0, *, generator: Any = None) -> Tensor:
-    """Fill with the exponentials of normal numbers."""
+def cauchy_(self: Any, median: Any = 0.0, sigma: Any = 1.0, *, generator: Any = None) -> Tensor:
+    """Fill with numbers of the Cauchy law, sigma > 0."""
     gen = _generator(generator)
-    return _fill(self, lambda a: stream.fill_log_normal(gen, a, mean, std))  # type: ignore[no-any-return]
+    m, s = _number("cauchy_", "median", median), _number("cauchy_", "sigma", sigma)
+    return _fill(self, lambda a: stream.fill_cauchy(gen, a, m, s))  # type: ignore[no-any-return]
 
 
-def cauchy_(self: Any, median: float = 0.0, sigma: float = 1.0, *, generator: Any = None) -> Tensor:
-    """Fill with numbers of the Cauchy law."""
-    gen = _generator(generator)
-    return _fill(self, lambda a: stream.fill_cauchy(gen, a, median, sigma))  # type: ignore[no-any-return]
-
-
-def geometric_(self: Any, p: float, *, generator: Any = None) -> Tensor:
-    """Fill with the number of trials up to the first success of probability `p`."""
-    gen = _generator(generator)
-    return _fill(self, lambda a: stream.fill_geometric(gen, a, p))  # type: ignore[no-any-return]
-
-
-def get_rng_state() -> Tensor:
-    """The state of the default generator: 5056 bytes."""
-    return wrap(stream.default_generator.get_state_bytes())
-
-
-def set_rng_state(new_state: Any) -> None:
-    """Continue the default generator from a state that `get_rng_state` gave."""
-    stream.default_generator.set_state(new_state)
+def geometric_(self: Any, p: Any, *, generator: Any = None) -> Tensor:
+    """Fill with the number of trials up to the first success of probability 0 < p < 1."""
+    gen, chance = _generator(generator), _number("geometric_", "p", p)
+    return _fill(self, lambda a: stream.fill_geometric(gen, a, chance))  # type: ignore[no-any-return]

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu import return_types
-from tinygrad_edu.autograd.primitive import primitive, wrap
+from tinygrad_edu.autograd.primitive import primitive
+from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.dtypes import Array, is_floating
 from tinygrad_edu.ops.cumulative import accumulate
 from tinygrad_edu.ops.dims import numpy_names, operand, raw, reduce_add
@@ -87,7 +88,7 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
     Raises:
         RuntimeError: there are fewer than k elements.
 
-    Unlike torch, which leaves it open, equal elements come in the order of their indices.
+    Which of several equal elements are taken is left open, as in torch.
 
     >>> import tinygrad_edu as torch
     >>> torch.topk(torch.tensor([1.0, 4.0, 3.0]), 2).indices
@@ -222,7 +223,7 @@ def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> Any:
         place = _place(x, dim, 0) if x.ndim else None
         return _pick_place("mode", input, order, place, dim, keepdim)
     ordered = np.moveaxis(np.take_along_axis(x, order, dim), dim, -1)
-    place = np.arange(x.shape[dim])
+    place = np.ones_like(ordered, dtype=np.int64).cumsum(-1) - 1  # 0, 1, 2, ... in every row
     starts = np.ones_like(ordered, dtype=bool)  # where a run of equal elements starts
     starts[..., 1:] = ordered[..., 1:] != ordered[..., :-1]
     run = place - accumulate(np.maximum, np.where(starts, place, 0), ordered.ndim - 1)

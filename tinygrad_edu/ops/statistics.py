@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tinygrad_edu.autograd.graph import Variable
-from tinygrad_edu.autograd.primitive import primitive, wrap
+from tinygrad_edu.autograd.primitive import primitive
+from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.dtypes import Array, is_floating
 from tinygrad_edu.ops.dims import Dims, count, numpy_names, operand, raw, reduced, restore
 from tinygrad_edu.ops.gathering import _gather
@@ -72,7 +74,14 @@ def _read(
         raise RuntimeError("std and var only support floating point and complex dtypes")
     if correction is None:
         correction = 1 if unbiased is None else int(unbiased)
-    return reduced(dim, x.ndim), correction
+    dims = reduced(dim, x.ndim)
+    if count(x.shape, dims) <= correction:
+        warnings.warn(
+            f"{name}(): degrees of freedom is <= 0. Correction should be strictly less than the"
+            " reduction factor (input numel divided by output numel).",
+            stacklevel=4,
+        )
+    return dims, correction
 
 
 @numpy_names

@@ -9,7 +9,7 @@ import numpy as np
 
 from tinygrad_edu import random
 from tinygrad_edu.autograd.graph import Variable
-from tinygrad_edu.autograd.primitive import wrap
+from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.backend import device as Device
 from tinygrad_edu.backend import device_of, to_device
 from tinygrad_edu.dtypes import Array, dtype, from_numpy, is_floating

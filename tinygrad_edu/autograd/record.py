@@ -1,0 +1,268 @@
+"""What happens when an operation is called: compute, wrap the result, note how it was made.
+
+`call_general` shows it plainly.  The call of an operation unwraps its tensor arguments, runs the
+forward function on the arrays, and wraps the result.  If recording is on and an input needs a
+gradient, the new tensor gets a `Node` with the edges to the inputs' nodes and with what the plan
+says must be kept (see primitive.py).  Called with arrays alone, an operation just computes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from tinygrad_edu.autograd.errors import explain
+from tinygrad_edu.autograd.graph import INFERENCE, Node, Part, Storage, Variable
+from tinygrad_edu.autograd.mode import state
+from tinygrad_edu.dtypes import Array
+
+if TYPE_CHECKING:
+    from tinygrad_edu.autograd.primitive import Primitive
+    from tinygrad_edu.tensor import Tensor
+
+_new = object.__new__
+_Tensor: Any = None
+"""The class of results: tensor.py registers it, being the one that imports the operations."""
+
+
+def register_tensor_class(cls: type) -> None:
+    """Tell the tape which class its results have."""
+    global _Tensor
+    _Tensor = cls
+
+
+def as_array(y: Any) -> Array:
+    """NumPy turns 0-d results into scalars; the engine wants arrays."""
+    return np.asarray(y) if isinstance(y, (np.generic, float, int)) else y
+
+
+def wrap(y: Array, node: Node | None = None, storage: Storage | None = None) -> Tensor:
+    """A tensor around an array, without copying or checking."""
+    t = _new(_Tensor)
+    t.array = y if y.__class__ is np.ndarray else as_array(y)
+    t.storage = Storage() if storage is None else storage
+    if node is not None:
+        t.node = node
+    elif state.inference and storage is None:
+        t.storage = INFERENCE
+    return cast("Tensor", t)
+
+
+def refresh(t: Variable) -> None:
+    """Give a view the history of its base, if an in-place write has changed that since.
+
+    The view operations that led from the base to it are repeated on the base as it is now.
+    """
+    base = t.base
+    if base is not None and t.rebased != base.rebased:
+        t.node = replay(t.path, base).node
+        t.rebased = base.rebased
+
+
+def replay(path: Any, x: Any) -> Any:
+    """Repeat a path of view operations on a tensor or an array."""
+    for view, rest, part in path:
+        x = view(x, *rest) if part is None else view(x, *rest)[part]
+    return x
+
+
+def current_node(a: Any) -> Node | None:
+    """The node of an argument, None for one that is no tensor or needs no gradient."""
+    if not isinstance(a, Variable):
+        return None
+    if a.base is not None:
+        refresh(a)
+    return a.node
+
+
+# The three forms below do the same thing.  The first two are the third written out for one and two
+# arguments, because every microsecond here is paid for every operation of every training step.
+
+
+def call_unary(op: Primitive) -> Callable[..., Any]:
+    forward, plans = op.forward, op.plans
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if kwargs or len(args) != 1:
+            args = op.bind(args, kwargs)
+        a = args[0]
+        if not isinstance(a, Variable):
+            return forward(a)
+        if a.base is not None:
+            refresh(a)
+        x = a.array
+        try:
+            y = forward(x)
+        except Exception as error:
+            raise explain(op.name, error, args) from error
+        t = _new(_Tensor)
+        t.array = y if y.__class__ is np.ndarray else as_array(y)
+        t.storage = Storage()
+        edge = a.node
+        if edge is None or not state.enabled:
+            if state.inference:
+                t.storage = INFERENCE
+            return t
+        if op.inputs:
+            plan = plans.get((True,)) or op.plan((True,))
+            y = t.array
+            kept = plan.pick((x, y))
+            guards = plan.pick((a.storage, t.storage))
+            if plan.shapes:
+                kept += (x.shape,)
+            t.node = Node(plan, (edge,), kept, guards, y.shape, y.dtype)
+        return t
+
+    return call
+
+
+def call_binary(op: Primitive) -> Callable[..., Any]:
+    forward, plans = op.forward, op.plans
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if kwargs or len(args) != 2:
+            args = op.bind(args, kwargs)
+        a, b = args
+        a_edge = b_edge = a_storage = b_storage = None
+        if isinstance(a, Variable):
+            if a.base is not None:
+                refresh(a)
+            x, a_edge, a_storage = a.array, a.node, a.storage
+            if isinstance(b, Variable):
+                if b.base is not None:
+                    refresh(b)
+                z, b_edge, b_storage = b.array, b.node, b.storage
+            else:
+                z = b.item() if isinstance(b, np.generic) else b
+        elif isinstance(b, Variable):
+            if b.base is not None:
+                refresh(b)
+            x = a.item() if isinstance(a, np.generic) else a
+            z, b_edge, b_storage = b.array, b.node, b.storage
+        else:
+            return forward(a, b)
+        try:
+            y = forward(x, z)
+        except Exception as error:
+            raise explain(op.name, error, args) from error
+        t = _new(_Tensor)
+        t.array = y = y if y.__class__ is np.ndarray else as_array(y)
+        t.storage = Storage()
+        if (a_edge is None and b_edge is None) or not state.enabled:
+            if state.inference:
+                t.storage = INFERENCE
+            return t
+        if op.inputs:
+            live = (a_edge is not None, b_edge is not None)
+            plan = plans.get(live) or op.plan(live)
+            kept = plan.pick((x, z, y))
+            guards = plan.pick((a_storage, b_storage, t.storage))
+            if plan.shapes:
+                kept += tuple([(x, z)[i].shape for i in plan.shapes])
+            t.node = Node(plan, (a_edge, b_edge), kept, guards, y.shape, y.dtype)
+        return t
+
+    return call
+
+
+def call_general(op: Primitive) -> Callable[..., Any]:
+    forward, arity = op.forward, op.arity
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if kwargs or len(args) != arity:
+            args = op.bind(args, kwargs)
+        values = [a.array if isinstance(a, Variable) else a for a in args]
+        try:
+            y = forward(*values)
+        except Exception as error:
+            raise explain(op.name, error, args) from error
+        if not any([isinstance(a, Variable) for a in args]):
+            return y[0] if op.saves else y
+        edges = tuple([current_node(a) for a in args[: len(op.inputs)]])
+        return record(op, edges, args, values, y)
+
+    return call
+
+
+def call_variadic(op: Primitive) -> Callable[..., Any]:
+    forward, arity = op.forward, op.arity
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if kwargs or len(args) != arity:
+            args = op.bind(args, kwargs)
+        tensors = tuple(args[0])
+        arrays = [a.array if isinstance(a, Variable) else a for a in tensors]
+        try:
+            y = forward(arrays, *args[1:])
+        except Exception as error:
+            raise explain(op.name, error, (*tensors, *args[1:])) from error
+        if not any([isinstance(a, Variable) for a in tensors]):
+            return y
+        edges = tuple([current_node(a) for a in tensors])
+        return record(op, edges, (tensors, *args[1:]), [tuple(arrays), *args[1:]], y)
+
+    return call
+
+
+def call_view(op: Primitive, call: Callable[..., Any]) -> Callable[..., Any]:
+    def view(*args: Any, **kwargs: Any) -> Any:
+        if kwargs or len(args) != op.arity:
+            args = op.bind(args, kwargs)
+        source = args[0]
+        result = call(*args)
+        if isinstance(source, Variable):
+            for i, t in enumerate(result if op.multiple else (result,)):
+                t.storage = source.storage
+                t.base = source if source.base is None else source.base
+                t.rebased = t.base.rebased
+                t.path = (*source.path, (view, args[1:], i if op.multiple else None))
+                if not state.enabled:
+                    t.made_without_grad = True
+        return result
+
+    return view
+
+
+def record(
+    op: Primitive,
+    edges: tuple[Node | None, ...],
+    args: Sequence[Any],
+    values: list[Any],
+    y: Any,
+) -> Any:
+    """Wrap the result `y` of `op` and, if an input needs a gradient, note how it was made."""
+    saved: tuple[Any, ...] = ()
+    if op.saves:
+        y, *rest = y
+        saved = tuple(rest)
+    results = [wrap(part) for part in y] if op.multiple else [wrap(y)]
+    if state.enabled and (op.rules or op.joint) and any([e is not None for e in edges]):
+        live = tuple([edge is not None for edge in edges])
+        plan = op.plans.get(live) or op.plan(live)
+        whole = y if op.multiple else results[0].array
+        known = [*values, whole, *saved]
+        owners = [*args, None if op.multiple else results[0], *[None] * len(saved)]
+        kept = tuple([known[i] for i in plan.keep])
+        guards = tuple([_guard(owners[i]) for i in plan.keep])
+        kept += tuple([_shape(known[i]) for i in plan.shapes])
+        first = results[0].array if results else None
+        node = Node(plan, edges, kept, guards, *((first.shape, first.dtype) if results else ()))
+        if op.multiple:
+            node.parts = len(results)
+            for i, t in enumerate(results):
+                t.node = Part(node, i, t.array.shape, t.array.dtype)
+        else:
+            results[0].node = node
+    return tuple(results) if op.multiple else results[0]
+
+
+def _guard(owner: Any) -> Any:
+    if isinstance(owner, Variable):
+        return owner.storage
+    return tuple([_guard(o) for o in owner]) if isinstance(owner, tuple) else None
+
+
+def _shape(value: Any) -> Any:
+    return tuple([v.shape for v in value]) if isinstance(value, tuple) else value.shape

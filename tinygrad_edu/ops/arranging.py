@@ -1,0 +1,207 @@
+"""Further ways to arrange elements, composed of the operations in shape, joining and indexing."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinygrad_edu.autograd.graph import Variable
+from tinygrad_edu.autograd.record import wrap
+from tinygrad_edu.dtypes import to_numpy
+from tinygrad_edu.ops.creation import DeviceLike, Dtype, finish
+from tinygrad_edu.ops.gathering import index_select
+from tinygrad_edu.ops.indexing import _index_put, _slice, _take, copy_, select
+from tinygrad_edu.ops.joining import cat, meshgrid, stack
+from tinygrad_edu.ops.shape import clone, expand, movedim, reshape, transpose
+from tinygrad_edu.size import read_dim
+
+if TYPE_CHECKING:
+    from tinygrad_edu.tensor import Tensor
+
+
+def repeat_interleave(
+    input: Any, repeats: Any = None, dim: int | None = None, *, output_size: int | None = None
+) -> Tensor:
+    """Each slice along `dim` (each element if None) several times in a row.
+
+    Args:
+        repeats: how often: a number for all, or an integer tensor with one entry per slice.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.tensor([1, 2]).repeat_interleave(2)
+    tensor([1, 1, 2, 2])
+    """
+    if repeats is None:  # torch.repeat_interleave(counts): the index of each, so often
+        counts = input.array
+        return wrap(np.repeat(np.arange(counts.size), counts))
+    if dim is None:
+        input, dim = reshape(input, (input.array.size,)), 0
+    dim = read_dim(dim, input.array.ndim)
+    size = input.array.shape[dim]
+    counts = repeats.array if isinstance(repeats, Variable) else np.asarray(repeats)
+    if counts.dtype.kind not in "iu":
+        raise RuntimeError("repeats must have int or long dtype")
+    if (counts < 0).any():
+        raise RuntimeError("repeats can not be negative")
+    if counts.size not in (1, size):
+        raise RuntimeError(
+            f"repeats must have the same size as input along dim, but got repeats.size(0) ="
+            f" {counts.size} and input.size({dim}) = {size}"
+        )
+    return index_select(input, dim, wrap(np.repeat(np.arange(size), counts.reshape(-1))))
+
+
+def unfold(input: Any, dimension: int, size: int, step: int) -> Tensor:
+    """Windows of `size` elements along a dimension, each `step` after the last, in a new last one.
+
+    Unlike torch, the result is a copy, not a view.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.arange(5).unfold(0, 3, 2)
+    tensor([[0, 1, 2],
+            [2, 3, 4]])
+    """
+    dim = read_dim(dimension, input.array.ndim)
+    length = input.array.shape[dim] if input.array.ndim else 1
+    if size > length:
+        raise RuntimeError(
+            f"maximum size for tensor at dimension {dim} is {length} but size is {size}"
+        )
+    if step <= 0:
+        raise RuntimeError(f"step is {step} but must be > 0")
+    if not input.array.ndim:
+        return reshape(input, (1,))
+    starts = np.arange(0, length - size + 1, step)
+    picked = _take(input, ((slice(None),) * dim + (starts[:, None] + np.arange(size),)))
+    return movedim(picked, dim + 1, -1)
+
+
+def adjoint(input: Any) -> Tensor:
+    """The matrices transposed."""
+    if input.array.ndim < 2:
+        raise RuntimeError(f"tensor.adjoint() is only supported on matrices, got {input.array.ndim}D")
+    return transpose(input, -2, -1)
+
+
+def masked_scatter(input: Any, mask: Any, source: Any) -> Tensor:
+    """`input` with the elements under the mask replaced by those of `source`, in order."""
+    from tinygrad_edu.ops.shape import broadcast_tensors
+
+    if mask.array.dtype != bool:
+        raise RuntimeError("masked_scatter_ only supports boolean masks")
+    x, where = broadcast_tensors(input, mask)
+    count = int(where.array.sum())
+    if source.array.size < count:
+        raise RuntimeError("masked_scatter: expected self and source to have same number of elements")
+    values = _slice(reshape(source, (source.array.size,)), (slice(0, count),))
+    return _index_put(x, (where.array,), values, False)
+
+
+def _replaced(input: Any, view: Any, src: Any) -> Tensor:
+    """A copy of `input` in which `src` stands where `view(copy)` leads to."""
+    copied = clone(input)
+    part = view(copied)
+    if tuple(part.array.shape) != tuple(src.array.shape):
+        raise RuntimeError(
+            "expected src to have a size equal to the slice of self. src size ="
+            f" {list(src.array.shape)}, slice size = {list(part.array.shape)}"
+        )
+    copy_(part, src)
+    return copied
+
+
+def select_scatter(input: Any, src: Any, dim: int, index: int) -> Tensor:
+    """A copy of `input` with the slice at one index of `dim` replaced by `src`."""
+    return _replaced(input, lambda x: select(x, dim, index), src)
+
+
+def slice_scatter(
+    input: Any, src: Any, dim: int = 0, start: int | None = None, end: int | None = None,
+    step: int = 1,
+) -> Tensor:  # fmt: skip
+    """A copy of `input` with the slices `start:end:step` of `dim` replaced by `src`."""
+    place = (slice(None),) * read_dim(dim, input.array.ndim) + (slice(start, end, step),)
+    return _replaced(input, lambda x: _slice(x, place), src)
+
+
+def diagonal_scatter(input: Any, src: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
+    """A copy of `input` with a diagonal replaced by `src`."""
+    rest = input.array.ndim - 2
+    moved = movedim(input, (dim1, dim2), (-2, -1))
+    rows, columns = moved.array.shape[-2:]
+    count = max(0, min(rows + min(offset, 0), columns - max(offset, 0)))
+    i = np.arange(count)
+    index = (slice(None),) * rest + (i - min(offset, 0), i + max(offset, 0))
+    if tuple(src.array.shape) != (*moved.array.shape[:-2], count):
+        raise RuntimeError(
+            "expected src to have a size equal to the slice of self. src size ="
+            f" {list(src.array.shape)}, slice size = {[*moved.array.shape[:-2], count]}"
+        )
+    return movedim(_index_put(moved, index, src, False), (-2, -1), (dim1, dim2))
+
+
+def block_diag(*tensors: Any) -> Tensor:
+    """One matrix with the given ones along its diagonal, zeros elsewhere.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.block_diag(torch.tensor([[1]]), torch.tensor([[2, 3]]))
+    tensor([[1, 0, 0],
+            [0, 2, 3]])
+    """
+    blocks = [reshape(t, (1, -1)) if t.array.ndim < 2 else t for t in tensors]
+    width = sum([b.array.shape[1] for b in blocks])
+    rows, before = [], 0
+    for block in blocks:
+        height, own = block.array.shape
+        left = wrap(np.zeros_like(block.array, shape=(height, before)))
+        right = wrap(np.zeros_like(block.array, shape=(height, width - before - own)))
+        rows.append(cat([left, block, right], 1))
+        before += own
+    return cat(rows, 0)
+
+
+def cartesian_prod(*tensors: Any) -> Tensor:
+    """All combinations of one element from each vector, one row each."""
+    if len(tensors) == 1:
+        return tensors[0]  # type: ignore[no-any-return]
+    grids = meshgrid(*tensors, indexing="ij")
+    return stack([reshape(grid, (grid.array.size,)) for grid in grids], 1)
+
+
+def combinations(input: Any, r: int = 2, with_replacement: bool = False) -> Tensor:
+    """All combinations of r elements of a vector, one row each, in order."""
+    choose = itertools.combinations_with_replacement if with_replacement else itertools.combinations
+    rows = np.array(list(choose(range(input.array.size), r)), np.int64).reshape(-1, r)
+    return _take(input, (rows,))
+
+
+def _triangle(
+    name: str, row: int, col: int, offset: int, dtype: Dtype, device: DeviceLike
+) -> Tensor:
+    kind = np.dtype(np.int64) if dtype is None else to_numpy(dtype)
+    found = getattr(np, name)(row, offset, col)
+    return finish(np.stack(found).astype(kind), device, False)
+
+
+def tril_indices(
+    row: int, col: int, offset: int = 0, *, dtype: Dtype = None, device: DeviceLike = None
+) -> Tensor:
+    """Row and column numbers of the lower triangle, shape (2, count)."""
+    return _triangle("tril_indices", row, col, offset, dtype, device)
+
+
+def triu_indices(
+    row: int, col: int, offset: int = 0, *, dtype: Dtype = None, device: DeviceLike = None
+) -> Tensor:
+    """Row and column numbers of the upper triangle, shape (2, count)."""
+    return _triangle("triu_indices", row, col, offset, dtype, device)
+
+
+def vander(x: Any, N: int | None = None, increasing: bool = False) -> Tensor:
+    """The powers of a vector as columns, from the highest down unless `increasing`."""
+    count = x.array.size if N is None else N
+    powers = range(count) if increasing else range(count - 1, -1, -1)
+    columns = [x**p for p in powers]
+    return stack(columns, -1) if columns else expand(reshape(x, (-1, 1)), (x.array.size, 0))
