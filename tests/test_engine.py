@@ -647,6 +647,20 @@ def test_a_definition_with_inputs_that_depend_on_each_other() -> None:
     assert x_grad == pytest.approx(expected[0]) and x_grad2 == pytest.approx(expected[1])
 
 
+def test_a_rule_that_returns_another_shape_is_refused() -> None:
+    """A transposed gradient has as many elements; reshaping it would give wrong numbers."""
+
+    @primitive
+    def times(a: Any, b: Any) -> Any:
+        return a @ b
+
+    times.vjp(a=lambda g, b: (g @ b.T).T, b=lambda g, a: (a.T @ g)[0])
+    ones = torch.ones(2, 3, requires_grad=True), torch.ones(3, 3, requires_grad=True)
+    for a, b in ((ones[0], ones[1].detach()), (ones[0].detach(), ones[1])):
+        with pytest.raises(RuntimeError, match="invalid gradient"):
+            times(a, b).sum().backward()
+
+
 def test_rules_of_inputs_that_need_nothing_are_not_run() -> None:
     ran: list[str] = []
 

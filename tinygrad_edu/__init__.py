@@ -129,6 +129,7 @@ from tinygrad_edu.ops.gathering import (
     index_select,
     scatter,
     scatter_add,
+    scatter_reduce,
     take,
     take_along_dim,
 )

@@ -264,13 +264,22 @@ def common(a: Any, b: Any) -> NumpyDtype:
 
 
 def promote_to(target: NumpyDtype, *operands: Any) -> tuple[Any, ...]:
-    """The operands, those that are arrays cast to `target`."""
-    return tuple(
-        operand.astype(target)
-        if hasattr(operand, "astype") and operand.dtype != target
-        else operand
-        for operand in operands
-    )
+    """The operands as `target`: arrays cast, and Python integers that it cannot hold wrapped around.
+
+    >>> promote_to(np.dtype(np.uint8), -1, 300)
+    (255, 44)
+    """
+    return tuple([_as(target, operand) for operand in operands])
+
+
+def _as(target: NumpyDtype, operand: Any) -> Any:
+    if hasattr(operand, "astype"):
+        return operand if operand.dtype == target else operand.astype(target)
+    if operand.__class__ is int and target.kind in "iu":
+        count = 1 << 8 * target.itemsize
+        low = -count // 2 if target.kind == "i" else 0
+        return (operand - low) % count + low
+    return operand
 
 
 class iinfo:

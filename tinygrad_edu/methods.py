@@ -125,6 +125,8 @@ class Methods:
     scatter_ = inplace(gathering.scatter)
     scatter_add = gathering.scatter_add
     scatter_add_ = inplace(gathering.scatter_add)
+    scatter_reduce = gathering.scatter_reduce
+    scatter_reduce_ = inplace(gathering.scatter_reduce)
     index_select = gathering.index_select
     index_add = gathering.index_add
     index_add_ = inplace(gathering.index_add)

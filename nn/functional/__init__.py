@@ -48,6 +48,8 @@ from .activation import (
     threshold_,
 )
 from .softmax import log_softmax, softmax, softmin
+from .padding import pad
+
 # ---- normalization, embedding
 from .normalization import batch_norm, group_norm, instance_norm, layer_norm, rms_norm
 from .sparse import embedding, one_hot

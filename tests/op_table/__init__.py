@@ -62,6 +62,8 @@ class Input:
             return array > 0
         if "int" in dtype:
             array = np.rint(np.nan_to_num(array, posinf=9, neginf=-9))
+        if dtype == "uint8":
+            array = abs(array)
         return np.asarray(array, dtype)
 
     def __repr__(self) -> str:

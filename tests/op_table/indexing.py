@@ -78,8 +78,10 @@ ROWS = [
     Op("scatter_add", call(_x, 0, Ix(3, 2, 4), F(2, 4)), call(_x, 1, Ix(4, 3, 5), F(3, 5)),
        call(_x, 0, Ix(3, 1, 2), F(2, 3)), bad=[call(_x, 0, V([[3]], "int"), F(1, 1))],
        skip=["bool"]),
-    Op("scatter_reduce", call(_x, 0, Ix(3, 2, 4), F(2, 4)),
-       run=lambda torch, x, d, i, s: torch.scatter_reduce(x, d, i, s, "sum"), skip=["bool"]),
+    *[Op(f"scatter_reduce {how}", call(_x, 0, Ix(3, 2, 4), F(2, 4)), call(_x, 1, Ix(4, 3, 6), F(3, 7)),
+         run=lambda torch, x, d, i, s, how=how, own=own: torch.scatter_reduce(
+             x, d, i, s, how, include_self=own), skip=["bool", "int64"], covers=["scatter_reduce"])
+      for how in ("sum", "mean", "amax", "amin") for own in (True, False)],
     Op("index_add", call(_x, 0, Ix(3, 2), F(2, 4)), call(_x, 1, Ix(4, 5), F(3, 5)),
        call(_x, 0, Ix(3, 2), F(2, 4), alpha=0.5), bad=[call(_x, 0, Ix(3, 2), F(3, 4))],
        skip=["bool", "int64"]),

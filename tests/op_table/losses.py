@@ -12,8 +12,10 @@ def _const(*shape: int):
 
 def _pairwise(name: str, a=F, b=F, *more: object, **options: object) -> Op:
     """Losses of two tensors of the same shape."""
-    calls = [call(a(2, 3), b(2, 3), **kw) for kw in _reductions] + [call(a(), b()),
-    call(a(0), b(0))]
+    calls = [call(a(2, 3), b(2, 3), **kw) for kw in _reductions] + [
+        call(a(), b()),
+        call(a(0), b(0)),
+    ]
     bad = [call(a(2), b(3)), call(a(2), b(2), reduction="median")]
     return Op(f"nn.functional.{name}", *calls, *more, bad=bad, **_no_ints, **options)
 

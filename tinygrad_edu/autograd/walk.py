@@ -230,6 +230,11 @@ def free(node: Node) -> None:
 def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
     """Sum `g` down to `shape`: broadcasting copies forward, so gradients add up backward."""
     extra = len(g.shape) - len(shape)
+    if extra < 0 or any([m not in (1, n) for m, n in zip(shape, g.shape[extra:], strict=True)]):
+        raise RuntimeError(
+            f"a rule returned an invalid gradient - got {list(g.shape)} but expected shape"
+            f" compatible with {list(shape)}"
+        )
     dims = tuple(range(extra)) + tuple(
         i + extra for i, size in enumerate(shape) if size == 1 and g.shape[i + extra] != 1
     )

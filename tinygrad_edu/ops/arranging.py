@@ -9,7 +9,7 @@ import numpy as np
 
 from tinygrad_edu.autograd.graph import Variable
 from tinygrad_edu.autograd.record import wrap
-from tinygrad_edu.dtypes import to_numpy
+from tinygrad_edu.dtypes import is_floating, to_numpy
 from tinygrad_edu.ops.creation import DeviceLike, Dtype, finish
 from tinygrad_edu.ops.gathering import index_select
 from tinygrad_edu.ops.indexing import _index_put, _slice, _take, copy_, select
@@ -202,6 +202,8 @@ def triu_indices(
 def vander(x: Any, N: int | None = None, increasing: bool = False) -> Tensor:
     """The powers of a vector as columns, from the highest down unless `increasing`."""
     count = x.array.size if N is None else N
+    if not is_floating(x.array.dtype):
+        x = x.long()
     powers = range(count) if increasing else range(count - 1, -1, -1)
     columns = [x**p for p in powers]
     return stack(columns, -1) if columns else expand(reshape(x, (-1, 1)), (x.array.size, 0))

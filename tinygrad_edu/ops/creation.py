@@ -13,6 +13,7 @@ from tinygrad_edu.backend import CPU, device_of, module_for, to_device
 from tinygrad_edu.backend import device as Device
 from tinygrad_edu.dtypes import Array, default, dtype, get_default_dtype, result_type, to_numpy
 from tinygrad_edu.dtypes import from_numpy as dtype_of
+from tinygrad_edu.kernels import memory_order
 from tinygrad_edu.size import read_new_shape
 
 if TYPE_CHECKING:
@@ -43,9 +44,13 @@ def _as_numpy(data: Any, infer: bool = True) -> Array:
         array = np.array(_plain(data))
     except ValueError:
         raise _ragged(data) from None
+    if data is None or array.dtype.kind == "O" and None in array.ravel().tolist():
+        raise RuntimeError("Could not infer dtype of NoneType")
     if array.dtype.kind in "USO":
         found = type(array.ravel()[0]).__name__ if array.size else "object"
         found = found.removesuffix("_")
+        if found == "NoneType":
+            raise RuntimeError("Could not infer dtype of NoneType")
         if array.ndim == 0 and found == "str":
             raise TypeError(f"new(): invalid data type '{found}'")
         raise ValueError(f"too many dimensions '{found}'")
@@ -225,7 +230,10 @@ def _like(kind: str, input: Any, dtype: Dtype, device: DeviceLike, requires_grad
             f"{kind}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}"
         )
     target = input.array.dtype if dtype is None else to_numpy(dtype)
-    made = getattr(np, kind)(input.array, dtype=target)
+    like = input.array
+    if 0 in like.strides and isinstance(like, np.ndarray):  # expanded
+        like = memory_order.empty_like(like)
+    made = getattr(np, kind)(like, dtype=target)
     return finish(made, device, requires_grad)
 
 

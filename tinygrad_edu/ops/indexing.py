@@ -19,7 +19,7 @@ from tinygrad_edu.autograd.mode import state
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.autograd.record import current_node, wrap
 from tinygrad_edu.backend import device_of, module_of
-from tinygrad_edu.dtypes import Array, promote, result_type
+from tinygrad_edu.dtypes import Array, promote, promote_to, result_type
 from tinygrad_edu.ops.joining import zeros_beside
 from tinygrad_edu.ops.shape import reshape
 
@@ -413,7 +413,8 @@ def masked_fill(input: Any, mask: Any, value: Any) -> Tensor:
 
 @primitive
 def _masked_fill(x: Array, mask: Array, value: Any) -> Array:
-    value = value.astype(x.dtype) if hasattr(value, "astype") else x.dtype.type(value)
+    (value,) = promote_to(x.dtype, value)
+    value = value if hasattr(value, "astype") else x.dtype.type(value)
     return np.where(mask, value, x)
 
 

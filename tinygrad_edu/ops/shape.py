@@ -15,6 +15,7 @@ from tinygrad_edu.autograd.errors import dimension_error
 from tinygrad_edu.autograd.graph import Variable
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.kernels import memory_order
 from tinygrad_edu.size import read_dim, read_dims, read_shape
 
 if TYPE_CHECKING:
@@ -464,6 +465,10 @@ def rot90(input: Tensor, k: int = 1, dims: Any = (0, 1)) -> Tensor:
 
 @primitive
 def _clone(x: Array) -> Array:
+    if 0 in x.strides and isinstance(x, np.ndarray):  # expanded: where its copies lie is torch's
+        y = memory_order.empty_like(x)
+        y[...] = x
+        return y
     return x.copy(order="K")
 
 
@@ -479,7 +484,7 @@ def clone(input: Tensor, *, memory_format: Any = None) -> Tensor:
     """
     if not isinstance(input, Variable):
         raise TypeError(f"clone(): argument 'input' must be Tensor, not {type(input).__name__}")
-    return _clone(input)
+    return _contiguous(input) if memory_format == "torch.contiguous_format" else _clone(input)
 
 
 @primitive

@@ -1,0 +1,221 @@
+"""Attention without the table of all scores: a block of queries at a time.
+
+    y = softmax(q kᵀ scale) v        q (L, E)   k (S, E)   v (S, V)   scores (L, S)   y (L, V)
+
+Written down plainly this keeps L x S probabilities of every head for the backward pass.  Here
+memory grows with L + S only:
+
+forward   A block of 64 queries meets all its keys.  Its scores are made in a scratch array, turned
+          into exp(score - largest), multiplied with v, and forgotten.  Of the probabilities one
+          number per query is kept, the logarithm of their denominator: lse = log sum exp(score).
+backward  Each block's probabilities are made again, p = exp(score - lse), which costs one matrix
+          product and is cheaper than fetching them from memory would be.  With D = sum(g * y),
+
+              gv = pᵀ g      gp = g vᵀ      gs = p * (gp - D)      gq = gs k scale      gk = gsᵀ q scale
+
+          D is what softmax's derivative subtracts, sum over the keys of p * gp, and the same number.
+
+Under `causal`, query i sees the keys 0 to i: of a block only the keys up to its last query are
+computed, half of the work is skipped, and a triangle is masked at the end of each block.
+
+Dao et al. also cut the keys into blocks, with a running maximum and sum, so that a tile fits into
+the few kilobytes next to a GPU's arithmetic units.  Measured in NumPy, on 1024 to 8192 keys, that
+is slower: a row of scores lies in a CPU's cache as it is.
+
+Source: Dao et al., "FlashAttention", 2022, algorithms 1 and 2; Rabe and Staats, "Self-attention
+does not need O(n²) memory", 2021.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from tinygrad_edu.dtypes import Array
+
+ROWS, TILE = 64, 1 << 19
+"""Queries of a block, and bytes of the scores of a tile: as many heads as fit are taken together.
+Of 32, 64, 128, 256 and 512 rows, 64 and 128 were fastest."""
+GPU_ROWS, GPU_TILE = 512, 1 << 28
+"""On a GPU a launch costs more than the memory."""
+
+Index = tuple[Any, ...]
+
+
+class Scores:
+    """The scores of one call, made tile by tile; forward and backward share it.
+
+    Args:
+        q: shape (..., B, H, L, E), floats of at least 32 bits; k, v: the same leading dimensions.
+        mask: bools (False: hide the key) or floats (to add), dimensions of size 1 broadcast.
+        keep: dropout's decisions, shape (..., B, H, L, S), or None.
+        causal: query i sees the keys 0 to i only.
+        scale: what q kᵀ is multiplied by.
+    """
+
+    def __init__(
+        self, q: Array, k: Array, mask: Array | None, keep: Array | None, causal: bool, scale: float
+    ) -> None:
+        self.q, self.k, self.mask, self.keep = q, k, mask, keep
+        self.causal, self.scale = causal, scale
+        self.length, self.keys = q.shape[-2], k.shape[-2]
+        on_cpu = isinstance(q, np.ndarray)
+        self.rows = min(self.length, ROWS if on_cpu else GPU_ROWS)
+        tile = (TILE if on_cpu else GPU_TILE) // q.itemsize
+        self.together = max(1, tile // (self.rows * self.keys))
+        self.triangle = np.triu(np.full_like(q, -np.inf, shape=(self.rows, self.rows)), 1)
+
+    def scratch(self) -> Array:
+        """Memory for one tile."""
+        *lead, batch, heads = self.q.shape[:-2]
+        together = min(self.together, batch * heads)
+        return np.empty_like(self.q, shape=together * self.rows * self.keys)
+
+    def heads(self) -> Iterator[Index]:
+        """Indices of the leading dimensions that cut them into groups of `together` heads."""
+        *lead, batch, heads = self.q.shape[:-2]
+        h = min(heads, self.together)
+        b = max(1, self.together // heads)
+        for outer in np.ndindex(*lead):
+            for i in range(0, batch, b):
+                for j in range(0, heads, h):
+                    yield (*outer, slice(i, i + b), slice(j, j + h))
+
+    def blocks(self) -> Iterator[tuple[slice, slice]]:
+        """(queries, the keys they see), the last queries first: those see the most keys."""
+        for start in reversed(range(0, self.length, self.rows)):
+            stop = min(start + self.rows, self.length)
+            yield slice(start, stop), slice(0, min(stop, self.keys) if self.causal else self.keys)
+
+    def tile(self, at: Index, rows: slice, keys: slice, scratch: Array) -> tuple[Array, Array]:
+        """The scaled queries (b, h, l, E), and their scores (b, h, l, s) in `scratch`."""
+        q, k = self.q[at][..., rows, :] * self.scale, self.k[at][..., keys, :]
+        s = shaped(scratch, (*q.shape[:-1], k.shape[-2]))
+        np.matmul(q, k.swapaxes(-1, -2), out=s)
+        if self.mask is not None:
+            s += _bias(self.mask[within(self.mask, at, rows, keys)], s)
+        if self.causal and rows.start < keys.stop:
+            corner = s[..., rows.start :]
+            corner += self.triangle[: corner.shape[-2], : corner.shape[-1]]
+        return q, s
+
+
+def shaped(scratch: Array, shape: tuple[int, ...]) -> Array:
+    """The first elements of `scratch` in that shape."""
+    return scratch[: int(np.prod(shape))].reshape(shape)
+
+
+def within(a: Array, at: Index, rows: slice, keys: slice) -> Index:
+    """The index of a tile for an array whose dimensions of size 1 broadcast."""
+    return tuple(
+        i if n != 1 else 0 if isinstance(i, int) else slice(None)
+        for i, n in zip((*at, rows, keys), a.shape, strict=True)
+    )
+
+
+def _bias(mask: Array, like: Array) -> Array:
+    """What to add to the scores.  Of a mask of bools the logarithm: 0, or -inf for a hidden key."""
+    return np.log(mask.astype(like.dtype)) if mask.dtype == bool else mask
+
+
+def forward(
+    q: Array, k: Array, v: Array, mask: Array | None, keep: Array | None, p: float,
+    causal: bool, scale: float,
+) -> tuple[Array, Array]:  # fmt: skip
+    """Attention and the logarithm of each query's denominator.
+
+    Args:
+        v: shape (..., B, H, S, V); the other arguments as for `Scores`.
+        p: dropout's probability.
+
+    Returns:
+        y (..., B, H, L, V), in memory in the order of q, and lse (..., B, H, L), which is inf for
+        a query that sees no key; its y is 0.
+    """
+    scores = Scores(q, k, mask, keep, causal, scale)
+    y = np.empty_like(q, shape=(*q.shape[:-1], v.shape[-1]))
+    lse = np.empty_like(q, shape=q.shape[:-1])
+    if not (k.shape[-2] and q.size // max(q.shape[-1], 1)):
+        y[...], lse[...] = 0, np.inf
+        return y, lse
+    scratch, ones = scores.scratch(), np.ones_like(k, shape=k.shape[-2])
+    lowest = float(np.finfo(q.dtype).min)
+    for at in scores.heads():
+        for rows, keys in scores.blocks():
+            _, s = scores.tile(at, rows, keys, scratch)
+            top = s.max(-1, keepdims=True)
+            s -= np.maximum(top, lowest, out=top)  # -inf - -inf would be nan
+            np.exp(s, out=s)
+            total = np.matmul(s, ones[keys])[..., None]  # a product is the fastest way to add up
+            if keep is not None:
+                s *= keep[at][..., rows, keys]
+            part = y[at][..., rows, :]
+            np.matmul(s, v[at][..., keys, :], out=part)
+            total[total == 0] = np.inf  # a query that sees no key
+            part /= total * (1 - p) if p < 1 else total
+            lse[at][..., rows] = (top + np.log(total))[..., 0]
+    return y, lse
+
+
+def backward(
+    g: Array, q: Array, k: Array, v: Array, mask: Array | None, keep: Array | None, p: float,
+    causal: bool, scale: float, y: Array, lse: Array, live: tuple[bool, ...],
+) -> tuple[Array | None, ...]:  # fmt: skip
+    """The gradients of q, k, v and mask, those that are `live`; None for the others."""
+    scores = Scores(q, k, mask, keep, causal, scale)
+    gq, gk, gv = (np.empty_like(a) if need else None for a, need in zip((q, k, v), live[:3]))
+    g_mask = np.zeros_like(mask) if live[3] else None
+    if not (k.shape[-2] and q.size // max(q.shape[-1], 1)):
+        for empty in (gq, gk, gv):
+            if empty is not None:
+                empty[...] = 0
+        return gq, gk, gv, g_mask
+    one, two = scores.scratch(), scores.scratch()
+    for at in scores.heads():
+        for rows, keys in scores.blocks():
+            qs, s = scores.tile(at, rows, keys, one)
+            s -= lse[at][..., rows, None]
+            probability = np.exp(s, out=s)
+            gy = g[at][..., rows, :]
+            inner = np.einsum("...v,...v->...", gy, y[at][..., rows, :])[..., None]
+            gp, dropped = shaped(two, s.shape), None
+            if keep is not None:
+                gy = gy / (1 - p) if p < 1 else gy
+                dropped = keep[at][..., rows, keys]
+            if gv is not None:
+                used = probability if dropped is None else np.multiply(s, dropped, out=gp)
+                _add(gv[at], keys, used.swapaxes(-1, -2), gy, rows.stop == scores.length)
+            if not (live[0] or live[1] or live[3]):
+                continue
+            np.matmul(gy, v[at][..., keys, :].swapaxes(-1, -2), out=gp)
+            if dropped is not None:
+                gp *= dropped
+            gp -= inner
+            gs = np.multiply(gp, probability, out=gp)
+            if gq is not None:
+                part = gq[at][..., rows, :]
+                np.matmul(gs, k[at][..., keys, :], out=part)
+                part *= scale
+            if gk is not None:
+                _add(gk[at], keys, gs.swapaxes(-1, -2), qs, rows.stop == scores.length)
+            if g_mask is not None:
+                part = g_mask[within(g_mask, at, rows, keys)]
+                part += _folded(gs, part.shape)
+    return gq, gk, gv, g_mask
+
+
+def _add(total: Array, keys: slice, a: Array, b: Array, first: bool) -> None:
+    """`total[keys] += a @ b`; the first block, which sees the most keys, sets instead of adds."""
+    part = total[..., keys, :]
+    if first:
+        np.matmul(a, b, out=part)
+        total[..., keys.stop :, :] = 0
+    else:
+        part += np.matmul(a, b)
+
+
+def _folded(g: Array, shape: tuple[int, ...]) -> Array:
+    """`g` summed over the dimensions along which an array of that shape was broadcast."""
+    return g.sum(tuple(i for i, n in enumerate(shape) if n == 1), keepdims=True)
