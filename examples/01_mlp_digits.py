@@ -47,7 +47,7 @@ def evaluate(model, loader, criterion, device):
 
 
 def train(model, train_loader, val_loader, epochs, device, progress=iter, report=print):
-    """The training loop; returns one row (train loss, val loss, accuracy, learning rate) an epoch."""
+    """The training loop; returns (train loss, val loss, accuracy, learning rate) of each epoch."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=1e-4)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=epochs)
     criterion = nn.CrossEntropyLoss()

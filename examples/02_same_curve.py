@@ -125,8 +125,9 @@ def draw(losses, other_seed, name, their_losses, path):
                ms=9, label=f"equal to the last bit ({(found == 0).sum()} steps)")  # fmt: skip
     unit = np.spacing(np.asarray(losses, np.float32))
     below.step(steps, unit, color="k", lw=0.8, where="mid", label="spacing of float32 numbers")
-    below.set(yscale="log", ylim=(floor / 3, 30), xlabel="step", ylabel="difference of the losses")
-    below.legend(loc="center right", fontsize=9)
+    below.set(yscale="log", ylim=(floor / 3, 10), xlabel="step", ylabel="difference of the losses")
+    figure.legend(*below.get_legend_handles_labels(), loc="outside lower center", ncols=4,
+                  frameon=False, fontsize=9)  # fmt: skip
     for axes in (above, below):
         axes.grid(alpha=0.3)
         axes.margins(x=0.01)

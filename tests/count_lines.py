@@ -1,4 +1,7 @@
-"""Lines of code per folder, without blank lines, comments and docstrings: `python tests/count_lines.py`."""
+"""Lines of code per folder, without blank lines, comments and docstrings.
+
+Run it: `python tests/count_lines.py`.
+"""
 
 import ast
 import io

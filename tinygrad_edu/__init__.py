@@ -129,7 +129,6 @@ from tinygrad_edu.ops.gathering import (
     index_select,
     scatter,
     scatter_add,
-    scatter_reduce,
     take,
     take_along_dim,
 )
@@ -148,6 +147,7 @@ from tinygrad_edu.ops.arranging import (
     triu_indices,
     vander,
 )
+from tinygrad_edu.ops.scattering import scatter_reduce
 from tinygrad_edu.ops.casting import promote_types, result_type
 from tinygrad_edu.dtypes import can_cast
 
@@ -397,6 +397,7 @@ inverse = linalg.inv
 trapz = trapezoid
 # ---- softmax, losses, normalization, embedding
 from tinygrad_edu.ops.softmax import log_softmax, softmax
+
 # ---- random
 from tinygrad_edu import random as random
 from tinygrad_edu.random import (
@@ -441,6 +442,8 @@ def numel(input: Tensor) -> int:  # type: ignore[valid-type]
 def is_floating_point(input: Tensor) -> bool:  # type: ignore[valid-type]
     """Whether its elements are floats."""
     return input.is_floating_point()
+
+
 # isort: on
 
 from tinygrad_edu import special as special  # noqa: E402

@@ -24,9 +24,9 @@ from tinygrad_edu.dtypes import (
     uint8,
 )
 from tinygrad_edu.ops import (
-    arranging,
     activation,
     arithmetic,
+    arranging,
     bitwise,
     casting,
     comparison,
@@ -45,6 +45,7 @@ from tinygrad_edu.ops import (
     reduction,
     rounding,
     sampling,
+    scattering,
     shape,
     sorting,
     special,
@@ -125,8 +126,8 @@ class Methods:
     scatter_ = inplace(gathering.scatter)
     scatter_add = gathering.scatter_add
     scatter_add_ = inplace(gathering.scatter_add)
-    scatter_reduce = gathering.scatter_reduce
-    scatter_reduce_ = inplace(gathering.scatter_reduce)
+    scatter_reduce = scattering.scatter_reduce
+    scatter_reduce_ = inplace(scattering.scatter_reduce)
     index_select = gathering.index_select
     index_add = gathering.index_add
     index_add_ = inplace(gathering.index_add)

@@ -108,7 +108,7 @@ def _block(x: Array, indent: int, shorten: bool, formatter: _Formatter) -> str:
     else:
         shown = [_block(r, indent + 1, shorten, formatter) for r in rows]
     gap = "," + "\n" * (x.ndim - 1) + " " * (indent + 1)
-    return "[" + gap.join(shown) + "]"
+    return f"[{gap.join(shown)}]"
 
 
 def _row(x: Array, indent: int, shorten: bool, formatter: _Formatter) -> str:

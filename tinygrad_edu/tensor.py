@@ -270,9 +270,11 @@ class Tensor(Methods, Variable):
             tensor = me()
             if tensor is not None:
                 before = tensor._grad
-                tensor._grad = (g if g.node is not None else wrap(g.array.copy())) if (
-                    before is None
-                ) else before + g
+                tensor._grad = (
+                    (g if g.node is not None else wrap(g.array.copy()))
+                    if (before is None)
+                    else before + g
+                )
 
         node.register_hook(keep)
 
@@ -293,7 +295,9 @@ class Tensor(Methods, Variable):
         """Call `hook(tensor)` each time a backward pass has added to this leaf's `.grad`."""
         node = current_node(self)
         if not isinstance(node, Leaf):
-            raise RuntimeError("post accumulate grad hooks cannot be registered on non-leaf tensors")
+            raise RuntimeError(
+                "post accumulate grad hooks cannot be registered on non-leaf tensors"
+            )
         if node.after_accumulate is None:
             node.after_accumulate = []
         return RemovableHandle(node.after_accumulate, hook)
@@ -310,9 +314,7 @@ class Tensor(Methods, Variable):
     def detach_(self) -> Tensor:
         """Cut this tensor itself off from the graph."""
         if self.base is not None:
-            raise RuntimeError(
-                "Can't detach views in-place. Use detach() instead."
-            )
+            raise RuntimeError("Can't detach views in-place. Use detach() instead.")
         self.node = None
         return self
 
@@ -439,7 +441,7 @@ class Tensor(Methods, Variable):
         if id(self) in memo:
             found: Tensor = memo[id(self)]
             return found
-        copied = self._like_me(self.array.copy(order="K"), self.requires_grad)
+        copied: Tensor = self._like_me(self.array.copy(order="K"), self.requires_grad)
         memo[id(self)] = copied
         if self._grad is not None:
             copied._grad = self._grad.__deepcopy__(memo)
@@ -495,7 +497,7 @@ _OWN = ("array", "storage", "node", "_grad", "base", "path", "rebased", "retains
 
 def _rebuild(cls: type, array: Any, requires_grad: Any) -> Any:
     """Undo pickling."""
-    made = object.__new__(cls)
+    made: Any = object.__new__(cls)
     made.array, made.storage = array, Storage()
     if requires_grad:
         made.node = Leaf(made)

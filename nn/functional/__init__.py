@@ -54,6 +54,9 @@ from .padding import pad
 from .normalization import batch_norm, group_norm, instance_norm, layer_norm, rms_norm
 from .sparse import embedding, one_hot
 
+# ---- attention
+from .attention import multi_head_attention_forward, scaled_dot_product_attention
+
 # ---- losses
 from .losses import (
     binary_cross_entropy,
@@ -92,7 +95,10 @@ __all__ = [
     "tanh", "tanhshrink", "threshold", "threshold_",
     "log_softmax", "softmax", "softmin",
     # normalization, embedding
-    "batch_norm", "embedding", "group_norm", "instance_norm", "layer_norm", "one_hot", "rms_norm",
+    "batch_norm", "embedding", "group_norm", "instance_norm", "layer_norm", "one_hot", "pad",
+    "rms_norm",
+    # attention
+    "multi_head_attention_forward", "scaled_dot_product_attention",
     # losses
     "binary_cross_entropy", "binary_cross_entropy_with_logits", "cosine_embedding_loss",
     "cosine_similarity", "cross_entropy", "gaussian_nll_loss", "hinge_embedding_loss",

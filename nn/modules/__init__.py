@@ -63,6 +63,16 @@ from .batchnorm import (
 from .normalization import GroupNorm, LayerNorm, RMSNorm
 from .sparse import Embedding
 
+# ---- attention, transformer
+from .attention import MultiheadAttention
+from .transformer import (
+    Transformer,
+    TransformerDecoder,
+    TransformerDecoderLayer,
+    TransformerEncoder,
+    TransformerEncoderLayer,
+)
+
 # ---- losses
 from .distance import CosineSimilarity, PairwiseDistance
 from .loss import (
@@ -100,6 +110,9 @@ __all__ = [
     # normalization, embedding
     "BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "Embedding", "GroupNorm", "InstanceNorm1d",
     "InstanceNorm2d", "InstanceNorm3d", "LayerNorm", "RMSNorm",
+    # attention, transformer
+    "MultiheadAttention", "Transformer", "TransformerDecoder", "TransformerDecoderLayer",
+    "TransformerEncoder", "TransformerEncoderLayer",
     # losses
     "BCELoss", "BCEWithLogitsLoss", "CosineEmbeddingLoss", "CosineSimilarity", "CrossEntropyLoss",
     "GaussianNLLLoss", "HingeEmbeddingLoss", "HuberLoss", "KLDivLoss", "L1Loss", "MSELoss",

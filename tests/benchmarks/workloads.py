@@ -82,6 +82,30 @@ def loader(torch):
     return epoch
 
 
+MILLION = 10**6  # the random numbers below are to be timed on one thread
+
+
+def rand(torch):
+    """A million uniform numbers."""
+    return lambda: torch.rand(MILLION)
+
+
+def dropout_mask(torch):
+    """A million of dropout's decisions."""
+    mask = torch.empty(MILLION)
+    return lambda: mask.bernoulli_(0.8)
+
+
+def randn(torch):
+    """A million normal numbers."""
+    return lambda: torch.randn(MILLION)
+
+
+def randperm(torch):
+    """A random order of a million numbers."""
+    return lambda: torch.randperm(MILLION)
+
+
 WORKLOADS = {
     "mlp, batch 64": lambda torch: mlp_step(torch, 64),
     "mlp, batch 256": lambda torch: mlp_step(torch, 256),
@@ -90,6 +114,10 @@ WORKLOADS = {
     "chain of 1,000, and back": chain,
     "AdamW step": adamw,
     "DataLoader, 64 batches": loader,
+    "rand 1M": rand,
+    "dropout mask 1M": dropout_mask,
+    "randn 1M": randn,
+    "randperm 1M": randperm,
 }
 
 

@@ -60,6 +60,7 @@ ROWS = [
     Op("Tensor.byte", call(I(2, low=0))),
     Op("Tensor.new_zeros", call(F(2), 2, 3), call(F(2), (2,), dtype=_long)),
     Op("Tensor.new_ones", call(F(2), 2, 3)),
+    Op("Tensor.new_empty", call(F(2), (2, 3)), run=lambda torch, x, s: x.new_empty(s).zero_()),
     Op("Tensor.new_full", call(F(2), (2, 3), 1.5)),
     Op("Tensor.new_tensor", call(F(2), [1, 2])),
     Op("Tensor.item", call(F()), call(F(1, 1)), call(I()), call(B()), bad=[call(F(2))]),

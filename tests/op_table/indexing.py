@@ -75,10 +75,14 @@ ROWS = [
     Op("scatter", call(_x, 0, V([[0, 1, 2, 0]], "int"), F(1, 4)),
        call(_x, 1, V([[3], [0]], "int"), 2.0),
        call(_x, 0, V([[2, 2]], "int"), F(3, 2)), bad=[call(_x, 0, V([[3]], "int"), F(1, 1))]),
+    Op("scatter, multiplied", call(F(3, 4, grad=False), 0, Ix(3, 2, 4), F(2, 4, grad=False)),
+       run=lambda torch, *args: torch.scatter(*args, reduce="multiply"), skip=["bool"],
+       covers=["scatter_multiply"]),
     Op("scatter_add", call(_x, 0, Ix(3, 2, 4), F(2, 4)), call(_x, 1, Ix(4, 3, 5), F(3, 5)),
        call(_x, 0, Ix(3, 1, 2), F(2, 3)), bad=[call(_x, 0, V([[3]], "int"), F(1, 1))],
        skip=["bool"]),
-    *[Op(f"scatter_reduce {how}", call(_x, 0, Ix(3, 2, 4), F(2, 4)), call(_x, 1, Ix(4, 3, 6), F(3, 7)),
+    *[Op(f"scatter_reduce {how}", call(_x, 0, Ix(3, 2, 4), F(2, 4)),
+         call(_x, 1, Ix(4, 3, 6), F(3, 6)),
          run=lambda torch, x, d, i, s, how=how, own=own: torch.scatter_reduce(
              x, d, i, s, how, include_self=own), skip=["bool", "int64"], covers=["scatter_reduce"])
       for how in ("sum", "mean", "amax", "amin") for own in (True, False)],

@@ -32,7 +32,7 @@ ROWS = [
        run=lambda torch, x: torch.linalg.slogdet(_spread(torch, x))[1], covers=["slogdet"],
        **_floats),
     Op("linalg.slogdet, sign", call(F(3, 3, grad=False)), **_floats,
-       run=lambda torch, x: torch.linalg.slogdet(x)),
+       run=lambda torch, x: torch.linalg.slogdet(x), covers=["sign_of_det"]),
     Op("logdet", call(F(3, 3)), run=lambda torch, x: torch.logdet(_definite(torch, x)), **_floats),
     Op("linalg.inv", call(F(2, 3, 3)), bad=[call(F(2, 3))],
        run=lambda torch, x: torch.linalg.inv(_spread(torch, x) if x.shape[-2] == 3 else x),

@@ -49,7 +49,8 @@ ROWS = [
             bad=[call(Pos(3), 5)], **_floats),
     _in_place("uniform_"), _in_place("uniform_", -1.0, 3.0), _in_place("normal_"),
     _in_place("normal_", 1.0, 0.5), _in_place("bernoulli_", 0.3), _in_place("exponential_"),
-    _in_place("random_", 0, 7),
+    _in_place("random_", 0, 7), _in_place("cauchy_"), _in_place("geometric_", 0.3),
+    _in_place("log_normal_"),
     *[_seeded(f"nn.functional.{name}", call(F(4, 5), 0.4), call(F(4, 5), 0.4, False),
     call(F(2, 3), 1.0),
               bad=[call(F(2), 1.5)], **_floats)

@@ -69,7 +69,8 @@ def gradcheck(
         ValueError: no input requires grad, or forward mode or batched gradients are asked for.
         RuntimeError: an input's elements share memory, as after `expand`.
 
-    Unlike torch, it also rejects rules that are not linear in the incoming gradient.
+    Unlike torch, it also rejects rules that are not linear in the incoming gradient, and checks
+    the dtypes of gradients unless told not to.
 
     >>> import tinygrad_edu as torch
     >>> x = torch.tensor([0.5, 1.5], dtype=torch.float64, requires_grad=True)

@@ -128,9 +128,7 @@ class Node:
 class Part(Node):
     """One output of an operation that has several; hands its gradient to the operation's node."""
 
-    def __init__(
-        self, whole: Node, index: int, shape: tuple[int, ...], dtype: NumpyDtype
-    ) -> None:
+    def __init__(self, whole: Node, index: int, shape: tuple[int, ...], dtype: NumpyDtype) -> None:
         super().__init__(whole.plan, (whole,), (), (), shape, dtype)
         self._index = index
 

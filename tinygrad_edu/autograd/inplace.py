@@ -34,8 +34,15 @@ def check_writable(t: Any) -> None:
     """Raise torch's error where an in-place write may not be recorded."""
     if not isinstance(t, Variable):
         raise TypeError(f"an in-place operation needs a Tensor, not {type(t).__name__}")
-    if 0 in t.array.strides and t.array.size and any(
-        [size > 1 and step == 0 for size, step in zip(t.array.shape, t.array.strides, strict=True)]
+    if (
+        0 in t.array.strides
+        and t.array.size
+        and any(
+            [
+                size > 1 and step == 0
+                for size, step in zip(t.array.shape, t.array.strides, strict=True)
+            ]
+        )
     ):
         raise RuntimeError(
             "unsupported operation: more than one element of the written-to tensor refers to a"
@@ -136,10 +143,7 @@ def _keep_in_place(node: Node, t: Any, y: Any) -> None:
     if y.array.dtype == t.array.dtype:
         kept = node.kept or ()
         node.guards = tuple(
-            [
-                t.storage if k is y.array else s
-                for k, s in zip(kept, node.guards, strict=False)
-            ]
+            [t.storage if k is y.array else s for k, s in zip(kept, node.guards, strict=False)]
         )
         node.kept = tuple([t.array if k is y.array else k for k in kept])
     node.number = clock()

@@ -119,7 +119,9 @@ class Primitive:
         self.parameters = list(self.signature.parameters)
         for name in ("y", "live"):
             if name in self.parameters:
-                raise TypeError(f"{self.name}: {name!r} has a meaning in rules; rename the argument")
+                raise TypeError(
+                    f"{self.name}: {name!r} has a meaning in rules; rename the argument"
+                )
         self.arity = len(self.parameters)
         self.defaults = {
             name: p.default

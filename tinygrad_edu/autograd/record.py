@@ -237,8 +237,9 @@ def record(
     if op.saves:
         y, *rest = y
         saved = tuple(rest)
-    results = [wrap(part) for part in y] if op.multiple else [wrap(y)]
-    if state.enabled and (op.rules or op.joint) and any([e is not None for e in edges]):
+    results: list[Any] = [wrap(part) for part in y] if op.multiple else [wrap(y)]
+    recorded = state.enabled and op.inputs and any([edge is not None for edge in edges])
+    if recorded and results:
         live = tuple([edge is not None for edge in edges])
         plan = op.plans.get(live) or op.plan(live)
         whole = y if op.multiple else results[0].array
@@ -247,8 +248,8 @@ def record(
         kept = tuple([known[i] for i in plan.keep])
         guards = tuple([_guard(owners[i]) for i in plan.keep])
         kept += tuple([_shape(known[i]) for i in plan.shapes])
-        first = results[0].array if results else None
-        node = Node(plan, edges, kept, guards, *((first.shape, first.dtype) if results else ()))
+        first = results[0].array
+        node = Node(plan, edges, kept, guards, first.shape, first.dtype)
         if op.multiple:
             node.parts = len(results)
             for i, t in enumerate(results):

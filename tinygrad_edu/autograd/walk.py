@@ -207,7 +207,7 @@ def lift(node: Node) -> tuple[Any, ...]:
     assert kept is not None
     lifted = list(kept)
     for k, place in enumerate(node.plan.keep):
-        guard = node.guards[k]
+        guard: Any = node.guards[k]
         if place == op.arity and not op.multiple:
             lifted[k] = wrap(kept[k], node, guard)
         elif op.variadic and place == 0:

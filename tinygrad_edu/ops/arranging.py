@@ -81,7 +81,9 @@ def unfold(input: Any, dimension: int, size: int, step: int) -> Tensor:
 def adjoint(input: Any) -> Tensor:
     """The matrices transposed."""
     if input.array.ndim < 2:
-        raise RuntimeError(f"tensor.adjoint() is only supported on matrices, got {input.array.ndim}D")
+        raise RuntimeError(
+            f"tensor.adjoint() is only supported on matrices, got {input.array.ndim}D"
+        )
     return transpose(input, -2, -1)
 
 
@@ -94,7 +96,9 @@ def masked_scatter(input: Any, mask: Any, source: Any) -> Tensor:
     x, where = broadcast_tensors(input, mask)
     count = int(where.array.sum())
     if source.array.size < count:
-        raise RuntimeError("masked_scatter: expected self and source to have same number of elements")
+        raise RuntimeError(
+            "masked_scatter: expected self and source to have same number of elements"
+        )
     values = _slice(reshape(source, (source.array.size,)), (slice(0, count),))
     return _index_put(x, (where.array,), values, False)
 

@@ -87,7 +87,9 @@ def _ragged(data: Any, dim: int = 1) -> ValueError:
     lengths = [len(item) if isinstance(item, (list, tuple)) else 0 for item in data]
     for length in lengths:
         if length != lengths[0]:
-            return ValueError(f"expected sequence of length {lengths[0]} at dim {dim} (got {length})")
+            return ValueError(
+                f"expected sequence of length {lengths[0]} at dim {dim} (got {length})"
+            )
     for item in data:
         if isinstance(item, (list, tuple)) and item:
             return _ragged(item, dim + 1)
@@ -123,7 +125,9 @@ def tensor(
     else:
         array = _as_numpy(data, infer=dtype is None)
     copied = array.astype(array.dtype if dtype is None else to_numpy(dtype), order="C")
-    return finish(np.asarray(copied) if isinstance(copied, np.generic) else copied, device, requires_grad)
+    return finish(
+        np.asarray(copied) if isinstance(copied, np.generic) else copied, device, requires_grad
+    )
 
 
 def as_tensor(data: Any, dtype: Dtype = None, device: DeviceLike = None) -> Tensor:
@@ -299,7 +303,7 @@ def arange(
         raise RuntimeError("upper bound and lower bound inconsistent with step sign")
     given = (start, end, step)
     target = result_type(*given) if dtype is None else to_numpy(dtype)
-    if dtype is None and target == bool:
+    if dtype is None and target.kind == "b":
         target = np.dtype(np.int64)
     count = max(0, math.ceil((end - start) / step))
     exact = np.int64 if all([isinstance(v, (int, np.integer)) for v in given]) else np.float64

@@ -65,12 +65,12 @@ def _gather(x: Array, dim: int, index: Array) -> Array:
     dim = _check_index("gather", x, dim, index)
     if index.size == 0:
         return np.zeros_like(x, shape=index.shape)
-    return x.reshape(x.shape or 1)[_along(index.reshape(index.shape or 1), dim)].reshape(index.shape)
+    return x.reshape(x.shape or 1)[_along(index.reshape(index.shape or 1), dim)].reshape(
+        index.shape
+    )
 
 
-_gather.vjp(
-    x=lambda g, x_shape, dim, index: scatter_add(zeros_beside(g, x_shape), dim, index, g)
-)
+_gather.vjp(x=lambda g, x_shape, dim, index: scatter_add(zeros_beside(g, x_shape), dim, index, g))
 
 
 def gather(input: Any, dim: int, index: Any, *, sparse_grad: bool = False) -> Tensor:
@@ -95,7 +95,9 @@ def _scatter_add(x: Array, dim: int, index: Array, src: Array) -> Array:
     dim = _check_index("scatter_add", x, dim, index)
     y = x.copy()
     if index.size:
-        add_at(y.reshape(y.shape or 1), _along(index.reshape(index.shape or 1), dim), _part(src, index))
+        add_at(
+            y.reshape(y.shape or 1), _along(index.reshape(index.shape or 1), dim), _part(src, index)
+        )
     return y
 
 
@@ -183,7 +185,9 @@ def _scatter_multiply(x: Array, dim: int, index: Array, src: Any) -> Array:
     """Not differentiable, as in torch."""
     dim = _check_index("scatter", x, dim, index)
     y = x.copy()
-    np.multiply.at(y.reshape(y.shape or 1), _along(index.reshape(index.shape or 1), dim), _part(src, index))
+    np.multiply.at(
+        y.reshape(y.shape or 1), _along(index.reshape(index.shape or 1), dim), _part(src, index)
+    )
     return y
 
 
@@ -200,11 +204,6 @@ def _index_select(x: Array, dim: int, index: Array) -> Array:
     if not x.ndim:
         return x.reshape(1)[index.reshape(-1)].reshape(())
     return np.take(x, index.reshape(-1), axis=dim)
-
-
-_index_select.vjp(
-    x=lambda g, x_shape, dim, index: _index_add(zeros_beside(g, x_shape), dim, index, g)
-)
 
 
 def index_select(input: Any, dim: int, index: Any) -> Tensor:
@@ -227,13 +226,23 @@ def _check_slices(name: str, x: Array, dim: int, index: Array, source: Any) -> N
         raise IndexError(f"{name}(): Index is supposed to be a vector, but got dim: {index.ndim}")
     if index.dtype not in (np.int64, np.int32):
         raise RuntimeError(f"{name}(): Expected dtype int32/int64 for index")
-    if isinstance(index, np.ndarray) and index.size and (index.min() < -size or index.max() >= size):
+    if (
+        isinstance(index, np.ndarray)
+        and index.size
+        and (index.min() < -size or index.max() >= size)
+    ):
         raise IndexError("index out of range in self")
     if getattr(source, "dtype", x.dtype) != x.dtype:
         raise RuntimeError(
             f"{name}(): self and source expected to have the same dtype, but got {x.dtype} and"
             f" {source.dtype}"
         )
+
+
+def _select_as(g: Any, dim: int, index: Any, shape: tuple[int, ...]) -> Any:
+    """The slices of `g` that the index names, in the shape of the source they came from."""
+    picked: Any = _index_select(g, dim, index)
+    return picked.reshape(shape)
 
 
 @primitive
@@ -246,7 +255,12 @@ def _index_add(x: Array, dim: int, index: Array, source: Array) -> Array:
 
 _index_add.vjp(
     x=lambda g: g,
-    source=lambda g, dim, index, source_shape: _index_select(g, dim, index).reshape(source_shape),
+    source=lambda g, dim, index, source_shape: _select_as(g, dim, index, source_shape),
+)
+
+
+_index_select.vjp(
+    x=lambda g, x_shape, dim, index: _index_add(zeros_beside(g, x_shape), dim, index, g)
 )
 
 
@@ -265,7 +279,7 @@ def _index_copy(x: Array, dim: int, index: Array, source: Any) -> Array:
 
 _index_copy.vjp(
     x=lambda g, dim, index: _index_copy(g, dim, index, 0.0),
-    source=lambda g, dim, index, source_shape: _index_select(g, dim, index).reshape(source_shape),
+    source=lambda g, dim, index, source_shape: _select_as(g, dim, index, source_shape),
 )
 
 
@@ -321,97 +335,3 @@ def take(input: Any, index: Any) -> Tensor:
     if index.array.size and (index.array.min() < -size or index.array.max() >= size):
         raise IndexError(f"out of range: tried to access index on a tensor of {size} elements.")
     return flat[index.reshape(-1)].reshape(index.array.shape)  # type: ignore[no-any-return]
-
-
-@primitive
-def _scatter_extreme(
-    x: Array, dim: int, index: Array, src: Array, largest: bool, include_self: bool
-) -> Array:
-    """The largest (or smallest) of what falls on an element, with what was there or without."""
-    dim = _check_index("scatter_reduce", x, dim, index)
-    worst = (-np.inf if largest else np.inf) if x.dtype.kind == "f" else _bound(x.dtype, largest)
-    y = x.copy()
-    flat = _along(index.reshape(index.shape or 1), dim)
-    target = y.reshape(y.shape or 1)
-    if not include_self and index.size:
-        target[flat] = worst
-    if index.size:
-        (np.maximum if largest else np.minimum).at(target, flat, _part(src, index))
-    return y
-
-
-def _bound(dtype: Any, largest: bool) -> Any:
-    info = np.iinfo(dtype) if dtype.kind in "iu" else None
-    if info is None:
-        return not largest
-    return info.min if largest else info.max
-
-
-def _shares(g: Any, x: Any, dim: int, index: Any, src: Any, y: Any, include_self: bool) -> Any:
-    """The gradient of an extreme, shared evenly among all that equal it: for `x` and for `src`."""
-    won = y == x
-    if not include_self:
-        won = won & (scatter(zeros_beside(x, tuple(x.shape)), dim, index, 1.0) == 0)
-    part = src[tuple([slice(n) for n in index.shape])]
-    tied = _gather(y, dim, index) == part
-    won, tied = (t.to(g.dtype) if isinstance(t, Variable) else t * 1.0 for t in (won, tied))
-    share = g / _scatter_add(won, dim, index, tied)
-    return share * won, _spread(_gather(share, dim, index) * tied, tuple(src.shape))
-
-
-def _spread(part: Any, shape: tuple[int, ...]) -> Any:
-    from tinygrad_edu.ops.indexing import _unslice
-
-    if tuple(part.shape) == shape:
-        return part
-    return _unslice(part, shape, tuple([slice(n) for n in part.shape]))
-
-
-_scatter_extreme.vjp(
-    x=lambda g, x, dim, index, src, y, include_self: _shares(
-        g, x, dim, index, src, y, include_self
-    )[0],
-    src=lambda g, x, dim, index, src, y, include_self: _shares(
-        g, x, dim, index, src, y, include_self
-    )[1],
-)
-
-
-def scatter_reduce(
-    input: Any, dim: int, index: Any, src: Any, reduce: str, *, include_self: bool = True
-) -> Tensor:
-    """Combine what falls on each element: `src[i][j]` falls on [index[i][j]][j] (for `dim` 0).
-
-    Args:
-        reduce: "sum", "mean", "amax" or "amin"; "prod" without gradient.
-        include_self: whether what was in `input` takes part.
-
-    Unlike torch, "prod" cannot be differentiated: RuntimeError is raised if a gradient is needed.
-
-    >>> import tinygrad_edu as torch
-    >>> x, i = torch.zeros(2), torch.tensor([0, 0, 1])
-    >>> x.scatter_reduce(0, i, torch.tensor([1.0, 3.0, 5.0]), "mean", include_self=False)
-    tensor([2., 5.])
-    """
-    if reduce in ("amax", "amin"):
-        return _scatter_extreme(input, dim, index, src, reduce == "amax", include_self)
-    if reduce not in ("sum", "mean", "prod"):
-        raise RuntimeError(
-            "reduce argument must be either sum, prod, mean, amax or amin, got " + repr(reduce)
-        )
-    fill = 1 if reduce == "prod" else 0
-    base = input if include_self else _scatter(input, dim, index, fill)
-    if reduce == "prod":
-        if input.requires_grad or src.requires_grad:
-            raise RuntimeError("scatter_reduce(): the gradient of 'prod' is not supported")
-        return _scatter_multiply(base, dim, index, src)
-    total = _scatter_add(base, dim, index, src)
-    if reduce == "sum":
-        return total
-    ones = np.ones_like(input.array)
-    counts = ones if include_self else _scatter.primitive.forward(ones, dim, index.array, 0)
-    hits = np.ones_like(index.array, dtype=ones.dtype)
-    counts = np.maximum(_scatter_add.primitive.forward(counts, dim, index.array, hits), 1)
-    if input.array.dtype.kind == "f":
-        return total / counts  # type: ignore[operator, no-any-return]
-    return total // counts  # type: ignore[operator, no-any-return]

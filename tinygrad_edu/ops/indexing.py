@@ -160,9 +160,7 @@ def _values(entries: Any) -> Any:
 
 
 def _read_slice(entry: slice) -> slice:
-    parts = [
-        None if p is None else p.__index__() for p in (entry.start, entry.stop, entry.step)
-    ]
+    parts = [None if p is None else p.__index__() for p in (entry.start, entry.stop, entry.step)]
     if parts[2] is not None and parts[2] <= 0:
         raise ValueError("step must be greater than zero")
     return slice(*parts)
@@ -400,8 +398,7 @@ def masked_fill(input: Any, mask: Any, value: Any) -> Tensor:
     """
     if mask.array.dtype != bool:
         raise RuntimeError(
-            "masked_fill_ only supports boolean masks, but got mask with dtype"
-            f" {mask.array.dtype}"
+            f"masked_fill_ only supports boolean masks, but got mask with dtype {mask.array.dtype}"
         )
     if isinstance(value, Variable) and value.array.ndim:
         raise RuntimeError(

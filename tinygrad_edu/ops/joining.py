@@ -1,4 +1,4 @@
-"""Join tensors (cat, stack) and take them apart (split, chunk, unbind): each other's derivatives."""
+"""Join tensors (cat, stack) and take them apart (split, unbind): each other's derivatives."""
 
 from __future__ import annotations
 
@@ -94,7 +94,9 @@ def _tensors(name: str, tensors: Any) -> Any:
         raise error(f"torch.{name}(): expected a non-empty list of Tensors")
     for i, x in enumerate(tensors):
         if not isinstance(x, Variable):
-            raise TypeError(f"expected Tensor as element {i} in argument 0, but got {type(x).__name__}")
+            raise TypeError(
+                f"expected Tensor as element {i} in argument 0, but got {type(x).__name__}"
+            )
     return tensors
 
 
@@ -177,7 +179,8 @@ def split(tensor: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Te
             )
         if size == 0 and total:
             raise RuntimeError(
-                f"split_size can only be 0 if dimension size is 0, but got dimension size of {total}"
+                "split_size can only be 0 if dimension size is 0, but got dimension size of"
+                f" {total}"
             )
         count = max(1, math.ceil(total / size)) if size else 1
         sizes = tuple([min(size, total - i * size) for i in range(count)]) if size else (total,)
@@ -210,7 +213,7 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
 
 
 def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
-    """Views split before the given indices, or into so many pieces whose sizes differ by at most 1."""
+    """Views split before the given indices, or into so many pieces of nearly equal size."""
     dim = read_dim(dim, input.array.ndim)
     total = input.array.shape[dim]
     if isinstance(indices_or_sections, int):
@@ -279,7 +282,7 @@ def column_stack(tensors: Any) -> Tensor:
 
 
 def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
-    """Coordinates of a grid: tensor i varies along dimension i (`indexing="xy"`: first two swapped).
+    """Coordinates of a grid: tensor i varies along dimension i ("xy": the first two swapped).
 
     >>> import tinygrad_edu as torch
     >>> rows, columns = torch.meshgrid(torch.arange(2), torch.arange(3), indexing="ij")

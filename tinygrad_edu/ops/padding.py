@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu.autograd.primitive import primitive
-from tinygrad_edu.dtypes import Array
-from tinygrad_edu.ops.indexing import _slice
-from tinygrad_edu.ops.gathering import index_select
 from tinygrad_edu.autograd.record import wrap
+from tinygrad_edu.dtypes import Array
+from tinygrad_edu.ops.gathering import index_select
+from tinygrad_edu.ops.indexing import _slice
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor

@@ -57,9 +57,7 @@ def _reshaped(x: Array, shape: tuple[int, ...]) -> Array:
                 f"cannot reshape tensor of 0 elements into shape {list(shape)} because the"
                 " unspecified dimension size -1 can be any value and is ambiguous"
             ) from None
-        raise RuntimeError(
-            f"shape '{list(shape)}' is invalid for input of size {x.size}"
-        ) from None
+        raise RuntimeError(f"shape '{list(shape)}' is invalid for input of size {x.size}") from None
 
 
 def view(input: Tensor, *shape: Any) -> Tensor:
@@ -435,13 +433,14 @@ def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
     amounts = read_shape("roll", (shifts,) if isinstance(shifts, (tuple, list)) else (shifts,))
     if dims is None or dims == ():
         if len(amounts) != 1:
-            raise RuntimeError(
-                f"shifts and dimensions must align. shifts: {len(amounts)}, dims:0"
-            )
+            raise RuntimeError(f"shifts and dimensions must align. shifts: {len(amounts)}, dims:0")
         shape = input.array.shape
         return reshape(_roll(reshape(input, (input.array.size,)), amounts, (0,)), shape)
     places = tuple(
-        [read_dim(d, input.array.ndim) for d in (dims if isinstance(dims, (tuple, list)) else (dims,))]
+        [
+            read_dim(d, input.array.ndim)
+            for d in (dims if isinstance(dims, (tuple, list)) else (dims,))
+        ]
     )
     if len(places) != len(amounts):
         raise RuntimeError(

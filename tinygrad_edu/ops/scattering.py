@@ -1,0 +1,119 @@
+"""`scatter_reduce`: combine all that falls on one element, by sum, mean, product or extreme."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinygrad_edu.autograd.primitive import primitive
+from tinygrad_edu.autograd.record import wrap
+from tinygrad_edu.dtypes import Array
+from tinygrad_edu.ops.arithmetic import _div, floor_divide
+from tinygrad_edu.ops.gathering import (
+    _along,
+    _check_index,
+    _gather,
+    _part,
+    _scatter,
+    _scatter_add,
+    _scatter_multiply,
+    scatter,
+)
+from tinygrad_edu.ops.indexing import _unslice, _where
+from tinygrad_edu.ops.joining import zeros_beside
+
+if TYPE_CHECKING:
+    from tinygrad_edu.tensor import Tensor
+
+
+@primitive
+def _scatter_extreme(
+    x: Array, dim: int, index: Array, src: Array, largest: bool, include_self: bool
+) -> Array:
+    """The largest (or smallest) of what falls on an element, with what was there or without."""
+    dim = _check_index("scatter_reduce", x, dim, index)
+    worst = (-np.inf if largest else np.inf) if x.dtype.kind == "f" else _bound(x.dtype, largest)
+    y = x.copy()
+    flat = _along(index.reshape(index.shape or 1), dim)
+    target = y.reshape(y.shape or 1)
+    if not include_self and index.size:
+        target[flat] = worst
+    if index.size:
+        (np.maximum if largest else np.minimum).at(target, flat, _part(src, index))
+    return y
+
+
+def _bound(dtype: Any, largest: bool) -> Any:
+    info = np.iinfo(dtype) if dtype.kind in "iu" else None
+    if info is None:
+        return not largest
+    return info.min if largest else info.max
+
+
+def _shares(g: Any, x: Any, dim: int, index: Any, src: Any, y: Any, include_self: bool) -> Any:
+    """The gradient of an extreme, shared evenly among all that equal it: for `x` and for `src`."""
+    won = y == x
+    if not include_self:
+        won = won & (scatter(zeros_beside(x, tuple(x.shape)), dim, index, 1.0) == 0)
+    part = src[tuple([slice(n) for n in index.shape])]
+    tied = _gather(y, dim, index) == part
+    won, tied = _where(won, 1.0, zeros_beside(g, ())), _where(tied, 1.0, zeros_beside(g, ()))
+    share = g / _scatter_add(won, dim, index, tied)
+    return share * won, _spread(_gather(share, dim, index) * tied, tuple(src.shape))
+
+
+def _spread(part: Any, shape: tuple[int, ...]) -> Any:
+    if tuple(part.shape) == shape:
+        return part
+    return _unslice(part, shape, tuple([slice(n) for n in part.shape]))
+
+
+_scatter_extreme.vjp(
+    x=lambda g, x, dim, index, src, y, include_self: _shares(
+        g, x, dim, index, src, y, include_self
+    )[0],
+    src=lambda g, x, dim, index, src, y, include_self: _shares(
+        g, x, dim, index, src, y, include_self
+    )[1],
+)
+
+
+def scatter_reduce(
+    input: Any, dim: int, index: Any, src: Any, reduce: str, *, include_self: bool = True
+) -> Tensor:
+    """Combine what falls on each element: `src[i][j]` falls on [index[i][j]][j] (for `dim` 0).
+
+    Args:
+        reduce: "sum", "mean", "amax" or "amin"; "prod" without gradient.
+        include_self: whether what was in `input` takes part.
+
+    Unlike torch, "prod" cannot be differentiated: RuntimeError is raised if a gradient is needed.
+
+    >>> import tinygrad_edu as torch
+    >>> x, i = torch.zeros(2), torch.tensor([0, 0, 1])
+    >>> x.scatter_reduce(0, i, torch.tensor([1.0, 3.0, 5.0]), "mean", include_self=False)
+    tensor([2., 5.])
+    """
+    if reduce in ("amax", "amin"):
+        return _scatter_extreme(input, dim, index, src, reduce == "amax", include_self)
+    if reduce not in ("sum", "mean", "prod"):
+        raise RuntimeError(
+            "reduce argument must be either sum, prod, mean, amax or amin, got " + repr(reduce)
+        )
+    fill = 1 if reduce == "prod" else 0
+    base = input if include_self else _scatter(input, dim, index, fill)
+    if reduce == "prod":
+        if input.requires_grad or src.requires_grad:
+            raise RuntimeError("scatter_reduce(): the gradient of 'prod' is not supported")
+        return _scatter_multiply(base, dim, index, src)
+    total = _scatter_add(base, dim, index, src)
+    if reduce == "sum":
+        return total
+    ones = np.ones_like(input.array)
+    counts = ones if include_self else _scatter.primitive.forward(ones, dim, index.array, 0)
+    hits = np.ones_like(index.array, dtype=ones.dtype)
+    counts = np.maximum(_scatter_add.primitive.forward(counts, dim, index.array, hits), 1)
+    if input.array.dtype.kind == "f":
+        return _div(total, counts)
+    return floor_divide(total, wrap(counts))
