@@ -528,7 +528,7 @@ def main():
         return 2
     model, config, vocab = trainer.model, trainer.config, trainer.vocab
     print(f"{len(trainer.train_ids):,} characters to train on, {len(vocab)} different ones; "
-          f"{sum(p.numel() for p in model.parameters()):,} parameters on {config['device']}")  # fmt: skip
+          f"{sum(p.numel() for p in model.parameters()):,} parameters")  # fmt: skip
     if trainer.losses:
         print(f"going on after step {len(trainer.losses)} of {config['steps']}")
 

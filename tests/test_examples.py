@@ -16,7 +16,11 @@ EXAMPLES = ROOT / "examples"
 SHORT = {  # example: arguments, what it must print, files it must write
     "01_mlp_digits.py": (["--epochs", "1", "--hidden", "16"], "test accuracy", ["mlp_digits.png"]),
     "02_same_curve.py": (["--steps", "20"], "identical|torch is not", ["same_curve.png"]),
-}
+    "04_char_gpt.py": (
+        ["--steps", "2", "--limit", "5000", "--layers", "1", "--width", "16", "--length", "20"],
+        "20 characters", ["char_gpt.png", "char_gpt.npz"],
+    ),
+}  # fmt: skip
 
 
 def run(folder: pathlib.Path, *command: str) -> str:

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_edu as ours
+from tinygrad_edu.backend import cupy_problem
 
 Library = Any
 Call = Callable[[Library], Any]
@@ -172,7 +173,7 @@ def test_the_default_generator() -> None:
 
 def test_fork_rng() -> None:
     ours.manual_seed(0)
-    expected = ours.rand(4).tolist()
+    expected = ours.rand(6).tolist()
     ours.manual_seed(0)
     with ours.random.fork_rng():
         ours.manual_seed(9)
@@ -183,7 +184,7 @@ def test_fork_rng() -> None:
     first = ours.rand(2).tolist()
     with ours.random.fork_rng(enabled=False):
         second = ours.rand(2).tolist()
-    assert first + second == expected
+    assert first + second + ours.rand(2).tolist() == expected
 
     @ours.random.fork_rng()
     def draw() -> None:
@@ -275,6 +276,46 @@ def test_leaves_are_protected() -> None:
         x.normal_()
     with pytest.raises(RuntimeError, match="single memory location"):
         ours.ones(1).expand(3).normal_()
+
+
+# On a GPU -----------------------------------------------------------------------------------------
+
+ON_A_DEVICE: list[Callable[[str], Any]] = [
+    lambda d: ours.rand(3, 4, device=d),
+    lambda d: ours.randn(40, device=d, requires_grad=True),
+    lambda d: ours.randint(9, (5,), device=d),
+    lambda d: ours.randperm(7, device=d),
+    lambda d: ours.normal(0.0, 2.0, (5,), device=d),
+    lambda d: ours.normal(ours.ones(4, device=d), ours.ones(4, device=d, requires_grad=True)),
+    lambda d: ours.bernoulli(ours.full((4, 5), 0.3, device=d).t()),
+    lambda d: ours.multinomial(ours.ones(4, device=d), 3),
+    lambda d: ours.rand_like(ours.ones(4, 5, device=d).t()),
+    lambda d: ours.rand_like(ours.ones(4), device=d),
+    lambda d: ours.ones(20, 3, device=d).t().normal_(),
+    lambda d: ours.ones(6, device=d).bernoulli_(ours.full((6,), 0.3, device=d)),
+    lambda d: (ours.ones(6, device=d, requires_grad=True) * 2).uniform_(),
+    lambda d: ours.nn.functional.dropout(ours.ones(6, 5, device=d).t(), 0.3),
+    lambda d: ours.nn.functional.dropout2d(ours.ones(6, 5, 2, 2, device=d), 0.3),
+    lambda d: ours.nn.functional.alpha_dropout(ours.ones(6, 5, device=d), 0.3, True),
+    lambda d: ours.nn.Linear(5, 4, device=d).weight,
+    lambda d: ours.nn.init.trunc_normal_(ours.empty(5, 4, device=d)),
+    lambda d: ours.nn.init.orthogonal_(ours.empty(5, 5, device=d)) * 0,
+]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(cupy_problem() is not None, reason=f"no GPU: {cupy_problem()}")
+@pytest.mark.parametrize("call", range(len(ON_A_DEVICE)))
+def test_a_gpu_gets_the_same_numbers(call: int) -> None:
+    ours.manual_seed(0)
+    here = ON_A_DEVICE[call]("cpu")
+    state = ours.get_rng_state().tolist()
+    ours.manual_seed(0)
+    there = ON_A_DEVICE[call]("cuda")
+    assert there.device.type == "cuda"
+    assert there.detach().cpu().tolist() == here.tolist()
+    assert there.requires_grad == here.requires_grad
+    assert ours.get_rng_state().tolist() == state
 
 
 # Beside torch -------------------------------------------------------------------------------------

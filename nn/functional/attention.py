@@ -214,14 +214,11 @@ def _check_kind(mask: Tensor, name: str) -> None:
     )
 
 
-def warn_of_kinds(key_padding_mask: Tensor | None, attn_mask: Tensor | None) -> None:
+def warn_of_kinds(padding: Tensor | None, mask: Tensor | None, names: str) -> None:
     """torch's warning about masks of different dtypes."""
-    if key_padding_mask is None or attn_mask is None:
-        return
-    if key_padding_mask.dtype != attn_mask.dtype:
+    if padding is not None and mask is not None and padding.dtype != mask.dtype:
         warnings.warn(
-            "Support for mismatched key_padding_mask and attn_mask is deprecated. Use same type"
-            " for both instead.",
+            f"Support for mismatched {names} is deprecated. Use same type for both instead.",
             stacklevel=4,
         )
 
@@ -230,7 +227,7 @@ def _check_masks(key_padding_mask: Tensor | None, attn_mask: Tensor | None, caus
     for mask, name in ((key_padding_mask, "key_padding_mask"), (attn_mask, "attn_mask")):
         if mask is not None:
             _check_kind(mask, name)
-    warn_of_kinds(key_padding_mask, attn_mask)
+    warn_of_kinds(key_padding_mask, attn_mask, "key_padding_mask and attn_mask")
     if causal and attn_mask is None:
         raise RuntimeError("Need attn_mask if specifying the is_causal hint.")
 

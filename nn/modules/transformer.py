@@ -34,13 +34,13 @@ def _activation(given: Activation) -> Callable[[Tensor], Tensor]:
 
 
 def _masks(
-    mask: Tensor | None, padding: Tensor | None, like: Tensor, names: str
+    mask: Tensor | None, padding: Tensor | None, like: Tensor
 ) -> tuple[Tensor | None, Tensor | None]:
-    """Both masks as floats to add; `names` is what comes before _mask and _key_padding_mask."""
-    warn_of_kinds(padding, mask)
+    """Both masks as floats to add."""
+    warn_of_kinds(padding, mask, "src_key_padding_mask and src_mask")
     return (
-        additive(mask, like.dtype, f"{names}_mask"),
-        additive(padding, like.dtype, f"{names}_key_padding_mask"),
+        additive(mask, like.dtype, "src_mask"),
+        additive(padding, like.dtype, "src_key_padding_mask"),
     )
 
 
@@ -141,7 +141,7 @@ class TransformerEncoderLayer(Module):
             src_key_padding_mask: (N, L), True or -inf at tokens to ignore.
             is_causal: a hint that `src_mask` is the causal one.
         """
-        mask, padding = _masks(src_mask, src_key_padding_mask, src, "src")
+        mask, padding = _masks(src_mask, src_key_padding_mask, src)
         x = src
         if self.norm_first:
             x = x + self._sa_block(self.norm1(x), mask, padding, is_causal)
@@ -308,7 +308,7 @@ class TransformerEncoder(Module):
         Args:
             is_causal: whether `mask` is the causal one; None: find out.
         """
-        mask, padding = _masks(mask, src_key_padding_mask, src, "src")
+        mask, padding = _masks(mask, src_key_padding_mask, src)
         causal = _is_causal(mask, is_causal, _length(src, self.layers))
         x = src
         for layer in self.layers:

@@ -10,6 +10,8 @@ import json
 import os
 import time
 
+from gpt import gpt_step
+
 
 def mlp_step(torch, batch):
     """A training step of the reference MLP, 784-256-256-10: forward to AdamW."""
@@ -114,6 +116,8 @@ WORKLOADS = {
     "chain of 1,000, and back": chain,
     "AdamW step": adamw,
     "DataLoader, 64 batches": loader,
+    "gpt small": lambda torch: gpt_step(torch, layers=4, heads=4, width=128, block=64, batch=12),
+    "gpt larger": lambda torch: gpt_step(torch, layers=6, heads=6, width=384, block=256, batch=4),
     "rand 1M": rand,
     "dropout mask 1M": dropout_mask,
     "randn 1M": randn,

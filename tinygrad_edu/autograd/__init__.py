@@ -4,6 +4,7 @@ Read primitive.py (how an operation and its derivatives are declared), graph.py 
 and walk.py (the backward pass), in this order.
 """
 
+from tinygrad_edu.autograd.function import Function
 from tinygrad_edu.autograd.gradcheck import gradcheck, gradgradcheck
 from tinygrad_edu.autograd.graph import Node
 from tinygrad_edu.autograd.mode import (
@@ -17,6 +18,7 @@ from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.autograd.walk import backward, grad
 
 __all__ = [
+    "Function",
     "Node",
     "backward",
     "enable_grad",

@@ -24,6 +24,8 @@ def explain(name: str, error: Exception, args: Sequence[Any]) -> Exception:
     text = str(error)
     if isinstance(error, np.exceptions.AxisError):
         return _axis_error(error)
+    if isinstance(error, IndexError):
+        return _index_error(text)
     if isinstance(error, ValueError) and "broadcast" in text:
         return _broadcast_error(name, [tuple(t.array.shape) for t in tensors], text)
     if isinstance(error, np.exceptions.DTypePromotionError):
@@ -35,6 +37,14 @@ def explain(name: str, error: Exception, args: Sequence[Any]) -> Exception:
     if isinstance(error, ValueError) and "reshape" in text:
         return RuntimeError(f"{name}(): {text}")
     return error
+
+
+def _index_error(text: str) -> IndexError:
+    """NumPy speaks of axes and arrays where torch speaks of dimensions and tensors."""
+    many = re.match(r"too many indices for array: array is (\d+)-dimensional", text)
+    if many:
+        return IndexError(f"too many indices for tensor of dimension {many[1]}")
+    return IndexError(text.replace("for axis", "for dimension"))
 
 
 def _axis_error(error: np.exceptions.AxisError) -> IndexError:

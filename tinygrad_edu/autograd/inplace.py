@@ -123,11 +123,10 @@ def write(t: Any, y: Any) -> Any:
         )
     node = y.node
     if node is not None:
-        kept = node.kept or ()
-        node.kept = tuple([k.copy() if k is target else k for k in kept])
-        node.guards = tuple(
-            [None if k is target else s for k, s in zip(kept, node.guards, strict=False)]
-        )
+        pairs = list(zip(node.kept or (), node.guards, strict=False))
+        shapes = (node.kept or ())[len(pairs) :]
+        node.kept = tuple([k.copy() if s is t.storage else k for k, s in pairs]) + shapes
+        node.guards = tuple([None if s is t.storage else s for _, s in pairs])
     np.copyto(target, source, casting="unsafe")
     t.storage.write()
     if not state.enabled:

@@ -74,6 +74,7 @@ class Plan:
         names = dict.fromkeys(n for n in wanted if n != "live")
         self.keep = tuple(op.places[n] for n in names if n in op.places)
         self.pick = _picker(list(self.keep))
+        self.no_guards = (None,) * len(self.keep)
         self.shapes = tuple(op.shape_places[n] for n in names if n in op.shape_places)
         order = [n for n in names if n in op.places] + [n for n in names if n in op.shape_places]
         self.joint_pick = _picker([order.index(n) for n in op.joint_needs if n != "live"])
@@ -286,7 +287,9 @@ def primitive(
 
 
 def _operation(op: Primitive, view: bool) -> Operation[Any]:
-    if op.variadic:
+    if view:
+        call = call_view(op)
+    elif op.variadic:
         call = call_variadic(op)
     elif op.saves or op.multiple:
         call = call_general(op)
@@ -296,8 +299,6 @@ def _operation(op: Primitive, view: bool) -> Operation[Any]:
         call = call_binary(op)
     else:
         call = call_general(op)
-    if view:
-        call = call_view(op, call)
     call.__name__ = call.__qualname__ = op.forward.__name__
     call.__doc__ = op.forward.__doc__
     call.__module__ = op.forward.__module__

@@ -206,21 +206,46 @@ def call_variadic(op: Primitive) -> Callable[..., Any]:
     return call
 
 
-def call_view(op: Primitive, call: Callable[..., Any]) -> Callable[..., Any]:
+def call_view(op: Primitive) -> Callable[..., Any]:
+    """The result shares the memory of the first argument, and remembers how to get there."""
+    forward, plans, arity = op.forward, op.plans, op.arity
+
     def view(*args: Any, **kwargs: Any) -> Any:
-        if kwargs or len(args) != op.arity:
+        if kwargs or len(args) != arity:
             args = op.bind(args, kwargs)
-        source = args[0]
-        result = call(*args)
-        if isinstance(source, Variable):
-            for i, t in enumerate(result if op.multiple else (result,)):
-                t.storage = source.storage
-                t.base = source if source.base is None else source.base
-                t.rebased = t.base.rebased
-                t.path = (*source.path, (view, args[1:], i if op.multiple else None))
-                if not state.enabled:
-                    t.made_without_grad = True
-        return result
+        source, *rest = args
+        if not isinstance(source, Variable):
+            return forward(*args)
+        base = source.base
+        if base is not None:
+            refresh(source)
+        try:
+            y = forward(source.array, *rest)
+        except Exception as error:
+            raise explain(op.name, error, args) from error
+        results = y if op.multiple else (y,)
+        whole = None
+        if state.enabled and source.node is not None:
+            plan = plans.get((True,)) or op.plan((True,))
+            kept = plan.pick((source.array, *rest))  # no view's rule needs its output
+            if plan.shapes:
+                kept += (source.array.shape,)
+            y = results[0] if results else source.array
+            whole = Node(plan, (source.node,), kept, plan.no_guards, y.shape, y.dtype)
+            whole.parts = len(results) if op.multiple else 0
+        views = []
+        for i, y in enumerate(results):
+            t = _new(_Tensor)
+            t.array, t.storage = y, source.storage
+            t.base = source if base is None else base
+            t.rebased = t.base.rebased
+            t.path = (*source.path, (view, rest, i if op.multiple else None))
+            if whole is not None:
+                t.node = Part(whole, i, y.shape, y.dtype) if op.multiple else whole
+            elif not state.enabled:
+                t.made_without_grad = True
+            views.append(t)
+        return tuple(views) if op.multiple else views[0]
 
     return view
 

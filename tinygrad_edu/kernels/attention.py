@@ -28,6 +28,7 @@ does not need O(n²) memory", 2021.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -64,18 +65,20 @@ class Scores:
         on_cpu = isinstance(q, np.ndarray)
         self.rows = min(self.length, ROWS if on_cpu else GPU_ROWS)
         tile = (TILE if on_cpu else GPU_TILE) // q.itemsize
-        self.together = max(1, tile // (self.rows * self.keys))
+        self.empty = not (self.rows and self.keys and math.prod(q.shape[:-2]))
+        self.together = 1 if self.empty else max(1, tile // (self.rows * self.keys))
         self.triangle = np.triu(np.full_like(q, -np.inf, shape=(self.rows, self.rows)), 1)
 
     def scratch(self) -> Array:
         """Memory for one tile."""
-        *lead, batch, heads = self.q.shape[:-2]
-        together = min(self.together, batch * heads)
+        together = min(self.together, math.prod(self.q.shape[-4:-2]))
         return np.empty_like(self.q, shape=together * self.rows * self.keys)
 
     def heads(self) -> Iterator[Index]:
         """Indices of the leading dimensions that cut them into groups of `together` heads."""
         *lead, batch, heads = self.q.shape[:-2]
+        if self.empty:
+            return
         h = min(heads, self.together)
         b = max(1, self.together // heads)
         for outer in np.ndindex(*lead):
@@ -104,7 +107,7 @@ class Scores:
 
 def shaped(scratch: Array, shape: tuple[int, ...]) -> Array:
     """The first elements of `scratch` in that shape."""
-    return scratch[: int(np.prod(shape))].reshape(shape)
+    return scratch[: math.prod(shape)].reshape(shape)
 
 
 def within(a: Array, at: Index, rows: slice, keys: slice) -> Index:
@@ -137,9 +140,8 @@ def forward(
     scores = Scores(q, k, mask, keep, causal, scale)
     y = np.empty_like(q, shape=(*q.shape[:-1], v.shape[-1]))
     lse = np.empty_like(q, shape=q.shape[:-1])
-    if not (k.shape[-2] and q.size // max(q.shape[-1], 1)):
+    if scores.empty:
         y[...], lse[...] = 0, np.inf
-        return y, lse
     scratch, ones = scores.scratch(), np.ones_like(k, shape=k.shape[-2])
     lowest = float(np.finfo(q.dtype).min)
     for at in scores.heads():
@@ -165,13 +167,9 @@ def backward(
 ) -> tuple[Array | None, ...]:  # fmt: skip
     """The gradients of q, k, v and mask, those that are `live`; None for the others."""
     scores = Scores(q, k, mask, keep, causal, scale)
-    gq, gk, gv = (np.empty_like(a) if need else None for a, need in zip((q, k, v), live[:3]))
+    make = np.zeros_like if scores.empty else np.empty_like
+    gq, gk, gv = (make(x) if need else None for x, need in zip((q, k, v), live, strict=False))
     g_mask = np.zeros_like(mask) if live[3] else None
-    if not (k.shape[-2] and q.size // max(q.shape[-1], 1)):
-        for empty in (gq, gk, gv):
-            if empty is not None:
-                empty[...] = 0
-        return gq, gk, gv, g_mask
     one, two = scores.scratch(), scores.scratch()
     for at in scores.heads():
         for rows, keys in scores.blocks():

@@ -182,13 +182,19 @@ def scatter(
 
 @primitive
 def _scatter_multiply(x: Array, dim: int, index: Array, src: Any) -> Array:
-    """Not differentiable, as in torch."""
     dim = _check_index("scatter", x, dim, index)
     y = x.copy()
     np.multiply.at(
         y.reshape(y.shape or 1), _along(index.reshape(index.shape or 1), dim), _part(src, index)
     )
     return y
+
+
+def _no_product_rule(g: Any) -> Any:
+    raise RuntimeError("derivative for 'scatter' with reduce='multiply' is not implemented")
+
+
+_scatter_multiply.vjp(x=_no_product_rule, src=_no_product_rule)  # torch has none either
 
 
 @primitive

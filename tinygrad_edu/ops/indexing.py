@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @primitive(view=True)
 def _slice(x: Array, index: tuple[Any, ...]) -> Array:
-    return x[(*index, ...) if Ellipsis not in index else index]
+    return x[index if Ellipsis in index else (*index, ...)]
 
 
 @primitive
@@ -195,6 +195,14 @@ def _is_identity(basic: tuple[Any, ...]) -> bool:
     return all([isinstance(entry, slice) and entry == slice(None) for entry in basic])
 
 
+_PLAIN = (int, type(None), type(Ellipsis))
+
+
+def _is_plain(entries: tuple[Any, ...]) -> bool:
+    """Whether NumPy takes these entries as torch does, so that there is nothing to take apart."""
+    return all([type(e) in _PLAIN or (type(e) is slice and e.step is None) for e in entries])
+
+
 def getitem(x: Any, index: Any) -> Tensor:
     """`x[index]`: a view for integers, slices, None and `...`; a copy for index tensors and masks.
 
@@ -204,8 +212,9 @@ def getitem(x: Any, index: Any) -> Tensor:
     (tensor([3, 5]), tensor([4, 5]), tensor([[2, 0],
             [5, 3]]))
     """
-    if type(index) is int and x.array.ndim:  # the index of a loop: no need to take it apart
-        return _slice(x, (_check_int(index, x.array, 0),))
+    entries = index if type(index) is tuple else (index,)
+    if _is_plain(entries):
+        return _slice(x, entries)
     basic, advanced = parse(x.array, index)
     if advanced is None:
         return _slice(x, basic)
@@ -219,13 +228,16 @@ def setitem(x: Any, index: Any, value: Any) -> None:
     Raises:
         RuntimeError: the value does not broadcast to the part, or `x` may not be written.
     """
-    check_writable(x)
-    basic, advanced = parse(x.array, index)
+    entries = index if type(index) is tuple else (index,)
+    basic, advanced = (entries, None) if _is_plain(entries) else parse(x.array, index)
     target = x if _is_identity(basic) else _slice(x, basic)
-    part = target.array if advanced is None else target.array[advanced]
+    check_writable(x)
     plain = value.array if isinstance(value, Variable) else module_of(x.array).asarray(value)
-    fitting = _without_leading_ones(plain.shape, part.ndim)
-    if not _fits(fitting, part.shape):
+    fitting = plain.shape
+    if fitting:  # a single number fits everywhere
+        part = target.array if advanced is None else target.array[advanced]
+        fitting = _without_leading_ones(plain.shape, part.ndim)
+    if fitting and not _fits(fitting, part.shape):
         raise RuntimeError(
             f"shape mismatch: value tensor of shape {list(plain.shape)} cannot be broadcast to"
             f" indexing result of shape {list(part.shape)}"

@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
 
 
-def _same_type(arrays: Any) -> list[Array]:
-    if len({a.dtype for a in arrays}) == 1:
-        return list(arrays)
+def _same_type(arrays: Any, parts: Any = None) -> list[Array]:
+    """The arrays (or those of them in `parts`) as the common type of all."""
     target = result_type(*arrays)
-    return [a.astype(target) if a.dtype != target else a for a in arrays]
+    return [
+        x.astype(target) if x.dtype != target else x for x in (arrays if parts is None else parts)
+    ]
 
 
 def _is_legacy_empty(x: Array) -> bool:
@@ -31,6 +32,18 @@ def _is_legacy_empty(x: Array) -> bool:
 
 @primitive(variadic=True)
 def _cat(tensors: list[Array], dim: int) -> Array:
+    kind = tensors[0].dtype
+    same = all([x.dtype is kind for x in tensors])
+    try:
+        return np.concatenate(tensors if same else _same_type(tensors), axis=dim)
+    except ValueError:
+        dim = _check_joinable(tensors, dim)
+        parts = [x for x in tensors if not _is_legacy_empty(x)]
+        return np.concatenate(_same_type(tensors, parts), axis=dim)
+
+
+def _check_joinable(tensors: list[Array], dim: int) -> int:
+    """The dimension to join along, counted from the front; torch's error if that is not possible."""
     parts = [x for x in tensors if not _is_legacy_empty(x)] or tensors
     first = parts[0].shape
     if not first:
@@ -47,8 +60,7 @@ def _cat(tensors: list[Array], dim: int) -> Array:
                     f"Sizes of tensors must match except in dimension {dim}. Expected size {a} but"
                     f" got size {b} for tensor number {i} in the list."
                 )
-    target = result_type(*tensors)
-    return np.concatenate(_same_type([*parts]), axis=dim).astype(target, copy=False)
+    return dim
 
 
 def _uncat(g: Any, shapes: tuple[tuple[int, ...], ...], dim: int) -> list[Any]:
@@ -92,11 +104,10 @@ def _tensors(name: str, tensors: Any) -> Any:
     if not tensors:
         error = RuntimeError if name == "stack" else ValueError
         raise error(f"torch.{name}(): expected a non-empty list of Tensors")
-    for i, x in enumerate(tensors):
-        if not isinstance(x, Variable):
-            raise TypeError(
-                f"expected Tensor as element {i} in argument 0, but got {type(x).__name__}"
-            )
+    wrong = [i for i, x in enumerate(tensors) if not isinstance(x, Variable)]
+    if wrong:
+        found = type(tensors[wrong[0]]).__name__
+        raise TypeError(f"expected Tensor as element {wrong[0]} in argument 0, but got {found}")
     return tensors
 
 

@@ -85,10 +85,10 @@ def scatter_reduce(
     """Combine what falls on each element: `src[i][j]` falls on [index[i][j]][j] (for `dim` 0).
 
     Args:
-        reduce: "sum", "mean", "amax" or "amin"; "prod" without gradient.
+        reduce: "sum", "mean", "amax", "amin" or "prod".
         include_self: whether what was in `input` takes part.
 
-    Unlike torch, "prod" cannot be differentiated: RuntimeError is raised if a gradient is needed.
+    Unlike torch, "prod" cannot be differentiated: its backward pass raises RuntimeError.
 
     >>> import tinygrad_edu as torch
     >>> x, i = torch.zeros(2), torch.tensor([0, 0, 1])
@@ -104,8 +104,6 @@ def scatter_reduce(
     fill = 1 if reduce == "prod" else 0
     base = input if include_self else _scatter(input, dim, index, fill)
     if reduce == "prod":
-        if input.requires_grad or src.requires_grad:
-            raise RuntimeError("scatter_reduce(): the gradient of 'prod' is not supported")
         return _scatter_multiply(base, dim, index, src)
     total = _scatter_add(base, dim, index, src)
     if reduce == "sum":

@@ -1,0 +1,426 @@
+"""`Function`: an operation of the user's own, with its own backward pass, written on tensors.
+
+`apply` runs `forward` unrecorded and gives its results a node whose plan is a `FunctionPlan`: to
+the walk it looks like the plan of any operation with one rule for all inputs.  That rule calls the
+user's `backward`.  With `create_graph=True` what `backward` does is recorded, so a backward written
+with differentiable operations can be differentiated again.
+"""
+
+from __future__ import annotations
+
+import functools
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tinygrad_edu.autograd.graph import Node, Part, Storage, Variable
+from tinygrad_edu.autograd.inplace import check_writable, set_history
+from tinygrad_edu.autograd.mode import no_grad, state
+from tinygrad_edu.autograd.record import current_node, wrap
+from tinygrad_edu.autograd.walk import lift
+from tinygrad_edu.backend import module_of
+from tinygrad_edu.dtypes import is_floating
+
+
+class FunctionCtx:
+    """What `forward` leaves for `backward`; any attribute may be set on it.
+
+    Attributes:
+        needs_input_grad: for each argument of `forward`, whether it needs a gradient.
+    """
+
+    needs_input_grad: tuple[bool, ...] = ()
+    _saved: tuple[Any, ...] = ()
+    _to_save: tuple[Any, ...] = ()
+    _dirty: tuple[Any, ...] = ()
+    _constant: tuple[Any, ...] = ()
+    _materialize = True
+
+    def save_for_backward(self, *tensors: Any) -> None:
+        """Keep tensors (inputs, outputs, others, or None) for `saved_tensors` in `backward`.
+
+        Raises:
+            TypeError: one is neither a tensor nor None; keep such values as attributes of `ctx`.
+        """
+        for i, t in enumerate(tensors):
+            if t is not None and not isinstance(t, Variable):
+                raise TypeError(
+                    f"save_for_backward can only save variables, but argument {i} is of type"
+                    f" {type(t).__name__}"
+                )
+        self._to_save = self._saved = tensors
+
+    @property
+    def saved_tensors(self) -> tuple[Any, ...]:
+        """What `save_for_backward` was given."""
+        return self._saved
+
+    saved_variables = saved_tensors
+
+    def save_for_forward(self, *tensors: Any) -> None:
+        """Accepted for torch's sake; there is no forward mode that would read them."""
+
+    def mark_dirty(self, *args: Any) -> None:
+        """Name the inputs that `forward` writes in place; it must return each of them."""
+        self._dirty = args
+
+    def mark_non_differentiable(self, *args: Any) -> None:
+        """Name the outputs through which no gradient flows."""
+        self._constant = args
+
+    def set_materialize_grads(self, value: bool) -> None:
+        """Whether `backward` gets zeros, rather than None, for outputs that were not used."""
+        self._materialize = value
+
+
+class FunctionPlan:
+    """The plan of one call of a `Function`, and in the place of its operation.
+
+    See `Plan` and `Primitive` in primitive.py for the attributes that the walk reads.
+    """
+
+    definition = None
+    variadic = owns = False
+    shapes: tuple[int, ...] = ()
+    rules: Sequence[Any] = ()
+    joint_needs: Sequence[str] = ()
+    saves: tuple[str, ...] = ()
+
+    def __init__(self, function: type[Function], ctx: FunctionCtx, arity: int) -> None:
+        self.function, self.ctx, self.arity = function, ctx, arity
+        self.name = f"{function.__name__}Backward"
+        self.keep: tuple[int, ...] = ()
+        self.multiple = False
+        self.outputs: list[tuple[Any, Any, Any]] = []  # array module's example, shape, dtype
+        self.kept_outputs: list[tuple[int, int]] = []  # (place among the kept, output)
+        self.node: Callable[[], Node | None] = lambda: None  # weakly, or node and plan were a cycle
+        self.no_tensors: frozenset[int] = frozenset()  # places of the arguments that are none
+        self.shapes_in: dict[int, tuple[int, ...]] = {}  # of the inputs that need a gradient
+
+    @property
+    def op(self) -> FunctionPlan:
+        return self
+
+    def joint_pick(self, kept: tuple[Any, ...]) -> tuple[Any, ...]:
+        return ()
+
+    def joint(self, g: Any) -> list[Any]:
+        """The gradients of the inputs; `g` as for every rule, an array or a tensor."""
+        node = self.node()
+        assert node is not None  # the walk holds it
+        saved = [_as_tensor(k) for k in lift(node)]
+        if self.multiple:
+            for place, i in self.kept_outputs:
+                _, shape, dtype = self.outputs[i]
+                saved[place] = wrap(saved[place].array, Part(node, i, shape, dtype))
+        arrived = g if self.multiple else [g]
+        gs = [
+            self._zeros(i) if part is None and self.ctx._materialize else _as_tensor(part)
+            for i, part in enumerate(arrived)
+        ]
+        ctx = self.ctx
+        ctx._saved = tuple(saved)
+        try:
+            found = self.function.backward(ctx, *gs)
+        finally:
+            ctx._saved = ()
+        return self._checked(found)
+
+    def _zeros(self, i: int) -> Any:
+        xp, shape, dtype = self.outputs[i]
+        return wrap(xp.zeros(shape, dtype))
+
+    def _checked(self, found: Any) -> list[Any]:
+        """What `backward` returned, as the walk wants it; torch's errors where it is wrong."""
+        gradients = list(found) if isinstance(found, (tuple, list)) else [found]
+        which = f"function {self.name} returned"
+        while len(gradients) > self.arity and gradients[-1] is None:
+            gradients.pop()
+        if len(gradients) != self.arity:
+            raise RuntimeError(
+                f"{which} an incorrect number of gradients (expected {self.arity}, got"
+                f" {len(gradients)})"
+            )
+        for i, gx in enumerate(gradients):
+            if gx is None:
+                continue
+            if not isinstance(gx, Variable):
+                raise RuntimeError(
+                    f"expected Variable or None (got {type(gx).__name__}) from {self.name}"
+                )
+            if i in self.no_tensors:
+                raise RuntimeError(
+                    f"{which} a gradient different than None at position {i + 1}, but the"
+                    " corresponding forward input was not a Variable"
+                )
+            shape = self.shapes_in.get(i)
+            if shape is not None and not _sums_to(gx.array.shape, shape):
+                raise RuntimeError(
+                    f"Function {self.name} returned an invalid gradient at index {i} - got"
+                    f" {list(gx.array.shape)} but expected shape compatible with {list(shape)}"
+                )
+        if state.enabled:
+            return gradients
+        return [None if gx is None else gx.array for gx in gradients]
+
+
+def _as_tensor(value: Any) -> Any:
+    return value if value is None or isinstance(value, Variable) else wrap(value)
+
+
+def _sums_to(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
+    extra = len(shape) - len(target)
+    return extra >= 0 and all(m in (1, n) for m, n in zip(target, shape[extra:], strict=True))
+
+
+class Function:
+    """The base class of an operation with a backward pass of its own.
+
+    Define two static methods: `forward(ctx, *args)`, which returns a tensor or a tuple of them, and
+    `backward(ctx, *grad_outputs)`, which returns one gradient, or None, per argument of `forward`.
+    Or define `forward(*args)` and `setup_context(ctx, inputs, output)`.  Call it by `apply`.
+
+    Raises (from the backward pass):
+        RuntimeError: the wrong number of gradients, or one of the wrong shape.
+
+    Unlike torch, an output that shares memory with an input is never a recorded view: writing it in
+    place raises.  `ctx` is not the `grad_fn` of the result, and there is no forward mode (`jvp`).
+
+    >>> import tinygrad_edu as torch
+    >>> class Cube(torch.autograd.Function):
+    ...     @staticmethod
+    ...     def forward(ctx, x):
+    ...         ctx.save_for_backward(x)
+    ...         return x ** 3
+    ...     @staticmethod
+    ...     def backward(ctx, g):
+    ...         x, = ctx.saved_tensors
+    ...         return 3 * x ** 2 * g
+    >>> x = torch.tensor(2.0, requires_grad=True)
+    >>> Cube.apply(x).backward(); x.grad
+    tensor(12.)
+    """
+
+    generate_vmap_rule = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        raise RuntimeError(
+            f"{type(self).__name__} is used through its static methods: call"
+            f" {type(self).__name__}.apply(...), do not make an instance"
+        )
+
+    @staticmethod
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        """Compute the result; every Function defines its own."""
+        raise NotImplementedError(
+            "You must implement the forward function for custom autograd.Function."
+        )
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        """Keep in `ctx` what `backward` needs, if `forward` does not take `ctx`."""
+        raise NotImplementedError("setup_context is not implemented.")
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:
+        """The gradients of the arguments of `forward`; every Function defines its own."""
+        raise NotImplementedError(
+            "You must implement either the backward or vjp method for your custom"
+            " autograd.Function to use it with backward mode AD."
+        )
+
+    vjp = backward
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "vjp" in cls.__dict__ and "backward" not in cls.__dict__:
+            cls.backward = cls.__dict__["vjp"]  # type: ignore[method-assign]
+
+    @classmethod
+    def apply(cls, *args: Any, **kwargs: Any) -> Any:
+        """Run the operation and record it; arguments as for `forward`, without `ctx`."""
+        ctx = FunctionCtx()
+        separate = cls.setup_context is not Function.setup_context
+        edges = tuple([current_node(a) for a in args]) if state.enabled else (None,) * len(args)
+        ctx.needs_input_grad = tuple([edge is not None for edge in edges])
+        with no_grad():
+            if separate:
+                result = cls.forward(*args, **kwargs)
+                cls.setup_context(ctx, args, result)
+            else:
+                result = cls.forward(ctx, *args, **kwargs)
+        results = tuple(result) if isinstance(result, (tuple, list)) else (result,)
+        if not isinstance(result, (tuple, list)) and not isinstance(result, Variable):
+            raise TypeError(
+                f"{cls.__name__}.forward: expected to return a Tensor or a tuple of them, not"
+                f" {type(result).__name__}"
+            )
+        for t in ctx._dirty:
+            if not any([t is r for r in results]):
+                raise RuntimeError(
+                    "Some elements marked as dirty during the forward method were not returned as"
+                    " output. The inputs that are modified inplace must all be outputs of the"
+                    " Function."
+                )
+        if any(ctx.needs_input_grad):
+            results = _record(cls, ctx, args, edges, results, isinstance(result, (tuple, list)))
+        ctx._saved = ctx._to_save = ()
+        ctx._dirty = ctx._constant = ()
+        return results if isinstance(result, (tuple, list)) else results[0]
+
+
+def _record(
+    cls: type[Function],
+    ctx: FunctionCtx,
+    args: tuple[Any, ...],
+    edges: tuple[Node | None, ...],
+    results: tuple[Any, ...],
+    several: bool,
+) -> tuple[Any, ...]:
+    """Give the results of `forward` their node."""
+    for t in ctx._dirty:
+        check_writable(t)
+    plan = FunctionPlan(cls, ctx, len(args))
+    plan.multiple = several
+    plan.no_tensors = frozenset(i for i, a in enumerate(args) if not isinstance(a, Variable))
+    plan.shapes_in = {i: edge.shape for i, edge in enumerate(edges) if edge is not None}
+    flows = [_differentiable(r, ctx) for r in results]
+    if not any(flows):
+        return results
+    plan.outputs = [
+        (module_of(r.array), r.array.shape, r.array.dtype) if isinstance(r, Variable) else None
+        for r in results
+    ]  # type: ignore[misc]
+    kept, guards = _keep(plan, ctx, args, results)
+    first = next(r for r, flow in zip(results, flows, strict=True) if flow).array
+    node = Node(plan, edges, kept, guards, first.shape, first.dtype)  # type: ignore[arg-type]
+    plan.node = weakref.ref(node)
+    if several:
+        node.parts = len(results)
+    made: list[Any] = []
+    for i, (r, flow) in enumerate(zip(results, flows, strict=True)):
+        if flow:
+            own = Part(node, i, r.array.shape, r.array.dtype) if several else node
+            made.append(_give(r, own, ctx, args))
+        else:
+            made.append(r.detach() if any([r is a for a in args]) else r)
+    return tuple(made)
+
+
+def _differentiable(result: Any, ctx: FunctionCtx) -> bool:
+    return (
+        isinstance(result, Variable)
+        and is_floating(result.array.dtype)
+        and not any([result is t for t in ctx._constant])
+    )
+
+
+def _keep(
+    plan: FunctionPlan, ctx: FunctionCtx, args: tuple[Any, ...], results: tuple[Any, ...]
+) -> tuple[tuple[Any, ...], tuple[Storage | None, ...]]:
+    """The arrays of `save_for_backward`, their storages; notes in the plan which is which.
+
+    A place below the number of arguments is that argument, the place behind them the output (see
+    `Plan.keep`); the place after that stands for neither.
+    """
+    places: list[int] = []
+    for k, t in enumerate(ctx._to_save):
+        dirty = any([t is d for d in ctx._dirty])
+        place = plan.arity + 1
+        for i, a in enumerate(args):
+            if t is a and t is not None and not dirty:
+                place = i
+        for i, r in enumerate(results):
+            if t is r and t is not None and place > plan.arity:
+                plan.kept_outputs.append((k, i))
+                place = plan.arity + 1 if plan.multiple else plan.arity
+        places.append(place)
+    plan.keep = tuple(places)
+    kept = tuple([None if t is None else t.array for t in ctx._to_save])
+    return kept, tuple([None if t is None else t.storage for t in ctx._to_save])
+
+
+def _give(result: Any, node: Node, ctx: FunctionCtx, args: tuple[Any, ...]) -> Any:
+    """The output with its history."""
+    if any([result is t for t in ctx._dirty]):
+        set_history(result, node)
+        return result
+    source = next((a for a in args if a is result), result.base)
+    if source is None:
+        result.node = node
+        return result
+    alias = wrap(result.array, node, result.storage)
+    alias.base = source if source.base is None else source.base
+    alias.rebased = alias.base.rebased
+    alias.path = ((_refuse, (), None),)
+    alias.made_without_grad = True
+    return alias
+
+
+def _refuse(*args: Any) -> Any:
+    raise RuntimeError(
+        "the output of a custom Function shares memory with an input that has since been modified"
+        " in place; the Function's backward would be lost. Return a clone from its forward."
+    )
+
+
+class _Spent:
+    """The plan of a gradient that must not be differentiated."""
+
+    name = "DelayedError"
+    definition = None
+    variadic = owns = multiple = False
+    keep = shapes = ()
+    joint_needs: Sequence[str] = ()
+    live: tuple[bool, ...] = ()
+    saves = ()
+    arity = 1
+
+    @property
+    def op(self) -> _Spent:
+        return self
+
+    def joint_pick(self, kept: tuple[Any, ...]) -> tuple[Any, ...]:
+        return kept
+
+    def joint(self, g: Any, *kept: Any) -> Any:
+        raise RuntimeError(
+            "trying to differentiate twice a function that was marked with @once_differentiable"
+        )
+
+
+def once_differentiable(backward: Callable[..., Any]) -> Callable[..., Any]:
+    """Mark a `backward` that computes right gradients but cannot itself be differentiated.
+
+    >>> import tinygrad_edu as torch
+    >>> from tinygrad_edu.autograd.function import once_differentiable
+    >>> class Double(torch.autograd.Function):
+    ...     @staticmethod
+    ...     def forward(ctx, x): return x * 2
+    ...     @staticmethod
+    ...     @once_differentiable
+    ...     def backward(ctx, g): return torch.from_numpy(g.numpy() * 2)
+    """
+
+    @functools.wraps(backward)
+    def once(ctx: Any, *gs: Any) -> Any:
+        recording = state.enabled
+        saved = ctx.saved_tensors
+        edges = [current_node(g) for g in gs] if recording else []
+        with no_grad():
+            ctx._saved = tuple([None if t is None else t.detach() for t in saved])
+            found = backward(ctx, *[None if g is None else g.detach() for g in gs])
+        edge = next((e for e in edges if e is not None), None)
+        if edge is None:
+            return found
+        results = found if isinstance(found, tuple) else (found,)
+        spent: Any = _Spent()
+        marked = tuple(
+            wrap(r.array, Node(spent, (edge,), (), (), r.array.shape, r.array.dtype))
+            if isinstance(r, Variable)
+            else r
+            for r in results
+        )
+        return marked if isinstance(found, tuple) else marked[0]
+
+    return once

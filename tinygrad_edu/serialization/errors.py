@@ -1,0 +1,12 @@
+"""The one error that a file gives rise to when it cannot be loaded."""
+
+from __future__ import annotations
+
+import pickle
+
+
+class CheckpointError(pickle.UnpicklingError, RuntimeError):
+    """A file is damaged, or asks for something that loading never does.
+
+    torch raises `UnpicklingError` for some such files and `RuntimeError` for others; this is both.
+    """
