@@ -507,8 +507,8 @@ def make_trainer(args):
     text = read_text(config)
     if len(text) < 20 * (config["block"] + 1):
         raise ValueError(f"the text has only {len(text)} characters")
-    config["sha256"] = hashlib.sha256(text.encode()).hexdigest()
-    if state and state["config"]["sha256"] != config["sha256"]:
+    sha256 = hashlib.sha256(text.encode()).hexdigest()
+    if config.setdefault("sha256", sha256) != sha256:
         raise ValueError("the text is not the one the checkpoint was trained on")
     vocab = sorted(set(text))
     index = {char: i for i, char in enumerate(vocab)}

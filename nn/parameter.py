@@ -13,6 +13,7 @@ import numpy as np
 from tinygrad_edu.autograd.graph import Leaf
 from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.dtypes import default, is_floating
+from tinygrad_edu.serialization import register_parameter_class
 from tinygrad_edu.tensor import Tensor
 
 
@@ -69,6 +70,9 @@ class Parameter(Tensor):
             memo[id(self)] = type(self)(self.data.clone(), self.requires_grad)
         copied: Parameter = memo[id(self)]
         return copied
+
+
+register_parameter_class(Parameter)
 
 
 class Buffer(Tensor):

@@ -5,8 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-import numpy as np
-import pytest
+# Two BLAS pools, ours and torch's, slow each other down in one process: one thread each, unless
+# the environment says otherwise.  This has to be set before either is imported.
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
+
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
 
 try:
     import hypothesis

@@ -1,4 +1,4 @@
-"""scaled_dot_product_attention against torch, its kernel against its definition; MultiheadAttention."""
+"""Attention against torch, its kernel against its definition; MultiheadAttention."""
 
 from __future__ import annotations
 
@@ -375,9 +375,8 @@ def test_multihead(options: dict[str, Any], mask: str, weights: Any, training: b
                      average_attn_weights=bool(weights), **kwargs)  # fmt: skip
         found = [y] if w is None else [y, w]
         random = np.random.default_rng(2)
-        total = sum(
-            (t * library.tensor(random.standard_normal(tuple(t.shape)))).sum() for t in found
-        )
+        starts = [library.tensor(random.standard_normal(tuple(t.shape))) for t in found]
+        total = sum((t * g).sum() for t, g in zip(found, starts, strict=True))
         leaves = [*tensors, *layer.parameters()]
         results.append([*found, *library.autograd.grad(total, leaves)])
     for i, (x, y) in enumerate(zip(*results, strict=True)):

@@ -16,9 +16,15 @@ EXAMPLES = ROOT / "examples"
 SHORT = {  # example: arguments, what it must print, files it must write
     "01_mlp_digits.py": (["--epochs", "1", "--hidden", "16"], "test accuracy", ["mlp_digits.png"]),
     "02_same_curve.py": (["--steps", "20"], "identical|torch is not", ["same_curve.png"]),
+    "03_attention.py": (
+        ["--steps", "3", "--longest", "256"], "differ by .*e-0[78]", ["attention.png"]
+    ),
     "04_char_gpt.py": (
         ["--steps", "2", "--limit", "5000", "--layers", "1", "--width", "16", "--length", "20"],
         "20 characters", ["char_gpt.png", "char_gpt.npz"],
+    ),
+    "05_encoder_classifier.py": (
+        ["--epochs", "1"], "transformer encoder", ["encoder_classifier.png"]
     ),
 }  # fmt: skip
 

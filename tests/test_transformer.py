@@ -1,4 +1,4 @@
-"""The transformer's layers and stacks against torch, from the same seed: weights, masks, gradients."""
+"""The transformer's layers against torch, from the same seed: weights, masks, gradients."""
 
 from __future__ import annotations
 

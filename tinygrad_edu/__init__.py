@@ -422,6 +422,9 @@ from tinygrad_edu.ops.sampling import (
     randperm,
 )
 
+# ---- files
+from tinygrad_edu.serialization import load, save
+
 swapaxes = swapdims = transpose
 moveaxis = movedim
 concat = concatenate = cat

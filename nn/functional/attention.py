@@ -194,14 +194,12 @@ def _probabilities(q: Tensor, k: Tensor, mask: Tensor | None, p: float) -> Tenso
 # Masks --------------------------------------------------------------------------------------------
 
 
-def additive(mask: Tensor | None, dtype: Any, name: str) -> Tensor | None:
+def additive(mask: Tensor, dtype: Any, name: str) -> Tensor:
     """A mask of bools, True where hidden, as floats to add to the scores: -inf where hidden.
 
     Raises:
         AssertionError: it holds integers.
     """
-    if mask is None:
-        return None
     _check_kind(mask, name)
     if mask.dtype != bool_:
         return mask
@@ -235,19 +233,19 @@ def _check_masks(key_padding_mask: Tensor | None, attn_mask: Tensor | None, caus
 def _one_mask(
     attn_mask: Tensor | None, padding: Tensor | None, q: Tensor, k: Tensor, extra: int
 ) -> Tensor | None:
-    """Both masks added up, broadcastable to (N, H, L, S); the `extra` last keys are never hidden."""
+    """The masks added up, for scores (N, H, L, S); the `extra` last keys are never hidden."""
     batch, heads, keys = q.shape[0], q.shape[1], k.shape[2] - extra
     parts = []
     if attn_mask is not None:
         _check_attn_mask(attn_mask, q, keys)
         mask = additive(attn_mask, q.dtype, "attn_mask")
-        parts.append(mask if mask.ndim == 2 else mask.unflatten(0, (batch, heads)))  # type: ignore[union-attr]
+        parts.append(mask if mask.ndim == 2 else mask.unflatten(0, (batch, heads)))
     if padding is not None:
         assert padding.shape == (batch, keys), (
             f"expecting key_padding_mask shape of {(batch, keys)}, but got {list(padding.shape)}"
         )
         mask = additive(padding, q.dtype, "key_padding_mask")
-        parts.append(mask[:, None, None])  # type: ignore[index]
+        parts.append(mask[:, None, None])
     if extra:
         parts = [cat([m, m.new_zeros(*m.shape[:-1], extra)], -1) for m in parts]
     return None if not parts else parts[0] if len(parts) == 1 else parts[0] + parts[1]

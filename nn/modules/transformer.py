@@ -38,10 +38,11 @@ def _masks(
 ) -> tuple[Tensor | None, Tensor | None]:
     """Both masks as floats to add."""
     warn_of_kinds(padding, mask, "src_key_padding_mask and src_mask")
-    return (
-        additive(mask, like.dtype, "src_mask"),
-        additive(padding, like.dtype, "src_key_padding_mask"),
-    )
+    if mask is not None:
+        mask = additive(mask, like.dtype, "src_mask")
+    if padding is not None:
+        padding = additive(padding, like.dtype, "src_key_padding_mask")
+    return mask, padding
 
 
 def _causal_mask(size: int, device: Any = None, dtype: Any = None) -> Tensor:
@@ -145,21 +146,26 @@ class TransformerEncoderLayer(Module):
         x = src
         if self.norm_first:
             x = x + self._sa_block(self.norm1(x), mask, padding, is_causal)
-            return x + self._ff_block(self.norm2(x))
-        x = self.norm1(x + self._sa_block(x, mask, padding, is_causal))
-        return self.norm2(x + self._ff_block(x))
+            x = x + self._ff_block(self.norm2(x))
+        else:
+            x = self.norm1(x + self._sa_block(x, mask, padding, is_causal))
+            x = self.norm2(x + self._ff_block(x))
+        return x
 
     def _sa_block(
         self, x: Tensor, mask: Tensor | None, padding: Tensor | None, is_causal: bool
     ) -> Tensor:
-        y, _ = self.self_attn(
+        y: Tensor = self.self_attn(
             x, x, x, attn_mask=mask, key_padding_mask=padding, need_weights=False,
             is_causal=is_causal,
-        )  # fmt: skip
-        return self.dropout1(y)
+        )[0]  # fmt: skip
+        y = self.dropout1(y)
+        return y
 
     def _ff_block(self, x: Tensor) -> Tensor:
-        return self.dropout2(self.linear2(self.dropout(self.activation(self.linear1(x)))))
+        y: Tensor = self.dropout(self.activation(self.linear1(x)))
+        y = self.dropout2(self.linear2(y))
+        return y
 
 
 class TransformerDecoderLayer(Module):
@@ -238,32 +244,38 @@ class TransformerDecoderLayer(Module):
         if self.norm_first:
             x = x + self._sa_block(self.norm1(x), *own)
             x = x + self._mha_block(self.norm2(x), memory, *other)
-            return x + self._ff_block(self.norm3(x))
-        x = self.norm1(x + self._sa_block(x, *own))
-        x = self.norm2(x + self._mha_block(x, memory, *other))
-        return self.norm3(x + self._ff_block(x))
+            x = x + self._ff_block(self.norm3(x))
+        else:
+            x = self.norm1(x + self._sa_block(x, *own))
+            x = self.norm2(x + self._mha_block(x, memory, *other))
+            x = self.norm3(x + self._ff_block(x))
+        return x
 
     def _sa_block(
         self, x: Tensor, mask: Tensor | None, padding: Tensor | None, is_causal: bool
     ) -> Tensor:
-        y, _ = self.self_attn(
+        y: Tensor = self.self_attn(
             x, x, x, attn_mask=mask, key_padding_mask=padding, need_weights=False,
             is_causal=is_causal,
-        )  # fmt: skip
-        return self.dropout1(y)
+        )[0]  # fmt: skip
+        y = self.dropout1(y)
+        return y
 
     def _mha_block(
         self, x: Tensor, memory: Tensor, mask: Tensor | None, padding: Tensor | None,
         is_causal: bool,
     ) -> Tensor:  # fmt: skip
-        y, _ = self.multihead_attn(
+        y: Tensor = self.multihead_attn(
             x, memory, memory, attn_mask=mask, key_padding_mask=padding, need_weights=False,
             is_causal=is_causal,
-        )  # fmt: skip
-        return self.dropout2(y)
+        )[0]  # fmt: skip
+        y = self.dropout2(y)
+        return y
 
     def _ff_block(self, x: Tensor) -> Tensor:
-        return self.dropout3(self.linear2(self.dropout(self.activation(self.linear1(x)))))
+        y: Tensor = self.dropout(self.activation(self.linear1(x)))
+        y = self.dropout3(self.linear2(y))
+        return y
 
 
 class TransformerEncoder(Module):
@@ -366,8 +378,8 @@ class TransformerDecoder(Module):
 
 def _length(x: Tensor, layers: ModuleList) -> int:
     """L, which stands second in a batch of which the batch is first."""
-    batch_first = bool(len(layers)) and layers[0].self_attn.batch_first
-    return x.shape[1 if batch_first and x.ndim == 3 else 0]
+    batch_first = x.ndim == 3 and len(layers) > 0 and layers[0].self_attn.batch_first
+    return int(x.shape[1 if batch_first else 0])
 
 
 class Transformer(Module):

@@ -4,6 +4,8 @@ Read primitive.py (how an operation and its derivatives are declared), graph.py 
 and walk.py (the backward pass), in this order.
 """
 
+from tinygrad_edu.autograd import graph, saved
+from tinygrad_edu.autograd.anomaly import detect_anomaly, set_detect_anomaly
 from tinygrad_edu.autograd.function import Function
 from tinygrad_edu.autograd.gradcheck import gradcheck, gradgradcheck
 from tinygrad_edu.autograd.graph import Node
@@ -17,10 +19,15 @@ from tinygrad_edu.autograd.mode import (
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.autograd.walk import backward, grad
 
+# torch keeps them in autograd.graph, which here is read before all of this.
+graph.saved_tensors_hooks = saved.saved_tensors_hooks  # type: ignore[attr-defined]
+graph.save_on_cpu = saved.save_on_cpu  # type: ignore[attr-defined]
+
 __all__ = [
     "Function",
     "Node",
     "backward",
+    "detect_anomaly",
     "enable_grad",
     "grad",
     "gradcheck",
@@ -29,5 +36,6 @@ __all__ = [
     "is_grad_enabled",
     "no_grad",
     "primitive",
+    "set_detect_anomaly",
     "set_grad_enabled",
 ]

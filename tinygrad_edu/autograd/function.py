@@ -94,6 +94,7 @@ class FunctionPlan:
         self.outputs: list[tuple[Any, Any, Any]] = []  # array module's example, shape, dtype
         self.kept_outputs: list[tuple[int, int]] = []  # (place among the kept, output)
         self.node: Callable[[], Node | None] = lambda: None  # weakly, or node and plan were a cycle
+        self.parts: dict[int, Callable[[], Part | None]] = {}  # weakly, too
         self.no_tensors: frozenset[int] = frozenset()  # places of the arguments that are none
         self.shapes_in: dict[int, tuple[int, ...]] = {}  # of the inputs that need a gradient
 
@@ -111,8 +112,7 @@ class FunctionPlan:
         saved = [_as_tensor(k) for k in lift(node)]
         if self.multiple:
             for place, i in self.kept_outputs:
-                _, shape, dtype = self.outputs[i]
-                saved[place] = wrap(saved[place].array, Part(node, i, shape, dtype))
+                saved[place] = wrap(saved[place].array, self._part(node, i))
         arrived = g if self.multiple else [g]
         gs = [
             self._zeros(i) if part is None and self.ctx._materialize else _as_tensor(part)
@@ -125,6 +125,15 @@ class FunctionPlan:
         finally:
             ctx._saved = ()
         return self._checked(found)
+
+    def _part(self, node: Node, i: int) -> Part:
+        """The node of output i: the one it has, for two would not add up their gradients."""
+        part = self.parts[i]() if i in self.parts else None
+        if part is None:
+            _, shape, dtype = self.outputs[i]
+            part = Part(node, i, shape, dtype)
+            self.parts[i] = weakref.ref(part)
+        return part
 
     def _zeros(self, i: int) -> Any:
         xp, shape, dtype = self.outputs[i]
@@ -300,7 +309,7 @@ def _record(
     made: list[Any] = []
     for i, (r, flow) in enumerate(zip(results, flows, strict=True)):
         if flow:
-            own = Part(node, i, r.array.shape, r.array.dtype) if several else node
+            own = plan._part(node, i) if several else node
             made.append(_give(r, own, ctx, args))
         else:
             made.append(r.detach() if any([r is a for a in args]) else r)

@@ -225,7 +225,7 @@ def call_view(op: Primitive) -> Callable[..., Any]:
             raise explain(op.name, error, args) from error
         results = y if op.multiple else (y,)
         whole = None
-        if state.enabled and source.node is not None:
+        if state.enabled and op.inputs and source.node is not None:
             plan = plans.get((True,)) or op.plan((True,))
             kept = plan.pick((source.array, *rest))  # no view's rule needs its output
             if plan.shapes:

@@ -1,7 +1,4 @@
-"""Saved-tensor hooks: what the rules keep is packed when it is kept and unpacked when it is used.
-
-`autograd.graph` is the name that torch has for this and for `Node`; see graph.py.
-"""
+"""Saved-tensor hooks: what the rules keep is packed when it is kept and unpacked when it is used."""
 
 from __future__ import annotations
 
@@ -10,10 +7,11 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, cast
 
-from tinygrad_edu.autograd.graph import Node, Variable
+from tinygrad_edu.autograd.graph import Node, Storage, Variable
 from tinygrad_edu.autograd.mode import no_grad
 from tinygrad_edu.autograd.observers import unwatch, watch
 from tinygrad_edu.autograd.record import wrap
+from tinygrad_edu.autograd.walk import _written as written
 from tinygrad_edu.backend import device_of, module_of, to_device
 from tinygrad_edu.dtypes import Array
 
@@ -63,6 +61,10 @@ def _array(tensor: Any) -> Array:
             f" {type(tensor).__name__}"
         )
     return tensor.array
+
+
+def _any_written(guards: tuple[Any, ...], number: int) -> bool:
+    return any([g is not None and written(g, number) for g in guards])
 
 
 class _Stack(threading.local):
@@ -115,6 +117,8 @@ class saved_tensors_hooks:
         node, self.waiting = self.waiting, None
         if node is None or not node.__dict__["kept"]:
             return
+        if _any_written(node.guards, node.number):
+            return  # too late; the backward pass will say so
         kept = node.__dict__["kept"]
         _stack.hooks.append(_NOTHING)  # what pack_hook computes is not packed
         try:
@@ -125,6 +129,7 @@ class saved_tensors_hooks:
             _stack.hooks.pop()
         node.unpack, node.packed = self.unpack_hook, packed
         node.__dict__["kept"] = ()
+        node.guards = _each(node.guards, Storage, lambda storage: None)  # later writes do no harm
 
     def __enter__(self) -> None:
         if _stack.hooks:

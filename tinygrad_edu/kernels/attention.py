@@ -11,9 +11,9 @@ forward   A block of 64 queries meets all its keys.  Its scores are made in a sc
 backward  Each block's probabilities are made again, p = exp(score - lse), which costs one matrix
           product and is cheaper than fetching them from memory would be.  With D = sum(g * y),
 
-              gv = pᵀ g      gp = g vᵀ      gs = p * (gp - D)      gq = gs k scale      gk = gsᵀ q scale
+              gv = pᵀ g   gp = g vᵀ   gs = p * (gp - D)   gq = gs k scale   gk = gsᵀ q scale
 
-          D is what softmax's derivative subtracts, sum over the keys of p * gp, and the same number.
+          D is what softmax's derivative subtracts: the sum of p * gp over all keys is sum(g * y).
 
 Under `causal`, query i sees the keys 0 to i: of a block only the keys up to its last query are
 computed, half of the work is skipped, and a triangle is masked at the end of each block.

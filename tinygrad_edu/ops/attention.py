@@ -97,7 +97,7 @@ def _shape(query: Array, key: Array, value: Array) -> tuple[int, ...]:
 
 def _prepare(
     query: Array, key: Array, value: Array, mask: Array | None, keep: Array | None
-) -> tuple[Any, ...]:
+) -> tuple[Array, Array, Array, Array | None, Array | None]:
     """What the kernel takes: wide floats with equal leading dimensions, two at least."""
     lead = _shape(query, key, value)[:-2]
     lead = (1,) * (2 - len(lead)) + lead

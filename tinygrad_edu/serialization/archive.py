@@ -161,7 +161,7 @@ class Archive:
         Raises:
             CheckpointError: the checksum differs, or the file has become shorter.
         """
-        view, crc = memoryview(out), 0
+        view, crc = memoryview(out.data), 0
         for done in range(0, entry.size, CHUNK):
             piece = view[done : done + CHUNK]
             self._read_into(entry.start + done, piece)

@@ -25,14 +25,12 @@ def replacing(path: Any) -> Iterator[BinaryIO]:
         return
     folder, name = os.path.split(target)
     beside = os.path.join(folder, f".{name[:100]}.{secrets.token_hex(8)}.tmp")
-    # The mode of an ordinary new file, which open() narrows by the umask; or the old file's.
-    descriptor = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY, 0o666)
     try:
-        with open(descriptor, "w+b") as file:
+        with open(beside, "x+b") as file:
             with contextlib.suppress(OSError):
                 os.chmod(beside, os.stat(target).st_mode & 0o7777)
             yield file
-            file.flush()
+        with open(beside, "r+b") as file:  # by its name: a library may have put a new file there
             os.fsync(file.fileno())
         os.replace(beside, target)
     except BaseException:
@@ -40,9 +38,6 @@ def replacing(path: Any) -> Iterator[BinaryIO]:
             os.unlink(beside)
         raise
     _flush_folder(folder)
-
-
-_BINARY = getattr(os, "O_BINARY", 0)
 
 
 def _flush_folder(folder: str) -> None:

@@ -53,7 +53,7 @@ class Memory:
         steps = tuple([step * kind.itemsize for step in stride])
         start = offset * kind.itemsize
         if isinstance(self.base, np.ndarray):
-            return np.ndarray(size, kind, self.base, start, steps)  # type: ignore[arg-type]
+            return np.ndarray(size, kind, self.base, start, steps)
         xp = module_of(self.base)
         return xp.ndarray(size, kind, memptr=self.base.data + start, strides=steps)
 

@@ -9,14 +9,15 @@ from __future__ import annotations
 import ctypes
 import struct
 from collections import Counter, OrderedDict
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from tinygrad_edu import dtypes
 from tinygrad_edu.backend import device, device_of
 from tinygrad_edu.dtypes import Array
-from tinygrad_edu.serialization.reading import STORAGE_NAMES, parameter_class
+from tinygrad_edu.serialization.errors import CheckpointError
+from tinygrad_edu.serialization.names import STORAGE_NAMES, check_key, parameter_class
 from tinygrad_edu.size import Size
 from tinygrad_edu.tensor import Tensor
 
@@ -42,14 +43,6 @@ class Span:
         start = self.array.data + (self.low - self.array.data.ptr)
         raw = type(self.array)((size,), np.uint8, memptr=start).get()
         return memoryview(raw)
-
-
-class Place(NamedTuple):
-    """A tensor's place: which span, and its first element and steps in it, in elements."""
-
-    key: Any
-    offset: int
-    stride: tuple[int, ...]
 
 
 class Pickler:
@@ -125,13 +118,13 @@ class Pickler:
 
     # Plain values.
 
-    def nothing(self, obj: None) -> None:
+    def put_nothing(self, obj: None) -> None:
         self.out += b"N"
 
-    def bool(self, obj: bool) -> None:
+    def put_bool(self, obj: bool) -> None:
         self.out += b"\x88" if obj else b"\x89"
 
-    def int(self, obj: int) -> None:
+    def put_int(self, obj: int) -> None:
         if 0 <= obj < 256:
             self.out += b"K%c" % obj
         elif 0 <= obj < 65536:
@@ -144,46 +137,46 @@ class Pickler:
                 raise ValueError(f"save(): {self.where()} is an integer of {size} bytes")
             self.out += b"\x8a%c" % size + obj.to_bytes(size, "little", signed=True)
 
-    def float(self, obj: float) -> None:
+    def put_float(self, obj: float) -> None:
         self.out += b"G" + struct.pack(">d", obj)
 
-    def complex(self, obj: complex) -> None:
+    def put_complex(self, obj: complex) -> None:
         self.name("__builtin__", "complex")
-        self.float(obj.real)
-        self.float(obj.imag)
+        self.put_float(obj.real)
+        self.put_float(obj.imag)
         self.out += b"\x86R"
 
-    def str(self, obj: str) -> None:
+    def put_str(self, obj: str) -> None:
         if not self.recall(obj):
             encoded = obj.encode("utf-8", "surrogatepass")
             self.out += b"X" + struct.pack("<I", len(encoded)) + encoded
             self.note(obj)
 
-    def bytes(self, obj: bytes) -> None:
+    def put_bytes(self, obj: bytes) -> None:
         self.name("_codecs", "encode")
-        self.str(obj.decode("latin1"))
-        self.str("latin1")
+        self.put_str(obj.decode("latin1"))
+        self.put_str("latin1")
         self.out += b"\x86R"
 
-    def bytearray(self, obj: bytearray) -> None:
+    def put_bytearray(self, obj: bytearray) -> None:
         self.name("__builtin__", "bytearray")
-        self.str(obj.decode("latin1"))
-        self.str("latin-1")
+        self.put_str(obj.decode("latin1"))
+        self.put_str("latin-1")
         self.out += b"\x86R"
 
-    def dtype(self, obj: dtypes.dtype) -> None:
+    def put_dtype(self, obj: dtypes.dtype) -> None:
         self.name("torch", obj.name)
 
-    def device(self, obj: device) -> None:
+    def put_device(self, obj: device) -> None:
         self.name("torch", "device")
-        self.str(obj.type)
+        self.put_str(obj.type)
         if obj.index is None:
             self.out += b"\x85R"
         else:
-            self.int(obj.index)
+            self.put_int(obj.index)
             self.out += b"\x86R"
 
-    def size(self, obj: Size) -> None:
+    def put_size(self, obj: Size) -> None:
         self.name("torch", "Size")
         self.integers(obj)
         self.out += b"\x85R"
@@ -191,12 +184,12 @@ class Pickler:
     def integers(self, obj: tuple[int, ...]) -> None:
         self.out += b"("
         for i in obj:
-            self.int(i)
+            self.put_int(i)
         self.out += b"t"
 
     # Containers.
 
-    def tuple(self, obj: tuple[Any, ...]) -> None:
+    def put_tuple(self, obj: tuple[Any, ...]) -> None:
         if not obj:
             self.out += b")"
             return
@@ -211,7 +204,7 @@ class Pickler:
         self.out += b"t"
         self.note(id(obj))
 
-    def list(self, obj: list[Any]) -> None:
+    def put_list(self, obj: list[Any]) -> None:
         self.shared(id(obj), obj, self._new_list)
 
     def _new_list(self, obj: list[Any]) -> None:
@@ -226,7 +219,7 @@ class Pickler:
                 self.inside(f"[{i}]", part)
             self.out += b"e"
 
-    def set(self, obj: set[Any]) -> None:
+    def put_set(self, obj: set[Any]) -> None:
         self.shared(id(obj), obj, self._new_set)
 
     def _new_set(self, obj: set[Any]) -> None:
@@ -236,7 +229,7 @@ class Pickler:
         self.out += b"\x85R"
         self.note(id(obj))
 
-    def dict(self, obj: dict[Any, Any]) -> None:
+    def put_dict(self, obj: dict[Any, Any]) -> None:
         self.shared(id(obj), obj, self._new_dict)
 
     def _new_dict(self, obj: dict[Any, Any]) -> None:
@@ -253,7 +246,7 @@ class Pickler:
                 self.inside(f"[{key!r}]", value)
             self.out += b"u"
 
-    def ordered(self, obj: OrderedDict[Any, Any]) -> None:
+    def put_ordered(self, obj: OrderedDict[Any, Any]) -> None:
         self.shared(id(obj), obj, self._new_ordered)
 
     def _new_ordered(self, obj: OrderedDict[Any, Any]) -> None:
@@ -266,7 +259,7 @@ class Pickler:
             self._fill_dict(obj.__dict__)
             self.out += b"b"
 
-    def counter(self, obj: Counter[Any]) -> None:
+    def put_counter(self, obj: Counter[Any]) -> None:
         self.shared(id(obj), obj, self._new_counter)
 
     def _new_counter(self, obj: Counter[Any]) -> None:
@@ -282,7 +275,7 @@ class Pickler:
         if parameter_class and isinstance(obj, parameter_class[0]):
             self.name("torch._utils", "_rebuild_parameter")
             self._tensor(obj.array, False)
-            self.bool(obj.requires_grad)
+            self.put_bool(obj.requires_grad)
             self._no_hooks()
             self.out += b"\x87R"
         else:
@@ -297,25 +290,121 @@ class Pickler:
         kind = dtypes.from_numpy(array.dtype)
         typed = kind in _STORAGE_OF
         self.name("torch._utils", "_rebuild_tensor_v2" if typed else "_rebuild_tensor_v3")
-        key, offset, stride = self._place(array)
+        key, low, stride = self._place(array)
         span = self.spans[key] if self.known is None else self.known[key]
         number = self.numbers.setdefault(key, len(self.numbers))
         size = span.high - span.low
         self.out += b"(("
-        self.str("storage")
+        self.put_str("storage")
         if typed:
             self.name("torch", _STORAGE_OF[kind])
         else:
             self.name("torch.storage", "UntypedStorage")
-        self.str(str(number))
-        self.str("cpu" if span.place.type == "cpu" else f"cuda:{span.place.index or 0}")
-        self.int(size // kind.itemsize if typed else size)
+        self.put_str(str(number))
+        self.put_str("cpu" if span.place.type == "cpu" else f"cuda:{span.place.index or 0}")
+        self.put_int(size // kind.itemsize if typed else size)
         self.out += b"tQ"
-        self.int(offset - (span.low // kind.itemsize if array.size else offset))
+        self.put_int((low - span.low) // kind.itemsize)
         self.integers(array.shape)
         self.integers(stride)
-        self.bool(requires_grad)
+        self.put_bool(requires_grad)
         self._no_hooks()
         if not typed:
-            self.dtype(kind)
+            self.put_dtype(kind)
         self.out += b"tR"
+
+    def _place(self, array: Array) -> tuple[Any, int, tuple[int, ...]]:
+        """Of an array: the key of its span, its address there, and its steps in elements."""
+        size = array.itemsize
+        steps = [
+            step if count > 1 else size
+            for count, step in zip(array.shape, array.strides, strict=True)
+        ]
+        owner = _owner(array)
+        low, high = _address(array), _address(array) + size
+        kind = dtypes.from_numpy(array.dtype).name
+        key: Any = (id(owner), kind, low % size)
+        if not array.size:
+            key, high, steps = (id(array), "empty"), low, [size] * array.ndim
+        elif any([step < 0 or step % size for step in steps]):
+            # No tensor of torch's can be laid out like this: it is saved as a copy.
+            key = (id(array), "copy")
+            if self.known is None:
+                array = np.ascontiguousarray(array)
+            else:
+                array = self.known[key].array
+            steps = list(array.strides)
+            owner, low = array, _address(array)
+            high = low + array.nbytes
+        else:
+            reach = zip(array.shape, steps, strict=True)
+            high += sum([(count - 1) * step for count, step in reach])
+        span = self.spans.get(key)
+        if span is None:
+            span = self.spans[key] = Span(owner, array, low, high)
+        span.low, span.high = min(span.low, low), max(span.high, high)
+        return key, low, tuple([step // size for step in steps])
+
+
+def _owner(array: Array) -> Any:
+    """The object whose memory an array's is."""
+    if not isinstance(array, np.ndarray):
+        return array.data.mem
+    owner: Any = array
+    while getattr(owner, "base", None) is not None:
+        owner = owner.base
+    return owner
+
+
+def _address(array: Array) -> int:
+    return int(array.ctypes.data if isinstance(array, np.ndarray) else array.data.ptr)
+
+
+def check_overlap(spans: dict[Any, Span]) -> None:
+    """Refuse memory that is seen as two types, as torch does.
+
+    Raises:
+        RuntimeError: two tensors of different dtypes share memory.
+    """
+    end, before = -1, ""
+    ordered = sorted([s for s in spans.values() if s.high > s.low], key=lambda s: s.low)
+    for span in ordered:
+        if span.low < end and (kind := dtypes.from_numpy(span.kind).name) != before:
+            raise RuntimeError(
+                "Cannot save multiple tensors or storages that view the same data as different"
+                f" types: {before} and {kind}"
+            )
+        if span.high > end:
+            end, before = span.high, dtypes.from_numpy(span.kind).name
+
+
+def _check_key(key: Any, where: str) -> None:
+    try:
+        check_key(key)
+    except CheckpointError:
+        raise TypeError(
+            f"save(): a key of {where} is a {type(key).__name__}; keys are plain values or tuples"
+        ) from None
+
+
+def _advice(obj: Any) -> str:
+    if hasattr(obj, "state_dict"):
+        return "Save its state_dict() instead: a checkpoint holds data, no code"
+    if isinstance(obj, np.generic):
+        return "Make it a Python number with .item()"
+    if isinstance(obj, np.ndarray):
+        return "Make it a tensor with torch.from_numpy()"
+    for plain in (dict, list, tuple, set, str, bool, int, float):
+        if isinstance(obj, plain):
+            return f"Only plain {plain.__name__}s are saved, because no other class could be loaded"
+    return "A checkpoint holds tensors, containers, strings, numbers, dtypes and devices"
+
+
+_WRITERS: dict[type, Any] = {
+    type(None): Pickler.put_nothing, bool: Pickler.put_bool, int: Pickler.put_int,
+    float: Pickler.put_float, complex: Pickler.put_complex, str: Pickler.put_str,
+    bytes: Pickler.put_bytes, bytearray: Pickler.put_bytearray, tuple: Pickler.put_tuple,
+    list: Pickler.put_list, set: Pickler.put_set, dict: Pickler.put_dict,
+    OrderedDict: Pickler.put_ordered, Counter: Pickler.put_counter, Size: Pickler.put_size,
+    dtypes.dtype: Pickler.put_dtype, device: Pickler.put_device,
+}  # fmt: skip

@@ -1,7 +1,7 @@
-"""Around training: `utils.data` feeds it."""
+"""Around training: `data` feeds it, `checkpoint` trades time for memory."""
 
 from __future__ import annotations
 
-from tinygrad_edu.utils import data
+from tinygrad_edu.utils import checkpoint, data
 
-__all__ = ["data"]
+__all__ = ["checkpoint", "data"]

@@ -1,0 +1,152 @@
+"""Saving and loading in torch's file format, without torch and without running anything.
+
+A checkpoint is a zip archive: a pickle that describes the objects, and one entry per run of memory
+that tensors share.  `writing` makes the pickle and `storing` the archive, `atomic` puts it in place
+of an older one; `archive`, `reading`, `names` and `memory` take it apart again, believing nothing it says.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+from tinygrad_edu.serialization import names, reading, storing, writing
+from tinygrad_edu.serialization.archive import Archive
+from tinygrad_edu.serialization.atomic import replacing
+from tinygrad_edu.serialization.errors import CheckpointError
+from tinygrad_edu.serialization.memory import MapLocation, Shelf
+
+__all__ = ["CheckpointError", "load", "register_parameter_class", "save"]
+
+
+def register_parameter_class(cls: type) -> None:
+    """Tell which class parameters have; nn does it, which the engine does not import."""
+    names.parameter_class[:] = [cls]
+
+
+def save(obj: Any, f: Any, *args: Any, **kwargs: Any) -> None:
+    """Write an object to a file that `load` and torch's `load` read.
+
+    A file given by its path is replaced as a whole: whatever happens meanwhile, it holds the old
+    content or the new one.  Tensors that share memory still do when they are loaded again.
+
+    Args:
+        obj: tensors, parameters, and dicts, lists, tuples and sets of them, with strings, bytes,
+            numbers, None, dtypes, devices and sizes: what `state_dict()` returns, for instance.
+        f: a path, or a file object open for writing bytes.
+
+    Raises:
+        TypeError: `obj` holds something else, such as a module or a NumPy scalar; the message says
+            where.
+        OSError: the disk is full, say; an old file is left as it was.
+
+    >>> import io, tinygrad_edu as torch
+    >>> file = io.BytesIO()
+    >>> torch.save({"step": 3, "weight": torch.ones(2)}, file)
+    >>> _ = file.seek(0)
+    >>> torch.load(file)
+    {'step': 3, 'weight': tensor([1., 1.])}
+
+    Unlike torch, objects of other classes are refused when they are saved, not when they are
+    loaded; memory that no saved tensor uses is not written; a file is replaced atomically.
+    """
+    _check_options(args, kwargs)
+    first = writing.Pickler()
+    first.dump(obj)
+    writing.check_overlap(first.spans)
+    second = writing.Pickler(first.spans)
+    pickle = second.dump(obj)
+    parts = storing.layout(pickle, [first.spans[key] for key in second.numbers])
+    if hasattr(f, "write"):
+        storing.write(parts, f)
+        return
+    folder = os.path.dirname(os.fspath(f))
+    if folder and not os.path.isdir(folder):
+        raise RuntimeError(f"Parent directory {folder} does not exist.")
+    with replacing(f) as file:
+        if hasattr(os, "pwrite") and file.seekable():
+            storing.write_in_place(parts, file)
+        else:
+            storing.write(parts, file)
+
+
+def _check_options(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """torch's further options are accepted where they change nothing."""
+    names = ("pickle_module", "pickle_protocol", "_use_new_zipfile_serialization")
+    given = dict(zip(names, args, strict=False)) | kwargs
+    unknown = set(given) - {*names, "_disable_byteorder_record"}
+    if unknown or len(args) > len(names):
+        raise TypeError(f"save() got an unexpected keyword argument {sorted(unknown)}")
+    if given.get("pickle_protocol", 2) != 2:
+        raise ValueError("save(): only pickle_protocol=2, torch's default, is written")
+    if not given.get("_use_new_zipfile_serialization", True):
+        raise ValueError("save(): the format from before torch 1.6 is not written")
+    if given.get("_disable_byteorder_record"):
+        raise ValueError("save(): the byte order is always recorded")
+
+
+def load(
+    f: Any,
+    map_location: MapLocation = None,
+    pickle_module: Any = None,
+    *,
+    weights_only: bool | None = True,
+    mmap: bool | None = None,
+    **pickle_load_args: Any,
+) -> Any:
+    """Read what `save` of this package or of torch has written.  Nothing in a file is ever run.
+
+    Args:
+        f: a path, or a file object open for reading bytes, which can seek.
+        map_location: where tensors go instead of where they were saved from: a device or its name,
+            a dict from names to names, or a function of (memory, name) that returns the memory,
+            moved by `cpu()` or `cuda(index)`, or None for where it was.
+        pickle_module: must be None.
+        weights_only: must not be False.
+        mmap: leave the tensors' memory in the file until it is used; writes to it stay in this
+            process, and checksums are not compared.
+
+    Raises:
+        CheckpointError: the file is damaged, or asks for something that loading never does; it is
+            an `UnpicklingError` and a `RuntimeError`, as torch raises for such files.
+        ValueError: `weights_only=False`, or `mmap=True` with a file object.
+        RuntimeError: tensors were saved from a GPU and there is none: use `map_location="cpu"`.
+
+    >>> import io, tinygrad_edu as torch
+    >>> file = io.BytesIO()
+    >>> torch.save(torch.arange(3), file)
+    >>> _ = file.seek(0)
+    >>> torch.load(file, map_location="cpu", weights_only=True)
+    tensor([0, 1, 2])
+
+    Unlike torch, `weights_only=False` does not exist, and entries' checksums are always compared.
+    """
+    if weights_only is False:
+        raise ValueError(
+            "load(): weights_only=False is not supported: loading never runs code from a file."
+            " Save a state_dict(), and load that with weights_only=True"
+        )
+    if pickle_module is not None or set(pickle_load_args) - {"encoding"}:
+        raise ValueError("load(): pickle_module and its options are not supported")
+    if hasattr(f, "read"):
+        if mmap:
+            raise ValueError("f must be a string filename in order to use mmap argument")
+        if not hasattr(f, "seek") or not hasattr(f, "tell"):
+            raise AttributeError(
+                "You can only torch.load from a file that is seekable. Please pre-load the data"
+                " into a buffer like io.BytesIO and try to load from it instead."
+            )
+        return _load(f, map_location, False)
+    with open(f, "rb", buffering=0) as file:
+        return _load(file, map_location, bool(mmap))
+
+
+def _load(file: Any, map_location: MapLocation, mapped: bool) -> Any:
+    archive = Archive(file)
+    if archive.swap or sys.byteorder != "little":
+        raise CheckpointError("the file's tensors are big-endian, which is not supported")
+    shelf = Shelf(archive, map_location, mapped)
+    result = reading.read(archive, shelf.find)
+    shelf.read()
+    return result

@@ -1,0 +1,189 @@
+"""Checkpointing: keep nothing of a part of the model, compute it again in the backward pass.
+
+The part runs once with saved-tensor hooks that throw away what its operations keep.  The first time
+the backward pass asks for any of it, the part runs again, from the same inputs and the same state of
+the random generator, and its operations keep the same things in the same order.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from tinygrad_edu.autograd.graph import Variable
+from tinygrad_edu.autograd.mode import enable_grad
+from tinygrad_edu.autograd.saved import saved_tensors_hooks
+from tinygrad_edu.random import get_rng_state, set_rng_state
+
+
+class CheckpointError(RuntimeError):
+    """The function did something else when it was computed again."""
+
+
+class _Place:
+    """Stands for one kept tensor: which it was, and its value once it has been computed again."""
+
+    def __init__(self, number: int, tensor: Any) -> None:
+        self.number = number
+        self.what = tuple(tensor.array.shape), tensor.array.dtype
+        self.value: Any = None
+
+
+class _Part:
+    """One run of a checkpointed function."""
+
+    def __init__(self, function: Callable[..., Any], args: Any, kwargs: Any, rng: bool) -> None:
+        self.function, self.args, self.kwargs = function, args, kwargs
+        self.rng_state = get_rng_state() if rng else None
+        self.places: list[weakref.ref[_Place]] = []  # a place lives as long as its node needs it
+        tensors = [a for a in (*args, *kwargs.values()) if isinstance(a, Variable)]
+        self.versions = [(t, t.storage.version) for t in tensors]
+        self.again: Callable[[], Any] = contextlib.nullcontext
+
+    def pack(self, tensor: Any) -> _Place:
+        place = _Place(len(self.places), tensor)
+        self.places.append(weakref.ref(place))
+        return place
+
+    def unpack(self, place: _Place) -> Any:
+        if place.value is None:
+            self.compute_again()
+        if place.value is None:
+            raise CheckpointError(
+                "torch.utils.checkpoint: A different number of tensors was saved during the"
+                f" original forward and recomputation. Number saved in the forward:"
+                f" {len(self.places)}"
+            )
+        return place.value
+
+    def compute_again(self) -> None:
+        """Run the function once more and hand out what its operations keep."""
+        for tensor, version in self.versions:
+            if tensor.storage.version != version:
+                raise RuntimeError(
+                    "one of the variables needed for gradient computation has been modified by an"
+                    f" inplace operation: an input of a checkpointed function, {tensor.dtype!r}"
+                    f" {list(tensor.shape)}, is at version {tensor.storage.version}; expected"
+                    f" version {version} instead."
+                )
+        numbers: Iterator[weakref.ref[_Place]] = iter(self.places)
+
+        def hand_out(tensor: Any) -> None:
+            place = next(numbers, lambda: None)()
+            if place is None:
+                return
+            found = tuple(tensor.array.shape), tensor.array.dtype
+            if found != place.what:
+                raise CheckpointError(
+                    "torch.utils.checkpoint: Recomputed values for the following tensors have"
+                    " different metadata than during the forward pass: tensor at position"
+                    f" {place.number}, saved {place.what}, recomputed {found}"
+                )
+            place.value = tensor.detach()
+
+        before = get_rng_state()
+        if self.rng_state is not None:
+            set_rng_state(self.rng_state)
+        try:
+            with enable_grad(), self.again(), saved_tensors_hooks(hand_out, _never):
+                self.function(*self.args, **self.kwargs)
+        finally:
+            if self.rng_state is not None:
+                set_rng_state(before)
+
+
+def _never(packed: Any) -> Any:
+    raise AssertionError("the graph of a recomputation is not walked")
+
+
+def checkpoint(
+    function: Callable[..., Any],
+    *args: Any,
+    use_reentrant: bool | None = None,
+    context_fn: Callable[[], tuple[Any, Any]] | None = None,
+    determinism_check: str = "default",
+    debug: bool = False,
+    early_stop: bool = True,
+    preserve_rng_state: bool = True,
+    **kwargs: Any,
+) -> Any:
+    """`function(*args, **kwargs)`, keeping only the arguments; the rest is computed again.
+
+    Args:
+        function: a part of the model. It must do the same each time, random numbers aside.
+        use_reentrant: accepted for torch's sake.
+        context_fn: returns two contexts, for the first run and for the second.
+        preserve_rng_state: give the second run the random numbers of the first, so that dropout
+            drops the same elements.
+        determinism_check, debug, early_stop: accepted for torch's sake; shapes and dtypes are
+            always compared.
+
+    Raises:
+        CheckpointError: the second run kept other tensors than the first.
+        RuntimeError: an argument was written in place in between.
+
+    Unlike torch, `use_reentrant=True` runs the same code as `use_reentrant=False`: gradients also
+    reach parameters where no argument requires grad.
+
+    Source: Chen et al., Training Deep Nets with Sublinear Memory Cost, 2016.
+
+    >>> import tinygrad_edu as torch
+    >>> from tinygrad_edu.utils.checkpoint import checkpoint
+    >>> layer = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Tanh(), torch.nn.Dropout(0.5))
+    >>> x = torch.ones(2, 4, requires_grad=True)
+    >>> y = checkpoint(layer, x, use_reentrant=False)
+    >>> y.sum().backward(); x.grad.shape
+    torch.Size([2, 4])
+    """
+    part = _Part(function, args, kwargs, preserve_rng_state)
+    first = contextlib.nullcontext()
+    if context_fn is not None:
+        first, second = context_fn()
+        part.again = lambda: second
+    with saved_tensors_hooks(part.pack, part.unpack), first:
+        return function(*args, **kwargs)
+
+
+def checkpoint_sequential(
+    functions: Any,
+    segments: int,
+    input: Any,
+    use_reentrant: bool | None = None,
+    preserve_rng_state: bool = True,
+) -> Any:
+    """Run functions one after another, in segments of which all but the last are checkpointed.
+
+    Args:
+        functions: a Sequential, or a list of functions of one tensor.
+        segments: how many.
+        input: what the first function takes.
+        use_reentrant, preserve_rng_state: as for `checkpoint`.
+
+    >>> import tinygrad_edu as torch
+    >>> from tinygrad_edu.utils.checkpoint import checkpoint_sequential
+    >>> x = torch.ones(1, requires_grad=True)
+    >>> y = checkpoint_sequential([torch.exp, torch.sin, torch.cos], 2, x, use_reentrant=False)
+    >>> y.shape
+    torch.Size([1])
+    """
+    parts = list(functions.children() if hasattr(functions, "children") else functions)
+    size = len(parts) // segments
+
+    def run(start: int, stop: int) -> Callable[[Any], Any]:
+        def segment(x: Any) -> Any:
+            for part in parts[start:stop]:
+                x = part(x)
+            return x
+
+        return segment
+
+    for i in range(segments - 1):
+        input = checkpoint(
+            run(i * size, (i + 1) * size),
+            input,
+            use_reentrant=use_reentrant,
+            preserve_rng_state=preserve_rng_state,
+        )
+    return run(size * (segments - 1), len(parts))(input)
