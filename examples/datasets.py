@@ -12,7 +12,6 @@ import urllib.error
 import urllib.request
 
 import numpy as np
-import sklearn.datasets
 
 CACHE = pathlib.Path.home() / ".cache" / "tinygrad-edu"
 
@@ -78,6 +77,8 @@ def load_digits(seed=0):
     They are those of the UCI repository's "Optical Recognition of Handwritten Digits", which come
     with scikit-learn.  Returns what `load_mnist` returns, with 64 pixels.
     """
+    import sklearn.datasets  # here, because only this needs it
+
     digits = sklearn.datasets.load_digits()
     images = (digits.data / 16).astype(np.float32)
     labels = digits.target.astype(np.int64)

@@ -74,7 +74,7 @@ def whole_run(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     path = tmp_path_factory.mktemp("whole") / "run.npz"
     run = trainer(*SMALL)
     first_epoch = run.batches.epoch_state
-    assert gpt.train(run, path, val_every=7)
+    assert gpt.train(run, path)
     assert not (run.batches.epoch_state == first_epoch).all()
     return path.read_bytes()
 
@@ -84,11 +84,11 @@ def test_resumed_run_equals_whole_run(
     whole_run: bytes, stops: list[int], tmp_path: pathlib.Path
 ) -> None:
     path = tmp_path / "run.npz"
-    assert not gpt.train(trainer(*SMALL), path, 7, stop_at=stops[0])
+    assert not gpt.train(trainer(*SMALL), path, stop_at=stops[0])
     for stop in [*stops[1:], None]:
         ours.manual_seed(12345)  # nothing but the checkpoint may decide how it goes on
         run = trainer("--resume", path)
-        assert gpt.train(run, path, 7, stop_at=stop) == (stop is None)
+        assert gpt.train(run, path, stop_at=stop) == (stop is None)
     assert path.read_bytes() == whole_run
 
 
@@ -153,7 +153,7 @@ def test_another_text_is_refused(tmp_path: pathlib.Path, capsys: Any) -> None:
     text = tmp_path / "text"
     text.write_text("to be or not to be " * 100)
     path = tmp_path / "run.npz"
-    gpt.train(trainer(*SMALL, "--text", text), path, 7, stop_at=1)
+    gpt.train(trainer(*SMALL, "--text", text), path, stop_at=1)
     text.write_text("not to be or to be " * 100)
     with arguments("--resume", path):
         assert gpt.main() == 2
@@ -161,7 +161,14 @@ def test_another_text_is_refused(tmp_path: pathlib.Path, capsys: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [["--text", "nowhere"], ["--limit", "50"], ["--resume", "nowhere.npz"]]
+    "words",
+    [
+        ["--text", "nowhere"],
+        ["--limit", "50"],
+        ["--resume", "nowhere.npz"],
+        ["--resume", str(SCRIPT)],
+        ["--heads", "3"],
+    ],
 )
 def test_bad_arguments(words: list[str], capsys: Any) -> None:
     with arguments(*words):

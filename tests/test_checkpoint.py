@@ -16,7 +16,7 @@ from tinygrad_edu.testing import assert_close
 from tinygrad_edu.utils.checkpoint import CheckpointError, checkpoint, checkpoint_sequential
 
 torch = pytest.importorskip("torch")
-import torch.utils.checkpoint  # noqa: E402
+pytest.importorskip("torch.utils.checkpoint")
 
 
 def model(T: Any) -> Any:

@@ -57,6 +57,7 @@ from tinygrad_edu.ops.creation import (
     empty,
     empty_like,
     eye,
+    from_dlpack,
     from_numpy,
     full,
     full_like,
@@ -398,6 +399,17 @@ trapz = trapezoid
 # ---- softmax, losses, normalization, embedding
 from tinygrad_edu.ops.softmax import log_softmax, softmax
 
+# ---- convolution, pooling, images
+from tinygrad_edu.ops.convolution import (
+    conv1d,
+    conv2d,
+    conv3d,
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
+)
+from tinygrad_edu.ops.resampling import channel_shuffle, pixel_shuffle, pixel_unshuffle
+
 # ---- random
 from tinygrad_edu import random as random
 from tinygrad_edu.random import (
@@ -451,6 +463,25 @@ def is_floating_point(input: Tensor) -> bool:  # type: ignore[valid-type]
 
 from tinygrad_edu import special as special  # noqa: E402
 from tinygrad_edu import autograd, cuda, nn, optim, testing, utils  # noqa: E402
+from tinygrad_edu import backends as backends  # noqa: E402
+from tinygrad_edu import compiler, distributed, jit, onnx  # noqa: E402
+from tinygrad_edu.settings import (  # noqa: E402
+    are_deterministic_algorithms_enabled,
+    compile,
+    get_float32_matmul_precision,
+    get_num_interop_threads,
+    get_num_threads,
+    is_deterministic_algorithms_warn_only_enabled,
+    set_float32_matmul_precision,
+    set_flush_denormal,
+    set_num_interop_threads,
+    set_num_threads,
+    use_deterministic_algorithms,
+)
+from tinygrad_edu import func as func  # noqa: E402
+from tinygrad_edu import version as version  # noqa: E402
+from tinygrad_edu.version import __version__ as __version__  # noqa: E402
+from tinygrad_edu.batching import vmap  # noqa: E402
 from tinygrad_edu.nn.functional import cosine_similarity, pairwise_distance  # noqa: E402
 
 strided = "torch.strided"

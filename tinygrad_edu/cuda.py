@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from types import SimpleNamespace
 from typing import Any
 
 from tinygrad_edu import backend
@@ -52,3 +54,63 @@ def manual_seed(seed: int) -> None:
 
 
 manual_seed_all = manual_seed
+
+
+def is_initialized() -> bool:
+    """Whether a GPU has been used, or asked for, and found."""
+    return "cupy" in sys.modules and is_available()
+
+
+def init() -> None:
+    """Nothing to do: a GPU is got ready when it is first used."""
+
+
+def set_device(device: Any) -> None:
+    """Make a GPU the one that "cuda" stands for; RuntimeError without one."""
+    index = backend.device(device).index
+    cupy = backend.module_for(backend.device("cuda"))
+    if index is not None:
+        cupy.cuda.Device(index).use()
+
+
+def get_device_capability(device: Any = None) -> tuple[int, int]:
+    """The GPU's compute capability; RuntimeError without one."""
+    properties = _properties(device)
+    return int(properties["major"]), int(properties["minor"])
+
+
+def get_device_properties(device: Any = None) -> SimpleNamespace:
+    """The GPU's name, memory in bytes and number of multiprocessors; RuntimeError without one."""
+    properties = _properties(device)
+    return SimpleNamespace(
+        name=properties["name"].decode(),
+        major=int(properties["major"]),
+        minor=int(properties["minor"]),
+        total_memory=int(properties["totalGlobalMem"]),
+        multi_processor_count=int(properties["multiProcessorCount"]),
+    )
+
+
+def _properties(device: Any) -> Any:
+    cupy = backend.module_for(backend.device("cuda"))
+    index = current_device() if device is None else backend.device(device).index or 0
+    return cupy.cuda.runtime.getDeviceProperties(index)
+
+
+def is_bf16_supported(including_emulation: bool = True) -> bool:
+    """False: there is no bfloat16 on the GPU here."""
+    return False
+
+
+def memory_allocated(device: Any = None) -> int:
+    """Bytes that arrays on the GPU take; 0 without one."""
+    return int(_pool().used_bytes()) if is_available() else 0
+
+
+def memory_reserved(device: Any = None) -> int:
+    """Bytes held on the GPU, in use or kept for reuse; 0 without one."""
+    return int(_pool().total_bytes()) if is_available() else 0
+
+
+def _pool() -> Any:
+    return backend.module_for(backend.device("cuda")).get_default_memory_pool()

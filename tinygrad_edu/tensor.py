@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_edu import numpy_protocol
 from tinygrad_edu.autograd.graph import INFERENCE, Leaf, Node, RemovableHandle, Storage, Variable
 from tinygrad_edu.autograd.mode import state
 from tinygrad_edu.autograd.record import current_node, register_tensor_class, wrap
@@ -37,7 +38,8 @@ class Tensor(Methods, Variable):
     tensor([2., 4.])
     """
 
-    __array_ufunc__ = None  # NumPy leaves `array * tensor` to us
+    __array_ufunc__ = numpy_protocol.array_ufunc
+    __array_function__ = numpy_protocol.array_function
     __array_priority__ = 1000
 
     def __init__(self, *data: Any, device: Any = None) -> None:
@@ -375,7 +377,27 @@ class Tensor(Methods, Variable):
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
         array = self.numpy()
-        return array if dtype is None else array.astype(dtype, copy=False)
+        if copy is False and dtype is not None and array.dtype != dtype:
+            raise ValueError("Unable to avoid copy while creating an array as requested.")
+        return (
+            array
+            if dtype is None and not copy
+            else array.astype(dtype or array.dtype, copy=bool(copy))
+        )
+
+    def __dlpack__(self, **options: Any) -> Any:
+        """Its memory for another library's `from_dlpack`, without a copy.
+
+        Raises:
+            BufferError: it requires grad.
+        """
+        if self.requires_grad:
+            raise BufferError("Can't export tensors that require gradient, use tensor.detach()")
+        return self.array.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> Any:
+        """Where its memory is, as DLPack says it."""
+        return self.array.__dlpack_device__()
 
     def _number(self, convert: Callable[[Any], Any]) -> Any:
         if self.array.size != 1:

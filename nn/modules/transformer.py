@@ -89,9 +89,6 @@ class TransformerEncoderLayer(Module):
     Source: Vaswani et al., "Attention is all you need", 2017, section 3.1; Xiong et al., "On layer
     normalization in the transformer architecture", 2020, for `norm_first`.
 
-    Unlike torch, whose layers in eval mode without gradients return 0 at positions that
-    `src_key_padding_mask` hides, this one computes them as all others.
-
     >>> import tinygrad_edu as torch
     >>> layer = torch.nn.TransformerEncoderLayer(d_model=16, nhead=4, batch_first=True)
     >>> layer(torch.ones(2, 5, 16)).shape
@@ -286,6 +283,9 @@ class TransformerEncoder(Module):
         num_layers: how many.
         norm: a layer applied to the result of the last, or None.
         enable_nested_tensor, mask_check: accepted; they control what torch does to skip padding.
+
+    Unlike torch, which in eval mode without gradients returns 0 at positions that
+    `src_key_padding_mask` hides, this computes them as all others.
 
     >>> import tinygrad_edu as torch
     >>> layer = torch.nn.TransformerEncoderLayer(d_model=16, nhead=4)

@@ -8,6 +8,20 @@ from tinygrad_edu.ops.creation import full
 from tinygrad_edu.ops.joining import cat, stack
 from tinygrad_edu.tensor import Tensor
 
+from .packing import (
+    PackedSequence,
+    invert_permutation,
+    pack_padded_sequence,
+    pack_sequence,
+    pad_packed_sequence,
+    unpack_sequence,
+)
+
+__all__ = [
+    "PackedSequence", "invert_permutation", "pack_padded_sequence", "pack_sequence",
+    "pad_packed_sequence", "pad_sequence", "unpack_sequence", "unpad_sequence",
+]  # fmt: skip
+
 
 def pad_sequence(
     sequences: Iterable[Tensor],

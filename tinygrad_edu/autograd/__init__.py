@@ -4,7 +4,7 @@ Read primitive.py (how an operation and its derivatives are declared), graph.py 
 and walk.py (the backward pass), in this order.
 """
 
-from tinygrad_edu.autograd import graph, saved
+from tinygrad_edu.autograd import functional, graph, saved
 from tinygrad_edu.autograd.anomaly import detect_anomaly, set_detect_anomaly
 from tinygrad_edu.autograd.function import Function
 from tinygrad_edu.autograd.gradcheck import gradcheck, gradgradcheck
@@ -17,6 +17,7 @@ from tinygrad_edu.autograd.mode import (
     set_grad_enabled,
 )
 from tinygrad_edu.autograd.primitive import primitive
+from tinygrad_edu.autograd.variable import Variable
 from tinygrad_edu.autograd.walk import backward, grad
 
 # torch keeps them in autograd.graph, which here is read before all of this.
@@ -26,9 +27,11 @@ graph.save_on_cpu = saved.save_on_cpu  # type: ignore[attr-defined]
 __all__ = [
     "Function",
     "Node",
+    "Variable",
     "backward",
     "detect_anomaly",
     "enable_grad",
+    "functional",
     "grad",
     "gradcheck",
     "gradgradcheck",

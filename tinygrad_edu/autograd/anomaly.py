@@ -48,11 +48,11 @@ def _checked_gradients(node: Any, g: Any, create: bool) -> Any:
         for i, gx in found:
             edge = node.edges[i] if i < len(node.edges) else None
             if edge is not None and gx is not None and _has_nan(gx):
-                error = RuntimeError(
+                anomaly = RuntimeError(
                     f"Function '{node.name()}' returned nan values in its {i}th output."
                 )
-                error.add_note(_where(node))
-                raise error
+                anomaly.add_note(_where(node))
+                raise anomaly
     return found
 
 

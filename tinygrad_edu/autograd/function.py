@@ -91,7 +91,7 @@ class FunctionPlan:
         self.name = f"{function.__name__}Backward"
         self.keep: tuple[int, ...] = ()
         self.multiple = False
-        self.outputs: list[tuple[Any, Any, Any]] = []  # array module's example, shape, dtype
+        self.outputs: list[Any] = []  # (array module, shape, dtype), None for what is no tensor
         self.kept_outputs: list[tuple[int, int]] = []  # (place among the kept, output)
         self.node: Callable[[], Node | None] = lambda: None  # weakly, or node and plan were a cycle
         self.parts: dict[int, Callable[[], Part | None]] = {}  # weakly, too
@@ -299,7 +299,7 @@ def _record(
     plan.outputs = [
         (module_of(r.array), r.array.shape, r.array.dtype) if isinstance(r, Variable) else None
         for r in results
-    ]  # type: ignore[misc]
+    ]
     kept, guards = _keep(plan, ctx, args, results)
     first = next(r for r, flow in zip(results, flows, strict=True) if flow).array
     node = Node(plan, edges, kept, guards, first.shape, first.dtype)  # type: ignore[arg-type]

@@ -25,7 +25,7 @@ def _watched_init(self: Node, *args: Any) -> None:
 def watch(watcher: Callable[[Node], None]) -> None:
     """Call `watcher(node)` for every node made from now on, on any thread."""
     _watchers.append(watcher)
-    Node.__init__ = _watched_init  # type: ignore[method-assign]
+    Node.__init__ = _watched_init  # type: ignore[assignment,method-assign]
 
 
 def unwatch(watcher: Callable[[Node], None]) -> None:

@@ -1,4 +1,4 @@
-"""Saved-tensor hooks: what the rules keep is packed when it is kept and unpacked when it is used."""
+"""Saved-tensor hooks: what rules keep is packed when it is kept and unpacked when it is used."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class PackedNode(Node):
     unpack: Pack | None = None
 
     @property
-    def kept(self) -> tuple[Any, ...] | None:  # type: ignore[override]
+    def kept(self) -> tuple[Any, ...] | None:
         if self.packed is None:
             return cast("tuple[Any, ...] | None", self.__dict__["kept"])
         assert self.unpack is not None

@@ -176,6 +176,8 @@ def _through_definition(node: Node, g: Any) -> Any:
         args[i] = alias(args[i])
     assert op.definition is not None
     y = op.definition(*args)
+    if op.multiple:  # only the outputs that a gradient reached
+        y, g = zip(*[pair for pair in zip(y, g, strict=True) if pair[1] is not None], strict=True)
     return zip(live, grad(y, [args[i] for i in live], g, create_graph=True), strict=True)
 
 

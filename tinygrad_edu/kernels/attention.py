@@ -155,7 +155,7 @@ def forward(
                 s *= keep[at][..., rows, keys]
             part = y[at][..., rows, :]
             np.matmul(s, v[at][..., keys, :], out=part)
-            total[total == 0] = np.inf  # a query that sees no key
+            np.copyto(total, np.inf, where=total == 0)  # a query that sees no key
             part /= total * (1 - p) if p < 1 else total
             lse[at][..., rows] = (top + np.log(total))[..., 0]
     return y, lse

@@ -362,6 +362,32 @@ def eye(
     return finish(np.eye(n, m, dtype=target), device, requires_grad)
 
 
+def from_dlpack(ext_tensor: Any) -> Tensor:
+    """A tensor that shares the memory of another library's array.
+
+    Args:
+        ext_tensor: anything with `__dlpack__`: a tensor, a NumPy, CuPy or PyTorch array.
+
+    Raises:
+        RuntimeError: its memory is where no array of ours can be.
+
+    >>> import tinygrad_edu as torch
+    >>> import numpy as np
+    >>> a = np.zeros(2); t = torch.from_dlpack(a); t[0] = 1; a
+    array([1., 0.])
+    """
+    if not hasattr(ext_tensor, "__dlpack__"):
+        raise TypeError(
+            f"from_dlpack() needs an object with __dlpack__, not {type(ext_tensor).__name__}"
+        )
+    kind = int(ext_tensor.__dlpack_device__()[0])
+    cpu, cuda = 1, 2  # DLPack's numbers
+    if kind not in (cpu, cuda):
+        raise RuntimeError(f"from_dlpack: DLPack's device type {kind} is neither CPU nor CUDA")
+    module = module_for(Device("cpu" if kind == cpu else "cuda"))
+    return wrap(module.from_dlpack(ext_tensor))
+
+
 def scalar_tensor(s: Any, *, dtype: Dtype = None, device: DeviceLike = None) -> Tensor:
     """A 0-d tensor of the default dtype."""
     return tensor(s, dtype=get_default_dtype() if dtype is None else dtype, device=device)

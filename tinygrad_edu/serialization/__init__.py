@@ -1,8 +1,9 @@
 """Saving and loading in torch's file format, without torch and without running anything.
 
 A checkpoint is a zip archive: a pickle that describes the objects, and one entry per run of memory
-that tensors share.  `writing` makes the pickle and `storing` the archive, `atomic` puts it in place
-of an older one; `archive`, `reading`, `names` and `memory` take it apart again, believing nothing it says.
+that tensors share.  `writing` makes the pickle and `storing` the archive; `atomic` puts it in place
+of an older one.  `archive`, `reading`, `names` and `memory` take it apart, believing nothing it
+says.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ Entries are stored without compression, each starting at a multiple of 64 bytes.
 
 from __future__ import annotations
 
+import io
 import mmap
 import os
 import struct
@@ -181,6 +182,13 @@ class Archive:
 
     def _read_into(self, start: int, out: memoryview) -> None:
         done = 0
+        if isinstance(self.file, io.FileIO) and hasattr(os, "preadv"):  # needs no common position
+            while done < len(out):
+                count = os.preadv(self.file.fileno(), [out[done:]], start + done)
+                if not count:
+                    raise CheckpointError("the file ends too early")
+                done += count
+            return
         with self.lock:
             self.file.seek(start)
             while done < len(out):

@@ -18,7 +18,7 @@ def replacing(path: Any) -> Iterator[BinaryIO]:
     loses power.  If the block raises, or the disk is full, the old file stays and the new one is
     removed.  What is no regular file, such as /dev/null, is written directly.
     """
-    target = os.path.realpath(os.fspath(path))
+    target = os.path.realpath(os.fsdecode(path))
     if os.path.exists(target) and not os.path.isfile(target):
         with open(target, "wb") as file:
             yield file

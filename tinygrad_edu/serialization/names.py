@@ -289,7 +289,12 @@ def _names() -> dict[str, Any]:
         "collections.Counter": _counter,
         "_codecs.encode": _encode,
     }
-    builtins: dict[str, Callable[..., Any]] = {"set": _set, "bytearray": _bytearray, "complex": _complex, "bytes": _bytes}
+    builtins: dict[str, Callable[..., Any]] = {
+        "set": _set,
+        "bytearray": _bytearray,
+        "complex": _complex,
+        "bytes": _bytes,
+    }
     for module in ("builtins", "__builtin__"):  # its name in Python 3, and in Python 2
         functions |= {f"{module}.{name}": call for name, call in builtins.items()}
     names: dict[str, Any] = {name: Function(name, call) for name, call in functions.items()}

@@ -245,6 +245,7 @@ _OPCODES = {
     0x98: "READONLY_BUFFER", ord("2"): "DUP", 0x95: "FRAME", 0x8c: "SHORT_BINUNICODE",
     0x94: "MEMOIZE", ord("I"): "INT", ord("L"): "LONG", ord("F"): "FLOAT", ord("S"): "STRING",
     ord("V"): "UNICODE", 0x8b: "LONG4", ord("1"): "POP_MARK",
+    ord("0"): "POP", ord("l"): "LIST", ord("d"): "DICT", ord("p"): "PUT", ord("g"): "GET",
 }  # fmt: skip
 
 

@@ -1,8 +1,8 @@
 """Checkpointing: keep nothing of a part of the model, compute it again in the backward pass.
 
-The part runs once with saved-tensor hooks that throw away what its operations keep.  The first time
-the backward pass asks for any of it, the part runs again, from the same inputs and the same state of
-the random generator, and its operations keep the same things in the same order.
+The part runs once with saved-tensor hooks that throw away what its operations keep.  The first
+time the backward pass asks for any of it, the part runs again, from the same inputs and the same
+state of the random generator, and its operations keep the same things in the same order.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class _Part:
         self.function, self.args, self.kwargs = function, args, kwargs
         self.rng_state = get_rng_state() if rng else None
         self.places: list[weakref.ref[_Place]] = []  # a place lives as long as its node needs it
-        tensors = [a for a in (*args, *kwargs.values()) if isinstance(a, Variable)]
+        tensors: list[Any] = [a for a in (*args, *kwargs.values()) if isinstance(a, Variable)]
         self.versions = [(t, t.storage.version) for t in tensors]
         self.again: Callable[[], Any] = contextlib.nullcontext
 

@@ -1,0 +1,156 @@
+"""Pooling: the largest, the average or another norm of every window; see ops/pooling.py."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tinygrad_edu.ops import pooling
+from tinygrad_edu.ops.convolution import per_dim
+from tinygrad_edu.tensor import Tensor
+
+
+def _max_pool(n: int) -> Any:
+    def max_pool(
+        input: Tensor,
+        kernel_size: Any,
+        stride: Any = None,
+        padding: Any = 0,
+        dilation: Any = 1,
+        ceil_mode: bool = False,
+        return_indices: bool = False,
+    ) -> Any:
+        y, index = pooling.max_pool(n, input, kernel_size, stride, padding, dilation, ceil_mode)
+        return (y, index) if return_indices else y
+
+    return _named(
+        max_pool,
+        f"max_pool{n}d",
+        f"""The largest element of every window of the last {n} dimensions.
+
+    Args:
+        input: (N, C, ...) or (C, ...) with {n} further dimensions.
+        kernel_size: of the window; one number, or one per dimension.
+        stride: from one window to the next; the kernel size if None.
+        padding: on both sides, at most half the window; never the largest.
+        dilation: from one element of the window to the next.
+        ceil_mode: a last window may end outside.
+        return_indices: return also the positions in the flattened input.
+
+    Raises:
+        RuntimeError: sizes do not fit.
+    """,
+    )
+
+
+def _avg_pool(n: int) -> Any:
+    def avg_pool(
+        input: Tensor,
+        kernel_size: Any,
+        stride: Any = None,
+        padding: Any = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+        divisor_override: int | None = None,
+    ) -> Tensor:
+        return pooling.avg_pool(
+            n, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
+        )
+
+    return _named(
+        avg_pool,
+        f"avg_pool{n}d",
+        f"""The average of every window of the last {n} dimensions.
+
+    Args:
+        input: (N, C, ...) or (C, ...) with {n} further dimensions.
+        kernel_size, stride, padding, ceil_mode: as of `max_pool{n}d`; the padding is zeros.
+        count_include_pad: whether padding counts in the average.
+        divisor_override: divide by this instead.
+
+    Raises:
+        RuntimeError: sizes do not fit.
+    """,
+    )
+
+
+def _adaptive_avg_pool(n: int) -> Any:
+    def adaptive_avg_pool(input: Tensor, output_size: Any) -> Tensor:
+        return pooling.adaptive_avg_pool(n, input, output_size)
+
+    return _named(
+        adaptive_avg_pool,
+        f"adaptive_avg_pool{n}d",
+        f"""Averages of windows such that the last {n} dimensions get the sizes `output_size`.
+
+    Output i of m averages the inputs from floor(i n / m) to ceil((i + 1) n / m).  None keeps a
+    size.
+    """,
+    )
+
+
+def _adaptive_max_pool(n: int) -> Any:
+    def adaptive_max_pool(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
+        y, index = pooling.adaptive_max_pool(n, input, output_size)
+        return (y, index) if return_indices else y
+
+    return _named(
+        adaptive_max_pool,
+        f"adaptive_max_pool{n}d",
+        f"The largest elements of the windows that `adaptive_avg_pool{n}d` averages.",
+    )
+
+
+def _max_unpool(n: int) -> Any:
+    def max_unpool(
+        input: Tensor,
+        indices: Tensor,
+        kernel_size: Any,
+        stride: Any = None,
+        padding: Any = 0,
+        output_size: Any = None,
+    ) -> Tensor:
+        return pooling.max_unpool(n, input, indices, kernel_size, stride, padding, output_size)
+
+    return _named(
+        max_unpool,
+        f"max_unpool{n}d",
+        f"Zeros with the elements of `input` at the `indices` that `max_pool{n}d` returned.",
+    )
+
+
+def _lp_pool(n: int) -> Any:
+    def lp_pool(
+        input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None,
+        ceil_mode: bool = False,
+    ) -> Tensor:  # fmt: skip
+        count = 1
+        for size in per_dim(kernel_size, n, "kernel_size"):
+            count *= size
+        mean = pooling.avg_pool(
+            n, input.pow(norm_type), kernel_size, stride, 0, ceil_mode, True, None
+        )
+        return (mean.sign() * mean.abs().relu() * count).pow(1 / norm_type)
+
+    return _named(
+        lp_pool,
+        f"lp_pool{n}d",
+        "`sum(x ** norm_type) ** (1 / norm_type)` over every window.",
+    )
+
+
+def _named(function: Any, name: str, doc: str) -> Any:
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = doc
+    return function
+
+
+max_pool1d, max_pool2d, max_pool3d = _max_pool(1), _max_pool(2), _max_pool(3)
+avg_pool1d, avg_pool2d, avg_pool3d = _avg_pool(1), _avg_pool(2), _avg_pool(3)
+lp_pool1d, lp_pool2d, lp_pool3d = _lp_pool(1), _lp_pool(2), _lp_pool(3)
+max_unpool1d, max_unpool2d, max_unpool3d = _max_unpool(1), _max_unpool(2), _max_unpool(3)
+adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d = (
+    _adaptive_avg_pool(1), _adaptive_avg_pool(2), _adaptive_avg_pool(3),
+)  # fmt: skip
+adaptive_max_pool1d, adaptive_max_pool2d, adaptive_max_pool3d = (
+    _adaptive_max_pool(1), _adaptive_max_pool(2), _adaptive_max_pool(3),
+)  # fmt: skip

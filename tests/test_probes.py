@@ -1,0 +1,212 @@
+"""What scripts probe and set in their first lines: answered truthfully, or refused."""
+
+from __future__ import annotations
+
+import pathlib
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from twin import same, same_error
+
+import tinygrad_edu as ours
+from tinygrad_edu import settings
+from tinygrad_edu.backend import cupy_problem
+
+torch = pytest.importorskip("torch")
+NO_GPU = cupy_problem() is not None
+
+
+def test_compile_returns_what_it_is_given() -> None:
+    model = ours.nn.Linear(2, 2)
+    assert ours.compile(model) is model
+    assert ours.compile(model, mode="max-autotune", fullgraph=True, dynamic=False) is model
+
+    @ours.compile
+    def plain(x: Any) -> Any:
+        return x + 1
+
+    @ours.compile(backend="eager", options={"a": 1})
+    def with_options(x: Any) -> Any:
+        return x + 2
+
+    assert plain(1) == 2 and with_options(1) == 3
+    assert ours.compiler.disable(plain) is plain and ours.compiler.disable()(plain) is plain
+    assert not ours.compiler.is_compiling()
+    with pytest.raises(RuntimeError, match="mode or options"):
+        ours.compile(model, mode="default", options={})
+    with pytest.raises(RuntimeError, match="int"):
+        ours.compile(3)
+
+
+def test_switches_can_be_set_and_read() -> None:
+    b = ours.backends
+    for module, names in (
+        (b.cudnn, ("enabled", "benchmark", "deterministic", "allow_tf32")),
+        (b.cuda.matmul, ("allow_tf32", "allow_fp16_reduced_precision_reduction")),
+    ):
+        for name in names:
+            before = getattr(module, name)
+            setattr(module, name, not before)
+            assert getattr(module, name) is not before
+            setattr(module, name, before)
+            assert hasattr(
+                torch.backends.cudnn if module is b.cudnn else torch.backends.cuda.matmul, name
+            )
+    with b.cudnn.flags(enabled=True, benchmark=True):
+        assert b.cudnn.benchmark
+    assert not b.cudnn.benchmark
+    b.cuda.enable_flash_sdp(False)
+    assert b.cuda.flash_sdp_enabled() is False
+    b.cuda.enable_flash_sdp(True)
+
+
+def test_what_is_not_there_says_so() -> None:
+    b = ours.backends
+    for module in (b.mps, b.mkl, b.mkldnn, b.openmp, b.cudnn):
+        assert module.is_available() is False
+    assert b.mps.is_built() is False and b.cudnn.version() is None
+    assert b.cpu.get_cpu_capability() == torch.backends.cpu.get_cpu_capability()
+    d = ours.distributed
+    assert d.is_available() is False and d.is_initialized() is False
+    assert d.get_world_size() == 1
+    for refused in (d.init_process_group, d.all_reduce, ours.jit.script, ours.onnx.export):
+        with pytest.raises(NotImplementedError, match="not available in tinygrad_edu: .{20}"):
+            refused(None)
+    assert not ours.jit.is_scripting() and not isinstance(ours.nn.ReLU(), ours.jit.ScriptModule)
+    assert ours.jit.ignore(len) is len and ours.jit.unused(len) is len
+
+
+@pytest.mark.skipif(not NO_GPU, reason="there is a GPU")
+def test_cuda_without_a_gpu() -> None:
+    cuda = ours.cuda
+    assert cuda.is_available() is False and cuda.device_count() == 0
+    assert cuda.is_initialized() is False and cuda.memory_allocated() == 0
+    cuda.empty_cache()
+    cuda.manual_seed_all(0)
+    for asked in (cuda.current_device, cuda.get_device_name, cuda.get_device_properties):
+        with pytest.raises(RuntimeError, match="cuda"):
+            asked()
+    with pytest.raises(RuntimeError, match="cuda"):
+        ours.ones(1).cuda()
+
+
+def test_version() -> None:
+    assert ours.__version__ == ours.version.__version__ and ours.version.cuda is None
+    assert len(ours.__version__.split(".")) == 3
+
+
+def test_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = ours.get_num_threads()
+    assert before >= 1
+    if settings._blas() is not None:
+        ours.set_num_threads(1)
+        assert ours.get_num_threads() == 1
+        ours.set_num_threads(before)
+        assert ours.get_num_threads() == before
+    for wrong, kind in (
+        (0, RuntimeError),
+        (-1, RuntimeError),
+        ("2", RuntimeError),
+        (1.5, RuntimeError),
+    ):
+        same_error(lambda T, wrong=wrong: T.set_num_threads(wrong), kind)
+    ours.set_num_interop_threads(2)
+    assert ours.get_num_interop_threads() == 1
+
+    monkeypatch.setattr(settings, "_blas", lambda: None)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    assert ours.get_num_threads() == 3
+    ours.set_num_threads(3)
+    with pytest.warns(UserWarning, match="threadpoolctl"):
+        ours.set_num_threads(5)
+
+
+def test_precision_and_determinism() -> None:
+    def run(T: Any) -> Any:
+        T.set_float32_matmul_precision("high")
+        found = [T.get_float32_matmul_precision()]
+        T.set_float32_matmul_precision("highest")
+        T.use_deterministic_algorithms(True, warn_only=True)
+        found += [
+            T.are_deterministic_algorithms_enabled(),
+            T.is_deterministic_algorithms_warn_only_enabled(),
+        ]
+        T.use_deterministic_algorithms(False)
+        return [*found, T.are_deterministic_algorithms_enabled()]
+
+    same(run)
+    with pytest.raises(RuntimeError, match="precision"):
+        ours.set_float32_matmul_precision("low")
+
+
+def test_variable() -> None:
+    def run(T: Any) -> Any:
+        x = T.autograd.Variable(T.ones(2), requires_grad=True)
+        (x * 2).sum().backward()
+        return x.grad, isinstance(x, T.autograd.Variable), isinstance(3, T.autograd.Variable)
+
+    same(run)
+
+
+def test_multiprocessing(tmp_path: pathlib.Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        """
+import torch, torch.multiprocessing as mp
+def work(i, x, queue):
+    queue.put(float(x.sum()) + i)
+if __name__ == "__main__":
+    queue = mp.get_context("fork").Queue()
+    mp.spawn(work, (torch.ones(3), queue), nprocs=2, start_method="fork")
+    print(sorted([queue.get(), queue.get()]), mp.cpu_count() > 0)
+"""
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "tinygrad_edu", str(script)],
+        capture_output=True, text=True, timeout=60, cwd=pathlib.Path(ours.__file__).parent.parent,
+    )  # fmt: skip
+    assert done.stdout == "[3.0, 4.0] True\n", done.stderr
+
+
+def test_summary_writer_without_the_package(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    for name in [m for m in sys.modules if m.split(".")[0] == "tensorboard"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    from tinygrad_edu.utils.tensorboard import SummaryWriter
+
+    with pytest.raises(ImportError, match=r"pip install 'tinygrad-edu\[tensorboard\]'"):
+        SummaryWriter(tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_summary_writer(tmp_path: pathlib.Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    from tinygrad_edu.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(tmp_path / "run", flush_secs=1) as writer:
+        assert writer.get_logdir() == str(tmp_path / "run")
+        for step in range(3):
+            writer.add_scalar("loss", ours.tensor(1.0 / (step + 1)), step)
+        writer.add_scalars("both", {"a": 1.0, "b": 2.0}, 0)
+        writer.add_histogram("weights", ours.arange(100.0), 0)
+        writer.add_text("note", "hello", 0)
+        writer.add_image("picture", ours.rand(3, 4, 5), 0)
+        with pytest.raises(NotImplementedError):
+            writer.add_graph(None)
+    events = EventAccumulator(str(tmp_path / "run"))
+    events.Reload()
+    values = [(e.step, round(e.value, 4)) for e in events.Scalars("loss")]
+    assert values == [(0, 1.0), (1, 0.5), (2, 0.3333)]
+    histogram = events.Histograms("weights")[0].histogram_value
+    assert histogram.num == 100 and histogram.min == 0 and histogram.max == 99
+    assert sum(histogram.bucket) == 100
+    assert events.Images("picture")[0].width == 5
+    assert "note/text_summary" in events.Tags()["tensors"]
+    assert (tmp_path / "run" / "both_a").is_dir()

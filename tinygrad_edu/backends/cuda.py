@@ -1,0 +1,56 @@
+"""`torch.backends.cuda`: switches of the GPU's matrix products and of attention, to no effect."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from tinygrad_edu import backend
+
+matmul = SimpleNamespace(
+    allow_tf32=False,
+    allow_fp16_reduced_precision_reduction=True,
+    allow_bf16_reduced_precision_reduction=True,
+)
+preferred_linalg_library: Any = None
+_attention = {"flash": True, "mem_efficient": True, "math": True, "cudnn": True}
+
+
+def is_built() -> bool:
+    """Whether a GPU could be used: CuPy is there and finds one."""
+    return backend.cupy_problem() is None
+
+
+def enable_flash_sdp(enabled: bool) -> None:
+    """Accepted; attention has one kernel per device here."""
+    _attention["flash"] = enabled
+
+
+def enable_mem_efficient_sdp(enabled: bool) -> None:
+    """Accepted; attention has one kernel per device here."""
+    _attention["mem_efficient"] = enabled
+
+
+def enable_math_sdp(enabled: bool) -> None:
+    """Accepted; attention has one kernel per device here."""
+    _attention["math"] = enabled
+
+
+def enable_cudnn_sdp(enabled: bool) -> None:
+    """Accepted; attention has one kernel per device here."""
+    _attention["cudnn"] = enabled
+
+
+def flash_sdp_enabled() -> bool:
+    """What `enable_flash_sdp` was given last."""
+    return _attention["flash"]
+
+
+def mem_efficient_sdp_enabled() -> bool:
+    """What `enable_mem_efficient_sdp` was given last."""
+    return _attention["mem_efficient"]
+
+
+def math_sdp_enabled() -> bool:
+    """What `enable_math_sdp` was given last."""
+    return _attention["math"]

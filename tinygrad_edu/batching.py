@@ -1,0 +1,166 @@
+"""`vmap`: a function of one example, applied to every example of a batch."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from tinygrad_edu import tree
+from tinygrad_edu.autograd.graph import Variable
+from tinygrad_edu.ops.joining import stack
+from tinygrad_edu.ops.shape import movedim
+from tinygrad_edu.random import get_rng_state, set_rng_state
+
+
+def vmap(
+    func: Callable[..., Any],
+    in_dims: Any = 0,
+    out_dims: Any = 0,
+    randomness: str = "error",
+    *,
+    chunk_size: int | None = None,
+) -> Callable[..., Any]:
+    """A function that applies `func` to every slice of its arguments and stacks the results.
+
+    Args:
+        func: takes and returns tensors, or nested containers of them.
+        in_dims: the dimension to slice, for all arguments or one per argument; None for an argument
+            that every call gets whole. Nested as the arguments are, or less.
+        out_dims: where the new dimension goes in the results, likewise.
+        randomness: "error" refuses functions that draw random numbers, "different" gives every
+            slice its own, "same" the same to all.
+        chunk_size: accepted for torch's sake.
+
+    Raises:
+        ValueError: `in_dims` or `out_dims` does not fit, sizes differ, or something other than a
+            tensor is mapped or returned.
+        RuntimeError: random numbers under "error".
+
+    Unlike torch, this runs the function once per slice: it is as fast as a loop, `.item()` and
+    conditions on values work, and the mapped dimension must not be empty.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.vmap(torch.dot)(torch.ones(2, 3), torch.ones(2, 3))
+    tensor([3., 3.])
+    """
+    if randomness not in ("error", "different", "same"):
+        raise RuntimeError(
+            "Only allowed values for randomness are 'error', 'different', or 'same'. Got"
+            f" {randomness}"
+        )
+
+    @functools.wraps(func)
+    def mapped(*args: Any, **kwargs: Any) -> Any:
+        name = getattr(func, "__name__", type(func).__name__)
+        dims = _in_dims(args, in_dims, name)
+        leaves = tree.flatten(args)
+        size = _size(leaves, dims)
+        slices = [
+            [leaf] * size if dim is None else leaf.unbind(dim)
+            for leaf, dim in zip(leaves, dims, strict=True)
+        ]
+        start = get_rng_state()
+        outputs: list[Any] = []
+        for i in range(size):
+            if randomness == "same":
+                set_rng_state(start)
+            outputs.append(func(*tree.rebuild(args, [s[i] for s in slices]), **kwargs))
+            if i == 0 and randomness == "error" and (get_rng_state() != start).any():
+                raise RuntimeError(
+                    "vmap: called random operation while in randomness error mode. Please either"
+                    " use the 'same' or 'different' randomness flags on vmap or perform the"
+                    " randomness operation out of vmap"
+                )
+        return _joined(outputs, out_dims, name)
+
+    return mapped
+
+
+def _in_dims(args: tuple[Any, ...], in_dims: Any, name: str) -> list[int | None]:
+    """The dimension to slice of every leaf of the arguments."""
+    call = f"vmap({name}, in_dims={in_dims}, ...)(<inputs>)"
+    if not isinstance(in_dims, (int, tuple, list)):
+        raise ValueError(
+            f"{call}: expected `in_dims` to be int or a (potentially nested) tuple matching the"
+            f" structure of inputs, got: {type(in_dims)}."
+        )
+    if not args:
+        raise ValueError(
+            f"vmap({name})(<inputs>): got no inputs. Maybe you forgot to add inputs, or you are"
+            " trying to vmap over a function with no inputs. The latter is unsupported."
+        )
+    dims = tree.spread(tuple(in_dims) if isinstance(in_dims, list) else in_dims, args)
+    if dims is None:
+        raise ValueError(
+            f"{call}: in_dims is not compatible with the structure of `inputs`: it has"
+            f" {len(tree.flatten(in_dims))} entries for {len(args)} inputs."
+        )
+    found: list[int | None] = []
+    for leaf, dim in zip(tree.flatten(args), dims, strict=True):
+        if dim is not None and not isinstance(dim, int):
+            raise ValueError(
+                f"{call}: Got in_dim={dim} for an input but in_dim must be either an integer"
+                " dimension or None."
+            )
+        if dim is not None and not isinstance(leaf, Variable):
+            raise ValueError(
+                f"{call}: Got in_dim={dim} for an input but the input is of type {type(leaf)}. We"
+                " cannot vmap over non-Tensor arguments, please use None as the respective in_dim"
+            )
+        if dim is not None and not -leaf.array.ndim <= dim < leaf.array.ndim:
+            raise ValueError(
+                f"{call}: Got in_dim={dim} for some input, but that input is a Tensor of"
+                f" dimensionality {leaf.array.ndim} so expected in_dim to satisfy"
+                f" -{leaf.array.ndim} <= in_dim < {leaf.array.ndim}."
+            )
+        found.append(dim)
+    return found
+
+
+def _size(leaves: list[Any], dims: list[int | None]) -> int:
+    """The common size of the mapped dimensions."""
+    sizes = [x.array.shape[d] for x, d in zip(leaves, dims, strict=True) if d is not None]
+    if not sizes:
+        raise ValueError("vmap: at least one input must have an in_dim that is not None")
+    if any(size != sizes[0] for size in sizes):
+        raise ValueError(
+            "vmap: Expected all tensors to have the same size in the mapped dimension, got sizes"
+            f" {sizes} for the mapped dimension"
+        )
+    if sizes[0] == 0:
+        raise ValueError(
+            "vmap: the mapped dimension is empty, so the function is never called and the shape of"
+            " its result is unknown"
+        )
+    return int(sizes[0])
+
+
+def _joined(outputs: list[Any], out_dims: Any, name: str) -> Any:
+    """The results of all calls, stacked leaf by leaf."""
+    first = outputs[0]
+    for leaf in tree.flatten(first):
+        if not isinstance(leaf, Variable):
+            raise ValueError(
+                f"vmap({name}, ...): `{name}` must only return Tensors, got type {type(leaf)}."
+            )
+    dims = tree.spread(out_dims, first)
+    if isinstance(out_dims, tuple) and len(out_dims) == 1 and isinstance(first, Variable):
+        dims = list(out_dims)
+    if dims is None:
+        raise ValueError(
+            f"vmap({name}, ..., out_dims={out_dims})(<inputs>): out_dims is not compatible with the"
+            " structure of `outputs`."
+        )
+    joined: list[Any] = []
+    for column, dim in zip(zip(*map(tree.flatten, outputs), strict=True), dims, strict=True):
+        if dim is not None:
+            joined.append(movedim(stack(list(column)), 0, dim))
+        elif all((column[0] == other).all() for other in column[1:]):
+            joined.append(column[0])
+        else:
+            raise ValueError(
+                f"vmap({name}, ..., out_dims={out_dims}): `{name}` returned different values for"
+                " different slices where out_dims is None"
+            )
+    return tree.rebuild(first, joined)

@@ -1,0 +1,275 @@
+"""NumPy's functions applied to tensors: `np.exp(t)`, `array * t`, `np.concatenate([t, u])`.
+
+NumPy asks an argument's `__array_ufunc__` and `__array_function__` what to do.  Where we have the
+operation, the two tables below say which it is: its result is a tensor and is recorded.  Where we
+have not, NumPy computes on the tensors' arrays and returns what it always does; a tensor that
+requires grad then raises, as `t.numpy()` would, so no gradient is lost in silence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tinygrad_edu import dtypes, tree
+from tinygrad_edu.autograd.graph import Variable
+from tinygrad_edu.autograd.record import wrap
+from tinygrad_edu.ops import (
+    arithmetic,
+    arranging,
+    bitwise,
+    comparison,
+    creation,
+    cumulative,
+    einsum,
+    elementary,
+    extrema,
+    indexing,
+    joining,
+    largest,
+    linalg,
+    norms,
+    powers,
+    products,
+    reduction,
+    rounding,
+    shape,
+    sorting,
+    special,
+    statistics,
+    trigonometric,
+)  # fmt: skip
+
+Operation = Callable[..., Any]
+
+UFUNCS: dict[str, Operation] = {
+    "add": arithmetic.add, "subtract": arithmetic.sub, "multiply": arithmetic.mul,
+    "divide": arithmetic.div, "true_divide": arithmetic.div, "negative": arithmetic.neg,
+    "floor_divide": arithmetic.floor_divide, "remainder": arithmetic.remainder,
+    "fmod": arithmetic.fmod, "power": powers.pow, "float_power": powers.float_power,
+    "square": powers.square, "sqrt": powers.sqrt, "reciprocal": powers.reciprocal,
+    "exp": elementary.exp, "exp2": elementary.exp2, "expm1": elementary.expm1,
+    "log": elementary.log, "log2": elementary.log2, "log10": elementary.log10,
+    "log1p": elementary.log1p, "logaddexp": special.logaddexp, "logaddexp2": special.logaddexp2,
+    "sin": trigonometric.sin, "cos": trigonometric.cos, "tan": trigonometric.tan,
+    "arcsin": trigonometric.asin, "arccos": trigonometric.acos, "arctan": trigonometric.atan,
+    "arctan2": trigonometric.atan2, "sinh": trigonometric.sinh, "cosh": trigonometric.cosh,
+    "tanh": trigonometric.tanh, "arcsinh": trigonometric.asinh, "arccosh": trigonometric.acosh,
+    "arctanh": trigonometric.atanh, "hypot": trigonometric.hypot,
+    "deg2rad": trigonometric.deg2rad, "rad2deg": trigonometric.rad2deg,
+    "absolute": rounding.abs, "fabs": rounding.abs, "sign": rounding.sign,
+    "floor": rounding.floor, "ceil": rounding.ceil, "trunc": rounding.trunc,
+    "rint": rounding.round, "copysign": rounding.copysign,
+    "maximum": extrema.maximum, "minimum": extrema.minimum, "fmax": extrema.fmax,
+    "fmin": extrema.fmin, "matmul": products.matmul,
+    "equal": comparison.eq, "not_equal": comparison.ne, "less": comparison.lt,
+    "less_equal": comparison.le, "greater": comparison.gt, "greater_equal": comparison.ge,
+    "isnan": comparison.isnan, "isinf": comparison.isinf, "isfinite": comparison.isfinite,
+    "signbit": comparison.signbit, "logical_and": comparison.logical_and,
+    "logical_or": comparison.logical_or, "logical_xor": comparison.logical_xor,
+    "logical_not": comparison.logical_not, "bitwise_and": bitwise.bitwise_and,
+    "bitwise_or": bitwise.bitwise_or, "bitwise_xor": bitwise.bitwise_xor,
+    "invert": bitwise.bitwise_not,
+}  # fmt: skip
+"""NumPy's elementwise functions, and ours."""
+
+
+def _flattened(op: Operation) -> Operation:
+    """NumPy's default for these, `axis=None`, is the flattened tensor."""
+
+    def call(x: Any, dim: Any = None, **kwargs: Any) -> Any:
+        return op(x.flatten(), 0, **kwargs) if dim is None else op(x, dim, **kwargs)
+
+    return call
+
+
+def _spread_of(op: Operation) -> Operation:
+    """NumPy divides by N - ddof, ddof being 0; torch by N - correction, correction being 1."""
+
+    def call(x: Any, dim: Any = None, *, ddof: float = 0, keepdim: bool = False) -> Any:
+        return op(x, dim, correction=ddof, keepdim=keepdim)
+
+    return call
+
+
+def _arg(op: Operation) -> Operation:
+    def call(x: Any, dim: Any = None, *, keepdim: bool = False) -> Any:
+        return op(x, dim, keepdim)
+
+    return call
+
+
+def _reduced(op: Operation) -> Operation:
+    """A reduction over all dimensions, one, or several, of one argument."""
+
+    def call(x: Any, dim: Any = None, *, keepdim: bool = False, dtype: Any = None) -> Any:
+        options = {} if dtype is None else {"dtype": _dtype(dtype)}
+        if op is reduction.mean and not x.is_floating_point() and not options:
+            options = {"dtype": dtypes.float64}
+        dims = tuple(range(x.ndim)) if dim is None else dim
+        return op(x, dims, keepdim, **options)
+
+    return call
+
+
+def _one_by_one(op: Operation) -> Operation:
+    """A reduction that takes one dimension, over several of them."""
+
+    def call(x: Any, dim: Any = None, *, keepdim: bool = False) -> Any:
+        dims = range(x.ndim) if dim is None else dim if isinstance(dim, tuple) else (dim,)
+        for d in sorted([d % x.ndim for d in dims], reverse=True):
+            x = op(x, d, keepdim)
+        return x
+
+    return call
+
+
+def _permute(x: Any, axes: Any = None) -> Any:
+    return x.permute(*(range(x.ndim)[::-1] if axes is None else axes))
+
+
+def _norm(x: Any, ord: Any = None, dim: Any = None, keepdim: bool = False) -> Any:
+    if ord is None and dim is None:
+        return norms.norm(x.flatten(), keepdim=False)
+    order = 2 if ord is None else ord
+    if dim is None and x.ndim == 1:
+        dim = 0
+    if not isinstance(dim, int):
+        raise TypeError("np.linalg.norm of a tensor: give one axis, or neither axis nor ord")
+    return norms.norm(x, order, dim, keepdim)
+
+
+def _like(make: Operation) -> Operation:
+    def call(x: Any, *args: Any, dtype: Any = None, shape: Any = None) -> Any:
+        return make(x, *args) if dtype is None else make(x, *args, dtype=_dtype(dtype))
+
+    return call
+
+
+def _trapezoid(y: Any, x: Any = None, dx: float = 1.0, dim: int = -1) -> Any:
+    return (
+        cumulative.trapezoid(y, dx=dx, dim=dim)
+        if x is None
+        else cumulative.trapezoid(y, x, dim=dim)
+    )
+
+
+FUNCTIONS: dict[Any, Operation] = {
+    np.sum: _reduced(reduction.sum), np.mean: _reduced(reduction.mean),
+    np.prod: _one_by_one(reduction.prod), np.std: _spread_of(statistics.std),
+    np.var: _spread_of(statistics.var), np.max: _reduced(largest.amax),
+    np.amax: _reduced(largest.amax), np.amin: _reduced(largest.amin),
+    np.min: _reduced(largest.amin), np.argmax: _arg(largest.argmax),
+    np.argmin: _arg(largest.argmin), np.any: _one_by_one(reduction.any),
+    np.all: _one_by_one(reduction.all), np.cumsum: _flattened(cumulative.cumsum),
+    np.cumprod: _flattened(cumulative.cumprod),
+    np.trapezoid: _trapezoid,
+    np.concatenate: lambda ts, dim=0: (
+        joining.cat([t.flatten() for t in ts]) if dim is None else joining.cat(ts, dim)
+    ),
+    np.stack: joining.stack, np.vstack: joining.vstack, np.hstack: joining.hstack,
+    np.dstack: joining.dstack, np.column_stack: joining.column_stack,
+    np.split: lambda x, n, dim=0: (
+        _even(x, n, dim) if isinstance(n, int) else joining.tensor_split(x, n, dim)
+    ),
+    np.array_split: lambda x, n, dim=0: joining.tensor_split(x, n, dim),
+    np.reshape: lambda x, shape, *_: x.reshape(shape), np.ravel: lambda x: x.flatten(),
+    np.transpose: _permute, np.swapaxes: shape.transpose, np.moveaxis: shape.movedim,
+    np.expand_dims: lambda x, dim: _unsqueeze(x, dim),
+    np.squeeze: lambda x, dim=None: x.squeeze() if dim is None else x.squeeze(dim),
+    np.broadcast_to: shape.broadcast_to,
+    np.flip: lambda x, dim=None: x.flip(
+        tuple(range(x.ndim)) if dim is None else dim if isinstance(dim, tuple) else (dim,)
+    ),
+    np.roll: lambda x, shift, dim=None: x.roll(shift) if dim is None else x.roll(shift, dim),
+    np.tile: lambda x, reps: x.tile((reps,) if isinstance(reps, int) else tuple(reps)),
+    np.repeat: lambda x, n, dim=None: arranging.repeat_interleave(x, n, dim),
+    np.where: indexing.where, np.clip: lambda x, low=None, high=None: extrema.clamp(x, low, high),
+    np.dot: lambda a, b: _dot(a, b), np.inner: products.inner, np.outer: products.outer,
+    np.tensordot: lambda a, b, axes=2: products.tensordot(a, b, axes),
+    np.einsum: lambda equation, *ts: einsum.einsum(equation, *ts), np.kron: products.kron,
+    np.diag: linalg.diag, np.trace: linalg.trace, np.tril: indexing.tril, np.triu: indexing.triu,
+    np.sort: lambda x, dim=-1: _flattened(lambda t, d: sorting.sort(t, d)[0])(x, dim),
+    np.argsort: lambda x, dim=-1: _flattened(sorting.argsort)(x, dim),
+    np.linalg.norm: _norm, np.linalg.inv: linalg.inv, np.linalg.det: linalg.det,
+    np.linalg.solve: linalg.solve,
+    np.zeros_like: _like(creation.zeros_like), np.ones_like: _like(creation.ones_like),
+    np.empty_like: _like(creation.empty_like), np.full_like: _like(creation.full_like),
+    np.copy: lambda x: x.clone(), np.isclose: comparison.isclose,
+    np.allclose: comparison.allclose, np.array_equal: comparison.equal,
+    np.nan_to_num: lambda x, copy=True, nan=0.0, posinf=None, neginf=None: rounding.nan_to_num(
+        x, nan, posinf, neginf
+    ),
+    np.round: lambda x, decimals=0: rounding.round(x, decimals=decimals),
+    np.shape: lambda x: x.shape, np.ndim: lambda x: x.ndim,
+    np.size: lambda x, dim=None: x.numel() if dim is None else x.shape[dim],
+}  # fmt: skip
+"""NumPy's other functions, and ours; `axis` and `keepdims` arrive as `dim` and `keepdim`."""
+
+
+def _even(x: Any, sections: int, dim: int) -> Any:
+    if x.shape[dim] % sections:
+        raise ValueError("array split does not result in an equal division")
+    return joining.tensor_split(x, sections, dim)
+
+
+def _unsqueeze(x: Any, dims: Any) -> Any:
+    many = dims if isinstance(dims, tuple) else (dims,)
+    rank = x.ndim + len(many)
+    for d in sorted([d % rank for d in many]):
+        x = x.unsqueeze(d)
+    return x
+
+
+def _dot(a: Any, b: Any) -> Any:
+    if a.ndim == 0 or b.ndim == 0:
+        return arithmetic.mul(a, b)
+    return products.matmul(a, b) if b.ndim <= 2 else products.tensordot(a, b, ([-1], [-2]))
+
+
+def _dtype(dtype: Any) -> Any:
+    return dtype if isinstance(dtype, dtypes.dtype) else dtypes.from_numpy(np.dtype(dtype))
+
+
+def _tensor(value: Any) -> Any:
+    """Arrays become tensors that share their memory."""
+    return wrap(value) if isinstance(value, np.ndarray) else value
+
+
+def _array(value: Any) -> Any:
+    """Tensors become arrays; RuntimeError for one that requires grad."""
+    return value.numpy() if isinstance(value, Variable) and hasattr(value, "numpy") else value
+
+
+def array_ufunc(self: Any, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+    """What NumPy calls for `np.exp(t)`, `array * t`, `array += t`."""
+    out = kwargs.pop("out", (None,))[0]
+    op = UFUNCS.get(ufunc.__name__)
+    if isinstance(out, Variable):
+        return out.copy_(array_ufunc(self, ufunc, method, *inputs, **kwargs))  # type: ignore[attr-defined]
+    if op is not None and method == "__call__" and not kwargs and out is None:
+        return op(*[_tensor(x) for x in inputs])
+    if (
+        ufunc is np.add
+        and method == "reduce"
+        and out is None
+        and set(kwargs) <= {"axis", "keepdims"}
+    ):
+        return array_function(self, np.sum, (), inputs, kwargs)
+    if out is not None:
+        kwargs["out"] = (out,)
+    return getattr(ufunc, method)(*[_array(x) for x in inputs], **kwargs)
+
+
+def array_function(self: Any, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+    """What NumPy calls for `np.sum(t, axis=0)`, `np.concatenate([t, u])`."""
+    op = FUNCTIONS.get(function)
+    given = {k: v for k, v in kwargs.items() if v is not np._NoValue and (k, v) != ("out", None)}
+    if op is not None and "out" not in given:
+        names = {"axis": "dim", "keepdims": "keepdim", "a": "x"}
+        named = {names.get(k, k): tree.change(v, _tensor) for k, v in given.items()}
+        return op(*[tree.change(a, _tensor) for a in args], **named)
+    arrays = [tree.change(a, _array) for a in args]
+    return function(*arrays, **{k: tree.change(v, _array) for k, v in kwargs.items()})

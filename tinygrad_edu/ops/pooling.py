@@ -1,0 +1,338 @@
+"""Pooling: the largest or the average element of every window."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinygrad_edu.autograd.primitive import primitive
+from tinygrad_edu.autograd.record import wrap
+from tinygrad_edu.dtypes import Array, is_floating
+from tinygrad_edu.kernels.convolution import Geometry, Sizes
+from tinygrad_edu.ops.convolution import per_dim
+from tinygrad_edu.ops.dims import operand
+from tinygrad_edu.ops.gathering import gather
+from tinygrad_edu.ops.joining import stack
+from tinygrad_edu.ops.padding import _pad
+from tinygrad_edu.ops.reduction import type_name
+from tinygrad_edu.ops.windows import places, sum_windows
+
+if TYPE_CHECKING:
+    from tinygrad_edu.tensor import Tensor
+
+
+def _lowest(x: Array) -> Any:
+    return -np.inf if is_floating(x.dtype) else np.iinfo(x.dtype).min
+
+
+@primitive(saves=("index",), multiple=True)
+def _max_pool(x: Array, kernel: Sizes, how: Geometry, out: Sizes) -> Any:
+    """The largest element of each window, and its position among all of its channel."""
+    sizes = x.shape[2:]
+    behind = _behind(sizes, kernel, how, out)
+    borders = [*zip(how.padding, behind, strict=True)]
+    wide = _pad.primitive.forward(x, ((0, 0), (0, 0), *borders), _lowest(x))
+    y = np.full_like(x, _lowest(x), shape=(*x.shape[:2], *out), order="C")
+    which = np.zeros_like(x, dtype=np.int16, shape=y.shape, order="C")
+    with_nan = is_floating(x.dtype) and x.size and bool(np.isnan(x.max()))
+    for number, place in enumerate(places(kernel, how, out), 1):
+        seen = wide[place]
+        better = seen > y
+        if with_nan:
+            better |= seen != seen  # nan is larger than anything, as in torch
+        np.copyto(which, np.int16(number), where=better)
+        np.maximum(y, seen, out=y)
+    index = _positions(which, sizes, kernel, how, out)
+    return (y, index), index
+
+
+def _behind(sizes: Sizes, kernel: Sizes, how: Geometry, out: Sizes) -> list[int]:
+    """How many elements are needed behind the input."""
+    return [
+        max(0, (o - 1) * s + d * (k - 1) + 1 - n - p)
+        for n, k, s, p, d, o in zip(
+            sizes, kernel, how.stride, how.padding, how.dilation, out, strict=True
+        )
+    ]
+
+
+def _positions(which: Array, sizes: Sizes, kernel: Sizes, how: Geometry, out: Sizes) -> Array:
+    """The number of an element in its window as its position in its channel, counted from 1.
+
+    Number 0, nothing found, stands for the window's first element inside the input.
+    """
+    first = np.zeros_like(which, dtype=np.int64, shape=out)
+    base, offsets = first.copy(), np.zeros((1,), np.int64)
+    for i, n in enumerate(sizes):
+        step = math.prod(sizes[i + 1 :])
+        start = np.arange(out[i]) * how.stride[i] - how.padding[i]
+        inside = start + np.maximum(0, -(start // how.dilation[i])) * how.dilation[i]
+        along = [-1 if j == i else 1 for j in range(len(sizes))]
+        base += np.asarray(start * step).reshape(along)
+        first += np.asarray(np.minimum(inside, n - 1) * step).reshape(along)
+        moves = np.arange(kernel[i]) * how.dilation[i] * step
+        offsets = (offsets[:, None] + moves).reshape(-1)
+    if not isinstance(which, np.ndarray):
+        offsets = np.asarray(offsets, like=which)
+    which -= 1
+    found = offsets.take(which)
+    found += base
+    return np.where(which < 0, first, found) if which.size and which.min() < 0 else found
+
+
+@primitive
+def _unpool(h: Array, index: Array, shape: Sizes, apart: bool) -> Array:
+    """Zeros of that shape to which `h` is added at the positions `index` of each channel."""
+    count = math.prod(shape[2:])
+    y = np.zeros_like(h, shape=(shape[0] * shape[1], count))
+    each = math.prod(index.shape[2:])
+    at = index.reshape(len(y), each) + np.arange(len(y))[:, None] * count
+    if apart:  # no position occurs twice
+        y.reshape(-1)[at] = h.reshape(at.shape)
+    else:
+        np.add.at(y.reshape(-1), at.reshape(-1), h.reshape(-1))
+    return y.reshape(shape)
+
+
+@primitive
+def _repool(x: Array, index: Array) -> Array:
+    """The elements at the positions `index` of each channel."""
+    flat = x.reshape(*x.shape[:2], math.prod(x.shape[2:]))
+    found = np.take_along_axis(flat, index.reshape(*index.shape[:2], -1 if index.size else 0), 2)
+    return found.reshape(index.shape)
+
+
+_unpool.vjp(h=lambda g, index: _repool(g, index))
+_repool.vjp(x=lambda g, index, x_shape: _unpool(g, index, x_shape, False))
+
+
+def _apart(kernel: Sizes, how: Geometry) -> bool:
+    """Whether windows do not overlap."""
+    return all([s >= d * (k - 1) + 1 for k, s, d in zip(kernel, how.stride, how.dilation)])  # noqa: B905
+
+
+_max_pool.vjp(
+    x=lambda g, index, x_shape, kernel, how: _unpool(g[0], index, x_shape, _apart(kernel, how))
+)
+
+
+# Sizes --------------------------------------------------------------------------------------------
+
+
+def _read(
+    name: str, n: int, kernel_size: Any, stride: Any, padding: Any, dilation: Any
+) -> tuple[Sizes, Geometry]:
+    kernel = per_dim(kernel_size, n, "kernel_size")
+    empty = stride is None or (isinstance(stride, (tuple, list)) and not stride)
+    how = Geometry(
+        kernel if empty else per_dim(stride, n, "stride"),
+        per_dim(padding, n, "padding"),
+        per_dim(dilation, n, "dilation"),
+    )
+    if min(how.stride) <= 0:
+        raise RuntimeError("stride should not be zero")
+    if min(kernel) <= 0 or min(how.dilation) <= 0:
+        raise RuntimeError(
+            f"{name}: kernel size and dilation should be greater than zero, but got"
+            f" kernel_size={list(kernel)} and dilation={list(how.dilation)}"
+        )
+    for p, k, d in zip(how.padding, kernel, how.dilation, strict=True):
+        if p < 0:
+            raise RuntimeError(f"pad must be non-negative, but got pad: {p}")
+        if p > (d * (k - 1) + 1) // 2:
+            raise RuntimeError(
+                "pad should be at most half of effective kernel size, but got"
+                f" pad={p}, kernel_size={k} and dilation={d}"
+            )
+    return kernel, how
+
+
+def _out(name: str, sizes: Sizes, kernel: Sizes, how: Geometry, ceil_mode: bool) -> Sizes:
+    """Sizes of the output; with `ceil_mode`, a last window may begin inside and end outside."""
+    found = []
+    for n, k, s, p, d in zip(sizes, kernel, how.stride, how.padding, how.dilation, strict=True):
+        room = n + 2 * p - d * (k - 1) - 1
+        o = (room + s - 1 if ceil_mode else room) // s + 1
+        if ceil_mode and (o - 1) * s >= n + p:
+            o -= 1
+        found.append(o)
+    if min(found) < 1:
+        raise RuntimeError(
+            f"{name}: Given input size: {list(sizes)}. Calculated output size: {found}. Output size"
+            " is too small"
+        )
+    return tuple(found)
+
+
+def _batched(name: str, input: Any, n: int) -> tuple[Any, bool]:
+    """The input with a batch dimension, and whether it was added."""
+    x = operand(name, input)
+    if x.ndim not in (n + 1, n + 2) or 0 in x.shape[-n:]:
+        raise RuntimeError(
+            f"{name}: Expected {n + 1}D or {n + 2}D (batch mode) tensor with non-zero sizes for"
+            f" input, but got: {list(x.shape)}"
+        )
+    if x.dtype == bool:
+        raise NotImplementedError(f'"{name}" not implemented for {type_name(x.dtype)!r}')
+    return (input, False) if x.ndim == n + 2 else (input[None], True)
+
+
+# torch's functions --------------------------------------------------------------------------------
+
+
+def max_pool(
+    n: int, input: Any, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
+) -> tuple[Tensor, Tensor]:
+    """The largest elements of windows in n dimensions, and their positions."""
+    name = f"max_pool{n}d"
+    kernel, how = _read(name, n, kernel_size, stride, padding, dilation)
+    x, added = _batched(name, input, n)
+    out = _out(name, x.array.shape[2:], kernel, how, ceil_mode)
+    y, index = _max_pool(x, kernel, how, out)
+    index = index.detach()
+    return (y[0], index[0]) if added else (y, index)
+
+
+def max_unpool(
+    n: int, input: Any, indices: Any, kernel_size: Any, stride: Any, padding: Any, output_size: Any
+) -> Tensor:
+    """Zeros with the elements of `input` at the positions that `max_pool` gave."""
+    name = f"max_unpool{n}d"
+    kernel, how = _read(name, n, kernel_size, stride, padding, 1)
+    if input.shape != indices.shape:
+        raise RuntimeError(
+            f"{name}: Expected shape of indices to be the same as that of input"
+            f" ({list(input.shape)}), but got {list(indices.shape)}"
+        )
+    x, added = _batched(name, input, n)
+    index = indices.array.reshape(x.array.shape)
+    sizes = [
+        (size - 1) * s - 2 * p + k
+        for size, s, p, k in zip(x.array.shape[2:], how.stride, how.padding, kernel, strict=True)
+    ]
+    if output_size is not None:
+        sizes = list(output_size)[-n:]
+    if index.size and not 0 <= index.min() <= index.max() < math.prod(sizes):
+        raise RuntimeError(f"{name}: found an invalid max index for output of size {sizes}")
+    # where windows overlap, one position may be named twice: torch keeps one of the equal values
+    y = _unpool(x, index, (*x.array.shape[:2], *sizes), True)
+    return y[0] if added else y
+
+
+def avg_pool(
+    n: int,
+    input: Any,
+    kernel_size: Any,
+    stride: Any,
+    padding: Any,
+    ceil_mode: bool,
+    count_include_pad: bool,
+    divisor_override: int | None,
+) -> Tensor:
+    """The averages of windows in n dimensions."""
+    name = f"avg_pool{n}d"
+    kernel, how = _read(name, n, kernel_size, stride, padding, 1)
+    if divisor_override == 0:
+        raise RuntimeError("divisor must be not zero")
+    x, added = _batched(name, input, n)
+    if not is_floating(x.array.dtype) and x.array.dtype != np.int64:
+        raise NotImplementedError(f'"{name}" not implemented for {type_name(x.array.dtype)!r}')
+    sizes = x.array.shape[2:]
+    out = _out(name, sizes, kernel, how, ceil_mode)
+    borders = [*zip(how.padding, _behind(sizes, kernel, how, out), strict=True)]
+    padded = _pad(x, ((0, 0), (0, 0), *borders), 0.0) if np.any(borders) else x
+    wanted = tuple([(o - 1) * s + k for o, s, k in zip(out, how.stride, kernel, strict=True)])
+    if any([a > b for a, b in zip(padded.array.shape[2:], wanted, strict=True)]):
+        padded = padded[(slice(None), slice(None), *[slice(w) for w in wanted])]
+    total: Any = sum_windows(padded, kernel, Geometry(how.stride, (0,) * n, (1,) * n))
+    if divisor_override is not None:
+        y = total / divisor_override
+    else:
+        counts = _counts(sizes, kernel, how, out, count_include_pad)
+        even = counts.size and counts.min() == counts.max()
+        divisor = float(counts.flat[0]) if even else counts.astype(x.array.dtype)
+        y = total / (divisor if even else wrap(np.asarray(divisor, like=x.array)))
+    y = y if is_floating(x.array.dtype) else y.trunc().to(input.dtype)
+    return y[0] if added else y  # type: ignore[no-any-return]
+
+
+def _counts(sizes: Sizes, kernel: Sizes, how: Geometry, out: Sizes, with_padding: bool) -> Array:
+    """How many elements each window is divided by."""
+    counts = np.ones(())
+    for n, k, s, p, o in zip(sizes, kernel, how.stride, how.padding, out, strict=True):
+        start = np.arange(o) * s - p
+        end = np.minimum(start + k, n + p)
+        if not with_padding:
+            start, end = np.maximum(start, 0), np.minimum(end, n)
+        counts = counts[..., None] * (end - start)
+    return counts
+
+
+# Adaptive -----------------------------------------------------------------------------------------
+
+
+def _targets(name: str, output_size: Any, sizes: Sizes) -> Sizes:
+    n = len(sizes)
+    wanted = tuple(output_size) if isinstance(output_size, (tuple, list)) else (output_size,) * n
+    if len(wanted) != n:
+        raise RuntimeError(f"{name}: output_size must be {n}, but got {len(wanted)} numbers")
+    found = tuple([size if w is None else int(w) for w, size in zip(wanted, sizes, strict=True)])
+    if min(found) < 0:
+        raise RuntimeError(
+            f"{name}: elements of output_size must be greater than or equal to 0, got {found}"
+        )
+    return found
+
+
+def _part(i: int, out: int, size: int) -> tuple[int, int]:
+    """Where the window of output `i` begins and ends."""
+    return i * size // out, -(-(i + 1) * size // out)
+
+
+def adaptive_avg_pool(n: int, input: Any, output_size: Any) -> Tensor:
+    """Averages of windows of such sizes that the output has the wanted ones."""
+    name = f"adaptive_avg_pool{n}d"
+    x, added = _batched(name, input, n)
+    sizes = x.array.shape[2:]
+    out = _targets(name, output_size, sizes)
+    if 0 in out:
+        x = x.new_zeros((*x.shape[:2], *out))
+    elif all([size % o == 0 for size, o in zip(sizes, out, strict=True)]):
+        kernel = tuple([size // o for size, o in zip(sizes, out, strict=True)])
+        x = avg_pool(n, x, kernel, None, 0, False, True, None)
+    else:  # an average over a box is that of the averages over its sides
+        for dim, (size, o) in enumerate(zip(sizes, out, strict=True), 2):
+            parts = [_part(i, o, size) for i in range(o)]
+            x = stack([x.narrow(dim, a, b - a).mean(dim) for a, b in parts], dim)
+    return x[0] if added else x  # type: ignore[no-any-return]
+
+
+def adaptive_max_pool(n: int, input: Any, output_size: Any) -> tuple[Tensor, Tensor]:
+    """The largest elements of windows of such sizes that the output has the wanted ones."""
+    name = f"adaptive_max_pool{n}d"
+    x, added = _batched(name, input, n)
+    sizes = x.array.shape[2:]
+    out = _targets(name, output_size, sizes)
+    if all([o and size % o == 0 for size, o in zip(sizes, out, strict=True)]):
+        kernel = tuple([size // o for size, o in zip(sizes, out, strict=True)])
+        y, index = max_pool(n, x, kernel, None, 0, 1, False)
+    else:
+        index = wrap(_largest(x.array, out))
+        flat = gather(x.flatten(2), 2, index.flatten(2))
+        y = flat.reshape(index.shape)
+    return (y[0], index[0]) if added else (y, index)
+
+
+def _largest(x: Array, out: Sizes) -> Array:
+    """For each output, the position of the largest element of its window in its channel."""
+    sizes = x.shape[2:]
+    index = np.zeros_like(x, dtype=np.int64, shape=(*x.shape[:2], *out))
+    numbers = np.arange(math.prod(sizes)).reshape(sizes)
+    for place in np.ndindex(*out):
+        box = [slice(*_part(i, o, n)) for i, o, n in zip(place, out, sizes, strict=True)]
+        window = x[(slice(None), slice(None), *box)].reshape(*x.shape[:2], -1)
+        inside = np.asarray(numbers[tuple(box)].reshape(-1), like=x)
+        index[(slice(None), slice(None), *place)] = inside[window.argmax(-1)]
+    return index

@@ -1,0 +1,310 @@
+"""Images made larger or smaller, one dimension after the other, and moved between channels and
+pixels.
+
+Each element of the output is a weighted sum of a few elements of the input along the dimension:
+one for "nearest", two for "linear", four for "bicubic".  So all of it is picking,
+times weights, added up.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinygrad_edu.autograd.primitive import primitive
+from tinygrad_edu.autograd.record import wrap
+from tinygrad_edu.dtypes import Array, is_floating
+from tinygrad_edu.ops.dims import operand
+from tinygrad_edu.ops.pooling import adaptive_avg_pool
+
+if TYPE_CHECKING:
+    from tinygrad_edu.tensor import Tensor
+
+Taps = list[tuple[Array, Array | None]]
+"""For each element of the output, positions in the input with their weights."""
+
+MODES = {"linear": 1, "bilinear": 2, "trilinear": 3, "bicubic": 2}
+"""The modes that need a certain number of dimensions."""
+
+_SHARPNESS = -0.75
+"""The parameter of the cubic kernel.  Source: Keys, "Cubic Convolution Interpolation", 1981."""
+
+
+@primitive
+def _pick(x: Array, dim: int, index: Array) -> Array:
+    """The elements at `index`, which rises, along a dimension."""
+    return x.take(index, dim)
+
+
+@primitive
+def _unpick(h: Array, size: int, dim: int, index: Array) -> Array:
+    """Zeros to which `h` is added where `_pick` takes it from.
+
+    Each element is picked a few times; first the first of these are added for all elements, then
+    the second ones, and so on, so that no step writes to an element twice.
+    """
+    shape = (*h.shape[:dim], size, *h.shape[dim + 1 :])
+    y = np.zeros_like(h, shape=shape, order="C")
+    rank = np.arange(len(index)) - np.searchsorted(index, index)
+    before = (slice(None),) * dim
+    for time in range(int(rank.max()) + 1):
+        chosen = np.nonzero(rank == time)[0]
+        y[(*before, _slice_of(index[chosen]))] += h[(*before, _slice_of(chosen))]
+    return y
+
+
+def _slice_of(index: Array) -> Any:
+    """The rising positions as a slice, which is faster, if they are evenly spaced."""
+    first, last = int(index[0]), int(index[-1])
+    step = int(index[1]) - first if len(index) > 1 else 1
+    even = step > 0 and (np.diff(index) == step).all()
+    return slice(first, last + 1, step) if even else index
+
+
+_pick.vjp(x=lambda g, x_shape, dim, index: _unpick(g, x_shape[dim], dim, index))
+_unpick.vjp(h=lambda g, dim, index: _pick(g, dim, index))
+
+
+def _step(size: int, out: int, scale: float | None, align: bool) -> float:
+    """How far apart in the input neighbours of the output are."""
+    if align:
+        return (size - 1) / (out - 1) if out > 1 else 0.0
+    return 1 / scale if scale else size / out
+
+
+def _nearest(size: int, out: int, scale: float | None, exact: bool, kind: Any) -> Taps:
+    step = kind(1 / scale) if scale else kind(size) / kind(out)
+    at = (np.arange(out).astype(kind) + kind(0.5 if exact else 0.0)) * step
+    return [(np.minimum(np.floor(at).astype(np.int64), size - 1), None)]
+
+
+def _linear(size: int, out: int, scale: float | None, align: bool) -> Taps:
+    step = _step(size, out, scale, align)
+    i = np.arange(out, dtype=np.float64)
+    at = i * step if align else np.maximum((i + 0.5) * step - 0.5, 0.0)
+    left = np.minimum(np.floor(at).astype(np.int64), size - 1)
+    part = np.minimum(at - left, 1.0)
+    return [(left, 1 - part), (np.minimum(left + 1, size - 1), part)]
+
+
+def _cubic(size: int, out: int, scale: float | None, align: bool) -> Taps:
+    step = _step(size, out, scale, align)
+    i = np.arange(out, dtype=np.float64)
+    at = i * step if align else (i + 0.5) * step - 0.5
+    left = np.floor(at).astype(np.int64)
+    taps: Taps = []
+    for place in (-1, 0, 1, 2):
+        x, a = np.abs(at - (left + place)), _SHARPNESS
+        near = ((a + 2) * x - (a + 3)) * x * x + 1
+        far = ((x - 5) * x + 8) * x * a - 4 * a
+        weight = np.where(x <= 1, near, np.where(x < 2, far, 0.0))
+        taps.append((np.clip(left + place, 0, size - 1), weight))
+    return taps
+
+
+def _resample(x: Any, dim: int, taps: Taps) -> Any:
+    """The weighted sum of the taps along a dimension."""
+    total = None
+    for index, weight in taps:
+        part: Any = _pick(x, dim, np.asarray(index, like=x.array))
+        if weight is not None:
+            shape = [-1 if i == dim else 1 for i in range(x.ndim)]
+            factor = weight.astype(x.array.dtype).reshape(shape)
+            part = part * wrap(np.asarray(factor, like=x.array))
+        total = part if total is None else total + part
+    return total
+
+
+def _sizes(
+    shape: tuple[int, ...], size: Any, scale_factor: Any, recompute: bool | None
+) -> tuple[list[int], list[float | None]]:
+    """The sizes of the output, and the scales to compute with."""
+    n = len(shape)
+    if size is not None and scale_factor is not None:
+        raise ValueError("only one of size or scale_factor should be defined")
+    if size is None and scale_factor is None:
+        raise ValueError("either size or scale_factor should be defined")
+    given = size if size is not None else scale_factor
+    values = list(given) if isinstance(given, (tuple, list)) else [given] * n
+    if len(values) != n:
+        raise ValueError(
+            "Input and output must have the same number of spatial dimensions, but got input with"
+            f" spatial dimensions of {list(shape)} and"
+            f" {'output size' if size is not None else 'scale_factor'} of {values}. Please provide"
+            " input tensor in (N, C, d1, d2, ...,dK) format and a list with one entry per spatial"
+            " dimension"
+        )
+    if size is not None:
+        if recompute:
+            raise ValueError("recompute_scale_factor is not meaningful with an explicit size.")
+        return [int(v) for v in values], [None] * n
+    out = [math.floor(float(d) * float(v)) for d, v in zip(shape, values, strict=True)]
+    return out, [None] * n if recompute else [float(v) for v in values]
+
+
+def interpolate(
+    input: Tensor,
+    size: Any = None,
+    scale_factor: Any = None,
+    mode: str = "nearest",
+    align_corners: bool | None = None,
+    recompute_scale_factor: bool | None = None,
+    antialias: bool = False,
+) -> Tensor:
+    """A signal, image or volume in another size.
+
+    Args:
+        input: floats (N, C, L), (N, C, H, W) or (N, C, D, H, W).
+        size: the new sizes; or
+        scale_factor: what to multiply the sizes by; one number, or one per dimension.
+        mode: "nearest", "nearest-exact", "linear" (3-d inputs), "bilinear" (4-d), "bicubic" (4-d),
+            "trilinear" (5-d) or "area".
+        align_corners: the corners of input and output are the centres of their corner elements,
+            rather than their outer edges; not for "nearest" and "area".
+        recompute_scale_factor: compute with the ratio of the sizes, not with `scale_factor`.
+
+    Raises:
+        ValueError: not exactly one of `size` and `scale_factor`, or an option the mode lacks.
+        NotImplementedError: the mode does not fit the dimensions; or `antialias`, which torch
+            offers for "bilinear" and "bicubic" (average with `avg_pool2d` first instead).
+
+    >>> import tinygrad_edu as torch
+    >>> x = torch.tensor([[[1.0, 3.0]]])
+    >>> torch.nn.functional.interpolate(x, scale_factor=2)
+    tensor([[[1., 1., 3., 3.]]])
+    >>> torch.nn.functional.interpolate(x, size=3, mode="linear", align_corners=True)
+    tensor([[[1., 2., 3.]]])
+    """
+    x = operand("interpolate", input)
+    if mode in ("nearest", "nearest-exact", "area"):
+        if align_corners is not None:
+            raise ValueError(
+                "align_corners option can only be set with the interpolating modes: linear |"
+                " bilinear | bicubic | trilinear"
+            )
+    if antialias:
+        raise NotImplementedError("interpolate: antialias=True is not supported")
+    n = x.ndim - 2
+    if n not in (1, 2, 3) or MODES.get(mode, n) != n or mode not in (*MODES, *_WITHOUT_SIZE):
+        raise NotImplementedError(
+            "Input Error: Only 3D, 4D and 5D input Tensors supported (got"
+            f" {x.ndim}D) for the modes: nearest | linear | bilinear | bicubic | trilinear | area |"
+            f" nearest-exact (got {mode})"
+        )
+    if not is_floating(x.dtype) and not (x.dtype == np.uint8 and "nearest" in mode):
+        raise NotImplementedError(f"interpolate: not implemented for {x.dtype}")
+    sizes, scales = _sizes(x.shape[2:], size, scale_factor, recompute_scale_factor)
+    if min(sizes) <= 0 or 0 in x.shape[1:]:
+        raise RuntimeError(
+            "Input and output sizes should be greater than 0, but got input sizes"
+            f" {list(x.shape[2:])} and output sizes {sizes}"
+        )
+    if mode == "area":
+        return adaptive_avg_pool(n, input, sizes)
+    y: Any = input
+    align = bool(align_corners)
+    for dim in range(x.ndim - 1, 1, -1):  # the last first: later ones copy whole rows
+        out, scale = sizes[dim - 2], scales[dim - 2]
+        old = x.shape[dim]
+        if mode.startswith("nearest"):
+            kind = np.float64 if x.dtype == np.float64 else np.float32
+            taps = _nearest(old, out, scale, mode == "nearest-exact", kind)
+        elif mode == "bicubic":
+            taps = _cubic(old, out, scale, align)
+        else:
+            taps = _linear(old, out, scale, align)
+        y = _resample(y, dim, taps)
+    return y  # type: ignore[no-any-return]
+
+
+_WITHOUT_SIZE = ("nearest", "nearest-exact", "area")
+
+
+# Between channels and pixels ----------------------------------------------------------------------
+
+
+def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
+    """(..., C r², H, W) -> (..., C, H r, W r): channels become pixels.
+
+    Raises:
+        RuntimeError: the channels are no multiple of r².
+
+    >>> import tinygrad_edu as torch
+    >>> torch.pixel_shuffle(torch.tensor([[[1]], [[2]], [[3]], [[4]]]), 2)
+    tensor([[[1, 2],
+             [3, 4]]])
+    """
+    x, r = operand("pixel_shuffle", input), upscale_factor
+    if x.ndim < 3:
+        raise RuntimeError(
+            "pixel_shuffle expects input to have at least 3 dimensions, but got input with"
+            f" {x.ndim} dimension(s)"
+        )
+    if r <= 0:
+        raise RuntimeError(f"pixel_shuffle expects a positive upscale_factor, but got {r}")
+    *lead, c, h, w = x.shape
+    if c % (r * r):
+        raise RuntimeError(
+            "pixel_shuffle expects its input's 'channel' dimension to be divisible by the square of"
+            f" upscale_factor, but input.size(-3)={c} is not divisible by {r * r}"
+        )
+    i = len(lead)
+    parts = input.reshape(*lead, c // (r * r), r, r, h, w)
+    turned = parts.permute(*range(i), i, i + 3, i + 1, i + 4, i + 2)
+    return turned.reshape(*lead, c // (r * r), h * r, w * r)
+
+
+def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
+    """(..., C, H r, W r) -> (..., C r², H, W): undoes `pixel_shuffle`.
+
+    Raises:
+        RuntimeError: height or width is no multiple of r.
+    """
+    x, r = operand("pixel_unshuffle", input), downscale_factor
+    if x.ndim < 3:
+        raise RuntimeError(
+            "pixel_unshuffle expects input to have at least 3 dimensions, but got input with"
+            f" {x.ndim} dimension(s)"
+        )
+    if r <= 0:
+        raise RuntimeError(f"pixel_unshuffle expects a positive downscale_factor, but got {r}")
+    *lead, c, h, w = x.shape
+    if h % r or w % r:
+        raise RuntimeError(
+            "pixel_unshuffle expects height and width to be divisible by downscale_factor, but they"
+            f" are {h} and {w}, and it is {r}"
+        )
+    i = len(lead)
+    parts = input.reshape(*lead, c, h // r, r, w // r, r)
+    turned = parts.permute(*range(i), i, i + 2, i + 4, i + 1, i + 3)
+    return turned.reshape(*lead, c * r * r, h // r, w // r)
+
+
+def channel_shuffle(input: Tensor, groups: int) -> Tensor:
+    """Channels (g, n) in the order (n, g): every group gets one of each.
+
+    Raises:
+        RuntimeError: the channels are no multiple of `groups`.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.channel_shuffle(torch.arange(4).reshape(1, 4, 1), 2).flatten()
+    tensor([0, 2, 1, 3])
+    """
+    x = operand("channel_shuffle", input)
+    if x.ndim < 3:
+        raise RuntimeError(
+            f"channel_shuffle expects input with > 2 dims, but got input with sizes {list(x.shape)}"
+        )
+    if groups <= 0:
+        raise RuntimeError(
+            f"Number of groups to divide channels in must be positive. Value of groups:{groups}"
+        )
+    n, c = x.shape[:2]
+    if c % groups:
+        raise RuntimeError(
+            f"Number of channels must be divisible by groups. Got {c} channels and {groups} groups."
+        )
+    rest = x.shape[2:]
+    return input.reshape(n, groups, c // groups, *rest).transpose(1, 2).reshape(n, c, *rest)

@@ -1,0 +1,169 @@
+"""What scripts set or ask in their first lines: threads, precision, determinism, compilation."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import os
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+
+def compile(
+    model: Any = None,
+    *,
+    fullgraph: bool = False,
+    dynamic: bool | None = None,
+    backend: Any = "inductor",
+    mode: str | None = None,
+    options: dict[str, Any] | None = None,
+    disable: bool = False,
+) -> Any:
+    """The function or module itself; as a decorator, with options or without.
+
+    Args:
+        model: what to compile.
+        fullgraph, dynamic, backend, mode, options, disable: accepted for torch's sake.
+
+    Unlike torch, nothing is compiled: every operation runs when it is called.
+
+    >>> import tinygrad_edu as torch
+    >>> @torch.compile(mode="reduce-overhead")
+    ... def double(x): return 2 * x
+    >>> double(torch.ones(1))
+    tensor([2.])
+    """
+    if mode is not None and options is not None:
+        raise RuntimeError("Either mode or options can be specified, but both can't be specified.")
+    if model is None:
+        return lambda function: function
+    if not callable(model):
+        raise RuntimeError(f"torch.compile expects a function or a module, got {type(model)}")
+    return model
+
+
+# ---- threads
+
+
+@functools.cache
+def _blas() -> Any:
+    """threadpoolctl's handle of NumPy's BLAS; None if threadpoolctl is not installed."""
+    try:
+        threadpoolctl: Any = importlib.import_module("threadpoolctl")
+    except ImportError:
+        return None
+    return threadpoolctl.ThreadpoolController().select(user_api="blas")
+
+
+def set_num_threads(num: int) -> None:
+    """How many threads a matrix product may use.
+
+    Args:
+        num: at least 1.
+
+    Raises:
+        RuntimeError: it is not.
+
+    Unlike torch, only matrix products run on several threads: NumPy's BLAS. Setting it needs the
+    package `threadpoolctl`; without it this warns, and the environment variable OMP_NUM_THREADS,
+    read when Python starts, is the way.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.set_num_threads(torch.get_num_threads())
+    """
+    if isinstance(num, bool) or not isinstance(num, int):
+        raise RuntimeError(f"set_num_threads expects an int, but got {type(num).__name__}")
+    if num < 1:
+        raise RuntimeError("set_num_threads expects a positive integer")
+    blas = _blas()
+    if blas is not None:
+        blas.limit(limits=num)
+    elif num != get_num_threads():
+        warnings.warn(
+            f"the number of threads stays {get_num_threads()}: install threadpoolctl to change it,"
+            f" or start Python with OMP_NUM_THREADS={num}",
+            stacklevel=2,
+        )
+
+
+def get_num_threads() -> int:
+    """How many threads a matrix product uses at most."""
+    blas = _blas()
+    counts: list[int] = [] if blas is None else [lib["num_threads"] for lib in blas.info()]
+    if counts:
+        return max(counts)
+    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
+        if os.environ.get(name, "").isdigit():
+            return int(os.environ[name])
+    return os.cpu_count() or 1
+
+
+def set_num_interop_threads(num: int) -> None:
+    """Accepted, to no effect: operations never run beside one another."""
+
+
+def get_num_interop_threads() -> int:
+    """1: operations never run beside one another."""
+    return 1
+
+
+# ---- precision and determinism
+
+
+class _Set:
+    precision = "highest"
+    deterministic = False
+    warn_only = False
+
+
+def set_float32_matmul_precision(precision: str) -> None:
+    """Accepted, to no effect: float32 matrix products are always computed in float32.
+
+    Args:
+        precision: "highest", "high" or "medium".
+    """
+    if precision not in ("highest", "high", "medium"):
+        raise RuntimeError(
+            f"Float32 matmul precision must be 'highest', 'high' or 'medium', got {precision!r}"
+        )
+    _Set.precision = precision
+
+
+def get_float32_matmul_precision() -> str:
+    """What `set_float32_matmul_precision` was given last."""
+    return _Set.precision
+
+
+def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None:
+    """Accepted: on the CPU every operation gives the same bits each time, set or not.
+
+    On a GPU some sums are added up in an order that changes, and this does not change that.
+    """
+    _Set.deterministic, _Set.warn_only = bool(mode), bool(warn_only)
+
+
+def are_deterministic_algorithms_enabled() -> bool:
+    """What `use_deterministic_algorithms` was given last."""
+    return _Set.deterministic
+
+
+def is_deterministic_algorithms_warn_only_enabled() -> bool:
+    """Whether it was given `warn_only`."""
+    return _Set.deterministic and _Set.warn_only
+
+
+def set_flush_denormal(mode: bool) -> bool:
+    """False: it cannot be set."""
+    return False
+
+
+def unavailable(what: str, reason: str) -> Callable[..., Any]:
+    """A function that raises NotImplementedError, saying why."""
+
+    def refuse(*args: Any, **kwargs: Any) -> Any:
+        raise NotImplementedError(f"{what} is not available in tinygrad_edu: {reason}")
+
+    refuse.__name__ = refuse.__qualname__ = what.rpartition(".")[2]
+    refuse.__doc__ = f"NotImplementedError: {reason}"
+    return refuse
