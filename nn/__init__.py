@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
 if __name__ != "tinygrad_edu.nn":
     raise ImportError("import this package as tinygrad_edu.nn")
+
+from tinygrad_edu.missing import missing as _missing
 
 from . import functional, init, modules, utils
 from .modules import *  # noqa: F403  (the names in modules.__all__)
@@ -11,3 +15,6 @@ from .modules import __all__ as _layers
 from .parameter import Buffer, Parameter
 
 __all__ = ["Buffer", "Parameter", "functional", "init", "modules", "utils", *_layers]
+
+if not _TYPE_CHECKING:  # a type checker finds unknown names by itself
+    __getattr__ = _missing(__name__)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
 if __name__ != "tinygrad_edu.optim":
     raise ImportError("import this package as tinygrad_edu.optim")
+
+from tinygrad_edu.missing import missing as _missing
 
 from . import lr_scheduler, swa_utils
 from .adadelta import Adadelta
@@ -35,3 +39,6 @@ __all__ = [
     "lr_scheduler",
     "swa_utils",
 ]
+
+if not _TYPE_CHECKING:  # a type checker finds unknown names by itself
+    __getattr__ = _missing(__name__)

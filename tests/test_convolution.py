@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from beside_torch import beside_torch, same_error
 
 import tinygrad_edu as ours
-from beside_torch import beside_torch, same_error
 
 torch = pytest.importorskip("torch")
 random = np.random.default_rng(0)

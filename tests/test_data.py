@@ -795,3 +795,73 @@ def test_too_many_workers_are_warned_of():
     for library in LIBRARIES:
         with pytest.warns(UserWarning, match="will create 4096 worker processes"):
             tools(library).DataLoader([1], num_workers=4096)
+
+
+# ---- saved in the middle of an epoch -------------------------------------------------------------
+
+
+def loaders(torch, **options):
+    """Two loaders alike, whose generators are not in step."""
+    made = []
+    for seed in (3, 4):
+        own = torch.Generator().manual_seed(seed)
+        given = {name: own if value == "own" else value for name, value in options.items()}
+        made.append(torch.utils.data.DataLoader(range(23), batch_size=3, **given))
+    return made
+
+
+@pytest.mark.parametrize("options", [
+    {}, {"shuffle": True}, {"shuffle": True, "generator": "own"},
+    {"shuffle": True, "generator": "own", "num_workers": 2},
+    {"shuffle": True, "num_workers": 2, "persistent_workers": True},
+])  # fmt: skip
+@pytest.mark.parametrize("given", [0, 1, 4, 8])
+def test_a_loader_goes_on_from_its_saved_position(options, given, tmp_path):
+    import tinygrad_edu as torch
+
+    first, second = loaders(torch, **options)
+    torch.manual_seed(5)
+    list(first)  # an epoch before
+    torch.rand(3)
+    saved, expected = None, []
+    for _ in range(2):
+        for count, batch in enumerate(first):
+            if saved is not None:
+                expected.append((batch.tolist(), torch.rand(1).item()))
+                continue
+            torch.rand(1)
+            if count + 1 == given:
+                saved = {"loader": first.state_dict(), "random": torch.get_rng_state()}
+        if saved is None and not given:
+            saved = {"loader": first.state_dict(), "random": torch.get_rng_state()}
+    torch.save(saved, tmp_path / "c.pt")
+    torch.manual_seed(99)
+    loaded = torch.load(tmp_path / "c.pt")
+    second.load_state_dict(loaded["loader"])
+    torch.set_rng_state(loaded["random"])
+    found = []
+    for _ in range(2 if given else 1):
+        found += [(batch.tolist(), torch.rand(1).item()) for batch in second]
+    assert found == expected
+
+
+def test_a_streams_position_and_other_generators():
+    import tinygrad_edu as torch
+
+    class Stream(torch.utils.data.IterableDataset):
+        def __iter__(self):
+            return iter(range(10))
+
+    loader = torch.utils.data.DataLoader(Stream(), batch_size=4)
+    batches = iter(loader)
+    next(batches)
+    state = loader.state_dict()
+    again = torch.utils.data.DataLoader(Stream(), batch_size=4)
+    again.load_state_dict(state)
+    assert [batch.tolist() for batch in again] == [[4, 5, 6, 7], [8, 9]]
+    assert [batch.tolist() for batch in again][0] == [0, 1, 2, 3]  # the next epoch is whole
+    del batches
+    assert loader.state_dict()["position"] == 0  # a loop that was left has ended
+    other = torch.utils.data.DataLoader(range(3), generator=torch.Generator())
+    with pytest.raises(ValueError, match="generators of its own"):
+        other.load_state_dict(state)

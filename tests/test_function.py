@@ -363,6 +363,25 @@ def test_input_returned(how: Any) -> None:
     same_error(written, RuntimeError, "view")
 
 
+def test_returning_a_parameter_that_is_no_input() -> None:
+    def run(T: Any) -> Any:
+        w, x = leaf(T, 5.0), leaf(T, 1.0)
+
+        class Other(T.autograd.Function):  # type: ignore[misc,name-defined]
+            @staticmethod
+            def forward(ctx: Any, x: Any) -> Any:
+                return w
+
+            @staticmethod
+            def backward(ctx: Any, g: Any) -> Any:
+                return g * 2
+
+        Other.apply(x).backward()
+        return x.grad, w.is_leaf, w.grad
+
+    assert run(ours) == (ours.tensor([2.0]), True, None)
+
+
 def test_graph_dies_by_reference_count() -> None:
     gc.disable()
     try:

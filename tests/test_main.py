@@ -201,6 +201,8 @@ def test_syntax_error_and_exit_status(run: Any) -> None:
         ("from torch.nn import Liner", "ImportError", ["'Liner'", "Linear"]),
         ("from torch import radn", "ImportError", ["'radn'", "rand"]),
         ("import torch; torch.ones_lik", "AttributeError", ["ones_lik", "ones_like"]),
+        ("from torch import fft", "ImportError", ["'fft'", "no Fourier transforms"]),
+        ("import torch.fft", "ModuleNotFoundError", ["torch.fft", "no Fourier transforms"]),
         ("import torch; torch.nn.Con2d", "AttributeError", ["Con2d"]),
     ],
 )

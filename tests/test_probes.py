@@ -92,6 +92,38 @@ def test_cuda_without_a_gpu() -> None:
         ours.ones(1).cuda()
 
 
+def test_other_accelerators() -> None:
+    assert ours.accelerator.is_available() == ours.cuda.is_available()
+    assert ours.accelerator.device_count() == ours.cuda.device_count()
+    if NO_GPU:
+        assert ours.accelerator.current_accelerator() is None
+        assert ours.cuda.max_memory_allocated() == 0
+        ours.cuda.reset_peak_memory_stats()
+        with pytest.raises(RuntimeError, match="cuda"):
+            ours.cuda.Event(enable_timing=True)
+    assert ours.mps.is_available() is False and ours.xpu.device_count() == 0
+
+
+def test_profiler() -> None:
+    with ours.profiler.record_function("step"):
+        pass
+    with pytest.raises(NotImplementedError, match="cProfile"):
+        ours.profiler.profile()
+
+
+def test_types_of_early_scripts() -> None:
+    def run(T: Any) -> Any:
+        found = []
+        for name in ("Float", "Double", "Long", "Int", "Short", "Char", "Byte", "Bool", "Half"):
+            kind = getattr(T, name + "Tensor")
+            t = kind([[1, 2], [3, 0]])
+            found += [t, kind(2, 3).shape, isinstance(t, kind), isinstance(t, T.Tensor)]
+            found += [isinstance(t, T.FloatTensor), isinstance(3, kind), kind().shape]
+        return found
+
+    same(run)
+
+
 def test_version() -> None:
     assert ours.__version__ == ours.version.__version__ and ours.version.cuda is None
     assert len(ours.__version__.split(".")) == 3

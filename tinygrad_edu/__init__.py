@@ -395,6 +395,7 @@ from tinygrad_edu.ops.linalg import (
 from tinygrad_edu import linalg as linalg
 
 inverse = linalg.inv
+matrix_power, pinverse = linalg.matrix_power, linalg.pinv
 trapz = trapezoid
 # ---- softmax, losses, normalization, embedding
 from tinygrad_edu.ops.softmax import log_softmax, softmax
@@ -464,7 +465,19 @@ def is_floating_point(input: Tensor) -> bool:  # type: ignore[valid-type]
 from tinygrad_edu import special as special  # noqa: E402
 from tinygrad_edu import autograd, cuda, nn, optim, testing, utils  # noqa: E402
 from tinygrad_edu import backends as backends  # noqa: E402
-from tinygrad_edu import compiler, distributed, jit, onnx  # noqa: E402
+from tinygrad_edu import accelerator, compiler, distributed, jit, mps, onnx, xpu  # noqa: E402
+from tinygrad_edu import profiler as profiler  # noqa: E402
+from tinygrad_edu.legacy import (  # noqa: E402
+    BoolTensor,
+    ByteTensor,
+    CharTensor,
+    DoubleTensor,
+    FloatTensor,
+    HalfTensor,
+    IntTensor,
+    LongTensor,
+    ShortTensor,
+)
 from tinygrad_edu.settings import (  # noqa: E402
     are_deterministic_algorithms_enabled,
     compile,
@@ -490,3 +503,9 @@ preserve_format = "torch.preserve_format"
 from math import e, inf, nan, pi  # noqa: E402, F401
 
 from tinygrad_edu.dtypes import bool_ as bool, float_ as float, int_ as int  # noqa: E402, I001
+from typing import TYPE_CHECKING as _TYPE_CHECKING  # noqa: E402
+
+from tinygrad_edu.missing import missing as _missing  # noqa: E402
+
+if not _TYPE_CHECKING:  # a type checker finds unknown names by itself
+    __getattr__ = _missing(__name__)

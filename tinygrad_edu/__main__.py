@@ -3,7 +3,8 @@
     python -m tinygrad_edu script.py args…
     python -m tinygrad_edu -m module args…
 
-`import torch` in the script, and in everything it imports, gives tinygrad_edu.
+`import torch` in the script, and in everything it imports, gives tinygrad_edu.  It does so in
+processes that the script spawns, too (see spawned.py), unless it was run by `-m`.
 """
 
 from __future__ import annotations
@@ -145,19 +146,19 @@ _MISSING = re.compile(
 
 
 def _add_nearest(error: BaseException) -> None:
-    """Say which names come nearest to one that a module of ours lacks.
+    """Say why a module of ours lacks a name, or which name comes nearest to it.
 
     `from torch import x` hides what the module itself would say.
     """
-    from tinygrad_edu.standin import nearest
+    from tinygrad_edu.standin import hint
 
     found = _MISSING.match(str(error))
     if not isinstance(error, (AttributeError, ImportError)) or found is None:
         return
     where, name = found["module"] or found["source"], found["attribute"] or found["name"]
-    close = nearest(importlib.import_module(where), name)
-    if "nearest" not in str(error) and "mean" not in str(error):
-        error.add_note(f"{where} has no {name}{close}")
+    said = hint(importlib.import_module(where), name)
+    if said not in str(error):
+        error.add_note(f"{where} has no {name}{said}")
 
 
 if __name__ == "__main__":

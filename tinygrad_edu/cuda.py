@@ -7,6 +7,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from tinygrad_edu import backend
+from tinygrad_edu.legacy import CudaFloatTensor as FloatTensor  # noqa: F401
+from tinygrad_edu.legacy import CudaLongTensor as LongTensor  # noqa: F401
 from tinygrad_edu.random import default_generator
 
 
@@ -114,3 +116,56 @@ def memory_reserved(device: Any = None) -> int:
 
 def _pool() -> Any:
     return backend.module_for(backend.device("cuda")).get_default_memory_pool()
+
+
+def max_memory_allocated(device: Any = None) -> int:
+    """What `max_memory_reserved` says: the peak of what is in use is not counted apart."""
+    return max_memory_reserved(device)
+
+
+def max_memory_reserved(device: Any = None) -> int:
+    """Bytes held on the GPU; they only shrink when `empty_cache` is called."""
+    return memory_reserved(device)
+
+
+def reset_peak_memory_stats(device: Any = None) -> None:
+    """Give back what is not in use, so that the peak counts from here."""
+    empty_cache()
+
+
+def mem_get_info(device: Any = None) -> tuple[int, int]:
+    """Bytes free on the GPU, and bytes in all; RuntimeError without one."""
+    free, total = backend.module_for(backend.device("cuda")).cuda.runtime.memGetInfo()
+    return int(free), int(total)
+
+
+def ipc_collect() -> None:
+    """Nothing to collect: no memory is shared between processes."""
+
+
+class Event:
+    """A moment in the GPU's work; RuntimeError without one.
+
+    Args:
+        enable_timing: accepted for torch's sake; time can always be asked for.
+    """
+
+    def __init__(self, enable_timing: bool = False, **options: Any) -> None:
+        self._cuda = backend.module_for(backend.device("cuda")).cuda
+        self._event = self._cuda.Event()
+
+    def record(self, stream: Any = None) -> None:
+        """Put the moment behind everything asked of the GPU so far."""
+        self._event.record()
+
+    def synchronize(self) -> None:
+        """Wait until it has come."""
+        self._event.synchronize()
+
+    def query(self) -> bool:
+        """Whether it has come."""
+        return bool(self._event.done)
+
+    def elapsed_time(self, end_event: Event) -> float:
+        """Milliseconds from this moment to another."""
+        return float(self._cuda.get_elapsed_time(self._event, end_event._event))

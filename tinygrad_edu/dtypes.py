@@ -264,7 +264,7 @@ def common(a: Any, b: Any) -> NumpyDtype:
 
 
 def promote_to(target: NumpyDtype, *operands: Any) -> tuple[Any, ...]:
-    """The operands as `target`: arrays cast, and Python integers that it cannot hold wrapped around.
+    """The operands as `target`: arrays cast, Python integers that it cannot hold wrapped around.
 
     >>> promote_to(np.dtype(np.uint8), -1, 300)
     (255, 44)

@@ -1,5 +1,16 @@
 """`torch.linalg`: norms, determinants, inverses and solvers under torch's names."""
 
+from tinygrad_edu.ops.decompositions import (
+    eigh,
+    eigvalsh,
+    lstsq,
+    matrix_power,
+    matrix_rank,
+    pinv,
+    qr,
+    svd,
+    svdvals,
+)
 from tinygrad_edu.ops.linalg import cholesky, det, diagonal, inv, slogdet, solve
 from tinygrad_edu.ops.matmul import matmul
 from tinygrad_edu.ops.norms import matrix_norm, vector_norm
@@ -8,6 +19,7 @@ from tinygrad_edu.ops.products import linalg_cross as cross
 from tinygrad_edu.ops.products import multi_dot
 
 __all__ = [
+    "eigh", "eigvalsh", "lstsq", "matrix_power", "matrix_rank", "pinv", "qr", "svd", "svdvals",
     "cholesky", "cross", "det", "diagonal", "inv", "matmul", "matrix_norm", "multi_dot", "norm",
     "slogdet", "solve", "vector_norm",
 ]  # fmt: skip

@@ -164,6 +164,7 @@ class Methods:
     # ---------------------------------------------------------------- dtype and device
 
     to = casting.to
+    type = casting.tensor_type
     type_as = casting.type_as
     cpu = casting.cpu
     cuda = casting.cuda

@@ -273,3 +273,39 @@ def array_function(self: Any, function: Any, types: Any, args: Any, kwargs: Any)
         return op(*[tree.change(a, _tensor) for a in args], **named)
     arrays = [tree.change(a, _array) for a in args]
     return function(*arrays, **{k: tree.change(v, _array) for k, v in kwargs.items()})
+
+
+class ArrayProtocol:
+    """What lets other libraries take a tensor for an array."""
+
+    __array_ufunc__ = array_ufunc
+    __array_function__ = array_function
+    __array_priority__ = 1000
+
+    def __array__(self: Any, dtype: Any = None, copy: Any = None) -> Any:
+        """Its memory as a NumPy array, copied only where that is asked for or needed.
+
+        Raises:
+            RuntimeError: it requires grad.
+            ValueError: `copy` is False, and another dtype needs one.
+        """
+        array = self.numpy()
+        if copy is False and dtype is not None and array.dtype != dtype:
+            raise ValueError("Unable to avoid copy while creating an array as requested.")
+        if dtype is None and not copy:
+            return array
+        return array.astype(array.dtype if dtype is None else dtype, copy=bool(copy))
+
+    def __dlpack__(self: Any, **options: Any) -> Any:
+        """Its memory for another library's `from_dlpack`, without a copy.
+
+        Raises:
+            BufferError: it requires grad.
+        """
+        if self.requires_grad:
+            raise BufferError("Can't export tensors that require gradient, use tensor.detach()")
+        return self.array.__dlpack__(**options)
+
+    def __dlpack_device__(self: Any) -> Any:
+        """Where its memory is, as DLPack says it."""
+        return self.array.__dlpack_device__()

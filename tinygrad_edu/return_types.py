@@ -34,6 +34,37 @@ class SignLogabsdet(NamedTuple):
     logabsdet: Tensor
 
 
+class Qr(NamedTuple):
+    """The factors of a QR decomposition."""
+
+    Q: Tensor
+    R: Tensor
+
+
+class Eigh(NamedTuple):
+    """The eigenvalues and eigenvectors of symmetric matrices."""
+
+    eigenvalues: Tensor
+    eigenvectors: Tensor
+
+
+class Svd(NamedTuple):
+    """The factors of a singular value decomposition."""
+
+    U: Tensor
+    S: Tensor
+    Vh: Tensor
+
+
+class Lstsq(NamedTuple):
+    """The solution of a least-squares problem, and what is left."""
+
+    solution: Tensor
+    residuals: Tensor
+    rank: Tensor
+    singular_values: Tensor
+
+
 def _named(name: str, base: Any) -> Any:
     return type(name, (base,), {"__repr__": _show, "__slots__": (), "__module__": __name__})
 
@@ -50,3 +81,7 @@ cummax = _named("cummax", ValuesIndices)
 cummin = _named("cummin", ValuesIndices)
 aminmax = _named("aminmax", MinMax)
 linalg_slogdet = _named("linalg_slogdet", SignLogabsdet)
+linalg_qr = _named("linalg_qr", Qr)
+linalg_eigh = _named("linalg_eigh", Eigh)
+linalg_svd = _named("linalg_svd", Svd)
+linalg_lstsq = _named("linalg_lstsq", Lstsq)

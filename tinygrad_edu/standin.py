@@ -8,7 +8,6 @@ the files of `torch.nn` a second time.)
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import importlib.util
 import sys
@@ -17,6 +16,8 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
+
+from tinygrad_edu.missing import _why
 
 OWN = __name__.partition(".")[0]
 
@@ -47,7 +48,7 @@ class Standin(MetaPathFinder):
         if module is None:
             parent, _, name = fullname.rpartition(".")
             raise ModuleNotFoundError(
-                f"No module named {fullname!r} in tinygrad_edu{nearest(sys.modules[parent], name)}",
+                f"No module named {fullname!r} in tinygrad_edu{hint(sys.modules[parent], name)}",
                 name=fullname,
             )
         is_package = hasattr(module, "__path__")
@@ -66,11 +67,9 @@ def _find(name: str) -> ModuleType | None:
     return found if isinstance(found, ModuleType) else None
 
 
-def nearest(module: ModuleType, name: str) -> str:
-    """ "; the nearest names are …", or nothing."""
-    names = [n for n in dir(module) if not n.startswith("_")]
-    close = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
-    return f"; the nearest that exists: {', '.join(close)}" if close else ""
+def hint(module: ModuleType, name: str) -> str:
+    """Why the module has no such name, or which similar one it has; empty if neither is known."""
+    return _why(vars(module), name)
 
 
 def install() -> None:

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu import numpy_protocol
 from tinygrad_edu.autograd.graph import INFERENCE, Leaf, Node, RemovableHandle, Storage, Variable
 from tinygrad_edu.autograd.mode import state
 from tinygrad_edu.autograd.record import current_node, register_tensor_class, wrap
@@ -20,12 +19,13 @@ from tinygrad_edu.backend import device as Device
 from tinygrad_edu.backend import device_of, to_device
 from tinygrad_edu.dtypes import dtype, from_numpy, get_default_dtype, is_floating
 from tinygrad_edu.methods import Methods
+from tinygrad_edu.numpy_protocol import ArrayProtocol
 from tinygrad_edu.ops import creation, joining
 from tinygrad_edu.printing import format_tensor
 from tinygrad_edu.size import Size, read_dim
 
 
-class Tensor(Methods, Variable):
+class Tensor(Methods, ArrayProtocol, Variable):
     """An array of numbers that remembers how it was made.
 
     Make one with `torch.tensor(data)`; `Tensor(data)` makes floats of the default dtype and
@@ -37,10 +37,6 @@ class Tensor(Methods, Variable):
     >>> x.grad
     tensor([2., 4.])
     """
-
-    __array_ufunc__ = numpy_protocol.array_ufunc
-    __array_function__ = numpy_protocol.array_function
-    __array_priority__ = 1000
 
     def __init__(self, *data: Any, device: Any = None) -> None:
         sizes = all([isinstance(d, (int, np.integer)) and not isinstance(d, bool) for d in data])
@@ -374,30 +370,6 @@ class Tensor(Methods, Variable):
                 " the tensor to host memory first."
             )
         return self.array
-
-    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
-        array = self.numpy()
-        if copy is False and dtype is not None and array.dtype != dtype:
-            raise ValueError("Unable to avoid copy while creating an array as requested.")
-        return (
-            array
-            if dtype is None and not copy
-            else array.astype(dtype or array.dtype, copy=bool(copy))
-        )
-
-    def __dlpack__(self, **options: Any) -> Any:
-        """Its memory for another library's `from_dlpack`, without a copy.
-
-        Raises:
-            BufferError: it requires grad.
-        """
-        if self.requires_grad:
-            raise BufferError("Can't export tensors that require gradient, use tensor.detach()")
-        return self.array.__dlpack__(**options)
-
-    def __dlpack_device__(self) -> Any:
-        """Where its memory is, as DLPack says it."""
-        return self.array.__dlpack_device__()
 
     def _number(self, convert: Callable[[Any], Any]) -> Any:
         if self.array.size != 1:

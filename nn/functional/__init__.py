@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
+from tinygrad_edu.missing import missing as _missing
+
 # isort: off
 # ---- linear, dropout
 from .dropout import (
@@ -66,6 +70,9 @@ from .convolution import (
     conv_transpose2d,
     conv_transpose3d,
 )
+
+# ---- noise
+from .noise import gumbel_softmax, rrelu
 
 # ---- pooling, images
 from .pooling import (
@@ -142,6 +149,8 @@ __all__ = [
     "multi_head_attention_forward", "scaled_dot_product_attention",
     # convolution
     "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d",
+    # noise
+    "gumbel_softmax", "rrelu",
     # pooling, images
     "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool1d",
     "adaptive_max_pool2d", "adaptive_max_pool3d", "avg_pool1d", "avg_pool2d", "avg_pool3d",
@@ -155,3 +164,6 @@ __all__ = [
     "multilabel_soft_margin_loss", "nll_loss", "normalize", "pairwise_distance",
     "poisson_nll_loss", "smooth_l1_loss", "soft_margin_loss", "triplet_margin_loss",
 ]  # fmt: skip
+
+if not _TYPE_CHECKING:  # a type checker finds unknown names by itself
+    __getattr__ = _missing(__name__)

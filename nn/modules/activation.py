@@ -390,3 +390,31 @@ class Softmax2d(Module):
                 f"Softmax2d: expected input to be 3D or 4D, got {input.array.ndim}D instead"
             )
         return F.softmax(input, -3, _stacklevel=5)
+
+
+class RReLU(Module):
+    """`x` where x > 0, else `a x`; while training each a is drawn from [lower, upper).
+
+    Args:
+        lower, upper: the bounds of a; in evaluation a is their mean.
+        inplace: overwrite the input.
+
+    Source: Xu et al., "Empirical evaluation of rectified activations", 2015.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.nn.RReLU(0.25, 0.75).eval()(torch.tensor([-4.0, 4.0]))
+    tensor([-2.,  4.])
+    """
+
+    def __init__(
+        self, lower: float = 1.0 / 8, upper: float = 1.0 / 3, inplace: bool = False
+    ) -> None:
+        super().__init__()
+        self.lower, self.upper, self.inplace = lower, upper, inplace
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.rrelu(input, self.lower, self.upper, self.training, self.inplace)
+
+    def extra_repr(self) -> str:
+        shown = f"lower={self.lower}, upper={self.upper}"
+        return shown + ", inplace=True" if self.inplace else shown

@@ -136,7 +136,7 @@ class _Conv(_ConvNd):
                 total = self.dilation[i] * (self.kernel_size[i] - 1)
                 pairs += [total // 2, total - total // 2]
             else:
-                size = 0 if self.padding == "valid" else self.padding[i]
+                size = 0 if self.padding == "valid" else int(self.padding[i])
                 pairs += [size, size]
         return pairs
 
@@ -229,9 +229,10 @@ class _ConvTranspose(_ConvNd):
                 f" {input.ndim} elements (got {len(output_size)})"
             )
         least = [
-            (size - 1) * s - 2 * int(p) + d * (k - 1) + 1
+            (size - 1) * s - 2 * p + d * (k - 1) + 1
             for size, s, p, d, k in zip(
-                input.shape[-n:], self.stride, self.padding, self.dilation, self.kernel_size,
+                input.shape[-n:], self.stride, _tuple(self.padding, n), self.dilation,
+                self.kernel_size,
                 strict=True,
             )
         ]  # fmt: skip

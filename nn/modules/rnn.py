@@ -303,8 +303,10 @@ class LSTM(RNNBase):
         w_ih, w_hh, b_ih, b_hh, w_hr = weights
         gx = F.linear(x, w_ih, b_ih)
         if w_hr is not None:
-            return recurrent.projected_lstm(gx, *state, w_hh, b_hh, w_hr, sizes, reverse)
-        return recurrent.lstm(gx, *state, w_hh, b_hh, sizes, reverse)
+            return recurrent.projected_lstm(
+                gx, state[0], state[1], w_hh, b_hh, w_hr, sizes, reverse
+            )
+        return recurrent.lstm(gx, state[0], state[1], w_hh, b_hh, sizes, reverse)
 
 
 class GRU(RNNBase):
@@ -442,7 +444,7 @@ class RNNCell(RNNCellBase):
         if self.nonlinearity not in ("tanh", "relu"):
             raise RuntimeError(f"Unknown nonlinearity: {self.nonlinearity}")
         relu = self.nonlinearity == "relu"
-        return recurrent.rnn(gx, *state, self.weight_hh, self.bias_hh, relu, sizes, False)[1:]
+        return recurrent.rnn(gx, state[0], self.weight_hh, self.bias_hh, relu, sizes, False)[1:]
 
 
 class LSTMCell(RNNCellBase):
@@ -456,7 +458,8 @@ class LSTMCell(RNNCellBase):
     gates, states = 4, 2
 
     def _step(self, gx: Tensor, state: State, sizes: tuple[int, ...]) -> Any:
-        return recurrent.lstm(gx, *state, self.weight_hh, self.bias_hh, sizes, False)[1:]
+        h, c = state
+        return recurrent.lstm(gx, h, c, self.weight_hh, self.bias_hh, sizes, False)[1:]
 
 
 class GRUCell(RNNCellBase):
@@ -470,4 +473,4 @@ class GRUCell(RNNCellBase):
     gates = 3
 
     def _step(self, gx: Tensor, state: State, sizes: tuple[int, ...]) -> Any:
-        return recurrent.gru(gx, *state, self.weight_hh, self.bias_hh, sizes, False)[1:]
+        return recurrent.gru(gx, state[0], self.weight_hh, self.bias_hh, sizes, False)[1:]

@@ -104,7 +104,8 @@ def pack_padded_sequence(
     time, n = input.shape[:2]
     if len(long) != n:
         raise RuntimeError(
-            f"Expected `len(lengths)` to be equal to batch_size, but got {len(long)} (batch_size={n})"
+            f"Expected `len(lengths)` to be equal to batch_size, but got {len(long)}"
+            f" (batch_size={n})"
         )
     if (long <= 0).any():
         raise RuntimeError(

@@ -41,6 +41,11 @@ ROWS = [
     Op("scalar_tensor", call(2.5), call(2)),
     Op("as_tensor", call([1.0, 2.0]), call(F(2, 3)), call(F(2), dtype=_long)),
     Op("asarray", call([1.0, 2.0])),
+    *[Op(name, call([1.0, 2.0, 0.0])) for name in (
+        "FloatTensor", "DoubleTensor", "HalfTensor", "ByteTensor", "CharTensor", "ShortTensor",
+        "IntTensor", "LongTensor", "BoolTensor")],
+    Op("Tensor.type", call(F(2)), run=lambda torch, x: [
+        x.type(), x.type(torch.int64).type(), x.type("torch.DoubleTensor").type()]),
     Op("from_numpy", call(F(2, 3)), run=lambda torch, x: torch.from_numpy(x.detach().numpy())),
     Op("vander", call(F(3, grad=False)), call(F(3, grad=False), 2, increasing=True), skip=["bool"]),
     Op("result_type", call(F(2), I(2)), call(I(2), 1.5), call(I(2), B(2)), call(B(2), 1),

@@ -33,7 +33,21 @@ def _slope(name: str):
     return Op(f"gradient of {name}", call(F(2, 3), F(2, 3)), run=run, skip=["int64", "bool"])
 
 
+def _drawn(name: str):
+    """A function that draws numbers, from the same seed in both libraries."""
+
+    def run(torch, *args, **kwargs):
+        torch.manual_seed(0)
+        return getattr(torch.nn.functional, name)(*args, **kwargs)
+
+    return run
+
+
 ROWS = [
+    Op("nn.functional.rrelu", call(F(3, 4, away=(0,))), call(F(3, 4, away=(0,)), 0.1, 0.6, True),
+       bad=[call(F(2), 2.0, 1.0)], run=_drawn("rrelu"), skip=["int64", "bool"]),
+    Op("nn.functional.gumbel_softmax", call(F(3, 4)), call(F(3, 4), 0.5, dim=0),
+       run=_drawn("gumbel_softmax"), skip=["int64", "bool"]),
     _slope("softmax"), _slope("log_softmax"),
     Op("softmax", *_softmax, call(F(2, 3), dim=1), bad=[call(F(2, 3), 2)], skip=["int64", "bool"]),
     Op("log_softmax", *_softmax, bad=[call(F(2, 3), 2)], skip=["int64", "bool"]),

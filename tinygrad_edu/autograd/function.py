@@ -162,8 +162,8 @@ class FunctionPlan:
                     f"{which} a gradient different than None at position {i + 1}, but the"
                     " corresponding forward input was not a Variable"
                 )
-            shape = self.shapes_in.get(i)
-            if shape is not None and not _sums_to(gx.array.shape, shape):
+            shape, found_shape = self.shapes_in.get(i), gx.array.shape
+            if shape is not None and shape != found_shape and not _sums_to(found_shape, shape):
                 raise RuntimeError(
                     f"Function {self.name} returned an invalid gradient at index {i} - got"
                     f" {list(gx.array.shape)} but expected shape compatible with {list(shape)}"
@@ -252,14 +252,18 @@ class Function:
         separate = cls.setup_context is not Function.setup_context
         edges = tuple([current_node(a) for a in args]) if state.enabled else (None,) * len(args)
         ctx.needs_input_grad = tuple([edge is not None for edge in edges])
-        with no_grad():
+        before, state.enabled = state.enabled, False
+        try:
             if separate:
                 result = cls.forward(*args, **kwargs)
                 cls.setup_context(ctx, args, result)
             else:
                 result = cls.forward(ctx, *args, **kwargs)
-        results = tuple(result) if isinstance(result, (tuple, list)) else (result,)
-        if not isinstance(result, (tuple, list)) and not isinstance(result, Variable):
+        finally:
+            state.enabled = before
+        several = isinstance(result, (tuple, list))
+        results = tuple(result) if several else (result,)
+        if not several and not isinstance(result, Variable):
             raise TypeError(
                 f"{cls.__name__}.forward: expected to return a Tensor or a tuple of them, not"
                 f" {type(result).__name__}"
@@ -272,10 +276,10 @@ class Function:
                     " Function."
                 )
         if any(ctx.needs_input_grad):
-            results = _record(cls, ctx, args, edges, results, isinstance(result, (tuple, list)))
+            results = _record(cls, ctx, args, edges, results, several)
         ctx._saved = ctx._to_save = ()
         ctx._dirty = ctx._constant = ()
-        return results if isinstance(result, (tuple, list)) else results[0]
+        return results if several else results[0]
 
 
 def _record(
@@ -355,10 +359,12 @@ def _give(result: Any, node: Node, ctx: FunctionCtx, args: tuple[Any, ...]) -> A
         set_history(result, node)
         return result
     source = next((a for a in args if a is result), result.base)
-    if source is None:
+    if source is None and result.node is None:
         result.node = node
         return result
     alias = wrap(result.array, node, result.storage)
+    if source is None:  # a parameter, say, that is none of the inputs: it keeps its own node
+        return alias
     alias.base = source if source.base is None else source.base
     alias.rebased = alias.base.rebased
     alias.path = ((_refuse, (), None),)

@@ -94,7 +94,8 @@ def walk(
             if whole not in pending:
                 pending[whole] = [None] * whole.parts
                 heappush(queue, (-whole.number, whole))
-            pending[whole][node.index] = g
+            share = pending[whole][node.index]
+            pending[whole][node.index] = g if share is None else share + g
             continue
         if needed is not None and not any([edge in needed for edge in node.edges]):
             continue
@@ -175,7 +176,7 @@ def _through_definition(node: Node, g: Any) -> Any:
     for i in live:
         args[i] = alias(args[i])
     assert op.definition is not None
-    y = op.definition(*args)
+    y: Any = op.definition(*args)
     if op.multiple:  # only the outputs that a gradient reached
         y, g = zip(*[pair for pair in zip(y, g, strict=True) if pair[1] is not None], strict=True)
     return zip(live, grad(y, [args[i] for i in live], g, create_graph=True), strict=True)

@@ -2,7 +2,7 @@
 
 Columns hold, for each position of the output, the part of the input beneath the kernel:
 
-    columns[(c, k), (n, l)] = x[n, c, l * stride + k * dilation]        (k, l: one index per dimension)
+    columns[(c, k), (n, l)] = x[n, c, l * stride + k * dilation]      (k, l: one index per dim)
     y = weight @ columns      g_weight = g @ columnsᵀ      g_columns = weightᵀ @ g
 
 They are K times as large as the input, so they are made for a few samples at a time, which stay in
@@ -116,8 +116,7 @@ def _columns(x: Array, kernel: Sizes, how: Geometry, out: Sizes) -> Iterator[tup
 
 def _rows(g: Array, groups: int) -> Array:
     """`g` (n, C, *out) as (groups, C / groups, n * L)."""
-    turned = np.ascontiguousarray(g.swapaxes(0, 1))
-    return turned.reshape(groups, g.shape[1] // groups, -1)
+    return g.swapaxes(0, 1).reshape(groups, g.shape[1] // groups, -1)
 
 
 def forward(x: Array, weight: Array, bias: Array | None, how: Geometry) -> Array:
@@ -157,14 +156,14 @@ def backward_input(g: Array, weight: Array, shape: Sizes, how: Geometry) -> Arra
 def _mirrored(weight: Array, how: Geometry) -> tuple[Array, None, Geometry] | None:
     """For stride 1 the gradient of the input is a convolution too, with the weight turned round."""
     borders = [
-        d * (k - 1) - p
-        for d, k, p in zip(how.dilation, weight.shape[2:], how.padding, strict=True)
+        d * (k - 1) - p for d, k, p in zip(how.dilation, weight.shape[2:], how.padding, strict=True)
     ]
     if max(how.stride) > 1 or min(borders) < 0:
         return None
     each = weight.shape[0] // how.groups
     turned = weight.reshape(how.groups, each, *weight.shape[1:]).swapaxes(1, 2)
-    turned = turned.reshape(-1, each, *weight.shape[2:])[(..., *[slice(None, None, -1)] * len(borders))]
+    turned = turned.reshape(-1, each, *weight.shape[2:])
+    turned = turned[(..., *[slice(None, None, -1)] * len(borders))]
     return turned, None, Geometry(how.stride, tuple(borders), how.dilation, how.groups)
 
 

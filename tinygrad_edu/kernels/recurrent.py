@@ -50,7 +50,7 @@ def rnn_forward(
     gx: Array, h0: Array, w: Array, b: Array | None, relu: bool, sizes: Sizes, reverse: bool
 ) -> tuple[Array, Array, Array]:
     """The states of all rows, the last states, and the states before each row."""
-    y, h, turned = _start(gx, b), h0.copy(), np.ascontiguousarray(w.T)
+    y, h, turned = _start(gx, b), h0.copy(), w.T.copy()
     before = np.empty_like(y)
     for rows in steps(sizes, reverse):
         state, a = h[: rows.stop - rows.start], y[rows]
@@ -95,7 +95,7 @@ def lstm_forward(
     half[2 * size : 3 * size] = 1
     gates = _start(gx, b)
     gates *= half
-    turned = np.ascontiguousarray(w.T) * half
+    turned = w.T.copy() * half
     y = np.empty_like(gx, shape=(len(gx), size))
     before, cells, squashed = np.empty_like(y), np.empty_like(y), np.empty_like(y)
     h, c = h0.copy(), c0.copy()
@@ -154,7 +154,7 @@ def gru_forward(
 ) -> Any:
     """(states, last states), and what the way back needs.  The gates are r, z, n."""
     size = h0.shape[1]
-    gates, turned = gx.copy(), np.ascontiguousarray(w.T)
+    gates, turned = gx.copy(), w.T.copy()
     y = np.empty_like(gx, shape=(len(gx), size))
     before, mixed = np.empty_like(y), np.empty_like(y)
     h = h0.copy()

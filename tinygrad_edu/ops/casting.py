@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tinygrad_edu.autograd.errors import scalar_type_name
 from tinygrad_edu.autograd.graph import Variable
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.backend import device, device_of, to_device
 from tinygrad_edu.dtypes import Array, dtype, from_numpy, is_floating, to_numpy
+from tinygrad_edu.dtypes import dtype as dtype_class
 from tinygrad_edu.dtypes import promote_types as common_of
 from tinygrad_edu.dtypes import result_type as common_type
 
@@ -89,6 +91,25 @@ def _read_to(*args: Any, **kwargs: Any) -> tuple[Any, device | None, bool]:
 def type_as(input: Tensor, other: Tensor) -> Tensor:
     """`input` with the dtype of `other`."""
     return to(input, other)
+
+
+def tensor_type(input: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
+    """The old name of the tensor's type; given a dtype, or such a name, the tensor cast to it.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.ones(1).type(), torch.ones(1).type("torch.LongTensor")
+    ('torch.FloatTensor', tensor([1]))
+    """
+    if dtype is None:
+        place = "torch" if device_of(input.array).type == "cpu" else "torch.cuda"
+        return f"{place}.{scalar_type_name(input.array.dtype)}Tensor"
+    if isinstance(dtype, str):
+        wanted = dtype.rpartition(".")[2].removesuffix("Tensor")
+        kinds = [k for k in dtype_class._by_name.values() if scalar_type_name(k) == wanted]
+        if not kinds:
+            raise ValueError(f"invalid type: {dtype!r}")
+        return to(input, kinds[0])
+    return to(input, getattr(dtype, "dtype", dtype))
 
 
 def cpu(input: Tensor) -> Tensor:

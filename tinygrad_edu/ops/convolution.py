@@ -96,8 +96,8 @@ def _check(name: str, x: Array, weight: Array, bias: Array | None, groups: int, 
         raise RuntimeError(f"expected weight to have {n + 2} dimensions, but got {weight.ndim}")
     if groups <= 0 or weight.shape[0] % groups:
         raise RuntimeError(
-            f"Given groups={groups}, expected weight to be divisible by {groups} at dimension 0, but"
-            f" got weight of size {list(weight.shape)} instead"
+            f"Given groups={groups}, expected weight to be divisible by {groups} at dimension 0,"
+            f" but got weight of size {list(weight.shape)} instead"
         )
     for what, other in (("weight", weight), ("bias", bias)):
         if other is not None and other.dtype != x.dtype:

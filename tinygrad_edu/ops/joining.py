@@ -43,7 +43,7 @@ def _cat(tensors: list[Array], dim: int) -> Array:
 
 
 def _check_joinable(tensors: list[Array], dim: int) -> int:
-    """The dimension to join along, counted from the front; torch's error if that is not possible."""
+    """The dimension to join along, counted from the front; torch's error if they do not fit."""
     parts = [x for x in tensors if not _is_legacy_empty(x)] or tensors
     first = parts[0].shape
     if not first:

@@ -130,9 +130,8 @@ def matrix_norm(
 
     Args:
         ord: "fro" (root of the sum of squares), 1 or -1 (largest or smallest column sum of
-            absolute values), inf or -inf (the same for rows).
-
-    Unlike torch, the norms made of singular values ("nuc", 2 and -2) are not offered.
+            absolute values), inf or -inf (the same for rows); 2 or -2 (largest or smallest singular
+            value), "nuc" (sum of the singular values).
 
     >>> import tinygrad_edu as torch
     >>> torch.linalg.matrix_norm(torch.tensor([[1.0, -2.0], [3.0, 4.0]]), ord=1)
@@ -152,9 +151,7 @@ def matrix_norm(
     if ord == "fro":
         return vector_norm(A, 2, (row, column), keepdim)
     if ord in ("nuc", 2, -2):
-        raise RuntimeError(
-            f"linalg.matrix_norm: order {ord} needs singular values, which are not supported"
-        )
+        return _spectral(A, ord, row, column, keepdim)
     if isinstance(ord, str) or abs(ord) not in (1, math.inf):
         raise RuntimeError(f"linalg.matrix_norm: Order {ord} not supported.")
     added, kept = (row, column) if abs(ord) == 1 else (column, row)
@@ -163,6 +160,18 @@ def matrix_norm(
     if keepdim:
         return largest
     return largest.reshape(tuple([n for i, n in enumerate(x.shape) if i not in (row, column)]))
+
+
+def _spectral(A: Any, ord: Any, row: int, column: int, keepdim: bool) -> Tensor:
+    """The norms made of singular values."""
+    from tinygrad_edu.ops.decompositions import svdvals
+
+    s = svdvals(A.movedim((row, column), (-2, -1)))
+    result = sum(s, -1) if ord == "nuc" else (amax if ord == 2 else amin)(s, -1)
+    if not keepdim:
+        return result
+    shape = [1 if i in (row, column) else n for i, n in enumerate(A.array.shape)]
+    return result.reshape(tuple(shape))
 
 
 @numpy_names

@@ -63,19 +63,19 @@ def _positions(which: Array, sizes: Sizes, kernel: Sizes, how: Geometry, out: Si
 
     Number 0, nothing found, stands for the window's first element inside the input.
     """
-    first = np.zeros_like(which, dtype=np.int64, shape=out)
-    base, offsets = first.copy(), np.zeros((1,), np.int64)
+    first: Array = np.zeros(out, np.int64)
+    base: Array = first.copy()
+    offsets: Array = np.zeros((1,), np.int64)
     for i, n in enumerate(sizes):
         step = math.prod(sizes[i + 1 :])
         start = np.arange(out[i]) * how.stride[i] - how.padding[i]
         inside = start + np.maximum(0, -(start // how.dilation[i])) * how.dilation[i]
         along = [-1 if j == i else 1 for j in range(len(sizes))]
-        base += np.asarray(start * step).reshape(along)
-        first += np.asarray(np.minimum(inside, n - 1) * step).reshape(along)
+        base += (start * step).reshape(along)
+        first += (np.minimum(inside, n - 1) * step).reshape(along)
         moves = np.arange(kernel[i]) * how.dilation[i] * step
         offsets = (offsets[:, None] + moves).reshape(-1)
-    if not isinstance(which, np.ndarray):
-        offsets = np.asarray(offsets, like=which)
+    base, first, offsets = (np.asarray(a, like=which) for a in (base, first, offsets))
     which -= 1
     found = offsets.take(which)
     found += base
@@ -88,7 +88,7 @@ def _unpool(h: Array, index: Array, shape: Sizes, apart: bool) -> Array:
     count = math.prod(shape[2:])
     y = np.zeros_like(h, shape=(shape[0] * shape[1], count))
     each = math.prod(index.shape[2:])
-    at = index.reshape(len(y), each) + np.arange(len(y))[:, None] * count
+    at = index.reshape(len(y), each) + np.arange(len(y), like=y)[:, None] * count
     if apart:  # no position occurs twice
         y.reshape(-1)[at] = h.reshape(at.shape)
     else:

@@ -35,7 +35,7 @@ _SHARPNESS = -0.75
 @primitive
 def _pick(x: Array, dim: int, index: Array) -> Array:
     """The elements at `index`, which rises, along a dimension."""
-    return x.take(index, dim)
+    return x.take(np.asarray(index, like=x), dim)
 
 
 @primitive
@@ -51,16 +51,17 @@ def _unpick(h: Array, size: int, dim: int, index: Array) -> Array:
     before = (slice(None),) * dim
     for time in range(int(rank.max()) + 1):
         chosen = np.nonzero(rank == time)[0]
-        y[(*before, _slice_of(index[chosen]))] += h[(*before, _slice_of(chosen))]
+        to, source = _slice_of(index[chosen], h), _slice_of(chosen, h)
+        y[(*before, to)] += h[(*before, source)]
     return y
 
 
-def _slice_of(index: Array) -> Any:
+def _slice_of(index: Array, like: Array) -> Any:
     """The rising positions as a slice, which is faster, if they are evenly spaced."""
     first, last = int(index[0]), int(index[-1])
     step = int(index[1]) - first if len(index) > 1 else 1
     even = step > 0 and (np.diff(index) == step).all()
-    return slice(first, last + 1, step) if even else index
+    return slice(first, last + 1, step) if even else np.asarray(index, like=like)
 
 
 _pick.vjp(x=lambda g, x_shape, dim, index: _unpick(g, x_shape[dim], dim, index))
@@ -108,7 +109,7 @@ def _resample(x: Any, dim: int, taps: Taps) -> Any:
     """The weighted sum of the taps along a dimension."""
     total = None
     for index, weight in taps:
-        part: Any = _pick(x, dim, np.asarray(index, like=x.array))
+        part: Any = _pick(x, dim, index)
         if weight is not None:
             shape = [-1 if i == dim else 1 for i in range(x.ndim)]
             factor = weight.astype(x.array.dtype).reshape(shape)

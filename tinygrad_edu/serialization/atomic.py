@@ -16,7 +16,8 @@ def replacing(path: Any) -> Iterator[BinaryIO]:
     It is written beside the target, flushed to the disk, then renamed, so that at every moment
     `path` is the whole old file or the whole new one, even if the process is killed or the machine
     loses power.  If the block raises, or the disk is full, the old file stays and the new one is
-    removed.  What is no regular file, such as /dev/null, is written directly.
+    removed; only a process that is killed leaves its unfinished `.name.*.tmp` behind.  What is no
+    regular file, such as /dev/null, is written directly.
     """
     target = os.path.realpath(os.fsdecode(path))
     if os.path.exists(target) and not os.path.isfile(target):

@@ -27,7 +27,7 @@ STORAGE_NAMES = {
 """torch's name for a run of memory, by the type of its elements; newer types have none."""
 
 MAX_DIMS = 64
-MAX_KEY_PARTS = 1000
+MAX_KEY_PARTS = 100
 _MAX_INT = 2**63
 
 parameter_class: list[type] = []

@@ -40,7 +40,8 @@ class Span:
             return memoryview(b"")
         if self.place.type == "cpu":
             return memoryview((ctypes.c_char * size).from_address(self.low)).cast("B")
-        start = self.array.data + (self.low - self.array.data.ptr)
+        mem = self.array.data.mem
+        start = type(self.array.data)(mem, self.low - mem.ptr)
         raw = type(self.array)((size,), np.uint8, memptr=start).get()
         return memoryview(raw)
 
@@ -330,7 +331,7 @@ class Pickler:
             # No tensor of torch's can be laid out like this: it is saved as a copy.
             key = (id(array), "copy")
             if self.known is None:
-                array = np.ascontiguousarray(array)
+                array = array.copy(order="C")
             else:
                 array = self.known[key].array
             steps = list(array.strides)

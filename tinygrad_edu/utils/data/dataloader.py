@@ -11,7 +11,8 @@ from multiprocessing.context import BaseContext
 from typing import Any, Generic, TypeVar
 
 from tinygrad_edu.backend import cupy_problem
-from tinygrad_edu.random import Generator
+from tinygrad_edu.random import Generator, default_generator
+from tinygrad_edu.utils.data import position
 from tinygrad_edu.utils.data.collate import default_collate, default_convert
 from tinygrad_edu.utils.data.dataset import IterableDataset
 from tinygrad_edu.utils.data.fetch import fetcher
@@ -142,6 +143,8 @@ class DataLoader(Generic[T_co]):
         self._is_stream = is_stream
         self._stated_length: int | None = None
         self._iterator: _WorkerIterator | None = None
+        self._epoch: position.Epoch | None = None
+        self._resume: dict[str, Any] | None = None
         self._fixed = True
         self.check_worker_number_rationality()
 
@@ -166,6 +169,21 @@ class DataLoader(Generic[T_co]):
         return self.sampler if self.batch_sampler is None else self.batch_sampler
 
     def __iter__(self) -> Iterator[Any]:
+        resume, self._resume = self._resume, None
+        kept = self._iterator is not None
+        if resume is None:
+            self._epoch = position.Epoch(position.states(self), kept)
+            return self._begin_epoch()
+        kept = kept or resume["kept_workers"]
+        if resume["epoch_start"] is None:
+            self._epoch = position.Epoch(position.states(self), kept)
+            return self._begin_epoch()
+        self._epoch = position.Epoch(resume["epoch_start"], kept)
+        self._epoch.given = resume["position"]
+        with position.begun_again(self, resume):
+            return self._begin_epoch()
+
+    def _begin_epoch(self) -> Iterator[Any]:
         if self.num_workers == 0:
             return _Iterator(self)
         if not self.persistent_workers:
@@ -175,6 +193,41 @@ class DataLoader(Generic[T_co]):
         else:
             self._iterator.restart(self)
         return self._iterator
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where it is: how many batches of the running epoch it has given, and in which order.
+
+        The state of the default generator is not part of it: save `torch.get_rng_state()` beside.
+
+        >>> import tinygrad_edu as torch
+        >>> loader = DataLoader(range(4), batch_size=2)
+        >>> for batch in loader:
+        ...     state = loader.state_dict()
+        ...     break
+        >>> again = DataLoader(range(4), batch_size=2)
+        >>> again.load_state_dict(state)
+        >>> list(again)
+        [tensor([2, 3])]
+
+        Unlike torch, whose loader forgets where it was, it can be saved in the middle of an epoch.
+        """
+        return position.describe(self, self._epoch)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on, in the next `for` loop, with the batch after the one that was given last.
+
+        Args:
+            state_dict: what `state_dict` of a loader with the same arguments returned.
+
+        Raises:
+            ValueError: that loader had other generators.
+
+        Batches passed over are not loaded, except those of an `IterableDataset`; so a dataset that
+        draws random numbers in worker processes draws others than it would have.
+        """
+        position.check(self, state_dict)
+        position.restore(self, state_dict)
+        self._resume = dict(state_dict)
 
     def __len__(self) -> int:
         if not self._is_stream:
@@ -210,13 +263,32 @@ class _Iterator(Iterator[Any]):
                 stacklevel=3,
             )
         self._begin(loader)
-        self._base_seed = draw_seed(loader.generator)  # drawn even if no worker will use it
+        # Drawn even if no worker will use it; an epoch that goes on with kept workers drew none.
+        kept = self._epoch_so_far.kept_workers
+        generator = (loader.generator or default_generator).clone_state() if kept else None
+        self._base_seed = draw_seed(generator or loader.generator)
+        self._pass_over()
         self._start(loader)
+        self._pass_over_stream()
+
+    def _pass_over(self) -> None:
+        """Leave out the batches that an earlier run has had."""
+        if not self._is_stream:
+            for _ in range(self._epoch_so_far.given):
+                next(self._indices, None)
+
+    def _pass_over_stream(self) -> None:
+        if self._is_stream:
+            for _ in range(self._epoch_so_far.given):
+                self._next()
 
     def _begin(self, loader: DataLoader[Any]) -> None:
         self._sampler = loader._index_sampler
         self._indices = iter(self._sampler)
         self._dataset = loader.dataset
+        self._is_stream = loader._is_stream
+        assert loader._epoch is not None
+        self._epoch_so_far = loader._epoch
         self._stated_length = loader._stated_length
         self._yielded = 0
 
@@ -231,10 +303,19 @@ class _Iterator(Iterator[Any]):
         return self._fetch(next(self._indices))
 
     def __next__(self) -> Any:
-        batch = self._next()
+        try:
+            batch = self._next()
+        except StopIteration:
+            self._epoch_so_far.running = False
+            raise
+        self._epoch_so_far.given += 1
         if self._stated_length is not None:
             self._check_length()
         return batch
+
+    def __del__(self) -> None:
+        if "_epoch_so_far" in self.__dict__:  # a loop that was left early has ended its epoch
+            self._epoch_so_far.running = False
 
     def __len__(self) -> int:
         return len(self._sampler)
@@ -280,9 +361,12 @@ class _WorkerIterator(_Iterator):
 
     def restart(self, loader: DataLoader[Any]) -> None:
         """Begin a new epoch with the same workers."""
+        self._epoch_so_far.running = False
         self._begin(loader)
         self._epoch += 1
+        self._pass_over()
         self._fill()
+        self._pass_over_stream()
 
     def _fill(self) -> None:
         self._turns: deque[int] = deque()

@@ -1,0 +1,97 @@
+"""QR, eigenvalues, singular values, pseudoinverse beside torch's, differentiated twice."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from beside_torch import beside_torch, same_error
+
+torch = pytest.importorskip("torch")
+random = np.random.default_rng(0)
+
+
+def R(*shape):
+    return random.standard_normal(shape)
+
+
+@pytest.mark.parametrize("shape", [(3, 3), (5, 3), (2, 4, 2), (2, 4), (2, 3, 5)])
+def test_qr(shape):
+    for which in range(2):
+        beside_torch(lambda T, x, which=which: T.linalg.qr(x)[which], R(*shape))
+    beside_torch(lambda T, x: (lambda q, r: q.sum(-2) * r.sum(-2)[..., : q.shape[-1]])(
+        *T.linalg.qr(x)), R(*shape))  # fmt: skip
+    for mode in ("complete", "r"):
+        for which in range(2):
+            beside_torch(
+                lambda T, x, which=which, mode=mode: T.linalg.qr(x, mode)[which],
+                constants=[R(*shape)],
+            )
+
+
+@pytest.mark.parametrize("shape", [(3, 3), (2, 4, 4)])
+def test_eigh(shape):
+    def symmetric(x):
+        return x + x.mT
+
+    beside_torch(lambda T, x: T.linalg.eigh(symmetric(x)).eigenvalues, R(*shape))
+    beside_torch(lambda T, x: T.linalg.eigvalsh(symmetric(x), UPLO="U"), R(*shape))
+    # the square, because the sign of an eigenvector means nothing
+    beside_torch(lambda T, x: T.linalg.eigh(symmetric(x)).eigenvectors ** 2, R(*shape))
+
+
+@pytest.mark.parametrize("shape", [(3, 3), (4, 2), (2, 3), (2, 2, 4)])
+def test_svd(shape):
+    beside_torch(lambda T, x: T.linalg.svdvals(x), R(*shape))
+    beside_torch(lambda T, x: T.linalg.svd(x, full_matrices=False).S, R(*shape))
+    beside_torch(lambda T, x: T.linalg.svd(x, full_matrices=False).U ** 2, R(*shape))
+    beside_torch(lambda T, x: T.linalg.svd(x, full_matrices=False).Vh ** 2, R(*shape))
+
+    def rebuilt(T, x):
+        u, s, vh = T.linalg.svd(x, full_matrices=False)
+        return (u * s.exp().unsqueeze(-2)) @ vh
+
+    beside_torch(rebuilt, R(*shape))
+    beside_torch(lambda T, x: T.linalg.svd(x).U.abs(), constants=[R(*shape)])
+
+
+@pytest.mark.parametrize("shape", [(3, 3), (4, 2), (2, 2, 4)])
+def test_pinv(shape):
+    beside_torch(lambda T, x: T.linalg.pinv(x), R(*shape))
+    beside_torch(lambda T, x: T.linalg.matrix_rank(x), constants=[R(*shape)])
+    low = R(4, 1) @ R(1, 3)
+    beside_torch(lambda T, x: T.linalg.matrix_rank(x), constants=[low])
+    beside_torch(lambda T, x: T.linalg.pinv(x), constants=[low])
+
+
+def test_lstsq():
+    beside_torch(lambda T, a, b: T.linalg.lstsq(a, b).solution, R(5, 3), R(5, 2))
+    beside_torch(
+        lambda T, a, b: T.linalg.lstsq(a, b, driver="gelsd").residuals, constants=[R(5, 3), R(5, 2)]
+    )
+
+
+@pytest.mark.parametrize("n", [-2, 0, 1, 2, 5])
+def test_matrix_power(n):
+    beside_torch(lambda T, x: T.linalg.matrix_power(x, n), *([R(3, 3)] if n else []),
+                 constants=[] if n else [R(3, 3)])  # fmt: skip
+
+
+@pytest.mark.parametrize("ord", ["nuc", 2, -2])
+def test_norms(ord):
+    beside_torch(lambda T, x: T.linalg.matrix_norm(x, ord), R(2, 3, 4))
+    beside_torch(lambda T, x: T.linalg.norm(x, ord, (2, 0), keepdim=True), R(2, 3, 4))
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        lambda T: T.linalg.qr(T.ones(3)),
+        lambda T: T.linalg.qr(T.ones(3, 3), "other"),
+        lambda T: T.linalg.eigh(T.ones(3, 2)),
+        lambda T: T.linalg.svd(T.ones(3)),
+        lambda T: T.linalg.matrix_power(T.ones(3, 2), 2),
+        lambda T: T.linalg.lstsq(T.ones(3, 2), T.ones(2, 2)),
+    ],
+)
+def test_errors(run):
+    same_error(run, "")

@@ -1,0 +1,43 @@
+"""`torch.accelerator`: the GPU, if there is one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tinygrad_edu import cuda
+from tinygrad_edu.backend import device
+
+
+def is_available() -> bool:
+    """Whether a GPU can be used.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.accelerator.is_available() == torch.cuda.is_available()
+    True
+    """
+    return cuda.is_available()
+
+
+def device_count() -> int:
+    """How many GPUs can be used."""
+    return cuda.device_count()
+
+
+def current_accelerator(check_available: bool = False) -> device | None:
+    """`device("cuda")`, or None without a GPU."""
+    return device("cuda") if cuda.is_available() else None
+
+
+def current_device_index() -> int:
+    """The index of the GPU that "cuda" stands for; RuntimeError without one."""
+    return cuda.current_device()
+
+
+def set_device_index(index: Any) -> None:
+    """Make a GPU the one that "cuda" stands for; RuntimeError without one."""
+    cuda.set_device(index)
+
+
+def synchronize(index: Any = None) -> None:
+    """Wait until the GPU has done everything asked of it so far."""
+    cuda.synchronize(index)

@@ -1,0 +1,49 @@
+"""The tensor types of early PyTorch: `torch.FloatTensor([1, 2])`, `isinstance(t, LongTensor)`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tinygrad_edu import dtypes
+from tinygrad_edu.autograd.graph import Variable
+from tinygrad_edu.backend import device_of
+from tinygrad_edu.ops import creation
+
+
+class _Type(type):
+    """The class of such a type: calling it makes a tensor; tensors of its dtype belong to it."""
+
+    dtype: Any
+    device = "cpu"
+
+    def __call__(cls, *data: Any) -> Any:
+        place = {"dtype": cls.dtype, "device": cls.device}
+        if len(data) == 1 and not isinstance(data[0], int):
+            return creation.tensor(data[0], **place)
+        return creation.empty(*data, **place) if data else creation.empty(0, **place)
+
+    def __instancecheck__(cls, instance: Any) -> bool:
+        if not isinstance(instance, Variable):
+            return False
+        same = dtypes.from_numpy(instance.array.dtype) == cls.dtype
+        return same and device_of(instance.array).type == cls.device
+
+    def __repr__(cls) -> str:
+        return f"<class 'torch.{cls.__name__}'>"
+
+
+def _type(name: str, dtype: Any, device: str = "cpu") -> Any:
+    return _Type(name, (), {"dtype": dtype, "device": device, "__doc__": f"Tensors of {dtype!r}."})
+
+
+FloatTensor: Any = _type("FloatTensor", dtypes.float32)
+DoubleTensor: Any = _type("DoubleTensor", dtypes.float64)
+HalfTensor: Any = _type("HalfTensor", dtypes.float16)
+LongTensor: Any = _type("LongTensor", dtypes.int64)
+IntTensor: Any = _type("IntTensor", dtypes.int32)
+ShortTensor: Any = _type("ShortTensor", dtypes.int16)
+CharTensor: Any = _type("CharTensor", dtypes.int8)
+ByteTensor: Any = _type("ByteTensor", dtypes.uint8)
+BoolTensor: Any = _type("BoolTensor", dtypes.bool_)
+CudaFloatTensor: Any = _type("FloatTensor", dtypes.float32, "cuda")
+CudaLongTensor: Any = _type("LongTensor", dtypes.int64, "cuda")

@@ -1,0 +1,366 @@
+"""Matrices as products: QR, eigenvalues, singular values, and what follows from them.
+
+The rules need the factors.  They compute them again from the matrix, through the operation itself,
+so that under `create_graph=True` the factors are tensors with a history, and the second derivative
+needs no formulas of its own.
+
+Source of the rules: Giles, "An extended collection of matrix derivative results for forward and
+reverse mode algorithmic differentiation" (2008); Golub and Pereyra, "The differentiation of
+pseudo-inverses" (1973).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinygrad_edu import return_types
+from tinygrad_edu.autograd.primitive import primitive
+from tinygrad_edu.autograd.record import wrap
+from tinygrad_edu.dtypes import Array
+from tinygrad_edu.ops.dims import operand, raw
+from tinygrad_edu.ops.joining import cat
+from tinygrad_edu.ops.linalg import _check_square, _solve, _turned
+from tinygrad_edu.ops.matmul import matmul
+from tinygrad_edu.ops.reduction import type_name
+
+if TYPE_CHECKING:
+    from tinygrad_edu.tensor import Tensor
+
+
+def _check_matrix(name: str, x: Array) -> None:
+    if x.ndim < 2:
+        raise RuntimeError(f"linalg.{name}: The input tensor A must have at least 2 dimensions.")
+    if x.dtype.kind != "f" or x.dtype.itemsize == 2:
+        raise RuntimeError(
+            f"linalg.{name}: Expected a float32 or float64 tensor as input. Got"
+            f" {type_name(x.dtype)}"
+        )
+
+
+def _chain(*factors: Any) -> Any:
+    product = factors[0]
+    for factor in factors[1:]:
+        product = matmul(product, factor)
+    return product
+
+
+def _constant(values: Array, like: Any) -> Array:
+    """The array beside `like`, in its dtype."""
+    beside = raw(like)
+    return np.asarray(values.astype(beside.dtype), like=beside)
+
+
+# QR -----------------------------------------------------------------------------------------------
+
+
+@primitive(multiple=True)
+def _qr(A: Array, mode: str) -> Any:
+    factor: Any = np.linalg.qr
+    return tuple(factor(A, mode))
+
+
+def _qr_gradient(g: Any, A: Any, mode: str) -> Any:
+    """With M = R gR' - gQ' Q: (gQ + Q (lower triangle of M, mirrored)) inv(R)'."""
+    rows, columns = A.shape[-2:]
+    if mode == "complete" and rows != columns:
+        raise RuntimeError(
+            "linalg_qr_backward: The QR decomposition is not differentiable when mode='complete'"
+            " and nrows > ncols"
+        )
+    q, r = _qr(A, "reduced")
+    g_q, g_r = g
+    m: Any = 0.0
+    if g_r is not None:
+        m = m + matmul(r, _turned(g_r))
+    if g_q is not None:
+        m = m - matmul(_turned(g_q), q)
+    size = r.shape[-1]
+    below, strictly = _constant(np.tri(size), r), _constant(np.tri(size, k=-1), r)
+    inner = matmul(q, m * below + _turned(m * strictly))
+    inner = inner if g_q is None else inner + g_q
+    return _turned(_solve(r, _turned(inner)))
+
+
+_qr.vjp(A=_qr_gradient)
+
+
+@primitive
+def _only_r(A: Array) -> Array:
+    return np.linalg.qr(A, "r")
+
+
+def qr(A: Tensor, mode: str = "reduced") -> Any:
+    """`A = Q R`: Q with orthonormal columns, R an upper triangle.
+
+    Args:
+        A: (..., m, n), float32 or float64.
+        mode: "reduced" (Q has min(m, n) columns), "complete" (m columns) or "r" (R alone, without
+            a gradient).
+
+    Raises:
+        RuntimeError: another mode; or, in backward, more rows than columns with "complete".
+
+    >>> import tinygrad_edu as torch
+    >>> q, r = torch.linalg.qr(torch.tensor([[3.0, 1.0], [4.0, 2.0]]))
+    >>> torch.allclose(q @ r, torch.tensor([[3.0, 1.0], [4.0, 2.0]]))
+    True
+    """
+    x = operand("linalg.qr", A)
+    _check_matrix("qr", x)
+    if mode not in ("reduced", "complete", "r"):
+        raise RuntimeError(
+            f"qr received unrecognized mode '{mode}' but expected one of 'reduced' (default), 'r',"
+            " or 'complete'"
+        )
+    if mode == "r":
+        return return_types.linalg_qr(wrap(np.empty_like(x, shape=(0,))), _only_r(A))
+    rows, columns = x.shape[-2:]
+    if rows >= columns:
+        return return_types.linalg_qr(*_qr(A, mode))
+    q, r = _qr(A[..., :rows], mode)  # a wide matrix: the rest of R follows from Q
+    return return_types.linalg_qr(q, cat([r, matmul(_turned(q), A[..., rows:])], -1))
+
+
+# Eigenvalues of symmetric matrices ----------------------------------------------------------------
+
+
+@primitive(multiple=True)
+def _eigh(A: Array, UPLO: str) -> Any:
+    _check_square("eigh", A)
+    factor: Any = np.linalg.eigh
+    return tuple(factor(A, UPLO))
+
+
+def _differences(values: Any) -> Any:
+    """values[j] - values[i], with ones on the diagonal."""
+    gap = values[..., None, :] - values[..., :, None]
+    return gap + _constant(np.eye(values.shape[-1]), values)
+
+
+def _eigh_gradient(g: Any, A: Any, UPLO: str) -> Any:
+    """`V (diag(gw) + V' gV / differences of w) V'`."""
+    w, v = _eigh(A, UPLO)
+    g_w, g_v = g
+    eye = _constant(np.eye(A.shape[-1]), w)
+    inner: Any = 0.0
+    if g_v is not None:
+        inner = matmul(_turned(v), g_v) / _differences(w) * (1 - eye)
+    if g_w is not None:
+        inner = inner + g_w[..., None] * eye
+    return _chain(v, inner, _turned(v))
+
+
+_eigh.vjp(A=_eigh_gradient)
+
+
+def eigh(A: Tensor, UPLO: str = "L") -> Any:
+    """Eigenvalues, rising, and eigenvectors (columns) of symmetric matrices: `A = V diag(w) V'`.
+
+    Args:
+        A: (..., n, n); only one triangle is read,
+        UPLO: the lower ("L") or the upper ("U").
+
+    The gradient is infinite or nan where eigenvalues are equal and eigenvectors are used.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.linalg.eigh(torch.tensor([[2.0, 0.0], [0.0, 1.0]])).eigenvalues
+    tensor([1., 2.])
+    """
+    if UPLO.upper() not in ("L", "U"):
+        raise RuntimeError(f"Expected UPLO argument to be 'L' or 'U', but got {UPLO}")
+    _check_matrix("eigh", operand("linalg.eigh", A))
+    return return_types.linalg_eigh(*_eigh(A, UPLO.upper()))
+
+
+def eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:
+    """The eigenvalues, rising, of symmetric matrices; see `eigh`."""
+    values: Tensor = eigh(A, UPLO)[0]
+    return values
+
+
+# Singular values ----------------------------------------------------------------------------------
+
+
+@primitive(multiple=True)
+def _svd(A: Array, full_matrices: bool) -> Any:
+    return tuple(np.linalg.svd(A, full_matrices))
+
+
+def _skew(x: Any) -> Any:
+    return x - _turned(x)
+
+
+def _svd_gradient(g: Any, A: Any, full_matrices: bool) -> Any:
+    """`U (S-weighted skew parts + diag(gS)) V'`, and the parts of gU, gV outside U and V."""
+    rows, columns = A.shape[-2:]
+    g_u, g_s, g_vh = g
+    if full_matrices and rows != columns and (g_u is not None or g_vh is not None):
+        raise RuntimeError(
+            "svd_backward: with full_matrices=True the singular vectors of matrices that are not"
+            " square have no gradient; use full_matrices=False"
+        )
+    u, s, vh = _svd(A, False)
+    eye = _constant(np.eye(s.shape[-1]), s)
+    inner: Any = 0.0 if g_s is None else g_s[..., None] * eye
+    gaps = _differences(s * s)
+    if g_u is not None:
+        inner = inner + _skew(matmul(_turned(u), g_u)) / gaps * s[..., None, :]
+    if g_vh is not None:
+        inner = inner + s[..., :, None] * (_skew(matmul(vh, _turned(g_vh))) / gaps)
+    total = _chain(u, inner, vh)
+    if g_u is not None and rows > columns:
+        outside = g_u - _chain(u, _turned(u), g_u)
+        total = total + matmul(outside / s[..., None, :], vh)
+    if g_vh is not None and columns > rows:
+        outside = g_vh - _chain(g_vh, _turned(vh), vh)
+        total = total + matmul(u, outside / s[..., :, None])
+    return total
+
+
+_svd.vjp(A=_svd_gradient)
+
+
+def svd(A: Tensor, full_matrices: bool = True, *, driver: str | None = None) -> Any:
+    """`A = U diag(S) Vh`, singular values falling.
+
+    Args:
+        A: (..., m, n), float32 or float64.
+        full_matrices: U and Vh are square; False: they have min(m, n) columns and rows.
+        driver: refused: it chooses among routines on the GPU.
+
+    The gradient is infinite or nan where singular values are equal and the vectors are used.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.linalg.svd(torch.tensor([[0.0, 2.0], [1.0, 0.0]])).S
+    tensor([2., 1.])
+    """
+    if driver is not None:
+        raise RuntimeError("torch.linalg.svd: keyword argument `driver=` is only for CUDA inputs")
+    _check_matrix("svd", operand("linalg.svd", A))
+    return return_types.linalg_svd(*_svd(A, full_matrices))
+
+
+def svdvals(A: Tensor, *, driver: str | None = None) -> Tensor:
+    """The singular values of matrices, falling.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.linalg.svdvals(torch.tensor([[0.0, 2.0], [1.0, 0.0]]))
+    tensor([2., 1.])
+    """
+    values: Tensor = svd(A, False, driver=driver)[1]
+    return values
+
+
+@primitive
+def _pinv(A: Array, rtol: float) -> Array:
+    u, s, vh = np.linalg.svd(A, full_matrices=False)
+    large = s > rtol * s[..., :1]
+    inverse = np.where(large, 1 / np.where(large, s, 1), 0)
+    return np.matmul(_turned(vh) * inverse[..., None, :], _turned(u))
+
+
+def _pinv_gradient(g: Any, A: Any, y: Any) -> Any:
+    """`-P'gP' + (I - A P) g' P P' + P'P g' (I - P A)`, with P the pseudoinverse."""
+    left = _constant(np.eye(A.shape[-2]), A) - matmul(A, y)
+    right = _constant(np.eye(A.shape[-1]), A) - matmul(y, A)
+    turned, back = _turned(y), _turned(g)
+    total = -_chain(turned, g, turned)
+    return total + _chain(left, back, y, turned) + _chain(turned, y, back, right)
+
+
+_pinv.vjp(A=_pinv_gradient)
+
+
+def pinv(A: Tensor, *, rtol: float | None = None) -> Tensor:
+    """The Moore-Penrose pseudoinverse of matrices.
+
+    Args:
+        A: (..., m, n).
+        rtol: singular values below `rtol` times the largest count as 0; max(m, n) times the
+            precision of the dtype if None.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.linalg.pinv(torch.tensor([[2.0], [0.0]]))
+    tensor([[0.5000, 0.0000]])
+    """
+    x = operand("linalg.pinv", A)
+    _check_matrix("pinv", x)
+    return _pinv(A, _tolerance(x) if rtol is None else float(rtol))
+
+
+def _tolerance(x: Array) -> float:
+    return float(max(x.shape[-2:]) * np.finfo(x.dtype).eps)
+
+
+def matrix_rank(A: Tensor, *, rtol: float | None = None) -> Tensor:
+    """How many singular values of each matrix are not 0; see `pinv` for `rtol`.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.linalg.matrix_rank(torch.ones(3, 3))
+    tensor(1)
+    """
+    x = operand("linalg.matrix_rank", A)
+    _check_matrix("matrix_rank", x)
+    s = np.linalg.svd(x, compute_uv=False)
+    limit = _tolerance(x) if rtol is None else rtol
+    return wrap((s > limit * s[..., :1]).sum(-1))
+
+
+def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | None = None) -> Any:
+    """The X that makes `|A X - B|` least, by the pseudoinverse of A.
+
+    Args:
+        A: (..., m, n).
+        B: (..., m, k).
+        rcond: as `rtol` of `pinv`.
+        driver: there is one method; "gels", "gelsd" and "gelss" give residuals, as in torch.
+
+    Returns:
+        solution, residuals (if m > n and A has full rank), rank, singular_values (empty).
+    """
+    a, b = operand("linalg.lstsq", A), operand("linalg.lstsq", B)
+    if b.ndim < 2 or a.shape[-2] != b.shape[-2]:
+        raise RuntimeError(
+            "torch.linalg.lstsq: input.size(-2) should match other.size(-2), got"
+            f" {list(a.shape)} and {list(b.shape)}"
+        )
+    x = matmul(pinv(A, rtol=rcond), B)
+    rank = matrix_rank(A, rtol=rcond)
+    full = a.shape[-2] > a.shape[-1] and bool((rank.array == a.shape[-1]).all())
+    rest = matmul(A, x) - B if full and driver in ("gels", "gelsd", "gelss") else None
+    empty = wrap(np.empty_like(a, shape=(0,)))
+    residuals = empty if rest is None else (rest * rest).sum(-2)
+    return return_types.linalg_lstsq(x, residuals, rank, empty)
+
+
+def matrix_power(A: Tensor, n: int) -> Tensor:
+    """The product of n factors A; of its inverse if n is negative.
+
+    Raises:
+        RuntimeError: the matrices are not square, or n is negative and one is singular.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.linalg.matrix_power(torch.tensor([[1.0, 1.0], [0.0, 1.0]]), 5)
+    tensor([[1., 5.],
+            [0., 1.]])
+    """
+    from tinygrad_edu.ops.linalg import inv
+
+    x = operand("linalg.matrix_power", A)
+    _check_square("matrix_power", x)
+    if n < 0:
+        return matrix_power(inv(A), -n)
+    result: Any = None
+    base: Any = A
+    while n:
+        if n & 1:
+            result = base if result is None else matmul(result, base)
+        n >>= 1
+        base = matmul(base, base) if n else base
+    if result is None:
+        eye = _constant(np.eye(x.shape[-1]), x)
+        return wrap(np.array(np.broadcast_to(eye, x.shape)))
+    product: Tensor = result.clone() if result is A else result
+    return product
