@@ -137,6 +137,29 @@ def test_packed(name, options, lengths):
     both(lambda nn: getattr(nn, name)(3, 4, **options), use)
 
 
+def test_names_of_weights():
+    for options in OPTIONS:
+        mine, theirs = ours.nn.LSTM(3, 4, **options), torch.nn.LSTM(3, 4, **options)
+        assert mine._all_weights == theirs._all_weights
+        shapes = [[tuple(w.shape) for w in ws] for ws in mine.all_weights]
+        assert shapes == [[tuple(w.shape) for w in ws] for ws in theirs.all_weights]
+
+
+def test_gradient_of_the_first_state_alone():
+    """Everything else is constant, also on the way through the definition."""
+    for name in LAYERS:
+
+        def use(T, layer, name=name):
+            layer.requires_grad_(False)
+            h = T.tensor(np.linspace(-1, 1, 8).reshape(1, 2, 4), requires_grad=True)
+            hx = (h, T.ones(1, 2, 4).double()) if name == "LSTM" else h
+            y, last = layer(T.ones(5, 2, 3).double(), hx)
+            layer.parameters = lambda: []
+            return [y, *states(last)], [h]
+
+        both(lambda nn, name=name: getattr(nn, name)(3, 4), use, second=True)
+
+
 def test_packing():
     for T in (ours, torch):
         rnn = T.nn.utils.rnn

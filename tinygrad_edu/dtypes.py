@@ -316,7 +316,8 @@ class finfo:
         if type is bfloat16:
             import ml_dtypes
 
-            info: Any = ml_dtypes.finfo(type.numpy)
+            read: Any = ml_dtypes.finfo
+            info: Any = read(type.numpy)
         else:
             info = np.finfo(type.numpy)
         self.min, self.max, self.eps = float(info.min), float(info.max), float(info.eps)

@@ -82,6 +82,13 @@ class RNNBase(Module):
         return tuple([getattr(self, f"{name}_l{layer}{way}", None) for name in names])
 
     @property
+    def _all_weights(self) -> list[list[str]]:
+        """The parameters' names, one list for each layer and direction: scripts set biases so."""
+        names = list(self._parameters)
+        each = len(names) // (self.num_layers * len(self._ways))
+        return [names[i : i + each] for i in range(0, len(names), each)]
+
+    @property
     def all_weights(self) -> list[list[Parameter]]:
         """The parameters, one list for each layer and direction."""
         return [
