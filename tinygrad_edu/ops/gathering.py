@@ -9,7 +9,7 @@ import numpy as np
 from tinygrad_edu.autograd.graph import Variable
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.dtypes import Array
-from tinygrad_edu.ops.indexing import add_at
+from tinygrad_edu.ops.indexing import _unslice, add_at
 from tinygrad_edu.ops.joining import zeros_beside
 from tinygrad_edu.size import read_dim
 
@@ -114,13 +114,14 @@ def _part(src: Any, index: Array) -> Any:
 
 def _into_source(g: Any, dim: int, index: Any, src_shape: tuple[int, ...]) -> Any:
     """The gradient of a source: what arrives where it was written, zero where it was not used."""
-    picked = _gather(g, dim, index)
-    shape = tuple(picked.shape)
-    if shape == src_shape:
-        return picked
-    from tinygrad_edu.ops.indexing import _unslice
+    return in_corner(_gather(g, dim, index), src_shape)
 
-    return _unslice(picked, src_shape, tuple([slice(n) for n in shape]))
+
+def in_corner(part: Any, shape: tuple[int, ...]) -> Any:
+    """Zeros of that shape with `part` in the first corner: undoes `_part`."""
+    if tuple(part.shape) == shape:
+        return part
+    return _unslice(part, shape, tuple([slice(n) for n in part.shape]))
 
 
 _scatter_add.vjp(

@@ -20,8 +20,8 @@ from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.autograd.record import current_node, wrap
 from tinygrad_edu.backend import device_of, module_of
 from tinygrad_edu.dtypes import Array, promote, promote_to, result_type
-from tinygrad_edu.ops.joining import zeros_beside
-from tinygrad_edu.ops.shape import reshape
+from tinygrad_edu.ops.shape import broadcast_tensors, reshape
+from tinygrad_edu.size import read_dim
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
@@ -440,8 +440,6 @@ def masked_select(input: Any, mask: Any) -> Tensor:
     >>> x = torch.tensor([1, 2, 3]); torch.masked_select(x, x > 1)
     tensor([2, 3])
     """
-    from tinygrad_edu.ops.shape import broadcast_tensors
-
     if mask.array.dtype != bool:
         raise RuntimeError("masked_select: expected BoolTensor for mask")
     x, m = broadcast_tensors(input, mask)
@@ -485,8 +483,6 @@ triu.vjp(x=lambda g, diagonal: triu(g, diagonal))
 
 def select(input: Any, dim: int, index: int) -> Tensor:
     """The slice at one index of a dimension, as a view without that dimension."""
-    from tinygrad_edu.size import read_dim
-
     shape = input.array.shape
     if not shape:
         raise IndexError("select() cannot be applied to a 0-dim tensor.")
@@ -502,8 +498,6 @@ def select(input: Any, dim: int, index: int) -> Tensor:
 
 def narrow(input: Any, dim: int, start: int, length: int) -> Tensor:
     """`length` slices of a dimension from `start`, as a view."""
-    from tinygrad_edu.size import read_dim
-
     shape = input.array.shape
     dim = read_dim(dim, len(shape))
     start = int(start) + (shape[dim] if start < 0 else 0)
@@ -514,10 +508,3 @@ def narrow(input: Any, dim: int, start: int, length: int) -> Tensor:
             f"start ({start}) + length ({length}) exceeds dimension size ({shape[dim]})."
         )
     return _slice(input, (slice(None),) * dim + (slice(start, start + length),))
-
-
-__all__ = [
-    "add_at", "argwhere", "copy_", "getitem", "index_put", "index_put_", "masked_fill",
-    "masked_select", "narrow", "nonzero", "select", "setitem", "tril", "triu", "where",
-    "zeros_beside",
-]  # fmt: skip

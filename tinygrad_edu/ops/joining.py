@@ -10,7 +10,7 @@ import numpy as np
 from tinygrad_edu.autograd.graph import Variable
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.dtypes import Array, result_type
-from tinygrad_edu.ops.shape import reshape, unsqueeze
+from tinygrad_edu.ops.shape import _expand, atleast_3d, reshape
 from tinygrad_edu.size import read_dim, read_shape
 
 if TYPE_CHECKING:
@@ -281,8 +281,6 @@ def vstack(tensors: Any) -> Tensor:
 
 def dstack(tensors: Any) -> Tensor:
     """Join along the third dimension."""
-    from tinygrad_edu.ops.shape import atleast_3d
-
     return cat([atleast_3d(x) for x in _tensors("dstack", tensors)], 2)
 
 
@@ -301,8 +299,6 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
     tensor([[0, 1, 2],
             [0, 1, 2]])
     """
-    from tinygrad_edu.ops.shape import _expand
-
     if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)):
         tensors = tuple(tensors[0])
     if indexing not in ("ij", "xy"):
@@ -319,9 +315,3 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
     if swap:
         grids = [grids[1], grids[0], *grids[2:]]
     return tuple(grids)
-
-
-__all__ = [
-    "cat", "chunk", "column_stack", "dstack", "hstack", "meshgrid", "split", "stack",
-    "tensor_split", "unbind", "unsqueeze", "vstack", "zeros_beside",
-]  # fmt: skip

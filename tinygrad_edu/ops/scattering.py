@@ -18,9 +18,10 @@ from tinygrad_edu.ops.gathering import (
     _scatter,
     _scatter_add,
     _scatter_multiply,
+    in_corner,
     scatter,
 )
-from tinygrad_edu.ops.indexing import _unslice, _where
+from tinygrad_edu.ops.indexing import _where
 from tinygrad_edu.ops.joining import zeros_beside
 
 if TYPE_CHECKING:
@@ -60,13 +61,7 @@ def _shares(g: Any, x: Any, dim: int, index: Any, src: Any, y: Any, include_self
     tied = _gather(y, dim, index) == part
     won, tied = _where(won, 1.0, zeros_beside(g, ())), _where(tied, 1.0, zeros_beside(g, ()))
     share = g / _scatter_add(won, dim, index, tied)
-    return share * won, _spread(_gather(share, dim, index) * tied, tuple(src.shape))
-
-
-def _spread(part: Any, shape: tuple[int, ...]) -> Any:
-    if tuple(part.shape) == shape:
-        return part
-    return _unslice(part, shape, tuple([slice(n) for n in part.shape]))
+    return share * won, in_corner(_gather(share, dim, index) * tied, tuple(src.shape))
 
 
 _scatter_extreme.vjp(
