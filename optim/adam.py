@@ -119,6 +119,13 @@ class Adam(Optimizer):
         kinds = {"tensor" if isinstance(beta, Tensor) else type(beta).__name__ for beta in betas}
         if kinds not in ({"tensor"}, {"float"}):
             raise ValueError("betas must be either both floats or both Tensors")
+        for i, beta in enumerate(betas):
+            if isinstance(beta, Tensor) and foreach and not capturable:
+                raise ValueError(
+                    f"betas[{i}] as a Tensor is not supported for capturable=False and foreach=True"
+                )
+            if isinstance(beta, Tensor) and beta.numel() != 1:
+                raise ValueError(f"Tensor betas[{i}] must be 1-element")
         check_implementation(foreach, differentiable, fused)
         defaults = dict(
             lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, amsgrad=amsgrad,

@@ -92,5 +92,7 @@ class ASGD(Optimizer):
             average(mean, x, float(mu))
         else:
             mean[...] = x
-        eta.fill(lr / (1 + lambd * lr * t) ** group["alpha"])
-        mu.fill(1 / max(1, t - group["t0"]))
+        # torch keeps the new values as float32, and its foreach form computes them so as well
+        step = state["step"].array if group["foreach"] else t
+        eta[...] = counter(lr / (1 + lambd * lr * step) ** group["alpha"]).array
+        mu[...] = counter(1 / max(1, t - group["t0"])).array

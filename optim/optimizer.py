@@ -100,7 +100,7 @@ class Optimizer:
         if isinstance(params, Tensor):
             raise TypeError(
                 "params argument given to the optimizer should be an iterable of Tensors or dicts,"
-                f" but got {type(params).__name__}"
+                f" but got {params.type()}"
             )
         self.defaults = defaults
         self.state: defaultdict[Any, State] = defaultdict(dict)

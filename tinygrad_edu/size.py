@@ -64,7 +64,12 @@ def read_new_shape(name: str, given: Sequence[Any]) -> tuple[int, ...]:
     """The shape of a tensor to be made; RuntimeError if a size is negative."""
     shape = read_shape(name, given)
     if any([size < 0 for size in shape]):
-        raise RuntimeError(f"{name}: Dimension size must be non-negative, got {list(shape)}")
+        negative = next(size for size in shape if size < 0)
+        raise RuntimeError(
+            "zeros: Dimension size must be non-negative."
+            if name == "zeros"
+            else f"Trying to create tensor with negative dimension {negative}: {list(shape)}"
+        )
     return shape
 
 

@@ -139,7 +139,7 @@ def batch_norm(
         weight, bias: shape (C,), or None.
 
     Raises:
-        ValueError: training with one value per channel.
+        ValueError: training with one value per channel; eps is negative, or 0 in training.
         RuntimeError: shapes or dtypes do not fit, or no running statistics outside training.
 
     Source: Ioffe and Szegedy, "Batch Normalization", 2015, algorithm 1.
@@ -151,6 +151,9 @@ def batch_norm(
             [ 1.0000]])
     """
     x = input.array
+    if eps < 0 or training and eps == 0:
+        which = "positive during training" if training else "non-negative"
+        raise ValueError(f"batch_norm eps must be {which}, but got {eps}")
     if x.ndim < 2:
         raise RuntimeError(f"batch_norm expects an input (N, C, ...), not {list(x.shape)}")
     channels, count = x.shape[1], x.shape[0] * math.prod(x.shape[2:])

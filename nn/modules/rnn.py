@@ -46,7 +46,7 @@ class RNNBase(Module):
         dtype: Any = None,
     ) -> None:
         super().__init__()
-        _check_sizes(hidden_size, num_layers, dropout, proj_size)
+        _check(input_size, hidden_size, num_layers, bias, batch_first, dropout, proj_size)
         self.mode = mode
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bias, self.batch_first, self.dropout = bias, batch_first, float(dropout)
@@ -111,7 +111,7 @@ class RNNBase(Module):
         if self.batch_first:
             x = x.transpose(0, 1)
         time, n = x.shape[0], x.shape[1]
-        self._check_width(x)
+        self._check_input(x)
         if not time:
             raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
         state = self._begin(state, n, x)
@@ -125,7 +125,7 @@ class RNNBase(Module):
 
     def _packed(self, input: PackedSequence, hx: Any) -> Any:
         sizes = tuple([int(size) for size in input.batch_sizes.tolist()])
-        self._check_width(input.data)
+        self._check_input(input.data)
         state = self._read_state(hx, 3)
         if state is not None and input.sorted_indices is not None:
             order = input.sorted_indices
@@ -189,7 +189,13 @@ class RNNBase(Module):
     def _give_state(self, last: State) -> Any:
         return last[0] if self.states == 1 else last
 
-    def _check_width(self, x: Tensor) -> None:
+    def _check_input(self, x: Tensor) -> None:
+        dtype = self.weight_ih_l0.dtype
+        if x.dtype != dtype:
+            raise ValueError(
+                f"RNN input dtype ({x.dtype}) does not match weight dtype ({dtype}). Convert input:"
+                f" input.to({dtype}), or convert model: model.to({x.dtype})"
+            )
         if x.shape[-1] != self.input_size:
             raise RuntimeError(
                 f"input.size(-1) must be equal to input_size. Expected {self.input_size}, got"
@@ -208,7 +214,15 @@ class RNNBase(Module):
         return shown
 
 
-def _check_sizes(hidden_size: int, num_layers: int, dropout: float, proj_size: int) -> None:
+def _check(
+    input_size: int,
+    hidden_size: int,
+    num_layers: int,
+    bias: bool,
+    batch_first: bool,
+    dropout: float,
+    proj_size: int,
+) -> None:
     if isinstance(dropout, bool) or not 0 <= dropout <= 1:
         raise ValueError(
             "dropout should be a number in range [0, 1] representing the probability of an element"
@@ -221,10 +235,14 @@ def _check_sizes(hidden_size: int, num_layers: int, dropout: float, proj_size: i
             f" num_layers={num_layers}",
             stacklevel=4,
         )
-    if not isinstance(hidden_size, int):
-        raise TypeError(f"hidden_size should be of type int, got: {type(hidden_size).__name__}")
-    if hidden_size <= 0:
-        raise ValueError("hidden_size must be greater than zero")
+    for name, flag in (("bias", bias), ("batch_first", batch_first)):
+        if not isinstance(flag, bool):
+            raise TypeError(f"{name} should be of type bool, got: {type(flag).__name__}")
+    for name, size in (("input_size", input_size), ("hidden_size", hidden_size)):
+        if not isinstance(size, int):
+            raise TypeError(f"{name} should be of type int, got: {type(size).__name__}")
+        if size <= 0:
+            raise ValueError(f"{name} must be greater than zero")
     if num_layers <= 0:
         raise ValueError("num_layers must be greater than zero")
     if proj_size < 0:
@@ -389,7 +407,7 @@ class RNNCellBase(Module):
             raise ValueError(f"{name}: Expected input to be 1D or 2D, got {input.ndim}D instead")
         if input.shape[-1] != self.input_size:
             raise RuntimeError(
-                f"input has inconsistent input_size: got {input.shape[-1]}, expected"
+                f"input has inconsistent input_size: got {input.shape[-1]} expected"
                 f" {self.input_size}"
             )
         single = input.ndim == 1
@@ -397,21 +415,30 @@ class RNNCellBase(Module):
         state: Any = hx if self.states > 1 or hx is None else (hx,)
         if state is None:
             state = [x.new_zeros(x.shape[0], self.hidden_size) for _ in range(self.states)]
-        for s in state:
-            if hx is not None and s.ndim != input.ndim:
-                raise ValueError(
-                    f"{name}: Expected hidden to be {input.ndim}D, as the input, got {s.ndim}D"
-                )
-            if s.shape[-1] != self.hidden_size:
-                raise RuntimeError(
-                    f"hidden has inconsistent hidden_size: got {s.shape[-1]}, expected"
-                    f" {self.hidden_size}"
-                )
-        if single and hx is not None:
+        elif single:
             state = [s.unsqueeze(0) for s in state]
+        self._check_state(state, len(x), hx is not None, single)
         found = self._step(F.linear(x, self.weight_ih, self.bias_ih), tuple(state), (len(x),))
         found = [s.squeeze(0) for s in found] if single else found
         return found[0] if self.states == 1 else tuple(found)
+
+    def _check_state(self, state: State, n: int, given: bool, single: bool) -> None:
+        for i, s in enumerate(state):
+            if s.ndim != 2:
+                which = "hidden" if self.states == 1 else f"hx[{i}]"
+                raise ValueError(
+                    f"{self.__class__.__name__}: Expected {which} to be 1D or 2D, got"
+                    f" {s.ndim - single}D instead"
+                )
+            if s.shape[0] != n:
+                raise RuntimeError(
+                    f"Input batch size {n} doesn't match hidden{i} batch size {s.shape[0]}"
+                )
+            if s.shape[1] != self.hidden_size:
+                raise RuntimeError(
+                    f"hidden{i} has inconsistent hidden_size: got {s.shape[1]}, expected"
+                    f" {self.hidden_size}"
+                )
 
     def _step(self, gx: Tensor, state: State, sizes: tuple[int, ...]) -> Any:
         raise NotImplementedError("a subclass of RNNCellBase says what a step does")

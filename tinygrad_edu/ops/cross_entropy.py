@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinygrad_edu.autograd.errors import scalar_type_name
 from tinygrad_edu.autograd.mode import state
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.dtypes import Array, from_numpy, is_floating
@@ -32,8 +33,7 @@ def read_classes(target: Array, count: int, ignore_index: int) -> tuple[Array, A
         target = target.astype(np.int64)
     if target.dtype != np.int64:
         raise RuntimeError(
-            f"expected target dtype to be Long or Byte, but got {from_numpy(target.dtype)!r}"
-            f" (expected scalar type Long but found {from_numpy(target.dtype)!r})"
+            f"expected target dtype to be Long or Byte, but got {scalar_type_name(target.dtype)}"
         )
     if not target.size:
         return target, None
@@ -53,7 +53,7 @@ def _row_weights(
     """What each row counts: the weight of its class, 0 if ignored; None if all count 1."""
     if weight is not None:
         counts = weight[classes].astype(dtype, copy=False)
-        return counts if ignored is None else np.where(ignored, 0.0, counts)
+        return counts if ignored is None else np.where(ignored, counts.dtype.type(0), counts)
     return None if ignored is None else (~ignored).astype(dtype)
 
 
@@ -225,9 +225,9 @@ def _with_probabilities(
 ) -> Tensor:  # fmt: skip
     """The target gives the probability of every class: `-sum(weight * target * log_softmax(x))`."""
     if not is_floating(target.array.dtype):
-        kind = from_numpy(target.array.dtype)
+        kind = scalar_type_name(target.array.dtype)
         raise RuntimeError(
-            f"Expected floating point type for target with class probabilities, got {kind!r}"
+            f"Expected floating point type for target with class probabilities, got {kind}"
         )
     if ignore_index >= 0:
         raise RuntimeError("ignore_index is not supported for floating point target")

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinygrad_edu.autograd.errors import scalar_type_name
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.autograd.record import wrap
-from tinygrad_edu.dtypes import Array, from_numpy
+from tinygrad_edu.dtypes import Array
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
@@ -80,8 +81,8 @@ def embedding(
     if index.dtype not in (np.int64, np.int32):
         raise RuntimeError(
             "Expected tensor for argument #1 'indices' to have one of the following scalar types:"
-            f" Long, Int; but got {from_numpy(index.dtype)!r} instead (while checking arguments for"
-            " embedding)"
+            f" Long, Int; but got torch.{scalar_type_name(index.dtype)}Tensor instead (while"
+            " checking arguments for embedding)"
         )
     if weight.array.ndim != 2:
         raise RuntimeError("'weight' must be 2-D")

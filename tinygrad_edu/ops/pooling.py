@@ -167,12 +167,29 @@ def _out(name: str, sizes: Sizes, kernel: Sizes, how: Geometry, ceil_mode: bool)
 
 
 def _batched(name: str, input: Any, n: int) -> tuple[Any, bool]:
-    """The input with a batch dimension, and whether it was added."""
+    """The input with a batch dimension, and whether it was added.
+
+    Raises:
+        RuntimeError: a wrong number of dimensions, or one that may not be empty is.
+    """
     x = operand(name, input)
-    if x.ndim not in (n + 1, n + 2) or 0 in x.shape[-n:]:
+    said, shape = f"{n + 1}D or {n + 2}D", list(x.shape)
+    wrong, batched = x.ndim not in (n + 1, n + 2), x.ndim == n + 2
+    if name.startswith("adaptive"):
+        if wrong:
+            raise RuntimeError(f"{name}(): Expected {said} tensor, but got: {shape}")
+        first = x.ndim - n if name in ("adaptive_avg_pool1d", "adaptive_avg_pool2d") else 1
+        if 0 in shape[first:]:
+            raise RuntimeError(
+                f"{name}(): Expected input to have non-zero size for non-batch dimensions, but"
+                f" input has sizes {shape} with dimension {shape.index(0, first)} being empty"
+            )
+    elif wrong and (n == 3 or name == "max_pool2d"):
+        raise RuntimeError(f"non-empty {said} (batch mode) tensor expected for input")
+    elif wrong or 0 in shape[batched:]:
         raise RuntimeError(
-            f"{name}: Expected {n + 1}D or {n + 2}D (batch mode) tensor with non-zero sizes for"
-            f" input, but got: {list(x.shape)}"
+            f"{name}: Expected {said} (batch mode) tensor with optional 0 dim batch size for input,"
+            f" but got:{shape}"
         )
     if x.dtype == bool:
         raise NotImplementedError(f'"{name}" not implemented for {type_name(x.dtype)!r}')
@@ -332,7 +349,7 @@ def _largest(x: Array, out: Sizes) -> Array:
     numbers = np.arange(math.prod(sizes)).reshape(sizes)
     for place in np.ndindex(*out):
         box = [slice(*_part(i, o, n)) for i, o, n in zip(place, out, sizes, strict=True)]
-        window = x[(slice(None), slice(None), *box)].reshape(*x.shape[:2], -1)
         inside = np.asarray(numbers[tuple(box)].reshape(-1), like=x)
+        window = x[(slice(None), slice(None), *box)].reshape(*x.shape[:2], inside.size)
         index[(slice(None), slice(None), *place)] = inside[window.argmax(-1)]
     return index
