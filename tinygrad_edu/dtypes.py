@@ -10,6 +10,7 @@ all, for the same exception.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -37,21 +38,17 @@ class dtype:
         self.is_floating_point = "float" in name
         self.is_complex = False
         self.is_signed = name != "bool" and not name.startswith("uint")
-        self._numpy: NumpyDtype | None = None if name == "bfloat16" else np.dtype(name)
+        self._numpy: NumpyDtype | None = None if "float16" in name else np.dtype(name)
         dtype._by_name[name] = self
 
     @property
     def numpy(self) -> NumpyDtype:
         """The NumPy dtype that stores it; bfloat16's comes from the package ml_dtypes."""
         if self._numpy is None:
-            try:
-                import ml_dtypes
-            except ImportError:
-                raise ImportError(
-                    "bfloat16 needs the package ml_dtypes: pip install 'tinygrad-edu[bf16]'"
-                ) from None
-            self._numpy = np.dtype(ml_dtypes.bfloat16)
+            self._numpy = np.dtype(np.float16) if self.name == "float16" else _bfloat16()
             _FROM_NUMPY[self._numpy] = self
+            for tell in _half_met:
+                tell()
         return self._numpy
 
     def __repr__(self) -> str:
@@ -63,6 +60,25 @@ class dtype:
 
 def _by_name(name: str) -> dtype:
     return dtype._by_name[name]
+
+
+_half_met: list[Callable[[], None]] = []
+
+
+def when_half_is_met(tell: Callable[[], None]) -> None:
+    """Call `tell` when a 16-bit float is first looked up: no array of it is ours before."""
+    _half_met.append(tell)
+
+
+def _bfloat16() -> NumpyDtype:
+    try:
+        import ml_dtypes
+    except ImportError:
+        raise ImportError(
+            "bfloat16 needs the package ml_dtypes: pip install 'tinygrad-edu[bf16]'"
+        ) from None
+    found: NumpyDtype = np.dtype(ml_dtypes.bfloat16)
+    return found
 
 
 bool_ = dtype("bool", 1)
@@ -92,8 +108,8 @@ def from_numpy(numpy_dtype: NumpyDtype) -> dtype:
         TypeError: complex, string, object and other types have no counterpart here.
     """
     found = _FROM_NUMPY.get(numpy_dtype)
-    if found is None and numpy_dtype.name == "bfloat16":
-        bfloat16.numpy  # noqa: B018  (looking registers it)
+    if found is None and numpy_dtype.name in ("float16", "bfloat16"):
+        dtype._by_name[numpy_dtype.name].numpy  # noqa: B018  (looking registers it)
         found = _FROM_NUMPY.get(numpy_dtype)
     if found is None and numpy_dtype.newbyteorder("=") in _FROM_NUMPY:
         raise ValueError(
@@ -158,6 +174,11 @@ def default() -> NumpyDtype:
 def is_floating(numpy_dtype: NumpyDtype) -> bool:
     """Whether elements are floats (ml_dtypes' bfloat16 has NumPy kind "V", not "f")."""
     return numpy_dtype.kind == "f" or numpy_dtype.name == "bfloat16"
+
+
+def is_half(numpy_dtype: NumpyDtype) -> bool:
+    """Whether elements are floats of 16 bits: float16 or bfloat16."""
+    return numpy_dtype.itemsize == 2 and is_floating(numpy_dtype)
 
 
 def floating(x: Array) -> Array:

@@ -4,7 +4,7 @@ Read primitive.py (how an operation and its derivatives are declared), graph.py 
 and walk.py (the backward pass), in this order.
 """
 
-from tinygrad_edu.autograd import functional, graph, saved
+from tinygrad_edu.autograd import functional, graph, half, saved
 from tinygrad_edu.autograd.anomaly import detect_anomaly, set_detect_anomaly
 from tinygrad_edu.autograd.function import Function
 from tinygrad_edu.autograd.gradcheck import gradcheck, gradgradcheck
@@ -35,6 +35,7 @@ __all__ = [
     "grad",
     "gradcheck",
     "gradgradcheck",
+    "half",
     "inference_mode",
     "is_grad_enabled",
     "no_grad",

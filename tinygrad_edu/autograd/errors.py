@@ -10,17 +10,14 @@ import numpy as np
 
 from tinygrad_edu.autograd.graph import Variable
 from tinygrad_edu.backend import device_of
+from tinygrad_edu.dtypes import Array
 
 
 def explain(name: str, error: Exception, args: Sequence[Any]) -> Exception:
     """The exception that torch would have raised where NumPy raised `error`."""
     tensors = [a for a in args if isinstance(a, Variable)]
-    devices = list(dict.fromkeys(str(device_of(t.array)) for t in tensors))
-    if len(devices) > 1:
-        return RuntimeError(
-            "Expected all tensors to be on the same device, but found at least two devices, "
-            f"{devices[0]} and {devices[1]}! (in {name})"
-        )
+    if len({device_of(t.array) for t in tensors}) > 1:
+        return other_device(name, *[t.array for t in tensors])
     text = str(error)
     if isinstance(error, np.exceptions.AxisError):
         return _axis_error(error)
@@ -30,13 +27,22 @@ def explain(name: str, error: Exception, args: Sequence[Any]) -> Exception:
         return _broadcast_error(name, [tuple(t.array.shape) for t in tensors], text)
     if isinstance(error, np.exceptions.DTypePromotionError):
         return RuntimeError(f"{name}(): {text}")
-    if isinstance(error, TypeError) and "did not contain a loop" in text:
+    if isinstance(error, TypeError) and ("contain a loop" in text or "in linalg" in text):
         return not_implemented(name, *[t.array.dtype for t in tensors])
     if isinstance(error, np.linalg.LinAlgError):
         return RuntimeError(f"{name}(): {text}")
     if isinstance(error, ValueError) and "reshape" in text:
         return RuntimeError(f"{name}(): {text}")
     return error
+
+
+def other_device(name: str, *arrays: Array) -> RuntimeError:
+    """torch's error for operands that are not all on one device."""
+    devices = list(dict.fromkeys(str(device_of(a)) for a in arrays))
+    return RuntimeError(
+        "Expected all tensors to be on the same device, but found at least two devices, "
+        f"{devices[0]} and {devices[1]}! (in {name})"
+    )
 
 
 def _index_error(text: str) -> IndexError:

@@ -27,7 +27,17 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar, cast, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Concatenate,
+    ParamSpec,
+    Protocol,
+    TypeVar,
+    cast,
+    overload,
+)
 
 from tinygrad_edu.autograd.record import (
     call_binary,
@@ -104,14 +114,18 @@ class Primitive:
         rules: for each such argument, its rule.
         definition: the same computed by other operations; what `create_graph` differentiates.
         owns: its rules return new arrays, or views of `g`; never an array that others hold.
+        run: what a call with tensors runs: `forward`, unless half.py or amp exchanged it.
+        everyone: all primitives there are; `made` is told of each new one.
     """
 
     owns = True
+    everyone: ClassVar[list[Primitive]] = []
+    made: ClassVar[Callable[[Primitive], None]] = staticmethod(lambda op: None)
 
     def __init__(
         self, forward: Callable[..., Any], saves: Sequence[str], variadic: bool, multiple: bool
     ) -> None:
-        self.forward = forward
+        self.forward = self.run = forward
         self.name = forward.__name__.strip("_")
         camel = "".join(word.capitalize() for word in self.name.split("_"))
         self.node_name = f"{camel}Backward0"
@@ -139,6 +153,8 @@ class Primitive:
         values = [*self.parameters, "y", *self.saves]
         self.places = {name: i for i, name in enumerate(values)}
         self.shape_places = {f"{name}_shape": i for i, name in enumerate(self.parameters)}
+        Primitive.everyone.append(self)
+        Primitive.made(self)
 
     def check(self, rule: Rule, extra: tuple[str, ...] = ()) -> list[str]:
         """The names a rule needs besides `g`; TypeError for one that does not exist."""

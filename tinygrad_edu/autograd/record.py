@@ -94,7 +94,7 @@ def call_unary(op: Primitive) -> Callable[..., Any]:
             refresh(a)
         x = a.array
         try:
-            y = forward(x)
+            y = op.run(x)
         except Exception as error:
             raise explain(op.name, error, args) from error
         t = _new(_Tensor)
@@ -144,7 +144,7 @@ def call_binary(op: Primitive) -> Callable[..., Any]:
         else:
             return forward(a, b)
         try:
-            y = forward(x, z)
+            y = op.run(x, z)
         except Exception as error:
             raise explain(op.name, error, args) from error
         t = _new(_Tensor)
@@ -168,14 +168,14 @@ def call_binary(op: Primitive) -> Callable[..., Any]:
 
 
 def call_general(op: Primitive) -> Callable[..., Any]:
-    forward, arity = op.forward, op.arity
+    arity = op.arity
 
     def call(*args: Any, **kwargs: Any) -> Any:
         if kwargs or len(args) != arity:
             args = op.bind(args, kwargs)
         values = [a.array if isinstance(a, Variable) else a for a in args]
         try:
-            y = forward(*values)
+            y = op.run(*values)
         except Exception as error:
             raise explain(op.name, error, args) from error
         if not any([isinstance(a, Variable) for a in args]):
@@ -187,7 +187,7 @@ def call_general(op: Primitive) -> Callable[..., Any]:
 
 
 def call_variadic(op: Primitive) -> Callable[..., Any]:
-    forward, arity = op.forward, op.arity
+    arity = op.arity
 
     def call(*args: Any, **kwargs: Any) -> Any:
         if kwargs or len(args) != arity:
@@ -195,7 +195,7 @@ def call_variadic(op: Primitive) -> Callable[..., Any]:
         tensors = tuple(args[0])
         arrays = [a.array if isinstance(a, Variable) else a for a in tensors]
         try:
-            y = forward(arrays, *args[1:])
+            y = op.run(arrays, *args[1:])
         except Exception as error:
             raise explain(op.name, error, (*tensors, *args[1:])) from error
         if not any([isinstance(a, Variable) for a in tensors]):

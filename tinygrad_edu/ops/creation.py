@@ -385,7 +385,9 @@ def from_dlpack(ext_tensor: Any) -> Tensor:
     if kind not in (cpu, cuda):
         raise RuntimeError(f"from_dlpack: DLPack's device type {kind} is neither CPU nor CUDA")
     module = module_for(Device("cpu" if kind == cpu else "cuda"))
-    return wrap(module.from_dlpack(ext_tensor))
+    array = module.from_dlpack(ext_tensor)
+    dtype_of(array.dtype)  # refuses what has no counterpart
+    return wrap(array)
 
 
 def scalar_tensor(s: Any, *, dtype: Dtype = None, device: DeviceLike = None) -> Tensor:

@@ -349,7 +349,7 @@ def matrix_power(A: Tensor, n: int) -> Tensor:
     from tinygrad_edu.ops.linalg import inv
 
     x = operand("linalg.matrix_power", A)
-    _check_square("matrix_power", x)
+    _check_square("matrix_power", x, low=n >= 0)
     if n < 0:
         return matrix_power(inv(A), -n)
     result: Any = None
@@ -361,6 +361,6 @@ def matrix_power(A: Tensor, n: int) -> Tensor:
         base = matmul(base, base) if n else base
     if result is None:
         eye = _constant(np.eye(x.shape[-1]), x)
-        return wrap(np.array(np.broadcast_to(eye, x.shape)))
+        return wrap(np.broadcast_to(eye, x.shape).copy())
     product: Tensor = result.clone() if result is A else result
     return product

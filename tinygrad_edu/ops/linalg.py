@@ -12,7 +12,7 @@ import numpy as np
 
 from tinygrad_edu import return_types
 from tinygrad_edu.autograd.primitive import primitive
-from tinygrad_edu.dtypes import Array
+from tinygrad_edu.dtypes import Array, is_floating
 from tinygrad_edu.ops.dims import operand
 from tinygrad_edu.ops.matmul import matmul
 from tinygrad_edu.ops.reduction import sum, type_name
@@ -115,7 +115,7 @@ def trace(input: Tensor) -> Tensor:
     return sum(_diagonal(input, 0, 0, 1))
 
 
-def _check_square(name: str, x: Array) -> None:
+def _check_square(name: str, x: Array, low: bool = False) -> None:
     if x.ndim < 2:
         raise RuntimeError(f"linalg.{name}: The input tensor A must have at least 2 dimensions.")
     if x.shape[-1] != x.shape[-2]:
@@ -123,12 +123,12 @@ def _check_square(name: str, x: Array) -> None:
             f"linalg.{name}: A must be batches of square matrices, but they are"
             f" {x.shape[-2]} by {x.shape[-1]} matrices"
         )
-    if x.dtype.kind != "f":
+    if not is_floating(x.dtype):
         raise RuntimeError(
             f"linalg.{name}: Expected a floating point or complex tensor as input. Got"
             f" {type_name(x.dtype)}"
         )
-    if x.dtype.itemsize == 2:
+    if x.dtype.itemsize == 2 and not low:
         raise RuntimeError(
             f"linalg.{name}: Low precision dtypes not supported. Got {type_name(x.dtype)}"
         )

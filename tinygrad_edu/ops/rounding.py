@@ -8,7 +8,7 @@ import numpy as np
 
 from tinygrad_edu.autograd.errors import not_implemented
 from tinygrad_edu.autograd.primitive import primitive
-from tinygrad_edu.dtypes import Array, common, is_floating, promote_to
+from tinygrad_edu.dtypes import Array, common, finfo, from_numpy, is_floating, promote_to
 from tinygrad_edu.ops.arithmetic import flat
 from tinygrad_edu.ops.comparison import isfinite
 from tinygrad_edu.ops.extrema import gate
@@ -149,9 +149,9 @@ def nan_to_num(x: Array, nan: Any = None, posinf: Any = None, neginf: Any = None
     """
     if not is_floating(x.dtype):
         return x.copy()
-    info = np.finfo(x.dtype)
-    high = float(info.max) if posinf is None else posinf
-    low = float(info.min) if neginf is None else neginf
+    info = finfo(from_numpy(x.dtype))
+    high = info.max if posinf is None else posinf
+    low = info.min if neginf is None else neginf
     y = np.where(np.isnan(x), 0.0 if nan is None else nan, x)
     y = np.where(x == np.inf, high, np.where(x == -np.inf, low, y))
     return y.astype(x.dtype, copy=False)

@@ -8,7 +8,7 @@ import numpy as np
 
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.autograd.record import wrap
-from tinygrad_edu.dtypes import Array
+from tinygrad_edu.dtypes import Array, is_floating
 from tinygrad_edu.ops.arithmetic import _div, floor_divide
 from tinygrad_edu.ops.gathering import (
     _along,
@@ -34,7 +34,7 @@ def _scatter_extreme(
 ) -> Array:
     """The largest (or smallest) of what falls on an element, with what was there or without."""
     dim = _check_index("scatter_reduce", x, dim, index)
-    worst = (-np.inf if largest else np.inf) if x.dtype.kind == "f" else _bound(x.dtype, largest)
+    worst = (-np.inf if largest else np.inf) if is_floating(x.dtype) else _bound(x.dtype, largest)
     y = x.copy()
     flat = _along(index.reshape(index.shape or 1), dim)
     target = y.reshape(y.shape or 1)
@@ -103,10 +103,10 @@ def scatter_reduce(
     total = _scatter_add(base, dim, index, src)
     if reduce == "sum":
         return total
-    ones = np.ones_like(input.array)
+    ones = np.ones_like(input.array, dtype=np.int64)
     counts = ones if include_self else _scatter.primitive.forward(ones, dim, index.array, 0)
     hits = np.ones_like(index.array, dtype=ones.dtype)
     counts = np.maximum(_scatter_add.primitive.forward(counts, dim, index.array, hits), 1)
-    if input.array.dtype.kind == "f":
+    if is_floating(input.array.dtype):
         return _div(total, counts)
     return floor_divide(total, wrap(counts))

@@ -1,0 +1,182 @@
+"""float16 and bfloat16: stored in two bytes, computed in float32, rounded once, as in torch."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import op_table
+import pytest
+from op_table import Call, Op, all_rows
+from test_operations import Run, gradients_of_torch, is_tensor
+
+import tinygrad_edu as ours
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("ml_dtypes")
+
+EPS = {"bfloat16": 2.0**-7, "float16": 2.0**-10, "float32": 2.0**-19, "float64": 2.0**-46}
+TINY = {"float16": 2.0**-14}
+HALVES = pytest.mark.parametrize("half", ["bfloat16", "float16"])
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+
+ONLY_HERE = {
+    "nn.functional.avg_pool3d", "nn.functional.lp_pool3d", "nn.functional.multi_margin_loss",
+    "cdist", "from_numpy", "nn.functional.rrelu",
+}  # fmt: skip
+"""Operations that torch lacks for 16 bits on the CPU."""
+
+ROUNDS_MORE = {
+    "corrcoef": 128, "gradient of softmax": 6, "nn.functional.cosine_similarity": 8,
+    "nn.functional.multi_head_attention_forward": 12,
+    "nn.functional.scaled_dot_product_attention": 6, "scaled_dot_product_attention, more of it": 6,
+}  # fmt: skip
+"""By how many units in the last place of the largest number we are off where torch keeps more
+digits between the steps of a composition, or between forward and backward."""
+
+
+class Half(Run):
+    """A call of the operations table with 16-bit floats; `exact`: those numbers, in float64."""
+
+    def __init__(self, half: str, *args: Any, exact: bool = False, **options: Any) -> None:
+        self.half, self.exact = half, exact
+        args[0].manual_seed(0)
+        super().__init__(*args, **options)
+
+    def tensor(self, array: np.ndarray) -> Any:
+        t = self.library.from_numpy(np.array(array))
+        if not t.is_floating_point():
+            return t
+        t = t.to(getattr(self.library, self.half))
+        return t.double() if self.exact else t
+
+    def gradients(self, create_graph: bool = False) -> list[Any]:
+        random = np.random.default_rng(7)
+        ys, us = [], []
+        for y in self.outputs:
+            u = random.standard_normal(tuple(y.shape)) if is_tensor(y) else None
+            if u is not None and y.requires_grad:
+                start = self.library.from_numpy(np.asarray(u))
+                ys.append(y)
+                us.append(start.to(getattr(self.library, self.half)).to(y.dtype))
+        if not ys or not self.inputs:
+            return []
+        return list(self.library.autograd.grad(ys, self.inputs, us, allow_unused=True))
+
+
+def numbers(t: Any) -> np.ndarray:
+    return np.asarray(t.detach().double().numpy())
+
+
+def off(a: np.ndarray, b: np.ndarray, kind: str, of_largest: bool = False) -> float:
+    """How far apart, in units in the last place of `b`, or of its largest element."""
+    size = np.abs(b)
+    if of_largest:
+        size = np.max(size, initial=0, where=np.isfinite(size))
+    same = (a == b) | (np.isnan(a) & np.isnan(b))
+    tiny = TINY.get(kind, 1e-38)
+    unit = 2.0 ** np.floor(np.log2(np.maximum(size, tiny))) * EPS[kind]
+    with np.errstate(invalid="ignore", over="ignore"):
+        distance = np.where(same, 0.0, np.abs(a - b) / unit)
+    return float(np.max(np.where(np.isnan(distance), np.inf, distance), initial=0))
+
+
+def agree(op: Op, mine: Any, theirs: Any, exact: Any, what: str) -> None:
+    """Within 2 units of torch's result, or of its largest number, or as close to the exact one."""
+    if mine is None or theirs is None:
+        rest = mine if theirs is None else theirs
+        assert rest is None or not rest.any(), what
+        return
+    if not is_tensor(theirs):
+        return
+    assert repr(mine.dtype) == repr(theirs.dtype), what
+    assert tuple(mine.shape) == tuple(theirs.shape), what
+    a, b, kind = numbers(mine), numbers(theirs), repr(theirs.dtype).removeprefix("torch.")
+    if kind not in EPS:
+        np.testing.assert_array_equal(a, b, what)
+        return
+    if off(a, b, kind) <= 2 or off(a, b, kind, of_largest=True) <= ROUNDS_MORE.get(op.name, 2):
+        return
+    assert exact is not None, f"{what}: {a} against {b}"
+    truth = numbers(exact)
+    assert off(a, truth, kind) <= max(1, off(b, truth, kind)), f"{what}: {a}, {b}, exact {truth}"
+
+
+def exact_run(half: str, op: Op, given: Call, grad: bool) -> list[Any] | None:
+    try:
+        run = Half(half, torch, op, given, grad=grad, exact=True)
+        return run.gradients() if grad else run.outputs
+    except RuntimeError:
+        return None
+
+
+def check(half: str, op: Op, given: Call) -> None:
+    try:
+        expected = Half(half, torch, op, given)
+    except Exception as error:
+        if op.name not in ONLY_HERE:
+            wanted = RuntimeError if isinstance(error, RuntimeError) else type(error)
+            with pytest.raises(wanted):
+                Half(half, ours, op, given)
+        return
+    found = Half(half, ours, op, given)
+    truth = exact_run(half, op, given, grad=False) or [None] * len(expected.outputs)
+    for mine, theirs, exact in zip(found.outputs, expected.outputs, truth, strict=True):
+        agree(op, mine, theirs, exact, "output")
+    reference = gradients_of_torch(Half(half, torch, op, given, grad=True).gradients)
+    if reference is None:
+        return
+    gradients = Half(half, ours, op, given, grad=True).gradients()
+    truth = exact_run(half, op, given, grad=True) or [None] * len(reference)
+    for mine, theirs, exact in zip(gradients, reference, truth, strict=True):
+        agree(op, mine, theirs, exact, "gradient")
+
+
+@HALVES
+@pytest.mark.parametrize("op", all_rows(), ids=repr)
+def test_every_operation(op: Op, half: str) -> None:
+    """Values, dtypes and gradients of every row of the table, and what torch refuses."""
+    # The last call: torch's vectorized cast to bfloat16 sets the sign of nan; and torch has the
+    # determinant of an empty matrix, the only one, in 16 bits.
+    if op.name in ("signbit", "linalg.det"):
+        op = Op(op.name, *op.calls[:-1])
+    for i, given in enumerate(op.calls):
+        try:
+            check(half, op, op_table.arrays(op, given, "float32"))
+        except BaseException as error:
+            error.add_note(f"in call {i} of the row: {op.name}{given!r}")
+            raise
+
+
+def test_nothing_is_exchanged_before_the_first_16_bit_tensor() -> None:
+    """A program of float32 alone pays nothing for the others."""
+    code = """
+import tinygrad_edu as torch
+from tinygrad_edu.autograd import walk
+from tinygrad_edu.autograd.primitive import Primitive
+plain = walk.gradients
+model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.GELU(), torch.nn.LayerNorm(3))
+optimizer = torch.optim.AdamW(model.parameters())
+model(torch.randn(4, 2)).sum().backward()
+optimizer.step()
+print(model, model.state_dict(), torch.finfo(torch.float32))
+assert all(op.run is op.forward for op in Primitive.everyone) and walk.gradients is plain
+{meet}
+assert not all(op.run is op.forward for op in Primitive.everyone)
+assert walk.gradients is not plain
+"""
+    ways = [
+        "torch.zeros(1).half()", "torch.zeros(1, dtype=torch.bfloat16)",
+        "import numpy; torch.from_numpy(numpy.zeros(1, numpy.float16))",
+        "import numpy; torch.tensor(numpy.float16(1))",
+        "import numpy; torch.from_dlpack(numpy.zeros(1, numpy.float16))",
+        "import numpy, ml_dtypes; torch.from_numpy(numpy.zeros(1, ml_dtypes.bfloat16))",
+        "model.half()", "torch.set_default_dtype(torch.float16)",
+    ]  # fmt: skip
+    script = "import sys\ncode = sys.argv[1]\nexec(code)"
+    for meet in ways:
+        subprocess.run([sys.executable, "-c", script, code.replace("{meet}", meet)], check=True,
+                       stdout=subprocess.DEVNULL)  # fmt: skip

@@ -1,0 +1,119 @@
+"""16-bit floats: stored in two bytes, computed in float32, rounded once.
+
+float16 and bfloat16 are formats to keep numbers in.  torch's kernels read them, compute in float32
+and round the result when they store it; so does every primitive here, forward and backward:
+
+    y = forward(x)     becomes     y = forward(x as float32) rounded to the dtype of x
+
+To ask every operation of every program whether an operand has 16 bits would cost all those that
+have none.  Instead, when the first 16-bit dtype is looked up (nobody can have a tensor of it
+before), `Primitive.run` and the walk's `gradients` are exchanged for those below.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tinygrad_edu import dtypes
+from tinygrad_edu.autograd import walk
+from tinygrad_edu.autograd.graph import Node
+from tinygrad_edu.autograd.primitive import Primitive
+from tinygrad_edu.dtypes import NumpyDtype, is_half
+
+_WIDE = np.dtype(np.float32)
+_AS_THEY_ARE = [f"tinygrad_edu.ops.{name}" for name in (
+    "casting", "joining", "shape",  # they only move numbers, or change their dtype
+    "decompositions", "linalg",  # 16 bits are refused there, as in torch
+)]  # fmt: skip
+"""Modules whose primitives are given 16-bit arrays as they are."""
+
+_plain_gradients = walk.gradients
+
+
+def widen(value: Any) -> Any:
+    """16-bit arrays, alone or in sequences, as float32; everything else as it is."""
+    if isinstance(value, (list, tuple)) and type(value) in (list, tuple):
+        return type(value)([widen(part) for part in value])
+    kind = getattr(value, "dtype", None)
+    return value.astype(_WIDE) if kind is not None and is_half(kind) else value
+
+
+def _half_among(values: Any) -> NumpyDtype | None:
+    """The 16-bit dtype of the operands, if all that hold floats have the same one."""
+    found = None
+    for value in values:
+        kind = getattr(value, "dtype", None)
+        if kind is None or isinstance(kind, property) or not dtypes.is_floating(kind):
+            continue
+        if not is_half(kind) or found not in (None, kind):
+            return None  # operands of several dtypes are for the operation to promote, or refuse
+        found = kind
+    return found
+
+
+def _operands(op: Primitive, values: tuple[Any, ...]) -> Any:
+    return [*values[0], *values[1:]] if op.variadic else values
+
+
+def _run_wide(op: Primitive, *values: Any) -> Any:
+    half = _half_among(_operands(op, values))
+    if half is None:
+        return op.forward(*values)
+    asked = [dtypes.to_numpy(v) for v in values if isinstance(v, (np.dtype, dtypes.dtype))]
+    result = half if all([kind == half for kind in asked]) else None
+    wide = [
+        _WIDE if isinstance(v, (np.dtype, dtypes.dtype)) and dtypes.to_numpy(v) == half else v
+        for v in widen(values)
+    ]
+    y = op.forward(*wide)
+    if result is None:  # another dtype was asked for by name
+        return y
+    if op.saves:  # what the rules are to be given is not rounded
+        return (_narrow(y[0], half), *y[1:])
+    return _narrow(y, half)
+
+
+def _narrow(y: Any, half: NumpyDtype) -> Any:
+    """float32 arrays, alone or in a tuple, rounded to `half`."""
+    if isinstance(y, tuple):
+        return tuple([_narrow(part, half) for part in y])
+    return y.astype(half) if getattr(y, "dtype", None) == _WIDE else y
+
+
+def _gradients(node: Node, g: Any, create: bool) -> Any:
+    """`walk.gradients` for arrays: the rules compute in float32, the walk rounds what they give.
+
+    Where the walk itself is recorded, the rules are made of operations that see to it themselves.
+    """
+    kept = node.kept
+    wide = g if create else widen(g)
+    wide_kept = kept if create or kept is None else widen(kept)
+    if create or (wide is g and wide_kept is kept):
+        return _plain_gradients(node, g, create)
+    node.kept = wide_kept
+    try:
+        found = list(_plain_gradients(node, wide, create))
+    finally:
+        node.kept = kept
+    return [(i, wide.copy() if gx is wide else gx) for i, gx in found]
+
+
+def _exchange(op: Primitive) -> None:
+    if op.forward.__module__ not in _AS_THEY_ARE and op.name != "nan_to_num":
+        op.run = functools.partial(_run_wide, op)
+
+
+def install() -> None:
+    """Compute with 16-bit floats from now on."""
+    for op in Primitive.everyone:
+        _exchange(op)
+    Primitive.made = staticmethod(_exchange)
+    walk.gradients = _gradients
+
+
+install_once: Callable[[], None] = functools.cache(install)
+dtypes.when_half_is_met(install_once)
