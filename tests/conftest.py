@@ -12,6 +12,7 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+from devices import EVERYWHERE, ON_A_GPU, placed  # noqa: E402
 
 try:
     import hypothesis
@@ -24,6 +25,20 @@ else:
     )
     hypothesis.settings.register_profile("thorough", deadline=None, max_examples=1000)
     hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+@pytest.fixture(params=EVERYWHERE)
+def device(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The name of the device that the test is to use: each in turn."""
+    with placed(request.param) as name:
+        yield name
+
+
+@pytest.fixture(params=["strict", ON_A_GPU])
+def cuda(request: pytest.FixtureRequest) -> Iterator[str]:
+    """As `device`, without the CPU."""
+    with placed(request.param) as name:
+        yield name
 
 
 @pytest.fixture(autouse=True)

@@ -21,7 +21,6 @@ from op_table import Call, Dtype, Made, Op, all_rows
 import tinygrad_edu
 from tinygrad_edu.autograd.gradcheck import gradcheck, gradgradcheck
 from tinygrad_edu.autograd.primitive import Primitive
-from tinygrad_edu.backend import cupy_problem
 from tinygrad_edu.testing import assert_close
 
 torch = pytest.importorskip("torch")
@@ -102,6 +101,7 @@ class Run:
         firsts, us = [], []
         for x, g in zip(self.inputs, self.gradients(create_graph=True), strict=False):
             u = self.library.from_numpy(np.asarray(random.standard_normal(tuple(x.shape))))
+            u = u.to(self.device)
             if g is not None and g.requires_grad:
                 firsts.append(g)
                 us.append(u)
@@ -133,7 +133,7 @@ def compare(ours: list[Any], theirs: list[Any], what: str, **tolerance: Any) -> 
             assert is_tensor(mine), f"{label}: {type(mine)} is no tensor"
             assert repr(mine.dtype) == repr(reference.dtype), label
             assert_close(
-                mine.detach(),
+                mine.detach().cpu(),
                 reference.numpy(force=True),
                 equal_nan=True,
                 check_dtype=False,
@@ -375,23 +375,38 @@ def _check_twin(twin: Op, given: Call) -> None:
         compare(found.gradients(), reference, "gradient", **tolerance(twin, "float64"))
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(cupy_problem() is not None, reason=f"no GPU: {cupy_problem()}")
+# ---- on a GPU
+
+
+OF_THE_HOST = ["Tensor.type", "Tensor.to", "Tensor.cpu", "from_numpy"]
+"""What gives another result, or none, on a GPU; tests/test_devices.py has these."""
+
+
 @rows
-def test_on_a_gpu(op: Op) -> None:
-    """The same values and gradients on the GPU."""
+@pytest.mark.parametrize("dtype", ["float64", "float32", "int64"])
+def test_values_and_gradients_on_a_gpu(op: Op, dtype: str, cuda: str) -> None:
+    """As `test_values` and `test_gradients`, on CuPy's stand-in and on a GPU if there is one."""
+    if dtype in op.skip or op.name in OF_THE_HOST:
+        pytest.skip("the row asks not to")
 
     def check(given: Call) -> None:
-        here = Run(tinygrad_edu, op, given, grad=True)
-        there = Run(tinygrad_edu, op, given, grad=True, device="cuda")
-        for a, b in zip(there.outputs, here.outputs, strict=True):
-            if is_tensor(a):
-                assert_close(a.detach().cpu(), b.detach(), equal_nan=True)
-        for a, b in zip(there.gradients(), here.gradients(), strict=True):
-            if a is not None and b is not None:
-                assert_close(a.cpu(), b, equal_nan=True)
+        try:
+            expected = Run(torch, op, given, grad="float" in dtype)
+        except Exception as error:
+            with pytest.raises(_their_type(error)):
+                Run(tinygrad_edu, op, given, device=cuda)
+            return
+        found = Run(tinygrad_edu, op, given, grad="float" in dtype, device=cuda)
+        places = {y.device.type for y in found.outputs if is_tensor(y)}
+        assert places <= {"cuda"} or not found.tensors
+        compare(found.outputs, expected.outputs, "output", **tolerance(op, dtype))
+        compare(found.tensors, expected.tensors, "input afterwards")
+        if "float" in dtype:
+            reference = gradients_of_torch(expected.gradients)
+            if reference is not None:
+                compare(found.gradients(), reference, "gradient", **tolerance(op, dtype))
 
-    check_each(op, "float64", check)
+    check_each(op, dtype, check)
 
 
 # ---- the table is complete

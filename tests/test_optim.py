@@ -64,18 +64,18 @@ def arrays(seed, dtype=np.float32, shapes=SHAPES):
     return [np.asarray(rng.standard_normal(shape)).astype(dtype) for shape in shapes]
 
 
-def pair(seed, dtype=np.float32, shapes=SHAPES):
+def pair(seed, dtype=np.float32, shapes=SHAPES, device="cpu"):
     """The same parameters for both."""
     values = arrays(seed, dtype, shapes)
-    ours = [tg.tensor(v.copy(), requires_grad=True) for v in values]
+    ours = [tg.tensor(v.copy(), requires_grad=True, device=device) for v in values]
     theirs = [torch.tensor(v.copy(), requires_grad=True) for v in values]
     return ours, theirs
 
 
 def set_gradients(ours, theirs, seed):
-    values = arrays(seed, ours[0].detach().numpy().dtype, [tuple(p.shape) for p in ours])
+    values = arrays(seed, ours[0].array.dtype, [tuple(p.shape) for p in ours])
     for p, q, g in zip(ours, theirs, values, strict=True):
-        p.grad, q.grad = tg.tensor(g), torch.tensor(g)
+        p.grad, q.grad = tg.tensor(g, device=p.device), torch.tensor(g)
 
 
 def run(steps, ours, theirs, optimizers, seed=100):
@@ -88,9 +88,9 @@ def run(steps, ours, theirs, optimizers, seed=100):
 def same(ours, theirs, rtol, atol):
     for p, q in zip(ours, theirs, strict=True):
         expected = q.detach().numpy()
-        assert p.detach().numpy().dtype == expected.dtype
+        assert p.array.dtype == expected.dtype
         assert tuple(p.shape) == expected.shape
-        np.testing.assert_allclose(p.detach().numpy(), expected, rtol=rtol, atol=atol)
+        np.testing.assert_allclose(p.detach().cpu().numpy(), expected, rtol=rtol, atol=atol)
 
 
 def to_torch(value):
@@ -110,9 +110,9 @@ def from_torch(value):
 
 
 @pytest.mark.parametrize(("name", "options"), CASES)
-def test_twenty_steps(name, options):
+def test_twenty_steps(name, options, device):
     for dtype, rtol, atol in ((np.float32, 2e-6, 2e-6), (np.float64, 1e-13, 1e-13)):
-        ours, theirs = pair(1, dtype)
+        ours, theirs = pair(1, dtype, device=device)
         optimizers = [
             getattr(m.optim, name)(p, **options) for m, p in ((tg, ours), (torch, theirs))
         ]
@@ -128,10 +128,9 @@ def test_twenty_steps(name, options):
                 if value is None:
                     assert found is None
                     continue
-                assert found.detach().numpy().dtype == value.numpy().dtype
-                np.testing.assert_allclose(
-                    found.numpy(), value.numpy(), rtol=rtol * 10, atol=atol * 10
-                )
+                found = found.cpu().numpy()
+                assert found.dtype == value.numpy().dtype
+                np.testing.assert_allclose(found, value.numpy(), rtol=rtol * 10, atol=atol * 10)
 
 
 @pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW"])

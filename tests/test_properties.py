@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from devices import everywhere, placed
 
 import tinygrad_edu
 from tinygrad_edu.autograd.gradcheck import gradcheck, gradgradcheck
@@ -34,8 +35,9 @@ double = tinygrad_edu.float64
 grad = tinygrad_edu.autograd.grad
 
 
-def leaves(data: Any, program: Composition) -> list[Any]:
-    return [data.draw(tensors(s, dtype=double, requires_grad=True)) for s in program.inputs]
+def leaves(data: Any, program: Composition, device: str) -> list[Any]:
+    made = [data.draw(tensors(s, dtype=double, requires_grad=True)) for s in program.inputs]
+    return made if device == "cpu" else [x.detach().to(device).requires_grad_() for x in made]
 
 
 def vjp(function: Any, inputs: list[Any], u: Any) -> list[Any]:
@@ -46,59 +48,69 @@ def vjp(function: Any, inputs: list[Any], u: Any) -> list[Any]:
     return list(grad(y, inputs, u, materialize_grads=True))
 
 
+@everywhere
 @given(st.data())
-def test_the_backward_pass_is_linear(data: Any) -> None:
+def test_the_backward_pass_is_linear(where: str, data: Any) -> None:
     """vjp(a u + b v) = a vjp(u) + b vjp(v)."""
-    program = data.draw(compositions())
-    inputs = leaves(data, program)
-    y = program(*inputs)
-    u, v = data.draw(like(y)), data.draw(like(y))
-    a, b = data.draw(floats()), data.draw(floats())
-    mixed = vjp(program, inputs, a * u + b * v)
-    for found, one, two in zip(
-        mixed, vjp(program, inputs, u), vjp(program, inputs, v), strict=True
-    ):
-        assert_close(found, a * one + b * two)
+    with placed(where) as device:
+        program = data.draw(compositions())
+        inputs = leaves(data, program, device)
+        y = program(*inputs)
+        u, v = data.draw(like(y)), data.draw(like(y))
+        a, b = data.draw(floats()), data.draw(floats())
+        mixed = vjp(program, inputs, a * u + b * v)
+        for found, one, two in zip(
+            mixed, vjp(program, inputs, u), vjp(program, inputs, v), strict=True
+        ):
+            assert_close(found, a * one + b * two)
 
 
+@everywhere
 @given(st.data())
-def test_the_chain_rule(data: Any) -> None:
+def test_the_chain_rule(where: str, data: Any) -> None:
     """The gradient through a composition is the outer one's gradient sent through the inner one."""
-    inner = data.draw(compositions())
-    outer = data.draw(compositions(inputs=[inner.shape]))
-    inputs = leaves(data, inner)
-    middle = inner(*inputs).detach().requires_grad_()
-    u = data.draw(like(outer(middle)))
-    (g_middle,) = vjp(outer, [middle], u)
-    whole = vjp(lambda *x: outer(inner(*x)), inputs, u)
-    assert_close(whole, vjp(inner, inputs, g_middle))
+    with placed(where) as device:
+        inner = data.draw(compositions())
+        outer = data.draw(compositions(inputs=[inner.shape]))
+        inputs = leaves(data, inner, device)
+        middle = inner(*inputs).detach().requires_grad_()
+        u = data.draw(like(outer(middle)))
+        (g_middle,) = vjp(outer, [middle], u)
+        whole = vjp(lambda *x: outer(inner(*x)), inputs, u)
+        assert_close(whole, vjp(inner, inputs, g_middle))
 
 
+@everywhere
 @settings(max_examples=settings.default.max_examples // 2)
 @given(st.data())
-def test_compositions_pass_gradcheck(data: Any) -> None:
-    program = data.draw(compositions(max_steps=4))
-    inputs = tuple(leaves(data, program))
-    assert gradcheck(program, inputs)
-    assert gradgradcheck(program, inputs, fast_mode=True, atol=1e-4)
+def test_compositions_pass_gradcheck(where: str, data: Any) -> None:
+    with placed(where) as device:
+        program = data.draw(compositions(max_steps=4))
+        inputs = tuple(leaves(data, program, device))
+        assert gradcheck(program, inputs)
+        assert gradgradcheck(program, inputs, fast_mode=True, atol=1e-4)
 
 
+@everywhere
 @given(st.data())
-def test_compositions_equal_torch(data: Any) -> None:
-    torch = pytest.importorskip("torch")
-    program = data.draw(compositions(max_steps=8))
-    inputs = leaves(data, program)
-    theirs = [torch.from_numpy(x.detach().numpy().copy()).requires_grad_() for x in inputs]
-    y, z = program(*inputs), program(*theirs)
-    assert_close(y.detach(), z.detach().numpy())
-    if y.requires_grad:
-        u = data.draw(like(y))
-        y.backward(u)
-        z.backward(torch.from_numpy(u.numpy().copy()))
-    for x, t in zip(inputs, theirs, strict=True):
-        assert (x.grad is None) == (t.grad is None)
-        if x.grad is not None:
-            assert_close(x.grad, t.grad.numpy())
+def test_compositions_equal_torch(where: str, data: Any) -> None:
+    with placed(where) as device:
+        torch = pytest.importorskip("torch")
+        program = data.draw(compositions(max_steps=8))
+        inputs = leaves(data, program, device)
+        theirs = [
+            torch.from_numpy(x.detach().cpu().numpy().copy()).requires_grad_() for x in inputs
+        ]
+        y, z = program(*inputs), program(*theirs)
+        assert_close(y.detach().cpu(), z.detach().numpy())
+        if y.requires_grad:
+            u = data.draw(like(y))
+            y.backward(u)
+            z.backward(torch.from_numpy(u.cpu().numpy().copy()))
+        for x, t in zip(inputs, theirs, strict=True):
+            assert (x.grad is None) == (t.grad is None)
+            if x.grad is not None:
+                assert_close(x.grad.cpu(), t.grad.numpy())
 
 
 @given(st.data(), st.sampled_from(["add", "sub", "mul", "div", "maximum", "atan2", "pow", "where"]))
@@ -132,30 +144,32 @@ def _sum_to(g: Any, shape: tuple[int, ...]) -> Any:
     return g
 
 
+@everywhere
 @given(st.data(), st.integers(2, 3))
-def test_gradients_accumulate(data: Any, times: int) -> None:
+def test_gradients_accumulate(where: str, data: Any, times: int) -> None:
     """Two backward calls give twice the gradient of one, retained or recorded again."""
-    program = data.draw(compositions())
-    inputs = leaves(data, program)
-    once, again, retained = (
-        [x.detach().clone().requires_grad_() for x in inputs] for _ in range(3)
-    )
-    y = program(*once)
-    if not y.requires_grad:
-        return
-    u = data.draw(like(y))
-    y.backward(u)
-    for _ in range(times):
-        program(*again).backward(u)
-    kept = program(*retained)
-    for _ in range(times):
-        kept.backward(u, retain_graph=True)
-    for x, more, same in zip(once, again, retained, strict=True):
-        if x.grad is None:
-            assert more.grad is None and same.grad is None
-        else:
-            assert_close(more.grad, times * x.grad)
-            assert_close(same.grad, times * x.grad)
+    with placed(where) as device:
+        program = data.draw(compositions())
+        inputs = leaves(data, program, device)
+        once, again, retained = (
+            [x.detach().clone().requires_grad_() for x in inputs] for _ in range(3)
+        )
+        y = program(*once)
+        if not y.requires_grad:
+            return
+        u = data.draw(like(y))
+        y.backward(u)
+        for _ in range(times):
+            program(*again).backward(u)
+        kept = program(*retained)
+        for _ in range(times):
+            kept.backward(u, retain_graph=True)
+        for x, more, same in zip(once, again, retained, strict=True):
+            if x.grad is None:
+                assert more.grad is None and same.grad is None
+            else:
+                assert_close(more.grad, times * x.grad)
+                assert_close(same.grad, times * x.grad)
 
 
 @given(st.data(), st.permutations(range(4)))
@@ -177,15 +191,17 @@ def test_any_order_of_use_of_a_shared_node(data: Any, order: list[int]) -> None:
     assert_close(run(order), run(list(range(4))), rtol=1e-12, atol=1e-12)
 
 
+@everywhere
 @given(st.data())
-def test_layout_makes_no_difference(data: Any) -> None:
-    program = data.draw(compositions(inputs=[(2, 3), (3,)]))
-    inputs = leaves(data, program)
-    plain = [x.detach().clone().contiguous().requires_grad_() for x in inputs]
-    y = program(*inputs)
-    u = data.draw(like(y))
-    assert_close(y.detach(), program(*plain).detach())
-    assert_close(vjp(program, inputs, u), vjp(program, plain, u))
+def test_layout_makes_no_difference(where: str, data: Any) -> None:
+    with placed(where) as device:
+        program = data.draw(compositions(inputs=[(2, 3), (3,)]))
+        inputs = leaves(data, program, device)
+        plain = [x.detach().clone().contiguous().requires_grad_() for x in inputs]
+        y = program(*inputs)
+        u = data.draw(like(y))
+        assert_close(y.detach(), program(*plain).detach())
+        assert_close(vjp(program, inputs, u), vjp(program, plain, u))
 
 
 @given(st.data())

@@ -53,10 +53,10 @@ def batches(lib):
     return data.DataLoader(dataset, batch_size=25, shuffle=True)
 
 
-def train(lib, optimizer, scheduler=None, epochs=25, mistake=""):
+def train(lib, optimizer, scheduler=None, epochs=25, mistake="", device="cpu", dropout=0.1):
     """The losses of 25 epochs of 8 steps each, and the weights at the end."""
     lib.manual_seed(0)
-    model = mlp(lib)
+    model = mlp(lib, dropout=dropout).to(device)
     make = getattr(lib.optim, optimizer.partition(",")[0])
     opt = make(model.parameters(), **OPTIMIZERS[optimizer])
     schedule = None
@@ -69,6 +69,7 @@ def train(lib, optimizer, scheduler=None, epochs=25, mistake=""):
         for X, y in loader:
             if mistake != "no zero_grad":
                 opt.zero_grad()
+            X, y = X.to(device), y.to(device)
             out = model(X)
             loss = criterion(out.detach() if mistake == "detach" else out, y)
             loss.backward()
@@ -77,12 +78,13 @@ def train(lib, optimizer, scheduler=None, epochs=25, mistake=""):
             losses.append(loss.item())
         if schedule is not None:
             schedule.step(losses[-1]) if scheduler == "ReduceLROnPlateau" else schedule.step()
-    return losses, [p.detach().numpy().copy() for p in model.parameters()]
+    return losses, [p.detach().cpu().numpy().copy() for p in model.parameters()]
 
 
-def compare(*args, **kwargs):
+def compare(*args, device="cpu", **kwargs):
     (ours, our_weights), (theirs, their_weights) = (
-        train(lib, *args, **kwargs) for lib in (tinygrad_edu, torch)
+        train(lib, *args, device=place, **kwargs)
+        for lib, place in ((tinygrad_edu, device), (torch, "cpu"))
     )
     assert len(ours) == 200
     np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4)
@@ -95,6 +97,12 @@ def compare(*args, **kwargs):
 def test_every_optimizer_follows_torch(optimizer):
     losses = compare(optimizer)
     assert losses[-1] < 0.8 * losses[0]  # and it learns
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_every_optimizer_follows_torch_on_a_gpu(optimizer, cuda):
+    """Without dropout, whose numbers are other ones on a GPU."""
+    compare(optimizer, device=cuda, dropout=0.0)
 
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from devices import everywhere, placed
 
 import tinygrad_edu
 
@@ -70,11 +71,11 @@ LENIENT = (
 class Machine:
     """The same program on one library; `values[0]` requires grad and is never written itself."""
 
-    def __init__(self, library: Any, start: np.ndarray = START) -> None:
+    def __init__(self, library: Any, start: np.ndarray = START, device: str = "cpu") -> None:
         self.library = library
         self.refusal = ""
-        self.leaf = library.from_numpy(start.copy()).requires_grad_()
-        other = library.from_numpy(START.copy() - 0.6)
+        self.leaf = library.from_numpy(start.copy()).to(device).requires_grad_()
+        other = library.from_numpy(START.copy() - 0.6).to(device)
         self.values = [self.leaf, self.leaf * 1, other]
 
     def step(self, kind: str, name: str, i: int, j: int) -> str:
@@ -99,7 +100,8 @@ class Machine:
 
     def state(self) -> list[Any]:
         return [
-            (v.detach().numpy().copy(), v.requires_grad, v.is_leaf, v._version) for v in self.values
+            (v.detach().cpu().numpy().copy(), v.requires_grad, v.is_leaf, v._version)
+            for v in self.values
         ]
 
     def total(self) -> Any:
@@ -114,7 +116,7 @@ class Machine:
         except RuntimeError as error:
             self.refusal = str(error)
             return None
-        return self.leaf.grad.numpy().copy()
+        return self.leaf.grad.cpu().numpy().copy()
 
 
 def by_finite_differences(steps: list[tuple[Any, ...]]) -> np.ndarray:
@@ -139,11 +141,16 @@ STEPS = st.one_of(
 )
 
 
+@everywhere
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @settings(max_examples=6 * settings.default.max_examples)
 @given(st.data())
-def test_programs(data: Any) -> None:
-    ours, theirs = Machine(tinygrad_edu), Machine(torch)
+def test_programs(where: str, data: Any) -> None:
+    with placed(where) as device:
+        run_program(data, Machine(tinygrad_edu, device=device), Machine(torch))
+
+
+def run_program(data: Any, ours: Machine, theirs: Machine) -> None:
     steps: list[tuple[Any, ...]] = []
     for _ in range(data.draw(st.integers(1, 8))):
         kind, name = data.draw(STEPS)

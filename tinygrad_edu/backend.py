@@ -106,6 +106,11 @@ def to_device(array: Array, place: device) -> Array:
         return cupy.asarray(array)
 
 
+def beside(array: Array, x: Array) -> Array:
+    """An array of the host, on the device of `x`."""
+    return array if isinstance(x, np.ndarray) else to_device(array, device_of(x))
+
+
 def cuda_device_count() -> int:
     """How many GPUs CuPy sees."""
     return int(_cupy().cuda.runtime.getDeviceCount())
@@ -149,3 +154,8 @@ def cupy_problem() -> str | None:
     except Exception as error:  # ImportError, CUDARuntimeError, a missing NVRTC library
         return f"{type(error).__name__}: {str(error).splitlines()[0]}"
     return None
+
+
+def forget_cupy() -> None:
+    """Look for CuPy anew: the tests put a stand-in in its place."""
+    cupy_problem.cache_clear()

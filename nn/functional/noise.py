@@ -46,7 +46,7 @@ def rrelu(
         below = input.array <= 0
         drawn = empty(int(below.sum()), dtype=float64).uniform_(lower, upper)
         slope = ones_like(input.detach())
-        slope.array[below] = drawn.array
+        slope.array[below] = drawn.to(input.device).array
     return input.mul_(slope) if inplace else input * slope
 
 

@@ -7,12 +7,12 @@ from op_table import Distinct, F, Op, Pos, V, call, tied
 
 def _spread(torch, x):
     """A well-conditioned matrix made of any."""
-    return x + 3 * torch.eye(x.shape[-1], dtype=x.dtype)
+    return x + 3 * torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
 
 
 def _definite(torch, x):
     """A symmetric positive-definite matrix made of any."""
-    return x @ x.mT + torch.eye(x.shape[-1], dtype=x.dtype)
+    return x @ x.mT + torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
 
 
 _floats = {"skip": ["int64", "bool"]}

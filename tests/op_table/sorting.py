@@ -22,6 +22,6 @@ ROWS = [
     Op("searchsorted", call(F(5, low=0, high=0.1, grad=False), F(2, grad=False)),
        run=lambda torch, s, v: torch.searchsorted(torch.sort(s)[0], v), skip=["bool"]),
     Op("bucketize", call(F(4, grad=False), I(3)),
-       run=lambda torch, x, b: torch.bucketize(x, torch.arange(3.0).to(x.dtype)), skip=["bool"]),
+       run=lambda torch, x, b: torch.bucketize(x, torch.arange(3.0).to(x)), skip=["bool"]),
     Op("mode", call(I(6)), call(Ix(2, 2, 5))),
 ]  # fmt: skip

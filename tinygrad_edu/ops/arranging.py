@@ -9,12 +9,14 @@ import numpy as np
 
 from tinygrad_edu.autograd.graph import Variable
 from tinygrad_edu.autograd.record import wrap
+from tinygrad_edu.backend import beside
 from tinygrad_edu.dtypes import is_floating, to_numpy
 from tinygrad_edu.ops.creation import DeviceLike, Dtype, finish
 from tinygrad_edu.ops.gathering import index_select
 from tinygrad_edu.ops.indexing import _index_put, _slice, _take, copy_, select
 from tinygrad_edu.ops.joining import cat, meshgrid, stack
-from tinygrad_edu.ops.shape import clone, expand, movedim, reshape, transpose
+from tinygrad_edu.ops.layout import clone
+from tinygrad_edu.ops.shape import expand, movedim, reshape, transpose
 from tinygrad_edu.size import read_dim
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ def repeat_interleave(
     """
     if repeats is None:  # torch.repeat_interleave(counts): the index of each, so often
         counts = input.array
-        return wrap(np.repeat(np.arange(counts.size), counts))
+        return wrap(np.repeat(np.arange(counts.size, like=counts), counts))
     if dim is None:
         input, dim = reshape(input, (input.array.size,)), 0
     dim = read_dim(dim, input.array.ndim)
@@ -50,7 +52,10 @@ def repeat_interleave(
             f"repeats must have the same size as input along dim, but got repeats.size(0) ="
             f" {counts.size} and input.size({dim}) = {size}"
         )
-    return index_select(input, dim, wrap(np.repeat(np.arange(size), counts.reshape(-1))))
+    if counts.size == 1 and isinstance(counts, np.ndarray):
+        counts = counts.item()
+    index = np.repeat(np.arange(size, like=input.array), counts)
+    return index_select(input, dim, wrap(index))
 
 
 def unfold(input: Any, dimension: int, size: int, step: int) -> Tensor:
@@ -73,8 +78,9 @@ def unfold(input: Any, dimension: int, size: int, step: int) -> Tensor:
         raise RuntimeError(f"step is {step} but must be > 0")
     if not input.array.ndim:
         return reshape(input, (1,))
-    starts = np.arange(0, length - size + 1, step)
-    picked = _take(input, ((slice(None),) * dim + (starts[:, None] + np.arange(size),)))
+    starts = np.arange(0, length - size + 1, step, like=input.array)
+    places = starts[:, None] + np.arange(size, like=input.array)
+    picked = _take(input, ((slice(None),) * dim + (places,)))
     return movedim(picked, dim + 1, -1)
 
 
@@ -136,7 +142,7 @@ def diagonal_scatter(input: Any, src: Any, offset: int = 0, dim1: int = 0, dim2:
     moved = movedim(input, (dim1, dim2), (-2, -1))
     rows, columns = moved.array.shape[-2:]
     count = max(0, min(rows + min(offset, 0), columns - max(offset, 0)))
-    i = np.arange(count)
+    i = np.arange(count, like=moved.array)
     index = (slice(None),) * rest + (i - min(offset, 0), i + max(offset, 0))
     if tuple(src.array.shape) != (*moved.array.shape[:-2], count):
         raise RuntimeError(
@@ -178,7 +184,7 @@ def combinations(input: Any, r: int = 2, with_replacement: bool = False) -> Tens
     """All combinations of r elements of a vector, one row each, in order."""
     choose = itertools.combinations_with_replacement if with_replacement else itertools.combinations
     rows = np.array(list(choose(range(input.array.size), r)), np.int64).reshape(-1, r)
-    return _take(input, (rows,))
+    return _take(input, (beside(rows, input.array),))
 
 
 def _triangle(

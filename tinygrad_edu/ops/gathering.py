@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinygrad_edu.autograd.errors import other_device
 from tinygrad_edu.autograd.graph import Variable
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.kernels.atomic import multiply_at
 from tinygrad_edu.ops.indexing import _unslice, add_at
 from tinygrad_edu.ops.joining import zeros_beside
 from tinygrad_edu.size import read_dim
@@ -25,12 +27,14 @@ def _along(index: Array, dim: int) -> tuple[Any, ...]:
     for i, size in enumerate(index.shape):
         shape = [1] * index.ndim
         shape[i] = size
-        full.append(index if i == dim else np.arange(size).reshape(shape))
+        full.append(index if i == dim else np.arange(size, like=index).reshape(shape))
     return tuple(full)
 
 
 def _check_index(name: str, x: Array, dim: int, index: Array) -> int:
     """The dimension counted from the front, after torch's checks of an index tensor."""
+    if isinstance(index, np.ndarray) != isinstance(x, np.ndarray):
+        raise other_device(name, x, index)
     dim = read_dim(dim, x.ndim)
     if index.dtype not in (np.int64, np.int32):
         raise RuntimeError(f"{name}(): Expected dtype int32/int64 for index")
@@ -185,9 +189,8 @@ def scatter(
 def _scatter_multiply(x: Array, dim: int, index: Array, src: Any) -> Array:
     dim = _check_index("scatter", x, dim, index)
     y = x.copy()
-    np.multiply.at(
-        y.reshape(y.shape or 1), _along(index.reshape(index.shape or 1), dim), _part(src, index)
-    )
+    place = _along(index.reshape(index.shape or 1), dim)
+    multiply_at(y.reshape(y.shape or 1), place, _part(src, index))
     return y
 
 
@@ -306,7 +309,7 @@ def _index_fill(x: Array, dim: int, index: Array, value: Any) -> Array:
 def _filled(g: Any, dim: int, index: Array) -> Any:
     from tinygrad_edu.ops.shape import flatten
 
-    picked = _index_select(g, dim, np.unique(index) if isinstance(index, np.ndarray) else index)
+    picked = _index_select(g, dim, np.unique(index))
     return (flatten(picked) if isinstance(picked, Variable) else picked).sum()
 
 

@@ -18,8 +18,9 @@ from tinygrad_edu.autograd.inplace import check_writable, inplace
 from tinygrad_edu.autograd.mode import state
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.autograd.record import current_node, wrap
-from tinygrad_edu.backend import device_of, module_of
+from tinygrad_edu.backend import beside, device_of, module_of
 from tinygrad_edu.dtypes import Array, promote, promote_to, result_type
+from tinygrad_edu.kernels import atomic
 from tinygrad_edu.ops.shape import broadcast_tensors, reshape
 from tinygrad_edu.size import read_dim
 
@@ -64,8 +65,10 @@ def add_at(target: Array, index: tuple[Any, ...], values: Array) -> Array:
     arrays = [i for i in index if hasattr(i, "dtype")]
     if len(arrays) == 1 and arrays[0].dtype == bool:
         target[index] += values  # a mask names no element twice
-    else:
+    elif isinstance(target, np.ndarray):
         np.add.at(target, index, values)
+    else:
+        atomic.add_at(target, index, values)
     return target
 
 
@@ -102,7 +105,7 @@ def parse(x: Array, index: Any) -> _Parts:
             advanced.append(slice(None))
         elif isinstance(entry, bool):
             basic.append(None)
-            advanced.append(np.array([entry]))
+            advanced.append(beside(np.array([entry]), x))
             found = True
         elif isinstance(entry, slice):
             basic.append(entry)
@@ -188,7 +191,11 @@ def _check_array(entry: Array, x: Array, dim: int) -> Array:
                 f"index {high if high >= size else low} is out of bounds for dimension {dim} with"
                 f" size {size}"
             )
-    return entry
+    elif isinstance(x, np.ndarray) and not isinstance(entry, np.ndarray):
+        raise RuntimeError(
+            "indices should be either on cpu or on the same device as the indexed tensor (cpu)"
+        )
+    return beside(entry, x)
 
 
 def _is_identity(basic: tuple[Any, ...]) -> bool:
@@ -332,7 +339,7 @@ def index_put_(input: Any, indices: Any, values: Any, accumulate: bool = False) 
 def _all_advanced(x: Any, indices: Any) -> tuple[Any, ...]:
     basic, advanced = parse(x.array, tuple([slice(None) if i is None else i for i in indices]))
     if advanced is None or not _is_identity(basic):
-        advanced = tuple([np.asarray(i) if isinstance(i, int) else i for i in basic])
+        advanced = tuple([np.array(i, like=x.array) if isinstance(i, int) else i for i in basic])
     return advanced
 
 
@@ -345,8 +352,8 @@ def _where(condition: Array, a: Array, b: Array) -> Array:
         )
     if not hasattr(a, "dtype") and not hasattr(b, "dtype"):
         target = result_type(a, b)
-        return np.where(condition, np.asarray(a, target), np.asarray(b, target))
-    if hasattr(a, "dtype"):
+        a, b = (np.full_like(condition, n, dtype=target, shape=()) for n in (a, b))
+    elif hasattr(a, "dtype"):
         a, b = promote(a, b)
     else:
         b, a = promote(b, a)

@@ -8,6 +8,7 @@ import numpy as np
 
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.autograd.record import wrap
+from tinygrad_edu.backend import beside
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.ops.gathering import index_select
 from tinygrad_edu.ops.indexing import _slice
@@ -78,7 +79,7 @@ def pad(input: Any, pad: Any, mode: str = "constant", value: float | None = None
     for dim, (before, after) in enumerate(full):
         if (before, after) != (0, 0):
             index = _source(shape[dim], before, after, mode, dim, shape)
-            input = index_select(input, dim, wrap(index))
+            input = index_select(input, dim, wrap(beside(index, input.array)))
     return input  # type: ignore[no-any-return]
 
 

@@ -221,7 +221,7 @@ def tensors(
 
 
 def like(x: Any, **options: Any) -> SearchStrategy[Any]:
-    """Tensors of the shape and dtype of `x`, such as a gradient to start from.
+    """Tensors of the shape, dtype and device of `x`, such as a gradient to start from.
 
     Args:
         options: passed to `tensors`.
@@ -232,7 +232,10 @@ def like(x: Any, **options: Any) -> SearchStrategy[Any]:
     >>> find(like(torch.ones(2, 3)), lambda g: True).shape
     torch.Size([2, 3])
     """
-    return tensors(shape=tuple(x.shape), dtype=types.from_numpy(x.array.dtype), **options)
+    made = tensors(shape=tuple(x.shape), dtype=types.from_numpy(x.array.dtype), **options)
+    if not x.is_cuda:
+        return made
+    return made.map(lambda t: t.detach().to(x.device).requires_grad_(t.requires_grad))
 
 
 @st.composite

@@ -1,0 +1,122 @@
+"""CuPy's ufuncs and functions, computed by NumPy under CuPy's restrictions."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .array import SCALARS, ndarray, quiet, unwrap, wrap
+from .counters import Counters, check_dtype, refuse
+
+_INTEGERS = ("int32", "uint32")
+_AT = {
+    "add": (*_INTEGERS, "uint64", "float16", "float32", "float64"),
+    "subtract": _INTEGERS,
+    "maximum": (*_INTEGERS, "int64", "uint64", "float32", "float64"),
+    "minimum": (*_INTEGERS, "int64", "uint64", "float32", "float64"),
+    "bitwise_and": (*_INTEGERS, "int64", "uint64"),
+    "bitwise_or": (*_INTEGERS, "int64", "uint64"),
+    "bitwise_xor": (*_INTEGERS, "int64", "uint64"),
+}
+"""The element types of which `ufunc.at` exists."""
+_UPLOADS = {"array", "asarray", "asanyarray", "ascontiguousarray", "asfortranarray"}
+
+
+class ufunc:  # noqa: N801
+    """A ufunc of CuPy: no `where=`, few methods, nothing of the host but scalars."""
+
+    def __init__(self, numpy_ufunc: Any) -> None:
+        self.numpy = numpy_ufunc
+        self.compute = quiet(numpy_ufunc)
+        self.__name__ = numpy_ufunc.__name__
+        self.name = f"cupy_{numpy_ufunc.__name__}"
+        self.nin, self.nout, self.nargs = numpy_ufunc.nin, numpy_ufunc.nout, numpy_ufunc.nargs
+        self.types = numpy_ufunc.types
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        bad = set(kwargs) - {"out", "dtype", "casting"}
+        if bad:
+            raise TypeError(f"Wrong arguments {sorted(bad)}")
+        out = kwargs.pop("out", None)
+        for x in args:
+            if not isinstance(x, (ndarray, *SCALARS)):
+                raise TypeError(f"Unsupported type {type(x)}")
+        hosts = [x.host if isinstance(x, ndarray) else x for x in args]
+        if out is None:
+            return wrap(self.compute(*hosts, **kwargs))
+        outs = out if isinstance(out, tuple) else (out,)
+        if not all(isinstance(o, ndarray) for o in outs):
+            raise TypeError("Output arguments type must be cupy.ndarray")
+        self.compute(*hosts, out=tuple([o.host for o in outs]), **kwargs)
+        return outs[0] if self.nout == 1 else outs
+
+    def at(self, a: Any, index: Any, b: Any = None) -> None:
+        if self.__name__ not in _AT:
+            raise NotImplementedError(f"`{self.name}.at` is not supported yet")
+        if a.dtype.name not in _AT[self.__name__]:
+            known = ", ".join(_AT[self.__name__])
+            raise TypeError(f"cupy.{self.__name__}.at only supports {known} as data type")
+        self.numpy.at(a.host, a.key(index), unwrap(b))
+
+    def _only(self, method: str, *names: str) -> Callable[..., Any]:
+        if self.__name__ not in names:
+            raise NotImplementedError(f"`{self.name}.{method}` is not supported yet")
+        return quiet(getattr(self.numpy, method))
+
+    def reduce(self, array: Any, axis: Any = 0, dtype: Any = None, out: Any = None,
+               keepdims: bool = False) -> Any:  # fmt: skip
+        reduce = self._only("reduce", "add", "multiply")
+        return wrap(reduce(unwrap(array), axis, dtype, unwrap(out), keepdims))
+
+    def accumulate(self, array: Any, axis: int = 0, dtype: Any = None, out: Any = None) -> Any:
+        accumulate = self._only("accumulate", "add", "multiply")
+        return wrap(accumulate(unwrap(array), axis, dtype, unwrap(out)))
+
+    def reduceat(self, array: Any, indices: Any, axis: int = 0, dtype: Any = None,
+                 out: Any = None) -> Any:  # fmt: skip
+        reduceat = self._only("reduceat", "add")
+        return wrap(reduceat(unwrap(array), unwrap(indices), axis, dtype, unwrap(out)))
+
+    def outer(self, a: Any, b: Any, **kwargs: Any) -> Any:
+        return wrap(self.numpy.outer(unwrap(a), unwrap(b), **kwargs))
+
+
+def function(name: str, numpy_function: Callable[..., Any]) -> Callable[..., Any]:
+    """CuPy's function of that name; `name` is "linalg.svd" for one of a submodule."""
+    short = name.rpartition(".")[2]
+    compute = quiet(numpy_function)
+
+    @functools.wraps(numpy_function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        refuse(name, kwargs)
+        if kwargs.get("dtype") is not None:
+            check_dtype(kwargs["dtype"])
+        if short in _UPLOADS:
+            return _upload(numpy_function, args, kwargs)
+        out = kwargs.get("out")
+        if out is not None and not isinstance(out, ndarray):
+            raise TypeError("out must be a cupy.ndarray")
+        kwargs = {k: unwrap(v) for k, v in kwargs.items()}
+        result = compute(*map(unwrap, args), **kwargs)
+        return wrap(result) if out is None else out
+
+    call.__module__ = "cupy"
+    return call
+
+
+def _upload(numpy_function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    """`asarray` and its like: they take arrays of the host, and copy those."""
+    source = args[0]
+    if isinstance(source, ndarray):
+        return wrap(numpy_function(source.host, *args[1:], **kwargs))
+    Counters.uploads += 1
+    return wrap(np.array(numpy_function(_hosts(source), *args[1:], **kwargs)))
+
+
+def _hosts(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [_hosts(v) for v in value]
+    return value.host if isinstance(value, ndarray) else value

@@ -1,0 +1,294 @@
+"""The stand-in's modules: cupy, cupy.cuda, cupy.random, cupyx, cupyx.scipy.special."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import types
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from tinygrad_edu.kernels import erf, gamma
+
+from .array import Device, ndarray, unwrap, wrap
+from .counters import API, Counters, check_dtype, synchronize
+from .functions import function, ufunc
+
+
+class Module(types.ModuleType):
+    """A module that says which CuPy lacks a name."""
+
+    def __init__(self, name: str, **names: Any) -> None:
+        super().__init__(name)
+        self.__path__: list[str] = []
+        vars(self).update(names)
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(
+            f"module {self.__name__!r} has no attribute {name!r} (CuPy {API['cupy']})"
+        )
+
+
+_AS_THEY_ARE = ("iinfo", "finfo", "dtype", "issubdtype", "promote_types", "can_cast",
+                "broadcast_shapes")  # fmt: skip
+
+
+def _of_numpy(name: str, value: Any) -> Any:
+    """CuPy's counterpart of a name of NumPy's."""
+    if isinstance(value, np.ufunc) and name in API["ufuncs"]:
+        return ufunc(value)
+    if isinstance(value, type) or isinstance(value, (float, int, type(None))):
+        return value
+    if name in _AS_THEY_ARE or not callable(value):
+        return value
+    return function(name, value)
+
+
+def build() -> dict[str, Any]:
+    """All modules, by name."""
+    cupy = Module("cupy", __version__=f"{API['cupy']}+strict")
+    for name in API["top"]:
+        if hasattr(np, name):
+            setattr(cupy, name, _of_numpy(name, getattr(np, name)))
+    cupy.ndarray, cupy.ufunc = ndarray, ufunc
+    cupy.result_type = _result_type
+    cupy.asnumpy = lambda a, *args, **kwargs: a.get() if isinstance(a, ndarray) else np.asarray(a)
+    cupy.get_array_module = lambda *a: cupy if any(isinstance(x, ndarray) for x in a) else np
+    cupy.shares_memory = cupy.may_share_memory = lambda a, b: np.shares_memory(a.host, b.host)
+    tricks = np.lib.stride_tricks
+    stride_tricks = Module(
+        "cupy.lib.stride_tricks",
+        as_strided=lambda x, shape=None, strides=None: wrap(
+            tricks.as_strided(unwrap(x), shape, strides)
+        ),
+        sliding_window_view=lambda x, window_shape, axis=None: wrap(
+            tricks.sliding_window_view(unwrap(x), window_shape, axis)
+        ),
+    )
+    cupy.lib = Module("cupy.lib", stride_tricks=stride_tricks)
+    for part in ("linalg", "fft"):
+        source = getattr(np, part)
+        names = {n: getattr(source, n) for n in API[part] if hasattr(source, n)}
+        names = {n: _of_numpy(f"{part}.{n}", value) for n, value in names.items()}
+        setattr(cupy, part, Module(f"cupy.{part}", **names))
+    cupy.random = _random()
+    cupy.cuda, pool = _cuda(), Pool()
+    cupy.is_available = cupy.cuda.is_available
+    cupy.get_default_memory_pool = cupy.get_default_pinned_memory_pool = lambda: pool
+    cupyx = _cupyx()
+    modules = [cupy, cupy.lib, stride_tricks, cupy.linalg, cupy.fft, cupy.random, cupy.cuda,
+               cupy.cuda.runtime, cupyx, cupyx.scipy, cupyx.scipy.special]  # fmt: skip
+    return {module.__name__: module for module in modules}
+
+
+def _result_type(*args: Any) -> Any:
+    return np.result_type(*[x.host if isinstance(x, ndarray) else x for x in args])
+
+
+# ---- random numbers: other ones than NumPy's after the same seed
+
+
+class RandomState:
+    """The old interface."""
+
+    def __init__(self, seed: Any = None) -> None:
+        self.numpy = np.random.RandomState(None if seed is None else (seed * 7919 + 13) % 2**32)
+
+    def seed(self, seed: Any = None) -> None:
+        RandomState.__init__(self, seed)
+
+    def _as(self, values: Any, dtype: Any) -> Any:
+        return wrap(np.asarray(values).astype(check_dtype(dtype)))
+
+    def random_sample(self, size: Any = None, dtype: Any = float) -> Any:
+        return self._as(self.numpy.random_sample(size), dtype)
+
+    def uniform(self, low: float = 0, high: float = 1, size: Any = None, dtype: Any = float) -> Any:
+        return self._as(self.numpy.uniform(low, high, size), dtype)
+
+    def normal(self, loc: float = 0, scale: float = 1, size: Any = None, dtype: Any = float) -> Any:
+        return self._as(self.numpy.normal(loc, scale, size), dtype)
+
+    def standard_normal(self, size: Any = None, dtype: Any = float) -> Any:
+        return self._as(self.numpy.standard_normal(size), dtype)
+
+    def randint(self, low: int, high: Any = None, size: Any = None, dtype: Any = int) -> Any:
+        return self._as(self.numpy.randint(low, high, size, dtype=np.int64), dtype)
+
+    def permutation(self, a: Any) -> Any:
+        return wrap(self.numpy.permutation(unwrap(a)))
+
+    def shuffle(self, a: Any) -> None:
+        self.numpy.shuffle(a.host)
+
+
+class BitGenerator:
+    """XORWOW, Philox4x3210 and MRG32k3a: a seed."""
+
+    def __init__(self, seed: Any = None, *, size: int = -1) -> None:
+        self.numpy = np.random.default_rng(None if seed is None else [int(seed), 7919])
+
+
+class Generator:
+    """The new interface: no normal, choice, permutation or shuffle."""
+
+    def __init__(self, bit_generator: BitGenerator) -> None:
+        self.bit_generator, self.numpy = bit_generator, bit_generator.numpy
+
+    def random(self, size: Any = None, dtype: Any = np.float64, out: Any = None) -> Any:
+        if out is None:
+            return wrap(self.numpy.random(size, dtype))
+        out.host[...] = self.numpy.random(out.shape, dtype)
+        return out
+
+    def standard_normal(self, size: Any = None, dtype: Any = np.float64, out: Any = None) -> Any:
+        return wrap(self.numpy.standard_normal(size, dtype))
+
+    def standard_exponential(
+        self, size: Any = None, dtype: Any = np.float64, method: str = "inv", out: Any = None
+    ) -> Any:
+        return wrap(self.numpy.standard_exponential(size, dtype))
+
+    def integers(
+        self, low: int, high: Any = None, size: Any = None, dtype: Any = np.int64,
+        endpoint: bool = False,
+    ) -> Any:  # fmt: skip
+        return wrap(np.asarray(self.numpy.integers(low, high, size, dtype, endpoint)))
+
+    def uniform(
+        self, low: float = 0.0, high: float = 1.0, size: Any = None, dtype: Any = np.float64
+    ) -> Any:
+        return wrap(np.asarray(self.numpy.uniform(low, high, size)).astype(dtype))
+
+
+def _random() -> Module:
+    state = RandomState(0)
+    names = ("random_sample", "uniform", "normal", "standard_normal", "randint", "permutation",
+             "shuffle", "seed")  # fmt: skip
+    return Module(
+        "cupy.random",
+        **{name: getattr(state, name) for name in names},
+        RandomState=RandomState,
+        Generator=Generator,
+        XORWOW=BitGenerator,
+        Philox4x3210=BitGenerator,
+        MRG32k3a=BitGenerator,
+        default_rng=lambda seed=None: Generator(BitGenerator(seed)),
+    )
+
+
+# ---- the device
+
+
+class Pool:
+    """CuPy's memory pool; nothing is counted."""
+
+    def used_bytes(self) -> int:
+        return 0
+
+    def total_bytes(self) -> int:
+        return 0
+
+    def free_all_blocks(self) -> None:
+        pass
+
+
+class Stream:
+    """All work is done at once, so there is nothing to order."""
+
+    def __init__(self, null: bool = False, non_blocking: bool = False, ptds: bool = False,
+                 *, priority: Any = None) -> None:  # fmt: skip
+        self.done, self.ptr, self.null_stream = True, 0, null
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        pass
+
+    def use(self) -> Stream:
+        return self
+
+    def synchronize(self) -> None:
+        synchronize("Stream.synchronize")
+
+    def record(self, event: Any = None) -> Any:
+        event = Event() if event is None else event
+        event.record(self)
+        return event
+
+    def wait_event(self, event: Any) -> None:
+        pass
+
+
+class Event:
+    """A moment."""
+
+    def __init__(self, block: bool = False, disable_timing: bool = False,
+                 interprocess: bool = False) -> None:  # fmt: skip
+        self.done, self.time = True, 0.0
+
+    def record(self, stream: Any = None) -> None:
+        self.time = time.perf_counter()
+
+    def synchronize(self) -> None:
+        synchronize("Event.synchronize")
+
+
+class CUDARuntimeError(RuntimeError):
+    """As CuPy's."""
+
+
+class OutOfMemoryError(MemoryError):
+    """As CuPy's."""
+
+
+def _cuda() -> Module:
+    null = Stream(null=True)
+    properties = {"name": b"stand-in", "major": 8, "minor": 0, "totalGlobalMem": 1 << 34,
+                  "multiProcessorCount": 1}  # fmt: skip
+    runtime = Module(
+        "cupy.cuda.runtime",
+        CUDARuntimeError=CUDARuntimeError,
+        getDeviceCount=lambda: 1,
+        getDevice=lambda: 0,
+        getDeviceProperties=lambda index: properties,
+        memGetInfo=lambda: (1 << 33, 1 << 34),
+    )
+    return Module(
+        "cupy.cuda",
+        runtime=runtime,
+        is_available=lambda: True,
+        Device=Device,
+        Stream=Stream,
+        Event=Event,
+        get_current_stream=lambda device_id=-1: null,
+        get_elapsed_time=lambda a, b: (b.time - a.time) * 1e3,
+        memory=Module("cupy.cuda.memory", OutOfMemoryError=OutOfMemoryError),
+    )
+
+
+@contextlib.contextmanager
+def _allow_synchronize(allow: bool) -> Iterator[None]:
+    before, Counters.may_synchronize = Counters.may_synchronize, allow
+    try:
+        yield
+    finally:
+        Counters.may_synchronize = before
+
+
+def _cupyx() -> Module:
+    def special(host: Any) -> Any:
+        return lambda *args: wrap(host(*[unwrap(a) for a in args]))
+
+    functions = {"erf": erf.erf, "erfc": erf.erfc, "erfinv": erf.erfinv, "gammaln": gamma.lgamma,
+                 "digamma": gamma.digamma, "polygamma": gamma.polygamma}  # fmt: skip
+    module = Module("cupyx.scipy.special", **{n: special(f) for n, f in functions.items()})
+    return Module(
+        "cupyx",
+        allow_synchronize=_allow_synchronize,
+        scatter_add=lambda a, key, value: a.scatter_add(key, value),
+        scipy=Module("cupyx.scipy", special=module),
+    )

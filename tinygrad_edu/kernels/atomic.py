@@ -1,0 +1,53 @@
+"""Writing several values to one element: sums and products by index on a GPU.
+
+NumPy's `ufunc.at` does this for every dtype.  CuPy has only sums, of a few dtypes, by atomic
+additions in no fixed order; the others are reduced to them here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinygrad_edu.dtypes import Array
+
+_STAND_IN = {np.dtype(np.int64): np.dtype(np.uint64)}
+"""Sums of these are sums of those, bit for bit."""
+_SUMS = [np.dtype(d) for d in ("int32", "uint32", "uint64", "float16", "float32", "float64")]
+
+
+def add_at(target: Array, index: tuple[Any, ...], values: Any) -> None:
+    """`target[index] += values` in place on a GPU, once for every time an element is named."""
+    dtype = target.dtype
+    if hasattr(values, "astype"):
+        values = values.astype(dtype, copy=False)
+    if dtype in _STAND_IN:
+        word = _STAND_IN[dtype]
+        given = values if hasattr(values, "view") else np.full_like(target, values, shape=())
+        np.add.at(target.view(word), index, given.view(word))
+    elif dtype in _SUMS:
+        np.add.at(target, index, values)
+    else:  # small integers, bool, bfloat16
+        wide = np.zeros_like(target, dtype=np.int32 if dtype.kind in "iub" else np.float32)
+        given = values.astype(wide.dtype) if hasattr(values, "astype") else values
+        np.add.at(wide, index, given)
+        target[...] = (target + wide).astype(dtype)
+
+
+def multiply_at(target: Array, index: tuple[Any, ...], values: Any) -> None:
+    """`target[index] *= values` in place, once for every time an element is named."""
+    if isinstance(target, np.ndarray):
+        np.multiply.at(target, index, values)
+        return
+    places = np.arange(target.size, like=target).reshape(target.shape)[index]
+    factors = np.broadcast_to(np.asarray(values, like=target), places.shape).reshape(-1)
+    order = np.argsort(places.reshape(-1))
+    places, factors = places.reshape(-1)[order], factors[order]
+    # The first naming of every element, then the second, ...: none is named twice in one step.
+    turn = np.arange(places.size, like=places) - np.searchsorted(places, places)
+    flat = target.reshape(-1)
+    for time in range(int(turn.max()) + 1 if turn.size else 0):
+        now = turn == time
+        flat[places[now]] *= factors[now]
+    target[...] = flat.reshape(target.shape)
