@@ -79,7 +79,6 @@ from tinygrad_edu.ops.shape import (
     broadcast_shapes,
     broadcast_tensors,
     broadcast_to,
-    clone,
     flatten,
     flip,
     fliplr,
@@ -97,6 +96,7 @@ from tinygrad_edu.ops.shape import (
     unflatten,
     unsqueeze,
 )
+from tinygrad_edu.ops.layout import clone
 from tinygrad_edu.ops.joining import (
     cat,
     chunk,
@@ -434,6 +434,7 @@ from tinygrad_edu.ops.sampling import (
     randn_like,
     randperm,
 )
+from tinygrad_edu.ops.rejection import poisson
 
 # ---- files
 from tinygrad_edu.serialization import load, save
@@ -466,6 +467,7 @@ from tinygrad_edu import special as special  # noqa: E402
 from tinygrad_edu import autograd, cuda, nn, optim, testing, utils  # noqa: E402
 from tinygrad_edu import backends as backends  # noqa: E402
 from tinygrad_edu import accelerator, compiler, distributed, jit, mps, onnx, xpu  # noqa: E402
+from tinygrad_edu import distributions as distributions  # noqa: E402
 from tinygrad_edu import profiler as profiler  # noqa: E402
 from tinygrad_edu.legacy import (  # noqa: E402
     BoolTensor,
@@ -500,6 +502,8 @@ from tinygrad_edu.nn.functional import cosine_similarity, pairwise_distance  # n
 strided = "torch.strided"
 contiguous_format = "torch.contiguous_format"
 preserve_format = "torch.preserve_format"
+channels_last = "torch.channels_last"
+channels_last_3d = "torch.channels_last_3d"
 from math import e, inf, nan, pi  # noqa: E402, F401
 
 from tinygrad_edu.dtypes import bool_ as bool, float_ as float, int_ as int  # noqa: E402, I001

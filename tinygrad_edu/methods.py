@@ -38,6 +38,7 @@ from tinygrad_edu.ops import (
     indexing,
     joining,
     largest,
+    layout,
     linalg,
     norms,
     powers,
@@ -90,8 +91,8 @@ class Methods:
     flipud = shape.flipud
     roll = shape.roll
     rot90 = shape.rot90
-    clone = shape.clone
-    contiguous = shape.contiguous
+    clone = layout.clone
+    contiguous = layout.contiguous
     T = property(lambda self: shape._permute(self, tuple(range(self.array.ndim))[::-1]))
     mT = property(lambda self: shape.transpose(self, -2, -1))
     H = property(shape.t)

@@ -238,6 +238,12 @@ def _tensor(value: Any) -> Any:
     return wrap(value) if isinstance(value, np.ndarray) else value
 
 
+def _zero_dim(value: Any) -> Any:
+    """Numbers become tensors without dimensions, for the operations that take no numbers."""
+    number = isinstance(value, (bool, int, float))
+    return np.asarray(value, dtypes.result_type(value)) if number else value
+
+
 def _array(value: Any) -> Any:
     """Tensors become arrays; RuntimeError for one that requires grad."""
     return value.numpy() if isinstance(value, Variable) and hasattr(value, "numpy") else value
@@ -250,6 +256,8 @@ def array_ufunc(self: Any, ufunc: Any, method: str, *inputs: Any, **kwargs: Any)
     if isinstance(out, Variable):
         return out.copy_(array_ufunc(self, ufunc, method, *inputs, **kwargs))  # type: ignore[attr-defined]
     if op is not None and method == "__call__" and not kwargs and out is None:
+        if getattr(getattr(op, "primitive", None), "numbers", "either") != "either":
+            inputs = tuple([_zero_dim(x) for x in inputs])
         return op(*[_tensor(x) for x in inputs])
     if (
         ufunc is np.add

@@ -20,7 +20,7 @@ from tinygrad_edu.backend import device_of, to_device
 from tinygrad_edu.dtypes import dtype, from_numpy, get_default_dtype, is_floating
 from tinygrad_edu.methods import Methods
 from tinygrad_edu.numpy_protocol import ArrayProtocol
-from tinygrad_edu.ops import creation, joining
+from tinygrad_edu.ops import creation, joining, layout
 from tinygrad_edu.printing import format_tensor
 from tinygrad_edu.size import Size, read_dim
 
@@ -120,8 +120,10 @@ class Tensor(Methods, ArrayProtocol, Variable):
         return int(array.ctypes.data if isinstance(array, np.ndarray) else array.data.ptr)
 
     def is_contiguous(self, memory_format: Any = None) -> bool:
-        """Whether its elements lie in order in memory."""
-        return bool(self.array.flags.c_contiguous)
+        """Whether its elements lie in order in memory, or in the order of another format."""
+        if memory_format is None:
+            return bool(self.array.flags.c_contiguous)
+        return layout.follows(self.array, layout.axes_of(memory_format, self.array.ndim))
 
     def is_floating_point(self) -> bool:
         return is_floating(self.array.dtype)

@@ -81,6 +81,15 @@ def _broadcast_error(name: str, shapes: list[tuple[int, ...]], text: str) -> Run
     return RuntimeError(f"{name}(): {text}")
 
 
+def not_a_tensor(name: str, position: int, value: Any) -> TypeError:
+    """torch's error for an operand that must be a tensor."""
+    argument = "input" if position == 1 else "other"
+    return TypeError(
+        f"{name}(): argument '{argument}' (position {position}) must be Tensor, not"
+        f" {type(value).__name__}"
+    )
+
+
 def not_a_number(name: str, position: int, value: Any) -> TypeError:
     """torch's error for an operand that is neither a tensor nor a number."""
     argument = "input" if position == 1 else "other"

@@ -114,11 +114,13 @@ class Primitive:
         rules: for each such argument, its rule.
         definition: the same computed by other operations; what `create_graph` differentiates.
         owns: its rules return new arrays, or views of `g`; never an array that others hold.
+        numbers: which of two operands may be a Python number: the "second", "none", or "either".
         run: what a call with tensors runs: `forward`, unless half.py or amp exchanged it.
         everyone: all primitives there are; `made` is told of each new one.
     """
 
     owns = True
+    numbers = "either"
     everyone: ClassVar[list[Primitive]] = []
     made: ClassVar[Callable[[Primitive], None]] = staticmethod(lambda op: None)
 
@@ -269,6 +271,7 @@ def primitive(
     variadic: bool = False,
     multiple: bool = False,
     view: bool = False,
+    numbers: str = "either",
 ) -> _Decorator: ...
 def primitive(
     forward: Callable[..., Any] | None = None,
@@ -278,6 +281,7 @@ def primitive(
     variadic: bool = False,
     multiple: bool = False,
     view: bool = False,
+    numbers: str = "either",
 ) -> Any:
     """Make an operation of a function of arrays.
 
@@ -286,6 +290,7 @@ def primitive(
         variadic: the first argument is a sequence of tensors, and its rule returns a sequence.
         multiple: the result is a tuple of tensors; `g` is then a list, None where none arrived.
         view: the result shares the memory of the first argument.
+        numbers: which of two operands may be a Python number: "either", the "second" or "none".
 
     >>> from tinygrad_edu.autograd.primitive import primitive
     >>> import tinygrad_edu as torch
@@ -298,11 +303,12 @@ def primitive(
     tensor([12.])
     """
     if forward is None:
-        return lambda f: _operation(Primitive(f, saves, variadic, multiple), view)
+        return lambda f: _operation(Primitive(f, saves, variadic, multiple), view, numbers)
     return _operation(Primitive(forward, saves, variadic, multiple), view)
 
 
-def _operation(op: Primitive, view: bool) -> Operation[Any]:
+def _operation(op: Primitive, view: bool, numbers: str = "either") -> Operation[Any]:
+    op.numbers = numbers
     if view:
         call = call_view(op)
     elif op.variadic:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from tinygrad_edu.autograd.errors import explain
+from tinygrad_edu.autograd.errors import explain, not_a_tensor
 from tinygrad_edu.autograd.graph import INFERENCE, Node, Part, Storage, Variable
 from tinygrad_edu.autograd.mode import state
 from tinygrad_edu.dtypes import Array
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
 
 _new = object.__new__
+_NUMBERS = (int, float, bool)
 _Tensor: Any = None
 """The class of results: tensor.py registers it, being the one that imports the operations."""
 
@@ -135,13 +136,19 @@ def call_binary(op: Primitive) -> Callable[..., Any]:
                     refresh(b)
                 z, b_edge, b_storage = b.array, b.node, b.storage
             else:
+                if op.numbers == "none" and b.__class__ in _NUMBERS:
+                    raise not_a_tensor(op.name, 2, b)
                 z = b.item() if isinstance(b, np.generic) else b
         elif isinstance(b, Variable):
+            if op.numbers != "either" and a.__class__ in _NUMBERS:
+                raise not_a_tensor(op.name, 1, a)
             if b.base is not None:
                 refresh(b)
             x = a.item() if isinstance(a, np.generic) else a
             z, b_edge, b_storage = b.array, b.node, b.storage
         else:
+            if a.__class__ in _NUMBERS and b.__class__ in _NUMBERS:
+                raise not_a_tensor(op.name, 1, a)
             return forward(a, b)
         try:
             y = op.run(x, z)

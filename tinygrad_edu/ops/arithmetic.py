@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.errors import not_implemented
+from tinygrad_edu.autograd.errors import not_a_tensor, not_implemented
 from tinygrad_edu.autograd.graph import Variable
 from tinygrad_edu.autograd.inplace import inplace
 from tinygrad_edu.autograd.primitive import primitive
@@ -192,6 +192,8 @@ def rsub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     >>> torch.rsub(torch.tensor([1.0, 2.0]), 3)
     tensor([2., 1.])
     """
+    if not isinstance(input, Variable):
+        raise not_a_tensor("rsub", 1, input)
     _refuse_bool(_raw(input), _raw(other))
     return _rsub(input if _is_one(alpha) else _times(input, alpha, other), other)
 
@@ -311,7 +313,7 @@ remainder.vjp(a=lambda g: g,
               b=lambda g, a, b: -g * floor_divide(a, b))  # fmt: skip
 
 
-@primitive
+@primitive(numbers="second")
 def fmod(a: Array, b: Array) -> Array:
     """`a - b * trunc(a / b)`: what is left of a division, with the sign of `a`.
 
@@ -461,7 +463,7 @@ lerp.vjp(
 )
 
 
-@primitive
+@primitive(numbers="none")
 def ldexp(a: Array, b: Array) -> Array:
     """`a * 2**b`.
 
@@ -480,7 +482,7 @@ ldexp.vjp(
 )
 
 
-@primitive
+@primitive(numbers="none")
 def heaviside(a: Array, b: Array) -> Array:
     """0 where `a` is negative, 1 where it is positive, `b` where it is 0; no gradient.
 

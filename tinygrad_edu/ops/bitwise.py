@@ -100,7 +100,7 @@ def bitwise_right_shift(a: Array, b: Array) -> Array:
     return np.right_shift(*_integers("bitwise_right_shift", a, b, bools=False))
 
 
-@primitive
+@primitive(numbers="none")
 def gcd(a: Array, b: Array) -> Array:
     """The greatest common divisor of integers, element by element.
 
@@ -111,7 +111,7 @@ def gcd(a: Array, b: Array) -> Array:
     return np.gcd(*_integers("gcd", a, b, bools=False))
 
 
-@primitive
+@primitive(numbers="none")
 def lcm(a: Array, b: Array) -> Array:
     """The least common multiple of integers, element by element.
 

@@ -13,6 +13,7 @@ from tinygrad_edu.dtypes import Array, dtype, from_numpy, is_floating, to_numpy
 from tinygrad_edu.dtypes import dtype as dtype_class
 from tinygrad_edu.dtypes import promote_types as common_of
 from tinygrad_edu.dtypes import result_type as common_type
+from tinygrad_edu.ops.layout import arranged
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
@@ -40,7 +41,8 @@ def to(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
 
     Args:
         args: a dtype, a device (or its name), both, or another tensor to be like.
-        kwargs: `dtype`, `device`, `copy` (always copy), `non_blocking` (accepted).
+        kwargs: `dtype`, `device`, `copy` (always copy), `memory_format` (see layout.py),
+            `non_blocking` (accepted).
 
     Raises:
         RuntimeError: the device cannot be used.
@@ -49,6 +51,9 @@ def to(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     >>> torch.tensor([1, 2]).to(torch.float64)
     tensor([1., 2.], dtype=torch.float64)
     """
+    memory_format = kwargs.pop("memory_format", None)
+    if memory_format is not None:
+        return arranged(to(input, *args, **kwargs), memory_format)
     kind, place, copy = _read_to(*args, **kwargs)
     x = input.array
     target = x.dtype if kind is None else to_numpy(kind)
@@ -66,9 +71,9 @@ def to(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
 
 def _read_to(*args: Any, **kwargs: Any) -> tuple[Any, device | None, bool]:
     kind, place = kwargs.pop("dtype", None), kwargs.pop("device", None)
-    copy = kwargs.pop("copy", False)
+    flags = [arg for arg in args if isinstance(arg, bool)]  # non_blocking, copy
+    copy = kwargs.pop("copy", flags[1:2] == [True])
     kwargs.pop("non_blocking", None)
-    kwargs.pop("memory_format", None)
     other = kwargs.pop("other", None)
     if kwargs:
         raise TypeError(f"to() got an unexpected keyword argument {next(iter(kwargs))!r}")
@@ -78,14 +83,14 @@ def _read_to(*args: Any, **kwargs: Any) -> tuple[Any, device | None, bool]:
         elif isinstance(arg, (str, device)):
             place = arg
         elif isinstance(arg, bool) or arg is None:
-            continue  # non_blocking, copy
+            continue
         elif isinstance(arg, int):
             place = device(arg)
         else:
             kind = arg
     if other is not None:
         kind, place = other.array.dtype, device_of(other.array)
-    return kind, None if place is None else device(place), bool(copy or args[2:3] == (True,))
+    return kind, None if place is None else device(place), bool(copy)
 
 
 def type_as(input: Tensor, other: Tensor) -> Tensor:
@@ -124,7 +129,7 @@ def cuda(input: Tensor, device: Any = None, non_blocking: bool = False) -> Tenso
 
 def _caster(kind: dtype) -> Any:
     def cast(input: Tensor, memory_format: Any = None) -> Tensor:
-        return to(input, kind)
+        return to(input, kind, memory_format=memory_format)
 
     cast.__doc__ = f"The tensor with elements of dtype {kind.name}."
     cast.__name__ = cast.__qualname__ = kind.name

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.errors import scalar_type_name
+from tinygrad_edu.autograd.errors import not_a_tensor, scalar_type_name
 from tinygrad_edu.autograd.graph import Variable
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.dtypes import Array, default, is_floating, promote
 
 
-@primitive
+@primitive(numbers="second")
 def eq(a: Array, b: Array) -> Array:
     """`a == b`, element by element.
 
@@ -31,7 +31,7 @@ def eq(a: Array, b: Array) -> Array:
     return np.equal(a, b)
 
 
-@primitive
+@primitive(numbers="second")
 def ne(a: Array, b: Array) -> Array:
     """`a != b`, element by element; arguments and errors as `eq`.
 
@@ -43,7 +43,7 @@ def ne(a: Array, b: Array) -> Array:
     return np.not_equal(a, b)
 
 
-@primitive
+@primitive(numbers="second")
 def lt(a: Array, b: Array) -> Array:
     """`a < b`, element by element; arguments and errors as `eq`.
 
@@ -55,7 +55,7 @@ def lt(a: Array, b: Array) -> Array:
     return np.less(a, b)
 
 
-@primitive
+@primitive(numbers="second")
 def le(a: Array, b: Array) -> Array:
     """`a <= b`, element by element; arguments and errors as `eq`.
 
@@ -67,7 +67,7 @@ def le(a: Array, b: Array) -> Array:
     return np.less_equal(a, b)
 
 
-@primitive
+@primitive(numbers="second")
 def gt(a: Array, b: Array) -> Array:
     """`a > b`, element by element; arguments and errors as `eq`.
 
@@ -79,7 +79,7 @@ def gt(a: Array, b: Array) -> Array:
     return np.greater(a, b)
 
 
-@primitive
+@primitive(numbers="second")
 def ge(a: Array, b: Array) -> Array:
     """`a >= b`, element by element; arguments and errors as `eq`.
 
@@ -111,7 +111,7 @@ def operator(compare: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-@primitive
+@primitive(numbers="none")
 def logical_and(a: Array, b: Array) -> Array:
     """Whether both are not zero, element by element.
 
@@ -123,7 +123,7 @@ def logical_and(a: Array, b: Array) -> Array:
     return np.logical_and(a, b)
 
 
-@primitive
+@primitive(numbers="none")
 def logical_or(a: Array, b: Array) -> Array:
     """Whether one of them is not zero, element by element.
 
@@ -135,7 +135,7 @@ def logical_or(a: Array, b: Array) -> Array:
     return np.logical_or(a, b)
 
 
-@primitive
+@primitive(numbers="none")
 def logical_xor(a: Array, b: Array) -> Array:
     """Whether exactly one of them is not zero, element by element.
 
@@ -289,6 +289,9 @@ def isclose(
     >>> torch.isclose(torch.tensor([1.0, 2.0]), torch.tensor([1.0000001, 2.1]))
     tensor([ True, False])
     """
+    for position, given in enumerate((a, b), 1):
+        if not hasattr(given, "dtype"):
+            raise not_a_tensor("isclose", position, given)
     if a.dtype != b.dtype:
         raise RuntimeError(f"{scalar_type_name(a.dtype)} did not match {scalar_type_name(b.dtype)}")
     for name, value in (("rtol", rtol), ("atol", atol)):

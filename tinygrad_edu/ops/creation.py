@@ -11,7 +11,15 @@ from tinygrad_edu.autograd.graph import Variable
 from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.backend import CPU, device_of, module_for, to_device
 from tinygrad_edu.backend import device as Device
-from tinygrad_edu.dtypes import Array, default, dtype, get_default_dtype, result_type, to_numpy
+from tinygrad_edu.dtypes import (
+    Array,
+    default,
+    dtype,
+    get_default_dtype,
+    is_floating,
+    result_type,
+    to_numpy,
+)
 from tinygrad_edu.dtypes import from_numpy as dtype_of
 from tinygrad_edu.kernels import memory_order
 from tinygrad_edu.size import read_new_shape
@@ -323,6 +331,12 @@ def linspace(
     """
     if steps < 0:
         raise RuntimeError("number of steps must be non-negative")
+    ndims = [end.array.ndim if isinstance(end, Variable) else 0 for end in (start, end)]
+    if any(ndims):
+        raise RuntimeError(
+            "linspace only supports 0-dimensional start and end tensors, but got start with"
+            f" {ndims[0]} dimension(s) and end with {ndims[1]} dimension(s)."
+        )
     target = default() if dtype is None else to_numpy(dtype)
     exact = np.promote_types(target, np.float32)
     start, end = exact.type(_number(start)), exact.type(_number(end))
@@ -340,8 +354,9 @@ def logspace(
     device: DeviceLike = None, requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """`base` to the powers `linspace(start, end, steps)`."""
-    powers = linspace(start, end, steps, dtype=get_default_dtype()).array.astype(np.float64)
     target = default() if dtype is None else to_numpy(dtype)
+    exact = dtype_of(target) if is_floating(target) else get_default_dtype()
+    powers = linspace(start, end, steps, dtype=exact).array.astype(np.float64)
     return finish(np.power(float(base), powers).astype(target), device, requires_grad)
 
 
@@ -390,6 +405,9 @@ def from_dlpack(ext_tensor: Any) -> Tensor:
     return wrap(array)
 
 
-def scalar_tensor(s: Any, *, dtype: Dtype = None, device: DeviceLike = None) -> Tensor:
+def scalar_tensor(
+    s: Any, *, dtype: Dtype = None, device: DeviceLike = None, requires_grad: bool = False
+) -> Tensor:
     """A 0-d tensor of the default dtype."""
-    return tensor(s, dtype=get_default_dtype() if dtype is None else dtype, device=device)
+    dtype = get_default_dtype() if dtype is None else dtype
+    return tensor(s, dtype=dtype, device=device, requires_grad=requires_grad)

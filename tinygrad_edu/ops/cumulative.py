@@ -13,6 +13,7 @@ from tinygrad_edu.ops.dims import numpy_names, operand, raw
 from tinygrad_edu.ops.elementary import exp
 from tinygrad_edu.ops.indexing import _slice
 from tinygrad_edu.ops.joining import _cat
+from tinygrad_edu.ops.layout import clone
 from tinygrad_edu.ops.shape import _flip
 from tinygrad_edu.size import read_dim
 
@@ -216,6 +217,8 @@ def diff(
     if n < 0:
         raise RuntimeError(f"order must be non-negative but got {n}")
     dim = read_dim(dim, ndim)
+    if n == 0:
+        return clone(input)
     parts: list[Any] = [part for part in (prepend, input, append) if part is not None]
     x: Any = _cat(parts, dim) if len(parts) > 1 else input
     for _ in range(n):

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_edu.autograd.errors import not_a_tensor
+from tinygrad_edu.autograd.graph import Variable
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.dtypes import Array, promote, promote_to, result_type
 from tinygrad_edu.kernels.gate import gate as _gate_kernel
@@ -27,7 +29,7 @@ def _share(g: Any, mine: Any, theirs: Any) -> Any:
     return indexing.where(mine == theirs, g / 2, g)
 
 
-@primitive
+@primitive(numbers="none")
 def maximum(a: Array, b: Array) -> Array:
     """The larger one, element by element; nan if one is nan.  Where they tie, each gets half of
     the gradient.
@@ -46,7 +48,7 @@ maximum.vjp(
 )
 
 
-@primitive
+@primitive(numbers="none")
 def minimum(a: Array, b: Array) -> Array:
     """The smaller one, element by element; nan if one is nan.  Where they tie, each gets half of
     the gradient.
@@ -65,7 +67,7 @@ minimum.vjp(
 )
 
 
-@primitive
+@primitive(numbers="none")
 def fmax(a: Array, b: Array) -> Array:
     """The larger one, element by element; the other one if one is nan.
 
@@ -83,7 +85,7 @@ fmax.vjp(
 )
 
 
-@primitive
+@primitive(numbers="none")
 def fmin(a: Array, b: Array) -> Array:
     """The smaller one, element by element; the other one if one is nan.
 
@@ -151,6 +153,8 @@ def clamp_min(input: Any, min: Any) -> Any:
     >>> torch.clamp_min(torch.tensor([-2.0, 2.0]), 0)
     tensor([0., 2.])
     """
+    if not isinstance(input, Variable):
+        raise not_a_tensor("clamp_min", 1, input)
     return clamp(input, min, None)
 
 
@@ -161,4 +165,6 @@ def clamp_max(input: Any, max: Any) -> Any:
     >>> torch.clamp_max(torch.tensor([-2.0, 2.0]), 0)
     tensor([-2.,  0.])
     """
+    if not isinstance(input, Variable):
+        raise not_a_tensor("clamp_max", 1, input)
     return clamp(input, None, max)

@@ -9,6 +9,7 @@ import numpy as np
 from tinygrad_edu.autograd.errors import other_device
 from tinygrad_edu.autograd.graph import Variable
 from tinygrad_edu.autograd.primitive import primitive
+from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.kernels.atomic import multiply_at
 from tinygrad_edu.ops.indexing import _unslice, add_at
@@ -36,10 +37,10 @@ def _check_index(name: str, x: Array, dim: int, index: Array) -> int:
     if isinstance(index, np.ndarray) != isinstance(x, np.ndarray):
         raise other_device(name, x, index)
     dim = read_dim(dim, x.ndim)
-    if index.dtype not in (np.int64, np.int32):
-        raise RuntimeError(f"{name}(): Expected dtype int32/int64 for index")
     if index.size == 0:
         return dim
+    if index.dtype not in (np.int64, np.int32):
+        raise RuntimeError(f"{name}(): Expected dtype int32/int64 for index")
     if max(index.ndim, 1) != max(x.ndim, 1):
         raise RuntimeError(
             "Index tensor must have the same number of dimensions as"
@@ -97,12 +98,18 @@ def gather(input: Any, dim: int, index: Any, *, sparse_grad: bool = False) -> Te
 @primitive
 def _scatter_add(x: Array, dim: int, index: Array, src: Array) -> Array:
     dim = _check_index("scatter_add", x, dim, index)
+    _check_source_dtype(x, src)
     y = x.copy()
     if index.size:
         add_at(
             y.reshape(y.shape or 1), _along(index.reshape(index.shape or 1), dim), _part(src, index)
         )
     return y
+
+
+def _check_source_dtype(x: Array, src: Any) -> None:
+    if getattr(src, "dtype", x.dtype) != x.dtype:
+        raise RuntimeError("scatter(): Expected self.dtype to be equal to src.dtype")
 
 
 def _part(src: Any, index: Array) -> Any:
@@ -258,6 +265,13 @@ def _select_as(g: Any, dim: int, index: Any, shape: tuple[int, ...]) -> Any:
 @primitive
 def _index_add(x: Array, dim: int, index: Array, source: Array) -> Array:
     _check_slices("index_add", x, dim, index, source)
+    dim = read_dim(dim, x.ndim)
+    rest = [tuple(s[:dim] + s[dim + 1 :]) for s in (x.shape, source.shape)]
+    if rest[0] != rest[1]:
+        raise RuntimeError(
+            "source tensor shape must match self tensor shape, excluding the specified dimension."
+            f" Got self.shape = {list(x.shape)} source.shape = {list(source.shape)}"
+        )
     y = x.copy()
     add_at(y.reshape(y.shape or 1), _at(x, dim, index), source)
     return y
@@ -335,6 +349,8 @@ def take_along_dim(input: Any, indices: Any, dim: int | None = None) -> Tensor:
     )
     source = input.expand(*both[:dim], shape[dim], *both[dim + 1 :])
     index = indices.expand(*both[:dim], other[dim], *both[dim + 1 :])
+    if (index.array < 0).any():  # from the end
+        index = wrap(np.where(index.array < 0, index.array + shape[dim], index.array))
     return _gather(source, dim, index)
 
 

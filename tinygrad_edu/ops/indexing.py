@@ -503,13 +503,22 @@ def select(input: Any, dim: int, index: int) -> Tensor:
     return _slice(input, (slice(None),) * dim + (index,))
 
 
-def narrow(input: Any, dim: int, start: int, length: int) -> Tensor:
+def narrow(input: Any, dim: int, start: Any, length: int) -> Tensor:
     """`length` slices of a dimension from `start`, as a view."""
     shape = input.array.shape
+    if not shape:
+        raise RuntimeError("narrow() cannot be applied to a 0-dim tensor.")
+    if isinstance(start, Variable) and (start.array.ndim or start.array.dtype.kind not in "iu"):
+        raise RuntimeError("start must be an 0-dim integral Tensor.")
     dim = read_dim(dim, len(shape))
-    start = int(start) + (shape[dim] if start < 0 else 0)
     if length < 0:
         raise RuntimeError("narrow(): length must be non-negative.")
+    if not -shape[dim] <= start <= shape[dim]:
+        raise IndexError(
+            f"start out of range (expected to be in range of [{-shape[dim]}, {shape[dim]}], but got"
+            f" {int(start)})"
+        )
+    start = int(start) + (shape[dim] if start < 0 else 0)
     if start + length > shape[dim] or start < 0:
         raise RuntimeError(
             f"start ({start}) + length ({length}) exceeds dimension size ({shape[dim]})."

@@ -102,6 +102,8 @@ def _tensors(name: str, tensors: Any) -> Any:
         )
     tensors = tuple(tensors)
     if not tensors:
+        if name.endswith("stack") and name != "stack":
+            raise RuntimeError(f"{name} expects a non-empty TensorList")
         error = RuntimeError if name == "stack" else ValueError
         raise error(f"torch.{name}(): expected a non-empty list of Tensors")
     wrong = [i for i, x in enumerate(tensors) if not isinstance(x, Variable)]
@@ -227,6 +229,8 @@ def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple
     """Views split before the given indices, or into so many pieces of nearly equal size."""
     dim = read_dim(dim, input.array.ndim)
     total = input.array.shape[dim]
+    if isinstance(indices_or_sections, Variable) and not indices_or_sections.array.ndim:
+        indices_or_sections = int(indices_or_sections.array)
     if isinstance(indices_or_sections, int):
         count = indices_or_sections
         if count <= 0:

@@ -260,7 +260,9 @@ def aminmax(input: Any, *, dim: int | None = None, keepdim: bool = False) -> Any
     (tensor(1), tensor(3))
     """
     x = operand("aminmax", input)
-    if not x.size and (dim is None or not x.shape[read_dim(dim, x.ndim)]):
+    if dim is not None and not x.size and not x.shape[read_dim(dim, x.ndim)]:
+        raise IndexError(f"aminmax: Expected reduction dim {dim} to have non-zero size.")
+    if dim is None and not x.size:
         raise RuntimeError(
             "aminmax(): cannot compute aminmax over an empty dimension as the operation has no"
             " identity."

@@ -76,13 +76,19 @@ def tensordot(a: Any, b: Any, dims: Any = 2) -> Tensor:
     if len(from_a) != len(from_b):
         raise RuntimeError("both dimension lists should have same length")
     for i, j in zip(from_a, from_b, strict=True):
-        if a_shape[i] != b_shape[j]:
+        if a_shape[i] != b_shape[j] and 1 not in (a_shape[i], b_shape[j]):
             raise RuntimeError(
                 f"contracted dimensions need to match, but first has size {a_shape[i]} in dim {i}"
                 f" and second has size {b_shape[j]} in dim {j}"
             )
     from_a = [read_dim(i, len(a_shape)) for i in from_a]
     from_b = [read_dim(j, len(b_shape)) for j in from_b]
+    wide_a = [i for i, j in zip(from_a, from_b, strict=True) if b_shape[j] == 1 != a_shape[i]]
+    wide_b = [j for i, j in zip(from_a, from_b, strict=True) if a_shape[i] == 1 != b_shape[j]]
+    if wide_a or wide_b:  # broadcast: the other is the same all along
+        a = sum(a, wide_a, True) if wide_a else a
+        b = sum(b, wide_b, True) if wide_b else b
+        return tensordot(a, b, (from_a, from_b))
     rows = [i for i in range(len(a_shape)) if i not in from_a]
     columns = [j for j in range(len(b_shape)) if j not in from_b]
     k = math.prod([a_shape[i] for i in from_a])

@@ -160,7 +160,7 @@ def nan_to_num(x: Array, nan: Any = None, posinf: Any = None, neginf: Any = None
 nan_to_num.vjp(x=lambda g, x: gate(g, isfinite(x)))
 
 
-@primitive
+@primitive(numbers="second")
 def copysign(a: Array, b: Array) -> Array:
     """The size of `a` with the sign of `b`.
 

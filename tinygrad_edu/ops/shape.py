@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu.autograd.errors import dimension_error
-from tinygrad_edu.autograd.graph import Variable
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.dtypes import Array
-from tinygrad_edu.kernels import memory_order
+from tinygrad_edu.ops.layout import clone, contiguous
 from tinygrad_edu.size import read_dim, read_dims, read_shape
 
 if TYPE_CHECKING:
@@ -133,8 +132,8 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
 
 
 def ravel(input: Tensor) -> Tensor:
-    """All elements in one dimension."""
-    return reshape(input, -1) if input.array.size else reshape(input, 0)
+    """All elements in one dimension, in order; a view if they lie in order in memory."""
+    return reshape(contiguous(input), -1 if input.array.size else 0)
 
 
 def unflatten(input: Tensor, dim: int, sizes: Any) -> Tensor:
@@ -213,13 +212,17 @@ def t(input: Tensor) -> Tensor:
 def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
     """Move dimensions to other places; the rest keep their order."""
     ndim = input.array.ndim
-    sources, targets = read_dims(source, ndim), read_dims(destination, ndim)
-    if len(sources) != len(targets):
+    given = [dims if isinstance(dims, (list, tuple)) else [dims] for dims in (source, destination)]
+    if len(given[0]) != len(given[1]):
         raise RuntimeError(
             "movedim: Invalid source or destination dims: source"
-            f" ({list(sources)}) should contain the same number of dims as destination"
-            f" ({list(targets)})"
+            f" ({list(given[0])} dims) should contain the same number of dims as destination"
+            f" ({list(given[1])} dims)"
         )
+    for name, dims in zip(("source", "destination"), given, strict=True):
+        if len({read_dim(dim, ndim) for dim in dims}) != len(dims):
+            raise RuntimeError(f"movedim: repeated dim in `{name}` ({list(dims)})")
+    sources, targets = [[read_dim(dim, ndim) for dim in dims] for dims in given]
     order = [dim for dim in range(ndim) if dim not in sources]
     for target, origin in sorted(zip(targets, sources, strict=True)):
         order.insert(target, origin)
@@ -389,7 +392,7 @@ def _flip(x: Array, dims: tuple[int, ...]) -> Array:
 _flip.vjp(x=lambda g, dims: _flip(g, dims))
 
 
-def flip(input: Tensor, *dims: Any) -> Tensor:
+def flip(input: Tensor, *sizes: Any, dims: Any = None) -> Tensor:
     """The order of the elements reversed along `dims`; a copy.
 
     >>> import tinygrad_edu as torch
@@ -397,7 +400,7 @@ def flip(input: Tensor, *dims: Any) -> Tensor:
     tensor([3, 2, 1])
     """
     ndim = input.array.ndim
-    places = read_dims(read_shape("flip", dims, "dims"), ndim)
+    places = read_dims(read_shape("flip", sizes if dims is None else (dims,), "dims"), ndim)
     return _flip(input, places if ndim else ())
 
 
@@ -451,7 +454,16 @@ def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
 
 def rot90(input: Tensor, k: int = 1, dims: Any = (0, 1)) -> Tensor:
     """Turn by k quarter turns in the plane of two dimensions, from the first to the second."""
-    first, second = read_dims(dims, input.array.ndim)
+    ndim = input.array.ndim
+    if len(dims) != 2:
+        raise RuntimeError(f"expected total rotation dims == 2, but got dims = {len(dims)}")
+    if ndim < 2:
+        raise RuntimeError(f"expected total dims >= 2, but got total dims = {ndim}")
+    if dims[0] == dims[1] or abs(dims[0] - dims[1]) == ndim:
+        raise RuntimeError(
+            f"expected rotation dims to be different, but got dim0 = {dims[0]} and dim1 = {dims[1]}"
+        )
+    first, second = read_dims(dims, ndim)
     turns = k % 4
     if turns == 1:
         return flip(transpose(input, first, second), first)
@@ -460,43 +472,6 @@ def rot90(input: Tensor, k: int = 1, dims: Any = (0, 1)) -> Tensor:
     if turns == 3:
         return flip(transpose(input, first, second), second)
     return clone(input)
-
-
-@primitive
-def _clone(x: Array) -> Array:
-    if 0 in x.strides and isinstance(x, np.ndarray):  # expanded: where its copies lie is torch's
-        y = memory_order.empty_like(x)
-        y[...] = x
-        return y
-    return x.copy(order="K")
-
-
-_clone.vjp(x=lambda g: g)
-
-
-def clone(input: Tensor, *, memory_format: Any = None) -> Tensor:
-    """A copy in memory of its own; gradients flow through it.
-
-    >>> import tinygrad_edu as torch
-    >>> x = torch.tensor([1.0, 2.0]); x.clone() is x
-    False
-    """
-    if not isinstance(input, Variable):
-        raise TypeError(f"clone(): argument 'input' must be Tensor, not {type(input).__name__}")
-    return _contiguous(input) if memory_format == "torch.contiguous_format" else _clone(input)
-
-
-@primitive
-def _contiguous(x: Array) -> Array:
-    return x.copy(order="C")
-
-
-_contiguous.vjp(x=lambda g: g)
-
-
-def contiguous(input: Tensor, memory_format: Any = None) -> Tensor:
-    """The tensor itself if its elements lie in order in memory, else a copy where they do."""
-    return input if input.array.flags.c_contiguous else _contiguous(input)
 
 
 def _at_least(ndim: int, tensors: Any) -> Any:

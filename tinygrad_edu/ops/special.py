@@ -191,7 +191,7 @@ xlog1py.vjp(
 )
 
 
-@primitive
+@primitive(numbers="none")
 def logaddexp(a: Array, b: Array) -> Array:
     """`log(exp(a) + exp(b))` without overflow.
 
@@ -208,7 +208,7 @@ logaddexp.vjp(
 )
 
 
-@primitive
+@primitive(numbers="none")
 def logaddexp2(a: Array, b: Array) -> Array:
     """`log2(2**a + 2**b)` without overflow.
 

@@ -181,7 +181,7 @@ atanh.vjp(x=lambda g, x: g / (1 - x * x))
 arcsin, arccos, arctan, arcsinh, arccosh, arctanh = asin, acos, atan, asinh, acosh, atanh
 
 
-@primitive
+@primitive(numbers="none")
 def atan2(a: Array, b: Array) -> Array:
     """The angle of the point (b, a) seen from the origin, in [-pi, pi].
 
@@ -200,7 +200,7 @@ atan2.vjp(
 )
 
 
-@primitive
+@primitive(numbers="none")
 def hypot(a: Array, b: Array) -> Array:
     """`sqrt(a*a + b*b)` without overflow.
 
