@@ -468,6 +468,18 @@ from tinygrad_edu import autograd, cuda, nn, optim, testing, utils  # noqa: E402
 from tinygrad_edu import backends as backends  # noqa: E402
 from tinygrad_edu import accelerator, compiler, distributed, jit, mps, onnx, xpu  # noqa: E402
 from tinygrad_edu import distributions as distributions  # noqa: E402
+from tinygrad_edu import amp as amp, cpu as cpu  # noqa: E402
+from tinygrad_edu.amp.autocast_mode import (  # noqa: E402
+    autocast,
+    clear_autocast_cache,
+    get_autocast_dtype,
+    is_autocast_cache_enabled,
+    is_autocast_enabled,
+    set_autocast_cache_enabled,
+    set_autocast_dtype,
+    set_autocast_enabled,
+)
+from tinygrad_edu.amp import GradScaler  # noqa: E402
 from tinygrad_edu import profiler as profiler  # noqa: E402
 from tinygrad_edu.legacy import (  # noqa: E402
     BoolTensor,

@@ -47,6 +47,8 @@ ROWS = [
             bad=[call(F(3, low=2, high=3))], **_floats),
     _seeded("multinomial", call(Pos(6), 3), call(Pos(2, 6), 8, True),
             bad=[call(Pos(3), 5)], **_floats),
+    _seeded("poisson", call(Pos(20)), call(Pos(3, 20, low=9, high=40)),
+            bad=[call(F(3, low=-2, high=-1))], **_floats),
     _in_place("uniform_"), _in_place("uniform_", -1.0, 3.0), _in_place("normal_"),
     _in_place("normal_", 1.0, 0.5), _in_place("bernoulli_", 0.3), _in_place("exponential_"),
     _in_place("random_", 0, 7), _in_place("cauchy_"), _in_place("geometric_", 0.3),

@@ -1,0 +1,60 @@
+"""`torch.distributions`: probability distributions, their samples, densities and divergences."""
+
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
+from tinygrad_edu.distributions import constraints as constraints
+from tinygrad_edu.distributions import transforms as transforms
+from tinygrad_edu.distributions.bernoulli import Bernoulli
+from tinygrad_edu.distributions.beta import Beta
+from tinygrad_edu.distributions.categorical import Categorical
+from tinygrad_edu.distributions.cauchy import Cauchy
+from tinygrad_edu.distributions.chi2 import Chi2
+from tinygrad_edu.distributions.dirichlet import Dirichlet
+from tinygrad_edu.distributions.distribution import Distribution
+from tinygrad_edu.distributions.exponential import Exponential
+from tinygrad_edu.distributions.gamma import Gamma
+from tinygrad_edu.distributions.geometric import Geometric
+from tinygrad_edu.distributions.gumbel import Gumbel
+from tinygrad_edu.distributions.half_normal import HalfNormal
+from tinygrad_edu.distributions.independent import Independent
+from tinygrad_edu.distributions.kl import kl_divergence, register_kl
+from tinygrad_edu.distributions.laplace import Laplace
+from tinygrad_edu.distributions.log_normal import LogNormal
+from tinygrad_edu.distributions.mixture_same_family import MixtureSameFamily
+from tinygrad_edu.distributions.multinomial import Multinomial
+from tinygrad_edu.distributions.multivariate_normal import MultivariateNormal
+from tinygrad_edu.distributions.normal import Normal
+from tinygrad_edu.distributions.one_hot_categorical import (
+    OneHotCategorical,
+    OneHotCategoricalStraightThrough,
+)
+from tinygrad_edu.distributions.poisson import Poisson
+from tinygrad_edu.distributions.relaxed_categorical import RelaxedOneHotCategorical
+from tinygrad_edu.distributions.transformed_distribution import TransformedDistribution
+from tinygrad_edu.distributions.transforms import (
+    AbsTransform,
+    AffineTransform,
+    ComposeTransform,
+    ExpTransform,
+    PowerTransform,
+    SigmoidTransform,
+    SoftplusTransform,
+    TanhTransform,
+    Transform,
+    identity_transform,
+)
+from tinygrad_edu.distributions.uniform import Uniform
+from tinygrad_edu.missing import missing as _missing
+
+__all__ = [
+    "AbsTransform", "AffineTransform", "Bernoulli", "Beta", "Categorical", "Cauchy", "Chi2",
+    "ComposeTransform", "Dirichlet", "Distribution", "ExpTransform", "Exponential", "Gamma",
+    "Geometric", "Gumbel", "HalfNormal", "Independent", "Laplace", "LogNormal",
+    "MixtureSameFamily", "Multinomial", "MultivariateNormal", "Normal", "OneHotCategorical",
+    "OneHotCategoricalStraightThrough", "Poisson", "PowerTransform", "RelaxedOneHotCategorical",
+    "SigmoidTransform", "SoftplusTransform", "TanhTransform", "Transform",
+    "TransformedDistribution", "Uniform", "identity_transform", "kl_divergence", "register_kl",
+]  # fmt: skip
+
+if not _TYPE_CHECKING:  # a type checker finds unknown names by itself
+    __getattr__ = _missing(__name__)
