@@ -11,7 +11,6 @@ import pytest
 from twin import same, same_error
 
 import tinygrad_edu as ours
-from tinygrad_edu import settings
 from tinygrad_edu.backend import cupy_problem
 
 torch = pytest.importorskip("torch")
@@ -127,33 +126,6 @@ def test_types_of_early_scripts() -> None:
 def test_version() -> None:
     assert ours.__version__ == ours.version.__version__ and ours.version.cuda is None
     assert len(ours.__version__.split(".")) == 3
-
-
-def test_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = ours.get_num_threads()
-    assert before >= 1
-    if settings._blas() is not None:
-        ours.set_num_threads(1)
-        assert ours.get_num_threads() == 1
-        ours.set_num_threads(before)
-        assert ours.get_num_threads() == before
-    for wrong, kind in (
-        (0, RuntimeError),
-        (-1, RuntimeError),
-        ("2", RuntimeError),
-        (1.5, RuntimeError),
-    ):
-        same_error(lambda T, wrong=wrong: T.set_num_threads(wrong), kind)
-    ours.set_num_interop_threads(2)
-    assert ours.get_num_interop_threads() == 1
-
-    monkeypatch.setattr(settings, "_blas", lambda: None)
-    monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
-    assert ours.get_num_threads() == 3
-    ours.set_num_threads(3)
-    with pytest.warns(UserWarning, match="threadpoolctl"):
-        ours.set_num_threads(5)
 
 
 def test_precision_and_determinism() -> None:

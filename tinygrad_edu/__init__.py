@@ -13,6 +13,10 @@ import warnings as _warnings
 # silenced where they come from our own modules, and nowhere else.
 _warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"tinygrad_edu\.")
 
+from tinygrad_edu.kernels.allocator import keep_freed_memory as _keep_freed_memory
+
+_keep_freed_memory()
+
 # isort: off
 from tinygrad_edu.tensor import Tensor
 from tinygrad_edu.backend import device
@@ -469,6 +473,20 @@ from tinygrad_edu import backends as backends  # noqa: E402
 from tinygrad_edu import accelerator, compiler, distributed, jit, mps, onnx, xpu  # noqa: E402
 from tinygrad_edu import distributions as distributions  # noqa: E402
 from tinygrad_edu import amp as amp, cpu as cpu  # noqa: E402
+from tinygrad_edu.amp.autocast_mode import (  # noqa: E402
+    autocast,
+    clear_autocast_cache,
+    get_autocast_dtype,
+    is_autocast_cache_enabled,
+    is_autocast_enabled,
+    set_autocast_cache_enabled,
+    set_autocast_dtype,
+    set_autocast_enabled,
+)
+from tinygrad_edu.amp import GradScaler  # noqa: E402
+from tinygrad_edu import amp as amp, cpu as cpu  # noqa: E402
+from tinygrad_edu.cpu import amp as _cpu_amp  # noqa: E402, F401
+from tinygrad_edu.cuda import amp as _cuda_amp  # noqa: E402, F401
 from tinygrad_edu.amp.autocast_mode import (  # noqa: E402
     autocast,
     clear_autocast_cache,

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import functools
-import importlib
-import os
 import warnings
 from collections.abc import Callable
 from typing import Any
+
+from tinygrad_edu.kernels import threads
 
 
 def compile(
@@ -46,28 +45,18 @@ def compile(
 # ---- threads
 
 
-@functools.cache
-def _blas() -> Any:
-    """threadpoolctl's handle of NumPy's BLAS; None if threadpoolctl is not installed."""
-    try:
-        threadpoolctl: Any = importlib.import_module("threadpoolctl")
-    except ImportError:
-        return None
-    return threadpoolctl.ThreadpoolController().select(user_api="blas")
-
-
 def set_num_threads(num: int) -> None:
-    """How many threads a matrix product may use.
+    """How many threads a product of matrices or attention may use.
 
     Args:
-        num: at least 1.
+        num: at least 1.  At the start it is what NumPy's BLAS uses: as many as there are
+            processors, or the environment variable OMP_NUM_THREADS.
 
     Raises:
         RuntimeError: it is not.
 
-    Unlike torch, only matrix products run on several threads: NumPy's BLAS. Setting it needs the
-    package `threadpoolctl`; without it this warns, and the environment variable OMP_NUM_THREADS,
-    read when Python starts, is the way.
+    Unlike torch, other operations run on one thread. And the threads of a BLAS other than the
+    OpenBLAS of NumPy's wheels cannot be set: this warns, and OMP_NUM_THREADS is the way.
 
     >>> import tinygrad_edu as torch
     >>> torch.set_num_threads(torch.get_num_threads())
@@ -76,27 +65,18 @@ def set_num_threads(num: int) -> None:
         raise RuntimeError(f"set_num_threads expects an int, but got {type(num).__name__}")
     if num < 1:
         raise RuntimeError("set_num_threads expects a positive integer")
-    blas = _blas()
-    if blas is not None:
-        blas.limit(limits=num)
-    elif num != get_num_threads():
+    if threads.blas() is None and num != threads.count():
         warnings.warn(
-            f"the number of threads stays {get_num_threads()}: install threadpoolctl to change it,"
-            f" or start Python with OMP_NUM_THREADS={num}",
+            "NumPy's BLAS keeps its number of threads, which only OpenBLAS lets this change; start"
+            f" Python with OMP_NUM_THREADS={num}",
             stacklevel=2,
         )
+    threads.set_count(num)
 
 
 def get_num_threads() -> int:
-    """How many threads a matrix product uses at most."""
-    blas = _blas()
-    counts: list[int] = [] if blas is None else [lib["num_threads"] for lib in blas.info()]
-    if counts:
-        return max(counts)
-    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
-        if os.environ.get(name, "").isdigit():
-            return int(os.environ[name])
-    return os.cpu_count() or 1
+    """How many threads a product of matrices or attention uses at most."""
+    return threads.count()
 
 
 def set_num_interop_threads(num: int) -> None:

@@ -35,6 +35,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.kernels.threads import spread
 
 ROWS, TILE = 64, 1 << 19
 """Queries of a block, and bytes of the scores of a tile: as many heads as fit are taken together.
@@ -79,8 +80,8 @@ class Scores:
         *lead, batch, heads = self.q.shape[:-2]
         if self.empty:
             return
-        h = min(heads, self.together)
-        b = max(1, self.together // heads)
+        h = _evenly(heads, self.together)
+        b = _evenly(batch, self.together // h)
         for outer in np.ndindex(*lead):
             for i in range(0, batch, b):
                 for j in range(0, heads, h):
@@ -103,6 +104,11 @@ class Scores:
             corner = s[..., rows.start :]
             corner += self.triangle[: corner.shape[-2], : corner.shape[-1]]
         return q, s
+
+
+def _evenly(n: int, most: int) -> int:
+    """The size of equal groups, of at most so many, that `n` is cut into."""
+    return math.ceil(n / math.ceil(n / max(1, min(n, most))))
 
 
 def shaped(scratch: Array, shape: tuple[int, ...]) -> Array:
@@ -142,9 +148,11 @@ def forward(
     lse = np.empty_like(q, shape=q.shape[:-1])
     if scores.empty:
         y[...], lse[...] = 0, np.inf
-    scratch, ones = scores.scratch(), np.ones_like(k, shape=k.shape[-2])
+    ones = np.ones_like(k, shape=k.shape[-2])
     lowest = float(np.finfo(q.dtype).min)
-    for at in scores.heads():
+
+    def group(at: Index) -> None:
+        scratch = scores.scratch()
         for rows, keys in scores.blocks():
             _, s = scores.tile(at, rows, keys, scratch)
             top = s.max(-1, keepdims=True)
@@ -158,6 +166,8 @@ def forward(
             np.copyto(total, np.inf, where=total == 0)  # a query that sees no key
             part /= total * (1 - p) if p < 1 else total
             lse[at][..., rows] = (top + np.log(total))[..., 0]
+
+    spread(group, list(scores.heads()))
     return y, lse
 
 
@@ -170,8 +180,9 @@ def backward(
     make = np.zeros_like if scores.empty else np.empty_like
     gq, gk, gv = (make(x) if need else None for x, need in zip((q, k, v), live, strict=False))
     g_mask = np.zeros_like(mask) if live[3] else None
-    one, two = scores.scratch(), scores.scratch()
-    for at in scores.heads():
+
+    def group(at: Index) -> None:
+        one, two = scores.scratch(), scores.scratch()
         for rows, keys in scores.blocks():
             qs, s = scores.tile(at, rows, keys, one)
             s -= lse[at][..., rows, None]
@@ -201,6 +212,9 @@ def backward(
             if g_mask is not None:
                 part = g_mask[within(g_mask, at, rows, keys)]
                 part += _folded(gs, part.shape)
+
+    # Heads may share a mask, and add to its gradient one after the other.
+    spread(group, list(scores.heads()), threads=None if g_mask is None else 1)
     return gq, gk, gv, g_mask
 
 
