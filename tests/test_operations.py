@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import op_table
+import op_table.sampling
 import pytest
 from op_table import Call, Dtype, Made, Op, all_rows
 
@@ -378,6 +379,8 @@ def _check_twin(twin: Op, given: Call) -> None:
 # ---- on a GPU
 
 
+DRAWN = [op.name for op in op_table.sampling.ROWS]
+"""What draws random numbers, other ones on a GPU; tests/test_gpu_random.py has these."""
 OF_THE_HOST = ["Tensor.type", "Tensor.to", "Tensor.cpu", "from_numpy"]
 """What gives another result, or none, on a GPU; tests/test_devices.py has these."""
 
@@ -386,7 +389,7 @@ OF_THE_HOST = ["Tensor.type", "Tensor.to", "Tensor.cpu", "from_numpy"]
 @pytest.mark.parametrize("dtype", ["float64", "float32", "int64"])
 def test_values_and_gradients_on_a_gpu(op: Op, dtype: str, cuda: str) -> None:
     """As `test_values` and `test_gradients`, on CuPy's stand-in and on a GPU if there is one."""
-    if dtype in op.skip or op.name in OF_THE_HOST:
+    if dtype in op.skip or op.name in OF_THE_HOST + DRAWN:
         pytest.skip("the row asks not to")
 
     def check(given: Call) -> None:
@@ -409,10 +412,53 @@ def test_values_and_gradients_on_a_gpu(op: Op, dtype: str, cuda: str) -> None:
     check_each(op, dtype, check)
 
 
+MOVES = {
+    "Tensor.copy_", "Tensor.expand_as", "Tensor.reshape_as", "Tensor.to", "Tensor.type_as",
+    "Tensor.view_as", "broadcast_tensors", "bucketize", "ctc_loss", "mask of a loss", "meshgrid",
+    "meshgrid xy", "result_type", "select_scatter", "slice_scatter", "x[..., ::2] = v",
+    "x[1] = v", "x[all] = v", "x[indices]", "x[leading ones] = v", "x[mask]", "x[slice] = v",
+}  # fmt: skip
+"""What takes operands of two devices: it copies between them, or reads only shapes."""
+
+
+@rows
+def test_operands_of_two_devices(op: Op, cuda: str) -> None:
+    """torch's error, naming both; nothing is copied between them silently."""
+    for given in op.calls:
+        made = op_table.arrays(op, given, "float32")
+        mixed = Mixed(tinygrad_edu, op, made)
+        empty = any(not t.numel() for t in mixed.tensors)
+        number = mixed.tensors[-1].numel() == 1 or op.name.endswith("= v") and len(mixed.tensors) < 3
+        if op.name in MOVES or number or empty or len({t.device for t in mixed.tensors}) < 2:
+            continue
+        try:
+            with pytest.raises(RuntimeError, match="on the same device.*(cuda:0.*cpu|cpu.*cuda:0)"):
+                op(tinygrad_edu, *mixed.args, **mixed.kwargs)
+        except BaseException as error:
+            error.add_note(f"in call of {op.name}{given!r}")
+            raise
+
+
+class Mixed(Run):
+    """The arguments of a call, of which only the first tensor is on a GPU."""
+
+    def __init__(self, library: Any, op: Op, given: Call) -> None:
+        self.library, self.device, self.layout = library, "cuda", None
+        self.tensors = []
+        self.args, self.kwargs = self.make(given.args, False), self.make(given.kwargs, False)
+
+    def tensor(self, array: np.ndarray) -> Any:
+        t = super().tensor(array)
+        return t.cpu() if self.tensors and t.ndim and t.numel() else t
+
+
 # ---- the table is complete
 
 NOT_OPERATIONS = {
     "dtypes": ["get_default_dtype", "set_default_dtype"],
+    "autocast": ["clear_autocast_cache", "get_autocast_dtype", "is_autocast_cache_enabled",
+                 "is_autocast_enabled", "set_autocast_cache_enabled", "set_autocast_dtype",
+                 "set_autocast_enabled"],
     "modes": ["is_grad_enabled", "is_inference_mode_enabled"],
     "seeds": ["get_rng_state", "initial_seed", "manual_seed", "seed", "set_rng_state"],
     "printing": ["set_printoptions"],

@@ -55,7 +55,15 @@ from .softmax import log_softmax, softmax, softmin
 from .padding import pad
 
 # ---- normalization, embedding
-from .normalization import batch_norm, group_norm, instance_norm, layer_norm, rms_norm
+from .normalization import (
+    batch_norm,
+    group_norm,
+    instance_norm,
+    layer_norm,
+    local_response_norm,
+    rms_norm,
+)
+from .bags import embedding_bag
 from .sparse import embedding, one_hot
 
 # ---- attention
@@ -72,7 +80,7 @@ from .convolution import (
 )
 
 # ---- noise
-from .noise import gumbel_softmax, rrelu
+from .noise import gumbel_softmax, rrelu, rrelu_
 
 # ---- pooling, images
 from .pooling import (
@@ -103,9 +111,12 @@ from .vision import (
     pixel_unshuffle,
     unfold,
     upsample,
+    upsample_bilinear,
+    upsample_nearest,
 )
 
 # ---- losses
+from .ctc import ctc_loss
 from .losses import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -125,11 +136,14 @@ from .ranking import (
     hinge_embedding_loss,
     margin_ranking_loss,
     multi_margin_loss,
+    multilabel_margin_loss,
     multilabel_soft_margin_loss,
     normalize,
     pairwise_distance,
+    pdist,
     soft_margin_loss,
     triplet_margin_loss,
+    triplet_margin_with_distance_loss,
 )
 
 __all__ = [
@@ -143,26 +157,28 @@ __all__ = [
     "tanh", "tanhshrink", "threshold", "threshold_",
     "log_softmax", "softmax", "softmin",
     # normalization, embedding
-    "batch_norm", "embedding", "group_norm", "instance_norm", "layer_norm", "one_hot", "pad",
-    "rms_norm",
+    "batch_norm", "embedding", "embedding_bag", "group_norm", "instance_norm", "layer_norm",
+    "local_response_norm", "one_hot", "pad", "rms_norm",
     # attention
     "multi_head_attention_forward", "scaled_dot_product_attention",
     # convolution
     "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d",
     # noise
-    "gumbel_softmax", "rrelu",
+    "gumbel_softmax", "rrelu", "rrelu_",
     # pooling, images
     "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool1d",
     "adaptive_max_pool2d", "adaptive_max_pool3d", "avg_pool1d", "avg_pool2d", "avg_pool3d",
     "lp_pool1d", "lp_pool2d", "lp_pool3d", "max_pool1d", "max_pool2d", "max_pool3d",
     "max_unpool1d", "max_unpool2d", "max_unpool3d", "channel_shuffle", "fold", "interpolate",
-    "pixel_shuffle", "pixel_unshuffle", "unfold", "upsample",
+    "pixel_shuffle", "pixel_unshuffle", "unfold", "upsample", "upsample_bilinear",
+    "upsample_nearest",
     # losses
     "binary_cross_entropy", "binary_cross_entropy_with_logits", "cosine_embedding_loss",
-    "cosine_similarity", "cross_entropy", "gaussian_nll_loss", "hinge_embedding_loss",
+    "cosine_similarity", "cross_entropy", "ctc_loss", "gaussian_nll_loss", "hinge_embedding_loss",
     "huber_loss", "kl_div", "l1_loss", "margin_ranking_loss", "mse_loss", "multi_margin_loss",
-    "multilabel_soft_margin_loss", "nll_loss", "normalize", "pairwise_distance",
-    "poisson_nll_loss", "smooth_l1_loss", "soft_margin_loss", "triplet_margin_loss",
+    "multilabel_margin_loss", "multilabel_soft_margin_loss", "nll_loss", "normalize",
+    "pairwise_distance", "pdist", "poisson_nll_loss", "smooth_l1_loss", "soft_margin_loss",
+    "triplet_margin_loss", "triplet_margin_with_distance_loss",
 ]  # fmt: skip
 
 if not _TYPE_CHECKING:  # a type checker finds unknown names by itself

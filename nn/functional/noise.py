@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from tinygrad_edu.autograd.mode import no_grad
 from tinygrad_edu.dtypes import float64
-from tinygrad_edu.ops import activation
 from tinygrad_edu.ops.creation import empty, ones_like
 from tinygrad_edu.tensor import Tensor
+
+from .activation import leaky_relu
 
 
 def rrelu(
@@ -39,15 +38,20 @@ def rrelu(
             f"Lower bound should be less than or equal to the upper bound, got {lower} > {upper}"
         )
     if not training:
-        slope: Any = (lower + upper) / 2
-        y = activation.leaky_relu(input, slope)
-        return input.copy_(y) if inplace else y
+        return leaky_relu(input, (lower + upper) / 2, inplace)
     with no_grad():  # drawn one by one as float64, for the elements that need one, as in torch
         below = input.array <= 0
         drawn = empty(int(below.sum()), dtype=float64).uniform_(lower, upper)
         slope = ones_like(input.detach())
         slope.array[below] = drawn.to(input.device).array
     return input.mul_(slope) if inplace else input * slope
+
+
+def rrelu_(
+    input: Tensor, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: bool = False
+) -> Tensor:
+    """`rrelu`, overwriting the input."""
+    return rrelu(input, lower, upper, training, True)
 
 
 def gumbel_softmax(

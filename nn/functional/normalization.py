@@ -7,9 +7,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tinygrad_edu.autograd.errors import same_device
 from tinygrad_edu.dtypes import Array, from_numpy, is_floating
 from tinygrad_edu.ops import normalization as ops
 from tinygrad_edu.tensor import Tensor
+
+from .padding import pad
+from .pooling import avg_pool2d
 
 
 def _check_floats(name: str, x: Array, *parameters: Tensor | None) -> None:
@@ -180,11 +184,43 @@ def batch_norm(
     return ops.batch_norm(input, weight, bias, mean, variance, eps)
 
 
+def local_response_norm(
+    input: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
+) -> Tensor:
+    """`x / (k + alpha * mean of x**2 over size neighbouring channels)**beta`.
+
+    Args:
+        input: shape (N, C, ...), 3 dimensions or more; channels outside count as 0.
+
+    Raises:
+        ValueError: fewer dimensions.
+
+    Source: Krizhevsky et al., "ImageNet Classification with Deep CNNs", 2012, section 3.3.
+
+    >>> import tinygrad_edu as torch
+    >>> F = torch.nn.functional
+    >>> F.local_response_norm(torch.ones(1, 1, 2), 1, alpha=3.0, beta=1.0)
+    tensor([[[0.2500, 0.2500]]])
+    """
+    shape = input.shape
+    if len(shape) < 3:
+        raise ValueError(
+            f"Expected 3D or higher dimensionality input (got {len(shape)} dimensions)"
+        )
+    if not input.numel():
+        return input
+    squares = (input * input).reshape(shape[0], 1, shape[1], -1)
+    mean = avg_pool2d(pad(squares, (0, 0, size // 2, (size - 1) // 2)), (size, 1), stride=1)
+    y: Tensor = input / (mean.reshape(shape) * alpha + k) ** beta
+    return y
+
+
 def _move(running: Tensor | None, new: Array, momentum: float) -> None:
     """Move a running statistic towards its new value, in place and unrecorded."""
     if running is None:
         return
     old = running.array
+    same_device("batch_norm", new, old)
     old *= 1 - momentum
     old += momentum * new.reshape(old.shape).astype(old.dtype, copy=False)
     running.storage.write()

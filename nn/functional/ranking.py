@@ -5,12 +5,17 @@ Every loss takes `reduction`: "none", "sum" or "mean".
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from tinygrad_edu.autograd.errors import scalar_type_name
 from tinygrad_edu.autograd.record import wrap
+from tinygrad_edu.dtypes import is_floating
 from tinygrad_edu.ops import losses as ops
+from tinygrad_edu.ops.activation import relu
+from tinygrad_edu.ops.extrema import minimum
 from tinygrad_edu.ops.indexing import where
 from tinygrad_edu.tensor import Tensor
 
@@ -275,3 +280,113 @@ def multilabel_soft_margin_loss(
     losses: Any = ops.bce_logits(input, target)
     losses = losses if weight is None else losses * weight
     return reduced(losses.mean(-1), reduction)
+
+
+def multilabel_margin_loss(
+    input: Tensor,
+    target: Tensor,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """`sum of max(0, 1 - x[j] + x[i]) / C` over classes j that apply and i that do not.
+
+    Args:
+        input: scores, shape (N, C) or (C,).
+        target: the classes that apply, int64, then -1, then anything; the shape of `input`.
+
+    Raises:
+        RuntimeError: a class outside [-1, C), or shapes that do not fit.
+
+    >>> import tinygrad_edu as torch
+    >>> x = torch.tensor([[0.1, 0.2, 0.4, 0.8]])
+    >>> torch.nn.functional.multilabel_margin_loss(x, torch.tensor([[3, 0, -1, 1]]))
+    tensor(0.8500)
+    """
+    reduction = read_reduction(size_average, reduce, reduction)
+    shape, right = input.array.shape, target.array
+    if len(shape) > 2 or shape[-1:] == (0,):
+        raise RuntimeError(
+            "Expected non-empty vector or matrix with optional 0-dim batch size, but got:"
+            f" {list(shape)}"
+        )
+    if right.shape != shape:
+        raise RuntimeError(
+            f"inconsistent target size: {list(right.shape)} for input of size: {list(shape)}"
+        )
+    if right.dtype != np.int64:
+        raise RuntimeError(f"expected scalar type Long but found {scalar_type_name(right.dtype)}")
+    classes = shape[-1] if shape else 1
+    scores, right = input.reshape(-1, classes), right.reshape(-1, classes)
+    if right.size and (right.min() < -1 or right.max() >= classes):
+        raise RuntimeError("argument #2 'target' is out of range")
+    named = np.cumsum(right == -1, 1) == 0
+    right = np.where(named, right, 0)
+    rows = np.arange(len(right), like=right)[:, None]
+    applies = np.zeros_like(right, dtype=bool)
+    applies[np.broadcast_to(rows, right.shape)[named], right[named]] = True
+    gaps: Any = 1 - scores.gather(1, wrap(right)).unsqueeze(2) + scores.unsqueeze(1)
+    counted = wrap(named[:, :, None] & ~applies[:, None, :])
+    losses = where(counted, relu(gaps), 0.0).sum((1, 2)) / classes
+    return reduced(losses if len(shape) == 2 else losses.squeeze(0), reduction)
+
+
+def triplet_margin_with_distance_loss(
+    anchor: Tensor,
+    positive: Tensor,
+    negative: Tensor,
+    *,
+    distance_function: Callable[[Tensor, Tensor], Tensor] | None = None,
+    margin: float = 1.0,
+    swap: bool = False,
+    reduction: str = "mean",
+) -> Tensor:
+    """`max(0, margin + d(anchor, positive) - d(anchor, negative))` for any distance d.
+
+    Args:
+        distance_function: d; None: `pairwise_distance`.
+        swap: take d(positive, negative) where it is smaller than d(anchor, negative).
+
+    Raises:
+        ValueError: the margin is not positive.
+        RuntimeError: numbers of dimensions that differ.
+
+    >>> import tinygrad_edu as torch
+    >>> a, p, n = torch.tensor([0.0]), torch.tensor([1.0]), torch.tensor([3.0])
+    >>> F = torch.nn.functional
+    >>> F.triplet_margin_with_distance_loss(a, p, n, distance_function=lambda x, y: abs(x - y))
+    tensor([0.])
+    """
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f"{reduction} is not a valid value for reduction")
+    if margin <= 0:
+        raise ValueError(f"margin must be greater than 0, got {margin}")
+    if not anchor.ndim == positive.ndim == negative.ndim:
+        raise RuntimeError(
+            "The anchor, positive, and negative tensors are expected to have the same number of"
+            f" dimensions, but got: anchor {anchor.ndim}D, positive {positive.ndim}D, and negative"
+            f" {negative.ndim}D inputs"
+        )
+    d = pairwise_distance if distance_function is None else distance_function
+    near, far = d(anchor, positive), d(anchor, negative)
+    if swap:
+        far = minimum(far, d(positive, negative))
+    return reduced((margin + near - far).clamp(min=0), reduction)
+
+
+def pdist(input: Tensor, p: float = 2.0) -> Tensor:
+    """The p-norms of the differences of all pairs of rows: (N, D) -> (N (N - 1) / 2,).
+
+    >>> import tinygrad_edu as torch
+    >>> torch.nn.functional.pdist(torch.tensor([[0.0, 0.0], [3.0, 4.0], [0.0, 4.0]]))
+    tensor([5., 4., 3.])
+    """
+    x = input.array
+    if x.ndim != 2:
+        raise RuntimeError(f"pdist only supports 2D tensors, got: {x.ndim}D")
+    if not is_floating(x.dtype):
+        raise RuntimeError("pdist only supports floating-point dtypes")
+    if p < 0:
+        raise RuntimeError("pdist only supports non-negative p values")
+    i, j = (wrap(np.asarray(side, like=x)) for side in np.triu_indices(len(x), 1))
+    return (input[i] - input[j]).norm(p, -1)

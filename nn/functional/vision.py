@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tinygrad_edu.ops.resampling import (
     channel_shuffle,
     interpolate,
@@ -9,10 +11,21 @@ from tinygrad_edu.ops.resampling import (
     pixel_unshuffle,
 )
 from tinygrad_edu.ops.windows import fold, unfold
+from tinygrad_edu.tensor import Tensor
 
 __all__ = [
     "channel_shuffle", "fold", "interpolate", "pixel_shuffle", "pixel_unshuffle", "unfold",
-    "upsample",
+    "upsample", "upsample_bilinear", "upsample_nearest",
 ]  # fmt: skip
 
 upsample = interpolate
+
+
+def upsample_nearest(input: Tensor, size: Any = None, scale_factor: Any = None) -> Tensor:
+    """`interpolate` with mode "nearest"."""
+    return interpolate(input, size, scale_factor, mode="nearest")
+
+
+def upsample_bilinear(input: Tensor, size: Any = None, scale_factor: Any = None) -> Tensor:
+    """`interpolate` with mode "bilinear" and aligned corners."""
+    return interpolate(input, size, scale_factor, mode="bilinear", align_corners=True)

@@ -122,6 +122,25 @@ class RMSNorm(Module):
         )
 
 
+class LocalResponseNorm(Module):
+    """`functional.local_response_norm`: each element divided by those in neighbouring channels.
+
+    Args:
+        size: how many channels.
+        alpha, beta, k: of `x / (k + alpha * mean of x**2)**beta`.
+    """
+
+    def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> None:
+        super().__init__()
+        self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.local_response_norm(input, self.size, self.alpha, self.beta, self.k)
+
+    def extra_repr(self) -> str:
+        return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}"
+
+
 class GroupNorm(Module):
     """Layer norm over each of `num_groups` groups of channels, scaled per channel.
 
