@@ -428,7 +428,8 @@ def test_operands_of_two_devices(op: Op, cuda: str) -> None:
         made = op_table.arrays(op, given, "float32")
         mixed = Mixed(tinygrad_edu, op, made)
         empty = any(not t.numel() for t in mixed.tensors)
-        number = mixed.tensors[-1].numel() == 1 or op.name.endswith("= v") and len(mixed.tensors) < 3
+        number = [t for t in mixed.tensors[-1:] if t.numel() == 1]
+        number = number or (op.name.endswith("= v") and len(mixed.tensors) < 3)
         if op.name in MOVES or number or empty or len({t.device for t in mixed.tensors}) < 2:
             continue
         try:

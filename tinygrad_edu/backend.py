@@ -7,12 +7,13 @@ moving arrays, and making new ones.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
@@ -94,16 +95,55 @@ def module_for(place: device) -> Any:
     return np if place.type == "cpu" else _cupy()
 
 
+@contextlib.contextmanager
+def on(place: device) -> Iterator[Any]:
+    """Within it new arrays are made on that device; gives the module that makes them."""
+    xp = module_for(place)
+    if place.type == "cpu" or place.index is None:
+        yield xp
+    else:
+        with xp.cuda.Device(place.index):
+            yield xp
+
+
 def to_device(array: Array, place: device) -> Array:
     """The array on that device: itself if it is there already, else a copy."""
     here = device_of(array)
-    if here.type == place.type and place.index in (None, here.index):
+    if here.type == place.type and here.index == _index(place):
         return array
     if place.type == "cpu":
         return array.get()
-    cupy = _cupy()
-    with cupy.cuda.Device(place.index or 0):
+    with on(place) as cupy:
         return cupy.asarray(array)
+
+
+def _index(place: device) -> int | None:
+    """Which of the GPUs is meant: "cuda" stands for the current one."""
+    if place.type == "cpu" or place.index is not None:
+        return place.index
+    return current_gpu()
+
+
+def current_gpu() -> int:
+    """The index of the GPU that "cuda" stands for."""
+    return int(_cupy().cuda.Device().id)
+
+
+def gpu(place: Any) -> Any:
+    """CuPy's object for a GPU, given as an index, a name, a device, or None for the current one.
+
+    Raises:
+        RuntimeError: there is no such GPU.
+    """
+    cupy = _cupy()
+    where = device("cuda") if place is None else device(place)
+    if where.type != "cuda":
+        raise ValueError(f"Expected a cuda device, but got: {where}")
+    if where.index is not None and where.index >= cuda_device_count():
+        raise RuntimeError(
+            f"CUDA error: invalid device ordinal: {where}, but there are {cuda_device_count()} GPUs"
+        )
+    return cupy.cuda.Device(current_gpu() if where.index is None else where.index)
 
 
 def beside(array: Array, x: Array) -> Array:
@@ -151,11 +191,50 @@ def cupy_problem() -> str | None:
             return "CuPy sees no usable CUDA device: check the driver with nvidia-smi"
         if float((cupy.arange(4, dtype=np.float32) * 2).sum()) != 12:
             return "CuPy's first kernel gave a wrong sum"
+        cupy.cuda.set_allocator(_allocator(cupy))
     except Exception as error:  # ImportError, CUDARuntimeError, a missing NVRTC library
         return f"{type(error).__name__}: {str(error).splitlines()[0]}"
     return None
 
 
+# Memory -------------------------------------------------------------------------------------------
+
+peak_bytes: dict[int, int] = {}
+"""The most bytes that arrays on a GPU took at once, of those GPUs of which it was asked."""
+
+
+class OutOfMemoryError(RuntimeError):
+    """A GPU has not the memory that was asked for; `torch.OutOfMemoryError`."""
+
+
+def _allocator(cupy: Any) -> Callable[[int], Any]:
+    """CuPy's memory pool, with torch's error when it is exhausted, and its peak noted."""
+    pool = cupy.get_default_memory_pool()
+
+    def allocate(size: int) -> Any:
+        try:
+            memory = pool.malloc(size)
+        except MemoryError:
+            free, total = cupy.cuda.runtime.memGetInfo()
+            here, mebi = cupy.cuda.Device().id, 2.0**20
+            raise OutOfMemoryError(
+                f"CUDA out of memory. Tried to allocate {size / mebi:.2f} MiB. GPU {here} has a"
+                f" total capacity of {total / mebi:.2f} MiB of which {free / mebi:.2f} MiB is free."
+                f" {pool.used_bytes() / mebi:.2f} MiB is allocated by tensors, and"
+                f" {pool.free_bytes() / mebi:.2f} MiB is reserved but unallocated."
+            ) from None
+        if peak_bytes:
+            here = cupy.cuda.Device().id
+            if here in peak_bytes:
+                peak_bytes[here] = max(peak_bytes[here], pool.used_bytes())
+        return memory
+
+    return allocate
+
+
 def forget_cupy() -> None:
     """Look for CuPy anew: the tests put a stand-in in its place."""
     cupy_problem.cache_clear()
+    random = sys.modules.get("tinygrad_edu.gpu_random")
+    if random is not None:
+        random.forget()

@@ -30,10 +30,12 @@ form of Durstenfeld, "Algorithm 235: Random permutation", 1964.
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -66,6 +68,7 @@ __all__ = [
 ]  # fmt: skip
 
 Array = npt.NDArray[Any]
+F = TypeVar("F", bound=Callable[..., Any])
 _DEFAULT_SEED = 67280421310721  # torch's
 
 
@@ -75,26 +78,25 @@ _DEFAULT_SEED = 67280421310721  # torch's
 class Generator(MersenneTwister):
     """A stream of random numbers with torch's interface, determined by its seed.
 
-    Generators can be pickled and copied, and continue from where they were.
-
-    Raises RuntimeError for a `device` other than "cpu": one generator, on the CPU, serves all.
+    Generators can be pickled and copied, and continue from where they were.  With `device="cuda"`
+    a stream of its own kind, see gpu_random.py.
     Source: Matsumoto and Nishimura, "Mersenne Twister", 1998.
 
     >>> Generator().manual_seed(0).words(3).tolist()
     [2357136044, 2546248239, 3071714933]
     """
 
+    def __new__(cls, device: Any = None) -> Generator:
+        if device is not None and Device(device).type == "cuda":
+            from .gpu_random import CudaGenerator as cls  # noqa: N813
+        return object.__new__(cls)
+
     def __init__(self, device: Any = None) -> None:
-        if device is not None and Device(device).type != "cpu":
-            raise RuntimeError(
-                f"Generator: expected device 'cpu', but got '{device}'. Random numbers are drawn on"
-                " the CPU for tensors of every device: use Generator()"
-            )
         super().__init__(_DEFAULT_SEED)
 
     @property
     def device(self) -> Device:
-        """Where the numbers are drawn: always the CPU."""
+        """Where the numbers are drawn."""
         return Device("cpu")
 
     def manual_seed(self, seed: int) -> Generator:
@@ -159,8 +161,11 @@ default_generator = Generator()
 
 
 def manual_seed(seed: int) -> Generator:
-    """Seed the default generator, see `Generator.manual_seed`; returns it."""
-    return default_generator.manual_seed(int(seed))
+    """Seed the default generators, see `Generator.manual_seed`; returns the CPU's."""
+    default_generator.manual_seed(int(seed))
+    if "tinygrad_edu.gpu_random" in sys.modules:
+        sys.modules["tinygrad_edu.gpu_random"].restart_all(int(seed))
+    return default_generator
 
 
 def seed() -> int:
@@ -206,9 +211,26 @@ def fork_rng(
             default_generator.set_state_bytes(state)
 
 
+def host_or_gpu(function: F) -> F:
+    """Of an array on a GPU, or of one beside it, the function of the same name in gpu_random.py."""
+
+    @functools.wraps(function)
+    def call(gen: Generator, array: Any, *args: Any) -> Any:
+        if not isinstance(array, np.ndarray):
+            from . import gpu_random
+
+            return getattr(gpu_random, function.__name__)(gen, array, *args)
+        if gen.device.type != "cpu":
+            raise RuntimeError("Expected a 'cpu' device type for generator but found 'cuda'")
+        return function(gen, array, *args)
+
+    return call  # type: ignore[return-value]
+
+
 # In place: fill_* ---------------------------------------------------------------------------------
 
 
+@host_or_gpu
 def fill_uniform(gen: Generator, array: Array, low: float = 0.0, high: float = 1.0) -> None:
     """array ~ U[low, high):  low + (high - low) u, with u a multiple of 2**-24 or 2**-53.
 
@@ -233,6 +255,7 @@ def fill_uniform(gen: Generator, array: Array, low: float = 0.0, high: float = 1
         array[array == dtype.type(high)] = low
 
 
+@host_or_gpu
 def fill_bernoulli(gen: Generator, array: Array, p: float | Array = 0.5) -> None:
     """array[i] = 1 with probability p[i], else 0.
 
@@ -265,6 +288,7 @@ def fill_bernoulli(gen: Generator, array: Array, p: float | Array = 0.5) -> None
     fill(array, draw_more)
 
 
+@host_or_gpu
 def fill_normal(gen: Generator, array: Array, mean: float = 0.0, std: float = 1.0) -> None:
     """array ~ N(mean, std**2), for any float or complex type, by Box and Muller's formula.
 
@@ -295,6 +319,7 @@ def fill_normal(gen: Generator, array: Array, mean: float = 0.0, std: float = 1.
         fill(flat[-16:], lambda n: blocks(gen, n, mean, std))
 
 
+@host_or_gpu
 def fill_log_normal(gen: Generator, array: Array, mean: float = 1.0, std: float = 2.0) -> None:
     """array = exp(z) with z ~ N(mean, std**2), always one pair at a time (see `fill_normal`).
 
@@ -310,6 +335,7 @@ def fill_log_normal(gen: Generator, array: Array, mean: float = 1.0, std: float 
     fill(array, lambda n: np.exp(fma64(draw.scalar_normals(gen, n), std, mean)))
 
 
+@host_or_gpu
 def fill_exponential(gen: Generator, array: Array, lambd: float = 1.0) -> None:
     """array = -log(1 - u) / lambd, of density lambd exp(-lambd x) on x >= 0.
 
@@ -325,6 +351,7 @@ def fill_exponential(gen: Generator, array: Array, lambd: float = 1.0) -> None:
     fill(array, lambda n: (-1.0 / lambd) * np.log1p(-draw.uniform64(gen, n)))
 
 
+@host_or_gpu
 def fill_cauchy(gen: Generator, array: Array, median: float = 0.0, sigma: float = 1.0) -> None:
     """array = median + sigma tan(pi (u - 1/2)).
 
@@ -340,6 +367,7 @@ def fill_cauchy(gen: Generator, array: Array, median: float = 0.0, sigma: float 
     fill(array, lambda n: fma64(np.tan(np.pi * (draw.uniform64(gen, n) - 0.5)), sigma, median))
 
 
+@host_or_gpu
 def fill_geometric(gen: Generator, array: Array, p: float) -> None:
     """array = ceil(log u / log(1 - p)): how many trials until the first success, 1, 2, 3, ...
 
@@ -356,6 +384,7 @@ def fill_geometric(gen: Generator, array: Array, p: float) -> None:
     fill(array, lambda n: np.ceil(np.log(draw.uniform64(gen, n)) / math.log1p(-p)))
 
 
+@host_or_gpu
 def fill_random(
     gen: Generator, array: Array, low: int | None = None, high: int | None = None
 ) -> None:
@@ -388,6 +417,7 @@ def fill_random(
 # New arrays ---------------------------------------------------------------------------------------
 
 
+@host_or_gpu
 def bernoulli(gen: Generator, p: Array) -> Array:
     """A new array like `p` of ones, with probability p[i], and zeros. Raises as `fill_bernoulli`.
 
@@ -399,6 +429,7 @@ def bernoulli(gen: Generator, p: Array) -> Array:
     return out
 
 
+@host_or_gpu
 def keep_mask(gen: Generator, like: Array, p: float) -> npt.NDArray[np.bool_]:
     """Dropout's decisions: an array shaped like `like`, False with probability p, else True.
 
@@ -419,6 +450,7 @@ def keep_mask(gen: Generator, like: Array, p: float) -> npt.NDArray[np.bool_]:
     return mask
 
 
+@host_or_gpu
 def dropout_noise(gen: Generator, like: Array, p: float) -> Array:
     """What dropout multiplies `like` by: 0 with probability p, else 1 / (1 - p).
 

@@ -15,7 +15,6 @@ import numpy as np
 
 from tinygrad_edu import random
 from tinygrad_edu.autograd.record import wrap
-from tinygrad_edu.backend import device_of, to_device
 from tinygrad_edu.dtypes import Array, is_floating
 from tinygrad_edu.ops.arithmetic import mul
 from tinygrad_edu.tensor import Tensor
@@ -56,7 +55,7 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
         return input
     _require_floats(x)
     noise = random.dropout_noise(random.default_generator, x, p)
-    return _times(input, to_device(noise, device_of(x)), inplace)
+    return _times(input, noise, inplace)
 
 
 def _times(input: Tensor, noise: Array, inplace: bool) -> Tensor:
@@ -76,7 +75,7 @@ def _per_channel(x: Array) -> Array:
     _require_floats(x)
     if x.ndim < 2:
         raise RuntimeError("Feature dropout requires at least 2 dimensions in the input")
-    return np.empty(x.shape[:2] + (1,) * (x.ndim - 2), x.dtype)
+    return np.empty_like(x, order="C", shape=x.shape[:2] + (1,) * (x.ndim - 2))
 
 
 def _channel_dropout(input: Tensor, p: float, training: bool, inplace: bool) -> Tensor:
@@ -84,7 +83,7 @@ def _channel_dropout(input: Tensor, p: float, training: bool, inplace: bool) -> 
     if p == 0 or not training or x.size == 0:
         return input
     noise = random.dropout_noise(random.default_generator, _per_channel(x), p)
-    return _times(input, to_device(noise, device_of(x)), inplace)
+    return _times(input, noise, inplace)
 
 
 def dropout1d(
@@ -228,7 +227,6 @@ def _alpha_dropout(input: Tensor, like: Array, p: float, training: bool, inplace
     kept = random.keep_mask(random.default_generator, like, p).astype(x.dtype)
     a = 1 / math.sqrt((_SELU_FLOOR**2 * p + 1) * (1 - p))
     shift = (kept - 1) * (_SELU_FLOOR * a) + _SELU_FLOOR * a * p
-    scale, shift = (to_device(part, device_of(x)) for part in (kept * a, shift))
     if inplace:
-        return input.mul_(wrap(scale)).add_(wrap(shift))
-    return mul(input, wrap(scale)) + wrap(shift)
+        return input.mul_(wrap(kept * a)).add_(wrap(shift))
+    return mul(input, wrap(kept * a)) + wrap(shift)

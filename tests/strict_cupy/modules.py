@@ -185,6 +185,12 @@ def _random() -> Module:
 class Pool:
     """CuPy's memory pool; nothing is counted."""
 
+    def malloc(self, size: int) -> Any:
+        raise OutOfMemoryError(f"Out of memory allocating {size} bytes")
+
+    def free_bytes(self) -> int:
+        return 0
+
     def used_bytes(self) -> int:
         return 0
 
@@ -266,6 +272,8 @@ def _cuda() -> Module:
         Event=Event,
         get_current_stream=lambda device_id=-1: null,
         get_elapsed_time=lambda a, b: (b.time - a.time) * 1e3,
+        set_allocator=lambda allocator: None,
+        MemoryPool=Pool,
         memory=Module("cupy.cuda.memory", OutOfMemoryError=OutOfMemoryError),
     )
 

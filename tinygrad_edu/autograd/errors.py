@@ -45,6 +45,13 @@ def other_device(name: str, *arrays: Array) -> RuntimeError:
     )
 
 
+def same_device(name: str, *arrays: Any) -> None:
+    """RuntimeError unless these arrays are on one device; what is no array counts for nothing."""
+    places = [device_of(a) for a in arrays if hasattr(a, "shape")]
+    if any([place != places[0] for place in places]):
+        raise other_device(name, *[a for a in arrays if hasattr(a, "shape")])
+
+
 def _index_error(text: str) -> IndexError:
     """NumPy speaks of axes and arrays where torch speaks of dimensions and tensors."""
     many = re.match(r"too many indices for array: array is (\d+)-dimensional", text)

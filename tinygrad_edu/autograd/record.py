@@ -16,6 +16,7 @@ import numpy as np
 from tinygrad_edu.autograd.errors import explain, not_a_tensor
 from tinygrad_edu.autograd.graph import INFERENCE, Node, Part, Storage, Variable
 from tinygrad_edu.autograd.mode import state
+from tinygrad_edu.backend import device_of
 from tinygrad_edu.dtypes import Array
 
 if TYPE_CHECKING:
@@ -78,6 +79,43 @@ def current_node(a: Any) -> Node | None:
     return a.node
 
 
+class Rerouted(Exception):
+    """Raised by `Primitive.run` where somebody wants the call to be made in another way.
+
+    Attributes:
+        call: makes it, given the arguments.
+    """
+
+    def __init__(self, call: Callable[[tuple[Any, ...]], Any]) -> None:
+        super().__init__()
+        self.call = call
+
+
+def recover(op: Primitive, error: Exception, args: tuple[Any, ...]) -> Any:
+    """Where a forward function raised: torch's error instead, or the call made another way."""
+    if isinstance(error, Rerouted):
+        return error.call(args)
+    moved = on_one_device(args)
+    if moved is not None:
+        return op.call(*moved)
+    raise explain(op.name, error, (*args[0], *args[1:]) if op.variadic else args) from error
+
+
+def on_one_device(args: Sequence[Any]) -> tuple[Any, ...] | None:
+    """The arguments, 0-d tensors of the CPU moved to the GPU of the others; None if that is none.
+
+    Asked only after the operation has failed, so equal devices cost nothing.
+    """
+    places: dict[Any, Any] = {a: device_of(a.array) for a in args if isinstance(a, Variable)}
+    gpus = {place for place in places.values() if place.type != "cpu"}
+    small = {a for a, place in places.items() if place.type == "cpu"}
+    if len(gpus) != 1 or not small or any([a.array.ndim for a in small]):
+        return None
+    gpu = gpus.pop()
+    moved = {id(a): a.to(gpu) for a in small}
+    return tuple([moved.get(id(a), a) for a in args])
+
+
 # The three forms below do the same thing.  The first two are the third written out for one and two
 # arguments, because every microsecond here is paid for every operation of every training step.
 
@@ -97,7 +135,7 @@ def call_unary(op: Primitive) -> Callable[..., Any]:
         try:
             y = op.run(x)
         except Exception as error:
-            raise explain(op.name, error, args) from error
+            return recover(op, error, args)
         t = _new(_Tensor)
         t.array = y if y.__class__ is np.ndarray else as_array(y)
         t.storage = Storage()
@@ -153,7 +191,7 @@ def call_binary(op: Primitive) -> Callable[..., Any]:
         try:
             y = op.run(x, z)
         except Exception as error:
-            raise explain(op.name, error, args) from error
+            return recover(op, error, args)
         t = _new(_Tensor)
         t.array = y = y if y.__class__ is np.ndarray else as_array(y)
         t.storage = Storage()
@@ -184,7 +222,7 @@ def call_general(op: Primitive) -> Callable[..., Any]:
         try:
             y = op.run(*values)
         except Exception as error:
-            raise explain(op.name, error, args) from error
+            return recover(op, error, args)
         if not any([isinstance(a, Variable) for a in args]):
             return y[0] if op.saves else y
         edges = tuple([current_node(a) for a in args[: len(op.inputs)]])
@@ -204,7 +242,7 @@ def call_variadic(op: Primitive) -> Callable[..., Any]:
         try:
             y = op.run(arrays, *args[1:])
         except Exception as error:
-            raise explain(op.name, error, (*tensors, *args[1:])) from error
+            return recover(op, error, (tensors, *args[1:]))
         if not any([isinstance(a, Variable) for a in tensors]):
             return y
         edges = tuple([current_node(a) for a in tensors])
@@ -229,7 +267,7 @@ def call_view(op: Primitive) -> Callable[..., Any]:
         try:
             y = forward(source.array, *rest)
         except Exception as error:
-            raise explain(op.name, error, args) from error
+            return recover(op, error, args)
         results = y if op.multiple else (y,)
         whole = None
         if state.enabled and op.inputs and source.node is not None:

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinygrad_edu.autograd.errors import same_device
 from tinygrad_edu.autograd.graph import Variable
+from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.autograd.record import wrap
-from tinygrad_edu.backend import beside
-from tinygrad_edu.dtypes import is_floating, to_numpy
+from tinygrad_edu.backend import beside, module_of
+from tinygrad_edu.dtypes import Array, is_floating, to_numpy
 from tinygrad_edu.ops.creation import DeviceLike, Dtype, finish
 from tinygrad_edu.ops.gathering import index_select
 from tinygrad_edu.ops.indexing import _index_put, _slice, _take, copy_, select
@@ -43,6 +45,8 @@ def repeat_interleave(
     dim = read_dim(dim, input.array.ndim)
     size = input.array.shape[dim]
     counts = repeats.array if isinstance(repeats, Variable) else np.asarray(repeats)
+    if isinstance(repeats, Variable):
+        same_device("repeat_interleave", input.array, counts)
     if counts.dtype.kind not in "iu":
         raise RuntimeError("repeats must have int or long dtype")
     if (counts < 0).any():
@@ -58,10 +62,33 @@ def repeat_interleave(
     return index_select(input, dim, wrap(index))
 
 
+@primitive(view=True)
+def _unfold(x: Array, dim: int, size: int, step: int) -> Array:
+    windows = module_of(x).lib.stride_tricks
+    count, stride = (x.shape[dim] - size) // step + 1, x.strides[dim]
+    shape = (*x.shape[:dim], count, *x.shape[dim + 1 :], size)
+    strides = (*x.strides[:dim], stride * step, *x.strides[dim + 1 :], stride)
+    return windows.as_strided(x, shape, strides)
+
+
+@primitive
+def _refold(x: Array, shape: tuple[int, ...], dim: int, step: int) -> Array:
+    """What the windows hold, added up where they came from."""
+    y = np.zeros_like(x, shape=shape, order="C")
+    count, before = x.shape[dim], (slice(None),) * dim
+    for i in range(x.shape[-1]):
+        y[(*before, slice(i, i + (count - 1) * step + 1, step))] += x[..., i]
+    return y
+
+
+_unfold.vjp(x=lambda g, x_shape, dim, step: _refold(g, tuple(x_shape), dim, step))
+_refold.vjp(x=lambda g, x_shape, dim, step: _unfold(g, dim, x_shape[-1], step))
+
+
 def unfold(input: Any, dimension: int, size: int, step: int) -> Tensor:
     """Windows of `size` elements along a dimension, each `step` after the last, in a new last one.
 
-    Unlike torch, the result is a copy, not a view.
+    The result is a view: overlapping windows share their elements.
 
     >>> import tinygrad_edu as torch
     >>> torch.arange(5).unfold(0, 3, 2)
@@ -70,6 +97,8 @@ def unfold(input: Any, dimension: int, size: int, step: int) -> Tensor:
     """
     dim = read_dim(dimension, input.array.ndim)
     length = input.array.shape[dim] if input.array.ndim else 1
+    if size < 0:
+        raise RuntimeError(f"size is {size} but must be >= 0")
     if size > length:
         raise RuntimeError(
             f"maximum size for tensor at dimension {dim} is {length} but size is {size}"
@@ -77,11 +106,19 @@ def unfold(input: Any, dimension: int, size: int, step: int) -> Tensor:
     if step <= 0:
         raise RuntimeError(f"step is {step} but must be > 0")
     if not input.array.ndim:
-        return reshape(input, (1,))
-    starts = np.arange(0, length - size + 1, step, like=input.array)
-    places = starts[:, None] + np.arange(size, like=input.array)
-    picked = _take(input, ((slice(None),) * dim + (places,)))
-    return movedim(picked, dim + 1, -1)
+        return reshape(input, (1,))[:size]
+    return _unfold(input, dim, size, step)
+
+
+def fill(input: Any, value: Any) -> Tensor:
+    """One value everywhere, in the shape and dtype of `input`; `value` may be a 0-d tensor.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.fill(torch.zeros(2), 3)
+    tensor([3., 3.])
+    """
+    filled: Any = clone(input)
+    return filled.fill_(value)  # type: ignore[no-any-return]
 
 
 def adjoint(input: Any) -> Tensor:

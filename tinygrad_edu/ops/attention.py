@@ -17,7 +17,7 @@ from tinygrad_edu import random
 from tinygrad_edu.autograd.errors import scalar_type_name
 from tinygrad_edu.autograd.graph import Variable
 from tinygrad_edu.autograd.primitive import primitive
-from tinygrad_edu.backend import device_of, to_device
+from tinygrad_edu.backend import device_of
 from tinygrad_edu.dtypes import Array, is_floating
 from tinygrad_edu.kernels import attention as kernel
 from tinygrad_edu.ops.arranging import repeat_interleave
@@ -170,8 +170,8 @@ def scaled_dot_product_attention(
             )
     keep = None
     if dropout_p > 0:
-        keep = random.keep_mask(random.default_generator, np.empty(scores, bool), dropout_p)
-        keep = to_device(keep, device_of(query.array))
+        like = np.empty_like(query.array, dtype=bool, order="C", shape=scores)
+        keep = random.keep_mask(random.default_generator, like, dropout_p)
     scale = 1 / math.sqrt(query.array.shape[-1] or 1) if scale is None else float(scale)
     return _attention(query, key, value, attn_mask, is_causal, scale, keep, dropout_p)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.errors import not_a_tensor, scalar_type_name
+from tinygrad_edu.autograd.errors import not_a_tensor, same_device, scalar_type_name
 from tinygrad_edu.autograd.graph import Variable
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.dtypes import Array, default, is_floating, promote
@@ -266,6 +266,7 @@ def equal(input: Any, other: Any) -> bool:
         if not isinstance(value, Variable):
             kind = type(value).__name__
             raise TypeError(f"equal(): argument '{name}' must be Tensor, not {kind}")
+    same_device("equal", input.array, other.array)
     if input.array.shape != other.array.shape:
         return False
     return bool(eq(input, other).array.all())

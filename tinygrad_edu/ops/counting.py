@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinygrad_edu.autograd.errors import same_device
 from tinygrad_edu.autograd.graph import Variable
 from tinygrad_edu.autograd.record import as_array, wrap
 from tinygrad_edu.dtypes import Array, from_numpy, is_floating
@@ -108,6 +109,7 @@ def searchsorted(
         )
     sequence = operand("searchsorted", sorted_sequence)
     values = input.array if isinstance(input, Variable) else np.full_like(sequence, input, shape=())
+    same_device("searchsorted", sequence, values)
     if sorter is not None:
         sequence = np.take_along_axis(sequence, sorter.array, -1)
     where: Any = "right" if right or side == "right" else "left"
@@ -167,6 +169,7 @@ def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -
     if weights is None:
         return wrap(np.bincount(x, minlength=minlength))
     w = weights.array
+    same_device("bincount", x, w)
     if w.shape != x.shape:
         raise RuntimeError("weights should be 1-d and have the same length as input")
     counted = np.bincount(x, weights=w, minlength=minlength)

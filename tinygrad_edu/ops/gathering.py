@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.errors import other_device
+from tinygrad_edu.autograd.errors import other_device, same_device
 from tinygrad_edu.autograd.graph import Variable
 from tinygrad_edu.autograd.primitive import primitive
-from tinygrad_edu.autograd.record import wrap
+from tinygrad_edu.autograd.record import as_array, wrap
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.kernels.atomic import multiply_at
 from tinygrad_edu.ops.indexing import _unslice, add_at
@@ -34,7 +34,7 @@ def _along(index: Array, dim: int) -> tuple[Any, ...]:
 
 def _check_index(name: str, x: Array, dim: int, index: Array) -> int:
     """The dimension counted from the front, after torch's checks of an index tensor."""
-    if isinstance(index, np.ndarray) != isinstance(x, np.ndarray):
+    if isinstance(index, np.ndarray) != isinstance(x, (np.ndarray, np.generic)):
         raise other_device(name, x, index)
     dim = read_dim(dim, x.ndim)
     if index.size == 0:
@@ -99,7 +99,7 @@ def gather(input: Any, dim: int, index: Any, *, sparse_grad: bool = False) -> Te
 def _scatter_add(x: Array, dim: int, index: Array, src: Array) -> Array:
     dim = _check_index("scatter_add", x, dim, index)
     _check_source_dtype(x, src)
-    y = x.copy()
+    y = as_array(x).copy()
     if index.size:
         add_at(
             y.reshape(y.shape or 1), _along(index.reshape(index.shape or 1), dim), _part(src, index)
@@ -154,7 +154,7 @@ def scatter_add(input: Any, dim: int, index: Any, src: Any) -> Tensor:
 @primitive
 def _scatter(x: Array, dim: int, index: Array, src: Any) -> Array:
     dim = _check_index("scatter", x, dim, index)
-    y = x.copy()
+    y = as_array(x).copy()
     if index.size:
         flat = _along(index.reshape(index.shape or 1), dim)
         y.reshape(y.shape or 1)[flat] = _part(src, index)
@@ -195,7 +195,7 @@ def scatter(
 @primitive
 def _scatter_multiply(x: Array, dim: int, index: Array, src: Any) -> Array:
     dim = _check_index("scatter", x, dim, index)
-    y = x.copy()
+    y = as_array(x).copy()
     place = _along(index.reshape(index.shape or 1), dim)
     multiply_at(y.reshape(y.shape or 1), place, _part(src, index))
     return y
@@ -272,7 +272,7 @@ def _index_add(x: Array, dim: int, index: Array, source: Array) -> Array:
             "source tensor shape must match self tensor shape, excluding the specified dimension."
             f" Got self.shape = {list(x.shape)} source.shape = {list(source.shape)}"
         )
-    y = x.copy()
+    y = as_array(x).copy()
     add_at(y.reshape(y.shape or 1), _at(x, dim, index), source)
     return y
 
@@ -296,7 +296,7 @@ def index_add(input: Any, dim: int, index: Any, source: Any, *, alpha: Any = 1) 
 @primitive
 def _index_copy(x: Array, dim: int, index: Array, source: Any) -> Array:
     _check_slices("index_copy", x, dim, index, source)
-    y = x.copy()
+    y = as_array(x).copy()
     y.reshape(y.shape or 1)[_at(x, dim, index)] = source
     return y
 
@@ -315,7 +315,7 @@ def index_copy(input: Any, dim: int, index: Any, source: Any) -> Tensor:
 @primitive
 def _index_fill(x: Array, dim: int, index: Array, value: Any) -> Array:
     _check_slices("index_fill", x, dim, index, 0.0)
-    y = x.copy()
+    y = as_array(x).copy()
     y.reshape(y.shape or 1)[_at(x, dim, index)] = value
     return y
 
@@ -356,6 +356,7 @@ def take_along_dim(input: Any, indices: Any, dim: int | None = None) -> Tensor:
 
 def take(input: Any, index: Any) -> Tensor:
     """The elements of `input`, seen as one dimension, that the indices name, in their shape."""
+    same_device("take", input.array, index.array)
     flat = input.reshape(-1)
     size = flat.array.size
     if index.array.size and (index.array.min() < -size or index.array.max() >= size):

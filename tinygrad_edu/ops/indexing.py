@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinygrad_edu.autograd.errors import other_device, same_device
 from tinygrad_edu.autograd.graph import Variable
 from tinygrad_edu.autograd.inplace import check_writable, inplace
 from tinygrad_edu.autograd.mode import state
@@ -239,6 +240,10 @@ def setitem(x: Any, index: Any, value: Any) -> None:
     basic, advanced = (entries, None) if _is_plain(entries) else parse(x.array, index)
     target = x if _is_identity(basic) else _slice(x, basic)
     check_writable(x)
+    if isinstance(value, Variable) and device_of(value.array) != device_of(x.array):
+        if advanced is not None and value.array.ndim:
+            raise other_device("index_put_", x.array, value.array)
+        value = value.to(device_of(x.array))  # type: ignore[attr-defined]
     plain = value.array if isinstance(value, Variable) else module_of(x.array).asarray(value)
     fitting = plain.shape
     if fitting:  # a single number fits everywhere
@@ -449,6 +454,7 @@ def masked_select(input: Any, mask: Any) -> Tensor:
     """
     if mask.array.dtype != bool:
         raise RuntimeError("masked_select: expected BoolTensor for mask")
+    same_device("masked_select", input.array, mask.array)
     x, m = broadcast_tensors(input, mask)
     return _take(x, (m.array,))
 

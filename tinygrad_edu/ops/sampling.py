@@ -14,13 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinygrad_edu import gpu_random
 from tinygrad_edu import random as stream
+from tinygrad_edu.autograd.errors import same_device
 from tinygrad_edu.autograd.graph import Variable
 from tinygrad_edu.autograd.inplace import check_writable, write
 from tinygrad_edu.autograd.mode import state
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.autograd.record import current_node, wrap
-from tinygrad_edu.backend import CPU, device_of, to_device
+from tinygrad_edu.backend import CPU, beside, device_of, on, to_device
+from tinygrad_edu.backend import device as Device
 from tinygrad_edu.dtypes import Array, default, int64, to_numpy
 from tinygrad_edu.ops.creation import DeviceLike, Dtype, finish
 from tinygrad_edu.ops.shape import broadcast_shapes, expand
@@ -76,7 +79,9 @@ def _number(function: str, argument: str, value: Any) -> float:
     return float(value.array)
 
 
-def _empty(function: str, sizes: Sequence[Any], size: Any, dtype: Dtype, out: Any) -> Array:
+def _empty(
+    function: str, sizes: Sequence[Any], size: Any, dtype: Dtype, out: Any, device: DeviceLike
+) -> Array:
     """The array to fill, for sizes given one by one, as a tuple or by name."""
     if out is not None:
         raise TypeError(f"{function}(): out= is not supported; fill it with out.copy_(...)")
@@ -86,9 +91,9 @@ def _empty(function: str, sizes: Sequence[Any], size: Any, dtype: Dtype, out: An
         sizes = (size,)
     elif not sizes:
         raise TypeError(f"{function}() received no size; for a 0-d tensor pass ()")
-    return np.empty(
-        read_new_shape(function, sizes), default() if dtype is None else to_numpy(dtype)
-    )
+    shape = read_new_shape(function, sizes)
+    with on(CPU if device is None else Device(device)) as xp:
+        return xp.empty(shape, default() if dtype is None else to_numpy(dtype))
 
 
 # New tensors --------------------------------------------------------------------------------------
@@ -114,7 +119,7 @@ def rand(
     >>> _ = torch.manual_seed(0); torch.rand(2)
     tensor([0.4963, 0.7682])
     """
-    array = _empty("rand", sizes, size, dtype, out)
+    array = _empty("rand", sizes, size, dtype, out, device)
     stream.fill_uniform(_generator(generator), array)
     return finish(array, device, requires_grad)
 
@@ -130,7 +135,7 @@ def randn(
     >>> _ = torch.manual_seed(0); torch.randn(2)
     tensor([ 1.5410, -0.2934])
     """
-    array = _empty("randn", sizes, size, dtype, out)
+    array = _empty("randn", sizes, size, dtype, out, device)
     stream.fill_normal(_generator(generator), array)
     return finish(array, device, requires_grad)
 
@@ -168,7 +173,7 @@ def randint(
         raise _refuse("randint", "size", "tuple of ints", size)
     first = 0 if low is None else _integer("randint", "low", low)
     end = _integer("randint", "high", high)
-    array = _empty("randint", (), size, int64 if dtype is None else dtype, out)
+    array = _empty("randint", (), size, int64 if dtype is None else dtype, out, device)
     stream.fill_random(_generator(generator), array, first, end)
     return finish(array, device, requires_grad)
 
@@ -189,7 +194,10 @@ def randperm(
     if out is not None:
         raise TypeError("randperm(): out= is not supported")
     kind = np.dtype(np.int64) if dtype is None else to_numpy(dtype)
-    drawn = stream.randperm(_generator(generator), _integer("randperm", "n", n), kind)
+    gen, count = _generator(generator), _integer("randperm", "n", n)
+    if device is not None and Device(device).type != "cpu":
+        return finish(gpu_random.randperm(gen, count, kind, Device(device)), device, requires_grad)
+    drawn = stream.randperm(gen, count, kind)
     return finish(drawn, device, requires_grad)
 
 
@@ -217,7 +225,7 @@ def normal(
     if size is not None:
         if std is None or not isinstance(size, (tuple, list)):
             raise TypeError(f"normal() takes (mean, std, size) with a tuple as size, not {size!r}")
-        array = _empty("normal", (), size, dtype, out)
+        array = _empty("normal", (), size, dtype, out, device)
         centre, spread = _number("normal", "mean", mean), _number("normal", "std", std)
         stream.fill_normal(gen, array, centre, spread)
         return finish(array, device, requires_grad)
@@ -229,18 +237,18 @@ def normal(
 
 
 def _normal_of_tensors(gen: Generator, mean: Any, std: Any) -> Tensor:
-    centre, spread = (_host(p) if isinstance(p, Variable) else p for p in (mean, std))
+    centre, spread = (p.array if isinstance(p, Variable) else p for p in (mean, std))
+    same_device("normal", centre, spread)
     if not isinstance(std, Variable):
-        array = np.empty(centre.shape, centre.dtype)
+        array = np.empty_like(centre, order="C")
         stream.fill_normal(gen, array, 0.0, _number("normal", "std", std))
     else:
-        if not (spread >= 0).all():
+        if isinstance(spread, np.ndarray) and not (spread >= 0).all():
             raise RuntimeError("normal expects all elements of std >= 0.0")
         if not isinstance(mean, Variable):
             centre = _number("normal", "mean", mean)
-        array = np.empty(
-            broadcast_shapes(np.shape(centre), spread.shape), getattr(centre, "dtype", spread.dtype)
-        )
+        shape = broadcast_shapes(np.shape(centre), spread.shape)
+        array = np.empty_like(spread, getattr(centre, "dtype", spread.dtype), "C", shape=shape)
         stream.fill_normal(gen, array)
         array *= spread
     array += centre
@@ -258,10 +266,10 @@ def bernoulli(input: Any, p: Any = None, *, generator: Generator | None = None) 
     tensor([0., 1.])
     """
     gen = _generator(generator)
-    host = _host(_tensor("bernoulli", "input", input))
+    chances = _tensor("bernoulli", "input", input).array
     if p is None:
-        return _result(stream.bernoulli(gen, host), input)
-    array = np.empty(host.shape, host.dtype)
+        return _result(stream.bernoulli(gen, chances), input)
+    array = np.empty_like(chances, order="C")
     stream.fill_bernoulli(gen, array, _number("bernoulli", "p", p))
     return _result(array, input)
 
@@ -283,12 +291,14 @@ def multinomial(
     >>> torch.multinomial(torch.tensor([0.0, 1.0, 0.0]), 2, replacement=True)
     tensor([1, 1])
     """
-    weights = _host(_tensor("multinomial", "input", input))
+    weights = _tensor("multinomial", "input", input).array
     count = _integer("multinomial", "num_samples", num_samples)
     if not isinstance(replacement, bool):
         raise _refuse("multinomial", "replacement", "bool", replacement)
-    drawn = stream.multinomial(_generator(generator), weights, count, replacement)
-    return finish(drawn, device_of(input.array), False)
+    if weights.ndim and weights.shape[-1] > 2**24:
+        raise RuntimeError("number of categories cannot exceed 2^24")
+    draws = stream if isinstance(weights, np.ndarray) else gpu_random
+    return wrap(draws.multinomial(_generator(generator), weights, count, replacement))
 
 
 # Shaped like another tensor -----------------------------------------------------------------------
@@ -301,12 +311,14 @@ def _like(
     """`draw` fills a new array that lies in memory as `input` does."""
     like = _tensor("rand_like", "input", input).array
     kind = like.dtype if dtype is None else to_numpy(dtype)
-    if memory_format == "torch.contiguous_format":
-        array = np.empty(like.shape, kind)
-    else:
+    place = device_of(like) if device is None else Device(device)
+    if place.type == "cpu" and memory_format != "torch.contiguous_format":
         array = stream.empty_like(like, kind)
+    else:
+        with on(place) as xp:
+            array = xp.empty(like.shape, kind)
     draw(array)
-    return finish(array, device_of(like) if device is None else device, grad)
+    return finish(array, place, grad)
 
 
 def rand_like(
@@ -385,24 +397,17 @@ def _host(t: Any) -> Array:
 
 
 def _result(drawn: Array, *parameters: Any) -> Tensor:
-    """What was drawn on the CPU, on the device of the first tensor among the parameters."""
     tensors = [p for p in parameters if isinstance(p, Variable)]
-    values = to_device(drawn, device_of(tensors[0].array))
-    return _drawn(tensors, values) if _needs_gradient(*tensors) else wrap(values)
+    drawn = beside(drawn, tensors[0].array)
+    return _drawn(tensors, drawn) if _needs_gradient(*tensors) else wrap(drawn)
 
 
 def _fill(t: Any, draw: Callable[[Array], None], *parameters: Any) -> Any:
     """Overwrite a tensor with what `draw` writes into an array."""
     check_writable(t)
-    array = t.array
     if _needs_gradient(t, *parameters):
-        write(t, _drawn((t, *parameters), array.copy()))
-    if isinstance(array, np.ndarray):
-        draw(array)
-    else:
-        host = stream.empty_like(array)
-        draw(host)
-        array[...] = to_device(host, device_of(array))
+        write(t, _drawn((t, *parameters), t.array.copy()))
+    draw(t.array)
     t.storage.write()
     return t
 
@@ -466,7 +471,7 @@ def bernoulli_(self: Any, p: Any = 0.5, *, generator: Any = None) -> Tensor:
     if not isinstance(p, Variable):
         chance = _number("bernoulli_", "p", p)
         return _fill(self, lambda a: stream.fill_bernoulli(gen, a, chance))  # type: ignore[no-any-return]
-    chances = _host(expand(p.detach(), self.array.shape))  # type: ignore[attr-defined]
+    chances = expand(p.detach(), self.array.shape).array  # type: ignore[attr-defined]
     return _fill(self, lambda a: stream.fill_bernoulli(gen, a, chances), p)  # type: ignore[no-any-return]
 
 
