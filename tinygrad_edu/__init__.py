@@ -144,6 +144,7 @@ from tinygrad_edu.ops.arranging import (
     cartesian_prod,
     combinations,
     diagonal_scatter,
+    fill,
     masked_scatter,
     repeat_interleave,
     select_scatter,
@@ -273,6 +274,7 @@ relu_, sigmoid_, tanh_, exp_, sqrt_ = (
     Tensor.relu_, Tensor.sigmoid_, Tensor.tanh_, Tensor.exp_, Tensor.sqrt_,
 )  # fmt: skip
 clamp_, abs_, neg_ = Tensor.clamp_, Tensor.abs_, Tensor.neg_
+fill_, zero_ = Tensor.fill_, Tensor.zero_
 # ---- comparison
 from tinygrad_edu.ops.comparison import (
     allclose,
@@ -440,9 +442,6 @@ from tinygrad_edu.ops.sampling import (
 )
 from tinygrad_edu.ops.rejection import poisson
 
-# ---- files
-from tinygrad_edu.serialization import load, save
-
 swapaxes = swapdims = transpose
 moveaxis = movedim
 concat = concatenate = cat
@@ -468,10 +467,8 @@ def is_floating_point(input: Tensor) -> bool:  # type: ignore[valid-type]
 # isort: on
 
 from tinygrad_edu import special as special  # noqa: E402
-from tinygrad_edu import autograd, cuda, nn, optim, testing, utils  # noqa: E402
+from tinygrad_edu import autograd, cuda, nn, optim, utils  # noqa: E402
 from tinygrad_edu import backends as backends  # noqa: E402
-from tinygrad_edu import accelerator, compiler, distributed, jit, mps, onnx, xpu  # noqa: E402
-from tinygrad_edu import distributions as distributions  # noqa: E402
 from tinygrad_edu import amp as amp, cpu as cpu  # noqa: E402
 from tinygrad_edu.amp.autocast_mode import (  # noqa: E402
     autocast,
@@ -498,7 +495,6 @@ from tinygrad_edu.amp.autocast_mode import (  # noqa: E402
     set_autocast_enabled,
 )
 from tinygrad_edu.amp import GradScaler  # noqa: E402
-from tinygrad_edu import profiler as profiler  # noqa: E402
 from tinygrad_edu.legacy import (  # noqa: E402
     BoolTensor,
     ByteTensor,
@@ -523,7 +519,6 @@ from tinygrad_edu.settings import (  # noqa: E402
     set_num_threads,
     use_deterministic_algorithms,
 )
-from tinygrad_edu import func as func  # noqa: E402
 from tinygrad_edu import version as version  # noqa: E402
 from tinygrad_edu.version import __version__ as __version__  # noqa: E402
 from tinygrad_edu.batching import vmap  # noqa: E402
@@ -541,5 +536,20 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING  # noqa: E402
 
 from tinygrad_edu.missing import missing as _missing  # noqa: E402
 
-if not _TYPE_CHECKING:  # a type checker finds unknown names by itself
-    __getattr__ = _missing(__name__)
+# What most programs never touch is imported when it is asked for.
+_LATER = {
+    "accelerator": "", "compiler": "", "distributed": "", "distributions": "", "func": "",
+    "jit": "", "load": "serialization", "mps": "", "onnx": "", "profiler": "",
+    "save": "serialization", "serialization": "", "testing": "", "xpu": "",
+}  # fmt: skip
+
+if _TYPE_CHECKING:
+    from tinygrad_edu import accelerator, compiler, distributed, distributions, func, jit, mps
+    from tinygrad_edu import onnx, profiler, serialization, testing, xpu
+    from tinygrad_edu.serialization import load, save
+else:  # a type checker finds unknown names by itself
+    __getattr__ = _missing(__name__, _LATER)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_LATER])

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tinygrad_edu.autograd.graph import Variable
-from tinygrad_edu.autograd.inplace import inplace
+from tinygrad_edu.autograd.inplace import inplace, inplace_view
 from tinygrad_edu.autograd.primitive import Operation
 from tinygrad_edu.dtypes import (
     bfloat16,
@@ -32,6 +32,7 @@ from tinygrad_edu.ops import (
     comparison,
     counting,
     cumulative,
+    decompositions,
     elementary,
     extrema,
     gathering,
@@ -77,10 +78,11 @@ class Methods:
     unflatten = shape.unflatten
     permute = shape.permute
     transpose = swapaxes = swapdims = shape.transpose
-    t = shape.t
+    transpose_ = swapaxes_ = swapdims_ = inplace_view(shape.transpose)
+    t, t_ = shape.t, inplace_view(shape.t)
     movedim = moveaxis = shape.movedim
-    squeeze = shape.squeeze
-    unsqueeze = shape.unsqueeze
+    squeeze, squeeze_ = shape.squeeze, inplace_view(shape.squeeze)
+    unsqueeze, unsqueeze_ = shape.unsqueeze, inplace_view(shape.unsqueeze)
     expand = shape.expand
     expand_as = shape.expand_as
     broadcast_to = shape.broadcast_to
@@ -96,6 +98,7 @@ class Methods:
     T = property(lambda self: shape._permute(self, tuple(range(self.array.ndim))[::-1]))
     mT = property(lambda self: shape.transpose(self, -2, -1))
     H = property(shape.t)
+    mH = property(arranging.adjoint)
     adjoint = arranging.adjoint
     repeat_interleave = arranging.repeat_interleave
     unfold = arranging.unfold
@@ -288,6 +291,7 @@ class Methods:
     digamma, digamma_ = special.digamma, inplace(special.digamma)
     logit, logit_ = special.logit, inplace(special.logit)
     xlogy, xlogy_ = special.xlogy, inplace(special.xlogy)
+    polygamma, polygamma_ = special.of_order, inplace(special.of_order)
     logaddexp, logaddexp2 = special.logaddexp, special.logaddexp2
     relu, relu_ = activation.relu, inplace(activation.relu)
     sigmoid, sigmoid_ = activation.sigmoid, inplace(activation.sigmoid)
@@ -389,7 +393,8 @@ class Methods:
     diagonal, diag, trace = linalg.diagonal, linalg.diag, linalg.trace
     diag_embed, diagflat = linalg.diag_embed, linalg.diagflat
     det, slogdet, logdet = linalg.det, linalg.slogdet, linalg.logdet
-    inverse = linalg.inv
+    inverse, pinverse = linalg.inv, decompositions.pinv
+    matrix_power = decompositions.matrix_power
     cholesky = linalg.cholesky
     # ---------------------------------------------------------------- softmax
     softmax = softmaxes.softmax

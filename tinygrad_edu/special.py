@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tinygrad_edu.ops.activation import sigmoid as expit
 from tinygrad_edu.ops.elementary import exp2, expm1, log1p
+from tinygrad_edu.ops.reduction import logsumexp
 from tinygrad_edu.ops.rounding import round
 from tinygrad_edu.ops.softmax import log_softmax, softmax
 from tinygrad_edu.ops.special import digamma as psi
@@ -23,5 +24,6 @@ digamma = psi
 
 __all__ = [
     "digamma", "erf", "erfc", "erfinv", "exp2", "expit", "expm1", "gammaln", "log1p",
-    "log_softmax", "logit", "polygamma", "psi", "round", "sinc", "softmax", "xlog1py", "xlogy",
+    "log_softmax", "logit", "logsumexp", "polygamma", "psi", "round", "sinc", "softmax",
+    "xlog1py", "xlogy",
 ]  # fmt: skip

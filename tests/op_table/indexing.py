@@ -85,7 +85,7 @@ ROWS = [
          call(_x, 1, Ix(4, 3, 6), F(3, 6)),
          run=lambda torch, x, d, i, s, how=how, own=own: torch.scatter_reduce(
              x, d, i, s, how, include_self=own), skip=["bool", "int64"], covers=["scatter_reduce"])
-      for how in ("sum", "mean", "amax", "amin") for own in (True, False)],
+      for how in ("sum", "mean", "amax", "amin", "prod") for own in (True, False)],
     Op("index_add", call(_x, 0, Ix(3, 2), F(2, 4)), call(_x, 1, Ix(4, 5), F(3, 5)),
        call(_x, 0, Ix(3, 2), F(2, 4), alpha=0.5), bad=[call(_x, 0, Ix(3, 2), F(3, 4))],
        skip=["bool", "int64"]),

@@ -4,6 +4,14 @@ from op_table import F, I, Op, call
 
 _x = F(2, 3, 4)
 
+
+def _transposed_write(torch, x, values):
+    """A view that was turned in place still writes into its base."""
+    base = x * 1
+    base[:1].t_().squeeze_().mul_(values)
+    return base
+
+
 ROWS = [
     Op("reshape", call(_x, (6, 4)), call(_x, (-1,)), call(_x, (2, -1)), call(F(), (1, 1)),
        call(F(1), ()), call(F(0, 3), (3, 0)), call(F(2, 2), shape=(4,)),
@@ -60,6 +68,12 @@ ROWS = [
     Op("atleast_1d", call(F()), call(F(2))),
     Op("atleast_2d", call(F()), call(F(2)), call(F(2, 2))),
     Op("atleast_3d", call(F()), call(F(2)), call(F(2, 2))),
+    Op("fill", call(F(2, 3), 1.5), call(F(2), F())),
+    *[Op(f"Tensor.{name}", call(F(1, 3), *rest), run=lambda torch, x, *rest, name=name:
+         getattr(x * 1, name)(*rest) * 2)
+      for name, rest in (("squeeze_", [0]), ("unsqueeze_", [1]), ("transpose_", [0, 1]),
+                         ("t_", []))],
+    Op("written through a transposed tensor", call(F(2, 3), F(3)), run=_transposed_write),
     Op("Tensor.unfold", call(F(7), 0, 3, 2), call(F(2, 5), 1, 2, 1), bad=[call(F(3), 0, 4, 1)]),
     Op("narrow_chain", call(_x), run=lambda torch, x: x.transpose(0, 1)[1:].permute(2, 1, 0)),
 ]  # fmt: skip

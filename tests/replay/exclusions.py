@@ -17,6 +17,10 @@ NOT_EXPORTED: dict[str, str] = {}
 """Names of operations, separated by blanks -> the reason."""
 
 
+UP_TO_SIGN = "linalg.eigh linalg.svd svd svd_lowrank pca_lowrank"
+"""Their vectors are compared as the database compares them: by absolute values."""
+
+
 @dataclass(frozen=True)
 class Sample:
     """A sample of an operation, as the list below looks at it."""

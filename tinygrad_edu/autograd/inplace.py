@@ -180,6 +180,28 @@ def _can_hold(target: Any, source: Any) -> bool:
     return bool(source.kind == "b")
 
 
+def inplace_view(op: Any) -> Callable[..., Tensor]:
+    """The in-place twin of a view: the tensor itself gets the other shape, on the same memory.
+
+    Views made of the tensor before keep the shape they had.
+    """
+
+    def call(t: Any, *args: Any, **kwargs: Any) -> Any:
+        check_writable(t)
+        before = wrap(t.array, current_node(t), t.storage)
+        before.base, before.rebased, before.path = t.base, t.rebased, t.path
+        y = op(before, *args, **kwargs)
+        if y is not before:
+            t.array, t.node = y.array, y.node
+            t.path = y.path if t.base is not None else ()
+        t.storage.write()
+        return t
+
+    call.__name__ = call.__qualname__ = f"{op.__name__}_"
+    call.__doc__ = f"`{op.__name__}`, of the tensor itself."
+    return call
+
+
 def inplace(op: Any, name: str | None = None) -> Callable[..., Tensor]:
     """The in-place twin of an operation: `mul_ = inplace(mul)`."""
     forward = op.primitive.forward if hasattr(op, "primitive") else None

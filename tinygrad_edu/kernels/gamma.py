@@ -67,7 +67,7 @@ def digamma(x: Array) -> Array:
 
 
 def polygamma(n: int, x: Array) -> Array:
-    """The n-th derivative of digamma, n >= 1; nan for x < 0 unless n is 1."""
+    """The n-th derivative of digamma, n >= 1; negative x are mirrored by that of the cotangent."""
     z = x.astype(np.float64)
     mirrored = z < 0
     up = np.where(mirrored, 1.0 - z, z)
@@ -83,5 +83,19 @@ def polygamma(n: int, x: Array) -> Array:
         total = total + b * factor * up ** (1 - s - 2 * k)
         factor *= (s + 2 * k - 1) * (s + 2 * k)
     y = (-1) ** (n + 1) * math.factorial(n) * total
-    mirror = (np.pi / _sin_pi(z)) ** 2 - y if n == 1 else np.nan
+    if n == 1:
+        mirror = (np.pi / _sin_pi(z)) ** 2 - y
+    else:
+        cotangent = 1.0 / np.tan(np.pi * (z - np.rint(z)))
+        slope = np.polynomial.polynomial.polyval(cotangent, _derivative_of_cot(n))
+        mirror = (-1) ** n * y - math.pi ** (n + 1) * slope
+        mirror = np.where(z == np.rint(z), (-1) ** (n + 1) * np.inf, mirror)
     return np.where(mirrored, mirror, y).astype(x.dtype)
+
+
+def _derivative_of_cot(n: int) -> Any:
+    """The n-th derivative of the cotangent c as a polynomial in c, for c' = -(1 + c*c)."""
+    p = np.polynomial.Polynomial([0.0, 1.0])
+    for _ in range(n):
+        p = -np.polynomial.Polynomial([1.0, 0.0, 1.0]) * p.deriv()
+    return p.coef

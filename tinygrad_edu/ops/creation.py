@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -329,7 +330,7 @@ def linspace(
     >>> torch.linspace(0, 1, 3)
     tensor([0.0000, 0.5000, 1.0000])
     """
-    if steps < 0:
+    if operator.index(steps) < 0:
         raise RuntimeError("number of steps must be non-negative")
     ndims = [end.array.ndim if isinstance(end, Variable) else 0 for end in (start, end)]
     if any(ndims):

@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu import return_types
+from tinygrad_edu.autograd.graph import Variable
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.ops.dims import operand, raw
+from tinygrad_edu.ops.indexing import where
 from tinygrad_edu.ops.joining import cat
 from tinygrad_edu.ops.linalg import _check_square, _solve, _turned
 from tinygrad_edu.ops.matmul import matmul
@@ -140,13 +142,13 @@ def _differences(values: Any) -> Any:
 
 
 def _eigh_gradient(g: Any, A: Any, UPLO: str) -> Any:
-    """`V (diag(gw) + V' gV / differences of w) V'`."""
+    """`V (diag(gw) + skew part of V' gV / differences of w) V'`."""
     w, v = _eigh(A, UPLO)
     g_w, g_v = g
     eye = _constant(np.eye(A.shape[-1]), w)
     inner: Any = 0.0
     if g_v is not None:
-        inner = matmul(_turned(v), g_v) / _differences(w) * (1 - eye)
+        inner = _skew(matmul(_turned(v), g_v)) / (2 * _differences(w)) * (1 - eye)
     if g_w is not None:
         inner = inner + g_w[..., None] * eye
     return _chain(v, inner, _turned(v))
@@ -196,11 +198,8 @@ def _svd_gradient(g: Any, A: Any, full_matrices: bool) -> Any:
     """`U (S-weighted skew parts + diag(gS)) V'`, and the parts of gU, gV outside U and V."""
     rows, columns = A.shape[-2:]
     g_u, g_s, g_vh = g
-    if full_matrices and rows != columns and (g_u is not None or g_vh is not None):
-        raise RuntimeError(
-            "svd_backward: with full_matrices=True the singular vectors of matrices that are not"
-            " square have no gradient; use full_matrices=False"
-        )
+    if full_matrices and rows != columns:
+        g_u, g_vh = _reduced(g_u, g_vh, min(rows, columns))
     u, s, vh = _svd(A, False)
     eye = _constant(np.eye(s.shape[-1]), s)
     inner: Any = 0.0 if g_s is None else g_s[..., None] * eye
@@ -217,6 +216,28 @@ def _svd_gradient(g: Any, A: Any, full_matrices: bool) -> Any:
         outside = g_vh - _chain(g_vh, _turned(vh), vh)
         total = total + matmul(u, outside / s[..., :, None])
     return total
+
+
+def _reduced(g_u: Any, g_vh: Any, count: int) -> tuple[Any, Any]:
+    """The gradients of the first singular vectors; the others are an arbitrary basis of the rest.
+
+    Raises:
+        RuntimeError: a gradient arrives for those others.
+    """
+    others = [
+        raw(part)
+        for part in (
+            g_u if g_u is None else g_u[..., count:],
+            g_vh if g_vh is None else g_vh[..., count:, :],
+        )
+        if part is not None
+    ]
+    if any([part.any() for part in others]):
+        raise RuntimeError(
+            "svd_backward: with full_matrices=True the singular vectors of matrices that are not"
+            " square have no gradient; use full_matrices=False"
+        )
+    return g_u if g_u is None else g_u[..., :count], g_vh if g_vh is None else g_vh[..., :count, :]
 
 
 _svd.vjp(A=_svd_gradient)
@@ -254,9 +275,13 @@ def svdvals(A: Tensor, *, driver: str | None = None) -> Tensor:
 
 
 @primitive
-def _pinv(A: Array, rtol: float) -> Array:
-    u, s, vh = np.linalg.svd(A, full_matrices=False)
-    large = s > rtol * s[..., :1]
+def _pinv(A: Array, limit: Array, hermitian: bool) -> Array:
+    if hermitian:
+        s, u = np.linalg.eigh(A)
+        vh = _turned(u)
+    else:
+        u, s, vh = np.linalg.svd(A, full_matrices=False)
+    large = np.abs(s) > limit
     inverse = np.where(large, 1 / np.where(large, s, 1), 0)
     return np.matmul(_turned(vh) * inverse[..., None, :], _turned(u))
 
@@ -273,13 +298,18 @@ def _pinv_gradient(g: Any, A: Any, y: Any) -> Any:
 _pinv.vjp(A=_pinv_gradient)
 
 
-def pinv(A: Tensor, *, rtol: float | None = None) -> Tensor:
+def pinv(
+    A: Tensor, rcond: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None
+) -> Tensor:
     """The Moore-Penrose pseudoinverse of matrices.
 
     Args:
         A: (..., m, n).
-        rtol: singular values below `rtol` times the largest count as 0; max(m, n) times the
-            precision of the dtype if None.
+        hermitian: A is symmetric: its eigenvalues serve, and only its lower triangle is read.
+        atol, rtol: singular values up to the larger of `atol` and `rtol` times the largest count
+            as 0; numbers or tensors of one number per matrix.  Where neither is given, `rtol` is
+            max(m, n) times the precision of the dtype.
+        rcond: the old name of `rtol`.
 
     >>> import tinygrad_edu as torch
     >>> torch.linalg.pinv(torch.tensor([[2.0], [0.0]]))
@@ -287,15 +317,41 @@ def pinv(A: Tensor, *, rtol: float | None = None) -> Tensor:
     """
     x = operand("linalg.pinv", A)
     _check_matrix("pinv", x)
-    return _pinv(A, _tolerance(x) if rtol is None else float(rtol))
+    sizes = _sizes(x, hermitian)
+    return _pinv(A, _limit(x, sizes, atol, rcond if rtol is None else rtol), hermitian)
 
 
-def _tolerance(x: Array) -> float:
-    return float(max(x.shape[-2:]) * np.finfo(x.dtype).eps)
+def _sizes(x: Array, hermitian: bool) -> Array:
+    """The singular values; of a symmetric matrix, the sizes of its eigenvalues."""
+    if not hermitian:
+        return np.linalg.svd(x, compute_uv=False)
+    _check_square("matrix_rank", x)
+    return np.abs(np.linalg.eigvalsh(x))
 
 
-def matrix_rank(A: Tensor, *, rtol: float | None = None) -> Tensor:
-    """How many singular values of each matrix are not 0; see `pinv` for `rtol`.
+def _limit(x: Array, sizes: Array, atol: Any, rtol: Any) -> Array:
+    """The size up to which singular values count as 0, beside the sizes."""
+    if rtol is None:
+        given = atol is not None and (isinstance(atol, Variable) or atol > 0)
+        rtol = 0.0 if given else max(x.shape[-2:]) * np.finfo(x.dtype).eps
+    absolute, relative = [_per_matrix(tol) for tol in (0.0 if atol is None else atol, rtol)]
+    largest = sizes.max(-1, keepdims=True) if sizes.size else sizes.sum(-1, keepdims=True)
+    limit: Array = np.maximum(absolute, (relative * largest).astype(x.dtype))
+    return limit
+
+
+def _per_matrix(tolerance: Any) -> Any:
+    return tolerance.array[..., None] if isinstance(tolerance, Variable) else tolerance
+
+
+def matrix_rank(
+    A: Tensor, tol: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None
+) -> Tensor:
+    """How many singular values of each matrix are not 0.
+
+    Args:
+        tol: the old name of `atol`.
+        hermitian, atol, rtol: as in `pinv`.
 
     >>> import tinygrad_edu as torch
     >>> torch.linalg.matrix_rank(torch.ones(3, 3))
@@ -303,9 +359,12 @@ def matrix_rank(A: Tensor, *, rtol: float | None = None) -> Tensor:
     """
     x = operand("linalg.matrix_rank", A)
     _check_matrix("matrix_rank", x)
-    s = np.linalg.svd(x, compute_uv=False)
-    limit = _tolerance(x) if rtol is None else rtol
-    return wrap((s > limit * s[..., :1]).sum(-1))
+    sizes = _sizes(x, hermitian)
+    limit = _limit(x, sizes, tol if atol is None else atol, 0.0 if tol is not None else rtol)
+    return wrap((sizes > limit).sum(-1))
+
+
+_DRIVERS = ("gels", "gelsy", "gelsd", "gelss")
 
 
 def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | None = None) -> Any:
@@ -313,26 +372,40 @@ def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | Non
 
     Args:
         A: (..., m, n).
-        B: (..., m, k).
+        B: (..., m, k), or (..., m).
         rcond: as `rtol` of `pinv`.
-        driver: there is one method; "gels", "gelsd" and "gelss" give residuals, as in torch.
+        driver: "gels", "gelsy" (if None), "gelsd" or "gelss"; there is one method, but which of
+            the results are filled depends on it, as in torch.
 
     Returns:
-        solution, residuals (if m > n and A has full rank), rank, singular_values (empty).
+        solution; residuals, if m > n, A has full rank and the driver is not "gelsy"; rank, not
+        for "gels"; singular_values, for "gelsd" and "gelss".
     """
     a, b = operand("linalg.lstsq", A), operand("linalg.lstsq", B)
-    if b.ndim < 2 or a.shape[-2] != b.shape[-2]:
+    for name, given, least in (("input", a, 2), ("other", b, 1)):
+        if given.ndim < least:
+            raise RuntimeError(f"torch.linalg.lstsq: {name} must have at least {least} dimensions.")
+    driver = driver or "gelsy"
+    if driver not in _DRIVERS:
         raise RuntimeError(
-            "torch.linalg.lstsq: input.size(-2) should match other.size(-2), got"
-            f" {list(a.shape)} and {list(b.shape)}"
+            "torch.linalg.lstsq: parameter `driver` should be one of (gels, gelsy, gelsd, gelss)"
         )
-    x = matmul(pinv(A, rtol=rcond), B)
+    vector = b.ndim == 1 or (b.ndim == a.ndim - 1 and b.shape == a.shape[:-1])
+    right = B[..., None] if vector else B
+    if a.shape[-2] != right.shape[-2]:
+        raise RuntimeError(
+            f"torch.linalg.lstsq: input.size(-2) should match other.size({-1 if vector else -2})"
+        )
+    x: Any = matmul(pinv(A, rtol=rcond), right)
     rank = matrix_rank(A, rtol=rcond)
-    full = a.shape[-2] > a.shape[-1] and bool((rank.array == a.shape[-1]).all())
-    rest = matmul(A, x) - B if full and driver in ("gels", "gelsd", "gelss") else None
-    empty = wrap(np.empty_like(a, shape=(0,)))
-    residuals = empty if rest is None else (rest * rest).sum(-2)
-    return return_types.linalg_lstsq(x, residuals, rank, empty)
+    full = a.shape[-2] > a.shape[-1] and (driver == "gels" or (rank.array == a.shape[-1]).all())
+    residuals = x.reshape(-1)[:0]
+    if full and driver != "gelsy":
+        rest = matmul(A, x) - right
+        residuals = (rest * rest).sum(-2)
+    values = np.linalg.svd(a, compute_uv=False) if driver in ("gelsd", "gelss") else a[:0].ravel()
+    ranks = rank if driver != "gels" else wrap(rank.array.ravel()[:0])
+    return return_types.linalg_lstsq(x[..., 0] if vector else x, residuals, ranks, wrap(values))
 
 
 def matrix_power(A: Tensor, n: int) -> Tensor:
@@ -361,6 +434,7 @@ def matrix_power(A: Tensor, n: int) -> Tensor:
         base = matmul(base, base) if n else base
     if result is None:
         eye = _constant(np.eye(x.shape[-1]), x)
-        return wrap(np.broadcast_to(eye, x.shape).copy())
+        eye_like: Tensor = where(np.zeros_like(x, dtype=bool), A, np.broadcast_to(eye, x.shape))
+        return eye_like
     product: Tensor = result.clone() if result is A else result
     return product

@@ -142,6 +142,7 @@ def max(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = N
     if other is not None:
         from tinygrad_edu.ops.extrema import maximum
 
+        operand("max", input)
         return maximum(input, other)
     operand("max", input)
     if dim is None:
@@ -163,6 +164,7 @@ def min(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = N
     if other is not None:
         from tinygrad_edu.ops.extrema import minimum
 
+        operand("min", input)
         return minimum(input, other)
     operand("min", input)
     if dim is None:

@@ -13,7 +13,7 @@ import numpy as np
 from tinygrad_edu import return_types
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.dtypes import Array, is_floating
-from tinygrad_edu.ops.dims import operand
+from tinygrad_edu.ops.dims import operand, raw
 from tinygrad_edu.ops.matmul import matmul
 from tinygrad_edu.ops.reduction import sum, type_name
 from tinygrad_edu.size import read_dim
@@ -229,6 +229,7 @@ def _sign_of_det(A: Array) -> Array:
 
 
 _logabsdet.vjp(A=lambda g, A: _scalars(g) * _turned(inv(A)))
+_sign_of_det.vjp(A=lambda g, A: np.zeros_like(raw(A)))
 
 
 def slogdet(A: Tensor) -> Any:

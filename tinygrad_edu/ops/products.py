@@ -47,6 +47,8 @@ def inner(input: Tensor, other: Tensor) -> Tensor:
             "inner() the last dimension must match on both input tensors but got shapes"
             f" {list(a)} and {list(b)}"
         )
+    if len(a) == len(b) == 1:
+        return dot(input, other)
     return tensordot(input, other, ([-1], [-1]))
 
 

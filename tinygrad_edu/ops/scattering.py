@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu.autograd.primitive import primitive
-from tinygrad_edu.autograd.record import wrap
+from tinygrad_edu.autograd.record import as_array, wrap
 from tinygrad_edu.dtypes import Array, is_floating
 from tinygrad_edu.ops.arithmetic import _div, floor_divide
+from tinygrad_edu.ops.dims import raw
 from tinygrad_edu.ops.gathering import (
     _along,
     _check_index,
@@ -35,7 +36,7 @@ def _scatter_extreme(
     """The largest (or smallest) of what falls on an element, with what was there or without."""
     dim = _check_index("scatter_reduce", x, dim, index)
     worst = (-np.inf if largest else np.inf) if is_floating(x.dtype) else _bound(x.dtype, largest)
-    y = x.copy()
+    y = as_array(x).copy()
     flat = _along(index.reshape(index.shape or 1), dim)
     target = y.reshape(y.shape or 1)
     if not include_self and index.size:
@@ -57,7 +58,7 @@ def _shares(g: Any, x: Any, dim: int, index: Any, src: Any, y: Any, include_self
     won = y == x
     if not include_self:
         won = won & (scatter(zeros_beside(x, tuple(x.shape)), dim, index, 1.0) == 0)
-    part = src[tuple([slice(n) for n in index.shape])]
+    part = src[tuple([slice(n) for n in index.shape])] if len(index.shape) else src
     tied = _gather(y, dim, index) == part
     won, tied = _where(won, 1.0, zeros_beside(g, ())), _where(tied, 1.0, zeros_beside(g, ()))
     share = g / _scatter_add(won, dim, index, tied)
@@ -74,6 +75,34 @@ _scatter_extreme.vjp(
 )
 
 
+@primitive
+def _scatter_product(x: Array, dim: int, index: Array, src: Array) -> Array:
+    return _scatter_multiply.primitive.forward(x, dim, index, src)
+
+
+def _nonzero(x: Any) -> Any:
+    return _where(x == 0, zeros_beside(x, ()) + 1, x)
+
+
+def _factor_gradient(g: Any, x: Any, dim: int, index: Any, src: Any, y: Any) -> Any:
+    """The product of all other factors: y / src; of a lone zero, the product without it."""
+    part = src[tuple([slice(n) for n in index.shape])] if len(index.shape) else src
+    zero = raw(part) == 0
+    hits = _scatter_add(zeros_beside(g, tuple(x.shape)), dim, index, zero.astype(raw(g).dtype))
+    lone = zero & (_gather(hits, dim, index) == 1)
+    others = _gather(g * _scatter_product(x, dim, index, _nonzero(part)), dim, index)
+    each = _where(lone, others, _gather(g * y, dim, index) / _nonzero(part))
+    return in_corner(each, tuple(src.shape))
+
+
+_scatter_product.vjp(
+    x=lambda g, x, dim, index, src: (
+        g * _scatter_product(_nonzero(x), dim, index, src) / _nonzero(x)
+    ),
+    src=_factor_gradient,
+)
+
+
 def scatter_reduce(
     input: Any, dim: int, index: Any, src: Any, reduce: str, *, include_self: bool = True
 ) -> Tensor:
@@ -82,8 +111,6 @@ def scatter_reduce(
     Args:
         reduce: "sum", "mean", "amax", "amin" or "prod".
         include_self: whether what was in `input` takes part.
-
-    Unlike torch, "prod" cannot be differentiated: its backward pass raises RuntimeError.
 
     >>> import tinygrad_edu as torch
     >>> x, i = torch.zeros(2), torch.tensor([0, 0, 1])
@@ -99,7 +126,7 @@ def scatter_reduce(
     fill = 1 if reduce == "prod" else 0
     base = input if include_self else _scatter(input, dim, index, fill)
     if reduce == "prod":
-        return _scatter_multiply(base, dim, index, src)
+        return _scatter_product(base, dim, index, src)
     total = _scatter_add(base, dim, index, src)
     if reduce == "sum":
         return total

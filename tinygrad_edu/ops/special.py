@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from tinygrad_edu.kernels import gamma as _gamma
 from tinygrad_edu.ops import indexing
 from tinygrad_edu.ops.elementary import exp
 from tinygrad_edu.ops.extrema import gate
+
+if TYPE_CHECKING:
+    from tinygrad_edu.tensor import Tensor
 
 _SLOPE_OF_ERF = 2 / math.sqrt(math.pi)
 
@@ -71,8 +74,6 @@ def polygamma(n: int, x: Array) -> Array:
     Raises:
         RuntimeError: n is negative.
 
-    Unlike torch, nan for negative x where n > 1.
-
     >>> import tinygrad_edu as torch
     >>> torch.polygamma(1, torch.tensor([1.0]))
     tensor([1.6449])
@@ -87,6 +88,11 @@ def polygamma(n: int, x: Array) -> Array:
 
 
 polygamma.vjp(x=lambda g, n, x: g * polygamma(n + 1, x))
+
+
+def of_order(input: Tensor, n: int) -> Tensor:
+    """`polygamma(n, input)`, as a method."""
+    return polygamma(n, input)
 
 
 @primitive

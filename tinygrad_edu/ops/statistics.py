@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinygrad_edu.autograd.errors import scalar_type_name
 from tinygrad_edu.autograd.graph import Variable
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.autograd.record import wrap
@@ -164,6 +165,9 @@ def cov(
             "cov(): expected input to have two or fewer dimensions but got an input with"
             f" {array.ndim} dimensions"
         )
+    for name, weights in (("fweights", fweights), ("aweights", aweights)):
+        if weights is not None:
+            _check_weights(name, weights.array, array.shape[-1] if array.ndim else 1)
     x: Any = input.reshape(1, -1) if array.ndim < 2 else input
     w: Any = fweights if aweights is None else aweights
     if fweights is not None and aweights is not None:
@@ -179,7 +183,29 @@ def cov(
         spent = 1 if aweights is None else sum(w * aweights) / total
         freedom = total - correction * spent
     y: Any = matmul(weighted, off.mT) / freedom
-    return y.reshape(()) if array.ndim < 2 else y  # type: ignore[no-any-return]
+    return y.reshape(()) if y.array.size == 1 else y  # type: ignore[no-any-return]
+
+
+def _check_weights(name: str, weights: Array, observations: int) -> None:
+    """torch's refusals of weights of observations."""
+    if weights.ndim > 1:
+        raise RuntimeError(
+            f"cov(): expected {name} to have one or fewer dimensions but got {name} with"
+            f" {weights.ndim} dimensions"
+        )
+    if is_floating(weights.dtype) != (name == "aweights"):
+        kind = "floating point" if name == "aweights" else "integral"
+        raise RuntimeError(
+            f"cov(): expected {name} to have {kind} dtype but got {name} with"
+            f" {scalar_type_name(weights.dtype)} dtype"
+        )
+    if weights.size != observations:
+        raise RuntimeError(
+            f"cov(): expected {name} to have the same numel as there are observations in the input"
+            f" but got {weights.size} != {observations}"
+        )
+    if (weights < 0).any():
+        raise RuntimeError(f"cov(): {name} cannot be negative")
 
 
 def corrcoef(input: Tensor) -> Tensor:
@@ -248,9 +274,14 @@ def _quantile(
     below, above = np.floor(rank).astype(np.int64), np.ceil(rank).astype(np.int64)
     low = _gather(ordered, -1, wrap(below))
     if interpolation in ("linear", "midpoint"):
-        weight = rank - below if interpolation == "linear" else (above > below) * 0.5
+        weight: Any = rank - below if interpolation == "linear" else (above > below) * 0.5
+        weight = wrap(weight.astype(x.array.dtype))
+        if isinstance(q, Variable) and q.node is not None and interpolation == "linear":
+            slope = wrap(np.where(nans > 0, last if skip_nan else 0, last).astype(x.array.dtype))
+            moving: Any = q.reshape(-1) * slope  # type: ignore[attr-defined]
+            weight = weight + (moving - moving.detach())  # the same number, with a history
         high: Any = _gather(ordered, -1, wrap(above))
-        low = low + (high - low) * wrap(weight.astype(x.array.dtype))
+        low = low + (high - low) * weight
     result: Any = movedim(low, -1, 0)  # the levels come first
     rest = tuple(kept) if keepdim else tuple(x.array.shape[:-1])
     return result.reshape(levels.shape + rest)  # type: ignore[no-any-return]
