@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from beside_torch import beside_torch, same_error
+from beside_torch import beside_torch, same_error, same_warning
 
 import tinygrad_edu as ours
 
@@ -119,3 +119,41 @@ LAYERS = [
 def test_layers(make, shape):
     assert repr(make(ours.nn)) == repr(make(torch.nn))
     beside_torch(lambda T, x: make(T.nn)(x), R(*shape))
+
+
+@pytest.mark.parametrize("mode", ["bilinear", "nearest", "bicubic"])
+@pytest.mark.parametrize("padding", ["zeros", "border", "reflection"])
+@pytest.mark.parametrize("align", [False, True])
+def test_grid_sample_far_outside_and_at_no_number(mode, padding, align):
+    """Many turns of the reflection, the very edge, positions that are infinite or no number."""
+    places = np.array([-1e12, -7.3, -1.0, -0.2, 0.0, 1.0, 6.9, 1e12, np.inf, -np.inf])
+    if padding == "zeros":
+        places = np.append(places, np.nan)
+    grid = np.stack(np.meshgrid(places, places), -1)[None]
+    x = R(1, 2, 3, 4)
+    mine, theirs = (
+        T.nn.functional.grid_sample(T.from_numpy(x), T.from_numpy(grid), mode, padding, align)
+        for T in (ours, torch)
+    )
+    np.testing.assert_allclose(mine.numpy(), theirs.numpy(), rtol=1e-9, atol=1e-11)
+
+
+def test_grid_sample_of_one_pixel_and_of_the_identity():
+    x = R(1, 2, 4, 5)
+    identity = ours.tensor([[[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]], dtype=ours.float64)
+    for align in (False, True):
+        grid = ours.nn.functional.affine_grid(identity, x.shape, align)
+        y = ours.nn.functional.grid_sample(ours.from_numpy(x), grid, align_corners=align)
+        np.testing.assert_allclose(y.numpy(), x, rtol=1e-12)
+    for padding in ("zeros", "border", "reflection"):
+        beside_torch(
+            lambda T, x, grid, padding=padding: T.nn.functional.grid_sample(
+                x, grid, padding_mode=padding, align_corners=True
+            ),
+            R(1, 1, 1, 1), R(1, 2, 2, 2),
+        )  # fmt: skip
+
+
+def test_default_of_align_corners_warns():
+    same_warning(lambda T: T.nn.functional.grid_sample(T.ones(1, 1, 2, 2), T.zeros(1, 1, 1, 2)))
+    same_warning(lambda T: T.nn.functional.affine_grid(T.ones(1, 2, 3), (1, 1, 2, 2)))

@@ -103,6 +103,7 @@ from .pooling import (
     max_unpool2d,
     max_unpool3d,
 )
+from .grid import affine_grid, grid_sample
 from .vision import (
     channel_shuffle,
     fold,
@@ -169,7 +170,8 @@ __all__ = [
     "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool1d",
     "adaptive_max_pool2d", "adaptive_max_pool3d", "avg_pool1d", "avg_pool2d", "avg_pool3d",
     "lp_pool1d", "lp_pool2d", "lp_pool3d", "max_pool1d", "max_pool2d", "max_pool3d",
-    "max_unpool1d", "max_unpool2d", "max_unpool3d", "channel_shuffle", "fold", "interpolate",
+    "max_unpool1d", "max_unpool2d", "max_unpool3d", "affine_grid", "channel_shuffle", "fold",
+    "grid_sample", "interpolate",
     "pixel_shuffle", "pixel_unshuffle", "unfold", "upsample", "upsample_bilinear",
     "upsample_nearest",
     # losses

@@ -59,6 +59,21 @@ ROWS = [
        bad=[call(F(4, 3), F(4, 3), F(3)), call(F(3), F(3), F(3), margin=0.0)], **_no_ints),
     Op("nn.functional.local_response_norm", call(F(2, 5, 3), 3), call(F(2, 5, 2, 2), 2, 0.5, 0.6),
        call(F(1, 4, 2, 1, 2), 4, k=2.0), call(F(0, 4, 2), 2), bad=[call(F(2, 3), 2)], **_no_ints),
+    Op("nn.functional.grid_sample",
+       *[call(F(2, 2, 3, 4), F(2, 3, 2, 2, low=-1.6, high=1.6), mode, padding, align)
+         for mode in ("bilinear", "nearest", "bicubic")
+         for padding in ("zeros", "border", "reflection") for align in (False, True)],
+       call(F(1, 2, 2, 3, 4), F(1, 2, 1, 3, 3), align_corners=False),
+       bad=[call(F(1, 2, 3, 4), F(2, 3, 2, 2)), call(F(1, 2, 3, 4), F(1, 3, 2, 3)),
+            call(F(1, 2, 3, 4), F(1, 3, 2)), call(F(1, 2, 3, 0), F(1, 3, 2, 2)),
+            call(F(1, 2, 3, 4), F(1, 3, 2, 2), "cubic"),
+            call(F(1, 2, 3, 4), F(1, 3, 2, 2), padding_mode="wrap"),
+            call(F(1, 1, 2, 3, 4), F(1, 1, 3, 2, 3), "bicubic")], **_no_ints),
+    Op("nn.functional.affine_grid",
+       call(F(2, 2, 3), (2, 1, 3, 4), False), call(F(2, 2, 3), (2, 1, 3, 1), True),
+       call(F(1, 3, 4), (1, 1, 2, 3, 4), align_corners=True),
+       bad=[call(F(2, 2, 3), (2, 1, 3)), call(F(2, 3, 3), (2, 1, 3, 4)),
+            call(F(2, 2, 3), (2, 1, 0, 4))], **_no_ints),
     Op("nn.functional.upsample_nearest", call(F(1, 2, 3, 4), scale_factor=2), **_no_ints),
     Op("nn.functional.upsample_bilinear", call(F(1, 2, 3, 4), (5, 3)), **_no_ints),
     Op("nn.functional.rrelu_", call(Prob(3, 2)), run=lambda torch, x: torch.nn.functional.rrelu_(

@@ -90,19 +90,26 @@ def _linear(size: int, out: int, scale: float | None, align: bool) -> Taps:
     return [(left, 1 - part), (np.minimum(left + 1, size - 1), part)]
 
 
+def cubic_weights(part: Any) -> list[Any]:
+    """The weights of the two elements before and the two behind a place that far between two."""
+    a = _SHARPNESS
+
+    def near(x: Any) -> Any:
+        return ((a + 2) * x - (a + 3)) * x * x + 1
+
+    def far(x: Any) -> Any:
+        return ((x - 5) * x + 8) * x * a - 4 * a
+
+    return [far(part + 1), near(part), near(1 - part), far(2 - part)]
+
+
 def _cubic(size: int, out: int, scale: float | None, align: bool) -> Taps:
     step = _step(size, out, scale, align)
     i = np.arange(out, dtype=np.float64)
     at = i * step if align else (i + 0.5) * step - 0.5
     left = np.floor(at).astype(np.int64)
-    taps: Taps = []
-    for place in (-1, 0, 1, 2):
-        x, a = np.abs(at - (left + place)), _SHARPNESS
-        near = ((a + 2) * x - (a + 3)) * x * x + 1
-        far = ((x - 5) * x + 8) * x * a - 4 * a
-        weight = np.where(x <= 1, near, np.where(x < 2, far, 0.0))
-        taps.append((np.clip(left + place, 0, size - 1), weight))
-    return taps
+    places = [np.clip(left + k, 0, size - 1) for k in (-1, 0, 1, 2)]
+    return list(zip(places, cubic_weights(at - left), strict=True))
 
 
 def _resample(x: Any, dim: int, taps: Taps) -> Any:
