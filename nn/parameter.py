@@ -13,8 +13,7 @@ import numpy as np
 from tinygrad_edu.autograd.graph import Leaf
 from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.dtypes import default, is_floating
-from tinygrad_edu.serialization import register_parameter_class
-from tinygrad_edu.tensor import Tensor
+from tinygrad_edu.tensor import Tensor, parameter_class
 
 
 def _share(cls: type[Any], data: Tensor | None) -> Any:
@@ -72,7 +71,7 @@ class Parameter(Tensor):
         return copied
 
 
-register_parameter_class(Parameter)
+parameter_class.append(Parameter)
 
 
 class Buffer(Tensor):

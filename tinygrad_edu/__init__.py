@@ -467,34 +467,7 @@ def is_floating_point(input: Tensor) -> bool:  # type: ignore[valid-type]
 # isort: on
 
 from tinygrad_edu import special as special  # noqa: E402
-from tinygrad_edu import autograd, cuda, nn, optim, utils  # noqa: E402
-from tinygrad_edu import backends as backends  # noqa: E402
-from tinygrad_edu import amp as amp, cpu as cpu  # noqa: E402
-from tinygrad_edu.amp.autocast_mode import (  # noqa: E402
-    autocast,
-    clear_autocast_cache,
-    get_autocast_dtype,
-    is_autocast_cache_enabled,
-    is_autocast_enabled,
-    set_autocast_cache_enabled,
-    set_autocast_dtype,
-    set_autocast_enabled,
-)
-from tinygrad_edu.amp import GradScaler  # noqa: E402
-from tinygrad_edu import amp as amp, cpu as cpu  # noqa: E402
-from tinygrad_edu.cpu import amp as _cpu_amp  # noqa: E402, F401
-from tinygrad_edu.cuda import amp as _cuda_amp  # noqa: E402, F401
-from tinygrad_edu.amp.autocast_mode import (  # noqa: E402
-    autocast,
-    clear_autocast_cache,
-    get_autocast_dtype,
-    is_autocast_cache_enabled,
-    is_autocast_enabled,
-    set_autocast_cache_enabled,
-    set_autocast_dtype,
-    set_autocast_enabled,
-)
-from tinygrad_edu.amp import GradScaler  # noqa: E402
+from tinygrad_edu import autograd, cuda  # noqa: E402
 from tinygrad_edu.legacy import (  # noqa: E402
     BoolTensor,
     ByteTensor,
@@ -522,7 +495,6 @@ from tinygrad_edu.settings import (  # noqa: E402
 from tinygrad_edu import version as version  # noqa: E402
 from tinygrad_edu.version import __version__ as __version__  # noqa: E402
 from tinygrad_edu.batching import vmap  # noqa: E402
-from tinygrad_edu.nn.functional import cosine_similarity, pairwise_distance  # noqa: E402
 
 strided = "torch.strided"
 contiguous_format = "torch.contiguous_format"
@@ -536,16 +508,40 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING  # noqa: E402
 
 from tinygrad_edu.missing import missing as _missing  # noqa: E402
 
-# What most programs never touch is imported when it is asked for.
-_LATER = {
-    "accelerator": "", "compiler": "", "distributed": "", "distributions": "", "func": "",
-    "jit": "", "load": "serialization", "mps": "", "onnx": "", "profiler": "",
-    "save": "serialization", "serialization": "", "testing": "", "xpu": "",
+# The rest is imported when it is asked for: each name, and the submodule that it is in.
+_IN = {
+    "amp": ["GradScaler"],
+    "amp.autocast_mode": [
+        "autocast", "clear_autocast_cache", "get_autocast_dtype", "is_autocast_cache_enabled",
+        "is_autocast_enabled", "set_autocast_cache_enabled", "set_autocast_dtype",
+        "set_autocast_enabled",
+    ],
+    "nn.functional": ["cosine_similarity", "pairwise_distance"],
+    "serialization": ["load", "save"],
+    "": [
+        "accelerator", "amp", "backends", "compiler", "cpu", "distributed", "distributions",
+        "func", "jit", "mps", "nn", "onnx", "optim", "profiler", "serialization", "testing",
+        "utils", "xpu",
+    ],
 }  # fmt: skip
+_LATER = {name: module for module, names in _IN.items() for name in names}
 
 if _TYPE_CHECKING:
-    from tinygrad_edu import accelerator, compiler, distributed, distributions, func, jit, mps
-    from tinygrad_edu import onnx, profiler, serialization, testing, xpu
+    from tinygrad_edu import accelerator, amp, backends, compiler, cpu, distributed, distributions
+    from tinygrad_edu import func, jit, mps, nn, onnx, optim, profiler, serialization, testing
+    from tinygrad_edu import utils, xpu
+    from tinygrad_edu.amp import GradScaler
+    from tinygrad_edu.amp.autocast_mode import (
+        autocast,
+        clear_autocast_cache,
+        get_autocast_dtype,
+        is_autocast_cache_enabled,
+        is_autocast_enabled,
+        set_autocast_cache_enabled,
+        set_autocast_dtype,
+        set_autocast_enabled,
+    )
+    from tinygrad_edu.nn.functional import cosine_similarity, pairwise_distance
     from tinygrad_edu.serialization import load, save
 else:  # a type checker finds unknown names by itself
     __getattr__ = _missing(__name__, _LATER)

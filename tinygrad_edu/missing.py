@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
+import importlib
 import sys
-from collections.abc import Callable
-from typing import Any, NoReturn
+from collections.abc import Callable, Mapping
+from typing import Any
 
 _REASONS = {
     ("fft", "stft", "istft"): "there are no Fourier transforms: np.fft computes without a gradient",
@@ -22,26 +22,37 @@ _REASONS = {
 _BY_NAME = {name: reason for names, reason in _REASONS.items() for name in names}
 
 
-def missing(module: str) -> Callable[[str], NoReturn]:
-    """The `__getattr__` of a module.
+def missing(module: str, later: Mapping[str, str] | None = None) -> Callable[[str], Any]:
+    """The `__getattr__` of a module: imports what is needed `later`, or says what is missing.
+
+    Args:
+        module: its full name.
+        later: names that most programs never touch, and in which submodule each of them is; an
+            empty string means that the name is itself a submodule.
 
     >>> import tinygrad_edu as torch
     >>> torch.nn.Liner
     Traceback (most recent call last):
     AttributeError: module 'tinygrad_edu.nn' has no attribute 'Liner'; the nearest is 'Linear'
     """
+    known = later or {}
 
-    def __getattr__(name: str) -> NoReturn:
+    def __getattr__(name: str) -> Any:
+        if name in known:
+            found = importlib.import_module(f"{module}.{known[name] or name}")
+            return getattr(found, name) if known[name] else found
         text = f"module {module!r} has no attribute {name!r}"
         if not name.startswith("__"):
-            text += _why(vars(sys.modules[module]), name)
+            text += _why([*vars(sys.modules[module]), *known], name)
         raise AttributeError(text, name=name)
 
     return __getattr__
 
 
-def _why(known: dict[str, Any], name: str) -> str:
+def _why(known: list[str], name: str) -> str:
     if name in _BY_NAME:
         return f": {_BY_NAME[name]}"
-    near = difflib.get_close_matches(name, [n for n in known if not n.startswith("_")], 1, 0.6)
+    from difflib import get_close_matches  # here, because nothing else needs it
+
+    near = get_close_matches(name, [n for n in known if not n.startswith("_")], 1, 0.6)
     return f"; the nearest is {near[0]!r}" if near else ""

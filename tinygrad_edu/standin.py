@@ -69,7 +69,7 @@ def _find(name: str) -> ModuleType | None:
 
 def hint(module: ModuleType, name: str) -> str:
     """Why the module has no such name, or which similar one it has; empty if neither is known."""
-    return _why(vars(module), name)
+    return _why(list(vars(module)), name)
 
 
 def install() -> None:
@@ -86,3 +86,6 @@ def install() -> None:
         raise RuntimeError("PyTorch has been imported already; install the stand-in before that")
     if not any(isinstance(finder, Standin) for finder in sys.meta_path):
         sys.meta_path.insert(0, Standin())
+        version = importlib.import_module(OWN + ".version")
+        for module in (version, importlib.import_module(OWN)):
+            vars(module)["__version__"] = version.torch_version

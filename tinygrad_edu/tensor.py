@@ -501,3 +501,6 @@ def _rebuild(cls: type, array: Any, requires_grad: Any) -> Any:
 
 
 register_tensor_class(Tensor)
+
+parameter_class: list[type[Tensor]] = []
+"""`nn.Parameter`, which registers itself here, because the engine does not import nn."""

@@ -189,13 +189,10 @@ def _check_recorded(
             )
 
 
-_random = np.random.default_rng
-
-
 def _random_start(y: Any, non_contiguous: bool) -> Any:
     """A random gradient for `y` that itself requires grad."""
     shape = y.array.shape
-    values = _random(0).standard_normal((*shape, 2))
+    values = np.random.default_rng(0).standard_normal((*shape, 2))
     values = values[..., 0] if non_contiguous else np.ascontiguousarray(values[..., 0])
     values = values.reshape(shape).astype(y.array.dtype, copy=False)
     return wrap(module_of(y.array).asarray(values)).requires_grad_()
@@ -281,7 +278,7 @@ def _compare_projection(
     nondet_tol: float,
 ) -> None:
     """Compare u J v for a random direction v of each input and a random cotangent u."""
-    random = _random(1)
+    random = np.random.default_rng(1)
     for i in checked:
         x = args[i].array
         v = random.standard_normal(x.shape)
@@ -373,7 +370,7 @@ def _check_linear(
     rtol: float,
 ) -> None:
     """A gradient for a random cotangent must be that combination of the Jacobian's columns."""
-    u = _random(2).standard_normal(y.array.shape)
+    u = np.random.default_rng(2).standard_normal(y.array.shape)
     for i, jacobian, g in zip(places, jacobians, _pull(y, u, inputs), strict=True):
         expected = jacobian @ u.ravel()
         gap = np.abs(g.ravel() - expected)
@@ -428,7 +425,7 @@ def _check_rules(outputs: Sequence[Any], dtypes: bool) -> None:
 
 
 def _gradient_for(node: Node) -> Array:
-    g = _random(3).standard_normal(node.shape).astype(node.dtype)
+    g = np.random.default_rng(3).standard_normal(node.shape).astype(node.dtype)
     example = next((k for k in node.kept or () if hasattr(k, "dtype")), g)
     return module_of(example).asarray(g)
 

@@ -148,7 +148,7 @@ class Primitive:
                     f"{self.name}: {name!r} has a meaning in rules; rename the argument"
                 )
         self.arity = len(self.parameters)
-        defaults = forward.__defaults__ or ()  # type: ignore[attr-defined]
+        defaults = forward.__defaults__ or ()
         self.defaults = dict(zip(reversed(self.parameters), reversed(defaults), strict=False))
         self.inputs: tuple[str, ...] = ()
         self.rules: dict[str, Rule] = {}

@@ -10,6 +10,7 @@ pseudo-random number generator", 1998; seeding: their revision of 2002.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -51,8 +52,14 @@ class MersenneTwister:
     spare_normal: float | None
 
     def __init__(self, seed: int) -> None:
-        self._twister = np.random.MT19937(0)
         self.restart(seed)
+
+    @functools.cached_property
+    def _twister(self) -> np.random.MT19937:
+        """NumPy's twister, at the beginning; made on first use, for it takes long to import."""
+        twister = np.random.MT19937(0)
+        _put(twister, _expand_seed(self._seed), 624)
+        return twister
 
     def restart(self, seed: int) -> None:
         """Go to the beginning of the stream of `seed`.
@@ -63,7 +70,7 @@ class MersenneTwister:
         [1791095845]
         """
         self._seed = seed
-        self._set(_expand_seed(seed), 624)
+        vars(self).pop("_twister", None)
         self._fresh = True  # nothing drawn yet
         self.spare_normal = None
 
@@ -142,10 +149,9 @@ class MersenneTwister:
         if fields["seeded"] != 1 or not 0 < left <= 624 or position > 624:
             raise RuntimeError("Invalid mt19937 state")
         self._seed, self._fresh = int(fields["seed"]), left == 1 and position == 0
-        self._set(fields["words"].astype(np.uint32), 624 if left == 1 else position)
+        _put(self._twister, fields["words"].astype(np.uint32), 624 if left == 1 else position)
         self.spare_normal = float(fields["normal"]) if fields["has_normal"] else None
 
-    def _set(self, key: npt.NDArray[np.uint32], position: int) -> None:
-        self._twister.state = {
-            "bit_generator": "MT19937", "state": {"key": key, "pos": position},
-        }  # fmt: skip
+
+def _put(twister: Any, key: npt.NDArray[np.uint32], position: int) -> None:
+    twister.state = {"bit_generator": "MT19937", "state": {"key": key, "pos": position}}

@@ -21,7 +21,6 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
-import pathlib
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -42,10 +41,11 @@ class Blas:
 @functools.cache
 def blas() -> Blas | None:
     """The OpenBLAS that NumPy's wheel carries; None if this NumPy computes with another one."""
-    package = pathlib.Path(np.__file__).parent
-    for folder in (package.parent / "numpy.libs", package / ".dylibs"):
-        for path in sorted(folder.glob("*openblas*")):
-            library = ctypes.CDLL(str(path))
+    package = os.path.dirname(np.__file__)
+    for folder in (f"{package}.libs", os.path.join(package, ".dylibs")):
+        names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+        for name in [name for name in names if "openblas" in name]:
+            library = ctypes.CDLL(os.path.join(folder, name))
             for prefix in ("scipy_openblas_", "openblas_"):
                 for suffix in ("64_", ""):
                     if hasattr(library, f"{prefix}set_num_threads{suffix}"):

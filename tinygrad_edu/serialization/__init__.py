@@ -12,18 +12,13 @@ import os
 import sys
 from typing import Any
 
-from tinygrad_edu.serialization import names, reading, storing, writing
+from tinygrad_edu.serialization import reading, storing, writing
 from tinygrad_edu.serialization.archive import Archive
 from tinygrad_edu.serialization.atomic import replacing
 from tinygrad_edu.serialization.errors import CheckpointError
 from tinygrad_edu.serialization.memory import MapLocation, Shelf
 
-__all__ = ["CheckpointError", "load", "register_parameter_class", "save"]
-
-
-def register_parameter_class(cls: type) -> None:
-    """Tell which class parameters have; nn does it, which the engine does not import."""
-    names.parameter_class[:] = [cls]
+__all__ = ["CheckpointError", "load", "save"]
 
 
 def save(obj: Any, f: Any, *args: Any, **kwargs: Any) -> None:

@@ -6,6 +6,7 @@ archive before any memory is allocated for it.
 
 from __future__ import annotations
 
+import importlib
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -16,7 +17,7 @@ from tinygrad_edu.backend import device
 from tinygrad_edu.serialization.errors import CheckpointError
 from tinygrad_edu.serialization.memory import Memory
 from tinygrad_edu.size import Size
-from tinygrad_edu.tensor import Tensor
+from tinygrad_edu.tensor import Tensor, parameter_class
 
 STORAGE_NAMES = {
     "BoolStorage": dtypes.bool_, "ByteStorage": dtypes.uint8, "CharStorage": dtypes.int8,
@@ -29,9 +30,6 @@ STORAGE_NAMES = {
 MAX_DIMS = 64
 MAX_KEY_PARTS = 100
 _MAX_INT = 2**63
-
-parameter_class: list[type] = []
-"""`nn.Parameter`, which registers itself here, because the engine does not import nn."""
 
 
 class StorageType(NamedTuple):
@@ -148,6 +146,7 @@ def _rebuild_parameter(data: Any, requires_grad: Any, hooks: Any) -> Any:
         raise CheckpointError("a Parameter is not made of a tensor")
     if requires_grad and not data.is_floating_point():
         raise CheckpointError(f"a Parameter of {data.dtype} cannot require a gradient")
+    importlib.import_module("tinygrad_edu.nn.parameter")  # which registers the class
     return parameter_class[0](data, requires_grad)
 
 

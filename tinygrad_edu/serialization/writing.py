@@ -17,9 +17,9 @@ from tinygrad_edu import dtypes
 from tinygrad_edu.backend import device, device_of
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.serialization.errors import CheckpointError
-from tinygrad_edu.serialization.names import STORAGE_NAMES, check_key, parameter_class
+from tinygrad_edu.serialization.names import STORAGE_NAMES, check_key
 from tinygrad_edu.size import Size
-from tinygrad_edu.tensor import Tensor
+from tinygrad_edu.tensor import Tensor, parameter_class
 
 _STORAGE_OF = {kind: name for name, kind in STORAGE_NAMES.items()}
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from multiprocessing.context import BaseContext
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from tinygrad_edu.backend import cupy_problem
 from tinygrad_edu.random import Generator, default_generator
@@ -24,6 +22,9 @@ from tinygrad_edu.utils.data.sampler import (
     draw_seed,
 )
 from tinygrad_edu.utils.data.worker import Ended, Failure, Job, Workers, get_worker_info
+
+if TYPE_CHECKING:
+    from multiprocessing.context import BaseContext
 
 __all__ = ["DataLoader", "default_collate", "default_convert", "get_worker_info"]
 
@@ -354,6 +355,8 @@ class _WorkerIterator(_Iterator):
         self._prefetch = loader.prefetch_factor
         if not self._prefetch:
             raise AssertionError(f"prefetch_factor={self._prefetch} must be > 0 with workers")
+        import multiprocessing  # here, because most loaders need no workers
+
         context: Any = loader.multiprocessing_context or multiprocessing
         self._workers = Workers(job, context, loader.timeout)
         self._epoch = 0
@@ -453,6 +456,9 @@ def _check_batches(
 
 
 def _context(context: BaseContext | str, num_workers: int) -> BaseContext:
+    import multiprocessing
+    from multiprocessing.context import BaseContext
+
     if num_workers == 0:
         raise ValueError(
             "multiprocessing_context can only be used with multi-process loading (num_workers > 0),"

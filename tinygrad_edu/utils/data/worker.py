@@ -18,15 +18,17 @@ import traceback
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
-from multiprocessing.context import BaseContext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tinygrad_edu.random import manual_seed
 from tinygrad_edu.utils.data.dataset import IterableDataset
 from tinygrad_edu.utils.data.fetch import fetcher
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+    from multiprocessing.context import BaseContext
 
 PATIENCE = 5.0
 """Seconds that workers get to leave by themselves before they are stopped."""
@@ -241,7 +243,7 @@ class Workers:
         link = self.links[worker]
         while True:
             left = None if deadline is None else max(deadline - time.monotonic(), 0.0)
-            ready = wait([link, self.processes[worker].sentinel], left)
+            ready = _wait([link, self.processes[worker].sentinel], left)
             if not ready:
                 raise RuntimeError(f"DataLoader timed out after {self.timeout} seconds")
             try:
@@ -257,7 +259,7 @@ class Workers:
         """The worker among these that has an answer; waits for one."""
         if len(among) == 1:
             return among[0]
-        ready = wait([self.links[worker] for worker in among], self.timeout or None)
+        ready = _wait([self.links[worker] for worker in among], self.timeout or None)
         found = [worker for worker in among if self.links[worker] in ready]
         return found[0] if found else among[0]
 
@@ -278,6 +280,12 @@ class Workers:
         )
         self.stop()
         return error
+
+
+def _wait(sources: list[Any], timeout: float | None) -> list[Any]:
+    from multiprocessing.connection import wait  # here, because most loaders need no workers
+
+    return wait(sources, timeout)
 
 
 def _received(link: Connection) -> tuple[int, Any]:
