@@ -294,9 +294,12 @@ class Optimizer:
             for name, default in self.defaults.items():
                 new.setdefault(name, default)  # an option younger than the checkpoint
         state: defaultdict[Any, State] = defaultdict(dict)
+        ours = type(self)._update is not Optimizer._update  # then steps are counted in tensors
         for key, value in state_dict["state"].items():
             if key in parameter:
-                state[parameter[key]] = _fit(value, parameter[key].array)
+                fitted = state[parameter[key]] = _fit(value, parameter[key].array)
+                if ours and isinstance(fitted.get("step"), (int, float)):
+                    fitted["step"] = counter(fitted["step"])  # from before torch 1.12
             else:
                 state[key] = value
         self.__setstate__({"state": state, "param_groups": saved})
@@ -408,6 +411,4 @@ def _fit(value: Any, x: Array, key: Any = None) -> Any:
         return {name: _fit(part, x, name) for name, part in value.items()}
     if isinstance(value, (list, tuple)):
         return type(value)(_fit(part, x) for part in value)
-    if key == "step" and isinstance(value, (int, float)):  # a checkpoint from before torch 1.12
-        return counter(value)
     return value

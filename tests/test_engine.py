@@ -501,3 +501,14 @@ def test_arrays_just_compute() -> None:
 def test_the_engine_knows_no_tensor_module() -> None:
     """The tape is below the tensor: it holds nodes and arrays."""
     assert "tensor" not in vars(engine)
+
+
+def test_grad_takes_torchs_arguments_in_its_order() -> None:
+    x = torch.ones(2, requires_grad=True)
+    y = (x**3).sum()
+    (g,) = torch.autograd.grad(y, x, None, True, True, True, None, False, False)
+    assert g.requires_grad and g.tolist() == [3.0, 3.0]
+    with pytest.warns(FutureWarning, match="only_inputs argument is deprecated"):
+        torch.autograd.grad(y, x, only_inputs=False)
+    with pytest.raises(NotImplementedError, match="vmap"):
+        torch.autograd.grad(y, x, is_grads_batched=True)

@@ -57,6 +57,8 @@ from torch.nn.modules.linear import Linear
 from torch.autograd import Function
 import torch.backends.cudnn as cudnn
 
+assert torch.__version__ >= "2.9" and torch.__version__.startswith("2.13")
+assert int(torch.version.__version__.split(".")[0]) >= 2
 parser = argparse.ArgumentParser()
 parser.add_argument("--epochs", type=int)
 args = parser.parse_args()

@@ -347,6 +347,18 @@ def test_load_assign() -> None:
     same(run)
 
 
+def test_batch_norm_counts_need_not_be_saved() -> None:
+    """By checkpoints without a version; those with one must have the counter."""
+    norm = ours.nn.BatchNorm1d(2)
+    norm.num_batches_tracked.fill_(3)
+    saved = norm.state_dict()
+    del saved["num_batches_tracked"]
+    with pytest.raises(RuntimeError, match="num_batches_tracked"):
+        norm.load_state_dict(saved)
+    norm.load_state_dict(dict(saved))
+    assert norm.num_batches_tracked == 3 and "num_batches_tracked" not in saved
+
+
 def test_load_a_number_from_a_vector_of_one() -> None:
     def run(T: Any) -> Any:
         m = T.nn.Module()

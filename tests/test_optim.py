@@ -186,6 +186,29 @@ def test_loading_casts_state_but_not_the_step():
     assert second.state[w64]["step"].item() == 1  # not shared
 
 
+def test_loading_own_optimizers_leaves_their_numbers_alone():
+    class Mine(tg.optim.Optimizer):
+        def __init__(self, params):
+            super().__init__(params, {"lr": 0.1})
+
+        def step(self, closure=None):
+            for p in self.param_groups[0]["params"]:
+                self.state[p]["step"] = self.state[p].get("step", 0) + 1
+
+    x = tg.zeros(2, requires_grad=True)
+    first, second = Mine([x]), Mine([x])
+    first.step()
+    second.load_state_dict(first.state_dict())
+    assert second.state[x]["step"].__class__ is int
+    adam = tg.optim.Adam([x])
+    x.grad = tg.ones(2)
+    adam.step()
+    old = adam.state_dict()
+    old["state"][0]["step"] = 7  # as before torch 1.12
+    adam.load_state_dict(old)
+    assert tg.is_tensor(adam.state[x]["step"]) and adam.state[x]["step"] == 7
+
+
 def test_loading_refuses_other_groups():
     w = [tg.ones(2, requires_grad=True) for _ in range(3)]
     a = tg.optim.SGD(w[:2], lr=0.1)

@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 import pytest
-from twin import same, same_error
+from twin import same
 
 import tinygrad_edu as ours
 from tinygrad_edu.backend import cupy_problem
@@ -126,6 +126,11 @@ def test_types_of_early_scripts() -> None:
 def test_version() -> None:
     assert ours.__version__ == ours.version.__version__ and ours.version.cuda is None
     assert len(ours.__version__.split(".")) == 3
+    mine, theirs = ours.version.TorchVersion("2.13.0+x"), torch.torch_version.TorchVersion("2.13.0")
+    for other in ("2.2", "2.13", "2.13.0", "1.9.1", "3", (2, 0), (2, 13, 1), "2.14.0.dev1", "v2.1"):
+        for name in ("__lt__", "__le__", "__gt__", "__ge__"):
+            assert getattr(mine, name)(other) == getattr(theirs, name)(other), (name, other)
+    assert mine == "2.13.0" and mine != "2.12.0" and mine.split(".")[0] == "2"
 
 
 def test_precision_and_determinism() -> None:

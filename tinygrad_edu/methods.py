@@ -49,6 +49,7 @@ from tinygrad_edu.ops import (
     sampling,
     scattering,
     shape,
+    solvers,
     sorting,
     special,
     statistics,
@@ -392,9 +393,14 @@ class Methods:
     kron, cross = products.kron, products.cross
     diagonal, diag, trace = linalg.diagonal, linalg.diag, linalg.trace
     diag_embed, diagflat = linalg.diag_embed, linalg.diagflat
+    fill_diagonal_ = linalg.fill_diagonal_
     det, slogdet, logdet = linalg.det, linalg.slogdet, linalg.logdet
     inverse, pinverse = linalg.inv, decompositions.pinv
     matrix_power = decompositions.matrix_power
+    cholesky_solve, cholesky_inverse = solvers.cholesky_solve, solvers.cholesky_inverse
+    triangular_solve, matrix_exp = solvers.triangular_solve, solvers.matrix_exp
+    orgqr = solvers.householder_product
+    qr, svd = solvers.old_qr, solvers.old_svd
     cholesky = linalg.cholesky
     # ---------------------------------------------------------------- softmax
     softmax = softmaxes.softmax

@@ -76,6 +76,15 @@ class _NormBase(Module):
         if self.bias is not None:
             init.zeros_(self.bias)
 
+    def _load_from_state_dict(
+        self, state_dict: Any, prefix: str, local_metadata: dict[str, Any], *rest: Any
+    ) -> None:
+        """Checkpoints from before version 2, and dicts without a version, may lack the counter."""
+        key, version = f"{prefix}num_batches_tracked", local_metadata.get("version")
+        if (version is None or version < 2) and self.num_batches_tracked is not None:
+            state_dict.setdefault(key, self.num_batches_tracked)
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *rest)
+
     def _check_dims(self, input: Tensor) -> None:
         if input.array.ndim not in self.allowed_dims:
             names = " or ".join(f"{n}D" for n in self.allowed_dims)

@@ -11,6 +11,7 @@ has been added.  Creation order cannot make that mistake: b is younger than a.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
@@ -349,7 +350,9 @@ def grad(
     grad_outputs: Any = None,
     retain_graph: bool | None = None,
     create_graph: bool = False,
+    only_inputs: bool = True,
     allow_unused: bool | None = None,
+    is_grads_batched: bool = False,
     materialize_grads: bool = False,
 ) -> tuple[Any, ...]:
     """The gradients of `outputs` with respect to `inputs`, as a tuple; `.grad` is left alone.
@@ -359,11 +362,13 @@ def grad(
         inputs: a tensor or a sequence of them, leaves or not.
         grad_outputs: the gradients to start from, as in `backward`.
         retain_graph, create_graph: as in `backward`.
+        only_inputs: of no effect; False warns of that.
         allow_unused: None for an input that the outputs do not depend on, instead of an error.
         materialize_grads: zeros for such an input.
 
     Raises:
         RuntimeError: as `backward`, and for an unused input.
+        NotImplementedError: `is_grads_batched`; `torch.func.vmap` of `torch.func.vjp` does that.
 
     >>> import tinygrad_edu as torch
     >>> x = torch.tensor(3.0, requires_grad=True)
@@ -373,6 +378,16 @@ def grad(
     """
     if materialize_grads and allow_unused is False:
         raise ValueError("Expected allow_unused to be True or not passed when materialize_grads")
+    if is_grads_batched:
+        raise NotImplementedError("grad(): is_grads_batched is not supported; use torch.func.vmap")
+    if not only_inputs:
+        warnings.warn(
+            "only_inputs argument is deprecated and is ignored now (defaults to True). To"
+            " accumulate gradient for other parts of the graph, please use"
+            " torch.autograd.backward.",
+            FutureWarning,
+            stacklevel=2,
+        )
     roots = _roots(outputs, grad_outputs, create_graph)
     inputs = [inputs] if isinstance(inputs, Variable) else list(inputs)
     nodes = [_node_of(x, i) for i, x in enumerate(inputs)]

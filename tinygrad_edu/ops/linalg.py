@@ -13,7 +13,9 @@ import numpy as np
 from tinygrad_edu import return_types
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.dtypes import Array, is_floating
+from tinygrad_edu.ops.creation import arange
 from tinygrad_edu.ops.dims import operand, raw
+from tinygrad_edu.ops.indexing import setitem
 from tinygrad_edu.ops.matmul import matmul
 from tinygrad_edu.ops.reduction import sum, type_name
 from tinygrad_edu.size import read_dim
@@ -100,6 +102,29 @@ def diag(input: Tensor, diagonal: int = 0) -> Tensor:
 def diagflat(input: Tensor, offset: int = 0) -> Tensor:
     """The matrix with all elements of the input on its diagonal."""
     return diag_embed(input.reshape(-1), offset)
+
+
+def fill_diagonal_(self: Tensor, fill_value: Any, wrap: bool = False) -> Tensor:
+    """Write one value on the main diagonal, of all dimensions together.
+
+    Args:
+        wrap: in a tall matrix the diagonal starts anew one row below its end.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.zeros(2, 2).fill_diagonal_(1)
+    tensor([[1., 0.],
+            [0., 1.]])
+    """
+    shape = operand("fill_diagonal_", self).shape
+    if len(shape) < 2:
+        raise RuntimeError("dimensions must larger than 1")
+    if len(shape) > 2 and len(set(shape)) > 1:
+        raise RuntimeError("all dimensions of input must be of equal length")
+    rows = arange(shape[0] if wrap else min(shape), device=self.device)
+    columns = rows % (shape[1] + 1)
+    inside = columns < shape[1]
+    setitem(self, (rows[inside], *[columns[inside]] * (len(shape) - 1)), fill_value)
+    return self
 
 
 def trace(input: Tensor) -> Tensor:
@@ -263,8 +288,8 @@ _solve.vjp(A=lambda g, A, y: matmul(_solve(_turned(A), -g), _turned(y)),
            B=lambda g, A: _solve(_turned(A), g))  # fmt: skip
 
 
-def solve(A: Tensor, B: Tensor) -> Tensor:
-    """The X with `A @ X = B`.
+def solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
+    """The X with `A @ X = B`; with `X @ A = B` if not `left`.
 
     Args:
         A: (..., n, n).
@@ -280,6 +305,14 @@ def solve(A: Tensor, B: Tensor) -> Tensor:
     a, b = operand("linalg.solve", A), operand("linalg.solve", B)
     _check_square("solve", a)
     vector = b.ndim == 1 or (b.ndim == a.ndim - 1 and b.shape == a.shape[:-1])
+    if not left:
+        if vector:
+            raise RuntimeError(
+                "linalg.solve: Vector broadcasting of the left hand side is not"
+                " supported for left=False."
+            )
+        turned: Any = solve(_turned(A), _turned(B))
+        return _turned(turned)  # type: ignore[no-any-return]
     rows = b.shape[-1] if vector else b.shape[-2]
     if rows != a.shape[-1]:
         raise RuntimeError(
