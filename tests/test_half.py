@@ -23,15 +23,9 @@ HALVES = pytest.mark.parametrize("half", ["bfloat16", "float16"])
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
 
-ONLY_HERE = {
-    "nn.functional.avg_pool3d", "nn.functional.lp_pool3d", "nn.functional.multi_margin_loss",
-    "cdist", "from_numpy", "nn.functional.rrelu",
-}  # fmt: skip
-"""Operations that torch lacks for 16 bits on the CPU."""
-
 ROUNDS_MORE = {
-    "corrcoef": 128, "gradient of softmax": 6, "nn.functional.cosine_similarity": 8,
-    "nn.functional.multi_head_attention_forward": 12,
+    "corrcoef": 128, "nn.functional.grid_sample": 64, "gradient of softmax": 6,
+    "nn.functional.cosine_similarity": 8, "nn.functional.multi_head_attention_forward": 12,
     "nn.functional.scaled_dot_product_attention": 6, "scaled_dot_product_attention, more of it": 6,
 }  # fmt: skip
 """By how many units in the last place of the largest number we are off where torch keeps more
@@ -113,14 +107,29 @@ def exact_run(half: str, op: Op, given: Call, grad: bool) -> list[Any] | None:
         return None
 
 
+def check_refusal(half: str, op: Op, given: Call, error: Exception) -> None:
+    """We refuse too; or, where torch only lacks the code, are close to the exact result."""
+    if op.name == "from_numpy":  # of ml_dtypes' arrays, which torch does not know
+        return
+    wanted = RuntimeError if isinstance(error, RuntimeError) else type(error)
+    if not isinstance(error, NotImplementedError):
+        with pytest.raises(wanted):
+            Half(half, ours, op, given)
+        return
+    try:
+        found = Half(half, ours, op, given)
+    except wanted:
+        return
+    for mine, exact in zip(found.outputs, exact_run(half, op, given, False) or [], strict=True):
+        if is_tensor(exact) and exact.is_floating_point() and op.name != "nn.functional.rrelu":
+            assert off(numbers(mine), numbers(exact), half, of_largest=True) <= 4
+
+
 def check(half: str, op: Op, given: Call) -> None:
     try:
         expected = Half(half, torch, op, given)
     except Exception as error:
-        if op.name not in ONLY_HERE:
-            wanted = RuntimeError if isinstance(error, RuntimeError) else type(error)
-            with pytest.raises(wanted):
-                Half(half, ours, op, given)
+        check_refusal(half, op, given, error)
         return
     found = Half(half, ours, op, given)
     truth = exact_run(half, op, given, grad=False) or [None] * len(expected.outputs)

@@ -87,13 +87,13 @@ def _narrow(y: Any, half: NumpyDtype) -> Any:
 def _gradients(node: Node, g: Any, create: bool) -> Any:
     """`walk.gradients` for arrays: the rules compute in float32, the walk rounds what they give.
 
-    Where the walk itself is recorded, the rules are made of operations that see to it themselves.
+    Where the walk itself is recorded, the rules are made of operations that see to it themselves;
+    and the `backward` of a `Function` is the user's.
     """
     kept = node.kept
-    wide = g if create else widen(g)
-    wide_kept = kept if create or kept is None else widen(kept)
-    if create or (wide is g and wide_kept is kept):
+    if create or kept is None or not isinstance(node.plan.op, Primitive):
         return _plain_gradients(node, g, create)
+    wide, wide_kept = widen(g), widen(kept)
     node.kept = wide_kept
     try:
         found = list(_plain_gradients(node, wide, create))

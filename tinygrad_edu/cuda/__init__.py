@@ -31,6 +31,7 @@ from tinygrad_edu.cuda.streams import (
 )
 from tinygrad_edu.legacy import CudaFloatTensor as FloatTensor
 from tinygrad_edu.legacy import CudaLongTensor as LongTensor
+from tinygrad_edu.missing import missing
 
 __all__ = [
     "CUDAGraph", "Event", "FloatTensor", "LongTensor", "OutOfMemoryError", "Stream",
@@ -185,3 +186,6 @@ def _generator(device: Any) -> Any:
     from tinygrad_edu import gpu_random
 
     return gpu_random.default(backend.gpu(device).id)
+
+
+__getattr__ = missing(__name__, {"amp": ""})

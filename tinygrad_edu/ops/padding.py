@@ -76,11 +76,22 @@ def pad(input: Any, pad: Any, mode: str = "constant", value: float | None = None
             f"Only 2D, 3D, 4D, 5D padding with non-constant padding are supported for now, got"
             f" {len(shape)}D input and {len(widths)} numbers"
         )
-    for dim, (before, after) in enumerate(full):
+    return (_from_inside if mode == "circular" else _from_border)(input, full, mode)
+
+
+def _from_inside(input: Any, widths: list[tuple[int, int]], mode: str) -> Tensor:
+    """Padded with copies of its own elements."""
+    shape = input.array.shape
+    for dim, (before, after) in enumerate(widths):
         if (before, after) != (0, 0):
             index = _source(shape[dim], before, after, mode, dim, shape)
             input = index_select(input, dim, wrap(beside(index, input.array)))
     return input  # type: ignore[no-any-return]
+
+
+def _from_border(input: Any, widths: list[tuple[int, int]], mode: str) -> Tensor:
+    """The modes "reflect" and "replicate", which have a precision of their own in autocast."""
+    return _from_inside(input, widths, mode)
 
 
 def _pad_constant(x: Any, widths: list[tuple[int, int]], value: float) -> Tensor:

@@ -1,0 +1,458 @@
+"""autocast and GradScaler beside torch's: what runs in which precision, and the loop around it."""
+
+from __future__ import annotations
+
+import copy
+import io
+import pickle
+import subprocess
+import sys
+import threading
+from typing import Any
+
+import numpy as np
+import op_table
+import pytest
+from op_table import Call, Op, all_rows
+from test_half import Half, numbers, off
+from test_operations import is_tensor
+
+import tinygrad_edu as ours
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("ml_dtypes")
+
+both = pytest.mark.parametrize("lib", [ours, torch], ids=["ours", "torch"])
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+
+OTHERWISE = {
+    "linalg.pinv", "positive definite",  # composed of products in torch, one operation here
+    "linalg.matrix_rank", "linalg.eigvalsh", "linalg.svdvals", "linalg.lstsq", "max_unpool",
+    "nn.functional.lp_pool3d", "corrcoef", "cov", "linalg.det", "nn.functional.local_response_norm",
+}  # fmt: skip
+
+
+# ---- what runs in which precision
+
+
+def under_autocast(kind: str, library: Any, op: Op, given: Call) -> list[Any]:
+    with library.autocast("cpu", dtype=library.bfloat16):
+        run = Half(kind, library, op, given, grad=True)
+    return run.outputs
+
+
+@pytest.mark.parametrize("kind", ["float32", "bfloat16"])
+@pytest.mark.parametrize("op", all_rows(), ids=repr)
+def test_every_operation(op: Op, kind: str) -> None:
+    """Dtypes are torch's, values too but for the rounding of the steps between."""
+    if op.name in OTHERWISE:
+        pytest.skip("see OTHERWISE")
+    for i, given in enumerate(op.calls):
+        made = op_table.arrays(op, given, "float32")
+        try:
+            expected = under_autocast(kind, torch, op, made)
+        except Exception:
+            continue
+        found = under_autocast(kind, ours, op, made)
+        for mine, theirs in zip(found, expected, strict=True):
+            if is_tensor(theirs):
+                assert repr(mine.dtype) == repr(theirs.dtype), f"call {i}: {op.name}{given!r}"
+                if theirs.is_floating_point():
+                    a, b = numbers(mine), numbers(theirs)
+                    assert off(a, b, "bfloat16", of_largest=True) <= 4, f"call {i}"
+
+
+def _dtypes(lib: Any, x: Any, y: Any) -> list[str]:
+    return [
+        repr(t.dtype) for t in (x @ y, x + y, lib.nn.functional.mse_loss(x, y), lib.cat([x, y]))
+    ]
+
+
+@both
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_regions_nest_and_switch_off(lib: Any, dtype: str) -> None:
+    """Each block sets its own state, and puts back what was before, errors included."""
+    x = lib.ones(2, 2)
+    kind = getattr(lib, dtype)
+    seen = [_dtypes(lib, x, x)]
+    with lib.autocast(device_type="cpu", dtype=kind):
+        seen += [_dtypes(lib, x, x.to(kind)), repr(lib.get_autocast_dtype("cpu"))]
+        with lib.autocast("cpu", enabled=False):
+            seen += [lib.is_autocast_enabled("cpu"), repr((x @ x).dtype)]
+            with lib.amp.autocast("cpu", cache_enabled=False):
+                seen += [repr((x @ x).dtype), lib.is_autocast_cache_enabled()]
+        with pytest.raises(ZeroDivisionError), lib.autocast("cpu", dtype=lib.bfloat16):
+            seen.append(repr((x @ x).dtype))
+            raise ZeroDivisionError
+        seen += [
+            repr((x @ x).dtype),
+            lib.is_autocast_enabled("cpu"),
+            lib.is_autocast_enabled("cuda"),
+        ]
+    seen += [
+        repr((x @ x).dtype),
+        repr(lib.get_autocast_dtype("cpu")),
+        lib.is_autocast_enabled("cpu"),
+    ]
+    k, f = f"torch.{dtype}", "torch.float32"
+    assert seen == [
+        [f, f, f, f], [k, f, f, f], k, False, f, k, False, "torch.bfloat16", k, True, False,
+        f, "torch.bfloat16", False,
+    ]  # fmt: skip
+
+
+@both
+def test_decorator_and_float64(lib: Any) -> None:
+    @lib.autocast("cpu", dtype=lib.float16)
+    def product(a: Any, b: Any) -> Any:
+        return a @ b
+
+    x = lib.ones(2, 2)
+    assert product(x, x).dtype is lib.float16
+    assert product(x.double(), x.double()).dtype is lib.float64  # never cast
+    with pytest.raises(RuntimeError, match="same dtype"):
+        product(x.double(), x)
+    assert (x @ x).dtype is lib.float32
+    assert product.__name__ == "product"
+
+
+@both
+def test_bad_arguments(lib: Any) -> None:
+    with pytest.raises(ValueError, match="device_type"):
+        lib.autocast(torch.device("cpu"))
+    with pytest.raises(RuntimeError, match="unsupported"):
+        lib.autocast("vulkan")
+    with pytest.warns(UserWarning, match="target dtype is not supported"):
+        off = lib.autocast("cpu", dtype=lib.float64)
+    with off:
+        assert (lib.ones(1, 1) @ lib.ones(1, 1)).dtype is lib.float32
+    with pytest.raises(TypeError, match="callable"):
+        lib.autocast("cpu")(3)
+    if not torch.cuda.is_available():
+        with pytest.warns(UserWarning, match="CUDA is not available"):
+            lib.autocast("cuda")
+    with pytest.warns(FutureWarning, match="deprecated"), lib.cpu.amp.autocast():
+        assert lib.is_autocast_enabled("cpu")
+    with pytest.warns(FutureWarning), lib.cuda.amp.autocast(enabled=False):
+        assert not lib.is_autocast_enabled()
+    assert lib.amp.is_autocast_available("cpu") and not lib.amp.is_autocast_available("tpu")
+
+
+@both
+def test_the_state_is_the_threads_own(lib: Any) -> None:
+    x, found = lib.ones(2, 2), []
+    with lib.autocast("cpu"):
+        thread = threading.Thread(target=lambda: found.append((x @ x).dtype))
+        thread.start()
+        thread.join()
+        found.append((x @ x).dtype)
+    assert found == [lib.float32, lib.bfloat16]
+
+
+def test_nothing_is_exchanged_while_it_is_off() -> None:
+    """Outside of a region every operation runs the code that it has always run."""
+    from tinygrad_edu.amp import detour
+
+    ours.zeros(1).bfloat16()
+    listed = [operation for operation, _ in detour._listed()]
+    assert len(listed) > 60
+
+    def codes() -> list[Any]:
+        return [
+            o.primitive.run if hasattr(o, "primitive") else (o.__code__, o.__kwdefaults__)
+            for o in listed
+        ]
+
+    before = codes()
+    with ours.autocast("cpu"), ours.autocast("cpu", dtype=ours.float16):
+        during = codes()
+    assert all(a is not b for a, b in zip(before, during, strict=True) if callable(a))
+    assert all(a[0] is not b[0] for a, b in zip(before, during, strict=True) if not callable(a))
+    assert codes() == before
+
+
+def test_a_parameter_is_cast_once_per_region_and_again_when_written() -> None:
+    w = ours.ones(2, 2, requires_grad=True)
+    with ours.autocast("cpu"):
+        first, second = w @ w, w @ w
+        casts = {first.grad_fn.edges[0], first.grad_fn.edges[1], second.grad_fn.edges[0]}
+        assert len(casts) == 1
+        with ours.no_grad():
+            w.mul_(3.0)
+            assert (w @ w)[0, 0] == 18
+        third = w @ w
+        assert third[0, 0] == 18 and third.grad_fn.edges[0] not in casts
+        third.sum().backward()
+    assert w.grad.dtype is ours.float32
+    assert w.grad[0, 0] == 12
+
+
+@both
+def test_errors_are_those_of_the_operation(lib: Any) -> None:
+    with lib.autocast("cpu"), pytest.raises(RuntimeError, match="cannot be multiplied"):
+        lib.addmm(lib.ones(2), lib.ones(2, 3), lib.ones(2, 3))
+    with lib.autocast("cpu"), pytest.raises(RuntimeError, match="cannot be multiplied"):
+        lib.ones(2, 3) @ lib.ones(2, 3)
+
+
+@both
+def test_custom_functions(lib: Any) -> None:
+    """custom_fwd casts and switches off, or leaves on; custom_bwd runs as forward did."""
+    seen: list[Any] = []
+
+    def make(**options: Any) -> Any:
+        class Product(lib.autograd.Function):
+            @staticmethod
+            @lib.amp.custom_fwd(device_type="cpu", **options)
+            def forward(ctx: Any, a: Any, b: Any) -> Any:
+                ctx.save_for_backward(a, b)
+                seen.append((repr(a.dtype), lib.is_autocast_enabled("cpu")))
+                return a @ b
+
+            @staticmethod
+            @lib.amp.custom_bwd(device_type="cpu")
+            def backward(ctx: Any, g: Any) -> Any:
+                a, b = ctx.saved_tensors
+                seen.append((repr(g.dtype), lib.is_autocast_enabled("cpu")))
+                return g @ b.T, a.T @ g
+
+        return Product
+
+    for options in ({}, {"cast_inputs": lib.float32}):
+        for enabled in (True, False):
+            a = lib.ones(2, 2, requires_grad=True)
+            b = lib.ones(2, 2).to(lib.bfloat16 if enabled and options else lib.float32)
+            with lib.autocast("cpu", enabled=enabled):
+                y = make(**options).apply(a, b)
+            y.sum().backward()
+            seen.append((repr(y.dtype), repr(a.grad.dtype)))
+    k, f = "torch.bfloat16", "torch.float32"
+    assert seen == [
+        (f, True), (k, True), (k, f), (f, False), (f, False), (f, f),
+        (f, False), (f, False), (f, f), (f, False), (f, False), (f, f),
+    ]  # fmt: skip
+
+
+# ---- the loop
+
+
+def _net(lib: Any) -> Any:
+    nn = lib.nn
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Flatten(), nn.Linear(64, 32), nn.LayerNorm(32), nn.GELU(), nn.Linear(32, 5),
+    )  # fmt: skip
+
+
+def _train(lib: Any, steps: int, dtype: str, resume_at: int | None = None, **scaling: Any) -> Any:
+    """torch's recipe: autocast, scale, unscale, clip, step, update; losses, scales and weights."""
+    lib.manual_seed(0)
+    model, data = _net(lib), np.random.default_rng(0)
+    x, t = data.standard_normal((16, 1, 8, 8)), data.integers(0, 5, 16)
+    x, t = lib.tensor(x, dtype=lib.float32), lib.tensor(t)
+    optimizer = lib.optim.AdamW(model.parameters(), lr=3e-3)
+    scaler = lib.amp.GradScaler("cpu", **scaling)
+    losses, scales = [], []
+    for step in range(steps):
+        if step == resume_at:
+            file = io.BytesIO()
+            lib.save([model.state_dict(), optimizer.state_dict(), scaler.state_dict()], file)
+            file.seek(0)
+            states = lib.load(file)
+            model = _net(lib)
+            optimizer = lib.optim.AdamW(model.parameters(), lr=0.5)
+            scaler = lib.amp.GradScaler("cpu")
+            for part, state in zip((model, optimizer, scaler), states, strict=True):
+                part.load_state_dict(state)
+        optimizer.zero_grad()
+        with lib.autocast("cpu", dtype=getattr(lib, dtype)):
+            y = model(x)
+            loss = lib.nn.functional.cross_entropy(y, t)
+        assert repr(y.dtype) == f"torch.{dtype}" and repr(loss.dtype) == "torch.float32"
+        scaler.scale(loss).backward()
+        scaler.unscale_(optimizer)
+        lib.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        scaler.step(optimizer)
+        scaler.update()
+        losses.append(loss.item())
+        scales.append((scaler.get_scale(), scaler._get_growth_tracker()))
+    return losses, scales, [p.detach().numpy() for p in model.parameters()]
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_the_recipe_gives_torchs_losses(dtype: str) -> None:
+    """Losses to the accuracy of 16 bits, the very same scales, growing and shrinking."""
+    options = dict(init_scale=2.0**20 if dtype == "float16" else 16.0, growth_interval=4)
+    mine = _train(ours, 20, dtype, **options)
+    theirs = _train(torch, 20, dtype, **options)
+    np.testing.assert_allclose(mine[0], theirs[0], rtol=2e-2, atol=2e-2)
+    assert mine[0][-1] < mine[0][0] / 2
+    assert mine[1] == theirs[1]
+    assert len(set(mine[1])) > 4
+
+
+def test_a_resumed_run_equals_one_never_interrupted() -> None:
+    options = dict(init_scale=1024.0, growth_interval=3)
+    whole, resumed = (_train(ours, 12, "bfloat16", at, **options) for at in (None, 5))
+    assert whole[:2] == resumed[:2]
+    for a, b in zip(whole[2], resumed[2], strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+# ---- the scaler by itself
+
+
+def _scaled(lib: Any, **options: Any) -> Any:
+    w = lib.ones(3, requires_grad=True)
+    return w, lib.optim.SGD([w], lr=0.5), lib.amp.GradScaler("cpu", **options)
+
+
+@both
+def test_scaler_skips_a_step_with_inf_and_shrinks(lib: Any) -> None:
+    w, optimizer, scaler = _scaled(lib, init_scale=8.0, growth_interval=2)
+    history = []
+    for bad in (None, float("inf"), None, None, float("nan"), None):
+        optimizer.zero_grad()
+        factor = lib.tensor([1.0, 2.0, 3.0 if bad is None else bad])
+        scaler.scale((w * factor).sum()).backward()
+        result = scaler.step(optimizer)
+        scaler.update()
+        history.append((w.tolist(), scaler.get_scale(), scaler._get_growth_tracker(), result))
+    scales = [entry[1:3] for entry in history]
+    assert scales == [(8.0, 1), (4.0, 0), (4.0, 1), (8.0, 0), (4.0, 0), (4.0, 1)]
+    assert [entry[0][0] for entry in history] == [0.5, 0.5, 0.0, -0.5, -0.5, -1.0]
+    scaler.update(64.0)
+    assert scaler.get_scale() == 64
+    scaler.update(lib.tensor(2.0))
+    assert scaler.get_scale() == 2
+    with pytest.raises(AssertionError, match="new_scale"):
+        scaler.update(lib.ones(2))
+
+
+@both
+def test_scaler_refuses_calls_in_the_wrong_order(lib: Any) -> None:
+    w, optimizer, scaler = _scaled(lib)
+    for call in (scaler.unscale_, scaler.step):
+        with pytest.raises(AssertionError, match="_scale is None"):
+            call(optimizer)
+    with pytest.raises(AssertionError, match="_scale is None"):
+        scaler.update()
+    scaled = scaler.scale(w.sum())
+    with pytest.raises(AssertionError, match="No inf checks were recorded"):
+        scaler.step(optimizer)  # no gradient yet
+    scaler = lib.amp.GradScaler("cpu")
+    scaled = scaler.scale(w.sum())
+    with pytest.raises(AssertionError, match="prior to update"):
+        scaler.update()
+    scaled.backward()
+    scaler.unscale_(optimizer)
+    with pytest.raises(RuntimeError, match="already been called on this optimizer"):
+        scaler.unscale_(optimizer)
+    with pytest.raises(RuntimeError, match="Closure"):
+        scaler.step(optimizer, closure=lambda: 0)
+    with pytest.raises(AssertionError, match="pickled"):
+        pickle.dumps(scaler)
+    scaler.step(optimizer)
+    with pytest.raises(RuntimeError, match="called since the last update"):
+        scaler.step(optimizer)
+    with pytest.raises(RuntimeError, match="after step"):
+        scaler.unscale_(optimizer)
+    scaler.update()
+    h = lib.ones(2).half().requires_grad_()
+    optimizer = lib.optim.SGD([h], lr=0.5)
+    scaler.scale(h.sum()).backward()
+    with pytest.raises(ValueError, match="FP16 gradients"):
+        scaler.unscale_(optimizer)
+    with pytest.raises(AssertionError, match="growth"):
+        lib.amp.GradScaler("cpu", growth_factor=1.0)
+    with pytest.raises(AssertionError, match="backoff"):
+        lib.amp.GradScaler("cpu", backoff_factor=1.0)
+
+
+@both
+def test_scaler_state_and_containers(lib: Any) -> None:
+    w, optimizer, scaler = _scaled(lib, init_scale=4.0)
+    one, (two, three) = scaler.scale([w.sum(), (w[:1].sum(), w)])
+    assert one.item() == 12 and two.item() == 4 and three.tolist() == [4.0] * 3
+    with pytest.raises(ValueError, match="iterable of Tensors"):
+        scaler.scale(3)
+    expected = {"scale": 4.0, "growth_factor": 2.0, "backoff_factor": 0.5,
+                "growth_interval": 2000, "_growth_tracker": 0}  # fmt: skip
+    assert scaler.state_dict() == expected
+    other = lib.amp.GradScaler("cpu")
+    other.load_state_dict(expected | {"_growth_tracker": 7})
+    assert other.state_dict() == expected | {"_growth_tracker": 7}
+    again = pickle.loads(pickle.dumps(other))
+    assert again.state_dict() == other.state_dict()
+    assert copy.deepcopy(other).get_scale() == 4
+    with pytest.raises(RuntimeError, match="empty"):
+        other.load_state_dict({})
+    disabled = lib.amp.GradScaler("cpu", enabled=False)
+    loss = w.sum()
+    assert disabled.scale(loss) is loss and disabled.state_dict() == {}
+    assert disabled.get_scale() == 1.0 and not disabled.is_enabled()
+    loss.backward()
+    disabled.unscale_(optimizer)
+    disabled.step(optimizer)
+    disabled.update()
+    disabled.load_state_dict({})
+    assert w.tolist() == [0.5] * 3
+
+
+@both
+def test_scaler_knows_its_optimizers_apart(lib: Any) -> None:
+    """One optimizer's inf does not stop another's step, but the scale shrinks for both."""
+    a, b = lib.ones(1, requires_grad=True), lib.ones(1, requires_grad=True)
+    first, second = lib.optim.SGD([a], lr=0.5), lib.optim.SGD([b], lr=0.5)
+    scaler = lib.amp.GradScaler("cpu", init_scale=2.0)
+    scaler.scale(a.sum() * float("inf") + b.sum()).backward()
+    scaler.step(first)
+    scaler.step(second)
+    scaler.update()
+    assert (a.item(), b.item(), scaler.get_scale()) == (1.0, 0.5, 1.0)
+
+
+def test_a_script_of_the_recipe_runs_unchanged() -> None:
+    """The older spellings too, imported as scripts import them."""
+    script = """
+import warnings
+warnings.simplefilter("ignore")
+import tinygrad_edu.standin
+tinygrad_edu.standin.install()
+import torch
+import torch.cuda.amp as amp
+from torch.cuda.amp import GradScaler, autocast, custom_fwd, custom_bwd
+from torch.amp import autocast as newer, GradScaler as NewScaler
+from torch.amp.autocast_mode import autocast as same
+from torch.amp.grad_scaler import OptState
+from torch.cpu.amp import autocast as on_cpu
+assert newer is same is torch.autocast
+device = "cuda" if torch.cuda.is_available() else "cpu"
+model = torch.nn.Linear(2, 1).to(device)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+scaler = GradScaler(enabled=device == "cuda")
+for _ in range(3):
+    optimizer.zero_grad(set_to_none=True)
+    with autocast(enabled=device == "cuda"):
+        loss = model(torch.ones(4, 2, device=device)).square().mean()
+    scaler.scale(loss).backward()
+    scaler.step(optimizer)
+    scaler.update()
+with on_cpu():
+    assert (torch.ones(1, 1) @ torch.ones(1, 1)).dtype == torch.bfloat16
+print(loss.item() < 100)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout == "True\n", done.stderr
+
+
+def test_the_gpus_lists_name_what_exists() -> None:
+    """Every name in the tables is an operation, and no name is on two lists of one device."""
+    from tinygrad_edu.amp import detour, lists
+
+    assert all(callable(operation) for operation, _ in detour._listed())
+    for table in (lists.CPU, lists.CUDA):
+        names = [
+            (m, n) for modules in table.values() for m, found in modules.items() for n in found
+        ]
+        assert len(names) == len(set(names))

@@ -1,0 +1,29 @@
+"""`torch.cpu`: the answers of the one device that is always there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tinygrad_edu.missing import missing
+
+
+def is_available() -> bool:
+    """True."""
+    return True
+
+
+def device_count() -> int:
+    """1: all cores together are one device."""
+    return 1
+
+
+def current_device() -> str:
+    """ "cpu"."""
+    return "cpu"
+
+
+def synchronize(device: Any = None) -> None:
+    """Nothing to wait for: work on the CPU is done when its function returns."""
+
+
+__getattr__ = missing(__name__, {"amp": ""})
