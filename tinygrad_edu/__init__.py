@@ -402,6 +402,17 @@ from tinygrad_edu import linalg as linalg
 
 inverse = linalg.inv
 matrix_power, pinverse = linalg.matrix_power, linalg.pinv
+from tinygrad_edu.ops.solvers import (
+    cholesky_inverse,
+    cholesky_solve,
+    matrix_exp,
+    pca_lowrank,
+    svd_lowrank,
+    triangular_solve,
+)
+from tinygrad_edu.ops.solvers import householder_product as orgqr
+from tinygrad_edu.ops.solvers import old_qr as qr
+from tinygrad_edu.ops.solvers import old_svd as svd
 trapz = trapezoid
 # ---- softmax, losses, normalization, embedding
 from tinygrad_edu.ops.softmax import log_softmax, softmax

@@ -17,9 +17,23 @@ from tinygrad_edu.ops.norms import matrix_norm, vector_norm
 from tinygrad_edu.ops.norms import matrix_or_vector_norm as norm
 from tinygrad_edu.ops.products import linalg_cross as cross
 from tinygrad_edu.ops.products import multi_dot
+from tinygrad_edu.ops.solvers import (
+    cholesky_ex,
+    cond,
+    householder_product,
+    inv_ex,
+    matrix_exp,
+    solve_ex,
+    solve_triangular,
+    tensorinv,
+    tensorsolve,
+    vander,
+    vecdot,
+)
 
 __all__ = [
     "eigh", "eigvalsh", "lstsq", "matrix_power", "matrix_rank", "pinv", "qr", "svd", "svdvals",
     "cholesky", "cross", "det", "diagonal", "inv", "matmul", "matrix_norm", "multi_dot", "norm",
-    "slogdet", "solve", "vector_norm",
+    "slogdet", "solve", "vector_norm", "cholesky_ex", "cond", "householder_product", "inv_ex",
+    "matrix_exp", "solve_ex", "solve_triangular", "tensorinv", "tensorsolve", "vander", "vecdot",
 ]  # fmt: skip

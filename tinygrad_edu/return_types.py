@@ -65,6 +65,56 @@ class Lstsq(NamedTuple):
     singular_values: Tensor
 
 
+class Solution(NamedTuple):
+    """The solution of a triangular system, and a copy of its matrix."""
+
+    solution: Tensor
+    cloned_coefficient: Tensor
+
+
+class OldSvd(NamedTuple):
+    """The factors of a singular value decomposition, V not transposed."""
+
+    U: Tensor
+    S: Tensor
+    V: Tensor
+
+
+class CholeskyInfo(NamedTuple):
+    """A Cholesky factor, and whether there is one."""
+
+    L: Tensor
+    info: Tensor
+
+
+class InverseInfo(NamedTuple):
+    """An inverse, and whether there is one."""
+
+    inverse: Tensor
+    info: Tensor
+
+
+class SolveInfo(NamedTuple):
+    """The solution of a system, and whether there is one."""
+
+    result: Tensor
+    info: Tensor
+
+
+class MantissaExponent(NamedTuple):
+    """A number as mantissa times a power of two."""
+
+    mantissa: Tensor
+    exponent: Tensor
+
+
+class HistogramEdges(NamedTuple):
+    """Counts, and the edges of what was counted."""
+
+    hist: Tensor
+    bin_edges: Tensor
+
+
 def _named(name: str, base: Any) -> Any:
     return type(name, (base,), {"__repr__": _show, "__slots__": (), "__module__": __name__})
 
@@ -85,3 +135,11 @@ linalg_qr = _named("linalg_qr", Qr)
 linalg_eigh = _named("linalg_eigh", Eigh)
 linalg_svd = _named("linalg_svd", Svd)
 linalg_lstsq = _named("linalg_lstsq", Lstsq)
+linalg_cholesky_ex = _named("linalg_cholesky_ex", CholeskyInfo)
+linalg_inv_ex = _named("linalg_inv_ex", InverseInfo)
+linalg_solve_ex = _named("linalg_solve_ex", SolveInfo)
+triangular_solve = _named("triangular_solve", Solution)
+qr = _named("qr", Qr)
+svd = _named("svd", OldSvd)
+frexp = _named("frexp", MantissaExponent)
+histogram = _named("histogram", HistogramEdges)

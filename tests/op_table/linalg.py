@@ -117,8 +117,8 @@ ROWS += [
        run=lambda torch, x: torch.linalg.inv_ex(x * 0 + 1).info),
     Op("linalg.solve_ex", call(F(3, 3), F(3, 2)), **_floats,
        run=lambda torch, a, b: torch.linalg.solve_ex(_spread(torch, a), b)),
-    Op("svd_lowrank", call(F(5, 4)), call(F(3, 6)), tolerance=(1e-2, 1e-2), **_floats,
-       run=lambda torch, x: torch.svd_lowrank(x, 3)[1][:0].sum() + torch.svd_lowrank(x, 3)[1].shape[0]),
+    Op("svd_lowrank", call(F(5, 4, grad=False)), call(F(3, 6, grad=False)), **_floats,
+       run=lambda torch, x: torch.svd_lowrank(x, 3)[1].shape),
     Op("pca_lowrank", call(F(5, 4)), tolerance=(1e-2, 1e-2), **_floats,
        run=lambda torch, x: torch.pca_lowrank(x, 4)[1]),
 ]  # fmt: skip
