@@ -14,6 +14,9 @@ _REASONS = {
         "there are no complex numbers"
     ),
     ("quantization", "quantized", "quantize_per_tensor", "qint8", "ao"): "nothing is quantised",
+    ("prune",): "no weights are pruned: mask them with nn.utils.parametrize",
+    ("orthogonal",): "weight_norm and spectral_norm are the parametrizations there are",
+    ("SyncBatchNorm",): "there is one process: use BatchNorm",
     ("LBFGS",): "its closures are not supported; AdamW is the usual choice for small problems",
     ("SparseAdam",): "there are no sparse gradients; use Adam",
     ("LazyLinear", "LazyConv1d", "LazyConv2d"): "parameters have their shapes from the beginning",

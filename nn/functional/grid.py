@@ -133,7 +133,8 @@ def grid_sample(
             value = value * _product(weights).unsqueeze(1)
         total = value if total is None else total + value
     assert total is not None
-    return total
+    y: Tensor = total
+    return y
 
 
 def _product(factors: list[Any]) -> Any:
@@ -189,7 +190,8 @@ def _reflected(x: Any, twice_low: int, twice_high: int) -> Any:
 
 def _read(flat: Tensor, sizes: tuple[int, ...], places: Sequence[Array]) -> Any:
     """The elements of (N, C, pixels) at whole positions, 0 outside: (N, C, ...)."""
-    position, known = 0, True
+    position: Any = 0
+    known: Any = True
     for place, size in zip(places, sizes, strict=True):
         inside = (place >= 0) & (place <= size - 1)
         position = position * size + np.where(inside, place, 0).astype(np.int64)

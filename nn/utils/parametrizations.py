@@ -1,0 +1,144 @@
+"""Weight norm and spectral norm as parametrizations; see parametrize.py."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any
+
+from tinygrad_edu.autograd.mode import no_grad
+from tinygrad_edu.missing import missing as _missing
+from tinygrad_edu.tensor import Tensor
+
+from .. import functional as F
+from ..modules.module import Module
+from . import parametrize
+from .spectral_norm import as_matrix, check_iterations, default_dim
+from .weight_norm import norm_except_dim, normed
+
+__all__ = ["spectral_norm", "weight_norm"]
+
+
+class _WeightNorm(Module):
+    """`g v / |v|`."""
+
+    def __init__(self, dim: int | None = 0) -> None:
+        super().__init__()
+        self.dim = -1 if dim is None else dim
+
+    def forward(self, weight_g: Tensor, weight_v: Tensor) -> Any:
+        return normed(weight_v, weight_g, self.dim)
+
+    def right_inverse(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        return norm_except_dim(weight, self.dim), weight
+
+
+def weight_norm(module: Module, name: str = "weight", dim: int | None = 0) -> Module:
+    """Let the weight be a length times a direction, `original0` and `original1`.
+
+    Args:
+        module: a layer, which is returned.
+        name: of its weight.
+        dim: each slice along it has a length of its own; None: one length for all.
+
+    Files of `nn.utils.weight_norm`, with `weight_g` and `weight_v`, can be loaded.
+
+    Source: Salimans and Kingma, "Weight Normalization", 2016.
+
+    >>> import tinygrad_edu as torch
+    >>> layer = torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(20, 40))
+    >>> layer.parametrizations.weight.original0.shape
+    torch.Size([40, 1])
+    """
+    parametrize.register_parametrization(module, name, _WeightNorm(dim), unsafe=True)
+
+    def rename(state: Any, prefix: str, *rest: Any) -> None:
+        old = f"{prefix}{name}_g", f"{prefix}{name}_v"
+        if all(key in state for key in old):
+            for i, key in enumerate(old):
+                state[f"{prefix}parametrizations.{name}.original{i}"] = state.pop(key)
+
+    module._register_load_state_dict_pre_hook(rename)
+    return module
+
+
+class _SpectralNorm(Module):
+    """The weight divided by its largest singular value, `u W v`."""
+
+    _u: Tensor
+    _v: Tensor
+
+    def __init__(
+        self, weight: Tensor, n_power_iterations: int = 1, dim: int = 0, eps: float = 1e-12
+    ) -> None:
+        super().__init__()
+        n = weight.ndim
+        if not -n <= dim < n:
+            raise IndexError(
+                f"Dimension out of range (expected to be in range of [-{n}, {n - 1}] but got {dim})"
+            )
+        check_iterations(n_power_iterations)
+        self.dim, self.eps = dim % n, eps
+        if n == 1:
+            return  # a vector's only singular value is its length
+        self.n_power_iterations = n_power_iterations
+        matrix = as_matrix(weight, self.dim)
+        u, v = (matrix.new_empty(size).normal_(0, 1) for size in matrix.shape)
+        self.register_buffer("_u", F.normalize(u, dim=0, eps=eps))
+        self.register_buffer("_v", F.normalize(v, dim=0, eps=eps))
+        self._step(matrix, 15)
+
+    def _step(self, matrix: Tensor, count: int) -> None:
+        """Steps of power iteration, in place."""
+        with no_grad():
+            for _ in range(count):
+                F.normalize(matrix.mv(self._v), dim=0, eps=self.eps, out=self._u)
+                F.normalize(matrix.t().mv(self._u), dim=0, eps=self.eps, out=self._v)
+
+    def forward(self, weight: Tensor) -> Any:
+        if weight.ndim == 1:
+            return F.normalize(weight, dim=0, eps=self.eps)
+        matrix = as_matrix(weight, self.dim)
+        if self.training:
+            self._step(matrix, self.n_power_iterations)
+        # copies, for u and v may move on before the gradients are computed
+        return weight / self._u.clone().dot(matrix.mv(self._v.clone()))
+
+    def right_inverse(self, value: Tensor) -> Tensor:
+        return value
+
+
+def spectral_norm(
+    module: Module,
+    name: str = "weight",
+    n_power_iterations: int = 1,
+    eps: float = 1e-12,
+    dim: int | None = None,
+) -> Module:
+    """Let the weight be divided by its largest singular value, followed by power iteration.
+
+    Args:
+        module: a layer, which is returned.
+        name: of its weight.
+        n_power_iterations: steps each time the weight is read in training.
+        eps: lengths below it count as this.
+        dim: of the outputs; None: 1 for transposed convolutions, else 0.
+
+    Raises:
+        ValueError: there is no such weight, or no step.
+
+    Source: Miyato et al., "Spectral Normalization for GANs", 2018, algorithm 1.
+
+    >>> import tinygrad_edu as torch
+    >>> layer = torch.nn.utils.parametrizations.spectral_norm(torch.nn.Linear(20, 40))
+    >>> list(layer.parametrizations.state_dict())
+    ['weight.original', 'weight.0._u', 'weight.0._v']
+    """
+    weight = getattr(module, name, None)
+    if not isinstance(weight, Tensor):
+        raise ValueError(f"Module '{module}' has no parameter or buffer with name '{name}'")
+    made = _SpectralNorm(weight, n_power_iterations, default_dim(module, dim), eps)
+    return parametrize.register_parametrization(module, name, made)
+
+
+if not _TYPE_CHECKING:  # a type checker finds unknown names by itself
+    __getattr__ = _missing(__name__)

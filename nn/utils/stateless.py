@@ -1,0 +1,16 @@
+"""torch's older place of `torch.func.functional_call`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..modules.module import Module
+
+__all__ = ["functional_call"]
+
+
+def functional_call(module: Module, *args: Any, **kwargs: Any) -> Any:
+    """Call a module with other parameters; see `torch.func.functional_call`."""
+    from tinygrad_edu.func import functional_call as call
+
+    return call(module, *args, **kwargs)
