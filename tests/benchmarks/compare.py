@@ -1,8 +1,9 @@
 """How long each workload takes, as a ratio to torch: `python tests/benchmarks/compare.py`.
 
 Each library runs in a process of its own (two BLAS pools in one process slow each other), and they
-take turns, so that a slow spell of the machine hits both.  Ratio = torch's time / ours, medians:
-above 1, we are faster.  Without torch only our own times are printed.
+take turns, so that a slow spell of the machine hits all.  A ratio is the other library's time by
+ours, of medians: above 1, we are faster.  Peak memory is that of the whole process.  What is not
+installed is left out; `pip install '.[bench]'` installs MyGrad and HIPS autograd.
 """
 
 import argparse
@@ -12,53 +13,131 @@ import pathlib
 import statistics
 import subprocess
 import sys
+import time
 
-from workloads import WORKLOADS
+from workloads import OTHERS, WORKLOADS
 
 HERE = pathlib.Path(__file__).resolve().parent
+LIBRARIES = ("tinygrad_edu", "torch", "mygrad", "autograd")
 
 
 def run(library, workload, threads, seconds):
-    """The median time of one process, in seconds."""
+    """The times of one process, in seconds, and its peak memory in MB."""
     command = [sys.executable, str(HERE / "workloads.py"), library, workload,
                "--threads", str(threads), "--seconds", str(seconds)]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"{library}, {workload}: {done.stderr}")
-    return statistics.median(json.loads(done.stdout))
+    return json.loads(done.stdout)
+
+
+def import_time(library):
+    """Seconds that Python takes to start and import it."""
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-c", f"import {library}"], check=True)
+    return time.perf_counter() - start
+
+
+def summary(runs):
+    """Of several processes: the median of medians, of 10th percentiles, and of peaks."""
+    return {
+        "median": statistics.median(statistics.median(r["times"]) for r in runs),
+        "p10": statistics.median(statistics.quantiles(r["times"], n=10)[0] for r in runs),
+        "peak": statistics.median(r["peak"] for r in runs),
+    }
+
+
+def measure(workload, threads, args, libraries):
+    """A `summary` for each library that can run the workload."""
+    able = [lib for lib in libraries if lib in LIBRARIES[:2] or workload in OTHERS]
+    runs = {library: [] for library in able}
+    for _ in range(args.rounds):
+        for library in able:
+            runs[library].append(run(library, workload, threads, args.seconds))
+    return {library: summary(found) for library, found in runs.items()}
+
+
+def line(workload, found, libraries):
+    ours = found["tinygrad_edu"]
+    text = f"{workload:27}{ours['median'] * 1e3:10.3f}{ours['p10'] * 1e3:10.3f}"
+    for library in libraries[1:]:
+        theirs = found.get(library)
+        text += f"{theirs['median'] / ours['median']:11.2f}" if theirs else f"{'':11}"
+    text += f"{ours['peak']:9.0f}"
+    return text + (f"{found['torch']['peak']:9.0f}" if "torch" in found else "")
+
+
+def imports(libraries, rounds):
+    """The table of import times, each minus that of Python alone."""
+    names = ["sys", "numpy", *libraries]
+    times = {name: [] for name in names}
+    for _ in range(rounds + 1):  # the first fills the caches
+        for name in names:
+            times[name].append(import_time(name))
+    found = {name: statistics.median(t[1:]) for name, t in times.items()}
+    numpy = found["numpy"] - found["sys"]
+    print("\nimport            ms   ratio to NumPy")
+    for name in names[1:]:
+        own = found[name] - found["sys"]
+        print(f"{name:14}{own * 1e3:6.0f}{own / numpy:10.2f}")
+    return {name: found[name] - found["sys"] for name in names[1:]}
+
+
+def draw(results, path):
+    """Bars of torch's time / ours, one colour for each number of threads."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    first = next(iter(results.values()))
+    names = [name for name, found in first.items() if "torch" in found][::-1]
+    figure, axes = plt.subplots(figsize=(8, 0.42 * len(names) + 1.2), layout="constrained")
+    height = 0.8 / len(results)
+    for i, (threads, found) in enumerate(results.items()):
+        ratios = [found[n]["torch"]["median"] / found[n]["tinygrad_edu"]["median"] for n in names]
+        places = [k + 0.4 - height * (i + 0.5) for k in range(len(names))]
+        bars = axes.barh(places, ratios, height, label=f"{threads} thread" + "s" * (threads != "1"))
+        axes.bar_label(bars, fmt="%.2f", padding=2, fontsize=8)
+    axes.axvline(1, color="black", linewidth=0.8)
+    axes.set_xscale("log")
+    axes.set_xlim(0.1, 20)
+    axes.set_xticks([0.1, 0.2, 0.5, 1, 2, 5, 10], ["0.1", "0.2", "0.5", "1", "2", "5", "10"])
+    axes.set_yticks(range(len(names)), names)
+    axes.set_xlabel("PyTorch's time / ours (right of the line, tinygrad-edu is faster)")
+    axes.legend(loc="lower right")
+    figure.savefig(path, dpi=130)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, nargs="+", default=[2], help="for example: 1 2")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0, help="per workload and process")
     parser.add_argument("--only", default="", help="workloads whose name contains this")
-    parser.add_argument("--json", help="also write the medians to this file")
+    parser.add_argument("--no-imports", action="store_true", help="leave the import times out")
+    parser.add_argument("--json", help="also write all figures to this file")
+    parser.add_argument("--picture", help="also draw the ratios into this file")
     args = parser.parse_args()
 
-    libraries = ["tinygrad_edu"]
-    if importlib.util.find_spec("torch"):
-        libraries.append("torch")
+    libraries = [lib for lib in LIBRARIES if importlib.util.find_spec(lib)]
     results = {}
-    print(f"{args.rounds} rounds, {args.threads} threads; ratio = torch's time / ours\n")
-    print(f"{'workload':28}{'tinygrad_edu':>14}{'torch':>12}{'ratio':>8}")
-    for workload in WORKLOADS:
-        if args.only not in workload:
-            continue
-        times = {library: [] for library in libraries}
-        for _ in range(args.rounds):
-            for library in libraries:
-                times[library].append(run(library, workload, args.threads, args.seconds))
-        medians = {library: statistics.median(t) for library, t in times.items()}
-        results[workload] = medians
-        ours, theirs = medians["tinygrad_edu"], medians.get("torch")
-        row = f"{workload:28}{ours * 1e3:11.3f} ms"
-        if theirs:
-            row += f"{theirs * 1e3:9.3f} ms{theirs / ours:8.2f}"
-        print(row, flush=True)
+    for threads in args.threads:
+        found = results[str(threads)] = {}
+        print(f"\n{threads} thread(s), {args.rounds} rounds; below a library's name, its time / ours\n")
+        heads = [f"{library:>11}" for library in libraries[1:]]
+        print(f"{'workload':27}{'ms':>10}{'p10 ms':>10}{''.join(heads)}{'MB':>9}{'torch':>9}")
+        for workload in WORKLOADS:
+            if args.only in workload:
+                found[workload] = measure(workload, threads, args, libraries)
+                print(line(workload, found[workload], libraries), flush=True)
+    everything = {"steps": results}
+    if not args.no_imports:
+        everything["import"] = imports(libraries, args.rounds)
     if args.json:
-        pathlib.Path(args.json).write_text(json.dumps(results, indent=1))
+        pathlib.Path(args.json).write_text(json.dumps(everything, indent=1))
+    if args.picture:
+        draw(results, args.picture)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """One workload in one library, timed: `python workloads.py LIBRARY WORKLOAD [--threads N]`.
 
-Every workload is written once, in torch's words, and runs on either library.  It prints one line of
-JSON: the seconds of each repetition.  `compare.py` runs it, each library in a process of its own.
+Every workload is written once, in torch's words, and runs on either library; others.py has two of
+them for MyGrad and HIPS autograd.  It prints one line of JSON: the seconds of each repetition, and
+the most memory the process has held, in MB.  `compare.py` runs it, each library in a process of its
+own.
 """
 
 import argparse
@@ -10,6 +12,7 @@ import json
 import os
 import time
 
+from attention_memory import memory
 from gpt import gpt_step
 
 
@@ -84,6 +87,18 @@ def loader(torch):
     return epoch
 
 
+def attention(torch, length):
+    """Causal attention of 4 heads of 64, forward and backward."""
+    q, k, v = (torch.randn(1, 4, length, 64, requires_grad=True) for _ in range(3))
+    g = torch.randn(1, 4, length, 64)
+
+    def once():
+        y = torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        torch.autograd.grad(y, [q, k, v], g)
+
+    return once
+
+
 MILLION = 10**6  # the random numbers below are to be timed on one thread
 
 
@@ -108,20 +123,34 @@ def randperm(torch):
     return lambda: torch.randperm(MILLION)
 
 
+SMALL = {"layers": 4, "heads": 4, "width": 128, "block": 64, "batch": 12}
+LARGER = {"layers": 6, "heads": 6, "width": 384, "block": 256, "batch": 4}
+
 WORKLOADS = {
     "mlp, batch 64": lambda torch: mlp_step(torch, 64),
     "mlp, batch 256": lambda torch: mlp_step(torch, 256),
     "mlp, batch 8": lambda torch: mlp_step(torch, 8),
+    "gpt small": lambda torch: gpt_step(torch, **SMALL),
+    "gpt larger": lambda torch: gpt_step(torch, **LARGER),
     "record x * y, 1,000 times": record,
     "chain of 1,000, and back": chain,
     "AdamW step": adamw,
     "DataLoader, 64 batches": loader,
-    "gpt small": lambda torch: gpt_step(torch, layers=4, heads=4, width=128, block=64, batch=12),
-    "gpt larger": lambda torch: gpt_step(torch, layers=6, heads=6, width=384, block=256, batch=4),
+    "attention, T = 1024": lambda torch: attention(torch, 1024),
+    "attention, T = 2048": lambda torch: attention(torch, 2048),
+    "attention, T = 4096": lambda torch: attention(torch, 4096),
+    "attention, T = 8192": lambda torch: attention(torch, 8192),
     "rand 1M": rand,
     "dropout mask 1M": dropout_mask,
     "randn 1M": randn,
     "randperm 1M": randperm,
+}
+
+OTHERS = {
+    "mlp, batch 64": lambda others, library: others.mlp_step(library, 64),
+    "mlp, batch 256": lambda others, library: others.mlp_step(library, 256),
+    "mlp, batch 8": lambda others, library: others.mlp_step(library, 8),
+    "gpt small": lambda others, library: others.gpt_step(library, **SMALL),
 }
 
 
@@ -139,17 +168,22 @@ def measure(work, seconds):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("library", choices=["tinygrad_edu", "torch"])
+    parser.add_argument("library", choices=["tinygrad_edu", "torch", "mygrad", "autograd"])
     parser.add_argument("workload", choices=list(WORKLOADS))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=2.0)
     args = parser.parse_args()
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = str(args.threads)  # before the library is imported
-    torch = importlib.import_module(args.library)
-    if args.library == "torch":
-        torch.set_num_threads(args.threads)
-    print(json.dumps(measure(WORKLOADS[args.workload](torch), args.seconds)))
+    if args.library in ("mygrad", "autograd"):
+        work = OTHERS[args.workload](importlib.import_module("others"), args.library)
+    else:
+        torch = importlib.import_module(args.library)
+        if args.library == "torch":
+            torch.set_num_threads(args.threads)
+        work = WORKLOADS[args.workload](torch)
+    times = measure(work, args.seconds)
+    print(json.dumps({"times": times, "peak": memory("VmHWM")}))
 
 
 if __name__ == "__main__":
