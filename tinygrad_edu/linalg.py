@@ -1,5 +1,6 @@
 """`torch.linalg`: norms, determinants, inverses and solvers under torch's names."""
 
+from tinygrad_edu.autograd.errors import LinAlgError
 from tinygrad_edu.ops.decompositions import (
     eigh,
     eigvalsh,
@@ -32,6 +33,7 @@ from tinygrad_edu.ops.solvers import (
 )
 
 __all__ = [
+    "LinAlgError",
     "eigh", "eigvalsh", "lstsq", "matrix_power", "matrix_rank", "pinv", "qr", "svd", "svdvals",
     "cholesky", "cross", "det", "diagonal", "inv", "matmul", "matrix_norm", "multi_dot", "norm",
     "slogdet", "solve", "vector_norm", "cholesky_ex", "cond", "householder_product", "inv_ex",

@@ -13,6 +13,10 @@ from tinygrad_edu.backend import device_of
 from tinygrad_edu.dtypes import Array
 
 
+class LinAlgError(RuntimeError):
+    """A matrix that an algorithm cannot work with: singular, or not positive-definite."""
+
+
 def explain(name: str, error: Exception, args: Sequence[Any]) -> Exception:
     """The exception that torch would have raised where NumPy raised `error`."""
     tensors = [a for a in args if isinstance(a, Variable)]
@@ -30,7 +34,7 @@ def explain(name: str, error: Exception, args: Sequence[Any]) -> Exception:
     if isinstance(error, TypeError) and ("contain a loop" in text or "in linalg" in text):
         return not_implemented(name, *[t.array.dtype for t in tensors])
     if isinstance(error, np.linalg.LinAlgError):
-        return RuntimeError(f"{name}(): {text}")
+        return LinAlgError(f"{name}(): {text}")
     if isinstance(error, ValueError) and "reshape" in text:
         return RuntimeError(f"{name}(): {text}")
     return error

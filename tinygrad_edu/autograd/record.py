@@ -128,6 +128,8 @@ def call_unary(op: Primitive) -> Callable[..., Any]:
             args = op.bind(args, kwargs)
         a = args[0]
         if not isinstance(a, Variable):
+            if not hasattr(a, "dtype"):
+                raise not_a_tensor(op.name, 1, a)
             return forward(a)
         if a.base is not None:
             refresh(a)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu import return_types
+from tinygrad_edu.autograd.errors import LinAlgError
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.dtypes import Array, is_floating
 from tinygrad_edu.ops.creation import arange
@@ -159,8 +160,8 @@ def _check_square(name: str, x: Array, low: bool = False) -> None:
         )
 
 
-def _singular(name: str) -> RuntimeError:
-    return RuntimeError(f"linalg.{name}: the input matrix is singular.")
+def _singular(name: str) -> LinAlgError:
+    return LinAlgError(f"linalg.{name}: the input matrix is singular.")
 
 
 def _turned(x: Any) -> Any:
@@ -330,7 +331,7 @@ def _cholesky(A: Array) -> Array:
     try:
         return np.linalg.cholesky(A)
     except np.linalg.LinAlgError:
-        raise RuntimeError(
+        raise LinAlgError(
             "linalg.cholesky: The factorization could not be completed because the input is not"
             " positive-definite."
         ) from None
@@ -363,7 +364,7 @@ def cholesky(A: Tensor, *, upper: bool = False) -> Tensor:
         upper: return L transposed.
 
     Raises:
-        RuntimeError: A is not positive-definite.
+        LinAlgError: A is not positive-definite.
 
     >>> import tinygrad_edu as torch
     >>> torch.linalg.cholesky(torch.tensor([[4.0, 2.0], [2.0, 5.0]]))

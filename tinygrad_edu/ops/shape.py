@@ -56,6 +56,8 @@ def _reshaped(x: Array, shape: tuple[int, ...]) -> Array:
                 f"cannot reshape tensor of 0 elements into shape {list(shape)} because the"
                 " unspecified dimension size -1 can be any value and is ambiguous"
             ) from None
+        if shape.count(-1) > 1:
+            raise RuntimeError("only one dimension can be inferred") from None
         raise RuntimeError(f"shape '{list(shape)}' is invalid for input of size {x.size}") from None
 
 
