@@ -62,6 +62,7 @@ def measure(library: str, action: str, path: str, megabytes: int) -> None:
         assert len(state) == megabytes // 4
     else:
         state = {f"layer{i}.weight": torch.ones(1000, 1000) for i in range(megabytes // 4)}
+        os.sync()  # else our flush to the disk also waits for what the one before us left unwritten
         before, start = peak(), time.perf_counter()
         save(state, path)
         if "flush" in library:

@@ -97,14 +97,19 @@ def draw(results, path):
     for i, (threads, found) in enumerate(results.items()):
         ratios = [found[n]["torch"]["median"] / found[n]["tinygrad_edu"]["median"] for n in names]
         places = [k + 0.4 - height * (i + 0.5) for k in range(len(names))]
-        bars = axes.barh(places, ratios, height, label=f"{threads} thread" + "s" * (threads != "1"))
-        axes.bar_label(bars, fmt="%.2f", padding=2, fontsize=8)
+        label = f"{threads} thread" + "s" * (threads != "1")
+        axes.barh(places, [r - 1 for r in ratios], height, left=1, label=label)
+        for ratio, place in zip(ratios, places, strict=True):
+            side, shift = ("left", 3) if ratio > 1 else ("right", -3)
+            axes.annotate(f"{ratio:.2f}", (ratio, place), (shift, 0), textcoords="offset points",
+                          ha=side, va="center", fontsize=8)  # fmt: skip
     axes.axvline(1, color="black", linewidth=0.8)
     axes.set_xscale("log")
     axes.set_xlim(0.1, 20)
     axes.set_xticks([0.1, 0.2, 0.5, 1, 2, 5, 10], ["0.1", "0.2", "0.5", "1", "2", "5", "10"])
     axes.set_yticks(range(len(names)), names)
     axes.set_xlabel("PyTorch's time / ours (right of the line, tinygrad-edu is faster)")
+    axes.margins(y=0.01)
     axes.legend(loc="lower right")
     figure.savefig(path, dpi=130)
 
@@ -124,7 +129,7 @@ def main():
     results = {}
     for threads in args.threads:
         found = results[str(threads)] = {}
-        print(f"\n{threads} thread(s), {args.rounds} rounds; below a library's name, its time / ours\n")
+        print(f"\n{threads} thread(s), {args.rounds} rounds; under a library: its time / ours\n")
         heads = [f"{library:>11}" for library in libraries[1:]]
         print(f"{'workload':27}{'ms':>10}{'p10 ms':>10}{''.join(heads)}{'MB':>9}{'torch':>9}")
         for workload in WORKLOADS:

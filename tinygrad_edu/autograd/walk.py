@@ -74,7 +74,8 @@ def walk(
         node = heappop(queue)[1]
         g = pending.pop(node)
         mine = node in owned
-        owned.discard(node)
+        if mine:
+            owned.remove(node)
         if node.hooks is not None:
             g, mine = _run_hooks(node, g, create), False
         if wanted is not None and node in wanted:
@@ -84,7 +85,7 @@ def walk(
                 accumulate(node, g, mine, create)
             if node.is_leaf:
                 continue
-        elif isinstance(node, Leaf):
+        elif node.is_leaf:
             accumulate(node, g, mine, create)
             continue
         if isinstance(node, Part):
@@ -107,7 +108,7 @@ def walk(
             fresh = gx is not g
             if gx.shape != edge.shape:
                 gx = unbroadcast(gx, edge.shape)
-            if gx.dtype != edge.dtype:
+            if gx.dtype is not edge.dtype and gx.dtype != edge.dtype:
                 gx = _cast(gx, edge.dtype)
             so_far = pending.get(edge)
             if so_far is None:
@@ -117,7 +118,7 @@ def walk(
                     owned.add(edge)
             elif edge in owned:
                 so_far += gx
-                pending[edge] = so_far
+                pending[edge] = so_far  # of a 0-d tensor it is a scalar, and += made a new one
             else:
                 pending[edge] = so_far + gx
                 if not create:
@@ -132,12 +133,13 @@ def gradients(node: Node, g: Any, create: bool) -> Any:
     plan, kept = node.plan, node.kept
     if kept is None:
         raise RuntimeError(_FREED)
-    written = False
+    number = node.number
     for guard in node.guards:
-        if guard is not None and _written(guard, node.number):
-            written = True
-    if written:
-        raise _modified(node)
+        if guard.__class__ is Storage:
+            if guard.written > number:
+                raise _modified(node)
+        elif guard is not None and _written(guard, number):
+            raise _modified(node)
     if create:
         if plan.op.definition is not None:
             return _through_definition(node, g)
