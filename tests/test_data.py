@@ -865,3 +865,22 @@ def test_a_streams_position_and_other_generators():
     other = torch.utils.data.DataLoader(range(3), generator=torch.Generator())
     with pytest.raises(ValueError, match="generators of its own"):
         other.load_state_dict(state)
+
+
+@pytest.mark.parametrize("options", [{}, {"shuffle": False}, {"drop_last": True}, {"seed": 3}])
+@pytest.mark.parametrize("size", [0, 1, 5, 8])
+def test_distributed_sampler(size: int, options: dict[str, object]) -> None:
+    torch = pytest.importorskip("torch")
+    for rank in range(3):
+        found = []
+        for library in (ours, torch):
+            sampler = library.utils.data.DistributedSampler(range(size), 3, rank, **options)
+            first = [*sampler]
+            sampler.set_epoch(4)
+            found.append((first, [*sampler], len(sampler)))
+        assert found[0] == found[1]
+    for library in (ours, torch):
+        with pytest.raises(ValueError, match="Invalid rank 3"):
+            library.utils.data.DistributedSampler(range(2), 3, 3)
+    with pytest.raises(RuntimeError, match="Requires distributed package"):
+        ours.utils.data.distributed.DistributedSampler(range(2))

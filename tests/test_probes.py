@@ -219,3 +219,18 @@ def test_summary_writer(tmp_path: pathlib.Path) -> None:
     assert events.Images("picture")[0].width == 5
     assert "note/text_summary" in events.Tags()["tensors"]
     assert (tmp_path / "run" / "both_a").is_dir()
+
+
+def test_names_that_scripts_import() -> None:
+    from tinygrad_edu.autograd import grad_mode, profiler
+    from tinygrad_edu.utils import dlpack
+
+    assert grad_mode.no_grad is ours.no_grad and not ours.is_anomaly_enabled()
+    with profiler.record_function("step"):
+        x = ours.arange(3.0)
+    shared = dlpack.from_dlpack(dlpack.to_dlpack(x))
+    shared[0] = 7
+    assert x[0] == 7
+    assert ours.jit.annotate(int, 3) == 3 and ours.jit.Final[int] is not None
+    with pytest.raises(NotImplementedError, match="nothing is downloaded"):
+        ours.hub.load("pytorch/vision", "resnet18")

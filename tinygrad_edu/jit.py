@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from tinygrad_edu.settings import unavailable
+
+__all__ = [
+    "Final", "ScriptModule", "annotate", "export", "freeze", "ignore", "is_scripting", "is_tracing",
+    "load", "save", "script", "trace", "unused",
+]  # fmt: skip
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -22,6 +27,11 @@ class ScriptModule:
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         unavailable("torch.jit.ScriptModule", _REASON)()
+
+
+def annotate(the_type: Any, the_value: Any) -> Any:
+    """The value."""
+    return the_value
 
 
 def is_scripting() -> bool:

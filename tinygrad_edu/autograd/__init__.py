@@ -4,7 +4,7 @@ Read primitive.py (how an operation and its derivatives are declared), graph.py 
 and walk.py (the backward pass), in this order.
 """
 
-from tinygrad_edu.autograd import functional, graph, half, saved
+from tinygrad_edu.autograd import functional, grad_mode, graph, half, profiler, saved
 from tinygrad_edu.autograd.anomaly import detect_anomaly, set_detect_anomaly
 from tinygrad_edu.autograd.function import Function
 from tinygrad_edu.autograd.gradcheck import gradcheck, gradgradcheck
@@ -33,6 +33,7 @@ __all__ = [
     "enable_grad",
     "functional",
     "grad",
+    "grad_mode",
     "gradcheck",
     "gradgradcheck",
     "half",
@@ -40,6 +41,7 @@ __all__ = [
     "is_grad_enabled",
     "no_grad",
     "primitive",
+    "profiler",
     "set_detect_anomaly",
     "set_grad_enabled",
 ]

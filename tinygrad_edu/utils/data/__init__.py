@@ -24,6 +24,7 @@ from tinygrad_edu.utils.data.dataset import (
     TensorDataset,
     random_split,
 )
+from tinygrad_edu.utils.data.distributed import DistributedSampler
 from tinygrad_edu.utils.data.sampler import (
     BatchSampler,
     RandomSampler,
@@ -35,8 +36,8 @@ from tinygrad_edu.utils.data.sampler import (
 from tinygrad_edu.utils.data.worker import WorkerInfo, get_worker_info
 
 __all__ = [
-    "BatchSampler", "ChainDataset", "ConcatDataset", "DataLoader", "Dataset", "IterableDataset",
-    "RandomSampler", "Sampler", "SequentialSampler", "StackDataset", "Subset",
+    "BatchSampler", "ChainDataset", "ConcatDataset", "DataLoader", "Dataset", "DistributedSampler",
+    "IterableDataset", "RandomSampler", "Sampler", "SequentialSampler", "StackDataset", "Subset",
     "SubsetRandomSampler", "TensorDataset", "WeightedRandomSampler", "WorkerInfo", "collate",
     "default_collate", "default_collate_fn_map", "default_convert", "get_worker_info",
     "random_split",
