@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Any
 
 import numpy as np
 
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.kernels.adam import adam_
+from tinygrad_edu.kernels.cuda import tensors
 from tinygrad_edu.tensor import Tensor
 
 from .common import (
@@ -140,6 +142,34 @@ class Adam(Optimizer):
         if group["amsgrad"]:
             state["max_exp_avg_sq"] = zeros_like(x)
         return state
+
+    def _update_together(self, params: list[Tensor], group: Group) -> list[Tensor]:
+        rest, rows = [], defaultdict(list)
+        for p in params:
+            x, g = p.array, p.grad.array  # type: ignore[union-attr]
+            if isinstance(x, np.ndarray) or not tensors.fit(x, g):
+                rest.append(p)
+                continue
+            state = self._state_of(p, group)
+            m, v = state["exp_avg"].array, state["exp_avg_sq"].array
+            row = [x, g, m, v, state["max_exp_avg_sq"].array if group["amsgrad"] else v]
+            if not tensors.fit(*row):
+                rest.append(p)
+                continue
+            step = state["step"].array
+            on_gpu = not isinstance(step, np.ndarray)
+            key = (x.dtype, x.device.id, None if on_gpu else count(state["step"]))
+            rows[key].append([*row, step] if on_gpu else row)
+            p.storage.write()
+        for (_, _, step), same in rows.items():
+            if step is None:
+                tensors.add([row[-1] for row in same], 1.0)
+            beta1, beta2 = (number(beta) for beta in group["betas"])
+            tensors.adam(
+                same, step, number(group["lr"]), beta1, beta2, group["eps"], group["weight_decay"],
+                group["decoupled_weight_decay"], group["amsgrad"], group["maximize"],
+            )  # fmt: skip
+        return rest
 
     def _update(self, x: Array, g: Array, state: dict[str, Any], group: Group) -> None:
         beta1, beta2 = group["betas"]

@@ -129,20 +129,29 @@ class Optimizer:
             with enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is not None:
-                    self._update_parameter(p, group)
+            moving = [p for p in group["params"] if p.grad is not None]
+            for p in self._update_together(moving, group):
+                self._update_parameter(p, group)
         return loss
+
+    def _update_together(self, params: list[Tensor], group: Group) -> list[Tensor]:
+        """Update those parameters that one launch on a GPU can; returns the others."""
+        return params
+
+    def _state_of(self, p: Tensor, group: Group) -> State:
+        """What is remembered of a parameter, made if this is its first step."""
+        state = self.state.get(p)
+        if not state:
+            state = self._new_state(p.array, group)
+            if state:
+                self.state[p] = state
+        return state
 
     def _update_parameter(self, p: Tensor, group: Group) -> None:
         x, g = p.array, p.grad.array  # type: ignore[union-attr]
         if group.get("maximize"):
             g = -g
-        state = self.state.get(p)
-        if not state:
-            state = self._new_state(x, group)
-            if state:
-                self.state[p] = state
+        state = self._state_of(p, group)
         if x.dtype.itemsize == 2:
             self._update_half(x, g, state, group)
         else:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 import numpy as np
 
 from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.kernels.blocks import blocks, constants
+from tinygrad_edu.kernels.cuda import tensors
 from tinygrad_edu.tensor import Tensor
 
 from .common import check_implementation, check_lr, check_not_negative, number
@@ -76,6 +79,29 @@ class SGD(Optimizer):
 
     def _new_state(self, x: Array, group: Group) -> State:
         return {"momentum_buffer": None} if group["momentum"] != 0 else {}
+
+    def _update_together(self, params: list[Tensor], group: Group) -> list[Tensor]:
+        rest, rows = [], defaultdict(list)
+        for p in params:
+            x, g = p.array, p.grad.array  # type: ignore[union-attr]
+            state = {} if isinstance(x, np.ndarray) else self._state_of(p, group)
+            row, first = [x, g], False
+            if group["momentum"] != 0 and state:
+                first = state["momentum_buffer"] is None
+                row.append(np.empty_like(x) if first else state["momentum_buffer"].array)
+            if isinstance(x, np.ndarray) or not tensors.fit(*row):
+                rest.append(p)
+                continue
+            if first:
+                state["momentum_buffer"] = wrap(row[2])
+            rows[x.dtype, x.device.id, first].append(row)
+            p.storage.write()
+        for (*_, first), same in rows.items():
+            tensors.sgd(
+                same, number(group["lr"]), group["momentum"], group["dampening"],
+                number(group["weight_decay"]), first, group["nesterov"], group["maximize"],
+            )  # fmt: skip
+        return rest
 
     def _update(self, x: Array, g: Array, state: State, group: Group) -> None:
         momentum, decay = group["momentum"], number(group["weight_decay"])

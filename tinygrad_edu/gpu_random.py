@@ -18,9 +18,12 @@ import numpy as np
 
 from tinygrad_edu.autograd.errors import other_device
 from tinygrad_edu.backend import device as Device
-from tinygrad_edu.backend import gpu, on
+from tinygrad_edu.backend import gpu as gpu_of
+from tinygrad_edu.backend import on
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.kernels import philox
+from tinygrad_edu.kernels.cuda import elementwise as gpu
+from tinygrad_edu.kernels.cuda import launch
 from tinygrad_edu.kernels.limits import (
     check_integer_range,
     check_uniform_bounds,
@@ -41,7 +44,7 @@ class CudaGenerator(Generator):
     """A stream of random numbers on a GPU; made by `torch.Generator(device="cuda")`."""
 
     def __init__(self, device: Any = "cuda") -> None:
-        self._place = Device("cuda", gpu(device).id)
+        self._place = Device("cuda", gpu_of(device).id)
         self._state: Array | None = None
         self._seed = default_generator.initial_seed()
 
@@ -75,10 +78,13 @@ class CudaGenerator(Generator):
 
     def words(self, n: int) -> Array:
         """The next `n` words of 32 bits."""
-        state = self.state()
-        found = philox.words(state, n)
-        state[1:2] += np.uint64(1)
+        found = philox.words(self.state(), n)
+        self.next()
         return found
+
+    def next(self) -> None:
+        """Go on to the next draw."""
+        self.state()[1:2] += np.uint64(1)
 
     def words64(self, n: int) -> Array:
         """The next `n` words of 64 bits."""
@@ -237,6 +243,11 @@ def keep_mask(gen: Any, like: Array, p: float) -> Array:
 
 
 def dropout_noise(gen: Any, like: Array, p: float) -> Array:
+    if launch.ready(like):
+        gen = generator_for(gen, like)
+        noise = gpu.dropout_noise(gen.state(), like, p)
+        gen.next()
+        return noise
     return keep_mask(gen, like, p).astype(like.dtype) * (1 / (1 - p) if p < 1 else 0.0)
 
 

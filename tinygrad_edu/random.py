@@ -215,14 +215,14 @@ def host_or_gpu(function: F) -> F:
     """Of an array on a GPU, or of one beside it, the function of the same name in gpu_random.py."""
 
     @functools.wraps(function)
-    def call(gen: Generator, array: Any, *args: Any) -> Any:
+    def call(gen: Generator, array: Any, *args: Any, **named: Any) -> Any:
         if not isinstance(array, np.ndarray):
             from . import gpu_random
 
-            return getattr(gpu_random, function.__name__)(gen, array, *args)
+            return getattr(gpu_random, function.__name__)(gen, array, *args, **named)
         if gen.device.type != "cpu":
             raise RuntimeError("Expected a 'cpu' device type for generator but found 'cuda'")
-        return function(gen, array, *args)
+        return function(gen, array, *args, **named)
 
     return call  # type: ignore[return-value]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import types
 import warnings
+from collections import defaultdict
 from collections.abc import Iterable
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy as np
 from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.backend import device_of, module_of, to_device
 from tinygrad_edu.dtypes import Array, default, is_floating
+from tinygrad_edu.kernels.cuda import tensors as tensors_
 from tinygrad_edu.tensor import Tensor
 
 Tensors = Tensor | Iterable[Tensor]
@@ -78,8 +80,12 @@ def get_total_norm(
     if not arrays:
         return wrap(np.zeros((), default()))
     place = device_of(arrays[0])
-    norms = [to_device(_norm(a, norm_type), place) for a in arrays]
-    total = _norm(module_of(arrays[0]).stack(norms), norm_type)
+    together = norm_type == 2 and all([tensors_.fit(a) and device_of(a) == place for a in arrays])
+    norms = [] if together else [to_device(_norm(a, norm_type), place) for a in arrays]
+    if together:
+        total = tensors_.norm(arrays)
+    else:
+        total = _norm(module_of(arrays[0]).stack(norms), norm_type)
     if error_if_nonfinite and not math.isfinite(float(total)):
         raise RuntimeError(
             f"The total norm of order {norm_type} for gradients from `parameters` is non-finite, so"
@@ -136,10 +142,19 @@ def clip_grads_with_norm_(
     factor = np.minimum(1.0 / (total_norm.array + 1e-6) * float(max_norm), 1.0)
     if isinstance(factor, (np.ndarray, np.generic)) and factor == 1.0:
         return  # on a GPU, looking at the number would cost more than multiplying
+    rest = []
     for grad in _gradients(_several(parameters)):
-        array = grad.array
-        array *= to_device(factor, device_of(array)).astype(array.dtype)
         grad.storage.write()
+        rest.append(grad.array)
+    groups = defaultdict(list)
+    for array in rest:
+        if tensors_.fit(array):
+            groups[array.dtype, array.device.id].append(array)
+    for same in groups.values():
+        place = device_of(same[0])
+        tensors_.scale(same, to_device(factor, place).astype(same[0].dtype))
+    for array in [a for a in rest if not tensors_.fit(a)]:
+        array *= to_device(factor, device_of(array)).astype(array.dtype)
 
 
 def clip_grad_value_(parameters: Tensors, clip_value: float, foreach: bool | None = None) -> None:

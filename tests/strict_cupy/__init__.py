@@ -7,7 +7,8 @@ Data lies in NumPy's memory, but the array is no `np.ndarray`: whatever mixes ho
 as CuPy does, only names that CuPy has exist, keyword arguments that it lacks are refused,
 reductions give 0-d arrays, and `cupyx.allow_synchronize(False)` turns every wait for the device
 into an error.  Where CuPy silently copies, or does something else than NumPy (an index of the
-host, one out of range, one named twice in an assignment), it raises `StrictError`.  CUDA kernels run too: kernels.py.
+host, one out of range, one named twice in an assignment), it raises `StrictError`.
+CUDA kernels run too, see kernels.py.
 
 `cupy_api.json` holds the names and missing keyword arguments of CuPy 14.2, read from its wheel.
 What the stand-in cannot show: speed, memory, rounding of the GPU's own functions.
@@ -21,7 +22,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from tinygrad_edu import backend
+from tinygrad_edu.kernels.cuda import launch
 
+from . import kernels
 from .array import ndarray
 from .counters import Counters, StrictError
 from .modules import build
@@ -38,6 +41,7 @@ def installed() -> Iterator[Any]:
         del sys.modules[name]
     sys.modules.update(mine)
     backend.forget_cupy()
+    launch.THREADS, threads = kernels.THREADS, launch.THREADS
     Counters.reset()
     try:
         yield mine["cupy"]
@@ -45,4 +49,5 @@ def installed() -> Iterator[Any]:
         for name in mine:
             sys.modules.pop(name, None)
         sys.modules.update(hidden)
+        launch.THREADS = threads
         backend.forget_cupy()

@@ -12,6 +12,7 @@ import numpy as np
 
 from tinygrad_edu.kernels import erf, gamma
 
+from . import kernels
 from .array import Device, ndarray, unwrap, wrap
 from .counters import API, Counters, check_dtype, synchronize
 from .functions import function, ufunc
@@ -73,6 +74,8 @@ def build() -> dict[str, Any]:
         names = {n: getattr(source, n) for n in API[part] if hasattr(source, n)}
         names = {n: _of_numpy(f"{part}.{n}", value) for n, value in names.items()}
         setattr(cupy, part, Module(f"cupy.{part}", **names))
+    if kernels.COMPILER:
+        cupy.RawModule = kernels.RawModule
     cupy.random = _random()
     cupy.cuda, pool = _cuda(), Pool()
     cupy.is_available = cupy.cuda.is_available

@@ -35,6 +35,8 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.kernels.cuda import attention as gpu
+from tinygrad_edu.kernels.cuda import launch
 from tinygrad_edu.kernels.threads import spread
 
 ROWS, TILE = 64, 1 << 19
@@ -68,6 +70,7 @@ class Scores:
         tile = (TILE if on_cpu else GPU_TILE) // q.itemsize
         self.empty = not (self.rows and self.keys and math.prod(q.shape[:-2]))
         self.together = 1 if self.empty else max(1, tile // (self.rows * self.keys))
+        self.by_kernel = launch.ready(q)
         self.triangle = np.triu(np.full_like(q, -np.inf, shape=(self.rows, self.rows)), 1)
 
     def scratch(self) -> Array:
@@ -100,7 +103,7 @@ class Scores:
         np.matmul(q, k.swapaxes(-1, -2), out=s)
         if self.mask is not None:
             s += _bias(self.mask[within(self.mask, at, rows, keys)], s)
-        if self.causal and rows.start < keys.stop:
+        if self.causal and rows.start < keys.stop and not self.by_kernel:
             corner = s[..., rows.start :]
             corner += self.triangle[: corner.shape[-2], : corner.shape[-1]]
         return q, s
@@ -155,6 +158,9 @@ def forward(
         scratch = scores.scratch()
         for rows, keys in scores.blocks():
             _, s = scores.tile(at, rows, keys, scratch)
+            if launch.ready(s):
+                _on_gpu(scores, s, at, rows, keys, v, p, y, lse)
+                continue
             top = s.max(-1, keepdims=True)
             s -= np.maximum(top, lowest, out=top)  # -inf - -inf would be nan
             np.exp(s, out=s)
@@ -167,8 +173,21 @@ def forward(
             part /= total * (1 - p) if p < 1 else total
             lse[at][..., rows] = (top + np.log(total))[..., 0]
 
-    spread(group, list(scores.heads()))
+    spread(group, list(scores.heads()), threads=None if isinstance(q, np.ndarray) else 1)
     return y, lse
+
+
+def _on_gpu(
+    scores: Scores, s: Array, at: Index, rows: slice, keys: slice, v: Array, p: float, y: Array,
+    lse: Array,
+) -> None:  # fmt: skip
+    """A tile of the forward pass: one kernel between the two products."""
+    keep = None if scores.keep is None else scores.keep[at][..., rows, keys]
+    weights = s if keep is None else np.empty_like(s)
+    sums = np.empty_like(s, shape=s.shape[:-1])
+    gpu.softmax(s, keep, weights, sums, rows.start, scores.causal, 1 / (1 - p) if p < 1 else 1.0)
+    y[at][..., rows, :] = np.matmul(weights, v[at][..., keys, :])
+    lse[at][..., rows] = sums
 
 
 def backward(
@@ -185,11 +204,21 @@ def backward(
         one, two = scores.scratch(), scores.scratch()
         for rows, keys in scores.blocks():
             qs, s = scores.tile(at, rows, keys, one)
-            s -= lse[at][..., rows, None]
-            probability = np.exp(s, out=s)
             gy = g[at][..., rows, :]
             inner = np.einsum("...v,...v->...", gy, y[at][..., rows, :])[..., None]
             gp, dropped = shaped(two, s.shape), None
+            if scores.by_kernel:
+                np.matmul(gy, v[at][..., keys, :].swapaxes(-1, -2), out=gp)
+                dropped = None if keep is None else keep[at][..., rows, keys]
+                unit = 1 / (1 - p) if p < 1 else 1.0
+                gpu.gradient(s, gp, dropped, lse[at][..., rows], inner, rows.start, causal, unit)
+                last = rows.stop == scores.length
+                if gv is not None:
+                    _add(gv[at], keys, s.swapaxes(-1, -2), gy, last)
+                _pass_on(gp, at, rows, keys, qs, k, scale, last, gq, gk, g_mask)
+                continue
+            s -= lse[at][..., rows, None]
+            probability = np.exp(s, out=s)
             if keep is not None:
                 gy = gy / (1 - p) if p < 1 else gy
                 dropped = keep[at][..., rows, keys]
@@ -203,26 +232,42 @@ def backward(
                 gp *= dropped
             gp -= inner
             gs = np.multiply(gp, probability, out=gp)
-            if gq is not None:
-                part = gq[at][..., rows, :]
-                np.matmul(gs, k[at][..., keys, :], out=part)
-                part *= scale
-            if gk is not None:
-                _add(gk[at], keys, gs.swapaxes(-1, -2), qs, rows.stop == scores.length)
-            if g_mask is not None:
-                part = g_mask[within(g_mask, at, rows, keys)]
-                part += _folded(gs, part.shape)
+            last = rows.stop == scores.length
+            _pass_on(gs, at, rows, keys, qs, k, scale, last, gq, gk, g_mask)
 
     # Heads may share a mask, and add to its gradient one after the other.
-    spread(group, list(scores.heads()), threads=None if g_mask is None else 1)
+    alone = g_mask is not None or not isinstance(q, np.ndarray)
+    spread(group, list(scores.heads()), threads=1 if alone else None)
     return gq, gk, gv, g_mask
+
+
+def _pass_on(
+    gs: Array, at: Index, rows: slice, keys: slice, qs: Array, k: Array, scale: float, last: bool,
+    gq: Array | None, gk: Array | None, g_mask: Array | None,
+) -> None:  # fmt: skip
+    """The gradient of a tile's scores, passed on to queries, keys and mask."""
+    if gq is not None:
+        part = gq[at][..., rows, :]
+        if isinstance(part, np.ndarray):
+            np.matmul(gs, k[at][..., keys, :], out=part)
+        else:  # CuPy's product writes into contiguous memory
+            part[...] = np.matmul(gs, k[at][..., keys, :])
+        part *= scale
+    if gk is not None:
+        _add(gk[at], keys, gs.swapaxes(-1, -2), qs, last)
+    if g_mask is not None:
+        part = g_mask[within(g_mask, at, rows, keys)]
+        part += _folded(gs, part.shape)
 
 
 def _add(total: Array, keys: slice, a: Array, b: Array, first: bool) -> None:
     """`total[keys] += a @ b`; the first block, which sees the most keys, sets instead of adds."""
     part = total[..., keys, :]
-    if first:
+    if first and isinstance(part, np.ndarray):
         np.matmul(a, b, out=part)
+        total[..., keys.stop :, :] = 0
+    elif first:
+        part[...] = np.matmul(a, b)
         total[..., keys.stop :, :] = 0
     else:
         part += np.matmul(a, b)

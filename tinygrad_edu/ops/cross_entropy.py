@@ -37,6 +37,9 @@ def read_classes(target: Array, count: int, ignore_index: int) -> tuple[Array, A
         )
     if not target.size:
         return target, None
+    if not isinstance(target, np.ndarray):  # looking at the classes would mean waiting for the GPU
+        ignored = target == ignore_index
+        return np.where(ignored, 0, target), ignored
     # A negative number read as unsigned is huge: one comparison finds both ways of being outside.
     if target.view(np.uint64).max() < count and not 0 <= ignore_index < count:
         return target, None
@@ -70,7 +73,7 @@ def _cross_entropy(
     losses, exponentials, sums = kernel.forward(wide, classes)
     counts = _row_weights(weight, classes, ignored, wide.dtype)
     if ignored is not None:
-        losses[ignored] = 0  # even if infinite
+        losses = np.where(ignored, losses.dtype.type(0), losses)  # even if infinite
     y = losses if counts is None else losses * counts
     shares = 1.0 if counts is None else counts
     if reduction != "none":
@@ -78,7 +81,7 @@ def _cross_entropy(
     if reduction == "mean":
         total = len(x) if counts is None else counts.sum()
         y = y / total  # nan if there is nothing to average
-        shares = shares / (total or 1)
+        shares = shares / (max(total, 1) if counts is None else total + (total == 0))
     return y.astype(x.dtype, copy=False), classes, exponentials, sums, shares
 
 

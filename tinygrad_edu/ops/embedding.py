@@ -6,10 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.errors import scalar_type_name
+from tinygrad_edu.autograd.errors import same_device, scalar_type_name
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.kernels.cuda import embedding as gpu
+from tinygrad_edu.kernels.cuda import launch
+from tinygrad_edu.ops.indexing import add_at
+from tinygrad_edu.settings import are_deterministic_algorithms_enabled
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
@@ -18,8 +22,12 @@ if TYPE_CHECKING:
 @primitive
 def _embedding(weight: Array, index: Array, padding_idx: int, by_frequency: bool) -> Array:
     """Rows of `weight`; the row `padding_idx` (-1 for none) gets no gradient."""
-    if index.size and not (0 <= int(index.min()) and int(index.max()) < len(weight)):
-        raise IndexError("index out of range in self")
+    same_device("embedding", weight, index)
+    if launch.ready(weight):
+        return gpu.read(weight, index)
+    if isinstance(index, np.ndarray) and index.size:  # on a GPU, looking would mean waiting
+        if not (0 <= int(index.min()) and int(index.max()) < len(weight)):
+            raise IndexError("index out of range in self")
     return np.take(weight, index, axis=0)
 
 
@@ -30,14 +38,16 @@ def _embedding_gradient(
     """The table whose row i is the sum of the rows of `g` that were read from row i."""
     rows = index.reshape(-1).astype(np.int64, copy=False)
     width = g.shape[-1]
-    table = np.zeros_like(g, shape=(count, width), order="C")
     shares = _shares(rows, count, padding_idx, by_frequency)
-    g = g.reshape(-1, width)
     if shares is not None:
-        g = g * shares[:, None].astype(g.dtype)
+        g = g * shares.reshape(*index.shape, 1).astype(g.dtype)
+    g = g.reshape(-1, width)
+    if launch.ready(g):
+        return gpu.gradient(g, rows, count, are_deterministic_algorithms_enabled())
+    table = np.zeros_like(g, shape=(count, width), order="C")
     # NumPy adds at single numbers much faster than at rows.
     places = rows[:, None] * width + np.arange(width, like=rows)
-    np.add.at(table.reshape(-1), places.reshape(-1), g.reshape(-1))
+    add_at(table.reshape(-1), (places.reshape(-1),), g.reshape(-1))
     return table
 
 

@@ -12,6 +12,8 @@ import numpy as np
 
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.dtypes import Array, from_numpy, is_floating, to_numpy
+from tinygrad_edu.kernels.cuda import launch
+from tinygrad_edu.kernels.cuda import softmax as gpu
 from tinygrad_edu.ops.elementary import exp
 from tinygrad_edu.ops.reduction import sum
 from tinygrad_edu.size import read_dim
@@ -38,6 +40,8 @@ def _softmax_gradient(gy: Array, p: Array, dim: int) -> Array:
     """`p * (gy - sum(p * gy))` for probabilities p, with one temporary instead of three."""
     if not p.ndim:
         return np.zeros_like(p)
+    if dim in (-1, p.ndim - 1) and launch.ready(p, gy):
+        return gpu.softmax_gradient(gy, p)
     gx = gy * p
     total = gx.sum(dim, keepdims=True)
     gx -= p * total
@@ -56,6 +60,8 @@ def _softmax(x: Array, dim: int, dtype: Any) -> Array:
     x, target = _scores("softmax", x, dtype)
     if not x.ndim:
         return _softmax.primitive.forward(x.reshape(1), 0, target).reshape(())
+    if axis == x.ndim - 1 and launch.ready(x):
+        return gpu.softmax(x).astype(target, copy=False)
     y = _below_largest(x, axis)
     np.exp(y, out=y)
     y /= y.sum(axis, keepdims=True)
@@ -70,6 +76,8 @@ def _log_softmax_gradient(gy: Array, logp: Array, dim: int) -> Array:
     """`gy - exp(logp) * sum(gy)`."""
     if not logp.ndim:
         return np.zeros_like(logp)
+    if dim in (-1, logp.ndim - 1) and launch.ready(logp, gy):
+        return gpu.log_softmax_gradient(gy, logp)
     gx = np.exp(logp)
     gx *= gy.sum(dim, keepdims=True)
     return np.subtract(gy, gx, out=gx)
@@ -87,6 +95,8 @@ def _log_softmax(x: Array, dim: int, dtype: Any) -> Array:
     x, target = _scores("log_softmax", x, dtype)
     if not x.ndim:
         return _log_softmax.primitive.forward(x.reshape(1), 0, target).reshape(())
+    if axis == x.ndim - 1 and launch.ready(x):
+        return gpu.log_softmax(x).astype(target, copy=False)
     y = _below_largest(x, axis)
     y -= np.log(np.exp(y).sum(axis, keepdims=True))
     return y.astype(target, copy=False)

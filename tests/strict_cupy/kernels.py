@@ -1,0 +1,110 @@
+"""CUDA kernels run on the host: `RawModule` compiles their source with a C++ compiler.
+
+The stand-in has it only where such a compiler is found; without, the library does without kernels.
+Checked besides the results: the size of every argument, that arrays lie in contiguous memory, and
+that a barrier is reached by all threads of a block.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import tempfile
+from typing import Any
+
+import numpy as np
+
+from .array import ndarray
+from .counters import StrictError
+
+COMPILER = shutil.which("g++") or shutil.which("clang++")
+THREADS = 32
+"""Threads of a block: fewer than on a GPU, since each is a fiber."""
+BACKWARDS = False
+"""Whether the last thread of a block goes first: a result may not depend on it."""
+
+_SIZES = {"Int": 8, "int": 4, "float": 4, "double": 8}
+_HERE = pathlib.Path(__file__).parent
+
+
+class RawModule:
+    """A compiled source; `get_function` gives its kernels."""
+
+    def __init__(self, *, code: str, options: tuple[str, ...] = (), backend: str = "nvrtc") -> None:
+        self.code, self.library = code, None
+
+    def get_function(self, name: str) -> RawKernel:
+        if self.library is None:
+            self.library = ctypes.CDLL(str(_compiled(self.code)))
+        found = re.search(rf"KERNEL {name}\(([^)]*)\)", self.code)
+        if found is None:
+            raise RuntimeError(f"CUDA_ERROR_NOT_FOUND: named symbol not found: {name}")
+        element = re.search(r"typedef (\w+) T;", self.code)[1]
+        types = [p.rpartition(" ")[0].strip() for p in found[1].split(",")]
+        return RawKernel(name, getattr(self.library, f"launch_{name}"), types, element)
+
+
+def _compiled(code: str) -> pathlib.Path:
+    """The library made of a source; made once, and kept for later runs."""
+    launchers = []
+    for name, parameters in re.findall(r"KERNEL (\w+)\(([^)]*)\)", code):
+        types = [p.rpartition(" ")[0] for p in parameters.split(",")]
+        given = ", ".join(f"*({t}*)a[{i}]" for i, t in enumerate(types))
+        launchers.append(
+            f'extern "C" int launch_{name}(const unsigned* g, unsigned t, int b, void** a)'
+            f"{{ return run(g, t, b, [](void** a) {{ {name}({given}); }}, a); }}"
+        )
+    text = "\n".join([(_HERE / "cuda_on_host.h").read_text(), code, *launchers])
+    folder = pathlib.Path(tempfile.gettempdir()) / f"tinygrad-edu-kernels-{os.getuid()}"
+    folder.mkdir(exist_ok=True)
+    made = folder / f"{hashlib.sha256(text.encode()).hexdigest()}.so"
+    if not made.exists():
+        part = folder / f"{made.stem}.{os.getpid()}"
+        part.with_suffix(".cpp").write_text(text)
+        command = [COMPILER, "-std=c++14", "-O1", "-w", "-shared", "-fPIC", "-o", str(part),
+                   str(part.with_suffix(".cpp"))]  # fmt: skip
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(f"{COMPILER}: {done.stderr[:2000]}")
+        part.rename(made)
+    return made
+
+
+class RawKernel:
+    """One kernel: call it with the grid, the block and the arguments."""
+
+    def __init__(self, name: str, launch: Any, types: list[str], element: str) -> None:
+        self.name, self.launch, self.types, self.element = name, launch, types, element
+
+    def __call__(
+        self, grid: tuple[int, ...], block: tuple[int, ...], args: tuple[Any, ...]
+    ) -> None:
+        if len(args) != len(self.types):
+            raise StrictError(f"{self.name} takes {len(self.types)} arguments, not {len(args)}")
+        values = [self._bytes(t, a) for t, a in zip(self.types, args, strict=True)]
+        pointers = (ctypes.c_void_p * len(values))(*[v.ctypes.data for v in values])
+        sizes = (ctypes.c_uint * 2)(*(*grid, 1)[:2])
+        if self.launch(sizes, ctypes.c_uint(block[0]), int(BACKWARDS), pointers):
+            raise StrictError(f"{self.name}: not all threads of a block reach a barrier")
+
+    def _bytes(self, kind: str, value: Any) -> np.ndarray:
+        """The memory that an argument arrives in."""
+        if kind.endswith("*"):
+            if not isinstance(value, ndarray):
+                raise StrictError(f"{self.name}: {kind} got {type(value).__name__}")
+            if not value.flags.c_contiguous:
+                raise StrictError(f"{self.name}: an array that is not contiguous")
+            return np.array(value.host.ctypes.data, np.uint64)
+        if kind == "Table":
+            return np.ascontiguousarray(value)
+        size = _SIZES[self.element if kind == "T" else kind]
+        floating = kind in ("T", "float", "double")
+        fits = isinstance(value, np.generic) and value.itemsize == size
+        if not fits or (value.dtype.kind == "f") != floating:
+            raise StrictError(f"{self.name}: {kind} got {value!r} of {type(value).__name__}")
+        return np.asarray(value)

@@ -1,0 +1,344 @@
+"""Every kernel for the GPU equals its definition in NumPy, and its source compiles.
+
+On the stand-in the kernels run on the host (tests/strict_cupy/kernels.py), the threads of a block
+in rising and in falling order.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import math
+import pathlib
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+import strict_cupy
+from strict_cupy import kernels as host
+
+import tinygrad_edu as torch
+from tinygrad_edu.kernels import cross_entropy, gelu, layer_norm, philox
+from tinygrad_edu.kernels.adam import adam_
+from tinygrad_edu.kernels.cuda import (
+    attention,
+    elementwise,
+    embedding,
+    launch,
+    norm,
+    softmax,
+    tensors,
+)
+
+FOLDER = pathlib.Path(launch.__file__).parent
+started: set[tuple[str, str]] = set()
+"""The kernels that a test has started."""
+
+
+@pytest.fixture(params=["forwards", "backwards"])
+def xp(request: pytest.FixtureRequest, cuda: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The array module; the order of the threads matters on the stand-in only."""
+    import cupy
+
+    if not hasattr(cupy, "RawModule"):
+        pytest.skip("no C++ compiler to run kernels with")
+    monkeypatch.setattr(host, "BACKWARDS", request.param == "backwards")
+    start = launch.start
+
+    def noted(file: str, name: str, *args: Any, **kwargs: Any) -> None:
+        started.add((file, name))
+        start(file, name, *args, **kwargs)
+
+    for module in (attention, elementwise, embedding, norm, softmax, tensors):
+        monkeypatch.setattr(module, "start", noted)
+    return cupy
+
+
+dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+
+
+def random(*shape: int, dtype: Any, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng((seed, *shape)).standard_normal(shape).astype(dtype)
+
+
+def close(found: Any, expected: Any, dtype: Any, scale: float = 1.0) -> None:
+    tolerance = (1e-5 if dtype == np.float32 else 1e-12) * scale
+    assert found.dtype == expected.dtype and found.shape == expected.shape
+    np.testing.assert_allclose(found.get(), expected, rtol=tolerance, atol=tolerance)
+
+
+SHAPES = [(5, 7), (3, 1), (2, 3, 70), (1, 300), (0, 4)]
+
+
+@dtypes
+@pytest.mark.parametrize("shape", SHAPES)
+def test_softmax(shape: tuple[int, ...], dtype: Any, xp: Any) -> None:
+    x, g = random(*shape, dtype=dtype) * 5, random(*shape, dtype=dtype, seed=1)
+    for name, gradient, run in [
+        ("softmax", softmax.softmax_gradient, softmax.softmax),
+        ("log_softmax", softmax.log_softmax_gradient, softmax.log_softmax),
+    ]:
+        t = torch.tensor(x, requires_grad=True)
+        y = getattr(torch, name)(t, -1)
+        y.backward(torch.tensor(g))
+        found = run(xp.asarray(x))
+        close(found, y.detach().numpy(), dtype)
+        close(gradient(xp.asarray(g), found), t.grad.numpy(), dtype)
+
+
+def test_softmax_of_a_row_of_infinities(xp: Any) -> None:
+    x = np.array([[-np.inf, 0.0, 0.0], [-np.inf] * 3, [np.nan, 0, 1]])
+    y = softmax.softmax(xp.asarray(x)).get()
+    np.testing.assert_array_equal(y[0], [0, 0.5, 0.5])
+    assert np.isnan(y[1:]).all()
+
+
+@dtypes
+@pytest.mark.parametrize("shape", [(4, 10), (7, 65), (1, 1)])
+def test_cross_entropy(shape: tuple[int, int], dtype: Any, xp: Any) -> None:
+    x, g = random(*shape, dtype=dtype) * 4, random(shape[0], dtype=dtype)
+    target = np.random.default_rng(0).integers(shape[1], size=shape[0])
+    expected = cross_entropy.forward(x, target)
+    found = softmax.cross_entropy(xp.asarray(x), xp.asarray(target))
+    for a, b in zip(found, expected, strict=True):
+        close(a, b, dtype)
+    gx = softmax.cross_entropy_gradient(xp.asarray(g), xp.asarray(target), *found[1:])
+    close(gx, cross_entropy.backward(g, target, *expected[1:]), dtype)
+
+
+def test_a_class_that_does_not_exist_gives_nan(xp: Any) -> None:
+    losses, *_ = softmax.cross_entropy(xp.zeros((3, 2)), xp.asarray(np.array([1, 2, -1])))
+    assert np.isnan(losses.get()).tolist() == [False, True, True]
+
+
+@dtypes
+@pytest.mark.parametrize("shape", [(3, 8), (70, 33), (200, 5)])
+@pytest.mark.parametrize("center", [True, False])
+@pytest.mark.parametrize("affine", ["both", "weight", "neither"])
+def test_norm(shape: tuple[int, int], center: bool, affine: str, dtype: Any, xp: Any) -> None:
+    x, g = random(*shape, dtype=dtype) + 1, random(*shape, dtype=dtype, seed=1)
+    weight = None if affine == "neither" else random(shape[1], dtype=dtype, seed=2)
+    bias = random(shape[1], dtype=dtype, seed=3) if affine == "both" else None
+    expected = layer_norm.forward(x, weight, bias, 1e-5, center)
+    given = [None if a is None else xp.asarray(a) for a in (x, weight, bias, g)]
+    found = norm.forward(given[0], given[1], given[2], 1e-5, center)
+    for a, b in zip(found, expected, strict=True):
+        assert (a is None) == (b is None)
+        if a is not None:
+            close(a, b, dtype, 4)
+    for live in [(True, True, True), (False, True, False), (True, False, False)]:
+        gradients = norm.backward(given[3], given[0], given[1], found[1], found[2], live)
+        references = layer_norm.backward(g, x, weight, expected[1], expected[2], live)
+        for a, b in zip(gradients, references, strict=True):
+            assert (a is None) == (b is None)
+            if a is not None:
+                close(a, b, dtype, 50)
+
+
+@dtypes
+@pytest.mark.parametrize("approximate", ["none", "tanh"])
+def test_gelu(approximate: str, dtype: Any, xp: Any) -> None:
+    x, g = random(3, 50, dtype=dtype) * 3, random(3, 50, dtype=dtype, seed=1)
+    y, p = gelu.gelu(x, approximate)
+    close(elementwise.gelu(xp.asarray(x), approximate), y, dtype)
+    gx = elementwise.gelu_gradient(xp.asarray(g), xp.asarray(x), approximate)
+    close(gx, gelu.gelu_gradient(g, x, p, approximate), dtype)
+
+
+@dtypes
+@pytest.mark.parametrize("kind", elementwise.ACTIVATIONS)
+def test_bias_with_activation(kind: str, dtype: Any, xp: Any) -> None:
+    x, bias, g = (random(*s, dtype=dtype, seed=i) for i, s in enumerate([(6, 20), (20,), (6, 20)]))
+    t = (torch.tensor(x) + torch.tensor(bias)).requires_grad_()
+    y = {
+        "none": lambda t: t * 1,
+        "relu": torch.relu,
+        "gelu": torch.nn.functional.gelu,
+        "gelu, tanh": lambda t: torch.nn.functional.gelu(t, approximate="tanh"),
+    }[kind](t)
+    y.backward(torch.tensor(g))
+    given = [xp.asarray(a) for a in (g, x, bias)]
+    close(elementwise.bias_activation(*given[1:], kind), y.detach().numpy(), dtype)
+    close(elementwise.bias_activation_gradient(*given, kind), t.grad.numpy(), dtype)
+
+
+@pytest.mark.parametrize("n", [1, 4, 1001])
+def test_random_words(n: int, xp: Any) -> None:
+    state = np.array([(7 << 40) + 5, (3 << 33) + 1], np.uint64)
+    np.testing.assert_array_equal(
+        elementwise.random_words(xp.asarray(state), n).get(), philox.words(state, n)
+    )
+
+
+@dtypes
+def test_dropout(dtype: Any, xp: Any) -> None:
+    state, like = np.array([5, 0], np.uint64), np.empty((9, 11), dtype)
+    u = (philox.words(state, 99) >> np.uint32(8)).astype(np.float32) * np.float32(2.0**-24)
+    expected = np.where(u < np.float32(0.7), dtype(1 / 0.7), dtype(0)).reshape(9, 11)
+    found = elementwise.dropout_noise(xp.asarray(state), xp.asarray(like), 0.3)
+    close(found, expected.astype(dtype), dtype)
+
+
+@dtypes
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("drops", [True, False])
+@pytest.mark.parametrize("sizes", [(2, 5, 5, 0), (3, 4, 9, 5), (1, 3, 40, 2), (2, 4, 2, 0)])
+def test_attention(sizes: tuple[int, ...], drops: bool, causal: bool, dtype: Any, xp: Any) -> None:
+    heads, queries, keys, first = sizes
+    s, gp = random(heads, queries, keys, dtype=dtype), random(heads, queries, keys, dtype=dtype)
+    s[0, 0, :] = -np.inf if not causal else s[0, 0, :]  # a query that sees no key
+    keep = np.random.default_rng(0).random(s.shape) < 0.8 if drops else None
+    rows = first + np.arange(queries)[:, None]
+    seen = np.broadcast_to(np.arange(keys) <= rows if causal else True, s.shape)
+    scores = np.where(seen, s, -np.inf).astype(np.float64)
+    most = np.maximum(scores.max(-1, keepdims=True), -1e300)
+    e = np.exp(scores - most)
+    total = e.sum(-1, keepdims=True)
+    p = e / np.where(total == 0, 1, total)
+    with np.errstate(divide="ignore"):
+        lse = np.where(total == 0, np.inf, most + np.log(total))[..., 0]
+    factor = 1.25 * keep if drops else np.ones(s.shape)
+    given, dropped, sums = xp.asarray(s), xp.empty(s.shape, dtype), xp.empty(s.shape[:-1], dtype)
+    mask = None if keep is None else xp.asarray(keep)
+    attention.softmax(given, mask, dropped if drops else None, sums, first, causal, 1.25)
+    close(given, p.astype(dtype), dtype)
+    close(sums, lse.astype(dtype), dtype)
+    if drops:
+        close(dropped, (p * factor).astype(dtype), dtype)
+    inner = random(heads, queries, dtype=dtype, seed=3)
+    given, g = xp.asarray(s), xp.asarray(gp)
+    attention.gradient(given, g, mask, sums, xp.asarray(inner), first, causal, 1.25)
+    close(g, (p * (gp * factor - inner[..., None])).astype(dtype), dtype)
+    close(given, (p * factor).astype(dtype), dtype)
+
+
+@dtypes
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_embedding(deterministic: bool, dtype: Any, xp: Any) -> None:
+    rows = np.array([3, 0, 3, 3, 5, 0, 1])
+    g, table = random(7, 40, dtype=dtype), random(6, 40, dtype=dtype, seed=1)
+    expected = np.zeros((6, 40), dtype)
+    np.add.at(expected, rows, g)
+    close(embedding.gradient(xp.asarray(g), xp.asarray(rows), 6, deterministic), expected, dtype)
+    found = embedding.read(xp.asarray(table), xp.asarray(np.array([[4, 6], [-1, 0]]))).get()
+    np.testing.assert_array_equal(found[[0, 1], [0, 1]], table[[4, 0]])
+    assert np.isnan(found[[0, 1], [1, 0]]).all()
+
+
+SIZES = [(3, 5), (), (700,), (0,), (2, 2, 2)] * 20
+"""More tensors than one launch takes."""
+
+
+def several(count: int, dtype: Any) -> list[list[np.ndarray]]:
+    return [
+        [np.asarray(random(*s, dtype=dtype, seed=10 * i + j) ** (2 if j > 2 else 1))
+         for j in range(count)]
+        for i, s in enumerate(SIZES)
+    ]  # fmt: skip
+
+
+@dtypes
+@pytest.mark.parametrize("decay, decoupled", [(0.0, False), (0.1, False), (0.1, True)])
+@pytest.mark.parametrize("amsgrad, counted", [(False, False), (True, False), (True, True)])
+def test_adam(
+    decay: float, decoupled: bool, amsgrad: bool, counted: bool, dtype: Any, xp: Any
+) -> None:
+    rows = several(5, dtype)
+    given = [[xp.asarray(a) for a in row] for row in rows]
+    t = [[xp.asarray(np.float32(3))] if counted else [] for _ in rows]
+    tensors.adam([a + b for a, b in zip(given, t, strict=True)], None if counted else 3, 0.1, 0.9,
+                 0.99, 1e-3, decay, decoupled, amsgrad, True)  # fmt: skip
+    for found, (x, g, m, v, v_max) in zip(given, rows, strict=True):
+        most = v_max if amsgrad else None
+        adam_(x, -g, m, v, most, 3, 0.1, 0.9, 0.99, 1e-3, decay, decoupled)
+        for a, b in zip(found[:1] + found[2:], (x, m, v, v_max), strict=True):
+            close(a, b, dtype, 2e5 if counted and dtype == np.float64 else 3)
+
+
+@dtypes
+@pytest.mark.parametrize("momentum, first, nesterov",
+                         [(0.0, False, False), (0.9, True, True), (0.9, False, True),
+                          (0.5, False, False)])  # fmt: skip
+def test_sgd(momentum: float, first: bool, nesterov: bool, dtype: Any, xp: Any) -> None:
+    rows = several(3 if momentum else 2, dtype)
+    given = [[xp.asarray(a) for a in row] for row in rows]
+    tensors.sgd(given, 0.1, momentum, 0.25, 0.01, first, nesterov, False)
+    for found, (x, g, *rest) in zip(given, rows, strict=True):
+        d = g + 0.01 * x
+        if momentum:
+            b = d if first else momentum * rest[0] + 0.75 * d
+            close(found[2], b.astype(dtype), dtype)
+            d = d + momentum * b if nesterov else b
+        close(found[0], (x - 0.1 * d).astype(dtype), dtype)
+
+
+@dtypes
+def test_norm_of_all_and_scaling_all(dtype: Any, xp: Any) -> None:
+    arrays = [row[0] for row in several(1, dtype)]
+    given = [xp.asarray(a) for a in arrays]
+    total = math.sqrt(sum(float((a.astype(np.float64) ** 2).sum()) for a in arrays))
+    close(tensors.norm(given), np.asarray(total, dtype), dtype)
+    tensors.scale(given, xp.asarray(np.asarray(0.5, dtype)))
+    tensors.add(given, 2.0)
+    for a, b in zip(given, arrays, strict=True):
+        close(a, b * dtype(0.5) + dtype(2), dtype)
+
+
+# The sources --------------------------------------------------------------------------------------
+
+
+def test_every_kernel_has_been_run() -> None:
+    """Runs last: each kernel of the sources was started above."""
+    if not started:
+        pytest.skip("the tests above did not run")
+    every = {
+        (path.stem, name)
+        for path in FOLDER.glob("*.cu")
+        for name in re.findall(r"KERNEL (\w+)\(", path.read_text())
+    }
+    assert every and {file for file, _ in every} == set(launch.FILES)
+    assert not every - started
+
+
+def _nvrtc() -> Any:
+    """CUDA's compiler, if its package is installed: it needs no GPU."""
+    found = importlib.util.find_spec("nvidia")
+    for folder in found.submodule_search_locations or () if found else ():
+        for path in sorted(pathlib.Path(folder).glob("cu*/lib/libnvrtc.so.*")):
+            return ctypes.CDLL(str(path))
+    pytest.skip("no compiler for CUDA: pip install nvidia-cuda-nvrtc-cu12 (90 MB)")
+
+
+@pytest.mark.parametrize("file", launch.FILES)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_sources_compile(file: str, dtype: Any) -> None:
+    library, program, size = _nvrtc(), ctypes.c_void_p(), ctypes.c_size_t()
+    code = launch.source(file, dtype, launch.THREADS).encode()
+    library.nvrtcCreateProgram(ctypes.byref(program), code, file.encode(), 0, None, None)
+    options = (ctypes.c_char_p * 2)(b"--gpu-architecture=compute_75", b"--std=c++14")
+    failed = library.nvrtcCompileProgram(program, 2, options)
+    library.nvrtcGetProgramLogSize(program, ctypes.byref(size))
+    log = ctypes.create_string_buffer(size.value)
+    library.nvrtcGetProgramLog(program, log)
+    assert not failed, log.value.decode()
+
+
+# The stand-in finds what a GPU would not say ------------------------------------------------------
+
+
+def test_the_stand_in_finds_mistakes() -> None:
+    if host.COMPILER is None:
+        pytest.skip("no C++ compiler to run kernels with")
+    code = launch.source("softmax", np.float32, 8) + (
+        "KERNEL stuck(T* x) { if (threadIdx.x < 2) return; __syncthreads(); x[0] = 1; }"
+    )
+    with strict_cupy.installed() as cupy:
+        module = cupy.RawModule(code=code)
+        x = cupy.zeros((4, 8), np.float32)
+        with pytest.raises(strict_cupy.StrictError, match="barrier"):
+            module.get_function("stuck")((1,), (8,), (x,))
+        forward = module.get_function("softmax_forward")
+        for wrong in [(x, x), (x, x, np.int32(8)), (x, x.T, np.int64(8)), (x, 0, np.int64(8))]:
+            with pytest.raises(strict_cupy.StrictError):
+                forward((4,), (8,), wrong)

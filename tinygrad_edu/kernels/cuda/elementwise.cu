@@ -1,0 +1,95 @@
+// One thread per element, again and again until all are done.
+
+// GELU: y = x p(x), exactly p = (1 + erf(x / sqrt(2))) / 2, or with tanh as in gelu.py.
+__device__ inline T share(T x, int by_tanh)
+{
+    if (!by_tanh) return (T)0.5 * (1 + erf(x * (T)0.7071067811865476));
+    return (T)0.5 * (1 + tanh((T)0.7978845608028654 * (x + (T)0.044715 * x * x * x)));
+}
+
+KERNEL gelu_forward(const T* x, T* y, Int n, int by_tanh)
+{
+    for (Int i = at(); i < n; i += all()) y[i] = x[i] * share(x[i], by_tanh);
+}
+
+// gx = g (p + x p')
+KERNEL gelu_backward(const T* g, const T* x, T* gx, Int n, int by_tanh)
+{
+    for (Int i = at(); i < n; i += all()) {
+        T v = x[i], p = share(v, by_tanh), slope;
+        if (by_tanh)
+            slope = 2 * p * (1 - p) * (T)0.7978845608028654 * (1 + (T)0.134145 * v * v);
+        else
+            slope = (T)0.3989422804014327 * exp((T)-0.5 * v * v);
+        gx[i] = g[i] * (p + v * slope);
+    }
+}
+
+// y = f(x + bias), bias repeated for every row of `width`; kind 0: x, 1: relu, 2 and 3: gelu
+KERNEL bias_activation(const T* x, const T* bias, T* y, Int n, Int width, int kind)
+{
+    for (Int i = at(); i < n; i += all()) {
+        T v = x[i] + bias[i % width];
+        y[i] = kind == 0 ? v : kind == 1 ? (v > 0 || v != v ? v : (T)0) : v * share(v, kind == 3);
+    }
+}
+
+// gx = g f'(x + bias)
+KERNEL bias_activation_backward(
+    const T* g, const T* x, const T* bias, T* gx, Int n, Int width, int kind)
+{
+    for (Int i = at(); i < n; i += all()) {
+        T v = x[i] + bias[i % width], slope = 1;
+        if (kind == 1) slope = v > 0 ? 1 : 0;
+        if (kind >= 2) {
+            T p = share(v, kind == 3);
+            slope = kind == 3
+                ? p + v * 2 * p * (1 - p) * (T)0.7978845608028654 * (1 + (T)0.134145 * v * v)
+                : p + v * (T)0.3989422804014327 * exp((T)-0.5 * v * v);
+        }
+        gx[i] = g[i] * slope;
+    }
+}
+
+// Philox, as in philox.py: four words for each counter.
+__device__ inline void philox(unsigned int c[4], unsigned long long seed)
+{
+    unsigned int k0 = (unsigned int)seed, k1 = (unsigned int)(seed >> 32);
+    for (int round = 0; round < 10; round++) {
+        unsigned long long a = (unsigned long long)c[0] * 0xD2511F53u;
+        unsigned long long b = (unsigned long long)c[2] * 0xCD9E8D57u;
+        unsigned int c0 = (unsigned int)(b >> 32) ^ c[1] ^ k0;
+        unsigned int c2 = (unsigned int)(a >> 32) ^ c[3] ^ k1;
+        c[0] = c0, c[1] = (unsigned int)b, c[2] = c2, c[3] = (unsigned int)a;
+        k0 += 0x9E3779B9u, k1 += 0xBB67AE85u;
+    }
+}
+
+__device__ inline void four_words(const unsigned long long* state, Int block, unsigned int c[4])
+{
+    c[0] = (unsigned int)block, c[1] = (unsigned int)((unsigned long long)block >> 32);
+    c[2] = (unsigned int)state[1], c[3] = (unsigned int)(state[1] >> 32);
+    philox(c, state[0]);
+}
+
+KERNEL random_words(const unsigned long long* state, unsigned int* words, Int n)
+{
+    for (Int block = at(); 4 * block < n; block += all()) {
+        unsigned int c[4];
+        four_words(state, block, c);
+        for (int j = 0; j < 4 && 4 * block + j < n; j++) words[4 * block + j] = c[j];
+    }
+}
+
+// Dropout's factors: `scale` where the word's upper 24 bits, as a fraction, are below `keep`, else 0
+KERNEL dropout_noise(const unsigned long long* state, T* noise, Int n, float keep, T scale)
+{
+    for (Int block = at(); 4 * block < n; block += all()) {
+        unsigned int c[4];
+        four_words(state, block, c);
+        for (int j = 0; j < 4 && 4 * block + j < n; j++) {
+            float u = (float)(c[j] >> 8) * 5.9604644775390625e-08f;
+            noise[4 * block + j] = u < keep ? scale : (T)0;
+        }
+    }
+}

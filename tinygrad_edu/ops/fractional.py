@@ -1,0 +1,59 @@
+"""Max pooling over windows that begin at random places, for sizes that no stride gives.
+
+Source: Graham, "Fractional Max-Pooling", 2014, the overlapping pseudo-random variant.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinygrad_edu.autograd.errors import same_device
+from tinygrad_edu.autograd.record import wrap
+from tinygrad_edu.dtypes import Array
+from tinygrad_edu.ops.gathering import gather
+
+if TYPE_CHECKING:
+    from tinygrad_edu.tensor import Tensor
+
+
+def _starts(sample: Array, size: int, out: int, pool: int) -> Array:
+    """Where the windows along one dimension begin, (N, C, out), for numbers (N, C) in [0, 1)."""
+    alpha = sample.dtype.type((size - pool) / (out - 1)) if out > 1 else 0
+    i = np.arange(out, like=sample).astype(sample.dtype)
+    first = (sample[..., None] * alpha).astype(np.int64)
+    starts = ((i + sample[..., None]) * alpha).astype(np.int64) - first
+    starts[..., -1:] = size - pool
+    return starts
+
+
+def fractional_max_pool(
+    x: Tensor, kernel: tuple[int, ...], out: tuple[int, ...], samples: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The largest elements of the windows, and their positions in the flattened channel.
+
+    Args:
+        x: (N, C, ...) with n further dimensions.
+        kernel, out: sizes of the window and of the output, n each.
+        samples: numbers in [0, 1), (N, C, n): in torch's order, (x, y) or (z, y, x).
+    """
+    array, numbers, n = x.array, samples.array, len(kernel)
+    same_device("fractional_max_pool", array, numbers)
+    sizes = array.shape[2:]
+    order = (1, 0) if n == 2 else (0, 1, 2)
+    place: Any = 0
+    for d, (size, o, k) in enumerate(zip(sizes, out, kernel, strict=True)):
+        starts = _starts(numbers[..., order[d]], size, o, k)
+        within = starts[..., None] + np.arange(k, like=starts)  # (N, C, out, kernel)
+        shape = [1] * (2 * n)
+        shape[d], shape[n + d] = o, k
+        place = place * size + within.reshape(*starts.shape[:2], *shape)
+    place = place.reshape(*array.shape[:2], math.prod(out), math.prod(kernel))
+    windows = np.take_along_axis(array.reshape(*array.shape[:2], 1, -1), place, -1)
+    best = windows.argmax(-1)[..., None]
+    index = wrap(np.take_along_axis(place, best, -1)[..., 0])
+    whole = (*array.shape[:2], *out)
+    y: Any = gather(x.flatten(2), 2, index)
+    return y.reshape(whole), index.reshape(whole)
