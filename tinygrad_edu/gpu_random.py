@@ -64,7 +64,8 @@ class CudaGenerator(Generator):
         """The seed and the number of the next draw, uint64 (2,), on the GPU."""
         if self._state is None:
             with on(self._place) as xp:
-                self._state = xp.asarray(np.array([self._seed, 0], np.uint64))
+                self._state = xp.zeros(2, np.uint64)
+                self._state[0:1] = np.uint64(self._seed)
         return self._state
 
     def seed(self) -> int:

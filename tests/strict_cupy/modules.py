@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.kernels import erf, gamma
+from tinygrad_edu.kernels import erf, gamma, series
 
 from . import kernels
 from .array import Device, ndarray, unwrap, wrap
@@ -295,7 +295,11 @@ def _cupyx() -> Module:
         return lambda *args: wrap(host(*[unwrap(a) for a in args]))
 
     functions = {"erf": erf.erf, "erfc": erf.erfc, "erfinv": erf.erfinv, "gammaln": gamma.lgamma,
-                 "digamma": gamma.digamma, "polygamma": gamma.polygamma}  # fmt: skip
+                 "digamma": gamma.digamma, "polygamma": gamma.polygamma,
+                 "i0e": lambda x: series.bessel(0, x), "i1e": lambda x: series.bessel(1, x),
+                 "erfcx": series.erfcx, "ndtri": series.ndtri, "log_ndtr": series.log_ndtr,
+                 "zeta": series.zeta, "gammainc": series.igamma, "gammaincc": series.igammac,
+                 }  # fmt: skip
     module = Module("cupyx.scipy.special", **{n: special(f) for n, f in functions.items()})
     return Module(
         "cupyx",

@@ -10,14 +10,23 @@ import numpy as np
 
 from tinygrad_edu.autograd.graph import Variable
 from tinygrad_edu.autograd.record import wrap
-from tinygrad_edu.backend import CPU, device_of, module_for, to_device
 from tinygrad_edu.backend import device as Device
+from tinygrad_edu.backend import (
+    device_of,
+    get_default_device,
+    has_default_device,
+    module_for,
+    on,
+    place_of,
+    to_device,
+)
 from tinygrad_edu.dtypes import (
     Array,
     default,
     dtype,
     get_default_dtype,
     is_floating,
+    is_half,
     result_type,
     to_numpy,
 )
@@ -32,13 +41,9 @@ Dtype = dtype | type | None
 DeviceLike = Device | str | int | None
 
 
-def _place(device: DeviceLike) -> Device:
-    return CPU if device is None else Device(device)
-
-
 def finish(array: Array, device: DeviceLike, requires_grad: bool) -> Tensor:
     """A new tensor around an array, on the device asked for."""
-    tensor = wrap(array if device is None else to_device(array, _place(device)))
+    tensor = wrap(to_device(array, place_of(device)))
     if requires_grad:
         tensor.requires_grad_()
     return tensor
@@ -105,6 +110,11 @@ def _ragged(data: Any, dim: int = 1) -> ValueError:
     return ValueError(f"cannot make a tensor of {data!r}")
 
 
+def _stays(data: Variable) -> Device:
+    """Where a copy of a tensor goes: where that is, or to the default device if one is set."""
+    return get_default_device() if has_default_device() else device_of(data.array)
+
+
 def tensor(
     data: Any,
     *,
@@ -130,7 +140,7 @@ def tensor(
     torch.float32
     """
     if isinstance(data, Variable):
-        array, device = data.array, device_of(data.array) if device is None else device
+        array, device = data.array, _stays(data) if device is None else device
     else:
         array = _as_numpy(data, infer=dtype is None)
     copied = array.astype(array.dtype if dtype is None else to_numpy(dtype), order="C")
@@ -142,9 +152,10 @@ def tensor(
 def as_tensor(data: Any, dtype: Dtype = None, device: DeviceLike = None) -> Tensor:
     """The data as a tensor, without a copy where none is needed."""
     if isinstance(data, Variable):
-        return data.to(dtype=dtype, device=device)  # type: ignore[attr-defined, no-any-return]
+        place = _stays(data) if device is None else device
+        return data.to(dtype=dtype, device=place)  # type: ignore[attr-defined, no-any-return]
     if isinstance(data, np.ndarray):
-        return from_numpy(data).to(dtype=dtype, device=device)
+        return from_numpy(data).to(dtype=dtype, device=place_of(device))
     return tensor(data, dtype=dtype, device=device)
 
 
@@ -174,7 +185,7 @@ def from_numpy(ndarray: Any) -> Tensor:
 def _new(
     kind: str, shape: tuple[int, ...], dtype: Dtype, device: DeviceLike, requires_grad: bool
 ) -> Tensor:
-    place = _place(device)
+    place = place_of(device)
     target = default() if dtype is None else to_numpy(dtype)
     t = wrap(getattr(module_for(place), kind)(shape, target))
     if requires_grad:
@@ -234,7 +245,7 @@ def full(
     shape = read_new_shape("full", (size,))
     value = fill_value.array.item() if isinstance(fill_value, Variable) else fill_value
     target = result_type(value) if dtype is None else to_numpy(dtype)
-    return finish(module_for(_place(device)).full(shape, value, target), device, requires_grad)
+    return finish(module_for(place_of(device)).full(shape, value, target), device, requires_grad)
 
 
 def _like(kind: str, input: Any, dtype: Dtype, device: DeviceLike, requires_grad: bool) -> Tensor:
@@ -247,7 +258,7 @@ def _like(kind: str, input: Any, dtype: Dtype, device: DeviceLike, requires_grad
     if 0 in like.strides and isinstance(like, np.ndarray):  # expanded
         like = memory_order.empty_like(like)
     made = getattr(np, kind)(like, dtype=target)
-    return finish(made, device, requires_grad)
+    return finish(made, device_of(like) if device is None else device, requires_grad)
 
 
 def zeros_like(
@@ -316,7 +327,8 @@ def arange(
         target = np.dtype(np.int64)
     count = max(0, math.ceil((end - start) / step))
     exact = np.int64 if all([isinstance(v, (int, np.integer)) for v in given]) else np.float64
-    values = np.arange(count, dtype=exact) * step + start
+    with on(place_of(device)) as xp:
+        values = xp.arange(count, dtype=exact) * step + start
     return finish(values.astype(target), device, requires_grad)
 
 
@@ -339,7 +351,7 @@ def linspace(
             f" {ndims[0]} dimension(s) and end with {ndims[1]} dimension(s)."
         )
     target = default() if dtype is None else to_numpy(dtype)
-    exact = np.promote_types(target, np.float32)
+    exact = target if is_half(target) else np.promote_types(target, np.float32)
     start, end = exact.type(_number(start)), exact.type(_number(end))
     step = (end - start) / exact.type(max(steps - 1, 1))
     i = np.arange(steps, dtype=exact)

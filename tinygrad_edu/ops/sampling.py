@@ -1,7 +1,7 @@
 """Random tensors: the public face of random.py, which explains how the numbers come about.
 
-All of them equal torch's (on its CPU) under the same `manual_seed`.  Unlike torch, a tensor on a
-GPU is filled with the numbers the CPU's generator draws, so all devices get the same ones.
+All of them equal torch's (on its CPU) under the same `manual_seed`; tensors on a GPU are filled
+there, from a stream of its own (gpu_random.py).
 
 No gradient flows through a draw: to the parameters of the distribution, and to what a tensor held
 before it was filled, it is zero.
@@ -22,7 +22,7 @@ from tinygrad_edu.autograd.inplace import check_writable, write
 from tinygrad_edu.autograd.mode import state
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.autograd.record import current_node, wrap
-from tinygrad_edu.backend import CPU, beside, device_of, on, to_device
+from tinygrad_edu.backend import CPU, beside, device_of, on, place_of, to_device
 from tinygrad_edu.backend import device as Device
 from tinygrad_edu.dtypes import Array, default, int64, to_numpy
 from tinygrad_edu.ops.creation import DeviceLike, Dtype, finish
@@ -92,7 +92,7 @@ def _empty(
     elif not sizes:
         raise TypeError(f"{function}() received no size; for a 0-d tensor pass ()")
     shape = read_new_shape(function, sizes)
-    with on(CPU if device is None else Device(device)) as xp:
+    with on(place_of(device)) as xp:
         return xp.empty(shape, default() if dtype is None else to_numpy(dtype))
 
 
@@ -195,8 +195,9 @@ def randperm(
         raise TypeError("randperm(): out= is not supported")
     kind = np.dtype(np.int64) if dtype is None else to_numpy(dtype)
     gen, count = _generator(generator), _integer("randperm", "n", n)
-    if device is not None and Device(device).type != "cpu":
-        return finish(gpu_random.randperm(gen, count, kind, Device(device)), device, requires_grad)
+    place = place_of(device)
+    if place.type != "cpu":
+        return finish(gpu_random.randperm(gen, count, kind, place), place, requires_grad)
     drawn = stream.randperm(gen, count, kind)
     return finish(drawn, device, requires_grad)
 
