@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import time
 import weakref
 from collections.abc import Iterator
@@ -512,3 +513,11 @@ def test_grad_takes_torchs_arguments_in_its_order() -> None:
         torch.autograd.grad(y, x, only_inputs=False)
     with pytest.raises(NotImplementedError, match="vmap"):
         torch.autograd.grad(y, x, is_grads_batched=True)
+
+
+@pytest.mark.parametrize("shape", [(), (2,)])
+def test_gradients_add_up(shape: tuple[int, ...]) -> None:
+    """Where a tensor is used several times, the gradients of all uses count."""
+    x = torch.full(shape, 2.0, requires_grad=True)
+    (x.exp() + x.log() + x * x).sum().backward()
+    assert torch.allclose(x.grad, torch.full(shape, math.exp(2) + 0.5 + 4))

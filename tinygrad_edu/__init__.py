@@ -19,7 +19,7 @@ _keep_freed_memory()
 
 # isort: off
 from tinygrad_edu.tensor import Tensor
-from tinygrad_edu.backend import device
+from tinygrad_edu.backend import device, get_default_device, set_default_device
 from tinygrad_edu.size import Size
 from tinygrad_edu.dtypes import (
     bfloat16,
@@ -105,13 +105,19 @@ from tinygrad_edu.ops.joining import (
     cat,
     chunk,
     column_stack,
+    dsplit,
     dstack,
+    hsplit,
     hstack,
     meshgrid,
     split,
     stack,
+    split_with_sizes,
     tensor_split,
     unbind,
+    unsafe_chunk,
+    unsafe_split,
+    vsplit,
     vstack,
 )
 from tinygrad_edu.ops.indexing import (
@@ -153,7 +159,18 @@ from tinygrad_edu.ops.arranging import (
     triu_indices,
     vander,
 )
-from tinygrad_edu.ops.scattering import scatter_reduce
+from tinygrad_edu.ops.scattering import index_reduce, put, scatter_reduce
+from tinygrad_edu.ops.strided import as_strided, empty_strided, resize_as_
+from tinygrad_edu.ops.real import (
+    angle,
+    conj,
+    conj_physical,
+    frexp,
+    nextafter,
+    real,
+    resolve_conj,
+    resolve_neg,
+)
 from tinygrad_edu.ops.casting import promote_types, result_type
 from tinygrad_edu.dtypes import can_cast
 
@@ -257,6 +274,8 @@ from tinygrad_edu.ops.special import (
     polygamma,
     xlogy,
 )
+from tinygrad_edu.ops.series import i0, igamma, igammac
+from tinygrad_edu.ops.series import multigammaln as mvlgamma
 from tinygrad_edu.ops.activation import (
     celu,
     hardshrink,
@@ -323,7 +342,7 @@ from tinygrad_edu.ops.statistics import (
     var,
     var_mean,
 )
-from tinygrad_edu.ops.norms import cdist, dist, norm
+from tinygrad_edu.ops.norms import cdist, dist, norm, renorm
 from tinygrad_edu.ops.largest import (
     amax,
     amin,
@@ -340,6 +359,7 @@ from tinygrad_edu.ops.cumulative import (
     cumsum,
     cumulative_trapezoid,
     diff,
+    gradient,
     logcumsumexp,
     trapezoid,
 )
@@ -359,9 +379,11 @@ from tinygrad_edu.ops.counting import (
     bincount,
     bucketize,
     histc,
+    histogram,
     searchsorted,
     unique,
     unique_consecutive,
+    unravel_index,
 )
 from tinygrad_edu import return_types as return_types
 
@@ -413,6 +435,7 @@ from tinygrad_edu.ops.solvers import (
 from tinygrad_edu.ops.solvers import householder_product as orgqr
 from tinygrad_edu.ops.solvers import old_qr as qr
 from tinygrad_edu.ops.solvers import old_svd as svd
+
 trapz = trapezoid
 # ---- softmax, losses, normalization, embedding
 from tinygrad_edu.ops.softmax import log_softmax, softmax
@@ -480,6 +503,7 @@ def is_floating_point(input: Tensor) -> bool:  # type: ignore[valid-type]
 from tinygrad_edu import special as special  # noqa: E402
 from tinygrad_edu import autograd, cuda  # noqa: E402
 from tinygrad_edu.legacy import (  # noqa: E402
+    BFloat16Tensor,
     BoolTensor,
     ByteTensor,
     CharTensor,
@@ -489,6 +513,7 @@ from tinygrad_edu.legacy import (  # noqa: E402
     IntTensor,
     LongTensor,
     ShortTensor,
+    set_default_tensor_type,
 )
 from tinygrad_edu.settings import (  # noqa: E402
     are_deterministic_algorithms_enabled,
@@ -527,11 +552,12 @@ _IN = {
         "is_autocast_enabled", "set_autocast_cache_enabled", "set_autocast_dtype",
         "set_autocast_enabled",
     ],
+    "autograd.anomaly": ["is_anomaly_enabled"],
     "nn.functional": ["cosine_similarity", "pairwise_distance"],
     "serialization": ["load", "save"],
     "": [
         "accelerator", "amp", "backends", "compiler", "cpu", "distributed", "distributions",
-        "func", "jit", "mps", "nn", "onnx", "optim", "profiler", "serialization", "testing",
+        "func", "hub", "jit", "mps", "nn", "onnx", "optim", "profiler", "serialization", "testing",
         "utils", "xpu",
     ],
 }  # fmt: skip

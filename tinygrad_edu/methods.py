@@ -44,18 +44,22 @@ from tinygrad_edu.ops import (
     norms,
     powers,
     products,
+    real,
     reduction,
     rounding,
     sampling,
     scattering,
+    series,
     shape,
     solvers,
     sorting,
     special,
     statistics,
+    strided,
     trigonometric,
 )
 from tinygrad_edu.ops import softmax as softmaxes
+from tinygrad_edu.size import Size
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
@@ -106,6 +110,14 @@ class Methods:
     split = joining.split
     chunk = joining.chunk
     tensor_split = joining.tensor_split
+    split_with_sizes = joining.split_with_sizes
+    unsafe_split, unsafe_chunk = joining.unsafe_split, joining.unsafe_chunk
+    hsplit, vsplit, dsplit = joining.hsplit, joining.vsplit, joining.dsplit
+    as_strided = strided.as_strided
+    as_strided_ = inplace_view(strided.as_strided)
+    new_empty_strided = strided.new_empty_strided
+    resize_, resize_as_ = strided.resize_, strided.resize_as_
+    sum_to_size = strided.sum_to_size
     unbind = joining.unbind
 
     # ---------------------------------------------------------------- indexing
@@ -133,6 +145,9 @@ class Methods:
     scatter_add_ = inplace(gathering.scatter_add)
     scatter_reduce = scattering.scatter_reduce
     scatter_reduce_ = inplace(scattering.scatter_reduce)
+    index_reduce = scattering.index_reduce
+    index_reduce_ = inplace(scattering.index_reduce)
+    put, put_ = scattering.put, inplace(scattering.put)
     index_select = gathering.index_select
     index_add = gathering.index_add
     index_add_ = inplace(gathering.index_add)
@@ -165,6 +180,11 @@ class Methods:
     def zero_(self) -> Tensor:
         """Write zeros everywhere."""
         return indexing.copy_(self, 0)
+
+    def new(self, *data: Any) -> Tensor:
+        """`new_empty(*sizes)`, or `new_tensor(data)`: how early scripts made tensors."""
+        sizes = not data or isinstance(data[0], (int, Size))
+        return self.new_empty(*(data or (0,))) if sizes else self.new_tensor(*data)  # type: ignore[attr-defined,no-any-return]
 
     # ---------------------------------------------------------------- dtype and device
 
@@ -281,9 +301,13 @@ class Methods:
     round, round_ = rounding.round, inplace(rounding.round)
     frac, frac_ = rounding.frac, inplace(rounding.frac)
     nan_to_num, nan_to_num_ = rounding.nan_to_num, inplace(rounding.nan_to_num)
+    conj = conj_physical = resolve_conj = resolve_neg = real.real
+    angle, frexp = real.angle, real.frexp
+    nextafter, nextafter_ = real.nextafter, inplace(real.nextafter)
     copysign, copysign_ = rounding.copysign, inplace(rounding.copysign)
     absolute, absolute_ = abs, abs_
     sgn, sgn_ = sign, sign_
+    conj_physical_ = inplace(arithmetic.positive)
     fix, fix_ = trunc, trunc_
     erf, erf_ = special.erf, inplace(special.erf)
     erfc, erfc_ = special.erfc, inplace(special.erfc)
@@ -292,6 +316,10 @@ class Methods:
     digamma, digamma_ = special.digamma, inplace(special.digamma)
     logit, logit_ = special.logit, inplace(special.logit)
     xlogy, xlogy_ = special.xlogy, inplace(special.xlogy)
+    i0, i0_ = series.i0, inplace(series.i0)
+    igamma, igamma_ = series.igamma, inplace(series.igamma)
+    igammac, igammac_ = series.igammac, inplace(series.igammac)
+    mvlgamma, mvlgamma_ = series.multigammaln, inplace(series.multigammaln)
     polygamma, polygamma_ = special.of_order, inplace(special.of_order)
     logaddexp, logaddexp2 = special.logaddexp, special.logaddexp2
     relu, relu_ = activation.relu, inplace(activation.relu)
@@ -319,6 +347,10 @@ class Methods:
     __iand__ = inplace(bitwise.bitwise_and)
     __ior__ = inplace(bitwise.bitwise_or)
     __ixor__ = inplace(bitwise.bitwise_xor)
+    __ilshift__ = inplace(bitwise.bitwise_left_shift)
+    __irshift__ = inplace(bitwise.bitwise_right_shift)
+    __rlshift__ = bitwise.rleft_shift
+    __rrshift__ = bitwise.rright_shift
     eq, eq_ = comparison.eq, inplace(comparison.eq)
     ne, ne_ = comparison.ne, inplace(comparison.ne)
     lt, lt_ = comparison.lt, inplace(comparison.lt)
@@ -361,6 +393,7 @@ class Methods:
     quantile, nanquantile = statistics.quantile, statistics.nanquantile
     cov, corrcoef = statistics.cov, statistics.corrcoef
     norm, dist = norms.norm, norms.dist
+    renorm, renorm_ = norms.renorm, inplace(norms.renorm)
     max, min = largest.max, largest.min
     amax, amin, aminmax = largest.amax, largest.amin, largest.aminmax
     argmax, argmin = largest.argmax, largest.argmin
@@ -377,6 +410,7 @@ class Methods:
     median, nanmedian, mode = sorting.median, sorting.nanmedian, sorting.mode
     unique, unique_consecutive = counting.unique, counting.unique_consecutive
     bincount, histc = counting.bincount, counting.histc
+    histogram = counting.histogram
 
     # ---------------------------------------------------------------- matmul
 

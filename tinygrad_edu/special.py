@@ -6,6 +6,21 @@ from tinygrad_edu.ops.activation import sigmoid as expit
 from tinygrad_edu.ops.elementary import exp2, expm1, log1p
 from tinygrad_edu.ops.reduction import logsumexp
 from tinygrad_edu.ops.rounding import round
+from tinygrad_edu.ops.series import (
+    entr,
+    erfcx,
+    i0,
+    i0e,
+    i1,
+    i1e,
+    log_ndtr,
+    multigammaln,
+    ndtr,
+    ndtri,
+    zeta,
+)
+from tinygrad_edu.ops.series import igamma as gammainc
+from tinygrad_edu.ops.series import igammac as gammaincc
 from tinygrad_edu.ops.softmax import log_softmax, softmax
 from tinygrad_edu.ops.special import digamma as psi
 from tinygrad_edu.ops.special import (
@@ -23,6 +38,8 @@ from tinygrad_edu.ops.trigonometric import sinc
 digamma = psi
 
 __all__ = [
+    "entr", "erfcx", "gammainc", "gammaincc", "i0", "i0e", "i1", "i1e", "log_ndtr", "multigammaln",
+    "ndtr", "ndtri", "zeta",
     "digamma", "erf", "erfc", "erfinv", "exp2", "expit", "expm1", "gammaln", "log1p",
     "log_softmax", "logit", "logsumexp", "polygamma", "psi", "round", "sinc", "softmax",
     "xlog1py", "xlogy",

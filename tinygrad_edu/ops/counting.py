@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinygrad_edu import return_types
 from tinygrad_edu.autograd.errors import same_device
 from tinygrad_edu.autograd.graph import Variable
 from tinygrad_edu.autograd.record import as_array, wrap
+from tinygrad_edu.backend import CPU, beside, to_device
 from tinygrad_edu.dtypes import Array, from_numpy, is_floating
 from tinygrad_edu.ops.dims import operand
 from tinygrad_edu.size import read_dim
@@ -206,3 +208,62 @@ def histc(input: Tensor, bins: int = 100, min: Any = 0, max: Any = 0) -> Tensor:
     inside = x[(x >= low) & (x <= high)]
     place = ((inside - low) * (bins / (high - low))).astype(np.int64)
     return wrap(np.bincount(np.minimum(place, bins - 1), minlength=bins).astype(x.dtype))
+
+
+def histogram(
+    input: Any, bins: Any, *, range: Any = None, weight: Any = None, density: bool = False
+) -> Any:
+    """How many elements fall into each bin, and the edges of the bins; no gradient.
+
+    Args:
+        bins: how many, of equal width; or a vector of rising edges.
+        range: (low, high) of equal bins; from the least to the largest element if None.
+        weight: what each element counts, in the shape of `input`.
+        density: divide by the total and the width of each bin.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.histogram(torch.tensor([0.0, 1.0, 1.0, 2.0]), bins=2).hist
+    tensor([1., 3.])
+    """
+    given = [bins.array if isinstance(bins, Variable) else bins]
+    given.append(None if weight is None else weight.array)
+    same_device("histogram", operand("histogram", input), *given)
+    x, edges, w = [to_device(a, CPU) if hasattr(a, "shape") else a for a in (input.array, *given)]
+    x = x.reshape(-1)
+    if isinstance(bins, Variable):
+        edges = edges.copy()
+    else:
+        if bins <= 0:
+            raise RuntimeError(f"torch.histogram(): bins must be > 0, but got {bins}")
+        extremes = (x.min(), x.max()) if x.size else (0.0, 0.0)
+        low, high = extremes if range is None else range
+        if range is not None and low > high:
+            raise RuntimeError(f"torch.histogram: min should not exceed max, but got {low} {high}")
+        if low == high:
+            low, high = (low, low + 1) if range or not x.size else (low - 0.5, high + 0.5)
+        edges = np.linspace(low, high, bins + 1, dtype=x.dtype)
+    place = np.searchsorted(edges, x, side="right") - 1
+    place = np.where(x == edges[-1], len(edges) - 2, place)
+    inside = (place >= 0) & (place < len(edges) - 1)
+    w = np.ones_like(x) if w is None else w.reshape(-1)
+    hist = np.bincount(place[inside], w[inside], len(edges) - 1).astype(x.dtype)
+    if density:
+        hist = hist / hist.sum() / np.diff(edges)
+    return return_types.histogram(*[wrap(beside(a, input.array)) for a in (hist, edges)])
+
+
+def unravel_index(indices: Any, shape: Any) -> Any:
+    """The coordinates, one tensor per dimension of `shape`, of positions in a flattened tensor.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.unravel_index(torch.tensor([1, 5]), (2, 3))
+    (tensor([0, 1]), tensor([1, 2]))
+    """
+    x = operand("unravel_index", indices)
+    if x.dtype.kind not in "iu":
+        raise TypeError("expected 'indices' to be integer dtype, but got " + str(indices.dtype))
+    found = []
+    for size in reversed((shape,) if isinstance(shape, int) else tuple(shape)):
+        found.append(wrap(x % size))
+        x = x // size
+    return tuple(found[::-1])

@@ -8,14 +8,15 @@ import numpy as np
 
 from tinygrad_edu.autograd.graph import Variable
 from tinygrad_edu.autograd.primitive import primitive
-from tinygrad_edu.dtypes import Array, NumpyDtype, from_numpy, is_floating, to_numpy
+from tinygrad_edu.autograd.record import wrap
+from tinygrad_edu.dtypes import Array, NumpyDtype, default, from_numpy, is_floating, to_numpy
 from tinygrad_edu.ops.dims import numpy_names, operand, raw
 from tinygrad_edu.ops.elementary import exp
 from tinygrad_edu.ops.indexing import _slice
 from tinygrad_edu.ops.joining import _cat
 from tinygrad_edu.ops.layout import clone
 from tinygrad_edu.ops.shape import _flip
-from tinygrad_edu.size import read_dim
+from tinygrad_edu.size import read_dim, read_dims
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
@@ -261,3 +262,66 @@ def cumulative_trapezoid(y: Any, x: Any = None, *, dx: Any = 1, dim: int = -1) -
     """The running integral of `trapezoid`."""
     strips, dim = _strips(y, x, dx, dim)
     return cumsum(strips, dim)
+
+
+def gradient(
+    input: Any, *, spacing: Any = None, dim: Any = None, edge_order: int = 1
+) -> tuple[Tensor, ...]:
+    """The slope of samples along each dimension, by central differences.
+
+    Args:
+        spacing: the distance of neighbours, 1 if None: a number, one per dimension, or for each
+            dimension a vector of places.
+        dim: one dimension or several; all if None.
+        edge_order: whether the slopes at both ends are of one difference (1) or of two (2).
+
+    >>> import tinygrad_edu as torch
+    >>> torch.gradient(torch.tensor([1.0, 4.0, 9.0]))
+    (tensor([3., 4., 5.]),)
+    """
+    shape = operand("gradient", input).shape
+    dims = range(len(shape)) if dim is None else read_dims(dim, len(shape))
+    several = isinstance(spacing, (list, tuple))
+    steps = list(spacing) if several else [1 if spacing is None else spacing] * len(dims)
+    if len(steps) != len(dims):
+        raise RuntimeError(
+            "torch.gradient expected spacing to be unspecified, a scalar or a list of length equal"
+            f" to 'self.dim() = {len(dims)}', since dim argument was not given, but got a list of"
+            f" length {len(steps)}"
+            if dim is None
+            else "torch.gradient expected spacing to be unspecified, a scalar or it's spacing and"
+            f" dim arguments to have the same length, but got a spacing argument of length"
+            f" {len(steps)} and a dim argument of length {len(dims)}."
+        )
+    if edge_order not in (1, 2):
+        raise RuntimeError("torch.gradient only supports edge_order=1 and edge_order=2.")
+    if any([shape[d] <= edge_order for d in dims]):
+        raise RuntimeError(
+            "torch.gradient expected each dimension size to be at least edge_order+1"
+        )
+    x = input if is_floating(input.array.dtype) else input.to(from_numpy(default()))
+    return tuple([_slope(x, h, d, edge_order) for h, d in zip(steps, dims, strict=True)])
+
+
+def _slope(x: Any, h: Any, dim: int, edge_order: int) -> Tensor:
+    """Divided differences along `dim`, weighted by the other side's distance."""
+    size, ndim = x.array.shape[dim], x.array.ndim
+    if isinstance(h, Variable) and h.array.ndim:
+        gaps: Any = diff(h).reshape((-1, *(1,) * (ndim - dim - 1)))  # type: ignore[arg-type]
+    else:
+        gaps = wrap(np.ones_like(x.array, shape=(size - 1, *(1,) * (ndim - dim - 1)))) * h
+    rises = diff(x, dim=dim) / gaps
+    left, right = gaps[:-1], gaps[1:]
+
+    def at(start: int | None, stop: int | None) -> Any:
+        return _part(rises, dim, slice(start, stop))
+
+    middle = (at(None, -1) * right + at(1, None) * left) / (left + right)
+    first, last = at(0, 1), at(-1, None)
+    if edge_order == 2:
+        near, far = gaps[:1], gaps[1:2]
+        first = first + (first - at(1, 2)) * near / (near + far)
+        near, far = gaps[-1:], gaps[-2:-1]
+        last = last + (last - at(-2, -1)) * near / (near + far)
+    joined: Tensor = _cat([first, middle, last], dim)
+    return joined

@@ -245,6 +245,46 @@ def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple
     return tuple([input[(*before, slice(a, max(a, b)))] for a, b in zip(starts, ends, strict=True)])
 
 
+def split_with_sizes(input: Tensor, split_sizes: Any, dim: int = 0) -> tuple[Tensor, ...]:
+    """`split` into pieces of the given sizes."""
+    return split(input, split_sizes, dim)
+
+
+def _split_along(name: str, input: Tensor, given: Any, dim: int, least: int) -> tuple[Tensor, ...]:
+    shape = input.array.shape
+    if len(shape) < least:
+        raise RuntimeError(
+            f"torch.{name} requires a tensor with at least {least} dimension, but got a tensor with"
+            f" {len(shape)} dimensions!"
+        )
+    if not isinstance(given, (int, list, tuple, Variable)):
+        raise TypeError(f"{name}(): argument 'indices_or_sections' must be int or a list of them")
+    if isinstance(given, int) and (given <= 0 or shape[dim] % given):
+        raise RuntimeError(
+            f"torch.{name} attempted to split along dimension {dim}, but the size of the dimension"
+            f" {shape[dim]} is not divisible by the split_size {given}!"
+        )
+    return tensor_split(input, given, dim)
+
+
+def hsplit(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
+    """`tensor_split` along columns (1-d tensors: along their only dimension)."""
+    return _split_along("hsplit", input, indices_or_sections, int(input.array.ndim > 1), 1)
+
+
+def vsplit(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
+    """`tensor_split` along rows."""
+    return _split_along("vsplit", input, indices_or_sections, 0, 2)
+
+
+def dsplit(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
+    """`tensor_split` along the third dimension."""
+    return _split_along("dsplit", input, indices_or_sections, 2, 3)
+
+
+unsafe_split, unsafe_chunk = split, chunk
+
+
 @primitive(multiple=True, view=True)
 def _unbind(x: Array, dim: int) -> Any:
     before = (slice(None),) * dim

@@ -258,3 +258,26 @@ def dist(input: Tensor, other: Tensor, p: Any = 2) -> Tensor:
     tensor(5.)
     """
     return vector_norm(input - other, p)
+
+
+def renorm(input: Any, p: float, dim: int, maxnorm: float) -> Tensor:
+    """Every slice along `dim` whose p-norm exceeds `maxnorm`, scaled down to it.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.renorm(torch.tensor([[3.0, 4.0], [0.3, 0.4]]), 2, 0, 1)
+    tensor([[0.6000, 0.8000],
+            [0.3000, 0.4000]])
+    """
+    from tinygrad_edu.ops.indexing import where
+
+    ndim = operand("renorm", input).ndim
+    if p <= 0:
+        raise RuntimeError("renorm: non-positive-norm not supported")
+    if ndim < 2:
+        raise RuntimeError(f"renorm: input needs at least 2 dimensions, got {ndim} dimensions")
+    if maxnorm < 0:
+        raise RuntimeError(f"renorm: expected maxnorm to be >= 0 but got {maxnorm}")
+    others = tuple([i for i in range(ndim) if i != read_dim(dim, ndim)])
+    size = vector_norm(input, p, others, True)
+    scale = where(size.array > maxnorm, maxnorm / (size + 1e-7), 1.0)
+    return input * scale  # type: ignore[no-any-return]

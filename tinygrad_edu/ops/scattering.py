@@ -22,8 +22,9 @@ from tinygrad_edu.ops.gathering import (
     in_corner,
     scatter,
 )
-from tinygrad_edu.ops.indexing import _where
+from tinygrad_edu.ops.indexing import _index_put, _where
 from tinygrad_edu.ops.joining import zeros_beside
+from tinygrad_edu.size import read_dim
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
@@ -137,3 +138,41 @@ def scatter_reduce(
     if is_floating(input.array.dtype):
         return _div(total, counts)
     return floor_divide(total, wrap(counts))
+
+
+def index_reduce(
+    input: Any, dim: int, index: Any, source: Any, reduce: str, *, include_self: bool = True
+) -> Tensor:
+    """Combine whole slices of `source` with those of `input` that the index names.
+
+    Args:
+        reduce: "mean", "amax", "amin" or "prod".
+        include_self: whether what was in `input` takes part.
+    """
+    if reduce not in ("mean", "amax", "amin", "prod"):
+        raise RuntimeError(
+            "index_reduce(): Expected reduce to be one of prod, mean, amax or amin but got"
+            f" {reduce}"
+        )
+    place = read_dim(dim, input.array.ndim)
+    shape = [1] * input.array.ndim
+    if shape:
+        shape[place] = -1
+    spread = index.array.reshape(shape)
+    full = wrap(np.broadcast_to(spread, source.array.shape))
+    return scatter_reduce(input, dim, full, source, reduce, include_self=include_self)
+
+
+def put(input: Any, index: Any, source: Any, accumulate: bool = False) -> Tensor:
+    """A copy of `input`, seen as one dimension, with `source` written (or added) at the index."""
+    x, size = input.reshape(-1), input.array.size
+    at = index.array.reshape(-1)
+    if at.size and (at.min() < -size or at.max() >= size):
+        raise IndexError(f"out of range: tried to access index on a tensor of {size} elements.")
+    if at.size != source.array.size:
+        raise IndexError(
+            "put_(): Expected source and index to have the same number of elements, but got"
+            f" source.numel() = {source.array.size}, index.numel() = {at.size}"
+        )
+    written = _index_put(x, (at,), source.reshape(-1), accumulate)
+    return written.reshape(input.array.shape)

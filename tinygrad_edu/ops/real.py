@@ -1,0 +1,85 @@
+"""What torch offers for complex numbers, of real ones; and what they are made of in memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinygrad_edu import return_types
+from tinygrad_edu.autograd.primitive import primitive
+from tinygrad_edu.autograd.record import wrap
+from tinygrad_edu.dtypes import Array, floating, promote
+from tinygrad_edu.ops.arithmetic import flat
+from tinygrad_edu.ops.dims import operand
+
+
+def real(input: Any) -> Any:
+    """The tensor itself: all its numbers are real."""
+    operand("real", input)
+    return input
+
+
+conj = conj_physical = resolve_conj = resolve_neg = real
+
+
+@primitive
+def angle(x: Array) -> Array:
+    """0 for positive numbers, pi for negative ones.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.angle(torch.tensor([1.0, -2.0]))
+    tensor([0.0000, 3.1416])
+    """
+    x = floating(x)
+    y = np.where(x < 0, np.pi, 0.0).astype(x.dtype)
+    return np.where(np.isnan(x), x, y)
+
+
+angle.vjp(x=flat)
+
+
+@primitive(numbers="none")
+def nextafter(a: Array, b: Array) -> Array:
+    """The next float after `a` in the direction of `b`.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.nextafter(torch.tensor([1.0]), torch.tensor([2.0])) > 1
+    tensor([True])
+    """
+    a, b = promote(a, b)
+    return np.nextafter(a, b)
+
+
+nextafter.vjp(a=lambda g: g,
+              b=flat)  # fmt: skip
+
+
+@primitive
+def _mantissa(x: Array) -> Array:
+    return np.frexp(x)[0]
+
+
+@primitive
+def _halved(a: Array, x: Array) -> Array:
+    """`a` divided by the power of two in `x`."""
+    return np.ldexp(a, -np.frexp(x)[1])
+
+
+_mantissa.vjp(x=lambda g, x: _halved(g, x))
+_halved.vjp(a=lambda g, x: _halved(g, x), x=lambda g, x: flat(x))
+
+
+def frexp(input: Any) -> Any:
+    """`input = mantissa * 2 ** exponent`, with the mantissa's size in [1/2, 1).
+
+    >>> import tinygrad_edu as torch
+    >>> torch.frexp(torch.tensor([6.0]))
+    torch.return_types.frexp(
+    mantissa=tensor([0.7500]),
+    exponent=tensor([3], dtype=torch.int32))
+    """
+    x = operand("frexp", input)
+    if x.dtype.kind != "f":
+        raise RuntimeError("torch.frexp() only supports floating-point dtypes")
+    return return_types.frexp(_mantissa(input), wrap(np.frexp(x)[1]))

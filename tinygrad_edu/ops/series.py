@@ -1,0 +1,215 @@
+"""Special functions that are sums of series: Bessel, normal distribution, zeta, incomplete gamma.
+
+The series are in kernels/series.py; the derivatives here.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinygrad_edu.autograd.primitive import primitive
+from tinygrad_edu.backend import special_function
+from tinygrad_edu.dtypes import Array, common, default, floating, is_floating, promote_to
+from tinygrad_edu.kernels import series
+from tinygrad_edu.ops import indexing
+from tinygrad_edu.ops.elementary import exp, log
+from tinygrad_edu.ops.powers import pow
+from tinygrad_edu.ops.rounding import sign
+from tinygrad_edu.ops.special import erfc, lgamma
+
+if TYPE_CHECKING:
+    from tinygrad_edu.tensor import Tensor
+
+_ROOT = math.sqrt(2 * math.pi)
+
+
+@primitive
+def i0e(x: Array) -> Array:
+    """`exp(-|x|) i0(x)`."""
+    return special_function("i0e", lambda x: series.bessel(0, x))(floating(x))
+
+
+@primitive
+def i1e(x: Array) -> Array:
+    """`exp(-|x|) i1(x)`."""
+    return special_function("i1e", lambda x: series.bessel(1, x))(floating(x))
+
+
+@primitive
+def i0(x: Array) -> Array:
+    """The modified Bessel function of the first kind of order 0.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.special.i0(torch.tensor([0.0, 1.0]))
+    tensor([1.0000, 1.2661])
+    """
+    x = floating(x)
+    return i0e.primitive.forward(x) * np.exp(np.abs(x))
+
+
+@primitive
+def i1(x: Array) -> Array:
+    """The modified Bessel function of the first kind of order 1.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.special.i1(torch.tensor([0.0, 1.0]))
+    tensor([0.0000, 0.5652])
+    """
+    x = floating(x)
+    return i1e.primitive.forward(x) * np.exp(np.abs(x))
+
+
+def _over(y: Any, x: Any) -> Any:
+    """`y / x`, and its limit 1/2 where both are 0."""
+    zero = x == 0
+    return indexing.where(zero, 0.5, y / indexing.where(zero, 1.0, x))
+
+
+i0.vjp(x=lambda g, x: g * i1(x))
+i1.vjp(x=lambda g, x, y: g * (i0(x) - _over(y, x)))
+i0e.vjp(x=lambda g, x, y: g * (i1e(x) - sign(x) * y))
+i1e.vjp(x=lambda g, x, y: g * (i0e(x) - _over(y, x) - sign(x) * y))
+
+
+def ndtr(input: Tensor) -> Tensor:
+    """The normal distribution function: the chance that a standard normal variable is smaller.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.special.ndtr(torch.tensor([0.0, 1.0]))
+    tensor([0.5000, 0.8413])
+    """
+    return erfc(input * -math.sqrt(0.5)) * 0.5
+
+
+@primitive
+def ndtri(x: Array) -> Array:
+    """The inverse of `ndtr`.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.special.ndtri(torch.tensor([0.5, 0.975]))
+    tensor([0.0000, 1.9600])
+    """
+    return special_function("ndtri", series.ndtri)(floating(x))
+
+
+ndtri.vjp(x=lambda g, y: g * (_ROOT * exp(y * y / 2)))
+
+
+@primitive
+def erfcx(x: Array) -> Array:
+    """`exp(x*x) erfc(x)`, which does not underflow.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.special.erfcx(torch.tensor([0.0, 10.0]))
+    tensor([1.0000, 0.0561])
+    """
+    return special_function("erfcx", series.erfcx)(floating(x))
+
+
+erfcx.vjp(x=lambda g, x, y: g * (2 * x * y - 2 / math.sqrt(math.pi)))
+
+
+@primitive
+def log_ndtr(x: Array) -> Array:
+    """`log(ndtr(x))`, accurate where that is close to 0.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.special.log_ndtr(torch.tensor([-20.0, 0.0]))
+    tensor([-203.9172,   -0.6931])
+    """
+    return special_function("log_ndtr", series.log_ndtr)(floating(x))
+
+
+log_ndtr.vjp(x=lambda g, x: g / erfcx(x * -math.sqrt(0.5)) * math.sqrt(2 / math.pi))
+
+
+@primitive
+def entr(x: Array) -> Array:
+    """`-x log(x)`; 0 at 0, minus infinity below.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.special.entr(torch.tensor([0.0, 0.5]))
+    tensor([0.0000, 0.3466])
+    """
+    x = floating(x)
+    y = np.where(x == 0, 0, -x * np.log(np.where(x > 0, x, 1)))
+    return np.where(x < 0, -np.inf, np.where(np.isnan(x), x, y)).astype(x.dtype)
+
+
+entr.vjp(x=lambda g, x: g * -(log(x) + 1))
+
+
+def multigammaln(input: Tensor, p: int) -> Tensor:
+    """The logarithm of the multivariate gamma function of dimension `p`.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.special.multigammaln(torch.tensor([2.0]), 1)
+    tensor([0.])
+    """
+    if p < 1:
+        raise RuntimeError("p has to be greater than or equal to 1")
+    total: Any = lgamma(input) + p * (p - 1) * math.log(math.pi) / 4
+    for j in range(1, p):
+        total = total + lgamma(input - j / 2)
+    return total  # type: ignore[no-any-return]
+
+
+def _floats(a: Any, b: Any) -> tuple[Array, Array, Any]:
+    """Both as arrays of floats of their common dtype, and that."""
+    target = common(a, b)
+    target = target if is_floating(target) else default()
+    a, b = promote_to(target, a, b)
+    like = a if hasattr(a, "dtype") else b
+    a, b = [x if hasattr(x, "dtype") else np.full_like(like, x, shape=()) for x in (a, b)]
+    return a, b, target
+
+
+@primitive
+def zeta(a: Array, b: Array) -> Array:
+    """Hurwitz's zeta function: the sum of `(b + k) ** -a` over k = 0, 1, 2, ...; no gradient.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.special.zeta(torch.tensor([2.0]), 1)
+    tensor([1.6449])
+    """
+    a, b, target = _floats(a, b)
+    return special_function("zeta", series.zeta)(a, b).astype(target)
+
+
+@primitive(numbers="none")
+def igamma(a: Array, b: Array) -> Array:
+    """The regularized lower incomplete gamma function, differentiable in `b`.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.igamma(torch.tensor([1.0]), torch.tensor([1.0]))
+    tensor([0.6321])
+    """
+    a, b, target = _floats(a, b)
+    return special_function("gammainc", series.igamma)(a, b).astype(target)
+
+
+@primitive(numbers="none")
+def igammac(a: Array, b: Array) -> Array:
+    """`1 - igamma(a, b)`.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.igammac(torch.tensor([1.0]), torch.tensor([1.0]))
+    tensor([0.3679])
+    """
+    a, b, target = _floats(a, b)
+    return special_function("gammaincc", series.igammac)(a, b).astype(target)
+
+
+def _density(g: Any, a: Any, b: Any) -> Any:
+    return g * (exp(-b - lgamma(a)) * pow(b, a - 1))
+
+
+def _refused(g: Any) -> Any:
+    raise NotImplementedError("the derivative for 'igamma: input' is not implemented.")
+
+
+igamma.vjp(a=_refused, b=lambda g, a, b: _density(g, a, b))
+igammac.vjp(a=_refused, b=lambda g, a, b: -_density(g, a, b))
