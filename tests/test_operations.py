@@ -456,7 +456,8 @@ class Mixed(Run):
 # ---- the table is complete
 
 NOT_OPERATIONS = {
-    "dtypes": ["get_default_dtype", "set_default_dtype"],
+    "dtypes": ["get_default_dtype", "set_default_dtype", "set_default_tensor_type"],
+    "devices": ["get_default_device", "set_default_device"],
     "autocast": ["clear_autocast_cache", "get_autocast_dtype", "is_autocast_cache_enabled",
                  "is_autocast_enabled", "set_autocast_cache_enabled", "set_autocast_dtype",
                  "set_autocast_enabled"],

@@ -13,17 +13,34 @@ import importlib
 import importlib.util
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from tinygrad_edu.dtypes import Array
 
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class _Chosen(threading.local):
+    """The devices that a thread's new tensors go to: the last one entered counts."""
+
+    def __init__(self) -> None:
+        self.default: device | None = None
+        self.entered: list[device] = []
+
+
+_chosen = _Chosen()
+
 
 class device:
     """Where a tensor lives: `device("cpu")`, `device("cuda")`, `device("cuda", 1)`.
+
+    In a `with` block, or on a decorated function, it is where new tensors go that are not told
+    where to.
 
     Raises:
         RuntimeError: the name is not one of the devices known here.
@@ -74,8 +91,49 @@ class device:
     def __reduce__(self) -> tuple[Any, ...]:
         return (device, (self.type, self.index))
 
+    def __enter__(self) -> device:
+        _chosen.entered.append(self)
+        return self
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        _chosen.entered.pop()
+
+    def __call__(self, function: F) -> F:
+        @functools.wraps(function)
+        def inside(*args: Any, **kwargs: Any) -> Any:
+            with self:
+                return function(*args, **kwargs)
+
+        return inside  # type: ignore[return-value]
+
 
 CPU = device("cpu")
+
+
+def set_default_device(where: Any) -> None:
+    """Where this thread's new tensors go from now on, unless told; None for the CPU.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.set_default_device("cpu"); torch.get_default_device()
+    device(type='cpu')
+    """
+    _chosen.default = None if where is None else device(where)
+
+
+def get_default_device() -> device:
+    """Where this thread's new tensors go that are not told where to."""
+    found = _chosen.entered[-1] if _chosen.entered else _chosen.default or CPU
+    return found if found.type == "cpu" else device("cuda", _index(found))
+
+
+def has_default_device() -> bool:
+    """Whether this thread has set one, or is in a device's block."""
+    return bool(_chosen.entered) or _chosen.default is not None
+
+
+def place_of(given: Any) -> device:
+    """The device that a factory function's argument means."""
+    return get_default_device() if given is None else device(given)
 
 
 def module_of(array: Array) -> Any:
@@ -192,9 +250,24 @@ def cupy_problem() -> str | None:
         if float((cupy.arange(4, dtype=np.float32) * 2).sum()) != 12:
             return "CuPy's first kernel gave a wrong sum"
         cupy.cuda.set_allocator(_allocator(cupy))
+        if _tf32:
+            allow_tf32(True)
     except Exception as error:  # ImportError, CUDARuntimeError, a missing NVRTC library
         return f"{type(error).__name__}: {str(error).splitlines()[0]}"
     return None
+
+
+_tf32 = False
+
+
+def allow_tf32(allowed: bool) -> None:
+    """Let a GPU round the factors of float32 products to 10 bits, which its tensor cores take."""
+    global _tf32
+    _tf32 = allowed
+    if "cupy" in sys.modules:
+        products = importlib.import_module("cupy._core._routines_linalg")
+        kind = products.COMPUTE_TYPE_TF32 if allowed else products.COMPUTE_TYPE_FP32
+        products.set_compute_type(np.dtype(np.float32), kind)
 
 
 # Memory -------------------------------------------------------------------------------------------

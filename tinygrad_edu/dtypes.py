@@ -115,6 +115,8 @@ def from_numpy(numpy_dtype: NumpyDtype) -> dtype:
         raise ValueError(
             f"given an array of byte order {numpy_dtype.str!r}; only native byte order is supported"
         )
+    if found is None and numpy_dtype.kind == "c":
+        raise TypeError(f"complex numbers are not supported: an array of type numpy.{numpy_dtype}")
     if found is None:
         raise TypeError(
             f"can't convert an array of type numpy.{numpy_dtype}; the supported types are: float64,"
@@ -132,6 +134,8 @@ def to_numpy(given: Any) -> NumpyDtype:
         return _PYTHON[given].numpy
     if isinstance(given, np.dtype) or (isinstance(given, type) and issubclass(given, np.generic)):
         return from_numpy(np.dtype(given)).numpy
+    if given is complex or getattr(given, "kind", "") == "c":
+        raise TypeError(f"complex numbers are not supported: {given!r}")
     raise TypeError(f"argument 'dtype' must be a dtype such as float32, not {given!r}")
 
 
@@ -192,9 +196,19 @@ def _category(numpy_dtype: NumpyDtype) -> int:
 
 
 def promote_types(a: NumpyDtype, b: NumpyDtype) -> NumpyDtype:
-    """The smallest dtype for elements of two tensors of equal rank in the rules."""
+    """The smallest dtype for elements of two tensors of equal rank in the rules.
+
+    Raises:
+        RuntimeError: uint16, uint32 or uint64 meets another integer dtype.
+    """
     if a == b:
         return a
+    unsigned = [d for d in (a, b) if d.kind == "u" and d.itemsize > 1]
+    if unsigned and 2 not in (_category(a), _category(b)):
+        raise RuntimeError(
+            "Promotion for uint16, uint32, uint64 types is not supported, attempted to promote"
+            f" {a} and {b}"
+        )
     if _category(a) != _category(b):
         return a if _category(a) > _category(b) else b
     if "bfloat16" in (a.name, b.name):
@@ -247,9 +261,7 @@ def can_cast(from_: dtype, to: dtype) -> bool:
     >>> torch.can_cast(torch.int64, torch.float32), torch.can_cast(torch.float32, torch.int64)
     (True, False)
     """
-    lower = _category(to.numpy) < _category(from_.numpy)
-    to_unsigned = to.numpy.kind == "u" and from_.numpy.kind == "i"
-    return not lower and not to_unsigned
+    return _category(to.numpy) >= _category(from_.numpy)
 
 
 _common: dict[Any, NumpyDtype] = {}
@@ -303,52 +315,91 @@ def _as(target: NumpyDtype, operand: Any) -> Any:
     return operand
 
 
-class iinfo:
+class _Info:
+    """What `iinfo` and `finfo` share: two of the same dtype are equal."""
+
+    _shown: tuple[str, ...]
+
+    def __init__(self, type: dtype) -> None:
+        if not isinstance(type, dtype):
+            found = type.__class__.__name__
+            raise TypeError(
+                f"{self.__class__.__name__}(): argument 'type' (position 1) must be torch.dtype,"
+                f" not {found}"
+            )
+        self.dtype = type.name
+
+    def __repr__(self) -> str:
+        shown = [f"{name}={getattr(self, name):g}" for name in self._shown]
+        return f"{self.__class__.__name__}({', '.join(shown)}, dtype={self.dtype})"
+
+    def __eq__(self, other: object) -> bool:
+        same = isinstance(other, _Info) and other.__class__ is self.__class__
+        return same and other.dtype == self.dtype  # type: ignore[attr-defined]
+
+    def __hash__(self) -> int:
+        return hash((self.__class__, self.dtype))
+
+
+class iinfo(_Info):
     """The range of an integer dtype: `min`, `max`, `bits`.
+
+    Raises:
+        TypeError: the dtype holds no integers.
 
     >>> import tinygrad_edu as torch
     >>> torch.iinfo(torch.uint8).max
     255
     """
 
+    _shown = ("min", "max")
+
     def __init__(self, type: dtype) -> None:
+        super().__init__(type)
         if type.is_floating_point or type is bool_:
-            raise TypeError(f"iinfo() needs an integer dtype, not {type!r}: use finfo")
+            raise TypeError(
+                f"torch.iinfo() requires an integer input type, not {type!r}: floats have"
+                " torch.finfo"
+            )
         info = np.iinfo(type.numpy)
         self.min, self.max, self.bits = int(info.min), int(info.max), int(info.bits)
-        self.dtype = type.name
-
-    def __repr__(self) -> str:
-        return f"iinfo(min={self.min}, max={self.max}, dtype={self.dtype})"
 
 
-class finfo:
-    """The range and precision of a floating-point dtype: `min`, `max`, `eps`, `tiny`, `bits`.
+class finfo(_Info):
+    """The range and precision of a floating-point dtype.
+
+    Attributes:
+        bits, min, max: its size and range.
+        eps: the distance from 1 to the next larger number.
+        tiny, smallest_normal: the smallest positive number of full precision.
+        resolution: 10 to the power of minus the decimal digits it is precise to.
+
+    Raises:
+        TypeError: the dtype holds no floats.
 
     >>> import tinygrad_edu as torch
     >>> torch.finfo(torch.float32).eps
     1.1920928955078125e-07
     """
 
+    _shown = ("resolution", "min", "max", "eps", "smallest_normal", "tiny")
+
     def __init__(self, type: dtype | None = None) -> None:
         type = get_default_dtype() if type is None else type
+        super().__init__(type)
         if not type.is_floating_point:
-            raise TypeError(f"finfo() needs a floating-point dtype, not {type!r}: use iinfo")
+            raise TypeError(
+                f"torch.finfo() requires a floating point input type, not {type!r}: integers have"
+                " torch.iinfo"
+            )
+        kind = type.numpy
         if type is bfloat16:
             import ml_dtypes
 
             read: Any = ml_dtypes.finfo
-            info: Any = read(type.numpy)
+            info: Any = read(kind)
         else:
-            info = np.finfo(type.numpy)
+            info = np.finfo(kind)
         self.min, self.max, self.eps = float(info.min), float(info.max), float(info.eps)
         self.tiny = self.smallest_normal = float(info.smallest_normal)
-        self.resolution, self.bits = float(info.resolution), int(info.bits)
-        self.dtype = type.name
-
-    def __repr__(self) -> str:
-        return (
-            f"finfo(resolution={self.resolution:g}, min={self.min:g}, max={self.max:g},"
-            f" eps={self.eps:g}, smallest_normal={self.smallest_normal:g}, tiny={self.tiny:g},"
-            f" dtype={self.dtype})"
-        )
+        self.resolution, self.bits = float(f"1e-{info.precision}"), int(info.bits)

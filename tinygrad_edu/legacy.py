@@ -6,7 +6,7 @@ from typing import Any
 
 from tinygrad_edu import dtypes
 from tinygrad_edu.autograd.graph import Variable
-from tinygrad_edu.backend import device_of
+from tinygrad_edu.backend import device_of, set_default_device
 from tinygrad_edu.ops import creation
 
 
@@ -39,6 +39,7 @@ def _type(name: str, dtype: Any, device: str = "cpu") -> Any:
 FloatTensor: Any = _type("FloatTensor", dtypes.float32)
 DoubleTensor: Any = _type("DoubleTensor", dtypes.float64)
 HalfTensor: Any = _type("HalfTensor", dtypes.float16)
+BFloat16Tensor: Any = _type("BFloat16Tensor", dtypes.bfloat16)
 LongTensor: Any = _type("LongTensor", dtypes.int64)
 IntTensor: Any = _type("IntTensor", dtypes.int32)
 ShortTensor: Any = _type("ShortTensor", dtypes.int16)
@@ -47,3 +48,27 @@ ByteTensor: Any = _type("ByteTensor", dtypes.uint8)
 BoolTensor: Any = _type("BoolTensor", dtypes.bool_)
 CudaFloatTensor: Any = _type("FloatTensor", dtypes.float32, "cuda")
 CudaLongTensor: Any = _type("LongTensor", dtypes.int64, "cuda")
+
+_PLAIN = [FloatTensor, DoubleTensor, HalfTensor, BFloat16Tensor]
+_BY_NAME = {f"torch.{t.__name__}": t for t in _PLAIN} | {"torch.cuda.FloatTensor": CudaFloatTensor}
+
+
+def set_default_tensor_type(t: Any) -> None:
+    """The old form of `set_default_dtype`, and of `set_default_device` if the type is a GPU's.
+
+    Args:
+        t: a type such as `torch.DoubleTensor`, or its name.
+
+    Raises:
+        TypeError: it is no type of floats.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.set_default_tensor_type("torch.DoubleTensor"); torch.tensor([0.5]).dtype
+    torch.float64
+    >>> torch.set_default_tensor_type(torch.FloatTensor)
+    """
+    kind = _BY_NAME.get(t) if isinstance(t, str) else t
+    if not isinstance(kind, _Type):
+        raise TypeError(f"invalid type object: {t!r}; it must be a type such as FloatTensor")
+    dtypes.set_default_dtype(kind.dtype)
+    set_default_device(None if kind.device == "cpu" else kind.device)

@@ -31,7 +31,16 @@ _AS_THEY_ARE = [f"tinygrad_edu.ops.{name}" for name in (
 )]  # fmt: skip
 """Modules whose primitives are given 16-bit arrays as they are."""
 
+_ON_TENSOR_CORES = ("matmul", "linear")
+"""What a GPU computes of 16-bit arrays itself: it multiplies them exactly and adds in float32."""
+
 _plain_gradients = walk.gradients
+
+
+def _by_gpu(op: Any, operand: Any) -> bool:
+    """Whether the operation is one of those, and the operand an array on a GPU."""
+    named = isinstance(op, Primitive) and op.name in _ON_TENSOR_CORES
+    return named and not isinstance(operand, (np.ndarray, np.generic, list, tuple))
 
 
 def widen(value: Any) -> Any:
@@ -55,14 +64,25 @@ def _half_among(values: Any) -> NumpyDtype | None:
     return found
 
 
+def _makes_default(operands: Any) -> bool:
+    """Whether floats come from integers here, where the default dtype has 16 bits."""
+    if not is_half(dtypes.default()):
+        return False
+    kinds = [v.dtype for v in operands if isinstance(v, (np.ndarray, np.generic))]
+    named = any([isinstance(v, (np.dtype, dtypes.dtype)) for v in operands])
+    return bool(kinds) and not named and not any([dtypes.is_floating(kind) for kind in kinds])
+
+
 def _operands(op: Primitive, values: tuple[Any, ...]) -> Any:
     return [*values[0], *values[1:]] if op.variadic else values
 
 
 def _run_wide(op: Primitive, *values: Any) -> Any:
-    half = _half_among(_operands(op, values))
-    if half is None:
-        return op.forward(*values)
+    operands = _operands(op, values)
+    half = _half_among(operands)
+    if half is None or _by_gpu(op, values[0]):
+        y = op.forward(*values)
+        return _narrow(y, dtypes.default()) if _makes_default(operands) else y
     asked = [dtypes.to_numpy(v) for v in values if isinstance(v, (np.dtype, dtypes.dtype))]
     result = half if all([kind == half for kind in asked]) else None
     wide = [
@@ -91,7 +111,8 @@ def _gradients(node: Node, g: Any, create: bool) -> Any:
     and the `backward` of a `Function` is the user's.
     """
     kept = node.kept
-    if create or kept is None or not isinstance(node.plan.op, Primitive):
+    op = node.plan.op
+    if create or kept is None or not isinstance(op, Primitive) or _by_gpu(op, g):
         return _plain_gradients(node, g, create)
     wide, wide_kept = widen(g), widen(kept)
     node.kept = wide_kept

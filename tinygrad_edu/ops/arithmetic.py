@@ -22,6 +22,7 @@ from tinygrad_edu.dtypes import (
     is_floating,
     promote,
     promote_to,
+    result_type,
 )
 
 if TYPE_CHECKING:
@@ -389,8 +390,9 @@ def addcmul(x: Array, tensor1: Array, tensor2: Array, value: Any = 1) -> Array:
     """
     if x.dtype == tensor1.dtype == tensor2.dtype == BOOL:
         raise not_implemented("addcmul", x.dtype)
+    x, tensor1, tensor2 = promote_to(result_type(x, tensor1, tensor2), x, tensor1, tensor2)
     product = mul(tensor1, tensor2) if value == 1 else mul(mul(tensor1, value), tensor2)
-    return _add.primitive.forward(x, product)
+    return np.add(x, product)
 
 
 addcmul.vjp(
@@ -420,8 +422,9 @@ def addcdiv(x: Array, tensor1: Array, tensor2: Array, value: Any = 1) -> Array:
             "Integer division with addcdiv is not supported; use"
             " (input + value * torch.trunc(tensor1 / tensor2)) or make them floats"
         )
+    x, tensor1, tensor2 = promote_to(result_type(x, tensor1, tensor2), x, tensor1, tensor2)
     scaled = tensor1 if value == 1 else mul(tensor1, value)
-    return _add.primitive.forward(x, _div.primitive.forward(scaled, tensor2))
+    return np.add(x, np.true_divide(scaled, tensor2))
 
 
 addcdiv.vjp(

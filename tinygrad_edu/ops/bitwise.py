@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tinygrad_edu.autograd.errors import not_implemented
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.dtypes import Array, common, is_floating, promote_to
+
+if TYPE_CHECKING:
+    from tinygrad_edu.tensor import Tensor
 
 
 def _integers(name: str, a: Any, b: Any, bools: bool = True) -> tuple[Any, Any]:
@@ -98,6 +101,16 @@ def bitwise_right_shift(a: Array, b: Array) -> Array:
     tensor([ 1, -3])
     """
     return np.right_shift(*_integers("bitwise_right_shift", a, b, bools=False))
+
+
+def rleft_shift(input: Any, other: Any) -> Tensor:
+    """`other << input`: what the operator calls when `other` is a number."""
+    return bitwise_left_shift(other, input)
+
+
+def rright_shift(input: Any, other: Any) -> Tensor:
+    """`other >> input`: what the operator calls when `other` is a number."""
+    return bitwise_right_shift(other, input)
 
 
 @primitive(numbers="none")

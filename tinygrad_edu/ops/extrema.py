@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.errors import not_a_tensor
+from tinygrad_edu.autograd.errors import not_a_tensor, not_implemented
 from tinygrad_edu.autograd.graph import Variable
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.dtypes import Array, promote, promote_to, result_type
@@ -123,6 +123,8 @@ def clamp(x: Array, min: Any = None, max: Any = None) -> Array:
     bounds = [bound for bound in (min, max) if bound is not None]
     if not bounds:
         raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
+    if any([bound.__class__ is bool for bound in bounds]) and x.dtype.kind == "b":
+        raise not_implemented("clamp", x.dtype)
     target = x.dtype if x.dtype.kind == "f" else None
     if target is None or any([hasattr(bound, "dtype") for bound in bounds]):
         target = result_type(x, *bounds)

@@ -294,6 +294,8 @@ def copy_(x: Any, src: Any, non_blocking: bool = False) -> Tensor:
     tensor([1., 2.])
     """
     source = src.array if isinstance(src, Variable) else np.asarray(src)
+    if source.dtype.kind == "c":
+        raise TypeError("complex numbers are not supported")
     shape = x.array.shape
     if not _fits(source.shape, shape):
         raise RuntimeError(

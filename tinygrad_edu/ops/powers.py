@@ -10,7 +10,7 @@ import numpy as np
 from tinygrad_edu.autograd.errors import not_implemented
 from tinygrad_edu.autograd.graph import Variable
 from tinygrad_edu.autograd.primitive import primitive
-from tinygrad_edu.dtypes import Array, float64, floating, promote
+from tinygrad_edu.dtypes import Array, float64, floating, is_floating, promote
 from tinygrad_edu.ops import elementary, indexing
 from tinygrad_edu.ops.arithmetic import flat
 
@@ -64,6 +64,8 @@ def pow(x: Array, exponent: Array) -> Array:
     """
     if isinstance(exponent, (int, float)) and exponent in _SHORT and x.dtype.kind == "f":
         return _SHORT[exponent](x)
+    if exponent.__class__ is int and exponent < 0 and not is_floating(x.dtype):
+        raise RuntimeError("Integers to negative integer powers are not allowed.")
     x, exponent = promote(x, exponent)
     kind = (x if hasattr(x, "dtype") else exponent).dtype.kind
     if kind == "b":
