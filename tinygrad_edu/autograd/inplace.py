@@ -162,8 +162,8 @@ def set_history(t: Any, node: Node | None) -> None:
     copied = record(
         copy_slices.primitive,
         (before, node),
-        (base, t, t.path),
-        [base.array, t.array, t.path],
+        (base.array, t.array, t.path),
+        (base.storage, t.storage, None),
         base.array,
     )
     base.node = copied.node

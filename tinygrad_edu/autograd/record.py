@@ -220,15 +220,14 @@ def call_general(op: Primitive) -> Callable[..., Any]:
     def call(*args: Any, **kwargs: Any) -> Any:
         if kwargs or len(args) != arity:
             args = op.bind(args, kwargs)
-        values = [a.array if isinstance(a, Variable) else a for a in args]
+        values, edges, storages = unwrap(args)
         try:
             y = op.run(*values)
         except Exception as error:
             return recover(op, error, args)
-        if not any([isinstance(a, Variable) for a in args]):
+        if not any(storages):
             return y[0] if op.saves else y
-        edges = tuple([current_node(a) for a in args[: len(op.inputs)]])
-        return record(op, edges, args, values, y)
+        return record(op, tuple(edges[: len(op.inputs)]), values, storages, y)
 
     return call
 
@@ -240,17 +239,35 @@ def call_variadic(op: Primitive) -> Callable[..., Any]:
         if kwargs or len(args) != arity:
             args = op.bind(args, kwargs)
         tensors = tuple(args[0])
-        arrays = [a.array if isinstance(a, Variable) else a for a in tensors]
+        rest = args[1:]
+        arrays, edges, storages = unwrap(tensors)
         try:
-            y = op.run(arrays, *args[1:])
+            y = op.run(arrays, *rest)
         except Exception as error:
-            return recover(op, error, (tensors, *args[1:]))
-        if not any([isinstance(a, Variable) for a in tensors]):
+            return recover(op, error, (tensors, *rest))
+        if not any(storages):
             return y
-        edges = tuple([current_node(a) for a in tensors])
-        return record(op, edges, (tensors, *args[1:]), [tuple(arrays), *args[1:]], y)
+        owners = [tuple(storages), *[None] * len(rest)]
+        return record(op, tuple(edges), [tuple(arrays), *rest], owners, y)
 
     return call
+
+
+def unwrap(args: Sequence[Any]) -> tuple[list[Any], list[Node | None], list[Storage | None]]:
+    """Of every argument its array, its node and its storage; of what is no tensor itself."""
+    values, edges, storages = [], [], []
+    for a in args:
+        if isinstance(a, Variable):
+            if a.base is not None:
+                refresh(a)
+            values.append(a.array)
+            edges.append(a.node)
+            storages.append(a.storage)
+        else:
+            values.append(a)
+            edges.append(None)
+            storages.append(None)
+    return values, edges, storages
 
 
 def call_view(op: Primitive) -> Callable[..., Any]:
@@ -300,41 +317,36 @@ def call_view(op: Primitive) -> Callable[..., Any]:
 def record(
     op: Primitive,
     edges: tuple[Node | None, ...],
-    args: Sequence[Any],
-    values: list[Any],
+    values: Sequence[Any],
+    owners: Sequence[Any],
     y: Any,
 ) -> Any:
-    """Wrap the result `y` of `op` and, if an input needs a gradient, note how it was made."""
-    saved: tuple[Any, ...] = ()
+    """Wrap the result `y` of `op` and, if an input needs a gradient, note how it was made.
+
+    `owners` are the storages of the `values`: one, a tuple of them, or None.
+    """
+    saved: Sequence[Any] = ()
     if op.saves:
-        y, *rest = y
-        saved = tuple(rest)
+        y, *saved = y
     results: list[Any] = [wrap(part) for part in y] if op.multiple else [wrap(y)]
-    recorded = state.enabled and op.inputs and any([edge is not None for edge in edges])
-    if recorded and results:
-        live = tuple([edge is not None for edge in edges])
+    t = results[0] if results else None
+    live = tuple([edge is not None for edge in edges])
+    if state.enabled and op.inputs and True in live and t is not None:
         plan = op.plans.get(live) or op.plan(live)
-        whole = y if op.multiple else results[0].array
-        known = [*values, whole, *saved]
-        owners = [*args, None if op.multiple else results[0], *[None] * len(saved)]
-        kept = tuple([known[i] for i in plan.keep])
-        guards = tuple([_guard(owners[i]) for i in plan.keep])
-        kept += tuple([_shape(known[i]) for i in plan.shapes])
-        first = results[0].array
-        node = Node(plan, edges, kept, guards, first.shape, first.dtype)
+        known = (*values, y if op.multiple else t.array, *saved)
+        kept = plan.pick(known)
+        own = None if op.multiple else t.storage
+        guards = plan.pick((*owners, own, *[None] * len(saved)))
+        if plan.shapes:
+            kept += tuple([_shape(known[i]) for i in plan.shapes])
+        node = Node(plan, edges, kept, guards, t.array.shape, t.array.dtype)
         if op.multiple:
             node.parts = len(results)
-            for i, t in enumerate(results):
-                t.node = Part(node, i, t.array.shape, t.array.dtype)
+            for i, part in enumerate(results):
+                part.node = Part(node, i, part.array.shape, part.array.dtype)
         else:
-            results[0].node = node
-    return tuple(results) if op.multiple else results[0]
-
-
-def _guard(owner: Any) -> Any:
-    if isinstance(owner, Variable):
-        return owner.storage
-    return tuple([_guard(o) for o in owner]) if isinstance(owner, tuple) else None
+            t.node = node
+    return tuple(results) if op.multiple else t
 
 
 def _shape(value: Any) -> Any:
