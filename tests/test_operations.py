@@ -476,8 +476,9 @@ NOT_OPERATIONS = {
                   "register_post_accumulate_grad_hook"],
     "memory": ["bfloat16", "cuda", "data_ptr", "dim", "element_size", "is_complex",
                "is_contiguous",
-               "is_inference", "is_nonzero", "is_signed", "ndimension", "nelement", "numpy", "size",
-               "storage_offset", "stride"],
+               "is_inference", "is_nonzero", "is_pinned", "is_signed", "ndimension",
+               "nelement", "numpy", "size",
+               "storage_offset", "stride", "untyped_storage"],
 }  # fmt: skip
 """Functions and methods that compute nothing from tensors, by subject."""
 

@@ -234,3 +234,14 @@ def test_names_that_scripts_import() -> None:
     assert ours.jit.annotate(int, 3) == 3 and ours.jit.Final[int] is not None
     with pytest.raises(NotImplementedError, match="nothing is downloaded"):
         ours.hub.load("pytorch/vision", "resnet18")
+
+
+def test_storage() -> None:
+    def run(T: Any) -> Any:
+        x = T.zeros(4, 3, dtype=T.float64)
+        found = [x.untyped_storage().nbytes(), x[1:].t().untyped_storage().size(), x.is_pinned()]
+        found.append(x.untyped_storage().data_ptr() == x.data_ptr())
+        found.append(x[2].untyped_storage().data_ptr() == x.data_ptr() != x[2].data_ptr())
+        return [*found, len(x.untyped_storage()), len(x.clone()[0].untyped_storage())]
+
+    same(run)

@@ -60,6 +60,7 @@ from tinygrad_edu.ops import (
 )
 from tinygrad_edu.ops import softmax as softmaxes
 from tinygrad_edu.size import Size
+from tinygrad_edu.storage import UntypedStorage
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
@@ -180,6 +181,14 @@ class Methods:
     def zero_(self) -> Tensor:
         """Write zeros everywhere."""
         return indexing.copy_(self, 0)
+
+    def untyped_storage(self) -> UntypedStorage:
+        """The memory that it shares with its views."""
+        return UntypedStorage(self.array)  # type: ignore[attr-defined]
+
+    def is_pinned(self, device: Any = None) -> Any:
+        """False: no memory of the host is pinned."""
+        return False
 
     def new(self, *data: Any) -> Tensor:
         """`new_empty(*sizes)`, or `new_tensor(data)`: how early scripts made tensors."""

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tinygrad_edu.utils import checkpoint, data, dlpack
+from tinygrad_edu.utils import checkpoint, data, dlpack, hooks
 
-__all__ = ["checkpoint", "data", "dlpack"]
+__all__ = ["checkpoint", "data", "dlpack", "hooks"]
