@@ -9,12 +9,16 @@ if __name__ != "tinygrad_edu.nn":
 
 from tinygrad_edu.missing import missing as _missing
 
-from . import functional, init, modules, utils
+from . import attention, functional, init, modules, parallel, utils
 from .modules import *  # noqa: F403  (the names in modules.__all__)
 from .modules import __all__ as _layers
+from .parallel import DataParallel
 from .parameter import Buffer, Parameter
 
-__all__ = ["Buffer", "Parameter", "functional", "init", "modules", "utils", *_layers]
+__all__ = [
+    "Buffer", "DataParallel", "Parameter", "attention", "functional", "init", "modules", "parallel",
+    "utils", *_layers,
+]  # fmt: skip
 
 if not _TYPE_CHECKING:  # a type checker finds unknown names by itself
     __getattr__ = _missing(__name__)

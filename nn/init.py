@@ -6,8 +6,10 @@ draws; so a model built after the same `manual_seed` starts from torch's weights
 
 from __future__ import annotations
 
+import functools
 import math
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -24,7 +26,8 @@ from tinygrad_edu.tensor import Tensor
 __all__ = [
     "calculate_gain", "constant_", "dirac_", "eye_", "kaiming_normal_", "kaiming_uniform_",
     "normal_", "ones_", "orthogonal_", "sparse_", "trunc_normal_", "uniform_", "xavier_normal_",
-    "xavier_uniform_", "zeros_",
+    "xavier_uniform_", "zeros_", "constant", "dirac", "eye", "kaiming_normal", "kaiming_uniform",
+    "normal", "orthogonal", "sparse", "uniform", "xavier_normal", "xavier_uniform",
 ]  # fmt: skip
 
 
@@ -447,3 +450,31 @@ def sparse_(
         tensor.array[xp.asarray(order[:zeros]), column] = 0
     tensor.storage.write()
     return tensor
+
+
+# Old names ----------------------------------------------------------------------------------------
+
+
+def _old_name(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The function under its name without underscore, with torch's warning."""
+    new = function.__name__
+    old = new.removesuffix("_")
+
+    @functools.wraps(function)
+    def deprecated(*args: Any, **kwargs: Any) -> Tensor:
+        warnings.warn(
+            f"`nn.init.{old}` is now deprecated in favor of `nn.init.{new}`.",
+            FutureWarning,
+            stacklevel=2,
+        )
+        return function(*args, **kwargs)
+
+    deprecated.__name__ = old
+    return deprecated
+
+
+uniform, normal, constant = _old_name(uniform_), _old_name(normal_), _old_name(constant_)
+eye, dirac = _old_name(eye_), _old_name(dirac_)
+xavier_uniform, xavier_normal = _old_name(xavier_uniform_), _old_name(xavier_normal_)
+kaiming_uniform, kaiming_normal = _old_name(kaiming_uniform_), _old_name(kaiming_normal_)
+orthogonal, sparse = _old_name(orthogonal_), _old_name(sparse_)

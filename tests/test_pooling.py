@@ -166,3 +166,25 @@ def test_errors(run):
 )
 def test_repr(make):
     assert repr(make(ours.nn)) == repr(make(torch.nn))
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_fractional_max_pool_draws_torch_numbers(n):
+    """The same windows from the same seed, layer by layer."""
+    x = random.standard_normal((2, 3, *[9, 8, 7][:n]))
+    found = []
+    for T in (ours, torch):
+        layer = getattr(T.nn, f"FractionalMaxPool{n}d")(
+            2, output_ratio=(0.5,) * n, return_indices=True
+        )
+        T.manual_seed(0)
+        found.append(layer(T.from_numpy(x)))
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_array_equal(a.numpy(), b.numpy())
+
+
+@pytest.mark.parametrize(
+    "options", [{}, dict(output_size=3, output_ratio=0.5), dict(output_ratio=1.5)]
+)
+def test_fractional_max_pool_refuses(options):
+    same_error(lambda T: T.nn.FractionalMaxPool2d(2, **options))

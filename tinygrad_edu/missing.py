@@ -16,6 +16,9 @@ _REASONS = {
     ("quantization", "quantized", "quantize_per_tensor", "qint8", "ao"): "nothing is quantised",
     ("prune",): "no weights are pruned: mask them with nn.utils.parametrize",
     ("orthogonal",): "weight_norm and spectral_norm are the parametrizations there are",
+    ("flex_attention", "varlen"): (
+        "flex_attention needs a compiler: use scaled_dot_product_attention with a mask"
+    ),
     ("SyncBatchNorm",): "there is one process: use BatchNorm",
     ("LBFGS",): "its closures are not supported; AdamW is the usual choice for small problems",
     ("SparseAdam",): "there are no sparse gradients; use Adam",

@@ -8,6 +8,7 @@ from typing import Any, Self
 from tinygrad_edu import dtypes
 from tinygrad_edu.autograd.mode import no_grad
 from tinygrad_edu.backend import device
+from tinygrad_edu.ops.creation import empty_like
 from tinygrad_edu.tensor import Tensor
 
 _TYPES = {
@@ -102,6 +103,14 @@ class ConversionMethods:
     def double(self) -> Self:
         """`to(torch.float64)`."""
         return self.to(dtypes.float64)
+
+    def to_empty(self, *, device: Any, recurse: bool = True) -> Self:
+        """Move to a device without the values, which will be overwritten."""
+        return self._apply(lambda t: empty_like(t, device=device or t.device), recurse)
+
+    def share_memory(self) -> Self:
+        """The module itself: there are no processes to share its memory with."""
+        return self
 
     def half(self) -> Self:
         """`to(torch.float16)`."""

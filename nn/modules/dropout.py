@@ -9,7 +9,7 @@ from ..functional.dropout import check_probability
 from .module import Module
 
 
-class _Dropout(Module):
+class _DropoutNd(Module):
     def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
         super().__init__()
         check_probability(p)
@@ -20,7 +20,7 @@ class _Dropout(Module):
         return f"p={self.p}, inplace={self.inplace}"
 
 
-class Dropout(_Dropout):
+class Dropout(_DropoutNd):
     """While training, each element is zero with probability p, else multiplied by 1 / (1 - p).
 
     Args:
@@ -44,7 +44,7 @@ class Dropout(_Dropout):
         return F.dropout(input, self.p, self.training, self.inplace)
 
 
-class Dropout1d(_Dropout):
+class Dropout1d(_DropoutNd):
     """As `Dropout`, but whole channels of an input (N, C, L) or (C, L) are zero.
 
     >>> import tinygrad_edu as torch
@@ -59,7 +59,7 @@ class Dropout1d(_Dropout):
         return F.dropout1d(input, self.p, self.training, self.inplace)
 
 
-class Dropout2d(_Dropout):
+class Dropout2d(_DropoutNd):
     """As `Dropout`, but whole channels of an input (N, C, H, W) are zero.
 
     >>> import tinygrad_edu as torch
@@ -72,7 +72,7 @@ class Dropout2d(_Dropout):
         return F.dropout2d(input, self.p, self.training, self.inplace)
 
 
-class Dropout3d(_Dropout):
+class Dropout3d(_DropoutNd):
     """As `Dropout`, but whole channels of an input (N, C, D, H, W) or (C, D, H, W) are zero.
 
     >>> import tinygrad_edu as torch
@@ -85,7 +85,7 @@ class Dropout3d(_Dropout):
         return F.dropout3d(input, self.p, self.training, self.inplace)
 
 
-class AlphaDropout(_Dropout):
+class AlphaDropout(_DropoutNd):
     """Dropout that keeps mean 0 and variance 1, for networks of SELUs; see `F.alpha_dropout`.
 
     >>> import tinygrad_edu as torch
@@ -98,7 +98,7 @@ class AlphaDropout(_Dropout):
         return F.alpha_dropout(input, self.p, self.training, self.inplace)
 
 
-class FeatureAlphaDropout(_Dropout):
+class FeatureAlphaDropout(_DropoutNd):
     """As `AlphaDropout`, but whole channels of an input (N, C, ...) are dropped.
 
     >>> import tinygrad_edu as torch

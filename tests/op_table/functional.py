@@ -1,6 +1,6 @@
 """Rows of nn.functional: bags of embeddings, sequences of labels, distances, channels."""
 
-from op_table import F, Ix, Op, Prob, V, call
+from op_table import Distinct, F, Ix, Op, Prob, V, call
 
 _no_ints = dict(skip=["int64", "bool"])
 _offsets = V([0, 2, 2, 5], "int")
@@ -76,6 +76,22 @@ ROWS = [
             call(F(2, 2, 3), (2, 1, 0, 4))], **_no_ints),
     Op("nn.functional.upsample_nearest", call(F(1, 2, 3, 4), scale_factor=2), **_no_ints),
     Op("nn.functional.upsample_bilinear", call(F(1, 2, 3, 4), (5, 3)), **_no_ints),
+    Op("nn.functional.fractional_max_pool2d",
+       call(Distinct(2, 2, 7, 6), 2, (3, 4), _random_samples=Prob(2, 2, 2, grad=False)),
+       call(Distinct(2, 5, 6), (2, 3), (3, 1), return_indices=True,
+            _random_samples=Prob(1, 2, 2, grad=False)),
+       call(Distinct(2, 2, 7, 6), 2, output_ratio=(0.5, 0.7),
+            _random_samples=Prob(2, 2, 2, grad=False)),
+       bad=[call(F(1, 1, 4, 4), 2, (4, 2)), call(F(4, 4), 2, (2, 2)), call(F(1, 1, 4, 4), 2),
+            call(F(1, 1, 0, 4), 2, (2, 2)), call(F(1, 1, 4, 4), 2, (2, 2, 2))],
+       covers=["nn.functional.fractional_max_pool2d_with_indices"], **_no_ints),
+    Op("nn.functional.fractional_max_pool3d",
+       call(Distinct(1, 2, 5, 4, 6), (2, 3, 2), (3, 2, 4),
+            _random_samples=Prob(1, 2, 3, grad=False)),
+       covers=["nn.functional.fractional_max_pool3d_with_indices"], **_no_ints),
+    *[Op(f"nn.functional.{kind}max_pool{n}d_with_indices",
+         call(Distinct(2, 2, *[5, 4, 3][:n]), 2))
+      for kind in ("", "adaptive_") for n in (1, 2, 3)],
     Op("nn.functional.rrelu_", call(Prob(3, 2)), run=lambda torch, x: torch.nn.functional.rrelu_(
         x * 1, 0.25, 0.75), covers=["nn.functional.rrelu_"], **_no_ints),
 ]  # fmt: skip

@@ -39,9 +39,10 @@ def fractional_max_pool(
         kernel, out: sizes of the window and of the output, n each.
         samples: numbers in [0, 1), (N, C, n): in torch's order, (x, y) or (z, y, x).
     """
-    array, numbers, n = x.array, samples.array, len(kernel)
+    array, n = x.array, len(kernel)
+    lead, sizes = array.shape[:2], array.shape[2:]
+    numbers = samples.array[: lead[0]]
     same_device("fractional_max_pool", array, numbers)
-    sizes = array.shape[2:]
     order = (1, 0) if n == 2 else (0, 1, 2)
     place: Any = 0
     for d, (size, o, k) in enumerate(zip(sizes, out, kernel, strict=True)):
@@ -49,11 +50,11 @@ def fractional_max_pool(
         within = starts[..., None] + np.arange(k, like=starts)  # (N, C, out, kernel)
         shape = [1] * (2 * n)
         shape[d], shape[n + d] = o, k
-        place = place * size + within.reshape(*starts.shape[:2], *shape)
-    place = place.reshape(*array.shape[:2], math.prod(out), math.prod(kernel))
-    windows = np.take_along_axis(array.reshape(*array.shape[:2], 1, -1), place, -1)
+        place = place * size + within.reshape(*lead, *shape)
+    place = place.reshape(*lead, math.prod(out), math.prod(kernel))
+    windows = np.take_along_axis(array.reshape(*lead, 1, math.prod(sizes)), place, -1)
     best = windows.argmax(-1)[..., None]
     index = wrap(np.take_along_axis(place, best, -1)[..., 0])
-    whole = (*array.shape[:2], *out)
+    whole = (*lead, *out)
     y: Any = gather(x.flatten(2), 2, index)
     return y.reshape(whole), index.reshape(whole)

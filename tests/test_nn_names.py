@@ -1,0 +1,131 @@
+"""Further names that scripts take from torch.nn: wrappers, choices of kernels, old names."""
+
+from __future__ import annotations
+
+import inspect
+
+import numpy as np
+import pytest
+from beside_torch import ours, same_error, same_warning, torch
+from twin import same
+
+# Names of torch.nn and torch.nn.functional that are not here, with what stands in for them.
+LEFT_OUT = {
+    "nn": {
+        "Container", "CrossMapLRN2d", "LinearCrossEntropyLoss", "LinearCrossEntropyOptions",
+        "NLLLoss2d", "SyncBatchNorm", "UninitializedBuffer", "UninitializedParameter",
+        "common_types", "factory_kwargs", "grad", "intrinsic", "qat", "quantizable", "quantized",
+    },
+    "nn.functional": {
+        "conv_tbc", "grad", "grouped_mm", "linear_cross_entropy", "native_channel_shuffle",
+        "scaled_grouped_mm", "scaled_mm",
+    },
+    "nn.init": set(),
+    "nn.utils": {"memory_format", "convert_conv2d_weight_memory_format",
+                 "convert_conv3d_weight_memory_format"},
+}  # fmt: skip
+FOREIGN = {"Tensor", "Callable", "Optional", "boolean_dispatch", "assert_int_or_pair"}
+
+
+def find(T, path):
+    for part in path.split("."):
+        T = getattr(T, part)
+    return T
+
+
+@pytest.mark.parametrize("path", LEFT_OUT)
+def test_names_of_torch(path):
+    """Every public function, class and module of torch's is here, or left out by name."""
+    theirs = find(torch, path)
+    public = {
+        name
+        for name, value in vars(theirs).items()
+        if not name.startswith(("_", "Lazy"))
+        and (inspect.isclass(value) or callable(value) or inspect.ismodule(value))
+        and getattr(value, "__module__", getattr(value, "__name__", "")).startswith("torch")
+        and "torch_function" not in name
+        and name not in FOREIGN | {"torch", "handle_torch_function"}
+        and not (inspect.isclass(value) and path not in ("nn",))
+    }
+    mine = set(dir(find(ours, path)))
+    assert public - mine <= LEFT_OUT[path], sorted(public - mine - LEFT_OUT[path])
+    assert not LEFT_OUT[path] & mine, "left out, but here"
+
+
+def test_data_parallel():
+    def run(T):
+        model = T.nn.DataParallel(
+            T.nn.Linear(3, 2), device_ids=[0] if T.cuda.is_available() else None
+        )
+        return [model(T.ones(1, 3)), list(model.state_dict()), type(model.module).__name__]
+
+    if not torch.cuda.is_available():
+        same(run)
+    assert isinstance(ours.nn.DataParallel(ours.nn.ReLU()), ours.nn.parallel.DataParallel)
+    assert ours.nn.parallel.data_parallel(ours.nn.ReLU(), ours.ones(2)).tolist() == [1.0, 1.0]
+    assert not isinstance(ours.nn.ReLU(), ours.nn.parallel.DistributedDataParallel)
+    with pytest.raises(NotImplementedError, match="one process"):
+        ours.nn.parallel.DistributedDataParallel(ours.nn.ReLU())
+
+
+def test_names_of_a_wrapped_model_lose_their_prefix():
+    def run(T):
+        model = T.nn.DataParallel(T.nn.Sequential(T.nn.Linear(2, 1), T.nn.BatchNorm1d(1)))
+        state = model.state_dict()
+        T.nn.modules.utils.consume_prefix_in_state_dict_if_present(state, "module.")
+        model.module.load_state_dict(state)
+        return [list(state), {k: dict(v) for k, v in state._metadata.items()}]
+
+    same(run)
+
+
+def test_sizes():
+    for name, size in (("_single", 1), ("_pair", 2), ("_triple", 3), ("_quadruple", 4)):
+        for value in (3, (1, 2), [4, 5, 6]):
+            same(lambda T, n=name, v=value: getattr(T.nn.modules.utils, n)(v))
+        assert getattr(ours.nn.modules.utils, name)(7) == (7,) * size
+
+
+def test_kernels_of_attention():
+    flags = ours.backends.cuda
+    A = ours.nn.attention
+    assert [(b.name, int(b)) for b in A.SDPBackend] == [
+        (name, int(getattr(torch.nn.attention.SDPBackend, name))) for name in
+        ("ERROR", "MATH", "FLASH_ATTENTION", "EFFICIENT_ATTENTION", "CUDNN_ATTENTION",
+         "OVERRIDEABLE")
+    ]  # fmt: skip
+    q = ours.rand(1, 2, 3, 4)
+    expected = ours.nn.functional.scaled_dot_product_attention(q, q, q)
+    with A.sdpa_kernel([A.SDPBackend.MATH, A.SDPBackend.CUDNN_ATTENTION], set_priority=True):
+        assert flags.math_sdp_enabled() and not flags.flash_sdp_enabled()
+        with A.sdpa_kernel(A.SDPBackend.FLASH_ATTENTION):
+            assert flags.flash_sdp_enabled() and not flags.math_sdp_enabled()
+        assert flags.math_sdp_enabled()
+        y = ours.nn.functional.scaled_dot_product_attention(q, q, q)
+    np.testing.assert_array_equal(y.numpy(), expected.numpy())
+    assert flags.flash_sdp_enabled() and flags.mem_efficient_sdp_enabled()
+
+    def wrong(T):
+        with T.nn.attention.sdpa_kernel("math"):
+            pass
+
+    same_error(wrong)
+    with pytest.raises(AttributeError, match="flex_attention"):
+        getattr(A, "flex_attention")  # noqa: B009
+
+
+@pytest.mark.parametrize(
+    "name", ["uniform", "normal", "xavier_uniform", "kaiming_normal", "orthogonal", "eye"]
+)
+def test_old_names_of_initial_values(name):
+    same_warning(lambda T: getattr(T.nn.init, name)(T.empty(3, 2)))
+
+    def run(T):
+        return getattr(T.nn.init, name)(T.empty(3, 2)).round(decimals=4)
+
+    same(run)
+
+
+def test_a_module_emptied():
+    layer = ours.nn.Linear(2, 1).to_empty(device="cpu")
+    assert layer.weight.shape == (1, 2) and layer.share_memory() is layer
