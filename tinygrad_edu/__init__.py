@@ -498,10 +498,21 @@ def is_floating_point(input: Tensor) -> bool:  # type: ignore[valid-type]
     return input.is_floating_point()
 
 
+def is_complex(input: Tensor) -> bool:  # type: ignore[valid-type]
+    """False: there are no complex numbers."""
+    return input.is_complex()
+
+
+def is_nonzero(input: Tensor) -> bool:  # type: ignore[valid-type]
+    """Whether its only element is not zero."""
+    return input.is_nonzero()
+
+
 # isort: on
 
 from tinygrad_edu import special as special  # noqa: E402
 from tinygrad_edu import autograd, cuda  # noqa: E402
+from tinygrad_edu.backend import OutOfMemoryError  # noqa: E402
 from tinygrad_edu.legacy import (  # noqa: E402
     BFloat16Tensor,
     BoolTensor,
@@ -553,7 +564,9 @@ _IN = {
         "set_autocast_enabled",
     ],
     "autograd.anomaly": ["is_anomaly_enabled"],
-    "nn.functional": ["cosine_similarity", "pairwise_distance"],
+    "nn.functional": [
+        "cosine_similarity", "group_norm", "layer_norm", "pairwise_distance", "rms_norm",
+    ],
     "serialization": ["load", "save"],
     "": [
         "accelerator", "amp", "backends", "compiler", "cpu", "distributed", "distributions",
@@ -578,7 +591,13 @@ if _TYPE_CHECKING:
         set_autocast_dtype,
         set_autocast_enabled,
     )
-    from tinygrad_edu.nn.functional import cosine_similarity, pairwise_distance
+    from tinygrad_edu.nn.functional import (
+        cosine_similarity,
+        group_norm,
+        layer_norm,
+        pairwise_distance,
+        rms_norm,
+    )
     from tinygrad_edu.serialization import load, save
 else:  # a type checker finds unknown names by itself
     __getattr__ = _missing(__name__, _LATER)

@@ -13,8 +13,42 @@ from typing import Any
 
 import torch
 
-NOT_EXPORTED: dict[str, str] = {}
-"""Names of operations, separated by blanks -> the reason."""
+NOT_EXPORTED: dict[str, str] = {
+    "fft.* stft istft": "there are no Fourier transforms: np.fft computes without a gradient",
+    "cdouble cfloat chalf complex imag polar view_as_complex view_as_real linalg.eig "
+    "linalg.eigvals nn.functional.silu:complex": "there are no complex numbers",
+    "sparse.* to_sparse": "there are no sparse tensors",
+    "masked.* _segment_reduce:* nonzero_static hash_tensor histogramdd": (
+        "prototypes that no script in use calls"
+    ),
+    "alias_copy as_strided_copy diagonal_copy expand_copy narrow_copy permute_copy squeeze_copy "
+    "split_with_sizes_copy t_copy transpose_copy unbind_copy unfold_copy unsqueeze_copy view_copy "
+    "as_strided_scatter empty_permuted slice": (
+        "forms of views for torch's compilers; use the view and clone"
+    ),
+    "_softmax_backward_data _unsafe_* _upsample_* _batch_norm_with_update _native_* _chunk_cat "
+    "native_* max_pool2d_with_indices_backward grid_sampler_* constant_pad_nd torch.*": (
+        "what torch's own functions call; use those of nn.functional"
+    ),
+    "jiterator_* nn.functional.batch_norm:without_cudnn": "they need a GPU",
+    "__rdiv__": "what Python 2 called __rtruediv__",
+    "lu lu_solve lu_unpack linalg.lu linalg.lu_* linalg.ldl_* geqrf ormqr": (
+        "factors in LAPACK's packed form; use solve, det, inv and qr"
+    ),
+    "signal.windows.*": "windows are of use with Fourier transforms",
+    "special.airy_ai special.bessel_* special.*modified_bessel_* special.spherical_bessel_j0 "
+    "special.*_polynomial_*": "functions of physics; torch differentiates few of them",
+    "nn.functional.linear_cross_entropy*": "new in torch 2.13; use linear and cross_entropy",
+}
+"""Operations, with patterns, that we do not have -> the reason."""
+
+
+def lacking(operation: str) -> str | None:
+    """The entry of `NOT_EXPORTED` that names an operation; None if there is none."""
+    for names in NOT_EXPORTED:
+        if any(fnmatchcase(operation, name) for name in names.split()):
+            return names
+    return None
 
 
 UP_TO_SIGN = "linalg.eigh linalg.svd svd svd_lowrank pca_lowrank"
@@ -109,8 +143,55 @@ def reason(table: dict[str, str], name: str, sample: str) -> str | None:
     return None
 
 
+def has_norm_zero(sample: Sample) -> bool:
+    """Whether it asks for a norm of zeros whose second derivative is not 0 in torch, but nan."""
+    x, order = sample.input, sample.args[0] if sample.args else None
+    if x.any() or isinstance(order, int) and x.ndim == 2:
+        return False
+    if not x.numel():
+        return order == 3.5
+    orders = (None, 0.5, 2, 3.5, -0.5, -1, -2, -3.5) if x.ndim == 1 else (None, "fro")
+    return order in orders
+
+
 EXCLUSIONS: list[Exclusion] = [
     Exclusion("*", "values, method, in place, error", "there are no complex numbers", has_complex),
+    Exclusion(
+        "*",
+        "error, message",
+        "there is no out=: results are new tensors; it is refused by a TypeError that names it",
+        lambda sample: "out" in sample.kwargs,
+    ),
+    Exclusion(
+        "*",
+        "error",
+        "NumPy's arrays have at most 64 dimensions",
+        lambda sample: any(isinstance(v, torch.Tensor) and v.ndim > 64 for v in sample.values()),
+    ),
+    Exclusion(
+        "linalg.norm linalg.norm:subgradients_at_zero",
+        "second",
+        "where a norm is 0 its second derivative is 0 here, and nan in torch",
+        has_norm_zero,
+    ),
+    Exclusion(
+        "__radd__ __rand__ __rmul__ __ror__ __rxor__",
+        "error",
+        "called with a number for the tensor, they compute",
+        lambda sample: isinstance(sample.input, int) and not isinstance(sample.args[0], int),
+    ),
+    Exclusion(
+        "addbmm",
+        "in place",
+        "torch resizes the tensor written into; this raises, as everywhere else",
+        lambda sample: isinstance(sample.input, torch.Tensor) and sample.input.ndim < 2,
+    ),
+    Exclusion(
+        "as_strided:partial_views",
+        "values, method",
+        "of a tensor made from a part of a NumPy array, only that part can be reached",
+        lambda sample: "storage_offset" in sample.kwargs,
+    ),
 ]
 
 

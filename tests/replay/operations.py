@@ -29,7 +29,7 @@ from typing import Any
 
 import torch
 from replay.both import Outcome, agree, cotangent, describe, leaves, same, share_memory, translate
-from replay.exclusions import NOT_EXPORTED, UP_TO_SIGN, Sample, reason_for
+from replay.exclusions import NOT_EXPORTED, UP_TO_SIGN, Sample, lacking, reason_for
 from torch.testing._internal.common_methods_invocations import op_db
 from torch.testing._internal.opinfo.core import OpInfo
 
@@ -276,7 +276,7 @@ def replay(op: OpInfo, every: int = 1) -> Iterator[Outcome]:
     """The outcomes of the first, the last and every `every`-th sample of one entry."""
     name = title(op)
     if not exported(op):
-        reason = next((r for names, r in NOT_EXPORTED.items() if name in names.split()), None)
+        reason = NOT_EXPORTED.get(lacking(name) or "")
         yield Outcome(name, "", None if reason else "not exported", reason)
         return
     dtype = dtype_of(op)
