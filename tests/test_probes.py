@@ -245,3 +245,11 @@ def test_storage() -> None:
         return [*found, len(x.untyped_storage()), len(x.clone()[0].untyped_storage())]
 
     same(run)
+
+
+def test_questions_about_tensors() -> None:
+    def run(T: Any) -> Any:
+        found = [T.is_nonzero(T.tensor(v)) for v in (0, 0.5, True)]
+        return [*found, T.is_complex(T.ones(2)), T.is_floating_point(T.ones(2, dtype=T.int8))]
+
+    same(run)
