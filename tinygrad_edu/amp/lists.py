@@ -35,7 +35,11 @@ _LOSSES = {
 }  # fmt: skip
 
 CPU = {
-    "lower": {**_PRODUCTS, "ops.products": [*_PRODUCTS["ops.products"], "tensordot"]},
+    "lower": {
+        **_PRODUCTS,
+        "ops.products": [*_PRODUCTS["ops.products"], "tensordot"],
+        "ops.solvers": ["vecdot"],
+    },
     "float32": {
         **_LOSSES,
         "nn.functional.losses": [
@@ -54,6 +58,10 @@ CPU = {
         "ops.statistics": ["quantile", "nanquantile"],
         "ops.reduction": ["prod"],
         "ops.padding": ["_from_border"],
+        "ops.solvers": [
+            "triangular_solve", "cholesky_solve", "cholesky_inverse", "cond", "tensorinv",
+            "tensorsolve", "householder_product", "cholesky_ex", "inv_ex",
+        ],
         "ops.linalg": ["trace", "inv", "solve", "cholesky"],
         "ops.decompositions": [
             "qr", "svd", "svdvals", "eigh", "eigvalsh", "matrix_rank", "lstsq", "pinv",
@@ -64,7 +72,11 @@ CPU = {
         "ops.gathering": ["index_copy"],
         "ops.recurrent": ["gru"],
     },
-    "as_given": {"ops.products": ["addmv", "addr"], "ops.matmul": ["mv", "dot", "vdot"]},
+    "as_given": {
+        "ops.products": ["addmv", "addr"],
+        "ops.matmul": ["mv", "dot", "vdot"],
+        "ops.solvers": ["matrix_exp"],
+    },
 }  # fmt: skip
 
 CUDA = {

@@ -34,6 +34,9 @@ _AS_THEY_ARE = [f"tinygrad_edu.ops.{name}" for name in (
 _ON_TENSOR_CORES = ("matmul", "linear")
 """What a GPU computes of 16-bit arrays itself: it multiplies them exactly and adds in float32."""
 
+_PRODUCTS = "tinygrad_edu.ops.matmul"
+"""On a GPU, 16-bit products are multiplied as they are, and added up in float32 by cuBLAS."""
+
 _plain_gradients = walk.gradients
 
 
@@ -83,6 +86,8 @@ def _run_wide(op: Primitive, *values: Any) -> Any:
     if half is None or _by_gpu(op, values[0]):
         y = op.forward(*values)
         return _narrow(y, dtypes.default()) if _makes_default(operands) else y
+    if op.forward.__module__ == _PRODUCTS and not isinstance(values[0], np.ndarray):
+        return op.forward(*values)
     asked = [dtypes.to_numpy(v) for v in values if isinstance(v, (np.dtype, dtypes.dtype))]
     result = half if all([kind == half for kind in asked]) else None
     wide = [
@@ -113,6 +118,8 @@ def _gradients(node: Node, g: Any, create: bool) -> Any:
     kept = node.kept
     op = node.plan.op
     if create or kept is None or not isinstance(op, Primitive) or _by_gpu(op, g):
+        return _plain_gradients(node, g, create)
+    if node.plan.op.forward.__module__ == _PRODUCTS and not isinstance(g, np.ndarray):
         return _plain_gradients(node, g, create)
     wide, wide_kept = widen(g), widen(kept)
     node.kept = wide_kept

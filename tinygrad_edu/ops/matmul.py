@@ -78,9 +78,12 @@ def _check_shapes(a: Array, b: Array) -> None:
 
 
 def _multiply(a: Array, b: Array) -> Array:
-    """`a @ b`; 16-bit floats, for which there is no BLAS, are multiplied as float32."""
+    """`a @ b`; 16-bit floats, for which the CPU has no BLAS, are multiplied as float32."""
     if a.dtype.itemsize == 2 and is_floating(a.dtype):
-        return np.matmul(a.astype(np.float32), b.astype(np.float32)).astype(a.dtype)
+        if isinstance(a, np.ndarray):
+            a, b, kind = a.astype(np.float32), b.astype(np.float32), a.dtype
+            return np.matmul(a, b).astype(kind)
+        return np.matmul(a, b).astype(a.dtype, copy=False)
     return np.matmul(a, b)
 
 
@@ -280,7 +283,7 @@ def _add_rows(rows: Array) -> Array:
     """The sum over all dimensions but the last: BLAS adds rows faster than a reduction does."""
     rows = rows.reshape(math.prod(rows.shape[:-1]), rows.shape[-1])
     if rows.dtype.itemsize == 2:
-        return np.add.reduce(rows, axis=0, dtype=np.float32).astype(rows.dtype)
+        return _add_rows.primitive.forward(rows.astype(np.float32)).astype(rows.dtype)
     return np.matmul(np.ones_like(rows, shape=len(rows)), rows)
 
 

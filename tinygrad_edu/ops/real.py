@@ -9,7 +9,7 @@ import numpy as np
 from tinygrad_edu import return_types
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.autograd.record import wrap
-from tinygrad_edu.dtypes import Array, floating, promote
+from tinygrad_edu.dtypes import Array, floating, is_floating, is_half, promote
 from tinygrad_edu.ops.arithmetic import flat
 from tinygrad_edu.ops.dims import operand
 
@@ -80,6 +80,7 @@ def frexp(input: Any) -> Any:
     exponent=tensor([3], dtype=torch.int32))
     """
     x = operand("frexp", input)
-    if x.dtype.kind != "f":
+    if not is_floating(x.dtype):
         raise RuntimeError("torch.frexp() only supports floating-point dtypes")
-    return return_types.frexp(_mantissa(input), wrap(np.frexp(x)[1]))
+    wide = x.astype(np.float32) if is_half(x.dtype) else x
+    return return_types.frexp(_mantissa(input), wrap(np.frexp(wide)[1]))
