@@ -475,9 +475,8 @@ NOT_OPERATIONS = {
     "the graph": ["backward", "detach", "detach_", "register_hook", "requires_grad_", "retain_grad",
                   "register_post_accumulate_grad_hook"],
     "memory": ["bfloat16", "cuda", "data_ptr", "dim", "element_size", "is_complex",
-               "is_contiguous",
-               "is_inference", "is_nonzero", "is_pinned", "is_signed", "ndimension",
-               "nelement", "numpy", "size",
+               "is_contiguous", "get_device", "is_inference", "is_nonzero", "is_pinned",
+               "pin_memory", "is_signed", "ndimension", "nelement", "numpy", "size",
                "storage_offset", "stride", "untyped_storage"],
 }  # fmt: skip
 """Functions and methods that compute nothing from tensors, by subject."""

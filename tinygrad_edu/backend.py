@@ -257,6 +257,21 @@ def cupy_problem() -> str | None:
     return None
 
 
+def pinned_copy(array: Array) -> Array:
+    """A copy of an array of the host in page-locked memory."""
+    _cupy()
+    made = importlib.import_module("cupyx").empty_pinned(array.shape, array.dtype)
+    made[...] = array
+    return made
+
+
+def is_pinned_array(array: Array) -> bool:
+    """Whether an array of the host, or what it is a view of, came from `pinned_copy`."""
+    while isinstance(array, (np.ndarray, memoryview)):
+        array = array.obj if isinstance(array, memoryview) else array.base
+    return type(array).__name__ == "PinnedMemoryPointer"
+
+
 _tf32 = False
 
 

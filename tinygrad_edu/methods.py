@@ -186,10 +186,6 @@ class Methods:
         """The memory that it shares with its views."""
         return UntypedStorage(self.array)  # type: ignore[attr-defined]
 
-    def is_pinned(self, device: Any = None) -> Any:
-        """False: no memory of the host is pinned."""
-        return False
-
     def new(self, *data: Any) -> Tensor:
         """`new_empty(*sizes)`, or `new_tensor(data)`: how early scripts made tensors."""
         sizes = not data or isinstance(data[0], (int, Size))
@@ -202,6 +198,9 @@ class Methods:
     type_as = casting.type_as
     cpu = casting.cpu
     cuda = casting.cuda
+    get_device = casting.get_device
+    is_pinned = casting.is_pinned
+    pin_memory = casting.pin_memory
     float = casting._caster(float32)
     double = casting._caster(float64)
     half = casting._caster(float16)

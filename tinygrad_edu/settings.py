@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+from tinygrad_edu import backend
 from tinygrad_edu.kernels import threads
 
 
@@ -98,16 +99,20 @@ class _Set:
 
 
 def set_float32_matmul_precision(precision: str) -> None:
-    """Accepted, to no effect: float32 matrix products are always computed in float32.
+    """How a GPU computes float32 matrix products; on the CPU always in float32.
 
     Args:
-        precision: "highest", "high" or "medium".
+        precision: "highest": in float32; "high" or "medium": the factors rounded to TF32's 10 bits.
+
+    Raises:
+        RuntimeError: another word.
     """
     if precision not in ("highest", "high", "medium"):
         raise RuntimeError(
             f"Float32 matmul precision must be 'highest', 'high' or 'medium', got {precision!r}"
         )
     _Set.precision = precision
+    backend.allow_tf32(precision != "highest")
 
 
 def get_float32_matmul_precision() -> str:
@@ -116,9 +121,10 @@ def get_float32_matmul_precision() -> str:
 
 
 def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None:
-    """Accepted: on the CPU every operation gives the same bits each time, set or not.
+    """Let operations give the same bits each time; on the CPU they always do.
 
-    On a GPU some sums are added up in an order that changes, and this does not change that.
+    On a GPU, sums by index (the gradients of embedding and of indexing, `scatter_add`) are then
+    added up in a fixed order, which takes a sort.
     """
     _Set.deterministic, _Set.warn_only = bool(mode), bool(warn_only)
 

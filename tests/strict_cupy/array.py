@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import operator
 import sys
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -62,11 +64,32 @@ class Flags:
         return getattr(self, name.lower())
 
 
-class Pointer:
-    """The address of an array's memory."""
+class Memory:
+    """A piece of memory; all arrays that lie in it have the same one."""
 
-    def __init__(self, address: int) -> None:
-        self.ptr = address
+    known: weakref.WeakValueDictionary[int, Memory] = weakref.WeakValueDictionary()
+
+    def __init__(self, host: Any) -> None:
+        self.host, self.ptr, self.size = host, host.ctypes.data, host.nbytes
+
+    @classmethod
+    def of(cls, array: Any) -> Memory:
+        while isinstance(array.base, np.ndarray):
+            array = array.base
+        found = cls.known.get(id(array))
+        if found is None:
+            found = cls.known[id(array)] = cls(array)
+        return found
+
+
+class MemoryPointer:
+    """An address in a piece of memory."""
+
+    def __init__(self, mem: Memory, offset: int) -> None:
+        self.mem, self.ptr, self.offset = mem, mem.ptr + offset, offset
+
+    def __add__(self, more: int) -> MemoryPointer:
+        return MemoryPointer(self.mem, self.offset + more)
 
 
 class Device:
@@ -110,6 +133,9 @@ class ndarray:  # noqa: N801
         order: Any = "C",
     ) -> None:  # fmt: skip
         self.host = np.empty(shape, check_dtype(dtype), order=order)
+        if memptr is not None:
+            size = ctypes.c_char * self.host.nbytes
+            self.host = np.frombuffer(size.from_address(memptr.ptr), dtype).reshape(shape)
 
     # ---------------------------------------------------------------- host and device
 
@@ -187,7 +213,12 @@ class ndarray:  # noqa: N801
     real = property(lambda self: wrap(self.host.real))
     imag = property(lambda self: wrap(self.host.imag))
     base = property(lambda self: None if self.host.base is None else wrap(self.host.base))
-    data = property(lambda self: Pointer(self.host.ctypes.data))
+
+    @property
+    def data(self) -> MemoryPointer:
+        memory = Memory.of(self.host)
+        return MemoryPointer(memory, self.host.ctypes.data - memory.ptr)
+
     device = property(lambda self: Device(0))
 
     @property

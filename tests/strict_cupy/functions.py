@@ -45,6 +45,14 @@ class ufunc:  # noqa: N801
             if not isinstance(x, (ndarray, *SCALARS)):
                 raise TypeError(f"Unsupported type {type(x)}")
         hosts = [x.host if isinstance(x, ndarray) else x for x in args]
+        if (
+            self.__name__ == "matmul" and getattr(hosts[0], "itemsize", 0) == 2
+        ):  # added up in float32
+            wide = self.compute(*[x.astype(np.float32) for x in hosts]).astype(hosts[0].dtype)
+            if out is None:
+                return wrap(wide)
+            out.host[...] = wide
+            return out
         if out is None:
             return wrap(self.compute(*hosts, **kwargs))
         outs = out if isinstance(out, tuple) else (out,)

@@ -81,8 +81,14 @@ def build() -> dict[str, Any]:
     cupy.is_available = cupy.cuda.is_available
     cupy.get_default_memory_pool = cupy.get_default_pinned_memory_pool = lambda: pool
     cupyx = _cupyx()
+    products = Module(
+        "cupy._core._routines_linalg", COMPUTE_TYPE_TF32=4, COMPUTE_TYPE_FP32=3, compute_types={}
+    )
+    products.set_compute_type = products.compute_types.__setitem__
+    core = Module("cupy._core", _routines_linalg=products)
     modules = [cupy, cupy.lib, stride_tricks, cupy.linalg, cupy.fft, cupy.random, cupy.cuda,
-               cupy.cuda.runtime, cupyx, cupyx.scipy, cupyx.scipy.special]  # fmt: skip
+               core, products, cupy.cuda.runtime, cupyx, cupyx.scipy,
+               cupyx.scipy.special]  # fmt: skip
     return {module.__name__: module for module in modules}
 
 
@@ -290,6 +296,15 @@ def _allow_synchronize(allow: bool) -> Iterator[None]:
         Counters.may_synchronize = before
 
 
+class PinnedMemoryPointer(bytearray):
+    """Page-locked memory of the host."""
+
+
+def _empty_pinned(shape: Any, dtype: Any = float, order: str = "C") -> Any:
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    return np.frombuffer(PinnedMemoryPointer(size), dtype).reshape(shape)
+
+
 def _cupyx() -> Module:
     def special(host: Any) -> Any:
         return lambda *args: wrap(host(*[unwrap(a) for a in args]))
@@ -303,6 +318,7 @@ def _cupyx() -> Module:
     module = Module("cupyx.scipy.special", **{n: special(f) for n, f in functions.items()})
     return Module(
         "cupyx",
+        empty_pinned=_empty_pinned,
         allow_synchronize=_allow_synchronize,
         scatter_add=lambda a, key, value: a.scatter_add(key, value),
         scipy=Module("cupyx.scipy", special=module),

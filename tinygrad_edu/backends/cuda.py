@@ -1,17 +1,29 @@
-"""`torch.backends.cuda`: switches of the GPU's matrix products and of attention, to no effect."""
+"""`torch.backends.cuda`: switches of the GPU's matrix products; those of attention do nothing."""
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
-from tinygrad_edu import backend
+from tinygrad_edu import backend, settings
 
-matmul = SimpleNamespace(
-    allow_tf32=False,
-    allow_fp16_reduced_precision_reduction=True,
-    allow_bf16_reduced_precision_reduction=True,
-)
+
+class _Products:
+    """Switches of matrix products.  16-bit ones are always added up in float32."""
+
+    allow_fp16_reduced_precision_reduction = True
+    allow_bf16_reduced_precision_reduction = True
+
+    @property
+    def allow_tf32(self) -> bool:
+        """Whether float32 products may round their factors; see set_float32_matmul_precision."""
+        return settings.get_float32_matmul_precision() != "highest"
+
+    @allow_tf32.setter
+    def allow_tf32(self, allowed: bool) -> None:
+        settings.set_float32_matmul_precision("high" if allowed else "highest")
+
+
+matmul = _Products()
 preferred_linalg_library: Any = None
 _attention = {"flash": True, "mem_efficient": True, "math": True, "cudnn": True}
 

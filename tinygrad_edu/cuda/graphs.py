@@ -40,8 +40,8 @@ class CUDAGraph:
         Args:
             pool, capture_error_mode: accepted; each graph has a memory pool of its own.
         """
-        self._stream = current_stream()
-        if self._stream.cuda_stream == 0:
+        stream = current_stream()
+        if stream.cuda_stream == 0:
             raise RuntimeError(
                 "CUDA graphs must be captured on a non-default stream. (However, after capture,"
                 " it's ok to replay them on the default stream.)"
@@ -51,7 +51,8 @@ class CUDAGraph:
         self._memory = cuda.MemoryPool()
         self._allocator = cuda.get_allocator()
         cuda.set_allocator(self._memory.malloc)
-        self._stream.cupy.begin_capture()
+        stream.cupy.begin_capture()
+        self._stream = stream
 
     def capture_end(self) -> None:
         """Stop noting.

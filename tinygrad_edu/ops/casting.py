@@ -8,7 +8,7 @@ from tinygrad_edu.autograd.errors import scalar_type_name
 from tinygrad_edu.autograd.graph import Variable
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.autograd.record import wrap
-from tinygrad_edu.backend import device, device_of, to_device
+from tinygrad_edu.backend import device, device_of, is_pinned_array, pinned_copy, to_device
 from tinygrad_edu.dtypes import Array, dtype, from_numpy, is_floating, to_numpy
 from tinygrad_edu.dtypes import dtype as dtype_class
 from tinygrad_edu.dtypes import promote_types as common_of
@@ -125,6 +125,30 @@ def cpu(input: Tensor) -> Tensor:
 def cuda(input: Tensor, device: Any = None, non_blocking: bool = False) -> Tensor:
     """The tensor on the GPU."""
     return to(input, "cuda" if device is None else device)
+
+
+def get_device(input: Tensor) -> int:
+    """The index of the GPU that the tensor is on, -1 on the CPU."""
+    index = device_of(input.array).index
+    return -1 if index is None else index
+
+
+def pin_memory(input: Tensor, device: Any = None) -> Tensor:
+    """A copy in page-locked memory, from which a GPU fetches while the host goes on.
+
+    Raises:
+        RuntimeError: the tensor is on a GPU, or there is none.
+    """
+    if device_of(input.array).type != "cpu":
+        raise RuntimeError(
+            f"cannot pin '{tensor_type(input)}' only dense CPU tensors can be pinned"
+        )
+    return input if is_pinned(input) else wrap(pinned_copy(input.array))
+
+
+def is_pinned(input: Tensor, device: Any = None) -> bool:
+    """Whether the tensor lies in page-locked memory, where `pin_memory` puts it."""
+    return is_pinned_array(input.array)
 
 
 def _caster(kind: dtype) -> Any:

@@ -187,7 +187,8 @@ def _new(
 ) -> Tensor:
     place = place_of(device)
     target = default() if dtype is None else to_numpy(dtype)
-    t = wrap(getattr(module_for(place), kind)(shape, target))
+    with on(place) as xp:
+        t = wrap(getattr(xp, kind)(shape, target))
     if requires_grad:
         t.requires_grad_()
     return t
@@ -245,7 +246,8 @@ def full(
     shape = read_new_shape("full", (size,))
     value = fill_value.array.item() if isinstance(fill_value, Variable) else fill_value
     target = result_type(value) if dtype is None else to_numpy(dtype)
-    return finish(module_for(place_of(device)).full(shape, value, target), device, requires_grad)
+    with on(place_of(device)) as xp:
+        return finish(xp.full(shape, value, target), device, requires_grad)
 
 
 def _like(kind: str, input: Any, dtype: Dtype, device: DeviceLike, requires_grad: bool) -> Tensor:
