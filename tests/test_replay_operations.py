@@ -15,7 +15,7 @@ pytest.importorskip("expecttest")
 from replay import exclusions, operations  # noqa: E402
 from replay.both import quiet  # noqa: E402
 
-EVERY = 8
+EVERY = 5
 
 
 @pytest.fixture(autouse=True)

@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import torch  # noqa: E402
 from replay import modules, operations, optimizers  # noqa: E402
 from replay.both import Outcome, quiet, table  # noqa: E402
+from replay.exclusions import EXCLUSIONS, used  # noqa: E402
 from torch.testing._internal.common_modules import module_db  # noqa: E402
 from torch.testing._internal.common_optimizers import optim_db  # noqa: E402
 
@@ -52,6 +53,10 @@ def main() -> int:
                 for outcome in replay(entry, given.every)
             ]
         failed += table(title, found)
+        if database == "operations" and not given.names and given.every == 1:
+            for entry in [entry for entry in EXCLUSIONS if entry not in used]:
+                print(f"FAILED: left out, but there is no such sample: {entry}")
+                failed += 1
     return failed
 
 

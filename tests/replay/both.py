@@ -232,20 +232,29 @@ def describe(error: Exception) -> str:
 
 
 def table(title: str, found: Sequence[Outcome]) -> int:
-    """Print the outcomes, a line per name and one per problem; the number of failures."""
+    """Print the outcomes, a line per name, per problem and per reason; the number of failures.
+
+    An outcome without a sample stands for an operation that we do not have.
+    """
     rows: dict[str, Counter[str]] = {}
     for o in found:
-        kind = "left out" if o.reason else "failed" if o.problem else "passed"
-        rows.setdefault(o.name, Counter())[kind] += 1
+        if o.sample:
+            kind = "left out" if o.reason else "failed" if o.problem else "passed"
+            rows.setdefault(o.name, Counter())[kind] += 1
     total: Counter[str] = sum(rows.values(), Counter())
     print(f"{title:32}{'samples':>8}{'passed':>8}{'failed':>8}{'left out':>9}")
-    for name, count in [*rows.items(), ("all", total)]:
+    for name, count in [*rows.items(), (f"all {len(rows)}", total)]:
         print(
             f"{name:32}{count.total():8}{count['passed']:8}{count['failed']:8}{count['left out']:9}"
         )
     for o in found:
         if o.problem is not None:
             print(f"FAILED {o.name} {o.sample}: {o.problem}")
-    for (name, why), count in Counter((o.name, o.reason) for o in found if o.reason).items():
-        print(f"left out: {name}, {count}: {why}")
-    return total["failed"]
+    reasons: dict[tuple[str | None, bool], Counter[str]] = {}
+    for o in found:
+        if o.reason:
+            reasons.setdefault((o.reason, bool(o.sample)), Counter())[o.name] += 1
+    for (why, sampled), names in reasons.items():
+        what = f"left out, {names.total()} samples" if sampled else f"not here, {len(names)}"
+        print(f"{what}: {why}: {', '.join(names)}")
+    return sum(o.problem is not None for o in found)
