@@ -158,6 +158,8 @@ def batch_norm(
     if eps < 0 or training and eps == 0:
         which = "positive during training" if training else "non-negative"
         raise ValueError(f"batch_norm eps must be {which}, but got {eps}")
+    if x.shape == (0,):  # torch takes it for a batch of no rows
+        return input.clone()
     if x.ndim < 2:
         raise RuntimeError(f"batch_norm expects an input (N, C, ...), not {list(x.shape)}")
     channels, count = x.shape[1], x.shape[0] * math.prod(x.shape[2:])

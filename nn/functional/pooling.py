@@ -75,8 +75,14 @@ def _avg_pool(n: int) -> Any:
     )
 
 
+def _check_rank(n: int, input: Tensor, output_size: Any) -> None:
+    if n > 1 and isinstance(output_size, (tuple, list)) and input.ndim <= len(output_size):
+        raise ValueError(f"Input dimension should be at least {len(output_size) + 1}")
+
+
 def _adaptive_avg_pool(n: int) -> Any:
     def adaptive_avg_pool(input: Tensor, output_size: Any) -> Tensor:
+        _check_rank(n, input, output_size)
         return pooling.adaptive_avg_pool(n, input, output_size)
 
     return _named(
@@ -92,6 +98,7 @@ def _adaptive_avg_pool(n: int) -> Any:
 
 def _adaptive_max_pool(n: int) -> Any:
     def adaptive_max_pool(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
+        _check_rank(n, input, output_size)
         y, index = pooling.adaptive_max_pool(n, input, output_size)
         return (y, index) if return_indices else y
 

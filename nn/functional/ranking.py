@@ -235,7 +235,18 @@ def multi_margin_loss(
     reduction = read_reduction(size_average, reduce, reduction)
     if p not in (1, 2):
         raise ValueError("only p == 1 and p == 2 supported")
+    if weight is not None and weight.ndim != 1:
+        raise ValueError("weight must be one-dimensional")
+    if input.ndim > 2 or tuple(input.shape)[-1:] == (0,):
+        raise RuntimeError(
+            "Expected non-empty vector or matrix with optional 0-dim batch size, but got:"
+            f" {list(input.shape)}"
+        )
     scores = input if input.array.ndim == 2 else input.reshape(1, -1)
+    if weight is not None and len(weight) != scores.shape[1]:
+        raise RuntimeError(
+            f"inconsistent weight size, expected {scores.shape[1]} but got {list(weight.shape)}"
+        )
     right, classes = target.array.reshape(-1), scores.array.shape[1]
     if len(right) != len(scores.array):
         raise RuntimeError(

@@ -59,6 +59,8 @@ def embedding(
             [3., 4.]])
     """
     refuse_sparse(sparse)
+    if weight.ndim != 2:
+        raise RuntimeError("'weight' must be 2-D")
     padding_idx = read_padding_idx(padding_idx, len(weight.array))
     if max_norm is not None:
         ops.renormalize_rows(weight, input, max_norm, norm_type)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.errors import dimension_error, not_implemented
+from tinygrad_edu.autograd.errors import dimension_error, not_implemented, scalar_type_name
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.dtypes import Array, floating, is_floating
 from tinygrad_edu.kernels import gelu as _gelu
@@ -387,7 +387,11 @@ def softshrink(x: Array, lambd: float = 0.5) -> Array:
     tensor([-0.5000,  0.0000,  1.5000])
     """
     if lambd < 0:
-        raise RuntimeError(f"lambda must be greater or equal to 0, but found to be {lambd}.")
+        most = f"{float(np.finfo(x.dtype).max):g}" if is_floating(x.dtype) else "inf"
+        raise RuntimeError(
+            f"lambda must be in range [0, {most}] for input dtype {scalar_type_name(x.dtype)}, but"
+            f" found {lambd:g}"
+        )
     _floats("softshrink", x)
     y = np.where(x > lambd, x - lambd, np.where(x < -lambd, x + lambd, x * 0))
     return y.astype(x.dtype, copy=False)

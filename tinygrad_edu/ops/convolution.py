@@ -17,6 +17,7 @@ from tinygrad_edu.dtypes import Array, is_floating
 from tinygrad_edu.kernels import convolution as kernel
 from tinygrad_edu.kernels.convolution import Geometry, Sizes
 from tinygrad_edu.ops.dims import operand
+from tinygrad_edu.ops.indexing import _slice
 from tinygrad_edu.ops.padding import pad
 from tinygrad_edu.ops.reduction import sum, type_name
 
@@ -57,12 +58,20 @@ _convolve.vjp(
     weight=lambda g, x, weight_shape, how: _convolve_weight(g, x, weight_shape, how),
     bias=_over_all_but_channels,
 )
+
+
+def _back(g: Any, weight: Any, shape: Sizes, how: Geometry) -> Any:
+    """The convolution of g; a transposed one's `output_padding` may leave room for more windows."""
+    y = _convolve(g, weight, None, how)
+    return y if tuple(y.shape) == shape else _slice(y, tuple([slice(n) for n in shape]))
+
+
 _convolve_input.vjp(
-    h=lambda g, weight, how: _convolve(g, weight, None, how),
+    h=lambda g, weight, h_shape, how: _back(g, weight, h_shape, how),
     weight=lambda g, h, weight_shape, how: _convolve_weight(h, g, weight_shape, how),
 )
 _convolve_weight.vjp(
-    h=lambda g, x, how: _convolve(x, g, None, how),
+    h=lambda g, x, h_shape, how: _back(x, g, h_shape, how),
     x=lambda g, h, x_shape, how: _convolve_input(h, g, x_shape, how),
 )
 
@@ -93,7 +102,11 @@ def _check(name: str, x: Array, weight: Array, bias: Array | None, groups: int, 
             f" size: {list(x.shape)}"
         )
     if weight.ndim != n + 2:
-        raise RuntimeError(f"expected weight to have {n + 2} dimensions, but got {weight.ndim}")
+        raise RuntimeError(
+            f"Expected {weight.ndim}-dimensional input for {weight.ndim}-dimensional weight"
+            f" {list(weight.shape)}, but got {x.ndim}-dimensional input of size {list(x.shape)}"
+            " instead"
+        )
     if groups <= 0 or weight.shape[0] % groups:
         raise RuntimeError(
             f"Given groups={groups}, expected weight to be divisible by {groups} at dimension 0,"

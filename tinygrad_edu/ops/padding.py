@@ -84,7 +84,11 @@ def _from_inside(input: Any, widths: list[tuple[int, int]], mode: str) -> Tensor
     shape = input.array.shape
     for dim, (before, after) in enumerate(widths):
         if (before, after) != (0, 0):
-            index = _source(shape[dim], before, after, mode, dim, shape)
+            first, size = 0, shape[dim]
+            if mode == "circular":  # what is cut off is not wrapped round
+                first, size = max(-before, 0), size - max(-before, 0) - max(-after, 0)
+                before, after = max(before, 0), max(after, 0)
+            index = first + _source(size, before, after, mode, dim, shape)
             input = index_select(input, dim, wrap(beside(index, input.array)))
     return input  # type: ignore[no-any-return]
 

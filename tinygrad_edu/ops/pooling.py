@@ -131,6 +131,10 @@ def _read(
         per_dim(padding, n, "padding"),
         per_dim(dilation, n, "dilation"),
     )
+    if name == "max_pool1d":
+        for what, value in (("kernel_size", kernel[0]), ("stride", how.stride[0])):
+            if value <= 0:
+                raise RuntimeError(f"{name}() {what} must be greater than zero, but got {value}")
     if min(how.stride) <= 0:
         raise RuntimeError("stride should not be zero")
     if min(kernel) <= 0 or min(how.dilation) <= 0:
@@ -290,15 +294,20 @@ def _counts(sizes: Sizes, kernel: Sizes, how: Geometry, out: Sizes, with_padding
 # Adaptive -----------------------------------------------------------------------------------------
 
 
-def _targets(name: str, output_size: Any, sizes: Sizes) -> Sizes:
+def _targets(name: str, output_size: Any, lead: Sizes, sizes: Sizes) -> Sizes:
     n = len(sizes)
     wanted = tuple(output_size) if isinstance(output_size, (tuple, list)) else (output_size,) * n
     if len(wanted) != n:
-        raise RuntimeError(f"{name}: output_size must be {n}, but got {len(wanted)} numbers")
+        ints = {1: "one int", 2: "2 ints", 3: "3 ints"}[n]
+        raise RuntimeError(
+            f"{name}() argument 'output_size' should contain {ints} (got {len(wanted)})"
+        )
     found = tuple([size if w is None else int(w) for w, size in zip(wanted, sizes, strict=True)])
     if min(found) < 0:
+        negative = next(size for size in found if size < 0)
         raise RuntimeError(
-            f"{name}: elements of output_size must be greater than or equal to 0, got {found}"
+            f"{name}: elements of output_size must be greater than or equal to 0: Trying to create"
+            f" tensor with negative dimension {negative}: {[*lead, *found]}"
         )
     return found
 
@@ -313,7 +322,7 @@ def adaptive_avg_pool(n: int, input: Any, output_size: Any) -> Tensor:
     name = f"adaptive_avg_pool{n}d"
     x, added = _batched(name, input, n)
     sizes = x.array.shape[2:]
-    out = _targets(name, output_size, sizes)
+    out = _targets(name, output_size, x.array.shape[:2], sizes)
     if 0 in out:
         x = x.new_zeros((*x.shape[:2], *out))
     elif all([size % o == 0 for size, o in zip(sizes, out, strict=True)]):
@@ -331,7 +340,7 @@ def adaptive_max_pool(n: int, input: Any, output_size: Any) -> tuple[Tensor, Ten
     name = f"adaptive_max_pool{n}d"
     x, added = _batched(name, input, n)
     sizes = x.array.shape[2:]
-    out = _targets(name, output_size, sizes)
+    out = _targets(name, output_size, x.array.shape[:2], sizes)
     if all([o and size % o == 0 for size, o in zip(sizes, out, strict=True)]):
         kernel = tuple([size // o for size, o in zip(sizes, out, strict=True)])
         y, index = max_pool(n, x, kernel, None, 0, 1, False)

@@ -258,6 +258,8 @@ def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
             "pixel_shuffle expects its input's 'channel' dimension to be divisible by the square of"
             f" upscale_factor, but input.size(-3)={c} is not divisible by {r * r}"
         )
+    if r == 1:
+        return input.clone()
     i = len(lead)
     parts = input.reshape(*lead, c // (r * r), r, r, h, w)
     turned = parts.permute(*range(i), i, i + 3, i + 1, i + 4, i + 2)
@@ -284,6 +286,8 @@ def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
             "pixel_unshuffle expects height and width to be divisible by downscale_factor, but they"
             f" are {h} and {w}, and it is {r}"
         )
+    if r == 1:
+        return input.clone()
     i = len(lead)
     parts = input.reshape(*lead, c, h // r, r, w // r, r)
     turned = parts.permute(*range(i), i, i + 2, i + 4, i + 1, i + 3)
