@@ -34,9 +34,6 @@ _AS_THEY_ARE = [f"tinygrad_edu.ops.{name}" for name in (
 _ON_TENSOR_CORES = ("matmul", "linear")
 """What a GPU computes of 16-bit arrays itself: it multiplies them exactly and adds in float32."""
 
-_PRODUCTS = "tinygrad_edu.ops.matmul"
-"""On a GPU, 16-bit products are multiplied as they are, and added up in float32 by cuBLAS."""
-
 _plain_gradients = walk.gradients
 
 
@@ -86,8 +83,6 @@ def _run_wide(op: Primitive, *values: Any) -> Any:
     if half is None or _by_gpu(op, values[0]):
         y = op.forward(*values)
         return _narrow(y, dtypes.default()) if _makes_default(operands) else y
-    if op.forward.__module__ == _PRODUCTS and not isinstance(values[0], np.ndarray):
-        return op.forward(*values)
     asked = [dtypes.to_numpy(v) for v in values if isinstance(v, (np.dtype, dtypes.dtype))]
     result = half if all([kind == half for kind in asked]) else None
     wide = [
@@ -115,11 +110,10 @@ def _gradients(node: Node, g: Any, create: bool) -> Any:
     Where the walk itself is recorded, the rules are made of operations that see to it themselves;
     and the `backward` of a `Function` is the user's.
     """
-    kept = node.kept
-    op = node.plan.op
-    if create or kept is None or not isinstance(op, Primitive) or _by_gpu(op, g):
+    if g.__class__ is np.ndarray and g.dtype is _WIDE:  # what 16 bits are kept, NumPy widens
         return _plain_gradients(node, g, create)
-    if node.plan.op.forward.__module__ == _PRODUCTS and not isinstance(g, np.ndarray):
+    kept, op = node.kept, node.plan.op
+    if create or kept is None or not isinstance(op, Primitive) or _by_gpu(op, g):
         return _plain_gradients(node, g, create)
     wide, wide_kept = widen(g), widen(kept)
     node.kept = wide_kept
@@ -131,8 +125,29 @@ def _gradients(node: Node, g: Any, create: bool) -> Any:
 
 
 def _exchange(op: Primitive) -> None:
-    if op.forward.__module__ not in _AS_THEY_ARE and op.name != "nan_to_num":
-        op.run = functools.partial(_run_wide, op)
+    """Let calls of `op` run wide; where the first operand is a float32 array, nothing is to do."""
+    if op.forward.__module__ in _AS_THEY_ARE or op.name == "nan_to_num":
+        return
+    forward, wide = op.forward, functools.partial(_run_wide, op)
+
+    def run_unary(x: Any) -> Any:
+        if x.__class__ is np.ndarray and x.dtype is _WIDE:
+            return forward(x)
+        return wide(x)
+
+    def run_binary(x: Any, z: Any) -> Any:
+        if x.__class__ is np.ndarray and x.dtype is _WIDE:
+            return forward(x, z)
+        return wide(x, z)
+
+    def run(*values: Any) -> Any:
+        if values[0].__class__ is np.ndarray and values[0].dtype is _WIDE:
+            return forward(*values)
+        return wide(*values)
+
+    op.run = run_unary if op.arity == 1 else run_binary if op.arity == 2 else run
+    if op.variadic:
+        op.run = wide
 
 
 def install() -> None:
