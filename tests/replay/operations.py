@@ -9,6 +9,7 @@ and everything must be equal:
     second      the gradients of those gradients, where torch has them
     method      the same results and gradients when called as a method of the first argument
     in place    the same, written into the first argument
+    operator    the same by Python's operator of that name, `+` or `+=`
     aliases     torch's other names for the operation are ours too
 
 `error_inputs` are what torch refuses: we raise the same type, and our message says what torch's own
@@ -224,6 +225,11 @@ def problems(op: OpInfo, sample: Any, number: int) -> dict[str, str]:
             check("second", lambda: check_second(calls))
     if number == 0:
         check("aliases", lambda: check_aliases(op))
+    operators = {False: op.operator_variant, True: op.inplace_operator_variant}
+    for in_place, function in operators.items():
+        if function is not None:
+            name = "operator in place" if in_place else "operator"
+            check(name, lambda f=function, p=in_place: check_calls(op, f, f, sample, p))
     if isinstance(sample.input, torch.Tensor):
         if op.method_variant is not None:
             check("method", lambda: check_variant(op, op.method_variant, sample, False))
