@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_edu.autograd.record import wrap
+from tinygrad_edu.backend import beside
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.kernels.adam import adam_
 from tinygrad_edu.kernels.cuda import tensors
@@ -75,7 +77,8 @@ class Adam(Optimizer):
         amsgrad: divide by the root of the largest v so far.
         maximize: climb instead of descend.
         decoupled_weight_decay: shrink x itself instead of the penalty, as AdamW does.
-        foreach, fused, capturable: accepted; there is one implementation.
+        foreach, fused: accepted; there is one implementation.
+        capturable: count the steps on the GPU, so that a CUDA graph can hold a step.
         differentiable: not supported.
 
     Raises:
@@ -138,7 +141,9 @@ class Adam(Optimizer):
         super().__init__(params, defaults)
 
     def _new_state(self, x: Array, group: Group) -> State:
-        state = {"step": counter(), "exp_avg": zeros_like(x), "exp_avg_sq": zeros_like(x)}
+        on_gpu = group["capturable"] and not isinstance(x, np.ndarray)
+        step = wrap(np.zeros_like(x, dtype=np.float32, shape=())) if on_gpu else counter()
+        state = {"step": step, "exp_avg": zeros_like(x), "exp_avg_sq": zeros_like(x)}
         if group["amsgrad"]:
             state["max_exp_avg_sq"] = zeros_like(x)
         return state
@@ -157,6 +162,9 @@ class Adam(Optimizer):
                 rest.append(p)
                 continue
             step = state["step"].array
+            if group["capturable"] and isinstance(step, np.ndarray):  # of a checkpoint
+                step = beside(step.astype(np.float32), x)
+                state["step"] = wrap(step)
             on_gpu = not isinstance(step, np.ndarray)
             key = (x.dtype, x.device.id, None if on_gpu else count(state["step"]))
             rows[key].append([*row, step] if on_gpu else row)

@@ -21,7 +21,8 @@ class AdamW(Adam):
         weight_decay: >= 0.
         amsgrad: divide by the root of the largest average square so far.
         maximize: climb instead of descend.
-        foreach, capturable, fused: accepted; there is one implementation.
+        foreach, fused: accepted; there is one implementation.
+        capturable: count the steps on the GPU, so that a CUDA graph can hold a step.
         differentiable: not supported.
 
     Raises:

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from tinygrad_edu import dtypes
+from tinygrad_edu import backend, dtypes
 from tinygrad_edu.autograd.graph import RemovableHandle
 from tinygrad_edu.autograd.mode import enable_grad
 from tinygrad_edu.autograd.record import wrap
@@ -128,6 +128,11 @@ class Optimizer:
         if closure is not None:
             with enable_grad():
                 loss = closure()
+        if backend.capturing and not all([g.get("capturable", True) for g in self.param_groups]):
+            raise RuntimeError(
+                "Attempting CUDA graph capture of step() for an instance of"
+                f" {type(self).__name__} but param_groups' capturable is False."
+            )
         for group in self.param_groups:
             moving = [p for p in group["params"] if p.grad is not None]
             for p in self._update_together(moving, group):

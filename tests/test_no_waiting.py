@@ -40,26 +40,35 @@ def mlp() -> tuple[Any, Any, Any]:
 
 
 def gpt() -> tuple[Any, Any, Any]:
-    model = example("04_char_gpt.py").GPT(11, block=8, layers=2, heads=2, width=16, dropout=0.1)
-    ids = torch.randint(11, (3, 9))
+    model = example("04_char_gpt.py").GPT(11, block=8, layers=1, heads=2, width=8, dropout=0.1)
+    ids = torch.randint(11, (2, 9))
     return model, ids[:, :-1], ids[:, 1:]
 
 
+OPTIMIZERS = [("AdamW", {}), ("AdamW", {"capturable": True}), ("Adam", {}), ("SGD", {})]
+
+
 @pytest.mark.parametrize("make", [mlp, gpt])
-@pytest.mark.parametrize("name", ["AdamW", "Adam", "SGD"])
-def test_a_training_step_waits_for_nothing(make: Any, name: str, cuda: str) -> None:
+@pytest.mark.parametrize("name, options", OPTIMIZERS)
+@pytest.mark.parametrize("lower", [False, True], ids=["float32", "bfloat16"])
+def test_a_training_step_waits_for_nothing(
+    make: Any, name: str, options: Any, lower: bool, cuda: str
+) -> None:
     import cupyx
 
     torch.manual_seed(0)
     model, x, y = make()
     model, x, y = model.to(cuda), x.to(cuda), y.to(cuda)
-    optimizer = getattr(torch.optim, name)(model.parameters(), lr=1e-2)
+    if lower:
+        pytest.importorskip("ml_dtypes")
+    optimizer = getattr(torch.optim, name)(model.parameters(), lr=1e-2, **options)
     losses = []
-    for _ in range(12):
+    for _ in range(5):
         with cupyx.allow_synchronize(False):
             optimizer.zero_grad()
-            scores = model(x).flatten(0, -2)
-            loss = nn.functional.cross_entropy(scores, y.flatten())
+            with torch.autocast("cuda", dtype=torch.bfloat16, enabled=lower):
+                scores = model(x).flatten(0, -2)
+                loss = nn.functional.cross_entropy(scores, y.flatten())
             loss.backward()
             norm = nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()

@@ -386,7 +386,7 @@ OF_THE_HOST = ["Tensor.type", "Tensor.to", "Tensor.cpu", "from_numpy"]
 
 
 @rows
-@pytest.mark.parametrize("dtype", ["float64", "float32", "int64"])
+@pytest.mark.parametrize("dtype", ["float32", "int64"])
 def test_values_and_gradients_on_a_gpu(op: Op, dtype: str, cuda: str) -> None:
     """As `test_values` and `test_gradients`, on CuPy's stand-in and on a GPU if there is one."""
     if dtype in op.skip or op.name in OF_THE_HOST + DRAWN:

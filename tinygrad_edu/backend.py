@@ -272,6 +272,9 @@ def is_pinned_array(array: Array) -> bool:
     return type(array).__name__ == "PinnedMemoryPointer"
 
 
+capturing = False
+"""Whether what is asked of a GPU is noted in a CUDA graph, not done (cuda/graphs.py)."""
+
 _tf32 = False
 
 

@@ -43,7 +43,7 @@ def gpt(torch, vocab, block, layers, heads, width):
             self.head = nn.Linear(width, vocab, bias=False)
 
         def forward(self, ids):  # ids: (B, T)
-            x = self.characters(ids) + self.positions(torch.arange(ids.shape[1]))
+            x = self.characters(ids) + self.positions(torch.arange(ids.shape[1], device=ids.device))
             return self.head(self.norm(self.blocks(x)))  # (B, T, V)
 
     return GPT()

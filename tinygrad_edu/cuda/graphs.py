@@ -52,7 +52,7 @@ class CUDAGraph:
         self._allocator = cuda.get_allocator()
         cuda.set_allocator(self._memory.malloc)
         stream.cupy.begin_capture()
-        self._stream = stream
+        self._stream, backend.capturing = stream, True
 
     def capture_end(self) -> None:
         """Stop noting.
@@ -66,7 +66,7 @@ class CUDAGraph:
             self._graph = self._stream.cupy.end_capture()
         finally:
             backend.module_for(backend.device("cuda")).cuda.set_allocator(self._allocator)
-            self._stream = None
+            self._stream, backend.capturing = None, False
 
     def replay(self) -> None:
         """Launch everything that was captured, on the current stream."""
