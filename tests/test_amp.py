@@ -31,7 +31,6 @@ OTHERWISE = {
     "linalg.matrix_rank", "linalg.eigvalsh", "linalg.svdvals", "linalg.lstsq", "max_unpool",
     "nn.functional.lp_pool3d", "corrcoef", "cov", "linalg.det", "matrix_exp",
     "nn.functional.local_response_norm", "nn.functional.max_pool3d_with_indices",
-    "nn.functional.fractional_max_pool2d",
 }  # fmt: skip
 """Rare operations whose parts are listed in torch, or refused in 16 bits, other than here."""
 
@@ -235,6 +234,47 @@ def test_custom_functions(lib: Any) -> None:
         (f, True), (k, True), (k, f), (f, False), (f, False), (f, f),
         (f, False), (f, False), (f, f), (f, False), (f, False), (f, f),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["LSTM", "GRU", "RNN", "LSTMCell", "GRUCell", "RNNCell"])
+@pytest.mark.parametrize("kind", ["float32", "bfloat16"])
+def test_recurrent_layers(name: str, kind: str) -> None:
+    """Layers run in 16 bits, but for GRU's; of the cells only RNNCell does, as in torch."""
+
+    def run(lib: Any) -> tuple[list[str], np.ndarray, np.ndarray]:
+        lib.manual_seed(0)
+        layer = getattr(lib.nn, name)(4, 3).to(getattr(lib, kind))
+        x = lib.randn(2, 4) if name.endswith("Cell") else lib.randn(5, 2, 4)
+        with lib.autocast("cpu"):
+            found = layer(x.to(getattr(lib, kind)))
+        first = found[0] if isinstance(found, tuple) else found
+        first.float().sum().backward()
+        flat = [t for part in (found if isinstance(found, tuple) else (found,))
+                for t in (part if isinstance(part, tuple) else (part,))]  # fmt: skip
+        gradient = layer.get_parameter("weight_ih_l0" if x.ndim == 3 else "weight_ih").grad
+        return [repr(t.dtype) for t in flat], numbers(first), numbers(gradient)
+
+    mine, theirs = run(ours), run(torch)
+    assert mine[0] == theirs[0]
+    np.testing.assert_allclose(mine[1], theirs[1], atol=0.02)
+    np.testing.assert_allclose(mine[2], theirs[2], atol=0.05)
+
+
+@both
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_a_checkpointed_part_is_repeated_under_the_same_autocast(lib: Any, reentrant: bool) -> None:
+    lib.manual_seed(0)
+    model = lib.nn.Sequential(lib.nn.Linear(3, 4), lib.nn.GELU(), lib.nn.Linear(4, 2))
+    x = lib.ones(2, 3, requires_grad=True)
+    with lib.autocast("cpu"):
+        plain = lib.autograd.grad(model(x).sum(), [x, *model.parameters()])
+        y = lib.utils.checkpoint.checkpoint(model, x, use_reentrant=reentrant)
+    assert y.dtype is lib.bfloat16
+    y.sum().backward()
+    for a, b in zip(plain, [x.grad, *[p.grad for p in model.parameters()]], strict=True):
+        assert a.dtype is b.dtype is lib.float32
+        assert lib.equal(a, b)
+    assert not lib.is_autocast_enabled("cpu")
 
 
 # ---- the loop

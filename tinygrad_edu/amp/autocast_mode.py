@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import threading
@@ -296,6 +297,22 @@ class autocast:
                 return function(*args, **kwargs)
 
         return inside  # type: ignore[return-value]
+
+
+def as_it_is() -> Callable[[], contextlib.ExitStack]:
+    """What brings back the autocast of this moment, for a computation that is repeated later."""
+    set_now = [
+        (device, _state.dtypes[device], _state.enabled[device], _state.cache_enabled)
+        for device in _DEVICES
+    ]
+
+    def again() -> contextlib.ExitStack:
+        stack = contextlib.ExitStack()
+        for options in set_now:
+            stack.enter_context(autocast(*options))
+        return stack
+
+    return again
 
 
 # ---- for autograd.Function

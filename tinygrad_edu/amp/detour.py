@@ -18,6 +18,7 @@ import importlib
 import inspect
 import threading
 from collections.abc import Callable, Iterator
+from operator import attrgetter
 from types import CodeType, FunctionType
 from typing import Any
 
@@ -44,7 +45,7 @@ def _listed() -> Iterator[tuple[Any, Policies]]:
                     policies.setdefault((module, name), {})[device] = policy
     policies[("nn.functional.losses", "cross_entropy")]["cpu"] = "in_two_steps"
     for (module, name), found in policies.items():
-        operation = getattr(importlib.import_module(f"tinygrad_edu.{module}"), name)
+        operation = attrgetter(name)(importlib.import_module(f"tinygrad_edu.{module}"))
         yield operation if hasattr(operation, "primitive") else inspect.unwrap(operation), found
 
 

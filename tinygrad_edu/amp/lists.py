@@ -20,7 +20,8 @@ _PRODUCTS = {
     "ops.convolution": ["_conv", "_conv_transpose"],
     "ops.attention": ["scaled_dot_product_attention"],
     "ops.activation": ["_prelu"],
-    "ops.recurrent": ["lstm", "rnn"],
+    "ops.recurrent": ["rnn"],
+    "nn.modules.rnn": ["RNN._layer", "LSTM._layer"],
 }
 
 _LOSSES = {
@@ -47,7 +48,8 @@ CPU = {
         ],
         "nn.functional.pooling": [
             "max_pool3d", "avg_pool3d", "adaptive_avg_pool3d", "adaptive_max_pool3d",
-            "max_unpool2d", "max_unpool3d", "lp_pool3d",
+            "max_unpool2d", "max_unpool3d", "lp_pool3d", "fractional_max_pool2d",
+            "fractional_max_pool3d",
         ],
         "nn.functional.ranking": [
             *_LOSSES["nn.functional.ranking"], "multilabel_margin_loss",
@@ -70,7 +72,7 @@ CPU = {
     "widest": {
         "ops.joining": ["_cat", "_stack"],
         "ops.gathering": ["index_copy"],
-        "ops.recurrent": ["gru"],
+        "ops.recurrent": ["gru", "lstm"],
     },
     "as_given": {
         "ops.products": ["addmv", "addr"],
@@ -107,7 +109,7 @@ CUDA = {
         "ops.matmul": ["dot"],
         "ops.indexing": ["index_put"],
         "ops.gathering": ["scatter_add"],
-        "ops.recurrent": ["gru"],
+        "ops.recurrent": ["gru", "lstm"],
     },
     "as_given": {},
 }  # fmt: skip

@@ -2,12 +2,14 @@
 
 The part runs once with saved-tensor hooks that throw away what its operations keep.  The first
 time the backward pass asks for any of it, the part runs again, from the same inputs and the same
-state of the random generator, and its operations keep the same things in the same order.
+states of the random generator and of autocast; its operations keep the same things in the same
+order.
 """
 
 from __future__ import annotations
 
 import contextlib
+import sys
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -37,6 +39,8 @@ class _Part:
     def __init__(self, function: Callable[..., Any], args: Any, kwargs: Any, rng: bool) -> None:
         self.function, self.args, self.kwargs = function, args, kwargs
         self.rng_state = get_rng_state() if rng else None
+        mode = sys.modules.get("tinygrad_edu.amp.autocast_mode")  # not there: nobody used it
+        self.autocast = contextlib.nullcontext if mode is None else mode.as_it_is()
         self.places: list[weakref.ref[_Place]] = []  # a place lives as long as its node needs it
         tensors: list[Any] = [a for a in (*args, *kwargs.values()) if isinstance(a, Variable)]
         self.versions = [(t, t.storage.version) for t in tensors]
@@ -87,7 +91,12 @@ class _Part:
         if self.rng_state is not None:
             set_rng_state(self.rng_state)
         try:
-            with enable_grad(), self.again(), saved_tensors_hooks(hand_out, _never):
+            with (
+                enable_grad(),
+                self.autocast(),
+                self.again(),
+                saved_tensors_hooks(hand_out, _never),
+            ):
                 self.function(*self.args, **self.kwargs)
         finally:
             if self.rng_state is not None:
