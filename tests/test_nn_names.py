@@ -12,12 +12,12 @@ from twin import same
 # Names of torch.nn and torch.nn.functional that are not here, with what stands in for them.
 LEFT_OUT = {
     "nn": {
-        "Container", "CrossMapLRN2d", "LinearCrossEntropyLoss", "LinearCrossEntropyOptions",
-        "NLLLoss2d", "SyncBatchNorm", "UninitializedBuffer", "UninitializedParameter",
+        "Container", "CrossMapLRN2d", "NLLLoss2d", "SyncBatchNorm", "UninitializedBuffer",
+        "UninitializedParameter",
         "common_types", "factory_kwargs", "grad", "intrinsic", "qat", "quantizable", "quantized",
     },
     "nn.functional": {
-        "conv_tbc", "grad", "grouped_mm", "linear_cross_entropy", "native_channel_shuffle",
+        "conv_tbc", "grad", "grouped_mm", "native_channel_shuffle",
         "scaled_grouped_mm", "scaled_mm",
     },
     "nn.init": set(),

@@ -210,7 +210,7 @@ def _check_fractional(name: str, shape: Any, sizes: Any, kernel: Any, out: Any) 
             f"{list(shape)} with {len(shape)} dimensions"
         )
     for what, size, k, o in zip(("time", "height", "width")[-n:], sizes, kernel, out, strict=True):
-        if o + k - 1 > size:
+        if o + k - 1 > size - (n == 3):
             raise RuntimeError(
                 f"{name}(): pool {what} {k} too large relative to input {what} {size}"
             )

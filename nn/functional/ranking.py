@@ -366,7 +366,7 @@ def triplet_margin_with_distance_loss(
     >>> a, p, n = torch.tensor([0.0]), torch.tensor([1.0]), torch.tensor([3.0])
     >>> F = torch.nn.functional
     >>> F.triplet_margin_with_distance_loss(a, p, n, distance_function=lambda x, y: abs(x - y))
-    tensor([0.])
+    tensor(0.)
     """
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"{reduction} is not a valid value for reduction")

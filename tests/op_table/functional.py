@@ -1,6 +1,6 @@
 """Rows of nn.functional: bags of embeddings, sequences of labels, distances, channels."""
 
-from op_table import Distinct, F, Ix, Op, Prob, V, call
+from op_table import Distinct, F, Ix, Op, Pos, Prob, V, call
 
 _no_ints = dict(skip=["int64", "bool"])
 _offsets = V([0, 2, 2, 5], "int")
@@ -44,6 +44,14 @@ ROWS = [
             call(F(6, 2, 4), V([[1], [3]], "int"), (6, 5), (1, 1), reduction="most"),
             call(F(4), V([[1], [3]], "int"), (6, 5), (1, 1))],
        run=_ctc, second=False, covers=["nn.functional.ctc_loss"], **_no_ints),
+    Op("nn.functional.linear_cross_entropy",
+       call(F(4, 3), F(5, 3), Ix(5, 4)), call(F(3), F(5, 3), Ix(5), linear_bias=F(5)),
+       call(F(4, 3), F(5, 2, 3), Ix(5, 4, 2), linear_bias=F(5, 2), reduction="sum"),
+       call(F(4, 3), F(5, 3), Prob(4, 5), weight=Pos(5, grad=False), label_smoothing=0.1),
+       bad=[call(F(4, 3), F(5, 2), Ix(5, 4)), call(F(4, 3), F(3), Ix(5, 4)),
+            call(F(4, 3), F(5, 3), Ix(5, 4), linear_bias=F(4)),
+            call(F(3), F(5, 2, 3), Ix(5, 2)), call(F(1, 4, 3), F(5, 3), Ix(5, 4)),
+            call(F(4, 3), F(5, 3), Prob(4, 5), ignore_index=0)], **_no_ints),
     Op("nn.functional.multilabel_margin_loss",
        *[call(F(2, 4), _labels, reduction=reduction)
          for reduction in ("none", "sum", "mean")],
@@ -89,8 +97,9 @@ ROWS = [
             call(F(1, 1, 0, 4), 2, (2, 2)), call(F(1, 1, 4, 4), 2, (2, 2, 2))],
        covers=["nn.functional.fractional_max_pool2d_with_indices"], **_no_ints),
     Op("nn.functional.fractional_max_pool3d",
-       call(Distinct(1, 2, 5, 4, 6), (2, 3, 2), (3, 2, 4),
+       call(Distinct(1, 2, 5, 5, 6), (2, 3, 2), (3, 2, 4),
             _random_samples=Prob(1, 2, 3, grad=False)),
+       bad=[call(F(1, 2, 5, 4, 6), (2, 3, 2), (3, 2, 4))],
        covers=["nn.functional.fractional_max_pool3d_with_indices"], **_no_ints),
     *[Op(f"nn.functional.{kind}max_pool{n}d_with_indices",
          call(Distinct(2, 2, *[5, 4, 3][:n]), 2))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import re
 import traceback
 import warnings
@@ -59,6 +60,9 @@ def translate(value: Any, library: Any) -> Any:
         return made
     if isinstance(value, torch.nn.Module):
         return _layer(value, library)
+    if isinstance(value, torch.nn.LinearCrossEntropyOptions):
+        fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        return library.nn.LinearCrossEntropyOptions(**translate(fields, library))
     return _by_name(value, library)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinygrad_edu.autograd.errors import not_implemented
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.dtypes import Array, is_floating
@@ -339,6 +340,9 @@ def adaptive_max_pool(n: int, input: Any, output_size: Any) -> tuple[Tensor, Ten
     """The largest elements of windows of such sizes that the output has the wanted ones."""
     name = f"adaptive_max_pool{n}d"
     x, added = _batched(name, input, n)
+    if not is_floating(x.array.dtype):
+        what = "adaptive_max_pool3d_cpu" if n == 3 else "adaptive_max_pool2d"
+        raise not_implemented(what, x.array.dtype)
     sizes = x.array.shape[2:]
     out = _targets(name, output_size, x.array.shape[:2], sizes)
     if all([o and size % o == 0 for size, o in zip(sizes, out, strict=True)]):
