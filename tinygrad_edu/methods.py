@@ -260,7 +260,7 @@ class Methods:
     reciprocal, reciprocal_ = powers.reciprocal, inplace(powers.reciprocal)
     sqrt, sqrt_ = powers.sqrt, inplace(powers.sqrt)
     rsqrt, rsqrt_ = powers.rsqrt, inplace(powers.rsqrt)
-    float_power, float_power_ = powers.float_power, inplace(powers.float_power)
+    float_power, float_power_ = powers.float_power, powers.float_power_
     clamp, clamp_ = extrema.clamp, inplace(extrema.clamp)
     clamp_min, clamp_min_ = extrema.clamp_min, inplace(extrema.clamp_min)
     clamp_max, clamp_max_ = extrema.clamp_max, inplace(extrema.clamp_max)
@@ -315,7 +315,7 @@ class Methods:
     copysign, copysign_ = rounding.copysign, inplace(rounding.copysign)
     absolute, absolute_ = abs, abs_
     sgn, sgn_ = sign, sign_
-    conj_physical_ = inplace(arithmetic.positive)
+    conj_physical_ = real.real
     fix, fix_ = trunc, trunc_
     erf, erf_ = special.erf, inplace(special.erf)
     erfc, erfc_ = special.erfc, inplace(special.erfc)

@@ -422,6 +422,7 @@ def softsign(x: Array) -> Array:
     >>> torch.nn.functional.softsign(torch.tensor([-1.0, 3.0]))
     tensor([-0.5000,  0.7500])
     """
+    x = floating(x)
     return x / (np.absolute(x) + 1)
 
 
@@ -441,7 +442,8 @@ def tanhshrink(x: Array) -> Array:
     >>> torch.nn.functional.tanhshrink(torch.tensor([0.0, 2.0]))
     tensor([0.0000, 1.0360])
     """
-    return x - np.tanh(floating(x))
+    x = floating(x)
+    return x - np.tanh(x)
 
 
 def _square_of_tanh(x: Any) -> Any:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.errors import not_implemented
+from tinygrad_edu.autograd.errors import not_implemented, scalar_type_name
 from tinygrad_edu.autograd.graph import Variable
+from tinygrad_edu.autograd.inplace import inplace
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.dtypes import Array, float64, floating, is_floating, promote
 from tinygrad_edu.ops import elementary, indexing
@@ -135,6 +136,20 @@ def float_power(input: Any, exponent: Any) -> Tensor:
     if isinstance(exponent, Variable):
         exponent = exponent.to(float64)  # type: ignore[attr-defined]
     return pow(input, exponent)
+
+
+_float_power_in_place = inplace(float_power)
+
+
+def float_power_(input: Any, exponent: Any) -> Tensor:
+    """In-place `float_power`, of a tensor of float64."""
+    if input.array.dtype != np.float64:
+        kind = scalar_type_name(input.array.dtype)
+        raise RuntimeError(
+            f"the base given to float_power_ has dtype {kind} but the operation's result requires"
+            " dtype Double"
+        )
+    return _float_power_in_place(input, exponent)
 
 
 @primitive

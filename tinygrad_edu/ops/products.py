@@ -154,6 +154,8 @@ def chain_matmul(*matrices: Tensor) -> Tensor:
 
 def _combine(input: Tensor, product: Any, beta: Any, alpha: Any) -> Tensor:
     """`beta * input + alpha * product`, of the product's shape; a beta of 0 ignores `input`."""
+    if product.array.dtype.kind in "iu":  # torch, too, drops what an integer cannot hold
+        beta, alpha = int(beta), int(alpha)
     if alpha != 1:
         product = product * alpha
     addend: Any = expand(input, product.array.shape)  # raises where it does not fit

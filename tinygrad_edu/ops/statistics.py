@@ -12,7 +12,7 @@ from tinygrad_edu.autograd.errors import scalar_type_name
 from tinygrad_edu.autograd.graph import Variable
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.autograd.record import wrap
-from tinygrad_edu.dtypes import Array, is_floating
+from tinygrad_edu.dtypes import Array, get_default_dtype, is_floating
 from tinygrad_edu.ops.dims import Dims, count, numpy_names, operand, raw, reduced, restore
 from tinygrad_edu.ops.gathering import _gather
 from tinygrad_edu.ops.matmul import matmul
@@ -168,6 +168,8 @@ def cov(
     for name, weights in (("fweights", fweights), ("aweights", aweights)):
         if weights is not None:
             _check_weights(name, weights.array, array.shape[-1] if array.ndim else 1)
+    if not is_floating(array.dtype):
+        input = input.to(get_default_dtype())
     x: Any = input.reshape(1, -1) if array.ndim < 2 else input
     w: Any = fweights if aweights is None else aweights
     if fweights is not None and aweights is not None:
