@@ -92,6 +92,7 @@ def draw(histories, images, looks, says, labels, path):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--epochs", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", default="encoder_classifier.png", help="where to draw")
@@ -112,15 +113,19 @@ def main():
     histories, table = {}, []
     for name, make in makers.items():
         torch.manual_seed(args.seed)
-        model = make()
+        try:
+            model = make().to(args.device)
+        except (RuntimeError, AssertionError) as error:
+            print(f"--device {args.device}: {error}", file=sys.stderr)
+            return 2
         loader = DataLoader(train_set, batch_size=64, shuffle=True)
         progress = functools.partial(tqdm, desc=name, unit="epoch", disable=not sys.stderr.isatty())
         start = time.perf_counter()
         histories[name] = mlp_digits.train(
-            model, loader, val_loader, args.epochs, "cpu", progress, report=lambda line: None
+            model, loader, val_loader, args.epochs, args.device, progress, report=lambda line: None
         )
         seconds = time.perf_counter() - start
-        loss, accuracy = mlp_digits.evaluate(model, test_loader, nn.CrossEntropyLoss(), "cpu")
+        loss, accuracy = mlp_digits.evaluate(model, test_loader, nn.CrossEntropyLoss(), args.device)
         table.append((name, count(model), seconds, loss, accuracy))
 
     print(f"{'':26}{'parameters':>10}{'seconds':>9}{'test loss':>11}{'test accuracy':>15}")
@@ -131,7 +136,8 @@ def main():
     images = X_test[first]
     model.eval()
     with torch.no_grad():
-        looks, says = model.looks(images).numpy(), model(images).argmax(1).tolist()
+        there = images.to(args.device)
+        looks, says = model.looks(there).cpu().numpy(), model(there).argmax(1).tolist()
     draw(histories, images.numpy(), looks, says, y_test[first].tolist(), args.out)
     print(f"wrote {args.out}")
     return 0

@@ -9,6 +9,9 @@ import subprocess
 import sys
 
 import pytest
+from devices import ON_A_GPU
+
+from tinygrad_edu.backend import cupy_problem
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
@@ -31,7 +34,8 @@ SHORT = {  # example: arguments, what it must print, files it must write
 
 def run(folder: pathlib.Path, *command: str) -> str:
     """What a command prints; it must end well and without a warning."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, "-W", "error::DeprecationWarning:__main__", *command],
         cwd=folder, env=environment, capture_output=True, text=True, timeout=120,
@@ -49,6 +53,27 @@ def test_example(name: str, tmp_path: pathlib.Path) -> None:
     if "no picture" not in printed:
         for file in files:
             assert (tmp_path / file).stat().st_size > 1000
+
+
+@pytest.mark.parametrize("where", ["strict", ON_A_GPU])
+@pytest.mark.parametrize("name", ["01_mlp_digits.py", "04_char_gpt.py", "05_encoder_classifier.py"])
+def test_example_on_a_gpu(name: str, where: str, tmp_path: pathlib.Path) -> None:
+    """With `--device cuda`, on the stand-in for CuPy and on a GPU if there is one."""
+    pytest.importorskip("sklearn")
+    arguments, words, _ = SHORT[name]
+    command = [str(EXAMPLES / name), *arguments, "--device", "cuda"]
+    if where == "strict":
+        script = (
+            "import runpy, sys; from devices import placed; from strict_cupy import kernels;"
+            "kernels.COMPILER = None;"  # kernels run on the host are slow
+            f"sys.path.insert(0, {str(EXAMPLES)!r}); sys.argv[1:] = {command[1:]!r}\n"
+            f"with placed('strict'): runpy.run_path({command[0]!r}, run_name='__main__')"
+        )
+        command = ["-c", script]
+    elif cupy_problem() is not None:
+        pytest.skip(f"no GPU: {cupy_problem()}")
+    printed = run(tmp_path, *command)
+    assert re.search(words, printed), printed
 
 
 def test_no_example_is_left_out() -> None:
