@@ -138,6 +138,8 @@ def test_bad_arguments(lib: Any) -> None:
         assert lib.is_autocast_enabled("cpu")
     with pytest.warns(FutureWarning), lib.cuda.amp.autocast(enabled=False):
         assert not lib.is_autocast_enabled()
+    assert lib.get_autocast_gpu_dtype() is lib.float16 and not lib.is_autocast_cpu_enabled()
+    assert lib.get_autocast_cpu_dtype() is lib.bfloat16
     assert lib.amp.is_autocast_available("cpu")
 
 

@@ -458,7 +458,8 @@ class Mixed(Run):
 NOT_OPERATIONS = {
     "dtypes": ["get_default_dtype", "set_default_dtype", "set_default_tensor_type"],
     "devices": ["get_default_device", "set_default_device"],
-    "autocast": ["clear_autocast_cache", "get_autocast_dtype", "is_autocast_cache_enabled",
+    "autocast": ["get_autocast_cpu_dtype", "get_autocast_gpu_dtype", "is_autocast_cpu_enabled",
+                 "clear_autocast_cache", "get_autocast_dtype", "is_autocast_cache_enabled",
                  "is_autocast_enabled", "set_autocast_cache_enabled", "set_autocast_dtype",
                  "set_autocast_enabled"],
     "modes": ["is_grad_enabled", "is_inference_mode_enabled"],

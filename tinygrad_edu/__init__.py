@@ -559,7 +559,8 @@ from tinygrad_edu.missing import missing as _missing  # noqa: E402
 _IN = {
     "amp": ["GradScaler"],
     "amp.autocast_mode": [
-        "autocast", "clear_autocast_cache", "get_autocast_dtype", "is_autocast_cache_enabled",
+        "autocast", "clear_autocast_cache", "get_autocast_cpu_dtype", "get_autocast_dtype",
+        "get_autocast_gpu_dtype", "is_autocast_cache_enabled", "is_autocast_cpu_enabled",
         "is_autocast_enabled", "set_autocast_cache_enabled", "set_autocast_dtype",
         "set_autocast_enabled",
     ],
@@ -584,8 +585,11 @@ if _TYPE_CHECKING:
     from tinygrad_edu.amp.autocast_mode import (
         autocast,
         clear_autocast_cache,
+        get_autocast_cpu_dtype,
         get_autocast_dtype,
+        get_autocast_gpu_dtype,
         is_autocast_cache_enabled,
+        is_autocast_cpu_enabled,
         is_autocast_enabled,
         set_autocast_cache_enabled,
         set_autocast_dtype,

@@ -196,6 +196,21 @@ def set_autocast_dtype(device_type: str, dtype: dtype) -> None:
     _state.dtypes[_known(device_type)] = dtype
 
 
+def is_autocast_cpu_enabled() -> bool:
+    """`is_autocast_enabled("cpu")`, as older scripts write it."""
+    return _state.enabled["cpu"]
+
+
+def get_autocast_cpu_dtype() -> dtype:
+    """`get_autocast_dtype("cpu")`, as older scripts write it."""
+    return _state.dtypes["cpu"]
+
+
+def get_autocast_gpu_dtype() -> dtype:
+    """`get_autocast_dtype("cuda")`, as older scripts write it."""
+    return _state.dtypes["cuda"]
+
+
 def is_autocast_cache_enabled() -> bool:
     """Whether the casts of parameters are kept for the rest of the region."""
     return _state.cache_enabled
