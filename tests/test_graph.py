@@ -30,6 +30,16 @@ def test_grad_fn_has_names_and_neighbours() -> None:
     assert "MulBackward0" in repr(product)
 
 
+def test_a_retained_gradient_is_what_later_hooks_make_of_it() -> None:
+    x = torch.ones(3, requires_grad=True)
+    h = x * 3
+    h.retain_grad()
+    h.register_hook(lambda g: g * 2)
+    (h * h).sum().backward()
+    assert h.grad.tolist() == [12.0] * 3
+    assert x.grad.tolist() == [36.0] * 3
+
+
 def test_retain_grad() -> None:
     x = leaf(1.0, 2.0)
     h = x * 3

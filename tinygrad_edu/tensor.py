@@ -276,6 +276,7 @@ class Tensor(Methods, ArrayProtocol, Variable):
                     else before + g
                 )
 
+        keep.comes_last = True  # type: ignore[attr-defined]  # after hooks that replace the gradient
         node.register_hook(keep)
 
     retains_grad = False

@@ -277,7 +277,7 @@ def accumulate(leaf: Leaf, g: Any, mine: bool, create: bool) -> None:
 
 
 def _run_hooks(node: Node, g: Any, create: bool) -> Any:
-    for hook in list(node.hooks or ()):
+    for hook in sorted(node.hooks or (), key=lambda hook: hasattr(hook, "comes_last")):
         with enable_grad() if create else no_grad():
             result = hook(g if create else wrap(g))
         if result is not None:
