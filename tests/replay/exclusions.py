@@ -117,6 +117,8 @@ LAYERS: dict[str, str] = {
 OPTIMIZERS: dict[str, str] = {
     "LBFGS": "not written: its line search calls a closure many times a step",
     "SparseAdam": "there are no sparse gradients",
+    "Adafactor: error * does not support complex parameters": "there are no complex numbers",
+    "Muon: error * does not support complex parameters": "there are no complex numbers",
     "ASGD: 1 non-default lambd {'foreach': True}": (
         "torch's foreach form computes eta by a float32 power that is rounded differently"
     ),
