@@ -22,6 +22,7 @@ from tinygrad_edu.backend import (
 )
 from tinygrad_edu.dtypes import (
     Array,
+    NumpyDtype,
     default,
     dtype,
     get_default_dtype,
@@ -327,8 +328,14 @@ def arange(
     target = result_type(*given) if dtype is None else to_numpy(dtype)
     if dtype is None and target.kind == "b":
         target = np.dtype(np.int64)
+    if target == np.int64 and target != result_type(*given):
+        start, end, step = int(start), int(end), int(step)  # as torch, which counts so
+        if step == 0:
+            raise RuntimeError("step must be nonzero")
     count = max(0, math.ceil((end - start) / step))
     exact = np.int64 if all([isinstance(v, (int, np.integer)) for v in given]) else np.float64
+    if target.kind in "iu" and exact is np.float64:  # torch counts in the type of the result
+        start, step = int(start), int(step)
     with on(place_of(device)) as xp:
         values = xp.arange(count, dtype=exact) * step + start
     return finish(values.astype(target), device, requires_grad)
@@ -346,15 +353,10 @@ def linspace(
     """
     if operator.index(steps) < 0:
         raise RuntimeError("number of steps must be non-negative")
-    ndims = [end.array.ndim if isinstance(end, Variable) else 0 for end in (start, end)]
-    if any(ndims):
-        raise RuntimeError(
-            "linspace only supports 0-dimensional start and end tensors, but got start with"
-            f" {ndims[0]} dimension(s) and end with {ndims[1]} dimension(s)."
-        )
+    _check_ends("linspace", start, end)
     target = default() if dtype is None else to_numpy(dtype)
     exact = target if is_half(target) else np.promote_types(target, np.float32)
-    start, end = exact.type(_number(start)), exact.type(_number(end))
+    start, end = [exact.type(_ending(end, target)) for end in (start, end)]
     step = (end - start) / exact.type(max(steps - 1, 1))
     i = np.arange(steps, dtype=exact)
     # torch counts up from the start in the first half, and down from the end in the second
@@ -364,13 +366,30 @@ def linspace(
     return finish(values.astype(target), device, requires_grad)
 
 
+def _check_ends(name: str, *ends: Any) -> None:
+    ndims = [end.array.ndim if isinstance(end, Variable) else 0 for end in ends]
+    if any(ndims):
+        raise RuntimeError(
+            f"{name} only supports 0-dimensional start and end tensors, but got start with"
+            f" {ndims[0]} dimension(s) and end with {ndims[1]} dimension(s)."
+        )
+
+
+def _ending(value: Any, target: NumpyDtype) -> Any:
+    """The start or end of a range in the type of its result: integers drop the fraction."""
+    number = _number(value)
+    return int(number) if target.kind in "iu" else number
+
+
 def logspace(
     start: Any, end: Any, steps: int, base: float = 10.0, *, dtype: Dtype = None,
     device: DeviceLike = None, requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """`base` to the powers `linspace(start, end, steps)`."""
+    _check_ends("logspace", start, end)
     target = default() if dtype is None else to_numpy(dtype)
     exact = dtype_of(target) if is_floating(target) else get_default_dtype()
+    start, end = _ending(start, target), _ending(end, target)
     powers = linspace(start, end, steps, dtype=exact).array.astype(np.float64)
     return finish(np.power(float(base), powers).astype(target), device, requires_grad)
 
