@@ -159,8 +159,6 @@ def _logcumsumexp(x: Array, dim: int) -> Array:
         raise NotImplementedError(f'"logcumsumexp" not implemented for {from_numpy(x.dtype)!r}')
     if not x.ndim:
         return x.copy()
-    if x.dtype.itemsize == 2:
-        return accumulate(np.logaddexp, x.astype(np.float32), dim).astype(x.dtype)
     return accumulate(np.logaddexp, x, dim)
 
 

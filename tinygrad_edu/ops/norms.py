@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 
 @primitive
 def _vector_norm(x: Array, p: float, dims: Dims, keepdim: bool) -> Array:
-    if x.dtype.itemsize == 2:
-        wide = _vector_norm.primitive.forward(x.astype(np.float32), p, dims, keepdim)
-        return wide.astype(x.dtype)
     if p == 2:
         if dims is None and not keepdim and x.flags.c_contiguous:
             flat = x.reshape(-1)

@@ -191,9 +191,6 @@ def nanmean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = 
 def _prod(x: Array, dims: Dims, keepdim: bool, dtype: NumpyDtype | None) -> Array:
     if dtype is None and not is_floating(x.dtype):
         dtype = np.dtype(np.int64)
-    if dtype is None and x.dtype.itemsize == 2:
-        wide = reduce_multiply(x, axis=dims, dtype=np.float32, keepdims=keepdim)
-        return wide.astype(x.dtype)
     return reduce_multiply(x, axis=dims, dtype=dtype, keepdims=keepdim)
 
 

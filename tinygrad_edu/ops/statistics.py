@@ -27,11 +27,10 @@ if TYPE_CHECKING:
 
 @primitive
 def _var(x: Array, dims: Dims, keepdim: bool, correction: float) -> Array:
-    wide = x.astype(np.float32) if x.dtype.itemsize == 2 else x
     n = count(x.shape, dims)
-    off = wide - np.true_divide(add_up(wide, dims, True), n)
+    off = x - np.true_divide(add_up(x, dims, True), n)
     total = add_up(np.multiply(off, off, out=off) if off.ndim else off * off, dims, keepdim)
-    return np.true_divide(total, max(n - correction, 0)).astype(x.dtype, copy=False)
+    return np.true_divide(total, max(n - correction, 0))
 
 
 def _var_gradient(g: Any, x: Any, dims: Dims, keepdim: bool, correction: float) -> Any:

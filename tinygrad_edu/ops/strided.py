@@ -100,7 +100,9 @@ def empty_strided(
     shape, steps = read_new_shape("empty_strided", (size,)), read_shape("empty_strided", (stride,))
     target = default() if dtype is None else to_numpy(dtype)
     ends = [(count - 1) * step for count, step in zip(shape, steps, strict=True)]
-    memory = module_for(place_of(device)).empty(int(math.fsum(ends)) + 1 if all(shape) else 0, target)
+    memory = module_for(place_of(device)).empty(
+        int(math.fsum(ends)) + 1 if all(shape) else 0, target
+    )
     return finish(_as_strided.primitive.forward(memory, shape, steps, 0), device, requires_grad)
 
 
