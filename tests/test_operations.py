@@ -379,7 +379,7 @@ def _check_twin(twin: Op, given: Call) -> None:
 # ---- on a GPU
 
 
-DRAWN = [op.name for op in op_table.sampling.ROWS]
+DRAWN = [*[op.name for op in op_table.sampling.ROWS], "nn.functional.gumbel_softmax"]
 """What draws random numbers, other ones on a GPU; tests/test_gpu_random.py has these."""
 OF_THE_HOST = ["Tensor.type", "Tensor.to", "Tensor.cpu", "from_numpy"]
 """What gives another result, or none, on a GPU; tests/test_devices.py has these."""

@@ -170,6 +170,9 @@ def to_device(array: Array, place: device) -> Array:
     if here.type == place.type and here.index == _index(place):
         return array
     if place.type == "cpu":
+        checks = sys.modules.get("tinygrad_edu.kernels.cuda.checks")
+        if checks is not None:
+            checks.report(array)
         return array.get()
     with on(place) as cupy:
         return cupy.asarray(array)
@@ -326,6 +329,6 @@ def _allocator(cupy: Any) -> Callable[[int], Any]:
 def forget_cupy() -> None:
     """Look for CuPy anew: the tests put a stand-in in its place."""
     cupy_problem.cache_clear()
-    random = sys.modules.get("tinygrad_edu.gpu_random")
-    if random is not None:
-        random.forget()
+    for name in ("tinygrad_edu.gpu_random", "tinygrad_edu.kernels.cuda.checks"):
+        if name in sys.modules:
+            sys.modules[name].forget()

@@ -15,8 +15,8 @@ from tinygrad_edu.autograd.graph import INFERENCE, Leaf, Node, RemovableHandle, 
 from tinygrad_edu.autograd.mode import state
 from tinygrad_edu.autograd.record import current_node, register_tensor_class, wrap
 from tinygrad_edu.autograd.walk import backward
+from tinygrad_edu.backend import CPU, device_of, to_device
 from tinygrad_edu.backend import device as Device
-from tinygrad_edu.backend import device_of, to_device
 from tinygrad_edu.dtypes import dtype, from_numpy, get_default_dtype, is_floating
 from tinygrad_edu.methods import Methods
 from tinygrad_edu.numpy_protocol import ArrayProtocol
@@ -341,17 +341,21 @@ class Tensor(Methods, ArrayProtocol, Variable):
 
     # ---------------------------------------------------------------- to and from Python
 
+    def _host(self) -> Any:
+        array = self.array
+        return array if array.__class__ is np.ndarray else to_device(array, CPU)
+
     def item(self) -> Any:
         """Its only element as a Python number; RuntimeError if it has several."""
         if self.array.size != 1:
             raise RuntimeError(
                 f"a Tensor with {self.array.size} elements cannot be converted to Scalar"
             )
-        return self.array.item()
+        return self._host().item()
 
     def tolist(self) -> Any:
         """Its elements as nested lists of Python numbers; of a 0-d tensor, the number."""
-        return self.array.tolist()
+        return self._host().tolist()
 
     def numpy(self, *, force: bool = False) -> Any:
         """Its memory as a NumPy array.
@@ -377,7 +381,7 @@ class Tensor(Methods, ArrayProtocol, Variable):
     def _number(self, convert: Callable[[Any], Any]) -> Any:
         if self.array.size != 1:
             raise ValueError("only one element tensors can be converted to Python scalars")
-        return convert(self.array.item())
+        return convert(self._host().item())
 
     def __float__(self) -> float:
         return float(self._number(float))
@@ -388,14 +392,14 @@ class Tensor(Methods, ArrayProtocol, Variable):
     def __index__(self) -> int:
         if self.array.size != 1 or is_floating(self.array.dtype):
             raise TypeError("only integer tensors of a single element can be converted to an index")
-        return int(self.array.item())
+        return int(self._host().item())
 
     def __bool__(self) -> bool:
         if self.array.size == 0:
             raise RuntimeError("Boolean value of Tensor with no values is ambiguous")
         if self.array.size > 1:
             raise RuntimeError("Boolean value of Tensor with more than one value is ambiguous")
-        return bool(self.array.item())
+        return bool(self._host().item())
 
     is_nonzero = __bool__
 
@@ -426,7 +430,7 @@ class Tensor(Methods, ArrayProtocol, Variable):
 
     def __format__(self, spec: str) -> str:
         if self.array.ndim == 0 and type(self) is Tensor:
-            return format(self.array.item(), spec)
+            return format(self._host().item(), spec)
         return object.__format__(self, spec)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:

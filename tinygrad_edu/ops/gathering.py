@@ -12,6 +12,7 @@ from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.autograd.record import as_array, wrap
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.kernels.atomic import multiply_at
+from tinygrad_edu.kernels.cuda import checks
 from tinygrad_edu.ops.indexing import _unslice, add_at
 from tinygrad_edu.ops.joining import zeros_beside
 from tinygrad_edu.size import read_dim
@@ -58,7 +59,9 @@ def _check_index(name: str, x: Array, dim: int, index: Array) -> int:
 
 
 def _check_range(index: Array, size: int, dim: int, error: type[Exception]) -> None:
-    if isinstance(index, np.ndarray) and index.size:
+    if not isinstance(index, np.ndarray):
+        checks.require(index, 0, size)
+    elif index.size:
         low, high = int(index.min()), int(index.max())
         if low < 0 or high >= size:
             wrong = high if high >= size else low

@@ -22,6 +22,7 @@ from tinygrad_edu.autograd.record import current_node, wrap
 from tinygrad_edu.backend import beside, device_of, module_of
 from tinygrad_edu.dtypes import Array, promote, promote_to, result_type
 from tinygrad_edu.kernels import atomic
+from tinygrad_edu.kernels.cuda import checks
 from tinygrad_edu.ops.shape import broadcast_tensors, reshape
 from tinygrad_edu.size import read_dim
 
@@ -196,6 +197,8 @@ def _check_array(entry: Array, x: Array, dim: int) -> Array:
         raise RuntimeError(
             "indices should be either on cpu or on the same device as the indexed tensor (cpu)"
         )
+    elif entry.size:
+        checks.require(entry, -x.shape[dim], x.shape[dim])
     return beside(entry, x)
 
 

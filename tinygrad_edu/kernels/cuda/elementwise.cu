@@ -25,32 +25,6 @@ KERNEL gelu_backward(const T* g, const T* x, T* gx, Int n, int by_tanh)
     }
 }
 
-// y = f(x + bias), bias repeated for every row of `width`; kind 0: x, 1: relu, 2 and 3: gelu
-KERNEL bias_activation(const T* x, const T* bias, T* y, Int n, Int width, int kind)
-{
-    for (Int i = at(); i < n; i += all()) {
-        T v = x[i] + bias[i % width];
-        y[i] = kind == 0 ? v : kind == 1 ? (v > 0 || v != v ? v : (T)0) : v * share(v, kind == 3);
-    }
-}
-
-// gx = g f'(x + bias)
-KERNEL bias_activation_backward(
-    const T* g, const T* x, const T* bias, T* gx, Int n, Int width, int kind)
-{
-    for (Int i = at(); i < n; i += all()) {
-        T v = x[i] + bias[i % width], slope = 1;
-        if (kind == 1) slope = v > 0 ? 1 : 0;
-        if (kind >= 2) {
-            T p = share(v, kind == 3);
-            slope = kind == 3
-                ? p + v * 2 * p * (1 - p) * (T)0.7978845608028654 * (1 + (T)0.134145 * v * v)
-                : p + v * (T)0.3989422804014327 * exp((T)-0.5 * v * v);
-        }
-        gx[i] = g[i] * slope;
-    }
-}
-
 // Philox, as in philox.py: four words for each counter.
 __device__ inline void philox(unsigned int c[4], unsigned long long seed)
 {

@@ -1,4 +1,4 @@
-"""GELU, bias with activation, and random numbers on a GPU: one launch each, see elementwise.cu."""
+"""GELU and random numbers on a GPU: one launch each, see elementwise.cu."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import numpy as np
 
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.kernels.cuda.launch import blocks_for, dense, start
-
-ACTIVATIONS = {"none": 0, "relu": 1, "gelu": 2, "gelu, tanh": 3}
 
 
 def gelu(x: Array, approximate: str) -> Array:
@@ -22,22 +20,6 @@ def gelu_gradient(g: Array, x: Array, approximate: str) -> Array:
     g, x, gx = dense(g), dense(x), np.empty_like(x, order="C")
     start("elementwise", "gelu_backward", blocks_for(x.size), x, g, x, gx, x.size,
           approximate == "tanh")  # fmt: skip
-    return gx
-
-
-def bias_activation(x: Array, bias: Array, kind: str) -> Array:
-    """f(x + bias): one of ACTIVATIONS, bias along the last dimension."""
-    x, y = dense(x), np.empty_like(x, order="C")
-    start("elementwise", "bias_activation", blocks_for(x.size), x, x, dense(bias), y, x.size,
-          bias.size, np.int32(ACTIVATIONS[kind]))  # fmt: skip
-    return y
-
-
-def bias_activation_gradient(g: Array, x: Array, bias: Array, kind: str) -> Array:
-    """g f'(x + bias)."""
-    g, x, gx = dense(g), dense(x), np.empty_like(x, order="C")
-    start("elementwise", "bias_activation_backward", blocks_for(x.size), x, g, x, dense(bias), gx,
-          x.size, bias.size, np.int32(ACTIVATIONS[kind]))  # fmt: skip
     return gx
 
 

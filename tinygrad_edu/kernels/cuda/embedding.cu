@@ -31,3 +31,10 @@ KERNEL embedding_read(const T* table, const Int* rows, T* y, Int width, Int heig
     for (Int i = threadIdx.x; i < width; i += THREADS)
         y[blockIdx.x * width + i] = row < 0 || row >= height ? (T)NAN : table[row * width + i];
 }
+
+// Notes in *wrong that one of n indices lies outside [low, high).
+KERNEL check_range(const Int* index, Int n, Int low, Int high, int* wrong)
+{
+    for (Int i = at(); i < n; i += all())
+        if (index[i] < low || index[i] >= high) *wrong = 1;
+}

@@ -1,0 +1,46 @@
+"""Indices out of range on a GPU.
+
+CuPy lets such an index wrap around.  To look at the indices before they are used, the host would
+have to wait for the GPU; so a kernel looks at them, notes what it finds in the GPU's memory, and
+the note is read when the host next waits anyway, for `.item()` or a copy.  torch reports them as
+late.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tinygrad_edu.backend import module_of
+from tinygrad_edu.dtypes import Array
+from tinygrad_edu.kernels.cuda.launch import blocks_for, dense, start
+
+_notes: dict[int, Array] = {}
+"""For each GPU that has been given indices: 1 if one of them was out of range."""
+
+
+def require(index: Array, low: int, high: int) -> None:
+    """Let the GPU check that all of `index`, an array on it, lie in [low, high)."""
+    if not hasattr(module_of(index), "RawModule"):
+        return
+    gpu = index.device.id
+    if gpu not in _notes:
+        _notes[gpu] = np.zeros_like(index, dtype=np.int32, shape=1)
+    start("embedding", "check_range", blocks_for(index.size), index,
+          dense(index.astype(np.int64, copy=False)), index.size, low, high, _notes[gpu],
+          dtype=np.float32)  # fmt: skip
+
+
+def report(array: Array) -> None:
+    """RuntimeError if an index was out of range on the GPU of this array; waits for the GPU."""
+    note = _notes.get(array.device.id)
+    if note is not None and int(note[0]):
+        note[...] = 0
+        raise RuntimeError(
+            "CUDA error: device-side assert triggered: an index was out of range in an operation"
+            " since the GPU was last waited for"
+        )
+
+
+def forget() -> None:
+    """Drop all notes: the tests exchange CuPy under them."""
+    _notes.clear()
