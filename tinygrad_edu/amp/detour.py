@@ -14,10 +14,11 @@ When the last thread leaves, everything is put back.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from operator import attrgetter
 from types import CodeType, FunctionType
 from typing import Any
@@ -34,7 +35,8 @@ _threads = 0
 _restore: list[Callable[[], None]] = []
 
 
-def _listed() -> Iterator[tuple[Any, Policies]]:
+@functools.cache
+def _listed() -> list[tuple[Any, Policies]]:
     """Every operation that is on a list of either device."""
     policies: dict[tuple[str, str], Policies] = {}
     tables = {"cpu": lists.CPU, "cuda": {**lists.CUDA, "refused": lists.CUDA_REFUSES}}
@@ -44,13 +46,23 @@ def _listed() -> Iterator[tuple[Any, Policies]]:
                 for name in names:
                     policies.setdefault((module, name), {})[device] = policy
     policies[("nn.functional.losses", "cross_entropy")]["cpu"] = "in_two_steps"
+    listed = []
     for (module, name), found in policies.items():
         operation = attrgetter(name)(importlib.import_module(f"tinygrad_edu.{module}"))
-        yield operation if hasattr(operation, "primitive") else inspect.unwrap(operation), found
+        if not hasattr(operation, "primitive"):
+            operation = inspect.unwrap(operation)
+        listed.append((operation, found))
+    return listed
 
 
 def _detour(*args: Any, _autocast_call: Any, **kwargs: Any) -> Any:
     return _autocast_call(*args, **kwargs)
+
+
+@functools.cache
+def _detour_code(free: tuple[str, ...]) -> CodeType:
+    """Its code, for functions that share variables of these names with the one around them."""
+    return _detour.__code__.replace(co_freevars=free)
 
 
 def _exchange_function(function: Any, call: Callable[..., Any], policies: Policies) -> None:
@@ -65,7 +77,7 @@ def _exchange_function(function: Any, call: Callable[..., Any], policies: Polici
         return call(own, policies, args, kwargs)
 
     function.__kwdefaults__ = {**(defaults or {}), "_autocast_call": detour}
-    function.__code__ = _detour.__code__.replace(co_freevars=code.co_freevars)
+    function.__code__ = _detour_code(code.co_freevars)
 
     def restore() -> None:
         function.__code__, function.__kwdefaults__ = code, defaults
@@ -77,11 +89,13 @@ def _exchange_primitive(
     op: Primitive, again: Any, call: Callable[..., Any], wanted: Any, policies: Policies
 ) -> None:
     plain = op.run
-    reroute = Rerouted(lambda args: call(again, policies, args, {}))
+
+    def cast(args: tuple[Any, ...]) -> Any:
+        return call(again, policies, args, {})
 
     def run(*values: Any) -> Any:
         if wanted():
-            raise reroute
+            raise Rerouted(cast)
         return plain(*values)
 
     op.run = run
