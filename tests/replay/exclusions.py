@@ -38,7 +38,6 @@ NOT_EXPORTED: dict[str, str] = {
     "signal.windows.*": "windows are of use with Fourier transforms",
     "special.airy_ai special.bessel_* special.*modified_bessel_* special.spherical_bessel_j0 "
     "special.*_polynomial_*": "functions of physics; torch differentiates few of them",
-    "nn.functional.linear_cross_entropy*": "new in torch 2.13; use linear and cross_entropy",
 }
 """Operations, with patterns, that we do not have -> the reason."""
 
@@ -109,9 +108,7 @@ class Exclusion:
     when: Callable[[Sample], bool] = always
 
 
-LAYERS: dict[str, str] = {
-    "Lazy*": "there are no lazy layers: parameters have their shapes from the beginning",
-}
+LAYERS: dict[str, str] = {}
 """Layers of module_db, or "layer: sample", with patterns -> the reason."""
 
 OPTIMIZERS: dict[str, str] = {
@@ -182,6 +179,12 @@ EXCLUSIONS: list[Exclusion] = [
         "in place",
         "torch resizes the tensor written into; this raises, as everywhere else",
         lambda sample: isinstance(sample.input, torch.Tensor) and sample.input.ndim < 2,
+    ),
+    Exclusion(
+        "nn.functional.linear_cross_entropy:chunked",
+        "second",
+        "torch computes it in chunks without a second derivative; here it has one",
+        lambda sample: sample.args[0].ndim == 2 and not sample.args[1].is_floating_point(),
     ),
     Exclusion(
         "as_strided:partial_views",
