@@ -282,7 +282,7 @@ def test_out_of_memory(cuda: str, monkeypatch: pytest.MonkeyPatch) -> None:
         if hasattr(cupy, "_core") and hasattr(cupy._core, "ndarray"):
             torch.empty(1 << 45, device=cuda)
         else:
-            backend._allocator(cupy)(1 << 45)
+            backend._allocator(cupy, cupy.get_default_memory_pool())(1 << 45)
     assert torch.ones(3, device=cuda).sum().item() == 3
 
 

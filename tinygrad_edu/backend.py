@@ -13,6 +13,7 @@ import importlib
 import importlib.util
 import os
 import sys
+import weakref
 import threading
 from collections.abc import Callable, Iterator
 from types import ModuleType
@@ -252,7 +253,7 @@ def cupy_problem() -> str | None:
             return "CuPy sees no usable CUDA device: check the driver with nvidia-smi"
         if float((cupy.arange(4, dtype=np.float32) * 2).sum()) != 12:
             return "CuPy's first kernel gave a wrong sum"
-        cupy.cuda.set_allocator(_allocator(cupy))
+        cupy.cuda.set_allocator(_allocator(cupy, cupy.get_default_memory_pool()))
         if _tf32:
             allow_tf32(True)
     except Exception as error:  # ImportError, CUDARuntimeError, a missing NVRTC library
@@ -301,9 +302,18 @@ class OutOfMemoryError(RuntimeError):
     """A GPU has not the memory that was asked for; `torch.OutOfMemoryError`."""
 
 
-def _allocator(cupy: Any) -> Callable[[int], Any]:
-    """CuPy's memory pool, with torch's error when it is exhausted, and its peak noted."""
-    pool = cupy.get_default_memory_pool()
+graph_pools: weakref.WeakSet[Any] = weakref.WeakSet()
+"""The memory pools of CUDA graphs, which keep what they have got for the replays."""
+
+
+def used_bytes(cupy: Any) -> int:
+    """The bytes that arrays on the current GPU and all graphs take."""
+    used = cupy.get_default_memory_pool().used_bytes()
+    return int(used + sum([pool.total_bytes() for pool in graph_pools]))
+
+
+def _allocator(cupy: Any, pool: Any) -> Callable[[int], Any]:
+    """Memory of a pool, with torch's error when it is exhausted, and the peak noted."""
 
     def allocate(size: int) -> Any:
         try:
@@ -320,10 +330,18 @@ def _allocator(cupy: Any) -> Callable[[int], Any]:
         if peak_bytes:
             here = cupy.cuda.Device().id
             if here in peak_bytes:
-                peak_bytes[here] = max(peak_bytes[here], pool.used_bytes())
+                peak_bytes[here] = max(peak_bytes[here], used_bytes(cupy))
         return memory
 
     return allocate
+
+
+def pool_for_graph() -> tuple[Any, Callable[[int], Any]]:
+    """A memory pool of its own for a CUDA graph, and the allocator that serves from it."""
+    cupy = _cupy()
+    pool = cupy.cuda.MemoryPool()
+    graph_pools.add(pool)
+    return pool, _allocator(cupy, pool)
 
 
 def forget_cupy() -> None:

@@ -48,9 +48,9 @@ class CUDAGraph:
             )
         cuda = backend.module_for(backend.device("cuda")).cuda
         # What the captured code allocates must stay where it is, for the replays.
-        self._memory = cuda.MemoryPool()
+        self._memory, allocator = backend.pool_for_graph()
         self._allocator = cuda.get_allocator()
-        cuda.set_allocator(self._memory.malloc)
+        cuda.set_allocator(allocator)
         stream.cupy.begin_capture()
         self._stream, backend.capturing = stream, True
 
@@ -117,7 +117,8 @@ class graph:
                 raise RuntimeError(f"CUDA graph: the capture failed: {failure}") from failure
         finally:
             self.stream.__exit__(kind, error, trace)
-        if error is not None and type(error).__name__ == "CUDARuntimeError":
+        ours = type(error).__name__ == "CUDARuntimeError" or "captur" in str(error).lower()
+        if error is not None and ours:
             raise RuntimeError(
                 "CUDA graph: an operation within cannot be captured, because it waits for the GPU"
                 f" or copies from the host: {error}"

@@ -29,7 +29,10 @@ def empty_cache() -> None:
 
 def memory_allocated(device: Any = None) -> int:
     """Bytes that arrays on the GPU take; 0 without one."""
-    return int(_of(device, _pool().used_bytes)) if _has_gpu() else 0
+    if not _has_gpu():
+        return 0
+    cupy = backend.module_for(backend.device("cuda"))
+    return int(_of(device, lambda: backend.used_bytes(cupy)))
 
 
 def memory_reserved(device: Any = None) -> int:
@@ -38,7 +41,7 @@ def memory_reserved(device: Any = None) -> int:
 
 
 def max_memory_allocated(device: Any = None) -> int:
-    """The most bytes that arrays took at once since the start or `reset_peak_memory_stats`."""
+    """The most bytes that arrays took at once since `reset_peak_memory_stats` was called."""
     if not _has_gpu():
         return 0
     return max(backend.peak_bytes.get(backend.gpu(device).id, 0), memory_allocated(device))

@@ -279,7 +279,10 @@ def _without_leading_ones(shape: tuple[int, ...], ndim: int) -> tuple[int, ...]:
 @primitive
 def _copied(x: Array, value: Array) -> Array:
     """`value` in the shape and dtype of `x`: what `x` holds after `x.copy_(value)`."""
-    value = module_of(x).asarray(value) if not hasattr(value, "dtype") else value
+    if isinstance(value, (bool, int, float)) and not isinstance(x, np.ndarray):
+        value = np.full_like(x, value, dtype=type(value), shape=())  # without a copy from the host
+    elif not hasattr(value, "dtype"):
+        value = module_of(x).asarray(value)
     return np.broadcast_to(value.astype(x.dtype), x.shape)
 
 
