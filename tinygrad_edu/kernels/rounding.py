@@ -41,7 +41,7 @@ def fma32(a: _F32, b: float, c: float) -> _F32:
     return _add_to_odd(product, np.array(c, np.float32).astype(np.float64)).astype(np.float32)
 
 
-def fma64(a: _F64, b: float, c: float) -> _F64:
+def fma64(a: _F64, b: float, c: float | _F64) -> _F64:
     """`a * b + c` for float64 numbers far from overflow and underflow.
 
     Source: besides the above, Dekker, "A floating-point technique for extending the available
@@ -51,13 +51,13 @@ def fma64(a: _F64, b: float, c: float) -> _F64:
     np.True_
     """
     product = a * b
-    if c == 0:
+    if isinstance(c, float) and c == 0:
         return product
     a_high, a_low = _halves(a)
     b_high, b_low = _halves(np.array(b))
     # Products of halves are exact, so this is what rounding took from a * b.
     product_error = a_high * b_high - product + a_high * b_low + a_low * b_high + a_low * b_low
-    small, error = _two_sum(product_error, np.array(c))
+    small, error = _two_sum(product_error, np.asarray(c))
     total, total_error = _two_sum(product, small)
     total += _add_to_odd(error, total_error)
     return total

@@ -32,7 +32,7 @@ from tinygrad_edu.dtypes import (
     to_numpy,
 )
 from tinygrad_edu.dtypes import from_numpy as dtype_of
-from tinygrad_edu.kernels import memory_order
+from tinygrad_edu.kernels import memory_order, ranges
 from tinygrad_edu.size import read_new_shape
 
 if TYPE_CHECKING:
@@ -337,7 +337,10 @@ def arange(
     if target.kind in "iu" and exact is np.float64:  # torch counts in the type of the result
         start, step = int(start), int(step)
     with on(place_of(device)) as xp:
-        values = xp.arange(count, dtype=exact) * step + start
+        if xp is np and exact is np.float64 and target in (np.float32, np.float64):
+            values = ranges.arange(float(start), float(step), count, target)
+        else:
+            values = xp.arange(count, dtype=exact) * step + start
     return finish(values.astype(target), device, requires_grad)
 
 
@@ -355,14 +358,15 @@ def linspace(
         raise RuntimeError("number of steps must be non-negative")
     _check_ends("linspace", start, end)
     target = default() if dtype is None else to_numpy(dtype)
-    exact = target if is_half(target) else np.promote_types(target, np.float32)
+    exact = target if is_floating(target) else np.dtype(np.float64)
     start, end = [exact.type(_ending(end, target)) for end in (start, end)]
-    step = (end - start) / exact.type(max(steps - 1, 1))
-    i = np.arange(steps, dtype=exact)
-    # torch counts up from the start in the first half, and down from the end in the second
-    values = np.where(i < steps // 2, start + step * i, end - step * (steps - 1 - i))
-    if steps == 1:
-        values = np.full(1, start)
+    if steps < 2:
+        values = np.full(steps, start, exact)
+    elif is_half(exact):
+        step, i = (end - start) / exact.type(steps - 1), np.arange(steps, dtype=exact)
+        values = np.where(i < steps // 2, start + step * i, end - step * (steps - 1 - i))
+    else:
+        values = ranges.linspace(start, end, steps, exact)
     return finish(values.astype(target), device, requires_grad)
 
 
@@ -378,7 +382,13 @@ def _check_ends(name: str, *ends: Any) -> None:
 def _ending(value: Any, target: NumpyDtype) -> Any:
     """The start or end of a range in the type of its result: integers drop the fraction."""
     number = _number(value)
-    return int(number) if target.kind in "iu" else number
+    if target.kind not in "iu":
+        return number
+    limits = np.iinfo(target)
+    lowest = limits.min if isinstance(number, float) or limits.min else -int(limits.max)
+    if not lowest <= number <= limits.max:
+        raise RuntimeError(f"value cannot be converted to type {target.name}_t without overflow")
+    return int(number) & int(limits.max) if limits.min == 0 else int(number)
 
 
 def logspace(
