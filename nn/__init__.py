@@ -13,11 +13,11 @@ from . import attention, functional, init, modules, parallel, utils
 from .modules import *  # noqa: F403  (the names in modules.__all__)
 from .modules import __all__ as _layers
 from .parallel import DataParallel
-from .parameter import Buffer, Parameter
+from .parameter import Buffer, Parameter, UninitializedBuffer, UninitializedParameter
 
 __all__ = [
-    "Buffer", "DataParallel", "Parameter", "attention", "functional", "init", "modules", "parallel",
-    "utils", *_layers,
+    "Buffer", "DataParallel", "Parameter", "UninitializedBuffer", "UninitializedParameter",
+    "attention", "functional", "init", "modules", "parallel", "utils", *_layers,
 ]  # fmt: skip
 
 if not _TYPE_CHECKING:  # a type checker finds unknown names by itself

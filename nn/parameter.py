@@ -13,6 +13,7 @@ import numpy as np
 from tinygrad_edu.autograd.graph import Leaf
 from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.dtypes import default, is_floating
+from tinygrad_edu.ops.creation import empty
 from tinygrad_edu.tensor import Tensor, parameter_class
 
 
@@ -110,3 +111,125 @@ def _rebuild_buffer(cls: type[Buffer], data: Tensor, persistent: bool, grad: boo
     buffer = cls(data, persistent=persistent)
     buffer.requires_grad_(grad)
     return buffer
+
+
+# Without a shape yet ------------------------------------------------------------------------------
+
+
+class _Uninitialized(Tensor):
+    """A tensor whose shape is not known yet; its dtype and device are those of an empty array."""
+
+    becomes: type[Tensor]
+
+    @property
+    def _empty(self) -> Any:
+        return self.__dict__["array"]
+
+    @property
+    def array(self) -> Any:
+        raise ValueError(
+            "Attempted to use an uninitialized parameter. This error happens when you are using a"
+            f" `LazyModule` or explicitly manipulating `torch.nn.parameter.{type(self).__name__}`"
+            " objects. When using LazyModules Call `forward` with a dummy batch to initialize the"
+            " parameters before calling torch functions"
+        )
+
+    @array.setter
+    def array(self, value: Any) -> None:
+        self.__dict__["array"] = value
+
+    @property
+    def shape(self) -> Any:
+        raise RuntimeError(
+            "Can't access the shape of an uninitialized parameter or buffer. This error usually"
+            " happens in `load_state_dict` when trying to load an uninitialized parameter into an"
+            " initialized one. Call `forward` to initialize the parameters before accessing their"
+            " attributes."
+        )
+
+    @property
+    def data(self) -> Tensor:
+        return wrap(self._empty)
+
+    @data.setter
+    def data(self, value: Tensor) -> None:
+        self.array = value.array
+
+    @property
+    def dtype(self) -> Any:
+        return wrap(self._empty).dtype
+
+    @property
+    def device(self) -> Any:
+        return wrap(self._empty).device
+
+    def is_floating_point(self) -> bool:
+        return is_floating(self._empty.dtype)
+
+    def detach(self) -> Any:
+        return self
+
+    def to(self, *args: Any, **kwargs: Any) -> Any:
+        made = type(self)()
+        made.array = wrap(self._empty).to(*args, **kwargs).array
+        return made
+
+    def materialize(self, shape: Any, device: Any = None, dtype: Any = None) -> None:
+        """Make it a tensor of that shape, whose values are to be set."""
+        like = wrap(self._empty)
+        made = like.new_empty(shape, device=device or like.device, dtype=dtype or like.dtype)
+        self.array = made.array
+        self.__class__ = self.becomes  # type: ignore[assignment]
+
+    def __repr__(self, **options: Any) -> str:
+        return f"<{type(self).__name__}>"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        if id(self) not in memo:
+            memo[id(self)] = made = type(self)()
+            made.array = self._empty.copy()
+        return memo[id(self)]
+
+
+def _shapeless(cls: type[Any], device: Any, dtype: Any) -> Any:
+    t = object.__new__(cls)
+    made = empty(0, device=device, dtype=dtype)
+    t.array, t.storage = made.array, made.storage
+    return t
+
+
+class UninitializedParameter(_Uninitialized, Parameter):
+    """A parameter of a lazy layer, before it has seen an input."""
+
+    becomes = Parameter
+
+    def __new__(
+        cls, requires_grad: bool = True, device: Any = None, dtype: Any = None
+    ) -> UninitializedParameter:
+        parameter: UninitializedParameter = _shapeless(cls, device, dtype)
+        if requires_grad:
+            parameter.node = Leaf(parameter)
+        return parameter
+
+    def __init__(self, requires_grad: bool = True, device: Any = None, dtype: Any = None) -> None:
+        pass  # made by __new__
+
+
+class UninitializedBuffer(_Uninitialized):
+    """A buffer of a lazy layer, before it has seen an input."""
+
+    becomes = Tensor
+
+    def __new__(
+        cls, requires_grad: bool = False, device: Any = None, dtype: Any = None
+    ) -> UninitializedBuffer:
+        buffer: UninitializedBuffer = _shapeless(cls, device, dtype)
+        return buffer
+
+    def __init__(self, requires_grad: bool = False, device: Any = None, dtype: Any = None) -> None:
+        pass  # made by __new__
+
+
+def is_lazy(param: object) -> bool:
+    """Whether it is a parameter or buffer without a shape yet."""
+    return isinstance(param, _Uninitialized)

@@ -12,8 +12,7 @@ from twin import same
 # Names of torch.nn and torch.nn.functional that are not here, with what stands in for them.
 LEFT_OUT = {
     "nn": {
-        "Container", "CrossMapLRN2d", "NLLLoss2d", "SyncBatchNorm", "UninitializedBuffer",
-        "UninitializedParameter",
+        "Container", "CrossMapLRN2d", "NLLLoss2d", "SyncBatchNorm",
         "common_types", "factory_kwargs", "grad", "intrinsic", "qat", "quantizable", "quantized",
     },
     "nn.functional": {
@@ -40,7 +39,7 @@ def test_names_of_torch(path):
     public = {
         name
         for name, value in vars(theirs).items()
-        if not name.startswith(("_", "Lazy"))
+        if not name.startswith("_")
         and (inspect.isclass(value) or callable(value) or inspect.ismodule(value))
         and getattr(value, "__module__", getattr(value, "__name__", "")).startswith("torch")
         and "torch_function" not in name

@@ -22,7 +22,6 @@ _REASONS = {
     ("SyncBatchNorm",): "there is one process: use BatchNorm",
     ("LBFGS",): "its closures are not supported; AdamW is the usual choice for small problems",
     ("SparseAdam",): "there are no sparse gradients; use Adam",
-    ("LazyLinear", "LazyConv1d", "LazyConv2d"): "parameters have their shapes from the beginning",
     ("fx", "export", "_dynamo", "_inductor"): "there is no compiler",
 }
 _BY_NAME = {name: reason for names, reason in _REASONS.items() for name in names}

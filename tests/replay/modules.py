@@ -70,6 +70,9 @@ class Side:
         self.layer = cls(*made.args, **made.kwargs)
         self.layer = self.layer.to(library.float64)
         self.layer.train(training)
+        if isinstance(self.layer, library.nn.modules.lazy.LazyModuleMixin):
+            given = translate(sample.forward_input, library)
+            self.layer(*given.args, **given.kwargs)  # which gives it shapes
         self.initial = dict(self.layer.state_dict())
 
     def forward(self, sample: Any) -> None:
