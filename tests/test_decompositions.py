@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from beside_torch import beside_torch, same_error
 
+import tinygrad_edu as ours
+
 torch = pytest.importorskip("torch")
 random = np.random.default_rng(0)
 
@@ -95,3 +97,26 @@ def test_norms(ord):
 )
 def test_errors(run):
     same_error(run, "")
+
+
+def test_checked_forms_name_what_fails() -> None:
+    """`check_errors=True` raises torch's exception; without, `info` says where it failed."""
+    singular = ours.tensor([[[2.0, 1.0], [1.0, 1.0]], [[1.0, 1.0], [1.0, 1.0]]])
+    result = ours.linalg.inv_ex(singular)
+    assert result.info.tolist() == [0, 2]
+    assert ours.allclose(result.inverse[0], ours.linalg.inv(singular[0]))
+    for checked in (ours.linalg.inv_ex, ours.linalg.cholesky_ex):
+        with pytest.raises(ours.linalg.LinAlgError, match="Batch element 1"):
+            checked(singular, check_errors=True)
+
+
+def test_full_singular_vectors_have_a_gradient_only_where_they_are_determined() -> None:
+    """Those beyond min(m, n) are an arbitrary basis of the rest."""
+    x = ours.randn(3, 2, dtype=ours.float64, requires_grad=True)
+    u = ours.linalg.svd(x, full_matrices=True).U
+    u[:, :2].abs().sum().backward()
+    reduced = ours.linalg.svd(x, full_matrices=False).U
+    (expected,) = ours.autograd.grad(reduced.abs().sum(), x)
+    assert ours.allclose(x.grad, expected)
+    with pytest.raises(RuntimeError, match="full_matrices"):
+        ours.linalg.svd(x, full_matrices=True).U.abs().sum().backward()

@@ -104,6 +104,7 @@ class Methods:
     T = property(lambda self: shape._permute(self, tuple(range(self.array.ndim))[::-1]))
     mT = property(lambda self: shape.transpose(self, -2, -1))
     H = property(shape.t)
+    imag = property(real.imag)
     mH = property(arranging.adjoint)
     adjoint = arranging.adjoint
     repeat_interleave = arranging.repeat_interleave
@@ -459,3 +460,5 @@ class Methods:
     cauchy_ = sampling.cauchy_
     geometric_ = sampling.geometric_
     multinomial = sampling.multinomial
+
+    real = property(lambda self: self)  # last: it hides the module

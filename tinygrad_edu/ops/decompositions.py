@@ -253,6 +253,9 @@ def svd(A: Tensor, full_matrices: bool = True, *, driver: str | None = None) -> 
 
     The gradient is infinite or nan where singular values are equal and the vectors are used.
 
+    Unlike torch, which ignores it, a gradient of vectors beyond the first min(m, n), which are not
+    determined by A, is refused.
+
     >>> import tinygrad_edu as torch
     >>> torch.linalg.svd(torch.tensor([[0.0, 2.0], [1.0, 0.0]])).S
     tensor([2., 1.])

@@ -20,6 +20,11 @@ def real(input: Any) -> Any:
     return input
 
 
+def imag(input: Any) -> Any:
+    """Refused, as in torch: there are no complex numbers."""
+    raise RuntimeError("imag is not implemented for tensors with non-complex dtypes.")
+
+
 conj = conj_physical = resolve_conj = resolve_neg = real
 
 

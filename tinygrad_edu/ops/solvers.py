@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu import return_types
+from tinygrad_edu.autograd.errors import LinAlgError
 from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.backend import CPU, beside, to_device
 from tinygrad_edu.dtypes import Array, from_numpy, int64, is_floating
@@ -315,7 +316,12 @@ def _checked(name: str, A: Any, check_errors: bool, positive: bool) -> tuple[Any
         return A, wrap(info)
     if check_errors:
         at = next(i for i, order in enumerate(orders) if order)
-        raise RuntimeError(f"linalg.{name}: (Batch element {at}): failed at order {orders[at]}.")
+        why = (
+            f"the leading minor of order {orders[at]} is not positive-definite"
+            if positive
+            else f"the first {orders[at]} columns of the input matrix are dependent"
+        )
+        raise LinAlgError(f"linalg.{name}: (Batch element {at}): {why}.")
     return where((info == 0)[..., None, None], A, _constant(np.eye(x.shape[-1]), x)), wrap(info)
 
 
