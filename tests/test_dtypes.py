@@ -451,3 +451,30 @@ def test_mixing(lib: Any) -> None:
     w = lib.ones(1).bfloat16().requires_grad_()
     (w * lib.ones(10000).bfloat16()).sum().backward()
     assert w.grad.item() == 9984
+
+
+def test_anomaly_detection_and_16_bits_do_not_undo_each_other() -> None:
+    """Both exchange the same function of the walk, in either order."""
+    script = """
+import tinygrad_edu as torch
+
+def gradient():
+    w = torch.ones(1).bfloat16().requires_grad_()
+    (w * torch.ones(10000).bfloat16()).sum().backward()
+    return w.grad.item()
+
+with torch.autograd.detect_anomaly():  # on before the first 16-bit tensor there is
+    assert gradient() == 9984
+assert gradient() == 9984
+with torch.autograd.detect_anomaly():
+    assert gradient() == 9984
+    try:
+        x = torch.zeros(1).half().requires_grad_()
+        (x.sqrt() * 0).backward()
+    except RuntimeError as error:
+        assert "nan" in str(error)
+    else:
+        raise SystemExit("no anomaly found")
+assert gradient() == 9984
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", script], check=True)

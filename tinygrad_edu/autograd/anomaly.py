@@ -13,7 +13,6 @@ from tinygrad_edu.autograd.graph import Node, Variable
 from tinygrad_edu.autograd.observers import unwatch, watch
 
 _PACKAGE = __name__.partition(".")[0]
-_plain_gradients = walk.gradients
 
 
 class _Mode:
@@ -40,7 +39,7 @@ def _note_call(node: Any) -> None:
 
 def _checked_gradients(node: Any, g: Any, create: bool) -> Any:
     try:
-        found = list(_plain_gradients(node, g, create))
+        found = list(walk.base_gradients(node, g, create))
     except Exception as error:
         error.add_note(_where(node))
         raise
@@ -77,7 +76,7 @@ def _switch(on: bool, check_nan: bool) -> None:
         walk.gradients = _checked_gradients
     elif not on and _Mode.enabled:
         unwatch(_note_call)
-        walk.gradients = _plain_gradients
+        walk.gradients = walk.base_gradients
     _Mode.enabled, _Mode.check_nan = on, check_nan
 
 

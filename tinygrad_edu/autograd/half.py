@@ -34,7 +34,7 @@ _AS_THEY_ARE = [f"tinygrad_edu.ops.{name}" for name in (
 _ON_TENSOR_CORES = ("matmul", "linear")
 """What a GPU computes of 16-bit arrays itself: it multiplies them exactly and adds in float32."""
 
-_plain_gradients = walk.gradients
+_plain_gradients = walk.base_gradients
 
 
 def _by_gpu(op: Any, operand: Any) -> bool:
@@ -155,7 +155,9 @@ def install() -> None:
     for op in Primitive.everyone:
         _exchange(op)
     Primitive.made = staticmethod(_exchange)
-    walk.gradients = _gradients
+    if walk.gradients is walk.base_gradients:  # else it is watched, and calls the base
+        walk.gradients = _gradients
+    walk.base_gradients = _gradients
 
 
 install_once: Callable[[], None] = functools.cache(install)
