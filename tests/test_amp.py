@@ -143,6 +143,21 @@ def test_bad_arguments(lib: Any) -> None:
     assert lib.amp.is_autocast_available("cpu")
 
 
+def test_switched_on_by_hand_before_any_16_bit_tensor() -> None:
+    """What 16-bit floats exchange, autocast does not put back when it is switched off."""
+    script = """
+import tinygrad_edu as torch
+torch.set_autocast_enabled("cpu", True)
+assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype is torch.bfloat16
+torch.set_autocast_enabled("cpu", False)
+assert torch.ones(10000).bfloat16().sum().item() == 9984
+assert (torch.full((3,), 0.1).bfloat16().exp() - 1).dtype is torch.bfloat16
+from tinygrad_edu.autograd.primitive import Primitive
+assert not all(op.run is op.forward for op in Primitive.everyone)
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
 @both
 def test_the_state_is_the_threads_own(lib: Any) -> None:
     x, found = lib.ones(2, 2), []

@@ -185,6 +185,7 @@ def set_autocast_enabled(device_type: str, enabled: bool) -> None:
     device, enabled = _known(device_type), bool(enabled)
     if enabled != _state.enabled[device]:
         if enabled:
+            _state.dtypes[device].numpy  # noqa: B018  (16-bit floats are met before the detour)
             detour.enter(_call, _wanted)
         else:
             detour.leave()
