@@ -368,14 +368,40 @@ def test_a_training_step_in_a_graph() -> None:
         same(a, b, 1e-4, 1e-5)
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(cupy_problem() is not None, reason=f"no GPU: {cupy_problem()}")
-def test_what_cannot_be_captured_says_so() -> None:
-    x = torch.ones(3, device="cuda")
-    with pytest.raises(RuntimeError, match="cannot be captured|capture failed"):
-        with torch.cuda.graph(torch.cuda.CUDAGraph()):
-            x.sum().item()
+def test_what_cannot_be_captured_says_so(cuda: str) -> None:
+    x = torch.ones(3, device=cuda)
+    for wrong in (
+        lambda: x.sum().item(),
+        lambda: torch.tensor([1.0], device=cuda),
+        lambda: x[x > 0],
+    ):
+        with pytest.raises(RuntimeError, match="cannot be captured|capture failed"):
+            with torch.cuda.graph(torch.cuda.CUDAGraph()):
+                wrong()
     assert x.sum().item() == 3
+    optimizer = torch.optim.Adam([x.requires_grad_()])
+    x.sum().backward()
+    with pytest.raises(RuntimeError, match="Adam but param_groups' capturable is False"):
+        with torch.cuda.graph(torch.cuda.CUDAGraph()):
+            optimizer.step()
+
+
+def test_capturing(cuda: str) -> None:
+    """A training step can be captured; the stand-in does it once, and repeats nothing."""
+    model = nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.5), nn.LayerNorm(4)).to(cuda)
+    x, optimizer = (
+        torch.ones(2, 3, device=cuda),
+        torch.optim.AdamW(model.parameters(), capturable=True),
+    )
+    graph, before = torch.cuda.CUDAGraph(), [p.detach().cpu() for p in model.parameters()]
+    with torch.cuda.graph(graph):
+        model(x).square().sum().backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=False)
+    graph.replay()
+    assert not all(torch.equal(a, b.detach().cpu())
+                   for a, b in zip(before, model.parameters(), strict=True))  # fmt: skip
 
 
 @pytest.mark.gpu

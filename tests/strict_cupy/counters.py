@@ -17,21 +17,28 @@ class StrictError(AssertionError):
     """CuPy would not raise here, but its result is undefined or another than NumPy's."""
 
 
+class CUDARuntimeError(RuntimeError):
+    """As CuPy's."""
+
+
 class Counters:
     """How often host and device waited for each other or copied; whether they may wait."""
 
     synchronizations = uploads = downloads = 0
     may_synchronize = True
+    capturing = False
 
     @classmethod
     def reset(cls) -> None:
         cls.synchronizations = cls.uploads = cls.downloads = 0
-        cls.may_synchronize = True
+        cls.may_synchronize, cls.capturing = True, False
 
 
 def synchronize(what: str) -> None:
     """Note that the host waits for the device."""
     Counters.synchronizations += 1
+    if Counters.capturing:
+        raise CUDARuntimeError(f"cudaErrorStreamCaptureUnsupported: {what}")
     if not Counters.may_synchronize:
         raise StrictError(f"the host waits for the device: {what}")
 

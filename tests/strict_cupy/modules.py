@@ -14,7 +14,7 @@ from tinygrad_edu.kernels import erf, gamma, series
 
 from . import kernels
 from .array import Device, ndarray, unwrap, wrap
-from .counters import API, Counters, check_dtype, synchronize
+from .counters import API, Counters, CUDARuntimeError, check_dtype, synchronize
 from .functions import function, ufunc
 
 
@@ -210,21 +210,41 @@ class Pool:
         pass
 
 
+class Graph:
+    """What `end_capture` gives: the stand-in has done the work already, and does not repeat it."""
+
+    def launch(self, stream: Any = None) -> None:
+        pass
+
+
 class Stream:
-    """All work is done at once, so there is nothing to order."""
+    """All work is done at once, so there is nothing to order; capturing, the host may not wait."""
+
+    current: list[Stream] = []
 
     def __init__(self, null: bool = False, non_blocking: bool = False, ptds: bool = False,
                  *, priority: Any = None) -> None:  # fmt: skip
-        self.done, self.ptr, self.null_stream = True, 0, null
+        self.done, self.ptr = True, 0 if null else id(self)
 
     def __enter__(self) -> Stream:
+        self.current.append(self)
         return self
 
     def __exit__(self, *error: Any) -> None:
-        pass
+        self.current.pop()
 
     def use(self) -> Stream:
+        self.current[-1:] = [self]
         return self
+
+    def begin_capture(self, mode: Any = None) -> None:
+        if Counters.capturing:
+            raise CUDARuntimeError("cudaErrorIllegalState: the stream is being captured")
+        Counters.capturing = True
+
+    def end_capture(self) -> Graph:
+        Counters.capturing = False
+        return Graph()
 
     def synchronize(self) -> None:
         synchronize("Stream.synchronize")
@@ -252,16 +272,13 @@ class Event:
         synchronize("Event.synchronize")
 
 
-class CUDARuntimeError(RuntimeError):
-    """As CuPy's."""
-
-
 class OutOfMemoryError(MemoryError):
     """As CuPy's."""
 
 
 def _cuda() -> Module:
-    null = Stream(null=True)
+    null = Stream.null = Stream(null=True)
+    Stream.current[:] = [null]
     properties = {"name": b"stand-in", "major": 8, "minor": 0, "totalGlobalMem": 1 << 34,
                   "multiProcessorCount": 1}  # fmt: skip
     runtime = Module(
@@ -279,7 +296,8 @@ def _cuda() -> Module:
         Device=Device,
         Stream=Stream,
         Event=Event,
-        get_current_stream=lambda device_id=-1: null,
+        get_current_stream=lambda device_id=-1: Stream.current[-1],
+        get_allocator=lambda: None,
         get_elapsed_time=lambda a, b: (b.time - a.time) * 1e3,
         set_allocator=lambda allocator: None,
         MemoryPool=Pool,
