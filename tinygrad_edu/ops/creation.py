@@ -359,9 +359,10 @@ def linspace(
     _check_ends("linspace", start, end)
     target = default() if dtype is None else to_numpy(dtype)
     exact = target if is_floating(target) else np.dtype(np.float64)
-    start, end = [exact.type(_ending(end, target)) for end in (start, end)]
+    if steps:
+        start, end = [exact.type(_ending(end, target)) for end in (start, end)]
     if steps < 2:
-        values = np.full(steps, start, exact)
+        values = np.full(steps, start if steps else 0, exact)
     elif is_half(exact):
         step, i = (end - start) / exact.type(steps - 1), np.arange(steps, dtype=exact)
         values = np.where(i < steps // 2, start + step * i, end - step * (steps - 1 - i))
