@@ -15,6 +15,8 @@ pytest.importorskip("expecttest")
 from replay import exclusions, operations  # noqa: E402
 from replay.both import quiet  # noqa: E402
 
+import tinygrad_edu  # noqa: E402
+
 EVERY = 5
 
 
@@ -51,6 +53,24 @@ def test_every_exclusion_names_an_operation() -> None:
     known = {operations.title(op) for op in operations.ENTRIES}
     for entry in exclusions.EXCLUSIONS:
         assert entry.operations == "*" or set(entry.operations.split()) <= known, entry
+
+
+@pytest.mark.parametrize(
+    ("wrong", "check"),
+    [
+        (lambda x: x.cos(), "values"),
+        (lambda x: x.sin().float(), "values"),
+        (lambda x: x.detach().sin() + x - x.detach(), "gradients"),
+        (lambda x: x.detach().sin() + (x - x.detach()) * x.detach().cos(), "second"),
+    ],
+)
+def test_what_is_wrong_is_found(monkeypatch, wrong, check: str) -> None:
+    """A replay that cannot fail would show nothing."""
+    monkeypatch.setattr(tinygrad_edu, "sin", wrong)
+    (sin,) = [op for op in operations.ENTRIES if op.name == "sin"]
+    with quiet():
+        outcomes = list(operations.replay(sin))
+    assert any(f"[{check}]" in (o.problem or "") for o in outcomes)
 
 
 def test_enough_is_replayed() -> None:

@@ -12,9 +12,12 @@ and everything must be equal:
     operator    the same by Python's operator of that name, `+` or `+=`
     aliases     torch's other names for the operation are ours too
 
+Numbers are equal to 1e-9 (results of float32: 1e-5); a gradient of None counts as zeros; of memory
+that nobody has written only shape and dtype are compared.
+
 `error_inputs` are what torch refuses: we raise the same type, and our message says what torch's own
-tests ask of its message, or has the same numbers and names in it.  Operations that know no floats
-are replayed with int64, or else bool.
+tests ask of its message, or has the same numbers and names in it.  Not compared are messages that
+list torch's signatures.  Operations that know no floats are replayed with int64, or else bool.
 
     python -m tests.replay operations [--every N] [name ...]
 """
