@@ -359,8 +359,10 @@ def linspace(
     _check_ends("linspace", start, end)
     target = default() if dtype is None else to_numpy(dtype)
     exact = target if is_floating(target) else np.dtype(np.float64)
-    if steps:
-        start, end = [exact.type(_ending(end, target)) for end in (start, end)]
+    if steps:  # only what is needed is converted, and so refused
+        start = exact.type(_ending(start, target))
+    if steps > 1:
+        end = exact.type(_ending(end, target))
     if steps < 2:
         values = np.full(steps, start if steps else 0, exact)
     elif is_half(exact):
