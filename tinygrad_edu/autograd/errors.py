@@ -27,6 +27,10 @@ def explain(name: str, error: Exception, args: Sequence[Any]) -> Exception:
         return _axis_error(error)
     if isinstance(error, IndexError):
         return _index_error(text)
+    if "Array device must be same as the current device" in text:
+        return RuntimeError(
+            f"{name}: {text}: choose the GPU by torch.cuda.set_device or `with torch.cuda.device`"
+        )
     if isinstance(error, ValueError) and "broadcast" in text:
         return _broadcast_error(name, [tuple(t.array.shape) for t in tensors], text)
     if isinstance(error, np.exceptions.DTypePromotionError):

@@ -88,7 +88,14 @@ def current_device() -> int:
 
 
 def set_device(device: Any) -> None:
-    """Make a GPU the one that "cuda" stands for; RuntimeError without one."""
+    """Make a GPU the one that "cuda" stands for, and that computes.
+
+    Unlike torch, whose operations run where their operands are, tensors of another GPU than this
+    one must be worked on under `with cuda.device(index):`.
+
+    Raises:
+        RuntimeError: there is no such GPU.
+    """
     backend.gpu(device).use()
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.backend import module_of
+from tinygrad_edu.backend import current_gpu, module_of
 from tinygrad_edu.dtypes import Array
 
 THREADS = 256
@@ -56,6 +56,11 @@ def start(
     shape = blocks if isinstance(blocks, tuple) else (blocks, 1)
     if 0 in shape:
         return
+    if like.device.id != current_gpu():
+        raise ValueError(
+            f"Array device must be same as the current device: array device = {like.device.id}"
+            f" while current = {current_gpu()}"
+        )
     dtype = like.dtype if dtype is None else np.dtype(dtype)
     function = _function(module_of(like), file, name, dtype, THREADS)
     function(shape, (THREADS,), tuple([_argument(a, dtype) for a in args]))
