@@ -255,7 +255,9 @@ def call_variadic(op: Primitive) -> Callable[..., Any]:
 
 def unwrap(args: Sequence[Any]) -> tuple[list[Any], list[Node | None], list[Storage | None]]:
     """Of every argument its array, its node and its storage; of what is no tensor itself."""
-    values, edges, storages = [], [], []
+    values: list[Any] = []
+    edges: list[Node | None] = []
+    storages: list[Storage | None] = []
     for a in args:
         if isinstance(a, Variable):
             if a.base is not None:

@@ -85,7 +85,7 @@ def walk(
                 accumulate(node, g, mine, create)
             if node.is_leaf:
                 continue
-        elif node.is_leaf:
+        elif isinstance(node, Leaf):
             accumulate(node, g, mine, create)
             continue
         if isinstance(node, Part):
