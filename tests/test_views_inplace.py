@@ -315,3 +315,26 @@ def test_leaves_can_be_written_without_recording() -> None:
     assert w.tolist() == [7.0, 0.5, 0.5] and w.requires_grad and w.is_leaf
     w.data.zero_()
     assert w.tolist() == [0.0, 0.0, 0.0] and w.is_leaf
+
+
+def test_a_parameter_turned_in_place_stays_one() -> None:
+    """Without recording, the shape changes and the history does not; with it, a leaf is refused."""
+    w = tinygrad_edu.ones(2, 3, requires_grad=True)
+    with pytest.raises(RuntimeError, match="leaf Variable that requires grad"):
+        w.t_()
+    with tinygrad_edu.no_grad():
+        w.t_()
+    assert w.is_leaf and w.requires_grad and w.shape == (3, 2)
+    (w * tinygrad_edu.arange(6.0).reshape(3, 2)).sum().backward()
+    assert w.grad.tolist() == [[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]]
+
+
+def test_views_changed_in_place_keep_their_history() -> None:
+    """The gradient of what became another view, and of writing through it."""
+    x = tinygrad_edu.arange(6.0).reshape(2, 3).requires_grad_()
+    y = x * 1
+    row = y[1]
+    row.unsqueeze_(1).mul_(tinygrad_edu.tensor([[2.0], [3.0], [4.0]]))
+    assert row.shape == (3, 1)
+    y.sum().backward()
+    assert x.grad.tolist() == [[1.0, 1.0, 1.0], [2.0, 3.0, 4.0]]

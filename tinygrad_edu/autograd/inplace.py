@@ -192,8 +192,10 @@ def inplace_view(op: Any) -> Callable[..., Tensor]:
         before.base, before.rebased, before.path = t.base, t.rebased, t.path
         y = op(before, *args, **kwargs)
         if y is not before:
-            t.array, t.node = y.array, y.node
+            t.array = y.array
             t.path = y.path if t.base is not None else ()
+            if state.enabled:
+                t.node = y.node
         t.storage.write()
         return t
 
