@@ -93,6 +93,31 @@ def test_files_of_the_old_weight_norm_load_into_the_new():
     np.testing.assert_array_equal(numbers(old(x)), numbers(new(x)))
 
 
+@pytest.mark.parametrize("how", ["matrix_exp", "cayley", "householder", None])
+@pytest.mark.parametrize("shape", [(3, 3), (5, 3), (2, 4)])
+def test_orthogonal_weights(how, shape):
+    """Trained a little, beside torch; the weight stays orthogonal, and can be assigned to."""
+
+    def make(T):
+        return T.nn.Linear(shape[1], shape[0])
+
+    def wrap(T, layer):
+        return T.nn.utils.parametrizations.orthogonal(layer, orthogonal_map=how)
+
+    results = [trained(T, make, wrap, (5, shape[1]), 3) for T in (ours, torch)]
+    (mine, found), (theirs, expected) = results
+    assert [n for n, _ in found] == [n for n, _ in expected]
+    for (what, a), (_, b) in zip(found, expected, strict=True):
+        close(a, b, "float64", what)
+    w = numbers(mine.weight)
+    w = w.T if shape[0] < shape[1] else w
+    np.testing.assert_allclose(w.T @ w, np.eye(min(shape)), atol=1e-12)
+    if shape[0] == shape[1]:
+        turned, _ = np.linalg.qr(random.standard_normal(shape))
+        mine.weight = ours.from_numpy(turned)
+        np.testing.assert_allclose(numbers(mine.weight), turned, rtol=1e-9)
+
+
 class Symmetric:
     """The same parametrization for both libraries."""
 
@@ -196,6 +221,9 @@ def register(T, parametrization, name="weight", **options):
         lambda T: T.nn.utils.spectral_norm(T.nn.Linear(2, 2), n_power_iterations=0),
         lambda T: T.nn.utils.parametrizations.spectral_norm(T.nn.Linear(2, 2), dim=2),
         lambda T: T.nn.utils.parametrizations.spectral_norm(T.nn.Linear(2, 2), "height"),
+        lambda T: T.nn.utils.parametrizations.orthogonal(T.nn.Linear(2, 2), "bias"),
+        lambda T: T.nn.utils.parametrizations.orthogonal(T.nn.Linear(2, 2), "height"),
+        lambda T: T.nn.utils.parametrizations.orthogonal(T.nn.Linear(2, 2), "weight", "qr"),
         lambda T: T.nn.utils.remove_spectral_norm(T.nn.Linear(2, 2)),
         lambda T: T.nn.utils.remove_weight_norm(T.nn.Linear(2, 2)),
         lambda T: T.nn.utils.weight_norm(T.nn.utils.weight_norm(T.nn.Linear(2, 2))),
@@ -245,8 +273,8 @@ def test_skip_init_leaves_the_random_stream():
 def test_what_is_left_out_says_so():
     with pytest.raises(AttributeError, match="nn.utils.parametrize"):
         getattr(ours.nn.utils, "prune")  # noqa: B009
-    with pytest.raises(AttributeError, match="weight_norm and spectral_norm"):
-        getattr(ours.nn.utils.parametrizations, "orthogonal")  # noqa: B009
+    with pytest.raises(NotImplementedError, match="use_trivialization"):
+        ours.nn.utils.parametrizations.orthogonal(ours.nn.Linear(2, 2), use_trivialization=False)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert ours.nn.utils.stateless.functional_call(ours.nn.ReLU(), {}, ours.ones(1)).item() == 1

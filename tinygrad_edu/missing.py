@@ -15,7 +15,6 @@ _REASONS = {
     ),
     ("quantization", "quantized", "quantize_per_tensor", "qint8", "ao"): "nothing is quantised",
     ("prune",): "no weights are pruned: mask them with nn.utils.parametrize",
-    ("orthogonal",): "weight_norm and spectral_norm are the parametrizations there are",
     ("flex_attention", "varlen"): (
         "flex_attention needs a compiler: use scaled_dot_product_attention with a mask"
     ),

@@ -1,4 +1,4 @@
-"""Weight norm and spectral norm as parametrizations; see parametrize.py."""
+"""Weight norm, spectral norm and orthogonal weights as parametrizations; see parametrize.py."""
 
 from __future__ import annotations
 
@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any
 
 from tinygrad_edu.autograd.mode import no_grad
+from tinygrad_edu.dtypes import finfo
+from tinygrad_edu.linalg import householder_product, matrix_exp, qr, solve
 from tinygrad_edu.missing import missing as _missing
+from tinygrad_edu.ops.comparison import allclose
+from tinygrad_edu.ops.creation import eye, zeros_like
+from tinygrad_edu.ops.joining import cat
+from tinygrad_edu.ops.sampling import randn
 from tinygrad_edu.tensor import Tensor
 
 from .. import functional as F
@@ -15,7 +21,7 @@ from . import parametrize
 from .spectral_norm import as_matrix, check_iterations, default_dim
 from .weight_norm import norm_except_dim, normed
 
-__all__ = ["spectral_norm", "weight_norm"]
+__all__ = ["orthogonal", "spectral_norm", "weight_norm"]
 
 
 class _WeightNorm(Module):
@@ -138,6 +144,116 @@ def spectral_norm(
         raise ValueError(f"Module '{module}' has no parameter or buffer with name '{name}'")
     made = _SpectralNorm(weight, n_power_iterations, default_dim(module, dim), eps)
     return parametrize.register_parametrization(module, name, made)
+
+
+class _Orthogonal(Module):
+    """A matrix with orthonormal columns, or rows if it is wide, from one without conditions."""
+
+    def __init__(self, weight: Tensor, orthogonal_map: str) -> None:
+        super().__init__()
+        self.shape, self.orthogonal_map = weight.shape, orthogonal_map
+        self.register_buffer("base", None)
+
+    def forward(self, x: Tensor) -> Any:
+        wide = x.shape[-2] < x.shape[-1]
+        x = x.mT if wide else x
+        rows, columns = x.shape[-2:]
+        if self.orthogonal_map == "householder":
+            a = x.tril(-1)
+            q = householder_product(a, 2.0 / (1.0 + (a * a).sum(-2)))
+            q = q * x.detach().diagonal(dim1=-2, dim2=-1).int().unsqueeze(-2)  # signs
+        else:
+            x = x.tril()
+            if rows != columns:
+                zeros = x.new_zeros(*x.shape[:-1], rows - columns)
+                x = cat([x, zeros], -1)
+            a = x - x.mT  # skew-symmetric
+            if self.orthogonal_map == "matrix_exp":
+                q = matrix_exp(a)
+            else:
+                one = eye(rows, dtype=a.dtype, device=a.device)
+                q = solve(one - 0.5 * a, one + 0.5 * a)
+            q = q[..., :columns]
+        q = self.base @ q
+        return q.mT if wide else q
+
+    def right_inverse(self, q: Tensor) -> Tensor:
+        if q.shape != self.shape:
+            raise ValueError(
+                f"Expected a matrix or batch of matrices of shape {self.shape}. Got a tensor of"
+                f" shape {q.shape}."
+            )
+        given = q
+        q = q.mT if q.shape[-2] < q.shape[-1] else q
+        rows, columns = q.shape[-2:]
+        one = eye(columns, dtype=q.dtype, device=q.device)
+        tolerance = 10.0 * rows * finfo(q.dtype).eps
+        if rows != columns:  # completed to a square matrix
+            more = randn(*q.shape[:-2], rows, rows - columns, dtype=q.dtype, device=q.device)
+            self.base = _orthonormal(cat([q, more], -1))
+        elif allclose(q.mT @ q, one, atol=tolerance):
+            self.base = q.clone()
+        else:
+            self.base = _orthonormal(q)
+        start = zeros_like(given)
+        start.diagonal(dim1=-2, dim2=-1).fill_(-1.0)
+        return start
+
+
+def _orthonormal(a: Tensor) -> Any:
+    """The Q of a = Q R with R's diagonal positive."""
+    q, r = qr(a)
+    return q * r.diagonal(dim1=-2, dim2=-1).sign().unsqueeze(-2)
+
+
+def orthogonal(
+    module: Module,
+    name: str = "weight",
+    orthogonal_map: str | None = None,
+    *,
+    use_trivialization: bool = True,
+) -> Module:
+    """Let the weight, or each matrix of a batch, have orthonormal columns; rows, if it is wide.
+
+    Args:
+        module: a layer, which is returned.
+        name: of its weight.
+        orthogonal_map: how an orthogonal matrix is made of numbers without conditions:
+            "matrix_exp", the default of square ones, "cayley" or "householder".
+        use_trivialization: multiply it by a buffer `base`, the weight that was assigned last.
+
+    Raises:
+        ValueError: no such weight, fewer than 2 dimensions, or another map.
+        NotImplementedError: without trivialization.
+
+    Source: Lezcano-Casado, "Trivializations for gradient-based optimization on manifolds", 2019.
+
+    >>> import tinygrad_edu as torch
+    >>> layer = torch.nn.utils.parametrizations.orthogonal(torch.nn.Linear(4, 3))
+    >>> torch.allclose(layer.weight @ layer.weight.T, torch.eye(3), atol=1e-6)
+    True
+    """
+    weight = getattr(module, name, None)
+    if not isinstance(weight, Tensor):
+        raise ValueError(f"Module '{module}' has no parameter or buffer with name '{name}'")
+    if weight.ndim < 2:
+        raise ValueError(
+            f"Expected a matrix or batch of matrices. Got a tensor of {weight.ndim} dimensions."
+        )
+    if orthogonal_map is None:
+        square = weight.shape[-2] == weight.shape[-1]
+        orthogonal_map = "matrix_exp" if square else "householder"
+    if orthogonal_map not in ("matrix_exp", "cayley", "householder"):
+        raise ValueError(
+            'orthogonal_map has to be one of "matrix_exp", "cayley", "householder". Got:'
+            f" {orthogonal_map}"
+        )
+    if not use_trivialization:
+        raise NotImplementedError(
+            "use_trivialization=False is not written: the weight could not be assigned to"
+        )
+    made = _Orthogonal(weight, orthogonal_map)
+    return parametrize.register_parametrization(module, name, made, unsafe=True)
 
 
 if not _TYPE_CHECKING:  # a type checker finds unknown names by itself
