@@ -20,8 +20,7 @@ LEFT_OUT = {
         "scaled_grouped_mm", "scaled_mm",
     },
     "nn.init": set(),
-    "nn.utils": {"memory_format", "convert_conv2d_weight_memory_format",
-                 "convert_conv3d_weight_memory_format"},
+    "nn.utils": set(),
 }  # fmt: skip
 FOREIGN = {"Tensor", "Callable", "Optional", "boolean_dispatch", "assert_int_or_pair"}
 
@@ -128,3 +127,25 @@ def test_old_names_of_initial_values(name):
 def test_a_module_emptied():
     layer = ours.nn.Linear(2, 1).to_empty(device="cpu")
     assert layer.weight.shape == (1, 2) and layer.share_memory() is layer
+
+
+def test_models_in_another_order_of_memory():
+    """Weights of convolutions are ordered as torch orders them; results stay the same."""
+    x = ours.rand(2, 3, 5, 5)
+    shapes = []
+    for T in (ours, torch):
+        T.manual_seed(0)
+        model = T.nn.Sequential(T.nn.Conv2d(3, 4, 3), T.nn.BatchNorm2d(4), T.nn.Flatten())
+        before = model(T.from_numpy(x.numpy()))
+        model = model.to(memory_format=T.channels_last)
+        given = T.from_numpy(x.numpy()).to(memory_format=T.channels_last)
+        np.testing.assert_allclose(
+            model(given).detach().numpy(), before.detach().numpy(), rtol=1e-4, atol=1e-5
+        )
+        again = T.nn.utils.convert_conv2d_weight_memory_format(
+            T.nn.ConvTranspose2d(2, 3, 2), T.channels_last
+        )
+        shapes.append([p.stride() for p in [*model.parameters(), *again.parameters()]])
+    assert shapes[0] == shapes[1]
+    lazy = ours.nn.Sequential(ours.nn.LazyConv2d(2, 3), ours.nn.LazyBatchNorm2d())
+    assert lazy.to(memory_format=ours.channels_last)[1].has_uninitialized_params()

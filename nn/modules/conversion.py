@@ -11,6 +11,8 @@ from tinygrad_edu.backend import device
 from tinygrad_edu.ops.creation import empty_like
 from tinygrad_edu.tensor import Tensor
 
+from ..parameter import is_lazy
+
 _TYPES = {
     "float16": "Half", "bfloat16": "BFloat16", "float32": "Float", "float64": "Double",
     "int8": "Char", "uint8": "Byte", "int16": "Short", "int32": "Int", "int64": "Long",
@@ -63,6 +65,7 @@ class ConversionMethods:
             dtype: a floating-point dtype; integer buffers keep theirs.
             tensor: take device and dtype of this tensor instead.
             non_blocking: accepted; copies are always finished on return.
+            memory_format: the order in memory of parameters and buffers of 4 or 5 dimensions.
 
         Raises:
             TypeError: `dtype` is not a floating-point dtype.
@@ -71,6 +74,7 @@ class ConversionMethods:
         >>> torch.nn.Linear(2, 1).to(torch.float64).weight.dtype
         torch.float64
         """
+        order = kwargs.pop("memory_format", None)
         place, dtype = _parse_to(*args, **kwargs)
         if dtype is not None and not dtype.is_floating_point:
             raise TypeError(
@@ -80,7 +84,9 @@ class ConversionMethods:
 
         def convert(t: Tensor) -> Tensor:
             target = dtype if dtype is not None and t.is_floating_point() else t.dtype
-            return t.to(place if place is not None else t.device, target)
+            t = t.to(place if place is not None else t.device, target)
+            ordered = order is not None and not is_lazy(t) and t.ndim in (4, 5)
+            return t.to(memory_format=order) if ordered else t
 
         return self._apply(convert)
 
@@ -130,7 +136,6 @@ class ConversionMethods:
 def _parse_to(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
     """Device and dtype out of the arguments of `to`, None for one that is not given."""
     kwargs.pop("non_blocking", None)
-    kwargs.pop("memory_format", None)
     place, dtype, tensor = (kwargs.pop(key, None) for key in ("device", "dtype", "tensor"))
     if kwargs:
         raise TypeError(f"to() got an unexpected keyword argument '{next(iter(kwargs))}'")
