@@ -46,17 +46,16 @@ class RNNBase(Module):
         dtype: Any = None,
     ) -> None:
         super().__init__()
-        _check(input_size, hidden_size, num_layers, bias, batch_first, dropout, proj_size)
         self.mode = mode
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bias, self.batch_first, self.dropout = bias, batch_first, float(dropout)
         self.bidirectional, self.proj_size = bidirectional, proj_size
+        _check(self, dropout)
         self._ways = ("", "_reverse") if bidirectional else ("",)
         rows, out = self.gates * hidden_size, proj_size or hidden_size
         for layer in range(num_layers):
             width = out * len(self._ways) if layer else input_size
-            shapes: dict[str, tuple[int, ...]]
-            shapes = {"weight_ih": (rows, width), "weight_hh": (rows, out)}
+            shapes: dict[str, Any] = {"weight_ih": (rows, width), "weight_hh": (rows, out)}
             if bias:
                 shapes |= {"bias_ih": (rows,), "bias_hh": (rows,)}
             if proj_size:
@@ -214,40 +213,31 @@ class RNNBase(Module):
         return shown
 
 
-def _check(
-    input_size: int,
-    hidden_size: int,
-    num_layers: int,
-    bias: bool,
-    batch_first: bool,
-    dropout: float,
-    proj_size: int,
-) -> None:
+def _check(layer: RNNBase, dropout: Any) -> None:
     if isinstance(dropout, bool) or not 0 <= dropout <= 1:
         raise ValueError(
             "dropout should be a number in range [0, 1] representing the probability of an element"
             " being zeroed"
         )
-    if dropout > 0 and num_layers == 1:
+    if dropout > 0 and layer.num_layers == 1:
         warnings.warn(
             "dropout option adds dropout after all but last recurrent layer, so non-zero dropout"
-            f" expects num_layers greater than 1, but got dropout={dropout} and"
-            f" num_layers={num_layers}",
+            f" expects num_layers greater than 1, but got dropout={dropout} and num_layers=1",
             stacklevel=4,
         )
-    for name, flag in (("bias", bias), ("batch_first", batch_first)):
-        if not isinstance(flag, bool):
-            raise TypeError(f"{name} should be of type bool, got: {type(flag).__name__}")
-    for name, size in (("input_size", input_size), ("hidden_size", hidden_size)):
-        if not isinstance(size, int):
-            raise TypeError(f"{name} should be of type int, got: {type(size).__name__}")
-        if size <= 0:
+    for name, kind in (("bias", bool), ("batch_first", bool), ("input_size", int),
+                       ("hidden_size", int)):  # fmt: skip
+        value = getattr(layer, name)
+        if not isinstance(value, kind):
+            raise TypeError(
+                f"{name} should be of type {kind.__name__}, got: {type(value).__name__}"
+            )
+    for name in ("input_size", "hidden_size", "num_layers"):
+        if getattr(layer, name) <= 0:
             raise ValueError(f"{name} must be greater than zero")
-    if num_layers <= 0:
-        raise ValueError("num_layers must be greater than zero")
-    if proj_size < 0:
+    if layer.proj_size < 0:
         raise ValueError("proj_size should be a positive integer or zero to disable projections")
-    if proj_size >= hidden_size:
+    if layer.proj_size >= layer.hidden_size:
         raise ValueError("proj_size has to be smaller than hidden_size")
 
 
