@@ -61,11 +61,35 @@ def test_moving_a_tensor(cuda: str) -> None:
     with pytest.raises(TypeError, match="can't convert cuda:0 device type tensor to numpy"):
         there.numpy()
     assert x.get_device() == -1 and not there.is_pinned()
-    assert x.pin_memory().is_pinned() and torch.equal(x.pin_memory(), x)
     assert there.numpy(force=True).tolist() == there.tolist() == x.tolist()
     assert "device='cuda:0'" in repr(there)
     with pytest.raises(RuntimeError, match="invalid device ordinal"):
         torch.ones(1, device="cuda:77")
+
+
+def test_pinned_memory(cuda: str) -> None:
+    """The host goes on while it is copied only if asked to; other memory needs no asking."""
+    x = torch.arange(4.0)
+    pinned = x.pin_memory()
+    assert pinned.is_pinned() and pinned[1:].is_pinned() and not x.is_pinned()
+    assert pinned.pin_memory() is pinned and torch.equal(pinned, x)
+    for moved in (
+        pinned.to(cuda),
+        pinned.to(cuda, non_blocking=True),
+        pinned.to(cuda, True),
+        pinned.cuda(non_blocking=True),
+        pinned[1:].to(cuda, non_blocking=True),
+    ):
+        torch.cuda.synchronize()
+        assert torch.equal(moved.cpu(), x[-len(moved) :])
+    with pytest.raises(RuntimeError, match="cannot pin 'torch.cuda.FloatTensor'"):
+        x.to(cuda).pin_memory()
+
+
+def test_a_loader_pins_its_batches(cuda: str) -> None:
+    data = [(torch.ones(2) * i, {"label": i, "name": "a"}) for i in range(4)]
+    for x, more in torch.utils.data.DataLoader(data, batch_size=2, pin_memory=True):
+        assert x.is_pinned() and more["label"].is_pinned() and more["name"] == ["a", "a"]
 
 
 def test_factories(cuda: str) -> None:

@@ -13,8 +13,9 @@ import importlib
 import importlib.util
 import os
 import sys
-import weakref
 import threading
+import weakref
+from collections import deque
 from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any, TypeVar
@@ -165,8 +166,12 @@ def on(place: device) -> Iterator[Any]:
             yield xp
 
 
-def to_device(array: Array, place: device) -> Array:
-    """The array on that device: itself if it is there already, else a copy."""
+def to_device(array: Array, place: device, wait: bool = True) -> Array:
+    """The array on that device: itself if it is there already, else a copy.
+
+    Args:
+        wait: until pinned memory has been copied; other memory is always free again.
+    """
     here = device_of(array)
     if here.type == place.type and here.index == _index(place):
         return array
@@ -176,7 +181,14 @@ def to_device(array: Array, place: device) -> Array:
             checks.report(array)
         return array.get()
     with on(place) as cupy:
-        return cupy.asarray(array)
+        if not is_pinned_array(array):
+            return cupy.asarray(array)
+        copy = cupy.asarray(array, blocking=wait)
+        if not wait:
+            _copying.append((cupy.cuda.get_current_stream().record(), array))
+            while _copying and _copying[0][0].done:
+                _copying.popleft()
+        return copy
 
 
 def _index(place: device) -> int | None:
@@ -259,6 +271,10 @@ def cupy_problem() -> str | None:
     except Exception as error:  # ImportError, CUDARuntimeError, a missing NVRTC library
         return f"{type(error).__name__}: {str(error).splitlines()[0]}"
     return None
+
+
+_copying: deque[tuple[Any, Array]] = deque()
+"""Pinned memory that is still being copied, and the event behind the copy; kept alive till then."""
 
 
 def pinned_copy(array: Array) -> Array:

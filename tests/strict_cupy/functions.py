@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .array import SCALARS, ndarray, quiet, unwrap, wrap
-from .counters import Counters, CUDARuntimeError, StrictError, check_dtype, refuse
+from .counters import Counters, CUDARuntimeError, StrictError, check_dtype, refuse, synchronize
 
 _INTEGERS = ("int32", "uint32")
 _AT = {
@@ -121,6 +121,8 @@ def _upload(numpy_function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     if isinstance(source, ndarray):
         return wrap(numpy_function(source.host, *args[1:], **kwargs))
     Counters.uploads += 1
+    if kwargs.pop("blocking", False):
+        synchronize("a copy of pinned memory")
     if Counters.capturing:
         raise CUDARuntimeError("cudaErrorStreamCaptureUnsupported: a copy from the host")
     if not Counters.may_synchronize:

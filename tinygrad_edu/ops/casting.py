@@ -29,11 +29,11 @@ _to_copy.vjp(x=lambda g: g)  # the walk casts it back
 
 
 @primitive
-def _from_device(x: Array, origin: device, place: device) -> Array:
-    return to_device(x, place)
+def _from_device(x: Array, origin: device, place: device, wait: bool) -> Array:
+    return to_device(x, place, wait)
 
 
-_from_device.vjp(x=lambda g, origin, place: _from_device(g, place, origin))
+_from_device.vjp(x=lambda g, origin, place: _from_device(g, place, origin, True))
 
 
 def to(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -42,7 +42,7 @@ def to(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     Args:
         args: a dtype, a device (or its name), both, or another tensor to be like.
         kwargs: `dtype`, `device`, `copy` (always copy), `memory_format` (see layout.py),
-            `non_blocking` (accepted).
+            `non_blocking` (go on while pinned memory is copied to a GPU; it must not change then).
 
     Raises:
         RuntimeError: the device cannot be used.
@@ -54,7 +54,7 @@ def to(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     memory_format = kwargs.pop("memory_format", None)
     if memory_format is not None:
         return arranged(to(input, *args, **kwargs), memory_format)
-    kind, place, copy = _read_to(*args, **kwargs)
+    kind, place, copy, wait = _read_to(*args, **kwargs)
     x = input.array
     target = x.dtype if kind is None else to_numpy(kind)
     here = device_of(x)
@@ -66,14 +66,15 @@ def to(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         return wrap(_to_copy.primitive.forward(x, target, place))  # nothing to differentiate
     if stays:
         return _to_copy(input, target, place)
-    return _from_device(input if target == x.dtype else _to_copy(input, target, here), here, place)
+    source = input if target == x.dtype else _to_copy(input, target, here)
+    return _from_device(source, here, place, wait)
 
 
-def _read_to(*args: Any, **kwargs: Any) -> tuple[Any, device | None, bool]:
+def _read_to(*args: Any, **kwargs: Any) -> tuple[Any, device | None, bool, bool]:
     kind, place = kwargs.pop("dtype", None), kwargs.pop("device", None)
     flags = [arg for arg in args if isinstance(arg, bool)]  # non_blocking, copy
     copy = kwargs.pop("copy", flags[1:2] == [True])
-    kwargs.pop("non_blocking", None)
+    wait = not kwargs.pop("non_blocking", flags[:1] == [True])
     other = kwargs.pop("other", None)
     if kwargs:
         raise TypeError(f"to() got an unexpected keyword argument {next(iter(kwargs))!r}")
@@ -90,7 +91,7 @@ def _read_to(*args: Any, **kwargs: Any) -> tuple[Any, device | None, bool]:
             kind = arg
     if other is not None:
         kind, place = other.array.dtype, device_of(other.array)
-    return kind, None if place is None else device(place), bool(copy)
+    return kind, None if place is None else device(place), bool(copy), wait
 
 
 def type_as(input: Tensor, other: Tensor) -> Tensor:
@@ -124,7 +125,7 @@ def cpu(input: Tensor) -> Tensor:
 
 def cuda(input: Tensor, device: Any = None, non_blocking: bool = False) -> Tensor:
     """The tensor on the GPU."""
-    return to(input, "cuda" if device is None else device)
+    return to(input, "cuda" if device is None else device, non_blocking=non_blocking)
 
 
 def get_device(input: Tensor) -> int:

@@ -39,6 +39,21 @@ def default_convert(data: Any) -> Any:
     return data
 
 
+def pin(data: Any) -> Any:
+    """`data` with its tensors in page-locked memory; also calls `pin_memory` of other objects."""
+    if hasattr(data, "pin_memory"):
+        return data.pin_memory()
+    if isinstance(data, Mapping):
+        return _rebuild_mapping(data, {key: pin(data[key]) for key in data})
+    if isinstance(data, tuple) and hasattr(data, "_fields"):
+        return type(data)(*[pin(part) for part in data])
+    if isinstance(data, tuple):
+        return tuple([pin(part) for part in data])
+    if isinstance(data, Sequence) and not isinstance(data, (str, bytes)):
+        return _rebuild_sequence(data, [pin(part) for part in data])
+    return data
+
+
 def default_collate(batch: Sequence[Any]) -> Any:
     """Join samples into a batch: equal parts are stacked along a new first dimension.
 

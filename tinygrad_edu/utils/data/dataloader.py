@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from tinygrad_edu.backend import cupy_problem
 from tinygrad_edu.random import Generator, default_generator
 from tinygrad_edu.utils.data import position
-from tinygrad_edu.utils.data.collate import default_collate, default_convert
+from tinygrad_edu.utils.data.collate import default_collate, default_convert, pin
 from tinygrad_edu.utils.data.dataset import IterableDataset
 from tinygrad_edu.utils.data.fetch import fetcher
 from tinygrad_edu.utils.data.sampler import (
@@ -56,7 +56,7 @@ class DataLoader(Generic[T_co]):
             `sampler` and `drop_last`.
         num_workers: how many processes prepare batches; 0 prepares them in this one.
         collate_fn: joins a list of samples into a batch, `default_collate` unless given.
-        pin_memory: accepted.
+        pin_memory: put batches into page-locked memory, if there is a GPU to copy them to.
         drop_last: leave out a last batch that is smaller.
         timeout: seconds to wait for a worker's batch; 0 waits for ever.
         worker_init_fn: called with the worker's number in each worker, after seeding.
@@ -73,8 +73,6 @@ class DataLoader(Generic[T_co]):
 
     An exception in a worker is raised here with the worker's traceback in its message. Random
     numbers are drawn as torch draws them: after the same seed, epochs shuffle alike.
-
-    Unlike torch, memory is never pinned: CuPy copies from ordinary memory.
 
     >>> import tinygrad_edu as torch
     >>> x, y = torch.arange(5), torch.arange(5) * 10
@@ -257,7 +255,8 @@ class _Iterator(Iterator[Any]):
     """One epoch, prepared in this process."""
 
     def __init__(self, loader: DataLoader[Any]) -> None:
-        if loader.pin_memory and cupy_problem() is not None:
+        self._pins = loader.pin_memory and cupy_problem() is None
+        if loader.pin_memory and not self._pins:
             warnings.warn(
                 "'pin_memory' argument is set as true but no accelerator is found, then device"
                 " pinned memory won't be used.",
@@ -312,7 +311,7 @@ class _Iterator(Iterator[Any]):
         self._epoch_so_far.given += 1
         if self._stated_length is not None:
             self._check_length()
-        return batch
+        return pin(batch) if self._pins else batch
 
     def __del__(self) -> None:
         if "_epoch_so_far" in self.__dict__:  # a loop that was left early has ended its epoch
