@@ -236,3 +236,16 @@ def test_float32():
 )
 def test_errors(run):
     same_error(run, "")
+
+
+def test_an_input_of_another_dtype_is_refused_outside_autocast():
+    same_error(lambda T: T.nn.LSTM(4, 3)(T.ones(2, 1, 4).double()))
+    found = []
+    for T in (ours, torch):
+        T.manual_seed(0)
+        layer, rnn = T.nn.Linear(4, 4), T.nn.LSTM(4, 3)
+        with T.autocast("cpu", dtype=T.bfloat16):
+            y, _ = rnn(layer(T.ones(2, 1, 4)))  # 16-bit numbers and 32-bit weights
+        found.append((str(y.dtype), y.detach().float().numpy()))
+    assert found[0][0] == found[1][0]
+    np.testing.assert_allclose(found[0][1], found[1][1], atol=0.02)

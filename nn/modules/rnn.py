@@ -6,6 +6,7 @@ import math
 import warnings
 from typing import Any, ClassVar
 
+from tinygrad_edu.amp.autocast_mode import is_autocast_enabled
 from tinygrad_edu.ops import recurrent
 from tinygrad_edu.ops.creation import empty
 from tinygrad_edu.ops.gathering import index_select
@@ -190,7 +191,7 @@ class RNNBase(Module):
 
     def _check_input(self, x: Tensor) -> None:
         dtype = self.weight_ih_l0.dtype
-        if x.dtype != dtype:
+        if x.dtype != dtype and not any(map(is_autocast_enabled, ("cpu", "cuda"))):
             raise ValueError(
                 f"RNN input dtype ({x.dtype}) does not match weight dtype ({dtype}). Convert input:"
                 f" input.to({dtype}), or convert model: model.to({x.dtype})"
