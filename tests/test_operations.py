@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import op_table
-import op_table.sampling
 import pytest
 from op_table import Call, Dtype, Made, Op, all_rows
 
@@ -176,7 +175,7 @@ def test_values(op: Op, dtype: str) -> None:
         except Exception as error:
             if "float" in dtype:
                 raise
-            with pytest.raises(_their_type(error)):
+            with pytest.raises(their_type(error)):
                 Run(tinygrad_edu, op, given)
             return
         found = Run(tinygrad_edu, op, given)
@@ -186,7 +185,7 @@ def test_values(op: Op, dtype: str) -> None:
     check_each(op, dtype, check)
 
 
-def _their_type(error: Exception) -> type[Exception]:
+def their_type(error: Exception) -> type[Exception]:
     """The type to raise where torch raises `error`; its NotImplementedError is a RuntimeError."""
     return RuntimeError if isinstance(error, RuntimeError) else type(error)
 
@@ -201,7 +200,7 @@ def test_bad_input(op: Op) -> None:
         try:
             Run(tinygrad_edu, op, made)
         except Exception as error:
-            expected = _their_type(theirs.value)
+            expected = their_type(theirs.value)
             assert isinstance(error, expected), (
                 f"{op.name}{given!r}: {type(error).__name__}({error}), torch has {theirs.value!r}"
             )
@@ -364,7 +363,7 @@ def _check_twin(twin: Op, given: Call) -> None:
     try:
         expected = Run(torch, twin, given, grad=True)
     except Exception as error:
-        with pytest.raises(_their_type(error)):
+        with pytest.raises(their_type(error)):
             Run(tinygrad_edu, twin, given, grad=True)
         return
     found = Run(tinygrad_edu, twin, given, grad=True)
@@ -374,83 +373,6 @@ def _check_twin(twin: Op, given: Call) -> None:
         return
     if any(y.requires_grad for y in found.outputs if is_tensor(y)):
         compare(found.gradients(), reference, "gradient", **tolerance(twin, "float64"))
-
-
-# ---- on a GPU
-
-
-DRAWN = [*[op.name for op in op_table.sampling.ROWS], "nn.functional.gumbel_softmax"]
-"""What draws random numbers, other ones on a GPU; tests/test_gpu_random.py has these."""
-OF_THE_HOST = ["Tensor.type", "Tensor.to", "Tensor.cpu", "from_numpy"]
-"""What gives another result, or none, on a GPU; tests/test_devices.py has these."""
-
-
-@rows
-@pytest.mark.parametrize("dtype", ["float32", "int64"])
-def test_values_and_gradients_on_a_gpu(op: Op, dtype: str, cuda: str) -> None:
-    """As `test_values` and `test_gradients`, on CuPy's stand-in and on a GPU if there is one."""
-    if dtype in op.skip or op.name in OF_THE_HOST + DRAWN:
-        pytest.skip("the row asks not to")
-
-    def check(given: Call) -> None:
-        try:
-            expected = Run(torch, op, given, grad="float" in dtype)
-        except Exception as error:
-            with pytest.raises(_their_type(error)):
-                Run(tinygrad_edu, op, given, device=cuda)
-            return
-        found = Run(tinygrad_edu, op, given, grad="float" in dtype, device=cuda)
-        places = {y.device.type for y in found.outputs if is_tensor(y)}
-        assert places <= {"cuda"} or not found.tensors
-        compare(found.outputs, expected.outputs, "output", **tolerance(op, dtype))
-        compare(found.tensors, expected.tensors, "input afterwards")
-        if "float" in dtype:
-            reference = gradients_of_torch(expected.gradients)
-            if reference is not None:
-                compare(found.gradients(), reference, "gradient", **tolerance(op, dtype))
-
-    check_each(op, dtype, check)
-
-
-MOVES = {
-    "Tensor.copy_", "Tensor.expand_as", "Tensor.reshape_as", "Tensor.to", "Tensor.type_as",
-    "Tensor.view_as", "broadcast_tensors", "bucketize", "ctc_loss", "mask of a loss", "meshgrid",
-    "meshgrid xy", "result_type", "select_scatter", "slice_scatter", "x[..., ::2] = v",
-    "x[1] = v", "x[all] = v", "x[indices]", "x[leading ones] = v", "x[mask]", "x[slice] = v",
-}  # fmt: skip
-"""What takes operands of two devices: it copies between them, or reads only shapes."""
-
-
-@rows
-def test_operands_of_two_devices(op: Op, cuda: str) -> None:
-    """torch's error, naming both; nothing is copied between them silently."""
-    for given in op.calls:
-        made = op_table.arrays(op, given, "float32")
-        mixed = Mixed(tinygrad_edu, op, made)
-        empty = any(not t.numel() for t in mixed.tensors)
-        number = [t for t in mixed.tensors[-1:] if t.numel() == 1]
-        number = number or (op.name.endswith("= v") and len(mixed.tensors) < 3)
-        if op.name in MOVES or number or empty or len({t.device for t in mixed.tensors}) < 2:
-            continue
-        try:
-            with pytest.raises(RuntimeError, match="on the same device.*(cuda:0.*cpu|cpu.*cuda:0)"):
-                op(tinygrad_edu, *mixed.args, **mixed.kwargs)
-        except BaseException as error:
-            error.add_note(f"in call of {op.name}{given!r}")
-            raise
-
-
-class Mixed(Run):
-    """The arguments of a call, of which only the first tensor is on a GPU."""
-
-    def __init__(self, library: Any, op: Op, given: Call) -> None:
-        self.library, self.device, self.layout = library, "cuda", None
-        self.tensors = []
-        self.args, self.kwargs = self.make(given.args, False), self.make(given.kwargs, False)
-
-    def tensor(self, array: np.ndarray) -> Any:
-        t = super().tensor(array)
-        return t.cpu() if self.tensors and t.ndim and t.numel() else t
 
 
 # ---- the table is complete

@@ -1,4 +1,4 @@
-"""Writing several values to one element: sums and products by index on a GPU.
+"""Writing several values to one element: sums and products by index.
 
 NumPy's `ufunc.at` does this for every dtype.  CuPy has only sums, of a few dtypes, by atomic
 additions in no fixed order; the others are reduced to them here.
@@ -19,8 +19,19 @@ _STAND_IN = {np.dtype(np.int64): np.dtype(np.uint64)}
 _SUMS = [np.dtype(d) for d in ("int32", "uint32", "uint64", "float16", "float32", "float64")]
 
 
-def add_at(target: Array, index: tuple[Any, ...], values: Any) -> None:
-    """`target[index] += values` in place on a GPU, once for every time an element is named."""
+def add_at(target: Array, index: tuple[Any, ...], values: Array) -> Array:
+    """Add `values` to `target[index]` in place, once for every time an element is named."""
+    arrays = [i for i in index if hasattr(i, "dtype")]
+    if len(arrays) == 1 and arrays[0].dtype == bool:
+        target[index] += values  # a mask names no element twice
+    elif isinstance(target, np.ndarray):
+        np.add.at(target, index, values)
+    else:
+        _add_on_gpu(target, index, values)
+    return target
+
+
+def _add_on_gpu(target: Array, index: tuple[Any, ...], values: Any) -> None:
     dtype = target.dtype
     if hasattr(values, "astype"):
         values = values.astype(dtype, copy=False)

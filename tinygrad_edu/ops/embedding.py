@@ -10,9 +10,9 @@ from tinygrad_edu.autograd.errors import same_device, scalar_type_name
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.kernels.atomic import add_at
 from tinygrad_edu.kernels.cuda import embedding as gpu
 from tinygrad_edu.kernels.cuda import launch
-from tinygrad_edu.ops.indexing import add_at
 from tinygrad_edu.settings import are_deterministic_algorithms_enabled
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from tinygrad_edu.autograd.graph import Variable
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.autograd.record import as_array, wrap
 from tinygrad_edu.dtypes import Array
-from tinygrad_edu.kernels.atomic import multiply_at
+from tinygrad_edu.kernels.atomic import add_at, multiply_at
 from tinygrad_edu.kernels.cuda import checks
-from tinygrad_edu.ops.indexing import _unslice, add_at
+from tinygrad_edu.ops.indexing import _unslice
 from tinygrad_edu.ops.joining import zeros_beside
 from tinygrad_edu.size import read_dim
 

@@ -21,7 +21,7 @@ from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.autograd.record import current_node, wrap
 from tinygrad_edu.backend import beside, device_of, module_of
 from tinygrad_edu.dtypes import Array, promote, promote_to, result_type
-from tinygrad_edu.kernels import atomic
+from tinygrad_edu.kernels.atomic import add_at
 from tinygrad_edu.kernels.cuda import checks
 from tinygrad_edu.ops.shape import broadcast_tensors, reshape
 from tinygrad_edu.size import read_dim
@@ -60,18 +60,6 @@ def _untake(picked: Array, shape: tuple[int, ...], index: tuple[Any, ...]) -> Ar
 
 _take.vjp(x=lambda g, x_shape, index: _untake(g, x_shape, index))
 _untake.vjp(picked=lambda g, index: _take(g, index))
-
-
-def add_at(target: Array, index: tuple[Any, ...], values: Array) -> Array:
-    """Add `values` to `target[index]` in place, once for every time an element is named."""
-    arrays = [i for i in index if hasattr(i, "dtype")]
-    if len(arrays) == 1 and arrays[0].dtype == bool:
-        target[index] += values  # a mask names no element twice
-    elif isinstance(target, np.ndarray):
-        np.add.at(target, index, values)
-    else:
-        atomic.add_at(target, index, values)
-    return target
 
 
 _Parts = tuple[tuple[Any, ...], tuple[Any, ...] | None]

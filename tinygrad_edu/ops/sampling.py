@@ -22,7 +22,7 @@ from tinygrad_edu.autograd.inplace import check_writable, write
 from tinygrad_edu.autograd.mode import state
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.autograd.record import current_node, wrap
-from tinygrad_edu.backend import CPU, beside, device_of, on, place_of, to_device
+from tinygrad_edu.backend import beside, device_of, on, place_of
 from tinygrad_edu.backend import device as Device
 from tinygrad_edu.dtypes import Array, default, int64, to_numpy
 from tinygrad_edu.ops.creation import DeviceLike, Dtype, finish
@@ -391,10 +391,6 @@ def _zeros(g: Any, shape: tuple[int, ...]) -> Array:
 
 def _needs_gradient(*parameters: Any) -> bool:
     return state.enabled and any([current_node(p) is not None for p in parameters])
-
-
-def _host(t: Any) -> Array:
-    return to_device(t.array, CPU)
 
 
 def _result(drawn: Array, *parameters: Any) -> Tensor:

@@ -12,8 +12,8 @@ from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.autograd.record import as_array
 from tinygrad_edu.backend import beside, module_for, module_of, place_of
 from tinygrad_edu.dtypes import Array, default, to_numpy
+from tinygrad_edu.kernels.atomic import add_at
 from tinygrad_edu.ops.creation import DeviceLike, Dtype, finish
-from tinygrad_edu.ops.indexing import add_at
 from tinygrad_edu.ops.reduction import sum
 from tinygrad_edu.size import read_new_shape, read_shape
 
