@@ -84,19 +84,71 @@ def _of(value: Any, dtype: str) -> Any:
     return value.astype(dtype) if value.dtype.kind == "f" else value
 
 
-def same_error(run: Callable[[Any], Any], words: str | None = None) -> None:
-    """`run(library)` raises the same type of exception in both; ours contains `words`.
-
-    Without `words`, ours contains all of torch's message.
-    """
+def outcome(run: Callable[[Any], Any], library: Any) -> Any:
+    """What `run(library)` gives: its value as `plain`, or the type and text of its exception."""
+    library.manual_seed(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with pytest.raises(Exception) as theirs:  # noqa: PT011
+        try:
+            return plain(run(library))
+        except Exception as error:
+            text = str(error).replace("tinygrad_edu", "torch").replace("torch.tensor.", "torch.")
+            return type(error).__name__, text
+
+
+def plain(value: Any) -> Any:
+    """A value of either library as something that can be compared."""
+    if isinstance(value, (ours.Tensor, torch.Tensor)):
+        return ("tensor", str(value.dtype), value.detach().tolist())
+    if isinstance(value, dict):
+        return {k: plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple, set)):
+        return [plain(v) for v in value]
+    if value is None or isinstance(value, (str, int, float, bool)):
+        return value
+    return repr(value)
+
+
+def same(run: Callable[[Any], Any]) -> Any:
+    """Check that `run(library)` has the same outcome with both libraries, and return it."""
+    found, expected = outcome(run, ours), outcome(run, torch)
+    assert found == expected
+    return found
+
+
+def pair(make: Callable[[Any], Any]) -> tuple[Any, Any]:
+    """`make(library)` of both from the same seed; the modules begin alike, to the last bit."""
+    modules = []
+    for library in (ours, torch):
+        library.manual_seed(5)
+        modules.append(make(library))
+    mine, theirs = modules
+    assert repr(mine) == repr(theirs)
+    assert [n for n, _ in mine.named_parameters()] == [n for n, _ in theirs.named_parameters()]
+    state, expected = mine.state_dict(), theirs.state_dict()
+    assert list(state) == list(expected)
+    for name in state:
+        np.testing.assert_array_equal(numbers(state[name]), numbers(expected[name]), name)
+    assert ours.get_rng_state().tolist() == torch.get_rng_state().tolist()
+    return mine, theirs
+
+
+def same_error(run: Callable[[Any], Any], *expected: type[Exception] | str) -> None:
+    """`run(library)` raises the same type of exception in both.
+
+    Args:
+        expected: what type, or what ours says; left out, ours says all that torch's says.
+    """
+    kinds = tuple(e for e in expected if isinstance(e, type)) or Exception
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(kinds) as theirs:
             run(torch)
         with pytest.raises(type(theirs.value)) as mine:
             run(ours)
     assert type(mine.value) is type(theirs.value)
-    assert (str(theirs.value) if words is None else words) in str(mine.value)
+    for fact in expected or (str(theirs.value),):
+        assert isinstance(fact, type) or fact in str(mine.value)
 
 
 def same_warning(run: Callable[[Any], Any]) -> None:

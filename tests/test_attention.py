@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from beside_torch import beside_torch, close, numbers, same_error
+from beside_torch import beside_torch, close, numbers, pair, same_error
 
 import tinygrad_edu as ours
 from tinygrad_edu.kernels import attention as kernel
@@ -316,24 +316,13 @@ OPTIONS = [
 ]
 
 
-def pair(**options: Any) -> list[Any]:
-    """The layer of both libraries, made from the same seed."""
-    layers = []
-    for library in (ours, torch):
-        library.manual_seed(5)
-        layers.append(library.nn.MultiheadAttention(8, 2, **options))
-    return layers
+def layers(**options: Any) -> tuple[Any, Any]:
+    return pair(lambda library: library.nn.MultiheadAttention(8, 2, **options))
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
-def test_initialisation_keys_and_repr(options: dict[str, Any]) -> None:
-    a, b = pair(**options)
-    assert repr(a) == repr(b)
-    assert list(a.state_dict()) == list(b.state_dict())
-    for name, weight in a.state_dict().items():
-        assert (numbers(weight) == numbers(b.state_dict()[name])).all(), name
-    assert ours.get_rng_state().tolist() == torch.get_rng_state().tolist()
-    assert [n for n, _ in a.named_parameters()] == [n for n, _ in b.named_parameters()]
+def test_both_begin_alike(options: dict[str, Any]) -> None:
+    layers(**options)
 
 
 def masks(kind: str | None, batch: int, length: int, keys: int) -> dict[str, Any]:
@@ -359,7 +348,7 @@ def masks(kind: str | None, batch: int, length: int, keys: int) -> dict[str, Any
 @pytest.mark.parametrize("mask", ["none", "padding", "bool", "both", "float", "per head", "causal"])
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_multihead(options: dict[str, Any], mask: str, weights: Any, training: bool) -> None:
-    a, b = pair(dtype=None, **options)
+    a, b = layers(dtype=None, **options)
     arrays = [normal(5, 3, 8), normal(5, 3, options.get("kdim", 8)),
               normal(5, 3, options.get("vdim", 8))]  # fmt: skip
     if options.get("batch_first"):
@@ -387,7 +376,7 @@ def test_multihead(options: dict[str, Any], mask: str, weights: Any, training: b
 @pytest.mark.parametrize("weights", [True, False])
 @pytest.mark.parametrize("same", ["all", "key and value", "none"])
 def test_without_a_batch_and_with_shared_inputs(same: str, weights: bool) -> None:
-    a, b = pair()
+    a, b = layers()
     x, y = normal(4, 8), normal(4, 8)
     results = []
     for library, layer in ((ours, a), (torch, b)):
@@ -402,7 +391,7 @@ def test_without_a_batch_and_with_shared_inputs(same: str, weights: bool) -> Non
 
 
 def test_second_derivatives_of_multihead() -> None:
-    a, b = pair()
+    a, b = layers()
     x = normal(4, 2, 8)
     results = []
     for library, layer in ((ours, a), (torch, b)):
@@ -419,7 +408,7 @@ def test_second_derivatives_of_multihead() -> None:
 
 def test_a_hidden_row_is_nan_with_weights_and_zero_without() -> None:
     """As in torch: softmax of nothing is nan, attention to nothing is 0."""
-    a, b = pair(bias=False)
+    a, b = layers(bias=False)
     for need in (True, False):
         found = []
         for library, layer in ((ours, a), (torch, b)):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from twin import same, same_error
+from beside_torch import same, same_error
 
 import tinygrad_edu as ours
 

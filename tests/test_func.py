@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from beside_torch import same_error
 from test_functional import close, one, scalar, scalar_of_two, t, two
-from twin import same_error
 
 import tinygrad_edu as ours
 

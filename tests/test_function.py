@@ -7,7 +7,7 @@ import weakref
 from typing import Any
 
 import pytest
-from twin import same, same_error
+from beside_torch import same, same_error
 
 import tinygrad_edu as ours
 

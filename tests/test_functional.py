@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from twin import same_error
+from beside_torch import same_error
 
 import tinygrad_edu as ours
 from tinygrad_edu.testing import assert_close

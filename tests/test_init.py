@@ -6,7 +6,7 @@ import warnings
 from typing import Any
 
 import pytest
-from twin import same, same_error
+from beside_torch import same, same_error
 
 import tinygrad_edu as ours
 

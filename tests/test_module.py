@@ -9,7 +9,7 @@ from collections import OrderedDict
 from typing import Any
 
 import pytest
-from twin import same, same_error
+from beside_torch import same, same_error
 
 import tinygrad_edu as ours
 

@@ -6,8 +6,7 @@ import inspect
 
 import numpy as np
 import pytest
-from beside_torch import ours, same_error, same_warning, torch
-from twin import same
+from beside_torch import ours, same, same_error, same_warning, torch
 
 # Names of torch.nn and torch.nn.functional that are not here, with what stands in for them.
 LEFT_OUT = {

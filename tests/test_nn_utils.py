@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from twin import same, same_error
+from beside_torch import same, same_error
 
 import tinygrad_edu as ours
 

@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 import pytest
-from twin import same
+from beside_torch import same
 
 import tinygrad_edu as ours
 from tinygrad_edu.backend import cupy_problem

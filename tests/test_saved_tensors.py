@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from twin import same, same_error
+from beside_torch import same, same_error
 
 import tinygrad_edu as ours
 from tinygrad_edu.autograd.graph import Node
