@@ -228,11 +228,9 @@ def _check(layer: RNNBase, dropout: Any) -> None:
         )
     for name, kind in (("bias", bool), ("batch_first", bool), ("input_size", int),
                        ("hidden_size", int)):  # fmt: skip
-        value = getattr(layer, name)
-        if not isinstance(value, kind):
-            raise TypeError(
-                f"{name} should be of type {kind.__name__}, got: {type(value).__name__}"
-            )
+        v = getattr(layer, name)
+        if not isinstance(v, kind):
+            raise TypeError(f"{name} should be of type {kind.__name__}, got: {type(v).__name__}")
     for name in ("input_size", "hidden_size", "num_layers"):
         if getattr(layer, name) <= 0:
             raise ValueError(f"{name} must be greater than zero")
