@@ -96,6 +96,7 @@ LAYERS = """
     TransformerDecoder(T.nn.TransformerDecoderLayer(8, 2, 16), 2)
     Transformer(8, 2, 2, 2, 16)
     AdaptiveLogSoftmaxWithLoss(8, 20, [5, 10])
+    LinearCrossEntropyLoss(5, 10, bias=True)
     Sequential(T.nn.Linear(4, 5), T.nn.Embedding(3, 2), T.nn.Linear(5, 1))
 """
 ROWS = [line.strip() for line in LAYERS.strip().splitlines()]
@@ -137,7 +138,8 @@ NO_PARAMETERS = {
     "AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "AdaptiveAvgPool3d", "AdaptiveMaxPool1d",
     "AdaptiveMaxPool2d", "AdaptiveMaxPool3d", "AvgPool1d", "AvgPool2d", "AvgPool3d",
     "ChannelShuffle", "CircularPad1d", "CircularPad2d", "CircularPad3d", "ConstantPad1d",
-    "ConstantPad2d", "ConstantPad3d", "Fold", "LPPool1d", "LPPool2d", "LPPool3d",
+    "ConstantPad2d", "ConstantPad3d", "DataParallel", "Fold", "FractionalMaxPool2d",
+    "FractionalMaxPool3d", "LPPool1d", "LPPool2d", "LPPool3d",
     "LocalResponseNorm", "MaxPool1d", "MaxPool2d", "MaxPool3d", "MaxUnpool1d", "MaxUnpool2d",
     "MaxUnpool3d", "PixelShuffle", "PixelUnshuffle", "ReflectionPad1d", "ReflectionPad2d",
     "ReflectionPad3d", "ReplicationPad1d", "ReplicationPad2d", "ReplicationPad3d", "Threshold",
