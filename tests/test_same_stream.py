@@ -95,7 +95,7 @@ LAYERS = """
     TransformerEncoder(T.nn.TransformerEncoderLayer(8, 2, 16), 3)
     TransformerDecoder(T.nn.TransformerDecoderLayer(8, 2, 16), 2)
     Transformer(8, 2, 2, 2, 16)
-    AdaptiveLogSoftmaxWithLoss(8, 20, [5, 10])
+    AdaptiveLogSoftmaxWithLoss(16, 20, [5, 10], 2.0)
     LinearCrossEntropyLoss(5, 10, bias=True)
     Sequential(T.nn.Linear(4, 5), T.nn.Embedding(3, 2), T.nn.Linear(5, 1))
 """
