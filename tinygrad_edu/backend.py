@@ -363,6 +363,7 @@ def pool_for_graph() -> tuple[Any, Callable[[int], Any]]:
 def forget_cupy() -> None:
     """Look for CuPy anew: the tests put a stand-in in its place."""
     cupy_problem.cache_clear()
-    for name in ("tinygrad_edu.gpu_random", "tinygrad_edu.kernels.cuda.checks"):
-        if name in sys.modules:
-            sys.modules[name].forget()
+    for name in ("gpu_random", "kernels.cuda.checks", "kernels.cuda.launch"):
+        module = sys.modules.get(f"tinygrad_edu.{name}")
+        if module is not None:
+            module.forget()

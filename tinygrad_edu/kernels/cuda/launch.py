@@ -87,6 +87,12 @@ def _module(xp: Any, file: str, dtype: Any, threads: int) -> Any:
     return xp.RawModule(code=source(file, dtype, threads), options=("--std=c++14",))
 
 
+def forget() -> None:
+    """Drop what has been compiled: the tests exchange CuPy under it."""
+    _function.cache_clear()
+    _module.cache_clear()
+
+
 def blocks_for(n: int) -> int:
     """How many blocks share `n` elements, one or more per thread."""
     return min(BLOCKS, -(-n // THREADS))
