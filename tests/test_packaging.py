@@ -108,13 +108,26 @@ def test_one_file_one_module():
             assert seen.setdefault(path, name) == name, (path, name, seen[path])
 
 
-def test_import_needs_no_torch_and_no_cupy(tmp_path):
-    code = (
-        "import sys, tinygrad_edu, tinygrad_edu.nn, tinygrad_edu.optim, tinygrad_edu.utils.data\n"
-        "print(sorted({'torch', 'cupy', 'scipy', 'matplotlib'} & set(sys.modules)))"
-    )
+def imported(tmp_path: pathlib.Path, statement: str, names: set[str]) -> str:
+    """Which of these modules a fresh interpreter holds after the statement."""
+    code = f"{statement}\nimport sys; print(sorted({names!r} & set(sys.modules)))"
     environment = {"PYTHONPATH": str(ROOT), "PATH": ""}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
-    assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_import_needs_no_torch_and_no_cupy(tmp_path):
+    everything = "import tinygrad_edu, tinygrad_edu.nn, tinygrad_edu.optim, tinygrad_edu.utils.data"
+    assert imported(tmp_path, everything, {"torch", "cupy", "scipy", "matplotlib"}) == "[]"
+
+
+def test_import_leaves_for_later_what_most_scripts_do_not_need_at_once(tmp_path):
+    slow = {"multiprocessing", "zipfile", "numpy.random", "tinygrad_edu.nn", "tinygrad_edu.optim"}
+    assert imported(tmp_path, "import tinygrad_edu", slow) == "[]"
+    asked = "import tinygrad_edu as T; T.nn.Linear, T.optim.SGD, T.save"
+    assert imported(tmp_path, asked, {"tinygrad_edu.nn", "zipfile"}) == (
+        "['tinygrad_edu.nn', 'zipfile']"
+    )
