@@ -1,14 +1,15 @@
 """The perceptron and the GPT in MyGrad's and in HIPS autograd's words, for workloads.py.
 
-Neither has layers or optimizers, so the models are functions of a list of parameters; dropout,
-clipping and AdamW are written in NumPy.  GELU is the tanh form, since neither has an erf.
+Neither has layers or optimizers: the models are functions of a list of parameters, and dropout,
+clipping and AdamW are written in NumPy.  Formulas stand as in the papers, as a user would write
+them.  GELU is the tanh form, since neither library has an erf.
 """
 
 import math
 
 import numpy as np
 
-NORM, DECAY, RATE = 1.0, 1e-4, 1e-3
+RATE, DECAY, BETA1, BETA2, EPS = 1e-3, 1e-4, 0.9, 0.999, 1e-8
 
 
 def adamw(arrays):
@@ -18,16 +19,13 @@ def adamw(arrays):
     def step(gradients):
         nonlocal t
         t += 1
-        norm = math.sqrt(sum(float(np.vdot(g, g)) for g in gradients))
-        scale = np.float32(min(1.0, NORM / (norm + 1e-6)))
-        for p, g, a, b in zip(arrays, gradients, m, v, strict=True):
-            g = g * scale
-            p *= np.float32(1 - RATE * DECAY)
-            a += np.float32(0.1) * (g - a)
-            b *= np.float32(0.999)
-            b += np.float32(0.001) * g * g
-            root = np.sqrt(b) / np.float32(math.sqrt(1 - 0.999**t)) + np.float32(1e-8)
-            p -= np.float32(RATE / (1 - 0.9**t)) * a / root
+        norm = math.sqrt(sum(float((g**2).sum()) for g in gradients))
+        for i, (p, g) in enumerate(zip(arrays, gradients, strict=True)):
+            g = g * min(1.0, 1.0 / (norm + 1e-6))
+            m[i] = BETA1 * m[i] + (1 - BETA1) * g
+            v[i] = BETA2 * v[i] + (1 - BETA2) * g**2
+            m_hat, v_hat = m[i] / (1 - BETA1**t), v[i] / (1 - BETA2**t)
+            p -= RATE * (m_hat / (np.sqrt(v_hat) + EPS) + DECAY * p)
 
     return step
 
@@ -51,8 +49,7 @@ def perceptron(np_like, relu, cross_entropy, batch, random):
         for i in range(0, len(parameters), 2):
             h = np_like.matmul(h, parameters[i]) + parameters[i + 1]
             if i < len(parameters) - 2:
-                keep = (random.random(h.shape, np.float32) < 0.8) * np.float32(1.25)
-                h = relu(h) * keep
+                h = relu(h) * (random.random(h.shape, np.float32) < 0.8) / 0.8
         return cross_entropy(h, y)
 
     return arrays, loss
@@ -69,19 +66,18 @@ def transformer(np_like, cross_entropy, random, *, layers, heads, width, block, 
     arrays += [one.copy(), zero.copy(), uniform(random, width, vocab)]
     ids = random.integers(0, vocab, (batch, block + 1))
     mask = np.triu(np.full((block, block), -1e9, np.float32), 1)
-    half, k, cubic = np.float32(0.5), np.float32(math.sqrt(2 / math.pi)), np.float32(0.044715)
 
     def norm(x, weight, bias):
         z = x - np_like.mean(x, axis=-1, keepdims=True)
         variance = np_like.mean(z * z, axis=-1, keepdims=True)
-        return z / np_like.sqrt(variance + np.float32(1e-5)) * weight + bias
+        return z / np_like.sqrt(variance + 1e-5) * weight + bias
 
     def attention(x, w_qkv, b_qkv, w_out, b_out):
         qkv = np_like.reshape(
             np_like.matmul(x, w_qkv) + b_qkv, (batch, block, 3, heads, width // heads)
         )
         q, key, v = (np_like.transpose(qkv[:, :, i], (0, 2, 1, 3)) for i in range(3))
-        scale = np.float32(1 / math.sqrt(width // heads))
+        scale = 1 / math.sqrt(width // heads)
         scores = np_like.matmul(q, np_like.transpose(key, (0, 1, 3, 2))) * scale + mask
         e = np_like.exp(scores - np_like.max(scores, axis=-1, keepdims=True))
         y = np_like.matmul(e / np_like.sum(e, axis=-1, keepdims=True), v)
@@ -93,7 +89,7 @@ def transformer(np_like, cross_entropy, random, *, layers, heads, width, block, 
         for i in range(2, 2 + 12 * layers, 12):
             x = x + attention(norm(x, p[i], p[i + 1]), *p[i + 4 : i + 8])
             h = np_like.matmul(norm(x, p[i + 2], p[i + 3]), p[i + 8]) + p[i + 9]
-            h = half * h * (np.float32(1) + np_like.tanh(k * (h + cubic * h * h * h)))
+            h = 0.5 * h * (1 + np_like.tanh(math.sqrt(2 / math.pi) * (h + 0.044715 * h**3)))
             x = x + np_like.matmul(h, p[i + 10]) + p[i + 11]
         scores = np_like.matmul(norm(x, p[-3], p[-2]), p[-1])
         return cross_entropy(np_like.reshape(scores, (batch * block, vocab)), ids[:, 1:].ravel())
