@@ -227,6 +227,7 @@ def _alpha_dropout(input: Tensor, like: Array, p: float, training: bool, inplace
     kept = random.keep_mask(random.default_generator, like, p).astype(x.dtype)
     a = 1 / math.sqrt((_SELU_FLOOR**2 * p + 1) * (1 - p))
     shift = (kept - 1) * (_SELU_FLOOR * a) + _SELU_FLOOR * a * p
+    factor, addend = [wrap(y.astype(x.dtype, copy=False)) for y in (kept * a, shift)]
     if inplace:
-        return input.mul_(wrap(kept * a)).add_(wrap(shift))
-    return mul(input, wrap(kept * a)) + wrap(shift)
+        return input.mul_(factor).add_(addend)
+    return mul(input, factor) + addend

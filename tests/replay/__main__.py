@@ -2,8 +2,9 @@
 
     python -m tests.replay operations [--every N] [name ...]
 
-`operations` is op_db, `layers` module_db, `optimizers` optim_db; `all` is all three.  A name is
-that of an entry, and may have `*` in it.  The exit status is 1 if a sample fails.
+`operations` is op_db, `types` the same with other element types than float64, `layers` module_db,
+`optimizers` optim_db; `all` is all four.  A name is that of an entry, and may have `*` in it.  The
+exit status is 1 if a sample fails.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import torch  # noqa: E402
-from replay import modules, operations, optimizers  # noqa: E402
+from replay import modules, operations, optimizers, types  # noqa: E402
 from replay.both import Outcome, quiet, table  # noqa: E402
 from replay.exclusions import EXCLUSIONS, used  # noqa: E402
 from torch.testing._internal.common_modules import module_db  # noqa: E402
@@ -28,6 +29,9 @@ Replay = Callable[[Any, int], Iterator[Outcome]]
 # name -> title, entries, the name of an entry, how to replay it
 DATABASES: dict[str, tuple[str, list[Any], Callable[[Any], str], Replay]] = {
     "operations": ("operations of op_db", operations.ENTRIES, lambda e: e.name, operations.replay),
+    "types": (
+        "op_db, other types", operations.ENTRIES, lambda e: e.name, types.replay_types,
+    ),
     "layers": ("layers of module_db", module_db, modules.title, modules.replay_layer),
     "optimizers": (
         "optimizers of optim_db", optim_db, lambda e: e.name, optimizers.replay_optimizer,

@@ -123,6 +123,18 @@ OPTIMIZERS: dict[str, str] = {
 """Optimizers of optim_db, or "optimizer: sample" -> the reason."""
 
 
+TYPES: dict[str, str] = {
+    "nn.functional.conv*: int*": "convolutions are of floats",
+    "nn.functional.conv*: uint8*": "convolutions are of floats",
+    "nn.functional.embedding*: *sparse=True*": "there are no sparse tensors",
+    "nn.functional.interpolate:bi*: uint8*": "images of bytes are not interpolated between pixels",
+    "nn.functional.upsample_bilinear: uint8*": "images of bytes are not interpolated",
+    "addr: bool*beta=3*": "bools are not multiplied by numbers",
+    "as_strided:partial_views: *storage_offset=10*": "only the part can be reached",
+}
+"""Operations with other element types, "operation: type sample", with patterns -> the reason."""
+
+
 def reason(table: dict[str, str], name: str, sample: str) -> str | None:
     """Why this layer or optimizer, or this sample of it, is left out; None if it is not."""
     for key, why in table.items():

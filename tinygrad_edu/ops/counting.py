@@ -262,6 +262,7 @@ def unravel_index(indices: Any, shape: Any) -> Any:
     x = operand("unravel_index", indices)
     if x.dtype.kind not in "iu":
         raise TypeError("expected 'indices' to be integer dtype, but got " + str(indices.dtype))
+    x = x.astype(np.int64)
     found = []
     for size in reversed((shape,) if isinstance(shape, int) else tuple(shape)):
         found.append(wrap(x % size))

@@ -28,6 +28,7 @@ from tinygrad_edu.dtypes import (
     get_default_dtype,
     is_floating,
     is_half,
+    promote_to,
     result_type,
     to_numpy,
 )
@@ -294,7 +295,8 @@ def full_like(
 ) -> Tensor:  # fmt: skip
     """One value everywhere, in the shape, dtype and device of `input`."""
     made = _like("empty_like", input, dtype, device, False)
-    made.array[...] = fill_value.array.item() if isinstance(fill_value, Variable) else fill_value
+    value = fill_value.array.item() if isinstance(fill_value, Variable) else fill_value
+    made.array[...] = promote_to(made.array.dtype, value)[0]
     return made.requires_grad_() if requires_grad else made
 
 

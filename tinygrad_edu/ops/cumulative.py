@@ -49,7 +49,7 @@ def _running(x: Array, dim: int, dtype: NumpyDtype | None, method: str) -> Array
         return x.astype(target)
     x, dim = x.astype(target, copy=False), read_dim(dim, x.ndim)
     if wide == target:
-        return getattr(x, method)(dim)
+        return getattr(x, method)(dim, dtype=target)
     y = x.astype(wide)
     return getattr(y, method)(dim, out=y).astype(target)
 

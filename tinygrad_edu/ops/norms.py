@@ -153,10 +153,17 @@ def matrix_norm(
         raise RuntimeError(f"linalg.matrix_norm: Order {ord} not supported.")
     added, kept = (row, column) if abs(ord) == 1 else (column, row)
     sums = sum(abs(A), added, True)
-    largest = (amax if ord > 0 else amin)(sums, kept, True)
+    largest = _extreme(sums, ord, kept, True)
     if keepdim:
         return largest
     return largest.reshape(tuple([n for i, n in enumerate(x.shape) if i not in (row, column)]))
+
+
+def _extreme(sizes: Any, ord: Any, dim: int, keepdim: bool) -> Tensor:
+    """The largest (or smallest) size; the largest of none is 0."""
+    if ord < 0:
+        return amin(sizes, dim, keepdim)
+    return (amax if sizes.array.shape[dim] else sum)(sizes, dim, keepdim)
 
 
 def _spectral(A: Any, ord: Any, row: int, column: int, keepdim: bool) -> Tensor:
@@ -164,7 +171,7 @@ def _spectral(A: Any, ord: Any, row: int, column: int, keepdim: bool) -> Tensor:
     from tinygrad_edu.ops.decompositions import svdvals
 
     s = svdvals(A.movedim((row, column), (-2, -1)))
-    result = sum(s, -1) if ord == "nuc" else (amax if ord == 2 else amin)(s, -1)
+    result = sum(s, -1) if ord == "nuc" else _extreme(s, ord, -1, False)
     if not keepdim:
         return result
     shape = [1 if i in (row, column) else n for i, n in enumerate(A.array.shape)]

@@ -88,8 +88,8 @@ def tensordot(a: Any, b: Any, dims: Any = 2) -> Tensor:
     wide_a = [i for i, j in zip(from_a, from_b, strict=True) if b_shape[j] == 1 != a_shape[i]]
     wide_b = [j for i, j in zip(from_a, from_b, strict=True) if a_shape[i] == 1 != b_shape[j]]
     if wide_a or wide_b:  # broadcast: the other is the same all along
-        a = sum(a, wide_a, True) if wide_a else a
-        b = sum(b, wide_b, True) if wide_b else b
+        a = sum(a, wide_a, True, dtype=a.dtype) if wide_a else a
+        b = sum(b, wide_b, True, dtype=b.dtype) if wide_b else b
         return tensordot(a, b, (from_a, from_b))
     rows = [i for i in range(len(a_shape)) if i not in from_a]
     columns = [j for j in range(len(b_shape)) if j not in from_b]
@@ -195,7 +195,8 @@ def addbmm(
     input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1
 ) -> Tensor:
     """`beta * input + alpha * (bmm(batch1, batch2) summed over the batch)`."""
-    return _combine(input, sum(bmm(batch1, batch2), 0), beta, alpha)
+    total = sum(bmm(batch1, batch2), 0, dtype=batch1.dtype)
+    return _combine(input, total, beta, alpha)
 
 
 def kron(input: Tensor, other: Tensor) -> Tensor:

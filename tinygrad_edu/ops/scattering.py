@@ -137,7 +137,7 @@ def scatter_reduce(
     counts = np.maximum(_scatter_add.primitive.forward(counts, dim, index.array, hits), 1)
     if is_floating(input.array.dtype):
         return _div(total, counts)
-    return floor_divide(total, wrap(counts))
+    return floor_divide(total, wrap(counts.astype(input.array.dtype)))
 
 
 def index_reduce(

@@ -228,6 +228,8 @@ def matrix_exp(A: Any) -> Tensor:
             [0., 1.]])
     """
     x = operand("linalg.matrix_exp", A)
+    if x.dtype.itemsize == 2 and is_floating(x.dtype):
+        return matrix_exp(A.float()).to(A.dtype)
     _check_square("matrix_exp", x)
     size = float(np.abs(x).sum(-2).max()) if x.size else 0.0
     halvings = max(0, math.ceil(math.log2(size / 5.37))) if 5.37 < size < math.inf else 0
