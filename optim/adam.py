@@ -149,6 +149,8 @@ class Adam(Optimizer):
         return state
 
     def _update_together(self, params: list[Tensor], group: Group) -> list[Tensor]:
+        if not params or isinstance(params[0].array, np.ndarray):
+            return params
         rest, rows = [], defaultdict(list)
         for p in params:
             x, g = p.array, p.grad.array  # type: ignore[union-attr]

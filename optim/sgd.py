@@ -81,6 +81,8 @@ class SGD(Optimizer):
         return {"momentum_buffer": None} if group["momentum"] != 0 else {}
 
     def _update_together(self, params: list[Tensor], group: Group) -> list[Tensor]:
+        if not params or isinstance(params[0].array, np.ndarray):
+            return params
         rest, rows = [], defaultdict(list)
         for p in params:
             x, g = p.array, p.grad.array  # type: ignore[union-attr]

@@ -80,7 +80,7 @@ def get_total_norm(
     if not arrays:
         return wrap(np.zeros((), default()))
     place = device_of(arrays[0])
-    together = norm_type == 2 and all([tensors_.fit(a) and device_of(a) == place for a in arrays])
+    together = norm_type == 2 and all(tensors_.fit(a) and device_of(a) == place for a in arrays)
     norms = [] if together else [to_device(_norm(a, norm_type), place) for a in arrays]
     if together:
         total = tensors_.norm(arrays)
