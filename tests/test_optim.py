@@ -154,77 +154,6 @@ def test_half_precision(name, options):
         assert all(kind == np.float16 for kind in kinds.values())
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_continues_torchs_checkpoint_and_the_other_way_round(name):
-    options = {"momentum": 0.9} if name in ("SGD", "RMSprop") else {}
-    ours, theirs = pair(4)
-    mine = getattr(tg.optim, name)(ours, **options)
-    other = getattr(torch.optim, name)(theirs, **options)
-    run(5, ours, theirs, [other], seed=10)  # torch alone
-    for p, q in zip(ours, theirs, strict=True):
-        with tg.no_grad():
-            p.copy_(tg.tensor(q.detach().numpy().copy()))
-    mine.load_state_dict(from_torch(other.state_dict()))
-    run(5, ours, theirs, [mine, other], seed=20)
-    same(ours, theirs, 2e-6, 2e-6)
-    other.load_state_dict(to_torch(mine.state_dict()))
-    run(5, ours, theirs, [mine, other], seed=30)
-    same(ours, theirs, 4e-6, 4e-6)
-
-
-def test_loading_casts_state_but_not_the_step():
-    w32, w64 = (
-        tg.tensor([1.0, 2.0], dtype=d, requires_grad=True) for d in (tg.float32, tg.float64)
-    )
-    first, second = tg.optim.Adam([w32]), tg.optim.Adam([w64])
-    w32.grad = tg.ones(2)
-    first.step()
-    second.load_state_dict(first.state_dict())
-    assert second.state[w64]["exp_avg"].dtype == tg.float64
-    assert second.state[w64]["step"].dtype == tg.float32
-    first.step()
-    assert second.state[w64]["step"].item() == 1  # not shared
-
-
-def test_loading_own_optimizers_leaves_their_numbers_alone():
-    class Mine(tg.optim.Optimizer):
-        def __init__(self, params):
-            super().__init__(params, {"lr": 0.1})
-
-        def step(self, closure=None):
-            for p in self.param_groups[0]["params"]:
-                self.state[p]["step"] = self.state[p].get("step", 0) + 1
-
-    x = tg.zeros(2, requires_grad=True)
-    first, second = Mine([x]), Mine([x])
-    first.step()
-    second.load_state_dict(first.state_dict())
-    assert second.state[x]["step"].__class__ is int
-    adam = tg.optim.Adam([x])
-    x.grad = tg.ones(2)
-    adam.step()
-    old = adam.state_dict()
-    old["state"][0]["step"] = 7  # as before torch 1.12
-    adam.load_state_dict(old)
-    assert tg.is_tensor(adam.state[x]["step"]) and adam.state[x]["step"] == 7
-
-
-def test_loading_refuses_other_groups():
-    w = [tg.ones(2, requires_grad=True) for _ in range(3)]
-    a = tg.optim.SGD(w[:2], lr=0.1)
-    with pytest.raises(ValueError, match="different number of parameter groups"):
-        a.load_state_dict(tg.optim.SGD([{"params": w[:1]}, {"params": w[1:]}]).state_dict())
-    with pytest.raises(ValueError, match="doesn't match the size"):
-        a.load_state_dict(tg.optim.SGD(w).state_dict())
-
-
-def test_adamw_stays_adamw_after_loading_adam():
-    w = [tg.ones(2, requires_grad=True)]
-    optimizer = tg.optim.AdamW(w)
-    optimizer.load_state_dict(tg.optim.Adam(w).state_dict())
-    assert optimizer.param_groups[0]["decoupled_weight_decay"]
-
-
 def test_groups_with_options_of_their_own():
     ours, theirs = pair(5)
     made = []
@@ -414,21 +343,6 @@ def test_hooks():
     optimizer.register_step_pre_hook(lambda o, args, kwargs: 1)
     with pytest.raises(RuntimeError, match="must return None or a tuple"):
         optimizer.step()
-
-
-def test_state_dict_hooks():
-    w = tg.ones(2, requires_grad=True)
-    optimizer = tg.optim.SGD([w], lr=0.1)
-    order = []
-    optimizer.register_state_dict_pre_hook(lambda o: order.append("first"))
-    optimizer.register_state_dict_pre_hook(lambda o: order.append("zeroth"), prepend=True)
-    optimizer.register_state_dict_post_hook(lambda o, d: d | {"more": 1})
-    saved = optimizer.state_dict()
-    assert order == ["zeroth", "first"] and saved["more"] == 1
-    optimizer.register_load_state_dict_pre_hook(lambda o, d: d | {"state": {}})
-    optimizer.register_load_state_dict_post_hook(lambda o: order.append("loaded"))
-    optimizer.load_state_dict(saved)
-    assert order[-1] == "loaded"
 
 
 def test_hooks_of_all_optimizers():
