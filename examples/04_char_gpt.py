@@ -3,7 +3,7 @@
     python examples/04_char_gpt.py                        the source of Python's standard library
     python examples/04_char_gpt.py --text FILE            any other text
     python examples/04_char_gpt.py --data tinyshakespeare plays, downloaded once
-    python examples/04_char_gpt.py --resume char_gpt.npz  go on where Ctrl-C stopped, bit for bit
+    python examples/04_char_gpt.py --resume char_gpt.pt   go on where Ctrl-C stopped, bit for bit
 
 The model is a decoder-only transformer, all of it in this file.  Shapes are in trailing comments:
 B sequences, T characters, C channels, H heads of D = C / H channels, V different characters.
@@ -17,15 +17,14 @@ unsupervised multitask learners", 2019 (GPT-2: where the layer norms stand).
 
 import argparse
 import hashlib
-import json
 import math
 import os
 import pathlib
+import pickle
 import signal
 import sys
 import sysconfig
 import time
-import zipfile
 
 import datasets
 import numpy as np
@@ -333,48 +332,20 @@ class Trainer:
         self.val_losses = state["val_losses"]
 
 
-# ---- checkpoints: one .npz file, of arrays and a JSON text that says where they belong -----------
-
-
-def pack(value, arrays):
-    """A nest of dicts and lists as JSON can hold it; tensors go to `arrays`."""
-    if isinstance(value, torch.Tensor):
-        arrays.append(value.detach().cpu().numpy())
-        return {"tensor": len(arrays) - 1}
-    if isinstance(value, dict):  # as pairs: JSON would make strings of keys that are numbers
-        return {"dict": [[key, pack(item, arrays)] for key, item in value.items()]}
-    if isinstance(value, (list, tuple)):
-        return [pack(item, arrays) for item in value]
-    return value
-
-
-def unpack(value, arrays):
-    if isinstance(value, dict) and "tensor" in value:
-        return torch.from_numpy(arrays[f"array_{value['tensor']}"])
-    if isinstance(value, dict):
-        return {key: unpack(item, arrays) for key, item in value["dict"]}
-    if isinstance(value, list):
-        return [unpack(item, arrays) for item in value]
-    return value
+# ---- checkpoints ---------------------------------------------------------------------------------
 
 
 def save_checkpoint(path, state):
     """Write the file under another name first: whatever happens, `path` is a whole checkpoint."""
-    arrays = []
-    text = json.dumps(pack(state, arrays))
     part = f"{path}.part"
-    with open(part, "wb") as file:
-        np.savez(file, json=np.array(text), **{f"array_{i}": a for i, a in enumerate(arrays)})
-        file.flush()
-        os.fsync(file.fileno())
+    torch.save(state, part)
     os.replace(part, path)
 
 
 def load_checkpoint(path):
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return unpack(json.loads(str(arrays["json"])), arrays)
-    except (zipfile.BadZipFile, EOFError, KeyError, ValueError) as error:
+        return torch.load(path)
+    except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
         raise ValueError(f"{path} is no checkpoint of this program: {error}") from None
 
 
@@ -485,7 +456,7 @@ def parse_args():
     model.add_argument("--val-every", type=int, default=200, help="steps; saves, too")
     model.add_argument("--seed", type=int, default=0)
     model.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--checkpoint", default="char_gpt.npz", help="where to save the run")
+    parser.add_argument("--checkpoint", default="char_gpt.pt", help="where to save the run")
     parser.add_argument("--resume", metavar="CHECKPOINT", help="go on with a saved run")
     parser.add_argument("--stop-at", type=int, help="save and stop after this step, as by Ctrl-C")
     parser.add_argument("--prompt", default="def ", help="what the written text begins with")

@@ -71,7 +71,7 @@ def small_model(**changes: Any) -> Any:
 @pytest.fixture(scope="module")
 def whole_run(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """The checkpoint of a run that nobody interrupts; its text is read several times over."""
-    path = tmp_path_factory.mktemp("whole") / "run.npz"
+    path = tmp_path_factory.mktemp("whole") / "run.pt"
     run = trainer(*SMALL)
     first_epoch = run.batches.epoch_state
     assert gpt.train(run, path)
@@ -83,7 +83,7 @@ def whole_run(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 def test_resumed_run_equals_whole_run(
     whole_run: bytes, stops: list[int], tmp_path: pathlib.Path
 ) -> None:
-    path = tmp_path / "run.npz"
+    path = tmp_path / "run.pt"
     assert not gpt.train(trainer(*SMALL), path, stop_at=stops[0])
     for stop in [*stops[1:], None]:
         ours.manual_seed(12345)  # nothing but the checkpoint may decide how it goes on
@@ -96,7 +96,7 @@ def test_interrupted_program(tmp_path: pathlib.Path) -> None:
     """Ctrl-C during training, then the command it says."""
     environment = {**os.environ, "PYTHONPATH": str(EXAMPLES.parent)}
     with subprocess.Popen(
-        [sys.executable, str(SCRIPT), *SMALL, "--steps", "5000", "--checkpoint", "run.npz"],
+        [sys.executable, str(SCRIPT), *SMALL, "--steps", "5000", "--checkpoint", "run.pt"],
         cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
         assert process.stdout is not None
@@ -104,14 +104,14 @@ def test_interrupted_program(tmp_path: pathlib.Path) -> None:
         process.send_signal(signal.SIGINT)
         printed = process.stdout.read()
     assert process.returncode == 0
-    assert "stopped after step" in printed and "--resume run.npz" in printed
-    assert not (tmp_path / "run.npz.part").exists()
+    assert "stopped after step" in printed and "--resume run.pt" in printed
+    assert not (tmp_path / "run.pt.part").exists()
 
     whole = trainer(*SMALL, "--steps", 5000)
-    done = len(gpt.load_checkpoint(tmp_path / "run.npz")["losses"])
+    done = len(gpt.load_checkpoint(tmp_path / "run.pt")["losses"])
     assert 7 <= done < 5000
     expected = [whole.step() for _ in range(done + 3)]
-    run = trainer("--resume", tmp_path / "run.npz")
+    run = trainer("--resume", tmp_path / "run.pt")
     assert [run.step() for _ in range(3)] == expected[-3:]
 
 
@@ -119,23 +119,23 @@ def test_finished_run_only_writes(tmp_path: pathlib.Path, monkeypatch: Any, caps
     monkeypatch.chdir(tmp_path)
     with arguments(*SMALL, "--steps", 7):
         assert gpt.main() == 0
-    before = (tmp_path / "char_gpt.npz").read_bytes()
+    before = (tmp_path / "char_gpt.pt").read_bytes()
     text = capsys.readouterr().out.split("----")[2]
-    with arguments("--resume", "char_gpt.npz", "--length", 20):
+    with arguments("--resume", "char_gpt.pt", "--length", 20):
         assert gpt.main() == 0
-    assert (tmp_path / "char_gpt.npz").read_bytes() == before
+    assert (tmp_path / "char_gpt.pt").read_bytes() == before
     assert capsys.readouterr().out.split("----")[2] == text
 
 
 def test_failed_save_leaves_the_old_checkpoint(tmp_path: pathlib.Path, monkeypatch: Any) -> None:
-    path = tmp_path / "run.npz"
+    path = tmp_path / "run.pt"
     gpt.save_checkpoint(path, {"x": 1})
 
-    def full(file: Any, **arrays: Any) -> None:
-        file.write(b"half")
+    def full(state: Any, part: str) -> None:
+        pathlib.Path(part).write_bytes(b"half")
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(gpt.np, "savez", full)
+    monkeypatch.setattr(gpt.torch, "save", full)
     with pytest.raises(OSError, match="No space"):
         gpt.save_checkpoint(path, {"x": 2})
     assert gpt.load_checkpoint(path) == {"x": 1}
@@ -143,8 +143,8 @@ def test_failed_save_leaves_the_old_checkpoint(tmp_path: pathlib.Path, monkeypat
 
 def test_checkpoint_keeps_everything(tmp_path: pathlib.Path) -> None:
     state = {"a": [1, 2.5, None, "ä", True], 3: {"t": ours.arange(6).view(2, 3)}, "empty": {}}
-    gpt.save_checkpoint(tmp_path / "c.npz", state)
-    found = gpt.load_checkpoint(tmp_path / "c.npz")
+    gpt.save_checkpoint(tmp_path / "c.pt", state)
+    found = gpt.load_checkpoint(tmp_path / "c.pt")
     assert found[3]["t"].dtype == ours.int64 and found[3]["t"].tolist() == [[0, 1, 2], [3, 4, 5]]
     assert {**found, 3: 0} == {**state, 3: 0}
 
@@ -152,7 +152,7 @@ def test_checkpoint_keeps_everything(tmp_path: pathlib.Path) -> None:
 def test_another_text_is_refused(tmp_path: pathlib.Path, capsys: Any) -> None:
     text = tmp_path / "text"
     text.write_text("to be or not to be " * 100)
-    path = tmp_path / "run.npz"
+    path = tmp_path / "run.pt"
     gpt.train(trainer(*SMALL, "--text", text), path, stop_at=1)
     text.write_text("not to be or to be " * 100)
     with arguments("--resume", path):
@@ -165,7 +165,7 @@ def test_another_text_is_refused(tmp_path: pathlib.Path, capsys: Any) -> None:
     [
         ["--text", "nowhere"],
         ["--limit", "50"],
-        ["--resume", "nowhere.npz"],
+        ["--resume", "nowhere.pt"],
         ["--resume", str(SCRIPT)],
         ["--heads", "3"],
     ],

@@ -24,7 +24,7 @@ SHORT = {  # example: arguments, what it must print, files it must write
     ),
     "04_char_gpt.py": (
         ["--steps", "2", "--limit", "5000", "--layers", "1", "--width", "16", "--length", "20"],
-        "20 characters", ["char_gpt.png", "char_gpt.npz"],
+        "20 characters", ["char_gpt.png", "char_gpt.pt"],
     ),
     "05_encoder_classifier.py": (
         ["--epochs", "1"], "transformer encoder", ["encoder_classifier.png"]
