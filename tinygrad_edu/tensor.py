@@ -1,12 +1,13 @@
 """`Tensor`: an array, its gradient, and the node that made it.
 
-Its arithmetic and all other operations are bound in methods.py, in class Methods.
+Its operations are bound in methods.py; what Python and NumPy ask of it is in python_protocol.py
+and numpy_protocol.py.
 """
 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,17 +16,18 @@ from tinygrad_edu.autograd.graph import INFERENCE, Leaf, Node, RemovableHandle, 
 from tinygrad_edu.autograd.mode import state
 from tinygrad_edu.autograd.record import current_node, register_tensor_class, wrap
 from tinygrad_edu.autograd.walk import backward
-from tinygrad_edu.backend import CPU, device_of, to_device
 from tinygrad_edu.backend import device as Device
+from tinygrad_edu.backend import device_of, to_device
 from tinygrad_edu.dtypes import dtype, from_numpy, get_default_dtype, is_floating
 from tinygrad_edu.methods import Methods
 from tinygrad_edu.numpy_protocol import ArrayProtocol
-from tinygrad_edu.ops import creation, joining, layout
+from tinygrad_edu.ops import creation, layout
 from tinygrad_edu.printing import format_tensor
+from tinygrad_edu.python_protocol import PythonProtocol
 from tinygrad_edu.size import Size, read_dim
 
 
-class Tensor(Methods, ArrayProtocol, Variable):
+class Tensor(Methods, PythonProtocol, ArrayProtocol, Variable):
     """An array of numbers that remembers how it was made.
 
     Make one with `torch.tensor(data)`; `Tensor(data)` makes floats of the default dtype and
@@ -269,12 +271,10 @@ class Tensor(Methods, ArrayProtocol, Variable):
         def keep(g: Tensor) -> None:
             tensor = me()
             if tensor is not None:
-                before = tensor._grad
-                tensor._grad = (
-                    (g if g.node is not None else wrap(g.array.copy()))
-                    if (before is None)
-                    else before + g
-                )
+                if tensor._grad is not None:
+                    tensor._grad = tensor._grad + g
+                else:
+                    tensor._grad = g if g.node is not None else wrap(g.array.copy())
 
         keep.comes_last = True  # type: ignore[attr-defined]  # after hooks that replace the gradient
         node.register_hook(keep)
@@ -339,88 +339,7 @@ class Tensor(Methods, ArrayProtocol, Variable):
     def _base(self) -> Tensor | None:
         return self.base
 
-    # ---------------------------------------------------------------- to and from Python
-
-    def _host(self) -> Any:
-        array = self.array
-        return array if array.__class__ is np.ndarray else to_device(array, CPU)
-
-    def item(self) -> Any:
-        """Its only element as a Python number; RuntimeError if it has several."""
-        if self.array.size != 1:
-            raise RuntimeError(
-                f"a Tensor with {self.array.size} elements cannot be converted to Scalar"
-            )
-        return self._host().item()
-
-    def tolist(self) -> Any:
-        """Its elements as nested lists of Python numbers; of a 0-d tensor, the number."""
-        return self._host().tolist()
-
-    def numpy(self, *, force: bool = False) -> Any:
-        """Its memory as a NumPy array.
-
-        Raises:
-            RuntimeError: it needs a gradient.
-            TypeError: it is on a GPU.
-        """
-        if force:
-            return self.detach().cpu().array
-        if self.requires_grad:
-            raise RuntimeError(
-                "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy()"
-                " instead."
-            )
-        if self.is_cuda:
-            raise TypeError(
-                f"can't convert {self.device} device type tensor to numpy. Use Tensor.cpu() to copy"
-                " the tensor to host memory first."
-            )
-        return self.array
-
-    def _number(self, convert: Callable[[Any], Any]) -> Any:
-        if self.array.size != 1:
-            raise ValueError("only one element tensors can be converted to Python scalars")
-        return convert(self._host().item())
-
-    def __float__(self) -> float:
-        return float(self._number(float))
-
-    def __int__(self) -> int:
-        return int(self._number(int))
-
-    def __index__(self) -> int:
-        if self.array.size != 1 or is_floating(self.array.dtype):
-            raise TypeError("only integer tensors of a single element can be converted to an index")
-        return int(self._host().item())
-
-    def __bool__(self) -> bool:
-        if self.array.size == 0:
-            raise RuntimeError("Boolean value of Tensor with no values is ambiguous")
-        if self.array.size > 1:
-            raise RuntimeError("Boolean value of Tensor with more than one value is ambiguous")
-        return bool(self._host().item())
-
-    is_nonzero = __bool__
-
-    def __len__(self) -> int:
-        if not self.array.ndim:
-            raise TypeError("len() of a 0-d tensor")
-        return len(self.array)
-
-    def __iter__(self) -> Iterator[Tensor]:
-        if not self.array.ndim:
-            raise TypeError("iteration over a 0-d tensor")
-        return iter(joining.unbind(self, 0))
-
-    def __contains__(self, element: Any) -> bool:
-        value = element.array if isinstance(element, Variable) else element
-        if not isinstance(value, (bool, int, float, np.generic)) and not hasattr(value, "dtype"):
-            raise RuntimeError(
-                "Tensor.__contains__ only supports Tensor or scalar, but you passed in a"
-                f" {type(element)}."
-            )
-        return bool((self.array == value).any())
+    # ---------------------------------------------------------------- identity, printing, copies
 
     def __hash__(self) -> int:
         return id(self)

@@ -1,0 +1,98 @@
+"""A tensor as Python's own things: numbers, lists, truth, something to iterate over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from tinygrad_edu.autograd.graph import Variable
+from tinygrad_edu.backend import CPU, to_device
+from tinygrad_edu.dtypes import is_floating
+from tinygrad_edu.ops import joining
+
+
+class PythonProtocol:
+    """What Python's built-in functions and statements ask of a tensor."""
+
+    def _host(self: Any) -> Any:
+        array = self.array
+        return array if array.__class__ is np.ndarray else to_device(array, CPU)
+
+    def item(self: Any) -> Any:
+        """Its only element as a Python number; RuntimeError if it has several."""
+        if self.array.size != 1:
+            raise RuntimeError(
+                f"a Tensor with {self.array.size} elements cannot be converted to Scalar"
+            )
+        return self._host().item()
+
+    def tolist(self: Any) -> Any:
+        """Its elements as nested lists of Python numbers; of a 0-d tensor, the number."""
+        return self._host().tolist()
+
+    def numpy(self: Any, *, force: bool = False) -> Any:
+        """Its memory as a NumPy array.
+
+        Raises:
+            RuntimeError: it needs a gradient.
+            TypeError: it is on a GPU.
+        """
+        if force:
+            return self.detach().cpu().array
+        if self.requires_grad:
+            raise RuntimeError(
+                "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy()"
+                " instead."
+            )
+        if self.is_cuda:
+            raise TypeError(
+                f"can't convert {self.device} device type tensor to numpy. Use Tensor.cpu() to copy"
+                " the tensor to host memory first."
+            )
+        return self.array
+
+    def _number(self: Any, convert: Callable[[Any], Any]) -> Any:
+        if self.array.size != 1:
+            raise ValueError("only one element tensors can be converted to Python scalars")
+        return convert(self._host().item())
+
+    def __float__(self: Any) -> float:
+        return float(self._number(float))
+
+    def __int__(self: Any) -> int:
+        return int(self._number(int))
+
+    def __index__(self: Any) -> int:
+        if self.array.size != 1 or is_floating(self.array.dtype):
+            raise TypeError("only integer tensors of a single element can be converted to an index")
+        return int(self._host().item())
+
+    def __bool__(self: Any) -> bool:
+        if self.array.size == 0:
+            raise RuntimeError("Boolean value of Tensor with no values is ambiguous")
+        if self.array.size > 1:
+            raise RuntimeError("Boolean value of Tensor with more than one value is ambiguous")
+        return bool(self._host().item())
+
+    is_nonzero = __bool__
+
+    def __len__(self: Any) -> int:
+        if not self.array.ndim:
+            raise TypeError("len() of a 0-d tensor")
+        return len(self.array)
+
+    def __iter__(self: Any) -> Iterator[Any]:
+        if not self.array.ndim:
+            raise TypeError("iteration over a 0-d tensor")
+        return iter(joining.unbind(self, 0))
+
+    def __contains__(self: Any, element: Any) -> bool:
+        value = element.array if isinstance(element, Variable) else element
+        if not isinstance(value, (bool, int, float, np.generic)) and not hasattr(value, "dtype"):
+            raise RuntimeError(
+                "Tensor.__contains__ only supports Tensor or scalar, but you passed in a"
+                f" {type(element)}."
+            )
+        return bool((self.array == value).any())
