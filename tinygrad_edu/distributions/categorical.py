@@ -21,7 +21,7 @@ from tinygrad_edu.size import Size
 
 
 class Categorical(Distribution):
-    """One of K classes, numbered from 0.
+    """One of K classes, numbered from 0: class i with probability probs[i].
 
     Args:
         probs: (*, K) weights >= 0; they are divided by their sum.

@@ -10,7 +10,7 @@ from tinygrad_edu.distributions.gamma import Gamma
 
 
 class Chi2(Gamma):
-    """The sum of squares of `df` standard normal numbers.
+    """The sum of squares of `df` standard normal numbers: Gamma(df / 2, 1 / 2).
 
     >>> import tinygrad_edu as torch
     >>> torch.distributions.Chi2(4.0).mean

@@ -15,7 +15,7 @@ from tinygrad_edu.ops.decompositions import eigvalsh
 
 
 class Constraint:
-    """Base class.
+    """What a value must fulfil; the base class.
 
     Attributes:
         is_discrete: only separate values fulfil it.
@@ -139,18 +139,22 @@ def is_dependent(constraint: Any) -> bool:
 
 
 def greater_than(lower_bound: Any) -> Constraint:
+    """lower_bound < x."""
     return _Test("GreaterThan", lambda x: lower_bound < x, lower_bound=lower_bound)
 
 
 def greater_than_eq(lower_bound: Any) -> Constraint:
+    """lower_bound <= x."""
     return _Test("GreaterThanEq", lambda x: lower_bound <= x, lower_bound=lower_bound)
 
 
 def less_than(upper_bound: Any) -> Constraint:
+    """x < upper_bound."""
     return _Test("LessThan", lambda x: x < upper_bound, upper_bound=upper_bound)
 
 
 def interval(lower_bound: Any, upper_bound: Any) -> Constraint:
+    """lower_bound <= x <= upper_bound."""
     return _Test(
         "Interval", lambda x: (lower_bound <= x) & (x <= upper_bound),
         lower_bound=lower_bound, upper_bound=upper_bound,
@@ -158,6 +162,7 @@ def interval(lower_bound: Any, upper_bound: Any) -> Constraint:
 
 
 def half_open_interval(lower_bound: Any, upper_bound: Any) -> Constraint:
+    """lower_bound <= x < upper_bound."""
     return _Test(
         "HalfOpenInterval", lambda x: (lower_bound <= x) & (x < upper_bound),
         lower_bound=lower_bound, upper_bound=upper_bound,
@@ -165,6 +170,7 @@ def half_open_interval(lower_bound: Any, upper_bound: Any) -> Constraint:
 
 
 def integer_interval(lower_bound: Any, upper_bound: Any) -> Constraint:
+    """lower_bound <= x <= upper_bound, x being whole."""
     return _Test(
         "IntegerInterval", lambda x: (x % 1 == 0) & (lower_bound <= x) & (x <= upper_bound),
         discrete=True, lower_bound=lower_bound, upper_bound=upper_bound,
@@ -179,6 +185,7 @@ def _integer_from(lower_bound: int) -> Constraint:
 
 
 def multinomial(upper_bound: Any) -> Constraint:
+    """Vectors of x_i >= 0 whose sum is at most upper_bound."""
     return _Test(
         "Multinomial", lambda x: (x >= 0).all(-1) & (x.sum(-1) <= upper_bound), 1, discrete=True
     )

@@ -23,6 +23,11 @@ class Distribution:
 
     Raises:
         ValueError: a parameter violates its constraint.
+
+    >>> import tinygrad_edu as torch
+    >>> d = torch.distributions.Normal(torch.zeros(2), 1.0)
+    >>> d.batch_shape, d.event_shape, d.sample((3,)).shape
+    (torch.Size([2]), torch.Size([]), torch.Size([3, 2]))
     """
 
     has_rsample = False

@@ -21,7 +21,7 @@ from tinygrad_edu.ops.losses import bce_logits
 
 
 class Geometric(Distribution):
-    """How many trials fail before the first succeeds, each with probability `probs`.
+    """How many trials fail before one succeeds: k with probability (1 - p)^k p, p being `probs`.
 
     Raises:
         ValueError: both of `probs` and `logits` are given, or neither.

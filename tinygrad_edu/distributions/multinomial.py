@@ -13,7 +13,7 @@ from tinygrad_edu.ops.creation import arange, ones_like, zeros
 
 
 class Multinomial(Distribution):
-    """How often each of K classes comes up in `total_count` draws.
+    """How often each of K classes comes up in n draws: n! prod p_i^k_i / k_i!, n `total_count`.
 
     Raises:
         NotImplementedError: `total_count` is no int.

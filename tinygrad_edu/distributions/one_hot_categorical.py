@@ -62,6 +62,11 @@ class OneHotCategoricalStraightThrough(OneHotCategorical):
     """The same, with samples whose gradient is that of the probabilities.
 
     Source: Bengio et al., "Estimating or propagating gradients through stochastic neurons", 2013.
+
+    >>> import tinygrad_edu as torch
+    >>> p = torch.tensor([0.0, 1.0], requires_grad=True)
+    >>> torch.distributions.OneHotCategoricalStraightThrough(p).rsample().requires_grad
+    True
     """
 
     has_rsample = True

@@ -20,7 +20,7 @@ from tinygrad_edu.size import Size
 
 
 class Transform:
-    """Base class.
+    """A function y of x, its inverse, and the logarithm of |dy/dx|; the base class.
 
     Args:
         cache_size: 1 keeps the latest pair (x, y), so that the inverse of y is that very x.
@@ -237,7 +237,13 @@ identity_transform = ComposeTransform([])
 
 
 class ExpTransform(Transform):
-    """y = exp(x)."""
+    """y = exp(x).
+
+    >>> import tinygrad_edu as torch
+    >>> t = torch.distributions.transforms
+    >>> t.ExpTransform().inv(torch.tensor(1.0))
+    tensor(0.)
+    """
 
     domain, codomain = constraints.real, constraints.positive
     bijective, sign = True, 1
@@ -253,7 +259,13 @@ class ExpTransform(Transform):
 
 
 class SigmoidTransform(Transform):
-    """y = 1 / (1 + exp(-x)), kept from 0 and 1."""
+    """y = 1 / (1 + exp(-x)), kept from 0 and 1.
+
+    >>> import tinygrad_edu as torch
+    >>> t = torch.distributions.transforms
+    >>> t.SigmoidTransform()(torch.tensor(0.0))
+    tensor(0.5000)
+    """
 
     domain, codomain = constraints.real, constraints.unit_interval
     bijective, sign = True, 1
@@ -274,7 +286,13 @@ class SigmoidTransform(Transform):
 
 
 class SoftplusTransform(Transform):
-    """y = log(1 + exp(x))."""
+    """y = log(1 + exp(x)).
+
+    >>> import tinygrad_edu as torch
+    >>> t = torch.distributions.transforms
+    >>> t.SoftplusTransform()(torch.tensor(0.0))
+    tensor(0.6931)
+    """
 
     domain, codomain = constraints.real, constraints.positive
     bijective, sign = True, 1
@@ -290,7 +308,13 @@ class SoftplusTransform(Transform):
 
 
 class TanhTransform(Transform):
-    """y = tanh(x); with `cache_size=1` the inverse of a sample is exact even where |y| is 1."""
+    """y = tanh(x); with `cache_size=1` the inverse of a sample is exact even where |y| is 1.
+
+    >>> import tinygrad_edu as torch
+    >>> t = torch.distributions.transforms
+    >>> t.TanhTransform().log_abs_det_jacobian(torch.tensor(0.0), torch.tensor(0.0))
+    tensor(0.)
+    """
 
     domain, codomain = constraints.real, constraints.interval(-1.0, 1.0)
     bijective, sign = True, 1
@@ -307,7 +331,13 @@ class TanhTransform(Transform):
 
 
 class AbsTransform(Transform):
-    """y = |x|; not invertible."""
+    """y = |x|; not invertible.
+
+    >>> import tinygrad_edu as torch
+    >>> t = torch.distributions.transforms
+    >>> t.AbsTransform()(torch.tensor(-2.0))
+    tensor(2.)
+    """
 
     domain, codomain = constraints.real, constraints.positive
 
@@ -324,6 +354,11 @@ class AffineTransform(Transform):
     Args:
         loc, scale: numbers or tensors.
         event_dim: how many dimensions on the right make up one event.
+
+    >>> import tinygrad_edu as torch
+    >>> t = torch.distributions.transforms
+    >>> t.AffineTransform(1.0, 2.0)(torch.tensor(3.0))
+    tensor(7.)
     """
 
     bijective = True
@@ -383,7 +418,13 @@ class AffineTransform(Transform):
 
 
 class PowerTransform(Transform):
-    """y = x ** exponent, of positive numbers."""
+    """y = x ** exponent, of positive numbers.
+
+    >>> import tinygrad_edu as torch
+    >>> t = torch.distributions.transforms
+    >>> t.PowerTransform(torch.tensor(2.0))(torch.tensor(3.0))
+    tensor(9.)
+    """
 
     domain = codomain = constraints.positive
     bijective = True
