@@ -31,7 +31,14 @@ _kept: dict[tuple[int, str], Any] = {}
 
 @contextlib.contextmanager
 def cached() -> Iterator[None]:
-    """While this lasts, each parametrized tensor is computed once, when it is first read."""
+    """While this lasts, each parametrized tensor is computed once, when it is first read.
+
+    >>> from tinygrad_edu import nn
+    >>> layer = nn.utils.parametrizations.weight_norm(nn.Linear(2, 3))
+    >>> with nn.utils.parametrize.cached():
+    ...     layer.weight is layer.weight
+    True
+    """
     global _depth
     _depth += 1
     try:
@@ -272,7 +279,13 @@ def _check_further(module: Module, name: str, parametrization: Module) -> None:
 
 
 def is_parametrized(module: Module, tensor_name: str | None = None) -> bool:
-    """Whether that tensor of the module, or any, is computed from another."""
+    """Whether that tensor of the module, or any, is computed from another.
+
+    >>> from tinygrad_edu import nn
+    >>> layer = nn.utils.parametrizations.weight_norm(nn.Linear(2, 3))
+    >>> nn.utils.parametrize.is_parametrized(layer, "bias")
+    False
+    """
     known = getattr(module, "parametrizations", None)
     if not isinstance(known, ModuleDict):
         return False
@@ -289,6 +302,12 @@ def remove_parametrizations(
 
     Raises:
         ValueError: it is not parametrized, or has several originals to go back to.
+
+    >>> from tinygrad_edu import nn
+    >>> layer = nn.utils.parametrizations.weight_norm(nn.Linear(2, 3))
+    >>> plain = nn.utils.parametrize.remove_parametrizations(layer, "weight")
+    >>> [name for name, _ in plain.named_parameters()]
+    ['bias', 'weight']
     """
     if not is_parametrized(module, tensor_name):
         raise ValueError(f"Module {module} does not have a parametrization on {tensor_name}")

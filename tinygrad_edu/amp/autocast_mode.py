@@ -176,7 +176,12 @@ def is_autocast_enabled(device_type: str = "cuda") -> bool:
 
 
 def get_autocast_dtype(device_type: str) -> dtype:
-    """What autocast casts products to: on the CPU bfloat16, on a GPU float16, unless set."""
+    """What autocast casts products to: on the CPU bfloat16, on a GPU float16, unless set.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.get_autocast_dtype("cuda")
+    torch.float16
+    """
     return _state.dtypes[_known(device_type)]
 
 
@@ -350,6 +355,18 @@ def custom_fwd(fwd: Any = None, *, device_type: str, cast_inputs: dtype | None =
         device_type: "cpu" or "cuda".
         cast_inputs: within autocast, cast float tensors to this and run with autocast off; unless
             given, run with it on.
+
+    >>> import tinygrad_edu as torch
+    >>> class Double(torch.autograd.Function):
+    ...     @staticmethod
+    ...     @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.float32)
+    ...     def forward(ctx, x): return 2 * x
+    ...     @staticmethod
+    ...     @torch.amp.custom_bwd(device_type="cpu")
+    ...     def backward(ctx, g): return 2 * g
+    >>> with torch.autocast("cpu"):
+    ...     Double.apply(torch.ones(1, dtype=torch.float16))
+    tensor([2.])
     """
     device = _known(device_type)
     if fwd is None:
