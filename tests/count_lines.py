@@ -9,12 +9,13 @@ import pathlib
 import tokenize
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "tinygrad_edu"
 FOLDERS = [
-    "tinygrad_edu", "tinygrad_edu/autograd", "tinygrad_edu/ops", "tinygrad_edu/kernels",
-    "tinygrad_edu/serialization", "tinygrad_edu/backends", "tinygrad_edu/testing",
-    "tinygrad_edu/utils", "nn", "optim", "examples", "tests",
+    "tinygrad_edu",
+    *[f"tinygrad_edu/{p.name}" for p in sorted(PACKAGE.iterdir())
+      if (p / "__init__.py").exists() and not p.is_symlink()],
+    "nn", "optim", "examples", "tests",
 ]  # fmt: skip
-WITH_SUBFOLDERS = {"tinygrad_edu/utils", "nn", "optim", "tests"}
 _NO_CODE = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)
 
 
@@ -39,7 +40,7 @@ def code_lines(source: str) -> int:
 def main() -> None:
     print(f"{'folder':28}{'files':>6}{'lines of code':>15}{'longest file':>14}")
     for folder in FOLDERS:
-        pattern = "**/*.py" if folder in WITH_SUBFOLDERS else "*.py"
+        pattern = "*.py" if folder == "tinygrad_edu" else "**/*.py"
         files = [p for p in (ROOT / folder).glob(pattern)]
         counts = [code_lines(p.read_text()) for p in files]
         if files:
