@@ -26,7 +26,7 @@ from tinygrad_edu.dtypes import NumpyDtype, is_half
 
 _WIDE = np.dtype(np.float32)
 _AS_THEY_ARE = [f"tinygrad_edu.ops.{name}" for name in (
-    "casting", "joining", "shape",  # they only move numbers, or change their dtype
+    "casting", "joining", "layout", "shape",  # they only move numbers, or change their dtype
     "decompositions", "linalg",  # 16 bits are refused there, as in torch
 )]  # fmt: skip
 """Modules whose primitives are given 16-bit arrays as they are."""

@@ -86,10 +86,11 @@ def polygamma(n: int, x: Array) -> Array:
     if n == 1:
         mirror = (np.pi / _sin_pi(z)) ** 2 - y
     else:
-        cotangent = 1.0 / np.tan(np.pi * (z - np.rint(z)))
+        whole = z == np.rint(z)
+        cotangent = np.where(whole, 0.0, 1.0 / np.tan(np.pi * (z - np.rint(z))))
         slope = np.polynomial.polynomial.polyval(cotangent, _derivative_of_cot(n))
         mirror = (-1) ** n * y - math.pi ** (n + 1) * slope
-        mirror = np.where(z == np.rint(z), (-1) ** (n + 1) * np.inf, mirror)
+        mirror = np.where(whole, (-1) ** (n + 1) * np.inf, mirror)
     return np.where(mirrored, mirror, y).astype(x.dtype)
 
 
