@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-import pathlib
+import os
 from typing import Any
 
 import numpy as np
@@ -24,12 +24,14 @@ _NAMES = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
 
 def source(file: str, dtype: Any, threads: int) -> str:
     """The CUDA source of a file for elements of that dtype."""
-    here = pathlib.Path(__file__).parent
     head = (
         f"typedef {_NAMES[np.dtype(dtype)]} T;\n#define THREADS {threads}\n"
         f"#define TENSORS {TENSORS}\n#define COLUMNS {COLUMNS}\n"
     )
-    return head + (here / "common.cuh").read_text() + (here / f"{file}.cu").read_text()
+    for part in ("common.cuh", f"{file}.cu"):
+        with open(os.path.join(os.path.dirname(__file__), part), encoding="utf-8") as text:
+            head += text.read()
+    return head
 
 
 def ready(*arrays: Array | None) -> bool:
