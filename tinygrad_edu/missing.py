@@ -44,16 +44,18 @@ def missing(module: str, later: Mapping[str, str] | None = None) -> Callable[[st
     def __getattr__(name: str) -> Any:
         if name in known:
             found = importlib.import_module(f"{module}.{known[name] or name}")
-            return getattr(found, name) if known[name] else found
+            value = getattr(found, name) if known[name] else found
+            setattr(sys.modules[module], name, value)  # the next time, nobody asks here
+            return value
         text = f"module {module!r} has no attribute {name!r}"
         if not name.startswith("__"):
-            text += _why([*vars(sys.modules[module]), *known], name)
+            text += why([*vars(sys.modules[module]), *known], name)
         raise AttributeError(text, name=name)
 
     return __getattr__
 
 
-def _why(known: list[str], name: str) -> str:
+def why(known: list[str], name: str) -> str:
     if name in _BY_NAME:
         return f": {_BY_NAME[name]}"
     from difflib import get_close_matches  # here, because nothing else needs it

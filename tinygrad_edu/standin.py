@@ -17,7 +17,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-from tinygrad_edu.missing import _why
+from tinygrad_edu.missing import why
 
 OWN = __name__.partition(".")[0]
 
@@ -69,7 +69,7 @@ def _find(name: str) -> ModuleType | None:
 
 def hint(module: ModuleType, name: str) -> str:
     """Why the module has no such name, or which similar one it has; empty if neither is known."""
-    return _why(list(vars(module)), name)
+    return why(list(vars(module)), name)
 
 
 def install() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from types import TracebackType
 from typing import Any
 
@@ -32,6 +31,8 @@ def is_anomaly_check_nan_enabled() -> bool:
 
 def _note_call(node: Any) -> None:
     """Remember the user's lines that led to the making of a node."""
+    import traceback  # here, because nothing else needs it
+
     frames = traceback.walk_stack(None)
     own = [(f, n) for f, n in frames if f.f_globals.get("__name__", "").split(".")[0] != _PACKAGE]
     node.made_at = traceback.StackSummary.extract(iter(own[::-1]), lookup_lines=False)
