@@ -28,7 +28,6 @@ THREADS = 32
 BACKWARDS = False
 """Whether the last thread of a block goes first: a result may not depend on it."""
 
-_SIZES = {"Int": 8, "int": 4, "float": 4, "double": 8}
 _HERE = pathlib.Path(__file__).parent
 
 
@@ -44,9 +43,9 @@ class RawModule:
         found = re.search(rf"KERNEL {name}\(([^)]*)\)", self.code)
         if found is None:
             raise RuntimeError(f"CUDA_ERROR_NOT_FOUND: named symbol not found: {name}")
-        element = re.search(r"typedef (\w+) T;", self.code)[1]
         types = [p.rpartition(" ")[0].strip() for p in found[1].split(",")]
-        return RawKernel(name, getattr(self.library, f"launch_{name}"), types, element)
+        sizes = (ctypes.c_size_t * len(types)).in_dll(self.library, f"sizes_{name}")
+        return RawKernel(name, getattr(self.library, f"launch_{name}"), types, list(sizes))
 
 
 def _compiled(code: str) -> pathlib.Path:
@@ -57,7 +56,9 @@ def _compiled(code: str) -> pathlib.Path:
         given = ", ".join(f"*({t}*)a[{i}]" for i, t in enumerate(types))
         launchers.append(
             f'extern "C" int launch_{name}(const unsigned* g, unsigned t, int b, void** a)'
-            f"{{ return run(g, t, b, [](void** a) {{ {name}({given}); }}, a); }}"
+            f"{{ return run(g, t, b, [](void** a) {{ {name}({given}); }}, a); }}\n"
+            f'extern "C" const size_t sizes_{name}[] = {{'
+            f"{', '.join([f'sizeof({t})' for t in types])}}};"
         )
     text = "\n".join([(_HERE / "cuda_on_host.h").read_text(), code, *launchers])
     folder = pathlib.Path(tempfile.gettempdir()) / f"tinygrad-edu-kernels-{os.getuid()}"
@@ -78,21 +79,21 @@ def _compiled(code: str) -> pathlib.Path:
 class RawKernel:
     """One kernel: call it with the grid, the block and the arguments."""
 
-    def __init__(self, name: str, launch: Any, types: list[str], element: str) -> None:
-        self.name, self.launch, self.types, self.element = name, launch, types, element
+    def __init__(self, name: str, launch: Any, types: list[str], sizes: list[int]) -> None:
+        self.name, self.launch, self.types, self.sizes = name, launch, types, sizes
 
     def __call__(
         self, grid: tuple[int, ...], block: tuple[int, ...], args: tuple[Any, ...]
     ) -> None:
         if len(args) != len(self.types):
             raise StrictError(f"{self.name} takes {len(self.types)} arguments, not {len(args)}")
-        values = [self._bytes(t, a) for t, a in zip(self.types, args, strict=True)]
+        values = [self._bytes(*a) for a in zip(self.types, self.sizes, args, strict=True)]
         pointers = (ctypes.c_void_p * len(values))(*[v.ctypes.data for v in values])
         sizes = (ctypes.c_uint * 2)(*(*grid, 1)[:2])
         if self.launch(sizes, ctypes.c_uint(block[0]), int(BACKWARDS), pointers):
             raise StrictError(f"{self.name}: not all threads of a block reach a barrier")
 
-    def _bytes(self, kind: str, value: Any) -> np.ndarray:
+    def _bytes(self, kind: str, size: int, value: Any) -> np.ndarray:
         """The memory that an argument arrives in."""
         if kind.endswith("*"):
             if not isinstance(value, ndarray):
@@ -100,11 +101,10 @@ class RawKernel:
             if not value.flags.c_contiguous:
                 raise StrictError(f"{self.name}: an array that is not contiguous")
             return np.array(value.host.ctypes.data, np.uint64)
-        if kind == "Table":
-            return np.ascontiguousarray(value)
-        size = _SIZES[self.element if kind == "T" else kind]
-        floating = kind in ("T", "float", "double")
-        fits = isinstance(value, np.generic) and value.itemsize == size
-        if not fits or (value.dtype.kind == "f") != floating:
+        if isinstance(value, np.ndarray) and value.size != 1:
+            raise TypeError("Only numpy.ndarrays of size one can be passed by value")
+        if not isinstance(value, (np.ndarray, np.generic)) or value.nbytes != size:
             raise StrictError(f"{self.name}: {kind} got {value!r} of {type(value).__name__}")
+        if (value.dtype.kind == "f") != (kind in ("T", "float", "double")):
+            raise StrictError(f"{self.name}: {kind} got {value.dtype}")
         return np.asarray(value)

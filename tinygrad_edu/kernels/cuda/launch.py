@@ -70,7 +70,7 @@ def start(
 
 def _argument(value: Any, dtype: Any) -> Any:
     kind = value.__class__
-    if kind is np.ndarray and value.dtype != np.uint64:  # but for the tables of tensors.py
+    if kind is np.ndarray and value.dtype.names is None:  # but for the tables of tensors.py
         raise TypeError("a kernel for the GPU was given an array of the host")
     if kind is bool:
         return np.int32(value)

@@ -16,6 +16,8 @@ from tinygrad_edu.kernels.cuda.launch import COLUMNS, TENSORS, blocks_for, ready
 
 Rows = list[list[Array]]
 """For each tensor its arrays, in the order that the kernel names."""
+_TABLE = np.dtype([("size", np.uint64, TENSORS), ("array", np.uint64, (COLUMNS, TENSORS))])
+"""`Table` of tensors.cu: CuPy passes an array of one such element by value, but no larger array."""
 
 
 def fit(*arrays: Array) -> bool:
@@ -31,10 +33,10 @@ def tables(rows: Rows) -> Iterator[tuple[Any, tuple[int, int], Rows]]:
     rows = [row for row in rows if row[0].size]
     for first in range(0, len(rows), TENSORS):
         part = rows[first : first + TENSORS]
-        table = np.zeros((1 + COLUMNS, TENSORS), np.uint64)
+        table = np.zeros(1, _TABLE)
         for i, row in enumerate(part):
-            table[0, i] = row[0].size
-            table[1 : 1 + len(row), i] = [a.data.ptr for a in row]
+            table["size"][0, i] = row[0].size
+            table["array"][0, : len(row), i] = [a.data.ptr for a in row]
         largest = max([row[0].size for row in part])
         yield table, (min(1024, blocks_for(-(-largest // 4))), len(part)), part
 
