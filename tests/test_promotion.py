@@ -139,3 +139,42 @@ FUNCTIONS = {
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_functions(name: str) -> None:
     check(FUNCTIONS[name], [p for p in PAIRS if p[0] not in NUMBERS or name == "where"])
+
+
+# ---- lists of numbers of several kinds
+
+
+def _lists(lib: Any) -> list[Any]:
+    def t(value: Any, kind: str) -> Any:
+        return lib.tensor(value, dtype=getattr(lib, kind))
+
+    return [
+        [2.0, np.float64(1)], [np.float32(1), 2.0], [np.float32(1), 2], [np.float16(1), 2.5],
+        [np.int32(1)], [np.int32(1), 2], [[np.float32(1)], [2.0]], [1, True], [True, 2.5],
+        [t(1.0, "float32"), 3], [t(1.0, "float64"), 3], [t(1, "int8"), 3], [t(1, "int8"), True],
+        [t(1, "int64"), 2.5], [True, t(2.0, "float32")], [t(1, "uint8"), np.int8(1)],
+        [t([1.0], "float32"), t([2.0], "float32")], [t([[[1.0]]], "float32"), 2],
+        [[t([1.0], "float32")], [t(3, "int64")]], [np.ones(2), [3.0, 4.0]], [[], []],
+        [t(1.0, "float32").requires_grad_(), 2.0], (1.5, t(1.0, "float64")),
+    ]  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("make", ["tensor", "as_tensor"])
+def test_lists_of_several_kinds(make: str) -> None:
+    for mine, theirs in zip(_lists(ours), _lists(torch), strict=True):
+        found, expected = getattr(ours, make)(mine), getattr(torch, make)(theirs)
+        assert repr(found) == repr(expected), f"{make}({theirs})"
+        assert repr(found.dtype) == repr(expected.dtype) and found.shape == expected.shape
+
+
+@pytest.mark.parametrize("lib", [ours, torch], ids=["ours", "torch"])
+def test_lists_that_are_no_tensors(lib: Any) -> None:
+    for make in (lib.tensor, lib.as_tensor, lib.FloatTensor):
+        with pytest.raises(ValueError, match="only one element tensors can be converted"):
+            make([lib.ones(2), lib.ones(2)])
+    for value, kind in (([{}], "dict"), ([None], "NoneType"), (object(), "object")):
+        with pytest.raises(RuntimeError, match=f"Could not infer dtype of {kind}"):
+            lib.tensor(value)
+    with pytest.raises(ValueError, match="Overflow when unpacking long"):
+        lib.tensor([2**63])

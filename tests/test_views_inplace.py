@@ -292,6 +292,9 @@ def test_writing_a_view_of_a_0d_tensor() -> None:
     [
         ("a leaf Variable that requires grad", lambda t, w: w.add_(1)),
         ("a view of a leaf Variable", lambda t, w: w[0].add_(1)),
+        ("a view of a leaf Variable", lambda t, w: w.__setitem__(slice(1, 2), 1)),
+        ("^a leaf Variable", lambda t, w: w.__setitem__(..., 1)),
+        ("^a leaf Variable", lambda t, w: w.__setitem__([0, 1], 1)),
         ("a leaf Variable that requires grad", lambda t, w: w.__iadd__(1)),
         ("more than one element", lambda t, w: t.zeros(1).expand(3).add_(1)),
         ("match", lambda t, w: t.zeros(3).add_(t.zeros(2, 3))),

@@ -34,6 +34,7 @@ from tinygrad_edu.dtypes import (
 )
 from tinygrad_edu.dtypes import from_numpy as dtype_of
 from tinygrad_edu.kernels import memory_order, ranges
+from tinygrad_edu.ops.lists import as_numpy
 from tinygrad_edu.size import read_new_shape
 
 if TYPE_CHECKING:
@@ -49,67 +50,6 @@ def finish(array: Array, device: DeviceLike, requires_grad: bool) -> Tensor:
     if requires_grad:
         tensor.requires_grad_()
     return tensor
-
-
-def _as_numpy(data: Any, infer: bool = True) -> Array:
-    """Nested lists, numbers or arrays as an array, if `infer` of the dtype that torch infers."""
-    if isinstance(data, (np.ndarray, np.generic)) or hasattr(data, "__cuda_array_interface__"):
-        dtype_of(data.dtype)  # refuses what has no counterpart
-        return data
-    try:
-        array = np.array(_plain(data))
-    except ValueError:
-        raise _ragged(data) from None
-    if data is None or array.dtype.kind == "O" and None in array.ravel().tolist():
-        raise RuntimeError("Could not infer dtype of NoneType")
-    if array.dtype.kind in "USO":
-        found = type(array.ravel()[0]).__name__ if array.size else "object"
-        found = found.removesuffix("_")
-        if found == "NoneType":
-            raise RuntimeError("Could not infer dtype of NoneType")
-        if array.ndim == 0 and found == "str":
-            raise TypeError(f"new(): invalid data type '{found}'")
-        raise ValueError(f"too many dimensions '{found}'")
-    if array.dtype.kind == "c":
-        raise TypeError("complex numbers are not supported")
-    if not infer:
-        return array
-    if not array.size and array.dtype == np.float64:
-        return array.astype(default())
-    if array.dtype == np.float64 and not _holds_numpy(data):
-        return array.astype(default())
-    return array
-
-
-def _plain(data: Any) -> Any:
-    """The data with tensors inside it replaced by their values."""
-    if isinstance(data, Variable):
-        return data.array
-    if isinstance(data, (list, tuple)) and any(
-        [isinstance(item, (list, tuple, Variable)) for item in data]
-    ):
-        return [_plain(item) for item in data]
-    return data
-
-
-def _holds_numpy(data: Any) -> bool:
-    """Whether the first number of nested lists is NumPy's, which brings its own dtype."""
-    while isinstance(data, (list, tuple)) and data:
-        data = data[0]
-    return isinstance(data, (np.generic, np.ndarray, Variable))
-
-
-def _ragged(data: Any, dim: int = 1) -> ValueError:
-    lengths = [len(item) if isinstance(item, (list, tuple)) else 0 for item in data]
-    for length in lengths:
-        if length != lengths[0]:
-            return ValueError(
-                f"expected sequence of length {lengths[0]} at dim {dim} (got {length})"
-            )
-    for item in data:
-        if isinstance(item, (list, tuple)) and item:
-            return _ragged(item, dim + 1)
-    return ValueError(f"cannot make a tensor of {data!r}")
 
 
 def _stays(data: Variable) -> Device:
@@ -129,10 +69,11 @@ def tensor(
 
     Args:
         data: a number, nested lists of numbers, an array or a tensor.  Python floats become the
-            default dtype (float32), ints int64; arrays keep their dtype.
+            default dtype (float32), ints int64; arrays and tensors keep their dtype.
 
     Raises:
-        ValueError: lists of unequal length, or something that is no number.
+        ValueError: lists of unequal length, a list with a tensor of more than one element in it,
+            or something that is no number.
 
     >>> import tinygrad_edu as torch
     >>> torch.tensor([[1, 2], [3, 4]])
@@ -144,7 +85,7 @@ def tensor(
     if isinstance(data, Variable):
         array, device = data.array, _stays(data) if device is None else device
     else:
-        array = _as_numpy(data, infer=dtype is None)
+        array = as_numpy(data, infer=dtype is None)
     copied = array.astype(array.dtype if dtype is None else to_numpy(dtype), order="C")
     return finish(
         np.asarray(copied) if isinstance(copied, np.generic) else copied, device, requires_grad

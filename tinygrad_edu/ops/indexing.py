@@ -191,7 +191,7 @@ def _check_array(entry: Array, x: Array, dim: int) -> Array:
 
 
 def _is_identity(basic: tuple[Any, ...]) -> bool:
-    return all([isinstance(entry, slice) and entry == slice(None) for entry in basic])
+    return all([e is Ellipsis or (isinstance(e, slice) and e == slice(None)) for e in basic])
 
 
 _PLAIN = (int, type(None), type(Ellipsis))
@@ -230,7 +230,7 @@ def setitem(x: Any, index: Any, value: Any) -> None:
     entries = index if type(index) is tuple else (index,)
     basic, advanced = (entries, None) if _is_plain(entries) else parse(x.array, index)
     target = x if _is_identity(basic) else _slice(x, basic)
-    check_writable(x)
+    check_writable(target)
     if isinstance(value, Variable) and device_of(value.array) != device_of(x.array):
         if advanced is not None and value.array.ndim:
             raise other_device("index_put_", x.array, value.array)
