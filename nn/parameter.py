@@ -219,14 +219,20 @@ class UninitializedBuffer(_Uninitialized):
     """A buffer of a lazy layer, before it has seen an input."""
 
     becomes = Tensor
+    persistent: bool
 
     def __new__(
-        cls, requires_grad: bool = False, device: Any = None, dtype: Any = None
-    ) -> UninitializedBuffer:
+        cls, requires_grad: bool = False, device: Any = None, dtype: Any = None,
+        persistent: bool = True,
+    ) -> UninitializedBuffer:  # fmt: skip
         buffer: UninitializedBuffer = _shapeless(cls, device, dtype)
+        buffer.persistent = persistent
         return buffer
 
-    def __init__(self, requires_grad: bool = False, device: Any = None, dtype: Any = None) -> None:
+    def __init__(
+        self, requires_grad: bool = False, device: Any = None, dtype: Any = None,
+        persistent: bool = True,
+    ) -> None:  # fmt: skip
         pass  # made by __new__
 
 

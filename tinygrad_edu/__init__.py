@@ -37,16 +37,14 @@ from tinygrad_edu.printing import set_printoptions
 
 # ---- creation
 from tinygrad_edu.ops.creation import (
-    arange, as_tensor, empty, empty_like, eye, from_dlpack, from_numpy, full, full_like, linspace,
-    logspace, ones, ones_like, scalar_tensor, tensor, zeros, zeros_like,
+    arange, as_tensor, asarray, empty, empty_like, eye, from_dlpack, from_numpy, full, full_like,
+    linspace, logspace, ones, ones_like, scalar_tensor, tensor, zeros, zeros_like,
 )  # fmt: skip
-
-asarray = as_tensor
 
 # ---- shape, joining, indexing
 from tinygrad_edu.ops.shape import (
     atleast_1d, atleast_2d, atleast_3d, broadcast_shapes, broadcast_tensors, broadcast_to, flatten,
-    flip, fliplr, flipud, movedim, permute, ravel, reshape, roll, rot90, squeeze, t, tile,
+    flip, fliplr, flipud, movedim, permute, ravel, reshape, roll, rot90, squeeze, swapaxes, t, tile,
     transpose, unflatten, unsqueeze,
 )  # fmt: skip
 from tinygrad_edu.ops.layout import clone
@@ -72,17 +70,16 @@ from tinygrad_edu.ops.real import (
 )  # fmt: skip
 from tinygrad_edu.ops.casting import promote_types, result_type
 
-swapaxes = swapdims = transpose
+swapdims = transpose
 moveaxis = movedim
 concat = concatenate = cat
 row_stack = vstack
 
 # ---- arithmetic
 from tinygrad_edu.ops.arithmetic import (
-    add, addcdiv, addcmul, div, floor_divide, fmod, heaviside, ldexp, lerp, mul, neg, positive,
-    remainder, rsub, sub,
+    add, addcdiv, addcmul, div, floor_divide, fmod, lerp, mul, neg, positive, remainder, rsub, sub,
 )  # fmt: skip
-from tinygrad_edu.ops.powers import float_power, pow, reciprocal, rsqrt, sqrt, square
+from tinygrad_edu.ops.powers import float_power, ldexp, pow, reciprocal, rsqrt, sqrt, square
 from tinygrad_edu.ops.extrema import clamp, clamp_max, clamp_min, fmax, fmin, maximum, minimum
 from tinygrad_edu.ops.bitwise import (
     bitwise_and, bitwise_left_shift, bitwise_not, bitwise_or, bitwise_right_shift, bitwise_xor, gcd,
@@ -99,7 +96,7 @@ from tinygrad_edu.ops.trigonometric import (
     sinh, tan, tanh,
 )  # fmt: skip
 from tinygrad_edu.ops.rounding import (
-    abs, ceil, copysign, floor, frac, nan_to_num, round, sign, trunc,
+    abs, ceil, copysign, floor, frac, heaviside, nan_to_num, round, sign, trunc,
 )  # fmt: skip
 from tinygrad_edu.ops.special import (
     digamma, erf, erfc, erfinv, lgamma, logaddexp, logaddexp2, logit, polygamma, xlogy,
@@ -156,11 +153,12 @@ from tinygrad_edu.ops.linalg import (
 )  # fmt: skip
 
 from tinygrad_edu.ops.solvers import (
-    cholesky_inverse, cholesky_solve, matrix_exp, pca_lowrank, svd_lowrank, triangular_solve,
+    cholesky_inverse, cholesky_solve, matrix_exp, pca_lowrank, pinverse, svd_lowrank,
+    triangular_solve,
     householder_product as orgqr, old_qr as qr, old_svd as svd,
 )  # fmt: skip
 
-inverse, matrix_power, pinverse = linalg.inv, linalg.matrix_power, linalg.pinv
+inverse, matrix_power = linalg.inv, linalg.matrix_power
 
 # ---- softmax, convolution, images
 from tinygrad_edu.ops.softmax import log_softmax, softmax

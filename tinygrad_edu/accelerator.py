@@ -33,11 +33,11 @@ def current_device_index() -> int:
     return cuda.current_device()
 
 
-def set_device_index(index: Any) -> None:
+def set_device_index(device: Any) -> None:
     """Make a GPU the one that "cuda" stands for; RuntimeError without one."""
-    cuda.set_device(index)
+    cuda.set_device(device)
 
 
-def synchronize(index: Any = None) -> None:
+def synchronize(device: Any = None) -> None:
     """Wait until the GPU has done everything asked of it so far."""
-    cuda.synchronize(index)
+    cuda.synchronize(device)

@@ -110,16 +110,17 @@ class device:
 
 
 CPU = device("cpu")
+_device = device  # where an argument has that name
 
 
-def set_default_device(where: Any) -> None:
+def set_default_device(device: Any) -> None:
     """Where this thread's new tensors go from now on, unless told; None for the CPU.
 
     >>> import tinygrad_edu as torch
     >>> torch.set_default_device("cpu"); torch.get_default_device()
     device(type='cpu')
     """
-    _chosen.default = None if where is None else device(where)
+    _chosen.default = None if device is None else _device(device)
 
 
 def get_default_device() -> device:
@@ -318,14 +319,14 @@ class OutOfMemoryError(RuntimeError):
     """A GPU has not the memory that was asked for; `torch.OutOfMemoryError`."""
 
 
-graph_pools: weakref.WeakSet[Any] = weakref.WeakSet()
-"""The memory pools of CUDA graphs, which keep what they have got for the replays."""
+graph_pools: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
+"""The memory pool of each CUDA graph, which keeps what it has got for the replays."""
 
 
 def used_bytes(cupy: Any) -> int:
     """The bytes that arrays on the current GPU and all graphs take."""
     used = cupy.get_default_memory_pool().used_bytes()
-    return int(used + sum([pool.total_bytes() for pool in graph_pools]))
+    return int(used + sum([pool.total_bytes() for pool in graph_pools.values()]))
 
 
 def _allocator(cupy: Any, pool: Any) -> Callable[[int], Any]:
@@ -352,12 +353,11 @@ def _allocator(cupy: Any, pool: Any) -> Callable[[int], Any]:
     return allocate
 
 
-def pool_for_graph() -> tuple[Any, Callable[[int], Any]]:
-    """A memory pool of its own for a CUDA graph, and the allocator that serves from it."""
+def allocator_for(graph: Any) -> Callable[[int], Any]:
+    """An allocator that serves from a memory pool of a CUDA graph's own."""
     cupy = _cupy()
-    pool = cupy.cuda.MemoryPool()
-    graph_pools.add(pool)
-    return pool, _allocator(cupy, pool)
+    graph_pools[graph] = cupy.cuda.MemoryPool()
+    return _allocator(cupy, graph_pools[graph])
 
 
 def forget_cupy() -> None:

@@ -49,11 +49,11 @@ def ignore(drop: Any = False, **kwargs: Any) -> Any:
     return drop if callable(drop) else lambda function: function
 
 
-def unused(function: F) -> F:
+def unused(fn: F) -> F:
     """The decorated function itself."""
-    return function
+    return fn
 
 
-def export(function: F) -> F:
+def export(fn: F) -> F:
     """The decorated function itself."""
-    return function
+    return fn

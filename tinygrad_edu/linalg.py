@@ -12,7 +12,8 @@ from tinygrad_edu.ops.decompositions import (
     svd,
     svdvals,
 )
-from tinygrad_edu.ops.linalg import cholesky, det, diagonal, inv, slogdet, solve
+from tinygrad_edu.ops.linalg import cholesky, det, inv, slogdet, solve
+from tinygrad_edu.ops.linalg import diagonal_of_matrices as diagonal
 from tinygrad_edu.ops.matmul import matmul
 from tinygrad_edu.ops.norms import matrix_norm, vector_norm
 from tinygrad_edu.ops.norms import matrix_or_vector_norm as norm

@@ -83,8 +83,9 @@ class Methods:
     ravel = shape.ravel
     unflatten = shape.unflatten
     permute = shape.permute
-    transpose = swapaxes = swapdims = shape.transpose
-    transpose_ = swapaxes_ = swapdims_ = inplace_view(shape.transpose)
+    transpose = swapdims = shape.transpose
+    transpose_ = swapdims_ = inplace_view(shape.transpose)
+    swapaxes, swapaxes_ = shape.swapaxes, inplace_view(shape.swapaxes)
     t, t_ = shape.t, inplace_view(shape.t)
     movedim = moveaxis = shape.movedim
     squeeze, squeeze_ = shape.squeeze, inplace_view(shape.squeeze)
@@ -170,6 +171,12 @@ class Methods:
         found: Tensor = indexing.where(condition, self, other)
         return found
 
+    def norm(
+        self, p: Any = "fro", dim: Any = None, keepdim: Any = False, dtype: Any = None
+    ) -> Tensor:
+        """See `torch.norm`; here `dtype` is the fourth argument."""
+        return norms.norm(self, p, dim, keepdim, dtype=dtype)
+
     def fill_(self, value: Any) -> Tensor:
         """Write one value everywhere."""
         if isinstance(value, Variable) and value.array.ndim:
@@ -187,10 +194,11 @@ class Methods:
         """The memory that it shares with its views."""
         return UntypedStorage(self.array)  # type: ignore[attr-defined]
 
-    def new(self, *data: Any) -> Tensor:
+    def new(self, *data: Any, size: Any = (0,), device: Any = None) -> Tensor:
         """`new_empty(*sizes)`, or `new_tensor(data)`: how early scripts made tensors."""
         sizes = not data or isinstance(data[0], (int, Size))
-        return self.new_empty(*(data or (0,))) if sizes else self.new_tensor(*data)  # type: ignore[attr-defined,no-any-return]
+        make = self.new_empty if sizes else self.new_tensor  # type: ignore[attr-defined]
+        return make(*(data or size), device=device)  # type: ignore[no-any-return]
 
     # ---------------------------------------------------------------- dtype and device
 
@@ -253,8 +261,8 @@ class Methods:
     fmod, fmod_ = arithmetic.fmod, inplace(arithmetic.fmod)
     addcmul, addcmul_ = arithmetic.addcmul, inplace(arithmetic.addcmul)
     addcdiv, addcdiv_ = arithmetic.addcdiv, inplace(arithmetic.addcdiv)
-    ldexp, ldexp_ = arithmetic.ldexp, inplace(arithmetic.ldexp)
-    heaviside, heaviside_ = arithmetic.heaviside, inplace(arithmetic.heaviside)
+    ldexp, ldexp_ = powers.ldexp, inplace(powers.ldexp)
+    heaviside, heaviside_ = rounding.heaviside, inplace(rounding.heaviside)
     lerp, lerp_ = arithmetic.lerp, inplace(arithmetic.lerp)
     pow, pow_ = powers.pow, inplace(powers.pow)
     square, square_ = powers.square, inplace(powers.square)
@@ -401,7 +409,7 @@ class Methods:
     var, std = statistics.var, statistics.std
     quantile, nanquantile = statistics.quantile, statistics.nanquantile
     cov, corrcoef = statistics.cov, statistics.corrcoef
-    norm, dist = norms.norm, norms.dist
+    dist = norms.dist
     renorm, renorm_ = norms.renorm, inplace(norms.renorm)
     max, min = largest.max, largest.min
     amax, amin, aminmax = largest.amax, largest.amin, largest.aminmax
@@ -438,7 +446,7 @@ class Methods:
     diag_embed, diagflat = linalg.diag_embed, linalg.diagflat
     fill_diagonal_ = linalg.fill_diagonal_
     det, slogdet, logdet = linalg.det, linalg.slogdet, linalg.logdet
-    inverse, pinverse = linalg.inv, decompositions.pinv
+    inverse, pinverse = linalg.inv, solvers.pinverse
     matrix_power = decompositions.matrix_power
     cholesky_solve, cholesky_inverse = solvers.cholesky_solve, solvers.cholesky_inverse
     triangular_solve, matrix_exp = solvers.triangular_solve, solvers.matrix_exp

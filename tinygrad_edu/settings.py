@@ -15,16 +15,20 @@ def compile(
     *,
     fullgraph: bool = False,
     dynamic: bool | None = None,
-    backend: Any = "inductor",
+    backend: Any = None,
     mode: str | None = None,
     options: dict[str, Any] | None = None,
     disable: bool = False,
+    name: str | None = None,
+    recompile_limit: int | None = None,
+    isolate_recompiles: bool = False,
+    shapes_spec: Any = None,
 ) -> Any:
     """The function or module itself; as a decorator, with options or without.
 
     Args:
         model: what to compile.
-        fullgraph, dynamic, backend, mode, options, disable: accepted for torch's sake.
+        fullgraph and the others: accepted for torch's sake.
 
     Unlike torch, nothing is compiled: every operation runs when it is called.
 

@@ -252,7 +252,7 @@ class Tensor(Methods, PythonProtocol, ArrayProtocol, Variable):
 
         Arguments and errors as for `autograd.backward`.
         """
-        backward((self,), (gradient,), retain_graph, create_graph, inputs)
+        backward((self,), (gradient,), retain_graph, create_graph, inputs=inputs)
 
     def retain_grad(self) -> None:
         """Let the backward pass fill `.grad` although this is no leaf.
@@ -383,7 +383,7 @@ class Tensor(Methods, PythonProtocol, ArrayProtocol, Variable):
     # ---------------------------------------------------------------- new tensors like this one
 
     def new_tensor(self, data: Any, *, dtype: Any = None, device: Any = None,
-                   requires_grad: bool = False) -> Tensor:  # fmt: skip
+                   requires_grad: bool = False, pin_memory: bool = False) -> Tensor:  # fmt: skip
         """A tensor from data, with this one's dtype and device."""
         return creation.tensor(data, dtype=dtype or self.dtype, device=device or self.device,
                                requires_grad=requires_grad)  # fmt: skip

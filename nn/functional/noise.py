@@ -48,8 +48,9 @@ def rrelu(
 
 
 def rrelu_(
-    input: Tensor, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: bool = False
-) -> Tensor:
+    input: Tensor, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: bool = False,
+    generator: None = None,
+) -> Tensor:  # fmt: skip
     """`rrelu`, overwriting the input."""
     return rrelu(input, lower, upper, training, True)
 

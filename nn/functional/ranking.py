@@ -17,11 +17,13 @@ from tinygrad_edu.ops import losses as ops
 from tinygrad_edu.ops.activation import relu
 from tinygrad_edu.ops.extrema import minimum
 from tinygrad_edu.ops.indexing import where
+from tinygrad_edu.ops.names import numpy_names
 from tinygrad_edu.tensor import Tensor
 
 from .losses import read_reduction, reduced
 
 
+@numpy_names
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
     """`x1 · x2 / (|x1| |x2|)`, the cosine of the angle between vectors along `dim`.
 

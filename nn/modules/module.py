@@ -258,18 +258,24 @@ class Module(HookMethods, StateDictMethods, ConversionMethods):
                 raise AttributeError(f"`{name}` is not an nn.Module")
         return module
 
-    def set_submodule(self, target: str, module: Module) -> None:
-        """Replace the module at a path such as `"encoder.layers.0"`.
+    def set_submodule(self, target: str, module: Module, strict: bool = False) -> None:
+        """Put a module at a path such as `"encoder.layers.0"`.
+
+        Args:
+            strict: there must be a module to replace.
 
         Raises:
-            ValueError: the path is empty.
-            AttributeError: it leads nowhere.
+            ValueError: the path is empty, or `module` is no Module.
+            AttributeError: the path leads nowhere, or to something that is no module.
         """
         if target == "":
             raise ValueError("Cannot set the submodule without a target name!")
+        if not isinstance(module, Module):
+            raise ValueError(f"`module` is not an nn.Module, found {type(module)}")
         parent, _, name = target.rpartition(".")
         owner = self.get_submodule(parent)
-        self.get_submodule(target)
+        if strict or hasattr(owner, name):
+            owner.get_submodule(name)
         setattr(owner, name, module)
 
     def get_parameter(self, target: str) -> Parameter:

@@ -65,7 +65,7 @@ class StateDictMethods:
     # Saving ---------------------------------------------------------------------------------------
 
     def state_dict(
-        self, *, destination: Any = None, prefix: str = "", keep_vars: bool = False
+        self, *args: Any, destination: Any = None, prefix: str = "", keep_vars: bool = False
     ) -> Any:
         """All parameters and persistent buffers by their paths.
 
@@ -75,10 +75,14 @@ class StateDictMethods:
             keep_vars: give the parameters themselves; else detached tensors that share their
                 memory.
 
+        torch's old form, without keywords, is understood too.
+
         >>> import tinygrad_edu as torch
         >>> list(torch.nn.Linear(2, 1).state_dict())
         ['weight', 'bias']
         """
+        given: list[Any] = [*args, *(destination, prefix, keep_vars)[len(args) :]]
+        destination, prefix, keep_vars = given
         if destination is None:
             destination = OrderedDict()
             destination._metadata = OrderedDict()

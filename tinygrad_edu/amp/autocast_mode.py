@@ -305,17 +305,17 @@ class autocast:
         set_autocast_enabled(self.device, enabled)
         set_autocast_dtype(self.device, dtype)
 
-    def __call__(self, function: F) -> F:
-        if not callable(function):
+    def __call__(self, func: F) -> F:
+        if not callable(func):
             raise TypeError(
-                f"autocast()(func) requires a callable, but got {type(function).__name__}; as a"
+                f"autocast()(func) requires a callable, but got {type(func).__name__}; as a"
                 " context manager it is used in a with statement"
             )
 
-        @functools.wraps(function)
+        @functools.wraps(func)
         def inside(*args: Any, **kwargs: Any) -> Any:
             with self:
-                return function(*args, **kwargs)
+                return func(*args, **kwargs)
 
         return inside  # type: ignore[return-value]
 

@@ -46,7 +46,9 @@ def gradcheck(
     check_backward_ad: bool = True,
     check_forward_ad: bool = False,
     check_batched_grad: bool = False,
+    check_batched_forward_grad: bool = False,
     fast_mode: bool = False,
+    masked: bool | None = None,
 ) -> bool:
     """Whether the backward pass of `func` agrees with central finite differences.
 
@@ -58,8 +60,8 @@ def gradcheck(
         atol, rtol: allowed is a difference of `atol + rtol * abs(numerical)`.
         raise_exception: raise on disagreement instead of returning False.
         nondet_tol: how much two backward passes over the same graph may differ.
-        check_undefined_grad: accepted for torch's sake; every output is always tried alone, with
-            no gradient for the others.
+        check_undefined_grad, masked: accepted for torch's sake; every output is always tried
+            alone, with no gradient for the others.
         check_grad_dtypes: check the type of the gradients every rule on the way returns.
         fast_mode: compare one random projection u J v instead of the whole Jacobian.
 
@@ -77,7 +79,8 @@ def gradcheck(
     >>> torch.autograd.gradcheck(torch.exp, x)
     True
     """
-    if check_forward_ad or check_batched_grad or not check_backward_ad:
+    batched = check_batched_grad or check_batched_forward_grad
+    if check_forward_ad or batched or not check_backward_ad:
         raise ValueError("only the backward pass can be checked: there is no forward mode here")
     args = inputs if isinstance(inputs, (tuple, list)) else (inputs,)
     checked = _checked_inputs(args)
@@ -106,7 +109,11 @@ def gradgradcheck(
     nondet_tol: float = 0.0,
     check_undefined_grad: bool = True,
     check_grad_dtypes: bool = True,
+    check_batched_grad: bool = False,
+    check_fwd_over_rev: bool = False,
+    check_rev_over_rev: bool = True,
     fast_mode: bool = False,
+    masked: bool = False,
 ) -> bool:
     """Whether the second derivatives of `func` agree with finite differences of the first.
 
@@ -124,6 +131,8 @@ def gradgradcheck(
     >>> torch.autograd.gradgradcheck(torch.exp, x)
     True
     """
+    if check_fwd_over_rev or check_batched_grad or not check_rev_over_rev:
+        raise ValueError("only the backward pass can be checked: there is no forward mode here")
     args = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
     if grad_outputs is None:
         starts = tuple(

@@ -115,11 +115,11 @@ class Node:
         """Which of its operation's outputs this node stands for."""
         return 0
 
-    def register_hook(self, hook: Callable[[Any], Any]) -> RemovableHandle:
-        """Call `hook(gradient)` when the gradient of this node's output is complete."""
+    def register_hook(self, fn: Callable[[Any], Any]) -> RemovableHandle:
+        """Call `fn(gradient)` when the gradient of this node's output is complete."""
         if self.hooks is None:
             self.hooks = []
-        return RemovableHandle(self.hooks, hook)
+        return RemovableHandle(self.hooks, fn)
 
     def __repr__(self) -> str:
         return f"<{self.name()} object at {id(self):#x}>"

@@ -61,14 +61,14 @@ class _Switch:
     ) -> None:
         state.enabled, state.inference = self._before.pop()
 
-    def __call__(self, function: F) -> F:
-        if inspect.isgeneratorfunction(function):
-            return self._wrap_generator(function)
+    def __call__(self, orig_func: F) -> F:
+        if inspect.isgeneratorfunction(orig_func):
+            return self._wrap_generator(orig_func)
 
-        @functools.wraps(function)
+        @functools.wraps(orig_func)
         def inside(*args: Any, **kwargs: Any) -> Any:
             with self._fresh():
-                return function(*args, **kwargs)
+                return orig_func(*args, **kwargs)
 
         return inside  # type: ignore[return-value]
 
@@ -100,14 +100,14 @@ class _Switch:
 class _BareSwitch(_Switch):
     """A switch without arguments, which may also decorate a function without being called."""
 
-    def __new__(cls, function: Callable[..., Any] | None = None) -> Any:
+    def __new__(cls, orig_func: Callable[..., Any] | None = None) -> Any:
         switch = super().__new__(cls)
-        if function is None:
+        if orig_func is None:
             return switch
         switch.__init__()  # type: ignore[misc]
-        return switch(function)
+        return switch(orig_func)
 
-    def __init__(self, function: Callable[..., Any] | None = None) -> None:
+    def __init__(self, orig_func: Callable[..., Any] | None = None) -> None:
         super().__init__()
 
 
@@ -163,9 +163,9 @@ class set_grad_enabled(_Switch):
         self._before.append(self._called)
         self._enter()
 
-    def __call__(self, function: F) -> F:
+    def __call__(self, orig_func: F) -> F:
         state.enabled, state.inference = self._called  # it decorates: the caller's mode stays
-        return super().__call__(function)
+        return super().__call__(orig_func)
 
 
 class inference_mode(_Switch):

@@ -112,6 +112,13 @@ def _names(function: Callable[..., Any]) -> list[str]:
     return list(code.co_varnames[: code.co_argcount])
 
 
+FURTHER_NAMES: dict[str, int | str] = {
+    "input": 0, "self": 0, "tensors": 0, "x": 0, "x1": 0, "a": 0, "other": 1, "x2": 1,
+    "axis": "dim", "keepdims": "keepdim", "element": "elements", "test_element": "test_elements",
+}  # fmt: skip
+"""Keywords of torch's, and NumPy's that torch takes too: which argument they stand for."""
+
+
 class Primitive:
     """A forward function of arrays with its derivative rules.
 
@@ -222,9 +229,12 @@ class Primitive:
 
     def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
         """All arguments in order, given some by name (torch's names included) and defaults."""
-        for theirs, place in (("input", 0), ("self", 0), ("other", 1), ("tensors", 0)):
-            if theirs in kwargs and theirs not in self.parameters and place < self.arity:
-                kwargs[self.parameters[place]] = kwargs.pop(theirs)
+        for theirs in [name for name in kwargs if name not in self.parameters]:
+            ours = FURTHER_NAMES.get(theirs, theirs)
+            if isinstance(ours, int):
+                ours = self.parameters[ours] if ours < self.arity else theirs
+            if ours in self.parameters and ours not in kwargs:
+                kwargs[ours] = kwargs.pop(theirs)
         full = {**self.defaults, **dict(zip(self.parameters, args, strict=False)), **kwargs}
         given = set(self.parameters[: len(args)])
         if (

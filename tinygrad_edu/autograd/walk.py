@@ -312,6 +312,7 @@ def backward(
     grad_tensors: Any = None,
     retain_graph: bool | None = None,
     create_graph: bool = False,
+    grad_variables: Any = None,
     inputs: Any = None,
 ) -> None:
     """Add the gradient of `tensors` to the `.grad` of every leaf they were computed from.
@@ -322,6 +323,7 @@ def backward(
             for a tensor of one element, and is 1 then.
         retain_graph: keep the graph for another walk; `create_graph` unless given.
         create_graph: record the walk itself, so that gradients can be differentiated again.
+        grad_variables: the old name of `grad_tensors`.
         inputs: add gradients to these tensors only.
 
     Raises:
@@ -335,6 +337,7 @@ def backward(
     >>> x.grad
     tensor([2., 4.])
     """
+    grad_tensors = grad_variables if grad_tensors is None else grad_tensors
     roots = _roots(tensors, grad_tensors, create_graph)
     retain = create_graph if retain_graph is None else retain_graph
     targets = None
@@ -401,14 +404,14 @@ def grad(
     with enable_grad() if create_graph else no_grad(), np.errstate(all="ignore"):
         found = walk(roots, retain=retain, create=create_graph, targets=nodes, collect=True)
     results = []
-    for x, node in zip(inputs, nodes, strict=True):
+    for i, (x, node) in enumerate(zip(inputs, nodes, strict=True)):
         g = found.get(node)
         if g is None and materialize_grads:
             g = wrap(np.zeros_like(x.array))
         elif g is None and not allow_unused:
             raise RuntimeError(
-                "One of the differentiated Tensors appears to not have been used in the graph."
-                " Set allow_unused=True if this is the desired behavior."
+                f"The differentiated Tensor at index {i} appears to not have been used in the"
+                " graph. Set allow_unused=True if this is the desired behavior."
             )
         elif g is not None and not isinstance(g, Variable):
             g = wrap(g)

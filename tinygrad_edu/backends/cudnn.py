@@ -29,6 +29,8 @@ def flags(
     benchmark_limit: int | None = 10,
     deterministic: bool = False,
     allow_tf32: bool = True,
+    fp32_precision: str = "none",
+    depthwise_kernel: str | None = None,
 ) -> Iterator[None]:
     """Set the switches inside a block."""
     names = ("enabled", "benchmark", "benchmark_limit", "deterministic", "allow_tf32")

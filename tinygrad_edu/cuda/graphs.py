@@ -32,13 +32,15 @@ class CUDAGraph:
         backend.gpu(None)
         self._graph: Any = None
         self._stream: Stream | None = None
-        self._memory: Any = None
 
-    def capture_begin(self, pool: Any = None, capture_error_mode: str = "global") -> None:
+    def capture_begin(
+        self, pool: Any = None, capture_error_mode: str = "global",
+        check_input_liveness: bool = False,
+    ) -> None:  # fmt: skip
         """Note what is asked of the current stream from now on, instead of doing it.
 
         Args:
-            pool, capture_error_mode: accepted; each graph has a memory pool of its own.
+            pool and the others: accepted; each graph has a memory pool of its own.
         """
         stream = current_stream()
         if stream.cuda_stream == 0:
@@ -48,9 +50,8 @@ class CUDAGraph:
             )
         cuda = backend.module_for(backend.device("cuda")).cuda
         # What the captured code allocates must stay where it is, for the replays.
-        self._memory, allocator = backend.pool_for_graph()
         self._allocator = cuda.get_allocator()
-        cuda.set_allocator(allocator)
+        cuda.set_allocator(backend.allocator_for(self))
         stream.cupy.begin_capture()
         self._stream, backend.capturing = stream, True
 
@@ -76,7 +77,8 @@ class CUDAGraph:
 
     def reset(self) -> None:
         """Forget what was captured, and give its memory back."""
-        self._graph = self._memory = None
+        self._graph = None
+        backend.graph_pools.pop(self, None)
 
     def pool(self) -> Any:
         """What identifies its memory."""
@@ -97,7 +99,8 @@ class graph:
 
     def __init__(
         self, cuda_graph: CUDAGraph, pool: Any = None, stream: Stream | None = None,
-        capture_error_mode: str = "global",
+        capture_error_mode: str = "global", enable_annotations: bool = False,
+        check_input_liveness: bool = False,
     ) -> None:  # fmt: skip
         self.cuda_graph = cuda_graph
         self.stream = Stream() if stream is None else stream

@@ -120,10 +120,11 @@ class Event:
     """
 
     def __init__(
-        self, enable_timing: bool = False, blocking: bool = False, interprocess: bool = False
-    ) -> None:
-        if interprocess:
-            raise NotImplementedError("cuda.Event: interprocess=True is not supported")
+        self, enable_timing: bool = False, blocking: bool = False, interprocess: bool = False,
+        external: bool = False,
+    ) -> None:  # fmt: skip
+        if interprocess or external:
+            raise NotImplementedError("cuda.Event: it cannot be shared with others")
         self.cupy = _cuda().Event(block=blocking, disable_timing=not enable_timing)
         self.timing, self.recorded = enable_timing, False
 

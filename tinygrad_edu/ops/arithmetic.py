@@ -5,7 +5,6 @@ Operands are tensors or Python numbers; `promote` casts them to their common typ
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from tinygrad_edu.dtypes import (
     promote_to,
     result_type,
 )
+from tinygrad_edu.ops.names import numbers_first
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
@@ -155,6 +155,7 @@ def _raw(x: Any) -> Any:
     return x.array if isinstance(x, Variable) else x
 
 
+@numbers_first(2, "alpha")
 def add(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     """`input + alpha * other`, element by element.
 
@@ -172,6 +173,7 @@ def add(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     return _add(input, other if _is_one(alpha) else _times(other, alpha, input))
 
 
+@numbers_first(2, "alpha")
 def sub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     """`input - alpha * other`, element by element; arguments and errors as `add`.
 
@@ -202,11 +204,13 @@ def rsub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
 _add_in_place, _sub_in_place = inplace(_add), inplace(_sub)
 
 
+@numbers_first(2, "alpha")
 def add_(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     """In-place `add`."""
     return _add_in_place(input, other if _is_one(alpha) else _times(other, alpha, input))
 
 
+@numbers_first(2, "alpha")
 def sub_(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     """In-place `sub`."""
     return _sub_in_place(input, other if _is_one(alpha) else _times(other, alpha, input))
@@ -376,6 +380,7 @@ def positive(input: Tensor) -> Tensor:
     return input
 
 
+@numbers_first(3, "value")
 @primitive
 def addcmul(x: Array, tensor1: Array, tensor2: Array, value: Any = 1) -> Array:
     """`x + value * tensor1 * tensor2`.
@@ -402,6 +407,7 @@ addcmul.vjp(
 )
 
 
+@numbers_first(3, "value")
 @primitive
 def addcdiv(x: Array, tensor1: Array, tensor2: Array, value: Any = 1) -> Array:
     """`x + value * tensor1 / tensor2`.
@@ -464,38 +470,3 @@ lerp.vjp(
     end=lambda g, weight: g * weight,
     weight=lambda g, x, end: g * (end - x),
 )
-
-
-@primitive(numbers="none")
-def ldexp(a: Array, b: Array) -> Array:
-    """`a * 2**b`.
-
-    >>> import tinygrad_edu as torch
-    >>> torch.ldexp(torch.tensor([1.0, 3.0]), torch.tensor([2, -1]))
-    tensor([4.0000, 1.5000])
-    """
-    target = common(a, b)
-    a, b = promote_to(target if is_floating(target) else default(), a, b)
-    return a * np.exp2(b)
-
-
-ldexp.vjp(
-    a=lambda g, b: ldexp(g, b),
-    b=lambda g, y: g * (y * math.log(2)),
-)
-
-
-@primitive(numbers="none")
-def heaviside(a: Array, b: Array) -> Array:
-    """0 where `a` is negative, 1 where it is positive, `b` where it is 0; no gradient.
-
-    Raises:
-        RuntimeError: the dtypes differ.
-
-    >>> import tinygrad_edu as torch
-    >>> torch.heaviside(torch.tensor([-1.0, 0.0, 2.0]), torch.tensor(0.5))
-    tensor([0.0000, 0.5000, 1.0000])
-    """
-    if a.dtype != b.dtype:
-        raise RuntimeError("heaviside is not yet implemented for tensors with different dtypes.")
-    return np.where(a == 0, b, a > 0).astype(a.dtype)

@@ -18,6 +18,7 @@ from tinygrad_edu.ops.gathering import index_select
 from tinygrad_edu.ops.indexing import _index_put, _slice, _take, copy_, select
 from tinygrad_edu.ops.joining import cat, meshgrid, stack
 from tinygrad_edu.ops.layout import clone
+from tinygrad_edu.ops.names import numpy_names
 from tinygrad_edu.ops.shape import expand, movedim, reshape, transpose
 from tinygrad_edu.size import read_dim
 
@@ -25,8 +26,13 @@ if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
 
 
+@numpy_names
 def repeat_interleave(
-    input: Any, repeats: Any = None, dim: int | None = None, *, output_size: int | None = None
+    input: Any = None,
+    repeats: Any = None,
+    dim: int | None = None,
+    *,
+    output_size: int | None = None,
 ) -> Tensor:
     """Each slice along `dim` (each element if None) several times in a row.
 
@@ -37,8 +43,8 @@ def repeat_interleave(
     >>> torch.tensor([1, 2]).repeat_interleave(2)
     tensor([1, 1, 2, 2])
     """
-    if repeats is None:  # torch.repeat_interleave(counts): the index of each, so often
-        counts = input.array
+    if input is None or repeats is None:  # of counts alone: the index of each, so often
+        counts = (repeats if input is None else input).array
         return wrap(np.repeat(np.arange(counts.size, like=counts), counts))
     if dim is None:
         input, dim = reshape(input, (input.array.size,)), 0
@@ -159,11 +165,13 @@ def _replaced(input: Any, view: Any, src: Any) -> Tensor:
     return copied
 
 
+@numpy_names
 def select_scatter(input: Any, src: Any, dim: int, index: int) -> Tensor:
     """A copy of `input` with the slice at one index of `dim` replaced by `src`."""
     return _replaced(input, lambda x: select(x, dim, index), src)
 
 
+@numpy_names
 def slice_scatter(
     input: Any, src: Any, dim: int = 0, start: int | None = None, end: int | None = None,
     step: int = 1,
@@ -233,15 +241,17 @@ def _triangle(
 
 
 def tril_indices(
-    row: int, col: int, offset: int = 0, *, dtype: Dtype = None, device: DeviceLike = None
-) -> Tensor:
+    row: int, col: int, offset: int = 0, *, dtype: Dtype = None, device: DeviceLike = None,
+    layout: Any = None, pin_memory: bool = False, requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
     """Row and column numbers of the lower triangle, shape (2, count)."""
     return _triangle("tril_indices", row, col, offset, dtype, device)
 
 
 def triu_indices(
-    row: int, col: int, offset: int = 0, *, dtype: Dtype = None, device: DeviceLike = None
-) -> Tensor:
+    row: int, col: int, offset: int = 0, *, dtype: Dtype = None, device: DeviceLike = None,
+    layout: Any = None, pin_memory: bool = False, requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
     """Row and column numbers of the upper triangle, shape (2, count)."""
     return _triangle("triu_indices", row, col, offset, dtype, device)
 

@@ -14,6 +14,7 @@ from tinygrad_edu.dtypes import dtype as dtype_class
 from tinygrad_edu.dtypes import promote_types as common_of
 from tinygrad_edu.dtypes import result_type as common_type
 from tinygrad_edu.ops.layout import arranged
+from tinygrad_edu.ops.names import named
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
@@ -118,14 +119,17 @@ def tensor_type(input: Tensor, dtype: Any = None, non_blocking: bool = False) ->
     return to(input, getattr(dtype, "dtype", dtype))
 
 
-def cpu(input: Tensor) -> Tensor:
+def cpu(input: Tensor, memory_format: Any = None) -> Tensor:
     """The tensor in the host's memory."""
-    return to(input, "cpu")
+    return to(input, "cpu", memory_format=memory_format)
 
 
-def cuda(input: Tensor, device: Any = None, non_blocking: bool = False) -> Tensor:
+def cuda(
+    input: Tensor, device: Any = None, non_blocking: bool = False, memory_format: Any = None
+) -> Tensor:
     """The tensor on the GPU."""
-    return to(input, "cuda" if device is None else device, non_blocking=non_blocking)
+    place = "cuda" if device is None else device
+    return to(input, place, non_blocking=non_blocking, memory_format=memory_format)
 
 
 def get_device(input: Tensor) -> int:
@@ -161,6 +165,7 @@ def _caster(kind: dtype) -> Any:
     return cast
 
 
+@named(tensor="tensor1", scalar1="tensor1", other="tensor2", scalar="tensor2", scalar2="tensor2")
 def result_type(tensor1: Any, tensor2: Any) -> dtype:
     """The dtype that arithmetic on the two operands gives.
 

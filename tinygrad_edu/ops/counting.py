@@ -13,6 +13,7 @@ from tinygrad_edu.autograd.record import as_array, wrap
 from tinygrad_edu.backend import CPU, beside, to_device
 from tinygrad_edu.dtypes import Array, from_numpy, is_floating
 from tinygrad_edu.ops.dims import operand
+from tinygrad_edu.ops.names import named, numpy_names
 from tinygrad_edu.size import read_dim
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ def _answers(values: Array, inverse: Array | None, counts: Array | None) -> Any:
     return found if len(found) > 1 else found[0]
 
 
+@numpy_names
 def unique(
     input: Tensor, sorted: bool = True, return_inverse: bool = False,
     return_counts: bool = False, dim: int | None = None,
@@ -49,6 +51,7 @@ def unique(
     return _answers(values, inverse if return_inverse else None, counts if return_counts else None)
 
 
+@numpy_names
 def unique_consecutive(
     input: Tensor, return_inverse: bool = False, return_counts: bool = False,
     dim: int | None = None,
@@ -80,6 +83,7 @@ def unique_consecutive(
     )
 
 
+@named(self="input")
 def searchsorted(
     sorted_sequence: Tensor, input: Any, *, out_int32: bool = False, right: bool = False,
     side: str | None = None, sorter: Any = None,
@@ -131,6 +135,7 @@ def searchsorted(
     return wrap(found.astype(np.int32 if out_int32 else np.int64, copy=False))
 
 
+@named(self="input")
 def bucketize(
     input: Any, boundaries: Tensor, *, out_int32: bool = False, right: bool = False
 ) -> Tensor:
@@ -211,7 +216,7 @@ def histc(input: Tensor, bins: int = 100, min: Any = 0, max: Any = 0) -> Tensor:
 
 
 def histogram(
-    input: Any, bins: Any, *, range: Any = None, weight: Any = None, density: bool = False
+    input: Any, bins: Any = 100, *, range: Any = None, weight: Any = None, density: bool = False
 ) -> Any:
     """How many elements fall into each bin, and the edges of the bins; no gradient.
 

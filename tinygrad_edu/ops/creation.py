@@ -35,6 +35,7 @@ from tinygrad_edu.dtypes import (
 from tinygrad_edu.dtypes import from_numpy as dtype_of
 from tinygrad_edu.kernels import memory_order, ranges
 from tinygrad_edu.ops.lists import as_numpy
+from tinygrad_edu.ops.names import named
 from tinygrad_edu.size import read_new_shape
 
 if TYPE_CHECKING:
@@ -102,6 +103,31 @@ def as_tensor(data: Any, dtype: Dtype = None, device: DeviceLike = None) -> Tens
     return tensor(data, dtype=dtype, device=device)
 
 
+def asarray(
+    obj: Any, *, dtype: Dtype = None, device: DeviceLike = None, copy: bool | None = None,
+    requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
+    """The data as a tensor without a history, without a copy where none is needed.
+
+    Args:
+        copy: True for a copy in any case, False for an error where one is needed.
+
+    Raises:
+        ValueError: a copy is needed and `copy` is False.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.asarray([1, 2], dtype=torch.float32)
+    tensor([1., 2.])
+    """
+    made = as_tensor(obj, dtype, device).detach()
+    given = obj.array if isinstance(obj, Variable) else obj
+    shared = hasattr(given, "dtype") and np.may_share_memory(given, made.array)
+    if copy is False and not shared:
+        raise ValueError("can't alias the data given: it needs a copy, and copy=False")
+    made = made.clone() if copy and shared else made
+    return made.requires_grad_() if requires_grad else made
+
+
 def from_numpy(ndarray: Any) -> Tensor:
     """A tensor that shares the memory of a NumPy array.
 
@@ -137,6 +163,7 @@ def _new(
     return t
 
 
+@named(size="*")
 def zeros(
     *size: Any, dtype: Dtype = None, device: DeviceLike = None, requires_grad: bool = False,
     out: None = None, layout: Any = None, pin_memory: bool = False,
@@ -150,6 +177,7 @@ def zeros(
     return _new("zeros", read_new_shape("zeros", size), dtype, device, requires_grad)
 
 
+@named(size="*")
 def ones(
     *size: Any, dtype: Dtype = None, device: DeviceLike = None, requires_grad: bool = False,
     out: None = None, layout: Any = None, pin_memory: bool = False,
@@ -163,6 +191,7 @@ def ones(
     return _new("ones", read_new_shape("ones", size), dtype, device, requires_grad)
 
 
+@named(size="*")
 def empty(
     *size: Any, dtype: Dtype = None, device: DeviceLike = None, requires_grad: bool = False,
     out: None = None, layout: Any = None, pin_memory: bool = False, memory_format: Any = None,
@@ -178,7 +207,7 @@ def empty(
 
 def full(
     size: Any, fill_value: Any, *, dtype: Dtype = None, device: DeviceLike = None,
-    requires_grad: bool = False,
+    requires_grad: bool = False, layout: Any = None, pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """A tensor with one value everywhere; its dtype is that of the value unless given.
 
@@ -208,7 +237,7 @@ def _like(kind: str, input: Any, dtype: Dtype, device: DeviceLike, requires_grad
 
 def zeros_like(
     input: Tensor, *, dtype: Dtype = None, device: DeviceLike = None, requires_grad: bool = False,
-    memory_format: Any = None, layout: Any = None,
+    memory_format: Any = None, layout: Any = None, pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """Zeros of the shape, dtype and device of `input`."""
     return _like("zeros_like", input, dtype, device, requires_grad)
@@ -216,7 +245,7 @@ def zeros_like(
 
 def ones_like(
     input: Tensor, *, dtype: Dtype = None, device: DeviceLike = None, requires_grad: bool = False,
-    memory_format: Any = None, layout: Any = None,
+    memory_format: Any = None, layout: Any = None, pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """Ones of the shape, dtype and device of `input`."""
     return _like("ones_like", input, dtype, device, requires_grad)
@@ -224,7 +253,7 @@ def ones_like(
 
 def empty_like(
     input: Tensor, *, dtype: Dtype = None, device: DeviceLike = None, requires_grad: bool = False,
-    memory_format: Any = None, layout: Any = None,
+    memory_format: Any = None, layout: Any = None, pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """A tensor of the shape, dtype and device of `input`, with whatever the memory held."""
     return _like("empty_like", input, dtype, device, requires_grad)
@@ -232,7 +261,8 @@ def empty_like(
 
 def full_like(
     input: Tensor, fill_value: Any, *, dtype: Dtype = None, device: DeviceLike = None,
-    requires_grad: bool = False, memory_format: Any = None,
+    requires_grad: bool = False, memory_format: Any = None, layout: Any = None,
+    pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """One value everywhere, in the shape, dtype and device of `input`."""
     made = _like("empty_like", input, dtype, device, False)
@@ -246,8 +276,9 @@ def _number(value: Any) -> Any:
 
 
 def arange(
-    start: Any, end: Any = None, step: Any = 1, *, dtype: Dtype = None, device: DeviceLike = None,
-    requires_grad: bool = False,
+    start: Any = None, end: Any = None, step: Any = 1, *, dtype: Dtype = None,
+    device: DeviceLike = None, requires_grad: bool = False, layout: Any = None,
+    pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """Numbers from `start` (0 if only one is given) up to, not including, `end`.
 
@@ -261,6 +292,7 @@ def arange(
     start, end, step = _number(start), _number(end), _number(step)
     if end is None:
         start, end = 0, start
+    start = 0 if start is None else start
     if step == 0:
         raise RuntimeError("step must be nonzero")
     if not (math.isfinite(start) and math.isfinite(end)):
@@ -289,7 +321,7 @@ def arange(
 
 def linspace(
     start: Any, end: Any, steps: int, *, dtype: Dtype = None, device: DeviceLike = None,
-    requires_grad: bool = False,
+    requires_grad: bool = False, layout: Any = None, pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """`steps` numbers from `start` to `end`, both included, evenly spaced.
 
@@ -339,7 +371,8 @@ def _ending(value: Any, target: NumpyDtype) -> Any:
 
 def logspace(
     start: Any, end: Any, steps: int, base: float = 10.0, *, dtype: Dtype = None,
-    device: DeviceLike = None, requires_grad: bool = False,
+    device: DeviceLike = None, requires_grad: bool = False, layout: Any = None,
+    pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """`base` to the powers `linspace(start, end, steps)`."""
     _check_ends("logspace", start, end)
@@ -352,7 +385,7 @@ def logspace(
 
 def eye(
     n: int, m: int | None = None, *, dtype: Dtype = None, device: DeviceLike = None,
-    requires_grad: bool = False,
+    requires_grad: bool = False, layout: Any = None, pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """Ones on the diagonal of an n x m matrix, zeros elsewhere.
 
@@ -367,11 +400,13 @@ def eye(
     return finish(np.eye(n, m, dtype=target), device, requires_grad)
 
 
-def from_dlpack(ext_tensor: Any) -> Tensor:
+def from_dlpack(ext_tensor: Any, *, device: DeviceLike = None, copy: bool | None = None) -> Tensor:
     """A tensor that shares the memory of another library's array.
 
     Args:
         ext_tensor: anything with `__dlpack__`: a tensor, a NumPy, CuPy or PyTorch array.
+        device: where the tensor shall be; where the array is, if None.
+        copy: True for memory of its own.
 
     Raises:
         RuntimeError: its memory is where no array of ours can be.
@@ -392,12 +427,14 @@ def from_dlpack(ext_tensor: Any) -> Tensor:
     module = module_for(Device("cpu" if kind == cpu else "cuda"))
     array = module.from_dlpack(ext_tensor)
     dtype_of(array.dtype)  # refuses what has no counterpart
-    return wrap(array)
+    place = device_of(array) if device is None else Device(device)
+    return wrap(array).to(place, copy=bool(copy))
 
 
 def scalar_tensor(
-    s: Any, *, dtype: Dtype = None, device: DeviceLike = None, requires_grad: bool = False
-) -> Tensor:
+    s: Any, *, dtype: Dtype = None, device: DeviceLike = None, requires_grad: bool = False,
+    layout: Any = None, pin_memory: bool = False,
+) -> Tensor:  # fmt: skip
     """A 0-d tensor of the default dtype."""
     dtype = get_default_dtype() if dtype is None else dtype
     return tensor(s, dtype=dtype, device=device, requires_grad=requires_grad)

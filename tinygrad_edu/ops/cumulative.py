@@ -10,11 +10,12 @@ from tinygrad_edu.autograd.graph import Variable
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.dtypes import Array, NumpyDtype, default, from_numpy, is_floating, to_numpy
-from tinygrad_edu.ops.dims import numpy_names, operand, raw
+from tinygrad_edu.ops.dims import operand, raw
 from tinygrad_edu.ops.elementary import exp
 from tinygrad_edu.ops.indexing import _slice
 from tinygrad_edu.ops.joining import _cat
 from tinygrad_edu.ops.layout import clone
+from tinygrad_edu.ops.names import numpy_names
 from tinygrad_edu.ops.shape import _flip
 from tinygrad_edu.size import read_dim, read_dims
 
@@ -198,6 +199,7 @@ def logcumsumexp(input: Any, dim: int) -> Tensor:
     return _logcumsumexp(input, read_dim(dim, operand("logcumsumexp", input).ndim))
 
 
+@numpy_names
 def diff(
     input: Tensor, n: int = 1, dim: int = -1, prepend: Any = None, append: Any = None
 ) -> Tensor:
@@ -240,6 +242,7 @@ def _strips(y: Any, x: Any, dx: Any, dim: int) -> Any:
     return middle * diff(x, dim=dim - ndim), dim  # type: ignore[arg-type]
 
 
+@numpy_names
 def trapezoid(y: Any, x: Any = None, *, dx: Any = 1, dim: int = -1) -> Tensor:
     """The integral of samples `y` along `dim` by the trapezoidal rule.
 
@@ -256,12 +259,14 @@ def trapezoid(y: Any, x: Any = None, *, dx: Any = 1, dim: int = -1) -> Tensor:
     return sum(strips, dim)
 
 
+@numpy_names
 def cumulative_trapezoid(y: Any, x: Any = None, *, dx: Any = 1, dim: int = -1) -> Tensor:
     """The running integral of `trapezoid`."""
     strips, dim = _strips(y, x, dx, dim)
     return cumsum(strips, dim)
 
 
+@numpy_names
 def gradient(
     input: Any, *, spacing: Any = None, dim: Any = None, edge_order: int = 1
 ) -> tuple[Tensor, ...]:

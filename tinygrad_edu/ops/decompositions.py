@@ -25,6 +25,7 @@ from tinygrad_edu.ops.indexing import where
 from tinygrad_edu.ops.joining import cat
 from tinygrad_edu.ops.linalg import _check_square, _solve, _turned
 from tinygrad_edu.ops.matmul import matmul
+from tinygrad_edu.ops.names import named
 from tinygrad_edu.ops.reduction import type_name
 
 if TYPE_CHECKING:
@@ -157,6 +158,7 @@ def _eigh_gradient(g: Any, A: Any, UPLO: str) -> Any:
 _eigh.vjp(A=_eigh_gradient)
 
 
+@named(input="A")
 def eigh(A: Tensor, UPLO: str = "L") -> Any:
     """Eigenvalues, rising, and eigenvectors (columns) of symmetric matrices: `A = V diag(w) V'`.
 
@@ -176,6 +178,7 @@ def eigh(A: Tensor, UPLO: str = "L") -> Any:
     return return_types.linalg_eigh(*_eigh(A, UPLO.upper()))
 
 
+@named(input="A")
 def eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:
     """The eigenvalues, rising, of symmetric matrices; see `eigh`."""
     values: Tensor = eigh(A, UPLO)[0]
@@ -301,6 +304,7 @@ def _pinv_gradient(g: Any, A: Any, y: Any) -> Any:
 _pinv.vjp(A=_pinv_gradient)
 
 
+@named(input="A")
 def pinv(
     A: Tensor, rcond: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None
 ) -> Tensor:
@@ -347,6 +351,7 @@ def _per_matrix(tolerance: Any) -> Any:
     return tolerance.array[..., None] if isinstance(tolerance, Variable) else tolerance
 
 
+@named(input="A")
 def matrix_rank(
     A: Tensor, tol: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None
 ) -> Tensor:
@@ -370,6 +375,7 @@ def matrix_rank(
 _DRIVERS = ("gels", "gelsy", "gelsd", "gelss")
 
 
+@named(input="A", b="B")
 def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | None = None) -> Any:
     """The X that makes `|A X - B|` least, by the pseudoinverse of A.
 
@@ -411,6 +417,7 @@ def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | Non
     return return_types.linalg_lstsq(x[..., 0] if vector else x, residuals, ranks, wrap(values))
 
 
+@named(input="A")
 def matrix_power(A: Tensor, n: int) -> Tensor:
     """The product of n factors A; of its inverse if n is negative.
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -13,8 +11,6 @@ from tinygrad_edu.autograd.graph import Variable
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.ops.shape import _expand
 from tinygrad_edu.size import read_dims
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 # NumPy's stubs know no `keepdims` that is decided at run time.
 reduce_add: Any = np.add.reduce
@@ -73,18 +69,3 @@ def restore(g: Any, shape: tuple[int, ...], dims: Dims, keepdim: bool) -> Any:
 def spread(g: Any, shape: tuple[int, ...], dims: Dims, keepdim: bool) -> Any:
     """`g`, of a reduction's output, repeated over what was reduced."""
     return _expand(restore(g, shape, dims, keepdim), shape)
-
-
-def numpy_names(function: F) -> F:
-    """Take NumPy's keywords too, as torch does: axis for dim, keepdims for keepdim."""
-
-    @functools.wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        if kwargs:
-            if "axis" in kwargs:
-                kwargs["dim"] = kwargs.pop("axis")
-            if "keepdims" in kwargs:
-                kwargs["keepdim"] = kwargs.pop("keepdims")
-        return function(*args, **kwargs)
-
-    return call  # type: ignore[return-value]

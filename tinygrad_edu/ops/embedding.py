@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.errors import same_device, scalar_type_name
+from tinygrad_edu.autograd.errors import need_tensors, same_device, scalar_type_name
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.dtypes import Array
@@ -87,6 +87,7 @@ def embedding(
     scale_grad_by_freq: bool = False,
 ) -> Tensor:
     """The rows of `weight` that `input` names; see `nn.functional.embedding`."""
+    need_tensors("embedding", weight=weight, indices=input)
     index = input.array
     if index.dtype not in (np.int64, np.int32):
         raise RuntimeError(
@@ -114,11 +115,11 @@ def renormalize_rows(weight: Tensor, index: Tensor, max_norm: float, norm_type: 
         weight.storage.write()
 
 
-def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
+def one_hot(input: Tensor, num_classes: int = -1) -> Tensor:
     """A vector for every class index: 1 at the index, 0 elsewhere; int64.
 
     Args:
-        tensor: int64 classes, any shape.
+        input: int64 classes, any shape.
         num_classes: length of the vectors; -1: one more than the largest class.
 
     Raises:
@@ -130,7 +131,7 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     tensor([[1, 0, 0],
             [0, 0, 1]])
     """
-    index = tensor.array
+    index = input.array
     if index.dtype != np.int64:
         raise RuntimeError("one_hot is only applicable to index tensor of type LongTensor.")
     if not index.size:

@@ -15,6 +15,7 @@ from tinygrad_edu.kernels.atomic import add_at, multiply_at
 from tinygrad_edu.kernels.cuda import checks
 from tinygrad_edu.ops.indexing import _unslice
 from tinygrad_edu.ops.joining import zeros_beside
+from tinygrad_edu.ops.names import numpy_names
 from tinygrad_edu.size import read_dim
 
 if TYPE_CHECKING:
@@ -78,9 +79,7 @@ def _gather(x: Array, dim: int, index: Array) -> Array:
     )
 
 
-_gather.vjp(x=lambda g, x_shape, dim, index: scatter_add(zeros_beside(g, x_shape), dim, index, g))
-
-
+@numpy_names
 def gather(input: Any, dim: int, index: Any, *, sparse_grad: bool = False) -> Tensor:
     """Pick along `dim`: out[i][j] = input[index[i][j]][j] for `dim` 0.
 
@@ -144,6 +143,7 @@ _scatter_add.vjp(
 )
 
 
+@numpy_names
 def scatter_add(input: Any, dim: int, index: Any, src: Any) -> Tensor:
     """A copy of `input` with `src[i][j]` added at [index[i][j]][j] (for `dim` 0).
 
@@ -152,6 +152,9 @@ def scatter_add(input: Any, dim: int, index: Any, src: Any) -> Tensor:
     tensor([2., 0., 1.])
     """
     return _scatter_add(input, dim, index, src)
+
+
+_gather.vjp(x=lambda g, x_shape, dim, index: scatter_add(zeros_beside(g, x_shape), dim, index, g))
 
 
 @primitive
@@ -170,6 +173,7 @@ _scatter.vjp(
 )
 
 
+@numpy_names
 def scatter(
     input: Any, dim: int, index: Any, src: Any = None, *, value: Any = None,
     reduce: str | None = None,
@@ -226,6 +230,7 @@ def _index_select(x: Array, dim: int, index: Array) -> Array:
     return np.take(x, index.reshape(-1), axis=dim)
 
 
+@numpy_names
 def index_select(input: Any, dim: int, index: Any) -> Tensor:
     """The slices of `input` along `dim` that a vector of indices names, in that order.
 
@@ -291,6 +296,7 @@ _index_select.vjp(
 )
 
 
+@numpy_names
 def index_add(input: Any, dim: int, index: Any, source: Any, *, alpha: Any = 1) -> Tensor:
     """A copy of `input` with `alpha * source` added to the slices that the index names."""
     return _index_add(input, dim, index, source if alpha == 1 else source * alpha)
@@ -310,6 +316,7 @@ _index_copy.vjp(
 )
 
 
+@numpy_names
 def index_copy(input: Any, dim: int, index: Any, source: Any) -> Tensor:
     """A copy of `input` with the slices that the index names replaced by those of `source`."""
     return _index_copy(input, dim, index, source)
@@ -336,11 +343,13 @@ _index_fill.vjp(
 )
 
 
+@numpy_names
 def index_fill(input: Any, dim: int, index: Any, value: Any) -> Tensor:
     """A copy of `input` with one value in the slices that the index names."""
     return _index_fill(input, dim, index, value)
 
 
+@numpy_names
 def take_along_dim(input: Any, indices: Any, dim: int | None = None) -> Tensor:
     """Pick along `dim`, the other dimensions broadcast; all in one dimension if `dim` is None."""
     if dim is None:

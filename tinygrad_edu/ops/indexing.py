@@ -23,6 +23,7 @@ from tinygrad_edu.backend import beside, device_of, module_of
 from tinygrad_edu.dtypes import Array, promote, promote_to, result_type
 from tinygrad_edu.kernels.atomic import add_at
 from tinygrad_edu.kernels.cuda import checks
+from tinygrad_edu.ops.names import named, numpy_names
 from tinygrad_edu.ops.shape import broadcast_tensors, reshape
 from tinygrad_edu.size import read_dim
 
@@ -278,6 +279,7 @@ _copied.vjp(x=lambda g: g * 0.0,
             value=lambda g: g)  # fmt: skip
 
 
+@named(other="src")
 def copy_(x: Any, src: Any, non_blocking: bool = False) -> Tensor:
     """Write the values of `src` into `x`, broadcast and cast; gradients flow to `src`.
 
@@ -365,6 +367,7 @@ _where.vjp(a=lambda g, condition: _where(condition, g, 0.0),
            b=lambda g, condition: _where(condition, 0.0, g))  # fmt: skip
 
 
+@named(self="input", x="input", y="other")
 def where(condition: Any, input: Any = None, other: Any = None) -> Any:
     """`input` where the condition holds, else `other`, element by element.
 
@@ -490,6 +493,7 @@ tril.vjp(x=lambda g, diagonal: tril(g, diagonal))
 triu.vjp(x=lambda g, diagonal: triu(g, diagonal))
 
 
+@numpy_names
 def select(input: Any, dim: int, index: int) -> Tensor:
     """The slice at one index of a dimension, as a view without that dimension."""
     shape = input.array.shape
@@ -505,6 +509,7 @@ def select(input: Any, dim: int, index: int) -> Tensor:
     return _slice(input, (slice(None),) * dim + (index,))
 
 
+@numpy_names
 def narrow(input: Any, dim: int, start: Any, length: int) -> Tensor:
     """`length` slices of a dimension from `start`, as a view."""
     shape = input.array.shape

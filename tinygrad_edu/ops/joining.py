@@ -10,11 +10,14 @@ import numpy as np
 from tinygrad_edu.autograd.graph import Variable
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.dtypes import Array, result_type
+from tinygrad_edu.ops.names import named, numpy_names
 from tinygrad_edu.ops.shape import _expand, atleast_3d, reshape
 from tinygrad_edu.size import read_dim, read_shape
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
+
+_WHERE = "indices_or_sections"
 
 
 def _same_type(arrays: Any, parts: Any = None) -> list[Array]:
@@ -77,6 +80,7 @@ def _uncat(g: Any, shapes: tuple[tuple[int, ...], ...], dim: int) -> list[Any]:
 _cat.vjp(tensors=lambda g, tensors_shape, dim: _uncat(g, tensors_shape, dim))
 
 
+@numpy_names
 def cat(tensors: Any, dim: int = 0) -> Tensor:
     """Join tensors along a dimension they have.
 
@@ -125,9 +129,7 @@ def _stack(tensors: list[Array], dim: int) -> Array:
     return np.stack(_same_type(tensors), axis=read_dim(dim, len(shape) + 1))
 
 
-_stack.vjp(tensors=lambda g, dim: unbind(g, dim))
-
-
+@numpy_names
 def stack(tensors: Any, dim: int = 0) -> Tensor:
     """Join tensors of one shape along a new dimension.
 
@@ -170,6 +172,7 @@ def _unsplit(g: Any, shape: tuple[int, ...], sizes: tuple[int, ...], dim: int) -
 _split.vjp(x=lambda g, x_shape, sizes, dim: _unsplit(g, x_shape, sizes, dim))
 
 
+@named(input="tensor", split_size="split_size_or_sections", axis="dim")
 def split(tensor: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
     """Views of consecutive pieces: of the given size (the last may be smaller) or sizes.
 
@@ -207,6 +210,7 @@ def split(tensor: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Te
     return _split(tensor, sizes, dim)  # type: ignore[return-value]
 
 
+@numpy_names
 def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """`chunks` views of nearly equal size, or fewer if the dimension does not yield as many.
 
@@ -225,6 +229,7 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     return split(input, math.ceil(total / chunks), dim)
 
 
+@named(axis="dim", sections=_WHERE, indices=_WHERE, tensor_indices_or_sections=_WHERE)
 def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
     """Views split before the given indices, or into so many pieces of nearly equal size."""
     dim = read_dim(dim, input.array.ndim)
@@ -245,12 +250,19 @@ def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple
     return tuple([input[(*before, slice(a, max(a, b)))] for a, b in zip(starts, ends, strict=True)])
 
 
+@numpy_names
 def split_with_sizes(input: Tensor, split_sizes: Any, dim: int = 0) -> tuple[Tensor, ...]:
     """`split` into pieces of the given sizes."""
     return split(input, split_sizes, dim)
 
 
-def _split_along(name: str, input: Tensor, given: Any, dim: int, least: int) -> tuple[Tensor, ...]:
+_splits = named(sections="*", indices="*")
+
+
+def _split_along(
+    name: str, input: Tensor, where: tuple[Any, ...], dim: int, least: int
+) -> tuple[Tensor, ...]:
+    given = where[0] if len(where) == 1 else where
     shape = input.array.shape
     if len(shape) < least:
         raise RuntimeError(
@@ -267,17 +279,20 @@ def _split_along(name: str, input: Tensor, given: Any, dim: int, least: int) -> 
     return tensor_split(input, given, dim)
 
 
-def hsplit(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
+@_splits
+def hsplit(input: Tensor, *indices_or_sections: Any) -> tuple[Tensor, ...]:
     """`tensor_split` along columns (1-d tensors: along their only dimension)."""
     return _split_along("hsplit", input, indices_or_sections, int(input.array.ndim > 1), 1)
 
 
-def vsplit(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
+@_splits
+def vsplit(input: Tensor, *indices_or_sections: Any) -> tuple[Tensor, ...]:
     """`tensor_split` along rows."""
     return _split_along("vsplit", input, indices_or_sections, 0, 2)
 
 
-def dsplit(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
+@_splits
+def dsplit(input: Tensor, *indices_or_sections: Any) -> tuple[Tensor, ...]:
     """`tensor_split` along the third dimension."""
     return _split_along("dsplit", input, indices_or_sections, 2, 3)
 
@@ -299,6 +314,7 @@ def _restack(g: Any, shape: tuple[int, ...], dim: int) -> Any:
 _unbind.vjp(x=lambda g, x_shape, dim: _restack(g, x_shape, dim))
 
 
+@numpy_names
 def unbind(input: Any, dim: int = 0) -> tuple[Tensor, ...]:
     """The slices along a dimension, as views without that dimension.
 
@@ -309,6 +325,9 @@ def unbind(input: Any, dim: int = 0) -> tuple[Tensor, ...]:
     if not len(input.shape):
         raise IndexError("Dimension specified as 0 but tensor has no dimensions")
     return _unbind(input, read_dim(dim, len(input.shape)))  # type: ignore[return-value]
+
+
+_stack.vjp(tensors=lambda g, dim: unbind(g, dim))
 
 
 def hstack(tensors: Any) -> Tensor:
@@ -334,7 +353,7 @@ def column_stack(tensors: Any) -> Tensor:
     return cat(columns, 1)
 
 
-def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
+def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Tensor, ...]:
     """Coordinates of a grid: tensor i varies along dimension i ("xy": the first two swapped).
 
     >>> import tinygrad_edu as torch
@@ -345,7 +364,7 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
     """
     if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)):
         tensors = tuple(tensors[0])
-    if indexing not in ("ij", "xy"):
+    if indexing not in (None, "ij", "xy"):
         raise RuntimeError(
             f'torch.meshgrid: indexing must be one of "xy" or "ij", but received: {indexing}'
         )

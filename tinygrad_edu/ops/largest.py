@@ -20,7 +20,6 @@ from tinygrad_edu.ops.cumulative import accumulate
 from tinygrad_edu.ops.dims import (
     Dims,
     count,
-    numpy_names,
     operand,
     raw,
     reduce_add,
@@ -28,6 +27,7 @@ from tinygrad_edu.ops.dims import (
     restore,
 )
 from tinygrad_edu.ops.gathering import _along, _gather
+from tinygrad_edu.ops.names import numpy_names
 from tinygrad_edu.size import read_dim
 
 if TYPE_CHECKING:

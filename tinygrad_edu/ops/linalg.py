@@ -18,6 +18,7 @@ from tinygrad_edu.ops.creation import arange
 from tinygrad_edu.ops.dims import operand, raw
 from tinygrad_edu.ops.indexing import setitem
 from tinygrad_edu.ops.matmul import matmul
+from tinygrad_edu.ops.names import named
 from tinygrad_edu.ops.reduction import sum, type_name
 from tinygrad_edu.size import read_dim
 
@@ -64,6 +65,11 @@ def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Te
     if first == second:
         raise RuntimeError(f"diagonal dimensions cannot be identical {dim1}, {dim2}")
     return _diagonal(input, offset, first, second)
+
+
+def diagonal_of_matrices(A: Tensor, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
+    """`diagonal` of the matrices in the last two dimensions."""
+    return diagonal(A, offset, dim1, dim2)
 
 
 def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
@@ -258,6 +264,7 @@ _logabsdet.vjp(A=lambda g, A: _scalars(g) * _turned(inv(A)))
 _sign_of_det.vjp(A=lambda g, A: np.zeros_like(raw(A)))
 
 
+@named(input="A")
 def slogdet(A: Tensor) -> Any:
     """The sign of the determinant and the logarithm of its size, which cannot overflow.
 
@@ -357,7 +364,8 @@ def _like(constant: Array, y: Any) -> Array:
 _cholesky.vjp(A=lambda g, y: _cholesky_gradient(g, y))
 
 
-def cholesky(A: Tensor, *, upper: bool = False) -> Tensor:
+@named(input="A")
+def cholesky(A: Tensor, upper: bool = False) -> Tensor:
     """The lower triangular L with `L @ L.T = A`, for symmetric positive-definite A.
 
     Args:

@@ -13,13 +13,13 @@ from tinygrad_edu.ops.dims import (
     Dims,
     count,
     kept_shape,
-    numpy_names,
     operand,
     raw,
     reduced,
     restore,
 )
 from tinygrad_edu.ops.largest import amax, amin
+from tinygrad_edu.ops.names import named, numpy_names
 from tinygrad_edu.ops.reduction import add_up, sum, type_name
 from tinygrad_edu.size import read_dim
 
@@ -69,6 +69,9 @@ def _gradient(g: Any, x: Any, y: Any, p: float, dims: Dims, keepdim: bool) -> An
 _vector_norm.vjp(x=lambda g, x, y, p, dims, keepdim: _gradient(g, x, y, p, dims, keepdim))
 
 
+_of_A = named(input="A", axis="dim", keepdims="keepdim")
+
+
 def _floats(name: str, x: Array, dtype: Any) -> NumpyDtype:
     """The dtype to compute in, after torch's checks."""
     if not is_floating(x.dtype):
@@ -85,7 +88,7 @@ def _floats(name: str, x: Array, dtype: Any) -> NumpyDtype:
     return target
 
 
-@numpy_names
+@named(input="x", axis="dim", keepdims="keepdim")
 def vector_norm(
     x: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None
 ) -> Tensor:
@@ -119,7 +122,7 @@ def vector_norm(
     return _vector_norm(x, p, dims, keepdim)
 
 
-@numpy_names
+@_of_A
 def matrix_norm(
     A: Any, ord: Any = "fro", dim: Any = (-2, -1), keepdim: bool = False, *, dtype: Any = None
 ) -> Tensor:
@@ -178,7 +181,7 @@ def _spectral(A: Any, ord: Any, row: int, column: int, keepdim: bool) -> Tensor:
     return result.reshape(tuple(shape))
 
 
-@numpy_names
+@_of_A
 def matrix_or_vector_norm(
     A: Any, ord: Any = None, dim: Any = None, keepdim: bool = False, *, dtype: Any = None
 ) -> Tensor:
@@ -207,10 +210,10 @@ def matrix_or_vector_norm(
     return matrix_norm(A, ord, (0, 1) if dim is None else dim, keepdim, dtype=dtype)
 
 
-@numpy_names
 def norm(
-    input: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False, *, dtype: Any = None
-) -> Tensor:
+    input: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False, out: None = None,
+    dtype: Any = None,
+) -> Tensor:  # fmt: skip
     """The p-norm of all elements over `dim`, as in `linalg.vector_norm`; "fro" is p = 2.
 
     Its gradient is 0 where the norm is 0.
@@ -227,7 +230,10 @@ def norm(
     return vector_norm(input, order, dim, keepdim, dtype=dtype)
 
 
-def cdist(x1: Tensor, x2: Tensor, p: Any = 2.0, compute_mode: Any = None) -> Tensor:
+def cdist(
+    x1: Tensor, x2: Tensor, p: Any = 2.0,
+    compute_mode: str = "use_mm_for_euclid_dist_if_necessary",
+) -> Tensor:  # fmt: skip
     """The p-norm of the difference of every row of `x1` and every row of `x2`.
 
     Args:
@@ -264,6 +270,7 @@ def dist(input: Tensor, other: Tensor, p: Any = 2) -> Tensor:
     return vector_norm(input - other, p)
 
 
+@numpy_names
 def renorm(input: Any, p: float, dim: int, maxnorm: float) -> Tensor:
     """Every slice along `dim` whose p-norm exceeds `maxnorm`, scaled down to it.
 

@@ -1,4 +1,4 @@
-"""Powers and roots: reciprocal, square, pow, sqrt, rsqrt."""
+"""Powers and roots: reciprocal, square, pow, sqrt, rsqrt, ldexp."""
 
 from __future__ import annotations
 
@@ -11,9 +11,19 @@ from tinygrad_edu.autograd.errors import not_implemented, scalar_type_name
 from tinygrad_edu.autograd.graph import Variable
 from tinygrad_edu.autograd.inplace import inplace
 from tinygrad_edu.autograd.primitive import primitive
-from tinygrad_edu.dtypes import Array, float64, floating, is_floating, promote
+from tinygrad_edu.dtypes import (
+    Array,
+    common,
+    default,
+    float64,
+    floating,
+    is_floating,
+    promote,
+    promote_to,
+)
 from tinygrad_edu.ops import elementary, indexing
 from tinygrad_edu.ops.arithmetic import flat
+from tinygrad_edu.ops.names import named
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
@@ -124,6 +134,7 @@ def rpow(exponent: Any, base: Any) -> Tensor:
     return pow(base, exponent)
 
 
+@named(self="input")
 def float_power(input: Any, exponent: Any) -> Tensor:
     """`input ** exponent` in float64.
 
@@ -178,3 +189,22 @@ def rsqrt(x: Array) -> Array:
 
 
 rsqrt.vjp(x=lambda g, y: -0.5 * g * (y * y * y))
+
+
+@primitive(numbers="none")
+def ldexp(a: Array, b: Array) -> Array:
+    """`a * 2**b`.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.ldexp(torch.tensor([1.0, 3.0]), torch.tensor([2, -1]))
+    tensor([4.0000, 1.5000])
+    """
+    target = common(a, b)
+    a, b = promote_to(target if is_floating(target) else default(), a, b)
+    return a * np.exp2(b)
+
+
+ldexp.vjp(
+    a=lambda g, b: ldexp(g, b),
+    b=lambda g, y: g * (y * math.log(2)),
+)

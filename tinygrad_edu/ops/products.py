@@ -7,6 +7,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from tinygrad_edu.ops.matmul import bmm, dot, matmul, mm, mv, vdot
+from tinygrad_edu.ops.names import numbers_first, numpy_names
 from tinygrad_edu.ops.reduction import sum
 from tinygrad_edu.ops.shape import _permute, expand, roll
 from tinygrad_edu.size import read_dim
@@ -164,6 +165,7 @@ def _combine(input: Tensor, product: Any, beta: Any, alpha: Any) -> Tensor:
     return product + (addend if beta == 1 else addend * beta)  # type: ignore[no-any-return]
 
 
+@numbers_first(3, "beta", "alpha")
 def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """`beta * input + alpha * (mat1 @ mat2)`.
 
@@ -174,16 +176,19 @@ def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: An
     return _combine(input, mm(mat1, mat2), beta, alpha)
 
 
+@numbers_first(3, "beta", "alpha")
 def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """`beta * input + alpha * (mat @ vec)`."""
     return _combine(input, mv(mat, vec), beta, alpha)
 
 
+@numbers_first(3, "beta", "alpha")
 def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """`beta * input + alpha * outer(vec1, vec2)`."""
     return _combine(input, outer(vec1, vec2), beta, alpha)
 
 
+@numbers_first(3, "beta", "alpha")
 def baddbmm(
     input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1
 ) -> Tensor:
@@ -191,6 +196,7 @@ def baddbmm(
     return _combine(input, bmm(batch1, batch2), beta, alpha)
 
 
+@numbers_first(3, "beta", "alpha")
 def addbmm(
     input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1
 ) -> Tensor:
@@ -215,6 +221,7 @@ def kron(input: Tensor, other: Tensor) -> Tensor:
     return product.reshape(tuple([n * m for n, m in zip(a, b, strict=True)]))  # type: ignore[no-any-return]
 
 
+@numpy_names
 def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
     """The cross product of vectors of three elements, which lie along `dim`.
 
@@ -247,6 +254,7 @@ def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
     return left - roll(x, -2, place) * roll(y, -1, place)
 
 
+@numpy_names
 def linalg_cross(input: Tensor, other: Tensor, *, dim: int = -1) -> Tensor:
     """`cross` along the last dimension unless `dim` says otherwise."""
     return cross(input, other, dim)

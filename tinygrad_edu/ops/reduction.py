@@ -16,7 +16,6 @@ from tinygrad_edu.ops.cumulative import exclusive_cumprod
 from tinygrad_edu.ops.dims import (
     Dims,
     count,
-    numpy_names,
     operand,
     raw,
     reduce_add,
@@ -26,6 +25,7 @@ from tinygrad_edu.ops.dims import (
     spread,
 )
 from tinygrad_edu.ops.elementary import exp
+from tinygrad_edu.ops.names import numpy_names
 from tinygrad_edu.ops.shape import _flip
 
 if TYPE_CHECKING:
@@ -274,13 +274,14 @@ def _count_nonzero(x: Array, dims: Dims) -> Array:
 
 
 @numpy_names
-def count_nonzero(input: Any, dim: Any = None) -> Tensor:
+def count_nonzero(input: Any, dim: Any = None, *more: int) -> Tensor:
     """How many elements over `dim` are not 0.
 
     >>> import tinygrad_edu as torch
     >>> torch.count_nonzero(torch.tensor([0, 3, 4]))
     tensor(2)
     """
+    dim = (dim, *more) if more else dim
     return _count_nonzero(input, reduced(dim, operand("count_nonzero", input).ndim))
 
 

@@ -1,4 +1,4 @@
-"""Sizes, signs and whole numbers: abs, sign, floor, ceil, round, trunc, frac, nan_to_num."""
+"""Sizes, signs, steps: abs, sign, heaviside, floor, ceil, round, trunc, frac, nan_to_num."""
 
 from __future__ import annotations
 
@@ -158,6 +158,22 @@ def nan_to_num(x: Array, nan: Any = None, posinf: Any = None, neginf: Any = None
 
 
 nan_to_num.vjp(x=lambda g, x: gate(g, isfinite(x)))
+
+
+@primitive(numbers="none")
+def heaviside(a: Array, values: Array) -> Array:
+    """0 where `a` is negative, 1 where it is positive, `values` where it is 0; no gradient.
+
+    Raises:
+        RuntimeError: the dtypes differ.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.heaviside(torch.tensor([-1.0, 0.0, 2.0]), torch.tensor(0.5))
+    tensor([0.0000, 0.5000, 1.0000])
+    """
+    if a.dtype != values.dtype:
+        raise RuntimeError("heaviside is not yet implemented for tensors with different dtypes.")
+    return np.where(a == 0, values, a > 0).astype(a.dtype)
 
 
 @primitive(numbers="second")

@@ -325,7 +325,7 @@ def _like(
 def rand_like(
     input: Any, *, generator: Generator | None = None, dtype: Dtype = None,
     device: DeviceLike = None, requires_grad: bool = False, memory_format: Any = None,
-    layout: Any = None,
+    layout: Any = None, pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """Numbers uniform on [0, 1), in the shape, dtype, device and memory order of `input`."""
     gen = _generator(generator)
@@ -337,7 +337,7 @@ def rand_like(
 def randn_like(
     input: Any, *, generator: Generator | None = None, dtype: Dtype = None,
     device: DeviceLike = None, requires_grad: bool = False, memory_format: Any = None,
-    layout: Any = None,
+    layout: Any = None, pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """Normal numbers in the shape, dtype, device and memory order of `input`."""
     gen = _generator(generator)
@@ -350,6 +350,7 @@ def randint_like(
     input: Any, *args: Any, low: Any = None, high: Any = None,
     generator: Generator | None = None, dtype: Dtype = None, device: DeviceLike = None,
     requires_grad: bool = False, memory_format: Any = None, layout: Any = None,
+    pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """Integers on [low, high), or [0, high), in the shape, dtype and device of `input`.
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.autograd.record import as_array, wrap
+from tinygrad_edu.backend import module_of
 from tinygrad_edu.dtypes import Array, is_floating
 from tinygrad_edu.ops.arithmetic import _div, floor_divide
 from tinygrad_edu.ops.dims import raw
@@ -24,6 +25,7 @@ from tinygrad_edu.ops.gathering import (
 )
 from tinygrad_edu.ops.indexing import _index_put, _where
 from tinygrad_edu.ops.joining import zeros_beside
+from tinygrad_edu.ops.names import numpy_names
 from tinygrad_edu.size import read_dim
 
 if TYPE_CHECKING:
@@ -43,7 +45,8 @@ def _scatter_extreme(
     if not include_self and index.size:
         target[flat] = worst
     if index.size:
-        (np.maximum if largest else np.minimum).at(target, flat, _part(src, index))
+        xp = module_of(target)  # np.maximum.at does not pass a tuple of indices on to CuPy
+        (xp.maximum if largest else xp.minimum).at(target, flat, _part(src, index))
     return y
 
 
@@ -104,6 +107,7 @@ _scatter_product.vjp(
 )
 
 
+@numpy_names
 def scatter_reduce(
     input: Any, dim: int, index: Any, src: Any, reduce: str, *, include_self: bool = True
 ) -> Tensor:
@@ -140,6 +144,7 @@ def scatter_reduce(
     return floor_divide(total, wrap(counts.astype(input.array.dtype)))
 
 
+@numpy_names
 def index_reduce(
     input: Any, dim: int, index: Any, source: Any, reduce: str, *, include_self: bool = True
 ) -> Tensor:

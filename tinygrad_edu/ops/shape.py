@@ -15,6 +15,7 @@ from tinygrad_edu.autograd.errors import dimension_error
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.ops.layout import clone, contiguous
+from tinygrad_edu.ops.names import named, numpy_names
 from tinygrad_edu.size import read_dim, read_dims, read_shape
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def _reshaped(x: Array, shape: tuple[int, ...]) -> Array:
         raise RuntimeError(f"shape '{list(shape)}' is invalid for input of size {x.size}") from None
 
 
+@named(size="*", dtype="*")
 def view(input: Tensor, *shape: Any) -> Tensor:
     """The same elements, in the same memory, under another shape.
 
@@ -86,12 +88,12 @@ def _view_bytes(x: Array, dtype: Any) -> Array:
     return x.view(dtype.numpy)
 
 
-def reshape(input: Tensor, *sizes: Any, shape: Any = None) -> Tensor:
+@named(shape="*")
+def reshape(input: Tensor, *sizes: Any) -> Tensor:
     """The same elements in the same order under another shape: a view if possible, else a copy.
 
     Args:
         sizes: the new sizes, as arguments or as one tuple; one of them may be -1, for what is left.
-        shape: the same by name.
 
     Raises:
         RuntimeError: the number of elements differs.
@@ -100,7 +102,7 @@ def reshape(input: Tensor, *sizes: Any, shape: Any = None) -> Tensor:
     >>> torch.tensor([[1, 2], [3, 4]]).t().reshape(4)
     tensor([1, 3, 2, 4])
     """
-    new = read_shape("reshape", sizes if shape is None else (shape,), "shape")
+    new = read_shape("reshape", sizes, "shape")
     x = input.array
     if x.flags.c_contiguous or not x.size or np.may_share_memory(x, _reshaped(x, new)):
         return _view(input, new)
@@ -138,6 +140,7 @@ def ravel(input: Tensor) -> Tensor:
     return reshape(contiguous(input), -1 if input.array.size else 0)
 
 
+@numpy_names
 def unflatten(input: Tensor, dim: int, sizes: Any) -> Tensor:
     """Split one dimension into several.
 
@@ -166,6 +169,7 @@ def _permute(x: Array, dims: tuple[int, ...]) -> Array:
 _permute.vjp(x=lambda g, dims: _permute(g, tuple([dims.index(i) for i in range(len(dims))])))
 
 
+@named(dims="*")
 def permute(input: Tensor, *dims: Any) -> Tensor:
     """The dimensions in another order; `dims[i]` says which one becomes the i-th.
 
@@ -200,6 +204,9 @@ def transpose(x: Array, dim0: int, dim1: int) -> Array:
 
 
 transpose.vjp(x=lambda g, dim0, dim1: transpose(g, dim0, dim1))
+
+
+swapaxes = named(axis0="dim0", axis1="dim1")(transpose)
 
 
 def t(input: Tensor) -> Tensor:
@@ -239,7 +246,8 @@ def _squeeze(x: Array, dims: tuple[int, ...]) -> Array:
 _squeeze.vjp(x=lambda g, x_shape: g.reshape(x_shape))
 
 
-def squeeze(input: Tensor, dim: Any = None) -> Tensor:
+@numpy_names
+def squeeze(input: Tensor, dim: Any = None, *more: int) -> Tensor:
     """Leave out dimensions of size 1: all of them, or those in `dim` that have size 1.
 
     >>> import tinygrad_edu as torch
@@ -247,6 +255,7 @@ def squeeze(input: Tensor, dim: Any = None) -> Tensor:
     (torch.Size([3]), torch.Size([3, 1]))
     """
     shape = input.array.shape
+    dim = (dim, *more) if more else dim
     dims = range(len(shape)) if dim is None else read_dims(dim, len(shape))
     return _squeeze(input, tuple([i for i in dims if i < len(shape) and shape[i] == 1]))
 
@@ -276,7 +285,8 @@ def _expand(x: Array, shape: tuple[int, ...]) -> Array:
 _expand.vjp(x=lambda g: g)  # the walk sums it down
 
 
-def expand(input: Tensor, *sizes: Any) -> Tensor:
+@named(size="*")
+def expand(input: Tensor, *sizes: Any, implicit: bool = False) -> Tensor:
     """Repeat along dimensions of size 1 without copying; -1 leaves a dimension as it is.
 
     >>> import tinygrad_edu as torch
@@ -284,7 +294,7 @@ def expand(input: Tensor, *sizes: Any) -> Tensor:
     tensor([[1, 1, 1],
             [2, 2, 2]])
     """
-    target = read_shape("expand", sizes)
+    target = read_shape("expand", sizes)  # torch, too, makes nothing of `implicit`
     shape = input.array.shape
     extra = len(target) - len(shape)
     if extra < 0:
@@ -315,9 +325,10 @@ def expand_as(input: Tensor, other: Tensor) -> Tensor:
     return expand(input, other.array.shape)
 
 
-def broadcast_to(input: Tensor, size: Any) -> Tensor:
+@named(size="*")
+def broadcast_to(input: Tensor, *size: Any) -> Tensor:
     """`input.expand(size)`."""
-    return expand(input, size)
+    return expand(input, *size)
 
 
 def broadcast_shapes(*shapes: Any) -> Any:
@@ -361,6 +372,7 @@ def _fold(g: Any, x_shape: tuple[int, ...], sizes: tuple[int, ...]) -> Any:
 _repeat.vjp(x=lambda g, x_shape, sizes: _fold(g, x_shape, sizes))
 
 
+@named(repeats="*")
 def repeat(input: Tensor, *repeats: Any) -> Tensor:
     """Copies of the tensor side by side, `repeats[i]` times along dimension i.
 
@@ -380,6 +392,7 @@ def repeat(input: Tensor, *repeats: Any) -> Tensor:
     return _repeat(input, sizes)
 
 
+@named(dims="*")
 def tile(input: Tensor, *dims: Any) -> Tensor:
     """`repeat`, with missing leading repeats taken as 1."""
     sizes = read_shape("tile", dims, "dims")
@@ -394,7 +407,8 @@ def _flip(x: Array, dims: tuple[int, ...]) -> Array:
 _flip.vjp(x=lambda g, dims: _flip(g, dims))
 
 
-def flip(input: Tensor, *sizes: Any, dims: Any = None) -> Tensor:
+@named(dims="*")
+def flip(input: Tensor, *dims: Any) -> Tensor:
     """The order of the elements reversed along `dims`; a copy.
 
     >>> import tinygrad_edu as torch
@@ -402,7 +416,7 @@ def flip(input: Tensor, *sizes: Any, dims: Any = None) -> Tensor:
     tensor([3, 2, 1])
     """
     ndim = input.array.ndim
-    places = read_dims(read_shape("flip", sizes if dims is None else (dims,), "dims"), ndim)
+    places = read_dims(read_shape("flip", dims, "dims"), ndim)
     return _flip(input, places if ndim else ())
 
 

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinygrad_edu.autograd.errors import not_implemented
 from tinygrad_edu.autograd.primitive import primitive
-from tinygrad_edu.dtypes import Array, from_numpy, is_floating, to_numpy
+from tinygrad_edu.dtypes import Array, is_floating, to_numpy
 from tinygrad_edu.kernels.cuda import launch
 from tinygrad_edu.kernels.cuda import softmax as gpu
 from tinygrad_edu.ops.elementary import exp
+from tinygrad_edu.ops.names import numpy_names
 from tinygrad_edu.ops.reduction import sum
 from tinygrad_edu.size import read_dim
 
@@ -26,7 +28,7 @@ def _scores(name: str, x: Array, dtype: Any) -> tuple[Array, Any]:
     """The scores as floats of at least 32 bits, and the dtype of the result."""
     target = x.dtype if dtype is None else to_numpy(dtype)
     if not is_floating(target):
-        raise NotImplementedError(f'"{name}" not implemented for {from_numpy(target)!r}')
+        raise not_implemented(name, target)
     return x.astype(np.float32 if target.itemsize < 4 else target, copy=False), target
 
 
@@ -105,6 +107,7 @@ def _log_softmax(x: Array, dim: int, dtype: Any) -> Array:
 _log_softmax.vjp(x=lambda g, y, dim: _log_softmax_gradient(g, y, dim))
 
 
+@numpy_names
 def softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
     """`exp(x) / sum(exp(x))` along `dim`.
 
@@ -126,6 +129,7 @@ def softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
     return _softmax(input, dim, dtype)
 
 
+@numpy_names
 def log_softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
     """`x - log(sum(exp(x)))` along `dim`: the logarithm of softmax, without its rounding to 0.
 

@@ -17,12 +17,13 @@ from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.backend import CPU, beside, to_device
 from tinygrad_edu.dtypes import Array, from_numpy, int64, is_floating
 from tinygrad_edu.ops import sampling
-from tinygrad_edu.ops.decompositions import _check_matrix, _constant, qr, svd, svdvals
+from tinygrad_edu.ops.decompositions import _check_matrix, _constant, pinv, qr, svd, svdvals
 from tinygrad_edu.ops.dims import operand
 from tinygrad_edu.ops.indexing import tril, triu, where
 from tinygrad_edu.ops.joining import stack
 from tinygrad_edu.ops.linalg import _check_square, _solve, _turned, cholesky, inv, solve
 from tinygrad_edu.ops.matmul import matmul
+from tinygrad_edu.ops.names import named, numpy_names
 from tinygrad_edu.ops.norms import matrix_or_vector_norm
 from tinygrad_edu.ops.reduction import mean, sum
 from tinygrad_edu.size import read_dims
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
 
 
+@numpy_names
 def vecdot(x: Any, y: Any, *, dim: int = -1) -> Tensor:
     """The dot products of the vectors that lie in one dimension.
 
@@ -46,6 +48,7 @@ def _triangle(A: Any, upper: bool, unit: bool) -> Any:
     return part + _constant(np.eye(A.array.shape[-1]), A) if unit else part
 
 
+@named(input="A")
 def solve_triangular(
     A: Any, B: Any, *, upper: bool, left: bool = True, unitriangular: bool = False
 ) -> Tensor:
@@ -81,6 +84,7 @@ def solve_triangular(
     return _turned(_solve(_turned(T), _turned(B)))  # type: ignore[no-any-return]
 
 
+@named(input="b")
 def triangular_solve(
     b: Any, A: Any, upper: bool = True, transpose: bool = False, unitriangular: bool = False
 ) -> Any:
@@ -92,6 +96,7 @@ def triangular_solve(
     return return_types.triangular_solve(solution, A.clone())
 
 
+@named(input="B", input2="L")
 def cholesky_solve(B: Any, L: Any, upper: bool = False) -> Tensor:
     """The X with `A @ X = B`, from the Cholesky factor L of A; L.T if `upper`.
 
@@ -109,6 +114,7 @@ def cholesky_solve(B: Any, L: Any, upper: bool = False) -> Tensor:
     return _solve(_turned(T), _solve(T, B))
 
 
+@named(input="L")
 def cholesky_inverse(L: Any, upper: bool = False) -> Tensor:
     """The inverse of A, from its Cholesky factor L; L.T if `upper`.
 
@@ -123,6 +129,7 @@ def cholesky_inverse(L: Any, upper: bool = False) -> Tensor:
     )
 
 
+@named(input="A")
 def cond(A: Any, p: Any = None) -> Tensor:
     """The condition number `norm(A, p) * norm(inv(A), p)`.
 
@@ -150,6 +157,7 @@ def cond(A: Any, p: Any = None) -> Tensor:
     return sizes[0] * sizes[1]
 
 
+@named(input="A")
 def tensorinv(A: Any, ind: int = 2) -> Tensor:
     """The inverse of A as a map from its last dimensions to its first `ind` ones.
 
@@ -170,6 +178,7 @@ def tensorinv(A: Any, ind: int = 2) -> Tensor:
     return square.reshape((*back, *front))  # type: ignore[no-any-return]
 
 
+@named(input="A", other="B")
 def tensorsolve(A: Any, B: Any, dims: Any = None) -> Tensor:
     """The X with `tensordot(A, X, X.ndim) = B`.
 
@@ -216,6 +225,7 @@ _PADE = (
 )  # fmt: skip
 
 
+@named(input="A")
 def matrix_exp(A: Any) -> Tensor:
     """The exponential of square matrices, `I + A + A A / 2 + ...`.
 
@@ -248,6 +258,7 @@ def matrix_exp(A: Any) -> Tensor:
     return y
 
 
+@named(input2="tau")
 def householder_product(input: Any, tau: Any) -> Tensor:
     """The first columns of the product of the reflections `I - tau[i] v[i] v[i]'`.
 
@@ -275,6 +286,11 @@ def householder_product(input: Any, tau: Any) -> Tensor:
         reflector = v[..., i : i + 1]
         q = q - tau[..., i, None, None] * matmul(reflector, matmul(_turned(reflector), q))
     return q  # type: ignore[no-any-return]
+
+
+def pinverse(input: Any, rcond: Any = 1e-15) -> Tensor:
+    """The old name of `linalg.pinv`, with a limit of its own."""
+    return pinv(input, rcond)
 
 
 def old_qr(input: Any, some: bool = True) -> Any:
@@ -327,6 +343,7 @@ def _checked(name: str, A: Any, check_errors: bool, positive: bool) -> tuple[Any
     return where((info == 0)[..., None, None], A, _constant(np.eye(x.shape[-1]), x)), wrap(info)
 
 
+@named(input="A")
 def cholesky_ex(A: Any, *, upper: bool = False, check_errors: bool = False) -> Any:
     """`cholesky` without an exception: (L, info), where `info` is 0 or the order that failed.
 

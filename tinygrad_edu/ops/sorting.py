@@ -15,8 +15,9 @@ from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.dtypes import Array, is_floating
 from tinygrad_edu.ops.cumulative import accumulate
-from tinygrad_edu.ops.dims import numpy_names, operand, raw, reduce_add
+from tinygrad_edu.ops.dims import operand, raw, reduce_add
 from tinygrad_edu.ops.largest import nonempty, pick, same, share
+from tinygrad_edu.ops.names import numpy_names
 from tinygrad_edu.size import read_dim
 
 if TYPE_CHECKING:

@@ -68,7 +68,7 @@ erfinv.vjp(x=lambda g, y: g * (exp(y * y) / _SLOPE_OF_ERF))
 
 
 @primitive
-def polygamma(n: int, x: Array) -> Array:
+def polygamma(n: int, input: Array) -> Array:
     """The n-th derivative of `digamma`.
 
     Raises:
@@ -81,13 +81,13 @@ def polygamma(n: int, x: Array) -> Array:
     if n < 0:
         raise RuntimeError("polygamma(n, x) does not support negative n.")
     if n == 0:
-        return digamma.primitive.forward(x)
-    x = floating(x)
+        return digamma.primitive.forward(input)
+    x = floating(input)
     kernel = special_function("polygamma", _gamma.polygamma)
     return kernel(n, x).astype(x.dtype, copy=False)
 
 
-polygamma.vjp(x=lambda g, n, x: g * polygamma(n + 1, x))
+polygamma.vjp(input=lambda g, n, input: g * polygamma(n + 1, input))
 
 
 def of_order(input: Tensor, n: int) -> Tensor:

@@ -13,9 +13,10 @@ from tinygrad_edu.autograd.graph import Variable
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.dtypes import Array, get_default_dtype, is_floating
-from tinygrad_edu.ops.dims import Dims, count, numpy_names, operand, raw, reduced, restore
+from tinygrad_edu.ops.dims import Dims, count, operand, raw, reduced, restore
 from tinygrad_edu.ops.gathering import _gather
 from tinygrad_edu.ops.matmul import matmul
+from tinygrad_edu.ops.names import numpy_names
 from tinygrad_edu.ops.reduction import _mean, add_up, mean, sum
 from tinygrad_edu.ops.shape import movedim
 from tinygrad_edu.ops.sorting import sort

@@ -14,6 +14,7 @@ from tinygrad_edu.backend import beside, module_for, module_of, place_of
 from tinygrad_edu.dtypes import Array, default, to_numpy
 from tinygrad_edu.kernels.atomic import add_at
 from tinygrad_edu.ops.creation import DeviceLike, Dtype, finish
+from tinygrad_edu.ops.names import named
 from tinygrad_edu.ops.reduction import sum
 from tinygrad_edu.size import read_new_shape, read_shape
 
@@ -112,6 +113,7 @@ def new_empty_strided(input: Any, size: Any, stride: Any, **options: Any) -> Ten
     return empty_strided(size, stride, **options)
 
 
+@named(size="*")
 def resize_(input: Any, *sizes: Any, memory_format: Any = None) -> Tensor:
     """Give the tensor another shape, in place: the elements it has, in the order of memory.
 
@@ -135,11 +137,13 @@ def resize_(input: Any, *sizes: Any, memory_format: Any = None) -> Tensor:
     return input  # type: ignore[no-any-return]
 
 
+@named(the_template="other")
 def resize_as_(input: Any, other: Any, *, memory_format: Any = None) -> Tensor:
     """`resize_` to the shape of `other`."""
     return resize_(input, other.array.shape)
 
 
+@named(size="*")
 def sum_to_size(input: Any, *size: Any) -> Tensor:
     """The sum over those dimensions in which `size` is 1, or that it lacks: undoes `expand`.
 

@@ -32,7 +32,9 @@ def assert_close(
     equal_nan: bool = False,
     check_device: bool = True,
     check_dtype: bool = True,
+    check_layout: bool = True,
     check_stride: bool = False,
+    allow_subclasses: bool = True,
     msg: str | Callable[[str], str] | None = None,
 ) -> None:
     """Raise unless `abs(actual - expected) <= atol + rtol * abs(expected)` everywhere.
@@ -44,6 +46,7 @@ def assert_close(
             for float16, 1.6e-2 and 1e-5 for bfloat16, 0 and 0 for integers and bools.
         equal_nan: NaN equals NaN.
         check_device, check_dtype, check_stride: whether these must be equal too.
+        check_layout, allow_subclasses: accepted; there is one layout and one class of tensors.
         msg: the message to raise instead, or a function that makes it from the usual one.
 
     Raises:
@@ -262,6 +265,7 @@ def make_tensor(
     requires_grad: bool = False,
     noncontiguous: bool = False,
     exclude_zero: bool = False,
+    memory_format: Any = None,
 ) -> Any:
     """A tensor of random values from [low, high).
 

@@ -107,11 +107,16 @@ def _never(packed: Any) -> Any:
     raise AssertionError("the graph of a recomputation is not walked")
 
 
+def noop_context_fn() -> tuple[Any, Any]:
+    """Two contexts that change nothing."""
+    return contextlib.nullcontext(), contextlib.nullcontext()
+
+
 def checkpoint(
     function: Callable[..., Any],
     *args: Any,
     use_reentrant: bool | None = None,
-    context_fn: Callable[[], tuple[Any, Any]] | None = None,
+    context_fn: Callable[[], tuple[Any, Any]] = noop_context_fn,
     determinism_check: str = "default",
     debug: bool = False,
     early_stop: bool = True,
@@ -147,10 +152,8 @@ def checkpoint(
     torch.Size([2, 4])
     """
     part = _Part(function, args, kwargs, preserve_rng_state)
-    first = contextlib.nullcontext()
-    if context_fn is not None:
-        first, second = context_fn()
-        part.again = lambda: second
+    first, second = context_fn()
+    part.again = lambda: second
     with saved_tensors_hooks(part.pack, part.unpack), first:
         return function(*args, **kwargs)
 
@@ -160,7 +163,7 @@ def checkpoint_sequential(
     segments: int,
     input: Any,
     use_reentrant: bool | None = None,
-    preserve_rng_state: bool = True,
+    **kwargs: Any,
 ) -> Any:
     """Run functions one after another, in segments of which all but the last are checkpointed.
 
@@ -168,7 +171,7 @@ def checkpoint_sequential(
         functions: a Sequential, or a list of functions of one tensor.
         segments: how many.
         input: what the first function takes.
-        use_reentrant, preserve_rng_state: as for `checkpoint`.
+        use_reentrant, kwargs: as for `checkpoint`.
 
     >>> import tinygrad_edu as torch
     >>> from tinygrad_edu.utils.checkpoint import checkpoint_sequential
@@ -193,6 +196,6 @@ def checkpoint_sequential(
             run(i * size, (i + 1) * size),
             input,
             use_reentrant=use_reentrant,
-            preserve_rng_state=preserve_rng_state,
+            **kwargs,
         )
     return run(size * (segments - 1), len(parts))(input)

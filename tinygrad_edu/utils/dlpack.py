@@ -31,9 +31,10 @@ def to_dlpack(tensor: Tensor) -> Any:
     return tensor.__dlpack__(max_version=(1, 0))
 
 
-def from_dlpack(ext_tensor: Any) -> Tensor:
+def from_dlpack(ext_tensor: Any, *, device: Any = None, copy: bool | None = None) -> Tensor:
     """A tensor that shares the memory of a capsule, or of an object that gives one."""
-    return _from_dlpack(ext_tensor if hasattr(ext_tensor, "__dlpack__") else _Holder(ext_tensor))
+    holder = ext_tensor if hasattr(ext_tensor, "__dlpack__") else _Holder(ext_tensor)
+    return _from_dlpack(holder, device=device, copy=copy)
 
 
 __all__ = ["from_dlpack", "to_dlpack"]
