@@ -253,6 +253,14 @@ def test_module(tmp_path: pathlib.Path) -> None:
     assert done.stdout == "__main__ ['--lr', '1'] tensor([1.]) tinygrad_edu\n", done.stderr
 
 
+def test_a_script_knows_where_it_is(tmp_path: pathlib.Path) -> None:
+    """As Python itself does, also if it was named relative to where it was started."""
+    (tmp_path / "where.py").write_text("import os\nos.chdir('/')\nprint(__file__)\n1 / 0\n")
+    done = command("where.py", cwd=tmp_path)
+    assert done.stdout.strip() == str(tmp_path / "where.py")
+    assert f'File "{tmp_path / "where.py"}", line 4' in done.stderr and "1 / 0" in done.stderr
+
+
 def test_command_line(tmp_path: pathlib.Path) -> None:
     version = command("--version")
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]

@@ -82,13 +82,14 @@ def _versions() -> str:
 
 def run_script(path: str) -> None:
     """Run a file as `python path` would."""
-    with io.open_code(os.path.abspath(path)) as file:
+    path = os.path.abspath(path)
+    with io.open_code(path) as file:
         code = compile(file.read(), path, "exec")
     script = ModuleType("__main__")
     script.__dict__.update(__file__=path, __builtins__=__builtins__, __cached__=None)
     script.__package__ = ""
     script.__spec__ = ModuleSpec("tinygrad_edu.spawned", None)  # see there
-    os.environ[VARIABLE] = os.path.abspath(path)
+    os.environ[VARIABLE] = path
     sys.modules["__main__"] = script
     sys.path[0] = os.path.dirname(os.path.realpath(path))
     exec(code, script.__dict__)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -56,6 +57,12 @@ class PythonProtocol:
     def _number(self: Any, convert: Callable[[Any], Any]) -> Any:
         if self.array.size != 1:
             raise ValueError("only one element tensors can be converted to Python scalars")
+        if self.requires_grad:
+            warnings.warn(
+                "Converting a tensor with requires_grad=True to a scalar may lead to unexpected"
+                " behavior.\nConsider using tensor.detach() first.",
+                stacklevel=3,
+            )
         return convert(self._host().item())
 
     def __float__(self: Any) -> float:

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.dtypes import Array, from_numpy, is_floating
+from tinygrad_edu.autograd.errors import not_implemented, scalar_type_name
+from tinygrad_edu.dtypes import Array, is_floating
 from tinygrad_edu.ops import cross_entropy as classes
 from tinygrad_edu.ops import losses as ops
 from tinygrad_edu.ops.special import xlogy
@@ -149,8 +150,7 @@ def mse_loss(
     _warn_of_broadcasting(input, target)
     reduction = read_reduction(size_average, reduce, reduction)
     if not is_floating(input.array.dtype) and not is_floating(target.array.dtype):
-        kind = from_numpy(input.array.dtype)
-        raise NotImplementedError(f'"mse_loss" not implemented for {kind!r}')
+        raise not_implemented("mse_cpu", input.array.dtype)
     return _weighted(ops.squared_error(input, target), weight, input.array.shape, reduction)
 
 
@@ -270,7 +270,8 @@ def binary_cross_entropy(
             f" ({input.shape}) is deprecated. Please ensure they have the same size."
         )
     if t.dtype != x.dtype:
-        raise RuntimeError(f"Found dtype {from_numpy(t.dtype)} but expected {from_numpy(x.dtype)}")
+        found, expected = scalar_type_name(t.dtype), scalar_type_name(x.dtype)
+        raise RuntimeError(f"Found dtype {found} but expected {expected}")
     for name, values in (("input", x), ("target", t)):
         if _outside_unit(values):
             raise RuntimeError(f"all elements of {name} should be between 0 and 1")
@@ -310,8 +311,8 @@ def binary_cross_entropy_with_logits(
         )
     if not is_floating(target.array.dtype):
         raise RuntimeError(
-            f"result type {from_numpy(input.array.dtype)} can't be cast to the desired output type"
-            f" {from_numpy(target.array.dtype)}"
+            f"result type {scalar_type_name(input.array.dtype)} can't be cast to the desired output"
+            f" type {scalar_type_name(target.array.dtype)}"
         )
     if pos_weight is None:
         losses = ops.bce_logits(input, target)

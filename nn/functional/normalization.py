@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tinygrad_edu.autograd.errors import same_device
+from tinygrad_edu.autograd.errors import not_implemented, same_device
 from tinygrad_edu.dtypes import Array, from_numpy, is_floating
 from tinygrad_edu.ops import normalization as ops
 from tinygrad_edu.tensor import Tensor
@@ -22,7 +22,7 @@ def _check_floats(name: str, x: Array, *parameters: Tensor | None) -> None:
     Half-precision inputs may have float32 parameters.
     """
     if not is_floating(x.dtype):
-        raise NotImplementedError(f'"{name}" not implemented for {from_numpy(x.dtype)!r}')
+        raise not_implemented(name, x.dtype)
     for parameter in parameters:
         if parameter is None or parameter.array.dtype == x.dtype:
             continue

@@ -96,13 +96,20 @@ def _broadcast_error(name: str, shapes: list[tuple[int, ...]], text: str) -> Run
     return RuntimeError(f"{name}(): {text}")
 
 
-def not_a_tensor(name: str, position: int, value: Any) -> TypeError:
+def not_a_tensor(name: str, position: int, value: Any, argument: str = "") -> TypeError:
     """torch's error for an operand that must be a tensor."""
-    argument = "input" if position == 1 else "other"
+    argument = argument or ("input" if position == 1 else "other")
     return TypeError(
         f"{name}(): argument '{argument}' (position {position}) must be Tensor, not"
         f" {type(value).__name__}"
     )
+
+
+def need_tensors(name: str, **arguments: Any) -> None:
+    """TypeError unless these arguments, in their order, are tensors."""
+    for position, (argument, value) in enumerate(arguments.items(), 1):
+        if not isinstance(value, Variable):
+            raise not_a_tensor(name, position, value, argument)
 
 
 def not_a_number(name: str, position: int, value: Any) -> TypeError:

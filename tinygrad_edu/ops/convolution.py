@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinygrad_edu.autograd.errors import need_tensors
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.dtypes import Array, is_floating
 from tinygrad_edu.kernels import convolution as kernel
 from tinygrad_edu.kernels.convolution import Geometry, Sizes
 from tinygrad_edu.ops.dims import operand
 from tinygrad_edu.ops.indexing import _slice
+from tinygrad_edu.ops.matmul import c_name
 from tinygrad_edu.ops.padding import pad
 from tinygrad_edu.ops.reduction import sum, type_name
 
@@ -112,11 +114,10 @@ def _check(name: str, x: Array, weight: Array, bias: Array | None, groups: int, 
             f"Given groups={groups}, expected weight to be divisible by {groups} at dimension 0,"
             f" but got weight of size {list(weight.shape)} instead"
         )
-    for what, other in (("weight", weight), ("bias", bias)):
+    for what, other in (("bias", bias), ("weight", weight)):
         if other is not None and other.dtype != x.dtype:
             raise RuntimeError(
-                f"Input type ({type_name(x.dtype)}) and {what} type ({type_name(other.dtype)})"
-                " should be the same"
+                f"Input type ({c_name(x)}) and {what} type ({c_name(other)}) should be the same"
             )
     if not is_floating(x.dtype):
         raise RuntimeError(f'"{name}" not implemented for {type_name(x.dtype)!r}')
@@ -177,7 +178,8 @@ def _conv(
     groups: int,
 ) -> Tensor:
     name = f"conv{n}d"
-    x, w = operand(name, input), operand(name, weight)
+    need_tensors(name, input=input, weight=weight)
+    x, w = input.array, weight.array
     b = None if bias is None else operand(name, bias)
     _check(name, x, w, b, groups, n)
     _check_channels(x, w, groups, n, w.shape[1] * groups)

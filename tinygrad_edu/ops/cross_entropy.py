@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.errors import scalar_type_name
+from tinygrad_edu.autograd.errors import need_tensors, not_implemented, scalar_type_name
 from tinygrad_edu.autograd.mode import state
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.dtypes import Array, from_numpy, is_floating
@@ -164,6 +164,7 @@ def nll_loss(
     input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, reduction: str
 ) -> Tensor:
     """`-weight[t] * input[t]` for every row's class t; see `nn.functional.nll_loss`."""
+    need_tensors("nll_loss_nd", input=input, target=target)
     _check_shapes(input, target)
     return _nll(input, target.array, _check_weight(input, weight), ignore_index, reduction)
 
@@ -177,11 +178,11 @@ def cross_entropy(
     label_smoothing: float,
 ) -> Tensor:
     """Cross-entropy of scores with classes or probabilities; see `nn.functional.cross_entropy`."""
+    need_tensors("cross_entropy_loss", input=input, target=target)
     if not 0.0 <= label_smoothing <= 1.0:
         raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}")
     if not is_floating(input.array.dtype):
-        kind = from_numpy(input.array.dtype)
-        raise NotImplementedError(f'"log_softmax" not implemented for {kind!r}')
+        raise not_implemented("log_softmax_lastdim_kernel_impl", input.array.dtype)
     if input.array.shape == target.array.shape:
         return _with_probabilities(input, target, weight, ignore_index, reduction, label_smoothing)
     _check_shapes(input, target)

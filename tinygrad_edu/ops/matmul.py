@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinygrad_edu.autograd.errors import not_a_tensor
 from tinygrad_edu.autograd.graph import Variable
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.dtypes import Array, from_numpy, is_floating
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
 
 
-def _c_name(x: Array) -> str:
+def c_name(x: Array) -> str:
+    """The name of its dtype in C++, which some of torch's messages show."""
     names = {"float32": "float", "float64": "double", "float16": "c10::Half",
              "bfloat16": "c10::BFloat16", "int64": "long int", "int32": "int", "int16": "short int",
              "int8": "signed char", "uint8": "unsigned char", "bool": "bool"}  # fmt: skip
@@ -32,10 +34,16 @@ def _c_name(x: Array) -> str:
     return names.get(name, name)
 
 
-def _check_dtypes(a: Array, b: Array) -> None:
+def _check_dtypes(a: Array, b: Array, plain: bool = True) -> None:
+    """The error for dtypes that differ; torch words it otherwise where something is added."""
+    if a.dtype != b.dtype and plain:
+        raise RuntimeError(
+            f"expected m1 and m2 to have the same dtype, but got: {c_name(a)} != {c_name(b)}"
+        )
     if a.dtype != b.dtype:
         raise RuntimeError(
-            f"expected m1 and m2 to have the same dtype, but got: {_c_name(a)} != {_c_name(b)}"
+            "mat1 and mat2 must have the same dtype, but got"
+            f" {type_name(a.dtype)} and {type_name(b.dtype)}"
         )
     if a.dtype == bool:
         raise NotImplementedError("\"matmul\" not implemented for 'Bool'")
@@ -233,7 +241,7 @@ def vdot(input: Tensor, other: Tensor) -> Tensor:
 
 def _check_linear(x: Array, weight: Array, bias: Array | None) -> None:
     """Raise torch's error for what does not fit."""
-    _check_dtypes(x, weight)
+    _check_dtypes(x, weight, bias is None)
     if weight.ndim not in (1, 2) or not x.ndim:
         raise RuntimeError(
             "linear(): expected an input of at least one dimension and a weight of one or two, but"
@@ -321,9 +329,12 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
     Raises:
         RuntimeError: the sizes or the dtypes do not fit.
+        TypeError: x is no tensor.
 
     >>> import tinygrad_edu as torch
     >>> torch.nn.functional.linear(torch.ones(1, 2), torch.tensor([[1.0, 2.0]]), torch.ones(1))
     tensor([[4.]])
     """
+    if not isinstance(input, Variable):
+        raise not_a_tensor("linear", 1, input)
     return _linear(input, weight, bias)
