@@ -206,9 +206,14 @@ def test_paths() -> None:
             m.get_parameter("body.b.0.factor"), m.get_parameter("tied"), m.get_buffer("first.seen"),
         ]  # fmt: skip
         m.set_submodule("body.b.0", T.nn.Identity())
-        return [*found, type(m.body.b[0]).__name__]
+        m.set_submodule("body.added", T.nn.ReLU())
+        return [*found, type(m.body.b[0]).__name__, type(m.body.added).__name__]
 
     same(run)
+    for path, strict in (("body.absent", True), ("absent.b", False), ("tied", False)):
+        assert same(
+            lambda T, p=path, s=strict: make(T).set_submodule(p, T.nn.ReLU(), strict=s)
+        )[0] == "AttributeError"  # fmt: skip
     for path in ("absent", "body.absent", "tied"):
         assert same(lambda T, path=path: make(T).get_submodule(path))[0] == "AttributeError"
     for path in ("absent", "first.seen", "x.y"):

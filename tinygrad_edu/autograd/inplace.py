@@ -199,6 +199,7 @@ def inplace_view(op: Any) -> Callable[..., Tensor]:
         t.storage.write()
         return t
 
+    functools.update_wrapper(call, op, assigned=("__module__",), updated=())
     call.__name__ = call.__qualname__ = f"{op.__name__}_"
     call.__doc__ = f"`{op.__name__}`, of the tensor itself."
     return call
