@@ -40,7 +40,6 @@ EXCEPTIONS = {
     "new: storage other": "from the time before `torch.tensor`",
     "gradcheck gradgradcheck: check_grad_dtypes": "dtypes are checked, unless one says not to",
     "load: weights_only": "torch's None means True",
-    "asarray: requires_grad": "torch's None means False",
     "RNNCellBase: num_chunks device dtype": "a subclass says how many gates it has",
     "jacrev fork_rng: _preallocate_and_copy _caller _devices_kw device_type": "private",
     "PackedSequence: batch_sizes": "torch has a default, and refuses it",

@@ -24,7 +24,7 @@ NOT_OPERATIONS = {
                  "clear_autocast_cache", "get_autocast_dtype", "is_autocast_cache_enabled",
                  "is_autocast_enabled", "set_autocast_cache_enabled", "set_autocast_dtype",
                  "set_autocast_enabled"],
-    "modes": ["is_grad_enabled", "is_inference_mode_enabled"],
+    "modes": ["is_anomaly_enabled", "is_grad_enabled", "is_inference_mode_enabled"],
     "seeds": ["get_rng_state", "initial_seed", "manual_seed", "seed", "set_rng_state"],
     "printing": ["set_printoptions"],
     "settings": ["are_deterministic_algorithms_enabled", "compile", "get_float32_matmul_precision",
@@ -119,7 +119,7 @@ def test_every_public_function_has_a_row(prefix: str) -> None:
     same = {id(getattr(ours, n.rpartition(".")[2], None)) for n in names}  # aliases need no row
     missing = [
         name
-        for name, value in vars(ours).items()
+        for name, value in [(name, getattr(ours, name)) for name in dir(ours)]
         if not name.startswith("_")
         and isinstance(value, (types.FunctionType, types.BuiltinFunctionType))
         and hasattr(theirs, name)

@@ -40,7 +40,8 @@ ROWS = [
        call([None])]),
     Op("scalar_tensor", call(2.5), call(2)),
     Op("as_tensor", call([1.0, 2.0]), call(F(2, 3)), call(F(2), dtype=_long)),
-    Op("asarray", call([1.0, 2.0])),
+    Op("asarray", call([1.0, 2.0]), call(F(2, 3)), call(F(2), copy=True), call([0.5], dtype=_long),
+       call([1.0, 2.0], requires_grad=True), bad=[call([1.0], copy=False)]),
     *[Op(name, call([1.0, 2.0, 0.0])) for name in (
         "FloatTensor", "DoubleTensor", "HalfTensor", "ByteTensor", "CharTensor", "ShortTensor",
         "IntTensor", "LongTensor", "BoolTensor")],

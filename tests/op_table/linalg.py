@@ -18,6 +18,7 @@ def _definite(torch, x):
 _floats = {"skip": ["int64", "bool"]}
 
 ROWS = [
+    Op("linalg.diagonal", call(F(2, 3, 4)), call(F(2, 3, 4), offset=-1, dim1=0)),
     Op("diagonal", call(F(3, 3)), call(F(2, 3), 1), call(F(2, 3, 4), -1, 0, 2), call(F(2, 3), 5),
        bad=[call(F(3)), call(F(2, 2), 0, 0, 0), call(F(2, 2), 0, 0, 3)]),
     Op("diag", call(F(3)), call(F(3), -1), call(F(2, 3)), call(F(3, 2), 1),
@@ -58,8 +59,9 @@ ROWS = [
        tolerance=(1e-3, 1e-3)),
     Op("linalg.svdvals", call(F(2, 3, 2)), bad=[call(F(3))], covers=["linalg.svd", "svd"],
        tolerance=(1e-3, 1e-3), **_floats),
-    Op("linalg.pinv", call(F(4, 2)), call(F(2, 2, 4)), tolerance=(5e-3, 5e-3),
-       covers=["pinverse"], **_floats),
+    Op("linalg.pinv", call(F(4, 2)), call(F(2, 2, 4)), tolerance=(5e-3, 5e-3), **_floats),
+    Op("pinverse", call(F(4, 2)), call(F(values=[[1.0, 0.0], [0.0, 1e-9]], grad=False)),
+       tolerance=(5e-3, 5e-3), **_floats),
     Op("linalg.matrix_rank", call(F(4, 2, grad=False)), **_floats),
     Op("linalg.matrix_power", call(F(3, 3), 3), call(F(2, 2, grad=False), 0),
        covers=["matrix_power"], **_floats),

@@ -105,12 +105,13 @@ def as_tensor(data: Any, dtype: Dtype = None, device: DeviceLike = None) -> Tens
 
 def asarray(
     obj: Any, *, dtype: Dtype = None, device: DeviceLike = None, copy: bool | None = None,
-    requires_grad: bool = False,
+    requires_grad: bool | None = None,
 ) -> Tensor:  # fmt: skip
-    """The data as a tensor without a history, without a copy where none is needed.
+    """The data as a tensor, without a copy where none is needed.
 
     Args:
         copy: True for a copy in any case, False for an error where one is needed.
+        requires_grad: as that of `obj`, if None; a False takes its history away.
 
     Raises:
         ValueError: a copy is needed and `copy` is False.
@@ -119,13 +120,15 @@ def asarray(
     >>> torch.asarray([1, 2], dtype=torch.float32)
     tensor([1., 2.])
     """
-    made = as_tensor(obj, dtype, device).detach()
+    made = as_tensor(obj, dtype, device)
     given = obj.array if isinstance(obj, Variable) else obj
     shared = hasattr(given, "dtype") and np.may_share_memory(given, made.array)
     if copy is False and not shared:
         raise ValueError("can't alias the data given: it needs a copy, and copy=False")
     made = made.clone() if copy and shared else made
-    return made.requires_grad_() if requires_grad else made
+    if requires_grad is None:
+        return made
+    return made.requires_grad_() if requires_grad else made.detach()
 
 
 def from_numpy(ndarray: Any) -> Tensor:
