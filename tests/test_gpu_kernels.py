@@ -12,6 +12,7 @@ import math
 import os
 import pathlib
 import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from tinygrad_edu.kernels.cuda import (
     embedding,
     launch,
     norm,
+    products,
     softmax,
     tensors,
 )
@@ -57,7 +59,8 @@ def xp(request: pytest.FixtureRequest, cuda: str, monkeypatch: pytest.MonkeyPatc
     return cupy
 
 
-dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+FLOATS = [np.float32, np.float64]
+dtypes = pytest.mark.parametrize("dtype", FLOATS)
 
 
 def random(*shape: int, dtype: Any, seed: int = 0) -> np.ndarray:
@@ -226,6 +229,51 @@ def test_indices_out_of_range_are_noted(xp: Any) -> None:
     with pytest.raises(RuntimeError, match="out of range"):
         x.item()
     assert x.item() == 1
+
+
+PRODUCTS: list[tuple[Callable[[Any], Any], Callable[[Any], Any]]] = [
+    (lambda x: x[:5, :4], lambda x: x[:4, :3]),
+    (lambda x: x[:5, :4].T, lambda x: x[:3, :5].T),
+    (lambda x: x[:5, ::2], lambda x: x[::2, 1:4]),  # neither rows nor columns are contiguous
+    (lambda x: x[0], lambda x: x[0]),
+    (lambda x: x[0], lambda x: x[:3].T),
+    (lambda x: x[:3], lambda x: x[1]),
+    (lambda x: x[:1, :4], lambda x: x[:4, :1]),
+    (lambda x: x[:3, :0], lambda x: x[:0, :2]),
+    (lambda x: x[:0, :3], lambda x: x[:3, :2]),
+    (lambda x: x.reshape(2, 3, 6, 4), lambda x: x.reshape(2, 3, 6, 4).swapaxes(-1, -2)),
+    (lambda x: x.reshape(2, 6, 3, 4).swapaxes(1, 2), lambda x: x.reshape(2, 3, 4, 6)),
+    (lambda x: x.reshape(6, 6, 4), lambda x: x[:4, :5]),
+    (lambda x: x[:4, :6], lambda x: x.reshape(2, 12, 6)[:, 6:]),
+    (lambda x: x.reshape(2, 1, 12, 6), lambda x: x.reshape(3, 6, 8)),
+    (lambda x: np.broadcast_to(x[:1, :4], (3, 4)), lambda x: x[:4, :3]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", [*FLOATS, "float16", "bfloat16"])
+@pytest.mark.parametrize("first, second", PRODUCTS)
+def test_products(first: Any, second: Any, dtype: Any, xp: Any) -> None:
+    kind = np.dtype(pytest.importorskip("ml_dtypes").bfloat16 if dtype == "bfloat16" else dtype)
+    whole = [random(12, 12, dtype=np.float64, seed=i).astype(kind) for i in range(2)]
+    wide = np.float32 if kind.itemsize == 2 else kind
+    a, b = (f(x.astype(wide)) for f, x in zip((first, second), whole, strict=True))
+    expected = np.matmul(a, b).astype(kind)
+    given = [f(xp.asarray(x)) for f, x in zip((first, second), whole, strict=True)]
+    outs: list[Any] = [None]
+    if expected.ndim > 1:
+        *lead, n, m = expected.shape
+        outs += [np.empty_like(given[0], shape=(*lead, n, m)),
+                 np.empty_like(given[0], shape=(*lead, n, m, 2))[..., 0],
+                 np.empty_like(given[0], shape=(*lead, n, m + 2))[..., 1:-1]]  # fmt: skip
+    tolerance = {2: 1e-2, 4: 1e-5, 8: 1e-12}[kind.itemsize]
+    for out in outs:
+        found = products.matmul(*given, out=out)
+        assert (
+            found.dtype == kind and found.shape == expected.shape and (out is None or found is out)
+        )
+        np.testing.assert_allclose(
+            found.get().astype(wide), expected.astype(wide), rtol=tolerance, atol=tolerance
+        )
 
 
 SIZES = [(3, 5), (), (700,), (0,), (2, 2, 2)] * 20

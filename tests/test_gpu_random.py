@@ -54,6 +54,7 @@ def test_laws(law: str, dtype: Any, cuda: str) -> None:
     assert torch.equal(x, draw(torch.empty(200, 200, device=cuda, dtype=dtype)))
 
 
+@pytest.mark.filterwarnings("ignore:cupyx.allow_synchronize")
 def test_nothing_is_copied_from_or_to_the_host(cuda: str) -> None:
     pytest.importorskip("strict_cupy")
     import cupyx

@@ -48,6 +48,7 @@ def gpt() -> tuple[Any, Any, Any]:
 OPTIMIZERS = [("AdamW", {}), ("AdamW", {"capturable": True}), ("Adam", {}), ("SGD", {})]
 
 
+@pytest.mark.filterwarnings("ignore:cupyx.allow_synchronize")  # CuPy: it may overlook some
 @pytest.mark.parametrize("make", [mlp, gpt])
 @pytest.mark.parametrize("name, options", OPTIMIZERS)
 @pytest.mark.parametrize("lower", [False, True], ids=["float32", "bfloat16"])

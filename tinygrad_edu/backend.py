@@ -267,8 +267,6 @@ def cupy_problem() -> str | None:
         if float((cupy.arange(4, dtype=np.float32) * 2).sum()) != 12:
             return "CuPy's first kernel gave a wrong sum"
         cupy.cuda.set_allocator(_allocator(cupy, cupy.get_default_memory_pool()))
-        if _tf32:
-            allow_tf32(True)
     except Exception as error:  # ImportError, CUDARuntimeError, a missing NVRTC library
         return f"{type(error).__name__}: {str(error).splitlines()[0]}"
     return None
@@ -296,17 +294,8 @@ def is_pinned_array(array: Array) -> bool:
 capturing = False
 """Whether what is asked of a GPU is noted in a CUDA graph, not done (cuda/graphs.py)."""
 
-_tf32 = False
-
-
-def allow_tf32(allowed: bool) -> None:
-    """Let a GPU round the factors of float32 products to 10 bits, which its tensor cores take."""
-    global _tf32
-    _tf32 = allowed
-    if "cupy" in sys.modules:
-        products = importlib.import_module("cupy._core._routines_linalg")
-        kind = products.COMPUTE_TYPE_TF32 if allowed else products.COMPUTE_TYPE_FP32
-        products.set_compute_type(np.dtype(np.float32), kind)
+tf32 = False
+"""Whether a GPU may round the factors of float32 products to 10 bits, as its tensor cores do."""
 
 
 # Memory -------------------------------------------------------------------------------------------
@@ -356,14 +345,18 @@ def _allocator(cupy: Any, pool: Any) -> Callable[[int], Any]:
 def allocator_for(graph: Any) -> Callable[[int], Any]:
     """An allocator that serves from a memory pool of a CUDA graph's own."""
     cupy = _cupy()
-    graph_pools[graph] = cupy.cuda.MemoryPool()
-    return _allocator(cupy, graph_pools[graph])
+    pool = graph_pools[graph] = cupy.cuda.MemoryPool()
+    weakref.finalize(graph, pool.free_all_blocks)  # CuPy does not when a pool is dropped
+    return _allocator(cupy, pool)
 
 
 def forget_cupy() -> None:
     """Look for CuPy anew: the tests put a stand-in in its place."""
     cupy_problem.cache_clear()
-    for name in ("gpu_random", "kernels.cuda.checks", "kernels.cuda.launch"):
+    for name in (
+        "gpu_random",
+        *[f"kernels.cuda.{part}" for part in ("checks", "launch", "products")],
+    ):
         module = sys.modules.get(f"tinygrad_edu.{name}")
         if module is not None:
             module.forget()

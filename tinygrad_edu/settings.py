@@ -116,7 +116,7 @@ def set_float32_matmul_precision(precision: str) -> None:
             f"Float32 matmul precision must be 'highest', 'high' or 'medium', got {precision!r}"
         )
     _Set.precision = precision
-    backend.allow_tf32(precision != "highest")
+    backend.tf32 = precision != "highest"
 
 
 def get_float32_matmul_precision() -> str:

@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tinygrad_edu import backend
-from tinygrad_edu.kernels.cuda import launch
+from tinygrad_edu.kernels.cuda import launch, products
 
 from . import kernels
 from .array import ndarray
@@ -42,6 +42,7 @@ def installed() -> Iterator[Any]:
     sys.modules.update(mine)
     backend.forget_cupy()
     launch.THREADS, threads = kernels.THREADS, launch.THREADS
+    products.open_library, library = kernels.cublas, products.open_library
     Counters.reset()
     try:
         yield mine["cupy"]
@@ -49,5 +50,5 @@ def installed() -> Iterator[Any]:
         for name in mine:
             sys.modules.pop(name, None)
         sys.modules.update(hidden)
-        launch.THREADS = threads
+        launch.THREADS, products.open_library = threads, library
         backend.forget_cupy()

@@ -309,6 +309,8 @@ class ndarray:  # noqa: N801
         found = getattr(sys.modules["cupy"], numpy_ufunc.__name__, None)
         if found is not None and method != "__call__":
             found = getattr(found, method, None)
+        if not all(isinstance(x, (ndarray, np.ndarray, *SCALARS)) for x in inputs):
+            return NotImplemented  # a tuple of indices, given to `np.add.at`
         return NotImplemented if found is None else found(*inputs, **kwargs)
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:

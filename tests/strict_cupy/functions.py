@@ -22,6 +22,7 @@ _AT = {
     "bitwise_xor": (*_INTEGERS, "int64", "uint64"),
 }
 """The element types of which `ufunc.at` exists."""
+_BLAS = {"matmul", "einsum", "tensordot", "inner", "outer"}
 _UPLOADS = {"array", "asarray", "asanyarray", "ascontiguousarray", "asfortranarray"}
 
 
@@ -45,14 +46,8 @@ class ufunc:  # noqa: N801
             if not isinstance(x, (ndarray, *SCALARS)):
                 raise TypeError(f"Unsupported type {type(x)}")
         hosts = [x.host if isinstance(x, ndarray) else x for x in args]
-        if (
-            self.__name__ == "matmul" and getattr(hosts[0], "itemsize", 0) == 2
-        ):  # added up in float32
-            wide = self.compute(*[x.astype(np.float32) for x in hosts]).astype(hosts[0].dtype)
-            if out is None:
-                return wrap(wide)
-            out.host[...] = wide
-            return out
+        if self.__name__ == "matmul":
+            no_capture("matmul")
         if out is None:
             return wrap(self.compute(*hosts, **kwargs))
         outs = out if isinstance(out, tuple) else (out,)
@@ -92,6 +87,14 @@ class ufunc:  # noqa: N801
         return wrap(self.numpy.outer(unwrap(a), unwrap(b), **kwargs))
 
 
+def no_capture(name: str) -> None:
+    """CuPy calls no library of CUDA's while a graph is captured."""
+    if Counters.capturing and (name in _BLAS or name.startswith("linalg.")):
+        raise NotImplementedError(
+            "calling cuBLAS API during stream capture is currently unsupported"
+        )
+
+
 def function(name: str, numpy_function: Callable[..., Any]) -> Callable[..., Any]:
     """CuPy's function of that name; `name` is "linalg.svd" for one of a submodule."""
     short = name.rpartition(".")[2]
@@ -100,6 +103,7 @@ def function(name: str, numpy_function: Callable[..., Any]) -> Callable[..., Any
     @functools.wraps(numpy_function)
     def call(*args: Any, **kwargs: Any) -> Any:
         refuse(name, kwargs)
+        no_capture(name)
         if kwargs.get("dtype") is not None:
             check_dtype(kwargs["dtype"])
         if short in _UPLOADS:

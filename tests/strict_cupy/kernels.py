@@ -49,7 +49,7 @@ class RawModule:
 
 
 def _compiled(code: str) -> pathlib.Path:
-    """The library made of a source; made once, and kept for later runs."""
+    """The library made of a kernels' source."""
     launchers = []
     for name, parameters in re.findall(r"KERNEL (\w+)\(([^)]*)\)", code):
         types = [p.rpartition(" ")[0] for p in parameters.split(",")]
@@ -60,7 +60,18 @@ def _compiled(code: str) -> pathlib.Path:
             f'extern "C" const size_t sizes_{name}[] = {{'
             f"{', '.join([f'sizeof({t})' for t in types])}}};"
         )
-    text = "\n".join([(_HERE / "cuda_on_host.h").read_text(), code, *launchers])
+    return _library("\n".join([(_HERE / "cuda_on_host.h").read_text(), code, *launchers]))
+
+
+def cublas(major: int) -> ctypes.CDLL:
+    """cuBLAS on the host."""
+    if COMPILER is None:
+        raise OSError("no C++ compiler")
+    return ctypes.CDLL(str(_library((_HERE / "cublas_on_host.cpp").read_text())))
+
+
+def _library(text: str) -> pathlib.Path:
+    """The library made of a C++ source; made once, and kept for later runs."""
     folder = pathlib.Path(tempfile.gettempdir()) / f"tinygrad-edu-kernels-{os.getuid()}"
     folder.mkdir(exist_ok=True)
     made = folder / f"{hashlib.sha256(text.encode()).hexdigest()}.so"

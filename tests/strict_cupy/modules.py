@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 import types
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -81,13 +82,8 @@ def build() -> dict[str, Any]:
     cupy.is_available = cupy.cuda.is_available
     cupy.get_default_memory_pool = cupy.get_default_pinned_memory_pool = lambda: pool
     cupyx = _cupyx()
-    products = Module(
-        "cupy._core._routines_linalg", COMPUTE_TYPE_TF32=4, COMPUTE_TYPE_FP32=3, compute_types={}
-    )
-    products.set_compute_type = products.compute_types.__setitem__
-    core = Module("cupy._core", _routines_linalg=products)
     modules = [cupy, cupy.lib, stride_tricks, cupy.linalg, cupy.fft, cupy.random, cupy.cuda,
-               core, products, cupy.cuda.runtime, cupyx, cupyx.scipy,
+               cupy.cuda.runtime, cupyx, cupyx.scipy,
                cupyx.scipy.special]  # fmt: skip
     return {module.__name__: module for module in modules}
 
@@ -288,6 +284,7 @@ def _cuda() -> Module:
         getDevice=lambda: 0,
         getDeviceProperties=lambda index: properties,
         memGetInfo=lambda: (1 << 33, 1 << 34),
+        runtimeGetVersion=lambda: 12090,
     )
     return Module(
         "cupy.cuda",
@@ -302,11 +299,13 @@ def _cuda() -> Module:
         set_allocator=lambda allocator: None,
         MemoryPool=Pool,
         memory=Module("cupy.cuda.memory", OutOfMemoryError=OutOfMemoryError),
+        cublas=Module("cupy.cuda.cublas"),
     )
 
 
 @contextlib.contextmanager
 def _allow_synchronize(allow: bool) -> Iterator[None]:
+    warnings.warn("cupyx.allow_synchronize will be removed in future releases", stacklevel=3)
     before, Counters.may_synchronize = Counters.may_synchronize, allow
     try:
         yield

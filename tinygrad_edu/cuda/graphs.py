@@ -78,7 +78,9 @@ class CUDAGraph:
     def reset(self) -> None:
         """Forget what was captured, and give its memory back."""
         self._graph = None
-        backend.graph_pools.pop(self, None)
+        pool = backend.graph_pools.pop(self, None)
+        if pool is not None:
+            pool.free_all_blocks()
 
     def pool(self) -> Any:
         """What identifies its memory."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_edu.backend import module_of
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.kernels.cuda import embedding, launch
 from tinygrad_edu.settings import are_deterministic_algorithms_enabled
@@ -42,16 +43,17 @@ def _add_on_gpu(target: Array, index: tuple[Any, ...], values: Any) -> None:
         table = embedding.gradient(column, places.reshape(-1), target.size, True)
         target += table.reshape(target.shape)
         return
+    add = module_of(target).add  # np.add.at does not pass a tuple of indices on to CuPy
     if dtype in _STAND_IN:
         word = _STAND_IN[dtype]
         given = values if hasattr(values, "view") else np.full_like(target, values, shape=())
-        np.add.at(target.view(word), index, given.view(word))
+        add.at(target.view(word), index, given.view(word))
     elif dtype in _SUMS:
-        np.add.at(target, index, values)
+        add.at(target, index, values)
     else:  # small integers, bool, bfloat16
         wide = np.zeros_like(target, dtype=np.int32 if dtype.kind in "iub" else np.float32)
         given = values.astype(wide.dtype) if hasattr(values, "astype") else values
-        np.add.at(wide, index, given)
+        add.at(wide, index, given)
         target[...] = (target + wide).astype(dtype)
 
 

@@ -36,7 +36,7 @@ import numpy as np
 
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.kernels.cuda import attention as gpu
-from tinygrad_edu.kernels.cuda import launch
+from tinygrad_edu.kernels.cuda import launch, products
 from tinygrad_edu.kernels.threads import spread
 
 ROWS, TILE = 64, 1 << 19
@@ -100,7 +100,7 @@ class Scores:
         """The scaled queries (b, h, l, E), and their scores (b, h, l, s) in `scratch`."""
         q, k = self.q[at][..., rows, :] * self.scale, self.k[at][..., keys, :]
         s = shaped(scratch, (*q.shape[:-1], k.shape[-2]))
-        np.matmul(q, k.swapaxes(-1, -2), out=s)
+        products.matmul(q, k.swapaxes(-1, -2), out=s)
         if self.mask is not None:
             s += _bias(self.mask[within(self.mask, at, rows, keys)], s)
         if self.causal and rows.start < keys.stop and not self.by_kernel:
@@ -186,7 +186,7 @@ def _on_gpu(
     weights = s if keep is None else np.empty_like(s)
     sums = np.empty_like(s, shape=s.shape[:-1])
     gpu.softmax(s, keep, weights, sums, rows.start, scores.causal, 1 / (1 - p) if p < 1 else 1.0)
-    y[at][..., rows, :] = np.matmul(weights, v[at][..., keys, :])
+    products.matmul(weights, v[at][..., keys, :], out=y[at][..., rows, :])
     lse[at][..., rows] = sums
 
 
@@ -205,10 +205,10 @@ def backward(
         for rows, keys in scores.blocks():
             qs, s = scores.tile(at, rows, keys, one)
             gy = g[at][..., rows, :]
-            inner = np.einsum("...v,...v->...", gy, y[at][..., rows, :])[..., None]
+            inner = _inner(gy, y[at][..., rows, :])[..., None]
             gp, dropped = shaped(two, s.shape), None
             if scores.by_kernel:
-                np.matmul(gy, v[at][..., keys, :].swapaxes(-1, -2), out=gp)
+                products.matmul(gy, v[at][..., keys, :].swapaxes(-1, -2), out=gp)
                 dropped = None if keep is None else keep[at][..., rows, keys]
                 unit = 1 / (1 - p) if p < 1 else 1.0
                 gpu.gradient(s, gp, dropped, lse[at][..., rows], inner, rows.start, causal, unit)
@@ -248,10 +248,7 @@ def _pass_on(
     """The gradient of a tile's scores, passed on to queries, keys and mask."""
     if gq is not None:
         part = gq[at][..., rows, :]
-        if isinstance(part, np.ndarray):
-            np.matmul(gs, k[at][..., keys, :], out=part)
-        else:  # CuPy's product writes into contiguous memory
-            part[...] = np.matmul(gs, k[at][..., keys, :])
+        products.matmul(gs, k[at][..., keys, :], out=part)
         part *= scale
     if gk is not None:
         _add(gk[at], keys, gs.swapaxes(-1, -2), qs, last)
@@ -263,14 +260,16 @@ def _pass_on(
 def _add(total: Array, keys: slice, a: Array, b: Array, first: bool) -> None:
     """`total[keys] += a @ b`; the first block, which sees the most keys, sets instead of adds."""
     part = total[..., keys, :]
-    if first and isinstance(part, np.ndarray):
-        np.matmul(a, b, out=part)
-        total[..., keys.stop :, :] = 0
-    elif first:
-        part[...] = np.matmul(a, b)
+    if first:
+        products.matmul(a, b, out=part)
         total[..., keys.stop :, :] = 0
     else:
-        part += np.matmul(a, b)
+        part += products.matmul(a, b)
+
+
+def _inner(a: Array, b: Array) -> Array:
+    """The sums of `a * b` along the last dimension."""
+    return np.einsum("...v,...v->...", a, b) if isinstance(a, np.ndarray) else (a * b).sum(-1)
 
 
 def _folded(g: Array, shape: tuple[int, ...]) -> Array:

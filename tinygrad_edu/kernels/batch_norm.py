@@ -22,6 +22,8 @@ def _sum(x: Array) -> Array:
 
 def _dot(a: Array, b: Array) -> Array:
     """The sum of `a * b` over all but the channels."""
+    if not isinstance(a, np.ndarray):
+        return (a * b).sum((0, 2))
     if a.shape[2] == 1:
         return np.einsum("nc,nc->c", a[:, :, 0], b[:, :, 0])
     return np.einsum("ncl,ncl->nc", a, b).sum(0)

@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.kernels.cuda import products
 
 BLOCK = 1 << 20
 """Bytes of columns at a time."""
@@ -125,7 +126,7 @@ def forward(x: Array, weight: Array, bias: Array | None, how: Geometry) -> Array
     y = np.empty_like(x, shape=(x.shape[0], weight.shape[0], *out), order="C")
     flat = weight.reshape(how.groups, weight.shape[0] // how.groups, -1)
     for part, columns in _columns(x, kernel, how, out):
-        product = np.matmul(flat, columns).reshape(weight.shape[0], -1, *out)
+        product = products.matmul(flat, columns).reshape(weight.shape[0], -1, *out)
         if bias is not None:
             product += bias.reshape(-1, *[1] * (len(kernel) + 1))
         y[part] = product.swapaxes(0, 1)
@@ -143,7 +144,7 @@ def backward_input(g: Array, weight: Array, shape: Sizes, how: Geometry) -> Arra
     turned = weight.reshape(how.groups, weight.shape[0] // how.groups, -1).swapaxes(1, 2)
     gx = np.empty_like(g, shape=shape, order="C")
     for part in _blocks(g, channels * math.prod(kernel) * math.prod(out) * g.itemsize):
-        columns = np.matmul(turned, _rows(g[part], how.groups))
+        columns = products.matmul(turned, _rows(g[part], how.groups))
         columns = columns.reshape(channels, *kernel, -1, *out)
         wide = np.zeros_like(g, shape=(gx[part].shape[0], channels, *sizes), order="C")
         seen = np.moveaxis(columns, 1 + len(kernel), 0)
@@ -170,5 +171,5 @@ def backward_weight(g: Array, x: Array, shape: Sizes, how: Geometry) -> Array:
     """The gradient of a weight of that shape, given `g` (N, O, *out)."""
     total = np.zeros_like(g, shape=(how.groups, shape[0] // how.groups, math.prod(shape[1:])))
     for part, columns in _columns(x, shape[2:], how, g.shape[2:]):
-        total += np.matmul(_rows(g[part], how.groups), columns.swapaxes(1, 2))
+        total += products.matmul(_rows(g[part], how.groups), columns.swapaxes(1, 2))
     return total.reshape(shape)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.kernels.cuda import products
 
 Sizes = tuple[int, ...]
 
@@ -40,7 +41,7 @@ def _add(total: Array | None, more: Array | None) -> Array:
 
 def _weight_gradients(ga: Array, before: Array, live: Any) -> tuple[Array | None, Array | None]:
     """The gradients of the weight and the bias, given that of the rows `before @ weight.T`."""
-    return (ga.T @ before if live[0] else None, ga.sum(0) if live[1] else None)
+    return (products.matmul(ga.T, before) if live[0] else None, ga.sum(0) if live[1] else None)
 
 
 # h = tanh(gx + W h), or relu ----------------------------------------------------------------------
@@ -55,7 +56,7 @@ def rnn_forward(
     for rows in steps(sizes, reverse):
         state, a = h[: rows.stop - rows.start], y[rows]
         before[rows] = state
-        a += state @ turned
+        a += products.matmul(state, turned)
         if relu:
             np.maximum(a, 0, out=a)
         else:
@@ -76,7 +77,7 @@ def rnn_backward(
         if gy is not None:
             state += gy[rows]
         a *= state
-        np.matmul(a, w, out=state)
+        products.matmul(a, w, out=state)
     return (ga, h, *_weight_gradients(ga, before, live[2:]))
 
 
@@ -103,7 +104,7 @@ def lstm_forward(
         n = rows.stop - rows.start
         state, cell, a = h[:n], c[:n], gates[rows]
         before[rows], cells[rows] = state, cell
-        a += state @ turned
+        a += products.matmul(state, turned)
         np.tanh(a, out=a)
         a *= half
         a += 1 - half
@@ -142,7 +143,7 @@ def lstm_backward(
         a[:, 3 * size :] *= state
         a[:, : 3 * size].reshape(n, 3, size)[...] *= cell[:, None]
         cell *= f[rows]
-        np.matmul(a, w, out=state)
+        products.matmul(a, w, out=state)
     return (ga, h, c, *_weight_gradients(ga, before, live[3:]))
 
 
@@ -161,7 +162,7 @@ def gru_forward(
     for rows in steps(sizes, reverse):
         state, a = h[: rows.stop - rows.start], gates[rows]
         before[rows] = state
-        m = state @ turned
+        m = products.matmul(state, turned)
         if b is not None:
             m += b
         rz, n = a[:, : 2 * size], a[:, 2 * size :]
@@ -203,5 +204,5 @@ def gru_backward(
         for part in (m, ga[rows]):
             part.reshape(count, 3, size)[...] *= state[:, None]
         state *= z[rows]
-        state += m @ w
+        state += products.matmul(m, w)
     return (ga, h, *_weight_gradients(gm, before, live[2:]))

@@ -18,6 +18,7 @@ from tinygrad_edu.autograd.errors import not_a_tensor
 from tinygrad_edu.autograd.graph import Variable
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.dtypes import Array, from_numpy, is_floating
+from tinygrad_edu.kernels.cuda import products
 from tinygrad_edu.ops.reduction import type_name
 from tinygrad_edu.ops.shape import _expand, _permute
 
@@ -87,11 +88,10 @@ def _check_shapes(a: Array, b: Array) -> None:
 
 def _multiply(a: Array, b: Array) -> Array:
     """`a @ b`; 16-bit floats, for which the CPU has no BLAS, are multiplied as float32."""
+    if not isinstance(a, np.ndarray):
+        return products.matmul(a, b)
     if a.dtype.itemsize == 2 and is_floating(a.dtype):
-        if isinstance(a, np.ndarray):
-            a, b, kind = a.astype(np.float32), b.astype(np.float32), a.dtype
-            return np.matmul(a, b).astype(kind)
-        return np.matmul(a, b).astype(a.dtype, copy=False)
+        return np.matmul(a.astype(np.float32), b.astype(np.float32)).astype(a.dtype)
     return np.matmul(a, b)
 
 
@@ -292,7 +292,7 @@ def _add_rows(rows: Array) -> Array:
     rows = rows.reshape(math.prod(rows.shape[:-1]), rows.shape[-1])
     if rows.dtype.itemsize == 2:
         return _add_rows.primitive.forward(rows.astype(np.float32)).astype(rows.dtype)
-    return np.matmul(np.ones_like(rows, shape=len(rows)), rows)
+    return _multiply(np.ones_like(rows, shape=len(rows)), rows)
 
 
 _add_rows.vjp(rows=lambda g, rows_shape: _expand(g, rows_shape))

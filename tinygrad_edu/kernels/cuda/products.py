@@ -1,0 +1,190 @@
+"""Products of matrices on a GPU: cuBLAS, called directly.
+
+CuPy's `matmul` refuses to run while a CUDA graph is captured.  In batches it also copies transposed
+operands, widens float16, does not know bfloat16, and never rounds to TF32.  The functions of cuBLAS
+do all of this; CuPy finds the library and opens it, `ctypes` calls it.
+
+cuBLAS counts columns first: what it is told to compute is yᵀ = bᵀ aᵀ, and a matrix of ours, read
+its way, is transposed already.
+
+Source: NVIDIA, cuBLAS Library, `cublasGemmStridedBatchedEx`, `cublasSetWorkspace`, "CUDA Graphs".
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import math
+import sys
+import threading
+from typing import Any
+
+import numpy as np
+
+from tinygrad_edu import backend
+from tinygrad_edu.dtypes import Array
+
+_KINDS = {"f": 0, "d": 1, "e": 2, "E": 14}
+"""cuBLAS's numbers of the element types, by NumPy's letters; E is ml_dtypes' bfloat16."""
+_IN_FLOAT, _IN_DOUBLE, _IN_TF32 = 68, 70, 77
+"""What is added up in; 16 bits too are added up in float32, as torch does."""
+_ANY_ALGORITHM = -1
+_ONE, _ZERO = (
+    {False: ctypes.byref(ctypes.c_float(n)), True: ctypes.byref(ctypes.c_double(n))} for n in (1, 0)
+)
+"""The factors of the product and of what was in y before: in float64 for products in float64."""
+
+
+def open_library(major: int) -> Any:
+    """cuBLAS of that version of CUDA, once CuPy has loaded it."""
+    windows = sys.platform == "win32"
+    return ctypes.CDLL(f"cublas64_{major}.dll" if windows else f"libcublas.so.{major}")
+
+
+@functools.cache
+def _library(xp: Any) -> Any:
+    """cuBLAS, or None where it cannot be had: the stand-in without a compiler."""
+    try:
+        _ = xp.cuda.cublas  # CuPy loads the library, wherever pip or the toolkit has put it
+        library = open_library(xp.cuda.runtime.runtimeGetVersion() // 1000)
+    except (AttributeError, ImportError, OSError):
+        return None
+    i, p, step = ctypes.c_int, ctypes.c_void_p, ctypes.c_longlong
+    library.cublasCreate_v2.argtypes = [p]
+    library.cublasSetStream_v2.argtypes = [p, p]
+    library.cublasSetWorkspace_v2.argtypes = [p, p, ctypes.c_size_t]
+    library.cublasGemmEx.argtypes = [p, *[i] * 5, p, p, i, i, p, i, i, p, p, i, i, i, i]
+    library.cublasGemmStridedBatchedEx.argtypes = [
+        p, *[i] * 5, p, p, i, i, step, p, i, i, step, p, p, i, i, step, i, i, i,
+    ]  # fmt: skip
+    return library
+
+
+def _check(status: int) -> None:
+    if status:
+        raise RuntimeError(f"CUDA error: cuBLAS returned status {status}")
+
+
+class _Handle:
+    """cuBLAS as one thread uses it on one GPU."""
+
+    def __init__(self, library: Any) -> None:
+        self.library, self.value = library, ctypes.c_void_p()
+        _check(library.cublasCreate_v2(ctypes.byref(self.value)))
+        self.stream = -1
+        self.workspace: Any = None
+
+    def use(self, xp: Any, stream: int) -> None:
+        """Ask work of that stream, in memory of its own.
+
+        What cuBLAS would otherwise allocate while a graph is captured, each graph would keep.
+        """
+        hopper = int(xp.cuda.Device().compute_capability) >= 90
+        self.workspace = xp.empty((32 if hopper else 4) << 20, np.uint8)  # as NVIDIA recommends
+        _check(self.library.cublasSetStream_v2(self.value, stream))
+        place, size = self.workspace.data.ptr, self.workspace.nbytes
+        _check(self.library.cublasSetWorkspace_v2(self.value, place, size))
+        self.stream = stream
+
+
+class _Handles(threading.local):
+    def __init__(self) -> None:
+        self.of: dict[int, _Handle] = {}
+
+
+_handles = _Handles()
+
+
+def _handle(xp: Any, library: Any, like: Array) -> Any:
+    gpu = like.device.id
+    if gpu != backend.current_gpu():
+        raise ValueError(
+            f"Array device must be same as the current device: array device = {gpu}"
+            f" while current = {backend.current_gpu()}"
+        )
+    handle = _handles.of.get(gpu)
+    if handle is None:
+        handle = _handles.of[gpu] = _Handle(library)
+    stream = xp.cuda.get_current_stream().ptr
+    if handle.stream != stream:
+        handle.use(xp, stream)
+    return handle.value
+
+
+def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
+    """`np.matmul`, by cuBLAS for the floats of a GPU.
+
+    Args:
+        a, b: (..., n, k) or (k,), and (..., k, m) or (k,), of one dtype.  The leading dimensions
+            broadcast.
+        out: (..., n, m), to write to.
+    """
+    kind = None if isinstance(a, np.ndarray) else _KINDS.get(a.dtype.char)
+    library = None if kind is None else _library(backend.module_of(a))
+    if library is None:
+        if out is None or isinstance(out, np.ndarray):
+            return np.matmul(a, b, out=out)
+        out[...] = np.matmul(a, b)
+        return out
+    if a.ndim == 1:
+        return matmul(a[None], b)[..., 0, :] if b.ndim > 1 else matmul(a[None], b[:, None])[0, 0]
+    if b.ndim == 1:
+        return matmul(a, b[:, None])[..., 0]
+    lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    shape = (*lead, a.shape[-2], b.shape[-1])
+    whole = np.empty_like(a, shape=shape, order="C") if out is None else out
+    if not (a.size and b.size and whole.size):
+        whole[...] = 0
+        return whole
+    y, turned, y_ld, y_step = _layout(whole, lead)
+    if turned or y is not whole:
+        whole[...] = matmul(a, b)
+        return whole
+    a, a_turned, a_ld, a_step = _layout(a, lead)
+    b, b_turned, b_ld, b_step = _layout(b, lead)
+    double = kind == _KINDS["d"]
+    compute = _IN_DOUBLE if double else _IN_TF32 if backend.tf32 and kind == 0 else _IN_FLOAT
+    one, zero = _ONE[double], _ZERO[double]
+    handle, count = _handle(backend.module_of(a), library, a), math.prod(lead)
+    sizes = (b_turned, a_turned, shape[-1], shape[-2], a.shape[-1])
+    if count == 1:
+        _check(library.cublasGemmEx(
+            handle, *sizes, one, b.data.ptr, kind, b_ld, a.data.ptr, kind, a_ld, zero,
+            y.data.ptr, kind, y_ld, compute, _ANY_ALGORITHM))  # fmt: skip
+    else:
+        _check(library.cublasGemmStridedBatchedEx(
+            handle, *sizes, one, b.data.ptr, kind, b_ld, b_step, a.data.ptr, kind, a_ld, a_step,
+            zero, y.data.ptr, kind, y_ld, y_step, count, compute, _ANY_ALGORITHM))  # fmt: skip
+    return y
+
+
+def _layout(x: Array, lead: tuple[int, ...]) -> tuple[Array, bool, int, int]:
+    """How matrices lie in memory: the array, or a copy that cuBLAS can read; whether columns come
+    first; from one row (or column) to the next; from one matrix to the next, in elements."""
+    rows, columns = x.shape[-2:]
+    *outer, down, along = [stride // x.itemsize for stride in x.strides]
+    step = _step(x.shape[:-2], outer, lead)
+    if step is not None and (along == 1 or columns == 1) and (rows == 1 or down >= columns):
+        return x, False, max(down if rows > 1 else columns, 1), step
+    if step is not None and (down == 1 or rows == 1) and (columns == 1 or along >= rows):
+        return x, True, max(along if columns > 1 else rows, 1), step
+    whole = x if step is not None else np.broadcast_to(x, (*lead, rows, columns))
+    return _layout(whole.copy(order="C"), lead)
+
+
+def _step(shape: tuple[int, ...], strides: list[int], lead: tuple[int, ...]) -> int | None:
+    """From one matrix of the batch to the next; None if that is not always the same."""
+    strides = [0] * (len(lead) - len(shape)) + [
+        0 if n == 1 else stride for n, stride in zip(shape, strides, strict=True)
+    ]
+    kept = [(n, stride) for n, stride in zip(lead, strides, strict=True) if n != 1]
+    for (_, before), (n, after) in zip(kept, kept[1:], strict=False):
+        if before != n * after:
+            return None
+    return kept[-1][1] if kept else 0
+
+
+def forget() -> None:
+    """Drop all handles: the tests exchange CuPy under them."""
+    _library.cache_clear()
+    _handles.of.clear()
