@@ -217,3 +217,39 @@ def test_threads_can_walk_graphs_of_their_own() -> None:
     for thread in threads:
         thread.join()
     assert results == pytest.approx([1.0] * 4)
+
+
+NAMED = """
+x * x; x - 1; 2 / x; x ** 2; x ** x; 2 ** x; x % x; x.exp(); x.log1p(); x.deg2rad(); x.square()
+x.sum(); x.sum(0); x.mean(); x.mean(1, keepdim=True); x.prod(0); x.max(); x.max(0)[0]; x.min(1)[0]
+x.sort()[0]; x.topk(1)[0]; x.median(0)[0]; x.cumsum(0); x.norm(); x.std(); x.clamp(0, 1); x.abs()
+x[0]; x[0, 1]; x[:1]; x[None]; x[i]; x.t(); x.T; x.mT; x.view(-1); x.unsqueeze(0); x.expand(2, 2, 3)
+x[:1].squeeze(0); x[:1].squeeze(); x.clone(); x.float(); x.gather(0, i[None]); x.repeat(2, 1)
+x @ x.t(); x[0] @ x[0]; x @ x[0]; x[0] @ x.t(); F.linear(x, x); F.linear(x, x, x[:, 0])
+T.nn.Linear(3, 4).double()(x[None]); T.addmm(x[:, :2], x, x.t()); T.cat([x, x]); T.stack([x, x])
+T.where(x > 0, x, 0.0); T.einsum("ij,kj->ik", x, x); T.linalg.det(x @ x.t()); T.special.i0e(x)
+F.relu(x); F.gelu(x); F.softmax(x, 1); F.log_softmax(x, 1); F.logsigmoid(x); F.softplus(x)
+F.layer_norm(x, (3,)); F.dropout(x, 0.5); F.embedding(i, x); F.pad(x, (1, 1))
+F.batch_norm(x, None, None, training=True); F.max_pool2d(x[None, None], 2); F.cross_entropy(x, i)
+F.nll_loss(x, i); F.mse_loss(x, x * 2); F.mse_loss(x, x * 2, reduction="none"); F.l1_loss(x, x * 2)
+F.binary_cross_entropy_with_logits(x, x.detach() * 0); F.smooth_l1_loss(x, x * 2)
+F.huber_loss(x, x); F.conv1d(x[None], x[None])
+"""
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "call", [c.strip() for c in NAMED.replace("\n", ";").split(";") if c.strip()]
+)
+def test_nodes_have_torchs_names(call: str) -> None:
+    """While the graph is there, and when its backward pass has freed it."""
+    from beside_torch import torch as reference
+
+    names = []
+    for T in (torch, reference):
+        x = T.tensor([[0.5, 0.2, 2.0], [0.3, 1.0, 0.7]], dtype=T.float64, requires_grad=True)
+        y = eval(call, {"T": T, "F": T.nn.functional, "x": x * 1, "i": T.tensor([1, 0])})
+        before = y.grad_fn.name()
+        y.sum().backward()
+        names.append((before, y.grad_fn.name(), repr(y).split("grad_fn=")[1]))
+    assert names[0] == names[1]

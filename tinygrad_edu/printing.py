@@ -146,7 +146,7 @@ def format_tensor(t: Any) -> str:
         body = _block(plain, len(name), shorten, formatter)
     node = t.grad_fn
     if node is not None:
-        suffixes.append(f"grad_fn=<{node.name()}>")
+        suffixes.append(f"grad_fn=<{node.name().rpartition('::')[2]}>")
     elif t.requires_grad:
         suffixes.append("requires_grad=True")
     return _with_suffixes(name + body, suffixes, len(name))

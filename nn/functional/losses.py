@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu.autograd.errors import not_implemented, scalar_type_name
+from tinygrad_edu.autograd.graph import entitle
 from tinygrad_edu.dtypes import Array, is_floating
 from tinygrad_edu.ops import cross_entropy as classes
 from tinygrad_edu.ops import losses as ops
@@ -125,7 +126,9 @@ def nll_loss(
     tensor(0.1269)
     """
     reduction = read_reduction(size_average, reduce, reduction)
-    return classes.nll_loss(input, target, weight, ignore_index, reduction)
+    loss = classes.nll_loss(input, target, weight, ignore_index, reduction)
+    title = "NllLossBackward0" if input.array.ndim < 3 else "NllLoss2DBackward0"
+    return entitle(loss, title)  # type: ignore[no-any-return]
 
 
 def mse_loss(

@@ -74,6 +74,8 @@ class Node:
 
     is_leaf = False
     hooks: list[Callable[[Any], Any]] | None = None
+    title: str | None = None
+    """torch's name for it, if that is of the operation that called the one recorded."""
     parts = 0
     """How many outputs the operation has, if it returned a tuple."""
 
@@ -103,7 +105,9 @@ class Node:
 
     def name(self) -> str:
         """torch's name for it: `MulBackward0`."""
-        return self.plan.name
+        from tinygrad_edu.autograd.naming import name_of
+
+        return self.title or name_of(self)
 
     @property
     def next_functions(self) -> tuple[tuple[Node | None, int], ...]:
@@ -123,6 +127,13 @@ class Node:
 
     def __repr__(self) -> str:
         return f"<{self.name()} object at {id(self):#x}>"
+
+
+def entitle(result: Any, title: str) -> Any:
+    """The result of an operation; its node, if it has one, is called by the name of another."""
+    if getattr(result, "node", None) is not None:
+        result.node.title = title
+    return result
 
 
 class Part(Node):

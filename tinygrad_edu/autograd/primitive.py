@@ -68,7 +68,6 @@ class Plan:
 
     def __init__(self, op: Primitive, live: tuple[bool, ...]) -> None:
         self.op = op
-        self.name = op.node_name
         self.live = live
         if op.variadic:
             live = (any(live),)  # one rule returns the gradients of all
@@ -145,8 +144,6 @@ class Primitive:
     ) -> None:
         self.forward = self.run = forward
         self.name = forward.__name__.strip("_")
-        camel = "".join(word.capitalize() for word in self.name.split("_"))
-        self.node_name = f"{camel}Backward0"
         self.saves, self.variadic, self.multiple = tuple(saves), variadic, multiple
         self.parameters = _names(forward)
         for name in ("y", "live"):

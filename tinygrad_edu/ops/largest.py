@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu import return_types
-from tinygrad_edu.autograd.graph import Variable
+from tinygrad_edu.autograd.graph import Variable, entitle
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.dtypes import Array
@@ -117,7 +117,8 @@ def _find(name: str, input: Any, dim: Any, keepdim: bool) -> tuple[Any, Any]:
     nonempty(name, x, (dim,))
     index = (x.argmax if name == "max" else x.argmin)(dim)
     at = np.expand_dims(index, dim)
-    return pick(input, at, dim, keepdim), wrap(at if keepdim else index)
+    found = entitle(pick(input, at, dim, keepdim), f"{name.capitalize()}Backward0")
+    return found, wrap(at if keepdim else index)
 
 
 @numpy_names

@@ -6,6 +6,7 @@ import functools
 import math
 from typing import TYPE_CHECKING, Any
 
+from tinygrad_edu.autograd.graph import entitle
 from tinygrad_edu.ops.matmul import bmm, dot, matmul, mm, mv, vdot
 from tinygrad_edu.ops.names import numbers_first, numpy_names
 from tinygrad_edu.ops.reduction import sum
@@ -153,16 +154,16 @@ def chain_matmul(*matrices: Tensor) -> Tensor:
     return multi_dot(matrices) if len(matrices) > 1 else matrices[0]
 
 
-def _combine(input: Tensor, product: Any, beta: Any, alpha: Any) -> Tensor:
+def _combine(name: str, input: Tensor, product: Any, beta: Any, alpha: Any) -> Tensor:
     """`beta * input + alpha * product`, of the product's shape; a beta of 0 ignores `input`."""
     if product.array.dtype.kind in "iu":  # torch, too, drops what an integer cannot hold
         beta, alpha = int(beta), int(alpha)
     if alpha != 1:
         product = product * alpha
     addend: Any = expand(input, product.array.shape)  # raises where it does not fit
-    if beta == 0:
-        return product  # type: ignore[no-any-return]
-    return product + (addend if beta == 1 else addend * beta)  # type: ignore[no-any-return]
+    if beta != 0:
+        product = product + (addend if beta == 1 else addend * beta)
+    return entitle(product, f"{name}Backward0")  # type: ignore[no-any-return]
 
 
 @numbers_first(3, "beta", "alpha")
@@ -173,19 +174,19 @@ def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: An
     >>> torch.addmm(torch.ones(1), torch.ones(1, 3), torch.ones(3, 2))
     tensor([[4., 4.]])
     """
-    return _combine(input, mm(mat1, mat2), beta, alpha)
+    return _combine("Addmm", input, mm(mat1, mat2), beta, alpha)
 
 
 @numbers_first(3, "beta", "alpha")
 def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """`beta * input + alpha * (mat @ vec)`."""
-    return _combine(input, mv(mat, vec), beta, alpha)
+    return _combine("Addmv", input, mv(mat, vec), beta, alpha)
 
 
 @numbers_first(3, "beta", "alpha")
 def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """`beta * input + alpha * outer(vec1, vec2)`."""
-    return _combine(input, outer(vec1, vec2), beta, alpha)
+    return _combine("Addr", input, outer(vec1, vec2), beta, alpha)
 
 
 @numbers_first(3, "beta", "alpha")
@@ -193,7 +194,7 @@ def baddbmm(
     input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1
 ) -> Tensor:
     """`beta * input + alpha * bmm(batch1, batch2)`."""
-    return _combine(input, bmm(batch1, batch2), beta, alpha)
+    return _combine("Baddbmm", input, bmm(batch1, batch2), beta, alpha)
 
 
 @numbers_first(3, "beta", "alpha")
@@ -202,7 +203,7 @@ def addbmm(
 ) -> Tensor:
     """`beta * input + alpha * (bmm(batch1, batch2) summed over the batch)`."""
     total = sum(bmm(batch1, batch2), 0, dtype=batch1.dtype)
-    return _combine(input, total, beta, alpha)
+    return _combine("Addbmm", input, total, beta, alpha)
 
 
 def kron(input: Tensor, other: Tensor) -> Tensor:

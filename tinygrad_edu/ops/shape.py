@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu.autograd.errors import dimension_error
+from tinygrad_edu.autograd.graph import entitle
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.ops.layout import clone, contiguous
@@ -215,7 +216,9 @@ def t(input: Tensor) -> Tensor:
         raise RuntimeError(
             f"t() expects a tensor with <= 2 dimensions, but self is {input.array.ndim}D"
         )
-    return transpose(input, 0, 1) if input.array.ndim == 2 else input
+    if input.array.ndim < 2:
+        return input
+    return entitle(transpose(input, 0, 1), "TBackward0")  # type: ignore[no-any-return]
 
 
 def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
@@ -257,7 +260,9 @@ def squeeze(input: Tensor, dim: Any = None, *more: int) -> Tensor:
     shape = input.array.shape
     dim = (dim, *more) if more else dim
     dims = range(len(shape)) if dim is None else read_dims(dim, len(shape))
-    return _squeeze(input, tuple([i for i in dims if i < len(shape) and shape[i] == 1]))
+    squeezed = _squeeze(input, tuple([i for i in dims if i < len(shape) and shape[i] == 1]))
+    number = 0 if dim is None else 1 if isinstance(dim, int) else 2
+    return entitle(squeezed, f"SqueezeBackward{number}")  # type: ignore[no-any-return]
 
 
 @primitive(view=True)

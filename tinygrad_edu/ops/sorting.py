@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu import return_types
+from tinygrad_edu.autograd.graph import entitle
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.dtypes import Array, is_floating
@@ -55,7 +56,8 @@ def sort(input: Tensor, dim: int = -1, descending: bool = False, *, stable: bool
     x = operand("sort", input)
     dim = read_dim(dim, x.ndim)
     index = _order(x, dim, descending)
-    return return_types.sort(pick(input, index, dim, True), wrap(index))
+    found = entitle(pick(input, index, dim, True), "SortBackward0")
+    return return_types.sort(found, wrap(index))
 
 
 @numpy_names
@@ -113,7 +115,8 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
         index = np.take_along_axis(index, _order(found, dim, largest), dim)
     else:
         index = _order(x, dim, largest)[_part(dim, slice(None, k))]
-    return return_types.topk(pick(input, index, dim, True), wrap(index))
+    found = entitle(pick(input, index, dim, True), "TopkBackward0")
+    return return_types.topk(found, wrap(index))
 
 
 def _pick_place(name: str, input: Tensor, order: Array, place: Any, dim: int, keepdim: bool) -> Any:
@@ -123,7 +126,9 @@ def _pick_place(name: str, input: Tensor, order: Array, place: Any, dim: int, ke
         return kind(pick(input, order, 0, True), wrap(order))
     at = np.take_along_axis(order, place, dim)
     index = at if keepdim else at.reshape(at.shape[:dim] + at.shape[dim + 1 :])
-    return kind(pick(input, at, dim, keepdim), wrap(index))
+    found = pick(input, at, dim, keepdim)
+    title = f"{name.capitalize()}Backward{int('median' in name)}"
+    return kind(entitle(found, title), wrap(index))
 
 
 def _place(x: Array, dim: int, value: int) -> Array:
