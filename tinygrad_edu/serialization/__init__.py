@@ -33,7 +33,7 @@ def save(obj: Any, f: Any, *args: Any, **kwargs: Any) -> None:
         f: a path, or a file object open for writing bytes.
 
     Raises:
-        TypeError: `obj` holds something else, such as a module or a NumPy scalar; the message says
+        TypeError: `obj` holds something else, such as a module or a NumPy array; the message says
             where.
         OSError: the disk is full, say; an old file is left as it was.
 
@@ -45,7 +45,8 @@ def save(obj: Any, f: Any, *args: Any, **kwargs: Any) -> None:
     {'step': 3, 'weight': tensor([1., 1.])}
 
     Unlike torch, objects of other classes are refused when they are saved, not when they are
-    loaded; memory that no saved tensor uses is not written; a file is replaced atomically.
+    loaded; NumPy's numbers are saved as Python's; memory that no saved tensor uses is not written;
+    a file is replaced atomically.
     """
     _check_options(args, kwargs)
     first = writing.Pickler()

@@ -80,6 +80,9 @@ class Pickler:
             self.shared(id(obj), obj, self.tensor)
             return
         writer = _WRITERS.get(kind)
+        if isinstance(obj, np.generic) and obj.dtype.kind in "biufc":
+            obj = obj.item()  # the same number, which weights_only=True loads
+            writer = _WRITERS.get(type(obj))
         if writer is None:
             raise TypeError(f"save(): {self.where()} is a {kind.__name__}. {_advice(obj)}")
         writer(self, obj)
@@ -391,8 +394,6 @@ def _check_key(key: Any, where: str) -> None:
 def _advice(obj: Any) -> str:
     if hasattr(obj, "state_dict"):
         return "Save its state_dict() instead: a checkpoint holds data, no code"
-    if isinstance(obj, np.generic):
-        return "Make it a Python number with .item()"
     if isinstance(obj, np.ndarray):
         return "Make it a tensor with torch.from_numpy()"
     for plain in (dict, list, tuple, set, str, bool, int, float):
