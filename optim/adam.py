@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu.autograd.record import wrap
-from tinygrad_edu.backend import beside
+from tinygrad_edu.backend import beside, new_like
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.kernels.adam import adam_
 from tinygrad_edu.kernels.cuda import tensors
@@ -142,7 +142,7 @@ class Adam(Optimizer):
 
     def _new_state(self, x: Array, group: Group) -> State:
         on_gpu = group["capturable"] and not isinstance(x, np.ndarray)
-        step = wrap(np.zeros_like(x, dtype=np.float32, shape=())) if on_gpu else counter()
+        step = wrap(new_like(x, (), 0, np.float32)) if on_gpu else counter()
         state = {"step": step, "exp_avg": zeros_like(x), "exp_avg_sq": zeros_like(x)}
         if group["amsgrad"]:
             state["max_exp_avg_sq"] = zeros_like(x)

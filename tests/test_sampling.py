@@ -14,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_edu as ours
-from tinygrad_edu.backend import cupy_problem
 
 Library = Any
 Call = Callable[[Library], Any]
@@ -303,19 +302,18 @@ ON_A_DEVICE: list[Callable[[str], Any]] = [
 ]
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(cupy_problem() is not None, reason=f"no GPU: {cupy_problem()}")
 @pytest.mark.parametrize("call", range(len(ON_A_DEVICE)))
-def test_a_gpu_gets_the_same_numbers(call: int) -> None:
-    ours.manual_seed(0)
-    here = ON_A_DEVICE[call]("cpu")
-    state = ours.get_rng_state().tolist()
-    ours.manual_seed(0)
-    there = ON_A_DEVICE[call]("cuda")
-    assert there.device.type == "cuda"
-    assert there.detach().cpu().tolist() == here.tolist()
-    assert there.requires_grad == here.requires_grad
-    assert ours.get_rng_state().tolist() == state
+def test_a_gpu_has_a_stream_of_its_own(call: int, cuda: str) -> None:
+    """The same numbers after the same seed, and none taken from the CPU's stream."""
+    found = []
+    for _ in range(2):
+        ours.manual_seed(0)
+        state = ours.get_rng_state().tolist()
+        found.append(ON_A_DEVICE[call](cuda))
+        assert ours.get_rng_state().tolist() == state
+    assert found[0].device.type == "cuda"
+    assert found[0].tolist() == found[1].tolist()
+    assert found[0].requires_grad == ON_A_DEVICE[call]("cpu").requires_grad
 
 
 # Beside torch -------------------------------------------------------------------------------------

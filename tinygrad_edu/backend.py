@@ -151,6 +151,18 @@ def device_of(array: Array) -> device:
     return device("cuda", array.device.id)
 
 
+def new_like(x: Array, shape: Any, value: Any = None, dtype: Any = None) -> Array:
+    """A new array where `x` is, filled with `value` if one is given.
+
+    NumPy's `full_like(x, value, shape=shape)`; CuPy's takes the shape () for none given.
+    """
+    xp, dtype = module_of(x), x.dtype if dtype is None else dtype
+    if value is None:
+        return xp.empty(shape, dtype)
+    zeros = value.__class__ is int and not value
+    return xp.zeros(shape, dtype) if zeros else xp.full(shape, value, dtype)
+
+
 def module_for(place: device) -> Any:
     """The module that makes arrays on a device; RuntimeError if the device cannot be had."""
     return np if place.type == "cpu" else _cupy()

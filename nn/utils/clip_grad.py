@@ -14,7 +14,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from tinygrad_edu.autograd.record import wrap
-from tinygrad_edu.backend import device_of, module_of, to_device
+from tinygrad_edu.backend import device_of, module_of, new_like, to_device
 from tinygrad_edu.dtypes import Array, default, is_floating
 from tinygrad_edu.kernels.cuda import tensors as tensors_
 from tinygrad_edu.tensor import Tensor
@@ -110,7 +110,7 @@ def _norm(x: Array, p: float) -> Array:
         if not x.size:
             if p < 0:
                 raise RuntimeError("the -inf-norm of an empty tensor is not defined")
-            return np.zeros_like(x, shape=())
+            return new_like(x, (), 0)
         found = size.max() if p > 0 else size.min()
     elif p == 0:
         found = (size != 0).sum()

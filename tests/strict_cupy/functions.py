@@ -106,6 +106,10 @@ def function(name: str, numpy_function: Callable[..., Any]) -> Callable[..., Any
         no_capture(name)
         if kwargs.get("dtype") is not None:
             check_dtype(kwargs["dtype"])
+        if short.endswith("_like") and not kwargs.get("shape", True):
+            raise StrictError(f"{name}: CuPy takes the shape {kwargs['shape']} for none given")
+        if short == "isin" and not all(isinstance(x, ndarray) for x in args[:2]):
+            raise AttributeError("'int' object has no attribute 'ravel'")
         if short in _UPLOADS:
             return _upload(numpy_function, args, kwargs)
         out = kwargs.get("out")

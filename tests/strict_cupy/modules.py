@@ -327,7 +327,8 @@ def _cupyx() -> Module:
         return lambda *args: wrap(host(*[unwrap(a) for a in args]))
 
     functions = {"erf": erf.erf, "erfc": erf.erfc, "erfinv": erf.erfinv, "gammaln": gamma.lgamma,
-                 "digamma": gamma.digamma, "polygamma": gamma.polygamma,
+                 "digamma": gamma.digamma,
+                 "polygamma": lambda n, x: gamma.polygamma(int(n.astype(int)), x),
                  "i0e": lambda x: series.bessel(0, x), "i1e": lambda x: series.bessel(1, x),
                  "erfcx": series.erfcx, "ndtri": series.ndtri, "log_ndtr": series.log_ndtr,
                  "zeta": series.zeta, "gammainc": series.igamma, "gammaincc": series.igammac,

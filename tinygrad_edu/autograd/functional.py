@@ -15,6 +15,7 @@ from tinygrad_edu.autograd.graph import Variable
 from tinygrad_edu.autograd.mode import enable_grad
 from tinygrad_edu.autograd.record import current_node, wrap
 from tinygrad_edu.autograd.walk import grad
+from tinygrad_edu.backend import new_like
 
 Tensors = Any
 """A tensor or a tuple of them."""
@@ -124,7 +125,7 @@ def jacobian_of(y: Any, xs: list[Any], create: bool, strict: bool = False) -> li
         u[index] = 1
         rows.append(_pull([y], xs, [wrap(u)], create, strict))
     if not rows:
-        return [wrap(np.zeros_like(x.array, shape=y.array.shape + x.array.shape)) for x in xs]
+        return [wrap(new_like(x.array, y.array.shape + x.array.shape, 0)) for x in xs]
     from tinygrad_edu.ops.joining import stack
 
     return [

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.backend import module_of
+from tinygrad_edu.backend import module_of, new_like
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.kernels.cuda import embedding, launch
 from tinygrad_edu.settings import are_deterministic_algorithms_enabled
@@ -46,7 +46,7 @@ def _add_on_gpu(target: Array, index: tuple[Any, ...], values: Any) -> None:
     add = module_of(target).add  # np.add.at does not pass a tuple of indices on to CuPy
     if dtype in _STAND_IN:
         word = _STAND_IN[dtype]
-        given = values if hasattr(values, "view") else np.full_like(target, values, shape=())
+        given = values if hasattr(values, "view") else new_like(target, (), values)
         add.at(target.view(word), index, given.view(word))
     elif dtype in _SUMS:
         add.at(target, index, values)

@@ -151,7 +151,7 @@ def forward(
     lse = np.empty_like(q, shape=q.shape[:-1])
     if scores.empty:
         y[...], lse[...] = 0, np.inf
-    ones = np.ones_like(k, shape=k.shape[-2])
+    ones = np.ones_like(k, shape=k.shape[-2:-1])
     lowest = float(np.finfo(q.dtype).min)
 
     def group(at: Index) -> None:

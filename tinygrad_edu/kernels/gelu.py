@@ -26,7 +26,7 @@ CUBIC = 0.044715
 def gelu(x: Array, approximate: str) -> tuple[Array, Array]:
     """y and p; on a GPU p is empty, and computed again for the backward pass."""
     if launch.ready(x):
-        return gpu.gelu(x, approximate), np.empty_like(x, shape=0)
+        return gpu.gelu(x, approximate), np.empty_like(x, shape=(0,))
     y, p = np.empty_like(x), np.empty_like(x)
     erf = special_function("erf", _erf.erf)
     for xs, ys, ps in blocks(x, y, p, scratch=0):

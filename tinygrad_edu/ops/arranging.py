@@ -142,6 +142,7 @@ def masked_scatter(input: Any, mask: Any, source: Any) -> Tensor:
 
     if mask.array.dtype != bool:
         raise RuntimeError("masked_scatter_ only supports boolean masks")
+    same_device("masked_scatter", input.array, mask.array, source.array)
     x, where = broadcast_tensors(input, mask)
     count = int(where.array.sum())
     if source.array.size < count:

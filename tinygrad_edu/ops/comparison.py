@@ -10,6 +10,7 @@ import numpy as np
 from tinygrad_edu.autograd.errors import not_a_tensor, same_device, scalar_type_name
 from tinygrad_edu.autograd.graph import Variable
 from tinygrad_edu.autograd.primitive import primitive
+from tinygrad_edu.backend import new_like
 from tinygrad_edu.dtypes import Array, default, is_floating, promote
 
 
@@ -249,7 +250,9 @@ def isin(
     >>> torch.isin(torch.tensor([1, 2, 3]), torch.tensor([2, 5]))
     tensor([False,  True, False])
     """
-    return np.isin(*promote(elements, test_elements), invert=invert)
+    a, b = promote(elements, test_elements)
+    a, b = (x if hasattr(x, "dtype") else new_like(y, (), x, type(x)) for x, y in ((a, b), (b, a)))
+    return np.isin(a, b, invert=invert)
 
 
 def equal(input: Any, other: Any) -> bool:

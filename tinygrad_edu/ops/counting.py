@@ -10,7 +10,7 @@ from tinygrad_edu import return_types
 from tinygrad_edu.autograd.errors import same_device
 from tinygrad_edu.autograd.graph import Variable
 from tinygrad_edu.autograd.record import as_array, wrap
-from tinygrad_edu.backend import CPU, beside, to_device
+from tinygrad_edu.backend import CPU, beside, new_like, to_device
 from tinygrad_edu.dtypes import Array, from_numpy, is_floating
 from tinygrad_edu.ops.dims import operand
 from tinygrad_edu.ops.names import named, numpy_names
@@ -69,7 +69,7 @@ def unique_consecutive(
     axis = 0 if dim is None else read_dim(dim, x.ndim)
     rows = x.reshape(-1) if dim is None or not x.ndim else np.moveaxis(x, axis, 0)
     flat = rows.reshape(len(rows), -1) if rows.size else rows
-    new = np.ones_like(rows, dtype=bool, shape=len(rows))
+    new = np.ones_like(rows, dtype=bool, shape=(len(rows),))
     if rows.size:
         new[1:] = (flat[1:] != flat[:-1]).any(1)
     starts = np.flatnonzero(new)
@@ -114,7 +114,7 @@ def searchsorted(
             " right was True"
         )
     sequence = operand("searchsorted", sorted_sequence)
-    values = input.array if isinstance(input, Variable) else np.full_like(sequence, input, shape=())
+    values = input.array if isinstance(input, Variable) else new_like(sequence, (), input)
     same_device("searchsorted", sequence, values)
     if sorter is not None:
         sequence = np.take_along_axis(sequence, sorter.array, -1)

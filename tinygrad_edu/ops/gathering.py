@@ -10,6 +10,7 @@ from tinygrad_edu.autograd.errors import other_device, same_device
 from tinygrad_edu.autograd.graph import Variable
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.autograd.record import as_array, wrap
+from tinygrad_edu.backend import new_like
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.kernels.atomic import add_at, multiply_at
 from tinygrad_edu.kernels.cuda import checks
@@ -73,7 +74,7 @@ def _check_range(index: Array, size: int, dim: int, error: type[Exception]) -> N
 def _gather(x: Array, dim: int, index: Array) -> Array:
     dim = _check_index("gather", x, dim, index)
     if index.size == 0:
-        return np.zeros_like(x, shape=index.shape)
+        return new_like(x, index.shape, 0)
     return x.reshape(x.shape or 1)[_along(index.reshape(index.shape or 1), dim)].reshape(
         index.shape
     )
@@ -217,13 +218,16 @@ _scatter_multiply.vjp(x=_no_product_rule, src=_no_product_rule)  # torch has non
 
 @primitive
 def _index_select(x: Array, dim: int, index: Array) -> Array:
+    same_device("index_select", x, index)  # CuPy would copy an index of the host silently
     dim = read_dim(dim, x.ndim)
     if index.ndim > 1:
         raise IndexError("index_select(): Index is supposed to be a vector")
     if index.dtype not in (np.int64, np.int32):
         raise RuntimeError("index_select(): Expected dtype int32 or int64 for index")
     size = x.shape[dim] if x.ndim else 1
-    if isinstance(index, np.ndarray) and index.size and (index.min() < 0 or index.max() >= size):
+    if not isinstance(index, np.ndarray):
+        checks.require(index, 0, size)
+    elif index.size and (index.min() < 0 or index.max() >= size):
         raise IndexError("index out of range in self")
     if not x.ndim:
         return x.reshape(1)[index.reshape(-1)].reshape(())
@@ -246,16 +250,15 @@ def _at(x: Array, dim: int, index: Array) -> tuple[Any, ...]:
 
 
 def _check_slices(name: str, x: Array, dim: int, index: Array, source: Any) -> None:
+    same_device(name, x, index, source)
     size = x.shape[read_dim(dim, x.ndim)] if x.ndim else 1
     if index.ndim > 1:
         raise IndexError(f"{name}(): Index is supposed to be a vector, but got dim: {index.ndim}")
     if index.dtype not in (np.int64, np.int32):
         raise RuntimeError(f"{name}(): Expected dtype int32/int64 for index")
-    if (
-        isinstance(index, np.ndarray)
-        and index.size
-        and (index.min() < -size or index.max() >= size)
-    ):
+    if not isinstance(index, np.ndarray):
+        checks.require(index, -size, size)
+    elif index.size and (index.min() < -size or index.max() >= size):
         raise IndexError("index out of range in self")
     if getattr(source, "dtype", x.dtype) != x.dtype:
         raise RuntimeError(

@@ -19,7 +19,7 @@ from tinygrad_edu.autograd.inplace import check_writable, inplace
 from tinygrad_edu.autograd.mode import state
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.autograd.record import current_node, wrap
-from tinygrad_edu.backend import beside, device_of, module_of
+from tinygrad_edu.backend import beside, device_of, module_of, new_like
 from tinygrad_edu.dtypes import Array, promote, promote_to, result_type
 from tinygrad_edu.kernels.atomic import add_at
 from tinygrad_edu.kernels.cuda import checks
@@ -39,7 +39,7 @@ def _slice(x: Array, index: tuple[Any, ...]) -> Array:
 @primitive
 def _unslice(part: Array, shape: tuple[int, ...], index: tuple[Any, ...]) -> Array:
     """Zeros of that shape, with `part` where `index` leads to."""
-    spread = np.zeros_like(part, shape=shape, order="C")
+    spread = new_like(part, shape, 0)
     spread[index] = part
     return spread
 
@@ -56,7 +56,7 @@ def _take(x: Array, index: tuple[Any, ...]) -> Array:
 @primitive
 def _untake(picked: Array, shape: tuple[int, ...], index: tuple[Any, ...]) -> Array:
     """Zeros of that shape, with `picked` added at the index; an element named twice gets both."""
-    return add_at(np.zeros_like(picked, shape=shape, order="C"), index, picked)
+    return add_at(new_like(picked, shape, 0), index, picked)
 
 
 _take.vjp(x=lambda g, x_shape, index: _untake(g, x_shape, index))
@@ -269,7 +269,7 @@ def _without_leading_ones(shape: tuple[int, ...], ndim: int) -> tuple[int, ...]:
 def _copied(x: Array, value: Array) -> Array:
     """`value` in the shape and dtype of `x`: what `x` holds after `x.copy_(value)`."""
     if isinstance(value, (bool, int, float)) and not isinstance(x, np.ndarray):
-        value = np.full_like(x, value, dtype=type(value), shape=())  # without a copy from the host
+        value = new_like(x, (), value, type(value))  # without a copy from the host
     elif not hasattr(value, "dtype"):
         value = module_of(x).asarray(value)
     return np.broadcast_to(value.astype(x.dtype), x.shape)
@@ -313,6 +313,7 @@ _copy_in_place = inplace(_copied, "copy_")
 
 @primitive
 def _index_put(x: Array, index: tuple[Any, ...], values: Array, accumulate: bool) -> Array:
+    same_device("index_put", x, values)  # CuPy would copy values of the host silently
     y = x.copy()
     values = values.astype(x.dtype) if hasattr(values, "astype") else values
     if accumulate:
@@ -355,7 +356,7 @@ def _where(condition: Array, a: Array, b: Array) -> Array:
         )
     if not hasattr(a, "dtype") and not hasattr(b, "dtype"):
         target = result_type(a, b)
-        a, b = (np.full_like(condition, n, dtype=target, shape=()) for n in (a, b))
+        a, b = (new_like(condition, (), n, target) for n in (a, b))
     elif hasattr(a, "dtype"):
         a, b = promote(a, b)
     else:

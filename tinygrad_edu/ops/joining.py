@@ -9,6 +9,7 @@ import numpy as np
 
 from tinygrad_edu.autograd.graph import Variable
 from tinygrad_edu.autograd.primitive import primitive
+from tinygrad_edu.backend import new_like
 from tinygrad_edu.dtypes import Array, result_type
 from tinygrad_edu.ops.names import named, numpy_names
 from tinygrad_edu.ops.shape import _expand, atleast_3d, reshape
@@ -143,7 +144,7 @@ def stack(tensors: Any, dim: int = 0) -> Tensor:
 
 def zeros_beside(g: Any, shape: tuple[int, ...]) -> Array:
     """An array of zeros of that shape, of the dtype and on the device of `g`."""
-    return np.zeros_like(g.array if isinstance(g, Variable) else g, shape=shape, order="C")
+    return new_like(g.array if isinstance(g, Variable) else g, shape, 0)
 
 
 def _fill_missing(pieces: list[Any], shapes: list[tuple[int, ...]]) -> list[Any]:

@@ -15,6 +15,7 @@ from tinygrad_edu import return_types
 from tinygrad_edu.autograd.graph import Variable, entitle
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.autograd.record import wrap
+from tinygrad_edu.backend import new_like
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.ops.cumulative import accumulate
 from tinygrad_edu.ops.dims import (
@@ -49,7 +50,7 @@ def pick(x: Array, index: Array, dim: int, keepdim: bool) -> Array:
 @primitive
 def _put(x: Array, shape: tuple[int, ...], index: Array, dim: int) -> Array:
     """Zeros of that shape, with `x` where `index` points."""
-    spread = np.zeros_like(x, shape=shape)
+    spread = new_like(x, shape, 0)
     if shape:
         spread[_along(index, dim)] = x.reshape(index.shape)
     else:

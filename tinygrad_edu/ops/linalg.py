@@ -13,6 +13,7 @@ import numpy as np
 from tinygrad_edu import return_types
 from tinygrad_edu.autograd.errors import LinAlgError
 from tinygrad_edu.autograd.primitive import primitive
+from tinygrad_edu.backend import new_like
 from tinygrad_edu.dtypes import Array, is_floating
 from tinygrad_edu.ops.creation import arange
 from tinygrad_edu.ops.dims import operand, raw
@@ -37,7 +38,7 @@ def _diagonal(x: Array, offset: int, dim1: int, dim2: int) -> Array:
 @primitive
 def _undiagonal(x: Array, shape: tuple[int, ...], offset: int, dim1: int, dim2: int) -> Array:
     """Zeros of that shape with `x` on the diagonal."""
-    spread = np.zeros_like(x, shape=shape)
+    spread = new_like(x, shape, 0)
     _diagonal.primitive.forward(spread, offset, dim1, dim2)[...] = x
     return spread
 

@@ -292,7 +292,7 @@ def _add_rows(rows: Array) -> Array:
     rows = rows.reshape(math.prod(rows.shape[:-1]), rows.shape[-1])
     if rows.dtype.itemsize == 2:
         return _add_rows.primitive.forward(rows.astype(np.float32)).astype(rows.dtype)
-    return _multiply(np.ones_like(rows, shape=len(rows)), rows)
+    return _multiply(np.ones_like(rows, shape=(len(rows),)), rows)
 
 
 _add_rows.vjp(rows=lambda g, rows_shape: _expand(g, rows_shape))

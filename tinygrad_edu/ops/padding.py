@@ -8,7 +8,7 @@ import numpy as np
 
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.autograd.record import wrap
-from tinygrad_edu.backend import beside
+from tinygrad_edu.backend import beside, new_like
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.ops.gathering import index_select
 from tinygrad_edu.ops.indexing import _slice
@@ -23,7 +23,7 @@ _Widths = tuple[tuple[int, int], ...]
 def _pad(x: Array, widths: _Widths, value: float) -> Array:
     """`value` around `x`: `widths[i]` elements before and after it along dimension i."""
     shape = tuple([a + n + b for n, (a, b) in zip(x.shape, widths, strict=True)])
-    y = np.full_like(x, value, shape=shape, order="C")
+    y = new_like(x, shape, value)
     y[_inside(x.shape, widths)] = x
     return y
 

@@ -22,7 +22,7 @@ from tinygrad_edu.autograd.inplace import check_writable, write
 from tinygrad_edu.autograd.mode import state
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.autograd.record import current_node, wrap
-from tinygrad_edu.backend import beside, device_of, on, place_of
+from tinygrad_edu.backend import beside, device_of, new_like, on, place_of
 from tinygrad_edu.backend import device as Device
 from tinygrad_edu.dtypes import Array, default, int64, to_numpy
 from tinygrad_edu.ops.creation import DeviceLike, Dtype, finish
@@ -249,7 +249,7 @@ def _normal_of_tensors(gen: Generator, mean: Any, std: Any) -> Tensor:
         if not isinstance(mean, Variable):
             centre = _number("normal", "mean", mean)
         shape = broadcast_shapes(np.shape(centre), spread.shape)
-        array = np.empty_like(spread, getattr(centre, "dtype", spread.dtype), "C", shape=shape)
+        array = new_like(spread, shape, dtype=getattr(centre, "dtype", None))
         stream.fill_normal(gen, array)
         array *= spread
     array += centre
@@ -386,7 +386,7 @@ _drawn.vjp(tensors=lambda g, tensors_shape: [_zeros(g, shape) for shape in tenso
 
 def _zeros(g: Any, shape: tuple[int, ...]) -> Array:
     like = g.array if isinstance(g, Variable) else g
-    zeros: Array = np.zeros_like(like, shape=shape)
+    zeros: Array = new_like(like, shape, 0)
     return wrap(zeros) if isinstance(g, Variable) else zeros
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinygrad_edu.autograd.errors import same_device
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.autograd.record import as_array, wrap
 from tinygrad_edu.backend import module_of
@@ -170,6 +171,7 @@ def index_reduce(
 
 def put(input: Any, index: Any, source: Any, accumulate: bool = False) -> Tensor:
     """A copy of `input`, seen as one dimension, with `source` written (or added) at the index."""
+    same_device("put", input.array, index.array, source.array)
     x, size = input.reshape(-1), input.array.size
     at = index.array.reshape(-1)
     if at.size and (at.min() < -size or at.max() >= size):

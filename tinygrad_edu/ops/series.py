@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu.autograd.primitive import primitive
-from tinygrad_edu.backend import special_function
+from tinygrad_edu.backend import new_like, special_function
 from tinygrad_edu.dtypes import Array, common, default, floating, is_floating, promote_to
 from tinygrad_edu.kernels import series
 from tinygrad_edu.ops import indexing
@@ -163,7 +163,7 @@ def _floats(a: Any, b: Any) -> tuple[Array, Array, Any]:
     target = target if is_floating(target) else default()
     a, b = promote_to(target, a, b)
     like = a if hasattr(a, "dtype") else b
-    a, b = [x if hasattr(x, "dtype") else np.full_like(like, x, shape=()) for x in (a, b)]
+    a, b = [x if hasattr(x, "dtype") else new_like(like, (), x) for x in (a, b)]
     return a, b, target
 
 

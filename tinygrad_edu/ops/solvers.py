@@ -14,7 +14,7 @@ import numpy as np
 from tinygrad_edu import return_types
 from tinygrad_edu.autograd.errors import LinAlgError
 from tinygrad_edu.autograd.record import wrap
-from tinygrad_edu.backend import CPU, beside, to_device
+from tinygrad_edu.backend import CPU, beside, new_like, to_device
 from tinygrad_edu.dtypes import Array, from_numpy, int64, is_floating
 from tinygrad_edu.ops import sampling
 from tinygrad_edu.ops.decompositions import _check_matrix, _constant, pinv, qr, svd, svdvals
@@ -326,7 +326,7 @@ def _checked(name: str, A: Any, check_errors: bool, positive: bool) -> tuple[Any
     x = operand(f"linalg.{name}", A)
     _check_square(name, x)
     if not x.size:
-        return A, wrap(np.zeros_like(x, shape=x.shape[:-2], dtype=np.int32))
+        return A, wrap(new_like(x, x.shape[:-2], 0, np.int32))
     matrices = to_device(x, CPU).reshape((-1, *x.shape[-2:]))
     orders = [_failing_order(m, positive) for m in matrices]
     info = beside(np.asarray(orders, np.int32).reshape(x.shape[:-2]), x)

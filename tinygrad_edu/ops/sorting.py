@@ -14,6 +14,7 @@ from tinygrad_edu import return_types
 from tinygrad_edu.autograd.graph import entitle
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.autograd.record import wrap
+from tinygrad_edu.backend import new_like
 from tinygrad_edu.dtypes import Array, is_floating
 from tinygrad_edu.ops.cumulative import accumulate
 from tinygrad_edu.ops.dims import operand, raw, reduce_add
@@ -161,7 +162,7 @@ def _median(x: Array, skip_nan: bool) -> Array:
     flat = np.sort(x.reshape(-1))
     nans = int(_isnan(flat).sum())
     if not flat.size:
-        return np.full_like(x, np.nan, shape=())
+        return new_like(x, (), np.nan)
     valid = len(flat) - nans
     return flat[max(valid - 1, 0) // 2] if skip_nan or not nans else flat[-1]
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from tinygrad_edu.autograd.errors import not_implemented
 from tinygrad_edu.autograd.primitive import primitive
-from tinygrad_edu.backend import special_function
+from tinygrad_edu.backend import new_like, special_function
 from tinygrad_edu.dtypes import Array, common, default, floating, is_floating, promote_to
 from tinygrad_edu.kernels import erf as _erf
 from tinygrad_edu.kernels import gamma as _gamma
@@ -84,7 +84,8 @@ def polygamma(n: int, input: Array) -> Array:
         return digamma.primitive.forward(input)
     x = floating(input)
     kernel = special_function("polygamma", _gamma.polygamma)
-    return kernel(n, x).astype(x.dtype, copy=False)
+    order = n if isinstance(x, (np.ndarray, np.generic)) else new_like(x, (), n)  # CuPy's needs one
+    return kernel(order, x).astype(x.dtype, copy=False)
 
 
 polygamma.vjp(input=lambda g, n, input: g * polygamma(n + 1, input))

@@ -12,6 +12,7 @@ from tinygrad_edu.autograd.errors import scalar_type_name
 from tinygrad_edu.autograd.graph import Variable
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.autograd.record import wrap
+from tinygrad_edu.backend import new_like
 from tinygrad_edu.dtypes import Array, get_default_dtype, is_floating
 from tinygrad_edu.ops.dims import Dims, count, operand, raw, reduced, restore
 from tinygrad_edu.ops.gathering import _gather
@@ -248,7 +249,7 @@ def _levels(input: Array, q: Any, interpolation: str) -> Array:
     else:
         if not 0 <= q <= 1:
             raise RuntimeError(f"quantile() q must be in the range [0, 1] but got {q:g}")
-        levels = np.full_like(input, q, shape=(), dtype=np.float64)
+        levels = new_like(input, (), q, np.float64)
     if not ((levels >= 0) & (levels <= 1)).all():
         raise RuntimeError("quantile() q values must be in the range [0, 1]")
     return levels

@@ -42,7 +42,7 @@ def _as_strided_back(
     x: Array, shape: tuple[int, ...], size: tuple[int, ...], stride: tuple[int, ...], offset: int
 ) -> Array:
     """What arrives at each element of a strided view, added up where it lies in memory."""
-    y = np.zeros_like(x, shape=math.prod(shape), order="C")
+    y = np.zeros_like(x, shape=(math.prod(shape),), order="C")
     add_at(y, (beside(_places(size, stride, offset), as_array(x)),), x)
     return y.reshape(shape)
 
@@ -129,7 +129,7 @@ def resize_(input: Any, *sizes: Any, memory_format: Any = None) -> Tensor:
     count = math.prod(shape)
     flat = input.array.ravel(order="K")
     if count > flat.size:
-        more = np.empty_like(flat, shape=count)
+        more = np.empty_like(flat, shape=(count,))
         more[: flat.size] = flat
         flat = more
     input.array = flat[:count].reshape(shape)

@@ -40,7 +40,7 @@ def log_softmax_gradient(g: Array, y: Array) -> Array:
 def cross_entropy(x: Array, target: Array) -> tuple[Array, Array, Array]:
     """As `kernels.cross_entropy.forward`; nan for a class that does not exist."""
     count, n = x.shape
-    losses, sums = np.empty_like(x, shape=count), np.empty_like(x, shape=count)
+    losses, sums = np.empty_like(x, shape=(count,)), np.empty_like(x, shape=(count,))
     exponentials = np.empty_like(x, order="C")
     start("softmax", "cross_entropy_forward", count, x, dense(x), dense(target), losses,
           exponentials, sums, n)  # fmt: skip

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_edu.backend import new_like
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.kernels.cuda.launch import COLUMNS, TENSORS, blocks_for, ready, start
 
@@ -81,7 +82,7 @@ def norm(arrays: list[Array]) -> Array:
         partial = np.empty_like(part[0][0], shape=grid[0] * grid[1])
         start("tensors", "sum_squares", grid, part[0][0], table, partial)
         sums.append(partial.sum())
-    total = sums[0] if sums else np.zeros_like(arrays[0], shape=())
+    total = sums[0] if sums else new_like(arrays[0], (), 0)
     for more in sums[1:]:
         total = total + more
     return np.sqrt(total)
