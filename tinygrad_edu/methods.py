@@ -84,12 +84,12 @@ class Methods:
     unflatten = shape.unflatten
     permute = shape.permute
     transpose = swapdims = shape.transpose
-    transpose_ = swapdims_ = inplace_view(shape.transpose)
-    swapaxes, swapaxes_ = shape.swapaxes, inplace_view(shape.swapaxes)
-    t, t_ = shape.t, inplace_view(shape.t)
+    transpose_ = swapdims_ = inplace_view(shape.transpose, shape.step_back)
+    swapaxes, swapaxes_ = shape.swapaxes, inplace_view(shape.swapaxes, shape.step_back)
+    t, t_ = shape.t, inplace_view(shape.t, shape.step_back)
     movedim = moveaxis = shape.movedim
-    squeeze, squeeze_ = shape.squeeze, inplace_view(shape.squeeze)
-    unsqueeze, unsqueeze_ = shape.unsqueeze, inplace_view(shape.unsqueeze)
+    squeeze, squeeze_ = shape.squeeze, inplace_view(shape.squeeze, shape.step_back)
+    unsqueeze, unsqueeze_ = shape.unsqueeze, inplace_view(shape.unsqueeze, shape.step_back)
     expand = shape.expand
     expand_as = shape.expand_as
     broadcast_to = shape.broadcast_to
@@ -117,7 +117,7 @@ class Methods:
     unsafe_split, unsafe_chunk = joining.unsafe_split, joining.unsafe_chunk
     hsplit, vsplit, dsplit = joining.hsplit, joining.vsplit, joining.dsplit
     as_strided = strided.as_strided
-    as_strided_ = inplace_view(strided.as_strided)
+    as_strided_ = inplace_view(strided.as_strided, strided.no_step_back)
     new_empty_strided = strided.new_empty_strided
     resize_, resize_as_ = strided.resize_, strided.resize_as_
     sum_to_size = strided.sum_to_size

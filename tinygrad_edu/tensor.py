@@ -411,7 +411,7 @@ class Tensor(Methods, PythonProtocol, ArrayProtocol, Variable):
         return self._new(creation.full, (size, fill_value), kwargs)
 
 
-_OWN = ("array", "storage", "node", "_grad", "base", "path", "rebased", "retains_grad")
+_OWN = ("array", "storage", "node", "_grad", "base", "path", "rebased", "turns", "retains_grad")
 """Attributes that a copy does not take over."""
 
 

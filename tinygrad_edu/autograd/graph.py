@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tinygrad_edu.dtypes import Array, NumpyDtype
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 clock = itertools.count(1).__next__
 """Ticks once for every node made and every in-place write, so that any two can be ordered."""
+
+
+Step = tuple[Callable[..., Any], Sequence[Any], int | None]
+"""A view operation, its arguments, and which of its results if there are several."""
 
 
 class Storage:
@@ -53,8 +57,10 @@ class Variable:
     """The tensor this one is a view of, or None."""
     rebased = 0
     """How often an in-place write has given this tensor a new history (see inplace.py)."""
-    path: tuple[tuple[Callable[..., Any], tuple[Any, ...], int | None], ...] = ()
+    path: tuple[Step, ...] = ()
     """For a view: the view operations that lead to it from its base, with their arguments."""
+    turns: Mapping[int, Step] = {}
+    """Which of those histories came of another shape, as by `unsqueeze_`, and the step back."""
     made_without_grad = False
     """For a view: it was made while recording was off."""
 

@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu.autograd.errors import scalar_type_name
-from tinygrad_edu.autograd.graph import INFERENCE, Node, Variable, clock
+from tinygrad_edu.autograd.graph import INFERENCE, Node, Step, Variable, clock
 from tinygrad_edu.autograd.mode import state
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.autograd.record import as_array, current_node, record, refresh, replay, wrap
 from tinygrad_edu.dtypes import Array, is_floating
+from tinygrad_edu.kernels.memory_order import slow_to_fast
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
@@ -81,27 +82,47 @@ def check_writable(t: Any) -> None:
         )
 
 
+def _laid_out(x: Array, order: Any) -> Array:
+    """The array in memory as the base is, so that the same views can be made of it.
+
+    Args:
+        order: the dimensions from the largest step in memory to the smallest; None for C order.
+    """
+    order = range(x.ndim) if order is None else order
+    y = x.transpose(order)
+    return x if y.flags.c_contiguous else y.copy().transpose(np.argsort(order).tolist())
+
+
 @primitive
-def copy_slices(base: Array, value: Array, path: Any) -> Array:
+def copy_slices(base: Array, value: Array, path: Any, order: Any) -> Array:
     """`base` with the part that `path` leads to replaced by `value`."""
-    changed = base.copy()
+    changed = _laid_out(as_array(base).copy(order="K"), order)
     replay(path, changed)[...] = value
     return changed
 
 
-def _outside(g: Any, path: Any) -> Any:
-    """`g` with zeros in the part that `path` leads to."""
+@primitive
+def read_slices(x: Array, path: Any, order: Any) -> Array:
+    """A copy of the part that `path` leads to."""
+    return as_array(replay(path, _laid_out(x, order))).copy()
+
+
+def _spread(g: Any, shape: tuple[int, ...], path: Any, order: Any) -> Any:
+    array = g.array if isinstance(g, Variable) else g
+    return copy_slices(np.zeros_like(array, shape=shape), g, path, order)
+
+
+def _read(g: Any, path: Any, order: Any) -> Any:
     if isinstance(g, Variable):
-        return copy_slices(g, 0.0, path)
-    outside = as_array(g).copy()  # a scalar could not be written through a view
-    replay(path, outside)[...] = 0
-    return outside
+        return read_slices(g, path, order)
+    return replay(path, _laid_out(as_array(g), order))
 
 
 copy_slices.vjp(
-    base=lambda g, path: _outside(g, path),
-    value=lambda g, path: replay(path, g),
+    base=lambda g, path, order: copy_slices(g, 0.0, path, order),
+    value=_read,
 )
+read_slices.vjp(x=lambda g, x_shape, path, order: _spread(g, x_shape, path, order))
 
 
 def write(t: Any, y: Any) -> Any:
@@ -159,11 +180,12 @@ def set_history(t: Any, node: Node | None) -> None:
     before = base.node
     if before is None and node is None:
         return
+    order = None if base.array.flags.c_contiguous else slow_to_fast(base.array)
     copied = record(
         copy_slices.primitive,
         (before, node),
-        (base.array, t.array, t.path),
-        (base.storage, t.storage, None),
+        (base.array, t.array, t.path, order),
+        (base.storage, t.storage, None, None),
         base.array,
     )
     base.node = copied.node
@@ -180,10 +202,11 @@ def _can_hold(target: Any, source: Any) -> bool:
     return bool(source.kind == "b")
 
 
-def inplace_view(op: Any) -> Callable[..., Tensor]:
+def inplace_view(op: Any, step_back: Callable[[Step, Any], Step]) -> Callable[..., Tensor]:
     """The in-place twin of a view: the tensor itself gets the other shape, on the same memory.
 
-    Views made of the tensor before keep the shape they had.
+    Views made of the tensor before keep the shape they had; `step_back` tells from the step that
+    was taken, and the array as it was, how they find it.
     """
 
     def call(t: Any, *args: Any, **kwargs: Any) -> Any:
@@ -192,8 +215,12 @@ def inplace_view(op: Any) -> Callable[..., Tensor]:
         before.base, before.rebased, before.path = t.base, t.rebased, t.path
         y = op(before, *args, **kwargs)
         if y is not before:
+            if t.base is None:
+                t.rebased += 1
+                t.turns = {**t.turns, t.rebased: step_back(y.path[-1], t.array)}
+            else:
+                t.path = y.path
             t.array = y.array
-            t.path = y.path if t.base is not None else ()
             if state.enabled:
                 t.node = y.node
         t.storage.write()

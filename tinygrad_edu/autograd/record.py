@@ -55,12 +55,18 @@ def wrap(y: Array, node: Node | None = None, storage: Storage | None = None) -> 
 def refresh(t: Variable) -> None:
     """Give a view the history of its base, if an in-place write has changed that since.
 
-    The view operations that led from the base to it are repeated on the base as it is now.
+    The view operations that led from the base to it are repeated on the base as it is now.  If
+    the base has been given another shape, the way back to the old one comes first.
     """
     base = t.base
-    if base is not None and t.rebased != base.rebased:
+    if base is None or t.rebased == base.rebased:
+        return
+    changes = range(base.rebased, t.rebased, -1)
+    turns = [base.turns[change] for change in changes if change in base.turns]
+    t.path = tuple([*turns, *t.path])
+    if len(turns) < len(changes):
         t.node = replay(t.path, base).node
-        t.rebased = base.rebased
+    t.rebased = base.rebased
 
 
 def replay(path: Any, x: Any) -> Any:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu.autograd.errors import dimension_error
-from tinygrad_edu.autograd.graph import entitle
+from tinygrad_edu.autograd.graph import Step, entitle
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.ops.layout import clone, contiguous
@@ -205,6 +205,11 @@ def transpose(x: Array, dim0: int, dim1: int) -> Array:
 
 
 transpose.vjp(x=lambda g, dim0, dim1: transpose(g, dim0, dim1))
+
+
+def step_back(step: Step, x: Array) -> Step:
+    """What undoes a `transpose`, `squeeze` or `unsqueeze` of `x`."""
+    return step if step[0] is transpose else (_view, [x.shape], None)
 
 
 swapaxes = named(axis0="dim0", axis1="dim1")(transpose)

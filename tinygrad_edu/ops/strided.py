@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinygrad_edu.autograd.graph import Step
 from tinygrad_edu.autograd.inplace import check_writable
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.autograd.record import as_array
@@ -91,6 +92,15 @@ def as_strided(input: Any, size: Any, stride: Any, storage_offset: int | None = 
             f" of size {held * item}"
         )
     return _as_strided(whole, size, stride, offset)
+
+
+def no_step_back(step: Step, x: Array) -> Step:
+    """A step that is refused: how an array lay in memory cannot be told from one in another way."""
+
+    def refuse(view: Any) -> Any:
+        raise RuntimeError("a view made before `as_strided_` of its base has no history any more")
+
+    return refuse, (), None
 
 
 def empty_strided(
