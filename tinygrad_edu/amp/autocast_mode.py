@@ -90,6 +90,9 @@ def _target(policy: str, device: str, tensors: list[Any]) -> dtype | None:
     kinds = {dtypes.from_numpy(t.array.dtype) for t in tensors if _eligible(t, device)}
     if policy == "lower":
         return _state.dtypes[device]
+    if policy == "as_state":
+        lower = dtypes.is_half(tensors[1].array.dtype)
+        return _state.dtypes[device] if lower else dtypes.float32
     if policy == "float32":
         return dtypes.float32
     return dtypes.float32 if policy == "widest" and len(kinds) > 1 else None

@@ -4,6 +4,7 @@
               in 16 bits and add up in float32 anyway
     float32   16-bit operands are cast to float32: what would overflow, or lose too many digits
     widest    all operands are cast to the widest dtype among them
+    as_state  a step of a cell: as its state, lower or float32
     as_given  nothing is cast, though the function is made of operations that are listed
 
 Everything else takes what it is given.  Names are modules and functions of this package; a name
@@ -72,8 +73,8 @@ CPU = {
     "widest": {
         "ops.joining": ["_cat", "_stack"],
         "ops.gathering": ["index_copy"],
-        "ops.recurrent": ["gru", "lstm"],
     },
+    "as_state": {"ops.recurrent": ["gru", "lstm"]},
     "as_given": {
         "ops.products": ["addmv", "addr"],
         "ops.matmul": ["mv", "dot", "vdot"],
@@ -82,7 +83,11 @@ CPU = {
 }  # fmt: skip
 
 CUDA = {
-    "lower": {**_PRODUCTS, "ops.products": [*_PRODUCTS["ops.products"], "addmv", "addr"]},
+    "lower": {
+        **_PRODUCTS,
+        "ops.products": [*_PRODUCTS["ops.products"], "addmv", "addr"],
+        "ops.recurrent": ["rnn", "gru", "lstm"],
+    },
     "float32": {
         **_LOSSES,
         "nn.functional.losses": [*_LOSSES["nn.functional.losses"], "cross_entropy"],
@@ -109,7 +114,6 @@ CUDA = {
         "ops.matmul": ["dot"],
         "ops.indexing": ["index_put"],
         "ops.gathering": ["scatter_add"],
-        "ops.recurrent": ["gru", "lstm"],
     },
     "as_given": {},
 }  # fmt: skip
