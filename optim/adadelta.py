@@ -32,7 +32,8 @@ class Adadelta(Optimizer):
         eps: >= 0, added under both roots.
         weight_decay: >= 0; an L2 penalty: g <- g + weight_decay x.
         maximize: climb instead of descend.
-        foreach, capturable: accepted; there is one implementation.
+        foreach: accepted; there is one implementation.
+        capturable: count the steps on the GPU, so that a CUDA graph can hold a step.
         differentiable: not supported.
 
     Raises:
@@ -75,7 +76,11 @@ class Adadelta(Optimizer):
         super().__init__(params, defaults)
 
     def _new_state(self, x: Array, group: Group) -> State:
-        return {"step": counter(), "square_avg": zeros_like(x), "acc_delta": zeros_like(x)}
+        return {
+            "step": counter(0.0, x, group["capturable"]),
+            "square_avg": zeros_like(x),
+            "acc_delta": zeros_like(x),
+        }
 
     def _update(self, x: Array, g: Array, state: State, group: Group) -> None:
         count(state["step"])

@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.record import wrap
-from tinygrad_edu.backend import beside, new_like
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.kernels.adam import adam_
 from tinygrad_edu.kernels.cuda import tensors
@@ -141,8 +139,7 @@ class Adam(Optimizer):
         super().__init__(params, defaults)
 
     def _new_state(self, x: Array, group: Group) -> State:
-        on_gpu = group["capturable"] and not isinstance(x, np.ndarray)
-        step = wrap(new_like(x, (), 0, np.float32)) if on_gpu else counter()
+        step = counter(0.0, x, group["capturable"])
         state = {"step": step, "exp_avg": zeros_like(x), "exp_avg_sq": zeros_like(x)}
         if group["amsgrad"]:
             state["max_exp_avg_sq"] = zeros_like(x)
@@ -164,9 +161,6 @@ class Adam(Optimizer):
                 rest.append(p)
                 continue
             step = state["step"].array
-            if group["capturable"] and isinstance(step, np.ndarray):  # of a checkpoint
-                step = beside(step.astype(np.float32), x)
-                state["step"] = wrap(step)
             on_gpu = not isinstance(step, np.ndarray)
             key = (x.dtype, x.device.id, None if on_gpu else count(state["step"]))
             rows[key].append([*row, step] if on_gpu else row)

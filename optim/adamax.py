@@ -33,7 +33,8 @@ class Adamax(Optimizer):
         eps: >= 0, keeps u from 0.
         weight_decay: >= 0; an L2 penalty: g <- g + weight_decay x.
         maximize: climb instead of descend.
-        foreach, capturable: accepted; there is one implementation.
+        foreach: accepted; there is one implementation.
+        capturable: count the steps on the GPU, so that a CUDA graph can hold a step.
         differentiable: not supported.
 
     Raises:
@@ -76,7 +77,11 @@ class Adamax(Optimizer):
         super().__init__(params, defaults)
 
     def _new_state(self, x: Array, group: Group) -> State:
-        return {"step": counter(), "exp_avg": zeros_like(x), "exp_inf": zeros_like(x)}
+        return {
+            "step": counter(0.0, x, group["capturable"]),
+            "exp_avg": zeros_like(x),
+            "exp_inf": zeros_like(x),
+        }
 
     def _update(self, x: Array, g: Array, state: State, group: Group) -> None:
         t = count(state["step"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.tensor import Tensor
 
@@ -11,6 +13,7 @@ from .common import (
     check_lr,
     check_not_negative,
     count,
+    counted,
     counter,
     number,
     penalized,
@@ -33,7 +36,8 @@ class ASGD(Optimizer):
         t0: the step after which the average begins.
         weight_decay: >= 0; an L2 penalty: g <- g + weight_decay x.
         maximize: climb instead of descend.
-        foreach, capturable: accepted; there is one implementation.
+        foreach: accepted; there is one implementation.
+        capturable: count the steps on the GPU, so that a CUDA graph can hold a step.
         differentiable: not supported.
 
     Raises:
@@ -76,23 +80,26 @@ class ASGD(Optimizer):
 
     def _new_state(self, x: Array, group: Group) -> State:
         return {
-            "step": counter(),
-            "eta": counter(number(group["lr"])),
-            "mu": counter(1.0),
+            "step": counter(0.0, x, group["capturable"]),
+            "eta": counter(number(group["lr"]), x, group["capturable"]),
+            "mu": counter(1.0, x, group["capturable"]),
             "ax": zeros_like(x),
         }
 
     def _update(self, x: Array, g: Array, state: State, group: Group) -> None:
         t, lr, lambd = count(state["step"]), number(group["lr"]), group["lambd"]
-        eta, mu, mean = state["eta"].array, state["mu"].array, state["ax"].array
+        eta, mu, mean = counted(state["eta"]), counted(state["mu"]), state["ax"].array
         g = penalized(g, x, group["weight_decay"])
-        x *= 1 - lambd * float(eta)
-        x -= float(eta) * g
-        if mu != 1:
-            average(mean, x, float(mu))
+        x *= 1 - lambd * eta
+        x -= eta * g
+        if not isinstance(mu, float) or mu != 1:
+            average(mean, x, mu)
         else:
             mean[...] = x
         # torch keeps the new values as float32, and its foreach form computes them so as well
         step = state["step"].array if group["foreach"] else t
-        eta[...] = counter(lr / (1 + lambd * lr * step) ** group["alpha"]).array
-        mu[...] = counter(1 / max(1, t - group["t0"])).array
+        eta = lr / (1 + lambd * lr * step) ** group["alpha"]
+        late = t - group["t0"]
+        mu = 1 / (max(1, late) if isinstance(t, float) else np.maximum(late, 1))
+        for name, new in (("eta", eta), ("mu", mu)):
+            state[name].array[...] = counter(new).array if isinstance(t, float) else new

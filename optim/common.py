@@ -8,21 +8,33 @@ import numpy as np
 
 from tinygrad_edu import dtypes
 from tinygrad_edu.autograd.record import wrap
+from tinygrad_edu.backend import new_like
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.tensor import Tensor
 
 
-def counter(value: float = 0.0) -> Tensor:
-    """A 0-d tensor on the CPU: torch keeps step counts as float32."""
+def counter(value: float = 0.0, x: Array | None = None, capturable: bool = False) -> Tensor:
+    """A 0-d tensor: torch keeps step counts as float32.
+
+    It is on the CPU, but for a `capturable` optimizer where its parameter `x` is.
+    """
+    if capturable and not isinstance(x, np.ndarray):
+        return wrap(new_like(x, (), value, np.float32))
     wide = dtypes.default() == np.float64
     return wrap(np.array(value, np.float64 if wide else np.float32))
 
 
-def count(step: Tensor) -> float:
+def count(step: Tensor) -> Any:
     """One step more; returns the new count."""
     array = step.array
     array += 1
-    return float(array)
+    return counted(step)
+
+
+def counted(step: Tensor) -> Any:
+    """A counter's number; on a GPU the array itself, with which a CUDA graph goes on computing."""
+    array = step.array
+    return float(array) if isinstance(array, np.ndarray) else array
 
 
 def zeros_like(x: Array) -> Tensor:

@@ -15,6 +15,7 @@ from .common import (
     check_lr,
     check_not_negative,
     count,
+    counted,
     counter,
     number,
     penalized,
@@ -37,7 +38,8 @@ class NAdam(Optimizer):
         momentum_decay: >= 0, how fast mu_t approaches beta1.
         decoupled_weight_decay: shrink x itself instead of the penalty.
         maximize: climb instead of descend.
-        foreach, capturable: accepted; there is one implementation.
+        foreach: accepted; there is one implementation.
+        capturable: count the steps on the GPU, so that a CUDA graph can hold a step.
         differentiable: not supported.
 
     Raises:
@@ -87,8 +89,8 @@ class NAdam(Optimizer):
 
     def _new_state(self, x: Array, group: Group) -> State:
         return {
-            "step": counter(),
-            "mu_product": counter(1.0),
+            "step": counter(0.0, x, group["capturable"]),
+            "mu_product": counter(1.0, x, group["capturable"]),
             "exp_avg": zeros_like(x),
             "exp_avg_sq": zeros_like(x),
         }
@@ -109,5 +111,6 @@ class NAdam(Optimizer):
         average(m, g, 1 - beta1)
         average_square(v, g, beta2)
         scale = np.sqrt(v / (1 - beta2**t)) + group["eps"]
-        x += -lr * (1.0 - mu) / (1.0 - float(product)) * g / scale
-        x += -lr * mu_next / (1.0 - float(product) * mu_next) * m / scale
+        product = counted(state["mu_product"])
+        x += -lr * (1.0 - mu) / (1.0 - product) * g / scale
+        x += -lr * mu_next / (1.0 - product * mu_next) * m / scale

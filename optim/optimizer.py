@@ -280,7 +280,8 @@ class Optimizer:
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue from what `state_dict` returned; parameters are matched by their order.
 
-        State is cast to the dtype and the device of its parameter, except "step".
+        State is cast to the dtype and the device of its parameter, except "step", which goes
+        there as float32 if the group is capturable.
 
         Raises:
             ValueError: the groups differ in number or size.
@@ -295,6 +296,7 @@ class Optimizer:
         if len(saved) != len(self.param_groups):
             raise ValueError("loaded state dict has a different number of parameter groups")
         parameter: dict[int, Tensor] = {}
+        counted_beside = set()
         for group, new in zip(self.param_groups, saved, strict=True):
             if len(group["params"]) != len(new["params"]):
                 raise ValueError(
@@ -302,6 +304,8 @@ class Optimizer:
                     " optimizer's group"
                 )
             parameter.update(zip(new["params"], group["params"], strict=True))
+            if new.get("capturable"):
+                counted_beside.update(new["params"])
             new["params"] = group["params"]
             if "param_names" in group:
                 new.setdefault("param_names", group["param_names"])
@@ -314,6 +318,9 @@ class Optimizer:
                 fitted = state[parameter[key]] = _fit(value, parameter[key].array)
                 if ours and isinstance(fitted.get("step"), (int, float)):
                     fitted["step"] = counter(fitted["step"])  # from before torch 1.12
+                if key in counted_beside and isinstance(fitted.get("step"), Tensor):
+                    step = fitted["step"].array.astype(np.float32)
+                    fitted["step"] = wrap(to_device(step, device_of(parameter[key].array)))
             else:
                 state[key] = value
         self.__setstate__({"state": state, "param_groups": saved})

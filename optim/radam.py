@@ -38,7 +38,8 @@ class RAdam(Optimizer):
         weight_decay: >= 0; an L2 penalty: g <- g + weight_decay x.
         decoupled_weight_decay: shrink x itself instead of the penalty.
         maximize: climb instead of descend.
-        foreach, capturable: accepted; there is one implementation.
+        foreach: accepted; there is one implementation.
+        capturable: count the steps on the GPU, so that a CUDA graph can hold a step.
         differentiable: not supported.
 
     Raises:
@@ -84,7 +85,11 @@ class RAdam(Optimizer):
         super().__init__(params, defaults)
 
     def _new_state(self, x: Array, group: Group) -> State:
-        return {"step": counter(), "exp_avg": zeros_like(x), "exp_avg_sq": zeros_like(x)}
+        return {
+            "step": counter(0.0, x, group["capturable"]),
+            "exp_avg": zeros_like(x),
+            "exp_avg_sq": zeros_like(x),
+        }
 
     def _update(self, x: Array, g: Array, state: State, group: Group) -> None:
         t, lr, decay = count(state["step"]), number(group["lr"]), group["weight_decay"]
@@ -99,7 +104,12 @@ class RAdam(Optimizer):
         step = m / (1 - beta1**t) * lr
         rho = 2 / (1 - beta2) - 1
         rho_t = rho - 2 * t * beta2**t / (1 - beta2**t)
-        if rho_t > 5:
+        if not isinstance(rho_t, float):  # on a GPU, which goes both ways
+            far = np.where(rho_t > 5, rho_t, 6.0)
+            r = ((far - 4) * (far - 2) * rho / ((rho - 4) * (rho - 2) * far)) ** 0.5
+            adapted = r * (1 - beta2**t) ** 0.5 / (np.sqrt(v) + group["eps"])
+            step *= np.where(rho_t > 5, adapted, 1.0).astype(x.dtype)
+        elif rho_t > 5:
             r = ((rho_t - 4) * (rho_t - 2) * rho / ((rho - 4) * (rho - 2) * rho_t)) ** 0.5
             step *= (1 - beta2**t) ** 0.5 / (np.sqrt(v) + group["eps"])
             step *= r

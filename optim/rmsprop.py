@@ -37,7 +37,8 @@ class RMSprop(Optimizer):
         momentum: >= 0.
         centered: divide by the standard deviation of the gradient.
         maximize: climb instead of descend.
-        foreach, capturable: accepted; there is one implementation.
+        foreach: accepted; there is one implementation.
+        capturable: count the steps on the GPU, so that a CUDA graph can hold a step.
         differentiable: not supported.
 
     Raises:
@@ -88,7 +89,7 @@ class RMSprop(Optimizer):
         super().__init__(params, defaults)
 
     def _new_state(self, x: Array, group: Group) -> State:
-        state = {"step": counter(), "square_avg": zeros_like(x)}
+        state = {"step": counter(0.0, x, group["capturable"]), "square_avg": zeros_like(x)}
         if group["momentum"] > 0:
             state["momentum_buffer"] = zeros_like(x)
         if group["centered"]:

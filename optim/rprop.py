@@ -22,7 +22,8 @@ class Rprop(Optimizer):
         etas: factors of the step size, 0 < etas[0] < 1 < etas[1].
         step_sizes: lowest and highest step size.
         maximize: climb instead of descend.
-        foreach, capturable: accepted; there is one implementation.
+        foreach: accepted; there is one implementation.
+        capturable: count the steps on the GPU, so that a CUDA graph can hold a step.
         differentiable: not supported.
 
     Raises:
@@ -65,7 +66,11 @@ class Rprop(Optimizer):
     def _new_state(self, x: Array, group: Group) -> State:
         step_size = zeros_like(x)
         step_size.array.fill(number(group["lr"]))
-        return {"step": counter(), "prev": zeros_like(x), "step_size": step_size}
+        return {
+            "step": counter(0.0, x, group["capturable"]),
+            "prev": zeros_like(x),
+            "step_size": step_size,
+        }
 
     def _update(self, x: Array, g: Array, state: State, group: Group) -> None:
         count(state["step"])

@@ -193,6 +193,8 @@ def to_device(array: Array, place: device, wait: bool = True) -> Array:
         if checks is not None:
             checks.report(array)
         return array.get()
+    if capturing and here.type == "cpu":
+        raise RuntimeError("a copy from the host cannot be captured in a CUDA graph")
     with on(place) as cupy:
         if not is_pinned_array(array):
             return cupy.asarray(array)

@@ -13,12 +13,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tinygrad_edu import backend
+from tinygrad_edu import backend, gpu_random
 from tinygrad_edu.autograd.function import Function
 from tinygrad_edu.autograd.mode import enable_grad
 from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.autograd.walk import grad
 from tinygrad_edu.cuda.streams import Stream, current_stream
+from tinygrad_edu.kernels.cuda import checks, products
 
 
 class CUDAGraph:
@@ -49,6 +50,10 @@ class CUDAGraph:
                 " it's ok to replay them on the default stream.)"
             )
         cuda = backend.module_for(backend.device("cuda")).cuda
+        # What is made when first used, and lasts, must not be made in the graph at each replay.
+        gpu_random.default(backend.current_gpu()).state()
+        checks.prepare()
+        products.prepare()
         # What the captured code allocates must stay where it is, for the replays.
         self._allocator = cuda.get_allocator()
         cuda.set_allocator(backend.allocator_for(self))

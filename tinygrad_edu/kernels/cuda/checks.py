@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinygrad_edu.backend import module_of
+from tinygrad_edu.backend import current_gpu, device, module_for, module_of
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.kernels.cuda.launch import blocks_for, dense, start
 
@@ -22,12 +22,17 @@ def require(index: Array, low: int, high: int) -> None:
     """Let the GPU check that all of `index`, an array on it, lie in [low, high)."""
     if not hasattr(module_of(index), "RawModule"):
         return
-    gpu = index.device.id
-    if gpu not in _notes:
-        _notes[gpu] = np.zeros_like(index, dtype=np.int32, shape=1)
+    prepare()
     start("embedding", "check_range", blocks_for(index.size), index,
-          dense(index.astype(np.int64, copy=False)), index.size, low, high, _notes[gpu],
+          dense(index.astype(np.int64, copy=False)), index.size, low, high,
+          _notes[index.device.id],
           dtype=np.float32)  # fmt: skip
+
+
+def prepare() -> None:
+    """Have a note on the current GPU."""
+    if current_gpu() not in _notes:
+        _notes[current_gpu()] = module_for(device("cuda")).zeros(1, np.int32)
 
 
 def report(array: Array) -> None:

@@ -95,16 +95,24 @@ class _Handles(threading.local):
 _handles = _Handles()
 
 
-def _handle(xp: Any, library: Any, like: Array) -> Any:
-    gpu = like.device.id
-    if gpu != backend.current_gpu():
+def prepare() -> _Handle | None:
+    """Have cuBLAS ready on the current GPU."""
+    library = _library(backend.module_for(backend.device("cuda")))
+    handle = _handles.of.get(backend.current_gpu())
+    if handle is None and library is not None:
+        handle = _handles.of[backend.current_gpu()] = _Handle(library)
+    return handle
+
+
+def _handle(xp: Any, like: Array) -> Any:
+    gpu = backend.current_gpu()
+    if like.device.id != gpu:
         raise ValueError(
-            f"Array device must be same as the current device: array device = {gpu}"
-            f" while current = {backend.current_gpu()}"
+            f"Array device must be same as the current device: array device = {like.device.id}"
+            f" while current = {gpu}"
         )
-    handle = _handles.of.get(gpu)
-    if handle is None:
-        handle = _handles.of[gpu] = _Handle(library)
+    handle = _handles.of.get(gpu) or prepare()
+    assert handle is not None
     stream = xp.cuda.get_current_stream().ptr
     if handle.stream != stream:
         handle.use(xp, stream)
@@ -145,7 +153,7 @@ def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
     double = kind == _KINDS["d"]
     compute = _IN_DOUBLE if double else _IN_TF32 if backend.tf32 and kind == 0 else _IN_FLOAT
     one, zero = _ONE[double], _ZERO[double]
-    handle, count = _handle(backend.module_of(a), library, a), math.prod(lead)
+    handle, count = _handle(backend.module_of(a), a), math.prod(lead)
     sizes = (b_turned, a_turned, shape[-1], shape[-2], a.shape[-1])
     if count == 1:
         _check(library.cublasGemmEx(
