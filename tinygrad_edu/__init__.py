@@ -44,8 +44,8 @@ from tinygrad_edu.ops.creation import (
 # ---- shape, joining, indexing
 from tinygrad_edu.ops.shape import (
     atleast_1d, atleast_2d, atleast_3d, broadcast_shapes, broadcast_tensors, broadcast_to, flatten,
-    flip, fliplr, flipud, movedim, permute, ravel, reshape, roll, rot90, squeeze, swapaxes, t, tile,
-    transpose, unflatten, unsqueeze,
+    flip, movedim, permute, ravel, reshape, squeeze, swapaxes, t, tile, transpose, unflatten,
+    unsqueeze,
 )  # fmt: skip
 from tinygrad_edu.ops.layout import clone
 from tinygrad_edu.ops.joining import (
@@ -53,15 +53,16 @@ from tinygrad_edu.ops.joining import (
     stack, tensor_split, unbind, unsafe_chunk, unsafe_split, vsplit, vstack,
 )  # fmt: skip
 from tinygrad_edu.ops.indexing import (
-    argwhere, index_put, masked_fill, masked_select, narrow, nonzero, select, tril, triu, where,
+    argwhere, index_put, masked_fill, masked_select, narrow, nonzero, select, where,
 )  # fmt: skip
 from tinygrad_edu.ops.gathering import (
     gather, index_add, index_copy, index_fill, index_select, scatter, scatter_add, take,
     take_along_dim,
 )  # fmt: skip
 from tinygrad_edu.ops.arranging import (
-    adjoint, block_diag, cartesian_prod, combinations, diagonal_scatter, fill, masked_scatter,
-    repeat_interleave, select_scatter, slice_scatter, tril_indices, triu_indices, vander,
+    adjoint, block_diag, cartesian_prod, combinations, diagonal_scatter, fill, fliplr, flipud,
+    masked_scatter, repeat_interleave, roll, rot90, select_scatter, slice_scatter, tril_indices,
+    triu_indices, vander,
 )  # fmt: skip
 from tinygrad_edu.ops.scattering import index_reduce, put, scatter_reduce
 from tinygrad_edu.ops.strided import as_strided, empty_strided, resize_as_
@@ -149,7 +150,7 @@ from tinygrad_edu.ops.products import (
 )  # fmt: skip
 from tinygrad_edu.ops.einsum import einsum
 from tinygrad_edu.ops.linalg import (
-    cholesky, det, diag, diag_embed, diagflat, diagonal, logdet, slogdet, trace,
+    cholesky, det, diag, diag_embed, diagflat, diagonal, logdet, slogdet, trace, tril, triu,
 )  # fmt: skip
 
 from tinygrad_edu.ops.solvers import (
@@ -218,6 +219,7 @@ from tinygrad_edu.settings import (
 from tinygrad_edu.version import __version__
 from tinygrad_edu.batching import vmap
 
+layout = memory_format = str  # the classes of these:
 strided = "torch.strided"
 contiguous_format = "torch.contiguous_format"
 preserve_format = "torch.preserve_format"
@@ -241,7 +243,7 @@ _IN = {
     "": [
         "accelerator", "amp", "backends", "compiler", "cpu", "distributed", "distributions",
         "func", "hub", "jit", "mps", "nn", "onnx", "optim", "profiler", "serialization", "testing",
-        "utils", "xpu",
+        "types", "utils", "xpu",
     ],
 }  # fmt: skip
 _LATER = {name: module for module, names in _IN.items() for name in names}
@@ -249,7 +251,7 @@ _LATER = {name: module for module, names in _IN.items() for name in names}
 if _TYPE_CHECKING:
     from tinygrad_edu import accelerator, amp, backends, compiler, cpu, distributed, distributions
     from tinygrad_edu import func, hub, jit, mps, nn, onnx, optim, profiler, serialization, testing
-    from tinygrad_edu import utils, xpu
+    from tinygrad_edu import types, utils, xpu
     from tinygrad_edu.amp import GradScaler
     from tinygrad_edu.amp.autocast_mode import (
         autocast, clear_autocast_cache, get_autocast_cpu_dtype, get_autocast_dtype,

@@ -96,10 +96,10 @@ class Methods:
     repeat = shape.repeat
     tile = shape.tile
     flip = shape.flip
-    fliplr = shape.fliplr
-    flipud = shape.flipud
-    roll = shape.roll
-    rot90 = shape.rot90
+    fliplr = arranging.fliplr
+    flipud = arranging.flipud
+    roll = arranging.roll
+    rot90 = arranging.rot90
     clone = layout.clone
     contiguous = layout.contiguous
     T = property(lambda self: shape._permute(self, tuple(range(self.array.ndim))[::-1]))
@@ -136,10 +136,8 @@ class Methods:
     argwhere = indexing.argwhere
     index_put = indexing.index_put
     index_put_ = indexing.index_put_
-    tril = indexing.tril
-    triu = indexing.triu
-    tril_ = inplace(indexing.tril)
-    triu_ = inplace(indexing.triu)
+    tril, tril_ = linalg.tril, inplace(linalg.tril)
+    triu, triu_ = linalg.triu, inplace(linalg.triu)
     copy_ = indexing.copy_
     gather = gathering.gather
     scatter = gathering.scatter

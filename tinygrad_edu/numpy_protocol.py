@@ -190,7 +190,7 @@ FUNCTIONS: dict[Any, Operation] = {
     np.dot: lambda a, b: _dot(a, b), np.inner: products.inner, np.outer: products.outer,
     np.tensordot: lambda a, b, axes=2: products.tensordot(a, b, axes),
     np.einsum: lambda equation, *ts: einsum.einsum(equation, *ts), np.kron: products.kron,
-    np.diag: linalg.diag, np.trace: linalg.trace, np.tril: indexing.tril, np.triu: indexing.triu,
+    np.diag: linalg.diag, np.trace: linalg.trace, np.tril: linalg.tril, np.triu: linalg.triu,
     np.sort: lambda x, dim=-1: _flattened(lambda t, d: sorting.sort(t, d)[0])(x, dim),
     np.argsort: lambda x, dim=-1: _flattened(sorting.argsort)(x, dim),
     np.linalg.norm: _norm, np.linalg.inv: linalg.inv, np.linalg.det: linalg.det,

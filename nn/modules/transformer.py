@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tinygrad_edu.ops.creation import full
-from tinygrad_edu.ops.indexing import triu
+from tinygrad_edu.ops.linalg import triu
 from tinygrad_edu.tensor import Tensor
 
 from .. import functional as F
@@ -56,6 +56,18 @@ def _is_causal(mask: Tensor | None, hint: bool | None, length: int) -> bool:
     if mask.shape != (length, length):
         return False
     return bool((mask == _causal_mask(length, mask.device, mask.dtype)).all())
+
+
+def _attend(
+    attention: Module, dropout: Module, x: Tensor, memory: Tensor, mask: Tensor | None,
+    padding: Tensor | None, is_causal: bool,
+) -> Tensor:  # fmt: skip
+    y: Tensor = attention(
+        x, memory, memory, attn_mask=mask, key_padding_mask=padding, need_weights=False,
+        is_causal=is_causal,
+    )[0]  # fmt: skip
+    y = dropout(y)
+    return y
 
 
 def _copies(layer: Module, count: int) -> ModuleList:
@@ -152,12 +164,7 @@ class TransformerEncoderLayer(Module):
     def _sa_block(
         self, x: Tensor, mask: Tensor | None, padding: Tensor | None, is_causal: bool
     ) -> Tensor:
-        y: Tensor = self.self_attn(
-            x, x, x, attn_mask=mask, key_padding_mask=padding, need_weights=False,
-            is_causal=is_causal,
-        )[0]  # fmt: skip
-        y = self.dropout1(y)
-        return y
+        return _attend(self.self_attn, self.dropout1, x, x, mask, padding, is_causal)
 
     def _ff_block(self, x: Tensor) -> Tensor:
         y: Tensor = self.dropout(self.activation(self.linear1(x)))
@@ -251,23 +258,13 @@ class TransformerDecoderLayer(Module):
     def _sa_block(
         self, x: Tensor, mask: Tensor | None, padding: Tensor | None, is_causal: bool
     ) -> Tensor:
-        y: Tensor = self.self_attn(
-            x, x, x, attn_mask=mask, key_padding_mask=padding, need_weights=False,
-            is_causal=is_causal,
-        )[0]  # fmt: skip
-        y = self.dropout1(y)
-        return y
+        return _attend(self.self_attn, self.dropout1, x, x, mask, padding, is_causal)
 
     def _mha_block(
         self, x: Tensor, memory: Tensor, mask: Tensor | None, padding: Tensor | None,
         is_causal: bool,
     ) -> Tensor:  # fmt: skip
-        y: Tensor = self.multihead_attn(
-            x, memory, memory, attn_mask=mask, key_padding_mask=padding, need_weights=False,
-            is_causal=is_causal,
-        )[0]  # fmt: skip
-        y = self.dropout2(y)
-        return y
+        return _attend(self.multihead_attn, self.dropout2, x, memory, mask, padding, is_causal)
 
     def _ff_block(self, x: Tensor) -> Tensor:
         y: Tensor = self.dropout(self.activation(self.linear1(x)))
@@ -303,8 +300,7 @@ class TransformerEncoder(Module):
     ) -> None:
         super().__init__()
         self.layers = _copies(encoder_layer, num_layers)
-        self.num_layers = num_layers
-        self.norm = norm
+        self.num_layers, self.norm = num_layers, norm
         self.enable_nested_tensor = enable_nested_tensor
         self.mask_check = mask_check
 
@@ -345,8 +341,7 @@ class TransformerDecoder(Module):
     def __init__(self, decoder_layer: Module, num_layers: int, norm: Module | None = None) -> None:
         super().__init__()
         self.layers = _copies(decoder_layer, num_layers)
-        self.num_layers = num_layers
-        self.norm = norm
+        self.num_layers, self.norm = num_layers, norm
 
     def forward(
         self,
@@ -438,9 +433,7 @@ class Transformer(Module):
             custom_decoder = TransformerDecoder(layer, num_decoder_layers, norm)
         self.decoder = custom_decoder
         self._reset_parameters()
-        self.d_model = d_model
-        self.nhead = nhead
-        self.batch_first = batch_first
+        self.d_model, self.nhead, self.batch_first = d_model, nhead, batch_first
 
     def _reset_parameters(self) -> None:
         for p in self.parameters():

@@ -19,8 +19,8 @@ from tinygrad_edu.ops.indexing import _index_put, _slice, _take, copy_, select
 from tinygrad_edu.ops.joining import cat, meshgrid, stack
 from tinygrad_edu.ops.layout import clone
 from tinygrad_edu.ops.names import numpy_names
-from tinygrad_edu.ops.shape import expand, movedim, reshape, transpose
-from tinygrad_edu.size import read_dim
+from tinygrad_edu.ops.shape import expand, flip, movedim, reshape, transpose
+from tinygrad_edu.size import read_dim, read_dims, read_shape
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
@@ -114,6 +114,76 @@ def unfold(input: Any, dimension: int, size: int, step: int) -> Tensor:
     if not input.array.ndim:
         return reshape(input, (1,))[:size]
     return _unfold(input, dim, size, step)
+
+
+def fliplr(input: Tensor) -> Tensor:
+    """Reverse the columns."""
+    if input.array.ndim < 2:
+        raise RuntimeError("Input must be >= 2-d.")
+    return flip(input, 1)
+
+
+def flipud(input: Tensor) -> Tensor:
+    """Reverse the rows."""
+    if input.array.ndim < 1:
+        raise RuntimeError("Input must be >= 1-d.")
+    return flip(input, 0)
+
+
+@primitive
+def _roll(x: Array, shifts: tuple[int, ...], dims: tuple[int, ...] | None) -> Array:
+    return np.roll(x, shifts, dims)
+
+
+_roll.vjp(x=lambda g, shifts, dims: _roll(g, tuple([-s for s in shifts]), dims))
+
+
+def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
+    """Shift the elements along `dims`; what falls off one end comes back at the other.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.arange(4).roll(1)
+    tensor([3, 0, 1, 2])
+    """
+    amounts = read_shape("roll", (shifts,) if isinstance(shifts, (tuple, list)) else (shifts,))
+    if dims is None or dims == ():
+        if len(amounts) != 1:
+            raise RuntimeError(f"shifts and dimensions must align. shifts: {len(amounts)}, dims:0")
+        shape = input.array.shape
+        return reshape(_roll(reshape(input, (input.array.size,)), amounts, (0,)), shape)
+    places = tuple(
+        [
+            read_dim(d, input.array.ndim)
+            for d in (dims if isinstance(dims, (tuple, list)) else (dims,))
+        ]
+    )
+    if len(places) != len(amounts):
+        raise RuntimeError(
+            f"shifts and dimensions must align. shifts: {len(amounts)}, dims:{len(places)}"
+        )
+    return _roll(input, amounts, places)
+
+
+def rot90(input: Tensor, k: int = 1, dims: Any = (0, 1)) -> Tensor:
+    """Turn by k quarter turns in the plane of two dimensions, from the first to the second."""
+    ndim = input.array.ndim
+    if len(dims) != 2:
+        raise RuntimeError(f"expected total rotation dims == 2, but got dims = {len(dims)}")
+    if ndim < 2:
+        raise RuntimeError(f"expected total dims >= 2, but got total dims = {ndim}")
+    if dims[0] == dims[1] or abs(dims[0] - dims[1]) == ndim:
+        raise RuntimeError(
+            f"expected rotation dims to be different, but got dim0 = {dims[0]} and dim1 = {dims[1]}"
+        )
+    first, second = read_dims(dims, ndim)
+    turns = k % 4
+    if turns == 1:
+        return flip(transpose(input, first, second), first)
+    if turns == 2:
+        return flip(input, first, second)
+    if turns == 3:
+        return flip(transpose(input, first, second), second)
+    return clone(input)
 
 
 def fill(input: Any, value: Any) -> Tensor:

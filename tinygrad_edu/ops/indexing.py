@@ -459,41 +459,6 @@ def masked_select(input: Any, mask: Any) -> Tensor:
     return _take(x, (m.array,))
 
 
-@primitive
-def tril(x: Array, diagonal: int = 0) -> Array:
-    """The lower triangle of (a batch of) matrices; zero above the given diagonal.
-
-    >>> import tinygrad_edu as torch
-    >>> torch.tril(torch.ones(2, 2))
-    tensor([[1., 0.],
-            [1., 1.]])
-    """
-    _check_matrix("tril", x)
-    return np.tril(x, diagonal)
-
-
-@primitive
-def triu(x: Array, diagonal: int = 0) -> Array:
-    """The upper triangle of (a batch of) matrices; zero below the given diagonal.
-
-    >>> import tinygrad_edu as torch
-    >>> torch.triu(torch.ones(2, 2), diagonal=1)
-    tensor([[0., 1.],
-            [0., 0.]])
-    """
-    _check_matrix("triu", x)
-    return np.triu(x, diagonal)
-
-
-def _check_matrix(name: str, x: Array) -> None:
-    if x.ndim < 2:
-        raise RuntimeError(f"{name}: input tensor must have at least 2 dimensions")
-
-
-tril.vjp(x=lambda g, diagonal: tril(g, diagonal))
-triu.vjp(x=lambda g, diagonal: triu(g, diagonal))
-
-
 @numpy_names
 def select(input: Any, dim: int, index: int) -> Tensor:
     """The slice at one index of a dimension, as a view without that dimension."""

@@ -1,4 +1,4 @@
-"""Linear algebra: diagonals, trace, determinant, inverse, solving, Cholesky.
+"""Linear algebra: diagonals, triangles, trace, determinant, inverse, solving, Cholesky.
 
 Source of the derivative rules: Giles, "An extended collection of matrix derivative results for
 forward and reverse mode algorithmic differentiation" (2008).
@@ -133,6 +133,41 @@ def fill_diagonal_(self: Tensor, fill_value: Any, wrap: bool = False) -> Tensor:
     inside = columns < shape[1]
     setitem(self, (rows[inside], *[columns[inside]] * (len(shape) - 1)), fill_value)
     return self
+
+
+@primitive
+def tril(x: Array, diagonal: int = 0) -> Array:
+    """The lower triangle of (a batch of) matrices; zero above the given diagonal.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.tril(torch.ones(2, 2))
+    tensor([[1., 0.],
+            [1., 1.]])
+    """
+    _check_ndim("tril", x)
+    return np.tril(x, diagonal)
+
+
+@primitive
+def triu(x: Array, diagonal: int = 0) -> Array:
+    """The upper triangle of (a batch of) matrices; zero below the given diagonal.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.triu(torch.ones(2, 2), diagonal=1)
+    tensor([[0., 1.],
+            [0., 0.]])
+    """
+    _check_ndim("triu", x)
+    return np.triu(x, diagonal)
+
+
+def _check_ndim(name: str, x: Array) -> None:
+    if x.ndim < 2:
+        raise RuntimeError(f"{name}: input tensor must have at least 2 dimensions")
+
+
+tril.vjp(x=lambda g, diagonal: tril(g, diagonal))
+triu.vjp(x=lambda g, diagonal: triu(g, diagonal))
 
 
 def trace(input: Tensor) -> Tensor:

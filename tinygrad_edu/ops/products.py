@@ -7,10 +7,11 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from tinygrad_edu.autograd.graph import entitle
+from tinygrad_edu.ops.arranging import roll
 from tinygrad_edu.ops.matmul import bmm, dot, matmul, mm, mv, vdot
 from tinygrad_edu.ops.names import numbers_first, numpy_names
 from tinygrad_edu.ops.reduction import sum
-from tinygrad_edu.ops.shape import _permute, expand, roll
+from tinygrad_edu.ops.shape import _permute, expand
 from tinygrad_edu.size import read_dim
 
 if TYPE_CHECKING:

@@ -19,9 +19,18 @@ from tinygrad_edu.dtypes import Array, from_numpy, int64, is_floating
 from tinygrad_edu.ops import sampling
 from tinygrad_edu.ops.decompositions import _check_matrix, _constant, pinv, qr, svd, svdvals
 from tinygrad_edu.ops.dims import operand
-from tinygrad_edu.ops.indexing import tril, triu, where
+from tinygrad_edu.ops.indexing import where
 from tinygrad_edu.ops.joining import stack
-from tinygrad_edu.ops.linalg import _check_square, _solve, _turned, cholesky, inv, solve
+from tinygrad_edu.ops.linalg import (
+    _check_square,
+    _solve,
+    _turned,
+    cholesky,
+    inv,
+    solve,
+    tril,
+    triu,
+)  # fmt: skip
 from tinygrad_edu.ops.matmul import matmul
 from tinygrad_edu.ops.names import named, numpy_names
 from tinygrad_edu.ops.norms import matrix_or_vector_norm
