@@ -55,7 +55,12 @@ import torch.utils.checkpoint
 from torch.nn.utils import clip_grad_norm_
 from torch.nn.modules.linear import Linear
 from torch.autograd import Function
+from torch.cuda.amp.grad_scaler import GradScaler
+from torch.nn.common_types import _size_2_t
+from torch.types import Device, Number
+from torch.utils.data._utils.collate import default_collate
 import torch.backends.cudnn as cudnn
+import torch.utils.model_zoo as model_zoo
 
 assert torch.__version__ >= "2.9" and torch.__version__.startswith("2.13")
 assert int(torch.version.__version__.split(".")[0]) >= 2

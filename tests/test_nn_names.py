@@ -11,8 +11,8 @@ from beside_torch import ours, same, same_error, same_warning, torch
 # Names of torch.nn and torch.nn.functional that are not here, with what stands in for them.
 LEFT_OUT = {
     "nn": {
-        "Container", "CrossMapLRN2d", "NLLLoss2d", "SyncBatchNorm",
-        "common_types", "factory_kwargs", "grad", "intrinsic", "qat", "quantizable", "quantized",
+        "Container", "CrossMapLRN2d", "NLLLoss2d",
+        "factory_kwargs", "grad", "intrinsic", "qat", "quantizable", "quantized",
     },
     "nn.functional": {
         "conv_tbc", "grad", "grouped_mm", "native_channel_shuffle",

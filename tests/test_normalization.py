@@ -276,3 +276,28 @@ def test_kernels_equal_definitions(data: Any) -> None:
         found.append((y, *ours.autograd.grad(y, tensors, start)))
     for a, b in zip(*found, strict=True):
         np.testing.assert_allclose(numbers(a), numbers(b), rtol=1e-7, atol=1e-8)
+
+
+def test_sync_batch_norm() -> None:
+    """In one process it is batch norm; a conversion keeps parameters, statistics and names."""
+
+    def run(T: Any) -> Any:
+        T.manual_seed(0)
+        nn = T.nn
+        inner = nn.Sequential(nn.BatchNorm2d(2, affine=False), nn.BatchNorm3d(4, bias=False).eval())
+        plain = nn.ModuleList([nn.Linear(3, 3), nn.BatchNorm1d(3, momentum=0.3), inner])
+        weight = plain[1].weight
+        made = nn.SyncBatchNorm.convert_sync_batchnorm(plain)
+        assert made is plain and made[1].weight is weight and not made[2][1].training
+        x = T.randn(4, 3, requires_grad=True)
+        y = made[1](x)
+        (y * T.arange(3.0)).pow(2).sum().backward()
+        with pytest.raises(ValueError, match="at least 2D input"):
+            made[1](T.ones(3))
+        return [repr(made), list(made.state_dict()), y.detach(), x.grad, made[1].running_var]
+
+    for mine, theirs in zip(run(ours), run(torch), strict=True):
+        if isinstance(theirs, (str, list)):
+            assert mine == theirs
+        else:
+            np.testing.assert_allclose(mine.numpy(), theirs.numpy(), rtol=1e-5, atol=1e-5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import pathlib
 import subprocess
 import sys
@@ -108,6 +109,32 @@ def test_profiler() -> None:
         pass
     with pytest.raises(NotImplementedError, match="cProfile"):
         ours.profiler.profile()
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_what_is_imported_for_annotations_or_in_case() -> None:
+    """Modules, classes and switches that scripts name, whether they use them or not."""
+
+    def run(T: Any) -> Any:
+        module = importlib.import_module
+        name = T.__name__
+        sizes, types = module(f"{name}.nn.common_types"), module(f"{name}.types")
+        found = [isinstance(2, k) for k in (sizes._size_2_t.__args__[0], types.Number)]
+        found += [isinstance(T.strided, T.layout), isinstance(T.channels_last, T.memory_format)]
+        found.append(T.distributed.ReduceOp.SUM == T.distributed.ReduceOp.SUM)
+        with T.backends.cuda.sdp_kernel(enable_flash=False):
+            found += [T.backends.cuda.flash_sdp_enabled(), T.backends.cuda.math_sdp_enabled()]
+        collate = module(f"{name}.utils.data._utils").collate.default_collate
+        return [*found, T.backends.cuda.flash_sdp_enabled(), collate([1, 2])]
+
+    same(run)
+    zoo = importlib.import_module("tinygrad_edu.utils.model_zoo")
+    with pytest.raises(NotImplementedError, match="nothing is downloaded"):
+        zoo.load_url("https://example.org/resnet18.pth")
+    assert ours.cuda.amp.grad_scaler.GradScaler is ours.amp.GradScaler
+    if NO_GPU:
+        assert ours.cuda.get_rng_state_all() == []
+        ours.cuda.set_rng_state_all([])
 
 
 def test_types_of_early_scripts() -> None:

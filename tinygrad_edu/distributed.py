@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from enum import Enum, auto
+
 from tinygrad_edu.settings import unavailable
 
 _REASON = "it runs in one process, without communication between processes"
@@ -12,6 +14,12 @@ all_gather = unavailable("torch.distributed.all_gather", _REASON)
 broadcast = unavailable("torch.distributed.broadcast", _REASON)
 reduce = unavailable("torch.distributed.reduce", _REASON)
 barrier = unavailable("torch.distributed.barrier", _REASON)
+
+
+class ReduceOp(Enum):
+    """What `all_reduce` would do with the tensors of several processes."""
+
+    SUM, AVG, PRODUCT, MIN, MAX, BAND, BOR, BXOR = (auto() for _ in range(8))
 
 
 def is_available() -> bool:

@@ -62,6 +62,7 @@ from .batchnorm import (
     InstanceNorm1d,
     InstanceNorm2d,
     InstanceNorm3d,
+    SyncBatchNorm,
 )
 from .normalization import GroupNorm, LayerNorm, LocalResponseNorm, RMSNorm
 from .bags import EmbeddingBag
@@ -201,7 +202,7 @@ __all__ = [
     # normalization, embedding
     "BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "Embedding", "EmbeddingBag", "GroupNorm",
     "InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d", "LayerNorm", "LocalResponseNorm",
-    "RMSNorm",
+    "RMSNorm", "SyncBatchNorm",
     # attention, transformer
     "MultiheadAttention", "Transformer", "TransformerDecoder", "TransformerDecoderLayer",
     "TransformerEncoder", "TransformerEncoderLayer",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 from tinygrad_edu import backend, settings
@@ -51,6 +53,23 @@ def enable_math_sdp(enabled: bool) -> None:
 def enable_cudnn_sdp(enabled: bool) -> None:
     """Accepted; attention has one kernel per device here."""
     _attention["cudnn"] = enabled
+
+
+@contextlib.contextmanager
+def sdp_kernel(
+    enable_flash: bool = True,
+    enable_math: bool = True,
+    enable_mem_efficient: bool = True,
+    enable_cudnn: bool = True,
+) -> Iterator[None]:
+    """The old form of `nn.attention.sdpa_kernel`: sets the switches, which change nothing here."""
+    before = dict(_attention)
+    _attention.update(flash=enable_flash, mem_efficient=enable_mem_efficient, math=enable_math,
+                      cudnn=enable_cudnn)  # fmt: skip
+    try:
+        yield
+    finally:
+        _attention.update(before)
 
 
 def flash_sdp_enabled() -> bool:

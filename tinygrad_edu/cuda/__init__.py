@@ -37,12 +37,12 @@ __all__ = [
     "CUDAGraph", "Event", "FloatTensor", "LongTensor", "OutOfMemoryError", "Stream",
     "StreamContext", "current_device", "current_stream", "default_stream", "device",
     "device_count", "empty_cache", "get_device_capability", "get_device_name",
-    "get_device_properties", "get_rng_state", "graph", "graphs", "init", "initial_seed",
-    "ipc_collect", "is_available", "is_bf16_supported", "is_initialized",
+    "get_device_properties", "get_rng_state", "get_rng_state_all", "graph", "graphs", "init",
+    "initial_seed", "ipc_collect", "is_available", "is_bf16_supported", "is_initialized",
     "make_graphed_callables", "manual_seed", "manual_seed_all", "max_memory_allocated",
     "max_memory_reserved", "mem_get_info", "memory_allocated", "memory_reserved",
     "reset_max_memory_allocated", "reset_peak_memory_stats", "seed", "set_device",
-    "set_rng_state", "set_stream", "stream", "synchronize",
+    "set_rng_state", "set_rng_state_all", "set_stream", "stream", "synchronize",
 ]  # fmt: skip
 
 
@@ -187,6 +187,17 @@ def get_rng_state(device: Any = "cuda") -> Any:
 def set_rng_state(new_state: Any, device: Any = "cuda") -> None:
     """Continue a GPU's default generator from a state that `get_rng_state` gave."""
     _generator(device).set_state(new_state)
+
+
+def get_rng_state_all() -> list[Any]:
+    """The states of all GPUs' default generators."""
+    return [get_rng_state(i) for i in range(device_count())]
+
+
+def set_rng_state_all(new_states: Any) -> None:
+    """Continue all GPUs' default generators from what `get_rng_state_all` gave."""
+    for i, state in enumerate(new_states):
+        set_rng_state(state, i)
 
 
 def _generator(device: Any) -> Any:
