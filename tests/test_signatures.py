@@ -69,6 +69,7 @@ torch.cholesky(m @ m.T, True)  torch.histogram(v)  m.clone().copy_(other=m)
 torch.polygamma(n=1, input=v)  torch.asarray(obj=m, copy=True)  torch.linalg.cond(input=m)
 torch.heaviside(v, values=v)  torch.from_dlpack(m, copy=True)
 torch.autograd.backward(v.clone().requires_grad_().sum(), None, None, False, None, None)
+torch.nn.functional.embedding_bag(m, i)
 torch.nn.Identity().state_dict({}, "a.")  torch.no_grad()(orig_func=lambda: 1)()
 """
 

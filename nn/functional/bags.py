@@ -61,6 +61,8 @@ def embedding_bag(
     if mode == "max" and scale_grad_by_freq:
         raise ValueError("max mode does not support scaling the gradient by the frequency")
     refuse_sparse(sparse)
+    if weight.array.dtype == np.int64 and is_floating(input.array.dtype):
+        input, weight = weight, input  # the order of old, which torch understands too
     index, starts, ends, weights = _bags(
         input, weight, offsets, per_sample_weights, include_last_offset
     )
