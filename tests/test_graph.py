@@ -233,7 +233,13 @@ F.layer_norm(x, (3,)); F.dropout(x, 0.5); F.embedding(i, x); F.pad(x, (1, 1))
 F.batch_norm(x, None, None, training=True); F.max_pool2d(x[None, None], 2); F.cross_entropy(x, i)
 F.nll_loss(x, i); F.mse_loss(x, x * 2); F.mse_loss(x, x * 2, reduction="none"); F.l1_loss(x, x * 2)
 F.binary_cross_entropy_with_logits(x, x.detach() * 0); F.smooth_l1_loss(x, x * 2)
-F.huber_loss(x, x); F.conv1d(x[None], x[None])
+F.huber_loss(x, x); F.conv1d(x[None], x[None]); 1 - x; 1.5 - x; x[1, :1]; x[:1, :2]; x[:, 1]
+x[:, None]; x[..., 0]; x.trace(); T.bmm(x[None], x.t()[None]); F.group_norm(x, 3); F.glu(x[:, :2])
+F.conv_transpose2d(x[None, None], x[None, None], i[:1].double()); F.avg_pool2d(x[None, None], 2)
+F.adaptive_avg_pool2d(x[None, None], 1); F.adaptive_avg_pool2d(x[None, None], (1, 2))
+F.interpolate(x[None, None], scale_factor=2); F.interpolate(x[None], scale_factor=2, mode="linear")
+F.interpolate(x[None, None], size=4, mode="bilinear"); F.pixel_shuffle(T.stack([x] * 4), 2)
+F.cross_entropy(x.view(1, 2, 3), T.tensor([[0, 1, 0]]))
 """
 
 

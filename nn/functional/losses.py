@@ -128,7 +128,7 @@ def nll_loss(
     reduction = read_reduction(size_average, reduce, reduction)
     loss = classes.nll_loss(input, target, weight, ignore_index, reduction)
     title = "NllLossBackward0" if input.array.ndim < 3 else "NllLoss2DBackward0"
-    return entitle(loss, title)  # type: ignore[no-any-return]
+    return entitle(loss, title)
 
 
 def mse_loss(

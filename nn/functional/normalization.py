@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tinygrad_edu.autograd.errors import not_implemented, same_device
+from tinygrad_edu.autograd.graph import entitle
 from tinygrad_edu.dtypes import Array, from_numpy, is_floating
 from tinygrad_edu.ops import normalization as ops
 from tinygrad_edu.tensor import Tensor
@@ -299,7 +300,8 @@ def group_norm(
     along = (-1, *[1] * (x.ndim - 2))
     y = y if weight is None else y * weight.reshape(along)
     y = y if bias is None else y + bias.reshape(along)
-    return y if y.array.dtype == x.dtype else y.to(input.dtype)
+    y = y if y.array.dtype == x.dtype else y.to(input.dtype)
+    return entitle(y, "NativeGroupNormBackward0")
 
 
 def instance_norm(

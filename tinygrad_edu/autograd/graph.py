@@ -10,13 +10,15 @@ from __future__ import annotations
 import itertools
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tinygrad_edu.dtypes import Array, NumpyDtype
 
 if TYPE_CHECKING:
     from tinygrad_edu.autograd.primitive import Plan
     from tinygrad_edu.tensor import Tensor
+
+Result = TypeVar("Result")
 
 clock = itertools.count(1).__next__
 """Ticks once for every node made and every in-place write, so that any two can be ordered."""
@@ -132,13 +134,14 @@ class Node:
         return RemovableHandle(self.hooks, fn)
 
     def __repr__(self) -> str:
-        return f"<{self.name()} object at {id(self):#x}>"
+        return f"<{self.name().rpartition(':')[2]} object at {id(self):#x}>"
 
 
-def entitle(result: Any, title: str) -> Any:
+def entitle(result: Result, title: str) -> Result:
     """The result of an operation; its node, if it has one, is called by the name of another."""
-    if getattr(result, "node", None) is not None:
-        result.node.title = title
+    node = getattr(result, "node", None)
+    if node is not None:
+        node.title = title
     return result
 
 

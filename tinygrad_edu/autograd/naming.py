@@ -56,8 +56,20 @@ def _reduction(node: Node) -> str:
 
 
 def _part(node: Node) -> str:
-    before, after = _ndim(node, 0) or 0, len(node.shape)
-    return "Select" if after < before else "Unsqueeze" if after > before else "Slice"
+    """By the last step that `x[1, :2, None]` takes; by the shapes once the index is forgotten."""
+    for entry in reversed(node.kept[0] if node.kept else ()):
+        if entry is None:
+            return "Unsqueeze"
+        if isinstance(entry, int):
+            return "Select"
+        if isinstance(entry, slice) and entry != slice(None):
+            return "Slice"
+    before, after = node.edges[0].shape if node.edges[0] is not None else (), node.shape
+    if len(after) > len(before):
+        return "Unsqueeze"
+    sizes = iter(before)
+    whole = all([size in sizes for size in after])  # the sizes that are left, in their order
+    return "Select" if whole and len(after) < len(before) else "Slice"
 
 
 def _product(node: Node) -> str:
@@ -88,6 +100,10 @@ def _by_second(node: Node) -> str:
     return f"{_operation(node).capitalize()}Backward{number}"
 
 
+def _rsub(node: Node) -> str:
+    return f"RsubBackward{int((*node.edges, None)[1] is None)}"
+
+
 def _clamp(node: Node) -> str:
     return f"ClampBackward{int(not any(node.edges[1:]))}"
 
@@ -98,7 +114,7 @@ def _cross_entropy(node: Node) -> str:
 
 _RULES: dict[str, Callable[[Node], str]] = {
     "sum": _reduction, "mean": _reduction, "prod": _reduction,
-    "pow": _by_second, "fmod": _by_second, "remainder": _by_second,
+    "rsub": _rsub, "pow": _by_second, "fmod": _by_second, "remainder": _by_second,
     "clamp": _clamp,
     "slice": _part, "matmul": _product, "linear": _linear, "max_pool": _pool,
     "cross_entropy": _cross_entropy,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu.autograd.errors import dimension_error, not_implemented, scalar_type_name
+from tinygrad_edu.autograd.graph import entitle
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.dtypes import Array, floating, is_floating
 from tinygrad_edu.kernels import gelu as _gelu
@@ -481,4 +482,4 @@ def glu(input: Any, dim: int = -1) -> Tensor:
         )
     a = indexing.narrow(input, dim, 0, size // 2)
     b = indexing.narrow(input, dim, size // 2, size // 2)
-    return a * sigmoid(b)
+    return entitle(a * sigmoid(b), "GluBackward0")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu.autograd.errors import need_tensors
+from tinygrad_edu.autograd.graph import entitle
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.dtypes import Array, is_floating
 from tinygrad_edu.kernels import convolution as kernel
@@ -307,6 +308,7 @@ def _conv_transpose(
     batched = input if x.ndim == n + 2 else input[None]
     y = _convolve_input(batched, weight, (batched.array.shape[0], channels, *sizes), how)
     y = y if bias is None else y + bias.reshape(-1, *[1] * n)
+    y = entitle(y, "ConvolutionBackward0")
     return y if x.ndim == n + 2 else y[0]
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu.autograd.errors import need_tensors, not_implemented, scalar_type_name
+from tinygrad_edu.autograd.graph import entitle
 from tinygrad_edu.autograd.mode import state
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.dtypes import Array, from_numpy, is_floating
@@ -196,7 +197,8 @@ def cross_entropy(
     losses = _cross_entropy(
         rows.reshape(-1, classes), target.reshape(-1), weight, ignore_index, reduction
     )
-    return losses.reshape(target.array.shape) if reduction == "none" else losses
+    losses = losses.reshape(target.array.shape) if reduction == "none" else losses
+    return entitle(losses, f"NllLoss{'2D' if input.array.ndim > 1 else ''}Backward0")
 
 
 def _smoothed(

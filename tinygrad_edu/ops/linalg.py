@@ -12,6 +12,7 @@ import numpy as np
 
 from tinygrad_edu import return_types
 from tinygrad_edu.autograd.errors import LinAlgError
+from tinygrad_edu.autograd.graph import entitle
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.backend import new_like
 from tinygrad_edu.dtypes import Array, is_floating
@@ -180,7 +181,7 @@ def trace(input: Tensor) -> Tensor:
     ndim = operand("trace", input).ndim
     if ndim != 2:
         raise RuntimeError(f"trace: expected a matrix, but got tensor with dim {ndim}")
-    return sum(_diagonal(input, 0, 0, 1))
+    return entitle(sum(_diagonal(input, 0, 0, 1)), "TraceBackward0")
 
 
 def _check_square(name: str, x: Array, low: bool = False) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu.autograd.errors import not_a_tensor
-from tinygrad_edu.autograd.graph import Variable
+from tinygrad_edu.autograd.graph import Variable, entitle
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.dtypes import Array, from_numpy, is_floating
 from tinygrad_edu.kernels.cuda import products
@@ -204,7 +204,7 @@ def bmm(input: Tensor, mat2: Tensor) -> Tensor:
             "Expected size for first two dimensions of batch2 tensor to be:"
             f" {[a[0], a[2]]} but got: {list(b[:2])}."
         )
-    return matmul(input, mat2)
+    return entitle(matmul(input, mat2), "BmmBackward0")
 
 
 def mv(input: Tensor, vec: Tensor) -> Tensor:

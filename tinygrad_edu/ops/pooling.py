@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu.autograd.errors import not_implemented
+from tinygrad_edu.autograd.graph import entitle
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.dtypes import Array, is_floating
@@ -277,6 +278,7 @@ def avg_pool(
         divisor = float(counts.flat[0]) if even else counts.astype(x.array.dtype)
         y = total / (divisor if even else wrap(np.asarray(divisor, like=x.array)))
     y = y if is_floating(x.array.dtype) else y.trunc().to(input.dtype)
+    y = entitle(y, f"AvgPool{n}DBackward0" if n > 1 else "SqueezeBackward1")
     return y[0] if added else y  # type: ignore[no-any-return]
 
 
@@ -333,6 +335,8 @@ def adaptive_avg_pool(n: int, input: Any, output_size: Any) -> Tensor:
         for dim, (size, o) in enumerate(zip(sizes, out, strict=True), 2):
             parts = [_part(i, o, size) for i in range(o)]
             x = stack([x.narrow(dim, a, b - a).mean(dim) for a, b in parts], dim)
+    if n > 1 and sizes != out:  # to one number, torch takes the mean
+        x = entitle(x, f"AdaptiveAvgPool{n}DBackward0" if max(out) > 1 else "MeanBackward1")
     return x[0] if added else x  # type: ignore[no-any-return]
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinygrad_edu.autograd.graph import entitle
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.dtypes import Array, is_floating
@@ -224,7 +225,8 @@ def interpolate(
         else:
             taps = _linear(old, out, scale, align)
         y = _resample(y, dim, taps)
-    return y  # type: ignore[no-any-return]
+    title = "NearestExact" if mode == "nearest-exact" else mode.capitalize()
+    return y if y is input else entitle(y, f"Upsample{title}{n}DBackward0")
 
 
 _WITHOUT_SIZE = ("nearest", "nearest-exact", "area")
@@ -263,7 +265,8 @@ def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
     i = len(lead)
     parts = input.reshape(*lead, c // (r * r), r, r, h, w)
     turned = parts.permute(*range(i), i, i + 3, i + 1, i + 4, i + 2)
-    return turned.reshape(*lead, c // (r * r), h * r, w * r)
+    shuffled = turned.reshape(*lead, c // (r * r), h * r, w * r)
+    return entitle(shuffled, "PixelShuffleBackward0")
 
 
 def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:

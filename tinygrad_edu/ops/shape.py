@@ -223,7 +223,7 @@ def t(input: Tensor) -> Tensor:
         )
     if input.array.ndim < 2:
         return input
-    return entitle(transpose(input, 0, 1), "TBackward0")  # type: ignore[no-any-return]
+    return entitle(transpose(input, 0, 1), "TBackward0")
 
 
 def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
@@ -267,7 +267,7 @@ def squeeze(input: Tensor, dim: Any = None, *more: int) -> Tensor:
     dims = range(len(shape)) if dim is None else read_dims(dim, len(shape))
     squeezed = _squeeze(input, tuple([i for i in dims if i < len(shape) and shape[i] == 1]))
     number = 0 if dim is None else 1 if isinstance(dim, int) else 2
-    return entitle(squeezed, f"SqueezeBackward{number}")  # type: ignore[no-any-return]
+    return entitle(squeezed, f"SqueezeBackward{number}")
 
 
 @primitive(view=True)

@@ -112,8 +112,8 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
         split = n - k if largest else k - 1
         best = _part(dim, slice(n - k, None) if largest else slice(None, k))
         index = np.sort(np.argpartition(x, split, axis=dim)[best], axis=dim)
-        found = np.take_along_axis(x, index, dim)
-        index = np.take_along_axis(index, _order(found, dim, largest), dim)
+        chosen = np.take_along_axis(x, index, dim)
+        index = np.take_along_axis(index, _order(chosen, dim, largest), dim)
     else:
         index = _order(x, dim, largest)[_part(dim, slice(None, k))]
     found = entitle(pick(input, index, dim, True), "TopkBackward0")
