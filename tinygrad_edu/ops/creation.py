@@ -35,7 +35,6 @@ from tinygrad_edu.dtypes import (
 from tinygrad_edu.dtypes import from_numpy as dtype_of
 from tinygrad_edu.kernels import memory_order, ranges
 from tinygrad_edu.ops.lists import as_numpy
-from tinygrad_edu.ops.names import named
 from tinygrad_edu.size import read_new_shape
 
 if TYPE_CHECKING:
@@ -166,10 +165,9 @@ def _new(
     return t
 
 
-@named(size="*")
 def zeros(
-    *size: Any, dtype: Dtype = None, device: DeviceLike = None, requires_grad: bool = False,
-    out: None = None, layout: Any = None, pin_memory: bool = False,
+    *sizes: Any, size: Any = None, dtype: Dtype = None, device: DeviceLike = None,
+    requires_grad: bool = False, out: None = None, layout: Any = None, pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """A tensor of zeros.
 
@@ -177,13 +175,13 @@ def zeros(
     >>> torch.zeros(2, 3).shape
     torch.Size([2, 3])
     """
-    return _new("zeros", read_new_shape("zeros", size), dtype, device, requires_grad)
+    shape = read_new_shape("zeros", sizes if size is None else (size,))
+    return _new("zeros", shape, dtype, device, requires_grad)
 
 
-@named(size="*")
 def ones(
-    *size: Any, dtype: Dtype = None, device: DeviceLike = None, requires_grad: bool = False,
-    out: None = None, layout: Any = None, pin_memory: bool = False,
+    *sizes: Any, size: Any = None, dtype: Dtype = None, device: DeviceLike = None,
+    requires_grad: bool = False, out: None = None, layout: Any = None, pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """A tensor of ones.
 
@@ -191,13 +189,14 @@ def ones(
     >>> torch.ones(3, dtype=torch.int64)
     tensor([1, 1, 1])
     """
-    return _new("ones", read_new_shape("ones", size), dtype, device, requires_grad)
+    shape = read_new_shape("ones", sizes if size is None else (size,))
+    return _new("ones", shape, dtype, device, requires_grad)
 
 
-@named(size="*")
 def empty(
-    *size: Any, dtype: Dtype = None, device: DeviceLike = None, requires_grad: bool = False,
-    out: None = None, layout: Any = None, pin_memory: bool = False, memory_format: Any = None,
+    *sizes: Any, size: Any = None, dtype: Dtype = None, device: DeviceLike = None,
+    requires_grad: bool = False, out: None = None, layout: Any = None, pin_memory: bool = False,
+    memory_format: Any = None,
 ) -> Tensor:  # fmt: skip
     """A tensor whose values are whatever the memory held.
 
@@ -205,7 +204,8 @@ def empty(
     >>> torch.empty(2, 3).shape
     torch.Size([2, 3])
     """
-    return _new("empty", read_new_shape("empty", size), dtype, device, requires_grad)
+    shape = read_new_shape("empty", sizes if size is None else (size,))
+    return _new("empty", shape, dtype, device, requires_grad)
 
 
 def full(

@@ -63,13 +63,13 @@ def _reshaped(x: Array, shape: tuple[int, ...]) -> Array:
         raise RuntimeError(f"shape '{list(shape)}' is invalid for input of size {x.size}") from None
 
 
-@named(size="*", dtype="*")
-def view(input: Tensor, *shape: Any) -> Tensor:
+def view(input: Tensor, *shape: Any, size: Any = None, dtype: Any = None) -> Tensor:
     """The same elements, in the same memory, under another shape.
 
     Args:
-        shape: the new sizes, as arguments or as one tuple; one of them may be -1, for what is left.
-            A dtype instead of a shape reads the same bytes as elements of that dtype.
+        shape: the new sizes, as arguments or as one tuple (then also by the name `size`); one of
+            them may be -1, for what is left.
+        dtype: instead of a shape: read the same bytes as elements of that dtype.
 
     Raises:
         RuntimeError: the number of elements differs, or the memory's order does not allow it.
@@ -79,6 +79,7 @@ def view(input: Tensor, *shape: Any) -> Tensor:
     tensor([[0, 1, 2],
             [3, 4, 5]])
     """
+    shape = shape or (size if dtype is None else dtype,)
     if len(shape) == 1 and type(shape[0]).__name__ == "dtype":
         return _view_bytes(input, shape[0])
     return _view(input, read_shape("view", shape, "shape"))
@@ -89,12 +90,12 @@ def _view_bytes(x: Array, dtype: Any) -> Array:
     return x.view(dtype.numpy)
 
 
-@named(shape="*")
-def reshape(input: Tensor, *sizes: Any) -> Tensor:
+def reshape(input: Tensor, *sizes: Any, shape: Any = None) -> Tensor:
     """The same elements in the same order under another shape: a view if possible, else a copy.
 
     Args:
-        sizes: the new sizes, as arguments or as one tuple; one of them may be -1, for what is left.
+        sizes: the new sizes, as arguments or as one tuple (then also by the name `shape`); one of
+            them may be -1, for what is left.
 
     Raises:
         RuntimeError: the number of elements differs.
@@ -103,7 +104,7 @@ def reshape(input: Tensor, *sizes: Any) -> Tensor:
     >>> torch.tensor([[1, 2], [3, 4]]).t().reshape(4)
     tensor([1, 3, 2, 4])
     """
-    new = read_shape("reshape", sizes, "shape")
+    new = read_shape("reshape", sizes if shape is None else (shape,), "shape")
     x = input.array
     if x.flags.c_contiguous or not x.size or np.may_share_memory(x, _reshaped(x, new)):
         return _view(input, new)
@@ -170,15 +171,16 @@ def _permute(x: Array, dims: tuple[int, ...]) -> Array:
 _permute.vjp(x=lambda g, dims: _permute(g, tuple([dims.index(i) for i in range(len(dims))])))
 
 
-@named(dims="*")
-def permute(input: Tensor, *dims: Any) -> Tensor:
-    """The dimensions in another order; `dims[i]` says which one becomes the i-th.
+def permute(input: Tensor, *order: Any, dims: Any = None) -> Tensor:
+    """The dimensions in another order, given one by one or as the tuple `dims`.
+
+    The i-th number says which dimension becomes the i-th.
 
     >>> import tinygrad_edu as torch
     >>> torch.zeros(2, 3, 4).permute(2, 0, 1).shape
     torch.Size([4, 2, 3])
     """
-    wanted = read_shape("permute", dims, "dims")
+    wanted = read_shape("permute", order or (dims,), "dims")
     ndim = input.array.ndim
     if len(wanted) != ndim:
         raise RuntimeError(
@@ -295,8 +297,7 @@ def _expand(x: Array, shape: tuple[int, ...]) -> Array:
 _expand.vjp(x=lambda g: g)  # the walk sums it down
 
 
-@named(size="*")
-def expand(input: Tensor, *sizes: Any, implicit: bool = False) -> Tensor:
+def expand(input: Tensor, *sizes: Any, size: Any = None, implicit: bool = False) -> Tensor:
     """Repeat along dimensions of size 1 without copying; -1 leaves a dimension as it is.
 
     >>> import tinygrad_edu as torch
@@ -304,7 +305,8 @@ def expand(input: Tensor, *sizes: Any, implicit: bool = False) -> Tensor:
     tensor([[1, 1, 1],
             [2, 2, 2]])
     """
-    target = read_shape("expand", sizes)  # torch, too, makes nothing of `implicit`
+    given = sizes if size is None else (size,)
+    target = read_shape("expand", given)  # torch, too, makes nothing of `implicit`
     shape = input.array.shape
     extra = len(target) - len(shape)
     if extra < 0:
@@ -382,16 +384,15 @@ def _fold(g: Any, x_shape: tuple[int, ...], sizes: tuple[int, ...]) -> Any:
 _repeat.vjp(x=lambda g, x_shape, sizes: _fold(g, x_shape, sizes))
 
 
-@named(repeats="*")
-def repeat(input: Tensor, *repeats: Any) -> Tensor:
-    """Copies of the tensor side by side, `repeats[i]` times along dimension i.
+def repeat(input: Tensor, *counts: Any, repeats: Any = None) -> Tensor:
+    """Copies of the tensor side by side, `counts[i]` (or `repeats[i]`) times along dimension i.
 
     >>> import tinygrad_edu as torch
     >>> torch.tensor([1, 2]).repeat(2, 2)
     tensor([[1, 2, 1, 2],
             [1, 2, 1, 2]])
     """
-    sizes = read_shape("repeat", repeats, "repeats")
+    sizes = read_shape("repeat", counts if repeats is None else (repeats,), "repeats")
     if len(sizes) < input.array.ndim:
         raise RuntimeError(
             "Number of dimensions of repeat dims can not be smaller than number of dimensions of"
