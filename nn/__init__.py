@@ -9,7 +9,7 @@ if __name__ != "tinygrad_edu.nn":
 
 from tinygrad_edu.missing import missing as _missing
 
-from . import attention, functional, init, modules, parallel, utils
+from . import attention, common_types, functional, init, modules, parallel, utils
 from .modules import *  # noqa: F403  (the names in modules.__all__)
 from .modules import __all__ as _layers
 from .parallel import DataParallel
@@ -17,7 +17,7 @@ from .parameter import Buffer, Parameter, UninitializedBuffer, UninitializedPara
 
 __all__ = [
     "Buffer", "DataParallel", "Parameter", "UninitializedBuffer", "UninitializedParameter",
-    "attention", "functional", "init", "modules", "parallel", "utils", *_layers,
+    "attention", "common_types", "functional", "init", "modules", "parallel", "utils", *_layers,
 ]  # fmt: skip
 
 if not _TYPE_CHECKING:  # a type checker finds unknown names by itself

@@ -71,6 +71,7 @@ LAYERS = """
     BatchNorm1d(5)
     BatchNorm2d(5, affine=False)
     BatchNorm3d(5, track_running_stats=False)
+    SyncBatchNorm(5)
     InstanceNorm1d(5, affine=True)
     InstanceNorm2d(5, affine=True, track_running_stats=True)
     InstanceNorm3d(5)
