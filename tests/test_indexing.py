@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 
 import tinygrad_edu
+from tinygrad_edu.kernels.atomic import add_at
 
 torch = pytest.importorskip("torch")
 
@@ -173,3 +174,29 @@ def test_second_order_through_an_index():
         (h,) = lib.autograd.grad(g, x, lib.tensor(data))
         results.append(h.numpy())
     np.testing.assert_allclose(*results)
+
+
+def test_additions_at_rows():
+    """However the index leads to rows, the sums are those of `np.add.at`, bit for bit."""
+    random, full = np.random.default_rng(0), slice(None)
+
+    def some(low, high, *shape):
+        return random.integers(low, high, shape)
+
+    for shape, index in [
+        ((5, 3), (some(-5, 5, 7),)), ((5, 3), (some(0, 5, 2, 4),)), ((5, 3), (some(0, 5, 0),)),
+        ((5, 3, 2), (some(0, 5, 7), full)), ((5, 3, 2), (some(-5, 5, 7), some(-3, 3, 7))),
+        ((5, 3, 2), (some(0, 5, 7, 1), some(0, 3, 1, 4), full)), ((5, 0), (some(0, 5, 7),)),
+        ((5, 3, 2), (some(0, 5, 7), full, some(0, 2, 7))), ((5, 3), (full, some(0, 3, 7))),
+        ((2, 70_000), (some(0, 2, 5),)), ((1, 2), (some(0, 1, 2), np.array([False, True]))),
+        ((5, 3), (some(0, 5, 7), some(0, 3, 7))),
+    ]:  # fmt: skip
+        for dtype in ("float32", "float16", "int64"):
+            expected = np.zeros(shape, dtype)
+            part = expected[index].shape
+            for values in (random.normal(size=part) * 9, random.normal(size=part[-1:]) * 9, 2):
+                values = np.asarray(values).astype(dtype)
+                np.add.at(expected, index, values)
+                found = add_at(np.zeros(shape, dtype), index, values)
+                np.testing.assert_array_equal(found, expected)
+                expected[...] = 0

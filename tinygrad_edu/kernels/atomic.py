@@ -15,6 +15,7 @@ from tinygrad_edu.dtypes import Array
 from tinygrad_edu.kernels.cuda import embedding, launch
 from tinygrad_edu.settings import are_deterministic_algorithms_enabled
 
+_BLOCK = 1 << 15
 _STAND_IN = {np.dtype(np.int64): np.dtype(np.uint64)}
 """Sums of these are sums of those, bit for bit."""
 _SUMS = [np.dtype(d) for d in ("int32", "uint32", "uint64", "float16", "float32", "float64")]
@@ -25,11 +26,42 @@ def add_at(target: Array, index: tuple[Any, ...], values: Array) -> Array:
     arrays = [i for i in index if hasattr(i, "dtype")]
     if len(arrays) == 1 and arrays[0].dtype == bool:
         target[index] += values  # a mask names no element twice
-    elif isinstance(target, np.ndarray):
-        np.add.at(target, index, values)
-    else:
+    elif not isinstance(target, np.ndarray):
         _add_on_gpu(target, index, values)
+    elif target.size and target.ndim > 1 and _names_rows(target, index, len(arrays)):
+        _add_rows(target, arrays, values)
+    else:
+        np.add.at(target, index, values)
     return target
+
+
+def _names_rows(target: Array, index: tuple[Any, ...], count: int) -> bool:
+    """Whether the index is `count` arrays, of the first dimensions, and leads to whole rows."""
+    first, rest = index[:count], index[count:]
+    return (
+        count > 0
+        and bool(target.flags.c_contiguous)
+        and all([hasattr(i, "dtype") and i.dtype != bool for i in first])
+        and all([i == slice(None) for i in rest])
+    )
+
+
+def _add_rows(target: Array, index: list[Array], values: Any) -> None:
+    """Where the index names whole rows: NumPy adds at single numbers six times as fast as at rows.
+
+    The sums are the same bit for bit, as they are added in the same order.
+    """
+    count, lead = len(index), target.shape[: len(index)]
+    rows: Array = np.zeros((), np.int64)
+    for i, size in zip(index, lead, strict=True):
+        rows = rows * size + np.where(i < 0, i + size, i)
+    width = target[(0,) * count].size
+    given = np.broadcast_to(values, rows.shape + target.shape[count:]).reshape(-1, width)
+    rows, columns, flat = rows.reshape(-1, 1) * width, np.arange(width), target.reshape(-1)
+    step = max(1, _BLOCK // max(width, 1))  # what is made of the index stays in the cache
+    for start in range(0, len(rows), step):
+        part = slice(start, start + step)
+        np.add.at(flat, (rows[part] + columns).reshape(-1), given[part].reshape(-1))
 
 
 def _add_on_gpu(target: Array, index: tuple[Any, ...], values: Any) -> None:

@@ -44,11 +44,7 @@ def _embedding_gradient(
     g = g.reshape(-1, width)
     if launch.ready(g):
         return gpu.gradient(g, rows, count, are_deterministic_algorithms_enabled())
-    table = np.zeros_like(g, shape=(count, width), order="C")
-    # NumPy adds at single numbers much faster than at rows.
-    places = rows[:, None] * width + np.arange(width, like=rows)
-    add_at(table.reshape(-1), (places.reshape(-1),), g.reshape(-1))
-    return table
+    return add_at(np.zeros_like(g, shape=(count, width), order="C"), (rows,), g)
 
 
 _embedding_gradient.vjp(
