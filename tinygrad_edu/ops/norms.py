@@ -19,6 +19,7 @@ from tinygrad_edu.ops.dims import (
     restore,
 )
 from tinygrad_edu.ops.largest import amax, amin
+from tinygrad_edu.ops.matmul import matmul
 from tinygrad_edu.ops.names import named, numpy_names
 from tinygrad_edu.ops.reduction import add_up, sum, type_name
 from tinygrad_edu.size import read_dim
@@ -230,6 +231,36 @@ def norm(
     return vector_norm(input, order, dim, keepdim, dtype=dtype)
 
 
+@primitive
+def _euclidean(a: Array, b: Array) -> Array:
+    """`|x - y|` of every row x of `a` and y of `b`, by one product: |x|^2 + |y|^2 - 2 x y."""
+    squares = [add_up(np.multiply(x, x), (x.ndim - 1,), True) for x in (a, b)]
+    ones = [np.ones_like(square) for square in squares]
+    left = np.concatenate([-2 * a, squares[0], ones[0]], -1)
+    right = np.concatenate([b, ones[1], squares[1]], -1)
+    return np.sqrt(np.maximum(matmul.primitive.forward(left, right.swapaxes(-1, -2)), 0))
+
+
+def _per_distance(g: Any, y: Any) -> Any:
+    """`g / y`, and 0 where the distance is 0."""
+    none = raw(y) == 0
+    return g / (y + none) * ~none
+
+
+def _gradient_of_rows(ratio: Any, x: Any, others: Any) -> Any:
+    return x * sum(ratio, -1, True) - matmul(ratio, others)
+
+
+_euclidean.vjp(
+    a=lambda g, a, b, y: _gradient_of_rows(_per_distance(g, y), a, b),
+    b=lambda g, a, b, y: _gradient_of_rows(_per_distance(g, y).swapaxes(-1, -2), b, a),
+)
+
+_MODES = {"use_mm_for_euclid_dist_if_necessary": 25, "use_mm_for_euclid_dist": -1,
+          "donot_use_mm_for_euclid_dist": math.inf}  # fmt: skip
+"""For each way of computing distances, how many rows there may be without a product."""
+
+
 def cdist(
     x1: Tensor, x2: Tensor, p: Any = 2.0,
     compute_mode: str = "use_mm_for_euclid_dist_if_necessary",
@@ -239,10 +270,16 @@ def cdist(
     Args:
         x1: (..., n, d).
         x2: (..., m, d).
-        compute_mode: accepted; the differences are always formed, which is exact.
+        compute_mode: by default, distances of more than 25 rows with p = 2 come from a product of
+            matrices, which is much faster, and less exact for points that are close together;
+            "donot_use_mm_for_euclid_dist" forms the differences.
 
     Returns:
         (..., n, m).
+
+    Raises:
+        RuntimeError: numbers of columns differ, or a tensor has no rows and columns.
+        ValueError: there is no such mode.
 
     >>> import tinygrad_edu as torch
     >>> torch.cdist(torch.tensor([[0.0, 0.0]]), torch.tensor([[3.0, 4.0], [0.0, 1.0]]))
@@ -257,6 +294,11 @@ def cdist(
         raise RuntimeError(
             f"X1 and X2 must have the same number of columns. X1: {a.shape[-1]} X2: {b.shape[-1]}"
         )
+    if compute_mode not in _MODES:
+        raise ValueError(f"{compute_mode} is not a valid value for compute_mode")
+    rows = max(a.shape[-2], b.shape[-2])
+    if p == 2 and rows > _MODES[compute_mode] and a.size and b.size and a.dtype == b.dtype:
+        return _euclidean(x1, x2)
     return vector_norm(x1[..., :, None, :] - x2[..., None, :, :], p, -1)
 
 
