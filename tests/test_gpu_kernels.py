@@ -201,6 +201,28 @@ def test_attention(sizes: tuple[int, ...], drops: bool, causal: bool, dtype: Any
     close(given, (p * factor).astype(dtype), dtype)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("causal, masked", [(True, False), (False, True), (False, False)])
+def test_attention_of_16_bits(causal: bool, masked: bool, dtype: Any, xp: Any) -> None:
+    """Scores and sums are of 32 bits; only the factors of the products have 16."""
+    if dtype is torch.bfloat16:
+        pytest.importorskip("ml_dtypes")
+    torch.manual_seed(0)
+    mask = torch.randn(600, 600) if masked else None
+    given = [torch.randn(2, 1, 600, 8).to(dtype) for _ in range(4)]
+    found = []
+    for place in ("cpu", "cuda"):
+        q, k, v = (x.to(place).clone().requires_grad_() for x in given[:3])
+        y = torch.nn.functional.scaled_dot_product_attention(
+            q, k, v, None if mask is None else mask.to(place, dtype), is_causal=causal
+        )
+        y.backward(given[3].to(place))
+        assert y.dtype is q.grad.dtype is dtype
+        found.append([x.detach().float().cpu().numpy() for x in (y, q.grad, k.grad, v.grad)])
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(b, a, rtol=2e-2, atol=2e-2)
+
+
 @dtypes
 @pytest.mark.parametrize("deterministic", [True, False])
 def test_embedding(deterministic: bool, dtype: Any, xp: Any) -> None:

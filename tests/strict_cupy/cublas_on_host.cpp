@@ -48,8 +48,8 @@ extern "C" int cublasSetStream_v2(void*, void*) { return 0; }
 extern "C" int cublasSetWorkspace_v2(void*, void* place, size_t) { return (size_t)place % 16 ? 7 : 0; }
 
 extern "C" int cublasGemmStridedBatchedEx(
-    void*, int a_turned, int b_turned, int m, int n, int k, const void*, const void* a, int a_kind,
-    int a_ld, long long a_step, const void* b, int b_kind, int b_ld, long long b_step, const void*,
+    void*, int a_turned, int b_turned, int m, int n, int k, const void* factor, const void* a,
+    int a_kind, int a_ld, long long a_step, const void* b, int b_kind, int b_ld, long long b_step, const void*,
     void* c, int c_kind, int c_ld, long long c_step, int count, int compute, int)
 {
     bool fits = compute == (c_kind == 1 ? 70 : compute == 77 && c_kind == 0 ? 77 : 68);
@@ -64,17 +64,18 @@ extern "C" int cublasGemmStridedBatchedEx(
                     sum += read(a, a_kind, i * a_step + at, compute)
                         * read(b, b_kind, i * b_step + bt, compute);
                 }
+                sum *= compute == 70 ? *(const double*)factor : *(const float*)factor;
                 write(c, c_kind, i * c_step + row + (long long)column * c_ld, sum);
             }
     return 0;
 }
 
 extern "C" int cublasGemmEx(
-    void* handle, int a_turned, int b_turned, int m, int n, int k, const void* one, const void* a,
+    void* handle, int a_turned, int b_turned, int m, int n, int k, const void* factor, const void* a,
     int a_kind, int a_ld, const void* b, int b_kind, int b_ld, const void* zero, void* c, int c_kind,
     int c_ld, int compute, int algorithm)
 {
     return cublasGemmStridedBatchedEx(
-        handle, a_turned, b_turned, m, n, k, one, a, a_kind, a_ld, 0, b, b_kind, b_ld, 0, zero, c,
+        handle, a_turned, b_turned, m, n, k, factor, a, a_kind, a_ld, 0, b, b_kind, b_ld, 0, zero, c,
         c_kind, c_ld, 0, 1, compute, algorithm);
 }

@@ -31,7 +31,7 @@ _AS_THEY_ARE = [f"tinygrad_edu.ops.{name}" for name in (
 )]  # fmt: skip
 """Modules whose primitives are given 16-bit arrays as they are."""
 
-_ON_TENSOR_CORES = ("matmul", "linear")
+_ON_TENSOR_CORES = ("matmul", "linear", "attention")
 """What a GPU computes of 16-bit arrays itself: it multiplies them exactly and adds in float32."""
 
 _plain_gradients = walk.base_gradients

@@ -52,7 +52,8 @@ class Scores:
     """The scores of one call, made tile by tile; forward and backward share it.
 
     Args:
-        q: shape (..., B, H, L, E), floats of at least 32 bits; k, v: the same leading dimensions.
+        q: shape (..., B, H, L, E), floats, on a CPU of at least 32 bits; k, v: the same leading
+            dimensions.
         mask: bools (False: hide the key) or floats (to add), dimensions of size 1 broadcast.
         keep: dropout's decisions, shape (..., B, H, L, S), or None.
         causal: query i sees the keys 0 to i only.
@@ -67,16 +68,21 @@ class Scores:
         self.length, self.keys = q.shape[-2], k.shape[-2]
         on_cpu = isinstance(q, np.ndarray)
         self.rows = min(self.length, ROWS if on_cpu else GPU_ROWS)
-        tile = (TILE if on_cpu else GPU_TILE) // q.itemsize
+        self.dtype = np.dtype(np.float32) if q.itemsize == 2 else q.dtype
+        tile = (TILE if on_cpu else GPU_TILE) // self.dtype.itemsize
         self.empty = not (self.rows and self.keys and math.prod(q.shape[:-2]))
         self.together = 1 if self.empty else max(1, tile // (self.rows * self.keys))
-        self.by_kernel = launch.ready(q)
-        self.triangle = np.triu(np.full_like(q, -np.inf, shape=(self.rows, self.rows)), 1)
+        shape = (self.rows, self.rows)
+        self.by_kernel = not on_cpu and launch.takes_half(q)
+        self.triangle = (
+            None if self.by_kernel else np.triu(np.full_like(q, -np.inf, shape=shape), 1)
+        )
 
     def scratch(self) -> Array:
         """Memory for one tile."""
         together = min(self.together, math.prod(self.q.shape[-4:-2]))
-        return np.empty_like(self.q, shape=together * self.rows * self.keys)
+        shape = (together * self.rows * self.keys,)
+        return np.empty_like(self.q, dtype=self.dtype, shape=shape)
 
     def heads(self) -> Iterator[Index]:
         """Indices of the leading dimensions that cut them into groups of `together` heads."""
@@ -97,13 +103,15 @@ class Scores:
             yield slice(start, stop), slice(0, min(stop, self.keys) if self.causal else self.keys)
 
     def tile(self, at: Index, rows: slice, keys: slice, scratch: Array) -> tuple[Array, Array]:
-        """The scaled queries (b, h, l, E), and their scores (b, h, l, s) in `scratch`."""
-        q, k = self.q[at][..., rows, :] * self.scale, self.k[at][..., keys, :]
+        """The queries (b, h, l, E), scaled on a CPU, and their scores (b, h, l, s) in `scratch`."""
+        q, k = self.q[at][..., rows, :], self.k[at][..., keys, :]
+        q = q if self.by_kernel else q * self.scale
         s = shaped(scratch, (*q.shape[:-1], k.shape[-2]))
-        products.matmul(q, k.swapaxes(-1, -2), out=s)
+        factor = self.scale if self.by_kernel else 1.0
+        products.matmul(q, k.swapaxes(-1, -2), out=s, factor=factor)
         if self.mask is not None:
             s += _bias(self.mask[within(self.mask, at, rows, keys)], s)
-        if self.causal and rows.start < keys.stop and not self.by_kernel:
+        if self.causal and rows.start < keys.stop and self.triangle is not None:
             corner = s[..., rows.start :]
             corner += self.triangle[: corner.shape[-2], : corner.shape[-1]]
         return q, s
@@ -148,17 +156,17 @@ def forward(
     """
     scores = Scores(q, k, mask, keep, causal, scale)
     y = np.empty_like(q, shape=(*q.shape[:-1], v.shape[-1]))
-    lse = np.empty_like(q, shape=q.shape[:-1])
+    lse = np.empty_like(q, dtype=scores.dtype, shape=q.shape[:-1])
     if scores.empty:
         y[...], lse[...] = 0, np.inf
     ones = np.ones_like(k, shape=k.shape[-2:-1])
-    lowest = float(np.finfo(q.dtype).min)
+    lowest = float(np.finfo(scores.dtype).min)
 
     def group(at: Index) -> None:
         scratch = scores.scratch()
         for rows, keys in scores.blocks():
             _, s = scores.tile(at, rows, keys, scratch)
-            if launch.ready(s):
+            if scores.by_kernel:
                 _on_gpu(scores, s, at, rows, keys, v, p, y, lse)
                 continue
             top = s.max(-1, keepdims=True)
@@ -186,6 +194,7 @@ def _on_gpu(
     weights = s if keep is None else np.empty_like(s)
     sums = np.empty_like(s, shape=s.shape[:-1])
     gpu.softmax(s, keep, weights, sums, rows.start, scores.causal, 1 / (1 - p) if p < 1 else 1.0)
+    weights = weights.astype(v.dtype, copy=False)
     products.matmul(weights, v[at][..., keys, :], out=y[at][..., rows, :])
     lse[at][..., rows] = sums
 
@@ -197,7 +206,10 @@ def backward(
     """The gradients of q, k, v and mask, those that are `live`; None for the others."""
     scores = Scores(q, k, mask, keep, causal, scale)
     make = np.zeros_like if scores.empty else np.empty_like
-    gq, gk, gv = (make(x) if need else None for x, need in zip((q, k, v), live, strict=False))
+    gq, gk, gv = (
+        make(x, dtype=scores.dtype) if need else None
+        for x, need in zip((q, k, v), live, strict=False)
+    )
     g_mask = np.zeros_like(mask) if live[3] else None
 
     def group(at: Index) -> None:
@@ -214,8 +226,12 @@ def backward(
                 gpu.gradient(s, gp, dropped, lse[at][..., rows], inner, rows.start, causal, unit)
                 last = rows.stop == scores.length
                 if gv is not None:
-                    _add(gv[at], keys, s.swapaxes(-1, -2), gy, last)
-                _pass_on(gp, at, rows, keys, qs, k, scale, last, gq, gk, g_mask)
+                    _add(gv[at], keys, s.astype(v.dtype, copy=False).swapaxes(-1, -2), gy, last)
+                gs = gp.astype(q.dtype, copy=False)
+                _pass_on(gs, at, rows, keys, qs, k, scale, last, gq, gk, None, scale)
+                if g_mask is not None:
+                    part = g_mask[within(g_mask, at, rows, keys)]
+                    part += _folded(gp, part.shape)
                 continue
             s -= lse[at][..., rows, None]
             probability = np.exp(s, out=s)
@@ -243,33 +259,40 @@ def backward(
 
 def _pass_on(
     gs: Array, at: Index, rows: slice, keys: slice, qs: Array, k: Array, scale: float, last: bool,
-    gq: Array | None, gk: Array | None, g_mask: Array | None,
+    gq: Array | None, gk: Array | None, g_mask: Array | None, factor: float = 1.0,
 ) -> None:  # fmt: skip
-    """The gradient of a tile's scores, passed on to queries, keys and mask."""
+    """The gradient of a tile's scores, passed on to queries, keys and mask.
+
+    Args:
+        factor: what the queries `qs` have yet to be multiplied by.
+    """
     if gq is not None:
         part = gq[at][..., rows, :]
-        products.matmul(gs, k[at][..., keys, :], out=part)
-        part *= scale
+        products.matmul(gs, k[at][..., keys, :], out=part, factor=scale)
     if gk is not None:
-        _add(gk[at], keys, gs.swapaxes(-1, -2), qs, last)
+        _add(gk[at], keys, gs.swapaxes(-1, -2), qs, last, factor)
     if g_mask is not None:
         part = g_mask[within(g_mask, at, rows, keys)]
         part += _folded(gs, part.shape)
 
 
-def _add(total: Array, keys: slice, a: Array, b: Array, first: bool) -> None:
-    """`total[keys] += a @ b`; the first block, which sees the most keys, sets instead of adds."""
+def _add(total: Array, keys: slice, a: Array, b: Array, first: bool, factor: float = 1.0) -> None:
+    """`total[keys] += factor * a @ b`; the first block, which sees the most keys, sets it."""
     part = total[..., keys, :]
     if first:
-        products.matmul(a, b, out=part)
+        products.matmul(a, b, out=part, factor=factor)
         total[..., keys.stop :, :] = 0
     else:
-        part += products.matmul(a, b)
+        more = None if a.dtype == part.dtype else np.empty_like(part, order="C")
+        part += products.matmul(a, b, out=more, factor=factor)
 
 
 def _inner(a: Array, b: Array) -> Array:
     """The sums of `a * b` along the last dimension."""
-    return np.einsum("...v,...v->...", a, b) if isinstance(a, np.ndarray) else (a * b).sum(-1)
+    if isinstance(a, np.ndarray):
+        return np.einsum("...v,...v->...", a, b)
+    wide = np.float32 if a.itemsize == 2 else a.dtype
+    return np.multiply(a, b, dtype=wide).sum(-1)
 
 
 def _folded(g: Array, shape: tuple[int, ...]) -> Array:

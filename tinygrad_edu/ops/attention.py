@@ -20,6 +20,7 @@ from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.backend import device_of
 from tinygrad_edu.dtypes import Array, is_floating
 from tinygrad_edu.kernels import attention as kernel
+from tinygrad_edu.kernels.cuda import launch
 from tinygrad_edu.ops.arranging import repeat_interleave
 from tinygrad_edu.ops.casting import _to_copy
 from tinygrad_edu.ops.dims import raw
@@ -51,7 +52,7 @@ def _(
 ) -> Any:  # fmt: skip
     ready = _prepare(query, key, value, attn_mask, keep)
     whole = (*lse.shape, value.shape[-1])
-    g, y = (_wide(a).reshape(whole) for a in (g, y))
+    g, y = (_by_kernel(a).reshape(whole) for a in (g, y))
     grads = kernel.backward(g, *ready, p, is_causal, scale, y, lse, live)
     lead = _shape(query, key, value)[:-2]
     gq, gk, gv = (gx if gx is None else gx.reshape(lead + gx.shape[-2:]) for gx in grads[:3])
@@ -89,6 +90,11 @@ def _wide(x: Any) -> Any:
     return _cast(x, np.dtype(np.float32)) if raw(x).dtype.itemsize < 4 else x
 
 
+def _by_kernel(x: Array) -> Array:
+    """Floats of at least 32 bits, but on a GPU, whose kernel takes 16."""
+    return x if launch.takes_half(x) else _wide(x)
+
+
 def _shape(query: Array, key: Array, value: Array) -> tuple[int, ...]:
     """The shape of the result."""
     lead = np.broadcast_shapes(query.shape[:-2], key.shape[:-2], value.shape[:-2])
@@ -98,10 +104,10 @@ def _shape(query: Array, key: Array, value: Array) -> tuple[int, ...]:
 def _prepare(
     query: Array, key: Array, value: Array, mask: Array | None, keep: Array | None
 ) -> tuple[Array, Array, Array, Array | None, Array | None]:
-    """What the kernel takes: wide floats with equal leading dimensions, two at least."""
+    """What the kernel takes: floats with equal leading dimensions, two at least."""
     lead = _shape(query, key, value)[:-2]
     lead = (1,) * (2 - len(lead)) + lead
-    q, k, v = (np.broadcast_to(_wide(x), lead + x.shape[-2:]) for x in (query, key, value))
+    q, k, v = (np.broadcast_to(_by_kernel(x), lead + x.shape[-2:]) for x in (query, key, value))
     if mask is not None:
         mask = mask.reshape((1,) * (len(lead) + 2 - mask.ndim) + mask.shape)
         mask = mask if mask.dtype == bool else _wide(mask)

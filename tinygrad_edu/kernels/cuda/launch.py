@@ -43,6 +43,12 @@ def ready(*arrays: Array | None) -> bool:
     return same and hasattr(module_of(first), "RawModule")
 
 
+def takes_half(x: Array) -> bool:
+    """Whether attention takes this 16-bit array as it is: cuBLAS multiplies 16 bits on a GPU."""
+    on_gpu = not isinstance(x, (np.ndarray, np.generic))
+    return on_gpu and hasattr(module_of(x), "RawModule")
+
+
 def start(
     file: str, name: str, blocks: int | tuple[int, int], like: Array, *args: Any, dtype: Any = None
 ) -> None:

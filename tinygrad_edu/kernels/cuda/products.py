@@ -29,10 +29,6 @@ _KINDS = {"f": 0, "d": 1, "e": 2, "E": 14}
 _IN_FLOAT, _IN_DOUBLE, _IN_TF32 = 68, 70, 77
 """What is added up in; 16 bits too are added up in float32, as torch does."""
 _ANY_ALGORITHM = -1
-_ONE, _ZERO = (
-    {False: ctypes.byref(ctypes.c_float(n)), True: ctypes.byref(ctypes.c_double(n))} for n in (1, 0)
-)
-"""The factors of the product and of what was in y before: in float64 for products in float64."""
 
 
 def open_library(major: int) -> Any:
@@ -119,21 +115,18 @@ def _handle(xp: Any, like: Array) -> Any:
     return handle.value
 
 
-def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
-    """`np.matmul`, by cuBLAS for the floats of a GPU.
+def matmul(a: Array, b: Array, out: Array | None = None, factor: float = 1.0) -> Array:
+    """`factor * np.matmul(a, b)`, by cuBLAS for the floats of a GPU.
 
     Args:
         a, b: (..., n, k) or (k,), and (..., k, m) or (k,), of one dtype.  The leading dimensions
             broadcast.
-        out: (..., n, m), to write to.
+        out: (..., n, m), to write to; of 16-bit factors it may have 32.
     """
     kind = None if isinstance(a, np.ndarray) else _KINDS.get(a.dtype.char)
     library = None if kind is None else _library(backend.module_of(a))
     if library is None:
-        if out is None or isinstance(out, np.ndarray):
-            return np.matmul(a, b, out=out)
-        out[...] = np.matmul(a, b)
-        return out
+        return _by_numpy(a, b, out, factor)
     if a.ndim == 1:
         return matmul(a[None], b)[..., 0, :] if b.ndim > 1 else matmul(a[None], b[:, None])[0, 0]
     if b.ndim == 1:
@@ -146,24 +139,34 @@ def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
         return whole
     y, turned, y_ld, y_step = _layout(whole, lead)
     if turned or y is not whole:
-        whole[...] = matmul(a, b)
+        whole[...] = matmul(a, b, None, factor)
         return whole
     a, a_turned, a_ld, a_step = _layout(a, lead)
     b, b_turned, b_ld, b_step = _layout(b, lead)
     double = kind == _KINDS["d"]
     compute = _IN_DOUBLE if double else _IN_TF32 if backend.tf32 and kind == 0 else _IN_FLOAT
-    one, zero = _ONE[double], _ZERO[double]
+    scalar = ctypes.c_double if double else ctypes.c_float
+    one, zero = ctypes.byref(scalar(factor)), ctypes.byref(scalar(0.0))
+    y_kind = _KINDS[y.dtype.char]
     handle, count = _handle(backend.module_of(a), a), math.prod(lead)
     sizes = (b_turned, a_turned, shape[-1], shape[-2], a.shape[-1])
     if count == 1:
         _check(library.cublasGemmEx(
             handle, *sizes, one, b.data.ptr, kind, b_ld, a.data.ptr, kind, a_ld, zero,
-            y.data.ptr, kind, y_ld, compute, _ANY_ALGORITHM))  # fmt: skip
+            y.data.ptr, y_kind, y_ld, compute, _ANY_ALGORITHM))  # fmt: skip
     else:
         _check(library.cublasGemmStridedBatchedEx(
             handle, *sizes, one, b.data.ptr, kind, b_ld, b_step, a.data.ptr, kind, a_ld, a_step,
-            zero, y.data.ptr, kind, y_ld, y_step, count, compute, _ANY_ALGORITHM))  # fmt: skip
+            zero, y.data.ptr, y_kind, y_ld, y_step, count, compute, _ANY_ALGORITHM))  # fmt: skip
     return y
+
+
+def _by_numpy(a: Array, b: Array, out: Array | None, factor: float) -> Array:
+    if out is None or isinstance(out, np.ndarray):
+        y = np.matmul(a, b, out=out)
+        return y if factor == 1 else np.multiply(y, factor, out=y)
+    out[...] = np.matmul(a, b) * factor
+    return out
 
 
 def _layout(x: Array, lead: tuple[int, ...]) -> tuple[Array, bool, int, int]:
