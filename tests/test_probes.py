@@ -6,6 +6,7 @@ import importlib
 import pathlib
 import subprocess
 import sys
+import warnings
 from typing import Any
 
 import pytest
@@ -229,7 +230,10 @@ def test_summary_writer(tmp_path: pathlib.Path) -> None:
     with SummaryWriter(tmp_path / "run", flush_secs=1) as writer:
         assert writer.get_logdir() == str(tmp_path / "run")
         for step in range(3):
-            writer.add_scalar("loss", ours.tensor(1.0 / (step + 1)), step)
+            loss = ours.tensor(1.0 / (step + 1), requires_grad=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")  # a loss may be shown as it is
+                writer.add_scalar("loss", loss * 1, step)
         writer.add_scalars("both", {"a": 1.0, "b": 2.0}, 0)
         writer.add_histogram("weights", ours.arange(100.0), 0)
         writer.add_text("note", "hello", 0)

@@ -25,6 +25,10 @@ def _package(name: str) -> Any:
         ) from error
 
 
+def _number(value: Any) -> float:
+    return float(value.item() if isinstance(value, Variable) else value)  # type: ignore[attr-defined]
+
+
 class SummaryWriter:
     """Writes event files that `tensorboard --logdir` shows.
 
@@ -90,7 +94,7 @@ class SummaryWriter:
         double_precision: bool = False,
     ) -> None:
         """One number: a Python number or a tensor of one element."""
-        value = self._summary.Summary.Value(tag=tag, simple_value=float(scalar_value))
+        value = self._summary.Summary.Value(tag=tag, simple_value=_number(scalar_value))
         self._add(value, global_step, walltime)
 
     def add_scalars(
@@ -105,7 +109,7 @@ class SummaryWriter:
             folder = os.path.join(self.log_dir, f"{main_tag.replace('/', '_')}_{tag}")
             if folder not in self._others:
                 self._others[folder] = self._files(folder, *self._arguments)
-            value = self._summary.Summary.Value(tag=main_tag, simple_value=float(number))
+            value = self._summary.Summary.Value(tag=main_tag, simple_value=_number(number))
             self._add(value, global_step, walltime, self._others[folder])
 
     def add_histogram(
