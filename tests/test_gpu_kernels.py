@@ -141,6 +141,34 @@ def test_norm(shape: tuple[int, int], center: bool, affine: str, dtype: Any, xp:
                 close(a, b, dtype, 50)
 
 
+F = torch.nn.functional
+ONE_STEP: list[Callable[..., Any]] = [
+    lambda x, z: x + z, lambda x, z: x - z, lambda x, z: x * z, lambda x, z: -x,
+    lambda x, z: x * 0.3, lambda x, z: 2 + x, lambda x, z: 2 - x, lambda x, z: x * z[0],
+    lambda x, z: z[0] - x, lambda x, z: torch.relu(x), lambda x, z: torch.add(x, z, alpha=0.7),
+    lambda x, z: F.gelu(x), lambda x, z: F.gelu(x, approximate="tanh"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("run", ONE_STEP)
+def test_16_bits_are_rounded_once(run: Any, dtype: Any, xp: Any) -> None:
+    """The results of the CPU, which computes in float32, to the last bit but for GELU."""
+    if dtype is torch.bfloat16:
+        pytest.importorskip("ml_dtypes")
+    torch.manual_seed(0)
+    given, found = [torch.randn(7, 9).to(dtype) for _ in range(3)], []
+    for place in ("cpu", "cuda"):
+        x, z = (t.to(place).clone().requires_grad_() for t in given[:2])
+        y = run(x, z)
+        y.backward(given[2].to(place))
+        assert y.dtype is dtype
+        found.append([t.detach().float().cpu().numpy() for t in (y, x.grad)])
+        found[-1] += [] if z.grad is None else [z.grad.float().cpu().numpy()]
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(b, a, *((1e-2, 1e-5) if run in ONE_STEP[-2:] else (0, 0)))
+
+
 @dtypes
 @pytest.mark.parametrize("approximate", ["none", "tanh"])
 def test_gelu(approximate: str, dtype: Any, xp: Any) -> None:
@@ -159,8 +187,11 @@ def test_random_words(n: int, xp: Any) -> None:
     )
 
 
-@dtypes
+@pytest.mark.parametrize("dtype", [*FLOATS, "float16", "bfloat16"])
 def test_dropout(dtype: Any, xp: Any) -> None:
+    if dtype == "bfloat16":
+        dtype = pytest.importorskip("ml_dtypes").bfloat16
+    dtype = np.dtype(dtype).type
     state, like = np.array([5, 0], np.uint64), np.empty((9, 11), dtype)
     u = (philox.words(state, 99) >> np.uint32(8)).astype(np.float32) * np.float32(2.0**-24)
     expected = np.where(u < np.float32(0.7), dtype(1 / 0.7), dtype(0)).reshape(9, 11)
@@ -383,8 +414,12 @@ def _nvrtc() -> Any:
 
 
 @pytest.mark.parametrize("file", launch.FILES)
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])
 def test_sources_compile(file: str, dtype: Any) -> None:
+    if dtype == "bfloat16":
+        dtype = pytest.importorskip("ml_dtypes").bfloat16
+    if np.dtype(dtype).itemsize == 2 and file != "elementwise":
+        pytest.skip("of 32 and 64 bits only")
     library, program, size = _nvrtc(), ctypes.c_void_p(), ctypes.c_size_t()
     code = launch.source(file, dtype, launch.THREADS).encode()
     library.nvrtcCreateProgram(ctypes.byref(program), code, file.encode(), 0, None, None)

@@ -244,7 +244,7 @@ def keep_mask(gen: Any, like: Array, p: float) -> Array:
 
 
 def dropout_noise(gen: Any, like: Array, p: float) -> Array:
-    if launch.ready(like):
+    if launch.ready(like, half=True):
         gen = generator_for(gen, like)
         noise = gpu.dropout_noise(gen.state(), like, p)
         gen.next()

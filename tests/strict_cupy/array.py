@@ -346,6 +346,9 @@ def _method(name: str) -> Callable[..., Any]:
         if out is not None and not isinstance(out, ndarray):
             raise TypeError("out must be a cupy.ndarray")
         kwargs = {k: unwrap(v) for k, v in kwargs.items()}
+        if name == "sum" and self.host.itemsize == 2 and self.host.dtype.kind not in "iub":
+            wide = wrap(self.host.astype(np.float32))  # CuPy adds up 16 bits in float32
+            return method(wide, *args, **kwargs).astype(kwargs.get("dtype") or self.host.dtype)
         result = numpy_method(self.host, *map(unwrap, args), **kwargs)
         return wrap(result) if out is None else out
 

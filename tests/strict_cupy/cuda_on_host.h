@@ -15,6 +15,14 @@
 using std::erf; using std::exp; using std::fmax; using std::log; using std::pow; using std::sqrt;
 using std::tanh;
 
+#define ON_HOST
+static float half_to_float(unsigned short bits) { return *(const _Float16*)&bits; }
+static unsigned short float_to_half(float number)
+{
+    _Float16 half = (_Float16)number;
+    return *(unsigned short*)&half;
+}
+
 struct Dim { unsigned x, y, z; };
 static Dim threadIdx, blockIdx, blockDim, gridDim;
 

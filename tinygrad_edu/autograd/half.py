@@ -23,6 +23,7 @@ from tinygrad_edu.autograd import walk
 from tinygrad_edu.autograd.graph import Node
 from tinygrad_edu.autograd.primitive import Primitive
 from tinygrad_edu.dtypes import NumpyDtype, is_half
+from tinygrad_edu.kernels.cuda import launch
 
 _WIDE = np.dtype(np.float32)
 _AS_THEY_ARE = [f"tinygrad_edu.ops.{name}" for name in (
@@ -31,16 +32,25 @@ _AS_THEY_ARE = [f"tinygrad_edu.ops.{name}" for name in (
 )]  # fmt: skip
 """Modules whose primitives are given 16-bit arrays as they are."""
 
-_ON_TENSOR_CORES = ("matmul", "linear", "attention")
-"""What a GPU computes of 16-bit arrays itself: it multiplies them exactly and adds in float32."""
+_BY_GPU = ("matmul", "linear", "attention", "gelu", "add", "sub", "neg")
+"""What takes 16-bit arrays on a GPU as they are, forward and backward: our kernels and cuBLAS add
+up in float32, and one operation of CuPy's rounds once."""
+_ONE_STEP = ("add", "sub", "neg", "mul", "relu")
+"""What is one operation of CuPy's, if all operands are arrays: numbers it would round first."""
 
 _plain_gradients = walk.base_gradients
 
 
-def _by_gpu(op: Any, operand: Any) -> bool:
+def _by_gpu(op: Any, names: tuple[str, ...], operand: Any) -> bool:
     """Whether the operation is one of those, and the operand an array on a GPU."""
-    named = isinstance(op, Primitive) and op.name in _ON_TENSOR_CORES
-    return named and not isinstance(operand, (np.ndarray, np.generic, list, tuple))
+    named = isinstance(op, Primitive) and op.name in names
+    return named and hasattr(operand, "dtype") and launch.takes_half(operand)
+
+
+def _taken_as_they_are(op: Primitive, half: NumpyDtype, values: tuple[Any, ...]) -> bool:
+    if op.name in _ONE_STEP and not all([getattr(v, "dtype", None) == half for v in values]):
+        return False
+    return _by_gpu(op, (*_BY_GPU, *_ONE_STEP), values[0])
 
 
 def widen(value: Any) -> Any:
@@ -80,7 +90,7 @@ def _operands(op: Primitive, values: tuple[Any, ...]) -> Any:
 def _run_wide(op: Primitive, *values: Any) -> Any:
     operands = _operands(op, values)
     half = _half_among(operands)
-    if half is None or _by_gpu(op, values[0]):
+    if half is None or _taken_as_they_are(op, half, values):
         y = op.forward(*values)
         return _narrow(y, dtypes.default()) if _makes_default(operands) else y
     asked = [dtypes.to_numpy(v) for v in values if isinstance(v, (np.dtype, dtypes.dtype))]
@@ -113,7 +123,7 @@ def _gradients(node: Node, g: Any, create: bool) -> Any:
     if g.__class__ is np.ndarray and g.dtype is _WIDE:  # what 16 bits are kept, NumPy widens
         return _plain_gradients(node, g, create)
     kept, op = node.kept, node.plan.op
-    if create or kept is None or not isinstance(op, Primitive) or _by_gpu(op, g):
+    if create or kept is None or not isinstance(op, Primitive) or _by_gpu(op, _BY_GPU, g):
         return _plain_gradients(node, g, create)
     wide, wide_kept = widen(g), widen(kept)
     node.kept = wide_kept

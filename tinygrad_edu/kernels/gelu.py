@@ -25,7 +25,7 @@ CUBIC = 0.044715
 
 def gelu(x: Array, approximate: str) -> tuple[Array, Array]:
     """y and p; on a GPU p is empty, and computed again for the backward pass."""
-    if launch.ready(x):
+    if launch.ready(x, half=True):
         return gpu.gelu(x, approximate), np.empty_like(x, shape=(0,))
     y, p = np.empty_like(x), np.empty_like(x)
     erf = special_function("erf", _erf.erf)
@@ -48,7 +48,7 @@ def gelu(x: Array, approximate: str) -> tuple[Array, Array]:
 
 def gelu_gradient(g: Array, x: Array, p: Array, approximate: str) -> Array:
     """`g * (p + x * p'(x))`; for tanh, `p' = 2 p (1 - p) k (1 + 3 * 0.044715 x^2)`."""
-    if launch.ready(x, g):
+    if launch.ready(x, g, half=True):
         return gpu.gelu_gradient(g, x, approximate)
     gx = np.empty_like(x)
     for gs, xs, ps, out, t in blocks(g, x, p, gx):

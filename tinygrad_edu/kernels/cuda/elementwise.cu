@@ -7,13 +7,16 @@ __device__ inline T share(T x, int by_tanh)
     return (T)0.5 * (1 + tanh((T)0.7978845608028654 * (x + (T)0.044715 * x * x * x)));
 }
 
-KERNEL gelu_forward(const T* x, T* y, Int n, int by_tanh)
+KERNEL gelu_forward(const E* x, E* y, Int n, int by_tanh)
 {
-    for (Int i = at(); i < n; i += all()) y[i] = x[i] * share(x[i], by_tanh);
+    for (Int i = at(); i < n; i += all()) {
+        T v = x[i];
+        y[i] = v * share(v, by_tanh);
+    }
 }
 
 // gx = g (p + x p')
-KERNEL gelu_backward(const T* g, const T* x, T* gx, Int n, int by_tanh)
+KERNEL gelu_backward(const E* g, const E* x, E* gx, Int n, int by_tanh)
 {
     for (Int i = at(); i < n; i += all()) {
         T v = x[i], p = share(v, by_tanh), slope;
@@ -21,7 +24,7 @@ KERNEL gelu_backward(const T* g, const T* x, T* gx, Int n, int by_tanh)
             slope = 2 * p * (1 - p) * (T)0.7978845608028654 * (1 + (T)0.134145 * v * v);
         else
             slope = (T)0.3989422804014327 * exp((T)-0.5 * v * v);
-        gx[i] = g[i] * (p + v * slope);
+        gx[i] = (T)g[i] * (p + v * slope);
     }
 }
 
@@ -56,7 +59,7 @@ KERNEL random_words(const unsigned long long* state, unsigned int* words, Int n)
 }
 
 // Dropout's factors: `scale` where the word's upper 24 bits, as a fraction, are below `keep`, else 0
-KERNEL dropout_noise(const unsigned long long* state, T* noise, Int n, float keep, T scale)
+KERNEL dropout_noise(const unsigned long long* state, E* noise, Int n, float keep, T scale)
 {
     for (Int block = at(); 4 * block < n; block += all()) {
         unsigned int c[4];

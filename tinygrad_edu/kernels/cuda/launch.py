@@ -19,13 +19,17 @@ TENSORS, COLUMNS = 70, 6
 """How many tensors one launch of tensors.cu takes, and how many arrays of each: what fits in the
 4 KB that a launch's arguments may have."""
 FILES = ("softmax", "norm", "elementwise", "attention", "embedding", "tensors")
-_NAMES = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
+_TYPES = {
+    "f": "typedef float T;", "d": "typedef double T;",
+    "e": "typedef float T;\n#define EXPONENT 5", "E": "typedef float T;\n#define EXPONENT 8",
+}  # fmt: skip
+"""How a source begins for each element type, by NumPy's letters; E is ml_dtypes' bfloat16."""
 
 
 def source(file: str, dtype: Any, threads: int) -> str:
     """The CUDA source of a file for elements of that dtype."""
     head = (
-        f"typedef {_NAMES[np.dtype(dtype)]} T;\n#define THREADS {threads}\n"
+        f"{_TYPES[np.dtype(dtype).char]}\n#define THREADS {threads}\n"
         f"#define TENSORS {TENSORS}\n#define COLUMNS {COLUMNS}\n"
     )
     for part in ("common.cuh", f"{file}.cu"):
@@ -34,17 +38,23 @@ def source(file: str, dtype: Any, threads: int) -> str:
     return head
 
 
-def ready(*arrays: Array | None) -> bool:
-    """Whether the kernels take these arrays: on a GPU, float32 or float64, all of one dtype."""
+def ready(*arrays: Array | None, half: bool = False) -> bool:
+    """Whether the kernels take these arrays: on a GPU, float32 or float64, all of one dtype.
+
+    Args:
+        half: 16-bit floats too.
+    """
     first = arrays[0]
-    if isinstance(first, np.ndarray) or first is None or first.dtype not in _NAMES:
+    if isinstance(first, np.ndarray) or first is None:
+        return False
+    if first.dtype.char not in ("fdeE" if half else "fd"):
         return False
     same = all([a is None or a.dtype == first.dtype for a in arrays])
     return same and hasattr(module_of(first), "RawModule")
 
 
 def takes_half(x: Array) -> bool:
-    """Whether attention takes this 16-bit array as it is: cuBLAS multiplies 16 bits on a GPU."""
+    """Whether 16-bit arrays are computed with as they are here: on a GPU, with our kernels."""
     on_gpu = not isinstance(x, (np.ndarray, np.generic))
     return on_gpu and hasattr(module_of(x), "RawModule")
 
@@ -82,7 +92,9 @@ def _argument(value: Any, dtype: Any) -> Any:
         return np.int32(value)
     if kind is int:
         return np.int64(value)
-    return dtype.type(value) if kind is float else value
+    if kind is float:
+        return np.float32(value) if dtype.itemsize == 2 else dtype.type(value)
+    return value
 
 
 @functools.cache
