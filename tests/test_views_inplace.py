@@ -317,6 +317,33 @@ def test_refusals(message: str, program: Any) -> None:
         assert w.tolist() == [1.0, 1.0, 1.0]
 
 
+@pytest.mark.filterwarnings("ignore:An output with one or more")
+def test_results_written_into_a_tensor() -> None:
+    """torch's `out=`, of the operations on one or two tensors."""
+
+    def run(t: Any) -> list[Any]:
+        x, y = t.tensor([[1.0, 2.0], [3.0, 5.0]]), t.tensor([[2.0, 4.0], [8.0, 1.0]])
+        outs = [t.zeros(2, 2) for _ in range(7)]
+        assert t.matmul(x, y, out=outs[0]) is outs[0]
+        t.mul(x, 3, out=outs[1])
+        t.add(x, y, alpha=2, out=outs[2][0:2])
+        t.sub(x, 1, out=outs[3].T)
+        t.div(x, y, out=outs[4])
+        t.exp(x, out=outs[5])
+        t.maximum(x, y, out=outs[6])
+        empty, other = t.tensor([]), t.zeros(3)
+        t.add(x, y, out=empty)
+        t.sqrt(x, out=other)
+        with pytest.raises(RuntimeError, match="out=... arguments don't support automatic"):
+            t.mul(x.clone().requires_grad_(), y, out=t.zeros(2, 2))
+        with pytest.raises(RuntimeError, match="result type Float can't be cast to the desired"):
+            t.add(x, y, out=t.zeros(2, 2, dtype=t.int64))
+        return [*outs, empty, other]
+
+    for mine, theirs in zip(run(tinygrad_edu), run(torch), strict=True):
+        np.testing.assert_allclose(mine.numpy(), theirs.numpy(), rtol=1e-6)
+
+
 def test_leaves_can_be_written_without_recording() -> None:
     w = tinygrad_edu.ones(3, requires_grad=True)
     with tinygrad_edu.no_grad():

@@ -14,6 +14,7 @@ they are next used, and repeat their view operation on it (`refresh` in primitiv
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -156,6 +157,31 @@ def write(t: Any, y: Any) -> Any:
         _keep_in_place(node, t, y)
     set_history(t, node)
     return t
+
+
+def write_out(name: str, out: Any, y: Any) -> Any:
+    """torch's `out=`: the result `y` of a function, written into a tensor that is there already.
+
+    Raises:
+        RuntimeError: a gradient would be needed, or `out` cannot hold values of that type.
+    """
+    if out is None:
+        return y
+    if state.enabled and (current_node(out) is not None or current_node(y) is not None):
+        raise RuntimeError(
+            f"{name}(): functions with out=... arguments don't support automatic differentiation,"
+            " but one of the arguments requires grad."
+        )
+    if out.array.shape != y.array.shape:
+        if out.array.size:
+            warnings.warn(
+                "An output with one or more elements was resized since it had shape"
+                f" {list(out.array.shape)}, which does not match the required output shape"
+                f" {list(y.array.shape)}.",
+                stacklevel=4,
+            )
+        out.resize_(y.array.shape)
+    return write(out, y)
 
 
 def _keep_in_place(node: Node, t: Any, y: Any) -> None:

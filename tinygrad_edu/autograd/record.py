@@ -131,6 +131,8 @@ def call_unary(op: Primitive) -> Callable[..., Any]:
 
     def call(*args: Any, **kwargs: Any) -> Any:
         if kwargs or len(args) != 1:
+            if "out" in kwargs:
+                return _call_with_out(op, args, **kwargs)
             args = op.bind(args, kwargs)
         a = args[0]
         if not isinstance(a, Variable):
@@ -170,6 +172,8 @@ def call_binary(op: Primitive) -> Callable[..., Any]:
 
     def call(*args: Any, **kwargs: Any) -> Any:
         if kwargs or len(args) != 2:
+            if "out" in kwargs:
+                return _call_with_out(op, args, **kwargs)
             args = op.bind(args, kwargs)
         a, b = args
         a_edge = b_edge = a_storage = b_storage = None
@@ -218,6 +222,12 @@ def call_binary(op: Primitive) -> Callable[..., Any]:
         return t
 
     return call
+
+
+def _call_with_out(op: Primitive, args: tuple[Any, ...], *, out: Any, **kwargs: Any) -> Any:
+    from tinygrad_edu.autograd.inplace import write_out
+
+    return write_out(op.name, out, op.call(*args, **kwargs))
 
 
 def call_general(op: Primitive) -> Callable[..., Any]:

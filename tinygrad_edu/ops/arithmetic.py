@@ -11,7 +11,7 @@ import numpy as np
 
 from tinygrad_edu.autograd.errors import not_a_tensor, not_implemented
 from tinygrad_edu.autograd.graph import Variable
-from tinygrad_edu.autograd.inplace import inplace
+from tinygrad_edu.autograd.inplace import inplace, write_out
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.dtypes import (
@@ -156,12 +156,13 @@ def _raw(x: Any) -> Any:
 
 
 @numbers_first(2, "alpha")
-def add(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
+def add(input: Any, other: Any, *, alpha: Any = 1, out: Any = None) -> Tensor:
     """`input + alpha * other`, element by element.
 
     Args:
         input, other: tensors of broadcastable shapes, or one of them a number.
         alpha: a number; an integer if both hold integers.
+        out: a tensor to write the result into.
 
     Raises:
         RuntimeError: the shapes do not broadcast, or `alpha` is a float among integers.
@@ -170,11 +171,12 @@ def add(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     >>> torch.add(torch.tensor([1.0, 2.0]), 3, alpha=2)
     tensor([7., 8.])
     """
-    return _add(input, other if _is_one(alpha) else _times(other, alpha, input))
+    added = _add(input, other if _is_one(alpha) else _times(other, alpha, input))
+    return added if out is None else write_out("add", out, added)
 
 
 @numbers_first(2, "alpha")
-def sub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
+def sub(input: Any, other: Any, *, alpha: Any = 1, out: Any = None) -> Tensor:
     """`input - alpha * other`, element by element; arguments and errors as `add`.
 
     Raises:
@@ -185,7 +187,8 @@ def sub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     tensor([-2., -1.])
     """
     _refuse_bool(_raw(input), _raw(other))
-    return _sub(input, other if _is_one(alpha) else _times(other, alpha, input))
+    less = _sub(input, other if _is_one(alpha) else _times(other, alpha, input))
+    return less if out is None else write_out("sub", out, less)
 
 
 def rsub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
@@ -270,11 +273,14 @@ def _pick(divisions: dict[str | None, Any], mode: str | None) -> Any:
     return divisions[mode]
 
 
-def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
+def div(
+    input: Any, other: Any, *, rounding_mode: str | None = None, out: Any = None
+) -> Tensor:  # fmt: skip
     """`input / other`, element by element; integers give floats.
 
     Args:
         input, other: tensors of broadcastable shapes, or one of them a number.
+        out: a tensor to write the result into.
         rounding_mode: None; "floor" rounds the quotient down, "trunc" towards zero, and both keep
             integers integers and have the gradient zero.
 
@@ -287,10 +293,10 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
     >>> torch.div(x, 2), torch.div(x, 2, rounding_mode="trunc")
     (tensor([ 3.5000, -3.5000]), tensor([ 3, -3]))
     """
-    if rounding_mode is None:
+    if rounding_mode is None and out is None:
         return _div(input, other)
     result: Tensor = _pick(_DIVISIONS, rounding_mode)(input, other)
-    return result
+    return result if out is None else write_out("div", out, result)
 
 
 def div_(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
