@@ -449,3 +449,23 @@ def test_the_stand_in_finds_mistakes() -> None:
         for wrong in [(x, x), (x, x, np.int32(8)), (x, x.T, np.int64(8)), (x, 0, np.int64(8))]:
             with pytest.raises(strict_cupy.StrictError):
                 forward((4,), (8,), wrong)
+
+
+def test_the_stand_in_refuses_what_cupy_refuses() -> None:
+    """Seen with CuPy 14.2 itself: of NumPy none of these would raise."""
+    with strict_cupy.installed() as cupy:
+        x, index = cupy.zeros((2, 3), np.float32), cupy.zeros(4, np.int64)
+        with pytest.raises(TypeError, match="NotImplemented"):
+            np.add.at(x, (slice(None), index), 1.0)
+        for shape in ((), 0):  # taken for none, so that the result would be (2, 3)
+            with pytest.raises(strict_cupy.StrictError, match="for none given"):
+                np.zeros_like(x, shape=shape)
+        with cupy.cuda.Stream() as stream:
+            stream.begin_capture()
+            with pytest.raises(NotImplementedError, match="during stream capture"):
+                x @ x.T
+            stream.end_capture()
+        if host.COMPILER is not None:
+            function = cupy.RawModule(code=launch.source("softmax", np.float32, 8))
+            with pytest.raises(TypeError, match="of size one"):
+                function.get_function("softmax_forward")((1,), (8,), (x, x, np.zeros(2, np.int64)))
