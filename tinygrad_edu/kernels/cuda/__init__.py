@@ -2,6 +2,6 @@
 
 Every kernel has a definition: the NumPy code beside it in tinygrad_edu/kernels or in ops, which
 runs on a GPU too, with more launches.  The kernels serve float32 and float64 in contiguous memory,
-some of them 16 bits; `ready` says whether an array qualifies.  Products are cuBLAS's.  A source is compiled when it is first used, once per
-dtype, and CuPy keeps the result on disk.
+some of them 16 bits; `ready` says whether an array qualifies.  Products are cuBLAS's.  A source is
+compiled when it is first used, once per dtype, and CuPy keeps the result on disk.
 """
