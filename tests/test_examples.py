@@ -29,6 +29,7 @@ SHORT = {  # example: arguments, what it must print, files it must write
     "05_encoder_classifier.py": (
         ["--epochs", "1"], "transformer encoder", ["encoder_classifier.png"]
     ),
+    "07_mistakes.py": (["--epochs", "1"], "second time", ["mistakes.png"]),
 }  # fmt: skip
 
 
@@ -74,6 +75,21 @@ def test_example_on_a_gpu(name: str, where: str, tmp_path: pathlib.Path) -> None
         pytest.skip(f"no GPU: {cupy_problem()}")
     printed = run(tmp_path, *command)
     assert re.search(words, printed), printed
+
+
+def test_mistakes_cost_the_same_on_torch(tmp_path: pathlib.Path) -> None:
+    """The table of losses and accuracies, to the last digit that is printed."""
+    pytest.importorskip("sklearn")
+    pytest.importorskip("torch")
+    source = (EXAMPLES / "07_mistakes.py").read_text()
+    source = source.replace("tinygrad_edu as torch", "torch").replace("tinygrad_edu", "torch")
+    (tmp_path / "on_torch.py").write_text(source)
+    start = f"import runpy, sys; sys.path.insert(0, {str(EXAMPLES)!r}); sys.argv[1:] = "
+    tables = []
+    for path in (EXAMPLES / "07_mistakes.py", tmp_path / "on_torch.py"):
+        script = f"{start}['--epochs', '3']; runpy.run_path({str(path)!r}, run_name='__main__')"
+        tables.append(run(tmp_path, "-c", script).split("total +=")[0])
+    assert tables[0] == tables[1]
 
 
 def test_no_example_is_left_out() -> None:
