@@ -32,6 +32,18 @@ def _kind(value: object) -> str:
     return type(value).__name__
 
 
+def clear_gradient(parameter: Tensor, set_to_none: bool) -> None:
+    """What `zero_grad` does to one parameter: `.grad` becomes None, or zeros in its own memory."""
+    if set_to_none:
+        parameter.grad = None
+    elif parameter.grad is not None:
+        if parameter.grad.grad_fn is not None:
+            parameter.grad.detach_()
+        else:  # it may be a view, of a flat buffer of gradients, which detach_ refuses
+            parameter.grad.requires_grad_(False)
+        parameter.grad.zero_()
+
+
 class Parameter(Tensor):
     """A tensor to be trained: assigned to a module's attribute, it joins `module.parameters()`.
 

@@ -8,11 +8,11 @@ from tinygrad_edu.dtypes import Array
 from tinygrad_edu.tensor import Tensor
 
 from .common import (
+    advance,
     average_square,
     check_implementation,
     check_lr,
     check_not_negative,
-    count,
     counter,
     number,
     penalized,
@@ -83,7 +83,7 @@ class Adadelta(Optimizer):
         }
 
     def _update(self, x: Array, g: Array, state: State, group: Group) -> None:
-        count(state["step"])
+        advance(state["step"])
         rho, eps = group["rho"], group["eps"]
         v, u = state["square_avg"].array, state["acc_delta"].array
         g = penalized(g, x, group["weight_decay"])

@@ -10,7 +10,7 @@ from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.tensor import Tensor
 
-from .common import average, check_implementation, count, counter, number, zeros_like
+from .common import advance, average, check_implementation, counter, number, zeros_like
 from .optimizer import Group, Optimizer, Params, State
 
 
@@ -42,6 +42,8 @@ class Adafactor(Optimizer):
     >>> [tuple(optimizer.state[w][name].shape) for name in ("row_var", "col_var")]
     [(2, 1), (1, 3)]
     """
+
+    _averages = ("row_var", "variance")
 
     def __init__(
         self,
@@ -84,7 +86,7 @@ class Adafactor(Optimizer):
         }
 
     def _update(self, x: Array, g: Array, state: State, group: Group) -> None:
-        t, lr, (eps1, eps2) = count(state["step"]), number(group["lr"]), group["eps"]
+        t, lr, (eps1, eps2) = advance(state["step"]), number(group["lr"]), group["eps"]
         eps1 = float(np.finfo(x.dtype).eps) if eps1 is None else eps1
         weight = t ** group["beta2_decay"]
         step = max(eps2, _rms(x)) * min(lr, 1 / math.sqrt(t))

@@ -8,10 +8,10 @@ from tinygrad_edu.dtypes import Array
 from tinygrad_edu.tensor import Tensor
 
 from .common import (
+    advance,
     check_implementation,
     check_lr,
     check_not_negative,
-    count,
     counter,
     number,
     penalized,
@@ -88,7 +88,7 @@ class Adagrad(Optimizer):
 
     def _update(self, x: Array, g: Array, state: State, group: Group) -> None:
         total = state["sum"].array
-        lr = number(group["lr"]) / (1 + (count(state["step"]) - 1) * group["lr_decay"])
+        lr = number(group["lr"]) / (1 + (advance(state["step"]) - 1) * group["lr_decay"])
         g = penalized(g, x, group["weight_decay"])
         total += g * g
         x -= lr * g / (np.sqrt(total) + group["eps"])

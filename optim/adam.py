@@ -13,11 +13,12 @@ from tinygrad_edu.kernels.cuda import tensors
 from tinygrad_edu.tensor import Tensor
 
 from .common import (
+    advance,
     check_betas,
     check_implementation,
     check_lr,
     check_not_negative,
-    count,
+    counted,
     counter,
     number,
     zeros_like,
@@ -95,6 +96,8 @@ class Adam(Optimizer):
     0.9
     """
 
+    _averages = ("exp_avg",)
+
     def __init__(
         self,
         params: Params,
@@ -148,7 +151,7 @@ class Adam(Optimizer):
     def _update_together(self, params: list[Tensor], group: Group) -> list[Tensor]:
         if not params or isinstance(params[0].array, np.ndarray):
             return params
-        rest, rows = [], defaultdict(list)
+        rest, rows, steps = [], defaultdict(list), []
         for p in params:
             x, g = p.array, p.grad.array  # type: ignore[union-attr]
             if isinstance(x, np.ndarray) or not tensors.fit(x, g):
@@ -162,8 +165,9 @@ class Adam(Optimizer):
                 continue
             step = state["step"].array
             on_gpu = not isinstance(step, np.ndarray)
-            key = (x.dtype, x.device.id, None if on_gpu else count(state["step"]))
+            key = (x.dtype, x.device.id, None if on_gpu else counted(state["step"]) + 1)
             rows[key].append([*row, step] if on_gpu else row)
+            steps += [] if on_gpu else [state["step"]]
             p.storage.write()
         for (_, _, step), same in rows.items():
             if step is None:
@@ -173,6 +177,8 @@ class Adam(Optimizer):
                 same, step, number(group["lr"]), beta1, beta2, group["eps"], group["weight_decay"],
                 group["decoupled_weight_decay"], group["amsgrad"], group["maximize"],
             )  # fmt: skip
+        for count in steps:
+            advance(count)
         return rest
 
     def _update(self, x: Array, g: Array, state: dict[str, Any], group: Group) -> None:
@@ -183,7 +189,7 @@ class Adam(Optimizer):
             state["exp_avg"].array,
             state["exp_avg_sq"].array,
             state["max_exp_avg_sq"].array if group["amsgrad"] else None,
-            count(state["step"]),
+            counted(state["step"]) + 1,
             number(group["lr"]),
             number(beta1),
             number(beta2),
@@ -191,3 +197,4 @@ class Adam(Optimizer):
             group["weight_decay"],
             group["decoupled_weight_decay"],
         )
+        advance(state["step"])

@@ -8,12 +8,12 @@ from tinygrad_edu.dtypes import Array
 from tinygrad_edu.tensor import Tensor
 
 from .common import (
+    advance,
     average,
     check_betas,
     check_implementation,
     check_lr,
     check_not_negative,
-    count,
     counter,
     number,
     penalized,
@@ -52,6 +52,8 @@ class Adamax(Optimizer):
     0.9
     """
 
+    _averages = ("exp_avg",)
+
     def __init__(
         self,
         params: Params,
@@ -84,7 +86,7 @@ class Adamax(Optimizer):
         }
 
     def _update(self, x: Array, g: Array, state: State, group: Group) -> None:
-        t = count(state["step"])
+        t = advance(state["step"])
         beta1, beta2 = group["betas"]
         m, u = state["exp_avg"].array, state["exp_inf"].array
         g = penalized(g, x, group["weight_decay"])

@@ -8,11 +8,11 @@ from tinygrad_edu.dtypes import Array
 from tinygrad_edu.tensor import Tensor
 
 from .common import (
+    advance,
     average,
     check_implementation,
     check_lr,
     check_not_negative,
-    count,
     counted,
     counter,
     number,
@@ -87,7 +87,7 @@ class ASGD(Optimizer):
         }
 
     def _update(self, x: Array, g: Array, state: State, group: Group) -> None:
-        t, lr, lambd = count(state["step"]), number(group["lr"]), group["lambd"]
+        t, lr, lambd = advance(state["step"]), number(group["lr"]), group["lambd"]
         eta, mu, mean = counted(state["eta"]), counted(state["mu"]), state["ax"].array
         g = penalized(g, x, group["weight_decay"])
         x *= 1 - lambd * eta

@@ -24,8 +24,8 @@ def counter(value: float = 0.0, x: Array | None = None, capturable: bool = False
     return wrap(np.array(value, np.float64 if wide else np.float32))
 
 
-def count(step: Tensor) -> Any:
-    """One step more; returns the new count."""
+def advance(step: Tensor) -> Any:
+    """Add one to a step count, in place; returns the new count."""
     array = step.array
     array += 1
     return counted(step)

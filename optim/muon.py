@@ -46,6 +46,8 @@ class Muon(Optimizer):
     True
     """
 
+    _averages = ("momentum_buffer",)
+
     def __init__(
         self,
         params: Params,

@@ -8,13 +8,13 @@ from tinygrad_edu.dtypes import Array
 from tinygrad_edu.tensor import Tensor
 
 from .common import (
+    advance,
     average,
     average_square,
     check_betas,
     check_implementation,
     check_lr,
     check_not_negative,
-    count,
     counted,
     counter,
     number,
@@ -57,6 +57,8 @@ class NAdam(Optimizer):
     True
     """
 
+    _averages = ("exp_avg",)
+
     def __init__(
         self,
         params: Params,
@@ -96,7 +98,7 @@ class NAdam(Optimizer):
         }
 
     def _update(self, x: Array, g: Array, state: State, group: Group) -> None:
-        t, lr, decay = count(state["step"]), number(group["lr"]), group["weight_decay"]
+        t, lr, decay = advance(state["step"]), number(group["lr"]), group["weight_decay"]
         beta1, beta2 = group["betas"]
         m, v = state["exp_avg"].array, state["exp_avg_sq"].array
         if group["decoupled_weight_decay"]:

@@ -12,7 +12,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from copy import deepcopy
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from tinygrad_edu.autograd.mode import enable_grad
 from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.backend import device_of, to_device
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.nn.parameter import clear_gradient
 from tinygrad_edu.tensor import Tensor
 
 from .common import counter
@@ -32,6 +33,13 @@ Params: TypeAlias = Iterable[Tensor] | Iterable[Group] | Iterable[tuple[str, Ten
 
 _global_pre_hooks: list[Callable[..., Any]] = []
 _global_post_hooks: list[Callable[..., Any]] = []
+
+_YOUNGER = {
+    "amsgrad": False, "capturable": False, "centered": False, "decoupled_weight_decay": False,
+    "differentiable": False, "foreach": None, "fused": None, "maximize": False, "momentum": 0,
+    "nesterov": False,
+}  # fmt: skip
+"""Options younger than some checkpoints, and what those were trained with."""
 
 
 def _with_hooks(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -91,6 +99,9 @@ class Optimizer:
     [0.5, -1.5]
     """
 
+    _averages: ClassVar[tuple[str, ...]] = ()
+    """The names of averages in the state, which must have the dtype of the parameter."""
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "step" in cls.__dict__:
@@ -114,6 +125,7 @@ class Optimizer:
 
     # One step.
 
+    @_with_hooks  # for subclasses `__init_subclass__` does it
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter that has a gradient.
 
@@ -146,11 +158,24 @@ class Optimizer:
     def _state_of(self, p: Tensor, group: Group) -> State:
         """What is remembered of a parameter, made if this is its first step."""
         state = self.state.get(p)
-        if not state:
+        if state:
+            self._check_dtype(p.array, state)
+        else:
             state = self._new_state(p.array, group)
             if state:
                 self.state[p] = state
         return state
+
+    def _check_dtype(self, x: Array, state: State) -> None:
+        """Refuse averages of another dtype than the parameter: `model.double()` leaves them."""
+        for name in self._averages:
+            if name in state and state[name].array.dtype != x.dtype:
+                raise RuntimeError(
+                    f"{type(self).__name__}: expected dtype {state[name].dtype}, which the state"
+                    f" {name!r} has, but got a parameter of dtype {dtypes.from_numpy(x.dtype)}."
+                    " Convert the model before the first step, or the state after it, by"
+                    " optimizer.load_state_dict(optimizer.state_dict())"
+                )
 
     def _update_parameter(self, p: Tensor, group: Group) -> None:
         x, g = p.array, p.grad.array  # type: ignore[union-attr]
@@ -193,11 +218,7 @@ class Optimizer:
         """
         for group in self.param_groups:
             for p in group["params"]:
-                if set_to_none:
-                    p.grad = None
-                elif p.grad is not None:
-                    p.grad.detach_()
-                    p.grad.zero_()
+                clear_gradient(p, set_to_none)
 
     # Groups.
 
@@ -297,6 +318,7 @@ class Optimizer:
             raise ValueError("loaded state dict has a different number of parameter groups")
         parameter: dict[int, Tensor] = {}
         counted_beside = set()
+        ours = type(self)._update is not Optimizer._update  # then steps are counted in tensors
         for group, new in zip(self.param_groups, saved, strict=True):
             if len(group["params"]) != len(new["params"]):
                 raise ValueError(
@@ -309,10 +331,16 @@ class Optimizer:
             new["params"] = group["params"]
             if "param_names" in group:
                 new.setdefault("param_names", group["param_names"])
-            for name, default in self.defaults.items():
-                new.setdefault(name, default)  # an option younger than the checkpoint
+            for name, then in _YOUNGER.items():
+                if name in self.defaults:
+                    new.setdefault(name, then)
+            missing = [name for name in self.defaults if name not in new]
+            if missing and ours:
+                raise ValueError(
+                    f"loaded state dict is not one of {type(self).__name__}: its parameter group"
+                    f" has no option {missing[0]!r}"
+                )
         state: defaultdict[Any, State] = defaultdict(dict)
-        ours = type(self)._update is not Optimizer._update  # then steps are counted in tensors
         for key, value in state_dict["state"].items():
             if key in parameter:
                 fitted = state[parameter[key]] = _fit(value, parameter[key].array)
@@ -388,9 +416,6 @@ class Optimizer:
     ) -> RemovableHandle:
         """Call `hook(optimizer)` after loading."""
         return self._register("load_state_dict_post", hook, prepend)
-
-
-Optimizer.step = _with_hooks(Optimizer.step)  # type: ignore[method-assign]
 
 
 def register_optimizer_step_pre_hook(hook: Callable[..., Any]) -> RemovableHandle:

@@ -8,12 +8,12 @@ from tinygrad_edu.dtypes import Array
 from tinygrad_edu.tensor import Tensor
 
 from .common import (
+    advance,
     average,
     average_square,
     check_implementation,
     check_lr,
     check_not_negative,
-    count,
     counter,
     number,
     penalized,
@@ -97,7 +97,7 @@ class RMSprop(Optimizer):
         return state
 
     def _update(self, x: Array, g: Array, state: State, group: Group) -> None:
-        count(state["step"])
+        advance(state["step"])
         lr, alpha, v = number(group["lr"]), group["alpha"], state["square_avg"].array
         g = penalized(g, x, group["weight_decay"])
         average_square(v, g, alpha)

@@ -7,7 +7,7 @@ import numpy as np
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.tensor import Tensor
 
-from .common import check_implementation, check_lr, count, counter, number, zeros_like
+from .common import advance, check_implementation, check_lr, counter, number, zeros_like
 from .optimizer import Group, Optimizer, Params, State
 
 
@@ -73,7 +73,7 @@ class Rprop(Optimizer):
         }
 
     def _update(self, x: Array, g: Array, state: State, group: Group) -> None:
-        count(state["step"])
+        advance(state["step"])
         previous, size = state["prev"].array, state["step_size"].array
         agreement = g * previous
         lower, higher = group["etas"]

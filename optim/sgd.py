@@ -83,7 +83,7 @@ class SGD(Optimizer):
     def _update_together(self, params: list[Tensor], group: Group) -> list[Tensor]:
         if not params or isinstance(params[0].array, np.ndarray):
             return params
-        rest, rows = [], defaultdict(list)
+        rest, rows, fresh = [], defaultdict(list), []
         for p in params:
             x, g = p.array, p.grad.array  # type: ignore[union-attr]
             state = {} if isinstance(x, np.ndarray) else self._state_of(p, group)
@@ -94,15 +94,16 @@ class SGD(Optimizer):
             if isinstance(x, np.ndarray) or not tensors.fit(*row):
                 rest.append(p)
                 continue
-            if first:
-                state["momentum_buffer"] = wrap(row[2])
             rows[x.dtype, x.device.id, first].append(row)
+            fresh += [(state, row[2])] if first else []
             p.storage.write()
         for (*_, first), same in rows.items():
             tensors.sgd(
                 same, number(group["lr"]), group["momentum"], group["dampening"],
                 number(group["weight_decay"]), first, group["nesterov"], group["maximize"],
             )  # fmt: skip
+        for state, buffer in fresh:  # only now do they hold numbers
+            state["momentum_buffer"] = wrap(buffer)
         return rest
 
     def _update(self, x: Array, g: Array, state: State, group: Group) -> None:
@@ -110,28 +111,28 @@ class SGD(Optimizer):
         arrays, first = [x, g], False
         if momentum != 0:
             first = state.get("momentum_buffer") is None
-            if first:
-                state["momentum_buffer"] = wrap(np.empty_like(x))
-            arrays.append(state["momentum_buffer"].array)
+            arrays.append(np.empty_like(x) if first else state["momentum_buffer"].array)
         mu, keep, penalty, step = constants(
             x, momentum, 1 - group["dampening"], decay, -number(group["lr"])
         )
-        for x, g, *b, s, total in blocks(*arrays, scratch=2):
+        for xs, gs, *b, s, total in blocks(*arrays, scratch=2):
             if decay != 0:  # g + weight_decay x
-                np.multiply(x, penalty, out=s)
-                g = np.add(g, s, out=total)
+                np.multiply(xs, penalty, out=s)
+                gs = np.add(gs, s, out=total)
             if momentum != 0:
-                buffer = b[0]
+                bs = b[0]
                 if first:
-                    buffer[...] = g
+                    bs[...] = gs
                 else:  # b = momentum b + (1 - dampening) g
-                    np.multiply(buffer, mu, out=buffer)
-                    fresh = np.multiply(g, keep, out=s) if group["dampening"] != 0 else g
-                    np.add(buffer, fresh, out=buffer)
+                    np.multiply(bs, mu, out=bs)
+                    fresh = np.multiply(gs, keep, out=s) if group["dampening"] != 0 else gs
+                    np.add(bs, fresh, out=bs)
                 if group["nesterov"]:  # g + momentum b
-                    np.multiply(buffer, mu, out=s)
-                    g = np.add(g, s, out=total)
+                    np.multiply(bs, mu, out=s)
+                    gs = np.add(gs, s, out=total)
                 else:
-                    g = buffer
-            np.multiply(g, step, out=s)  # x -= lr g
-            np.add(x, s, out=x)
+                    gs = bs
+            np.multiply(gs, step, out=s)  # x -= lr g
+            np.add(xs, s, out=xs)
+        if momentum != 0 and first:
+            state["momentum_buffer"] = wrap(arrays[2])

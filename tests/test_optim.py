@@ -224,6 +224,75 @@ def test_zero_grad():
     assert w.grad is None
 
 
+@pytest.mark.parametrize("package", [tg, torch])
+@pytest.mark.parametrize("of", ["optimizer", "module"])
+def test_zero_grad_writes_into_a_flat_buffer_of_gradients(package, of):
+    model = package.nn.Linear(2, 1)
+    flat = package.ones(4)
+    model.weight.grad, model.bias.grad = flat[:2].view(1, 2), flat[2:3]
+    held = model.weight.grad
+    owner = model if of == "module" else package.optim.SGD(model.parameters())
+    owner.zero_grad(set_to_none=False)
+    assert model.weight.grad is held and flat.tolist() == [0, 0, 0, 1]
+
+
+@pytest.mark.parametrize("of", ["optimizer", "module"])
+def test_zero_grad_cuts_a_gradient_from_its_graph(of):
+    model = tg.nn.Linear(2, 1, bias=False)
+    (model.weight**3).sum().backward(create_graph=True)
+    held = model.weight.grad
+    assert held.grad_fn is not None
+    owner = model if of == "module" else tg.optim.SGD(model.parameters())
+    owner.zero_grad(set_to_none=False)
+    assert model.weight.grad is held and held.tolist() == [[0, 0]] and not held.requires_grad
+
+
+@pytest.mark.parametrize("name", [*NAMES, "Adafactor", "Muon"])
+def test_converting_a_model_after_its_first_step(name):
+    """torch's averages refuse to mix dtypes; what it computes otherwise goes on in float32."""
+
+    def step(package):
+        model = package.nn.Linear(2, 1, bias=False)
+        optimizer = getattr(package.optim, name)(model.parameters())
+        model(package.ones(1, 2)).sum().backward()
+        optimizer.step()
+        model.double()
+        model.weight.grad = package.ones(1, 2, dtype=package.float64)
+        return optimizer, model.weight
+
+    ours, w = step(tg)
+    theirs, _ = step(torch)
+    try:
+        theirs.step()
+    except RuntimeError:
+        before = w.tolist()
+        message = f"{name}: expected dtype torch.float32.* but got .* dtype torch.float64"
+        with pytest.raises(RuntimeError, match=message):
+            ours.step()
+        assert w.tolist() == before
+        ours.load_state_dict(ours.state_dict())  # as the message says
+    ours.step()
+
+
+@pytest.mark.parametrize("name, kernel", [("SGD", "blocks"), ("Adam", "adam_")])
+def test_a_step_that_fails_leaves_no_state_behind(name, kernel, monkeypatch):
+    w = tg.ones(3, requires_grad=True)
+    w.grad = tg.ones(3)
+    optimizer = getattr(tg.optim, name)([w], lr=0.5, **({"momentum": 0.9} if name == "SGD" else {}))
+
+    def fail(*args, **kwargs):
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"tinygrad_edu.optim.{name.lower()}.{kernel}", fail)
+        with pytest.raises(MemoryError):
+            optimizer.step()
+    state = optimizer.state[w]
+    assert state["momentum_buffer"] is None if name == "SGD" else state["step"] == 0
+    optimizer.step()
+    np.testing.assert_allclose(w.detach().numpy(), 0.5, rtol=1e-6)
+
+
 def test_a_step_between_forward_and_backward_is_noticed():
     w = tg.ones(3, requires_grad=True)
     optimizer = tg.optim.SGD([w], lr=0.1)

@@ -74,6 +74,52 @@ def test_loading_refuses_other_groups():
         a.load_state_dict(tg.optim.SGD(w).state_dict())
 
 
+@pytest.mark.parametrize("target", NAMES)
+@pytest.mark.parametrize("source", NAMES)
+def test_another_optimizers_checkpoint_is_refused_where_torch_fails(source, target):
+    """torch notices at the next step that an option or a state is missing."""
+
+    def go_on(package):
+        x = package.ones(2, requires_grad=True)
+        first = getattr(package.optim, source)([x])
+        second = getattr(package.optim, target)([x])
+        x.grad = package.ones(2)
+        first.step()
+        second.load_state_dict(first.state_dict())
+        second.step()
+
+    try:
+        go_on(torch)
+    except KeyError as error:
+        option = error.args[0] in getattr(tg.optim, target)([tg.ones(2)]).defaults
+        with pytest.raises(ValueError if option else (ValueError, KeyError), match="[a-z]"):
+            go_on(tg)
+    else:
+        go_on(tg)
+
+
+def test_the_missing_option_is_named_and_nothing_changed():
+    x = tg.ones(2, requires_grad=True)
+    adam = tg.optim.Adam([x])
+    with pytest.raises(ValueError, match="not one of Adam: .* no option 'betas'"):
+        adam.load_state_dict(tg.optim.SGD([x], lr=5.0, momentum=0.9).state_dict())
+    assert adam.param_groups[0]["lr"] == 1e-3
+
+
+@pytest.mark.parametrize("package", [tg, torch])
+def test_options_younger_than_the_checkpoint_are_what_they_were_then(package):
+    x = package.ones(2, requires_grad=True)
+    adam = package.optim.Adam([x], amsgrad=True, maximize=True)
+    old = package.optim.Adam([x]).state_dict()
+    for name in ("amsgrad", "maximize", "foreach", "capturable", "differentiable", "fused",
+                 "decoupled_weight_decay"):  # fmt: skip
+        del old["param_groups"][0][name]
+    adam.load_state_dict(old)
+    group = adam.param_groups[0]
+    assert group["amsgrad"] is False and group["maximize"] is False
+    assert group["decoupled_weight_decay"] is False
+
+
 def test_adamw_stays_adamw_after_loading_adam():
     w = [tg.ones(2, requires_grad=True)]
     optimizer = tg.optim.AdamW(w)

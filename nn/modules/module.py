@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Self, TypeVar
 
 from tinygrad_edu.tensor import Tensor
 
-from ..parameter import Buffer, Parameter
+from ..parameter import Buffer, Parameter, clear_gradient
 from .conversion import ConversionMethods, typename
 from .hooks import (
     HookMethods,
@@ -417,13 +417,7 @@ class Module(HookMethods, StateDictMethods, ConversionMethods):
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget all gradients, or overwrite them by zeros if not `set_to_none`."""
         for parameter in self.parameters():
-            if parameter.grad is None:
-                continue
-            if set_to_none:
-                parameter.grad = None
-            else:
-                parameter.grad = parameter.grad.detach()
-                parameter.grad.zero_()
+            clear_gradient(parameter, set_to_none)
 
     # Printing -------------------------------------------------------------------------------------
 

@@ -24,8 +24,9 @@ def adam_(
 ) -> None:
     """Write the new values into `x`, `m`, `v` and `v_max`; the arguments of `optim.adam.adam`.
 
-    Thirteen passes over blocks that stay in the cache, one scratch array (two with an L2
-    penalty).  The correction of `v` is moved out of the division:
+    Twelve passes over blocks that stay in the cache, with one scratch array; decoupled decay and
+    `v_max` take one more each, an L2 penalty two and a second scratch array.  The correction of `v`
+    is moved out of the division:
 
         m / (sqrt(v) / c + eps)  =  c m / (sqrt(v) + c eps)        with c = sqrt(1 - beta2^t)
     """
@@ -37,23 +38,23 @@ def adam_(
     )  # fmt: skip
     arrays = (x, g, m, v) if v_max is None else (x, g, m, v, v_max)
     for parts in blocks(*arrays, scratch=2 if l2 else 1):
-        x, g, m, v, s = *parts[:4], parts[-1]
+        xs, gs, ms, vs, s = *parts[:4], parts[-1]
         if l2:  # g + weight_decay x, in the other scratch array
-            np.multiply(x, penalty, out=s)
-            g = np.add(g, s, out=parts[-2])
+            np.multiply(xs, penalty, out=s)
+            gs = np.add(gs, s, out=parts[-2])
         elif weight_decay != 0:
-            np.multiply(x, shrink, out=x)
-        np.subtract(g, m, out=s)  # m += (1 - beta1) (g - m)
+            np.multiply(xs, shrink, out=xs)
+        np.subtract(gs, ms, out=s)  # m += (1 - beta1) (g - m)
         np.multiply(s, w1, out=s)
-        np.add(m, s, out=m)
-        np.multiply(v, b2, out=v)  # v = beta2 v + (1 - beta2) g g
-        np.multiply(g, w2, out=s)
-        np.multiply(s, g, out=s)
-        np.add(v, s, out=v)
+        np.add(ms, s, out=ms)
+        np.multiply(vs, b2, out=vs)  # v = beta2 v + (1 - beta2) g g
+        np.multiply(gs, w2, out=s)
+        np.multiply(s, gs, out=s)
+        np.add(vs, s, out=vs)
         if v_max is not None:
-            v = np.maximum(parts[4], v, out=parts[4])
-        np.sqrt(v, out=s)  # x += step m / (sqrt(v) + epsilon)
+            vs = np.maximum(parts[4], vs, out=parts[4])
+        np.sqrt(vs, out=s)  # x += step m / (sqrt(v) + epsilon)
         np.add(s, epsilon, out=s)
-        np.divide(m, s, out=s)
+        np.divide(ms, s, out=s)
         np.multiply(s, step, out=s)
-        np.add(x, s, out=x)
+        np.add(xs, s, out=xs)
