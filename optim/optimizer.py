@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable
 from copy import deepcopy
 from typing import Any, ClassVar, TypeAlias
@@ -31,8 +31,10 @@ Group: TypeAlias = dict[str, Any]
 State: TypeAlias = dict[str, Any]
 Params: TypeAlias = Iterable[Tensor] | Iterable[Group] | Iterable[tuple[str, Tensor]]
 
-_global_pre_hooks: list[Callable[..., Any]] = []
-_global_post_hooks: list[Callable[..., Any]] = []
+Hooks: TypeAlias = OrderedDict[int, Callable[..., Any]]
+
+_global_pre_hooks: Hooks = OrderedDict()
+_global_post_hooks: Hooks = OrderedDict()
 
 _YOUNGER = {
     "amsgrad": False, "capturable": False, "centered": False, "decoupled_weight_decay": False,
@@ -50,7 +52,7 @@ def _with_hooks(function: Callable[..., Any]) -> Callable[..., Any]:
         if type(self).step is not step:
             return function(self, *args, **kwargs)
         everything = (self, *args)
-        for before in (*_global_pre_hooks, *self._hooks["step_pre"]):
+        for before in (*_global_pre_hooks.values(), *self._hooks["step_pre"].values()):
             changed = before(self, everything, kwargs)
             if changed is not None:
                 if not (isinstance(changed, tuple) and len(changed) == 2):
@@ -60,7 +62,7 @@ def _with_hooks(function: Callable[..., Any]) -> Callable[..., Any]:
                     )
                 everything, kwargs = changed
         result = function(*everything, **kwargs)
-        for after in (*self._hooks["step_post"], *_global_post_hooks):
+        for after in (*self._hooks["step_post"].values(), *_global_post_hooks.values()):
             after(self, everything, kwargs)
         return result
 
@@ -116,7 +118,7 @@ class Optimizer:
         self.defaults = defaults
         self.state: defaultdict[Any, State] = defaultdict(dict)
         self.param_groups: list[Group] = []
-        self._hooks: defaultdict[str, list[Callable[..., Any]]] = defaultdict(list)
+        self._hooks: defaultdict[str, Hooks] = defaultdict(OrderedDict)
         given: list[Any] = list(params)
         if not given:
             raise ValueError("optimizer got an empty parameter list")
@@ -278,7 +280,7 @@ class Optimizer:
         >>> torch.optim.SGD([w], lr=0.1).state_dict()["param_groups"][0]["params"]
         [0]
         """
-        for before in self._hooks["state_dict_pre"]:
+        for before in [*self._hooks["state_dict_pre"].values()]:
             before(self)
         number: dict[int, int] = {}
         groups, start = [], 0
@@ -293,7 +295,7 @@ class Optimizer:
             for key, value in self.state.items()
         }
         result: dict[str, Any] = {"state": state, "param_groups": groups}
-        for after in self._hooks["state_dict_post"]:
+        for after in [*self._hooks["state_dict_post"].values()]:
             changed = after(self, result)
             result = result if changed is None else changed
         return result
@@ -305,12 +307,12 @@ class Optimizer:
         there as float32 if the group is capturable.
 
         Raises:
-            ValueError: the groups differ in number or size.
+            ValueError: the groups differ in number or size, or lack an option: another optimizer's.
 
         Unlike torch, the state is copied: two optimizers never share it.
         """
         state_dict = dict(state_dict)
-        for before in self._hooks["load_state_dict_pre"]:
+        for before in [*self._hooks["load_state_dict_pre"].values()]:
             changed = before(self, state_dict)
             state_dict = state_dict if changed is None else changed
         saved = deepcopy(state_dict["param_groups"])
@@ -352,7 +354,7 @@ class Optimizer:
             else:
                 state[key] = value
         self.__setstate__({"state": state, "param_groups": saved})
-        for after in self._hooks["load_state_dict_post"]:
+        for after in [*self._hooks["load_state_dict_post"].values()]:
             after(self)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -364,7 +366,7 @@ class Optimizer:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self.__dict__.setdefault("_hooks", defaultdict(list))
+        self.__dict__.setdefault("_hooks", defaultdict(OrderedDict))
 
     def __repr__(self) -> str:
         lines = [type(self).__name__ + " ("]
@@ -376,11 +378,7 @@ class Optimizer:
     # Hooks.
 
     def _register(self, event: str, hook: Callable[..., Any], prepend: bool) -> RemovableHandle:
-        hooks = self._hooks[event]
-        handle = RemovableHandle(hooks, hook)
-        if prepend:
-            hooks.insert(0, hooks.pop())
-        return handle
+        return RemovableHandle(self._hooks[event], hook, prepend=prepend)
 
     def register_step_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
         """Call `hook(optimizer, args, kwargs)` before each step; it may return new (args, kwargs).

@@ -7,12 +7,21 @@ and numpy_protocol.py.
 from __future__ import annotations
 
 import weakref
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.graph import INFERENCE, Leaf, Node, RemovableHandle, Storage, Variable
+from tinygrad_edu.autograd.graph import (
+    INFERENCE,
+    RETAIN_GRAD,
+    Leaf,
+    Node,
+    RemovableHandle,
+    Storage,
+    Variable,
+)
 from tinygrad_edu.autograd.mode import state
 from tinygrad_edu.autograd.record import current_node, register_tensor_class, wrap
 from tinygrad_edu.autograd.walk import backward
@@ -177,7 +186,7 @@ class Tensor(Methods, PythonProtocol, ArrayProtocol, Variable):
                 " var_no_grad = var.detach()."
             )
         if not requires_grad:
-            self.node = None
+            self.node = None  # its leaf stays: nothing is added to `.grad` while it is not the node
         elif self.node is None:
             if not is_floating(self.array.dtype):
                 raise RuntimeError(
@@ -189,7 +198,7 @@ class Tensor(Methods, PythonProtocol, ArrayProtocol, Variable):
                     "Setting requires_grad=True on inference tensor outside InferenceMode is not"
                     " allowed."
                 )
-            self.node = Leaf(self)
+            self.node = self.leaf or Leaf(self)
         return self
 
     @property
@@ -276,8 +285,8 @@ class Tensor(Methods, PythonProtocol, ArrayProtocol, Variable):
                 else:
                     tensor._grad = g if g.node is not None else wrap(g.array.copy())
 
-        keep.comes_last = True  # type: ignore[attr-defined]  # after hooks that replace the gradient
-        node.register_hook(keep)
+        node.hooks = node.hooks or OrderedDict()
+        node.hooks[RETAIN_GRAD] = keep
 
     retains_grad = False
 
@@ -290,7 +299,7 @@ class Tensor(Methods, PythonProtocol, ArrayProtocol, Variable):
         node = current_node(self)
         if node is None:
             raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
-        return node.register_hook(hook)
+        return node.on_gradient(hook)
 
     def register_post_accumulate_grad_hook(self, hook: Callable[[Tensor], None]) -> RemovableHandle:
         """Call `hook(tensor)` each time a backward pass has added to this leaf's `.grad`."""
@@ -300,7 +309,7 @@ class Tensor(Methods, PythonProtocol, ArrayProtocol, Variable):
                 "post accumulate grad hooks cannot be registered on non-leaf tensors"
             )
         if node.after_accumulate is None:
-            node.after_accumulate = []
+            node.after_accumulate = OrderedDict()
         return RemovableHandle(node.after_accumulate, hook)
 
     def detach(self) -> Tensor:
@@ -328,6 +337,11 @@ class Tensor(Methods, PythonProtocol, ArrayProtocol, Variable):
     def data(self, value: Tensor) -> None:
         if not isinstance(value, Variable):
             raise TypeError(f"Variable data has to be a tensor, but got {type(value).__name__}")
+        if self.node is not None and not is_floating(value.array.dtype):
+            raise RuntimeError(
+                "data set to a tensor that requires gradients must be floating point or complex"
+                " dtype"
+            )
         self.array = value.array
 
     @property
@@ -378,7 +392,8 @@ class Tensor(Methods, PythonProtocol, ArrayProtocol, Variable):
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         array = self.detach().cpu().array
-        return (_rebuild, (type(self), array, self.requires_grad))
+        own = {k: v for k, v in self.__dict__.items() if k not in _OWN}
+        return (_rebuild, (type(self), array, self.requires_grad), own or None)
 
     # ---------------------------------------------------------------- new tensors like this one
 
@@ -411,7 +426,10 @@ class Tensor(Methods, PythonProtocol, ArrayProtocol, Variable):
         return self._new(creation.full, (size, fill_value), kwargs)
 
 
-_OWN = ("array", "storage", "node", "_grad", "base", "path", "rebased", "turns", "retains_grad")
+_OWN = (
+    "array", "storage", "node", "leaf", "_grad", "base", "path", "rebased", "turns", "retains_grad",
+    "made_without_grad",
+)  # fmt: skip
 """Attributes that a copy does not take over."""
 
 

@@ -15,13 +15,12 @@ derivative rule hands the gradients to the hooks.
 from __future__ import annotations
 
 import functools
-import itertools
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tinygrad_edu.autograd.graph import Variable
+from tinygrad_edu.autograd.graph import RemovableHandle, Variable
 from tinygrad_edu.autograd.mode import state
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.autograd.record import wrap
@@ -31,8 +30,6 @@ from tinygrad_edu.dtypes import Array
 
 if TYPE_CHECKING:
     from .module import Module
-
-_number = itertools.count().__next__
 
 
 class Hook(NamedTuple):
@@ -48,27 +45,6 @@ Hooks = OrderedDict[int, Hook]
 
 everywhere: OrderedDict[int, tuple[str, Hook]] = OrderedDict()
 """Hooks on all modules, each with its kind; they run before the module's own."""
-
-
-class RemovableHandle:
-    """Takes back the hook that it was returned for; as a context manager, when the block ends."""
-
-    def __init__(self, hooks: Any, hook: Any, *, prepend: bool = False) -> None:
-        self.id = _number()
-        self._hooks = hooks
-        hooks[self.id] = hook
-        if prepend:
-            hooks.move_to_end(self.id, last=False)
-
-    def remove(self) -> None:
-        """Unregister; a second call does nothing."""
-        self._hooks.pop(self.id, None)
-
-    def __enter__(self) -> RemovableHandle:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.remove()
 
 
 class HookMethods:

@@ -53,6 +53,17 @@ def other_device(name: str, *arrays: Array) -> RuntimeError:
     )
 
 
+def refuse_expanded(x: Array) -> None:
+    """RuntimeError for an array to be written to of which several elements are one in memory."""
+    if 0 in x.strides and x.size:  # a dimension of size 1 may well have a step of 0
+        if any([n > 1 and step == 0 for n, step in zip(x.shape, x.strides, strict=True)]):
+            raise RuntimeError(
+                "unsupported operation: more than one element of the written-to tensor refers to a"
+                " single memory location. Please clone() the tensor before performing the"
+                " operation."
+            )
+
+
 def same_device(name: str, *arrays: Any) -> None:
     """RuntimeError unless these arrays are on one device; what is no array counts for nothing."""
     places = [device_of(a) for a in arrays if hasattr(a, "shape")]

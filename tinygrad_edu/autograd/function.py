@@ -81,6 +81,7 @@ class FunctionPlan:
 
     definition = None
     variadic = owns = False
+    arrays = True
     shapes: tuple[int, ...] = ()
     rules: Sequence[Any] = ()
     joint_needs: Sequence[str] = ()
@@ -384,7 +385,7 @@ class _Spent:
 
     name = "DelayedError"
     definition = None
-    variadic = owns = multiple = False
+    variadic = owns = multiple = arrays = False
     keep = shapes = ()
     joint_needs: Sequence[str] = ()
     live: tuple[bool, ...] = ()

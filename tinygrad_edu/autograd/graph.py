@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import weakref
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -65,6 +66,9 @@ class Variable:
     """Which of those histories came of another shape, as by `unsqueeze_`, and the step back."""
     made_without_grad = False
     """For a view: it was made while recording was off."""
+    leaf: Leaf | None = None
+    """Its end of the paths, made when it first asks for a gradient and kept for life.  It is also
+    its `node` while it asks for one, unless it was computed from others."""
 
 
 class Node:
@@ -74,14 +78,14 @@ class Node:
         number: its place in the order of creation; a node is younger than all its inputs.
         plan: which rules to run on the way back, and what they need.
         edges: the nodes of the inputs, None for an input that needs no gradient.
-        kept: the arrays and values the rules need; None once they have been freed.
+        kept: the arrays and values the rules need, behind them the shapes; None once freed.
         guards: for each kept array the storage it lives in, to notice later writes.
         shape, dtype: of the output, hence of its gradient.
         hooks: functions of the gradient, run once it is complete.
     """
 
     is_leaf = False
-    hooks: list[Callable[[Any], Any]] | None = None
+    hooks: OrderedDict[int, Callable[[Any], Any]] | None = None
     title: str | None = None
     """torch's name for it, if that is of the operation that called the one recorded."""
     parts = 0
@@ -127,11 +131,27 @@ class Node:
         """Which of its operation's outputs this node stands for."""
         return 0
 
-    def register_hook(self, fn: Callable[[Any], Any]) -> RemovableHandle:
-        """Call `fn(gradient)` when the gradient of this node's output is complete."""
+    def on_gradient(self, hook: Callable[[Any], Any]) -> RemovableHandle:
+        """Call `hook(gradient)` when the gradient of this node's output is complete."""
         if self.hooks is None:
-            self.hooks = []
-        return RemovableHandle(self.hooks, fn)
+            self.hooks = OrderedDict()
+        return RemovableHandle(self.hooks, hook)
+
+    def register_prehook(self, fn: Callable[[tuple[Any, ...]], Any]) -> RemovableHandle:
+        """Call `fn((gradient,))` at that time; it returns None or such a tuple."""
+
+        def hook(g: Any) -> Any:
+            result = fn((g,))
+            return result if result is None else result[0]
+
+        return self.on_gradient(hook)
+
+    def register_hook(self, fn: Callable[[Any, Any], Any]) -> RemovableHandle:
+        """Raises NotImplementedError: inputs' gradients are seen by hooks on the inputs."""
+        raise NotImplementedError(
+            "register_hook of a node is not supported: use its register_prehook, or register_hook"
+            " of the tensors"
+        )
 
     def __repr__(self) -> str:
         return f"<{self.name().rpartition(':')[2]} object at {id(self):#x}>"
@@ -166,17 +186,18 @@ class Part(Node):
 class Leaf(Node):
     """The end of a path: adds the gradient that arrives to its tensor's `.grad`.
 
-    It knows its tensor only weakly: where nobody can look at `.grad` any more, nothing is added.
+    It knows its tensor only weakly, and skips one that no longer exists or asks for no gradient.
     """
 
     is_leaf = True
-    after_accumulate: list[Callable[[Tensor], None]] | None = None
+    after_accumulate: OrderedDict[int, Callable[[Tensor], None]] | None = None
 
     def __init__(self, tensor: Tensor) -> None:
         self.number = clock()
         self.edges = ()
         self.kept = ()
         self.tensor = weakref.ref(tensor)
+        tensor.leaf = self
 
     @property
     def variable(self) -> Tensor | None:
@@ -200,8 +221,13 @@ class Leaf(Node):
         return f"<AccumulateGrad object at {id(self):#x}>"
 
 
+RETAIN_GRAD = 0
+"""The key, among the hooks of a node, of the one that fills `.grad` after all others."""
+_next_handle = itertools.count(1).__next__
+
+
 class RemovableHandle:
-    """Takes back what a `register_…` call has registered.
+    """Takes back the hook that it was returned for; as a context manager, when the block ends.
 
     >>> import tinygrad_edu as torch
     >>> x = torch.ones(2, requires_grad=True)
@@ -209,14 +235,16 @@ class RemovableHandle:
     >>> handle.remove()
     """
 
-    def __init__(self, hooks: list[Any], hook: Any) -> None:
-        hooks.append(hook)
-        self._hooks, self._hook = hooks, hook
+    def __init__(self, hooks: OrderedDict[int, Any], hook: Any, *, prepend: bool = False) -> None:
+        self.id = _next_handle()
+        self._hooks = hooks
+        hooks[self.id] = hook
+        if prepend:
+            hooks.move_to_end(self.id, last=False)
 
     def remove(self) -> None:
         """Unregister; a second call does nothing."""
-        if self._hook in self._hooks:
-            self._hooks.remove(self._hook)
+        self._hooks.pop(self.id, None)
 
     def __enter__(self) -> RemovableHandle:
         return self

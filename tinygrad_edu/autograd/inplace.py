@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import functools
 import warnings
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.errors import scalar_type_name
-from tinygrad_edu.autograd.graph import INFERENCE, Node, Step, Variable, clock
+from tinygrad_edu.autograd.errors import refuse_expanded, scalar_type_name
+from tinygrad_edu.autograd.graph import INFERENCE, RETAIN_GRAD, Node, Step, Variable, clock
 from tinygrad_edu.autograd.mode import state
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.autograd.record import as_array, current_node, record, refresh, replay, wrap
@@ -36,27 +37,14 @@ def check_writable(t: Any) -> None:
     """Raise torch's error where an in-place write may not be recorded."""
     if not isinstance(t, Variable):
         raise TypeError(f"an in-place operation needs a Tensor, not {type(t).__name__}")
-    if (
-        0 in t.array.strides
-        and t.array.size
-        and any(
-            [
-                size > 1 and step == 0
-                for size, step in zip(t.array.shape, t.array.strides, strict=True)
-            ]
-        )
-    ):
-        raise RuntimeError(
-            "unsupported operation: more than one element of the written-to tensor refers to a"
-            " single memory location. Please clone() the tensor before performing the operation."
-        )
-    if not state.enabled:
-        return
+    refuse_expanded(t.array)
     if t.storage is INFERENCE and not state.inference:
         raise RuntimeError(
             "Inplace update to inference tensor outside InferenceMode is not allowed. You can make"
             " a clone to get a normal tensor before doing inplace update."
         )
+    if not state.enabled:
+        return
     node = current_node(t)
     if node is not None and node.is_leaf:
         raise RuntimeError(
@@ -200,6 +188,7 @@ def set_history(t: Any, node: Node | None) -> None:
     """Make `node` the maker of `t`; of a view, by way of its base."""
     base = t.base
     if base is None:
+        _follow(t.node, node)
         t.node = node
         t.rebased += 1
         return
@@ -214,9 +203,18 @@ def set_history(t: Any, node: Node | None) -> None:
         (base.storage, t.storage, None, None),
         base.array,
     )
+    _follow(before, copied.node)
     base.node = copied.node
     base.rebased += 1
     refresh(t)
+
+
+def _follow(before: Node | None, after: Node | None) -> None:
+    """`retain_grad` is about the tensor as it is now: its hook goes along to the new node."""
+    if before is not None and after is not None and RETAIN_GRAD in (before.hooks or ()):
+        assert before.hooks is not None
+        after.hooks = after.hooks or OrderedDict()
+        after.hooks[RETAIN_GRAD] = before.hooks.pop(RETAIN_GRAD)
 
 
 def _can_hold(target: Any, source: Any) -> bool:

@@ -14,12 +14,18 @@ product).  The names of its parameters say what it needs besides `g`, and so wha
     <argument>_shape  only its shape
     <saved>         a further value the forward function returned, declared with `saves=(...)`
 
+A rule returns a new array, or `g`, or a view of it; never an array that it was given to keep, which
+the walk would add to in place.  (One that does must say so: `penalty.primitive.owns = False`.)
+
 Names are read once, here, and checked: a misspelt one fails at import.  At run time the operation
 keeps exactly what the rules of those inputs that need a gradient ask for, and nothing else.
 
 Called with tensors, an operation returns a tensor and records itself.  Called with arrays, it just
 computes: that is how one rule serves both the ordinary backward pass, where it receives arrays, and
 `create_graph=True`, where it receives tensors.
+
+A primitive takes plain arguments only.  Where torch's function has others as well (`alpha=`,
+`rounding_mode=`), the primitive is called `_name`, and `name` is the function that calls it.
 """
 
 from __future__ import annotations
@@ -62,8 +68,11 @@ class Plan:
     Attributes:
         keep: positions in `[*arguments, y, *saved]` of the arrays to keep.
         shapes: positions of the arguments of which only the shape is kept, behind the arrays.
+        arrays: whether that certainly includes one; else it may be numbers, which are not freed.
+        pick: gives those entries of `[*arguments, y, *saved]` as a tuple.
         rules: (input, rule, pick) for every live input; `pick(kept)` gives the rule's arguments.
-        joint: the one rule that serves all inputs, if the operation has such a one.
+        joint, joint_pick: the one rule that serves all inputs, if the operation has such a one.
+        live: which inputs need a gradient; of a variadic operation, which of its tensors.
     """
 
     def __init__(self, op: Primitive, live: tuple[bool, ...]) -> None:
@@ -82,6 +91,8 @@ class Plan:
                 wanted += op.needs[name]
         names = dict.fromkeys(n for n in wanted if n != "live")
         self.keep = tuple(op.places[n] for n in names if n in op.places)
+        own = {*op.inputs, "y", *op.saves}  # what is an array for certain
+        self.arrays = not own.isdisjoint(names)
         self.pick = _picker(list(self.keep))
         self.no_guards = (None,) * len(self.keep)
         self.shapes = tuple(op.shape_places[n] for n in names if n in op.shape_places)
@@ -95,7 +106,7 @@ class Plan:
 
 
 def _picker(places: list[int]) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
-    """A fast function that picks those entries of a tuple, as a tuple."""
+    """A fast function that picks those entries of a tuple, as a tuple even if it is one entry."""
     if len(places) >= 2:
         return itemgetter(*places)
     if places:

@@ -61,6 +61,8 @@ def refresh(t: Variable) -> None:
     base = t.base
     if base is None or t.rebased == base.rebased:
         return
+    if base.node is None and t.node is not None and t.node.is_leaf:
+        return  # a view that asked for a gradient of its own
     changes = range(base.rebased, t.rebased, -1)
     turns = [base.turns[change] for change in changes if change in base.turns]
     t.path = tuple([*turns, *t.path])
@@ -108,7 +110,7 @@ def recover(op: Primitive, error: Exception, args: tuple[Any, ...]) -> Any:
 
 
 def on_one_device(args: Sequence[Any]) -> tuple[Any, ...] | None:
-    """The arguments, 0-d tensors of the CPU moved to the GPU of the others; None if that is none.
+    """The arguments, 0-d tensors of the CPU moved to the GPU of the others; None if none moves.
 
     Asked only after the operation has failed, so equal devices cost nothing.
     """
@@ -122,8 +124,14 @@ def on_one_device(args: Sequence[Any]) -> tuple[Any, ...] | None:
     return tuple([moved.get(id(a), a) for a in args])
 
 
-# The three forms below do the same thing.  The first two are the third written out for one and two
-# arguments, because every microsecond here is paid for every operation of every training step.
+# Five forms of a call.  `call_general` is the plain one; `call_unary` and `call_binary` are it
+# written out for one and two arguments, because every microsecond here is paid for every operation
+# of every training step.  (They also check what the general one leaves to the forward function:
+# that arguments are arrays, and which of two may be a Python number.  A NumPy number counts as one:
+# by `item`, or it would widen float32.)  `call_variadic` takes a sequence of tensors.  `call_view`
+# runs `forward` itself and not `run`: a view has the dtype of its source, whatever autocast says.
+#
+# In these functions, `any([...])` and `tuple([...])` of lists are faster than of generators.
 
 
 def call_unary(op: Primitive) -> Callable[..., Any]:
@@ -270,7 +278,7 @@ def call_variadic(op: Primitive) -> Callable[..., Any]:
 
 
 def unwrap(args: Sequence[Any]) -> tuple[list[Any], list[Node | None], list[Storage | None]]:
-    """Of every argument its array, its node and its storage; of what is no tensor itself."""
+    """Of every tensor its array, its node and its storage; other values stay, without these."""
     values: list[Any] = []
     edges: list[Node | None] = []
     storages: list[Storage | None] = []

@@ -14,18 +14,16 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from heapq import heappop, heappush
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.graph import Leaf, Node, Part, Storage, Variable
+from tinygrad_edu.autograd.errors import refuse_expanded
+from tinygrad_edu.autograd.graph import RETAIN_GRAD, Leaf, Node, Part, Storage, Variable
 from tinygrad_edu.autograd.mode import enable_grad, no_grad
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.autograd.record import as_array, wrap
 from tinygrad_edu.dtypes import Array, from_numpy
-
-if TYPE_CHECKING:
-    pass
 
 _FREED = (
     "Trying to backward through the graph a second time (or directly access saved tensors after"
@@ -46,6 +44,12 @@ def walk(
 ) -> dict[Node, Any]:
     """Carry gradients from the roots down to the leaves.
 
+    Where a tensor was used twice, two gradients are added.  `a += b` is cheaper than `a + b`, but
+    allowed only if nobody else holds `a`; likewise `.grad` may take an array without copying it.
+    `owned` are the nodes whose pending gradient is such an array: a rule has just made it (it is
+    not the `g` handed on, nor a view of anything), and the operation's rules never return an array
+    that they keep (`Primitive.owns`).
+
     Args:
         roots: nodes with the gradients to start from.
         retain: keep what the nodes keep, so that the graph can be walked again.
@@ -58,7 +62,7 @@ def walk(
     """
     pending: dict[Node, Any] = {}
     queue: list[tuple[int, Node]] = []
-    owned: set[Node] = set()  # nodes whose pending gradient nobody else holds
+    owned: set[Node] = set()
     wanted = set(targets) if targets is not None else None
     needed = _leading_to(wanted, [node for node, _ in roots]) if wanted is not None else None
     collected: dict[Node, Any] = {}
@@ -108,7 +112,7 @@ def walk(
             fresh = gx is not g
             if gx.shape != edge.shape:
                 gx = unbroadcast(gx, edge.shape)
-            if gx.dtype is not edge.dtype and gx.dtype != edge.dtype:
+            if gx.dtype is not edge.dtype and gx.dtype != edge.dtype:  # `is` is the faster
                 gx = _cast(gx, edge.dtype)
             so_far = pending.get(edge)
             if so_far is None:
@@ -158,7 +162,9 @@ def gradients(node: Node, g: Any, create: bool) -> Any:
 
 
 base_gradients = gradients
-"""What `gradients` is while nobody watches it: exchanged when 16-bit floats appear (half.py)."""
+"""What `gradients` is while nobody watches it.  half.py exchanges both for functions that round,
+once there is a 16-bit tensor; anomaly.py exchanges `gradients`.  A program that asks for neither
+pays nothing for them."""
 
 
 @primitive
@@ -231,10 +237,16 @@ def lift(node: Node) -> tuple[Any, ...]:
 
 
 def free(node: Node) -> None:
-    """Let go of what the node keeps."""
-    if node.plan.keep:
+    """Let go of the arrays that the node keeps; of numbers and shapes there is nothing to free."""
+    if node.plan.keep and (node.plan.arrays or not _plain(node.kept)):
         node.kept = None
         node.guards = ()
+
+
+def _plain(value: Any) -> bool:
+    if isinstance(value, (tuple, list)):
+        return all([_plain(part) for part in value])
+    return not hasattr(value, "dtype")
 
 
 def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
@@ -251,7 +263,7 @@ def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
     if isinstance(g, Variable):
         return g.sum(dims).reshape(shape)  # type: ignore[attr-defined]
     if g.__class__ is np.ndarray and len(dims) == extra == g.ndim - 1 and g.dtype.kind == "f":
-        return np.ones(len(g), g.dtype) @ g if g.ndim == 2 else g.sum(dims)
+        return np.ones(len(g), g.dtype) @ g if g.ndim == 2 else g.sum(dims)  # see _add_rows
     return as_array(g.sum(dims)).reshape(shape)
 
 
@@ -262,31 +274,57 @@ def _cast(g: Any, dtype: Any) -> Any:
 
 
 def accumulate(leaf: Leaf, g: Any, mine: bool, create: bool) -> None:
-    """Add a complete gradient to the `.grad` of the leaf's tensor."""
+    """Add a complete gradient to the `.grad` of the leaf's tensor, which nobody else holds."""
     tensor = leaf.variable
-    if tensor is None:
+    if tensor is None or tensor.node is not leaf:
         return
     before = tensor._grad
     if create:
-        tensor._grad = g if before is None else before + g
+        tensor._grad = g.clone() if before is None else before + g
     elif before is None:
         tensor._grad = wrap(g if mine else g.copy())
     elif before.node is not None:
         tensor._grad = before + wrap(g)
     else:
+        refuse_expanded(before.array)
         before.array += g
         before.storage.write()
-    for hook in leaf.after_accumulate or ():
-        hook(tensor)
+    for hook in [*leaf.after_accumulate.values()] if leaf.after_accumulate else ():
+        check_hook(hook, hook(tensor), None)
 
 
 def _run_hooks(node: Node, g: Any, create: bool) -> Any:
-    for hook in sorted(node.hooks or (), key=lambda hook: hasattr(hook, "comes_last")):
+    """The gradient as the hooks leave it; the one that fills `.grad` of no leaf sees that."""
+    hooks = dict(node.hooks or {})
+    last = hooks.pop(RETAIN_GRAD, None)
+    for hook in [*hooks.values(), *([] if last is None else [last])]:
         with enable_grad() if create else no_grad():
-            result = hook(g if create else wrap(g))
+            before = g if create else wrap(g)
+            result = check_hook(hook, hook(before), before)
         if result is not None:
             g = result if create else result.array
     return g
+
+
+def check_hook(hook: Any, result: Any, before: Any) -> Any:
+    """What a hook returned, if it is None or a gradient like the one `before`.
+
+    Raises:
+        TypeError: it is no tensor.
+        RuntimeError: its shape or its dtype is another one.
+    """
+    if result is None:
+        return None
+    if not isinstance(result, Variable) or before is None:
+        raise TypeError(f"expected Variable, but hook returned '{type(result).__name__}'")
+    name = getattr(hook, "__name__", type(hook).__name__)
+    if result.array.dtype != before.array.dtype:
+        raise RuntimeError(
+            f"hook '{name}' has changed the type of value (was {before.type()} got {result.type()})"  # type: ignore[attr-defined]
+        )
+    if result.array.shape != before.array.shape:
+        raise RuntimeError(f"hook '{name}' has changed the size of value")
+    return result
 
 
 def _leading_to(targets: set[Node], roots: Sequence[Node]) -> set[Node]:
