@@ -149,6 +149,28 @@ def test_bad_indices_raise_torchs_error(index):
     assert errors[0] == errors[1]
 
 
+@pytest.mark.parametrize("index", [0, -1, 1, slice(None), (slice(None),), (0,), (..., slice(1))])
+def test_a_number_has_no_parts(index):
+    words = set()
+    for package in (tinygrad_edu, torch):
+        x = package.tensor(3.0)
+        for act in (lambda x=x: x[index], lambda x=x: x.__setitem__(index, 1.0)):
+            with pytest.raises(IndexError) as caught:
+                act()
+            words.add(str(caught.value).replace("in Python or `tensor.item<T>()` in C++ ", ""))
+        assert x.item() == 3
+    assert len(words) == 1
+
+
+@pytest.mark.parametrize(
+    "index", [(slice(None),) * 3, (..., slice(None), slice(None), slice(None))]
+)
+def test_writing_with_too_many_slices_is_refused(index):
+    for package in (tinygrad_edu, torch):
+        with pytest.raises(IndexError, match="too many indices for tensor of dimension 2"):
+            package.zeros(2, 2)[index] = 1.0
+
+
 def test_a_value_of_a_wrong_shape_is_refused():
     for index in (0, [0, 1]):
         for lib in (tinygrad_edu, torch):

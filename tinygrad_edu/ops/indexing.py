@@ -203,6 +203,20 @@ def _is_plain(entries: tuple[Any, ...]) -> bool:
     return all([type(e) in _PLAIN or (type(e) is slice and e.step is None) for e in entries])
 
 
+def _alone(x: Any, index: Any) -> tuple[Any, ...]:
+    """An index without commas, as a tuple of one."""
+    if not x.array.ndim and type(index) in (int, slice):
+        if index == 0:
+            raise IndexError(
+                "invalid index of a 0-dim tensor. Use `tensor.item()` to convert a 0-dim tensor to"
+                " a number"
+            )
+        if type(index) is int:
+            raise IndexError(f"index {index} is out of bounds for dimension 0 with size 0")
+        raise IndexError("slice() cannot be applied to a 0-dim tensor.")
+    return (index,)
+
+
 def getitem(x: Any, index: Any) -> Tensor:
     """`x[index]`: a view for integers, slices, None and `...`; a copy for index tensors and masks.
 
@@ -212,7 +226,7 @@ def getitem(x: Any, index: Any) -> Tensor:
     (tensor([3, 5]), tensor([4, 5]), tensor([[2, 0],
             [5, 3]]))
     """
-    entries = index if type(index) is tuple else (index,)
+    entries = index if type(index) is tuple else _alone(x, index)
     if _is_plain(entries):
         return _slice(x, entries)
     basic, advanced = parse(x.array, index)
@@ -228,9 +242,10 @@ def setitem(x: Any, index: Any, value: Any) -> None:
     Raises:
         RuntimeError: the value does not broadcast to the part, or `x` may not be written.
     """
-    entries = index if type(index) is tuple else (index,)
+    entries = index if type(index) is tuple else _alone(x, index)
     basic, advanced = (entries, None) if _is_plain(entries) else parse(x.array, index)
-    target = x if _is_identity(basic) else _slice(x, basic)
+    whole = _is_identity(basic) and basic.count(slice(None)) <= x.array.ndim
+    target = x if whole else _slice(x, basic)
     check_writable(target)
     if isinstance(value, Variable) and device_of(value.array) != device_of(x.array):
         if advanced is not None and value.array.ndim:
