@@ -47,6 +47,30 @@ def workers(library, data, count=2, **settings):
     return tools(library).DataLoader(data, num_workers=count, **settings)
 
 
+class Tracked:
+    """Samples that require grad: leaves, or not."""
+
+    def __init__(self, leaf):
+        self.leaf = leaf
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        x = ours.ones(2, requires_grad=True)
+        return x if self.leaf else x * 2
+
+
+@needs_fork
+def test_a_sample_with_a_graph_is_refused():
+    """Leaves travel; torch prints the same refusal in the worker, and waits for ever."""
+    for sample in workers(ours, Tracked(True), 1, batch_size=None):
+        assert sample.requires_grad and sample.is_leaf
+    for settings in ({"batch_size": None}, {"batch_size": 2}):
+        with pytest.raises(RuntimeError, match="Cowardly refusing to serialize non-leaf tensor"):
+            list(workers(ours, Tracked(False), 1, **settings))
+
+
 def assert_no_children():
     gc.collect()
     assert multiprocessing.active_children() == []

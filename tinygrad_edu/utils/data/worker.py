@@ -8,6 +8,7 @@ never outlives its loader, and a loader never waits for a dead worker.
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import queue
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu.random import manual_seed
+from tinygrad_edu.tensor import Tensor
 from tinygrad_edu.utils.data.dataset import IterableDataset
 from tinygrad_edu.utils.data.fetch import fetcher
 
@@ -159,11 +161,26 @@ def _prepare(job: Job, worker: int) -> None:
         job.init_fn(worker)
 
 
+class _Pickler(pickle.Pickler):
+    """A pickler that refuses to leave a tensor's graph behind."""
+
+    def reducer_override(self, value: Any) -> Any:
+        if isinstance(value, Tensor) and value.requires_grad and not value.is_leaf:
+            raise RuntimeError(
+                "Cowardly refusing to serialize non-leaf tensor which requires_grad, since autograd"
+                " does not support crossing process boundaries.  If you just want to transfer the"
+                " data, call detach() on the tensor before the dataset returns it."
+            )
+        return NotImplemented
+
+
 def _packed(epoch: int, answer: Any, worker: int) -> list[bytes]:
     """The messages that carry an answer: the pickle without its arrays, then each array's bytes."""
     buffers: list[pickle.PickleBuffer] = []
+    stream = io.BytesIO()
     try:
-        body = pickle.dumps(answer, protocol=5, buffer_callback=buffers.append)
+        _Pickler(stream, protocol=5, buffer_callback=buffers.append).dump(answer)
+        body = stream.getvalue()
     except Exception as error:  # it cannot be pickled
         failure = answer if isinstance(answer, Failure) else Failure(error, worker)
         failure.kind = RuntimeError
