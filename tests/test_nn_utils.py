@@ -108,6 +108,13 @@ def test_clipping_counts_as_a_write() -> None:
     assert p.grad._version == before + 1
 
 
+@pytest.mark.parametrize("package", [ours, torch])
+def test_clip_grad_value_wants_a_gradient(package: Any) -> None:
+    for parameters in ([], package.nn.Parameter(package.ones(1))):
+        with pytest.raises(RuntimeError):
+            package.nn.utils.clip_grad_value_(parameters, -1.0)
+
+
 def test_clip_grad_value() -> None:
     def run(T: Any) -> Any:
         p = T.nn.Parameter(T.zeros(4))

@@ -165,6 +165,9 @@ def clip_grad_value_(parameters: Tensors, clip_value: float, foreach: bool | Non
         clip_value: the largest size allowed.
         foreach: accepted; there is only one implementation.
 
+    Raises:
+        RuntimeError: no parameter has a gradient.
+
     >>> import tinygrad_edu as torch
     >>> w = torch.zeros(2, requires_grad=True)
     >>> w.grad = torch.tensor([3.0, -4.0])
@@ -173,7 +176,10 @@ def clip_grad_value_(parameters: Tensors, clip_value: float, foreach: bool | Non
     tensor([ 1., -1.])
     """
     bound = float(clip_value)
-    for grad in _gradients(_several(parameters)):
+    grads = _gradients(_several(parameters))
+    if not grads:
+        raise RuntimeError("clip_grad_value_: expected a parameter with a gradient, but got none")
+    for grad in grads:
         array = grad.array
         np.maximum(array, -bound, out=array)
         np.minimum(array, bound, out=array)
