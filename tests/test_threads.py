@@ -45,6 +45,25 @@ def test_another_blas(monkeypatch):
     assert tg.get_num_threads() == 5  # attention still uses them
 
 
+def test_a_container_that_forbids_moving_threads(monkeypatch):
+    moved = []
+
+    def refuse(thread, processors):
+        moved.append(thread)
+        raise PermissionError(1, "Operation not permitted")
+
+    pool = threads._Pool()
+    monkeypatch.setattr(threads, "_processor", lambda: 0)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1}, raising=False)
+    monkeypatch.setattr(os, "sched_setaffinity", refuse, raising=False)
+    seen = []
+    pool.run(seen.append, range(4), 2)
+    assert sorted(seen) == [0, 1, 2, 3] and moved == pool.threads
+    pool.threads, pool.away_from = [None], -1  # no number: 0 would be the caller itself
+    pool._keep_away()
+    assert len(moved) == 1
+
+
 def attention(mask, dropout):
     generator = tg.manual_seed(0)
     q, k, v = (tg.randn(5, 4, 96, 16, requires_grad=True) for _ in range(3))

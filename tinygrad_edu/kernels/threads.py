@@ -18,6 +18,7 @@ number of threads.  Only the BLAS may round the last bit of a product differentl
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import os
@@ -104,7 +105,7 @@ class _Pool:
     """Threads that wait for jobs.  One that wakes up late finds nothing left and keeps no one."""
 
     def __init__(self) -> None:
-        self.threads: list[int] = []
+        self.threads: list[int | None] = []
         self.jobs: SimpleQueue[_Job] = SimpleQueue()
         self.busy = threading.Lock()
         self.away_from = -1
@@ -113,7 +114,7 @@ class _Pool:
         while len(self.threads) < threads - 1:
             thread = threading.Thread(target=self._wait, name="tinygrad_edu", daemon=True)
             thread.start()
-            self.threads.append(thread.native_id or 0)
+            self.threads.append(thread.native_id)
             self.away_from = -1
         self._keep_away()
         job = _Job(work, parts)
@@ -132,11 +133,14 @@ class _Pool:
         There it waits until the caller has done all the work.
         """
         here = -1 if _processor is None else _processor()
-        others = os.sched_getaffinity(0) - {here} if here != self.away_from else None
-        if others:
-            for thread in self.threads:
-                os.sched_setaffinity(thread, others)
+        if here == self.away_from:
+            return
         self.away_from = here
+        with contextlib.suppress(OSError):  # a container may forbid it; it only saves time
+            others = os.sched_getaffinity(0) - {here}
+            for thread in self.threads if others else ():
+                if thread is not None:
+                    os.sched_setaffinity(thread, others)
 
     def _wait(self) -> None:
         np.seterr(all="ignore")  # what the caller has set is not seen in another thread
