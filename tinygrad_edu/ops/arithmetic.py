@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 BOOL = np.dtype(bool)
 
 
-def flat(g: Any) -> Any:
+def zero_gradient(g: Any) -> Any:
     """The gradient through a step function: zeros like `g`."""
     return wrap(np.zeros_like(g.array)) if isinstance(g, Variable) else np.zeros_like(g)
 
@@ -247,7 +247,7 @@ def floor_divide(a: Array, b: Array) -> Array:
     return np.floor_divide(a, b)
 
 
-floor_divide.vjp(a=flat, b=flat)
+floor_divide.vjp(a=zero_gradient, b=zero_gradient)
 
 
 @primitive
@@ -259,7 +259,7 @@ def _trunc_divide(a: Array, b: Array) -> Array:
     return (down + ((np.remainder(a, b) != 0) & ((a < 0) != (b < 0)))).astype(target)
 
 
-_trunc_divide.vjp(a=flat, b=flat)
+_trunc_divide.vjp(a=zero_gradient, b=zero_gradient)
 
 _DIVISIONS = {None: _div, "floor": floor_divide, "trunc": _trunc_divide}
 _DIVISIONS_IN_PLACE = {mode: inplace(op, "div_") for mode, op in _DIVISIONS.items()}

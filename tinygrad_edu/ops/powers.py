@@ -22,7 +22,7 @@ from tinygrad_edu.dtypes import (
     promote_to,
 )
 from tinygrad_edu.ops import elementary, indexing
-from tinygrad_edu.ops.arithmetic import flat
+from tinygrad_edu.ops.arithmetic import zero_gradient
 from tinygrad_edu.ops.names import named
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def _integer_pow(x: Array, exponent: Array) -> Array:
 
 def _pow_base(g: Any, x: Any, exponent: Any) -> Any:
     if isinstance(exponent, (int, float)):
-        return flat(g) if exponent == 0 else g * (exponent * pow(x, exponent - 1))
+        return zero_gradient(g) if exponent == 0 else g * (exponent * pow(x, exponent - 1))
     slope = exponent * pow(x, exponent - 1)
     return g * indexing.where(exponent == 0, 0.0, slope)
 

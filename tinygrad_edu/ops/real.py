@@ -10,7 +10,7 @@ from tinygrad_edu import return_types
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.dtypes import Array, floating, is_floating, is_half, promote
-from tinygrad_edu.ops.arithmetic import flat
+from tinygrad_edu.ops.arithmetic import zero_gradient
 from tinygrad_edu.ops.dims import operand
 
 
@@ -41,7 +41,7 @@ def angle(x: Array) -> Array:
     return np.where(np.isnan(x), x, y)
 
 
-angle.vjp(x=flat)
+angle.vjp(x=zero_gradient)
 
 
 @primitive(numbers="none")
@@ -57,7 +57,7 @@ def nextafter(a: Array, b: Array) -> Array:
 
 
 nextafter.vjp(a=lambda g: g,
-              b=flat)  # fmt: skip
+              b=zero_gradient)  # fmt: skip
 
 
 @primitive
@@ -72,7 +72,7 @@ def _halved(a: Array, x: Array) -> Array:
 
 
 _mantissa.vjp(x=lambda g, x: _halved(g, x))
-_halved.vjp(a=lambda g, x: _halved(g, x), x=lambda g, x: flat(x))
+_halved.vjp(a=lambda g, x: _halved(g, x), x=lambda g, x: zero_gradient(x))
 
 
 def frexp(input: Any) -> Any:

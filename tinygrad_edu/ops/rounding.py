@@ -9,7 +9,7 @@ import numpy as np
 from tinygrad_edu.autograd.errors import not_implemented
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.dtypes import Array, common, finfo, from_numpy, is_floating, promote_to
-from tinygrad_edu.ops.arithmetic import flat
+from tinygrad_edu.ops.arithmetic import zero_gradient
 from tinygrad_edu.ops.comparison import isfinite
 from tinygrad_edu.ops.extrema import gate
 
@@ -28,7 +28,7 @@ def sign(x: Array) -> Array:
     return np.where(np.isnan(y), 0, y).astype(x.dtype, copy=False) if is_floating(x.dtype) else y
 
 
-sign.vjp(x=flat)
+sign.vjp(x=zero_gradient)
 
 
 @primitive
@@ -64,7 +64,7 @@ def ceil(x: Array) -> Array:
     return _whole("ceil", x, np.ceil)
 
 
-ceil.vjp(x=flat)
+ceil.vjp(x=zero_gradient)
 
 
 @primitive
@@ -78,7 +78,7 @@ def floor(x: Array) -> Array:
     return _whole("floor", x, np.floor)
 
 
-floor.vjp(x=flat)
+floor.vjp(x=zero_gradient)
 
 
 @primitive
@@ -92,7 +92,7 @@ def trunc(x: Array) -> Array:
     return _whole("trunc", x, np.trunc)
 
 
-trunc.vjp(x=flat)
+trunc.vjp(x=zero_gradient)
 
 
 @primitive
@@ -132,7 +132,7 @@ def round(x: Array, decimals: int = 0) -> Array:
     return np.rint(x * ten) / ten if decimals > 0 else np.rint(x / ten) * ten
 
 
-round.vjp(x=flat)
+round.vjp(x=zero_gradient)
 
 
 @primitive
@@ -191,5 +191,5 @@ def copysign(a: Array, b: Array) -> Array:
 
 copysign.vjp(
     a=lambda g, a, y: g * (sign(a) * sign(y)),
-    b=flat,
+    b=zero_gradient,
 )
