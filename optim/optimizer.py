@@ -125,7 +125,7 @@ class Optimizer:
         for group in given if isinstance(given[0], dict) else [{"params": given}]:
             self.add_param_group(group)
 
-    # One step.
+    # One step -------------------------------------------------------------------------------------
 
     @_with_hooks  # for subclasses `__init_subclass__` does it
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -222,7 +222,7 @@ class Optimizer:
             for p in group["params"]:
                 clear_gradient(p, set_to_none)
 
-    # Groups.
+    # Groups ---------------------------------------------------------------------------------------
 
     def add_param_group(self, param_group: Group) -> None:
         """Add a group of parameters, such as a layer that is thawed during training.
@@ -267,7 +267,7 @@ class Optimizer:
                 raise ValueError("some parameters appear in more than one parameter group")
         self.param_groups.append(param_group)
 
-    # Saving and loading.
+    # Saving and loading ---------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
         """The optimizer as plain data: {"state": ..., "param_groups": ...}, torch's layout.
@@ -375,7 +375,7 @@ class Optimizer:
             lines += [f"    {key}: {group[key]}" for key in sorted(group) if key != "params"]
         return "\n".join([*lines, ")"])
 
-    # Hooks.
+    # Hooks ----------------------------------------------------------------------------------------
 
     def _register(self, event: str, hook: Callable[..., Any], prepend: bool) -> RemovableHandle:
         return RemovableHandle(self._hooks[event], hook, prepend=prepend)

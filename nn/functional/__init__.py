@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 from tinygrad_edu.missing import missing as _missing
 
 # isort: off
-# ---- linear, dropout
+# Linear, dropout ----------------------------------------------------------------------------------
 from .dropout import (
     alpha_dropout,
     dropout,
@@ -18,7 +18,7 @@ from .dropout import (
 )
 from .linear import bilinear, linear
 
-# ---- activations, softmax
+# Activations, softmax -----------------------------------------------------------------------------
 from .activation import (
     celu,
     celu_,
@@ -54,7 +54,7 @@ from .activation import (
 from .softmax import log_softmax, softmax, softmin
 from .padding import pad
 
-# ---- normalization, embedding
+# Normalization, embedding -------------------------------------------------------------------------
 from .normalization import (
     batch_norm,
     group_norm,
@@ -66,10 +66,10 @@ from .normalization import (
 from .bags import embedding_bag
 from .sparse import embedding, one_hot
 
-# ---- attention
+# Attention ----------------------------------------------------------------------------------------
 from .attention import multi_head_attention_forward, scaled_dot_product_attention
 
-# ---- convolution
+# Convolution --------------------------------------------------------------------------------------
 from .convolution import (
     conv1d,
     conv2d,
@@ -79,10 +79,10 @@ from .convolution import (
     conv_transpose3d,
 )
 
-# ---- noise
+# Noise --------------------------------------------------------------------------------------------
 from .noise import gumbel_softmax, rrelu, rrelu_
 
-# ---- pooling, images
+# Pooling, images ----------------------------------------------------------------------------------
 from .pooling import (
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,
@@ -126,7 +126,7 @@ from .vision import (
     upsample_nearest,
 )
 
-# ---- losses
+# Losses -------------------------------------------------------------------------------------------
 from .ctc import ctc_loss
 from .linear_cross_entropy import linear_cross_entropy
 from .losses import (

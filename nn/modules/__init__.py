@@ -5,10 +5,10 @@ from __future__ import annotations
 # isort: off
 from . import utils as utils
 
-# ---- the base and containers
+# The base and containers --------------------------------------------------------------------------
 from .container import ModuleDict, ModuleList, Sequential
 
-# ---- linear, shape, dropout
+# Linear, shape, dropout ---------------------------------------------------------------------------
 from .dropout import (
     AlphaDropout,
     Dropout,
@@ -22,7 +22,7 @@ from .linear import Bilinear, Identity, Linear
 from .module import Module
 from .parameter_container import ParameterDict, ParameterList
 
-# ---- activations
+# Activations --------------------------------------------------------------------------------------
 from .activation import (
     CELU,
     ELU,
@@ -54,7 +54,7 @@ from .activation import (
     Threshold,
 )
 
-# ---- normalization, embedding
+# Normalization, embedding -------------------------------------------------------------------------
 from .batchnorm import (
     BatchNorm1d,
     BatchNorm2d,
@@ -68,7 +68,7 @@ from .normalization import GroupNorm, LayerNorm, LocalResponseNorm, RMSNorm
 from .bags import EmbeddingBag
 from .sparse import Embedding
 
-# ---- attention, transformer
+# Attention, transformer ---------------------------------------------------------------------------
 from .attention import MultiheadAttention
 from .transformer import (
     Transformer,
@@ -78,7 +78,7 @@ from .transformer import (
     TransformerEncoderLayer,
 )
 
-# ---- convolution
+# Convolution --------------------------------------------------------------------------------------
 from .conv import (
     Conv1d,
     Conv2d,
@@ -88,7 +88,7 @@ from .conv import (
     ConvTranspose3d,
 )
 
-# ---- of sizes that the first input tells
+# Lazy: the first input tells their sizes ----------------------------------------------------------
 from .lazy import (
     LazyBatchNorm1d,
     LazyBatchNorm2d,
@@ -105,7 +105,7 @@ from .lazy import (
     LazyLinear,
 )
 
-# ---- pooling, padding, images
+# Pooling, padding, images -------------------------------------------------------------------------
 from .padding import (
     CircularPad1d,
     CircularPad2d,
@@ -156,10 +156,10 @@ from .vision import (
     UpsamplingNearest2d,
 )
 
-# ---- recurrent
+# Recurrent ----------------------------------------------------------------------------------------
 from .rnn import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNBase, RNNCell, RNNCellBase
 
-# ---- losses
+# Losses -------------------------------------------------------------------------------------------
 from ..functional.linear_cross_entropy import LinearCrossEntropyOptions
 from .adaptive import AdaptiveLogSoftmaxWithLoss
 from .linear_cross_entropy import LinearCrossEntropyLoss
@@ -208,7 +208,7 @@ __all__ = [
     "TransformerEncoder", "TransformerEncoderLayer",
     # convolution
     "Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d",
-    # of sizes that the first input tells
+    # lazy: the first input tells their sizes
     "LazyBatchNorm1d", "LazyBatchNorm2d", "LazyBatchNorm3d", "LazyConv1d", "LazyConv2d",
     "LazyConv3d", "LazyConvTranspose1d", "LazyConvTranspose2d", "LazyConvTranspose3d",
     "LazyInstanceNorm1d", "LazyInstanceNorm2d", "LazyInstanceNorm3d", "LazyLinear",

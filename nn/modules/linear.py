@@ -65,7 +65,11 @@ class Linear(Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw new initial values."""
+        """Draw new initial values.
+
+        Kaiming's bound is gain sqrt(3 / n), with n = in_features and gain = sqrt(2 / (1 + a²)): for
+        a = sqrt(5), sqrt(2 / 6) sqrt(3 / n) = 1 / sqrt(n).
+        """
         init.kaiming_uniform_(self.weight, a=math.sqrt(5))
         if self.bias is not None:
             bound = 1 / math.sqrt(self.in_features) if self.in_features > 0 else 0

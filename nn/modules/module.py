@@ -95,13 +95,17 @@ class Module(HookMethods, StateDictMethods, ConversionMethods):
             return call_with_hooks(self, args, kwargs)
         return self.forward(*args, **kwargs)
 
-    # Attributes: what is assigned is sorted by its kind ------------------------------------------
+    # Attributes: what is assigned is sorted by its kind -------------------------------------------
 
     def __setattr__(self, name: str, value: Any) -> None:
+        """What the value is decides first, what the name has been so far second: a Parameter may
+        replace anything, while a name that holds one accepts nothing else but None.  Modules and
+        then buffers follow by the same rule.
+        """
         attributes = self.__dict__
         parameters = attributes.get("_parameters")
         if isinstance(value, Parameter):
-            self._drop(name, "_parameters")
+            self._drop_except("_parameters", name)
             self.register_parameter(name, value)
         elif parameters is not None and name in parameters:
             if value is not None:
@@ -113,7 +117,7 @@ class Module(HookMethods, StateDictMethods, ConversionMethods):
         elif isinstance(value, Module):
             if "_modules" not in attributes:
                 raise AttributeError("cannot assign module before Module.__init__() call")
-            self._drop(name, "_modules")
+            self._drop_except("_modules", name)
             self._modules[name] = value
         elif name in attributes.get("_modules", ()):
             if value is not None:
@@ -124,7 +128,7 @@ class Module(HookMethods, StateDictMethods, ConversionMethods):
             self._modules[name] = None
         elif isinstance(value, Buffer):
             if name not in attributes.get("_buffers", ()):
-                self._drop(name, "_buffers")
+                self._drop_except("_buffers", name)
             self.register_buffer(name, value, value.persistent)
         elif name in attributes.get("_buffers", ()):
             if value is not None and not isinstance(value, Tensor):
@@ -136,12 +140,15 @@ class Module(HookMethods, StateDictMethods, ConversionMethods):
         else:
             super().__setattr__(name, value)
 
-    def _drop(self, name: str, keep: str) -> None:
-        """Forget the attribute wherever it is, except among `keep`, where it keeps its place."""
+    def _drop_except(self, kept: str, name: str) -> None:
+        """Forget the attribute `name` wherever it is but in the dictionary `kept`.
+
+        There it stays until it is replaced, so that it keeps its place in the order.
+        """
         attributes = self.__dict__
         attributes.pop(name, None)
         for kind in ("_parameters", "_buffers", "_modules"):
-            if kind != keep and kind in attributes:
+            if kind != kept and kind in attributes:
                 attributes[kind].pop(name, None)
         if "_non_persistent_buffers_set" in attributes:
             self._non_persistent_buffers_set.discard(name)

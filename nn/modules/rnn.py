@@ -157,7 +157,7 @@ class RNNBase(Module):
     ) -> Any:
         raise NotImplementedError("a subclass of RNNBase says what a step does")
 
-    # The state ---------------------------------------------------------------------------------
+    # The state ------------------------------------------------------------------------------------
 
     def _read_state(self, hx: Any, ndim: int) -> State | None:
         if hx is None:
