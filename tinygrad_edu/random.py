@@ -1,4 +1,4 @@
-"""How a seed becomes a dropout mask: the random numbers of the engine, bit for bit torch's.
+"""How a seed becomes a dropout mask: the random numbers of the engine, which are torch's.
 
 Four steps lead from `manual_seed(0)` to a mask, and the file follows them in this order.
 
@@ -18,9 +18,9 @@ memory receive neighbours in the stream, even if the array is a transposed view.
 `randint`, `randperm`, `bernoulli`, `multinomial`, `keep_mask` and `dropout_noise` return new
 arrays. All work on NumPy arrays of the float types (and integers where torch allows them).
 
-The stream equals that of torch 2.13 on an x86-64 processor with AVX2. float64 results that go
-through `log`, `cos`, `exp` and the like may differ in the last two bits, because NumPy's versions
-of these functions do. torch does not promise to keep its stream in later releases.
+The stream equals that of torch 2.13 on an x86-64 processor with AVX2, bit for bit. Only float64
+results that go through `log`, `cos`, `exp` and the like may differ in the last two bits, because
+NumPy's versions of these functions do. torch does not promise to keep its stream in later releases.
 
 Sources: Matsumoto and Nishimura, "Mersenne Twister", 1998; Box and Muller, "A note on the
 generation of random normal deviates", 1958; Fisher and Yates, "Statistical tables", 1938, in the

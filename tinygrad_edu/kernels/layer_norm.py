@@ -3,7 +3,9 @@
     y = (x - mean) * rstd * weight + bias        rstd = 1 / sqrt(variance + eps)
 
 RMS norm is the same with mean = 0.  Rows are taken in groups that fit in the cache, so that the
-passes over a group find it there.  The definitions that this computes faster stand in
+passes over a group find it there.  Means are products with a vector of 1/D, which the BLAS computes
+in a sixth to a half of the time of `sum`; einsum takes half the time of `(z * z).sum`, as it keeps
+no squares (one thread, 64 to 4096 columns).  The definitions that this computes faster stand in
 ops/normalization.py.
 """
 
