@@ -235,7 +235,7 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
         param: the slope of leaky_relu; 0.01 if None.
 
     Raises:
-        ValueError: another name, or a slope that is no number.
+        ValueError: another name, or a slope that is not a number.
 
     >>> import tinygrad_edu as torch
     >>> torch.nn.init.calculate_gain("leaky_relu", 1.0)

@@ -187,7 +187,7 @@ class _Uninitialized(Tensor):
         return made
 
     def materialize(self, shape: Any, device: Any = None, dtype: Any = None) -> None:
-        """Make it a tensor of that shape, whose values are to be set."""
+        """Become a tensor of the given shape; its values are arbitrary until they are set."""
         like = wrap(self._empty)
         made = like.new_empty(shape, device=device or like.device, dtype=dtype or like.dtype)
         self.array = made.array

@@ -31,7 +31,7 @@ class Muon(Optimizer):
             scale = 0.2 sqrt(max(rows, columns)).
 
     Raises:
-        ValueError: an option out of range, or a parameter that is no matrix.
+        ValueError: an option out of range, or a parameter that is not a matrix.
 
     The iteration is rounded to bfloat16, as in torch.
 
@@ -102,7 +102,7 @@ class Muon(Optimizer):
 
 
 def orthogonal(g: Array, coefficients: tuple[float, ...], steps: int, eps: float) -> Array:
-    """A matrix with g's singular vectors and singular values near 1, by Newton and Schulz's way.
+    """A matrix with the singular vectors of g and values near 1, by the Newton-Schulz iteration.
 
     Raises:
         ValueError: too many steps, or other than 3 coefficients.

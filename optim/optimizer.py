@@ -169,7 +169,7 @@ class Optimizer:
         return state
 
     def _check_dtype(self, x: Array, state: State) -> None:
-        """Refuse averages of another dtype than the parameter: `model.double()` leaves them."""
+        """Refuse averages whose dtype is not the parameter's, as after `model.double()`."""
         for name in self._averages:
             if name in state and state[name].array.dtype != x.dtype:
                 raise RuntimeError(

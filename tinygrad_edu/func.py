@@ -359,7 +359,7 @@ def functional_call(
         module: left as it was; a buffer that it updates in place is updated in the given tensor.
         parameter_and_buffer_dicts: path -> tensor, as from `named_parameters`; or several such
             dictionaries in a sequence.
-        args: a tuple of arguments, or one that is no tuple.
+        args: a tuple of arguments, or a single one that is not a tuple.
         tie_weights: replace a shared parameter under all its names when one is given.
         strict: RuntimeError unless exactly the module's parameters and buffers are given.
 

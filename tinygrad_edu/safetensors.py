@@ -61,7 +61,7 @@ def save(tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) 
         metadata: strings by name, for the file's head.
 
     Raises:
-        TypeError: a name is no string, or a value no tensor.
+        TypeError: a name is not a string, or a value not a tensor.
         RuntimeError: two tensors share memory, which this format cannot say.
 
     >>> import tinygrad_edu as torch

@@ -46,7 +46,7 @@ def read_shape(name: str, given: Sequence[Any], argument: str = "size") -> tuple
     """The shape meant by `f(2, 3)` or `f((2, 3))`.
 
     Raises:
-        TypeError: an entry is no integer.
+        TypeError: an entry is not an integer.
     """
     if len(given) == 1 and isinstance(given[0], (tuple, list)):
         given = given[0]
@@ -78,7 +78,7 @@ def read_dim(dim: Any, ndim: int) -> int:
 
     Raises:
         IndexError: the tensor has no such dimension.
-        TypeError: `dim` is no integer.
+        TypeError: `dim` is not an integer.
     """
     try:
         index = operator.index(dim)

@@ -143,7 +143,7 @@ def _unsqueezed(
 def _project(
     query: Tensor, key: Tensor, value: Tensor, weight: Tensor, bias: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """One product for what is the same tensor: for self-attention one in all."""
+    """Project each distinct tensor by one product; self-attention needs only one."""
     size = weight.shape[0] // 3
     if query is key and key is value:
         q, k, v = linear(query, weight, bias).chunk(3, -1)

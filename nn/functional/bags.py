@@ -39,8 +39,8 @@ def embedding_bag(
         max_norm, norm_type, scale_grad_by_freq: as of `embedding`.
         mode: "sum", "mean" or "max".
         per_sample_weights: what each row is multiplied by, in the shape of `input`; with "sum".
-        include_last_offset: `offsets` has one number more, where the last bag ends.
-        padding_idx: a row that counts nothing.
+        include_last_offset: `offsets` has one more number: where the last bag ends.
+        padding_idx: a row that is left out.
 
     Raises:
         ValueError: shapes or `mode` do not fit.
@@ -62,7 +62,7 @@ def embedding_bag(
         raise ValueError("max mode does not support scaling the gradient by the frequency")
     refuse_sparse(sparse)
     if weight.array.dtype == np.int64 and is_floating(input.array.dtype):
-        input, weight = weight, input  # the order of old, which torch understands too
+        input, weight = weight, input  # the old order of arguments, which torch accepts too
     index, starts, ends, weights = _bags(
         input, weight, offsets, per_sample_weights, include_last_offset
     )

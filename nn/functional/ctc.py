@@ -32,7 +32,7 @@ def ctc_loss(
         targets: labels, shape (N, S) or, one target after the other, (sum of target_lengths,).
         input_lengths: how many times of each row count, N integers <= T.
         target_lengths: how many labels each target has, N integers.
-        blank: the class that stands for nothing.
+        blank: the class that means "no label".
         reduction: "none", "sum", or "mean": each loss divided by its target's length, averaged.
         zero_infinity: targets that cannot be spelt in time have loss 0 and no gradient.
 

@@ -101,7 +101,7 @@ def grid_sample(
         (N, C, H', W') or (N, C, D', H', W').
 
     Raises:
-        ValueError: there is no such mode.
+        ValueError: an unknown mode.
         RuntimeError: shapes or dtypes do not fit.
 
     >>> import tinygrad_edu as torch
@@ -166,7 +166,7 @@ def _cubic_taps(x: Any, size: int, padding: str, align: bool) -> Taps:
 
 
 def _inside(x: Any, size: int, padding: str, align: bool) -> Any:
-    """The positions that those outside stand for."""
+    """Positions with those outside replaced as `padding` says."""
     if padding == "reflection":
         x = _reflected(x, 0, 2 * (size - 1)) if align else _reflected(x, -1, 2 * size - 1)
     if padding != "zeros":  # no gradient at or beyond the outermost pixels

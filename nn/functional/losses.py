@@ -21,7 +21,7 @@ from tinygrad_edu.tensor import Tensor
 
 
 def legacy_reduction(size_average: bool | None, reduce: bool | None, stacklevel: int = 3) -> str:
-    """The `reduction` that the old arguments stand for, with torch's warning."""
+    """The `reduction` that the old arguments mean, with torch's warning."""
     if reduce is False:
         reduction = "none"
     else:
@@ -35,7 +35,7 @@ def legacy_reduction(size_average: bool | None, reduce: bool | None, stacklevel:
 
 
 def read_reduction(size_average: bool | None, reduce: bool | None, reduction: str) -> str:
-    """The reduction meant by the three arguments; ValueError if there is no such one."""
+    """The reduction meant by the three arguments; ValueError if it is unknown."""
     if size_average is not None or reduce is not None:
         return legacy_reduction(size_average, reduce, stacklevel=4)
     if reduction not in ("none", "mean", "sum"):
@@ -61,7 +61,7 @@ def _warn_of_broadcasting(input: Tensor, target: Tensor) -> None:
 
 
 def _weighted(losses: Tensor, weight: Tensor | None, shape: Any, reduction: str) -> Tensor:
-    """Reduced, the mean being divided by the sum of the weights if there are any."""
+    """Reduce weighted losses; the mean is divided by the sum of the weights."""
     if weight is None:
         return reduced(losses, reduction)
     if weight.array.shape != shape:
@@ -87,7 +87,7 @@ def cross_entropy(
         target: right classes, int64 or uint8, in [0, C), shape (), (N,) or (N, d1, ...); or the
             probability of every class, floats of the shape of `input`.
         weight: of each class, shape (C,); "mean" then divides by the sum of the weights used.
-        ignore_index: rows with this class count nothing.
+        ignore_index: rows with this class are left out.
         reduction: "none", "sum" or "mean".
         label_smoothing: in [0, 1]: how much probability moves from the right class to all alike.
 

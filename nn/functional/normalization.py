@@ -96,7 +96,7 @@ def rms_norm(
     """`x / sqrt(mean(x**2) + eps) * weight` over the last dimensions.
 
     Args:
-        eps: None stands for the dtype's own `finfo(dtype).eps`.
+        eps: None means the dtype's own `finfo(dtype).eps`.
 
     Other arguments and errors are those of `layer_norm`.
 

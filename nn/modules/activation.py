@@ -18,7 +18,7 @@ from .module import Module
 
 
 def _inplace(module: Any, before: str = "") -> str:
-    """What a layer prints of its option `inplace`, behind what it prints `before`."""
+    """A layer's printed options: those in `before`, then `inplace=True` if it is set."""
     return ", ".join([part for part in (before, "inplace=True" * module.inplace) if part])
 
 

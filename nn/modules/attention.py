@@ -165,7 +165,7 @@ class MultiheadAttention(Module):
 
 
 def _transposed(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Batch and length swapped; what was one tensor stays one, so that one product projects it."""
+    """Swap batch and length; equal inputs stay one tensor, so that one product projects them."""
     q = query.transpose(0, 1)
     k = q if key is query else _swap(key)
     return q, k, k if value is key else _swap(value)

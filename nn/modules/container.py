@@ -270,7 +270,7 @@ class ModuleDict(Module):
         """Add modules, replacing those of the same name.
 
         Raises:
-            TypeError, ValueError: `modules` is no mapping and no iterable of pairs.
+            TypeError, ValueError: `modules` is neither a mapping nor an iterable of pairs.
         """
         for key, module in pairs_of("ModuleDict", modules):
             self[key] = module

@@ -148,9 +148,9 @@ class Conv1d(_Conv):
         in_channels, out_channels: sizes of the channel dimension before and after.
         kernel_size: of the window.
         stride: positions from one window to the next.
-        padding: on both sides; "valid" is none, "same" keeps the size.
+        padding: on both sides; "valid" means none, "same" keeps the size.
         dilation: positions from one element of the kernel to the next.
-        groups: channels are split into so many parts, each convolved by itself.
+        groups: number of parts the channels are split into, each convolved by itself.
         bias: whether there is a bias.
         padding_mode: "zeros", "reflect", "replicate" or "circular".
         device, dtype: of the parameters.

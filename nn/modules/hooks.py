@@ -1,4 +1,4 @@
-"""Hooks: functions of the user's that a module calls before, after, or on the way back.
+"""Hooks: user functions that a module calls before or after `forward`, or on the way back.
 
     forward-pre hook    hook(module, args)                        may replace the inputs
     forward hook        hook(module, args, output)                may replace the output
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class Hook(NamedTuple):
-    """A registered function, with what it asked for at registration."""
+    """A registered function, with its options."""
 
     function: Callable[..., Any]
     with_kwargs: bool = False
@@ -220,7 +220,7 @@ def _call(module: Module, args: tuple[Any, ...], kwargs: dict[str, Any], finishe
 
 
 def _both(kind: str, own: Hooks) -> Hooks:
-    """The hooks everywhere and the module's own of one kind; a copy, for one may remove itself."""
+    """The hooks everywhere and the module's own of one kind, copied: a hook may remove itself."""
     shared = [(key, hook) for key, (its_kind, hook) in everywhere.items() if its_kind == kind]
     return OrderedDict([*shared, *own.items()])
 
@@ -255,7 +255,7 @@ def _run_forward(
 def _run_always_called(
     module: Module, args: tuple[Any, ...], kwargs: dict[str, Any], finished: set[int]
 ) -> None:
-    """After an exception: the forward hooks that asked to be called anyway, and have not been."""
+    """After an exception: call the `always_call` hooks that have not run yet."""
     for key, hook in _both("forward", module._forward_hooks).items():
         if not hook.always_call or key in finished:
             continue
@@ -287,7 +287,7 @@ def _alias_part(x: Any) -> tuple[Any]:
 
 
 def _cross(tensors: list[Any], on_gradients: Callable[[list[Any]], list[Any]]) -> Any:
-    """Put the tensors behind a border.  They share memory with what they were, as views do."""
+    """Put the tensors behind a border.  They share memory with the originals, as views do."""
     crossed: Any = border(tensors, on_gradients)
     for before, after in zip(tensors, crossed, strict=True):
         after.storage = before.storage

@@ -80,7 +80,7 @@ class LazyModuleMixin(Module):
             module.__class__ = module.cls_to_become
 
     def _take_shapes(self, state_dict: Any, prefix: str, *rest: Any) -> None:
-        """Before values are loaded into parameters without a shape, they take theirs."""
+        """Give parameters without a shape the shapes of the values that will be loaded."""
         for name, own in [*self._parameters.items(), *self._buffers.items()]:
             given = state_dict.get(prefix + name)
             if is_lazy(own) and given is not None and not is_lazy(given):

@@ -51,7 +51,7 @@ class CrossEntropyLoss(_WeightedLoss):
 
     Args:
         weight: of each class, shape (C,).
-        ignore_index: rows with this class count nothing.
+        ignore_index: rows with this class are left out.
         reduction: "none", "sum" or "mean".
         label_smoothing: in [0, 1].
 
@@ -392,7 +392,7 @@ class CTCLoss(_Loss):
     """`functional.ctc_loss`: how likely log-probabilities (T, N, C) spell the targets.
 
     Args:
-        blank: the class that stands for nothing.
+        blank: the class that means "no label".
         reduction: "none", "sum" or "mean".
         zero_infinity: targets that cannot be spelt in time have loss 0 and no gradient.
     """

@@ -272,8 +272,8 @@ class Module(HookMethods, StateDictMethods, ConversionMethods):
             strict: there must be a module to replace.
 
         Raises:
-            ValueError: the path is empty, or `module` is no Module.
-            AttributeError: the path leads nowhere, or to something that is no module.
+            ValueError: the path is empty, or `module` is not a Module.
+            AttributeError: the path leads nowhere, or to something that is not a module.
         """
         if target == "":
             raise ValueError("Cannot set the submodule without a target name!")

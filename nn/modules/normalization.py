@@ -79,7 +79,7 @@ class RMSNorm(Module):
 
     Args:
         normalized_shape: sizes of those dimensions; an int for the last one alone.
-        eps: None stands for `finfo(dtype).eps`.
+        eps: None means `finfo(dtype).eps`.
         elementwise_affine: whether there is a weight (starts at 1).
         device, dtype: of the weight.
 

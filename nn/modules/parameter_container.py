@@ -189,7 +189,7 @@ class ParameterDict(Module):
         """Add entries, replacing those of the same name.
 
         Raises:
-            TypeError, ValueError: `parameters` is no mapping and no iterable of pairs.
+            TypeError, ValueError: `parameters` is neither a mapping nor an iterable of pairs.
         """
         pairs = pairs_of("ParameterDict", parameters)
         if isinstance(parameters, Mapping) and not isinstance(parameters, OrderedDict):

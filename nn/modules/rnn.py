@@ -74,10 +74,10 @@ class RNNBase(Module):
             init.uniform_(weight, -bound, bound)
 
     def flatten_parameters(self) -> None:
-        """Nothing: for cuDNN, torch puts the parameters into one block of memory here."""
+        """Does nothing; torch puts the parameters into one block of memory here, for cuDNN."""
 
     def _weights(self, layer: int, way: str) -> tuple[Any, ...]:
-        """weight_ih, weight_hh, bias_ih, bias_hh, weight_hr; None for those not there."""
+        """weight_ih, weight_hh, bias_ih, bias_hh, weight_hr; None for those that do not exist."""
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
         return tuple([getattr(self, f"{name}_l{layer}{way}", None) for name in names])
 
@@ -172,7 +172,7 @@ class RNNBase(Module):
         return state
 
     def _begin(self, state: State | None, n: int, x: Tensor) -> State:
-        """The states given, checked; zeros if none are."""
+        """The given states, checked; zeros if none were given."""
         count = self.num_layers * len(self._ways)
         widths = (self.proj_size or self.hidden_size, self.hidden_size)[: self.states]
         shapes = [(count, n, width) for width in widths]

@@ -30,7 +30,7 @@ class Embedding(Module):
     `weight` has shape (num_embeddings, embedding_dim) and starts standard normal.
 
     Raises:
-        AssertionError: there is no row padding_idx.
+        AssertionError: padding_idx is out of range.
 
     Unlike torch, `sparse=True` is refused.
 

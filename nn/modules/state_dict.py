@@ -1,6 +1,6 @@
 """Saving and loading: a module's parameters and persistent buffers as one flat dictionary.
 
-The keys are paths, `"encoder.layers.0.weight"`, the same as torch's; so a checkpoint of torch's,
+The keys are paths, `"encoder.layers.0.weight"`, the same as torch's, so a torch checkpoint,
 brought over as arrays, fits a module of the same structure.
 """
 
@@ -57,7 +57,7 @@ class StateDictMethods:
         )
 
     def set_extra_state(self, state: Any) -> None:
-        """Take back what `get_extra_state` returned; a module that has the one has the other."""
+        """Restore what `get_extra_state` returned; a module defines both or neither."""
         raise RuntimeError(
             "Reached a code path in Module.set_extra_state() that should never be called."
         )

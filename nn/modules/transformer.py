@@ -372,7 +372,7 @@ class TransformerDecoder(Module):
 
 
 def _length(x: Tensor, layers: ModuleList) -> int:
-    """L, which stands second in a batch of which the batch is first."""
+    """L: the second size of a batch if `batch_first`, else the first size."""
     batch_first = x.ndim == 3 and len(layers) > 0 and layers[0].self_attn.batch_first
     return int(x.shape[1 if batch_first else 0])
 

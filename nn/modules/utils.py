@@ -35,7 +35,7 @@ def consume_prefix_in_state_dict_if_present(state_dict: dict[str, Any], prefix: 
     ['weight']
     """
     for key in list(state_dict):
-        value = state_dict.pop(key)  # put back, for the order stays
+        value = state_dict.pop(key)  # put back even if unchanged, so that the order stays
         state_dict[key.removeprefix(prefix)] = value
     metadata = getattr(state_dict, "_metadata", {})
     for key in list(metadata):

@@ -1,4 +1,4 @@
-"""Layers without the work of initial values, for those that will be overwritten."""
+"""Layers whose initial values will be overwritten."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def skip_init(module_cls: type[Module], *args: Any, **kwargs: Any) -> Module:
     back: the stream goes on as if none had been drawn, as it does in torch.
 
     Raises:
-        RuntimeError: no Module, or one whose constructor takes no `device`.
+        RuntimeError: `module_cls` is not a Module class, or its constructor takes no `device`.
 
     >>> import tinygrad_edu as torch
     >>> torch.nn.utils.skip_init(torch.nn.Linear, 5, 1).weight.shape

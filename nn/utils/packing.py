@@ -138,11 +138,11 @@ def pad_packed_sequence(
 
     Args:
         batch_first: (N, L, ...) instead of (L, N, ...).
-        padding_value: what fills shorter sequences up.
+        padding_value: what shorter sequences are filled up with.
         total_length: the length L of the result; that of the longest sequence if None.
 
     Raises:
-        ValueError: `total_length` is smaller than a sequence is long.
+        ValueError: `total_length` is smaller than the longest sequence.
 
     >>> import tinygrad_edu as torch
     >>> from tinygrad_edu.nn.utils import rnn

@@ -130,7 +130,7 @@ def spectral_norm(
         dim: of the outputs; None: 1 for transposed convolutions, else 0.
 
     Raises:
-        ValueError: there is no such weight, or no step.
+        ValueError: there is no such weight, or `n_power_iterations` is not positive.
 
     Source: Miyato et al., "Spectral Normalization for GANs", 2018, algorithm 1.
 
@@ -147,7 +147,7 @@ def spectral_norm(
 
 
 class _Orthogonal(Module):
-    """A matrix with orthonormal columns, or rows if it is wide, from one without conditions."""
+    """A matrix with orthonormal columns, or rows if it is wide, from an unconstrained one."""
 
     def __init__(self, weight: Tensor, orthogonal_map: str) -> None:
         super().__init__()
@@ -218,7 +218,7 @@ def orthogonal(
     Args:
         module: a layer, which is returned.
         name: of its weight.
-        orthogonal_map: how an orthogonal matrix is made of numbers without conditions:
+        orthogonal_map: how an orthogonal matrix is made from unconstrained numbers:
             "matrix_exp", the default of square ones, "cayley" or "householder".
         use_trivialization: multiply it by a buffer `base`, the weight that was assigned last.
 

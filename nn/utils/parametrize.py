@@ -31,7 +31,7 @@ _kept: dict[tuple[int, str], Any] = {}
 
 @contextlib.contextmanager
 def cached() -> Iterator[None]:
-    """While this lasts, each parametrized tensor is computed once, when it is first read.
+    """Inside this context, each parametrized tensor is computed once, when it is first read.
 
     >>> from tinygrad_edu import nn
     >>> layer = nn.utils.parametrizations.weight_norm(nn.Linear(2, 3))
@@ -175,7 +175,7 @@ def _register(module: Module, name: str, x: Tensor) -> None:
 
 
 def _give_class(module: Module) -> None:
-    """A class of the module's own, which can have properties of its own."""
+    """Give the module a subclass for itself alone, so that it can have properties."""
     cls = type(module)
 
     def copied(self: Any, memo: dict[int, Any]) -> Any:
@@ -260,7 +260,7 @@ def register_parametrization(
 
 
 def _check_further(module: Module, name: str, parametrization: Module) -> None:
-    """A function put behind others changes neither dtype nor shape, nor does its inverse."""
+    """Check that a further function keeps dtype and shape, and that its inverse does."""
     x = getattr(module, name)
     y = parametrization(x)
     _is_tensor(y)
@@ -335,7 +335,7 @@ def remove_parametrizations(
 
 
 def type_before_parametrizations(module: Module) -> type:
-    """The class that the module had first."""
+    """The module's class before it was parametrized."""
     return type(module).__bases__[0] if is_parametrized(module) else type(module)
 
 

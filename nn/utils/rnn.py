@@ -34,11 +34,11 @@ def pad_sequence(
     Args:
         sequences: N tensors of shape (L, ...); L may differ.
         batch_first: the result has shape (N, L, ...) instead of (L, N, ...).
-        padding_value: what fills the shorter ones up.
+        padding_value: what shorter sequences are filled up with.
         padding_side: "right" or "left".
 
     Raises:
-        RuntimeError: `sequences` is empty or no iterable, or `padding_side` is another word.
+        RuntimeError: `sequences` is empty or not iterable, or `padding_side` is unknown.
 
     >>> import tinygrad_edu as torch
     >>> from tinygrad_edu.nn.utils.rnn import pad_sequence

@@ -48,7 +48,7 @@ class SpectralNorm:
         self.n_power_iterations, self.eps = n_power_iterations, eps
 
     def compute_weight(self, module: Module, do_power_iteration: bool) -> Any:
-        """The normed weight; u and v move on before, in place, if told so."""
+        """The weight divided by its norm; if told so, u and v take their steps first, in place."""
         weight, u, v = (getattr(module, self.name + end) for end in ("_orig", "_u", "_v"))
         matrix = as_matrix(weight, self.dim)
         if do_power_iteration:
@@ -96,7 +96,7 @@ def spectral_norm(
         dim: of the outputs; None: 1 for transposed convolutions, else 0.
 
     Raises:
-        ValueError: there is no such weight, or no step a call.
+        ValueError: there is no such weight, or `n_power_iterations` is not positive.
         RuntimeError: the weight is normed already.
 
     Source: Miyato et al., "Spectral Normalization for GANs", 2018, algorithm 1.

@@ -16,7 +16,7 @@ from ..parameter import Parameter
 
 
 def norm_except_dim(v: Tensor, dim: int) -> Tensor:
-    """The 2-norms of the slices of `v` along `dim`, which keep their places; dim -1: of all."""
+    """The 2-norm of each slice of `v` along `dim`, broadcastable with `v`; dim -1: of all `v`."""
     if dim == -1:
         return v.norm()
     others = [d for d in range(v.ndim) if d != dim % v.ndim]

@@ -34,7 +34,7 @@ _WRONG_ORDER = (
 
 
 def check_optimizer(optimizer: Any) -> None:
-    """Raise torch's TypeError for what is not an optimizer."""
+    """Raise torch's TypeError unless it is an optimizer."""
     if not isinstance(optimizer, Optimizer):
         raise TypeError(f"{type(optimizer).__name__} is not an Optimizer")
 
@@ -50,7 +50,7 @@ def values_of(optimizer: Optimizer, key: str) -> list[Any]:
 
 
 def set_value(group: dict[str, Any], key: str, value: Any) -> None:
-    """Set an option; one that is a tensor stays that tensor, and is filled."""
+    """Set an option; an option that is a tensor is filled in place."""
     if isinstance(group[key], Tensor):
         group[key].fill_(value.item() if isinstance(value, Tensor) else value)
     else:

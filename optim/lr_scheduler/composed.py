@@ -12,7 +12,7 @@ from .plateau import ReduceLROnPlateau
 
 
 class _Composed(LRScheduler):
-    """What holds for both: the checks, and the saving of the parts."""
+    """What both share: the checks, and the saving of the parts."""
 
     _schedulers: Sequence[LRScheduler]
 
@@ -35,7 +35,7 @@ class _Composed(LRScheduler):
                 )
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything but the optimizer; of the parts their state dicts."""
+        """Everything but the optimizer; the parts as their state dicts."""
         return super().state_dict() | {
             "_schedulers": [part.state_dict() for part in self._schedulers]
         }
@@ -105,7 +105,7 @@ class SequentialLR(_Composed):
         self._last_lr = schedulers[bisect_right(milestones, 0)].get_last_lr()
 
     def recursive_undo(self, sched: Any = None) -> None:
-        """Take back the epoch that each part, and part of a part, has counted when it was made."""
+        """Undo the epoch that each scheduler, nested ones too, counted when it was made."""
         whole = self if sched is None else sched
         if hasattr(whole, "_schedulers"):
             for part in whole._schedulers:

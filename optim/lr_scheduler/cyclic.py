@@ -11,7 +11,7 @@ from .base import LRScheduler, check_optimizer, one_per_group, saved_function, s
 
 
 class _CyclesMomentum(LRScheduler):
-    """What holds for both: where an optimizer keeps its momentum."""
+    """What both share: where an optimizer keeps its momentum."""
 
     cycle_momentum: bool
     use_beta1: bool

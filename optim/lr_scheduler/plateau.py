@@ -17,12 +17,12 @@ class ReduceLROnPlateau(LRScheduler):
         optimizer: whose learning rates to set.
         mode: "min" if the metric should fall, "max" if it should rise.
         factor: below 1.
-        patience: epochs without improvement that are let pass.
+        patience: epochs without improvement to tolerate.
         threshold: what counts as an improvement: better than the best by this much ...
         threshold_mode: ... as a share of the best ("rel") or as a difference ("abs").
         cooldown: epochs after a reduction in which nothing is counted.
         min_lr: lowest learning rate, for all groups or a list with one for each.
-        eps: a smaller change than this is not made.
+        eps: changes smaller than this are not made.
 
     Raises:
         ValueError: an argument is out of range.

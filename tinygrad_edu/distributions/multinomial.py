@@ -16,7 +16,7 @@ class Multinomial(Distribution):
     """How often each of K classes comes up in n draws: n! prod p_i^k_i / k_i!, n `total_count`.
 
     Raises:
-        NotImplementedError: `total_count` is no int.
+        NotImplementedError: `total_count` is not an int.
 
     >>> import tinygrad_edu as torch
     >>> torch.distributions.Multinomial(3, torch.tensor([1.0, 0.0])).sample()

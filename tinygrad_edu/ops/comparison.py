@@ -259,7 +259,7 @@ def equal(input: Any, other: Any) -> bool:
     """Whether two tensors have the same shape and the same elements.
 
     Raises:
-        TypeError: one of them is no tensor.
+        TypeError: one of them is not a tensor.
 
     >>> import tinygrad_edu as torch
     >>> torch.equal(torch.ones(2), torch.ones(2)), torch.equal(torch.ones(2), torch.ones(3))

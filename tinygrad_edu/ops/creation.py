@@ -73,7 +73,7 @@ def tensor(
 
     Raises:
         ValueError: lists of unequal length, a list with a tensor of more than one element in it,
-            or something that is no number.
+            or something that is not a number.
 
     >>> import tinygrad_edu as torch
     >>> torch.tensor([[1, 2], [3, 4]])
@@ -134,7 +134,7 @@ def from_numpy(ndarray: Any) -> Tensor:
     """A tensor that shares the memory of a NumPy array.
 
     Raises:
-        TypeError: it is no array, or its dtype has no counterpart.
+        TypeError: it is not an array, or its dtype has no counterpart.
         ValueError: it has negative strides or a foreign byte order.
 
     >>> import numpy as np, tinygrad_edu as torch

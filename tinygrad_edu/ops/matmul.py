@@ -334,7 +334,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
     Raises:
         RuntimeError: the sizes or the dtypes do not fit.
-        TypeError: x is no tensor.
+        TypeError: x is not a tensor.
 
     >>> import tinygrad_edu as torch
     >>> torch.nn.functional.linear(torch.ones(1, 2), torch.tensor([[1.0, 2.0]]), torch.ones(1))

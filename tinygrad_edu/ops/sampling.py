@@ -113,7 +113,7 @@ def rand(
 
     Raises:
         NotImplementedError: another dtype.
-        TypeError: a size is no integer, `generator` no Generator.
+        TypeError: a size is not an integer, or `generator` not a Generator.
 
     >>> import tinygrad_edu as torch
     >>> _ = torch.manual_seed(0); torch.rand(2)

@@ -127,11 +127,11 @@ def checkpoint(
 
     Args:
         function: a part of the model. It must do the same each time, random numbers aside.
-        use_reentrant: accepted for torch's sake.
+        use_reentrant: accepted for compatibility.
         context_fn: returns two contexts, for the first run and for the second.
         preserve_rng_state: give the second run the random numbers of the first, so that dropout
             drops the same elements.
-        determinism_check, debug, early_stop: accepted for torch's sake; shapes and dtypes are
+        determinism_check, debug, early_stop: accepted for compatibility; shapes and dtypes are
             always compared.
 
     Raises:

@@ -35,7 +35,7 @@ class SummaryWriter:
     Args:
         log_dir: the folder; by default runs/ and the time, the machine's name and `comment`.
         comment: added to the default folder's name.
-        purge_step: events from this step on, written before, are to be ignored.
+        purge_step: events from this step on, written before, are ignored.
         max_queue, flush_secs: how many events, and seconds, may wait before they are written.
         filename_suffix: added to the file's name.
 

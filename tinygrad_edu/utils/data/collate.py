@@ -185,4 +185,4 @@ default_collate_fn_map: CollateFunctions = {
     str: _collate_text,
     bytes: _collate_text,
 }
-"""What `default_collate` goes by; entries may be added, and hold from then on."""
+"""The functions that `default_collate` uses, by type; entries may be added."""

@@ -119,7 +119,7 @@ class StackDataset(Dataset[Any]):
         return tuple(part[index] for part in self.datasets)
 
     def __getitems__(self, indices: list[int]) -> list[Any]:
-        """The samples of a batch; each part is asked for all of its own at once, if it can."""
+        """The samples of a batch, all asked at once of datasets that define `__getitems__`."""
         if isinstance(self.datasets, dict):
             columns = [samples(part, indices) for part in self.datasets.values()]
             return [

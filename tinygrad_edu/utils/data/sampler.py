@@ -75,7 +75,7 @@ class RandomSampler(Sampler[int]):
 
     Raises:
         TypeError: `replacement` is not a bool.
-        ValueError: `num_samples` is not a positive int, which is also so if N is 0.
+        ValueError: `num_samples` is not a positive int (with N = 0, the default is not).
 
     >>> import tinygrad_edu as torch
     >>> list(RandomSampler(range(5), generator=torch.Generator().manual_seed(0)))

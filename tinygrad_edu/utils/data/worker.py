@@ -97,7 +97,7 @@ class Failure:
         self.text = "".join(traceback.format_exception(error))
 
     def error(self) -> Exception:
-        """The exception to raise in the loader, whose message tells of the one in the worker."""
+        """The exception to raise in the loader, whose message contains the worker's traceback."""
         message = (
             f"Caught {self.name} in DataLoader worker process {self.worker}.\nOriginal {self.text}"
         )
