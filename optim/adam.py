@@ -21,6 +21,7 @@ from .common import (
     counted,
     counter,
     number,
+    together,
     zeros_like,
 )
 from .optimizer import Group, Optimizer, Params, State
@@ -149,7 +150,7 @@ class Adam(Optimizer):
         return state
 
     def _update_together(self, params: list[Tensor], group: Group) -> list[Tensor]:
-        if not params or isinstance(params[0].array, np.ndarray):
+        if not together(params):
             return params
         rest, rows, steps = [], defaultdict(list), []
         for p in params:

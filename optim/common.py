@@ -47,6 +47,13 @@ def number(value: Any) -> float:
     return float(value.item() if isinstance(value, Tensor) else value)
 
 
+def together(params: list[Tensor]) -> bool:
+    """Whether one launch may update them: they are on a GPU, and none is listed twice."""
+    if not params or isinstance(params[0].array, np.ndarray):
+        return False
+    return len(set(params)) == len(params)
+
+
 def penalized(g: Array, x: Array, weight_decay: Any) -> Array:
     """The gradient with an L2 penalty: g + weight_decay x."""
     return g if weight_decay == 0 else g + number(weight_decay) * x

@@ -12,7 +12,7 @@ from tinygrad_edu.kernels.blocks import blocks, constants
 from tinygrad_edu.kernels.cuda import tensors
 from tinygrad_edu.tensor import Tensor
 
-from .common import check_implementation, check_lr, check_not_negative, number
+from .common import check_implementation, check_lr, check_not_negative, number, together
 from .optimizer import Group, Optimizer, Params, State
 
 
@@ -81,7 +81,7 @@ class SGD(Optimizer):
         return {"momentum_buffer": None} if group["momentum"] != 0 else {}
 
     def _update_together(self, params: list[Tensor], group: Group) -> list[Tensor]:
-        if not params or isinstance(params[0].array, np.ndarray):
+        if not together(params):
             return params
         rest, rows, fresh = [], defaultdict(list), []
         for p in params:

@@ -115,6 +115,48 @@ def test_gradients_come_back_to_where_the_leaf_is(cuda: str) -> None:
         x.grad = torch.ones(3, device=cuda)
 
 
+@pytest.mark.parametrize("name", ["SGD", "Adam"])
+def test_a_step_that_fails_leaves_no_state_behind(
+    name: str, cuda: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import cupy
+
+    from tinygrad_edu.kernels.cuda import tensors
+
+    if not hasattr(cupy, "RawModule"):
+        pytest.skip("no C++ compiler to run kernels with")
+    w = torch.ones(3, device=cuda, requires_grad=True)
+    w.grad = torch.ones(3, device=cuda)
+    options = {"momentum": 0.9} if name == "SGD" else {}
+    optimizer = getattr(torch.optim, name)([w], lr=0.5, **options)
+
+    def fail(*args: Any) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tensors, name.lower(), fail)
+        with pytest.raises(MemoryError):
+            optimizer.step()
+    state = optimizer.state[w]
+    assert state["momentum_buffer"] is None if name == "SGD" else state["step"] == 0
+    optimizer.step()
+    np.testing.assert_allclose(w.detach().cpu().numpy(), 0.5, rtol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:optimizer contains a parameter group with duplicate")
+@pytest.mark.parametrize("name", ["SGD", "Adam"])
+def test_a_parameter_listed_twice_moves_twice(name: str, cuda: str) -> None:
+    options = {"momentum": 0.9} if name == "SGD" else {}
+    ends = []
+    for device in ("cpu", cuda):
+        w = torch.ones(3, device=device, requires_grad=True)
+        optimizer = getattr(torch.optim, name)([w, w], lr=0.1, **options)
+        w.grad = torch.tensor([1.0, -2.0, 3.0], device=device)
+        optimizer.step()
+        ends.append(w.detach().cpu().numpy())
+    np.testing.assert_allclose(ends[1], ends[0], rtol=1e-6)
+
+
 # Modules, optimizers, files -----------------------------------------------------------------------
 
 
