@@ -259,3 +259,12 @@ def test_nodes_have_torchs_names(call: str) -> None:
         y.sum().backward()
         names.append((before, y.grad_fn.name(), repr(y).split("grad_fn=")[1]))
     assert names[0] == names[1]
+
+
+@pytest.mark.parametrize("switch", ["no_grad", "enable_grad", "inference_mode", "set_grad_enabled"])
+def test_a_mode_on_a_class_warns(switch: str) -> None:
+    mode = getattr(torch, switch)
+    with pytest.warns(FutureWarning, match="Decorating classes is deprecated") as seen:
+        made = (mode(False) if switch == "set_grad_enabled" else mode())(type("Made", (), {}))
+    assert seen[0].filename == __file__ and type(made()).__name__ == "Made"
+    torch.set_grad_enabled(True)

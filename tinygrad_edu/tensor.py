@@ -264,7 +264,7 @@ class Tensor(Methods, PythonProtocol, ArrayProtocol, Variable):
         backward((self,), (gradient,), retain_graph, create_graph, inputs=inputs)
 
     def retain_grad(self) -> None:
-        """Let the backward pass fill `.grad` although this is no leaf.
+        """Let the backward pass fill `.grad` although this is not a leaf.
 
         Raises:
             RuntimeError: it needs no gradient.

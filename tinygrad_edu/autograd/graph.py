@@ -251,3 +251,24 @@ class RemovableHandle:
 
     def __exit__(self, *exc: object) -> None:
         self.remove()
+
+
+def check_hook(hook: Any, result: Any, before: Any) -> Any:
+    """What a hook returned, if it is None or a gradient like the one `before`.
+
+    Raises:
+        TypeError: it is no tensor.
+        RuntimeError: its shape or its dtype is another one.
+    """
+    if result is None:
+        return None
+    if not isinstance(result, Variable) or before is None:
+        raise TypeError(f"expected Variable, but hook returned '{type(result).__name__}'")
+    name = getattr(hook, "__name__", type(hook).__name__)
+    if result.array.dtype != before.array.dtype:
+        raise RuntimeError(
+            f"hook '{name}' has changed the type of value (was {before.type()} got {result.type()})"  # type: ignore[attr-defined]
+        )
+    if result.array.shape != before.array.shape:
+        raise RuntimeError(f"hook '{name}' has changed the size of value")
+    return result

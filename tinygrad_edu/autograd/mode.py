@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import threading
+import warnings
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, TypeVar
@@ -62,6 +63,13 @@ class _Switch:
         state.enabled, state.inference = self._before.pop()
 
     def __call__(self, orig_func: F) -> F:
+        if inspect.isclass(orig_func):
+            warnings.warn(
+                "Decorating classes is deprecated: it switches only while an object is made."
+                " Decorate the methods; for this very effect, `__init__`.",
+                FutureWarning,
+                stacklevel=3 if type(self).__call__ is not _Switch.__call__ else 2,
+            )
         if inspect.isgeneratorfunction(orig_func):
             return self._wrap_generator(orig_func)
 

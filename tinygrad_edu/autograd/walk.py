@@ -19,7 +19,15 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu.autograd.errors import refuse_expanded
-from tinygrad_edu.autograd.graph import RETAIN_GRAD, Leaf, Node, Part, Storage, Variable
+from tinygrad_edu.autograd.graph import (
+    RETAIN_GRAD,
+    Leaf,
+    Node,
+    Part,
+    Storage,
+    Variable,
+    check_hook,
+)
 from tinygrad_edu.autograd.mode import enable_grad, no_grad
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.autograd.record import as_array, wrap
@@ -304,27 +312,6 @@ def _run_hooks(node: Node, g: Any, create: bool) -> Any:
         if result is not None:
             g = result if create else result.array
     return g
-
-
-def check_hook(hook: Any, result: Any, before: Any) -> Any:
-    """What a hook returned, if it is None or a gradient like the one `before`.
-
-    Raises:
-        TypeError: it is no tensor.
-        RuntimeError: its shape or its dtype is another one.
-    """
-    if result is None:
-        return None
-    if not isinstance(result, Variable) or before is None:
-        raise TypeError(f"expected Variable, but hook returned '{type(result).__name__}'")
-    name = getattr(hook, "__name__", type(hook).__name__)
-    if result.array.dtype != before.array.dtype:
-        raise RuntimeError(
-            f"hook '{name}' has changed the type of value (was {before.type()} got {result.type()})"  # type: ignore[attr-defined]
-        )
-    if result.array.shape != before.array.shape:
-        raise RuntimeError(f"hook '{name}' has changed the size of value")
-    return result
 
 
 def _leading_to(targets: set[Node], roots: Sequence[Node]) -> set[Node]:
