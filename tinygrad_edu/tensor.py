@@ -285,8 +285,7 @@ class Tensor(Methods, PythonProtocol, ArrayProtocol, Variable):
                 else:
                     tensor._grad = g if g.node is not None else wrap(g.array.copy())
 
-        node.hooks = node.hooks or OrderedDict()
-        node.hooks[RETAIN_GRAD] = keep
+        node.hook_table()[RETAIN_GRAD] = keep
 
     retains_grad = False
 

@@ -131,11 +131,15 @@ class Node:
         """Which of its operation's outputs this node stands for."""
         return 0
 
-    def on_gradient(self, hook: Callable[[Any], Any]) -> RemovableHandle:
-        """Call `hook(gradient)` when the gradient of this node's output is complete."""
+    def hook_table(self) -> OrderedDict[int, Callable[[Any], Any]]:
+        """Its hooks by the number of their handle, as a dictionary to add to."""
         if self.hooks is None:
             self.hooks = OrderedDict()
-        return RemovableHandle(self.hooks, hook)
+        return self.hooks
+
+    def on_gradient(self, hook: Callable[[Any], Any]) -> RemovableHandle:
+        """Call `hook(gradient)` when the gradient of this node's output is complete."""
+        return RemovableHandle(self.hook_table(), hook)
 
     def register_prehook(self, fn: Callable[[tuple[Any, ...]], Any]) -> RemovableHandle:
         """Call `fn((gradient,))` at that time; it returns None or such a tuple."""

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -211,10 +210,9 @@ def set_history(t: Any, node: Node | None) -> None:
 
 def _follow(before: Node | None, after: Node | None) -> None:
     """`retain_grad` is about the tensor as it is now: its hook goes along to the new node."""
-    if before is not None and after is not None and RETAIN_GRAD in (before.hooks or ()):
-        assert before.hooks is not None
-        after.hooks = after.hooks or OrderedDict()
-        after.hooks[RETAIN_GRAD] = before.hooks.pop(RETAIN_GRAD)
+    if before is not None and after is not None and before.hooks is not None:
+        if RETAIN_GRAD in before.hooks:
+            after.hook_table()[RETAIN_GRAD] = before.hooks.pop(RETAIN_GRAD)
 
 
 def _can_hold(target: Any, source: Any) -> bool:

@@ -172,7 +172,7 @@ def add(input: Any, other: Any, *, alpha: Any = 1, out: Any = None) -> Tensor:
     tensor([7., 8.])
     """
     added = _add(input, other if _is_one(alpha) else _times(other, alpha, input))
-    return added if out is None else write_out("add", out, added)
+    return write_out("add", out, added)  # type: ignore[no-any-return]
 
 
 @numbers_first(2, "alpha")
@@ -188,7 +188,7 @@ def sub(input: Any, other: Any, *, alpha: Any = 1, out: Any = None) -> Tensor:
     """
     _refuse_bool(_raw(input), _raw(other))
     less = _sub(input, other if _is_one(alpha) else _times(other, alpha, input))
-    return less if out is None else write_out("sub", out, less)
+    return write_out("sub", out, less)  # type: ignore[no-any-return]
 
 
 def rsub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
@@ -295,8 +295,8 @@ def div(
     """
     if rounding_mode is None and out is None:
         return _div(input, other)
-    result: Tensor = _pick(_DIVISIONS, rounding_mode)(input, other)
-    return result if out is None else write_out("div", out, result)
+    result = _pick(_DIVISIONS, rounding_mode)(input, other)
+    return write_out("div", out, result)  # type: ignore[no-any-return]
 
 
 def div_(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:

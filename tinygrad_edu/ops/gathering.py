@@ -61,13 +61,9 @@ def _check_index(name: str, x: Array, dim: int, index: Array) -> int:
 
 
 def _check_range(index: Array, size: int, dim: int, error: type[Exception]) -> None:
-    if not isinstance(index, np.ndarray):
-        checks.require(index, 0, size)
-    elif index.size:
-        low, high = int(index.min()), int(index.max())
-        if low < 0 or high >= size:
-            wrong = high if high >= size else low
-            raise error(f"index {wrong} is out of bounds for dimension {dim} with size {size}")
+    wrong = checks.wrong_index(index, 0, size)
+    if wrong is not None:
+        raise error(f"index {wrong} is out of bounds for dimension {dim} with size {size}")
 
 
 @primitive
@@ -225,9 +221,7 @@ def _index_select(x: Array, dim: int, index: Array) -> Array:
     if index.dtype not in (np.int64, np.int32):
         raise RuntimeError("index_select(): Expected dtype int32 or int64 for index")
     size = x.shape[dim] if x.ndim else 1
-    if not isinstance(index, np.ndarray):
-        checks.require(index, 0, size)
-    elif index.size and (index.min() < 0 or index.max() >= size):
+    if checks.wrong_index(index, 0, size) is not None:
         raise IndexError("index out of range in self")
     if not x.ndim:
         return x.reshape(1)[index.reshape(-1)].reshape(())
@@ -256,9 +250,7 @@ def _check_slices(name: str, x: Array, dim: int, index: Array, source: Any) -> N
         raise IndexError(f"{name}(): Index is supposed to be a vector, but got dim: {index.ndim}")
     if index.dtype not in (np.int64, np.int32):
         raise RuntimeError(f"{name}(): Expected dtype int32/int64 for index")
-    if not isinstance(index, np.ndarray):
-        checks.require(index, -size, size)
-    elif index.size and (index.min() < -size or index.max() >= size):
+    if checks.wrong_index(index, -size, size) is not None:
         raise IndexError("index out of range in self")
     if getattr(source, "dtype", x.dtype) != x.dtype:
         raise RuntimeError(

@@ -174,20 +174,15 @@ def _check_array(entry: Array, x: Array, dim: int) -> Array:
                 f"The shape of the mask {list(entry.shape)} at index {dim} does not match the"
                 f" shape of the indexed tensor {list(x.shape)} at index {dim}"
             )
-    elif isinstance(entry, np.ndarray) and entry.size:
-        size = x.shape[dim]
-        low, high = int(entry.min()), int(entry.max())
-        if low < -size or high >= size:
-            raise IndexError(
-                f"index {high if high >= size else low} is out of bounds for dimension {dim} with"
-                f" size {size}"
-            )
     elif isinstance(x, np.ndarray) and not isinstance(entry, np.ndarray):
         raise RuntimeError(
             "indices should be either on cpu or on the same device as the indexed tensor (cpu)"
         )
-    elif entry.size:
-        checks.require(entry, -x.shape[dim], x.shape[dim])
+    else:
+        size = x.shape[dim]
+        wrong = checks.wrong_index(entry, -size, size)
+        if wrong is not None:
+            raise IndexError(f"index {wrong} is out of bounds for dimension {dim} with size {size}")
     return beside(entry, x)
 
 

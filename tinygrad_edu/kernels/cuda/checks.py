@@ -29,6 +29,20 @@ def require(index: Array, low: int, high: int) -> None:
           dtype=np.float32)  # fmt: skip
 
 
+def wrong_index(index: Array, low: int, high: int) -> int | None:
+    """An index that is not in [low, high), if there is one.
+
+    Of an array on a GPU it is always None: the GPU checks it, and `report` tells.
+    """
+    if not index.size:
+        return None
+    if not isinstance(index, np.ndarray):
+        require(index, low, high)
+        return None
+    least, most = int(index.min()), int(index.max())
+    return most if most >= high else least if least < low else None
+
+
 def prepare() -> None:
     """Have a note on the current GPU."""
     if current_gpu() not in _notes:
