@@ -69,6 +69,17 @@ def create_graph_shares_nothing(lib: Any) -> Any:
     return x.grad, y.grad, x.grad is y.grad, x.grad.stride()
 
 
+def create_graph_shares_no_retained_one(lib: Any) -> Any:
+    x = leaf(lib)
+    a, b = x * 2, x * 3
+    a.retain_grad()
+    b.retain_grad()
+    ((a + b) ** 2).sum().backward(create_graph=True)
+    with lib.no_grad():
+        a.grad.mul_(5)
+    return a.grad, b.grad, a.grad.requires_grad
+
+
 def create_graph_at_once(lib: Any) -> Any:
     x, g = leaf(lib), lib.full((3,), 2.0)
     x.backward(g, create_graph=True)
@@ -223,8 +234,9 @@ def pickled_with_attributes(lib: Any) -> Any:
 
 
 BODIES: list[Body] = [
-    frozen_after_use, detached_after_use, thawed, view_that_is_a_leaf, create_graph_shares_nothing,
-    create_graph_at_once, twice_where_nothing_is_kept, twice_through_an_index, hook_returns_a_sum,
+    frozen_after_use, detached_after_use, thawed, view_that_is_a_leaf,
+    create_graph_shares_nothing, create_graph_shares_no_retained_one, create_graph_at_once,
+    twice_where_nothing_is_kept, twice_through_an_index, hook_returns_a_sum,
     hook_returns_a_larger_one, hook_returns_doubles, hook_returns_a_number,
     post_hook_returns_something, hook_registered_twice_and_removed_twice,
     optimizer_hook_removed_twice, hook_that_removes_itself, hook_before_a_node,

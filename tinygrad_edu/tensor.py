@@ -283,7 +283,7 @@ class Tensor(Methods, PythonProtocol, ArrayProtocol, Variable):
                 if tensor._grad is not None:
                     tensor._grad = tensor._grad + g
                 else:
-                    tensor._grad = g if g.node is not None else wrap(g.array.copy())
+                    tensor._grad = g.clone() if g.node is not None else wrap(g.array.copy())
 
         node.hook_table()[RETAIN_GRAD] = keep
 
