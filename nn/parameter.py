@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.graph import Leaf
-from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.dtypes import default, is_floating
+from tinygrad_edu.engine.nodes import AccumulateGrad
+from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.ops.creation import empty
 from tinygrad_edu.tensor import Tensor, parameter_class
 
@@ -67,7 +67,7 @@ class Parameter(Tensor):
                 raise RuntimeError(
                     "Only Tensors of floating point and complex dtype can require gradients"
                 )
-            parameter.node = Leaf(parameter)
+            parameter.node = AccumulateGrad(parameter)
         return parameter
 
     def __init__(self, data: Tensor | None = None, requires_grad: bool = True) -> None:
@@ -220,7 +220,7 @@ class UninitializedParameter(_Uninitialized, Parameter):
     ) -> UninitializedParameter:
         parameter: UninitializedParameter = _shapeless(cls, device, dtype)
         if requires_grad:
-            parameter.node = Leaf(parameter)
+            parameter.node = AccumulateGrad(parameter)
         return parameter
 
     def __init__(self, requires_grad: bool = True, device: Any = None, dtype: Any = None) -> None:

@@ -17,11 +17,11 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 
 from tinygrad_edu import backend, dtypes
-from tinygrad_edu.autograd.graph import RemovableHandle
-from tinygrad_edu.autograd.mode import enable_grad
-from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.backend import device_of, to_device
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.engine.hooks import RemovableHandle
+from tinygrad_edu.engine.record import wrap
+from tinygrad_edu.engine.switches import enable_grad
 from tinygrad_edu.nn.parameter import clear_gradient
 from tinygrad_edu.tensor import Tensor
 

@@ -27,6 +27,12 @@ else:
     hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--sweep", action="store_true", help="try every place where a sample is the rule"
+    )
+
+
 @pytest.fixture(params=EVERYWHERE)
 def device(request: pytest.FixtureRequest) -> Iterator[str]:
     """The name of the device that the test is to use: each in turn."""

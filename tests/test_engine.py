@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import tinygrad_edu as torch
-from tinygrad_edu.autograd import walk as engine
-from tinygrad_edu.autograd.primitive import primitive
+from tinygrad_edu.engine import walk as engine
+from tinygrad_edu.engine.primitive import primitive
 
 
 def leaf(*values: float, dtype: Any = torch.float64) -> Any:

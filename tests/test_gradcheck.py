@@ -11,7 +11,7 @@ import pytest
 
 import tinygrad_edu
 from tinygrad_edu.autograd.gradcheck import GradcheckError, gradcheck, gradgradcheck
-from tinygrad_edu.autograd.primitive import primitive
+from tinygrad_edu.engine.primitive import primitive
 
 
 def tensor(*shape: int, seed: int = 0) -> Any:

@@ -12,7 +12,7 @@ import pytest
 from test_operations import ROWS, Run, is_tensor
 
 import tinygrad_edu
-from tinygrad_edu.autograd.primitive import Primitive
+from tinygrad_edu.engine.primitive import Primitive
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")

@@ -29,7 +29,7 @@ from tinygrad_edu.dtypes import (
     iinfo, int16, int32, int64, int8, long, set_default_dtype, short, uint16, uint32, uint64, uint8,
     bool_ as bool, float_ as float, int_ as int,
 )  # fmt: skip
-from tinygrad_edu.autograd.mode import (
+from tinygrad_edu.engine.switches import (
     enable_grad, inference_mode, is_grad_enabled, is_inference_mode_enabled, no_grad,
     set_grad_enabled,
 )  # fmt: skip

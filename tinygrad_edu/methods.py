@@ -8,9 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from tinygrad_edu.autograd.graph import Variable
-from tinygrad_edu.autograd.inplace import inplace, inplace_view
-from tinygrad_edu.autograd.primitive import Operation
 from tinygrad_edu.dtypes import (
     bfloat16,
     bool_,
@@ -23,6 +20,10 @@ from tinygrad_edu.dtypes import (
     int64,
     uint8,
 )
+from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.inplace import inplace
+from tinygrad_edu.engine.types import Operation
+from tinygrad_edu.engine.views import inplace_view
 from tinygrad_edu.ops import (
     activation,
     arithmetic,
@@ -182,11 +183,11 @@ class Methods:
                 "fill_ only supports 0-dimension value tensor but got tensor with"
                 f" {value.array.ndim} dimensions."
             )
-        return indexing.copy_(self, value)
+        return indexing.fill_(self, value)
 
     def zero_(self) -> Tensor:
         """Write zeros everywhere."""
-        return indexing.copy_(self, 0)
+        return indexing.fill_(self, 0)
 
     def untyped_storage(self) -> UntypedStorage:
         """The memory that it shares with its views."""

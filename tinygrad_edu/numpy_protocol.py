@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu import dtypes, tree
-from tinygrad_edu.autograd.graph import Variable
-from tinygrad_edu.autograd.record import wrap
+from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.ops import (
     arithmetic,
     arranging,

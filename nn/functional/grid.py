@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.errors import scalar_type_name
-from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.engine.boundary import scalar_type_name
+from tinygrad_edu.engine.composed import composed
+from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.ops.arithmetic import fmod
 from tinygrad_edu.ops.creation import linspace
 from tinygrad_edu.ops.gathering import gather
@@ -80,6 +81,7 @@ def affine_grid(theta: Tensor, size: Sequence[int], align_corners: bool | None =
     return y.reshape(size[0], *size[2:], n)
 
 
+@composed(autocast={"cpu": "float32"})
 def grid_sample(
     input: Tensor,
     grid: Tensor,

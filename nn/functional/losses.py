@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.errors import not_implemented, scalar_type_name
-from tinygrad_edu.autograd.graph import entitle
 from tinygrad_edu.dtypes import Array, is_floating
+from tinygrad_edu.engine.boundary import not_implemented, scalar_type_name
+from tinygrad_edu.engine.composed import composed
+from tinygrad_edu.engine.nodes import absorb, shown_as
 from tinygrad_edu.ops import cross_entropy as classes
 from tinygrad_edu.ops import losses as ops
 from tinygrad_edu.ops.special import xlogy
@@ -47,7 +48,7 @@ def reduced(losses: Tensor, reduction: str) -> Tensor:
     """The losses themselves, their sum or their mean."""
     if reduction == "none":
         return losses
-    return losses.sum() if reduction == "sum" else losses.mean()
+    return absorb(losses.sum() if reduction == "sum" else losses.mean(), losses)
 
 
 def _warn_of_broadcasting(input: Tensor, target: Tensor) -> None:
@@ -70,6 +71,7 @@ def _weighted(losses: Tensor, weight: Tensor | None, shape: Any, reduction: str)
     return losses.sum() / weight.sum() if reduction == "mean" else reduced(losses, reduction)
 
 
+@composed(autocast={"cuda": "float32", "cpu": "in_two_steps"})
 def cross_entropy(
     input: Tensor,
     target: Tensor,
@@ -107,6 +109,7 @@ def cross_entropy(
     return classes.cross_entropy(input, target, weight, ignore_index, reduction, label_smoothing)
 
 
+@composed(autocast="float32")
 def nll_loss(
     input: Tensor,
     target: Tensor,
@@ -128,9 +131,10 @@ def nll_loss(
     reduction = read_reduction(size_average, reduce, reduction)
     loss = classes.nll_loss(input, target, weight, ignore_index, reduction)
     title = "NllLossBackward0" if input.array.ndim < 3 else "NllLoss2DBackward0"
-    return entitle(loss, title)
+    return shown_as(loss, title)
 
 
+@composed(autocast="float32")
 def mse_loss(
     input: Tensor,
     target: Tensor,
@@ -157,6 +161,7 @@ def mse_loss(
     return _weighted(ops.squared_error(input, target), weight, input.array.shape, reduction)
 
 
+@composed(autocast="float32")
 def l1_loss(
     input: Tensor,
     target: Tensor,
@@ -176,6 +181,7 @@ def l1_loss(
     return _weighted(ops.absolute_error(input, target), weight, input.array.shape, reduction)
 
 
+@composed(autocast="float32")
 def smooth_l1_loss(
     input: Tensor,
     target: Tensor,
@@ -206,6 +212,7 @@ def smooth_l1_loss(
     return reduced(losses, reduction)
 
 
+@composed(autocast={"cpu": "float32"})
 def huber_loss(
     input: Tensor,
     target: Tensor,
@@ -242,6 +249,7 @@ def _outside_unit(x: Array) -> bool:
     return bool(x.size) and not bool(((x >= 0) & (x <= 1)).all())
 
 
+@composed(autocast={"cpu": "float32", "cuda": "refused"})
 def binary_cross_entropy(
     input: Tensor,
     target: Tensor,
@@ -282,6 +290,7 @@ def binary_cross_entropy(
     return reduced(losses if weight is None else losses * weight, reduction)
 
 
+@composed(autocast="float32")
 def binary_cross_entropy_with_logits(
     input: Tensor,
     target: Tensor,
@@ -325,6 +334,7 @@ def binary_cross_entropy_with_logits(
     return reduced(losses if weight is None else losses * weight, reduction)
 
 
+@composed(autocast="float32")
 def kl_div(
     input: Tensor,
     target: Tensor,
@@ -366,6 +376,7 @@ def kl_div(
     return total / input.array.shape[0] if per_row and input.array.ndim else total
 
 
+@composed(autocast="float32")
 def poisson_nll_loss(
     input: Tensor,
     target: Tensor,

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tinygrad_edu.autograd.errors import not_implemented, same_device
-from tinygrad_edu.autograd.graph import entitle
 from tinygrad_edu.dtypes import Array, from_numpy, is_floating
+from tinygrad_edu.engine.boundary import not_implemented, same_device
+from tinygrad_edu.engine.composed import composed
+from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.ops import normalization as ops
 from tinygrad_edu.tensor import Tensor
 
@@ -58,6 +59,7 @@ def _normalized_size(x: Array, shape: Sequence[int], **parameters: Tensor | None
     return math.prod(shape)
 
 
+@composed(autocast={"cuda": "float32"})
 def layer_norm(
     input: Tensor,
     normalized_shape: Sequence[int],
@@ -249,6 +251,7 @@ def _by_running(
     return y if y.array.dtype == input.array.dtype else y.to(input.dtype)
 
 
+@composed(autocast={"cuda": "float32"})
 def group_norm(
     input: Tensor,
     num_groups: int,
@@ -301,7 +304,7 @@ def group_norm(
     y = y if weight is None else y * weight.reshape(along)
     y = y if bias is None else y + bias.reshape(along)
     y = y if y.array.dtype == x.dtype else y.to(input.dtype)
-    return entitle(y, "NativeGroupNormBackward0")
+    return shown_as(y, "NativeGroupNormBackward0")
 
 
 def instance_norm(

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.errors import scalar_type_name
-from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.dtypes import is_floating
+from tinygrad_edu.engine.boundary import scalar_type_name
+from tinygrad_edu.engine.composed import composed
+from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.ops import losses as ops
 from tinygrad_edu.ops.activation import relu
 from tinygrad_edu.ops.extrema import minimum
@@ -24,6 +25,7 @@ from .losses import read_reduction, reduced
 
 
 @numpy_names
+@composed(autocast={"cuda": "float32"})
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
     """`x1 · x2 / (|x1| |x2|)`, the cosine of the angle between vectors along `dim`.
 
@@ -54,6 +56,7 @@ def pairwise_distance(
     return (x1 - x2 + eps).norm(p, -1, keepdim)
 
 
+@composed(autocast={"cuda": "float32"})
 def normalize(
     input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12, out: Tensor | None = None
 ) -> Tensor:
@@ -67,6 +70,7 @@ def normalize(
     return y if out is None else out.copy_(y)
 
 
+@composed(autocast="float32")
 def cosine_embedding_loss(
     input1: Tensor,
     input2: Tensor,
@@ -103,6 +107,7 @@ def cosine_embedding_loss(
     return reduced(losses + where(target == -1, (cos - margin).clamp(min=0), 0.0), reduction)
 
 
+@composed(autocast="float32")
 def hinge_embedding_loss(
     input: Tensor,
     target: Tensor,
@@ -123,6 +128,7 @@ def hinge_embedding_loss(
     return reduced(where(target != -1, input, 0.0) + far, reduction)
 
 
+@composed(autocast="float32")
 def margin_ranking_loss(
     input1: Tensor,
     input2: Tensor,
@@ -148,6 +154,7 @@ def margin_ranking_loss(
     return reduced((margin - target * (input1 - input2)).clamp(min=0), reduction)
 
 
+@composed(autocast="float32")
 def triplet_margin_loss(
     anchor: Tensor,
     positive: Tensor,
@@ -188,6 +195,7 @@ def triplet_margin_loss(
     return reduced((margin + near - far).clamp(min=0), reduction)
 
 
+@composed(autocast="float32")
 def soft_margin_loss(
     input: Tensor,
     target: Tensor,
@@ -207,6 +215,7 @@ def soft_margin_loss(
     return reduced(ops.softplus_of_minus(input * target), reduction)
 
 
+@composed(autocast="float32")
 def multi_margin_loss(
     input: Tensor,
     target: Tensor,
@@ -295,6 +304,7 @@ def multilabel_soft_margin_loss(
     return reduced(losses.mean(-1), reduction)
 
 
+@composed(autocast={"cpu": "float32"})
 def multilabel_margin_loss(
     input: Tensor,
     target: Tensor,

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, Self
 
 from tinygrad_edu import dtypes
-from tinygrad_edu.autograd.mode import no_grad
 from tinygrad_edu.backend import device
+from tinygrad_edu.engine.switches import no_grad
 from tinygrad_edu.ops.creation import empty_like
 from tinygrad_edu.tensor import Tensor
 

@@ -20,13 +20,15 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tinygrad_edu.autograd.graph import RemovableHandle, Variable
-from tinygrad_edu.autograd.mode import state
-from tinygrad_edu.autograd.primitive import primitive
-from tinygrad_edu.autograd.record import wrap
-from tinygrad_edu.autograd.walk import alias
 from tinygrad_edu.backend import module_of
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.hooks import RemovableHandle
+from tinygrad_edu.engine.mode import is_recording
+from tinygrad_edu.engine.primitive import primitive
+from tinygrad_edu.engine.record import wrap
+from tinygrad_edu.engine.second import alias
+from tinygrad_edu.engine.views import View, base_of
 
 if TYPE_CHECKING:
     from .module import Module
@@ -291,9 +293,8 @@ def _cross(tensors: list[Any], on_gradients: Callable[[list[Any]], list[Any]]) -
     crossed: Any = border(tensors, on_gradients)
     for before, after in zip(tensors, crossed, strict=True):
         after.storage = before.storage
-        after.base = before if before.base is None else before.base
-        after.rebased = after.base.rebased
-        after.path = (*before.path, (_alias_part, (), 0))
+        base, path = base_of(before)
+        after.view_of = View(base, (*path, (_alias_part, (), 0)), is_recording())
     return crossed
 
 
@@ -379,7 +380,7 @@ class Border:
         self.places: list[int] = []
         self.zeros: dict[int, Callable[[], Array]] = {}
         for i, v in enumerate(values):
-            if watched and state.enabled and isinstance(v, Variable):
+            if watched and is_recording() and isinstance(v, Variable):
                 xp, shape, dtype = module_of(v.array), v.array.shape, v.array.dtype
                 self.zeros[i] = functools.partial(xp.zeros, shape, dtype)
                 if v.node is not None:

@@ -13,9 +13,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.backend import device_of, module_of, new_like, to_device
 from tinygrad_edu.dtypes import Array, default, is_floating
+from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.kernels.cuda import tensors as tensors_
 from tinygrad_edu.tensor import Tensor
 

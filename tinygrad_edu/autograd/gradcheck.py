@@ -20,12 +20,13 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.graph import Node, Part, Variable
-from tinygrad_edu.autograd.mode import enable_grad, no_grad
-from tinygrad_edu.autograd.record import wrap
-from tinygrad_edu.autograd.walk import grad, gradients
 from tinygrad_edu.backend import module_of
 from tinygrad_edu.dtypes import Array, from_numpy, is_floating
+from tinygrad_edu.engine.gradients import grad
+from tinygrad_edu.engine.graph import Node, Part, Variable
+from tinygrad_edu.engine.record import wrap
+from tinygrad_edu.engine.switches import enable_grad, no_grad
+from tinygrad_edu.engine.walk import gradients
 
 
 class GradcheckError(RuntimeError):
@@ -442,7 +443,7 @@ def _gradient_for(node: Node) -> Array:
 def _check_rules_of(node: Node, g: Any, dtypes: bool) -> None:
     before = [None if part is None else part.copy() for part in g] if node.parts else g.copy()
     with no_grad():
-        results = list(gradients(node, g, False))
+        results = list(gradients(node, node.kept, g))
     if not all(
         a is b or (a == b).all()
         for a, b in zip(g if node.parts else [g], before if node.parts else [before], strict=True)

@@ -15,10 +15,10 @@ from typing import Any
 
 from tinygrad_edu import backend, gpu_random
 from tinygrad_edu.autograd.function import Function
-from tinygrad_edu.autograd.mode import enable_grad
-from tinygrad_edu.autograd.record import wrap
-from tinygrad_edu.autograd.walk import grad
 from tinygrad_edu.cuda.streams import Stream, current_stream
+from tinygrad_edu.engine.gradients import grad
+from tinygrad_edu.engine.record import wrap
+from tinygrad_edu.engine.switches import enable_grad
 from tinygrad_edu.kernels.cuda import checks, products
 
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.errors import dimension_error, not_implemented, scalar_type_name
-from tinygrad_edu.autograd.graph import entitle
-from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.dtypes import Array, floating, is_floating
+from tinygrad_edu.engine.boundary import dimension_error, not_implemented, scalar_type_name
+from tinygrad_edu.engine.nodes import shown_as
+from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels import gelu as _gelu
 from tinygrad_edu.ops import indexing, shape
 from tinygrad_edu.ops.elementary import exp
@@ -31,7 +31,7 @@ def _floats(name: str, x: Array) -> Array:
     return x
 
 
-@primitive
+@primitive(half="once")
 def relu(x: Array) -> Array:
     """`max(x, 0)`.
 
@@ -71,7 +71,7 @@ leaky_relu.vjp(
 )
 
 
-@primitive
+@primitive(node="PreluKernel", autocast="lower")
 def _prelu(x: Array, weight: Array) -> Array:
     return np.where(x > 0, x, weight * x)
 
@@ -186,7 +186,7 @@ def sigmoid(x: Array) -> Array:
 sigmoid.vjp(x=lambda g, y: g * ((1 - y) * y))
 
 
-@primitive
+@primitive(node="LogSigmoid")
 def logsigmoid(x: Array) -> Array:
     """`log(1 / (1 + exp(-x)))` without overflow.
 
@@ -201,7 +201,7 @@ def logsigmoid(x: Array) -> Array:
 logsigmoid.vjp(x=lambda g, x: g * sigmoid(-x))
 
 
-@primitive
+@primitive(autocast={"cuda": "float32"})
 def softplus(x: Array, beta: float = 1.0, threshold: float = 20.0) -> Array:
     """`log(1 + exp(beta * x)) / beta`, a smooth relu.
 
@@ -221,7 +221,7 @@ softplus.vjp(
 )
 
 
-@primitive(saves=("p",))
+@primitive(saves=("p",), half="by gpu")
 def gelu(x: Array, approximate: str = "none") -> tuple[Array, Array]:
     """`x * Phi(x)`, with the normal distribution function Phi.
 
@@ -415,7 +415,7 @@ def threshold(x: Array, threshold: float, value: float) -> Array:
 threshold.vjp(x=lambda g, x, threshold: gate(g, ~(x <= threshold)))
 
 
-@primitive
+@primitive(node="Div")
 def softsign(x: Array) -> Array:
     """`x / (1 + |x|)`, in (-1, 1).
 
@@ -435,7 +435,7 @@ def _softsign_slope(x: Any) -> Any:
 softsign.vjp(x=lambda g, x: g * _softsign_slope(x))
 
 
-@primitive
+@primitive(node="Sub")
 def tanhshrink(x: Array) -> Array:
     """`x - tanh(x)`.
 
@@ -482,4 +482,4 @@ def glu(input: Any, dim: int = -1) -> Tensor:
         )
     a = indexing.narrow(input, dim, 0, size // 2)
     b = indexing.narrow(input, dim, size // 2, size // 2)
-    return entitle(a * sigmoid(b), "GluBackward0")
+    return shown_as(a * sigmoid(b), "GluBackward0")

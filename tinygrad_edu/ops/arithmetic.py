@@ -9,11 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.errors import not_a_tensor, not_implemented
-from tinygrad_edu.autograd.graph import Variable
-from tinygrad_edu.autograd.inplace import inplace, write_out
-from tinygrad_edu.autograd.primitive import primitive
-from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.dtypes import (
     Array,
     common,
@@ -23,6 +18,11 @@ from tinygrad_edu.dtypes import (
     promote_to,
     result_type,
 )
+from tinygrad_edu.engine.boundary import not_a_tensor, not_implemented
+from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.inplace import inplace, write_out
+from tinygrad_edu.engine.primitive import primitive
+from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.ops.names import numbers_first
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def zero_gradient(g: Any) -> Any:
     return wrap(np.zeros_like(g.array)) if isinstance(g, Variable) else np.zeros_like(g)
 
 
-@primitive
+@primitive(half="by gpu, once")
 def _add(a: Array, b: Array) -> Array:
     a, b = promote(a, b)
     return np.add(a, b)
@@ -47,7 +47,7 @@ _add.vjp(a=lambda g: g,
          b=lambda g: g)  # fmt: skip
 
 
-@primitive
+@primitive(half="by gpu, once")
 def _sub(a: Array, b: Array) -> Array:
     x, z = promote(a, b)
     if x is not a or z is not b or x.__class__ is bool or z.__class__ is bool:
@@ -78,7 +78,7 @@ def _refuse_bool(a: Any, b: Any) -> None:
         )
 
 
-@primitive
+@primitive(half="once")
 def mul(a: Array, b: Array) -> Array:
     """`a * b`, element by element.
 
@@ -114,7 +114,16 @@ _div.vjp(a=lambda g, b: g / b,
          b=lambda g, b, y: -g * (y / b))  # fmt: skip
 
 
-@primitive
+def _by_second(name: str, number: int) -> Any:
+    """torch has one operation for a number as the second operand, and one for a tensor."""
+
+    def chain(a: Any, b: Any) -> str:
+        return f"{name}Backward{1 - number if hasattr(b, 'dtype') else number}"
+
+    return chain
+
+
+@primitive(node=_by_second("Rsub", number=1))
 def _rsub(a: Array, b: Array) -> Array:
     return _sub.primitive.forward(b, a)
 
@@ -123,7 +132,7 @@ _rsub.vjp(a=lambda g: -g,
           b=lambda g: g)  # fmt: skip
 
 
-@primitive
+@primitive(node="Mul(Reciprocal(a))", autocast={"cuda": "float32"})
 def _rdiv(a: Array, b: Any) -> Array:
     """`b / a` for a number b, by way of the reciprocal, as torch computes it."""
     a, b = promote_to(default() if not is_floating(a.dtype) else a.dtype, a, b)
@@ -230,7 +239,7 @@ def _division(name: str, a: Any, b: Any) -> tuple[Any, Any, Any]:
     return a, b, target
 
 
-@primitive
+@primitive(node="DivBackward2")
 def floor_divide(a: Array, b: Array) -> Array:
     """`floor(a / b)`, element by element; for integers, too.
 
@@ -250,7 +259,7 @@ def floor_divide(a: Array, b: Array) -> Array:
 floor_divide.vjp(a=zero_gradient, b=zero_gradient)
 
 
-@primitive
+@primitive(node="DivBackward2")
 def _trunc_divide(a: Array, b: Array) -> Array:
     a, b, target = _division("trunc_divide", a, b)
     if is_floating(target):
@@ -305,7 +314,7 @@ def div_(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
     return result
 
 
-@primitive
+@primitive(node=_by_second("Remainder", number=0))
 def remainder(a: Array, b: Array) -> Array:
     """`a - b * floor(a / b)`: what is left of a division, with the sign of `b`.
 
@@ -324,7 +333,7 @@ remainder.vjp(a=lambda g: g,
               b=lambda g, a, b: -g * floor_divide(a, b))  # fmt: skip
 
 
-@primitive(numbers="second")
+@primitive(numbers="second", node=_by_second("Fmod", number=0))
 def fmod(a: Array, b: Array) -> Array:
     """`a - b * trunc(a / b)`: what is left of a division, with the sign of `a`.
 
@@ -353,7 +362,7 @@ def rremainder(input: Any, other: Any) -> Tensor:
     return remainder(other, input)
 
 
-@primitive
+@primitive(half="by gpu, once")
 def neg(x: Array) -> Array:
     """`-x`.
 
@@ -387,7 +396,7 @@ def positive(input: Tensor) -> Tensor:
 
 
 @numbers_first(3, "value")
-@primitive
+@primitive(autocast={"cuda": "widest"})
 def addcmul(x: Array, tensor1: Array, tensor2: Array, value: Any = 1) -> Array:
     """`x + value * tensor1 * tensor2`.
 
@@ -414,7 +423,7 @@ addcmul.vjp(
 
 
 @numbers_first(3, "value")
-@primitive
+@primitive(autocast={"cuda": "widest"})
 def addcdiv(x: Array, tensor1: Array, tensor2: Array, value: Any = 1) -> Array:
     """`x + value * tensor1 / tensor2`.
 

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.errors import need_tensors
-from tinygrad_edu.autograd.graph import entitle
-from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.dtypes import Array, is_floating
+from tinygrad_edu.engine.boundary import need_tensors
+from tinygrad_edu.engine.composed import composed
+from tinygrad_edu.engine.nodes import shown_as
+from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels import convolution as kernel
 from tinygrad_edu.kernels.convolution import Geometry, Sizes
 from tinygrad_edu.ops.dims import operand
@@ -37,14 +38,14 @@ def _over_all_but_channels(g: Any) -> Any:
     return sum(g, (0, *range(2, len(g.shape))))
 
 
-@primitive
+@primitive(node="Convolution")
 def _convolve(x: Array, weight: Array, bias: Array | None, how: Geometry) -> Array:
     """`y[n, o, l] = bias[o] + sum over c, k of weight[o, c, k] x[n, c, l stride + k dilation]`."""
     y = kernel.forward(_wide(x), _wide(weight), _wide(bias), how)
     return y.astype(x.dtype, copy=False)
 
 
-@primitive
+@primitive(node="Convolution")
 def _convolve_input(h: Array, weight: Array, shape: Sizes, how: Geometry) -> Array:
     """The derivative of `sum(h * conv(x, weight))` by x, which has that shape."""
     return kernel.backward_input(_wide(h), _wide(weight), shape, how).astype(h.dtype, copy=False)
@@ -168,6 +169,7 @@ def _same(input: Any, weight: Any, stride: Any, dilation: Any, n: int) -> tuple[
     return input, tuple([t // 2 for t in total])
 
 
+@composed(autocast="lower")
 def _conv(
     n: int,
     input: Any,
@@ -267,6 +269,7 @@ def conv3d(
     return _conv(3, input, weight, bias, stride, padding, dilation, groups)
 
 
+@composed(autocast="lower")
 def _conv_transpose(
     n: int,
     input: Any,
@@ -308,7 +311,7 @@ def _conv_transpose(
     batched = input if x.ndim == n + 2 else input[None]
     y = _convolve_input(batched, weight, (batched.array.shape[0], channels, *sizes), how)
     y = y if bias is None else y + bias.reshape(-1, *[1] * n)
-    y = entitle(y, "ConvolutionBackward0")
+    y = shown_as(y, "ConvolutionBackward0")
     return y if x.ndim == n + 2 else y[0]
 
 

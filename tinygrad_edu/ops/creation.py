@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.graph import Variable
-from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.backend import device as Device
 from tinygrad_edu.backend import (
     device_of,
@@ -33,6 +31,8 @@ from tinygrad_edu.dtypes import (
     to_numpy,
 )
 from tinygrad_edu.dtypes import from_numpy as dtype_of
+from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.kernels import memory_order, ranges
 from tinygrad_edu.ops.lists import as_numpy
 from tinygrad_edu.size import read_new_shape

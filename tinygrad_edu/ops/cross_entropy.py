@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.errors import need_tensors, not_implemented, scalar_type_name
-from tinygrad_edu.autograd.graph import entitle
-from tinygrad_edu.autograd.mode import state
-from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.dtypes import Array, from_numpy, is_floating
+from tinygrad_edu.engine.boundary import need_tensors, not_implemented, scalar_type_name
+from tinygrad_edu.engine.mode import is_recording
+from tinygrad_edu.engine.nodes import shown_as
+from tinygrad_edu.engine.primitive import primitive
+from tinygrad_edu.engine.record import current_node
 from tinygrad_edu.kernels import cross_entropy as kernel
 from tinygrad_edu.ops.gathering import gather
 from tinygrad_edu.ops.indexing import where
@@ -61,7 +62,7 @@ def _row_weights(
     return None if ignored is None else (~ignored).astype(dtype)
 
 
-@primitive(saves=("classes", "exponentials", "sums", "shares"))
+@primitive(saves=("classes", "exponentials", "sums", "shares"), node="NllLoss(LogSoftmax(x))")
 def _cross_entropy(
     x: Array, target: Array, weight: Array | None, ignore_index: int, reduction: str
 ) -> Any:
@@ -150,7 +151,7 @@ def _check_weight(x: Tensor, weight: Tensor | None) -> Array | None:
             f"weight tensor should be defined either for all {classes} classes or no classes but"
             f" got weight tensor of shape: {list(weight.array.shape)}"
         )
-    if weight.node is not None and state.enabled:
+    if is_recording() and current_node(weight) is not None:
         raise RuntimeError(
             "The function 'nll_loss_forward' is not differentiable with respect to argument"
             " 'weight'. This input cannot have requires_grad True."
@@ -198,7 +199,7 @@ def cross_entropy(
         rows.reshape(-1, classes), target.reshape(-1), weight, ignore_index, reduction
     )
     losses = losses.reshape(target.array.shape) if reduction == "none" else losses
-    return entitle(losses, f"NllLoss{'2D' if input.array.ndim > 1 else ''}Backward0")
+    return shown_as(losses, f"NllLoss{'2D' if input.array.ndim > 1 else ''}Backward0")
 
 
 def _smoothed(

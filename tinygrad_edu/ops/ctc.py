@@ -16,8 +16,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.engine.primitive import primitive
 
 _NEVER = -np.inf
 
@@ -59,7 +59,7 @@ def _log_sum(a: Array, chosen: Array) -> Array:
     return np.log(np.exp(a - top[:, None]).sum(1)) + top
 
 
-@primitive(saves=("raw", "alpha"))
+@primitive(saves=("raw", "alpha"), node="CtcLoss")
 def ctc(
     log_probs: Array, states: Array, times: Array, ends: Array, zero_infinity: bool
 ) -> tuple[Array, Array, Array]:

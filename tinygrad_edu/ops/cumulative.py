@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.graph import Variable
-from tinygrad_edu.autograd.primitive import primitive
-from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.dtypes import Array, NumpyDtype, default, from_numpy, is_floating, to_numpy
+from tinygrad_edu.engine.composed import composed
+from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.primitive import primitive
+from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.ops.dims import operand, raw
 from tinygrad_edu.ops.elementary import exp
 from tinygrad_edu.ops.indexing import _slice
@@ -72,6 +73,7 @@ _cumsum.vjp(x=lambda g, dim: reverse_cumsum(g, dim))
 
 
 @numpy_names
+@composed(autocast={"cuda": "float32"})
 def cumsum(input: Any, dim: int, *, dtype: Any = None) -> Tensor:
     """Running sum: `y[i] = x[0] + ... + x[i]` along `dim`.
 
@@ -141,6 +143,7 @@ _cumprod.vjp(x=lambda g, x, y, dim: _cumprod_gradient(g, x, y, dim))
 
 
 @numpy_names
+@composed(autocast={"cuda": "float32"})
 def cumprod(input: Any, dim: int, *, dtype: Any = None) -> Tensor:
     """Running product: `y[i] = x[0] * ... * x[i]` along `dim`.
 

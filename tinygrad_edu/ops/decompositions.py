@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu import return_types
-from tinygrad_edu.autograd.graph import Variable
-from tinygrad_edu.autograd.primitive import primitive
-from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.engine.composed import composed
+from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.primitive import primitive
+from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.ops.dims import operand, raw
 from tinygrad_edu.ops.indexing import where
 from tinygrad_edu.ops.joining import cat
@@ -58,7 +59,7 @@ def _constant(values: Array, like: Any) -> Array:
 # QR -----------------------------------------------------------------------------------------------
 
 
-@primitive(multiple=True)
+@primitive(multiple=True, node="LinalgQr", half="as it is")
 def _qr(A: Array, mode: str) -> Any:
     factor: Any = np.linalg.qr
     return tuple(factor(A, mode))
@@ -89,11 +90,12 @@ def _qr_gradient(g: Any, A: Any, mode: str) -> Any:
 _qr.vjp(A=_qr_gradient)
 
 
-@primitive
+@primitive(half="as it is")
 def _only_r(A: Array) -> Array:
     return np.linalg.qr(A, "r")
 
 
+@composed(autocast={"cpu": "float32"})
 def qr(A: Tensor, mode: str = "reduced") -> Any:
     """`A = Q R`: Q with orthonormal columns, R an upper triangle.
 
@@ -129,7 +131,7 @@ def qr(A: Tensor, mode: str = "reduced") -> Any:
 # Eigenvalues of symmetric matrices ----------------------------------------------------------------
 
 
-@primitive(multiple=True)
+@primitive(multiple=True, node="LinalgEigh", half="as it is")
 def _eigh(A: Array, UPLO: str) -> Any:
     _check_square("eigh", A)
     factor: Any = np.linalg.eigh
@@ -159,6 +161,7 @@ _eigh.vjp(A=_eigh_gradient)
 
 
 @named(input="A")
+@composed(autocast={"cpu": "float32"})
 def eigh(A: Tensor, UPLO: str = "L") -> Any:
     """Eigenvalues, rising, and eigenvectors (columns) of symmetric matrices: `A = V diag(w) V'`.
 
@@ -179,6 +182,7 @@ def eigh(A: Tensor, UPLO: str = "L") -> Any:
 
 
 @named(input="A")
+@composed(autocast={"cpu": "float32"})
 def eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:
     """The eigenvalues, rising, of symmetric matrices; see `eigh`."""
     values: Tensor = eigh(A, UPLO)[0]
@@ -188,7 +192,7 @@ def eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:
 # Singular values ----------------------------------------------------------------------------------
 
 
-@primitive(multiple=True)
+@primitive(multiple=True, node="LinalgSvd", half="as it is")
 def _svd(A: Array, full_matrices: bool) -> Any:
     return tuple(np.linalg.svd(A, full_matrices))
 
@@ -246,6 +250,7 @@ def _reduced(g_u: Any, g_vh: Any, count: int) -> tuple[Any, Any]:
 _svd.vjp(A=_svd_gradient)
 
 
+@composed(autocast={"cpu": "float32"})
 def svd(A: Tensor, full_matrices: bool = True, *, driver: str | None = None) -> Any:
     """`A = U diag(S) Vh`, singular values falling.
 
@@ -269,6 +274,7 @@ def svd(A: Tensor, full_matrices: bool = True, *, driver: str | None = None) -> 
     return return_types.linalg_svd(*_svd(A, full_matrices))
 
 
+@composed(autocast={"cpu": "float32"})
 def svdvals(A: Tensor, *, driver: str | None = None) -> Tensor:
     """The singular values of matrices, falling.
 
@@ -280,7 +286,7 @@ def svdvals(A: Tensor, *, driver: str | None = None) -> Tensor:
     return values
 
 
-@primitive
+@primitive(node="LinalgPinv", half="as it is")
 def _pinv(A: Array, limit: Array, hermitian: bool) -> Array:
     if hermitian:
         s, u = np.linalg.eigh(A)
@@ -305,6 +311,7 @@ _pinv.vjp(A=_pinv_gradient)
 
 
 @named(input="A")
+@composed(autocast={"cpu": "float32"})
 def pinv(
     A: Tensor, rcond: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None
 ) -> Tensor:
@@ -352,6 +359,7 @@ def _per_matrix(tolerance: Any) -> Any:
 
 
 @named(input="A")
+@composed(autocast={"cpu": "float32"})
 def matrix_rank(
     A: Tensor, tol: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None
 ) -> Tensor:
@@ -376,6 +384,7 @@ _DRIVERS = ("gels", "gelsy", "gelsd", "gelss")
 
 
 @named(input="A", b="B")
+@composed(autocast={"cpu": "float32"})
 def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | None = None) -> Any:
     """The X that makes `|A X - B|` least, by the pseudoinverse of A.
 

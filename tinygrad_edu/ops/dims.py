@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.graph import Variable
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.ops.shape import _expand
 from tinygrad_edu.size import read_dims
 

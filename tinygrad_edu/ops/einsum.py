@@ -14,7 +14,7 @@ import itertools
 import math
 from typing import TYPE_CHECKING, Any
 
-from tinygrad_edu.autograd.graph import Variable
+from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.ops.linalg import diagonal
 from tinygrad_edu.ops.matmul import matmul
 from tinygrad_edu.ops.reduction import sum

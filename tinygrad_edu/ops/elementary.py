@@ -6,14 +6,14 @@ import math
 
 import numpy as np
 
-from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.dtypes import Array, floating
+from tinygrad_edu.engine.primitive import primitive
 
 _LN2 = math.log(2.0)
 _LN10 = math.log(10.0)
 
 
-@primitive
+@primitive(autocast={"cuda": "float32"})
 def exp(x: Array) -> Array:
     """`e ** x`.
 
@@ -41,7 +41,7 @@ def exp2(x: Array) -> Array:
 exp2.vjp(x=lambda g, y: g * (y * _LN2))
 
 
-@primitive
+@primitive(autocast={"cuda": "float32"})
 def expm1(x: Array) -> Array:
     """`e ** x - 1`, accurate where x is close to 0.
 
@@ -55,7 +55,7 @@ def expm1(x: Array) -> Array:
 expm1.vjp(x=lambda g, y: g * (y + 1))
 
 
-@primitive
+@primitive(autocast={"cuda": "float32"})
 def log(x: Array) -> Array:
     """The natural logarithm; -inf at 0, nan below.
 
@@ -69,7 +69,7 @@ def log(x: Array) -> Array:
 log.vjp(x=lambda g, x: g / x)
 
 
-@primitive
+@primitive(autocast={"cuda": "float32"})
 def log2(x: Array) -> Array:
     """The logarithm to base 2; -inf at 0, nan below.
 
@@ -83,7 +83,7 @@ def log2(x: Array) -> Array:
 log2.vjp(x=lambda g, x: g / (x * _LN2))
 
 
-@primitive
+@primitive(autocast={"cuda": "float32"})
 def log10(x: Array) -> Array:
     """The logarithm to base 10; -inf at 0, nan below.
 
@@ -97,7 +97,7 @@ def log10(x: Array) -> Array:
 log10.vjp(x=lambda g, x: g / (x * _LN10))
 
 
-@primitive
+@primitive(autocast={"cuda": "float32"})
 def log1p(x: Array) -> Array:
     """`log(1 + x)`, accurate where x is close to 0; -inf at -1, nan below.
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.errors import not_a_tensor, not_implemented
-from tinygrad_edu.autograd.graph import Variable
-from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.dtypes import Array, promote, promote_to, result_type
+from tinygrad_edu.engine.boundary import not_a_tensor, not_implemented
+from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels.gate import gate as _gate_kernel
 from tinygrad_edu.ops import indexing
 from tinygrad_edu.ops.comparison import isnan
@@ -103,7 +103,11 @@ fmin.vjp(
 )
 
 
-@primitive
+def _clamp_name(x: Array, min: Any, max: Any) -> str:
+    return f"ClampBackward{int(not hasattr(min, 'dtype') and not hasattr(max, 'dtype'))}"
+
+
+@primitive(node=_clamp_name)
 def clamp(x: Array, min: Any = None, max: Any = None) -> Array:
     """`x` raised to `min` where it is lower, then lowered to `max` where it is higher.
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.errors import same_device
-from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.engine.boundary import same_device
+from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.ops.gathering import gather
 
 if TYPE_CHECKING:

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.errors import other_device, same_device
-from tinygrad_edu.autograd.graph import Variable
-from tinygrad_edu.autograd.primitive import primitive
-from tinygrad_edu.autograd.record import as_array, wrap
 from tinygrad_edu.backend import new_like
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.engine.boundary import other_device, same_device
+from tinygrad_edu.engine.composed import composed
+from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.primitive import primitive
+from tinygrad_edu.engine.record import as_array, wrap
 from tinygrad_edu.kernels.atomic import add_at, multiply_at
 from tinygrad_edu.kernels.cuda import checks
 from tinygrad_edu.ops.indexing import _unslice
@@ -141,6 +142,7 @@ _scatter_add.vjp(
 
 
 @numpy_names
+@composed(autocast={"cuda": "widest"})
 def scatter_add(input: Any, dim: int, index: Any, src: Any) -> Tensor:
     """A copy of `input` with `src[i][j]` added at [index[i][j]][j] (for `dim` 0).
 
@@ -312,6 +314,7 @@ _index_copy.vjp(
 
 
 @numpy_names
+@composed(autocast={"cpu": "widest"})
 def index_copy(input: Any, dim: int, index: Any, source: Any) -> Tensor:
     """A copy of `input` with the slices that the index names replaced by those of `source`."""
     return _index_copy(input, dim, index, source)

@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.errors import other_device, same_device
-from tinygrad_edu.autograd.graph import Variable
-from tinygrad_edu.autograd.inplace import check_writable, inplace
-from tinygrad_edu.autograd.mode import state
-from tinygrad_edu.autograd.primitive import primitive
-from tinygrad_edu.autograd.record import current_node, wrap
 from tinygrad_edu.backend import beside, device_of, module_of, new_like
 from tinygrad_edu.dtypes import Array, promote, promote_to, result_type
+from tinygrad_edu.engine.boundary import other_device, same_device
+from tinygrad_edu.engine.composed import composed
+from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.inplace import check_history, check_writable, inplace
+from tinygrad_edu.engine.mode import is_recording
+from tinygrad_edu.engine.primitive import primitive
+from tinygrad_edu.engine.record import current_node, wrap
 from tinygrad_edu.kernels.atomic import add_at
 from tinygrad_edu.kernels.cuda import checks
 from tinygrad_edu.ops.names import named, numpy_names
@@ -31,7 +32,20 @@ if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
 
 
-@primitive(view=True)
+def _steps(x: Array, index: tuple[Any, ...]) -> str:
+    """torch goes from entry to entry: of `x[1, :2, None]` it takes a Select, a Slice ..."""
+    chain = "x"
+    for entry in index:
+        if entry is None:
+            chain = f"Unsqueeze({chain})"
+        elif isinstance(entry, int):
+            chain = f"Select({chain})"
+        elif isinstance(entry, slice) and entry != slice(None):
+            chain = f"Slice({chain})"
+    return "Slice" if chain == "x" else chain
+
+
+@primitive(view=True, node=_steps)
 def _slice(x: Array, index: tuple[Any, ...]) -> Array:
     return x[index if Ellipsis in index else (*index, ...)]
 
@@ -48,7 +62,7 @@ _slice.vjp(x=lambda g, x_shape, index: _unslice(g, x_shape, index))
 _unslice.vjp(part=lambda g, index: _slice(g, index))
 
 
-@primitive
+@primitive(node="Index")
 def _take(x: Array, index: tuple[Any, ...]) -> Array:
     return x[index]
 
@@ -256,7 +270,7 @@ def setitem(x: Any, index: Any, value: Any) -> None:
             f"shape mismatch: value tensor of shape {list(plain.shape)} cannot be broadcast to"
             f" indexing result of shape {list(part.shape)}"
         )
-    if state.enabled and (current_node(x) is not None or current_node(value) is not None):
+    if is_recording() and (current_node(x) is not None or current_node(value) is not None):
         if fitting != plain.shape and isinstance(value, Variable):
             value = reshape(value, fitting)  # type: ignore[arg-type]
         if advanced is None:
@@ -275,7 +289,7 @@ def _without_leading_ones(shape: tuple[int, ...], ndim: int) -> tuple[int, ...]:
     return shape
 
 
-@primitive
+@primitive(node="CopyBackwards")
 def _copied(x: Array, value: Array) -> Array:
     """`value` in the shape and dtype of `x`: what `x` holds after `x.copy_(value)`."""
     if isinstance(value, (bool, int, float)) and not isinstance(x, np.ndarray):
@@ -319,6 +333,14 @@ def _fits(value: tuple[int, ...], part: tuple[int, ...]) -> bool:
 
 
 _copy_in_place = inplace(_copied, "copy_")
+_fill_in_place = inplace(_copied, "fill_", check=check_history)
+
+
+def fill_(x: Any, value: Any) -> Tensor:
+    """Write one value everywhere, also where several elements are one in memory."""
+    if isinstance(value, Variable) and device_of(value.array) != device_of(x.array):
+        value = value.to(device_of(x.array))  # type: ignore[attr-defined]
+    return _fill_in_place(x, value)
 
 
 @primitive
@@ -339,6 +361,7 @@ _index_put.vjp(
 _index_put_ = inplace(_index_put)
 
 
+@composed(autocast={"cuda": "widest"})
 def index_put(input: Any, indices: Any, values: Any, accumulate: bool = False) -> Tensor:
     """A copy of `input` with `values` written (or added) where the index tensors point."""
     index = _all_advanced(input, indices)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.graph import Variable
-from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.backend import new_like
 from tinygrad_edu.dtypes import Array, result_type
+from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.ops.names import named, numpy_names
 from tinygrad_edu.ops.shape import _expand, atleast_3d, reshape
 from tinygrad_edu.size import read_dim, read_shape
@@ -34,7 +34,7 @@ def _is_legacy_empty(x: Array) -> bool:
     return bool(x.shape == (0,))
 
 
-@primitive(variadic=True)
+@primitive(variadic=True, autocast="widest", half="as it is")
 def _cat(tensors: list[Array], dim: int) -> Array:
     kind = tensors[0].dtype
     same = all([x.dtype is kind for x in tensors])
@@ -118,7 +118,7 @@ def _tensors(name: str, tensors: Any) -> Any:
     return tensors
 
 
-@primitive(variadic=True)
+@primitive(variadic=True, autocast="widest", half="as it is")
 def _stack(tensors: list[Array], dim: int) -> Array:
     shape = tensors[0].shape
     for i, x in enumerate(tensors):

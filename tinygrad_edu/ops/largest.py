@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu import return_types
-from tinygrad_edu.autograd.graph import Variable, entitle
-from tinygrad_edu.autograd.primitive import primitive
-from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.backend import new_like
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.nodes import shown_as
+from tinygrad_edu.engine.primitive import primitive
+from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.ops.cumulative import accumulate
 from tinygrad_edu.ops.dims import (
     Dims,
@@ -91,13 +92,13 @@ def same(x: Array, y: Array) -> Array:
     return (x == y) | ((x != x) & (y != y))
 
 
-@primitive
+@primitive(node="MaxBackward1")
 def _max(x: Array) -> Array:
     nonempty("max", x, None)
     return x.max()
 
 
-@primitive
+@primitive(node="MinBackward1")
 def _min(x: Array) -> Array:
     nonempty("min", x, None)
     return x.min()
@@ -118,7 +119,7 @@ def _find(name: str, input: Any, dim: Any, keepdim: bool) -> tuple[Any, Any]:
     nonempty(name, x, (dim,))
     index = (x.argmax if name == "max" else x.argmin)(dim)
     at = np.expand_dims(index, dim)
-    found = entitle(pick(input, at, dim, keepdim), f"{name.capitalize()}Backward0")
+    found = shown_as(pick(input, at, dim, keepdim), f"{name.capitalize()}Backward0")
     return found, wrap(at if keepdim else index)
 
 

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu import return_types
-from tinygrad_edu.autograd.errors import LinAlgError
-from tinygrad_edu.autograd.graph import entitle
-from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.backend import new_like
 from tinygrad_edu.dtypes import Array, is_floating
+from tinygrad_edu.engine.boundary import LinAlgError
+from tinygrad_edu.engine.composed import composed
+from tinygrad_edu.engine.nodes import shown_as
+from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.ops.creation import arange
 from tinygrad_edu.ops.dims import operand, raw
 from tinygrad_edu.ops.indexing import setitem
@@ -36,7 +37,7 @@ def _diagonal(x: Array, offset: int, dim1: int, dim2: int) -> Array:
     return y
 
 
-@primitive
+@primitive(node="DiagEmbed", half="as it is")
 def _undiagonal(x: Array, shape: tuple[int, ...], offset: int, dim1: int, dim2: int) -> Array:
     """Zeros of that shape with `x` on the diagonal."""
     spread = new_like(x, shape, 0)
@@ -136,7 +137,7 @@ def fill_diagonal_(self: Tensor, fill_value: Any, wrap: bool = False) -> Tensor:
     return self
 
 
-@primitive
+@primitive(half="as it is")
 def tril(x: Array, diagonal: int = 0) -> Array:
     """The lower triangle of (a batch of) matrices; zero above the given diagonal.
 
@@ -149,7 +150,7 @@ def tril(x: Array, diagonal: int = 0) -> Array:
     return np.tril(x, diagonal)
 
 
-@primitive
+@primitive(half="as it is")
 def triu(x: Array, diagonal: int = 0) -> Array:
     """The upper triangle of (a batch of) matrices; zero below the given diagonal.
 
@@ -171,6 +172,7 @@ tril.vjp(x=lambda g, diagonal: tril(g, diagonal))
 triu.vjp(x=lambda g, diagonal: triu(g, diagonal))
 
 
+@composed(autocast={"cpu": "float32"})
 def trace(input: Tensor) -> Tensor:
     """The sum of the diagonal of a matrix.
 
@@ -181,7 +183,7 @@ def trace(input: Tensor) -> Tensor:
     ndim = operand("trace", input).ndim
     if ndim != 2:
         raise RuntimeError(f"trace: expected a matrix, but got tensor with dim {ndim}")
-    return entitle(sum(_diagonal(input, 0, 0, 1)), "TraceBackward0")
+    return shown_as(sum(_diagonal(input, 0, 0, 1)), "TraceBackward0")
 
 
 def _check_square(name: str, x: Array, low: bool = False) -> None:
@@ -217,7 +219,7 @@ def _scalars(g: Any) -> Any:
     return g[..., None, None]
 
 
-@primitive
+@primitive(node="LinalgInvEx", autocast={"cpu": "float32"}, half="as it is")
 def inv(A: Array) -> Array:
     """The inverse of square matrices.
 
@@ -242,7 +244,7 @@ def inv(A: Array) -> Array:
 inv.vjp(A=lambda g, y: matmul(matmul(_turned(y), -g), _turned(y)))
 
 
-@primitive
+@primitive(half="as it is")
 def _cofactors(A: Array) -> Array:
     """The derivative of the determinant: `det(A) * inv(A)` transposed, singular A allowed.
 
@@ -266,7 +268,7 @@ def _cofactors_gradient(g: Any, A: Any, y: Any) -> Any:
 _cofactors.vjp(A=lambda g, A, y: _cofactors_gradient(g, A, y))
 
 
-@primitive
+@primitive(node="LinalgDet", half="as it is")
 def det(A: Array) -> Array:
     """The determinant of square matrices, (..., n, n) -> (...).
 
@@ -286,12 +288,12 @@ def det(A: Array) -> Array:
 det.vjp(A=lambda g, A: _scalars(g) * _cofactors(A))
 
 
-@primitive
+@primitive(node="LinalgSlogdet", half="as it is")
 def _logabsdet(A: Array) -> Array:
     return np.linalg.slogdet(A)[1]
 
 
-@primitive
+@primitive(node="LinalgSlogdet", half="as it is")
 def _sign_of_det(A: Array) -> Array:
     _check_square("slogdet", A)
     return np.linalg.slogdet(A)[0]
@@ -321,7 +323,7 @@ def logdet(input: Tensor) -> Tensor:
     return positive
 
 
-@primitive
+@primitive(node="LinalgSolveEx", half="as it is")
 def _solve(A: Array, B: Array) -> Array:
     try:
         return np.linalg.solve(A, B)
@@ -333,6 +335,7 @@ _solve.vjp(A=lambda g, A, y: matmul(_solve(_turned(A), -g), _turned(y)),
            B=lambda g, A: _solve(_turned(A), g))  # fmt: skip
 
 
+@composed(autocast={"cpu": "float32"})
 def solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
     """The X with `A @ X = B`; with `X @ A = B` if not `left`.
 
@@ -369,7 +372,7 @@ def solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
     return _solve(A, B)
 
 
-@primitive
+@primitive(node="LinalgCholeskyEx", half="as it is")
 def _cholesky(A: Array) -> Array:
     _check_square("cholesky", A)
     try:
@@ -402,6 +405,7 @@ _cholesky.vjp(A=lambda g, y: _cholesky_gradient(g, y))
 
 
 @named(input="A")
+@composed(autocast={"cpu": "float32"})
 def cholesky(A: Tensor, upper: bool = False) -> Tensor:
     """The lower triangular L with `L @ L.T = A`, for symmetric positive-definite A.
 

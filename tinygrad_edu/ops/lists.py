@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.graph import Variable
 from tinygrad_edu.dtypes import Array, NumpyDtype, default, promote_types
 from tinygrad_edu.dtypes import from_numpy as dtype_of
+from tinygrad_edu.engine.graph import Variable
 
 
 def as_numpy(data: Any, infer: bool = True) -> Array:

@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.dtypes import Array, floating, promote
+from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.ops.activation import sigmoid
 from tinygrad_edu.ops.elementary import log
 from tinygrad_edu.ops.extrema import clamp
 from tinygrad_edu.ops.rounding import sign
 
 
-@primitive
+@primitive(node="MseLoss")
 def squared_error(a: Array, b: Array) -> Array:
     """`(a - b)**2`."""
     a, b = promote(a, b)
@@ -29,7 +29,7 @@ squared_error.vjp(a=lambda g, a, b: (a - b) * (2 * g),
                   b=lambda g, a, b: (b - a) * (2 * g))  # fmt: skip
 
 
-@primitive
+@primitive(node="Abs")
 def absolute_error(a: Array, b: Array) -> Array:
     """`|a - b|`; its derivative at 0 is taken to be 0."""
     a, b = promote(a, b)
@@ -40,7 +40,7 @@ absolute_error.vjp(a=lambda g, a, b: sign(a - b) * g,
                    b=lambda g, a, b: sign(b - a) * g)  # fmt: skip
 
 
-@primitive
+@primitive(node="SmoothL1Loss")
 def smooth_l1(a: Array, b: Array, beta: float) -> Array:
     """`d**2 / (2 * beta)` where `d = |a - b|` is below `beta` > 0, else `d - beta / 2`."""
     a, b = promote(a, b)
@@ -52,7 +52,7 @@ smooth_l1.vjp(a=lambda g, a, b, beta: clamp((a - b) / beta, -1.0, 1.0) * g,
               b=lambda g, a, b, beta: clamp((b - a) / beta, -1.0, 1.0) * g)  # fmt: skip
 
 
-@primitive
+@primitive(node="HuberLoss")
 def huber(a: Array, b: Array, delta: float) -> Array:
     """`d**2 / 2` where `d = |a - b|` is at most `delta`, else `delta * (d - delta / 2)`."""
     a, b = promote(a, b)
@@ -69,7 +69,7 @@ def _log(x: Any) -> Any:
     return clamp(log(x), -100.0, None)
 
 
-@primitive
+@primitive(node="BinaryCrossEntropy")
 def bce(x: Array, t: Array) -> Array:
     """`-(t * log(x) + (1 - t) * log(1 - x))` of a probability x, logarithms not below -100."""
     right = np.maximum(np.log(x), -100.0)
@@ -81,7 +81,7 @@ bce.vjp(x=lambda g, x, t: g * (x - t) / clamp(x * (1 - x), 1e-12, None),
         t=lambda g, x: g * (_log(1 - x) - _log(x)))  # fmt: skip
 
 
-@primitive
+@primitive(node="BinaryCrossEntropyWithLogits")
 def bce_logits(x: Array, t: Any) -> Array:
     """`bce(sigmoid(x), t)` without the rounding of sigmoid: `max(x, 0) - x * t + log1p(e^-|x|)`."""
     x, t = promote(floating(x), t)

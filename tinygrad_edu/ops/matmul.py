@@ -14,16 +14,116 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.errors import not_a_tensor
-from tinygrad_edu.autograd.graph import Variable, entitle
-from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.dtypes import Array, from_numpy, is_floating
+from tinygrad_edu.engine.boundary import not_a_tensor
+from tinygrad_edu.engine.composed import composed
+from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.nodes import shown_as
+from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels.cuda import products
 from tinygrad_edu.ops.reduction import type_name
 from tinygrad_edu.ops.shape import _expand, _permute
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
+
+
+@primitive(node=lambda a, b: _chain(a.ndim, b.ndim), autocast="lower", half="by gpu")
+def matmul(a: Array, b: Array) -> Array:
+    """`a @ b`: the product of matrices, of vectors, or of batches of them.
+
+    Args:
+        a: (..., n, k) or (k,).
+        b: (..., k, m) or (k,).  The leading dimensions broadcast.
+
+    Returns:
+        (..., n, m), without n where `a` is a vector, without m where `b` is one.
+
+    Raises:
+        RuntimeError: the inner sizes or the dtypes differ, or a tensor has no dimensions.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.matmul(torch.tensor([[1.0, 2.0]]), torch.tensor([3.0, 4.0]))
+    tensor([11.])
+    """
+    if a.dtype is not b.dtype or a.dtype.kind == "b":  # the rest NumPy refuses by itself
+        _check_dtypes(a, b)
+    if a.ndim > 2 and b.ndim in (1, 2):  # one large product instead of many small ones
+        rows = a.reshape(math.prod(a.shape[:-1]), a.shape[-1])
+        return _multiply(rows, b).reshape(a.shape[:-1] + b.shape[1:])
+    return _multiply(a, b)
+
+
+def _transposed(x: Any) -> Any:
+    return x.swapaxes(-1, -2)
+
+
+def _gradient_a(g: Any, a_shape: tuple[int, ...], b: Any) -> Any:
+    a_dims, b_dims = len(a_shape), len(b.shape)
+    if b_dims == 1:
+        return g[..., None] * b  # every row of `a` has been multiplied by b
+    if a_dims == 1:
+        return matmul(b, g) if b_dims == 2 else matmul(b, g[..., None])[..., 0]
+    if a_dims == 2 and b_dims > 2:
+        return matmul(_merge(g, 1), _transposed(_merge(b, 1)))
+    return matmul(g, _transposed(b))
+
+
+def _gradient_b(g: Any, a: Any, b_shape: tuple[int, ...]) -> Any:
+    a_dims, b_dims = len(a.shape), len(b_shape)
+    if a_dims == 1:
+        return a * g if b_dims == 1 else a[:, None] * g[..., None, :]
+    if b_dims == 1:
+        rows = math.prod(a.shape[:-1])
+        return matmul(g.reshape((rows,)), a.reshape((rows, a.shape[-1])))
+    if b_dims == 2 and a_dims > 2:
+        return matmul(_transposed(_merge(a, 0)), _merge(g, 0))
+    return matmul(_transposed(a), g)
+
+
+def _merge(x: Any, place: int) -> Any:
+    """A batch of matrices as one: stacked (0) or side by side (1)."""
+    shape = tuple(x.shape)
+    if place:
+        x = _permute(x, (len(shape) - 2, *range(len(shape) - 2), len(shape) - 1))
+        return x.reshape((shape[-2], math.prod(shape) // max(shape[-2], 1)))
+    return x.reshape((math.prod(shape[:-1]), shape[-1]))
+
+
+matmul.vjp(a=lambda g, a_shape, b: _gradient_a(g, a_shape, b),
+           b=lambda g, a, b_shape: _gradient_b(g, a, b_shape))  # fmt: skip
+
+
+def _multiply(a: Array, b: Array) -> Array:
+    """`a @ b`; 16-bit floats, for which the CPU has no BLAS, are multiplied as float32."""
+    if not isinstance(a, np.ndarray):
+        return products.matmul(a, b)
+    if a.dtype.itemsize == 2 and is_floating(a.dtype):
+        return np.matmul(a.astype(np.float32), b.astype(np.float32)).astype(a.dtype)
+    return np.matmul(a, b)
+
+
+@matmul.refuse
+def _refuse(a: Any, b: Any) -> None:
+    """Raise torch's error for what cannot be multiplied."""
+    for x, name, place in ((a, "input", 1), (b, "other", 2)):
+        if not hasattr(x, "dtype"):
+            raise not_a_tensor("matmul", place, x, name)
+    _check_dtypes(a, b)
+    _check_shapes(a, b)
+
+
+def _chain(a: int, b: int) -> str:
+    """What torch makes of the product of a and b dimensions."""
+    if a == b == 1:
+        return "Dot"
+    if a == 1 and b == 2:
+        return "SqueezeBackward4(Mm(Unsqueeze(a), b))"
+    if b == 1:
+        return "Mv" if a == 2 else "UnsafeView(Mv(View(a), b))"
+    if b == 2:
+        return "Mm" if a == 2 else "UnsafeView(Mm(View(a), b))"
+    return "UnsafeView(Bmm(View(Expand(a)), View(Expand(b))))"
 
 
 def c_name(x: Array) -> str:
@@ -86,89 +186,6 @@ def _check_shapes(a: Array, b: Array) -> None:
     )
 
 
-def _multiply(a: Array, b: Array) -> Array:
-    """`a @ b`; 16-bit floats, for which the CPU has no BLAS, are multiplied as float32."""
-    if not isinstance(a, np.ndarray):
-        return products.matmul(a, b)
-    if a.dtype.itemsize == 2 and is_floating(a.dtype):
-        return np.matmul(a.astype(np.float32), b.astype(np.float32)).astype(a.dtype)
-    return np.matmul(a, b)
-
-
-@primitive
-def matmul(a: Array, b: Array) -> Array:
-    """`a @ b`: the product of matrices, of vectors, or of batches of them.
-
-    Args:
-        a: (..., n, k) or (k,).
-        b: (..., k, m) or (k,).  The leading dimensions broadcast.
-
-    Returns:
-        (..., n, m), without n where `a` is a vector, without m where `b` is one.
-
-    Raises:
-        RuntimeError: the inner sizes or the dtypes differ, or a tensor has no dimensions.
-
-    >>> import tinygrad_edu as torch
-    >>> torch.matmul(torch.tensor([[1.0, 2.0]]), torch.tensor([3.0, 4.0]))
-    tensor([11.])
-    """
-    for x, name, place in ((a, "input", 1), (b, "other", 2)):
-        if not hasattr(x, "dtype"):
-            raise TypeError(
-                f"matmul(): argument '{name}' (position {place}) must be Tensor,"
-                f" not {type(x).__name__}"
-            )
-    if a.dtype is not b.dtype or a.dtype.kind == "b":
-        _check_dtypes(a, b)
-    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0]:
-        _check_shapes(a, b)
-        if a.ndim > 2 and b.ndim <= 2:  # one large product instead of many small ones
-            rows = a.reshape(math.prod(a.shape[:-1]), a.shape[-1])
-            return _multiply(rows, b).reshape(a.shape[:-1] + b.shape[1:])
-    return _multiply(a, b)
-
-
-def _transposed(x: Any) -> Any:
-    return x.swapaxes(-1, -2)
-
-
-def _gradient_a(g: Any, a_shape: tuple[int, ...], b: Any) -> Any:
-    a_dims, b_dims = len(a_shape), len(b.shape)
-    if b_dims == 1:
-        return g[..., None] * b  # every row of `a` has been multiplied by b
-    if a_dims == 1:
-        return matmul(b, g) if b_dims == 2 else matmul(b, g[..., None])[..., 0]
-    if a_dims == 2 and b_dims > 2:
-        return matmul(_merge(g, 1), _transposed(_merge(b, 1)))
-    return matmul(g, _transposed(b))
-
-
-def _gradient_b(g: Any, a: Any, b_shape: tuple[int, ...]) -> Any:
-    a_dims, b_dims = len(a.shape), len(b_shape)
-    if a_dims == 1:
-        return a * g if b_dims == 1 else a[:, None] * g[..., None, :]
-    if b_dims == 1:
-        rows = math.prod(a.shape[:-1])
-        return matmul(g.reshape((rows,)), a.reshape((rows, a.shape[-1])))
-    if b_dims == 2 and a_dims > 2:
-        return matmul(_transposed(_merge(a, 0)), _merge(g, 0))
-    return matmul(_transposed(a), g)
-
-
-def _merge(x: Any, place: int) -> Any:
-    """A batch of matrices as one: stacked (0) or side by side (1)."""
-    shape = tuple(x.shape)
-    if place:
-        x = _permute(x, (len(shape) - 2, *range(len(shape) - 2), len(shape) - 1))
-        return x.reshape((shape[-2], math.prod(shape) // max(shape[-2], 1)))
-    return x.reshape((math.prod(shape[:-1]), shape[-1]))
-
-
-matmul.vjp(a=lambda g, a_shape, b: _gradient_a(g, a_shape, b),
-           b=lambda g, a, b_shape: _gradient_b(g, a, b_shape))  # fmt: skip
-
-
 def _need(name: str, x: Any, ndim: int, message: str) -> None:
     if not isinstance(x, Variable):
         raise TypeError(f"{name}(): argument must be Tensor, not {type(x).__name__}")
@@ -204,9 +221,10 @@ def bmm(input: Tensor, mat2: Tensor) -> Tensor:
             "Expected size for first two dimensions of batch2 tensor to be:"
             f" {[a[0], a[2]]} but got: {list(b[:2])}."
         )
-    return entitle(matmul(input, mat2), "BmmBackward0")
+    return shown_as(matmul(input, mat2), "BmmBackward0")
 
 
+@composed(autocast={"cpu": "as_given"})
 def mv(input: Tensor, vec: Tensor) -> Tensor:
     """`matmul` of a matrix and a vector."""
     if input.array.ndim != 2 or vec.array.ndim != 1:
@@ -216,6 +234,7 @@ def mv(input: Tensor, vec: Tensor) -> Tensor:
     return matmul(input, vec)
 
 
+@composed(autocast={"cpu": "as_given", "cuda": "widest"})
 def dot(input: Tensor, tensor: Tensor) -> Tensor:
     """The sum of the products of two vectors.
 
@@ -234,6 +253,7 @@ def dot(input: Tensor, tensor: Tensor) -> Tensor:
     return matmul(input, tensor)
 
 
+@composed(autocast={"cpu": "as_given"})
 def vdot(input: Tensor, other: Tensor) -> Tensor:
     """`dot`; the two differ only for complex numbers, which are not supported."""
     return dot(input, other)
@@ -271,7 +291,20 @@ def _check_linear(x: Array, weight: Array, bias: Array | None) -> None:
         )
 
 
-@primitive
+def _linear_chain(x: Array, weight: Array, bias: Array | None) -> str:
+    """torch makes a matrix of x, multiplies by the transposed weight, and goes back."""
+    rows = "x" if x.ndim == 2 else "View(x)"
+    if weight.ndim == 1:
+        return "UnsafeView(Mv(View(x), weight))"
+    if bias is not None:
+        product = f"Addmm(bias, {rows}, T(weight))"
+        return product if x.ndim == 2 else f"View({product})"
+    if x.ndim == 1:
+        return "SqueezeBackward4(Mm(Unsqueeze(x), T(weight)))"
+    return f"Mm({rows}, T(weight))" if x.ndim == 2 else f"UnsafeView(Mm({rows}, T(weight)))"
+
+
+@primitive(node=_linear_chain, autocast="lower", half="by gpu")
 def _linear(x: Array, weight: Array, bias: Array | None) -> Array:
     """The bias is added in place, on a GPU by one kernel after the product.
 

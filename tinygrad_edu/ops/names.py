@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from tinygrad_edu.autograd.graph import Variable
+from tinygrad_edu.engine.graph import Variable
 
 F = TypeVar("F", bound=Callable[..., Any])
 

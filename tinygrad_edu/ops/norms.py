@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.dtypes import Array, NumpyDtype, is_floating, promote_types, to_numpy
+from tinygrad_edu.engine.composed import composed
+from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.ops.dims import (
     Dims,
     count,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
 
 
-@primitive
+@primitive(node="LinalgVectorNorm")
 def _vector_norm(x: Array, p: float, dims: Dims, keepdim: bool) -> Array:
     if p == 2:
         if dims is None and not keepdim and x.flags.c_contiguous:
@@ -211,6 +212,7 @@ def matrix_or_vector_norm(
     return matrix_norm(A, ord, (0, 1) if dim is None else dim, keepdim, dtype=dtype)
 
 
+@composed(autocast={"cuda": "float32"})
 def norm(
     input: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False, out: None = None,
     dtype: Any = None,
@@ -261,6 +263,7 @@ _MODES = {"use_mm_for_euclid_dist_if_necessary": 25, "use_mm_for_euclid_dist": -
 """For each way of computing distances, how many rows there may be without a product."""
 
 
+@composed(autocast="float32")
 def cdist(
     x1: Tensor, x2: Tensor, p: Any = 2.0,
     compute_mode: str = "use_mm_for_euclid_dist_if_necessary",
@@ -302,6 +305,7 @@ def cdist(
     return vector_norm(x1[..., :, None, :] - x2[..., None, :, :], p, -1)
 
 
+@composed(autocast={"cuda": "float32"})
 def dist(input: Tensor, other: Tensor, p: Any = 2) -> Tensor:
     """The p-norm of `input - other`.
 

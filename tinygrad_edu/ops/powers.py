@@ -7,10 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.errors import not_implemented, scalar_type_name
-from tinygrad_edu.autograd.graph import Variable
-from tinygrad_edu.autograd.inplace import inplace
-from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.dtypes import (
     Array,
     common,
@@ -21,6 +17,10 @@ from tinygrad_edu.dtypes import (
     promote,
     promote_to,
 )
+from tinygrad_edu.engine.boundary import not_implemented, scalar_type_name
+from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.inplace import inplace
+from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.ops import elementary, indexing
 from tinygrad_edu.ops.arithmetic import zero_gradient
 from tinygrad_edu.ops.names import named
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
 
 
-@primitive
+@primitive(autocast={"cuda": "float32"})
 def reciprocal(x: Array) -> Array:
     """`1 / x`.
 
@@ -43,7 +43,7 @@ def reciprocal(x: Array) -> Array:
 reciprocal.vjp(x=lambda g, y: -g * (y * y))
 
 
-@primitive
+@primitive(node="Pow")
 def square(x: Array) -> Array:
     """`x * x`.
 
@@ -58,7 +58,14 @@ def square(x: Array) -> Array:
 square.vjp(x=lambda g, x: g * (x * 2))
 
 
-@primitive
+def _pow_name(x: Any, exponent: Any) -> str:
+    """torch has an operation for each kind of operands."""
+    if not hasattr(x, "dtype"):
+        return "PowBackward2"
+    return f"PowBackward{int(hasattr(exponent, 'dtype'))}"
+
+
+@primitive(node=_pow_name, autocast={"cuda": "float32"})
 def pow(x: Array, exponent: Array) -> Array:
     """`x ** exponent`, element by element; 0 ** 0 is 1.
 
@@ -177,7 +184,7 @@ def sqrt(x: Array) -> Array:
 sqrt.vjp(x=lambda g, y: g / (2 * y))
 
 
-@primitive
+@primitive(autocast={"cuda": "float32"})
 def rsqrt(x: Array) -> Array:
     """`1 / sqrt(x)`.
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu import return_types
-from tinygrad_edu.autograd.primitive import primitive
-from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.dtypes import Array, floating, is_floating, is_half, promote
+from tinygrad_edu.engine.primitive import primitive
+from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.ops.arithmetic import zero_gradient
 from tinygrad_edu.ops.dims import operand
 
@@ -60,7 +60,7 @@ nextafter.vjp(a=lambda g: g,
               b=zero_gradient)  # fmt: skip
 
 
-@primitive
+@primitive(node="Frexp")
 def _mantissa(x: Array) -> Array:
     return np.frexp(x)[0]
 

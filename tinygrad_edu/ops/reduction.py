@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.dtypes import Array, NumpyDtype, floating, from_numpy, is_floating, to_numpy
+from tinygrad_edu.engine.composed import composed
+from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.ops.cumulative import exclusive_cumprod
 from tinygrad_edu.ops.dims import (
     Dims,
@@ -62,7 +63,16 @@ def _add_up_long(x: Array, longest: int, dims: tuple[int, ...], keepdim: bool) -
     return reduce_add(rows.swapaxes(0, longest), axis=dims, keepdims=keepdim)
 
 
-@primitive
+def _reduction(name: str) -> Any:
+    """torch has one operation for all dimensions (0), and one for some (1)."""
+
+    def chain(x: Array, dims: Dims, *options: Any) -> str:
+        return f"{name}Backward{int(dims is not None and len(dims) < x.ndim)}"
+
+    return chain
+
+
+@primitive(node=_reduction("Sum"))
 def _sum(x: Array, dims: Dims, keepdim: bool, dtype: NumpyDtype | None) -> Array:
     if dtype is not None and dtype != x.dtype:
         return reduce_add(x, axis=dims, dtype=dtype, keepdims=keepdim)
@@ -75,6 +85,7 @@ _sum.vjp(x=lambda g, x_shape, dims, keepdim: spread(g, x_shape, dims, keepdim))
 
 
 @numpy_names
+@composed(autocast={"cuda": "float32"})
 def sum(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The sum over `dim`; integers and bools add up to int64.
 
@@ -95,7 +106,7 @@ def sum(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None
     return _sum(input, dims, keepdim, None if dtype is None else to_numpy(dtype))
 
 
-@primitive
+@primitive(node=_reduction("Mean"))
 def _mean(x: Array, dims: Dims, keepdim: bool, dtype: NumpyDtype | None) -> Array:
     if dtype is not None and dtype != x.dtype:
         x = x.astype(dtype)
@@ -187,7 +198,7 @@ def nanmean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = 
     return total / there  # type: ignore[no-any-return]
 
 
-@primitive
+@primitive(node=_reduction("Prod"))
 def _prod(x: Array, dims: Dims, keepdim: bool, dtype: NumpyDtype | None) -> Array:
     if dtype is None and not is_floating(x.dtype):
         dtype = np.dtype(np.int64)
@@ -213,6 +224,7 @@ _prod.vjp(
 
 
 @numpy_names
+@composed(autocast="float32")
 def prod(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The product over one dimension, or over all; of integers and bools as int64.
 

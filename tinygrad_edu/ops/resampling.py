@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.graph import entitle
-from tinygrad_edu.autograd.primitive import primitive
-from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.dtypes import Array, is_floating
+from tinygrad_edu.engine.nodes import shown_as
+from tinygrad_edu.engine.primitive import primitive
+from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.ops.dims import operand
 from tinygrad_edu.ops.pooling import adaptive_avg_pool
 
@@ -226,7 +226,7 @@ def interpolate(
             taps = _linear(old, out, scale, align)
         y = _resample(y, dim, taps)
     title = "NearestExact" if mode == "nearest-exact" else mode.capitalize()
-    return y if y is input else entitle(y, f"Upsample{title}{n}DBackward0")
+    return y if y is input else shown_as(y, f"Upsample{title}{n}DBackward0")
 
 
 _WITHOUT_SIZE = ("nearest", "nearest-exact", "area")
@@ -266,7 +266,7 @@ def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
     parts = input.reshape(*lead, c // (r * r), r, r, h, w)
     turned = parts.permute(*range(i), i, i + 3, i + 1, i + 4, i + 2)
     shuffled = turned.reshape(*lead, c // (r * r), h * r, w * r)
-    return entitle(shuffled, "PixelShuffleBackward0")
+    return shown_as(shuffled, "PixelShuffleBackward0")
 
 
 def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.errors import not_implemented
-from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.dtypes import Array, common, finfo, from_numpy, is_floating, promote_to
+from tinygrad_edu.engine.boundary import not_implemented
+from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.ops.arithmetic import zero_gradient
 from tinygrad_edu.ops.comparison import isfinite
 from tinygrad_edu.ops.extrema import gate
@@ -135,7 +135,7 @@ def round(x: Array, decimals: int = 0) -> Array:
 round.vjp(x=zero_gradient)
 
 
-@primitive
+@primitive(half="as it is")
 def nan_to_num(x: Array, nan: Any = None, posinf: Any = None, neginf: Any = None) -> Array:
     """`x` with numbers for nan and the infinities; there its derivative is 0.
 
@@ -174,6 +174,9 @@ def heaviside(a: Array, values: Array) -> Array:
     if a.dtype != values.dtype:
         raise RuntimeError("heaviside is not yet implemented for tensors with different dtypes.")
     return np.where(a == 0, values, a > 0).astype(a.dtype)
+
+
+heaviside.vjp(a=None, values=None)
 
 
 @primitive(numbers="second")

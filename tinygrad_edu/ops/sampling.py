@@ -16,15 +16,15 @@ import numpy as np
 
 from tinygrad_edu import gpu_random
 from tinygrad_edu import random as stream
-from tinygrad_edu.autograd.errors import same_device
-from tinygrad_edu.autograd.graph import Variable
-from tinygrad_edu.autograd.inplace import check_writable, write
-from tinygrad_edu.autograd.mode import state
-from tinygrad_edu.autograd.primitive import primitive
-from tinygrad_edu.autograd.record import current_node, wrap
 from tinygrad_edu.backend import beside, device_of, new_like, on, place_of
 from tinygrad_edu.backend import device as Device
 from tinygrad_edu.dtypes import Array, default, int64, to_numpy
+from tinygrad_edu.engine.boundary import same_device
+from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.inplace import check_writable, write
+from tinygrad_edu.engine.mode import is_recording
+from tinygrad_edu.engine.primitive import primitive
+from tinygrad_edu.engine.record import current_node, wrap
 from tinygrad_edu.ops.creation import DeviceLike, Dtype, finish
 from tinygrad_edu.ops.shape import broadcast_shapes, expand
 from tinygrad_edu.random import Generator
@@ -391,7 +391,7 @@ def _zeros(g: Any, shape: tuple[int, ...]) -> Array:
 
 
 def _needs_gradient(*parameters: Any) -> bool:
-    return state.enabled and any([current_node(p) is not None for p in parameters])
+    return is_recording() and any([current_node(p) is not None for p in parameters])
 
 
 def _result(drawn: Array, *parameters: Any) -> Tensor:

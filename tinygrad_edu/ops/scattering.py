@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.errors import same_device
-from tinygrad_edu.autograd.primitive import primitive
-from tinygrad_edu.autograd.record import as_array, wrap
 from tinygrad_edu.backend import module_of
 from tinygrad_edu.dtypes import Array, is_floating
+from tinygrad_edu.engine.boundary import same_device
+from tinygrad_edu.engine.primitive import primitive
+from tinygrad_edu.engine.record import as_array, wrap
 from tinygrad_edu.ops.arithmetic import _div, floor_divide
 from tinygrad_edu.ops.dims import raw
 from tinygrad_edu.ops.gathering import (
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
 
 
-@primitive
+@primitive(node="ScatterReduce")
 def _scatter_extreme(
     x: Array, dim: int, index: Array, src: Array, largest: bool, include_self: bool
 ) -> Array:
@@ -80,7 +80,7 @@ _scatter_extreme.vjp(
 )
 
 
-@primitive
+@primitive(node="ScatterReduce")
 def _scatter_product(x: Array, dim: int, index: Array, src: Array) -> Array:
     return _scatter_multiply.primitive.forward(x, dim, index, src)
 

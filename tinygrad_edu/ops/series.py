@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.backend import new_like, special_function
 from tinygrad_edu.dtypes import Array, common, default, floating, is_floating, promote_to
+from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels import series
 from tinygrad_edu.ops import indexing
 from tinygrad_edu.ops.elementary import exp, log
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 _ROOT = math.sqrt(2 * math.pi)
 
 
-@primitive
+@primitive(node="SpecialI0E")
 def i0e(x: Array) -> Array:
     """`exp(-|x|) i0(x)`."""
     return special_function("i0e", lambda x: series.bessel(0, x))(floating(x))
 
 
-@primitive
+@primitive(node="SpecialI1E")
 def i1e(x: Array) -> Array:
     """`exp(-|x|) i1(x)`."""
     return special_function("i1e", lambda x: series.bessel(1, x))(floating(x))
@@ -50,7 +50,7 @@ def i0(x: Array) -> Array:
     return i0e.primitive.forward(x) * np.exp(np.abs(x))
 
 
-@primitive
+@primitive(node="SpecialI1")
 def i1(x: Array) -> Array:
     """The modified Bessel function of the first kind of order 1.
 
@@ -84,7 +84,7 @@ def ndtr(input: Tensor) -> Tensor:
     return erfc(input * -math.sqrt(0.5)) * 0.5
 
 
-@primitive
+@primitive(node="SpecialNdtri")
 def ndtri(x: Array) -> Array:
     """The inverse of `ndtr`.
 
@@ -98,7 +98,7 @@ def ndtri(x: Array) -> Array:
 ndtri.vjp(x=lambda g, y: g * (_ROOT * exp(y * y / 2)))
 
 
-@primitive
+@primitive(node="SpecialErfcx")
 def erfcx(x: Array) -> Array:
     """`exp(x*x) erfc(x)`, which does not underflow.
 
@@ -112,7 +112,7 @@ def erfcx(x: Array) -> Array:
 erfcx.vjp(x=lambda g, x, y: g * (2 * x * y - 2 / math.sqrt(math.pi)))
 
 
-@primitive
+@primitive(node="SpecialLogNdtr")
 def log_ndtr(x: Array) -> Array:
     """`log(ndtr(x))`, accurate where that is close to 0.
 
@@ -126,7 +126,7 @@ def log_ndtr(x: Array) -> Array:
 log_ndtr.vjp(x=lambda g, x: g / erfcx(x * -math.sqrt(0.5)) * math.sqrt(2 / math.pi))
 
 
-@primitive
+@primitive(node="SpecialEntr")
 def entr(x: Array) -> Array:
     """`-x log(x)`; 0 at 0, minus infinity below.
 
@@ -169,7 +169,9 @@ def _floats(a: Any, b: Any) -> tuple[Array, Array, Any]:
 
 @primitive
 def zeta(a: Array, b: Array) -> Array:
-    """Hurwitz's zeta function: the sum of `(b + k) ** -a` over k = 0, 1, 2, ...; no gradient.
+    """Hurwitz's zeta function: the sum of `(b + k) ** -a` over k = 0, 1, 2, ...
+
+    It is differentiable in `b`.
 
     >>> import tinygrad_edu as torch
     >>> torch.special.zeta(torch.tensor([2.0]), 1)
@@ -177,6 +179,9 @@ def zeta(a: Array, b: Array) -> Array:
     """
     a, b, target = _floats(a, b)
     return special_function("zeta", series.zeta)(a, b).astype(target)
+
+
+zeta.vjp(b=lambda g, a, b: g * (-a * zeta(a + 1, b)))
 
 
 @primitive(numbers="none")

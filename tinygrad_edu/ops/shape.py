@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.errors import dimension_error
-from tinygrad_edu.autograd.graph import Step, entitle
-from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.engine.boundary import dimension_error
+from tinygrad_edu.engine.nodes import shown_as
+from tinygrad_edu.engine.primitive import primitive
+from tinygrad_edu.engine.views import Step
 from tinygrad_edu.ops.layout import contiguous
 from tinygrad_edu.ops.names import named, numpy_names
 from tinygrad_edu.size import read_dim, read_dims, read_shape
@@ -39,7 +40,7 @@ def _view(x: Array, shape: tuple[int, ...]) -> Array:
 _view.vjp(x=lambda g, x_shape: g.reshape(x_shape))
 
 
-@primitive
+@primitive(node="View", half="as it is")
 def _reshape_copy(x: Array, shape: tuple[int, ...]) -> Array:
     return _reshaped(x, shape)
 
@@ -225,7 +226,7 @@ def t(input: Tensor) -> Tensor:
         )
     if input.array.ndim < 2:
         return input
-    return entitle(transpose(input, 0, 1), "TBackward0")
+    return shown_as(transpose(input, 0, 1), "TBackward0")
 
 
 def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
@@ -269,7 +270,7 @@ def squeeze(input: Tensor, dim: Any = None, *more: int) -> Tensor:
     dims = range(len(shape)) if dim is None else read_dims(dim, len(shape))
     squeezed = _squeeze(input, tuple([i for i in dims if i < len(shape) and shape[i] == 1]))
     number = 0 if dim is None else 1 if isinstance(dim, int) else 2
-    return entitle(squeezed, f"SqueezeBackward{number}")
+    return shown_as(squeezed, f"SqueezeBackward{number}")
 
 
 @primitive(view=True)
@@ -291,7 +292,10 @@ unsqueeze.vjp(x=lambda g, x_shape: g.reshape(x_shape))
 
 @primitive(view=True)
 def _expand(x: Array, shape: tuple[int, ...]) -> Array:
-    return np.broadcast_to(x, shape)
+    y = np.broadcast_to(x, shape)
+    if y.__class__ is np.ndarray and x.flags.writeable:  # NumPy's is read-only; torch looks at
+        y.flags.writeable = True  # what is written (see refuse_expanded)
+    return y
 
 
 _expand.vjp(x=lambda g: g)  # the walk sums it down
@@ -369,7 +373,7 @@ def broadcast_tensors(*tensors: Any) -> tuple[Tensor, ...]:
     return tuple([expand(t, shape) for t in tensors])
 
 
-@primitive
+@primitive(half="as it is")
 def _repeat(x: Array, sizes: tuple[int, ...]) -> Array:
     return np.tile(x, sizes)
 
@@ -410,7 +414,7 @@ def tile(input: Tensor, *dims: Any) -> Tensor:
     return repeat(input, (1,) * (input.array.ndim - len(sizes)) + sizes)
 
 
-@primitive
+@primitive(half="as it is")
 def _flip(x: Array, dims: tuple[int, ...]) -> Array:
     return np.flip(x, dims).copy() if dims else x.copy()
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.errors import not_implemented
-from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.dtypes import Array, is_floating, to_numpy
+from tinygrad_edu.engine.boundary import not_implemented
+from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels.cuda import launch
 from tinygrad_edu.kernels.cuda import softmax as gpu
 from tinygrad_edu.ops.elementary import exp
@@ -56,7 +56,7 @@ _softmax_gradient.vjp(
 )
 
 
-@primitive
+@primitive(autocast={"cuda": "float32"})
 def _softmax(x: Array, dim: int, dtype: Any) -> Array:
     axis = read_dim(dim, x.ndim)
     x, target = _scores("softmax", x, dtype)
@@ -91,7 +91,7 @@ _log_softmax_gradient.vjp(
 )
 
 
-@primitive
+@primitive(autocast={"cuda": "float32"})
 def _log_softmax(x: Array, dim: int, dtype: Any) -> Array:
     axis = read_dim(dim, x.ndim)
     x, target = _scores("log_softmax", x, dtype)

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu import return_types
-from tinygrad_edu.autograd.errors import LinAlgError
-from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.backend import CPU, beside, new_like, to_device
 from tinygrad_edu.dtypes import Array, from_numpy, int64, is_floating
+from tinygrad_edu.engine.boundary import LinAlgError
+from tinygrad_edu.engine.composed import composed
+from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.ops import sampling
 from tinygrad_edu.ops.decompositions import _check_matrix, _constant, pinv, qr, svd, svdvals
 from tinygrad_edu.ops.dims import operand
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
 
 @numpy_names
+@composed(autocast={"cpu": "lower"})
 def vecdot(x: Any, y: Any, *, dim: int = -1) -> Tensor:
     """The dot products of the vectors that lie in one dimension.
 
@@ -94,6 +96,7 @@ def solve_triangular(
 
 
 @named(input="b")
+@composed(autocast={"cpu": "float32"})
 def triangular_solve(
     b: Any, A: Any, upper: bool = True, transpose: bool = False, unitriangular: bool = False
 ) -> Any:
@@ -106,6 +109,7 @@ def triangular_solve(
 
 
 @named(input="B", input2="L")
+@composed(autocast={"cpu": "float32"})
 def cholesky_solve(B: Any, L: Any, upper: bool = False) -> Tensor:
     """The X with `A @ X = B`, from the Cholesky factor L of A; L.T if `upper`.
 
@@ -124,6 +128,7 @@ def cholesky_solve(B: Any, L: Any, upper: bool = False) -> Tensor:
 
 
 @named(input="L")
+@composed(autocast={"cpu": "float32"})
 def cholesky_inverse(L: Any, upper: bool = False) -> Tensor:
     """The inverse of A, from its Cholesky factor L; L.T if `upper`.
 
@@ -139,6 +144,7 @@ def cholesky_inverse(L: Any, upper: bool = False) -> Tensor:
 
 
 @named(input="A")
+@composed(autocast={"cpu": "float32"})
 def cond(A: Any, p: Any = None) -> Tensor:
     """The condition number `norm(A, p) * norm(inv(A), p)`.
 
@@ -167,6 +173,7 @@ def cond(A: Any, p: Any = None) -> Tensor:
 
 
 @named(input="A")
+@composed(autocast={"cpu": "float32"})
 def tensorinv(A: Any, ind: int = 2) -> Tensor:
     """The inverse of A as a map from its last dimensions to its first `ind` ones.
 
@@ -188,6 +195,7 @@ def tensorinv(A: Any, ind: int = 2) -> Tensor:
 
 
 @named(input="A", other="B")
+@composed(autocast={"cpu": "float32"})
 def tensorsolve(A: Any, B: Any, dims: Any = None) -> Tensor:
     """The X with `tensordot(A, X, X.ndim) = B`.
 
@@ -235,6 +243,7 @@ _PADE = (
 
 
 @named(input="A")
+@composed(autocast={"cpu": "as_given"})
 def matrix_exp(A: Any) -> Tensor:
     """The exponential of square matrices, `I + A + A A / 2 + ...`.
 
@@ -268,6 +277,7 @@ def matrix_exp(A: Any) -> Tensor:
 
 
 @named(input2="tau")
+@composed(autocast={"cpu": "float32"})
 def householder_product(input: Any, tau: Any) -> Tensor:
     """The first columns of the product of the reflections `I - tau[i] v[i] v[i]'`.
 
@@ -353,6 +363,7 @@ def _checked(name: str, A: Any, check_errors: bool, positive: bool) -> tuple[Any
 
 
 @named(input="A")
+@composed(autocast={"cpu": "float32"})
 def cholesky_ex(A: Any, *, upper: bool = False, check_errors: bool = False) -> Any:
     """`cholesky` without an exception: (L, info), where `info` is 0 or the order that failed.
 
@@ -362,6 +373,7 @@ def cholesky_ex(A: Any, *, upper: bool = False, check_errors: bool = False) -> A
     return return_types.linalg_cholesky_ex(cholesky(safe, upper=upper), info)
 
 
+@composed(autocast={"cpu": "float32"})
 def inv_ex(A: Any, *, check_errors: bool = False) -> Any:
     """`inv` without an exception: (inverse, info), where `info` is 0 or the order that failed.
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu import return_types
-from tinygrad_edu.autograd.graph import entitle
-from tinygrad_edu.autograd.primitive import primitive
-from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.backend import new_like
 from tinygrad_edu.dtypes import Array, is_floating
+from tinygrad_edu.engine.nodes import shown_as
+from tinygrad_edu.engine.primitive import primitive
+from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.ops.cumulative import accumulate
 from tinygrad_edu.ops.dims import operand, raw, reduce_add
 from tinygrad_edu.ops.largest import nonempty, pick, same, share
@@ -57,7 +57,7 @@ def sort(input: Tensor, dim: int = -1, descending: bool = False, *, stable: bool
     x = operand("sort", input)
     dim = read_dim(dim, x.ndim)
     index = _order(x, dim, descending)
-    found = entitle(pick(input, index, dim, True), "SortBackward0")
+    found = shown_as(pick(input, index, dim, True), "SortBackward0")
     return return_types.sort(found, wrap(index))
 
 
@@ -116,7 +116,7 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
         index = np.take_along_axis(index, _order(chosen, dim, largest), dim)
     else:
         index = _order(x, dim, largest)[_part(dim, slice(None, k))]
-    found = entitle(pick(input, index, dim, True), "TopkBackward0")
+    found = shown_as(pick(input, index, dim, True), "TopkBackward0")
     return return_types.topk(found, wrap(index))
 
 
@@ -129,7 +129,7 @@ def _pick_place(name: str, input: Tensor, order: Array, place: Any, dim: int, ke
     index = at if keepdim else at.reshape(at.shape[:dim] + at.shape[dim + 1 :])
     found = pick(input, at, dim, keepdim)
     title = f"{name.capitalize()}Backward{int('median' in name)}"
-    return kind(entitle(found, title), wrap(index))
+    return kind(shown_as(found, title), wrap(index))
 
 
 def _place(x: Array, dim: int, value: int) -> Array:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.errors import not_implemented
-from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.backend import new_like, special_function
 from tinygrad_edu.dtypes import Array, common, default, floating, is_floating, promote_to
+from tinygrad_edu.engine.boundary import not_implemented
+from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels import erf as _erf
 from tinygrad_edu.kernels import gamma as _gamma
 from tinygrad_edu.ops import indexing
@@ -53,7 +53,7 @@ def erfc(x: Array) -> Array:
 erfc.vjp(x=lambda g, x: -g * (_SLOPE_OF_ERF * exp(-(x * x))))
 
 
-@primitive
+@primitive(autocast={"cuda": "float32"})
 def erfinv(x: Array) -> Array:
     """The number whose erf is `x`; infinite at -1 and 1, nan beyond.
 
@@ -179,7 +179,7 @@ xlogy.vjp(
 )
 
 
-@primitive
+@primitive(node="SpecialXlog1Py")
 def xlog1py(a: Array, b: Array) -> Array:
     """`a * log(1 + b)`; 0 where a is 0, unless b is nan.
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.errors import not_implemented
-from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.dtypes import Array, common, default, floating, is_floating, promote_to
+from tinygrad_edu.engine.boundary import not_implemented
+from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.ops import indexing
 from tinygrad_edu.ops.powers import sqrt
 
@@ -40,7 +40,7 @@ sin.vjp(x=lambda g, x: g * cos(x))
 cos.vjp(x=lambda g, x: -g * sin(x))
 
 
-@primitive
+@primitive(autocast={"cuda": "float32"})
 def tan(x: Array) -> Array:
     """The tangent.
 
@@ -54,7 +54,7 @@ def tan(x: Array) -> Array:
 tan.vjp(x=lambda g, y: g * (1 + y * y))
 
 
-@primitive
+@primitive(autocast={"cuda": "float32"})
 def asin(x: Array) -> Array:
     """The angle in [-pi/2, pi/2] with that sine; nan outside [-1, 1].
 
@@ -68,7 +68,7 @@ def asin(x: Array) -> Array:
 asin.vjp(x=lambda g, x: g / sqrt(1 - x * x))
 
 
-@primitive
+@primitive(autocast={"cuda": "float32"})
 def acos(x: Array) -> Array:
     """The angle in [0, pi] with that cosine; nan outside [-1, 1].
 
@@ -96,7 +96,7 @@ def atan(x: Array) -> Array:
 atan.vjp(x=lambda g, x: g / (x * x + 1))
 
 
-@primitive
+@primitive(autocast={"cuda": "float32"})
 def sinh(x: Array) -> Array:
     """`(exp(x) - exp(-x)) / 2`.
 
@@ -107,7 +107,7 @@ def sinh(x: Array) -> Array:
     return np.sinh(floating(x))
 
 
-@primitive
+@primitive(autocast={"cuda": "float32"})
 def cosh(x: Array) -> Array:
     """`(exp(x) + exp(-x)) / 2`.
 
@@ -181,7 +181,7 @@ atanh.vjp(x=lambda g, x: g / (1 - x * x))
 arcsin, arccos, arctan, arcsinh, arccosh, arctanh = asin, acos, atan, asinh, acosh, atanh
 
 
-@primitive(numbers="none")
+@primitive(numbers="none", autocast={"cuda": "widest"})
 def atan2(a: Array, b: Array) -> Array:
     """The angle of the point (b, a) seen from the origin, in [-pi, pi].
 

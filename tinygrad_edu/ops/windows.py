@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.errors import dimension_error
-from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.engine.boundary import dimension_error
+from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels import convolution as kernels
 from tinygrad_edu.kernels.convolution import Geometry, Sizes
 from tinygrad_edu.ops.convolution import per_dim

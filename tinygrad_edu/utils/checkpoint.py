@@ -14,9 +14,9 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from tinygrad_edu.autograd.graph import Variable
-from tinygrad_edu.autograd.mode import enable_grad
 from tinygrad_edu.autograd.saved import saved_tensors_hooks
+from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.switches import enable_grad
 from tinygrad_edu.random import get_rng_state, set_rng_state
 
 

@@ -5,9 +5,16 @@ and round the result when they store it; so does every primitive here, forward a
 
     y = forward(x)     becomes     y = forward(x as float32) rounded to the dtype of x
 
-To ask every operation of every program whether an operand has 16 bits would cost all those that
-have none.  Instead, when the first 16-bit dtype is looked up (nobody can have a tensor of it
-before), `Primitive.run` and the walk's `gradients` are exchanged for those below.
+So a listener makes the calls (see mode.py), and a wrapper the backward steps.  Neither is there
+before the first 16-bit dtype is looked up, when nobody can have a tensor of it: who uses none pays
+nothing.  How an operation takes 16 bits it says itself, as `half=`:
+
+    "widened"        arrays are widened, the result is rounded: the default
+    "as it is"       it only moves numbers, or refuses 16 bits itself
+    "by gpu"         a GPU's kernel takes 16 bits, and adds up in float32
+    "by gpu, once"   so does one operation of CuPy's, if all operands are arrays: numbers it would
+                     round first
+    "once"           the same, but not its rules
 """
 
 from __future__ import annotations
@@ -19,38 +26,24 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu import dtypes
-from tinygrad_edu.autograd import walk
-from tinygrad_edu.autograd.graph import Node
-from tinygrad_edu.autograd.primitive import Primitive
 from tinygrad_edu.dtypes import NumpyDtype, is_half
+from tinygrad_edu.engine.graph import Node
+from tinygrad_edu.engine.mode import around, is_recording, listeners
+from tinygrad_edu.engine.primitive import Primitive
 from tinygrad_edu.kernels.cuda import launch
 
 _WIDE = np.dtype(np.float32)
-_AS_THEY_ARE = [f"tinygrad_edu.ops.{name}" for name in (
-    "casting", "joining", "layout", "shape",  # they only move numbers, or change their dtype
-    "decompositions", "linalg",  # 16 bits are refused there, as in torch
-)]  # fmt: skip
-"""Modules whose primitives are given 16-bit arrays as they are."""
-
-_BY_GPU = ("matmul", "linear", "attention", "gelu", "add", "sub", "neg")
-"""What takes 16-bit arrays on a GPU as they are, forward and backward: our kernels and cuBLAS add
-up in float32, and one operation of CuPy's rounds once."""
-_ONE_STEP = ("add", "sub", "neg", "mul", "relu")
-"""What is one operation of CuPy's, if all operands are arrays: numbers it would round first."""
-
-_plain_gradients = walk.base_gradients
 
 
-def _by_gpu(op: Any, names: tuple[str, ...], operand: Any) -> bool:
-    """Whether the operation is one of those, and the operand an array on a GPU."""
-    named = isinstance(op, Primitive) and op.name in names
-    return named and hasattr(operand, "dtype") and launch.takes_half(operand)
+def _by_gpu(op: Any, kinds: tuple[str, ...], operand: Any) -> bool:
+    """Whether the operation takes 16 bits in one of these ways, and the operand is on a GPU."""
+    return op.half in kinds and hasattr(operand, "dtype") and launch.takes_half(operand)
 
 
 def _taken_as_they_are(op: Primitive, half: NumpyDtype, values: tuple[Any, ...]) -> bool:
-    if op.name in _ONE_STEP and not all([getattr(v, "dtype", None) == half for v in values]):
+    if "once" in op.half and not all([getattr(v, "dtype", None) == half for v in values]):
         return False
-    return _by_gpu(op, (*_BY_GPU, *_ONE_STEP), values[0])
+    return _by_gpu(op, ("by gpu", "by gpu, once", "once"), values[0])
 
 
 def widen(value: Any) -> Any:
@@ -87,7 +80,11 @@ def _operands(op: Primitive, values: tuple[Any, ...]) -> Any:
     return [*values[0], *values[1:]] if op.variadic else values
 
 
-def _run_wide(op: Primitive, *values: Any) -> Any:
+def _compute(op: Primitive, *values: Any) -> Any:
+    """`forward`, computed in float32 where the operands have 16 bits."""
+    first = values[0]
+    if first.__class__ is np.ndarray and first.dtype is _WIDE:
+        return op.forward(*values)
     operands = _operands(op, values)
     half = _half_among(operands)
     if half is None or _taken_as_they_are(op, half, values):
@@ -114,61 +111,34 @@ def _narrow(y: Any, half: NumpyDtype) -> Any:
     return y.astype(half) if getattr(y, "dtype", None) == _WIDE else y
 
 
-def _gradients(node: Node, g: Any, create: bool) -> Any:
-    """`walk.gradients` for arrays: the rules compute in float32, the walk rounds what they give.
+def _step(step: Callable[..., Any], node: Node, kept: tuple[Any, ...] | None, g: Any) -> Any:
+    """`gradients` of arrays: the rules compute in float32, the walk rounds what they give.
 
     Where the walk itself is recorded, the rules are made of operations that see to it themselves;
     and the `backward` of a `Function` is the user's.
     """
     if g.__class__ is np.ndarray and g.dtype is _WIDE:  # what 16 bits are kept, NumPy widens
-        return _plain_gradients(node, g, create)
-    kept, op = node.kept, node.plan.op
-    if create or kept is None or not isinstance(op, Primitive) or _by_gpu(op, _BY_GPU, g):
-        return _plain_gradients(node, g, create)
-    wide, wide_kept = widen(g), widen(kept)
-    node.kept = wide_kept
-    try:
-        found = list(_plain_gradients(node, wide, create))
-    finally:
-        node.kept = kept
+        return step(node, kept, g)
+    op = node.plan.op
+    as_given = is_recording() or kept is None or not isinstance(op, Primitive)
+    if as_given or _by_gpu(op, ("by gpu", "by gpu, once"), g):
+        return step(node, kept, g)
+    wide = widen(g)
+    found = list(step(node, widen(kept), wide))
     return [(i, wide.copy() if gx is wide else gx) for i, gx in found]
 
 
-def _exchange(op: Primitive) -> None:
-    """Let calls of `op` run wide; where the first operand is a float32 array, nothing is to do."""
-    if op.forward.__module__ in _AS_THEY_ARE or op.name == "nan_to_num":
-        return
-    forward, wide = op.forward, functools.partial(_run_wide, op)
-
-    def run_unary(x: Any) -> Any:
-        if x.__class__ is np.ndarray and x.dtype is _WIDE:
-            return forward(x)
-        return wide(x)
-
-    def run_binary(x: Any, z: Any) -> Any:
-        if x.__class__ is np.ndarray and x.dtype is _WIDE:
-            return forward(x, z)
-        return wide(x, z)
-
-    def run(*values: Any) -> Any:
-        if values[0].__class__ is np.ndarray and values[0].dtype is _WIDE:
-            return forward(*values)
-        return wide(*values)
-
-    op.run = run_unary if op.arity == 1 else run_binary if op.arity == 2 else run
-    if op.variadic:
-        op.run = wide
+def _listener(op: Any, make: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    if not isinstance(op, Primitive) or op.half == "as it is" or op.view:
+        return make(*args, **kwargs)
+    return op.call(*args, _by=functools.partial(_compute, op), **kwargs)
 
 
+@functools.cache
 def install() -> None:
     """Compute with 16-bit floats from now on."""
-    for op in Primitive.everyone:
-        _exchange(op)
-    Primitive.made = staticmethod(_exchange)
-    if walk.gradients is walk.base_gradients:  # else it is watched, and calls the base
-        walk.gradients = _gradients
-    walk.base_gradients = _gradients
+    listeners.append(_listener)
+    around.append(_step)
 
 
-install_once: Callable[[], None] = functools.cache(install)
-dtypes.when_half_is_met(install_once)
+dtypes.when_half_is_met(install)

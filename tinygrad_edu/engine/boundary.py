@@ -1,20 +1,129 @@
-"""Translate NumPy's exceptions into torch's, at the boundary of an operation."""
+"""Errors at the edge of an operation: the array library's are told in torch's words.
+
+Where NumPy raises by itself, torch's refusal is asked for afterwards, here; a forward function
+checks beforehand only what NumPy would accept.  The user sees his own line and two of the engine.
+"""
 
 from __future__ import annotations
 
+import dis
+import functools
 import re
 from collections.abc import Sequence
-from typing import Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.graph import Variable
 from tinygrad_edu.backend import device_of
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.mode import Listener, state
+
+if TYPE_CHECKING:
+    from tinygrad_edu.engine.primitive import Primitive
+
+_PACKAGE = __name__.partition(".")[0]
+_RAISE = dis.opmap["RAISE_VARARGS"]
 
 
 class LinAlgError(RuntimeError):
     """A matrix that an algorithm cannot work with: singular, or not positive-definite."""
+
+
+def recover(op: Primitive, error: Exception, args: tuple[Any, ...]) -> Any:
+    """Where a forward function raised: the call made in another way, or torch's error instead."""
+    moved = on_one_device(args)
+    if moved is not None:
+        return op.call(*moved)
+    operands = (*args[0], *args[1:]) if op.variadic else args
+    found = _refusal(op, args) or explain(op.name, error, operands)
+    if found is error:
+        found = error.with_traceback(_shortened(error.__traceback__))
+        found.__suppress_context__ = True
+    try:
+        raise found from found.__cause__
+    finally:
+        del found, error  # or the exception would hold this frame, and this frame the exception
+
+
+def _refusal(op: Primitive, args: tuple[Any, ...]) -> Exception | None:
+    """What the operation itself has to say about such arguments."""
+    if op.refuse is None:
+        return None
+    try:
+        op.refuse(*[a.array if isinstance(a, Variable) else a for a in args])
+    except Exception as refusal:
+        return refusal.with_traceback(None)
+    return None
+
+
+def _shortened(trace: TracebackType | None) -> TracebackType | None:
+    """The traceback of an error below the call; nothing of it where we ourselves refused.
+
+    Who is told that his shapes do not fit need not see the line that says so.  An error that was
+    not raised on purpose is another matter: it shows where it came from.
+    """
+    inner = last = trace.tb_next if trace is not None else None
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    if last is None:
+        return inner
+    ours = last.tb_frame.f_globals.get("__name__", "").partition(".")[0] == _PACKAGE
+    on_purpose = last.tb_frame.f_code.co_code[last.tb_lasti] == _RAISE
+    return None if ours and on_purpose else inner
+
+
+def tell(op: Any, make: Any, args: Any, kwargs: Any, everywhere: Sequence[Listener] = ()) -> Any:
+    """Make a call by way of all who listen, the thread's latest first (see mode.py).
+
+    They leave no line in the traceback of an error.
+
+    Args:
+        op: the operation, or the function composed of some.
+        make: makes the call; None for that of the operation.
+        args, kwargs: its arguments.
+        everywhere: those who listen to every thread, nearest to the call.
+    """
+    if make is None:  # a call that is given what to compute by asks nobody
+        make = functools.partial(op.call, _by=functools.partial(op.forward))
+    for listener in (*everywhere, *state.mode.listeners):
+        make = functools.partial(listener, op, make)
+    try:
+        return make(*args, **kwargs)
+    except Exception as error:
+        raise error.with_traceback(_without_listeners(error.__traceback__)) from error.__cause__
+
+
+_ENGINE = (f"{_PACKAGE}.engine.", f"{_PACKAGE}.amp.")
+
+
+def _without_listeners(trace: TracebackType | None) -> TracebackType | None:
+    """What of a traceback is not of the engine's making."""
+    kept: TracebackType | None = None
+    frames = []
+    while trace is not None:
+        if not trace.tb_frame.f_globals.get("__name__", "").startswith(_ENGINE):
+            frames.append(trace)
+        trace = trace.tb_next
+    for entry in reversed(frames):
+        kept = TracebackType(kept, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
+    return kept
+
+
+def on_one_device(args: Sequence[Any]) -> tuple[Any, ...] | None:
+    """The arguments, 0-d tensors of the CPU moved to the GPU of the others; None if none moves.
+
+    Asked only after the operation has failed, so equal devices cost nothing.
+    """
+    places: dict[Any, Any] = {a: device_of(a.array) for a in args if isinstance(a, Variable)}
+    gpus = {place for place in places.values() if place.type != "cpu"}
+    small = {a for a, place in places.items() if place.type == "cpu"}
+    if len(gpus) != 1 or not small or any([a.array.ndim for a in small]):
+        return None
+    gpu = gpus.pop()
+    moved = {id(a): a.to(gpu) for a in small}
+    return tuple([moved.get(id(a), a) for a in args])
 
 
 def explain(name: str, error: Exception, args: Sequence[Any]) -> Exception:

@@ -1,24 +1,21 @@
-"""Whether operations are recorded: one switch per thread."""
+"""Blocks that switch recording on or off: `no_grad`, `enable_grad`, `inference_mode`.
+
+Each replaces the thread's mode by another (see mode.py) in one assignment, and puts back what it
+changed in another.
+"""
 
 from __future__ import annotations
 
 import functools
 import inspect
-import threading
 import warnings
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, TypeVar
 
+from tinygrad_edu.engine.mode import Mode, is_recording, state
+
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-class _State(threading.local):
-    enabled = True
-    inference = False
-
-
-state = _State()
 
 
 def is_grad_enabled() -> bool:
@@ -28,12 +25,12 @@ def is_grad_enabled() -> bool:
     >>> with torch.no_grad(): print(torch.is_grad_enabled())
     False
     """
-    return state.enabled
+    return is_recording()
 
 
 def is_inference_mode_enabled() -> bool:
     """Whether this thread is inside `inference_mode`."""
-    return state.inference
+    return state.mode.inference
 
 
 class _Switch:
@@ -42,17 +39,20 @@ class _Switch:
     enabled: bool
 
     def __init__(self) -> None:
-        self._before: list[tuple[bool, bool]] = []
+        self._before: list[tuple[Mode, Mode]] = []
 
     def _fresh(self) -> _Switch:
         return type(self)()
 
-    def _enter(self) -> None:
-        state.enabled = self.enabled
+    def _inside(self, mode: Mode) -> Mode:
+        """The mode inside the block, given the one outside."""
+        return mode.but(enabled=self.enabled)
 
     def __enter__(self) -> None:
-        self._before.append((state.enabled, state.inference))
-        self._enter()
+        outside = state.mode
+        inside = self._inside(outside)
+        self._before.append((outside, inside))
+        state.mode = inside
 
     def __exit__(
         self,
@@ -60,7 +60,9 @@ class _Switch:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        state.enabled, state.inference = self._before.pop()
+        outside, inside = self._before[-1]
+        state.mode = outside if state.mode is inside else _restored(outside)
+        self._before.pop()
 
     def __call__(self, orig_func: F) -> F:
         if inspect.isclass(orig_func):
@@ -103,6 +105,11 @@ class _Switch:
                     resume = functools.partial(generator.throw, error)
 
         return inside  # type: ignore[return-value]
+
+
+def _restored(before: Mode) -> Mode:
+    """The present mode, recording as `before`; who listens since is no concern of a switch."""
+    return state.mode.but(enabled=before.recorder is not None, inference=before.inference)
 
 
 class _BareSwitch(_Switch):
@@ -161,18 +168,19 @@ class set_grad_enabled(_Switch):
     def __init__(self, mode: bool) -> None:
         super().__init__()
         self.enabled = bool(mode)
-        self._called = state.enabled, state.inference
-        self._enter()
+        self._called = state.mode
+        state.mode = self._inside(state.mode)
 
     def _fresh(self) -> _Switch:
         return type(self)(self.enabled)
 
     def __enter__(self) -> None:
-        self._before.append(self._called)
-        self._enter()
+        inside = self._inside(state.mode)
+        self._before.append((self._called, inside))
+        state.mode = inside
 
     def __call__(self, orig_func: F) -> F:
-        state.enabled, state.inference = self._called  # it decorates: the caller's mode stays
+        state.mode = _restored(self._called)  # it decorates: the caller's mode stays
         return super().__call__(orig_func)
 
 
@@ -203,6 +211,6 @@ class inference_mode(_Switch):
     def _fresh(self) -> _Switch:
         return type(self)(self.inference)
 
-    def _enter(self) -> None:
-        state.enabled = state.enabled and not self.inference
-        state.inference = self.inference
+    def _inside(self, mode: Mode) -> Mode:
+        enabled = mode.recorder is not None and not self.inference
+        return mode.but(enabled=enabled, inference=self.inference)

@@ -1,0 +1,95 @@
+"""What a thread's calls do besides computing: whether they are recorded, and who listens.
+
+A thread's mode is one value that never changes.  Entering a block puts another one in its place,
+leaving the block puts the former back: one assignment each, so that an interrupt finds either the
+one or the other, never something between.
+"""
+
+from __future__ import annotations
+
+import operator
+import threading
+from collections.abc import Callable
+from types import FunctionType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tinygrad_edu.engine.graph import Node
+
+Recorder = Callable[..., "Node"]
+"""`recorder(cls, plan, edges, kept, guards, shape, dtype)` makes the node of a call."""
+Listener = Callable[..., Any]
+"""`listener(op, make, *args, **kwargs)` is told of a call and returns its result, as a rule by
+`make(*args, **kwargs)`, which makes it."""
+Around = Callable[..., Any]
+"""`around(step, node, kept, g)` returns the gradients of a node's inputs, as a rule by
+`step(node, kept, g)`."""
+
+
+class Mode:
+    """What a thread's calls do besides computing.
+
+    Attributes:
+        recorder: makes the node of a call; None while nothing is recorded.
+        maker: what `recorder` is while recording is on; `operator.call` just makes the node.
+        inference: results are for no later training: see `inference_mode`.
+        listeners: who is told of each call before it is made, the first nearest to it.
+        around: wrappers of a node's backward step, the first nearest to it.
+    """
+
+    __slots__ = ("recorder", "maker", "inference", "listeners", "around")
+
+    def __init__(
+        self,
+        enabled: bool = True,
+        maker: Recorder = operator.call,
+        inference: bool = False,
+        listeners: tuple[Listener, ...] = (),
+        around: tuple[Around, ...] = (),
+    ) -> None:
+        self.recorder = maker if enabled else None
+        self.maker, self.inference = maker, inference
+        self.listeners, self.around = listeners, around
+
+    def but(self, **changes: Any) -> Mode:
+        """This mode with some of its attributes (or `enabled`) changed."""
+        same = {
+            "enabled": self.recorder is not None, "maker": self.maker, "inference": self.inference,
+            "listeners": self.listeners, "around": self.around,
+        }  # fmt: skip
+        return Mode(**{**same, **changes})
+
+
+PLAIN = Mode()
+"""Record, and tell nobody."""
+
+
+class _State(threading.local):
+    mode = PLAIN
+
+
+state = _State()
+
+listeners: list[Listener] = []
+"""Who is told of every thread's calls, once for all: the 16-bit floats (half.py), when one is first
+met.  They stand nearer to the call than the threads' own."""
+around: list[Around] = []
+"""The same of backward steps."""
+
+
+def is_recording() -> bool:
+    """Whether operations of this thread are recorded."""
+    return state.mode.recorder is not None
+
+
+def named_like(function: Callable[..., Any], call: Any) -> Any:
+    """`call` with a code of its own that has the name of `function`.
+
+    Tracebacks and profiles then say `mul`, not `call`; and Python, which adapts a code to what
+    runs in it, adapts each operation's to that operation alone.
+    """
+    name = function.__name__
+    code = call.__code__.replace(co_name=name, co_qualname=name)
+    made = FunctionType(code, call.__globals__, name, call.__defaults__, call.__closure__)
+    made.__kwdefaults__ = call.__kwdefaults__
+    return made
