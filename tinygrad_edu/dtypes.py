@@ -27,14 +27,20 @@ class dtype:
     >>> import tinygrad_edu as torch
     >>> torch.float32, torch.float32.is_floating_point, torch.int64.itemsize
     (torch.float32, True, 8)
+
+    Attributes:
+        scalar_type, c_name: what torch's messages call it: `Float`; in C++, `float`.
     """
 
-    __slots__ = ("name", "is_floating_point", "is_complex", "is_signed", "itemsize", "_numpy")
+    __slots__ = (
+        "name", "itemsize", "scalar_type", "c_name", "is_floating_point", "is_complex", "is_signed",
+        "_numpy",
+    )  # fmt: skip
     _by_name: dict[str, dtype] = {}
 
-    def __init__(self, name: str, itemsize: int) -> None:
-        self.name = name
-        self.itemsize = itemsize
+    def __init__(self, name: str, itemsize: int, scalar_type: str, c_name: str) -> None:
+        self.name, self.itemsize = name, itemsize
+        self.scalar_type, self.c_name = scalar_type, c_name
         self.is_floating_point = "float" in name
         self.is_complex = False
         self.is_signed = name != "bool" and not name.startswith("uint")
@@ -81,19 +87,19 @@ def _bfloat16() -> NumpyDtype:
     return found
 
 
-bool_ = dtype("bool", 1)
-uint8 = dtype("uint8", 1)
-uint16 = dtype("uint16", 2)
-uint32 = dtype("uint32", 4)
-uint64 = dtype("uint64", 8)
-int8 = dtype("int8", 1)
-int16 = short = dtype("int16", 2)
-int32 = int_ = dtype("int32", 4)
-int64 = long = dtype("int64", 8)
-float16 = half = dtype("float16", 2)
-bfloat16 = dtype("bfloat16", 2)
-float32 = float_ = dtype("float32", 4)
-float64 = double = dtype("float64", 8)
+bool_ = dtype("bool", 1, "Bool", "bool")
+uint8 = dtype("uint8", 1, "Byte", "unsigned char")
+uint16 = dtype("uint16", 2, "UInt16", "unsigned short")
+uint32 = dtype("uint32", 4, "UInt32", "unsigned int")
+uint64 = dtype("uint64", 8, "UInt64", "unsigned long")
+int8 = dtype("int8", 1, "Char", "signed char")
+int16 = short = dtype("int16", 2, "Short", "short")
+int32 = int_ = dtype("int32", 4, "Int", "int")
+int64 = long = dtype("int64", 8, "Long", "long")
+float16 = half = dtype("float16", 2, "Half", "c10::Half")
+bfloat16 = dtype("bfloat16", 2, "BFloat16", "c10::BFloat16")
+float32 = float_ = dtype("float32", 4, "Float", "float")
+float64 = double = dtype("float64", 8, "Double", "double")
 
 _FROM_NUMPY: dict[NumpyDtype, dtype] = {
     d._numpy: d for d in dtype._by_name.values() if d._numpy is not None
@@ -124,6 +130,12 @@ def from_numpy(numpy_dtype: NumpyDtype) -> dtype:
             " and bool"
         )
     return found
+
+
+def scalar_type_name(given: Any) -> str:
+    """How torch's messages call a dtype, ours or NumPy's: `Float`, `Long`."""
+    found = dtype._by_name.get(getattr(given, "name", ""))
+    return str(given) if found is None else found.scalar_type
 
 
 def to_numpy(given: Any) -> NumpyDtype:

@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.dtypes import Array, is_floating
-from tinygrad_edu.engine.boundary import scalar_type_name
+from tinygrad_edu.dtypes import Array, is_floating, scalar_type_name
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.ops import embedding as ops
 from tinygrad_edu.ops.gathering import gather, index_add, index_copy, index_select

@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.dtypes import Array
-from tinygrad_edu.engine.boundary import scalar_type_name
+from tinygrad_edu.dtypes import Array, scalar_type_name
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.ops.arithmetic import fmod

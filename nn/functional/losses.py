@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.dtypes import Array, is_floating
-from tinygrad_edu.engine.boundary import not_implemented, scalar_type_name
+from tinygrad_edu.dtypes import Array, is_floating, scalar_type_name
+from tinygrad_edu.engine.boundary import not_implemented
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.nodes import absorb, shown_as
 from tinygrad_edu.ops import cross_entropy as classes

@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.dtypes import is_floating
-from tinygrad_edu.engine.boundary import scalar_type_name
+from tinygrad_edu.dtypes import is_floating, scalar_type_name
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.ops import losses as ops

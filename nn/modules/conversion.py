@@ -13,18 +13,11 @@ from tinygrad_edu.tensor import Tensor
 
 from ..parameter import is_lazy
 
-_TYPES = {
-    "float16": "Half", "bfloat16": "BFloat16", "float32": "Float", "float64": "Double",
-    "int8": "Char", "uint8": "Byte", "int16": "Short", "int32": "Int", "int64": "Long",
-    "bool": "Bool",
-}  # fmt: skip
-
 
 def typename(value: object) -> str:
     """The name of a value's type as torch prints it; of a tensor, `torch.FloatTensor`."""
     if isinstance(value, Tensor):
-        name = value.dtype.name
-        return f"torch.{'cuda.' if value.is_cuda else ''}{_TYPES.get(name, name)}Tensor"
+        return f"torch.{'cuda.' if value.is_cuda else ''}{value.dtype.scalar_type}Tensor"
     kind = type(value)
     return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
 

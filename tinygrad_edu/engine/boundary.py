@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu.backend import device_of
-from tinygrad_edu.dtypes import Array
+from tinygrad_edu.dtypes import Array, scalar_type_name
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.mode import Listener, state
 
@@ -239,18 +239,6 @@ def not_a_number(name: str, position: int, value: Any) -> TypeError:
         f"{name}(): argument '{argument}' (position {position}) must be Tensor or Number,"
         f" not {type(value).__name__}"
     )
-
-
-_SCALAR_TYPES = {
-    "bool": "Bool", "uint8": "Byte", "int8": "Char", "int16": "Short", "int32": "Int",
-    "int64": "Long", "float16": "Half", "bfloat16": "BFloat16", "float32": "Float",
-    "float64": "Double",
-}  # fmt: skip
-
-
-def scalar_type_name(dtype: Any) -> str:
-    """How torch's messages call the dtype of an array: `Float`, `Long`."""
-    return _SCALAR_TYPES.get(getattr(dtype, "name", ""), str(dtype))
 
 
 def not_implemented(name: str, *dtypes: Any) -> NotImplementedError:

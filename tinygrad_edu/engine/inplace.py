@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.dtypes import Array, is_floating
-from tinygrad_edu.engine.boundary import refuse_expanded, scalar_type_name
+from tinygrad_edu.dtypes import Array, is_floating, scalar_type_name
+from tinygrad_edu.engine.boundary import refuse_expanded
 from tinygrad_edu.engine.graph import INFERENCE, Node, Variable, clock
 from tinygrad_edu.engine.mode import is_recording, state
 from tinygrad_edu.engine.primitive import Primitive, primitive

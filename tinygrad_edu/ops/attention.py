@@ -15,8 +15,7 @@ import numpy as np
 
 from tinygrad_edu import random
 from tinygrad_edu.backend import device_of
-from tinygrad_edu.dtypes import Array, is_floating
-from tinygrad_edu.engine.boundary import scalar_type_name
+from tinygrad_edu.dtypes import Array, is_floating, scalar_type_name
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.primitive import primitive

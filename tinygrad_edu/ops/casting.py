@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tinygrad_edu.backend import device, device_of, is_pinned_array, pinned_copy, to_device
-from tinygrad_edu.dtypes import Array, dtype, from_numpy, is_floating, to_numpy
+from tinygrad_edu.dtypes import Array, dtype, from_numpy, is_floating, scalar_type_name, to_numpy
 from tinygrad_edu.dtypes import dtype as dtype_class
 from tinygrad_edu.dtypes import promote_types as common_of
 from tinygrad_edu.dtypes import result_type as common_type
-from tinygrad_edu.engine.boundary import scalar_type_name
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap

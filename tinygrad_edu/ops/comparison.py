@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu.backend import new_like
-from tinygrad_edu.dtypes import Array, default, is_floating, promote
-from tinygrad_edu.engine.boundary import not_a_tensor, same_device, scalar_type_name
+from tinygrad_edu.dtypes import Array, default, is_floating, promote, scalar_type_name
+from tinygrad_edu.engine.boundary import not_a_tensor, same_device
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.primitive import primitive
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.dtypes import Array, is_floating
+from tinygrad_edu.dtypes import Array, is_floating, scalar_type_name
 from tinygrad_edu.engine.boundary import need_tensors
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.nodes import shown_as
@@ -23,7 +23,7 @@ from tinygrad_edu.ops.dims import operand
 from tinygrad_edu.ops.indexing import _slice
 from tinygrad_edu.ops.matmul import c_name
 from tinygrad_edu.ops.padding import pad
-from tinygrad_edu.ops.reduction import sum, type_name
+from tinygrad_edu.ops.reduction import sum
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
@@ -122,7 +122,7 @@ def _check(name: str, x: Array, weight: Array, bias: Array | None, groups: int, 
                 f"Input type ({c_name(x)}) and {what} type ({c_name(other)}) should be the same"
             )
     if not is_floating(x.dtype):
-        raise RuntimeError(f'"{name}" not implemented for {type_name(x.dtype)!r}')
+        raise RuntimeError(f'"{name}" not implemented for {scalar_type_name(x.dtype)!r}')
 
 
 def _check_channels(x: Array, weight: Array, groups: int, n: int, expected: int) -> None:

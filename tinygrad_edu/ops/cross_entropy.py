@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.dtypes import Array, from_numpy, is_floating
-from tinygrad_edu.engine.boundary import need_tensors, not_implemented, scalar_type_name
+from tinygrad_edu.dtypes import Array, from_numpy, is_floating, scalar_type_name
+from tinygrad_edu.engine.boundary import need_tensors, not_implemented
 from tinygrad_edu.engine.mode import is_recording
 from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive

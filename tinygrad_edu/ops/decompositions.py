@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu import return_types
-from tinygrad_edu.dtypes import Array
+from tinygrad_edu.dtypes import Array, scalar_type_name
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.primitive import primitive
@@ -27,7 +27,6 @@ from tinygrad_edu.ops.joining import cat
 from tinygrad_edu.ops.linalg import _check_square, _solve, _turned
 from tinygrad_edu.ops.matmul import matmul
 from tinygrad_edu.ops.names import named
-from tinygrad_edu.ops.reduction import type_name
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
@@ -39,7 +38,7 @@ def _check_matrix(name: str, x: Array) -> None:
     if x.dtype.kind != "f" or x.dtype.itemsize == 2:
         raise RuntimeError(
             f"linalg.{name}: Expected a float32 or float64 tensor as input. Got"
-            f" {type_name(x.dtype)}"
+            f" {scalar_type_name(x.dtype)}"
         )
 
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.dtypes import Array
-from tinygrad_edu.engine.boundary import need_tensors, same_device, scalar_type_name
+from tinygrad_edu.dtypes import Array, scalar_type_name
+from tinygrad_edu.engine.boundary import need_tensors, same_device
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.kernels.atomic import add_at

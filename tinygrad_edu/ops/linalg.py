@@ -12,7 +12,7 @@ import numpy as np
 
 from tinygrad_edu import return_types
 from tinygrad_edu.backend import new_like
-from tinygrad_edu.dtypes import Array, is_floating
+from tinygrad_edu.dtypes import Array, is_floating, scalar_type_name
 from tinygrad_edu.engine.boundary import LinAlgError
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.nodes import shown_as
@@ -22,7 +22,7 @@ from tinygrad_edu.ops.dims import operand, raw
 from tinygrad_edu.ops.indexing import setitem
 from tinygrad_edu.ops.matmul import matmul
 from tinygrad_edu.ops.names import named
-from tinygrad_edu.ops.reduction import sum, type_name
+from tinygrad_edu.ops.reduction import sum
 from tinygrad_edu.size import read_dim
 
 if TYPE_CHECKING:
@@ -197,11 +197,11 @@ def _check_square(name: str, x: Array, low: bool = False) -> None:
     if not is_floating(x.dtype):
         raise RuntimeError(
             f"linalg.{name}: Expected a floating point or complex tensor as input. Got"
-            f" {type_name(x.dtype)}"
+            f" {scalar_type_name(x.dtype)}"
         )
     if x.dtype.itemsize == 2 and not low:
         raise RuntimeError(
-            f"linalg.{name}: Low precision dtypes not supported. Got {type_name(x.dtype)}"
+            f"linalg.{name}: Low precision dtypes not supported. Got {scalar_type_name(x.dtype)}"
         )
 
 

@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.dtypes import Array, from_numpy, is_floating
+from tinygrad_edu.dtypes import Array, from_numpy, is_floating, scalar_type_name
 from tinygrad_edu.engine.boundary import not_a_tensor
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels.cuda import products
-from tinygrad_edu.ops.reduction import type_name
 from tinygrad_edu.ops.shape import _expand, _permute
 
 if TYPE_CHECKING:
@@ -127,12 +126,9 @@ def _chain(a: int, b: int) -> str:
 
 
 def c_name(x: Array) -> str:
-    """The name of its dtype in C++, which some of torch's messages show."""
-    names = {"float32": "float", "float64": "double", "float16": "c10::Half",
-             "bfloat16": "c10::BFloat16", "int64": "long int", "int32": "int", "int16": "short int",
-             "int8": "signed char", "uint8": "unsigned char", "bool": "bool"}  # fmt: skip
-    name = from_numpy(x.dtype).name
-    return names.get(name, name)
+    """The name of its dtype in C++, as some of torch's messages show it: with `int` written out."""
+    name = from_numpy(x.dtype).c_name
+    return f"{name} int" if name in ("short", "long") else name
 
 
 def _check_dtypes(a: Array, b: Array, plain: bool = True) -> None:
@@ -144,7 +140,7 @@ def _check_dtypes(a: Array, b: Array, plain: bool = True) -> None:
     if a.dtype != b.dtype:
         raise RuntimeError(
             "mat1 and mat2 must have the same dtype, but got"
-            f" {type_name(a.dtype)} and {type_name(b.dtype)}"
+            f" {scalar_type_name(a.dtype)} and {scalar_type_name(b.dtype)}"
         )
     if a.dtype == bool:
         raise NotImplementedError("\"matmul\" not implemented for 'Bool'")
@@ -248,7 +244,7 @@ def dot(input: Tensor, tensor: Tensor) -> Tensor:
     if a.dtype != b.dtype:
         raise RuntimeError(
             "dot : expected both vectors to have same dtype, but found"
-            f" {type_name(a.dtype)} and {type_name(b.dtype)}"
+            f" {scalar_type_name(a.dtype)} and {scalar_type_name(b.dtype)}"
         )
     return matmul(input, tensor)
 
@@ -279,7 +275,7 @@ def _check_linear(x: Array, weight: Array, bias: Array | None) -> None:
     if bias.dtype != x.dtype:
         raise RuntimeError(
             "self and mat2 must have the same dtype, but got"
-            f" {type_name(bias.dtype)} and {type_name(x.dtype)}"
+            f" {scalar_type_name(bias.dtype)} and {scalar_type_name(x.dtype)}"
         )
     shape = x.shape[:-1] + weight.shape[:-1]
     last = shape[-1] if shape else 1

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.dtypes import Array, NumpyDtype, is_floating, promote_types, to_numpy
+from tinygrad_edu.dtypes import (
+    Array,
+    NumpyDtype,
+    is_floating,
+    promote_types,
+    scalar_type_name,
+    to_numpy,
+)
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.ops.dims import (
@@ -22,7 +29,7 @@ from tinygrad_edu.ops.dims import (
 from tinygrad_edu.ops.largest import amax, amin
 from tinygrad_edu.ops.matmul import matmul
 from tinygrad_edu.ops.names import named, numpy_names
-from tinygrad_edu.ops.reduction import add_up, sum, type_name
+from tinygrad_edu.ops.reduction import add_up, sum
 from tinygrad_edu.size import read_dim
 
 if TYPE_CHECKING:
@@ -79,13 +86,13 @@ def _floats(name: str, x: Array, dtype: Any) -> NumpyDtype:
     if not is_floating(x.dtype):
         raise RuntimeError(
             f"{name}: Expected a floating point or complex tensor as input. Got"
-            f" {type_name(x.dtype)}"
+            f" {scalar_type_name(x.dtype)}"
         )
     target = x.dtype if dtype is None else to_numpy(dtype)
     if promote_types(target, x.dtype) != target:
         raise RuntimeError(
-            f"{name}: the dtype of the input ({type_name(x.dtype)}) should be convertible without"
-            f" narrowing to the specified dtype ({type_name(target)})"
+            f"{name}: the dtype of the input ({scalar_type_name(x.dtype)}) should be convertible"
+            f" without narrowing to the specified dtype ({scalar_type_name(target)})"
         )
     return target
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.dtypes import Array, is_floating
+from tinygrad_edu.dtypes import Array, is_floating, scalar_type_name
 from tinygrad_edu.engine.boundary import not_implemented
 from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
@@ -18,7 +18,6 @@ from tinygrad_edu.ops.dims import operand
 from tinygrad_edu.ops.gathering import gather
 from tinygrad_edu.ops.joining import stack
 from tinygrad_edu.ops.padding import _pad
-from tinygrad_edu.ops.reduction import type_name
 from tinygrad_edu.ops.windows import places, sum_windows
 
 if TYPE_CHECKING:
@@ -204,7 +203,7 @@ def _batched(name: str, input: Any, n: int) -> tuple[Any, bool]:
             f" but got:{shape}"
         )
     if x.dtype == bool:
-        raise NotImplementedError(f'"{name}" not implemented for {type_name(x.dtype)!r}')
+        raise not_implemented(name, x.dtype)
     return (input, False) if x.ndim == n + 2 else (input[None], True)
 
 
@@ -267,7 +266,9 @@ def avg_pool(
         raise RuntimeError("divisor must be not zero")
     x, added = _batched(name, input, n)
     if not is_floating(x.array.dtype) and x.array.dtype != np.int64:
-        raise NotImplementedError(f'"{name}" not implemented for {type_name(x.array.dtype)!r}')
+        raise NotImplementedError(
+            f'"{name}" not implemented for {scalar_type_name(x.array.dtype)!r}'
+        )
     sizes = x.array.shape[2:]
     out = _out(name, sizes, kernel, how, ceil_mode)
     borders = [*zip(how.padding, _behind(sizes, kernel, how, out), strict=True)]

@@ -16,8 +16,9 @@ from tinygrad_edu.dtypes import (
     is_floating,
     promote,
     promote_to,
+    scalar_type_name,
 )
-from tinygrad_edu.engine.boundary import not_implemented, scalar_type_name
+from tinygrad_edu.engine.boundary import not_implemented
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.inplace import inplace
 from tinygrad_edu.engine.primitive import primitive

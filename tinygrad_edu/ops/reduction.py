@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.dtypes import Array, NumpyDtype, floating, from_numpy, is_floating, to_numpy
+from tinygrad_edu.dtypes import Array, NumpyDtype, floating, is_floating, scalar_type_name, to_numpy
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.ops.cumulative import exclusive_cumprod
@@ -142,18 +142,9 @@ def mean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = Non
         which = "Input" if dtype is None else "Optional"
         raise RuntimeError(
             f"mean(): could not infer output dtype. {which} dtype must be either a floating point"
-            f" or complex dtype. Got: {type_name(target)}"
+            f" or complex dtype. Got: {scalar_type_name(target)}"
         )
     return _mean(input, reduced(dim, x.ndim), keepdim, target)
-
-
-def type_name(numpy_dtype: NumpyDtype) -> str:
-    """The name that torch's messages give a dtype, such as Float for float32."""
-    name = from_numpy(numpy_dtype).name
-    special = {"float32": "Float", "float64": "Double", "float16": "Half", "bfloat16": "BFloat16",
-               "int64": "Long", "int32": "Int", "int16": "Short", "int8": "Char", "uint8": "Byte",
-               "bool": "Bool"}  # fmt: skip
-    return special.get(name, name.replace("ui", "UI"))
 
 
 @primitive
@@ -191,7 +182,7 @@ def nanmean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = 
     if not is_floating(x.dtype):
         raise RuntimeError(
             "nanmean(): expected input to have floating point or complex dtype but got"
-            f" {type_name(x.dtype)}"
+            f" {scalar_type_name(x.dtype)}"
         )
     there = reduce_add(~np.isnan(x), axis=reduced(dim, x.ndim), keepdims=keepdim)
     total: Any = nansum(input, dim, keepdim, dtype=dtype)

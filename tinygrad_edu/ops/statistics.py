@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu.backend import new_like
-from tinygrad_edu.dtypes import Array, get_default_dtype, is_floating
-from tinygrad_edu.engine.boundary import scalar_type_name
+from tinygrad_edu.dtypes import Array, get_default_dtype, is_floating, scalar_type_name
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.primitive import primitive
