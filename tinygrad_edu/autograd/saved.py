@@ -116,6 +116,18 @@ class _Packing:
     def __init__(self, pack: Pack, unpack: Pack, outer: Recorder) -> None:
         self.pack, self.unpack, self.outer = pack, unpack, outer
 
+    def _packed(self, array: Array) -> _Packed:
+        given = wrap(array)
+        packed = _Packed(self.pack(given))
+        if given.storage.version:
+            raise RuntimeError(
+                "A saved tensor pack hook is modifying its input in place. Tensors provided as"
+                " input to pack hook cannot be modified by in-place operations as this can lead to"
+                " unexpected side-effects. Please open an issue if you need to perform in-place"
+                " operations on the input to a pack hook."
+            )
+        return packed
+
     def __call__(
         self, cls: Any, plan: Any, edges: Any, kept: Any, guards: Any, shape: Any, dtype: Any
     ) -> Node:
@@ -125,7 +137,7 @@ class _Packing:
             try:
                 state.mode = Mode(enabled=False)  # what `pack` does is not packed
                 kind = module_of_any(kept)
-                packed = Packed(_each(kept, kind, lambda a: _Packed(self.pack(wrap(a)))))
+                packed = Packed(_each(kept, kind, self._packed))
             finally:
                 state.mode = before
             guards = _each(guards, Storage, lambda storage: None)
@@ -143,6 +155,25 @@ def module_of_any(kept: tuple[Any, ...]) -> Any:
         elif hasattr(k, "__array_function__"):
             return module_of(k).ndarray
     return _Packed  # no array is an instance of it
+
+
+class allow_mutation_on_saved_tensors(saved_tensors_hooks):
+    """Inside the block, tensors that operations keep may be written to before the backward pass.
+
+    The operations keep copies.
+
+    >>> import tinygrad_edu as torch
+    >>> x = torch.ones(2, requires_grad=True)
+    >>> with torch.autograd.graph.allow_mutation_on_saved_tensors():
+    ...     y = x.clone()
+    ...     z = (y ** 2).sum()
+    ...     _ = y.zero_()
+    >>> z.backward(); x.grad
+    tensor([2., 2.])
+    """
+
+    def __init__(self) -> None:
+        super().__init__(lambda t: t.clone(), lambda t: t)
 
 
 class save_on_cpu(saved_tensors_hooks):

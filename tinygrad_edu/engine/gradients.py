@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,7 +29,7 @@ def _run(
     wrappers = [*([tied] if create else []), *around, *mode.around]
     retain = create if retain_graph is None else retain_graph
     try:
-        state.mode = mode.but(enabled=create)
+        state.mode = mode.but(enabled=create, roots=tuple([node for node, _ in roots]))
         with np.errstate(all="ignore"):
             return walk(
                 roots,
@@ -106,11 +107,12 @@ def grad(
         retain_graph, create_graph: as in `backward`.
         only_inputs: of no effect; False warns of that.
         allow_unused: None for an input that the outputs do not depend on, instead of an error.
+        is_grads_batched: `grad_outputs` have one more dimension in front, the results too: one
+            walk is made for each.
         materialize_grads: zeros for such an input.
 
     Raises:
         RuntimeError: as `backward`, and for an unused input.
-        NotImplementedError: `is_grads_batched`; `torch.func.vmap` of `torch.func.vjp` does that.
 
     >>> import tinygrad_edu as torch
     >>> x = torch.tensor(3.0, requires_grad=True)
@@ -121,7 +123,7 @@ def grad(
     if materialize_grads and allow_unused is False:
         raise ValueError("Expected allow_unused to be True or not passed when materialize_grads")
     if is_grads_batched:
-        raise NotImplementedError("grad(): is_grads_batched is not supported; use torch.func.vmap")
+        return _batched(outputs, inputs, grad_outputs, create_graph, allow_unused)
     if not only_inputs:
         warnings.warn(
             "only_inputs argument is deprecated and is ignored now (defaults to True). To"
@@ -131,7 +133,9 @@ def grad(
             stacklevel=2,
         )
     roots = _roots(outputs, grad_outputs, create_graph)
-    inputs = [inputs] if isinstance(inputs, Variable) else list(inputs)
+    inputs = [inputs] if isinstance(inputs, (Variable, GradientEdge)) else list(inputs)
+    if not inputs:
+        raise RuntimeError("`inputs` argument to `grad()` cannot be empty.")
     nodes = [_node_of(x, i) for i, x in enumerate(inputs)]
     found = _run(roots, retain_graph, create_graph, nodes, collect=True)
     results = []
@@ -150,7 +154,30 @@ def grad(
     return tuple(results)
 
 
+def _batched(
+    outputs: Any, inputs: Any, grad_outputs: Any, create: bool, allow_unused: bool | None
+) -> tuple[Any, ...]:
+    """`grad`, once for every row of the `grad_outputs`, stacked."""
+    rows = [grad_outputs] if isinstance(grad_outputs, Variable) else list(grad_outputs)
+    each = [
+        grad(outputs, inputs, list(row), True, create, allow_unused=allow_unused)
+        for row in zip(*rows, strict=True)
+    ]
+    stack: Any = sys.modules["tinygrad_edu.ops.joining"].stack
+    return tuple([None if g[0] is None else stack(g) for g in zip(*each, strict=True)])
+
+
+class GradientEdge(NamedTuple):
+    """A place in the graph: an output of a node.  `grad` takes it for a tensor."""
+
+    node: Node
+    output_nr: int
+    ownership_token: Any = None
+
+
 def _node_of(x: Any, i: int) -> Node:
+    if isinstance(x, GradientEdge):
+        return x.node
     if not isinstance(x, Variable):
         raise TypeError(f"argument 'inputs' must be Tensors, not {type(x).__name__} (at {i})")
     node = current_node(x)

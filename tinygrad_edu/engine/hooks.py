@@ -9,6 +9,7 @@ from typing import Any
 
 from tinygrad_edu.engine.graph import Node, Variable
 from tinygrad_edu.engine.record import wrap
+from tinygrad_edu.engine.walk import unbroadcast
 
 _next_handle = itertools.count(1).__next__
 
@@ -41,31 +42,78 @@ class RemovableHandle:
 
 
 class Hooks:
-    """The hooks of one node.
+    """The hooks of one node, in the order in which they run.
 
     Attributes:
-        functions: what `register_hook` was given, by the number of its handle.
-        retain: fills `.grad` of a tensor that is no leaf, after all others.
+        functions: what `register_hook` of its tensor was given, by the number of its handle.
+        retain: fills `.grad` of a tensor that is no leaf.
+        before, after: what `register_prehook` and `register_hook` of the node were given.
     """
 
     def __init__(self) -> None:
         self.functions: OrderedDict[int, Callable[[Any], Any]] = OrderedDict()
         self.retain: Callable[[Any], Any] | None = None
+        self.before: OrderedDict[int, Callable[[Any], Any]] = OrderedDict()
+        self.after: OrderedDict[int, Callable[[Any, Any], Any]] = OrderedDict()
 
-    def run(self, g: Any, create: bool) -> Any:
-        """The gradient as the hooks leave it; `retain` sees that."""
+    def arrived(self, g: Any, create: bool) -> Any:
+        """The gradient of the node's output (of several, a list) as the hooks leave it."""
         last = [] if self.retain is None else [self.retain]
         for hook in [*self.functions.values(), *last]:
-            before = g if create else wrap(g)
-            result = check_hook(hook, hook(before), before)
-            if result is not None:
-                g = result if create else result.array
+            g = _changed(hook, (_tensor(g, create),), g, create)
+        for pre_hook in [*self.before.values()]:
+            several = isinstance(g, list)
+            gs = tuple([_tensor(part, create) for part in (g if several else [g])])
+            found = pre_hook(gs)
+            if found is None:
+                continue
+            found = found if isinstance(found, (tuple, list)) else (found,)
+            changed = [_plain(check_hook(pre_hook, x, y), y, create)
+                       for x, y in zip(found, gs, strict=True)]  # fmt: skip
+            g = changed if several else changed[0]
         return g
+
+    def handed_on(self, node: Node, found: Any, g: Any, create: bool) -> Any:
+        """The gradients of the inputs as the node's own hooks leave them."""
+        if not self.after:
+            return found
+        inputs: list[Any] = [None] * len(node.edges)
+        for i, gx in found:
+            edge = node.edges[i] if i < len(node.edges) else None
+            if edge is not None and gx is not None:
+                inputs[i] = _tensor(unbroadcast(gx, edge.shape), create)
+        outputs = tuple([_tensor(part, create) for part in (g if isinstance(g, list) else [g])])
+        for hook in [*self.after.values()]:
+            changed = hook(tuple(inputs), outputs)
+            if changed is not None:
+                inputs = [*changed] if isinstance(changed, (tuple, list)) else [changed]
+        return [(i, gx if gx is None or create else gx.array) for i, gx in enumerate(inputs)]
 
     def follow(self, node: Node) -> None:
         """`retain_grad` is about the tensor as it is now: that hook goes along to the new node."""
         if self.retain is not None:
             hooks_of(node).retain, self.retain = self.retain, None
+
+
+def _tensor(g: Any, create: bool) -> Any:
+    return g if create or g is None else wrap(g)
+
+
+def _plain(changed: Any, before: Any, create: bool) -> Any:
+    found = before if changed is None else changed
+    return found if create or found is None else found.array
+
+
+def _changed(hook: Any, given: tuple[Any, ...], g: Any, create: bool) -> Any:
+    found = check_hook(hook, hook(*given), given[0])
+    return g if found is None else _plain(found, None, create)
+
+
+def unhooked(node: Node) -> Node:
+    """The same node without its hooks: they are not told what is overwritten by a view."""
+    twin = object.__new__(type(node))
+    twin.__dict__.update(node.__dict__, hooks=None)
+    return twin
 
 
 def hooks_of(node: Node) -> Hooks:

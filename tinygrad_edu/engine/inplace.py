@@ -24,6 +24,7 @@ import numpy as np
 from tinygrad_edu.dtypes import Array, is_floating, scalar_type_name
 from tinygrad_edu.engine.boundary import refuse_expanded
 from tinygrad_edu.engine.graph import INFERENCE, Node, Variable, clock
+from tinygrad_edu.engine.hooks import unhooked
 from tinygrad_edu.engine.mode import is_recording, state
 from tinygrad_edu.engine.primitive import Primitive, primitive
 from tinygrad_edu.engine.record import as_array, current_node, record, wrap
@@ -245,7 +246,10 @@ def inplace(
         # A composed operation may keep the old value anywhere, and a recorder that packs what is
         # kept does so at once: they get a copy from the start.
         same = simple and state.mode.maker is operator.call
-        before = wrap(t.array if same else t.array.copy(), t.node, t.storage if same else None)
+        node = t.node
+        if t.view_of is not None and node is not None and node.hooks is not None:
+            node = unhooked(node)
+        before = wrap(t.array if same else t.array.copy(), node, t.storage if same else None)
         return write(t, op(before, *args, **kwargs))
 
     twin = twin_of(op, call, name)

@@ -35,9 +35,10 @@ class Mode:
         inference: results are for no later training: see `inference_mode`.
         listeners: who is told of each call before it is made, the first nearest to it.
         around: wrappers of a node's backward step, the first nearest to it.
+        roots: the nodes that the present backward pass started from; empty outside of one.
     """
 
-    __slots__ = ("recorder", "maker", "inference", "listeners", "around")
+    __slots__ = ("recorder", "maker", "inference", "listeners", "around", "roots")
 
     def __init__(
         self,
@@ -46,16 +47,17 @@ class Mode:
         inference: bool = False,
         listeners: tuple[Listener, ...] = (),
         around: tuple[Around, ...] = (),
+        roots: tuple[Node, ...] = (),
     ) -> None:
         self.recorder = maker if enabled else None
         self.maker, self.inference = maker, inference
-        self.listeners, self.around = listeners, around
+        self.listeners, self.around, self.roots = listeners, around, roots
 
     def but(self, **changes: Any) -> Mode:
         """This mode with some of its attributes (or `enabled`) changed."""
         same = {
             "enabled": self.recorder is not None, "maker": self.maker, "inference": self.inference,
-            "listeners": self.listeners, "around": self.around,
+            "listeners": self.listeners, "around": self.around, "roots": self.roots,
         }  # fmt: skip
         return Mode(**{**same, **changes})
 

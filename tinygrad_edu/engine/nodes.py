@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from tinygrad_edu.dtypes import NumpyDtype
 from tinygrad_edu.engine import versions
 from tinygrad_edu.engine.graph import Leaf, Node, Part
-from tinygrad_edu.engine.hooks import RemovableHandle, on_gradient
+from tinygrad_edu.engine.hooks import RemovableHandle, hooks_of
 from tinygrad_edu.engine.primitive import Primitive
 from tinygrad_edu.engine.record import wrap
 
@@ -53,20 +53,18 @@ class Shown(Named, Node):
         return found
 
     def register_hook(self, fn: Callable[[Any, Any], Any]) -> RemovableHandle:
-        """Raises NotImplementedError: inputs' gradients are seen by hooks on the inputs."""
-        raise NotImplementedError(
-            "register_hook of a node is not supported: use its register_prehook, or register_hook"
-            " of the tensors"
-        )
+        """Call `fn(grad_inputs, grad_outputs)` behind its backward step.
+
+        Both are tuples of tensors and None; it may return other gradients of the inputs.
+        """
+        return RemovableHandle(hooks_of(self._operation()).after, fn)
 
     def register_prehook(self, fn: Callable[[tuple[Any, ...]], Any]) -> RemovableHandle:
-        """Call `fn((gradient,))` when its gradient is complete; it returns None or such a tuple."""
+        """Call `fn(grad_outputs)` before its backward step; it may return other ones."""
+        return RemovableHandle(hooks_of(self._operation()).before, fn)
 
-        def hook(g: Any) -> Any:
-            result = fn((g,))
-            return result if result is None else result[0]
-
-        return on_gradient(self, hook)
+    def _operation(self) -> Node:
+        return self
 
 
 class TorchNode(Shown):
@@ -228,6 +226,9 @@ class _Parser:
 
 class TorchPart(Shown, Part):
     """One output of several, shown as the operation it belongs to."""
+
+    def _operation(self) -> Node:
+        return self.whole
 
     @property
     def next_functions(self) -> Edges:

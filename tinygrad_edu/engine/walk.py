@@ -108,25 +108,31 @@ def walk(
     while arrivals.queue:
         node, g, mine = arrivals.youngest()
         if node.hooks is not None:
-            g, mine = node.hooks.run(g, create), False
+            g, mine = node.hooks.arrived(g, create), False
         if node in collected:
             collected[node] = g
         if isinstance(node, Leaf):
             if at_leaf is not None:
                 at_leaf(node, g, mine, create)
-        elif needed is not None and needed.isdisjoint(node.edges):
-            pass  # a target, beyond which there is none
-        elif isinstance(node, Part):
-            arrivals.add_part(node.whole, node.index, g)
-        else:
-            hand_on(node, step(node, node.kept, g), g, needed, arrivals)
+            if node.hooks is not None:
+                node.hooks.handed_on(node, (), g, create)
+        elif needed is None or not needed.isdisjoint(node.edges):
+            go_on(node, g, step, needed, arrivals)
             if not retain:
                 free(node)
     return {node: g for node, g in collected.items() if g is not None}
 
 
-def hand_on(node: Node, found: Any, g: Any, needed: set[Any] | None, arrivals: Arrivals) -> None:
-    """Give the gradients `found` of a node's inputs to the nodes of these."""
+def go_on(
+    node: Node, g: Any, step: Callable[..., Any], needed: set[Any] | None, arrivals: Arrivals
+) -> None:
+    """Give the gradients of a node's inputs to the nodes of these."""
+    if isinstance(node, Part):
+        arrivals.add_part(node.whole, node.index, g)
+        return
+    found = step(node, node.kept, g)
+    if node.hooks is not None:
+        found = node.hooks.handed_on(node, found, g, arrivals.create)
     owns = node.plan.op.owns and not arrivals.create
     edges = node.edges
     for i, gx in found:
