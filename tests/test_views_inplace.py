@@ -173,6 +173,41 @@ MODES = {
 }
 
 
+def _root(machine: Machine, steps: list[tuple[str, str, int]], touch: str, mode: str) -> Any:
+    """The leaf's gradient of a view, the last value, after a touch of it."""
+    try:
+        for kind, name, i in steps:
+            if machine.step(kind, name, i, 2):
+                return "refused"
+        with MODES[mode](machine.library):
+            TOUCHES[touch](machine.values[3])
+        (machine.values[3] * 1.5).sum().backward()
+    except RuntimeError:
+        return "refused"
+    g = machine.leaf.grad
+    return None if g is None else g.numpy()
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("mode", sorted(MODES))
+@pytest.mark.parametrize("touch", sorted(TOUCHES))
+def test_a_view_is_touched_after_its_base_was_written(touch: str, mode: str) -> None:
+    """Its history is that of the write, whoever asks for it first, in whatever mode."""
+    compared = 0
+    for view in sorted(VIEWS):
+        for write in ("[..., 0] = 5", ".exp_()", ".mul_(2)", ".zero_()", "[0] = y"):
+            steps = [("view", view, 1), ("write", write, 1)]
+            found, expected = (
+                _root(Machine(library), steps, touch, mode) for library in (tinygrad_edu, torch)
+            )
+            if isinstance(expected, np.ndarray):
+                compared += 1
+                np.testing.assert_allclose(found, expected, rtol=1e-12, err_msg=f"{view}, {write}")
+            elif expected is None:
+                assert found is None
+    assert compared > 40
+
+
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @settings(max_examples=8 * settings.default.max_examples)
 @given(st.data())

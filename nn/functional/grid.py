@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu.dtypes import Array, scalar_type_name
+from tinygrad_edu.engine.boundary import users_level
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.ops.arithmetic import fmod
@@ -209,7 +210,7 @@ def _warn_of_default() -> None:
         "Default grid_sample and affine_grid behavior has changed to align_corners=False since"
         " 1.3.0. Please specify align_corners=True if the old behavior is desired. See the"
         " documentation of grid_sample for details.",
-        stacklevel=3,
+        stacklevel=users_level(),
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu.dtypes import Array, is_floating, scalar_type_name
-from tinygrad_edu.engine.boundary import not_implemented
+from tinygrad_edu.engine.boundary import not_implemented, users_level
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.nodes import absorb, shown_as
 from tinygrad_edu.ops import cross_entropy as classes
@@ -21,7 +21,7 @@ from tinygrad_edu.ops.special import xlogy
 from tinygrad_edu.tensor import Tensor
 
 
-def legacy_reduction(size_average: bool | None, reduce: bool | None, stacklevel: int = 3) -> str:
+def legacy_reduction(size_average: bool | None, reduce: bool | None) -> str:
     """The `reduction` that the old arguments mean, with torch's warning."""
     if reduce is False:
         reduction = "none"
@@ -30,7 +30,7 @@ def legacy_reduction(size_average: bool | None, reduce: bool | None, stacklevel:
     warnings.warn(
         "size_average and reduce args will be deprecated, please use"
         f" reduction='{reduction}' instead.",
-        stacklevel=stacklevel,
+        stacklevel=users_level(),
     )
     return reduction
 
@@ -38,7 +38,7 @@ def legacy_reduction(size_average: bool | None, reduce: bool | None, stacklevel:
 def read_reduction(size_average: bool | None, reduce: bool | None, reduction: str) -> str:
     """The reduction meant by the three arguments; ValueError if it is unknown."""
     if size_average is not None or reduce is not None:
-        return legacy_reduction(size_average, reduce, stacklevel=4)
+        return legacy_reduction(size_average, reduce)
     if reduction not in ("none", "mean", "sum"):
         raise ValueError(f"{reduction} is not a valid value for reduction")
     return reduction
@@ -57,7 +57,7 @@ def _warn_of_broadcasting(input: Tensor, target: Tensor) -> None:
             f"Using a target size ({target.shape}) that is different to the input size"
             f" ({input.shape}). This will likely lead to incorrect results due to broadcasting."
             " Please ensure they have the same size.",
-            stacklevel=3,
+            stacklevel=users_level(),
         )
 
 
@@ -365,7 +365,7 @@ def kl_div(
             "'batchmean' divides only by the batch size, and aligns with the KL div math"
             " definition.'mean' will be changed to behave the same as 'batchmean' in the next major"
             " release.",
-            stacklevel=2,
+            stacklevel=users_level(),
         )
     how = read_reduction(size_average, reduce, "sum" if per_row else reduction)
     if log_target:

@@ -32,11 +32,12 @@ from tinygrad_edu import backend, dtypes
 from tinygrad_edu.dtypes import dtype
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.mode import Mode, is_recording, state
+from tinygrad_edu.engine.types import Call
 from tinygrad_edu.ops.cross_entropy import nll_loss
 from tinygrad_edu.ops.softmax import log_softmax
 from tinygrad_edu.tensor import Tensor
 
-F = TypeVar("F", bound=Callable[..., Any])
+F = TypeVar("F", bound=Call)
 
 _DEVICES = ("cpu", "cuda")
 
@@ -68,7 +69,7 @@ class Casting:
             **{"cache_enabled": self.cache_enabled, "cache": self.cache, **changes},
         )
 
-    def __call__(self, op: Any, make: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, op: Any, make: Call, *args: Any, **kwargs: Any) -> Any:
         """Make a call of this thread in the precision that `op` asks for."""
         if op.autocast is None:
             return make(*args, **kwargs)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from tinygrad_edu.engine.graph import Node, Variable
 from tinygrad_edu.engine.mode import Mode, Recorder, state
+from tinygrad_edu.engine.types import Call, Gradient
 
 _PACKAGE = __name__.partition(".")[0]
 
@@ -42,7 +42,7 @@ class _Check:
     def __init__(self, check_nan: bool) -> None:
         self.check_nan = check_nan
 
-    def __call__(self, step: Callable[..., Any], node: Node, kept: Any, g: Any) -> Any:
+    def __call__(self, step: Call, node: Node, kept: Any, g: Gradient) -> Any:
         try:
             found = list(step(node, kept, g))
         except Exception as error:
@@ -75,7 +75,7 @@ def is_anomaly_check_nan_enabled() -> bool:
     return check is None or check.check_nan
 
 
-def _has_nan(g: Any) -> bool:
+def _has_nan(g: Gradient) -> bool:
     array = g.array if isinstance(g, Variable) else g
     return bool(np.isnan(array).any())
 

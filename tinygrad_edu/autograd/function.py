@@ -23,6 +23,7 @@ from tinygrad_edu.engine.nodes import node_class
 from tinygrad_edu.engine.record import current_node, wrap
 from tinygrad_edu.engine.second import lift
 from tinygrad_edu.engine.switches import no_grad
+from tinygrad_edu.engine.types import Call, Gradient, Values
 from tinygrad_edu.engine.views import View
 
 
@@ -34,10 +35,10 @@ class FunctionCtx:
     """
 
     needs_input_grad: tuple[bool, ...] = ()
-    _saved: tuple[Any, ...] = ()
-    _to_save: tuple[Any, ...] = ()
-    _dirty: tuple[Any, ...] = ()
-    _constant: tuple[Any, ...] = ()
+    _saved: Values = ()
+    _to_save: Values = ()
+    _dirty: Values = ()
+    _constant: Values = ()
     _materialize = True
 
     def save_for_backward(self, *tensors: Any) -> None:
@@ -55,7 +56,7 @@ class FunctionCtx:
         self._to_save = self._saved = tensors
 
     @property
-    def saved_tensors(self) -> tuple[Any, ...]:
+    def saved_tensors(self) -> Values:
         """What `save_for_backward` was given."""
         return self._saved
 
@@ -106,10 +107,10 @@ class FunctionPlan:
     def op(self) -> FunctionPlan:
         return self
 
-    def joint_pick(self, kept: tuple[Any, ...]) -> tuple[Any, ...]:
+    def joint_pick(self, kept: Values) -> Values:
         return ()
 
-    def joint(self, g: Any) -> list[Any]:
+    def joint(self, g: Gradient) -> list[Any]:
         """The gradients of the inputs; `g` as for every rule, an array or a tensor."""
         node = self.node()
         assert node is not None  # the walk holds it
@@ -230,7 +231,7 @@ class Function:
         )
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    def setup_context(ctx: Any, inputs: Values, output: Any) -> None:
         """Keep in `ctx` what `backward` needs, if `forward` does not take `ctx`."""
         raise NotImplementedError("setup_context is not implemented.")
 
@@ -290,11 +291,11 @@ class Function:
 def _record(
     cls: type[Function],
     ctx: FunctionCtx,
-    args: tuple[Any, ...],
+    args: Values,
     edges: tuple[Node | None, ...],
-    results: tuple[Any, ...],
+    results: Values,
     several: bool,
-) -> tuple[Any, ...]:
+) -> Values:
     """Give the results of `forward` their node."""
     for t in ctx._dirty:
         check_writable(t)
@@ -335,8 +336,8 @@ def _differentiable(result: Any, ctx: FunctionCtx) -> bool:
 
 
 def _keep(
-    plan: FunctionPlan, ctx: FunctionCtx, args: tuple[Any, ...], results: tuple[Any, ...]
-) -> tuple[tuple[Any, ...], tuple[Storage | None, ...]]:
+    plan: FunctionPlan, ctx: FunctionCtx, args: Values, results: Values
+) -> tuple[Values, tuple[Storage | None, ...]]:
     """The arrays of `save_for_backward`, their storages; notes in the plan which is which.
 
     Their names are those of the inputs, "y" for the only output, and "" for what is neither.
@@ -358,7 +359,7 @@ def _keep(
     return kept, tuple([None if t is None else t.storage for t in ctx._to_save])
 
 
-def _give(result: Any, node: Node, ctx: FunctionCtx, args: tuple[Any, ...]) -> Any:
+def _give(result: Any, node: Node, ctx: FunctionCtx, args: Values) -> Any:
     """The output with its history."""
     if any([result is t for t in ctx._dirty]):
         set_history(result, node)
@@ -396,16 +397,16 @@ class _Spent:
     def op(self) -> _Spent:
         return self
 
-    def joint_pick(self, kept: tuple[Any, ...]) -> tuple[Any, ...]:
+    def joint_pick(self, kept: Values) -> Values:
         return kept
 
-    def joint(self, g: Any, *kept: Any) -> Any:
+    def joint(self, g: Gradient, *kept: Any) -> Any:
         raise RuntimeError(
             "trying to differentiate twice a function that was marked with @once_differentiable"
         )
 
 
-def once_differentiable(backward: Callable[..., Any]) -> Callable[..., Any]:
+def once_differentiable(backward: Call) -> Call:
     """Mark a `backward` that computes right gradients but cannot itself be differentiated.
 
     >>> import tinygrad_edu as torch

@@ -12,11 +12,12 @@ from tinygrad_edu.engine import mode
 from tinygrad_edu.engine.graph import Node, Storage, Variable
 from tinygrad_edu.engine.mode import Mode, Recorder, state
 from tinygrad_edu.engine.record import wrap
+from tinygrad_edu.engine.types import Call, Gradient, Values
 
 Pack = Callable[[Any], Any]
 
 
-class Packed(tuple[Any, ...]):
+class Packed(Values):
     """What a node keeps, packed; `unpack` gives the tensors back."""
 
     unpack: Pack
@@ -29,7 +30,7 @@ class _Packed:
         self.value = value
 
 
-def _each(kept: tuple[Any, ...], kind: Any, change: Callable[[Any], Any]) -> tuple[Any, ...]:
+def _each(kept: Values, kind: Any, change: Callable[[Any], Any]) -> Values:
     """`change` applied to every entry of that kind, also inside nested tuples."""
     return tuple(
         [
@@ -48,7 +49,7 @@ def _array(tensor: Any) -> Array:
     return tensor.array
 
 
-def _unpacked(step: Callable[..., Any], node: Node, kept: Any, g: Any) -> Any:
+def _unpacked(step: Call, node: Node, kept: Any, g: Gradient) -> Any:
     """A wrapper for the walk: the rules get what was kept, not what was made of it."""
     return step(node, unpacked(kept), g)
 
@@ -145,7 +146,7 @@ class _Packing:
         return self.outer(cls, plan, edges, packed, guards, shape, dtype)
 
 
-def module_of_any(kept: tuple[Any, ...]) -> Any:
+def module_of_any(kept: Values) -> Any:
     """The array type of what is kept: NumPy's or CuPy's."""
     for k in kept:
         if type(k) is tuple:

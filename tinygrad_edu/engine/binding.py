@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from tinygrad_edu.engine.types import Options, Values
 
 if TYPE_CHECKING:
     from tinygrad_edu.engine.primitive import Primitive
@@ -15,7 +17,7 @@ FURTHER_NAMES: dict[str, int | str] = {
 """Keywords of torch's, and NumPy's that torch takes too: which argument they stand for."""
 
 
-def bind(op: Primitive, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+def bind(op: Primitive, args: Values, kwargs: Options) -> Values:
     """All arguments of `op` in order, given some by name (torch's names included) and defaults.
 
     Raises:

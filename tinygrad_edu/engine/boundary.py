@@ -9,8 +9,9 @@ from __future__ import annotations
 import dis
 import functools
 import re
+import sys
 from collections.abc import Sequence
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from tinygrad_edu.backend import device_of
 from tinygrad_edu.dtypes import Array, scalar_type_name
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.mode import Listener, state
+from tinygrad_edu.engine.types import Values
 
 if TYPE_CHECKING:
     from tinygrad_edu.engine.primitive import Primitive
@@ -31,7 +33,7 @@ class LinAlgError(RuntimeError):
     """A matrix that an algorithm cannot work with: singular, or not positive-definite."""
 
 
-def recover(op: Primitive, error: Exception, args: tuple[Any, ...]) -> Any:
+def recover(op: Primitive, error: Exception, args: Values) -> Any:
     """Where a forward function raised: the call made in another way, or torch's error instead."""
     moved = on_one_device(args)
     if moved is not None:
@@ -47,7 +49,7 @@ def recover(op: Primitive, error: Exception, args: tuple[Any, ...]) -> Any:
         del found, error  # or the exception would hold this frame, and this frame the exception
 
 
-def _refusal(op: Primitive, args: tuple[Any, ...]) -> Exception | None:
+def _refusal(op: Primitive, args: Values) -> Exception | None:
     """What the operation itself has to say about such arguments."""
     if op.refuse is None:
         return None
@@ -69,7 +71,7 @@ def _shortened(trace: TracebackType | None) -> TracebackType | None:
         last = last.tb_next
     if last is None:
         return inner
-    ours = last.tb_frame.f_globals.get("__name__", "").partition(".")[0] == _PACKAGE
+    ours = _is_ours(last.tb_frame)
     on_purpose = last.tb_frame.f_code.co_code[last.tb_lasti] == _RAISE
     return None if ours and on_purpose else inner
 
@@ -111,7 +113,20 @@ def _without_listeners(trace: TracebackType | None) -> TracebackType | None:
     return kept
 
 
-def on_one_device(args: Sequence[Any]) -> tuple[Any, ...] | None:
+def users_level() -> int:
+    """The `stacklevel` at which a warning of the caller's points to the user's line."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and _is_ours(frame):
+        frame, level = frame.f_back, level + 1
+    return level
+
+
+def _is_ours(frame: FrameType) -> bool:
+    name: str = frame.f_globals.get("__name__", "")
+    return name.partition(".")[0] == _PACKAGE
+
+
+def on_one_device(args: Sequence[Any]) -> Values | None:
     """The arguments, 0-d tensors of the CPU moved to the GPU of the others; None if none moves.
 
     Asked only after the operation has failed, so equal devices cost nothing.

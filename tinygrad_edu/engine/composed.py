@@ -12,8 +12,9 @@ from typing import Any, TypeVar, cast
 
 from tinygrad_edu.engine.boundary import tell
 from tinygrad_edu.engine.mode import named_like, state
+from tinygrad_edu.engine.types import Call
 
-F = TypeVar("F", bound=Callable[..., Any])
+F = TypeVar("F", bound=Call)
 
 
 class Composed:

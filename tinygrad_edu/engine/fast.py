@@ -9,7 +9,6 @@ arguments are arrays, and which of two may be a Python number.  A NumPy number c
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from tinygrad_edu.engine.record import (
     call_variadic,
     live_inputs,
 )
+from tinygrad_edu.engine.types import Call
 from tinygrad_edu.engine.views import call_view
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ _new = object.__new__
 _NUMBERS = (int, float, bool)
 
 
-def form_of(op: Primitive) -> Callable[..., Any]:
+def form_of(op: Primitive) -> Call:
     """The form of call that serves `op`."""
     if op.view:
         return call_view(op)
@@ -43,11 +43,11 @@ def form_of(op: Primitive) -> Callable[..., Any]:
     return call_unary(op) if op.arity == 1 else call_binary(op)
 
 
-def call_unary(op: Primitive) -> Callable[..., Any]:
+def call_unary(op: Primitive) -> Call:
     """The call of an operation with one argument."""
     forward, plans = op.forward, op.plans
 
-    def call(*args: Any, _by: Callable[..., Any] = forward, **kwargs: Any) -> Any:
+    def call(*args: Any, _by: Call = forward, **kwargs: Any) -> Any:
         mode = state.mode
         if (mode.listeners or listeners) and _by is forward:
             return tell(op, None, args, kwargs, listeners)
@@ -92,11 +92,11 @@ def call_unary(op: Primitive) -> Callable[..., Any]:
     return call
 
 
-def call_binary(op: Primitive) -> Callable[..., Any]:
+def call_binary(op: Primitive) -> Call:
     """The call of an operation with two arguments."""
     forward, plans = op.forward, op.plans
 
-    def call(*args: Any, _by: Callable[..., Any] = forward, **kwargs: Any) -> Any:
+    def call(*args: Any, _by: Call = forward, **kwargs: Any) -> Any:
         mode = state.mode
         if (mode.listeners or listeners) and _by is forward:
             return tell(op, None, args, kwargs, listeners)

@@ -14,6 +14,7 @@ from tinygrad_edu.engine.graph import Node, Variable
 from tinygrad_edu.engine.mode import around, state
 from tinygrad_edu.engine.record import current_node, wrap
 from tinygrad_edu.engine.second import tied
+from tinygrad_edu.engine.types import Gradient, Values
 from tinygrad_edu.engine.walk import accumulate, walk
 
 
@@ -97,7 +98,7 @@ def grad(
     allow_unused: bool | None = None,
     is_grads_batched: bool = False,
     materialize_grads: bool = False,
-) -> tuple[Any, ...]:
+) -> Values:
     """The gradients of `outputs` with respect to `inputs`, as a tuple; `.grad` is left alone.
 
     Args:
@@ -156,7 +157,7 @@ def grad(
 
 def _batched(
     outputs: Any, inputs: Any, grad_outputs: Any, create: bool, allow_unused: bool | None
-) -> tuple[Any, ...]:
+) -> Values:
     """`grad`, once for every row of the `grad_outputs`, stacked."""
     rows = [grad_outputs] if isinstance(grad_outputs, Variable) else list(grad_outputs)
     each = [
@@ -197,7 +198,7 @@ def _roots(tensors: Any, grads: Any, create: bool) -> list[tuple[Node, Any]]:
     return [_root(i, t, g, create) for i, (t, g) in enumerate(zip(tensors, grads, strict=True))]
 
 
-def _root(i: int, t: Any, g: Any, create: bool) -> tuple[Node, Any]:
+def _root(i: int, t: Any, g: Gradient, create: bool) -> tuple[Node, Any]:
     if not isinstance(t, Variable):
         raise TypeError(f"element {i} must be a Tensor, not {type(t).__name__}")
     node = current_node(t)

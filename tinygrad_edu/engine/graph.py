@@ -14,6 +14,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tinygrad_edu.dtypes import Array, NumpyDtype
+from tinygrad_edu.engine.types import Values
 
 if TYPE_CHECKING:
     from tinygrad_edu.engine.hooks import AfterAccumulate, Hooks
@@ -94,8 +95,8 @@ class Node:
         self,
         plan: Plan,
         edges: tuple[Node | None, ...],
-        kept: tuple[Any, ...],
-        guards: tuple[Any, ...],
+        kept: Values,
+        guards: Values,
         shape: tuple[int, ...],
         dtype: NumpyDtype,
     ) -> None:
@@ -104,7 +105,7 @@ class Node:
         self.number = clock()
         self.plan = plan
         self.edges = edges
-        self.kept: tuple[Any, ...] | None = kept
+        self.kept: Values | None = kept
         self.guards = guards
         self.shape = shape
         self.dtype = dtype

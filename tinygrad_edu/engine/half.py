@@ -20,33 +20,33 @@ nothing.  How an operation takes 16 bits it says itself, as `half=`:
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from tinygrad_edu import dtypes
-from tinygrad_edu.dtypes import NumpyDtype, is_half
+from tinygrad_edu.dtypes import Array, NumpyDtype, is_half
 from tinygrad_edu.engine.graph import Node
 from tinygrad_edu.engine.mode import around, is_recording, listeners
 from tinygrad_edu.engine.primitive import Primitive
+from tinygrad_edu.engine.types import Call, Gradient, Values
 from tinygrad_edu.kernels.cuda import launch
 
 _WIDE = np.dtype(np.float32)
 
 
-def _by_gpu(op: Any, kinds: tuple[str, ...], operand: Any) -> bool:
+def _by_gpu(op: Any, kinds: tuple[str, ...], operand: Array) -> bool:
     """Whether the operation takes 16 bits in one of these ways, and the operand is on a GPU."""
     return op.half in kinds and hasattr(operand, "dtype") and launch.takes_half(operand)
 
 
-def _taken_as_they_are(op: Primitive, half: NumpyDtype, values: tuple[Any, ...]) -> bool:
+def _taken_as_they_are(op: Primitive, half: NumpyDtype, values: Values) -> bool:
     if "once" in op.half and not all([getattr(v, "dtype", None) == half for v in values]):
         return False
     return _by_gpu(op, ("by gpu", "by gpu, once", "once"), values[0])
 
 
-def widen(value: Any) -> Any:
+def widen(value: Array) -> Array:
     """16-bit arrays, alone or in sequences, as float32; everything else as it is."""
     if isinstance(value, (list, tuple)) and type(value) in (list, tuple):
         return type(value)([widen(part) for part in value])
@@ -54,7 +54,7 @@ def widen(value: Any) -> Any:
     return value.astype(_WIDE) if kind is not None and is_half(kind) else value
 
 
-def _half_among(values: Any) -> NumpyDtype | None:
+def _half_among(values: Array) -> NumpyDtype | None:
     """The 16-bit dtype of the operands, if all that hold floats have the same one."""
     found = None
     for value in values:
@@ -67,7 +67,7 @@ def _half_among(values: Any) -> NumpyDtype | None:
     return found
 
 
-def _makes_default(operands: Any) -> bool:
+def _makes_default(operands: Array) -> bool:
     """Whether floats come from integers here, where the default dtype has 16 bits."""
     if not is_half(dtypes.default()):
         return False
@@ -76,11 +76,11 @@ def _makes_default(operands: Any) -> bool:
     return bool(kinds) and not named and not any([dtypes.is_floating(kind) for kind in kinds])
 
 
-def _operands(op: Primitive, values: tuple[Any, ...]) -> Any:
+def _operands(op: Primitive, values: Values) -> Array:
     return [*values[0], *values[1:]] if op.variadic else values
 
 
-def _compute(op: Primitive, *values: Any) -> Any:
+def _compute(op: Primitive, *values: Array) -> Array:
     """`forward`, computed in float32 where the operands have 16 bits."""
     first = values[0]
     if first.__class__ is np.ndarray and first.dtype is _WIDE:
@@ -104,14 +104,14 @@ def _compute(op: Primitive, *values: Any) -> Any:
     return _narrow(y, half)
 
 
-def _narrow(y: Any, half: NumpyDtype) -> Any:
+def _narrow(y: Array, half: NumpyDtype) -> Array:
     """float32 arrays, alone or in a tuple, rounded to `half`."""
     if isinstance(y, tuple):
         return tuple([_narrow(part, half) for part in y])
     return y.astype(half) if getattr(y, "dtype", None) == _WIDE else y
 
 
-def _step(step: Callable[..., Any], node: Node, kept: tuple[Any, ...] | None, g: Any) -> Any:
+def _step(step: Call, node: Node, kept: Values | None, g: Gradient) -> Array:
     """`gradients` of arrays: the rules compute in float32, the walk rounds what they give.
 
     Where the walk itself is recorded, the rules are made of operations that see to it themselves;
@@ -128,7 +128,7 @@ def _step(step: Callable[..., Any], node: Node, kept: tuple[Any, ...] | None, g:
     return [(i, wide.copy() if gx is wide else gx) for i, gx in found]
 
 
-def _listener(op: Any, make: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+def _listener(op: Any, make: Call, *args: Any, **kwargs: Any) -> Array:
     if not isinstance(op, Primitive) or op.half == "as it is" or op.view:
         return make(*args, **kwargs)
     return op.call(*args, _by=functools.partial(_compute, op), **kwargs)

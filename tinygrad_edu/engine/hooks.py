@@ -9,6 +9,7 @@ from typing import Any
 
 from tinygrad_edu.engine.graph import Node, Variable
 from tinygrad_edu.engine.record import wrap
+from tinygrad_edu.engine.types import Gradient, Values
 from tinygrad_edu.engine.walk import unbroadcast
 
 _next_handle = itertools.count(1).__next__
@@ -56,7 +57,7 @@ class Hooks:
         self.before: OrderedDict[int, Callable[[Any], Any]] = OrderedDict()
         self.after: OrderedDict[int, Callable[[Any, Any], Any]] = OrderedDict()
 
-    def arrived(self, g: Any, create: bool) -> Any:
+    def arrived(self, g: Gradient, create: bool) -> Any:
         """The gradient of the node's output (of several, a list) as the hooks leave it."""
         last = [] if self.retain is None else [self.retain]
         for hook in [*self.functions.values(), *last]:
@@ -73,7 +74,7 @@ class Hooks:
             g = changed if several else changed[0]
         return g
 
-    def handed_on(self, node: Node, found: Any, g: Any, create: bool) -> Any:
+    def handed_on(self, node: Node, found: Any, g: Gradient, create: bool) -> Any:
         """The gradients of the inputs as the node's own hooks leave them."""
         if not self.after:
             return found
@@ -95,7 +96,7 @@ class Hooks:
             hooks_of(node).retain, self.retain = self.retain, None
 
 
-def _tensor(g: Any, create: bool) -> Any:
+def _tensor(g: Gradient, create: bool) -> Any:
     return g if create or g is None else wrap(g)
 
 
@@ -104,7 +105,7 @@ def _plain(changed: Any, before: Any, create: bool) -> Any:
     return found if create or found is None else found.array
 
 
-def _changed(hook: Any, given: tuple[Any, ...], g: Any, create: bool) -> Any:
+def _changed(hook: Any, given: Values, g: Gradient, create: bool) -> Any:
     found = check_hook(hook, hook(*given), given[0])
     return g if found is None else _plain(found, None, create)
 

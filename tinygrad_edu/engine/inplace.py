@@ -28,6 +28,7 @@ from tinygrad_edu.engine.hooks import unhooked
 from tinygrad_edu.engine.mode import is_recording, state
 from tinygrad_edu.engine.primitive import Primitive, primitive
 from tinygrad_edu.engine.record import as_array, current_node, record, wrap
+from tinygrad_edu.engine.types import Call, Gradient
 from tinygrad_edu.engine.views import replay
 from tinygrad_edu.kernels.memory_order import slow_to_fast
 
@@ -102,12 +103,12 @@ def read_slices(x: Array, path: Any, order: Any) -> Array:
     return as_array(replay(path, _laid_out(x, order))).copy()
 
 
-def _spread(g: Any, shape: tuple[int, ...], path: Any, order: Any) -> Any:
+def _spread(g: Gradient, shape: tuple[int, ...], path: Any, order: Any) -> Any:
     array = g.array if isinstance(g, Variable) else g
     return copy_slices(np.zeros_like(array, shape=shape), g, path, order)
 
 
-def _read(g: Any, path: Any, order: Any) -> Any:
+def _read(g: Gradient, path: Any, order: Any) -> Any:
     if isinstance(g, Variable):
         return read_slices(g, path, order)
     return replay(path, _laid_out(as_array(g), order))
@@ -257,7 +258,7 @@ def inplace(
     return twin
 
 
-def twin_of(op: Any, call: Any, name: str | None = None) -> Callable[..., Any]:
+def twin_of(op: Any, call: Any, name: str | None = None) -> Call:
     """`call` under the name of the in-place twin of `op`."""
     functools.update_wrapper(call, op, assigned=("__module__",), updated=())
     call.__name__ = call.__qualname__ = name or f"{op.__name__.strip('_')}_"

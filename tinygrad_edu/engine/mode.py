@@ -13,15 +13,17 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
+from tinygrad_edu.engine.types import Call
+
 if TYPE_CHECKING:
     from tinygrad_edu.engine.graph import Node
 
 Recorder = Callable[..., "Node"]
 """`recorder(cls, plan, edges, kept, guards, shape, dtype)` makes the node of a call."""
-Listener = Callable[..., Any]
+Listener = Call
 """`listener(op, make, *args, **kwargs)` is told of a call and returns its result, as a rule by
 `make(*args, **kwargs)`, which makes it."""
-Around = Callable[..., Any]
+Around = Call
 """`around(step, node, kept, g)` returns the gradients of a node's inputs, as a rule by
 `step(node, kept, g)`."""
 
@@ -84,7 +86,7 @@ def is_recording() -> bool:
     return state.mode.recorder is not None
 
 
-def named_like(function: Callable[..., Any], call: Any) -> Any:
+def named_like(function: Call, call: Any) -> Any:
     """`call` with a code of its own that has the name of `function`.
 
     Tracebacks and profiles then say `mul`, not `call`; and Python, which adapts a code to what

@@ -19,6 +19,7 @@ from tinygrad_edu.engine.graph import Leaf, Node, Part
 from tinygrad_edu.engine.hooks import RemovableHandle, hooks_of
 from tinygrad_edu.engine.primitive import Primitive
 from tinygrad_edu.engine.record import wrap
+from tinygrad_edu.engine.types import Options, Values
 
 Result = TypeVar("Result")
 Edges = tuple[tuple[Any, int], ...]
@@ -47,9 +48,9 @@ class Shown(Named, Node):
     """What torch's nodes offer besides being walked."""
 
     @property
-    def metadata(self) -> dict[str, Any]:
+    def metadata(self) -> Options:
         """A dictionary for the user's own notes."""
-        found: dict[str, Any] = self.__dict__.setdefault("_metadata", {})
+        found: Options = self.__dict__.setdefault("_metadata", {})
         return found
 
     def register_hook(self, fn: Callable[[Any, Any], Any]) -> RemovableHandle:
@@ -59,7 +60,7 @@ class Shown(Named, Node):
         """
         return RemovableHandle(hooks_of(self._operation()).after, fn)
 
-    def register_prehook(self, fn: Callable[[tuple[Any, ...]], Any]) -> RemovableHandle:
+    def register_prehook(self, fn: Callable[[Values], Any]) -> RemovableHandle:
         """Call `fn(grad_outputs)` before its backward step; it may return other ones."""
         return RemovableHandle(hooks_of(self._operation()).before, fn)
 

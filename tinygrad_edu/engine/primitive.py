@@ -40,7 +40,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast, overload
 from tinygrad_edu.engine.binding import bind
 from tinygrad_edu.engine.fast import form_of
 from tinygrad_edu.engine.mode import named_like
-from tinygrad_edu.engine.types import Chain, Decorator, F, Operation, P, Policy, Rule
+from tinygrad_edu.engine.types import (
+    Call,
+    Chain,
+    Decorator,
+    F,
+    Operation,
+    Options,
+    P,
+    Policy,
+    Rule,
+    Values,
+)
 
 if TYPE_CHECKING:
     from tinygrad_edu.engine.graph import Node
@@ -81,7 +92,7 @@ class Plan:
         place = self.names.index
         self.joint: Rule | None = op.joint
         self.joint_pick = _picker([place(n) for n in op.joint_needs if n != "live"])
-        self.rules: list[tuple[int, Rule, Callable[..., Any]]] = [
+        self.rules: list[tuple[int, Rule, Call]] = [
             (op.inputs.index(name), op.rules[name], _picker([place(n) for n in op.needs[name]]))
             for name in ruled
         ]
@@ -110,7 +121,7 @@ def _missing(op: Primitive, argument: str) -> Rule:
     return lambda g: _Missing(op, argument)
 
 
-def _picker(places: list[int]) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
+def _picker(places: list[int]) -> Callable[[Values], Values]:
     """A fast function that picks those entries of a tuple, as a tuple even if it is one entry."""
     if len(places) >= 2:
         return itemgetter(*places)
@@ -119,7 +130,7 @@ def _picker(places: list[int]) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
     return itemgetter(slice(0, 0))
 
 
-def _names(function: Callable[..., Any]) -> list[str]:
+def _names(function: Call) -> list[str]:
     """Its parameters; read from the code, for `inspect` would take a fifth of the import's time."""
     code = function.__code__
     if code.co_kwonlyargcount or code.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS):
@@ -148,17 +159,17 @@ class Primitive:
     """
 
     owns = True
-    call: Callable[..., Any]
+    call: Call
     refuse: Callable[..., None] | None = None
     node_class: ClassVar[Any]
     """Makes the class of an operation's nodes: nodes.py puts it here."""
-    write_out: ClassVar[Callable[..., Any]]
+    write_out: ClassVar[Call]
     """Writes a result into the tensor given as `out`: inplace.py puts it here."""
     everyone: ClassVar[list[Primitive]] = []
 
     def __init__(
         self,
-        forward: Callable[..., Any],
+        forward: Call,
         saves: Sequence[str] = (),
         variadic: bool = False,
         multiple: bool = False,
@@ -278,7 +289,7 @@ class Primitive:
             self.plans.clear()
         return bool(found)
 
-    def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+    def bind(self, args: Values, kwargs: Options) -> Values:
         """All arguments in order, given some by name and defaults."""
         return bind(self, args, kwargs)
 
@@ -303,7 +314,7 @@ def primitive(
     autocast: Policy | None = None,
     half: str = "widened",
 ) -> Decorator: ...
-def primitive(forward: Callable[..., Any] | None = None, /, **facts: Any) -> Any:
+def primitive(forward: Call | None = None, /, **facts: Any) -> Any:
     """Make an operation of a function of arrays.
 
     Args:

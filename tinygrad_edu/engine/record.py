@@ -10,7 +10,7 @@ Before that a call asks one question: does anybody listen?  (See mode.py.)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -19,6 +19,7 @@ from tinygrad_edu.dtypes import Array, is_floating
 from tinygrad_edu.engine.boundary import recover, tell
 from tinygrad_edu.engine.graph import INFERENCE, Node, Storage, Variable
 from tinygrad_edu.engine.mode import listeners, state
+from tinygrad_edu.engine.types import Call
 
 if TYPE_CHECKING:
     from tinygrad_edu.engine.primitive import Primitive
@@ -53,11 +54,11 @@ def current_node(a: Any) -> Node | None:
     return a.node
 
 
-def call_general(op: Primitive) -> Callable[..., Any]:
+def call_general(op: Primitive) -> Call:
     """The plain form of a call; `_by` computes, and a call that is given it tells nobody."""
     forward, arity = op.forward, op.arity
 
-    def call(*args: Any, _by: Callable[..., Any] = forward, **kwargs: Any) -> Any:
+    def call(*args: Any, _by: Call = forward, **kwargs: Any) -> Any:
         if (listeners or state.mode.listeners) and _by is forward:
             return tell(op, None, args, kwargs, listeners)
         if kwargs or len(args) != arity:
@@ -74,11 +75,11 @@ def call_general(op: Primitive) -> Callable[..., Any]:
     return call
 
 
-def call_variadic(op: Primitive) -> Callable[..., Any]:
+def call_variadic(op: Primitive) -> Call:
     """The form for an operation whose first argument is a sequence of tensors."""
     forward, arity = op.forward, op.arity
 
-    def call(*args: Any, _by: Callable[..., Any] = forward, **kwargs: Any) -> Any:
+    def call(*args: Any, _by: Call = forward, **kwargs: Any) -> Any:
         if (listeners or state.mode.listeners) and _by is forward:
             return tell(op, None, args, kwargs, listeners)
         if kwargs or len(args) != arity:

@@ -7,7 +7,6 @@ by a kernel, the definition is differentiated instead.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from tinygrad_edu.dtypes import Array
@@ -15,9 +14,10 @@ from tinygrad_edu.engine import versions
 from tinygrad_edu.engine.graph import Node
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
+from tinygrad_edu.engine.types import Call, Gradient, Values
 
 
-def tied(step: Callable[..., Any], node: Node, kept: tuple[Any, ...] | None, g: Any) -> Any:
+def tied(step: Call, node: Node, kept: Values | None, g: Gradient) -> Any:
     """`gradients`, of tensors: a wrapper for the walk (see `around` in walk.py)."""
     if kept is None:
         raise node.refused("freed")
@@ -28,7 +28,7 @@ def tied(step: Callable[..., Any], node: Node, kept: tuple[Any, ...] | None, g: 
     return _through_definition(node, kept, g)
 
 
-def lift(node: Node, kept: tuple[Any, ...]) -> tuple[Any, ...]:
+def lift(node: Node, kept: Values) -> Values:
     """What the node keeps, arrays as tensors tied to the nodes that made them."""
     op, lifted = node.plan.op, list(kept)
     edges = dict(zip(op.inputs, node.edges, strict=False))
@@ -54,7 +54,7 @@ def alias(x: Array) -> Array:
 alias.vjp(x=lambda g: g)
 
 
-def _through_definition(node: Node, kept: tuple[Any, ...], g: Any) -> Any:
+def _through_definition(node: Node, kept: Values, g: Gradient) -> Any:
     """Differentiate the operation's definition instead of running its rules.
 
     The definition is computed again from the inputs, this time recorded.  Each input gets a node of

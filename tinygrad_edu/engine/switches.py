@@ -14,8 +14,9 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from tinygrad_edu.engine.mode import Mode, is_recording, state
+from tinygrad_edu.engine.types import Call
 
-F = TypeVar("F", bound=Callable[..., Any])
+F = TypeVar("F", bound=Call)
 
 
 def is_grad_enabled() -> bool:
@@ -115,14 +116,14 @@ def _restored(before: Mode) -> Mode:
 class _BareSwitch(_Switch):
     """A switch without arguments, which may also decorate a function without being called."""
 
-    def __new__(cls, orig_func: Callable[..., Any] | None = None) -> Any:
+    def __new__(cls, orig_func: Call | None = None) -> Any:
         switch = super().__new__(cls)
         if orig_func is None:
             return switch
         switch.__init__()  # type: ignore[misc]
         return switch(orig_func)
 
-    def __init__(self, orig_func: Callable[..., Any] | None = None) -> None:
+    def __init__(self, orig_func: Call | None = None) -> None:
         super().__init__()
 
 

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    ParamSpec,
+    Protocol,
+    TypeAlias,
+    TypeVar,
+    overload,
+)
 
 if TYPE_CHECKING:
     from tinygrad_edu.engine.primitive import Primitive
@@ -12,7 +21,15 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 Q = ParamSpec("Q")
 F = TypeVar("F", bound=Callable[..., Any])
-Rule = Callable[..., Any]
+Call = Callable[..., Any]
+"""Any function."""
+Rule = Call
+Values: TypeAlias = tuple[Any, ...]
+"""Arguments, or what is kept: arrays, numbers, shapes."""
+Options: TypeAlias = dict[str, Any]
+"""Arguments given by name."""
+Gradient: TypeAlias = Any
+"""An array; where the walk is recorded, a tensor; of several outputs, a list of them."""
 Chain = str | Callable[..., str]
 Policy = str | Mapping[str, str]
 

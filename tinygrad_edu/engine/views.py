@@ -15,11 +15,12 @@ from tinygrad_edu.engine.boundary import recover, tell
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.mode import PLAIN, listeners, state
 from tinygrad_edu.engine.record import wrap
+from tinygrad_edu.engine.types import Call
 
 if TYPE_CHECKING:
     from tinygrad_edu.engine.primitive import Primitive
 
-Step = tuple[Callable[..., Any], Sequence[Any], int | None]
+Step = tuple[Call, Sequence[Any], int | None]
 """A view operation, its arguments, and which of its results if there are several."""
 
 
@@ -86,14 +87,14 @@ def base_of(source: Any) -> tuple[Any, tuple[Step, ...]]:
     return source.view_of.base, source.view_of.path
 
 
-def call_view(op: Primitive) -> Callable[..., Any]:
+def call_view(op: Primitive) -> Call:
     """The call of an operation whose result shares the memory of its first argument.
 
     It computes by `forward` whatever the listeners say: a view has the dtype of its source.
     """
     forward, plans, arity = op.forward, op.plans, op.arity
 
-    def view(*args: Any, _by: Callable[..., Any] = forward, **kwargs: Any) -> Any:
+    def view(*args: Any, _by: Call = forward, **kwargs: Any) -> Any:
         if (listeners or state.mode.listeners) and _by is forward:
             return tell(op, None, args, kwargs, listeners)
         if kwargs or len(args) != arity:
@@ -133,7 +134,7 @@ def call_view(op: Primitive) -> Callable[..., Any]:
     return view
 
 
-def inplace_view(op: Any, step_back: Callable[[Step, Any], Step]) -> Callable[..., Any]:
+def inplace_view(op: Any, step_back: Callable[[Step, Any], Step]) -> Call:
     """The in-place twin of a view: the tensor itself gets the other shape, on the same memory.
 
     Views made of the tensor before keep the shape they had; `step_back` tells from the step that

@@ -23,6 +23,7 @@ from tinygrad_edu.engine.boundary import refuse_expanded
 from tinygrad_edu.engine.graph import Leaf, Node, Part, Storage, Variable
 from tinygrad_edu.engine.mode import Around
 from tinygrad_edu.engine.record import as_array, wrap
+from tinygrad_edu.engine.types import Call, Gradient, Values
 
 
 class Arrivals:
@@ -41,7 +42,7 @@ class Arrivals:
         self.queue: list[tuple[int, Node]] = []
         self.owned: set[Node] = set()
 
-    def add(self, node: Node, g: Any, mine: bool) -> None:
+    def add(self, node: Node, g: Gradient, mine: bool) -> None:
         """One more gradient for `node`; `mine` if it may be owned."""
         so_far = self.pending.get(node)
         if so_far is None:
@@ -57,7 +58,7 @@ class Arrivals:
             if not self.create:
                 self.owned.add(node)
 
-    def add_part(self, whole: Node, index: int, g: Any) -> None:
+    def add_part(self, whole: Node, index: int, g: Gradient) -> None:
         """The gradient of one of the outputs of `whole`."""
         if whole not in self.pending:
             self.pending[whole] = [None] * whole.parts
@@ -96,7 +97,7 @@ def walk(
     Returns:
         The gradients of the targets that were reached, if `at_leaf` is None; else an empty dict.
     """
-    step: Callable[..., Any] = gradients
+    step: Call = gradients
     for wrapper in around:
         step = functools.partial(wrapper, step)
     needed = leading_to(targets, [node for node, _ in roots]) if targets else None
@@ -123,9 +124,7 @@ def walk(
     return {node: g for node, g in collected.items() if g is not None}
 
 
-def go_on(
-    node: Node, g: Any, step: Callable[..., Any], needed: set[Any] | None, arrivals: Arrivals
-) -> None:
+def go_on(node: Node, g: Gradient, step: Call, needed: set[Any] | None, arrivals: Arrivals) -> None:
     """Give the gradients of a node's inputs to the nodes of these."""
     if isinstance(node, Part):
         arrivals.add_part(node.whole, node.index, g)
@@ -147,7 +146,7 @@ def go_on(
         arrivals.add(edge, gx, mine and gx.base is None)
 
 
-def gradients(node: Node, kept: tuple[Any, ...] | None, g: Any) -> Any:
+def gradients(node: Node, kept: Values | None, g: Gradient) -> Any:
     """Pairs (input, gradient of that input) of one node, computed by its rules."""
     if kept is None:
         raise node.refused("freed")
@@ -185,7 +184,7 @@ def _plain(value: Any) -> bool:
     return not hasattr(value, "dtype")
 
 
-def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
+def unbroadcast(g: Gradient, shape: tuple[int, ...]) -> Any:
     """Sum `g` down to `shape`: broadcasting copies forward, so gradients add up backward."""
     extra = len(g.shape) - len(shape)
     if extra < 0 or any([m not in (1, n) for m, n in zip(shape, g.shape[extra:], strict=True)]):
@@ -203,13 +202,13 @@ def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
     return as_array(g.sum(dims)).reshape(shape)
 
 
-def _cast(g: Any, dtype: Any) -> Any:
+def _cast(g: Gradient, dtype: Any) -> Any:
     if isinstance(g, Variable):
         return g.to(from_numpy(dtype))  # type: ignore[attr-defined]
     return g.astype(dtype)
 
 
-def accumulate(leaf: Leaf, g: Any, mine: bool, create: bool) -> None:
+def accumulate(leaf: Leaf, g: Gradient, mine: bool, create: bool) -> None:
     """Add a complete gradient to the `.grad` of the leaf's tensor, which nobody else holds."""
     tensor = leaf.tensor()
     if tensor is None or tensor.node is not leaf:
