@@ -1,8 +1,9 @@
 """NumPy's functions applied to tensors: `np.exp(t)`, `array * t`, `np.concatenate([t, u])`.
 
 NumPy asks an argument's `__array_ufunc__` and `__array_function__` what to do.  Where we have the
-operation, the two tables below say which it is: its result is a tensor and is recorded.  Where we
-have not, NumPy computes on the tensors' arrays and returns what it always does; a tensor that
+operation, its result is a tensor and is recorded: of NumPy's elementwise functions, an operation
+says itself which it is (`ufunc` in ops/names.py), the others are in the table below.  Where we have
+not, NumPy computes on the tensors' arrays and returns what it always does; a tensor that
 requires grad then raises, as `t.numpy()` would, so no gradient is lost in silence.
 """
 
@@ -19,61 +20,26 @@ from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.ops import (
     arithmetic,
     arranging,
-    bitwise,
     comparison,
     creation,
     cumulative,
     einsum,
-    elementary,
     extrema,
     indexing,
     joining,
     largest,
     linalg,
     norms,
-    powers,
     products,
     reduction,
     rounding,
     shape,
     sorting,
-    special,
     statistics,
-    trigonometric,
 )  # fmt: skip
+from tinygrad_edu.ops.names import UFUNCS
 
 Operation = Callable[..., Any]
-
-UFUNCS: dict[str, Operation] = {
-    "add": arithmetic.add, "subtract": arithmetic.sub, "multiply": arithmetic.mul,
-    "divide": arithmetic.div, "true_divide": arithmetic.div, "negative": arithmetic.neg,
-    "floor_divide": arithmetic.floor_divide, "remainder": arithmetic.remainder,
-    "fmod": arithmetic.fmod, "power": powers.pow, "float_power": powers.float_power,
-    "square": powers.square, "sqrt": powers.sqrt, "reciprocal": powers.reciprocal,
-    "exp": elementary.exp, "exp2": elementary.exp2, "expm1": elementary.expm1,
-    "log": elementary.log, "log2": elementary.log2, "log10": elementary.log10,
-    "log1p": elementary.log1p, "logaddexp": special.logaddexp, "logaddexp2": special.logaddexp2,
-    "sin": trigonometric.sin, "cos": trigonometric.cos, "tan": trigonometric.tan,
-    "arcsin": trigonometric.asin, "arccos": trigonometric.acos, "arctan": trigonometric.atan,
-    "arctan2": trigonometric.atan2, "sinh": trigonometric.sinh, "cosh": trigonometric.cosh,
-    "tanh": trigonometric.tanh, "arcsinh": trigonometric.asinh, "arccosh": trigonometric.acosh,
-    "arctanh": trigonometric.atanh, "hypot": trigonometric.hypot,
-    "deg2rad": trigonometric.deg2rad, "rad2deg": trigonometric.rad2deg,
-    "absolute": rounding.abs, "fabs": rounding.abs, "sign": rounding.sign,
-    "floor": rounding.floor, "ceil": rounding.ceil, "trunc": rounding.trunc,
-    "rint": rounding.round, "copysign": rounding.copysign,
-    "maximum": extrema.maximum, "minimum": extrema.minimum, "fmax": extrema.fmax,
-    "fmin": extrema.fmin, "matmul": products.matmul,
-    "equal": comparison.eq, "not_equal": comparison.ne, "less": comparison.lt,
-    "less_equal": comparison.le, "greater": comparison.gt, "greater_equal": comparison.ge,
-    "isnan": comparison.isnan, "isinf": comparison.isinf, "isfinite": comparison.isfinite,
-    "signbit": comparison.signbit, "logical_and": comparison.logical_and,
-    "logical_or": comparison.logical_or, "logical_xor": comparison.logical_xor,
-    "logical_not": comparison.logical_not, "bitwise_and": bitwise.bitwise_and,
-    "bitwise_or": bitwise.bitwise_or, "bitwise_xor": bitwise.bitwise_xor,
-    "invert": bitwise.bitwise_not,
-}  # fmt: skip
-"""NumPy's elementwise functions, and ours."""
 
 
 def _flattened(op: Operation) -> Operation:

@@ -23,7 +23,7 @@ from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.inplace import inplace, write_out
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
-from tinygrad_edu.ops.names import numbers_first
+from tinygrad_edu.ops.names import numbers_first, ufunc
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
@@ -78,6 +78,7 @@ def _refuse_bool(a: Any, b: Any) -> None:
         )
 
 
+@ufunc("multiply")
 @primitive(half="once")
 def mul(a: Array, b: Array) -> Array:
     """`a * b`, element by element.
@@ -166,6 +167,7 @@ def _raw(x: Any) -> Any:
     return x.array if isinstance(x, Variable) else x
 
 
+@ufunc("add")
 @numbers_first(2, "alpha")
 def add(input: Any, other: Any, *, alpha: Any = 1, out: Any = None) -> Tensor:
     """`input + alpha * other`, element by element.
@@ -186,6 +188,7 @@ def add(input: Any, other: Any, *, alpha: Any = 1, out: Any = None) -> Tensor:
     return write_out("add", out, added)  # type: ignore[no-any-return]
 
 
+@ufunc("subtract")
 @numbers_first(2, "alpha")
 def sub(input: Any, other: Any, *, alpha: Any = 1, out: Any = None) -> Tensor:
     """`input - alpha * other`, element by element; arguments and errors as `add`.
@@ -241,6 +244,7 @@ def _division(name: str, a: Any, b: Any) -> tuple[Any, Any, Any]:
     return a, b, target
 
 
+@ufunc("floor_divide")
 @primitive(node="DivBackward2")
 def floor_divide(a: Array, b: Array) -> Array:
     """`floor(a / b)`, element by element; for integers, too.
@@ -284,6 +288,7 @@ def _pick(divisions: dict[str | None, Any], mode: str | None) -> Any:
     return divisions[mode]
 
 
+@ufunc("divide", "true_divide")
 def div(
     input: Any, other: Any, *, rounding_mode: str | None = None, out: Any = None
 ) -> Tensor:  # fmt: skip
@@ -316,6 +321,7 @@ def div_(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
     return result
 
 
+@ufunc("remainder")
 @primitive(node=_by_second("Remainder", number=0))
 def remainder(a: Array, b: Array) -> Array:
     """`a - b * floor(a / b)`: what is left of a division, with the sign of `b`.
@@ -335,6 +341,7 @@ remainder.vjp(a=lambda g: g,
               b=lambda g, a, b: -g * floor_divide(a, b))  # fmt: skip
 
 
+@ufunc("fmod")
 @primitive(numbers="second", node=_by_second("Fmod", number=0))
 def fmod(a: Array, b: Array) -> Array:
     """`a - b * trunc(a / b)`: what is left of a division, with the sign of `a`.
@@ -364,6 +371,7 @@ def rremainder(input: Any, other: Any) -> Tensor:
     return remainder(other, input)
 
 
+@ufunc("negative")
 @primitive(half="by gpu, once")
 def neg(x: Array) -> Array:
     """`-x`.

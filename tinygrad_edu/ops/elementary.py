@@ -8,11 +8,13 @@ import numpy as np
 
 from tinygrad_edu.dtypes import Array, floating
 from tinygrad_edu.engine.primitive import primitive
+from tinygrad_edu.ops.names import ufunc
 
 _LN2 = math.log(2.0)
 _LN10 = math.log(10.0)
 
 
+@ufunc("exp")
 @primitive(autocast={"cuda": "float32"})
 def exp(x: Array) -> Array:
     """`e ** x`.
@@ -27,6 +29,7 @@ def exp(x: Array) -> Array:
 exp.vjp(x=lambda g, y: g * y)
 
 
+@ufunc("exp2")
 @primitive
 def exp2(x: Array) -> Array:
     """`2 ** x`.
@@ -41,6 +44,7 @@ def exp2(x: Array) -> Array:
 exp2.vjp(x=lambda g, y: g * (y * _LN2))
 
 
+@ufunc("expm1")
 @primitive(autocast={"cuda": "float32"})
 def expm1(x: Array) -> Array:
     """`e ** x - 1`, accurate where x is close to 0.
@@ -55,6 +59,7 @@ def expm1(x: Array) -> Array:
 expm1.vjp(x=lambda g, y: g * (y + 1))
 
 
+@ufunc("log")
 @primitive(autocast={"cuda": "float32"})
 def log(x: Array) -> Array:
     """The natural logarithm; -inf at 0, nan below.
@@ -69,6 +74,7 @@ def log(x: Array) -> Array:
 log.vjp(x=lambda g, x: g / x)
 
 
+@ufunc("log2")
 @primitive(autocast={"cuda": "float32"})
 def log2(x: Array) -> Array:
     """The logarithm to base 2; -inf at 0, nan below.
@@ -83,6 +89,7 @@ def log2(x: Array) -> Array:
 log2.vjp(x=lambda g, x: g / (x * _LN2))
 
 
+@ufunc("log10")
 @primitive(autocast={"cuda": "float32"})
 def log10(x: Array) -> Array:
     """The logarithm to base 10; -inf at 0, nan below.
@@ -97,6 +104,7 @@ def log10(x: Array) -> Array:
 log10.vjp(x=lambda g, x: g / (x * _LN10))
 
 
+@ufunc("log1p")
 @primitive(autocast={"cuda": "float32"})
 def log1p(x: Array) -> Array:
     """`log(1 + x)`, accurate where x is close to 0; -inf at -1, nan below.

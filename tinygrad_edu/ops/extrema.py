@@ -13,6 +13,7 @@ from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels.gate import gate as _gate_kernel
 from tinygrad_edu.ops import indexing
 from tinygrad_edu.ops.comparison import isnan
+from tinygrad_edu.ops.names import ufunc
 
 
 @primitive
@@ -29,6 +30,7 @@ def _share(g: Any, mine: Any, theirs: Any) -> Any:
     return indexing.where(mine == theirs, g / 2, g)
 
 
+@ufunc("maximum")
 @primitive(numbers="none")
 def maximum(a: Array, b: Array) -> Array:
     """The larger one, element by element; nan if one is nan.  Where they tie, each gets half of
@@ -48,6 +50,7 @@ maximum.vjp(
 )
 
 
+@ufunc("minimum")
 @primitive(numbers="none")
 def minimum(a: Array, b: Array) -> Array:
     """The smaller one, element by element; nan if one is nan.  Where they tie, each gets half of
@@ -67,6 +70,7 @@ minimum.vjp(
 )
 
 
+@ufunc("fmax")
 @primitive(numbers="none")
 def fmax(a: Array, b: Array) -> Array:
     """The larger one, element by element; the other one if one is nan.
@@ -85,6 +89,7 @@ fmax.vjp(
 )
 
 
+@ufunc("fmin")
 @primitive(numbers="none")
 def fmin(a: Array, b: Array) -> Array:
     """The smaller one, element by element; the other one if one is nan.

@@ -22,12 +22,14 @@ from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels.cuda import products
+from tinygrad_edu.ops.names import ufunc
 from tinygrad_edu.ops.shape import _expand, _permute
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
 
 
+@ufunc("matmul")
 @primitive(node=lambda a, b: _chain(a.ndim, b.ndim), autocast="lower", half="by gpu")
 def matmul(a: Array, b: Array) -> Array:
     """`a @ b`: the product of matrices, of vectors, or of batches of them.

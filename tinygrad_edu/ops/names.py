@@ -60,3 +60,17 @@ def numbers_first(count: int, *numbers: str) -> Callable[[F], F]:
         return call  # type: ignore[return-value]
 
     return decorate
+
+
+UFUNCS: dict[str, Callable[..., Any]] = {}
+"""NumPy's elementwise functions, by name, and ours: filled by `ufunc`."""
+
+
+def ufunc(*names: str) -> Callable[[F], F]:
+    """Say what NumPy calls the function: `ufunc("arccos")` lets `np.arccos(tensor)` call it."""
+
+    def decorate(function: F) -> F:
+        UFUNCS.update(dict.fromkeys(names, function))
+        return function
+
+    return decorate

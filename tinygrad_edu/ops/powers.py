@@ -24,12 +24,13 @@ from tinygrad_edu.engine.inplace import inplace
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.ops import elementary, indexing
 from tinygrad_edu.ops.arithmetic import zero_gradient
-from tinygrad_edu.ops.names import named
+from tinygrad_edu.ops.names import named, ufunc
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
 
 
+@ufunc("reciprocal")
 @primitive(autocast={"cuda": "float32"})
 def reciprocal(x: Array) -> Array:
     """`1 / x`.
@@ -44,6 +45,7 @@ def reciprocal(x: Array) -> Array:
 reciprocal.vjp(x=lambda g, y: -g * (y * y))
 
 
+@ufunc("square")
 @primitive(node="Pow")
 def square(x: Array) -> Array:
     """`x * x`.
@@ -66,6 +68,7 @@ def _pow_name(x: Any, exponent: Any) -> str:
     return "PowBackward1" if hasattr(exponent, "dtype") else "PowBackward0"
 
 
+@ufunc("power")
 @primitive(node=_pow_name, autocast={"cuda": "float32"})
 def pow(x: Array, exponent: Array) -> Array:
     """`x ** exponent`, element by element; 0 ** 0 is 1.
@@ -142,6 +145,7 @@ def rpow(exponent: Any, base: Any) -> Tensor:
     return pow(base, exponent)
 
 
+@ufunc("float_power")
 @named(self="input")
 def float_power(input: Any, exponent: Any) -> Tensor:
     """`input ** exponent` in float64.
@@ -171,6 +175,7 @@ def float_power_(input: Any, exponent: Any) -> Tensor:
     return _float_power_in_place(input, exponent)
 
 
+@ufunc("sqrt")
 @primitive
 def sqrt(x: Array) -> Array:
     """The square root; nan for negative numbers.

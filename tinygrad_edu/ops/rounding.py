@@ -12,8 +12,10 @@ from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.ops.arithmetic import zero_gradient
 from tinygrad_edu.ops.comparison import isfinite
 from tinygrad_edu.ops.extrema import gate
+from tinygrad_edu.ops.names import ufunc
 
 
+@ufunc("sign")
 @primitive
 def sign(x: Array) -> Array:
     """-1, 0 or 1 for numbers below, at and above 0; 0 for nan.  Its derivative is 0.
@@ -31,6 +33,7 @@ def sign(x: Array) -> Array:
 sign.vjp(x=zero_gradient)
 
 
+@ufunc("absolute", "fabs")
 @primitive
 def abs(x: Array) -> Array:
     """The absolute value; its derivative at 0 is 0.
@@ -53,6 +56,7 @@ def _whole(name: str, x: Array, function: Any) -> Array:
     return function(x) if is_floating(x.dtype) else x.copy()
 
 
+@ufunc("ceil")
 @primitive
 def ceil(x: Array) -> Array:
     """The next whole number upwards; its derivative is 0.
@@ -67,6 +71,7 @@ def ceil(x: Array) -> Array:
 ceil.vjp(x=zero_gradient)
 
 
+@ufunc("floor")
 @primitive
 def floor(x: Array) -> Array:
     """The next whole number downwards; its derivative is 0.
@@ -81,6 +86,7 @@ def floor(x: Array) -> Array:
 floor.vjp(x=zero_gradient)
 
 
+@ufunc("trunc")
 @primitive
 def trunc(x: Array) -> Array:
     """The next whole number towards 0; its derivative is 0.
@@ -111,6 +117,7 @@ def frac(x: Array) -> Array:
 frac.vjp(x=lambda g: g)
 
 
+@ufunc("rint")
 @primitive
 def round(x: Array, decimals: int = 0) -> Array:
     """The nearest whole number, of two equally near ones the even; its derivative is 0.
@@ -179,6 +186,7 @@ def heaviside(a: Array, values: Array) -> Array:
 heaviside.vjp(a=None, values=None)
 
 
+@ufunc("copysign")
 @primitive(numbers="second")
 def copysign(a: Array, b: Array) -> Array:
     """The size of `a` with the sign of `b`.

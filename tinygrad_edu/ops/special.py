@@ -16,6 +16,7 @@ from tinygrad_edu.kernels import gamma as _gamma
 from tinygrad_edu.ops import indexing
 from tinygrad_edu.ops.elementary import exp
 from tinygrad_edu.ops.extrema import gate
+from tinygrad_edu.ops.names import ufunc
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
@@ -198,6 +199,7 @@ xlog1py.vjp(
 )
 
 
+@ufunc("logaddexp")
 @primitive(numbers="none")
 def logaddexp(a: Array, b: Array) -> Array:
     """`log(exp(a) + exp(b))` without overflow.
@@ -215,6 +217,7 @@ logaddexp.vjp(
 )
 
 
+@ufunc("logaddexp2")
 @primitive(numbers="none")
 def logaddexp2(a: Array, b: Array) -> Array:
     """`log2(2**a + 2**b)` without overflow.

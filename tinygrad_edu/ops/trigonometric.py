@@ -11,9 +11,11 @@ from tinygrad_edu.dtypes import Array, common, default, floating, is_floating, p
 from tinygrad_edu.engine.boundary import not_implemented
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.ops import indexing
+from tinygrad_edu.ops.names import ufunc
 from tinygrad_edu.ops.powers import sqrt
 
 
+@ufunc("sin")
 @primitive
 def sin(x: Array) -> Array:
     """The sine.
@@ -25,6 +27,7 @@ def sin(x: Array) -> Array:
     return np.sin(floating(x))
 
 
+@ufunc("cos")
 @primitive
 def cos(x: Array) -> Array:
     """The cosine.
@@ -40,6 +43,7 @@ sin.vjp(x=lambda g, x: g * cos(x))
 cos.vjp(x=lambda g, x: -g * sin(x))
 
 
+@ufunc("tan")
 @primitive(autocast={"cuda": "float32"})
 def tan(x: Array) -> Array:
     """The tangent.
@@ -54,6 +58,7 @@ def tan(x: Array) -> Array:
 tan.vjp(x=lambda g, y: g * (1 + y * y))
 
 
+@ufunc("arcsin")
 @primitive(autocast={"cuda": "float32"})
 def asin(x: Array) -> Array:
     """The angle in [-pi/2, pi/2] with that sine; nan outside [-1, 1].
@@ -68,6 +73,7 @@ def asin(x: Array) -> Array:
 asin.vjp(x=lambda g, x: g / sqrt(1 - x * x))
 
 
+@ufunc("arccos")
 @primitive(autocast={"cuda": "float32"})
 def acos(x: Array) -> Array:
     """The angle in [0, pi] with that cosine; nan outside [-1, 1].
@@ -82,6 +88,7 @@ def acos(x: Array) -> Array:
 acos.vjp(x=lambda g, x: -g / sqrt(1 - x * x))
 
 
+@ufunc("arctan")
 @primitive
 def atan(x: Array) -> Array:
     """The angle in (-pi/2, pi/2) with that tangent.
@@ -96,6 +103,7 @@ def atan(x: Array) -> Array:
 atan.vjp(x=lambda g, x: g / (x * x + 1))
 
 
+@ufunc("sinh")
 @primitive(autocast={"cuda": "float32"})
 def sinh(x: Array) -> Array:
     """`(exp(x) - exp(-x)) / 2`.
@@ -107,6 +115,7 @@ def sinh(x: Array) -> Array:
     return np.sinh(floating(x))
 
 
+@ufunc("cosh")
 @primitive(autocast={"cuda": "float32"})
 def cosh(x: Array) -> Array:
     """`(exp(x) + exp(-x)) / 2`.
@@ -122,6 +131,7 @@ sinh.vjp(x=lambda g, x: g * cosh(x))
 cosh.vjp(x=lambda g, x: g * sinh(x))
 
 
+@ufunc("tanh")
 @primitive
 def tanh(x: Array) -> Array:
     """`sinh(x) / cosh(x)`, in (-1, 1).
@@ -136,6 +146,7 @@ def tanh(x: Array) -> Array:
 tanh.vjp(x=lambda g, y: g * (1 - y * y))
 
 
+@ufunc("arcsinh")
 @primitive
 def asinh(x: Array) -> Array:
     """The number with that sinh.
@@ -150,6 +161,7 @@ def asinh(x: Array) -> Array:
 asinh.vjp(x=lambda g, x: g / sqrt(x * x + 1))
 
 
+@ufunc("arccosh")
 @primitive
 def acosh(x: Array) -> Array:
     """The number >= 0 with that cosh; nan below 1.
@@ -164,6 +176,7 @@ def acosh(x: Array) -> Array:
 acosh.vjp(x=lambda g, x: g / sqrt(x * x - 1))
 
 
+@ufunc("arctanh")
 @primitive
 def atanh(x: Array) -> Array:
     """The number with that tanh; nan outside [-1, 1].
@@ -181,6 +194,7 @@ atanh.vjp(x=lambda g, x: g / (1 - x * x))
 arcsin, arccos, arctan, arcsinh, arccosh, arctanh = asin, acos, atan, asinh, acosh, atanh
 
 
+@ufunc("arctan2")
 @primitive(numbers="none", autocast={"cuda": "widest"})
 def atan2(a: Array, b: Array) -> Array:
     """The angle of the point (b, a) seen from the origin, in [-pi, pi].
@@ -200,6 +214,7 @@ atan2.vjp(
 )
 
 
+@ufunc("hypot")
 @primitive(numbers="none")
 def hypot(a: Array, b: Array) -> Array:
     """`sqrt(a*a + b*b)` without overflow.
@@ -242,6 +257,7 @@ def _sinc_slope(x: Any) -> Any:
 sinc.vjp(x=lambda g, x: g * _sinc_slope(x))
 
 
+@ufunc("deg2rad")
 @primitive
 def deg2rad(x: Array) -> Array:
     """Degrees to radians.
@@ -256,6 +272,7 @@ def deg2rad(x: Array) -> Array:
 deg2rad.vjp(x=lambda g: g * (math.pi / 180))
 
 
+@ufunc("rad2deg")
 @primitive
 def rad2deg(x: Array) -> Array:
     """Radians to degrees.
