@@ -10,7 +10,7 @@ from tinygrad_edu.backend import device_of, module_of, to_device
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.engine import mode
 from tinygrad_edu.engine.graph import Node, Storage, Variable
-from tinygrad_edu.engine.mode import Mode, Recorder, state
+from tinygrad_edu.engine.mode import PLAIN, Mode, Recorder, state
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.engine.types import Call, Gradient, Values
 
@@ -136,7 +136,7 @@ class _Packing:
         if kept:
             before = state.mode
             try:
-                state.mode = Mode(enabled=False)  # what `pack` does is not packed
+                state.mode = PLAIN.but(enabled=False)  # what `pack` does is not packed
                 kind = module_of_any(kept)
                 packed = Packed(_each(kept, kind, self._packed))
             finally:

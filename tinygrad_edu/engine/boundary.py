@@ -20,7 +20,7 @@ from tinygrad_edu.backend import device_of
 from tinygrad_edu.dtypes import Array, scalar_type_name
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.mode import Listener, state
-from tinygrad_edu.engine.types import Values
+from tinygrad_edu.engine.types import Call, Values
 
 if TYPE_CHECKING:
     from tinygrad_edu.engine.primitive import Primitive
@@ -260,3 +260,23 @@ def not_implemented(name: str, *dtypes: Any) -> NotImplementedError:
     """torch's error for element types that an operation has no code for."""
     kinds = ", ".join([f"'{scalar_type_name(dtype)}'" for dtype in dtypes])
     return NotImplementedError(f'"{name}" not implemented for {kinds}')
+
+
+class MissingGradient:
+    """What stands for the gradient of an argument without a rule: whoever looks at it is told."""
+
+    def __init__(self, op: Primitive, argument: str) -> None:
+        self.op, self.argument = op, argument
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        raise NotImplementedError(
+            f"{self.op.name}: no derivative rule for argument {self.argument!r}, to which a"
+            f" gradient would flow; give it one, or declare it constant:"
+            f" {self.op.name}.vjp({self.argument}=None)"
+        )
+
+
+def missing_rule(op: Primitive, argument: str) -> Call:
+    """What stands for a rule that was not declared."""
+    return lambda g: MissingGradient(op, argument)

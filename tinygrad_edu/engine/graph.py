@@ -8,7 +8,6 @@ graph dies by reference count as soon as the last variable of it does.
 from __future__ import annotations
 
 import itertools
-import os
 import threading
 import weakref
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -117,12 +116,6 @@ class Node:
         """What it is called in messages and pictures."""
         return type(self).__name__
 
-    def copy_as(self, cls: type[Node]) -> Any:
-        """The same node, of another class."""
-        made = object.__new__(cls)
-        made.__dict__.update(self.__dict__)
-        return made
-
     def part(self, index: int, shape: tuple[int, ...], dtype: NumpyDtype) -> Part:
         """The node of one of its outputs."""
         return Part(self, index, shape, dtype)
@@ -169,11 +162,3 @@ class Leaf(Node):
     def dtype(self) -> NumpyDtype | None:  # type: ignore[override]
         tensor = self.tensor()
         return None if tensor is None else tensor.array.dtype
-
-
-if hasattr(os, "register_at_fork"):  # a child must not inherit a lock that another thread holds
-    os.register_at_fork(
-        before=Leaf.lock.acquire,
-        after_in_parent=Leaf.lock.release,
-        after_in_child=Leaf.lock.release,
-    )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
-from tinygrad_edu.engine.graph import Node, Variable
+from tinygrad_edu.engine.graph import Leaf, Node, Variable
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.engine.types import Gradient, Values
 from tinygrad_edu.engine.walk import unbroadcast
@@ -110,9 +111,16 @@ def _changed(hook: Any, given: Values, g: Gradient, create: bool) -> Any:
     return g if found is None else _plain(found, None, create)
 
 
+def copy_as(node: Node, cls: type[Node]) -> Any:
+    """The same node, of another class."""
+    made = object.__new__(cls)
+    made.__dict__.update(node.__dict__)
+    return made
+
+
 def unhooked(node: Node) -> Node:
     """The same node without its hooks: they are not told what is overwritten by a view."""
-    twin: Node = node.copy_as(type(node))
+    twin: Node = copy_as(node, type(node))
     twin.hooks = None
     return twin
 
@@ -160,3 +168,11 @@ def check_hook(hook: Any, result: Any, before: Any) -> Any:
     if result.array.shape != before.array.shape:
         raise RuntimeError(f"hook '{name}' has changed the size of value")
     return result
+
+
+if hasattr(os, "register_at_fork"):  # a child must not inherit a lock that another thread holds
+    os.register_at_fork(
+        before=Leaf.lock.acquire,
+        after_in_parent=Leaf.lock.release,
+        after_in_child=Leaf.lock.release,
+    )

@@ -32,36 +32,36 @@ class Mode:
     """What a thread's calls do besides computing.
 
     Attributes:
-        recorder: makes the node of a call; None while nothing is recorded.
-        maker: what `recorder` is while recording is on; `operator.call` just makes the node.
+        enabled: whether calls are recorded.
+        maker: makes the nodes of recorded calls; `operator.call` just makes them.
+        recorder: `maker` while calls are recorded, else None.
         inference: results are for no later training: see `inference_mode`.
         listeners: who is told of each call before it is made, the first nearest to it.
         around: wrappers of a node's backward step, the first nearest to it.
         roots: the nodes that the present backward pass started from; empty outside of one.
     """
 
-    __slots__ = ("recorder", "maker", "inference", "listeners", "around", "roots")
+    __slots__ = (
+        "enabled", "recorder", "maker", "inference", "listeners", "around", "roots",
+    )  # fmt: skip
 
-    def __init__(
-        self,
-        enabled: bool = True,
-        maker: Recorder = operator.call,
-        inference: bool = False,
-        listeners: tuple[Listener, ...] = (),
-        around: tuple[Around, ...] = (),
-        roots: tuple[Node, ...] = (),
-    ) -> None:
-        self.recorder = maker if enabled else None
-        self.maker, self.inference = maker, inference
-        self.listeners, self.around, self.roots = listeners, around, roots
+    def __init__(self) -> None:
+        self.enabled, self.inference = True, False
+        self.maker: Recorder = operator.call
+        self.recorder: Recorder | None = operator.call
+        self.listeners: tuple[Listener, ...] = ()
+        self.around: tuple[Around, ...] = ()
+        self.roots: tuple[Node, ...] = ()
 
     def but(self, **changes: Any) -> Mode:
-        """This mode with some of its attributes (or `enabled`) changed."""
-        same = {
-            "enabled": self.recorder is not None, "maker": self.maker, "inference": self.inference,
-            "listeners": self.listeners, "around": self.around, "roots": self.roots,
-        }  # fmt: skip
-        return Mode(**{**same, **changes})
+        """This mode with some of its attributes changed; `recorder` follows from two of them."""
+        made = object.__new__(Mode)
+        made.enabled, made.maker, made.inference = self.enabled, self.maker, self.inference
+        made.listeners, made.around, made.roots = self.listeners, self.around, self.roots
+        for name, value in changes.items():
+            setattr(made, name, value)
+        made.recorder = made.maker if made.enabled else None
+        return made
 
 
 PLAIN = Mode()

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from tinygrad_edu.dtypes import NumpyDtype
 from tinygrad_edu.engine import versions
 from tinygrad_edu.engine.graph import Leaf, Node, Part
-from tinygrad_edu.engine.hooks import RemovableHandle, hooks_of
+from tinygrad_edu.engine.hooks import RemovableHandle, copy_as, hooks_of
 from tinygrad_edu.engine.primitive import Primitive
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.engine.types import Options, Values
@@ -179,7 +179,7 @@ def shown_as(result: Result, chain: str) -> Result:
     node = getattr(result, "node", None)
     if node is not None and not node.is_leaf:
         cls = node_class(chain)
-        result.node = node.copy_as(cls.part_class if isinstance(node, Part) else cls)  # type: ignore[attr-defined]
+        result.node = copy_as(node, cls.part_class if isinstance(node, Part) else cls)  # type: ignore[attr-defined]
     return result
 
 

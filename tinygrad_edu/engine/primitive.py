@@ -38,6 +38,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, ClassVar, cast, overload
 
 from tinygrad_edu.engine.binding import bind
+from tinygrad_edu.engine.boundary import missing_rule
 from tinygrad_edu.engine.fast import form_of
 from tinygrad_edu.engine.mode import named_like
 from tinygrad_edu.engine.types import (
@@ -96,29 +97,9 @@ class Plan:
             (op.inputs.index(name), op.rules[name], _picker([place(n) for n in op.needs[name]]))
             for name in ruled
         ]
-        for name in needy:
-            if name not in ruled and not op.joint and name not in op.constants:
-                self.rules.append((op.inputs.index(name), _missing(op, name), _picker([])))
+        absent = [] if op.joint else [n for n in needy if n not in ruled and n not in op.constants]
+        self.rules += [(op.inputs.index(n), missing_rule(op, n), _picker([])) for n in absent]
         self.node = op.class_of() if isinstance(op.chain, str) else None
-
-
-class _Missing:
-    """What stands for the gradient of an argument without a rule: whoever looks at it is told."""
-
-    def __init__(self, op: Primitive, argument: str) -> None:
-        self.op, self.argument = op, argument
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        raise NotImplementedError(
-            f"{self.op.name}: no derivative rule for argument {self.argument!r}, to which a"
-            f" gradient would flow; give it one, or declare it constant:"
-            f" {self.op.name}.vjp({self.argument}=None)"
-        )
-
-
-def _missing(op: Primitive, argument: str) -> Rule:
-    return lambda g: _Missing(op, argument)
 
 
 def _picker(places: list[int]) -> Callable[[Values], Values]:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, TypeVar
 
-from tinygrad_edu.engine.mode import Mode, is_recording, state
+from tinygrad_edu.engine.mode import PLAIN, Mode, is_recording, state
 from tinygrad_edu.engine.types import Call, Options
 
 F = TypeVar("F", bound=Call)
@@ -190,7 +190,10 @@ class set_grad_enabled(_Switch):
 
     def __setstate__(self, state: Options) -> None:
         enabled, inference = state["_called"]
-        self.enabled, self._called = state["enabled"], Mode(enabled, inference=inference)
+        self.enabled, self._called = (
+            state["enabled"],
+            PLAIN.but(enabled=enabled, inference=inference),
+        )
         self._before = []
 
 

@@ -36,8 +36,6 @@ class Arrivals:
     they keep (`Primitive.owns`).
     """
 
-    __slots__ = ("pending", "queue", "owned", "create")
-
     def __init__(self, create: bool) -> None:
         self.create = create
         self.pending: dict[Node, Gradient] = {}
