@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from tinygrad_edu.autograd.saved import (
@@ -16,6 +16,7 @@ from tinygrad_edu.engine.graph import Node, Part
 from tinygrad_edu.engine.hooks import RemovableHandle
 from tinygrad_edu.engine.mode import state
 from tinygrad_edu.engine.record import current_node
+from tinygrad_edu.engine.types import Call
 
 __all__ = [
     "GradientEdge",
@@ -51,7 +52,7 @@ def get_gradient_edge(tensor: Any) -> GradientEdge:
 class _Together:
     """Waits until the gradients of all tensors that one backward pass reaches are there."""
 
-    def __init__(self, nodes: Sequence[Node], fn: Callable[..., Any], mode: str) -> None:
+    def __init__(self, nodes: Sequence[Node], fn: Call, mode: str) -> None:
         self.nodes, self.fn, self.mode = nodes, fn, mode
         self.roots: tuple[Node, ...] = ()
         self.waiting: set[int] = set()
@@ -89,7 +90,7 @@ def reachable(roots: Sequence[Node]) -> set[Node]:
 
 
 def register_multi_grad_hook(
-    tensors: Sequence[Any], fn: Callable[..., Any], *, mode: str = "all"
+    tensors: Sequence[Any], fn: Call, *, mode: str = "all"
 ) -> RemovableHandle:
     """Call `fn` once in each backward pass that computes gradients of these tensors.
 

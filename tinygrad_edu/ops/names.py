@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.types import Call
 
-F = TypeVar("F", bound=Callable[..., Any])
+F = TypeVar("F", bound=Call)
 
 
 def named(**names: str) -> Callable[[F], F]:
@@ -62,7 +63,7 @@ def numbers_first(count: int, *numbers: str) -> Callable[[F], F]:
     return decorate
 
 
-UFUNCS: dict[str, Callable[..., Any]] = {}
+UFUNCS: dict[str, Call] = {}
 """NumPy's elementwise functions, by name, and ours: filled by `ufunc`."""
 
 
