@@ -68,14 +68,14 @@ class Arrivals:
 
 
 def walk(
-    roots: Sequence[tuple[Node, Any]],
+    roots: Sequence[tuple[Node, Gradient]],
     *,
     retain: bool,
     create: bool,
     at_leaf: Callable[[Any, Any, bool, bool], None] | None,
     targets: Sequence[Node] = (),
     around: Sequence[Around] = (),
-) -> dict[Node, Any]:
+) -> dict[Node, Gradient]:
     """Carry gradients from the roots down to the leaves.
 
     Args:
@@ -93,7 +93,7 @@ def walk(
     for wrapper in around:
         step = functools.partial(wrapper, step)
     needed = leading_to(targets, [node for node, _ in roots]) if targets else None
-    collected: dict[Node, Any] = dict.fromkeys(targets) if at_leaf is None else {}
+    collected: dict[Node, Gradient] = dict.fromkeys(targets) if at_leaf is None else {}
     arrivals = Arrivals(create)
     for node, g in roots:
         if needed is None or node in needed:
