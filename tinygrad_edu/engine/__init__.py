@@ -20,4 +20,5 @@ All others may be skipped on a first reading:
     composed.py   functions that listeners hear of as one call
     switches.py   `no_grad` and its kin
     half.py       16-bit floats
+    binding.py, types.py  arguments by name; what type checkers are told
 """
