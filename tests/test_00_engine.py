@@ -29,8 +29,6 @@ PATH = ROOT / "examples" / "00_engine.py"
 SOURCE = PATH.read_text()
 TREE = ast.parse(SOURCE)
 ENGINE = "tinygrad_edu.engine"
-if not (ROOT / "tinygrad_edu/engine").exists():  # until the engine has a folder of its own
-    ENGINE = "tinygrad_edu.autograd"
 
 
 @pytest.fixture
@@ -70,8 +68,7 @@ def test_the_table_names_places_that_exist() -> None:
     places = re.findall(r"[\w/]+(?:\.py|/)(?=[,\s]|$)", table)
     assert len(places) > 15
     for place in places:
-        if ENGINE == "tinygrad_edu.engine" or not place.startswith("engine/"):
-            assert (ROOT / "tinygrad_edu" / place).exists(), place
+        assert (ROOT / "tinygrad_edu" / place).exists(), place
 
 
 # ---- the words

@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_edu.engine.boundary import is_ours
 from tinygrad_edu.engine.graph import Node, Variable
 from tinygrad_edu.engine.mode import Mode, Recorder, state
 from tinygrad_edu.engine.types import Call, Gradient
-
-_PACKAGE = __name__.partition(".")[0]
 
 
 class _Noting:
@@ -25,15 +24,11 @@ class _Noting:
 
         node = self.outer(*made)
         frames = traceback.walk_stack(None)
-        own = [(f, n) for f, n in frames if not _is_ours(f.f_globals.get("__name__", ""))]
+        own = [(f, n) for f, n in frames if not is_ours(f)]
         node.made_at = traceback.StackSummary.extract(  # type: ignore[attr-defined]
             iter(own[::-1]), lookup_lines=False
         )
         return node
-
-
-def _is_ours(module: str) -> bool:
-    return module.split(".")[0] == _PACKAGE
 
 
 class _Check:

@@ -71,7 +71,7 @@ def _shortened(trace: TracebackType | None) -> TracebackType | None:
         last = last.tb_next
     if last is None:
         return inner
-    ours = _is_ours(last.tb_frame)
+    ours = is_ours(last.tb_frame)
     on_purpose = last.tb_frame.f_code.co_code[last.tb_lasti] == _RAISE
     return None if ours and on_purpose else inner
 
@@ -116,12 +116,13 @@ def _without_listeners(trace: TracebackType | None) -> TracebackType | None:
 def users_level() -> int:
     """The `stacklevel` at which a warning of the caller's points to the user's line."""
     frame, level = sys._getframe(1), 1
-    while frame.f_back is not None and _is_ours(frame):
+    while frame.f_back is not None and is_ours(frame):
         frame, level = frame.f_back, level + 1
     return level
 
 
-def _is_ours(frame: FrameType) -> bool:
+def is_ours(frame: FrameType) -> bool:
+    """Whether a frame is of this package, not of the user's."""
     name: str = frame.f_globals.get("__name__", "")
     return name.partition(".")[0] == _PACKAGE
 
