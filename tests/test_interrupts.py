@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import sys
+import threading
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
@@ -17,6 +18,7 @@ import pytest
 import tinygrad_edu as torch
 from tinygrad_edu import nn
 from tinygrad_edu.engine import mode
+from tinygrad_edu.engine.graph import Leaf
 
 _PACKAGE = "tinygrad_edu"
 _SAMPLE = 150
@@ -31,17 +33,20 @@ looks for an interrupt, but this test raises one there too."""
 
 
 class Interrupter:
-    """Raises KeyboardInterrupt before the n-th bytecode; with n = None it only counts them."""
+    """Raises KeyboardInterrupt before the n-th bytecode; with n = None it only counts them.
 
-    def __init__(self, at: int | None) -> None:
-        self.at, self.count = at, 0
+    Of one function, if it is named.
+    """
+
+    def __init__(self, at: int | None, function: str | None = None) -> None:
+        self.at, self.count, self.function = at, 0, function
         self.where = ""
 
     def trace(self, frame: FrameType, event: str, arg: Any) -> Any:
         if not frame.f_globals.get("__name__", "").startswith(_PACKAGE):
             return None
         frame.f_trace_opcodes, frame.f_trace_lines = True, False
-        if event == "opcode":
+        if event == "opcode" and self.function in (None, frame.f_code.co_name):
             self.count += 1
             if self.count == self.at:
                 self.where = frame.f_code.co_name
@@ -63,6 +68,7 @@ class Interrupter:
 torch.manual_seed(0)
 MODEL = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.LayerNorm(4), nn.Linear(4, 2))
 OPTIMIZER = torch.optim.AdamW(MODEL.parameters())
+W = torch.ones(2, requires_grad=True)
 X, Y = torch.randn(5, 3), torch.tensor([0, 1, 1, 0, 1])
 
 
@@ -117,7 +123,22 @@ STEPS = [
 
 
 def _process() -> Any:
-    return tuple(mode.listeners), tuple(mode.around), torch.get_default_dtype()
+    return tuple(mode.listeners), tuple(mode.around), torch.get_default_dtype(), _others_may_add()
+
+
+def _others_may_add() -> bool:
+    """Whether another thread can add to gradients: nobody holds the lock for ever."""
+    taken: list[bool] = []
+
+    def take() -> None:
+        taken.append(Leaf.lock.acquire(timeout=5))
+        if taken[0]:
+            Leaf.lock.release()
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    thread.join()
+    return taken[0]
 
 
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: step.__name__)
@@ -141,6 +162,18 @@ def test_modes_survive_an_interrupt(step: Any, request: pytest.FixtureRequest) -
         mode.state.mode = plain
     assert set(left) <= BLOCKS | RESTORING
     step()
+
+
+def test_an_interrupt_while_gradients_are_added_keeps_no_other_thread_waiting() -> None:
+    def step() -> None:
+        (torch.ones(2) * W).sum().backward()
+
+    counted = Interrupter(None, "accumulate")
+    counted.run(step)
+    assert counted.count > 40
+    for place in range(1, counted.count + 1):
+        assert Interrupter(place, "accumulate").run(step)
+        assert _others_may_add(), place
 
 
 def test_entering_and_leaving_are_one_assignment_each() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import warnings
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_edu.dtypes import from_numpy
-from tinygrad_edu.engine.graph import Node, Variable
+from tinygrad_edu.engine.graph import Leaf, Node, Variable
 from tinygrad_edu.engine.mode import around, state
 from tinygrad_edu.engine.record import current_node, wrap
 from tinygrad_edu.engine.second import tied
@@ -40,8 +41,21 @@ def _run(
                 targets=targets,
                 around=wrappers,
             )
+    except BaseException:
+        _let_others_add()
+        raise
     finally:
         state.mode = mode
+
+
+def _let_others_add() -> None:
+    """Release the lock of the leaves, if this thread holds it.
+
+    Python may be interrupted between the last step of a `with` block and the release.
+    """
+    with contextlib.suppress(RuntimeError):  # it is not ours
+        while True:
+            Leaf.lock.release()
 
 
 def backward(
