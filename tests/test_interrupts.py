@@ -168,6 +168,7 @@ def test_an_interrupt_while_gradients_are_added_keeps_no_other_thread_waiting() 
     def step() -> None:
         (torch.ones(2) * W).sum().backward()
 
+    step()  # from here on there is a gradient to add to
     counted = Interrupter(None, "accumulate")
     counted.run(step)
     assert counted.count > 40
