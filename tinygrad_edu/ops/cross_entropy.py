@@ -15,6 +15,7 @@ from tinygrad_edu.autograd.mode import state
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.dtypes import Array, from_numpy, is_floating
 from tinygrad_edu.kernels import cross_entropy as kernel
+from tinygrad_edu.kernels.gate import gate
 from tinygrad_edu.ops.gathering import gather
 from tinygrad_edu.ops.indexing import where
 from tinygrad_edu.ops.softmax import log_softmax
@@ -61,13 +62,14 @@ def _row_weights(
     return None if ignored is None else (~ignored).astype(dtype)
 
 
-@primitive(saves=("classes", "exponentials", "sums", "shares"))
+@primitive(saves=("classes", "exponentials", "sums", "shares", "ignored"))
 def _cross_entropy(
     x: Array, target: Array, weight: Array | None, ignore_index: int, reduction: str
 ) -> Any:
     """Cross-entropy of scores x (N, C) with classes (N,).
 
-    `shares` is what each row's loss counts in the result: an array (N,) or one number for all.
+    `shares` is what each row's loss counts in the result, an array (N,) or one number for all;
+    `ignored` marks the rows that do not count, None if there are none.
     """
     classes, ignored = read_classes(target, x.shape[1], ignore_index)
     wide = x.astype(np.float32) if x.dtype.itemsize < 4 else x
@@ -83,12 +85,17 @@ def _cross_entropy(
         total = len(x) if counts is None else counts.sum()
         y = y / total  # nan if there is nothing to average
         shares = shares / (max(total, 1) if counts is None else total + (total == 0))
-    return y.astype(x.dtype, copy=False), classes, exponentials, sums, shares
+    return y.astype(x.dtype, copy=False), classes, exponentials, sums, shares, ignored
+
+
+def _of_rows(g: Array, shares: Any, ignored: Array | None) -> Array:
+    """What arrives at each row's loss; 0 at ignored rows, whatever `g` is."""
+    return g * shares if ignored is None else gate(g * shares, ~ignored)
 
 
 _cross_entropy.vjp(
-    x=lambda g, classes, exponentials, sums, shares: kernel.backward(
-        g * shares, classes, exponentials, sums
+    x=lambda g, classes, exponentials, sums, shares, ignored: kernel.backward(
+        _of_rows(g, shares, ignored), classes, exponentials, sums
     )
 )
 

@@ -23,6 +23,7 @@ from tinygrad_edu.backend import beside, device_of, module_of, new_like
 from tinygrad_edu.dtypes import Array, promote, promote_to, result_type
 from tinygrad_edu.kernels.atomic import add_at
 from tinygrad_edu.kernels.cuda import checks
+from tinygrad_edu.ops.arithmetic import zero_gradient
 from tinygrad_edu.ops.names import named, numpy_names
 from tinygrad_edu.ops.shape import broadcast_tensors, reshape
 from tinygrad_edu.size import read_dim
@@ -285,8 +286,7 @@ def _copied(x: Array, value: Array) -> Array:
     return np.broadcast_to(value.astype(x.dtype), x.shape)
 
 
-_copied.vjp(x=lambda g: g * 0.0,
-            value=lambda g: g)  # fmt: skip
+_copied.vjp(x=zero_gradient, value=lambda g: g)
 
 
 @named(other="src")
