@@ -197,6 +197,11 @@ def is_half(numpy_dtype: NumpyDtype) -> bool:
     return numpy_dtype.itemsize == 2 and is_floating(numpy_dtype)
 
 
+def sortable(x: Array) -> Array:
+    """`x`, bfloat16 as float32: NumPy puts nan last in its own types only."""
+    return x.astype(np.float32) if x.dtype.kind == "V" else x
+
+
 def floating(x: Array) -> Array:
     """`x` itself if it holds floats, else `x` as default floats: what exp and sqrt compute on."""
     return x if x.dtype.kind == "f" or is_floating(x.dtype) else x.astype(_default)
@@ -320,6 +325,8 @@ def promote_to(target: NumpyDtype, *operands: Any) -> tuple[Any, ...]:
 def _as(target: NumpyDtype, operand: Any) -> Any:
     if hasattr(operand, "astype"):
         return operand if operand.dtype == target else operand.astype(target)
+    if target.kind == "V":  # bfloat16, with which NumPy would compute in float64
+        return target.type(operand)
     if operand.__class__ is int and target.kind in "iu":
         count = 1 << 8 * target.itemsize
         low = -count // 2 if target.kind == "i" else 0

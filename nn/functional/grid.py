@@ -129,10 +129,13 @@ def grid_sample(
         taps = [_nearest_taps(x) if mode == "nearest" else _linear_taps(x) for x in at]
     flat, total = input.flatten(2), None
     for corner in product(*taps):
-        value = _read(flat, sizes, [index for index, _ in corner])
+        value, outside = _read(flat, sizes, [index for index, _ in corner])
         weights = [w for _, w in corner if w is not None]
         if weights:
-            value = value * _product(weights).unsqueeze(1)
+            weight = _product(weights).unsqueeze(1)
+            if n == 3 and outside is not None:  # of images, torch multiplies by 0 what is outside
+                weight = where(outside, 0.0, weight)
+            value = value * weight
         total = value if total is None else total + value
     assert total is not None
     y: Tensor = total
@@ -190,8 +193,14 @@ def _reflected(x: Any, twice_low: int, twice_high: int) -> Any:
     return where(wrap(even), rest, span - rest) + low
 
 
-def _read(flat: Tensor, sizes: tuple[int, ...], places: Sequence[Array]) -> Any:
-    """The elements of (N, C, pixels) at whole positions, 0 outside: (N, C, ...)."""
+def _read(
+    flat: Tensor, sizes: tuple[int, ...], places: Sequence[Array]
+) -> tuple[Any, Tensor | None]:
+    """The elements of (N, C, pixels) at whole positions, 0 outside: (N, C, ...).
+
+    Returns:
+        The elements, and where positions lie outside, (N, 1, ...); None if none does.
+    """
     position: Any = 0
     known: Any = True
     for place, size in zip(places, sizes, strict=True):
@@ -202,7 +211,10 @@ def _read(flat: Tensor, sizes: tuple[int, ...], places: Sequence[Array]) -> Any:
     out = places[0].shape[1:]
     index = np.broadcast_to(position.reshape(n, 1, -1), (n, channels, math.prod(out)))
     values = gather(flat, 2, wrap(index)).reshape(n, channels, *out)
-    return values if known.all() else where(wrap(known[:, None]), values, 0.0)
+    if known.all():
+        return values, None
+    outside = wrap(~known[:, None])
+    return where(outside, 0.0, values), outside
 
 
 def _warn_of_default() -> None:

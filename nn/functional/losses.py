@@ -14,6 +14,7 @@ import numpy as np
 from tinygrad_edu.dtypes import Array, is_floating, scalar_type_name
 from tinygrad_edu.engine.boundary import not_implemented, users_level
 from tinygrad_edu.engine.composed import composed
+from tinygrad_edu.engine.mode import is_recording
 from tinygrad_edu.engine.nodes import absorb, shown_as
 from tinygrad_edu.ops import cross_entropy as classes
 from tinygrad_edu.ops import losses as ops
@@ -326,11 +327,12 @@ def binary_cross_entropy_with_logits(
             f"result type {scalar_type_name(input.array.dtype)} can't be cast to the desired output"
             f" type {scalar_type_name(target.array.dtype)}"
         )
-    if pos_weight is None:
-        losses = ops.bce_logits(input, target)
-    else:
-        yes = (pos_weight - 1) * target + 1
-        losses = (1 - target) * input + yes * ops.softplus_of_minus(input)
+    if pos_weight is not None and pos_weight.requires_grad and is_recording():
+        raise RuntimeError(
+            "The function 'binary_cross_entropy_with_logits' is not differentiable with respect"
+            " to argument 'pos_weight'. This input cannot have requires_grad True."
+        )
+    losses = ops.bce_logits(input, target, pos_weight)
     return reduced(losses if weight is None else losses * weight, reduction)
 
 

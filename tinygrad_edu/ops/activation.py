@@ -1,4 +1,4 @@
-"""Activations: relu and its family, sigmoid, softplus, gelu, silu, and the piecewise ones.
+"""Activations: relu and its family, softplus, gelu, silu, and the piecewise ones.
 
 Where a function has a kink, the derivative there is torch's choice: 0 for relu.
 """
@@ -16,8 +16,9 @@ from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels import gelu as _gelu
 from tinygrad_edu.ops import indexing, shape
-from tinygrad_edu.ops.elementary import exp
-from tinygrad_edu.ops.extrema import gate
+from tinygrad_edu.ops.elementary import sigmoid as sigmoid
+from tinygrad_edu.ops.extrema import clamp, gate
+from tinygrad_edu.ops.rounding import abs
 from tinygrad_edu.ops.special import erf
 from tinygrad_edu.ops.trigonometric import tanh
 
@@ -123,10 +124,18 @@ def _elu(x: Array, alpha: float, scale: float, rate: float) -> Array:
     return np.where(x > 0, x * scale, np.expm1(x * rate) * (alpha * scale))
 
 
-_elu.vjp(
-    x=lambda g, x, alpha, scale, rate: (
-        g * indexing.where(x <= 0, exp(x * rate) * (alpha * scale * rate), scale)
-    ),
+@primitive
+def _elu_slope(x: Array, alpha: float, scale: float, rate: float) -> Array:
+    """The derivative of `_elu`; its own is 0 at 0, between the two sides."""
+    curved = np.exp(np.minimum(x, 0) * rate) * (alpha * scale * rate)
+    return np.where(x > 0, x.dtype.type(scale), curved)
+
+
+_elu.vjp(x=lambda g, x, alpha, scale, rate: g * _elu_slope(x, alpha, scale, rate))
+_elu_slope.vjp(
+    x=lambda g, x, alpha, scale, rate: gate(
+        g * (_elu_slope(clamp(x, None, 0.0), alpha, scale, rate) * rate), x < 0
+    )
 )
 
 
@@ -172,20 +181,6 @@ def celu(input: Any, alpha: float = 1.0) -> Tensor:
     return _elu(input, alpha, 1.0, 1.0 / alpha)
 
 
-@primitive
-def sigmoid(x: Array) -> Array:
-    """`1 / (1 + exp(-x))`, in (0, 1).
-
-    >>> import tinygrad_edu as torch
-    >>> torch.sigmoid(torch.tensor([0.0, 2.0]))
-    tensor([0.5000, 0.8808])
-    """
-    return 1 / (1 + np.exp(-floating(x)))
-
-
-sigmoid.vjp(x=lambda g, y: g * ((1 - y) * y))
-
-
 @primitive(node="LogSigmoid")
 def logsigmoid(x: Array) -> Array:
     """`log(1 / (1 + exp(-x)))` without overflow.
@@ -216,8 +211,15 @@ def softplus(x: Array, beta: float = 1.0, threshold: float = 20.0) -> Array:
     return np.where(scaled > threshold, x, np.log1p(np.exp(scaled)) / beta)
 
 
-softplus.vjp(
-    x=lambda g, x, beta, threshold: indexing.where(x * beta > threshold, g, g * sigmoid(x * beta)),
+@primitive
+def _softplus_slope(x: Array, beta: float, threshold: float) -> Array:
+    scaled = x * beta
+    return np.where(scaled > threshold, 1, sigmoid(scaled)).astype(x.dtype, copy=False)
+
+
+softplus.vjp(x=lambda g, x, beta, threshold: g * _softplus_slope(x, beta, threshold))
+_softplus_slope.vjp(
+    x=lambda g, x, y, beta, threshold: gate(g * ((1 - y) * y * beta), x * beta < threshold)
 )
 
 
@@ -357,7 +359,7 @@ def hardswish(x: Array) -> Array:
 
 
 hardswish.vjp(
-    x=lambda g, x: indexing.where(x < 3, gate(g * (x / 3 + 0.5), x > -3), g),
+    x=lambda g, x: indexing.where(x >= 3, g, gate(g * (x / 3 + 0.5), ~(x <= -3))),
 )
 
 
@@ -373,7 +375,7 @@ def hardshrink(x: Array, lambd: float = 0.5) -> Array:
     return np.where((x >= -lambd) & (x <= lambd), 0, x).astype(x.dtype, copy=False)
 
 
-hardshrink.vjp(x=lambda g, x, lambd: gate(g, ~((x >= -lambd) & (x <= lambd))))
+hardshrink.vjp(x=lambda g, x, lambd: gate(g, (x < -lambd) | (x > lambd)))
 
 
 @primitive
@@ -398,7 +400,7 @@ def softshrink(x: Array, lambd: float = 0.5) -> Array:
     return y.astype(x.dtype, copy=False)
 
 
-softshrink.vjp(x=lambda g, x, lambd: gate(g, ~((x >= -lambd) & (x <= lambd))))
+softshrink.vjp(x=lambda g, x, lambd: gate(g, (x < -lambd) | (x > lambd)))
 
 
 @primitive
@@ -428,8 +430,8 @@ def softsign(x: Array) -> Array:
 
 
 def _softsign_slope(x: Any) -> Any:
-    below = indexing.where(x < 0, -x, x) + 1
-    return 1 / (below * below)
+    share = 1 / (abs(x) + 1)
+    return share * share
 
 
 softsign.vjp(x=lambda g, x: g * _softsign_slope(x))

@@ -16,6 +16,7 @@ from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import current_node
 from tinygrad_edu.kernels import cross_entropy as kernel
+from tinygrad_edu.kernels.gate import gate
 from tinygrad_edu.ops.gathering import gather
 from tinygrad_edu.ops.indexing import where
 from tinygrad_edu.ops.softmax import log_softmax
@@ -62,13 +63,16 @@ def _row_weights(
     return None if ignored is None else (~ignored).astype(dtype)
 
 
-@primitive(saves=("classes", "exponentials", "sums", "shares"), node="NllLoss(LogSoftmax(x))")
+@primitive(
+    saves=("classes", "exponentials", "sums", "shares", "ignored"), node="NllLoss(LogSoftmax(x))"
+)
 def _cross_entropy(
     x: Array, target: Array, weight: Array | None, ignore_index: int, reduction: str
 ) -> Any:
     """Cross-entropy of scores x (N, C) with classes (N,).
 
-    `shares` is what each row's loss counts in the result: an array (N,) or one number for all.
+    `shares` is what each row's loss counts in the result, an array (N,) or one number for all;
+    `ignored` marks the rows that do not count, None if there are none.
     """
     classes, ignored = read_classes(target, x.shape[1], ignore_index)
     wide = x.astype(np.float32) if x.dtype.itemsize < 4 else x
@@ -84,12 +88,17 @@ def _cross_entropy(
         total = len(x) if counts is None else counts.sum()
         y = y / total  # nan if there is nothing to average
         shares = shares / (max(total, 1) if counts is None else total + (total == 0))
-    return y.astype(x.dtype, copy=False), classes, exponentials, sums, shares
+    return y.astype(x.dtype, copy=False), classes, exponentials, sums, shares, ignored
+
+
+def _of_rows(g: Array, shares: Any, ignored: Array | None) -> Array:
+    """What arrives at each row's loss; 0 at ignored rows, whatever `g` is."""
+    return g * shares if ignored is None else gate(g * shares, ~ignored)
 
 
 _cross_entropy.vjp(
-    x=lambda g, classes, exponentials, sums, shares: kernel.backward(
-        g * shares, classes, exponentials, sums
+    x=lambda g, classes, exponentials, sums, shares, ignored: kernel.backward(
+        _of_rows(g, shares, ignored), classes, exponentials, sums
     )
 )
 

@@ -24,7 +24,7 @@ from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.ops.dims import operand, raw
 from tinygrad_edu.ops.indexing import where
 from tinygrad_edu.ops.joining import cat
-from tinygrad_edu.ops.linalg import _check_square, _solve, _turned
+from tinygrad_edu.ops.linalg import _check_square, _turned, substitute, tril
 from tinygrad_edu.ops.matmul import matmul
 from tinygrad_edu.ops.names import named
 
@@ -79,11 +79,9 @@ def _qr_gradient(g: Any, A: Any, mode: str) -> Any:
         m = m + matmul(r, _turned(g_r))
     if g_q is not None:
         m = m - matmul(_turned(g_q), q)
-    size = r.shape[-1]
-    below, strictly = _constant(np.tri(size), r), _constant(np.tri(size, k=-1), r)
-    inner = matmul(q, m * below + _turned(m * strictly))
+    inner = matmul(q, tril(m) + _turned(tril(m, -1)))
     inner = inner if g_q is None else inner + g_q
-    return _turned(_solve(r, _turned(inner)))
+    return _turned(substitute(r, _turned(inner), True))
 
 
 _qr.vjp(A=_qr_gradient)

@@ -24,6 +24,16 @@ def gate(g: Array, mask: Array) -> Array:
 gate.vjp(g=lambda g, mask: gate(g, mask))
 
 
+@primitive
+def weigh(a: Array, weight: Array) -> Array:
+    """`a * weight`; 0 where the weight is 0, even of what is not finite."""
+    return np.where(weight == 0, 0, a * weight)
+
+
+weigh.vjp(a=lambda g, weight: weigh(g, weight),
+          weight=lambda g, a: g * a)  # fmt: skip
+
+
 def _share(g: Any, mine: Any, theirs: Any) -> Any:
     """The part of `g` for the operand `mine` that won over `theirs`; half where they tie."""
     return indexing.where(mine == theirs, g / 2, g)

@@ -24,6 +24,7 @@ from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import current_node, wrap
 from tinygrad_edu.kernels.atomic import add_at
 from tinygrad_edu.kernels.cuda import checks
+from tinygrad_edu.ops.arithmetic import zero_gradient
 from tinygrad_edu.ops.names import named, numpy_names
 from tinygrad_edu.ops.shape import broadcast_tensors, reshape
 from tinygrad_edu.size import read_dim
@@ -299,8 +300,7 @@ def _copied(x: Array, value: Array) -> Array:
     return np.broadcast_to(value.astype(x.dtype), x.shape)
 
 
-_copied.vjp(x=lambda g: g * 0.0,
-            value=lambda g: g)  # fmt: skip
+_copied.vjp(x=zero_gradient, value=lambda g: g)
 
 
 @named(other="src")

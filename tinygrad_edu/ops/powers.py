@@ -24,6 +24,7 @@ from tinygrad_edu.engine.inplace import inplace
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.ops import elementary, indexing
 from tinygrad_edu.ops.arithmetic import zero_gradient
+from tinygrad_edu.ops.extrema import gate
 from tinygrad_edu.ops.names import named
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def _pow_base(g: Any, x: Any, exponent: Any) -> Any:
     if isinstance(exponent, (int, float)):
         return zero_gradient(g) if exponent == 0 else g * (exponent * pow(x, exponent - 1))
     slope = exponent * pow(x, exponent - 1)
-    return g * indexing.where(exponent == 0, 0.0, slope)
+    return gate(g * slope, exponent != 0)
 
 
 def _pow_exponent(g: Any, x: Any, exponent: Any, y: Any) -> Any:

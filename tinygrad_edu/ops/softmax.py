@@ -41,7 +41,7 @@ def _below_largest(x: Array, axis: int) -> Array:
 def _softmax_gradient(gy: Array, p: Array, dim: int) -> Array:
     """`p * (gy - sum(p * gy))` for probabilities p, with one temporary instead of three."""
     if not p.ndim:
-        return np.zeros_like(p)
+        return gy - gy
     if dim in (-1, p.ndim - 1) and launch.ready(p, gy):
         return gpu.softmax_gradient(gy, p)
     gx = gy * p
@@ -77,7 +77,7 @@ _softmax.vjp(x=lambda g, y, dim: _softmax_gradient(g, y, dim))
 def _log_softmax_gradient(gy: Array, logp: Array, dim: int) -> Array:
     """`gy - exp(logp) * sum(gy)`."""
     if not logp.ndim:
-        return np.zeros_like(logp)
+        return gy - gy
     if dim in (-1, logp.ndim - 1) and launch.ready(logp, gy):
         return gpu.log_softmax_gradient(gy, logp)
     gx = np.exp(logp)

@@ -12,7 +12,7 @@ import numpy as np
 
 from tinygrad_edu import return_types
 from tinygrad_edu.backend import new_like
-from tinygrad_edu.dtypes import Array, is_floating
+from tinygrad_edu.dtypes import Array, is_floating, sortable
 from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
@@ -30,6 +30,7 @@ def _order(x: Array, dim: int, descending: bool = False) -> Array:
     """The indices that sort `x` along `dim`."""
     if not x.ndim:
         return np.zeros_like(x, dtype=np.int64)
+    x = sortable(x)
     if not descending:
         return np.argsort(x, axis=dim, kind="stable")
     # backwards twice: equal elements come out of the second turn in their old order
@@ -111,7 +112,7 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
     if 0 < k < n:  # find the k best first: cheaper than sorting all
         split = n - k if largest else k - 1
         best = _part(dim, slice(n - k, None) if largest else slice(None, k))
-        index = np.sort(np.argpartition(x, split, axis=dim)[best], axis=dim)
+        index = np.sort(np.argpartition(sortable(x), split, axis=dim)[best], axis=dim)
         chosen = np.take_along_axis(x, index, dim)
         index = np.take_along_axis(index, _order(chosen, dim, largest), dim)
     else:
@@ -167,7 +168,7 @@ def _median(x: Array, skip_nan: bool) -> Array:
     return flat[max(valid - 1, 0) // 2] if skip_nan or not nans else flat[-1]
 
 
-_median.vjp(x=lambda g, x, y: share(g, same(raw(x), raw(y)), None, x.shape, False))
+_median.vjp(x=lambda g, x, y: share(g, same(raw(x), raw(y))))
 
 
 def _median_of(name: str, input: Tensor, dim: Any, keepdim: bool) -> Any:
@@ -211,9 +212,28 @@ def nanmedian(input: Tensor, dim: int | None = None, keepdim: bool = False) -> A
     return _median_of("nanmedian", input, dim, keepdim)
 
 
+def _sort_by_less(x: Array, order: Array) -> None:
+    """Order rows that hold nan as torch's mode does: by insertion, asking `<` alone.
+
+    nan is less than nothing, and so stays where it is and parts the others.
+    """
+    for row in zip(*np.nonzero(_isnan(x).any(-1)), strict=True):
+        sorted_: list[int] = []
+        for i, value in enumerate(values := x[row].tolist()):
+            place = len(sorted_)
+            if sorted_ and value < values[sorted_[0]]:
+                place = 0
+            while place and value < values[sorted_[place - 1]]:
+                place -= 1
+            sorted_.insert(place, i)
+        order[row] = sorted_
+
+
 @numpy_names
 def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> Any:
     """The most frequent element along `dim`, the smallest of equally frequent ones; its last index.
+
+    nan equals nothing, not even nan, and is in nobody's way only if it comes last.
 
     >>> import tinygrad_edu as torch
     >>> torch.mode(torch.tensor([3, 1, 3, 2]))
@@ -229,6 +249,8 @@ def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> Any:
             nonempty("mode", x, (dim,))
         place = _place(x, dim, 0) if x.ndim else None
         return _pick_place("mode", input, order, place, dim, keepdim)
+    if _isnan(x).any():
+        _sort_by_less(np.moveaxis(x, dim, -1), np.moveaxis(order, dim, -1))
     ordered = np.moveaxis(np.take_along_axis(x, order, dim), dim, -1)
     place = np.ones_like(ordered, dtype=np.int64).cumsum(-1) - 1  # 0, 1, 2, ... in every row
     starts = np.ones_like(ordered, dtype=bool)  # where a run of equal elements starts

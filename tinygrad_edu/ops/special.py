@@ -14,7 +14,7 @@ from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels import erf as _erf
 from tinygrad_edu.kernels import gamma as _gamma
 from tinygrad_edu.ops import indexing
-from tinygrad_edu.ops.elementary import exp
+from tinygrad_edu.ops.elementary import exp, sigmoid
 from tinygrad_edu.ops.extrema import gate
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ def _logit_slope(g: Any, x: Any, eps: float | None) -> Any:
     slope = g / (x * (1 - x))
     if eps is None:
         return indexing.where((x >= 0) & (x <= 1), slope, math.nan)
-    return gate(slope, (x >= eps) & (x <= 1 - eps))
+    return gate(slope, ~((x < eps) | (x > 1 - eps)))
 
 
 logit.vjp(x=_logit_slope)
@@ -210,8 +210,8 @@ def logaddexp(a: Array, b: Array) -> Array:
 
 
 logaddexp.vjp(
-    a=lambda g, a, y: g * exp(a - y),
-    b=lambda g, b, y: g * exp(b - y),
+    a=lambda g, a, b: g * sigmoid(a - b),
+    b=lambda g, a, b: g * sigmoid(b - a),
 )
 
 
@@ -227,8 +227,8 @@ def logaddexp2(a: Array, b: Array) -> Array:
 
 
 logaddexp2.vjp(
-    a=lambda g, a, y: g * exp((a - y) * math.log(2)),
-    b=lambda g, b, y: g * exp((b - y) * math.log(2)),
+    a=lambda g, a, b: g * sigmoid((a - b) * math.log(2)),
+    b=lambda g, a, b: g * sigmoid((b - a) * math.log(2)),
 )
 
 
