@@ -18,7 +18,7 @@ from tinygrad_edu.autograd.graph import Variable
 from tinygrad_edu.autograd.inplace import check_writable, inplace
 from tinygrad_edu.autograd.mode import state
 from tinygrad_edu.autograd.primitive import primitive
-from tinygrad_edu.autograd.record import current_node, wrap
+from tinygrad_edu.autograd.record import as_array, current_node, wrap
 from tinygrad_edu.backend import beside, device_of, module_of, new_like
 from tinygrad_edu.dtypes import Array, promote, promote_to, result_type
 from tinygrad_edu.kernels.atomic import add_at
@@ -324,7 +324,7 @@ _copy_in_place = inplace(_copied, "copy_")
 @primitive
 def _index_put(x: Array, index: tuple[Any, ...], values: Array, accumulate: bool) -> Array:
     same_device("index_put", x, values)  # CuPy would copy values of the host silently
-    y = x.copy()
+    y = as_array(x).copy()
     values = values.astype(x.dtype) if hasattr(values, "astype") else values
     if accumulate:
         return add_at(y, index, values)
