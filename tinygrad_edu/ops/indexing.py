@@ -21,7 +21,7 @@ from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.inplace import check_history, check_writable, inplace
 from tinygrad_edu.engine.mode import is_recording
 from tinygrad_edu.engine.primitive import primitive
-from tinygrad_edu.engine.record import current_node, wrap
+from tinygrad_edu.engine.record import as_array, current_node, wrap
 from tinygrad_edu.kernels.atomic import add_at
 from tinygrad_edu.kernels.cuda import checks
 from tinygrad_edu.ops.arithmetic import zero_gradient
@@ -346,7 +346,7 @@ def fill_(x: Any, value: Any) -> Tensor:
 @primitive
 def _index_put(x: Array, index: tuple[Any, ...], values: Array, accumulate: bool) -> Array:
     same_device("index_put", x, values)  # CuPy would copy values of the host silently
-    y = x.copy()
+    y = as_array(x).copy()
     values = values.astype(x.dtype) if hasattr(values, "astype") else values
     if accumulate:
         return add_at(y, index, values)

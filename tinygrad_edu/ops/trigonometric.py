@@ -197,9 +197,10 @@ def atan2(a: Array, b: Array) -> Array:
 
 
 def _per_square(a: Any, b: Any) -> Any:
-    """`1 / (a*a + b*b)`; 0 at the origin."""
-    origin = (raw(a) == 0) & (raw(b) == 0)
-    return gate(1 / (a * a + b * b + origin), ~origin)
+    """`1 / (a*a + b*b)`; 0 at the origin, and where the squares underflow."""
+    square = a * a + b * b
+    none = raw(square) == 0
+    return gate(1 / (square + none), ~none)
 
 
 atan2.vjp(
