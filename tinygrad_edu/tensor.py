@@ -388,7 +388,7 @@ class Tensor(Methods, PythonProtocol, ArrayProtocol, Variable):
         return made
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        array = self.detach().cpu().array
+        array = self.data.cpu().array
         own = {k: v for k, v in self.__dict__.items() if k not in _OWN}
         return (_rebuild, (type(self), array, self.requires_grad), own or None)
 

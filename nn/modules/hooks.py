@@ -330,7 +330,7 @@ class Borders:
         outputs = result if isinstance(result, tuple) else (result,)
         self.outputs = Border(outputs, bool(self.hooks or self.pre_hooks))
         crossed = self.outputs.around(outputs, self._at_outputs)
-        return crossed if isinstance(result, tuple) else crossed[0]
+        return _like(result, crossed) if isinstance(result, tuple) else crossed[0]
 
     def _at_outputs(self, gradients: list[Any]) -> list[Any]:
         """The way back enters the module: `gradients` of its outputs."""
@@ -368,6 +368,16 @@ class Borders:
                     " return None or None for all gradients."
                 )
         self.grad_output = None
+
+
+def _like(before: tuple[Any, ...], values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Other values in a tuple of the same class: a namedtuple, say."""
+    if type(before) is tuple or values is before:
+        return values
+    made = tuple.__new__(type(before), values)
+    if hasattr(before, "__dict__"):
+        vars(made).update(vars(before))
+    return made
 
 
 class Border:
