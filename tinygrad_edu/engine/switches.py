@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from tinygrad_edu.engine.mode import Mode, is_recording, state
-from tinygrad_edu.engine.types import Call
+from tinygrad_edu.engine.types import Call, Options
 
 F = TypeVar("F", bound=Call)
 
@@ -183,6 +183,15 @@ class set_grad_enabled(_Switch):
     def __call__(self, orig_func: F) -> F:
         state.mode = _restored(self._called)  # it decorates: the caller's mode stays
         return super().__call__(orig_func)
+
+    def __getstate__(self) -> Options:
+        called = self._called.recorder is not None, self._called.inference
+        return {"enabled": self.enabled, "_called": called}
+
+    def __setstate__(self, state: Options) -> None:
+        enabled, inference = state["_called"]
+        self.enabled, self._called = state["enabled"], Mode(enabled, inference=inference)
+        self._before = []
 
 
 class inference_mode(_Switch):
