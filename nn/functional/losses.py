@@ -15,9 +15,10 @@ from tinygrad_edu.dtypes import Array, is_floating, scalar_type_name
 from tinygrad_edu.engine.boundary import not_implemented, users_level
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.mode import is_recording
-from tinygrad_edu.engine.nodes import absorb, shown_as
+from tinygrad_edu.engine.nodes import absorbing, shown_as
 from tinygrad_edu.ops import cross_entropy as classes
 from tinygrad_edu.ops import losses as ops
+from tinygrad_edu.ops.reduction import _mean, _sum
 from tinygrad_edu.ops.special import xlogy
 from tinygrad_edu.tensor import Tensor
 
@@ -49,7 +50,9 @@ def reduced(losses: Tensor, reduction: str) -> Tensor:
     """The losses themselves, their sum or their mean."""
     if reduction == "none":
         return losses
-    return absorb(losses.sum() if reduction == "sum" else losses.mean(), losses)
+    op = _sum if reduction == "sum" else _mean
+    total: Tensor = absorbing(op, losses)(losses, None, False, None)
+    return total
 
 
 def _warn_of_broadcasting(input: Tensor, target: Tensor) -> None:

@@ -159,6 +159,8 @@ def _batched(
     outputs: Any, inputs: Any, grad_outputs: Any, create: bool, allow_unused: bool | None
 ) -> Values:
     """`grad`, once for every row of the `grad_outputs`, stacked."""
+    if grad_outputs is None:
+        raise ValueError("grad(): is_grads_batched needs grad_outputs, a batch of gradients")
     rows = [grad_outputs] if isinstance(grad_outputs, Variable) else list(grad_outputs)
     each = [
         grad(outputs, inputs, list(row), True, create, allow_unused=allow_unused)

@@ -82,14 +82,20 @@ class Node:
         shape, dtype: of the output, hence of its gradient.
         hooks: functions of the gradient, run once it is complete (see hooks.py).
         parts: how many outputs the operation has, if it returned a tuple.
+        whole, index: of the node of one such output, the operation's node and its place.
 
     Each operation's nodes are of a class of their own, made in nodes.py, which says of them what
     torch says.
     """
 
+    __slots__ = (
+        "number", "plan", "edges", "kept", "guards", "shape", "dtype", "__dict__", "__weakref__",
+    )  # fmt: skip
     is_leaf = False
     hooks: Hooks | None = None
     parts = 0
+    whole: Node | None = None
+    index = 0
 
     def __init__(
         self,
@@ -114,6 +120,14 @@ class Node:
         """What it is called in messages and pictures."""
         return type(self).__name__
 
+    def copy_as(self, cls: type[Node]) -> Any:
+        """The same node, of another class."""
+        made = object.__new__(cls)
+        for name in Node.__slots__[:-2]:
+            setattr(made, name, getattr(self, name))
+        made.__dict__.update(self.__dict__)
+        return made
+
     def part(self, index: int, shape: tuple[int, ...], dtype: NumpyDtype) -> Part:
         """The node of one of its outputs."""
         return Part(self, index, shape, dtype)
@@ -125,6 +139,8 @@ class Node:
 
 class Part(Node):
     """One output of an operation that has several; hands its gradient to the operation's node."""
+
+    whole: Node
 
     def __init__(self, whole: Node, index: int, shape: tuple[int, ...], dtype: NumpyDtype) -> None:
         super().__init__(whole.plan, (whole,), (), (), shape, dtype)

@@ -124,8 +124,8 @@ def _changed(hook: Any, given: Values, g: Gradient, create: bool) -> Any:
 
 def unhooked(node: Node) -> Node:
     """The same node without its hooks: they are not told what is overwritten by a view."""
-    twin = object.__new__(type(node))
-    twin.__dict__.update(node.__dict__, hooks=None)
+    twin: Node = node.copy_as(type(node))
+    twin.hooks = None
     return twin
 
 

@@ -3,7 +3,8 @@
 An operation says what torch calls it as a chain, written like a call: `"Exp"`, or, where torch
 takes several steps that are one here, `"View(Addmm(bias, View(input), T(weight)))"`.  The names
 inside are the operation's arguments.  The class of the node is called by the outermost name; the
-others are links, made when somebody asks for `next_functions`.
+others are links, made when somebody asks for `next_functions`.  A chain that ends in `~` stands for
+the operation before it as well.
 """
 
 from __future__ import annotations
@@ -75,12 +76,11 @@ class TorchNode(Shown):
     part_class: type[TorchPart]
 
     chain_links: Edges | None = None
-    absorbs = False
 
     @property
     def next_functions(self) -> Edges:
         """The nodes that its gradients go to, each with the index of the output it stands for."""
-        if self.absorbs:
+        if self.chain.endswith("~"):
             before: Any = self.edges[0]
             return before.next_functions  # type: ignore[no-any-return]
         if "(" not in self.chain:
@@ -176,19 +176,21 @@ def shown_as(result: Result, chain: str) -> Result:
     node = getattr(result, "node", None)
     if node is not None and not node.is_leaf:
         cls = node_class(chain)
-        made = object.__new__(cls.part_class if isinstance(node, Part) else cls)
-        made.__dict__.update(node.__dict__)
-        result.node = made  # type: ignore[attr-defined]
+        result.node = node.copy_as(cls.part_class if isinstance(node, Part) else cls)  # type: ignore[attr-defined]
     return result
 
 
-def absorb(result: Result, before: Any) -> Result:
+def absorbing(op: Any, before: Any) -> Any:
     """The sum or mean of losses, which torch computes together with them, if they are its own."""
-    node = getattr(before, "node", None)
-    if isinstance(node, TorchNode) and ("Loss" in node.chain or "CrossEntropy" in node.chain):
-        shown_as(result, node.chain)
-        result.node.absorbs = True  # type: ignore[attr-defined]
-    return result
+    chain: str = getattr(getattr(before, "node", None), "chain", "")
+    if "Loss" in chain or "CrossEntropy" in chain:
+        return _absorbing(op, chain)
+    return op
+
+
+@functools.cache
+def _absorbing(op: Any, chain: str) -> Any:
+    return op.called(f"{chain}~")
 
 
 @functools.cache

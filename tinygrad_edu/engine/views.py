@@ -20,6 +20,7 @@ from tinygrad_edu.engine.types import Call
 if TYPE_CHECKING:
     from tinygrad_edu.engine.primitive import Primitive
 
+_new = object.__new__
 Step = tuple[Call, Sequence[Any], int | None]
 """A view operation, its arguments, and which of its results if there are several."""
 
@@ -123,7 +124,8 @@ def call_view(op: Primitive) -> Call:
         base, path = base_of(source)
         views = []
         for i, y in enumerate(results):
-            t: Any = wrap(y, None, source.storage)
+            t = _new(Variable.results)
+            t.array, t.storage = y, source.storage
             step = (op.call, rest, i if op.multiple else None)
             t.view_of = View(base, (*path, step), recorder is not None)
             if whole is not None:

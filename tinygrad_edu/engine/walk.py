@@ -20,7 +20,7 @@ import numpy as np
 
 from tinygrad_edu.dtypes import from_numpy
 from tinygrad_edu.engine.boundary import refuse_expanded
-from tinygrad_edu.engine.graph import Leaf, Node, Part, Storage, Variable
+from tinygrad_edu.engine.graph import Leaf, Node, Storage, Variable
 from tinygrad_edu.engine.mode import Around
 from tinygrad_edu.engine.record import as_array, wrap
 from tinygrad_edu.engine.types import Call, Gradient, Values
@@ -42,19 +42,17 @@ class Arrivals:
         self.queue: list[tuple[int, Node]] = []
         self.owned: set[Node] = set()
 
-    def add(self, node: Node, g: Gradient, mine: bool) -> None:
-        """One more gradient for `node`; `mine` if it may be owned."""
-        so_far = self.pending.get(node)
-        if so_far is None:
+    def add(self, node: Node, g: Gradient) -> None:
+        """One more gradient for `node`."""
+        if node not in self.pending:
             self.pending[node] = g
             heappush(self.queue, (-node.number, node))
-            if mine:
-                self.owned.add(node)
         elif node in self.owned:
+            so_far = self.pending[node]
             so_far += g
             self.pending[node] = so_far  # of a 0-d tensor it is a scalar, and += made a new one
         else:
-            self.pending[node] = so_far + g
+            self.pending[node] = self.pending[node] + g
             if not self.create:
                 self.owned.add(node)
 
@@ -66,21 +64,13 @@ class Arrivals:
         share = self.pending[whole][index]
         self.pending[whole][index] = g if share is None else share + g
 
-    def youngest(self) -> tuple[Node, Any, bool]:
-        """The youngest node, its gradient, and whether that is owned."""
-        node = heappop(self.queue)[1]
-        mine = node in self.owned
-        if mine:
-            self.owned.remove(node)
-        return node, self.pending.pop(node), mine
-
 
 def walk(
     roots: Sequence[tuple[Node, Any]],
     *,
     retain: bool,
     create: bool,
-    at_leaf: Callable[[Leaf, Any, bool, bool], None] | None,
+    at_leaf: Callable[[Any, Any, bool, bool], None] | None,
     targets: Sequence[Node] = (),
     around: Sequence[Around] = (),
 ) -> dict[Node, Any]:
@@ -105,14 +95,16 @@ def walk(
     arrivals = Arrivals(create)
     for node, g in roots:
         if needed is None or node in needed:
-            arrivals.add(node, g, False)
+            arrivals.add(node, g)
     while arrivals.queue:
-        node, g, mine = arrivals.youngest()
+        node = heappop(arrivals.queue)[1]
+        g, mine = arrivals.pending.pop(node), node in arrivals.owned
+        arrivals.owned.discard(node)
         if node.hooks is not None:
             g, mine = node.hooks.arrived(g, create), False
         if node in collected:
             collected[node] = g
-        if isinstance(node, Leaf):
+        if node.is_leaf:
             if at_leaf is not None:
                 at_leaf(node, g, mine, create)
             if node.hooks is not None:
@@ -126,7 +118,7 @@ def walk(
 
 def go_on(node: Node, g: Gradient, step: Call, needed: set[Any] | None, arrivals: Arrivals) -> None:
     """Give the gradients of a node's inputs to the nodes of these."""
-    if isinstance(node, Part):
+    if node.whole is not None:
         arrivals.add_part(node.whole, node.index, g)
         return
     found = step(node, node.kept, g)
@@ -143,7 +135,13 @@ def go_on(node: Node, g: Gradient, step: Call, needed: set[Any] | None, arrivals
             gx = unbroadcast(gx, edge.shape)
         if gx.dtype is not edge.dtype and gx.dtype != edge.dtype:  # `is` is the faster
             gx = _cast(gx, edge.dtype)
-        arrivals.add(edge, gx, mine and gx.base is None)
+        if edge in arrivals.pending:
+            arrivals.add(edge, gx)
+        else:
+            arrivals.pending[edge] = gx
+            heappush(arrivals.queue, (-edge.number, edge))
+            if mine and gx.base is None:
+                arrivals.owned.add(edge)
 
 
 def gradients(node: Node, kept: Values | None, g: Gradient) -> Any:

@@ -117,8 +117,10 @@ _div.vjp(a=lambda g, b: g / b,
 def _by_second(name: str, number: int) -> Any:
     """torch has one operation for a number as the second operand, and one for a tensor."""
 
+    by_number, by_tensor = f"{name}Backward{number}", f"{name}Backward{1 - number}"
+
     def chain(a: Any, b: Any) -> str:
-        return f"{name}Backward{1 - number if hasattr(b, 'dtype') else number}"
+        return by_tensor if hasattr(b, "dtype") else by_number
 
     return chain
 

@@ -9,6 +9,7 @@ an array.
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,15 +36,20 @@ if TYPE_CHECKING:
 
 def _steps(x: Array, index: tuple[Any, ...]) -> str:
     """torch goes from entry to entry: of `x[1, :2, None]` it takes a Select, a Slice ..."""
+    kinds = [_KINDS.get(e.__class__, "") for e in index if e != _ALL]
+    return "Slice" if not kinds else kinds[0] if len(kinds) == 1 else _nested(tuple(kinds))
+
+
+_ALL = slice(None)
+_KINDS = {int: "Select", slice: "Slice", type(None): "Unsqueeze"}
+
+
+@functools.cache
+def _nested(kinds: tuple[str, ...]) -> str:
     chain = "x"
-    for entry in index:
-        if entry is None:
-            chain = f"Unsqueeze({chain})"
-        elif isinstance(entry, int):
-            chain = f"Select({chain})"
-        elif isinstance(entry, slice) and entry != slice(None):
-            chain = f"Slice({chain})"
-    return "Slice" if chain == "x" else chain
+    for kind in kinds:
+        chain = f"{kind}({chain})" if kind else chain
+    return chain if "(" in chain else "Slice"
 
 
 @primitive(view=True, node=_steps)

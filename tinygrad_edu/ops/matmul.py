@@ -9,6 +9,7 @@ The rest of the file is about shapes: vectors, batches, and batches that broadca
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -287,20 +288,25 @@ def _check_linear(x: Array, weight: Array, bias: Array | None) -> None:
         )
 
 
-def _linear_chain(x: Array, weight: Array, bias: Array | None) -> str:
+@functools.cache
+def _linear_chain(x: int, weight: int, biased: bool) -> str:
     """torch makes a matrix of x, multiplies by the transposed weight, and goes back."""
-    rows = "x" if x.ndim == 2 else "View(x)"
-    if weight.ndim == 1:
+    rows = "x" if x == 2 else "View(x)"
+    if weight == 1:
         return "UnsafeView(Mv(View(x), weight))"
-    if bias is not None:
+    if biased:
         product = f"Addmm(bias, {rows}, T(weight))"
-        return product if x.ndim == 2 else f"View({product})"
-    if x.ndim == 1:
+        return product if x == 2 else f"View({product})"
+    if x == 1:
         return "SqueezeBackward4(Mm(Unsqueeze(x), T(weight)))"
-    return f"Mm({rows}, T(weight))" if x.ndim == 2 else f"UnsafeView(Mm({rows}, T(weight)))"
+    return f"Mm({rows}, T(weight))" if x == 2 else f"UnsafeView(Mm({rows}, T(weight)))"
 
 
-@primitive(node=_linear_chain, autocast="lower", half="by gpu")
+@primitive(
+    node=lambda x, weight, bias: _linear_chain(x.ndim, weight.ndim, bias is not None),
+    autocast="lower",
+    half="by gpu",
+)
 def _linear(x: Array, weight: Array, bias: Array | None) -> Array:
     """The bias is added in place, on a GPU by one kernel after the product.
 

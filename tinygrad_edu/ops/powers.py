@@ -64,7 +64,7 @@ def _pow_name(x: Any, exponent: Any) -> str:
     """torch has an operation for each kind of operands."""
     if not hasattr(x, "dtype"):
         return "PowBackward2"
-    return f"PowBackward{int(hasattr(exponent, 'dtype'))}"
+    return "PowBackward1" if hasattr(exponent, "dtype") else "PowBackward0"
 
 
 @primitive(node=_pow_name, autocast={"cuda": "float32"})

@@ -67,8 +67,10 @@ def _add_up_long(x: Array, longest: int, dims: tuple[int, ...], keepdim: bool) -
 def _reduction(name: str) -> Any:
     """torch has one operation for all dimensions (0), and one for some (1)."""
 
+    whole, part = f"{name}Backward0", f"{name}Backward1"
+
     def chain(x: Array, dims: Dims, *options: Any) -> str:
-        return f"{name}Backward{int(dims is not None and len(dims) < x.ndim)}"
+        return part if dims is not None and len(dims) < x.ndim else whole
 
     return chain
 

@@ -210,9 +210,12 @@ def transpose(x: Array, dim0: int, dim1: int) -> Array:
 transpose.vjp(x=lambda g, dim0, dim1: transpose(g, dim0, dim1))
 
 
+_t = transpose.called("T")
+
+
 def step_back(step: Step, x: Array) -> Step:
     """What undoes a `transpose`, `squeeze` or `unsqueeze` of `x`."""
-    return step if step[0] is transpose else (_view, [x.shape], None)
+    return step if step[0] in (transpose, _t) else (_view, [x.shape], None)
 
 
 swapaxes = named(axis0="dim0", axis1="dim1")(transpose)
@@ -226,7 +229,7 @@ def t(input: Tensor) -> Tensor:
         )
     if input.array.ndim < 2:
         return input
-    return shown_as(transpose(input, 0, 1), "TBackward0")
+    return _t(input, 0, 1)
 
 
 def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
