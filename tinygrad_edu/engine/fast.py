@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from tinygrad_edu.engine.primitive import Primitive
 
 _new = object.__new__
+_ndarray = np.ndarray
 _NUMBERS = (int, float, bool)
 
 
@@ -47,13 +48,14 @@ def call_unary(op: Primitive) -> Call:
     """The call of an operation with one argument."""
     forward, plans = op.forward, op.plans
 
-    def call(*args: Any, _by: Call = forward, **kwargs: Any) -> Any:
+    def call(*args: Any, **kwargs: Any) -> Any:
         mode = state.mode
-        if (mode.listeners or listeners) and _by is forward:
+        by = kwargs.pop("_by", forward) if kwargs else forward
+        if (mode.listeners or listeners) and by is forward:
             return tell(op, None, args, kwargs, listeners)
         if kwargs or len(args) != 1:
             if "out" in kwargs:
-                return _with_out(op, args, _by, **kwargs)
+                return _with_out(op, args, by, **kwargs)
             args = op.bind(args, kwargs)
         a = args[0]
         if not isinstance(a, Variable):
@@ -67,11 +69,11 @@ def call_unary(op: Primitive) -> Call:
             a.view_of.refresh(a)
         x = a.array
         try:
-            y = _by(x)
+            y = by(x)
         except Exception as error:
             return recover(op, error, args)
         t = _new(Variable.results)
-        t.array = y if y.__class__ is np.ndarray else as_array(y)
+        t.array = y if y.__class__ is _ndarray else as_array(y)
         t.storage = Storage()
         edge, recorder = a.node, mode.recorder
         if edge is None or recorder is None:
@@ -96,13 +98,14 @@ def call_binary(op: Primitive) -> Call:
     """The call of an operation with two arguments."""
     forward, plans = op.forward, op.plans
 
-    def call(*args: Any, _by: Call = forward, **kwargs: Any) -> Any:
+    def call(*args: Any, **kwargs: Any) -> Any:
         mode = state.mode
-        if (mode.listeners or listeners) and _by is forward:
+        by = kwargs.pop("_by", forward) if kwargs else forward
+        if (mode.listeners or listeners) and by is forward:
             return tell(op, None, args, kwargs, listeners)
         if kwargs or len(args) != 2:
             if "out" in kwargs:
-                return _with_out(op, args, _by, **kwargs)
+                return _with_out(op, args, by, **kwargs)
             args = op.bind(args, kwargs)
         a, b = args
         a_edge = b_edge = a_storage = b_storage = None
@@ -133,11 +136,11 @@ def call_binary(op: Primitive) -> Call:
             except Exception as error:
                 return recover(op, error, args)
         try:
-            y = _by(x, z)
+            y = by(x, z)
         except Exception as error:
             return recover(op, error, args)
         t = _new(Variable.results)
-        t.array = y = y if y.__class__ is np.ndarray else as_array(y)
+        t.array = y = y if y.__class__ is _ndarray else as_array(y)
         t.storage = Storage()
         recorder = mode.recorder
         if (a_edge is None and b_edge is None) or recorder is None:

@@ -88,9 +88,6 @@ class Node:
     torch says.
     """
 
-    __slots__ = (
-        "number", "plan", "edges", "kept", "guards", "shape", "dtype", "__dict__", "__weakref__",
-    )  # fmt: skip
     is_leaf = False
     hooks: Hooks | None = None
     parts = 0
@@ -123,8 +120,6 @@ class Node:
     def copy_as(self, cls: type[Node]) -> Any:
         """The same node, of another class."""
         made = object.__new__(cls)
-        for name in Node.__slots__[:-2]:
-            setattr(made, name, getattr(self, name))
         made.__dict__.update(self.__dict__)
         return made
 

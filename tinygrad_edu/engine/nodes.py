@@ -99,24 +99,23 @@ class TorchNode(Shown):
             return RuntimeError(versions.INFERENCE)
         return RuntimeError(versions.FREED if why == "freed" else versions.modified(self))
 
-    def __getattr__(self, name: str) -> Any:
-        """`_saved_self`, `_saved_result`, ...: what it keeps, under torch's names."""
-        if not name.startswith("_saved_"):
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+    def __dir__(self) -> list[str]:
+        names = [*super().__dir__()]
+        return [n for n in names if not n.startswith("_saved_") or hasattr(self, n)]
+
+    def saved(self, name: str) -> Any:
+        """What it keeps that torch calls `_saved_` and this name."""
         if self.kept is None:
             raise RuntimeError(versions.FREED)
         kept = dict(zip(self.plan.names, self.kept, strict=False))
-        for ours in _our_names(name.removeprefix("_saved_"), self.plan.op):
+        for ours in _our_names(name, self.plan.op):
             if ours in kept:
                 value = kept[ours]
                 return wrap(value) if hasattr(value, "dtype") else value
         raise AttributeError(
-            f"{type(self).__name__!r} object has no attribute {name!r}; it keeps"
+            f"{type(self).__name__!r} object has no attribute '_saved_{name}'; it keeps"
             f" {', '.join(kept) or 'nothing'}"
         )
-
-    def __dir__(self) -> list[str]:
-        return [*super().__dir__(), *[f"_saved_{n}" for n in _torch_names(self.plan)]]
 
 
 def _our_names(theirs: str, op: Any) -> Iterator[str]:
@@ -133,12 +132,12 @@ def _our_names(theirs: str, op: Any) -> Iterator[str]:
         yield f"{inputs[0]}_shape"
 
 
-def _torch_names(plan: Any) -> list[str]:
-    inputs = [*getattr(plan.op, "parameters", ())]
-    theirs = {"y": "result", **dict(zip(inputs[:2], ("self", "other"), strict=False))}
-    if inputs:
-        theirs[f"{inputs[0]}_shape"] = "self_sym_sizes"
-    return [theirs.get(name, name) for name in plan.names]
+_TORCH = ("result", "self", "other", "mat2", "exponent", "vec", "tensor", "self_sym_sizes")
+"""torch's names of the output, the first input, the second input and the shape of the first."""
+
+
+def _saved(name: str) -> property:
+    return property(lambda node: node.saved(name))
 
 
 def _shown(node: Node) -> int:
@@ -163,11 +162,15 @@ def class_name(word: str) -> str:
 
 
 @functools.cache
-def node_class(chain: str) -> type[TorchNode]:
-    """The class of the nodes of the operations with this chain, made once."""
+def node_class(chain: str, parameters: tuple[str, ...] = ()) -> type[TorchNode]:
+    """The class of the nodes of the operations with this chain and these arguments, made once.
+
+    What it keeps are properties of the class: a `__getattr__` would slow all attributes down.
+    """
     word = class_name(re.match(r"[\w:]*", chain)[0])  # type: ignore[index]
     part = type(word, (TorchPart,), {"__module__": __name__})
-    own = {"chain": chain, "part_class": part, "__module__": __name__}
+    own: Options = {f"_saved_{name}": _saved(name) for name in (*_TORCH, *parameters)}
+    own |= {"chain": chain, "part_class": part, "__module__": __name__}
     return type(word, (TorchNode,), own)
 
 

@@ -190,7 +190,7 @@ class Primitive:
                 raise TypeError(
                     f"{self.name}: {name!r} has a meaning in rules; rename the argument"
                 )
-        self.arity = len(self.parameters)
+        self.names, self.arity = tuple(self.parameters), len(self.parameters)
         self.chain: Chain = (
             "".join(map(str.capitalize, self.name.split("_"))) if node is None else node
         )
@@ -274,7 +274,7 @@ class Primitive:
     def class_of(self, *values: Any) -> type[Node]:
         """The class of the node of a call with these arguments."""
         chain = self.chain if isinstance(self.chain, str) else self.chain(*values)
-        return self.node_class(chain)  # type: ignore[no-any-return]
+        return self.node_class(chain, self.names)  # type: ignore[no-any-return]
 
     def undeclared(self, live: Sequence[bool]) -> bool:
         """Whether one of these arguments is neither declared constant nor an input.

@@ -58,14 +58,15 @@ def call_general(op: Primitive) -> Call:
     """The plain form of a call; `_by` computes, and a call that is given it tells nobody."""
     forward, arity = op.forward, op.arity
 
-    def call(*args: Any, _by: Call = forward, **kwargs: Any) -> Any:
-        if (listeners or state.mode.listeners) and _by is forward:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        by = kwargs.pop("_by", forward) if kwargs else forward
+        if (listeners or state.mode.listeners) and by is forward:
             return tell(op, None, args, kwargs, listeners)
         if kwargs or len(args) != arity:
             args = op.bind(args, kwargs)
         values, edges, storages = unwrap(args)
         try:
-            y = _by(*values)
+            y = by(*values)
         except Exception as error:
             return recover(op, error, args)
         if not any(storages):
@@ -79,15 +80,16 @@ def call_variadic(op: Primitive) -> Call:
     """The form for an operation whose first argument is a sequence of tensors."""
     forward, arity = op.forward, op.arity
 
-    def call(*args: Any, _by: Call = forward, **kwargs: Any) -> Any:
-        if (listeners or state.mode.listeners) and _by is forward:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        by = kwargs.pop("_by", forward) if kwargs else forward
+        if (listeners or state.mode.listeners) and by is forward:
             return tell(op, None, args, kwargs, listeners)
         if kwargs or len(args) != arity:
             args = op.bind(args, kwargs)
         tensors, rest = tuple(args[0]), args[1:]
         arrays, edges, storages = unwrap(tensors)
         try:
-            y = _by(arrays, *rest)
+            y = by(arrays, *rest)
         except Exception as error:
             return recover(op, error, (tensors, *rest))
         if not any(storages):

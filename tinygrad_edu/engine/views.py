@@ -95,8 +95,9 @@ def call_view(op: Primitive) -> Call:
     """
     forward, plans, arity = op.forward, op.plans, op.arity
 
-    def view(*args: Any, _by: Call = forward, **kwargs: Any) -> Any:
-        if (listeners or state.mode.listeners) and _by is forward:
+    def view(*args: Any, **kwargs: Any) -> Any:
+        by = kwargs.pop("_by", forward) if kwargs else forward
+        if (listeners or state.mode.listeners) and by is forward:
             return tell(op, None, args, kwargs, listeners)
         if kwargs or len(args) != arity:
             args = op.bind(args, kwargs)

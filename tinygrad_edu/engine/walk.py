@@ -36,23 +36,27 @@ class Arrivals:
     they keep (`Primitive.owns`).
     """
 
+    __slots__ = ("pending", "queue", "owned", "create")
+
     def __init__(self, create: bool) -> None:
         self.create = create
-        self.pending: dict[Node, Any] = {}
+        self.pending: dict[Node, Gradient] = {}
         self.queue: list[tuple[int, Node]] = []
         self.owned: set[Node] = set()
 
-    def add(self, node: Node, g: Gradient) -> None:
-        """One more gradient for `node`."""
-        if node not in self.pending:
+    def add(self, node: Node, g: Gradient, mine: bool) -> None:
+        """One more gradient for `node`; `mine` if it may be owned."""
+        so_far = self.pending.get(node)
+        if so_far is None:
             self.pending[node] = g
             heappush(self.queue, (-node.number, node))
+            if mine:
+                self.owned.add(node)
         elif node in self.owned:
-            so_far = self.pending[node]
             so_far += g
             self.pending[node] = so_far  # of a 0-d tensor it is a scalar, and += made a new one
         else:
-            self.pending[node] = self.pending[node] + g
+            self.pending[node] = so_far + g
             if not self.create:
                 self.owned.add(node)
 
@@ -95,14 +99,15 @@ def walk(
     arrivals = Arrivals(create)
     for node, g in roots:
         if needed is None or node in needed:
-            arrivals.add(node, g)
-    while arrivals.queue:
-        node = heappop(arrivals.queue)[1]
-        g, mine = arrivals.pending.pop(node), node in arrivals.owned
-        arrivals.owned.discard(node)
+            arrivals.add(node, g, False)
+    queue, pending, owned = arrivals.queue, arrivals.pending, arrivals.owned
+    while queue:
+        node = heappop(queue)[1]
+        g, mine = pending.pop(node), node in owned
+        owned.discard(node)
         if node.hooks is not None:
             g, mine = node.hooks.arrived(g, create), False
-        if node in collected:
+        if collected and node in collected:
             collected[node] = g
         if node.is_leaf:
             if at_leaf is not None:
@@ -125,7 +130,7 @@ def go_on(node: Node, g: Gradient, step: Call, needed: set[Any] | None, arrivals
     if node.hooks is not None:
         found = node.hooks.handed_on(node, found, g, arrivals.create)
     owns = node.plan.op.owns and not arrivals.create
-    edges = node.edges
+    edges, add = node.edges, arrivals.add
     for i, gx in found:
         edge = edges[i]
         if edge is None or gx is None or (needed is not None and edge not in needed):
@@ -135,13 +140,7 @@ def go_on(node: Node, g: Gradient, step: Call, needed: set[Any] | None, arrivals
             gx = unbroadcast(gx, edge.shape)
         if gx.dtype is not edge.dtype and gx.dtype != edge.dtype:  # `is` is the faster
             gx = _cast(gx, edge.dtype)
-        if edge in arrivals.pending:
-            arrivals.add(edge, gx)
-        else:
-            arrivals.pending[edge] = gx
-            heappush(arrivals.queue, (-edge.number, edge))
-            if mine and gx.base is None:
-                arrivals.owned.add(edge)
+        add(edge, gx, mine and gx.base is None)
 
 
 def gradients(node: Node, kept: Values | None, g: Gradient) -> Any:
