@@ -15,7 +15,7 @@ from tinygrad_edu.autograd.errors import LinAlgError
 from tinygrad_edu.autograd.graph import entitle
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.backend import new_like
-from tinygrad_edu.dtypes import Array, is_floating
+from tinygrad_edu.dtypes import Array, fitting, is_floating
 from tinygrad_edu.ops.creation import arange
 from tinygrad_edu.ops.dims import operand, raw
 from tinygrad_edu.ops.indexing import setitem
@@ -132,6 +132,7 @@ def fill_diagonal_(self: Tensor, fill_value: Any, wrap: bool = False) -> Tensor:
     rows = arange(shape[0] if wrap else min(shape), device=self.device)
     columns = rows % (shape[1] + 1)
     inside = columns < shape[1]
+    fill_value = fitting(self.array.dtype, fill_value)
     setitem(self, (rows[inside], *[columns[inside]] * (len(shape) - 1)), fill_value)
     return self
 
