@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.dtypes import Array, floating, is_floating, scalar_type_name
+from tinygrad_edu.dtypes import Array, fitting, floating, int64, is_floating, scalar_type_name
 from tinygrad_edu.engine.boundary import dimension_error, not_implemented
 from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
@@ -316,8 +316,14 @@ def hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
     """
     if min_val > max_val:
         raise ValueError("min_val cannot be greater than max_val")
-    if not is_floating(input.array.dtype):
-        min_val, max_val = int(min_val), int(max_val)
+    kind = input.array.dtype
+    if kind.kind == "b":
+        raise RuntimeError("Bool inputs not supported for hardtanh")
+    if not is_floating(kind):
+        min_val, max_val = [fitting(int64.numpy, bound) for bound in (min_val, max_val)]
+        if kind.kind == "u" and (min_val < 0 or max_val < 0):
+            raise RuntimeError("cannot do hardtanh on an unsigned type with negative limits")
+    min_val, max_val = fitting(kind, min_val), fitting(kind, max_val)
     return _hardtanh(input, min_val, max_val)
 
 
@@ -411,7 +417,9 @@ def threshold(x: Array, threshold: float, value: float) -> Array:
     >>> torch.threshold(torch.tensor([-1.0, 0.5]), 0.0, 20.0)
     tensor([20.0000,  0.5000])
     """
-    return np.where(x <= threshold, x.dtype.type(value), x)
+    if x.dtype == bool:
+        raise not_implemented("threshold_cpu", x.dtype)
+    return np.where(x <= threshold, x.dtype.type(fitting(x.dtype, value)), x)
 
 
 threshold.vjp(x=lambda g, x, threshold: gate(g, ~(x <= threshold)))

@@ -13,6 +13,7 @@ from tinygrad_edu.dtypes import (
     Array,
     common,
     default,
+    fitting,
     is_floating,
     promote,
     promote_to,
@@ -158,7 +159,7 @@ def _times(other: Any, alpha: Any, input: Any) -> Any:
         )
     if isinstance(alpha, bool) and target != BOOL:
         raise RuntimeError("Boolean alpha only supported for Boolean results.")
-    alpha = bool(alpha) if target == BOOL else alpha
+    alpha = fitting(target, alpha)
     return mul(other, alpha) if isinstance(other, Variable) else other * alpha
 
 
@@ -235,9 +236,9 @@ def _division(name: str, a: Any, b: Any) -> tuple[Any, Any, Any]:
     target = common(a, b)
     if target == BOOL:
         raise not_implemented(name, target)
+    a, b = promote_to(target, a, b)
     if not is_floating(target) and not np.all(b):
         raise RuntimeError("ZeroDivisionError")
-    a, b = promote_to(target, a, b)
     return a, b, target
 
 
@@ -412,7 +413,9 @@ def addcmul(x: Array, tensor1: Array, tensor2: Array, value: Any = 1) -> Array:
     """
     if x.dtype == tensor1.dtype == tensor2.dtype == BOOL:
         raise not_implemented("addcmul", x.dtype)
-    x, tensor1, tensor2 = promote_to(result_type(x, tensor1, tensor2), x, tensor1, tensor2)
+    target = result_type(x, tensor1, tensor2)
+    x, tensor1, tensor2 = promote_to(target, x, tensor1, tensor2)
+    value = fitting(target, value)
     product = mul(tensor1, tensor2) if value == 1 else mul(mul(tensor1, value), tensor2)
     return np.add(x, product)
 

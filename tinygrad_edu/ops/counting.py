@@ -8,7 +8,15 @@ import numpy as np
 
 from tinygrad_edu import return_types
 from tinygrad_edu.backend import CPU, beside, new_like, to_device
-from tinygrad_edu.dtypes import Array, from_numpy, is_floating, is_half, sortable
+from tinygrad_edu.dtypes import (
+    Array,
+    from_numpy,
+    is_floating,
+    is_half,
+    promote_to,
+    result_type,
+    sortable,
+)
 from tinygrad_edu.engine.boundary import same_device
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.record import as_array, wrap
@@ -116,7 +124,11 @@ def searchsorted(
             " right was True"
         )
     sequence = operand("searchsorted", sorted_sequence)
-    values = input.array if isinstance(input, Variable) else new_like(sequence, (), input)
+    if isinstance(input, Variable):
+        values = input.array
+    else:
+        kind = result_type(sequence, input)
+        values = new_like(sequence, (), promote_to(kind, input)[0], kind)
     same_device("searchsorted", sequence, values)
     if sorter is not None:
         sequence = np.take_along_axis(sequence, sorter.array, -1)
@@ -257,8 +269,6 @@ def histogram(
     same_device("histogram", operand("histogram", input), *given)
     x, edges, w = [to_device(a, CPU) if hasattr(a, "shape") else a for a in (input.array, *given)]
     x = x.reshape(-1)
-    if is_half(x.dtype):
-        raise NotImplementedError(f'"histogram_cpu" not implemented for {from_numpy(x.dtype)!r}')
     if isinstance(bins, Variable):
         edges = edges.copy()
     else:
@@ -270,7 +280,9 @@ def histogram(
             raise RuntimeError(f"torch.histogram: min should not exceed max, but got {low} {high}")
         if low == high:
             low, high = (low, low + 1) if range or not x.size else (low - 0.5, high + 0.5)
-        edges = ranges.linspace(x.dtype.type(low), x.dtype.type(high), bins + 1, x.dtype)
+        exact = is_floating(x.dtype) and not is_half(x.dtype)
+        spread: Any = ranges.linspace if exact else np.linspace
+        edges = spread(low, high, bins + 1, dtype=x.dtype)
     place = np.searchsorted(edges, x, side="right") - 1
     place = np.where(x == edges[-1], len(edges) - 2, place)
     inside = (place >= 0) & (place < len(edges) - 1)

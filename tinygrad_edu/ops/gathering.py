@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu.backend import new_like
-from tinygrad_edu.dtypes import Array
+from tinygrad_edu.dtypes import Array, fitting
 from tinygrad_edu.engine.boundary import other_device, same_device
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.graph import Variable
@@ -15,6 +15,7 @@ from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import as_array, wrap
 from tinygrad_edu.kernels.atomic import add_at, multiply_at
 from tinygrad_edu.kernels.cuda import checks
+from tinygrad_edu.ops.dims import operand
 from tinygrad_edu.ops.indexing import _unslice
 from tinygrad_edu.ops.joining import zeros_beside
 from tinygrad_edu.ops.names import numpy_names
@@ -187,6 +188,8 @@ def scatter(
     tensor([0., 5., 0.])
     """
     source = value if src is None else src
+    if isinstance(source, (int, float)):
+        source = fitting(operand("scatter", input).dtype, source)
     if reduce is None:
         if isinstance(source, Variable) and source.array.dtype != input.array.dtype:
             raise RuntimeError("scatter(): Expected self.dtype to be equal to src.dtype")
@@ -344,6 +347,8 @@ _index_fill.vjp(
 @numpy_names
 def index_fill(input: Any, dim: int, index: Any, value: Any) -> Tensor:
     """A copy of `input` with one value in the slices that the index names."""
+    if isinstance(value, (int, float)):
+        value = fitting(input.array.dtype, value)
     return _index_fill(input, dim, index, value)
 
 

@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu.backend import beside, device_of, module_of, new_like
-from tinygrad_edu.dtypes import Array, promote, promote_to, result_type
+from tinygrad_edu.dtypes import (
+    Array,
+    common,
+    fitting,
+    is_half,
+    promote,
+    promote_to,
+    result_type,
+)  # fmt: skip
 from tinygrad_edu.engine.boundary import other_device, same_device
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.graph import Variable
@@ -260,6 +268,8 @@ def setitem(x: Any, index: Any, value: Any) -> None:
     """
     entries = index if type(index) is tuple else _alone(x, index)
     basic, advanced = (entries, None) if _is_plain(entries) else parse(x.array, index)
+    if isinstance(value, (int, float)):
+        value = _assigned(value, x.array.dtype)
     whole = _is_identity(basic) and basic.count(slice(None)) <= x.array.ndim
     target = x if whole else _slice(x, basic)
     check_writable(target)
@@ -287,6 +297,13 @@ def setitem(x: Any, index: Any, value: Any) -> None:
         return
     target.array[... if advanced is None else advanced] = plain.reshape(fitting)
     x.storage.write()
+
+
+def _assigned(value: Any, target: Any) -> Any:
+    """The number as an element; 16-bit floats take what is too large as inf."""
+    if value.__class__ is int and not -(2**63) <= value < 2**63:
+        raise ValueError("Overflow when unpacking long long")
+    return value if is_half(target) else fitting(target, value)
 
 
 def _without_leading_ones(shape: tuple[int, ...], ndim: int) -> tuple[int, ...]:
@@ -319,6 +336,8 @@ def copy_(x: Any, src: Any, non_blocking: bool = False) -> Tensor:
     >>> torch.zeros(2).copy_(torch.tensor([1, 2]))
     tensor([1., 2.])
     """
+    if isinstance(src, (int, float)):
+        src = fitting(x.array.dtype, src)
     source = src.array if isinstance(src, Variable) else np.asarray(src)
     if source.dtype.kind == "c":
         raise TypeError("complex numbers are not supported")
@@ -425,7 +444,21 @@ def where(condition: Any, input: Any = None, other: Any = None) -> Any:
     """
     if input is None and other is None:
         return nonzero(condition, as_tuple=True)
+    if other.__class__ in (int, float):
+        _check_choice(input, other)
+    elif input.__class__ in (int, float):
+        _check_choice(other, input)
     return _where(condition, input, other)
+
+
+def _check_choice(array: Any, number: Any) -> None:
+    """Whether the common dtype holds the number; 16-bit floats take what is too large as inf."""
+    array = array.array if isinstance(array, Variable) else array
+    if (number.__class__ is float and -1e4 < number < 1e4) or not hasattr(array, "dtype"):
+        return  # fits everywhere, without looking
+    target = common(array, number)
+    if not is_half(target):
+        fitting(target, number)
 
 
 def nonzero(input: Any, *, as_tuple: bool = False) -> Any:
@@ -470,6 +503,11 @@ def masked_fill(input: Any, mask: Any, value: Any) -> Tensor:
             "masked_fill_ only supports a 0-dimensional value tensor, but got tensor with"
             f" {value.array.ndim} dimension(s)."
         )
+    kind = input.array.dtype
+    if isinstance(value, (int, float)):
+        value = fitting(kind, value)
+    elif isinstance(value.array, np.ndarray) and value.array.dtype != kind:
+        fitting(kind, value.array.item())  # on a GPU, looking would mean waiting
     return _masked_fill(input, mask, value)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from tinygrad_edu import return_types
 from tinygrad_edu.backend import new_like
-from tinygrad_edu.dtypes import Array, is_floating, scalar_type_name
+from tinygrad_edu.dtypes import Array, fitting, is_floating, scalar_type_name
 from tinygrad_edu.engine.boundary import LinAlgError
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.nodes import shown_as
@@ -133,6 +133,7 @@ def fill_diagonal_(self: Tensor, fill_value: Any, wrap: bool = False) -> Tensor:
     rows = arange(shape[0] if wrap else min(shape), device=self.device)
     columns = rows % (shape[1] + 1)
     inside = columns < shape[1]
+    fill_value = fitting(self.array.dtype, fill_value)
     setitem(self, (rows[inside], *[columns[inside]] * (len(shape) - 1)), fill_value)
     return self
 

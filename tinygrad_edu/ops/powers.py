@@ -11,6 +11,7 @@ from tinygrad_edu.dtypes import (
     Array,
     common,
     default,
+    fitting,
     float64,
     floating,
     is_floating,
@@ -86,6 +87,8 @@ def pow(x: Array, exponent: Array) -> Array:
         return _SHORT[exponent](x)
     if exponent.__class__ is int and exponent < 0 and not is_floating(x.dtype):
         raise RuntimeError("Integers to negative integer powers are not allowed.")
+    if exponent.__class__ is int and not is_floating(x.dtype):
+        exponent = fitting(common(x, exponent), exponent)
     x, exponent = promote(x, exponent)
     kind = (x if hasattr(x, "dtype") else exponent).dtype.kind
     if kind == "b":
