@@ -66,7 +66,7 @@ def test_spatial_transformer(mode: str, padding: str, align: bool, name: str) ->
         for n in (3, 5, 7, 10, 13, 28, 33, 57, 100):
             shift = [[1.0, 0.0, 2 / n], [0.0, 1.0, -4 / n]]
             theta = np.array([MAPS.get(name, shift)], dtype)
-    XX
+            x, u = random.standard_normal((2, 1, 2, n, n)).astype(dtype)
             mine = transformer(ours, theta, x, u, mode, padding, align)
             theirs = transformer(torch, theta, x, u, mode, padding, align)
             for a, b in zip(mine, theirs, strict=True):
