@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu.backend import new_like
-from tinygrad_edu.dtypes import Array, fitting
+from tinygrad_edu.dtypes import Array, fitting, scalar_type_name
 from tinygrad_edu.engine.boundary import other_device, same_device
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.graph import Variable
@@ -354,11 +354,34 @@ def index_fill(input: Any, dim: int, index: Any, value: Any) -> Tensor:
 
 @numpy_names
 def take_along_dim(input: Any, indices: Any, dim: int | None = None) -> Tensor:
-    """Pick along `dim`, the other dimensions broadcast; all in one dimension if `dim` is None."""
+    """Pick along `dim`, the other dimensions broadcast; all in one dimension if `dim` is None.
+
+    Raises:
+        RuntimeError: numbers of dimensions differ, sizes do not broadcast, an index lies outside,
+            or the indices are no int64.
+    """
+    if indices.array.dtype != np.int64:
+        raise RuntimeError(
+            "torch.take_along_dim(): dtype of indices should be Long but got"
+            f" {scalar_type_name(indices.array.dtype)}"
+        )
     if dim is None:
         return _gather(input.reshape(-1), 0, indices.reshape(-1))
-    dim = read_dim(dim, input.array.ndim)
     shape, other = list(input.array.shape), list(indices.array.shape)
+    if len(shape) != len(other):
+        raise RuntimeError(
+            "torch.take_along_dim(): input and indices should have the same number of dimensions,"
+            f" but got {len(shape)} dimensions for input, and {len(other)} dimensions for indices"
+        )
+    if not shape:
+        raise IndexError(f"Dimension specified as {dim} but tensor has no dimensions")
+    dim = read_dim(dim, len(shape))
+    for i, (a, b) in enumerate(zip(shape, other, strict=True)):
+        if i != dim and a != b and 1 not in (a, b):
+            raise RuntimeError(
+                f"The size of tensor a ({a}) must match the size of tensor b ({b}) at non-singleton"
+                f" dimension {i}"
+            )
     both = np.broadcast_shapes(
         tuple(shape[:dim] + [1] + shape[dim + 1 :]), tuple(other[:dim] + [1] + other[dim + 1 :])
     )

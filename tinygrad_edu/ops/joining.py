@@ -357,6 +357,12 @@ def column_stack(tensors: Any) -> Tensor:
 def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Tensor, ...]:
     """Coordinates of a grid: tensor i varies along dimension i ("xy": the first two swapped).
 
+    Args:
+        tensors: vectors or single numbers, of one dtype and on one device.
+
+    Raises:
+        RuntimeError: there is none, or one that has more dimensions or another dtype.
+
     >>> import tinygrad_edu as torch
     >>> rows, columns = torch.meshgrid(torch.arange(2), torch.arange(3), indexing="ij")
     >>> columns
@@ -369,6 +375,16 @@ def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Tensor, ...]:
         raise RuntimeError(
             f'torch.meshgrid: indexing must be one of "xy" or "ij", but received: {indexing}'
         )
+    if not tensors:
+        raise RuntimeError("meshgrid expects a non-empty TensorList")
+    for x in tensors:
+        if x.array.ndim > 1:
+            raise RuntimeError(
+                "torch.meshgrid: Expected 0D or 1D tensor in the tensor list but got: one of shape"
+                f" {list(x.array.shape)}"
+            )
+        if x.array.dtype != tensors[0].array.dtype:
+            raise RuntimeError("meshgrid expects all tensors to have the same dtype")
     swap = indexing == "xy" and len(tensors) >= 2
     ordered = [tensors[1], tensors[0], *tensors[2:]] if swap else list(tensors)
     shape = tuple([x.array.size for x in ordered])

@@ -433,6 +433,8 @@ def flip(input: Tensor, *dims: Any) -> Tensor:
     >>> torch.tensor([1, 2, 3]).flip(0)
     tensor([3, 2, 1])
     """
+    if not dims:
+        raise TypeError('flip() missing 1 required positional arguments: "dims"')
     ndim = input.array.ndim
     places = read_dims(read_shape("flip", dims, "dims"), ndim)
     return _flip(input, places if ndim else ())
