@@ -16,6 +16,7 @@ from tinygrad_edu.autograd.graph import entitle
 from tinygrad_edu.dtypes import Array, is_floating
 from tinygrad_edu.ops import cross_entropy as classes
 from tinygrad_edu.ops import losses as ops
+from tinygrad_edu.ops.dims import plain
 from tinygrad_edu.ops.special import xlogy
 from tinygrad_edu.tensor import Tensor
 
@@ -202,7 +203,8 @@ def smooth_l1_loss(
     reduction = read_reduction(size_average, reduce, reduction)
     if beta < 0:
         raise RuntimeError("smooth_l1_loss does not support negative values for beta.")
-    losses = ops.smooth_l1(input, target, beta) if beta else ops.absolute_error(input, target)
+    bend = plain(beta)
+    losses = ops.smooth_l1(input, target, bend) if bend else ops.absolute_error(input, target)
     return reduced(losses, reduction)
 
 
@@ -233,7 +235,7 @@ def huber_loss(
     reduction = read_reduction(None, None, reduction)
     if delta <= 0:
         raise RuntimeError("huber_loss does not support non-positive values for delta.")
-    losses = _weighted(ops.huber(input, target, delta), weight, input.array.shape, "none")
+    losses = _weighted(ops.huber(input, target, plain(delta)), weight, input.array.shape, "none")
     return reduced(losses, reduction)
 
 

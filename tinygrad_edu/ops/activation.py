@@ -16,6 +16,7 @@ from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.dtypes import Array, floating, is_floating
 from tinygrad_edu.kernels import gelu as _gelu
 from tinygrad_edu.ops import indexing, shape
+from tinygrad_edu.ops.dims import plain
 from tinygrad_edu.ops.elementary import exp
 from tinygrad_edu.ops.extrema import gate
 from tinygrad_edu.ops.special import erf
@@ -140,7 +141,7 @@ def elu(input: Any, alpha: float = 1.0) -> Tensor:
     >>> torch.nn.functional.elu(torch.tensor([-1.0, 2.0]))
     tensor([-0.6321,  2.0000])
     """
-    return _elu(input, alpha, 1.0, 1.0)
+    return _elu(input, plain(alpha), 1.0, 1.0)
 
 
 def selu(input: Any) -> Tensor:
@@ -169,7 +170,7 @@ def celu(input: Any, alpha: float = 1.0) -> Tensor:
     """
     if alpha == 0:
         raise RuntimeError("ZeroDivisionError: alpha cannot be 0 for CELU")
-    return _elu(input, alpha, 1.0, 1.0 / alpha)
+    return _elu(input, plain(alpha), 1.0, 1.0 / plain(alpha))
 
 
 @primitive
@@ -212,8 +213,8 @@ def softplus(x: Array, beta: float = 1.0, threshold: float = 20.0) -> Array:
     >>> torch.nn.functional.softplus(torch.tensor([0.0, 30.0]))
     tensor([ 0.6931, 30.0000])
     """
-    scaled = _floats("softplus", x) * beta
-    return np.where(scaled > threshold, x, np.log1p(np.exp(scaled)) / beta)
+    scaled = _floats("softplus", x) * plain(beta)
+    return np.where(scaled > threshold, x, np.log1p(np.exp(scaled)) / plain(beta))
 
 
 softplus.vjp(
@@ -316,7 +317,7 @@ def hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
         raise ValueError("min_val cannot be greater than max_val")
     if not is_floating(input.array.dtype):
         min_val, max_val = int(min_val), int(max_val)
-    return _hardtanh(input, min_val, max_val)
+    return _hardtanh(input, plain(min_val), plain(max_val))
 
 
 def relu6(input: Any) -> Tensor:

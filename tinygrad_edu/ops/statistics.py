@@ -14,7 +14,7 @@ from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.backend import new_like
 from tinygrad_edu.dtypes import Array, get_default_dtype, is_floating
-from tinygrad_edu.ops.dims import Dims, count, operand, raw, reduced, restore
+from tinygrad_edu.ops.dims import Dims, count, operand, plain, raw, reduced, restore
 from tinygrad_edu.ops.gathering import _gather
 from tinygrad_edu.ops.matmul import matmul
 from tinygrad_edu.ops.names import numpy_names
@@ -83,7 +83,7 @@ def _read(
             " reduction factor (input numel divided by output numel).",
             stacklevel=4,
         )
-    return dims, correction
+    return dims, plain(correction)
 
 
 @numpy_names
