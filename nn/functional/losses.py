@@ -18,6 +18,7 @@ from tinygrad_edu.engine.mode import is_recording
 from tinygrad_edu.engine.nodes import absorbing, shown_as
 from tinygrad_edu.ops import cross_entropy as classes
 from tinygrad_edu.ops import losses as ops
+from tinygrad_edu.ops.dims import plain
 from tinygrad_edu.ops.reduction import _mean, _sum
 from tinygrad_edu.ops.special import xlogy
 from tinygrad_edu.tensor import Tensor
@@ -212,7 +213,8 @@ def smooth_l1_loss(
     reduction = read_reduction(size_average, reduce, reduction)
     if beta < 0:
         raise RuntimeError("smooth_l1_loss does not support negative values for beta.")
-    losses = ops.smooth_l1(input, target, beta) if beta else ops.absolute_error(input, target)
+    bend = plain(beta)
+    losses = ops.smooth_l1(input, target, bend) if bend else ops.absolute_error(input, target)
     return reduced(losses, reduction)
 
 
@@ -244,7 +246,7 @@ def huber_loss(
     reduction = read_reduction(None, None, reduction)
     if delta <= 0:
         raise RuntimeError("huber_loss does not support non-positive values for delta.")
-    losses = _weighted(ops.huber(input, target, delta), weight, input.array.shape, "none")
+    losses = _weighted(ops.huber(input, target, plain(delta)), weight, input.array.shape, "none")
     return reduced(losses, reduction)
 
 

@@ -16,6 +16,7 @@ from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels import gelu as _gelu
 from tinygrad_edu.ops import indexing, shape
+from tinygrad_edu.ops.dims import plain
 from tinygrad_edu.ops.elementary import sigmoid as sigmoid
 from tinygrad_edu.ops.extrema import clamp, gate
 from tinygrad_edu.ops.rounding import abs
@@ -149,7 +150,7 @@ def elu(input: Any, alpha: float = 1.0) -> Tensor:
     >>> torch.nn.functional.elu(torch.tensor([-1.0, 2.0]))
     tensor([-0.6321,  2.0000])
     """
-    return _elu(input, alpha, 1.0, 1.0)
+    return _elu(input, plain(alpha), 1.0, 1.0)
 
 
 def selu(input: Any) -> Tensor:
@@ -178,7 +179,7 @@ def celu(input: Any, alpha: float = 1.0) -> Tensor:
     """
     if alpha == 0:
         raise RuntimeError("ZeroDivisionError: alpha cannot be 0 for CELU")
-    return _elu(input, alpha, 1.0, 1.0 / alpha)
+    return _elu(input, plain(alpha), 1.0, 1.0 / plain(alpha))
 
 
 @primitive(node="LogSigmoid")
@@ -207,8 +208,8 @@ def softplus(x: Array, beta: float = 1.0, threshold: float = 20.0) -> Array:
     >>> torch.nn.functional.softplus(torch.tensor([0.0, 30.0]))
     tensor([ 0.6931, 30.0000])
     """
-    scaled = _floats("softplus", x) * beta
-    return np.where(scaled > threshold, x, np.log1p(np.exp(scaled)) / beta)
+    scaled = _floats("softplus", x) * plain(beta)
+    return np.where(scaled > threshold, x, np.log1p(np.exp(scaled)) / plain(beta))
 
 
 @primitive
@@ -316,6 +317,7 @@ def hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
     """
     if min_val > max_val:
         raise ValueError("min_val cannot be greater than max_val")
+    min_val, max_val = plain(min_val), plain(max_val)
     kind = input.array.dtype
     if kind.kind == "b":
         raise RuntimeError("Bool inputs not supported for hardtanh")

@@ -24,6 +24,7 @@ from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.inplace import inplace, write_out
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
+from tinygrad_edu.ops.dims import plain
 from tinygrad_edu.ops.names import numbers_first
 
 if TYPE_CHECKING:
@@ -480,6 +481,7 @@ def lerp(x: Array, end: Array, weight: Array) -> Array:
     if not is_floating(x.dtype):
         raise not_implemented("lerp", x.dtype)
     way = end - x
+    weight = plain(weight)
     if not hasattr(weight, "dtype"):
         return x + weight * way if abs(weight) < 0.5 else end - way * (1 - weight)
     return np.where(np.abs(weight) < 0.5, x + weight * way, end - way * (1 - weight))

@@ -15,7 +15,7 @@ from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.ops.arithmetic import lerp
-from tinygrad_edu.ops.dims import Dims, count, operand, raw, reduced, restore
+from tinygrad_edu.ops.dims import Dims, count, operand, plain, raw, reduced, restore
 from tinygrad_edu.ops.extrema import gate
 from tinygrad_edu.ops.gathering import _gather
 from tinygrad_edu.ops.matmul import matmul
@@ -85,7 +85,7 @@ def _read(
             " reduction factor (input numel divided by output numel).",
             stacklevel=4,
         )
-    return dims, correction
+    return dims, plain(correction)
 
 
 @numpy_names
