@@ -23,6 +23,7 @@ from tinygrad_edu.dtypes import (
     promote_to,
     result_type,
 )
+from tinygrad_edu.kernels.memory_order import like
 from tinygrad_edu.ops.names import numbers_first
 
 if TYPE_CHECKING:
@@ -386,6 +387,11 @@ def positive(input: Tensor) -> Tensor:
     return input
 
 
+def _onto(x: Array, y: Array) -> Array:
+    """The sum `y`, laid out as its first term `x` was."""
+    return y if x.flags.c_contiguous or x.shape != y.shape else like(y, x)
+
+
 @numbers_first(3, "value")
 @primitive
 def addcmul(x: Array, tensor1: Array, tensor2: Array, value: Any = 1) -> Array:
@@ -403,7 +409,7 @@ def addcmul(x: Array, tensor1: Array, tensor2: Array, value: Any = 1) -> Array:
         raise not_implemented("addcmul", x.dtype)
     x, tensor1, tensor2 = promote_to(result_type(x, tensor1, tensor2), x, tensor1, tensor2)
     product = mul(tensor1, tensor2) if value == 1 else mul(mul(tensor1, value), tensor2)
-    return np.add(x, product)
+    return _onto(x, np.add(x, product))
 
 
 addcmul.vjp(
@@ -436,7 +442,7 @@ def addcdiv(x: Array, tensor1: Array, tensor2: Array, value: Any = 1) -> Array:
         )
     x, tensor1, tensor2 = promote_to(result_type(x, tensor1, tensor2), x, tensor1, tensor2)
     scaled = tensor1 if value == 1 else mul(tensor1, value)
-    return np.add(x, np.true_divide(scaled, tensor2))
+    return _onto(x, np.add(x, np.true_divide(scaled, tensor2)))
 
 
 addcdiv.vjp(

@@ -13,6 +13,7 @@ from tinygrad_edu.dtypes import Array, dtype, from_numpy, is_floating, to_numpy
 from tinygrad_edu.dtypes import dtype as dtype_class
 from tinygrad_edu.dtypes import promote_types as common_of
 from tinygrad_edu.dtypes import result_type as common_type
+from tinygrad_edu.kernels.memory_order import cast
 from tinygrad_edu.ops.layout import arranged
 from tinygrad_edu.ops.names import named
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 @primitive
 def _to_copy(x: Array, target: Any, place: device) -> Array:
     moved = to_device(x, place)
-    return moved.astype(target, order="K")
+    return cast(moved, target)
 
 
 _to_copy.vjp(x=lambda g: g)  # the walk casts it back

@@ -23,6 +23,7 @@ from tinygrad_edu.backend import beside, device_of, module_of, new_like
 from tinygrad_edu.dtypes import Array, promote, promote_to, result_type
 from tinygrad_edu.kernels.atomic import add_at
 from tinygrad_edu.kernels.cuda import checks
+from tinygrad_edu.kernels.memory_order import clone, in_order
 from tinygrad_edu.ops.names import named, numpy_names
 from tinygrad_edu.ops.shape import broadcast_tensors, reshape
 from tinygrad_edu.size import read_dim
@@ -50,7 +51,7 @@ _unslice.vjp(part=lambda g, index: _slice(g, index))
 
 @primitive
 def _take(x: Array, index: tuple[Any, ...]) -> Array:
-    return x[index]
+    return taken(x, index)
 
 
 @primitive
@@ -64,6 +65,11 @@ _untake.vjp(picked=lambda g, index: _take(g, index))
 
 
 _Parts = tuple[tuple[Any, ...], tuple[Any, ...] | None]
+
+
+def taken(x: Array, index: tuple[Any, ...]) -> Array:
+    """`x[index]` for index arrays and full slices, laid out in memory as torch does it."""
+    return in_order(x[index])
 
 
 def parse(x: Array, index: Any) -> _Parts:
@@ -324,7 +330,7 @@ _copy_in_place = inplace(_copied, "copy_")
 @primitive
 def _index_put(x: Array, index: tuple[Any, ...], values: Array, accumulate: bool) -> Array:
     same_device("index_put", x, values)  # CuPy would copy values of the host silently
-    y = x.copy()
+    y = clone(x)
     values = values.astype(x.dtype) if hasattr(values, "astype") else values
     if accumulate:
         return add_at(y, index, values)
@@ -408,10 +414,10 @@ def nonzero(input: Any, *, as_tuple: bool = False) -> Any:
     x = input.array
     if as_tuple:
         found = np.nonzero(x if x.ndim else x.reshape(1))
-        return tuple([wrap(i) for i in found])
+        return tuple([wrap(in_order(i)) for i in found])
     if not x.ndim:
         return wrap(np.zeros_like(x, shape=(int(x != 0), 0), dtype=np.int64))
-    return wrap(np.stack(np.nonzero(x), axis=1))
+    return wrap(np.stack(np.nonzero(x)).T)
 
 
 def argwhere(input: Any) -> Tensor:
@@ -446,7 +452,7 @@ def masked_fill(input: Any, mask: Any, value: Any) -> Tensor:
 def _masked_fill(x: Array, mask: Array, value: Any) -> Array:
     (value,) = promote_to(x.dtype, value)
     value = value if hasattr(value, "astype") else x.dtype.type(value)
-    return np.where(mask, value, x)
+    return in_order(np.where(mask, value, x))
 
 
 _masked_fill.vjp(

@@ -16,6 +16,7 @@ from tinygrad_edu.autograd.graph import entitle
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.backend import new_like
 from tinygrad_edu.dtypes import Array, is_floating
+from tinygrad_edu.kernels.memory_order import by_columns, in_order
 from tinygrad_edu.ops.creation import arange
 from tinygrad_edu.ops.dims import operand, raw
 from tinygrad_edu.ops.indexing import setitem
@@ -146,7 +147,7 @@ def tril(x: Array, diagonal: int = 0) -> Array:
             [1., 1.]])
     """
     _check_ndim("tril", x)
-    return np.tril(x, diagonal)
+    return in_order(np.tril(x, diagonal))
 
 
 @primitive
@@ -159,7 +160,7 @@ def triu(x: Array, diagonal: int = 0) -> Array:
             [0., 0.]])
     """
     _check_ndim("triu", x)
-    return np.triu(x, diagonal)
+    return in_order(np.triu(x, diagonal))
 
 
 def _check_ndim(name: str, x: Array) -> None:
@@ -234,7 +235,7 @@ def inv(A: Array) -> Array:
     """
     _check_square("inv", A)
     try:
-        return np.linalg.inv(A)
+        return by_columns(np.linalg.inv(A))
     except np.linalg.LinAlgError:
         raise _singular("inv") from None
 
@@ -324,7 +325,7 @@ def logdet(input: Tensor) -> Tensor:
 @primitive
 def _solve(A: Array, B: Array) -> Array:
     try:
-        return np.linalg.solve(A, B)
+        return by_columns(np.linalg.solve(A, B))
     except np.linalg.LinAlgError:
         raise _singular("solve") from None
 
@@ -373,7 +374,7 @@ def solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
 def _cholesky(A: Array) -> Array:
     _check_square("cholesky", A)
     try:
-        return np.linalg.cholesky(A)
+        return by_columns(np.linalg.cholesky(A))
     except np.linalg.LinAlgError:
         raise LinAlgError(
             "linalg.cholesky: The factorization could not be completed because the input is not"

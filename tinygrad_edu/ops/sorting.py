@@ -16,6 +16,7 @@ from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.backend import new_like
 from tinygrad_edu.dtypes import Array, is_floating
+from tinygrad_edu.kernels.memory_order import like
 from tinygrad_edu.ops.cumulative import accumulate
 from tinygrad_edu.ops.dims import operand, raw, reduce_add
 from tinygrad_edu.ops.largest import nonempty, pick, same, share
@@ -31,10 +32,10 @@ def _order(x: Array, dim: int, descending: bool = False) -> Array:
     if not x.ndim:
         return np.zeros_like(x, dtype=np.int64)
     if not descending:
-        return np.argsort(x, axis=dim, kind="stable")
+        return like(np.argsort(x, axis=dim, kind="stable"), x)
     # backwards twice: equal elements come out of the second turn in their old order
     backwards = np.flip(np.argsort(np.flip(x, dim), axis=dim, kind="stable"), dim)
-    return x.shape[dim] - 1 - backwards
+    return like(x.shape[dim] - 1 - backwards, x)
 
 
 def _isnan(x: Array) -> Array:
