@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.kernels.memory_order import like
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -249,8 +250,11 @@ def special_function(name: str, on_host: Callable[..., Array]) -> Callable[..., 
     """`on_host` for NumPy arrays, CuPy's special function of that name for its own."""
 
     def call(*args: Any) -> Array:
-        if isinstance(args[-1], (np.ndarray, np.generic)):
-            return on_host(*args)
+        x = args[-1]
+        if isinstance(x, (np.ndarray, np.generic)):
+            y = on_host(*args)
+            same = isinstance(x, np.generic) or x.flags.c_contiguous or x.ndim != np.ndim(y)
+            return y if same else like(y, x)
         _cupy()
         return getattr(importlib.import_module("cupyx.scipy.special"), name)(*args)
 

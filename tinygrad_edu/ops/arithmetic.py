@@ -24,6 +24,7 @@ from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.inplace import inplace, write_out
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
+from tinygrad_edu.kernels.memory_order import like
 from tinygrad_edu.ops.dims import plain
 from tinygrad_edu.ops.names import numbers_first
 
@@ -399,6 +400,11 @@ def positive(input: Tensor) -> Tensor:
     return input
 
 
+def _onto(x: Array, y: Array) -> Array:
+    """The sum `y`, laid out as its first term `x` was."""
+    return y if x.flags.c_contiguous or x.shape != y.shape else like(y, x)
+
+
 @numbers_first(3, "value")
 @primitive(autocast={"cuda": "widest"})
 def addcmul(x: Array, tensor1: Array, tensor2: Array, value: Any = 1) -> Array:
@@ -418,7 +424,7 @@ def addcmul(x: Array, tensor1: Array, tensor2: Array, value: Any = 1) -> Array:
     x, tensor1, tensor2 = promote_to(target, x, tensor1, tensor2)
     value = fitting(target, value)
     product = mul(tensor1, tensor2) if value == 1 else mul(mul(tensor1, value), tensor2)
-    return np.add(x, product)
+    return _onto(x, np.add(x, product))
 
 
 addcmul.vjp(
@@ -451,7 +457,7 @@ def addcdiv(x: Array, tensor1: Array, tensor2: Array, value: Any = 1) -> Array:
         )
     x, tensor1, tensor2 = promote_to(result_type(x, tensor1, tensor2), x, tensor1, tensor2)
     scaled = tensor1 if value == 1 else mul(tensor1, value)
-    return np.add(x, np.true_divide(scaled, tensor2))
+    return _onto(x, np.add(x, np.true_divide(scaled, tensor2)))
 
 
 addcdiv.vjp(

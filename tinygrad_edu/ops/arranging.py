@@ -13,6 +13,7 @@ from tinygrad_edu.engine.boundary import same_device
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
+from tinygrad_edu.kernels.memory_order import in_order
 from tinygrad_edu.ops.creation import DeviceLike, Dtype, finish
 from tinygrad_edu.ops.gathering import index_select
 from tinygrad_edu.ops.indexing import _index_put, _slice, _take, copy_, select
@@ -132,7 +133,7 @@ def flipud(input: Tensor) -> Tensor:
 
 @primitive
 def _roll(x: Array, shifts: tuple[int, ...], dims: tuple[int, ...] | None) -> Array:
-    return np.roll(x, shifts, dims)
+    return in_order(np.roll(x, shifts, dims))
 
 
 _roll.vjp(x=lambda g, shifts, dims: _roll(g, tuple([-s for s in shifts]), dims))

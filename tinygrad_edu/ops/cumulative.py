@@ -10,6 +10,7 @@ from tinygrad_edu.dtypes import Array, NumpyDtype, default, from_numpy, is_float
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.primitive import primitive
+from tinygrad_edu.kernels.memory_order import in_order
 from tinygrad_edu.ops.dims import operand, raw
 from tinygrad_edu.ops.elementary import exp
 from tinygrad_edu.ops.extrema import weigh
@@ -34,7 +35,7 @@ def accumulate(ufunc: Any, x: Array, dim: int) -> Array:
     On the GPU by doubling: after step k every element has met its 2**k predecessors.
     """
     if isinstance(x, np.ndarray):
-        return ufunc.accumulate(x, axis=dim)
+        return in_order(ufunc.accumulate(x, axis=dim))
     y, reach = x.copy(), 1
     while reach < x.shape[dim]:
         later, earlier = _part(y, dim, slice(reach, None)), _part(y, dim, slice(None, -reach))
@@ -51,9 +52,9 @@ def _running(x: Array, dim: int, dtype: NumpyDtype | None, method: str) -> Array
         return x.astype(target)
     x, dim = x.astype(target, copy=False), read_dim(dim, x.ndim)
     if wide == target:
-        return getattr(x, method)(dim, dtype=target)
+        return in_order(getattr(x, method)(dim, dtype=target))
     y = x.astype(wide)
-    return getattr(y, method)(dim, out=y).astype(target)
+    return in_order(getattr(y, method)(dim, out=y).astype(target))
 
 
 @primitive

@@ -15,6 +15,7 @@ from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import as_array, wrap
 from tinygrad_edu.kernels.atomic import add_at, multiply_at
 from tinygrad_edu.kernels.cuda import checks
+from tinygrad_edu.kernels.memory_order import clone, in_order
 from tinygrad_edu.ops.dims import operand
 from tinygrad_edu.ops.indexing import _unslice
 from tinygrad_edu.ops.joining import zeros_beside
@@ -73,9 +74,8 @@ def _gather(x: Array, dim: int, index: Array) -> Array:
     dim = _check_index("gather", x, dim, index)
     if index.size == 0:
         return new_like(x, index.shape, 0)
-    return x.reshape(x.shape or 1)[_along(index.reshape(index.shape or 1), dim)].reshape(
-        index.shape
-    )
+    picked = x.reshape(x.shape or 1)[_along(index.reshape(index.shape or 1), dim)]
+    return in_order(picked.reshape(index.shape))
 
 
 @numpy_names
@@ -326,7 +326,7 @@ def index_copy(input: Any, dim: int, index: Any, source: Any) -> Tensor:
 @primitive
 def _index_fill(x: Array, dim: int, index: Array, value: Any) -> Array:
     _check_slices("index_fill", x, dim, index, 0.0)
-    y = as_array(x).copy()
+    y = clone(as_array(x))
     y.reshape(y.shape or 1)[_at(x, dim, index)] = value
     return y
 

@@ -33,6 +33,7 @@ from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import as_array, current_node, wrap
 from tinygrad_edu.kernels.atomic import add_at
 from tinygrad_edu.kernels.cuda import checks
+from tinygrad_edu.kernels.memory_order import clone, in_order
 from tinygrad_edu.ops.arithmetic import zero_gradient
 from tinygrad_edu.ops.names import named, numpy_names
 from tinygrad_edu.ops.shape import broadcast_tensors, reshape
@@ -79,7 +80,7 @@ _unslice.vjp(part=lambda g, index: _slice(g, index))
 
 @primitive(node="Index")
 def _take(x: Array, index: tuple[Any, ...]) -> Array:
-    return x[index]
+    return taken(x, index)
 
 
 @primitive
@@ -93,6 +94,11 @@ _untake.vjp(picked=lambda g, index: _take(g, index))
 
 
 _Parts = tuple[tuple[Any, ...], tuple[Any, ...] | None]
+
+
+def taken(x: Array, index: tuple[Any, ...]) -> Array:
+    """`x[index]` for index arrays and full slices, laid out in memory as torch does it."""
+    return in_order(x[index])
 
 
 def parse(x: Array, index: Any) -> _Parts:
@@ -373,7 +379,7 @@ def fill_(x: Any, value: Any) -> Tensor:
 @primitive
 def _index_put(x: Array, index: tuple[Any, ...], values: Array, accumulate: bool) -> Array:
     same_device("index_put", x, values)  # CuPy would copy values of the host silently
-    y = as_array(x).copy()
+    y = clone(as_array(x))
     values = values.astype(x.dtype) if hasattr(values, "astype") else values
     if accumulate:
         return add_at(y, index, values)
@@ -472,10 +478,10 @@ def nonzero(input: Any, *, as_tuple: bool = False) -> Any:
     x = input.array
     if as_tuple:
         found = np.nonzero(x if x.ndim else x.reshape(1))
-        return tuple([wrap(i) for i in found])
+        return tuple([wrap(in_order(i)) for i in found])
     if not x.ndim:
         return wrap(np.zeros_like(x, shape=(int(x != 0), 0), dtype=np.int64))
-    return wrap(np.stack(np.nonzero(x), axis=1))
+    return wrap(np.stack(np.nonzero(x)).T)
 
 
 def argwhere(input: Any) -> Tensor:
@@ -515,7 +521,7 @@ def masked_fill(input: Any, mask: Any, value: Any) -> Tensor:
 def _masked_fill(x: Array, mask: Array, value: Any) -> Array:
     (value,) = promote_to(x.dtype, value)
     value = value if hasattr(value, "astype") else x.dtype.type(value)
-    return np.where(mask, value, x)
+    return in_order(np.where(mask, value, x))
 
 
 _masked_fill.vjp(

@@ -11,6 +11,7 @@ from tinygrad_edu.backend import new_like
 from tinygrad_edu.dtypes import Array, result_type
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.primitive import primitive
+from tinygrad_edu.kernels.memory_order import in_order
 from tinygrad_edu.ops.names import named, numpy_names
 from tinygrad_edu.ops.shape import _expand, atleast_3d, reshape
 from tinygrad_edu.size import read_dim, read_shape
@@ -39,11 +40,11 @@ def _cat(tensors: list[Array], dim: int) -> Array:
     kind = tensors[0].dtype
     same = all([x.dtype is kind for x in tensors])
     try:
-        return np.concatenate(tensors if same else _same_type(tensors), axis=dim)
+        return in_order(np.concatenate(tensors if same else _same_type(tensors), axis=dim))
     except ValueError:
         dim = _check_joinable(tensors, dim)
         parts = [x for x in tensors if not _is_legacy_empty(x)]
-        return np.concatenate(_same_type(tensors, parts), axis=dim)
+        return in_order(np.concatenate(_same_type(tensors, parts), axis=dim))
 
 
 def _check_joinable(tensors: list[Array], dim: int) -> int:
@@ -127,7 +128,7 @@ def _stack(tensors: list[Array], dim: int) -> Array:
                 f"stack expects each tensor to be equal size, but got {list(shape)} at entry 0 and"
                 f" {list(x.shape)} at entry {i}"
             )
-    return np.stack(_same_type(tensors), axis=read_dim(dim, len(shape) + 1))
+    return in_order(np.stack(_same_type(tensors), axis=read_dim(dim, len(shape) + 1)))
 
 
 @numpy_names

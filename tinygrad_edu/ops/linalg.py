@@ -17,6 +17,7 @@ from tinygrad_edu.engine.boundary import LinAlgError
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
+from tinygrad_edu.kernels.memory_order import by_columns, in_order
 from tinygrad_edu.ops.creation import arange
 from tinygrad_edu.ops.dims import operand, raw
 from tinygrad_edu.ops.indexing import setitem
@@ -148,7 +149,7 @@ def tril(x: Array, diagonal: int = 0) -> Array:
             [1., 1.]])
     """
     _check_ndim("tril", x)
-    return np.tril(x, diagonal)
+    return in_order(np.tril(x, diagonal))
 
 
 @primitive(half="as it is")
@@ -161,7 +162,7 @@ def triu(x: Array, diagonal: int = 0) -> Array:
             [0., 0.]])
     """
     _check_ndim("triu", x)
-    return np.triu(x, diagonal)
+    return in_order(np.triu(x, diagonal))
 
 
 def _check_ndim(name: str, x: Array) -> None:
@@ -237,7 +238,7 @@ def inv(A: Array) -> Array:
     """
     _check_square("inv", A)
     try:
-        return np.linalg.inv(A)
+        return by_columns(np.linalg.inv(A))
     except np.linalg.LinAlgError:
         raise _singular("inv") from None
 
@@ -370,7 +371,7 @@ def logdet(input: Tensor) -> Tensor:
 @primitive(node="LinalgSolveEx", half="as it is")
 def _solve(A: Array, B: Array) -> Array:
     try:
-        return np.linalg.solve(A, B)
+        return by_columns(np.linalg.solve(A, B))
     except np.linalg.LinAlgError:
         raise _singular("solve") from None
 
@@ -452,7 +453,7 @@ def solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
 def _cholesky(A: Array) -> Array:
     _check_square("cholesky", A)
     try:
-        return np.linalg.cholesky(A)
+        return by_columns(np.linalg.cholesky(A))
     except np.linalg.LinAlgError:
         raise LinAlgError(
             "linalg.cholesky: The factorization could not be completed because the input is not"

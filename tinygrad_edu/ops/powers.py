@@ -23,6 +23,7 @@ from tinygrad_edu.engine.boundary import not_implemented
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.inplace import inplace
 from tinygrad_edu.engine.primitive import primitive
+from tinygrad_edu.kernels.memory_order import in_order
 from tinygrad_edu.ops import elementary, indexing
 from tinygrad_edu.ops.arithmetic import zero_gradient
 from tinygrad_edu.ops.extrema import gate
@@ -97,7 +98,8 @@ def pow(x: Array, exponent: Array) -> Array:
         return x.copy()
     if kind in "iu":
         return _integer_pow(x, exponent)
-    return np.power(x, exponent)
+    y = np.power(x, exponent)
+    return y if hasattr(x, "dtype") else in_order(y)  # so torch does it for a number to a tensor
 
 
 _SHORT: dict[float, Any] = {

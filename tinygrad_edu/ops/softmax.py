@@ -34,7 +34,10 @@ def _scores(name: str, x: Array, dtype: Any) -> tuple[Array, Any]:
 
 def _below_largest(x: Array, axis: int) -> Array:
     """A new array: `x` minus its largest element along `axis`."""
-    return x - x.max(axis, keepdims=True) if x.size else x.copy()
+    if not x.size:
+        return x.copy()
+    y = np.empty_like(x, order="C")
+    return np.subtract(x, x.max(axis, keepdims=True), out=y)
 
 
 @primitive

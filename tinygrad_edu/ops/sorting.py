@@ -16,6 +16,7 @@ from tinygrad_edu.dtypes import Array, is_floating, sortable
 from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
+from tinygrad_edu.kernels.memory_order import like
 from tinygrad_edu.ops.cumulative import accumulate
 from tinygrad_edu.ops.dims import operand, raw, reduce_add
 from tinygrad_edu.ops.largest import nonempty, pick, same, share
@@ -32,10 +33,10 @@ def _order(x: Array, dim: int, descending: bool = False) -> Array:
         return np.zeros_like(x, dtype=np.int64)
     x = sortable(x)
     if not descending:
-        return np.argsort(x, axis=dim, kind="stable")
+        return like(np.argsort(x, axis=dim, kind="stable"), x)
     # backwards twice: equal elements come out of the second turn in their old order
     backwards = np.flip(np.argsort(np.flip(x, dim), axis=dim, kind="stable"), dim)
-    return x.shape[dim] - 1 - backwards
+    return like(x.shape[dim] - 1 - backwards, x)
 
 
 def _isnan(x: Array) -> Array:
