@@ -253,8 +253,9 @@ def special_function(name: str, on_host: Callable[..., Array]) -> Callable[..., 
         x = args[-1]
         if isinstance(x, (np.ndarray, np.generic)):
             y = on_host(*args)
-            same = isinstance(x, np.generic) or x.flags.c_contiguous or x.ndim != np.ndim(y)
-            return y if same else like(y, x)
+            if isinstance(x, np.generic) or x.flags.c_contiguous or x.ndim != np.ndim(y):
+                return y
+            return like(y, x)
         _cupy()
         return getattr(importlib.import_module("cupyx.scipy.special"), name)(*args)
 
