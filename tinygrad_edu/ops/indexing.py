@@ -371,7 +371,9 @@ def fill_(x: Any, value: Any) -> Tensor:
     """Write one value everywhere, also where several elements are one in memory."""
     if isinstance(value, complex):
         raise TypeError("complex numbers are not supported")
-    if isinstance(value, Variable) and device_of(value.array) != device_of(x.array):
+    if isinstance(value, (int, float, np.generic)):
+        value = fitting(x.array.dtype, value)
+    elif isinstance(value, Variable) and device_of(value.array) != device_of(x.array):
         value = value.to(device_of(x.array))  # type: ignore[attr-defined]
     return _fill_in_place(x, value)
 
