@@ -5,6 +5,7 @@ nll_loss(logp, t) = -logp[t]            cross_entropy(x, t) = nll_loss(log_softm
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -58,7 +59,8 @@ def _row_weights(
 ) -> Array | None:
     """What each row counts: the weight of its class, 0 if ignored; None if all count 1."""
     if weight is not None:
-        counts = weight[classes].astype(dtype, copy=False)
+        counts = weight[classes] if weight.size else np.zeros_like(classes)
+        counts = counts.astype(dtype, copy=False)
         return counts if ignored is None else np.where(ignored, counts.dtype.type(0), counts)
     return None if ignored is None else (~ignored).astype(dtype)
 
@@ -88,6 +90,8 @@ def _cross_entropy(
         total = len(x) if counts is None else counts.sum()
         y = y / total  # nan if there is nothing to average
         shares = shares / (max(total, 1) if counts is None else total + (total == 0))
+        if counts is not None:  # 0 / 0 for rows that count, but count nothing
+            shares = np.where(total == 0, counts.dtype.type(np.nan), shares)
     return y.astype(x.dtype, copy=False), classes, exponentials, sums, shares, ignored
 
 
@@ -113,7 +117,10 @@ def _nll(x: Any, target: Array, weight: Array | None, ignore_index: int, reducti
     dim = 0 if len(x.shape) == 1 else 1
     classes, ignored = read_classes(target, x.shape[dim], ignore_index)
     counts = _row_weights(weight, classes, ignored, x.array.dtype)
-    losses = -gather(x, dim, np.expand_dims(classes, dim)).squeeze(dim)
+    if x.shape[dim]:
+        losses = -gather(x, dim, np.expand_dims(classes, dim)).squeeze(dim)
+    else:  # all rows are ignored: there is no class they could have
+        losses = x.sum(dim)
     if ignored is not None:
         losses = where(ignored, 0.0, losses)
     if weight is not None:
@@ -200,9 +207,12 @@ def cross_entropy(
     weights = _check_weight(input, weight)
     if label_smoothing > 0.0:
         return _smoothed(input, target.array, weights, ignore_index, reduction, label_smoothing)
+    dim = 0 if input.array.ndim == 1 else 1
+    if not input.array.shape[dim]:
+        return _nll(log_softmax(input, dim), target.array, weights, ignore_index, reduction)
     if input.array.ndim == 2:
         return _cross_entropy(input, target, weight, ignore_index, reduction)
-    classes = input.array.shape[0 if input.array.ndim == 1 else 1]
+    classes = input.array.shape[dim]
     rows = input if input.array.ndim == 1 else input.movedim(1, -1)
     losses = _cross_entropy(
         rows.reshape(-1, classes), target.reshape(-1), weight, ignore_index, reduction
@@ -231,7 +241,8 @@ def _smoothed(
         counts = _row_weights(weight, classes, ignored, x.array.dtype)
         alike = alike.sum() / (float(classes.size) if counts is None else counts.sum())
     alike = alike.reshape(right.array.shape)
-    losses: Tensor = (1 - smoothing) * right + (smoothing / x.array.shape[dim]) * alike
+    count = x.array.shape[dim]
+    losses: Tensor = (1 - smoothing) * right + (smoothing / count if count else math.nan) * alike
     return losses
 
 
@@ -260,4 +271,4 @@ def _with_probabilities(
         target = target * weight.reshape([-1] + [1] * (x.array.ndim - 1 - dim))
     losses: Any = -(log_softmax(x, dim) * target)
     total: Tensor = losses.sum(dim) if reduction == "none" else losses.sum()
-    return total / (x.array.size / count) if reduction == "mean" else total
+    return total / (x.array.size / count if count else 0.0) if reduction == "mean" else total

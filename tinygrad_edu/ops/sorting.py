@@ -218,7 +218,9 @@ def _sort_by_less(x: Array, order: Array) -> None:
 
     nan is less than nothing, and so stays where it is and parts the others.
     """
-    for row in zip(*np.nonzero(_isnan(x).any(-1)), strict=True):
+    for row in np.ndindex(x.shape[:-1]):
+        if not _isnan(x[row]).any():
+            continue
         sorted_: list[int] = []
         for i, value in enumerate(values := x[row].tolist()):
             place = len(sorted_)
