@@ -228,7 +228,7 @@ class Methods:
     __mul__: Binary = arithmetic.mul
     __rmul__: Binary = arithmetic.mul
     __truediv__: Binary = arithmetic._div
-    __rtruediv__: Binary = arithmetic._rdiv
+    __rtruediv__: Binary = powers.rdiv
     __floordiv__: Binary = arithmetic.floor_divide
     __rfloordiv__ = arithmetic.rfloor_divide
     __mod__: Binary = arithmetic.remainder

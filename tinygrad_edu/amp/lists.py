@@ -101,7 +101,6 @@ CUDA = {
         "ops.trigonometric": ["acos", "asin", "cosh", "sinh", "tan"],
         "ops.special": ["erfinv"],
         "ops.powers": ["pow", "reciprocal", "rsqrt"],
-        "ops.arithmetic": ["_rdiv"],
         "ops.norms": ["norm", "dist", "cdist"],
         "ops.reduction": ["prod", "sum"],
         "ops.cumulative": ["cumprod", "cumsum"],

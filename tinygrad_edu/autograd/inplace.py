@@ -26,7 +26,7 @@ from tinygrad_edu.autograd.mode import state
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.autograd.record import as_array, current_node, record, refresh, replay, wrap
 from tinygrad_edu.dtypes import Array, is_floating
-from tinygrad_edu.kernels.memory_order import slow_to_fast
+from tinygrad_edu.kernels.memory_order import overlap_in_part, slow_to_fast
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
@@ -68,6 +68,21 @@ def check_writable(t: Any) -> None:
             " functions do not allow the output views to be modified inplace. You should replace"
             " the inplace operation by an out-of-place one."
         )
+
+
+def refuse_overlap(t: Any, others: Any) -> None:
+    """Raise torch's error where `t` is to be written from memory that overlaps its own.
+
+    What was to be read might be overwritten before; on a GPU that would be left to chance.
+    """
+    for other in others:
+        if isinstance(other, Variable) and other.storage is t.storage and other is not t:
+            if overlap_in_part(t.array, other.array):
+                raise RuntimeError(
+                    "unsupported operation: some elements of the input tensor and the written-to"
+                    " tensor refer to a single memory location. Please clone() the tensor before"
+                    " performing the operation."
+                )
 
 
 def _laid_out(x: Array, order: Any) -> Array:
@@ -261,6 +276,7 @@ def inplace(op: Any, name: str | None = None) -> Callable[..., Tensor]:
 
     def call(t: Any, *args: Any, **kwargs: Any) -> Any:
         check_writable(t)
+        refuse_overlap(t, args)
         # A composed operation may keep the old value anywhere: it gets a copy from the start.
         old = t.array if simple else t.array.copy()
         before = wrap(old, current_node(t), t.storage if simple else None)

@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
 _NAMES = {
     # what torch fuses, or calls otherwise
-    "absolute_error": "Abs", "attention": "ScaledDotProductFlashAttentionForCpu",
+    "attention": "ScaledDotProductFlashAttentionForCpu",
     "batch_norm": "NativeBatchNorm", "bce": "BinaryCrossEntropy",
     "bce_logits": "BinaryCrossEntropyWithLogits", "convolve": "Convolution",
     "convolve_input": "Convolution", "ctc": "CtcLoss", "floor_divide": "DivBackward2",
     "huber": "HuberLoss", "layer_norm": "NativeLayerNorm", "logsigmoid": "LogSigmoid",
     "mantissa": "Frexp", "max": "MaxBackward1", "min": "MinBackward1", "pad": "ConstantPadNd",
-    "prelu": "PreluKernel", "rdiv": "Mul", "reshape_copy": "View",
+    "prelu": "PreluKernel", "reshape_copy": "View",
     "scatter_extreme": "ScatterReduce", "scatter_product": "ScatterReduce",
     "smooth_l1": "SmoothL1Loss", "softsign": "Div",
-    "square": "Pow", "squared_error": "MseLoss", "take": "Index", "tanhshrink": "Sub",
+    "square": "Pow", "squared_error": "MseLoss", "take": "Index",
     "trunc_divide": "DivBackward2", "undiagonal": "DiagEmbed",
     "copied": "torch::autograd::CopyBackwards", "copy_slices": "torch::autograd::CopySlices",
     # what is in one of its namespaces

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["as_real", "by_columns", "cast", "clone", "empty_like", "fill", "in_order", "like", "slow_to_fast"]
+__all__ = ["as_real", "by_columns", "cast", "clone", "empty_like", "fill", "in_order", "like", "overlap_in_part", "slow_to_fast"]
 
 Array = npt.NDArray[Any]
 CHUNK = 16384  # numbers per step: the intermediate arrays then stay in the processor's cache
@@ -92,6 +92,21 @@ def like(y: Array, x: Array) -> Array:
         return y
     z[...] = y
     return z
+
+
+def overlap_in_part(a: Array, b: Array) -> bool:
+    """Whether two arrays share memory without being the same elements in the same places.
+
+    As in torch, only arrays without gaps are looked at; False is said of others.
+    """
+    if a is b or not a.size or not b.size:
+        return False
+    if not all([x.transpose(slow_to_fast(x)).flags.c_contiguous for x in (a, b)]):
+        return False
+    start, other = [x.ctypes.data if isinstance(x, np.ndarray) else x.data.ptr for x in (a, b)]
+    if start == other and a.nbytes == b.nbytes:
+        return a.strides != b.strides
+    return bool(start < other + b.nbytes and other < start + a.nbytes)
 
 
 def by_columns(y: Array) -> Array:

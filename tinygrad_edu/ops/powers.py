@@ -23,7 +23,7 @@ from tinygrad_edu.dtypes import (
 )
 from tinygrad_edu.kernels.memory_order import in_order
 from tinygrad_edu.ops import elementary, indexing
-from tinygrad_edu.ops.arithmetic import zero_gradient
+from tinygrad_edu.ops.arithmetic import mul, zero_gradient
 from tinygrad_edu.ops.names import named
 
 if TYPE_CHECKING:
@@ -42,6 +42,11 @@ def reciprocal(x: Array) -> Array:
 
 
 reciprocal.vjp(x=lambda g, y: -g * (y * y))
+
+
+def rdiv(input: Any, other: Any) -> Tensor:
+    """`other / input`, by way of the reciprocal, as torch computes it."""
+    return mul(reciprocal(input), other)
 
 
 @primitive
