@@ -175,7 +175,8 @@ def call_unary(op: Primitive) -> Callable[..., Any]:
     return call
 
 
-def call_binary(op: Primitive) -> Callable[..., Any]:
+def call_binary(op: Primitive, failed: Callable[..., Any] = recover) -> Callable[..., Any]:
+    """A call of two arguments; `failed(op, error, args)` answers where the forward function raised."""
     forward, plans = op.forward, op.plans
 
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -211,7 +212,7 @@ def call_binary(op: Primitive) -> Callable[..., Any]:
         try:
             y = op.run(x, z)
         except Exception as error:
-            return recover(op, error, args)
+            return failed(op, error, args)
         t = _new(_Tensor)
         t.array = y = y if y.__class__ is np.ndarray else as_array(y)
         t.storage = Storage()
@@ -230,6 +231,20 @@ def call_binary(op: Primitive) -> Callable[..., Any]:
         return t
 
     return call
+
+
+def operator(operation: Any) -> Callable[..., Any]:
+    """An operation as Python's operator: of an operand that it does not know, it lets that decide."""
+    call = call_binary(operation.primitive, _failed_operator)
+    for name in ("__name__", "__qualname__", "__doc__", "__module__", "primitive"):
+        setattr(call, name, getattr(operation, name))
+    return call
+
+
+def _failed_operator(op: Primitive, error: Exception, args: tuple[Any, ...]) -> Any:
+    if isinstance(error, TypeError) and not isinstance(args[1], (Variable, *_NUMBERS)):
+        return NotImplemented
+    return recover(op, error, args)
 
 
 def _call_with_out(op: Primitive, args: tuple[Any, ...], *, out: Any, **kwargs: Any) -> Any:

@@ -35,6 +35,7 @@ from tinygrad_edu.dtypes import (
 from tinygrad_edu.dtypes import from_numpy as dtype_of
 from tinygrad_edu.kernels import memory_order, ranges
 from tinygrad_edu.ops.lists import as_numpy
+from tinygrad_edu.ops.out import fills_out
 from tinygrad_edu.size import read_new_shape
 
 if TYPE_CHECKING:
@@ -165,6 +166,7 @@ def _new(
     return t
 
 
+@fills_out
 def zeros(
     *sizes: Any, size: Any = None, dtype: Dtype = None, device: DeviceLike = None,
     requires_grad: bool = False, out: None = None, layout: Any = None, pin_memory: bool = False,
@@ -179,6 +181,7 @@ def zeros(
     return _new("zeros", shape, dtype, device, requires_grad)
 
 
+@fills_out
 def ones(
     *sizes: Any, size: Any = None, dtype: Dtype = None, device: DeviceLike = None,
     requires_grad: bool = False, out: None = None, layout: Any = None, pin_memory: bool = False,
@@ -193,6 +196,7 @@ def ones(
     return _new("ones", shape, dtype, device, requires_grad)
 
 
+@fills_out
 def empty(
     *sizes: Any, size: Any = None, dtype: Dtype = None, device: DeviceLike = None,
     requires_grad: bool = False, out: None = None, layout: Any = None, pin_memory: bool = False,
@@ -208,6 +212,7 @@ def empty(
     return _new("empty", shape, dtype, device, requires_grad)
 
 
+@fills_out
 def full(
     size: Any, fill_value: Any, *, dtype: Dtype = None, device: DeviceLike = None,
     requires_grad: bool = False, layout: Any = None, pin_memory: bool = False,
@@ -278,6 +283,7 @@ def _number(value: Any) -> Any:
     return value.array.item() if isinstance(value, Variable) else value
 
 
+@fills_out
 def arange(
     start: Any = None, end: Any = None, step: Any = 1, *, dtype: Dtype = None,
     device: DeviceLike = None, requires_grad: bool = False, layout: Any = None,
@@ -322,6 +328,7 @@ def arange(
     return finish(values.astype(target), device, requires_grad)
 
 
+@fills_out
 def linspace(
     start: Any, end: Any, steps: int, *, dtype: Dtype = None, device: DeviceLike = None,
     requires_grad: bool = False, layout: Any = None, pin_memory: bool = False,
@@ -372,6 +379,7 @@ def _ending(value: Any, target: NumpyDtype) -> Any:
     return int(number) & int(limits.max) if limits.min == 0 else int(number)
 
 
+@fills_out
 def logspace(
     start: Any, end: Any, steps: int, base: float = 10.0, *, dtype: Dtype = None,
     device: DeviceLike = None, requires_grad: bool = False, layout: Any = None,
@@ -386,6 +394,7 @@ def logspace(
     return finish(np.power(float(base), powers).astype(target), device, requires_grad)
 
 
+@fills_out
 def eye(
     n: int, m: int | None = None, *, dtype: Dtype = None, device: DeviceLike = None,
     requires_grad: bool = False, layout: Any = None, pin_memory: bool = False,
