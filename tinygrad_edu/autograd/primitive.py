@@ -67,6 +67,7 @@ class Plan:
 
     Attributes:
         keep: positions in `[*arguments, y, *saved]` of the arrays to keep.
+        by_rules: how many of these the rules ask for; those behind them only the definition.
         shapes: positions of the arguments of which only the shape is kept, behind the arrays.
         arrays: whether that certainly includes one; else it may be numbers, which are not freed.
         pick: gives those entries of `[*arguments, y, *saved]` as a tuple.
@@ -84,11 +85,12 @@ class Plan:
         wanted: list[str] = []
         if op.joint is not None:
             wanted += op.joint_needs
-        if op.definition is not None:
-            wanted += op.parameters
         for name, alive in zip(op.inputs, live, strict=False):
             if alive and name in op.rules:
                 wanted += op.needs[name]
+        self.by_rules = len({n for n in wanted if n in op.places})
+        if op.definition is not None:
+            wanted += op.parameters
         names = dict.fromkeys(n for n in wanted if n != "live")
         self.keep = tuple(op.places[n] for n in names if n in op.places)
         own = {*op.inputs, "y", *op.saves}  # what is an array for certain

@@ -149,9 +149,9 @@ def gradients(node: Node, g: Any, create: bool) -> Any:
     for guard in node.guards:
         if guard.__class__ is Storage:
             if guard.written > number:
-                raise _modified(node)
+                _refuse(node, create)
         elif guard is not None and _written(guard, number):
-            raise _modified(node)
+            _refuse(node, create)
     if create:
         if plan.op.definition is not None:
             return _through_definition(node, g)
@@ -208,6 +208,13 @@ def _written(guard: Any, number: int) -> bool:
     if isinstance(guard, Storage):
         return guard.written > number
     return any([part is not None and _written(part, number) for part in guard])
+
+
+def _refuse(node: Node, create: bool) -> None:
+    """Raise, if what was written is needed: what the definition alone needs is so for `create`."""
+    guards = node.guards if create else node.guards[: node.plan.by_rules]
+    if any([guard is not None and _written(guard, node.number) for guard in guards]):
+        raise _modified(node)
 
 
 def _modified(node: Node) -> RuntimeError:
