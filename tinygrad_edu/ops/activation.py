@@ -15,6 +15,7 @@ from tinygrad_edu.autograd.graph import entitle
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.dtypes import Array, floating, is_floating
 from tinygrad_edu.kernels import gelu as _gelu
+from tinygrad_edu.kernels.memory_order import in_order
 from tinygrad_edu.ops import indexing, shape
 from tinygrad_edu.ops.elementary import exp
 from tinygrad_edu.ops.extrema import gate
@@ -195,7 +196,7 @@ def logsigmoid(x: Array) -> Array:
     tensor([-6.9315e-01, -1.0000e+03])
     """
     _floats("log_sigmoid_forward", x)
-    return np.minimum(x, 0) - np.log1p(np.exp(-np.absolute(x)))
+    return in_order(np.minimum(x, 0) - np.log1p(np.exp(-np.absolute(x))))
 
 
 logsigmoid.vjp(x=lambda g, x: g * sigmoid(-x))

@@ -20,6 +20,7 @@ from tinygrad_edu.autograd.graph import Variable
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.kernels.memory_order import by_columns
 from tinygrad_edu.ops.dims import operand, raw
 from tinygrad_edu.ops.indexing import where
 from tinygrad_edu.ops.joining import cat
@@ -61,7 +62,7 @@ def _constant(values: Array, like: Any) -> Array:
 @primitive(multiple=True)
 def _qr(A: Array, mode: str) -> Any:
     factor: Any = np.linalg.qr
-    return tuple(factor(A, mode))
+    return tuple([by_columns(part) for part in factor(A, mode)])
 
 
 def _qr_gradient(g: Any, A: Any, mode: str) -> Any:
@@ -91,7 +92,7 @@ _qr.vjp(A=_qr_gradient)
 
 @primitive
 def _only_r(A: Array) -> Array:
-    return np.linalg.qr(A, "r")
+    return by_columns(np.linalg.qr(A, "r"))
 
 
 def qr(A: Tensor, mode: str = "reduced") -> Any:

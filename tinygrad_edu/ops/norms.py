@@ -19,6 +19,7 @@ from tinygrad_edu.ops.dims import (
     restore,
 )
 from tinygrad_edu.ops.largest import amax, amin
+from tinygrad_edu.ops.layout import contiguous
 from tinygrad_edu.ops.matmul import matmul
 from tinygrad_edu.ops.names import named, numpy_names
 from tinygrad_edu.ops.reduction import add_up, sum, type_name
@@ -333,4 +334,4 @@ def renorm(input: Any, p: float, dim: int, maxnorm: float) -> Tensor:
     others = tuple([i for i in range(ndim) if i != read_dim(dim, ndim)])
     size = vector_norm(input, p, others, True)
     scale = where(size.array > maxnorm, maxnorm / (size + 1e-7), 1.0)
-    return input * scale  # type: ignore[no-any-return]
+    return contiguous(input * scale)
