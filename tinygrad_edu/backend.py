@@ -187,7 +187,7 @@ def to_device(array: Array, place: device, wait: bool = True) -> Array:
         wait: until pinned memory has been copied; other memory is always free again.
     """
     here = device_of(array)
-    if here.type == place.type and here.index == _index(place):
+    if here.type == place.type and (place.type == "cpu" or here.index == _index(place)):
         return array
     if place.type == "cpu":
         checks = sys.modules.get("tinygrad_edu.kernels.cuda.checks")

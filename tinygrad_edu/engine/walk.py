@@ -24,6 +24,7 @@ from tinygrad_edu.engine.graph import Leaf, Node, Storage, Variable
 from tinygrad_edu.engine.mode import Around
 from tinygrad_edu.engine.record import as_array, wrap
 from tinygrad_edu.engine.types import Call, Gradient, Values
+from tinygrad_edu.engine.versions import any_written
 
 
 class Arrivals:
@@ -166,6 +167,12 @@ def gradients(node: Node, kept: Values | None, g: Gradient) -> Any:
     if plan.op.variadic:
         return [pair for _, rule, pick in plan.rules for pair in enumerate(rule(g, *pick(kept)))]
     return [(i, rule(g, *pick(kept))) for i, rule, pick in plan.rules]
+
+
+def check_versions(node: Node) -> None:
+    """Raise, if an array was written that a rule needs, and not only the definition."""
+    if any_written(node.guards[: node.plan.by_rules], node.number):
+        raise node.refused("modified")
 
 
 def free(node: Node) -> None:

@@ -22,6 +22,7 @@ __all__ = [
     "fill",
     "in_order",
     "like",
+    "overlap_in_part",
     "slow_to_fast",
 ]
 
@@ -102,6 +103,21 @@ def like(y: Array, x: Array) -> Array:
         return y
     z[...] = y
     return z
+
+
+def overlap_in_part(a: Array, b: Array) -> bool:
+    """Whether two arrays share memory without being the same elements in the same places.
+
+    As in torch, only arrays without gaps are looked at; False is said of others.
+    """
+    if a is b or not a.size or not b.size:
+        return False
+    if not all([x.transpose(slow_to_fast(x)).flags.c_contiguous for x in (a, b)]):
+        return False
+    start, other = [x.ctypes.data if isinstance(x, np.ndarray) else x.data.ptr for x in (a, b)]
+    if start == other and a.nbytes == b.nbytes:
+        return a.strides != b.strides
+    return bool(start < other + b.nbytes and other < start + a.nbytes)
 
 
 def by_columns(y: Array) -> Array:

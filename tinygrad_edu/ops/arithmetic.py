@@ -114,7 +114,7 @@ def _div(a: Array, b: Array) -> Array:
 
 
 _div.vjp(a=lambda g, b: g / b,
-         b=lambda g, b, y: -g * (y / b))  # fmt: skip
+         b=lambda g, a, b: -g * (a / b / b))  # fmt: skip
 
 
 def _by_second(name: str, number: int) -> Any:
@@ -135,16 +135,6 @@ def _rsub(a: Array, b: Array) -> Array:
 
 _rsub.vjp(a=lambda g: -g,
           b=lambda g: g)  # fmt: skip
-
-
-@primitive(node="Mul(Reciprocal(a))", autocast={"cuda": "float32"})
-def _rdiv(a: Array, b: Any) -> Array:
-    """`b / a` for a number b, by way of the reciprocal, as torch computes it."""
-    a, b = promote_to(default() if not is_floating(a.dtype) else a.dtype, a, b)
-    return np.reciprocal(a) * b
-
-
-_rdiv.vjp(a=lambda g, a, y: -g * (y / a))
 
 
 def _is_one(alpha: Any) -> bool:

@@ -18,7 +18,7 @@ from tinygrad_edu.ops.creation import DeviceLike, Dtype, finish
 from tinygrad_edu.ops.gathering import index_select
 from tinygrad_edu.ops.indexing import _index_put, _slice, _take, copy_, select
 from tinygrad_edu.ops.joining import cat, meshgrid, stack
-from tinygrad_edu.ops.layout import clone
+from tinygrad_edu.ops.layout import clone, contiguous
 from tinygrad_edu.ops.names import numpy_names
 from tinygrad_edu.ops.shape import expand, flip, movedim, reshape, transpose
 from tinygrad_edu.size import read_dim, read_dims, read_shape
@@ -221,7 +221,7 @@ def masked_scatter(input: Any, mask: Any, source: Any) -> Tensor:
             "masked_scatter: expected self and source to have same number of elements"
         )
     values = _slice(reshape(source, (source.array.size,)), (slice(0, count),))
-    return _index_put(x, (where.array,), values, False)
+    return _index_put(contiguous(x), (where.array,), values, False)
 
 
 def _replaced(input: Any, view: Any, src: Any) -> Tensor:

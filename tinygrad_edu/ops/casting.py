@@ -60,7 +60,7 @@ def to(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     target = x.dtype if kind is None else to_numpy(kind)
     here = device_of(x)
     place = here if place is None else place
-    stays = place.type == here.type and place.index in (None, here.index)
+    stays = place.type == here.type and (place.type == "cpu" or place.index in (None, here.index))
     if stays and target == x.dtype and not copy:
         return input
     if is_floating(x.dtype) and not is_floating(target):

@@ -36,6 +36,7 @@ from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.kernels import memory_order, ranges
 from tinygrad_edu.ops.lists import as_numpy
+from tinygrad_edu.ops.out import fills_out
 from tinygrad_edu.size import read_new_shape
 
 if TYPE_CHECKING:
@@ -166,6 +167,7 @@ def _new(
     return t
 
 
+@fills_out
 def zeros(
     *sizes: Any, size: Any = None, dtype: Dtype = None, device: DeviceLike = None,
     requires_grad: bool = False, out: None = None, layout: Any = None, pin_memory: bool = False,
@@ -180,6 +182,7 @@ def zeros(
     return _new("zeros", shape, dtype, device, requires_grad)
 
 
+@fills_out
 def ones(
     *sizes: Any, size: Any = None, dtype: Dtype = None, device: DeviceLike = None,
     requires_grad: bool = False, out: None = None, layout: Any = None, pin_memory: bool = False,
@@ -194,6 +197,7 @@ def ones(
     return _new("ones", shape, dtype, device, requires_grad)
 
 
+@fills_out
 def empty(
     *sizes: Any, size: Any = None, dtype: Dtype = None, device: DeviceLike = None,
     requires_grad: bool = False, out: None = None, layout: Any = None, pin_memory: bool = False,
@@ -209,6 +213,7 @@ def empty(
     return _new("empty", shape, dtype, device, requires_grad)
 
 
+@fills_out
 def full(
     size: Any, fill_value: Any, *, dtype: Dtype = None, device: DeviceLike = None,
     requires_grad: bool = False, layout: Any = None, pin_memory: bool = False,
@@ -280,6 +285,7 @@ def _number(value: Any) -> Any:
     return value.array.item() if isinstance(value, Variable) else value
 
 
+@fills_out
 def arange(
     start: Any = None, end: Any = None, step: Any = 1, *, dtype: Dtype = None,
     device: DeviceLike = None, requires_grad: bool = False, layout: Any = None,
@@ -330,6 +336,7 @@ def arange(
     return finish(values.astype(target), device, requires_grad)
 
 
+@fills_out
 def linspace(
     start: Any, end: Any, steps: int, *, dtype: Dtype = None, device: DeviceLike = None,
     requires_grad: bool = False, layout: Any = None, pin_memory: bool = False,
@@ -375,6 +382,7 @@ def _ending(value: Any, target: NumpyDtype) -> Any:
     return fitting(target, _number(value))
 
 
+@fills_out
 def logspace(
     start: Any, end: Any, steps: int, base: float = 10.0, *, dtype: Dtype = None,
     device: DeviceLike = None, requires_grad: bool = False, layout: Any = None,
@@ -389,6 +397,7 @@ def logspace(
     return finish(np.power(float(base), powers).astype(target), device, requires_grad)
 
 
+@fills_out
 def eye(
     n: int, m: int | None = None, *, dtype: Dtype = None, device: DeviceLike = None,
     requires_grad: bool = False, layout: Any = None, pin_memory: bool = False,

@@ -21,6 +21,7 @@ from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
+from tinygrad_edu.kernels.memory_order import by_columns
 from tinygrad_edu.ops.dims import operand, raw
 from tinygrad_edu.ops.indexing import where
 from tinygrad_edu.ops.joining import cat
@@ -61,7 +62,7 @@ def _constant(values: Array, like: Any) -> Array:
 @primitive(multiple=True, node="LinalgQr", half="as it is")
 def _qr(A: Array, mode: str) -> Any:
     factor: Any = np.linalg.qr
-    return tuple(factor(A, mode))
+    return tuple([by_columns(part) for part in factor(A, mode)])
 
 
 def _qr_gradient(g: Any, A: Any, mode: str) -> Any:
@@ -89,7 +90,8 @@ _qr.vjp(A=_qr_gradient)
 
 @primitive(half="as it is")
 def _only_r(A: Array) -> Array:
-    return np.linalg.qr(A, "r")
+    r: Array = np.linalg.qr(A, "r")
+    return by_columns(r)
 
 
 @composed(autocast={"cpu": "float32"})

@@ -23,11 +23,12 @@ from tinygrad_edu.dtypes import (
     promote,
     promote_to,
     result_type,
+    scalar_type_name,
 )  # fmt: skip
 from tinygrad_edu.engine.boundary import other_device, same_device
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.graph import Variable
-from tinygrad_edu.engine.inplace import check_history, check_writable, inplace
+from tinygrad_edu.engine.inplace import check_history, check_writable, inplace, refuse_overlap
 from tinygrad_edu.engine.mode import is_recording
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import as_array, current_node, wrap
@@ -244,7 +245,29 @@ def _alone(x: Any, index: Any) -> tuple[Any, ...]:
         if type(index) is int:
             raise IndexError(f"index {index} is out of bounds for dimension 0 with size 0")
         raise IndexError("slice() cannot be applied to a 0-dim tensor.")
-    return (index,)
+    return tuple(index) if type(index) is list and _names_dims(index) else (index,)
+
+
+def _names_dims(index: list[Any]) -> bool:
+    """Whether a list stands for a tuple, an entry per dimension, and not for one index tensor.
+
+    So it was in NumPy once: a short list does if an entry is more than a number.
+    """
+    more = (list, tuple, range, slice, Variable, np.ndarray, type(None), type(Ellipsis))
+    return len(index) < 32 and any([isinstance(entry, more) for entry in index])
+
+
+def watched(y: Any, argument: str, tensors: Any) -> Any:
+    """The result of an operation that keeps an index: a later write into one of these is refused.
+
+    Operations are given the arrays of index tensors, which do not say whose they are.
+    """
+    node = y.node
+    owners = tuple([t.storage for t in tensors if isinstance(t, Variable)])
+    if node is not None and owners:
+        slot = node.plan.keep.index(node.plan.op.places[argument])
+        node.guards = (*node.guards[:slot], owners, *node.guards[slot + 1 :])
+    return y
 
 
 def getitem(x: Any, index: Any) -> Tensor:
@@ -259,11 +282,11 @@ def getitem(x: Any, index: Any) -> Tensor:
     entries = index if type(index) is tuple else _alone(x, index)
     if _is_plain(entries):
         return _slice(x, entries)
-    basic, advanced = parse(x.array, index)
+    basic, advanced = parse(x.array, entries)
     if advanced is None:
         return _slice(x, basic)
     picked = x if _is_identity(basic) else _slice(x, basic)
-    return _take(picked, advanced)
+    return watched(_take(picked, advanced), "index", entries)  # type: ignore[no-any-return]
 
 
 def setitem(x: Any, index: Any, value: Any) -> None:
@@ -273,7 +296,7 @@ def setitem(x: Any, index: Any, value: Any) -> None:
         RuntimeError: the value does not broadcast to the part, or `x` may not be written.
     """
     entries = index if type(index) is tuple else _alone(x, index)
-    basic, advanced = (entries, None) if _is_plain(entries) else parse(x.array, index)
+    basic, advanced = (entries, None) if _is_plain(entries) else parse(x.array, entries)
     if isinstance(value, (int, float)):
         value = _assigned(value, x.array.dtype)
     whole = _is_identity(basic) and basic.count(slice(None)) <= x.array.ndim
@@ -283,6 +306,10 @@ def setitem(x: Any, index: Any, value: Any) -> None:
         if advanced is not None and value.array.ndim:
             raise other_device("index_put_", x.array, value.array)
         value = value.to(device_of(x.array))  # type: ignore[attr-defined]
+    if isinstance(value, Variable):
+        refuse_overlap(target, (value,))
+        if advanced is not None:
+            _check_put(target.array, value.array, advanced)
     plain = value.array if isinstance(value, Variable) else module_of(x.array).asarray(value)
     fitting = plain.shape
     if fitting:  # a single number fits everywhere
@@ -310,6 +337,17 @@ def _assigned(value: Any, target: Any) -> Any:
     if value.__class__ is int and not -(2**63) <= value < 2**63:
         raise ValueError("Overflow when unpacking long long")
     return value if is_half(target) else fitting(target, value)
+
+
+def _check_put(x: Array, values: Array, index: tuple[Any, ...]) -> None:
+    """torch casts what it puts by an index only where a mask is filled with one value."""
+    filled = values.size == 1 and all([isinstance(e, slice) or e.dtype == bool for e in index])
+    if values.dtype != x.dtype and not filled:
+        names = [scalar_type_name(array.dtype) for array in (x, values)]
+        raise RuntimeError(
+            "Index put requires the source and destination dtypes match, got"
+            f" {names[0]} for the destination and {names[1]} for the source."
+        )
 
 
 def _without_leading_ones(shape: tuple[int, ...], ndim: int) -> tuple[int, ...]:

@@ -243,13 +243,19 @@ def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple
         if count <= 0:
             raise RuntimeError(f"number of sections must be larger than 0, got {count}")
         sizes = [total // count + (i < total % count) for i in range(count)]
-        return split(input, sizes, dim)
+        ends = np.cumsum(sizes).tolist()
+        return _slices(input, dim, [end - n for end, n in zip(ends, sizes, strict=True)], ends)
     given = indices_or_sections
     bounds = given.tolist() if isinstance(given, Variable) else list(given)  # type: ignore[attr-defined]
     ends = [*[slice(None, b).indices(total)[1] for b in bounds], total]
     starts = [0, *ends[:-1]]
+    return _slices(input, dim, starts, [max(a, b) for a, b in zip(starts, ends, strict=True)])
+
+
+def _slices(x: Any, dim: int, starts: list[int], ends: list[int]) -> tuple[Tensor, ...]:
+    """Views of x[start:end] along `dim`, each a view of its own: it may be written in place."""
     before = (slice(None),) * dim
-    return tuple([input[(*before, slice(a, max(a, b)))] for a, b in zip(starts, ends, strict=True)])
+    return tuple([x[(*before, slice(a, b))] for a, b in zip(starts, ends, strict=True)])
 
 
 @numpy_names

@@ -28,6 +28,7 @@ from tinygrad_edu.ops.dims import (
 )
 from tinygrad_edu.ops.extrema import gate
 from tinygrad_edu.ops.largest import amax, amin, same
+from tinygrad_edu.ops.layout import contiguous
 from tinygrad_edu.ops.matmul import matmul
 from tinygrad_edu.ops.names import named, numpy_names
 from tinygrad_edu.ops.reduction import add_up, sum
@@ -347,4 +348,4 @@ def renorm(input: Any, p: float, dim: int, maxnorm: float) -> Tensor:
     others = tuple([i for i in range(ndim) if i != read_dim(dim, ndim)])
     large = _vector_norm.primitive.forward(input.array, float(p), others, True) > maxnorm
     size = vector_norm(where(large, input, 0.0), p, others, True)
-    return input * where(large, maxnorm / (size + 1e-7), 1.0)  # type: ignore[no-any-return]
+    return contiguous(input * where(large, maxnorm / (size + 1e-7), 1.0))

@@ -25,7 +25,7 @@ from tinygrad_edu.engine.inplace import inplace
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels.memory_order import in_order
 from tinygrad_edu.ops import elementary, indexing
-from tinygrad_edu.ops.arithmetic import zero_gradient
+from tinygrad_edu.ops.arithmetic import mul, zero_gradient
 from tinygrad_edu.ops.extrema import gate
 from tinygrad_edu.ops.names import named
 
@@ -45,6 +45,11 @@ def reciprocal(x: Array) -> Array:
 
 
 reciprocal.vjp(x=lambda g, y: -g * (y * y))
+
+
+def rdiv(input: Any, other: Any) -> Tensor:
+    """`other / input`, by way of the reciprocal, as torch computes it."""
+    return mul(reciprocal(input), other)
 
 
 @primitive(node="Pow")

@@ -246,6 +246,8 @@ def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
     for name, dims in zip(("source", "destination"), given, strict=True):
         if len({read_dim(dim, ndim) for dim in dims}) != len(dims):
             raise RuntimeError(f"movedim: repeated dim in `{name}` ({list(dims)})")
+    if not ndim:
+        return _view(input, ())
     sources, targets = [[read_dim(dim, ndim) for dim in dims] for dims in given]
     order = [dim for dim in range(ndim) if dim not in sources]
     for target, origin in sorted(zip(targets, sources, strict=True)):

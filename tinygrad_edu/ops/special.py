@@ -64,7 +64,12 @@ def erfinv(x: Array) -> Array:
     return special_function("erfinv", _erf.erfinv)(floating(x))
 
 
-erfinv.vjp(x=lambda g, y: g * (exp(y * y) / _SLOPE_OF_ERF))
+def _slope_of_erfinv(x: Any) -> Any:
+    y = erfinv(x)
+    return exp(y * y) / _SLOPE_OF_ERF
+
+
+erfinv.vjp(x=lambda g, x: g * _slope_of_erfinv(x))
 
 
 @primitive
