@@ -102,8 +102,8 @@ def _nll(x: Any, target: Array, weight: Array | None, ignore_index: int, reducti
     """NLL of log-probabilities, a tensor (N, C, ...) or (C,), with an array of classes."""
     dim = 0 if len(x.shape) == 1 else 1
     classes, ignored = read_classes(target, x.shape[dim], ignore_index)
+    losses = -gather(x, dim, np.expand_dims(classes, dim)).squeeze(dim)  # checks the classes
     counts = _row_weights(weight, classes, ignored, x.array.dtype)
-    losses = -gather(x, dim, np.expand_dims(classes, dim)).squeeze(dim)
     if ignored is not None:
         losses = where(ignored, 0.0, losses)
     if weight is not None:
