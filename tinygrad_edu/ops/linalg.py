@@ -14,7 +14,7 @@ from tinygrad_edu import return_types
 from tinygrad_edu.autograd.errors import LinAlgError
 from tinygrad_edu.autograd.graph import entitle
 from tinygrad_edu.autograd.primitive import primitive
-from tinygrad_edu.backend import new_like
+from tinygrad_edu.backend import new_like, solving
 from tinygrad_edu.dtypes import Array, is_floating
 from tinygrad_edu.ops.creation import arange
 from tinygrad_edu.ops.dims import operand, raw
@@ -234,7 +234,8 @@ def inv(A: Array) -> Array:
     """
     _check_square("inv", A)
     try:
-        return np.linalg.inv(A)
+        with solving(A):
+            return np.linalg.inv(A)
     except np.linalg.LinAlgError:
         raise _singular("inv") from None
 
@@ -323,8 +324,13 @@ def logdet(input: Tensor) -> Tensor:
 
 @primitive
 def _solve(A: Array, B: Array) -> Array:
+    lead = np.broadcast_shapes(A.shape[:-2], B.shape[:-2])
     try:
-        return np.linalg.solve(A, B)
+        with solving(A):  # CuPy's takes no broadcast batches
+            return np.linalg.solve(
+                np.broadcast_to(A, (*lead, *A.shape[-2:])),
+                np.broadcast_to(B, (*lead, *B.shape[-2:])),
+            )
     except np.linalg.LinAlgError:
         raise _singular("solve") from None
 
@@ -373,7 +379,8 @@ def solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
 def _cholesky(A: Array) -> Array:
     _check_square("cholesky", A)
     try:
-        return np.linalg.cholesky(A)
+        with solving(A):
+            return np.linalg.cholesky(A)
     except np.linalg.LinAlgError:
         raise LinAlgError(
             "linalg.cholesky: The factorization could not be completed because the input is not"

@@ -86,10 +86,14 @@ def _check_shapes(a: Array, b: Array) -> None:
     )
 
 
-def _multiply(a: Array, b: Array) -> Array:
-    """`a @ b`; 16-bit floats, for which the CPU has no BLAS, are multiplied as float32."""
+def _multiply(a: Array, b: Array, exact: bool = False) -> Array:
+    """`a @ b`; 16-bit floats, for which the CPU has no BLAS, are multiplied as float32.
+
+    Args:
+        exact: even if a GPU may round the factors of products.
+    """
     if not isinstance(a, np.ndarray):
-        return products.matmul(a, b)
+        return products.matmul(a, b, exact=exact)
     if a.dtype.itemsize == 2 and is_floating(a.dtype):
         return np.matmul(a.astype(np.float32), b.astype(np.float32)).astype(a.dtype)
     return np.matmul(a, b)
@@ -297,7 +301,7 @@ def _add_rows(rows: Array) -> Array:
     rows = rows.reshape(math.prod(rows.shape[:-1]), rows.shape[-1])
     if rows.dtype.itemsize == 2:
         return _add_rows.primitive.forward(rows.astype(np.float32)).astype(rows.dtype)
-    return _multiply(np.ones_like(rows, shape=(len(rows),)), rows)
+    return _multiply(np.ones_like(rows, shape=(len(rows),)), rows, exact=True)
 
 
 _add_rows.vjp(rows=lambda g, rows_shape: _expand(g, rows_shape))
