@@ -241,6 +241,18 @@ def beside(array: Array, x: Array) -> Array:
     return array if isinstance(x, np.ndarray) else to_device(array, device_of(x))
 
 
+def solving(x: Array) -> contextlib.AbstractContextManager[Any]:
+    """Within it a factorization of arrays like `x` that fails raises `np.linalg.LinAlgError`.
+
+    NumPy's always does; CuPy looks for failures only if it is told to, for it has to wait.
+    """
+    if isinstance(x, np.ndarray):
+        return contextlib.nullcontext()
+    state: contextlib.AbstractContextManager[Any]
+    state = importlib.import_module("cupyx").errstate(linalg="raise")
+    return state
+
+
 def cuda_device_count() -> int:
     """How many GPUs CuPy sees."""
     return int(_cupy().cuda.runtime.getDeviceCount())

@@ -116,11 +116,11 @@ def _nll(x: Any, target: Array, weight: Array | None, ignore_index: int, reducti
     """NLL of log-probabilities, a tensor (N, C, ...) or (C,), with an array of classes."""
     dim = 0 if len(x.shape) == 1 else 1
     classes, ignored = read_classes(target, x.shape[dim], ignore_index)
-    counts = _row_weights(weight, classes, ignored, x.array.dtype)
     if x.shape[dim]:
-        losses = -gather(x, dim, np.expand_dims(classes, dim)).squeeze(dim)
+        losses = -gather(x, dim, np.expand_dims(classes, dim)).squeeze(dim)  # checks the classes
     else:  # all rows are ignored: there is no class they could have
         losses = x.sum(dim)
+    counts = _row_weights(weight, classes, ignored, x.array.dtype)
     if ignored is not None:
         losses = where(ignored, 0.0, losses)
     if weight is not None:

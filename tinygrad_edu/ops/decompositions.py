@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu import return_types
+from tinygrad_edu.backend import solving
 from tinygrad_edu.dtypes import Array, scalar_type_name
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.graph import Variable
@@ -134,7 +135,8 @@ def qr(A: Tensor, mode: str = "reduced") -> Any:
 def _eigh(A: Array, UPLO: str) -> Any:
     _check_square("eigh", A)
     factor: Any = np.linalg.eigh
-    return tuple(factor(A, UPLO))
+    with solving(A):
+        return tuple(factor(A, UPLO))
 
 
 def _differences(values: Any) -> Any:
@@ -193,7 +195,8 @@ def eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:
 
 @primitive(multiple=True, node="LinalgSvd", half="as it is")
 def _svd(A: Array, full_matrices: bool) -> Any:
-    return tuple(np.linalg.svd(A, full_matrices))
+    with solving(A):
+        return tuple(np.linalg.svd(A, full_matrices))
 
 
 def _skew(x: Any) -> Any:
@@ -287,11 +290,12 @@ def svdvals(A: Tensor, *, driver: str | None = None) -> Tensor:
 
 @primitive(node="LinalgPinv", half="as it is")
 def _pinv(A: Array, limit: Array, hermitian: bool) -> Array:
-    if hermitian:
-        s, u = np.linalg.eigh(A)
-        vh = _turned(u)
-    else:
-        u, s, vh = np.linalg.svd(A, full_matrices=False)
+    with solving(A):
+        if hermitian:
+            s, u = np.linalg.eigh(A)
+            vh = _turned(u)
+        else:
+            u, s, vh = np.linalg.svd(A, full_matrices=False)
     large = np.abs(s) > limit
     inverse = np.where(large, 1 / np.where(large, s, 1), 0)
     return np.matmul(_turned(vh) * inverse[..., None, :], _turned(u))
@@ -336,10 +340,12 @@ def pinv(
 
 def _sizes(x: Array, hermitian: bool) -> Array:
     """The singular values; of a symmetric matrix, the sizes of its eigenvalues."""
-    if not hermitian:
+    if hermitian:
+        _check_square("matrix_rank", x)
+    with solving(x):
+        if hermitian:
+            return np.abs(np.linalg.eigvalsh(x))
         return np.linalg.svd(x, compute_uv=False)
-    _check_square("matrix_rank", x)
-    return np.abs(np.linalg.eigvalsh(x))
 
 
 def _limit(x: Array, sizes: Array, atol: Any, rtol: Any) -> Array:

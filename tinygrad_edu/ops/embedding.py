@@ -11,8 +11,8 @@ from tinygrad_edu.engine.boundary import need_tensors, same_device
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.kernels.atomic import add_at
+from tinygrad_edu.kernels.cuda import checks, launch
 from tinygrad_edu.kernels.cuda import embedding as gpu
-from tinygrad_edu.kernels.cuda import launch
 from tinygrad_edu.ops.dims import raw
 from tinygrad_edu.ops.extrema import gate
 from tinygrad_edu.settings import are_deterministic_algorithms_enabled
@@ -27,9 +27,8 @@ def _embedding(weight: Array, index: Array, padding_idx: int, by_frequency: bool
     same_device("embedding", weight, index)
     if launch.ready(weight):
         return gpu.read(weight, index)
-    if isinstance(index, np.ndarray) and index.size:  # on a GPU, looking would mean waiting
-        if not (0 <= int(index.min()) and int(index.max()) < len(weight)):
-            raise IndexError("index out of range in self")
+    if checks.wrong_index(index, 0, len(weight)) is not None:
+        raise IndexError("index out of range in self")
     return np.take(weight, index, axis=0)
 
 

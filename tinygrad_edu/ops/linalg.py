@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu import return_types
-from tinygrad_edu.backend import new_like
+from tinygrad_edu.backend import new_like, solving
 from tinygrad_edu.dtypes import Array, fitting, is_floating, scalar_type_name
 from tinygrad_edu.engine.boundary import LinAlgError
 from tinygrad_edu.engine.composed import composed
@@ -238,7 +238,8 @@ def inv(A: Array) -> Array:
     """
     _check_square("inv", A)
     try:
-        return by_columns(np.linalg.inv(A))
+        with solving(A):
+            return by_columns(np.linalg.inv(A))
     except np.linalg.LinAlgError:
         raise _singular("inv") from None
 
@@ -370,8 +371,14 @@ def logdet(input: Tensor) -> Tensor:
 
 @primitive(node="LinalgSolveEx", half="as it is")
 def _solve(A: Array, B: Array) -> Array:
+    lead = np.broadcast_shapes(A.shape[:-2], B.shape[:-2])
     try:
-        return by_columns(np.linalg.solve(A, B))
+        with solving(A):  # CuPy's takes no broadcast batches
+            x: Array = np.linalg.solve(
+                np.broadcast_to(A, (*lead, *A.shape[-2:])),
+                np.broadcast_to(B, (*lead, *B.shape[-2:])),
+            )
+            return by_columns(x)
     except np.linalg.LinAlgError:
         raise _singular("solve") from None
 
@@ -453,7 +460,8 @@ def solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
 def _cholesky(A: Array) -> Array:
     _check_square("cholesky", A)
     try:
-        return by_columns(np.linalg.cholesky(A))
+        with solving(A):
+            return by_columns(np.linalg.cholesky(A))
     except np.linalg.LinAlgError:
         raise LinAlgError(
             "linalg.cholesky: The factorization could not be completed because the input is not"
