@@ -19,6 +19,7 @@ from tinygrad_edu.autograd.graph import Variable, entitle
 from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.dtypes import Array, from_numpy, is_floating
 from tinygrad_edu.kernels.cuda import products
+from tinygrad_edu.kernels.memory_order import in_order
 from tinygrad_edu.ops.reduction import type_name
 from tinygrad_edu.ops.shape import _expand, _permute
 
@@ -126,7 +127,8 @@ def matmul(a: Array, b: Array) -> Array:
         if a.ndim > 2 and b.ndim <= 2:  # one large product instead of many small ones
             rows = a.reshape(math.prod(a.shape[:-1]), a.shape[-1])
             return _multiply(rows, b).reshape(a.shape[:-1] + b.shape[1:])
-    return _multiply(a, b)
+    y = _multiply(a, b)
+    return y if y.ndim < 4 else in_order(y)
 
 
 def _transposed(x: Any) -> Any:
