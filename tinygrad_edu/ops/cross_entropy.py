@@ -87,7 +87,8 @@ def _cross_entropy(
 
 
 _cross_entropy.vjp(
-    x=lambda g, classes, exponentials, sums, shares: kernel.backward(
+    # `classes` may be the memory of the target, which is named so that it is watched
+    x=lambda g, target, classes, exponentials, sums, shares: kernel.backward(
         g * shares, classes, exponentials, sums
     )
 )
@@ -103,7 +104,8 @@ def _nll(x: Any, target: Array, weight: Array | None, ignore_index: int, reducti
     dim = 0 if len(x.shape) == 1 else 1
     classes, ignored = read_classes(target, x.shape[dim], ignore_index)
     counts = _row_weights(weight, classes, ignored, x.array.dtype)
-    losses = -gather(x, dim, np.expand_dims(classes, dim)).squeeze(dim)
+    index = np.expand_dims(classes, dim).copy()  # it may be the memory of the target
+    losses = -gather(x, dim, index).squeeze(dim)
     if ignored is not None:
         losses = where(ignored, 0.0, losses)
     if weight is not None:

@@ -1,0 +1,21 @@
+"""Index tensors that an operation keeps are watched for later writes, as other tensors are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tinygrad_edu.autograd.graph import Variable
+
+
+def watched(y: Any, argument: str, tensors: Any) -> Any:
+    """The result of an operation that keeps an index: a later write into one of these is refused.
+
+    Operations are given the arrays of index tensors, which do not say whose they are.
+    """
+    node = y.node
+    owners = tuple([t.storage for t in tensors if isinstance(t, Variable)])
+    kept = () if node is None else node.plan.keep
+    if node is not None and owners and node.plan.op.places[argument] in kept:
+        slot = kept.index(node.plan.op.places[argument])
+        node.guards = (*node.guards[:slot], owners, *node.guards[slot + 1 :])
+    return y
