@@ -30,6 +30,14 @@ STRICTER = {
 """Rows that may refuse a write that torch allows, by pattern of the name, and why."""
 
 
+UNNOTICED = {
+    r"embedding_bag|gradient of embedding|index_reduce|.*multi_margin_loss": "an index array",
+    r".*max_pool\dd_with_indices": "the positions that it returned",
+    r"ctc_loss|rnn_\w+, one layer": "values that its kernel keeps beside the output",
+}
+"""Faults that are known: what is kept unwatched, so that writing it changes a gradient."""
+
+
 def overwrite(library: Any, t: Any) -> bool:
     with library.no_grad():
         try:
@@ -39,7 +47,7 @@ def overwrite(library: Any, t: Any) -> bool:
                 t.add_(0.25)
             else:
                 t.zero_()
-        except RuntimeError:
+        except (RuntimeError, ValueError):  # an expanded one cannot be written
             return False
     return True
 
@@ -83,6 +91,8 @@ def same(a: Any, b: Any) -> bool:
 
 @pytest.mark.parametrize("op", all_rows(), ids=repr)
 def test_a_write_is_refused_only_where_torch_refuses_it(op: Op) -> None:
+    if any(re.fullmatch(pattern, op.name) for pattern in UNNOTICED):
+        pytest.xfail("a later write is not noticed")
     stricter = any(re.fullmatch(pattern, op.name) for pattern in STRICTER)
     for given, place, i in places(op):
         theirs = written(torch, op, given, place, i)
