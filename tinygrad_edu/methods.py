@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tinygrad_edu.autograd.graph import Variable
 from tinygrad_edu.autograd.inplace import inplace, inplace_view
-from tinygrad_edu.autograd.record import operator
 from tinygrad_edu.autograd.primitive import Operation
+from tinygrad_edu.autograd.record import operator
 from tinygrad_edu.dtypes import (
     bfloat16,
     bool_,
@@ -229,7 +229,7 @@ class Methods:
     __mul__: Binary = operator(arithmetic.mul)
     __rmul__: Binary = arithmetic.mul
     __truediv__: Binary = operator(arithmetic._div)
-    __rtruediv__: Binary = powers.rdiv
+    __rtruediv__ = powers.rdiv
     __floordiv__: Binary = operator(arithmetic.floor_divide)
     __rfloordiv__ = arithmetic.rfloor_divide
     __mod__: Binary = operator(arithmetic.remainder)

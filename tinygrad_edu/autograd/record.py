@@ -176,7 +176,7 @@ def call_unary(op: Primitive) -> Callable[..., Any]:
 
 
 def call_binary(op: Primitive, failed: Callable[..., Any] = recover) -> Callable[..., Any]:
-    """A call of two arguments; `failed(op, error, args)` answers where the forward function raised."""
+    """A call of two arguments; where `forward` raises, `failed(op, error, args)` answers."""
     forward, plans = op.forward, op.plans
 
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -233,8 +233,8 @@ def call_binary(op: Primitive, failed: Callable[..., Any] = recover) -> Callable
     return call
 
 
-def operator(operation: Any) -> Callable[..., Any]:
-    """An operation as Python's operator: of an operand that it does not know, it lets that decide."""
+def operator(operation: Any) -> Any:
+    """An operation as Python's operator: an operand that it does not know is asked in turn."""
     call = call_binary(operation.primitive, _failed_operator)
     for name in ("__name__", "__qualname__", "__doc__", "__module__", "primitive"):
         setattr(call, name, getattr(operation, name))

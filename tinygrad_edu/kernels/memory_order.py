@@ -13,7 +13,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["as_real", "by_columns", "cast", "clone", "empty_like", "fill", "in_order", "like", "overlap_in_part", "slow_to_fast"]
+__all__ = [
+    "as_real",
+    "by_columns",
+    "cast",
+    "clone",
+    "empty_like",
+    "fill",
+    "in_order",
+    "like",
+    "overlap_in_part",
+    "slow_to_fast",
+]
 
 Array = npt.NDArray[Any]
 CHUNK = 16384  # numbers per step: the intermediate arrays then stay in the processor's cache

@@ -191,7 +191,14 @@ def cross_entropy(
     _check_shapes(input, target)
     weights = _check_weight(input, weight)
     if label_smoothing > 0.0:
-        return _smoothed(input, target.array, None if weights is None else weights.copy(), ignore_index, reduction, label_smoothing)
+        return _smoothed(
+            input,
+            target.array,
+            None if weights is None else weights.copy(),
+            ignore_index,
+            reduction,
+            label_smoothing,
+        )
     if input.array.ndim == 2:
         return _cross_entropy(input, target, weight, ignore_index, reduction)
     classes = input.array.shape[0 if input.array.ndim == 1 else 1]

@@ -26,9 +26,9 @@ from tinygrad_edu.backend import beside, device_of, new_like, on, place_of
 from tinygrad_edu.backend import device as Device
 from tinygrad_edu.dtypes import Array, default, int64, to_numpy
 from tinygrad_edu.ops.creation import DeviceLike, Dtype, finish
+from tinygrad_edu.ops.out import fills_out, takes_out
 from tinygrad_edu.ops.shape import broadcast_shapes, expand
 from tinygrad_edu.random import Generator
-from tinygrad_edu.ops.out import fills_out, takes_out
 from tinygrad_edu.size import read_new_shape
 
 if TYPE_CHECKING:
