@@ -436,7 +436,7 @@ def _softsign_slope(x: Any) -> Any:
 softsign.vjp(x=lambda g, x: g * _softsign_slope(x))
 
 
-def tanhshrink(x: Any) -> Tensor:
+def tanhshrink(x: Any) -> Any:
     """`x - tanh(x)`.
 
     >>> import tinygrad_edu as torch

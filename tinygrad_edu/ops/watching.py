@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 from tinygrad_edu.autograd.graph import Variable
 
 
-def watched(y: Any, argument: str, tensors: Any) -> Any:
+T = TypeVar("T")
+
+
+def watched(y: T, argument: str, tensors: Any) -> T:
     """The result of an operation that keeps an index: a later write into one of these is refused.
 
     Operations are given the arrays of index tensors, which do not say whose they are.
     """
-    node = y.node
+    node: Any = getattr(y, "node", None)
     owners = tuple([t.storage for t in tensors if isinstance(t, Variable)])
     kept = () if node is None else node.plan.keep
     if node is not None and owners and node.plan.op.places[argument] in kept:
