@@ -26,7 +26,7 @@ EXCEPTIONS = {
     r"x\[.*|diagonal_scatter|s\w+_scatter": "of inputs that are not contiguous: C order here",
     r"linalg\..*|qr|matrix_exp": "vectors and products after LAPACK: matrices are as torch's",
     r"(nn\.functional\.)?(relu|gelu)|isreal|rot90": "of expanded inputs: NumPy's order, unpaid for",
-    r"nn\.functional\.(local_response_norm|dropout\dd.*)": "torch's composition is another",
+    r"nn\.functional\.(local_response_norm|dropout\dd.*|batch_norm|rrelu)": "composed otherwise",
     r"addr|kron|put": "of permuted inputs: C order here, so every view is possible",
     r".*scaled_dot_product_attention.*": "which of torch's kernels runs decides",
     r"unravel_index": "torch's results are columns of one array",

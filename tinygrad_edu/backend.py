@@ -262,7 +262,7 @@ def special_function(name: str, on_host: Callable[..., Array]) -> Callable[..., 
     """`on_host` for NumPy arrays, CuPy's special function of that name for its own."""
 
     def call(*args: Any) -> Array:
-        x = args[-1]
+        x: Any = args[-1]
         if isinstance(x, (np.ndarray, np.generic)):
             y = on_host(*args)
             if isinstance(x, np.generic) or x.flags.c_contiguous or x.ndim != np.ndim(y):

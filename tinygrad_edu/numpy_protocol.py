@@ -133,7 +133,7 @@ def _permute(x: Any, axes: Any = None) -> Any:
 
 
 def _norm(x: Any, ord: Any = None, dim: Any = None, keepdim: bool = False) -> Any:
-    if ord is None and dim is None:
+    if ord is None and dim is None and not keepdim:
         return norms.norm(x.flatten(), keepdim=False)
     order = 2 if ord is None else ord
     if dim is None and x.ndim == 1:

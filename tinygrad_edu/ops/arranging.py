@@ -21,6 +21,7 @@ from tinygrad_edu.ops.joining import cat, meshgrid, stack
 from tinygrad_edu.ops.layout import clone, contiguous
 from tinygrad_edu.ops.names import numpy_names
 from tinygrad_edu.ops.shape import expand, flip, movedim, reshape, transpose
+from tinygrad_edu.ops.watching import watched
 from tinygrad_edu.size import read_dim, read_dims, read_shape
 
 if TYPE_CHECKING:
@@ -221,7 +222,7 @@ def masked_scatter(input: Any, mask: Any, source: Any) -> Tensor:
             "masked_scatter: expected self and source to have same number of elements"
         )
     values = _slice(reshape(source, (source.array.size,)), (slice(0, count),))
-    return _index_put(contiguous(x), (where.array,), values, False)
+    return watched(_index_put(contiguous(x), (where.array,), values, False), "index", (mask,))
 
 
 def _replaced(input: Any, view: Any, src: Any) -> Tensor:

@@ -101,7 +101,8 @@ def _of_rows(g: Array, shares: Any, ignored: Array | None) -> Array:
 
 
 _cross_entropy.vjp(
-    x=lambda g, classes, exponentials, sums, shares, ignored: kernel.backward(
+    # `classes` may be the memory of the target, which is named so that it is watched
+    x=lambda g, target, classes, exponentials, sums, shares, ignored: kernel.backward(
         _of_rows(g, shares, ignored), classes, exponentials, sums
     )
 )
@@ -117,7 +118,8 @@ def _nll(x: Any, target: Array, weight: Array | None, ignore_index: int, reducti
     dim = 0 if len(x.shape) == 1 else 1
     classes, ignored = read_classes(target, x.shape[dim], ignore_index)
     if x.shape[dim]:
-        losses = -gather(x, dim, np.expand_dims(classes, dim)).squeeze(dim)  # checks the classes
+        index = np.expand_dims(classes, dim).copy()  # it may be the memory of the target
+        losses = -gather(x, dim, index).squeeze(dim)  # checks the classes
     else:  # all rows are ignored: there is no class they could have
         losses = x.sum(dim)
     counts = _row_weights(weight, classes, ignored, x.array.dtype)
@@ -206,7 +208,14 @@ def cross_entropy(
     _check_shapes(input, target)
     weights = _check_weight(input, weight)
     if label_smoothing > 0.0:
-        return _smoothed(input, target.array, weights, ignore_index, reduction, label_smoothing)
+        return _smoothed(
+            input,
+            target.array,
+            None if weights is None else weights.copy(),
+            ignore_index,
+            reduction,
+            label_smoothing,
+        )
     dim = 0 if input.array.ndim == 1 else 1
     if not input.array.shape[dim]:
         return _nll(log_softmax(input, dim), target.array, weights, ignore_index, reduction)

@@ -38,6 +38,7 @@ from tinygrad_edu.kernels.memory_order import clone, in_order
 from tinygrad_edu.ops.arithmetic import zero_gradient
 from tinygrad_edu.ops.names import named, numpy_names
 from tinygrad_edu.ops.shape import broadcast_tensors, reshape
+from tinygrad_edu.ops.watching import watched
 from tinygrad_edu.size import read_dim
 
 if TYPE_CHECKING:
@@ -257,19 +258,6 @@ def _names_dims(index: list[Any]) -> bool:
     return len(index) < 32 and any([isinstance(entry, more) for entry in index])
 
 
-def watched(y: Any, argument: str, tensors: Any) -> Any:
-    """The result of an operation that keeps an index: a later write into one of these is refused.
-
-    Operations are given the arrays of index tensors, which do not say whose they are.
-    """
-    node = y.node
-    owners = tuple([t.storage for t in tensors if isinstance(t, Variable)])
-    if node is not None and owners:
-        slot = node.plan.keep.index(node.plan.op.places[argument])
-        node.guards = (*node.guards[:slot], owners, *node.guards[slot + 1 :])
-    return y
-
-
 def getitem(x: Any, index: Any) -> Tensor:
     """`x[index]`: a view for integers, slices, None and `...`; a copy for index tensors and masks.
 
@@ -286,7 +274,7 @@ def getitem(x: Any, index: Any) -> Tensor:
     if advanced is None:
         return _slice(x, basic)
     picked = x if _is_identity(basic) else _slice(x, basic)
-    return watched(_take(picked, advanced), "index", entries)  # type: ignore[no-any-return]
+    return watched(_take(picked, advanced), "index", entries)
 
 
 def setitem(x: Any, index: Any, value: Any) -> None:
@@ -326,7 +314,8 @@ def setitem(x: Any, index: Any, value: Any) -> None:
         if advanced is None:
             copy_(target, value)
         else:
-            _index_put_(target, advanced, value, False)
+            own = tuple([e if isinstance(e, slice) else e.copy() for e in advanced])
+            _index_put_(target, own, value, False)  # its index is not seen by `watched`
         return
     target.array[... if advanced is None else advanced] = plain.reshape(fitting)
     x.storage.write()
@@ -438,12 +427,14 @@ _index_put_ = inplace(_index_put)
 def index_put(input: Any, indices: Any, values: Any, accumulate: bool = False) -> Tensor:
     """A copy of `input` with `values` written (or added) where the index tensors point."""
     index = _all_advanced(input, indices)
-    return _index_put(input, index, values, accumulate)
+    return watched(_index_put(input, index, values, accumulate), "index", indices)
 
 
 def index_put_(input: Any, indices: Any, values: Any, accumulate: bool = False) -> Tensor:
     """In-place `index_put`."""
-    return _index_put_(input, _all_advanced(input, indices), values, accumulate)
+    index = _all_advanced(input, indices)
+    own = tuple([e if isinstance(e, slice) else e.copy() for e in index])
+    return _index_put_(input, own, values, accumulate)
 
 
 def _all_advanced(x: Any, indices: Any) -> tuple[Any, ...]:
@@ -581,7 +572,7 @@ def masked_select(input: Any, mask: Any) -> Tensor:
         raise RuntimeError("masked_select: expected BoolTensor for mask")
     same_device("masked_select", input.array, mask.array)
     x, m = broadcast_tensors(input, mask)
-    return _take(x, (m.array,))
+    return watched(_take(x, (m.array,)), "index", (mask,))
 
 
 @numpy_names

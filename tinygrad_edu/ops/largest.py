@@ -31,6 +31,7 @@ from tinygrad_edu.ops.dims import (
 from tinygrad_edu.ops.extrema import gate
 from tinygrad_edu.ops.gathering import _along, _gather
 from tinygrad_edu.ops.names import numpy_names
+from tinygrad_edu.ops.watching import watched
 from tinygrad_edu.size import read_dim
 
 if TYPE_CHECKING:
@@ -119,8 +120,9 @@ def _find(name: str, input: Any, dim: Any, keepdim: bool) -> tuple[Any, Any]:
     nonempty(name, x, (dim,))
     index = (x.argmax if name == "max" else x.argmin)(dim)
     at = np.expand_dims(index, dim)
-    found = shown_as(pick(input, at, dim, keepdim), f"{name.capitalize()}Backward0")
-    return found, wrap(at if keepdim else index)
+    places = wrap(at if keepdim else index)
+    found = watched(pick(input, at, dim, keepdim), "index", (places,))
+    return shown_as(found, f"{name.capitalize()}Backward0"), places
 
 
 @numpy_names
@@ -287,7 +289,8 @@ def _running(ufunc: Any, input: Any, dim: int) -> tuple[Any, Any]:
     hit = same(x, accumulate(ufunc, x, dim))
     steps = np.ones_like(x, dtype=np.int64).cumsum(dim) - 1  # 0, 1, 2, ... along dim
     index = accumulate(np.maximum, hit * steps, dim)
-    return _gather(input, dim, wrap(index)), wrap(index)
+    places = wrap(index)
+    return _gather(input, dim, places), places
 
 
 @numpy_names

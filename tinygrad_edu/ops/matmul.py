@@ -22,6 +22,7 @@ from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels.cuda import products
+from tinygrad_edu.kernels.memory_order import in_order
 from tinygrad_edu.ops.shape import _expand, _permute
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ def matmul(a: Array, b: Array) -> Array:
     if a.ndim > 2 and b.ndim in (1, 2):  # one large product instead of many small ones
         rows = a.reshape(math.prod(a.shape[:-1]), a.shape[-1])
         return _multiply(rows, b).reshape(a.shape[:-1] + b.shape[1:])
-    return _multiply(a, b)
+    y = _multiply(a, b)
+    return y if y.ndim < 4 else in_order(y)
 
 
 def _transposed(x: Any) -> Any:

@@ -27,6 +27,7 @@ from tinygrad_edu.ops.gathering import (
 from tinygrad_edu.ops.indexing import _index_put, _where
 from tinygrad_edu.ops.joining import zeros_beside
 from tinygrad_edu.ops.names import numpy_names
+from tinygrad_edu.ops.watching import watched
 from tinygrad_edu.size import read_dim
 
 if TYPE_CHECKING:
@@ -185,5 +186,5 @@ def put(input: Any, index: Any, source: Any, accumulate: bool = False) -> Tensor
             "put_(): Expected source and index to have the same number of elements, but got"
             f" source.numel() = {source.array.size}, index.numel() = {at.size}"
         )
-    written = _index_put(x, (at,), source.reshape(-1), accumulate)
+    written = watched(_index_put(x, (at,), source.reshape(-1), accumulate), "index", (index,))
     return written.reshape(input.array.shape)

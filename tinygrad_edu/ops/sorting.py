@@ -21,6 +21,7 @@ from tinygrad_edu.ops.cumulative import accumulate
 from tinygrad_edu.ops.dims import operand, raw, reduce_add
 from tinygrad_edu.ops.largest import nonempty, pick, same, share
 from tinygrad_edu.ops.names import numpy_names
+from tinygrad_edu.ops.watching import watched
 from tinygrad_edu.size import read_dim
 
 if TYPE_CHECKING:
@@ -59,8 +60,9 @@ def sort(input: Tensor, dim: int = -1, descending: bool = False, *, stable: bool
     x = operand("sort", input)
     dim = read_dim(dim, x.ndim)
     index = _order(x, dim, descending)
-    found = shown_as(pick(input, index, dim, True), "SortBackward0")
-    return return_types.sort(found, wrap(index))
+    places = wrap(index)
+    found = watched(pick(input, index, dim, True), "index", (places,))
+    return return_types.sort(shown_as(found, "SortBackward0"), places)
 
 
 @numpy_names
@@ -118,8 +120,9 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
         index = np.take_along_axis(index, _order(chosen, dim, largest), dim)
     else:
         index = _order(x, dim, largest)[_part(dim, slice(None, k))]
-    found = shown_as(pick(input, index, dim, True), "TopkBackward0")
-    return return_types.topk(found, wrap(index))
+    places = wrap(index)
+    found = watched(pick(input, index, dim, True), "index", (places,))
+    return return_types.topk(shown_as(found, "TopkBackward0"), places)
 
 
 def _pick_place(name: str, input: Tensor, order: Array, place: Any, dim: int, keepdim: bool) -> Any:
@@ -129,9 +132,10 @@ def _pick_place(name: str, input: Tensor, order: Array, place: Any, dim: int, ke
         return kind(pick(input, order, 0, True), wrap(order))
     at = np.take_along_axis(order, place, dim)
     index = at if keepdim else at.reshape(at.shape[:dim] + at.shape[dim + 1 :])
-    found = pick(input, at, dim, keepdim)
+    places = wrap(index)
+    found = watched(pick(input, at, dim, keepdim), "index", (places,))
     title = f"{name.capitalize()}Backward{int('median' in name)}"
-    return kind(shown_as(found, title), wrap(index))
+    return kind(shown_as(found, title), places)
 
 
 def _place(x: Array, dim: int, value: int) -> Array:
