@@ -182,9 +182,7 @@ class _Uninitialized(Tensor):
         return self
 
     def to(self, *args: Any, **kwargs: Any) -> Any:
-        made = type(self)()
-        made.array = wrap(self._empty).to(*args, **kwargs).array
-        return made
+        return self._like_me(wrap(self._empty).to(*args, **kwargs).array, self.requires_grad)
 
     def materialize(self, shape: Any, device: Any = None, dtype: Any = None) -> None:
         """Become a tensor of the given shape; its values are arbitrary until they are set."""
@@ -198,8 +196,7 @@ class _Uninitialized(Tensor):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         if id(self) not in memo:
-            memo[id(self)] = made = type(self)()
-            made.array = self._empty.copy()
+            memo[id(self)] = self._like_me(self._empty.copy(), self.requires_grad)
         return memo[id(self)]
 
 

@@ -10,6 +10,8 @@ all, for the same exception.
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -197,6 +199,11 @@ def is_half(numpy_dtype: NumpyDtype) -> bool:
     return numpy_dtype.itemsize == 2 and is_floating(numpy_dtype)
 
 
+def sortable(x: Array) -> Array:
+    """`x`, bfloat16 as float32: NumPy puts nan last in its own types only."""
+    return x.astype(np.float32) if x.dtype.kind == "V" else x
+
+
 def floating(x: Array) -> Array:
     """`x` itself if it holds floats, else `x` as default floats: what exp and sqrt compute on."""
     return x if x.dtype.kind == "f" or is_floating(x.dtype) else x.astype(_default)
@@ -311,6 +318,9 @@ def common(a: Any, b: Any) -> NumpyDtype:
 def promote_to(target: NumpyDtype, *operands: Any) -> tuple[Any, ...]:
     """The operands as `target`: arrays cast, Python integers that it cannot hold wrapped around.
 
+    Raises:
+        OverflowError: an integer of more than 64 bits.
+
     >>> promote_to(np.dtype(np.uint8), -1, 300)
     (255, 44)
     """
@@ -320,11 +330,66 @@ def promote_to(target: NumpyDtype, *operands: Any) -> tuple[Any, ...]:
 def _as(target: NumpyDtype, operand: Any) -> Any:
     if hasattr(operand, "astype"):
         return operand if operand.dtype == target else operand.astype(target)
+    if target.kind == "V":  # bfloat16, with which NumPy would compute in float64
+        return target.type(float(operand))
     if operand.__class__ is int and target.kind in "iu":
+        _check_64_bits(operand)
         count = 1 << 8 * target.itemsize
         low = -count // 2 if target.kind == "i" else 0
         return (operand - low) % count + low
     return operand
+
+
+def _check_64_bits(value: int) -> None:
+    if not -(2**63) <= value < 2**64:
+        large = "int too big to convert"
+        raise OverflowError(large if value > 0 else "can't convert negative int to unsigned")
+
+
+_C_NAMES = {"int32": "int", "float32": "float", "float16": "c10::Half", "bfloat16": "c10::BFloat16"}
+
+
+def fitting(target: NumpyDtype, value: Any, name: str | None = None) -> Any:
+    """A number that is to be written into elements of that dtype, as one of them.
+
+    Integers drop a fraction; unsigned ones take negative integers as their complement.
+
+    Args:
+        name: of the dtype, for the message; what C++ calls it, unless given.
+
+    Raises:
+        RuntimeError: the dtype cannot hold it.
+        OverflowError: an integer of more than 64 bits.
+
+    >>> fitting(np.dtype(np.int8), 2.7), fitting(np.dtype(np.uint8), -1)
+    (2, 255)
+    """
+    if value.__class__ is float and target.kind == "f" and -65504.0 <= value <= 65504.0:
+        return value  # fits all of them
+    value = value.item() if isinstance(value, np.generic) else value
+    whole = value.__class__ is int
+    if whole:
+        _check_64_bits(value)
+    if target.kind == "b":
+        return bool(value)
+    if target.kind in "iu":
+        low, high = _limits(target)
+        if whole and low == 0 and -high <= value < 0:
+            return value + high + 1
+        if low <= value <= high:  # nan is not
+            return int(value)
+    elif target.itemsize == 8 or not math.isfinite(value) or abs(value) <= _limits(target)[1]:
+        return float(value)
+    name = name or _C_NAMES.get(target.name, f"{target.name}_t")
+    raise RuntimeError(f"value cannot be converted to type {name} without overflow")
+
+
+@functools.cache
+def _limits(target: NumpyDtype) -> tuple[Any, Any]:
+    """The lowest and the largest number of a dtype."""
+    kind = from_numpy(target)
+    info: Any = finfo(kind) if kind.is_floating_point else iinfo(kind)
+    return info.min, info.max
 
 
 class _Info:

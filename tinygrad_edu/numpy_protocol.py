@@ -9,6 +9,8 @@ requires grad then raises, as `t.numpy()` would, so no gradient is lost in silen
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -97,7 +99,7 @@ def _permute(x: Any, axes: Any = None) -> Any:
 
 
 def _norm(x: Any, ord: Any = None, dim: Any = None, keepdim: bool = False) -> Any:
-    if ord is None and dim is None:
+    if ord is None and dim is None and not keepdim:
         return norms.norm(x.flatten(), keepdim=False)
     order = 2 if ord is None else ord
     if dim is None and x.ndim == 1:
@@ -108,7 +110,7 @@ def _norm(x: Any, ord: Any = None, dim: Any = None, keepdim: bool = False) -> An
 
 
 def _like(make: Operation) -> Operation:
-    def call(x: Any, *args: Any, dtype: Any = None, shape: Any = None) -> Any:
+    def call(x: Any, *args: Any, dtype: Any = None) -> Any:
         return make(x, *args) if dtype is None else make(x, *args, dtype=_dtype(dtype))
 
     return call
@@ -141,7 +143,7 @@ FUNCTIONS: dict[Any, Operation] = {
         _even(x, n, dim) if isinstance(n, int) else joining.tensor_split(x, n, dim)
     ),
     np.array_split: lambda x, n, dim=0: joining.tensor_split(x, n, dim),
-    np.reshape: lambda x, shape, *_: x.reshape(shape), np.ravel: lambda x: x.flatten(),
+    np.reshape: lambda x, shape: x.reshape(shape), np.ravel: lambda x: x.flatten(),
     np.transpose: _permute, np.swapaxes: shape.transpose, np.moveaxis: shape.movedim,
     np.expand_dims: lambda x, dim: _unsqueeze(x, dim),
     np.squeeze: lambda x, dim=None: x.squeeze() if dim is None else x.squeeze(dim),
@@ -156,7 +158,8 @@ FUNCTIONS: dict[Any, Operation] = {
     np.dot: lambda a, b: _dot(a, b), np.inner: products.inner, np.outer: products.outer,
     np.tensordot: lambda a, b, axes=2: products.tensordot(a, b, axes),
     np.einsum: lambda equation, *ts: einsum.einsum(equation, *ts), np.kron: products.kron,
-    np.diag: linalg.diag, np.trace: linalg.trace, np.tril: linalg.tril, np.triu: linalg.triu,
+    np.diag: lambda x, k=0: linalg.diag(x, k), np.trace: linalg.trace,
+    np.tril: lambda x, k=0: linalg.tril(x, k), np.triu: lambda x, k=0: linalg.triu(x, k),
     np.sort: lambda x, dim=-1: _flattened(lambda t, d: sorting.sort(t, d)[0])(x, dim),
     np.argsort: lambda x, dim=-1: _flattened(sorting.argsort)(x, dim),
     np.linalg.norm: _norm, np.linalg.inv: linalg.inv, np.linalg.det: linalg.det,
@@ -165,7 +168,7 @@ FUNCTIONS: dict[Any, Operation] = {
     np.empty_like: _like(creation.empty_like), np.full_like: _like(creation.full_like),
     np.copy: lambda x: x.clone(), np.isclose: comparison.isclose,
     np.allclose: comparison.allclose, np.array_equal: comparison.equal,
-    np.nan_to_num: lambda x, copy=True, nan=0.0, posinf=None, neginf=None: rounding.nan_to_num(
+    np.nan_to_num: lambda x, *, nan=0.0, posinf=None, neginf=None: rounding.nan_to_num(
         x, nan, posinf, neginf
     ),
     np.round: lambda x, decimals=0: rounding.round(x, decimals=decimals),
@@ -231,7 +234,7 @@ def array_ufunc(self: Any, ufunc: Any, method: str, *inputs: Any, **kwargs: Any)
         and out is None
         and set(kwargs) <= {"axis", "keepdims"}
     ):
-        return array_function(self, np.sum, (), inputs, kwargs)
+        return array_function(self, np.sum, (), inputs, {"axis": 0, **kwargs})
     if out is not None:
         kwargs["out"] = (out,)
     return getattr(ufunc, method)(*[_array(x) for x in inputs], **kwargs)
@@ -244,9 +247,22 @@ def array_function(self: Any, function: Any, types: Any, args: Any, kwargs: Any)
     if op is not None and "out" not in given:
         names = {"axis": "dim", "keepdims": "keepdim", "a": "x"}
         named = {names.get(k, k): tree.change(v, _tensor) for k, v in given.items()}
-        return op(*[tree.change(a, _tensor) for a in args], **named)
+        if _takes(op, args, named):
+            return op(*[tree.change(a, _tensor) for a in args], **named)
     arrays = [tree.change(a, _array) for a in args]
     return function(*arrays, **{k: tree.change(v, _array) for k, v in kwargs.items()})
+
+
+_signature = functools.cache(inspect.signature)
+
+
+def _takes(op: Operation, args: Any, named: dict[str, Any]) -> bool:
+    """Whether our operation has all these arguments; else NumPy computes, which has."""
+    try:
+        _signature(op).bind(*args, **named)
+    except TypeError:
+        return False
+    return True
 
 
 class ArrayProtocol:

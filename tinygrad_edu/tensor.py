@@ -6,6 +6,7 @@ and numpy_protocol.py.
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -111,7 +112,11 @@ class Tensor(Methods, PythonProtocol, ArrayProtocol, Variable):
 
     def stride(self, dim: int | None = None) -> Any:
         """For each dimension, how many elements lie between neighbours in memory."""
-        steps = tuple([step // self.array.itemsize for step in self.array.strides])
+        array = self.array
+        steps = tuple([step // array.itemsize for step in array.strides])
+        if not array.size:  # NumPy has no steps where there is nothing; torch has
+            sizes = [max(size, 1) for size in array.shape]
+            steps = tuple([math.prod(sizes[i + 1 :]) for i in range(len(sizes))])
         return steps if dim is None else steps[read_dim(dim, self.array.ndim)]
 
     def storage_offset(self) -> int:
@@ -388,7 +393,7 @@ class Tensor(Methods, PythonProtocol, ArrayProtocol, Variable):
         return made
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        array = self.detach().cpu().array
+        array = self.data.cpu().array
         own = {k: v for k, v in self.__dict__.items() if k not in _OWN}
         return (_rebuild, (type(self), array, self.requires_grad), own or None)
 

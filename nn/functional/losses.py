@@ -17,6 +17,11 @@ from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.nodes import absorbing, shown_as
 from tinygrad_edu.ops import cross_entropy as classes
 from tinygrad_edu.ops import losses as ops
+from tinygrad_edu.engine.mode import is_recording
+from tinygrad_edu.engine.nodes import absorbing, shown_as
+from tinygrad_edu.ops import cross_entropy as classes
+from tinygrad_edu.ops import losses as ops
+from tinygrad_edu.ops.dims import plain
 from tinygrad_edu.ops.reduction import _mean, _sum
 from tinygrad_edu.ops.special import xlogy
 from tinygrad_edu.tensor import Tensor
@@ -211,7 +216,8 @@ def smooth_l1_loss(
     reduction = read_reduction(size_average, reduce, reduction)
     if beta < 0:
         raise RuntimeError("smooth_l1_loss does not support negative values for beta.")
-    losses = ops.smooth_l1(input, target, beta) if beta else ops.absolute_error(input, target)
+    bend = plain(beta)
+    losses = ops.smooth_l1(input, target, bend) if bend else ops.absolute_error(input, target)
     return reduced(losses, reduction)
 
 
@@ -243,7 +249,7 @@ def huber_loss(
     reduction = read_reduction(None, None, reduction)
     if delta <= 0:
         raise RuntimeError("huber_loss does not support non-positive values for delta.")
-    losses = _weighted(ops.huber(input, target, delta), weight, input.array.shape, "none")
+    losses = _weighted(ops.huber(input, target, plain(delta)), weight, input.array.shape, "none")
     return reduced(losses, reduction)
 
 
@@ -329,11 +335,12 @@ def binary_cross_entropy_with_logits(
             f"result type {scalar_type_name(input.array.dtype)} can't be cast to the desired output"
             f" type {scalar_type_name(target.array.dtype)}"
         )
-    if pos_weight is None:
-        losses = ops.bce_logits(input, target)
-    else:
-        yes = (pos_weight - 1) * target + 1
-        losses = (1 - target) * input + yes * ops.softplus_of_minus(input)
+    if pos_weight is not None and pos_weight.requires_grad and is_recording():
+        raise RuntimeError(
+            "The function 'binary_cross_entropy_with_logits' is not differentiable with respect"
+            " to argument 'pos_weight'. This input cannot have requires_grad True."
+        )
+    losses = ops.bce_logits(input, target, pos_weight)
     return reduced(losses if weight is None else losses * weight, reduction)
 
 

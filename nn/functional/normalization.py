@@ -30,9 +30,13 @@ def _check_floats(name: str, x: Array, *parameters: Tensor | None) -> None:
             continue
         if x.dtype.itemsize < 4 and parameter.array.dtype == np.float32:
             continue
+        single = parameter.array.dtype == np.float32
+        wanted = "all inputs must share same datatype."
         raise RuntimeError(
-            "mixed dtype (CPU): expect parameter to have scalar type of"
-            f" {from_numpy(x.dtype)!r}, not {from_numpy(parameter.array.dtype)!r} ({name})"
+            "mixed dtype (CPU): "
+            + (wanted if single else "expect parameter to have scalar type of Float")
+            + f" {name}: input {from_numpy(x.dtype)!r}, parameter"
+            f" {from_numpy(parameter.array.dtype)!r}"
         )
 
 
@@ -344,10 +348,12 @@ def instance_norm(
     _check_channels(
         channels, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias
     )
-    _check_floats("instance_norm", x, weight, bias, running_mean, running_var)
-    if running_mean is not None or running_var is not None:
-        mean, variance = ops.batch_statistics(x.reshape(1, n * channels, length))
-        unbiased = variance * (length / max(length - 1, 1))
-        _move(running_mean, mean.reshape(n, channels).sum(0) / n, momentum)
-        _move(running_var, unbiased.reshape(n, channels).sum(0) / n, momentum)
-    return group_norm(input, channels, weight, bias, eps)
+    _check_floats("instance_norm", x, weight, bias)  # running statistics may have another dtype
+    rows = input.reshape(1, n * channels, length)  # one sample with a channel for each
+    mean, variance = ops.batch_statistics(rows.array)
+    unbiased = variance * (length / max(length - 1, 1))
+    _move(running_mean, mean.reshape(n, channels).sum(0) / n, momentum)
+    _move(running_var, unbiased.reshape(n, channels).sum(0) / n, momentum)
+    weight, bias = (None if p is None else p.repeat(n) for p in (weight, bias))
+    y = ops.batch_norm(rows, weight, bias, mean, variance, eps).reshape(x.shape)
+    return y if y.array.dtype == x.dtype else y.to(input.dtype)

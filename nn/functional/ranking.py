@@ -13,8 +13,7 @@ import numpy as np
 from tinygrad_edu.dtypes import is_floating, scalar_type_name
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.record import wrap
-from tinygrad_edu.ops import losses as ops
-from tinygrad_edu.ops.activation import relu
+from tinygrad_edu.ops.activation import logsigmoid
 from tinygrad_edu.ops.extrema import minimum
 from tinygrad_edu.ops.indexing import where
 from tinygrad_edu.ops.names import numpy_names
@@ -211,7 +210,7 @@ def soft_margin_loss(
     tensor(0.6931)
     """
     reduction = read_reduction(size_average, reduce, reduction)
-    return reduced(ops.softplus_of_minus(input * target), reduction)
+    return reduced(-logsigmoid(input * target), reduction)
 
 
 @composed(autocast="float32")
@@ -267,12 +266,11 @@ def multi_margin_loss(
     if right.size and (right.min() < 0 or right.max() >= classes):
         raise RuntimeError("target out of range")
     column = wrap(right[:, None])
-    losses: Any = (margin - scores.gather(1, column) + scores).clamp(min=0)
-    losses = losses * losses if p == 2 else losses
-    if weight is not None:
-        losses = losses * weight[column]
-    wrong = wrap(np.arange(classes, like=right) != right[:, None])
-    losses = where(wrong, losses, 0.0).sum(1) / classes
+    gaps: Any = margin - scores.gather(1, column) + scores
+    wrong = np.arange(classes, like=right) != right[:, None]
+    gaps = where(wrap(wrong & (gaps.array > 0)), gaps, 0.0)
+    losses = gaps * gaps if p == 2 else gaps
+    losses = (losses if weight is None else losses * weight[column]).sum(1) / classes
     return reduced(losses if input.array.ndim == 2 else losses.squeeze(0), reduction)
 
 
@@ -298,7 +296,7 @@ def multilabel_soft_margin_loss(
     if size_average is None and reduce is None and reduction not in ("none", "mean", "sum"):
         raise ValueError(f"{reduction} is not valid")
     reduction = read_reduction(size_average, reduce, reduction)
-    losses: Any = ops.bce_logits(input, target)
+    losses: Any = -(target * logsigmoid(input) + (1 - target) * logsigmoid(-input))
     losses = losses if weight is None else losses * weight
     return reduced(losses.mean(-1), reduction)
 
@@ -348,8 +346,8 @@ def multilabel_margin_loss(
     applies = np.zeros_like(right, dtype=bool)
     applies[np.broadcast_to(rows, right.shape)[named], right[named]] = True
     gaps: Any = 1 - scores.gather(1, wrap(right)).unsqueeze(2) + scores.unsqueeze(1)
-    counted = wrap(named[:, :, None] & ~applies[:, None, :])
-    losses = where(counted, relu(gaps), 0.0).sum((1, 2)) / classes
+    counted = wrap(named[:, :, None] & ~applies[:, None, :] & (gaps.array > 0))
+    losses = where(counted, gaps, 0.0).sum((1, 2)) / classes
     return reduced(losses if len(shape) == 2 else losses.squeeze(0), reduction)
 
 

@@ -89,6 +89,7 @@ class FunctionPlan:
     arrays = True
     rules: Sequence[Any] = ()
     joint_needs: Sequence[str] = ()
+    by_rules: int | None = None
 
     def __init__(self, function: type[Function], ctx: FunctionCtx, arity: int) -> None:
         self.function, self.ctx, self.arity = function, ctx, arity
@@ -391,6 +392,7 @@ class _Spent:
     variadic = owns = multiple = arrays = False
     names = inputs = ()
     joint_needs: Sequence[str] = ()
+    by_rules: int | None = None
     live: tuple[bool, ...] = ()
 
     @property

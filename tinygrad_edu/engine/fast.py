@@ -15,14 +15,14 @@ import numpy as np
 
 from tinygrad_edu.engine.boundary import not_a_tensor, recover, tell
 from tinygrad_edu.engine.graph import INFERENCE, Storage, Variable
-from tinygrad_edu.engine.mode import listeners, state
+from tinygrad_edu.engine.mode import listeners, named_like, state
 from tinygrad_edu.engine.record import (
     as_array,
     call_general,
     call_variadic,
     live_inputs,
 )
-from tinygrad_edu.engine.types import Call
+from tinygrad_edu.engine.types import Call, Values
 from tinygrad_edu.engine.views import call_view
 
 if TYPE_CHECKING:
@@ -94,15 +94,23 @@ def call_unary(op: Primitive) -> Call:
     return call
 
 
-def call_binary(op: Primitive) -> Call:
-    """The call of an operation with two arguments."""
+def call_binary(op: Primitive, failed: Call = recover) -> Call:
+    """The call of an operation with two arguments.
+
+    `failed(op, error, args)` answers where the forward function raised.
+    """
     forward, plans = op.forward, op.plans
 
     def call(*args: Any, **kwargs: Any) -> Any:
         mode = state.mode
         by = kwargs.pop("_by", forward) if kwargs else forward
         if (mode.listeners or listeners) and by is forward:
-            return tell(op, None, args, kwargs, listeners)
+            try:
+                return tell(op, None, args, kwargs, listeners)
+            except TypeError as error:
+                if failed is recover:
+                    raise
+                return failed(op, error, args)
         if kwargs or len(args) != 2:
             if "out" in kwargs:
                 return _with_out(op, args, by, **kwargs)
@@ -138,7 +146,7 @@ def call_binary(op: Primitive) -> Call:
         try:
             y = by(x, z)
         except Exception as error:
-            return recover(op, error, args)
+            return failed(op, error, args)
         t = _new(Variable.results)
         t.array = y = y if y.__class__ is _ndarray else as_array(y)
         t.storage = Storage()
@@ -164,3 +172,17 @@ def call_binary(op: Primitive) -> Call:
 def _with_out(op: Primitive, args: Any, by: Any, *, out: Any, **kwargs: Any) -> Any:
     """A call whose result is written into a tensor that is there already."""
     return op.write_out(op.name, out, op.call(*args, _by=by, **kwargs))
+
+
+def operator(operation: Any) -> Any:
+    """An operation as Python's operator: to an operand that it does not know it leaves the call."""
+    call: Any = named_like(operation, call_binary(operation.primitive, _failed_operator))
+    for name in ("__qualname__", "__doc__", "__module__", "primitive"):
+        setattr(call, name, getattr(operation, name))
+    return call
+
+
+def _failed_operator(op: Primitive, error: Exception, args: Values) -> Any:
+    if isinstance(error, TypeError) and not isinstance(args[1], (Variable, *_NUMBERS)):
+        return NotImplemented
+    return recover(op, error, args)

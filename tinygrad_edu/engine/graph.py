@@ -124,6 +124,10 @@ class Node:
         """The error for a node that cannot be made, or run backward: see nodes.py."""
         return RuntimeError(f"{self.name()}: {why}")
 
+    def check_versions(self) -> None:
+        """Raise, for something it keeps was written since; see nodes.py for what only `definition` needs."""
+        raise self.refused("modified")
+
 
 class Part(Node):
     """One output of an operation that has several; hands its gradient to the operation's node."""

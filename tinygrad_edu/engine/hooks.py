@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
@@ -27,14 +28,25 @@ class RemovableHandle:
 
     def __init__(self, hooks: OrderedDict[int, Any], hook: Any, *, prepend: bool = False) -> None:
         self.id = _next_handle()
-        self._hooks = hooks
+        while self.id in hooks:  # they were unpickled, with the numbers of another process
+            self.id = _next_handle()
+        self._hooks = weakref.ref(hooks)  # a handle that is kept keeps nobody's module alive
         hooks[self.id] = hook
         if prepend:
             hooks.move_to_end(self.id, last=False)
 
     def remove(self) -> None:
         """Unregister; a second call does nothing."""
-        self._hooks.pop(self.id, None)
+        hooks = self._hooks()
+        if hooks is not None:
+            hooks.pop(self.id, None)
+
+    def __getstate__(self) -> tuple[OrderedDict[int, Any] | None, int]:
+        return self._hooks(), self.id
+
+    def __setstate__(self, state: tuple[OrderedDict[int, Any] | None, int]) -> None:
+        hooks, self.id = state
+        self._hooks = weakref.ref(OrderedDict() if hooks is None else hooks)
 
     def __enter__(self) -> RemovableHandle:
         return self

@@ -30,7 +30,7 @@ from tinygrad_edu.engine.primitive import Primitive, primitive
 from tinygrad_edu.engine.record import as_array, current_node, record, wrap
 from tinygrad_edu.engine.types import Call, Gradient
 from tinygrad_edu.engine.views import replay
-from tinygrad_edu.kernels.memory_order import slow_to_fast
+from tinygrad_edu.kernels.memory_order import overlap_in_part, slow_to_fast
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
@@ -76,6 +76,21 @@ def check_history(t: Any) -> None:
             " functions do not allow the output views to be modified inplace. You should replace"
             " the inplace operation by an out-of-place one."
         )
+
+
+def refuse_overlap(t: Any, others: Any) -> None:
+    """Raise torch's error where `t` is to be written from memory that overlaps its own.
+
+    What was to be read might be overwritten before; on a GPU that would be left to chance.
+    """
+    for other in others:
+        if isinstance(other, Variable) and other.storage is t.storage and other is not t:
+            if overlap_in_part(t.array, other.array):
+                raise RuntimeError(
+                    "unsupported operation: some elements of the input tensor and the written-to"
+                    " tensor refer to a single memory location. Please clone() the tensor before"
+                    " performing the operation."
+                )
 
 
 def _laid_out(x: Array, order: Any) -> Array:
@@ -244,6 +259,7 @@ def inplace(
 
     def call(t: Any, *args: Any, **kwargs: Any) -> Any:
         check(t)
+        refuse_overlap(t, args)
         # A composed operation may keep the old value anywhere, and a recorder that packs what is
         # kept does so at once: they get a copy from the start.
         same = simple and state.mode.maker is operator.call

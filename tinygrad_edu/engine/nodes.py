@@ -99,6 +99,11 @@ class TorchNode(Shown):
             return RuntimeError(versions.INFERENCE)
         return RuntimeError(versions.FREED if why == "freed" else versions.modified(self))
 
+    def check_versions(self) -> None:
+        """Raise, if an array was written that a rule needs, and not only the definition."""
+        if versions.any_written(self.guards[: self.plan.by_rules], self.number):
+            raise self.refused("modified")
+
     def __dir__(self) -> list[str]:
         names = [*super().__dir__()]
         return [n for n in names if not n.startswith("_saved_") or hasattr(self, n)]

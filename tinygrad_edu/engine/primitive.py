@@ -65,6 +65,7 @@ class Plan:
     Attributes:
         names: what is kept, by name: arrays and other values, behind them the shapes.
         keep: the places of the former in `[*arguments, y, *saved]`; `pick` gives those entries.
+        by_rules: how many of these the rules ask for; those behind them only the definition.
         shapes: the places of the arguments of which only the shape is kept.
         arrays: whether that certainly includes one; else it may be numbers, which are not freed.
         rules: (input, rule, pick) for every live input; `pick(kept)` gives the rule's arguments.
@@ -79,8 +80,9 @@ class Plan:
         alive = (any(live),) if op.variadic else live  # one rule returns the gradients of all
         needy = [name for name, one in zip(op.inputs, alive, strict=False) if one]
         ruled = [name for name in needy if name in op.rules]
-        wanted = [*op.joint_needs, *(op.parameters if op.definition is not None else ())]
-        wanted += [need for name in ruled for need in op.needs[name]]
+        wanted = [*op.joint_needs, *[need for name in ruled for need in op.needs[name]]]
+        self.by_rules = len({n for n in wanted if n in op.places})
+        wanted += op.parameters if op.definition is not None else ()
         known = dict.fromkeys(n for n in wanted if n != "live")
         kept = [n for n in known if n in op.places]
         shapes = [n for n in known if n in op.shape_places]

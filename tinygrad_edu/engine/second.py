@@ -23,7 +23,7 @@ def tied(step: Call, node: Node, kept: Values | None, g: Gradient) -> Any:
         raise node.refused("freed")
     if node.plan.op.definition is None:
         return step(node, lift(node, kept), g)
-    if versions.any_written(node):
+    if versions.any_written(node.guards, node.number):
         raise node.refused("modified")
     return _through_definition(node, kept, g)
 

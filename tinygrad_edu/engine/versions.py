@@ -6,6 +6,7 @@ from typing import Any
 
 from tinygrad_edu.dtypes import from_numpy
 from tinygrad_edu.engine.graph import Node, Storage
+from tinygrad_edu.engine.types import Values
 
 FREED = (
     "Trying to backward through the graph a second time (or directly access saved tensors after"
@@ -36,9 +37,9 @@ def modified(node: Node) -> str:
     )
 
 
-def any_written(node: Node) -> bool:
-    """Whether an array that a node keeps was written after the node was made."""
-    return any([g is not None and _written_since(g, node.number) for g in node.guards])
+def any_written(guards: Values, number: int) -> bool:
+    """Whether one of the arrays that a node keeps was written after node `number` was made."""
+    return any([guard is not None and _written_since(guard, number) for guard in guards])
 
 
 def _written_since(guard: Any, number: int) -> bool:

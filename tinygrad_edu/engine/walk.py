@@ -149,11 +149,11 @@ def gradients(node: Node, kept: Values | None, g: Gradient) -> Any:
     for guard in node.guards:
         if guard.__class__ is Storage:
             if guard.written > number:
-                raise node.refused("modified")
+                node.check_versions()
         elif guard is not None and any(
             [part is not None and part.written > number for part in guard]
         ):
-            raise node.refused("modified")
+            node.check_versions()
     if plan.joint is not None:
         needs = plan.op.joint_needs
         picked = plan.joint_pick(kept)

@@ -13,6 +13,7 @@ from tinygrad_edu.dtypes import (
     Array,
     common,
     default,
+    fitting,
     is_floating,
     promote,
     promote_to,
@@ -24,6 +25,9 @@ from tinygrad_edu.engine.inplace import inplace, write_out
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.ops.names import numbers_first, ufunc
+from tinygrad_edu.kernels.memory_order import like
+from tinygrad_edu.ops.dims import plain
+from tinygrad_edu.ops.names import numbers_first
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
@@ -112,7 +116,7 @@ def _div(a: Array, b: Array) -> Array:
 
 
 _div.vjp(a=lambda g, b: g / b,
-         b=lambda g, b, y: -g * (y / b))  # fmt: skip
+         b=lambda g, a, b: -g * (a / b / b))  # fmt: skip
 
 
 def _by_second(name: str, number: int) -> Any:
@@ -135,16 +139,6 @@ _rsub.vjp(a=lambda g: -g,
           b=lambda g: g)  # fmt: skip
 
 
-@primitive(node="Mul(Reciprocal(a))", autocast={"cuda": "float32"})
-def _rdiv(a: Array, b: Any) -> Array:
-    """`b / a` for a number b, by way of the reciprocal, as torch computes it."""
-    a, b = promote_to(default() if not is_floating(a.dtype) else a.dtype, a, b)
-    return np.reciprocal(a) * b
-
-
-_rdiv.vjp(a=lambda g, a, y: -g * (y / a))
-
-
 def _is_one(alpha: Any) -> bool:
     """Whether `alpha` was left at 1; True is a bool, to be checked."""
     return alpha.__class__ is int and alpha == 1
@@ -159,7 +153,7 @@ def _times(other: Any, alpha: Any, input: Any) -> Any:
         )
     if isinstance(alpha, bool) and target != BOOL:
         raise RuntimeError("Boolean alpha only supported for Boolean results.")
-    alpha = bool(alpha) if target == BOOL else alpha
+    alpha = fitting(target, alpha)
     return mul(other, alpha) if isinstance(other, Variable) else other * alpha
 
 
@@ -238,9 +232,9 @@ def _division(name: str, a: Any, b: Any) -> tuple[Any, Any, Any]:
     target = common(a, b)
     if target == BOOL:
         raise not_implemented(name, target)
+    a, b = promote_to(target, a, b)
     if not is_floating(target) and not np.all(b):
         raise RuntimeError("ZeroDivisionError")
-    a, b = promote_to(target, a, b)
     return a, b, target
 
 
@@ -405,6 +399,11 @@ def positive(input: Tensor) -> Tensor:
     return input
 
 
+def _onto(x: Array, y: Array) -> Array:
+    """The sum `y`, laid out as its first term `x` was."""
+    return y if x.flags.c_contiguous or x.shape != y.shape else like(y, x)
+
+
 @numbers_first(3, "value")
 @primitive(autocast={"cuda": "widest"})
 def addcmul(x: Array, tensor1: Array, tensor2: Array, value: Any = 1) -> Array:
@@ -420,9 +419,11 @@ def addcmul(x: Array, tensor1: Array, tensor2: Array, value: Any = 1) -> Array:
     """
     if x.dtype == tensor1.dtype == tensor2.dtype == BOOL:
         raise not_implemented("addcmul", x.dtype)
-    x, tensor1, tensor2 = promote_to(result_type(x, tensor1, tensor2), x, tensor1, tensor2)
+    target = result_type(x, tensor1, tensor2)
+    x, tensor1, tensor2 = promote_to(target, x, tensor1, tensor2)
+    value = fitting(target, value)
     product = mul(tensor1, tensor2) if value == 1 else mul(mul(tensor1, value), tensor2)
-    return np.add(x, product)
+    return _onto(x, np.add(x, product))
 
 
 addcmul.vjp(
@@ -455,7 +456,7 @@ def addcdiv(x: Array, tensor1: Array, tensor2: Array, value: Any = 1) -> Array:
         )
     x, tensor1, tensor2 = promote_to(result_type(x, tensor1, tensor2), x, tensor1, tensor2)
     scaled = tensor1 if value == 1 else mul(tensor1, value)
-    return np.add(x, np.true_divide(scaled, tensor2))
+    return _onto(x, np.add(x, np.true_divide(scaled, tensor2)))
 
 
 addcdiv.vjp(
@@ -485,6 +486,7 @@ def lerp(x: Array, end: Array, weight: Array) -> Array:
     if not is_floating(x.dtype):
         raise not_implemented("lerp", x.dtype)
     way = end - x
+    weight = plain(weight)
     if not hasattr(weight, "dtype"):
         return x + weight * way if abs(weight) < 0.5 else end - way * (1 - weight)
     return np.where(np.abs(weight) < 0.5, x + weight * way, end - way * (1 - weight))

@@ -12,6 +12,7 @@ from tinygrad_edu.dtypes import result_type as common_type
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
+from tinygrad_edu.kernels.memory_order import cast
 from tinygrad_edu.ops.layout import arranged
 from tinygrad_edu.ops.names import named
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 @primitive(half="as it is")
 def _to_copy(x: Array, target: Any, place: device) -> Array:
     moved = to_device(x, place)
-    return moved.astype(target, order="K")
+    return cast(moved, target)
 
 
 _to_copy.vjp(x=lambda g: g)  # the walk casts it back
@@ -59,7 +60,7 @@ def to(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     target = x.dtype if kind is None else to_numpy(kind)
     here = device_of(x)
     place = here if place is None else place
-    stays = place.type == here.type and place.index in (None, here.index)
+    stays = place.type == here.type and (place.type == "cpu" or place.index in (None, here.index))
     if stays and target == x.dtype and not copy:
         return input
     if is_floating(x.dtype) and not is_floating(target):

@@ -109,7 +109,7 @@ def _ctc_gradient(
     """
     scores = _scores(log_probs, states)
     steps, n, count = scores.shape
-    skips = np.concatenate([_skips(states), np.zeros_like(states[:, :2], dtype=bool)], 1)[:, 2:]
+    skips = np.concatenate([_skips(states), np.zeros_like(states, bool, shape=(n, 2))], 1)[:, 2:]
     final = _last_states(ends, count)
     beta = np.full_like(scores[0], _NEVER)
     gradient = np.exp(log_probs)

@@ -16,15 +16,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu import return_types
+from tinygrad_edu.backend import solving
 from tinygrad_edu.dtypes import Array, scalar_type_name
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
+from tinygrad_edu.kernels.memory_order import by_columns
 from tinygrad_edu.ops.dims import operand, raw
 from tinygrad_edu.ops.indexing import where
 from tinygrad_edu.ops.joining import cat
-from tinygrad_edu.ops.linalg import _check_square, _solve, _turned
+from tinygrad_edu.ops.linalg import _check_square, _turned, substitute, tril
 from tinygrad_edu.ops.matmul import matmul
 from tinygrad_edu.ops.names import named
 
@@ -61,7 +63,7 @@ def _constant(values: Array, like: Any) -> Array:
 @primitive(multiple=True, node="LinalgQr", half="as it is")
 def _qr(A: Array, mode: str) -> Any:
     factor: Any = np.linalg.qr
-    return tuple(factor(A, mode))
+    return tuple([by_columns(part) for part in factor(A, mode)])
 
 
 def _qr_gradient(g: Any, A: Any, mode: str) -> Any:
@@ -79,11 +81,9 @@ def _qr_gradient(g: Any, A: Any, mode: str) -> Any:
         m = m + matmul(r, _turned(g_r))
     if g_q is not None:
         m = m - matmul(_turned(g_q), q)
-    size = r.shape[-1]
-    below, strictly = _constant(np.tri(size), r), _constant(np.tri(size, k=-1), r)
-    inner = matmul(q, m * below + _turned(m * strictly))
+    inner = matmul(q, tril(m) + _turned(tril(m, -1)))
     inner = inner if g_q is None else inner + g_q
-    return _turned(_solve(r, _turned(inner)))
+    return _turned(substitute(r, _turned(inner), True))
 
 
 _qr.vjp(A=_qr_gradient)
@@ -91,7 +91,8 @@ _qr.vjp(A=_qr_gradient)
 
 @primitive(half="as it is")
 def _only_r(A: Array) -> Array:
-    return np.linalg.qr(A, "r")
+    r: Array = np.linalg.qr(A, "r")
+    return by_columns(r)
 
 
 @composed(autocast={"cpu": "float32"})
@@ -134,7 +135,8 @@ def qr(A: Tensor, mode: str = "reduced") -> Any:
 def _eigh(A: Array, UPLO: str) -> Any:
     _check_square("eigh", A)
     factor: Any = np.linalg.eigh
-    return tuple(factor(A, UPLO))
+    with solving(A):
+        return tuple(factor(A, UPLO))
 
 
 def _differences(values: Any) -> Any:
@@ -193,7 +195,8 @@ def eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:
 
 @primitive(multiple=True, node="LinalgSvd", half="as it is")
 def _svd(A: Array, full_matrices: bool) -> Any:
-    return tuple(np.linalg.svd(A, full_matrices))
+    with solving(A):
+        return tuple(np.linalg.svd(A, full_matrices))
 
 
 def _skew(x: Any) -> Any:
@@ -287,11 +290,12 @@ def svdvals(A: Tensor, *, driver: str | None = None) -> Tensor:
 
 @primitive(node="LinalgPinv", half="as it is")
 def _pinv(A: Array, limit: Array, hermitian: bool) -> Array:
-    if hermitian:
-        s, u = np.linalg.eigh(A)
-        vh = _turned(u)
-    else:
-        u, s, vh = np.linalg.svd(A, full_matrices=False)
+    with solving(A):
+        if hermitian:
+            s, u = np.linalg.eigh(A)
+            vh = _turned(u)
+        else:
+            u, s, vh = np.linalg.svd(A, full_matrices=False)
     large = np.abs(s) > limit
     inverse = np.where(large, 1 / np.where(large, s, 1), 0)
     return np.matmul(_turned(vh) * inverse[..., None, :], _turned(u))
@@ -336,10 +340,12 @@ def pinv(
 
 def _sizes(x: Array, hermitian: bool) -> Array:
     """The singular values; of a symmetric matrix, the sizes of its eigenvalues."""
-    if not hermitian:
+    if hermitian:
+        _check_square("matrix_rank", x)
+    with solving(x):
+        if hermitian:
+            return np.abs(np.linalg.eigvalsh(x))
         return np.linalg.svd(x, compute_uv=False)
-    _check_square("matrix_rank", x)
-    return np.abs(np.linalg.eigvalsh(x))
 
 
 def _limit(x: Array, sizes: Array, atol: Any, rtol: Any) -> Array:

@@ -36,6 +36,11 @@ def operand(name: str, input: Any) -> Array:
     )
 
 
+def plain(number: Any) -> Any:
+    """A number without a type of NumPy's, which would widen what it multiplies."""
+    return number.item() if isinstance(number, np.generic) else number
+
+
 def reduced(dim: Any, ndim: int) -> Dims:
     """The dimensions a user means by `dim`: None and () mean all.
 

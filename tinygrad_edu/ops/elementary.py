@@ -1,4 +1,4 @@
-"""Exponentials and logarithms."""
+"""Exponentials and logarithms, and the sigmoid."""
 
 from __future__ import annotations
 
@@ -117,3 +117,17 @@ def log1p(x: Array) -> Array:
 
 
 log1p.vjp(x=lambda g, x: g / (x + 1))
+
+
+@primitive
+def sigmoid(x: Array) -> Array:
+    """`1 / (1 + exp(-x))`, in (0, 1).
+
+    >>> import tinygrad_edu as torch
+    >>> torch.sigmoid(torch.tensor([0.0, 2.0]))
+    tensor([0.5000, 0.8808])
+    """
+    return 1 / (1 + np.exp(-floating(x)))
+
+
+sigmoid.vjp(x=lambda g, y: g * ((1 - y) * y))

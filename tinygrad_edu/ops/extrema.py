@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.dtypes import Array, promote, promote_to, result_type
+from tinygrad_edu.dtypes import Array, NumpyDtype, fitting, promote, promote_to, result_type
 from tinygrad_edu.engine.boundary import not_a_tensor, not_implemented
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.primitive import primitive
@@ -23,6 +23,16 @@ def gate(g: Array, mask: Array) -> Array:
 
 
 gate.vjp(g=lambda g, mask: gate(g, mask))
+
+
+@primitive
+def weigh(a: Array, weight: Array) -> Array:
+    """`a * weight`; 0 where the weight is 0, even of what is not finite."""
+    return np.where(weight == 0, 0, a * weight)
+
+
+weigh.vjp(a=lambda g, weight: weigh(g, weight),
+          weight=lambda g, a: g * a)  # fmt: skip
 
 
 def _share(g: Any, mine: Any, theirs: Any) -> Any:
@@ -137,10 +147,17 @@ def clamp(x: Array, min: Any = None, max: Any = None) -> Array:
     target = x.dtype if x.dtype.kind == "f" else None
     if target is None or any([hasattr(bound, "dtype") for bound in bounds]):
         target = result_type(x, *bounds)
-    x, min, max = promote_to(target, x, min, max)
+    x, min, max = [_bound(target, value) for value in (x, min, max)]
     if min is not None:
         x = np.maximum(x, min)
     return x if max is None else np.minimum(x, max)
+
+
+def _bound(target: NumpyDtype, value: Any) -> Any:
+    """An array cast, a number that fits, or None."""
+    if hasattr(value, "dtype"):
+        return promote_to(target, value)[0]
+    return None if value is None else fitting(target, value)
 
 
 def _inside(x: Any, min: Any, max: Any) -> Any:

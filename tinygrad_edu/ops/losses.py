@@ -11,10 +11,11 @@ import numpy as np
 
 from tinygrad_edu.dtypes import Array, floating, promote
 from tinygrad_edu.engine.primitive import primitive
-from tinygrad_edu.ops.activation import sigmoid
-from tinygrad_edu.ops.elementary import log
-from tinygrad_edu.ops.extrema import clamp
-from tinygrad_edu.ops.rounding import sign
+from tinygrad_edu.ops.activation import logsigmoid
+from tinygrad_edu.ops.arithmetic import _sub
+from tinygrad_edu.ops.elementary import log, sigmoid
+from tinygrad_edu.ops.extrema import clamp, gate
+from tinygrad_edu.ops.rounding import abs
 
 
 @primitive(node="MseLoss")
@@ -29,15 +30,18 @@ squared_error.vjp(a=lambda g, a, b: (a - b) * (2 * g),
                   b=lambda g, a, b: (b - a) * (2 * g))  # fmt: skip
 
 
-@primitive(node="Abs")
-def absolute_error(a: Array, b: Array) -> Array:
+def absolute_error(a: Any, b: Any) -> Any:
     """`|a - b|`; its derivative at 0 is taken to be 0."""
-    a, b = promote(a, b)
-    return np.abs(np.subtract(a, b))
+    return abs(_sub(a, b))
 
 
-absolute_error.vjp(a=lambda g, a, b: sign(a - b) * g,
-                   b=lambda g, a, b: sign(b - a) * g)  # fmt: skip
+@primitive
+def _cut(d: Array, most: float) -> Array:
+    """`d`, but not beyond `-most` and `most`; there its derivative is 0."""
+    return np.clip(d, -most, most)
+
+
+_cut.vjp(d=lambda g, d, most: gate(g, (d > -most) & (d < most)))
 
 
 @primitive(node="SmoothL1Loss")
@@ -48,8 +52,8 @@ def smooth_l1(a: Array, b: Array, beta: float) -> Array:
     return np.where(d < beta, d * d * (0.5 / beta), d - 0.5 * beta)
 
 
-smooth_l1.vjp(a=lambda g, a, b, beta: clamp((a - b) / beta, -1.0, 1.0) * g,
-              b=lambda g, a, b, beta: clamp((b - a) / beta, -1.0, 1.0) * g)  # fmt: skip
+smooth_l1.vjp(a=lambda g, a, b, beta: _cut((a - b) / beta, 1.0) * g,
+              b=lambda g, a, b, beta: _cut((b - a) / beta, 1.0) * g)  # fmt: skip
 
 
 @primitive(node="HuberLoss")
@@ -60,8 +64,8 @@ def huber(a: Array, b: Array, delta: float) -> Array:
     return np.where(d <= delta, d * d * 0.5, (d - 0.5 * delta) * delta)
 
 
-huber.vjp(a=lambda g, a, b, delta: clamp(a - b, -delta, delta) * g,
-          b=lambda g, a, b, delta: clamp(b - a, -delta, delta) * g)  # fmt: skip
+huber.vjp(a=lambda g, a, b, delta: _cut(a - b, delta) * g,
+          b=lambda g, a, b, delta: _cut(b - a, delta) * g)  # fmt: skip
 
 
 def _log(x: Any) -> Any:
@@ -82,16 +86,25 @@ bce.vjp(x=lambda g, x, t: g * (x - t) / clamp(x * (1 - x), 1e-12, None),
 
 
 @primitive(node="BinaryCrossEntropyWithLogits")
-def bce_logits(x: Array, t: Any) -> Array:
-    """`bce(sigmoid(x), t)` without the rounding of sigmoid: `max(x, 0) - x * t + log1p(e^-|x|)`."""
+def bce_logits(x: Array, t: Array, yes: Array | None = None) -> Array:
+    """`bce(sigmoid(x), t)` without the rounding of sigmoid: `(1 - t) * x - log(sigmoid(x))`.
+
+    Args:
+        yes: how much more a yes counts than a no.
+    """
     x, t = promote(floating(x), t)
-    return np.maximum(x, 0.0) - x * t + np.log1p(np.exp(-np.abs(x)))
+    log = logsigmoid.primitive.forward(x)
+    return (1 - t) * x - (log if yes is None else ((yes - 1) * t + 1) * log)
 
 
-bce_logits.vjp(x=lambda g, x, t: g * (sigmoid(x) - t),
-               t=lambda g, x: -g * x)  # fmt: skip
+def _bce_logits_gradient(g: Any, x: Any, t: Any, yes: Any) -> Any:
+    if yes is None:
+        return g * (sigmoid(x) - t)
+    return g * ((yes * t + 1 - t) * sigmoid(x) - yes * t)
 
 
-def softplus_of_minus(x: Any) -> Any:
-    """`log(1 + e^-x)`, the loss of a score x whose right answer is yes."""
-    return bce_logits(x, 1.0)
+def _bce_logits_of_target(g: Any, x: Any, yes: Any) -> Any:
+    return -g * x if yes is None else g * (logsigmoid(-x) - yes * logsigmoid(x))
+
+
+bce_logits.vjp(x=_bce_logits_gradient, t=_bce_logits_of_target)

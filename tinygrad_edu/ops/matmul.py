@@ -23,6 +23,7 @@ from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels.cuda import products
 from tinygrad_edu.ops.names import ufunc
+from tinygrad_edu.kernels.memory_order import in_order
 from tinygrad_edu.ops.shape import _expand, _permute
 
 if TYPE_CHECKING:
@@ -53,7 +54,8 @@ def matmul(a: Array, b: Array) -> Array:
     if a.ndim > 2 and b.ndim in (1, 2):  # one large product instead of many small ones
         rows = a.reshape(math.prod(a.shape[:-1]), a.shape[-1])
         return _multiply(rows, b).reshape(a.shape[:-1] + b.shape[1:])
-    return _multiply(a, b)
+    y = _multiply(a, b)
+    return y if y.ndim < 4 else in_order(y)
 
 
 def _transposed(x: Any) -> Any:
@@ -96,10 +98,14 @@ matmul.vjp(a=lambda g, a_shape, b: _gradient_a(g, a_shape, b),
            b=lambda g, a, b_shape: _gradient_b(g, a, b_shape))  # fmt: skip
 
 
-def _multiply(a: Array, b: Array) -> Array:
-    """`a @ b`; 16-bit floats, for which the CPU has no BLAS, are multiplied as float32."""
+def _multiply(a: Array, b: Array, exact: bool = False) -> Array:
+    """`a @ b`; 16-bit floats, for which the CPU has no BLAS, are multiplied as float32.
+
+    Args:
+        exact: even if a GPU may round the factors of products.
+    """
     if not isinstance(a, np.ndarray):
-        return products.matmul(a, b)
+        return products.matmul(a, b, exact=exact)
     if a.dtype.itemsize == 2 and is_floating(a.dtype):
         return np.matmul(a.astype(np.float32), b.astype(np.float32)).astype(a.dtype)
     return np.matmul(a, b)
@@ -334,7 +340,7 @@ def _add_rows(rows: Array) -> Array:
     rows = rows.reshape(math.prod(rows.shape[:-1]), rows.shape[-1])
     if rows.dtype.itemsize == 2:
         return _add_rows.primitive.forward(rows.astype(np.float32)).astype(rows.dtype)
-    return _multiply(np.ones_like(rows, shape=(len(rows),)), rows)
+    return _multiply(np.ones_like(rows, shape=(len(rows),)), rows, exact=True)
 
 
 _add_rows.vjp(rows=lambda g, rows_shape: _expand(g, rows_shape))

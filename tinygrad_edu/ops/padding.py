@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu.backend import beside, new_like
-from tinygrad_edu.dtypes import Array
+from tinygrad_edu.dtypes import Array, fitting
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
@@ -67,7 +67,8 @@ def pad(input: Any, pad: Any, mode: str = "constant", value: float | None = None
     pairs = list(zip(widths[::2], widths[1::2], strict=True))
     full = [(0, 0)] * (len(shape) - len(pairs)) + pairs[::-1]
     if mode == "constant":
-        return _pad_constant(input, full, 0.0 if value is None else value)
+        number = 0.0 if value is None else fitting(input.array.dtype, float(value))
+        return _pad_constant(input, full, number)
     if mode not in ("reflect", "replicate", "circular"):
         raise NotImplementedError(f"Unrecognised padding mode {mode}")
     if value not in (None, 0):

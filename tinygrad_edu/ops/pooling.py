@@ -18,7 +18,7 @@ from tinygrad_edu.ops.dims import operand
 from tinygrad_edu.ops.gathering import gather
 from tinygrad_edu.ops.joining import stack
 from tinygrad_edu.ops.padding import _pad
-from tinygrad_edu.ops.windows import places, sum_windows
+from tinygrad_edu.ops.windows import place_of_largest, places, sum_windows
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
@@ -375,5 +375,5 @@ def _largest(x: Array, out: Sizes) -> Array:
         box = [slice(*_part(i, o, n)) for i, o, n in zip(place, out, sizes, strict=True)]
         inside = np.asarray(numbers[tuple(box)].reshape(-1), like=x)
         window = x[(slice(None), slice(None), *box)].reshape(*x.shape[:2], inside.size)
-        index[(slice(None), slice(None), *place)] = inside[window.argmax(-1)]
+        index[(slice(None), slice(None), *place)] = inside[place_of_largest(window)]
     return index

@@ -11,6 +11,7 @@ from tinygrad_edu.dtypes import (
     Array,
     common,
     default,
+    fitting,
     float64,
     floating,
     is_floating,
@@ -22,9 +23,13 @@ from tinygrad_edu.engine.boundary import not_implemented
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.inplace import inplace
 from tinygrad_edu.engine.primitive import primitive
+from tinygrad_edu.kernels.memory_order import in_order
 from tinygrad_edu.ops import elementary, indexing
 from tinygrad_edu.ops.arithmetic import zero_gradient
 from tinygrad_edu.ops.names import named, ufunc
+from tinygrad_edu.ops.arithmetic import mul, zero_gradient
+from tinygrad_edu.ops.extrema import gate
+from tinygrad_edu.ops.names import named
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
@@ -43,6 +48,11 @@ def reciprocal(x: Array) -> Array:
 
 
 reciprocal.vjp(x=lambda g, y: -g * (y * y))
+
+
+def rdiv(input: Any, other: Any) -> Tensor:
+    """`other / input`, by way of the reciprocal, as torch computes it."""
+    return mul(reciprocal(input), other)
 
 
 @ufunc("square")
@@ -88,6 +98,8 @@ def pow(x: Array, exponent: Array) -> Array:
         return _SHORT[exponent](x)
     if exponent.__class__ is int and exponent < 0 and not is_floating(x.dtype):
         raise RuntimeError("Integers to negative integer powers are not allowed.")
+    if exponent.__class__ is int and not is_floating(x.dtype):
+        exponent = fitting(common(x, exponent), exponent)
     x, exponent = promote(x, exponent)
     kind = (x if hasattr(x, "dtype") else exponent).dtype.kind
     if kind == "b":
@@ -96,7 +108,8 @@ def pow(x: Array, exponent: Array) -> Array:
         return x.copy()
     if kind in "iu":
         return _integer_pow(x, exponent)
-    return np.power(x, exponent)
+    y = np.power(x, exponent)
+    return y if hasattr(x, "dtype") else in_order(y)  # so torch does it for a number to a tensor
 
 
 _SHORT: dict[float, Any] = {
@@ -127,7 +140,7 @@ def _pow_base(g: Any, x: Any, exponent: Any) -> Any:
     if isinstance(exponent, (int, float)):
         return zero_gradient(g) if exponent == 0 else g * (exponent * pow(x, exponent - 1))
     slope = exponent * pow(x, exponent - 1)
-    return g * indexing.where(exponent == 0, 0.0, slope)
+    return gate(g * slope, exponent != 0)
 
 
 def _pow_exponent(g: Any, x: Any, exponent: Any, y: Any) -> Any:

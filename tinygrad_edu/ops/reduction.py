@@ -26,6 +26,7 @@ from tinygrad_edu.ops.dims import (
     spread,
 )
 from tinygrad_edu.ops.elementary import exp
+from tinygrad_edu.ops.extrema import gate, weigh
 from tinygrad_edu.ops.names import numpy_names
 from tinygrad_edu.ops.shape import _flip
 
@@ -198,22 +199,26 @@ def _prod(x: Array, dims: Dims, keepdim: bool, dtype: NumpyDtype | None) -> Arra
     return reduce_multiply(x, axis=dims, dtype=dtype, keepdims=keepdim)
 
 
-def _product_of_others(x: Any, y: Any, dims: Dims, keepdim: bool) -> Any:
-    """For every element the product of all others; `y / x` if no element is 0."""
-    if not (raw(x) == 0).any():
-        return restore(y, x.shape, dims, keepdim) / x
+def _prod_gradient(g: Any, x: Any, y: Any, dims: Dims, keepdim: bool) -> Any:
+    """`g` times the product of all other elements, which is `y / x` if no element is 0.
+
+    Of two zeros among all elements, each stops whatever is not finite, as in torch.
+    """
+    zeros = int((raw(x) == 0).sum())
+    g = restore(g, x.shape, dims, keepdim)
+    if not zeros:
+        return g * (restore(y, x.shape, dims, keepdim) / x)
     along = x.reshape((-1,)) if dims is None else x
     dim = 0 if dims is None else dims[0]
     before = exclusive_cumprod(along, dim)
     after = _flip(exclusive_cumprod(_flip(along, (dim,)), dim), (dim,))
-    return (before * after).reshape(x.shape)
+    others = (before * after).reshape(x.shape)
+    if dims is None and zeros > 1:
+        return weigh(g, gate(others, np.isfinite(raw(others))))
+    return g * others
 
 
-_prod.vjp(
-    x=lambda g, x, y, dims, keepdim: (
-        restore(g, x.shape, dims, keepdim) * _product_of_others(x, y, dims, keepdim)
-    )
-)
+_prod.vjp(x=_prod_gradient)
 
 
 @numpy_names

@@ -13,6 +13,7 @@ from tinygrad_edu.ops.arithmetic import zero_gradient
 from tinygrad_edu.ops.comparison import isfinite
 from tinygrad_edu.ops.extrema import gate
 from tinygrad_edu.ops.names import ufunc
+from tinygrad_edu.ops.indexing import where
 
 
 @ufunc("sign")
@@ -200,7 +201,12 @@ def copysign(a: Array, b: Array) -> Array:
     return np.copysign(a, b)
 
 
+def _turned(a: Any, y: Any) -> Any:
+    """`y / a`: 1 where the sign was kept, -1 where it was turned; 0 at 0."""
+    return gate(y / where(a == 0, 1.0, a), a != 0)
+
+
 copysign.vjp(
-    a=lambda g, a, y: g * (sign(a) * sign(y)),
+    a=lambda g, a, y: g * _turned(a, y),
     b=zero_gradient,
 )

@@ -16,6 +16,7 @@ from tinygrad_edu.engine.boundary import dimension_error
 from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.views import Step
+from tinygrad_edu.kernels.memory_order import clone, like
 from tinygrad_edu.ops.layout import contiguous
 from tinygrad_edu.ops.names import named, numpy_names
 from tinygrad_edu.size import read_dim, read_dims, read_shape
@@ -222,13 +223,13 @@ swapaxes = named(axis0="dim0", axis1="dim1")(transpose)
 
 
 def t(input: Tensor) -> Tensor:
-    """The transpose of a matrix; tensors of fewer dimensions are returned as they are."""
+    """The transpose of a matrix; of fewer dimensions, another tensor on the same memory."""
     if input.array.ndim > 2:
         raise RuntimeError(
             f"t() expects a tensor with <= 2 dimensions, but self is {input.array.ndim}D"
         )
     if input.array.ndim < 2:
-        return input
+        return _view(input, input.array.shape)
     return _t(input, 0, 1)
 
 
@@ -245,6 +246,8 @@ def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
     for name, dims in zip(("source", "destination"), given, strict=True):
         if len({read_dim(dim, ndim) for dim in dims}) != len(dims):
             raise RuntimeError(f"movedim: repeated dim in `{name}` ({list(dims)})")
+    if not ndim:
+        return _view(input, ())
     sources, targets = [[read_dim(dim, ndim) for dim in dims] for dims in given]
     order = [dim for dim in range(ndim) if dim not in sources]
     for target, origin in sorted(zip(targets, sources, strict=True)):
@@ -287,7 +290,7 @@ def unsqueeze(x: Array, dim: int) -> Array:
     if not -x.ndim - 1 <= dim <= x.ndim:
         raise dimension_error(dim, x.ndim + 1)
     dim %= x.ndim + 1
-    return x[(slice(None),) * dim + (None,)]
+    return x.reshape((*x.shape[:dim], 1, *x.shape[dim:]))  # its stride is then torch's, too
 
 
 unsqueeze.vjp(x=lambda g, x_shape: g.reshape(x_shape))
@@ -419,7 +422,7 @@ def tile(input: Tensor, *dims: Any) -> Tensor:
 
 @primitive(half="as it is")
 def _flip(x: Array, dims: tuple[int, ...]) -> Array:
-    return np.flip(x, dims).copy() if dims else x.copy()
+    return like(np.flip(x, dims), x) if dims and x.size else clone(x)
 
 
 _flip.vjp(x=lambda g, dims: _flip(g, dims))
@@ -433,6 +436,8 @@ def flip(input: Tensor, *dims: Any) -> Tensor:
     >>> torch.tensor([1, 2, 3]).flip(0)
     tensor([3, 2, 1])
     """
+    if not dims:
+        raise TypeError('flip() missing 1 required positional arguments: "dims"')
     ndim = input.array.ndim
     places = read_dims(read_shape("flip", dims, "dims"), ndim)
     return _flip(input, places if ndim else ())

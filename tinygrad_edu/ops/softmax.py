@@ -34,14 +34,17 @@ def _scores(name: str, x: Array, dtype: Any) -> tuple[Array, Any]:
 
 def _below_largest(x: Array, axis: int) -> Array:
     """A new array: `x` minus its largest element along `axis`."""
-    return x - x.max(axis, keepdims=True) if x.size else x.copy()
+    if not x.size:
+        return x.copy()
+    y = np.empty_like(x, order="C")
+    return np.subtract(x, x.max(axis, keepdims=True), out=y)
 
 
 @primitive
 def _softmax_gradient(gy: Array, p: Array, dim: int) -> Array:
     """`p * (gy - sum(p * gy))` for probabilities p, with one temporary instead of three."""
     if not p.ndim:
-        return np.zeros_like(p)
+        return gy - gy
     if dim in (-1, p.ndim - 1) and launch.ready(p, gy):
         return gpu.softmax_gradient(gy, p)
     gx = gy * p
@@ -77,7 +80,7 @@ _softmax.vjp(x=lambda g, y, dim: _softmax_gradient(g, y, dim))
 def _log_softmax_gradient(gy: Array, logp: Array, dim: int) -> Array:
     """`gy - exp(logp) * sum(gy)`."""
     if not logp.ndim:
-        return np.zeros_like(logp)
+        return gy - gy
     if dim in (-1, logp.ndim - 1) and launch.ready(logp, gy):
         return gpu.log_softmax_gradient(gy, logp)
     gx = np.exp(logp)

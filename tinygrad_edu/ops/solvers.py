@@ -18,6 +18,7 @@ from tinygrad_edu.engine.boundary import LinAlgError
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.ops import sampling
+from tinygrad_edu.ops.creation import ones_like
 from tinygrad_edu.ops.decompositions import _check_matrix, _constant, pinv, qr, svd, svdvals
 from tinygrad_edu.ops.dims import operand
 from tinygrad_edu.ops.indexing import where
@@ -29,6 +30,7 @@ from tinygrad_edu.ops.linalg import (
     cholesky,
     inv,
     solve,
+    substitute,
     tril,
     triu,
 )  # fmt: skip
@@ -91,8 +93,8 @@ def solve_triangular(
         )
     T = _triangle(A, upper, unitriangular)
     if left:
-        return _solve(T, B)
-    return _turned(_solve(_turned(T), _turned(B)))  # type: ignore[no-any-return]
+        return substitute(T, B, upper)
+    return _turned(substitute(_turned(T), _turned(B), not upper))  # type: ignore[no-any-return]
 
 
 @named(input="b")
@@ -104,7 +106,7 @@ def triangular_solve(
     if operand("triangular_solve", b).ndim < 2 or operand("triangular_solve", A).ndim < 2:
         raise RuntimeError("torch.triangular_solve: Expected A and b to have 2 or more dimensions")
     T = _triangle(A, upper, unitriangular)
-    solution = _solve(_turned(T) if transpose else T, b)
+    solution = substitute(_turned(T), b, not upper) if transpose else substitute(T, b, upper)
     return return_types.triangular_solve(solution, A.clone())
 
 
@@ -122,9 +124,8 @@ def cholesky_solve(B: Any, L: Any, upper: bool = False) -> Tensor:
             raise RuntimeError(
                 f"{name} should have at least 2 dimensions, but has {x.ndim} dimensions instead"
             )
-    T = L - (tril(L.detach(), -1) if upper else triu(L.detach(), 1))  # torch's gradient is full
-    T = _turned(T) if upper else T
-    return _solve(_turned(T), _solve(T, B))
+    T = _turned(L) if upper else L  # torch's gradient, too, is that of all of it
+    return substitute(_turned(T), substitute(T, B, False), True)
 
 
 @named(input="L")
@@ -230,7 +231,7 @@ def vander(x: Any, *, N: int | None = None) -> Tensor:
         raise RuntimeError("N must be greater than 1.")
     x = x if is_floating(array.dtype) else x.to(int64)
     x = x if array.ndim else x.reshape(1)
-    powers = [x * 0 + 1]
+    powers: list[Any] = [ones_like(x)]
     for _ in range(count - 1):
         powers.append(powers[-1] * x)
     return stack(powers, -1)

@@ -14,7 +14,7 @@ from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels import erf as _erf
 from tinygrad_edu.kernels import gamma as _gamma
 from tinygrad_edu.ops import indexing
-from tinygrad_edu.ops.elementary import exp
+from tinygrad_edu.ops.elementary import exp, sigmoid
 from tinygrad_edu.ops.extrema import gate
 from tinygrad_edu.ops.names import ufunc
 
@@ -65,7 +65,12 @@ def erfinv(x: Array) -> Array:
     return special_function("erfinv", _erf.erfinv)(floating(x))
 
 
-erfinv.vjp(x=lambda g, y: g * (exp(y * y) / _SLOPE_OF_ERF))
+def _slope_of_erfinv(x: Any) -> Any:
+    y = erfinv(x)
+    return exp(y * y) / _SLOPE_OF_ERF
+
+
+erfinv.vjp(x=lambda g, x: g * _slope_of_erfinv(x))
 
 
 @primitive
@@ -147,7 +152,7 @@ def _logit_slope(g: Any, x: Any, eps: float | None) -> Any:
     slope = g / (x * (1 - x))
     if eps is None:
         return indexing.where((x >= 0) & (x <= 1), slope, math.nan)
-    return gate(slope, (x >= eps) & (x <= 1 - eps))
+    return gate(slope, ~((x < eps) | (x > 1 - eps)))
 
 
 logit.vjp(x=_logit_slope)
@@ -212,8 +217,8 @@ def logaddexp(a: Array, b: Array) -> Array:
 
 
 logaddexp.vjp(
-    a=lambda g, a, y: g * exp(a - y),
-    b=lambda g, b, y: g * exp(b - y),
+    a=lambda g, a, b: g * sigmoid(a - b),
+    b=lambda g, a, b: g * sigmoid(b - a),
 )
 
 
@@ -230,8 +235,8 @@ def logaddexp2(a: Array, b: Array) -> Array:
 
 
 logaddexp2.vjp(
-    a=lambda g, a, y: g * exp((a - y) * math.log(2)),
-    b=lambda g, b, y: g * exp((b - y) * math.log(2)),
+    a=lambda g, a, b: g * sigmoid((a - b) * math.log(2)),
+    b=lambda g, a, b: g * sigmoid((b - a) * math.log(2)),
 )
 
 

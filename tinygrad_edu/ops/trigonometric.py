@@ -12,6 +12,8 @@ from tinygrad_edu.engine.boundary import not_implemented
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.ops import indexing
 from tinygrad_edu.ops.names import ufunc
+from tinygrad_edu.ops.dims import raw
+from tinygrad_edu.ops.extrema import gate
 from tinygrad_edu.ops.powers import sqrt
 
 
@@ -208,9 +210,16 @@ def atan2(a: Array, b: Array) -> Array:
     return np.arctan2(a, b)
 
 
+def _per_square(a: Any, b: Any) -> Any:
+    """`1 / (a*a + b*b)`; 0 at the origin, and where the squares underflow."""
+    square = a * a + b * b
+    none = raw(square) == 0
+    return gate(1 / (square + none), ~none)
+
+
 atan2.vjp(
-    a=lambda g, a, b: g * (b / (a * a + b * b)),
-    b=lambda g, a, b: -g * (a / (a * a + b * b)),
+    a=lambda g, a, b: g * (b * _per_square(a, b)),
+    b=lambda g, a, b: -g * (a * _per_square(a, b)),
 )
 
 
@@ -249,9 +258,14 @@ def sinc(x: Array) -> Array:
 
 
 def _sinc_slope(x: Any) -> Any:
-    angle = x * math.pi
-    slope = (cos(angle) * angle - sin(angle)) / (angle * x)
-    return indexing.where(x == 0, 0.0, slope)
+    """`(cos(a) - sin(a) / a) / x` with `a = pi*x`; near 0, where that cancels, its power series."""
+    near = np.abs(raw(x)) < 0.08
+    angle = indexing.where(near, 1.0, x) * math.pi
+    slope = (cos(angle) * angle - sin(angle)) / (angle * angle) * math.pi
+    small = indexing.where(near, x, 0.0) * math.pi
+    t = small * small
+    series = (((t / 3991680 - 1 / 45360) * t + 1 / 840) * t - 1 / 30) * t + 1 / 3
+    return indexing.where(near, small * series * -math.pi, slope)
 
 
 sinc.vjp(x=lambda g, x: g * _sinc_slope(x))
