@@ -6,6 +6,7 @@ and numpy_protocol.py.
 
 from __future__ import annotations
 
+import warnings
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
@@ -204,7 +205,12 @@ class Tensor(Methods, PythonProtocol, ArrayProtocol, Variable):
     @property
     def grad(self) -> Tensor | None:
         """The gradient that backward passes have accumulated, or None."""
-        return self._grad
+        grad = self._grad
+        if grad is None:
+            node = self.node
+            if node is not None and not node.is_leaf and not self.retains_grad:
+                warnings.warn(_NO_GRAD_HERE, stacklevel=2)
+        return grad
 
     @grad.setter
     def grad(self, value: Tensor | None) -> None:
@@ -424,6 +430,14 @@ class Tensor(Methods, PythonProtocol, ArrayProtocol, Variable):
         """One value everywhere, with this tensor's dtype and device."""
         return self._new(creation.full, (size, fill_value), kwargs)
 
+
+_NO_GRAD_HERE = (
+    "The .grad attribute of a Tensor that is not a leaf Tensor is being accessed. Its .grad"
+    " attribute won't be populated during autograd.backward(). If you indeed want the .grad field"
+    " to be populated for a non-leaf Tensor, use .retain_grad() on the non-leaf Tensor. If you"
+    " access the non-leaf Tensor by mistake, make sure you access the leaf Tensor instead. See"
+    " github.com/pytorch/pytorch/pull/30531 for more information."
+)
 
 _OWN = (
     "array", "storage", "node", "leaf", "_grad", "base", "path", "rebased", "turns", "retains_grad",
