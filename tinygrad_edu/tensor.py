@@ -30,6 +30,7 @@ from tinygrad_edu.backend import device as Device
 from tinygrad_edu.backend import device_of, to_device
 from tinygrad_edu.dtypes import dtype, from_numpy, get_default_dtype, is_floating
 from tinygrad_edu.methods import Methods
+from tinygrad_edu.more_methods import MoreMethods
 from tinygrad_edu.numpy_protocol import ArrayProtocol
 from tinygrad_edu.ops import creation, layout
 from tinygrad_edu.printing import format_tensor
@@ -37,7 +38,7 @@ from tinygrad_edu.python_protocol import PythonProtocol
 from tinygrad_edu.size import Size, read_dim
 
 
-class Tensor(Methods, PythonProtocol, ArrayProtocol, Variable):
+class Tensor(Methods, MoreMethods, PythonProtocol, ArrayProtocol, Variable):
     """An array of numbers that remembers how it was made.
 
     Make one with `torch.tensor(data)`; `Tensor(data)` makes floats of the default dtype and
