@@ -242,7 +242,7 @@ def test_grad_of_inputs_that_are_no_leaves() -> None:
     y = (h * h).sum()
     gh, gx = torch.autograd.grad(y, [h, x])
     assert gh.tolist() == [6.0, 12.0] and gx.tolist() == [18.0, 36.0]
-    assert x.grad is None and h.grad is None
+    assert x.grad is None and h._grad is None
     (same,) = torch.autograd.grad(h, h, torch.ones(2, dtype=torch.float64))
     assert same.tolist() == [1.0, 1.0]
 

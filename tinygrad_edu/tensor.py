@@ -7,6 +7,7 @@ and numpy_protocol.py.
 from __future__ import annotations
 
 import math
+import warnings
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -24,6 +25,7 @@ from tinygrad_edu.engine.mode import state
 from tinygrad_edu.engine.nodes import AccumulateGrad
 from tinygrad_edu.engine.record import current_node, wrap
 from tinygrad_edu.methods import Methods
+from tinygrad_edu.more_methods import MoreMethods
 from tinygrad_edu.numpy_protocol import ArrayProtocol
 from tinygrad_edu.ops import creation, layout
 from tinygrad_edu.printing import format_tensor
@@ -31,7 +33,7 @@ from tinygrad_edu.python_protocol import PythonProtocol
 from tinygrad_edu.size import Size, read_dim
 
 
-class Tensor(Methods, PythonProtocol, ArrayProtocol, Variable):
+class Tensor(Methods, MoreMethods, PythonProtocol, ArrayProtocol, Variable):
     """An array of numbers that remembers how it was made.
 
     Make one with `torch.tensor(data)`; `Tensor(data)` makes floats of the default dtype and
@@ -203,7 +205,12 @@ class Tensor(Methods, PythonProtocol, ArrayProtocol, Variable):
     @property
     def grad(self) -> Tensor | None:
         """The gradient that backward passes have accumulated, or None."""
-        return self._grad
+        grad = self._grad
+        if grad is None:
+            node = self.node
+            if node is not None and not node.is_leaf and not self.retains_grad:
+                warnings.warn(_NO_GRAD_HERE, stacklevel=2)
+        return grad
 
     @grad.setter
     def grad(self, value: Tensor | None) -> None:
@@ -427,6 +434,14 @@ class Tensor(Methods, PythonProtocol, ArrayProtocol, Variable):
         """One value everywhere, with this tensor's dtype and device."""
         return self._new(creation.full, (size, fill_value), kwargs)
 
+
+_NO_GRAD_HERE = (
+    "The .grad attribute of a Tensor that is not a leaf Tensor is being accessed. Its .grad"
+    " attribute won't be populated during autograd.backward(). If you indeed want the .grad field"
+    " to be populated for a non-leaf Tensor, use .retain_grad() on the non-leaf Tensor. If you"
+    " access the non-leaf Tensor by mistake, make sure you access the leaf Tensor instead. See"
+    " github.com/pytorch/pytorch/pull/30531 for more information."
+)
 
 _OWN = (
     "array", "storage", "node", "leaf", "_grad", "view_of", "rebased", "turns", "retains_grad",

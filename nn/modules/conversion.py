@@ -108,7 +108,16 @@ class ConversionMethods:
         return self._apply(lambda t: empty_like(t, device=device or t.device), recurse)
 
     def share_memory(self) -> Self:
-        """The module itself: there are no processes to share its memory with."""
+        """Move parameters, buffers and gradients to where other processes reach them.
+
+        A process that is started afterwards with this module trains the same numbers; see
+        `Tensor.share_memory_`.
+        """
+        from tinygrad_edu.multiprocessing.reductions import share
+
+        module: Any = self
+        own = [*module.parameters(), *module.buffers()]
+        share([*own, *[t._grad for t in own if t._grad is not None]])
         return self
 
     def half(self) -> Self:

@@ -77,8 +77,10 @@ def _definition(
 
 
 def _bias(mask: Any, dtype: Any) -> Any:
-    """What a mask adds to the scores; one of bools 0, or -inf for a hidden key: its logarithm."""
-    return np.log(raw(mask).astype(dtype)) if raw(mask).dtype == bool else mask
+    """What a mask adds to the scores; one of bools 0, or -inf for a hidden key."""
+    if raw(mask).dtype != bool:
+        return mask
+    return np.where(raw(mask), dtype.type(0), dtype.type(-np.inf))
 
 
 def _cast(x: Any, dtype: Any) -> Any:
