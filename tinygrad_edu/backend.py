@@ -253,7 +253,7 @@ def special_function(name: str, on_host: Callable[..., Array]) -> Callable[..., 
         x: Any = args[-1]
         if isinstance(x, (np.ndarray, np.generic)):
             y = on_host(*args)
-            return y if x.flags.c_contiguous or np.ndim(x) != np.ndim(y) else like(y, x)
+            return y if x.flags.c_contiguous or np.ndim(x) != np.ndim(y) else like(y, args[-1])
         _cupy()
         return getattr(importlib.import_module("cupyx.scipy.special"), name)(*args)
 

@@ -6,7 +6,6 @@ from typing import Any, TypeVar
 
 from tinygrad_edu.autograd.graph import Variable
 
-
 T = TypeVar("T")
 
 
