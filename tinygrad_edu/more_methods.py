@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 
-from tinygrad_edu.autograd.mode import is_grad_enabled
 from tinygrad_edu.dtypes import Array, from_numpy
+from tinygrad_edu.engine.switches import is_grad_enabled
 from tinygrad_edu.kernels.memory_order import slow_to_fast
 from tinygrad_edu.ops import layout
 from tinygrad_edu.ops.names import numpy_names

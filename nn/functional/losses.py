@@ -14,9 +14,6 @@ import numpy as np
 from tinygrad_edu.dtypes import Array, is_floating, scalar_type_name
 from tinygrad_edu.engine.boundary import not_implemented, users_level
 from tinygrad_edu.engine.composed import composed
-from tinygrad_edu.engine.nodes import absorbing, shown_as
-from tinygrad_edu.ops import cross_entropy as classes
-from tinygrad_edu.ops import losses as ops
 from tinygrad_edu.engine.mode import is_recording
 from tinygrad_edu.engine.nodes import absorbing, shown_as
 from tinygrad_edu.ops import cross_entropy as classes

@@ -125,7 +125,7 @@ class Node:
         return RuntimeError(f"{self.name()}: {why}")
 
     def check_versions(self) -> None:
-        """Raise, for something it keeps was written since; see nodes.py for what only `definition` needs."""
+        """Raise, for something that it keeps was written since."""
         raise self.refused("modified")
 
 

@@ -448,14 +448,15 @@ def _softsign_slope(x: Any) -> Any:
 softsign.vjp(x=lambda g, x: g * _softsign_slope(x))
 
 
-def tanhshrink(x: Tensor) -> Tensor:
-    """`x - tanh(x)`.
+def tanhshrink(input: Any) -> Tensor:
+    """`input - tanh(input)`.
 
     >>> import tinygrad_edu as torch
     >>> torch.nn.functional.tanhshrink(torch.tensor([0.0, 2.0]))
     tensor([0.0000, 1.0360])
     """
-    return x - tanh(x)
+    y: Tensor = input - tanh(input)
+    return y
 
 
 def glu(input: Any, dim: int = -1) -> Tensor:

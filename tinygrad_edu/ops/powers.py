@@ -25,11 +25,9 @@ from tinygrad_edu.engine.inplace import inplace
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels.memory_order import in_order
 from tinygrad_edu.ops import elementary, indexing
-from tinygrad_edu.ops.arithmetic import zero_gradient
-from tinygrad_edu.ops.names import named, ufunc
 from tinygrad_edu.ops.arithmetic import mul, zero_gradient
 from tinygrad_edu.ops.extrema import gate
-from tinygrad_edu.ops.names import named
+from tinygrad_edu.ops.names import named, ufunc
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor

@@ -12,8 +12,8 @@ from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.ops.arithmetic import zero_gradient
 from tinygrad_edu.ops.comparison import isfinite
 from tinygrad_edu.ops.extrema import gate
-from tinygrad_edu.ops.names import ufunc
 from tinygrad_edu.ops.indexing import where
+from tinygrad_edu.ops.names import ufunc
 
 
 @ufunc("sign")

@@ -11,9 +11,9 @@ from tinygrad_edu.dtypes import Array, common, default, floating, is_floating, p
 from tinygrad_edu.engine.boundary import not_implemented
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.ops import indexing
-from tinygrad_edu.ops.names import ufunc
 from tinygrad_edu.ops.dims import raw
 from tinygrad_edu.ops.extrema import gate
+from tinygrad_edu.ops.names import ufunc
 from tinygrad_edu.ops.powers import sqrt
 
 
