@@ -208,7 +208,9 @@ def same(found: Any, expected: Any, rtol: float = 0.0) -> bool:
         return rtol > 0 and abs(found - expected) <= rtol * max(1.0, abs(expected))
     if isinstance(found, dict) and isinstance(expected, dict):
         return found.keys() == expected.keys() and all(
-            same(found[k], expected[k], rtol) for k in found
+            same(found[k], expected[k], rtol)
+            for k in found
+            if k != "stride" or 0 not in found["shape"]  # an empty tensor is never stepped along
         )
     if isinstance(found, list) and isinstance(expected, list):
         pairs = itertools.zip_longest(found, expected, fillvalue=...)

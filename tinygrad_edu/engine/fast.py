@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _new = object.__new__
 _ndarray = np.ndarray
 _NUMBERS = (int, float, bool)
+_KNOWN = (Variable, *_NUMBERS)
 
 
 def form_of(op: Primitive) -> Call:
@@ -107,10 +108,10 @@ def call_binary(op: Primitive, failed: Call = recover) -> Call:
         if (mode.listeners or listeners) and by is forward:
             try:
                 return tell(op, None, args, kwargs, listeners)
-            except TypeError as error:
-                if failed is recover:
+            except TypeError:
+                if failed is recover or isinstance(args[-1], _KNOWN):
                     raise
-                return failed(op, error, args)
+                return NotImplemented
         if kwargs or len(args) != 2:
             if "out" in kwargs:
                 return _with_out(op, args, by, **kwargs)
@@ -183,6 +184,9 @@ def operator(operation: Any) -> Any:
 
 
 def _failed_operator(op: Primitive, error: Exception, args: Values) -> Any:
-    if isinstance(error, TypeError) and not isinstance(args[1], (Variable, *_NUMBERS)):
+    try:
+        return recover(op, error, args)
+    except TypeError:
+        if isinstance(args[1], _KNOWN):
+            raise
         return NotImplemented
-    return recover(op, error, args)

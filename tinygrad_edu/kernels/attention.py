@@ -155,7 +155,7 @@ def forward(
         a query that sees no key; its y is 0.
     """
     scores = Scores(q, k, mask, keep, causal, scale)
-    y = np.empty_like(q, order="C", shape=(*q.shape[:-1], v.shape[-1]))
+    y = np.empty_like(q, shape=(*q.shape[:-1], v.shape[-1]))
     lse = np.empty_like(q, dtype=scores.dtype, shape=q.shape[:-1])
     if scores.empty:
         y[...], lse[...] = 0, np.inf

@@ -23,6 +23,7 @@ from tinygrad_edu.ops.decompositions import _check_matrix, _constant, pinv, qr, 
 from tinygrad_edu.ops.dims import operand
 from tinygrad_edu.ops.indexing import where
 from tinygrad_edu.ops.joining import stack
+from tinygrad_edu.ops.layout import contiguous
 from tinygrad_edu.ops.linalg import (
     _check_square,
     _solve,
@@ -107,7 +108,7 @@ def triangular_solve(
         raise RuntimeError("torch.triangular_solve: Expected A and b to have 2 or more dimensions")
     T = _triangle(A, upper, unitriangular)
     solution = substitute(_turned(T), b, not upper) if transpose else substitute(T, b, upper)
-    return return_types.triangular_solve(solution, A.clone())
+    return return_types.triangular_solve(_stored_by_columns(solution), A.clone())
 
 
 @named(input="B", input2="L")
@@ -125,7 +126,12 @@ def cholesky_solve(B: Any, L: Any, upper: bool = False) -> Tensor:
                 f"{name} should have at least 2 dimensions, but has {x.ndim} dimensions instead"
             )
     T = _turned(L) if upper else L  # torch's gradient, too, is that of all of it
-    return substitute(_turned(T), substitute(T, B, False), True)
+    return _stored_by_columns(substitute(_turned(T), substitute(T, B, False), True))
+
+
+def _stored_by_columns(x: Any) -> Any:
+    """The same matrices with their columns contiguous in memory, as LAPACK returns them."""
+    return _turned(contiguous(_turned(x)))
 
 
 @named(input="L")
