@@ -192,7 +192,13 @@ def logsigmoid(x: Array) -> Array:
     tensor([-6.9315e-01, -1.0000e+03])
     """
     _floats("log_sigmoid_forward", x)
-    return in_order(np.minimum(x, 0) - np.log1p(np.exp(-np.absolute(x))))
+    return in_order(log_sigmoid(x))
+
+
+def log_sigmoid(x: Array) -> Array:
+    """`log(sigmoid(x))` of an array, without overflow, laid out as it is."""
+    y: Array = np.minimum(x, 0) - np.log1p(np.exp(-np.absolute(x)))
+    return y
 
 
 logsigmoid.vjp(x=lambda g, x: g * sigmoid(-x))

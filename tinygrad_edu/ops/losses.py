@@ -11,7 +11,7 @@ import numpy as np
 
 from tinygrad_edu.dtypes import Array, floating, promote
 from tinygrad_edu.engine.primitive import primitive
-from tinygrad_edu.ops.activation import logsigmoid
+from tinygrad_edu.ops.activation import log_sigmoid, logsigmoid
 from tinygrad_edu.ops.arithmetic import _sub
 from tinygrad_edu.ops.elementary import log, sigmoid
 from tinygrad_edu.ops.extrema import clamp, gate
@@ -93,7 +93,7 @@ def bce_logits(x: Array, t: Array, yes: Array | None = None) -> Array:
         yes: how much more a yes counts than a no.
     """
     x, t = promote(floating(x), t)
-    log = logsigmoid.primitive.forward(x)
+    log = log_sigmoid(x)
     return (1 - t) * x - (log if yes is None else ((yes - 1) * t + 1) * log)
 
 

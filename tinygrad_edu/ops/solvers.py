@@ -129,9 +129,10 @@ def cholesky_solve(B: Any, L: Any, upper: bool = False) -> Tensor:
     return _stored_by_columns(substitute(_turned(T), substitute(T, B, False), True))
 
 
-def _stored_by_columns(x: Any) -> Any:
+def _stored_by_columns(x: Any) -> Tensor:
     """The same matrices with their columns contiguous in memory, as LAPACK returns them."""
-    return _turned(contiguous(_turned(x)))
+    y: Tensor = _turned(contiguous(_turned(x)))
+    return y
 
 
 @named(input="L")
