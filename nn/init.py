@@ -19,7 +19,7 @@ from tinygrad_edu.backend import module_of
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.engine.switches import no_grad
 from tinygrad_edu.ops.creation import empty_like
-from tinygrad_edu.ops.indexing import where
+from tinygrad_edu.ops.masking import where
 from tinygrad_edu.random import Generator
 from tinygrad_edu.tensor import Tensor
 

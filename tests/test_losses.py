@@ -12,7 +12,7 @@ from beside_torch import beside_torch, close, numbers, ours, same_error, same_wa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinygrad_edu.ops.cross_entropy import _cross_entropy
+from tinygrad_edu.ops.losses import _cross_entropy
 
 REDUCTIONS = ("none", "sum", "mean")
 random = np.random.default_rng(0)

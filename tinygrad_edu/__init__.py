@@ -47,26 +47,25 @@ from tinygrad_edu.ops.shape import (
     flip, movedim, permute, ravel, reshape, squeeze, swapaxes, t, tile, transpose, unflatten,
     unsqueeze,
 )  # fmt: skip
-from tinygrad_edu.ops.layout import clone
+from tinygrad_edu.ops.casting import clone
 from tinygrad_edu.ops.joining import (
     cat, chunk, column_stack, dsplit, dstack, hsplit, hstack, meshgrid, split, split_with_sizes,
     stack, tensor_split, unbind, unsafe_chunk, unsafe_split, vsplit, vstack,
 )  # fmt: skip
-from tinygrad_edu.ops.indexing import (
-    argwhere, index_put, masked_fill, masked_select, narrow, nonzero, select, where,
-)  # fmt: skip
+from tinygrad_edu.ops.indexing import index_put, narrow, select
+from tinygrad_edu.ops.masking import argwhere, masked_fill, masked_select, nonzero, where
 from tinygrad_edu.ops.gathering import (
     gather, index_add, index_copy, index_fill, index_select, scatter, scatter_add, take,
     take_along_dim,
 )  # fmt: skip
-from tinygrad_edu.ops.arranging import (
+from tinygrad_edu.ops.more.arranging import (
     adjoint, block_diag, cartesian_prod, combinations, diagonal_scatter, fill, fliplr, flipud,
     masked_scatter, repeat_interleave, roll, rot90, select_scatter, slice_scatter, tril_indices,
     triu_indices, vander,
 )  # fmt: skip
-from tinygrad_edu.ops.scattering import index_reduce, put, scatter_reduce
-from tinygrad_edu.ops.strided import as_strided, empty_strided, resize_as_
-from tinygrad_edu.ops.real import (
+from tinygrad_edu.ops.more.scattering import index_reduce, put, scatter_reduce
+from tinygrad_edu.ops.more.strided import as_strided, empty_strided, resize_as_
+from tinygrad_edu.ops.more.real import (
     angle, conj, conj_physical, frexp, nextafter, real, resolve_conj, resolve_neg,
 )  # fmt: skip
 from tinygrad_edu.ops.casting import promote_types, result_type
@@ -82,7 +81,7 @@ from tinygrad_edu.ops.arithmetic import (
 )  # fmt: skip
 from tinygrad_edu.ops.powers import float_power, ldexp, pow, reciprocal, rsqrt, sqrt, square
 from tinygrad_edu.ops.extrema import clamp, clamp_max, clamp_min, fmax, fmin, maximum, minimum
-from tinygrad_edu.ops.bitwise import (
+from tinygrad_edu.ops.more.bitwise import (
     bitwise_and, bitwise_left_shift, bitwise_not, bitwise_or, bitwise_right_shift, bitwise_xor, gcd,
     lcm,
 )  # fmt: skip
@@ -92,17 +91,39 @@ clip = clamp
 
 # ---- elementary
 from tinygrad_edu.ops.elementary import exp, exp2, expm1, log, log10, log1p, log2
-from tinygrad_edu.ops.trigonometric import (
-    acos, acosh, asin, asinh, atan, atan2, atanh, cos, cosh, deg2rad, hypot, rad2deg, sin, sinc,
-    sinh, tan, tanh,
-)  # fmt: skip
+from tinygrad_edu.ops.more.trigonometric import (
+    acos,
+    acosh,
+    asin,
+    asinh,
+    atan,
+    atan2,
+    atanh,
+    cosh,
+    deg2rad,
+    hypot,
+    rad2deg,
+    sinc,
+    sinh,
+    tan,
+)
+from tinygrad_edu.ops.elementary import cos, sin, tanh
 from tinygrad_edu.ops.rounding import (
     abs, ceil, copysign, floor, frac, heaviside, nan_to_num, round, sign, trunc,
 )  # fmt: skip
-from tinygrad_edu.ops.special import (
-    digamma, erf, erfc, erfinv, lgamma, logaddexp, logaddexp2, logit, polygamma, xlogy,
-)  # fmt: skip
-from tinygrad_edu.ops.series import i0, igamma, igammac, multigammaln as mvlgamma
+from tinygrad_edu.ops.more.special import (
+    digamma,
+    erfc,
+    erfinv,
+    lgamma,
+    logaddexp,
+    logaddexp2,
+    logit,
+    polygamma,
+)
+from tinygrad_edu.ops.elementary import erf
+from tinygrad_edu.ops.losses import xlogy
+from tinygrad_edu.ops.more.series import i0, igamma, igammac, multigammaln as mvlgamma
 from tinygrad_edu.ops.activation import celu, hardshrink, prelu, relu, selu, sigmoid, threshold
 
 arcsin, arccos, arctan, arctan2 = asin, acos, atan, atan2
@@ -124,36 +145,55 @@ not_equal, less, less_equal, greater, greater_equal = ne, lt, le, gt, ge
 
 # ---- reduction
 from tinygrad_edu.ops.reduction import (
-    all, any, count_nonzero, logsumexp, mean, nanmean, nansum, prod, sum,
+    all, any, count_nonzero, logsumexp, mean, nanmean, nansum, sum,
 )  # fmt: skip
-from tinygrad_edu.ops.statistics import (
+from tinygrad_edu.ops.more.statistics import (
     corrcoef, cov, nanquantile, quantile, std, std_mean, var, var_mean,
 )  # fmt: skip
-from tinygrad_edu.ops.norms import cdist, dist, norm, renorm
-from tinygrad_edu.ops.largest import amax, amin, aminmax, argmax, argmin, cummax, cummin, max, min
-from tinygrad_edu.ops.cumulative import (
-    cumprod, cumsum, cumulative_trapezoid, diff, gradient, logcumsumexp, trapezoid,
+from tinygrad_edu.ops.more.norms import cdist, dist, norm, renorm
+from tinygrad_edu.ops.largest import amax, amin, aminmax, argmax, argmin, max, min
+from tinygrad_edu.ops.more.cumulative import (
+    cummax, cummin, cumprod, cumsum, cumulative_trapezoid, diff, gradient, logcumsumexp, prod,
+    trapezoid,
 )  # fmt: skip
 
 trapz = trapezoid
 
 # ---- sorting
-from tinygrad_edu.ops.sorting import argsort, kthvalue, median, mode, msort, nanmedian, sort, topk
-from tinygrad_edu.ops.counting import (
+from tinygrad_edu.ops.more.sorting import (
+    argsort,
+    kthvalue,
+    median,
+    mode,
+    msort,
+    nanmedian,
+    sort,
+    topk,
+)
+from tinygrad_edu.ops.more.counting import (
     bincount, bucketize, histc, histogram, searchsorted, unique, unique_consecutive, unravel_index,
 )  # fmt: skip
 
 # ---- matmul
-from tinygrad_edu.ops.products import (
+from tinygrad_edu.ops.more.products import (
     addbmm, addmm, addmv, addr, baddbmm, bmm, chain_matmul, cross, dot, ger, inner, kron, matmul,
     mm, mv, outer, tensordot, vdot,
 )  # fmt: skip
-from tinygrad_edu.ops.einsum import einsum
-from tinygrad_edu.ops.linalg import (
-    cholesky, det, diag, diag_embed, diagflat, diagonal, logdet, slogdet, trace, tril, triu,
-)  # fmt: skip
+from tinygrad_edu.ops.more.einsum import einsum
+from tinygrad_edu.ops.more.linalg import (
+    cholesky,
+    det,
+    diag,
+    diag_embed,
+    diagflat,
+    diagonal,
+    logdet,
+    slogdet,
+    trace,
+)
+from tinygrad_edu.ops.masking import tril, triu
 
-from tinygrad_edu.ops.solvers import (
+from tinygrad_edu.ops.more.solvers import (
     cholesky_inverse, cholesky_solve, matrix_exp, pca_lowrank, pinverse, svd_lowrank,
     triangular_solve,
     householder_product as orgqr, old_qr as qr, old_svd as svd,
@@ -166,7 +206,7 @@ from tinygrad_edu.ops.softmax import log_softmax, softmax
 from tinygrad_edu.ops.convolution import (
     conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d,
 )  # fmt: skip
-from tinygrad_edu.ops.resampling import channel_shuffle, pixel_shuffle, pixel_unshuffle
+from tinygrad_edu.ops.more.resampling import channel_shuffle, pixel_shuffle, pixel_unshuffle
 
 # ---- random
 from tinygrad_edu.random import (
@@ -176,7 +216,7 @@ from tinygrad_edu.ops.sampling import (
     bernoulli, multinomial, normal, rand, rand_like, randint, randint_like, randn, randn_like,
     randperm,
 )  # fmt: skip
-from tinygrad_edu.ops.rejection import poisson
+from tinygrad_edu.ops.more.rejection import poisson
 
 
 # ---- questions

@@ -1,7 +1,8 @@
 """`torch.linalg`: norms, determinants, inverses and solvers under torch's names."""
 
 from tinygrad_edu.engine.boundary import LinAlgError
-from tinygrad_edu.ops.decompositions import (
+from tinygrad_edu.ops.matmul import matmul
+from tinygrad_edu.ops.more.decompositions import (
     eigh,
     eigvalsh,
     lstsq,
@@ -12,14 +13,13 @@ from tinygrad_edu.ops.decompositions import (
     svd,
     svdvals,
 )
-from tinygrad_edu.ops.linalg import cholesky, det, inv, slogdet, solve
-from tinygrad_edu.ops.linalg import diagonal_of_matrices as diagonal
-from tinygrad_edu.ops.matmul import matmul
-from tinygrad_edu.ops.norms import matrix_norm, vector_norm
-from tinygrad_edu.ops.norms import matrix_or_vector_norm as norm
-from tinygrad_edu.ops.products import linalg_cross as cross
-from tinygrad_edu.ops.products import multi_dot
-from tinygrad_edu.ops.solvers import (
+from tinygrad_edu.ops.more.linalg import cholesky, det, inv, slogdet, solve
+from tinygrad_edu.ops.more.linalg import diagonal_of_matrices as diagonal
+from tinygrad_edu.ops.more.norms import matrix_norm, vector_norm
+from tinygrad_edu.ops.more.norms import matrix_or_vector_norm as norm
+from tinygrad_edu.ops.more.products import linalg_cross as cross
+from tinygrad_edu.ops.more.products import multi_dot
+from tinygrad_edu.ops.more.solvers import (
     cholesky_ex,
     cond,
     householder_product,

@@ -28,31 +28,35 @@ from tinygrad_edu.engine.views import inplace_view
 from tinygrad_edu.ops import (
     activation,
     arithmetic,
-    arranging,
-    bitwise,
     casting,
     comparison,
-    counting,
-    cumulative,
-    decompositions,
     elementary,
     extrema,
     gathering,
     indexing,
     joining,
     largest,
-    layout,
-    linalg,
-    norms,
+    losses,
+    masking,
     powers,
-    products,
-    real,
     reduction,
     rounding,
     sampling,
+    shape,
+)
+from tinygrad_edu.ops import softmax as softmaxes
+from tinygrad_edu.ops.more import (
+    arranging,
+    bitwise,
+    counting,
+    cumulative,
+    decompositions,
+    linalg,
+    norms,
+    products,
+    real,
     scattering,
     series,
-    shape,
     solvers,
     sorting,
     special,
@@ -60,7 +64,6 @@ from tinygrad_edu.ops import (
     strided,
     trigonometric,
 )
-from tinygrad_edu.ops import softmax as softmaxes
 from tinygrad_edu.size import Size
 from tinygrad_edu.storage import UntypedStorage
 
@@ -102,8 +105,8 @@ class Methods:
     flipud = arranging.flipud
     roll = arranging.roll
     rot90 = arranging.rot90
-    clone = layout.clone
-    contiguous = layout.contiguous
+    clone = casting.clone
+    contiguous = casting.contiguous
     T = property(lambda self: shape._permute(self, tuple(range(self.array.ndim))[::-1]))
     mT = property(lambda self: shape.transpose(self, -2, -1))
     H = property(shape.t)
@@ -131,15 +134,15 @@ class Methods:
     __setitem__ = indexing.setitem
     select = indexing.select
     narrow = indexing.narrow
-    masked_fill = indexing.masked_fill
-    masked_fill_ = inplace(indexing.masked_fill)
-    masked_select = indexing.masked_select
-    nonzero = indexing.nonzero
-    argwhere = indexing.argwhere
+    masked_fill = masking.masked_fill
+    masked_fill_ = inplace(masking.masked_fill)
+    masked_select = masking.masked_select
+    nonzero = masking.nonzero
+    argwhere = masking.argwhere
     index_put = indexing.index_put
     index_put_ = indexing.index_put_
-    tril, tril_ = linalg.tril, inplace(linalg.tril)
-    triu, triu_ = linalg.triu, inplace(linalg.triu)
+    tril, tril_ = masking.tril, inplace(masking.tril)
+    triu, triu_ = masking.triu, inplace(masking.triu)
     copy_ = indexing.copy_
     gather = gathering.gather
     scatter = gathering.scatter
@@ -168,7 +171,7 @@ class Methods:
 
     def where(self, condition: Tensor, other: Any) -> Tensor:
         """This tensor where the condition holds, else `other`."""
-        found: Tensor = indexing.where(condition, self, other)
+        found: Tensor = masking.where(condition, self, other)
         return found
 
     def norm(
@@ -286,15 +289,15 @@ class Methods:
     log2, log2_ = elementary.log2, inplace(elementary.log2)
     log10, log10_ = elementary.log10, inplace(elementary.log10)
     log1p, log1p_ = elementary.log1p, inplace(elementary.log1p)
-    sin, sin_ = trigonometric.sin, inplace(trigonometric.sin)
-    cos, cos_ = trigonometric.cos, inplace(trigonometric.cos)
+    sin, sin_ = elementary.sin, inplace(elementary.sin)
+    cos, cos_ = elementary.cos, inplace(elementary.cos)
     tan, tan_ = trigonometric.tan, inplace(trigonometric.tan)
     asin, asin_ = trigonometric.asin, inplace(trigonometric.asin)
     acos, acos_ = trigonometric.acos, inplace(trigonometric.acos)
     atan, atan_ = trigonometric.atan, inplace(trigonometric.atan)
     sinh, sinh_ = trigonometric.sinh, inplace(trigonometric.sinh)
     cosh, cosh_ = trigonometric.cosh, inplace(trigonometric.cosh)
-    tanh, tanh_ = trigonometric.tanh, inplace(trigonometric.tanh)
+    tanh, tanh_ = elementary.tanh, inplace(elementary.tanh)
     asinh, asinh_ = trigonometric.asinh, inplace(trigonometric.asinh)
     acosh, acosh_ = trigonometric.acosh, inplace(trigonometric.acosh)
     atanh, atanh_ = trigonometric.atanh, inplace(trigonometric.atanh)
@@ -326,13 +329,13 @@ class Methods:
     sgn, sgn_ = sign, sign_
     conj_physical_ = real.real
     fix, fix_ = trunc, trunc_
-    erf, erf_ = special.erf, inplace(special.erf)
+    erf, erf_ = elementary.erf, inplace(elementary.erf)
     erfc, erfc_ = special.erfc, inplace(special.erfc)
     erfinv, erfinv_ = special.erfinv, inplace(special.erfinv)
     lgamma, lgamma_ = special.lgamma, inplace(special.lgamma)
     digamma, digamma_ = special.digamma, inplace(special.digamma)
     logit, logit_ = special.logit, inplace(special.logit)
-    xlogy, xlogy_ = special.xlogy, inplace(special.xlogy)
+    xlogy, xlogy_ = losses.xlogy, inplace(losses.xlogy)
     i0, i0_ = series.i0, inplace(series.i0)
     igamma, igamma_ = series.igamma, inplace(series.igamma)
     igammac, igammac_ = series.igammac, inplace(series.igammac)
@@ -402,7 +405,7 @@ class Methods:
 
     # ---------------------------------------------------------------- reduction
 
-    sum, mean, prod = reduction.sum, reduction.mean, reduction.prod
+    sum, mean, prod = reduction.sum, reduction.mean, cumulative.prod
     nansum, nanmean = reduction.nansum, reduction.nanmean
     any, all, count_nonzero = reduction.any, reduction.all, reduction.count_nonzero
     logsumexp = reduction.logsumexp
@@ -414,7 +417,7 @@ class Methods:
     max, min = largest.max, largest.min
     amax, amin, aminmax = largest.amax, largest.amin, largest.aminmax
     argmax, argmin = largest.argmax, largest.argmin
-    cummax, cummin = largest.cummax, largest.cummin
+    cummax, cummin = cumulative.cummax, cumulative.cummin
     cumsum, cumsum_ = cumulative.cumsum, inplace(cumulative.cumsum)
     cumprod, cumprod_ = cumulative.cumprod, inplace(cumulative.cumprod)
     logcumsumexp = cumulative.logcumsumexp

@@ -11,9 +11,9 @@ import numpy as np
 from tinygrad_edu.dtypes import Array, from_numpy
 from tinygrad_edu.engine.switches import is_grad_enabled
 from tinygrad_edu.kernels.memory_order import slow_to_fast
-from tinygrad_edu.ops import layout
-from tinygrad_edu.ops.names import numpy_names
-from tinygrad_edu.ops.strided import as_strided
+from tinygrad_edu.ops import casting
+from tinygrad_edu.ops.arguments import numpy_names
+from tinygrad_edu.ops.more.strided import as_strided
 from tinygrad_edu.storage import UntypedStorage
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ class MoreMethods:
         if ambiguity_check and (1 in x.shape or twice):
             mine: Any = self
             own = [f for f in formats if mine.is_contiguous(memory_format=f)]
-            axes = layout.axes_of(own[0], x.ndim) if len(own) == 1 else None
+            axes = casting.axes_of(own[0], x.ndim) if len(own) == 1 else None
             if axes is None:
                 raise RuntimeError(
                     "The tensor does not have unique dim order, or cannot map to exact one of the"

@@ -21,25 +21,27 @@ from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.ops import (
     arithmetic,
-    arranging,
     comparison,
     creation,
-    cumulative,
-    einsum,
     extrema,
-    indexing,
     joining,
     largest,
-    linalg,
-    norms,
-    products,
+    masking,
     reduction,
     rounding,
     shape,
+)
+from tinygrad_edu.ops.arguments import UFUNCS
+from tinygrad_edu.ops.more import (
+    arranging,
+    cumulative,
+    einsum,
+    linalg,
+    norms,
+    products,
     sorting,
     statistics,
-)  # fmt: skip
-from tinygrad_edu.ops.names import UFUNCS
+)
 
 Operation = Callable[..., Any]
 
@@ -126,7 +128,7 @@ def _trapezoid(y: Any, x: Any = None, dx: float = 1.0, dim: int = -1) -> Any:
 
 FUNCTIONS: dict[Any, Operation] = {
     np.sum: _reduced(reduction.sum), np.mean: _reduced(reduction.mean),
-    np.prod: _one_by_one(reduction.prod), np.std: _spread_of(statistics.std),
+    np.prod: _one_by_one(cumulative.prod), np.std: _spread_of(statistics.std),
     np.var: _spread_of(statistics.var), np.max: _reduced(largest.amax),
     np.amax: _reduced(largest.amax), np.amin: _reduced(largest.amin),
     np.min: _reduced(largest.amin), np.argmax: _arg(largest.argmax),
@@ -154,12 +156,12 @@ FUNCTIONS: dict[Any, Operation] = {
     np.roll: lambda x, shift, dim=None: x.roll(shift) if dim is None else x.roll(shift, dim),
     np.tile: lambda x, reps: x.tile((reps,) if isinstance(reps, int) else tuple(reps)),
     np.repeat: lambda x, n, dim=None: arranging.repeat_interleave(x, n, dim),
-    np.where: indexing.where, np.clip: lambda x, low=None, high=None: extrema.clamp(x, low, high),
+    np.where: masking.where, np.clip: lambda x, low=None, high=None: extrema.clamp(x, low, high),
     np.dot: lambda a, b: _dot(a, b), np.inner: products.inner, np.outer: products.outer,
     np.tensordot: lambda a, b, axes=2: products.tensordot(a, b, axes),
     np.einsum: lambda equation, *ts: einsum.einsum(equation, *ts), np.kron: products.kron,
     np.diag: lambda x, k=0: linalg.diag(x, k), np.trace: linalg.trace,
-    np.tril: lambda x, k=0: linalg.tril(x, k), np.triu: lambda x, k=0: linalg.triu(x, k),
+    np.tril: lambda x, k=0: masking.tril(x, k), np.triu: lambda x, k=0: masking.triu(x, k),
     np.sort: lambda x, dim=-1: _flattened(lambda t, d: sorting.sort(t, d)[0])(x, dim),
     np.argsort: lambda x, dim=-1: _flattened(sorting.argsort)(x, dim),
     np.linalg.norm: _norm, np.linalg.inv: linalg.inv, np.linalg.det: linalg.det,

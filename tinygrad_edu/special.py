@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from tinygrad_edu.ops.activation import sigmoid as expit
-from tinygrad_edu.ops.elementary import exp2, expm1, log1p
-from tinygrad_edu.ops.reduction import logsumexp
-from tinygrad_edu.ops.rounding import round
-from tinygrad_edu.ops.series import (
+from tinygrad_edu.ops.elementary import erf, exp2, expm1, log1p
+from tinygrad_edu.ops.losses import xlogy
+from tinygrad_edu.ops.more.series import (
     entr,
     erfcx,
     i0,
@@ -19,21 +18,15 @@ from tinygrad_edu.ops.series import (
     ndtri,
     zeta,
 )
-from tinygrad_edu.ops.series import igamma as gammainc
-from tinygrad_edu.ops.series import igammac as gammaincc
+from tinygrad_edu.ops.more.series import igamma as gammainc
+from tinygrad_edu.ops.more.series import igammac as gammaincc
+from tinygrad_edu.ops.more.special import digamma as psi
+from tinygrad_edu.ops.more.special import erfc, erfinv, logit, polygamma, xlog1py
+from tinygrad_edu.ops.more.special import lgamma as gammaln
+from tinygrad_edu.ops.more.trigonometric import sinc
+from tinygrad_edu.ops.reduction import logsumexp
+from tinygrad_edu.ops.rounding import round
 from tinygrad_edu.ops.softmax import log_softmax, softmax
-from tinygrad_edu.ops.special import digamma as psi
-from tinygrad_edu.ops.special import (
-    erf,
-    erfc,
-    erfinv,
-    logit,
-    polygamma,
-    xlog1py,
-    xlogy,
-)
-from tinygrad_edu.ops.special import lgamma as gammaln
-from tinygrad_edu.ops.trigonometric import sinc
 
 digamma = psi
 

@@ -27,7 +27,7 @@ from tinygrad_edu.engine.record import current_node, wrap
 from tinygrad_edu.methods import Methods
 from tinygrad_edu.more_methods import MoreMethods
 from tinygrad_edu.numpy_protocol import ArrayProtocol
-from tinygrad_edu.ops import creation, layout
+from tinygrad_edu.ops import casting, creation
 from tinygrad_edu.printing import format_tensor
 from tinygrad_edu.python_protocol import PythonProtocol
 from tinygrad_edu.size import Size, read_dim
@@ -135,7 +135,7 @@ class Tensor(Methods, MoreMethods, PythonProtocol, ArrayProtocol, Variable):
         """Whether its elements lie in order in memory, or in the order of another format."""
         if memory_format is None:
             return bool(self.array.flags.c_contiguous)
-        return layout.follows(self.array, layout.axes_of(memory_format, self.array.ndim))
+        return casting.follows(self.array, casting.axes_of(memory_format, self.array.ndim))
 
     def is_floating_point(self) -> bool:
         return is_floating(self.array.dtype)

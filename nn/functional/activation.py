@@ -22,7 +22,7 @@ from tinygrad_edu.ops.activation import (
     softsign,
     tanhshrink,
 )
-from tinygrad_edu.ops.trigonometric import tanh
+from tinygrad_edu.ops.elementary import tanh
 from tinygrad_edu.tensor import Tensor
 
 celu_ = in_place(ops.celu)

@@ -17,9 +17,9 @@ from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.ops.arithmetic import fmod
 from tinygrad_edu.ops.creation import linspace
 from tinygrad_edu.ops.gathering import gather
-from tinygrad_edu.ops.indexing import where
 from tinygrad_edu.ops.joining import stack
-from tinygrad_edu.ops.resampling import cubic_weights, scaled
+from tinygrad_edu.ops.masking import where
+from tinygrad_edu.ops.more.resampling import cubic_weights, scaled
 from tinygrad_edu.tensor import Tensor
 
 

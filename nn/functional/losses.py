@@ -16,11 +16,11 @@ from tinygrad_edu.engine.boundary import not_implemented, users_level
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.mode import is_recording
 from tinygrad_edu.engine.nodes import absorbing, shown_as
-from tinygrad_edu.ops import cross_entropy as classes
+from tinygrad_edu.ops import losses as classes
 from tinygrad_edu.ops import losses as ops
-from tinygrad_edu.ops.dims import plain
+from tinygrad_edu.ops.arguments import plain
+from tinygrad_edu.ops.losses import xlogy
 from tinygrad_edu.ops.reduction import _mean, _sum
-from tinygrad_edu.ops.special import xlogy
 from tinygrad_edu.tensor import Tensor
 
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from tinygrad_edu.autograd.grad_mode import no_grad
 from tinygrad_edu.ops import recurrent
+from tinygrad_edu.ops.arguments import numpy_names
 from tinygrad_edu.ops.creation import from_numpy
-from tinygrad_edu.ops.names import numpy_names
 from tinygrad_edu.ops.padding import pad
 from tinygrad_edu.tensor import Tensor
 

@@ -6,8 +6,9 @@ import functools
 from typing import Any
 
 from tinygrad_edu.engine.composed import composed
-from tinygrad_edu.ops import fractional, pooling
+from tinygrad_edu.ops import pooling
 from tinygrad_edu.ops.convolution import per_dim
+from tinygrad_edu.ops.more import fractional
 from tinygrad_edu.ops.sampling import rand
 from tinygrad_edu.tensor import Tensor
 
@@ -119,7 +120,7 @@ def _max_unpool(n: int) -> Any:
         padding: Any = 0,
         output_size: Any = None,
     ) -> Tensor:
-        return pooling.max_unpool(n, input, indices, kernel_size, stride, padding, output_size)
+        return fractional.max_unpool(n, input, indices, kernel_size, stride, padding, output_size)
 
     return _named(
         max_unpool,

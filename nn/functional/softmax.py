@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from tinygrad_edu.ops import softmax as ops
-from tinygrad_edu.ops.names import named
+from tinygrad_edu.ops.arguments import named
 from tinygrad_edu.tensor import Tensor
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from tinygrad_edu.ops.resampling import (
+from tinygrad_edu.ops.more.resampling import (
     channel_shuffle,
     interpolate,
     pixel_shuffle,
     pixel_unshuffle,
 )
-from tinygrad_edu.ops.windows import fold, unfold
+from tinygrad_edu.ops.more.windows import fold, unfold
 from tinygrad_edu.tensor import Tensor
 
 __all__ = [

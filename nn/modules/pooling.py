@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from tinygrad_edu.ops import pooling
+from tinygrad_edu.ops.more import fractional
 from tinygrad_edu.tensor import Tensor
 
 from .. import functional as F
@@ -89,7 +90,7 @@ class _MaxUnpool(Module):
         self.padding = each(padding)
 
     def forward(self, input: Tensor, indices: Tensor, output_size: Any = None) -> Tensor:
-        return pooling.max_unpool(
+        return fractional.max_unpool(
             self.dims, input, indices, self.kernel_size, self.stride, self.padding, output_size
         )
 

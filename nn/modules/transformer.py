@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tinygrad_edu.ops.creation import full
-from tinygrad_edu.ops.linalg import triu
+from tinygrad_edu.ops.masking import triu
 from tinygrad_edu.tensor import Tensor
 
 from .. import functional as F

@@ -1,4 +1,4 @@
-"""Rows of tinygrad_edu/ops/series.py."""
+"""Rows of tinygrad_edu/ops/more/series.py."""
 
 from op_table import F, Op, Pos, Prob, V, call, unary
 

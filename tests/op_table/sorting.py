@@ -1,4 +1,4 @@
-"""Rows of tinygrad_edu/ops/sorting.py."""
+"""Rows of tinygrad_edu/ops/more/sorting.py."""
 
 from op_table import Distinct, F, I, Ix, Op, Ties, V, call, tied
 

@@ -1,4 +1,4 @@
-"""Rows of tinygrad_edu/ops/strided.py, real.py, and of what was added beside them."""
+"""Rows of tinygrad_edu/ops/more/strided.py, real.py, and of what was added beside them."""
 
 from op_table import F, I, Ix, Op, V, call, unary
 

@@ -33,7 +33,7 @@ from tinygrad_edu.dtypes import dtype
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.mode import Mode, is_recording, state
 from tinygrad_edu.engine.types import Call
-from tinygrad_edu.ops.cross_entropy import nll_loss
+from tinygrad_edu.ops.losses import nll_loss
 from tinygrad_edu.ops.softmax import log_softmax
 from tinygrad_edu.tensor import Tensor
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from tinygrad_edu.ops.comparison import isclose
 from tinygrad_edu.ops.creation import full
-from tinygrad_edu.ops.decompositions import eigvalsh
+from tinygrad_edu.ops.more.decompositions import eigvalsh
 
 
 class Constraint:

@@ -7,8 +7,8 @@ from typing import Any
 from tinygrad_edu.distributions import constraints
 from tinygrad_edu.distributions.distribution import Distribution
 from tinygrad_edu.ops.embedding import one_hot
-from tinygrad_edu.ops.indexing import where
-from tinygrad_edu.ops.rejection import standard_gamma
+from tinygrad_edu.ops.masking import where
+from tinygrad_edu.ops.more.rejection import standard_gamma
 
 
 class Dirichlet(Distribution):

@@ -9,7 +9,7 @@ from tinygrad_edu.distributions.distribution import Distribution
 from tinygrad_edu.distributions.utils import broadcast_all
 from tinygrad_edu.dtypes import finfo
 from tinygrad_edu.ops.creation import as_tensor
-from tinygrad_edu.ops.rejection import standard_gamma
+from tinygrad_edu.ops.more.rejection import standard_gamma
 
 
 class Gamma(Distribution):

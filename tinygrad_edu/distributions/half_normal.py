@@ -10,7 +10,7 @@ from tinygrad_edu.distributions.normal import Normal
 from tinygrad_edu.distributions.transformed_distribution import TransformedDistribution
 from tinygrad_edu.distributions.transforms import AbsTransform
 from tinygrad_edu.ops.creation import zeros_like
-from tinygrad_edu.ops.indexing import where
+from tinygrad_edu.ops.masking import where
 
 
 class HalfNormal(TransformedDistribution):

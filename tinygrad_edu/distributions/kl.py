@@ -31,7 +31,7 @@ from tinygrad_edu.distributions.transformed_distribution import TransformedDistr
 from tinygrad_edu.distributions.uniform import Uniform
 from tinygrad_edu.distributions.utils import euler_constant, sum_rightmost
 from tinygrad_edu.ops.activation import softplus
-from tinygrad_edu.ops.linalg import solve
+from tinygrad_edu.ops.more.linalg import solve
 from tinygrad_edu.ops.shape import broadcast_shapes
 
 Formula = TypeVar("Formula", bound=Callable[[Any, Any], Any])

@@ -8,7 +8,7 @@ from typing import Any
 from tinygrad_edu.distributions import constraints
 from tinygrad_edu.distributions.distribution import Distribution
 from tinygrad_edu.distributions.utils import lazy_property, new_empty
-from tinygrad_edu.ops.linalg import cholesky, inv, solve
+from tinygrad_edu.ops.more.linalg import cholesky, inv, solve
 from tinygrad_edu.ops.shape import broadcast_shapes
 
 

@@ -9,8 +9,9 @@ from tinygrad_edu.distributions import constraints
 from tinygrad_edu.distributions.distribution import Distribution
 from tinygrad_edu.distributions.utils import broadcast_all, new_empty
 from tinygrad_edu.engine.switches import no_grad
+from tinygrad_edu.ops.elementary import erf
+from tinygrad_edu.ops.more.special import erfinv
 from tinygrad_edu.ops.sampling import normal
-from tinygrad_edu.ops.special import erf, erfinv
 
 
 class Normal(Distribution):

@@ -8,7 +8,7 @@ from tinygrad_edu.distributions import constraints
 from tinygrad_edu.distributions.distribution import Distribution
 from tinygrad_edu.distributions.utils import broadcast_all
 from tinygrad_edu.engine.switches import no_grad
-from tinygrad_edu.ops.rejection import poisson
+from tinygrad_edu.ops.more.rejection import poisson
 
 
 class Poisson(Distribution):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 from tinygrad_edu.dtypes import from_numpy
-from tinygrad_edu.engine.graph import Node, Storage
+from tinygrad_edu.engine.graph import Node, Storage, Variable
 from tinygrad_edu.engine.types import Values
+
+T = TypeVar("T")
 
 FREED = (
     "Trying to backward through the graph a second time (or directly access saved tensors after"
@@ -46,3 +48,16 @@ def _written_since(guard: Any, number: int) -> bool:
     if isinstance(guard, Storage):
         return guard.written > number
     return any([part is not None and _written_since(part, number) for part in guard])
+
+
+def watched(y: T, argument: str, tensors: Any) -> T:
+    """The result of an operation that keeps an index: a later write into one of these is refused.
+
+    Operations are given the arrays of index tensors, which do not say whose they are.
+    """
+    node: Any = getattr(y, "node", None)
+    owners = tuple([t.storage for t in tensors if isinstance(t, Variable)])
+    if node is not None and owners and argument in node.plan.names:
+        slot = node.plan.names.index(argument)
+        node.guards = (*node.guards[:slot], owners, *node.guards[slot + 1 :])
+    return y

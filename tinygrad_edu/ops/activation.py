@@ -16,13 +16,12 @@ from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels import gelu as _gelu
 from tinygrad_edu.kernels.memory_order import in_order
-from tinygrad_edu.ops import indexing, shape
-from tinygrad_edu.ops.dims import plain
+from tinygrad_edu.ops import indexing, masking, shape
+from tinygrad_edu.ops.arguments import plain
+from tinygrad_edu.ops.elementary import erf, tanh
 from tinygrad_edu.ops.elementary import sigmoid as sigmoid
 from tinygrad_edu.ops.extrema import clamp, gate
 from tinygrad_edu.ops.rounding import abs
-from tinygrad_edu.ops.special import erf
-from tinygrad_edu.ops.trigonometric import tanh
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
@@ -70,7 +69,7 @@ def leaky_relu(x: Array, negative_slope: float = 0.01) -> Array:
 
 
 leaky_relu.vjp(
-    x=lambda g, x, negative_slope: indexing.where(x > 0, g, g * negative_slope),
+    x=lambda g, x, negative_slope: masking.where(x > 0, g, g * negative_slope),
 )
 
 
@@ -80,7 +79,7 @@ def _prelu(x: Array, weight: Array) -> Array:
 
 
 _prelu.vjp(
-    x=lambda g, x, weight: indexing.where(x > 0, g, g * weight),
+    x=lambda g, x, weight: masking.where(x > 0, g, g * weight),
     weight=lambda g, x: gate(g * x, ~(x > 0)),
 )
 
@@ -374,7 +373,7 @@ def hardswish(x: Array) -> Array:
 
 
 hardswish.vjp(
-    x=lambda g, x: indexing.where(x >= 3, g, gate(g * (x / 3 + 0.5), ~(x <= -3))),
+    x=lambda g, x: masking.where(x >= 3, g, gate(g * (x / 3 + 0.5), ~(x <= -3))),
 )
 
 

@@ -25,8 +25,7 @@ from tinygrad_edu.engine.inplace import inplace, write_out
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.kernels.memory_order import like
-from tinygrad_edu.ops.dims import plain
-from tinygrad_edu.ops.names import numbers_first, ufunc
+from tinygrad_edu.ops.arguments import numbers_first, plain, ufunc
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor

@@ -21,12 +21,11 @@ from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels import attention as kernel
 from tinygrad_edu.kernels.cuda import launch
-from tinygrad_edu.ops.arranging import repeat_interleave
+from tinygrad_edu.ops.arguments import raw
 from tinygrad_edu.ops.casting import _to_copy
-from tinygrad_edu.ops.dims import raw
-from tinygrad_edu.ops.indexing import where
+from tinygrad_edu.ops.masking import where
 from tinygrad_edu.ops.matmul import matmul
-from tinygrad_edu.ops.shape import transpose
+from tinygrad_edu.ops.shape import expand, reshape, transpose, unsqueeze
 from tinygrad_edu.ops.softmax import softmax
 
 if TYPE_CHECKING:
@@ -229,7 +228,11 @@ def _repeated(query: Tensor, x: Tensor) -> Tensor:
             "Number of heads in key and value must divide the number of heads in query, but got"
             f" {few} and {many}"
         )
-    return x if many == few else repeat_interleave(x, many // few, -3)
+    if many == few:
+        return x
+    shape = x.array.shape
+    each = (*shape[:-3], few, many // few, *shape[-2:])
+    return reshape(expand(unsqueeze(x, -3), each), (*shape[:-3], many, *shape[-2:]))
 
 
 def _check_shapes(query: Array, key: Array, value: Array) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from tinygrad_edu.dtypes import Array, default, is_floating, promote, scalar_typ
 from tinygrad_edu.engine.boundary import not_a_tensor, same_device
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.primitive import primitive
-from tinygrad_edu.ops.names import ufunc
+from tinygrad_edu.ops.arguments import ufunc
 
 
 @ufunc("equal")

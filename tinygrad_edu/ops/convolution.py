@@ -19,7 +19,7 @@ from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels import convolution as kernel
 from tinygrad_edu.kernels.convolution import Geometry, Sizes
-from tinygrad_edu.ops.dims import operand
+from tinygrad_edu.ops.arguments import operand
 from tinygrad_edu.ops.indexing import _slice
 from tinygrad_edu.ops.matmul import c_name
 from tinygrad_edu.ops.padding import pad

@@ -33,10 +33,10 @@ from tinygrad_edu.dtypes import (
 from tinygrad_edu.dtypes import from_numpy as dtype_of
 from tinygrad_edu.engine.boundary import not_implemented
 from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.out import fills_out
 from tinygrad_edu.engine.record import wrap
+from tinygrad_edu.entrances import as_numpy
 from tinygrad_edu.kernels import memory_order, ranges
-from tinygrad_edu.ops.lists import as_numpy
-from tinygrad_edu.ops.out import fills_out
 from tinygrad_edu.size import read_new_shape
 
 if TYPE_CHECKING:

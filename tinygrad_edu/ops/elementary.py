@@ -1,4 +1,4 @@
-"""Exponentials and logarithms, and the sigmoid."""
+"""Exponentials and logarithms, the sigmoid and tanh, sine and cosine, and the error function."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import math
 
 import numpy as np
 
+from tinygrad_edu.backend import special_function
 from tinygrad_edu.dtypes import Array, floating
 from tinygrad_edu.engine.primitive import primitive
-from tinygrad_edu.ops.names import ufunc
+from tinygrad_edu.kernels import erf as _erf
+from tinygrad_edu.ops.arguments import ufunc
 
 _LN2 = math.log(2.0)
 _LN10 = math.log(10.0)
+_SLOPE_OF_ERF = 2 / math.sqrt(math.pi)
 
 
 @ufunc("exp")
@@ -131,3 +134,64 @@ def sigmoid(x: Array) -> Array:
 
 
 sigmoid.vjp(x=lambda g, y: g * ((1 - y) * y))
+
+
+@ufunc("sin")
+@primitive
+def sin(x: Array) -> Array:
+    """The sine.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.sin(torch.tensor([0.0, 1.0]))
+    tensor([0.0000, 0.8415])
+    """
+    return np.sin(floating(x))
+
+
+@ufunc("cos")
+@primitive
+def cos(x: Array) -> Array:
+    """The cosine.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.cos(torch.tensor([0.0, 1.0]))
+    tensor([1.0000, 0.5403])
+    """
+    return np.cos(floating(x))
+
+
+sin.vjp(x=lambda g, x: g * cos(x))
+
+
+cos.vjp(x=lambda g, x: -g * sin(x))
+
+
+@ufunc("tanh")
+@primitive
+def tanh(x: Array) -> Array:
+    """`sinh(x) / cosh(x)`, in (-1, 1).
+
+    >>> import tinygrad_edu as torch
+    >>> torch.tanh(torch.tensor([0.0, 1.0]))
+    tensor([0.0000, 0.7616])
+    """
+    return np.tanh(floating(x))
+
+
+tanh.vjp(x=lambda g, y: g * (1 - y * y))
+
+
+@primitive
+def erf(x: Array) -> Array:
+    """The error function, `2/sqrt(pi) * integral of exp(-s*s) from 0 to x`.
+
+    Source: see kernels/erf.py for the method and its accuracy.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.erf(torch.tensor([0.0, 0.5, 3.0]))
+    tensor([0.0000, 0.5205, 1.0000])
+    """
+    return special_function("erf", _erf.erf)(floating(x))
+
+
+erf.vjp(x=lambda g, x: g * (_SLOPE_OF_ERF * exp(-(x * x))))

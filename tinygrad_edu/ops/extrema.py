@@ -11,9 +11,9 @@ from tinygrad_edu.engine.boundary import not_a_tensor, not_implemented
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels.gate import gate as _gate_kernel
-from tinygrad_edu.ops import indexing
+from tinygrad_edu.ops import masking
+from tinygrad_edu.ops.arguments import ufunc
 from tinygrad_edu.ops.comparison import isnan
-from tinygrad_edu.ops.names import ufunc
 
 
 @primitive
@@ -37,7 +37,7 @@ weigh.vjp(a=lambda g, weight: weigh(g, weight),
 
 def _share(g: Any, mine: Any, theirs: Any) -> Any:
     """The part of `g` for the operand `mine` that won over `theirs`; half where they tie."""
-    return indexing.where(mine == theirs, g / 2, g)
+    return masking.where(mine == theirs, g / 2, g)
 
 
 @ufunc("maximum")
@@ -55,8 +55,8 @@ def maximum(a: Array, b: Array) -> Array:
 
 
 maximum.vjp(
-    a=lambda g, a, b: indexing.where(a < b, 0.0, _share(g, a, b)),
-    b=lambda g, a, b: indexing.where(b < a, 0.0, _share(g, b, a)),
+    a=lambda g, a, b: masking.where(a < b, 0.0, _share(g, a, b)),
+    b=lambda g, a, b: masking.where(b < a, 0.0, _share(g, b, a)),
 )
 
 
@@ -75,8 +75,8 @@ def minimum(a: Array, b: Array) -> Array:
 
 
 minimum.vjp(
-    a=lambda g, a, b: indexing.where(a > b, 0.0, _share(g, a, b)),
-    b=lambda g, a, b: indexing.where(b > a, 0.0, _share(g, b, a)),
+    a=lambda g, a, b: masking.where(a > b, 0.0, _share(g, a, b)),
+    b=lambda g, a, b: masking.where(b > a, 0.0, _share(g, b, a)),
 )
 
 
@@ -94,8 +94,8 @@ def fmax(a: Array, b: Array) -> Array:
 
 
 fmax.vjp(
-    a=lambda g, a, b: indexing.where((a >= b) | isnan(b), g, 0.0),
-    b=lambda g, a, b: indexing.where((a >= b) | isnan(b), 0.0, g),
+    a=lambda g, a, b: masking.where((a >= b) | isnan(b), g, 0.0),
+    b=lambda g, a, b: masking.where((a >= b) | isnan(b), 0.0, g),
 )
 
 
@@ -113,8 +113,8 @@ def fmin(a: Array, b: Array) -> Array:
 
 
 fmin.vjp(
-    a=lambda g, a, b: indexing.where((a <= b) | isnan(b), g, 0.0),
-    b=lambda g, a, b: indexing.where((a <= b) | isnan(b), 0.0, g),
+    a=lambda g, a, b: masking.where((a <= b) | isnan(b), g, 0.0),
+    b=lambda g, a, b: masking.where((a <= b) | isnan(b), 0.0, g),
 )
 
 

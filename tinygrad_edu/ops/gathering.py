@@ -16,10 +16,9 @@ from tinygrad_edu.engine.record import as_array, wrap
 from tinygrad_edu.kernels.atomic import add_at, multiply_at
 from tinygrad_edu.kernels.cuda import checks
 from tinygrad_edu.kernels.memory_order import clone, in_order
-from tinygrad_edu.ops.dims import operand
+from tinygrad_edu.ops.arguments import numpy_names, operand
 from tinygrad_edu.ops.indexing import _unslice
 from tinygrad_edu.ops.joining import zeros_beside
-from tinygrad_edu.ops.names import numpy_names
 from tinygrad_edu.size import read_dim
 
 if TYPE_CHECKING:

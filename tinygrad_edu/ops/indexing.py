@@ -17,12 +17,8 @@ import numpy as np
 from tinygrad_edu.backend import beside, device_of, module_of, new_like
 from tinygrad_edu.dtypes import (
     Array,
-    common,
     fitting,
     is_half,
-    promote,
-    promote_to,
-    result_type,
     scalar_type_name,
 )  # fmt: skip
 from tinygrad_edu.engine.boundary import other_device, same_device
@@ -31,14 +27,14 @@ from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.inplace import check_history, check_writable, inplace, refuse_overlap
 from tinygrad_edu.engine.mode import is_recording
 from tinygrad_edu.engine.primitive import primitive
-from tinygrad_edu.engine.record import as_array, current_node, wrap
+from tinygrad_edu.engine.record import as_array, current_node
+from tinygrad_edu.engine.versions import watched
 from tinygrad_edu.kernels.atomic import add_at
 from tinygrad_edu.kernels.cuda import checks
 from tinygrad_edu.kernels.memory_order import clone, in_order
+from tinygrad_edu.ops.arguments import named, numpy_names
 from tinygrad_edu.ops.arithmetic import zero_gradient
-from tinygrad_edu.ops.names import named, numpy_names
-from tinygrad_edu.ops.shape import broadcast_tensors, reshape
-from tinygrad_edu.ops.watching import watched
+from tinygrad_edu.ops.shape import reshape
 from tinygrad_edu.size import read_dim
 
 if TYPE_CHECKING:
@@ -442,141 +438,6 @@ def _all_advanced(x: Any, indices: Any) -> tuple[Any, ...]:
     if advanced is None or not _is_identity(basic):
         advanced = tuple([np.array(i, like=x.array) if isinstance(i, int) else i for i in basic])
     return advanced
-
-
-@primitive
-def _where(condition: Array, a: Array, b: Array) -> Array:
-    if condition.dtype != bool:
-        raise RuntimeError(
-            "where expected condition to be a boolean tensor, but got a tensor with dtype"
-            f" {condition.dtype}"
-        )
-    if not hasattr(a, "dtype") and not hasattr(b, "dtype"):
-        target = result_type(a, b)
-        a, b = (new_like(condition, (), n, target) for n in (a, b))
-    elif hasattr(a, "dtype"):
-        a, b = promote(a, b)
-    else:
-        b, a = promote(b, a)
-    return np.where(condition, a, b)
-
-
-_where.vjp(a=lambda g, condition: _where(condition, g, 0.0),
-           b=lambda g, condition: _where(condition, 0.0, g))  # fmt: skip
-
-
-@named(self="input", x="input", y="other")
-def where(condition: Any, input: Any = None, other: Any = None) -> Any:
-    """`input` where the condition holds, else `other`, element by element.
-
-    With the condition alone: the indices where it holds, as a tuple of tensors.
-
-    Raises:
-        RuntimeError: the condition is not of dtype bool.
-
-    >>> import tinygrad_edu as torch
-    >>> x = torch.tensor([-1.0, 2.0])
-    >>> torch.where(x > 0, x, 0.0)
-    tensor([0., 2.])
-    """
-    if input is None and other is None:
-        return nonzero(condition, as_tuple=True)
-    if other.__class__ in (int, float):
-        _check_choice(input, other)
-    elif input.__class__ in (int, float):
-        _check_choice(other, input)
-    return _where(condition, input, other)
-
-
-def _check_choice(array: Any, number: Any) -> None:
-    """Whether the common dtype holds the number; 16-bit floats take what is too large as inf."""
-    array = array.array if isinstance(array, Variable) else array
-    if (number.__class__ is float and -1e4 < number < 1e4) or not hasattr(array, "dtype"):
-        return  # fits everywhere, without looking
-    target = common(array, number)
-    if not is_half(target):
-        fitting(target, number)
-
-
-def nonzero(input: Any, *, as_tuple: bool = False) -> Any:
-    """The indices of the elements that are not zero: one row each, or a tuple of columns.
-
-    >>> import tinygrad_edu as torch
-    >>> torch.nonzero(torch.tensor([0, 3, 5]))
-    tensor([[1],
-            [2]])
-    """
-    x = input.array
-    if as_tuple:
-        found = np.nonzero(x if x.ndim else x.reshape(1))
-        return tuple([wrap(in_order(i)) for i in found])
-    if not x.ndim:
-        return wrap(np.zeros_like(x, shape=(int(x != 0), 0), dtype=np.int64))
-    return wrap(np.stack(np.nonzero(x)).T)
-
-
-def argwhere(input: Any) -> Tensor:
-    """The indices of the elements that are not zero, one row each."""
-    found: Tensor = nonzero(input)
-    return found
-
-
-def masked_fill(input: Any, mask: Any, value: Any) -> Tensor:
-    """`input` with `value` wherever the mask is True.
-
-    Raises:
-        RuntimeError: the mask is not of dtype bool, or the value has dimensions.
-
-    >>> import tinygrad_edu as torch
-    >>> torch.zeros(2).masked_fill(torch.tensor([True, False]), 9)
-    tensor([9., 0.])
-    """
-    if mask.array.dtype != bool:
-        raise RuntimeError(
-            f"masked_fill_ only supports boolean masks, but got mask with dtype {mask.array.dtype}"
-        )
-    if isinstance(value, Variable) and value.array.ndim:
-        raise RuntimeError(
-            "masked_fill_ only supports a 0-dimensional value tensor, but got tensor with"
-            f" {value.array.ndim} dimension(s)."
-        )
-    kind = input.array.dtype
-    if isinstance(value, (int, float)):
-        value = fitting(kind, value)
-    elif (
-        isinstance(value, Variable)
-        and isinstance(value.array, np.ndarray)
-        and value.array.dtype != kind
-    ):
-        fitting(kind, value.array.item())  # on a GPU, looking would mean waiting
-    return _masked_fill(input, mask, value)
-
-
-@primitive
-def _masked_fill(x: Array, mask: Array, value: Any) -> Array:
-    (value,) = promote_to(x.dtype, value)
-    value = value if hasattr(value, "astype") else x.dtype.type(value)
-    return in_order(np.where(mask, value, x))
-
-
-_masked_fill.vjp(
-    x=lambda g, mask: _where(mask, 0.0, g),
-    value=lambda g, mask: _where(mask, g, 0.0),
-)
-
-
-def masked_select(input: Any, mask: Any) -> Tensor:
-    """The elements where the mask is True, in one dimension; the two are broadcast.
-
-    >>> import tinygrad_edu as torch
-    >>> x = torch.tensor([1, 2, 3]); torch.masked_select(x, x > 1)
-    tensor([2, 3])
-    """
-    if mask.array.dtype != bool:
-        raise RuntimeError("masked_select: expected BoolTensor for mask")
-    same_device("masked_select", input.array, mask.array)
-    x, m = broadcast_tensors(input, mask)
-    return watched(_take(x, (m.array,)), "index", (mask,))
 
 
 @numpy_names

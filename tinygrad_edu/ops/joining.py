@@ -12,7 +12,7 @@ from tinygrad_edu.dtypes import Array, result_type
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels.memory_order import in_order
-from tinygrad_edu.ops.names import named, numpy_names
+from tinygrad_edu.ops.arguments import named, numpy_names
 from tinygrad_edu.ops.shape import _expand, atleast_3d, reshape
 from tinygrad_edu.size import read_dim, read_shape
 

@@ -18,10 +18,11 @@ from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
-from tinygrad_edu.ops.cumulative import accumulate
-from tinygrad_edu.ops.dims import (
+from tinygrad_edu.engine.versions import watched
+from tinygrad_edu.ops.arguments import (
     Dims,
     count,
+    numpy_names,
     operand,
     raw,
     reduce_add,
@@ -29,9 +30,7 @@ from tinygrad_edu.ops.dims import (
     restore,
 )
 from tinygrad_edu.ops.extrema import gate
-from tinygrad_edu.ops.gathering import _along, _gather
-from tinygrad_edu.ops.names import numpy_names
-from tinygrad_edu.ops.watching import watched
+from tinygrad_edu.ops.gathering import _along
 from tinygrad_edu.size import read_dim
 
 if TYPE_CHECKING:
@@ -278,33 +277,3 @@ def aminmax(input: Any, *, dim: int | None = None, keepdim: bool = False) -> Any
             " identity."
         )
     return return_types.aminmax(amin(input, dim, keepdim), amax(input, dim, keepdim))
-
-
-def _running(ufunc: Any, input: Any, dim: int) -> tuple[Any, Any]:
-    """The running extreme and the place of its last occurrence so far."""
-    x = operand(f"cum{ufunc.__name__[:3]}", input)
-    dim = read_dim(dim, x.ndim)
-    if not x.ndim or not x.size:
-        return input.clone(), wrap(np.zeros_like(x, dtype=np.int64))
-    hit = same(x, accumulate(ufunc, x, dim))
-    steps = np.ones_like(x, dtype=np.int64).cumsum(dim) - 1  # 0, 1, 2, ... along dim
-    index = accumulate(np.maximum, hit * steps, dim)
-    places = wrap(index)
-    return _gather(input, dim, places), places
-
-
-@numpy_names
-def cummax(input: Tensor, dim: int) -> Any:
-    """The largest element so far along `dim`, and where it last occurred.
-
-    >>> import tinygrad_edu as torch
-    >>> torch.cummax(torch.tensor([1, 3, 2, 3]), 0).indices
-    tensor([0, 1, 1, 3])
-    """
-    return return_types.cummax(*_running(np.maximum, input, dim))
-
-
-@numpy_names
-def cummin(input: Tensor, dim: int) -> Any:
-    """The smallest element so far along `dim`, and where it last occurred."""
-    return return_types.cummin(*_running(np.minimum, input, dim))

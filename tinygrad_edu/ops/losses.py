@@ -1,21 +1,45 @@
-"""Losses element by element: how far a prediction lies from its target.
+"""Losses: how far each element lies from its target, and the cross-entropy of classes.
+
+nll_loss(logp, t) = -logp[t]            cross_entropy(x, t) = nll_loss(log_softmax(x), t)
 
 Reductions and torch's argument lists are added in nn/functional/losses.py.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.dtypes import Array, floating, promote
+from tinygrad_edu.dtypes import (
+    Array,
+    common,
+    default,
+    floating,
+    from_numpy,
+    is_floating,
+    promote,
+    promote_to,
+    scalar_type_name,
+)
+from tinygrad_edu.engine.boundary import need_tensors, not_implemented
+from tinygrad_edu.engine.mode import is_recording
+from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
+from tinygrad_edu.engine.record import current_node
+from tinygrad_edu.kernels import cross_entropy as kernel
 from tinygrad_edu.ops.activation import log_sigmoid, logsigmoid
 from tinygrad_edu.ops.arithmetic import _sub
 from tinygrad_edu.ops.elementary import log, sigmoid
 from tinygrad_edu.ops.extrema import clamp, gate
+from tinygrad_edu.ops.gathering import gather
+from tinygrad_edu.ops.masking import where
 from tinygrad_edu.ops.rounding import abs
+from tinygrad_edu.ops.softmax import log_softmax
+
+if TYPE_CHECKING:
+    from tinygrad_edu.tensor import Tensor
 
 
 @primitive(node="MseLoss")
@@ -108,3 +132,287 @@ def _bce_logits_of_target(g: Any, x: Any, yes: Any) -> Any:
 
 
 bce_logits.vjp(x=_bce_logits_gradient, t=_bce_logits_of_target)
+
+
+@primitive
+def xlogy(a: Array, b: Array) -> Array:
+    """`a * log(b)`; 0 where a is 0, unless b is nan.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.xlogy(torch.tensor([0.0, 2.0]), torch.tensor([0.0, 3.0]))
+    tensor([0.0000, 2.1972])
+    """
+    a, b = _as_floats(a, b)
+    y = a * np.log(b)
+    return np.where(np.equal(a, 0) & ~np.isnan(b), 0, y).astype(y.dtype, copy=False)
+
+
+xlogy.vjp(
+    a=lambda g, a, b: gate(xlogy(g, b), ~((a == 0) & (b <= 0))),
+    b=lambda g, a, b: g * (a / b),
+)
+
+
+def _as_floats(a: Any, b: Any) -> tuple[Any, Any]:
+    """Both as floats of their common dtype; a number, too, for log would take it for float64."""
+    target = common(a, b)
+    target = target if is_floating(target) else default()
+    a, b = promote_to(target, a, b)
+    return a, b if hasattr(b, "dtype") else target.type(b)
+
+
+def read_classes(target: Array, count: int, ignore_index: int) -> tuple[Array, Array | None]:
+    """The classes, 0 where a row is ignored, and a mask of the ignored rows (None if none is).
+
+    Raises:
+        IndexError: a class that is not ignored lies outside [0, count).
+        RuntimeError: `target` holds no int64 or uint8.
+    """
+    if target.dtype == np.uint8:
+        target = target.astype(np.int64)
+    if target.dtype != np.int64:
+        raise RuntimeError(
+            f"expected target dtype to be Long or Byte, but got {scalar_type_name(target.dtype)}"
+        )
+    if not target.size:
+        return target, None
+    if not isinstance(target, np.ndarray):  # looking at the classes would mean waiting for the GPU
+        ignored = target == ignore_index
+        return np.where(ignored, 0, target), ignored
+    # A negative number read as unsigned is huge: one comparison finds both ways of being outside.
+    if target.view(np.uint64).max() < count and not 0 <= ignore_index < count:
+        return target, None
+    ignored = target == ignore_index
+    wrong = ((target < 0) | (target >= count)) & ~ignored
+    if wrong.any():
+        raise IndexError(f"Target {int(target[wrong][0])} is out of bounds.")
+    return np.where(ignored, 0, target), ignored
+
+
+def _row_weights(
+    weight: Array | None, classes: Array, ignored: Array | None, dtype: Any
+) -> Array | None:
+    """What each row counts: the weight of its class, 0 if ignored; None if all count 1."""
+    if weight is not None:
+        counts = weight[classes] if weight.size else np.zeros_like(classes)
+        counts = counts.astype(dtype, copy=False)
+        return counts if ignored is None else np.where(ignored, counts.dtype.type(0), counts)
+    return None if ignored is None else (~ignored).astype(dtype)
+
+
+@primitive(
+    saves=("classes", "exponentials", "sums", "shares", "ignored"), node="NllLoss(LogSoftmax(x))"
+)
+def _cross_entropy(
+    x: Array, target: Array, weight: Array | None, ignore_index: int, reduction: str
+) -> Any:
+    """Cross-entropy of scores x (N, C) with classes (N,).
+
+    `shares` is what each row's loss counts in the result, an array (N,) or one number for all;
+    `ignored` marks the rows that do not count, None if there are none.
+    """
+    classes, ignored = read_classes(target, x.shape[1], ignore_index)
+    wide = x.astype(np.float32) if x.dtype.itemsize < 4 else x
+    losses, exponentials, sums = kernel.forward(wide, classes)
+    counts = _row_weights(weight, classes, ignored, wide.dtype)
+    if ignored is not None:
+        losses = np.where(ignored, losses.dtype.type(0), losses)  # even if infinite
+    y = losses if counts is None else losses * counts
+    shares = 1.0 if counts is None else counts
+    if reduction != "none":
+        y = y.sum()
+    if reduction == "mean":
+        total = len(x) if counts is None else counts.sum()
+        y = y / total  # nan if there is nothing to average
+        shares = shares / (max(total, 1) if counts is None else total + (total == 0))
+        if counts is not None:  # 0 / 0 for rows that count, but count nothing
+            shares = np.where(total == 0, counts.dtype.type(np.nan), shares)
+    return y.astype(x.dtype, copy=False), classes, exponentials, sums, shares, ignored
+
+
+def _of_rows(g: Array, shares: Any, ignored: Array | None) -> Array:
+    """What arrives at each row's loss; 0 at ignored rows, whatever `g` is."""
+    return g * shares if ignored is None else gate(g * shares, ~ignored)
+
+
+_cross_entropy.vjp(
+    # `classes` may be the memory of the target, which is named so that it is watched
+    x=lambda g, target, classes, exponentials, sums, shares, ignored: kernel.backward(
+        _of_rows(g, shares, ignored), classes, exponentials, sums
+    )
+)
+
+
+@_cross_entropy.defined_as
+def _composed(x: Any, target: Any, weight: Any, ignore_index: int, reduction: str) -> Tensor:
+    return _nll(log_softmax(x, 1), target, weight, ignore_index, reduction)
+
+
+def _nll(x: Any, target: Array, weight: Array | None, ignore_index: int, reduction: str) -> Tensor:
+    """NLL of log-probabilities, a tensor (N, C, ...) or (C,), with an array of classes."""
+    dim = 0 if len(x.shape) == 1 else 1
+    classes, ignored = read_classes(target, x.shape[dim], ignore_index)
+    if x.shape[dim]:
+        index = np.expand_dims(classes, dim).copy()  # it may be the memory of the target
+        losses = -gather(x, dim, index).squeeze(dim)  # checks the classes
+    else:  # all rows are ignored: there is no class they could have
+        losses = x.sum(dim)
+    counts = _row_weights(weight, classes, ignored, x.array.dtype)
+    if ignored is not None:
+        losses = where(ignored, 0.0, losses)
+    if weight is not None:
+        losses = losses * counts
+    if reduction == "none":
+        return losses
+    if reduction == "sum":
+        return losses.sum()
+    return losses.sum() / (float(classes.size) if counts is None else counts.sum())
+
+
+def _check_shapes(x: Tensor, target: Tensor) -> None:
+    """torch's errors for scores (N, C, ...) or (C,) and classes (N, ...) or ()."""
+    shape, expected = list(target.array.shape), list(x.array.shape)
+    if not expected:
+        raise ValueError("Expected 1 or more dimensions (got 0)")
+    if len(expected) == 1:
+        if len(shape) > 1:
+            raise RuntimeError("0D or 1D target tensor expected, multi-target not supported")
+        if shape and shape[0] != 1:
+            raise ValueError(
+                f"For 1D input, 1D target must have size 1, but got target size: {shape[0]}"
+            )
+        return
+    del expected[1]
+    if shape and shape[0] != expected[0] or not shape:
+        raise ValueError(
+            f"Expected input batch_size ({expected[0]}) to match target batch_size"
+            f" ({shape[0] if shape else 1})."
+        )
+    if shape != expected:
+        if len(expected) == 1:
+            raise RuntimeError("0D or 1D target tensor expected, multi-target not supported")
+        raise RuntimeError(f"Expected target size {expected}, got {shape}")
+
+
+def _check_weight(x: Tensor, weight: Tensor | None) -> Array | None:
+    """The array of a weight that fits `x`, or None."""
+    if weight is None:
+        return None
+    classes = x.array.shape[0 if x.array.ndim == 1 else 1]
+    if weight.array.shape != (classes,):
+        raise RuntimeError(
+            f"weight tensor should be defined either for all {classes} classes or no classes but"
+            f" got weight tensor of shape: {list(weight.array.shape)}"
+        )
+    if is_recording() and current_node(weight) is not None:
+        raise RuntimeError(
+            "The function 'nll_loss_forward' is not differentiable with respect to argument"
+            " 'weight'. This input cannot have requires_grad True."
+        )
+    if weight.array.dtype != x.array.dtype:
+        expected, found = from_numpy(x.array.dtype), from_numpy(weight.array.dtype)
+        raise RuntimeError(f"expected scalar type {expected!r} but found {found!r}")
+    return weight.array
+
+
+def nll_loss(
+    input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, reduction: str
+) -> Tensor:
+    """`-weight[t] * input[t]` for every row's class t; see `nn.functional.nll_loss`."""
+    need_tensors("nll_loss_nd", input=input, target=target)
+    _check_shapes(input, target)
+    return _nll(input, target.array, _check_weight(input, weight), ignore_index, reduction)
+
+
+def cross_entropy(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None,
+    ignore_index: int,
+    reduction: str,
+    label_smoothing: float,
+) -> Tensor:
+    """Cross-entropy of scores with classes or probabilities; see `nn.functional.cross_entropy`."""
+    need_tensors("cross_entropy_loss", input=input, target=target)
+    if not 0.0 <= label_smoothing <= 1.0:
+        raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}")
+    if not is_floating(input.array.dtype):
+        raise not_implemented("log_softmax_lastdim_kernel_impl", input.array.dtype)
+    if input.array.shape == target.array.shape:
+        return _with_probabilities(input, target, weight, ignore_index, reduction, label_smoothing)
+    _check_shapes(input, target)
+    weights = _check_weight(input, weight)
+    if label_smoothing > 0.0:
+        return _smoothed(
+            input,
+            target.array,
+            None if weights is None else weights.copy(),
+            ignore_index,
+            reduction,
+            label_smoothing,
+        )
+    dim = 0 if input.array.ndim == 1 else 1
+    if not input.array.shape[dim]:
+        return _nll(log_softmax(input, dim), target.array, weights, ignore_index, reduction)
+    if input.array.ndim == 2:
+        return _cross_entropy(input, target, weight, ignore_index, reduction)
+    classes = input.array.shape[dim]
+    rows = input if input.array.ndim == 1 else input.movedim(1, -1)
+    losses = _cross_entropy(
+        rows.reshape(-1, classes), target.reshape(-1), weight, ignore_index, reduction
+    )
+    losses = losses.reshape(target.array.shape) if reduction == "none" else losses
+    return shown_as(losses, f"NllLoss{'2D' if input.array.ndim > 1 else ''}Backward0")
+
+
+def _smoothed(
+    x: Tensor, target: Array, weight: Array | None, ignore_index: int, reduction: str,
+    smoothing: float,
+) -> Tensor:  # fmt: skip
+    """Part of the probability, `smoothing`, is moved from the right class to all alike."""
+    dim = 0 if x.array.ndim == 1 else 1
+    logp = log_softmax(x, dim)
+    right = _nll(logp, target, weight, ignore_index, reduction)
+    classes, ignored = read_classes(target, x.array.shape[dim], ignore_index)
+    if weight is not None:
+        logp = logp * weight.reshape([-1] + [1] * (x.array.ndim - 1 - dim))
+    alike: Any = -logp.sum(dim)
+    if ignored is not None:
+        alike = where(ignored.reshape(alike.shape), 0.0, alike)
+    if reduction == "sum":
+        alike = alike.sum()
+    if reduction == "mean":
+        counts = _row_weights(weight, classes, ignored, x.array.dtype)
+        alike = alike.sum() / (float(classes.size) if counts is None else counts.sum())
+    alike = alike.reshape(right.array.shape)
+    count = x.array.shape[dim]
+    losses: Tensor = (1 - smoothing) * right + (smoothing / count if count else math.nan) * alike
+    return losses
+
+
+def _with_probabilities(
+    x: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, reduction: str,
+    smoothing: float,
+) -> Tensor:  # fmt: skip
+    """The target gives the probability of every class: `-sum(weight * target * log_softmax(x))`."""
+    if not is_floating(target.array.dtype):
+        kind = scalar_type_name(target.array.dtype)
+        raise RuntimeError(
+            f"Expected floating point type for target with class probabilities, got {kind}"
+        )
+    if ignore_index >= 0:
+        raise RuntimeError("ignore_index is not supported for floating point target")
+    dim = 0 if x.array.ndim == 1 else 1
+    count = x.array.shape[dim] if x.array.ndim else 1
+    if smoothing > 0.0:
+        target = target * (1 - smoothing) + smoothing / count
+    if weight is not None:
+        if weight.array.shape != (count,):
+            raise RuntimeError(
+                f"cross_entropy: weight tensor should be defined for all {count} classes but got"
+                f" weight tensor of shape: {list(weight.array.shape)}"
+            )
+        target = target * weight.reshape([-1] + [1] * (x.array.ndim - 1 - dim))
+    losses: Any = -(log_softmax(x, dim) * target)
+    total: Tensor = losses.sum(dim) if reduction == "none" else losses.sum()
+    return total / (x.array.size / count if count else 0.0) if reduction == "mean" else total

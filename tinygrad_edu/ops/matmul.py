@@ -23,7 +23,7 @@ from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels.cuda import products
 from tinygrad_edu.kernels.memory_order import in_order
-from tinygrad_edu.ops.names import ufunc
+from tinygrad_edu.ops.arguments import ufunc
 from tinygrad_edu.ops.shape import _expand, _permute
 
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -13,15 +14,63 @@ from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.kernels.convolution import Geometry, Sizes
+from tinygrad_edu.ops.arguments import operand
 from tinygrad_edu.ops.convolution import per_dim
-from tinygrad_edu.ops.dims import operand
 from tinygrad_edu.ops.gathering import gather
 from tinygrad_edu.ops.joining import stack
 from tinygrad_edu.ops.padding import _pad
-from tinygrad_edu.ops.windows import place_of_largest, places, sum_windows
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
+
+
+def place_of_largest(window: Array) -> Array:
+    """Where the largest element of the last dimension is: the first of equals, the last nan."""
+    place = window.argmax(-1)
+    if not is_floating(window.dtype) or not np.isnan(window.max(initial=-np.inf)):
+        return place
+    nans = np.isnan(window)
+    last = window.shape[-1] - 1 - nans[..., ::-1].argmax(-1)
+    return np.where(nans.any(-1), last, place)
+
+
+def places(kernel: Sizes, how: Geometry, out: Sizes) -> list[tuple[slice, ...]]:
+    """For each element of the kernel, where it lies in the input as the window moves."""
+    return [
+        (slice(None), slice(None))
+        + tuple(
+            [
+                slice(k * d, k * d + s * (o - 1) + 1, s)
+                for k, d, s, o in zip(place, how.dilation, how.stride, out, strict=True)
+            ]
+        )
+        for place in itertools.product(*[range(k) for k in kernel])
+    ]
+
+
+@primitive
+def sum_windows(x: Array, kernel: Sizes, how: Geometry) -> Array:
+    """(N, C, *out): the sum of each window of `x`."""
+    first, *rest = places(kernel, how, how.output(x.shape[2:], kernel))
+    y = x[first].copy()
+    for place in rest:
+        y += x[place]
+    return y
+
+
+@primitive
+def spread_windows(h: Array, shape: Sizes, kernel: Sizes, how: Geometry) -> Array:
+    """A tensor of that shape to which each number is added all over its window."""
+    x = np.zeros_like(h, shape=shape, order="C")
+    for place in places(kernel, how, h.shape[2:]):
+        x[place] += h
+    return x
+
+
+sum_windows.vjp(x=lambda g, x_shape, kernel, how: spread_windows(g, x_shape, kernel, how))
+
+
+spread_windows.vjp(h=lambda g, kernel, how: sum_windows(g, kernel, how))
 
 
 def _lowest(x: Array) -> Any:
@@ -221,32 +270,6 @@ def max_pool(
     y, index = _max_pool(x, kernel, how, out)
     index = index.detach()
     return (y[0], index[0]) if added else (y, index)
-
-
-def max_unpool(
-    n: int, input: Any, indices: Any, kernel_size: Any, stride: Any, padding: Any, output_size: Any
-) -> Tensor:
-    """Zeros with the elements of `input` at the positions that `max_pool` gave."""
-    name = f"max_unpool{n}d"
-    kernel, how = _read(name, n, kernel_size, stride, padding, 1)
-    if input.shape != indices.shape:
-        raise RuntimeError(
-            f"{name}: Expected shape of indices to be the same as that of input"
-            f" ({list(input.shape)}), but got {list(indices.shape)}"
-        )
-    x, added = _batched(name, input, n)
-    index = indices.array.reshape(x.array.shape)
-    sizes = [
-        (size - 1) * s - 2 * p + k
-        for size, s, p, k in zip(x.array.shape[2:], how.stride, how.padding, kernel, strict=True)
-    ]
-    if output_size is not None:
-        sizes = list(output_size)[-n:]
-    if index.size and not 0 <= index.min() <= index.max() < math.prod(sizes):
-        raise RuntimeError(f"{name}: found an invalid max index for output of size {sizes}")
-    # where windows overlap, one position may be named twice: torch keeps one of the equal values
-    y = _unpool(x, index, (*x.array.shape[:2], *sizes), True)
-    return y[0] if added else y
 
 
 def avg_pool(

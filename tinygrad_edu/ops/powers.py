@@ -24,10 +24,10 @@ from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.inplace import inplace
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels.memory_order import in_order
-from tinygrad_edu.ops import elementary, indexing
+from tinygrad_edu.ops import elementary, masking
+from tinygrad_edu.ops.arguments import named, ufunc
 from tinygrad_edu.ops.arithmetic import mul, zero_gradient
 from tinygrad_edu.ops.extrema import gate
-from tinygrad_edu.ops.names import named, ufunc
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
@@ -145,7 +145,7 @@ def _pow_exponent(g: Any, x: Any, exponent: Any, y: Any) -> Any:
     if isinstance(x, (int, float)) and x != 0:
         return g * (y * (math.log(x) if x > 0 else math.nan))
     log = -math.inf if isinstance(x, (int, float)) else elementary.log(x)
-    return g * indexing.where((x == 0) & (exponent >= 0), 0.0, y * log)
+    return g * masking.where((x == 0) & (exponent >= 0), 0.0, y * log)
 
 
 pow.vjp(x=_pow_base, exponent=_pow_exponent)

@@ -13,22 +13,18 @@ import numpy as np
 from tinygrad_edu.dtypes import Array, NumpyDtype, floating, is_floating, scalar_type_name, to_numpy
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.primitive import primitive
-from tinygrad_edu.ops.cumulative import exclusive_cumprod
-from tinygrad_edu.ops.dims import (
+from tinygrad_edu.ops.arguments import (
     Dims,
     count,
+    numpy_names,
     operand,
     raw,
     reduce_add,
-    reduce_multiply,
     reduced,
     restore,
-    spread,
 )
 from tinygrad_edu.ops.elementary import exp
-from tinygrad_edu.ops.extrema import gate, weigh
-from tinygrad_edu.ops.names import numpy_names
-from tinygrad_edu.ops.shape import _flip
+from tinygrad_edu.ops.shape import _expand
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
@@ -75,6 +71,11 @@ def _reduction(name: str) -> Any:
     return chain
 
 
+def repeated(g: Any, shape: tuple[int, ...], dims: Dims, keepdim: bool) -> Any:
+    """`g`, of a reduction's output, repeated over what was reduced."""
+    return _expand(restore(g, shape, dims, keepdim), shape)
+
+
 @primitive(node=_reduction("Sum"))
 def _sum(x: Array, dims: Dims, keepdim: bool, dtype: NumpyDtype | None) -> Array:
     if dtype is not None and dtype != x.dtype:
@@ -84,7 +85,7 @@ def _sum(x: Array, dims: Dims, keepdim: bool, dtype: NumpyDtype | None) -> Array
     return reduce_add(x, axis=dims, dtype=dtype or np.int64, keepdims=keepdim)
 
 
-_sum.vjp(x=lambda g, x_shape, dims, keepdim: spread(g, x_shape, dims, keepdim))
+_sum.vjp(x=lambda g, x_shape, dims, keepdim: repeated(g, x_shape, dims, keepdim))
 
 
 @numpy_names
@@ -118,7 +119,7 @@ def _mean(x: Array, dims: Dims, keepdim: bool, dtype: NumpyDtype | None) -> Arra
 
 
 _mean.vjp(
-    x=lambda g, x_shape, dims, keepdim: spread(
+    x=lambda g, x_shape, dims, keepdim: repeated(
         g / (count(x_shape, dims) or 1), x_shape, dims, keepdim
     )
 )
@@ -190,52 +191,6 @@ def nanmean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = 
     there = reduce_add(~np.isnan(x), axis=reduced(dim, x.ndim), keepdims=keepdim)
     total: Any = nansum(input, dim, keepdim, dtype=dtype)
     return total / there  # type: ignore[no-any-return]
-
-
-@primitive(node=_reduction("Prod"))
-def _prod(x: Array, dims: Dims, keepdim: bool, dtype: NumpyDtype | None) -> Array:
-    if dtype is None and not is_floating(x.dtype):
-        dtype = np.dtype(np.int64)
-    return reduce_multiply(x, axis=dims, dtype=dtype, keepdims=keepdim)
-
-
-def _prod_gradient(g: Any, x: Any, y: Any, dims: Dims, keepdim: bool) -> Any:
-    """`g` times the product of all other elements, which is `y / x` if no element is 0.
-
-    Of two zeros among all elements, each stops whatever is not finite, as in torch.
-    """
-    zeros = int((raw(x) == 0).sum())
-    g = restore(g, x.shape, dims, keepdim)
-    if not zeros:
-        return g * (restore(y, x.shape, dims, keepdim) / x)
-    along = x.reshape((-1,)) if dims is None else x
-    dim = 0 if dims is None else dims[0]
-    before = exclusive_cumprod(along, dim)
-    after = _flip(exclusive_cumprod(_flip(along, (dim,)), dim), (dim,))
-    others = (before * after).reshape(x.shape)
-    if dims is None and zeros > 1:
-        return weigh(g, gate(others, np.isfinite(raw(others))))
-    return g * others
-
-
-_prod.vjp(x=_prod_gradient)
-
-
-@numpy_names
-@composed(autocast="float32")
-def prod(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
-    """The product over one dimension, or over all; of integers and bools as int64.
-
-    Its gradient is right where elements are 0, too.
-
-    >>> import tinygrad_edu as torch
-    >>> torch.prod(torch.tensor([[1.0, 2.0], [3.0, 4.0]]), 1)
-    tensor([ 2., 12.])
-    """
-    if isinstance(dim, (tuple, list)):
-        raise TypeError(f"prod(): argument 'dim' must be int, not {type(dim).__name__}")
-    dims = reduced(dim, operand("prod", input).ndim)
-    return _prod(input, dims, keepdim, None if dtype is None else to_numpy(dtype))
 
 
 @primitive

@@ -9,11 +9,11 @@ import numpy as np
 from tinygrad_edu.dtypes import Array, common, finfo, from_numpy, is_floating, promote_to
 from tinygrad_edu.engine.boundary import not_implemented
 from tinygrad_edu.engine.primitive import primitive
+from tinygrad_edu.ops.arguments import ufunc
 from tinygrad_edu.ops.arithmetic import zero_gradient
 from tinygrad_edu.ops.comparison import isfinite
 from tinygrad_edu.ops.extrema import gate
-from tinygrad_edu.ops.indexing import where
-from tinygrad_edu.ops.names import ufunc
+from tinygrad_edu.ops.masking import where
 
 
 @ufunc("sign")

@@ -23,10 +23,10 @@ from tinygrad_edu.engine.boundary import same_device
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.inplace import check_writable, write
 from tinygrad_edu.engine.mode import is_recording
+from tinygrad_edu.engine.out import fills_out, takes_out
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import current_node, wrap
 from tinygrad_edu.ops.creation import DeviceLike, Dtype, finish
-from tinygrad_edu.ops.out import fills_out, takes_out
 from tinygrad_edu.ops.shape import broadcast_shapes, expand
 from tinygrad_edu.random import Generator
 from tinygrad_edu.size import read_new_shape

@@ -17,8 +17,8 @@ from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.views import Step
 from tinygrad_edu.kernels.memory_order import clone, like
-from tinygrad_edu.ops.layout import contiguous
-from tinygrad_edu.ops.names import named, numpy_names
+from tinygrad_edu.ops.arguments import named, numpy_names
+from tinygrad_edu.ops.casting import contiguous
 from tinygrad_edu.size import read_dim, read_dims, read_shape
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from tinygrad_edu.engine.boundary import not_implemented
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels.cuda import launch
 from tinygrad_edu.kernels.cuda import softmax as gpu
+from tinygrad_edu.ops.arguments import numpy_names
 from tinygrad_edu.ops.elementary import exp
-from tinygrad_edu.ops.names import numpy_names
 from tinygrad_edu.ops.reduction import sum
 from tinygrad_edu.size import read_dim
 

@@ -10,39 +10,13 @@ import numpy as np
 from tinygrad_edu.dtypes import Array, common, default, floating, is_floating, promote_to
 from tinygrad_edu.engine.boundary import not_implemented
 from tinygrad_edu.engine.primitive import primitive
-from tinygrad_edu.ops import indexing
-from tinygrad_edu.ops.dims import raw
+from tinygrad_edu.ops import masking
+from tinygrad_edu.ops.arguments import raw, ufunc
+from tinygrad_edu.ops.elementary import cos as cos
+from tinygrad_edu.ops.elementary import sin as sin
+from tinygrad_edu.ops.elementary import tanh as tanh
 from tinygrad_edu.ops.extrema import gate
-from tinygrad_edu.ops.names import ufunc
 from tinygrad_edu.ops.powers import sqrt
-
-
-@ufunc("sin")
-@primitive
-def sin(x: Array) -> Array:
-    """The sine.
-
-    >>> import tinygrad_edu as torch
-    >>> torch.sin(torch.tensor([0.0, 1.0]))
-    tensor([0.0000, 0.8415])
-    """
-    return np.sin(floating(x))
-
-
-@ufunc("cos")
-@primitive
-def cos(x: Array) -> Array:
-    """The cosine.
-
-    >>> import tinygrad_edu as torch
-    >>> torch.cos(torch.tensor([0.0, 1.0]))
-    tensor([1.0000, 0.5403])
-    """
-    return np.cos(floating(x))
-
-
-sin.vjp(x=lambda g, x: g * cos(x))
-cos.vjp(x=lambda g, x: -g * sin(x))
 
 
 @ufunc("tan")
@@ -131,21 +105,6 @@ def cosh(x: Array) -> Array:
 
 sinh.vjp(x=lambda g, x: g * cosh(x))
 cosh.vjp(x=lambda g, x: g * sinh(x))
-
-
-@ufunc("tanh")
-@primitive
-def tanh(x: Array) -> Array:
-    """`sinh(x) / cosh(x)`, in (-1, 1).
-
-    >>> import tinygrad_edu as torch
-    >>> torch.tanh(torch.tensor([0.0, 1.0]))
-    tensor([0.0000, 0.7616])
-    """
-    return np.tanh(floating(x))
-
-
-tanh.vjp(x=lambda g, y: g * (1 - y * y))
 
 
 @ufunc("arcsinh")
@@ -260,12 +219,12 @@ def sinc(x: Array) -> Array:
 def _sinc_slope(x: Any) -> Any:
     """`(cos(a) - sin(a) / a) / x` with `a = pi*x`; near 0, where that cancels, its power series."""
     near = np.abs(raw(x)) < 0.08
-    angle = indexing.where(near, 1.0, x) * math.pi
+    angle = masking.where(near, 1.0, x) * math.pi
     slope = (cos(angle) * angle - sin(angle)) / (angle * angle) * math.pi
-    small = indexing.where(near, x, 0.0) * math.pi
+    small = masking.where(near, x, 0.0) * math.pi
     t = small * small
     series = (((t / 3991680 - 1 / 45360) * t + 1 / 840) * t - 1 / 30) * t + 1 / 3
-    return indexing.where(near, small * series * -math.pi, slope)
+    return masking.where(near, small * series * -math.pi, slope)
 
 
 sinc.vjp(x=lambda g, x: g * _sinc_slope(x))

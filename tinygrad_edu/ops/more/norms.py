@@ -17,20 +17,21 @@ from tinygrad_edu.dtypes import (
 )
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.primitive import primitive
-from tinygrad_edu.ops.dims import (
+from tinygrad_edu.ops.arguments import (
     Dims,
     count,
     kept_shape,
+    named,
+    numpy_names,
     operand,
     raw,
     reduced,
     restore,
 )
+from tinygrad_edu.ops.casting import contiguous
 from tinygrad_edu.ops.extrema import gate
 from tinygrad_edu.ops.largest import amax, amin, same
-from tinygrad_edu.ops.layout import contiguous
 from tinygrad_edu.ops.matmul import matmul
-from tinygrad_edu.ops.names import named, numpy_names
 from tinygrad_edu.ops.reduction import add_up, sum
 from tinygrad_edu.ops.rounding import sign as _sign
 from tinygrad_edu.size import read_dim
@@ -184,7 +185,7 @@ def _extreme(sizes: Any, ord: Any, dim: int, keepdim: bool) -> Tensor:
 
 def _spectral(A: Any, ord: Any, row: int, column: int, keepdim: bool) -> Tensor:
     """The norms made of singular values."""
-    from tinygrad_edu.ops.decompositions import svdvals
+    from tinygrad_edu.ops.more.decompositions import svdvals
 
     s = svdvals(A.movedim((row, column), (-2, -1)))
     result = sum(s, -1) if ord == "nuc" else _extreme(s, ord, -1, False)
@@ -336,7 +337,7 @@ def renorm(input: Any, p: float, dim: int, maxnorm: float) -> Tensor:
     tensor([[0.6000, 0.8000],
             [0.3000, 0.4000]])
     """
-    from tinygrad_edu.ops.indexing import where
+    from tinygrad_edu.ops.masking import where
 
     ndim = operand("renorm", input).ndim
     if p <= 0:

@@ -6,18 +6,31 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinygrad_edu import return_types
 from tinygrad_edu.dtypes import Array, NumpyDtype, default, from_numpy, is_floating, to_numpy
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.primitive import primitive
+from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.kernels.memory_order import in_order
-from tinygrad_edu.ops.dims import operand, raw
+from tinygrad_edu.ops.arguments import (
+    Dims,
+    numpy_names,
+    operand,
+    raw,
+    reduce_multiply,
+    reduced,
+    restore,
+)
+from tinygrad_edu.ops.casting import clone
 from tinygrad_edu.ops.elementary import exp
-from tinygrad_edu.ops.extrema import weigh
+from tinygrad_edu.ops.extrema import gate, weigh
+from tinygrad_edu.ops.gathering import _gather
 from tinygrad_edu.ops.indexing import _slice
 from tinygrad_edu.ops.joining import _cat
-from tinygrad_edu.ops.layout import clone
-from tinygrad_edu.ops.names import numpy_names
+from tinygrad_edu.ops.largest import same
+from tinygrad_edu.ops.masking import where
+from tinygrad_edu.ops.reduction import _reduction, sum
 from tinygrad_edu.ops.shape import _flip
 from tinygrad_edu.size import read_dim, read_dims
 
@@ -196,7 +209,6 @@ def _logcumsumexp_gradient(g: Any, x: Any, y: Any, dim: int) -> Any:
 
 
 def _mask(x: Any, mask: Array) -> Any:
-    from tinygrad_edu.ops.indexing import where
 
     return where(mask, 0.0, x) if mask.any() else x
 
@@ -269,7 +281,6 @@ def trapezoid(y: Any, x: Any = None, *, dx: Any = 1, dim: int = -1) -> Tensor:
     >>> torch.trapezoid(torch.tensor([1.0, 2.0, 3.0]))
     tensor(4.)
     """
-    from tinygrad_edu.ops.reduction import sum
 
     strips, dim = _strips(y, x, dx, dim)
     return sum(strips, dim)
@@ -357,3 +368,79 @@ def _at_end(a: Any, b: Any, c: Any, near: Any, far: Any, edge_order: int) -> Any
     both = near + far
     ends = a * ((near + both) / (near * both)) + c * (near / (far * both))
     return b * (both / (near * far)) - ends
+
+
+@primitive(node=_reduction("Prod"))
+def _prod(x: Array, dims: Dims, keepdim: bool, dtype: NumpyDtype | None) -> Array:
+    if dtype is None and not is_floating(x.dtype):
+        dtype = np.dtype(np.int64)
+    return reduce_multiply(x, axis=dims, dtype=dtype, keepdims=keepdim)
+
+
+def _prod_gradient(g: Any, x: Any, y: Any, dims: Dims, keepdim: bool) -> Any:
+    """`g` times the product of all other elements, which is `y / x` if no element is 0.
+
+    Of two zeros among all elements, each stops whatever is not finite, as in torch.
+    """
+    zeros = int((raw(x) == 0).sum())
+    g = restore(g, x.shape, dims, keepdim)
+    if not zeros:
+        return g * (restore(y, x.shape, dims, keepdim) / x)
+    along = x.reshape((-1,)) if dims is None else x
+    dim = 0 if dims is None else dims[0]
+    before = exclusive_cumprod(along, dim)
+    after = _flip(exclusive_cumprod(_flip(along, (dim,)), dim), (dim,))
+    others = (before * after).reshape(x.shape)
+    if dims is None and zeros > 1:
+        return weigh(g, gate(others, np.isfinite(raw(others))))
+    return g * others
+
+
+_prod.vjp(x=_prod_gradient)
+
+
+@numpy_names
+@composed(autocast="float32")
+def prod(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """The product over one dimension, or over all; of integers and bools as int64.
+
+    Its gradient is right where elements are 0, too.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.prod(torch.tensor([[1.0, 2.0], [3.0, 4.0]]), 1)
+    tensor([ 2., 12.])
+    """
+    if isinstance(dim, (tuple, list)):
+        raise TypeError(f"prod(): argument 'dim' must be int, not {type(dim).__name__}")
+    dims = reduced(dim, operand("prod", input).ndim)
+    return _prod(input, dims, keepdim, None if dtype is None else to_numpy(dtype))
+
+
+@numpy_names
+def cummax(input: Tensor, dim: int) -> Any:
+    """The largest element so far along `dim`, and where it last occurred.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.cummax(torch.tensor([1, 3, 2, 3]), 0).indices
+    tensor([0, 1, 1, 3])
+    """
+    return return_types.cummax(*_running_extreme(np.maximum, input, dim))
+
+
+@numpy_names
+def cummin(input: Tensor, dim: int) -> Any:
+    """The smallest element so far along `dim`, and where it last occurred."""
+    return return_types.cummin(*_running_extreme(np.minimum, input, dim))
+
+
+def _running_extreme(ufunc: Any, input: Any, dim: int) -> tuple[Any, Any]:
+    """The running extreme and the place of its last occurrence so far."""
+    x = operand(f"cum{ufunc.__name__[:3]}", input)
+    dim = read_dim(dim, x.ndim)
+    if not x.ndim or not x.size:
+        return input.clone(), wrap(np.zeros_like(x, dtype=np.int64))
+    hit = same(x, accumulate(ufunc, x, dim))
+    steps = np.ones_like(x, dtype=np.int64).cumsum(dim) - 1  # 0, 1, 2, ... along dim
+    index = accumulate(np.maximum, hit * steps, dim)
+    places = wrap(index)
+    return _gather(input, dim, places), places

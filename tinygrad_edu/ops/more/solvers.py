@@ -18,13 +18,14 @@ from tinygrad_edu.engine.boundary import LinAlgError
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.ops import sampling
+from tinygrad_edu.ops.arguments import named, numpy_names, operand
+from tinygrad_edu.ops.casting import contiguous
 from tinygrad_edu.ops.creation import ones_like
-from tinygrad_edu.ops.decompositions import _check_matrix, _constant, pinv, qr, svd, svdvals
-from tinygrad_edu.ops.dims import operand
-from tinygrad_edu.ops.indexing import where
 from tinygrad_edu.ops.joining import stack
-from tinygrad_edu.ops.layout import contiguous
-from tinygrad_edu.ops.linalg import (
+from tinygrad_edu.ops.masking import tril, triu, where
+from tinygrad_edu.ops.matmul import matmul
+from tinygrad_edu.ops.more.decompositions import _check_matrix, _constant, pinv, qr, svd, svdvals
+from tinygrad_edu.ops.more.linalg import (
     _check_square,
     _solve,
     _turned,
@@ -32,12 +33,8 @@ from tinygrad_edu.ops.linalg import (
     inv,
     solve,
     substitute,
-    tril,
-    triu,
-)  # fmt: skip
-from tinygrad_edu.ops.matmul import matmul
-from tinygrad_edu.ops.names import named, numpy_names
-from tinygrad_edu.ops.norms import matrix_or_vector_norm
+)
+from tinygrad_edu.ops.more.norms import matrix_or_vector_norm
 from tinygrad_edu.ops.reduction import mean, sum
 from tinygrad_edu.size import read_dims
 

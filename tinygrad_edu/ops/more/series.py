@@ -14,13 +14,13 @@ from tinygrad_edu.backend import new_like, special_function
 from tinygrad_edu.dtypes import Array, common, default, floating, is_floating, promote_to
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels import series
-from tinygrad_edu.ops import indexing
-from tinygrad_edu.ops.dims import raw
+from tinygrad_edu.ops import masking
+from tinygrad_edu.ops.arguments import raw
 from tinygrad_edu.ops.elementary import exp, log
+from tinygrad_edu.ops.more.special import digamma, erfc, lgamma
 from tinygrad_edu.ops.powers import pow
 from tinygrad_edu.ops.reduction import sum
 from tinygrad_edu.ops.rounding import sign
-from tinygrad_edu.ops.special import digamma, erfc, lgamma
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
@@ -67,7 +67,7 @@ def i1(x: Array) -> Array:
 def _over(y: Any, x: Any) -> Any:
     """`y / x`, and its limit 1/2 where both are 0."""
     zero = x == 0
-    return indexing.where(zero, 0.5, y / indexing.where(zero, 1.0, x))
+    return masking.where(zero, 0.5, y / masking.where(zero, 1.0, x))
 
 
 i0.vjp(x=lambda g, x: g * i1(x))
@@ -120,11 +120,11 @@ def _far(x: Any) -> Array:
 def _erfcx_slope(x: Any, y: Any) -> Any:
     """`2 x y - 2 / sqrt(pi)`."""
     far = _far(x)
-    near = indexing.where(far, 0.0, x) * y * 2 - 2 / math.sqrt(math.pi)
-    r = 1 / indexing.where(far, x, 1.0)
+    near = masking.where(far, 0.0, x) * y * 2 - 2 / math.sqrt(math.pi)
+    r = 1 / masking.where(far, x, 1.0)
     s = r * r
     series = s * (((s * 13.125 - 3.75) * s + 1.5) * s - 1) / math.sqrt(math.pi)
-    return indexing.where(far, series, near)
+    return masking.where(far, series, near)
 
 
 erfcx.vjp(x=lambda g, x, y: g * _erfcx_slope(x, y))
@@ -150,10 +150,10 @@ def _hazard(x: Array) -> Array:
 def _hazard_slope(x: Any, y: Any) -> Any:
     """`-y (x + y)`."""
     far = _far(-x)
-    near = y * indexing.where(far, 0.0, x + y)
-    r = 1 / indexing.where(far, x, 1.0)
+    near = y * masking.where(far, 0.0, x + y)
+    r = 1 / masking.where(far, x, 1.0)
     s = r * r
-    return indexing.where(far, (s - 6 * s * s) - 1, -near)
+    return masking.where(far, (s - 6 * s * s) - 1, -near)
 
 
 log_ndtr.vjp(x=lambda g, x: g * _hazard(x))

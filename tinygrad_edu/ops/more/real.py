@@ -21,8 +21,8 @@ from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.inplace import write_out
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
+from tinygrad_edu.ops.arguments import operand
 from tinygrad_edu.ops.arithmetic import zero_gradient
-from tinygrad_edu.ops.dims import operand
 from tinygrad_edu.ops.extrema import gate
 
 if TYPE_CHECKING:

@@ -21,8 +21,7 @@ from tinygrad_edu.engine.boundary import same_device
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.record import as_array, wrap
 from tinygrad_edu.kernels import ranges
-from tinygrad_edu.ops.dims import operand
-from tinygrad_edu.ops.names import named, numpy_names
+from tinygrad_edu.ops.arguments import named, numpy_names, operand
 from tinygrad_edu.size import read_dim
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import numpy as np
 from tinygrad_edu.dtypes import Array, common, is_floating, promote_to
 from tinygrad_edu.engine.boundary import not_implemented
 from tinygrad_edu.engine.primitive import primitive
-from tinygrad_edu.ops.names import ufunc
+from tinygrad_edu.ops.arguments import ufunc
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor

@@ -14,15 +14,23 @@ from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
+from tinygrad_edu.ops.arguments import (
+    Dims,
+    count,
+    numpy_names,
+    operand,
+    plain,
+    raw,
+    reduced,
+    restore,
+)
 from tinygrad_edu.ops.arithmetic import lerp
-from tinygrad_edu.ops.dims import Dims, count, operand, plain, raw, reduced, restore
 from tinygrad_edu.ops.extrema import gate
 from tinygrad_edu.ops.gathering import _gather
 from tinygrad_edu.ops.matmul import matmul
-from tinygrad_edu.ops.names import numpy_names
+from tinygrad_edu.ops.more.sorting import sort
 from tinygrad_edu.ops.reduction import _mean, add_up, mean, sum
 from tinygrad_edu.ops.shape import movedim
-from tinygrad_edu.ops.sorting import sort
 from tinygrad_edu.size import read_dim
 
 if TYPE_CHECKING:

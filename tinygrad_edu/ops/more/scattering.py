@@ -11,8 +11,9 @@ from tinygrad_edu.dtypes import Array, is_floating
 from tinygrad_edu.engine.boundary import same_device
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import as_array, wrap
+from tinygrad_edu.engine.versions import watched
+from tinygrad_edu.ops.arguments import numpy_names, raw
 from tinygrad_edu.ops.arithmetic import _div, floor_divide
-from tinygrad_edu.ops.dims import raw
 from tinygrad_edu.ops.gathering import (
     _along,
     _check_index,
@@ -24,10 +25,9 @@ from tinygrad_edu.ops.gathering import (
     in_corner,
     scatter,
 )
-from tinygrad_edu.ops.indexing import _index_put, _where
+from tinygrad_edu.ops.indexing import _index_put
 from tinygrad_edu.ops.joining import zeros_beside
-from tinygrad_edu.ops.names import numpy_names
-from tinygrad_edu.ops.watching import watched
+from tinygrad_edu.ops.masking import _where
 from tinygrad_edu.size import read_dim
 
 if TYPE_CHECKING:

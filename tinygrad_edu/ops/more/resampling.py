@@ -18,7 +18,7 @@ from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.kernels.rounding import fma32, fma64
-from tinygrad_edu.ops.dims import operand
+from tinygrad_edu.ops.arguments import operand
 from tinygrad_edu.ops.pooling import adaptive_avg_pool
 
 if TYPE_CHECKING:

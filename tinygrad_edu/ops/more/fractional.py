@@ -14,7 +14,7 @@ from tinygrad_edu.dtypes import Array
 from tinygrad_edu.engine.boundary import same_device
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.ops.gathering import gather
-from tinygrad_edu.ops.windows import place_of_largest
+from tinygrad_edu.ops.pooling import _batched, _read, _unpool, place_of_largest
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
@@ -59,3 +59,29 @@ def fractional_max_pool(
     whole = (*lead, *out)
     y: Any = gather(x.flatten(2), 2, index)
     return y.reshape(whole), index.reshape(whole)
+
+
+def max_unpool(
+    n: int, input: Any, indices: Any, kernel_size: Any, stride: Any, padding: Any, output_size: Any
+) -> Tensor:
+    """Zeros with the elements of `input` at the positions that `max_pool` gave."""
+    name = f"max_unpool{n}d"
+    kernel, how = _read(name, n, kernel_size, stride, padding, 1)
+    if input.shape != indices.shape:
+        raise RuntimeError(
+            f"{name}: Expected shape of indices to be the same as that of input"
+            f" ({list(input.shape)}), but got {list(indices.shape)}"
+        )
+    x, added = _batched(name, input, n)
+    index = indices.array.reshape(x.array.shape)
+    sizes = [
+        (size - 1) * s - 2 * p + k
+        for size, s, p, k in zip(x.array.shape[2:], how.stride, how.padding, kernel, strict=True)
+    ]
+    if output_size is not None:
+        sizes = list(output_size)[-n:]
+    if index.size and not 0 <= index.min() <= index.max() < math.prod(sizes):
+        raise RuntimeError(f"{name}: found an invalid max index for output of size {sizes}")
+    # where windows overlap, one position may be named twice: torch keeps one of the equal values
+    y = _unpool(x, index, (*x.array.shape[:2], *sizes), True)
+    return y[0] if added else y

@@ -15,8 +15,8 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from tinygrad_edu.engine.graph import Variable
-from tinygrad_edu.ops.linalg import diagonal
 from tinygrad_edu.ops.matmul import matmul
+from tinygrad_edu.ops.more.linalg import diagonal
 from tinygrad_edu.ops.reduction import sum
 from tinygrad_edu.ops.shape import _permute, movedim
 

@@ -17,12 +17,12 @@ from tinygrad_edu.engine.boundary import LinAlgError
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
-from tinygrad_edu.kernels.memory_order import by_columns, in_order
+from tinygrad_edu.kernels.memory_order import by_columns
+from tinygrad_edu.ops.arguments import named, operand, raw
 from tinygrad_edu.ops.creation import arange
-from tinygrad_edu.ops.dims import operand, raw
 from tinygrad_edu.ops.indexing import setitem
+from tinygrad_edu.ops.masking import tril
 from tinygrad_edu.ops.matmul import matmul
-from tinygrad_edu.ops.names import named
 from tinygrad_edu.ops.reduction import sum
 from tinygrad_edu.size import read_dim
 
@@ -139,39 +139,9 @@ def fill_diagonal_(self: Tensor, fill_value: Any, wrap: bool = False) -> Tensor:
     return self
 
 
-@primitive(half="as it is")
-def tril(x: Array, diagonal: int = 0) -> Array:
-    """The lower triangle of (a batch of) matrices; zero above the given diagonal.
-
-    >>> import tinygrad_edu as torch
-    >>> torch.tril(torch.ones(2, 2))
-    tensor([[1., 0.],
-            [1., 1.]])
-    """
-    _check_ndim("tril", x)
-    return in_order(np.tril(x, diagonal))
-
-
-@primitive(half="as it is")
-def triu(x: Array, diagonal: int = 0) -> Array:
-    """The upper triangle of (a batch of) matrices; zero below the given diagonal.
-
-    >>> import tinygrad_edu as torch
-    >>> torch.triu(torch.ones(2, 2), diagonal=1)
-    tensor([[0., 1.],
-            [0., 0.]])
-    """
-    _check_ndim("triu", x)
-    return in_order(np.triu(x, diagonal))
-
-
 def _check_ndim(name: str, x: Array) -> None:
     if x.ndim < 2:
         raise RuntimeError(f"{name}: input tensor must have at least 2 dimensions")
-
-
-tril.vjp(x=lambda g, diagonal: tril(g, diagonal))
-triu.vjp(x=lambda g, diagonal: triu(g, diagonal))
 
 
 @composed(autocast={"cpu": "float32"})
@@ -362,7 +332,7 @@ def slogdet(A: Tensor) -> Any:
 
 def logdet(input: Tensor) -> Tensor:
     """The logarithm of the determinant; nan where that is negative."""
-    from tinygrad_edu.ops.indexing import where
+    from tinygrad_edu.ops.masking import where
 
     sign, size = slogdet(input)
     positive: Tensor = where(sign.array < 0, np.nan, size)
@@ -481,7 +451,7 @@ def _cholesky_gradient(g: Any, y: Any) -> Any:
 def _like(constant: Array, y: Any) -> Array:
     """The constant with the dtype and on the device of `y`."""
     from tinygrad_edu.backend import device_of, to_device
-    from tinygrad_edu.ops.dims import raw
+    from tinygrad_edu.ops.arguments import raw
 
     return to_device(constant.astype(raw(y).dtype), device_of(raw(y)))
 

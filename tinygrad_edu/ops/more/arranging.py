@@ -13,15 +13,15 @@ from tinygrad_edu.engine.boundary import same_device
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
+from tinygrad_edu.engine.versions import watched
 from tinygrad_edu.kernels.memory_order import in_order
+from tinygrad_edu.ops.arguments import numpy_names
+from tinygrad_edu.ops.casting import clone, contiguous
 from tinygrad_edu.ops.creation import DeviceLike, Dtype, finish
 from tinygrad_edu.ops.gathering import index_select
 from tinygrad_edu.ops.indexing import _index_put, _slice, _take, copy_, select
 from tinygrad_edu.ops.joining import cat, meshgrid, stack
-from tinygrad_edu.ops.layout import clone, contiguous
-from tinygrad_edu.ops.names import numpy_names
 from tinygrad_edu.ops.shape import expand, flip, movedim, reshape, transpose
-from tinygrad_edu.ops.watching import watched
 from tinygrad_edu.size import read_dim, read_dims, read_shape
 
 if TYPE_CHECKING:

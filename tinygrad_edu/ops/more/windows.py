@@ -6,18 +6,17 @@ up each window and spreading a number over one.
 
 from __future__ import annotations
 
-import itertools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.dtypes import Array, is_floating
+from tinygrad_edu.dtypes import Array
 from tinygrad_edu.engine.boundary import dimension_error
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels import convolution as kernels
 from tinygrad_edu.kernels.convolution import Geometry, Sizes
+from tinygrad_edu.ops.arguments import operand
 from tinygrad_edu.ops.convolution import per_dim
-from tinygrad_edu.ops.dims import operand
 from tinygrad_edu.ops.indexing import _slice
 from tinygrad_edu.ops.padding import _pad
 
@@ -43,53 +42,6 @@ def add_windows(parts: Array, shape: Sizes, kernel: Sizes, how: Geometry) -> Arr
 
 cut_windows.vjp(x=lambda g, x_shape, kernel, how: add_windows(g, x_shape, kernel, how))
 add_windows.vjp(parts=lambda g, kernel, how: cut_windows(g, kernel, how))
-
-
-def place_of_largest(window: Array) -> Array:
-    """Where the largest element of the last dimension is: the first of equals, the last nan."""
-    place = window.argmax(-1)
-    if not is_floating(window.dtype) or not np.isnan(window.max(initial=-np.inf)):
-        return place
-    nans = np.isnan(window)
-    last = window.shape[-1] - 1 - nans[..., ::-1].argmax(-1)
-    return np.where(nans.any(-1), last, place)
-
-
-def places(kernel: Sizes, how: Geometry, out: Sizes) -> list[tuple[slice, ...]]:
-    """For each element of the kernel, where it lies in the input as the window moves."""
-    return [
-        (slice(None), slice(None))
-        + tuple(
-            [
-                slice(k * d, k * d + s * (o - 1) + 1, s)
-                for k, d, s, o in zip(place, how.dilation, how.stride, out, strict=True)
-            ]
-        )
-        for place in itertools.product(*[range(k) for k in kernel])
-    ]
-
-
-@primitive
-def sum_windows(x: Array, kernel: Sizes, how: Geometry) -> Array:
-    """(N, C, *out): the sum of each window of `x`."""
-    first, *rest = places(kernel, how, how.output(x.shape[2:], kernel))
-    y = x[first].copy()
-    for place in rest:
-        y += x[place]
-    return y
-
-
-@primitive
-def spread_windows(h: Array, shape: Sizes, kernel: Sizes, how: Geometry) -> Array:
-    """A tensor of that shape to which each number is added all over its window."""
-    x = np.zeros_like(h, shape=shape, order="C")
-    for place in places(kernel, how, h.shape[2:]):
-        x[place] += h
-    return x
-
-
-sum_windows.vjp(x=lambda g, x_shape, kernel, how: spread_windows(g, x_shape, kernel, how))
-spread_windows.vjp(h=lambda g, kernel, how: sum_windows(g, kernel, how))
 
 
 # torch's functions --------------------------------------------------------------------------------

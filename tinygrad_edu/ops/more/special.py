@@ -8,36 +8,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu.backend import new_like, special_function
-from tinygrad_edu.dtypes import Array, common, default, floating, is_floating, promote_to
+from tinygrad_edu.dtypes import Array, common, floating, is_floating, promote_to
 from tinygrad_edu.engine.boundary import not_implemented
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels import erf as _erf
 from tinygrad_edu.kernels import gamma as _gamma
-from tinygrad_edu.ops import indexing
-from tinygrad_edu.ops.elementary import exp, sigmoid
+from tinygrad_edu.ops import masking
+from tinygrad_edu.ops.arguments import ufunc
+from tinygrad_edu.ops.elementary import _SLOPE_OF_ERF, exp, sigmoid
+from tinygrad_edu.ops.elementary import erf as erf
 from tinygrad_edu.ops.extrema import gate
-from tinygrad_edu.ops.names import ufunc
+from tinygrad_edu.ops.losses import _as_floats
+from tinygrad_edu.ops.losses import xlogy as xlogy
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
-
-_SLOPE_OF_ERF = 2 / math.sqrt(math.pi)
-
-
-@primitive
-def erf(x: Array) -> Array:
-    """The error function, `2/sqrt(pi) * integral of exp(-s*s) from 0 to x`.
-
-    Source: see kernels/erf.py for the method and its accuracy.
-
-    >>> import tinygrad_edu as torch
-    >>> torch.erf(torch.tensor([0.0, 0.5, 3.0]))
-    tensor([0.0000, 0.5205, 1.0000])
-    """
-    return special_function("erf", _erf.erf)(floating(x))
-
-
-erf.vjp(x=lambda g, x: g * (_SLOPE_OF_ERF * exp(-(x * x))))
 
 
 @primitive
@@ -151,38 +136,11 @@ def logit(x: Array, eps: float | None = None) -> Array:
 def _logit_slope(g: Any, x: Any, eps: float | None) -> Any:
     slope = g / (x * (1 - x))
     if eps is None:
-        return indexing.where((x >= 0) & (x <= 1), slope, math.nan)
+        return masking.where((x >= 0) & (x <= 1), slope, math.nan)
     return gate(slope, ~((x < eps) | (x > 1 - eps)))
 
 
 logit.vjp(x=_logit_slope)
-
-
-def _as_floats(a: Any, b: Any) -> tuple[Any, Any]:
-    """Both as floats of their common dtype; a number, too, for log would take it for float64."""
-    target = common(a, b)
-    target = target if is_floating(target) else default()
-    a, b = promote_to(target, a, b)
-    return a, b if hasattr(b, "dtype") else target.type(b)
-
-
-@primitive
-def xlogy(a: Array, b: Array) -> Array:
-    """`a * log(b)`; 0 where a is 0, unless b is nan.
-
-    >>> import tinygrad_edu as torch
-    >>> torch.xlogy(torch.tensor([0.0, 2.0]), torch.tensor([0.0, 3.0]))
-    tensor([0.0000, 2.1972])
-    """
-    a, b = _as_floats(a, b)
-    y = a * np.log(b)
-    return np.where(np.equal(a, 0) & ~np.isnan(b), 0, y).astype(y.dtype, copy=False)
-
-
-xlogy.vjp(
-    a=lambda g, a, b: gate(xlogy(g, b), ~((a == 0) & (b <= 0))),
-    b=lambda g, a, b: g * (a / b),
-)
 
 
 @primitive(node="SpecialXlog1Py")

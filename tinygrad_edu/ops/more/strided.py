@@ -14,8 +14,8 @@ from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import as_array
 from tinygrad_edu.engine.views import Step
 from tinygrad_edu.kernels.atomic import add_at
+from tinygrad_edu.ops.arguments import named
 from tinygrad_edu.ops.creation import DeviceLike, Dtype, finish
-from tinygrad_edu.ops.names import named
 from tinygrad_edu.ops.reduction import sum
 from tinygrad_edu.size import read_new_shape, read_shape
 

@@ -23,12 +23,11 @@ from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.kernels.memory_order import by_columns
-from tinygrad_edu.ops.dims import operand, raw
-from tinygrad_edu.ops.indexing import where
+from tinygrad_edu.ops.arguments import named, operand, raw
 from tinygrad_edu.ops.joining import cat
-from tinygrad_edu.ops.linalg import _check_square, _turned, substitute, tril
+from tinygrad_edu.ops.masking import tril, where
 from tinygrad_edu.ops.matmul import matmul
-from tinygrad_edu.ops.names import named
+from tinygrad_edu.ops.more.linalg import _check_square, _turned, substitute
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
@@ -443,7 +442,7 @@ def matrix_power(A: Tensor, n: int) -> Tensor:
     tensor([[1., 5.],
             [0., 1.]])
     """
-    from tinygrad_edu.ops.linalg import inv
+    from tinygrad_edu.ops.more.linalg import inv
 
     x = operand("linalg.matrix_power", A)
     _check_square("matrix_power", x, low=n >= 0)

@@ -1,0 +1,1 @@
+"""Operations beyond what an MLP, a convnet, an LSTM and a transformer need."""
