@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 if __name__ != "tinygrad_edu.nn":
     raise ImportError("import this package as tinygrad_edu.nn")
 
-from tinygrad_edu.missing import missing as _missing
+from tinygrad_edu.names.missing import missing as _missing
 
 from . import attention, common_types, functional, init, modules, parallel, utils
 from .modules import *  # noqa: F403  (the names in modules.__all__)

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from enum import IntEnum
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
-from tinygrad_edu.backends import cuda as _flags
-from tinygrad_edu.missing import missing as _missing
+from tinygrad_edu.names.backends import cuda as _flags
+from tinygrad_edu.names.missing import missing as _missing
 
 __all__ = ["SDPBackend", "sdpa_kernel"]
 

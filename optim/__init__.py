@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 if __name__ != "tinygrad_edu.optim":
     raise ImportError("import this package as tinygrad_edu.optim")
 
-from tinygrad_edu.missing import missing as _missing
+from tinygrad_edu.names.missing import missing as _missing
 
 from . import lr_scheduler, swa_utils
 from .adadelta import Adadelta

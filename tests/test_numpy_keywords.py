@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import tinygrad_edu as ours
-from tinygrad_edu import numpy_protocol
+from tinygrad_edu.methods import numpy_protocol
 
 X = np.random.default_rng(0).uniform(0.2, 0.9, (3, 3))
 VALUES: dict[str, list[Any]] = {

@@ -19,8 +19,12 @@ from tinygrad_edu.kernels.allocator import keep_freed_memory as _keep_freed_memo
 
 _keep_freed_memory()
 
+from tinygrad_edu.names import moved as _moved
+
+_moved.install()
+
 from tinygrad_edu import autograd, cuda, linalg, random, return_types, special, version
-from tinygrad_edu.missing import missing as _missing
+from tinygrad_edu.names.missing import missing as _missing
 from tinygrad_edu.tensor import Tensor
 from tinygrad_edu.backend import device, get_default_device, OutOfMemoryError, set_default_device
 from tinygrad_edu.size import Size
@@ -33,7 +37,7 @@ from tinygrad_edu.engine.switches import (
     enable_grad, inference_mode, is_grad_enabled, is_inference_mode_enabled, no_grad,
     set_grad_enabled,
 )  # fmt: skip
-from tinygrad_edu.printing import set_printoptions
+from tinygrad_edu.methods.printing import set_printoptions
 
 # ---- creation
 from tinygrad_edu.ops.creation import (
@@ -246,18 +250,18 @@ def is_nonzero(input: Tensor) -> bool:  # type: ignore[valid-type]
 
 
 # ---- types, settings, formats
-from tinygrad_edu.legacy import (
+from tinygrad_edu.names.legacy import (
     BFloat16Tensor, BoolTensor, ByteTensor, CharTensor, DoubleTensor, FloatTensor, HalfTensor,
     IntTensor, LongTensor, set_default_tensor_type, ShortTensor,
 )  # fmt: skip
-from tinygrad_edu.settings import (
+from tinygrad_edu.names.settings import (
     are_deterministic_algorithms_enabled, compile, get_float32_matmul_precision,
     get_num_interop_threads, get_num_threads, is_deterministic_algorithms_warn_only_enabled,
     set_float32_matmul_precision, set_flush_denormal, set_num_interop_threads, set_num_threads,
     use_deterministic_algorithms,
 )  # fmt: skip
 from tinygrad_edu.version import __version__
-from tinygrad_edu.batching import vmap
+from tinygrad_edu.func.batching import vmap
 
 layout = memory_format = str  # the classes of these:
 strided = "torch.strided"
@@ -293,9 +297,11 @@ _IN = {
 _LATER = {name: module for module, names in _IN.items() for name in names}
 
 if _TYPE_CHECKING:
-    from tinygrad_edu import accelerator, amp, backends, compiler, cpu, distributed, distributions
-    from tinygrad_edu import func, hub, jit, mps, multiprocessing, nn, onnx, optim, profiler
-    from tinygrad_edu import serialization, testing, types, utils, xpu
+    from tinygrad_edu.names import accelerator, backends, compiler, cpu, hub, jit, mps, onnx, types
+    from tinygrad_edu.names import xpu
+    from tinygrad_edu import amp, distributed, distributions
+    from tinygrad_edu import func, multiprocessing, nn, optim, profiler
+    from tinygrad_edu import serialization, testing, utils
     from tinygrad_edu.amp import GradScaler
     from tinygrad_edu.amp.autocast_mode import (
         autocast, clear_autocast_cache, get_autocast_cpu_dtype, get_autocast_dtype,

@@ -20,7 +20,7 @@ import traceback
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-from tinygrad_edu.spawned import VARIABLE
+from tinygrad_edu.names.spawned import VARIABLE
 
 USAGE = """usage: python -m tinygrad_edu [option] script.py [args]
        python -m tinygrad_edu [option] -m module [args]
@@ -88,7 +88,7 @@ def run_script(path: str) -> None:
     script = ModuleType("__main__")
     script.__dict__.update(__file__=path, __builtins__=__builtins__, __cached__=None)
     script.__package__ = ""
-    script.__spec__ = ModuleSpec("tinygrad_edu.spawned", None)  # see there
+    script.__spec__ = ModuleSpec("tinygrad_edu.names.spawned", None)  # see there
     os.environ[VARIABLE] = path
     sys.modules["__main__"] = script
     sys.path[0] = os.path.dirname(os.path.realpath(path))

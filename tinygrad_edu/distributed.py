@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum, auto
 
-from tinygrad_edu.settings import unavailable
+from tinygrad_edu.names.settings import unavailable
 
 _REASON = "it runs in one process, without communication between processes"
 init_process_group = unavailable("torch.distributed.init_process_group", _REASON)

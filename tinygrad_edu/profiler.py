@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
-from tinygrad_edu.settings import unavailable
+from tinygrad_edu.names.settings import unavailable
 
 _REASON = "every operation is one Python call: use cProfile, or py-spy"
 profile = unavailable("torch.profiler.profile", _REASON)

@@ -12,28 +12,15 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Sequence
-from importlib.abc import Loader, MetaPathFinder
+from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-from tinygrad_edu.missing import why
+from tinygrad_edu.names.missing import why
+from tinygrad_edu.names.moved import Handing
 
 OWN = __name__.partition(".")[0]
-
-
-class _Handing(Loader):
-    """Hands out a module that exists already."""
-
-    def __init__(self, module: ModuleType) -> None:
-        self.module = module
-        self.spec = module.__spec__
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType:
-        return self.module
-
-    def exec_module(self, module: ModuleType) -> None:
-        module.__spec__ = self.spec  # Python has just replaced it by the spec of the other name
 
 
 class Standin(MetaPathFinder):
@@ -52,7 +39,7 @@ class Standin(MetaPathFinder):
                 name=fullname,
             )
         is_package = hasattr(module, "__path__")
-        return ModuleSpec(fullname, _Handing(module), is_package=is_package)
+        return ModuleSpec(fullname, Handing(module), is_package=is_package)
 
 
 def _find(name: str) -> ModuleType | None:

@@ -25,11 +25,11 @@ from tinygrad_edu.engine.mode import state
 from tinygrad_edu.engine.nodes import AccumulateGrad
 from tinygrad_edu.engine.record import current_node, wrap
 from tinygrad_edu.methods import Methods
-from tinygrad_edu.more_methods import MoreMethods
-from tinygrad_edu.numpy_protocol import ArrayProtocol
+from tinygrad_edu.methods.memory import MoreMethods
+from tinygrad_edu.methods.numpy_protocol import ArrayProtocol
+from tinygrad_edu.methods.printing import format_tensor
+from tinygrad_edu.methods.python_protocol import PythonProtocol
 from tinygrad_edu.ops import casting, creation
-from tinygrad_edu.printing import format_tensor
-from tinygrad_edu.python_protocol import PythonProtocol
 from tinygrad_edu.size import Size, read_dim
 
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from tinygrad_edu.backends.mha import get_fastpath_enabled
 from tinygrad_edu.engine.switches import is_grad_enabled
+from tinygrad_edu.names.backends.mha import get_fastpath_enabled
 from tinygrad_edu.ops.creation import arange
 from tinygrad_edu.tensor import Tensor
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
-from tinygrad_edu.missing import missing as _missing
+from tinygrad_edu.names.missing import missing as _missing
 
 from . import fusion, init, memory_format, parametrizations, parametrize, rnn, stateless
 from .clip_grad import (

@@ -8,7 +8,7 @@ from typing import Any
 from tinygrad_edu.dtypes import finfo
 from tinygrad_edu.engine.switches import no_grad
 from tinygrad_edu.linalg import householder_product, matrix_exp, qr, solve
-from tinygrad_edu.missing import missing as _missing
+from tinygrad_edu.names.missing import missing as _missing
 from tinygrad_edu.ops.comparison import allclose
 from tinygrad_edu.ops.creation import eye, zeros_like
 from tinygrad_edu.ops.joining import cat

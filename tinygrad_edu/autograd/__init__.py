@@ -22,7 +22,7 @@ from tinygrad_edu.engine.switches import (
     no_grad,
     set_grad_enabled,
 )
-from tinygrad_edu.missing import missing
+from tinygrad_edu.names.missing import missing
 
 # Pickles of the first edition name these modules.
 sys.modules |= {

@@ -29,9 +29,9 @@ from tinygrad_edu.cuda.streams import (
     set_stream,
     stream,
 )
-from tinygrad_edu.legacy import CudaFloatTensor as FloatTensor
-from tinygrad_edu.legacy import CudaLongTensor as LongTensor
-from tinygrad_edu.missing import missing
+from tinygrad_edu.names.legacy import CudaFloatTensor as FloatTensor
+from tinygrad_edu.names.legacy import CudaLongTensor as LongTensor
+from tinygrad_edu.names.missing import missing
 
 __all__ = [
     "CUDAGraph", "Event", "FloatTensor", "LongTensor", "OutOfMemoryError", "Stream",
@@ -201,7 +201,7 @@ def set_rng_state_all(new_states: Any) -> None:
 
 
 def _generator(device: Any) -> Any:
-    from tinygrad_edu import gpu_random
+    from tinygrad_edu.random import gpu as gpu_random
 
     return gpu_random.default(backend.gpu(device).id)
 

@@ -13,13 +13,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tinygrad_edu import backend, gpu_random
+from tinygrad_edu import backend
 from tinygrad_edu.autograd.function import Function
 from tinygrad_edu.cuda.streams import Stream, current_stream
 from tinygrad_edu.engine.gradients import grad
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.engine.switches import enable_grad
 from tinygrad_edu.kernels.cuda import checks, products
+from tinygrad_edu.random import gpu as gpu_random
 
 
 class CUDAGraph:

@@ -44,7 +44,7 @@ from tinygrad_edu.distributions.transforms import (
     identity_transform,
 )
 from tinygrad_edu.distributions.uniform import Uniform
-from tinygrad_edu.missing import missing as _missing
+from tinygrad_edu.names.missing import missing as _missing
 
 __all__ = [
     "AbsTransform", "AffineTransform", "Bernoulli", "Beta", "Categorical", "Cauchy", "Chi2",

@@ -13,7 +13,7 @@ import numpy as np
 from tinygrad_edu.backend import module_of, new_like
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.kernels.cuda import embedding, launch
-from tinygrad_edu.settings import are_deterministic_algorithms_enabled
+from tinygrad_edu.names.settings import are_deterministic_algorithms_enabled
 
 _BLOCK = 1 << 15
 _STAND_IN = {np.dtype(np.int64): np.dtype(np.uint64)}

@@ -13,9 +13,9 @@ from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.kernels.atomic import add_at
 from tinygrad_edu.kernels.cuda import checks, launch
 from tinygrad_edu.kernels.cuda import embedding as gpu
+from tinygrad_edu.names.settings import are_deterministic_algorithms_enabled
 from tinygrad_edu.ops.arguments import raw
 from tinygrad_edu.ops.extrema import gate
-from tinygrad_edu.settings import are_deterministic_algorithms_enabled
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu import gpu_random
 from tinygrad_edu import random as stream
 from tinygrad_edu.backend import beside, device_of, new_like, on, place_of
 from tinygrad_edu.backend import device as Device
@@ -29,6 +28,7 @@ from tinygrad_edu.engine.record import current_node, wrap
 from tinygrad_edu.ops.creation import DeviceLike, Dtype, finish
 from tinygrad_edu.ops.shape import broadcast_shapes, expand
 from tinygrad_edu.random import Generator
+from tinygrad_edu.random import gpu as gpu_random
 from tinygrad_edu.size import read_new_shape
 
 if TYPE_CHECKING:

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tinygrad_edu.hub import load_state_dict_from_url as load_url
+from tinygrad_edu.names.hub import load_state_dict_from_url as load_url
 
 __all__ = ["load_url"]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu.engine.graph import Variable
-from tinygrad_edu.settings import unavailable
+from tinygrad_edu.names.settings import unavailable
 
 
 def _package(name: str) -> Any:

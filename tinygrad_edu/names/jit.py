@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
-from tinygrad_edu.settings import unavailable
+from tinygrad_edu.names.settings import unavailable
 
 __all__ = [
     "Final", "ScriptModule", "annotate", "export", "freeze", "ignore", "is_scripting", "is_tracing",

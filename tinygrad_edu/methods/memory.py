@@ -11,10 +11,10 @@ import numpy as np
 from tinygrad_edu.dtypes import Array, from_numpy
 from tinygrad_edu.engine.switches import is_grad_enabled
 from tinygrad_edu.kernels.memory_order import slow_to_fast
+from tinygrad_edu.methods.storage import UntypedStorage
 from tinygrad_edu.ops import casting
 from tinygrad_edu.ops.arguments import numpy_names
 from tinygrad_edu.ops.more.strided import as_strided
-from tinygrad_edu.storage import UntypedStorage
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor

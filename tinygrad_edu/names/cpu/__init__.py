@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tinygrad_edu.missing import missing
+from tinygrad_edu.names.missing import missing
 
 
 def is_available() -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tinygrad_edu.settings import compile as compile
+from tinygrad_edu.names.settings import compile as compile
 
 
 def is_compiling() -> bool:

@@ -40,26 +40,25 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from tinygrad_edu.backend import device as Device
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.record import wrap
-
-from .backend import device as Device
-from .kernels import distributions as draw
-from .kernels.limits import (
+from tinygrad_edu.kernels import distributions as draw
+from tinygrad_edu.kernels.limits import (
     check_integer_range,
     check_uniform_bounds,
     largest_integer,
     require_continuous,
     require_float,
 )
-from .kernels.memory_order import as_real, empty_like, fill, slow_to_fast
-from .kernels.mersenne_twister import MersenneTwister
-from .kernels.multinomial import multinomial
-from .kernels.rounding import fma64
-from .kernels.shuffle import fisher_yates
+from tinygrad_edu.kernels.memory_order import as_real, empty_like, fill, slow_to_fast
+from tinygrad_edu.kernels.mersenne_twister import MersenneTwister
+from tinygrad_edu.kernels.multinomial import multinomial
+from tinygrad_edu.kernels.rounding import fma64
+from tinygrad_edu.kernels.shuffle import fisher_yates
 
 if TYPE_CHECKING:
-    from .tensor import Tensor
+    from tinygrad_edu.tensor import Tensor
 
 __all__ = [
     "Generator", "bernoulli", "default_generator", "dropout_noise", "empty_like",
@@ -89,7 +88,7 @@ class Generator(MersenneTwister):
 
     def __new__(cls, device: Any = None) -> Generator:
         if device is not None and Device(device).type == "cuda":
-            from .gpu_random import CudaGenerator as cls  # noqa: N813
+            from tinygrad_edu.random.gpu import CudaGenerator as cls  # noqa: N813
         return object.__new__(cls)
 
     def __init__(self, device: Any = None) -> None:
@@ -164,8 +163,8 @@ default_generator = Generator()
 def manual_seed(seed: int) -> Generator:
     """Seed the default generators, see `Generator.manual_seed`; returns the CPU's."""
     default_generator.manual_seed(int(seed))
-    if "tinygrad_edu.gpu_random" in sys.modules:
-        sys.modules["tinygrad_edu.gpu_random"].restart_all(int(seed))
+    if "tinygrad_edu.random.gpu" in sys.modules:
+        sys.modules["tinygrad_edu.random.gpu"].restart_all(int(seed))
     return default_generator
 
 
@@ -218,7 +217,7 @@ def host_or_gpu(function: F) -> F:
     @functools.wraps(function)
     def call(gen: Generator, array: Any, *args: Any, **named: Any) -> Any:
         if not isinstance(array, np.ndarray):
-            from . import gpu_random
+            from tinygrad_edu.random import gpu as gpu_random
 
             return getattr(gpu_random, function.__name__)(gen, array, *args, **named)
         if gen.device.type != "cpu":

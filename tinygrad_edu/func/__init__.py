@@ -20,12 +20,12 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu import tree
 from tinygrad_edu.autograd import functional
-from tinygrad_edu.batching import vmap
 from tinygrad_edu.engine.graph import Node, Variable
 from tinygrad_edu.engine.record import current_node, wrap
 from tinygrad_edu.engine.switches import enable_grad, is_grad_enabled
+from tinygrad_edu.func.batching import vmap
+from tinygrad_edu.methods import tree
 from tinygrad_edu.ops.joining import stack
 
 __all__ = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tinygrad_edu.settings import unavailable
+from tinygrad_edu.names.settings import unavailable
 
 _REASON = (
     "there is no exporter; save the state_dict, load it into the same model in PyTorch, and export"

@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu import dtypes, tree
+from tinygrad_edu import dtypes
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.record import wrap
+from tinygrad_edu.methods import tree
 from tinygrad_edu.ops import (
     arithmetic,
     comparison,

@@ -6,7 +6,8 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from tinygrad_edu import backend, settings
+from tinygrad_edu import backend
+from tinygrad_edu.names import settings
 
 
 class _Products:

@@ -25,6 +25,7 @@ from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.inplace import inplace
 from tinygrad_edu.engine.types import Operation
 from tinygrad_edu.engine.views import inplace_view
+from tinygrad_edu.methods.storage import UntypedStorage
 from tinygrad_edu.ops import (
     activation,
     arithmetic,
@@ -65,7 +66,6 @@ from tinygrad_edu.ops.more import (
     trigonometric,
 )
 from tinygrad_edu.size import Size
-from tinygrad_edu.storage import UntypedStorage
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor

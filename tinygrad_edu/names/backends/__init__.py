@@ -6,6 +6,6 @@ They can be set and read back, so that a script's preamble runs; what is asked o
 
 from __future__ import annotations
 
-from tinygrad_edu.backends import cpu, cuda, cudnn, mha, mkl, mkldnn, mps, openmp, opt_einsum
+from tinygrad_edu.names.backends import cpu, cuda, cudnn, mha, mkl, mkldnn, mps, openmp, opt_einsum
 
 __all__ = ["cpu", "cuda", "cudnn", "mha", "mkl", "mkldnn", "mps", "openmp", "opt_einsum"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tinygrad_edu.settings import unavailable
+from tinygrad_edu.names.settings import unavailable
 
 _REASON = "nothing is downloaded: fetch the file, then torch.load it"
 load = unavailable("torch.hub.load", _REASON)

@@ -1,0 +1,1 @@
+"""What scripts only ask for in passing: settings, absent devices, refusals, old names."""

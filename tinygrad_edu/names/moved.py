@@ -1,0 +1,88 @@
+"""Modules by their other names: torch's paths to those in `names/`, and paths of earlier editions.
+
+`tinygrad_edu.jit` is asked for under torch's name, but such modules hold little and lie together in
+`names/`; `tinygrad_edu.ops.special` is where that file once was.  A finder on `sys.meta_path`, of
+which there is one for each process, answers for these names with the one module object.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+OWN = __name__.partition(".")[0]
+
+
+def _table(**folders: str) -> dict[str, str]:
+    """The modules of each folder, under their old names at the root or in the folder above."""
+    return {
+        ".".join([*folder.split("_")[:-1], name]): ".".join([*folder.split("_"), name])
+        for folder, names in folders.items()
+        for name in names.split()
+    }
+
+
+MODULES = _table(
+    names="accelerator backends compiler cpu hub jit legacy missing mps onnx settings spawned types"
+    " xpu",
+    methods="numpy_protocol printing python_protocol storage tree",
+    ops_more="arranging bitwise counting ctc cumulative decompositions einsum fractional linalg"
+    " norms products real rejection resampling scattering series solvers sorting special statistics"
+    " strided trigonometric windows",
+) | {
+    "batching": "func.batching",
+    "gpu_random": "random.gpu",
+    "ops.cross_entropy": "ops.losses",
+    "ops.dims": "ops.arguments",
+    "ops.layout": "ops.casting",
+    "ops.lists": "entrances",
+    "ops.names": "ops.arguments",
+}
+"""Each name, without the package's, and where the module is."""
+
+
+class Handing(Loader):
+    """Hands out a module that exists already."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self.module = module
+        self.spec = module.__spec__
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        return self.module
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__spec__ = self.spec  # Python has just replaced it by the spec of the other name
+
+
+class Moved(MetaPathFinder):
+    """Finds the modules of the table, and what is beneath them."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: Any = None
+    ) -> ModuleSpec | None:
+        package, _, name = fullname.partition(".")
+        place = _place(name) if package == OWN else None
+        if place is None:
+            return None
+        module = importlib.import_module(f"{OWN}.{place}")
+        return ModuleSpec(fullname, Handing(module), is_package=hasattr(module, "__path__"))
+
+
+def _place(name: str) -> str | None:
+    """Where the module of that name is; of a package in the table, its modules too."""
+    head, _, rest = name.partition(".")
+    if name in MODULES:
+        return MODULES[name]
+    return f"{MODULES[head]}.{rest}" if head in MODULES else None
+
+
+def install() -> None:
+    """Let the names of the table lead to the modules."""
+    if not any(isinstance(finder, Moved) for finder in sys.meta_path):
+        sys.meta_path.insert(0, Moved())
