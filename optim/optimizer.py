@@ -153,7 +153,9 @@ class Optimizer:
         if closure is not None:
             with enable_grad():
                 loss = closure()
-        if backend.capturing and not all([g.get("capturable", True) for g in self.param_groups]):
+        if backend.switches.capturing and not all(
+            [g.get("capturable", True) for g in self.param_groups]
+        ):
             raise RuntimeError(
                 "Attempting CUDA graph capture of step() for an instance of"
                 f" {type(self).__name__} but param_groups' capturable is False."

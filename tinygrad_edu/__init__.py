@@ -23,7 +23,7 @@ from tinygrad_edu.names import moved as _moved
 
 _moved.install()
 
-from tinygrad_edu import autograd, cuda, linalg, random, return_types, special, version
+from tinygrad_edu import autograd, random, version
 from tinygrad_edu.names.missing import missing as _missing
 from tinygrad_edu.tensor import Tensor
 from tinygrad_edu.backend import device, get_default_device, OutOfMemoryError, set_default_device
@@ -62,16 +62,6 @@ from tinygrad_edu.ops.gathering import (
     gather, index_add, index_copy, index_fill, index_select, scatter, scatter_add, take,
     take_along_dim,
 )  # fmt: skip
-from tinygrad_edu.ops.more.arranging import (
-    adjoint, block_diag, cartesian_prod, combinations, diagonal_scatter, fill, fliplr, flipud,
-    masked_scatter, repeat_interleave, roll, rot90, select_scatter, slice_scatter, tril_indices,
-    triu_indices, vander,
-)  # fmt: skip
-from tinygrad_edu.ops.more.scattering import index_reduce, put, scatter_reduce
-from tinygrad_edu.ops.more.strided import as_strided, empty_strided, resize_as_
-from tinygrad_edu.ops.more.real import (
-    angle, conj, conj_physical, frexp, nextafter, real, resolve_conj, resolve_neg,
-)  # fmt: skip
 from tinygrad_edu.ops.casting import promote_types, result_type
 
 swapdims = transpose
@@ -85,53 +75,20 @@ from tinygrad_edu.ops.arithmetic import (
 )  # fmt: skip
 from tinygrad_edu.ops.powers import float_power, ldexp, pow, reciprocal, rsqrt, sqrt, square
 from tinygrad_edu.ops.extrema import clamp, clamp_max, clamp_min, fmax, fmin, maximum, minimum
-from tinygrad_edu.ops.more.bitwise import (
-    bitwise_and, bitwise_left_shift, bitwise_not, bitwise_or, bitwise_right_shift, bitwise_xor, gcd,
-    lcm,
-)  # fmt: skip
 
 subtract, multiply, divide, true_divide, negative = sub, mul, div, div, neg
 clip = clamp
 
 # ---- elementary
 from tinygrad_edu.ops.elementary import exp, exp2, expm1, log, log10, log1p, log2
-from tinygrad_edu.ops.more.trigonometric import (
-    acos,
-    acosh,
-    asin,
-    asinh,
-    atan,
-    atan2,
-    atanh,
-    cosh,
-    deg2rad,
-    hypot,
-    rad2deg,
-    sinc,
-    sinh,
-    tan,
-)
 from tinygrad_edu.ops.elementary import cos, sin, tanh
 from tinygrad_edu.ops.rounding import (
     abs, ceil, copysign, floor, frac, heaviside, nan_to_num, round, sign, trunc,
 )  # fmt: skip
-from tinygrad_edu.ops.more.special import (
-    digamma,
-    erfc,
-    erfinv,
-    lgamma,
-    logaddexp,
-    logaddexp2,
-    logit,
-    polygamma,
-)
 from tinygrad_edu.ops.elementary import erf
 from tinygrad_edu.ops.losses import xlogy
-from tinygrad_edu.ops.more.series import i0, igamma, igammac, multigammaln as mvlgamma
 from tinygrad_edu.ops.activation import celu, hardshrink, prelu, relu, selu, sigmoid, threshold
 
-arcsin, arccos, arctan, arctan2 = asin, acos, atan, atan2
-arcsinh, arccosh, arctanh = asinh, acosh, atanh
 absolute, sgn, fix = abs, sign, trunc
 relu_, sigmoid_, tanh_, exp_, sqrt_ = (
     Tensor.relu_, Tensor.sigmoid_, Tensor.tanh_, Tensor.exp_, Tensor.sqrt_,
@@ -151,66 +108,21 @@ not_equal, less, less_equal, greater, greater_equal = ne, lt, le, gt, ge
 from tinygrad_edu.ops.reduction import (
     all, any, count_nonzero, logsumexp, mean, nanmean, nansum, sum,
 )  # fmt: skip
-from tinygrad_edu.ops.more.statistics import (
-    corrcoef, cov, nanquantile, quantile, std, std_mean, var, var_mean,
-)  # fmt: skip
-from tinygrad_edu.ops.more.norms import cdist, dist, norm, renorm
 from tinygrad_edu.ops.largest import amax, amin, aminmax, argmax, argmin, max, min
-from tinygrad_edu.ops.more.cumulative import (
-    cummax, cummin, cumprod, cumsum, cumulative_trapezoid, diff, gradient, logcumsumexp, prod,
-    trapezoid,
-)  # fmt: skip
 
-trapz = trapezoid
 
 # ---- sorting
-from tinygrad_edu.ops.more.sorting import (
-    argsort,
-    kthvalue,
-    median,
-    mode,
-    msort,
-    nanmedian,
-    sort,
-    topk,
-)
-from tinygrad_edu.ops.more.counting import (
-    bincount, bucketize, histc, histogram, searchsorted, unique, unique_consecutive, unravel_index,
-)  # fmt: skip
 
 # ---- matmul
-from tinygrad_edu.ops.more.products import (
-    addbmm, addmm, addmv, addr, baddbmm, bmm, chain_matmul, cross, dot, ger, inner, kron, matmul,
-    mm, mv, outer, tensordot, vdot,
-)  # fmt: skip
-from tinygrad_edu.ops.more.einsum import einsum
-from tinygrad_edu.ops.more.linalg import (
-    cholesky,
-    det,
-    diag,
-    diag_embed,
-    diagflat,
-    diagonal,
-    logdet,
-    slogdet,
-    trace,
-)
+from tinygrad_edu.ops.matmul import matmul
 from tinygrad_edu.ops.masking import tril, triu
 
-from tinygrad_edu.ops.more.solvers import (
-    cholesky_inverse, cholesky_solve, matrix_exp, pca_lowrank, pinverse, svd_lowrank,
-    triangular_solve,
-    householder_product as orgqr, old_qr as qr, old_svd as svd,
-)  # fmt: skip
-
-inverse, matrix_power = linalg.inv, linalg.matrix_power
 
 # ---- softmax, convolution, images
 from tinygrad_edu.ops.softmax import log_softmax, softmax
 from tinygrad_edu.ops.convolution import (
     conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d,
 )  # fmt: skip
-from tinygrad_edu.ops.more.resampling import channel_shuffle, pixel_shuffle, pixel_unshuffle
 
 # ---- random
 from tinygrad_edu.random import (
@@ -220,7 +132,6 @@ from tinygrad_edu.ops.sampling import (
     bernoulli, multinomial, normal, rand, rand_like, randint, randint_like, randn, randn_like,
     randperm,
 )  # fmt: skip
-from tinygrad_edu.ops.more.rejection import poisson
 
 
 # ---- questions
@@ -289,9 +200,9 @@ _IN = {
     ],
     "serialization": ["load", "save"],
     "": [
-        "accelerator", "amp", "backends", "compiler", "cpu", "distributed", "distributions",
-        "func", "hub", "jit", "mps", "multiprocessing", "nn", "onnx", "optim", "profiler",
-        "serialization", "testing", "types", "utils", "xpu",
+        "accelerator", "amp", "backends", "compiler", "cpu", "cuda", "distributed", "distributions",
+        "func", "hub", "jit", "linalg", "mps", "multiprocessing", "nn", "onnx", "optim", "profiler",
+        "return_types", "serialization", "special", "testing", "types", "utils", "xpu",
     ],
 }  # fmt: skip
 _LATER = {name: module for module, names in _IN.items() for name in names}
@@ -299,7 +210,8 @@ _LATER = {name: module for module, names in _IN.items() for name in names}
 if _TYPE_CHECKING:
     from tinygrad_edu.names import accelerator, backends, compiler, cpu, hub, jit, mps, onnx, types
     from tinygrad_edu.names import xpu
-    from tinygrad_edu import amp, distributed, distributions
+    from tinygrad_edu import amp, cuda, distributed, distributions, linalg, special
+    from tinygrad_edu.names import return_types
     from tinygrad_edu import func, multiprocessing, nn, optim, profiler
     from tinygrad_edu import serialization, testing, utils
     from tinygrad_edu.amp import GradScaler
@@ -316,10 +228,13 @@ if _TYPE_CHECKING:
         constant_pad_nd, embedding_bag, gru_cell, index_put_, is_inference, is_same_size,
         lstm_cell, narrow_copy, rnn_relu_cell, rnn_tanh_cell,
     )  # fmt: skip
+    from tinygrad_edu.names.further import *  # noqa: F403
     from tinygrad_edu.serialization import load, save
 else:  # a type checker finds unknown names by itself
-    __getattr__ = _missing(__name__, _LATER)
+    __getattr__ = _missing(__name__, _LATER, "names.further")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_LATER])
+    from tinygrad_edu.names import further
+
+    return sorted([*globals(), *_LATER, *further.__all__])

@@ -194,7 +194,7 @@ def to_device(array: Array, place: device, wait: bool = True) -> Array:
         if checks is not None:
             checks.report(array)
         return array.get()
-    if capturing and here.type == "cpu":
+    if switches.capturing and here.type == "cpu":
         raise RuntimeError("a copy from the host cannot be captured in a CUDA graph")
     with on(place) as cupy:
         if not is_pinned_array(array):
@@ -322,11 +322,20 @@ def is_pinned_array(array: Array) -> bool:
     return type(array).__name__ == "PinnedMemoryPointer"
 
 
-capturing = False
-"""Whether what is asked of a GPU is noted in a CUDA graph, not done (cuda/graphs.py)."""
+class GpuSwitches:
+    """How GPUs work now, for the whole process."""
 
-tf32 = False
-"""Whether a GPU may round the factors of float32 products to 10 bits, as its tensor cores do."""
+    capturing = False
+    """Whether what is asked of a GPU is noted in a CUDA graph, not done (cuda/graphs.py)."""
+
+    tf32 = False
+    """Whether the factors of float32 products may be rounded to 10 bits, as tensor cores do."""
+
+    deterministic = False
+    """Whether what is added up has one order, always (`torch.use_deterministic_algorithms`)."""
+
+
+switches = GpuSwitches()
 
 
 # Memory -------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """`Tensor`: an array, its gradient, and the node that made it.
 
 Its operations are bound in methods.py; what Python and NumPy ask of it is in python_protocol.py
-and numpy_protocol.py.
+and array_protocol.py.
 """
 
 from __future__ import annotations
@@ -25,15 +25,16 @@ from tinygrad_edu.engine.mode import state
 from tinygrad_edu.engine.nodes import AccumulateGrad
 from tinygrad_edu.engine.record import current_node, wrap
 from tinygrad_edu.methods import Methods
-from tinygrad_edu.methods.memory import MoreMethods
-from tinygrad_edu.methods.numpy_protocol import ArrayProtocol
+from tinygrad_edu.methods.array_protocol import ArrayProtocol
+from tinygrad_edu.methods.memory import MemoryMethods
+from tinygrad_edu.methods.more import MoreMethods
 from tinygrad_edu.methods.printing import format_tensor
 from tinygrad_edu.methods.python_protocol import PythonProtocol
 from tinygrad_edu.ops import casting, creation
 from tinygrad_edu.size import Size, read_dim
 
 
-class Tensor(Methods, MoreMethods, PythonProtocol, ArrayProtocol, Variable):
+class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol, Variable):
     """An array of numbers that remembers how it was made.
 
     Make one with `torch.tensor(data)`; `Tensor(data)` makes floats of the default dtype and

@@ -60,7 +60,7 @@ class CUDAGraph:
         self._allocator = cuda.get_allocator()
         cuda.set_allocator(backend.allocator_for(self))
         stream.cupy.begin_capture()
-        self._stream, backend.capturing = stream, True
+        self._stream, backend.switches.capturing = stream, True
 
     def capture_end(self) -> None:
         """Stop noting.
@@ -74,7 +74,7 @@ class CUDAGraph:
             self._graph = self._stream.cupy.end_capture()
         finally:
             backend.module_for(backend.device("cuda")).cuda.set_allocator(self._allocator)
-            self._stream, backend.capturing = None, False
+            self._stream, backend.switches.capturing = None, False
             self._workspaces = products.fresh_workspaces()
 
     def replay(self) -> None:

@@ -24,8 +24,16 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu import dtypes
-from tinygrad_edu.dtypes import Array, NumpyDtype, is_half
+from tinygrad_edu.dtypes import (
+    Array,
+    NumpyDtype,
+    default,
+    dtype,
+    is_floating,
+    is_half,
+    to_numpy,
+    when_half_is_met,
+)
 from tinygrad_edu.engine.graph import Node
 from tinygrad_edu.engine.mode import around, is_recording, listeners
 from tinygrad_edu.engine.primitive import Primitive
@@ -59,7 +67,7 @@ def _half_among(values: Array) -> NumpyDtype | None:
     found = None
     for value in values:
         kind = getattr(value, "dtype", None)
-        if kind is None or isinstance(kind, property) or not dtypes.is_floating(kind):
+        if kind is None or isinstance(kind, property) or not is_floating(kind):
             continue
         if not is_half(kind) or found not in (None, kind):
             return None  # operands of several dtypes are for the operation to promote, or refuse
@@ -69,11 +77,11 @@ def _half_among(values: Array) -> NumpyDtype | None:
 
 def _makes_default(operands: Array) -> bool:
     """Whether floats come from integers here, where the default dtype has 16 bits."""
-    if not is_half(dtypes.default()):
+    if not is_half(default()):
         return False
     kinds = [v.dtype for v in operands if isinstance(v, (np.ndarray, np.generic))]
-    named = any([isinstance(v, (np.dtype, dtypes.dtype)) for v in operands])
-    return bool(kinds) and not named and not any([dtypes.is_floating(kind) for kind in kinds])
+    named = any([isinstance(v, (np.dtype, dtype)) for v in operands])
+    return bool(kinds) and not named and not any([is_floating(kind) for kind in kinds])
 
 
 def _operands(op: Primitive, values: Values) -> Array:
@@ -89,11 +97,11 @@ def _compute(op: Primitive, *values: Array) -> Array:
     half = _half_among(operands)
     if half is None or _taken_as_they_are(op, half, values):
         y = op.forward(*values)
-        return _narrow(y, dtypes.default()) if _makes_default(operands) else y
-    asked = [dtypes.to_numpy(v) for v in values if isinstance(v, (np.dtype, dtypes.dtype))]
+        return _narrow(y, default()) if _makes_default(operands) else y
+    asked = [to_numpy(v) for v in values if isinstance(v, (np.dtype, dtype))]
     result = half if all([kind == half for kind in asked]) else None
     wide = [
-        _WIDE if isinstance(v, (np.dtype, dtypes.dtype)) and dtypes.to_numpy(v) == half else v
+        _WIDE if isinstance(v, (np.dtype, dtype)) and to_numpy(v) == half else v
         for v in widen(values)
     ]
     y = op.forward(*wide)
@@ -141,4 +149,4 @@ def install() -> None:
     around.append(_step)
 
 
-dtypes.when_half_is_met(install)
+when_half_is_met(install)

@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.backend import module_of, new_like
+from tinygrad_edu.backend import module_of, new_like, switches
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.kernels.cuda import embedding, launch
-from tinygrad_edu.names.settings import are_deterministic_algorithms_enabled
 
 _BLOCK = 1 << 15
 _STAND_IN = {np.dtype(np.int64): np.dtype(np.uint64)}
@@ -68,7 +67,7 @@ def _add_on_gpu(target: Array, index: tuple[Any, ...], values: Any) -> None:
     dtype = target.dtype
     if hasattr(values, "astype"):
         values = values.astype(dtype, copy=False)
-    if are_deterministic_algorithms_enabled() and launch.ready(target) and target.size:
+    if switches.deterministic and launch.ready(target) and target.size:
         places = np.arange(target.size, like=target).reshape(target.shape)[index]
         given = np.asarray(values, dtype=dtype, like=target)
         column = np.broadcast_to(given, places.shape).reshape(-1, 1)

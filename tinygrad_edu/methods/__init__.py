@@ -45,26 +45,8 @@ from tinygrad_edu.ops import (
     sampling,
     shape,
 )
+from tinygrad_edu.ops import matmul as products
 from tinygrad_edu.ops import softmax as softmaxes
-from tinygrad_edu.ops.more import (
-    arranging,
-    bitwise,
-    counting,
-    cumulative,
-    decompositions,
-    linalg,
-    norms,
-    products,
-    real,
-    scattering,
-    series,
-    solvers,
-    sorting,
-    special,
-    statistics,
-    strided,
-    trigonometric,
-)
 from tinygrad_edu.size import Size
 
 if TYPE_CHECKING:
@@ -101,31 +83,17 @@ class Methods:
     repeat = shape.repeat
     tile = shape.tile
     flip = shape.flip
-    fliplr = arranging.fliplr
-    flipud = arranging.flipud
-    roll = arranging.roll
-    rot90 = arranging.rot90
     clone = casting.clone
     contiguous = casting.contiguous
     T = property(lambda self: shape._permute(self, tuple(range(self.array.ndim))[::-1]))
     mT = property(lambda self: shape.transpose(self, -2, -1))
     H = property(shape.t)
-    imag = property(real.imag)
-    mH = property(arranging.adjoint)
-    adjoint = arranging.adjoint
-    repeat_interleave = arranging.repeat_interleave
-    unfold = arranging.unfold
     split = joining.split
     chunk = joining.chunk
     tensor_split = joining.tensor_split
     split_with_sizes = joining.split_with_sizes
     unsafe_split, unsafe_chunk = joining.unsafe_split, joining.unsafe_chunk
     hsplit, vsplit, dsplit = joining.hsplit, joining.vsplit, joining.dsplit
-    as_strided = strided.as_strided
-    as_strided_ = inplace_view(strided.as_strided, strided.no_step_back)
-    new_empty_strided = strided.new_empty_strided
-    resize_, resize_as_ = strided.resize_, strided.resize_as_
-    sum_to_size = strided.sum_to_size
     unbind = joining.unbind
 
     # ---------------------------------------------------------------- indexing
@@ -149,11 +117,6 @@ class Methods:
     scatter_ = inplace(gathering.scatter)
     scatter_add = gathering.scatter_add
     scatter_add_ = inplace(gathering.scatter_add)
-    scatter_reduce = scattering.scatter_reduce
-    scatter_reduce_ = inplace(scattering.scatter_reduce)
-    index_reduce = scattering.index_reduce
-    index_reduce_ = inplace(scattering.index_reduce)
-    put, put_ = scattering.put, inplace(scattering.put)
     index_select = gathering.index_select
     index_add = gathering.index_add
     index_add_ = inplace(gathering.index_add)
@@ -163,22 +126,11 @@ class Methods:
     index_fill_ = inplace(gathering.index_fill)
     take_along_dim = gathering.take_along_dim
     take = gathering.take
-    masked_scatter = arranging.masked_scatter
-    masked_scatter_ = inplace(arranging.masked_scatter)
-    select_scatter = arranging.select_scatter
-    slice_scatter = arranging.slice_scatter
-    diagonal_scatter = arranging.diagonal_scatter
 
     def where(self, condition: Tensor, other: Any) -> Tensor:
         """This tensor where the condition holds, else `other`."""
         found: Tensor = masking.where(condition, self, other)
         return found
-
-    def norm(
-        self, p: Any = "fro", dim: Any = None, keepdim: Any = False, dtype: Any = None
-    ) -> Tensor:
-        """See `torch.norm`; here `dtype` is the fourth argument."""
-        return norms.norm(self, p, dim, keepdim, dtype=dtype)
 
     def fill_(self, value: Any) -> Tensor:
         """Write one value everywhere."""
@@ -291,28 +243,7 @@ class Methods:
     log1p, log1p_ = elementary.log1p, inplace(elementary.log1p)
     sin, sin_ = elementary.sin, inplace(elementary.sin)
     cos, cos_ = elementary.cos, inplace(elementary.cos)
-    tan, tan_ = trigonometric.tan, inplace(trigonometric.tan)
-    asin, asin_ = trigonometric.asin, inplace(trigonometric.asin)
-    acos, acos_ = trigonometric.acos, inplace(trigonometric.acos)
-    atan, atan_ = trigonometric.atan, inplace(trigonometric.atan)
-    sinh, sinh_ = trigonometric.sinh, inplace(trigonometric.sinh)
-    cosh, cosh_ = trigonometric.cosh, inplace(trigonometric.cosh)
     tanh, tanh_ = elementary.tanh, inplace(elementary.tanh)
-    asinh, asinh_ = trigonometric.asinh, inplace(trigonometric.asinh)
-    acosh, acosh_ = trigonometric.acosh, inplace(trigonometric.acosh)
-    atanh, atanh_ = trigonometric.atanh, inplace(trigonometric.atanh)
-    atan2, atan2_ = trigonometric.atan2, inplace(trigonometric.atan2)
-    hypot, hypot_ = trigonometric.hypot, inplace(trigonometric.hypot)
-    sinc, sinc_ = trigonometric.sinc, inplace(trigonometric.sinc)
-    deg2rad, deg2rad_ = trigonometric.deg2rad, inplace(trigonometric.deg2rad)
-    rad2deg, rad2deg_ = trigonometric.rad2deg, inplace(trigonometric.rad2deg)
-    arcsin, arcsin_ = asin, asin_
-    arccos, arccos_ = acos, acos_
-    arctan, arctan_ = atan, atan_
-    arctan2, arctan2_ = atan2, atan2_
-    arcsinh, arcsinh_ = asinh, asinh_
-    arccosh, arccosh_ = acosh, acosh_
-    arctanh, arctanh_ = atanh, atanh_
     abs, abs_ = rounding.abs, inplace(rounding.abs)
     sign, sign_ = rounding.sign, inplace(rounding.sign)
     ceil, ceil_ = rounding.ceil, inplace(rounding.ceil)
@@ -321,27 +252,12 @@ class Methods:
     round, round_ = rounding.round, inplace(rounding.round)
     frac, frac_ = rounding.frac, inplace(rounding.frac)
     nan_to_num, nan_to_num_ = rounding.nan_to_num, inplace(rounding.nan_to_num)
-    conj = conj_physical = resolve_conj = resolve_neg = real.real
-    angle, frexp = real.angle, real.frexp
-    nextafter, nextafter_ = real.nextafter, inplace(real.nextafter)
     copysign, copysign_ = rounding.copysign, inplace(rounding.copysign)
     absolute, absolute_ = abs, abs_
     sgn, sgn_ = sign, sign_
-    conj_physical_ = real.real
     fix, fix_ = trunc, trunc_
     erf, erf_ = elementary.erf, inplace(elementary.erf)
-    erfc, erfc_ = special.erfc, inplace(special.erfc)
-    erfinv, erfinv_ = special.erfinv, inplace(special.erfinv)
-    lgamma, lgamma_ = special.lgamma, inplace(special.lgamma)
-    digamma, digamma_ = special.digamma, inplace(special.digamma)
-    logit, logit_ = special.logit, inplace(special.logit)
     xlogy, xlogy_ = losses.xlogy, inplace(losses.xlogy)
-    i0, i0_ = series.i0, inplace(series.i0)
-    igamma, igamma_ = series.igamma, inplace(series.igamma)
-    igammac, igammac_ = series.igammac, inplace(series.igammac)
-    mvlgamma, mvlgamma_ = series.multigammaln, inplace(series.multigammaln)
-    polygamma, polygamma_ = special.of_order, inplace(special.of_order)
-    logaddexp, logaddexp2 = special.logaddexp, special.logaddexp2
     relu, relu_ = activation.relu, inplace(activation.relu)
     sigmoid, sigmoid_ = activation.sigmoid, inplace(activation.sigmoid)
     prelu = activation.prelu
@@ -355,22 +271,6 @@ class Methods:
     __le__ = comparison.operator(comparison.le)
     __gt__ = comparison.operator(comparison.gt)
     __ge__ = comparison.operator(comparison.ge)
-    __and__: Binary = operator(bitwise.bitwise_and)
-    __rand__: Binary = bitwise.bitwise_and
-    __or__: Binary = operator(bitwise.bitwise_or)
-    __ror__: Binary = bitwise.bitwise_or
-    __xor__: Binary = operator(bitwise.bitwise_xor)
-    __rxor__: Binary = bitwise.bitwise_xor
-    __invert__ = bitwise.invert
-    __lshift__: Binary = operator(bitwise.bitwise_left_shift)
-    __rshift__: Binary = operator(bitwise.bitwise_right_shift)
-    __iand__ = comparison.operator(inplace(bitwise.bitwise_and))
-    __ior__ = comparison.operator(inplace(bitwise.bitwise_or))
-    __ixor__ = comparison.operator(inplace(bitwise.bitwise_xor))
-    __ilshift__ = comparison.operator(inplace(bitwise.bitwise_left_shift))
-    __irshift__ = comparison.operator(inplace(bitwise.bitwise_right_shift))
-    __rlshift__ = bitwise.rleft_shift
-    __rrshift__ = bitwise.rright_shift
     eq, eq_ = comparison.eq, inplace(comparison.eq)
     ne, ne_ = comparison.ne, inplace(comparison.ne)
     lt, lt_ = comparison.lt, inplace(comparison.lt)
@@ -386,16 +286,6 @@ class Methods:
     logical_or, logical_or_ = comparison.logical_or, inplace(comparison.logical_or)
     logical_xor, logical_xor_ = comparison.logical_xor, inplace(comparison.logical_xor)
     logical_not, logical_not_ = comparison.logical_not, inplace(comparison.logical_not)
-    bitwise_and, bitwise_and_ = bitwise.bitwise_and, inplace(bitwise.bitwise_and)
-    bitwise_or, bitwise_or_ = bitwise.bitwise_or, inplace(bitwise.bitwise_or)
-    bitwise_xor, bitwise_xor_ = bitwise.bitwise_xor, inplace(bitwise.bitwise_xor)
-    bitwise_not, bitwise_not_ = bitwise.bitwise_not, inplace(bitwise.bitwise_not)
-    bitwise_left_shift = bitwise.bitwise_left_shift
-    bitwise_left_shift_ = inplace(bitwise.bitwise_left_shift)
-    bitwise_right_shift = bitwise.bitwise_right_shift
-    bitwise_right_shift_ = inplace(bitwise.bitwise_right_shift)
-    gcd, gcd_ = bitwise.gcd, inplace(bitwise.gcd)
-    lcm, lcm_ = bitwise.lcm, inplace(bitwise.lcm)
     equal = comparison.equal
     isclose, allclose = comparison.isclose, comparison.allclose
     isnan, isinf, isfinite = comparison.isnan, comparison.isinf, comparison.isfinite
@@ -405,58 +295,21 @@ class Methods:
 
     # ---------------------------------------------------------------- reduction
 
-    sum, mean, prod = reduction.sum, reduction.mean, cumulative.prod
+    sum, mean = reduction.sum, reduction.mean
     nansum, nanmean = reduction.nansum, reduction.nanmean
     any, all, count_nonzero = reduction.any, reduction.all, reduction.count_nonzero
     logsumexp = reduction.logsumexp
-    var, std = statistics.var, statistics.std
-    quantile, nanquantile = statistics.quantile, statistics.nanquantile
-    cov, corrcoef = statistics.cov, statistics.corrcoef
-    dist = norms.dist
-    renorm, renorm_ = norms.renorm, inplace(norms.renorm)
     max, min = largest.max, largest.min
     amax, amin, aminmax = largest.amax, largest.amin, largest.aminmax
     argmax, argmin = largest.argmax, largest.argmin
-    cummax, cummin = cumulative.cummax, cumulative.cummin
-    cumsum, cumsum_ = cumulative.cumsum, inplace(cumulative.cumsum)
-    cumprod, cumprod_ = cumulative.cumprod, inplace(cumulative.cumprod)
-    logcumsumexp = cumulative.logcumsumexp
-    diff = cumulative.diff
 
     # ---------------------------------------------------------------- sorting
-
-    sort, argsort, msort = sorting.sort, sorting.argsort, sorting.msort
-    topk, kthvalue = sorting.topk, sorting.kthvalue
-    median, nanmedian, mode = sorting.median, sorting.nanmedian, sorting.mode
-    unique, unique_consecutive = counting.unique, counting.unique_consecutive
-    bincount, histc = counting.bincount, counting.histc
-    histogram = counting.histogram
 
     # ---------------------------------------------------------------- matmul
 
     matmul = products.matmul
     __matmul__: Binary = operator(products.matmul)
     __rmatmul__ = products.rmatmul
-    mm, bmm, mv = products.mm, products.bmm, products.mv
-    dot, vdot, inner = products.dot, products.vdot, products.inner
-    outer = ger = products.outer
-    addmm, addmm_ = products.addmm, inplace(products.addmm)
-    addmv, addmv_ = products.addmv, inplace(products.addmv)
-    addr, addr_ = products.addr, inplace(products.addr)
-    addbmm, addbmm_ = products.addbmm, inplace(products.addbmm)
-    baddbmm, baddbmm_ = products.baddbmm, inplace(products.baddbmm)
-    kron, cross = products.kron, products.cross
-    diagonal, diag, trace = linalg.diagonal, linalg.diag, linalg.trace
-    diag_embed, diagflat = linalg.diag_embed, linalg.diagflat
-    fill_diagonal_ = linalg.fill_diagonal_
-    det, slogdet, logdet = linalg.det, linalg.slogdet, linalg.logdet
-    inverse, pinverse = linalg.inv, solvers.pinverse
-    matrix_power = decompositions.matrix_power
-    cholesky_solve, cholesky_inverse = solvers.cholesky_solve, solvers.cholesky_inverse
-    triangular_solve, matrix_exp = solvers.triangular_solve, solvers.matrix_exp
-    orgqr = solvers.householder_product
-    qr, svd = solvers.old_qr, solvers.old_svd
-    cholesky = linalg.cholesky
     # ---------------------------------------------------------------- softmax
     softmax = softmaxes.softmax
     log_softmax = softmaxes.log_softmax

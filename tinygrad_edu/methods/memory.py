@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 T = TypeVar("T", bound="Tensor")
 
 
-class MoreMethods:
+class MemoryMethods:
     """The part of `Tensor` that is here."""
 
     array: Array

@@ -2,7 +2,7 @@
 
 NumPy asks an argument's `__array_ufunc__` and `__array_function__` what to do.  Where we have the
 operation, its result is a tensor and is recorded: of NumPy's elementwise functions, an operation
-says itself which it is (`ufunc` in ops/names.py), the others are in the table below.  Where we have
+says itself which it is (`ops/arguments.ufunc`), the others are in the table below.  Where we have
 not, NumPy computes on the tensors' arrays and returns what it always does; a tensor that
 requires grad then raises, as `t.numpy()` would, so no gradient is lost in silence.
 """
@@ -19,7 +19,7 @@ import numpy as np
 from tinygrad_edu import dtypes
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.record import wrap
-from tinygrad_edu.methods import tree
+from tinygrad_edu.methods import more, tree
 from tinygrad_edu.ops import (
     arithmetic,
     comparison,
@@ -43,6 +43,8 @@ from tinygrad_edu.ops.more import (
     sorting,
     statistics,
 )
+
+more.import_all()  # so that `UFUNCS` is complete
 
 Operation = Callable[..., Any]
 
@@ -266,39 +268,3 @@ def _takes(op: Operation, args: Any, named: dict[str, Any]) -> bool:
     except TypeError:
         return False
     return True
-
-
-class ArrayProtocol:
-    """What lets other libraries take a tensor for an array."""
-
-    __array_ufunc__ = array_ufunc
-    __array_function__ = array_function
-    __array_priority__ = 1000
-
-    def __array__(self: Any, dtype: Any = None, copy: Any = None) -> Any:
-        """Its memory as a NumPy array, copied only where that is asked for or needed.
-
-        Raises:
-            RuntimeError: it requires grad.
-            ValueError: `copy` is False, and another dtype needs one.
-        """
-        array = self.numpy()
-        if copy is False and dtype is not None and array.dtype != dtype:
-            raise ValueError("Unable to avoid copy while creating an array as requested.")
-        if dtype is None and not copy:
-            return array
-        return array.astype(array.dtype if dtype is None else dtype, copy=bool(copy))
-
-    def __dlpack__(self: Any, **options: Any) -> Any:
-        """Its memory for another library's `from_dlpack`, without a copy.
-
-        Raises:
-            BufferError: it requires grad.
-        """
-        if self.requires_grad:
-            raise BufferError("Can't export tensors that require gradient, use tensor.detach()")
-        return self.array.__dlpack__(**options)
-
-    def __dlpack_device__(self: Any) -> Any:
-        """Where its memory is, as DLPack says it."""
-        return self.array.__dlpack_device__()

@@ -25,13 +25,16 @@ _REASONS = {
 _BY_NAME = {name: reason for names, reason in _REASONS.items() for name in names}
 
 
-def missing(module: str, later: Mapping[str, str] | None = None) -> Callable[[str], Any]:
+def missing(
+    module: str, later: Mapping[str, str] | None = None, further: str = ""
+) -> Callable[[str], Any]:
     """The `__getattr__` of a module: imports what is needed `later`, or says what is missing.
 
     Args:
         module: its full name.
         later: names that most programs never touch, and in which submodule each of them is; an
             empty string means that the name is itself a submodule.
+        further: a module that is imported for whatever else it has in its `__all__`.
 
     >>> import tinygrad_edu as torch
     >>> torch.nn.Liner
@@ -48,7 +51,12 @@ def missing(module: str, later: Mapping[str, str] | None = None) -> Callable[[st
             return value
         text = f"module {module!r} has no attribute {name!r}"
         if not name.startswith("__"):
-            text += why([*vars(sys.modules[module]), *known], name)
+            more: Any = importlib.import_module(f"{module}.{further}") if further else None
+            names = more.__all__ if further else []
+            if name in names:
+                setattr(sys.modules[module], name, getattr(more, name))
+                return getattr(more, name)
+            text += why([*vars(sys.modules[module]), *known, *names], name)
         raise AttributeError(text, name=name)
 
     return __getattr__

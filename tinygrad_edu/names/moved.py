@@ -28,8 +28,8 @@ def _table(**folders: str) -> dict[str, str]:
 
 
 MODULES = _table(
-    names="accelerator backends compiler cpu hub jit legacy missing mps onnx settings spawned types"
-    " xpu",
+    names="accelerator backends compiler cpu hub jit legacy missing mps onnx"
+    " return_types settings spawned types xpu",
     methods="numpy_protocol printing python_protocol storage tree",
     ops_more="arranging bitwise counting ctc cumulative decompositions einsum fractional linalg"
     " norms products real rejection resampling scattering series solvers sorting special statistics"

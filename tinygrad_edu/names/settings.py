@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from tinygrad_edu import backend
+from tinygrad_edu.backend import switches
 from tinygrad_edu.kernels import threads
 
 
@@ -98,7 +98,6 @@ def get_num_interop_threads() -> int:
 
 class _Set:
     precision = "highest"
-    deterministic = False
     warn_only = False
 
 
@@ -116,7 +115,7 @@ def set_float32_matmul_precision(precision: str) -> None:
             f"Float32 matmul precision must be 'highest', 'high' or 'medium', got {precision!r}"
         )
     _Set.precision = precision
-    backend.tf32 = precision != "highest"
+    switches.tf32 = precision != "highest"
 
 
 def get_float32_matmul_precision() -> str:
@@ -130,17 +129,17 @@ def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None
     On a GPU, sums by index (the gradients of embedding and of indexing, `scatter_add`) are then
     added up in a fixed order, which takes a sort.
     """
-    _Set.deterministic, _Set.warn_only = bool(mode), bool(warn_only)
+    switches.deterministic, _Set.warn_only = bool(mode), bool(warn_only)
 
 
 def are_deterministic_algorithms_enabled() -> bool:
     """What `use_deterministic_algorithms` was given last."""
-    return _Set.deterministic
+    return switches.deterministic
 
 
 def is_deterministic_algorithms_warn_only_enabled() -> bool:
     """Whether it was given `warn_only`."""
-    return _Set.deterministic and _Set.warn_only
+    return switches.deterministic and _Set.warn_only
 
 
 def set_flush_denormal(mode: bool) -> bool:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu import random
 from tinygrad_edu.backend import device_of
 from tinygrad_edu.dtypes import Array, is_floating, scalar_type_name
 from tinygrad_edu.engine.composed import composed
@@ -27,6 +26,7 @@ from tinygrad_edu.ops.masking import where
 from tinygrad_edu.ops.matmul import matmul
 from tinygrad_edu.ops.shape import expand, reshape, transpose, unsqueeze
 from tinygrad_edu.ops.softmax import softmax
+from tinygrad_edu.random import default_generator, keep_mask
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
@@ -179,7 +179,7 @@ def scaled_dot_product_attention(
     keep = None
     if dropout_p > 0:
         like = np.empty_like(query.array, dtype=bool, order="C", shape=scores)
-        keep = random.keep_mask(random.default_generator, like, dropout_p)
+        keep = keep_mask(default_generator, like, dropout_p)
     scale = 1 / math.sqrt(query.array.shape[-1] or 1) if scale is None else float(scale)
     return _attention(query, key, value, attn_mask, is_causal, scale, keep, dropout_p)
 

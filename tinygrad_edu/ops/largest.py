@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu import return_types
 from tinygrad_edu.backend import new_like
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.engine.graph import Variable
@@ -19,6 +18,7 @@ from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.engine.versions import watched
+from tinygrad_edu.names import return_types
 from tinygrad_edu.ops.arguments import (
     Dims,
     count,

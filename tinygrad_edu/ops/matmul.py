@@ -386,3 +386,8 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if not isinstance(input, Variable):
         raise not_a_tensor("linear", 1, input)
     return _linear(input, weight, bias)
+
+
+def rmatmul(input: Tensor, other: Any) -> Tensor:
+    """`other @ input`."""
+    return matmul(other, input)

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu import random as stream
 from tinygrad_edu.backend import beside, device_of, new_like, on, place_of
 from tinygrad_edu.backend import device as Device
 from tinygrad_edu.dtypes import Array, default, int64, to_numpy
@@ -27,8 +26,23 @@ from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import current_node, wrap
 from tinygrad_edu.ops.creation import DeviceLike, Dtype, finish
 from tinygrad_edu.ops.shape import broadcast_shapes, expand
-from tinygrad_edu.random import Generator
+from tinygrad_edu.random import (
+    Generator,
+    default_generator,
+    empty_like,
+    fill_bernoulli,
+    fill_cauchy,
+    fill_exponential,
+    fill_geometric,
+    fill_log_normal,
+    fill_normal,
+    fill_random,
+    fill_uniform,
+)  # fmt: skip
+from tinygrad_edu.random import bernoulli as draw_bernoulli
 from tinygrad_edu.random import gpu as gpu_random
+from tinygrad_edu.random import multinomial as draw_multinomial
+from tinygrad_edu.random import randperm as draw_randperm
 from tinygrad_edu.size import read_new_shape
 
 if TYPE_CHECKING:
@@ -42,7 +56,7 @@ if TYPE_CHECKING:
 
 def _generator(given: Any) -> Generator:
     if given is None:
-        return stream.default_generator
+        return default_generator
     if not isinstance(given, Generator):
         raise TypeError(f"argument 'generator' must be torch.Generator, not {type(given).__name__}")
     return given
@@ -122,7 +136,7 @@ def rand(
     tensor([0.4963, 0.7682])
     """
     array = _empty("rand", sizes, size, dtype, out, device)
-    stream.fill_uniform(_generator(generator), array)
+    fill_uniform(_generator(generator), array)
     return finish(array, device, requires_grad)
 
 
@@ -139,7 +153,7 @@ def randn(
     tensor([ 1.5410, -0.2934])
     """
     array = _empty("randn", sizes, size, dtype, out, device)
-    stream.fill_normal(_generator(generator), array)
+    fill_normal(_generator(generator), array)
     return finish(array, device, requires_grad)
 
 
@@ -178,7 +192,7 @@ def randint(
     first = 0 if low is None else _integer("randint", "low", low)
     end = _integer("randint", "high", high)
     array = _empty("randint", (), size, int64 if dtype is None else dtype, out, device)
-    stream.fill_random(_generator(generator), array, first, end)
+    fill_random(_generator(generator), array, first, end)
     return finish(array, device, requires_grad)
 
 
@@ -203,7 +217,7 @@ def randperm(
     place = place_of(device)
     if place.type != "cpu":
         return finish(gpu_random.randperm(gen, count, kind, place), place, requires_grad)
-    drawn = stream.randperm(gen, count, kind)
+    drawn = draw_randperm(gen, count, kind)
     return finish(drawn, device, requires_grad)
 
 
@@ -234,7 +248,7 @@ def normal(
             raise TypeError(f"normal() takes (mean, std, size) with a tuple as size, not {size!r}")
         array = _empty("normal", (), size, dtype, out, device)
         centre, spread = _number("normal", "mean", mean), _number("normal", "std", std)
-        stream.fill_normal(gen, array, centre, spread)
+        fill_normal(gen, array, centre, spread)
         return finish(array, device, requires_grad)
     if not isinstance(mean, Variable) and not isinstance(std, Variable):
         raise TypeError("normal() needs a size where neither mean nor std is a Tensor")
@@ -248,7 +262,7 @@ def _normal_of_tensors(gen: Generator, mean: Any, std: Any) -> Tensor:
     same_device("normal", centre, spread)
     if not isinstance(std, Variable):
         array = np.empty_like(centre, order="C")
-        stream.fill_normal(gen, array, 0.0, _number("normal", "std", std))
+        fill_normal(gen, array, 0.0, _number("normal", "std", std))
     else:
         if isinstance(spread, np.ndarray) and not (spread >= 0).all():
             raise RuntimeError("normal expects all elements of std >= 0.0")
@@ -256,7 +270,7 @@ def _normal_of_tensors(gen: Generator, mean: Any, std: Any) -> Tensor:
             centre = _number("normal", "mean", mean)
         shape = broadcast_shapes(np.shape(centre), spread.shape)
         array = new_like(spread, shape, dtype=getattr(centre, "dtype", None))
-        stream.fill_normal(gen, array)
+        fill_normal(gen, array)
         array *= spread
     array += centre
     return _result(array, mean, std)
@@ -275,9 +289,9 @@ def bernoulli(input: Any, p: Any = None, *, generator: Generator | None = None) 
     gen = _generator(generator)
     chances = _tensor("bernoulli", "input", input).array
     if p is None:
-        return _result(stream.bernoulli(gen, chances), input)
+        return _result(draw_bernoulli(gen, chances), input)
     array = np.empty_like(chances, order="C")
-    stream.fill_bernoulli(gen, array, _number("bernoulli", "p", p))
+    fill_bernoulli(gen, array, _number("bernoulli", "p", p))
     return _result(array, input)
 
 
@@ -304,8 +318,8 @@ def multinomial(
         raise _refuse("multinomial", "replacement", "bool", replacement)
     if weights.ndim and weights.shape[-1] > 2**24:
         raise RuntimeError("number of categories cannot exceed 2^24")
-    draws = stream if isinstance(weights, np.ndarray) else gpu_random
-    return wrap(draws.multinomial(_generator(generator), weights, count, replacement))
+    draw = draw_multinomial if isinstance(weights, np.ndarray) else gpu_random.multinomial
+    return wrap(draw(_generator(generator), weights, count, replacement))
 
 
 # Shaped like another tensor -----------------------------------------------------------------------
@@ -320,7 +334,7 @@ def _like(
     kind = like.dtype if dtype is None else to_numpy(dtype)
     place = device_of(like) if device is None else Device(device)
     if place.type == "cpu" and memory_format != "torch.contiguous_format":
-        array = stream.empty_like(like, kind)
+        array = empty_like(like, kind)
     else:
         with on(place) as xp:
             array = xp.empty(like.shape, kind)
@@ -335,9 +349,7 @@ def rand_like(
 ) -> Tensor:  # fmt: skip
     """Numbers uniform on [0, 1), in the shape, dtype, device and memory order of `input`."""
     gen = _generator(generator)
-    return _like(
-        lambda a: stream.fill_uniform(gen, a), input, dtype, device, requires_grad, memory_format
-    )
+    return _like(lambda a: fill_uniform(gen, a), input, dtype, device, requires_grad, memory_format)
 
 
 def randn_like(
@@ -347,9 +359,7 @@ def randn_like(
 ) -> Tensor:  # fmt: skip
     """Normal numbers in the shape, dtype, device and memory order of `input`."""
     gen = _generator(generator)
-    return _like(
-        lambda a: stream.fill_normal(gen, a), input, dtype, device, requires_grad, memory_format
-    )
+    return _like(lambda a: fill_normal(gen, a), input, dtype, device, requires_grad, memory_format)
 
 
 def randint_like(
@@ -373,7 +383,7 @@ def randint_like(
     end = _integer("randint_like", "high", high)
     gen = _generator(generator)
     return _like(
-        lambda a: stream.fill_random(gen, a, first, end),
+        lambda a: fill_random(gen, a, first, end),
         input, dtype, device, requires_grad, memory_format,
     )  # fmt: skip
 
@@ -430,14 +440,14 @@ def uniform_(
     if named:
         raise TypeError(f"uniform_() got an unexpected keyword argument '{min(named)}'")
     gen = _generator(generator)
-    return _fill(self, lambda a: stream.fill_uniform(gen, a, low, high))  # type: ignore[no-any-return]
+    return _fill(self, lambda a: fill_uniform(gen, a, low, high))  # type: ignore[no-any-return]
 
 
 def normal_(self: Any, mean: Any = 0.0, std: Any = 1.0, *, generator: Any = None) -> Tensor:
     """Fill with normal numbers; RuntimeError if std < 0."""
     gen = _generator(generator)
     m, s = _number("normal_", "mean", mean), _number("normal_", "std", std)
-    return _fill(self, lambda a: stream.fill_normal(gen, a, m, s))  # type: ignore[no-any-return]
+    return _fill(self, lambda a: fill_normal(gen, a, m, s))  # type: ignore[no-any-return]
 
 
 def random_(self: Any, *bounds: Any, generator: Any = None, **named: Any) -> Tensor:
@@ -459,7 +469,7 @@ def random_(self: Any, *bounds: Any, generator: Any = None, **named: Any) -> Ten
         high = _integer("random_", "to", high)
     if low is None and high is not None:
         low = 0
-    return _fill(self, lambda a: stream.fill_random(gen, a, low, high))  # type: ignore[no-any-return]
+    return _fill(self, lambda a: fill_random(gen, a, low, high))  # type: ignore[no-any-return]
 
 
 _RANDOM_FORMS = ((), ("to",), ("from", "to"))
@@ -474,32 +484,32 @@ def bernoulli_(self: Any, p: Any = 0.5, *, generator: Any = None) -> Tensor:
     gen = _generator(generator)
     if not isinstance(p, Variable):
         chance = _number("bernoulli_", "p", p)
-        return _fill(self, lambda a: stream.fill_bernoulli(gen, a, chance))  # type: ignore[no-any-return]
+        return _fill(self, lambda a: fill_bernoulli(gen, a, chance))  # type: ignore[no-any-return]
     chances = expand(p.detach(), self.array.shape).array  # type: ignore[attr-defined]
-    return _fill(self, lambda a: stream.fill_bernoulli(gen, a, chances), p)  # type: ignore[no-any-return]
+    return _fill(self, lambda a: fill_bernoulli(gen, a, chances), p)  # type: ignore[no-any-return]
 
 
 def exponential_(self: Any, lambd: Any = 1.0, *, generator: Any = None) -> Tensor:
     """Fill with numbers of the exponential law of rate `lambd` > 0."""
     gen, rate = _generator(generator), _number("exponential_", "lambd", lambd)
-    return _fill(self, lambda a: stream.fill_exponential(gen, a, rate))  # type: ignore[no-any-return]
+    return _fill(self, lambda a: fill_exponential(gen, a, rate))  # type: ignore[no-any-return]
 
 
 def log_normal_(self: Any, mean: Any = 1.0, std: Any = 2.0, *, generator: Any = None) -> Tensor:
     """Fill with the exponentials of normal numbers, std > 0."""
     gen = _generator(generator)
     m, s = _number("log_normal_", "mean", mean), _number("log_normal_", "std", std)
-    return _fill(self, lambda a: stream.fill_log_normal(gen, a, m, s))  # type: ignore[no-any-return]
+    return _fill(self, lambda a: fill_log_normal(gen, a, m, s))  # type: ignore[no-any-return]
 
 
 def cauchy_(self: Any, median: Any = 0.0, sigma: Any = 1.0, *, generator: Any = None) -> Tensor:
     """Fill with numbers of the Cauchy law, sigma > 0."""
     gen = _generator(generator)
     m, s = _number("cauchy_", "median", median), _number("cauchy_", "sigma", sigma)
-    return _fill(self, lambda a: stream.fill_cauchy(gen, a, m, s))  # type: ignore[no-any-return]
+    return _fill(self, lambda a: fill_cauchy(gen, a, m, s))  # type: ignore[no-any-return]
 
 
 def geometric_(self: Any, p: Any, *, generator: Any = None) -> Tensor:
     """Fill with the number of trials up to the first success of probability 0 < p < 1."""
     gen, chance = _generator(generator), _number("geometric_", "p", p)
-    return _fill(self, lambda a: stream.fill_geometric(gen, a, chance))  # type: ignore[no-any-return]
+    return _fill(self, lambda a: fill_geometric(gen, a, chance))  # type: ignore[no-any-return]

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu import backend
+from tinygrad_edu.backend import current_gpu, device, module_for, module_of, switches
 from tinygrad_edu.dtypes import Array
 
 _KINDS = {"f": 0, "d": 1, "e": 2, "E": 14}
@@ -82,7 +82,7 @@ class _Handle:
         place, size = self.workspace.data.ptr, self.workspace.nbytes
         _check(self.library.cublasSetWorkspace_v2(self.value, place, size))
         self.stream = stream
-        if backend.capturing:
+        if switches.capturing:
             self.captured.append(self.workspace)
 
 
@@ -96,10 +96,10 @@ _handles = _Handles()
 
 def prepare() -> _Handle | None:
     """Have cuBLAS ready on the current GPU."""
-    library = _library(backend.module_for(backend.device("cuda")))
-    handle = _handles.of.get(backend.current_gpu())
+    library = _library(module_for(device("cuda")))
+    handle = _handles.of.get(current_gpu())
     if handle is None and library is not None:
-        handle = _handles.of[backend.current_gpu()] = _Handle(library)
+        handle = _handles.of[current_gpu()] = _Handle(library)
     return handle
 
 
@@ -118,7 +118,7 @@ def fresh_workspaces() -> list[Any]:
 
 
 def _handle(xp: Any, like: Array) -> Any:
-    gpu = backend.current_gpu()
+    gpu = current_gpu()
     if like.device.id != gpu:
         raise ValueError(
             f"Array device must be same as the current device: array device = {like.device.id}"
@@ -144,7 +144,7 @@ def matmul(
         exact: never round float32 factors to TF32.
     """
     kind = None if isinstance(a, np.ndarray) else _KINDS.get(a.dtype.char)
-    library = None if kind is None else _library(backend.module_of(a))
+    library = None if kind is None else _library(module_of(a))
     if library is None:
         return _by_numpy(a, b, out, factor)
     if a.ndim == 1:
@@ -166,12 +166,12 @@ def matmul(
     a, a_turned, a_ld, a_step = _layout(a, lead)
     b, b_turned, b_ld, b_step = _layout(b, lead)
     double = kind == _KINDS["d"]
-    rounds = backend.tf32 and kind == _KINDS["f"] and not exact
+    rounds = switches.tf32 and kind == _KINDS["f"] and not exact
     compute = _IN_DOUBLE if double else _IN_TF32 if rounds else _IN_FLOAT
     scalar = ctypes.c_double if double else ctypes.c_float
     one, zero = ctypes.byref(scalar(factor)), ctypes.byref(scalar(0.0))
     y_kind = _KINDS[y.dtype.char]
-    handle, count = _handle(backend.module_of(a), a), math.prod(lead)
+    handle, count = _handle(module_of(a), a), math.prod(lead)
     sizes = (b_turned, a_turned, shape[-1], shape[-2], a.shape[-1])
     if count == 1:
         _check(library.cublasGemmEx(

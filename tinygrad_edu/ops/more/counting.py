@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu import return_types
 from tinygrad_edu.backend import CPU, beside, new_like, to_device
 from tinygrad_edu.dtypes import (
     Array,
@@ -21,6 +20,7 @@ from tinygrad_edu.engine.boundary import same_device
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.record import as_array, wrap
 from tinygrad_edu.kernels import ranges
+from tinygrad_edu.names import return_types
 from tinygrad_edu.ops.arguments import named, numpy_names, operand
 from tinygrad_edu.size import read_dim
 

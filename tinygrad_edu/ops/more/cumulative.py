@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu import return_types
 from tinygrad_edu.dtypes import Array, NumpyDtype, default, from_numpy, is_floating, to_numpy
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.kernels.memory_order import in_order
+from tinygrad_edu.names import return_types
 from tinygrad_edu.ops.arguments import (
     Dims,
     numpy_names,

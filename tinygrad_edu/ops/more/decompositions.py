@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu import return_types
 from tinygrad_edu.backend import solving
 from tinygrad_edu.dtypes import Array, scalar_type_name
 from tinygrad_edu.engine.composed import composed
@@ -23,6 +22,7 @@ from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.kernels.memory_order import by_columns
+from tinygrad_edu.names import return_types
 from tinygrad_edu.ops.arguments import named, operand, raw
 from tinygrad_edu.ops.joining import cat
 from tinygrad_edu.ops.masking import tril, where

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu import return_types
 from tinygrad_edu.backend import new_like, solving
 from tinygrad_edu.dtypes import Array, fitting, is_floating, scalar_type_name
 from tinygrad_edu.engine.boundary import LinAlgError
@@ -18,6 +17,7 @@ from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels.memory_order import by_columns
+from tinygrad_edu.names import return_types
 from tinygrad_edu.ops.arguments import named, operand, raw
 from tinygrad_edu.ops.creation import arange
 from tinygrad_edu.ops.indexing import setitem

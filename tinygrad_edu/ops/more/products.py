@@ -19,11 +19,6 @@ if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
 
 
-def rmatmul(input: Tensor, other: Any) -> Tensor:
-    """`other @ input`."""
-    return matmul(other, input)
-
-
 def outer(input: Tensor, vec2: Tensor) -> Tensor:
     """All products of an element of one vector and one of another: (n,), (m,) -> (n, m).
 
@@ -272,6 +267,6 @@ def linalg_cross(input: Tensor, other: Tensor, *, dim: int = -1) -> Tensor:
 
 __all__ = [
     "addbmm", "addmm", "addmv", "addr", "baddbmm", "bmm", "chain_matmul", "cross", "dot", "ger",
-    "inner", "kron", "linalg_cross", "matmul", "mm", "multi_dot", "mv", "outer", "rmatmul",
+    "inner", "kron", "linalg_cross", "matmul", "mm", "multi_dot", "mv", "outer",
     "tensordot", "vdot",
 ]  # fmt: skip

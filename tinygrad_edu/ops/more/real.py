@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu import return_types
 from tinygrad_edu.dtypes import (
     Array,
     common,
@@ -21,6 +20,7 @@ from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.inplace import write_out
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
+from tinygrad_edu.names import return_types
 from tinygrad_edu.ops.arguments import operand
 from tinygrad_edu.ops.arithmetic import zero_gradient
 from tinygrad_edu.ops.extrema import gate

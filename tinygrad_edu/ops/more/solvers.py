@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu import return_types
 from tinygrad_edu.backend import CPU, beside, new_like, to_device
 from tinygrad_edu.dtypes import Array, from_numpy, int64, is_floating
 from tinygrad_edu.engine.boundary import LinAlgError
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.record import wrap
+from tinygrad_edu.names import return_types
 from tinygrad_edu.ops import sampling
 from tinygrad_edu.ops.arguments import named, numpy_names, operand
 from tinygrad_edu.ops.casting import contiguous
