@@ -9,11 +9,23 @@ if __name__ != "tinygrad_edu.nn":
 
 from tinygrad_edu.names.missing import missing as _missing
 
-from . import attention, common_types, functional, init, modules, parallel, utils
-from .modules import *  # noqa: F403  (the names in modules.__all__)
+from . import functional, modules
 from .modules import __all__ as _layers
-from .parallel import DataParallel
-from .parameter import Buffer, Parameter, UninitializedBuffer, UninitializedParameter
+
+if _TYPE_CHECKING:
+    from . import attention, common_types, init, parallel, utils
+    from .modules import *  # noqa: F403  (the names in modules.__all__)
+    from .parallel import DataParallel
+    from .parameter import Buffer, Parameter, UninitializedBuffer, UninitializedParameter
+
+# Imported when it is asked for: each name, and the module that it is in.
+_IN = {
+    "": ["attention", "common_types", "init", "parallel", "utils"],
+    "parallel": ["DataParallel"],
+    "parameter": ["Buffer", "Parameter", "UninitializedBuffer", "UninitializedParameter"],
+    "modules": _layers,
+}
+_LATER = {name: module for module, names in _IN.items() for name in names}
 
 __all__ = [
     "Buffer", "DataParallel", "Parameter", "UninitializedBuffer", "UninitializedParameter",
@@ -21,4 +33,4 @@ __all__ = [
 ]  # fmt: skip
 
 if not _TYPE_CHECKING:  # a type checker finds unknown names by itself
-    __getattr__ = _missing(__name__)
+    __getattr__ = _missing(__name__, _LATER)

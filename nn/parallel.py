@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .modules.module import Module
+from tinygrad_edu.nn.modules.module import Module
 
 __all__ = ["DataParallel", "DistributedDataParallel", "data_parallel"]
 

@@ -9,21 +9,43 @@ if __name__ != "tinygrad_edu.optim":
 
 from tinygrad_edu.names.missing import missing as _missing
 
-from . import lr_scheduler, swa_utils
-from .adadelta import Adadelta
-from .adafactor import Adafactor
-from .adagrad import Adagrad
-from .adam import Adam
-from .adamax import Adamax
-from .adamw import AdamW
-from .asgd import ASGD
-from .muon import Muon
-from .nadam import NAdam
-from .optimizer import Optimizer
-from .radam import RAdam
-from .rmsprop import RMSprop
-from .rprop import Rprop
-from .sgd import SGD
+if _TYPE_CHECKING:
+    from . import lr_scheduler, swa_utils
+    from .adam import Adam
+    from .adamw import AdamW
+    from .more.adadelta import Adadelta
+    from .more.adafactor import Adafactor
+    from .more.adagrad import Adagrad
+    from .more.adamax import Adamax
+    from .more.asgd import ASGD
+    from .more.muon import Muon
+    from .more.nadam import NAdam
+    from .more.radam import RAdam
+    from .more.rmsprop import RMSprop
+    from .more.rprop import Rprop
+    from .optimizer import Optimizer
+    from .sgd import SGD
+
+# Imported when it is asked for: each name, and the module that it is in.
+_IN = {
+    "": ["lr_scheduler", "swa_utils"],
+    "more.adadelta": ["Adadelta"],
+    "more.adafactor": ["Adafactor"],
+    "more.adagrad": ["Adagrad"],
+    "adam": ["Adam"],
+    "more.adamax": ["Adamax"],
+    "adamw": ["AdamW"],
+    "more.asgd": ["ASGD"],
+    "more.muon": ["Muon"],
+    "more.nadam": ["NAdam"],
+    "optimizer": ["Optimizer"],
+    "more.radam": ["RAdam"],
+    "more.rmsprop": ["RMSprop"],
+    "more.rprop": ["Rprop"],
+    "sgd": ["SGD"],
+}  # fmt: skip
+_LATER = {name: module for module, names in _IN.items() for name in names}
+
 
 __all__ = [
     "ASGD",
@@ -45,4 +67,4 @@ __all__ = [
 ]
 
 if not _TYPE_CHECKING:  # a type checker finds unknown names by itself
-    __getattr__ = _missing(__name__)
+    __getattr__ = _missing(__name__, _LATER)

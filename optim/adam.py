@@ -10,9 +10,7 @@ import numpy as np
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.kernels.adam import adam_
 from tinygrad_edu.kernels.cuda import tensors
-from tinygrad_edu.tensor import Tensor
-
-from .common import (
+from tinygrad_edu.optim.common import (
     advance,
     check_betas,
     check_implementation,
@@ -24,7 +22,8 @@ from .common import (
     together,
     zeros_like,
 )
-from .optimizer import Group, Optimizer, Params, State
+from tinygrad_edu.optim.optimizer import Group, Optimizer, Params, State
+from tinygrad_edu.tensor import Tensor
 
 
 def adam(

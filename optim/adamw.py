@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from tinygrad_edu.optim.adam import Adam
+from tinygrad_edu.optim.optimizer import Params
 from tinygrad_edu.tensor import Tensor
-
-from .adam import Adam
-from .optimizer import Params
 
 
 class AdamW(Adam):

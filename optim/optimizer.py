@@ -23,9 +23,8 @@ from tinygrad_edu.engine.hooks import RemovableHandle
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.engine.switches import enable_grad
 from tinygrad_edu.nn.parameter import clear_gradient
+from tinygrad_edu.optim.common import counter
 from tinygrad_edu.tensor import Tensor
-
-from .common import counter
 
 Group: TypeAlias = dict[str, Any]
 State: TypeAlias = dict[str, Any]

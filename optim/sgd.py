@@ -10,10 +10,15 @@ from tinygrad_edu.dtypes import Array
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.kernels.blocks import blocks, constants
 from tinygrad_edu.kernels.cuda import tensors
+from tinygrad_edu.optim.common import (
+    check_implementation,
+    check_lr,
+    check_not_negative,
+    number,
+    together,
+)
+from tinygrad_edu.optim.optimizer import Group, Optimizer, Params, State
 from tinygrad_edu.tensor import Tensor
-
-from .common import check_implementation, check_lr, check_not_negative, number, together
-from .optimizer import Group, Optimizer, Params, State
 
 
 class SGD(Optimizer):

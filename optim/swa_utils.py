@@ -14,10 +14,9 @@ from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.engine.switches import no_grad
 from tinygrad_edu.nn import Module
 from tinygrad_edu.nn.modules.batchnorm import _BatchNorm
+from tinygrad_edu.optim.lr_scheduler.base import LRScheduler, one_per_group, values_of
+from tinygrad_edu.optim.optimizer import Optimizer
 from tinygrad_edu.tensor import Tensor
-
-from .lr_scheduler.base import LRScheduler, one_per_group, values_of
-from .optimizer import Optimizer
 
 __all__ = [
     "SWALR",

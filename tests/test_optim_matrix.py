@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from beside_torch import close, ours, same_error, torch
 
-from tinygrad_edu.optim.muon import orthogonal
+from tinygrad_edu.optim.more.muon import orthogonal
 
 random = np.random.default_rng(0)
 

@@ -120,9 +120,6 @@ from tinygrad_edu.ops.masking import tril, triu
 
 # ---- softmax, convolution, images
 from tinygrad_edu.ops.softmax import log_softmax, softmax
-from tinygrad_edu.ops.convolution import (
-    conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d,
-)  # fmt: skip
 
 # ---- random
 from tinygrad_edu.random import (
@@ -161,10 +158,6 @@ def is_nonzero(input: Tensor) -> bool:  # type: ignore[valid-type]
 
 
 # ---- types, settings, formats
-from tinygrad_edu.names.legacy import (
-    BFloat16Tensor, BoolTensor, ByteTensor, CharTensor, DoubleTensor, FloatTensor, HalfTensor,
-    IntTensor, LongTensor, set_default_tensor_type, ShortTensor,
-)  # fmt: skip
 from tinygrad_edu.names.settings import (
     are_deterministic_algorithms_enabled, compile, get_float32_matmul_precision,
     get_num_interop_threads, get_num_threads, is_deterministic_algorithms_warn_only_enabled,
@@ -172,7 +165,6 @@ from tinygrad_edu.names.settings import (
     use_deterministic_algorithms,
 )  # fmt: skip
 from tinygrad_edu.version import __version__
-from tinygrad_edu.func.batching import vmap
 
 layout = memory_format = str  # the classes of these:
 strided = "torch.strided"
@@ -191,12 +183,21 @@ _IN = {
         "set_autocast_enabled",
     ],
     "autograd.anomaly": ["is_anomaly_enabled"],
+    "func.batching": ["vmap"],
     "nn.functional": [
         "cosine_similarity", "group_norm", "layer_norm", "pairwise_distance", "pdist", "rms_norm",
     ],
     "nn.functional.low_level": [
         "constant_pad_nd", "embedding_bag", "gru_cell", "index_put_", "is_inference",
         "is_same_size", "lstm_cell", "narrow_copy", "rnn_relu_cell", "rnn_tanh_cell",
+    ],
+    "names.legacy": [
+        "BFloat16Tensor", "BoolTensor", "ByteTensor", "CharTensor", "DoubleTensor",
+        "FloatTensor", "HalfTensor", "IntTensor", "LongTensor", "set_default_tensor_type",
+        "ShortTensor",
+    ],
+    "ops.convolution": [
+        "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d",
     ],
     "serialization": ["load", "save"],
     "": [
@@ -221,12 +222,20 @@ if _TYPE_CHECKING:
         is_autocast_enabled, set_autocast_cache_enabled, set_autocast_dtype, set_autocast_enabled,
     )  # fmt: skip
     from tinygrad_edu.autograd.anomaly import is_anomaly_enabled
+    from tinygrad_edu.func.batching import vmap
     from tinygrad_edu.nn.functional import (
         cosine_similarity, group_norm, layer_norm, pairwise_distance, pdist, rms_norm,
     )  # fmt: skip
-    from tinygrad_edu.nn.functional.low_level import (
+    from tinygrad_edu.nn.functional.more.low_level import (
         constant_pad_nd, embedding_bag, gru_cell, index_put_, is_inference, is_same_size,
         lstm_cell, narrow_copy, rnn_relu_cell, rnn_tanh_cell,
+    )  # fmt: skip
+    from tinygrad_edu.ops.convolution import (
+        conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d,
+    )  # fmt: skip
+    from tinygrad_edu.names.legacy import (
+        BFloat16Tensor, BoolTensor, ByteTensor, CharTensor, DoubleTensor, FloatTensor, HalfTensor,
+        IntTensor, LongTensor, set_default_tensor_type, ShortTensor,
     )  # fmt: skip
     from tinygrad_edu.names.further import *  # noqa: F403
     from tinygrad_edu.serialization import load, save

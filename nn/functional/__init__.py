@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 from tinygrad_edu.names.missing import missing as _missing
 
-# isort: off
 # Linear, dropout ----------------------------------------------------------------------------------
 from .dropout import (
     alpha_dropout,
@@ -17,146 +16,203 @@ from .dropout import (
     feature_alpha_dropout,
 )
 from .linear import bilinear, linear
-
-# Activations, softmax -----------------------------------------------------------------------------
-from .activation import (
-    celu,
-    celu_,
-    elu,
-    elu_,
-    gelu,
-    glu,
-    hardshrink,
-    hardsigmoid,
-    hardswish,
-    hardtanh,
-    hardtanh_,
-    leaky_relu,
-    leaky_relu_,
-    logsigmoid,
-    mish,
-    prelu,
-    relu,
-    relu6,
-    relu_,
-    selu,
-    selu_,
-    sigmoid,
-    silu,
-    softplus,
-    softshrink,
-    softsign,
-    tanh,
-    tanhshrink,
-    threshold,
-    threshold_,
-)
 from .softmax import log_softmax, softmax, softmin
-from .padding import pad
 
-# Normalization, embedding -------------------------------------------------------------------------
-from .normalization import (
-    batch_norm,
-    group_norm,
-    instance_norm,
-    layer_norm,
-    local_response_norm,
-    rms_norm,
-)
-from .bags import embedding_bag
-from .sparse import embedding, one_hot
+if _TYPE_CHECKING:
+    # Activations, softmax
+    from .activation import (
+        celu,
+        celu_,
+        elu,
+        elu_,
+        gelu,
+        glu,
+        hardshrink,
+        hardsigmoid,
+        hardswish,
+        hardtanh,
+        hardtanh_,
+        leaky_relu,
+        leaky_relu_,
+        logsigmoid,
+        mish,
+        prelu,
+        relu,
+        relu6,
+        relu_,
+        selu,
+        selu_,
+        sigmoid,
+        silu,
+        softplus,
+        softshrink,
+        softsign,
+        tanh,
+        tanhshrink,
+        threshold,
+        threshold_,
+    )
 
-# Attention ----------------------------------------------------------------------------------------
-from .attention import multi_head_attention_forward, scaled_dot_product_attention
+    # Attention
+    from .attention import multi_head_attention_forward, scaled_dot_product_attention
 
-# Convolution --------------------------------------------------------------------------------------
-from .convolution import (
-    conv1d,
-    conv2d,
-    conv3d,
-    conv_transpose1d,
-    conv_transpose2d,
-    conv_transpose3d,
-)
+    # Convolution
+    from .convolution import (
+        conv1d,
+        conv2d,
+        conv3d,
+        conv_transpose1d,
+        conv_transpose2d,
+        conv_transpose3d,
+    )
+    from .losses import (
+        binary_cross_entropy,
+        binary_cross_entropy_with_logits,
+        cross_entropy,
+        gaussian_nll_loss,
+        huber_loss,
+        kl_div,
+        l1_loss,
+        mse_loss,
+        nll_loss,
+        poisson_nll_loss,
+        smooth_l1_loss,
+    )
+    from .more.bags import embedding_bag
 
-# Noise --------------------------------------------------------------------------------------------
-from .noise import gumbel_softmax, rrelu, rrelu_
+    # Losses
+    from .more.ctc import ctc_loss
+    from .more.grid import affine_grid, grid_sample
+    from .more.linear_cross_entropy import linear_cross_entropy
 
-# Pooling, images ----------------------------------------------------------------------------------
-from .pooling import (
-    adaptive_avg_pool1d,
-    adaptive_avg_pool2d,
-    adaptive_avg_pool3d,
-    adaptive_max_pool1d,
-    adaptive_max_pool1d_with_indices,
-    adaptive_max_pool2d,
-    adaptive_max_pool2d_with_indices,
-    adaptive_max_pool3d,
-    adaptive_max_pool3d_with_indices,
-    avg_pool1d,
-    avg_pool2d,
-    avg_pool3d,
-    fractional_max_pool2d,
-    fractional_max_pool2d_with_indices,
-    fractional_max_pool3d,
-    fractional_max_pool3d_with_indices,
-    lp_pool1d,
-    lp_pool2d,
-    lp_pool3d,
-    max_pool1d,
-    max_pool1d_with_indices,
-    max_pool2d,
-    max_pool2d_with_indices,
-    max_pool3d,
-    max_pool3d_with_indices,
-    max_unpool1d,
-    max_unpool2d,
-    max_unpool3d,
-)
-from .grid import affine_grid, grid_sample
-from .vision import (
-    channel_shuffle,
-    fold,
-    interpolate,
-    pixel_shuffle,
-    pixel_unshuffle,
-    unfold,
-    upsample,
-    upsample_bilinear,
-    upsample_nearest,
-)
+    # Noise
+    from .more.noise import gumbel_softmax, rrelu, rrelu_
+    from .more.ranking import (
+        cosine_embedding_loss,
+        cosine_similarity,
+        hinge_embedding_loss,
+        margin_ranking_loss,
+        multi_margin_loss,
+        multilabel_margin_loss,
+        multilabel_soft_margin_loss,
+        normalize,
+        pairwise_distance,
+        pdist,
+        soft_margin_loss,
+        triplet_margin_loss,
+        triplet_margin_with_distance_loss,
+    )
+    from .more.vision import (
+        channel_shuffle,
+        fold,
+        interpolate,
+        pixel_shuffle,
+        pixel_unshuffle,
+        unfold,
+        upsample,
+        upsample_bilinear,
+        upsample_nearest,
+    )
 
-# Losses -------------------------------------------------------------------------------------------
-from .ctc import ctc_loss
-from .linear_cross_entropy import linear_cross_entropy
-from .losses import (
-    binary_cross_entropy,
-    binary_cross_entropy_with_logits,
-    cross_entropy,
-    gaussian_nll_loss,
-    huber_loss,
-    kl_div,
-    l1_loss,
-    mse_loss,
-    nll_loss,
-    poisson_nll_loss,
-    smooth_l1_loss,
-)
-from .ranking import (
-    cosine_embedding_loss,
-    cosine_similarity,
-    hinge_embedding_loss,
-    margin_ranking_loss,
-    multi_margin_loss,
-    multilabel_margin_loss,
-    multilabel_soft_margin_loss,
-    normalize,
-    pairwise_distance,
-    pdist,
-    soft_margin_loss,
-    triplet_margin_loss,
-    triplet_margin_with_distance_loss,
-)
+    # Normalization, embedding
+    from .normalization import (
+        batch_norm,
+        group_norm,
+        instance_norm,
+        layer_norm,
+        local_response_norm,
+        rms_norm,
+    )
+    from .padding import pad
+
+    # Pooling, images
+    from .pooling import (
+        adaptive_avg_pool1d,
+        adaptive_avg_pool2d,
+        adaptive_avg_pool3d,
+        adaptive_max_pool1d,
+        adaptive_max_pool1d_with_indices,
+        adaptive_max_pool2d,
+        adaptive_max_pool2d_with_indices,
+        adaptive_max_pool3d,
+        adaptive_max_pool3d_with_indices,
+        avg_pool1d,
+        avg_pool2d,
+        avg_pool3d,
+        fractional_max_pool2d,
+        fractional_max_pool2d_with_indices,
+        fractional_max_pool3d,
+        fractional_max_pool3d_with_indices,
+        lp_pool1d,
+        lp_pool2d,
+        lp_pool3d,
+        max_pool1d,
+        max_pool1d_with_indices,
+        max_pool2d,
+        max_pool2d_with_indices,
+        max_pool3d,
+        max_pool3d_with_indices,
+        max_unpool1d,
+        max_unpool2d,
+        max_unpool3d,
+    )
+    from .sparse import embedding, one_hot
+
+# Imported when it is asked for: each name, and the module that it is in.
+_IN = {
+    "activation": [
+        "celu", "celu_", "elu", "elu_", "gelu", "glu", "hardshrink", "hardsigmoid",
+        "hardswish", "hardtanh", "hardtanh_", "leaky_relu", "leaky_relu_", "logsigmoid",
+        "mish", "prelu", "relu", "relu6", "relu_", "selu", "selu_", "sigmoid", "silu",
+        "softplus", "softshrink", "softsign", "tanh", "tanhshrink", "threshold",
+        "threshold_",
+    ],
+    "padding": ["pad"],
+    "normalization": [
+        "batch_norm", "group_norm", "instance_norm", "layer_norm",
+        "local_response_norm", "rms_norm",
+    ],
+    "more.bags": ["embedding_bag"],
+    "sparse": ["embedding", "one_hot"],
+    "attention": ["multi_head_attention_forward", "scaled_dot_product_attention"],
+    "convolution": [
+        "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d",
+        "conv_transpose3d",
+    ],
+    "more.noise": ["gumbel_softmax", "rrelu", "rrelu_"],
+    "pooling": [
+        "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d",
+        "adaptive_max_pool1d", "adaptive_max_pool1d_with_indices",
+        "adaptive_max_pool2d", "adaptive_max_pool2d_with_indices",
+        "adaptive_max_pool3d", "adaptive_max_pool3d_with_indices", "avg_pool1d",
+        "avg_pool2d", "avg_pool3d", "fractional_max_pool2d",
+        "fractional_max_pool2d_with_indices", "fractional_max_pool3d",
+        "fractional_max_pool3d_with_indices", "lp_pool1d", "lp_pool2d", "lp_pool3d",
+        "max_pool1d", "max_pool1d_with_indices", "max_pool2d",
+        "max_pool2d_with_indices", "max_pool3d", "max_pool3d_with_indices",
+        "max_unpool1d", "max_unpool2d", "max_unpool3d",
+    ],
+    "more.grid": ["affine_grid", "grid_sample"],
+    "more.vision": [
+        "channel_shuffle", "fold", "interpolate", "pixel_shuffle", "pixel_unshuffle",
+        "unfold", "upsample", "upsample_bilinear", "upsample_nearest",
+    ],
+    "more.ctc": ["ctc_loss"],
+    "more.linear_cross_entropy": ["linear_cross_entropy"],
+    "losses": [
+        "binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy",
+        "gaussian_nll_loss", "huber_loss", "kl_div", "l1_loss", "mse_loss", "nll_loss",
+        "poisson_nll_loss", "smooth_l1_loss",
+    ],
+    "more.ranking": [
+        "cosine_embedding_loss", "cosine_similarity", "hinge_embedding_loss",
+        "margin_ranking_loss", "multi_margin_loss", "multilabel_margin_loss",
+        "multilabel_soft_margin_loss", "normalize", "pairwise_distance", "pdist",
+        "soft_margin_loss", "triplet_margin_loss", "triplet_margin_with_distance_loss",
+    ],
+}  # fmt: skip
+_LATER = {name: module for module, names in _IN.items() for name in names}
+
 
 __all__ = [
     # linear, dropout
@@ -199,4 +255,4 @@ __all__ = [
 ]  # fmt: skip
 
 if not _TYPE_CHECKING:  # a type checker finds unknown names by itself
-    __getattr__ = _missing(__name__)
+    __getattr__ = _missing(__name__, _LATER)

@@ -7,14 +7,13 @@ import warnings
 from typing import Any
 
 from tinygrad_edu.dtypes import bool_
+from tinygrad_edu.nn.functional.dropout import dropout
 from tinygrad_edu.ops.attention import scaled_dot_product_attention
 from tinygrad_edu.ops.creation import zeros_like
 from tinygrad_edu.ops.joining import cat
 from tinygrad_edu.ops.matmul import linear
 from tinygrad_edu.ops.softmax import softmax
 from tinygrad_edu.tensor import Tensor
-
-from .dropout import dropout
 
 __all__ = ["multi_head_attention_forward", "scaled_dot_product_attention"]
 

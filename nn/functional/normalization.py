@@ -11,11 +11,10 @@ from tinygrad_edu.dtypes import Array, from_numpy, is_floating
 from tinygrad_edu.engine.boundary import not_implemented, same_device
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.nodes import shown_as
+from tinygrad_edu.nn.functional.padding import pad
+from tinygrad_edu.nn.functional.pooling import avg_pool2d
 from tinygrad_edu.ops import normalization as ops
 from tinygrad_edu.tensor import Tensor
-
-from .padding import pad
-from .pooling import avg_pool2d
 
 
 def _check_floats(name: str, x: Array, *parameters: Tensor | None) -> None:

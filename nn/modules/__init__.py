@@ -2,191 +2,269 @@
 
 from __future__ import annotations
 
-# isort: off
-from . import utils as utils
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 
-# The base and containers --------------------------------------------------------------------------
-from .container import ModuleDict, ModuleList, Sequential
+from tinygrad_edu.names.missing import missing as _missing
 
-# Linear, shape, dropout ---------------------------------------------------------------------------
-from .dropout import (
-    AlphaDropout,
-    Dropout,
-    Dropout1d,
-    Dropout2d,
-    Dropout3d,
-    FeatureAlphaDropout,
-)
-from .flatten import Flatten, Unflatten
-from .linear import Bilinear, Identity, Linear
-from .module import Module
-from .parameter_container import ParameterDict, ParameterList
+if _TYPE_CHECKING:
+    # Losses
+    from ..functional.more.linear_cross_entropy import LinearCrossEntropyOptions
+    from . import utils as utils
 
-# Activations --------------------------------------------------------------------------------------
-from .activation import (
-    CELU,
-    ELU,
-    GELU,
-    GLU,
-    Hardshrink,
-    Hardsigmoid,
-    Hardswish,
-    Hardtanh,
-    LeakyReLU,
-    LogSigmoid,
-    LogSoftmax,
-    Mish,
-    PReLU,
-    ReLU,
-    ReLU6,
-    RReLU,
-    SELU,
-    Sigmoid,
-    SiLU,
-    Softmax,
-    Softmax2d,
-    Softmin,
-    Softplus,
-    Softshrink,
-    Softsign,
-    Tanh,
-    Tanhshrink,
-    Threshold,
-)
+    # Activations
+    from .activation import (
+        CELU,
+        ELU,
+        GELU,
+        GLU,
+        SELU,
+        Hardshrink,
+        Hardsigmoid,
+        Hardswish,
+        Hardtanh,
+        LeakyReLU,
+        LogSigmoid,
+        LogSoftmax,
+        Mish,
+        PReLU,
+        ReLU,
+        ReLU6,
+        RReLU,
+        Sigmoid,
+        SiLU,
+        Softmax,
+        Softmax2d,
+        Softmin,
+        Softplus,
+        Softshrink,
+        Softsign,
+        Tanh,
+        Tanhshrink,
+        Threshold,
+    )
 
-# Normalization, embedding -------------------------------------------------------------------------
-from .batchnorm import (
-    BatchNorm1d,
-    BatchNorm2d,
-    BatchNorm3d,
-    InstanceNorm1d,
-    InstanceNorm2d,
-    InstanceNorm3d,
-    SyncBatchNorm,
-)
-from .normalization import GroupNorm, LayerNorm, LocalResponseNorm, RMSNorm
-from .bags import EmbeddingBag
-from .sparse import Embedding
+    # Attention, transformer
+    from .attention import MultiheadAttention
 
-# Attention, transformer ---------------------------------------------------------------------------
-from .attention import MultiheadAttention
-from .transformer import (
-    Transformer,
-    TransformerDecoder,
-    TransformerDecoderLayer,
-    TransformerEncoder,
-    TransformerEncoderLayer,
-)
+    # Normalization, embedding
+    from .batchnorm import (
+        BatchNorm1d,
+        BatchNorm2d,
+        BatchNorm3d,
+        InstanceNorm1d,
+        InstanceNorm2d,
+        InstanceNorm3d,
+        SyncBatchNorm,
+    )
 
-# Convolution --------------------------------------------------------------------------------------
-from .conv import (
-    Conv1d,
-    Conv2d,
-    Conv3d,
-    ConvTranspose1d,
-    ConvTranspose2d,
-    ConvTranspose3d,
-)
+    # The base and containers
+    from .container import ModuleDict, ModuleList, Sequential
 
-# Lazy: the first input tells their sizes ----------------------------------------------------------
-from .lazy import (
-    LazyBatchNorm1d,
-    LazyBatchNorm2d,
-    LazyBatchNorm3d,
-    LazyConv1d,
-    LazyConv2d,
-    LazyConv3d,
-    LazyConvTranspose1d,
-    LazyConvTranspose2d,
-    LazyConvTranspose3d,
-    LazyInstanceNorm1d,
-    LazyInstanceNorm2d,
-    LazyInstanceNorm3d,
-    LazyLinear,
-)
+    # Convolution
+    from .conv import (
+        Conv1d,
+        Conv2d,
+        Conv3d,
+        ConvTranspose1d,
+        ConvTranspose2d,
+        ConvTranspose3d,
+    )
+    from .distance import CosineSimilarity, PairwiseDistance
 
-# Pooling, padding, images -------------------------------------------------------------------------
-from .padding import (
-    CircularPad1d,
-    CircularPad2d,
-    CircularPad3d,
-    ConstantPad1d,
-    ConstantPad2d,
-    ConstantPad3d,
-    ReflectionPad1d,
-    ReflectionPad2d,
-    ReflectionPad3d,
-    ReplicationPad1d,
-    ReplicationPad2d,
-    ReplicationPad3d,
-    ZeroPad1d,
-    ZeroPad2d,
-    ZeroPad3d,
-)
-from .pooling import (
-    AdaptiveAvgPool1d,
-    AdaptiveAvgPool2d,
-    AdaptiveAvgPool3d,
-    AdaptiveMaxPool1d,
-    AdaptiveMaxPool2d,
-    AdaptiveMaxPool3d,
-    AvgPool1d,
-    AvgPool2d,
-    AvgPool3d,
-    FractionalMaxPool2d,
-    FractionalMaxPool3d,
-    LPPool1d,
-    LPPool2d,
-    LPPool3d,
-    MaxPool1d,
-    MaxPool2d,
-    MaxPool3d,
-    MaxUnpool1d,
-    MaxUnpool2d,
-    MaxUnpool3d,
-)
-from .vision import (
-    ChannelShuffle,
-    Fold,
-    PixelShuffle,
-    PixelUnshuffle,
-    Unfold,
-    Upsample,
-    UpsamplingBilinear2d,
-    UpsamplingNearest2d,
-)
+    # Linear, shape, dropout
+    from .dropout import (
+        AlphaDropout,
+        Dropout,
+        Dropout1d,
+        Dropout2d,
+        Dropout3d,
+        FeatureAlphaDropout,
+    )
+    from .flatten import Flatten, Unflatten
+    from .linear import Bilinear, Identity, Linear
+    from .loss import (
+        BCELoss,
+        BCEWithLogitsLoss,
+        CosineEmbeddingLoss,
+        CrossEntropyLoss,
+        CTCLoss,
+        GaussianNLLLoss,
+        HingeEmbeddingLoss,
+        HuberLoss,
+        KLDivLoss,
+        L1Loss,
+        MarginRankingLoss,
+        MSELoss,
+        MultiLabelMarginLoss,
+        MultiLabelSoftMarginLoss,
+        MultiMarginLoss,
+        NLLLoss,
+        PoissonNLLLoss,
+        SmoothL1Loss,
+        SoftMarginLoss,
+        TripletMarginLoss,
+        TripletMarginWithDistanceLoss,
+    )
+    from .module import Module
+    from .more.adaptive import AdaptiveLogSoftmaxWithLoss
+    from .more.bags import EmbeddingBag
 
-# Recurrent ----------------------------------------------------------------------------------------
-from .rnn import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNBase, RNNCell, RNNCellBase
+    # Lazy: the first input tells their sizes
+    from .more.lazy import (
+        LazyBatchNorm1d,
+        LazyBatchNorm2d,
+        LazyBatchNorm3d,
+        LazyConv1d,
+        LazyConv2d,
+        LazyConv3d,
+        LazyConvTranspose1d,
+        LazyConvTranspose2d,
+        LazyConvTranspose3d,
+        LazyInstanceNorm1d,
+        LazyInstanceNorm2d,
+        LazyInstanceNorm3d,
+        LazyLinear,
+    )
+    from .more.linear_cross_entropy import LinearCrossEntropyLoss
 
-# Losses -------------------------------------------------------------------------------------------
-from ..functional.linear_cross_entropy import LinearCrossEntropyOptions
-from .adaptive import AdaptiveLogSoftmaxWithLoss
-from .linear_cross_entropy import LinearCrossEntropyLoss
-from .distance import CosineSimilarity, PairwiseDistance
-from .loss import (
-    BCELoss,
-    BCEWithLogitsLoss,
-    CTCLoss,
-    CosineEmbeddingLoss,
-    CrossEntropyLoss,
-    GaussianNLLLoss,
-    HingeEmbeddingLoss,
-    HuberLoss,
-    KLDivLoss,
-    L1Loss,
-    MarginRankingLoss,
-    MSELoss,
-    MultiLabelMarginLoss,
-    MultiLabelSoftMarginLoss,
-    MultiMarginLoss,
-    NLLLoss,
-    PoissonNLLLoss,
-    SmoothL1Loss,
-    SoftMarginLoss,
-    TripletMarginLoss,
-    TripletMarginWithDistanceLoss,
-)
+    # Pooling, padding, images
+    from .more.padding import (
+        CircularPad1d,
+        CircularPad2d,
+        CircularPad3d,
+        ConstantPad1d,
+        ConstantPad2d,
+        ConstantPad3d,
+        ReflectionPad1d,
+        ReflectionPad2d,
+        ReflectionPad3d,
+        ReplicationPad1d,
+        ReplicationPad2d,
+        ReplicationPad3d,
+        ZeroPad1d,
+        ZeroPad2d,
+        ZeroPad3d,
+    )
+    from .more.parameter_container import ParameterDict, ParameterList
+    from .more.vision import (
+        ChannelShuffle,
+        Fold,
+        PixelShuffle,
+        PixelUnshuffle,
+        Unfold,
+        Upsample,
+        UpsamplingBilinear2d,
+        UpsamplingNearest2d,
+    )
+    from .normalization import GroupNorm, LayerNorm, LocalResponseNorm, RMSNorm
+    from .pooling import (
+        AdaptiveAvgPool1d,
+        AdaptiveAvgPool2d,
+        AdaptiveAvgPool3d,
+        AdaptiveMaxPool1d,
+        AdaptiveMaxPool2d,
+        AdaptiveMaxPool3d,
+        AvgPool1d,
+        AvgPool2d,
+        AvgPool3d,
+        FractionalMaxPool2d,
+        FractionalMaxPool3d,
+        LPPool1d,
+        LPPool2d,
+        LPPool3d,
+        MaxPool1d,
+        MaxPool2d,
+        MaxPool3d,
+        MaxUnpool1d,
+        MaxUnpool2d,
+        MaxUnpool3d,
+    )
+
+    # Recurrent
+    from .rnn import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNBase, RNNCell, RNNCellBase
+    from .sparse import Embedding
+    from .transformer import (
+        Transformer,
+        TransformerDecoder,
+        TransformerDecoderLayer,
+        TransformerEncoder,
+        TransformerEncoderLayer,
+    )
+
+# Imported when it is asked for: each name, and the module that it is in.
+_IN = {
+    "": ["utils"],
+    "container": ["ModuleDict", "ModuleList", "Sequential"],
+    "dropout": [
+        "AlphaDropout", "Dropout", "Dropout1d", "Dropout2d", "Dropout3d",
+        "FeatureAlphaDropout",
+    ],
+    "flatten": ["Flatten", "Unflatten"],
+    "linear": ["Bilinear", "Identity", "Linear"],
+    "module": ["Module"],
+    "more.parameter_container": ["ParameterDict", "ParameterList"],
+    "activation": [
+        "CELU", "ELU", "GELU", "GLU", "Hardshrink", "Hardsigmoid", "Hardswish",
+        "Hardtanh", "LeakyReLU", "LogSigmoid", "LogSoftmax", "Mish", "PReLU", "ReLU",
+        "ReLU6", "RReLU", "SELU", "Sigmoid", "SiLU", "Softmax", "Softmax2d", "Softmin",
+        "Softplus", "Softshrink", "Softsign", "Tanh", "Tanhshrink", "Threshold",
+    ],
+    "batchnorm": [
+        "BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "InstanceNorm1d", "InstanceNorm2d",
+        "InstanceNorm3d", "SyncBatchNorm",
+    ],
+    "normalization": ["GroupNorm", "LayerNorm", "LocalResponseNorm", "RMSNorm"],
+    "more.bags": ["EmbeddingBag"],
+    "sparse": ["Embedding"],
+    "attention": ["MultiheadAttention"],
+    "transformer": [
+        "Transformer", "TransformerDecoder", "TransformerDecoderLayer",
+        "TransformerEncoder", "TransformerEncoderLayer",
+    ],
+    "conv": [
+        "Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d",
+        "ConvTranspose3d",
+    ],
+    "more.lazy": [
+        "LazyBatchNorm1d", "LazyBatchNorm2d", "LazyBatchNorm3d", "LazyConv1d",
+        "LazyConv2d", "LazyConv3d", "LazyConvTranspose1d", "LazyConvTranspose2d",
+        "LazyConvTranspose3d", "LazyInstanceNorm1d", "LazyInstanceNorm2d",
+        "LazyInstanceNorm3d", "LazyLinear",
+    ],
+    "more.padding": [
+        "CircularPad1d", "CircularPad2d", "CircularPad3d", "ConstantPad1d",
+        "ConstantPad2d", "ConstantPad3d", "ReflectionPad1d", "ReflectionPad2d",
+        "ReflectionPad3d", "ReplicationPad1d", "ReplicationPad2d", "ReplicationPad3d",
+        "ZeroPad1d", "ZeroPad2d", "ZeroPad3d",
+    ],
+    "pooling": [
+        "AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "AdaptiveAvgPool3d",
+        "AdaptiveMaxPool1d", "AdaptiveMaxPool2d", "AdaptiveMaxPool3d", "AvgPool1d",
+        "AvgPool2d", "AvgPool3d", "FractionalMaxPool2d", "FractionalMaxPool3d",
+        "LPPool1d", "LPPool2d", "LPPool3d", "MaxPool1d", "MaxPool2d", "MaxPool3d",
+        "MaxUnpool1d", "MaxUnpool2d", "MaxUnpool3d",
+    ],
+    "more.vision": [
+        "ChannelShuffle", "Fold", "PixelShuffle", "PixelUnshuffle", "Unfold",
+        "Upsample", "UpsamplingBilinear2d", "UpsamplingNearest2d",
+    ],
+    "rnn": [
+        "GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNBase", "RNNCell", "RNNCellBase",
+    ],
+    "more.adaptive": ["AdaptiveLogSoftmaxWithLoss"],
+    "more.linear_cross_entropy": ["LinearCrossEntropyLoss", "LinearCrossEntropyOptions"],
+    "distance": ["CosineSimilarity", "PairwiseDistance"],
+    "loss": [
+        "BCELoss", "BCEWithLogitsLoss", "CTCLoss", "CosineEmbeddingLoss",
+        "CrossEntropyLoss", "GaussianNLLLoss", "HingeEmbeddingLoss", "HuberLoss",
+        "KLDivLoss", "L1Loss", "MarginRankingLoss", "MSELoss", "MultiLabelMarginLoss",
+        "MultiLabelSoftMarginLoss", "MultiMarginLoss", "NLLLoss", "PoissonNLLLoss",
+        "SmoothL1Loss", "SoftMarginLoss", "TripletMarginLoss",
+        "TripletMarginWithDistanceLoss",
+    ],
+}  # fmt: skip
+_LATER = {name: module for module, names in _IN.items() for name in names}
+
 
 __all__ = [
     # the base and containers
@@ -232,3 +310,6 @@ __all__ = [
     "TripletMarginLoss", "TripletMarginWithDistanceLoss", "CTCLoss", "AdaptiveLogSoftmaxWithLoss",
     "LinearCrossEntropyLoss", "LinearCrossEntropyOptions",
 ]  # fmt: skip
+
+if not _TYPE_CHECKING:  # a type checker finds unknown names by itself
+    __getattr__ = _missing(__name__, _LATER)

@@ -8,13 +8,12 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+from tinygrad_edu.nn import functional as F
+from tinygrad_edu.nn import init as initial
+from tinygrad_edu.nn.modules.module import Module
+from tinygrad_edu.nn.parameter import Parameter
 from tinygrad_edu.ops.creation import empty
 from tinygrad_edu.tensor import Tensor
-
-from .. import functional as F
-from .. import init as initial
-from ..parameter import Parameter
-from .module import Module
 
 
 def _inplace(module: Any, before: str = "") -> str:

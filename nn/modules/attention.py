@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from tinygrad_edu.nn import functional as F
+from tinygrad_edu.nn import init
+from tinygrad_edu.nn.modules.linear import Linear
+from tinygrad_edu.nn.modules.module import Module
+from tinygrad_edu.nn.parameter import Parameter
 from tinygrad_edu.ops.creation import empty
 from tinygrad_edu.tensor import Tensor
-
-from .. import functional as F
-from .. import init
-from ..parameter import Parameter
-from .linear import Linear
-from .module import Module
 
 
 class NonDynamicallyQuantizableLinear(Linear):

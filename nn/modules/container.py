@@ -13,7 +13,7 @@ from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, Va
 from itertools import chain, groupby
 from typing import Any, Self, overload
 
-from .module import Module, block, indent
+from tinygrad_edu.nn.modules.module import Module, block, indent
 
 
 def place_in(index: Any, size: int) -> int:

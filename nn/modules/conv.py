@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any, ClassVar
 
+from tinygrad_edu.nn import functional as F
+from tinygrad_edu.nn import init
+from tinygrad_edu.nn.modules.module import Module
+from tinygrad_edu.nn.parameter import Parameter
 from tinygrad_edu.ops.convolution import _conv, _conv_transpose
 from tinygrad_edu.ops.creation import empty
 from tinygrad_edu.tensor import Tensor
-
-from .. import functional as F
-from .. import init
-from ..parameter import Parameter
-from .module import Module
 
 _MODES = ("zeros", "reflect", "replicate", "circular")
 

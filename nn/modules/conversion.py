@@ -8,10 +8,9 @@ from typing import Any, Self
 from tinygrad_edu import dtypes
 from tinygrad_edu.backend import device
 from tinygrad_edu.engine.switches import no_grad
+from tinygrad_edu.nn.parameter import is_lazy
 from tinygrad_edu.ops.creation import empty_like
 from tinygrad_edu.tensor import Tensor
-
-from ..parameter import is_lazy
 
 
 def typename(value: object) -> str:

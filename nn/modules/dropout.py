@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from tinygrad_edu.nn import functional as F
+from tinygrad_edu.nn.functional.dropout import check_probability
+from tinygrad_edu.nn.modules.module import Module
 from tinygrad_edu.tensor import Tensor
-
-from .. import functional as F
-from ..functional.dropout import check_probability
-from .module import Module
 
 
 class _DropoutNd(Module):

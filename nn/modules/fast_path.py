@@ -13,15 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from tinygrad_edu.engine.switches import is_grad_enabled
 from tinygrad_edu.names.backends.mha import get_fastpath_enabled
+from tinygrad_edu.nn import functional as F
+from tinygrad_edu.nn.modules.activation import GELU, ReLU
+from tinygrad_edu.nn.parameter import Parameter
 from tinygrad_edu.ops.creation import arange
 from tinygrad_edu.tensor import Tensor
 
-from .. import functional as F
-from ..parameter import Parameter
-from .activation import GELU, ReLU
-
 if TYPE_CHECKING:
-    from .transformer import TransformerEncoder
+    from tinygrad_edu.nn.modules.transformer import TransformerEncoder
 
 
 def kind_of_activation(activation: Any) -> int:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from tinygrad_edu.nn.modules.module import Module
 from tinygrad_edu.tensor import Tensor
-
-from .module import Module
 
 
 class Flatten(Module):

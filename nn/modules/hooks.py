@@ -31,7 +31,7 @@ from tinygrad_edu.engine.second import alias
 from tinygrad_edu.engine.views import View, base_of
 
 if TYPE_CHECKING:
-    from .module import Module
+    from tinygrad_edu.nn.modules.module import Module
 
 
 class Hook(NamedTuple):

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from tinygrad_edu.nn import functional as F
+from tinygrad_edu.nn import init
+from tinygrad_edu.nn.modules.module import Module
+from tinygrad_edu.nn.parameter import Parameter
 from tinygrad_edu.ops.creation import empty
 from tinygrad_edu.tensor import Tensor
-
-from .. import functional as F
-from .. import init
-from ..parameter import Parameter
-from .module import Module
 
 
 class Identity(Module):

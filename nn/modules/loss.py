@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from tinygrad_edu.nn import functional as F
+from tinygrad_edu.nn.functional.losses import legacy_reduction
+from tinygrad_edu.nn.modules.distance import PairwiseDistance
+from tinygrad_edu.nn.modules.module import Module
 from tinygrad_edu.tensor import Tensor
-
-from .. import functional as F
-from ..functional.losses import legacy_reduction
-from .distance import PairwiseDistance
-from .module import Module
 
 
 class _Loss(Module):

@@ -13,11 +13,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, Self, TypeVar
 
-from tinygrad_edu.tensor import Tensor
-
-from ..parameter import Buffer, Parameter, clear_gradient
-from .conversion import ConversionMethods, typename
-from .hooks import (
+from tinygrad_edu.nn.modules.conversion import ConversionMethods, typename
+from tinygrad_edu.nn.modules.hooks import (
     HookMethods,
     call_with_hooks,
     everywhere,
@@ -26,7 +23,9 @@ from .hooks import (
     register_module_full_backward_hook,
     register_module_full_backward_pre_hook,
 )
-from .state_dict import StateDictMethods
+from tinygrad_edu.nn.modules.state_dict import StateDictMethods
+from tinygrad_edu.nn.parameter import Buffer, Parameter, clear_gradient
+from tinygrad_edu.tensor import Tensor
 
 __all__ = [
     "Module", "register_module_forward_hook", "register_module_forward_pre_hook",

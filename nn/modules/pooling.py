@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from tinygrad_edu.nn import functional as F
+from tinygrad_edu.nn.modules.module import Module
+from tinygrad_edu.nn.modules.utils import _ntuple
 from tinygrad_edu.ops import pooling
 from tinygrad_edu.ops.more import fractional
 from tinygrad_edu.tensor import Tensor
-
-from .. import functional as F
-from .module import Module
-from .utils import _ntuple
 
 
 class _MaxPool(Module):

@@ -8,17 +8,16 @@ from typing import Any, ClassVar
 
 from tinygrad_edu.amp.autocast_mode import is_autocast_enabled
 from tinygrad_edu.engine.composed import composed
+from tinygrad_edu.nn import functional as F
+from tinygrad_edu.nn import init
+from tinygrad_edu.nn.modules.module import Module
+from tinygrad_edu.nn.parameter import Parameter
+from tinygrad_edu.nn.utils.packing import PackedSequence
 from tinygrad_edu.ops import recurrent
 from tinygrad_edu.ops.creation import empty
 from tinygrad_edu.ops.gathering import index_select
 from tinygrad_edu.ops.joining import cat, stack
 from tinygrad_edu.tensor import Tensor
-
-from .. import functional as F
-from .. import init
-from ..parameter import Parameter
-from ..utils.packing import PackedSequence
-from .module import Module
 
 State = tuple[Tensor, ...]
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from tinygrad_edu.engine.switches import no_grad
+from tinygrad_edu.nn import functional as F
+from tinygrad_edu.nn import init
+from tinygrad_edu.nn.functional.sparse import read_padding_idx, refuse_sparse
+from tinygrad_edu.nn.modules.module import Module
+from tinygrad_edu.nn.parameter import Parameter
 from tinygrad_edu.ops.creation import empty
 from tinygrad_edu.tensor import Tensor
-
-from .. import functional as F
-from .. import init
-from ..functional.sparse import read_padding_idx, refuse_sparse
-from ..parameter import Parameter
-from .module import Module
 
 
 class Embedding(Module):

@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from tinygrad_edu.engine.hooks import RemovableHandle
 from tinygrad_edu.engine.switches import no_grad
+from tinygrad_edu.nn.parameter import Parameter
 from tinygrad_edu.tensor import Tensor
 
-from ..parameter import Parameter
-
 if TYPE_CHECKING:
-    from .module import Module
+    from tinygrad_edu.nn.modules.module import Module
 
 _EXTRA = "_extra_state"
 

@@ -7,20 +7,19 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from tinygrad_edu.nn import functional as F
+from tinygrad_edu.nn import init
+from tinygrad_edu.nn.functional.attention import additive, warn_of_kinds
+from tinygrad_edu.nn.modules.attention import MultiheadAttention
+from tinygrad_edu.nn.modules.container import ModuleList
+from tinygrad_edu.nn.modules.dropout import Dropout
+from tinygrad_edu.nn.modules.fast_path import kind_of_activation, left_out, may_pack
+from tinygrad_edu.nn.modules.linear import Linear
+from tinygrad_edu.nn.modules.module import Module
+from tinygrad_edu.nn.modules.normalization import LayerNorm
 from tinygrad_edu.ops.creation import full
 from tinygrad_edu.ops.masking import triu
 from tinygrad_edu.tensor import Tensor
-
-from .. import functional as F
-from .. import init
-from ..functional.attention import additive, warn_of_kinds
-from .attention import MultiheadAttention
-from .container import ModuleList
-from .dropout import Dropout
-from .fast_path import kind_of_activation, left_out, may_pack
-from .linear import Linear
-from .module import Module
-from .normalization import LayerNorm
 
 Activation = str | Callable[[Tensor], Tensor]
 

@@ -6,28 +6,53 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 from tinygrad_edu.names.missing import missing as _missing
 
-from . import fusion, init, memory_format, parametrizations, parametrize, rnn, stateless
-from .clip_grad import (
-    clip_grad_norm,
-    clip_grad_norm_,
-    clip_grad_value_,
-    clip_grads_with_norm_,
-    get_total_norm,
-)
-from .convert_parameters import parameters_to_vector, vector_to_parameters
-from .fusion import (
-    fuse_conv_bn_eval,
-    fuse_conv_bn_weights,
-    fuse_linear_bn_eval,
-    fuse_linear_bn_weights,
-)
-from .init import skip_init
-from .memory_format import (
-    convert_conv2d_weight_memory_format,
-    convert_conv3d_weight_memory_format,
-)
 from .spectral_norm import remove_spectral_norm, spectral_norm
 from .weight_norm import remove_weight_norm, weight_norm
+
+if _TYPE_CHECKING:
+    from . import fusion, init, memory_format, parametrizations, parametrize, rnn, stateless
+    from .clip_grad import (
+        clip_grad_norm,
+        clip_grad_norm_,
+        clip_grad_value_,
+        clip_grads_with_norm_,
+        get_total_norm,
+    )
+    from .convert_parameters import parameters_to_vector, vector_to_parameters
+    from .fusion import (
+        fuse_conv_bn_eval,
+        fuse_conv_bn_weights,
+        fuse_linear_bn_eval,
+        fuse_linear_bn_weights,
+    )
+    from .init import skip_init
+    from .memory_format import (
+        convert_conv2d_weight_memory_format,
+        convert_conv3d_weight_memory_format,
+    )
+
+# Imported when it is asked for: each name, and the module that it is in.
+_IN = {
+    "": [
+        "fusion", "init", "memory_format", "parametrizations", "parametrize", "rnn",
+        "stateless",
+    ],
+    "clip_grad": [
+        "clip_grad_norm", "clip_grad_norm_", "clip_grad_value_",
+        "clip_grads_with_norm_", "get_total_norm",
+    ],
+    "convert_parameters": ["parameters_to_vector", "vector_to_parameters"],
+    "fusion": [
+        "fuse_conv_bn_eval", "fuse_conv_bn_weights", "fuse_linear_bn_eval",
+        "fuse_linear_bn_weights",
+    ],
+    "init": ["skip_init"],
+    "memory_format": [
+        "convert_conv2d_weight_memory_format", "convert_conv3d_weight_memory_format",
+    ],
+}  # fmt: skip
+_LATER = {name: module for module, names in _IN.items() for name in names}
+
 
 __all__ = [
     "clip_grad_norm", "clip_grad_norm_", "clip_grad_value_", "clip_grads_with_norm_",
@@ -40,4 +65,4 @@ __all__ = [
 ]  # fmt: skip
 
 if not _TYPE_CHECKING:  # a type checker finds unknown names by itself
-    __getattr__ = _missing(__name__)
+    __getattr__ = _missing(__name__, _LATER)

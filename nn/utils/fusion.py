@@ -8,10 +8,9 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+from tinygrad_edu.nn.modules.module import Module
+from tinygrad_edu.nn.parameter import Parameter
 from tinygrad_edu.tensor import Tensor
-
-from ..modules.module import Module
-from ..parameter import Parameter
 
 __all__ = [
     "fuse_conv_bn_eval", "fuse_conv_bn_weights", "fuse_linear_bn_eval", "fuse_linear_bn_weights",

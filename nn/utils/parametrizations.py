@@ -9,17 +9,16 @@ from tinygrad_edu.dtypes import finfo
 from tinygrad_edu.engine.switches import no_grad
 from tinygrad_edu.linalg import householder_product, matrix_exp, qr, solve
 from tinygrad_edu.names.missing import missing as _missing
+from tinygrad_edu.nn import functional as F
+from tinygrad_edu.nn.modules.module import Module
+from tinygrad_edu.nn.utils import parametrize
+from tinygrad_edu.nn.utils.spectral_norm import as_matrix, check_iterations, default_dim
+from tinygrad_edu.nn.utils.weight_norm import norm_except_dim, normed
 from tinygrad_edu.ops.comparison import allclose
 from tinygrad_edu.ops.creation import eye, zeros_like
 from tinygrad_edu.ops.joining import cat
 from tinygrad_edu.ops.sampling import randn
 from tinygrad_edu.tensor import Tensor
-
-from .. import functional as F
-from ..modules.module import Module
-from . import parametrize
-from .spectral_norm import as_matrix, check_iterations, default_dim
-from .weight_norm import norm_except_dim, normed
 
 __all__ = ["orthogonal", "spectral_norm", "weight_norm"]
 

@@ -13,11 +13,10 @@ from copy import deepcopy
 from typing import Any, NoReturn
 
 from tinygrad_edu.engine.switches import no_grad
+from tinygrad_edu.nn.modules.container import ModuleDict, ModuleList
+from tinygrad_edu.nn.modules.module import Module
+from tinygrad_edu.nn.parameter import Parameter
 from tinygrad_edu.tensor import Tensor
-
-from ..modules.container import ModuleDict, ModuleList
-from ..modules.module import Module
-from ..parameter import Parameter
 
 __all__ = [
     "ParametrizationList", "cached", "is_parametrized", "register_parametrization",

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tinygrad_edu.ops.creation import full
-from tinygrad_edu.ops.joining import cat, stack
-from tinygrad_edu.tensor import Tensor
-
-from .packing import (
+from tinygrad_edu.nn.utils.packing import (
     PackedSequence,
     invert_permutation,
     pack_padded_sequence,
@@ -16,6 +12,9 @@ from .packing import (
     pad_packed_sequence,
     unpack_sequence,
 )
+from tinygrad_edu.ops.creation import full
+from tinygrad_edu.ops.joining import cat, stack
+from tinygrad_edu.tensor import Tensor
 
 __all__ = [
     "PackedSequence", "invert_permutation", "pack_padded_sequence", "pack_sequence",

@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from tinygrad_edu.engine.switches import no_grad
+from tinygrad_edu.nn import functional as F
+from tinygrad_edu.nn.modules.module import Module
+from tinygrad_edu.nn.parameter import Parameter
+from tinygrad_edu.nn.utils.weight_norm import hook_of, take_hook
 from tinygrad_edu.tensor import Tensor
-
-from .. import functional as F
-from ..modules.conv import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
-from ..modules.module import Module
-from ..parameter import Parameter
-from .weight_norm import hook_of, take_hook
 
 
 def as_matrix(weight: Tensor, dim: int) -> Tensor:
@@ -32,6 +30,8 @@ def default_dim(module: Module, dim: int | None) -> int:
     """The dimension of the outputs: the second of transposed convolutions, else the first."""
     if dim is not None:
         return dim
+    from tinygrad_edu.nn.modules.conv import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
+
     return int(isinstance(module, (ConvTranspose1d, ConvTranspose2d, ConvTranspose3d)))
 
 

@@ -7,10 +7,9 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
+from tinygrad_edu.nn.modules.conversion import typename
+from tinygrad_edu.nn.modules.module import Module
 from tinygrad_edu.tensor import Tensor
-
-from ..modules.conversion import typename
-from ..modules.module import Module
 
 __all__ = ["functional_call"]
 

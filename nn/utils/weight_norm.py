@@ -9,10 +9,9 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+from tinygrad_edu.nn.modules.module import Module
+from tinygrad_edu.nn.parameter import Parameter
 from tinygrad_edu.tensor import Tensor
-
-from ..modules.module import Module
-from ..parameter import Parameter
 
 
 def norm_except_dim(v: Tensor, dim: int) -> Tensor:

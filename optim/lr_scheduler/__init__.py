@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
-from .base import LRScheduler, _LRScheduler
-from .composed import ChainedScheduler, SequentialLR
-from .cosine import CosineAnnealingLR, CosineAnnealingWarmRestarts
-from .cyclic import CyclicLR, OneCycleLR
-from .factors import (
-    ConstantLR,
-    ExponentialLR,
-    LambdaLR,
-    LinearLR,
-    MultiplicativeLR,
-    MultiStepLR,
-    PolynomialLR,
-    StepLR,
-)
-from .plateau import ReduceLROnPlateau
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
+from tinygrad_edu.names.missing import missing as _missing
+
+if _TYPE_CHECKING:
+    from .base import LRScheduler, _LRScheduler
+    from .composed import ChainedScheduler, SequentialLR
+    from .cosine import CosineAnnealingLR, CosineAnnealingWarmRestarts
+    from .cyclic import CyclicLR, OneCycleLR
+    from .factors import (
+        ConstantLR,
+        ExponentialLR,
+        LambdaLR,
+        LinearLR,
+        MultiplicativeLR,
+        MultiStepLR,
+        PolynomialLR,
+        StepLR,
+    )
+    from .plateau import ReduceLROnPlateau
+
+# Imported when it is asked for: each name, and the module that it is in.
+_IN = {
+    "base": ["LRScheduler", "_LRScheduler"],
+    "composed": ["ChainedScheduler", "SequentialLR"],
+    "cosine": ["CosineAnnealingLR", "CosineAnnealingWarmRestarts"],
+    "cyclic": ["CyclicLR", "OneCycleLR"],
+    "factors": [
+        "ConstantLR", "ExponentialLR", "LambdaLR", "LinearLR", "MultiplicativeLR",
+        "MultiStepLR", "PolynomialLR", "StepLR",
+    ],
+    "plateau": ["ReduceLROnPlateau"],
+}  # fmt: skip
+_LATER = {name: module for module, names in _IN.items() for name in names}
+
 
 __all__ = [
     "ChainedScheduler",
@@ -37,3 +57,6 @@ __all__ = [
     "StepLR",
     "_LRScheduler",
 ]
+
+if not _TYPE_CHECKING:  # a type checker finds unknown names by itself
+    __getattr__ = _missing(__name__, _LATER)

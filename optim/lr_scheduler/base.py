@@ -9,9 +9,8 @@ from collections.abc import Iterator, Sequence
 from types import FunctionType
 from typing import Any, TypeVar
 
+from tinygrad_edu.optim.optimizer import Group, Optimizer
 from tinygrad_edu.tensor import Tensor
-
-from ..optimizer import Group, Optimizer
 
 T = TypeVar("T")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..optimizer import Optimizer
-from .base import ChainedForm, LRScheduler, copy
+from tinygrad_edu.optim.lr_scheduler.base import ChainedForm, LRScheduler, copy
+from tinygrad_edu.optim.optimizer import Optimizer
 
 
 class CosineAnnealingLR(ChainedForm):

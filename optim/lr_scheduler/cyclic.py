@@ -6,8 +6,15 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from ..optimizer import Optimizer
-from .base import LRScheduler, check_optimizer, one_per_group, saved_function, set_value, values_of
+from tinygrad_edu.optim.lr_scheduler.base import (
+    LRScheduler,
+    check_optimizer,
+    one_per_group,
+    saved_function,
+    set_value,
+    values_of,
+)
+from tinygrad_edu.optim.optimizer import Optimizer
 
 
 class _CyclesMomentum(LRScheduler):

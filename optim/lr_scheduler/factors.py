@@ -7,8 +7,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from ..optimizer import Optimizer
-from .base import ChainedForm, LRScheduler, copy, saved_function, values_of
+from tinygrad_edu.optim.lr_scheduler.base import (
+    ChainedForm,
+    LRScheduler,
+    copy,
+    saved_function,
+    values_of,
+)
+from tinygrad_edu.optim.optimizer import Optimizer
 
 
 class LambdaLR(LRScheduler):

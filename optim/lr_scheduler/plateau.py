@@ -6,8 +6,14 @@ import math
 import warnings
 from typing import Any, SupportsFloat
 
-from ..optimizer import Optimizer
-from .base import EPOCH_DEPRECATION_WARNING, LRScheduler, check_optimizer, set_value, values_of
+from tinygrad_edu.optim.lr_scheduler.base import (
+    EPOCH_DEPRECATION_WARNING,
+    LRScheduler,
+    check_optimizer,
+    set_value,
+    values_of,
+)
+from tinygrad_edu.optim.optimizer import Optimizer
 
 
 class ReduceLROnPlateau(LRScheduler):

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.kernels import erf, gamma, series
+from tinygrad_edu.kernels import erf
+from tinygrad_edu.kernels.more import gamma, series
 
 from . import kernels
 from .array import Device, ndarray, unwrap, wrap

@@ -6,11 +6,7 @@ The engine beneath is in tinygrad_edu/engine.
 import sys
 from typing import TYPE_CHECKING
 
-from tinygrad_edu.autograd import grad_mode, graph
-from tinygrad_edu.autograd.anomaly import detect_anomaly, set_detect_anomaly
-from tinygrad_edu.autograd.function import Function
 from tinygrad_edu.autograd.gradcheck import gradcheck, gradgradcheck
-from tinygrad_edu.autograd.variable import Variable
 from tinygrad_edu.engine import boundary, gradients, switches
 from tinygrad_edu.engine.gradients import backward, grad
 from tinygrad_edu.engine.graph import Node
@@ -31,10 +27,21 @@ sys.modules |= {
     f"{__name__}.walk": gradients,
 }
 
+# Imported when it is asked for: each name, and the module that it is in.
+_LATER = {
+    **dict.fromkeys(["functional", "grad_mode", "graph", "profiler"], ""),
+    **dict.fromkeys(["detect_anomaly", "set_detect_anomaly"], "anomaly"),
+    "Function": "function",
+    "Variable": "variable",
+}
+
 if TYPE_CHECKING:
-    from tinygrad_edu.autograd import functional, profiler
-else:  # imported when they are asked for
-    __getattr__ = missing(__name__, {"functional": "", "profiler": ""})
+    from tinygrad_edu.autograd import functional, grad_mode, graph, profiler
+    from tinygrad_edu.autograd.anomaly import detect_anomaly, set_detect_anomaly
+    from tinygrad_edu.autograd.function import Function
+    from tinygrad_edu.autograd.variable import Variable
+else:
+    __getattr__ = missing(__name__, _LATER)
 
 __all__ = [
     "Function",

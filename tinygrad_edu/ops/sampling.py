@@ -40,7 +40,6 @@ from tinygrad_edu.random import (
     fill_uniform,
 )  # fmt: skip
 from tinygrad_edu.random import bernoulli as draw_bernoulli
-from tinygrad_edu.random import gpu as gpu_random
 from tinygrad_edu.random import multinomial as draw_multinomial
 from tinygrad_edu.random import randperm as draw_randperm
 from tinygrad_edu.size import read_new_shape
@@ -216,6 +215,8 @@ def randperm(
     gen, count = _generator(generator), _integer("randperm", "n", n)
     place = place_of(device)
     if place.type != "cpu":
+        from tinygrad_edu.random import gpu as gpu_random
+
         return finish(gpu_random.randperm(gen, count, kind, place), place, requires_grad)
     drawn = draw_randperm(gen, count, kind)
     return finish(drawn, device, requires_grad)
@@ -318,7 +319,11 @@ def multinomial(
         raise _refuse("multinomial", "replacement", "bool", replacement)
     if weights.ndim and weights.shape[-1] > 2**24:
         raise RuntimeError("number of categories cannot exceed 2^24")
-    draw = draw_multinomial if isinstance(weights, np.ndarray) else gpu_random.multinomial
+    draw: Any = draw_multinomial
+    if not isinstance(weights, np.ndarray):
+        from tinygrad_edu.random import gpu as gpu_random
+
+        draw = gpu_random.multinomial
     return wrap(draw(_generator(generator), weights, count, replacement))
 
 

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
-from tinygrad_edu.utils import checkpoint, data, dlpack, hooks
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
+from tinygrad_edu.names.missing import missing as _missing
 
 __all__ = ["checkpoint", "data", "dlpack", "hooks"]
+
+if _TYPE_CHECKING:
+    from tinygrad_edu.utils import checkpoint, data, dlpack, hooks
+else:  # imported when they are asked for
+    __getattr__ = _missing(__name__, dict.fromkeys(__all__, ""))

@@ -9,7 +9,7 @@ import numpy as np
 from tinygrad_edu.backend import CPU, device_of, to_device
 from tinygrad_edu.dtypes import Array, is_floating, scalar_type_name
 from tinygrad_edu.engine.mode import is_recording
-from tinygrad_edu.kernels import rejection
+from tinygrad_edu.kernels.more import rejection
 from tinygrad_edu.ops.sampling import _generator, _result, _tensor
 
 if TYPE_CHECKING:

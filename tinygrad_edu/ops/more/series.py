@@ -13,7 +13,7 @@ import numpy as np
 from tinygrad_edu.backend import new_like, special_function
 from tinygrad_edu.dtypes import Array, common, default, floating, is_floating, promote_to
 from tinygrad_edu.engine.primitive import primitive
-from tinygrad_edu.kernels import series
+from tinygrad_edu.kernels.more import series
 from tinygrad_edu.ops import masking
 from tinygrad_edu.ops.arguments import raw
 from tinygrad_edu.ops.elementary import exp, log

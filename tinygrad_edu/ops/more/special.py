@@ -12,7 +12,7 @@ from tinygrad_edu.dtypes import Array, common, floating, is_floating, promote_to
 from tinygrad_edu.engine.boundary import not_implemented
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels import erf as _erf
-from tinygrad_edu.kernels import gamma as _gamma
+from tinygrad_edu.kernels.more import gamma as _gamma
 from tinygrad_edu.ops import masking
 from tinygrad_edu.ops.arguments import ufunc
 from tinygrad_edu.ops.elementary import _SLOPE_OF_ERF, exp, sigmoid

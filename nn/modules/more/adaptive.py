@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+from tinygrad_edu.nn import functional as F
+from tinygrad_edu.nn.modules.container import ModuleList, Sequential
+from tinygrad_edu.nn.modules.linear import Linear
+from tinygrad_edu.nn.modules.module import Module
 from tinygrad_edu.ops.joining import cat
 from tinygrad_edu.tensor import Tensor
-
-from .. import functional as F
-from .container import ModuleList, Sequential
-from .linear import Linear
-from .module import Module
 
 
 class ASMoutput(NamedTuple):

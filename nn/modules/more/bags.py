@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from tinygrad_edu.nn import functional as F
+from tinygrad_edu.nn.modules.module import Module
+from tinygrad_edu.nn.modules.sparse import Embedding
+from tinygrad_edu.nn.parameter import Parameter
 from tinygrad_edu.tensor import Tensor
-
-from .. import functional as F
-from ..parameter import Parameter
-from .module import Module
-from .sparse import Embedding
 
 
 class EmbeddingBag(Module):

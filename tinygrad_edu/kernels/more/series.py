@@ -17,7 +17,7 @@ import numpy as np
 
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.kernels.erf import erfc, erfinv
-from tinygrad_edu.kernels.gamma import _BERNOULLI, lgamma
+from tinygrad_edu.kernels.more.gamma import _BERNOULLI, lgamma
 
 _BETWEEN = 20.0
 """Up to here the Bessel functions come from their power series; it needs 50 terms there."""

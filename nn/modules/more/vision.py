@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from tinygrad_edu.nn import functional as F
+from tinygrad_edu.nn.modules.module import Module
 from tinygrad_edu.tensor import Tensor
-
-from .. import functional as F
-from .module import Module
 
 
 class Upsample(Module):

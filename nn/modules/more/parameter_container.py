@@ -6,12 +6,11 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, KeysView, Mapping
 from typing import Any, Self
 
+from tinygrad_edu.nn.modules.container import pairs_of, place_in
+from tinygrad_edu.nn.modules.conversion import typename
+from tinygrad_edu.nn.modules.module import Module
+from tinygrad_edu.nn.parameter import Parameter
 from tinygrad_edu.tensor import Tensor
-
-from ..parameter import Parameter
-from .container import pairs_of, place_in
-from .conversion import typename
-from .module import Module
 
 
 def _as_parameter(value: Any) -> Any:

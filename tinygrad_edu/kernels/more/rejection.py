@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .distributions import scalar_normals, uniform64
-from .mersenne_twister import MersenneTwister
+from tinygrad_edu.kernels.distributions import scalar_normals, uniform64
+from tinygrad_edu.kernels.mersenne_twister import MersenneTwister
 
 _F64 = npt.NDArray[np.float64]
 _THIRD = float(np.float32(1 / 3))  # torch's constant is a float32

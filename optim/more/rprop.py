@@ -5,10 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.optim.common import (
+    advance,
+    check_implementation,
+    check_lr,
+    counter,
+    number,
+    zeros_like,
+)
+from tinygrad_edu.optim.optimizer import Group, Optimizer, Params, State
 from tinygrad_edu.tensor import Tensor
-
-from .common import advance, check_implementation, check_lr, counter, number, zeros_like
-from .optimizer import Group, Optimizer, Params, State
 
 
 class Rprop(Optimizer):

@@ -11,10 +11,9 @@ from tinygrad_edu.dtypes import Array
 from tinygrad_edu.engine.boundary import not_implemented
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.record import wrap
+from tinygrad_edu.nn.functional.losses import read_reduction, reduced
 from tinygrad_edu.ops.more.ctc import ctc
 from tinygrad_edu.tensor import Tensor
-
-from .losses import read_reduction, reduced
 
 
 @composed(autocast={"cpu": "float32"})

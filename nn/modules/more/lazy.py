@@ -8,11 +8,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from tinygrad_edu.engine.switches import no_grad
-from tinygrad_edu.ops.creation import tensor
-from tinygrad_edu.tensor import Tensor
-
-from ..parameter import Parameter, UninitializedBuffer, UninitializedParameter, is_lazy
-from .batchnorm import (
+from tinygrad_edu.nn.modules.batchnorm import (
     BatchNorm1d,
     BatchNorm2d,
     BatchNorm3d,
@@ -20,7 +16,7 @@ from .batchnorm import (
     InstanceNorm2d,
     InstanceNorm3d,
 )
-from .conv import (
+from tinygrad_edu.nn.modules.conv import (
     Conv1d,
     Conv2d,
     Conv3d,
@@ -28,8 +24,16 @@ from .conv import (
     ConvTranspose2d,
     ConvTranspose3d,
 )
-from .linear import Linear
-from .module import Module
+from tinygrad_edu.nn.modules.linear import Linear
+from tinygrad_edu.nn.modules.module import Module
+from tinygrad_edu.nn.parameter import (
+    Parameter,
+    UninitializedBuffer,
+    UninitializedParameter,
+    is_lazy,
+)
+from tinygrad_edu.ops.creation import tensor
+from tinygrad_edu.tensor import Tensor
 
 
 class LazyModuleMixin(Module):

@@ -5,9 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tinygrad_edu.dtypes import Array
-from tinygrad_edu.tensor import Tensor
-
-from .common import (
+from tinygrad_edu.optim.common import (
     advance,
     average,
     average_square,
@@ -19,7 +17,8 @@ from .common import (
     penalized,
     zeros_like,
 )
-from .optimizer import Group, Optimizer, Params, State
+from tinygrad_edu.optim.optimizer import Group, Optimizer, Params, State
+from tinygrad_edu.tensor import Tensor
 
 
 class RMSprop(Optimizer):

@@ -7,10 +7,9 @@ import math
 from typing import Any
 
 from tinygrad_edu import dtypes
+from tinygrad_edu.nn.functional.linear import linear
+from tinygrad_edu.nn.functional.losses import cross_entropy
 from tinygrad_edu.tensor import Tensor
-
-from .linear import linear
-from .losses import cross_entropy
 
 
 @dataclasses.dataclass(slots=True, frozen=True)

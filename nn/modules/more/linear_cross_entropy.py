@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from tinygrad_edu.nn import functional as F
+from tinygrad_edu.nn.functional.more.linear_cross_entropy import LinearCrossEntropyOptions
+from tinygrad_edu.nn.modules.linear import Linear
+from tinygrad_edu.nn.modules.loss import _WeightedLoss
 from tinygrad_edu.tensor import Tensor
-
-from .. import functional as F
-from ..functional.linear_cross_entropy import LinearCrossEntropyOptions
-from .linear import Linear
-from .loss import _WeightedLoss
 
 
 class LinearCrossEntropyLoss(_WeightedLoss):

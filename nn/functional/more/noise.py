@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from tinygrad_edu.dtypes import float64
 from tinygrad_edu.engine.switches import no_grad
+from tinygrad_edu.nn.functional.activation import leaky_relu
 from tinygrad_edu.ops.creation import empty, ones_like
 from tinygrad_edu.tensor import Tensor
-
-from .activation import leaky_relu
 
 
 def rrelu(

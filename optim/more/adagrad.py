@@ -5,9 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tinygrad_edu.dtypes import Array
-from tinygrad_edu.tensor import Tensor
-
-from .common import (
+from tinygrad_edu.optim.common import (
     advance,
     check_implementation,
     check_lr,
@@ -17,7 +15,8 @@ from .common import (
     penalized,
     zeros_like,
 )
-from .optimizer import Group, Optimizer, Params, State
+from tinygrad_edu.optim.optimizer import Group, Optimizer, Params, State
+from tinygrad_edu.tensor import Tensor
 
 
 class Adagrad(Optimizer):

@@ -13,13 +13,12 @@ import numpy as np
 from tinygrad_edu.dtypes import is_floating, scalar_type_name
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.record import wrap
+from tinygrad_edu.nn.functional.losses import read_reduction, reduced
 from tinygrad_edu.ops.activation import logsigmoid
 from tinygrad_edu.ops.arguments import numpy_names
 from tinygrad_edu.ops.extrema import minimum
 from tinygrad_edu.ops.masking import where
 from tinygrad_edu.tensor import Tensor
-
-from .losses import read_reduction, reduced
 
 
 @numpy_names

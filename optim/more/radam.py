@@ -1,13 +1,11 @@
-"""NAdam: Adam that looks one step ahead along its momentum."""
+"""RAdam: Adam that waits until it knows the variance of the gradient."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from tinygrad_edu.dtypes import Array
-from tinygrad_edu.tensor import Tensor
-
-from .common import (
+from tinygrad_edu.optim.common import (
     advance,
     average,
     average_square,
@@ -15,19 +13,21 @@ from .common import (
     check_implementation,
     check_lr,
     check_not_negative,
-    counted,
     counter,
     number,
     penalized,
     zeros_like,
 )
-from .optimizer import Group, Optimizer, Params, State
+from tinygrad_edu.optim.optimizer import Group, Optimizer, Params, State
+from tinygrad_edu.tensor import Tensor
 
 
-class NAdam(Optimizer):
-    """m, v as in Adam;  mu_t = beta1 (1 - 0.96^(t momentum_decay) / 2);
-    x <- x - lr ((1 - mu_t) g / (1 - M_t) + mu_t+1 m / (1 - M_t+1)) / (sqrt(v_hat) + eps),
-    M_t = mu_1 mu_2 ... mu_t.
+class RAdam(Optimizer):
+    """m, v as in Adam;  x <- x - lr m_hat r sqrt(1 - beta2^t) / (sqrt(v) + eps)  once rho_t > 5;
+    before that  x <- x - lr m_hat.
+
+    rho_t = rho - 2 t beta2^t / (1 - beta2^t) with rho = 2 / (1 - beta2) - 1, and
+    r^2 = (rho_t - 4)(rho_t - 2) rho / ((rho - 4)(rho - 2) rho_t).
 
     Args:
         params: parameters, named parameters or groups.
@@ -35,7 +35,6 @@ class NAdam(Optimizer):
         betas: decay of the averages m and v, each in [0, 1).
         eps: >= 0, keeps the denominator from 0.
         weight_decay: >= 0; an L2 penalty: g <- g + weight_decay x.
-        momentum_decay: >= 0, how fast mu_t approaches beta1.
         decoupled_weight_decay: shrink x itself instead of the penalty.
         maximize: climb instead of descend.
         foreach: accepted; there is one implementation.
@@ -46,15 +45,16 @@ class NAdam(Optimizer):
         ValueError: an option out of range.
         RuntimeError: `differentiable`.
 
-    Source: Dozat, Incorporating Nesterov Momentum into Adam (ICLR workshop 2016), algorithm 2.
+    Source: Liu et al., On the Variance of the Adaptive Learning Rate and Beyond (ICLR 2020),
+    algorithm 2.
 
     >>> import tinygrad_edu as torch
     >>> w = torch.tensor([1.0], requires_grad=True)
-    >>> optimizer = torch.optim.NAdam([w], lr=0.1)
+    >>> optimizer = torch.optim.RAdam([w], lr=0.1)
     >>> (3 * w).sum().backward()
     >>> optimizer.step()
-    >>> w.item() < 1
-    True
+    >>> round(w.item(), 4)  # the first steps are those of momentum
+    0.7
     """
 
     _averages = ("exp_avg",)
@@ -62,11 +62,10 @@ class NAdam(Optimizer):
     def __init__(
         self,
         params: Params,
-        lr: float | Tensor = 2e-3,
+        lr: float | Tensor = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0,
-        momentum_decay: float = 4e-3,
         decoupled_weight_decay: bool = False,
         *,
         foreach: bool | None = None,
@@ -77,22 +76,18 @@ class NAdam(Optimizer):
         check_lr(lr)
         check_not_negative({"epsilon value": eps})
         check_betas(betas)
-        check_not_negative(
-            {"weight_decay value": weight_decay, "momentum_decay value": momentum_decay}
-        )
+        check_not_negative({"weight_decay value": weight_decay})
         check_implementation(foreach, differentiable)
         defaults = dict(
-            lr=lr, betas=betas, eps=eps, weight_decay=weight_decay,
-            momentum_decay=momentum_decay, decoupled_weight_decay=decoupled_weight_decay,
-            maximize=maximize, foreach=foreach, capturable=capturable,
-            differentiable=differentiable,
+            lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, maximize=maximize,
+            foreach=foreach, capturable=capturable,
+            decoupled_weight_decay=decoupled_weight_decay, differentiable=differentiable,
         )  # fmt: skip
         super().__init__(params, defaults)
 
     def _new_state(self, x: Array, group: Group) -> State:
         return {
             "step": counter(0.0, x, group["capturable"]),
-            "mu_product": counter(1.0, x, group["capturable"]),
             "exp_avg": zeros_like(x),
             "exp_avg_sq": zeros_like(x),
         }
@@ -105,14 +100,18 @@ class NAdam(Optimizer):
             x *= 1 - lr * decay
         else:
             g = penalized(g, x, decay)
-        mu, mu_next = (
-            beta1 * (1.0 - 0.5 * 0.96 ** (s * group["momentum_decay"])) for s in (t, t + 1)
-        )
-        product = state["mu_product"].array
-        product *= mu
         average(m, g, 1 - beta1)
         average_square(v, g, beta2)
-        scale = np.sqrt(v / (1 - beta2**t)) + group["eps"]
-        product = counted(state["mu_product"])
-        x += -lr * (1.0 - mu) / (1.0 - product) * g / scale
-        x += -lr * mu_next / (1.0 - product * mu_next) * m / scale
+        step = m / (1 - beta1**t) * lr
+        rho = 2 / (1 - beta2) - 1
+        rho_t = rho - 2 * t * beta2**t / (1 - beta2**t)
+        if not isinstance(rho_t, float):  # on a GPU, which goes both ways
+            far = np.where(rho_t > 5, rho_t, 6.0)
+            r = ((far - 4) * (far - 2) * rho / ((rho - 4) * (rho - 2) * far)) ** 0.5
+            adapted = r * (1 - beta2**t) ** 0.5 / (np.sqrt(v) + group["eps"])
+            step *= np.where(rho_t > 5, adapted, 1.0).astype(x.dtype)
+        elif rho_t > 5:
+            r = ((rho_t - 4) * (rho_t - 2) * rho / ((rho - 4) * (rho - 2) * rho_t)) ** 0.5
+            step *= (1 - beta2**t) ** 0.5 / (np.sqrt(v) + group["eps"])
+            step *= r
+        x -= step

@@ -9,10 +9,9 @@ import numpy as np
 
 from tinygrad_edu.backend import new_like
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.optim.common import average, zeros_like
+from tinygrad_edu.optim.optimizer import Group, Optimizer, Params, State
 from tinygrad_edu.tensor import Tensor
-
-from .common import average, zeros_like
-from .optimizer import Group, Optimizer, Params, State
 
 
 class Muon(Optimizer):

@@ -8,10 +8,16 @@ import numpy as np
 
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.engine.record import wrap
+from tinygrad_edu.optim.common import (
+    advance,
+    average,
+    check_implementation,
+    counter,
+    number,
+    zeros_like,
+)
+from tinygrad_edu.optim.optimizer import Group, Optimizer, Params, State
 from tinygrad_edu.tensor import Tensor
-
-from .common import advance, average, check_implementation, counter, number, zeros_like
-from .optimizer import Group, Optimizer, Params, State
 
 
 class Adafactor(Optimizer):

@@ -1,0 +1,1 @@
+"""Functions beyond what an MLP, a convnet, an LSTM and a transformer need."""

@@ -1,0 +1,1 @@
+"""Optimizers beyond SGD, Adam and AdamW."""
