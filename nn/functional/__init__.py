@@ -87,6 +87,17 @@ if _TYPE_CHECKING:
 
     # Noise
     from .more.noise import gumbel_softmax, rrelu, rrelu_
+
+    # Pooling, images
+    from .more.pooling import (
+        fractional_max_pool2d,
+        fractional_max_pool2d_with_indices,
+        fractional_max_pool3d,
+        fractional_max_pool3d_with_indices,
+        max_unpool1d,
+        max_unpool2d,
+        max_unpool3d,
+    )
     from .more.ranking import (
         cosine_embedding_loss,
         cosine_similarity,
@@ -124,8 +135,6 @@ if _TYPE_CHECKING:
         rms_norm,
     )
     from .padding import pad
-
-    # Pooling, images
     from .pooling import (
         adaptive_avg_pool1d,
         adaptive_avg_pool2d,
@@ -139,10 +148,6 @@ if _TYPE_CHECKING:
         avg_pool1d,
         avg_pool2d,
         avg_pool3d,
-        fractional_max_pool2d,
-        fractional_max_pool2d_with_indices,
-        fractional_max_pool3d,
-        fractional_max_pool3d_with_indices,
         lp_pool1d,
         lp_pool2d,
         lp_pool3d,
@@ -152,9 +157,6 @@ if _TYPE_CHECKING:
         max_pool2d_with_indices,
         max_pool3d,
         max_pool3d_with_indices,
-        max_unpool1d,
-        max_unpool2d,
-        max_unpool3d,
     )
     from .sparse import embedding, one_hot
 
@@ -182,15 +184,16 @@ _IN = {
     "more.noise": ["gumbel_softmax", "rrelu", "rrelu_"],
     "pooling": [
         "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d",
-        "adaptive_max_pool1d", "adaptive_max_pool1d_with_indices",
-        "adaptive_max_pool2d", "adaptive_max_pool2d_with_indices",
-        "adaptive_max_pool3d", "adaptive_max_pool3d_with_indices", "avg_pool1d",
-        "avg_pool2d", "avg_pool3d", "fractional_max_pool2d",
-        "fractional_max_pool2d_with_indices", "fractional_max_pool3d",
-        "fractional_max_pool3d_with_indices", "lp_pool1d", "lp_pool2d", "lp_pool3d",
-        "max_pool1d", "max_pool1d_with_indices", "max_pool2d",
-        "max_pool2d_with_indices", "max_pool3d", "max_pool3d_with_indices",
-        "max_unpool1d", "max_unpool2d", "max_unpool3d",
+        "adaptive_max_pool1d", "adaptive_max_pool1d_with_indices", "adaptive_max_pool2d",
+        "adaptive_max_pool2d_with_indices", "adaptive_max_pool3d",
+        "adaptive_max_pool3d_with_indices", "avg_pool1d", "avg_pool2d", "avg_pool3d",
+        "lp_pool1d", "lp_pool2d", "lp_pool3d", "max_pool1d", "max_pool1d_with_indices",
+        "max_pool2d", "max_pool2d_with_indices", "max_pool3d", "max_pool3d_with_indices",
+    ],
+    "more.pooling": [
+        "fractional_max_pool2d", "fractional_max_pool2d_with_indices",
+        "fractional_max_pool3d", "fractional_max_pool3d_with_indices", "max_unpool1d",
+        "max_unpool2d", "max_unpool3d",
     ],
     "more.grid": ["affine_grid", "grid_sample"],
     "more.vision": [

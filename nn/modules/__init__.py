@@ -146,6 +146,13 @@ if _TYPE_CHECKING:
         ZeroPad3d,
     )
     from .more.parameter_container import ParameterDict, ParameterList
+    from .more.pooling import (
+        FractionalMaxPool2d,
+        FractionalMaxPool3d,
+        MaxUnpool1d,
+        MaxUnpool2d,
+        MaxUnpool3d,
+    )
     from .more.vision import (
         ChannelShuffle,
         Fold,
@@ -167,17 +174,12 @@ if _TYPE_CHECKING:
         AvgPool1d,
         AvgPool2d,
         AvgPool3d,
-        FractionalMaxPool2d,
-        FractionalMaxPool3d,
         LPPool1d,
         LPPool2d,
         LPPool3d,
         MaxPool1d,
         MaxPool2d,
         MaxPool3d,
-        MaxUnpool1d,
-        MaxUnpool2d,
-        MaxUnpool3d,
     )
 
     # Recurrent
@@ -240,9 +242,12 @@ _IN = {
     "pooling": [
         "AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "AdaptiveAvgPool3d",
         "AdaptiveMaxPool1d", "AdaptiveMaxPool2d", "AdaptiveMaxPool3d", "AvgPool1d",
-        "AvgPool2d", "AvgPool3d", "FractionalMaxPool2d", "FractionalMaxPool3d",
-        "LPPool1d", "LPPool2d", "LPPool3d", "MaxPool1d", "MaxPool2d", "MaxPool3d",
-        "MaxUnpool1d", "MaxUnpool2d", "MaxUnpool3d",
+        "AvgPool2d", "AvgPool3d", "LPPool1d", "LPPool2d", "LPPool3d", "MaxPool1d",
+        "MaxPool2d", "MaxPool3d",
+    ],
+    "more.pooling": [
+        "FractionalMaxPool2d", "FractionalMaxPool3d", "MaxUnpool1d", "MaxUnpool2d",
+        "MaxUnpool3d",
     ],
     "more.vision": [
         "ChannelShuffle", "Fold", "PixelShuffle", "PixelUnshuffle", "Unfold",

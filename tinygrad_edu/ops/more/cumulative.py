@@ -12,6 +12,7 @@ from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.kernels.memory_order import in_order
+from tinygrad_edu.kernels.more.running import accumulate
 from tinygrad_edu.names import return_types
 from tinygrad_edu.ops.arguments import (
     Dims,
@@ -40,21 +41,6 @@ if TYPE_CHECKING:
 
 def _part(x: Any, dim: int, part: slice) -> Any:
     return _slice(x, (slice(None),) * dim + (part,))
-
-
-def accumulate(ufunc: Any, x: Array, dim: int) -> Array:
-    """`y[i] = ufunc(x[0], ..., x[i])` along `dim`.
-
-    On the GPU by doubling: after step k every element has met its 2**k predecessors.
-    """
-    if isinstance(x, np.ndarray):
-        return in_order(ufunc.accumulate(x, axis=dim))
-    y, reach = x.copy(), 1
-    while reach < x.shape[dim]:
-        later, earlier = _part(y, dim, slice(reach, None)), _part(y, dim, slice(None, -reach))
-        later[...] = ufunc(later, earlier)
-        reach *= 2
-    return y
 
 
 def _running(x: Array, dim: int, dtype: NumpyDtype | None, method: str) -> Array:

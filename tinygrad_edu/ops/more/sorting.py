@@ -11,16 +11,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu.backend import new_like
-from tinygrad_edu.dtypes import Array, is_floating, sortable
+from tinygrad_edu.dtypes import (
+    Array,
+    is_floating,
+    sortable,
+)
 from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.engine.versions import watched
 from tinygrad_edu.kernels.memory_order import like
+from tinygrad_edu.kernels.more.running import accumulate
 from tinygrad_edu.names import return_types
-from tinygrad_edu.ops.arguments import numpy_names, operand, raw, reduce_add
+from tinygrad_edu.ops.arguments import (
+    numpy_names,
+    operand,
+    raw,
+    reduce_add,
+)
 from tinygrad_edu.ops.largest import nonempty, pick, same, share
-from tinygrad_edu.ops.more.cumulative import accumulate
 from tinygrad_edu.size import read_dim
 
 if TYPE_CHECKING:
