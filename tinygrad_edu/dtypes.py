@@ -480,3 +480,9 @@ class finfo(_Info):
         self.min, self.max, self.eps = float(info.min), float(info.max), float(info.eps)
         self.tiny = self.smallest_normal = float(info.smallest_normal)
         self.resolution, self.bits = float(f"1e-{info.precision}"), int(info.bits)
+
+
+def not_implemented(name: str, *dtypes: Any) -> NotImplementedError:
+    """torch's error for element types that an operation has no code for."""
+    kinds = ", ".join([f"'{scalar_type_name(dtype)}'" for dtype in dtypes])
+    return NotImplementedError(f'"{name}" not implemented for {kinds}')

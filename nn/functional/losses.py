@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.dtypes import Array, is_floating, scalar_type_name
-from tinygrad_edu.engine.boundary import not_implemented, users_level
+from tinygrad_edu.dtypes import Array, is_floating, not_implemented, scalar_type_name
+from tinygrad_edu.engine.boundary import users_level
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.mode import is_recording
 from tinygrad_edu.engine.nodes import absorbing, shown_as

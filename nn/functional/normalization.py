@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tinygrad_edu.dtypes import Array, from_numpy, is_floating
-from tinygrad_edu.engine.boundary import not_implemented, same_device
+from tinygrad_edu.dtypes import Array, from_numpy, is_floating, not_implemented
+from tinygrad_edu.engine.boundary import same_device
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.nn.functional.padding import pad

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu.backend import device_of
-from tinygrad_edu.dtypes import Array, scalar_type_name
+from tinygrad_edu.dtypes import Array, not_implemented
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.mode import Listener, state
 from tinygrad_edu.engine.types import Call, Values
@@ -255,12 +255,6 @@ def not_a_number(name: str, position: int, value: Any) -> TypeError:
         f"{name}(): argument '{argument}' (position {position}) must be Tensor or Number,"
         f" not {type(value).__name__}"
     )
-
-
-def not_implemented(name: str, *dtypes: Any) -> NotImplementedError:
-    """torch's error for element types that an operation has no code for."""
-    kinds = ", ".join([f"'{scalar_type_name(dtype)}'" for dtype in dtypes])
-    return NotImplementedError(f'"{name}" not implemented for {kinds}')
 
 
 class MissingGradient:

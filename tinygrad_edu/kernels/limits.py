@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tinygrad_edu.dtypes import from_numpy, scalar_type_name
-from tinygrad_edu.engine.boundary import not_implemented
+from tinygrad_edu.dtypes import from_numpy, not_implemented, scalar_type_name
 
 __all__ = [
     "check_integer_range", "check_uniform_bounds", "is_float", "largest_integer",

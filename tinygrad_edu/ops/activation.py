@@ -10,8 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.dtypes import Array, fitting, floating, int64, is_floating, scalar_type_name
-from tinygrad_edu.engine.boundary import dimension_error, not_implemented
+from tinygrad_edu.dtypes import (
+    Array,
+    fitting,
+    floating,
+    int64,
+    is_floating,
+    not_implemented,
+    scalar_type_name,
+)
+from tinygrad_edu.engine.boundary import dimension_error
 from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels import gelu as _gelu

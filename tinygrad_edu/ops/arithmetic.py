@@ -15,11 +15,12 @@ from tinygrad_edu.dtypes import (
     default,
     fitting,
     is_floating,
+    not_implemented,
     promote,
     promote_to,
     result_type,
 )
-from tinygrad_edu.engine.boundary import not_a_tensor, not_implemented
+from tinygrad_edu.engine.boundary import not_a_tensor
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.inplace import inplace, write_out
 from tinygrad_edu.engine.primitive import primitive

@@ -27,11 +27,11 @@ from tinygrad_edu.dtypes import (
     get_default_dtype,
     is_floating,
     is_half,
+    not_implemented,
     result_type,
     to_numpy,
 )
 from tinygrad_edu.dtypes import from_numpy as dtype_of
-from tinygrad_edu.engine.boundary import not_implemented
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.out import fills_out
 from tinygrad_edu.engine.record import wrap

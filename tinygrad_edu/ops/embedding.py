@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinygrad_edu.backend import switches
 from tinygrad_edu.dtypes import Array, scalar_type_name
 from tinygrad_edu.engine.boundary import need_tensors, same_device
 from tinygrad_edu.engine.primitive import primitive
@@ -13,7 +14,6 @@ from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.kernels.atomic import add_at
 from tinygrad_edu.kernels.cuda import checks, launch
 from tinygrad_edu.kernels.cuda import embedding as gpu
-from tinygrad_edu.names.settings import are_deterministic_algorithms_enabled
 from tinygrad_edu.ops.arguments import raw
 from tinygrad_edu.ops.extrema import gate
 
@@ -41,7 +41,7 @@ def _embedding_gradient(
     width = g.shape[-1]
     g = _counted(g, index, count, padding_idx, by_frequency).reshape(-1, width)
     if launch.ready(g):
-        return gpu.gradient(g, rows, count, are_deterministic_algorithms_enabled())
+        return gpu.gradient(g, rows, count, switches.deterministic)
     return add_at(np.zeros_like(g, shape=(count, width), order="C"), (rows,), g)
 
 

@@ -6,8 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.dtypes import Array, NumpyDtype, fitting, promote, promote_to, result_type
-from tinygrad_edu.engine.boundary import not_a_tensor, not_implemented
+from tinygrad_edu.dtypes import (
+    Array,
+    NumpyDtype,
+    fitting,
+    not_implemented,
+    promote,
+    promote_to,
+    result_type,
+)
+from tinygrad_edu.engine.boundary import not_a_tensor
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels.gate import gate as _gate_kernel

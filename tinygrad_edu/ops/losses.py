@@ -19,11 +19,12 @@ from tinygrad_edu.dtypes import (
     floating,
     from_numpy,
     is_floating,
+    not_implemented,
     promote,
     promote_to,
     scalar_type_name,
 )
-from tinygrad_edu.engine.boundary import need_tensors, not_implemented
+from tinygrad_edu.engine.boundary import need_tensors
 from tinygrad_edu.engine.mode import is_recording
 from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive

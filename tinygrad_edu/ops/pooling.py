@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.dtypes import Array, is_floating, scalar_type_name
-from tinygrad_edu.engine.boundary import not_implemented
+from tinygrad_edu.dtypes import Array, is_floating, not_implemented, scalar_type_name
 from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap

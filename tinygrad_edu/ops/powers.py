@@ -15,11 +15,11 @@ from tinygrad_edu.dtypes import (
     float64,
     floating,
     is_floating,
+    not_implemented,
     promote,
     promote_to,
     scalar_type_name,
 )
-from tinygrad_edu.engine.boundary import not_implemented
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.inplace import inplace
 from tinygrad_edu.engine.primitive import primitive

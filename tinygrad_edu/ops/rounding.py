@@ -6,8 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.dtypes import Array, common, finfo, from_numpy, is_floating, promote_to
-from tinygrad_edu.engine.boundary import not_implemented
+from tinygrad_edu.dtypes import (
+    Array,
+    common,
+    finfo,
+    from_numpy,
+    is_floating,
+    not_implemented,
+    promote_to,
+)
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.ops.arguments import ufunc
 from tinygrad_edu.ops.arithmetic import zero_gradient

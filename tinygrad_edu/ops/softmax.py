@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.dtypes import Array, is_floating, to_numpy
-from tinygrad_edu.engine.boundary import not_implemented
+from tinygrad_edu.dtypes import Array, is_floating, not_implemented, to_numpy
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels.cuda import launch
 from tinygrad_edu.kernels.cuda import softmax as gpu

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu.backend import beside, device, to_device
-from tinygrad_edu.dtypes import Array
-from tinygrad_edu.engine.boundary import not_implemented
+from tinygrad_edu.dtypes import Array, not_implemented
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.nn.functional.losses import read_reduction, reduced

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.dtypes import Array, common, is_floating, promote_to
-from tinygrad_edu.engine.boundary import not_implemented
+from tinygrad_edu.dtypes import Array, common, is_floating, not_implemented, promote_to
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.ops.arguments import ufunc
 

@@ -14,8 +14,9 @@ from tinygrad_edu.dtypes import (
     from_numpy,
     is_floating,
     is_half,
+    not_implemented,
 )
-from tinygrad_edu.engine.boundary import not_a_tensor, not_implemented
+from tinygrad_edu.engine.boundary import not_a_tensor
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.inplace import write_out
 from tinygrad_edu.engine.primitive import primitive

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu.backend import new_like, special_function
-from tinygrad_edu.dtypes import Array, common, floating, is_floating, promote_to
-from tinygrad_edu.engine.boundary import not_implemented
+from tinygrad_edu.dtypes import Array, common, floating, is_floating, not_implemented, promote_to
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels import erf as _erf
 from tinygrad_edu.kernels.more import gamma as _gamma
