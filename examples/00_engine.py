@@ -19,7 +19,7 @@ words.  All the rest of it makes this faster, wider and safer:
     functions of gradients, called on the way           engine/hooks.py
     switching recording off; errors in plain words      engine/mode.py, engine/boundary.py
     all other operations, and fast twins of some        ops/, kernels/
-    element types, GPUs, PyTorch's random numbers       dtypes.py, backend.py, random.py
+    element types, GPUs, PyTorch's random numbers       dtypes.py, backend.py, random/
     all other layers, losses, optimizers, schedules     nn/, optim/
     loading batches, saving models                      utils/data/, serialization/
 """

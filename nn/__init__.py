@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 if __name__ != "tinygrad_edu.nn":
     raise ImportError("import this package as tinygrad_edu.nn")
 
+from tinygrad_edu.names.missing import listing as _listing
 from tinygrad_edu.names.missing import missing as _missing
 
 from . import functional, modules
@@ -33,4 +34,4 @@ __all__ = [
 ]  # fmt: skip
 
 if not _TYPE_CHECKING:  # a type checker finds unknown names by itself
-    __getattr__ = _missing(__name__, _LATER)
+    __getattr__, __dir__ = _missing(__name__, _LATER), _listing(__name__, _LATER)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 if __name__ != "tinygrad_edu.optim":
     raise ImportError("import this package as tinygrad_edu.optim")
 
+from tinygrad_edu.names.missing import listing as _listing
 from tinygrad_edu.names.missing import missing as _missing
 
 if _TYPE_CHECKING:
@@ -67,4 +68,4 @@ __all__ = [
 ]
 
 if not _TYPE_CHECKING:  # a type checker finds unknown names by itself
-    __getattr__ = _missing(__name__, _LATER)
+    __getattr__, __dir__ = _missing(__name__, _LATER), _listing(__name__, _LATER)

@@ -56,7 +56,7 @@ def _find(name: str) -> ModuleType | None:
 
 def hint(module: ModuleType, name: str) -> str:
     """Why the module has no such name, or which similar one it has; empty if neither is known."""
-    return why(list(vars(module)), name)
+    return why(dir(module), name)
 
 
 def install() -> None:

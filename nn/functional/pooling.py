@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinygrad_edu.engine.composed import composed
+from tinygrad_edu.names.moved import moved_names
 from tinygrad_edu.ops import pooling
 from tinygrad_edu.ops.convolution import per_dim
 from tinygrad_edu.tensor import Tensor
@@ -166,3 +167,7 @@ max_pool1d_with_indices, max_pool2d_with_indices, max_pool3d_with_indices = map(
     adaptive_max_pool1d_with_indices, adaptive_max_pool2d_with_indices,
     adaptive_max_pool3d_with_indices,
 ) = map(_with_indices, (adaptive_max_pool1d, adaptive_max_pool2d, adaptive_max_pool3d))  # fmt: skip
+
+
+if not TYPE_CHECKING:  # a type checker is to miss what is not here
+    __getattr__ = moved_names(__name__)

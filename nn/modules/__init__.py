@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
+from tinygrad_edu.names.missing import listing as _listing
 from tinygrad_edu.names.missing import missing as _missing
 
 if _TYPE_CHECKING:
@@ -317,4 +318,4 @@ __all__ = [
 ]  # fmt: skip
 
 if not _TYPE_CHECKING:  # a type checker finds unknown names by itself
-    __getattr__ = _missing(__name__, _LATER)
+    __getattr__, __dir__ = _missing(__name__, _LATER), _listing(__name__, _LATER)

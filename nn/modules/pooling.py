@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from tinygrad_edu.names.moved import moved_names
 from tinygrad_edu.nn import functional as F
 from tinygrad_edu.nn.modules.module import Module
 from tinygrad_edu.ops import pooling
@@ -258,3 +259,7 @@ class AdaptiveMaxPool3d(_AdaptiveMaxPool):
     """The largest elements of the windows that `AdaptiveAvgPool3d` averages."""
 
     dims = 3
+
+
+if not TYPE_CHECKING:  # a type checker is to miss what is not here
+    __getattr__ = moved_names(__name__)

@@ -18,7 +18,7 @@ from tinygrad_edu.engine.switches import (
     no_grad,
     set_grad_enabled,
 )
-from tinygrad_edu.names.missing import missing
+from tinygrad_edu.names.missing import listing, missing
 
 # Pickles of the first edition name these modules.
 sys.modules |= {
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from tinygrad_edu.autograd.function import Function
     from tinygrad_edu.autograd.variable import Variable
 else:
-    __getattr__ = missing(__name__, _LATER)
+    __getattr__, __dir__ = missing(__name__, _LATER), listing(__name__, _LATER)
 
 __all__ = [
     "Function",

@@ -118,8 +118,9 @@ class MemoryMethods:
                 " possible. Make sure your class inherits from Tensor."
             )
         mine: Any = self
-        made: Any = mine.view(mine.shape) if self.array.flags.c_contiguous else mine[...]
-        made.__class__ = cls
+        seen: Any = mine.view(mine.shape) if self.array.flags.c_contiguous else mine[...]
+        made: Any = object.__new__(cls)
+        vars(made).update(vars(seen))
         return made  # type: ignore[no-any-return]
 
     @numpy_names

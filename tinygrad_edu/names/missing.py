@@ -62,6 +62,11 @@ def missing(
     return __getattr__
 
 
+def listing(module: str, later: Mapping[str, str]) -> Callable[[], list[str]]:
+    """The `__dir__` of a module with such a `__getattr__`: what is there and what is not yet."""
+    return lambda: sorted({*vars(sys.modules[module]), *later})
+
+
 def why(known: list[str], name: str) -> str:
     if name in _BY_NAME:
         return f": {_BY_NAME[name]}"

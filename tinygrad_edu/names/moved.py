@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -34,6 +34,10 @@ MODULES = _table(
     ops_more="arranging bitwise counting ctc cumulative decompositions einsum fractional linalg"
     " norms products real rejection resampling scattering series solvers sorting special statistics"
     " strided trigonometric windows",
+    kernels_more="gamma rejection series",
+    nn_functional_more="bags ctc grid linear_cross_entropy low_level noise ranking vision",
+    nn_modules_more="adaptive bags lazy linear_cross_entropy padding parameter_container vision",
+    optim_more="adadelta adafactor adagrad adamax asgd muon nadam radam rmsprop rprop",
 ) | {
     "batching": "func.batching",
     "gpu_random": "random.gpu",
@@ -44,6 +48,36 @@ MODULES = _table(
     "ops.names": "ops.arguments",
 }
 """Each name, without the package's, and where the module is."""
+
+
+NAMES = {
+    "nn.functional.pooling": {
+        "nn.functional.more.pooling": "fractional_max_pool2d fractional_max_pool3d"
+        " fractional_max_pool2d_with_indices fractional_max_pool3d_with_indices max_unpool1d"
+        " max_unpool2d max_unpool3d",
+    },
+    "nn.modules.pooling": {
+        "nn.modules.more.pooling": "FractionalMaxPool2d FractionalMaxPool3d MaxUnpool1d MaxUnpool2d"
+        " MaxUnpool3d",
+    },
+    "ops.indexing": {"ops.masking": "argwhere masked_fill masked_select nonzero where"},
+    "ops.largest": {"ops.more.cumulative": "cummax cummin"},
+    "ops.reduction": {"ops.more.cumulative": "prod"},
+}
+"""What pickles of an earlier edition ask a module for that is in another one now."""
+
+
+def moved_names(module: str) -> Callable[[str], Any]:
+    """The `__getattr__` of a module of `NAMES`."""
+    places = NAMES[module.removeprefix(f"{OWN}.")]
+
+    def __getattr__(name: str) -> Any:
+        for place, names in places.items():
+            if name in names.split():
+                return getattr(importlib.import_module(f"{OWN}.{place}"), name)
+        raise AttributeError(f"module {module!r} has no attribute {name!r}", name=name)
+
+    return __getattr__
 
 
 class Handing(Loader):

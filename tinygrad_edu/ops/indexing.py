@@ -32,6 +32,7 @@ from tinygrad_edu.engine.versions import watched
 from tinygrad_edu.kernels.atomic import add_at
 from tinygrad_edu.kernels.cuda import checks
 from tinygrad_edu.kernels.memory_order import clone, in_order
+from tinygrad_edu.names.moved import moved_names
 from tinygrad_edu.ops.arguments import named, numpy_names
 from tinygrad_edu.ops.arithmetic import zero_gradient
 from tinygrad_edu.ops.shape import reshape
@@ -478,3 +479,7 @@ def narrow(input: Any, dim: int, start: Any, length: int) -> Tensor:
             f"start ({start}) + length ({length}) exceeds dimension size ({shape[dim]})."
         )
     return _slice(input, (slice(None),) * dim + (slice(start, start + length),))
+
+
+if not TYPE_CHECKING:  # a type checker is to miss what is not here
+    __getattr__ = moved_names(__name__)

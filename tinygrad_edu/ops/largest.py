@@ -19,6 +19,7 @@ from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.engine.versions import watched
 from tinygrad_edu.names import return_types
+from tinygrad_edu.names.moved import moved_names
 from tinygrad_edu.ops.arguments import (
     Dims,
     count,
@@ -277,3 +278,7 @@ def aminmax(input: Any, *, dim: int | None = None, keepdim: bool = False) -> Any
             " identity."
         )
     return return_types.aminmax(amin(input, dim, keepdim), amax(input, dim, keepdim))
+
+
+if not TYPE_CHECKING:  # a type checker is to miss what is not here
+    __getattr__ = moved_names(__name__)

@@ -13,6 +13,7 @@ import numpy as np
 from tinygrad_edu.dtypes import Array, NumpyDtype, floating, is_floating, scalar_type_name, to_numpy
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.primitive import primitive
+from tinygrad_edu.names.moved import moved_names
 from tinygrad_edu.ops.arguments import (
     Dims,
     count,
@@ -281,3 +282,7 @@ def logsumexp(input: Any, dim: Any, keepdim: bool = False) -> Tensor:
     tensor(1000.6932)
     """
     return _logsumexp(input, reduced(dim, operand("logsumexp", input).ndim), keepdim)
+
+
+if not TYPE_CHECKING:  # a type checker is to miss what is not here
+    __getattr__ = moved_names(__name__)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
+from tinygrad_edu.names.missing import listing as _listing
 from tinygrad_edu.names.missing import missing as _missing
 
 __all__ = ["checkpoint", "data", "dlpack", "hooks"]
@@ -11,4 +12,5 @@ __all__ = ["checkpoint", "data", "dlpack", "hooks"]
 if _TYPE_CHECKING:
     from tinygrad_edu.utils import checkpoint, data, dlpack, hooks
 else:  # imported when they are asked for
-    __getattr__ = _missing(__name__, dict.fromkeys(__all__, ""))
+    _LATER = dict.fromkeys(__all__, "")
+    __getattr__, __dir__ = _missing(__name__, _LATER), _listing(__name__, _LATER)
