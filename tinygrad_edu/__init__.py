@@ -2,7 +2,39 @@
 
     import tinygrad_edu as torch
 
-Everything a script asks of `torch` is gathered here; each family of operations is in `ops/`.
+What the examples need, in reading order:
+
+    engine          the idea: graph, primitive, record, walk; views, writes, hooks beside them
+    ops             operations, each with its derivative; `ops/more/` is the second ring
+    tensor          the tensor; `methods` binds the operations to it
+    methods         what is bound: operators and methods, printing, NumPy's protocols
+    nn              layers and losses; `more/` in its folders is the second ring
+    optim           optimizers and schedules, likewise
+    utils           `data` (datasets, DataLoader), checkpointing, dlpack
+    random          the generator, which draws torch's numbers
+    kernels         the fast twin of each hot definition; `kernels/cuda` for a GPU
+    dtypes          element types and promotion
+    backend         devices; the only file that knows CuPy
+    size            `Size`, and how shapes and dimensions are read
+    entrances       how nested lists and foreign arrays become tensors
+
+Breadth:
+
+    autograd        `Function`, `functional`, gradcheck, anomaly mode, hooks of saved tensors
+    amp             autocast and GradScaler
+    cuda            streams, graphs and memory of a GPU
+    distributions   probability distributions and their divergences
+    distributed     what one process answers for many
+    func            `vmap`, `grad`, `jacrev` and their kin
+    linalg          `torch.linalg`
+    special         `torch.special`
+    multiprocessing memory that processes share, `spawn`
+    serialization   `save` and `load`: torch's files, read without running code
+    safetensors     files of Hugging Face's format
+    testing         comparisons, strategies for property tests
+    standin         lets `import torch` find this package
+    names           what scripts only ask for: settings, absent devices, refusals, old paths
+    version         the version
 """
 
 from __future__ import annotations
@@ -213,7 +245,8 @@ if _TYPE_CHECKING:
     from tinygrad_edu.names import xpu
     from tinygrad_edu import amp, cuda, distributed, distributions, linalg, special
     from tinygrad_edu.names import return_types
-    from tinygrad_edu import func, multiprocessing, nn, optim, profiler
+    from tinygrad_edu import func, multiprocessing, nn, optim
+    from tinygrad_edu.names import profiler
     from tinygrad_edu import serialization, testing, utils
     from tinygrad_edu.amp import GradScaler
     from tinygrad_edu.amp.autocast_mode import (

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 from tinygrad_edu.names.missing import listing as _listing
 from tinygrad_edu.names.missing import missing as _missing
 
-# Linear, dropout ----------------------------------------------------------------------------------
+# Functions whose modules have their names: else importing one of these would hide its function.
 from .dropout import (
     alpha_dropout,
     dropout,
@@ -17,6 +17,7 @@ from .dropout import (
     feature_alpha_dropout,
 )
 from .linear import bilinear, linear
+from .linear_cross_entropy import linear_cross_entropy
 from .softmax import log_softmax, softmax, softmin
 
 if _TYPE_CHECKING:
@@ -84,7 +85,6 @@ if _TYPE_CHECKING:
     # Losses
     from .more.ctc import ctc_loss
     from .more.grid import affine_grid, grid_sample
-    from .more.linear_cross_entropy import linear_cross_entropy
 
     # Noise
     from .more.noise import gumbel_softmax, rrelu, rrelu_
@@ -202,7 +202,6 @@ _IN = {
         "unfold", "upsample", "upsample_bilinear", "upsample_nearest",
     ],
     "more.ctc": ["ctc_loss"],
-    "more.linear_cross_entropy": ["linear_cross_entropy"],
     "losses": [
         "binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy",
         "gaussian_nll_loss", "huber_loss", "kl_div", "l1_loss", "mse_loss", "nll_loss",

@@ -9,7 +9,7 @@ from tinygrad_edu.names.missing import missing as _missing
 
 if _TYPE_CHECKING:
     # Losses
-    from ..functional.more.linear_cross_entropy import LinearCrossEntropyOptions
+    from ..functional.linear_cross_entropy import LinearCrossEntropyOptions
     from . import utils as utils
 
     # Activations

@@ -3,11 +3,9 @@
 The engine beneath is in tinygrad_edu/engine.
 """
 
-import sys
 from typing import TYPE_CHECKING
 
 from tinygrad_edu.autograd.gradcheck import gradcheck, gradgradcheck
-from tinygrad_edu.engine import boundary, gradients, switches
 from tinygrad_edu.engine.gradients import backward, grad
 from tinygrad_edu.engine.graph import Node
 from tinygrad_edu.engine.primitive import primitive
@@ -19,13 +17,6 @@ from tinygrad_edu.engine.switches import (
     set_grad_enabled,
 )
 from tinygrad_edu.names.missing import listing, missing
-
-# Pickles of the first edition name these modules.
-sys.modules |= {
-    f"{__name__}.errors": boundary,
-    f"{__name__}.mode": switches,
-    f"{__name__}.walk": gradients,
-}
 
 # Imported when it is asked for: each name, and the module that it is in.
 _LATER = {

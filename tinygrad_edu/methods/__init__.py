@@ -132,6 +132,14 @@ class Methods:
         found: Tensor = masking.where(condition, self, other)
         return found
 
+    def norm(
+        self, p: Any = "fro", dim: Any = None, keepdim: Any = False, dtype: Any = None
+    ) -> Tensor:
+        """See `torch.norm`; here `dtype` is the fourth argument."""
+        from tinygrad_edu.ops.more.norms import norm
+
+        return norm(self, p, dim, keepdim, dtype=dtype)
+
     def fill_(self, value: Any) -> Tensor:
         """Write one value everywhere."""
         if isinstance(value, Variable) and value.array.ndim:

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
         strided,
         trigonometric,
     )
-    from tinygrad_edu.tensor import Tensor
 else:
     operator, inplace, inplace_view, asking, property = [
         lazily(f)
@@ -112,12 +111,6 @@ class MoreMethods:
     select_scatter = arranging.select_scatter
     slice_scatter = arranging.slice_scatter
     diagonal_scatter = arranging.diagonal_scatter
-
-    def norm(
-        self, p: Any = "fro", dim: Any = None, keepdim: Any = False, dtype: Any = None
-    ) -> Tensor:
-        """See `torch.norm`; here `dtype` is the fourth argument."""
-        return norms.norm(self, p, dim, keepdim, dtype=dtype)
 
     tan, tan_ = trigonometric.tan, inplace(trigonometric.tan)
     asin, asin_ = trigonometric.asin, inplace(trigonometric.asin)

@@ -28,17 +28,23 @@ def _table(**folders: str) -> dict[str, str]:
 
 
 MODULES = _table(
-    names="accelerator backends compiler cpu hub jit legacy missing mps onnx"
+    names="accelerator backends compiler cpu hub jit legacy missing mps onnx profiler"
     " return_types settings spawned types xpu",
     methods="numpy_protocol printing python_protocol storage tree",
     ops_more="arranging bitwise counting ctc cumulative decompositions einsum fractional linalg"
     " norms products real rejection resampling scattering series solvers sorting special statistics"
     " strided trigonometric windows",
     kernels_more="gamma rejection series",
-    nn_functional_more="bags ctc grid linear_cross_entropy low_level noise ranking vision",
+    nn_functional_more="bags ctc grid low_level noise ranking vision",
     nn_modules_more="adaptive bags lazy linear_cross_entropy padding parameter_container vision",
     optim_more="adadelta adafactor adagrad adamax asgd muon nadam radam rmsprop rprop",
 ) | {
+    "autograd.errors": "engine.boundary",
+    "autograd.half": "engine.half",
+    "autograd.inplace": "engine.inplace",
+    "autograd.mode": "engine.switches",
+    "autograd.record": "engine.record",
+    "autograd.walk": "engine.gradients",
     "batching": "func.batching",
     "gpu_random": "random.gpu",
     "ops.cross_entropy": "ops.losses",

@@ -21,7 +21,8 @@ from tinygrad_edu.names import return_types
 from tinygrad_edu.ops.arguments import named, operand, raw
 from tinygrad_edu.ops.creation import arange
 from tinygrad_edu.ops.indexing import setitem
-from tinygrad_edu.ops.masking import tril
+from tinygrad_edu.ops.masking import tril as tril
+from tinygrad_edu.ops.masking import triu as triu
 from tinygrad_edu.ops.matmul import matmul
 from tinygrad_edu.ops.reduction import sum
 from tinygrad_edu.size import read_dim
