@@ -1,4 +1,4 @@
-"""All paths that could ever be imported can be, each to one module object; rings and layers hold."""
+"""All paths ever imported can be, each leads to one module object; rings and layers hold."""
 
 from __future__ import annotations
 
