@@ -32,6 +32,11 @@ OPS = {f"{op.name} {i}" if op.run else op.name: op for i, op in enumerate(all_ro
 """The rows of the table by name; the number tells apart rows of one name that say how they run."""
 
 KNOWN = [
+    (
+        "requires_grad",
+        r"_(grad|mode)\(\): x\d+ = ",
+        "a view that gets no gradient requires none here",
+    ),
     ("strides", r"conv|pool|linalg|qr|matrix_exp", "tests/test_memory_order.py says why"),
 ]
 """Differences that stay: what differs, a pattern of the program that shows it, and why."""
@@ -381,7 +386,7 @@ class Writer:
         return name
 
     def argument(self, value: Any, grad: bool = True) -> str:
-        """The text of an argument; a tensor is one that is there, seen in the right shape, or new."""
+        """The text of an argument; a tensor is one that is there, seen in another shape, or new."""
         if isinstance(value, Input):
             if value.kind == "float" and self.random.random() < 0.75:
                 names = self.tensors(lambda t: t.is_floating_point())
@@ -420,7 +425,7 @@ class Writer:
             return False
         x = r.choice(names[-4:])
         t = self.run.names[x]
-        leaves = self.tensors(lambda t: t.is_leaf and t.requires_grad) or [x]
+        leaves = self.tensors(own_leaf) or [x]
         line = r.choice(TEMPLATES[kind])
         fields = self.fields(tuple(t.shape), "{v}" in line)
         text = line.format(x=x, y=self.fresh(), leaf=r.choice(leaves), **fields)
@@ -464,7 +469,7 @@ class Writer:
 
     def finale(self) -> None:
         """First and second derivatives of up to three of the results by the leaves."""
-        leaves = self.tensors(lambda t: t.is_leaf and t.requires_grad)
+        leaves = self.tensors(own_leaf)
         results = self.tensors(lambda t: t.requires_grad and not t.is_leaf)
         if not leaves or not results:
             return
@@ -478,6 +483,11 @@ class Writer:
             f"again = again + sum((0 * x).sum() for x in {inputs})",
             f"second = T.autograd.grad(again, {inputs})",
         ]
+
+
+def own_leaf(t: Any) -> bool:
+    """A leaf that collects gradients; torch calls views made under no_grad leaves too."""
+    return t.is_leaf and t.requires_grad and (t._base is None or t.grad_fn is not None)
 
 
 def fitted(name: str, shape: tuple[int, ...], wanted: tuple[int, ...]) -> str:
