@@ -105,10 +105,10 @@ class Methods:
     clone = layout.clone
     contiguous = layout.contiguous
     T = property(lambda self: shape._permute(self, tuple(range(self.array.ndim))[::-1]))
-    mT = property(lambda self: shape.transpose(self, -2, -1))
-    H = property(shape.t)
+    mT = property(arranging.mT)
+    H = property(arranging.H)
     imag = property(real.imag)
-    mH = property(arranging.adjoint)
+    mH = property(arranging.mH)
     adjoint = arranging.adjoint
     repeat_interleave = arranging.repeat_interleave
     unfold = arranging.unfold
