@@ -232,7 +232,7 @@ def test_nan_is_not_hidden() -> None:
 
 def test_backward_keeps_no_scores() -> None:
     """What the node keeps grows linearly: q, k, v, y and one number for each query."""
-    q, k, v = (ours.randn(1, 512, 4, requires_grad=True) for _ in range(3))
+    q, k, v = (ours.randn(1, 1, 512, 4, requires_grad=True) for _ in range(3))
     kept = attend(ours, q, k, v, is_causal=True).grad_fn.kept
     assert max(x.size for x in kept if isinstance(x, np.ndarray)) == q.numel()
 

@@ -29,7 +29,7 @@ EXCEPTIONS = {
     r"nn\.functional\.(local_response_norm|dropout\dd.*|batch_norm|rrelu)": "composed otherwise",
     r"addr|kron|put": "of permuted inputs: C order here, so every view is possible",
     r".*scaled_dot_product_attention.*": "which of torch's kernels runs decides",
-    r"nn\.functional\.soft_margin_loss|gru_cell": "finite where torch's overflows; by a kernel",
+    r"nn\.functional\.soft_margin_loss|gru_cell": "finite where torch's overflows; a kernel",
     r"unravel_index": "torch's results are columns of one array",
 }
 """What is not compared, by pattern of the row's name, and why."""
@@ -82,14 +82,16 @@ def results(library: Any, op: Op, given: Any, layout: Callable[[Any], Any]) -> A
     return [(tuple(y.shape), steps(y), [y is x for x in run.tensors]) for y in found]
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_strides_are_those_of_torch(layout: Callable[[Any], Any]) -> None:
+@pytest.mark.parametrize(
+    ("layout", "dtype"), [*[(layout, "float32") for layout in LAYOUTS], (expanded, "float16")]
+)
+def test_strides_are_those_of_torch(layout: Callable[[Any], Any], dtype: str) -> None:
     wrong, seen = [], 0
     for op in all_rows():
         if any(re.fullmatch(pattern, op.name) for pattern in EXCEPTIONS):
             continue
         for given in op.calls:
-            made = arrays(op, given, "float32")
+            made = arrays(op, given, dtype)
             mine, theirs = (results(library, op, made, layout) for library in (ours, torch))
             if mine is None or theirs is None or [m[0] for m in mine] != [t[0] for t in theirs]:
                 continue  # values and refusals are compared elsewhere

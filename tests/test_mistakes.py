@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from op_table import Call, Made, all_rows, arrays
+from test_operations import Run
 
 import tinygrad_edu as ours
 
@@ -207,6 +209,33 @@ def test_a_number_made_of_what_needs_a_gradient_warns() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert t.item() == float(t.detach()) == 1
+
+
+@pytest.mark.parametrize("wrong", [0.5, "x", None, [1.0, 2.0]])
+def test_an_operand_that_is_no_tensor_is_named(wrong: Any) -> None:
+    """No operation of its own answers that a number lacks an attribute."""
+    unsaid, count = [], 0
+    for op in all_rows():
+        own = op.run is None and hasattr(op.find(ours), "primitive")
+        made = arrays(op, op.calls[0], "float32") if own and op.calls else Call((), {})
+        for i, arg in enumerate(made.args):
+            if isinstance(arg, Made):
+                count += 1
+                args = (*made.args[:i], wrong, *made.args[i + 1 :])
+                try:
+                    Run(ours, op, Call(args, made.kwargs))
+                except AttributeError as error:
+                    unsaid.append(f"{op.name}, argument {i}: {error}")
+                except Exception:
+                    pass
+    assert count > 100
+    assert not unsaid, "\n".join(unsaid)
+
+
+def test_the_operand_is_named_as_in_torch() -> None:
+    text = r"lerp\(\): argument 'end' \(position 2\) must be Tensor, not float"
+    with pytest.raises(TypeError, match=text):
+        ours.lerp(ours.ones(2), 0.5, 0.3)
 
 
 UNKNOWN: dict[str, tuple[Callable[[Any], Any], str]] = {

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 from beside_torch import outcome, same
+from op_table import Call, Op, all_rows, arrays
+from test_operations import Run, is_tensor
 
 import tinygrad_edu as ours
 
@@ -44,6 +46,34 @@ def written_views(make: Callable[[Any, Any], Any]) -> Callable[[Any], Any]:
 def test_parts_may_be_written_as_in_torch(make: Callable[[Any, Any], Any]) -> None:
     mine, theirs = (outcome(written_views(make), library) for library in (ours, torch))
     assert mine == theirs or mine[0] == theirs[0] == "RuntimeError"
+
+
+def memory_of(library: Any, op: Op, given: Call) -> Any:
+    """For every result of a call: in which of its inputs' memory it lies."""
+    library.manual_seed(0)
+    try:
+        run = Run(library, op, given)
+    except Exception:
+        return None  # refusals are compared elsewhere
+    seen = [[(y, x) for x in run.tensors] for y in run.outputs if is_tensor(y) and y.numel()]
+    if library is ours:
+        return [[np.may_share_memory(y.array, x.array) for y, x in row] for row in seen]
+    where = torch.Tensor.untyped_storage
+    return [[where(y).data_ptr() == where(x).data_ptr() for y, x in row] for row in seen]
+
+
+def test_results_lie_in_the_memory_of_an_input_where_torchs_do() -> None:
+    wrong, count = [], 0
+    for op in all_rows():
+        for given in op.calls:
+            made = arrays(op, given, "float32")
+            mine, theirs = (memory_of(library, op, made) for library in (ours, torch))
+            if mine is not None and theirs is not None:
+                count += 1
+                if mine != theirs:
+                    wrong.append(f"{op.name}{given}: {mine} torch {theirs}")
+    assert count > 1500
+    assert not wrong, "\n".join(wrong)
 
 
 def test_t_of_a_vector_is_a_tensor_of_its_own() -> None:

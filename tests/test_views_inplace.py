@@ -303,6 +303,55 @@ def both(function: Any) -> None:
         np.testing.assert_allclose(mine, reference)
 
 
+UNRECORDED = [
+    "x[1:]", "x.view(3)", "x.expand(2, 3)", "x[None]", "x[None].unbind()[0]", "x.reshape(3, 1)",
+    "x.split(2)[1]", "x.unfold(0, 1, 2)", "x.as_strided((2,), (1,))", "x.diag_embed()",
+    "x.detach()", "x.data", "x * 2", "x.flatten()", "x[[0, 1]]",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", ["no_grad", "inference_mode"])
+@pytest.mark.parametrize("line", UNRECORDED)
+def test_a_view_made_while_recording_is_off(line: str, mode: str) -> None:
+    """It requires grad as its source does, and so does what is made of it; no gradient arrives."""
+
+    def run(library: Any) -> Any:
+        leaf = library.tensor([1.0, 2.0, 3.0], requires_grad=True)
+        found = []
+        for x in (leaf, leaf * 2, leaf.detach()):
+            with getattr(library, mode)():
+                y = eval(line, {"x": x})
+                found += [y.requires_grad, y.is_leaf, repr(y), y[0].requires_grad, y.numel()]
+            z = y * leaf[0]
+            gradients = library.autograd.grad(z.sum(), leaf, retain_graph=True)
+            found += [y.requires_grad, y.is_leaf, y.grad_fn is None, z.requires_grad, *gradients]
+            if y.requires_grad:
+                y.register_hook(lambda g: g * 100)
+                y.retain_grad()
+                found += library.autograd.grad(z.sum(), [y], retain_graph=True, allow_unused=True)
+                y.sum().backward()
+            z.sum().backward()
+            found += [leaf.grad, y.grad]
+            with library.no_grad():
+                y.mul_(3)
+            found += [x, y.detach()]
+        return found
+
+    same(run)
+
+
+def test_a_view_made_while_recording_is_off_may_be_asked_for_a_gradient() -> None:
+    def run(library: Any) -> Any:
+        x = library.ones(2, requires_grad=True)
+        with library.no_grad():
+            y = x[:1]
+        y.requires_grad_()
+        (y * 3).sum().backward()
+        return y.grad, x.grad
+
+    same(run)
+
+
 def test_writing_a_row() -> None:
     def run(torch: Any) -> Any:
         w = torch.ones(2, 3, requires_grad=True)

@@ -189,7 +189,7 @@ class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol,
             )
         if not requires_grad:
             self.node = None  # its leaf stays: nothing is added to `.grad` while it is not the node
-        elif self.node is None:
+        elif self.node is None or self.node is not self.leaf:
             if not is_floating(self.array.dtype):
                 raise RuntimeError(
                     "only Tensors of floating point dtype can require gradients, not"
@@ -337,7 +337,7 @@ class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol,
     @property
     def data(self) -> Tensor:
         """The same values in the same memory, unknown to the graph: writes go unnoticed."""
-        return wrap(self.array)
+        return wrap(self.array, None, INFERENCE if self.storage is INFERENCE else Storage())
 
     @data.setter
     def data(self, value: Tensor) -> None:

@@ -45,7 +45,7 @@ ROWS = [
     Op("nn.functional.interpolate", call(F(1, 2, 4), 7), call(F(1, 2, 3, 4), scale_factor=2.0),
        call(F(1, 2, 3, 4), (5, 3), mode="bilinear"), call(F(1, 2, 3, 4), (5, 3), mode="bicubic"),
        **_floats),
-    Op("pixel_shuffle", call(F(1, 4, 2, 3), 2), **_floats),
-    Op("pixel_unshuffle", call(F(1, 2, 2, 4), 2), **_floats),
-    Op("channel_shuffle", call(F(1, 4, 2), 2), **_floats),
+    Op("pixel_shuffle", call(F(1, 4, 2, 3), 2), call(F(2, 4, 1, 1), 2), **_floats),
+    Op("pixel_unshuffle", call(F(1, 2, 2, 4), 2), call(F(1, 2, 2, 2), 2), **_floats),
+    Op("channel_shuffle", call(F(1, 4, 2), 2), call(F(2, 3, 2), 1), **_floats),
 ]  # fmt: skip

@@ -39,7 +39,7 @@ def recover(op: Primitive, error: Exception, args: Values) -> Any:
     if moved is not None:
         return op.call(*moved)
     operands = (*args[0], *args[1:]) if op.variadic else args
-    found = _refusal(op, args) or explain(op.name, error, operands)
+    found = _refusal(op, args) or _no_tensor(op, error, args) or explain(op.name, error, operands)
     if found is error:
         found = error.with_traceback(_shortened(error.__traceback__))
         found.__suppress_context__ = True
@@ -57,6 +57,15 @@ def _refusal(op: Primitive, args: Values) -> Exception | None:
         op.refuse(*[a.array if isinstance(a, Variable) else a for a in args])
     except Exception as refusal:
         return refusal.with_traceback(None)
+    return None
+
+
+def _no_tensor(op: Primitive, error: Exception, args: Values) -> TypeError | None:
+    """torch's error where an argument was asked for what only a tensor has."""
+    if isinstance(error, AttributeError):
+        for position, (name, value) in enumerate(zip(op.parameters, args, strict=False), 1):
+            if value is error.obj and not isinstance(value, Variable):
+                return not_a_tensor(op.name, position, value, "input" if name == "x" else name)
     return None
 
 

@@ -16,6 +16,7 @@ from tinygrad_edu.engine.mode import around, state
 from tinygrad_edu.engine.record import current_node, wrap
 from tinygrad_edu.engine.second import tied
 from tinygrad_edu.engine.types import Gradient, Values
+from tinygrad_edu.engine.views import CutOff
 from tinygrad_edu.engine.walk import accumulate, walk
 
 
@@ -155,7 +156,7 @@ def grad(
     found = _run(roots, retain_graph, create_graph, nodes, collect=True)
     results = []
     for i, (x, node) in enumerate(zip(inputs, nodes, strict=True)):
-        g = found.get(node)
+        g = None if isinstance(node, CutOff) else found.get(node)
         if g is None and materialize_grads:
             g = wrap(np.zeros_like(x.array))
         elif g is None and not allow_unused:

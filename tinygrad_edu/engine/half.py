@@ -39,6 +39,7 @@ from tinygrad_edu.engine.mode import around, is_recording, listeners
 from tinygrad_edu.engine.primitive import Primitive
 from tinygrad_edu.engine.types import Call, Gradient, Values
 from tinygrad_edu.kernels.cuda import launch
+from tinygrad_edu.kernels.memory_order import cast
 
 _WIDE = np.dtype(np.float32)
 
@@ -59,7 +60,7 @@ def widen(value: Array) -> Array:
     if isinstance(value, (list, tuple)) and type(value) in (list, tuple):
         return type(value)([widen(part) for part in value])
     kind = getattr(value, "dtype", None)
-    return value.astype(_WIDE) if kind is not None and is_half(kind) else value
+    return cast(value, _WIDE) if kind is not None and is_half(kind) else value
 
 
 def _half_among(values: Array) -> NumpyDtype | None:

@@ -29,7 +29,7 @@ from tinygrad_edu.engine.mode import is_recording, state
 from tinygrad_edu.engine.primitive import Primitive, primitive
 from tinygrad_edu.engine.record import as_array, current_node, record, wrap
 from tinygrad_edu.engine.types import Call, Gradient
-from tinygrad_edu.engine.views import replay
+from tinygrad_edu.engine.views import CutOff, replay
 from tinygrad_edu.kernels.memory_order import overlap_in_part, slow_to_fast
 
 if TYPE_CHECKING:
@@ -54,6 +54,8 @@ def check_history(t: Any) -> None:
     if not is_recording():
         return
     node = current_node(t)
+    if isinstance(node, CutOff) and t.view_of is not None and current_node(t.view_of.base) is None:
+        t.node = node = None  # its base requires no gradient any more
     if node is not None and node.is_leaf:
         raise RuntimeError(
             "a leaf Variable that requires grad is being used in an in-place operation."

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tinygrad_edu.engine.boundary import recover, tell
-from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.graph import Leaf, Variable, clock
 from tinygrad_edu.engine.mode import PLAIN, listeners, state
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.engine.types import Call
@@ -23,6 +23,25 @@ if TYPE_CHECKING:
 _new = object.__new__
 Step = tuple[Call, Sequence[Any], int | None]
 """A view operation, its arguments, and which of its results if there are several."""
+
+
+class CutOff(Leaf):
+    """The node of a view made while recording was off: no gradient goes on from here.
+
+    Such a view, and what is computed from it, requires grad as its source does, but no path leads
+    back to the source, and the view collects no gradient of its own.
+    """
+
+    shape: tuple[int, ...] = ()
+    dtype: Any = None
+
+    def __init__(self, y: Any) -> None:
+        self.number = clock()
+        self.edges = self.kept = self.guards = ()
+        self.shape, self.dtype = y.shape, y.dtype
+
+    def tensor(self) -> None:  # type: ignore[override]
+        """There is none that gradients could be added to."""
 
 
 class View:
@@ -83,7 +102,7 @@ def replay_recorded(path: Sequence[Step], base: Any) -> Any:
 
 def base_of(source: Any) -> tuple[Any, tuple[Step, ...]]:
     """The base of what is cut from `source`, and the path to `source` from there."""
-    if source.view_of is None or (source.node is not None and source.node.is_leaf):
+    if source.view_of is None or (source.node is not None and source.node is source.leaf):
         return source, ()
     return source.view_of.base, source.view_of.path
 
@@ -103,7 +122,10 @@ def call_view(op: Primitive) -> Call:
             args = op.bind(args, kwargs)
         source, *rest = args
         if not isinstance(source, Variable):
-            return forward(*args)
+            try:
+                return forward(*args)
+            except Exception as error:
+                return recover(op, error, args)
         if source.view_of is not None:
             source.view_of.refresh(source)
         try:
@@ -131,6 +153,8 @@ def call_view(op: Primitive) -> Call:
             t.view_of = View(base, (*path, step), recorder is not None)
             if whole is not None:
                 t.node = whole.part(i, y.shape, y.dtype) if op.multiple else whole
+            elif recorder is None and op.inputs and source.node is not None:
+                t.node = CutOff(y)
             views.append(t)
         return tuple(views) if op.multiple else views[0]
 

@@ -24,6 +24,7 @@ from tinygrad_edu.autograd import functional
 from tinygrad_edu.engine.graph import Node, Variable
 from tinygrad_edu.engine.record import current_node, wrap
 from tinygrad_edu.engine.switches import enable_grad, is_grad_enabled
+from tinygrad_edu.engine.views import CutOff
 from tinygrad_edu.func.batching import vmap
 from tinygrad_edu.methods import tree
 from tinygrad_edu.ops.joining import stack
@@ -91,7 +92,7 @@ def _reaches_others(ys: list[Any], own: list[Any]) -> bool:
         node = todo.pop()
         if node in seen:
             continue
-        if node.is_leaf:
+        if node.is_leaf and not isinstance(node, CutOff):
             return True
         seen.add(node)
         todo.extend([edge for edge in node.edges if edge is not None])

@@ -86,8 +86,6 @@ class Methods:
     clone = casting.clone
     contiguous = casting.contiguous
     T = property(lambda self: shape._permute(self, tuple(range(self.array.ndim))[::-1]))
-    mT = property(lambda self: shape.transpose(self, -2, -1))
-    H = property(shape.t)
     split = joining.split
     chunk = joining.chunk
     tensor_split = joining.tensor_split

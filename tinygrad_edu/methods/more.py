@@ -92,7 +92,9 @@ class MoreMethods:
     roll = arranging.roll
     rot90 = arranging.rot90
     imag = property(real.imag)
-    mH = property(arranging.adjoint)
+    mT = property(arranging.mT)
+    H = property(arranging.H)
+    mH = property(arranging.mH)
     adjoint = arranging.adjoint
     repeat_interleave = arranging.repeat_interleave
     unfold = arranging.unfold

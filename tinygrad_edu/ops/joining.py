@@ -234,6 +234,10 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
 @named(axis="dim", sections=_WHERE, indices=_WHERE, tensor_indices_or_sections=_WHERE)
 def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
     """Views split before the given indices, or into so many pieces of nearly equal size."""
+    if not input.array.ndim:
+        raise RuntimeError(
+            "tensor_split expected at least a 1-dimensional tensor, but got a tensor with 0 dims"
+        )
     dim = read_dim(dim, input.array.ndim)
     total = input.array.shape[dim]
     if isinstance(indices_or_sections, Variable) and not indices_or_sections.array.ndim:

@@ -21,7 +21,7 @@ from tinygrad_edu.ops.creation import DeviceLike, Dtype, finish
 from tinygrad_edu.ops.gathering import index_select
 from tinygrad_edu.ops.indexing import _index_put, _slice, _take, copy_, select
 from tinygrad_edu.ops.joining import cat, meshgrid, stack
-from tinygrad_edu.ops.shape import expand, flip, movedim, reshape, transpose
+from tinygrad_edu.ops.shape import expand, flip, movedim, reshape, t, transpose
 from tinygrad_edu.size import read_dim, read_dims, read_shape
 
 if TYPE_CHECKING:
@@ -200,12 +200,38 @@ def fill(input: Any, value: Any) -> Tensor:
 
 
 def adjoint(input: Any) -> Tensor:
-    """The matrices transposed."""
-    if input.array.ndim < 2:
+    """The matrices transposed; a single number is itself."""
+    return _matrices_turned(input, "adjoint()")
+
+
+def mT(input: Any) -> Tensor:
+    """`adjoint`, as the attribute `mT`."""
+    return _matrices_turned(input, "mT")
+
+
+def mH(input: Any) -> Tensor:
+    """`adjoint`, as the attribute `mH`."""
+    return _matrices_turned(input, "mH")
+
+
+def H(input: Any) -> Tensor:
+    """`t`, as the attribute `H`, which only a matrix has, or a single number."""
+    ndim = input.array.ndim
+    if ndim not in (0, 2):
+        more = " For batches of matrices, consider using tensor.mH" if ndim > 2 else ""
         raise RuntimeError(
-            f"tensor.adjoint() is only supported on matrices, got {input.array.ndim}D"
+            f"tensor.H is only supported on matrices (2-D tensors). Got {ndim}-D tensor.{more}"
         )
-    return transpose(input, -2, -1)
+    return t(input) if ndim else input
+
+
+def _matrices_turned(x: Any, name: str) -> Tensor:
+    ndim = x.array.ndim
+    if ndim == 1:
+        raise RuntimeError(
+            f"tensor.{name} is only supported on matrices or batches of matrices. Got 1-D tensor."
+        )
+    return transpose(x, -2, -1) if ndim else x
 
 
 def masked_scatter(input: Any, mask: Any, source: Any) -> Tensor:

@@ -21,6 +21,7 @@ from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.inplace import write_out
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
+from tinygrad_edu.kernels.memory_order import cast
 from tinygrad_edu.names import return_types
 from tinygrad_edu.ops.arguments import operand
 from tinygrad_edu.ops.arithmetic import zero_gradient
@@ -118,5 +119,5 @@ def frexp(input: Any) -> Any:
     x = operand("frexp", input)
     if not is_floating(x.dtype):
         raise RuntimeError("torch.frexp() only supports floating-point dtypes")
-    wide = x.astype(np.float32) if is_half(x.dtype) else x
+    wide = cast(x, np.float32) if is_half(x.dtype) else x
     return return_types.frexp(_mantissa(input), wrap(np.frexp(wide)[1]))

@@ -284,7 +284,12 @@ def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
     parts = input.reshape(*lead, c // (r * r), r, r, h, w)
     turned = parts.permute(*range(i), i, i + 3, i + 1, i + 4, i + 2)
     shuffled = turned.reshape(*lead, c // (r * r), h * r, w * r)
-    return shown_as(shuffled, "PixelShuffleBackward0")
+    return shown_as(_of_its_own(shuffled, input), "PixelShuffleBackward0")
+
+
+def _of_its_own(y: Any, x: Any) -> Tensor:
+    """A rearranged `x` in memory of its own, also where nothing had to move."""
+    return y.clone().contiguous() if y.storage is x.storage else y  # type: ignore[no-any-return]
 
 
 def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
@@ -312,7 +317,7 @@ def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
     i = len(lead)
     parts = input.reshape(*lead, c, h // r, r, w // r, r)
     turned = parts.permute(*range(i), i, i + 2, i + 4, i + 1, i + 3)
-    return turned.reshape(*lead, c * r * r, h // r, w // r)
+    return _of_its_own(turned.reshape(*lead, c * r * r, h // r, w // r), input)
 
 
 def channel_shuffle(input: Tensor, groups: int) -> Tensor:
@@ -340,4 +345,5 @@ def channel_shuffle(input: Tensor, groups: int) -> Tensor:
             f"Number of channels must be divisible by groups. Got {c} channels and {groups} groups."
         )
     rest = x.shape[2:]
-    return input.reshape(n, groups, c // groups, *rest).transpose(1, 2).reshape(n, c, *rest)
+    turned = input.reshape(n, groups, c // groups, *rest).transpose(1, 2)
+    return _of_its_own(turned.reshape(n, c, *rest), input)

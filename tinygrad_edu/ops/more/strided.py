@@ -76,7 +76,8 @@ def as_strided(input: Any, size: Any, stride: Any, storage_offset: int | None = 
     size, stride = read_shape("as_strided", (size,)), read_shape("as_strided", (stride,))
     offset = input.storage_offset() if storage_offset is None else storage_offset
     whole = input if input._base is None else input._base
-    if input.is_leaf and input.requires_grad and whole is not input:  # its history starts here
+    starts_here = input.requires_grad and input.node is input.leaf  # its history
+    if starts_here and whole is not input:
         offset -= input.storage_offset()
         whole = input
     if not whole.array.flags.c_contiguous:
