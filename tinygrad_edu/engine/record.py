@@ -142,8 +142,9 @@ def record(
             plan = op.plans.get(live) or op.plan(live)
             known = (*values, y if op.multiple else t.array, *saved)
             kept = plan.pick(known)
-            own = None if op.multiple else t.storage
-            guards = plan.pick((*owners, own, *[None] * len(saved)))
+            own = tuple([part.storage for part in results]) if op.multiple else t.storage
+            whose = {id(part.array): part.storage for part in results}
+            guards = plan.pick((*owners, own, *[whose.get(id(value)) for value in saved]))
             if plan.shapes:
                 kept += tuple([_shape(known[i]) for i in plan.shapes])
             cls = plan.node or op.class_of(*values)

@@ -66,16 +66,15 @@ def _qr(A: Array, mode: str) -> Any:
     return tuple([by_columns(part) for part in factor(A, mode)])
 
 
-def _qr_gradient(g: Any, A: Any, mode: str) -> Any:
+def _qr_gradient(g: Any, y: Any, A_shape: tuple[int, ...], mode: str) -> Any:
     """With M = R gR' - gQ' Q: (gQ + Q (lower triangle of M, mirrored)) inv(R)'."""
-    rows, columns = A.shape[-2:]
+    rows, columns = A_shape[-2:]
     if mode == "complete" and rows != columns:
         raise RuntimeError(
             "linalg_qr_backward: The QR decomposition is not differentiable when mode='complete'"
             " and nrows > ncols"
         )
-    q, r = _qr(A, "reduced")
-    g_q, g_r = g
+    (q, r), (g_q, g_r) = y, g
     m: Any = 0.0
     if g_r is not None:
         m = m + matmul(r, _turned(g_r))
@@ -145,11 +144,10 @@ def _differences(values: Any) -> Any:
     return gap + _constant(np.eye(values.shape[-1]), values)
 
 
-def _eigh_gradient(g: Any, A: Any, UPLO: str) -> Any:
+def _eigh_gradient(g: Any, y: Any) -> Any:
     """`V (diag(gw) + skew part of V' gV / differences of w) V'`."""
-    w, v = _eigh(A, UPLO)
-    g_w, g_v = g
-    eye = _constant(np.eye(A.shape[-1]), w)
+    (w, v), (g_w, g_v) = y, g
+    eye = _constant(np.eye(w.shape[-1]), w)
     inner: Any = 0.0
     if g_v is not None:
         inner = _skew(matmul(_turned(v), g_v)) / (2 * _differences(w)) * (1 - eye)
@@ -203,13 +201,13 @@ def _skew(x: Any) -> Any:
     return x - _turned(x)
 
 
-def _svd_gradient(g: Any, A: Any, full_matrices: bool) -> Any:
+def _svd_gradient(g: Any, y: Any, A_shape: tuple[int, ...]) -> Any:
     """`U (S-weighted skew parts + diag(gS)) V'`, and the parts of gU, gV outside U and V."""
-    rows, columns = A.shape[-2:]
-    g_u, g_s, g_vh = g
-    if full_matrices and rows != columns:
+    rows, columns = A_shape[-2:]
+    (u, s, vh), (g_u, g_s, g_vh) = y, g
+    if u.shape[-1] != vh.shape[-2]:  # full matrices
         g_u, g_vh = _reduced(g_u, g_vh, min(rows, columns))
-    u, s, vh = _svd(A, False)
+        u, vh = u[..., : s.shape[-1]], vh[..., : s.shape[-1], :]
     eye = _constant(np.eye(s.shape[-1]), s)
     inner: Any = 0.0 if g_s is None else g_s[..., None] * eye
     gaps = _differences(s * s)
