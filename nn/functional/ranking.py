@@ -265,7 +265,7 @@ def multi_margin_loss(
         )
     if right.size and (right.min() < 0 or right.max() >= classes):
         raise RuntimeError("target out of range")
-    column = wrap(right[:, None])
+    column = target.reshape(-1, 1)
     gaps: Any = margin - scores.gather(1, column) + scores
     wrong = np.arange(classes, like=right) != right[:, None]
     gaps = where(wrap(wrong & (gaps.array > 0)), gaps, 0.0)

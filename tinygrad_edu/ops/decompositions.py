@@ -25,7 +25,7 @@ from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.kernels.memory_order import by_columns
 from tinygrad_edu.ops.dims import operand, raw
 from tinygrad_edu.ops.indexing import where
-from tinygrad_edu.ops.joining import cat
+from tinygrad_edu.ops.joining import _cat
 from tinygrad_edu.ops.linalg import _check_square, _turned, substitute, tril
 from tinygrad_edu.ops.matmul import matmul
 from tinygrad_edu.ops.names import named
@@ -67,14 +67,28 @@ def _qr(A: Array, mode: str) -> Any:
 
 
 def _qr_gradient(g: Any, y: Any, A_shape: tuple[int, ...], mode: str) -> Any:
-    """With M = R gR' - gQ' Q: (gQ + Q (lower triangle of M, mirrored)) inv(R)'."""
     rows, columns = A_shape[-2:]
-    if mode == "complete" and rows != columns:
+    if mode == "complete" and rows > columns:
         raise RuntimeError(
             "linalg_qr_backward: The QR decomposition is not differentiable when mode='complete'"
             " and nrows > ncols"
         )
     (q, r), (g_q, g_r) = y, g
+    if columns <= rows:
+        return _square_qr_gradient(g_q, g_r, q, r)
+    # the last columns of R are those of A, turned by Q
+    if g_r is None:
+        rest = _constant(np.zeros((*A_shape[:-1], columns - rows)), q)
+    else:
+        rest = matmul(q, g_r[..., rows:])
+        through_q = matmul(matmul(q, r[..., rows:]), _turned(g_r[..., rows:]))
+        g_q = through_q if g_q is None else g_q + through_q
+        g_r = g_r[..., :rows]
+    return _cat([_square_qr_gradient(g_q, g_r, q, r[..., :rows]), rest], -1)
+
+
+def _square_qr_gradient(g_q: Any, g_r: Any, q: Any, r: Any) -> Any:
+    """With M = R gR' - gQ' Q: (gQ + Q (lower triangle of M, mirrored)) inv(R)'."""
     m: Any = 0.0
     if g_r is not None:
         m = m + matmul(r, _turned(g_r))
@@ -120,11 +134,7 @@ def qr(A: Tensor, mode: str = "reduced") -> Any:
         )
     if mode == "r":
         return return_types.linalg_qr(wrap(np.empty_like(x, shape=(0,))), _only_r(A))
-    rows, columns = x.shape[-2:]
-    if rows >= columns:
-        return return_types.linalg_qr(*_qr(A, mode))
-    q, r = _qr(A[..., :rows], mode)  # a wide matrix: the rest of R follows from Q
-    return return_types.linalg_qr(q, cat([r, matmul(_turned(q), A[..., rows:])], -1))
+    return return_types.linalg_qr(*_qr(A, mode))
 
 
 # Eigenvalues of symmetric matrices ----------------------------------------------------------------

@@ -97,13 +97,13 @@ def _frexp(x: Array) -> Any:
 
 
 @primitive
-def _halved(a: Array, exponent: Array) -> Array:
-    """`a` divided by a power of two."""
-    return np.ldexp(a, -exponent)
+def _scaled(a: Array, exponent: Array) -> Array:
+    """`a` times a power of two."""
+    return np.ldexp(a, exponent)
 
 
-_frexp.vjp(x=lambda g, exponent: _halved(g[0], exponent))
-_halved.vjp(a=lambda g, exponent: _halved(g, exponent))
+_frexp.vjp(x=lambda g, exponent: _scaled(g[0], -exponent))
+_scaled.vjp(a=lambda g, exponent: _scaled(g, exponent))
 
 
 def frexp(input: Any) -> Any:

@@ -23,7 +23,7 @@ from tinygrad_edu.ops.decompositions import _check_matrix, _constant, pinv, qr, 
 from tinygrad_edu.ops.dims import operand
 from tinygrad_edu.ops.indexing import where
 from tinygrad_edu.ops.joining import stack
-from tinygrad_edu.ops.layout import contiguous
+from tinygrad_edu.ops.layout import clone, contiguous
 from tinygrad_edu.ops.linalg import (
     _check_square,
     _solve,
@@ -281,7 +281,7 @@ def matrix_exp(A: Any) -> Tensor:
     y = _solve(even - odd, even + odd)
     for _ in range(halvings):
         y = matmul(y, y)
-    return y
+    return clone(y)  # the result may be written, as in torch
 
 
 @named(input2="tau")
