@@ -36,7 +36,7 @@ def tied(step: Call, node: Node, kept: Values | None, g: Gradient) -> Any:
 
 
 class _Watching:
-    """The recorder while a node is run on tensors: what is kept of its arrays again is watched again.
+    """The recorder while a node is run on tensors: what is kept again of it is watched again.
 
     A rule gets as plain arrays what needs no gradient, such as an index or a mask; and an array
     does not say in whose memory it lies.

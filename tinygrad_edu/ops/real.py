@@ -14,13 +14,12 @@ from tinygrad_edu.dtypes import (
     floating,
     from_numpy,
     is_floating,
-    is_half,
 )
 from tinygrad_edu.engine.boundary import not_a_tensor, not_implemented
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.inplace import write_out
 from tinygrad_edu.engine.primitive import primitive
-from tinygrad_edu.engine.record import as_array, wrap
+from tinygrad_edu.engine.record import as_array
 from tinygrad_edu.ops.arithmetic import zero_gradient
 from tinygrad_edu.ops.dims import operand
 from tinygrad_edu.ops.extrema import gate
