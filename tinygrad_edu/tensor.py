@@ -19,8 +19,9 @@ from tinygrad_edu.backend import device_of, to_device
 from tinygrad_edu.dtypes import dtype, from_numpy, get_default_dtype, is_floating
 from tinygrad_edu.engine import half  # noqa: F401  (waits for the first 16-bit float)
 from tinygrad_edu.engine.gradients import backward
-from tinygrad_edu.engine.graph import INFERENCE, Leaf, Node, Storage, Variable
+from tinygrad_edu.engine.graph import INFERENCE, Leaf, Node, Variable
 from tinygrad_edu.engine.hooks import AfterAccumulate, RemovableHandle, hooks_of, on_gradient
+from tinygrad_edu.engine.levels import refuse_captured
 from tinygrad_edu.engine.mode import state
 from tinygrad_edu.engine.nodes import AccumulateGrad
 from tinygrad_edu.engine.record import current_node, wrap
@@ -55,7 +56,7 @@ class Tensor(Methods, MoreMethods, PythonProtocol, ArrayProtocol, Variable):
                 raise TypeError(f"Tensor() takes sizes or one sequence of data, not {data!r}")
             made = creation.tensor(data[0], dtype=get_default_dtype())
         self.array = made.array if device is None else to_device(made.array, Device(device))
-        self.storage = Storage()
+        self.storage = made.storage
 
     # ---------------------------------------------------------------- what it is
 
@@ -336,12 +337,13 @@ class Tensor(Methods, MoreMethods, PythonProtocol, ArrayProtocol, Variable):
     @property
     def data(self) -> Tensor:
         """The same values in the same memory, unknown to the graph: writes go unnoticed."""
-        return wrap(self.array)
+        return wrap(self.array, None, None if state.mode.level is None else self.storage)
 
     @data.setter
     def data(self, value: Tensor) -> None:
         if not isinstance(value, Variable):
             raise TypeError(f"Variable data has to be a tensor, but got {type(value).__name__}")
+        refuse_captured(self, "set_", value)
         if self.node is not None and not is_floating(value.array.dtype):
             raise RuntimeError(
                 "data set to a tensor that requires gradients must be floating point or complex"
@@ -393,7 +395,7 @@ class Tensor(Methods, MoreMethods, PythonProtocol, ArrayProtocol, Variable):
     def _like_me(self, array: Any, requires_grad: bool) -> Any:
         """A leaf of this very class around an array."""
         made = object.__new__(type(self))
-        made.array, made.storage = array, Storage()
+        made.array, made.storage = array, wrap(array).storage
         made.__dict__.update({k: v for k, v in self.__dict__.items() if k not in _OWN})
         if requires_grad:
             made.node = AccumulateGrad(made)
@@ -452,7 +454,7 @@ _OWN = (
 def _rebuild(cls: type, array: Any, requires_grad: Any) -> Any:
     """Undo pickling."""
     made: Any = object.__new__(cls)
-    made.array, made.storage = array, Storage()
+    made.array, made.storage = array, wrap(array).storage
     if requires_grad:
         made.node = AccumulateGrad(made)
     return made
