@@ -123,9 +123,11 @@ class Tensor(Methods, MoreMethods, PythonProtocol, ArrayProtocol, Variable):
         return steps if dim is None else steps[read_dim(dim, self.array.ndim)]
 
     def storage_offset(self) -> int:
-        """How many elements of its base lie before its first one."""
-        base = self._base
-        return 0 if base is None else (self.data_ptr() - base.data_ptr()) // self.array.itemsize
+        """How many elements of the memory that it shares lie before its first one."""
+        base = self
+        while base.view_of is not None:  # a leaf may be the base of views, and a view itself
+            base = base.view_of.base
+        return (self.data_ptr() - base.data_ptr()) // self.array.itemsize
 
     def data_ptr(self) -> int:
         """The address of its first element."""
