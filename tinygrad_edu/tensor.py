@@ -21,6 +21,7 @@ from tinygrad_edu.engine import half  # noqa: F401  (waits for the first 16-bit 
 from tinygrad_edu.engine.gradients import backward
 from tinygrad_edu.engine.graph import INFERENCE, Leaf, Node, Storage, Variable
 from tinygrad_edu.engine.hooks import AfterAccumulate, RemovableHandle, hooks_of, on_gradient
+from tinygrad_edu.engine.levels import refuse_captured
 from tinygrad_edu.engine.mode import state
 from tinygrad_edu.engine.nodes import AccumulateGrad
 from tinygrad_edu.engine.record import current_node, wrap
@@ -56,7 +57,7 @@ class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol,
                 raise TypeError(f"Tensor() takes sizes or one sequence of data, not {data!r}")
             made = creation.tensor(data[0], dtype=get_default_dtype())
         self.array = made.array if device is None else to_device(made.array, Device(device))
-        self.storage = Storage()
+        self.storage = made.storage
 
     # ---------------------------------------------------------------- what it is
 
@@ -123,9 +124,11 @@ class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol,
         return steps if dim is None else steps[read_dim(dim, self.array.ndim)]
 
     def storage_offset(self) -> int:
-        """How many elements of its base lie before its first one."""
-        base = self._base
-        return 0 if base is None else (self.data_ptr() - base.data_ptr()) // self.array.itemsize
+        """How many elements of the memory that it shares lie before its first one."""
+        base: Any = self
+        while base.view_of is not None:  # a leaf may be the base of views, and a view itself
+            base = base.view_of.base
+        return int(self.data_ptr() - base.data_ptr()) // self.array.itemsize
 
     def data_ptr(self) -> int:
         """The address of its first element."""
@@ -337,12 +340,14 @@ class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol,
     @property
     def data(self) -> Tensor:
         """The same values in the same memory, unknown to the graph: writes go unnoticed."""
-        return wrap(self.array, None, INFERENCE if self.storage is INFERENCE else Storage())
+        shared = state.mode.level is not None or self.storage is INFERENCE
+        return wrap(self.array, None, self.storage if shared else Storage())
 
     @data.setter
     def data(self, value: Tensor) -> None:
         if not isinstance(value, Variable):
             raise TypeError(f"Variable data has to be a tensor, but got {type(value).__name__}")
+        refuse_captured(self, "set_", value)
         if self.node is not None and not is_floating(value.array.dtype):
             raise RuntimeError(
                 "data set to a tensor that requires gradients must be floating point or complex"
@@ -394,7 +399,7 @@ class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol,
     def _like_me(self, array: Any, requires_grad: bool) -> Any:
         """A leaf of this very class around an array."""
         made = object.__new__(type(self))
-        made.array, made.storage = array, Storage()
+        made.array, made.storage = array, wrap(array).storage
         made.__dict__.update({k: v for k, v in self.__dict__.items() if k not in _OWN})
         if requires_grad:
             made.node = AccumulateGrad(made)
@@ -453,7 +458,7 @@ _OWN = (
 def _rebuild(cls: type, array: Any, requires_grad: Any) -> Any:
     """Undo pickling."""
     made: Any = object.__new__(cls)
-    made.array, made.storage = array, Storage()
+    made.array, made.storage = array, wrap(array).storage
     if requires_grad:
         made.node = AccumulateGrad(made)
     return made

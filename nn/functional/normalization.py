@@ -10,6 +10,7 @@ import numpy as np
 from tinygrad_edu.dtypes import Array, from_numpy, is_floating, not_implemented
 from tinygrad_edu.engine.boundary import same_device
 from tinygrad_edu.engine.composed import composed
+from tinygrad_edu.engine.levels import refuse_captured
 from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.nn.functional.padding import pad
 from tinygrad_edu.nn.functional.pooling import avg_pool2d
@@ -187,8 +188,8 @@ def batch_norm(
     mean, variance = ops.batch_statistics(x)
     if count:
         unbiased = variance * (count / (count - 1))
-        _move(running_mean, mean, momentum)
-        _move(running_var, unbiased, momentum)
+        _move(running_mean, mean, momentum, input)
+        _move(running_var, unbiased, momentum, input)
     return ops.batch_norm(input, weight, bias, mean, variance, eps)
 
 
@@ -223,10 +224,11 @@ def local_response_norm(
     return y
 
 
-def _move(running: Tensor | None, new: Array, momentum: float) -> None:
-    """Move a running statistic towards its new value, in place and unrecorded."""
+def _move(running: Tensor | None, new: Array, momentum: float, x: Tensor) -> None:
+    """Move a running statistic towards its new value of `x`, in place and unrecorded."""
     if running is None:
         return
+    refuse_captured(running, "batch_norm", x)
     old = running.array
     same_device("batch_norm", new, old)
     old *= 1 - momentum
@@ -351,8 +353,8 @@ def instance_norm(
     rows = input.reshape(1, n * channels, length)  # one sample with a channel for each
     mean, variance = ops.batch_statistics(rows.array)
     unbiased = variance * (length / max(length - 1, 1))
-    _move(running_mean, mean.reshape(n, channels).sum(0) / n, momentum)
-    _move(running_var, unbiased.reshape(n, channels).sum(0) / n, momentum)
+    _move(running_mean, mean.reshape(n, channels).sum(0) / n, momentum, input)
+    _move(running_var, unbiased.reshape(n, channels).sum(0) / n, momentum, input)
     weight, bias = (None if p is None else p.repeat(n) for p in (weight, bias))
     y = ops.batch_norm(rows, weight, bias, mean, variance, eps).reshape(x.shape)
     return y if y.array.dtype == x.dtype else y.to(input.dtype)

@@ -89,6 +89,12 @@ def backward(
     >>> x.grad
     tensor([2., 4.])
     """
+    if state.mode.level is not None:
+        raise RuntimeError(
+            "backward() called inside a functorch transform. This is not supported, please use"
+            " functorch.grad or functorch.vjp instead or call backward() outside of functorch"
+            " transforms."
+        )
     grad_tensors = grad_variables if grad_tensors is None else grad_tensors
     roots = _roots(tensors, grad_tensors, create_graph)
     targets = []

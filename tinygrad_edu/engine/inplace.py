@@ -25,6 +25,7 @@ from tinygrad_edu.dtypes import Array, is_floating, scalar_type_name
 from tinygrad_edu.engine.boundary import refuse_expanded
 from tinygrad_edu.engine.graph import INFERENCE, Node, Variable, clock
 from tinygrad_edu.engine.hooks import unhooked
+from tinygrad_edu.engine.levels import refuse_captured, refuse_out
 from tinygrad_edu.engine.mode import is_recording, state
 from tinygrad_edu.engine.primitive import Primitive, primitive
 from tinygrad_edu.engine.record import as_array, current_node, record, wrap
@@ -46,6 +47,8 @@ def check_history(t: Any) -> None:
     """Raise torch's error where an in-place change may not be recorded."""
     if not isinstance(t, Variable):
         raise TypeError(f"an in-place operation needs a Tensor, not {type(t).__name__}")
+    if state.mode.level is not None:
+        refuse_captured(t)
     if t.storage is INFERENCE and not state.mode.inference:
         raise RuntimeError(
             "Inplace update to inference tensor outside InferenceMode is not allowed. You can make"
@@ -179,6 +182,7 @@ def write_out(name: str, out: Any, y: Any) -> Any:
     """
     if out is None:
         return y
+    refuse_out(name)
     if is_recording() and (current_node(out) is not None or current_node(y) is not None):
         raise RuntimeError(
             f"{name}(): functions with out=... arguments don't support automatic differentiation,"
@@ -260,6 +264,8 @@ def inplace(
     simple = hasattr(op, "primitive") and not op.primitive.saves and not op.primitive.variadic
 
     def call(t: Any, *args: Any, **kwargs: Any) -> Any:
+        if state.mode.level is not None and isinstance(t, Variable):
+            refuse_captured(t, twin.__name__, (args, kwargs))
         check(t)
         refuse_overlap(t, args)
         # A composed operation may keep the old value anywhere, and a recorder that packs what is

@@ -13,10 +13,12 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
+from tinygrad_edu.engine.graph import INFERENCE, Storage
 from tinygrad_edu.engine.types import Call
 
 if TYPE_CHECKING:
     from tinygrad_edu.engine.graph import Node
+    from tinygrad_edu.engine.levels import Level
 
 Recorder = Callable[..., "Node"]
 """`recorder(cls, plan, edges, kept, guards, shape, dtype)` makes the node of a call."""
@@ -39,10 +41,13 @@ class Mode:
         listeners: who is told of each call before it is made, the first nearest to it.
         around: wrappers of a node's backward step, the first nearest to it.
         roots: the nodes that the present backward pass started from; empty outside of one.
+        level: the run of a function under a transform of `torch.func`, if any (see levels.py).
+        owner: gives the storage of a tensor that no operation made; None for a new one.
     """
 
     __slots__ = (
-        "enabled", "recorder", "maker", "inference", "listeners", "around", "roots",
+        "enabled", "recorder", "maker", "inference", "listeners", "around", "roots", "level",
+        "owner",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -52,16 +57,26 @@ class Mode:
         self.listeners: tuple[Listener, ...] = ()
         self.around: tuple[Around, ...] = ()
         self.roots: tuple[Node, ...] = ()
+        self.level: Level | None = None
+        self.owner: Callable[[], Storage] | None = None
 
     def but(self, **changes: Any) -> Mode:
-        """This mode with some of its attributes changed; `recorder` follows from two of them."""
+        """This mode with some attributes changed; `recorder` and `owner` follow from the others."""
         made = object.__new__(Mode)
         made.enabled, made.maker, made.inference = self.enabled, self.maker, self.inference
         made.listeners, made.around, made.roots = self.listeners, self.around, self.roots
+        made.level = self.level
         for name, value in changes.items():
             setattr(made, name, value)
         made.recorder = made.maker if made.enabled else None
+        made.owner = made.level.own if made.level is not None else None
+        if made.inference:
+            made.owner = _inference
         return made
+
+
+def _inference() -> Storage:
+    return INFERENCE
 
 
 PLAIN = Mode()

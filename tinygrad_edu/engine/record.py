@@ -17,7 +17,7 @@ import numpy as np
 
 from tinygrad_edu.dtypes import Array, is_floating
 from tinygrad_edu.engine.boundary import recover, tell
-from tinygrad_edu.engine.graph import INFERENCE, Node, Storage, Variable
+from tinygrad_edu.engine.graph import Node, Storage, Variable
 from tinygrad_edu.engine.mode import listeners, state
 from tinygrad_edu.engine.types import Call
 
@@ -40,8 +40,8 @@ def wrap(y: Array, node: Node | None = None, storage: Storage | None = None) -> 
     t.storage = Storage() if storage is None else storage
     if node is not None:
         t.node = node
-    elif state.mode.inference and storage is None:
-        t.storage = INFERENCE
+    elif storage is None and state.mode.owner is not None:
+        t.storage = state.mode.owner()
     return cast("Tensor", t)
 
 
@@ -142,8 +142,9 @@ def record(
             plan = op.plans.get(live) or op.plan(live)
             known = (*values, y if op.multiple else t.array, *saved)
             kept = plan.pick(known)
-            own = None if op.multiple else t.storage
-            guards = plan.pick((*owners, own, *[None] * len(saved)))
+            own = tuple([part.storage for part in results]) if op.multiple else t.storage
+            whose = {id(part.array): part.storage for part in results}
+            guards = plan.pick((*owners, own, *[whose.get(id(value)) for value in saved]))
             if plan.shapes:
                 kept += tuple([_shape(known[i]) for i in plan.shapes])
             cls = plan.node or op.class_of(*values)

@@ -11,7 +11,8 @@ from typing import Any
 
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.engine import versions
-from tinygrad_edu.engine.graph import Node
+from tinygrad_edu.engine.graph import Node, Storage
+from tinygrad_edu.engine.mode import Recorder, state
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.engine.types import Call, Gradient, Values
@@ -21,11 +22,58 @@ def tied(step: Call, node: Node, kept: Values | None, g: Gradient) -> Any:
     """`gradients`, of tensors: a wrapper for the walk (see `around` in walk.py)."""
     if kept is None:
         raise node.refused("freed")
-    if node.plan.op.definition is None:
-        return step(node, lift(node, kept), g)
-    if versions.any_written(node.guards, node.number):
-        raise node.refused("modified")
-    return _through_definition(node, kept, g)
+    lifted, before = lift(node, kept), state.mode
+    if any([guard is not None for guard in node.guards]):
+        state.mode = before.but(maker=_Watching(kept, node.guards, before.maker))
+    try:
+        if node.plan.op.definition is None:
+            return step(node, lifted, g)
+        if versions.any_written(node.guards, node.number):
+            raise node.refused("modified")
+        return _through_definition(node, lifted, g)
+    finally:
+        state.mode = before
+
+
+class _Watching:
+    """The recorder while a node is run on tensors: what is kept again of it is watched again.
+
+    A rule gets as plain arrays what needs no gradient, such as an index or a mask; and an array
+    does not say in whose memory it lies.
+    """
+
+    def __init__(self, kept: Values, guards: Values, outer: Recorder) -> None:
+        self.outer = outer
+        self.owners: dict[int, tuple[Storage, ...]] = {}
+        for value, guard in zip(kept, guards, strict=False):
+            own = tuple([s for s in (guard if type(guard) is tuple else (guard,)) if s is not None])
+            for array in value if type(value) is tuple and own else (value,):
+                if own and hasattr(array, "base"):
+                    self.owners[_memory(array)] = own
+
+    def __call__(
+        self, cls: Any, plan: Any, edges: Any, kept: Values, guards: Values, *rest: Any
+    ) -> Node:
+        pairs = zip(kept, guards, strict=False)
+        return self.outer(cls, plan, edges, kept, tuple([self.guard(*p) for p in pairs]), *rest)
+
+    def guard(self, value: Any, guard: Any) -> Any:
+        """The storages that `value` lies in: those known here, else `guard`."""
+        if type(value) is not tuple:
+            own = self.owners.get(_memory(value), ()) if hasattr(value, "base") else ()
+            return own[0] if len(own) == 1 else own or guard
+        if guard is not None:
+            return tuple([self.guard(*pair) for pair in zip(value, guard, strict=True)])
+        found = [self.guard(part, None) for part in value]
+        parts = [f if type(f) is tuple else (f,) for f in found if f is not None]
+        return tuple([s for own in parts for s in own]) or None
+
+
+def _memory(array: Array) -> int:
+    """A number for the array that owns the memory; the arrays in question are all alive."""
+    while isinstance(array.base, type(array)):
+        array = array.base
+    return id(array)
 
 
 def lift(node: Node, kept: Values) -> Values:
@@ -33,7 +81,12 @@ def lift(node: Node, kept: Values) -> Values:
     op, lifted = node.plan.op, list(kept)
     edges = dict(zip(op.inputs, node.edges, strict=False))
     for k, (name, guard) in enumerate(zip(node.plan.names, node.guards, strict=False)):
-        if name == "y" and not op.multiple:
+        if name == "y" and op.multiple:
+            lifted[k] = tuple(
+                wrap(a, node.part(i, a.shape, a.dtype), s)
+                for i, (a, s) in enumerate(zip(kept[k], guard, strict=True))
+            )
+        elif name == "y":
             lifted[k] = wrap(kept[k], node, guard)
         elif op.variadic and name == op.inputs[0]:
             lifted[k] = tuple(
@@ -54,7 +107,7 @@ def alias(x: Array) -> Array:
 alias.vjp(x=lambda g: g)
 
 
-def _through_definition(node: Node, kept: Values, g: Gradient) -> Any:
+def _through_definition(node: Node, values: Values, g: Gradient) -> Any:
     """Differentiate the operation's definition instead of running its rules.
 
     The definition is computed again from the inputs, this time recorded.  Each input gets a node of
@@ -63,7 +116,7 @@ def _through_definition(node: Node, kept: Values, g: Gradient) -> Any:
     from tinygrad_edu.engine.gradients import grad
 
     op = node.plan.op
-    lifted = dict(zip(node.plan.names, lift(node, kept), strict=False))
+    lifted = dict(zip(node.plan.names, values, strict=False))
     args = [lifted[name] for name in op.parameters]
     live = [i for i, edge in enumerate(node.edges) if edge is not None]
     for i in live:

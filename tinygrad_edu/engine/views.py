@@ -168,8 +168,10 @@ def inplace_view(op: Any, step_back: Callable[[Step, Any], Step]) -> Call:
     was taken, and the array as it was, how they find it.
     """
     from tinygrad_edu.engine.inplace import check_history, twin_of
+    from tinygrad_edu.engine.levels import refuse_captured
 
     def call(t: Any, *args: Any, **kwargs: Any) -> Any:
+        refuse_captured(t, call.__name__)
         check_history(t)
         before: Any = wrap(t.array, t.node, t.storage)
         if t.view_of is not None:

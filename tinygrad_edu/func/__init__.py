@@ -21,12 +21,13 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu.autograd import functional
+from tinygrad_edu.engine import tree
 from tinygrad_edu.engine.graph import Node, Variable
+from tinygrad_edu.engine.levels import Level, tensors
 from tinygrad_edu.engine.record import current_node, wrap
 from tinygrad_edu.engine.switches import enable_grad, is_grad_enabled
 from tinygrad_edu.engine.views import CutOff
 from tinygrad_edu.func.batching import vmap
-from tinygrad_edu.methods import tree
 from tinygrad_edu.ops.joining import stack
 
 __all__ = [
@@ -56,7 +57,9 @@ class _Run:
         with enable_grad():
             self.xs: list[Any] = [functional.fresh(t, outside) for t in before]
             changed = dict(zip(places, tree.rebuild(given, self.xs), strict=True))
-            self.output = f(*[changed.get(i, a) for i, a in enumerate(args)], **kwargs)
+            new_args = [changed.get(i, a) for i, a in enumerate(args)]
+            with Level(tensors((new_args, kwargs))):
+                self.output = f(*new_args, **kwargs)
         self.aux: Any = None
         if has_aux:
             if not (isinstance(self.output, tuple) and len(self.output) == 2):
@@ -209,7 +212,8 @@ def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
                 f" outputs to the function: {len(us)} tensors for {len(run.ys)} outputs"
             )
         history = any([current_node(u) is not None for u in us])
-        create = (run.connected or history) if create_graph is None else create_graph
+        create = is_grad_enabled() and (run.connected or history)
+        create = create if create_graph is None else create_graph
         with enable_grad():
             found = functional._pull(run.ys, run.xs, us, create, False)
         result = tree.rebuild(primals, found)

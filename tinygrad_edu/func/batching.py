@@ -6,8 +6,9 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+from tinygrad_edu.engine import tree
 from tinygrad_edu.engine.graph import Variable
-from tinygrad_edu.methods import tree
+from tinygrad_edu.engine.levels import Level
 from tinygrad_edu.ops.joining import stack
 from tinygrad_edu.ops.shape import movedim
 from tinygrad_edu.random import get_rng_state, set_rng_state
@@ -35,10 +36,13 @@ def vmap(
     Raises:
         ValueError: `in_dims` or `out_dims` does not fit, sizes differ, or something other than a
             tensor is mapped or returned.
-        RuntimeError: random numbers under "error".
+        RuntimeError: random numbers under "error", a write into a tensor from outside that is not
+            mapped, `out=`, or `backward` inside of the function.
 
     Unlike torch, this runs the function once per slice: it is as fast as a loop, `.item()` and
-    conditions on values work, and the mapped dimension must not be empty.
+    conditions on values work, and the mapped dimension must not be empty.  So a write into a tensor
+    from outside is refused even where the same would be written for every slice, and one into a
+    tensor that the function has made is not.
 
     >>> import tinygrad_edu as torch
     >>> torch.vmap(torch.dot)(torch.ones(2, 3), torch.ones(2, 3))
@@ -65,7 +69,10 @@ def vmap(
         for i in range(size):
             if randomness == "same":
                 set_rng_state(start)
-            outputs.append(func(*tree.rebuild(args, [s[i] for s in slices]), **kwargs))
+            given = [s[i] for s in slices]
+            varying = [t for t, dim in zip(given, dims, strict=True) if dim is not None]
+            with Level(given, varying):
+                outputs.append(func(*tree.rebuild(args, given), **kwargs))
             if i == 0 and randomness == "error" and (get_rng_state() != start).any():
                 raise RuntimeError(
                     "vmap: called random operation while in randomness error mode. Please either"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import numpy as np
 
 from tinygrad_edu.dtypes import Array, from_numpy
+from tinygrad_edu.engine.levels import refuse_captured
 from tinygrad_edu.engine.switches import is_grad_enabled
 from tinygrad_edu.kernels.memory_order import slow_to_fast
 from tinygrad_edu.methods.storage import UntypedStorage
@@ -49,6 +50,7 @@ class MemoryMethods:
         tensor([1., 1., 1.])
         """
         mine: Any = self
+        refuse_captured(mine, "set_", source)
         if is_grad_enabled() and (mine.requires_grad or getattr(source, "requires_grad", False)):
             if mine.requires_grad and mine.is_leaf:
                 raise RuntimeError(
@@ -217,6 +219,7 @@ class MemoryMethods:
 
     def _each(self, name: str, function: Callable[..., Any], *others: Any) -> Self:
         mine: Any = self
+        refuse_captured(mine, name, others)
         for place, other in enumerate(others):
             which = "other" if len(others) == 1 else "xy"[place]
             if not hasattr(other, "array"):

@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu import dtypes
+from tinygrad_edu.engine import tree
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.record import wrap
-from tinygrad_edu.methods import more, tree
+from tinygrad_edu.methods import more
 from tinygrad_edu.ops import (
     arithmetic,
     comparison,

@@ -30,7 +30,7 @@ def _table(**folders: str) -> dict[str, str]:
 MODULES = _table(
     names="accelerator backends compiler cpu hub jit legacy missing mps onnx profiler"
     " return_types settings spawned types xpu",
-    methods="numpy_protocol printing python_protocol storage tree",
+    methods="numpy_protocol printing python_protocol storage",
     ops_more="arranging bitwise counting ctc cumulative decompositions einsum fractional linalg"
     " norms products real rejection resampling scattering series solvers sorting special statistics"
     " strided trigonometric windows",
@@ -52,6 +52,7 @@ MODULES = _table(
     "ops.layout": "ops.casting",
     "ops.lists": "entrances",
     "ops.names": "ops.arguments",
+    "tree": "engine.tree",
 }
 """Each name, without the package's, and where the module is."""
 

@@ -386,9 +386,8 @@ def take_along_dim(input: Any, indices: Any, dim: int | None = None) -> Tensor:
     )
     source = input.expand(*both[:dim], shape[dim], *both[dim + 1 :])
     index = indices.expand(*both[:dim], other[dim], *both[dim + 1 :])
-    if (index.array < 0).any():  # from the end
-        index = wrap(np.where(index.array < 0, index.array + shape[dim], index.array))
-    return _gather(source, dim, index)
+    at = index.array  # negative ones count from the end; a copy, so that the indices may be written
+    return _gather(source, dim, wrap(np.where(at < 0, at + shape[dim], at)))
 
 
 def take(input: Any, index: Any) -> Tensor:

@@ -25,7 +25,8 @@ from tinygrad_edu.engine.boundary import other_device, same_device
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.inplace import check_history, check_writable, inplace, refuse_overlap
-from tinygrad_edu.engine.mode import is_recording
+from tinygrad_edu.engine.levels import refuse_captured
+from tinygrad_edu.engine.mode import is_recording, state
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import as_array, current_node
 from tinygrad_edu.engine.versions import watched
@@ -285,6 +286,8 @@ def setitem(x: Any, index: Any, value: Any) -> None:
     if isinstance(value, (int, float)):
         value = _assigned(value, x.array.dtype)
     whole = _is_identity(basic) and basic.count(slice(None)) <= x.array.ndim
+    if state.mode.level is not None:
+        refuse_captured(x, "copy_" if advanced is None else "index_put_", (entries, value))
     target = x if whole else _slice(x, basic)
     check_writable(target)
     if isinstance(value, Variable) and device_of(value.array) != device_of(x.array):
@@ -429,6 +432,7 @@ def index_put(input: Any, indices: Any, values: Any, accumulate: bool = False) -
 
 def index_put_(input: Any, indices: Any, values: Any, accumulate: bool = False) -> Tensor:
     """In-place `index_put`."""
+    refuse_captured(input, "index_put_", (indices, values))
     index = _all_advanced(input, indices)
     own = tuple([e if isinstance(e, slice) else e.copy() for e in index])
     return _index_put_(input, own, values, accumulate)

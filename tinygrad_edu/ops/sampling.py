@@ -20,6 +20,7 @@ from tinygrad_edu.dtypes import Array, default, int64, to_numpy
 from tinygrad_edu.engine.boundary import same_device
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.inplace import check_writable, write
+from tinygrad_edu.engine.levels import refuse_captured
 from tinygrad_edu.engine.mode import is_recording
 from tinygrad_edu.engine.out import fills_out, takes_out
 from tinygrad_edu.engine.primitive import primitive
@@ -423,6 +424,7 @@ def _result(drawn: Array, *parameters: Any) -> Tensor:
 
 def _fill(t: Any, draw: Callable[[Array], None], *parameters: Any) -> Any:
     """Overwrite a tensor with what `draw` writes into an array."""
+    refuse_captured(t, others=parameters)
     check_writable(t)
     if _needs_gradient(t, *parameters):
         write(t, _drawn((t, *parameters), t.array.copy()))

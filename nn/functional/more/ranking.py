@@ -148,7 +148,7 @@ def margin_ranking_loss(
             "margin_ranking_loss : All input tensors should have same dimension but got sizes:"
             f" input1: {input1.shape}, input2: {input2.shape}, target: {target.shape} "
         )
-    return reduced((margin - target * (input1 - input2)).clamp(min=0), reduction)
+    return reduced((-target * (input1 - input2) + margin).clamp(min=0), reduction)
 
 
 @composed(autocast="float32")
@@ -264,7 +264,7 @@ def multi_margin_loss(
         )
     if right.size and (right.min() < 0 or right.max() >= classes):
         raise RuntimeError("target out of range")
-    column = wrap(right[:, None])
+    column = target.reshape(-1, 1)
     gaps: Any = margin - scores.gather(1, column) + scores
     wrong = np.arange(classes, like=right) != right[:, None]
     gaps = where(wrap(wrong & (gaps.array > 0)), gaps, 0.0)

@@ -24,7 +24,7 @@ from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.kernels.memory_order import by_columns
 from tinygrad_edu.names import return_types
 from tinygrad_edu.ops.arguments import named, operand, raw
-from tinygrad_edu.ops.joining import cat
+from tinygrad_edu.ops.joining import _cat
 from tinygrad_edu.ops.masking import tril, where
 from tinygrad_edu.ops.matmul import matmul
 from tinygrad_edu.ops.more.linalg import _check_square, _turned, substitute
@@ -65,16 +65,29 @@ def _qr(A: Array, mode: str) -> Any:
     return tuple([by_columns(part) for part in factor(A, mode)])
 
 
-def _qr_gradient(g: Any, A: Any, mode: str) -> Any:
-    """With M = R gR' - gQ' Q: (gQ + Q (lower triangle of M, mirrored)) inv(R)'."""
-    rows, columns = A.shape[-2:]
-    if mode == "complete" and rows != columns:
+def _qr_gradient(g: Any, y: Any, A_shape: tuple[int, ...], mode: str) -> Any:
+    rows, columns = A_shape[-2:]
+    if mode == "complete" and rows > columns:
         raise RuntimeError(
             "linalg_qr_backward: The QR decomposition is not differentiable when mode='complete'"
             " and nrows > ncols"
         )
-    q, r = _qr(A, "reduced")
-    g_q, g_r = g
+    (q, r), (g_q, g_r) = y, g
+    if columns <= rows:
+        return _square_qr_gradient(g_q, g_r, q, r)
+    # the last columns of R are those of A, turned by Q
+    if g_r is None:
+        rest = _constant(np.zeros((*A_shape[:-1], columns - rows)), q)
+    else:
+        rest = matmul(q, g_r[..., rows:])
+        through_q = matmul(matmul(q, r[..., rows:]), _turned(g_r[..., rows:]))
+        g_q = through_q if g_q is None else g_q + through_q
+        g_r = g_r[..., :rows]
+    return _cat([_square_qr_gradient(g_q, g_r, q, r[..., :rows]), rest], -1)
+
+
+def _square_qr_gradient(g_q: Any, g_r: Any, q: Any, r: Any) -> Any:
+    """With M = R gR' - gQ' Q: (gQ + Q (lower triangle of M, mirrored)) inv(R)'."""
     m: Any = 0.0
     if g_r is not None:
         m = m + matmul(r, _turned(g_r))
@@ -120,11 +133,7 @@ def qr(A: Tensor, mode: str = "reduced") -> Any:
         )
     if mode == "r":
         return return_types.linalg_qr(wrap(np.empty_like(x, shape=(0,))), _only_r(A))
-    rows, columns = x.shape[-2:]
-    if rows >= columns:
-        return return_types.linalg_qr(*_qr(A, mode))
-    q, r = _qr(A[..., :rows], mode)  # a wide matrix: the rest of R follows from Q
-    return return_types.linalg_qr(q, cat([r, matmul(_turned(q), A[..., rows:])], -1))
+    return return_types.linalg_qr(*_qr(A, mode))
 
 
 # Eigenvalues of symmetric matrices ----------------------------------------------------------------
@@ -144,11 +153,10 @@ def _differences(values: Any) -> Any:
     return gap + _constant(np.eye(values.shape[-1]), values)
 
 
-def _eigh_gradient(g: Any, A: Any, UPLO: str) -> Any:
+def _eigh_gradient(g: Any, y: Any) -> Any:
     """`V (diag(gw) + skew part of V' gV / differences of w) V'`."""
-    w, v = _eigh(A, UPLO)
-    g_w, g_v = g
-    eye = _constant(np.eye(A.shape[-1]), w)
+    (w, v), (g_w, g_v) = y, g
+    eye = _constant(np.eye(w.shape[-1]), w)
     inner: Any = 0.0
     if g_v is not None:
         inner = _skew(matmul(_turned(v), g_v)) / (2 * _differences(w)) * (1 - eye)
@@ -202,13 +210,13 @@ def _skew(x: Any) -> Any:
     return x - _turned(x)
 
 
-def _svd_gradient(g: Any, A: Any, full_matrices: bool) -> Any:
+def _svd_gradient(g: Any, y: Any, A_shape: tuple[int, ...]) -> Any:
     """`U (S-weighted skew parts + diag(gS)) V'`, and the parts of gU, gV outside U and V."""
-    rows, columns = A.shape[-2:]
-    g_u, g_s, g_vh = g
-    if full_matrices and rows != columns:
+    rows, columns = A_shape[-2:]
+    (u, s, vh), (g_u, g_s, g_vh) = y, g
+    if u.shape[-1] != vh.shape[-2]:  # full matrices
         g_u, g_vh = _reduced(g_u, g_vh, min(rows, columns))
-    u, s, vh = _svd(A, False)
+        u, vh = u[..., : s.shape[-1]], vh[..., : s.shape[-1], :]
     eye = _constant(np.eye(s.shape[-1]), s)
     inner: Any = 0.0 if g_s is None else g_s[..., None] * eye
     gaps = _differences(s * s)

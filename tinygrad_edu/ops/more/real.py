@@ -13,15 +13,13 @@ from tinygrad_edu.dtypes import (
     floating,
     from_numpy,
     is_floating,
-    is_half,
     not_implemented,
 )
 from tinygrad_edu.engine.boundary import not_a_tensor
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.inplace import write_out
 from tinygrad_edu.engine.primitive import primitive
-from tinygrad_edu.engine.record import wrap
-from tinygrad_edu.kernels.memory_order import cast
+from tinygrad_edu.engine.record import as_array
 from tinygrad_edu.names import return_types
 from tinygrad_edu.ops.arguments import operand
 from tinygrad_edu.ops.arithmetic import zero_gradient
@@ -92,19 +90,20 @@ def nextafter(input: Any, other: Any, *, out: Any = None) -> Tensor:
     return write_out("nextafter", out, y)  # type: ignore[no-any-return]
 
 
-@primitive(node="Frexp")
-def _mantissa(x: Array) -> Array:
-    return np.frexp(x)[0]
+@primitive(node="Frexp", multiple=True, saves=("exponent",))
+def _frexp(x: Array) -> Any:
+    mantissa, exponent = map(as_array, np.frexp(x))
+    return (mantissa, exponent), exponent
 
 
 @primitive
-def _halved(a: Array, x: Array) -> Array:
-    """`a` divided by the power of two in `x`."""
-    return np.ldexp(a, -np.frexp(x)[1])
+def _scaled(a: Array, exponent: Array) -> Array:
+    """`a` times a power of two."""
+    return np.ldexp(a, exponent)
 
 
-_mantissa.vjp(x=lambda g, x: _halved(g, x))
-_halved.vjp(a=lambda g, x: _halved(g, x), x=lambda g, x: zero_gradient(x))
+_frexp.vjp(x=lambda g, exponent: _scaled(g[0], -exponent))
+_scaled.vjp(a=lambda g, exponent: _scaled(g, exponent))
 
 
 def frexp(input: Any) -> Any:
@@ -119,5 +118,5 @@ def frexp(input: Any) -> Any:
     x = operand("frexp", input)
     if not is_floating(x.dtype):
         raise RuntimeError("torch.frexp() only supports floating-point dtypes")
-    wide = cast(x, np.float32) if is_half(x.dtype) else x
-    return return_types.frexp(_mantissa(input), wrap(np.frexp(wide)[1]))
+    mantissa, exponent = _frexp(input)
+    return return_types.frexp(mantissa, exponent.detach())

@@ -19,7 +19,7 @@ from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.names import return_types
 from tinygrad_edu.ops import sampling
 from tinygrad_edu.ops.arguments import named, numpy_names, operand
-from tinygrad_edu.ops.casting import contiguous
+from tinygrad_edu.ops.casting import clone, contiguous
 from tinygrad_edu.ops.creation import ones_like
 from tinygrad_edu.ops.joining import stack
 from tinygrad_edu.ops.masking import tril, triu, where
@@ -278,7 +278,7 @@ def matrix_exp(A: Any) -> Tensor:
     y = _solve(even - odd, even + odd)
     for _ in range(halvings):
         y = matmul(y, y)
-    return y
+    return clone(y)  # the result may be written, as in torch
 
 
 @named(input2="tau")

@@ -14,9 +14,11 @@ from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import as_array
 from tinygrad_edu.engine.views import Step
 from tinygrad_edu.kernels.atomic import add_at
+from tinygrad_edu.kernels.memory_order import slow_to_fast
 from tinygrad_edu.ops.arguments import named
 from tinygrad_edu.ops.creation import DeviceLike, Dtype, finish
 from tinygrad_edu.ops.reduction import sum
+from tinygrad_edu.ops.shape import _permute
 from tinygrad_edu.size import read_new_shape, read_shape
 
 if TYPE_CHECKING:
@@ -65,7 +67,9 @@ def as_strided(input: Any, size: Any, stride: Any, storage_offset: int | None = 
     Raises:
         RuntimeError: an element would lie outside, or the memory has gaps.
 
-    Unlike torch, the memory is that of the tensor that `input` is a view of, or its own.
+    Unlike torch, the memory is that of the tensor that `input` is a view of, or its own; and of a
+    leaf that requires grad, or a detached tensor, its own.  All of it gets gradients, also what
+    lies outside of `input`.
 
     >>> import tinygrad_edu as torch
     >>> torch.as_strided(torch.arange(5), (3, 3), (1, 1))
@@ -76,10 +80,12 @@ def as_strided(input: Any, size: Any, stride: Any, storage_offset: int | None = 
     size, stride = read_shape("as_strided", (size,)), read_shape("as_strided", (stride,))
     offset = input.storage_offset() if storage_offset is None else storage_offset
     whole = input if input._base is None else input._base
-    starts_here = input.requires_grad and input.node is input.leaf  # its history
-    if starts_here and whole is not input:
-        offset -= input.storage_offset()
+    if input.requires_grad and input.node is input.leaf:  # its history starts here
         whole = input
+    at, before, part = offset, whole.storage_offset(), whole.view_of is not None
+    offset -= before
+    if not whole.array.flags.c_contiguous:
+        whole = _permute(whole, tuple(slow_to_fast(whole.array)))
     if not whole.array.flags.c_contiguous:
         raise RuntimeError("as_strided: the elements do not lie in order, without gaps, in memory")
     if len(size) != len(stride):
@@ -89,9 +95,15 @@ def as_strided(input: Any, size: Any, stride: Any, storage_offset: int | None = 
     ends = [(count - 1) * step for count, step in zip(size, stride, strict=True)]
     item, held = whole.array.itemsize, whole.array.size
     if all(size) and (offset < 0 or math.fsum(ends) + offset >= held):
-        needed = (int(math.fsum(ends)) + offset + 1) * item
+        if part and at >= 0:
+            raise RuntimeError(
+                f"as_strided: sizes {list(size)}, strides {list(stride)} and storage offset {at}"
+                f" reach beyond the tensor that requires grad: elements {before} to"
+                f" {before + held - 1} of the memory"
+            )
+        needed = (int(math.fsum(ends)) + at + 1) * item
         raise RuntimeError(
-            f"setStorage: sizes {list(size)}, strides {list(stride)}, storage offset {offset}, and"
+            f"setStorage: sizes {list(size)}, strides {list(stride)}, storage offset {at}, and"
             f" itemsize {item} requiring a storage size of {needed} are out of bounds for storage"
             f" of size {held * item}"
         )
