@@ -21,6 +21,7 @@ __all__ = [
     "empty_like",
     "fill",
     "in_order",
+    "in_turn",
     "like",
     "overlap_in_part",
     "slow_to_fast",
@@ -30,24 +31,34 @@ Array = npt.NDArray[Any]
 CHUNK = 16384  # numbers per step: the intermediate arrays then stay in the processor's cache
 
 
-def slow_to_fast(array: Array) -> list[int]:
+def slow_to_fast(array: Array, *more: Array) -> list[int]:
     """The axes of `array` from the largest stride to the smallest: the order of its memory.
 
-    An axis of stride zero (a broadcast one) has no place of its own in memory; it keeps its place
-    among its neighbours. That is no ordinary comparison, hence torch's insertion sort.
+    An axis of stride zero (a broadcast one) has no place of its own in memory.  The next array
+    that steps along both axes decides; if there is none, it keeps its place among its neighbours.
+    That is no ordinary comparison, hence torch's insertion sort.  All are of one shape.
     """
-    strides = [abs(s) for s in array.strides]
+    shape, all_strides = array.shape, [[abs(s) for s in x.strides] for x in (array, *more)]
+
+    def order(a: int, b: int) -> int:
+        """1 if axis `a` is the slower one, -1 if it is the faster, 0 if nothing tells."""
+        for strides in all_strides:
+            if strides[a] and strides[b]:
+                if (strides[a], shape[a]) > (strides[b], shape[b]):
+                    return 1
+                if strides[a] < strides[b]:
+                    return -1
+        return 0
+
     axes = list(range(array.ndim))[::-1]  # the last axis is usually the fastest
     for end in range(1, array.ndim):
         moving = end
         for i in range(end - 1, -1, -1):
-            a, b = axes[i], axes[moving]
-            if strides[a] == 0 or strides[b] == 0:
-                continue
-            if (strides[a], array.shape[a]) > (strides[b], array.shape[b]):
-                axes[i], axes[moving] = b, a
+            slower = order(axes[i], axes[moving])
+            if slower > 0:
+                axes[i], axes[moving] = axes[moving], axes[i]
                 moving = i
-            elif strides[a] < strides[b]:
+            elif slower < 0:
                 break
     return axes[::-1]
 
@@ -101,6 +112,35 @@ def like(y: Array, x: Array) -> Array:
     z = empty_like(x, y.dtype)
     if y.strides == z.strides:
         return y
+    z[...] = y
+    return z
+
+
+def in_turn(y: Array, first: Array, *more: Any, dtype: npt.DTypeLike = None) -> Array:
+    """An elementwise result `y` with its axes in the order that torch gives it.
+
+    Of two axes the first operand that steps along both says which is the slower one.  (To NumPy
+    they are in C order unless all operands agree on another.)  Numbers have no say.  Operands
+    that torch casts to `dtype` first have no strides of zero when they are asked.
+
+    >>> a, b = np.zeros((3, 2), np.int8).T, np.zeros((2, 3), np.int8)
+    >>> in_turn(a + b, a, b).strides, in_turn(b + a, b, a).strides
+    ((1, 2), (3, 1))
+    """
+    shape = y.shape
+    if first.shape == shape:
+        if first.flags.c_contiguous:
+            return in_order(y)
+        if first.strides == y.strides and 0 not in y.strides:
+            return y
+    given = [first, *[x for x in more if hasattr(x, "strides")]]
+    if dtype is not None:
+        given = [x if x.dtype == dtype else empty_like(x) for x in given]
+    axes = slow_to_fast(*[x if x.shape == shape else np.broadcast_to(x, shape) for x in given])
+    if y.transpose(axes).flags.c_contiguous:
+        return y
+    z = np.empty_like(y, order="C", shape=tuple([shape[a] for a in axes]))
+    z = z.transpose(np.argsort(axes).tolist())
     z[...] = y
     return z
 

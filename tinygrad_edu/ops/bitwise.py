@@ -9,7 +9,7 @@ import numpy as np
 from tinygrad_edu.dtypes import Array, common, is_floating, promote_to
 from tinygrad_edu.engine.boundary import not_implemented
 from tinygrad_edu.engine.primitive import primitive
-from tinygrad_edu.ops.names import ufunc
+from tinygrad_edu.ops.names import elementwise, ufunc
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
@@ -25,6 +25,7 @@ def _integers(name: str, a: Any, b: Any, bools: bool = True) -> tuple[Any, Any]:
 
 
 @ufunc("bitwise_and")
+@elementwise
 @primitive
 def bitwise_and(a: Array, b: Array) -> Array:
     """`a & b`, element by element; of bools, whether both hold.
@@ -40,6 +41,7 @@ def bitwise_and(a: Array, b: Array) -> Array:
 
 
 @ufunc("bitwise_or")
+@elementwise
 @primitive
 def bitwise_or(a: Array, b: Array) -> Array:
     """`a | b`, element by element; of bools, whether one holds.  Errors as `bitwise_and`.
@@ -52,6 +54,7 @@ def bitwise_or(a: Array, b: Array) -> Array:
 
 
 @ufunc("bitwise_xor")
+@elementwise
 @primitive
 def bitwise_xor(a: Array, b: Array) -> Array:
     """`a ^ b`, element by element; of bools, whether exactly one holds.  Errors as `bitwise_and`.
@@ -86,6 +89,7 @@ def invert(input: Any) -> Any:
     return bitwise_not(input)
 
 
+@elementwise
 @primitive
 def bitwise_left_shift(a: Array, b: Array) -> Array:
     """`a << b`, element by element.  Errors as `bitwise_and`.
@@ -97,6 +101,7 @@ def bitwise_left_shift(a: Array, b: Array) -> Array:
     return np.left_shift(*_integers("bitwise_left_shift", a, b, bools=False))
 
 
+@elementwise
 @primitive
 def bitwise_right_shift(a: Array, b: Array) -> Array:
     """`a >> b`, element by element; the sign stays.  Errors as `bitwise_and`.
@@ -118,6 +123,7 @@ def rright_shift(input: Any, other: Any) -> Tensor:
     return bitwise_right_shift(other, input)
 
 
+@elementwise
 @primitive(numbers="none")
 def gcd(a: Array, b: Array) -> Array:
     """The greatest common divisor of integers, element by element.
@@ -129,6 +135,7 @@ def gcd(a: Array, b: Array) -> Array:
     return np.gcd(*_integers("gcd", a, b, bools=False))
 
 
+@elementwise
 @primitive(numbers="none")
 def lcm(a: Array, b: Array) -> Array:
     """The least common multiple of integers, element by element.

@@ -12,10 +12,12 @@ from tinygrad_edu.dtypes import Array, default, is_floating, promote, scalar_typ
 from tinygrad_edu.engine.boundary import not_a_tensor, same_device
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.primitive import primitive
-from tinygrad_edu.ops.names import ufunc
+from tinygrad_edu.kernels.memory_order import in_turn
+from tinygrad_edu.ops.names import elementwise, ufunc
 
 
 @ufunc("equal")
+@elementwise
 @primitive(numbers="second")
 def eq(a: Array, b: Array) -> Array:
     """`a == b`, element by element.
@@ -35,6 +37,7 @@ def eq(a: Array, b: Array) -> Array:
 
 
 @ufunc("not_equal")
+@elementwise
 @primitive(numbers="second")
 def ne(a: Array, b: Array) -> Array:
     """`a != b`, element by element; arguments and errors as `eq`.
@@ -48,6 +51,7 @@ def ne(a: Array, b: Array) -> Array:
 
 
 @ufunc("less")
+@elementwise
 @primitive(numbers="second")
 def lt(a: Array, b: Array) -> Array:
     """`a < b`, element by element; arguments and errors as `eq`.
@@ -61,6 +65,7 @@ def lt(a: Array, b: Array) -> Array:
 
 
 @ufunc("less_equal")
+@elementwise
 @primitive(numbers="second")
 def le(a: Array, b: Array) -> Array:
     """`a <= b`, element by element; arguments and errors as `eq`.
@@ -74,6 +79,7 @@ def le(a: Array, b: Array) -> Array:
 
 
 @ufunc("greater")
+@elementwise
 @primitive(numbers="second")
 def gt(a: Array, b: Array) -> Array:
     """`a > b`, element by element; arguments and errors as `eq`.
@@ -87,6 +93,7 @@ def gt(a: Array, b: Array) -> Array:
 
 
 @ufunc("greater_equal")
+@elementwise
 @primitive(numbers="second")
 def ge(a: Array, b: Array) -> Array:
     """`a >= b`, element by element; arguments and errors as `eq`.
@@ -120,6 +127,7 @@ def operator(compare: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @ufunc("logical_and")
+@elementwise
 @primitive(numbers="none")
 def logical_and(a: Array, b: Array) -> Array:
     """Whether both are not zero, element by element.
@@ -133,6 +141,7 @@ def logical_and(a: Array, b: Array) -> Array:
 
 
 @ufunc("logical_or")
+@elementwise
 @primitive(numbers="none")
 def logical_or(a: Array, b: Array) -> Array:
     """Whether one of them is not zero, element by element.
@@ -146,6 +155,7 @@ def logical_or(a: Array, b: Array) -> Array:
 
 
 @ufunc("logical_xor")
+@elementwise
 @primitive(numbers="none")
 def logical_xor(a: Array, b: Array) -> Array:
     """Whether exactly one of them is not zero, element by element.
@@ -316,13 +326,15 @@ def isclose(
     for name, value in (("rtol", rtol), ("atol", atol)):
         if value < 0:
             raise RuntimeError(f"{name} must be greater than or equal to zero, but got {value}")
-    close = np.equal(a, b)
+    close = in_turn(np.equal(a, b), a, b)
     if equal_nan:
         close = close | (np.isnan(a) & np.isnan(b))
     if not is_floating(a.dtype):
         a, b = a.astype(default()), b.astype(default())
     error = np.absolute(a - b)
-    return close | (np.isfinite(error) & (error <= atol + np.absolute(b * rtol)))
+    return np.logical_or(
+        close, np.isfinite(error) & (error <= atol + np.absolute(b * rtol)), out=close
+    )
 
 
 def allclose(

@@ -11,9 +11,10 @@ from tinygrad_edu.engine.boundary import not_a_tensor, not_implemented
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels.gate import gate as _gate_kernel
+from tinygrad_edu.kernels.memory_order import in_turn
 from tinygrad_edu.ops import indexing
 from tinygrad_edu.ops.comparison import isnan
-from tinygrad_edu.ops.names import ufunc
+from tinygrad_edu.ops.names import elementwise, ufunc
 
 
 @primitive
@@ -41,6 +42,7 @@ def _share(g: Any, mine: Any, theirs: Any) -> Any:
 
 
 @ufunc("maximum")
+@elementwise
 @primitive(numbers="none")
 def maximum(a: Array, b: Array) -> Array:
     """The larger one, element by element; nan if one is nan.  Where they tie, each gets half of
@@ -61,6 +63,7 @@ maximum.vjp(
 
 
 @ufunc("minimum")
+@elementwise
 @primitive(numbers="none")
 def minimum(a: Array, b: Array) -> Array:
     """The smaller one, element by element; nan if one is nan.  Where they tie, each gets half of
@@ -81,6 +84,7 @@ minimum.vjp(
 
 
 @ufunc("fmax")
+@elementwise
 @primitive(numbers="none")
 def fmax(a: Array, b: Array) -> Array:
     """The larger one, element by element; the other one if one is nan.
@@ -100,6 +104,7 @@ fmax.vjp(
 
 
 @ufunc("fmin")
+@elementwise
 @primitive(numbers="none")
 def fmin(a: Array, b: Array) -> Array:
     """The smaller one, element by element; the other one if one is nan.
@@ -148,9 +153,9 @@ def clamp(x: Array, min: Any = None, max: Any = None) -> Array:
     if target is None or any([hasattr(bound, "dtype") for bound in bounds]):
         target = result_type(x, *bounds)
     x, min, max = [_bound(target, value) for value in (x, min, max)]
-    if min is not None:
-        x = np.maximum(x, min)
-    return x if max is None else np.minimum(x, max)
+    y = x if min is None else np.maximum(x, min)
+    y = y if max is None else np.minimum(y, max)
+    return in_turn(y, x, min, max)
 
 
 def _bound(target: NumpyDtype, value: Any) -> Any:

@@ -34,7 +34,7 @@ from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import as_array, current_node, wrap
 from tinygrad_edu.kernels.atomic import add_at
 from tinygrad_edu.kernels.cuda import checks
-from tinygrad_edu.kernels.memory_order import clone, in_order
+from tinygrad_edu.kernels.memory_order import clone, in_order, in_turn
 from tinygrad_edu.ops.arithmetic import zero_gradient
 from tinygrad_edu.ops.names import named, numpy_names
 from tinygrad_edu.ops.shape import broadcast_tensors, reshape
@@ -458,7 +458,7 @@ def _where(condition: Array, a: Array, b: Array) -> Array:
         a, b = promote(a, b)
     else:
         b, a = promote(b, a)
-    return np.where(condition, a, b)
+    return in_turn(np.where(condition, a, b), condition, a, b)
 
 
 _where.vjp(a=lambda g, condition: _where(condition, g, 0.0),

@@ -86,6 +86,15 @@ def numbers_first(count: int, *numbers: str) -> Callable[[F], F]:
     return decorate
 
 
+def elementwise(operation: F) -> F:
+    """Declare that an operation of two tensors goes through both element by element.
+
+    Its result then lies in memory as in torch, by `in_turn` (see kernels/memory_order.py).
+    """
+    operation.primitive.elementwise = True  # type: ignore[attr-defined]
+    return operation
+
+
 UFUNCS: dict[str, Call] = {}
 """NumPy's elementwise functions, by name, and ours: filled by `ufunc`."""
 

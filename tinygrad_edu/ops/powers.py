@@ -23,11 +23,11 @@ from tinygrad_edu.engine.boundary import not_implemented
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.inplace import inplace
 from tinygrad_edu.engine.primitive import primitive
-from tinygrad_edu.kernels.memory_order import in_order
+from tinygrad_edu.kernels.memory_order import in_order, in_turn
 from tinygrad_edu.ops import elementary, indexing
 from tinygrad_edu.ops.arithmetic import mul, zero_gradient
 from tinygrad_edu.ops.extrema import gate
-from tinygrad_edu.ops.names import named, ufunc
+from tinygrad_edu.ops.names import elementwise, named, ufunc
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
@@ -77,6 +77,7 @@ def _pow_name(x: Any, exponent: Any) -> str:
 
 
 @ufunc("power")
+@elementwise
 @primitive(node=_pow_name, autocast={"cuda": "float32"})
 def pow(x: Array, exponent: Array) -> Array:
     """`x ** exponent`, element by element; 0 ** 0 is 1.
@@ -225,7 +226,8 @@ def ldexp(a: Array, b: Array) -> Array:
     """
     target = common(a, b)
     a, b = promote_to(target if is_floating(target) else default(), a, b)
-    return a * np.exp2(b)
+    factor = in_order(np.exp2(b))  # so torch does it
+    return in_turn(a * factor, a, factor)
 
 
 ldexp.vjp(

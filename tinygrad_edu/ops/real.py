@@ -21,6 +21,7 @@ from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.inplace import write_out
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
+from tinygrad_edu.kernels.memory_order import in_turn
 from tinygrad_edu.ops.arithmetic import zero_gradient
 from tinygrad_edu.ops.dims import operand
 from tinygrad_edu.ops.extrema import gate
@@ -63,7 +64,8 @@ angle.vjp(x=zero_gradient)
 def _nextafter(a: Array, b: Array, kind: str) -> Array:
     """In the dtype of that name: for 16 bits, too, the next number is one of that dtype."""
     target = dtype._by_name[kind].numpy
-    return np.nextafter(a.astype(target, copy=False), b.astype(target, copy=False))
+    y = np.nextafter(a.astype(target, copy=False), b.astype(target, copy=False))
+    return in_turn(y, a, b, dtype=target)
 
 
 _nextafter.vjp(a=lambda g, a, b: gate(g, a != b),

@@ -13,7 +13,7 @@ from tinygrad_edu.ops.arithmetic import zero_gradient
 from tinygrad_edu.ops.comparison import isfinite
 from tinygrad_edu.ops.extrema import gate
 from tinygrad_edu.ops.indexing import where
-from tinygrad_edu.ops.names import ufunc
+from tinygrad_edu.ops.names import elementwise, ufunc
 
 
 @ufunc("sign")
@@ -168,6 +168,7 @@ def nan_to_num(x: Array, nan: Any = None, posinf: Any = None, neginf: Any = None
 nan_to_num.vjp(x=lambda g, x: gate(g, isfinite(x)))
 
 
+@elementwise
 @primitive(numbers="none")
 def heaviside(a: Array, values: Array) -> Array:
     """0 where `a` is negative, 1 where it is positive, `values` where it is 0; no gradient.
@@ -188,6 +189,7 @@ heaviside.vjp(a=None, values=None)
 
 
 @ufunc("copysign")
+@elementwise
 @primitive(numbers="second")
 def copysign(a: Array, b: Array) -> Array:
     """The size of `a` with the sign of `b`.

@@ -17,6 +17,7 @@ from tinygrad_edu.kernels import series
 from tinygrad_edu.ops import indexing
 from tinygrad_edu.ops.dims import raw
 from tinygrad_edu.ops.elementary import exp, log
+from tinygrad_edu.ops.names import elementwise
 from tinygrad_edu.ops.powers import pow
 from tinygrad_edu.ops.reduction import sum
 from tinygrad_edu.ops.rounding import sign
@@ -210,6 +211,7 @@ def _floats(a: Any, b: Any) -> tuple[Array, Array, Any]:
     return a, b, target
 
 
+@elementwise
 @primitive
 def zeta(a: Array, b: Array) -> Array:
     """Hurwitz's zeta function: the sum of `(b + k) ** -a` over k = 0, 1, 2, ...
@@ -227,6 +229,7 @@ def zeta(a: Array, b: Array) -> Array:
 zeta.vjp(b=lambda g, a, b: g * (-a * zeta(a + 1, b)))
 
 
+@elementwise
 @primitive(numbers="none")
 def igamma(a: Array, b: Array) -> Array:
     """The regularized lower incomplete gamma function, differentiable in `b`.
@@ -239,6 +242,7 @@ def igamma(a: Array, b: Array) -> Array:
     return special_function("gammainc", series.igamma)(a, b).astype(target)
 
 
+@elementwise
 @primitive(numbers="none")
 def igammac(a: Array, b: Array) -> Array:
     """`1 - igamma(a, b)`.

@@ -16,7 +16,7 @@ from tinygrad_edu.kernels import gamma as _gamma
 from tinygrad_edu.ops import indexing
 from tinygrad_edu.ops.elementary import exp, sigmoid
 from tinygrad_edu.ops.extrema import gate
-from tinygrad_edu.ops.names import ufunc
+from tinygrad_edu.ops.names import elementwise, ufunc
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
@@ -166,6 +166,7 @@ def _as_floats(a: Any, b: Any) -> tuple[Any, Any]:
     return a, b if hasattr(b, "dtype") else target.type(b)
 
 
+@elementwise
 @primitive
 def xlogy(a: Array, b: Array) -> Array:
     """`a * log(b)`; 0 where a is 0, unless b is nan.
@@ -185,6 +186,7 @@ xlogy.vjp(
 )
 
 
+@elementwise
 @primitive(node="SpecialXlog1Py")
 def xlog1py(a: Array, b: Array) -> Array:
     """`a * log(1 + b)`; 0 where a is 0, unless b is nan.
@@ -205,6 +207,7 @@ xlog1py.vjp(
 
 
 @ufunc("logaddexp")
+@elementwise
 @primitive(numbers="none")
 def logaddexp(a: Array, b: Array) -> Array:
     """`log(exp(a) + exp(b))` without overflow.
@@ -223,6 +226,7 @@ logaddexp.vjp(
 
 
 @ufunc("logaddexp2")
+@elementwise
 @primitive(numbers="none")
 def logaddexp2(a: Array, b: Array) -> Array:
     """`log2(2**a + 2**b)` without overflow.

@@ -13,7 +13,7 @@ from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.ops import indexing
 from tinygrad_edu.ops.dims import raw
 from tinygrad_edu.ops.extrema import gate
-from tinygrad_edu.ops.names import ufunc
+from tinygrad_edu.ops.names import elementwise, ufunc
 from tinygrad_edu.ops.powers import sqrt
 
 
@@ -197,6 +197,7 @@ arcsin, arccos, arctan, arcsinh, arccosh, arctanh = asin, acos, atan, asinh, aco
 
 
 @ufunc("arctan2")
+@elementwise
 @primitive(numbers="none", autocast={"cuda": "widest"})
 def atan2(a: Array, b: Array) -> Array:
     """The angle of the point (b, a) seen from the origin, in [-pi, pi].
@@ -224,6 +225,7 @@ atan2.vjp(
 
 
 @ufunc("hypot")
+@elementwise
 @primitive(numbers="none")
 def hypot(a: Array, b: Array) -> Array:
     """`sqrt(a*a + b*b)` without overflow.
