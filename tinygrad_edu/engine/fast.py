@@ -75,6 +75,8 @@ def call_unary(op: Primitive) -> Call:
             y = by(x)
         except Exception as error:
             return recover(op, error, args)
+        if op.elementwise and not x.flags.c_contiguous and 0 in x.strides:
+            y = in_turn(y, x)
         t = _new(Variable.results)
         t.array = y if y.__class__ is _ndarray else as_array(y)
         t.storage = Storage()

@@ -7,7 +7,7 @@ whether a layer's activations are seen transposed or not.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 __all__ = [
     "as_real",
+    "broadcast_strides",
     "by_columns",
     "cast",
     "clone",
@@ -25,33 +26,39 @@ __all__ = [
     "like",
     "overlap_in_part",
     "slow_to_fast",
+    "stored",
 ]
 
 Array = npt.NDArray[Any]
 CHUNK = 16384  # numbers per step: the intermediate arrays then stay in the processor's cache
 
 
-def slow_to_fast(array: Array, *more: Array) -> list[int]:
-    """The axes of `array` from the largest stride to the smallest: the order of its memory.
+def slow_to_fast(array: Array) -> list[int]:
+    """The axes of `array` from the largest stride to the smallest: the order of its memory."""
+    return _ordered(array.shape, [array.strides])
+
+
+def _ordered(shape: Sequence[int], strides: Sequence[Sequence[int]]) -> list[int]:
+    """The axes from the slowest to the fastest, as the strides of some arrays of `shape` tell.
 
     An axis of stride zero (a broadcast one) has no place of its own in memory.  The next array
     that steps along both axes decides; if there is none, it keeps its place among its neighbours.
-    That is no ordinary comparison, hence torch's insertion sort.  All are of one shape.
+    That is no ordinary comparison, hence torch's insertion sort.
     """
-    shape, all_strides = array.shape, [[abs(s) for s in x.strides] for x in (array, *more)]
 
     def order(a: int, b: int) -> int:
         """1 if axis `a` is the slower one, -1 if it is the faster, 0 if nothing tells."""
-        for strides in all_strides:
-            if strides[a] and strides[b]:
-                if (strides[a], shape[a]) > (strides[b], shape[b]):
+        for steps in strides:
+            if steps[a] and steps[b]:
+                one, other = abs(steps[a]), abs(steps[b])
+                if (one, shape[a]) > (other, shape[b]):
                     return 1
-                if strides[a] < strides[b]:
+                if one < other:
                     return -1
         return 0
 
-    axes = list(range(array.ndim))[::-1]  # the last axis is usually the fastest
-    for end in range(1, array.ndim):
+    axes = list(range(len(shape)))[::-1]  # the last axis is usually the fastest
+    for end in range(1, len(axes)):
         moving = end
         for i in range(end - 1, -1, -1):
             slower = order(axes[i], axes[moving])
@@ -136,10 +143,24 @@ def in_turn(y: Array, first: Array, *more: Any, dtype: npt.DTypeLike = None) -> 
     given = [first, *[x for x in more if hasattr(x, "strides")]]
     if dtype is not None:
         given = [x if x.dtype == dtype else empty_like(x) for x in given]
-    axes = slow_to_fast(*[x if x.shape == shape else np.broadcast_to(x, shape) for x in given])
+    return stored(
+        y, *[x.strides if x.shape == shape else broadcast_strides(x, shape) for x in given]
+    )
+
+
+def broadcast_strides(x: Array, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The strides of `x` when it is broadcast to `shape`."""
+    missing = len(shape) - x.ndim
+    pairs = zip(x.shape, shape[missing:], x.strides, strict=True)
+    return (0,) * missing + tuple([step if have == size else 0 for have, size, step in pairs])
+
+
+def stored(y: Array, *strides: Sequence[int]) -> Array:
+    """`y` with its axes in the order that these strides tell, the first ones first."""
+    axes = _ordered(y.shape, strides)
     if y.transpose(axes).flags.c_contiguous:
         return y
-    z = np.empty_like(y, order="C", shape=tuple([shape[a] for a in axes]))
+    z = np.empty_like(y, order="C", shape=tuple([y.shape[a] for a in axes]))
     z = z.transpose(np.argsort(axes).tolist())
     z[...] = y
     return z

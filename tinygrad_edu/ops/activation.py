@@ -20,6 +20,7 @@ from tinygrad_edu.ops import indexing, shape
 from tinygrad_edu.ops.dims import plain
 from tinygrad_edu.ops.elementary import sigmoid as sigmoid
 from tinygrad_edu.ops.extrema import clamp, gate
+from tinygrad_edu.ops.names import elementwise
 from tinygrad_edu.ops.rounding import abs
 from tinygrad_edu.ops.special import erf
 from tinygrad_edu.ops.trigonometric import tanh
@@ -34,6 +35,7 @@ def _floats(name: str, x: Array) -> Array:
     return x
 
 
+@elementwise
 @primitive(half="once")
 def relu(x: Array) -> Array:
     """`max(x, 0)`.
@@ -54,6 +56,7 @@ def relu(x: Array) -> Array:
 relu.vjp(x=lambda g, y: gate(g, ~(y <= 0)))
 
 
+@elementwise
 @primitive
 def leaky_relu(x: Array, negative_slope: float = 0.01) -> Array:
     """`x` where x > 0, else `negative_slope * x`.
@@ -74,6 +77,7 @@ leaky_relu.vjp(
 )
 
 
+@elementwise
 @primitive(node="PreluKernel", autocast="lower")
 def _prelu(x: Array, weight: Array) -> Array:
     return np.where(x > 0, x, weight * x)
@@ -262,6 +266,7 @@ def _(x: Any, approximate: str) -> Any:
     return x * 0.5 * (1 + erf(x * math.sqrt(0.5)))
 
 
+@elementwise
 @primitive
 def silu(x: Array) -> Array:
     """`x * sigmoid(x)`, also known as swish.
@@ -283,6 +288,7 @@ def _silu_slope(x: Any) -> Any:
 silu.vjp(x=lambda g, x: g * _silu_slope(x))
 
 
+@elementwise
 @primitive
 def mish(x: Array) -> Array:
     """`x * tanh(softplus(x))`.
@@ -346,6 +352,7 @@ def relu6(input: Any) -> Tensor:
     return hardtanh(input, 0.0, 6.0)
 
 
+@elementwise
 @primitive
 def hardsigmoid(x: Array) -> Array:
     """`relu6(x + 3) / 6`, a sigmoid of straight lines.
@@ -360,6 +367,7 @@ def hardsigmoid(x: Array) -> Array:
 hardsigmoid.vjp(x=lambda g, x: gate(g / 6, (x > -3) & (x < 3)))
 
 
+@elementwise
 @primitive
 def hardswish(x: Array) -> Array:
     """`x * relu6(x + 3) / 6`.
@@ -434,6 +442,7 @@ def threshold(x: Array, threshold: float, value: float) -> Array:
 threshold.vjp(x=lambda g, x, threshold: gate(g, ~(x <= threshold)))
 
 
+@elementwise
 @primitive(node="Div")
 def softsign(x: Array) -> Array:
     """`x / (1 + |x|)`, in (-1, 1).

@@ -84,7 +84,6 @@ def _refuse_bool(a: Any, b: Any) -> None:
 
 
 @ufunc("multiply")
-@elementwise
 @primitive(half="once")
 def mul(a: Array, b: Array) -> Array:
     """`a * b`, element by element.
@@ -243,7 +242,6 @@ def _division(name: str, a: Any, b: Any) -> tuple[Any, Any, Any]:
 
 
 @ufunc("floor_divide")
-@elementwise
 @primitive(node="DivBackward2")
 def floor_divide(a: Array, b: Array) -> Array:
     """`floor(a / b)`, element by element; for integers, too.
@@ -322,7 +320,6 @@ def div_(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
 
 
 @ufunc("remainder")
-@elementwise
 @primitive(node=_by_second("Remainder", number=0))
 def remainder(a: Array, b: Array) -> Array:
     """`a - b * floor(a / b)`: what is left of a division, with the sign of `b`.
@@ -343,7 +340,6 @@ remainder.vjp(a=lambda g: g,
 
 
 @ufunc("fmod")
-@elementwise
 @primitive(numbers="second", node=_by_second("Fmod", number=0))
 def fmod(a: Array, b: Array) -> Array:
     """`a - b * trunc(a / b)`: what is left of a division, with the sign of `a`.

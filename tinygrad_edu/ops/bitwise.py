@@ -25,7 +25,6 @@ def _integers(name: str, a: Any, b: Any, bools: bool = True) -> tuple[Any, Any]:
 
 
 @ufunc("bitwise_and")
-@elementwise
 @primitive
 def bitwise_and(a: Array, b: Array) -> Array:
     """`a & b`, element by element; of bools, whether both hold.
@@ -41,7 +40,6 @@ def bitwise_and(a: Array, b: Array) -> Array:
 
 
 @ufunc("bitwise_or")
-@elementwise
 @primitive
 def bitwise_or(a: Array, b: Array) -> Array:
     """`a | b`, element by element; of bools, whether one holds.  Errors as `bitwise_and`.
@@ -54,7 +52,6 @@ def bitwise_or(a: Array, b: Array) -> Array:
 
 
 @ufunc("bitwise_xor")
-@elementwise
 @primitive
 def bitwise_xor(a: Array, b: Array) -> Array:
     """`a ^ b`, element by element; of bools, whether exactly one holds.  Errors as `bitwise_and`.

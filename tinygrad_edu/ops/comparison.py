@@ -17,7 +17,6 @@ from tinygrad_edu.ops.names import elementwise, ufunc
 
 
 @ufunc("equal")
-@elementwise
 @primitive(numbers="second")
 def eq(a: Array, b: Array) -> Array:
     """`a == b`, element by element.
@@ -37,7 +36,6 @@ def eq(a: Array, b: Array) -> Array:
 
 
 @ufunc("not_equal")
-@elementwise
 @primitive(numbers="second")
 def ne(a: Array, b: Array) -> Array:
     """`a != b`, element by element; arguments and errors as `eq`.
@@ -51,7 +49,6 @@ def ne(a: Array, b: Array) -> Array:
 
 
 @ufunc("less")
-@elementwise
 @primitive(numbers="second")
 def lt(a: Array, b: Array) -> Array:
     """`a < b`, element by element; arguments and errors as `eq`.
@@ -65,7 +62,6 @@ def lt(a: Array, b: Array) -> Array:
 
 
 @ufunc("less_equal")
-@elementwise
 @primitive(numbers="second")
 def le(a: Array, b: Array) -> Array:
     """`a <= b`, element by element; arguments and errors as `eq`.
@@ -79,7 +75,6 @@ def le(a: Array, b: Array) -> Array:
 
 
 @ufunc("greater")
-@elementwise
 @primitive(numbers="second")
 def gt(a: Array, b: Array) -> Array:
     """`a > b`, element by element; arguments and errors as `eq`.
@@ -93,7 +88,6 @@ def gt(a: Array, b: Array) -> Array:
 
 
 @ufunc("greater_equal")
-@elementwise
 @primitive(numbers="second")
 def ge(a: Array, b: Array) -> Array:
     """`a >= b`, element by element; arguments and errors as `eq`.
@@ -127,7 +121,6 @@ def operator(compare: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @ufunc("logical_and")
-@elementwise
 @primitive(numbers="none")
 def logical_and(a: Array, b: Array) -> Array:
     """Whether both are not zero, element by element.
@@ -141,7 +134,6 @@ def logical_and(a: Array, b: Array) -> Array:
 
 
 @ufunc("logical_or")
-@elementwise
 @primitive(numbers="none")
 def logical_or(a: Array, b: Array) -> Array:
     """Whether one of them is not zero, element by element.
@@ -155,7 +147,6 @@ def logical_or(a: Array, b: Array) -> Array:
 
 
 @ufunc("logical_xor")
-@elementwise
 @primitive(numbers="none")
 def logical_xor(a: Array, b: Array) -> Array:
     """Whether exactly one of them is not zero, element by element.
@@ -216,6 +207,7 @@ def isfinite(x: Array) -> Array:
     return np.isfinite(x)
 
 
+@elementwise
 @primitive
 def isposinf(x: Array) -> Array:
     """Whether it is inf, element by element.
@@ -227,6 +219,7 @@ def isposinf(x: Array) -> Array:
     return np.equal(x, np.inf)
 
 
+@elementwise
 @primitive
 def isneginf(x: Array) -> Array:
     """Whether it is -inf, element by element.
@@ -250,6 +243,7 @@ def signbit(x: Array) -> Array:
     return np.signbit(x) if is_floating(x.dtype) else np.less(x, 0)
 
 
+@elementwise
 @primitive
 def isreal(x: Array) -> Array:
     """Whether it is a real number: all are.

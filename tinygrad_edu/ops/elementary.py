@@ -8,7 +8,7 @@ import numpy as np
 
 from tinygrad_edu.dtypes import Array, floating
 from tinygrad_edu.engine.primitive import primitive
-from tinygrad_edu.ops.names import ufunc
+from tinygrad_edu.ops.names import elementwise, ufunc
 
 _LN2 = math.log(2.0)
 _LN10 = math.log(10.0)
@@ -119,6 +119,7 @@ def log1p(x: Array) -> Array:
 log1p.vjp(x=lambda g, x: g / (x + 1))
 
 
+@elementwise
 @primitive
 def sigmoid(x: Array) -> Array:
     """`1 / (1 + exp(-x))`, in (0, 1).

@@ -14,7 +14,7 @@ from tinygrad_edu.kernels.gate import gate as _gate_kernel
 from tinygrad_edu.kernels.memory_order import in_turn
 from tinygrad_edu.ops import indexing
 from tinygrad_edu.ops.comparison import isnan
-from tinygrad_edu.ops.names import elementwise, ufunc
+from tinygrad_edu.ops.names import ufunc
 
 
 @primitive
@@ -42,7 +42,6 @@ def _share(g: Any, mine: Any, theirs: Any) -> Any:
 
 
 @ufunc("maximum")
-@elementwise
 @primitive(numbers="none")
 def maximum(a: Array, b: Array) -> Array:
     """The larger one, element by element; nan if one is nan.  Where they tie, each gets half of
@@ -63,7 +62,6 @@ maximum.vjp(
 
 
 @ufunc("minimum")
-@elementwise
 @primitive(numbers="none")
 def minimum(a: Array, b: Array) -> Array:
     """The smaller one, element by element; nan if one is nan.  Where they tie, each gets half of
@@ -84,7 +82,6 @@ minimum.vjp(
 
 
 @ufunc("fmax")
-@elementwise
 @primitive(numbers="none")
 def fmax(a: Array, b: Array) -> Array:
     """The larger one, element by element; the other one if one is nan.
@@ -104,7 +101,6 @@ fmax.vjp(
 
 
 @ufunc("fmin")
-@elementwise
 @primitive(numbers="none")
 def fmin(a: Array, b: Array) -> Array:
     """The smaller one, element by element; the other one if one is nan.

@@ -34,7 +34,7 @@ from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import as_array, current_node, wrap
 from tinygrad_edu.kernels.atomic import add_at
 from tinygrad_edu.kernels.cuda import checks
-from tinygrad_edu.kernels.memory_order import clone, in_order, in_turn
+from tinygrad_edu.kernels.memory_order import broadcast_strides, clone, in_order, in_turn, stored
 from tinygrad_edu.ops.arithmetic import zero_gradient
 from tinygrad_edu.ops.names import named, numpy_names
 from tinygrad_edu.ops.shape import broadcast_tensors, reshape
@@ -99,8 +99,28 @@ _Parts = tuple[tuple[Any, ...], tuple[Any, ...] | None]
 
 
 def taken(x: Array, index: tuple[Any, ...]) -> Array:
-    """`x[index]` for index arrays and full slices, laid out in memory as torch does it."""
-    return in_order(x[index])
+    """`x[index]` for index arrays and full slices, laid out in memory as torch does it.
+
+    The axes that are not indexed keep the order they have in `x`, new ones that of the indices.
+    """
+    y = x[index]
+    if x.flags.c_contiguous and all([isinstance(p, slice) or p.flags.c_contiguous for p in index]):
+        return in_order(y)
+    used = [0 if isinstance(part, slice) else _dims_of(part) for part in index]
+    starts = np.cumsum([0, *[n or 1 for n in used]]).tolist()
+    taken = [i for start, n in zip(starts, used, strict=False) for i in range(start, start + n)]
+    kept = [step for i, step in enumerate(x.strides) if i not in taken]
+    front = taken[0] if taken[-1] - taken[0] < len(taken) else 0
+    blank, new = [0] * len(kept), y.ndim - len(kept)
+    shape = y.shape[front : front + new]
+    parts = [part for part in index if not isinstance(part, slice)]
+    steps = [(1,) if p.dtype == bool else broadcast_strides(p, shape) for p in parts]
+    steps = [(0,) * (new - len(step)) + step for step in steps]  # a mask stands for one axis
+    return stored(
+        y,
+        (*kept[:front], *[0] * new, *kept[front:]),
+        *[(*blank[:front], *step, *blank[front:]) for step in steps],
+    )
 
 
 def parse(x: Array, index: Any) -> _Parts:

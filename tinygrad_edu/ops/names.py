@@ -87,7 +87,7 @@ def numbers_first(count: int, *numbers: str) -> Callable[[F], F]:
 
 
 def elementwise(operation: F) -> F:
-    """Declare that an operation of two tensors goes through both element by element.
+    """Declare that an operation of one or two tensors goes through them element by element.
 
     Its result then lies in memory as in torch, by `in_turn` (see kernels/memory_order.py).
     """
@@ -100,9 +100,14 @@ UFUNCS: dict[str, Call] = {}
 
 
 def ufunc(*names: str) -> Callable[[F], F]:
-    """Say what NumPy calls the function: `ufunc("arccos")` lets `np.arccos(tensor)` call it."""
+    """Say what NumPy calls the function: `ufunc("arccos")` lets `np.arccos(tensor)` call it.
+
+    All but one of these go through their operands element by element.
+    """
 
     def decorate(function: F) -> F:
+        if hasattr(function, "primitive") and "matmul" not in names:
+            elementwise(function)
         UFUNCS.update(dict.fromkeys(names, function))
         return function
 

@@ -77,7 +77,6 @@ def _pow_name(x: Any, exponent: Any) -> str:
 
 
 @ufunc("power")
-@elementwise
 @primitive(node=_pow_name, autocast={"cuda": "float32"})
 def pow(x: Array, exponent: Array) -> Array:
     """`x ** exponent`, element by element; 0 ** 0 is 1.
@@ -202,6 +201,7 @@ def sqrt(x: Array) -> Array:
 sqrt.vjp(x=lambda g, y: g / (2 * y))
 
 
+@elementwise
 @primitive(autocast={"cuda": "float32"})
 def rsqrt(x: Array) -> Array:
     """`1 / sqrt(x)`.

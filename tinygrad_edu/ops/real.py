@@ -25,6 +25,7 @@ from tinygrad_edu.kernels.memory_order import in_turn
 from tinygrad_edu.ops.arithmetic import zero_gradient
 from tinygrad_edu.ops.dims import operand
 from tinygrad_edu.ops.extrema import gate
+from tinygrad_edu.ops.names import elementwise
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
@@ -44,6 +45,7 @@ def imag(input: Any) -> Any:
 conj = conj_physical = resolve_conj = resolve_neg = real
 
 
+@elementwise
 @primitive
 def angle(x: Array) -> Array:
     """0 for positive numbers, pi for negative ones.
@@ -92,6 +94,7 @@ def nextafter(input: Any, other: Any, *, out: Any = None) -> Tensor:
     return write_out("nextafter", out, y)  # type: ignore[no-any-return]
 
 
+@elementwise
 @primitive(node="Frexp")
 def _mantissa(x: Array) -> Array:
     return np.frexp(x)[0]

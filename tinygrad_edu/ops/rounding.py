@@ -102,6 +102,7 @@ def trunc(x: Array) -> Array:
 trunc.vjp(x=zero_gradient)
 
 
+@elementwise
 @primitive
 def frac(x: Array) -> Array:
     """`x - trunc(x)`.
@@ -189,7 +190,6 @@ heaviside.vjp(a=None, values=None)
 
 
 @ufunc("copysign")
-@elementwise
 @primitive(numbers="second")
 def copysign(a: Array, b: Array) -> Array:
     """The size of `a` with the sign of `b`.

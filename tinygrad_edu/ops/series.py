@@ -29,18 +29,21 @@ if TYPE_CHECKING:
 _ROOT = math.sqrt(2 * math.pi)
 
 
+@elementwise
 @primitive(node="SpecialI0E")
 def i0e(x: Array) -> Array:
     """`exp(-|x|) i0(x)`."""
     return special_function("i0e", lambda x: series.bessel(0, x))(floating(x))
 
 
+@elementwise
 @primitive(node="SpecialI1E")
 def i1e(x: Array) -> Array:
     """`exp(-|x|) i1(x)`."""
     return special_function("i1e", lambda x: series.bessel(1, x))(floating(x))
 
 
+@elementwise
 @primitive
 def i0(x: Array) -> Array:
     """The modified Bessel function of the first kind of order 0.
@@ -53,6 +56,7 @@ def i0(x: Array) -> Array:
     return i0e.primitive.forward(x) * np.exp(np.abs(x))
 
 
+@elementwise
 @primitive(node="SpecialI1")
 def i1(x: Array) -> Array:
     """The modified Bessel function of the first kind of order 1.
@@ -87,6 +91,7 @@ def ndtr(input: Tensor) -> Tensor:
     return erfc(input * -math.sqrt(0.5)) * 0.5
 
 
+@elementwise
 @primitive(node="SpecialNdtri")
 def ndtri(x: Array) -> Array:
     """The inverse of `ndtr`.
@@ -101,6 +106,7 @@ def ndtri(x: Array) -> Array:
 ndtri.vjp(x=lambda g, y: g * (_ROOT * exp(y * y / 2)))
 
 
+@elementwise
 @primitive(node="SpecialErfcx")
 def erfcx(x: Array) -> Array:
     """`exp(x*x) erfc(x)`, which does not underflow.
@@ -131,6 +137,7 @@ def _erfcx_slope(x: Any, y: Any) -> Any:
 erfcx.vjp(x=lambda g, x, y: g * _erfcx_slope(x, y))
 
 
+@elementwise
 @primitive(node="SpecialLogNdtr")
 def log_ndtr(x: Array) -> Array:
     """`log(ndtr(x))`, accurate where that is close to 0.
@@ -161,6 +168,7 @@ log_ndtr.vjp(x=lambda g, x: g * _hazard(x))
 _hazard.vjp(x=lambda g, x, y: g * _hazard_slope(x, y))
 
 
+@elementwise
 @primitive(node="SpecialEntr")
 def entr(x: Array) -> Array:
     """`-x log(x)`; 0 at 0, minus infinity below.

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _SLOPE_OF_ERF = 2 / math.sqrt(math.pi)
 
 
+@elementwise
 @primitive
 def erf(x: Array) -> Array:
     """The error function, `2/sqrt(pi) * integral of exp(-s*s) from 0 to x`.
@@ -40,6 +41,7 @@ def erf(x: Array) -> Array:
 erf.vjp(x=lambda g, x: g * (_SLOPE_OF_ERF * exp(-(x * x))))
 
 
+@elementwise
 @primitive
 def erfc(x: Array) -> Array:
     """`1 - erf(x)`, accurate where that is close to 0.
@@ -54,6 +56,7 @@ def erfc(x: Array) -> Array:
 erfc.vjp(x=lambda g, x: -g * (_SLOPE_OF_ERF * exp(-(x * x))))
 
 
+@elementwise
 @primitive(autocast={"cuda": "float32"})
 def erfinv(x: Array) -> Array:
     """The number whose erf is `x`; infinite at -1 and 1, nan beyond.
@@ -102,6 +105,7 @@ def of_order(input: Tensor, n: int) -> Tensor:
     return polygamma(n, input)
 
 
+@elementwise
 @primitive
 def digamma(x: Array) -> Array:
     """The derivative of `lgamma`.
@@ -116,6 +120,7 @@ def digamma(x: Array) -> Array:
 digamma.vjp(x=lambda g, x: g * polygamma(1, x))
 
 
+@elementwise
 @primitive
 def lgamma(x: Array) -> Array:
     """`log(|gamma(x)|)`.
@@ -207,7 +212,6 @@ xlog1py.vjp(
 
 
 @ufunc("logaddexp")
-@elementwise
 @primitive(numbers="none")
 def logaddexp(a: Array, b: Array) -> Array:
     """`log(exp(a) + exp(b))` without overflow.
@@ -226,7 +230,6 @@ logaddexp.vjp(
 
 
 @ufunc("logaddexp2")
-@elementwise
 @primitive(numbers="none")
 def logaddexp2(a: Array, b: Array) -> Array:
     """`log2(2**a + 2**b)` without overflow.

@@ -197,7 +197,6 @@ arcsin, arccos, arctan, arcsinh, arccosh, arctanh = asin, acos, atan, asinh, aco
 
 
 @ufunc("arctan2")
-@elementwise
 @primitive(numbers="none", autocast={"cuda": "widest"})
 def atan2(a: Array, b: Array) -> Array:
     """The angle of the point (b, a) seen from the origin, in [-pi, pi].
@@ -225,7 +224,6 @@ atan2.vjp(
 
 
 @ufunc("hypot")
-@elementwise
 @primitive(numbers="none")
 def hypot(a: Array, b: Array) -> Array:
     """`sqrt(a*a + b*b)` without overflow.
@@ -247,6 +245,7 @@ hypot.vjp(
 )
 
 
+@elementwise
 @primitive
 def sinc(x: Array) -> Array:
     """`sin(pi*x) / (pi*x)`; 1 at 0.
