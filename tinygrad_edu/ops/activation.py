@@ -15,7 +15,7 @@ from tinygrad_edu.engine.boundary import dimension_error, not_implemented
 from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels import gelu as _gelu
-from tinygrad_edu.kernels.memory_order import in_order
+from tinygrad_edu.kernels.memory_order import in_order, in_turn
 from tinygrad_edu.ops import indexing, shape
 from tinygrad_edu.ops.dims import plain
 from tinygrad_edu.ops.elementary import sigmoid as sigmoid
@@ -127,7 +127,7 @@ def prelu(input: Any, weight: Any) -> Tensor:
 @primitive
 def _elu(x: Array, alpha: float, scale: float, rate: float) -> Array:
     _floats("elu", x)
-    return np.where(x > 0, x * scale, np.expm1(x * rate) * (alpha * scale))
+    return in_turn(np.where(x > 0, x * scale, np.expm1(x * rate) * (alpha * scale)), x)
 
 
 @primitive
@@ -220,7 +220,7 @@ def softplus(x: Array, beta: float = 1.0, threshold: float = 20.0) -> Array:
     tensor([ 0.6931, 30.0000])
     """
     scaled = _floats("softplus", x) * plain(beta)
-    return np.where(scaled > threshold, x, np.log1p(np.exp(scaled)) / plain(beta))
+    return in_turn(np.where(scaled > threshold, x, np.log1p(np.exp(scaled)) / plain(beta)), x)
 
 
 @primitive
@@ -253,7 +253,8 @@ def gelu(x: Array, approximate: str = "none") -> tuple[Array, Array]:
     """
     if approximate not in ("none", "tanh"):
         raise RuntimeError("approximate argument must be either none or tanh.")
-    return _gelu.gelu(_floats("gelu", x), approximate)
+    y, p = _gelu.gelu(_floats("gelu", x), approximate)
+    return in_turn(y, x), p
 
 
 gelu.vjp(x=lambda g, x, p, approximate: _gelu.gelu_gradient(g, x, p, approximate))
@@ -312,7 +313,7 @@ mish.vjp(x=lambda g, x: g * _mish_slope(x))
 
 @primitive
 def _hardtanh(x: Array, low: Any, high: Any) -> Array:
-    return np.minimum(np.maximum(x, low), high)
+    return in_turn(np.minimum(np.maximum(x, low), high), x)
 
 
 _hardtanh.vjp(x=lambda g, x, low, high: gate(g, (x > low) & (x < high)))
@@ -395,7 +396,8 @@ def hardshrink(x: Array, lambd: float = 0.5) -> Array:
     tensor([-1.,  0.,  0.])
     """
     _floats("hardshrink", x)
-    return np.where((x >= -lambd) & (x <= lambd), 0, x).astype(x.dtype, copy=False)
+    y = np.where((x >= -lambd) & (x <= lambd), 0, x).astype(x.dtype, copy=False)
+    return in_turn(y, x)
 
 
 hardshrink.vjp(x=lambda g, x, lambd: gate(g, (x < -lambd) | (x > lambd)))
@@ -420,7 +422,7 @@ def softshrink(x: Array, lambd: float = 0.5) -> Array:
         )
     _floats("softshrink", x)
     y = np.where(x > lambd, x - lambd, np.where(x < -lambd, x + lambd, x * 0))
-    return y.astype(x.dtype, copy=False)
+    return in_turn(y.astype(x.dtype, copy=False), x)
 
 
 softshrink.vjp(x=lambda g, x, lambd: gate(g, (x < -lambd) | (x > lambd)))
@@ -436,7 +438,7 @@ def threshold(x: Array, threshold: float, value: float) -> Array:
     """
     if x.dtype == bool:
         raise not_implemented("threshold_cpu", x.dtype)
-    return np.where(x <= threshold, x.dtype.type(fitting(x.dtype, value)), x)
+    return in_turn(np.where(x <= threshold, x.dtype.type(fitting(x.dtype, value)), x), x)
 
 
 threshold.vjp(x=lambda g, x, threshold: gate(g, ~(x <= threshold)))

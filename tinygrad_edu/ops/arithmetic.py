@@ -135,7 +135,7 @@ def _by_second(name: str, number: int) -> Any:
 @primitive(node=_by_second("Rsub", number=1))
 def _rsub(a: Array, b: Array) -> Array:
     y = _sub.primitive.forward(b, a)
-    return in_turn(y, b, a, dtype=y.dtype) if hasattr(b, "dtype") else y
+    return in_turn(y, b, a, dtype=y.dtype) if hasattr(b, "dtype") else in_turn(y, a)
 
 
 _rsub.vjp(a=lambda g: -g,

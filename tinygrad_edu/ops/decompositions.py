@@ -125,7 +125,8 @@ def qr(A: Tensor, mode: str = "reduced") -> Any:
     if rows >= columns:
         return return_types.linalg_qr(*_qr(A, mode))
     q, r = _qr(A[..., :rows], mode)  # a wide matrix: the rest of R follows from Q
-    return return_types.linalg_qr(q, cat([r, matmul(_turned(q), A[..., rows:])], -1))
+    columns = [_turned(r), _turned(matmul(_turned(q), A[..., rows:]))]
+    return return_types.linalg_qr(q, _turned(cat(columns, -2)))
 
 
 # Eigenvalues of symmetric matrices ----------------------------------------------------------------
@@ -136,7 +137,8 @@ def _eigh(A: Array, UPLO: str) -> Any:
     _check_square("eigh", A)
     factor: Any = np.linalg.eigh
     with solving(A):
-        return tuple(factor(A, UPLO))
+        values, vectors = factor(A, UPLO)
+    return values, by_columns(vectors)
 
 
 def _differences(values: Any) -> Any:
@@ -196,7 +198,8 @@ def eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:
 @primitive(multiple=True, node="LinalgSvd", half="as it is")
 def _svd(A: Array, full_matrices: bool) -> Any:
     with solving(A):
-        return tuple(np.linalg.svd(A, full_matrices))
+        u, s, vh = np.linalg.svd(A, full_matrices)
+    return by_columns(u), s, by_columns(vh)
 
 
 def _skew(x: Any) -> Any:

@@ -123,4 +123,4 @@ def frexp(input: Any) -> Any:
     if not is_floating(x.dtype):
         raise RuntimeError("torch.frexp() only supports floating-point dtypes")
     wide = x.astype(np.float32) if is_half(x.dtype) else x
-    return return_types.frexp(_mantissa(input), wrap(np.frexp(wide)[1]))
+    return return_types.frexp(_mantissa(input), wrap(in_turn(np.frexp(wide)[1], x)))

@@ -19,6 +19,7 @@ from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.kernels.rounding import fma32, fma64
 from tinygrad_edu.ops.dims import operand
+from tinygrad_edu.ops.layout import clone
 from tinygrad_edu.ops.pooling import adaptive_avg_pool
 
 if TYPE_CHECKING:
@@ -279,7 +280,7 @@ def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
             f" upscale_factor, but input.size(-3)={c} is not divisible by {r * r}"
         )
     if r == 1:
-        return input.clone()
+        return clone(input, memory_format="torch.contiguous_format")
     i = len(lead)
     parts = input.reshape(*lead, c // (r * r), r, r, h, w)
     turned = parts.permute(*range(i), i, i + 3, i + 1, i + 4, i + 2)

@@ -9,6 +9,7 @@ import numpy as np
 from tinygrad_edu.dtypes import Array, common, finfo, from_numpy, is_floating, promote_to
 from tinygrad_edu.engine.boundary import not_implemented
 from tinygrad_edu.engine.primitive import primitive
+from tinygrad_edu.kernels.memory_order import in_turn
 from tinygrad_edu.ops.arithmetic import zero_gradient
 from tinygrad_edu.ops.comparison import isfinite
 from tinygrad_edu.ops.extrema import gate
@@ -163,7 +164,7 @@ def nan_to_num(x: Array, nan: Any = None, posinf: Any = None, neginf: Any = None
     low = info.min if neginf is None else neginf
     y = np.where(np.isnan(x), 0.0 if nan is None else nan, x)
     y = np.where(x == np.inf, high, np.where(x == -np.inf, low, y))
-    return y.astype(x.dtype, copy=False)
+    return in_turn(y.astype(x.dtype, copy=False), x)
 
 
 nan_to_num.vjp(x=lambda g, x: gate(g, isfinite(x)))

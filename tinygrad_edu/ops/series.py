@@ -14,6 +14,7 @@ from tinygrad_edu.backend import new_like, special_function
 from tinygrad_edu.dtypes import Array, common, default, floating, is_floating, promote_to
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels import series
+from tinygrad_edu.kernels.memory_order import in_order
 from tinygrad_edu.ops import indexing
 from tinygrad_edu.ops.dims import raw
 from tinygrad_edu.ops.elementary import exp, log
@@ -203,7 +204,7 @@ def multigammaln(input: Array, p: int) -> Array:
         raise RuntimeError("p has to be greater than or equal to 1")
     x = floating(input)
     total = lgamma.primitive.forward(_steps(x, p)).sum(-1)
-    return total + x.dtype.type(p * (p - 1) * math.log(math.pi) / 4)
+    return in_order(total + x.dtype.type(p * (p - 1) * math.log(math.pi) / 4))
 
 
 multigammaln.vjp(input=lambda g, input, p: g * sum(digamma(_steps(input, p)), -1))

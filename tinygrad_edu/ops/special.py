@@ -13,6 +13,7 @@ from tinygrad_edu.engine.boundary import not_implemented
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels import erf as _erf
 from tinygrad_edu.kernels import gamma as _gamma
+from tinygrad_edu.kernels.memory_order import in_turn
 from tinygrad_edu.ops import indexing
 from tinygrad_edu.ops.elementary import exp, sigmoid
 from tinygrad_edu.ops.extrema import gate
@@ -147,10 +148,10 @@ def logit(x: Array, eps: float | None = None) -> Array:
     >>> torch.logit(torch.tensor([0.5, 0.9]))
     tensor([0.0000, 2.1972])
     """
-    x = floating(x)
+    x = y = floating(x)
     if eps is not None:
-        x = np.clip(x, eps, 1 - eps)
-    return np.log(x / (1 - x))
+        y = np.clip(x, eps, 1 - eps)
+    return in_turn(np.log(y / (1 - y)), x)
 
 
 def _logit_slope(g: Any, x: Any, eps: float | None) -> Any:
