@@ -18,12 +18,14 @@ __all__ = [
     "broadcast_strides",
     "by_columns",
     "cast",
+    "channels_last",
     "clone",
     "empty_like",
     "fill",
     "in_order",
     "in_turn",
     "like",
+    "like_images",
     "overlap_in_part",
     "slow_to_fast",
     "stored",
@@ -164,6 +166,33 @@ def stored(y: Array, *strides: Sequence[int]) -> Array:
     z = z.transpose(np.argsort(axes).tolist())
     z[...] = y
     return z
+
+
+def like_images(y: Array, *sources: Array, ndims: tuple[int, ...] = (4, 5)) -> Array:
+    """A result `y` (N, C, ...) with its channels last in memory if those of a source are, as in
+    torch; else in C order.
+
+    Args:
+        ndims: the numbers of dimensions of which torch takes this notice.
+    """
+    images = [x for x in sources if not x.flags.c_contiguous and x.ndim in ndims]
+    if not any([channels_last(x) for x in images]):
+        return in_order(y)
+    return np.moveaxis(in_order(np.moveaxis(y, 1, -1)), -1, 1)
+
+
+def channels_last(x: Array) -> bool:
+    """Whether images (N, C, ...) are stored with the channels last.
+
+    Their strides grow from the channels over the last axis to the first.
+    """
+    least = 0
+    for axis in (1, *range(x.ndim - 1, 1, -1), 0):
+        size, step = x.shape[axis], x.strides[axis]
+        if not size or step < least or not step or (axis == 0 and least == x.strides[1]):
+            return False
+        least = step * size
+    return True
 
 
 def overlap_in_part(a: Array, b: Array) -> bool:

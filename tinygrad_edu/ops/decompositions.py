@@ -461,7 +461,8 @@ def matrix_power(A: Tensor, n: int) -> Tensor:
         base = matmul(base, base) if n else base
     if result is None:
         eye = _constant(np.eye(x.shape[-1]), x)
-        eye_like: Tensor = where(np.zeros_like(x, dtype=bool), A, np.broadcast_to(eye, x.shape))
+        nowhere = np.zeros_like(x, dtype=bool, order="C")
+        eye_like: Tensor = where(nowhere, A, np.broadcast_to(eye, x.shape))
         return eye_like
     product: Tensor = result.clone() if result is A else result
     return product

@@ -21,6 +21,7 @@ from tinygrad_edu.kernels.memory_order import by_columns, in_order
 from tinygrad_edu.ops.creation import arange
 from tinygrad_edu.ops.dims import operand, raw
 from tinygrad_edu.ops.indexing import setitem
+from tinygrad_edu.ops.layout import contiguous
 from tinygrad_edu.ops.matmul import matmul
 from tinygrad_edu.ops.names import named
 from tinygrad_edu.ops.reduction import sum
@@ -452,7 +453,8 @@ def solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
             f" ({a.shape[-2]}x{a.shape[-1]} and {rows}x{1 if vector else b.shape[-1]})"
         )
     if vector:
-        return _solve(A, B[..., None])[..., 0]
+        x: Any = _solve(A, B[..., None])[..., 0]
+        return x if b.ndim < 2 else _turned(contiguous(_turned(x)))  # torch's order of memory
     return _solve(A, B)
 
 

@@ -11,7 +11,7 @@ from tinygrad_edu.dtypes import Array, fitting
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
-from tinygrad_edu.kernels.memory_order import clone
+from tinygrad_edu.kernels.memory_order import clone, like_images
 from tinygrad_edu.ops.gathering import index_select
 from tinygrad_edu.ops.indexing import _slice
 
@@ -29,7 +29,7 @@ def _pad(x: Array, widths: _Widths, value: float) -> Array:
         return clone(x)
     y = new_like(x, shape, value)
     y[_inside(x.shape, widths)] = x
-    return y
+    return like_images(y, x)
 
 
 def _inside(shape: tuple[int, ...], widths: _Widths) -> tuple[slice, ...]:

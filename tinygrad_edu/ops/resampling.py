@@ -17,9 +17,10 @@ from tinygrad_edu.dtypes import Array, is_floating
 from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
+from tinygrad_edu.kernels.memory_order import channels_last
 from tinygrad_edu.kernels.rounding import fma32, fma64
 from tinygrad_edu.ops.dims import operand
-from tinygrad_edu.ops.layout import clone
+from tinygrad_edu.ops.layout import clone, contiguous
 from tinygrad_edu.ops.pooling import adaptive_avg_pool
 
 if TYPE_CHECKING:
@@ -244,10 +245,14 @@ def interpolate(
         else:
             taps = _linear(old, out, scale, align, kind)
         y = _resample(y, dim, taps)
+    if not input.array.flags.c_contiguous:
+        last = n > 1 and channels_last(input.array)
+        y = contiguous(y, _CHANNELS_LAST[n] if last else "torch.contiguous_format")
     title = "NearestExact" if mode == "nearest-exact" else mode.capitalize()
     return y if y is input else shown_as(y, f"Upsample{title}{n}DBackward0")
 
 
+_CHANNELS_LAST = {2: "torch.channels_last", 3: "torch.channels_last_3d"}
 _WITHOUT_SIZE = ("nearest", "nearest-exact", "area")
 
 
@@ -313,7 +318,8 @@ def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
     i = len(lead)
     parts = input.reshape(*lead, c, h // r, r, w // r, r)
     turned = parts.permute(*range(i), i, i + 2, i + 4, i + 1, i + 3)
-    return turned.reshape(*lead, c * r * r, h // r, w // r)
+    y = turned.reshape(*lead, c * r * r, h // r, w // r)
+    return contiguous(y, _CHANNELS_LAST[2]) if i == 1 and channels_last(x) else y
 
 
 def channel_shuffle(input: Tensor, groups: int) -> Tensor:
@@ -341,4 +347,5 @@ def channel_shuffle(input: Tensor, groups: int) -> Tensor:
             f"Number of channels must be divisible by groups. Got {c} channels and {groups} groups."
         )
     rest = x.shape[2:]
-    return input.reshape(n, groups, c // groups, *rest).transpose(1, 2).reshape(n, c, *rest)
+    y = input.reshape(n, groups, c // groups, *rest).transpose(1, 2).reshape(n, c, *rest)
+    return contiguous(y, _CHANNELS_LAST[2]) if x.ndim == 4 and channels_last(x) else y

@@ -16,6 +16,7 @@ from tinygrad_edu.engine.boundary import dimension_error
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels import convolution as kernels
 from tinygrad_edu.kernels.convolution import Geometry, Sizes
+from tinygrad_edu.kernels.memory_order import like_images
 from tinygrad_edu.ops.convolution import per_dim
 from tinygrad_edu.ops.dims import operand
 from tinygrad_edu.ops.indexing import _slice
@@ -76,7 +77,7 @@ def sum_windows(x: Array, kernel: Sizes, how: Geometry) -> Array:
     y = x[first].copy()
     for place in rest:
         y += x[place]
-    return y
+    return like_images(y, x, ndims=(3, 4))
 
 
 @primitive
