@@ -6,8 +6,8 @@ empty ones and dimensions of size 1 are among its calls.
 
 Nobody steps along a dimension of size 1, or in an empty tensor.  NumPy stores no steps for the
 latter and chooses those of the former anew in every operation; torch's could only be had by
-another view of every result.  Of these it is compared whether they are contiguous, and of contiguous
-inputs the steps as well.
+another view of every result.  So they are left out here, but not from `is_contiguous`; views have
+them as torch does (test_mixed_layouts.py).
 """
 
 from __future__ import annotations
@@ -80,10 +80,10 @@ LAYOUTS = [
 ]  # fmt: skip
 
 
-def steps(t: Any, every: bool = False) -> tuple[int | bool, ...]:
-    """Whether `t` is contiguous, and the strides along which anybody steps, or every one."""
-    pairs = [*zip(t.shape, t.stride(), strict=True)] if t.numel() else []
-    return (t.is_contiguous(), *[step for size, step in pairs if every or size > 1])
+def steps(t: Any) -> tuple[int | bool, ...]:
+    """Whether `t` is contiguous, and the strides along which anybody steps."""
+    pairs = zip(t.shape, t.stride(), strict=True) if t.numel() else ()
+    return (t.is_contiguous(), *[step for size, step in pairs if size > 1])
 
 
 def results(library: Any, op: Op, given: Any, layout: Callable[[Any], Any]) -> Any:

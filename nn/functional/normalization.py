@@ -11,6 +11,7 @@ from tinygrad_edu.dtypes import Array, from_numpy, is_floating
 from tinygrad_edu.engine.boundary import not_implemented, same_device
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.nodes import shown_as
+from tinygrad_edu.kernels.memory_order import channels_last
 from tinygrad_edu.ops import normalization as ops
 from tinygrad_edu.tensor import Tensor
 
@@ -251,6 +252,8 @@ def _by_running(
     shift = -mean * scale
     if bias is not None:
         shift = shift + bias
+    if not input.array.flags.c_contiguous and not channels_last(input.array):
+        input = input.contiguous()  # torch's order of memory
     y = input * scale.reshape(along) + shift.reshape(along)
     return y if y.array.dtype == input.array.dtype else y.to(input.dtype)
 

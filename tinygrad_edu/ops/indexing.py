@@ -65,7 +65,11 @@ def _nested(kinds: tuple[str, ...]) -> str:
 
 @primitive(view=True, node=_steps)
 def _slice(x: Array, index: tuple[Any, ...]) -> Array:
-    return x[index if Ellipsis in index else (*index, ...)]
+    y = x[index if Ellipsis in index else (*index, ...)]
+    if None in index:  # NumPy's steps along new dimensions are 0, torch's are not
+        rest = tuple([part for part in index if part is not None])
+        y = x[rest if Ellipsis in rest else (*rest, ...)].reshape(y.shape)
+    return y
 
 
 @primitive

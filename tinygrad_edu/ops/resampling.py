@@ -348,4 +348,6 @@ def channel_shuffle(input: Tensor, groups: int) -> Tensor:
         )
     rest = x.shape[2:]
     y = input.reshape(n, groups, c // groups, *rest).transpose(1, 2).reshape(n, c, *rest)
-    return contiguous(y, _CHANNELS_LAST[2]) if x.ndim == 4 and channels_last(x) else y
+    if x.ndim == 4 and channels_last(x):
+        return contiguous(y, _CHANNELS_LAST[2])
+    return contiguous(y)
