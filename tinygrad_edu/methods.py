@@ -132,7 +132,7 @@ class Methods:
     select = indexing.select
     narrow = indexing.narrow
     masked_fill = indexing.masked_fill
-    masked_fill_ = inplace(indexing.masked_fill)
+    masked_fill_ = inplace(indexing.masked_fill, reads=1)
     masked_select = indexing.masked_select
     nonzero = indexing.nonzero
     argwhere = indexing.argwhere
@@ -143,25 +143,25 @@ class Methods:
     copy_ = indexing.copy_
     gather = gathering.gather
     scatter = gathering.scatter
-    scatter_ = inplace(gathering.scatter)
+    scatter_ = inplace(gathering.scatter, apart=True)
     scatter_add = gathering.scatter_add
-    scatter_add_ = inplace(gathering.scatter_add)
+    scatter_add_ = inplace(gathering.scatter_add, apart=True)
     scatter_reduce = scattering.scatter_reduce
-    scatter_reduce_ = inplace(scattering.scatter_reduce)
+    scatter_reduce_ = inplace(scattering.scatter_reduce, apart=True)
     index_reduce = scattering.index_reduce
-    index_reduce_ = inplace(scattering.index_reduce)
-    put, put_ = scattering.put, inplace(scattering.put)
+    index_reduce_ = inplace(scattering.index_reduce, apart=True)
+    put, put_ = scattering.put, inplace(scattering.put, apart=True)
     index_select = gathering.index_select
     index_add = gathering.index_add
-    index_add_ = inplace(gathering.index_add)
+    index_add_ = inplace(gathering.index_add, apart=True)
     index_copy = gathering.index_copy
-    index_copy_ = inplace(gathering.index_copy)
+    index_copy_ = inplace(gathering.index_copy, apart=True)
     index_fill = gathering.index_fill
-    index_fill_ = inplace(gathering.index_fill)
+    index_fill_ = inplace(gathering.index_fill, apart=True)
     take_along_dim = gathering.take_along_dim
     take = gathering.take
     masked_scatter = arranging.masked_scatter
-    masked_scatter_ = inplace(arranging.masked_scatter)
+    masked_scatter_ = inplace(arranging.masked_scatter, reads=1)
     select_scatter = arranging.select_scatter
     slice_scatter = arranging.slice_scatter
     diagonal_scatter = arranging.diagonal_scatter

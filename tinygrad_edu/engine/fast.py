@@ -179,7 +179,8 @@ def call_binary(op: Primitive, failed: Call = recover) -> Call:
 
 def _with_out(op: Primitive, args: Any, by: Any, *, out: Any, **kwargs: Any) -> Any:
     """A call whose result is written into a tensor that is there already."""
-    return op.write_out(op.name, out, op.call(*args, _by=by, **kwargs))
+    read = args if op.elementwise else ()
+    return op.write_out(op.name, out, op.call(*args, _by=by, **kwargs), *read)
 
 
 def operator(operation: Any) -> Any:

@@ -195,18 +195,22 @@ def channels_last(x: Array) -> bool:
     return True
 
 
-def overlap_in_part(a: Array, b: Array) -> bool:
+def overlap_in_part(a: Array, b: Array, or_whole: bool = False) -> bool:
     """Whether two arrays share memory without being the same elements in the same places.
+
+    Those that are the same elements in the same places are told by `or_whole`.
 
     As in torch, only arrays without gaps are looked at; False is said of others.
     """
-    if a is b or not a.size or not b.size:
+    if not a.size or not b.size:
         return False
+    if a is b:
+        return or_whole
     if not all([x.transpose(slow_to_fast(x)).flags.c_contiguous for x in (a, b)]):
         return False
     start, other = [x.ctypes.data if isinstance(x, np.ndarray) else x.data.ptr for x in (a, b)]
     if start == other and a.nbytes == b.nbytes:
-        return a.strides != b.strides
+        return or_whole or a.strides != b.strides
     return bool(start < other + b.nbytes and other < start + a.nbytes)
 
 

@@ -319,10 +319,13 @@ def setitem(x: Any, index: Any, value: Any) -> None:
             raise other_device("index_put_", x.array, value.array)
         value = value.to(device_of(x.array))  # type: ignore[attr-defined]
     if isinstance(value, Variable):
-        refuse_overlap(target, (value,))
+        if value.array.ndim or not _is_filled(value.array, advanced):
+            refuse_overlap(target, (value,), advanced is not None)
         if advanced is not None:
             _check_put(target.array, value.array, advanced)
     plain = value.array if isinstance(value, Variable) else module_of(x.array).asarray(value)
+    if advanced is not None:
+        _refuse_own_indices(target, entries)
     fitting = plain.shape
     if fitting:  # a single number fits everywhere
         part = target.array if advanced is None else target.array[advanced]
@@ -336,7 +339,7 @@ def setitem(x: Any, index: Any, value: Any) -> None:
         if fitting != plain.shape and isinstance(value, Variable):
             value = reshape(value, fitting)  # type: ignore[arg-type]
         if advanced is None:
-            copy_(target, value)
+            (copy_ if plain.ndim else _fill_in_place)(target, value)
         else:
             own = tuple([e if isinstance(e, slice) else e.copy() for e in advanced])
             _index_put_(target, own, value, False)  # its index is not seen by `watched`
@@ -354,13 +357,27 @@ def _assigned(value: Any, target: Any) -> Any:
 
 def _check_put(x: Array, values: Array, index: tuple[Any, ...]) -> None:
     """torch casts what it puts by an index only where a mask is filled with one value."""
-    filled = values.size == 1 and all([isinstance(e, slice) or e.dtype == bool for e in index])
-    if values.dtype != x.dtype and not filled:
+    if values.dtype != x.dtype and not _is_filled(values, index):
         names = [scalar_type_name(array.dtype) for array in (x, values)]
         raise RuntimeError(
             "Index put requires the source and destination dtypes match, got"
             f" {names[0]} for the destination and {names[1]} for the source."
         )
+
+
+def _is_filled(values: Array, index: tuple[Any, ...] | None) -> bool:
+    """Whether torch takes `x[index] = values` for filling a part, or a mask, with one number."""
+    masked = all([isinstance(e, slice) or e.dtype == bool for e in index or ()])
+    return masked and values.size == 1
+
+
+def _refuse_own_indices(x: Any, indices: Any) -> None:
+    """torch's error for writing into a tensor by whole numbers that it holds itself."""
+    refuse_overlap(
+        x,
+        [i for i in indices if isinstance(i, Variable) and i.array.dtype not in (bool, np.uint8)],
+        apart=True,
+    )
 
 
 def _without_leading_ones(shape: tuple[int, ...], ndim: int) -> tuple[int, ...]:
@@ -415,7 +432,7 @@ def _fits(value: tuple[int, ...], part: tuple[int, ...]) -> bool:
 
 
 _copy_in_place = inplace(_copied, "copy_")
-_fill_in_place = inplace(_copied, "fill_", check=check_history)
+_fill_in_place = inplace(_copied, "fill_", check=check_history, reads=0)
 
 
 def fill_(x: Any, value: Any) -> Tensor:
@@ -444,7 +461,7 @@ _index_put.vjp(
     x=lambda g, index, accumulate: g if accumulate else _index_put(g, index, 0.0, False),
     values=lambda g, index: _take(g, index),
 )
-_index_put_ = inplace(_index_put)
+_index_put_ = inplace(_index_put, apart=True)
 
 
 @composed(autocast={"cuda": "widest"})
@@ -458,6 +475,7 @@ def index_put_(input: Any, indices: Any, values: Any, accumulate: bool = False) 
     """In-place `index_put`."""
     index = _all_advanced(input, indices)
     own = tuple([e if isinstance(e, slice) else e.copy() for e in index])
+    _refuse_own_indices(input, indices)
     return _index_put_(input, own, values, accumulate)
 
 
