@@ -37,7 +37,7 @@ from tinygrad_edu.kernels.cuda import checks
 from tinygrad_edu.kernels.memory_order import broadcast_strides, clone, in_order, in_turn, stored
 from tinygrad_edu.ops.arithmetic import zero_gradient
 from tinygrad_edu.ops.names import named, numpy_names
-from tinygrad_edu.ops.shape import broadcast_tensors, reshape
+from tinygrad_edu.ops.shape import broadcast_tensors, expand, reshape
 from tinygrad_edu.ops.watching import watched
 from tinygrad_edu.size import read_dim
 
@@ -319,8 +319,11 @@ def setitem(x: Any, index: Any, value: Any) -> None:
             raise other_device("index_put_", x.array, value.array)
         value = value.to(device_of(x.array))  # type: ignore[attr-defined]
     if isinstance(value, Variable):
-        if value.array.ndim or not _is_filled(value.array, advanced):
-            refuse_overlap(target, (value,), advanced is not None)
+        if advanced is None:
+            if value.array.shape == target.array.shape:  # others are expanded first
+                refuse_overlap(target, (value,))
+        elif value.array.ndim or not _is_filled(value.array, advanced):
+            refuse_overlap(target, (value,), apart=True)
         if advanced is not None:
             _check_put(target.array, value.array, advanced)
     plain = value.array if isinstance(value, Variable) else module_of(x.array).asarray(value)
@@ -338,8 +341,12 @@ def setitem(x: Any, index: Any, value: Any) -> None:
     if is_recording() and (current_node(x) is not None or current_node(value) is not None):
         if fitting != plain.shape and isinstance(value, Variable):
             value = reshape(value, fitting)  # type: ignore[arg-type]
-        if advanced is None:
-            (copy_ if plain.ndim else _fill_in_place)(target, value)
+        if advanced is None and plain.ndim:
+            if isinstance(value, Variable) and fitting != target.array.shape:
+                value = expand(value, target.array.shape)  # type: ignore[arg-type]
+            copy_(target, value)
+        elif advanced is None:
+            _fill_in_place(target, value)
         else:
             own = tuple([e if isinstance(e, slice) else e.copy() for e in advanced])
             _index_put_(target, own, value, False)  # its index is not seen by `watched`
@@ -451,6 +458,14 @@ def _index_put(x: Array, index: tuple[Any, ...], values: Array, accumulate: bool
     same_device("index_put", x, values)  # CuPy would copy values of the host silently
     y = clone(as_array(x))
     values = values.astype(x.dtype) if hasattr(values, "astype") else values
+    if getattr(values, "ndim", 0) > 1:  # NumPy would leave out leading dimensions of size 1
+        parts = [part for part in index if not isinstance(part, slice)]
+        new = max([1 if part.dtype == bool else part.ndim for part in parts])
+        if values.ndim > y.ndim - sum([_dims_of(part) for part in parts]) + new:
+            raise RuntimeError(
+                f"shape mismatch: value tensor of shape {list(values.shape)} cannot be broadcast to"
+                f" indexing result of shape {list(y[index].shape)}"
+            )
     if accumulate:
         return add_at(y, index, values)
     y[index] = values
