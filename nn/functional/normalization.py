@@ -12,6 +12,7 @@ from tinygrad_edu.engine.boundary import same_device
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.levels import refuse_captured
 from tinygrad_edu.engine.nodes import shown_as
+from tinygrad_edu.kernels.memory_order import channels_last
 from tinygrad_edu.nn.functional.padding import pad
 from tinygrad_edu.nn.functional.pooling import avg_pool2d
 from tinygrad_edu.ops import normalization as ops
@@ -252,6 +253,8 @@ def _by_running(
     shift = -mean * scale
     if bias is not None:
         shift = shift + bias
+    if not input.array.flags.c_contiguous and not channels_last(input.array):
+        input = input.contiguous()  # torch's order of memory
     y = input * scale.reshape(along) + shift.reshape(along)
     return y if y.array.dtype == input.array.dtype else y.to(input.dtype)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinygrad_edu.dtypes import common
 from tinygrad_edu.engine.boundary import not_a_tensor, recover, tell
 from tinygrad_edu.engine.graph import INFERENCE, Storage, Variable
 from tinygrad_edu.engine.mode import listeners, named_like, state
@@ -24,6 +25,7 @@ from tinygrad_edu.engine.record import (
 )
 from tinygrad_edu.engine.types import Call, Values
 from tinygrad_edu.engine.views import call_view
+from tinygrad_edu.kernels.memory_order import in_turn
 
 if TYPE_CHECKING:
     from tinygrad_edu.engine.primitive import Primitive
@@ -73,6 +75,8 @@ def call_unary(op: Primitive) -> Call:
             y = by(x)
         except Exception as error:
             return recover(op, error, args)
+        if op.elementwise and not x.flags.c_contiguous and 0 in x.strides:
+            y = in_turn(y, x)
         t = _new(Variable.results)
         t.array = y if y.__class__ is _ndarray else as_array(y)
         t.storage = Storage()
@@ -148,6 +152,9 @@ def call_binary(op: Primitive, failed: Call = recover) -> Call:
             y = by(x, z)
         except Exception as error:
             return failed(op, error, args)
+        if op.elementwise and a_storage is not None:
+            if not x.flags.c_contiguous or (b_storage is not None and not z.flags.c_contiguous):
+                y = in_turn(y, x, z, dtype=common(x, z) if y.dtype == bool else y.dtype)
         t = _new(Variable.results)
         t.array = y = y if y.__class__ is _ndarray else as_array(y)
         t.storage = Storage()
@@ -172,7 +179,8 @@ def call_binary(op: Primitive, failed: Call = recover) -> Call:
 
 def _with_out(op: Primitive, args: Any, by: Any, *, out: Any, **kwargs: Any) -> Any:
     """A call whose result is written into a tensor that is there already."""
-    return op.write_out(op.name, out, op.call(*args, _by=by, **kwargs))
+    read = args if op.elementwise else ()
+    return op.write_out(op.name, out, op.call(*args, _by=by, **kwargs), *read)
 
 
 def operator(operation: Any) -> Any:

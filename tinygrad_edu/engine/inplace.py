@@ -83,14 +83,17 @@ def check_history(t: Any) -> None:
         )
 
 
-def refuse_overlap(t: Any, others: Any) -> None:
+def refuse_overlap(t: Any, others: Any, apart: bool = False) -> None:
     """Raise torch's error where `t` is to be written from memory that overlaps its own.
 
     What was to be read might be overwritten before; on a GPU that would be left to chance.
+
+    Args:
+        apart: refuse `t` itself, too: not every element is read before it alone is written.
     """
     for other in others:
-        if isinstance(other, Variable) and other.storage is t.storage and other is not t:
-            if overlap_in_part(t.array, other.array):
+        if isinstance(other, Variable) and other.storage is t.storage:
+            if overlap_in_part(t.array, other.array, apart):
                 raise RuntimeError(
                     "unsupported operation: some elements of the input tensor and the written-to"
                     " tensor refer to a single memory location. Please clone() the tensor before"
@@ -174,15 +177,21 @@ def write(t: Any, y: Any) -> Any:
     return t
 
 
-def write_out(name: str, out: Any, y: Any) -> Any:
+def write_out(name: str, out: Any, y: Any, *inputs: Any) -> Any:
     """torch's `out=`: the result `y` of a function, written into a tensor that is there already.
 
+    Args:
+        inputs: what an elementwise function read.
+
     Raises:
-        RuntimeError: a gradient would be needed, or `out` cannot hold values of that type.
+        RuntimeError: a gradient would be needed, `out` cannot hold values of that type, elements of
+            it share memory, or it overlaps an input without being the same.
     """
     if out is None:
         return y
     refuse_out(name)
+    refuse_expanded(out.array)
+    refuse_overlap(out, inputs)
     if is_recording() and (current_node(out) is not None or current_node(y) is not None):
         raise RuntimeError(
             f"{name}(): functions with out=... arguments don't support automatic differentiation,"
@@ -252,7 +261,12 @@ def _can_hold(target: Any, source: Any) -> bool:
 
 
 def inplace(
-    op: Any, name: str | None = None, *, check: Callable[[Any], None] = check_writable
+    op: Any,
+    name: str | None = None,
+    *,
+    check: Callable[[Any], None] = check_writable,
+    apart: bool = False,
+    reads: int | None = None,
 ) -> Callable[..., Tensor]:
     """The in-place twin of an operation: `mul_ = inplace(mul)`.
 
@@ -260,6 +274,8 @@ def inplace(
         op: the operation.
         name: of the twin, if it is not that of `op` and an underscore.
         check: refuses tensors that cannot be written to.
+        apart: no argument may share memory with the tensor, even if it is the same.
+        reads: so many of the arguments are read while the tensor is written; all if None.
     """
     simple = hasattr(op, "primitive") and not op.primitive.saves and not op.primitive.variadic
 
@@ -267,7 +283,7 @@ def inplace(
         if state.mode.level is not None and isinstance(t, Variable):
             refuse_captured(t, twin.__name__, (args, kwargs))
         check(t)
-        refuse_overlap(t, args)
+        refuse_overlap(t, (*args, *kwargs.values())[:reads], apart)
         # A composed operation may keep the old value anywhere, and a recorder that packs what is
         # kept does so at once: they get a copy from the start.
         same = simple and state.mode.maker is operator.call

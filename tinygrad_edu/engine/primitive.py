@@ -131,6 +131,7 @@ class Primitive:
         rules: for each argument that has one, its rule.
         constants: the arguments declared to need none.
         definition: the same computed by other operations; what `create_graph` differentiates.
+        elementwise: it goes through one or two tensors element by element (see ops/names.py).
         owns: its rules return new arrays, or views of `g`; never an array that others hold.
         numbers: which of two operands may be a Python number: the "second", "none", or "either".
         chain: what torch calls its nodes (see nodes.py): a text, or a function of the arguments.
@@ -142,6 +143,7 @@ class Primitive:
     """
 
     owns = True
+    elementwise = False
     call: Call
     refuse: Callable[..., None] | None = None
     node_class: ClassVar[Any]

@@ -7,7 +7,7 @@ whether a layer's activations are seen transposed or not.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,15 +15,20 @@ import numpy.typing as npt
 
 __all__ = [
     "as_real",
+    "broadcast_strides",
     "by_columns",
     "cast",
+    "channels_last",
     "clone",
     "empty_like",
     "fill",
     "in_order",
+    "in_turn",
     "like",
+    "like_images",
     "overlap_in_part",
     "slow_to_fast",
+    "stored",
 ]
 
 Array = npt.NDArray[Any]
@@ -31,23 +36,38 @@ CHUNK = 16384  # numbers per step: the intermediate arrays then stay in the proc
 
 
 def slow_to_fast(array: Array) -> list[int]:
-    """The axes of `array` from the largest stride to the smallest: the order of its memory.
+    """The axes of `array` from the largest stride to the smallest: the order of its memory."""
+    return _ordered(array.shape, [array.strides])
 
-    An axis of stride zero (a broadcast one) has no place of its own in memory; it keeps its place
-    among its neighbours. That is no ordinary comparison, hence torch's insertion sort.
+
+def _ordered(shape: Sequence[int], strides: Sequence[Sequence[int]]) -> list[int]:
+    """The axes from the slowest to the fastest, as the strides of some arrays of `shape` tell.
+
+    An axis of stride zero (a broadcast one) has no place of its own in memory.  The next array
+    that steps along both axes decides; if there is none, it keeps its place among its neighbours.
+    That is no ordinary comparison, hence torch's insertion sort.
     """
-    strides = [abs(s) for s in array.strides]
-    axes = list(range(array.ndim))[::-1]  # the last axis is usually the fastest
-    for end in range(1, array.ndim):
+
+    def order(a: int, b: int) -> int:
+        """1 if axis `a` is the slower one, -1 if it is the faster, 0 if nothing tells."""
+        for steps in strides:
+            if steps[a] and steps[b]:
+                one, other = abs(steps[a]), abs(steps[b])
+                if (one, shape[a]) > (other, shape[b]):
+                    return 1
+                if one < other:
+                    return -1
+        return 0
+
+    axes = list(range(len(shape)))[::-1]  # the last axis is usually the fastest
+    for end in range(1, len(axes)):
         moving = end
         for i in range(end - 1, -1, -1):
-            a, b = axes[i], axes[moving]
-            if strides[a] == 0 or strides[b] == 0:
-                continue
-            if (strides[a], array.shape[a]) > (strides[b], array.shape[b]):
-                axes[i], axes[moving] = b, a
+            slower = order(axes[i], axes[moving])
+            if slower > 0:
+                axes[i], axes[moving] = axes[moving], axes[i]
                 moving = i
-            elif strides[a] < strides[b]:
+            elif slower < 0:
                 break
     return axes[::-1]
 
@@ -105,18 +125,92 @@ def like(y: Array, x: Array) -> Array:
     return z
 
 
-def overlap_in_part(a: Array, b: Array) -> bool:
+def in_turn(y: Array, first: Array, *more: Any, dtype: npt.DTypeLike | None = None) -> Array:
+    """An elementwise result `y` with its axes in the order that torch gives it.
+
+    Of two axes the first operand that steps along both says which is the slower one.  (To NumPy
+    they are in C order unless all operands agree on another.)  Numbers have no say.  Operands
+    that torch casts to `dtype` first have no strides of zero when they are asked.
+
+    >>> a, b = np.zeros((3, 2), np.int8).T, np.zeros((2, 3), np.int8)
+    >>> in_turn(a + b, a, b).strides, in_turn(b + a, b, a).strides
+    ((1, 2), (3, 1))
+    """
+    shape = y.shape
+    if first.shape == shape:
+        if first.flags.c_contiguous:
+            return in_order(y)
+        if first.strides == y.strides and 0 not in y.strides:
+            return y
+    given = [first, *[x for x in more if hasattr(x, "strides")]]
+    if dtype is not None:
+        given = [x if x.dtype == dtype else empty_like(x) for x in given]
+    return stored(
+        y, *[x.strides if x.shape == shape else broadcast_strides(x, shape) for x in given]
+    )
+
+
+def broadcast_strides(x: Array, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The strides of `x` when it is broadcast to `shape`."""
+    missing = len(shape) - x.ndim
+    pairs = zip(x.shape, shape[missing:], x.strides, strict=True)
+    return (0,) * missing + tuple([step if have == size else 0 for have, size, step in pairs])
+
+
+def stored(y: Array, *strides: Sequence[int]) -> Array:
+    """`y` with its axes in the order that these strides tell, the first ones first."""
+    axes = _ordered(y.shape, strides)
+    if y.transpose(axes).flags.c_contiguous:
+        return y
+    z = np.empty_like(y, order="C", shape=tuple([y.shape[a] for a in axes]))
+    z = z.transpose(np.argsort(axes).tolist())
+    z[...] = y
+    return z
+
+
+def like_images(y: Array, *sources: Array, ndims: tuple[int, ...] = (4, 5)) -> Array:
+    """A result `y` (N, C, ...) with its channels last in memory if those of a source are, as in
+    torch; else in C order.
+
+    Args:
+        ndims: the numbers of dimensions of which torch takes this notice.
+    """
+    images = [x for x in sources if not x.flags.c_contiguous and x.ndim in ndims]
+    if not any([channels_last(x) for x in images]):
+        return in_order(y)
+    return np.moveaxis(in_order(np.moveaxis(y, 1, -1)), -1, 1)
+
+
+def channels_last(x: Array) -> bool:
+    """Whether images (N, C, ...) are stored with the channels last.
+
+    Their strides grow from the channels over the last axis to the first.
+    """
+    least = 0
+    for axis in (1, *range(x.ndim - 1, 1, -1), 0):
+        size, step = x.shape[axis], x.strides[axis]
+        if not size or step < least or not step or (axis == 0 and least == x.strides[1]):
+            return False
+        least = step * size
+    return True
+
+
+def overlap_in_part(a: Array, b: Array, or_whole: bool = False) -> bool:
     """Whether two arrays share memory without being the same elements in the same places.
+
+    Those that are the same elements in the same places are told by `or_whole`.
 
     As in torch, only arrays without gaps are looked at; False is said of others.
     """
-    if a is b or not a.size or not b.size:
+    if not a.size or not b.size:
         return False
+    if a is b:
+        return or_whole
     if not all([x.transpose(slow_to_fast(x)).flags.c_contiguous for x in (a, b)]):
         return False
     start, other = [x.ctypes.data if isinstance(x, np.ndarray) else x.data.ptr for x in (a, b)]
     if start == other and a.nbytes == b.nbytes:
-        return a.strides != b.strides
+        return or_whole or a.strides != b.strides
     return bool(start < other + b.nbytes and other < start + a.nbytes)
 
 

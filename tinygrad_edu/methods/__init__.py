@@ -101,7 +101,7 @@ class Methods:
     select = indexing.select
     narrow = indexing.narrow
     masked_fill = masking.masked_fill
-    masked_fill_ = inplace(masking.masked_fill)
+    masked_fill_ = inplace(masking.masked_fill, reads=1)
     masked_select = masking.masked_select
     nonzero = masking.nonzero
     argwhere = masking.argwhere
@@ -112,16 +112,16 @@ class Methods:
     copy_ = indexing.copy_
     gather = gathering.gather
     scatter = gathering.scatter
-    scatter_ = inplace(gathering.scatter)
+    scatter_ = inplace(gathering.scatter, apart=True)
     scatter_add = gathering.scatter_add
-    scatter_add_ = inplace(gathering.scatter_add)
+    scatter_add_ = inplace(gathering.scatter_add, apart=True)
     index_select = gathering.index_select
     index_add = gathering.index_add
-    index_add_ = inplace(gathering.index_add)
+    index_add_ = inplace(gathering.index_add, apart=True)
     index_copy = gathering.index_copy
-    index_copy_ = inplace(gathering.index_copy)
+    index_copy_ = inplace(gathering.index_copy, apart=True)
     index_fill = gathering.index_fill
-    index_fill_ = inplace(gathering.index_fill)
+    index_fill_ = inplace(gathering.index_fill, apart=True)
     take_along_dim = gathering.take_along_dim
     take = gathering.take
 

@@ -104,12 +104,12 @@ class MoreMethods:
     resize_, resize_as_ = strided.resize_, strided.resize_as_
     sum_to_size = strided.sum_to_size
     scatter_reduce = scattering.scatter_reduce
-    scatter_reduce_ = inplace(scattering.scatter_reduce)
+    scatter_reduce_ = inplace(scattering.scatter_reduce, apart=True)
     index_reduce = scattering.index_reduce
-    index_reduce_ = inplace(scattering.index_reduce)
-    put, put_ = scattering.put, inplace(scattering.put)
+    index_reduce_ = inplace(scattering.index_reduce, apart=True)
+    put, put_ = scattering.put, inplace(scattering.put, apart=True)
     masked_scatter = arranging.masked_scatter
-    masked_scatter_ = inplace(arranging.masked_scatter)
+    masked_scatter_ = inplace(arranging.masked_scatter, reads=1)
     select_scatter = arranging.select_scatter
     slice_scatter = arranging.slice_scatter
     diagonal_scatter = arranging.diagonal_scatter

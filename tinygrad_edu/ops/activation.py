@@ -23,9 +23,9 @@ from tinygrad_edu.engine.boundary import dimension_error
 from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels import gelu as _gelu
-from tinygrad_edu.kernels.memory_order import in_order
+from tinygrad_edu.kernels.memory_order import in_order, in_turn
 from tinygrad_edu.ops import indexing, masking, shape
-from tinygrad_edu.ops.arguments import plain
+from tinygrad_edu.ops.arguments import elementwise, plain
 from tinygrad_edu.ops.elementary import erf, tanh
 from tinygrad_edu.ops.elementary import sigmoid as sigmoid
 from tinygrad_edu.ops.extrema import clamp, gate
@@ -41,6 +41,7 @@ def _floats(name: str, x: Array) -> Array:
     return x
 
 
+@elementwise
 @primitive(half="once")
 def relu(x: Array) -> Array:
     """`max(x, 0)`.
@@ -61,6 +62,7 @@ def relu(x: Array) -> Array:
 relu.vjp(x=lambda g, y: gate(g, ~(y <= 0)))
 
 
+@elementwise
 @primitive
 def leaky_relu(x: Array, negative_slope: float = 0.01) -> Array:
     """`x` where x > 0, else `negative_slope * x`.
@@ -81,6 +83,7 @@ leaky_relu.vjp(
 )
 
 
+@elementwise
 @primitive(node="PreluKernel", autocast="lower")
 def _prelu(x: Array, weight: Array) -> Array:
     return np.where(x > 0, x, weight * x)
@@ -130,7 +133,7 @@ def prelu(input: Any, weight: Any) -> Tensor:
 @primitive
 def _elu(x: Array, alpha: float, scale: float, rate: float) -> Array:
     _floats("elu", x)
-    return np.where(x > 0, x * scale, np.expm1(x * rate) * (alpha * scale))
+    return in_turn(np.where(x > 0, x * scale, np.expm1(x * rate) * (alpha * scale)), x)
 
 
 @primitive
@@ -223,7 +226,7 @@ def softplus(x: Array, beta: float = 1.0, threshold: float = 20.0) -> Array:
     tensor([ 0.6931, 30.0000])
     """
     scaled = _floats("softplus", x) * plain(beta)
-    return np.where(scaled > threshold, x, np.log1p(np.exp(scaled)) / plain(beta))
+    return in_turn(np.where(scaled > threshold, x, np.log1p(np.exp(scaled)) / plain(beta)), x)
 
 
 @primitive
@@ -256,7 +259,8 @@ def gelu(x: Array, approximate: str = "none") -> tuple[Array, Array]:
     """
     if approximate not in ("none", "tanh"):
         raise RuntimeError("approximate argument must be either none or tanh.")
-    return _gelu.gelu(_floats("gelu", x), approximate)
+    y, p = _gelu.gelu(_floats("gelu", x), approximate)
+    return in_turn(y, x), p
 
 
 gelu.vjp(x=lambda g, x, p, approximate: _gelu.gelu_gradient(g, x, p, approximate))
@@ -269,6 +273,7 @@ def _(x: Any, approximate: str) -> Any:
     return x * 0.5 * (1 + erf(x * math.sqrt(0.5)))
 
 
+@elementwise
 @primitive
 def silu(x: Array) -> Array:
     """`x * sigmoid(x)`, also known as swish.
@@ -290,6 +295,7 @@ def _silu_slope(x: Any) -> Any:
 silu.vjp(x=lambda g, x: g * _silu_slope(x))
 
 
+@elementwise
 @primitive
 def mish(x: Array) -> Array:
     """`x * tanh(softplus(x))`.
@@ -313,7 +319,7 @@ mish.vjp(x=lambda g, x: g * _mish_slope(x))
 
 @primitive
 def _hardtanh(x: Array, low: Any, high: Any) -> Array:
-    return np.minimum(np.maximum(x, low), high)
+    return in_turn(np.minimum(np.maximum(x, low), high), x)
 
 
 _hardtanh.vjp(x=lambda g, x, low, high: gate(g, (x > low) & (x < high)))
@@ -353,6 +359,7 @@ def relu6(input: Any) -> Tensor:
     return hardtanh(input, 0.0, 6.0)
 
 
+@elementwise
 @primitive
 def hardsigmoid(x: Array) -> Array:
     """`relu6(x + 3) / 6`, a sigmoid of straight lines.
@@ -367,6 +374,7 @@ def hardsigmoid(x: Array) -> Array:
 hardsigmoid.vjp(x=lambda g, x: gate(g / 6, (x > -3) & (x < 3)))
 
 
+@elementwise
 @primitive
 def hardswish(x: Array) -> Array:
     """`x * relu6(x + 3) / 6`.
@@ -394,7 +402,8 @@ def hardshrink(x: Array, lambd: float = 0.5) -> Array:
     tensor([-1.,  0.,  0.])
     """
     _floats("hardshrink", x)
-    return np.where((x >= -lambd) & (x <= lambd), 0, x).astype(x.dtype, copy=False)
+    y = np.where((x >= -lambd) & (x <= lambd), 0, x).astype(x.dtype, copy=False)
+    return in_turn(y, x)
 
 
 hardshrink.vjp(x=lambda g, x, lambd: gate(g, (x < -lambd) | (x > lambd)))
@@ -419,7 +428,7 @@ def softshrink(x: Array, lambd: float = 0.5) -> Array:
         )
     _floats("softshrink", x)
     y = np.where(x > lambd, x - lambd, np.where(x < -lambd, x + lambd, x * 0))
-    return y.astype(x.dtype, copy=False)
+    return in_turn(y.astype(x.dtype, copy=False), x)
 
 
 softshrink.vjp(x=lambda g, x, lambd: gate(g, (x < -lambd) | (x > lambd)))
@@ -435,12 +444,13 @@ def threshold(x: Array, threshold: float, value: float) -> Array:
     """
     if x.dtype == bool:
         raise not_implemented("threshold_cpu", x.dtype)
-    return np.where(x <= threshold, x.dtype.type(fitting(x.dtype, value)), x)
+    return in_turn(np.where(x <= threshold, x.dtype.type(fitting(x.dtype, value)), x), x)
 
 
 threshold.vjp(x=lambda g, x, threshold: gate(g, ~(x <= threshold)))
 
 
+@elementwise
 @primitive(node="Div")
 def softsign(x: Array) -> Array:
     """`x / (1 + |x|)`, in (-1, 1).

@@ -152,14 +152,28 @@ def numbers_first(count: int, *numbers: str) -> Callable[[F], F]:
     return decorate
 
 
+def elementwise(operation: F) -> F:
+    """Declare that an operation of one or two tensors goes through them element by element.
+
+    Its result then lies in memory as in torch, by `in_turn` (see kernels/memory_order.py).
+    """
+    operation.primitive.elementwise = True  # type: ignore[attr-defined]
+    return operation
+
+
 UFUNCS: dict[str, Call] = {}
 """NumPy's elementwise functions, by name, and ours: filled by `ufunc`."""
 
 
 def ufunc(*names: str) -> Callable[[F], F]:
-    """Say what NumPy calls the function: `ufunc("arccos")` lets `np.arccos(tensor)` call it."""
+    """Say what NumPy calls the function: `ufunc("arccos")` lets `np.arccos(tensor)` call it.
+
+    All but one of these go through their operands element by element.
+    """
 
     def decorate(function: F) -> F:
+        if hasattr(function, "primitive") and "matmul" not in names:
+            elementwise(function)
         UFUNCS.update(dict.fromkeys(names, function))
         return function
 

@@ -25,8 +25,8 @@ from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.inplace import inplace, write_out
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
-from tinygrad_edu.kernels.memory_order import like
-from tinygrad_edu.ops.arguments import numbers_first, plain, ufunc
+from tinygrad_edu.kernels.memory_order import in_turn
+from tinygrad_edu.ops.arguments import elementwise, numbers_first, plain, ufunc
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
@@ -40,6 +40,7 @@ def zero_gradient(g: Any) -> Any:
     return wrap(np.zeros_like(g.array)) if isinstance(g, Variable) else np.zeros_like(g)
 
 
+@elementwise
 @primitive(half="by gpu, once")
 def _add(a: Array, b: Array) -> Array:
     a, b = promote(a, b)
@@ -50,6 +51,7 @@ _add.vjp(a=lambda g: g,
          b=lambda g: g)  # fmt: skip
 
 
+@elementwise
 @primitive(half="by gpu, once")
 def _sub(a: Array, b: Array) -> Array:
     x, z = promote(a, b)
@@ -104,6 +106,7 @@ mul.vjp(a=lambda g, b: g * b,
         b=lambda g, a: g * a)  # fmt: skip
 
 
+@elementwise
 @primitive
 def _div(a: Array, b: Array) -> Array:
     if a.__class__ is np.ndarray and a.dtype.kind == "f":
@@ -131,7 +134,8 @@ def _by_second(name: str, number: int) -> Any:
 
 @primitive(node=_by_second("Rsub", number=1))
 def _rsub(a: Array, b: Array) -> Array:
-    return _sub.primitive.forward(b, a)
+    y = _sub.primitive.forward(b, a)
+    return in_turn(y, b, a, dtype=y.dtype) if hasattr(b, "dtype") else in_turn(y, a)
 
 
 _rsub.vjp(a=lambda g: -g,
@@ -178,7 +182,7 @@ def add(input: Any, other: Any, *, alpha: Any = 1, out: Any = None) -> Tensor:
     tensor([7., 8.])
     """
     added = _add(input, other if _is_one(alpha) else _times(other, alpha, input))
-    return write_out("add", out, added)  # type: ignore[no-any-return]
+    return write_out("add", out, added, input, other)  # type: ignore[no-any-return]
 
 
 @ufunc("subtract")
@@ -195,7 +199,7 @@ def sub(input: Any, other: Any, *, alpha: Any = 1, out: Any = None) -> Tensor:
     """
     _refuse_bool(_raw(input), _raw(other))
     less = _sub(input, other if _is_one(alpha) else _times(other, alpha, input))
-    return write_out("sub", out, less)  # type: ignore[no-any-return]
+    return write_out("sub", out, less, input, other)  # type: ignore[no-any-return]
 
 
 def rsub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
@@ -258,6 +262,7 @@ def floor_divide(a: Array, b: Array) -> Array:
 floor_divide.vjp(a=zero_gradient, b=zero_gradient)
 
 
+@elementwise
 @primitive(node="DivBackward2")
 def _trunc_divide(a: Array, b: Array) -> Array:
     a, b, target = _division("trunc_divide", a, b)
@@ -305,7 +310,7 @@ def div(
     if rounding_mode is None and out is None:
         return _div(input, other)
     result = _pick(_DIVISIONS, rounding_mode)(input, other)
-    return write_out("div", out, result)  # type: ignore[no-any-return]
+    return write_out("div", out, result, input, other)  # type: ignore[no-any-return]
 
 
 def div_(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
@@ -398,11 +403,6 @@ def positive(input: Tensor) -> Tensor:
     return input
 
 
-def _onto(x: Array, y: Array) -> Array:
-    """The sum `y`, laid out as its first term `x` was."""
-    return y if x.flags.c_contiguous or x.shape != y.shape else like(y, x)
-
-
 @numbers_first(3, "value")
 @primitive(autocast={"cuda": "widest"})
 def addcmul(x: Array, tensor1: Array, tensor2: Array, value: Any = 1) -> Array:
@@ -422,7 +422,7 @@ def addcmul(x: Array, tensor1: Array, tensor2: Array, value: Any = 1) -> Array:
     x, tensor1, tensor2 = promote_to(target, x, tensor1, tensor2)
     value = fitting(target, value)
     product = mul(tensor1, tensor2) if value == 1 else mul(mul(tensor1, value), tensor2)
-    return _onto(x, np.add(x, product))
+    return in_turn(np.add(x, product), x, tensor1, tensor2)
 
 
 addcmul.vjp(
@@ -455,7 +455,7 @@ def addcdiv(x: Array, tensor1: Array, tensor2: Array, value: Any = 1) -> Array:
         )
     x, tensor1, tensor2 = promote_to(result_type(x, tensor1, tensor2), x, tensor1, tensor2)
     scaled = tensor1 if value == 1 else mul(tensor1, value)
-    return _onto(x, np.add(x, np.true_divide(scaled, tensor2)))
+    return in_turn(np.add(x, np.true_divide(scaled, tensor2)), x, tensor1, tensor2)
 
 
 addcdiv.vjp(
@@ -487,8 +487,10 @@ def lerp(x: Array, end: Array, weight: Array) -> Array:
     way = end - x
     weight = plain(weight)
     if not hasattr(weight, "dtype"):
-        return x + weight * way if abs(weight) < 0.5 else end - way * (1 - weight)
-    return np.where(np.abs(weight) < 0.5, x + weight * way, end - way * (1 - weight))
+        y = x + weight * way if abs(weight) < 0.5 else end - way * (1 - weight)
+    else:
+        y = np.where(np.abs(weight) < 0.5, x + weight * way, end - way * (1 - weight))
+    return in_turn(y, x, end, weight)
 
 
 lerp.vjp(

@@ -12,7 +12,8 @@ from tinygrad_edu.dtypes import Array, default, is_floating, promote, scalar_typ
 from tinygrad_edu.engine.boundary import not_a_tensor, same_device
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.primitive import primitive
-from tinygrad_edu.ops.arguments import ufunc
+from tinygrad_edu.kernels.memory_order import in_turn
+from tinygrad_edu.ops.arguments import elementwise, ufunc
 
 
 @ufunc("equal")
@@ -206,6 +207,7 @@ def isfinite(x: Array) -> Array:
     return np.isfinite(x)
 
 
+@elementwise
 @primitive
 def isposinf(x: Array) -> Array:
     """Whether it is inf, element by element.
@@ -217,6 +219,7 @@ def isposinf(x: Array) -> Array:
     return np.equal(x, np.inf)
 
 
+@elementwise
 @primitive
 def isneginf(x: Array) -> Array:
     """Whether it is -inf, element by element.
@@ -240,6 +243,7 @@ def signbit(x: Array) -> Array:
     return np.signbit(x) if is_floating(x.dtype) else np.less(x, 0)
 
 
+@elementwise
 @primitive
 def isreal(x: Array) -> Array:
     """Whether it is a real number: all are.
@@ -316,13 +320,15 @@ def isclose(
     for name, value in (("rtol", rtol), ("atol", atol)):
         if value < 0:
             raise RuntimeError(f"{name} must be greater than or equal to zero, but got {value}")
-    close = np.equal(a, b)
+    close = in_turn(np.equal(a, b), a, b)
     if equal_nan:
         close = close | (np.isnan(a) & np.isnan(b))
     if not is_floating(a.dtype):
         a, b = a.astype(default()), b.astype(default())
     error = np.absolute(a - b)
-    return close | (np.isfinite(error) & (error <= atol + np.absolute(b * rtol)))
+    return np.logical_or(
+        close, np.isfinite(error) & (error <= atol + np.absolute(b * rtol)), out=close
+    )
 
 
 def allclose(

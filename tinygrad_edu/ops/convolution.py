@@ -19,6 +19,7 @@ from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels import convolution as kernel
 from tinygrad_edu.kernels.convolution import Geometry, Sizes
+from tinygrad_edu.kernels.memory_order import like_images
 from tinygrad_edu.ops.arguments import operand
 from tinygrad_edu.ops.indexing import _slice
 from tinygrad_edu.ops.matmul import c_name
@@ -38,17 +39,28 @@ def _over_all_but_channels(g: Any) -> Any:
     return sum(g, (0, *range(2, len(g.shape))))
 
 
+def _stored(y: Array, x: Array, weight: Array) -> Array:
+    """`y` as torch's kernels store it: with the channels last if images or their weight are so.
+
+    A series counts as an image of one row, but torch puts it in C order first.
+    """
+    return (
+        like_images(y, x, weight, ndims=(4,)) if y.ndim == 4 else like_images(y, weight, ndims=(3,))
+    )
+
+
 @primitive(node="Convolution")
 def _convolve(x: Array, weight: Array, bias: Array | None, how: Geometry) -> Array:
     """`y[n, o, l] = bias[o] + sum over c, k of weight[o, c, k] x[n, c, l stride + k dilation]`."""
-    y = kernel.forward(_wide(x), _wide(weight), _wide(bias), how)
-    return y.astype(x.dtype, copy=False)
+    y = kernel.forward(_wide(x), _wide(weight), _wide(bias), how).astype(x.dtype, copy=False)
+    return _stored(y, x, weight)
 
 
 @primitive(node="Convolution")
 def _convolve_input(h: Array, weight: Array, shape: Sizes, how: Geometry) -> Array:
     """The derivative of `sum(h * conv(x, weight))` by x, which has that shape."""
-    return kernel.backward_input(_wide(h), _wide(weight), shape, how).astype(h.dtype, copy=False)
+    gx = kernel.backward_input(_wide(h), _wide(weight), shape, how).astype(h.dtype, copy=False)
+    return _stored(gx, h, weight)
 
 
 @primitive

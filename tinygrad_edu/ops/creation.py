@@ -88,7 +88,11 @@ def tensor(
         array, device = data.array, _stays(data) if device is None else device
     else:
         array = as_numpy(data, None if dtype is None else to_numpy(dtype))
-    copied = array.astype(array.dtype if dtype is None else to_numpy(dtype), order="C")
+    target = array.dtype if dtype is None else to_numpy(dtype)
+    if isinstance(data, Variable):  # torch keeps the order in which a tensor lies in memory
+        copied = memory_order.in_turn(array.astype(target), array)
+    else:
+        copied = array.astype(target, order="C")
     return finish(
         np.asarray(copied) if isinstance(copied, np.generic) else copied, device, requires_grad
     )

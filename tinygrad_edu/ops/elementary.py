@@ -10,7 +10,7 @@ from tinygrad_edu.backend import special_function
 from tinygrad_edu.dtypes import Array, floating
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels import erf as _erf
-from tinygrad_edu.ops.arguments import ufunc
+from tinygrad_edu.ops.arguments import elementwise, ufunc
 
 _LN2 = math.log(2.0)
 _LN10 = math.log(10.0)
@@ -122,6 +122,7 @@ def log1p(x: Array) -> Array:
 log1p.vjp(x=lambda g, x: g / (x + 1))
 
 
+@elementwise
 @primitive
 def sigmoid(x: Array) -> Array:
     """`1 / (1 + exp(-x))`, in (0, 1).
@@ -181,6 +182,7 @@ def tanh(x: Array) -> Array:
 tanh.vjp(x=lambda g, y: g * (1 - y * y))
 
 
+@elementwise
 @primitive
 def erf(x: Array) -> Array:
     """The error function, `2/sqrt(pi) * integral of exp(-s*s) from 0 to x`.

@@ -19,6 +19,7 @@ from tinygrad_edu.engine.boundary import not_a_tensor
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels.gate import gate as _gate_kernel
+from tinygrad_edu.kernels.memory_order import in_turn
 from tinygrad_edu.ops import masking
 from tinygrad_edu.ops.arguments import ufunc
 from tinygrad_edu.ops.comparison import isnan
@@ -156,9 +157,9 @@ def clamp(x: Array, min: Any = None, max: Any = None) -> Array:
     if target is None or any([hasattr(bound, "dtype") for bound in bounds]):
         target = result_type(x, *bounds)
     x, min, max = [_bound(target, value) for value in (x, min, max)]
-    if min is not None:
-        x = np.maximum(x, min)
-    return x if max is None else np.minimum(x, max)
+    y = x if min is None else np.maximum(x, min)
+    y = y if max is None else np.minimum(y, max)
+    return in_turn(y, x, min, max)
 
 
 def _bound(target: NumpyDtype, value: Any) -> Any:

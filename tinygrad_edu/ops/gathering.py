@@ -114,9 +114,13 @@ def _check_source_dtype(x: Array, src: Any) -> None:
 
 def _part(src: Any, index: Array) -> Any:
     """The part of the source that stands under the index."""
-    if not hasattr(src, "ndim") or not src.ndim:
+    if not hasattr(src, "ndim"):
         return src
-    if any([a > b for a, b in zip(index.shape, src.shape, strict=False)]):
+    if max(src.ndim, 1) != max(index.ndim, 1):
+        raise RuntimeError("Index tensor must have the same number of dimensions as src tensor")
+    if not src.ndim and index.size == 1:
+        return src
+    if not src.ndim or any([a > b for a, b in zip(index.shape, src.shape, strict=False)]):
         raise RuntimeError(
             f"Expected index {list(index.shape)} to be no larger than src {list(src.shape)}"
         )
@@ -279,6 +283,13 @@ def _index_add(x: Array, dim: int, index: Array, source: Array) -> Array:
             "source tensor shape must match self tensor shape, excluding the specified dimension."
             f" Got self.shape = {list(x.shape)} source.shape = {list(source.shape)}"
         )
+    if not source.ndim and index.size != 1:
+        raise IndexError(f"Dimension specified as {dim} but tensor has no dimensions")
+    if source.ndim and index.size != source.shape[dim]:
+        raise RuntimeError(
+            f"index_add_(): Number of indices ({index.size}) should be equal to source.size(dim):"
+            f" ({source.shape[dim]}), for dim: {dim}"
+        )
     y = as_array(x).copy()
     add_at(y.reshape(y.shape or 1), _at(x, dim, index), source)
     return y
@@ -301,9 +312,38 @@ def index_add(input: Any, dim: int, index: Any, source: Any, *, alpha: Any = 1) 
     return _index_add(input, dim, index, source if alpha == 1 else source * alpha)
 
 
+def _check_copied(x: Array, dim: int, index: Array, source: Array) -> None:
+    """torch's errors for a source of another shape than the slices that it replaces."""
+    if not source.ndim:
+        if index.size != 1:
+            raise IndexError(
+                "index_copy_(): When source is scalar, index should have one element (got"
+                f" {index.size})"
+            )
+    elif x.ndim and source.ndim != x.ndim:
+        raise IndexError(
+            "index_copy_(): When source and destination are not scalars, their dimensionality must"
+            f" match. Source dimensionality ({source.ndim}), destination dimensionality ({x.ndim})"
+        )
+    elif index.size != source.shape[dim]:
+        raise IndexError(
+            f"index_copy_(): Number of indices ({index.size}) should be equal to source.size(dim)"
+            f" ({source.shape[dim]})"
+        )
+    slices = [a.shape[:dim] + a.shape[dim + 1 :] for a in (x, source)]
+    if slices[0] != slices[1]:
+        raise RuntimeError(
+            "index_copy_(): Source/destination tensor must have same slice shapes. Destination"
+            f" slice shape: {list(slices[0])} at dimension {dim} and source slice shape:"
+            f" {list(slices[1])} at dimension {dim}."
+        )
+
+
 @primitive
 def _index_copy(x: Array, dim: int, index: Array, source: Any) -> Array:
     _check_slices("index_copy", x, dim, index, source)
+    if hasattr(source, "shape"):
+        _check_copied(x, read_dim(dim, x.ndim), index, source)
     y = as_array(x).copy()
     y.reshape(y.shape or 1)[_at(x, dim, index)] = source
     return y

@@ -32,11 +32,11 @@ from tinygrad_edu.engine.record import as_array, current_node
 from tinygrad_edu.engine.versions import watched
 from tinygrad_edu.kernels.atomic import add_at
 from tinygrad_edu.kernels.cuda import checks
-from tinygrad_edu.kernels.memory_order import clone, in_order
+from tinygrad_edu.kernels.memory_order import broadcast_strides, clone, in_order, stored
 from tinygrad_edu.names.moved import moved_names
 from tinygrad_edu.ops.arguments import named, numpy_names
 from tinygrad_edu.ops.arithmetic import zero_gradient
-from tinygrad_edu.ops.shape import reshape
+from tinygrad_edu.ops.shape import expand, reshape
 from tinygrad_edu.size import read_dim
 
 if TYPE_CHECKING:
@@ -63,7 +63,11 @@ def _nested(kinds: tuple[str, ...]) -> str:
 
 @primitive(view=True, node=_steps)
 def _slice(x: Array, index: tuple[Any, ...]) -> Array:
-    return x[index if Ellipsis in index else (*index, ...)]
+    y = x[index if Ellipsis in index else (*index, ...)]
+    if None in index:  # NumPy's steps along new dimensions are 0, torch's are not
+        rest = tuple([part for part in index if part is not None])
+        y = x[rest if Ellipsis in rest else (*rest, ...)].reshape(y.shape)
+    return y
 
 
 @primitive
@@ -97,8 +101,28 @@ _Parts = tuple[tuple[Any, ...], tuple[Any, ...] | None]
 
 
 def taken(x: Array, index: tuple[Any, ...]) -> Array:
-    """`x[index]` for index arrays and full slices, laid out in memory as torch does it."""
-    return in_order(x[index])
+    """`x[index]` for index arrays and full slices, laid out in memory as torch does it.
+
+    The axes that are not indexed keep the order they have in `x`, new ones that of the indices.
+    """
+    y = x[index]
+    if x.flags.c_contiguous and all([isinstance(p, slice) or p.flags.c_contiguous for p in index]):
+        return in_order(y)
+    used = [0 if isinstance(part, slice) else _dims_of(part) for part in index]
+    starts = np.cumsum([0, *[n or 1 for n in used]]).tolist()
+    taken = [i for start, n in zip(starts, used, strict=False) for i in range(start, start + n)]
+    kept = [step for i, step in enumerate(x.strides) if i not in taken]
+    front = taken[0] if taken[-1] - taken[0] < len(taken) else 0
+    blank, new = [0] * len(kept), y.ndim - len(kept)
+    shape = y.shape[front : front + new]
+    parts = [part for part in index if not isinstance(part, slice)]
+    steps = [(1,) if p.dtype == bool else broadcast_strides(p, shape) for p in parts]
+    steps = [(0,) * (new - len(step)) + step for step in steps]  # a mask stands for one axis
+    return stored(
+        y,
+        (*kept[:front], *[0] * new, *kept[front:]),
+        *[(*blank[:front], *step, *blank[front:]) for step in steps],
+    )
 
 
 def parse(x: Array, index: Any) -> _Parts:
@@ -295,10 +319,16 @@ def setitem(x: Any, index: Any, value: Any) -> None:
             raise other_device("index_put_", x.array, value.array)
         value = value.to(device_of(x.array))  # type: ignore[attr-defined]
     if isinstance(value, Variable):
-        refuse_overlap(target, (value,))
+        if advanced is None:
+            if value.array.shape == target.array.shape:  # others are expanded first
+                refuse_overlap(target, (value,))
+        elif value.array.ndim or not _is_filled(value.array, advanced):
+            refuse_overlap(target, (value,), apart=True)
         if advanced is not None:
             _check_put(target.array, value.array, advanced)
     plain = value.array if isinstance(value, Variable) else module_of(x.array).asarray(value)
+    if advanced is not None:
+        _refuse_own_indices(target, entries)
     fitting = plain.shape
     if fitting:  # a single number fits everywhere
         part = target.array if advanced is None else target.array[advanced]
@@ -311,8 +341,12 @@ def setitem(x: Any, index: Any, value: Any) -> None:
     if is_recording() and (current_node(x) is not None or current_node(value) is not None):
         if fitting != plain.shape and isinstance(value, Variable):
             value = reshape(value, fitting)  # type: ignore[arg-type]
-        if advanced is None:
+        if advanced is None and plain.ndim:
+            if isinstance(value, Variable) and fitting != target.array.shape:
+                value = expand(value, target.array.shape)  # type: ignore[arg-type]
             copy_(target, value)
+        elif advanced is None:
+            _fill_in_place(target, value)
         else:
             own = tuple([e if isinstance(e, slice) else e.copy() for e in advanced])
             _index_put_(target, own, value, False)  # its index is not seen by `watched`
@@ -330,13 +364,27 @@ def _assigned(value: Any, target: Any) -> Any:
 
 def _check_put(x: Array, values: Array, index: tuple[Any, ...]) -> None:
     """torch casts what it puts by an index only where a mask is filled with one value."""
-    filled = values.size == 1 and all([isinstance(e, slice) or e.dtype == bool for e in index])
-    if values.dtype != x.dtype and not filled:
+    if values.dtype != x.dtype and not _is_filled(values, index):
         names = [scalar_type_name(array.dtype) for array in (x, values)]
         raise RuntimeError(
             "Index put requires the source and destination dtypes match, got"
             f" {names[0]} for the destination and {names[1]} for the source."
         )
+
+
+def _is_filled(values: Array, index: tuple[Any, ...] | None) -> bool:
+    """Whether torch takes `x[index] = values` for filling a part, or a mask, with one number."""
+    masked = all([isinstance(e, slice) or e.dtype == bool for e in index or ()])
+    return masked and values.size == 1
+
+
+def _refuse_own_indices(x: Any, indices: Any) -> None:
+    """torch's error for writing into a tensor by whole numbers that it holds itself."""
+    refuse_overlap(
+        x,
+        [i for i in indices if isinstance(i, Variable) and i.array.dtype not in (bool, np.uint8)],
+        apart=True,
+    )
 
 
 def _without_leading_ones(shape: tuple[int, ...], ndim: int) -> tuple[int, ...]:
@@ -391,7 +439,7 @@ def _fits(value: tuple[int, ...], part: tuple[int, ...]) -> bool:
 
 
 _copy_in_place = inplace(_copied, "copy_")
-_fill_in_place = inplace(_copied, "fill_", check=check_history)
+_fill_in_place = inplace(_copied, "fill_", check=check_history, reads=0)
 
 
 def fill_(x: Any, value: Any) -> Tensor:
@@ -410,6 +458,14 @@ def _index_put(x: Array, index: tuple[Any, ...], values: Array, accumulate: bool
     same_device("index_put", x, values)  # CuPy would copy values of the host silently
     y = clone(as_array(x))
     values = values.astype(x.dtype) if hasattr(values, "astype") else values
+    if getattr(values, "ndim", 0) > 1:  # NumPy would leave out leading dimensions of size 1
+        parts = [part for part in index if not isinstance(part, slice)]
+        new = max([1 if part.dtype == bool else part.ndim for part in parts])
+        if values.ndim > y.ndim - sum([_dims_of(part) for part in parts]) + new:
+            raise RuntimeError(
+                f"shape mismatch: value tensor of shape {list(values.shape)} cannot be broadcast to"
+                f" indexing result of shape {list(y[index].shape)}"
+            )
     if accumulate:
         return add_at(y, index, values)
     y[index] = values
@@ -420,7 +476,7 @@ _index_put.vjp(
     x=lambda g, index, accumulate: g if accumulate else _index_put(g, index, 0.0, False),
     values=lambda g, index: _take(g, index),
 )
-_index_put_ = inplace(_index_put)
+_index_put_ = inplace(_index_put, apart=True)
 
 
 @composed(autocast={"cuda": "widest"})
@@ -435,6 +491,7 @@ def index_put_(input: Any, indices: Any, values: Any, accumulate: bool = False) 
     refuse_captured(input, "index_put_", (indices, values))
     index = _all_advanced(input, indices)
     own = tuple([e if isinstance(e, slice) else e.copy() for e in index])
+    _refuse_own_indices(input, indices)
     return _index_put_(input, own, values, accumulate)
 
 

@@ -11,7 +11,7 @@ from tinygrad_edu.backend import new_like
 from tinygrad_edu.dtypes import Array, result_type
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.primitive import primitive
-from tinygrad_edu.kernels.memory_order import in_order
+from tinygrad_edu.kernels.memory_order import channels_last, in_order, like_images
 from tinygrad_edu.ops.arguments import named, numpy_names
 from tinygrad_edu.ops.shape import _expand, atleast_3d, reshape
 from tinygrad_edu.size import read_dim, read_shape
@@ -40,7 +40,10 @@ def _cat(tensors: list[Array], dim: int) -> Array:
     kind = tensors[0].dtype
     same = all([x.dtype is kind for x in tensors])
     try:
-        return in_order(np.concatenate(tensors if same else _same_type(tensors), axis=dim))
+        y = np.concatenate(tensors if same else _same_type(tensors), axis=dim)
+        if not y.flags.c_contiguous and y.ndim in (4, 5) and all(map(channels_last, tensors)):
+            return like_images(y, *tensors)
+        return in_order(y)
     except ValueError:
         dim = _check_joinable(tensors, dim)
         parts = [x for x in tensors if not _is_legacy_empty(x)]

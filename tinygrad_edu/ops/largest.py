@@ -18,6 +18,7 @@ from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.engine.versions import watched
+from tinygrad_edu.kernels.memory_order import in_order
 from tinygrad_edu.names import return_types
 from tinygrad_edu.names.moved import moved_names
 from tinygrad_edu.ops.arguments import (
@@ -47,7 +48,9 @@ def pick(x: Array, index: Array, dim: int, keepdim: bool) -> Array:
     if not x.ndim:
         return x.copy()
     y = x[_along(index, dim)]
-    return y if keepdim else y.reshape(index.shape[:dim] + index.shape[dim + 1 :])
+    if index.shape[dim] != 1:  # sorted: laid out as `x`
+        return y
+    return in_order(y if keepdim else y.reshape(index.shape[:dim] + index.shape[dim + 1 :]))
 
 
 @primitive
@@ -224,13 +227,13 @@ def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tens
 @primitive
 def _amax(x: Array, dims: Dims, keepdim: bool) -> Array:
     nonempty("amax", x, dims)
-    return x.max(dims, keepdims=keepdim)
+    return in_order(x.max(dims, keepdims=keepdim))
 
 
 @primitive
 def _amin(x: Array, dims: Dims, keepdim: bool) -> Array:
     nonempty("amin", x, dims)
-    return x.min(dims, keepdims=keepdim)
+    return in_order(x.min(dims, keepdims=keepdim))
 
 
 def _amax_gradient(g: Any, x: Array, y: Array, dims: Dims, keepdim: bool) -> Any:

@@ -31,6 +31,7 @@ from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import current_node
 from tinygrad_edu.kernels import cross_entropy as kernel
 from tinygrad_edu.ops.activation import log_sigmoid, logsigmoid
+from tinygrad_edu.ops.arguments import elementwise
 from tinygrad_edu.ops.arithmetic import _sub
 from tinygrad_edu.ops.elementary import log, sigmoid
 from tinygrad_edu.ops.extrema import clamp, gate
@@ -135,6 +136,7 @@ def _bce_logits_of_target(g: Any, x: Any, yes: Any) -> Any:
 bce_logits.vjp(x=_bce_logits_gradient, t=_bce_logits_of_target)
 
 
+@elementwise
 @primitive
 def xlogy(a: Array, b: Array) -> Array:
     """`a * log(b)`; 0 where a is 0, unless b is nan.

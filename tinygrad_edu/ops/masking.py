@@ -21,7 +21,7 @@ from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.engine.versions import watched
-from tinygrad_edu.kernels.memory_order import in_order
+from tinygrad_edu.kernels.memory_order import in_order, in_turn
 from tinygrad_edu.ops.arguments import named
 from tinygrad_edu.ops.indexing import _take
 from tinygrad_edu.ops.shape import broadcast_tensors
@@ -44,7 +44,8 @@ def _where(condition: Array, a: Array, b: Array) -> Array:
         a, b = promote(a, b)
     else:
         b, a = promote(b, a)
-    return np.where(condition, a, b)
+    y: Array = np.where(condition, a, b)
+    return in_turn(y, condition, a, b)
 
 
 _where.vjp(a=lambda g, condition: _where(condition, g, 0.0),

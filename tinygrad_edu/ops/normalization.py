@@ -14,7 +14,7 @@ from tinygrad_edu.dtypes import Array
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels import batch_norm as batch_kernel
 from tinygrad_edu.kernels import layer_norm as kernel
-from tinygrad_edu.kernels.memory_order import in_order
+from tinygrad_edu.kernels.memory_order import in_order, like_images
 
 
 def _wide(x: Array | None) -> Array | None:
@@ -107,7 +107,7 @@ def batch_norm(
 ) -> Array:
     """Batch norm of `x` (N, C, ...) by its own statistics, which `batch_statistics` has found."""
     y = batch_kernel.forward(_channels(x), _flat(weight), _flat(bias), mean, variance, eps)
-    return in_order(y).reshape(x.shape).astype(x.dtype, copy=False)
+    return like_images(in_order(y).reshape(x.shape).astype(x.dtype, copy=False), x)
 
 
 @batch_norm.vjp_joint("x", "weight", "bias")

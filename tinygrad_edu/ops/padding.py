@@ -11,6 +11,7 @@ from tinygrad_edu.dtypes import Array, fitting
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
+from tinygrad_edu.kernels.memory_order import clone, like_images
 from tinygrad_edu.ops.gathering import index_select
 from tinygrad_edu.ops.indexing import _slice
 
@@ -24,9 +25,11 @@ _Widths = tuple[tuple[int, int], ...]
 def _pad(x: Array, widths: _Widths, value: float) -> Array:
     """`value` around `x`: `widths[i]` elements before and after it along dimension i."""
     shape = tuple([a + n + b for n, (a, b) in zip(x.shape, widths, strict=True)])
+    if shape == x.shape:
+        return clone(x)
     y = new_like(x, shape, value)
     y[_inside(x.shape, widths)] = x
-    return y
+    return like_images(y, x)
 
 
 def _inside(shape: tuple[int, ...], widths: _Widths) -> tuple[slice, ...]:

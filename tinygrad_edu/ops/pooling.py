@@ -13,7 +13,9 @@ from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.kernels.convolution import Geometry, Sizes
+from tinygrad_edu.kernels.memory_order import channels_last, like_images
 from tinygrad_edu.ops.arguments import operand
+from tinygrad_edu.ops.casting import contiguous
 from tinygrad_edu.ops.convolution import per_dim
 from tinygrad_edu.ops.gathering import gather
 from tinygrad_edu.ops.joining import stack
@@ -54,7 +56,7 @@ def sum_windows(x: Array, kernel: Sizes, how: Geometry) -> Array:
     y = x[first].copy()
     for place in rest:
         y += x[place]
-    return y
+    return like_images(y, x, ndims=(3, 4))
 
 
 @primitive
@@ -100,6 +102,8 @@ def _max_pool(x: Array, kernel: Sizes, how: Geometry, out: Sizes) -> Any:
         np.copyto(which, np.int16(number), where=better)
         np.maximum(y, seen, out=y)
     index = _positions(which, sizes, kernel, how, out)
+    if not x.flags.c_contiguous:
+        y, index = [like_images(part, x, ndims=(3, 4, 5)) for part in (y, index)]
     return (y, index), index
 
 
@@ -148,7 +152,7 @@ def _unpool(h: Array, index: Array, shape: Sizes, apart: bool) -> Array:
         y.reshape(-1)[at] = h.reshape(at.shape)
     else:
         np.add.at(y.reshape(-1), at.reshape(-1), h.reshape(-1))
-    return y.reshape(shape)
+    return like_images(y.reshape(shape), h)
 
 
 @primitive
@@ -349,6 +353,15 @@ def _part(i: int, out: int, size: int) -> tuple[int, int]:
     return i * size // out, -(-(i + 1) * size // out)
 
 
+def _arranged(n: int, x: Array, y: Any) -> Any:
+    """`y`, adaptive pooling of `x`, with the channels last in memory where torch has them so."""
+    if x.flags.c_contiguous or n == 3 or x.ndim != n + 2 or not channels_last(x):
+        return contiguous(y)
+    if n == 1:
+        return contiguous(y.mT).mT
+    return contiguous(y, "torch.channels_last")
+
+
 def adaptive_avg_pool(n: int, input: Any, output_size: Any) -> Tensor:
     """Averages of windows of such sizes that the output has the wanted ones."""
     name = f"adaptive_avg_pool{n}d"
@@ -364,6 +377,7 @@ def adaptive_avg_pool(n: int, input: Any, output_size: Any) -> Tensor:
         for dim, (size, o) in enumerate(zip(sizes, out, strict=True), 2):
             parts = [_part(i, o, size) for i in range(o)]
             x = stack([x.narrow(dim, a, b - a).mean(dim) for a, b in parts], dim)
+        x = _arranged(n, input.array, x)
     if n > 1 and sizes != out:  # to one number, torch takes the mean
         x = shown_as(x, f"AdaptiveAvgPool{n}DBackward0" if max(out) > 1 else "MeanBackward1")
     return x[0] if added else x  # type: ignore[no-any-return]
@@ -385,13 +399,15 @@ def adaptive_max_pool(n: int, input: Any, output_size: Any) -> tuple[Tensor, Ten
         index = wrap(_largest(x.array, out))
         flat = gather(x.flatten(2), 2, index.flatten(2))
         y = flat.reshape(index.shape)
+    if not x.array.flags.c_contiguous:
+        y, index = [_arranged(n, x.array, part) for part in (y, index)]
     return (y[0], index[0]) if added else (y, index)
 
 
 def _largest(x: Array, out: Sizes) -> Array:
     """For each output, the position of the largest element of its window in its channel."""
     sizes = x.shape[2:]
-    index = np.zeros_like(x, dtype=np.int64, shape=(*x.shape[:2], *out))
+    index = np.zeros_like(x, order="C", dtype=np.int64, shape=(*x.shape[:2], *out))
     numbers = np.arange(math.prod(sizes)).reshape(sizes)
     for place in np.ndindex(*out):
         box = [slice(*_part(i, o, n)) for i, o, n in zip(place, out, sizes, strict=True)]

@@ -23,9 +23,9 @@ from tinygrad_edu.dtypes import (
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.inplace import inplace
 from tinygrad_edu.engine.primitive import primitive
-from tinygrad_edu.kernels.memory_order import in_order
+from tinygrad_edu.kernels.memory_order import in_order, in_turn
 from tinygrad_edu.ops import elementary, masking
-from tinygrad_edu.ops.arguments import named, ufunc
+from tinygrad_edu.ops.arguments import elementwise, named, ufunc
 from tinygrad_edu.ops.arithmetic import mul, zero_gradient
 from tinygrad_edu.ops.extrema import gate
 
@@ -201,6 +201,7 @@ def sqrt(x: Array) -> Array:
 sqrt.vjp(x=lambda g, y: g / (2 * y))
 
 
+@elementwise
 @primitive(autocast={"cuda": "float32"})
 def rsqrt(x: Array) -> Array:
     """`1 / sqrt(x)`.
@@ -225,7 +226,8 @@ def ldexp(a: Array, b: Array) -> Array:
     """
     target = common(a, b)
     a, b = promote_to(target if is_floating(target) else default(), a, b)
-    return a * np.exp2(b)
+    factor = in_order(np.exp2(b))  # so torch does it
+    return in_turn(a * factor, a, factor)
 
 
 ldexp.vjp(

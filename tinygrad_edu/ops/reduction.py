@@ -13,6 +13,7 @@ import numpy as np
 from tinygrad_edu.dtypes import Array, NumpyDtype, floating, is_floating, scalar_type_name, to_numpy
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.primitive import primitive
+from tinygrad_edu.kernels.memory_order import in_order
 from tinygrad_edu.names.moved import moved_names
 from tinygrad_edu.ops.arguments import (
     Dims,
@@ -34,14 +35,14 @@ _LONG, _BLOCK = 4096, 128
 
 
 def add_up(x: Array, dims: Dims, keepdim: bool) -> Array:
-    """The sum of floats; 16-bit floats are added up, and returned, as float32."""
+    """The sum of floats, in C order; 16-bit floats are added up, and returned, as float32."""
     if x.dtype.itemsize == 2:
-        return reduce_add(x, axis=dims, dtype=np.float32, keepdims=keepdim)
+        return in_order(reduce_add(x, axis=dims, dtype=np.float32, keepdims=keepdim))
     if dims is not None and x.ndim > 1 and x.size > _LONG:
         longest = max(dims, key=x.shape.__getitem__)
         if x.shape[longest] > _LONG:
-            return _add_up_long(x, longest, dims, keepdim)
-    return reduce_add(x, axis=dims, keepdims=keepdim)
+            return in_order(_add_up_long(x, longest, dims, keepdim))
+    return in_order(reduce_add(x, axis=dims, keepdims=keepdim))
 
 
 def _add_up_long(x: Array, longest: int, dims: tuple[int, ...], keepdim: bool) -> Array:
@@ -80,10 +81,10 @@ def repeated(g: Any, shape: tuple[int, ...], dims: Dims, keepdim: bool) -> Any:
 @primitive(node=_reduction("Sum"))
 def _sum(x: Array, dims: Dims, keepdim: bool, dtype: NumpyDtype | None) -> Array:
     if dtype is not None and dtype != x.dtype:
-        return reduce_add(x, axis=dims, dtype=dtype, keepdims=keepdim)
+        return in_order(reduce_add(x, axis=dims, dtype=dtype, keepdims=keepdim))
     if is_floating(x.dtype):
         return add_up(x, dims, keepdim).astype(x.dtype, copy=False)
-    return reduce_add(x, axis=dims, dtype=dtype or np.int64, keepdims=keepdim)
+    return in_order(reduce_add(x, axis=dims, dtype=dtype or np.int64, keepdims=keepdim))
 
 
 _sum.vjp(x=lambda g, x_shape, dims, keepdim: repeated(g, x_shape, dims, keepdim))
@@ -196,13 +197,13 @@ def nanmean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = 
 
 @primitive
 def _any(x: Array, dims: Dims, keepdim: bool) -> Array:
-    found = x.any(dims, keepdims=keepdim)
+    found = in_order(x.any(dims, keepdims=keepdim))
     return found.astype(np.uint8) if x.dtype == np.uint8 else found
 
 
 @primitive
 def _all(x: Array, dims: Dims, keepdim: bool) -> Array:
-    found = x.all(dims, keepdims=keepdim)
+    found = in_order(x.all(dims, keepdims=keepdim))
     return found.astype(np.uint8) if x.dtype == np.uint8 else found
 
 
@@ -236,7 +237,7 @@ def all(input: Any, dim: Any = None, keepdim: bool = False) -> Tensor:
 
 @primitive
 def _count_nonzero(x: Array, dims: Dims) -> Array:
-    return reduce_add(x != 0, axis=dims, dtype=np.int64)
+    return in_order(reduce_add(x != 0, axis=dims, dtype=np.int64))
 
 
 @numpy_names
@@ -261,7 +262,7 @@ def _logsumexp(x: Array, dims: Dims, keepdim: bool) -> Array:
     scaled = np.subtract(x, finite, out=np.empty_like(x))
     total = np.log(add_up(np.exp(scaled, out=scaled), dims, True)) + finite
     y = total if keepdim else total.reshape(reduce_add(total, axis=dims).shape)
-    return y.astype(x.dtype, copy=False)
+    return in_order(y.astype(x.dtype, copy=False))
 
 
 _logsumexp.vjp(

@@ -16,7 +16,8 @@ from tinygrad_edu.dtypes import (
     promote_to,
 )
 from tinygrad_edu.engine.primitive import primitive
-from tinygrad_edu.ops.arguments import ufunc
+from tinygrad_edu.kernels.memory_order import in_turn
+from tinygrad_edu.ops.arguments import elementwise, ufunc
 from tinygrad_edu.ops.arithmetic import zero_gradient
 from tinygrad_edu.ops.comparison import isfinite
 from tinygrad_edu.ops.extrema import gate
@@ -109,6 +110,7 @@ def trunc(x: Array) -> Array:
 trunc.vjp(x=zero_gradient)
 
 
+@elementwise
 @primitive
 def frac(x: Array) -> Array:
     """`x - trunc(x)`.
@@ -169,12 +171,13 @@ def nan_to_num(x: Array, nan: Any = None, posinf: Any = None, neginf: Any = None
     low = info.min if neginf is None else neginf
     y = np.where(np.isnan(x), 0.0 if nan is None else nan, x)
     y = np.where(x == np.inf, high, np.where(x == -np.inf, low, y))
-    return y.astype(x.dtype, copy=False)
+    return in_turn(y.astype(x.dtype, copy=False), x)
 
 
 nan_to_num.vjp(x=lambda g, x: gate(g, isfinite(x)))
 
 
+@elementwise
 @primitive(numbers="none")
 def heaviside(a: Array, values: Array) -> Array:
     """0 where `a` is negative, 1 where it is positive, `values` where it is 0; no gradient.

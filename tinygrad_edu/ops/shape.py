@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinygrad_edu.backend import module_of
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.engine.boundary import dimension_error
 from tinygrad_edu.engine.nodes import shown_as
@@ -298,10 +299,20 @@ unsqueeze.vjp(x=lambda g, x_shape: g.reshape(x_shape))
 
 @primitive(view=True)
 def _expand(x: Array, shape: tuple[int, ...]) -> Array:
-    y = np.broadcast_to(x, shape)
-    if y.__class__ is np.ndarray and x.flags.writeable:  # NumPy's is read-only; torch looks at
-        y.flags.writeable = True  # what is written (see refuse_expanded)
-    return y
+    steps = _expanded_steps(x, shape)
+    if x.__class__ is np.ndarray and x.flags.c_contiguous and x.size:
+        return np.ndarray(shape, x.dtype, x, 0, steps)  # a tenth of the time of the next line
+    return module_of(x).lib.stride_tricks.as_strided(x, shape, steps)
+
+
+def _expanded_steps(x: Array, shape: tuple[int, ...]) -> list[int]:
+    """The strides, in bytes; unlike NumPy's, and like torch's, not 0 where nothing is repeated."""
+    missing = len(shape) - x.ndim
+    sizes = zip(x.shape, shape[missing:], x.strides, strict=True)
+    steps = [step if have == size else 0 for have, size, step in sizes]
+    for i in reversed(range(missing)):
+        steps.insert(0, shape[i + 1] * steps[0] if shape[i] == 1 and steps else 0)
+    return steps
 
 
 _expand.vjp(x=lambda g: g)  # the walk sums it down

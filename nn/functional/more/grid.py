@@ -237,7 +237,7 @@ def _read(
     if known.all():
         return values, None
     outside = wrap(~known[:, None])
-    return where(outside, 0.0, values), outside
+    return values.masked_fill(outside, 0.0), outside
 
 
 def _warn_of_default() -> None:

@@ -36,6 +36,7 @@ def rrelu(
         raise RuntimeError(
             f"Lower bound should be less than or equal to the upper bound, got {lower} > {upper}"
         )
+    input = input if inplace else input.contiguous()  # as torch's kernel needs it
     if not training:
         return leaky_relu(input, (lower + upper) / 2, inplace)
     with no_grad():  # drawn one by one as float64, for the elements that need one, as in torch

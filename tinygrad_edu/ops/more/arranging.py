@@ -14,6 +14,7 @@ from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.engine.versions import watched
+from tinygrad_edu.kernels import memory_order
 from tinygrad_edu.kernels.memory_order import in_order
 from tinygrad_edu.ops.arguments import numpy_names
 from tinygrad_edu.ops.casting import clone, contiguous
@@ -21,7 +22,8 @@ from tinygrad_edu.ops.creation import DeviceLike, Dtype, finish
 from tinygrad_edu.ops.gathering import index_select
 from tinygrad_edu.ops.indexing import _index_put, _slice, _take, copy_, select
 from tinygrad_edu.ops.joining import cat, meshgrid, stack
-from tinygrad_edu.ops.shape import expand, flip, movedim, reshape, t, transpose
+from tinygrad_edu.ops.more.linalg import diagonal
+from tinygrad_edu.ops.shape import expand, flip, reshape, t, transpose
 from tinygrad_edu.size import read_dim, read_dims, read_shape
 
 if TYPE_CHECKING:
@@ -180,11 +182,11 @@ def rot90(input: Tensor, k: int = 1, dims: Any = (0, 1)) -> Tensor:
     first, second = read_dims(dims, ndim)
     turns = k % 4
     if turns == 1:
-        return flip(transpose(input, first, second), first)
+        return transpose(flip(input, second), first, second)
     if turns == 2:
         return flip(input, first, second)
     if turns == 3:
-        return flip(transpose(input, first, second), second)
+        return transpose(flip(input, first), first, second)
     return clone(input)
 
 
@@ -251,9 +253,27 @@ def masked_scatter(input: Any, mask: Any, source: Any) -> Tensor:
     return watched(_index_put(contiguous(x), (where.array,), values, False), "index", (mask,))
 
 
+@primitive(node="Clone", half="as it is")
+def _clone_with_gaps(x: Array) -> Array:
+    """A copy with the strides of `x`, gaps included, unless elements share memory: torch's."""
+    y = memory_order.clone(x)
+    if y.strides == x.strides or any([not step for step in x.strides]):
+        return y
+    reach = 1 + sum(
+        [(n - 1) * step // x.itemsize for n, step in zip(x.shape, x.strides, strict=True)]
+    )
+    memory = np.zeros_like(x, order="C", shape=(reach,))
+    y = module_of(x).lib.stride_tricks.as_strided(memory, x.shape, x.strides)
+    y[...] = x
+    return y
+
+
+_clone_with_gaps.vjp(x=lambda g: g)
+
+
 def _replaced(input: Any, view: Any, src: Any) -> Tensor:
     """A copy of `input` in which `src` stands where `view(copy)` leads to."""
-    copied = clone(input)
+    copied = _clone_with_gaps(input)
     part = view(copied)
     if tuple(part.array.shape) != tuple(src.array.shape):
         raise RuntimeError(
@@ -282,18 +302,7 @@ def slice_scatter(
 
 def diagonal_scatter(input: Any, src: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
     """A copy of `input` with a diagonal replaced by `src`."""
-    rest = input.array.ndim - 2
-    moved = movedim(input, (dim1, dim2), (-2, -1))
-    rows, columns = moved.array.shape[-2:]
-    count = max(0, min(rows + min(offset, 0), columns - max(offset, 0)))
-    i = np.arange(count, like=moved.array)
-    index = (slice(None),) * rest + (i - min(offset, 0), i + max(offset, 0))
-    if tuple(src.array.shape) != (*moved.array.shape[:-2], count):
-        raise RuntimeError(
-            "expected src to have a size equal to the slice of self. src size ="
-            f" {list(src.array.shape)}, slice size = {[*moved.array.shape[:-2], count]}"
-        )
-    return movedim(_index_put(moved, index, src, False), (-2, -1), (dim1, dim2))
+    return _replaced(input, lambda x: diagonal(x, offset, dim1, dim2), src)
 
 
 def block_diag(*tensors: Any) -> Tensor:

@@ -8,7 +8,7 @@ import numpy as np
 
 from tinygrad_edu.dtypes import Array, common, is_floating, not_implemented, promote_to
 from tinygrad_edu.engine.primitive import primitive
-from tinygrad_edu.ops.arguments import ufunc
+from tinygrad_edu.ops.arguments import elementwise, ufunc
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
@@ -85,6 +85,7 @@ def invert(input: Any) -> Any:
     return bitwise_not(input)
 
 
+@elementwise
 @primitive
 def bitwise_left_shift(a: Array, b: Array) -> Array:
     """`a << b`, element by element.  Errors as `bitwise_and`.
@@ -96,6 +97,7 @@ def bitwise_left_shift(a: Array, b: Array) -> Array:
     return np.left_shift(*_integers("bitwise_left_shift", a, b, bools=False))
 
 
+@elementwise
 @primitive
 def bitwise_right_shift(a: Array, b: Array) -> Array:
     """`a >> b`, element by element; the sign stays.  Errors as `bitwise_and`.
@@ -117,6 +119,7 @@ def rright_shift(input: Any, other: Any) -> Tensor:
     return bitwise_right_shift(other, input)
 
 
+@elementwise
 @primitive(numbers="none")
 def gcd(a: Array, b: Array) -> Array:
     """The greatest common divisor of integers, element by element.
@@ -128,6 +131,7 @@ def gcd(a: Array, b: Array) -> Array:
     return np.gcd(*_integers("gcd", a, b, bools=False))
 
 
+@elementwise
 @primitive(numbers="none")
 def lcm(a: Array, b: Array) -> Array:
     """The least common multiple of integers, element by element.

@@ -22,6 +22,7 @@ from tinygrad_edu.engine.record import as_array, wrap
 from tinygrad_edu.kernels import ranges
 from tinygrad_edu.names import return_types
 from tinygrad_edu.ops.arguments import named, numpy_names, operand
+from tinygrad_edu.ops.joining import unbind
 from tinygrad_edu.size import read_dim
 
 if TYPE_CHECKING:
@@ -305,6 +306,6 @@ def unravel_index(indices: Any, shape: Any) -> Any:
     x = x.astype(np.int64)
     found = []
     for size in reversed((shape,) if isinstance(shape, int) else tuple(shape)):
-        found.append(wrap(x % size))
+        found.append(x % size)
         x = x // size
-    return tuple(found[::-1])
+    return unbind(wrap(np.stack(found[::-1], -1)), -1)  # columns of one array, as in torch

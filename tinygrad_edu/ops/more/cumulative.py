@@ -360,7 +360,7 @@ def _at_end(a: Any, b: Any, c: Any, near: Any, far: Any, edge_order: int) -> Any
 def _prod(x: Array, dims: Dims, keepdim: bool, dtype: NumpyDtype | None) -> Array:
     if dtype is None and not is_floating(x.dtype):
         dtype = np.dtype(np.int64)
-    return reduce_multiply(x, axis=dims, dtype=dtype, keepdims=keepdim)
+    return in_order(reduce_multiply(x, axis=dims, dtype=dtype, keepdims=keepdim))
 
 
 def _prod_gradient(g: Any, x: Any, y: Any, dims: Dims, keepdim: bool) -> Any:

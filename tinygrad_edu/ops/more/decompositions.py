@@ -144,7 +144,8 @@ def _eigh(A: Array, UPLO: str) -> Any:
     _check_square("eigh", A)
     factor: Any = np.linalg.eigh
     with solving(A):
-        return tuple(factor(A, UPLO))
+        values, vectors = factor(A, UPLO)
+    return values, by_columns(vectors)
 
 
 def _differences(values: Any) -> Any:
@@ -203,7 +204,8 @@ def eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:
 @primitive(multiple=True, node="LinalgSvd", half="as it is")
 def _svd(A: Array, full_matrices: bool) -> Any:
     with solving(A):
-        return tuple(np.linalg.svd(A, full_matrices))
+        u, s, vh = np.linalg.svd(A, full_matrices)
+    return by_columns(u), s, by_columns(vh)
 
 
 def _skew(x: Any) -> Any:
@@ -465,7 +467,8 @@ def matrix_power(A: Tensor, n: int) -> Tensor:
         base = matmul(base, base) if n else base
     if result is None:
         eye = _constant(np.eye(x.shape[-1]), x)
-        eye_like: Tensor = where(np.zeros_like(x, dtype=bool), A, np.broadcast_to(eye, x.shape))
+        nowhere = np.zeros_like(x, dtype=bool, order="C")
+        eye_like: Tensor = where(nowhere, A, np.broadcast_to(eye, x.shape))
         return eye_like
     product: Tensor = result.clone() if result is A else result
     return product

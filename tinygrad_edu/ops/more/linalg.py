@@ -19,6 +19,7 @@ from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels.memory_order import by_columns
 from tinygrad_edu.names import return_types
 from tinygrad_edu.ops.arguments import named, operand, raw
+from tinygrad_edu.ops.casting import contiguous
 from tinygrad_edu.ops.creation import arange
 from tinygrad_edu.ops.indexing import setitem
 from tinygrad_edu.ops.masking import tril as tril
@@ -423,7 +424,9 @@ def solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
             f" ({a.shape[-2]}x{a.shape[-1]} and {rows}x{1 if vector else b.shape[-1]})"
         )
     if vector:
-        return _solve(A, B[..., None])[..., 0]
+        x: Any = _solve(A, B[..., None])[..., 0]
+        by_columns: Tensor = x if b.ndim < 2 else _turned(contiguous(_turned(x)))  # as in torch
+        return by_columns
     return _solve(A, B)
 
 

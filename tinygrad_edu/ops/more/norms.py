@@ -17,6 +17,7 @@ from tinygrad_edu.dtypes import (
 )
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.primitive import primitive
+from tinygrad_edu.kernels.memory_order import in_order
 from tinygrad_edu.ops.arguments import (
     Dims,
     count,
@@ -54,7 +55,8 @@ def _vector_norm(x: Array, p: float, dims: Dims, keepdim: bool) -> Array:
     if p == 1:
         return add_up(size, dims, keepdim)
     if math.isinf(p):
-        return size.max(dims, keepdims=keepdim) if p > 0 else size.min(dims, keepdims=keepdim)
+        extreme = np.max if p > 0 else np.min
+        return in_order(extreme(size, dims, keepdims=keepdim))
     return np.power(add_up(np.power(size, p), dims, keepdim), 1 / p)
 
 

@@ -152,15 +152,21 @@ def chain_matmul(*matrices: Tensor) -> Tensor:
     return multi_dot(matrices) if len(matrices) > 1 else matrices[0]
 
 
-def _combine(name: str, input: Tensor, product: Any, beta: Any, alpha: Any) -> Tensor:
-    """`beta * input + alpha * product`, of the product's shape; a beta of 0 ignores `input`."""
+def _combine(
+    name: str, input: Tensor, product: Any, beta: Any, alpha: Any, *, input_first: bool = False
+) -> Tensor:
+    """`beta * input + alpha * product`, of the product's shape; a beta of 0 ignores `input`.
+
+    The result lies in memory as the product does, or as `input` if that is to come first.
+    """
     if product.array.dtype.kind in "iu":  # torch, too, drops what an integer cannot hold
         beta, alpha = int(beta), int(alpha)
     if alpha != 1:
         product = product * alpha
     addend: Any = expand(input, product.array.shape)  # raises where it does not fit
     if beta != 0:
-        product = product + (addend if beta == 1 else addend * beta)
+        addend = addend if beta == 1 else addend * beta
+        product = addend + product if input_first else product + addend
     return shown_as(product, f"{name}Backward0")  # type: ignore[no-any-return]
 
 
@@ -187,7 +193,7 @@ def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: Any = 1, alpha: Any 
 @composed(autocast={"cpu": "as_given", "cuda": "lower"})
 def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """`beta * input + alpha * outer(vec1, vec2)`."""
-    return _combine("Addr", input, outer(vec1, vec2), beta, alpha)
+    return _combine("Addr", input, outer(vec1, vec2), beta, alpha, input_first=True)
 
 
 @numbers_first(3, "beta", "alpha")

@@ -20,8 +20,9 @@ from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.inplace import write_out
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import as_array
+from tinygrad_edu.kernels.memory_order import in_turn
 from tinygrad_edu.names import return_types
-from tinygrad_edu.ops.arguments import operand
+from tinygrad_edu.ops.arguments import elementwise, operand
 from tinygrad_edu.ops.arithmetic import zero_gradient
 from tinygrad_edu.ops.extrema import gate
 
@@ -43,6 +44,7 @@ def imag(input: Any) -> Any:
 conj = conj_physical = resolve_conj = resolve_neg = real
 
 
+@elementwise
 @primitive
 def angle(x: Array) -> Array:
     """0 for positive numbers, pi for negative ones.
@@ -63,7 +65,8 @@ angle.vjp(x=zero_gradient)
 def _nextafter(a: Array, b: Array, kind: str) -> Array:
     """In the dtype of that name: for 16 bits, too, the next number is one of that dtype."""
     target = dtype._by_name[kind].numpy
-    return np.nextafter(a.astype(target, copy=False), b.astype(target, copy=False))
+    y = np.nextafter(a.astype(target, copy=False), b.astype(target, copy=False))
+    return in_turn(y, a, b, dtype=target)
 
 
 _nextafter.vjp(a=lambda g, a, b: gate(g, a != b),
@@ -87,7 +90,7 @@ def nextafter(input: Any, other: Any, *, out: Any = None) -> Tensor:
     if not is_floating(target):
         raise not_implemented("nextafter_cpu", target)
     y = _nextafter(input, other, from_numpy(target).name)
-    return write_out("nextafter", out, y)  # type: ignore[no-any-return]
+    return write_out("nextafter", out, y, input, other)  # type: ignore[no-any-return]
 
 
 @primitive(node="Frexp", multiple=True, saves=("exponent",))

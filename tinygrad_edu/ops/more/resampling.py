@@ -17,8 +17,10 @@ from tinygrad_edu.dtypes import Array, is_floating
 from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
+from tinygrad_edu.kernels.memory_order import channels_last
 from tinygrad_edu.kernels.rounding import fma32, fma64
 from tinygrad_edu.ops.arguments import operand
+from tinygrad_edu.ops.casting import clone, contiguous
 from tinygrad_edu.ops.pooling import adaptive_avg_pool
 
 if TYPE_CHECKING:
@@ -243,10 +245,14 @@ def interpolate(
         else:
             taps = _linear(old, out, scale, align, kind)
         y = _resample(y, dim, taps)
+    if not input.array.flags.c_contiguous:
+        last = n > 1 and channels_last(input.array)
+        y = contiguous(y, _CHANNELS_LAST[n] if last else "torch.contiguous_format")
     title = "NearestExact" if mode == "nearest-exact" else mode.capitalize()
     return y if y is input else shown_as(y, f"Upsample{title}{n}DBackward0")
 
 
+_CHANNELS_LAST = {2: "torch.channels_last", 3: "torch.channels_last_3d"}
 _WITHOUT_SIZE = ("nearest", "nearest-exact", "area")
 
 
@@ -279,7 +285,7 @@ def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
             f" upscale_factor, but input.size(-3)={c} is not divisible by {r * r}"
         )
     if r == 1:
-        return input.clone()
+        return clone(input, memory_format="torch.contiguous_format")
     i = len(lead)
     parts = input.reshape(*lead, c // (r * r), r, r, h, w)
     turned = parts.permute(*range(i), i, i + 3, i + 1, i + 4, i + 2)
@@ -317,7 +323,8 @@ def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
     i = len(lead)
     parts = input.reshape(*lead, c, h // r, r, w // r, r)
     turned = parts.permute(*range(i), i, i + 2, i + 4, i + 1, i + 3)
-    return _of_its_own(turned.reshape(*lead, c * r * r, h // r, w // r), input)
+    y = _of_its_own(turned.reshape(*lead, c * r * r, h // r, w // r), input)
+    return contiguous(y, _CHANNELS_LAST[2]) if i == 1 and channels_last(x) else y
 
 
 def channel_shuffle(input: Tensor, groups: int) -> Tensor:
@@ -346,4 +353,7 @@ def channel_shuffle(input: Tensor, groups: int) -> Tensor:
         )
     rest = x.shape[2:]
     turned = input.reshape(n, groups, c // groups, *rest).transpose(1, 2)
-    return _of_its_own(turned.reshape(n, c, *rest), input)
+    y = _of_its_own(turned.reshape(n, c, *rest), input)
+    if x.ndim == 4 and channels_last(x):
+        return contiguous(y, _CHANNELS_LAST[2])
+    return contiguous(y)

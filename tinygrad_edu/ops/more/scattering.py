@@ -177,7 +177,7 @@ def index_reduce(
 def put(input: Any, index: Any, source: Any, accumulate: bool = False) -> Tensor:
     """A copy of `input`, seen as one dimension, with `source` written (or added) at the index."""
     same_device("put", input.array, index.array, source.array)
-    x, size = input.reshape(-1), input.array.size
+    size = input.array.size
     at = index.array.reshape(-1)
     if at.size and (at.min() < -size or at.max() >= size):
         raise IndexError(f"out of range: tried to access index on a tensor of {size} elements.")
@@ -186,5 +186,8 @@ def put(input: Any, index: Any, source: Any, accumulate: bool = False) -> Tensor
             "put_(): Expected source and index to have the same number of elements, but got"
             f" source.numel() = {source.array.size}, index.numel() = {at.size}"
         )
-    written = watched(_index_put(x, (at,), source.reshape(-1), accumulate), "index", (index,))
+    x, places = input.reshape(-1), (at,)
+    if not input.array.flags.c_contiguous:  # the copy keeps the order in which it lies in memory
+        x, places = input, module_of(at).unravel_index(at % max(size, 1), input.array.shape)
+    written = watched(_index_put(x, places, source.reshape(-1), accumulate), "index", (index,))
     return written.reshape(input.array.shape)

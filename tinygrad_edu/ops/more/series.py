@@ -13,9 +13,10 @@ import numpy as np
 from tinygrad_edu.backend import new_like, special_function
 from tinygrad_edu.dtypes import Array, common, default, floating, is_floating, promote_to
 from tinygrad_edu.engine.primitive import primitive
+from tinygrad_edu.kernels.memory_order import in_order
 from tinygrad_edu.kernels.more import series
 from tinygrad_edu.ops import masking
-from tinygrad_edu.ops.arguments import raw
+from tinygrad_edu.ops.arguments import elementwise, raw
 from tinygrad_edu.ops.elementary import exp, log
 from tinygrad_edu.ops.more.special import digamma, erfc, lgamma
 from tinygrad_edu.ops.powers import pow
@@ -28,18 +29,21 @@ if TYPE_CHECKING:
 _ROOT = math.sqrt(2 * math.pi)
 
 
+@elementwise
 @primitive(node="SpecialI0E")
 def i0e(x: Array) -> Array:
     """`exp(-|x|) i0(x)`."""
     return special_function("i0e", lambda x: series.bessel(0, x))(floating(x))
 
 
+@elementwise
 @primitive(node="SpecialI1E")
 def i1e(x: Array) -> Array:
     """`exp(-|x|) i1(x)`."""
     return special_function("i1e", lambda x: series.bessel(1, x))(floating(x))
 
 
+@elementwise
 @primitive
 def i0(x: Array) -> Array:
     """The modified Bessel function of the first kind of order 0.
@@ -52,6 +56,7 @@ def i0(x: Array) -> Array:
     return i0e.primitive.forward(x) * np.exp(np.abs(x))
 
 
+@elementwise
 @primitive(node="SpecialI1")
 def i1(x: Array) -> Array:
     """The modified Bessel function of the first kind of order 1.
@@ -86,6 +91,7 @@ def ndtr(input: Tensor) -> Tensor:
     return erfc(input * -math.sqrt(0.5)) * 0.5
 
 
+@elementwise
 @primitive(node="SpecialNdtri")
 def ndtri(x: Array) -> Array:
     """The inverse of `ndtr`.
@@ -100,6 +106,7 @@ def ndtri(x: Array) -> Array:
 ndtri.vjp(x=lambda g, y: g * (_ROOT * exp(y * y / 2)))
 
 
+@elementwise
 @primitive(node="SpecialErfcx")
 def erfcx(x: Array) -> Array:
     """`exp(x*x) erfc(x)`, which does not underflow.
@@ -130,6 +137,7 @@ def _erfcx_slope(x: Any, y: Any) -> Any:
 erfcx.vjp(x=lambda g, x, y: g * _erfcx_slope(x, y))
 
 
+@elementwise
 @primitive(node="SpecialLogNdtr")
 def log_ndtr(x: Array) -> Array:
     """`log(ndtr(x))`, accurate where that is close to 0.
@@ -160,6 +168,7 @@ log_ndtr.vjp(x=lambda g, x: g * _hazard(x))
 _hazard.vjp(x=lambda g, x, y: g * _hazard_slope(x, y))
 
 
+@elementwise
 @primitive(node="SpecialEntr")
 def entr(x: Array) -> Array:
     """`-x log(x)`; 0 at 0, minus infinity below.
@@ -194,7 +203,7 @@ def multigammaln(input: Array, p: int) -> Array:
         raise RuntimeError("p has to be greater than or equal to 1")
     x = floating(input)
     total = lgamma.primitive.forward(_steps(x, p)).sum(-1)
-    return total + x.dtype.type(p * (p - 1) * math.log(math.pi) / 4)
+    return in_order(total + x.dtype.type(p * (p - 1) * math.log(math.pi) / 4))
 
 
 multigammaln.vjp(input=lambda g, input, p: g * sum(digamma(_steps(input, p)), -1))
@@ -210,6 +219,7 @@ def _floats(a: Any, b: Any) -> tuple[Array, Array, Any]:
     return a, b, target
 
 
+@elementwise
 @primitive
 def zeta(a: Array, b: Array) -> Array:
     """Hurwitz's zeta function: the sum of `(b + k) ** -a` over k = 0, 1, 2, ...
@@ -227,6 +237,7 @@ def zeta(a: Array, b: Array) -> Array:
 zeta.vjp(b=lambda g, a, b: g * (-a * zeta(a + 1, b)))
 
 
+@elementwise
 @primitive(numbers="none")
 def igamma(a: Array, b: Array) -> Array:
     """The regularized lower incomplete gamma function, differentiable in `b`.
@@ -239,6 +250,7 @@ def igamma(a: Array, b: Array) -> Array:
     return special_function("gammainc", series.igamma)(a, b).astype(target)
 
 
+@elementwise
 @primitive(numbers="none")
 def igammac(a: Array, b: Array) -> Array:
     """`1 - igamma(a, b)`.

@@ -91,7 +91,7 @@ def solve_triangular(
         )
     T = _triangle(A, upper, unitriangular)
     if left:
-        return substitute(T, B, upper)
+        return _stored_by_columns(substitute(T, B, upper))
     return _turned(substitute(_turned(T), _turned(B), not upper))  # type: ignore[no-any-return]
 
 
@@ -278,7 +278,7 @@ def matrix_exp(A: Any) -> Tensor:
     y = _solve(even - odd, even + odd)
     for _ in range(halvings):
         y = matmul(y, y)
-    return clone(y)  # the result may be written, as in torch
+    return clone(contiguous(y))  # the result may be written, as in torch
 
 
 @named(input2="tau")
@@ -309,7 +309,7 @@ def householder_product(input: Any, tau: Any) -> Tensor:
     for i in reversed(range(t.shape[-1])):
         reflector = v[..., i : i + 1]
         q = q - tau[..., i, None, None] * matmul(reflector, matmul(_turned(reflector), q))
-    return q  # type: ignore[no-any-return]
+    return _stored_by_columns(q)
 
 
 def pinverse(input: Any, rcond: Any = 1e-15) -> Tensor:

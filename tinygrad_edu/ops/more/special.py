@@ -11,9 +11,10 @@ from tinygrad_edu.backend import new_like, special_function
 from tinygrad_edu.dtypes import Array, common, floating, is_floating, not_implemented, promote_to
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels import erf as _erf
+from tinygrad_edu.kernels.memory_order import in_turn
 from tinygrad_edu.kernels.more import gamma as _gamma
 from tinygrad_edu.ops import masking
-from tinygrad_edu.ops.arguments import ufunc
+from tinygrad_edu.ops.arguments import elementwise, ufunc
 from tinygrad_edu.ops.elementary import _SLOPE_OF_ERF, exp, sigmoid
 from tinygrad_edu.ops.elementary import erf as erf
 from tinygrad_edu.ops.extrema import gate
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
 
 
+@elementwise
 @primitive
 def erfc(x: Array) -> Array:
     """`1 - erf(x)`, accurate where that is close to 0.
@@ -38,6 +40,7 @@ def erfc(x: Array) -> Array:
 erfc.vjp(x=lambda g, x: -g * (_SLOPE_OF_ERF * exp(-(x * x))))
 
 
+@elementwise
 @primitive(autocast={"cuda": "float32"})
 def erfinv(x: Array) -> Array:
     """The number whose erf is `x`; infinite at -1 and 1, nan beyond.
@@ -86,6 +89,7 @@ def of_order(input: Tensor, n: int) -> Tensor:
     return polygamma(n, input)
 
 
+@elementwise
 @primitive
 def digamma(x: Array) -> Array:
     """The derivative of `lgamma`.
@@ -100,6 +104,7 @@ def digamma(x: Array) -> Array:
 digamma.vjp(x=lambda g, x: g * polygamma(1, x))
 
 
+@elementwise
 @primitive
 def lgamma(x: Array) -> Array:
     """`log(|gamma(x)|)`.
@@ -126,10 +131,10 @@ def logit(x: Array, eps: float | None = None) -> Array:
     >>> torch.logit(torch.tensor([0.5, 0.9]))
     tensor([0.0000, 2.1972])
     """
-    x = floating(x)
+    x = y = floating(x)
     if eps is not None:
-        x = np.clip(x, eps, 1 - eps)
-    return np.log(x / (1 - x))
+        y = np.clip(x, eps, 1 - eps)
+    return in_turn(np.log(y / (1 - y)), x)
 
 
 def _logit_slope(g: Any, x: Any, eps: float | None) -> Any:
@@ -142,6 +147,7 @@ def _logit_slope(g: Any, x: Any, eps: float | None) -> Any:
 logit.vjp(x=_logit_slope)
 
 
+@elementwise
 @primitive(node="SpecialXlog1Py")
 def xlog1py(a: Array, b: Array) -> Array:
     """`a * log(1 + b)`; 0 where a is 0, unless b is nan.

@@ -18,7 +18,7 @@ from tinygrad_edu.dtypes import (
 )
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.ops import masking
-from tinygrad_edu.ops.arguments import raw, ufunc
+from tinygrad_edu.ops.arguments import elementwise, raw, ufunc
 from tinygrad_edu.ops.elementary import cos as cos
 from tinygrad_edu.ops.elementary import sin as sin
 from tinygrad_edu.ops.elementary import tanh as tanh
@@ -211,6 +211,7 @@ hypot.vjp(
 )
 
 
+@elementwise
 @primitive
 def sinc(x: Array) -> Array:
     """`sin(pi*x) / (pi*x)`; 1 at 0.
