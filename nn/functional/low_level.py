@@ -11,6 +11,7 @@ from tinygrad_edu.autograd.grad_mode import no_grad
 from tinygrad_edu.ops import recurrent
 from tinygrad_edu.ops.creation import from_numpy
 from tinygrad_edu.ops.names import numpy_names
+from tinygrad_edu.ops.out import takes_out
 from tinygrad_edu.ops.padding import pad
 from tinygrad_edu.tensor import Tensor
 
@@ -36,6 +37,7 @@ def index_put_(
     return written
 
 
+@takes_out
 @numpy_names
 def narrow_copy(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
     """`input.narrow` in memory of its own."""

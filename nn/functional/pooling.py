@@ -8,6 +8,7 @@ from typing import Any
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.ops import fractional, pooling
 from tinygrad_edu.ops.convolution import per_dim
+from tinygrad_edu.ops.out import takes_out
 from tinygrad_edu.ops.sampling import rand
 from tinygrad_edu.tensor import Tensor
 
@@ -241,12 +242,13 @@ def _named(function: Any, name: str, doc: str) -> Any:
 
 
 max_pool1d, max_pool2d = _max_pool(1), _max_pool(2)
-avg_pool1d, avg_pool2d = _avg_pool(1), _avg_pool(2)
+avg_pool1d, avg_pool2d = _avg_pool(1), takes_out(_avg_pool(2))
 lp_pool1d, lp_pool2d = _lp_pool(1), _lp_pool(2)
 max_unpool1d = _max_unpool(1)
 adaptive_avg_pool1d, adaptive_avg_pool2d = _adaptive_avg_pool(1), _adaptive_avg_pool(2)
 adaptive_max_pool1d, adaptive_max_pool2d = _adaptive_max_pool(1), _adaptive_max_pool(2)
 max_pool3d, avg_pool3d, lp_pool3d = _in_float32(_max_pool(3), _avg_pool(3), _lp_pool(3))
+avg_pool3d = takes_out(avg_pool3d)
 adaptive_avg_pool3d, adaptive_max_pool3d = _in_float32(_adaptive_avg_pool(3), _adaptive_max_pool(3))
 max_unpool2d, max_unpool3d = _in_float32(_max_unpool(2), _max_unpool(3))
 fractional_max_pool2d, fractional_max_pool3d = _in_float32(

@@ -63,6 +63,8 @@ def call_general(op: Primitive) -> Call:
         if (listeners or state.mode.listeners) and by is forward:
             return tell(op, None, args, kwargs, listeners)
         if kwargs or len(args) != arity:
+            if "out" in kwargs:
+                return op.write_out(op.name, kwargs.pop("out"), op.call(*args, _by=by, **kwargs))
             args = op.bind(args, kwargs)
         values, edges, storages = unwrap(args)
         try:

@@ -20,6 +20,7 @@ from tinygrad_edu.ops.indexing import _index_put, _slice, _take, copy_, select
 from tinygrad_edu.ops.joining import cat, meshgrid, stack
 from tinygrad_edu.ops.layout import clone, contiguous
 from tinygrad_edu.ops.names import numpy_names
+from tinygrad_edu.ops.out import takes_out
 from tinygrad_edu.ops.shape import expand, flip, movedim, reshape, transpose
 from tinygrad_edu.ops.watching import watched
 from tinygrad_edu.size import read_dim, read_dims, read_shape
@@ -244,6 +245,7 @@ def select_scatter(input: Any, src: Any, dim: int, index: int) -> Tensor:
     return _replaced(input, lambda x: select(x, dim, index), src)
 
 
+@takes_out
 @numpy_names
 def slice_scatter(
     input: Any, src: Any, dim: int = 0, start: int | None = None, end: int | None = None,

@@ -18,6 +18,7 @@ from tinygrad_edu.ops.indexing import _slice
 from tinygrad_edu.ops.joining import _cat
 from tinygrad_edu.ops.layout import clone
 from tinygrad_edu.ops.names import numpy_names
+from tinygrad_edu.ops.out import takes_out
 from tinygrad_edu.ops.shape import _flip
 from tinygrad_edu.size import read_dim, read_dims
 
@@ -73,6 +74,7 @@ def reverse_cumsum(g: Any, dim: int) -> Any:
 _cumsum.vjp(x=lambda g, dim: reverse_cumsum(g, dim))
 
 
+@takes_out(dtype="asked")
 @numpy_names
 @composed(autocast={"cuda": "float32"})
 def cumsum(input: Any, dim: int, *, dtype: Any = None) -> Tensor:
@@ -155,6 +157,7 @@ _cumprod.vjp(x=lambda g, x, y, dim: _cumprod_gradient(g, x, y, dim))
 _settled.vjp(x=lambda g, x, y, dim: _cumprod_gradient(g, x, y, dim))
 
 
+@takes_out(dtype="asked")
 @numpy_names
 @composed(autocast={"cuda": "float32"})
 def cumprod(input: Any, dim: int, *, dtype: Any = None) -> Tensor:
@@ -204,6 +207,7 @@ def _mask(x: Any, mask: Array) -> Any:
 _logcumsumexp.vjp(x=lambda g, x, y, dim: _logcumsumexp_gradient(g, x, y, dim))
 
 
+@takes_out
 @numpy_names
 def logcumsumexp(input: Any, dim: int) -> Tensor:
     """`y[i] = log(exp(x[0]) + ... + exp(x[i]))` along `dim`, without overflow.
@@ -215,6 +219,7 @@ def logcumsumexp(input: Any, dim: int) -> Tensor:
     return _logcumsumexp(input, read_dim(dim, operand("logcumsumexp", input).ndim))
 
 
+@takes_out(dtype="cast")
 @numpy_names
 def diff(
     input: Tensor, n: int = 1, dim: int = -1, prepend: Any = None, append: Any = None

@@ -14,6 +14,7 @@ from tinygrad_edu.kernels.gate import gate as _gate_kernel
 from tinygrad_edu.ops import indexing
 from tinygrad_edu.ops.comparison import isnan
 from tinygrad_edu.ops.names import ufunc
+from tinygrad_edu.ops.out import takes_out
 
 
 @primitive
@@ -174,6 +175,7 @@ clamp.vjp(
 clip = clamp
 
 
+@takes_out(dtype="cast")
 def clamp_min(input: Any, min: Any) -> Any:
     """`input` raised to `min` where it is lower.
 
@@ -186,6 +188,7 @@ def clamp_min(input: Any, min: Any) -> Any:
     return clamp(input, min, None)
 
 
+@takes_out(dtype="cast")
 def clamp_max(input: Any, max: Any) -> Any:
     """`input` lowered to `max` where it is higher.
 

@@ -20,6 +20,7 @@ from tinygrad_edu.ops.dims import operand
 from tinygrad_edu.ops.indexing import _unslice
 from tinygrad_edu.ops.joining import zeros_beside
 from tinygrad_edu.ops.names import numpy_names
+from tinygrad_edu.ops.out import takes_out
 from tinygrad_edu.size import read_dim
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ def _gather(x: Array, dim: int, index: Array) -> Array:
     return in_order(picked.reshape(index.shape))
 
 
+@takes_out
 @numpy_names
 def gather(input: Any, dim: int, index: Any, *, sparse_grad: bool = False) -> Tensor:
     """Pick along `dim`: out[i][j] = input[index[i][j]][j] for `dim` 0.
@@ -142,6 +144,7 @@ _scatter_add.vjp(
 )
 
 
+@takes_out
 @numpy_names
 @composed(autocast={"cuda": "widest"})
 def scatter_add(input: Any, dim: int, index: Any, src: Any) -> Tensor:
@@ -173,6 +176,7 @@ _scatter.vjp(
 )
 
 
+@takes_out
 @numpy_names
 def scatter(
     input: Any, dim: int, index: Any, src: Any = None, *, value: Any = None,
@@ -233,6 +237,7 @@ def _index_select(x: Array, dim: int, index: Array) -> Array:
     return np.take(x, index.reshape(-1), axis=dim)
 
 
+@takes_out
 @numpy_names
 def index_select(input: Any, dim: int, index: Any) -> Tensor:
     """The slices of `input` along `dim` that a vector of indices names, in that order.
@@ -296,6 +301,7 @@ _index_select.vjp(
 )
 
 
+@takes_out
 @numpy_names
 def index_add(input: Any, dim: int, index: Any, source: Any, *, alpha: Any = 1) -> Tensor:
     """A copy of `input` with `alpha * source` added to the slices that the index names."""
@@ -316,6 +322,7 @@ _index_copy.vjp(
 )
 
 
+@takes_out
 @numpy_names
 @composed(autocast={"cpu": "widest"})
 def index_copy(input: Any, dim: int, index: Any, source: Any) -> Tensor:
@@ -352,6 +359,7 @@ def index_fill(input: Any, dim: int, index: Any, value: Any) -> Tensor:
     return _index_fill(input, dim, index, value)
 
 
+@takes_out
 @numpy_names
 def take_along_dim(input: Any, indices: Any, dim: int | None = None) -> Tensor:
     """Pick along `dim`, the other dimensions broadcast; all in one dimension if `dim` is None.
@@ -392,6 +400,7 @@ def take_along_dim(input: Any, indices: Any, dim: int | None = None) -> Tensor:
     return _gather(source, dim, index)
 
 
+@takes_out
 def take(input: Any, index: Any) -> Tensor:
     """The elements of `input`, seen as one dimension, that the indices name, in their shape."""
     same_device("take", input.array, index.array)

@@ -37,6 +37,7 @@ from tinygrad_edu.kernels.cuda import checks
 from tinygrad_edu.kernels.memory_order import clone, in_order
 from tinygrad_edu.ops.arithmetic import zero_gradient
 from tinygrad_edu.ops.names import named, numpy_names
+from tinygrad_edu.ops.out import takes_out
 from tinygrad_edu.ops.shape import broadcast_tensors, reshape
 from tinygrad_edu.ops.watching import watched
 from tinygrad_edu.size import read_dim
@@ -465,6 +466,7 @@ _where.vjp(a=lambda g, condition: _where(condition, g, 0.0),
            b=lambda g, condition: _where(condition, 0.0, g))  # fmt: skip
 
 
+@takes_out
 @named(self="input", x="input", y="other")
 def where(condition: Any, input: Any = None, other: Any = None) -> Any:
     """`input` where the condition holds, else `other`, element by element.
@@ -498,6 +500,7 @@ def _check_choice(array: Any, number: Any) -> None:
         fitting(target, number)
 
 
+@takes_out
 def nonzero(input: Any, *, as_tuple: bool = False) -> Any:
     """The indices of the elements that are not zero: one row each, or a tuple of columns.
 
@@ -565,6 +568,7 @@ _masked_fill.vjp(
 )
 
 
+@takes_out
 def masked_select(input: Any, mask: Any) -> Tensor:
     """The elements where the mask is True, in one dimension; the two are broadcast.
 

@@ -31,6 +31,7 @@ from tinygrad_edu.ops.dims import (
 from tinygrad_edu.ops.extrema import gate
 from tinygrad_edu.ops.gathering import _along, _gather
 from tinygrad_edu.ops.names import numpy_names
+from tinygrad_edu.ops.out import takes_out
 from tinygrad_edu.ops.watching import watched
 from tinygrad_edu.size import read_dim
 
@@ -125,6 +126,7 @@ def _find(name: str, input: Any, dim: Any, keepdim: bool) -> tuple[Any, Any]:
     return shown_as(found, f"{name.capitalize()}Backward0"), places
 
 
+@takes_out(dtype="cast")
 @numpy_names
 def max(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
     """The largest element; with `dim`, (values, indices) along it; of two tensors, `maximum`.
@@ -155,6 +157,7 @@ def max(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = N
     return return_types.max(*_find("max", input, dim, keepdim))
 
 
+@takes_out(dtype="cast")
 @numpy_names
 def min(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
     """The smallest element; otherwise as `max`.
@@ -202,6 +205,7 @@ def _argmin(x: Array, dim: int | None, keepdim: bool) -> Array:
     return _where_extreme("argmin", x, dim, keepdim)
 
 
+@takes_out
 @numpy_names
 def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """The index of the largest element along `dim`, or of all; the first of equals.
@@ -214,6 +218,7 @@ def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tens
     return _argmax(input, dim, keepdim)
 
 
+@takes_out
 @numpy_names
 def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """The index of the smallest element; otherwise as `argmax`."""
@@ -244,6 +249,7 @@ _amax.vjp(x=lambda g, x, y, dims, keepdim: _amax_gradient(g, raw(x), raw(y), dim
 _amin.vjp(x=lambda g, x, y, dims, keepdim: _amax_gradient(g, raw(x), raw(y), dims, keepdim))
 
 
+@takes_out
 @numpy_names
 def amax(input: Any, dim: Any = (), keepdim: bool = False) -> Tensor:
     """The largest element over one or several dimensions; equals share the gradient.
@@ -255,12 +261,14 @@ def amax(input: Any, dim: Any = (), keepdim: bool = False) -> Tensor:
     return _amax(input, reduced(dim, operand("amax", input).ndim), keepdim)
 
 
+@takes_out
 @numpy_names
 def amin(input: Any, dim: Any = (), keepdim: bool = False) -> Tensor:
     """The smallest element over one or several dimensions; equals share the gradient."""
     return _amin(input, reduced(dim, operand("amin", input).ndim), keepdim)
 
 
+@takes_out
 @numpy_names
 def aminmax(input: Any, *, dim: int | None = None, keepdim: bool = False) -> Any:
     """`(amin, amax)` over one dimension or all, named min and max.
@@ -293,6 +301,7 @@ def _running(ufunc: Any, input: Any, dim: int) -> tuple[Any, Any]:
     return _gather(input, dim, places), places
 
 
+@takes_out
 @numpy_names
 def cummax(input: Tensor, dim: int) -> Any:
     """The largest element so far along `dim`, and where it last occurred.
@@ -304,6 +313,7 @@ def cummax(input: Tensor, dim: int) -> Any:
     return return_types.cummax(*_running(np.maximum, input, dim))
 
 
+@takes_out
 @numpy_names
 def cummin(input: Tensor, dim: int) -> Any:
     """The smallest element so far along `dim`, and where it last occurred."""

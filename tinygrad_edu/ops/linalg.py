@@ -23,6 +23,7 @@ from tinygrad_edu.ops.dims import operand, raw
 from tinygrad_edu.ops.indexing import setitem
 from tinygrad_edu.ops.matmul import matmul
 from tinygrad_edu.ops.names import named
+from tinygrad_edu.ops.out import takes_out
 from tinygrad_edu.ops.reduction import sum
 from tinygrad_edu.size import read_dim
 
@@ -95,6 +96,7 @@ def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -
     return _undiagonal(input, shape, offset, first, second)
 
 
+@takes_out
 def diag(input: Tensor, diagonal: int = 0) -> Tensor:
     """The diagonal of a matrix, as a copy; for a vector, the matrix with it on the diagonal.
 
@@ -349,6 +351,7 @@ _logabsdet.vjp(A=lambda g, A: _scalars(g) * _turned(inv(A)))
 _sign_of_det.vjp(A=lambda g, A: np.zeros_like(raw(A)))
 
 
+@takes_out
 @named(input="A")
 def slogdet(A: Tensor) -> Any:
     """The sign of the determinant and the logarithm of its size, which cannot overflow.
@@ -419,6 +422,7 @@ substitute.vjp(
 )
 
 
+@takes_out
 @composed(autocast={"cpu": "float32"})
 def solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
     """The X with `A @ X = B`; with `X @ A = B` if not `left`.
@@ -489,6 +493,7 @@ def _like(constant: Array, y: Any) -> Array:
 _cholesky.vjp(A=lambda g, y: _cholesky_gradient(g, y))
 
 
+@takes_out(dtype="cast")
 @named(input="A")
 @composed(autocast={"cpu": "float32"})
 def cholesky(A: Tensor, upper: bool = False) -> Tensor:

@@ -28,6 +28,7 @@ from tinygrad_edu.ops import elementary, indexing
 from tinygrad_edu.ops.arithmetic import mul, zero_gradient
 from tinygrad_edu.ops.extrema import gate
 from tinygrad_edu.ops.names import named, ufunc
+from tinygrad_edu.ops.out import takes_out
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
@@ -156,6 +157,7 @@ def rpow(exponent: Any, base: Any) -> Tensor:
     return pow(base, exponent)
 
 
+@takes_out
 @ufunc("float_power")
 @named(self="input")
 def float_power(input: Any, exponent: Any) -> Tensor:

@@ -11,6 +11,7 @@ from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.ops.arranging import roll
 from tinygrad_edu.ops.matmul import bmm, dot, matmul, mm, mv, vdot
 from tinygrad_edu.ops.names import numbers_first, numpy_names
+from tinygrad_edu.ops.out import takes_out
 from tinygrad_edu.ops.reduction import sum
 from tinygrad_edu.ops.shape import _permute, expand
 from tinygrad_edu.size import read_dim
@@ -24,6 +25,7 @@ def rmatmul(input: Tensor, other: Any) -> Tensor:
     return matmul(other, input)
 
 
+@takes_out(dtype="cast")
 def outer(input: Tensor, vec2: Tensor) -> Tensor:
     """All products of an element of one vector and one of another: (n,), (m,) -> (n, m).
 
@@ -41,6 +43,7 @@ def outer(input: Tensor, vec2: Tensor) -> Tensor:
 ger = outer
 
 
+@takes_out(dtype="cast")
 def inner(input: Tensor, other: Tensor) -> Tensor:
     """Sums of products over the last dimension: (..., k), (***, k) -> (..., ***)."""
     a, b = input.array.shape, other.array.shape
@@ -56,6 +59,7 @@ def inner(input: Tensor, other: Tensor) -> Tensor:
     return tensordot(input, other, ([-1], [-1]))
 
 
+@takes_out
 @composed(autocast={"cpu": "lower", "cuda": "widest"})
 def tensordot(a: Any, b: Any, dims: Any = 2) -> Tensor:
     """Sums of products over several dimensions of each tensor.
@@ -105,6 +109,7 @@ def tensordot(a: Any, b: Any, dims: Any = 2) -> Tensor:
     return matmul(a, b).reshape((*left, *right))
 
 
+@takes_out
 def multi_dot(tensors: Any) -> Tensor:
     """The product of several matrices, in the order of multiplication that costs least.
 
@@ -152,6 +157,7 @@ def multi_dot(tensors: Any) -> Tensor:
     return y.reshape(first[:-1] + last[1:])  # type: ignore[no-any-return]
 
 
+@takes_out
 def chain_matmul(*matrices: Tensor) -> Tensor:
     """`linalg.multi_dot` under its old name, with the matrices as arguments."""
     return multi_dot(matrices) if len(matrices) > 1 else matrices[0]
@@ -169,6 +175,7 @@ def _combine(name: str, input: Tensor, product: Any, beta: Any, alpha: Any) -> T
     return shown_as(product, f"{name}Backward0")  # type: ignore[no-any-return]
 
 
+@takes_out
 @numbers_first(3, "beta", "alpha")
 @composed(autocast="lower")
 def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
@@ -181,6 +188,7 @@ def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: An
     return _combine("Addmm", input, mm(mat1, mat2), beta, alpha)
 
 
+@takes_out
 @numbers_first(3, "beta", "alpha")
 @composed(autocast={"cpu": "as_given", "cuda": "lower"})
 def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
@@ -188,6 +196,7 @@ def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: Any = 1, alpha: Any 
     return _combine("Addmv", input, mv(mat, vec), beta, alpha)
 
 
+@takes_out(dtype="cast")
 @numbers_first(3, "beta", "alpha")
 @composed(autocast={"cpu": "as_given", "cuda": "lower"})
 def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
@@ -195,6 +204,7 @@ def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: Any = 1, alpha: Any
     return _combine("Addr", input, outer(vec1, vec2), beta, alpha)
 
 
+@takes_out
 @numbers_first(3, "beta", "alpha")
 @composed(autocast="lower")
 def baddbmm(
@@ -204,6 +214,7 @@ def baddbmm(
     return _combine("Baddbmm", input, bmm(batch1, batch2), beta, alpha)
 
 
+@takes_out
 @numbers_first(3, "beta", "alpha")
 @composed(autocast="lower")
 def addbmm(
@@ -214,6 +225,7 @@ def addbmm(
     return _combine("Addbmm", input, total, beta, alpha)
 
 
+@takes_out(dtype="cast")
 def kron(input: Tensor, other: Tensor) -> Tensor:
     """The Kronecker product: every element of `input` times all of `other`, as a block.
 
@@ -230,6 +242,7 @@ def kron(input: Tensor, other: Tensor) -> Tensor:
     return product.reshape(tuple([n * m for n, m in zip(a, b, strict=True)]))  # type: ignore[no-any-return]
 
 
+@takes_out
 @numpy_names
 @composed(autocast={"cuda": "widest"})
 def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
@@ -264,6 +277,7 @@ def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
     return left - roll(x, -2, place) * roll(y, -1, place)
 
 
+@takes_out
 @numpy_names
 def linalg_cross(input: Tensor, other: Tensor, *, dim: int = -1) -> Tensor:
     """`cross` along the last dimension unless `dim` says otherwise."""

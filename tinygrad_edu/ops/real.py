@@ -24,11 +24,13 @@ from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.ops.arithmetic import zero_gradient
 from tinygrad_edu.ops.dims import operand
 from tinygrad_edu.ops.extrema import gate
+from tinygrad_edu.ops.out import takes_out
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
 
 
+@takes_out(dtype="cast")
 def real(input: Any) -> Any:
     """The tensor itself: all its numbers are real."""
     operand("real", input)
@@ -105,6 +107,7 @@ _mantissa.vjp(x=lambda g, x: _halved(g, x))
 _halved.vjp(a=lambda g, x: _halved(g, x), x=lambda g, x: zero_gradient(x))
 
 
+@takes_out
 def frexp(input: Any) -> Any:
     """`input = mantissa * 2 ** exponent`, with the mantissa's size in [1/2, 1).
 

@@ -28,6 +28,7 @@ from tinygrad_edu.ops.dims import (
 from tinygrad_edu.ops.elementary import exp
 from tinygrad_edu.ops.extrema import gate, weigh
 from tinygrad_edu.ops.names import numpy_names
+from tinygrad_edu.ops.out import takes_out
 from tinygrad_edu.ops.shape import _flip
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ def _sum(x: Array, dims: Dims, keepdim: bool, dtype: NumpyDtype | None) -> Array
 _sum.vjp(x=lambda g, x_shape, dims, keepdim: spread(g, x_shape, dims, keepdim))
 
 
+@takes_out(dtype="asked")
 @numpy_names
 @composed(autocast={"cuda": "float32"})
 def sum(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
@@ -124,6 +126,7 @@ _mean.vjp(
 )
 
 
+@takes_out(dtype="cast")
 @numpy_names
 def mean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The mean over `dim`: the sum divided by the number of elements.
@@ -158,6 +161,7 @@ def _nansum(x: Array, dims: Dims, keepdim: bool, dtype: NumpyDtype | None) -> Ar
 _nansum.vjp(x=lambda g, x, dims, keepdim: restore(g, x.shape, dims, keepdim) * ~np.isnan(raw(x)))
 
 
+@takes_out(dtype="asked")
 @numpy_names
 def nansum(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """`sum` that counts nan as 0.
@@ -173,6 +177,7 @@ def nansum(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = N
     return _nansum(input, reduced(dim, x.ndim), keepdim, target)
 
 
+@takes_out(dtype="cast")
 @numpy_names
 def nanmean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """`mean` of the elements that are not nan.
@@ -221,6 +226,7 @@ def _prod_gradient(g: Any, x: Any, y: Any, dims: Dims, keepdim: bool) -> Any:
 _prod.vjp(x=_prod_gradient)
 
 
+@takes_out(dtype="asked")
 @numpy_names
 @composed(autocast="float32")
 def prod(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
@@ -256,6 +262,7 @@ def _truth_dims(name: str, input: Any, dim: Any) -> Dims:
     return () if isinstance(dim, (tuple, list)) and not dim else reduced(dim, ndim)
 
 
+@takes_out
 @numpy_names
 def any(input: Any, dim: Any = None, keepdim: bool = False) -> Tensor:
     """Whether some element over `dim` is not 0; a bool, but uint8 for uint8.
@@ -267,6 +274,7 @@ def any(input: Any, dim: Any = None, keepdim: bool = False) -> Tensor:
     return _any(input, _truth_dims("any", input, dim), keepdim)
 
 
+@takes_out
 @numpy_names
 def all(input: Any, dim: Any = None, keepdim: bool = False) -> Tensor:
     """Whether no element over `dim` is 0; a bool, but uint8 for uint8.
@@ -315,6 +323,7 @@ _logsumexp.vjp(
 )
 
 
+@takes_out(dtype="cast")
 @numpy_names
 def logsumexp(input: Any, dim: Any, keepdim: bool = False) -> Tensor:
     """`log(sum(exp(x)))` over `dim`, without overflow: the largest element is subtracted first.

@@ -27,6 +27,7 @@ from tinygrad_edu.ops.gathering import (
 from tinygrad_edu.ops.indexing import _index_put, _where
 from tinygrad_edu.ops.joining import zeros_beside
 from tinygrad_edu.ops.names import numpy_names
+from tinygrad_edu.ops.out import takes_out
 from tinygrad_edu.ops.watching import watched
 from tinygrad_edu.size import read_dim
 
@@ -113,6 +114,7 @@ _scatter_product.vjp(
 )
 
 
+@takes_out
 @numpy_names
 def scatter_reduce(
     input: Any, dim: int, index: Any, src: Any, reduce: str, *, include_self: bool = True
@@ -150,6 +152,7 @@ def scatter_reduce(
     return floor_divide(total, wrap(counts.astype(input.array.dtype)))
 
 
+@takes_out
 @numpy_names
 def index_reduce(
     input: Any, dim: int, index: Any, source: Any, reduce: str, *, include_self: bool = True

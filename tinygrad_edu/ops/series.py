@@ -17,6 +17,7 @@ from tinygrad_edu.kernels import series
 from tinygrad_edu.ops import indexing
 from tinygrad_edu.ops.dims import raw
 from tinygrad_edu.ops.elementary import exp, log
+from tinygrad_edu.ops.out import takes_out
 from tinygrad_edu.ops.powers import pow
 from tinygrad_edu.ops.reduction import sum
 from tinygrad_edu.ops.rounding import sign
@@ -76,6 +77,7 @@ i0e.vjp(x=lambda g, x, y: g * (i1e(x) - sign(x) * y))
 i1e.vjp(x=lambda g, x, y: g * (i0e(x) - _over(y, x) - sign(x) * y))
 
 
+@takes_out(dtype="cast")
 def ndtr(input: Tensor) -> Tensor:
     """The normal distribution function: the chance that a standard normal variable is smaller.
 

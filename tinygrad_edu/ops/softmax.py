@@ -17,6 +17,7 @@ from tinygrad_edu.kernels.cuda import launch
 from tinygrad_edu.kernels.cuda import softmax as gpu
 from tinygrad_edu.ops.elementary import exp
 from tinygrad_edu.ops.names import numpy_names
+from tinygrad_edu.ops.out import takes_out
 from tinygrad_edu.ops.reduction import sum
 from tinygrad_edu.size import read_dim
 
@@ -110,6 +111,7 @@ def _log_softmax(x: Array, dim: int, dtype: Any) -> Array:
 _log_softmax.vjp(x=lambda g, y, dim: _log_softmax_gradient(g, y, dim))
 
 
+@takes_out
 @numpy_names
 def softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
     """`exp(x) / sum(exp(x))` along `dim`.
@@ -132,6 +134,7 @@ def softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
     return _softmax(input, dim, dtype)
 
 
+@takes_out
 @numpy_names
 def log_softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
     """`x - log(sum(exp(x)))` along `dim`: the logarithm of softmax, without its rounding to 0.

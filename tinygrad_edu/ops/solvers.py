@@ -38,6 +38,7 @@ from tinygrad_edu.ops.linalg import (
 from tinygrad_edu.ops.matmul import matmul
 from tinygrad_edu.ops.names import named, numpy_names
 from tinygrad_edu.ops.norms import matrix_or_vector_norm
+from tinygrad_edu.ops.out import takes_out
 from tinygrad_edu.ops.reduction import mean, sum
 from tinygrad_edu.size import read_dims
 
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
 
 
+@takes_out
 @numpy_names
 @composed(autocast={"cpu": "lower"})
 def vecdot(x: Any, y: Any, *, dim: int = -1) -> Tensor:
@@ -62,6 +64,7 @@ def _triangle(A: Any, upper: bool, unit: bool) -> Any:
     return part + _constant(np.eye(A.array.shape[-1]), A) if unit else part
 
 
+@takes_out
 @named(input="A")
 def solve_triangular(
     A: Any, B: Any, *, upper: bool, left: bool = True, unitriangular: bool = False
@@ -98,6 +101,7 @@ def solve_triangular(
     return _turned(substitute(_turned(T), _turned(B), not upper))  # type: ignore[no-any-return]
 
 
+@takes_out
 @named(input="b")
 @composed(autocast={"cpu": "float32"})
 def triangular_solve(
@@ -111,6 +115,7 @@ def triangular_solve(
     return return_types.triangular_solve(_stored_by_columns(solution), A.clone())
 
 
+@takes_out(dtype="cast")
 @named(input="B", input2="L")
 @composed(autocast={"cpu": "float32"})
 def cholesky_solve(B: Any, L: Any, upper: bool = False) -> Tensor:
@@ -135,6 +140,7 @@ def _stored_by_columns(x: Any) -> Tensor:
     return y
 
 
+@takes_out(dtype="cast")
 @named(input="L")
 @composed(autocast={"cpu": "float32"})
 def cholesky_inverse(L: Any, upper: bool = False) -> Tensor:
@@ -151,6 +157,7 @@ def cholesky_inverse(L: Any, upper: bool = False) -> Tensor:
     )
 
 
+@takes_out(dtype="cast")
 @named(input="A")
 @composed(autocast={"cpu": "float32"})
 def cond(A: Any, p: Any = None) -> Tensor:
@@ -180,6 +187,7 @@ def cond(A: Any, p: Any = None) -> Tensor:
     return sizes[0] * sizes[1]
 
 
+@takes_out(dtype="cast")
 @named(input="A")
 @composed(autocast={"cpu": "float32"})
 def tensorinv(A: Any, ind: int = 2) -> Tensor:
@@ -202,6 +210,7 @@ def tensorinv(A: Any, ind: int = 2) -> Tensor:
     return square.reshape((*back, *front))  # type: ignore[no-any-return]
 
 
+@takes_out(dtype="cast")
 @named(input="A", other="B")
 @composed(autocast={"cpu": "float32"})
 def tensorsolve(A: Any, B: Any, dims: Any = None) -> Tensor:
@@ -284,6 +293,7 @@ def matrix_exp(A: Any) -> Tensor:
     return y
 
 
+@takes_out(dtype="cast")
 @named(input2="tau")
 @composed(autocast={"cpu": "float32"})
 def householder_product(input: Any, tau: Any) -> Tensor:
@@ -320,11 +330,13 @@ def pinverse(input: Any, rcond: Any = 1e-15) -> Tensor:
     return pinv(input, rcond)
 
 
+@takes_out
 def old_qr(input: Any, some: bool = True) -> Any:
     """The old name of `linalg.qr`; `some` means mode="reduced"."""
     return return_types.qr(*qr(input, "reduced" if some else "complete"))
 
 
+@takes_out
 def old_svd(input: Any, some: bool = True, compute_uv: bool = True) -> Any:
     """The old name of `linalg.svd`; V comes untransposed, `some` means not full matrices."""
     if not compute_uv:
@@ -370,6 +382,7 @@ def _checked(name: str, A: Any, check_errors: bool, positive: bool) -> tuple[Any
     return where((info == 0)[..., None, None], A, _constant(np.eye(x.shape[-1]), x)), wrap(info)
 
 
+@takes_out
 @named(input="A")
 @composed(autocast={"cpu": "float32"})
 def cholesky_ex(A: Any, *, upper: bool = False, check_errors: bool = False) -> Any:
@@ -381,6 +394,7 @@ def cholesky_ex(A: Any, *, upper: bool = False, check_errors: bool = False) -> A
     return return_types.linalg_cholesky_ex(cholesky(safe, upper=upper), info)
 
 
+@takes_out
 @composed(autocast={"cpu": "float32"})
 def inv_ex(A: Any, *, check_errors: bool = False) -> Any:
     """`inv` without an exception: (inverse, info), where `info` is 0 or the order that failed.
@@ -391,6 +405,7 @@ def inv_ex(A: Any, *, check_errors: bool = False) -> Any:
     return return_types.linalg_inv_ex(inv(safe), info)
 
 
+@takes_out
 def solve_ex(A: Any, B: Any, *, left: bool = True, check_errors: bool = False) -> Any:
     """`solve` without an exception: (result, info), where `info` is 0 or the order that failed."""
     safe, info = _checked("solve_ex", A, check_errors, False)

@@ -20,6 +20,7 @@ from tinygrad_edu.ops.extrema import gate
 from tinygrad_edu.ops.gathering import _gather
 from tinygrad_edu.ops.matmul import matmul
 from tinygrad_edu.ops.names import numpy_names
+from tinygrad_edu.ops.out import takes_out
 from tinygrad_edu.ops.reduction import _mean, add_up, mean, sum
 from tinygrad_edu.ops.shape import movedim
 from tinygrad_edu.ops.sorting import sort
@@ -88,6 +89,7 @@ def _read(
     return dims, plain(correction)
 
 
+@takes_out(dtype="cast")
 @numpy_names
 def var(
     input: Any, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False,
@@ -111,6 +113,7 @@ def var(
     return _var(input, dims, keepdim, correction)
 
 
+@takes_out(dtype="cast")
 @numpy_names
 def std(
     input: Any, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False,
@@ -292,6 +295,7 @@ def _quantile(
     return result.reshape(levels.shape + rest)  # type: ignore[no-any-return]
 
 
+@takes_out
 @numpy_names
 @composed(autocast={"cpu": "float32"})
 def quantile(
@@ -317,6 +321,7 @@ def quantile(
     return _quantile(input, q, dim, keepdim, interpolation, skip_nan=False)
 
 
+@takes_out
 @numpy_names
 @composed(autocast={"cpu": "float32"})
 def nanquantile(
