@@ -89,7 +89,7 @@ def test_the_result_goes_into_out(op: Any) -> None:
             theirs = outcome(torch, op.op, sample, y, kind)
             mine = outcome(ours, function, sample, y, kind)
             if isinstance(theirs, type) or isinstance(mine, type):
-                assert kind in ("int32", "other") or op.name in ("normal", "nonzero"), (kind, mine, theirs)
+                assert kind in ("int32", "other") or op.name in ("normal", "nonzero")
                 continue
             for a, b in zip(mine[1], theirs[1], strict=True):
                 assert a[:2] == b[:2], kind
