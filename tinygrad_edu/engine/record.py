@@ -29,8 +29,8 @@ _new = object.__new__
 
 
 def as_array(y: Any) -> Array:
-    """NumPy turns 0-d results into scalars; the engine wants arrays."""
-    return np.asarray(y) if isinstance(y, (np.generic, float, int)) else y
+    """NumPy turns 0-d results into scalars; the engine wants arrays, and plain ones."""
+    return np.asarray(y) if isinstance(y, (np.generic, float, int, np.ndarray)) else y
 
 
 def wrap(y: Array, node: Node | None = None, storage: Storage | None = None) -> Tensor:
