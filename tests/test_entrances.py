@@ -139,7 +139,6 @@ def test_frames_of_pandas() -> None:
     assert ours.tensor(frame.values).tolist() == [[1.5, 3.5], [2.5, 4.5]]
 
 
-@pytest.mark.xfail(strict=True, reason="the call keeps an array beside a tensor as it is")
 @pytest.mark.parametrize("kind", ["matrix", "masked array", "subclass"])
 def test_operands(kind: str, tmp_path: Path) -> None:
     """An array as an operand: its values count, not its class, forward and backward."""
