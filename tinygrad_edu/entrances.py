@@ -49,7 +49,8 @@ def as_numpy(data: Any, target: NumpyDtype | None = None) -> Array:
         return array
     if not kinds:
         return array.astype(default()) if array.dtype == np.float64 else array
-    if array.dtype == np.uint64 and array.dtype not in kinds:
+    large = array.dtype == np.uint64 or (array.dtype == np.float64 and kinds <= _WHOLE)
+    if large and array.dtype not in kinds and array.size:
         raise ValueError("Overflow when unpacking long long")
     return array.astype(functools.reduce(promote_types, kinds), copy=False)
 

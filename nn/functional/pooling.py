@@ -6,6 +6,7 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 from tinygrad_edu.engine.composed import composed
+from tinygrad_edu.engine.out import takes_out
 from tinygrad_edu.names.moved import moved_names
 from tinygrad_edu.ops import pooling
 from tinygrad_edu.ops.convolution import per_dim
@@ -154,11 +155,12 @@ def _named(function: Any, name: str, doc: str) -> Any:
 
 
 max_pool1d, max_pool2d = _max_pool(1), _max_pool(2)
-avg_pool1d, avg_pool2d = _avg_pool(1), _avg_pool(2)
+avg_pool1d, avg_pool2d = _avg_pool(1), takes_out(_avg_pool(2))
 lp_pool1d, lp_pool2d = _lp_pool(1), _lp_pool(2)
 adaptive_avg_pool1d, adaptive_avg_pool2d = _adaptive_avg_pool(1), _adaptive_avg_pool(2)
 adaptive_max_pool1d, adaptive_max_pool2d = _adaptive_max_pool(1), _adaptive_max_pool(2)
 max_pool3d, avg_pool3d, lp_pool3d = _in_float32(_max_pool(3), _avg_pool(3), _lp_pool(3))
+avg_pool3d = takes_out(avg_pool3d)
 adaptive_avg_pool3d, adaptive_max_pool3d = _in_float32(_adaptive_avg_pool(3), _adaptive_max_pool(3))
 max_pool1d_with_indices, max_pool2d_with_indices, max_pool3d_with_indices = map(
     _with_indices, (max_pool1d, max_pool2d, max_pool3d)

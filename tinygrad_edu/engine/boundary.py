@@ -34,7 +34,13 @@ class LinAlgError(RuntimeError):
 
 
 def recover(op: Primitive, error: Exception, args: Values) -> Any:
-    """Where a forward function raised: the call made in another way, or torch's error instead."""
+    """Where a forward function raised: the call made in another way, or torch's error instead.
+
+    A program may have turned NumPy's warnings into errors: infinities are no error here.
+    """
+    if isinstance(error, RuntimeWarning):
+        with np.errstate(all="ignore"):
+            return op.call(*args)
     moved = on_one_device(args)
     if moved is not None:
         return op.call(*moved)

@@ -133,13 +133,13 @@ def call_binary(op: Primitive, failed: Call = recover) -> Call:
             else:
                 if op.numbers == "none" and b.__class__ in _NUMBERS:
                     raise not_a_tensor(op.name, 2, b)
-                z = b.item() if isinstance(b, np.generic) else b
+                z = b if b.__class__ in _NUMBERS else _plain(b)
         elif isinstance(b, Variable):
             if op.numbers != "either" and a.__class__ in _NUMBERS:
                 raise not_a_tensor(op.name, 1, a)
             if b.view_of is not None:
                 b.view_of.refresh(b)
-            x = a.item() if isinstance(a, np.generic) else a
+            x = a if a.__class__ in _NUMBERS else _plain(a)
             z, b_edge, b_storage = b.array, b.node, b.storage
         else:
             if a.__class__ in _NUMBERS and b.__class__ in _NUMBERS:
@@ -175,6 +175,13 @@ def call_binary(op: Primitive, failed: Call = recover) -> Call:
         return t
 
     return call
+
+
+def _plain(operand: Any) -> Any:
+    """NumPy's numbers as Python's, its matrices and masked arrays as arrays; others as they are."""
+    if isinstance(operand, np.generic):
+        return operand.item()
+    return np.asarray(operand) if isinstance(operand, np.ndarray) else operand
 
 
 def _with_out(op: Primitive, args: Any, by: Any, *, out: Any, **kwargs: Any) -> Any:

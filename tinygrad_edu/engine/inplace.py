@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu.dtypes import Array, is_floating, scalar_type_name
-from tinygrad_edu.engine.boundary import refuse_expanded
+from tinygrad_edu.engine.boundary import refuse_expanded, users_level
 from tinygrad_edu.engine.graph import INFERENCE, Node, Variable, clock
 from tinygrad_edu.engine.hooks import unhooked
 from tinygrad_edu.engine.levels import refuse_captured, refuse_out
@@ -177,11 +177,14 @@ def write(t: Any, y: Any) -> Any:
     return t
 
 
-def write_out(name: str, out: Any, y: Any, *inputs: Any) -> Any:
+def write_out(name: str, out: Any, y: Any, *inputs: Any, told: bool = True) -> Any:
     """torch's `out=`: the result `y` of a function, written into a tensor that is there already.
+
+    An empty one gets the shape of the result, and its order in memory.
 
     Args:
         inputs: what an elementwise function read.
+        told: whether the user is warned when one of another shape, not empty, is resized.
 
     Raises:
         RuntimeError: a gradient would be needed, `out` cannot hold values of that type, elements of
@@ -190,7 +193,6 @@ def write_out(name: str, out: Any, y: Any, *inputs: Any) -> Any:
     if out is None:
         return y
     refuse_out(name)
-    refuse_expanded(out.array)
     refuse_overlap(out, inputs)
     if is_recording() and (current_node(out) is not None or current_node(y) is not None):
         raise RuntimeError(
@@ -198,14 +200,17 @@ def write_out(name: str, out: Any, y: Any, *inputs: Any) -> Any:
             " but one of the arguments requires grad."
         )
     if out.array.shape != y.array.shape:
-        if out.array.size:
+        if out.array.size and told:
             warnings.warn(
                 "An output with one or more elements was resized since it had shape"
                 f" {list(out.array.shape)}, which does not match the required output shape"
                 f" {list(y.array.shape)}.",
-                stacklevel=4,
+                stacklevel=users_level(),
             )
-        out.resize_(y.array.shape)
+        order = slow_to_fast(y.array)
+        out.resize_([y.array.shape[i] for i in order])
+        out.array = out.array.transpose(np.argsort(order))
+    refuse_expanded(out.array)
     return write(out, y)
 
 

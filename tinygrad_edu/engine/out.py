@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from tinygrad_edu.backend import device_of
 from tinygrad_edu.dtypes import scalar_type_name, to_numpy
@@ -19,28 +19,54 @@ from tinygrad_edu.engine.inplace import write_out
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def takes_out(function: F) -> F:
+@overload
+def takes_out(function: F) -> F: ...
+@overload
+def takes_out(*, dtype: str) -> Callable[[F], F]: ...
+def takes_out(function: Any = None, *, dtype: str = "same") -> Any:
     """Let `function` take `out=`: one tensor, or as many as it returns.
+
+    Args:
+        dtype: of `out`: the "same" as of the result; "cast", any that holds such values; or
+            "asked", any, in which the function is asked to compute.
 
     >>> import tinygrad_edu as torch
     >>> y = torch.zeros(2)
     >>> takes_out(torch.relu)(torch.tensor([-1.0, 2.0]), out=y) is y, y
     (True, tensor([0., 2.]))
     """
+    if function is None:
+        return functools.partial(takes_out, dtype=dtype)
+    compute, name = function, function.__name__.strip("_")
 
-    @functools.wraps(function)
-    def call(*args: Any, out: Any = None, **kwargs: Any) -> Any:
-        y = function(*args, **kwargs)
+    @functools.wraps(compute)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if "out" not in kwargs:
+            return compute(*args, **kwargs)
+        out = kwargs.pop("out")
+        if dtype == "asked" and isinstance(out, Variable) and kwargs.get("dtype") is None:
+            kwargs["dtype"] = out.dtype  # type: ignore[attr-defined]
+        y = compute(*args, **kwargs)
         if out is None:
             return y
-        name = function.__name__.strip("_")
         if not isinstance(y, tuple):
-            return write_out(name, _tensor(name, out), y)
+            return _fill(name, out, y, dtype)
         if not isinstance(out, (tuple, list)) or len(out) != len(y):
             raise TypeError(f"{name}(): argument 'out' must be tuple of {len(y)} Tensors")
-        return type(y)(*[write_out(name, _tensor(name, o), p) for o, p in zip(out, y, strict=True)])
+        return type(y)(*[_fill(name, o, part, dtype) for o, part in zip(out, y, strict=True)])
 
-    return call  # type: ignore[return-value]
+    return call
+
+
+def _fill(name: str, out: Any, y: Any, dtype: str) -> Any:
+    """The result `y` written into `out`; RuntimeError if `out` must not be of its dtype."""
+    held, computed = _tensor(name, out).array.dtype, y.array.dtype
+    if dtype != "cast" and held != computed:
+        raise RuntimeError(
+            f"{name}(): Expected out tensor to have dtype {scalar_type_name(computed)}, but got"
+            f" {scalar_type_name(held)} instead"
+        )
+    return write_out(name, out, y)
 
 
 def fills_out(function: F) -> F:
@@ -63,7 +89,8 @@ def fills_out(function: F) -> F:
                 f" ({scalar_type_name(held)})"
             )
         kwargs.setdefault("device", device_of(out.array))
-        return write_out(name, out, function(*args, dtype=out.dtype, **kwargs))
+        y = function(*args, dtype=out.dtype, **kwargs)
+        return write_out(name, out, y, told=False)
 
     return call  # type: ignore[return-value]
 

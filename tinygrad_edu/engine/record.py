@@ -29,8 +29,8 @@ _new = object.__new__
 
 
 def as_array(y: Any) -> Array:
-    """NumPy turns 0-d results into scalars; the engine wants arrays."""
-    return np.asarray(y) if isinstance(y, (np.generic, float, int)) else y
+    """NumPy turns 0-d results into scalars; the engine wants arrays, and plain ones."""
+    return np.asarray(y) if isinstance(y, (np.generic, float, int, np.ndarray)) else y
 
 
 def wrap(y: Array, node: Node | None = None, storage: Storage | None = None) -> Tensor:
@@ -63,6 +63,8 @@ def call_general(op: Primitive) -> Call:
         if (listeners or state.mode.listeners) and by is forward:
             return tell(op, None, args, kwargs, listeners)
         if kwargs or len(args) != arity:
+            if "out" in kwargs:
+                return op.write_out(op.name, kwargs.pop("out"), op.call(*args, _by=by, **kwargs))
             args = op.bind(args, kwargs)
         values, edges, storages = unwrap(args)
         try:

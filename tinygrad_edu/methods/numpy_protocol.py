@@ -105,14 +105,12 @@ def _permute(x: Any, axes: Any = None) -> Any:
 
 
 def _norm(x: Any, ord: Any = None, dim: Any = None, keepdim: bool = False) -> Any:
-    if ord is None and dim is None and not keepdim:
-        return norms.norm(x.flatten(), keepdim=False)
-    order = 2 if ord is None else ord
-    if dim is None and x.ndim == 1:
-        dim = 0
-    if not isinstance(dim, int):
-        raise TypeError("np.linalg.norm of a tensor: give one axis, or neither axis nor ord")
-    return norms.norm(x, order, dim, keepdim)
+    if ord is None and dim is None:
+        dim = tuple(range(x.ndim))
+        return norms.vector_norm(x, 2, dim, keepdim)
+    if dim is None and x.ndim > 2:
+        raise ValueError("Improper number of dimensions to norm.")
+    return norms.matrix_or_vector_norm(x, ord, dim, keepdim)
 
 
 def _like(make: Operation) -> Operation:
@@ -152,7 +150,7 @@ FUNCTIONS: dict[Any, Operation] = {
     np.reshape: lambda x, shape: x.reshape(shape), np.ravel: lambda x: x.flatten(),
     np.transpose: _permute, np.swapaxes: shape.transpose, np.moveaxis: shape.movedim,
     np.expand_dims: lambda x, dim: _unsqueeze(x, dim),
-    np.squeeze: lambda x, dim=None: x.squeeze() if dim is None else x.squeeze(dim),
+    np.squeeze: lambda x, dim=None: x.squeeze() if dim is None else _squeeze(x, dim),
     np.broadcast_to: shape.broadcast_to,
     np.flip: lambda x, dim=None: x.flip(
         tuple(range(x.ndim)) if dim is None else dim if isinstance(dim, tuple) else (dim,)
@@ -188,6 +186,12 @@ def _even(x: Any, sections: int, dim: int) -> Any:
     if x.shape[dim] % sections:
         raise ValueError("array split does not result in an equal division")
     return joining.tensor_split(x, sections, dim)
+
+
+def _squeeze(x: Any, dims: Any) -> Any:
+    if any([x.shape[d] != 1 for d in (dims if isinstance(dims, tuple) else (dims,))]):
+        raise ValueError("cannot select an axis to squeeze out which has size not equal to one")
+    return x.squeeze(dims)
 
 
 def _unsqueeze(x: Any, dims: Any) -> Any:
@@ -226,30 +230,50 @@ def _array(value: Any) -> Any:
 
 def array_ufunc(self: Any, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
     """What NumPy calls for `np.exp(t)`, `array * t`, `array += t`."""
-    out = kwargs.pop("out", (None,))[0]
+    outs = kwargs.pop("out", (None,))
+    given = {k: _array(v) for k, v in kwargs.items()}
+    if any([isinstance(out, Variable) for out in outs]):
+        return _into(outs, self, ufunc, method, *inputs, **given)
     op = UFUNCS.get(ufunc.__name__)
-    if isinstance(out, Variable):
-        return out.copy_(array_ufunc(self, ufunc, method, *inputs, **kwargs))  # type: ignore[attr-defined]
-    if op is not None and method == "__call__" and not kwargs and out is None:
+    if outs != (None,):
+        given["out"] = outs
+    if op is not None and method == "__call__" and not given:
         if getattr(getattr(op, "primitive", None), "numbers", "either") != "either":
             inputs = tuple([_zero_dim(x) for x in inputs])
         return op(*[_tensor(x) for x in inputs])
-    if (
-        ufunc is np.add
-        and method == "reduce"
-        and out is None
-        and set(kwargs) <= {"axis", "keepdims"}
-    ):
-        return array_function(self, np.sum, (), inputs, {"axis": 0, **kwargs})
-    if out is not None:
-        kwargs["out"] = (out,)
-    return getattr(ufunc, method)(*[_array(x) for x in inputs], **kwargs)
+    if ufunc is np.add and method == "reduce" and set(given) <= {"axis", "keepdims"}:
+        return array_function(self, np.sum, (), inputs, {"axis": 0, **given})
+    y = getattr(ufunc, method)(*[_array(x) for x in inputs], **given)
+    if method == "at" and isinstance(inputs[0], Variable):
+        inputs[0].storage.write()
+    return y
+
+
+def _into(
+    outs: tuple[Any, ...], self: Any, ufunc: Any, method: str, *inputs: Any, **given: Any
+) -> Any:
+    """A call that fills tensors; with `where`, they keep what they hold elsewhere."""
+    if "where" in given or len(outs) > 1:
+        held = [np.array(_array(out)) for out in outs]
+        y = getattr(ufunc, method)(*[_array(x) for x in inputs], **given, out=tuple(held))
+    else:
+        y = array_ufunc(self, ufunc, method, *inputs, **given)
+    results = y if len(outs) > 1 else (y,)
+    filled = [out.copy_(_tensor(part)) for out, part in zip(outs, results, strict=True)]
+    return tuple(filled) if len(outs) > 1 else filled[0]
 
 
 def array_function(self: Any, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
     """What NumPy calls for `np.sum(t, axis=0)`, `np.concatenate([t, u])`."""
     op = FUNCTIONS.get(function)
-    given = {k: v for k, v in kwargs.items() if v is not np._NoValue and (k, v) != ("out", None)}
+    out = kwargs.get("out")
+    if isinstance(out, Variable):
+        others = {k: v for k, v in kwargs.items() if k != "out"}
+        y = array_function(self, function, types, args, others)
+        return out.copy_(_tensor(np.asarray(y)) if isinstance(y, np.generic) else _tensor(y))  # type: ignore[attr-defined]
+    given = {
+        k: v for k, v in kwargs.items() if v is not np._NoValue and not (k == "out" and v is None)
+    }
     if op is not None and "out" not in given:
         names = {"axis": "dim", "keepdims": "keepdim", "a": "x"}
         named = {names.get(k, k): tree.change(v, _tensor) for k, v in given.items()}

@@ -17,6 +17,7 @@ from tinygrad_edu.dtypes import (
 )
 from tinygrad_edu.engine.boundary import not_a_tensor
 from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.out import takes_out
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels.gate import gate as _gate_kernel
 from tinygrad_edu.kernels.memory_order import in_turn
@@ -183,6 +184,7 @@ clamp.vjp(
 clip = clamp
 
 
+@takes_out(dtype="cast")
 def clamp_min(input: Any, min: Any) -> Any:
     """`input` raised to `min` where it is lower.
 
@@ -195,6 +197,7 @@ def clamp_min(input: Any, min: Any) -> Any:
     return clamp(input, min, None)
 
 
+@takes_out(dtype="cast")
 def clamp_max(input: Any, max: Any) -> Any:
     """`input` lowered to `max` where it is higher.
 

@@ -11,6 +11,7 @@ from tinygrad_edu.dtypes import Array, fitting, scalar_type_name
 from tinygrad_edu.engine.boundary import other_device, same_device
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.out import takes_out
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import as_array, wrap
 from tinygrad_edu.kernels.atomic import add_at, multiply_at
@@ -77,6 +78,7 @@ def _gather(x: Array, dim: int, index: Array) -> Array:
     return in_order(picked.reshape(index.shape))
 
 
+@takes_out
 @numpy_names
 def gather(input: Any, dim: int, index: Any, *, sparse_grad: bool = False) -> Tensor:
     """Pick along `dim`: out[i][j] = input[index[i][j]][j] for `dim` 0.
@@ -145,6 +147,7 @@ _scatter_add.vjp(
 )
 
 
+@takes_out
 @numpy_names
 @composed(autocast={"cuda": "widest"})
 def scatter_add(input: Any, dim: int, index: Any, src: Any) -> Tensor:
@@ -176,6 +179,7 @@ _scatter.vjp(
 )
 
 
+@takes_out
 @numpy_names
 def scatter(
     input: Any, dim: int, index: Any, src: Any = None, *, value: Any = None,
@@ -236,6 +240,7 @@ def _index_select(x: Array, dim: int, index: Array) -> Array:
     return np.take(x, index.reshape(-1), axis=dim)
 
 
+@takes_out
 @numpy_names
 def index_select(input: Any, dim: int, index: Any) -> Tensor:
     """The slices of `input` along `dim` that a vector of indices names, in that order.
@@ -306,6 +311,7 @@ _index_select.vjp(
 )
 
 
+@takes_out
 @numpy_names
 def index_add(input: Any, dim: int, index: Any, source: Any, *, alpha: Any = 1) -> Tensor:
     """A copy of `input` with `alpha * source` added to the slices that the index names."""
@@ -355,6 +361,7 @@ _index_copy.vjp(
 )
 
 
+@takes_out
 @numpy_names
 @composed(autocast={"cpu": "widest"})
 def index_copy(input: Any, dim: int, index: Any, source: Any) -> Tensor:
@@ -391,6 +398,7 @@ def index_fill(input: Any, dim: int, index: Any, value: Any) -> Tensor:
     return _index_fill(input, dim, index, value)
 
 
+@takes_out
 @numpy_names
 def take_along_dim(input: Any, indices: Any, dim: int | None = None) -> Tensor:
     """Pick along `dim`, the other dimensions broadcast; all in one dimension if `dim` is None.
@@ -430,6 +438,7 @@ def take_along_dim(input: Any, indices: Any, dim: int | None = None) -> Tensor:
     return _gather(source, dim, wrap(np.where(at < 0, at + shape[dim], at)))
 
 
+@takes_out
 def take(input: Any, index: Any) -> Tensor:
     """The elements of `input`, seen as one dimension, that the indices name, in their shape."""
     same_device("take", input.array, index.array)

@@ -15,6 +15,7 @@ from tinygrad_edu.backend import new_like
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.nodes import shown_as
+from tinygrad_edu.engine.out import takes_out
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.engine.versions import watched
@@ -128,6 +129,7 @@ def _find(name: str, input: Any, dim: Any, keepdim: bool) -> tuple[Any, Any]:
     return shown_as(found, f"{name.capitalize()}Backward0"), places
 
 
+@takes_out(dtype="cast")
 @numpy_names
 def max(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
     """The largest element; with `dim`, (values, indices) along it; of two tensors, `maximum`.
@@ -158,6 +160,7 @@ def max(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = N
     return return_types.max(*_find("max", input, dim, keepdim))
 
 
+@takes_out(dtype="cast")
 @numpy_names
 def min(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
     """The smallest element; otherwise as `max`.
@@ -205,6 +208,7 @@ def _argmin(x: Array, dim: int | None, keepdim: bool) -> Array:
     return _where_extreme("argmin", x, dim, keepdim)
 
 
+@takes_out
 @numpy_names
 def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """The index of the largest element along `dim`, or of all; the first of equals.
@@ -217,6 +221,7 @@ def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tens
     return _argmax(input, dim, keepdim)
 
 
+@takes_out
 @numpy_names
 def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """The index of the smallest element; otherwise as `argmax`."""
@@ -247,6 +252,7 @@ _amax.vjp(x=lambda g, x, y, dims, keepdim: _amax_gradient(g, raw(x), raw(y), dim
 _amin.vjp(x=lambda g, x, y, dims, keepdim: _amax_gradient(g, raw(x), raw(y), dims, keepdim))
 
 
+@takes_out
 @numpy_names
 def amax(input: Any, dim: Any = (), keepdim: bool = False) -> Tensor:
     """The largest element over one or several dimensions; equals share the gradient.
@@ -258,12 +264,14 @@ def amax(input: Any, dim: Any = (), keepdim: bool = False) -> Tensor:
     return _amax(input, reduced(dim, operand("amax", input).ndim), keepdim)
 
 
+@takes_out
 @numpy_names
 def amin(input: Any, dim: Any = (), keepdim: bool = False) -> Tensor:
     """The smallest element over one or several dimensions; equals share the gradient."""
     return _amin(input, reduced(dim, operand("amin", input).ndim), keepdim)
 
 
+@takes_out
 @numpy_names
 def aminmax(input: Any, *, dim: int | None = None, keepdim: bool = False) -> Any:
     """`(amin, amax)` over one dimension or all, named min and max.

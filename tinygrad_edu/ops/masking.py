@@ -18,6 +18,7 @@ from tinygrad_edu.dtypes import (
 )  # fmt: skip
 from tinygrad_edu.engine.boundary import same_device
 from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.out import takes_out
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.engine.versions import watched
@@ -52,6 +53,7 @@ _where.vjp(a=lambda g, condition: _where(condition, g, 0.0),
            b=lambda g, condition: _where(condition, 0.0, g))  # fmt: skip
 
 
+@takes_out
 @named(self="input", x="input", y="other")
 def where(condition: Any, input: Any = None, other: Any = None) -> Any:
     """`input` where the condition holds, else `other`, element by element.
@@ -85,6 +87,7 @@ def _check_choice(array: Any, number: Any) -> None:
         fitting(target, number)
 
 
+@takes_out
 def nonzero(input: Any, *, as_tuple: bool = False) -> Any:
     """The indices of the elements that are not zero: one row each, or a tuple of columns.
 
@@ -152,6 +155,7 @@ _masked_fill.vjp(
 )
 
 
+@takes_out
 def masked_select(input: Any, mask: Any) -> Tensor:
     """The elements where the mask is True, in one dimension; the two are broadcast.
 

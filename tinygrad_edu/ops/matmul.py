@@ -20,6 +20,7 @@ from tinygrad_edu.engine.boundary import not_a_tensor
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.nodes import shown_as
+from tinygrad_edu.engine.out import takes_out
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels.memory_order import in_order
 from tinygrad_edu.ops.arguments import ufunc
@@ -199,6 +200,7 @@ def _need(name: str, x: Any, ndim: int, message: str) -> None:
         raise RuntimeError(message)
 
 
+@takes_out
 def mm(input: Tensor, mat2: Tensor) -> Tensor:
     """`matmul` of two matrices, nothing else.
 
@@ -212,6 +214,7 @@ def mm(input: Tensor, mat2: Tensor) -> Tensor:
     return matmul(input, mat2)
 
 
+@takes_out
 def bmm(input: Tensor, mat2: Tensor) -> Tensor:
     """`matmul` of two batches of matrices, (b, n, k) and (b, k, m); nothing broadcasts.
 
@@ -230,6 +233,7 @@ def bmm(input: Tensor, mat2: Tensor) -> Tensor:
     return shown_as(matmul(input, mat2), "BmmBackward0")
 
 
+@takes_out
 @composed(autocast={"cpu": "as_given"})
 def mv(input: Tensor, vec: Tensor) -> Tensor:
     """`matmul` of a matrix and a vector."""
@@ -240,6 +244,7 @@ def mv(input: Tensor, vec: Tensor) -> Tensor:
     return matmul(input, vec)
 
 
+@takes_out
 @composed(autocast={"cpu": "as_given", "cuda": "widest"})
 def dot(input: Tensor, tensor: Tensor) -> Tensor:
     """The sum of the products of two vectors.
@@ -259,6 +264,7 @@ def dot(input: Tensor, tensor: Tensor) -> Tensor:
     return matmul(input, tensor)
 
 
+@takes_out
 @composed(autocast={"cpu": "as_given"})
 def vdot(input: Tensor, other: Tensor) -> Tensor:
     """`dot`; the two differ only for complex numbers, which are not supported."""

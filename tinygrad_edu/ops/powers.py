@@ -22,6 +22,7 @@ from tinygrad_edu.dtypes import (
 )
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.inplace import inplace
+from tinygrad_edu.engine.out import takes_out
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels.memory_order import in_order, in_turn
 from tinygrad_edu.ops import elementary, masking
@@ -156,6 +157,7 @@ def rpow(exponent: Any, base: Any) -> Tensor:
     return pow(base, exponent)
 
 
+@takes_out
 @ufunc("float_power")
 @named(self="input")
 def float_power(input: Any, exponent: Any) -> Tensor:

@@ -12,6 +12,7 @@ import numpy as np
 
 from tinygrad_edu.dtypes import Array, NumpyDtype, floating, is_floating, scalar_type_name, to_numpy
 from tinygrad_edu.engine.composed import composed
+from tinygrad_edu.engine.out import takes_out
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels.memory_order import in_order
 from tinygrad_edu.names.moved import moved_names
@@ -90,6 +91,7 @@ def _sum(x: Array, dims: Dims, keepdim: bool, dtype: NumpyDtype | None) -> Array
 _sum.vjp(x=lambda g, x_shape, dims, keepdim: repeated(g, x_shape, dims, keepdim))
 
 
+@takes_out(dtype="asked")
 @numpy_names
 @composed(autocast={"cuda": "float32"})
 def sum(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
@@ -127,6 +129,7 @@ _mean.vjp(
 )
 
 
+@takes_out(dtype="cast")
 @numpy_names
 def mean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The mean over `dim`: the sum divided by the number of elements.
@@ -161,6 +164,7 @@ def _nansum(x: Array, dims: Dims, keepdim: bool, dtype: NumpyDtype | None) -> Ar
 _nansum.vjp(x=lambda g, x, dims, keepdim: restore(g, x.shape, dims, keepdim) * ~np.isnan(raw(x)))
 
 
+@takes_out(dtype="asked")
 @numpy_names
 def nansum(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """`sum` that counts nan as 0.
@@ -176,6 +180,7 @@ def nansum(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = N
     return _nansum(input, reduced(dim, x.ndim), keepdim, target)
 
 
+@takes_out(dtype="cast")
 @numpy_names
 def nanmean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """`mean` of the elements that are not nan.
@@ -213,6 +218,7 @@ def _truth_dims(name: str, input: Any, dim: Any) -> Dims:
     return () if isinstance(dim, (tuple, list)) and not dim else reduced(dim, ndim)
 
 
+@takes_out
 @numpy_names
 def any(input: Any, dim: Any = None, keepdim: bool = False) -> Tensor:
     """Whether some element over `dim` is not 0; a bool, but uint8 for uint8.
@@ -224,6 +230,7 @@ def any(input: Any, dim: Any = None, keepdim: bool = False) -> Tensor:
     return _any(input, _truth_dims("any", input, dim), keepdim)
 
 
+@takes_out
 @numpy_names
 def all(input: Any, dim: Any = None, keepdim: bool = False) -> Tensor:
     """Whether no element over `dim` is 0; a bool, but uint8 for uint8.
@@ -272,6 +279,7 @@ _logsumexp.vjp(
 )
 
 
+@takes_out(dtype="cast")
 @numpy_names
 def logsumexp(input: Any, dim: Any, keepdim: bool = False) -> Tensor:
     """`log(sum(exp(x)))` over `dim`, without overflow: the largest element is subtracted first.

@@ -223,7 +223,7 @@ def randperm(
     return finish(drawn, device, requires_grad)
 
 
-@takes_out
+@takes_out(dtype="cast")
 def normal(
     mean: Any, std: Any = None, size: Any = None, *, generator: Generator | None = None,
     dtype: Dtype = None, device: DeviceLike = None, requires_grad: bool = False,
@@ -278,6 +278,7 @@ def _normal_of_tensors(gen: Generator, mean: Any, std: Any) -> Tensor:
     return _result(array, mean, std)
 
 
+@takes_out(dtype="cast")
 def bernoulli(input: Any, p: Any = None, *, generator: Generator | None = None) -> Tensor:
     """Ones with the probabilities in `input` (or everywhere `p`), else zeros.
 
@@ -297,6 +298,7 @@ def bernoulli(input: Any, p: Any = None, *, generator: Generator | None = None) 
     return _result(array, input)
 
 
+@takes_out
 def multinomial(
     input: Any, num_samples: int, replacement: bool = False, *, generator: Generator | None = None
 ) -> Tensor:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu.dtypes import Array, is_floating, not_implemented, to_numpy
+from tinygrad_edu.engine.out import takes_out
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels.cuda import launch
 from tinygrad_edu.kernels.cuda import softmax as gpu
@@ -109,6 +110,7 @@ def _log_softmax(x: Array, dim: int, dtype: Any) -> Array:
 _log_softmax.vjp(x=lambda g, y, dim: _log_softmax_gradient(g, y, dim))
 
 
+@takes_out
 @numpy_names
 def softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
     """`exp(x) / sum(exp(x))` along `dim`.
@@ -131,6 +133,7 @@ def softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
     return _softmax(input, dim, dtype)
 
 
+@takes_out
 @numpy_names
 def log_softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
     """`x - log(sum(exp(x)))` along `dim`: the logarithm of softmax, without its rounding to 0.

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu.autograd.grad_mode import no_grad
+from tinygrad_edu.engine.out import takes_out
 from tinygrad_edu.nn.functional.linear import linear
 from tinygrad_edu.nn.functional.more.bags import embedding_bag as bags_of
 from tinygrad_edu.ops import recurrent
@@ -35,6 +36,7 @@ def index_put_(
     return written
 
 
+@takes_out
 @numpy_names
 def narrow_copy(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
     """`input.narrow` in memory of its own."""

@@ -11,6 +11,7 @@ from tinygrad_edu.backend import beside, module_of
 from tinygrad_edu.dtypes import Array, is_floating, to_numpy
 from tinygrad_edu.engine.boundary import same_device
 from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.out import takes_out
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.engine.versions import watched
@@ -290,6 +291,7 @@ def select_scatter(input: Any, src: Any, dim: int, index: int) -> Tensor:
     return _replaced(input, lambda x: select(x, dim, index), src)
 
 
+@takes_out
 @numpy_names
 def slice_scatter(
     input: Any, src: Any, dim: int = 0, start: int | None = None, end: int | None = None,

@@ -18,6 +18,7 @@ from tinygrad_edu.dtypes import (
 )
 from tinygrad_edu.engine.boundary import same_device
 from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.out import takes_out
 from tinygrad_edu.engine.record import as_array, wrap
 from tinygrad_edu.kernels import ranges
 from tinygrad_edu.names import return_types
@@ -93,6 +94,7 @@ def unique_consecutive(
     )
 
 
+@takes_out
 @named(self="input")
 def searchsorted(
     sorted_sequence: Tensor, input: Any, *, out_int32: bool = False, right: bool = False,
@@ -169,6 +171,7 @@ def _any_nan(x: Array) -> bool:
     return is_floating(x.dtype) and bool(np.isnan(x).any())
 
 
+@takes_out
 @named(self="input")
 def bucketize(
     input: Any, boundaries: Tensor, *, out_int32: bool = False, right: bool = False
@@ -217,6 +220,7 @@ def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -
     return wrap(counted.astype(np.float32 if w.dtype == np.float32 else np.float64, copy=False))
 
 
+@takes_out
 def histc(input: Tensor, bins: int = 100, min: Any = 0, max: Any = 0) -> Tensor:
     """How many elements fall into each of `bins` bins of equal width from `min` to `max`.
 
@@ -249,6 +253,7 @@ def histc(input: Tensor, bins: int = 100, min: Any = 0, max: Any = 0) -> Tensor:
     return wrap(np.bincount(np.minimum(place, bins - 1), minlength=bins).astype(x.dtype))
 
 
+@takes_out
 def histogram(
     input: Any, bins: Any = 100, *, range: Any = None, weight: Any = None, density: bool = False
 ) -> Any:

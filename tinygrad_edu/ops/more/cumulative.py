@@ -9,6 +9,7 @@ import numpy as np
 from tinygrad_edu.dtypes import Array, NumpyDtype, default, from_numpy, is_floating, to_numpy
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.out import takes_out
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.kernels.memory_order import in_order
@@ -72,6 +73,7 @@ def reverse_cumsum(g: Any, dim: int) -> Any:
 _cumsum.vjp(x=lambda g, dim: reverse_cumsum(g, dim))
 
 
+@takes_out(dtype="asked")
 @numpy_names
 @composed(autocast={"cuda": "float32"})
 def cumsum(input: Any, dim: int, *, dtype: Any = None) -> Tensor:
@@ -154,6 +156,7 @@ _cumprod.vjp(x=lambda g, x, y, dim: _cumprod_gradient(g, x, y, dim))
 _settled.vjp(x=lambda g, x, y, dim: _cumprod_gradient(g, x, y, dim))
 
 
+@takes_out(dtype="asked")
 @numpy_names
 @composed(autocast={"cuda": "float32"})
 def cumprod(input: Any, dim: int, *, dtype: Any = None) -> Tensor:
@@ -202,6 +205,7 @@ def _mask(x: Any, mask: Array) -> Any:
 _logcumsumexp.vjp(x=lambda g, x, y, dim: _logcumsumexp_gradient(g, x, y, dim))
 
 
+@takes_out
 @numpy_names
 def logcumsumexp(input: Any, dim: int) -> Tensor:
     """`y[i] = log(exp(x[0]) + ... + exp(x[i]))` along `dim`, without overflow.
@@ -213,6 +217,7 @@ def logcumsumexp(input: Any, dim: int) -> Tensor:
     return _logcumsumexp(input, read_dim(dim, operand("logcumsumexp", input).ndim))
 
 
+@takes_out(dtype="cast")
 @numpy_names
 def diff(
     input: Tensor, n: int = 1, dim: int = -1, prepend: Any = None, append: Any = None
@@ -385,6 +390,7 @@ def _prod_gradient(g: Any, x: Any, y: Any, dims: Dims, keepdim: bool) -> Any:
 _prod.vjp(x=_prod_gradient)
 
 
+@takes_out(dtype="asked")
 @numpy_names
 @composed(autocast="float32")
 def prod(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
@@ -402,6 +408,7 @@ def prod(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = Non
     return _prod(input, dims, keepdim, None if dtype is None else to_numpy(dtype))
 
 
+@takes_out
 @numpy_names
 def cummax(input: Tensor, dim: int) -> Any:
     """The largest element so far along `dim`, and where it last occurred.
@@ -413,6 +420,7 @@ def cummax(input: Tensor, dim: int) -> Any:
     return return_types.cummax(*_running_extreme(np.maximum, input, dim))
 
 
+@takes_out
 @numpy_names
 def cummin(input: Tensor, dim: int) -> Any:
     """The smallest element so far along `dim`, and where it last occurred."""

@@ -19,6 +19,7 @@ from tinygrad_edu.backend import solving
 from tinygrad_edu.dtypes import Array, scalar_type_name
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.out import takes_out
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.kernels.memory_order import by_columns
@@ -107,6 +108,7 @@ def _only_r(A: Array) -> Array:
     return by_columns(r)
 
 
+@takes_out
 @composed(autocast={"cpu": "float32"})
 def qr(A: Tensor, mode: str = "reduced") -> Any:
     """`A = Q R`: Q with orthonormal columns, R an upper triangle.
@@ -169,6 +171,7 @@ def _eigh_gradient(g: Any, y: Any) -> Any:
 _eigh.vjp(A=_eigh_gradient)
 
 
+@takes_out
 @named(input="A")
 @composed(autocast={"cpu": "float32"})
 def eigh(A: Tensor, UPLO: str = "L") -> Any:
@@ -190,6 +193,7 @@ def eigh(A: Tensor, UPLO: str = "L") -> Any:
     return return_types.linalg_eigh(*_eigh(A, UPLO.upper()))
 
 
+@takes_out
 @named(input="A")
 @composed(autocast={"cpu": "float32"})
 def eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:
@@ -261,6 +265,7 @@ def _reduced(g_u: Any, g_vh: Any, count: int) -> tuple[Any, Any]:
 _svd.vjp(A=_svd_gradient)
 
 
+@takes_out
 @composed(autocast={"cpu": "float32"})
 def svd(A: Tensor, full_matrices: bool = True, *, driver: str | None = None) -> Any:
     """`A = U diag(S) Vh`, singular values falling.
@@ -285,6 +290,7 @@ def svd(A: Tensor, full_matrices: bool = True, *, driver: str | None = None) -> 
     return return_types.linalg_svd(*_svd(A, full_matrices))
 
 
+@takes_out
 @composed(autocast={"cpu": "float32"})
 def svdvals(A: Tensor, *, driver: str | None = None) -> Tensor:
     """The singular values of matrices, falling.
@@ -322,6 +328,7 @@ def _pinv_gradient(g: Any, A: Any, y: Any) -> Any:
 _pinv.vjp(A=_pinv_gradient)
 
 
+@takes_out(dtype="cast")
 @named(input="A")
 @composed(autocast={"cpu": "float32"})
 def pinv(
@@ -372,6 +379,7 @@ def _per_matrix(tolerance: Any) -> Any:
     return tolerance.array[..., None] if isinstance(tolerance, Variable) else tolerance
 
 
+@takes_out(dtype="cast")
 @named(input="A")
 @composed(autocast={"cpu": "float32"})
 def matrix_rank(
@@ -397,6 +405,7 @@ def matrix_rank(
 _DRIVERS = ("gels", "gelsy", "gelsd", "gelss")
 
 
+@takes_out(dtype="cast")
 @named(input="A", b="B")
 @composed(autocast={"cpu": "float32"})
 def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | None = None) -> Any:
@@ -440,6 +449,7 @@ def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | Non
     return return_types.linalg_lstsq(x[..., 0] if vector else x, residuals, ranks, wrap(values))
 
 
+@takes_out(dtype="cast")
 @named(input="A")
 def matrix_power(A: Tensor, n: int) -> Tensor:
     """The product of n factors A; of its inverse if n is negative.

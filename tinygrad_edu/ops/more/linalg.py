@@ -15,6 +15,7 @@ from tinygrad_edu.dtypes import Array, fitting, is_floating, scalar_type_name
 from tinygrad_edu.engine.boundary import LinAlgError
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.nodes import shown_as
+from tinygrad_edu.engine.out import takes_out
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels.memory_order import by_columns
 from tinygrad_edu.names import return_types
@@ -97,6 +98,7 @@ def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -
     return _undiagonal(input, shape, offset, first, second)
 
 
+@takes_out
 def diag(input: Tensor, diagonal: int = 0) -> Tensor:
     """The diagonal of a matrix, as a copy; for a vector, the matrix with it on the diagonal.
 
@@ -321,6 +323,7 @@ _logabsdet.vjp(A=lambda g, A: _scalars(g) * _turned(inv(A)))
 _sign_of_det.vjp(A=lambda g, A: np.zeros_like(raw(A)))
 
 
+@takes_out
 @named(input="A")
 def slogdet(A: Tensor) -> Any:
     """The sign of the determinant and the logarithm of its size, which cannot overflow.
@@ -391,6 +394,7 @@ substitute.vjp(
 )
 
 
+@takes_out
 @composed(autocast={"cpu": "float32"})
 def solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
     """The X with `A @ X = B`; with `X @ A = B` if not `left`.
@@ -463,6 +467,7 @@ def _like(constant: Array, y: Any) -> Array:
 _cholesky.vjp(A=lambda g, y: _cholesky_gradient(g, y))
 
 
+@takes_out(dtype="cast")
 @named(input="A")
 @composed(autocast={"cpu": "float32"})
 def cholesky(A: Tensor, upper: bool = False) -> Tensor:

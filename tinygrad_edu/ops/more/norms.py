@@ -16,6 +16,7 @@ from tinygrad_edu.dtypes import (
     to_numpy,
 )
 from tinygrad_edu.engine.composed import composed
+from tinygrad_edu.engine.out import takes_out
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels.memory_order import in_order
 from tinygrad_edu.ops.arguments import (
@@ -104,6 +105,7 @@ def _floats(name: str, x: Array, dtype: Any) -> NumpyDtype:
     return target
 
 
+@takes_out
 @named(input="x", axis="dim", keepdims="keepdim")
 def vector_norm(
     x: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None
@@ -138,6 +140,7 @@ def vector_norm(
     return _vector_norm(x, p, dims, keepdim)
 
 
+@takes_out
 @_of_A
 def matrix_norm(
     A: Any, ord: Any = "fro", dim: Any = (-2, -1), keepdim: bool = False, *, dtype: Any = None
@@ -197,6 +200,7 @@ def _spectral(A: Any, ord: Any, row: int, column: int, keepdim: bool) -> Tensor:
     return result.reshape(tuple(shape))
 
 
+@takes_out
 @_of_A
 def matrix_or_vector_norm(
     A: Any, ord: Any = None, dim: Any = None, keepdim: bool = False, *, dtype: Any = None
@@ -228,7 +232,7 @@ def matrix_or_vector_norm(
 
 @composed(autocast={"cuda": "float32"})
 def norm(
-    input: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False, out: None = None,
+    input: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False, out: Any = None,
     dtype: Any = None,
 ) -> Tensor:  # fmt: skip
     """The p-norm of all elements over `dim`, as in `linalg.vector_norm`; "fro" is p = 2.
@@ -242,9 +246,10 @@ def norm(
     tensor([ 5., 10.])
     """
     if isinstance(p, str) and p != "fro":
-        return matrix_norm(input, p, (-2, -1) if dim is None else dim, keepdim, dtype=dtype)
+        dims = (-2, -1) if dim is None else dim
+        return matrix_norm(input, p, dims, keepdim, dtype=dtype, out=out)  # type: ignore[call-arg]
     order = 2 if p in (None, "fro") else p
-    return vector_norm(input, order, dim, keepdim, dtype=dtype)
+    return vector_norm(input, order, dim, keepdim, dtype=dtype, out=out)  # type: ignore[call-arg]
 
 
 @primitive
@@ -330,6 +335,7 @@ def dist(input: Tensor, other: Tensor, p: Any = 2) -> Tensor:
     return vector_norm(input - other, p)
 
 
+@takes_out
 @numpy_names
 def renorm(input: Any, p: float, dim: int, maxnorm: float) -> Tensor:
     """Every slice along `dim` whose p-norm exceeds `maxnorm`, scaled down to it.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.nodes import shown_as
+from tinygrad_edu.engine.out import takes_out
 from tinygrad_edu.ops.arguments import numbers_first, numpy_names
 from tinygrad_edu.ops.matmul import bmm, dot, matmul, mm, mv, vdot
 from tinygrad_edu.ops.more.arranging import roll
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
 
 
+@takes_out(dtype="cast")
 def outer(input: Tensor, vec2: Tensor) -> Tensor:
     """All products of an element of one vector and one of another: (n,), (m,) -> (n, m).
 
@@ -36,6 +38,7 @@ def outer(input: Tensor, vec2: Tensor) -> Tensor:
 ger = outer
 
 
+@takes_out(dtype="cast")
 def inner(input: Tensor, other: Tensor) -> Tensor:
     """Sums of products over the last dimension: (..., k), (***, k) -> (..., ***)."""
     a, b = input.array.shape, other.array.shape
@@ -51,6 +54,7 @@ def inner(input: Tensor, other: Tensor) -> Tensor:
     return tensordot(input, other, ([-1], [-1]))
 
 
+@takes_out
 @composed(autocast={"cpu": "lower", "cuda": "widest"})
 def tensordot(a: Any, b: Any, dims: Any = 2) -> Tensor:
     """Sums of products over several dimensions of each tensor.
@@ -100,6 +104,7 @@ def tensordot(a: Any, b: Any, dims: Any = 2) -> Tensor:
     return matmul(a, b).reshape((*left, *right))
 
 
+@takes_out
 def multi_dot(tensors: Any) -> Tensor:
     """The product of several matrices, in the order of multiplication that costs least.
 
@@ -147,6 +152,7 @@ def multi_dot(tensors: Any) -> Tensor:
     return y.reshape(first[:-1] + last[1:])  # type: ignore[no-any-return]
 
 
+@takes_out
 def chain_matmul(*matrices: Tensor) -> Tensor:
     """`linalg.multi_dot` under its old name, with the matrices as arguments."""
     return multi_dot(matrices) if len(matrices) > 1 else matrices[0]
@@ -170,6 +176,7 @@ def _combine(
     return shown_as(product, f"{name}Backward0")  # type: ignore[no-any-return]
 
 
+@takes_out
 @numbers_first(3, "beta", "alpha")
 @composed(autocast="lower")
 def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
@@ -182,6 +189,7 @@ def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: An
     return _combine("Addmm", input, mm(mat1, mat2), beta, alpha)
 
 
+@takes_out
 @numbers_first(3, "beta", "alpha")
 @composed(autocast={"cpu": "as_given", "cuda": "lower"})
 def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
@@ -189,6 +197,7 @@ def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: Any = 1, alpha: Any 
     return _combine("Addmv", input, mv(mat, vec), beta, alpha)
 
 
+@takes_out(dtype="cast")
 @numbers_first(3, "beta", "alpha")
 @composed(autocast={"cpu": "as_given", "cuda": "lower"})
 def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
@@ -196,6 +205,7 @@ def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: Any = 1, alpha: Any
     return _combine("Addr", input, outer(vec1, vec2), beta, alpha, input_first=True)
 
 
+@takes_out
 @numbers_first(3, "beta", "alpha")
 @composed(autocast="lower")
 def baddbmm(
@@ -205,6 +215,7 @@ def baddbmm(
     return _combine("Baddbmm", input, bmm(batch1, batch2), beta, alpha)
 
 
+@takes_out
 @numbers_first(3, "beta", "alpha")
 @composed(autocast="lower")
 def addbmm(
@@ -215,6 +226,7 @@ def addbmm(
     return _combine("Addbmm", input, total, beta, alpha)
 
 
+@takes_out(dtype="cast")
 def kron(input: Tensor, other: Tensor) -> Tensor:
     """The Kronecker product: every element of `input` times all of `other`, as a block.
 
@@ -231,6 +243,7 @@ def kron(input: Tensor, other: Tensor) -> Tensor:
     return product.reshape(tuple([n * m for n, m in zip(a, b, strict=True)]))  # type: ignore[no-any-return]
 
 
+@takes_out
 @numpy_names
 @composed(autocast={"cuda": "widest"})
 def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
@@ -265,6 +278,7 @@ def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
     return left - roll(x, -2, place) * roll(y, -1, place)
 
 
+@takes_out
 @numpy_names
 def linalg_cross(input: Tensor, other: Tensor, *, dim: int = -1) -> Tensor:
     """`cross` along the last dimension unless `dim` says otherwise."""

@@ -18,6 +18,7 @@ from tinygrad_edu.dtypes import (
 from tinygrad_edu.engine.boundary import not_a_tensor
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.inplace import write_out
+from tinygrad_edu.engine.out import takes_out
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import as_array
 from tinygrad_edu.kernels.memory_order import in_turn
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
 
 
+@takes_out(dtype="cast")
 def real(input: Any) -> Any:
     """The tensor itself: all its numbers are real."""
     operand("real", input)
@@ -109,6 +111,7 @@ _frexp.vjp(x=lambda g, exponent: _scaled(g[0], -exponent))
 _scaled.vjp(a=lambda g, exponent: _scaled(g, exponent))
 
 
+@takes_out
 def frexp(input: Any) -> Any:
     """`input = mantissa * 2 ** exponent`, with the mantissa's size in [1/2, 1).
 

@@ -9,6 +9,7 @@ import numpy as np
 from tinygrad_edu.backend import module_of
 from tinygrad_edu.dtypes import Array, is_floating
 from tinygrad_edu.engine.boundary import same_device
+from tinygrad_edu.engine.out import takes_out
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import as_array, wrap
 from tinygrad_edu.engine.versions import watched
@@ -113,6 +114,7 @@ _scatter_product.vjp(
 )
 
 
+@takes_out
 @numpy_names
 def scatter_reduce(
     input: Any, dim: int, index: Any, src: Any, reduce: str, *, include_self: bool = True
@@ -150,6 +152,7 @@ def scatter_reduce(
     return floor_divide(total, wrap(counts.astype(input.array.dtype)))
 
 
+@takes_out
 @numpy_names
 def index_reduce(
     input: Any, dim: int, index: Any, source: Any, reduce: str, *, include_self: bool = True

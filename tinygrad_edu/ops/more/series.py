@@ -12,6 +12,7 @@ import numpy as np
 
 from tinygrad_edu.backend import new_like, special_function
 from tinygrad_edu.dtypes import Array, common, default, floating, is_floating, promote_to
+from tinygrad_edu.engine.out import takes_out
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels.memory_order import in_order
 from tinygrad_edu.kernels.more import series
@@ -81,6 +82,7 @@ i0e.vjp(x=lambda g, x, y: g * (i1e(x) - sign(x) * y))
 i1e.vjp(x=lambda g, x, y: g * (i0e(x) - _over(y, x) - sign(x) * y))
 
 
+@takes_out(dtype="cast")
 def ndtr(input: Tensor) -> Tensor:
     """The normal distribution function: the chance that a standard normal variable is smaller.
 

@@ -15,6 +15,7 @@ from tinygrad_edu.backend import CPU, beside, new_like, to_device
 from tinygrad_edu.dtypes import Array, from_numpy, int64, is_floating
 from tinygrad_edu.engine.boundary import LinAlgError
 from tinygrad_edu.engine.composed import composed
+from tinygrad_edu.engine.out import takes_out
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.names import return_types
 from tinygrad_edu.ops import sampling
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
 
 
+@takes_out
 @numpy_names
 @composed(autocast={"cpu": "lower"})
 def vecdot(x: Any, y: Any, *, dim: int = -1) -> Tensor:
@@ -59,6 +61,7 @@ def _triangle(A: Any, upper: bool, unit: bool) -> Any:
     return part + _constant(np.eye(A.array.shape[-1]), A) if unit else part
 
 
+@takes_out
 @named(input="A")
 def solve_triangular(
     A: Any, B: Any, *, upper: bool, left: bool = True, unitriangular: bool = False
@@ -95,6 +98,7 @@ def solve_triangular(
     return _turned(substitute(_turned(T), _turned(B), not upper))  # type: ignore[no-any-return]
 
 
+@takes_out
 @named(input="b")
 @composed(autocast={"cpu": "float32"})
 def triangular_solve(
@@ -108,6 +112,7 @@ def triangular_solve(
     return return_types.triangular_solve(_stored_by_columns(solution), A.clone())
 
 
+@takes_out(dtype="cast")
 @named(input="B", input2="L")
 @composed(autocast={"cpu": "float32"})
 def cholesky_solve(B: Any, L: Any, upper: bool = False) -> Tensor:
@@ -132,6 +137,7 @@ def _stored_by_columns(x: Any) -> Tensor:
     return y
 
 
+@takes_out(dtype="cast")
 @named(input="L")
 @composed(autocast={"cpu": "float32"})
 def cholesky_inverse(L: Any, upper: bool = False) -> Tensor:
@@ -148,6 +154,7 @@ def cholesky_inverse(L: Any, upper: bool = False) -> Tensor:
     )
 
 
+@takes_out(dtype="cast")
 @named(input="A")
 @composed(autocast={"cpu": "float32"})
 def cond(A: Any, p: Any = None) -> Tensor:
@@ -177,6 +184,7 @@ def cond(A: Any, p: Any = None) -> Tensor:
     return sizes[0] * sizes[1]
 
 
+@takes_out(dtype="cast")
 @named(input="A")
 @composed(autocast={"cpu": "float32"})
 def tensorinv(A: Any, ind: int = 2) -> Tensor:
@@ -199,6 +207,7 @@ def tensorinv(A: Any, ind: int = 2) -> Tensor:
     return square.reshape((*back, *front))  # type: ignore[no-any-return]
 
 
+@takes_out(dtype="cast")
 @named(input="A", other="B")
 @composed(autocast={"cpu": "float32"})
 def tensorsolve(A: Any, B: Any, dims: Any = None) -> Tensor:
@@ -281,6 +290,7 @@ def matrix_exp(A: Any) -> Tensor:
     return clone(contiguous(y))  # the result may be written, as in torch
 
 
+@takes_out(dtype="cast")
 @named(input2="tau")
 @composed(autocast={"cpu": "float32"})
 def householder_product(input: Any, tau: Any) -> Tensor:
@@ -317,11 +327,13 @@ def pinverse(input: Any, rcond: Any = 1e-15) -> Tensor:
     return pinv(input, rcond)
 
 
+@takes_out
 def old_qr(input: Any, some: bool = True) -> Any:
     """The old name of `linalg.qr`; `some` means mode="reduced"."""
     return return_types.qr(*qr(input, "reduced" if some else "complete"))
 
 
+@takes_out
 def old_svd(input: Any, some: bool = True, compute_uv: bool = True) -> Any:
     """The old name of `linalg.svd`; V comes untransposed, `some` means not full matrices."""
     if not compute_uv:
@@ -367,6 +379,7 @@ def _checked(name: str, A: Any, check_errors: bool, positive: bool) -> tuple[Any
     return where((info == 0)[..., None, None], A, _constant(np.eye(x.shape[-1]), x)), wrap(info)
 
 
+@takes_out
 @named(input="A")
 @composed(autocast={"cpu": "float32"})
 def cholesky_ex(A: Any, *, upper: bool = False, check_errors: bool = False) -> Any:
@@ -378,6 +391,7 @@ def cholesky_ex(A: Any, *, upper: bool = False, check_errors: bool = False) -> A
     return return_types.linalg_cholesky_ex(cholesky(safe, upper=upper), info)
 
 
+@takes_out
 @composed(autocast={"cpu": "float32"})
 def inv_ex(A: Any, *, check_errors: bool = False) -> Any:
     """`inv` without an exception: (inverse, info), where `info` is 0 or the order that failed.
@@ -388,6 +402,7 @@ def inv_ex(A: Any, *, check_errors: bool = False) -> Any:
     return return_types.linalg_inv_ex(inv(safe), info)
 
 
+@takes_out
 def solve_ex(A: Any, B: Any, *, left: bool = True, check_errors: bool = False) -> Any:
     """`solve` without an exception: (result, info), where `info` is 0 or the order that failed."""
     safe, info = _checked("solve_ex", A, check_errors, False)

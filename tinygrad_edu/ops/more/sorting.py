@@ -17,6 +17,7 @@ from tinygrad_edu.dtypes import (
     sortable,
 )
 from tinygrad_edu.engine.nodes import shown_as
+from tinygrad_edu.engine.out import takes_out
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.engine.versions import watched
@@ -52,6 +53,7 @@ def _isnan(x: Array) -> Array:
     return np.isnan(x) if is_floating(x.dtype) else np.zeros_like(x, dtype=bool)
 
 
+@takes_out
 @numpy_names
 def sort(input: Tensor, dim: int = -1, descending: bool = False, *, stable: bool = False) -> Any:
     """The elements in order along `dim`, and the indices that bring them there.
@@ -73,6 +75,7 @@ def sort(input: Tensor, dim: int = -1, descending: bool = False, *, stable: bool
     return return_types.sort(shown_as(found, "SortBackward0"), places)
 
 
+@takes_out
 @numpy_names
 def argsort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> Tensor:
     """The indices that sort the tensor along `dim`.
@@ -85,6 +88,7 @@ def argsort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool
     return wrap(_order(x, read_dim(dim, x.ndim), descending))
 
 
+@takes_out
 def msort(input: Tensor) -> Tensor:
     """The elements in order along the first dimension."""
     return sort(input, 0)[0]  # type: ignore[no-any-return]
@@ -94,6 +98,7 @@ def _part(dim: int, part: Any) -> tuple[Any, ...]:
     return (slice(None),) * dim + (part,)
 
 
+@takes_out
 @numpy_names
 def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:
     """The k largest (or smallest) elements along `dim` and their indices, the best first.
@@ -151,6 +156,7 @@ def _place(x: Array, dim: int, value: int) -> Array:
     return np.full_like(x, value, shape=(*x.shape[:dim], 1, *x.shape[dim + 1 :]), dtype=np.int64)
 
 
+@takes_out
 @numpy_names
 def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Any:
     """The k-th smallest element along `dim`, counted from 1, and its index.
@@ -203,6 +209,7 @@ def _median_of(name: str, input: Tensor, dim: Any, keepdim: bool) -> Any:
     return _pick_place(name, input, _order(x, dim), middle, dim, keepdim)
 
 
+@takes_out
 @numpy_names
 def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
     """The element in the middle of the order, the lower of two; nan if there is one.
@@ -219,6 +226,7 @@ def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
     return _median_of("median", input, dim, keepdim)
 
 
+@takes_out
 @numpy_names
 def nanmedian(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
     """The median of the elements that are not nan."""
@@ -244,6 +252,7 @@ def _sort_by_less(x: Array, order: Array) -> None:
         order[row] = sorted_
 
 
+@takes_out
 @numpy_names
 def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> Any:
     """The most frequent element along `dim`, the smallest of equally frequent ones; its last index.

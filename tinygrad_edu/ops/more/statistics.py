@@ -12,6 +12,7 @@ from tinygrad_edu.backend import new_like
 from tinygrad_edu.dtypes import Array, get_default_dtype, is_floating, scalar_type_name
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.out import takes_out
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.ops.arguments import (
@@ -96,6 +97,7 @@ def _read(
     return dims, plain(correction)
 
 
+@takes_out(dtype="cast")
 @numpy_names
 def var(
     input: Any, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False,
@@ -119,6 +121,7 @@ def var(
     return _var(input, dims, keepdim, correction)
 
 
+@takes_out(dtype="cast")
 @numpy_names
 def std(
     input: Any, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False,
@@ -300,6 +303,7 @@ def _quantile(
     return result.reshape(levels.shape + rest)  # type: ignore[no-any-return]
 
 
+@takes_out
 @numpy_names
 @composed(autocast={"cpu": "float32"})
 def quantile(
@@ -325,6 +329,7 @@ def quantile(
     return _quantile(input, q, dim, keepdim, interpolation, skip_nan=False)
 
 
+@takes_out
 @numpy_names
 @composed(autocast={"cpu": "float32"})
 def nanquantile(
