@@ -111,9 +111,9 @@ def _head(arrays: Mapping[str, Array], metadata: Mapping[str, str] | None) -> by
     """
     lines: dict[str, Any] = {}
     if metadata is not None:
-        for name, text in metadata.items():
-            if not isinstance(name, str) or not isinstance(text, str):
-                raise TypeError(f"metadata must be a dict of strings, but has {name!r}: {text!r}")
+        for name, value in metadata.items():
+            if not isinstance(name, str) or not isinstance(value, str):
+                raise TypeError(f"metadata must be a dict of strings, but has {name!r}: {value!r}")
         lines["__metadata__"] = dict(metadata)
     names = {kind: name for name, kind in _DTYPES.items()}
     at = 0

@@ -37,9 +37,10 @@ def replacing(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> Iter
     loses power.  If the block raises, or the disk is full, the old file stays and the new one is
     removed; only a process that is killed leaves its unfinished `.name.*.tmp` behind.
 
-    A file that this user may not write is not replaced either.  The new file has the old one's permissions and, as far as this user may set them, its owner,
-    group, access lists and other extended attributes.  It is a new file all the same: further hard
-    links to the old one keep the old content.
+    A file that this user may not write is not replaced either.  The new file has the old one's
+    permissions and, as far as this user may set them, its owner, group, access lists and other
+    extended attributes.  It is a new file all the same: further hard links to the old one keep the
+    old content.
 
     Not everything can be renamed over.  Pipes and devices, and what is named by an open descriptor
     (/dev/stdout, /dev/fd/3), are written directly.  A file in a folder that takes no new files, or

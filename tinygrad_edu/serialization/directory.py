@@ -44,7 +44,7 @@ class Entry(NamedTuple):
 class _End(NamedTuple):
     """What the end record says, in places of the file."""
 
-    count: int
+    lines: int
     start: int
     size: int
     end: int  # of the archive
@@ -140,7 +140,7 @@ def _first_end_record(read: ReadAt, start: int, length: int) -> _End | None:
 def _lines(data: bytes, end: _End, start: int) -> list[_Line]:
     """The lines of the directory `data`."""
     found, at = [], 0
-    for _ in range(end.count):
+    for _ in range(end.lines):
         if at + _LINE.size > len(data) or not data.startswith(b"PK\x01\x02", at):
             raise CheckpointError("the archive's directory is damaged")
         fields = _LINE.unpack_from(data, at)

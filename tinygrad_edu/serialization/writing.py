@@ -79,7 +79,8 @@ class Pickler:
 
     def _filled(self) -> bytes:
         """What was written, with the numbers that had to wait."""
-        pieces, at = [], 0
+        pieces: list[bytes | bytearray] = []
+        at = 0
         for place, number in self.holes:
             pieces += [self.out[at:place], self.encoded(number())]
             at = place
