@@ -61,14 +61,17 @@ def save(obj: Any, f: Any, *args: Any, **kwargs: Any) -> None:
     if hasattr(f, "write"):
         storing.write(parts, f)
         return
-    folder = os.path.dirname(os.fspath(f))
-    if folder and not os.path.isdir(folder):
-        raise RuntimeError(f"Parent directory {folder} does not exist.")
-    with replacing(f) as target:
-        if target.fresh and hasattr(os, "pwrite"):
-            storing.write_in_place(parts, target.file)
-        else:
-            storing.write(parts, target.file)
+    try:
+        with replacing(f) as target:
+            if target.fresh and hasattr(os, "pwrite"):
+                storing.write_in_place(parts, target.file)
+            else:
+                storing.write(parts, target.file)
+    except (FileNotFoundError, NotADirectoryError):
+        folder = os.path.dirname(os.fsdecode(f))
+        if folder and not os.path.isdir(folder):
+            raise RuntimeError(f"Parent directory {folder} does not exist.") from None
+        raise
 
 
 def _check_options(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
