@@ -63,6 +63,7 @@ class Archive:
             raise CheckpointError("a TorchScript archive holds code; only checkpoints are loaded")
         self._check_version()
         self.swap = self._byte_order() != "little"
+        self.last = self.begin  # the pickle and the tensors count
 
     def _refuse_other_formats(self) -> None:
         begin = self._read_at(self.begin, 4)

@@ -100,7 +100,9 @@ def _told(name: str, step: str) -> Iterator[None]:
     except OSError as error:
         if error.errno is not None and error.filename != name:
             error.strerror = f"{error.strerror or os.strerror(error.errno)} (while {step})"
-            error.filename, error.filename2 = name, None
+            error.filename = name
+            if error.filename2 is not None:
+                del error.filename2  # the name beside it is of no interest
         raise
 
 

@@ -26,6 +26,7 @@ _WHERE_64 = struct.Struct("<4sIQI")
 _SIGNATURE = b"PK\x05\x06"
 _UTF8, _DESCRIBED = 0x800, 0x8  # the name's encoding; sums and sizes follow the bytes
 _FULL, _FULL_COUNT = 0xFFFFFFFF, 0xFFFF  # "see the field of 64 bits"
+_FOLDER = 0x10  # an attribute, for which torch finds no bytes
 _ZIP64, _OTHER_NAME = 1, 0x7075  # kinds of extra fields
 
 ReadAt = Callable[[int, int], bytes]
@@ -145,7 +146,7 @@ def _lines(data: bytes, end: _End, start: int) -> list[_Line]:
             raise CheckpointError("the archive's directory is damaged")
         fields = _LINE.unpack_from(data, at)
         _, _, _, flags, method, _, _, crc, packed, size, names, extras, comment = fields[:13]
-        disk, place = fields[13], fields[16]
+        disk, attributes, place = fields[13], fields[15], fields[16]
         at += _LINE.size + names + extras + comment
         if at > len(data):
             raise CheckpointError("the archive's directory is damaged")
@@ -156,8 +157,10 @@ def _lines(data: bytes, end: _End, start: int) -> list[_Line]:
             raise CheckpointError(f"entry {_shown(name)} is compressed, which checkpoints never do")
         if flags & ~(_UTF8 | _DESCRIBED):
             raise CheckpointError(f"entry {_shown(name)} is encrypted, or of an unknown kind")
-        if disk or comment:
-            raise CheckpointError(f"entry {_shown(name)} has a comment or lies in another file")
+        if disk or comment or attributes & _FOLDER:
+            raise CheckpointError(
+                f"entry {_shown(name)} has a comment, is a folder or lies in another file"
+            )
         found.append(_Line(name, flags, crc, size, start + place))
     if at != len(data):
         raise CheckpointError("the archive's directory has more lines than it claims")
