@@ -167,7 +167,7 @@ def test_an_unkillable_worker_is_given_up() -> None:
 
 FORKS = {
     "os.fork": "os.fork()",
-    "a fork in C": "ctypes.CDLL(None).fork()",  # which no handler of Python's sees
+    "a fork in C": "ctypes.PyDLL(None).fork()",  # which no handler of Python's sees
 }
 
 
