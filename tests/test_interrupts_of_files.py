@@ -1,0 +1,174 @@
+"""KeyboardInterrupt and MemoryError anywhere in a save, a load or an epoch of a DataLoader.
+
+A sample of the places; INTERRUPT_ALL=1 tries every bytecode.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import threading
+from typing import Any
+
+import pytest
+from interrupting import sweep
+
+import tinygrad_edu as torch
+from tinygrad_edu.utils.data import DataLoader, IterableDataset
+
+KINDS = [KeyboardInterrupt, MemoryError]
+FILES = ("serialization", "safetensors.py")
+linux = pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="needs Linux")
+
+
+def open_files() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+@linux
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("way", ["torch.save", "safetensors"])
+def test_a_save(way: str, kind: type[BaseException], tmp_path: pathlib.Path) -> None:
+    if way == "torch.save":
+        save, load = torch.save, torch.load
+    else:
+        pytest.importorskip("safetensors")
+        from tinygrad_edu.safetensors import load_file as load
+        from tinygrad_edu.safetensors import save_file as save
+    path = tmp_path / "x.pt"
+    old, new = {"x": torch.zeros(400_000)}, {"x": torch.ones(500_000), "y": torch.ones(3)}
+    save(old, path)
+    load(path)
+    files, threads = open_files(), threading.active_count()
+    left, interrupted = [], 0
+    for interrupter in sweep(lambda: save(new, path), FILES, kind, 150):
+        save(old, path)
+        try:
+            with interrupter:
+                save(new, path)
+        except kind:
+            interrupted += 1
+        assert len(load(path)) in (1, 2)
+        assert threading.active_count() == threads, "a thread goes on writing"
+        assert open_files() <= files, interrupter.where
+        for name in set(os.listdir(tmp_path)) - {path.name}:
+            left.append((name, interrupter.where))
+            (tmp_path / name).unlink()
+    assert interrupted > 100
+    # Only an interrupt of the very line that removes it leaves the unfinished file behind.
+    assert all([where.endswith("_remove") for _, where in left]), left
+
+
+@linux
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_load(kind: type[BaseException], tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "x.pt"
+    torch.save({"x": torch.ones(500_000), "y": [torch.ones(3), {1: "a"}]}, path)
+    torch.load(path)
+    files, threads, interrupted = open_files(), threading.active_count(), 0
+    for interrupter in sweep(lambda: torch.load(path), FILES, kind, 150):
+        try:
+            with interrupter:
+                torch.load(path)
+        except (kind, RuntimeError) as error:
+            # One that falls into making a tensor is told as "cannot be made".
+            interrupted += 1
+            assert isinstance(error, kind) or "cannot be made" in str(error)
+        assert open_files() <= files and threading.active_count() == threads
+        assert bool((torch.load(path)["x"] == 1).all())
+    assert interrupted > 100
+
+
+class Rows:
+    def __len__(self) -> int:
+        return 12
+
+    def __getitem__(self, index: int) -> int:
+        return index
+
+
+class Stream(IterableDataset):
+    def __iter__(self) -> Any:
+        return iter(range(12))
+
+
+def epoch(iterator: Any, interrupter: Any, kind: type[BaseException]) -> tuple[list[int], bool]:
+    """The numbers that an epoch gives though it is interrupted once; and whether it ends by itself.
+
+    After an interrupt the same iterator is asked for more, as a notebook would.
+    """
+    seen: list[int] = []
+    with interrupter:
+        try:
+            for batch in iterator:
+                seen += batch.tolist()
+            return seen, True
+        except kind:
+            pass
+    while True:
+        try:
+            seen += next(iterator).tolist()
+        except StopIteration:
+            return seen, True
+        except RuntimeError as error:
+            assert "broken off" in str(error) or "stopped" in str(error), error
+            return seen, False
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("data", [Rows(), Stream()], ids=["rows", "stream"])
+def test_an_epoch(data: Any, kind: type[BaseException]) -> None:
+    """No batch comes twice; what is missing is the batch that was on its way, or is told."""
+
+    def loader() -> Any:
+        generator = torch.Generator().manual_seed(3)
+        shuffle = None if isinstance(data, Stream) else True
+        return DataLoader(data, batch_size=2, shuffle=shuffle, generator=generator)
+
+    whole = [n for batch in loader() for n in batch.tolist()]
+    interrupted = 0
+    for interrupter in sweep(lambda: list(loader()), ("utils/data",), kind, 250):
+        chosen = loader()
+        try:
+            iterator = iter(chosen)
+        except kind:
+            continue
+        seen, ended = epoch(iterator, interrupter, kind)
+        interrupted += bool(interrupter.where)
+        assert seen == [n for n in whole if n in seen], "in order, and none twice"
+        if ended:
+            assert len(whole) - len(seen) in (0, 2), (seen, interrupter.where)
+        assert sorted([n for batch in chosen for n in batch.tolist()]) == list(range(12))
+    assert interrupted > 100
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.parametrize("persistent", [False, True])
+def test_an_epoch_with_workers(persistent: bool, monkeypatch: Any) -> None:
+    """It goes on or says that it does not; it never waits for what has been lost."""
+    monkeypatch.setattr("tinygrad_edu.utils.data.worker.PATIENCE", 0.5)
+
+    def loader() -> Any:
+        return DataLoader(
+            Rows(), batch_size=2, num_workers=2, multiprocessing_context="fork", timeout=20,
+            persistent_workers=persistent,
+        )  # fmt: skip
+
+    def run() -> None:
+        kept = loader()
+        iterator = iter(kept)
+        list(iterator)
+
+    parts = ("utils/data/dataloader.py", "utils/data/worker.py", "utils/data/link.py")
+    whole = list(range(12))
+    for interrupter in sweep(run, parts, KeyboardInterrupt, 12):
+        chosen = loader()
+        iterator = iter(chosen)
+        seen, ended = epoch(iterator, interrupter, KeyboardInterrupt)
+        assert seen == whole[: len(seen)] or ended, (seen, interrupter.where)
+        if ended:
+            assert len(whole) - len(seen) in (0, 2), (seen, interrupter.where)
+        del iterator
+        assert [n for batch in chosen for n in batch.tolist()] == whole
+        del chosen
