@@ -9,6 +9,7 @@ import secrets
 import shutil
 import stat
 from collections.abc import Iterator
+from functools import partial
 from typing import BinaryIO, NamedTuple
 
 MAX_NAME = 255
@@ -122,22 +123,15 @@ class _Beside:
         short = os.fsencode(name)[: MAX_NAME - 1 - len(tail)].decode("utf-8", "ignore")
         path = os.path.join(folder, f".{short}{tail}")
         # Until it has the old file's permissions, nobody else may read it.
-        mode = 0o666 if old is None else 0o600
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+        opener = partial(os.open, mode=0o666 if old is None else 0o600)
         if old is not None and not os.access(target, os.W_OK):  # though it could be renamed over
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), target)
         stack.callback(_remove, path)
         try:
-            descriptor = os.open(path, flags | getattr(os, "O_CLOEXEC", 0), mode)
+            file = stack.enter_context(open(path, "x+b", buffering=0, opener=opener))
         except OSError as error:
             if old is not None and error.errno in _CANNOT_REPLACE:
                 return None
-            raise
-        try:
-            file = stack.enter_context(os.fdopen(descriptor, "w+b", buffering=0))
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.close(descriptor)
             raise
         if old is not None:
             _copy_attributes(target, old, path)

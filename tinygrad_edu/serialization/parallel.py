@@ -36,21 +36,22 @@ def for_each(work: Callable[[T, threading.Event], None], jobs: Sequence[T], size
     count = min(4, os.cpu_count() or 1, len(jobs)) if size >= 1 << 20 else 1
     helpers = [threading.Thread(target=run, daemon=True) for _ in range(count - 1)]
     try:
-        for helper in helpers:
-            helper.start()
-    except RuntimeError:  # no more threads can be started, or Python is shutting down
-        pass
+        try:
+            for helper in helpers:
+                helper.start()
+        except RuntimeError:  # no more threads can be started, or Python is shutting down
+            pass
+        run()
+        _join(helpers)
     except BaseException as error:
         errors.append(error)
         stopped.set()
-    run()
-    while any([helper.is_alive() for helper in helpers]):
-        try:
-            for helper in helpers:
-                if helper.is_alive():
-                    helper.join()
-        except BaseException as error:
-            errors.append(error)
-            stopped.set()
+        _join(helpers)
     if errors:
         raise errors[0]
+
+
+def _join(threads: list[threading.Thread]) -> None:
+    for thread in threads:
+        if thread.is_alive():
+            thread.join()
