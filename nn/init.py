@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu import random
-from tinygrad_edu.autograd.mode import no_grad
-from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.backend import module_of
+from tinygrad_edu.engine.record import wrap
+from tinygrad_edu.engine.switches import no_grad
 from tinygrad_edu.ops.creation import empty_like
 from tinygrad_edu.ops.indexing import where
 from tinygrad_edu.random import Generator

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.graph import Leaf
-from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.dtypes import default, is_floating
+from tinygrad_edu.engine.nodes import AccumulateGrad
+from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.ops.creation import empty
 from tinygrad_edu.tensor import Tensor, parameter_class
 
@@ -67,7 +67,7 @@ class Parameter(Tensor):
                 raise RuntimeError(
                     "Only Tensors of floating point and complex dtype can require gradients"
                 )
-            parameter.node = Leaf(parameter)
+            parameter.node = AccumulateGrad(parameter)
         return parameter
 
     def __init__(self, data: Tensor | None = None, requires_grad: bool = True) -> None:
@@ -182,9 +182,7 @@ class _Uninitialized(Tensor):
         return self
 
     def to(self, *args: Any, **kwargs: Any) -> Any:
-        made = type(self)()
-        made.array = wrap(self._empty).to(*args, **kwargs).array
-        return made
+        return self._like_me(wrap(self._empty).to(*args, **kwargs).array, self.requires_grad)
 
     def materialize(self, shape: Any, device: Any = None, dtype: Any = None) -> None:
         """Become a tensor of the given shape; its values are arbitrary until they are set."""
@@ -198,8 +196,7 @@ class _Uninitialized(Tensor):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         if id(self) not in memo:
-            memo[id(self)] = made = type(self)()
-            made.array = self._empty.copy()
+            memo[id(self)] = self._like_me(self._empty.copy(), self.requires_grad)
         return memo[id(self)]
 
 
@@ -220,7 +217,7 @@ class UninitializedParameter(_Uninitialized, Parameter):
     ) -> UninitializedParameter:
         parameter: UninitializedParameter = _shapeless(cls, device, dtype)
         if requires_grad:
-            parameter.node = Leaf(parameter)
+            parameter.node = AccumulateGrad(parameter)
         return parameter
 
     def __init__(self, requires_grad: bool = True, device: Any = None, dtype: Any = None) -> None:

@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.tensor import Tensor
 
 from .common import advance, average, check_implementation, counter, number, zeros_like

@@ -123,8 +123,7 @@ class Adam(Optimizer):
         check_not_negative({"epsilon value": eps})
         check_betas(betas)
         check_not_negative({"weight_decay value": weight_decay})
-        kinds = {"tensor" if isinstance(beta, Tensor) else type(beta).__name__ for beta in betas}
-        if kinds not in ({"tensor"}, {"float"}):
+        if not any([all([isinstance(b, kind) for b in betas]) for kind in (float, Tensor)]):
             raise ValueError("betas must be either both floats or both Tensors")
         for i, beta in enumerate(betas):
             if isinstance(beta, Tensor) and foreach and not capturable:

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu import dtypes
-from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.backend import new_like
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.tensor import Tensor
 
 

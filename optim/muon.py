@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_edu.backend import new_like
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.tensor import Tensor
 
@@ -115,7 +116,7 @@ def orthogonal(g: Array, coefficients: tuple[float, ...], steps: int, eps: float
     tall = g.shape[0] > g.shape[1]
     x = _rounded(g.T if tall else g)
     length = _rounded(np.sqrt(np.square(x, dtype=np.float32).sum(keepdims=True)))
-    x = _rounded(x / np.maximum(length, _rounded(np.asarray(eps, like=x))))
+    x = _rounded(x / np.maximum(length, _rounded(new_like(x, (1, 1), eps))))
     for _ in range(steps):
         square = _rounded(x @ x.T)
         polynomial = _rounded(b * square + c * (square @ square))
@@ -125,6 +126,6 @@ def orthogonal(g: Array, coefficients: tuple[float, ...], steps: int, eps: float
 
 def _rounded(x: Array) -> Any:
     """The nearest bfloat16 numbers, ties to even, as float32."""
-    bits = np.ascontiguousarray(x, dtype=np.float32).view(np.uint32)
+    bits = x.astype(np.float32, order="C", copy=False).view(np.uint32)
     nearest = bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
     return (nearest & np.uint32(0xFFFF0000)).view(np.float32)

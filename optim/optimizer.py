@@ -17,11 +17,11 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 
 from tinygrad_edu import backend, dtypes
-from tinygrad_edu.autograd.graph import RemovableHandle
-from tinygrad_edu.autograd.mode import enable_grad
-from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.backend import device_of, to_device
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.engine.hooks import RemovableHandle
+from tinygrad_edu.engine.record import wrap
+from tinygrad_edu.engine.switches import enable_grad
 from tinygrad_edu.nn.parameter import clear_gradient
 from tinygrad_edu.tensor import Tensor
 
@@ -51,6 +51,8 @@ def _with_hooks(function: Callable[..., Any]) -> Callable[..., Any]:
     def step(self: Optimizer, *args: Any, **kwargs: Any) -> Any:
         if type(self).step is not step:
             return function(self, *args, **kwargs)
+        for group in self.param_groups:
+            _without_numpy(group)
         everything = (self, *args)
         for before in (*_global_pre_hooks.values(), *self._hooks["step_pre"].values()):
             changed = before(self, everything, kwargs)
@@ -67,6 +69,15 @@ def _with_hooks(function: Callable[..., Any]) -> Callable[..., Any]:
         return result
 
     return step
+
+
+def _without_numpy(group: Group) -> None:
+    """Make Python's numbers of options that are NumPy's, which would widen what they multiply."""
+    for name, value in group.items():
+        if isinstance(value, np.generic):
+            group[name] = value.item()
+        elif isinstance(value, tuple) and any([isinstance(part, np.generic) for part in value]):
+            group[name] = tuple([p.item() if isinstance(p, np.generic) else p for p in value])
 
 
 class Optimizer:

@@ -6,8 +6,8 @@ from collections import defaultdict
 
 import numpy as np
 
-from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.kernels.blocks import blocks, constants
 from tinygrad_edu.kernels.cuda import tensors
 from tinygrad_edu.tensor import Tensor

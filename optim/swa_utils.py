@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.mode import no_grad
-from tinygrad_edu.autograd.record import wrap
+from tinygrad_edu.engine.record import wrap
+from tinygrad_edu.engine.switches import no_grad
 from tinygrad_edu.nn import Module
 from tinygrad_edu.nn.modules.batchnorm import _BatchNorm
 from tinygrad_edu.tensor import Tensor

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 # Two BLAS pools, ours and torch's, slow each other down in one process: one thread each, unless
 # the environment says otherwise.  This has to be set before either is imported.
@@ -25,6 +25,12 @@ else:
     )
     hypothesis.settings.register_profile("thorough", deadline=None, max_examples=1000)
     hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--sweep", action="store_true", help="try every place where a sample is the rule"
+    )
 
 
 @pytest.fixture(params=EVERYWHERE)
@@ -59,3 +65,36 @@ def seed() -> Iterator[int]:
         torch.manual_seed(0)
     yield 0
     tinygrad_edu.set_default_dtype(tinygrad_edu.float32)
+
+
+_NO_KERNEL = "torch has no kernel here"
+
+
+@pytest.fixture
+def no_kernel(record_property: Callable[[str, object], None]) -> Callable[[Exception], bool]:
+    """Asks of an error whether torch lacks the kernel for this processor, and counts it if so.
+
+    oneDNN has none for an LSTM in 16 bits without AVX-512, for example.  Such a test compares
+    with a result in wider floats; the end of the run lists them.
+    """
+
+    def asked(error: Exception) -> bool:
+        missing = isinstance(error, RuntimeError) and "could not create a primitive" in str(error)
+        if missing:
+            record_property(_NO_KERNEL, str(error))
+        return missing
+
+    return asked
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = [report for reports in terminalreporter.stats.values() for report in reports]
+    tests = [
+        f"{report.nodeid}, {cases} case{'s' * (cases > 1)}"
+        for report in reports
+        if getattr(report, "when", None) == "call"
+        and (cases := sum(name == _NO_KERNEL for name, _ in report.user_properties))
+    ]
+    if tests:
+        terminalreporter.section(f"{_NO_KERNEL}; compared with wider floats: {len(tests)} tests")
+        terminalreporter.write_line("\n".join(tests))

@@ -101,7 +101,9 @@ def calls() -> list[Call]:
             run = lambda lib, x, name=name[:-1]: getattr(lib, name)(x, 0)
         else:
             run = lambda lib, x, name=name: getattr(lib, name)(x)
-        found.append(Call(name.rstrip("012") if name not in ("exp2", "log2", "log10") else name, 1, run))
+        found.append(
+            Call(name.rstrip("012") if name not in ("exp2", "log2", "log10") else name, 1, run)
+        )
     for name in BINARY:
         if name == "where_positive":
             run = lambda lib, x, y: lib.where(x > 0, x, y)
@@ -257,7 +259,9 @@ DIFFERENCES: list[tuple[str, str, str, str]] = []
 
 def reason(name: str, dtype: str, kind: str) -> str | None:
     for functions, dtypes, kinds, why in DIFFERENCES:
-        if all([re.fullmatch(p, v) for p, v in ((functions, name), (dtypes, dtype), (kinds, kind))]):
+        if all(
+            [re.fullmatch(p, v) for p, v in ((functions, name), (dtypes, dtype), (kinds, kind))]
+        ):
             return why
     return None
 
@@ -326,9 +330,17 @@ def page(tally: Tally) -> str:
         row[1] += count
     for (why, kind, dtypes), (names, count) in sorted(grouped.items()):
         lines.append(f"| {', '.join(names)} | {dtypes} | {kind} | {count} | {why} |")
-    lines += ["", "## Functions", "", "| function | equal | refused by both | differ |", "|---|---|---|---|"]
+    lines += [
+        "",
+        "## Functions",
+        "",
+        "| function | equal | refused by both | differ |",
+        "|---|---|---|---|",
+    ]
     for name, counts in sorted(functions.items()):
-        lines.append(f"| `{name}` | {counts['equal']} | {counts['refused by both']} | {counts['differ']} |")
+        lines.append(
+            f"| `{name}` | {counts['equal']} | {counts['refused by both']} | {counts['differ']} |"
+        )
     return "\n".join(lines) + "\n"
 
 

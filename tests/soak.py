@@ -100,7 +100,9 @@ def train(name: str, steps: int, path: str) -> list[dict[str, float]]:
     criterion = nn.CrossEntropyLoss()
     every, marks, spent = max(steps // MARKS, 1), [], 0.0
     begin = time.process_time()
-    for step, (x, y, cast) in enumerate(batches(data, 32 if name == "mlp" else 8, name == "mlp"), 1):
+    for step, (x, y, cast) in enumerate(
+        batches(data, 32 if name == "mlp" else 8, name == "mlp"), 1
+    ):
         model.train()
         optimizer.zero_grad()
         where = torch.autocast("cpu", torch.bfloat16) if cast else contextlib.nullcontext()

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import tinygrad_edu as ours
-from tinygrad_edu.autograd.mode import no_grad
+from tinygrad_edu.engine.switches import no_grad
 from tinygrad_edu.ops.activation import gelu
 
 torch = pytest.importorskip("torch")

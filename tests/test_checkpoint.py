@@ -11,7 +11,7 @@ import pytest
 from beside_torch import same_error
 
 import tinygrad_edu as ours
-from tinygrad_edu.autograd.graph import Node
+from tinygrad_edu.engine.graph import Node
 from tinygrad_edu.testing import assert_close
 from tinygrad_edu.utils.checkpoint import CheckpointError, checkpoint, checkpoint_sequential
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
-import time
+import sys
 import weakref
 from collections.abc import Iterator
 from typing import Any
@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import tinygrad_edu as torch
-from tinygrad_edu.autograd import walk as engine
-from tinygrad_edu.autograd.primitive import primitive
+from tinygrad_edu.engine import walk as engine
+from tinygrad_edu.engine.primitive import primitive
 
 
 def leaf(*values: float, dtype: Any = torch.float64) -> Any:
@@ -35,22 +35,29 @@ def test_a_million_operations_in_a_row() -> None:
     del y
 
 
-def test_the_walk_takes_linear_time() -> None:
-    """Eight times the length costs about eight times the time, not 64 times."""
+def test_the_walk_takes_a_number_of_calls_in_proportion_to_the_nodes() -> None:
+    """Eight times the length costs eight times the calls, not 64 times."""
 
-    def seconds(n: int) -> float:
-        best = float("inf")
-        for _ in range(3):
-            y = x = leaf(1.0)
-            for _ in range(n):
-                y = y * 1.0
-            start = time.perf_counter()
-            y.sum().backward()
-            best = min(best, time.perf_counter() - start)
-            assert x.grad is not None
-        return best
+    def calls(n: int) -> int:
+        count = 0
 
-    assert seconds(40_000) < 24 * seconds(5_000)
+        def note(*event: Any) -> None:
+            nonlocal count
+            count += 1
+
+        y = x = leaf(1.0)
+        for _ in range(n):
+            y = y * 1.0
+        total = y.sum()
+        sys.setprofile(note)
+        try:
+            total.backward()
+        finally:
+            sys.setprofile(None)
+        assert x.grad is not None
+        return count
+
+    assert calls(800) < 9 * calls(100)
 
 
 def test_a_diamond_chain_takes_one_step_per_node() -> None:
@@ -235,7 +242,7 @@ def test_grad_of_inputs_that_are_no_leaves() -> None:
     y = (h * h).sum()
     gh, gx = torch.autograd.grad(y, [h, x])
     assert gh.tolist() == [6.0, 12.0] and gx.tolist() == [18.0, 36.0]
-    assert x.grad is None and h.grad is None
+    assert x.grad is None and h._grad is None
     (same,) = torch.autograd.grad(h, h, torch.ones(2, dtype=torch.float64))
     assert same.tolist() == [1.0, 1.0]
 
@@ -372,7 +379,7 @@ def test_grad_takes_torchs_arguments_in_its_order() -> None:
     assert g.requires_grad and g.tolist() == [3.0, 3.0]
     with pytest.warns(FutureWarning, match="only_inputs argument is deprecated"):
         torch.autograd.grad(y, x, only_inputs=False)
-    with pytest.raises(NotImplementedError, match="vmap"):
+    with pytest.raises(ValueError, match="grad_outputs"):
         torch.autograd.grad(y, x, is_grads_batched=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 import tinygrad_edu
 from tinygrad_edu.autograd.gradcheck import GradcheckError, gradcheck, gradgradcheck
-from tinygrad_edu.autograd.primitive import primitive
+from tinygrad_edu.engine.primitive import primitive
 
 
 def tensor(*shape: int, seed: int = 0) -> Any:
@@ -120,9 +121,13 @@ def test_right_rules_pass(case: str, fast_mode: bool) -> None:
 def test_wrong_rules_are_rejected(case: str) -> None:
     function, shapes, message = WRONG[case]
     inputs = tuple(tensor(*shape, seed=i) for i, shape in enumerate(shapes))
-    with pytest.raises(GradcheckError, match=message):
+    with pytest.raises(GradcheckError, match=message) as caught:
         gradcheck(function, inputs)
     assert gradcheck(function, inputs, raise_exception=False) is False
+    said = str(caught.value)  # where to look, and with what to try it again
+    assert re.search(r"\nin \S+, which recorded .*Backward0", said)
+    for i, x in enumerate(inputs):
+        assert f"\ninput {i}: {x.tolist()} (torch.float64)" in said
 
 
 @pytest.mark.parametrize(
@@ -232,3 +237,16 @@ def test_it_agrees_with_torch_on_who_is_right() -> None:
         rule.vjp(x=lambda g, x: Cube.factor * g * x * x)
         theirs = torch.autograd.gradcheck(Cube.apply, x, raise_exception=False)
         assert gradcheck(rule, ours, raise_exception=False) == theirs == (factor == 3.0)
+
+
+def test_a_failure_shows_a_large_input_in_short() -> None:
+    wrong, _ = next((f, s) for f, s, *_ in WRONG.values() if len(s) == 1)
+    with pytest.raises(GradcheckError) as caught:
+        gradcheck(wrong, (tensor(9, 9),))
+    assert len(str(caught.value).partition("input 0: ")[2]) < 1000
+
+
+def test_a_failure_of_a_second_derivative_says_so() -> None:
+    function, shapes = WRONG_SECOND["detached"]
+    with pytest.raises(GradcheckError, match=r"(?s)\nin \w+.*\ninput 0: \["):
+        gradgradcheck(function, tuple(tensor(*shape) for shape in shapes))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
+import pickle
 
 import numpy as np
 import pytest
 from beside_torch import close, numbers, ours, same_error, torch
+
+from tinygrad_edu.nn.parameter import is_lazy
 
 random = np.random.default_rng(0)
 
@@ -110,3 +113,62 @@ def test_a_copy_is_lazy_too():
 )
 def test_refusals(run):
     same_error(run, "")
+
+
+def loaded(layer):
+    return pickle.loads(pickle.dumps(layer))
+
+
+LAZY = {
+    "LazyLinear": ((4,), (3, 2)),
+    "LazyConv1d": ((4, 2), (3, 2, 5)),
+    "LazyConv2d": ((4, 2), (3, 2, 5, 5)),
+    "LazyConv3d": ((4, 2), (3, 2, 5, 5, 5)),
+    "LazyConvTranspose1d": ((4, 2), (3, 2, 5)),
+    "LazyConvTranspose2d": ((4, 2), (3, 2, 5, 5)),
+    "LazyConvTranspose3d": ((4, 2), (3, 2, 5, 5, 5)),
+    "LazyBatchNorm1d": ((), (3, 2)),
+    "LazyBatchNorm2d": ((), (3, 2, 5, 5)),
+    "LazyBatchNorm3d": ((), (3, 2, 5, 5, 5)),
+    "LazyInstanceNorm1d": ((1e-5, 0.1, True, True), (3, 2, 5)),
+    "LazyInstanceNorm2d": ((1e-5, 0.1, True, True), (3, 2, 5, 5)),
+    "LazyInstanceNorm3d": ((1e-5, 0.1, True, True), (3, 2, 5, 5, 5)),
+}
+
+
+def test_all_lazy_layers_are_listed():
+    made = {name for name in dir(ours.nn) if name.startswith("Lazy")}
+    assert made == set(LAZY)
+
+
+@pytest.mark.parametrize("dtype", [ours.float32, ours.float64], ids=str)
+@pytest.mark.parametrize("way", [loaded, copy.deepcopy])
+@pytest.mark.parametrize("kind", LAZY)
+def test_before_they_know_their_sizes_they_are_pickled_and_copied(kind, way, dtype):
+    """torch's forget the dtype when pickled, and cannot copy a buffer."""
+    args, shape = LAZY[kind]
+    layer = getattr(ours.nn, kind)(*args, dtype=dtype)
+    frozen = next(layer.parameters()).requires_grad_(False)
+    twin = way(layer)
+    assert repr(twin) == repr(layer) and type(twin) is type(layer)
+    for one, other in ((layer, twin), (twin, layer)):  # one does not stir when the other does
+        ours.manual_seed(0)
+        one(ours.ones(*shape, dtype=dtype))
+        assert one is twin or is_lazy(next(other.parameters()))
+    assert type(twin) is type(layer)
+    assert not twin._forward_pre_hooks and not twin._load_state_dict_pre_hooks
+    state, expected = twin.state_dict(), layer.state_dict()
+    assert list(state) == list(expected)
+    for name, value in state.items():
+        assert value.dtype == expected[name].dtype
+        assert value.tolist() == expected[name].tolist()
+    assert frozen is next(layer.parameters())
+    assert [p.requires_grad for p in twin.parameters()] == [
+        p.requires_grad for p in layer.parameters()
+    ]
+
+
+def test_whether_a_buffer_is_saved_is_pickled_with_it():
+    for persistent in (True, False):
+        buffer = ours.nn.parameter.UninitializedBuffer(persistent=persistent)
+        assert loaded(buffer).persistent is copy.deepcopy(buffer).persistent is persistent

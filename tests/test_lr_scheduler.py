@@ -261,6 +261,33 @@ def test_plateau_and_a_new_group():
     assert made[0] == made[1]
 
 
+@pytest.mark.parametrize("lrs", [LRS, LRS[:1]], ids=["of two", "of one"])
+@pytest.mark.parametrize("extra", [{}, {"initial_lr": 0.25}], ids=["", "with initial_lr"])
+@pytest.mark.parametrize("name", [*NAMES, "swa"])
+def test_a_group_that_is_added_later(name, extra, lrs):
+    """Goes on in torch where each rate follows from the one before; elsewhere both refuse."""
+    if len(lrs) == 1 and name in ("lambdas", "cyclic 2", "one cycle linear"):
+        return  # these name two groups
+    build = SCHEDULES.get(name, lambda m, o: m.optim.swa_utils.SWALR(o, 0.05, 6))
+    optimizers = [make(tg, lrs=lrs), make(torch, lrs=lrs)]
+    schedules = [build(m, o) for m, o in zip((tg, torch), optimizers, strict=True)]
+    walk(schedules, optimizers, 3)
+    for m, optimizer in zip((tg, torch), optimizers, strict=True):
+        optimizer.add_param_group({"params": m.ones(1, requires_grad=True), "lr": 0.4, **extra})
+    for _ in range(60):
+        try:
+            schedules[1].step()
+        except (ValueError, KeyError) as error:  # torch has changed some of the groups by then
+            before = options_of(optimizers[0])
+            with pytest.raises(type(error), match="param_groups|initial_lr|max_lr|swa_lr"):
+                schedules[0].step()
+            assert options_of(optimizers[0]) == before
+            break
+        schedules[0].step()
+        assert options_of(optimizers[0]) == options_of(optimizers[1])
+        assert schedules[0].get_last_lr() == schedules[1].get_last_lr()
+
+
 def test_learning_rate_tensors_are_filled_in_place():
     optimizers = [
         m.optim.SGD([m.ones(1, requires_grad=True)], lr=m.tensor(0.5)) for m in (tg, torch)

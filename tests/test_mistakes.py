@@ -207,3 +207,25 @@ def test_a_number_made_of_what_needs_a_gradient_warns() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert t.item() == float(t.detach()) == 1
+
+
+UNKNOWN: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "softmax": (lambda x: ours.softmax(x, axes=0), "dim"),
+    "F.softmax": (lambda x: ours.nn.functional.softmax(x, axes=0), "dim"),
+    "x.softmax": (lambda x: x.softmax(axes=0), "dim"),
+    "log_softmax": (lambda x: ours.nn.functional.log_softmax(x, dims=0), "dim"),
+    "sum": (lambda x: x.sum(dims=0), "dim"),
+    "keep_dim": (lambda x: x.sum(0, keep_dim=True), "keepdim"),
+    "cat": (lambda x: ours.cat([x, x], axes=0), "dim"),
+    "var": (lambda x: x.var(unbias=True), "unbiased"),
+}
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+def test_an_unknown_keyword_is_told_the_nearest(name: str) -> None:
+    call, nearest = UNKNOWN[name]
+    with pytest.raises(TypeError, match=rf"unexpected keyword .*; the nearest is '({nearest})'"):
+        call(ours.ones(2, 3))
+    with pytest.raises(TypeError) as caught:
+        ours.ones(2, 3).sum(quite_another=1)
+    assert "nearest" not in str(caught.value)

@@ -358,3 +358,29 @@ def test_repr() -> None:
 
 def test_not_implemented() -> None:
     same_error(lambda T: T.nn.Module()(1), NotImplementedError, "forward")
+
+
+@pytest.mark.parametrize("args", [(), (1,), (1, 2)])
+@pytest.mark.parametrize("kwargs", [{}, {"b": 2}])
+@pytest.mark.parametrize("goes_on", [False, True])
+@pytest.mark.parametrize("base", ["Module", "Sequential"])
+def test_the_init_of_the_next_base_class(base: str, goes_on: bool, kwargs: Any, args: Any) -> None:
+    def run(T: Any) -> Any:
+        class Mixed:
+            def __init__(self, *args: Any, **kwargs: Any) -> None:
+                super().__init__()
+                self.seen = args, sorted(kwargs)
+
+        class Net(T.nn.Module, Mixed):  # type: ignore[misc,name-defined]
+            call_super_init = goes_on
+
+            def __init__(self) -> None:
+                super().__init__(*args, **kwargs)
+
+        class Chain(T.nn.Sequential, Mixed):  # type: ignore[misc,name-defined]
+            call_super_init = goes_on
+
+        made = Net() if base == "Module" else Chain(T.nn.ReLU())
+        return getattr(made, "seen", None), T.nn.Module.call_super_init
+
+    same(run)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
-from beside_torch import same, same_error
+from beside_torch import ours, same, same_error
 from test_module import make
 
 torch = pytest.importorskip("torch")
@@ -188,3 +188,71 @@ def test_hooks_everywhere() -> None:
         return [log, len(log) - count]
 
     same(run)
+
+
+class Pair(NamedTuple):
+    first: Any
+    second: Any = None
+
+
+class Named(Pair):
+    """A subclass, whose objects have attributes of their own."""
+
+
+class Plain(tuple):
+    pass
+
+
+def outputs(T: Any) -> dict[str, Any]:
+    """What `forward` may return, as functions of the input."""
+
+    def marked(x: Any) -> Any:
+        made = Named(x * 2, x * 3)
+        made.mark = 5  # type: ignore[attr-defined]
+        return made
+
+    return {
+        "tensor": lambda x: x * 2,
+        "tuple": lambda x: (x * 2, 3),
+        "namedtuple": lambda x: Pair(x * 2, x.sum()),
+        "with other values": lambda x: Pair("text", x * 2),
+        "subclass": marked,
+        "nested": lambda x: Pair((x * 2, x * 3), x),
+        "no gradient": lambda x: Pair(x.detach()),
+        "plain subclass": lambda x: Plain((x * 2, 3)),
+        "packed": lambda x: T.nn.utils.rnn.pack_sequence([x * 1, x[1:] * 2]),
+        "values and indices": lambda x: (x * 2).max(0),
+        "list": lambda x: [x * 2],
+        "dictionary": lambda x: {"x": x * 2},
+    }
+
+
+# There the hooks cannot put these together again, or lose what they have besides.
+NOT_IN_TORCH = ("plain subclass", "values and indices", "subclass")
+
+
+@pytest.mark.parametrize("kind", outputs(ours))
+@pytest.mark.parametrize("register", [
+    "register_forward_hook", "register_full_backward_hook", "register_full_backward_pre_hook",
+])  # fmt: skip
+def test_an_output_keeps_its_class(kind: str, register: str) -> None:
+    def run(T: Any) -> Any:
+        module, x, calls = T.nn.Module(), T.tensor([1.0, 2.0], requires_grad=True), []
+        module.forward = outputs(T)[kind]
+        plain = module(x)
+        getattr(module, register)(lambda *args: calls.append(len(args)))
+        y = module(x)
+        assert type(y) is type(plain)
+        assert vars(y) == vars(plain) if kind == "subclass" else True
+        values = y.values() if isinstance(y, dict) else y if isinstance(y, (tuple, list)) else [y]
+        total = [v.sum() for v in values if isinstance(v, T.Tensor) and v.requires_grad]
+        if total:
+            sum(total[1:], total[0]).backward()
+        return len(values), x.grad, calls
+
+    if kind in NOT_IN_TORCH:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert run(ours)[2]
+    else:
+        same(run)

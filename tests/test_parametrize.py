@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 
 import numpy as np
 import pytest
@@ -275,6 +274,3 @@ def test_what_is_left_out_says_so():
         getattr(ours.nn.utils, "prune")  # noqa: B009
     with pytest.raises(NotImplementedError, match="use_trivialization"):
         ours.nn.utils.parametrizations.orthogonal(ours.nn.Linear(2, 2), use_trivialization=False)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert ours.nn.utils.stateless.functional_call(ours.nn.ReLU(), {}, ours.ones(1)).item() == 1

@@ -9,7 +9,7 @@ import pytest
 from test_engine import leaf
 
 import tinygrad_edu as torch
-from tinygrad_edu.autograd.primitive import primitive
+from tinygrad_edu.engine.primitive import primitive
 
 
 def test_misspelt_names_fail_where_they_are_written() -> None:

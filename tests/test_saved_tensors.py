@@ -8,7 +8,7 @@ import pytest
 from beside_torch import same, same_error
 
 import tinygrad_edu as ours
-from tinygrad_edu.autograd.graph import Node
+from tinygrad_edu.engine.graph import Node
 
 torch = pytest.importorskip("torch")
 PLAIN = Node.__init__

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from beside_torch import close, ours, torch
 
-from tinygrad_edu.autograd.primitive import FURTHER_NAMES
+from tinygrad_edu.engine.binding import FURTHER_NAMES
 
 PLACES = [
     "torch", "Tensor", "nn", "nn.functional", "nn.init", "nn.utils", "nn.utils.rnn", "linalg",

@@ -12,7 +12,7 @@ import pytest
 from test_operations import ROWS, Run, is_tensor
 
 import tinygrad_edu
-from tinygrad_edu.autograd.primitive import Primitive
+from tinygrad_edu.engine.primitive import Primitive
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
@@ -37,9 +37,10 @@ NOT_OPERATIONS = {
     "files": ["save", "load"],
     "the graph": ["backward", "detach", "detach_", "register_hook", "requires_grad_", "retain_grad",
                   "register_post_accumulate_grad_hook"],
-    "memory": ["bfloat16", "cuda", "data_ptr", "dim", "element_size", "is_complex",
-               "is_contiguous", "get_device", "is_inference", "is_nonzero", "is_pinned",
-               "pin_memory", "is_signed", "ndimension", "nelement", "numpy", "size",
+    "memory": ["as_subclass", "bfloat16", "cuda", "data_ptr", "dim", "dim_order", "element_size",
+               "is_complex", "is_contiguous", "get_device", "is_inference", "is_nonzero",
+               "is_pinned", "is_same_size", "is_set_to", "is_shared", "pin_memory",
+               "is_signed", "ndimension", "nelement", "numpy", "size",
                "storage_offset", "stride", "untyped_storage"],
 }  # fmt: skip
 """Functions and methods that compute nothing from tensors, by subject."""

@@ -29,7 +29,7 @@ from tinygrad_edu.dtypes import (
     iinfo, int16, int32, int64, int8, long, set_default_dtype, short, uint16, uint32, uint64, uint8,
     bool_ as bool, float_ as float, int_ as int,
 )  # fmt: skip
-from tinygrad_edu.autograd.mode import (
+from tinygrad_edu.engine.switches import (
     enable_grad, inference_mode, is_grad_enabled, is_inference_mode_enabled, no_grad,
     set_grad_enabled,
 )  # fmt: skip
@@ -237,21 +237,25 @@ _IN = {
     ],
     "autograd.anomaly": ["is_anomaly_enabled"],
     "nn.functional": [
-        "cosine_similarity", "group_norm", "layer_norm", "pairwise_distance", "rms_norm",
+        "cosine_similarity", "group_norm", "layer_norm", "pairwise_distance", "pdist", "rms_norm",
+    ],
+    "nn.functional.low_level": [
+        "constant_pad_nd", "embedding_bag", "gru_cell", "index_put_", "is_inference",
+        "is_same_size", "lstm_cell", "narrow_copy", "rnn_relu_cell", "rnn_tanh_cell",
     ],
     "serialization": ["load", "save"],
     "": [
         "accelerator", "amp", "backends", "compiler", "cpu", "distributed", "distributions",
-        "func", "hub", "jit", "mps", "nn", "onnx", "optim", "profiler", "serialization", "testing",
-        "types", "utils", "xpu",
+        "func", "hub", "jit", "mps", "multiprocessing", "nn", "onnx", "optim", "profiler",
+        "serialization", "testing", "types", "utils", "xpu",
     ],
 }  # fmt: skip
 _LATER = {name: module for module, names in _IN.items() for name in names}
 
 if _TYPE_CHECKING:
     from tinygrad_edu import accelerator, amp, backends, compiler, cpu, distributed, distributions
-    from tinygrad_edu import func, hub, jit, mps, nn, onnx, optim, profiler, serialization, testing
-    from tinygrad_edu import types, utils, xpu
+    from tinygrad_edu import func, hub, jit, mps, multiprocessing, nn, onnx, optim, profiler
+    from tinygrad_edu import serialization, testing, types, utils, xpu
     from tinygrad_edu.amp import GradScaler
     from tinygrad_edu.amp.autocast_mode import (
         autocast, clear_autocast_cache, get_autocast_cpu_dtype, get_autocast_dtype,
@@ -260,7 +264,11 @@ if _TYPE_CHECKING:
     )  # fmt: skip
     from tinygrad_edu.autograd.anomaly import is_anomaly_enabled
     from tinygrad_edu.nn.functional import (
-        cosine_similarity, group_norm, layer_norm, pairwise_distance, rms_norm,
+        cosine_similarity, group_norm, layer_norm, pairwise_distance, pdist, rms_norm,
+    )  # fmt: skip
+    from tinygrad_edu.nn.functional.low_level import (
+        constant_pad_nd, embedding_bag, gru_cell, index_put_, is_inference, is_same_size,
+        lstm_cell, narrow_copy, rnn_relu_cell, rnn_tanh_cell,
     )  # fmt: skip
     from tinygrad_edu.serialization import load, save
 else:  # a type checker finds unknown names by itself

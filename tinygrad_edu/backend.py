@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.kernels.memory_order import like
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -186,7 +187,7 @@ def to_device(array: Array, place: device, wait: bool = True) -> Array:
         wait: until pinned memory has been copied; other memory is always free again.
     """
     here = device_of(array)
-    if here.type == place.type and here.index == _index(place):
+    if here.type == place.type and (place.type == "cpu" or here.index == _index(place)):
         return array
     if place.type == "cpu":
         checks = sys.modules.get("tinygrad_edu.kernels.cuda.checks")
@@ -240,6 +241,18 @@ def beside(array: Array, x: Array) -> Array:
     return array if isinstance(x, np.ndarray) else to_device(array, device_of(x))
 
 
+def solving(x: Array) -> contextlib.AbstractContextManager[Any]:
+    """Within it a factorization of arrays like `x` that fails raises `np.linalg.LinAlgError`.
+
+    NumPy's always does; CuPy looks for failures only if it is told to, for it has to wait.
+    """
+    if isinstance(x, np.ndarray):
+        return contextlib.nullcontext()
+    state: contextlib.AbstractContextManager[Any]
+    state = importlib.import_module("cupyx").errstate(linalg="raise")
+    return state
+
+
 def cuda_device_count() -> int:
     """How many GPUs CuPy sees."""
     return int(_cupy().cuda.runtime.getDeviceCount())
@@ -249,8 +262,12 @@ def special_function(name: str, on_host: Callable[..., Array]) -> Callable[..., 
     """`on_host` for NumPy arrays, CuPy's special function of that name for its own."""
 
     def call(*args: Any) -> Array:
-        if isinstance(args[-1], (np.ndarray, np.generic)):
-            return on_host(*args)
+        x: Any = args[-1]
+        if isinstance(x, (np.ndarray, np.generic)):
+            y = on_host(*args)
+            if isinstance(x, np.generic) or x.flags.c_contiguous or x.ndim != np.ndim(y):
+                return y
+            return like(y, x)
         _cupy()
         return getattr(importlib.import_module("cupyx.scipy.special"), name)(*args)
 

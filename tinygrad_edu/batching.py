@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tinygrad_edu import tree
-from tinygrad_edu.autograd.graph import Variable
+from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.ops.joining import stack
 from tinygrad_edu.ops.shape import movedim
 from tinygrad_edu.random import get_rng_state, set_rng_state

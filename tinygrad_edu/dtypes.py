@@ -10,6 +10,8 @@ all, for the same exception.
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -27,14 +29,20 @@ class dtype:
     >>> import tinygrad_edu as torch
     >>> torch.float32, torch.float32.is_floating_point, torch.int64.itemsize
     (torch.float32, True, 8)
+
+    Attributes:
+        scalar_type, c_name: what torch's messages call it: `Float`; in C++, `float`.
     """
 
-    __slots__ = ("name", "is_floating_point", "is_complex", "is_signed", "itemsize", "_numpy")
+    __slots__ = (
+        "name", "itemsize", "scalar_type", "c_name", "is_floating_point", "is_complex", "is_signed",
+        "_numpy",
+    )  # fmt: skip
     _by_name: dict[str, dtype] = {}
 
-    def __init__(self, name: str, itemsize: int) -> None:
-        self.name = name
-        self.itemsize = itemsize
+    def __init__(self, name: str, itemsize: int, scalar_type: str, c_name: str) -> None:
+        self.name, self.itemsize = name, itemsize
+        self.scalar_type, self.c_name = scalar_type, c_name
         self.is_floating_point = "float" in name
         self.is_complex = False
         self.is_signed = name != "bool" and not name.startswith("uint")
@@ -81,19 +89,19 @@ def _bfloat16() -> NumpyDtype:
     return found
 
 
-bool_ = dtype("bool", 1)
-uint8 = dtype("uint8", 1)
-uint16 = dtype("uint16", 2)
-uint32 = dtype("uint32", 4)
-uint64 = dtype("uint64", 8)
-int8 = dtype("int8", 1)
-int16 = short = dtype("int16", 2)
-int32 = int_ = dtype("int32", 4)
-int64 = long = dtype("int64", 8)
-float16 = half = dtype("float16", 2)
-bfloat16 = dtype("bfloat16", 2)
-float32 = float_ = dtype("float32", 4)
-float64 = double = dtype("float64", 8)
+bool_ = dtype("bool", 1, "Bool", "bool")
+uint8 = dtype("uint8", 1, "Byte", "unsigned char")
+uint16 = dtype("uint16", 2, "UInt16", "unsigned short")
+uint32 = dtype("uint32", 4, "UInt32", "unsigned int")
+uint64 = dtype("uint64", 8, "UInt64", "unsigned long")
+int8 = dtype("int8", 1, "Char", "signed char")
+int16 = short = dtype("int16", 2, "Short", "short")
+int32 = int_ = dtype("int32", 4, "Int", "int")
+int64 = long = dtype("int64", 8, "Long", "long")
+float16 = half = dtype("float16", 2, "Half", "c10::Half")
+bfloat16 = dtype("bfloat16", 2, "BFloat16", "c10::BFloat16")
+float32 = float_ = dtype("float32", 4, "Float", "float")
+float64 = double = dtype("float64", 8, "Double", "double")
 
 _FROM_NUMPY: dict[NumpyDtype, dtype] = {
     d._numpy: d for d in dtype._by_name.values() if d._numpy is not None
@@ -124,6 +132,12 @@ def from_numpy(numpy_dtype: NumpyDtype) -> dtype:
             " and bool"
         )
     return found
+
+
+def scalar_type_name(given: Any) -> str:
+    """How torch's messages call a dtype, ours or NumPy's: `Float`, `Long`."""
+    found = dtype._by_name.get(getattr(given, "name", ""))
+    return str(given) if found is None else found.scalar_type
 
 
 def to_numpy(given: Any) -> NumpyDtype:
@@ -183,6 +197,11 @@ def is_floating(numpy_dtype: NumpyDtype) -> bool:
 def is_half(numpy_dtype: NumpyDtype) -> bool:
     """Whether elements are floats of 16 bits: float16 or bfloat16."""
     return numpy_dtype.itemsize == 2 and is_floating(numpy_dtype)
+
+
+def sortable(x: Array) -> Array:
+    """`x`, bfloat16 as float32: NumPy puts nan last in its own types only."""
+    return x.astype(np.float32) if x.dtype.kind == "V" else x
 
 
 def floating(x: Array) -> Array:
@@ -299,6 +318,9 @@ def common(a: Any, b: Any) -> NumpyDtype:
 def promote_to(target: NumpyDtype, *operands: Any) -> tuple[Any, ...]:
     """The operands as `target`: arrays cast, Python integers that it cannot hold wrapped around.
 
+    Raises:
+        OverflowError: an integer of more than 64 bits.
+
     >>> promote_to(np.dtype(np.uint8), -1, 300)
     (255, 44)
     """
@@ -308,11 +330,66 @@ def promote_to(target: NumpyDtype, *operands: Any) -> tuple[Any, ...]:
 def _as(target: NumpyDtype, operand: Any) -> Any:
     if hasattr(operand, "astype"):
         return operand if operand.dtype == target else operand.astype(target)
+    if target.kind == "V":  # bfloat16, with which NumPy would compute in float64
+        return target.type(float(operand))
     if operand.__class__ is int and target.kind in "iu":
+        _check_64_bits(operand)
         count = 1 << 8 * target.itemsize
         low = -count // 2 if target.kind == "i" else 0
         return (operand - low) % count + low
     return operand
+
+
+def _check_64_bits(value: int) -> None:
+    if not -(2**63) <= value < 2**64:
+        large = "int too big to convert"
+        raise OverflowError(large if value > 0 else "can't convert negative int to unsigned")
+
+
+_C_NAMES = {"int32": "int", "float32": "float", "float16": "c10::Half", "bfloat16": "c10::BFloat16"}
+
+
+def fitting(target: NumpyDtype, value: Any, name: str | None = None) -> Any:
+    """A number that is to be written into elements of that dtype, as one of them.
+
+    Integers drop a fraction; unsigned ones take negative integers as their complement.
+
+    Args:
+        name: of the dtype, for the message; what C++ calls it, unless given.
+
+    Raises:
+        RuntimeError: the dtype cannot hold it.
+        OverflowError: an integer of more than 64 bits.
+
+    >>> fitting(np.dtype(np.int8), 2.7), fitting(np.dtype(np.uint8), -1)
+    (2, 255)
+    """
+    if value.__class__ is float and target.kind == "f" and -65504.0 <= value <= 65504.0:
+        return value  # fits all of them
+    value = value.item() if isinstance(value, np.generic) else value
+    whole = value.__class__ is int
+    if whole:
+        _check_64_bits(value)
+    if target.kind == "b":
+        return bool(value)
+    if target.kind in "iu":
+        low, high = _limits(target)
+        if whole and low == 0 and -high <= value < 0:
+            return value + high + 1
+        if low <= value <= high:  # nan is not
+            return int(value)
+    elif target.itemsize == 8 or not math.isfinite(value) or abs(value) <= _limits(target)[1]:
+        return float(value)
+    name = name or _C_NAMES.get(target.name, f"{target.name}_t")
+    raise RuntimeError(f"value cannot be converted to type {name} without overflow")
+
+
+@functools.cache
+def _limits(target: NumpyDtype) -> tuple[Any, Any]:
+    """The lowest and the largest number of a dtype."""
+    kind = from_numpy(target)
+    info: Any = finfo(kind) if kind.is_floating_point else iinfo(kind)
+    return info.min, info.max
 
 
 class _Info:

@@ -14,6 +14,7 @@ differentiable; so does what depends on other tensors that require grad.
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,10 +22,10 @@ import numpy as np
 
 from tinygrad_edu import tree
 from tinygrad_edu.autograd import functional
-from tinygrad_edu.autograd.graph import Node, Variable
-from tinygrad_edu.autograd.mode import enable_grad, is_grad_enabled
-from tinygrad_edu.autograd.record import current_node, wrap
 from tinygrad_edu.batching import vmap
+from tinygrad_edu.engine.graph import Node, Variable
+from tinygrad_edu.engine.record import current_node, wrap
+from tinygrad_edu.engine.switches import enable_grad, is_grad_enabled
 from tinygrad_edu.ops.joining import stack
 
 __all__ = [
@@ -358,51 +359,46 @@ def functional_call(
     Args:
         module: left as it was; a buffer that it updates in place is updated in the given tensor.
         parameter_and_buffer_dicts: path -> tensor, as from `named_parameters`; or several such
-            dictionaries in a sequence.
+            dictionaries in a sequence. What `forward` assigns to one of these attributes is put
+            into the dictionary, if it is a single one.
         args: a tuple of arguments, or a single one that is not a tuple.
         tie_weights: replace a shared parameter under all its names when one is given.
         strict: RuntimeError unless exactly the module's parameters and buffers are given.
+
+    Raises:
+        ValueError: two values for one tensor, under two names or in two dictionaries.
+        TypeError: a value, or what it would replace, is no tensor.
+        AttributeError: a path leads to no module.
 
     >>> import tinygrad_edu as torch
     >>> layer = torch.nn.Linear(2, 1, bias=False)
     >>> torch.func.functional_call(layer, {"weight": torch.ones(1, 2)}, (torch.ones(2),))
     tensor([2.])
     """
-    if isinstance(parameter_and_buffer_dicts, dict):
-        given = dict(parameter_and_buffer_dicts)
-    else:
-        given = {}
-        for part in parameter_and_buffer_dicts:
-            given.update(part)
-    own = dict(module.named_parameters(remove_duplicate=False))
-    own.update(module.named_buffers(remove_duplicate=False))
-    if tie_weights:
-        by_tensor = {id(own[name]): t for name, t in given.items() if name in own}
-        for name, tensor in own.items():
-            if id(tensor) in by_tensor:
-                given.setdefault(name, by_tensor[id(tensor)])
-    if strict:
-        unexpected, missing = sorted(given.keys() - own.keys()), sorted(own.keys() - given.keys())
-        if unexpected or missing:
-            lines = [f"Error(s) in reparametrizing for {type(module).__name__}:"]
-            for what, names in (("Unexpected", unexpected), ("Missing", missing)):
-                if names:
-                    lines.append(f"{what} key(s): {', '.join(map(repr, names))}.")
-            raise RuntimeError("\n\t".join(lines))
-    before = []
-    try:
-        for path, tensor in given.items():
-            if path in own:
-                owner, _, name = path.rpartition(".")
-                holder = module.get_submodule(owner)
-                held = holder._parameters if name in holder._parameters else holder._buffers
-                before.append((held, name, held[name]))
-                held[name] = tensor
-        given_args = args if isinstance(args, tuple) else () if args is None else (args,)
-        return module(*given_args, **(kwargs or {}))
-    finally:
-        for held, name, tensor in reversed(before):
-            held[name] = tensor
+    from tinygrad_edu.nn.utils.stateless import call_with
+
+    given = _merged(parameter_and_buffer_dicts)
+    return call_with(module, given, args, kwargs, tie_weights, strict)
+
+
+def _merged(dicts: Any) -> dict[str, Any]:
+    """One dictionary: the given one itself, or a new one of a sequence's."""
+    if isinstance(dicts, dict):
+        return dicts
+    if not isinstance(dicts, Sequence):
+        raise ValueError(
+            "Expected parameter_and_buffer_dicts to be a dict, or a list/tuple of dicts, but got"
+            f" {type(dicts)}"
+        )
+    if not all(isinstance(part, dict) for part in dicts):
+        raise ValueError("Expected all elements of parameter_and_buffer_dicts to be dictionaries")
+    count = Counter([name for part in dicts for name in part])
+    if repeated := [name for name, times in count.items() if times > 1]:
+        raise ValueError(
+            f"{repeated} appeared in multiple dictionaries; behavior of functional call is"
+            " ambiguous"
+        )
+    return {name: tensor for part in dicts for name, tensor in part.items()}
 
 
 def stack_module_state(models: Sequence[Any]) -> tuple[dict[str, Any], dict[str, Any]]:

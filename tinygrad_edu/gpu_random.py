@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.errors import other_device
 from tinygrad_edu.backend import device as Device
 from tinygrad_edu.backend import gpu as gpu_of
 from tinygrad_edu.backend import on
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.engine.boundary import other_device
 from tinygrad_edu.kernels import philox
 from tinygrad_edu.kernels.cuda import elementwise as gpu
 from tinygrad_edu.kernels.cuda import launch

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from tinygrad_edu import dtypes
-from tinygrad_edu.autograd.graph import Variable
 from tinygrad_edu.backend import device_of, set_default_device
+from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.ops import creation
 
 

@@ -1,6 +1,6 @@
 """`torch.linalg`: norms, determinants, inverses and solvers under torch's names."""
 
-from tinygrad_edu.autograd.errors import LinAlgError
+from tinygrad_edu.engine.boundary import LinAlgError
 from tinygrad_edu.ops.decompositions import (
     eigh,
     eigvalsh,

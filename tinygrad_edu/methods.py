@@ -8,9 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from tinygrad_edu.autograd.graph import Variable
-from tinygrad_edu.autograd.inplace import inplace, inplace_view
-from tinygrad_edu.autograd.primitive import Operation
 from tinygrad_edu.dtypes import (
     bfloat16,
     bool_,
@@ -23,6 +20,11 @@ from tinygrad_edu.dtypes import (
     int64,
     uint8,
 )
+from tinygrad_edu.engine.fast import operator
+from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.inplace import inplace
+from tinygrad_edu.engine.types import Operation
+from tinygrad_edu.engine.views import inplace_view
 from tinygrad_edu.ops import (
     activation,
     arithmetic,
@@ -182,11 +184,11 @@ class Methods:
                 "fill_ only supports 0-dimension value tensor but got tensor with"
                 f" {value.array.ndim} dimensions."
             )
-        return indexing.copy_(self, value)
+        return indexing.fill_(self, value)
 
     def zero_(self) -> Tensor:
         """Write zeros everywhere."""
-        return indexing.copy_(self, 0)
+        return indexing.fill_(self, 0)
 
     def untyped_storage(self) -> UntypedStorage:
         """The memory that it shares with its views."""
@@ -221,30 +223,30 @@ class Methods:
 
     # ---------------------------------------------------------------- arithmetic
 
-    __add__: Binary = arithmetic._add
+    __add__: Binary = operator(arithmetic._add)
     __radd__: Binary = arithmetic._add
-    __sub__: Binary = arithmetic._sub
+    __sub__: Binary = operator(arithmetic._sub)
     __rsub__: Binary = arithmetic._rsub
-    __mul__: Binary = arithmetic.mul
+    __mul__: Binary = operator(arithmetic.mul)
     __rmul__: Binary = arithmetic.mul
-    __truediv__: Binary = arithmetic._div
-    __rtruediv__: Binary = arithmetic._rdiv
-    __floordiv__: Binary = arithmetic.floor_divide
+    __truediv__: Binary = operator(arithmetic._div)
+    __rtruediv__ = powers.rdiv
+    __floordiv__: Binary = operator(arithmetic.floor_divide)
     __rfloordiv__ = arithmetic.rfloor_divide
-    __mod__: Binary = arithmetic.remainder
+    __mod__: Binary = operator(arithmetic.remainder)
     __rmod__ = arithmetic.rremainder
-    __pow__: Binary = powers.pow
+    __pow__: Binary = operator(powers.pow)
     __rpow__ = powers.rpow
     __neg__: Unary = arithmetic.neg
     __pos__ = arithmetic.positive
     __abs__: Unary = rounding.abs
-    __iadd__ = inplace(arithmetic._add)
-    __isub__ = inplace(arithmetic._sub)
-    __imul__ = inplace(arithmetic.mul)
-    __itruediv__ = inplace(arithmetic._div)
-    __ifloordiv__ = inplace(arithmetic.floor_divide)
-    __imod__ = inplace(arithmetic.remainder)
-    __ipow__ = inplace(powers.pow)
+    __iadd__ = comparison.operator(inplace(arithmetic._add))
+    __isub__ = comparison.operator(inplace(arithmetic._sub))
+    __imul__ = comparison.operator(inplace(arithmetic.mul))
+    __itruediv__ = comparison.operator(inplace(arithmetic._div))
+    __ifloordiv__ = comparison.operator(inplace(arithmetic.floor_divide))
+    __imod__ = comparison.operator(inplace(arithmetic.remainder))
+    __ipow__ = comparison.operator(inplace(powers.pow))
     add, add_ = arithmetic.add, arithmetic.add_
     sub, sub_ = arithmetic.sub, arithmetic.sub_
     mul, mul_ = arithmetic.mul, inplace(arithmetic.mul)
@@ -350,20 +352,20 @@ class Methods:
     __le__ = comparison.operator(comparison.le)
     __gt__ = comparison.operator(comparison.gt)
     __ge__ = comparison.operator(comparison.ge)
-    __and__: Binary = bitwise.bitwise_and
+    __and__: Binary = operator(bitwise.bitwise_and)
     __rand__: Binary = bitwise.bitwise_and
-    __or__: Binary = bitwise.bitwise_or
+    __or__: Binary = operator(bitwise.bitwise_or)
     __ror__: Binary = bitwise.bitwise_or
-    __xor__: Binary = bitwise.bitwise_xor
+    __xor__: Binary = operator(bitwise.bitwise_xor)
     __rxor__: Binary = bitwise.bitwise_xor
     __invert__ = bitwise.invert
-    __lshift__: Binary = bitwise.bitwise_left_shift
-    __rshift__: Binary = bitwise.bitwise_right_shift
-    __iand__ = inplace(bitwise.bitwise_and)
-    __ior__ = inplace(bitwise.bitwise_or)
-    __ixor__ = inplace(bitwise.bitwise_xor)
-    __ilshift__ = inplace(bitwise.bitwise_left_shift)
-    __irshift__ = inplace(bitwise.bitwise_right_shift)
+    __lshift__: Binary = operator(bitwise.bitwise_left_shift)
+    __rshift__: Binary = operator(bitwise.bitwise_right_shift)
+    __iand__ = comparison.operator(inplace(bitwise.bitwise_and))
+    __ior__ = comparison.operator(inplace(bitwise.bitwise_or))
+    __ixor__ = comparison.operator(inplace(bitwise.bitwise_xor))
+    __ilshift__ = comparison.operator(inplace(bitwise.bitwise_left_shift))
+    __irshift__ = comparison.operator(inplace(bitwise.bitwise_right_shift))
     __rlshift__ = bitwise.rleft_shift
     __rrshift__ = bitwise.rright_shift
     eq, eq_ = comparison.eq, inplace(comparison.eq)
@@ -429,7 +431,8 @@ class Methods:
 
     # ---------------------------------------------------------------- matmul
 
-    __matmul__ = matmul = products.matmul
+    matmul = products.matmul
+    __matmul__: Binary = operator(products.matmul)
     __rmatmul__ = products.rmatmul
     mm, bmm, mv = products.mm, products.bmm, products.mv
     dot, vdot, inner = products.dot, products.vdot, products.inner

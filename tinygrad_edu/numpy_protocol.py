@@ -1,79 +1,47 @@
 """NumPy's functions applied to tensors: `np.exp(t)`, `array * t`, `np.concatenate([t, u])`.
 
 NumPy asks an argument's `__array_ufunc__` and `__array_function__` what to do.  Where we have the
-operation, the two tables below say which it is: its result is a tensor and is recorded.  Where we
-have not, NumPy computes on the tensors' arrays and returns what it always does; a tensor that
+operation, its result is a tensor and is recorded: of NumPy's elementwise functions, an operation
+says itself which it is (`ufunc` in ops/names.py), the others are in the table below.  Where we have
+not, NumPy computes on the tensors' arrays and returns what it always does; a tensor that
 requires grad then raises, as `t.numpy()` would, so no gradient is lost in silence.
 """
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from tinygrad_edu import dtypes, tree
-from tinygrad_edu.autograd.graph import Variable
-from tinygrad_edu.autograd.record import wrap
+from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.ops import (
     arithmetic,
     arranging,
-    bitwise,
     comparison,
     creation,
     cumulative,
     einsum,
-    elementary,
     extrema,
     indexing,
     joining,
     largest,
     linalg,
     norms,
-    powers,
     products,
     reduction,
     rounding,
     shape,
     sorting,
-    special,
     statistics,
-    trigonometric,
 )  # fmt: skip
+from tinygrad_edu.ops.names import UFUNCS
 
 Operation = Callable[..., Any]
-
-UFUNCS: dict[str, Operation] = {
-    "add": arithmetic.add, "subtract": arithmetic.sub, "multiply": arithmetic.mul,
-    "divide": arithmetic.div, "true_divide": arithmetic.div, "negative": arithmetic.neg,
-    "floor_divide": arithmetic.floor_divide, "remainder": arithmetic.remainder,
-    "fmod": arithmetic.fmod, "power": powers.pow, "float_power": powers.float_power,
-    "square": powers.square, "sqrt": powers.sqrt, "reciprocal": powers.reciprocal,
-    "exp": elementary.exp, "exp2": elementary.exp2, "expm1": elementary.expm1,
-    "log": elementary.log, "log2": elementary.log2, "log10": elementary.log10,
-    "log1p": elementary.log1p, "logaddexp": special.logaddexp, "logaddexp2": special.logaddexp2,
-    "sin": trigonometric.sin, "cos": trigonometric.cos, "tan": trigonometric.tan,
-    "arcsin": trigonometric.asin, "arccos": trigonometric.acos, "arctan": trigonometric.atan,
-    "arctan2": trigonometric.atan2, "sinh": trigonometric.sinh, "cosh": trigonometric.cosh,
-    "tanh": trigonometric.tanh, "arcsinh": trigonometric.asinh, "arccosh": trigonometric.acosh,
-    "arctanh": trigonometric.atanh, "hypot": trigonometric.hypot,
-    "deg2rad": trigonometric.deg2rad, "rad2deg": trigonometric.rad2deg,
-    "absolute": rounding.abs, "fabs": rounding.abs, "sign": rounding.sign,
-    "floor": rounding.floor, "ceil": rounding.ceil, "trunc": rounding.trunc,
-    "rint": rounding.round, "copysign": rounding.copysign,
-    "maximum": extrema.maximum, "minimum": extrema.minimum, "fmax": extrema.fmax,
-    "fmin": extrema.fmin, "matmul": products.matmul,
-    "equal": comparison.eq, "not_equal": comparison.ne, "less": comparison.lt,
-    "less_equal": comparison.le, "greater": comparison.gt, "greater_equal": comparison.ge,
-    "isnan": comparison.isnan, "isinf": comparison.isinf, "isfinite": comparison.isfinite,
-    "signbit": comparison.signbit, "logical_and": comparison.logical_and,
-    "logical_or": comparison.logical_or, "logical_xor": comparison.logical_xor,
-    "logical_not": comparison.logical_not, "bitwise_and": bitwise.bitwise_and,
-    "bitwise_or": bitwise.bitwise_or, "bitwise_xor": bitwise.bitwise_xor,
-    "invert": bitwise.bitwise_not,
-}  # fmt: skip
-"""NumPy's elementwise functions, and ours."""
 
 
 def _flattened(op: Operation) -> Operation:
@@ -131,7 +99,7 @@ def _permute(x: Any, axes: Any = None) -> Any:
 
 
 def _norm(x: Any, ord: Any = None, dim: Any = None, keepdim: bool = False) -> Any:
-    if ord is None and dim is None:
+    if ord is None and dim is None and not keepdim:
         return norms.norm(x.flatten(), keepdim=False)
     order = 2 if ord is None else ord
     if dim is None and x.ndim == 1:
@@ -142,7 +110,7 @@ def _norm(x: Any, ord: Any = None, dim: Any = None, keepdim: bool = False) -> An
 
 
 def _like(make: Operation) -> Operation:
-    def call(x: Any, *args: Any, dtype: Any = None, shape: Any = None) -> Any:
+    def call(x: Any, *args: Any, dtype: Any = None) -> Any:
         return make(x, *args) if dtype is None else make(x, *args, dtype=_dtype(dtype))
 
     return call
@@ -175,7 +143,7 @@ FUNCTIONS: dict[Any, Operation] = {
         _even(x, n, dim) if isinstance(n, int) else joining.tensor_split(x, n, dim)
     ),
     np.array_split: lambda x, n, dim=0: joining.tensor_split(x, n, dim),
-    np.reshape: lambda x, shape, *_: x.reshape(shape), np.ravel: lambda x: x.flatten(),
+    np.reshape: lambda x, shape: x.reshape(shape), np.ravel: lambda x: x.flatten(),
     np.transpose: _permute, np.swapaxes: shape.transpose, np.moveaxis: shape.movedim,
     np.expand_dims: lambda x, dim: _unsqueeze(x, dim),
     np.squeeze: lambda x, dim=None: x.squeeze() if dim is None else x.squeeze(dim),
@@ -190,7 +158,8 @@ FUNCTIONS: dict[Any, Operation] = {
     np.dot: lambda a, b: _dot(a, b), np.inner: products.inner, np.outer: products.outer,
     np.tensordot: lambda a, b, axes=2: products.tensordot(a, b, axes),
     np.einsum: lambda equation, *ts: einsum.einsum(equation, *ts), np.kron: products.kron,
-    np.diag: linalg.diag, np.trace: linalg.trace, np.tril: linalg.tril, np.triu: linalg.triu,
+    np.diag: lambda x, k=0: linalg.diag(x, k), np.trace: linalg.trace,
+    np.tril: lambda x, k=0: linalg.tril(x, k), np.triu: lambda x, k=0: linalg.triu(x, k),
     np.sort: lambda x, dim=-1: _flattened(lambda t, d: sorting.sort(t, d)[0])(x, dim),
     np.argsort: lambda x, dim=-1: _flattened(sorting.argsort)(x, dim),
     np.linalg.norm: _norm, np.linalg.inv: linalg.inv, np.linalg.det: linalg.det,
@@ -199,7 +168,7 @@ FUNCTIONS: dict[Any, Operation] = {
     np.empty_like: _like(creation.empty_like), np.full_like: _like(creation.full_like),
     np.copy: lambda x: x.clone(), np.isclose: comparison.isclose,
     np.allclose: comparison.allclose, np.array_equal: comparison.equal,
-    np.nan_to_num: lambda x, copy=True, nan=0.0, posinf=None, neginf=None: rounding.nan_to_num(
+    np.nan_to_num: lambda x, *, nan=0.0, posinf=None, neginf=None: rounding.nan_to_num(
         x, nan, posinf, neginf
     ),
     np.round: lambda x, decimals=0: rounding.round(x, decimals=decimals),
@@ -265,7 +234,7 @@ def array_ufunc(self: Any, ufunc: Any, method: str, *inputs: Any, **kwargs: Any)
         and out is None
         and set(kwargs) <= {"axis", "keepdims"}
     ):
-        return array_function(self, np.sum, (), inputs, kwargs)
+        return array_function(self, np.sum, (), inputs, {"axis": 0, **kwargs})
     if out is not None:
         kwargs["out"] = (out,)
     return getattr(ufunc, method)(*[_array(x) for x in inputs], **kwargs)
@@ -278,9 +247,22 @@ def array_function(self: Any, function: Any, types: Any, args: Any, kwargs: Any)
     if op is not None and "out" not in given:
         names = {"axis": "dim", "keepdims": "keepdim", "a": "x"}
         named = {names.get(k, k): tree.change(v, _tensor) for k, v in given.items()}
-        return op(*[tree.change(a, _tensor) for a in args], **named)
+        if _takes(op, args, named):
+            return op(*[tree.change(a, _tensor) for a in args], **named)
     arrays = [tree.change(a, _array) for a in args]
     return function(*arrays, **{k: tree.change(v, _array) for k, v in kwargs.items()})
+
+
+_signature = functools.cache(inspect.signature)
+
+
+def _takes(op: Operation, args: Any, named: dict[str, Any]) -> bool:
+    """Whether our operation has all these arguments; else NumPy computes, which has."""
+    try:
+        _signature(op).bind(*args, **named)
+    except TypeError:
+        return False
+    return True
 
 
 class ArrayProtocol:

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.graph import Variable
 from tinygrad_edu.backend import CPU, to_device
 from tinygrad_edu.dtypes import is_floating
+from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.ops import joining
 
 

@@ -40,8 +40,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from .autograd.graph import Variable
-from .autograd.record import wrap
+from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.record import wrap
+
 from .backend import device as Device
 from .kernels import distributions as draw
 from .kernels.limits import (

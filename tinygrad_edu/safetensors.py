@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu import dtypes
-from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.backend import CPU, to_device
 from tinygrad_edu.backend import device as Device
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.serialization.atomic import replacing
 from tinygrad_edu.serialization.directory import CHUNK
 from tinygrad_edu.serialization.storing import write_all

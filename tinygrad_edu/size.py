@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.errors import dimension_error
+from tinygrad_edu.engine.boundary import dimension_error
 
 
 class Size(tuple[int, ...]):

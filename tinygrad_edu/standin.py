@@ -89,3 +89,5 @@ def install() -> None:
         version = importlib.import_module(OWN + ".version")
         for module in (version, importlib.import_module(OWN)):
             vars(module)["__version__"] = version.torch_version
+        own = importlib.import_module(OWN)  # libraries ask a tensor's class for its library
+        own.Tensor.__module__, own.nn.Parameter.__module__ = "torch", "torch.nn.parameter"

@@ -6,29 +6,26 @@ and numpy_protocol.py.
 
 from __future__ import annotations
 
+import math
+import warnings
 import weakref
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.graph import (
-    INFERENCE,
-    RETAIN_GRAD,
-    Leaf,
-    Node,
-    RemovableHandle,
-    Storage,
-    Variable,
-)
-from tinygrad_edu.autograd.mode import state
-from tinygrad_edu.autograd.record import current_node, register_tensor_class, wrap
-from tinygrad_edu.autograd.walk import backward
 from tinygrad_edu.backend import device as Device
 from tinygrad_edu.backend import device_of, to_device
 from tinygrad_edu.dtypes import dtype, from_numpy, get_default_dtype, is_floating
+from tinygrad_edu.engine import half  # noqa: F401  (waits for the first 16-bit float)
+from tinygrad_edu.engine.gradients import backward
+from tinygrad_edu.engine.graph import INFERENCE, Leaf, Node, Storage, Variable
+from tinygrad_edu.engine.hooks import AfterAccumulate, RemovableHandle, hooks_of, on_gradient
+from tinygrad_edu.engine.mode import state
+from tinygrad_edu.engine.nodes import AccumulateGrad
+from tinygrad_edu.engine.record import current_node, wrap
 from tinygrad_edu.methods import Methods
+from tinygrad_edu.more_methods import MoreMethods
 from tinygrad_edu.numpy_protocol import ArrayProtocol
 from tinygrad_edu.ops import creation, layout
 from tinygrad_edu.printing import format_tensor
@@ -36,7 +33,7 @@ from tinygrad_edu.python_protocol import PythonProtocol
 from tinygrad_edu.size import Size, read_dim
 
 
-class Tensor(Methods, PythonProtocol, ArrayProtocol, Variable):
+class Tensor(Methods, MoreMethods, PythonProtocol, ArrayProtocol, Variable):
     """An array of numbers that remembers how it was made.
 
     Make one with `torch.tensor(data)`; `Tensor(data)` makes floats of the default dtype and
@@ -117,12 +114,16 @@ class Tensor(Methods, PythonProtocol, ArrayProtocol, Variable):
 
     def stride(self, dim: int | None = None) -> Any:
         """For each dimension, how many elements lie between neighbours in memory."""
-        steps = tuple([step // self.array.itemsize for step in self.array.strides])
+        array = self.array
+        steps = tuple([step // array.itemsize for step in array.strides])
+        if not array.size:  # NumPy has no steps where there is nothing; torch has
+            sizes = [max(size, 1) for size in array.shape]
+            steps = tuple([math.prod(sizes[i + 1 :]) for i in range(len(sizes))])
         return steps if dim is None else steps[read_dim(dim, self.array.ndim)]
 
     def storage_offset(self) -> int:
         """How many elements of its base lie before its first one."""
-        base = self.base
+        base = self._base
         return 0 if base is None else (self.data_ptr() - base.data_ptr()) // self.array.itemsize
 
     def data_ptr(self) -> int:
@@ -193,18 +194,23 @@ class Tensor(Methods, PythonProtocol, ArrayProtocol, Variable):
                     "only Tensors of floating point dtype can require gradients, not"
                     f" {self.dtype!r}"
                 )
-            if self.storage is INFERENCE and not state.inference:
+            if self.storage is INFERENCE and not state.mode.inference:
                 raise RuntimeError(
                     "Setting requires_grad=True on inference tensor outside InferenceMode is not"
                     " allowed."
                 )
-            self.node = self.leaf or Leaf(self)
+            self.node = self.leaf or AccumulateGrad(self)
         return self
 
     @property
     def grad(self) -> Tensor | None:
         """The gradient that backward passes have accumulated, or None."""
-        return self._grad
+        grad = self._grad
+        if grad is None:
+            node = self.node
+            if node is not None and not node.is_leaf and not self.retains_grad:
+                warnings.warn(_NO_GRAD_HERE, stacklevel=2)
+        return grad
 
     @grad.setter
     def grad(self, value: Tensor | None) -> None:
@@ -285,7 +291,7 @@ class Tensor(Methods, PythonProtocol, ArrayProtocol, Variable):
                 else:
                     tensor._grad = g.clone() if g.node is not None else wrap(g.array.copy())
 
-        node.hook_table()[RETAIN_GRAD] = keep
+        hooks_of(node).retain = keep
 
     retains_grad = False
 
@@ -298,7 +304,7 @@ class Tensor(Methods, PythonProtocol, ArrayProtocol, Variable):
         node = current_node(self)
         if node is None:
             raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
-        return node.on_gradient(hook)
+        return on_gradient(node, hook)
 
     def register_post_accumulate_grad_hook(self, hook: Callable[[Tensor], None]) -> RemovableHandle:
         """Call `hook(tensor)` each time a backward pass has added to this leaf's `.grad`."""
@@ -308,8 +314,8 @@ class Tensor(Methods, PythonProtocol, ArrayProtocol, Variable):
                 "post accumulate grad hooks cannot be registered on non-leaf tensors"
             )
         if node.after_accumulate is None:
-            node.after_accumulate = OrderedDict()
-        return RemovableHandle(node.after_accumulate, hook)
+            node.after_accumulate = AfterAccumulate()
+        return RemovableHandle(node.after_accumulate.functions, hook)
 
     def detach(self) -> Tensor:
         """The same values in the same memory, cut off from the graph.
@@ -322,7 +328,7 @@ class Tensor(Methods, PythonProtocol, ArrayProtocol, Variable):
 
     def detach_(self) -> Tensor:
         """Cut this tensor itself off from the graph."""
-        if self.base is not None:
+        if self.view_of is not None:
             raise RuntimeError("Can't detach views in-place. Use detach() instead.")
         self.node = None
         return self
@@ -350,7 +356,11 @@ class Tensor(Methods, PythonProtocol, ArrayProtocol, Variable):
 
     @property
     def _base(self) -> Tensor | None:
-        return self.base
+        return None if self.view_of is None else self.view_of.base
+
+    def _is_view(self) -> bool:
+        """Whether it shares the memory of another tensor, and its history."""
+        return self.view_of is not None
 
     # ---------------------------------------------------------------- identity, printing, copies
 
@@ -386,11 +396,11 @@ class Tensor(Methods, PythonProtocol, ArrayProtocol, Variable):
         made.array, made.storage = array, Storage()
         made.__dict__.update({k: v for k, v in self.__dict__.items() if k not in _OWN})
         if requires_grad:
-            made.node = Leaf(made)
+            made.node = AccumulateGrad(made)
         return made
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        array = self.detach().cpu().array
+        array = self.data.cpu().array
         own = {k: v for k, v in self.__dict__.items() if k not in _OWN}
         return (_rebuild, (type(self), array, self.requires_grad), own or None)
 
@@ -425,9 +435,16 @@ class Tensor(Methods, PythonProtocol, ArrayProtocol, Variable):
         return self._new(creation.full, (size, fill_value), kwargs)
 
 
+_NO_GRAD_HERE = (
+    "The .grad attribute of a Tensor that is not a leaf Tensor is being accessed. Its .grad"
+    " attribute won't be populated during autograd.backward(). If you indeed want the .grad field"
+    " to be populated for a non-leaf Tensor, use .retain_grad() on the non-leaf Tensor. If you"
+    " access the non-leaf Tensor by mistake, make sure you access the leaf Tensor instead. See"
+    " github.com/pytorch/pytorch/pull/30531 for more information."
+)
+
 _OWN = (
-    "array", "storage", "node", "leaf", "_grad", "base", "path", "rebased", "turns", "retains_grad",
-    "made_without_grad",
+    "array", "storage", "node", "leaf", "_grad", "view_of", "rebased", "turns", "retains_grad",
 )  # fmt: skip
 """Attributes that a copy does not take over."""
 
@@ -437,11 +454,11 @@ def _rebuild(cls: type, array: Any, requires_grad: Any) -> Any:
     made: Any = object.__new__(cls)
     made.array, made.storage = array, Storage()
     if requires_grad:
-        made.node = Leaf(made)
+        made.node = AccumulateGrad(made)
     return made
 
 
-register_tensor_class(Tensor)
+Variable.results = Tensor
 
 parameter_class: list[type[Tensor]] = []
 """`nn.Parameter`, which registers itself here, because the engine does not import nn."""

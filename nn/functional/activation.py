@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tinygrad_edu.autograd.inplace import inplace as in_place
+from tinygrad_edu.engine.inplace import inplace as in_place
 from tinygrad_edu.ops import activation as ops
 from tinygrad_edu.ops.activation import (
     gelu,

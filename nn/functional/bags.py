@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.errors import scalar_type_name
-from tinygrad_edu.autograd.record import wrap
-from tinygrad_edu.dtypes import Array, is_floating
+from tinygrad_edu.dtypes import Array, is_floating, scalar_type_name
+from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.ops import embedding as ops
 from tinygrad_edu.ops.gathering import gather, index_add, index_copy, index_select
+from tinygrad_edu.ops.largest import same
 from tinygrad_edu.tensor import Tensor
 
 from .sparse import refuse_sparse
@@ -190,7 +190,7 @@ def _largest(zeros: Tensor, rows: Tensor, bag: Array) -> Tensor:
     np.maximum.at(best, bag, x)
     place = np.arange(len(x), like=bag)[:, None]
     first = np.full_like(bag, len(x), shape=best.shape)
-    np.minimum.at(first, bag, np.where(x == best[bag], place, len(x)))
+    np.minimum.at(first, bag, np.where(same(x, best[bag]), place, len(x)))
     filled = np.unique(bag)
     picked = gather(rows, 0, wrap(np.minimum(first[filled], len(x) - 1)))
     return index_copy(zeros, 0, wrap(filled), picked) if len(filled) else zeros + rows.sum() * 0

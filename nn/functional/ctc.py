@@ -6,16 +6,18 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.errors import not_implemented
-from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.backend import beside, device, to_device
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.engine.boundary import not_implemented
+from tinygrad_edu.engine.composed import composed
+from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.ops.ctc import ctc
 from tinygrad_edu.tensor import Tensor
 
 from .losses import read_reduction, reduced
 
 
+@composed(autocast={"cpu": "float32"})
 def ctc_loss(
     log_probs: Tensor,
     targets: Tensor,

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu import random
-from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.dtypes import Array, is_floating
+from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.ops.arithmetic import mul
 from tinygrad_edu.tensor import Tensor
 

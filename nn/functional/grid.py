@@ -10,16 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.errors import scalar_type_name
-from tinygrad_edu.autograd.record import wrap
-from tinygrad_edu.dtypes import Array
+from tinygrad_edu.dtypes import Array, scalar_type_name
+from tinygrad_edu.engine.boundary import users_level
+from tinygrad_edu.engine.composed import composed
+from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.ops.arithmetic import fmod
 from tinygrad_edu.ops.creation import linspace
 from tinygrad_edu.ops.gathering import gather
 from tinygrad_edu.ops.indexing import where
 from tinygrad_edu.ops.joining import stack
-from tinygrad_edu.ops.resampling import cubic_weights
-from tinygrad_edu.ops.shape import broadcast_tensors
+from tinygrad_edu.ops.resampling import cubic_weights, scaled
 from tinygrad_edu.tensor import Tensor
 
 
@@ -73,13 +73,18 @@ def affine_grid(theta: Tensor, size: Sequence[int], align_corners: bool | None =
     for i, count in enumerate(size[:1:-1]):  # x, y, z
         at = linspace(-1, 1, count, dtype=theta.dtype, device=theta.device)
         at = theta.new_zeros(1) if count == 1 else at
-        at = at if align_corners else at * ((count - 1) / count)
+        # in torch's order: the last bit tells on which side of a pixel's centre a position lies
+        at = at if align_corners else at * (count - 1) / count
         axes.append(at.reshape(-1, *[1] * i))
-    positions = stack([*broadcast_tensors(*axes), axes[0].new_ones(size[2:])], -1)
-    y = positions.reshape(-1, n + 1) @ theta.transpose(1, 2)
-    return y.reshape(size[0], *size[2:], n)
+    factors: Any = theta.reshape(size[0], n, n + 1, *[1] * n)
+    places = [
+        _sum([x * factors[:, row, i] for i, x in enumerate(axes)]) + factors[:, row, n]
+        for row in range(n)
+    ]
+    return stack(places, -1)
 
 
+@composed(autocast={"cpu": "float32"})
 def grid_sample(
     input: Tensor,
     grid: Tensor,
@@ -117,24 +122,42 @@ def grid_sample(
     at: list[Any] = []  # positions in pixels, in the order of the input's dimensions
     for i, size in enumerate(sizes):
         x = grid[..., n - 1 - i]
-        at.append((x + 1) / 2 * (size - 1) if align else ((x + 1) * size - 1) / 2)
+        at.append(_in_pixels(x, size, align, n == 2))
     if mode == "bicubic":
         taps = [
             _cubic_taps(x, size, padding_mode, align) for x, size in zip(at, sizes, strict=True)
         ]
     else:
-        at = [_inside(x, size, padding_mode, align) for x, size in zip(at, sizes, strict=True)]
+        at = [
+            _inside(x, size, padding_mode, align, n == 2) for x, size in zip(at, sizes, strict=True)
+        ]
         taps = [_nearest_taps(x) if mode == "nearest" else _linear_taps(x) for x in at]
-    flat, total = input.flatten(2), None
+    flat, values = input.flatten(2), []
     for corner in product(*taps):
-        value = _read(flat, sizes, [index for index, _ in corner])
+        value, outside = _read(flat, sizes, [index for index, _ in corner])
         weights = [w for _, w in corner if w is not None]
         if weights:
-            value = value * _product(weights).unsqueeze(1)
-        total = value if total is None else total + value
-    assert total is not None
-    y: Tensor = total
+            weight = _product(weights).unsqueeze(1)
+            if n == 3 and outside is not None:  # of images, torch multiplies by 0 what is outside
+                weight = where(outside, 0.0, weight)
+            value = value * weight
+        values.append(value)
+    y: Tensor = _sum(values)
     return y
+
+
+def _in_pixels(x: Any, size: int, align: bool, image: bool) -> Any:
+    """Positions in [-1, 1] in pixels, rounded as torch's kernels for images and for volumes do."""
+    if align:
+        return (x + 1) / 2 * (size - 1)
+    return scaled(x + 1, size / 2, -0.5) if image else ((x + 1) * size - 1) / 2
+
+
+def _sum(terms: list[Any]) -> Any:
+    total = terms[0]
+    for term in terms[1:]:
+        total = total + term
+    return total
 
 
 def _product(factors: list[Any]) -> Any:
@@ -161,14 +184,15 @@ def _linear_taps(x: Any) -> Taps:
 def _cubic_taps(x: Any, size: int, padding: str, align: bool) -> Taps:
     low = np.floor(x.array)
     weights = cubic_weights(x - wrap(low))
-    places = [_inside(wrap(low + k), size, padding, align).array for k in (-1, 0, 1, 2)]
+    places = [_inside(wrap(low + k), size, padding, align, True).array for k in (-1, 0, 1, 2)]
     return list(zip(places, weights, strict=True))
 
 
-def _inside(x: Any, size: int, padding: str, align: bool) -> Any:
+def _inside(x: Any, size: int, padding: str, align: bool, image: bool) -> Any:
     """Positions with those outside replaced as `padding` says."""
     if padding == "reflection":
-        x = _reflected(x, 0, 2 * (size - 1)) if align else _reflected(x, -1, 2 * size - 1)
+        ends = (0, 2 * (size - 1)) if align else (-1, 2 * size - 1)
+        x = _reflected(x, *ends, image)
     if padding != "zeros":  # no gradient at or beyond the outermost pixels
         a = x.array
         clipped = np.where(a >= size - 1, size - 1.0, 0.0).astype(a.dtype)
@@ -176,20 +200,30 @@ def _inside(x: Any, size: int, padding: str, align: bool) -> Any:
     return x
 
 
-def _reflected(x: Any, twice_low: int, twice_high: int) -> Any:
+def _reflected(x: Any, twice_low: int, twice_high: int, image: bool) -> Any:
     """Positions mirrored at the two ends until they lie between them."""
     if twice_low == twice_high:
         return x * 0
     low, span = twice_low / 2, (twice_high - twice_low) / 2
     x = x - low
     x = where(wrap(x.array < 0), -x, x)
+    if image:  # torch's kernel for images counts pairs of turns
+        extra = x - wrap(np.trunc(x.array / (2 * span)) * (2 * span))
+        back = 2 * span - extra
+        return where(wrap(extra.array > back.array), back, extra) + low
     even = np.floor(x.array / span) % 2 == 0
     rest = fmod(x, span)
     return where(wrap(even), rest, span - rest) + low
 
 
-def _read(flat: Tensor, sizes: tuple[int, ...], places: Sequence[Array]) -> Any:
-    """The elements of (N, C, pixels) at whole positions, 0 outside: (N, C, ...)."""
+def _read(
+    flat: Tensor, sizes: tuple[int, ...], places: Sequence[Array]
+) -> tuple[Any, Tensor | None]:
+    """The elements of (N, C, pixels) at whole positions, 0 outside: (N, C, ...).
+
+    Returns:
+        The elements, and where positions lie outside, (N, 1, ...); None if none does.
+    """
     position: Any = 0
     known: Any = True
     for place, size in zip(places, sizes, strict=True):
@@ -200,7 +234,10 @@ def _read(flat: Tensor, sizes: tuple[int, ...], places: Sequence[Array]) -> Any:
     out = places[0].shape[1:]
     index = np.broadcast_to(position.reshape(n, 1, -1), (n, channels, math.prod(out)))
     values = gather(flat, 2, wrap(index)).reshape(n, channels, *out)
-    return values if known.all() else where(wrap(known[:, None]), values, 0.0)
+    if known.all():
+        return values, None
+    outside = wrap(~known[:, None])
+    return where(outside, 0.0, values), outside
 
 
 def _warn_of_default() -> None:
@@ -208,7 +245,7 @@ def _warn_of_default() -> None:
         "Default grid_sample and affine_grid behavior has changed to align_corners=False since"
         " 1.3.0. Please specify align_corners=True if the old behavior is desired. See the"
         " documentation of grid_sample for details.",
-        stacklevel=3,
+        stacklevel=users_level(),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tinygrad_edu.autograd.errors import dimension_error
+from tinygrad_edu.engine.boundary import dimension_error
 from tinygrad_edu.ops.matmul import linear
 from tinygrad_edu.tensor import Tensor
 

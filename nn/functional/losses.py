@@ -11,16 +11,20 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.errors import not_implemented, scalar_type_name
-from tinygrad_edu.autograd.graph import entitle
-from tinygrad_edu.dtypes import Array, is_floating
+from tinygrad_edu.dtypes import Array, is_floating, scalar_type_name
+from tinygrad_edu.engine.boundary import not_implemented, users_level
+from tinygrad_edu.engine.composed import composed
+from tinygrad_edu.engine.mode import is_recording
+from tinygrad_edu.engine.nodes import absorbing, shown_as
 from tinygrad_edu.ops import cross_entropy as classes
 from tinygrad_edu.ops import losses as ops
+from tinygrad_edu.ops.dims import plain
+from tinygrad_edu.ops.reduction import _mean, _sum
 from tinygrad_edu.ops.special import xlogy
 from tinygrad_edu.tensor import Tensor
 
 
-def legacy_reduction(size_average: bool | None, reduce: bool | None, stacklevel: int = 3) -> str:
+def legacy_reduction(size_average: bool | None, reduce: bool | None) -> str:
     """The `reduction` that the old arguments mean, with torch's warning."""
     if reduce is False:
         reduction = "none"
@@ -29,7 +33,7 @@ def legacy_reduction(size_average: bool | None, reduce: bool | None, stacklevel:
     warnings.warn(
         "size_average and reduce args will be deprecated, please use"
         f" reduction='{reduction}' instead.",
-        stacklevel=stacklevel,
+        stacklevel=users_level(),
     )
     return reduction
 
@@ -37,7 +41,7 @@ def legacy_reduction(size_average: bool | None, reduce: bool | None, stacklevel:
 def read_reduction(size_average: bool | None, reduce: bool | None, reduction: str) -> str:
     """The reduction meant by the three arguments; ValueError if it is unknown."""
     if size_average is not None or reduce is not None:
-        return legacy_reduction(size_average, reduce, stacklevel=4)
+        return legacy_reduction(size_average, reduce)
     if reduction not in ("none", "mean", "sum"):
         raise ValueError(f"{reduction} is not a valid value for reduction")
     return reduction
@@ -47,7 +51,9 @@ def reduced(losses: Tensor, reduction: str) -> Tensor:
     """The losses themselves, their sum or their mean."""
     if reduction == "none":
         return losses
-    return losses.sum() if reduction == "sum" else losses.mean()
+    op = _sum if reduction == "sum" else _mean
+    total: Tensor = absorbing(op, losses)(losses, None, False, None)
+    return total
 
 
 def _warn_of_broadcasting(input: Tensor, target: Tensor) -> None:
@@ -56,7 +62,7 @@ def _warn_of_broadcasting(input: Tensor, target: Tensor) -> None:
             f"Using a target size ({target.shape}) that is different to the input size"
             f" ({input.shape}). This will likely lead to incorrect results due to broadcasting."
             " Please ensure they have the same size.",
-            stacklevel=3,
+            stacklevel=users_level(),
         )
 
 
@@ -70,6 +76,7 @@ def _weighted(losses: Tensor, weight: Tensor | None, shape: Any, reduction: str)
     return losses.sum() / weight.sum() if reduction == "mean" else reduced(losses, reduction)
 
 
+@composed(autocast={"cuda": "float32", "cpu": "in_two_steps"})
 def cross_entropy(
     input: Tensor,
     target: Tensor,
@@ -107,6 +114,7 @@ def cross_entropy(
     return classes.cross_entropy(input, target, weight, ignore_index, reduction, label_smoothing)
 
 
+@composed(autocast="float32")
 def nll_loss(
     input: Tensor,
     target: Tensor,
@@ -128,9 +136,10 @@ def nll_loss(
     reduction = read_reduction(size_average, reduce, reduction)
     loss = classes.nll_loss(input, target, weight, ignore_index, reduction)
     title = "NllLossBackward0" if input.array.ndim < 3 else "NllLoss2DBackward0"
-    return entitle(loss, title)
+    return shown_as(loss, title)
 
 
+@composed(autocast="float32")
 def mse_loss(
     input: Tensor,
     target: Tensor,
@@ -157,6 +166,7 @@ def mse_loss(
     return _weighted(ops.squared_error(input, target), weight, input.array.shape, reduction)
 
 
+@composed(autocast="float32")
 def l1_loss(
     input: Tensor,
     target: Tensor,
@@ -176,6 +186,7 @@ def l1_loss(
     return _weighted(ops.absolute_error(input, target), weight, input.array.shape, reduction)
 
 
+@composed(autocast="float32")
 def smooth_l1_loss(
     input: Tensor,
     target: Tensor,
@@ -202,10 +213,12 @@ def smooth_l1_loss(
     reduction = read_reduction(size_average, reduce, reduction)
     if beta < 0:
         raise RuntimeError("smooth_l1_loss does not support negative values for beta.")
-    losses = ops.smooth_l1(input, target, beta) if beta else ops.absolute_error(input, target)
+    bend = plain(beta)
+    losses = ops.smooth_l1(input, target, bend) if bend else ops.absolute_error(input, target)
     return reduced(losses, reduction)
 
 
+@composed(autocast={"cpu": "float32"})
 def huber_loss(
     input: Tensor,
     target: Tensor,
@@ -233,7 +246,7 @@ def huber_loss(
     reduction = read_reduction(None, None, reduction)
     if delta <= 0:
         raise RuntimeError("huber_loss does not support non-positive values for delta.")
-    losses = _weighted(ops.huber(input, target, delta), weight, input.array.shape, "none")
+    losses = _weighted(ops.huber(input, target, plain(delta)), weight, input.array.shape, "none")
     return reduced(losses, reduction)
 
 
@@ -242,6 +255,7 @@ def _outside_unit(x: Array) -> bool:
     return bool(x.size) and not bool(((x >= 0) & (x <= 1)).all())
 
 
+@composed(autocast={"cpu": "float32", "cuda": "refused"})
 def binary_cross_entropy(
     input: Tensor,
     target: Tensor,
@@ -282,6 +296,7 @@ def binary_cross_entropy(
     return reduced(losses if weight is None else losses * weight, reduction)
 
 
+@composed(autocast="float32")
 def binary_cross_entropy_with_logits(
     input: Tensor,
     target: Tensor,
@@ -317,14 +332,16 @@ def binary_cross_entropy_with_logits(
             f"result type {scalar_type_name(input.array.dtype)} can't be cast to the desired output"
             f" type {scalar_type_name(target.array.dtype)}"
         )
-    if pos_weight is None:
-        losses = ops.bce_logits(input, target)
-    else:
-        yes = (pos_weight - 1) * target + 1
-        losses = (1 - target) * input + yes * ops.softplus_of_minus(input)
+    if pos_weight is not None and pos_weight.requires_grad and is_recording():
+        raise RuntimeError(
+            "The function 'binary_cross_entropy_with_logits' is not differentiable with respect"
+            " to argument 'pos_weight'. This input cannot have requires_grad True."
+        )
+    losses = ops.bce_logits(input, target, pos_weight)
     return reduced(losses if weight is None else losses * weight, reduction)
 
 
+@composed(autocast="float32")
 def kl_div(
     input: Tensor,
     target: Tensor,
@@ -355,7 +372,7 @@ def kl_div(
             "'batchmean' divides only by the batch size, and aligns with the KL div math"
             " definition.'mean' will be changed to behave the same as 'batchmean' in the next major"
             " release.",
-            stacklevel=2,
+            stacklevel=users_level(),
         )
     how = read_reduction(size_average, reduce, "sum" if per_row else reduction)
     if log_target:
@@ -366,6 +383,7 @@ def kl_div(
     return total / input.array.shape[0] if per_row and input.array.ndim else total
 
 
+@composed(autocast="float32")
 def poisson_nll_loss(
     input: Tensor,
     target: Tensor,

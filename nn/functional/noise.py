@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tinygrad_edu.autograd.mode import no_grad
 from tinygrad_edu.dtypes import float64
+from tinygrad_edu.engine.switches import no_grad
 from tinygrad_edu.ops.creation import empty, ones_like
 from tinygrad_edu.tensor import Tensor
 

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tinygrad_edu.autograd.errors import not_implemented, same_device
-from tinygrad_edu.autograd.graph import entitle
 from tinygrad_edu.dtypes import Array, from_numpy, is_floating
+from tinygrad_edu.engine.boundary import not_implemented, same_device
+from tinygrad_edu.engine.composed import composed
+from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.ops import normalization as ops
 from tinygrad_edu.tensor import Tensor
 
@@ -29,9 +30,13 @@ def _check_floats(name: str, x: Array, *parameters: Tensor | None) -> None:
             continue
         if x.dtype.itemsize < 4 and parameter.array.dtype == np.float32:
             continue
+        single = parameter.array.dtype == np.float32
+        wanted = "all inputs must share same datatype."
         raise RuntimeError(
-            "mixed dtype (CPU): expect parameter to have scalar type of"
-            f" {from_numpy(x.dtype)!r}, not {from_numpy(parameter.array.dtype)!r} ({name})"
+            "mixed dtype (CPU): "
+            + (wanted if single else "expect parameter to have scalar type of Float")
+            + f" {name}: input {from_numpy(x.dtype)!r}, parameter"
+            f" {from_numpy(parameter.array.dtype)!r}"
         )
 
 
@@ -58,6 +63,7 @@ def _normalized_size(x: Array, shape: Sequence[int], **parameters: Tensor | None
     return math.prod(shape)
 
 
+@composed(autocast={"cuda": "float32"})
 def layer_norm(
     input: Tensor,
     normalized_shape: Sequence[int],
@@ -249,6 +255,7 @@ def _by_running(
     return y if y.array.dtype == input.array.dtype else y.to(input.dtype)
 
 
+@composed(autocast={"cuda": "float32"})
 def group_norm(
     input: Tensor,
     num_groups: int,
@@ -301,7 +308,7 @@ def group_norm(
     y = y if weight is None else y * weight.reshape(along)
     y = y if bias is None else y + bias.reshape(along)
     y = y if y.array.dtype == x.dtype else y.to(input.dtype)
-    return entitle(y, "NativeGroupNormBackward0")
+    return shown_as(y, "NativeGroupNormBackward0")
 
 
 def instance_norm(
@@ -341,10 +348,12 @@ def instance_norm(
     _check_channels(
         channels, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias
     )
-    _check_floats("instance_norm", x, weight, bias, running_mean, running_var)
-    if running_mean is not None or running_var is not None:
-        mean, variance = ops.batch_statistics(x.reshape(1, n * channels, length))
-        unbiased = variance * (length / max(length - 1, 1))
-        _move(running_mean, mean.reshape(n, channels).sum(0) / n, momentum)
-        _move(running_var, unbiased.reshape(n, channels).sum(0) / n, momentum)
-    return group_norm(input, channels, weight, bias, eps)
+    _check_floats("instance_norm", x, weight, bias)  # running statistics may have another dtype
+    rows = input.reshape(1, n * channels, length)  # one sample with a channel for each
+    mean, variance = ops.batch_statistics(rows.array)
+    unbiased = variance * (length / max(length - 1, 1))
+    _move(running_mean, mean.reshape(n, channels).sum(0) / n, momentum)
+    _move(running_var, unbiased.reshape(n, channels).sum(0) / n, momentum)
+    weight, bias = (None if p is None else p.repeat(n) for p in (weight, bias))
+    y = ops.batch_norm(rows, weight, bias, mean, variance, eps).reshape(x.shape)
+    return y if y.array.dtype == x.dtype else y.to(input.dtype)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.ops import fractional, pooling
 from tinygrad_edu.ops.convolution import per_dim
 from tinygrad_edu.ops.sampling import rand
@@ -228,23 +229,29 @@ def _with_indices(pool: Any) -> Any:
     )
 
 
+def _in_float32(*pools: Any) -> Any:
+    """These functions, run in float32 on a CPU under autocast."""
+    return map(composed(autocast={"cpu": "float32"}), pools)
+
+
 def _named(function: Any, name: str, doc: str) -> Any:
     function.__name__ = function.__qualname__ = name
     function.__doc__ = doc
     return function
 
 
-max_pool1d, max_pool2d, max_pool3d = _max_pool(1), _max_pool(2), _max_pool(3)
-avg_pool1d, avg_pool2d, avg_pool3d = _avg_pool(1), _avg_pool(2), _avg_pool(3)
-lp_pool1d, lp_pool2d, lp_pool3d = _lp_pool(1), _lp_pool(2), _lp_pool(3)
-max_unpool1d, max_unpool2d, max_unpool3d = _max_unpool(1), _max_unpool(2), _max_unpool(3)
-adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d = (
-    _adaptive_avg_pool(1), _adaptive_avg_pool(2), _adaptive_avg_pool(3),
-)  # fmt: skip
-adaptive_max_pool1d, adaptive_max_pool2d, adaptive_max_pool3d = (
-    _adaptive_max_pool(1), _adaptive_max_pool(2), _adaptive_max_pool(3),
-)  # fmt: skip
-fractional_max_pool2d, fractional_max_pool3d = _fractional_max_pool(2), _fractional_max_pool(3)
+max_pool1d, max_pool2d = _max_pool(1), _max_pool(2)
+avg_pool1d, avg_pool2d = _avg_pool(1), _avg_pool(2)
+lp_pool1d, lp_pool2d = _lp_pool(1), _lp_pool(2)
+max_unpool1d = _max_unpool(1)
+adaptive_avg_pool1d, adaptive_avg_pool2d = _adaptive_avg_pool(1), _adaptive_avg_pool(2)
+adaptive_max_pool1d, adaptive_max_pool2d = _adaptive_max_pool(1), _adaptive_max_pool(2)
+max_pool3d, avg_pool3d, lp_pool3d = _in_float32(_max_pool(3), _avg_pool(3), _lp_pool(3))
+adaptive_avg_pool3d, adaptive_max_pool3d = _in_float32(_adaptive_avg_pool(3), _adaptive_max_pool(3))
+max_unpool2d, max_unpool3d = _in_float32(_max_unpool(2), _max_unpool(3))
+fractional_max_pool2d, fractional_max_pool3d = _in_float32(
+    _fractional_max_pool(2), _fractional_max_pool(3)
+)
 max_pool1d_with_indices, max_pool2d_with_indices, max_pool3d_with_indices = map(
     _with_indices, (max_pool1d, max_pool2d, max_pool3d)
 )

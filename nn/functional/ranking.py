@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.errors import scalar_type_name
-from tinygrad_edu.autograd.record import wrap
-from tinygrad_edu.dtypes import is_floating
-from tinygrad_edu.ops import losses as ops
-from tinygrad_edu.ops.activation import relu
+from tinygrad_edu.dtypes import is_floating, scalar_type_name
+from tinygrad_edu.engine.composed import composed
+from tinygrad_edu.engine.record import wrap
+from tinygrad_edu.ops.activation import logsigmoid
 from tinygrad_edu.ops.extrema import minimum
 from tinygrad_edu.ops.indexing import where
 from tinygrad_edu.ops.names import numpy_names
@@ -24,6 +23,7 @@ from .losses import read_reduction, reduced
 
 
 @numpy_names
+@composed(autocast={"cuda": "float32"})
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
     """`x1 · x2 / (|x1| |x2|)`, the cosine of the angle between vectors along `dim`.
 
@@ -54,6 +54,7 @@ def pairwise_distance(
     return (x1 - x2 + eps).norm(p, -1, keepdim)
 
 
+@composed(autocast={"cuda": "float32"})
 def normalize(
     input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12, out: Tensor | None = None
 ) -> Tensor:
@@ -67,6 +68,7 @@ def normalize(
     return y if out is None else out.copy_(y)
 
 
+@composed(autocast="float32")
 def cosine_embedding_loss(
     input1: Tensor,
     input2: Tensor,
@@ -103,6 +105,7 @@ def cosine_embedding_loss(
     return reduced(losses + where(target == -1, (cos - margin).clamp(min=0), 0.0), reduction)
 
 
+@composed(autocast="float32")
 def hinge_embedding_loss(
     input: Tensor,
     target: Tensor,
@@ -123,6 +126,7 @@ def hinge_embedding_loss(
     return reduced(where(target != -1, input, 0.0) + far, reduction)
 
 
+@composed(autocast="float32")
 def margin_ranking_loss(
     input1: Tensor,
     input2: Tensor,
@@ -148,6 +152,7 @@ def margin_ranking_loss(
     return reduced((margin - target * (input1 - input2)).clamp(min=0), reduction)
 
 
+@composed(autocast="float32")
 def triplet_margin_loss(
     anchor: Tensor,
     positive: Tensor,
@@ -188,6 +193,7 @@ def triplet_margin_loss(
     return reduced((margin + near - far).clamp(min=0), reduction)
 
 
+@composed(autocast="float32")
 def soft_margin_loss(
     input: Tensor,
     target: Tensor,
@@ -204,9 +210,10 @@ def soft_margin_loss(
     tensor(0.6931)
     """
     reduction = read_reduction(size_average, reduce, reduction)
-    return reduced(ops.softplus_of_minus(input * target), reduction)
+    return reduced(-logsigmoid(input * target), reduction)
 
 
+@composed(autocast="float32")
 def multi_margin_loss(
     input: Tensor,
     target: Tensor,
@@ -259,12 +266,11 @@ def multi_margin_loss(
     if right.size and (right.min() < 0 or right.max() >= classes):
         raise RuntimeError("target out of range")
     column = wrap(right[:, None])
-    losses: Any = (margin - scores.gather(1, column) + scores).clamp(min=0)
-    losses = losses * losses if p == 2 else losses
-    if weight is not None:
-        losses = losses * weight[column]
-    wrong = wrap(np.arange(classes, like=right) != right[:, None])
-    losses = where(wrong, losses, 0.0).sum(1) / classes
+    gaps: Any = margin - scores.gather(1, column) + scores
+    wrong = np.arange(classes, like=right) != right[:, None]
+    gaps = where(wrap(wrong & (gaps.array > 0)), gaps, 0.0)
+    losses = gaps * gaps if p == 2 else gaps
+    losses = (losses if weight is None else losses * weight[column]).sum(1) / classes
     return reduced(losses if input.array.ndim == 2 else losses.squeeze(0), reduction)
 
 
@@ -290,11 +296,12 @@ def multilabel_soft_margin_loss(
     if size_average is None and reduce is None and reduction not in ("none", "mean", "sum"):
         raise ValueError(f"{reduction} is not valid")
     reduction = read_reduction(size_average, reduce, reduction)
-    losses: Any = ops.bce_logits(input, target)
+    losses: Any = -(target * logsigmoid(input) + (1 - target) * logsigmoid(-input))
     losses = losses if weight is None else losses * weight
     return reduced(losses.mean(-1), reduction)
 
 
+@composed(autocast={"cpu": "float32"})
 def multilabel_margin_loss(
     input: Tensor,
     target: Tensor,
@@ -339,8 +346,8 @@ def multilabel_margin_loss(
     applies = np.zeros_like(right, dtype=bool)
     applies[np.broadcast_to(rows, right.shape)[named], right[named]] = True
     gaps: Any = 1 - scores.gather(1, wrap(right)).unsqueeze(2) + scores.unsqueeze(1)
-    counted = wrap(named[:, :, None] & ~applies[:, None, :])
-    losses = where(counted, relu(gaps), 0.0).sum((1, 2)) / classes
+    counted = wrap(named[:, :, None] & ~applies[:, None, :] & (gaps.array > 0))
+    losses = where(counted, gaps, 0.0).sum((1, 2)) / classes
     return reduced(losses if len(shape) == 2 else losses.squeeze(0), reduction)
 
 

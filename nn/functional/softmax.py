@@ -1,13 +1,18 @@
-"""Softmax, log-softmax and softmin; without `dim` they choose one as old torch programs expect."""
+"""Softmax, log-softmax and softmin; without `dim` they choose one as old torch programs expect.
+
+`_stacklevel` counts from the caller of the function; the decorator stands in between.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 from tinygrad_edu.ops import softmax as ops
+from tinygrad_edu.ops.names import named
 from tinygrad_edu.tensor import Tensor
 
 
+@named()
 def softmax(
     input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None
 ) -> Tensor:
@@ -18,10 +23,11 @@ def softmax(
     tensor([[0.5000, 0.5000]])
     """
     if dim is None:
-        dim = ops.implied_dim("softmax", input.array.ndim, _stacklevel)
+        dim = ops.implied_dim("softmax", input.array.ndim, _stacklevel + 1)
     return ops.softmax(input, dim, dtype)
 
 
+@named()
 def log_softmax(
     input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None
 ) -> Tensor:
@@ -32,10 +38,11 @@ def log_softmax(
     tensor([-1000.,     0.])
     """
     if dim is None:
-        dim = ops.implied_dim("log_softmax", input.array.ndim, _stacklevel)
+        dim = ops.implied_dim("log_softmax", input.array.ndim, _stacklevel + 1)
     return ops.log_softmax(input, dim, dtype)
 
 
+@named()
 def softmin(
     input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None
 ) -> Tensor:
@@ -46,5 +53,5 @@ def softmin(
     tensor([0.5000, 0.5000])
     """
     if dim is None:
-        dim = ops.implied_dim("softmin", input.array.ndim, _stacklevel)
+        dim = ops.implied_dim("softmin", input.array.ndim, _stacklevel + 1)
     return ops.softmax(-input, dim, dtype)

@@ -6,25 +6,18 @@ from collections.abc import Callable, Iterator
 from typing import Any, Self
 
 from tinygrad_edu import dtypes
-from tinygrad_edu.autograd.mode import no_grad
 from tinygrad_edu.backend import device
+from tinygrad_edu.engine.switches import no_grad
 from tinygrad_edu.ops.creation import empty_like
 from tinygrad_edu.tensor import Tensor
 
 from ..parameter import is_lazy
 
-_TYPES = {
-    "float16": "Half", "bfloat16": "BFloat16", "float32": "Float", "float64": "Double",
-    "int8": "Char", "uint8": "Byte", "int16": "Short", "int32": "Int", "int64": "Long",
-    "bool": "Bool",
-}  # fmt: skip
-
 
 def typename(value: object) -> str:
     """The name of a value's type as torch prints it; of a tensor, `torch.FloatTensor`."""
     if isinstance(value, Tensor):
-        name = value.dtype.name
-        return f"torch.{'cuda.' if value.is_cuda else ''}{_TYPES.get(name, name)}Tensor"
+        return f"torch.{'cuda.' if value.is_cuda else ''}{value.dtype.scalar_type}Tensor"
     kind = type(value)
     return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
 
@@ -115,7 +108,16 @@ class ConversionMethods:
         return self._apply(lambda t: empty_like(t, device=device or t.device), recurse)
 
     def share_memory(self) -> Self:
-        """The module itself: there are no processes to share its memory with."""
+        """Move parameters, buffers and gradients to where other processes reach them.
+
+        A process that is started afterwards with this module trains the same numbers; see
+        `Tensor.share_memory_`.
+        """
+        from tinygrad_edu.multiprocessing.reductions import share
+
+        module: Any = self
+        own = [*module.parameters(), *module.buffers()]
+        share([*own, *[t._grad for t in own if t._grad is not None]])
         return self
 
     def half(self) -> Self:

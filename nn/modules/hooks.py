@@ -17,16 +17,18 @@ from __future__ import annotations
 import functools
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tinygrad_edu.autograd.graph import RemovableHandle, Variable
-from tinygrad_edu.autograd.mode import state
-from tinygrad_edu.autograd.primitive import primitive
-from tinygrad_edu.autograd.record import wrap
-from tinygrad_edu.autograd.walk import alias
 from tinygrad_edu.backend import module_of
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.hooks import RemovableHandle
+from tinygrad_edu.engine.mode import is_recording
+from tinygrad_edu.engine.primitive import primitive
+from tinygrad_edu.engine.record import wrap
+from tinygrad_edu.engine.second import alias
+from tinygrad_edu.engine.views import View, base_of
 
 if TYPE_CHECKING:
     from .module import Module
@@ -191,7 +193,7 @@ def register_module_full_backward_hook(hook: Callable[..., Any]) -> RemovableHan
 
 def call_with_hooks(module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """What `module(*args, **kwargs)` does when there are hooks."""
-    finished: set[int] = set()
+    finished: set[Key] = set()
     try:
         return _call(module, args, kwargs, finished)
     except Exception:
@@ -199,14 +201,14 @@ def call_with_hooks(module: Module, args: tuple[Any, ...], kwargs: dict[str, Any
         raise
 
 
-def _call(module: Module, args: tuple[Any, ...], kwargs: dict[str, Any], finished: set[int]) -> Any:
+def _call(module: Module, args: tuple[Any, ...], kwargs: dict[str, Any], finished: set[Key]) -> Any:
     for hook in _both("forward_pre", module._forward_pre_hooks).values():
         args, kwargs = _run_forward_pre(module, hook, args, kwargs)
     borders = None
     backward_pre = _both("backward_pre", module._backward_pre_hooks)
     backward = _both("backward", module._backward_hooks)
     if backward_pre or backward:
-        borders = Borders(module, backward_pre, backward)
+        borders = Borders(module, backward_pre.values(), backward.values())
         args = borders.around_inputs(args)
     result = module.forward(*args, **kwargs)
     for key, hook in _both("forward", module._forward_hooks).items():
@@ -219,10 +221,14 @@ def _call(module: Module, args: tuple[Any, ...], kwargs: dict[str, Any], finishe
     return result
 
 
-def _both(kind: str, own: Hooks) -> Hooks:
+Key = tuple[bool, int]
+"""Whether a hook is the module's own, and the number of its handle among those."""
+
+
+def _both(kind: str, own: Hooks) -> dict[Key, Hook]:
     """The hooks everywhere and the module's own of one kind, copied: a hook may remove itself."""
-    shared = [(key, hook) for key, (its_kind, hook) in everywhere.items() if its_kind == kind]
-    return OrderedDict([*shared, *own.items()])
+    shared = {(False, i): hook for i, (its_kind, hook) in everywhere.items() if its_kind == kind}
+    return shared | {(True, i): hook for i, hook in own.items()}
 
 
 def _run_forward_pre(
@@ -253,7 +259,7 @@ def _run_forward(
 
 
 def _run_always_called(
-    module: Module, args: tuple[Any, ...], kwargs: dict[str, Any], finished: set[int]
+    module: Module, args: tuple[Any, ...], kwargs: dict[str, Any], finished: set[Key]
 ) -> None:
     """After an exception: call the `always_call` hooks that have not run yet."""
     for key, hook in _both("forward", module._forward_hooks).items():
@@ -291,19 +297,18 @@ def _cross(tensors: list[Any], on_gradients: Callable[[list[Any]], list[Any]]) -
     crossed: Any = border(tensors, on_gradients)
     for before, after in zip(tensors, crossed, strict=True):
         after.storage = before.storage
-        after.base = before if before.base is None else before.base
-        after.rebased = after.base.rebased
-        after.path = (*before.path, (_alias_part, (), 0))
+        base, path = base_of(before)
+        after.view_of = View(base, (*path, (_alias_part, (), 0)), is_recording())
     return crossed
 
 
 class Borders:
     """One call of a module, as its backward hooks see it."""
 
-    def __init__(self, module: Module, pre_hooks: Hooks, hooks: Hooks) -> None:
+    def __init__(self, module: Module, pre_hooks: Iterable[Hook], hooks: Iterable[Hook]) -> None:
         self.module = module
-        self.pre_hooks = [hook.function for hook in pre_hooks.values()]
-        self.hooks = [hook.function for hook in hooks.values()]
+        self.pre_hooks = [hook.function for hook in pre_hooks]
+        self.hooks = [hook.function for hook in hooks]
         self.inputs = Border((), False)
         self.grad_output: tuple[Any, ...] | None = None
         """The gradients at the outputs, on their way to the inputs."""
@@ -325,7 +330,7 @@ class Borders:
         outputs = result if isinstance(result, tuple) else (result,)
         self.outputs = Border(outputs, bool(self.hooks or self.pre_hooks))
         crossed = self.outputs.around(outputs, self._at_outputs)
-        return crossed if isinstance(result, tuple) else crossed[0]
+        return _like(result, crossed) if isinstance(result, tuple) else crossed[0]
 
     def _at_outputs(self, gradients: list[Any]) -> list[Any]:
         """The way back enters the module: `gradients` of its outputs."""
@@ -365,6 +370,16 @@ class Borders:
         self.grad_output = None
 
 
+def _like(before: tuple[Any, ...], values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Other values in a tuple of the same class: a namedtuple, say."""
+    if type(before) is tuple or values is before:
+        return values
+    made = tuple.__new__(type(before), values)
+    if hasattr(before, "__dict__"):
+        vars(made).update(vars(before))
+    return made
+
+
 class Border:
     """The tensors among some values, and which of them need a gradient.
 
@@ -379,7 +394,7 @@ class Border:
         self.places: list[int] = []
         self.zeros: dict[int, Callable[[], Array]] = {}
         for i, v in enumerate(values):
-            if watched and state.enabled and isinstance(v, Variable):
+            if watched and is_recording() and isinstance(v, Variable):
                 xp, shape, dtype = module_of(v.array), v.array.shape, v.array.dtype
                 self.zeros[i] = functools.partial(xp.zeros, shape, dtype)
                 if v.node is not None:

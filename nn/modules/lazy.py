@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from tinygrad_edu.autograd.mode import no_grad
+from tinygrad_edu.engine.switches import no_grad
 from tinygrad_edu.ops.creation import tensor
 from tinygrad_edu.tensor import Tensor
 

@@ -59,8 +59,12 @@ class Module(HookMethods, StateDictMethods, ConversionMethods):
     _modules: dict[str, Module | None]
     _non_persistent_buffers_set: set[str]
     _version: ClassVar[int] = 1
+    call_super_init: bool = False
+    """Whether `__init__` goes on to the next base class, with the arguments it was given."""
 
-    def __init__(self) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        if not self.call_super_init:
+            self._refuse(args, kwargs)
         self.__dict__.update(  # not through __setattr__, which needs these dictionaries
             training=True,
             _parameters={},
@@ -76,6 +80,20 @@ class Module(HookMethods, StateDictMethods, ConversionMethods):
             _load_state_dict_pre_hooks=OrderedDict(),
             _load_state_dict_post_hooks=OrderedDict(),
         )
+        if self.call_super_init:
+            super().__init__(*args, **kwargs)
+
+    def _refuse(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Raise a TypeError if there are arguments."""
+        name = type(self).__name__
+        if kwargs:
+            raise TypeError(
+                f"{name}.__init__() got an unexpected keyword argument '{next(iter(kwargs))}'"
+            )
+        if args:
+            raise TypeError(
+                f"{name}.__init__() takes 1 positional argument but {len(args) + 1} were given"
+            )
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Compute the output; every module defines its own."""

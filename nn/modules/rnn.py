@@ -7,6 +7,7 @@ import warnings
 from typing import Any, ClassVar
 
 from tinygrad_edu.amp.autocast_mode import is_autocast_enabled
+from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.ops import recurrent
 from tinygrad_edu.ops.creation import empty
 from tinygrad_edu.ops.gathering import index_select
@@ -280,6 +281,7 @@ class RNN(RNNBase):
             )
         super().__init__(f"RNN_{self.nonlinearity.upper()}", *args, **kwargs)
 
+    @composed(autocast="lower")
     def _layer(
         self, x: Tensor, state: State, weights: Any, sizes: tuple[int, ...], reverse: bool
     ) -> Any:
@@ -311,6 +313,7 @@ class LSTM(RNNBase):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__("LSTM", *args, **kwargs)
 
+    @composed(autocast="lower")
     def _layer(
         self, x: Tensor, state: State, weights: Any, sizes: tuple[int, ...], reverse: bool
     ) -> Any:

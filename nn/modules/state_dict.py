@@ -11,8 +11,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from tinygrad_edu.autograd.graph import RemovableHandle
-from tinygrad_edu.autograd.mode import no_grad
+from tinygrad_edu.engine.hooks import RemovableHandle
+from tinygrad_edu.engine.switches import no_grad
 from tinygrad_edu.tensor import Tensor
 
 from ..parameter import Parameter

@@ -17,6 +17,7 @@ from ..functional.attention import additive, warn_of_kinds
 from .attention import MultiheadAttention
 from .container import ModuleList
 from .dropout import Dropout
+from .fast_path import kind_of_activation, left_out, may_pack
 from .linear import Linear
 from .module import Module
 from .normalization import LayerNorm
@@ -135,6 +136,7 @@ class TransformerEncoderLayer(Module):
         self.dropout1 = Dropout(dropout)
         self.dropout2 = Dropout(dropout)
         self.activation = _activation(activation)
+        self.activation_relu_or_gelu = kind_of_activation(self.activation)
 
     def forward(
         self,
@@ -279,10 +281,10 @@ class TransformerEncoder(Module):
         encoder_layer: copied `num_layers` times; all copies start with equal parameters.
         num_layers: how many.
         norm: a layer applied to the result of the last, or None.
-        enable_nested_tensor, mask_check: accepted; they control what torch does to skip padding.
-
-    Unlike torch, which in eval mode without gradients returns 0 at positions that
-    `src_key_padding_mask` hides, this computes them as all others.
+        enable_nested_tensor: leave out padding in evaluation: where no gradient is asked for, the
+            result is 0 at tokens that `src_key_padding_mask` hides.
+        mask_check: do so only if padding comes last in every sequence; else the mask is taken to
+            say how long each is.
 
     >>> import tinygrad_edu as torch
     >>> layer = torch.nn.TransformerEncoderLayer(d_model=16, nhead=4)
@@ -302,6 +304,8 @@ class TransformerEncoder(Module):
         self.layers = _copies(encoder_layer, num_layers)
         self.num_layers, self.norm = num_layers, norm
         self.enable_nested_tensor = enable_nested_tensor
+        packs = isinstance(encoder_layer, TransformerEncoderLayer) and may_pack(encoder_layer)
+        self.use_nested_tensor = enable_nested_tensor and packs
         self.mask_check = mask_check
 
     def forward(
@@ -317,10 +321,15 @@ class TransformerEncoder(Module):
             is_causal: whether `mask` is the causal one; None: find out.
         """
         mask, padding = _masks(mask, src_key_padding_mask, src)
+        padded = left_out(self, src, mask, padding)
+        if padded is not None:
+            padding, is_causal = additive(padded, src.dtype, "src_key_padding_mask"), False
         causal = _is_causal(mask, is_causal, _length(src, self.layers))
         x = src
         for layer in self.layers:
             x = layer(x, src_mask=mask, is_causal=causal, src_key_padding_mask=padding)
+        if padded is not None:
+            x = x.masked_fill(padded.unsqueeze(2), 0.0)
         return x if self.norm is None else self.norm(x)
 
 

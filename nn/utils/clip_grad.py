@@ -13,9 +13,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.backend import device_of, module_of, new_like, to_device
 from tinygrad_edu.dtypes import Array, default, is_floating
+from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.kernels.cuda import tensors as tensors_
 from tinygrad_edu.tensor import Tensor
 
@@ -139,7 +139,8 @@ def clip_grads_with_norm_(
     >>> w.grad
     tensor([0.3000, 0.4000])
     """
-    factor = np.minimum(1.0 / (total_norm.array + 1e-6) * float(max_norm), 1.0)
+    with np.errstate(all="ignore"):  # a norm of 16 bits may be infinite
+        factor = np.minimum(1.0 / (total_norm.array + 1e-6) * float(max_norm), 1.0)
     if isinstance(factor, (np.ndarray, np.generic)) and factor == 1.0:
         return  # on a GPU, looking at the number would cost more than multiplying
     rest = []

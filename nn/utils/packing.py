@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.backend import device_of, to_device
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.ops.creation import full, tensor
 from tinygrad_edu.ops.gathering import index_select
 from tinygrad_edu.ops.joining import cat

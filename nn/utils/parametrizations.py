@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any
 
-from tinygrad_edu.autograd.mode import no_grad
 from tinygrad_edu.dtypes import finfo
+from tinygrad_edu.engine.switches import no_grad
 from tinygrad_edu.linalg import householder_product, matrix_exp, qr, solve
 from tinygrad_edu.missing import missing as _missing
 from tinygrad_edu.ops.comparison import allclose

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from typing import Any, NoReturn
 
-from tinygrad_edu.autograd.mode import no_grad
+from tinygrad_edu.engine.switches import no_grad
 from tinygrad_edu.tensor import Tensor
 
 from ..modules.container import ModuleDict, ModuleList

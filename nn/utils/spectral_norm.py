@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tinygrad_edu.autograd.mode import no_grad
+from tinygrad_edu.engine.switches import no_grad
 from tinygrad_edu.tensor import Tensor
 
 from .. import functional as F

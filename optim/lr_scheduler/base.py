@@ -5,12 +5,15 @@ from __future__ import annotations
 import functools
 import warnings
 import weakref
+from collections.abc import Iterator, Sequence
 from types import FunctionType
-from typing import Any
+from typing import Any, TypeVar
 
 from tinygrad_edu.tensor import Tensor
 
-from ..optimizer import Optimizer
+from ..optimizer import Group, Optimizer
+
+T = TypeVar("T")
 
 EPOCH_DEPRECATION_WARNING = (
     "The epoch parameter in `scheduler.step()` was not necessary and is being deprecated where"
@@ -45,7 +48,17 @@ def copy(value: Any) -> Any:
 
 
 def values_of(optimizer: Optimizer, key: str) -> list[Any]:
-    """`group[key]` of every group."""
+    """`group[key]` of every group.
+
+    Raises:
+        KeyError: a group has none.
+    """
+    for i, group in enumerate(optimizer.param_groups):
+        if key not in group:
+            raise KeyError(
+                f"param_groups[{i}] has no {key!r}, which the scheduler gives to the groups that it"
+                " is made with: make a new one after add_param_group()"
+            )
     return [copy(group[key]) for group in optimizer.param_groups]
 
 
@@ -188,9 +201,23 @@ class LRScheduler:
             self._get_lr_called_within_step = False
 
     def _set_lr(self, values: list[Any]) -> None:
-        for group, lr in zip(self.optimizer.param_groups, values, strict=True):
+        for group, lr in self._each_group(values):
             set_value(group, "lr", lr)
         self._last_lr = values_of(self.optimizer, "lr")
+
+    def _each_group(self, values: Sequence[T]) -> Iterator[tuple[Group, T]]:
+        """Every group with what the schedule holds for it.
+
+        Raises:
+            ValueError: there are not as many groups as when the schedule was made.
+        """
+        groups = self.optimizer.param_groups
+        if len(groups) != len(values):
+            raise ValueError(
+                f"{type(self).__name__} has a value for each of {len(values)} param_groups, but the"
+                f" optimizer has {len(groups)} now: make a new scheduler after add_param_group()"
+            )
+        return zip(groups, values, strict=True)
 
     def get_lr(self) -> list[Any]:
         """The learning rates of the epoch `last_epoch`; `step` calls it."""
@@ -225,11 +252,11 @@ class _LRScheduler(LRScheduler):
 class ChainedForm(LRScheduler):
     """A schedule given by two formulas: the next rate from the present one, and the closed form.
 
-    The first lets several schedulers work on one optimizer, each multiplying what it finds; both
-    give the same values up to rounding.
+    The first lets several schedulers work on one optimizer, each multiplying what it finds, and
+    goes on with groups that are added later; both give the same values up to rounding.
     """
 
-    def _next_lr(self, lr: Any, base_lr: Any) -> Any:
+    def _next_lr(self, lr: Any) -> Any:
         """The learning rate of epoch `last_epoch`, from the present `lr`."""
         raise NotImplementedError
 
@@ -240,8 +267,7 @@ class ChainedForm(LRScheduler):
     def get_lr(self) -> list[Any]:
         """The learning rates of the epoch `last_epoch`, each from the present one."""
         self._warn_outside_step()
-        present = values_of(self.optimizer, "lr")
-        return [self._next_lr(lr, base) for lr, base in zip(present, self.base_lrs, strict=True)]
+        return [self._next_lr(lr) for lr in values_of(self.optimizer, "lr")]
 
     def _get_closed_form_lr(self) -> list[Any]:
         return [self._lr_at_epoch(base_lr) for base_lr in self.base_lrs]

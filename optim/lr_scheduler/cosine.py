@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from ..optimizer import Optimizer
-from .base import ChainedForm, LRScheduler
+from .base import ChainedForm, LRScheduler, copy
 
 
 class CosineAnnealingLR(ChainedForm):
@@ -39,12 +39,22 @@ class CosineAnnealingLR(ChainedForm):
         self.eta_min = eta_min
         super().__init__(optimizer, last_epoch)
 
-    def _next_lr(self, lr: Any, base_lr: Any) -> Any:
+    def get_lr(self) -> list[Any]:
+        """The learning rates of the epoch `last_epoch`, each from the present one."""
+        epoch, half = self.last_epoch, self.T_max
+        if self._is_initial or (epoch - 1 - half) % (2 * half):
+            return super().get_lr()
+        self._warn_outside_step()  # at the lowest point there is nothing left to multiply
+        rise = 1 - math.cos(math.pi / half)
+        return [
+            copy(group["lr"]) + (base_lr - self.eta_min) * rise / 2
+            for group, base_lr in self._each_group(self.base_lrs)
+        ]
+
+    def _next_lr(self, lr: Any) -> Any:
         epoch, half = self.last_epoch, self.T_max
         if self._is_initial:
             return lr
-        if (epoch - 1 - half) % (2 * half) == 0:  # the lowest point: nothing left to multiply
-            return lr + (base_lr - self.eta_min) * (1 - math.cos(math.pi / half)) / 2
         now = 1 + math.cos(math.pi * epoch / half)
         before = 1 + math.cos(math.pi * (epoch - 1) / half)
         return now / before * (lr - self.eta_min) + self.eta_min

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..optimizer import Optimizer
-from .base import LRScheduler, check_optimizer, one_per_group, saved_function, set_value
+from .base import LRScheduler, check_optimizer, one_per_group, saved_function, set_value, values_of
 
 
 class _CyclesMomentum(LRScheduler):
@@ -134,8 +134,8 @@ class CyclicLR(_CyclesMomentum):
             height = (along - 1) / (self.step_ratio - 1)
         scale = self.scale_fn(cycle if self.scale_mode == "cycle" else self.last_epoch)
         if self.cycle_momentum:
-            bounds = zip(self.base_momentums, self.max_momentums, strict=True)
-            for group, (low, top) in zip(self.optimizer.param_groups, bounds, strict=True):
+            bounds = list(zip(self.base_momentums, self.max_momentums, strict=True))
+            for group, (low, top) in self._each_group(bounds):
                 self._set_momentum(group, top - (top - low) * height * scale)
         lrs = zip(self.base_lrs, self.max_lrs, strict=True)
         return [low + (top - low) * height * scale for low, top in lrs]
@@ -243,18 +243,23 @@ class OneCycleLR(_CyclesMomentum):
                 f"Tried to step {step} times. The specified number of total steps is"
                 f" {self.total_steps}"
             )
-        start = 0.0
+        last_end = 0.0
         for phase in self._schedule_phases:
             if step <= phase["end_step"] or phase is self._schedule_phases[-1]:
                 break
-            start = phase["end_step"]
-        share = (step - start) / (phase["end_step"] - start)
-        lrs = []
-        for group in self.optimizer.param_groups:
-            lrs.append(self._between(group[phase["start_lr"]], group[phase["end_lr"]], share))
-            if self.cycle_momentum:
-                start_momentum, end = group[phase["start_momentum"]], group[phase["end_momentum"]]
-                self._set_momentum(group, self._between(start_momentum, end, share))
+            last_end = phase["end_step"]
+        share = (step - last_end) / (phase["end_step"] - last_end)
+
+        def between(start_key: str, end_key: str) -> list[Any]:
+            starts = values_of(self.optimizer, phase[start_key])
+            ends = values_of(self.optimizer, phase[end_key])
+            pairs = zip(starts, ends, strict=True)
+            return [self._between(start, end, share) for start, end in pairs]
+
+        lrs = between("start_lr", "end_lr")
+        if self.cycle_momentum:
+            for group, momentum in self._each_group(between("start_momentum", "end_momentum")):
+                self._set_momentum(group, momentum)
         return lrs
 
 

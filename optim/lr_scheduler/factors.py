@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..optimizer import Optimizer
-from .base import ChainedForm, LRScheduler, saved_function, values_of
+from .base import ChainedForm, LRScheduler, copy, saved_function, values_of
 
 
 class LambdaLR(LRScheduler):
@@ -99,11 +99,10 @@ class MultiplicativeLR(LambdaLR):
     def get_lr(self) -> list[Any]:
         """lr lr_lambda(last_epoch) of each group."""
         self._warn_outside_step()
-        present = values_of(self.optimizer, "lr")
         if self._is_initial:
-            return present
-        pairs = zip(self.lr_lambdas, present, strict=True)
-        return [lr * factor(self.last_epoch) for factor, lr in pairs]
+            return values_of(self.optimizer, "lr")
+        pairs = self._each_group(self.lr_lambdas)
+        return [copy(group["lr"]) * factor(self.last_epoch) for group, factor in pairs]
 
 
 class StepLR(ChainedForm):
@@ -133,7 +132,7 @@ class StepLR(ChainedForm):
         self.gamma = gamma
         super().__init__(optimizer, last_epoch)
 
-    def _next_lr(self, lr: Any, base_lr: Any) -> Any:
+    def _next_lr(self, lr: Any) -> Any:
         decays = self.last_epoch != 0 and self.last_epoch % self.step_size == 0
         return lr * self.gamma if decays else lr
 
@@ -171,7 +170,7 @@ class MultiStepLR(ChainedForm):
         self.gamma = gamma
         super().__init__(optimizer, last_epoch)
 
-    def _next_lr(self, lr: Any, base_lr: Any) -> Any:
+    def _next_lr(self, lr: Any) -> Any:
         times = self.milestones[self.last_epoch]
         return lr * self.gamma**times if times else lr
 
@@ -213,7 +212,7 @@ class ConstantLR(ChainedForm):
         self.total_iters = total_iters
         super().__init__(optimizer, last_epoch)
 
-    def _next_lr(self, lr: Any, base_lr: Any) -> Any:
+    def _next_lr(self, lr: Any) -> Any:
         if self.last_epoch == 0:
             return lr * self.factor
         return lr * (1.0 / self.factor) if self.last_epoch == self.total_iters else lr
@@ -266,7 +265,7 @@ class LinearLR(ChainedForm):
         self.total_iters = total_iters
         super().__init__(optimizer, last_epoch)
 
-    def _next_lr(self, lr: Any, base_lr: Any) -> Any:
+    def _next_lr(self, lr: Any) -> Any:
         if self.last_epoch == 0:
             return lr * self.start_factor
         if self._is_initial or self.last_epoch > self.total_iters:
@@ -300,7 +299,7 @@ class ExponentialLR(ChainedForm):
         self.gamma = gamma
         super().__init__(optimizer, last_epoch)
 
-    def _next_lr(self, lr: Any, base_lr: Any) -> Any:
+    def _next_lr(self, lr: Any) -> Any:
         return lr if self._is_initial else lr * self.gamma
 
     def _lr_at_epoch(self, base_lr: Any) -> Any:
@@ -334,7 +333,7 @@ class PolynomialLR(ChainedForm):
         self.power = power
         super().__init__(optimizer, last_epoch)
 
-    def _next_lr(self, lr: Any, base_lr: Any) -> Any:
+    def _next_lr(self, lr: Any) -> Any:
         if self._is_initial or self.last_epoch > self.total_iters:
             return lr
         now = 1.0 - self.last_epoch / self.total_iters

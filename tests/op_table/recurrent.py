@@ -31,7 +31,19 @@ def _row(name, gates, states):
               covers=[name], **_options)  # fmt: skip
 
 
+def _cell(name, gates):
+    n, size, width = 2, 3, 4
+    states = [[F(n, size), F(n, size)] if name == "lstm_cell" else F(n, size)]
+    weights = [F(gates * size, width), F(gates * size, size), F(gates * size), F(gates * size)]
+    return Op(name, call(F(n, width), *states, *weights), call(F(n, width), *states, *weights[:2]),
+              **_options)  # fmt: skip
+
+
 ROWS = [
+    _cell("rnn_tanh_cell", 1),
+    _cell("rnn_relu_cell", 1),
+    _cell("lstm_cell", 4),
+    _cell("gru_cell", 3),
     _row("rnn_tanh", 1, 1),
     _row("rnn_relu", 1, 1),
     _row("lstm", 4, 2),

@@ -56,7 +56,7 @@ ROWS = [
     Op("repeat_interleave", call(F(2, 3), 2), call(F(2, 3), 2, dim=1), call(F(3), 0),
        call(F(3, 2), I(3, low=0, high=3), dim=0)),
     Op("flip", call(_x, (0,)), call(_x, (0, 2)), call(_x, [-1]), call(F(0, 2), (0,)),
-       bad=[call(_x, (3,)), call(_x, (0, 0))]),
+       bad=[call(_x), call(_x, (3,)), call(_x, (0, 0))]),
     Op("fliplr", call(F(2, 3)), bad=[call(F(3))]),
     Op("flipud", call(F(2, 3)), bad=[call(F())]),
     Op("roll", call(_x, 1), call(_x, -2, 2), call(_x, (1, 2), (0, 1)), call(F(0, 2), 1, 0),

@@ -84,6 +84,8 @@ ROWS = [
     Op("cosine_similarity", call(F(2, 3), F(2, 3)), skip=["int64", "bool"]),
     Op("nn.functional.pairwise_distance", call(F(2, 3), F(2, 3)), call(F(2, 3), F(2, 3), 1.0),
        skip=["int64", "bool"]),
+    Op("constant_pad_nd", call(F(2, 3), (1, 2)), call(F(2, 3), (1, -1, 0, 2), 1.5),
+       bad=[call(F(3), (1,)), call(F(3), (1, 1, 1, 1))]),
     Op("nn.functional.pad", call(F(2, 3), (1, 2)), call(F(2, 3), (1, 0, 0, 2), "constant", 1.5),
        call(F(2, 3), (-1, 1)), call(F(1, 2, 4), (2, 1), "reflect"),
        call(F(1, 2, 4), (2, 1), "replicate"), call(F(1, 2, 4), (2, 1), "circular"),

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_edu.kernels.cuda import checks
+
 from .counters import API, Counters, StrictError, check_dtype, refuse, synchronize
 
 SCALARS = (bool, int, float, complex, np.generic)
@@ -256,10 +258,7 @@ class ndarray:  # noqa: N801
 
     def __getitem__(self, key: Any) -> Any:
         parts = self.key(key)
-        try:
-            return wrap(self.host[parts])
-        except IndexError as error:
-            raise wrapped_silently(parts, error) from None
+        return wrap(wrapping(self.host, parts, lambda found: self.host[found]))
 
     def __setitem__(self, key: Any, value: Any) -> None:
         parts = self.key(key)
@@ -273,17 +272,15 @@ class ndarray:  # noqa: N801
             value = np.asarray(value, dtype=self.host.dtype)
         if has_array(parts) and np.ndim(value) and not has_mask(parts):
             places = np.arange(self.host.size).reshape(self.host.shape)
-            try:
-                chosen = places[parts]
-            except IndexError as error:
-                raise wrapped_silently(parts, error) from None
-            if np.unique(chosen).size != chosen.size:
+            chosen = wrapping(self.host, parts, lambda found: places[found])
+            if np.unique(chosen).size != chosen.size and not noted():
                 raise StrictError("one index twice in an assignment: CuPy's result is undefined")
-        try:
+
+        def assign(found: Any) -> None:
             with np.errstate(all="ignore"):
-                self.host[parts] = value
-        except IndexError as error:
-            raise wrapped_silently(parts, error) from None
+                self.host[found] = value
+
+        wrapping(self.host, parts, assign)
 
     def fill(self, value: Any) -> None:
         value = value.host if isinstance(value, ndarray) else np.asarray(value)
@@ -297,7 +294,8 @@ class ndarray:  # noqa: N801
         return made
 
     def scatter_add(self, key: Any, value: Any) -> None:
-        np.add.at(self.host, self.key(key), unwrap(value))
+        value = unwrap(value)
+        wrapping(self.host, self.key(key), lambda found: np.add.at(self.host, found, value))
 
     # ---------------------------------------------------------------- NumPy's protocols
 
@@ -331,10 +329,38 @@ def has_mask(parts: Any) -> bool:
     return any(isinstance(part, np.ndarray) and part.dtype.kind == "b" for part in parts)
 
 
-def wrapped_silently(parts: Any, error: IndexError) -> Exception:
-    if "out of bounds" in str(error) and has_array(parts):
-        return StrictError(f"CuPy would wrap this index silently: {error}")
-    return error
+def noted() -> bool:
+    """Whether a kernel of ours has noted an index out of range, so that an error will come."""
+    return any([bool(note.host[0]) for note in checks._notes.values()])
+
+
+def wrapping(host: Any, parts: tuple[Any, ...], use: Callable[[Any], Any]) -> Any:
+    """`use(parts)`; an index out of range wraps around, as CuPy's does, if it has been noted."""
+    try:
+        return use(parts)
+    except IndexError as error:
+        if "out of bounds" not in str(error) or not has_array(parts):
+            raise
+        if not noted():
+            raise StrictError(f"CuPy would wrap this index silently: {error}") from None
+    return use(wrapped(host, parts))
+
+
+def wrapped(host: Any, parts: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The parts of an index, arrays of integers taken modulo the sizes of their dimensions."""
+    taken = [p.ndim if isinstance(p, np.ndarray) and p.dtype.kind == "b" else p is not None
+             for p in parts if p is not Ellipsis]  # fmt: skip
+    found, at = [], 0
+    for part in parts:
+        if part is Ellipsis:
+            at += host.ndim - sum(taken)
+        elif isinstance(part, np.ndarray) and part.dtype.kind == "b":
+            at += part.ndim
+        elif part is not None:
+            part = part % host.shape[at] if isinstance(part, np.ndarray) else part
+            at += 1
+        found.append(part)
+    return tuple(found)
 
 
 def _method(name: str) -> Callable[..., Any]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
-from .array import SCALARS, ndarray, quiet, unwrap, wrap
+from .array import SCALARS, ndarray, noted, quiet, unwrap, wrap, wrapping
 from .counters import Counters, CUDARuntimeError, StrictError, check_dtype, refuse, synchronize
 
 _INTEGERS = ("int32", "uint32")
@@ -22,8 +24,30 @@ _AT = {
     "bitwise_xor": (*_INTEGERS, "int64", "uint64"),
 }
 """The element types of which `ufunc.at` exists."""
+_CHECKED = {f"linalg.{name}" for name in ("inv", "solve", "cholesky", "eigh", "eigvalsh", "svd",
+                                          "qr", "lstsq", "pinv", "matrix_rank")}  # fmt: skip
+"""What tells of a failure only within `cupyx.errstate(linalg="raise")`."""
 _BLAS = {"matmul", "einsum", "tensordot", "inner", "outer"}
 _UPLOADS = {"array", "asarray", "asanyarray", "ascontiguousarray", "asfortranarray"}
+
+
+class _Linalg(threading.local):
+    """What `cupyx.errstate(linalg=...)` sets, in each thread for itself."""
+
+    state = "ignore"
+
+
+_linalg = _Linalg()
+
+
+@contextlib.contextmanager
+def errstate(*, linalg: str | None = None) -> Iterator[None]:
+    """CuPy's; other states than that of `linalg` it does not know."""
+    before, _linalg.state = _linalg.state, linalg or _linalg.state
+    try:
+        yield
+    finally:
+        _linalg.state = before
 
 
 class ufunc:  # noqa: N801
@@ -62,7 +86,8 @@ class ufunc:  # noqa: N801
         if a.dtype.name not in _AT[self.__name__]:
             known = ", ".join(_AT[self.__name__])
             raise TypeError(f"cupy.{self.__name__}.at only supports {known} as data type")
-        self.numpy.at(a.host, a.key(index), unwrap(b))
+        b = unwrap(b)
+        wrapping(a.host, a.key(index), lambda found: self.numpy.at(a.host, found, b))
 
     def _only(self, method: str, *names: str) -> Callable[..., Any]:
         if self.__name__ not in names:
@@ -116,11 +141,33 @@ def function(name: str, numpy_function: Callable[..., Any]) -> Callable[..., Any
         if out is not None and not isinstance(out, ndarray):
             raise TypeError("out must be a cupy.ndarray")
         kwargs = {k: unwrap(v) for k, v in kwargs.items()}
-        result = compute(*map(unwrap, args), **kwargs)
+        args = tuple([unwrap(a) for a in args])
+        if name in _CHECKED:
+            _check_solve(name, args)
+        try:
+            result = compute(*args, **kwargs)
+        except np.linalg.LinAlgError as error:
+            if name in _CHECKED and "square" not in str(error) and _linalg.state != "raise":
+                raise StrictError(f"{name}: CuPy returns numbers though {error}") from None
+            raise
+        except IndexError as error:  # of take and its like
+            if "out of bounds" not in str(error):
+                raise
+            if not noted() or short != "take":
+                raise StrictError(f"CuPy would wrap this index silently: {error}") from None
+            result = compute(*args, mode="wrap", **kwargs)
         return wrap(result) if out is None else out
 
     call.__module__ = "cupy"
     return call
+
+
+def _check_solve(name: str, args: Any) -> None:
+    """CuPy's `solve` does not broadcast the leading dimensions of matrices."""
+    if name == "linalg.solve" and args[1].ndim > 1 and args[0].shape[:-1] != args[1].shape[:-1]:
+        raise ValueError(
+            "a must have (..., M, M) shape and b must have (..., M, K) for multidimensional b"
+        )
 
 
 def _upload(numpy_function: Callable[..., Any], args: Any, kwargs: Any) -> Any:

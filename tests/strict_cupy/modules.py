@@ -16,7 +16,7 @@ from tinygrad_edu.kernels import erf, gamma, series
 from . import kernels
 from .array import Device, ndarray, unwrap, wrap
 from .counters import API, Counters, CUDARuntimeError, check_dtype, synchronize
-from .functions import function, ufunc
+from .functions import errstate, function, ufunc
 
 
 class Module(types.ModuleType):
@@ -338,6 +338,7 @@ def _cupyx() -> Module:
         "cupyx",
         empty_pinned=_empty_pinned,
         allow_synchronize=_allow_synchronize,
+        errstate=errstate,
         scatter_add=lambda a, key, value: a.scatter_add(key, value),
         scipy=Module("cupyx.scipy", special=module),
     )

@@ -9,8 +9,7 @@
     scaler.step(optimizer)
     scaler.update()
 
-Read lists.py (what runs in which precision), autocast_mode.py, and detour.py (how it steps in
-without a cost where it is not used).
+Read autocast_mode.py: what runs in which precision, and how it listens to the calls of a thread.
 """
 
 from tinygrad_edu.amp import autocast_mode, grad_scaler

@@ -1,11 +1,27 @@
-"""`autocast`: products in 16 bits, sums that need it in float32, without a change to the model."""
+"""`autocast`: products in 16 bits, sums that need it in float32, without a change to the model.
+
+Which operation runs in which precision it says itself, as `autocast=`, on every device or by
+device:
+
+    lower     floats that are not float64 are cast to autocast's dtype: products, which are fast
+              in 16 bits and add up in float32 anyway
+    float32   16-bit operands are cast to float32: what would overflow, or lose too many digits
+    widest    all operands are cast to the widest dtype among them
+    as_state  a step of a cell: as its state, lower or float32
+    as_given  nothing is cast, though the function is made of operations that are listed
+    in_two_steps  cross-entropy on a CPU: log_softmax in what it is given, the rest in float32
+    refused   an error: it is unsafe
+
+Everything else takes what it is given.  What a thread has set is a `Casting`, which listens to its
+calls (see engine/mode.py) while it is on.
+
+Source: PyTorch's documentation, "Autocast Op Reference", for each of the two devices.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import inspect
-import threading
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -13,35 +29,111 @@ from typing import Any, TypeVar
 import numpy as np
 
 from tinygrad_edu import backend, dtypes
-from tinygrad_edu.amp import detour
-from tinygrad_edu.autograd.graph import Variable
-from tinygrad_edu.autograd.mode import state as grad_mode
 from tinygrad_edu.dtypes import dtype
+from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.mode import Mode, is_recording, state
+from tinygrad_edu.engine.types import Call
 from tinygrad_edu.ops.cross_entropy import nll_loss
 from tinygrad_edu.ops.softmax import log_softmax
 from tinygrad_edu.tensor import Tensor
 
-F = TypeVar("F", bound=Callable[..., Any])
+F = TypeVar("F", bound=Call)
 
 _DEVICES = ("cpu", "cuda")
 
 
-class _State(threading.local):
-    """What one thread has set."""
+class Casting:
+    """What a thread has set: it never changes, another one takes its place.
 
-    def __init__(self) -> None:
-        self.enabled = dict.fromkeys(_DEVICES, False)
-        self.dtypes = {"cpu": dtypes.bfloat16, "cuda": dtypes.float16}
-        self.cache_enabled = True
-        self.nesting = 0
-        self.inside = False  # a listed operation: what it is made of is not cast again
-        self.cache: dict[int, tuple[Tensor, int, Tensor]] = {}
+    Attributes:
+        enabled, dtypes: by device, whether autocast is on, and what products are cast to.
+        cache_enabled: whether casts of parameters are kept for the rest of the outermost block.
+        cache: those, by the parameter's id: (parameter, version, cast); None outside a block.
+    """
 
+    def __init__(
+        self,
+        enabled: Mapping[str, bool],
+        dtypes: Mapping[str, dtype],
+        cache_enabled: bool = True,
+        cache: dict[int, tuple[Tensor, int, Tensor]] | None = None,
+    ) -> None:
+        self.enabled, self.dtypes = enabled, dtypes
+        self.cache_enabled, self.cache = cache_enabled, cache
 
-_state = _State()
+    def but(self, device: str, enabled: bool, dtype: dtype, **changes: Any) -> Casting:
+        """This with other settings for one device."""
+        return Casting(
+            {**self.enabled, device: enabled},
+            {**self.dtypes, device: dtype},
+            **{"cache_enabled": self.cache_enabled, "cache": self.cache, **changes},
+        )
 
+    def __call__(self, op: Any, make: Call, *args: Any, **kwargs: Any) -> Any:
+        """Make a call of this thread in the precision that `op` asks for."""
+        if op.autocast is None:
+            return make(*args, **kwargs)
+        tensors = _tensors([*args, *kwargs.values()])
+        places = {backend.device_of(t.array).type for t in tensors}
+        device = "cuda" if "cuda" in places else "cpu"
+        policy = op.autocast.get(device)
+        if policy is None or not self.enabled[device]:
+            return make(*args, **kwargs)
+        mode = state.mode
+        try:  # what a listed function is made of is not cast again
+            state.mode = mode.but(listeners=tuple([x for x in mode.listeners if x is not self]))
+            return self._cast_and_make(policy, device, tensors, make, args, kwargs)
+        finally:
+            state.mode = mode
 
-# ---- casting
+    def _cast_and_make(
+        self, policy: str, device: str, tensors: list[Any], make: Any, args: Any, kwargs: Any
+    ) -> Any:
+        if policy == "refused":
+            raise RuntimeError(
+                "torch.nn.functional.binary_cross_entropy and torch.nn.BCELoss are unsafe to"
+                " autocast. Many models use a sigmoid layer right before the binary cross entropy"
+                " layer: use torch.nn.functional.binary_cross_entropy_with_logits or"
+                " torch.nn.BCEWithLogitsLoss"
+            )
+        target = self._target(policy, device, tensors)
+        if target is None:
+            return make(*args, **kwargs)
+
+        def change(t: Any) -> Any:
+            return self._cast(t, target) if _eligible(t, device) else t
+
+        if policy == "in_two_steps":
+            return _in_two_steps(make, change, *args, **kwargs)
+        named = {name: _map(value, change) for name, value in kwargs.items()}
+        return make(*_map(args, change), **named)
+
+    def _target(self, policy: str, device: str, tensors: list[Any]) -> dtype | None:
+        """What to cast the operands to; None for nothing."""
+        kinds = {dtypes.from_numpy(t.array.dtype) for t in tensors if _eligible(t, device)}
+        if policy == "lower":
+            return self.dtypes[device]
+        if policy == "as_state":
+            lower = dtypes.is_half(tensors[1].array.dtype)
+            return self.dtypes[device] if lower else dtypes.float32
+        if policy in ("float32", "in_two_steps"):
+            return dtypes.float32
+        return dtypes.float32 if policy == "widest" and len(kinds) > 1 else None
+
+    def _cast(self, t: Any, target: dtype) -> Any:
+        """The tensor as `target`; that of a parameter is kept for its next use in the block."""
+        if t.array.dtype == target.numpy:
+            return t
+        keeps = (
+            self.cache_enabled and self.cache is not None and t.requires_grad and t.is_leaf
+            and t.view_of is None and is_recording() and target is not dtypes.float32
+        )  # fmt: skip
+        if not keeps or self.cache is None:
+            return t.to(target)
+        found = self.cache.get(id(t))
+        if found is None or found[1] != t.storage.version or found[2].dtype is not target:
+            found = self.cache[id(t)] = (t, t.storage.version, t.to(target))
+        return found[2]
 
 
 def _eligible(t: Any, device: str) -> bool:
@@ -52,22 +144,6 @@ def _eligible(t: Any, device: str) -> bool:
         and t.array.dtype != np.float64
         and backend.device_of(t.array).type == device
     )
-
-
-def _cast(t: Any, target: dtype) -> Any:
-    """The tensor as `target`; that of a parameter is kept for its next use in the region."""
-    if t.array.dtype == target.numpy:
-        return t
-    keeps = (
-        _state.cache_enabled and t.requires_grad and t.is_leaf and t.base is None
-        and grad_mode.enabled and target is not dtypes.float32
-    )  # fmt: skip
-    if not keeps:
-        return t.to(target)
-    found = _state.cache.get(id(t))
-    if found is None or found[1] != t.storage.version or found[2].dtype is not target:
-        found = _state.cache[id(t)] = (t, t.storage.version, t.to(target))
-    return found[2]
 
 
 def _map(value: Any, change: Callable[[Any], Any]) -> Any:
@@ -85,74 +161,43 @@ def _tensors(value: Any) -> list[Any]:
     return [t for part in value for t in _tensors(part)] if type(value) in (list, tuple) else []
 
 
-def _target(policy: str, device: str, tensors: list[Any]) -> dtype | None:
-    """What to cast the operands to; None for nothing."""
-    kinds = {dtypes.from_numpy(t.array.dtype) for t in tensors if _eligible(t, device)}
-    if policy == "lower":
-        return _state.dtypes[device]
-    if policy == "as_state":
-        lower = dtypes.is_half(tensors[1].array.dtype)
-        return _state.dtypes[device] if lower else dtypes.float32
-    if policy == "float32":
-        return dtypes.float32
-    return dtypes.float32 if policy == "widest" and len(kinds) > 1 else None
-
-
-def _call(
-    operation: Any, policies: detour.Policies, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Any:
-    """Make the call of a listed operation as its list says."""
-    tensors = _tensors([*args, *kwargs.values()])
-    places = {backend.device_of(t.array).type for t in tensors}
-    device = "cuda" if "cuda" in places else "cpu"
-    policy = policies.get(device)
-    if policy is None or not (_state.enabled[device] and not _state.inside):
-        return _uncast(operation, args, kwargs)
-    if policy == "refused":
-        raise RuntimeError(
-            "torch.nn.functional.binary_cross_entropy and torch.nn.BCELoss are unsafe to autocast."
-            " Many models use a sigmoid layer right before the binary cross entropy layer: use"
-            " torch.nn.functional.binary_cross_entropy_with_logits or torch.nn.BCEWithLogitsLoss"
-        )
-    if policy == "in_two_steps":
-        operation, args, kwargs = _in_two_steps(operation, *args, **kwargs)
-        policy = "float32"
-    target = _target(policy, device, tensors)
-    if target is None:
-        return _uncast(operation, args, kwargs)
-
-    def change(t: Any) -> Any:
-        return _cast(t, target) if _eligible(t, device) else t
-
-    named = {name: _map(value, change) for name, value in kwargs.items()}
-    return _uncast(operation, _map(args, change), named)
-
-
-def _in_two_steps(cross_entropy: Any, *args: Any, **kwargs: Any) -> Any:
+def _in_two_steps(
+    cross_entropy: Any, change: Any, input: Any, target: Any, weight: Any = None,
+    size_average: Any = None, ignore_index: int = -100, reduce: Any = None,
+    reduction: str = "mean", label_smoothing: float = 0.0,
+) -> Any:  # fmt: skip
     """On the CPU the first half of cross-entropy, log_softmax, runs in what it is given."""
-    bound = inspect.signature(cross_entropy).bind(*args, **kwargs)
-    bound.apply_defaults()
-    x, target, weight, size_average, ignore_index, reduce, reduction, smoothing = bound.args
-    classes = not smoothing and size_average is None and reduce is None
-    if not classes or x.array.shape == target.array.shape or not dtypes.is_half(x.array.dtype):
-        return cross_entropy, args, kwargs
-    logp = _uncast(log_softmax, (x, 0 if x.array.ndim == 1 else 1), {})
-    return nll_loss, (logp, target, weight, ignore_index, reduction), {}
-
-
-def _uncast(operation: Any, args: Any, kwargs: Any) -> Any:
-    before, _state.inside = _state.inside, True
-    try:
-        return operation(*args, **kwargs)
-    finally:
-        _state.inside = before
-
-
-def _wanted() -> bool:
-    return not _state.inside and (_state.enabled["cpu"] or _state.enabled["cuda"])
+    classes = not label_smoothing and size_average is None and reduce is None
+    same = input.array.shape == target.array.shape
+    if not classes or same or not dtypes.is_half(input.array.dtype):
+        return cross_entropy(
+            *_map((input, target, weight), change), size_average, ignore_index, reduce, reduction,
+            label_smoothing,
+        )  # fmt: skip
+    logp = log_softmax(input, 0 if input.array.ndim == 1 else 1)
+    logp, target, weight = _map((logp, target, weight), change)
+    return nll_loss(logp, target, weight, ignore_index, reduction)
 
 
 # ---- what is set
+
+
+_INITIAL = Casting(dict.fromkeys(_DEVICES, False), {"cpu": dtypes.bfloat16, "cuda": dtypes.float16})
+
+
+def _now() -> Casting:
+    """What this thread has set."""
+    return next((x for x in state.mode.listeners if isinstance(x, Casting)), _INITIAL)
+
+
+def _with(casting: Casting) -> Mode:
+    """The mode of this thread with `casting` set."""
+    mode = state.mode
+    others = [x for x in mode.listeners if not isinstance(x, Casting)]
+    idle = casting.dtypes == _INITIAL.dtypes and casting.cache_enabled
+    if any(casting.enabled.values()) or not idle:
+        others.append(casting)
+    return mode.but(listeners=tuple(others))
 
 
 def _known(device_type: str) -> str:
@@ -175,7 +220,7 @@ def is_autocast_enabled(device_type: str = "cuda") -> bool:
     >>> torch.is_autocast_enabled("cpu")
     False
     """
-    return _state.enabled[_known(device_type)]
+    return _now().enabled[_known(device_type)]
 
 
 def get_autocast_dtype(device_type: str) -> dtype:
@@ -185,62 +230,61 @@ def get_autocast_dtype(device_type: str) -> dtype:
     >>> torch.get_autocast_dtype("cuda")
     torch.float16
     """
-    return _state.dtypes[_known(device_type)]
+    return _now().dtypes[_known(device_type)]
 
 
 def set_autocast_enabled(device_type: str, enabled: bool) -> None:
     """Switch autocast on or off in this thread; `with autocast(...)` is the better way."""
-    device, enabled = _known(device_type), bool(enabled)
-    if enabled != _state.enabled[device]:
-        if enabled:
-            _state.dtypes[device].numpy  # noqa: B018  (16-bit floats are met before the detour)
-            detour.enter(_call, _wanted)
-        else:
-            detour.leave()
-        _state.enabled[device] = enabled
+    now, device = _now(), _known(device_type)
+    cache = {} if now.cache is None else now.cache
+    state.mode = _with(now.but(device, bool(enabled), now.dtypes[device], cache=cache))
 
 
 def set_autocast_dtype(device_type: str, dtype: dtype) -> None:
     """Set what products are cast to on that device, in this thread."""
-    _state.dtypes[_known(device_type)] = dtype
+    now, device = _now(), _known(device_type)
+    state.mode = _with(now.but(device, now.enabled[device], dtype))
 
 
 def is_autocast_cpu_enabled() -> bool:
     """`is_autocast_enabled("cpu")`, as older scripts write it."""
-    return _state.enabled["cpu"]
+    return _now().enabled["cpu"]
 
 
 def get_autocast_cpu_dtype() -> dtype:
     """`get_autocast_dtype("cpu")`, as older scripts write it."""
-    return _state.dtypes["cpu"]
+    return _now().dtypes["cpu"]
 
 
 def get_autocast_gpu_dtype() -> dtype:
     """`get_autocast_dtype("cuda")`, as older scripts write it."""
-    return _state.dtypes["cuda"]
+    return _now().dtypes["cuda"]
 
 
 def is_autocast_cache_enabled() -> bool:
     """Whether the casts of parameters are kept for the rest of the region."""
-    return _state.cache_enabled
+    return _now().cache_enabled
 
 
 def set_autocast_cache_enabled(enabled: bool) -> None:
     """Set whether the casts of parameters are kept for the rest of the region."""
-    _state.cache_enabled = bool(enabled)
+    now = _now()
+    state.mode = _with(Casting(now.enabled, now.dtypes, bool(enabled), now.cache))
 
 
 def clear_autocast_cache() -> None:
     """Forget the casts of parameters."""
-    _state.cache.clear()
+    cache = _now().cache
+    if cache is not None:
+        cache.clear()
 
 
 class autocast:
     """A block, or a decorated function, in which each operation runs in the precision fit for it.
 
     Products (matrices, convolutions, attention) run in 16 bits; losses and what else would lose
-    too much in float32; all others in what they are given.  Parameters stay float32.  The lists
-    are in amp/lists.py.  Backward passes belong outside.  The state is the thread's own.
+    too much in float32; all others in what they are given.  Parameters stay float32.  Backward
+    passes belong outside.  The state is the thread's own.
 
     Args:
         device_type: "cpu" or "cuda".
@@ -271,14 +315,14 @@ class autocast:
     ) -> None:
         self.device = _known(device_type)
         self.fast_dtype = get_autocast_dtype(device_type) if dtype is None else dtype
-        self._cache_enabled = _state.cache_enabled if cache_enabled is None else cache_enabled
+        self._cache_enabled = _now().cache_enabled if cache_enabled is None else cache_enabled
         problem = self._problem() if enabled else None
         if problem is not None:
             warnings.warn(problem, stacklevel=2)
         self._enabled = bool(enabled) and problem is None
         if self._enabled:
             self.fast_dtype.numpy  # noqa: B018  (without ml_dtypes it says so here)
-        self._before: list[tuple[bool, dtypes.dtype, bool]] = []
+        self._before: list[tuple[Casting, Mode, Mode]] = []
 
     def _problem(self) -> str | None:
         if self.device == "cuda":
@@ -292,21 +336,32 @@ class autocast:
         )
 
     def __enter__(self) -> autocast:
-        device = self.device
-        self._before.append((_state.enabled[device], _state.dtypes[device], _state.cache_enabled))
-        set_autocast_enabled(device, self._enabled)
-        set_autocast_dtype(device, self.fast_dtype)
-        _state.cache_enabled = self._cache_enabled
-        _state.nesting += 1
+        now, device = _now(), self.device
+        cache = {} if now.cache is None else now.cache
+        casting = now.but(
+            device, self._enabled, self.fast_dtype, cache_enabled=self._cache_enabled, cache=cache
+        )
+        inside = _with(casting)
+        self._before.append((now, state.mode, inside))
+        state.mode = inside
         return self
 
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        _state.nesting -= 1
-        if not _state.nesting:
-            clear_autocast_cache()
-        enabled, dtype, _state.cache_enabled = self._before.pop()
-        set_autocast_enabled(self.device, enabled)
-        set_autocast_dtype(self.device, dtype)
+    def __exit__(self, kind: Any = None, error: Any = None, trace: Any = None) -> None:
+        before, outside, inside = self._before[-1]
+        state.mode = outside if state.mode is inside else self._left(before)
+        self._before.pop()
+
+    def _left(self, before: Casting) -> Mode:
+        """The present mode, which something else has changed too, with autocast as before."""
+        return _with(
+            _now().but(
+                self.device,
+                before.enabled[self.device],
+                before.dtypes[self.device],
+                cache_enabled=before.cache_enabled,
+                cache=before.cache,
+            )
+        )
 
     def __call__(self, func: F) -> F:
         if not callable(func):
@@ -325,10 +380,8 @@ class autocast:
 
 def as_it_is() -> Callable[[], contextlib.ExitStack]:
     """What brings back the autocast of this moment, for a computation that is repeated later."""
-    set_now = [
-        (device, _state.dtypes[device], _state.enabled[device], _state.cache_enabled)
-        for device in _DEVICES
-    ]
+    now = _now()
+    set_now = [(d, now.dtypes[d], now.enabled[d], now.cache_enabled) for d in _DEVICES]
 
     def again() -> contextlib.ExitStack:
         stack = contextlib.ExitStack()

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu import backend, dtypes
-from tinygrad_edu.autograd.mode import no_grad
+from tinygrad_edu.engine.switches import no_grad
 from tinygrad_edu.ops import creation
 from tinygrad_edu.tensor import Tensor
 

@@ -1,31 +1,35 @@
-"""Automatic differentiation: primitives, the graph they record, and the walk back through it.
+"""Automatic differentiation as torch offers it: `backward`, `grad`, `Function`, `gradcheck`.
 
-Read primitive.py (how an operation and its derivatives are declared), graph.py (what is recorded)
-and walk.py (the backward pass), in this order.
+The engine beneath is in tinygrad_edu/engine.
 """
 
+import sys
 from typing import TYPE_CHECKING
 
-from tinygrad_edu.autograd import grad_mode, graph, half, saved
+from tinygrad_edu.autograd import grad_mode, graph
 from tinygrad_edu.autograd.anomaly import detect_anomaly, set_detect_anomaly
 from tinygrad_edu.autograd.function import Function
 from tinygrad_edu.autograd.gradcheck import gradcheck, gradgradcheck
-from tinygrad_edu.autograd.graph import Node
-from tinygrad_edu.autograd.mode import (
+from tinygrad_edu.autograd.variable import Variable
+from tinygrad_edu.engine import boundary, gradients, switches
+from tinygrad_edu.engine.gradients import backward, grad
+from tinygrad_edu.engine.graph import Node
+from tinygrad_edu.engine.primitive import primitive
+from tinygrad_edu.engine.switches import (
     enable_grad,
     inference_mode,
     is_grad_enabled,
     no_grad,
     set_grad_enabled,
 )
-from tinygrad_edu.autograd.primitive import primitive
-from tinygrad_edu.autograd.variable import Variable
-from tinygrad_edu.autograd.walk import backward, grad
 from tinygrad_edu.missing import missing
 
-# torch keeps them in autograd.graph, which here is read before all of this.
-graph.saved_tensors_hooks = saved.saved_tensors_hooks  # type: ignore[attr-defined]
-graph.save_on_cpu = saved.save_on_cpu  # type: ignore[attr-defined]
+# Pickles of the first edition name these modules.
+sys.modules |= {
+    f"{__name__}.errors": boundary,
+    f"{__name__}.mode": switches,
+    f"{__name__}.walk": gradients,
+}
 
 if TYPE_CHECKING:
     from tinygrad_edu.autograd import functional, profiler
@@ -44,7 +48,7 @@ __all__ = [
     "grad_mode",
     "gradcheck",
     "gradgradcheck",
-    "half",
+    "graph",
     "inference_mode",
     "is_grad_enabled",
     "no_grad",

@@ -7,45 +7,43 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.autograd import walk
-from tinygrad_edu.autograd.graph import Node, Variable
-from tinygrad_edu.autograd.observers import unwatch, watch
-
-_PACKAGE = __name__.partition(".")[0]
-
-
-class _Mode:
-    enabled = False
-    check_nan = True
+from tinygrad_edu.engine.boundary import is_ours
+from tinygrad_edu.engine.graph import Node, Variable
+from tinygrad_edu.engine.mode import Mode, Recorder, state
+from tinygrad_edu.engine.types import Call, Gradient
 
 
-def is_anomaly_enabled() -> bool:
-    """Whether anomalies are looked for."""
-    return _Mode.enabled
+class _Noting:
+    """The recorder inside the block: a node remembers the user's lines that led to its making."""
+
+    def __init__(self, outer: Recorder) -> None:
+        self.outer = outer
+
+    def __call__(self, *made: Any) -> Node:
+        import traceback  # here, because nothing else needs it
+
+        node = self.outer(*made)
+        frames = traceback.walk_stack(None)
+        own = [(f, n) for f, n in frames if not is_ours(f)]
+        node.made_at = traceback.StackSummary.extract(  # type: ignore[attr-defined]
+            iter(own[::-1]), lookup_lines=False
+        )
+        return node
 
 
-def is_anomaly_check_nan_enabled() -> bool:
-    """Whether gradients are searched for NaN."""
-    return _Mode.check_nan
+class _Check:
+    """The wrapper of backward steps inside the block."""
 
+    def __init__(self, check_nan: bool) -> None:
+        self.check_nan = check_nan
 
-def _note_call(node: Any) -> None:
-    """Remember the user's lines that led to the making of a node."""
-    import traceback  # here, because nothing else needs it
-
-    frames = traceback.walk_stack(None)
-    own = [(f, n) for f, n in frames if f.f_globals.get("__name__", "").split(".")[0] != _PACKAGE]
-    node.made_at = traceback.StackSummary.extract(iter(own[::-1]), lookup_lines=False)
-
-
-def _checked_gradients(node: Any, g: Any, create: bool) -> Any:
-    try:
-        found = list(walk.base_gradients(node, g, create))
-    except Exception as error:
-        error.add_note(_where(node))
-        raise
-    if _Mode.check_nan:
-        for i, gx in found:
+    def __call__(self, step: Call, node: Node, kept: Any, g: Gradient) -> Any:
+        try:
+            found = list(step(node, kept, g))
+        except Exception as error:
+            error.add_note(_where(node))
+            raise
+        for i, gx in found if self.check_nan else ():
             edge = node.edges[i] if i < len(node.edges) else None
             if edge is not None and gx is not None and _has_nan(gx):
                 anomaly = RuntimeError(
@@ -53,10 +51,26 @@ def _checked_gradients(node: Any, g: Any, create: bool) -> Any:
                 )
                 anomaly.add_note(_where(node))
                 raise anomaly
-    return found
+        return found
 
 
-def _has_nan(g: Any) -> bool:
+def _check(mode: Mode) -> _Check | None:
+    found = [wrapper for wrapper in mode.around if isinstance(wrapper, _Check)]
+    return found[-1] if found else None
+
+
+def is_anomaly_enabled() -> bool:
+    """Whether anomalies are looked for."""
+    return _check(state.mode) is not None
+
+
+def is_anomaly_check_nan_enabled() -> bool:
+    """Whether gradients are searched for NaN."""
+    check = _check(state.mode)
+    return check is None or check.check_nan
+
+
+def _has_nan(g: Gradient) -> bool:
     array = g.array if isinstance(g, Variable) else g
     return bool(np.isnan(array).any())
 
@@ -71,14 +85,19 @@ def _where(node: Node) -> str:
     return f"The forward call that made {node.name()}:\n" + "".join(made_at.format())
 
 
-def _switch(on: bool, check_nan: bool) -> None:
-    if on and not _Mode.enabled:
-        watch(_note_call)
-        walk.gradients = _checked_gradients
-    elif not on and _Mode.enabled:
-        unwatch(_note_call)
-        walk.gradients = walk.base_gradients
-    _Mode.enabled, _Mode.check_nan = on, check_nan
+def _switched(mode: Mode, on: bool, check_nan: bool) -> Mode:
+    """The mode with anomaly detection on or off."""
+    maker = mode.maker.outer if isinstance(mode.maker, _Noting) else mode.maker
+    around = tuple([wrapper for wrapper in mode.around if not isinstance(wrapper, _Check)])
+    if on:
+        maker, around = _Noting(maker), (*around, _Check(check_nan))
+    return mode.but(maker=maker, around=around)
+
+
+def _as_before(outside: Mode) -> Mode:
+    """The present mode, which something else has changed too, with anomaly detection as before."""
+    check = _check(outside)
+    return _switched(state.mode, check is not None, check is None or check.check_nan)
 
 
 class set_detect_anomaly:
@@ -90,8 +109,10 @@ class set_detect_anomaly:
     """
 
     def __init__(self, mode: bool, check_nan: bool = True) -> None:
-        self._before = _Mode.enabled, _Mode.check_nan
-        _switch(mode, check_nan)
+        outside = state.mode
+        inside = _switched(outside, mode, check_nan)
+        self._modes = outside, inside
+        state.mode = inside
 
     def __enter__(self) -> None:
         pass
@@ -102,7 +123,8 @@ class set_detect_anomaly:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        _switch(*self._before)
+        outside, inside = self._modes
+        state.mode = outside if state.mode is inside else _as_before(outside)
 
 
 class detect_anomaly:
@@ -114,8 +136,9 @@ class detect_anomaly:
     Args:
         check_nan: search gradients for NaN, besides noting forward calls.
 
-    Unlike torch, the forward lines are notes of the exception rather than a separate warning, and
-    entering the block does not warn that it is slow (it is).
+    Unlike torch, this is about the calling thread only, the forward lines are notes of the
+    exception rather than a separate warning, and entering the block does not warn that it is slow
+    (it is).
 
     >>> import tinygrad_edu as torch
     >>> x = torch.zeros(1, requires_grad=True)
@@ -131,8 +154,10 @@ class detect_anomaly:
         self.check_nan = check_nan
 
     def __enter__(self) -> None:
-        self._before = _Mode.enabled, _Mode.check_nan
-        _switch(True, self.check_nan)
+        outside = state.mode
+        inside = _switched(outside, True, self.check_nan)
+        self._modes = outside, inside
+        state.mode = inside
 
     def __exit__(
         self,
@@ -140,4 +165,5 @@ class detect_anomaly:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        _switch(*self._before)
+        outside, inside = self._modes
+        state.mode = outside if state.mode is inside else _as_before(outside)

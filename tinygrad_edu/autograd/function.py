@@ -13,13 +13,18 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tinygrad_edu.autograd.graph import Node, Part, Storage, Variable
-from tinygrad_edu.autograd.inplace import check_writable, set_history
-from tinygrad_edu.autograd.mode import no_grad, state
-from tinygrad_edu.autograd.record import current_node, wrap
-from tinygrad_edu.autograd.walk import lift
+from tinygrad_edu.autograd.saved import unpacked
 from tinygrad_edu.backend import module_of
 from tinygrad_edu.dtypes import is_floating
+from tinygrad_edu.engine.graph import Node, Part, Storage, Variable
+from tinygrad_edu.engine.inplace import check_writable, set_history
+from tinygrad_edu.engine.mode import is_recording, state
+from tinygrad_edu.engine.nodes import node_class
+from tinygrad_edu.engine.record import current_node, wrap
+from tinygrad_edu.engine.second import lift
+from tinygrad_edu.engine.switches import no_grad
+from tinygrad_edu.engine.types import Call, Gradient, Values
+from tinygrad_edu.engine.views import View
 
 
 class FunctionCtx:
@@ -30,10 +35,10 @@ class FunctionCtx:
     """
 
     needs_input_grad: tuple[bool, ...] = ()
-    _saved: tuple[Any, ...] = ()
-    _to_save: tuple[Any, ...] = ()
-    _dirty: tuple[Any, ...] = ()
-    _constant: tuple[Any, ...] = ()
+    _saved: Values = ()
+    _to_save: Values = ()
+    _dirty: Values = ()
+    _constant: Values = ()
     _materialize = True
 
     def save_for_backward(self, *tensors: Any) -> None:
@@ -51,7 +56,7 @@ class FunctionCtx:
         self._to_save = self._saved = tensors
 
     @property
-    def saved_tensors(self) -> tuple[Any, ...]:
+    def saved_tensors(self) -> Values:
         """What `save_for_backward` was given."""
         return self._saved
 
@@ -82,15 +87,15 @@ class FunctionPlan:
     definition = None
     variadic = owns = False
     arrays = True
-    shapes: tuple[int, ...] = ()
     rules: Sequence[Any] = ()
     joint_needs: Sequence[str] = ()
-    saves: tuple[str, ...] = ()
+    by_rules: int | None = None
 
     def __init__(self, function: type[Function], ctx: FunctionCtx, arity: int) -> None:
         self.function, self.ctx, self.arity = function, ctx, arity
         self.name = f"{function.__name__}Backward"
-        self.keep: tuple[int, ...] = ()
+        self.inputs = tuple([f"input{i}" for i in range(arity)])
+        self.names: tuple[str, ...] = ()
         self.multiple = False
         self.outputs: list[Any] = []  # (array module, shape, dtype), None for what is no tensor
         self.kept_outputs: list[tuple[int, int]] = []  # (place among the kept, output)
@@ -103,14 +108,14 @@ class FunctionPlan:
     def op(self) -> FunctionPlan:
         return self
 
-    def joint_pick(self, kept: tuple[Any, ...]) -> tuple[Any, ...]:
+    def joint_pick(self, kept: Values) -> Values:
         return ()
 
-    def joint(self, g: Any) -> list[Any]:
+    def joint(self, g: Gradient) -> list[Any]:
         """The gradients of the inputs; `g` as for every rule, an array or a tensor."""
         node = self.node()
         assert node is not None  # the walk holds it
-        saved = [_as_tensor(k) for k in lift(node)]
+        saved = [_as_tensor(k) for k in lift(node, unpacked(node.kept))]
         if self.multiple:
             for place, i in self.kept_outputs:
                 saved[place] = wrap(saved[place].array, self._part(node, i))
@@ -132,7 +137,7 @@ class FunctionPlan:
         part = self.parts[i]() if i in self.parts else None
         if part is None:
             _, shape, dtype = self.outputs[i]
-            part = Part(node, i, shape, dtype)
+            part = node.part(i, shape, dtype)
             self.parts[i] = weakref.ref(part)
         return part
 
@@ -169,7 +174,7 @@ class FunctionPlan:
                     f"Function {self.name} returned an invalid gradient at index {i} - got"
                     f" {list(gx.array.shape)} but expected shape compatible with {list(shape)}"
                 )
-        if state.enabled:
+        if is_recording():
             return gradients
         return [None if gx is None else gx.array for gx in gradients]
 
@@ -227,7 +232,7 @@ class Function:
         )
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    def setup_context(ctx: Any, inputs: Values, output: Any) -> None:
         """Keep in `ctx` what `backward` needs, if `forward` does not take `ctx`."""
         raise NotImplementedError("setup_context is not implemented.")
 
@@ -251,17 +256,18 @@ class Function:
         """Run the operation and record it; arguments as for `forward`, without `ctx`."""
         ctx = FunctionCtx()
         separate = cls.setup_context is not Function.setup_context
-        edges = tuple([current_node(a) for a in args]) if state.enabled else (None,) * len(args)
+        edges = tuple([current_node(a) for a in args]) if is_recording() else (None,) * len(args)
         ctx.needs_input_grad = tuple([edge is not None for edge in edges])
-        before, state.enabled = state.enabled, False
+        before = state.mode
         try:
+            state.mode = before.but(enabled=False)
             if separate:
                 result = cls.forward(*args, **kwargs)
                 cls.setup_context(ctx, args, result)
             else:
                 result = cls.forward(ctx, *args, **kwargs)
         finally:
-            state.enabled = before
+            state.mode = before
         several = isinstance(result, (tuple, list))
         results = tuple(result) if several else (result,)
         if not several and not isinstance(result, Variable):
@@ -286,11 +292,11 @@ class Function:
 def _record(
     cls: type[Function],
     ctx: FunctionCtx,
-    args: tuple[Any, ...],
+    args: Values,
     edges: tuple[Node | None, ...],
-    results: tuple[Any, ...],
+    results: Values,
     several: bool,
-) -> tuple[Any, ...]:
+) -> Values:
     """Give the results of `forward` their node."""
     for t in ctx._dirty:
         check_writable(t)
@@ -307,7 +313,8 @@ def _record(
     ]
     kept, guards = _keep(plan, ctx, args, results)
     first = next(r for r, flow in zip(results, flows, strict=True) if flow).array
-    node = Node(plan, edges, kept, guards, first.shape, first.dtype)  # type: ignore[arg-type]
+    recorder = state.mode.maker
+    node = recorder(node_class(plan.name), plan, edges, kept, guards, first.shape, first.dtype)
     plan.node = weakref.ref(node)
     if several:
         node.parts = len(results)
@@ -330,46 +337,43 @@ def _differentiable(result: Any, ctx: FunctionCtx) -> bool:
 
 
 def _keep(
-    plan: FunctionPlan, ctx: FunctionCtx, args: tuple[Any, ...], results: tuple[Any, ...]
-) -> tuple[tuple[Any, ...], tuple[Storage | None, ...]]:
+    plan: FunctionPlan, ctx: FunctionCtx, args: Values, results: Values
+) -> tuple[Values, tuple[Storage | None, ...]]:
     """The arrays of `save_for_backward`, their storages; notes in the plan which is which.
 
-    A place below the number of arguments is that argument, the place behind them the output (see
-    `Plan.keep`); the place after that stands for neither.
+    Their names are those of the inputs, "y" for the only output, and "" for what is neither.
     """
-    places: list[int] = []
+    names: list[str] = []
     for k, t in enumerate(ctx._to_save):
         dirty = any([t is d for d in ctx._dirty])
-        place = plan.arity + 1
-        for i, a in enumerate(args):
+        name = ""
+        for ours, a in zip(plan.inputs, args, strict=True):
             if t is a and t is not None and not dirty:
-                place = i
+                name = ours
         for i, r in enumerate(results):
-            if t is r and t is not None and place > plan.arity:
+            if t is r and t is not None and not name:
                 plan.kept_outputs.append((k, i))
-                place = plan.arity + 1 if plan.multiple else plan.arity
-        places.append(place)
-    plan.keep = tuple(places)
+                name = "" if plan.multiple else "y"
+        names.append(name)
+    plan.names = tuple(names)
     kept = tuple([None if t is None else t.array for t in ctx._to_save])
     return kept, tuple([None if t is None else t.storage for t in ctx._to_save])
 
 
-def _give(result: Any, node: Node, ctx: FunctionCtx, args: tuple[Any, ...]) -> Any:
+def _give(result: Any, node: Node, ctx: FunctionCtx, args: Values) -> Any:
     """The output with its history."""
     if any([result is t for t in ctx._dirty]):
         set_history(result, node)
         return result
-    source = next((a for a in args if a is result), result.base)
+    source = next((a for a in args if a is result), result.view_of and result.view_of.base)
     if source is None and result.node is None:
         result.node = node
         return result
     alias = wrap(result.array, node, result.storage)
     if source is None:  # a parameter, say, that is none of the inputs: it keeps its own node
         return alias
-    alias.base = source if source.base is None else source.base
-    alias.rebased = alias.base.rebased
-    alias.path = ((_refuse, (), None),)
-    alias.made_without_grad = True
+    base = source if source.view_of is None else source.view_of.base
+    alias.view_of = View(base, ((_refuse, (), None),), recorded=False)
     return alias
 
 
@@ -386,26 +390,25 @@ class _Spent:
     name = "DelayedError"
     definition = None
     variadic = owns = multiple = arrays = False
-    keep = shapes = ()
+    names = inputs = ()
     joint_needs: Sequence[str] = ()
+    by_rules: int | None = None
     live: tuple[bool, ...] = ()
-    saves = ()
-    arity = 1
 
     @property
     def op(self) -> _Spent:
         return self
 
-    def joint_pick(self, kept: tuple[Any, ...]) -> tuple[Any, ...]:
+    def joint_pick(self, kept: Values) -> Values:
         return kept
 
-    def joint(self, g: Any, *kept: Any) -> Any:
+    def joint(self, g: Gradient, *kept: Any) -> Any:
         raise RuntimeError(
             "trying to differentiate twice a function that was marked with @once_differentiable"
         )
 
 
-def once_differentiable(backward: Callable[..., Any]) -> Callable[..., Any]:
+def once_differentiable(backward: Call) -> Call:
     """Mark a `backward` that computes right gradients but cannot itself be differentiated.
 
     >>> import tinygrad_edu as torch
@@ -420,7 +423,7 @@ def once_differentiable(backward: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(backward)
     def once(ctx: Any, *gs: Any) -> Any:
-        recording = state.enabled
+        recording = is_recording()
         saved = ctx.saved_tensors
         edges = [current_node(g) for g in gs] if recording else []
         with no_grad():
@@ -432,7 +435,10 @@ def once_differentiable(backward: Callable[..., Any]) -> Callable[..., Any]:
         results = found if isinstance(found, tuple) else (found,)
         spent: Any = _Spent()
         marked = tuple(
-            wrap(r.array, Node(spent, (edge,), (), (), r.array.shape, r.array.dtype))
+            wrap(
+                r.array,
+                node_class("DelayedError")(spent, (edge,), (), (), r.array.shape, r.array.dtype),
+            )
             if isinstance(r, Variable)
             else r
             for r in results

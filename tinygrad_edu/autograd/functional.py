@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.graph import Variable
-from tinygrad_edu.autograd.mode import enable_grad
-from tinygrad_edu.autograd.record import current_node, wrap
-from tinygrad_edu.autograd.walk import grad
 from tinygrad_edu.backend import new_like
+from tinygrad_edu.engine.gradients import grad
+from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.record import current_node, wrap
+from tinygrad_edu.engine.switches import enable_grad
 
 Tensors = Any
 """A tensor or a tuple of them."""

@@ -1,5 +1,10 @@
-"""`torch.autograd.grad_mode`: torch's name of the module mode.py."""
+"""Blocks that switch recording on or off, under torch's path."""
 
-from tinygrad_edu.autograd.mode import enable_grad, inference_mode, no_grad, set_grad_enabled
+from tinygrad_edu.engine.switches import (
+    enable_grad,
+    inference_mode,
+    no_grad,
+    set_grad_enabled,
+)
 
 __all__ = ["enable_grad", "inference_mode", "no_grad", "set_grad_enabled"]

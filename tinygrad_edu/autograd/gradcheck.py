@@ -20,12 +20,13 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.graph import Node, Part, Variable
-from tinygrad_edu.autograd.mode import enable_grad, no_grad
-from tinygrad_edu.autograd.record import wrap
-from tinygrad_edu.autograd.walk import grad, gradients
 from tinygrad_edu.backend import module_of
 from tinygrad_edu.dtypes import Array, from_numpy, is_floating
+from tinygrad_edu.engine.gradients import grad
+from tinygrad_edu.engine.graph import Node, Part, Variable
+from tinygrad_edu.engine.record import wrap
+from tinygrad_edu.engine.switches import enable_grad, no_grad
+from tinygrad_edu.engine.walk import gradients
 
 
 class GradcheckError(RuntimeError):
@@ -66,8 +67,8 @@ def gradcheck(
         fast_mode: compare one random projection u J v instead of the whole Jacobian.
 
     Raises:
-        GradcheckError: they disagree; the message has the input, the output, both Jacobians and
-            the largest difference.
+        GradcheckError: they disagree; the message has both Jacobians, the largest difference, the
+            operations that were recorded, and the inputs.
         ValueError: no input requires grad, or forward mode or batched gradients are asked for.
         RuntimeError: an input's elements share memory, as after `expand`.
 
@@ -84,14 +85,14 @@ def gradcheck(
         raise ValueError("only the backward pass can be checked: there is no forward mode here")
     args = inputs if isinstance(inputs, (tuple, list)) else (inputs,)
     checked = _checked_inputs(args)
+    outputs = _call(func, args)
     try:
-        outputs = _call(func, args)
         _check_rules(outputs, check_grad_dtypes)
         compare = _compare_projection if fast_mode else _compare_jacobians
         compare(func, args, checked, outputs, eps, atol, rtol, nondet_tol)
-    except GradcheckError:
+    except GradcheckError as error:
         if raise_exception:
-            raise
+            raise GradcheckError(f"{error}\n{_setting(func, args, outputs)}") from None
         return False
     return True
 
@@ -134,19 +135,18 @@ def gradgradcheck(
     if check_fwd_over_rev or check_batched_grad or not check_rev_over_rev:
         raise ValueError("only the backward pass can be checked: there is no forward mode here")
     args = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
+    outputs = _call(func, args)
     if grad_outputs is None:
         starts = tuple(
-            _random_start(y, gen_non_contig_grad_outputs)
-            for y in _call(func, args)
-            if y.node is not None
+            _random_start(y, gen_non_contig_grad_outputs) for y in outputs if y.node is not None
         )
     else:
         starts = tuple(grad_outputs) if isinstance(grad_outputs, (tuple, list)) else (grad_outputs,)
     try:
         _check_recorded(func, args, starts, atol, rtol)
-    except GradcheckError:
+    except GradcheckError as error:
         if raise_exception:
-            raise
+            raise GradcheckError(f"{error}\n{_setting(func, args, outputs)}") from None
         return False
 
     def first_derivative(*given: Any) -> tuple[Any, ...]:
@@ -157,6 +157,7 @@ def gradgradcheck(
             found = grad(ys, wanted, list(gs), create_graph=True, allow_unused=True)
         return tuple(g for g in found if g is not None)
 
+    first_derivative.__name__ = f"the first derivative of {_name(func)}"
     return gradcheck(
         first_derivative,
         (*args, *starts),
@@ -169,6 +170,40 @@ def gradgradcheck(
         check_grad_dtypes=check_grad_dtypes,
         fast_mode=fast_mode,
     )
+
+
+def _name(func: Callable[..., Any]) -> str:
+    return str(getattr(func, "__name__", type(func).__name__))
+
+
+def _setting(func: Callable[..., Any], args: Sequence[Any], outputs: Sequence[Any]) -> str:
+    """What was checked, in which operations the fault may be, and with which inputs."""
+    nodes = [node for node in _recorded(outputs) if not isinstance(node, Part)]
+    names = dict.fromkeys([node.name() for node in nodes])
+    lines = [f"in {_name(func)}, which recorded {', '.join(names) or 'nothing'}"]
+    for i, x in enumerate(args):
+        shown = repr(x)
+        if isinstance(x, Variable) and x.array.size <= _SHOWN:  # all digits, to try it again
+            shown = f"{_host(x.array).tolist()} ({from_numpy(x.array.dtype)!r})"
+        lines.append(f"input {i}: {shown}")
+    return "\n".join(lines)
+
+
+_SHOWN = 64
+"""Of how many elements at most an input is printed with all digits."""
+
+
+def _recorded(outputs: Sequence[Any]) -> list[Node]:
+    """The nodes of all operations that led to the outputs."""
+    seen: dict[Node, None] = {}
+    todo = [y.node for y in outputs if y.node is not None]
+    while todo:
+        node = todo.pop()
+        if node in seen or node.is_leaf:
+            continue
+        seen[node] = None
+        todo.extend([edge for edge in node.edges if edge is not None])
+    return list(seen)
 
 
 def _check_recorded(
@@ -414,20 +449,14 @@ def _check_rules(outputs: Sequence[Any], dtypes: bool) -> None:
     The walk would hide some faults: it sums a gradient down to the shape of its input and casts it
     to its type.
     """
-    seen: dict[Node, Any] = {}
-    todo = [y.node for y in outputs if y.node is not None]
+    nodes = _recorded(outputs)
     parts: dict[Node, list[Any]] = {}
-    while todo:
-        node = todo.pop()
-        if node in seen or node.is_leaf:
-            continue
-        seen[node] = node
+    for node in nodes:
         if isinstance(node, Part):
             whole = node.edges[0]
             assert whole is not None
             parts.setdefault(whole, [None] * whole.parts)[node.index] = _gradient_for(node)
-        todo.extend([edge for edge in node.edges if edge is not None])
-    for node in seen:
+    for node in nodes:
         if not isinstance(node, Part):
             g = parts[node] if node.parts else _gradient_for(node)
             _check_rules_of(node, g, dtypes)
@@ -441,8 +470,8 @@ def _gradient_for(node: Node) -> Array:
 
 def _check_rules_of(node: Node, g: Any, dtypes: bool) -> None:
     before = [None if part is None else part.copy() for part in g] if node.parts else g.copy()
-    with no_grad():
-        results = list(gradients(node, g, False))
+    with no_grad(), np.errstate(all="ignore"):
+        results = list(gradients(node, node.kept, g))
     if not all(
         a is b or (a == b).all()
         for a, b in zip(g if node.parts else [g], before if node.parts else [before], strict=True)

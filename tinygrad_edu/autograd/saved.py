@@ -2,39 +2,25 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, cast
+from typing import Any
 
-from tinygrad_edu.autograd.graph import Node, Storage, Variable
-from tinygrad_edu.autograd.mode import no_grad
-from tinygrad_edu.autograd.observers import unwatch, watch
-from tinygrad_edu.autograd.record import wrap
-from tinygrad_edu.autograd.walk import _written as written
 from tinygrad_edu.backend import device_of, module_of, to_device
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.engine import mode
+from tinygrad_edu.engine.graph import Node, Storage, Variable
+from tinygrad_edu.engine.mode import PLAIN, Mode, Recorder, state
+from tinygrad_edu.engine.record import wrap
+from tinygrad_edu.engine.types import Call, Gradient, Values
 
 Pack = Callable[[Any], Any]
 
 
-class PackedNode(Node):
-    """A node whose kept arrays went through `pack`; reading `kept` runs `unpack`."""
+class Packed(Values):
+    """What a node keeps, packed; `unpack` gives the tensors back."""
 
-    packed: tuple[Any, ...] | None = None
-    unpack: Pack | None = None
-
-    @property
-    def kept(self) -> tuple[Any, ...] | None:
-        if self.packed is None:
-            return cast("tuple[Any, ...] | None", self.__dict__["kept"])
-        assert self.unpack is not None
-        with no_grad():
-            return _each(self.packed, _Packed, lambda p: _array(cast("Pack", self.unpack)(p.value)))
-
-    @kept.setter
-    def kept(self, value: tuple[Any, ...] | None) -> None:
-        self.__dict__["kept"], self.packed = value, None
+    unpack: Pack
 
 
 class _Packed:
@@ -44,7 +30,7 @@ class _Packed:
         self.value = value
 
 
-def _each(kept: tuple[Any, ...], kind: Any, change: Callable[[Any], Any]) -> tuple[Any, ...]:
+def _each(kept: Values, kind: Any, change: Callable[[Any], Any]) -> Values:
     """`change` applied to every entry of that kind, also inside nested tuples."""
     return tuple(
         [
@@ -63,31 +49,21 @@ def _array(tensor: Any) -> Array:
     return tensor.array
 
 
-def _any_written(guards: tuple[Any, ...], number: int) -> bool:
-    return any([g is not None and written(g, number) for g in guards])
+def _unpacked(step: Call, node: Node, kept: Any, g: Gradient) -> Any:
+    """A wrapper for the walk: the rules get what was kept, not what was made of it."""
+    return step(node, unpacked(kept), g)
 
 
-class _Stack(threading.local):
-    def __init__(self) -> None:
-        self.hooks: list[saved_tensors_hooks] = []
-
-
-_stack = _Stack()
-
-
-def _note(node: Node) -> None:
-    """Have a new node packed.
-
-    Not at once: an in-place operation, right after its node is made, replaces what that keeps (see
-    inplace.py).  So a node is packed when the next one is made, or the block ends.
-    """
-    if not _stack.hooks:
-        return
-    hooks = _stack.hooks[-1]
-    hooks.pack_waiting()
-    if node.__dict__["kept"]:
-        node.__class__ = PackedNode
-        hooks.waiting = node
+def unpacked(kept: Any) -> Any:
+    """What a node keeps, as it was before it was packed, if it was."""
+    if not isinstance(kept, Packed):
+        return kept
+    before = state.mode
+    try:
+        state.mode = before.but(enabled=False)
+        return _each(kept, _Packed, lambda p: _array(kept.unpack(p.value)))
+    finally:
+        state.mode = before
 
 
 class saved_tensors_hooks:
@@ -110,58 +86,67 @@ class saved_tensors_hooks:
 
     def __init__(self, pack_hook: Pack, unpack_hook: Pack) -> None:
         self.pack_hook, self.unpack_hook = pack_hook, unpack_hook
-        self.waiting: Any = None
-
-    def pack_waiting(self) -> None:
-        """Pack what the node made last keeps."""
-        node, self.waiting = self.waiting, None
-        if node is None or not node.__dict__["kept"]:
-            return
-        if _any_written(node.guards, node.number):
-            return  # too late; the backward pass will say so
-        kept = node.__dict__["kept"]
-        _stack.hooks.append(_NOTHING)  # what pack_hook computes is not packed
-        try:
-            with no_grad():
-                array = module_of_any(kept)
-                packed = _each(kept, array, lambda a: _Packed(self.pack_hook(wrap(a))))
-        finally:
-            _stack.hooks.pop()
-        node.unpack, node.packed = self.unpack_hook, packed
-        node.__dict__["kept"] = ()
-        node.guards = _each(node.guards, Storage, lambda storage: None)  # later writes do no harm
+        self._before: list[tuple[Mode, Mode]] = []
 
     def __enter__(self) -> None:
-        if _stack.hooks:
-            _stack.hooks[-1].pack_waiting()
-        _stack.hooks.append(self)
-        watch(_note)
+        if _unpacked not in mode.around:
+            mode.around.append(_unpacked)
+        outside, outer = state.mode, state.mode.maker
+        made_by = outer.outer if isinstance(outer, _Packing) else outer  # the innermost hooks count
+        inside = outside.but(maker=_Packing(self.pack_hook, self.unpack_hook, made_by))
+        self._before.append((outside, inside))
+        state.mode = inside
 
     def __exit__(
         self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
+        kind: type[BaseException] | None = None,
+        error: BaseException | None = None,
+        trace: TracebackType | None = None,
     ) -> None:
-        unwatch(_note)
-        try:
-            self.pack_waiting()
-        finally:
-            _stack.hooks.pop()
+        outside, inside = self._before[-1]
+        state.mode = outside if state.mode is inside else state.mode.but(maker=outside.maker)
+        self._before.pop()
 
 
-class _Nothing(saved_tensors_hooks):
-    def __init__(self) -> None:
-        super().__init__(lambda t: t, lambda t: t)
+class _Packing:
+    """The recorder inside the block: nodes keep what `pack` makes of the arrays.
 
-    def pack_waiting(self) -> None:
-        self.waiting = None
+    Later writes to these do no harm.
+    """
+
+    def __init__(self, pack: Pack, unpack: Pack, outer: Recorder) -> None:
+        self.pack, self.unpack, self.outer = pack, unpack, outer
+
+    def _packed(self, array: Array) -> _Packed:
+        given = wrap(array)
+        packed = _Packed(self.pack(given))
+        if given.storage.version:
+            raise RuntimeError(
+                "A saved tensor pack hook is modifying its input in place. Tensors provided as"
+                " input to pack hook cannot be modified by in-place operations as this can lead to"
+                " unexpected side-effects. Please open an issue if you need to perform in-place"
+                " operations on the input to a pack hook."
+            )
+        return packed
+
+    def __call__(
+        self, cls: Any, plan: Any, edges: Any, kept: Any, guards: Any, shape: Any, dtype: Any
+    ) -> Node:
+        packed = Packed(kept)
+        if kept:
+            before = state.mode
+            try:
+                state.mode = PLAIN.but(enabled=False)  # what `pack` does is not packed
+                kind = module_of_any(kept)
+                packed = Packed(_each(kept, kind, self._packed))
+            finally:
+                state.mode = before
+            guards = _each(guards, Storage, lambda storage: None)
+        packed.unpack = self.unpack
+        return self.outer(cls, plan, edges, packed, guards, shape, dtype)
 
 
-_NOTHING = _Nothing()
-
-
-def module_of_any(kept: tuple[Any, ...]) -> Any:
+def module_of_any(kept: Values) -> Any:
     """The array type of what is kept: NumPy's or CuPy's."""
     for k in kept:
         if type(k) is tuple:
@@ -171,6 +156,25 @@ def module_of_any(kept: tuple[Any, ...]) -> Any:
         elif hasattr(k, "__array_function__"):
             return module_of(k).ndarray
     return _Packed  # no array is an instance of it
+
+
+class allow_mutation_on_saved_tensors(saved_tensors_hooks):
+    """Inside the block, tensors that operations keep may be written to before the backward pass.
+
+    The operations keep copies.
+
+    >>> import tinygrad_edu as torch
+    >>> x = torch.ones(2, requires_grad=True)
+    >>> with torch.autograd.graph.allow_mutation_on_saved_tensors():
+    ...     y = x.clone()
+    ...     z = (y ** 2).sum()
+    ...     _ = y.zero_()
+    >>> z.backward(); x.grad
+    tensor([2., 2.])
+    """
+
+    def __init__(self) -> None:
+        super().__init__(lambda t: t.clone(), lambda t: t)
 
 
 class save_on_cpu(saved_tensors_hooks):

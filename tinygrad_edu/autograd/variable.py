@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tinygrad_edu.autograd import graph
+from tinygrad_edu.engine import graph
 
 
 class _IsTensor(type):

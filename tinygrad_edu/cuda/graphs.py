@@ -15,10 +15,10 @@ from typing import Any
 
 from tinygrad_edu import backend, gpu_random
 from tinygrad_edu.autograd.function import Function
-from tinygrad_edu.autograd.mode import enable_grad
-from tinygrad_edu.autograd.record import wrap
-from tinygrad_edu.autograd.walk import grad
 from tinygrad_edu.cuda.streams import Stream, current_stream
+from tinygrad_edu.engine.gradients import grad
+from tinygrad_edu.engine.record import wrap
+from tinygrad_edu.engine.switches import enable_grad
 from tinygrad_edu.kernels.cuda import checks, products
 
 
@@ -33,6 +33,7 @@ class CUDAGraph:
         backend.gpu(None)
         self._graph: Any = None
         self._stream: Stream | None = None
+        self._workspaces: list[Any] = []
 
     def capture_begin(
         self, pool: Any = None, capture_error_mode: str = "global",
@@ -52,8 +53,8 @@ class CUDAGraph:
         cuda = backend.module_for(backend.device("cuda")).cuda
         # What is made when first used, and lasts, must not be made in the graph at each replay.
         gpu_random.default(backend.current_gpu()).state()
-        checks.prepare()
-        products.prepare()
+        checks.note()
+        products.fresh_workspaces()
         # What the captured code allocates must stay where it is, for the replays.
         self._allocator = cuda.get_allocator()
         cuda.set_allocator(backend.allocator_for(self))
@@ -73,6 +74,7 @@ class CUDAGraph:
         finally:
             backend.module_for(backend.device("cuda")).cuda.set_allocator(self._allocator)
             self._stream, backend.capturing = None, False
+            self._workspaces = products.fresh_workspaces()
 
     def replay(self) -> None:
         """Launch everything that was captured, on the current stream."""
@@ -82,7 +84,7 @@ class CUDAGraph:
 
     def reset(self) -> None:
         """Forget what was captured, and give its memory back."""
-        self._graph = None
+        self._graph, self._workspaces = None, []
         pool = backend.graph_pools.pop(self, None)
         if pool is not None:
             pool.free_all_blocks()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from tinygrad_edu.autograd.mode import no_grad
 from tinygrad_edu.distributions import constraints
 from tinygrad_edu.distributions.distribution import Distribution
 from tinygrad_edu.distributions.utils import (
@@ -15,6 +14,7 @@ from tinygrad_edu.distributions.utils import (
     logits_to_probs,
     probs_to_logits,
 )
+from tinygrad_edu.engine.switches import no_grad
 from tinygrad_edu.ops.creation import arange
 from tinygrad_edu.ops.losses import bce_logits
 from tinygrad_edu.ops.sampling import bernoulli

@@ -6,9 +6,9 @@ import warnings
 from collections.abc import Sequence
 from typing import Any, Self
 
-from tinygrad_edu.autograd.mode import no_grad
 from tinygrad_edu.distributions import constraints
 from tinygrad_edu.distributions.utils import lazy_property
+from tinygrad_edu.engine.switches import no_grad
 from tinygrad_edu.size import Size
 from tinygrad_edu.tensor import Tensor
 

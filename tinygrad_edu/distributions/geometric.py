@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from tinygrad_edu.autograd.mode import no_grad
 from tinygrad_edu.distributions import constraints
 from tinygrad_edu.distributions.distribution import Distribution
 from tinygrad_edu.distributions.utils import (
@@ -16,6 +15,7 @@ from tinygrad_edu.distributions.utils import (
     probs_to_logits,
 )
 from tinygrad_edu.dtypes import finfo
+from tinygrad_edu.engine.switches import no_grad
 from tinygrad_edu.ops.creation import zeros_like
 from tinygrad_edu.ops.losses import bce_logits
 

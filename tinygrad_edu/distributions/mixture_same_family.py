@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from tinygrad_edu.autograd.mode import no_grad
 from tinygrad_edu.distributions import constraints
 from tinygrad_edu.distributions.categorical import Categorical
 from tinygrad_edu.distributions.distribution import Distribution
+from tinygrad_edu.engine.switches import no_grad
 from tinygrad_edu.ops.softmax import log_softmax
 from tinygrad_edu.size import Size
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from tinygrad_edu.autograd.mode import no_grad
 from tinygrad_edu.distributions import constraints
 from tinygrad_edu.distributions.distribution import Distribution
 from tinygrad_edu.distributions.utils import broadcast_all, new_empty
+from tinygrad_edu.engine.switches import no_grad
 from tinygrad_edu.ops.sampling import normal
 from tinygrad_edu.ops.special import erf, erfinv
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from tinygrad_edu.autograd.mode import no_grad
 from tinygrad_edu.distributions import constraints
 from tinygrad_edu.distributions.distribution import Distribution
 from tinygrad_edu.distributions.utils import broadcast_all
+from tinygrad_edu.engine.switches import no_grad
 from tinygrad_edu.ops.rejection import poisson
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Self
 
-from tinygrad_edu.autograd.mode import no_grad
 from tinygrad_edu.distributions import constraints
 from tinygrad_edu.distributions.distribution import Distribution
 from tinygrad_edu.distributions.independent import Independent
 from tinygrad_edu.distributions.transforms import ComposeTransform, Transform
 from tinygrad_edu.distributions.utils import sum_rightmost
+from tinygrad_edu.engine.switches import no_grad
 from tinygrad_edu.size import Size
 
 

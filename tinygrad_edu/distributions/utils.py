@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
-from tinygrad_edu.autograd.mode import enable_grad
 from tinygrad_edu.dtypes import finfo, get_default_dtype
+from tinygrad_edu.engine.switches import enable_grad
 from tinygrad_edu.ops.activation import sigmoid
 from tinygrad_edu.ops.creation import empty, tensor
 from tinygrad_edu.ops.shape import broadcast_tensors

@@ -15,7 +15,8 @@ _WORD = {2: np.int16, 4: np.int32, 8: np.int64}
 
 def gate(g: Array, mask: Array) -> Array:
     """`g` where `mask` holds, else 0."""
-    same = g.__class__ is np.ndarray and g.shape == mask.shape and g.ndim > 0
+    arrays = g.__class__ is np.ndarray is mask.__class__  # not numbers
+    same = arrays and g.shape == mask.shape and g.ndim > 0
     if not (same and g.flags.c_contiguous and g.dtype.kind == "f"):
         return np.where(mask, g, g.dtype.type(0))
     word = _WORD[g.itemsize]

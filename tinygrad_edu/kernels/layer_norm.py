@@ -62,6 +62,8 @@ def forward(
             mean[rows, 0] = x[rows] @ share
             np.subtract(x[rows], mean[rows], out=z)
         variance = np.einsum("nd,nd->n", z, z) / max(size, 1)
+        if mean is not None:  # inf becomes nan, as in torch: 0 would hide a divergence
+            variance += variance - variance
         rstd[rows, 0] = 1 / np.sqrt(variance + eps)
         z *= rstd[rows]
         if weight is not None:

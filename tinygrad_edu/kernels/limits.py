@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tinygrad_edu.autograd.errors import not_implemented, scalar_type_name
+from tinygrad_edu.dtypes import from_numpy, scalar_type_name
+from tinygrad_edu.engine.boundary import not_implemented
 
 __all__ = [
     "check_integer_range", "check_uniform_bounds", "is_float", "largest_integer",
@@ -28,11 +29,6 @@ _INTEGERS = {"?": (0, 1)} | {
     np.dtype(kind).char: (int(np.iinfo(kind).min), int(np.iinfo(kind).max))
     for kind in ("uint8", "int8", "int16", "int32", "int64", np.longlong)
 }
-_C_NAMES = {  # in torch's messages
-    "bool": "bool", "uint8": "unsigned char", "int8": "signed char", "int16": "short",
-    "int32": "int", "int64": "long", "float16": "c10::Half", "bfloat16": "c10::BFloat16",
-    "float32": "float", "float64": "double",
-}  # fmt: skip
 
 
 def is_float(array: Array) -> bool:
@@ -60,7 +56,7 @@ def check_uniform_bounds(dtype: np.dtype[Any], low: float, high: float) -> None:
     limit = _FLOATS[dtype.char][1]
     for name, bound in (("from", low), ("to", high)):
         if not -limit <= bound <= limit:
-            raise RuntimeError(f"{name} is out of bounds for {_C_NAMES[dtype.name]}")
+            raise RuntimeError(f"{name} is out of bounds for {from_numpy(dtype).c_name}")
     if low > high:
         raise RuntimeError(
             f"uniform_ expects to return a [from, to) range, but found from={low:g} > to={high:g}"
@@ -96,7 +92,7 @@ def check_integer_range(dtype: np.dtype[Any], low: int | None, high: int | None)
     if least is not None:
         for text, value in (("from", first), ("to - 1", end - 1)):
             if not least <= value <= most:
-                raise RuntimeError(f"{text} is out of bounds for {_C_NAMES[dtype.name]}")
+                raise RuntimeError(f"{text} is out of bounds for {from_numpy(dtype).c_name}")
     return first, end
 
 

@@ -13,7 +13,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["as_real", "empty_like", "fill", "slow_to_fast"]
+__all__ = [
+    "as_real",
+    "by_columns",
+    "cast",
+    "clone",
+    "empty_like",
+    "fill",
+    "in_order",
+    "like",
+    "overlap_in_part",
+    "slow_to_fast",
+]
 
 Array = npt.NDArray[Any]
 CHUNK = 16384  # numbers per step: the intermediate arrays then stay in the processor's cache
@@ -51,9 +62,67 @@ def empty_like(array: Array, dtype: npt.DTypeLike | None = None) -> Array:
     """
     dtype = array.dtype if dtype is None else dtype
     if array.flags.c_contiguous:
-        return np.empty(array.shape, dtype)
+        return np.empty_like(array, dtype, "C")
     axes = slow_to_fast(array)
-    return np.empty([array.shape[a] for a in axes], dtype).transpose(np.argsort(axes))
+    shape = tuple([array.shape[a] for a in axes])
+    return np.empty_like(array, dtype, "C", shape=shape).transpose(np.argsort(axes).tolist())
+
+
+def clone(array: Array) -> Array:
+    """A copy whose axes follow each other in memory as those of `array` do."""
+    if array.flags.c_contiguous:
+        return array.copy()
+    y = empty_like(array)
+    y[...] = array
+    return y
+
+
+def cast(array: Array, dtype: npt.DTypeLike) -> Array:
+    """`array.astype(dtype)`; an expanded one is laid out as `clone` does it."""
+    if array.flags.c_contiguous or 0 not in array.strides:
+        return array.astype(dtype)
+    y = empty_like(array, dtype)
+    np.copyto(y, array, casting="unsafe")
+    return y
+
+
+def in_order(y: Array) -> Array:
+    """`y` itself if its elements lie in C order, else a copy where they do.
+
+    NumPy gives many results the order of their input; torch gives them C order.
+    """
+    return y if y.flags.c_contiguous else y.copy()
+
+
+def like(y: Array, x: Array) -> Array:
+    """A result `y` with its axes in memory as those of `x`, of the same shape."""
+    if x.flags.c_contiguous:
+        return in_order(y)
+    z = empty_like(x, y.dtype)
+    if y.strides == z.strides:
+        return y
+    z[...] = y
+    return z
+
+
+def overlap_in_part(a: Array, b: Array) -> bool:
+    """Whether two arrays share memory without being the same elements in the same places.
+
+    As in torch, only arrays without gaps are looked at; False is said of others.
+    """
+    if a is b or not a.size or not b.size:
+        return False
+    if not all([x.transpose(slow_to_fast(x)).flags.c_contiguous for x in (a, b)]):
+        return False
+    start, other = [x.ctypes.data if isinstance(x, np.ndarray) else x.data.ptr for x in (a, b)]
+    if start == other and a.nbytes == b.nbytes:
+        return a.strides != b.strides
+    return bool(start < other + b.nbytes and other < start + a.nbytes)
+
+
+def by_columns(y: Array) -> Array:
+    """Matrices (..., m, n) stored column after column, as LAPACK returns them."""
+    return in_order(y.swapaxes(-1, -2)).swapaxes(-1, -2)
 
 
 def fill(array: Array, draw: Callable[[int], Array]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tinygrad_edu.autograd.errors import scalar_type_name
+from tinygrad_edu.dtypes import scalar_type_name
 
 from .distributions import uniform64
 from .limits import is_float

@@ -18,6 +18,7 @@ import numpy as np
 
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.kernels.cuda import products
+from tinygrad_edu.kernels.gate import gate
 
 Sizes = tuple[int, ...]
 
@@ -71,12 +72,15 @@ def rnn_backward(
     """The gradients of gx, h0, w, b."""
     gy, gh = g
     h = np.zeros_like(y, shape=(sizes[0], y.shape[1])) if gh is None else gh.copy()
-    ga = (y > 0).astype(y.dtype) if relu else 1 - y * y
+    ga = np.empty_like(y) if relu else 1 - y * y
     for rows in reversed(steps(sizes, reverse)):
         state, a = h[: rows.stop - rows.start], ga[rows]
         if gy is not None:
             state += gy[rows]
-        a *= state
+        if relu:
+            a[...] = gate(state, ~(y[rows] <= 0))
+        else:
+            a *= state
         products.matmul(a, w, out=state)
     return (ga, h, *_weight_gradients(ga, before, live[2:]))
 

@@ -119,7 +119,8 @@ def igammac(a: Array, x: Array) -> Array:
 def _edges(y: Array, a: Array, x: Array, at_zero: float, at_infinity: float) -> Array:
     y = np.where(x == 0, at_zero, np.where(np.isinf(x), at_infinity, y))
     y = np.where((a == 0) & (x > 0), at_infinity, y)
-    return np.where((x < 0) | (a < 0) | ((a == 0) & (x == 0)), np.nan, y)
+    y = np.where(np.isinf(a) & ~np.isnan(x), np.where(np.isinf(x), np.nan, at_zero), y)
+    return np.where((x < 0) | (a < 0) | np.isnan(a) | ((a == 0) & (x == 0)), np.nan, y)
 
 
 def _factor(a: Array, x: Array) -> Array:

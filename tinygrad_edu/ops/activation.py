@@ -1,4 +1,4 @@
-"""Activations: relu and its family, sigmoid, softplus, gelu, silu, and the piecewise ones.
+"""Activations: relu and its family, softplus, gelu, silu, and the piecewise ones.
 
 Where a function has a kink, the derivative there is torch's choice: 0 for relu.
 """
@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.errors import dimension_error, not_implemented, scalar_type_name
-from tinygrad_edu.autograd.graph import entitle
-from tinygrad_edu.autograd.primitive import primitive
-from tinygrad_edu.dtypes import Array, floating, is_floating
+from tinygrad_edu.dtypes import Array, fitting, floating, int64, is_floating, scalar_type_name
+from tinygrad_edu.engine.boundary import dimension_error, not_implemented
+from tinygrad_edu.engine.nodes import shown_as
+from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels import gelu as _gelu
+from tinygrad_edu.kernels.memory_order import in_order
 from tinygrad_edu.ops import indexing, shape
-from tinygrad_edu.ops.elementary import exp
-from tinygrad_edu.ops.extrema import gate
+from tinygrad_edu.ops.dims import plain
+from tinygrad_edu.ops.elementary import sigmoid as sigmoid
+from tinygrad_edu.ops.extrema import clamp, gate
+from tinygrad_edu.ops.rounding import abs
 from tinygrad_edu.ops.special import erf
 from tinygrad_edu.ops.trigonometric import tanh
 
@@ -31,7 +34,7 @@ def _floats(name: str, x: Array) -> Array:
     return x
 
 
-@primitive
+@primitive(half="once")
 def relu(x: Array) -> Array:
     """`max(x, 0)`.
 
@@ -71,7 +74,7 @@ leaky_relu.vjp(
 )
 
 
-@primitive
+@primitive(node="PreluKernel", autocast="lower")
 def _prelu(x: Array, weight: Array) -> Array:
     return np.where(x > 0, x, weight * x)
 
@@ -123,10 +126,18 @@ def _elu(x: Array, alpha: float, scale: float, rate: float) -> Array:
     return np.where(x > 0, x * scale, np.expm1(x * rate) * (alpha * scale))
 
 
-_elu.vjp(
-    x=lambda g, x, alpha, scale, rate: (
-        g * indexing.where(x <= 0, exp(x * rate) * (alpha * scale * rate), scale)
-    ),
+@primitive
+def _elu_slope(x: Array, alpha: float, scale: float, rate: float) -> Array:
+    """The derivative of `_elu`; its own is 0 at 0, between the two sides."""
+    curved = np.exp(np.minimum(x, 0) * rate) * (alpha * scale * rate)
+    return np.where(x > 0, x.dtype.type(scale), curved)
+
+
+_elu.vjp(x=lambda g, x, alpha, scale, rate: g * _elu_slope(x, alpha, scale, rate))
+_elu_slope.vjp(
+    x=lambda g, x, alpha, scale, rate: gate(
+        g * (_elu_slope(clamp(x, None, 0.0), alpha, scale, rate) * rate), x < 0
+    )
 )
 
 
@@ -140,7 +151,7 @@ def elu(input: Any, alpha: float = 1.0) -> Tensor:
     >>> torch.nn.functional.elu(torch.tensor([-1.0, 2.0]))
     tensor([-0.6321,  2.0000])
     """
-    return _elu(input, alpha, 1.0, 1.0)
+    return _elu(input, plain(alpha), 1.0, 1.0)
 
 
 def selu(input: Any) -> Tensor:
@@ -169,24 +180,10 @@ def celu(input: Any, alpha: float = 1.0) -> Tensor:
     """
     if alpha == 0:
         raise RuntimeError("ZeroDivisionError: alpha cannot be 0 for CELU")
-    return _elu(input, alpha, 1.0, 1.0 / alpha)
+    return _elu(input, plain(alpha), 1.0, 1.0 / plain(alpha))
 
 
-@primitive
-def sigmoid(x: Array) -> Array:
-    """`1 / (1 + exp(-x))`, in (0, 1).
-
-    >>> import tinygrad_edu as torch
-    >>> torch.sigmoid(torch.tensor([0.0, 2.0]))
-    tensor([0.5000, 0.8808])
-    """
-    return 1 / (1 + np.exp(-floating(x)))
-
-
-sigmoid.vjp(x=lambda g, y: g * ((1 - y) * y))
-
-
-@primitive
+@primitive(node="LogSigmoid")
 def logsigmoid(x: Array) -> Array:
     """`log(1 / (1 + exp(-x)))` without overflow.
 
@@ -195,13 +192,19 @@ def logsigmoid(x: Array) -> Array:
     tensor([-6.9315e-01, -1.0000e+03])
     """
     _floats("log_sigmoid_forward", x)
-    return np.minimum(x, 0) - np.log1p(np.exp(-np.absolute(x)))
+    return in_order(log_sigmoid(x))
+
+
+def log_sigmoid(x: Array) -> Array:
+    """`log(sigmoid(x))` of an array, without overflow, laid out as it is."""
+    y: Array = np.minimum(x, 0) - np.log1p(np.exp(-np.absolute(x)))
+    return y
 
 
 logsigmoid.vjp(x=lambda g, x: g * sigmoid(-x))
 
 
-@primitive
+@primitive(autocast={"cuda": "float32"})
 def softplus(x: Array, beta: float = 1.0, threshold: float = 20.0) -> Array:
     """`log(1 + exp(beta * x)) / beta`, a smooth relu.
 
@@ -212,16 +215,23 @@ def softplus(x: Array, beta: float = 1.0, threshold: float = 20.0) -> Array:
     >>> torch.nn.functional.softplus(torch.tensor([0.0, 30.0]))
     tensor([ 0.6931, 30.0000])
     """
-    scaled = _floats("softplus", x) * beta
-    return np.where(scaled > threshold, x, np.log1p(np.exp(scaled)) / beta)
+    scaled = _floats("softplus", x) * plain(beta)
+    return np.where(scaled > threshold, x, np.log1p(np.exp(scaled)) / plain(beta))
 
 
-softplus.vjp(
-    x=lambda g, x, beta, threshold: indexing.where(x * beta > threshold, g, g * sigmoid(x * beta)),
+@primitive
+def _softplus_slope(x: Array, beta: float, threshold: float) -> Array:
+    scaled = x * beta
+    return np.where(scaled > threshold, 1, sigmoid(scaled)).astype(x.dtype, copy=False)
+
+
+softplus.vjp(x=lambda g, x, beta, threshold: g * _softplus_slope(x, beta, threshold))
+_softplus_slope.vjp(
+    x=lambda g, x, y, beta, threshold: gate(g * ((1 - y) * y * beta), x * beta < threshold)
 )
 
 
-@primitive(saves=("p",))
+@primitive(saves=("p",), half="by gpu")
 def gelu(x: Array, approximate: str = "none") -> tuple[Array, Array]:
     """`x * Phi(x)`, with the normal distribution function Phi.
 
@@ -314,8 +324,15 @@ def hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
     """
     if min_val > max_val:
         raise ValueError("min_val cannot be greater than max_val")
-    if not is_floating(input.array.dtype):
-        min_val, max_val = int(min_val), int(max_val)
+    min_val, max_val = plain(min_val), plain(max_val)
+    kind = input.array.dtype
+    if kind.kind == "b":
+        raise RuntimeError("Bool inputs not supported for hardtanh")
+    if not is_floating(kind):
+        min_val, max_val = [fitting(int64.numpy, bound) for bound in (min_val, max_val)]
+        if kind.kind == "u" and (min_val < 0 or max_val < 0):
+            raise RuntimeError("cannot do hardtanh on an unsigned type with negative limits")
+    min_val, max_val = fitting(kind, min_val), fitting(kind, max_val)
     return _hardtanh(input, min_val, max_val)
 
 
@@ -357,7 +374,7 @@ def hardswish(x: Array) -> Array:
 
 
 hardswish.vjp(
-    x=lambda g, x: indexing.where(x < 3, gate(g * (x / 3 + 0.5), x > -3), g),
+    x=lambda g, x: indexing.where(x >= 3, g, gate(g * (x / 3 + 0.5), ~(x <= -3))),
 )
 
 
@@ -373,7 +390,7 @@ def hardshrink(x: Array, lambd: float = 0.5) -> Array:
     return np.where((x >= -lambd) & (x <= lambd), 0, x).astype(x.dtype, copy=False)
 
 
-hardshrink.vjp(x=lambda g, x, lambd: gate(g, ~((x >= -lambd) & (x <= lambd))))
+hardshrink.vjp(x=lambda g, x, lambd: gate(g, (x < -lambd) | (x > lambd)))
 
 
 @primitive
@@ -398,7 +415,7 @@ def softshrink(x: Array, lambd: float = 0.5) -> Array:
     return y.astype(x.dtype, copy=False)
 
 
-softshrink.vjp(x=lambda g, x, lambd: gate(g, ~((x >= -lambd) & (x <= lambd))))
+softshrink.vjp(x=lambda g, x, lambd: gate(g, (x < -lambd) | (x > lambd)))
 
 
 @primitive
@@ -409,13 +426,15 @@ def threshold(x: Array, threshold: float, value: float) -> Array:
     >>> torch.threshold(torch.tensor([-1.0, 0.5]), 0.0, 20.0)
     tensor([20.0000,  0.5000])
     """
-    return np.where(x <= threshold, x.dtype.type(value), x)
+    if x.dtype == bool:
+        raise not_implemented("threshold_cpu", x.dtype)
+    return np.where(x <= threshold, x.dtype.type(fitting(x.dtype, value)), x)
 
 
 threshold.vjp(x=lambda g, x, threshold: gate(g, ~(x <= threshold)))
 
 
-@primitive
+@primitive(node="Div")
 def softsign(x: Array) -> Array:
     """`x / (1 + |x|)`, in (-1, 1).
 
@@ -428,31 +447,22 @@ def softsign(x: Array) -> Array:
 
 
 def _softsign_slope(x: Any) -> Any:
-    below = indexing.where(x < 0, -x, x) + 1
-    return 1 / (below * below)
+    share = 1 / (abs(x) + 1)
+    return share * share
 
 
 softsign.vjp(x=lambda g, x: g * _softsign_slope(x))
 
 
-@primitive
-def tanhshrink(x: Array) -> Array:
-    """`x - tanh(x)`.
+def tanhshrink(input: Any) -> Tensor:
+    """`input - tanh(input)`.
 
     >>> import tinygrad_edu as torch
     >>> torch.nn.functional.tanhshrink(torch.tensor([0.0, 2.0]))
     tensor([0.0000, 1.0360])
     """
-    x = floating(x)
-    return x - np.tanh(x)
-
-
-def _square_of_tanh(x: Any) -> Any:
-    t = tanh(x)
-    return t * t
-
-
-tanhshrink.vjp(x=lambda g, x: g * _square_of_tanh(x))
+    y: Tensor = input - tanh(input)
+    return y
 
 
 def glu(input: Any, dim: int = -1) -> Tensor:
@@ -482,4 +492,4 @@ def glu(input: Any, dim: int = -1) -> Tensor:
         )
     a = indexing.narrow(input, dim, 0, size // 2)
     b = indexing.narrow(input, dim, size // 2, size // 2)
-    return entitle(a * sigmoid(b), "GluBackward0")
+    return shown_as(a * sigmoid(b), "GluBackward0")

@@ -9,21 +9,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.errors import not_a_tensor, not_implemented
-from tinygrad_edu.autograd.graph import Variable
-from tinygrad_edu.autograd.inplace import inplace, write_out
-from tinygrad_edu.autograd.primitive import primitive
-from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.dtypes import (
     Array,
     common,
     default,
+    fitting,
     is_floating,
     promote,
     promote_to,
     result_type,
 )
-from tinygrad_edu.ops.names import numbers_first
+from tinygrad_edu.engine.boundary import not_a_tensor, not_implemented
+from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.inplace import inplace, write_out
+from tinygrad_edu.engine.primitive import primitive
+from tinygrad_edu.engine.record import wrap
+from tinygrad_edu.kernels.memory_order import like
+from tinygrad_edu.ops.dims import plain
+from tinygrad_edu.ops.names import numbers_first, ufunc
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
@@ -37,7 +40,7 @@ def zero_gradient(g: Any) -> Any:
     return wrap(np.zeros_like(g.array)) if isinstance(g, Variable) else np.zeros_like(g)
 
 
-@primitive
+@primitive(half="by gpu, once")
 def _add(a: Array, b: Array) -> Array:
     a, b = promote(a, b)
     return np.add(a, b)
@@ -47,7 +50,7 @@ _add.vjp(a=lambda g: g,
          b=lambda g: g)  # fmt: skip
 
 
-@primitive
+@primitive(half="by gpu, once")
 def _sub(a: Array, b: Array) -> Array:
     x, z = promote(a, b)
     if x is not a or z is not b or x.__class__ is bool or z.__class__ is bool:
@@ -78,7 +81,8 @@ def _refuse_bool(a: Any, b: Any) -> None:
         )
 
 
-@primitive
+@ufunc("multiply")
+@primitive(half="once")
 def mul(a: Array, b: Array) -> Array:
     """`a * b`, element by element.
 
@@ -111,26 +115,27 @@ def _div(a: Array, b: Array) -> Array:
 
 
 _div.vjp(a=lambda g, b: g / b,
-         b=lambda g, b, y: -g * (y / b))  # fmt: skip
+         b=lambda g, a, b: -g * (a / b / b))  # fmt: skip
 
 
-@primitive
+def _by_second(name: str, number: int) -> Any:
+    """torch has one operation for a number as the second operand, and one for a tensor."""
+
+    by_number, by_tensor = f"{name}Backward{number}", f"{name}Backward{1 - number}"
+
+    def chain(a: Any, b: Any) -> str:
+        return by_tensor if hasattr(b, "dtype") else by_number
+
+    return chain
+
+
+@primitive(node=_by_second("Rsub", number=1))
 def _rsub(a: Array, b: Array) -> Array:
     return _sub.primitive.forward(b, a)
 
 
 _rsub.vjp(a=lambda g: -g,
           b=lambda g: g)  # fmt: skip
-
-
-@primitive
-def _rdiv(a: Array, b: Any) -> Array:
-    """`b / a` for a number b, by way of the reciprocal, as torch computes it."""
-    a, b = promote_to(default() if not is_floating(a.dtype) else a.dtype, a, b)
-    return np.reciprocal(a) * b
-
-
-_rdiv.vjp(a=lambda g, a, y: -g * (y / a))
 
 
 def _is_one(alpha: Any) -> bool:
@@ -147,7 +152,7 @@ def _times(other: Any, alpha: Any, input: Any) -> Any:
         )
     if isinstance(alpha, bool) and target != BOOL:
         raise RuntimeError("Boolean alpha only supported for Boolean results.")
-    alpha = bool(alpha) if target == BOOL else alpha
+    alpha = fitting(target, alpha)
     return mul(other, alpha) if isinstance(other, Variable) else other * alpha
 
 
@@ -155,6 +160,7 @@ def _raw(x: Any) -> Any:
     return x.array if isinstance(x, Variable) else x
 
 
+@ufunc("add")
 @numbers_first(2, "alpha")
 def add(input: Any, other: Any, *, alpha: Any = 1, out: Any = None) -> Tensor:
     """`input + alpha * other`, element by element.
@@ -175,6 +181,7 @@ def add(input: Any, other: Any, *, alpha: Any = 1, out: Any = None) -> Tensor:
     return write_out("add", out, added)  # type: ignore[no-any-return]
 
 
+@ufunc("subtract")
 @numbers_first(2, "alpha")
 def sub(input: Any, other: Any, *, alpha: Any = 1, out: Any = None) -> Tensor:
     """`input - alpha * other`, element by element; arguments and errors as `add`.
@@ -224,13 +231,14 @@ def _division(name: str, a: Any, b: Any) -> tuple[Any, Any, Any]:
     target = common(a, b)
     if target == BOOL:
         raise not_implemented(name, target)
+    a, b = promote_to(target, a, b)
     if not is_floating(target) and not np.all(b):
         raise RuntimeError("ZeroDivisionError")
-    a, b = promote_to(target, a, b)
     return a, b, target
 
 
-@primitive
+@ufunc("floor_divide")
+@primitive(node="DivBackward2")
 def floor_divide(a: Array, b: Array) -> Array:
     """`floor(a / b)`, element by element; for integers, too.
 
@@ -250,7 +258,7 @@ def floor_divide(a: Array, b: Array) -> Array:
 floor_divide.vjp(a=zero_gradient, b=zero_gradient)
 
 
-@primitive
+@primitive(node="DivBackward2")
 def _trunc_divide(a: Array, b: Array) -> Array:
     a, b, target = _division("trunc_divide", a, b)
     if is_floating(target):
@@ -273,6 +281,7 @@ def _pick(divisions: dict[str | None, Any], mode: str | None) -> Any:
     return divisions[mode]
 
 
+@ufunc("divide", "true_divide")
 def div(
     input: Any, other: Any, *, rounding_mode: str | None = None, out: Any = None
 ) -> Tensor:  # fmt: skip
@@ -305,7 +314,8 @@ def div_(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
     return result
 
 
-@primitive
+@ufunc("remainder")
+@primitive(node=_by_second("Remainder", number=0))
 def remainder(a: Array, b: Array) -> Array:
     """`a - b * floor(a / b)`: what is left of a division, with the sign of `b`.
 
@@ -324,7 +334,8 @@ remainder.vjp(a=lambda g: g,
               b=lambda g, a, b: -g * floor_divide(a, b))  # fmt: skip
 
 
-@primitive(numbers="second")
+@ufunc("fmod")
+@primitive(numbers="second", node=_by_second("Fmod", number=0))
 def fmod(a: Array, b: Array) -> Array:
     """`a - b * trunc(a / b)`: what is left of a division, with the sign of `a`.
 
@@ -353,7 +364,8 @@ def rremainder(input: Any, other: Any) -> Tensor:
     return remainder(other, input)
 
 
-@primitive
+@ufunc("negative")
+@primitive(half="by gpu, once")
 def neg(x: Array) -> Array:
     """`-x`.
 
@@ -386,8 +398,13 @@ def positive(input: Tensor) -> Tensor:
     return input
 
 
+def _onto(x: Array, y: Array) -> Array:
+    """The sum `y`, laid out as its first term `x` was."""
+    return y if x.flags.c_contiguous or x.shape != y.shape else like(y, x)
+
+
 @numbers_first(3, "value")
-@primitive
+@primitive(autocast={"cuda": "widest"})
 def addcmul(x: Array, tensor1: Array, tensor2: Array, value: Any = 1) -> Array:
     """`x + value * tensor1 * tensor2`.
 
@@ -401,9 +418,11 @@ def addcmul(x: Array, tensor1: Array, tensor2: Array, value: Any = 1) -> Array:
     """
     if x.dtype == tensor1.dtype == tensor2.dtype == BOOL:
         raise not_implemented("addcmul", x.dtype)
-    x, tensor1, tensor2 = promote_to(result_type(x, tensor1, tensor2), x, tensor1, tensor2)
+    target = result_type(x, tensor1, tensor2)
+    x, tensor1, tensor2 = promote_to(target, x, tensor1, tensor2)
+    value = fitting(target, value)
     product = mul(tensor1, tensor2) if value == 1 else mul(mul(tensor1, value), tensor2)
-    return np.add(x, product)
+    return _onto(x, np.add(x, product))
 
 
 addcmul.vjp(
@@ -414,7 +433,7 @@ addcmul.vjp(
 
 
 @numbers_first(3, "value")
-@primitive
+@primitive(autocast={"cuda": "widest"})
 def addcdiv(x: Array, tensor1: Array, tensor2: Array, value: Any = 1) -> Array:
     """`x + value * tensor1 / tensor2`.
 
@@ -436,7 +455,7 @@ def addcdiv(x: Array, tensor1: Array, tensor2: Array, value: Any = 1) -> Array:
         )
     x, tensor1, tensor2 = promote_to(result_type(x, tensor1, tensor2), x, tensor1, tensor2)
     scaled = tensor1 if value == 1 else mul(tensor1, value)
-    return np.add(x, np.true_divide(scaled, tensor2))
+    return _onto(x, np.add(x, np.true_divide(scaled, tensor2)))
 
 
 addcdiv.vjp(
@@ -466,6 +485,7 @@ def lerp(x: Array, end: Array, weight: Array) -> Array:
     if not is_floating(x.dtype):
         raise not_implemented("lerp", x.dtype)
     way = end - x
+    weight = plain(weight)
     if not hasattr(weight, "dtype"):
         return x + weight * way if abs(weight) < 0.5 else end - way * (1 - weight)
     return np.where(np.abs(weight) < 0.5, x + weight * way, end - way * (1 - weight))

@@ -7,19 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.errors import same_device
-from tinygrad_edu.autograd.graph import Variable
-from tinygrad_edu.autograd.primitive import primitive
-from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.backend import beside, module_of
 from tinygrad_edu.dtypes import Array, is_floating, to_numpy
+from tinygrad_edu.engine.boundary import same_device
+from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.primitive import primitive
+from tinygrad_edu.engine.record import wrap
+from tinygrad_edu.kernels.memory_order import in_order
 from tinygrad_edu.ops.creation import DeviceLike, Dtype, finish
 from tinygrad_edu.ops.gathering import index_select
 from tinygrad_edu.ops.indexing import _index_put, _slice, _take, copy_, select
 from tinygrad_edu.ops.joining import cat, meshgrid, stack
-from tinygrad_edu.ops.layout import clone
+from tinygrad_edu.ops.layout import clone, contiguous
 from tinygrad_edu.ops.names import numpy_names
 from tinygrad_edu.ops.shape import expand, flip, movedim, reshape, transpose
+from tinygrad_edu.ops.watching import watched
 from tinygrad_edu.size import read_dim, read_dims, read_shape
 
 if TYPE_CHECKING:
@@ -132,7 +134,7 @@ def flipud(input: Tensor) -> Tensor:
 
 @primitive
 def _roll(x: Array, shifts: tuple[int, ...], dims: tuple[int, ...] | None) -> Array:
-    return np.roll(x, shifts, dims)
+    return in_order(np.roll(x, shifts, dims))
 
 
 _roll.vjp(x=lambda g, shifts, dims: _roll(g, tuple([-s for s in shifts]), dims))
@@ -220,7 +222,7 @@ def masked_scatter(input: Any, mask: Any, source: Any) -> Tensor:
             "masked_scatter: expected self and source to have same number of elements"
         )
     values = _slice(reshape(source, (source.array.size,)), (slice(0, count),))
-    return _index_put(x, (where.array,), values, False)
+    return watched(_index_put(contiguous(x), (where.array,), values, False), "index", (mask,))
 
 
 def _replaced(input: Any, view: Any, src: Any) -> Tensor:

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu import random
-from tinygrad_edu.autograd.errors import scalar_type_name
-from tinygrad_edu.autograd.graph import Variable
-from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.backend import device_of
-from tinygrad_edu.dtypes import Array, is_floating
+from tinygrad_edu.dtypes import Array, is_floating, scalar_type_name
+from tinygrad_edu.engine.composed import composed
+from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels import attention as kernel
 from tinygrad_edu.kernels.cuda import launch
 from tinygrad_edu.ops.arranging import repeat_interleave
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
 
 
-@primitive(saves=("lse",))
+@primitive(saves=("lse",), node="ScaledDotProductFlashAttentionForCpu", half="by gpu")
 def _attention(
     query: Array, key: Array, value: Array, attn_mask: Array | None,
     is_causal: bool, scale: float, keep: Array | None, p: float,
@@ -77,8 +77,10 @@ def _definition(
 
 
 def _bias(mask: Any, dtype: Any) -> Any:
-    """What a mask adds to the scores; one of bools 0, or -inf for a hidden key: its logarithm."""
-    return np.log(raw(mask).astype(dtype)) if raw(mask).dtype == bool else mask
+    """What a mask adds to the scores; one of bools 0, or -inf for a hidden key."""
+    if raw(mask).dtype != bool:
+        return mask
+    return np.where(raw(mask), dtype.type(0), dtype.type(-np.inf))
 
 
 def _cast(x: Any, dtype: Any) -> Any:
@@ -114,6 +116,7 @@ def _prepare(
     return q, k, v, mask, None if keep is None else keep.reshape(lead + keep.shape[-2:])
 
 
+@composed(autocast="lower")
 def scaled_dot_product_attention(
     query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None,
     dropout_p: float = 0.0, is_causal: bool = False, *,

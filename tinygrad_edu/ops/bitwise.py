@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.errors import not_implemented
-from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.dtypes import Array, common, is_floating, promote_to
+from tinygrad_edu.engine.boundary import not_implemented
+from tinygrad_edu.engine.primitive import primitive
+from tinygrad_edu.ops.names import ufunc
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
@@ -23,6 +24,7 @@ def _integers(name: str, a: Any, b: Any, bools: bool = True) -> tuple[Any, Any]:
     return a, b
 
 
+@ufunc("bitwise_and")
 @primitive
 def bitwise_and(a: Array, b: Array) -> Array:
     """`a & b`, element by element; of bools, whether both hold.
@@ -37,6 +39,7 @@ def bitwise_and(a: Array, b: Array) -> Array:
     return np.bitwise_and(*_integers("bitwise_and", a, b))
 
 
+@ufunc("bitwise_or")
 @primitive
 def bitwise_or(a: Array, b: Array) -> Array:
     """`a | b`, element by element; of bools, whether one holds.  Errors as `bitwise_and`.
@@ -48,6 +51,7 @@ def bitwise_or(a: Array, b: Array) -> Array:
     return np.bitwise_or(*_integers("bitwise_or", a, b))
 
 
+@ufunc("bitwise_xor")
 @primitive
 def bitwise_xor(a: Array, b: Array) -> Array:
     """`a ^ b`, element by element; of bools, whether exactly one holds.  Errors as `bitwise_and`.
@@ -59,6 +63,7 @@ def bitwise_xor(a: Array, b: Array) -> Array:
     return np.bitwise_xor(*_integers("bitwise_xor", a, b))
 
 
+@ufunc("invert")
 @primitive
 def bitwise_not(x: Array) -> Array:
     """`~x`, element by element; of bools, whether it does not hold.  Errors as `bitwise_and`.

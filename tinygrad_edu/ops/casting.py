@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tinygrad_edu.autograd.errors import scalar_type_name
-from tinygrad_edu.autograd.graph import Variable
-from tinygrad_edu.autograd.primitive import primitive
-from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.backend import device, device_of, is_pinned_array, pinned_copy, to_device
-from tinygrad_edu.dtypes import Array, dtype, from_numpy, is_floating, to_numpy
+from tinygrad_edu.dtypes import Array, dtype, from_numpy, is_floating, scalar_type_name, to_numpy
 from tinygrad_edu.dtypes import dtype as dtype_class
 from tinygrad_edu.dtypes import promote_types as common_of
 from tinygrad_edu.dtypes import result_type as common_type
+from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.primitive import primitive
+from tinygrad_edu.engine.record import wrap
+from tinygrad_edu.kernels.memory_order import cast
 from tinygrad_edu.ops.layout import arranged
 from tinygrad_edu.ops.names import named
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
 
 
-@primitive
+@primitive(half="as it is")
 def _to_copy(x: Array, target: Any, place: device) -> Array:
     moved = to_device(x, place)
-    return moved.astype(target, order="K")
+    return cast(moved, target)
 
 
 _to_copy.vjp(x=lambda g: g)  # the walk casts it back
 
 
-@primitive
+@primitive(half="as it is")
 def _from_device(x: Array, origin: device, place: device, wait: bool) -> Array:
     return to_device(x, place, wait)
 
@@ -60,7 +60,7 @@ def to(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     target = x.dtype if kind is None else to_numpy(kind)
     here = device_of(x)
     place = here if place is None else place
-    stays = place.type == here.type and place.index in (None, here.index)
+    stays = place.type == here.type and (place.type == "cpu" or place.index in (None, here.index))
     if stays and target == x.dtype and not copy:
         return input
     if is_floating(x.dtype) and not is_floating(target):

@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.errors import not_a_tensor, same_device, scalar_type_name
-from tinygrad_edu.autograd.graph import Variable
-from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.backend import new_like
-from tinygrad_edu.dtypes import Array, default, is_floating, promote
+from tinygrad_edu.dtypes import Array, default, is_floating, promote, scalar_type_name
+from tinygrad_edu.engine.boundary import not_a_tensor, same_device
+from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.primitive import primitive
+from tinygrad_edu.ops.names import ufunc
 
 
+@ufunc("equal")
 @primitive(numbers="second")
 def eq(a: Array, b: Array) -> Array:
     """`a == b`, element by element.
@@ -32,6 +34,7 @@ def eq(a: Array, b: Array) -> Array:
     return np.equal(a, b)
 
 
+@ufunc("not_equal")
 @primitive(numbers="second")
 def ne(a: Array, b: Array) -> Array:
     """`a != b`, element by element; arguments and errors as `eq`.
@@ -44,6 +47,7 @@ def ne(a: Array, b: Array) -> Array:
     return np.not_equal(a, b)
 
 
+@ufunc("less")
 @primitive(numbers="second")
 def lt(a: Array, b: Array) -> Array:
     """`a < b`, element by element; arguments and errors as `eq`.
@@ -56,6 +60,7 @@ def lt(a: Array, b: Array) -> Array:
     return np.less(a, b)
 
 
+@ufunc("less_equal")
 @primitive(numbers="second")
 def le(a: Array, b: Array) -> Array:
     """`a <= b`, element by element; arguments and errors as `eq`.
@@ -68,6 +73,7 @@ def le(a: Array, b: Array) -> Array:
     return np.less_equal(a, b)
 
 
+@ufunc("greater")
 @primitive(numbers="second")
 def gt(a: Array, b: Array) -> Array:
     """`a > b`, element by element; arguments and errors as `eq`.
@@ -80,6 +86,7 @@ def gt(a: Array, b: Array) -> Array:
     return np.greater(a, b)
 
 
+@ufunc("greater_equal")
 @primitive(numbers="second")
 def ge(a: Array, b: Array) -> Array:
     """`a >= b`, element by element; arguments and errors as `eq`.
@@ -112,6 +119,7 @@ def operator(compare: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+@ufunc("logical_and")
 @primitive(numbers="none")
 def logical_and(a: Array, b: Array) -> Array:
     """Whether both are not zero, element by element.
@@ -124,6 +132,7 @@ def logical_and(a: Array, b: Array) -> Array:
     return np.logical_and(a, b)
 
 
+@ufunc("logical_or")
 @primitive(numbers="none")
 def logical_or(a: Array, b: Array) -> Array:
     """Whether one of them is not zero, element by element.
@@ -136,6 +145,7 @@ def logical_or(a: Array, b: Array) -> Array:
     return np.logical_or(a, b)
 
 
+@ufunc("logical_xor")
 @primitive(numbers="none")
 def logical_xor(a: Array, b: Array) -> Array:
     """Whether exactly one of them is not zero, element by element.
@@ -148,6 +158,7 @@ def logical_xor(a: Array, b: Array) -> Array:
     return np.logical_xor(a, b)
 
 
+@ufunc("logical_not")
 @primitive
 def logical_not(x: Array) -> Array:
     """Whether it is zero, element by element.
@@ -159,6 +170,7 @@ def logical_not(x: Array) -> Array:
     return np.logical_not(x)
 
 
+@ufunc("isnan")
 @primitive
 def isnan(x: Array) -> Array:
     """Whether it is nan, element by element.
@@ -170,6 +182,7 @@ def isnan(x: Array) -> Array:
     return np.isnan(x)
 
 
+@ufunc("isinf")
 @primitive
 def isinf(x: Array) -> Array:
     """Whether it is inf or -inf, element by element.
@@ -181,6 +194,7 @@ def isinf(x: Array) -> Array:
     return np.isinf(x)
 
 
+@ufunc("isfinite")
 @primitive
 def isfinite(x: Array) -> Array:
     """Whether it is neither nan nor infinite, element by element.
@@ -214,6 +228,7 @@ def isneginf(x: Array) -> Array:
     return np.equal(x, -np.inf)
 
 
+@ufunc("signbit")
 @primitive
 def signbit(x: Array) -> Array:
     """Whether the sign is minus, element by element; also of -0.0.

@@ -12,17 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.errors import need_tensors
-from tinygrad_edu.autograd.graph import entitle
-from tinygrad_edu.autograd.primitive import primitive
-from tinygrad_edu.dtypes import Array, is_floating
+from tinygrad_edu.dtypes import Array, is_floating, scalar_type_name
+from tinygrad_edu.engine.boundary import need_tensors
+from tinygrad_edu.engine.composed import composed
+from tinygrad_edu.engine.nodes import shown_as
+from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels import convolution as kernel
 from tinygrad_edu.kernels.convolution import Geometry, Sizes
 from tinygrad_edu.ops.dims import operand
 from tinygrad_edu.ops.indexing import _slice
 from tinygrad_edu.ops.matmul import c_name
 from tinygrad_edu.ops.padding import pad
-from tinygrad_edu.ops.reduction import sum, type_name
+from tinygrad_edu.ops.reduction import sum
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
@@ -37,14 +38,14 @@ def _over_all_but_channels(g: Any) -> Any:
     return sum(g, (0, *range(2, len(g.shape))))
 
 
-@primitive
+@primitive(node="Convolution")
 def _convolve(x: Array, weight: Array, bias: Array | None, how: Geometry) -> Array:
     """`y[n, o, l] = bias[o] + sum over c, k of weight[o, c, k] x[n, c, l stride + k dilation]`."""
     y = kernel.forward(_wide(x), _wide(weight), _wide(bias), how)
     return y.astype(x.dtype, copy=False)
 
 
-@primitive
+@primitive(node="Convolution")
 def _convolve_input(h: Array, weight: Array, shape: Sizes, how: Geometry) -> Array:
     """The derivative of `sum(h * conv(x, weight))` by x, which has that shape."""
     return kernel.backward_input(_wide(h), _wide(weight), shape, how).astype(h.dtype, copy=False)
@@ -121,7 +122,7 @@ def _check(name: str, x: Array, weight: Array, bias: Array | None, groups: int, 
                 f"Input type ({c_name(x)}) and {what} type ({c_name(other)}) should be the same"
             )
     if not is_floating(x.dtype):
-        raise RuntimeError(f'"{name}" not implemented for {type_name(x.dtype)!r}')
+        raise RuntimeError(f'"{name}" not implemented for {scalar_type_name(x.dtype)!r}')
 
 
 def _check_channels(x: Array, weight: Array, groups: int, n: int, expected: int) -> None:
@@ -168,6 +169,7 @@ def _same(input: Any, weight: Any, stride: Any, dilation: Any, n: int) -> tuple[
     return input, tuple([t // 2 for t in total])
 
 
+@composed(autocast="lower")
 def _conv(
     n: int,
     input: Any,
@@ -267,6 +269,7 @@ def conv3d(
     return _conv(3, input, weight, bias, stride, padding, dilation, groups)
 
 
+@composed(autocast="lower")
 def _conv_transpose(
     n: int,
     input: Any,
@@ -308,7 +311,7 @@ def _conv_transpose(
     batched = input if x.ndim == n + 2 else input[None]
     y = _convolve_input(batched, weight, (batched.array.shape[0], channels, *sizes), how)
     y = y if bias is None else y + bias.reshape(-1, *[1] * n)
-    y = entitle(y, "ConvolutionBackward0")
+    y = shown_as(y, "ConvolutionBackward0")
     return y if x.ndim == n + 2 else y[0]
 
 

@@ -7,11 +7,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu import return_types
-from tinygrad_edu.autograd.errors import same_device
-from tinygrad_edu.autograd.graph import Variable
-from tinygrad_edu.autograd.record import as_array, wrap
 from tinygrad_edu.backend import CPU, beside, new_like, to_device
-from tinygrad_edu.dtypes import Array, from_numpy, is_floating
+from tinygrad_edu.dtypes import (
+    Array,
+    from_numpy,
+    is_floating,
+    is_half,
+    promote_to,
+    result_type,
+    sortable,
+)
+from tinygrad_edu.engine.boundary import same_device
+from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.record import as_array, wrap
+from tinygrad_edu.kernels import ranges
 from tinygrad_edu.ops.dims import operand
 from tinygrad_edu.ops.names import named, numpy_names
 from tinygrad_edu.size import read_dim
@@ -45,8 +54,9 @@ def unique(
     x = operand("unique", input)
     axis = None if dim is None else read_dim(dim, x.ndim)
     values, inverse, counts = np.unique(
-        x, return_inverse=True, return_counts=True, axis=axis, equal_nan=False
+        sortable(x), return_inverse=True, return_counts=True, axis=axis, equal_nan=False
     )
+    values = values.astype(x.dtype, copy=False)
     inverse = inverse.reshape(x.shape if axis is None else -1)
     return _answers(values, inverse if return_inverse else None, counts if return_counts else None)
 
@@ -114,13 +124,18 @@ def searchsorted(
             " right was True"
         )
     sequence = operand("searchsorted", sorted_sequence)
-    values = input.array if isinstance(input, Variable) else new_like(sequence, (), input)
+    if isinstance(input, Variable):
+        values = input.array
+    else:
+        kind = result_type(sequence, input)
+        values = new_like(sequence, (), promote_to(kind, input)[0], kind)
     same_device("searchsorted", sequence, values)
     if sorter is not None:
         sequence = np.take_along_axis(sequence, sorter.array, -1)
-    where: Any = "right" if right or side == "right" else "left"
+    right = right or side == "right"
+    sequence, values = sortable(sequence), sortable(values)
     if sequence.ndim == 1:
-        found = as_array(np.searchsorted(sequence, values, side=where))
+        found = _places(sequence, values, right)
     elif sequence.shape[:-1] != values.shape[:-1]:
         raise RuntimeError(
             "torch.searchsorted(): boundaries tensor should be 1 dimension or the first N-1"
@@ -131,8 +146,27 @@ def searchsorted(
     else:
         found = np.empty_like(values, dtype=np.int64)
         for i in np.ndindex(*values.shape[:-1]):
-            found[i] = np.searchsorted(sequence[i], values[i], side=where)
+            found[i] = _places(sequence[i], values[i], right)
     return wrap(found.astype(np.int32 if out_int32 else np.int64, copy=False))
+
+
+def _places(sequence: Array, values: Array, right: bool) -> Array:
+    """Where the values belong in a sorted vector; torch's search takes nan for the largest."""
+    if not (_any_nan(sequence) or _any_nan(values)):
+        return as_array(np.searchsorted(sequence, values, side="right" if right else "left"))
+    low = np.zeros_like(values, dtype=np.int64)
+    high = np.full_like(low, len(sequence))
+    while (low < high).any():
+        middle = (low + high) // 2
+        there = sequence[np.minimum(middle, len(sequence) - 1)]
+        behind = ~(there > values) if right else ~(there >= values)
+        low = np.where((low < high) & behind, middle + 1, low)
+        high = np.where((low < high) & ~behind, middle, high)
+    return low
+
+
+def _any_nan(x: Array) -> bool:
+    return is_floating(x.dtype) and bool(np.isnan(x).any())
 
 
 @named(self="input")
@@ -246,7 +280,9 @@ def histogram(
             raise RuntimeError(f"torch.histogram: min should not exceed max, but got {low} {high}")
         if low == high:
             low, high = (low, low + 1) if range or not x.size else (low - 0.5, high + 0.5)
-        edges = np.linspace(low, high, bins + 1, dtype=x.dtype)
+        exact = is_floating(x.dtype) and not is_half(x.dtype)
+        spread: Any = ranges.linspace if exact else np.linspace
+        edges = spread(low, high, bins + 1, dtype=x.dtype)
     place = np.searchsorted(edges, x, side="right") - 1
     place = np.where(x == edges[-1], len(edges) - 2, place)
     inside = (place >= 0) & (place < len(edges) - 1)

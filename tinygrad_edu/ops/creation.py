@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.graph import Variable
-from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.backend import device as Device
 from tinygrad_edu.backend import (
     device_of,
@@ -25,16 +23,20 @@ from tinygrad_edu.dtypes import (
     NumpyDtype,
     default,
     dtype,
+    fitting,
     get_default_dtype,
     is_floating,
     is_half,
-    promote_to,
     result_type,
     to_numpy,
 )
 from tinygrad_edu.dtypes import from_numpy as dtype_of
+from tinygrad_edu.engine.boundary import not_implemented
+from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.kernels import memory_order, ranges
 from tinygrad_edu.ops.lists import as_numpy
+from tinygrad_edu.ops.out import fills_out
 from tinygrad_edu.size import read_new_shape
 
 if TYPE_CHECKING:
@@ -85,7 +87,7 @@ def tensor(
     if isinstance(data, Variable):
         array, device = data.array, _stays(data) if device is None else device
     else:
-        array = as_numpy(data, infer=dtype is None)
+        array = as_numpy(data, None if dtype is None else to_numpy(dtype))
     copied = array.astype(array.dtype if dtype is None else to_numpy(dtype), order="C")
     return finish(
         np.asarray(copied) if isinstance(copied, np.generic) else copied, device, requires_grad
@@ -150,7 +152,7 @@ def from_numpy(ndarray: Any) -> Tensor:
             " strides are not currently supported. (You can probably work around this by making a"
             " copy of your array with array.copy().)"
         )
-    return wrap(ndarray)
+    return wrap(np.asarray(ndarray))  # of a subclass, the plain array
 
 
 def _new(
@@ -165,6 +167,7 @@ def _new(
     return t
 
 
+@fills_out
 def zeros(
     *sizes: Any, size: Any = None, dtype: Dtype = None, device: DeviceLike = None,
     requires_grad: bool = False, out: None = None, layout: Any = None, pin_memory: bool = False,
@@ -179,6 +182,7 @@ def zeros(
     return _new("zeros", shape, dtype, device, requires_grad)
 
 
+@fills_out
 def ones(
     *sizes: Any, size: Any = None, dtype: Dtype = None, device: DeviceLike = None,
     requires_grad: bool = False, out: None = None, layout: Any = None, pin_memory: bool = False,
@@ -193,6 +197,7 @@ def ones(
     return _new("ones", shape, dtype, device, requires_grad)
 
 
+@fills_out
 def empty(
     *sizes: Any, size: Any = None, dtype: Dtype = None, device: DeviceLike = None,
     requires_grad: bool = False, out: None = None, layout: Any = None, pin_memory: bool = False,
@@ -208,6 +213,7 @@ def empty(
     return _new("empty", shape, dtype, device, requires_grad)
 
 
+@fills_out
 def full(
     size: Any, fill_value: Any, *, dtype: Dtype = None, device: DeviceLike = None,
     requires_grad: bool = False, layout: Any = None, pin_memory: bool = False,
@@ -221,6 +227,7 @@ def full(
     shape = read_new_shape("full", (size,))
     value = fill_value.array.item() if isinstance(fill_value, Variable) else fill_value
     target = result_type(value) if dtype is None else to_numpy(dtype)
+    value = fitting(target, value)
     with on(place_of(device)) as xp:
         return finish(xp.full(shape, value, target), device, requires_grad)
 
@@ -270,7 +277,7 @@ def full_like(
     """One value everywhere, in the shape, dtype and device of `input`."""
     made = _like("empty_like", input, dtype, device, False)
     value = fill_value.array.item() if isinstance(fill_value, Variable) else fill_value
-    made.array[...] = promote_to(made.array.dtype, value)[0]
+    made.array[...] = fitting(made.array.dtype, value)
     return made.requires_grad_() if requires_grad else made
 
 
@@ -278,6 +285,7 @@ def _number(value: Any) -> Any:
     return value.array.item() if isinstance(value, Variable) else value
 
 
+@fills_out
 def arange(
     start: Any = None, end: Any = None, step: Any = 1, *, dtype: Dtype = None,
     device: DeviceLike = None, requires_grad: bool = False, layout: Any = None,
@@ -306,14 +314,20 @@ def arange(
     target = result_type(*given) if dtype is None else to_numpy(dtype)
     if dtype is None and target.kind == "b":
         target = np.dtype(np.int64)
-    if target == np.int64 and target != result_type(*given):
-        start, end, step = int(start), int(end), int(step)  # as torch, which counts so
-        if step == 0:
-            raise RuntimeError("step must be nonzero")
+    if target.kind == "b":
+        raise not_implemented("arange_cpu", target)
+    whole = target.kind in "iu"
+    if whole:
+        counted = [fitting(np.dtype(np.int64), v) for v in given]  # torch counts so
+        if target == np.int64:
+            start, end, step = counted
+            if step == 0:
+                raise RuntimeError("step must be nonzero")
     count = max(0, math.ceil((end - start) / step))
-    exact = np.int64 if all([isinstance(v, (int, np.integer)) for v in given]) else np.float64
-    if target.kind in "iu" and exact is np.float64:  # torch counts in the type of the result
-        start, step = int(start), int(step)
+    integers = all([isinstance(v, (int, np.integer)) for v in given])
+    exact = np.int64 if whole or integers else np.float64
+    if whole:
+        start, _, step = counted
     with on(place_of(device)) as xp:
         if xp is np and exact is np.float64 and target in (np.float32, np.float64):
             values = ranges.arange(float(start), float(step), count, target)
@@ -322,6 +336,7 @@ def arange(
     return finish(values.astype(target), device, requires_grad)
 
 
+@fills_out
 def linspace(
     start: Any, end: Any, steps: int, *, dtype: Dtype = None, device: DeviceLike = None,
     requires_grad: bool = False, layout: Any = None, pin_memory: bool = False,
@@ -362,16 +377,12 @@ def _check_ends(name: str, *ends: Any) -> None:
 
 def _ending(value: Any, target: NumpyDtype) -> Any:
     """The start or end of a range in the type of its result: integers drop the fraction."""
-    number = _number(value)
-    if target.kind not in "iu":
-        return number
-    limits = np.iinfo(target)
-    lowest = limits.min if isinstance(number, float) or limits.min else -int(limits.max)
-    if not lowest <= number <= limits.max:
-        raise RuntimeError(f"value cannot be converted to type {target.name}_t without overflow")
-    return int(number) & int(limits.max) if limits.min == 0 else int(number)
+    if target.kind == "b":
+        raise not_implemented("linspace_cpu", target)
+    return fitting(target, _number(value))
 
 
+@fills_out
 def logspace(
     start: Any, end: Any, steps: int, base: float = 10.0, *, dtype: Dtype = None,
     device: DeviceLike = None, requires_grad: bool = False, layout: Any = None,
@@ -386,6 +397,7 @@ def logspace(
     return finish(np.power(float(base), powers).astype(target), device, requires_grad)
 
 
+@fills_out
 def eye(
     n: int, m: int | None = None, *, dtype: Dtype = None, device: DeviceLike = None,
     requires_grad: bool = False, layout: Any = None, pin_memory: bool = False,
@@ -440,4 +452,8 @@ def scalar_tensor(
 ) -> Tensor:  # fmt: skip
     """A 0-d tensor of the default dtype."""
     dtype = get_default_dtype() if dtype is None else dtype
-    return tensor(s, dtype=dtype, device=device, requires_grad=requires_grad)
+    value = _number(s)
+    if is_half(to_numpy(dtype)):  # which take what is too large as inf
+        value = fitting(np.dtype(np.float64), value)
+        return tensor(value, dtype=dtype, device=device, requires_grad=requires_grad)
+    return full((), value, dtype=dtype, device=device, requires_grad=requires_grad)

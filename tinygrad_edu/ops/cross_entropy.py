@@ -5,16 +5,19 @@ nll_loss(logp, t) = -logp[t]            cross_entropy(x, t) = nll_loss(log_softm
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.errors import need_tensors, not_implemented, scalar_type_name
-from tinygrad_edu.autograd.graph import entitle
-from tinygrad_edu.autograd.mode import state
-from tinygrad_edu.autograd.primitive import primitive
-from tinygrad_edu.dtypes import Array, from_numpy, is_floating
+from tinygrad_edu.dtypes import Array, from_numpy, is_floating, scalar_type_name
+from tinygrad_edu.engine.boundary import need_tensors, not_implemented
+from tinygrad_edu.engine.mode import is_recording
+from tinygrad_edu.engine.nodes import shown_as
+from tinygrad_edu.engine.primitive import primitive
+from tinygrad_edu.engine.record import current_node
 from tinygrad_edu.kernels import cross_entropy as kernel
+from tinygrad_edu.kernels.gate import gate
 from tinygrad_edu.ops.gathering import gather
 from tinygrad_edu.ops.indexing import where
 from tinygrad_edu.ops.softmax import log_softmax
@@ -56,18 +59,22 @@ def _row_weights(
 ) -> Array | None:
     """What each row counts: the weight of its class, 0 if ignored; None if all count 1."""
     if weight is not None:
-        counts = weight[classes].astype(dtype, copy=False)
+        counts = weight[classes] if weight.size else np.zeros_like(classes)
+        counts = counts.astype(dtype, copy=False)
         return counts if ignored is None else np.where(ignored, counts.dtype.type(0), counts)
     return None if ignored is None else (~ignored).astype(dtype)
 
 
-@primitive(saves=("classes", "exponentials", "sums", "shares"))
+@primitive(
+    saves=("classes", "exponentials", "sums", "shares", "ignored"), node="NllLoss(LogSoftmax(x))"
+)
 def _cross_entropy(
     x: Array, target: Array, weight: Array | None, ignore_index: int, reduction: str
 ) -> Any:
     """Cross-entropy of scores x (N, C) with classes (N,).
 
-    `shares` is what each row's loss counts in the result: an array (N,) or one number for all.
+    `shares` is what each row's loss counts in the result, an array (N,) or one number for all;
+    `ignored` marks the rows that do not count, None if there are none.
     """
     classes, ignored = read_classes(target, x.shape[1], ignore_index)
     wide = x.astype(np.float32) if x.dtype.itemsize < 4 else x
@@ -83,12 +90,20 @@ def _cross_entropy(
         total = len(x) if counts is None else counts.sum()
         y = y / total  # nan if there is nothing to average
         shares = shares / (max(total, 1) if counts is None else total + (total == 0))
-    return y.astype(x.dtype, copy=False), classes, exponentials, sums, shares
+        if counts is not None:  # 0 / 0 for rows that count, but count nothing
+            shares = np.where(total == 0, counts.dtype.type(np.nan), shares)
+    return y.astype(x.dtype, copy=False), classes, exponentials, sums, shares, ignored
+
+
+def _of_rows(g: Array, shares: Any, ignored: Array | None) -> Array:
+    """What arrives at each row's loss; 0 at ignored rows, whatever `g` is."""
+    return g * shares if ignored is None else gate(g * shares, ~ignored)
 
 
 _cross_entropy.vjp(
-    x=lambda g, classes, exponentials, sums, shares: kernel.backward(
-        g * shares, classes, exponentials, sums
+    # `classes` may be the memory of the target, which is named so that it is watched
+    x=lambda g, target, classes, exponentials, sums, shares, ignored: kernel.backward(
+        _of_rows(g, shares, ignored), classes, exponentials, sums
     )
 )
 
@@ -102,8 +117,12 @@ def _nll(x: Any, target: Array, weight: Array | None, ignore_index: int, reducti
     """NLL of log-probabilities, a tensor (N, C, ...) or (C,), with an array of classes."""
     dim = 0 if len(x.shape) == 1 else 1
     classes, ignored = read_classes(target, x.shape[dim], ignore_index)
+    if x.shape[dim]:
+        index = np.expand_dims(classes, dim).copy()  # it may be the memory of the target
+        losses = -gather(x, dim, index).squeeze(dim)  # checks the classes
+    else:  # all rows are ignored: there is no class they could have
+        losses = x.sum(dim)
     counts = _row_weights(weight, classes, ignored, x.array.dtype)
-    losses = -gather(x, dim, np.expand_dims(classes, dim)).squeeze(dim)
     if ignored is not None:
         losses = where(ignored, 0.0, losses)
     if weight is not None:
@@ -150,7 +169,7 @@ def _check_weight(x: Tensor, weight: Tensor | None) -> Array | None:
             f"weight tensor should be defined either for all {classes} classes or no classes but"
             f" got weight tensor of shape: {list(weight.array.shape)}"
         )
-    if weight.node is not None and state.enabled:
+    if is_recording() and current_node(weight) is not None:
         raise RuntimeError(
             "The function 'nll_loss_forward' is not differentiable with respect to argument"
             " 'weight'. This input cannot have requires_grad True."
@@ -189,16 +208,26 @@ def cross_entropy(
     _check_shapes(input, target)
     weights = _check_weight(input, weight)
     if label_smoothing > 0.0:
-        return _smoothed(input, target.array, weights, ignore_index, reduction, label_smoothing)
+        return _smoothed(
+            input,
+            target.array,
+            None if weights is None else weights.copy(),
+            ignore_index,
+            reduction,
+            label_smoothing,
+        )
+    dim = 0 if input.array.ndim == 1 else 1
+    if not input.array.shape[dim]:
+        return _nll(log_softmax(input, dim), target.array, weights, ignore_index, reduction)
     if input.array.ndim == 2:
         return _cross_entropy(input, target, weight, ignore_index, reduction)
-    classes = input.array.shape[0 if input.array.ndim == 1 else 1]
+    classes = input.array.shape[dim]
     rows = input if input.array.ndim == 1 else input.movedim(1, -1)
     losses = _cross_entropy(
         rows.reshape(-1, classes), target.reshape(-1), weight, ignore_index, reduction
     )
     losses = losses.reshape(target.array.shape) if reduction == "none" else losses
-    return entitle(losses, f"NllLoss{'2D' if input.array.ndim > 1 else ''}Backward0")
+    return shown_as(losses, f"NllLoss{'2D' if input.array.ndim > 1 else ''}Backward0")
 
 
 def _smoothed(
@@ -221,7 +250,8 @@ def _smoothed(
         counts = _row_weights(weight, classes, ignored, x.array.dtype)
         alike = alike.sum() / (float(classes.size) if counts is None else counts.sum())
     alike = alike.reshape(right.array.shape)
-    losses: Tensor = (1 - smoothing) * right + (smoothing / x.array.shape[dim]) * alike
+    count = x.array.shape[dim]
+    losses: Tensor = (1 - smoothing) * right + (smoothing / count if count else math.nan) * alike
     return losses
 
 
@@ -250,4 +280,4 @@ def _with_probabilities(
         target = target * weight.reshape([-1] + [1] * (x.array.ndim - 1 - dim))
     losses: Any = -(log_softmax(x, dim) * target)
     total: Tensor = losses.sum(dim) if reduction == "none" else losses.sum()
-    return total / (x.array.size / count) if reduction == "mean" else total
+    return total / (x.array.size / count if count else 0.0) if reduction == "mean" else total

@@ -16,8 +16,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.engine.primitive import primitive
 
 _NEVER = -np.inf
 
@@ -59,7 +59,7 @@ def _log_sum(a: Array, chosen: Array) -> Array:
     return np.log(np.exp(a - top[:, None]).sum(1)) + top
 
 
-@primitive(saves=("raw", "alpha"))
+@primitive(saves=("raw", "alpha"), node="CtcLoss")
 def ctc(
     log_probs: Array, states: Array, times: Array, ends: Array, zero_infinity: bool
 ) -> tuple[Array, Array, Array]:
@@ -109,7 +109,7 @@ def _ctc_gradient(
     """
     scores = _scores(log_probs, states)
     steps, n, count = scores.shape
-    skips = np.concatenate([_skips(states), np.zeros_like(states[:, :2], dtype=bool)], 1)[:, 2:]
+    skips = np.concatenate([_skips(states), np.zeros_like(states, bool, shape=(n, 2))], 1)[:, 2:]
     final = _last_states(ends, count)
     beta = np.full_like(scores[0], _NEVER)
     gradient = np.exp(log_probs)

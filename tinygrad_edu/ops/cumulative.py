@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.graph import Variable
-from tinygrad_edu.autograd.primitive import primitive
-from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.dtypes import Array, NumpyDtype, default, from_numpy, is_floating, to_numpy
+from tinygrad_edu.engine.composed import composed
+from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.primitive import primitive
+from tinygrad_edu.kernels.memory_order import in_order
 from tinygrad_edu.ops.dims import operand, raw
 from tinygrad_edu.ops.elementary import exp
+from tinygrad_edu.ops.extrema import weigh
 from tinygrad_edu.ops.indexing import _slice
 from tinygrad_edu.ops.joining import _cat
 from tinygrad_edu.ops.layout import clone
@@ -33,7 +35,7 @@ def accumulate(ufunc: Any, x: Array, dim: int) -> Array:
     On the GPU by doubling: after step k every element has met its 2**k predecessors.
     """
     if isinstance(x, np.ndarray):
-        return ufunc.accumulate(x, axis=dim)
+        return in_order(ufunc.accumulate(x, axis=dim))
     y, reach = x.copy(), 1
     while reach < x.shape[dim]:
         later, earlier = _part(y, dim, slice(reach, None)), _part(y, dim, slice(None, -reach))
@@ -50,9 +52,9 @@ def _running(x: Array, dim: int, dtype: NumpyDtype | None, method: str) -> Array
         return x.astype(target)
     x, dim = x.astype(target, copy=False), read_dim(dim, x.ndim)
     if wide == target:
-        return getattr(x, method)(dim, dtype=target)
+        return in_order(getattr(x, method)(dim, dtype=target))
     y = x.astype(wide)
-    return getattr(y, method)(dim, out=y).astype(target)
+    return in_order(getattr(y, method)(dim, out=y).astype(target))
 
 
 @primitive
@@ -72,6 +74,7 @@ _cumsum.vjp(x=lambda g, dim: reverse_cumsum(g, dim))
 
 
 @numpy_names
+@composed(autocast={"cuda": "float32"})
 def cumsum(input: Any, dim: int, *, dtype: Any = None) -> Tensor:
     """Running sum: `y[i] = x[0] + ... + x[i]` along `dim`.
 
@@ -88,11 +91,14 @@ def cumsum(input: Any, dim: int, *, dtype: Any = None) -> Tensor:
 
 @primitive
 def linear_scan(b: Array, a: Array, dim: int) -> Array:
-    """`s[0] = b[0]`, then `s[i] = b[i] + a[i] * s[i-1]` along `dim`: a step at a time."""
+    """`s[0] = b[0]`, then `s[i] = b[i] + a[i] * s[i-1]` along `dim`: a step at a time.
+
+    A factor of 0 cuts off what came before, be it infinite.
+    """
     s = np.moveaxis(b.copy(), dim, 0)
     factors = np.moveaxis(a, dim, 0)
     for i in range(1, len(s)):
-        s[i] += factors[i] * s[i - 1]
+        s[i] += np.where(factors[i] == 0, 0, factors[i] * s[i - 1])
     return np.moveaxis(s, 0, dim)
 
 
@@ -102,15 +108,15 @@ def _scan_back(g: Any, a: Any, dim: int) -> Any:
     return _flip(linear_scan(_flip(g, (dim,)), flipped, dim), (dim,))
 
 
-def _behind(s: Any, dim: int) -> Any:
-    """`s` moved on by one place, a 0 in front."""
-    first = _part(s, dim, slice(0, 1))
-    return _cat([first * 0.0, _part(s, dim, slice(0, -1))], dim)
+def _behind(x: Any, dim: int, first: Any) -> Any:
+    """`x` moved on by one place, `first` (np.ones_like or np.zeros_like) in front."""
+    front = first(raw(_part(x, dim, slice(0, 1))))
+    return _cat([front, _part(x, dim, slice(0, -1))], dim)
 
 
 linear_scan.vjp(
     b=lambda g, a, dim: _scan_back(g, a, dim),
-    a=lambda g, a, y, dim: _scan_back(g, a, dim) * _behind(y, dim),
+    a=lambda g, a, y, dim: _scan_back(g, a, dim) * _behind(y, dim, np.zeros_like),
 )
 
 
@@ -119,10 +125,17 @@ def _cumprod(x: Array, dim: int, dtype: NumpyDtype | None) -> Array:
     return _running(x, dim, dtype, "cumprod")
 
 
+@primitive
+def _settled(x: Array, dim: int) -> Array:
+    """The running product; 0 from the first 0 on, whatever comes after it."""
+    y = _running(x, dim, None, "cumprod")
+    y[accumulate(np.logical_or, x == 0, dim)] = 0
+    return y
+
+
 def exclusive_cumprod(x: Any, dim: int) -> Any:
     """`y[i] = x[0] * ... * x[i-1]` along `dim`; `y[0] = 1`."""
-    ones = np.ones_like(raw(_part(x, dim, slice(0, 1))))
-    return _cumprod(_cat([ones, _part(x, dim, slice(0, -1))], dim), dim, None)
+    return _cumprod(_behind(x, dim, np.ones_like), dim, None)
 
 
 def _cumprod_gradient(g: Any, x: Any, y: Any, dim: int) -> Any:
@@ -134,13 +147,16 @@ def _cumprod_gradient(g: Any, x: Any, y: Any, dim: int) -> Any:
         return g
     if not (raw(x) == 0).any():
         return reverse_cumsum(g * y, dim) / x
-    return _scan_back(g, x, dim) * exclusive_cumprod(x, dim)
+    before = _settled(_behind(x, dim, np.ones_like), dim)
+    return weigh(_scan_back(g, x, dim), before)
 
 
 _cumprod.vjp(x=lambda g, x, y, dim: _cumprod_gradient(g, x, y, dim))
+_settled.vjp(x=lambda g, x, y, dim: _cumprod_gradient(g, x, y, dim))
 
 
 @numpy_names
+@composed(autocast={"cuda": "float32"})
 def cumprod(input: Any, dim: int, *, dtype: Any = None) -> Tensor:
     """Running product: `y[i] = x[0] * ... * x[i]` along `dim`.
 
@@ -307,24 +323,37 @@ def gradient(
 
 
 def _slope(x: Any, h: Any, dim: int, edge_order: int) -> Tensor:
-    """Divided differences along `dim`, weighted by the other side's distance."""
-    size, ndim = x.array.shape[dim], x.array.ndim
-    if isinstance(h, Variable) and h.array.ndim:
-        gaps: Any = diff(h).reshape((-1, *(1,) * (ndim - dim - 1)))  # type: ignore[arg-type]
-    else:
-        gaps = wrap(np.ones_like(x.array, shape=(size - 1, *(1,) * (ndim - dim - 1)))) * h
-    rises = diff(x, dim=dim) / gaps
-    left, right = gaps[:-1], gaps[1:]
+    """Differences of the neighbours on both sides; at the ends, of one side."""
+    even = not (isinstance(h, Variable) and h.array.ndim)
+    gaps: Any = None if even else diff(h).reshape((-1, *(1,) * (x.array.ndim - dim - 1)))
 
     def at(start: int | None, stop: int | None) -> Any:
-        return _part(rises, dim, slice(start, stop))
+        return _part(x, dim, slice(start, stop))
 
-    middle = (at(None, -1) * right + at(1, None) * left) / (left + right)
-    first, last = at(0, 1), at(-1, None)
-    if edge_order == 2:
-        near, far = gaps[:1], gaps[1:2]
-        first = first + (first - at(1, 2)) * near / (near + far)
-        near, far = gaps[-1:], gaps[-2:-1]
-        last = last + (last - at(-2, -1)) * near / (near + far)
+    if even:
+        middle = (at(2, None) - at(None, -2)) / (2 * h)
+    else:
+        left, right = gaps[:-1], gaps[1:]
+        middle = _weighted(at(None, -2), at(1, -1), at(2, None), left, right)
+    near, far = (h, h) if even else (gaps[:1], gaps[1:2])
+    first = _at_end(at(0, 1), at(1, 2), at(2, 3), near, far, edge_order)
+    near, far = (h, h) if even else (gaps[-1:], gaps[-2:-1])
+    last = -_at_end(at(-1, None), at(-2, -1), at(-3, -2), near, far, edge_order)
     joined: Tensor = _cat([first, middle, last], dim)
     return joined
+
+
+def _weighted(a: Any, b: Any, c: Any, left: Any, right: Any) -> Any:
+    """The slope at b of the parabola through three samples, `left` and `right` apart."""
+    both = left + right
+    of_a, of_b, of_c = right / (left * both), (right - left) / (left * right), left / (right * both)
+    return b * of_b - a * of_a + c * of_c
+
+
+def _at_end(a: Any, b: Any, c: Any, near: Any, far: Any, edge_order: int) -> Any:
+    """The slope at the first of three samples: of two of them, or of the parabola through all."""
+    if edge_order == 1:
+        return (b - a) / near
+    both = near + far
+    ends = a * ((near + both) / (near * both)) + c * (near / (far * both))
+    return b * (both / (near * far)) - ends

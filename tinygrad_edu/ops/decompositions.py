@@ -16,17 +16,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu import return_types
-from tinygrad_edu.autograd.graph import Variable
-from tinygrad_edu.autograd.primitive import primitive
-from tinygrad_edu.autograd.record import wrap
-from tinygrad_edu.dtypes import Array
+from tinygrad_edu.backend import solving
+from tinygrad_edu.dtypes import Array, scalar_type_name
+from tinygrad_edu.engine.composed import composed
+from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.primitive import primitive
+from tinygrad_edu.engine.record import wrap
+from tinygrad_edu.kernels.memory_order import by_columns
 from tinygrad_edu.ops.dims import operand, raw
 from tinygrad_edu.ops.indexing import where
 from tinygrad_edu.ops.joining import cat
-from tinygrad_edu.ops.linalg import _check_square, _solve, _turned
+from tinygrad_edu.ops.linalg import _check_square, _turned, substitute, tril
 from tinygrad_edu.ops.matmul import matmul
 from tinygrad_edu.ops.names import named
-from tinygrad_edu.ops.reduction import type_name
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
@@ -38,7 +40,7 @@ def _check_matrix(name: str, x: Array) -> None:
     if x.dtype.kind != "f" or x.dtype.itemsize == 2:
         raise RuntimeError(
             f"linalg.{name}: Expected a float32 or float64 tensor as input. Got"
-            f" {type_name(x.dtype)}"
+            f" {scalar_type_name(x.dtype)}"
         )
 
 
@@ -58,10 +60,10 @@ def _constant(values: Array, like: Any) -> Array:
 # QR -----------------------------------------------------------------------------------------------
 
 
-@primitive(multiple=True)
+@primitive(multiple=True, node="LinalgQr", half="as it is")
 def _qr(A: Array, mode: str) -> Any:
     factor: Any = np.linalg.qr
-    return tuple(factor(A, mode))
+    return tuple([by_columns(part) for part in factor(A, mode)])
 
 
 def _qr_gradient(g: Any, A: Any, mode: str) -> Any:
@@ -79,21 +81,21 @@ def _qr_gradient(g: Any, A: Any, mode: str) -> Any:
         m = m + matmul(r, _turned(g_r))
     if g_q is not None:
         m = m - matmul(_turned(g_q), q)
-    size = r.shape[-1]
-    below, strictly = _constant(np.tri(size), r), _constant(np.tri(size, k=-1), r)
-    inner = matmul(q, m * below + _turned(m * strictly))
+    inner = matmul(q, tril(m) + _turned(tril(m, -1)))
     inner = inner if g_q is None else inner + g_q
-    return _turned(_solve(r, _turned(inner)))
+    return _turned(substitute(r, _turned(inner), True))
 
 
 _qr.vjp(A=_qr_gradient)
 
 
-@primitive
+@primitive(half="as it is")
 def _only_r(A: Array) -> Array:
-    return np.linalg.qr(A, "r")
+    r: Array = np.linalg.qr(A, "r")
+    return by_columns(r)
 
 
+@composed(autocast={"cpu": "float32"})
 def qr(A: Tensor, mode: str = "reduced") -> Any:
     """`A = Q R`: Q with orthonormal columns, R an upper triangle.
 
@@ -129,11 +131,12 @@ def qr(A: Tensor, mode: str = "reduced") -> Any:
 # Eigenvalues of symmetric matrices ----------------------------------------------------------------
 
 
-@primitive(multiple=True)
+@primitive(multiple=True, node="LinalgEigh", half="as it is")
 def _eigh(A: Array, UPLO: str) -> Any:
     _check_square("eigh", A)
     factor: Any = np.linalg.eigh
-    return tuple(factor(A, UPLO))
+    with solving(A):
+        return tuple(factor(A, UPLO))
 
 
 def _differences(values: Any) -> Any:
@@ -159,6 +162,7 @@ _eigh.vjp(A=_eigh_gradient)
 
 
 @named(input="A")
+@composed(autocast={"cpu": "float32"})
 def eigh(A: Tensor, UPLO: str = "L") -> Any:
     """Eigenvalues, rising, and eigenvectors (columns) of symmetric matrices: `A = V diag(w) V'`.
 
@@ -179,6 +183,7 @@ def eigh(A: Tensor, UPLO: str = "L") -> Any:
 
 
 @named(input="A")
+@composed(autocast={"cpu": "float32"})
 def eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:
     """The eigenvalues, rising, of symmetric matrices; see `eigh`."""
     values: Tensor = eigh(A, UPLO)[0]
@@ -188,9 +193,10 @@ def eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:
 # Singular values ----------------------------------------------------------------------------------
 
 
-@primitive(multiple=True)
+@primitive(multiple=True, node="LinalgSvd", half="as it is")
 def _svd(A: Array, full_matrices: bool) -> Any:
-    return tuple(np.linalg.svd(A, full_matrices))
+    with solving(A):
+        return tuple(np.linalg.svd(A, full_matrices))
 
 
 def _skew(x: Any) -> Any:
@@ -246,6 +252,7 @@ def _reduced(g_u: Any, g_vh: Any, count: int) -> tuple[Any, Any]:
 _svd.vjp(A=_svd_gradient)
 
 
+@composed(autocast={"cpu": "float32"})
 def svd(A: Tensor, full_matrices: bool = True, *, driver: str | None = None) -> Any:
     """`A = U diag(S) Vh`, singular values falling.
 
@@ -269,6 +276,7 @@ def svd(A: Tensor, full_matrices: bool = True, *, driver: str | None = None) -> 
     return return_types.linalg_svd(*_svd(A, full_matrices))
 
 
+@composed(autocast={"cpu": "float32"})
 def svdvals(A: Tensor, *, driver: str | None = None) -> Tensor:
     """The singular values of matrices, falling.
 
@@ -280,13 +288,14 @@ def svdvals(A: Tensor, *, driver: str | None = None) -> Tensor:
     return values
 
 
-@primitive
+@primitive(node="LinalgPinv", half="as it is")
 def _pinv(A: Array, limit: Array, hermitian: bool) -> Array:
-    if hermitian:
-        s, u = np.linalg.eigh(A)
-        vh = _turned(u)
-    else:
-        u, s, vh = np.linalg.svd(A, full_matrices=False)
+    with solving(A):
+        if hermitian:
+            s, u = np.linalg.eigh(A)
+            vh = _turned(u)
+        else:
+            u, s, vh = np.linalg.svd(A, full_matrices=False)
     large = np.abs(s) > limit
     inverse = np.where(large, 1 / np.where(large, s, 1), 0)
     return np.matmul(_turned(vh) * inverse[..., None, :], _turned(u))
@@ -305,6 +314,7 @@ _pinv.vjp(A=_pinv_gradient)
 
 
 @named(input="A")
+@composed(autocast={"cpu": "float32"})
 def pinv(
     A: Tensor, rcond: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None
 ) -> Tensor:
@@ -330,10 +340,12 @@ def pinv(
 
 def _sizes(x: Array, hermitian: bool) -> Array:
     """The singular values; of a symmetric matrix, the sizes of its eigenvalues."""
-    if not hermitian:
+    if hermitian:
+        _check_square("matrix_rank", x)
+    with solving(x):
+        if hermitian:
+            return np.abs(np.linalg.eigvalsh(x))
         return np.linalg.svd(x, compute_uv=False)
-    _check_square("matrix_rank", x)
-    return np.abs(np.linalg.eigvalsh(x))
 
 
 def _limit(x: Array, sizes: Array, atol: Any, rtol: Any) -> Array:
@@ -352,6 +364,7 @@ def _per_matrix(tolerance: Any) -> Any:
 
 
 @named(input="A")
+@composed(autocast={"cpu": "float32"})
 def matrix_rank(
     A: Tensor, tol: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None
 ) -> Tensor:
@@ -376,6 +389,7 @@ _DRIVERS = ("gels", "gelsy", "gelsd", "gelss")
 
 
 @named(input="A", b="B")
+@composed(autocast={"cpu": "float32"})
 def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | None = None) -> Any:
     """The X that makes `|A X - B|` least, by the pseudoinverse of A.
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.graph import Variable
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.ops.shape import _expand
 from tinygrad_edu.size import read_dims
 
@@ -34,6 +34,11 @@ def operand(name: str, input: Any) -> Array:
     raise TypeError(
         f"{name}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}"
     )
+
+
+def plain(number: Any) -> Any:
+    """A number without a type of NumPy's, which would widen what it multiplies."""
+    return number.item() if isinstance(number, np.generic) else number
 
 
 def reduced(dim: Any, ndim: int) -> Dims:

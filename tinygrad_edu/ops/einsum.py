@@ -14,7 +14,7 @@ import itertools
 import math
 from typing import TYPE_CHECKING, Any
 
-from tinygrad_edu.autograd.graph import Variable
+from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.ops.linalg import diagonal
 from tinygrad_edu.ops.matmul import matmul
 from tinygrad_edu.ops.reduction import sum
@@ -67,7 +67,7 @@ def einsum(*args: Any) -> Tensor:
         i, j = _cheapest(operands, output)
         second, first = operands.pop(j), operands.pop(i)
         needed = {label for _, labels in operands for label in labels} | set(output)
-        operands.append(_contract(first, second, needed))
+        operands.append(_contract(first, second, needed, output))
     return _finish(*operands[0], output)
 
 
@@ -231,22 +231,33 @@ def _cheapest(operands: list[tuple[Any, Labels]], output: Labels) -> tuple[int, 
 
 
 def _contract(
-    first: tuple[Any, Labels], second: tuple[Any, Labels], needed: set[Any]
+    first: tuple[Any, Labels], second: tuple[Any, Labels], needed: set[Any], output: Labels
 ) -> tuple[Any, Labels]:
-    """The product of two tensors, summed over the labels that nobody needs any more."""
+    """The product of two tensors, summed over the labels that nobody needs any more.
+
+    As far as possible its dimensions are in the order of `output`, and so lie in memory.
+    """
     a, a_labels = _sum_unneeded(*first, needed | set(second[1]))
     b, b_labels = _sum_unneeded(*second, needed | set(a_labels))
     sizes = {
         **dict(zip(a_labels, a.array.shape, strict=True)),
         **dict(zip(b_labels, b.array.shape, strict=True)),
     }
-    both = [label for label in a_labels if label in b_labels]
+    own = [[x for x in output if x in one and x not in other] for one, other in
+           ((a_labels, b_labels), (b_labels, a_labels))]  # fmt: skip
+    if all(own) and output.index(own[1][0]) < output.index(own[0][0]):
+        a, a_labels, b, b_labels = b, b_labels, a, a_labels
+    place = {label: i for i, label in enumerate(output)}
+    a_labels_sorted = sorted(a_labels, key=lambda label: place.get(label, len(place)))
+    b_labels_sorted = sorted(b_labels, key=lambda label: place.get(label, len(place)))
+    both = [label for label in a_labels_sorted if label in b_labels]
     batch = [label for label in both if label in needed]
     summed = [label for label in both if label not in needed]
-    rows = [label for label in a_labels if label not in b_labels]
-    columns = [label for label in b_labels if label not in a_labels]
+    rows = [label for label in a_labels_sorted if label not in b_labels]
+    columns = [label for label in b_labels_sorted if label not in a_labels]
     if not summed:  # nothing to add up: an elementwise product is enough
         result = [*batch, *rows, *columns]
+        result.sort(key=lambda label: place.get(label, len(place)))
         return _spread_to(a, a_labels, result) * _spread_to(b, b_labels, result), result
 
     def arrange(x: Any, labels: Labels, *groups: Labels) -> Any:
@@ -279,6 +290,9 @@ def _spread_to(x: Any, labels: Labels, result: Labels) -> Any:
 
 
 def _finish(x: Any, labels: Labels, output: Labels) -> Tensor:
+    if set(labels) != set(output):  # in the order of the output first: so it then lies in memory
+        order = [*output, *[label for label in labels if label not in output]]
+        x, labels = _permute(x, tuple([labels.index(label) for label in order])), order
     x, labels = _sum_unneeded(x, labels, set(output))
     if labels == output:
         return x  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""Exponentials and logarithms."""
+"""Exponentials and logarithms, and the sigmoid."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import math
 
 import numpy as np
 
-from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.dtypes import Array, floating
+from tinygrad_edu.engine.primitive import primitive
+from tinygrad_edu.ops.names import ufunc
 
 _LN2 = math.log(2.0)
 _LN10 = math.log(10.0)
 
 
-@primitive
+@ufunc("exp")
+@primitive(autocast={"cuda": "float32"})
 def exp(x: Array) -> Array:
     """`e ** x`.
 
@@ -27,6 +29,7 @@ def exp(x: Array) -> Array:
 exp.vjp(x=lambda g, y: g * y)
 
 
+@ufunc("exp2")
 @primitive
 def exp2(x: Array) -> Array:
     """`2 ** x`.
@@ -41,7 +44,8 @@ def exp2(x: Array) -> Array:
 exp2.vjp(x=lambda g, y: g * (y * _LN2))
 
 
-@primitive
+@ufunc("expm1")
+@primitive(autocast={"cuda": "float32"})
 def expm1(x: Array) -> Array:
     """`e ** x - 1`, accurate where x is close to 0.
 
@@ -55,7 +59,8 @@ def expm1(x: Array) -> Array:
 expm1.vjp(x=lambda g, y: g * (y + 1))
 
 
-@primitive
+@ufunc("log")
+@primitive(autocast={"cuda": "float32"})
 def log(x: Array) -> Array:
     """The natural logarithm; -inf at 0, nan below.
 
@@ -69,7 +74,8 @@ def log(x: Array) -> Array:
 log.vjp(x=lambda g, x: g / x)
 
 
-@primitive
+@ufunc("log2")
+@primitive(autocast={"cuda": "float32"})
 def log2(x: Array) -> Array:
     """The logarithm to base 2; -inf at 0, nan below.
 
@@ -83,7 +89,8 @@ def log2(x: Array) -> Array:
 log2.vjp(x=lambda g, x: g / (x * _LN2))
 
 
-@primitive
+@ufunc("log10")
+@primitive(autocast={"cuda": "float32"})
 def log10(x: Array) -> Array:
     """The logarithm to base 10; -inf at 0, nan below.
 
@@ -97,7 +104,8 @@ def log10(x: Array) -> Array:
 log10.vjp(x=lambda g, x: g / (x * _LN10))
 
 
-@primitive
+@ufunc("log1p")
+@primitive(autocast={"cuda": "float32"})
 def log1p(x: Array) -> Array:
     """`log(1 + x)`, accurate where x is close to 0; -inf at -1, nan below.
 
@@ -109,3 +117,17 @@ def log1p(x: Array) -> Array:
 
 
 log1p.vjp(x=lambda g, x: g / (x + 1))
+
+
+@primitive
+def sigmoid(x: Array) -> Array:
+    """`1 / (1 + exp(-x))`, in (0, 1).
+
+    >>> import tinygrad_edu as torch
+    >>> torch.sigmoid(torch.tensor([0.0, 2.0]))
+    tensor([0.5000, 0.8808])
+    """
+    return 1 / (1 + np.exp(-floating(x)))
+
+
+sigmoid.vjp(x=lambda g, y: g * ((1 - y) * y))

@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.errors import need_tensors, same_device, scalar_type_name
-from tinygrad_edu.autograd.primitive import primitive
-from tinygrad_edu.autograd.record import wrap
-from tinygrad_edu.dtypes import Array
+from tinygrad_edu.dtypes import Array, scalar_type_name
+from tinygrad_edu.engine.boundary import need_tensors, same_device
+from tinygrad_edu.engine.primitive import primitive
+from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.kernels.atomic import add_at
+from tinygrad_edu.kernels.cuda import checks, launch
 from tinygrad_edu.kernels.cuda import embedding as gpu
-from tinygrad_edu.kernels.cuda import launch
+from tinygrad_edu.ops.dims import raw
+from tinygrad_edu.ops.extrema import gate
 from tinygrad_edu.settings import are_deterministic_algorithms_enabled
 
 if TYPE_CHECKING:
@@ -25,9 +27,8 @@ def _embedding(weight: Array, index: Array, padding_idx: int, by_frequency: bool
     same_device("embedding", weight, index)
     if launch.ready(weight):
         return gpu.read(weight, index)
-    if isinstance(index, np.ndarray) and index.size:  # on a GPU, looking would mean waiting
-        if not (0 <= int(index.min()) and int(index.max()) < len(weight)):
-            raise IndexError("index out of range in self")
+    if checks.wrong_index(index, 0, len(weight)) is not None:
+        raise IndexError("index out of range in self")
     return np.take(weight, index, axis=0)
 
 
@@ -38,10 +39,7 @@ def _embedding_gradient(
     """The table whose row i is the sum of the rows of `g` that were read from row i."""
     rows = index.reshape(-1).astype(np.int64, copy=False)
     width = g.shape[-1]
-    shares = _shares(rows, count, padding_idx, by_frequency)
-    if shares is not None:
-        g = g * shares.reshape(*index.shape, 1).astype(g.dtype)
-    g = g.reshape(-1, width)
+    g = _counted(g, index, count, padding_idx, by_frequency).reshape(-1, width)
     if launch.ready(g):
         return gpu.gradient(g, rows, count, are_deterministic_algorithms_enabled())
     return add_at(np.zeros_like(g, shape=(count, width), order="C"), (rows,), g)
@@ -61,19 +59,18 @@ _embedding.vjp(
 )
 
 
-def _shares(rows: Array, count: int, padding_idx: int, by_frequency: bool) -> Array | None:
-    """How much each reading of a row counts in its gradient; None if all count 1."""
-    if padding_idx < 0 and not by_frequency:
-        return None
-    shares = (rows != padding_idx).astype(np.float64)
-    return shares / np.bincount(rows, minlength=count)[rows] if by_frequency else shares
+def _counted(g: Any, index: Array, count: int, padding_idx: int, by_frequency: bool) -> Any:
+    """`g`, each row as much as its reading counts: not at all for `padding_idx`, or only its share
+    of all readings of that row."""
+    if by_frequency:
+        often = np.bincount(index.reshape(-1), minlength=count)[index]
+        g = g * (1 / often[..., None]).astype(raw(g).dtype)
+    return g if padding_idx < 0 else gate(g, (index != padding_idx)[..., None])
 
 
 def _read_back(g: Any, index: Array, count: int, padding_idx: int, by_frequency: bool) -> Any:
     """The derivative of `_embedding_gradient`: it is linear, so it is read back the same way."""
-    y = _embedding(g, index, -1, False)
-    shares = _shares(index.reshape(-1), count, padding_idx, by_frequency)
-    return y if shares is None else y * shares.reshape(*index.shape, 1).astype(y.dtype)
+    return _counted(_embedding(g, index, -1, False), index, count, padding_idx, by_frequency)
 
 
 def embedding(

@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.errors import not_a_tensor, not_implemented
-from tinygrad_edu.autograd.graph import Variable
-from tinygrad_edu.autograd.primitive import primitive
-from tinygrad_edu.dtypes import Array, promote, promote_to, result_type
+from tinygrad_edu.dtypes import Array, NumpyDtype, fitting, promote, promote_to, result_type
+from tinygrad_edu.engine.boundary import not_a_tensor, not_implemented
+from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels.gate import gate as _gate_kernel
 from tinygrad_edu.ops import indexing
 from tinygrad_edu.ops.comparison import isnan
+from tinygrad_edu.ops.names import ufunc
 
 
 @primitive
@@ -24,11 +25,22 @@ def gate(g: Array, mask: Array) -> Array:
 gate.vjp(g=lambda g, mask: gate(g, mask))
 
 
+@primitive
+def weigh(a: Array, weight: Array) -> Array:
+    """`a * weight`; 0 where the weight is 0, even of what is not finite."""
+    return np.where(weight == 0, 0, a * weight)
+
+
+weigh.vjp(a=lambda g, weight: weigh(g, weight),
+          weight=lambda g, a: g * a)  # fmt: skip
+
+
 def _share(g: Any, mine: Any, theirs: Any) -> Any:
     """The part of `g` for the operand `mine` that won over `theirs`; half where they tie."""
     return indexing.where(mine == theirs, g / 2, g)
 
 
+@ufunc("maximum")
 @primitive(numbers="none")
 def maximum(a: Array, b: Array) -> Array:
     """The larger one, element by element; nan if one is nan.  Where they tie, each gets half of
@@ -48,6 +60,7 @@ maximum.vjp(
 )
 
 
+@ufunc("minimum")
 @primitive(numbers="none")
 def minimum(a: Array, b: Array) -> Array:
     """The smaller one, element by element; nan if one is nan.  Where they tie, each gets half of
@@ -67,6 +80,7 @@ minimum.vjp(
 )
 
 
+@ufunc("fmax")
 @primitive(numbers="none")
 def fmax(a: Array, b: Array) -> Array:
     """The larger one, element by element; the other one if one is nan.
@@ -85,6 +99,7 @@ fmax.vjp(
 )
 
 
+@ufunc("fmin")
 @primitive(numbers="none")
 def fmin(a: Array, b: Array) -> Array:
     """The smaller one, element by element; the other one if one is nan.
@@ -103,7 +118,11 @@ fmin.vjp(
 )
 
 
-@primitive
+def _clamp_name(x: Array, min: Any, max: Any) -> str:
+    return f"ClampBackward{int(not hasattr(min, 'dtype') and not hasattr(max, 'dtype'))}"
+
+
+@primitive(node=_clamp_name)
 def clamp(x: Array, min: Any = None, max: Any = None) -> Array:
     """`x` raised to `min` where it is lower, then lowered to `max` where it is higher.
 
@@ -128,10 +147,17 @@ def clamp(x: Array, min: Any = None, max: Any = None) -> Array:
     target = x.dtype if x.dtype.kind == "f" else None
     if target is None or any([hasattr(bound, "dtype") for bound in bounds]):
         target = result_type(x, *bounds)
-    x, min, max = promote_to(target, x, min, max)
+    x, min, max = [_bound(target, value) for value in (x, min, max)]
     if min is not None:
         x = np.maximum(x, min)
     return x if max is None else np.minimum(x, max)
+
+
+def _bound(target: NumpyDtype, value: Any) -> Any:
+    """An array cast, a number that fits, or None."""
+    if hasattr(value, "dtype"):
+        return promote_to(target, value)[0]
+    return None if value is None else fitting(target, value)
 
 
 def _inside(x: Any, min: Any, max: Any) -> Any:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.errors import same_device
-from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.engine.boundary import same_device
+from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.ops.gathering import gather
+from tinygrad_edu.ops.windows import place_of_largest
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
@@ -53,7 +54,7 @@ def fractional_max_pool(
         place = place * size + within.reshape(*lead, *shape)
     place = place.reshape(*lead, math.prod(out), math.prod(kernel))
     windows = np.take_along_axis(array.reshape(*lead, 1, math.prod(sizes)), place, -1)
-    best = windows.argmax(-1)[..., None]
+    best = place_of_largest(windows)[..., None]
     index = wrap(np.take_along_axis(place, best, -1)[..., 0])
     whole = (*lead, *out)
     y: Any = gather(x.flatten(2), 2, index)

@@ -6,14 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.errors import other_device, same_device
-from tinygrad_edu.autograd.graph import Variable
-from tinygrad_edu.autograd.primitive import primitive
-from tinygrad_edu.autograd.record import as_array, wrap
 from tinygrad_edu.backend import new_like
-from tinygrad_edu.dtypes import Array
+from tinygrad_edu.dtypes import Array, fitting, scalar_type_name
+from tinygrad_edu.engine.boundary import other_device, same_device
+from tinygrad_edu.engine.composed import composed
+from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.primitive import primitive
+from tinygrad_edu.engine.record import as_array, wrap
 from tinygrad_edu.kernels.atomic import add_at, multiply_at
 from tinygrad_edu.kernels.cuda import checks
+from tinygrad_edu.kernels.memory_order import clone, in_order
+from tinygrad_edu.ops.dims import operand
 from tinygrad_edu.ops.indexing import _unslice
 from tinygrad_edu.ops.joining import zeros_beside
 from tinygrad_edu.ops.names import numpy_names
@@ -71,9 +74,8 @@ def _gather(x: Array, dim: int, index: Array) -> Array:
     dim = _check_index("gather", x, dim, index)
     if index.size == 0:
         return new_like(x, index.shape, 0)
-    return x.reshape(x.shape or 1)[_along(index.reshape(index.shape or 1), dim)].reshape(
-        index.shape
-    )
+    picked = x.reshape(x.shape or 1)[_along(index.reshape(index.shape or 1), dim)]
+    return in_order(picked.reshape(index.shape))
 
 
 @numpy_names
@@ -141,6 +143,7 @@ _scatter_add.vjp(
 
 
 @numpy_names
+@composed(autocast={"cuda": "widest"})
 def scatter_add(input: Any, dim: int, index: Any, src: Any) -> Tensor:
     """A copy of `input` with `src[i][j]` added at [index[i][j]][j] (for `dim` 0).
 
@@ -185,6 +188,8 @@ def scatter(
     tensor([0., 5., 0.])
     """
     source = value if src is None else src
+    if isinstance(source, (int, float)):
+        source = fitting(operand("scatter", input).dtype, source)
     if reduce is None:
         if isinstance(source, Variable) and source.array.dtype != input.array.dtype:
             raise RuntimeError("scatter(): Expected self.dtype to be equal to src.dtype")
@@ -312,6 +317,7 @@ _index_copy.vjp(
 
 
 @numpy_names
+@composed(autocast={"cpu": "widest"})
 def index_copy(input: Any, dim: int, index: Any, source: Any) -> Tensor:
     """A copy of `input` with the slices that the index names replaced by those of `source`."""
     return _index_copy(input, dim, index, source)
@@ -320,7 +326,7 @@ def index_copy(input: Any, dim: int, index: Any, source: Any) -> Tensor:
 @primitive
 def _index_fill(x: Array, dim: int, index: Array, value: Any) -> Array:
     _check_slices("index_fill", x, dim, index, 0.0)
-    y = as_array(x).copy()
+    y = clone(as_array(x))
     y.reshape(y.shape or 1)[_at(x, dim, index)] = value
     return y
 
@@ -341,16 +347,41 @@ _index_fill.vjp(
 @numpy_names
 def index_fill(input: Any, dim: int, index: Any, value: Any) -> Tensor:
     """A copy of `input` with one value in the slices that the index names."""
+    if isinstance(value, (int, float)):
+        value = fitting(input.array.dtype, value)
     return _index_fill(input, dim, index, value)
 
 
 @numpy_names
 def take_along_dim(input: Any, indices: Any, dim: int | None = None) -> Tensor:
-    """Pick along `dim`, the other dimensions broadcast; all in one dimension if `dim` is None."""
+    """Pick along `dim`, the other dimensions broadcast; all in one dimension if `dim` is None.
+
+    Raises:
+        RuntimeError: numbers of dimensions differ, sizes do not broadcast, an index lies outside,
+            or the indices are no int64.
+    """
+    if indices.array.dtype != np.int64:
+        raise RuntimeError(
+            "torch.take_along_dim(): dtype of indices should be Long but got"
+            f" {scalar_type_name(indices.array.dtype)}"
+        )
     if dim is None:
         return _gather(input.reshape(-1), 0, indices.reshape(-1))
-    dim = read_dim(dim, input.array.ndim)
     shape, other = list(input.array.shape), list(indices.array.shape)
+    if len(shape) != len(other):
+        raise RuntimeError(
+            "torch.take_along_dim(): input and indices should have the same number of dimensions,"
+            f" but got {len(shape)} dimensions for input, and {len(other)} dimensions for indices"
+        )
+    if not shape:
+        raise IndexError(f"Dimension specified as {dim} but tensor has no dimensions")
+    dim = read_dim(dim, len(shape))
+    for i, (a, b) in enumerate(zip(shape, other, strict=True)):
+        if i != dim and a != b and 1 not in (a, b):
+            raise RuntimeError(
+                f"The size of tensor a ({a}) must match the size of tensor b ({b}) at non-singleton"
+                f" dimension {i}"
+            )
     both = np.broadcast_shapes(
         tuple(shape[:dim] + [1] + shape[dim + 1 :]), tuple(other[:dim] + [1] + other[dim + 1 :])
     )

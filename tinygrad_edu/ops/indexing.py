@@ -9,29 +9,61 @@ an array.
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.errors import other_device, same_device
-from tinygrad_edu.autograd.graph import Variable
-from tinygrad_edu.autograd.inplace import check_writable, inplace
-from tinygrad_edu.autograd.mode import state
-from tinygrad_edu.autograd.primitive import primitive
-from tinygrad_edu.autograd.record import current_node, wrap
 from tinygrad_edu.backend import beside, device_of, module_of, new_like
-from tinygrad_edu.dtypes import Array, promote, promote_to, result_type
+from tinygrad_edu.dtypes import (
+    Array,
+    common,
+    fitting,
+    is_half,
+    promote,
+    promote_to,
+    result_type,
+    scalar_type_name,
+)  # fmt: skip
+from tinygrad_edu.engine.boundary import other_device, same_device
+from tinygrad_edu.engine.composed import composed
+from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.inplace import check_history, check_writable, inplace, refuse_overlap
+from tinygrad_edu.engine.mode import is_recording
+from tinygrad_edu.engine.primitive import primitive
+from tinygrad_edu.engine.record import as_array, current_node, wrap
 from tinygrad_edu.kernels.atomic import add_at
 from tinygrad_edu.kernels.cuda import checks
+from tinygrad_edu.kernels.memory_order import clone, in_order
+from tinygrad_edu.ops.arithmetic import zero_gradient
 from tinygrad_edu.ops.names import named, numpy_names
 from tinygrad_edu.ops.shape import broadcast_tensors, reshape
+from tinygrad_edu.ops.watching import watched
 from tinygrad_edu.size import read_dim
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
 
 
-@primitive(view=True)
+def _steps(x: Array, index: tuple[Any, ...]) -> str:
+    """torch goes from entry to entry: of `x[1, :2, None]` it takes a Select, a Slice ..."""
+    kinds = [_KINDS.get(e.__class__, "") for e in index if e != _ALL]
+    return "Slice" if not kinds else kinds[0] if len(kinds) == 1 else _nested(tuple(kinds))
+
+
+_ALL = slice(None)
+_KINDS = {int: "Select", slice: "Slice", type(None): "Unsqueeze"}
+
+
+@functools.cache
+def _nested(kinds: tuple[str, ...]) -> str:
+    chain = "x"
+    for kind in kinds:
+        chain = f"{kind}({chain})" if kind else chain
+    return chain if "(" in chain else "Slice"
+
+
+@primitive(view=True, node=_steps)
 def _slice(x: Array, index: tuple[Any, ...]) -> Array:
     return x[index if Ellipsis in index else (*index, ...)]
 
@@ -48,9 +80,9 @@ _slice.vjp(x=lambda g, x_shape, index: _unslice(g, x_shape, index))
 _unslice.vjp(part=lambda g, index: _slice(g, index))
 
 
-@primitive
+@primitive(node="Index")
 def _take(x: Array, index: tuple[Any, ...]) -> Array:
-    return x[index]
+    return taken(x, index)
 
 
 @primitive
@@ -64,6 +96,11 @@ _untake.vjp(picked=lambda g, index: _take(g, index))
 
 
 _Parts = tuple[tuple[Any, ...], tuple[Any, ...] | None]
+
+
+def taken(x: Array, index: tuple[Any, ...]) -> Array:
+    """`x[index]` for index arrays and full slices, laid out in memory as torch does it."""
+    return in_order(x[index])
 
 
 def parse(x: Array, index: Any) -> _Parts:
@@ -209,7 +246,16 @@ def _alone(x: Any, index: Any) -> tuple[Any, ...]:
         if type(index) is int:
             raise IndexError(f"index {index} is out of bounds for dimension 0 with size 0")
         raise IndexError("slice() cannot be applied to a 0-dim tensor.")
-    return (index,)
+    return tuple(index) if type(index) is list and _names_dims(index) else (index,)
+
+
+def _names_dims(index: list[Any]) -> bool:
+    """Whether a list stands for a tuple, an entry per dimension, and not for one index tensor.
+
+    So it was in NumPy once: a short list does if an entry is more than a number.
+    """
+    more = (list, tuple, range, slice, Variable, np.ndarray, type(None), type(Ellipsis))
+    return len(index) < 32 and any([isinstance(entry, more) for entry in index])
 
 
 def getitem(x: Any, index: Any) -> Tensor:
@@ -224,11 +270,11 @@ def getitem(x: Any, index: Any) -> Tensor:
     entries = index if type(index) is tuple else _alone(x, index)
     if _is_plain(entries):
         return _slice(x, entries)
-    basic, advanced = parse(x.array, index)
+    basic, advanced = parse(x.array, entries)
     if advanced is None:
         return _slice(x, basic)
     picked = x if _is_identity(basic) else _slice(x, basic)
-    return _take(picked, advanced)
+    return watched(_take(picked, advanced), "index", entries)
 
 
 def setitem(x: Any, index: Any, value: Any) -> None:
@@ -238,7 +284,9 @@ def setitem(x: Any, index: Any, value: Any) -> None:
         RuntimeError: the value does not broadcast to the part, or `x` may not be written.
     """
     entries = index if type(index) is tuple else _alone(x, index)
-    basic, advanced = (entries, None) if _is_plain(entries) else parse(x.array, index)
+    basic, advanced = (entries, None) if _is_plain(entries) else parse(x.array, entries)
+    if isinstance(value, (int, float)):
+        value = _assigned(value, x.array.dtype)
     whole = _is_identity(basic) and basic.count(slice(None)) <= x.array.ndim
     target = x if whole else _slice(x, basic)
     check_writable(target)
@@ -246,6 +294,10 @@ def setitem(x: Any, index: Any, value: Any) -> None:
         if advanced is not None and value.array.ndim:
             raise other_device("index_put_", x.array, value.array)
         value = value.to(device_of(x.array))  # type: ignore[attr-defined]
+    if isinstance(value, Variable):
+        refuse_overlap(target, (value,))
+        if advanced is not None:
+            _check_put(target.array, value.array, advanced)
     plain = value.array if isinstance(value, Variable) else module_of(x.array).asarray(value)
     fitting = plain.shape
     if fitting:  # a single number fits everywhere
@@ -256,16 +308,35 @@ def setitem(x: Any, index: Any, value: Any) -> None:
             f"shape mismatch: value tensor of shape {list(plain.shape)} cannot be broadcast to"
             f" indexing result of shape {list(part.shape)}"
         )
-    if state.enabled and (current_node(x) is not None or current_node(value) is not None):
+    if is_recording() and (current_node(x) is not None or current_node(value) is not None):
         if fitting != plain.shape and isinstance(value, Variable):
             value = reshape(value, fitting)  # type: ignore[arg-type]
         if advanced is None:
             copy_(target, value)
         else:
-            _index_put_(target, advanced, value, False)
+            own = tuple([e if isinstance(e, slice) else e.copy() for e in advanced])
+            _index_put_(target, own, value, False)  # its index is not seen by `watched`
         return
     target.array[... if advanced is None else advanced] = plain.reshape(fitting)
     x.storage.write()
+
+
+def _assigned(value: Any, target: Any) -> Any:
+    """The number as an element; 16-bit floats take what is too large as inf."""
+    if value.__class__ is int and not -(2**63) <= value < 2**63:
+        raise ValueError("Overflow when unpacking long long")
+    return value if is_half(target) else fitting(target, value)
+
+
+def _check_put(x: Array, values: Array, index: tuple[Any, ...]) -> None:
+    """torch casts what it puts by an index only where a mask is filled with one value."""
+    filled = values.size == 1 and all([isinstance(e, slice) or e.dtype == bool for e in index])
+    if values.dtype != x.dtype and not filled:
+        names = [scalar_type_name(array.dtype) for array in (x, values)]
+        raise RuntimeError(
+            "Index put requires the source and destination dtypes match, got"
+            f" {names[0]} for the destination and {names[1]} for the source."
+        )
 
 
 def _without_leading_ones(shape: tuple[int, ...], ndim: int) -> tuple[int, ...]:
@@ -275,7 +346,7 @@ def _without_leading_ones(shape: tuple[int, ...], ndim: int) -> tuple[int, ...]:
     return shape
 
 
-@primitive
+@primitive(node="CopyBackwards")
 def _copied(x: Array, value: Array) -> Array:
     """`value` in the shape and dtype of `x`: what `x` holds after `x.copy_(value)`."""
     if isinstance(value, (bool, int, float)) and not isinstance(x, np.ndarray):
@@ -285,8 +356,7 @@ def _copied(x: Array, value: Array) -> Array:
     return np.broadcast_to(value.astype(x.dtype), x.shape)
 
 
-_copied.vjp(x=lambda g: g * 0.0,
-            value=lambda g: g)  # fmt: skip
+_copied.vjp(x=zero_gradient, value=lambda g: g)
 
 
 @named(other="src")
@@ -299,6 +369,8 @@ def copy_(x: Any, src: Any, non_blocking: bool = False) -> Tensor:
     >>> torch.zeros(2).copy_(torch.tensor([1, 2]))
     tensor([1., 2.])
     """
+    if isinstance(src, (int, float)):
+        src = fitting(x.array.dtype, src)
     source = src.array if isinstance(src, Variable) else np.asarray(src)
     if source.dtype.kind == "c":
         raise TypeError("complex numbers are not supported")
@@ -319,12 +391,24 @@ def _fits(value: tuple[int, ...], part: tuple[int, ...]) -> bool:
 
 
 _copy_in_place = inplace(_copied, "copy_")
+_fill_in_place = inplace(_copied, "fill_", check=check_history)
+
+
+def fill_(x: Any, value: Any) -> Tensor:
+    """Write one value everywhere, also where several elements are one in memory."""
+    if isinstance(value, complex):
+        raise TypeError("complex numbers are not supported")
+    if isinstance(value, (int, float, np.generic)):
+        value = fitting(x.array.dtype, value)
+    elif isinstance(value, Variable) and device_of(value.array) != device_of(x.array):
+        value = value.to(device_of(x.array))  # type: ignore[attr-defined]
+    return _fill_in_place(x, value)
 
 
 @primitive
 def _index_put(x: Array, index: tuple[Any, ...], values: Array, accumulate: bool) -> Array:
     same_device("index_put", x, values)  # CuPy would copy values of the host silently
-    y = x.copy()
+    y = clone(as_array(x))
     values = values.astype(x.dtype) if hasattr(values, "astype") else values
     if accumulate:
         return add_at(y, index, values)
@@ -339,15 +423,18 @@ _index_put.vjp(
 _index_put_ = inplace(_index_put)
 
 
+@composed(autocast={"cuda": "widest"})
 def index_put(input: Any, indices: Any, values: Any, accumulate: bool = False) -> Tensor:
     """A copy of `input` with `values` written (or added) where the index tensors point."""
     index = _all_advanced(input, indices)
-    return _index_put(input, index, values, accumulate)
+    return watched(_index_put(input, index, values, accumulate), "index", indices)
 
 
 def index_put_(input: Any, indices: Any, values: Any, accumulate: bool = False) -> Tensor:
     """In-place `index_put`."""
-    return _index_put_(input, _all_advanced(input, indices), values, accumulate)
+    index = _all_advanced(input, indices)
+    own = tuple([e if isinstance(e, slice) else e.copy() for e in index])
+    return _index_put_(input, own, values, accumulate)
 
 
 def _all_advanced(x: Any, indices: Any) -> tuple[Any, ...]:
@@ -394,7 +481,21 @@ def where(condition: Any, input: Any = None, other: Any = None) -> Any:
     """
     if input is None and other is None:
         return nonzero(condition, as_tuple=True)
+    if other.__class__ in (int, float):
+        _check_choice(input, other)
+    elif input.__class__ in (int, float):
+        _check_choice(other, input)
     return _where(condition, input, other)
+
+
+def _check_choice(array: Any, number: Any) -> None:
+    """Whether the common dtype holds the number; 16-bit floats take what is too large as inf."""
+    array = array.array if isinstance(array, Variable) else array
+    if (number.__class__ is float and -1e4 < number < 1e4) or not hasattr(array, "dtype"):
+        return  # fits everywhere, without looking
+    target = common(array, number)
+    if not is_half(target):
+        fitting(target, number)
 
 
 def nonzero(input: Any, *, as_tuple: bool = False) -> Any:
@@ -408,10 +509,10 @@ def nonzero(input: Any, *, as_tuple: bool = False) -> Any:
     x = input.array
     if as_tuple:
         found = np.nonzero(x if x.ndim else x.reshape(1))
-        return tuple([wrap(i) for i in found])
+        return tuple([wrap(in_order(i)) for i in found])
     if not x.ndim:
         return wrap(np.zeros_like(x, shape=(int(x != 0), 0), dtype=np.int64))
-    return wrap(np.stack(np.nonzero(x), axis=1))
+    return wrap(np.stack(np.nonzero(x)).T)
 
 
 def argwhere(input: Any) -> Tensor:
@@ -439,6 +540,15 @@ def masked_fill(input: Any, mask: Any, value: Any) -> Tensor:
             "masked_fill_ only supports a 0-dimensional value tensor, but got tensor with"
             f" {value.array.ndim} dimension(s)."
         )
+    kind = input.array.dtype
+    if isinstance(value, (int, float)):
+        value = fitting(kind, value)
+    elif (
+        isinstance(value, Variable)
+        and isinstance(value.array, np.ndarray)
+        and value.array.dtype != kind
+    ):
+        fitting(kind, value.array.item())  # on a GPU, looking would mean waiting
     return _masked_fill(input, mask, value)
 
 
@@ -446,7 +556,7 @@ def masked_fill(input: Any, mask: Any, value: Any) -> Tensor:
 def _masked_fill(x: Array, mask: Array, value: Any) -> Array:
     (value,) = promote_to(x.dtype, value)
     value = value if hasattr(value, "astype") else x.dtype.type(value)
-    return np.where(mask, value, x)
+    return in_order(np.where(mask, value, x))
 
 
 _masked_fill.vjp(
@@ -466,7 +576,7 @@ def masked_select(input: Any, mask: Any) -> Tensor:
         raise RuntimeError("masked_select: expected BoolTensor for mask")
     same_device("masked_select", input.array, mask.array)
     x, m = broadcast_tensors(input, mask)
-    return _take(x, (m.array,))
+    return watched(_take(x, (m.array,)), "index", (mask,))
 
 
 @numpy_names

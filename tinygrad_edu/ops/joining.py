@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.graph import Variable
-from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.backend import new_like
 from tinygrad_edu.dtypes import Array, result_type
+from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.primitive import primitive
+from tinygrad_edu.kernels.memory_order import in_order
 from tinygrad_edu.ops.names import named, numpy_names
 from tinygrad_edu.ops.shape import _expand, atleast_3d, reshape
 from tinygrad_edu.size import read_dim, read_shape
@@ -34,16 +35,16 @@ def _is_legacy_empty(x: Array) -> bool:
     return bool(x.shape == (0,))
 
 
-@primitive(variadic=True)
+@primitive(variadic=True, autocast="widest", half="as it is")
 def _cat(tensors: list[Array], dim: int) -> Array:
     kind = tensors[0].dtype
     same = all([x.dtype is kind for x in tensors])
     try:
-        return np.concatenate(tensors if same else _same_type(tensors), axis=dim)
+        return in_order(np.concatenate(tensors if same else _same_type(tensors), axis=dim))
     except ValueError:
         dim = _check_joinable(tensors, dim)
         parts = [x for x in tensors if not _is_legacy_empty(x)]
-        return np.concatenate(_same_type(tensors, parts), axis=dim)
+        return in_order(np.concatenate(_same_type(tensors, parts), axis=dim))
 
 
 def _check_joinable(tensors: list[Array], dim: int) -> int:
@@ -118,7 +119,7 @@ def _tensors(name: str, tensors: Any) -> Any:
     return tensors
 
 
-@primitive(variadic=True)
+@primitive(variadic=True, autocast="widest", half="as it is")
 def _stack(tensors: list[Array], dim: int) -> Array:
     shape = tensors[0].shape
     for i, x in enumerate(tensors):
@@ -127,7 +128,7 @@ def _stack(tensors: list[Array], dim: int) -> Array:
                 f"stack expects each tensor to be equal size, but got {list(shape)} at entry 0 and"
                 f" {list(x.shape)} at entry {i}"
             )
-    return np.stack(_same_type(tensors), axis=read_dim(dim, len(shape) + 1))
+    return in_order(np.stack(_same_type(tensors), axis=read_dim(dim, len(shape) + 1)))
 
 
 @numpy_names
@@ -242,13 +243,19 @@ def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple
         if count <= 0:
             raise RuntimeError(f"number of sections must be larger than 0, got {count}")
         sizes = [total // count + (i < total % count) for i in range(count)]
-        return split(input, sizes, dim)
+        ends = np.cumsum(sizes).tolist()
+        return _slices(input, dim, [end - n for end, n in zip(ends, sizes, strict=True)], ends)
     given = indices_or_sections
     bounds = given.tolist() if isinstance(given, Variable) else list(given)  # type: ignore[attr-defined]
     ends = [*[slice(None, b).indices(total)[1] for b in bounds], total]
     starts = [0, *ends[:-1]]
+    return _slices(input, dim, starts, [max(a, b) for a, b in zip(starts, ends, strict=True)])
+
+
+def _slices(x: Any, dim: int, starts: list[int], ends: list[int]) -> tuple[Tensor, ...]:
+    """Views of x[start:end] along `dim`, each a view of its own: it may be written in place."""
     before = (slice(None),) * dim
-    return tuple([input[(*before, slice(a, max(a, b)))] for a, b in zip(starts, ends, strict=True)])
+    return tuple([x[(*before, slice(a, b))] for a, b in zip(starts, ends, strict=True)])
 
 
 @numpy_names
@@ -357,6 +364,12 @@ def column_stack(tensors: Any) -> Tensor:
 def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Tensor, ...]:
     """Coordinates of a grid: tensor i varies along dimension i ("xy": the first two swapped).
 
+    Args:
+        tensors: vectors or single numbers, of one dtype and on one device.
+
+    Raises:
+        RuntimeError: there is none, or one that has more dimensions or another dtype.
+
     >>> import tinygrad_edu as torch
     >>> rows, columns = torch.meshgrid(torch.arange(2), torch.arange(3), indexing="ij")
     >>> columns
@@ -369,6 +382,16 @@ def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Tensor, ...]:
         raise RuntimeError(
             f'torch.meshgrid: indexing must be one of "xy" or "ij", but received: {indexing}'
         )
+    if not tensors:
+        raise RuntimeError("meshgrid expects a non-empty TensorList")
+    for x in tensors:
+        if x.array.ndim > 1:
+            raise RuntimeError(
+                "torch.meshgrid: Expected 0D or 1D tensor in the tensor list but got: one of shape"
+                f" {list(x.array.shape)}"
+            )
+        if x.array.dtype != tensors[0].array.dtype:
+            raise RuntimeError("meshgrid expects all tensors to have the same dtype")
     swap = indexing == "xy" and len(tensors) >= 2
     ordered = [tensors[1], tensors[0], *tensors[2:]] if swap else list(tensors)
     shape = tuple([x.array.size for x in ordered])

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu import return_types
-from tinygrad_edu.autograd.graph import Variable, entitle
-from tinygrad_edu.autograd.primitive import primitive
-from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.backend import new_like
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.nodes import shown_as
+from tinygrad_edu.engine.primitive import primitive
+from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.ops.cumulative import accumulate
 from tinygrad_edu.ops.dims import (
     Dims,
@@ -27,8 +28,10 @@ from tinygrad_edu.ops.dims import (
     reduced,
     restore,
 )
+from tinygrad_edu.ops.extrema import gate
 from tinygrad_edu.ops.gathering import _along, _gather
 from tinygrad_edu.ops.names import numpy_names
+from tinygrad_edu.ops.watching import watched
 from tinygrad_edu.size import read_dim
 
 if TYPE_CHECKING:
@@ -80,10 +83,9 @@ def nonempty(name: str, x: Array, dims: Dims) -> None:
     raise IndexError(f"{name}(): Expected reduction dim {empty} to have non-zero size.")
 
 
-def share(g: Any, hit: Array, dims: Dims, shape: tuple[int, ...], keepdim: bool) -> Any:
-    """The gradient, in equal parts to the elements marked in `hit`."""
-    parts = reduce_add(hit, axis=dims, keepdims=True)
-    return restore(g, shape, dims, keepdim) / parts * hit
+def share(g: Any, hit: Array) -> Any:
+    """The gradient of one element, in equal parts to those marked in `hit`."""
+    return gate(g / reduce_add(hit, axis=None), hit)
 
 
 def same(x: Array, y: Array) -> Array:
@@ -91,20 +93,20 @@ def same(x: Array, y: Array) -> Array:
     return (x == y) | ((x != x) & (y != y))
 
 
-@primitive
+@primitive(node="MaxBackward1")
 def _max(x: Array) -> Array:
     nonempty("max", x, None)
     return x.max()
 
 
-@primitive
+@primitive(node="MinBackward1")
 def _min(x: Array) -> Array:
     nonempty("min", x, None)
     return x.min()
 
 
-_max.vjp(x=lambda g, x, y: share(g, same(raw(x), raw(y)), None, x.shape, False))
-_min.vjp(x=lambda g, x, y: share(g, same(raw(x), raw(y)), None, x.shape, False))
+_max.vjp(x=lambda g, x, y: share(g, same(raw(x), raw(y))))
+_min.vjp(x=lambda g, x, y: share(g, same(raw(x), raw(y))))
 
 
 def _find(name: str, input: Any, dim: Any, keepdim: bool) -> tuple[Any, Any]:
@@ -118,8 +120,9 @@ def _find(name: str, input: Any, dim: Any, keepdim: bool) -> tuple[Any, Any]:
     nonempty(name, x, (dim,))
     index = (x.argmax if name == "max" else x.argmin)(dim)
     at = np.expand_dims(index, dim)
-    found = entitle(pick(input, at, dim, keepdim), f"{name.capitalize()}Backward0")
-    return found, wrap(at if keepdim else index)
+    places = wrap(at if keepdim else index)
+    found = watched(pick(input, at, dim, keepdim), "index", (places,))
+    return shown_as(found, f"{name.capitalize()}Backward0"), places
 
 
 @numpy_names
@@ -231,7 +234,10 @@ def _amin(x: Array, dims: Dims, keepdim: bool) -> Array:
 
 
 def _amax_gradient(g: Any, x: Array, y: Array, dims: Dims, keepdim: bool) -> Any:
-    return share(g, x == restore(y, x.shape, dims, keepdim), dims, x.shape, keepdim)
+    """As `share`; but a product, as in torch: of inf, those that lost get nan, not 0."""
+    hit = x == restore(y, x.shape, dims, keepdim)
+    parts = reduce_add(hit, axis=dims, keepdims=True)
+    return restore(g, x.shape, dims, keepdim) / parts * hit
 
 
 _amax.vjp(x=lambda g, x, y, dims, keepdim: _amax_gradient(g, raw(x), raw(y), dims, keepdim))
@@ -283,7 +289,8 @@ def _running(ufunc: Any, input: Any, dim: int) -> tuple[Any, Any]:
     hit = same(x, accumulate(ufunc, x, dim))
     steps = np.ones_like(x, dtype=np.int64).cumsum(dim) - 1  # 0, 1, 2, ... along dim
     index = accumulate(np.maximum, hit * steps, dim)
-    return _gather(input, dim, wrap(index)), wrap(index)
+    places = wrap(index)
+    return _gather(input, dim, places), places
 
 
 @numpy_names

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from tinygrad_edu.autograd.graph import Variable
-from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels import memory_order
 
 if TYPE_CHECKING:
@@ -48,16 +46,12 @@ def follows(x: Array, axes: tuple[int, ...] | None) -> bool:
     return axes is None or bool(x.transpose(axes).flags.c_contiguous)
 
 
-@primitive
+@primitive(half="as it is")
 def _clone(x: Array, axes: tuple[int, ...] | None = None) -> Array:
     if axes is not None:
         back = sorted(range(x.ndim), key=axes.__getitem__)
         return x.transpose(axes).copy(order="C").transpose(back)
-    if 0 in x.strides and isinstance(x, np.ndarray):  # expanded: where its copies lie is torch's
-        y = memory_order.empty_like(x)
-        y[...] = x
-        return y
-    return x.copy(order="K")
+    return memory_order.clone(x)
 
 
 _clone.vjp(x=lambda g: g)

@@ -11,17 +11,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu import return_types
-from tinygrad_edu.autograd.errors import LinAlgError
-from tinygrad_edu.autograd.graph import entitle
-from tinygrad_edu.autograd.primitive import primitive
-from tinygrad_edu.backend import new_like
-from tinygrad_edu.dtypes import Array, is_floating
+from tinygrad_edu.backend import new_like, solving
+from tinygrad_edu.dtypes import Array, fitting, is_floating, scalar_type_name
+from tinygrad_edu.engine.boundary import LinAlgError
+from tinygrad_edu.engine.composed import composed
+from tinygrad_edu.engine.nodes import shown_as
+from tinygrad_edu.engine.primitive import primitive
+from tinygrad_edu.kernels.memory_order import by_columns, in_order
 from tinygrad_edu.ops.creation import arange
 from tinygrad_edu.ops.dims import operand, raw
 from tinygrad_edu.ops.indexing import setitem
 from tinygrad_edu.ops.matmul import matmul
 from tinygrad_edu.ops.names import named
-from tinygrad_edu.ops.reduction import sum, type_name
+from tinygrad_edu.ops.reduction import sum
 from tinygrad_edu.size import read_dim
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ def _diagonal(x: Array, offset: int, dim1: int, dim2: int) -> Array:
     return y
 
 
-@primitive
+@primitive(node="DiagEmbed", half="as it is")
 def _undiagonal(x: Array, shape: tuple[int, ...], offset: int, dim1: int, dim2: int) -> Array:
     """Zeros of that shape with `x` on the diagonal."""
     spread = new_like(x, shape, 0)
@@ -132,11 +134,12 @@ def fill_diagonal_(self: Tensor, fill_value: Any, wrap: bool = False) -> Tensor:
     rows = arange(shape[0] if wrap else min(shape), device=self.device)
     columns = rows % (shape[1] + 1)
     inside = columns < shape[1]
+    fill_value = fitting(self.array.dtype, fill_value)
     setitem(self, (rows[inside], *[columns[inside]] * (len(shape) - 1)), fill_value)
     return self
 
 
-@primitive
+@primitive(half="as it is")
 def tril(x: Array, diagonal: int = 0) -> Array:
     """The lower triangle of (a batch of) matrices; zero above the given diagonal.
 
@@ -146,10 +149,10 @@ def tril(x: Array, diagonal: int = 0) -> Array:
             [1., 1.]])
     """
     _check_ndim("tril", x)
-    return np.tril(x, diagonal)
+    return in_order(np.tril(x, diagonal))
 
 
-@primitive
+@primitive(half="as it is")
 def triu(x: Array, diagonal: int = 0) -> Array:
     """The upper triangle of (a batch of) matrices; zero below the given diagonal.
 
@@ -159,7 +162,7 @@ def triu(x: Array, diagonal: int = 0) -> Array:
             [0., 0.]])
     """
     _check_ndim("triu", x)
-    return np.triu(x, diagonal)
+    return in_order(np.triu(x, diagonal))
 
 
 def _check_ndim(name: str, x: Array) -> None:
@@ -171,6 +174,7 @@ tril.vjp(x=lambda g, diagonal: tril(g, diagonal))
 triu.vjp(x=lambda g, diagonal: triu(g, diagonal))
 
 
+@composed(autocast={"cpu": "float32"})
 def trace(input: Tensor) -> Tensor:
     """The sum of the diagonal of a matrix.
 
@@ -181,7 +185,7 @@ def trace(input: Tensor) -> Tensor:
     ndim = operand("trace", input).ndim
     if ndim != 2:
         raise RuntimeError(f"trace: expected a matrix, but got tensor with dim {ndim}")
-    return entitle(sum(_diagonal(input, 0, 0, 1)), "TraceBackward0")
+    return shown_as(sum(_diagonal(input, 0, 0, 1)), "TraceBackward0")
 
 
 def _check_square(name: str, x: Array, low: bool = False) -> None:
@@ -195,11 +199,11 @@ def _check_square(name: str, x: Array, low: bool = False) -> None:
     if not is_floating(x.dtype):
         raise RuntimeError(
             f"linalg.{name}: Expected a floating point or complex tensor as input. Got"
-            f" {type_name(x.dtype)}"
+            f" {scalar_type_name(x.dtype)}"
         )
     if x.dtype.itemsize == 2 and not low:
         raise RuntimeError(
-            f"linalg.{name}: Low precision dtypes not supported. Got {type_name(x.dtype)}"
+            f"linalg.{name}: Low precision dtypes not supported. Got {scalar_type_name(x.dtype)}"
         )
 
 
@@ -217,7 +221,7 @@ def _scalars(g: Any) -> Any:
     return g[..., None, None]
 
 
-@primitive
+@primitive(node="LinalgInvEx", autocast={"cpu": "float32"}, half="as it is")
 def inv(A: Array) -> Array:
     """The inverse of square matrices.
 
@@ -234,7 +238,8 @@ def inv(A: Array) -> Array:
     """
     _check_square("inv", A)
     try:
-        return np.linalg.inv(A)
+        with solving(A):
+            return by_columns(np.linalg.inv(A))
     except np.linalg.LinAlgError:
         raise _singular("inv") from None
 
@@ -242,31 +247,74 @@ def inv(A: Array) -> Array:
 inv.vjp(A=lambda g, y: matmul(matmul(_turned(y), -g), _turned(y)))
 
 
-@primitive
+@primitive(half="as it is")
 def _cofactors(A: Array) -> Array:
     """The derivative of the determinant: `det(A) * inv(A)` transposed, singular A allowed.
 
     With A = U diag(s) V it is det(U) det(V) U diag(products of all other s) V.
     """
-    u, s, v = np.linalg.svd(A)
-    others = np.stack(
-        [np.delete(s, i, -1).prod(-1) for i in range(s.shape[-1])], -1
-    ) if s.shape[-1] else s  # fmt: skip
-    sign = np.linalg.det(u) * np.linalg.det(v)
-    return (sign[..., None, None] * np.matmul(u * others[..., None, :], v)).astype(A.dtype)
+    u, s, v, sign = _by_singular_values(A)
+    return (sign * np.matmul(u * _others(s)[..., None, :], v)).astype(A.dtype)
 
 
-def _cofactors_gradient(g: Any, A: Any, y: Any) -> Any:
-    """For C = det(A) M, M = inv(A) transposed: `sum(g * C) M - C g' M`."""
-    m = _turned(inv(A))
-    total = _scalars(sum(g * y, (-2, -1)))
-    return total * m - matmul(matmul(y, _turned(g)), m)
+def _by_singular_values(A: Array) -> tuple[Array, Array, Array, Array]:
+    """U, s, V with `A = U diag(s) V`, and det(U) det(V); nan for matrices that are not finite."""
+    finite = np.isfinite(A).all((-2, -1))
+    u, s, v = np.linalg.svd(np.where(_scalars(finite), A, 0))
+    s = np.where(finite[..., None], s, np.nan)
+    return u, s, v, _scalars(np.linalg.det(u) * np.linalg.det(v))
 
 
-_cofactors.vjp(A=lambda g, A, y: _cofactors_gradient(g, A, y))
+def _others(s: Array) -> Array:
+    """For each element of the last dimension the product of all others."""
+    one = np.ones_like(s[..., :1])
+    before = np.cumprod(np.concatenate([one, s[..., :-1]], -1), -1)
+    after = np.cumprod(np.concatenate([one, s[..., :0:-1]], -1), -1)[..., ::-1]
+    return before * after
 
 
 @primitive
+def _second_of_det(h: Array, A: Array) -> Array:
+    """The derivative of `sum(h * _cofactors(A))`, singular A allowed; a symmetric map of h.
+
+    In the basis of the singular vectors, a change E of `diag(s)` changes its cofactors by
+    `P_ik E_kk`, summed over k, on the diagonal, and by `-P_ij E_ji` beside it, where P_ij is the
+    product of all s but the i-th and the j-th.
+    """
+    u, s, v, sign = _by_singular_values(A)
+    inner = np.matmul(np.matmul(_turned(u), h), _turned(v))
+    n = s.shape[-1]
+    eye = np.eye(n, dtype=bool, like=s)
+    p = np.where(eye, 0, _others(np.where(eye, 1, s[..., None, :])))
+    changed = np.where(eye, 0, -p * _turned(inner))
+    on_diagonal = np.matmul(p, np.diagonal(inner, 0, -2, -1)[..., None])
+    return (sign * np.matmul(np.matmul(u, changed + eye * on_diagonal), v)).astype(A.dtype)
+
+
+def _third_of_det(g: Any, h: Any, A: Any) -> Any:
+    """The derivative of `sum(g * _second_of_det(h, A))`, for A that can be inverted.
+
+    That sum is det(A) (tr(N g) tr(N h) - tr(N g N h)), N the inverse.
+    """
+    n = inv(A)
+    first, second = matmul(n, g), matmul(n, h)
+    t1, t2 = _traces(first), _traces(second)
+    both = matmul(first, second)
+    inner = (t1 * t2 - _traces(both)) * n - matmul(t2 * first + t1 * second, n)
+    return _scalars(det(A)) * _turned(inner + matmul(both + matmul(second, first), n))
+
+
+def _traces(x: Any) -> Any:
+    """The trace of each matrix, in the shape of a matrix."""
+    return _scalars(sum(_diagonal(x, 0, x.ndim - 2, x.ndim - 1), -1))
+
+
+_cofactors.vjp(A=lambda g, A: _second_of_det(g, A))
+_second_of_det.vjp(h=lambda g, A: _second_of_det(g, A),
+                   A=lambda g, h, A: _third_of_det(g, h, A))  # fmt: skip
+
+
+@primitive(node="LinalgDet", half="as it is")
 def det(A: Array) -> Array:
     """The determinant of square matrices, (..., n, n) -> (...).
 
@@ -286,12 +334,12 @@ def det(A: Array) -> Array:
 det.vjp(A=lambda g, A: _scalars(g) * _cofactors(A))
 
 
-@primitive
+@primitive(node="LinalgSlogdet", half="as it is")
 def _logabsdet(A: Array) -> Array:
     return np.linalg.slogdet(A)[1]
 
 
-@primitive
+@primitive(node="LinalgSlogdet", half="as it is")
 def _sign_of_det(A: Array) -> Array:
     _check_square("slogdet", A)
     return np.linalg.slogdet(A)[0]
@@ -321,10 +369,16 @@ def logdet(input: Tensor) -> Tensor:
     return positive
 
 
-@primitive
+@primitive(node="LinalgSolveEx", half="as it is")
 def _solve(A: Array, B: Array) -> Array:
+    lead = np.broadcast_shapes(A.shape[:-2], B.shape[:-2])
     try:
-        return np.linalg.solve(A, B)
+        with solving(A):  # CuPy's takes no broadcast batches
+            x: Array = np.linalg.solve(
+                np.broadcast_to(A, (*lead, *A.shape[-2:])),
+                np.broadcast_to(B, (*lead, *B.shape[-2:])),
+            )
+            return by_columns(x)
     except np.linalg.LinAlgError:
         raise _singular("solve") from None
 
@@ -333,6 +387,39 @@ _solve.vjp(A=lambda g, A, y: matmul(_solve(_turned(A), -g), _turned(y)),
            B=lambda g, A: _solve(_turned(A), g))  # fmt: skip
 
 
+@primitive
+def substitute(A: Array, B: Array, upper: bool) -> Array:
+    """The X with `A @ X = B`, row after row, where only a triangle of A is read.
+
+    The gradient of A is that of the whole matrix; a caller that reads a triangle takes its part.
+    """
+    lead = np.broadcast_shapes(A.shape[:-2], B.shape[:-2])
+    X = np.broadcast_to(B, (*lead, *B.shape[-2:])).copy()
+    _substitute_into(A, X, upper)
+    return X
+
+
+def _substitute_into(A: Array, X: Array, upper: bool) -> None:
+    n = A.shape[-1]
+    if n > 16:
+        halves = slice(0, n // 2), slice(n // 2, n)
+        first, then = halves[::-1] if upper else halves
+        _substitute_into(A[..., first, first], X[..., first, :], upper)
+        X[..., then, :] -= np.matmul(A[..., then, first], X[..., first, :])
+        return _substitute_into(A[..., then, then], X[..., then, :], upper)
+    for i in reversed(range(n)) if upper else range(n):
+        row, known = slice(i, i + 1), slice(i + 1, n) if upper else slice(0, i)
+        X[..., row, :] -= np.matmul(A[..., row, known], X[..., known, :])
+        X[..., row, :] /= A[..., row, row]
+
+
+substitute.vjp(
+    A=lambda g, A, y, upper: matmul(substitute(_turned(A), -g, not upper), _turned(y)),
+    B=lambda g, A, upper: substitute(_turned(A), g, not upper),
+)
+
+
+@composed(autocast={"cpu": "float32"})
 def solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
     """The X with `A @ X = B`; with `X @ A = B` if not `left`.
 
@@ -369,11 +456,12 @@ def solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
     return _solve(A, B)
 
 
-@primitive
+@primitive(node="LinalgCholeskyEx", half="as it is")
 def _cholesky(A: Array) -> Array:
     _check_square("cholesky", A)
     try:
-        return np.linalg.cholesky(A)
+        with solving(A):
+            return by_columns(np.linalg.cholesky(A))
     except np.linalg.LinAlgError:
         raise LinAlgError(
             "linalg.cholesky: The factorization could not be completed because the input is not"
@@ -383,10 +471,10 @@ def _cholesky(A: Array) -> Array:
 
 def _cholesky_gradient(g: Any, y: Any) -> Any:
     """With P the lower triangle of `y' g`, its diagonal halved: `inv(y)' P inv(y)`, symmetrized."""
-    size = y.shape[-1]
-    lower = np.tri(size) - np.eye(size) / 2
-    half = _solve(_turned(y), matmul(_turned(y), g) * _like(lower, y))
-    whole = _turned(_solve(_turned(y), _turned(half)))
+    halves = 1 - np.eye(y.shape[-1]) / 2
+    lower = tril(matmul(_turned(y), g)) * _like(halves, y)
+    half = substitute(_turned(y), lower, True)
+    whole = _turned(substitute(_turned(y), _turned(half), True))
     return (whole + _turned(whole)) / 2
 
 
@@ -402,6 +490,7 @@ _cholesky.vjp(A=lambda g, y: _cholesky_gradient(g, y))
 
 
 @named(input="A")
+@composed(autocast={"cpu": "float32"})
 def cholesky(A: Tensor, upper: bool = False) -> Tensor:
     """The lower triangular L with `L @ L.T = A`, for symmetric positive-definite A.
 

@@ -7,33 +7,79 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.graph import Variable
-from tinygrad_edu.dtypes import Array, NumpyDtype, default, promote_types
+from tinygrad_edu.dtypes import Array, NumpyDtype, default, fitting, promote_types
 from tinygrad_edu.dtypes import from_numpy as dtype_of
+from tinygrad_edu.engine.graph import Variable
 
 
-def as_numpy(data: Any, infer: bool = True) -> Array:
-    """Nested lists, numbers or arrays as an array, if `infer` of the dtype that torch infers."""
-    if isinstance(data, (np.ndarray, np.generic)) or hasattr(data, "__cuda_array_interface__"):
+def as_numpy(data: Any, target: NumpyDtype | None = None) -> Array:
+    """Nested lists, numbers or arrays as an array that can be cast to `target`.
+
+    Args:
+        target: None for the dtype that torch infers.
+
+    Raises:
+        RuntimeError: a Python number does not fit the target.
+    """
+    if hasattr(data, "__cuda_array_interface__"):
         dtype_of(data.dtype)  # refuses what has no counterpart
         return data
+    if isinstance(data, (np.ndarray, np.generic)) or _is_column(data):
+        array = np.asarray(data)  # plain, also of a matrix, a masked array, a pandas Series
+        if array.dtype.kind == "O":
+            raise _no_numbers(array)
+        dtype_of(array.dtype)
+        return array
     kinds: set[NumpyDtype] = set()
     plain = _plain(data, kinds)
     try:
         array = np.array(plain)
     except ValueError:
         raise _ragged(data) from None
+    if array.dtype.kind == "O" and target is not None and kinds <= _FOR_LARGE:
+        array = _of_large(array, target)
     if array.dtype.kind in "USO":
         raise _no_numbers(array)
     if array.dtype.kind == "c":
         raise TypeError("complex numbers are not supported")
-    if not infer:
+    if target is not None:
+        if target.kind in "iu" and kinds <= _WHOLE and array.dtype.kind in "fu" and array.size:
+            raise ValueError("Overflow when unpacking long long")
+        _check_range(array, target)
         return array
     if not kinds:
         return array.astype(default()) if array.dtype == np.float64 else array
     if array.dtype == np.uint64 and array.dtype not in kinds:
         raise ValueError("Overflow when unpacking long long")
     return array.astype(functools.reduce(promote_types, kinds), copy=False)
+
+
+def _is_column(data: Any) -> bool:
+    """Whether something other than a list or a tensor says what array it holds."""
+    return hasattr(data, "__array__") and not isinstance(data, (Variable, type))
+
+
+_WHOLE = {np.dtype(bool), np.dtype(np.int64)}
+_FOR_LARGE = {np.dtype(bool), np.dtype(np.int64), np.dtype(np.float32), np.dtype(np.float64)}
+
+
+def _of_large(array: Array, target: NumpyDtype) -> Array:
+    """Integers of more than 64 bits, of which a float or a bool can be made."""
+    if target.kind in "iu":
+        return array
+    try:
+        return array.astype(np.float64)
+    except (TypeError, ValueError, OverflowError):
+        return array
+
+
+def _check_range(array: Array, target: NumpyDtype) -> None:
+    """Raise torch's error where an element does not fit an integer dtype."""
+    if target.kind not in "iu" or not array.size:
+        return
+    if array.dtype.kind in "iuf" and array.dtype != target:
+        for extreme in (array.min(), array.max()):  # nan is both
+            fitting(target, extreme, target.name)
 
 
 def _no_numbers(array: Array) -> Exception:
@@ -61,7 +107,8 @@ def _plain(data: Any, kinds: set[NumpyDtype]) -> Any:
             raise ValueError("only one element tensors can be converted to Python scalars")
         kinds.add(data.array.dtype)
         return data.array.item()
-    elif isinstance(data, (np.ndarray, np.generic)):
+    elif isinstance(data, (np.ndarray, np.generic)) or _is_column(data):
+        data = np.asarray(data)
         dtype_of(data.dtype)
         kinds.add(data.dtype)
     elif type(data) in _PYTHON:

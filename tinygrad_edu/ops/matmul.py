@@ -9,93 +9,29 @@ The rest of the file is about shapes: vectors, batches, and batches that broadca
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.errors import not_a_tensor
-from tinygrad_edu.autograd.graph import Variable, entitle
-from tinygrad_edu.autograd.primitive import primitive
-from tinygrad_edu.dtypes import Array, from_numpy, is_floating
+from tinygrad_edu.dtypes import Array, from_numpy, is_floating, scalar_type_name
+from tinygrad_edu.engine.boundary import not_a_tensor
+from tinygrad_edu.engine.composed import composed
+from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.nodes import shown_as
+from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels.cuda import products
-from tinygrad_edu.ops.reduction import type_name
+from tinygrad_edu.kernels.memory_order import in_order
+from tinygrad_edu.ops.names import ufunc
 from tinygrad_edu.ops.shape import _expand, _permute
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
 
 
-def c_name(x: Array) -> str:
-    """The name of its dtype in C++, which some of torch's messages show."""
-    names = {"float32": "float", "float64": "double", "float16": "c10::Half",
-             "bfloat16": "c10::BFloat16", "int64": "long int", "int32": "int", "int16": "short int",
-             "int8": "signed char", "uint8": "unsigned char", "bool": "bool"}  # fmt: skip
-    name = from_numpy(x.dtype).name
-    return names.get(name, name)
-
-
-def _check_dtypes(a: Array, b: Array, plain: bool = True) -> None:
-    """The error for dtypes that differ; torch words it otherwise where something is added."""
-    if a.dtype != b.dtype and plain:
-        raise RuntimeError(
-            f"expected m1 and m2 to have the same dtype, but got: {c_name(a)} != {c_name(b)}"
-        )
-    if a.dtype != b.dtype:
-        raise RuntimeError(
-            "mat1 and mat2 must have the same dtype, but got"
-            f" {type_name(a.dtype)} and {type_name(b.dtype)}"
-        )
-    if a.dtype == bool:
-        raise NotImplementedError("\"matmul\" not implemented for 'Bool'")
-
-
-def _check_shapes(a: Array, b: Array) -> None:
-    """Raise torch's error for shapes that cannot be multiplied."""
-    if not a.ndim or not b.ndim:
-        raise RuntimeError(
-            f"both arguments to matmul need to be at least 1D, but they are {a.ndim}D and {b.ndim}D"
-        )
-    for i in range(3, min(a.ndim, b.ndim) + 1):
-        if a.shape[-i] != b.shape[-i] and 1 not in (a.shape[-i], b.shape[-i]):
-            raise RuntimeError(
-                f"The size of tensor a ({a.shape[-i]}) must match the size of tensor b"
-                f" ({b.shape[-i]}) at non-singleton dimension {max(a.ndim, b.ndim) - i}"
-            )
-    inner = b.shape[0] if b.ndim == 1 else b.shape[-2]
-    if a.shape[-1] == inner:
-        return
-    if a.ndim == b.ndim == 1:
-        raise RuntimeError(
-            f"inconsistent tensor size, expected tensor [{a.size}] and src [{b.size}] to have the"
-            f" same number of elements, but got {a.size} and {b.size} elements respectively"
-        )
-    if b.ndim == 1:
-        rows = math.prod(a.shape[:-1])
-        raise RuntimeError(
-            f"size mismatch, got input ({rows}), mat ({rows}x{a.shape[-1]}), vec ({b.size})"
-        )
-    if a.ndim > 2 and b.ndim > 2:
-        raise RuntimeError(
-            "Expected size for first two dimensions of batch2 tensor to be:"
-            f" {[b.shape[0], a.shape[-1]]} but got: {[b.shape[0], b.shape[-2]]}."
-        )
-    raise RuntimeError(
-        "mat1 and mat2 shapes cannot be multiplied"
-        f" ({math.prod(a.shape[:-1])}x{a.shape[-1]} and {b.shape[-2]}x{b.shape[-1]})"
-    )
-
-
-def _multiply(a: Array, b: Array) -> Array:
-    """`a @ b`; 16-bit floats, for which the CPU has no BLAS, are multiplied as float32."""
-    if not isinstance(a, np.ndarray):
-        return products.matmul(a, b)
-    if a.dtype.itemsize == 2 and is_floating(a.dtype):
-        return np.matmul(a.astype(np.float32), b.astype(np.float32)).astype(a.dtype)
-    return np.matmul(a, b)
-
-
-@primitive
+@ufunc("matmul")
+@primitive(node=lambda a, b: _chain(a.ndim, b.ndim), autocast="lower", half="by gpu")
 def matmul(a: Array, b: Array) -> Array:
     """`a @ b`: the product of matrices, of vectors, or of batches of them.
 
@@ -113,20 +49,13 @@ def matmul(a: Array, b: Array) -> Array:
     >>> torch.matmul(torch.tensor([[1.0, 2.0]]), torch.tensor([3.0, 4.0]))
     tensor([11.])
     """
-    for x, name, place in ((a, "input", 1), (b, "other", 2)):
-        if not hasattr(x, "dtype"):
-            raise TypeError(
-                f"matmul(): argument '{name}' (position {place}) must be Tensor,"
-                f" not {type(x).__name__}"
-            )
-    if a.dtype is not b.dtype or a.dtype.kind == "b":
+    if a.dtype is not b.dtype or a.dtype.kind == "b":  # the rest NumPy refuses by itself
         _check_dtypes(a, b)
-    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0]:
-        _check_shapes(a, b)
-        if a.ndim > 2 and b.ndim <= 2:  # one large product instead of many small ones
-            rows = a.reshape(math.prod(a.shape[:-1]), a.shape[-1])
-            return _multiply(rows, b).reshape(a.shape[:-1] + b.shape[1:])
-    return _multiply(a, b)
+    if a.ndim > 2 and b.ndim in (1, 2):  # one large product instead of many small ones
+        rows = a.reshape(math.prod(a.shape[:-1]), a.shape[-1])
+        return _multiply(rows, b).reshape(a.shape[:-1] + b.shape[1:])
+    y = _multiply(a, b)
+    return y if y.ndim < 4 else in_order(y)
 
 
 def _transposed(x: Any) -> Any:
@@ -169,6 +98,99 @@ matmul.vjp(a=lambda g, a_shape, b: _gradient_a(g, a_shape, b),
            b=lambda g, a, b_shape: _gradient_b(g, a, b_shape))  # fmt: skip
 
 
+def _multiply(a: Array, b: Array, exact: bool = False) -> Array:
+    """`a @ b`; 16-bit floats, for which the CPU has no BLAS, are multiplied as float32.
+
+    Args:
+        exact: even if a GPU may round the factors of products.
+    """
+    if not isinstance(a, np.ndarray):
+        return products.matmul(a, b, exact=exact)
+    if a.dtype.itemsize == 2 and is_floating(a.dtype):
+        return np.matmul(a.astype(np.float32), b.astype(np.float32)).astype(a.dtype)
+    return np.matmul(a, b)
+
+
+@matmul.refuse
+def _refuse(a: Any, b: Any) -> None:
+    """Raise torch's error for what cannot be multiplied."""
+    for x, name, place in ((a, "input", 1), (b, "other", 2)):
+        if not hasattr(x, "dtype"):
+            raise not_a_tensor("matmul", place, x, name)
+    _check_dtypes(a, b)
+    _check_shapes(a, b)
+
+
+def _chain(a: int, b: int) -> str:
+    """What torch makes of the product of a and b dimensions."""
+    if a == b == 1:
+        return "Dot"
+    if a == 1 and b == 2:
+        return "SqueezeBackward4(Mm(Unsqueeze(a), b))"
+    if b == 1:
+        return "Mv" if a == 2 else "UnsafeView(Mv(View(a), b))"
+    if b == 2:
+        return "Mm" if a == 2 else "UnsafeView(Mm(View(a), b))"
+    return "UnsafeView(Bmm(View(Expand(a)), View(Expand(b))))"
+
+
+def c_name(x: Array) -> str:
+    """The name of its dtype in C++, as some of torch's messages show it: with `int` written out."""
+    name = from_numpy(x.dtype).c_name
+    return f"{name} int" if name in ("short", "long") else name
+
+
+def _check_dtypes(a: Array, b: Array, plain: bool = True) -> None:
+    """The error for dtypes that differ; torch words it otherwise where something is added."""
+    if a.dtype != b.dtype and plain:
+        raise RuntimeError(
+            f"expected m1 and m2 to have the same dtype, but got: {c_name(a)} != {c_name(b)}"
+        )
+    if a.dtype != b.dtype:
+        raise RuntimeError(
+            "mat1 and mat2 must have the same dtype, but got"
+            f" {scalar_type_name(a.dtype)} and {scalar_type_name(b.dtype)}"
+        )
+    if a.dtype == bool:
+        raise NotImplementedError("\"matmul\" not implemented for 'Bool'")
+
+
+def _check_shapes(a: Array, b: Array) -> None:
+    """Raise torch's error for shapes that cannot be multiplied."""
+    if not a.ndim or not b.ndim:
+        raise RuntimeError(
+            f"both arguments to matmul need to be at least 1D, but they are {a.ndim}D and {b.ndim}D"
+        )
+    for i in range(3, min(a.ndim, b.ndim) + 1):
+        if a.shape[-i] != b.shape[-i] and 1 not in (a.shape[-i], b.shape[-i]):
+            raise RuntimeError(
+                f"The size of tensor a ({a.shape[-i]}) must match the size of tensor b"
+                f" ({b.shape[-i]}) at non-singleton dimension {max(a.ndim, b.ndim) - i}"
+            )
+    inner = b.shape[0] if b.ndim == 1 else b.shape[-2]
+    if a.shape[-1] == inner:
+        return
+    if a.ndim == b.ndim == 1:
+        raise RuntimeError(
+            f"inconsistent tensor size, expected tensor [{a.size}] and src [{b.size}] to have the"
+            f" same number of elements, but got {a.size} and {b.size} elements respectively"
+        )
+    if b.ndim == 1:
+        rows = math.prod(a.shape[:-1])
+        raise RuntimeError(
+            f"size mismatch, got input ({rows}), mat ({rows}x{a.shape[-1]}), vec ({b.size})"
+        )
+    if a.ndim > 2 and b.ndim > 2:
+        raise RuntimeError(
+            "Expected size for first two dimensions of batch2 tensor to be:"
+            f" {[b.shape[0], a.shape[-1]]} but got: {[b.shape[0], b.shape[-2]]}."
+        )
+    raise RuntimeError(
+        "mat1 and mat2 shapes cannot be multiplied"
+        f" ({math.prod(a.shape[:-1])}x{a.shape[-1]} and {b.shape[-2]}x{b.shape[-1]})"
+    )
+
+
 def _need(name: str, x: Any, ndim: int, message: str) -> None:
     if not isinstance(x, Variable):
         raise TypeError(f"{name}(): argument must be Tensor, not {type(x).__name__}")
@@ -204,9 +226,10 @@ def bmm(input: Tensor, mat2: Tensor) -> Tensor:
             "Expected size for first two dimensions of batch2 tensor to be:"
             f" {[a[0], a[2]]} but got: {list(b[:2])}."
         )
-    return entitle(matmul(input, mat2), "BmmBackward0")
+    return shown_as(matmul(input, mat2), "BmmBackward0")
 
 
+@composed(autocast={"cpu": "as_given"})
 def mv(input: Tensor, vec: Tensor) -> Tensor:
     """`matmul` of a matrix and a vector."""
     if input.array.ndim != 2 or vec.array.ndim != 1:
@@ -216,6 +239,7 @@ def mv(input: Tensor, vec: Tensor) -> Tensor:
     return matmul(input, vec)
 
 
+@composed(autocast={"cpu": "as_given", "cuda": "widest"})
 def dot(input: Tensor, tensor: Tensor) -> Tensor:
     """The sum of the products of two vectors.
 
@@ -229,11 +253,12 @@ def dot(input: Tensor, tensor: Tensor) -> Tensor:
     if a.dtype != b.dtype:
         raise RuntimeError(
             "dot : expected both vectors to have same dtype, but found"
-            f" {type_name(a.dtype)} and {type_name(b.dtype)}"
+            f" {scalar_type_name(a.dtype)} and {scalar_type_name(b.dtype)}"
         )
     return matmul(input, tensor)
 
 
+@composed(autocast={"cpu": "as_given"})
 def vdot(input: Tensor, other: Tensor) -> Tensor:
     """`dot`; the two differ only for complex numbers, which are not supported."""
     return dot(input, other)
@@ -259,7 +284,7 @@ def _check_linear(x: Array, weight: Array, bias: Array | None) -> None:
     if bias.dtype != x.dtype:
         raise RuntimeError(
             "self and mat2 must have the same dtype, but got"
-            f" {type_name(bias.dtype)} and {type_name(x.dtype)}"
+            f" {scalar_type_name(bias.dtype)} and {scalar_type_name(x.dtype)}"
         )
     shape = x.shape[:-1] + weight.shape[:-1]
     last = shape[-1] if shape else 1
@@ -271,7 +296,25 @@ def _check_linear(x: Array, weight: Array, bias: Array | None) -> None:
         )
 
 
-@primitive
+@functools.cache
+def _linear_chain(x: int, weight: int, biased: bool) -> str:
+    """torch makes a matrix of x, multiplies by the transposed weight, and goes back."""
+    rows = "x" if x == 2 else "View(x)"
+    if weight == 1:
+        return "UnsafeView(Mv(View(x), weight))"
+    if biased:
+        product = f"Addmm(bias, {rows}, T(weight))"
+        return product if x == 2 else f"View({product})"
+    if x == 1:
+        return "SqueezeBackward4(Mm(Unsqueeze(x), T(weight)))"
+    return f"Mm({rows}, T(weight))" if x == 2 else f"UnsafeView(Mm({rows}, T(weight)))"
+
+
+@primitive(
+    node=lambda x, weight, bias: _linear_chain(x.ndim, weight.ndim, bias is not None),
+    autocast="lower",
+    half="by gpu",
+)
 def _linear(x: Array, weight: Array, bias: Array | None) -> Array:
     """The bias is added in place, on a GPU by one kernel after the product.
 
@@ -297,7 +340,7 @@ def _add_rows(rows: Array) -> Array:
     rows = rows.reshape(math.prod(rows.shape[:-1]), rows.shape[-1])
     if rows.dtype.itemsize == 2:
         return _add_rows.primitive.forward(rows.astype(np.float32)).astype(rows.dtype)
-    return _multiply(np.ones_like(rows, shape=(len(rows),)), rows)
+    return _multiply(np.ones_like(rows, shape=(len(rows),)), rows, exact=True)
 
 
 _add_rows.vjp(rows=lambda g, rows_shape: _expand(g, rows_shape))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from tinygrad_edu.autograd.graph import Variable
+from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.types import Call
 
-F = TypeVar("F", bound=Callable[..., Any])
+F = TypeVar("F", bound=Call)
 
 
 def named(**names: str) -> Callable[[F], F]:
@@ -29,6 +32,11 @@ def named(**names: str) -> Callable[[F], F]:
                             args = (*args, *first, value)
                         else:
                             kwargs[meant] = value
+                try:
+                    return function(*args, **kwargs)
+                except TypeError as error:
+                    _point_to_the_nearest(function, error, kwargs, names)
+                    raise
             return function(*args, **kwargs)
 
         call.further_names = names  # type: ignore[attr-defined]
@@ -37,7 +45,23 @@ def named(**names: str) -> Callable[[F], F]:
     return decorate
 
 
-numpy_names = named(axis="dim", keepdims="keepdim")
+def _point_to_the_nearest(
+    function: Callable[..., Any], error: TypeError, kwargs: dict[str, Any], names: dict[str, str]
+) -> None:
+    """Say in an error about an unknown keyword which known one is the nearest."""
+    text = str(error)
+    for name in kwargs:
+        if text == f"{function.__name__}() got an unexpected keyword argument {name!r}":
+            known = {n: n for n in inspect.signature(function).parameters}
+            known |= {n: meant for n, meant in _NUMPY.items() if meant in known} | names
+            near = difflib.get_close_matches(name, known, 1, 0.6)
+            if near:
+                meant = near[0] if known[near[0]] == "*" else known[near[0]]
+                error.args = (f"{text}; the nearest is {meant!r}",)
+
+
+_NUMPY = {"axis": "dim", "keepdims": "keepdim"}
+numpy_names = named(**_NUMPY)
 
 
 def numbers_first(count: int, *numbers: str) -> Callable[[F], F]:
@@ -58,5 +82,19 @@ def numbers_first(count: int, *numbers: str) -> Callable[[F], F]:
             return function(*args, **kwargs)
 
         return call  # type: ignore[return-value]
+
+    return decorate
+
+
+UFUNCS: dict[str, Call] = {}
+"""NumPy's elementwise functions, by name, and ours: filled by `ufunc`."""
+
+
+def ufunc(*names: str) -> Callable[[F], F]:
+    """Say what NumPy calls the function: `ufunc("arccos")` lets `np.arccos(tensor)` call it."""
+
+    def decorate(function: F) -> F:
+        UFUNCS.update(dict.fromkeys(names, function))
+        return function
 
     return decorate

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels import batch_norm as batch_kernel
 from tinygrad_edu.kernels import layer_norm as kernel
+from tinygrad_edu.kernels.memory_order import in_order
 
 
 def _wide(x: Array | None) -> Array | None:
@@ -35,7 +36,7 @@ def _like_parameter(g: Array | None, parameter: Array | None) -> Array | None:
     return None if g is None or parameter is None else g.reshape(parameter.shape)
 
 
-@primitive(saves=("mean", "rstd"))
+@primitive(saves=("mean", "rstd"), node="NativeLayerNorm")
 def layer_norm(x: Array, weight: Array | None, bias: Array | None, size: int, eps: float) -> Any:
     """Layer norm over the last dimensions, `size` elements in all."""
     y, mean, rstd = kernel.forward(_rows(x, size), _flat(weight), _flat(bias), eps, True)
@@ -100,13 +101,13 @@ def _channels(x: Array) -> Array:
     return _wide(x).reshape(*x.shape[:2], length)  # type: ignore[union-attr]
 
 
-@primitive
+@primitive(node="NativeBatchNorm")
 def batch_norm(
     x: Array, weight: Array | None, bias: Array | None, mean: Array, variance: Array, eps: float
 ) -> Array:
     """Batch norm of `x` (N, C, ...) by its own statistics, which `batch_statistics` has found."""
     y = batch_kernel.forward(_channels(x), _flat(weight), _flat(bias), mean, variance, eps)
-    return y.reshape(x.shape).astype(x.dtype, copy=False)
+    return in_order(y).reshape(x.shape).astype(x.dtype, copy=False)
 
 
 @batch_norm.vjp_joint("x", "weight", "bias")

@@ -7,8 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.primitive import primitive
-from tinygrad_edu.dtypes import Array, NumpyDtype, is_floating, promote_types, to_numpy
+from tinygrad_edu.dtypes import (
+    Array,
+    NumpyDtype,
+    is_floating,
+    promote_types,
+    scalar_type_name,
+    to_numpy,
+)
+from tinygrad_edu.engine.composed import composed
+from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.ops.dims import (
     Dims,
     count,
@@ -18,17 +26,20 @@ from tinygrad_edu.ops.dims import (
     reduced,
     restore,
 )
-from tinygrad_edu.ops.largest import amax, amin
+from tinygrad_edu.ops.extrema import gate
+from tinygrad_edu.ops.largest import amax, amin, same
+from tinygrad_edu.ops.layout import contiguous
 from tinygrad_edu.ops.matmul import matmul
 from tinygrad_edu.ops.names import named, numpy_names
-from tinygrad_edu.ops.reduction import add_up, sum, type_name
+from tinygrad_edu.ops.reduction import add_up, sum
+from tinygrad_edu.ops.rounding import sign as _sign
 from tinygrad_edu.size import read_dim
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
 
 
-@primitive
+@primitive(node="LinalgVectorNorm")
 def _vector_norm(x: Array, p: float, dims: Dims, keepdim: bool) -> Array:
     if p == 2:
         if dims is None and not keepdim and x.flags.c_contiguous:
@@ -50,21 +61,22 @@ def _gradient(g: Any, x: Any, y: Any, p: float, dims: Dims, keepdim: bool) -> An
     """The gradient of the p-norm; 0 where the norm is 0."""
     g, y = restore(g, x.shape, dims, keepdim), restore(y, x.shape, dims, keepdim)
     at, largest = raw(x), raw(y)
-    sign = np.sign(at)
     if p == 0:
         return np.zeros_like(at)
+    sign = _sign.primitive.forward(at)
     if p == 1:
         return g * sign
     if math.isinf(p):  # shared evenly among all elements of that size
-        hit = np.abs(at) == largest
+        hit = same(np.abs(at), largest)
         hits = np.maximum(np.add.reduce(hit, axis=dims, keepdims=True), 1)
         return g * (sign * (hit / hits).astype(at.dtype))
     zero = largest == 0
     safe = y + zero
     if p == 2:
-        return g / safe * ~zero * x
+        slope = x / safe
+        return g * (gate(slope, ~zero) if zero.any() else slope)
     size = x * sign + (at == 0)
-    return sign * size ** (p - 1) * (g / safe ** (p - 1) * ~zero)
+    return sign * size ** (p - 1) * gate(g / safe ** (p - 1), ~zero)
 
 
 _vector_norm.vjp(x=lambda g, x, y, p, dims, keepdim: _gradient(g, x, y, p, dims, keepdim))
@@ -78,13 +90,13 @@ def _floats(name: str, x: Array, dtype: Any) -> NumpyDtype:
     if not is_floating(x.dtype):
         raise RuntimeError(
             f"{name}: Expected a floating point or complex tensor as input. Got"
-            f" {type_name(x.dtype)}"
+            f" {scalar_type_name(x.dtype)}"
         )
     target = x.dtype if dtype is None else to_numpy(dtype)
     if promote_types(target, x.dtype) != target:
         raise RuntimeError(
-            f"{name}: the dtype of the input ({type_name(x.dtype)}) should be convertible without"
-            f" narrowing to the specified dtype ({type_name(target)})"
+            f"{name}: the dtype of the input ({scalar_type_name(x.dtype)}) should be convertible"
+            f" without narrowing to the specified dtype ({scalar_type_name(target)})"
         )
     return target
 
@@ -211,6 +223,7 @@ def matrix_or_vector_norm(
     return matrix_norm(A, ord, (0, 1) if dim is None else dim, keepdim, dtype=dtype)
 
 
+@composed(autocast={"cuda": "float32"})
 def norm(
     input: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False, out: None = None,
     dtype: Any = None,
@@ -244,7 +257,7 @@ def _euclidean(a: Array, b: Array) -> Array:
 def _per_distance(g: Any, y: Any) -> Any:
     """`g / y`, and 0 where the distance is 0."""
     none = raw(y) == 0
-    return g / (y + none) * ~none
+    return gate(g / (y + none), ~none)
 
 
 def _gradient_of_rows(ratio: Any, x: Any, others: Any) -> Any:
@@ -261,6 +274,7 @@ _MODES = {"use_mm_for_euclid_dist_if_necessary": 25, "use_mm_for_euclid_dist": -
 """For each way of computing distances, how many rows there may be without a product."""
 
 
+@composed(autocast="float32")
 def cdist(
     x1: Tensor, x2: Tensor, p: Any = 2.0,
     compute_mode: str = "use_mm_for_euclid_dist_if_necessary",
@@ -302,6 +316,7 @@ def cdist(
     return vector_norm(x1[..., :, None, :] - x2[..., None, :, :], p, -1)
 
 
+@composed(autocast={"cuda": "float32"})
 def dist(input: Tensor, other: Tensor, p: Any = 2) -> Tensor:
     """The p-norm of `input - other`.
 
@@ -331,6 +346,6 @@ def renorm(input: Any, p: float, dim: int, maxnorm: float) -> Tensor:
     if maxnorm < 0:
         raise RuntimeError(f"renorm: expected maxnorm to be >= 0 but got {maxnorm}")
     others = tuple([i for i in range(ndim) if i != read_dim(dim, ndim)])
-    size = vector_norm(input, p, others, True)
-    scale = where(size.array > maxnorm, maxnorm / (size + 1e-7), 1.0)
-    return input * scale  # type: ignore[no-any-return]
+    large = _vector_norm.primitive.forward(input.array, float(p), others, True) > maxnorm
+    size = vector_norm(where(large, input, 0.0), p, others, True)
+    return contiguous(input * where(large, maxnorm / (size + 1e-7), 1.0))

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.primitive import primitive
-from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.backend import beside, new_like
-from tinygrad_edu.dtypes import Array
+from tinygrad_edu.dtypes import Array, fitting
+from tinygrad_edu.engine.composed import composed
+from tinygrad_edu.engine.primitive import primitive
+from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.ops.gathering import index_select
 from tinygrad_edu.ops.indexing import _slice
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 _Widths = tuple[tuple[int, int], ...]
 
 
-@primitive
+@primitive(node="ConstantPadNd")
 def _pad(x: Array, widths: _Widths, value: float) -> Array:
     """`value` around `x`: `widths[i]` elements before and after it along dimension i."""
     shape = tuple([a + n + b for n, (a, b) in zip(x.shape, widths, strict=True)])
@@ -66,7 +67,8 @@ def pad(input: Any, pad: Any, mode: str = "constant", value: float | None = None
     pairs = list(zip(widths[::2], widths[1::2], strict=True))
     full = [(0, 0)] * (len(shape) - len(pairs)) + pairs[::-1]
     if mode == "constant":
-        return _pad_constant(input, full, 0.0 if value is None else value)
+        number = 0.0 if value is None else fitting(input.array.dtype, float(value))
+        return _pad_constant(input, full, number)
     if mode not in ("reflect", "replicate", "circular"):
         raise NotImplementedError(f"Unrecognised padding mode {mode}")
     if value not in (None, 0):
@@ -93,6 +95,7 @@ def _from_inside(input: Any, widths: list[tuple[int, int]], mode: str) -> Tensor
     return input  # type: ignore[no-any-return]
 
 
+@composed(autocast={"cpu": "float32"})
 def _from_border(input: Any, widths: list[tuple[int, int]], mode: str) -> Tensor:
     """The modes "reflect" and "replicate", which have a precision of their own in autocast."""
     return _from_inside(input, widths, mode)

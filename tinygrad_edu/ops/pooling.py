@@ -7,19 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.errors import not_implemented
-from tinygrad_edu.autograd.graph import entitle
-from tinygrad_edu.autograd.primitive import primitive
-from tinygrad_edu.autograd.record import wrap
-from tinygrad_edu.dtypes import Array, is_floating
+from tinygrad_edu.dtypes import Array, is_floating, scalar_type_name
+from tinygrad_edu.engine.boundary import not_implemented
+from tinygrad_edu.engine.nodes import shown_as
+from tinygrad_edu.engine.primitive import primitive
+from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.kernels.convolution import Geometry, Sizes
 from tinygrad_edu.ops.convolution import per_dim
 from tinygrad_edu.ops.dims import operand
 from tinygrad_edu.ops.gathering import gather
 from tinygrad_edu.ops.joining import stack
 from tinygrad_edu.ops.padding import _pad
-from tinygrad_edu.ops.reduction import type_name
-from tinygrad_edu.ops.windows import places, sum_windows
+from tinygrad_edu.ops.windows import place_of_largest, places, sum_windows
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
@@ -29,7 +28,13 @@ def _lowest(x: Array) -> Any:
     return -np.inf if is_floating(x.dtype) else np.iinfo(x.dtype).min
 
 
-@primitive(saves=("index",), multiple=True)
+def _pool_name(x: Array, *how: Any) -> str:
+    n = x.ndim - 2
+    pooled = "SqueezeBackward1(MaxPool2DWithIndices(Unsqueeze(x)))"
+    return pooled if n == 1 else f"MaxPool{n}DWithIndices"
+
+
+@primitive(saves=("index",), multiple=True, node=_pool_name)
 def _max_pool(x: Array, kernel: Sizes, how: Geometry, out: Sizes) -> Any:
     """The largest element of each window, and its position among all of its channel."""
     sizes = x.shape[2:]
@@ -198,7 +203,7 @@ def _batched(name: str, input: Any, n: int) -> tuple[Any, bool]:
             f" but got:{shape}"
         )
     if x.dtype == bool:
-        raise NotImplementedError(f'"{name}" not implemented for {type_name(x.dtype)!r}')
+        raise not_implemented(name, x.dtype)
     return (input, False) if x.ndim == n + 2 else (input[None], True)
 
 
@@ -261,7 +266,9 @@ def avg_pool(
         raise RuntimeError("divisor must be not zero")
     x, added = _batched(name, input, n)
     if not is_floating(x.array.dtype) and x.array.dtype != np.int64:
-        raise NotImplementedError(f'"{name}" not implemented for {type_name(x.array.dtype)!r}')
+        raise NotImplementedError(
+            f'"{name}" not implemented for {scalar_type_name(x.array.dtype)!r}'
+        )
     sizes = x.array.shape[2:]
     out = _out(name, sizes, kernel, how, ceil_mode)
     borders = [*zip(how.padding, _behind(sizes, kernel, how, out), strict=True)]
@@ -278,7 +285,7 @@ def avg_pool(
         divisor = float(counts.flat[0]) if even else counts.astype(x.array.dtype)
         y = total / (divisor if even else wrap(np.asarray(divisor, like=x.array)))
     y = y if is_floating(x.array.dtype) else y.trunc().to(input.dtype)
-    y = entitle(y, f"AvgPool{n}DBackward0" if n > 1 else "SqueezeBackward1")
+    y = shown_as(y, f"AvgPool{n}DBackward0" if n > 1 else "SqueezeBackward1")
     return y[0] if added else y  # type: ignore[no-any-return]
 
 
@@ -336,7 +343,7 @@ def adaptive_avg_pool(n: int, input: Any, output_size: Any) -> Tensor:
             parts = [_part(i, o, size) for i in range(o)]
             x = stack([x.narrow(dim, a, b - a).mean(dim) for a, b in parts], dim)
     if n > 1 and sizes != out:  # to one number, torch takes the mean
-        x = entitle(x, f"AdaptiveAvgPool{n}DBackward0" if max(out) > 1 else "MeanBackward1")
+        x = shown_as(x, f"AdaptiveAvgPool{n}DBackward0" if max(out) > 1 else "MeanBackward1")
     return x[0] if added else x  # type: ignore[no-any-return]
 
 
@@ -368,5 +375,5 @@ def _largest(x: Array, out: Sizes) -> Array:
         box = [slice(*_part(i, o, n)) for i, o, n in zip(place, out, sizes, strict=True)]
         inside = np.asarray(numbers[tuple(box)].reshape(-1), like=x)
         window = x[(slice(None), slice(None), *box)].reshape(*x.shape[:2], inside.size)
-        index[(slice(None), slice(None), *place)] = inside[window.argmax(-1)]
+        index[(slice(None), slice(None), *place)] = inside[place_of_largest(window)]
     return index

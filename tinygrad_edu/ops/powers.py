@@ -7,29 +7,34 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.errors import not_implemented, scalar_type_name
-from tinygrad_edu.autograd.graph import Variable
-from tinygrad_edu.autograd.inplace import inplace
-from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.dtypes import (
     Array,
     common,
     default,
+    fitting,
     float64,
     floating,
     is_floating,
     promote,
     promote_to,
+    scalar_type_name,
 )
+from tinygrad_edu.engine.boundary import not_implemented
+from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.inplace import inplace
+from tinygrad_edu.engine.primitive import primitive
+from tinygrad_edu.kernels.memory_order import in_order
 from tinygrad_edu.ops import elementary, indexing
-from tinygrad_edu.ops.arithmetic import zero_gradient
-from tinygrad_edu.ops.names import named
+from tinygrad_edu.ops.arithmetic import mul, zero_gradient
+from tinygrad_edu.ops.extrema import gate
+from tinygrad_edu.ops.names import named, ufunc
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
 
 
-@primitive
+@ufunc("reciprocal")
+@primitive(autocast={"cuda": "float32"})
 def reciprocal(x: Array) -> Array:
     """`1 / x`.
 
@@ -43,7 +48,13 @@ def reciprocal(x: Array) -> Array:
 reciprocal.vjp(x=lambda g, y: -g * (y * y))
 
 
-@primitive
+def rdiv(input: Any, other: Any) -> Tensor:
+    """`other / input`, by way of the reciprocal, as torch computes it."""
+    return mul(reciprocal(input), other)
+
+
+@ufunc("square")
+@primitive(node="Pow")
 def square(x: Array) -> Array:
     """`x * x`.
 
@@ -58,7 +69,15 @@ def square(x: Array) -> Array:
 square.vjp(x=lambda g, x: g * (x * 2))
 
 
-@primitive
+def _pow_name(x: Any, exponent: Any) -> str:
+    """torch has an operation for each kind of operands."""
+    if not hasattr(x, "dtype"):
+        return "PowBackward2"
+    return "PowBackward1" if hasattr(exponent, "dtype") else "PowBackward0"
+
+
+@ufunc("power")
+@primitive(node=_pow_name, autocast={"cuda": "float32"})
 def pow(x: Array, exponent: Array) -> Array:
     """`x ** exponent`, element by element; 0 ** 0 is 1.
 
@@ -77,6 +96,8 @@ def pow(x: Array, exponent: Array) -> Array:
         return _SHORT[exponent](x)
     if exponent.__class__ is int and exponent < 0 and not is_floating(x.dtype):
         raise RuntimeError("Integers to negative integer powers are not allowed.")
+    if exponent.__class__ is int and not is_floating(x.dtype):
+        exponent = fitting(common(x, exponent), exponent)
     x, exponent = promote(x, exponent)
     kind = (x if hasattr(x, "dtype") else exponent).dtype.kind
     if kind == "b":
@@ -85,7 +106,8 @@ def pow(x: Array, exponent: Array) -> Array:
         return x.copy()
     if kind in "iu":
         return _integer_pow(x, exponent)
-    return np.power(x, exponent)
+    y = np.power(x, exponent)
+    return y if hasattr(x, "dtype") else in_order(y)  # so torch does it for a number to a tensor
 
 
 _SHORT: dict[float, Any] = {
@@ -116,7 +138,7 @@ def _pow_base(g: Any, x: Any, exponent: Any) -> Any:
     if isinstance(exponent, (int, float)):
         return zero_gradient(g) if exponent == 0 else g * (exponent * pow(x, exponent - 1))
     slope = exponent * pow(x, exponent - 1)
-    return g * indexing.where(exponent == 0, 0.0, slope)
+    return gate(g * slope, exponent != 0)
 
 
 def _pow_exponent(g: Any, x: Any, exponent: Any, y: Any) -> Any:
@@ -134,6 +156,7 @@ def rpow(exponent: Any, base: Any) -> Tensor:
     return pow(base, exponent)
 
 
+@ufunc("float_power")
 @named(self="input")
 def float_power(input: Any, exponent: Any) -> Tensor:
     """`input ** exponent` in float64.
@@ -163,6 +186,7 @@ def float_power_(input: Any, exponent: Any) -> Tensor:
     return _float_power_in_place(input, exponent)
 
 
+@ufunc("sqrt")
 @primitive
 def sqrt(x: Array) -> Array:
     """The square root; nan for negative numbers.
@@ -177,7 +201,7 @@ def sqrt(x: Array) -> Array:
 sqrt.vjp(x=lambda g, y: g / (2 * y))
 
 
-@primitive
+@primitive(autocast={"cuda": "float32"})
 def rsqrt(x: Array) -> Array:
     """`1 / sqrt(x)`.
 

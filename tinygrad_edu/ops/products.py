@@ -6,7 +6,8 @@ import functools
 import math
 from typing import TYPE_CHECKING, Any
 
-from tinygrad_edu.autograd.graph import entitle
+from tinygrad_edu.engine.composed import composed
+from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.ops.arranging import roll
 from tinygrad_edu.ops.matmul import bmm, dot, matmul, mm, mv, vdot
 from tinygrad_edu.ops.names import numbers_first, numpy_names
@@ -55,6 +56,7 @@ def inner(input: Tensor, other: Tensor) -> Tensor:
     return tensordot(input, other, ([-1], [-1]))
 
 
+@composed(autocast={"cpu": "lower", "cuda": "widest"})
 def tensordot(a: Any, b: Any, dims: Any = 2) -> Tensor:
     """Sums of products over several dimensions of each tensor.
 
@@ -164,10 +166,11 @@ def _combine(name: str, input: Tensor, product: Any, beta: Any, alpha: Any) -> T
     addend: Any = expand(input, product.array.shape)  # raises where it does not fit
     if beta != 0:
         product = product + (addend if beta == 1 else addend * beta)
-    return entitle(product, f"{name}Backward0")  # type: ignore[no-any-return]
+    return shown_as(product, f"{name}Backward0")  # type: ignore[no-any-return]
 
 
 @numbers_first(3, "beta", "alpha")
+@composed(autocast="lower")
 def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """`beta * input + alpha * (mat1 @ mat2)`.
 
@@ -179,18 +182,21 @@ def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: An
 
 
 @numbers_first(3, "beta", "alpha")
+@composed(autocast={"cpu": "as_given", "cuda": "lower"})
 def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """`beta * input + alpha * (mat @ vec)`."""
     return _combine("Addmv", input, mv(mat, vec), beta, alpha)
 
 
 @numbers_first(3, "beta", "alpha")
+@composed(autocast={"cpu": "as_given", "cuda": "lower"})
 def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """`beta * input + alpha * outer(vec1, vec2)`."""
     return _combine("Addr", input, outer(vec1, vec2), beta, alpha)
 
 
 @numbers_first(3, "beta", "alpha")
+@composed(autocast="lower")
 def baddbmm(
     input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1
 ) -> Tensor:
@@ -199,6 +205,7 @@ def baddbmm(
 
 
 @numbers_first(3, "beta", "alpha")
+@composed(autocast="lower")
 def addbmm(
     input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1
 ) -> Tensor:
@@ -224,6 +231,7 @@ def kron(input: Tensor, other: Tensor) -> Tensor:
 
 
 @numpy_names
+@composed(autocast={"cuda": "widest"})
 def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
     """The cross product of vectors of three elements, which lie along `dim`.
 

@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tinygrad_edu import return_types
-from tinygrad_edu.autograd.primitive import primitive
-from tinygrad_edu.autograd.record import wrap
-from tinygrad_edu.dtypes import Array, floating, is_floating, is_half, promote
+from tinygrad_edu.dtypes import (
+    Array,
+    common,
+    dtype,
+    floating,
+    from_numpy,
+    is_floating,
+    is_half,
+)
+from tinygrad_edu.engine.boundary import not_a_tensor, not_implemented
+from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.inplace import write_out
+from tinygrad_edu.engine.primitive import primitive
+from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.ops.arithmetic import zero_gradient
 from tinygrad_edu.ops.dims import operand
+from tinygrad_edu.ops.extrema import gate
+
+if TYPE_CHECKING:
+    from tinygrad_edu.tensor import Tensor
 
 
 def real(input: Any) -> Any:
@@ -44,23 +59,38 @@ def angle(x: Array) -> Array:
 angle.vjp(x=zero_gradient)
 
 
-@primitive(numbers="none")
-def nextafter(a: Array, b: Array) -> Array:
-    """The next float after `a` in the direction of `b`.
+@primitive
+def _nextafter(a: Array, b: Array, kind: str) -> Array:
+    """In the dtype of that name: for 16 bits, too, the next number is one of that dtype."""
+    target = dtype._by_name[kind].numpy
+    return np.nextafter(a.astype(target, copy=False), b.astype(target, copy=False))
+
+
+_nextafter.vjp(a=lambda g, a, b: gate(g, a != b),
+               b=zero_gradient)  # fmt: skip
+
+
+def nextafter(input: Any, other: Any, *, out: Any = None) -> Tensor:
+    """The next float after `input` in the direction of `other`.
+
+    Args:
+        input, other: tensors of floats, of broadcastable shapes.
 
     >>> import tinygrad_edu as torch
     >>> torch.nextafter(torch.tensor([1.0]), torch.tensor([2.0])) > 1
     tensor([True])
     """
-    a, b = promote(a, b)
-    return np.nextafter(a, b)
+    for position, x in enumerate((input, other), 1):
+        if not isinstance(x, Variable):
+            raise not_a_tensor("nextafter", position, x)
+    target = common(input.array, other.array)
+    if not is_floating(target):
+        raise not_implemented("nextafter_cpu", target)
+    y = _nextafter(input, other, from_numpy(target).name)
+    return write_out("nextafter", out, y)  # type: ignore[no-any-return]
 
 
-nextafter.vjp(a=lambda g: g,
-              b=zero_gradient)  # fmt: skip
-
-
-@primitive
+@primitive(node="Frexp")
 def _mantissa(x: Array) -> Array:
     return np.frexp(x)[0]
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tinygrad_edu.autograd.graph import Variable
-from tinygrad_edu.autograd.primitive import primitive
-from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.primitive import primitive
+from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.kernels import recurrent as kernel
 from tinygrad_edu.kernels.recurrent import Sizes
 from tinygrad_edu.ops.joining import cat
@@ -46,7 +46,7 @@ def _product(h: Any, w: Any, b: Any) -> Any:
 # RNN ----------------------------------------------------------------------------------------------
 
 
-@primitive(saves=("states", "before"), multiple=True)
+@primitive(saves=("states", "before"), multiple=True, autocast="lower")
 def rnn(
     gx: Array, h0: Array, w: Array, b: Array | None, relu: bool, sizes: Sizes, reverse: bool
 ) -> Any:
@@ -77,7 +77,11 @@ def _rnn(gx: Any, h0: Any, w: Any, b: Any, relu: bool, sizes: Sizes, reverse: bo
 # LSTM ---------------------------------------------------------------------------------------------
 
 
-@primitive(saves=("gates", "before", "cells", "squashed"), multiple=True)
+@primitive(
+    saves=("gates", "before", "cells", "squashed"),
+    multiple=True,
+    autocast={"cpu": "as_state", "cuda": "lower"},
+)
 def lstm(
     gx: Array, h0: Array, c0: Array, w: Array, b: Array | None, sizes: Sizes, reverse: bool
 ) -> Any:
@@ -125,7 +129,9 @@ def projected_lstm(
 # GRU ----------------------------------------------------------------------------------------------
 
 
-@primitive(saves=("gates", "before", "mixed"), multiple=True)
+@primitive(
+    saves=("gates", "before", "mixed"), multiple=True, autocast={"cpu": "as_state", "cuda": "lower"}
+)
 def gru(gx: Array, h0: Array, w: Array, b: Array | None, sizes: Sizes, reverse: bool) -> Any:
     """All states, and the last ones.
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.primitive import primitive
-from tinygrad_edu.dtypes import Array, NumpyDtype, floating, from_numpy, is_floating, to_numpy
+from tinygrad_edu.dtypes import Array, NumpyDtype, floating, is_floating, scalar_type_name, to_numpy
+from tinygrad_edu.engine.composed import composed
+from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.ops.cumulative import exclusive_cumprod
 from tinygrad_edu.ops.dims import (
     Dims,
@@ -25,6 +26,7 @@ from tinygrad_edu.ops.dims import (
     spread,
 )
 from tinygrad_edu.ops.elementary import exp
+from tinygrad_edu.ops.extrema import gate, weigh
 from tinygrad_edu.ops.names import numpy_names
 from tinygrad_edu.ops.shape import _flip
 
@@ -62,7 +64,18 @@ def _add_up_long(x: Array, longest: int, dims: tuple[int, ...], keepdim: bool) -
     return reduce_add(rows.swapaxes(0, longest), axis=dims, keepdims=keepdim)
 
 
-@primitive
+def _reduction(name: str) -> Any:
+    """torch has one operation for all dimensions (0), and one for some (1)."""
+
+    whole, part = f"{name}Backward0", f"{name}Backward1"
+
+    def chain(x: Array, dims: Dims, *options: Any) -> str:
+        return part if dims is not None and len(dims) < x.ndim else whole
+
+    return chain
+
+
+@primitive(node=_reduction("Sum"))
 def _sum(x: Array, dims: Dims, keepdim: bool, dtype: NumpyDtype | None) -> Array:
     if dtype is not None and dtype != x.dtype:
         return reduce_add(x, axis=dims, dtype=dtype, keepdims=keepdim)
@@ -75,6 +88,7 @@ _sum.vjp(x=lambda g, x_shape, dims, keepdim: spread(g, x_shape, dims, keepdim))
 
 
 @numpy_names
+@composed(autocast={"cuda": "float32"})
 def sum(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The sum over `dim`; integers and bools add up to int64.
 
@@ -95,7 +109,7 @@ def sum(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None
     return _sum(input, dims, keepdim, None if dtype is None else to_numpy(dtype))
 
 
-@primitive
+@primitive(node=_reduction("Mean"))
 def _mean(x: Array, dims: Dims, keepdim: bool, dtype: NumpyDtype | None) -> Array:
     if dtype is not None and dtype != x.dtype:
         x = x.astype(dtype)
@@ -131,18 +145,9 @@ def mean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = Non
         which = "Input" if dtype is None else "Optional"
         raise RuntimeError(
             f"mean(): could not infer output dtype. {which} dtype must be either a floating point"
-            f" or complex dtype. Got: {type_name(target)}"
+            f" or complex dtype. Got: {scalar_type_name(target)}"
         )
     return _mean(input, reduced(dim, x.ndim), keepdim, target)
-
-
-def type_name(numpy_dtype: NumpyDtype) -> str:
-    """The name that torch's messages give a dtype, such as Float for float32."""
-    name = from_numpy(numpy_dtype).name
-    special = {"float32": "Float", "float64": "Double", "float16": "Half", "bfloat16": "BFloat16",
-               "int64": "Long", "int32": "Int", "int16": "Short", "int8": "Char", "uint8": "Byte",
-               "bool": "Bool"}  # fmt: skip
-    return special.get(name, name.replace("ui", "UI"))
 
 
 @primitive
@@ -180,39 +185,44 @@ def nanmean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = 
     if not is_floating(x.dtype):
         raise RuntimeError(
             "nanmean(): expected input to have floating point or complex dtype but got"
-            f" {type_name(x.dtype)}"
+            f" {scalar_type_name(x.dtype)}"
         )
     there = reduce_add(~np.isnan(x), axis=reduced(dim, x.ndim), keepdims=keepdim)
     total: Any = nansum(input, dim, keepdim, dtype=dtype)
     return total / there  # type: ignore[no-any-return]
 
 
-@primitive
+@primitive(node=_reduction("Prod"))
 def _prod(x: Array, dims: Dims, keepdim: bool, dtype: NumpyDtype | None) -> Array:
     if dtype is None and not is_floating(x.dtype):
         dtype = np.dtype(np.int64)
     return reduce_multiply(x, axis=dims, dtype=dtype, keepdims=keepdim)
 
 
-def _product_of_others(x: Any, y: Any, dims: Dims, keepdim: bool) -> Any:
-    """For every element the product of all others; `y / x` if no element is 0."""
-    if not (raw(x) == 0).any():
-        return restore(y, x.shape, dims, keepdim) / x
+def _prod_gradient(g: Any, x: Any, y: Any, dims: Dims, keepdim: bool) -> Any:
+    """`g` times the product of all other elements, which is `y / x` if no element is 0.
+
+    Of two zeros among all elements, each stops whatever is not finite, as in torch.
+    """
+    zeros = int((raw(x) == 0).sum())
+    g = restore(g, x.shape, dims, keepdim)
+    if not zeros:
+        return g * (restore(y, x.shape, dims, keepdim) / x)
     along = x.reshape((-1,)) if dims is None else x
     dim = 0 if dims is None else dims[0]
     before = exclusive_cumprod(along, dim)
     after = _flip(exclusive_cumprod(_flip(along, (dim,)), dim), (dim,))
-    return (before * after).reshape(x.shape)
+    others = (before * after).reshape(x.shape)
+    if dims is None and zeros > 1:
+        return weigh(g, gate(others, np.isfinite(raw(others))))
+    return g * others
 
 
-_prod.vjp(
-    x=lambda g, x, y, dims, keepdim: (
-        restore(g, x.shape, dims, keepdim) * _product_of_others(x, y, dims, keepdim)
-    )
-)
+_prod.vjp(x=_prod_gradient)
 
 
 @numpy_names
+@composed(autocast="float32")
 def prod(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The product over one dimension, or over all; of integers and bools as int64.
 

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.errors import scalar_type_name
-from tinygrad_edu.autograd.mode import state
 from tinygrad_edu.backend import CPU, device_of, to_device
-from tinygrad_edu.dtypes import Array, is_floating
+from tinygrad_edu.dtypes import Array, is_floating, scalar_type_name
+from tinygrad_edu.engine.mode import is_recording
 from tinygrad_edu.kernels import rejection
 from tinygrad_edu.ops.sampling import _generator, _result, _tensor
 
@@ -51,7 +50,7 @@ def standard_gamma(concentration: Any, *, divided: bool = False) -> Tensor:
     Raises:
         NotImplementedError: the concentration needs a gradient.
     """
-    if state.enabled and concentration.requires_grad:
+    if is_recording() and concentration.requires_grad:
         raise NotImplementedError(
             "samples of the gamma family are not differentiable with respect to the concentration"
             " here; use sample(), or detach the concentration"

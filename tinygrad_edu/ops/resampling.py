@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.graph import entitle
-from tinygrad_edu.autograd.primitive import primitive
-from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.dtypes import Array, is_floating
+from tinygrad_edu.engine.nodes import shown_as
+from tinygrad_edu.engine.primitive import primitive
+from tinygrad_edu.engine.record import wrap
+from tinygrad_edu.kernels.rounding import fma32, fma64
 from tinygrad_edu.ops.dims import operand
 from tinygrad_edu.ops.pooling import adaptive_avg_pool
 
@@ -69,25 +70,44 @@ _pick.vjp(x=lambda g, x_shape, dim, index: _unpick(g, x_shape[dim], dim, index))
 _unpick.vjp(h=lambda g, dim, index: _pick(g, dim, index))
 
 
-def _step(size: int, out: int, scale: float | None, align: bool) -> float:
-    """How far apart in the input neighbours of the output are."""
+@primitive
+def scaled(x: Array, factor: float, offset: float) -> Array:
+    """`x * factor + offset`, rounded once, as torch's kernels for positions round it."""
+    if not isinstance(x, np.ndarray):
+        return x * factor + offset
+    fma = fma64 if x.dtype == np.float64 else fma32
+    y = fma(x.reshape(-1), factor, offset).reshape(x.shape)
+    finite = np.isfinite(x)
+    return y if finite.all() else np.where(finite, y, x * factor)
+
+
+scaled.vjp(x=lambda g, factor: g * factor)
+
+
+def _step(size: int, out: int, scale: float | None, align: bool, kind: Any) -> Any:
+    """How far apart in the input neighbours of the output are, rounded as torch does."""
     if align:
-        return (size - 1) / (out - 1) if out > 1 else 0.0
-    return 1 / scale if scale else size / out
+        return kind(size - 1) / kind(out - 1) if out > 1 else kind(0)
+    return kind(1 / scale) if scale else kind(size) / kind(out)
 
 
 def _nearest(size: int, out: int, scale: float | None, exact: bool, kind: Any) -> Taps:
-    step = kind(1 / scale) if scale else kind(size) / kind(out)
+    step = _step(size, out, scale, False, kind)
     at = (np.arange(out).astype(kind) + kind(0.5 if exact else 0.0)) * step
+    at = at.astype(np.float32)  # whatever the dtype, torch takes the floor of a float32
     return [(np.minimum(np.floor(at).astype(np.int64), size - 1), None)]
 
 
-def _linear(size: int, out: int, scale: float | None, align: bool) -> Taps:
-    step = _step(size, out, scale, align)
-    i = np.arange(out, dtype=np.float64)
-    at = i * step if align else np.maximum((i + 0.5) * step - 0.5, 0.0)
+def _places(size: int, out: int, scale: float | None, align: bool, kind: Any) -> Array:
+    """Where in the input the elements of the output lie."""
+    step, i = _step(size, out, scale, align, kind), np.arange(out).astype(kind)
+    return i * step if align else scaled.primitive.forward(i + kind(0.5), float(step), -0.5)
+
+
+def _linear(size: int, out: int, scale: float | None, align: bool, kind: Any) -> Taps:
+    at = np.maximum(_places(size, out, scale, align, kind), 0)
     left = np.minimum(np.floor(at).astype(np.int64), size - 1)
-    part = np.minimum(at - left, 1.0)
+    part = np.minimum(at - left.astype(kind), 1)
     return [(left, 1 - part), (np.minimum(left + 1, size - 1), part)]
 
 
@@ -104,13 +124,11 @@ def cubic_weights(part: Any) -> list[Any]:
     return [far(part + 1), near(part), near(1 - part), far(2 - part)]
 
 
-def _cubic(size: int, out: int, scale: float | None, align: bool) -> Taps:
-    step = _step(size, out, scale, align)
-    i = np.arange(out, dtype=np.float64)
-    at = i * step if align else (i + 0.5) * step - 0.5
+def _cubic(size: int, out: int, scale: float | None, align: bool, kind: Any) -> Taps:
+    at = _places(size, out, scale, align, kind)
     left = np.floor(at).astype(np.int64)
     places = [np.clip(left + k, 0, size - 1) for k in (-1, 0, 1, 2)]
-    return list(zip(places, cubic_weights(at - left), strict=True))
+    return list(zip(places, cubic_weights(at - left.astype(kind)), strict=True))
 
 
 def _resample(x: Any, dim: int, taps: Taps) -> Any:
@@ -214,19 +232,19 @@ def interpolate(
         return adaptive_avg_pool(n, input, sizes)
     y: Any = input
     align = bool(align_corners)
+    kind = np.float64 if x.dtype == np.float64 else np.float32
     for dim in range(x.ndim - 1, 1, -1):  # the last first: later ones copy whole rows
         out, scale = sizes[dim - 2], scales[dim - 2]
         old = x.shape[dim]
         if mode.startswith("nearest"):
-            kind = np.float64 if x.dtype == np.float64 else np.float32
             taps = _nearest(old, out, scale, mode == "nearest-exact", kind)
         elif mode == "bicubic":
-            taps = _cubic(old, out, scale, align)
+            taps = _cubic(old, out, scale, align, kind)
         else:
-            taps = _linear(old, out, scale, align)
+            taps = _linear(old, out, scale, align, kind)
         y = _resample(y, dim, taps)
     title = "NearestExact" if mode == "nearest-exact" else mode.capitalize()
-    return y if y is input else entitle(y, f"Upsample{title}{n}DBackward0")
+    return y if y is input else shown_as(y, f"Upsample{title}{n}DBackward0")
 
 
 _WITHOUT_SIZE = ("nearest", "nearest-exact", "area")
@@ -266,7 +284,7 @@ def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
     parts = input.reshape(*lead, c // (r * r), r, r, h, w)
     turned = parts.permute(*range(i), i, i + 3, i + 1, i + 4, i + 2)
     shuffled = turned.reshape(*lead, c // (r * r), h * r, w * r)
-    return entitle(shuffled, "PixelShuffleBackward0")
+    return shown_as(shuffled, "PixelShuffleBackward0")
 
 
 def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:

@@ -6,14 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.errors import not_implemented
-from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.dtypes import Array, common, finfo, from_numpy, is_floating, promote_to
+from tinygrad_edu.engine.boundary import not_implemented
+from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.ops.arithmetic import zero_gradient
 from tinygrad_edu.ops.comparison import isfinite
 from tinygrad_edu.ops.extrema import gate
+from tinygrad_edu.ops.indexing import where
+from tinygrad_edu.ops.names import ufunc
 
 
+@ufunc("sign")
 @primitive
 def sign(x: Array) -> Array:
     """-1, 0 or 1 for numbers below, at and above 0; 0 for nan.  Its derivative is 0.
@@ -31,6 +34,7 @@ def sign(x: Array) -> Array:
 sign.vjp(x=zero_gradient)
 
 
+@ufunc("absolute", "fabs")
 @primitive
 def abs(x: Array) -> Array:
     """The absolute value; its derivative at 0 is 0.
@@ -53,6 +57,7 @@ def _whole(name: str, x: Array, function: Any) -> Array:
     return function(x) if is_floating(x.dtype) else x.copy()
 
 
+@ufunc("ceil")
 @primitive
 def ceil(x: Array) -> Array:
     """The next whole number upwards; its derivative is 0.
@@ -67,6 +72,7 @@ def ceil(x: Array) -> Array:
 ceil.vjp(x=zero_gradient)
 
 
+@ufunc("floor")
 @primitive
 def floor(x: Array) -> Array:
     """The next whole number downwards; its derivative is 0.
@@ -81,6 +87,7 @@ def floor(x: Array) -> Array:
 floor.vjp(x=zero_gradient)
 
 
+@ufunc("trunc")
 @primitive
 def trunc(x: Array) -> Array:
     """The next whole number towards 0; its derivative is 0.
@@ -111,6 +118,7 @@ def frac(x: Array) -> Array:
 frac.vjp(x=lambda g: g)
 
 
+@ufunc("rint")
 @primitive
 def round(x: Array, decimals: int = 0) -> Array:
     """The nearest whole number, of two equally near ones the even; its derivative is 0.
@@ -135,7 +143,7 @@ def round(x: Array, decimals: int = 0) -> Array:
 round.vjp(x=zero_gradient)
 
 
-@primitive
+@primitive(half="as it is")
 def nan_to_num(x: Array, nan: Any = None, posinf: Any = None, neginf: Any = None) -> Array:
     """`x` with numbers for nan and the infinities; there its derivative is 0.
 
@@ -176,6 +184,10 @@ def heaviside(a: Array, values: Array) -> Array:
     return np.where(a == 0, values, a > 0).astype(a.dtype)
 
 
+heaviside.vjp(a=None, values=None)
+
+
+@ufunc("copysign")
 @primitive(numbers="second")
 def copysign(a: Array, b: Array) -> Array:
     """The size of `a` with the sign of `b`.
@@ -189,7 +201,12 @@ def copysign(a: Array, b: Array) -> Array:
     return np.copysign(a, b)
 
 
+def _turned(a: Any, y: Any) -> Any:
+    """`y / a`: 1 where the sign was kept, -1 where it was turned; 0 at 0."""
+    return gate(y / where(a == 0, 1.0, a), a != 0)
+
+
 copysign.vjp(
-    a=lambda g, a, y: g * (sign(a) * sign(y)),
+    a=lambda g, a, y: g * _turned(a, y),
     b=zero_gradient,
 )

@@ -16,16 +16,17 @@ import numpy as np
 
 from tinygrad_edu import gpu_random
 from tinygrad_edu import random as stream
-from tinygrad_edu.autograd.errors import same_device
-from tinygrad_edu.autograd.graph import Variable
-from tinygrad_edu.autograd.inplace import check_writable, write
-from tinygrad_edu.autograd.mode import state
-from tinygrad_edu.autograd.primitive import primitive
-from tinygrad_edu.autograd.record import current_node, wrap
 from tinygrad_edu.backend import beside, device_of, new_like, on, place_of
 from tinygrad_edu.backend import device as Device
 from tinygrad_edu.dtypes import Array, default, int64, to_numpy
+from tinygrad_edu.engine.boundary import same_device
+from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.inplace import check_writable, write
+from tinygrad_edu.engine.mode import is_recording
+from tinygrad_edu.engine.primitive import primitive
+from tinygrad_edu.engine.record import current_node, wrap
 from tinygrad_edu.ops.creation import DeviceLike, Dtype, finish
+from tinygrad_edu.ops.out import fills_out, takes_out
 from tinygrad_edu.ops.shape import broadcast_shapes, expand
 from tinygrad_edu.random import Generator
 from tinygrad_edu.size import read_new_shape
@@ -99,6 +100,7 @@ def _empty(
 # New tensors --------------------------------------------------------------------------------------
 
 
+@fills_out
 def rand(
     *sizes: Any, size: Any = None, generator: Generator | None = None, dtype: Dtype = None,
     device: DeviceLike = None, requires_grad: bool = False, out: None = None, layout: Any = None,
@@ -124,6 +126,7 @@ def rand(
     return finish(array, device, requires_grad)
 
 
+@fills_out
 def randn(
     *sizes: Any, size: Any = None, generator: Generator | None = None, dtype: Dtype = None,
     device: DeviceLike = None, requires_grad: bool = False, out: None = None, layout: Any = None,
@@ -140,6 +143,7 @@ def randn(
     return finish(array, device, requires_grad)
 
 
+@fills_out
 def randint(
     *args: Any, low: Any = None, high: Any = None, size: Any = None,
     generator: Generator | None = None, dtype: Dtype = None, device: DeviceLike = None,
@@ -178,6 +182,7 @@ def randint(
     return finish(array, device, requires_grad)
 
 
+@fills_out
 def randperm(
     n: int, *, generator: Generator | None = None, dtype: Dtype = None, device: DeviceLike = None,
     requires_grad: bool = False, out: None = None, layout: Any = None, pin_memory: bool = False,
@@ -202,6 +207,7 @@ def randperm(
     return finish(drawn, device, requires_grad)
 
 
+@takes_out
 def normal(
     mean: Any, std: Any = None, size: Any = None, *, generator: Generator | None = None,
     dtype: Dtype = None, device: DeviceLike = None, requires_grad: bool = False,
@@ -391,7 +397,7 @@ def _zeros(g: Any, shape: tuple[int, ...]) -> Array:
 
 
 def _needs_gradient(*parameters: Any) -> bool:
-    return state.enabled and any([current_node(p) is not None for p in parameters])
+    return is_recording() and any([current_node(p) is not None for p in parameters])
 
 
 def _result(drawn: Array, *parameters: Any) -> Tensor:

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.errors import same_device
-from tinygrad_edu.autograd.primitive import primitive
-from tinygrad_edu.autograd.record import as_array, wrap
 from tinygrad_edu.backend import module_of
 from tinygrad_edu.dtypes import Array, is_floating
+from tinygrad_edu.engine.boundary import same_device
+from tinygrad_edu.engine.primitive import primitive
+from tinygrad_edu.engine.record import as_array, wrap
 from tinygrad_edu.ops.arithmetic import _div, floor_divide
 from tinygrad_edu.ops.dims import raw
 from tinygrad_edu.ops.gathering import (
@@ -27,13 +27,14 @@ from tinygrad_edu.ops.gathering import (
 from tinygrad_edu.ops.indexing import _index_put, _where
 from tinygrad_edu.ops.joining import zeros_beside
 from tinygrad_edu.ops.names import numpy_names
+from tinygrad_edu.ops.watching import watched
 from tinygrad_edu.size import read_dim
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
 
 
-@primitive
+@primitive(node="ScatterReduce")
 def _scatter_extreme(
     x: Array, dim: int, index: Array, src: Array, largest: bool, include_self: bool
 ) -> Array:
@@ -59,7 +60,10 @@ def _bound(dtype: Any, largest: bool) -> Any:
 
 
 def _shares(g: Any, x: Any, dim: int, index: Any, src: Any, y: Any, include_self: bool) -> Any:
-    """The gradient of an extreme, shared evenly among all that equal it: for `x` and for `src`."""
+    """The gradient of an extreme, shared evenly among all that equal it: for `x` and for `src`.
+
+    By products, as in torch: of inf, those that lost get nan.
+    """
     won = y == x
     if not include_self:
         won = won & (scatter(zeros_beside(x, tuple(x.shape)), dim, index, 1.0) == 0)
@@ -67,7 +71,8 @@ def _shares(g: Any, x: Any, dim: int, index: Any, src: Any, y: Any, include_self
     tied = _gather(y, dim, index) == part
     won, tied = _where(won, 1.0, zeros_beside(g, ())), _where(tied, 1.0, zeros_beside(g, ()))
     share = g / _scatter_add(won, dim, index, tied)
-    return share * won, in_corner(_gather(share, dim, index) * tied, tuple(src.shape))
+    of_x = share * won if include_self else _scatter(share * won, dim, index, 0.0)
+    return of_x, in_corner(_gather(share, dim, index) * tied, tuple(src.shape))
 
 
 _scatter_extreme.vjp(
@@ -80,7 +85,7 @@ _scatter_extreme.vjp(
 )
 
 
-@primitive
+@primitive(node="ScatterReduce")
 def _scatter_product(x: Array, dim: int, index: Array, src: Array) -> Array:
     return _scatter_multiply.primitive.forward(x, dim, index, src)
 
@@ -181,5 +186,5 @@ def put(input: Any, index: Any, source: Any, accumulate: bool = False) -> Tensor
             "put_(): Expected source and index to have the same number of elements, but got"
             f" source.numel() = {source.array.size}, index.numel() = {at.size}"
         )
-    written = _index_put(x, (at,), source.reshape(-1), accumulate)
+    written = watched(_index_put(x, (at,), source.reshape(-1), accumulate), "index", (index,))
     return written.reshape(input.array.shape)

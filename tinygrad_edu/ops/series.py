@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.backend import new_like, special_function
 from tinygrad_edu.dtypes import Array, common, default, floating, is_floating, promote_to
+from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels import series
 from tinygrad_edu.ops import indexing
+from tinygrad_edu.ops.dims import raw
 from tinygrad_edu.ops.elementary import exp, log
 from tinygrad_edu.ops.powers import pow
+from tinygrad_edu.ops.reduction import sum
 from tinygrad_edu.ops.rounding import sign
-from tinygrad_edu.ops.special import erfc, lgamma
+from tinygrad_edu.ops.special import digamma, erfc, lgamma
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
@@ -26,13 +28,13 @@ if TYPE_CHECKING:
 _ROOT = math.sqrt(2 * math.pi)
 
 
-@primitive
+@primitive(node="SpecialI0E")
 def i0e(x: Array) -> Array:
     """`exp(-|x|) i0(x)`."""
     return special_function("i0e", lambda x: series.bessel(0, x))(floating(x))
 
 
-@primitive
+@primitive(node="SpecialI1E")
 def i1e(x: Array) -> Array:
     """`exp(-|x|) i1(x)`."""
     return special_function("i1e", lambda x: series.bessel(1, x))(floating(x))
@@ -50,7 +52,7 @@ def i0(x: Array) -> Array:
     return i0e.primitive.forward(x) * np.exp(np.abs(x))
 
 
-@primitive
+@primitive(node="SpecialI1")
 def i1(x: Array) -> Array:
     """The modified Bessel function of the first kind of order 1.
 
@@ -84,7 +86,7 @@ def ndtr(input: Tensor) -> Tensor:
     return erfc(input * -math.sqrt(0.5)) * 0.5
 
 
-@primitive
+@primitive(node="SpecialNdtri")
 def ndtri(x: Array) -> Array:
     """The inverse of `ndtr`.
 
@@ -98,7 +100,7 @@ def ndtri(x: Array) -> Array:
 ndtri.vjp(x=lambda g, y: g * (_ROOT * exp(y * y / 2)))
 
 
-@primitive
+@primitive(node="SpecialErfcx")
 def erfcx(x: Array) -> Array:
     """`exp(x*x) erfc(x)`, which does not underflow.
 
@@ -109,10 +111,26 @@ def erfcx(x: Array) -> Array:
     return special_function("erfcx", series.erfcx)(floating(x))
 
 
-erfcx.vjp(x=lambda g, x, y: g * (2 * x * y - 2 / math.sqrt(math.pi)))
+def _far(x: Any) -> Array:
+    """Where x is so large that an asymptotic series beats a difference that cancels."""
+    at = raw(x)
+    return np.greater(at, 120.0 if at.dtype == np.float64 else 10.0)
 
 
-@primitive
+def _erfcx_slope(x: Any, y: Any) -> Any:
+    """`2 x y - 2 / sqrt(pi)`."""
+    far = _far(x)
+    near = indexing.where(far, 0.0, x) * y * 2 - 2 / math.sqrt(math.pi)
+    r = 1 / indexing.where(far, x, 1.0)
+    s = r * r
+    series = s * (((s * 13.125 - 3.75) * s + 1.5) * s - 1) / math.sqrt(math.pi)
+    return indexing.where(far, series, near)
+
+
+erfcx.vjp(x=lambda g, x, y: g * _erfcx_slope(x, y))
+
+
+@primitive(node="SpecialLogNdtr")
 def log_ndtr(x: Array) -> Array:
     """`log(ndtr(x))`, accurate where that is close to 0.
 
@@ -123,10 +141,26 @@ def log_ndtr(x: Array) -> Array:
     return special_function("log_ndtr", series.log_ndtr)(floating(x))
 
 
-log_ndtr.vjp(x=lambda g, x: g / erfcx(x * -math.sqrt(0.5)) * math.sqrt(2 / math.pi))
-
-
 @primitive
+def _hazard(x: Array) -> Array:
+    """The density of a standard normal variable at x, divided by `ndtr(x)`."""
+    return math.sqrt(2 / math.pi) / erfcx.primitive.forward(x * x.dtype.type(-math.sqrt(0.5)))
+
+
+def _hazard_slope(x: Any, y: Any) -> Any:
+    """`-y (x + y)`."""
+    far = _far(-x)
+    near = y * indexing.where(far, 0.0, x + y)
+    r = 1 / indexing.where(far, x, 1.0)
+    s = r * r
+    return indexing.where(far, (s - 6 * s * s) - 1, -near)
+
+
+log_ndtr.vjp(x=lambda g, x: g * _hazard(x))
+_hazard.vjp(x=lambda g, x, y: g * _hazard_slope(x, y))
+
+
+@primitive(node="SpecialEntr")
 def entr(x: Array) -> Array:
     """`-x log(x)`; 0 at 0, minus infinity below.
 
@@ -142,7 +176,14 @@ def entr(x: Array) -> Array:
 entr.vjp(x=lambda g, x: g * -(log(x) + 1))
 
 
-def multigammaln(input: Tensor, p: int) -> Tensor:
+def _steps(x: Any, p: int) -> Any:
+    """`x - (p - 1) / 2, ..., x - 1/2, x`, in a new last dimension."""
+    at: Any = np.arange(1 - p, 1, like=raw(x)) / 2
+    return x[..., None] + at.astype(raw(x).dtype)
+
+
+@primitive
+def multigammaln(input: Array, p: int) -> Array:
     """The logarithm of the multivariate gamma function of dimension `p`.
 
     >>> import tinygrad_edu as torch
@@ -151,10 +192,12 @@ def multigammaln(input: Tensor, p: int) -> Tensor:
     """
     if p < 1:
         raise RuntimeError("p has to be greater than or equal to 1")
-    total: Any = lgamma(input) + p * (p - 1) * math.log(math.pi) / 4
-    for j in range(1, p):
-        total = total + lgamma(input - j / 2)
-    return total  # type: ignore[no-any-return]
+    x = floating(input)
+    total = lgamma.primitive.forward(_steps(x, p)).sum(-1)
+    return total + x.dtype.type(p * (p - 1) * math.log(math.pi) / 4)
+
+
+multigammaln.vjp(input=lambda g, input, p: g * sum(digamma(_steps(input, p)), -1))
 
 
 def _floats(a: Any, b: Any) -> tuple[Array, Array, Any]:
@@ -169,7 +212,9 @@ def _floats(a: Any, b: Any) -> tuple[Array, Array, Any]:
 
 @primitive
 def zeta(a: Array, b: Array) -> Array:
-    """Hurwitz's zeta function: the sum of `(b + k) ** -a` over k = 0, 1, 2, ...; no gradient.
+    """Hurwitz's zeta function: the sum of `(b + k) ** -a` over k = 0, 1, 2, ...
+
+    It is differentiable in `b`.
 
     >>> import tinygrad_edu as torch
     >>> torch.special.zeta(torch.tensor([2.0]), 1)
@@ -177,6 +222,9 @@ def zeta(a: Array, b: Array) -> Array:
     """
     a, b, target = _floats(a, b)
     return special_function("zeta", series.zeta)(a, b).astype(target)
+
+
+zeta.vjp(b=lambda g, a, b: g * (-a * zeta(a + 1, b)))
 
 
 @primitive(numbers="none")

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.errors import dimension_error
-from tinygrad_edu.autograd.graph import Step, entitle
-from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.engine.boundary import dimension_error
+from tinygrad_edu.engine.nodes import shown_as
+from tinygrad_edu.engine.primitive import primitive
+from tinygrad_edu.engine.views import Step
+from tinygrad_edu.kernels.memory_order import clone, like
 from tinygrad_edu.ops.layout import contiguous
 from tinygrad_edu.ops.names import named, numpy_names
 from tinygrad_edu.size import read_dim, read_dims, read_shape
@@ -39,7 +41,7 @@ def _view(x: Array, shape: tuple[int, ...]) -> Array:
 _view.vjp(x=lambda g, x_shape: g.reshape(x_shape))
 
 
-@primitive
+@primitive(node="View", half="as it is")
 def _reshape_copy(x: Array, shape: tuple[int, ...]) -> Array:
     return _reshaped(x, shape)
 
@@ -209,23 +211,26 @@ def transpose(x: Array, dim0: int, dim1: int) -> Array:
 transpose.vjp(x=lambda g, dim0, dim1: transpose(g, dim0, dim1))
 
 
+_t = transpose.called("T")
+
+
 def step_back(step: Step, x: Array) -> Step:
     """What undoes a `transpose`, `squeeze` or `unsqueeze` of `x`."""
-    return step if step[0] is transpose else (_view, [x.shape], None)
+    return step if step[0] in (transpose, _t) else (_view, [x.shape], None)
 
 
 swapaxes = named(axis0="dim0", axis1="dim1")(transpose)
 
 
 def t(input: Tensor) -> Tensor:
-    """The transpose of a matrix; tensors of fewer dimensions are returned as they are."""
+    """The transpose of a matrix; of fewer dimensions, another tensor on the same memory."""
     if input.array.ndim > 2:
         raise RuntimeError(
             f"t() expects a tensor with <= 2 dimensions, but self is {input.array.ndim}D"
         )
     if input.array.ndim < 2:
-        return input
-    return entitle(transpose(input, 0, 1), "TBackward0")
+        return _view(input, input.array.shape)
+    return _t(input, 0, 1)
 
 
 def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
@@ -241,6 +246,8 @@ def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
     for name, dims in zip(("source", "destination"), given, strict=True):
         if len({read_dim(dim, ndim) for dim in dims}) != len(dims):
             raise RuntimeError(f"movedim: repeated dim in `{name}` ({list(dims)})")
+    if not ndim:
+        return _view(input, ())
     sources, targets = [[read_dim(dim, ndim) for dim in dims] for dims in given]
     order = [dim for dim in range(ndim) if dim not in sources]
     for target, origin in sorted(zip(targets, sources, strict=True)):
@@ -269,7 +276,7 @@ def squeeze(input: Tensor, dim: Any = None, *more: int) -> Tensor:
     dims = range(len(shape)) if dim is None else read_dims(dim, len(shape))
     squeezed = _squeeze(input, tuple([i for i in dims if i < len(shape) and shape[i] == 1]))
     number = 0 if dim is None else 1 if isinstance(dim, int) else 2
-    return entitle(squeezed, f"SqueezeBackward{number}")
+    return shown_as(squeezed, f"SqueezeBackward{number}")
 
 
 @primitive(view=True)
@@ -283,7 +290,7 @@ def unsqueeze(x: Array, dim: int) -> Array:
     if not -x.ndim - 1 <= dim <= x.ndim:
         raise dimension_error(dim, x.ndim + 1)
     dim %= x.ndim + 1
-    return x[(slice(None),) * dim + (None,)]
+    return x.reshape((*x.shape[:dim], 1, *x.shape[dim:]))  # its stride is then torch's, too
 
 
 unsqueeze.vjp(x=lambda g, x_shape: g.reshape(x_shape))
@@ -291,7 +298,10 @@ unsqueeze.vjp(x=lambda g, x_shape: g.reshape(x_shape))
 
 @primitive(view=True)
 def _expand(x: Array, shape: tuple[int, ...]) -> Array:
-    return np.broadcast_to(x, shape)
+    y = np.broadcast_to(x, shape)
+    if y.__class__ is np.ndarray and x.flags.writeable:  # NumPy's is read-only; torch looks at
+        y.flags.writeable = True  # what is written (see refuse_expanded)
+    return y
 
 
 _expand.vjp(x=lambda g: g)  # the walk sums it down
@@ -369,7 +379,7 @@ def broadcast_tensors(*tensors: Any) -> tuple[Tensor, ...]:
     return tuple([expand(t, shape) for t in tensors])
 
 
-@primitive
+@primitive(half="as it is")
 def _repeat(x: Array, sizes: tuple[int, ...]) -> Array:
     return np.tile(x, sizes)
 
@@ -410,9 +420,9 @@ def tile(input: Tensor, *dims: Any) -> Tensor:
     return repeat(input, (1,) * (input.array.ndim - len(sizes)) + sizes)
 
 
-@primitive
+@primitive(half="as it is")
 def _flip(x: Array, dims: tuple[int, ...]) -> Array:
-    return np.flip(x, dims).copy() if dims else x.copy()
+    return like(np.flip(x, dims), x) if dims and x.size else clone(x)
 
 
 _flip.vjp(x=lambda g, dims: _flip(g, dims))
@@ -426,6 +436,8 @@ def flip(input: Tensor, *dims: Any) -> Tensor:
     >>> torch.tensor([1, 2, 3]).flip(0)
     tensor([3, 2, 1])
     """
+    if not dims:
+        raise TypeError('flip() missing 1 required positional arguments: "dims"')
     ndim = input.array.ndim
     places = read_dims(read_shape("flip", dims, "dims"), ndim)
     return _flip(input, places if ndim else ())

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.errors import not_implemented
-from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.dtypes import Array, is_floating, to_numpy
+from tinygrad_edu.engine.boundary import not_implemented
+from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels.cuda import launch
 from tinygrad_edu.kernels.cuda import softmax as gpu
 from tinygrad_edu.ops.elementary import exp
@@ -34,14 +34,17 @@ def _scores(name: str, x: Array, dtype: Any) -> tuple[Array, Any]:
 
 def _below_largest(x: Array, axis: int) -> Array:
     """A new array: `x` minus its largest element along `axis`."""
-    return x - x.max(axis, keepdims=True) if x.size else x.copy()
+    if not x.size:
+        return x.copy()
+    y = np.empty_like(x, order="C")
+    return np.subtract(x, x.max(axis, keepdims=True), out=y)
 
 
 @primitive
 def _softmax_gradient(gy: Array, p: Array, dim: int) -> Array:
     """`p * (gy - sum(p * gy))` for probabilities p, with one temporary instead of three."""
     if not p.ndim:
-        return np.zeros_like(p)
+        return gy - gy
     if dim in (-1, p.ndim - 1) and launch.ready(p, gy):
         return gpu.softmax_gradient(gy, p)
     gx = gy * p
@@ -56,7 +59,7 @@ _softmax_gradient.vjp(
 )
 
 
-@primitive
+@primitive(autocast={"cuda": "float32"})
 def _softmax(x: Array, dim: int, dtype: Any) -> Array:
     axis = read_dim(dim, x.ndim)
     x, target = _scores("softmax", x, dtype)
@@ -77,7 +80,7 @@ _softmax.vjp(x=lambda g, y, dim: _softmax_gradient(g, y, dim))
 def _log_softmax_gradient(gy: Array, logp: Array, dim: int) -> Array:
     """`gy - exp(logp) * sum(gy)`."""
     if not logp.ndim:
-        return np.zeros_like(logp)
+        return gy - gy
     if dim in (-1, logp.ndim - 1) and launch.ready(logp, gy):
         return gpu.log_softmax_gradient(gy, logp)
     gx = np.exp(logp)
@@ -91,7 +94,7 @@ _log_softmax_gradient.vjp(
 )
 
 
-@primitive
+@primitive(autocast={"cuda": "float32"})
 def _log_softmax(x: Array, dim: int, dtype: Any) -> Array:
     axis = read_dim(dim, x.ndim)
     x, target = _scores("log_softmax", x, dtype)

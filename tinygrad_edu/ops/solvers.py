@@ -12,15 +12,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu import return_types
-from tinygrad_edu.autograd.errors import LinAlgError
-from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.backend import CPU, beside, new_like, to_device
 from tinygrad_edu.dtypes import Array, from_numpy, int64, is_floating
+from tinygrad_edu.engine.boundary import LinAlgError
+from tinygrad_edu.engine.composed import composed
+from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.ops import sampling
+from tinygrad_edu.ops.creation import ones_like
 from tinygrad_edu.ops.decompositions import _check_matrix, _constant, pinv, qr, svd, svdvals
 from tinygrad_edu.ops.dims import operand
 from tinygrad_edu.ops.indexing import where
 from tinygrad_edu.ops.joining import stack
+from tinygrad_edu.ops.layout import contiguous
 from tinygrad_edu.ops.linalg import (
     _check_square,
     _solve,
@@ -28,6 +31,7 @@ from tinygrad_edu.ops.linalg import (
     cholesky,
     inv,
     solve,
+    substitute,
     tril,
     triu,
 )  # fmt: skip
@@ -42,6 +46,7 @@ if TYPE_CHECKING:
 
 
 @numpy_names
+@composed(autocast={"cpu": "lower"})
 def vecdot(x: Any, y: Any, *, dim: int = -1) -> Tensor:
     """The dot products of the vectors that lie in one dimension.
 
@@ -89,11 +94,12 @@ def solve_triangular(
         )
     T = _triangle(A, upper, unitriangular)
     if left:
-        return _solve(T, B)
-    return _turned(_solve(_turned(T), _turned(B)))  # type: ignore[no-any-return]
+        return substitute(T, B, upper)
+    return _turned(substitute(_turned(T), _turned(B), not upper))  # type: ignore[no-any-return]
 
 
 @named(input="b")
+@composed(autocast={"cpu": "float32"})
 def triangular_solve(
     b: Any, A: Any, upper: bool = True, transpose: bool = False, unitriangular: bool = False
 ) -> Any:
@@ -101,11 +107,12 @@ def triangular_solve(
     if operand("triangular_solve", b).ndim < 2 or operand("triangular_solve", A).ndim < 2:
         raise RuntimeError("torch.triangular_solve: Expected A and b to have 2 or more dimensions")
     T = _triangle(A, upper, unitriangular)
-    solution = _solve(_turned(T) if transpose else T, b)
-    return return_types.triangular_solve(solution, A.clone())
+    solution = substitute(_turned(T), b, not upper) if transpose else substitute(T, b, upper)
+    return return_types.triangular_solve(_stored_by_columns(solution), A.clone())
 
 
 @named(input="B", input2="L")
+@composed(autocast={"cpu": "float32"})
 def cholesky_solve(B: Any, L: Any, upper: bool = False) -> Tensor:
     """The X with `A @ X = B`, from the Cholesky factor L of A; L.T if `upper`.
 
@@ -118,12 +125,18 @@ def cholesky_solve(B: Any, L: Any, upper: bool = False) -> Tensor:
             raise RuntimeError(
                 f"{name} should have at least 2 dimensions, but has {x.ndim} dimensions instead"
             )
-    T = L - (tril(L.detach(), -1) if upper else triu(L.detach(), 1))  # torch's gradient is full
-    T = _turned(T) if upper else T
-    return _solve(_turned(T), _solve(T, B))
+    T = _turned(L) if upper else L  # torch's gradient, too, is that of all of it
+    return _stored_by_columns(substitute(_turned(T), substitute(T, B, False), True))
+
+
+def _stored_by_columns(x: Any) -> Tensor:
+    """The same matrices with their columns contiguous in memory, as LAPACK returns them."""
+    y: Tensor = _turned(contiguous(_turned(x)))
+    return y
 
 
 @named(input="L")
+@composed(autocast={"cpu": "float32"})
 def cholesky_inverse(L: Any, upper: bool = False) -> Tensor:
     """The inverse of A, from its Cholesky factor L; L.T if `upper`.
 
@@ -139,6 +152,7 @@ def cholesky_inverse(L: Any, upper: bool = False) -> Tensor:
 
 
 @named(input="A")
+@composed(autocast={"cpu": "float32"})
 def cond(A: Any, p: Any = None) -> Tensor:
     """The condition number `norm(A, p) * norm(inv(A), p)`.
 
@@ -167,6 +181,7 @@ def cond(A: Any, p: Any = None) -> Tensor:
 
 
 @named(input="A")
+@composed(autocast={"cpu": "float32"})
 def tensorinv(A: Any, ind: int = 2) -> Tensor:
     """The inverse of A as a map from its last dimensions to its first `ind` ones.
 
@@ -188,6 +203,7 @@ def tensorinv(A: Any, ind: int = 2) -> Tensor:
 
 
 @named(input="A", other="B")
+@composed(autocast={"cpu": "float32"})
 def tensorsolve(A: Any, B: Any, dims: Any = None) -> Tensor:
     """The X with `tensordot(A, X, X.ndim) = B`.
 
@@ -222,7 +238,7 @@ def vander(x: Any, *, N: int | None = None) -> Tensor:
         raise RuntimeError("N must be greater than 1.")
     x = x if is_floating(array.dtype) else x.to(int64)
     x = x if array.ndim else x.reshape(1)
-    powers = [x * 0 + 1]
+    powers: list[Any] = [ones_like(x)]
     for _ in range(count - 1):
         powers.append(powers[-1] * x)
     return stack(powers, -1)
@@ -235,6 +251,7 @@ _PADE = (
 
 
 @named(input="A")
+@composed(autocast={"cpu": "as_given"})
 def matrix_exp(A: Any) -> Tensor:
     """The exponential of square matrices, `I + A + A A / 2 + ...`.
 
@@ -268,6 +285,7 @@ def matrix_exp(A: Any) -> Tensor:
 
 
 @named(input2="tau")
+@composed(autocast={"cpu": "float32"})
 def householder_product(input: Any, tau: Any) -> Tensor:
     """The first columns of the product of the reflections `I - tau[i] v[i] v[i]'`.
 
@@ -353,6 +371,7 @@ def _checked(name: str, A: Any, check_errors: bool, positive: bool) -> tuple[Any
 
 
 @named(input="A")
+@composed(autocast={"cpu": "float32"})
 def cholesky_ex(A: Any, *, upper: bool = False, check_errors: bool = False) -> Any:
     """`cholesky` without an exception: (L, info), where `info` is 0 or the order that failed.
 
@@ -362,6 +381,7 @@ def cholesky_ex(A: Any, *, upper: bool = False, check_errors: bool = False) -> A
     return return_types.linalg_cholesky_ex(cholesky(safe, upper=upper), info)
 
 
+@composed(autocast={"cpu": "float32"})
 def inv_ex(A: Any, *, check_errors: bool = False) -> Any:
     """`inv` without an exception: (inverse, info), where `info` is 0 or the order that failed.
 

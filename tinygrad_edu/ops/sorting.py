@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu import return_types
-from tinygrad_edu.autograd.graph import entitle
-from tinygrad_edu.autograd.primitive import primitive
-from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.backend import new_like
-from tinygrad_edu.dtypes import Array, is_floating
+from tinygrad_edu.dtypes import Array, is_floating, sortable
+from tinygrad_edu.engine.nodes import shown_as
+from tinygrad_edu.engine.primitive import primitive
+from tinygrad_edu.engine.record import wrap
+from tinygrad_edu.kernels.memory_order import like
 from tinygrad_edu.ops.cumulative import accumulate
 from tinygrad_edu.ops.dims import operand, raw, reduce_add
 from tinygrad_edu.ops.largest import nonempty, pick, same, share
 from tinygrad_edu.ops.names import numpy_names
+from tinygrad_edu.ops.watching import watched
 from tinygrad_edu.size import read_dim
 
 if TYPE_CHECKING:
@@ -30,11 +32,12 @@ def _order(x: Array, dim: int, descending: bool = False) -> Array:
     """The indices that sort `x` along `dim`."""
     if not x.ndim:
         return np.zeros_like(x, dtype=np.int64)
+    x = sortable(x)
     if not descending:
-        return np.argsort(x, axis=dim, kind="stable")
+        return like(np.argsort(x, axis=dim, kind="stable"), x)
     # backwards twice: equal elements come out of the second turn in their old order
     backwards = np.flip(np.argsort(np.flip(x, dim), axis=dim, kind="stable"), dim)
-    return x.shape[dim] - 1 - backwards
+    return like(x.shape[dim] - 1 - backwards, x)
 
 
 def _isnan(x: Array) -> Array:
@@ -57,8 +60,9 @@ def sort(input: Tensor, dim: int = -1, descending: bool = False, *, stable: bool
     x = operand("sort", input)
     dim = read_dim(dim, x.ndim)
     index = _order(x, dim, descending)
-    found = entitle(pick(input, index, dim, True), "SortBackward0")
-    return return_types.sort(found, wrap(index))
+    places = wrap(index)
+    found = watched(pick(input, index, dim, True), "index", (places,))
+    return return_types.sort(shown_as(found, "SortBackward0"), places)
 
 
 @numpy_names
@@ -111,13 +115,14 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
     if 0 < k < n:  # find the k best first: cheaper than sorting all
         split = n - k if largest else k - 1
         best = _part(dim, slice(n - k, None) if largest else slice(None, k))
-        index = np.sort(np.argpartition(x, split, axis=dim)[best], axis=dim)
+        index = np.sort(np.argpartition(sortable(x), split, axis=dim)[best], axis=dim)
         chosen = np.take_along_axis(x, index, dim)
         index = np.take_along_axis(index, _order(chosen, dim, largest), dim)
     else:
         index = _order(x, dim, largest)[_part(dim, slice(None, k))]
-    found = entitle(pick(input, index, dim, True), "TopkBackward0")
-    return return_types.topk(found, wrap(index))
+    places = wrap(index)
+    found = watched(pick(input, index, dim, True), "index", (places,))
+    return return_types.topk(shown_as(found, "TopkBackward0"), places)
 
 
 def _pick_place(name: str, input: Tensor, order: Array, place: Any, dim: int, keepdim: bool) -> Any:
@@ -127,9 +132,10 @@ def _pick_place(name: str, input: Tensor, order: Array, place: Any, dim: int, ke
         return kind(pick(input, order, 0, True), wrap(order))
     at = np.take_along_axis(order, place, dim)
     index = at if keepdim else at.reshape(at.shape[:dim] + at.shape[dim + 1 :])
-    found = pick(input, at, dim, keepdim)
+    places = wrap(index)
+    found = watched(pick(input, at, dim, keepdim), "index", (places,))
     title = f"{name.capitalize()}Backward{int('median' in name)}"
-    return kind(entitle(found, title), wrap(index))
+    return kind(shown_as(found, title), places)
 
 
 def _place(x: Array, dim: int, value: int) -> Array:
@@ -167,7 +173,7 @@ def _median(x: Array, skip_nan: bool) -> Array:
     return flat[max(valid - 1, 0) // 2] if skip_nan or not nans else flat[-1]
 
 
-_median.vjp(x=lambda g, x, y: share(g, same(raw(x), raw(y)), None, x.shape, False))
+_median.vjp(x=lambda g, x, y: share(g, same(raw(x), raw(y))))
 
 
 def _median_of(name: str, input: Tensor, dim: Any, keepdim: bool) -> Any:
@@ -211,9 +217,30 @@ def nanmedian(input: Tensor, dim: int | None = None, keepdim: bool = False) -> A
     return _median_of("nanmedian", input, dim, keepdim)
 
 
+def _sort_by_less(x: Array, order: Array) -> None:
+    """Order rows that hold nan as torch's mode does: by insertion, asking `<` alone.
+
+    nan is less than nothing, and so stays where it is and parts the others.
+    """
+    for row in np.ndindex(x.shape[:-1]):
+        if not _isnan(x[row]).any():
+            continue
+        sorted_: list[int] = []
+        for i, value in enumerate(values := x[row].tolist()):
+            place = len(sorted_)
+            if sorted_ and value < values[sorted_[0]]:
+                place = 0
+            while place and value < values[sorted_[place - 1]]:
+                place -= 1
+            sorted_.insert(place, i)
+        order[row] = sorted_
+
+
 @numpy_names
 def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> Any:
     """The most frequent element along `dim`, the smallest of equally frequent ones; its last index.
+
+    nan equals nothing, not even nan, and is in nobody's way only if it comes last.
 
     >>> import tinygrad_edu as torch
     >>> torch.mode(torch.tensor([3, 1, 3, 2]))
@@ -229,6 +256,8 @@ def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> Any:
             nonempty("mode", x, (dim,))
         place = _place(x, dim, 0) if x.ndim else None
         return _pick_place("mode", input, order, place, dim, keepdim)
+    if _isnan(x).any():
+        _sort_by_less(np.moveaxis(x, dim, -1), np.moveaxis(order, dim, -1))
     ordered = np.moveaxis(np.take_along_axis(x, order, dim), dim, -1)
     place = np.ones_like(ordered, dtype=np.int64).cumsum(-1) - 1  # 0, 1, 2, ... in every row
     starts = np.ones_like(ordered, dtype=bool)  # where a run of equal elements starts

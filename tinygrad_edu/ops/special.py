@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.errors import not_implemented
-from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.backend import new_like, special_function
 from tinygrad_edu.dtypes import Array, common, default, floating, is_floating, promote_to
+from tinygrad_edu.engine.boundary import not_implemented
+from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels import erf as _erf
 from tinygrad_edu.kernels import gamma as _gamma
 from tinygrad_edu.ops import indexing
-from tinygrad_edu.ops.elementary import exp
+from tinygrad_edu.ops.elementary import exp, sigmoid
 from tinygrad_edu.ops.extrema import gate
+from tinygrad_edu.ops.names import ufunc
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
@@ -53,7 +54,7 @@ def erfc(x: Array) -> Array:
 erfc.vjp(x=lambda g, x: -g * (_SLOPE_OF_ERF * exp(-(x * x))))
 
 
-@primitive
+@primitive(autocast={"cuda": "float32"})
 def erfinv(x: Array) -> Array:
     """The number whose erf is `x`; infinite at -1 and 1, nan beyond.
 
@@ -64,7 +65,12 @@ def erfinv(x: Array) -> Array:
     return special_function("erfinv", _erf.erfinv)(floating(x))
 
 
-erfinv.vjp(x=lambda g, y: g * (exp(y * y) / _SLOPE_OF_ERF))
+def _slope_of_erfinv(x: Any) -> Any:
+    y = erfinv(x)
+    return exp(y * y) / _SLOPE_OF_ERF
+
+
+erfinv.vjp(x=lambda g, x: g * _slope_of_erfinv(x))
 
 
 @primitive
@@ -146,7 +152,7 @@ def _logit_slope(g: Any, x: Any, eps: float | None) -> Any:
     slope = g / (x * (1 - x))
     if eps is None:
         return indexing.where((x >= 0) & (x <= 1), slope, math.nan)
-    return gate(slope, (x >= eps) & (x <= 1 - eps))
+    return gate(slope, ~((x < eps) | (x > 1 - eps)))
 
 
 logit.vjp(x=_logit_slope)
@@ -179,7 +185,7 @@ xlogy.vjp(
 )
 
 
-@primitive
+@primitive(node="SpecialXlog1Py")
 def xlog1py(a: Array, b: Array) -> Array:
     """`a * log(1 + b)`; 0 where a is 0, unless b is nan.
 
@@ -198,6 +204,7 @@ xlog1py.vjp(
 )
 
 
+@ufunc("logaddexp")
 @primitive(numbers="none")
 def logaddexp(a: Array, b: Array) -> Array:
     """`log(exp(a) + exp(b))` without overflow.
@@ -210,11 +217,12 @@ def logaddexp(a: Array, b: Array) -> Array:
 
 
 logaddexp.vjp(
-    a=lambda g, a, y: g * exp(a - y),
-    b=lambda g, b, y: g * exp(b - y),
+    a=lambda g, a, b: g * sigmoid(a - b),
+    b=lambda g, a, b: g * sigmoid(b - a),
 )
 
 
+@ufunc("logaddexp2")
 @primitive(numbers="none")
 def logaddexp2(a: Array, b: Array) -> Array:
     """`log2(2**a + 2**b)` without overflow.
@@ -227,8 +235,8 @@ def logaddexp2(a: Array, b: Array) -> Array:
 
 
 logaddexp2.vjp(
-    a=lambda g, a, y: g * exp((a - y) * math.log(2)),
-    b=lambda g, b, y: g * exp((b - y) * math.log(2)),
+    a=lambda g, a, b: g * sigmoid((a - b) * math.log(2)),
+    b=lambda g, a, b: g * sigmoid((b - a) * math.log(2)),
 )
 
 

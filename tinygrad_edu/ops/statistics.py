@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.errors import scalar_type_name
-from tinygrad_edu.autograd.graph import Variable
-from tinygrad_edu.autograd.primitive import primitive
-from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.backend import new_like
-from tinygrad_edu.dtypes import Array, get_default_dtype, is_floating
-from tinygrad_edu.ops.dims import Dims, count, operand, raw, reduced, restore
+from tinygrad_edu.dtypes import Array, get_default_dtype, is_floating, scalar_type_name
+from tinygrad_edu.engine.composed import composed
+from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.primitive import primitive
+from tinygrad_edu.engine.record import wrap
+from tinygrad_edu.ops.arithmetic import lerp
+from tinygrad_edu.ops.dims import Dims, count, operand, plain, raw, reduced, restore
+from tinygrad_edu.ops.extrema import gate
 from tinygrad_edu.ops.gathering import _gather
 from tinygrad_edu.ops.matmul import matmul
 from tinygrad_edu.ops.names import numpy_names
@@ -55,7 +57,7 @@ def _std(x: Array, dims: Dims, keepdim: bool, correction: float) -> Array:
 def _std_gradient(g: Any, x: Any, y: Any, dims: Dims, keepdim: bool, correction: float) -> Any:
     """That of var, divided by `2 y`; 0 where y is 0, for there all elements are equal."""
     zero = raw(y) == 0
-    return _var_gradient(g / (y + zero) * ~zero / 2, x, dims, keepdim, correction)
+    return _var_gradient(gate(g / ((y + zero) * 2), ~zero), x, dims, keepdim, correction)
 
 
 _std.vjp(
@@ -83,7 +85,7 @@ def _read(
             " reduction factor (input numel divided by output numel).",
             stacklevel=4,
         )
-    return dims, correction
+    return dims, plain(correction)
 
 
 @numpy_names
@@ -284,13 +286,14 @@ def _quantile(
             moving: Any = q.reshape(-1) * slope  # type: ignore[attr-defined]
             weight = weight + (moving - moving.detach())  # the same number, with a history
         high: Any = _gather(ordered, -1, wrap(above))
-        low = low + (high - low) * weight
+        low = lerp(low, high, weight)
     result: Any = movedim(low, -1, 0)  # the levels come first
     rest = tuple(kept) if keepdim else tuple(x.array.shape[:-1])
     return result.reshape(levels.shape + rest)  # type: ignore[no-any-return]
 
 
 @numpy_names
+@composed(autocast={"cpu": "float32"})
 def quantile(
     input: Tensor, q: Any, dim: int | None = None, keepdim: bool = False,
     *, interpolation: str = "linear",
@@ -315,6 +318,7 @@ def quantile(
 
 
 @numpy_names
+@composed(autocast={"cpu": "float32"})
 def nanquantile(
     input: Tensor, q: Any, dim: int | None = None, keepdim: bool = False,
     *, interpolation: str = "linear",

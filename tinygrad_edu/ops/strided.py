@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.graph import Step
-from tinygrad_edu.autograd.inplace import check_writable
-from tinygrad_edu.autograd.primitive import primitive
-from tinygrad_edu.autograd.record import as_array
 from tinygrad_edu.backend import beside, module_for, module_of, place_of
 from tinygrad_edu.dtypes import Array, default, to_numpy
+from tinygrad_edu.engine.inplace import check_writable
+from tinygrad_edu.engine.primitive import primitive
+from tinygrad_edu.engine.record import as_array
+from tinygrad_edu.engine.views import Step
 from tinygrad_edu.kernels.atomic import add_at
 from tinygrad_edu.ops.creation import DeviceLike, Dtype, finish
 from tinygrad_edu.ops.names import named
@@ -75,7 +75,10 @@ def as_strided(input: Any, size: Any, stride: Any, storage_offset: int | None = 
     """
     size, stride = read_shape("as_strided", (size,)), read_shape("as_strided", (stride,))
     offset = input.storage_offset() if storage_offset is None else storage_offset
-    whole = input if input.base is None else input.base
+    whole = input if input._base is None else input._base
+    if input.is_leaf and input.requires_grad and whole is not input:  # its history starts here
+        offset -= input.storage_offset()
+        whole = input
     if not whole.array.flags.c_contiguous:
         raise RuntimeError("as_strided: the elements do not lie in order, without gaps, in memory")
     if len(size) != len(stride):
@@ -84,7 +87,7 @@ def as_strided(input: Any, size: Any, stride: Any, storage_offset: int | None = 
         )
     ends = [(count - 1) * step for count, step in zip(size, stride, strict=True)]
     item, held = whole.array.itemsize, whole.array.size
-    if all(size) and math.fsum(ends) + offset >= held:
+    if all(size) and (offset < 0 or math.fsum(ends) + offset >= held):
         needed = (int(math.fsum(ends)) + offset + 1) * item
         raise RuntimeError(
             f"setStorage: sizes {list(size)}, strides {list(stride)}, storage offset {offset}, and"
@@ -134,7 +137,7 @@ def resize_(input: Any, *sizes: Any, memory_format: Any = None) -> Tensor:
     check_writable(input)
     if input.requires_grad:
         raise RuntimeError("cannot resize variables that require grad")
-    if input.base is not None:
+    if input.view_of is not None:
         raise RuntimeError("cannot resize a view: its memory belongs to another tensor")
     count = math.prod(shape)
     flat = input.array.ravel(order="K")

@@ -7,13 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.errors import not_implemented
-from tinygrad_edu.autograd.primitive import primitive
 from tinygrad_edu.dtypes import Array, common, default, floating, is_floating, promote_to
+from tinygrad_edu.engine.boundary import not_implemented
+from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.ops import indexing
+from tinygrad_edu.ops.dims import raw
+from tinygrad_edu.ops.extrema import gate
+from tinygrad_edu.ops.names import ufunc
 from tinygrad_edu.ops.powers import sqrt
 
 
+@ufunc("sin")
 @primitive
 def sin(x: Array) -> Array:
     """The sine.
@@ -25,6 +29,7 @@ def sin(x: Array) -> Array:
     return np.sin(floating(x))
 
 
+@ufunc("cos")
 @primitive
 def cos(x: Array) -> Array:
     """The cosine.
@@ -40,7 +45,8 @@ sin.vjp(x=lambda g, x: g * cos(x))
 cos.vjp(x=lambda g, x: -g * sin(x))
 
 
-@primitive
+@ufunc("tan")
+@primitive(autocast={"cuda": "float32"})
 def tan(x: Array) -> Array:
     """The tangent.
 
@@ -54,7 +60,8 @@ def tan(x: Array) -> Array:
 tan.vjp(x=lambda g, y: g * (1 + y * y))
 
 
-@primitive
+@ufunc("arcsin")
+@primitive(autocast={"cuda": "float32"})
 def asin(x: Array) -> Array:
     """The angle in [-pi/2, pi/2] with that sine; nan outside [-1, 1].
 
@@ -68,7 +75,8 @@ def asin(x: Array) -> Array:
 asin.vjp(x=lambda g, x: g / sqrt(1 - x * x))
 
 
-@primitive
+@ufunc("arccos")
+@primitive(autocast={"cuda": "float32"})
 def acos(x: Array) -> Array:
     """The angle in [0, pi] with that cosine; nan outside [-1, 1].
 
@@ -82,6 +90,7 @@ def acos(x: Array) -> Array:
 acos.vjp(x=lambda g, x: -g / sqrt(1 - x * x))
 
 
+@ufunc("arctan")
 @primitive
 def atan(x: Array) -> Array:
     """The angle in (-pi/2, pi/2) with that tangent.
@@ -96,7 +105,8 @@ def atan(x: Array) -> Array:
 atan.vjp(x=lambda g, x: g / (x * x + 1))
 
 
-@primitive
+@ufunc("sinh")
+@primitive(autocast={"cuda": "float32"})
 def sinh(x: Array) -> Array:
     """`(exp(x) - exp(-x)) / 2`.
 
@@ -107,7 +117,8 @@ def sinh(x: Array) -> Array:
     return np.sinh(floating(x))
 
 
-@primitive
+@ufunc("cosh")
+@primitive(autocast={"cuda": "float32"})
 def cosh(x: Array) -> Array:
     """`(exp(x) + exp(-x)) / 2`.
 
@@ -122,6 +133,7 @@ sinh.vjp(x=lambda g, x: g * cosh(x))
 cosh.vjp(x=lambda g, x: g * sinh(x))
 
 
+@ufunc("tanh")
 @primitive
 def tanh(x: Array) -> Array:
     """`sinh(x) / cosh(x)`, in (-1, 1).
@@ -136,6 +148,7 @@ def tanh(x: Array) -> Array:
 tanh.vjp(x=lambda g, y: g * (1 - y * y))
 
 
+@ufunc("arcsinh")
 @primitive
 def asinh(x: Array) -> Array:
     """The number with that sinh.
@@ -150,6 +163,7 @@ def asinh(x: Array) -> Array:
 asinh.vjp(x=lambda g, x: g / sqrt(x * x + 1))
 
 
+@ufunc("arccosh")
 @primitive
 def acosh(x: Array) -> Array:
     """The number >= 0 with that cosh; nan below 1.
@@ -164,6 +178,7 @@ def acosh(x: Array) -> Array:
 acosh.vjp(x=lambda g, x: g / sqrt(x * x - 1))
 
 
+@ufunc("arctanh")
 @primitive
 def atanh(x: Array) -> Array:
     """The number with that tanh; nan outside [-1, 1].
@@ -181,7 +196,8 @@ atanh.vjp(x=lambda g, x: g / (1 - x * x))
 arcsin, arccos, arctan, arcsinh, arccosh, arctanh = asin, acos, atan, asinh, acosh, atanh
 
 
-@primitive(numbers="none")
+@ufunc("arctan2")
+@primitive(numbers="none", autocast={"cuda": "widest"})
 def atan2(a: Array, b: Array) -> Array:
     """The angle of the point (b, a) seen from the origin, in [-pi, pi].
 
@@ -194,12 +210,20 @@ def atan2(a: Array, b: Array) -> Array:
     return np.arctan2(a, b)
 
 
+def _per_square(a: Any, b: Any) -> Any:
+    """`1 / (a*a + b*b)`; 0 at the origin, and where the squares underflow."""
+    square = a * a + b * b
+    none = raw(square) == 0
+    return gate(1 / (square + none), ~none)
+
+
 atan2.vjp(
-    a=lambda g, a, b: g * (b / (a * a + b * b)),
-    b=lambda g, a, b: -g * (a / (a * a + b * b)),
+    a=lambda g, a, b: g * (b * _per_square(a, b)),
+    b=lambda g, a, b: -g * (a * _per_square(a, b)),
 )
 
 
+@ufunc("hypot")
 @primitive(numbers="none")
 def hypot(a: Array, b: Array) -> Array:
     """`sqrt(a*a + b*b)` without overflow.
@@ -234,14 +258,20 @@ def sinc(x: Array) -> Array:
 
 
 def _sinc_slope(x: Any) -> Any:
-    angle = x * math.pi
-    slope = (cos(angle) * angle - sin(angle)) / (angle * x)
-    return indexing.where(x == 0, 0.0, slope)
+    """`(cos(a) - sin(a) / a) / x` with `a = pi*x`; near 0, where that cancels, its power series."""
+    near = np.abs(raw(x)) < 0.08
+    angle = indexing.where(near, 1.0, x) * math.pi
+    slope = (cos(angle) * angle - sin(angle)) / (angle * angle) * math.pi
+    small = indexing.where(near, x, 0.0) * math.pi
+    t = small * small
+    series = (((t / 3991680 - 1 / 45360) * t + 1 / 840) * t - 1 / 30) * t + 1 / 3
+    return indexing.where(near, small * series * -math.pi, slope)
 
 
 sinc.vjp(x=lambda g, x: g * _sinc_slope(x))
 
 
+@ufunc("deg2rad")
 @primitive
 def deg2rad(x: Array) -> Array:
     """Degrees to radians.
@@ -256,6 +286,7 @@ def deg2rad(x: Array) -> Array:
 deg2rad.vjp(x=lambda g: g * (math.pi / 180))
 
 
+@ufunc("rad2deg")
 @primitive
 def rad2deg(x: Array) -> Array:
     """Radians to degrees.

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.errors import dimension_error
-from tinygrad_edu.autograd.primitive import primitive
-from tinygrad_edu.dtypes import Array
+from tinygrad_edu.dtypes import Array, is_floating
+from tinygrad_edu.engine.boundary import dimension_error
+from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels import convolution as kernels
 from tinygrad_edu.kernels.convolution import Geometry, Sizes
 from tinygrad_edu.ops.convolution import per_dim
@@ -43,6 +43,16 @@ def add_windows(parts: Array, shape: Sizes, kernel: Sizes, how: Geometry) -> Arr
 
 cut_windows.vjp(x=lambda g, x_shape, kernel, how: add_windows(g, x_shape, kernel, how))
 add_windows.vjp(parts=lambda g, kernel, how: cut_windows(g, kernel, how))
+
+
+def place_of_largest(window: Array) -> Array:
+    """Where the largest element of the last dimension is: the first of equals, the last nan."""
+    place = window.argmax(-1)
+    if not is_floating(window.dtype) or not np.isnan(window.max(initial=-np.inf)):
+        return place
+    nans = np.isnan(window)
+    last = window.shape[-1] - 1 - nans[..., ::-1].argmax(-1)
+    return np.where(nans.any(-1), last, place)
 
 
 def places(kernel: Sizes, how: Geometry, out: Sizes) -> list[tuple[slice, ...]]:

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from tinygrad_edu import dtypes
-from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.backend import device
+from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.serialization.errors import CheckpointError
 from tinygrad_edu.serialization.keys import Hashes
 from tinygrad_edu.serialization.memory import Memory

@@ -9,7 +9,7 @@ A property test of an operation of your own takes three lines of arguments and o
 
 >>> import tinygrad_edu as torch
 >>> from hypothesis import given, settings
->>> from tinygrad_edu.autograd.primitive import primitive
+>>> from tinygrad_edu.engine.primitive import primitive
 >>> from tinygrad_edu.testing import away_from, tensors
 >>> @primitive
 ... def softsign(x):

@@ -8,11 +8,11 @@ from typing import Any, NoReturn
 import numpy as np
 
 from tinygrad_edu import random
-from tinygrad_edu.autograd.graph import Variable
-from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.backend import device as Device
 from tinygrad_edu.backend import device_of, to_device
 from tinygrad_edu.dtypes import Array, dtype, from_numpy, is_floating
+from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.record import wrap
 
 _TOLERANCES = {
     "float16": (1e-3, 1e-5),

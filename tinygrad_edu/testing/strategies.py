@@ -12,8 +12,8 @@ from hypothesis.extra import numpy as arrays_of
 from hypothesis.strategies import SearchStrategy
 
 from tinygrad_edu import dtypes as types
-from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.dtypes import Array, dtype, is_floating
+from tinygrad_edu.engine.record import wrap
 
 Shape = tuple[int, ...]
 

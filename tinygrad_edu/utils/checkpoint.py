@@ -14,9 +14,10 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from tinygrad_edu.autograd.graph import Variable
-from tinygrad_edu.autograd.mode import enable_grad
 from tinygrad_edu.autograd.saved import saved_tensors_hooks
+from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.switches import enable_grad
+from tinygrad_edu.engine.types import Call
 from tinygrad_edu.random import get_rng_state, set_rng_state
 
 
@@ -36,7 +37,7 @@ class _Place:
 class _Part:
     """One run of a checkpointed function."""
 
-    def __init__(self, function: Callable[..., Any], args: Any, kwargs: Any, rng: bool) -> None:
+    def __init__(self, function: Call, args: Any, kwargs: Any, rng: bool) -> None:
         self.function, self.args, self.kwargs = function, args, kwargs
         self.rng_state = get_rng_state() if rng else None
         mode = sys.modules.get("tinygrad_edu.amp.autocast_mode")  # not there: nobody used it
@@ -113,7 +114,7 @@ def noop_context_fn() -> tuple[Any, Any]:
 
 
 def checkpoint(
-    function: Callable[..., Any],
+    function: Call,
     *args: Any,
     use_reentrant: bool | None = None,
     context_fn: Callable[[], tuple[Any, Any]] = noop_context_fn,

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.graph import Variable
+from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.settings import unavailable
 
 

@@ -1,9 +1,9 @@
 """Indices out of range on a GPU.
 
 CuPy lets such an index wrap around.  To look at the indices before they are used, the host would
-have to wait for the GPU; so a kernel looks at them, notes what it finds in the GPU's memory, and
-the note is read when the host next waits anyway, for `.item()` or a copy.  torch reports them as
-late.
+have to wait for the GPU; so the kernel that uses them, or one before it, notes what it finds in the
+GPU's memory, and the note is read when the host next waits anyway, for `.item()` or a copy.  torch
+reports them as late.
 """
 
 from __future__ import annotations
@@ -22,10 +22,8 @@ def require(index: Array, low: int, high: int) -> None:
     """Let the GPU check that all of `index`, an array on it, lie in [low, high)."""
     if not hasattr(module_of(index), "RawModule"):
         return
-    prepare()
     start("embedding", "check_range", blocks_for(index.size), index,
-          dense(index.astype(np.int64, copy=False)), index.size, low, high,
-          _notes[index.device.id],
+          dense(index.astype(np.int64, copy=False)), index.size, low, high, note(),
           dtype=np.float32)  # fmt: skip
 
 
@@ -43,17 +41,19 @@ def wrong_index(index: Array, low: int, high: int) -> int | None:
     return most if most >= high else least if least < low else None
 
 
-def prepare() -> None:
-    """Have a note on the current GPU."""
-    if current_gpu() not in _notes:
-        _notes[current_gpu()] = module_for(device("cuda")).zeros(1, np.int32)
+def note() -> Array:
+    """Where a kernel on the current GPU writes 1 when it finds an index out of range."""
+    here = current_gpu()
+    if here not in _notes:
+        _notes[here] = module_for(device("cuda")).zeros(1, np.int32)
+    return _notes[here]
 
 
 def report(array: Array) -> None:
     """RuntimeError if an index was out of range on the GPU of this array; waits for the GPU."""
-    note = _notes.get(array.device.id)
-    if note is not None and int(note[0]):
-        note[...] = 0
+    noted = _notes.get(array.device.id)
+    if noted is not None and int(noted[0]):
+        noted[...] = 0
         raise RuntimeError(
             "CUDA error: device-side assert triggered: an index was out of range in an operation"
             " since the GPU was last waited for"

@@ -25,7 +25,7 @@ def gelu_gradient(g: Array, x: Array, approximate: str) -> Array:
 
 def random_words(state: Array, n: int) -> Array:
     """As `kernels.philox.words`."""
-    words = np.empty_like(state, dtype=np.uint32, shape=n)
+    words = np.empty_like(state, dtype=np.uint32, shape=(n,))
     start("elementwise", "random_words", blocks_for(-(-n // 4)), state, state, words, n,
           dtype=np.float32)  # fmt: skip
     return words
@@ -36,5 +36,5 @@ def dropout_noise(state: Array, like: Array, p: float) -> Array:
     noise = np.empty_like(like, order="C")
     scale = 1 / (1 - p) if p < 1 else 0.0
     start("elementwise", "dropout_noise", blocks_for(-(-like.size // 4)), like, state, noise,
-          like.size, np.float32(1 - p), scale)  # fmt: skip
+          like.size, 1 - p, scale)  # fmt: skip
     return noise

@@ -24,12 +24,15 @@ KERNEL embedding_sum(
     }
 }
 
-// y[i] = table[rows[i]]; nan for a row that does not exist
-KERNEL embedding_read(const T* table, const Int* rows, T* y, Int width, Int height)
+// y[i] = table[rows[i]]; a row that does not exist is nan, and noted in *wrong
+KERNEL embedding_read(
+    const T* table, const Int* rows, T* y, Int width, Int height, int* wrong)
 {
     Int row = rows[blockIdx.x];
+    bool exists = 0 <= row && row < height;
+    if (!exists && threadIdx.x == 0) *wrong = 1;
     for (Int i = threadIdx.x; i < width; i += THREADS)
-        y[blockIdx.x * width + i] = row < 0 || row >= height ? (T)NAN : table[row * width + i];
+        y[blockIdx.x * width + i] = exists ? table[row * width + i] : (T)NAN;
 }
 
 // Notes in *wrong that one of n indices lies outside [low, high).

@@ -5,15 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.kernels.cuda import checks
 from tinygrad_edu.kernels.cuda.launch import dense, start
 
 
 def read(table: Array, index: Array) -> Array:
-    """The rows of `table` that `index` names; nan for one that does not exist."""
+    """The rows of `table` that `index` names; one that does not exist is noted in `checks`."""
     width = table.shape[1]
     rows = dense(index.reshape(-1).astype(np.int64, copy=False))
     y = np.empty_like(table, shape=(*index.shape, width), order="C")
-    start("embedding", "embedding_read", rows.size, table, dense(table), rows, y, width, len(table))
+    start("embedding", "embedding_read", rows.size, table, dense(table), rows, y, width, len(table),
+          checks.note())  # fmt: skip
     return y
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import functools
+import operator
 import os
+import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -68,7 +71,7 @@ def start(
         file, name: where it stands, without the suffix, and what it is called.
         blocks: how many, or how many columns and rows of them.
         like: an array of the dtype that the source is compiled for, on the GPU to use.
-        args: arrays; Python's ints, which arrive as 64 bits; bools, as an int of 32; floats, as T.
+        args: arrays on the GPU, and numbers, which become what the kernel declares.
         dtype: instead of the dtype of `like`.
     """
     shape = blocks if isinstance(blocks, tuple) else (blocks, 1)
@@ -80,26 +83,34 @@ def start(
             f" while current = {current_gpu()}"
         )
     dtype = like.dtype if dtype is None else np.dtype(dtype)
-    function = _function(module_of(like), file, name, dtype, THREADS)
-    function(shape, (THREADS,), tuple([_argument(a, dtype) for a in args]))
-
-
-def _argument(value: Any, dtype: Any) -> Any:
-    kind = value.__class__
-    if kind is np.ndarray and value.dtype.names is None:  # but for the tables of tensors.py
-        raise TypeError("a kernel for the GPU was given an array of the host")
-    if kind is bool:
-        return np.int32(value)
-    if kind is int:
-        return np.int64(value)
-    if kind is float:
-        return np.float32(value) if dtype.itemsize == 2 else dtype.type(value)
-    return value
+    function, convert = _function(module_of(like), file, name, dtype, THREADS)
+    function(shape, (THREADS,), tuple([to(a) for to, a in zip(convert, args, strict=True)]))
 
 
 @functools.cache
-def _function(xp: Any, file: str, name: str, dtype: Any, threads: int) -> Any:
-    return _module(xp, file, dtype, threads).get_function(name)
+def _function(xp: Any, file: str, name: str, dtype: Any, threads: int) -> tuple[Any, list[Any]]:
+    """A kernel, and for each of its parameters what makes an argument of what is given.
+
+    CuPy passes a scalar as the bytes that it has, and does not look at how many the kernel reads.
+    """
+    kernel = _module(xp, file, dtype, threads).get_function(name)
+    parameters = re.search(rf"KERNEL {name}\(([^)]*)\)", source(file, dtype, threads))
+    assert parameters is not None
+
+    def array(value: Any) -> Any:
+        if not isinstance(value, xp.ndarray):
+            raise TypeError(f"{name}: an array of the GPU is needed, not {type(value).__name__}")
+        return value
+
+    ways: dict[str, Callable[[Any], Any]] = {
+        "T": np.float32 if dtype.itemsize == 2 else dtype.type,
+        "float": np.float32,
+        "Int": lambda value: np.int64(operator.index(value)),
+        "int": lambda value: np.int32(bool(value)),  # all of them are flags
+        "Table": lambda value: value,  # of tensors.py
+    }
+    kinds = [p.rpartition(" ")[0].strip() for p in parameters[1].split(",")]
+    return kernel, [array if kind.endswith("*") else ways[kind] for kind in kinds]
 
 
 @functools.cache

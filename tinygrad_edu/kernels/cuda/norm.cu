@@ -17,6 +17,7 @@ KERNEL norm_forward(
         squares += z * z;
     }
     T scale = 1 / sqrt(block_sum(squares) / n + eps);
+    if (center && scale == 0) scale /= scale;  // the variance is infinite: nan, see layer_norm.py
     for (Int i = threadIdx.x; i < n; i += THREADS) {
         T z = (x[i] - average) * scale;
         if (weighted) z *= weight[i];

@@ -69,6 +69,7 @@ class _Handle:
         _check(library.cublasCreate_v2(ctypes.byref(self.value)))
         self.stream = -1
         self.workspace: Any = None
+        self.captured: list[Any] = []
 
     def use(self, xp: Any, stream: int) -> None:
         """Ask work of that stream, in memory of its own.
@@ -81,6 +82,8 @@ class _Handle:
         place, size = self.workspace.data.ptr, self.workspace.nbytes
         _check(self.library.cublasSetWorkspace_v2(self.value, place, size))
         self.stream = stream
+        if backend.capturing:
+            self.captured.append(self.workspace)
 
 
 class _Handles(threading.local):
@@ -100,6 +103,20 @@ def prepare() -> _Handle | None:
     return handle
 
 
+def fresh_workspaces() -> list[Any]:
+    """Have products on the current GPU ask for new workspaces, where a capture begins and ends.
+
+    Returns:
+        The workspaces that the capture used, which the graph must keep: its kernels write there.
+    """
+    handle = prepare()
+    if handle is None:
+        return []
+    handle.stream, handle.workspace = -1, None
+    used, handle.captured = handle.captured, []
+    return used
+
+
 def _handle(xp: Any, like: Array) -> Any:
     gpu = backend.current_gpu()
     if like.device.id != gpu:
@@ -115,22 +132,27 @@ def _handle(xp: Any, like: Array) -> Any:
     return handle.value
 
 
-def matmul(a: Array, b: Array, out: Array | None = None, factor: float = 1.0) -> Array:
+def matmul(
+    a: Array, b: Array, out: Array | None = None, factor: float = 1.0, exact: bool = False
+) -> Array:
     """`factor * np.matmul(a, b)`, by cuBLAS for the floats of a GPU.
 
     Args:
         a, b: (..., n, k) or (k,), and (..., k, m) or (k,), of one dtype.  The leading dimensions
             broadcast.
         out: (..., n, m), to write to; of 16-bit factors it may have 32.
+        exact: never round float32 factors to TF32.
     """
     kind = None if isinstance(a, np.ndarray) else _KINDS.get(a.dtype.char)
     library = None if kind is None else _library(backend.module_of(a))
     if library is None:
         return _by_numpy(a, b, out, factor)
     if a.ndim == 1:
-        return matmul(a[None], b)[..., 0, :] if b.ndim > 1 else matmul(a[None], b[:, None])[0, 0]
+        columns = b if b.ndim > 1 else b[:, None]
+        y = matmul(a[None], columns, None, factor, exact)[..., 0, :]
+        return y if b.ndim > 1 else y[0]
     if b.ndim == 1:
-        return matmul(a, b[:, None])[..., 0]
+        return matmul(a, b[:, None], None, factor, exact)[..., 0]
     lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     shape = (*lead, a.shape[-2], b.shape[-1])
     whole = np.empty_like(a, shape=shape, order="C") if out is None else out
@@ -139,12 +161,13 @@ def matmul(a: Array, b: Array, out: Array | None = None, factor: float = 1.0) ->
         return whole
     y, turned, y_ld, y_step = _layout(whole, lead)
     if turned or y is not whole:
-        whole[...] = matmul(a, b, None, factor)
+        whole[...] = matmul(a, b, None, factor, exact)
         return whole
     a, a_turned, a_ld, a_step = _layout(a, lead)
     b, b_turned, b_ld, b_step = _layout(b, lead)
     double = kind == _KINDS["d"]
-    compute = _IN_DOUBLE if double else _IN_TF32 if backend.tf32 and kind == 0 else _IN_FLOAT
+    rounds = backend.tf32 and kind == _KINDS["f"] and not exact
+    compute = _IN_DOUBLE if double else _IN_TF32 if rounds else _IN_FLOAT
     scalar = ctypes.c_double if double else ctypes.c_float
     one, zero = ctypes.byref(scalar(factor)), ctypes.byref(scalar(0.0))
     y_kind = _KINDS[y.dtype.char]

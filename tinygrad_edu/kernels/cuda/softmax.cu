@@ -50,9 +50,10 @@ KERNEL log_softmax_backward(const T* g, const T* y, T* gx, Int n)
     for (Int i = threadIdx.x; i < n; i += THREADS) gx[i] = g[i] - exp(y[i]) * sum;
 }
 
-// loss = log(s) - (x[t] - m), exponentials = exp(x - m); nan for a class t that does not exist
+// loss = log(s) - (x[t] - m), exponentials = exp(x - m); for a class t that does not exist the loss
+// is nan, and it is noted in *wrong
 KERNEL cross_entropy_forward(
-    const T* x, const Int* target, T* loss, T* exponentials, T* sums, Int n)
+    const T* x, const Int* target, T* loss, T* exponentials, T* sums, Int n, int* wrong)
 {
     x += blockIdx.x * n, exponentials += blockIdx.x * n;
     T m, s;
@@ -61,7 +62,9 @@ KERNEL cross_entropy_forward(
     if (threadIdx.x == 0) {
         Int t = target[blockIdx.x];
         sums[blockIdx.x] = s;
-        loss[blockIdx.x] = t < 0 || t >= n ? (T)NAN : log(s) - (x[t] - m);
+        bool exists = 0 <= t && t < n;
+        if (!exists) *wrong = 1;
+        loss[blockIdx.x] = exists ? log(s) - (x[t] - m) : (T)NAN;
     }
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.kernels.cuda import checks
 from tinygrad_edu.kernels.cuda.launch import dense, start
 
 
@@ -38,12 +39,12 @@ def log_softmax_gradient(g: Array, y: Array) -> Array:
 
 
 def cross_entropy(x: Array, target: Array) -> tuple[Array, Array, Array]:
-    """As `kernels.cross_entropy.forward`; nan for a class that does not exist."""
+    """As `kernels.cross_entropy.forward`; a class that does not exist is noted in `checks`."""
     count, n = x.shape
     losses, sums = np.empty_like(x, shape=(count,)), np.empty_like(x, shape=(count,))
     exponentials = np.empty_like(x, order="C")
     start("softmax", "cross_entropy_forward", count, x, dense(x), dense(target), losses,
-          exponentials, sums, n)  # fmt: skip
+          exponentials, sums, n, checks.note())  # fmt: skip
     return losses, exponentials, sums
 
 

@@ -54,14 +54,14 @@ def adam(
         step: the number of the step, from 1.
     """
     shrink = 1 - lr * weight_decay if decoupled else 1.0
-    penalty = 0.0 if decoupled else float(weight_decay)
+    penalty = 0.0 if decoupled else weight_decay
     name, size, bound = "adam_step_counted", lr, eps
     if step is not None:
         root = (1 - beta2**step) ** 0.5
         name, size, bound = "adam_step", lr / (1 - beta1**step) * root, eps * root
     for table, grid, part in tables(rows):
-        start("tensors", name, grid, part[0][0], table, 1 - beta1, float(beta2), 1 - beta2, size,
-              float(bound), shrink, penalty, amsgrad, maximize)  # fmt: skip
+        start("tensors", name, grid, part[0][0], table, 1 - beta1, beta2, 1 - beta2, size,
+              bound, shrink, penalty, amsgrad, maximize)  # fmt: skip
 
 
 def sgd(
@@ -70,8 +70,8 @@ def sgd(
 ) -> None:  # fmt: skip
     """A step of SGD on rows of x, g and, with momentum, its buffer."""
     for table, grid, part in tables(rows):
-        start("tensors", "sgd_step", grid, part[0][0], table, float(lr), float(momentum),
-              1.0 - dampening, float(weight_decay), momentum != 0, first, nesterov,
+        start("tensors", "sgd_step", grid, part[0][0], table, lr, momentum,
+              1.0 - dampening, weight_decay, momentum != 0, first, nesterov,
               maximize)  # fmt: skip
 
 
@@ -79,7 +79,7 @@ def norm(arrays: list[Array]) -> Array:
     """The 2-norm of all arrays as if they were one vector, a 0-d array."""
     sums = []
     for table, grid, part in tables([[a] for a in arrays]):
-        partial = np.empty_like(part[0][0], shape=grid[0] * grid[1])
+        partial = np.empty_like(part[0][0], shape=(grid[0] * grid[1],))
         start("tensors", "sum_squares", grid, part[0][0], table, partial)
         sums.append(partial.sum())
     total = sums[0] if sums else new_like(arrays[0], (), 0)

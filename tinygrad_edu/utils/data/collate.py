@@ -8,8 +8,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from tinygrad_edu.autograd.record import wrap
 from tinygrad_edu.dtypes import float64
+from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.ops.creation import as_tensor, tensor
 from tinygrad_edu.ops.joining import stack
 from tinygrad_edu.tensor import Tensor

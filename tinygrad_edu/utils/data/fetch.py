@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from tinygrad_edu.autograd.record import wrap
+from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.tensor import Tensor
 from tinygrad_edu.utils.data.collate import collate_tensors, default_collate
 from tinygrad_edu.utils.data.collate import default_collate_fn_map as functions

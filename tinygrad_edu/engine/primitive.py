@@ -15,7 +15,9 @@ product).  The names of its parameters say what it needs besides `g`, and so wha
     <saved>         a further value the forward function returned, declared with `saves=(...)`
 
 A rule returns a new array, or `g`, or a view of it; never an array that it was given to keep, which
-the walk would add to in place.  (One that does must say so: `penalty.primitive.owns = False`.)
+the walk would add to in place.  (One that does must say so: `penalty.primitive.owns = False`.)  An
+argument through which no gradient flows is declared constant, `vjp(mask=None)`; one that has no
+rule and is not declared raises an error when a gradient arrives.
 
 Names are read once, here, and checked: a misspelt one fails at import.  At run time the operation
 keeps exactly what the rules of those inputs that need a gradient ask for, and nothing else.
@@ -33,79 +35,76 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from operator import itemgetter
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    ClassVar,
-    Concatenate,
-    ParamSpec,
-    Protocol,
-    TypeVar,
-    cast,
-    overload,
-)
+from typing import TYPE_CHECKING, Any, ClassVar, cast, overload
 
-from tinygrad_edu.autograd.record import (
-    call_binary,
-    call_general,
-    call_unary,
-    call_variadic,
-    call_view,
+from tinygrad_edu.engine.binding import bind
+from tinygrad_edu.engine.boundary import missing_rule
+from tinygrad_edu.engine.fast import form_of
+from tinygrad_edu.engine.mode import named_like
+from tinygrad_edu.engine.types import (
+    Call,
+    Chain,
+    Decorator,
+    F,
+    Operation,
+    Options,
+    P,
+    Policy,
+    Rule,
+    Values,
 )
 
 if TYPE_CHECKING:
+    from tinygrad_edu.engine.graph import Node
     from tinygrad_edu.tensor import Tensor
-
-P = ParamSpec("P")
-Q = ParamSpec("Q")
-F = TypeVar("F", bound=Callable[..., Any])
-Rule = Callable[..., Any]
 
 
 class Plan:
     """What one set of inputs that need gradients (`live`) asks to keep and to run.
 
     Attributes:
-        keep: positions in `[*arguments, y, *saved]` of the arrays to keep.
-        shapes: positions of the arguments of which only the shape is kept, behind the arrays.
+        names: what is kept, by name: arrays and other values, behind them the shapes.
+        keep: the places of the former in `[*arguments, y, *saved]`; `pick` gives those entries.
+        by_rules: how many of these the rules ask for; those behind them only the definition.
+        shapes: the places of the arguments of which only the shape is kept.
         arrays: whether that certainly includes one; else it may be numbers, which are not freed.
-        pick: gives those entries of `[*arguments, y, *saved]` as a tuple.
         rules: (input, rule, pick) for every live input; `pick(kept)` gives the rule's arguments.
         joint, joint_pick: the one rule that serves all inputs, if the operation has such a one.
         live: which inputs need a gradient; of a variadic operation, which of its tensors.
+        node: the class of the nodes, None where it depends on the arguments (`Primitive.chain`).
     """
 
     def __init__(self, op: Primitive, live: tuple[bool, ...]) -> None:
         self.op = op
         self.live = live
-        if op.variadic:
-            live = (any(live),)  # one rule returns the gradients of all
-        self.joint: Rule | None = op.joint
-        wanted: list[str] = []
-        if op.joint is not None:
-            wanted += op.joint_needs
-        if op.definition is not None:
-            wanted += op.parameters
-        for name, alive in zip(op.inputs, live, strict=False):
-            if alive and name in op.rules:
-                wanted += op.needs[name]
-        names = dict.fromkeys(n for n in wanted if n != "live")
-        self.keep = tuple(op.places[n] for n in names if n in op.places)
-        own = {*op.inputs, "y", *op.saves}  # what is an array for certain
-        self.arrays = not own.isdisjoint(names)
+        alive = (any(live),) if op.variadic else live  # one rule returns the gradients of all
+        needy = [name for name, one in zip(op.inputs, alive, strict=False) if one]
+        ruled = [name for name in needy if name in op.rules]
+        wanted = [*op.joint_needs, *[need for name in ruled for need in op.needs[name]]]
+        self.by_rules = len({n for n in wanted if n in op.places})
+        wanted += op.parameters if op.definition is not None else ()
+        known = dict.fromkeys(n for n in wanted if n != "live")
+        kept = [n for n in known if n in op.places]
+        shapes = [n for n in known if n in op.shape_places]
+        self.names = (*kept, *shapes)
+        self.keep = tuple(op.places[n] for n in kept)
+        self.shapes = tuple(op.shape_places[n] for n in shapes)
+        self.arrays = not {*(op.rules or op.inputs), "y", *op.saves}.isdisjoint(kept)
         self.pick = _picker(list(self.keep))
         self.no_guards = (None,) * len(self.keep)
-        self.shapes = tuple(op.shape_places[n] for n in names if n in op.shape_places)
-        order = [n for n in names if n in op.places] + [n for n in names if n in op.shape_places]
-        self.joint_pick = _picker([order.index(n) for n in op.joint_needs if n != "live"])
-        self.rules = [
-            (i, op.rules[name], _picker([order.index(n) for n in op.needs[name]]))
-            for i, (name, alive) in enumerate(zip(op.inputs, live, strict=False))
-            if alive and name in op.rules
+        place = self.names.index
+        self.joint: Rule | None = op.joint
+        self.joint_pick = _picker([place(n) for n in op.joint_needs if n != "live"])
+        self.rules: list[tuple[int, Rule, Call]] = [
+            (op.inputs.index(name), op.rules[name], _picker([place(n) for n in op.needs[name]]))
+            for name in ruled
         ]
+        absent = [] if op.joint else [n for n in needy if n not in ruled and n not in op.constants]
+        self.rules += [(op.inputs.index(n), missing_rule(op, n), _picker([])) for n in absent]
+        self.node = op.class_of() if isinstance(op.chain, str) else None
 
 
-def _picker(places: list[int]) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
+def _picker(places: list[int]) -> Callable[[Values], Values]:
     """A fast function that picks those entries of a tuple, as a tuple even if it is one entry."""
     if len(places) >= 2:
         return itemgetter(*places)
@@ -114,7 +113,7 @@ def _picker(places: list[int]) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
     return itemgetter(slice(0, 0))
 
 
-def _names(function: Callable[..., Any]) -> list[str]:
+def _names(function: Call) -> list[str]:
     """Its parameters; read from the code, for `inspect` would take a fifth of the import's time."""
     code = function.__code__
     if code.co_kwonlyargcount or code.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS):
@@ -122,51 +121,67 @@ def _names(function: Callable[..., Any]) -> list[str]:
     return list(code.co_varnames[: code.co_argcount])
 
 
-FURTHER_NAMES: dict[str, int | str] = {
-    "input": 0, "self": 0, "tensors": 0, "x": 0, "x1": 0, "a": 0, "other": 1, "x2": 1,
-    "axis": "dim", "keepdims": "keepdim", "element": "elements", "test_element": "test_elements",
-}  # fmt: skip
-"""Keywords of torch's, and NumPy's that torch takes too: which argument they stand for."""
-
-
 class Primitive:
-    """A forward function of arrays with its derivative rules.
+    """A forward function of arrays with its derivative rules, and all that is known of it.
 
     Attributes:
         forward: the function of arrays.
         parameters: names of its arguments, in order.
-        inputs: the leading arguments that may need a gradient (those with a rule decide).
-        rules: for each such argument, its rule.
+        inputs: the leading arguments that may need a gradient.
+        rules: for each argument that has one, its rule.
+        constants: the arguments declared to need none.
         definition: the same computed by other operations; what `create_graph` differentiates.
         owns: its rules return new arrays, or views of `g`; never an array that others hold.
         numbers: which of two operands may be a Python number: the "second", "none", or "either".
-        run: what a call with tensors runs: `forward`, unless half.py or amp exchanged it.
-        everyone: all primitives there are; `made` is told of each new one.
+        chain: what torch calls its nodes (see nodes.py): a text, or a function of the arguments.
+        autocast: the precision that autocast runs it in, by device (see amp/autocast_mode.py).
+        half: how it takes 16-bit floats (see half.py).
+        refuse: called with the arguments once the array library has raised; raises torch's error.
+        call: what users call.
+        everyone: all primitives there are.
     """
 
     owns = True
-    call: Callable[..., Any]
-    numbers = "either"
+    call: Call
+    refuse: Callable[..., None] | None = None
+    node_class: ClassVar[Any]
+    """Makes the class of an operation's nodes: nodes.py puts it here."""
+    write_out: ClassVar[Call]
+    """Writes a result into the tensor given as `out`: inplace.py puts it here."""
     everyone: ClassVar[list[Primitive]] = []
-    made: ClassVar[Callable[[Primitive], None]] = staticmethod(lambda op: None)
 
     def __init__(
-        self, forward: Callable[..., Any], saves: Sequence[str], variadic: bool, multiple: bool
+        self,
+        forward: Call,
+        saves: Sequence[str] = (),
+        variadic: bool = False,
+        multiple: bool = False,
+        view: bool = False,
+        numbers: str = "either",
+        node: Chain | None = None,
+        autocast: Policy | None = None,
+        half: str = "widened",
     ) -> None:
-        self.forward = self.run = forward
+        self.forward = forward
         self.name = forward.__name__.strip("_")
-        self.saves, self.variadic, self.multiple = tuple(saves), variadic, multiple
+        self.saves, self.variadic, self.multiple, self.view = tuple(saves), variadic, multiple, view
+        self.numbers, self.half = numbers, half
+        self.autocast = {"cpu": autocast, "cuda": autocast} if type(autocast) is str else autocast
         self.parameters = _names(forward)
         for name in ("y", "live"):
             if name in self.parameters:
                 raise TypeError(
                     f"{self.name}: {name!r} has a meaning in rules; rename the argument"
                 )
-        self.arity = len(self.parameters)
+        self.names, self.arity = tuple(self.parameters), len(self.parameters)
+        self.chain: Chain = (
+            "".join(map(str.capitalize, self.name.split("_"))) if node is None else node
+        )
         defaults = forward.__defaults__ or ()
         self.defaults = dict(zip(reversed(self.parameters), reversed(defaults), strict=False))
         self.inputs: tuple[str, ...] = ()
         self.rules: dict[str, Rule] = {}
+        self.constants: set[str] = set()
         self.needs: dict[str, list[str]] = {}
         self.joint: Rule | None = None
         self.joint_needs: list[str] = []
@@ -176,7 +191,6 @@ class Primitive:
         self.places = {name: i for i, name in enumerate(values)}
         self.shape_places = {f"{name}_shape": i for i, name in enumerate(self.parameters)}
         Primitive.everyone.append(self)
-        Primitive.made(self)
 
     def check(self, rule: Rule, extra: tuple[str, ...] = ()) -> list[str]:
         """The names a rule needs besides `g`; TypeError for one that does not exist."""
@@ -189,8 +203,8 @@ class Primitive:
                 raise TypeError(f"a rule of {self.name} names {name!r}; it can name: g, {known}")
         return names[1:]
 
-    def vjp(self, **rules: Rule) -> None:
-        """Declare the rule of each differentiable argument.
+    def vjp(self, **rules: Rule | None) -> None:
+        """Declare the rule of each differentiable argument; None for one that is constant.
 
         Raises:
             TypeError: an argument or a name in a rule's signature does not exist.
@@ -198,9 +212,12 @@ class Primitive:
         for name, rule in rules.items():
             if name not in self.parameters:
                 raise TypeError(f"{self.name} has no argument {name!r} to differentiate")
-            self.rules[name] = rule
-            self.needs[name] = self.check(rule)
-        self._set_inputs([self.parameters.index(name) for name in rules])
+            if rule is None:
+                self.constants.add(name)
+            else:
+                self.rules[name] = rule
+                self.needs[name] = self.check(rule)
+        self._set_inputs()
 
     def vjp_joint(self, *inputs: str) -> Callable[[Rule], Rule]:
         """Declare one rule for several inputs whose gradients share heavy work.
@@ -211,7 +228,7 @@ class Primitive:
 
         def declare(rule: Rule) -> Rule:
             self.joint, self.joint_needs = rule, self.check(rule, ("live",))
-            self._set_inputs([self.parameters.index(name) for name in inputs])
+            self.inputs = inputs
             return rule
 
         return declare
@@ -226,64 +243,44 @@ class Primitive:
         self.definition = definition
         return definition
 
-    def _set_inputs(self, places: list[int]) -> None:
-        self.inputs = tuple(self.parameters[: max(places) + 1])
-        self.plans.clear()
-
     def plan(self, live: tuple[bool, ...]) -> Plan:
         """The plan for these inputs, made on first use."""
         made = self.plans[live] = Plan(self, live)
         return made
 
-    def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
-        """All arguments in order, given some by name (torch's names included) and defaults."""
-        for theirs in [name for name in kwargs if name not in self.parameters]:
-            ours = FURTHER_NAMES.get(theirs, theirs)
-            if isinstance(ours, int):
-                ours = self.parameters[ours] if ours < self.arity else theirs
-            if ours in self.parameters and ours not in kwargs:
-                kwargs[ours] = kwargs.pop(theirs)
-        full = {**self.defaults, **dict(zip(self.parameters, args, strict=False)), **kwargs}
-        given = set(self.parameters[: len(args)])
-        if (
-            len(args) > self.arity
-            or len(full) != self.arity
-            or any(name in given or name not in self.parameters for name in kwargs)
-        ):
-            self._refuse(args, kwargs)
-        return tuple([full[name] for name in self.parameters])
+    def _set_inputs(self) -> None:
+        ruled = [self.parameters.index(name) for name in self.rules]
+        last = len(self.parameters) if self.arity <= 2 and ruled else max(ruled, default=-1) + 1
+        self.inputs = tuple(self.parameters[:last])
+        self.plans.clear()
 
-    def _refuse(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        try:
-            inspect.signature(self.forward).bind(*args, **kwargs)
-        except TypeError as error:
-            takes = inspect.signature(self.forward)
-            raise TypeError(f"{self.name}() {error}; it takes {takes}") from None
-        raise AssertionError(f"{self.name}: could not bind {args}, {kwargs}")
+    def class_of(self, *values: Any) -> type[Node]:
+        """The class of the node of a call with these arguments."""
+        chain = self.chain if isinstance(self.chain, str) else self.chain(*values)
+        return self.node_class(chain, self.names)  # type: ignore[no-any-return]
 
+    def undeclared(self, live: Sequence[bool]) -> bool:
+        """Whether one of these arguments is neither declared constant nor an input.
 
-class Operation(Protocol[P]):
-    """The type of what `primitive` returns: call it with tensors, declare its rules."""
+        It becomes an input, without a rule: a gradient that arrives there raises an error.
+        """
+        known = {*self.inputs, *self.constants}
+        pairs = zip(self.parameters, live, strict=False)
+        found = [i for i, (name, one) in enumerate(pairs) if one and name not in known]
+        if found:
+            self.inputs = tuple(self.parameters[: max(found) + 1])
+            self.plans.clear()
+        return bool(found)
 
-    primitive: Primitive
-    __name__: str
+    def bind(self, args: Values, kwargs: Options) -> Values:
+        """All arguments in order, given some by name and defaults."""
+        return bind(self, args, kwargs)
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Tensor: ...
-
-    @overload
-    def __get__(self, instance: None, owner: type | None = None) -> Operation[P]: ...
-    @overload
-    def __get__(
-        self: Operation[Concatenate[Any, Q]], instance: Any, owner: type | None = None
-    ) -> Callable[Q, Tensor]: ...
-
-    def vjp(self, **rules: Rule) -> None: ...
-    def vjp_joint(self, *inputs: str) -> Callable[[Rule], Rule]: ...
-    def defined_as(self, definition: F) -> F: ...
-
-
-class _Decorator(Protocol):
-    def __call__(self, forward: Callable[P, Any]) -> Operation[P]: ...
+    def called(self, chain: str) -> Operation[Any]:
+        """The same operation, whose nodes are called otherwise: `pick.called("Sort")`."""
+        twin = object.__new__(Primitive)
+        twin.__dict__.update(self.__dict__, chain=chain, plans={})
+        return _operation(twin)
 
 
 @overload
@@ -296,17 +293,11 @@ def primitive(
     multiple: bool = False,
     view: bool = False,
     numbers: str = "either",
-) -> _Decorator: ...
-def primitive(
-    forward: Callable[..., Any] | None = None,
-    /,
-    *,
-    saves: Sequence[str] = (),
-    variadic: bool = False,
-    multiple: bool = False,
-    view: bool = False,
-    numbers: str = "either",
-) -> Any:
+    node: Chain | None = None,
+    autocast: Policy | None = None,
+    half: str = "widened",
+) -> Decorator: ...
+def primitive(forward: Call | None = None, /, **facts: Any) -> Any:
     """Make an operation of a function of arrays.
 
     Args:
@@ -314,9 +305,9 @@ def primitive(
         variadic: the first argument is a sequence of tensors, and its rule returns a sequence.
         multiple: the result is a tuple of tensors; `g` is then a list, None where none arrived.
         view: the result shares the memory of the first argument.
-        numbers: which of two operands may be a Python number: "either", the "second" or "none".
+        numbers, node, autocast, half: see `Primitive` (`node` is its `chain`).
 
-    >>> from tinygrad_edu.autograd.primitive import primitive
+    >>> from tinygrad_edu.engine.primitive import primitive
     >>> import tinygrad_edu as torch
     >>> @primitive
     ... def cube(x):
@@ -327,31 +318,24 @@ def primitive(
     tensor([12.])
     """
     if forward is None:
-        return lambda f: _operation(Primitive(f, saves, variadic, multiple), view, numbers)
-    return _operation(Primitive(forward, saves, variadic, multiple), view)
+        return lambda f: _operation(Primitive(f, **facts))
+    return _operation(Primitive(forward))
 
 
-def _operation(op: Primitive, view: bool, numbers: str = "either") -> Operation[Any]:
-    op.numbers = numbers
-    if view:
-        call = call_view(op)
-    elif op.variadic:
-        call = call_variadic(op)
-    elif op.saves or op.multiple:
-        call = call_general(op)
-    elif op.arity == 1:
-        call = call_unary(op)
-    elif op.arity == 2:
-        call = call_binary(op)
-    else:
-        call = call_general(op)
+def _operation(op: Primitive) -> Operation[Any]:
+    """What users call: the form of call that serves `op`, under its name, with its declarations."""
+    call = named_like(op.forward, form_of(op))
     op.call = call
-    call.__name__ = call.__qualname__ = op.forward.__name__
     call.__doc__ = op.forward.__doc__
     call.__module__ = op.forward.__module__
-    call.__wrapped__ = op.forward  # type: ignore[attr-defined]
-    call.primitive = op  # type: ignore[attr-defined]
-    call.vjp = op.vjp  # type: ignore[attr-defined]
-    call.vjp_joint = op.vjp_joint  # type: ignore[attr-defined]
-    call.defined_as = op.defined_as  # type: ignore[attr-defined]
+    call.__wrapped__ = op.forward
+    call.primitive = op
+    call.vjp, call.vjp_joint, call.defined_as = op.vjp, op.vjp_joint, op.defined_as
+    call.called = op.called
+
+    def refuse(refusal: F) -> F:
+        op.refuse = refusal
+        return refusal
+
+    call.refuse = refuse
     return cast("Operation[Any]", call)

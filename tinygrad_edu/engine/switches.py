@@ -1,24 +1,22 @@
-"""Whether operations are recorded: one switch per thread."""
+"""Blocks that switch recording on or off: `no_grad`, `enable_grad`, `inference_mode`.
+
+Each replaces the thread's mode by another (see mode.py) in one assignment, and puts back what it
+changed in another.
+"""
 
 from __future__ import annotations
 
 import functools
 import inspect
-import threading
 import warnings
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, TypeVar
 
-F = TypeVar("F", bound=Callable[..., Any])
+from tinygrad_edu.engine.mode import PLAIN, Mode, is_recording, state
+from tinygrad_edu.engine.types import Call, Options
 
-
-class _State(threading.local):
-    enabled = True
-    inference = False
-
-
-state = _State()
+F = TypeVar("F", bound=Call)
 
 
 def is_grad_enabled() -> bool:
@@ -28,12 +26,12 @@ def is_grad_enabled() -> bool:
     >>> with torch.no_grad(): print(torch.is_grad_enabled())
     False
     """
-    return state.enabled
+    return is_recording()
 
 
 def is_inference_mode_enabled() -> bool:
     """Whether this thread is inside `inference_mode`."""
-    return state.inference
+    return state.mode.inference
 
 
 class _Switch:
@@ -42,17 +40,20 @@ class _Switch:
     enabled: bool
 
     def __init__(self) -> None:
-        self._before: list[tuple[bool, bool]] = []
+        self._before: list[tuple[Mode, Mode]] = []
 
     def _fresh(self) -> _Switch:
         return type(self)()
 
-    def _enter(self) -> None:
-        state.enabled = self.enabled
+    def _inside(self, mode: Mode) -> Mode:
+        """The mode inside the block, given the one outside."""
+        return mode.but(enabled=self.enabled)
 
     def __enter__(self) -> None:
-        self._before.append((state.enabled, state.inference))
-        self._enter()
+        outside = state.mode
+        inside = self._inside(outside)
+        self._before.append((outside, inside))
+        state.mode = inside
 
     def __exit__(
         self,
@@ -60,7 +61,9 @@ class _Switch:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        state.enabled, state.inference = self._before.pop()
+        outside, inside = self._before[-1]
+        state.mode = outside if state.mode is inside else _restored(outside)
+        self._before.pop()
 
     def __call__(self, orig_func: F) -> F:
         if inspect.isclass(orig_func):
@@ -105,17 +108,22 @@ class _Switch:
         return inside  # type: ignore[return-value]
 
 
+def _restored(before: Mode) -> Mode:
+    """The present mode, recording as `before`; who listens since is no concern of a switch."""
+    return state.mode.but(enabled=before.recorder is not None, inference=before.inference)
+
+
 class _BareSwitch(_Switch):
     """A switch without arguments, which may also decorate a function without being called."""
 
-    def __new__(cls, orig_func: Callable[..., Any] | None = None) -> Any:
+    def __new__(cls, orig_func: Call | None = None) -> Any:
         switch = super().__new__(cls)
         if orig_func is None:
             return switch
         switch.__init__()  # type: ignore[misc]
         return switch(orig_func)
 
-    def __init__(self, orig_func: Callable[..., Any] | None = None) -> None:
+    def __init__(self, orig_func: Call | None = None) -> None:
         super().__init__()
 
 
@@ -161,19 +169,32 @@ class set_grad_enabled(_Switch):
     def __init__(self, mode: bool) -> None:
         super().__init__()
         self.enabled = bool(mode)
-        self._called = state.enabled, state.inference
-        self._enter()
+        self._called = state.mode
+        state.mode = self._inside(state.mode)
 
     def _fresh(self) -> _Switch:
         return type(self)(self.enabled)
 
     def __enter__(self) -> None:
-        self._before.append(self._called)
-        self._enter()
+        inside = self._inside(state.mode)
+        self._before.append((self._called, inside))
+        state.mode = inside
 
     def __call__(self, orig_func: F) -> F:
-        state.enabled, state.inference = self._called  # it decorates: the caller's mode stays
+        state.mode = _restored(self._called)  # it decorates: the caller's mode stays
         return super().__call__(orig_func)
+
+    def __getstate__(self) -> Options:
+        called = self._called.recorder is not None, self._called.inference
+        return {"enabled": self.enabled, "_called": called}
+
+    def __setstate__(self, state: Options) -> None:
+        enabled, inference = state["_called"]
+        self.enabled, self._called = (
+            state["enabled"],
+            PLAIN.but(enabled=enabled, inference=inference),
+        )
+        self._before = []
 
 
 class inference_mode(_Switch):
@@ -203,6 +224,6 @@ class inference_mode(_Switch):
     def _fresh(self) -> _Switch:
         return type(self)(self.inference)
 
-    def _enter(self) -> None:
-        state.enabled = state.enabled and not self.inference
-        state.inference = self.inference
+    def _inside(self, mode: Mode) -> Mode:
+        enabled = mode.recorder is not None and not self.inference
+        return mode.but(enabled=enabled, inference=self.inference)

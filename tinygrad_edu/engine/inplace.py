@@ -8,66 +8,89 @@ A rule may need the old value of `x`, which is about to be overwritten: it gets 
 `x` may be a view, say row 0 of `base`.  Then the whole of `base` has a new history: its new value
 is its old one everywhere but in row 0, and in row 0 it is the product.  `copy_slices` is that
 operation, and becomes the node of `base`.  Other views of `base` notice that it was `rebased` when
-they are next used, and repeat their view operation on it (`refresh` in primitive.py).
+they are next used, and repeat their view operation on it (views.py).
 """
 
 from __future__ import annotations
 
 import functools
+import operator
 import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.errors import refuse_expanded, scalar_type_name
-from tinygrad_edu.autograd.graph import INFERENCE, RETAIN_GRAD, Node, Step, Variable, clock
-from tinygrad_edu.autograd.mode import state
-from tinygrad_edu.autograd.primitive import primitive
-from tinygrad_edu.autograd.record import as_array, current_node, record, refresh, replay, wrap
-from tinygrad_edu.dtypes import Array, is_floating
-from tinygrad_edu.kernels.memory_order import slow_to_fast
+from tinygrad_edu.dtypes import Array, is_floating, scalar_type_name
+from tinygrad_edu.engine.boundary import refuse_expanded
+from tinygrad_edu.engine.graph import INFERENCE, Node, Variable, clock
+from tinygrad_edu.engine.hooks import unhooked
+from tinygrad_edu.engine.mode import is_recording, state
+from tinygrad_edu.engine.primitive import Primitive, primitive
+from tinygrad_edu.engine.record import as_array, current_node, record, wrap
+from tinygrad_edu.engine.types import Call, Gradient
+from tinygrad_edu.engine.views import replay
+from tinygrad_edu.kernels.memory_order import overlap_in_part, slow_to_fast
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
 
 
 def check_writable(t: Any) -> None:
-    """Raise torch's error where an in-place write may not be recorded."""
+    """Raise torch's error where an in-place write is not possible or may not be recorded."""
+    check_history(t)
+    refuse_expanded(t.array)
+
+
+def check_history(t: Any) -> None:
+    """Raise torch's error where an in-place change may not be recorded."""
     if not isinstance(t, Variable):
         raise TypeError(f"an in-place operation needs a Tensor, not {type(t).__name__}")
-    refuse_expanded(t.array)
-    if t.storage is INFERENCE and not state.inference:
+    if t.storage is INFERENCE and not state.mode.inference:
         raise RuntimeError(
             "Inplace update to inference tensor outside InferenceMode is not allowed. You can make"
             " a clone to get a normal tensor before doing inplace update."
         )
-    if not state.enabled:
+    if not is_recording():
         return
     node = current_node(t)
     if node is not None and node.is_leaf:
         raise RuntimeError(
             "a leaf Variable that requires grad is being used in an in-place operation."
         )
-    base = t.base
-    if base is None:
+    if t.view_of is None or t.view_of.base.node is None:
         return
-    if base.node is not None and base.node.is_leaf:
+    if t.view_of.base.node.is_leaf:
         raise RuntimeError(
             "a view of a leaf Variable that requires grad is being used in an in-place operation."
         )
-    if t.made_without_grad and base.node is not None:
+    if not t.view_of.recorded:
         raise RuntimeError(
             "A view was created in no_grad mode and is being modified inplace with grad mode"
             " enabled. Make the view inside the enabled mode, or write under no_grad."
         )
-    if any([part is not None for _, _, part in t.path]) and base.node is not None:
+    if any([part is not None for _, _, part in t.view_of.path]):
         raise RuntimeError(
             "Output 0 of a function that returns multiple views is a view and is being modified"
             " inplace. This view is the output of a function that returns multiple views. Such"
             " functions do not allow the output views to be modified inplace. You should replace"
             " the inplace operation by an out-of-place one."
         )
+
+
+def refuse_overlap(t: Any, others: Any) -> None:
+    """Raise torch's error where `t` is to be written from memory that overlaps its own.
+
+    What was to be read might be overwritten before; on a GPU that would be left to chance.
+    """
+    for other in others:
+        if isinstance(other, Variable) and other.storage is t.storage and other is not t:
+            if overlap_in_part(t.array, other.array):
+                raise RuntimeError(
+                    "unsupported operation: some elements of the input tensor and the written-to"
+                    " tensor refer to a single memory location. Please clone() the tensor before"
+                    " performing the operation."
+                )
 
 
 def _laid_out(x: Array, order: Any) -> Array:
@@ -81,7 +104,7 @@ def _laid_out(x: Array, order: Any) -> Array:
     return x if y.flags.c_contiguous else y.copy().transpose(np.argsort(order).tolist())
 
 
-@primitive
+@primitive(node="CopySlices")
 def copy_slices(base: Array, value: Array, path: Any, order: Any) -> Array:
     """`base` with the part that `path` leads to replaced by `value`."""
     changed = _laid_out(as_array(base).copy(order="K"), order)
@@ -95,12 +118,12 @@ def read_slices(x: Array, path: Any, order: Any) -> Array:
     return as_array(replay(path, _laid_out(x, order))).copy()
 
 
-def _spread(g: Any, shape: tuple[int, ...], path: Any, order: Any) -> Any:
+def _spread(g: Gradient, shape: tuple[int, ...], path: Any, order: Any) -> Any:
     array = g.array if isinstance(g, Variable) else g
     return copy_slices(np.zeros_like(array, shape=shape), g, path, order)
 
 
-def _read(g: Any, path: Any, order: Any) -> Any:
+def _read(g: Gradient, path: Any, order: Any) -> Any:
     if isinstance(g, Variable):
         return read_slices(g, path, order)
     return replay(path, _laid_out(as_array(g), order))
@@ -130,15 +153,15 @@ def write(t: Any, y: Any) -> Any:
             f"result type {scalar_type_name(source.dtype)} can't be cast to the desired output"
             f" type {scalar_type_name(target.dtype)}"
         )
-    node = y.node
-    if node is not None:
+    node = y.node if is_floating(target.dtype) else None  # integers have no history
+    if node is not None and any([guard is t.storage for guard in node.guards]):
         pairs = list(zip(node.kept or (), node.guards, strict=False))
         shapes = (node.kept or ())[len(pairs) :]
         node.kept = tuple([k.copy() if s is t.storage else k for k, s in pairs]) + shapes
         node.guards = tuple([None if s is t.storage else s for _, s in pairs])
     np.copyto(target, source, casting="unsafe")
     t.storage.write()
-    if not state.enabled:
+    if not is_recording():
         return t
     if node is not None:
         _keep_in_place(node, t, y)
@@ -154,7 +177,7 @@ def write_out(name: str, out: Any, y: Any) -> Any:
     """
     if out is None:
         return y
-    if state.enabled and (current_node(out) is not None or current_node(y) is not None):
+    if is_recording() and (current_node(out) is not None or current_node(y) is not None):
         raise RuntimeError(
             f"{name}(): functions with out=... arguments don't support automatic differentiation,"
             " but one of the arguments requires grad."
@@ -173,8 +196,8 @@ def write_out(name: str, out: Any, y: Any) -> Any:
 
 def _keep_in_place(node: Node, t: Any, y: Any) -> None:
     """A node that keeps its output keeps it where it now lives: in `t`."""
-    if y.array.dtype == t.array.dtype:
-        kept = node.kept or ()
+    kept = node.kept or ()
+    if y.array.dtype == t.array.dtype and any([k is y.array for k in kept]):
         node.guards = tuple(
             [t.storage if k is y.array else s for k, s in zip(kept, node.guards, strict=False)]
         )
@@ -185,12 +208,12 @@ def _keep_in_place(node: Node, t: Any, y: Any) -> None:
 
 def set_history(t: Any, node: Node | None) -> None:
     """Make `node` the maker of `t`; of a view, by way of its base."""
-    base = t.base
-    if base is None:
+    if t.view_of is None:
         _follow(t.node, node)
         t.node = node
         t.rebased += 1
         return
+    base = t.view_of.base
     before = base.node
     if before is None and node is None:
         return
@@ -198,21 +221,19 @@ def set_history(t: Any, node: Node | None) -> None:
     copied = record(
         copy_slices.primitive,
         (before, node),
-        (base.array, t.array, t.path, order),
+        (base.array, t.array, t.view_of.path, order),
         (base.storage, t.storage, None, None),
         base.array,
     )
     _follow(before, copied.node)
     base.node = copied.node
     base.rebased += 1
-    refresh(t)
+    t.view_of.refresh(t)
 
 
 def _follow(before: Node | None, after: Node | None) -> None:
-    """`retain_grad` is about the tensor as it is now: its hook goes along to the new node."""
     if before is not None and after is not None and before.hooks is not None:
-        if RETAIN_GRAD in before.hooks:
-            after.hook_table()[RETAIN_GRAD] = before.hooks.pop(RETAIN_GRAD)
+        before.hooks.follow(after)
 
 
 def _can_hold(target: Any, source: Any) -> bool:
@@ -224,49 +245,41 @@ def _can_hold(target: Any, source: Any) -> bool:
     return bool(source.kind == "b")
 
 
-def inplace_view(op: Any, step_back: Callable[[Step, Any], Step]) -> Callable[..., Tensor]:
-    """The in-place twin of a view: the tensor itself gets the other shape, on the same memory.
+def inplace(
+    op: Any, name: str | None = None, *, check: Callable[[Any], None] = check_writable
+) -> Callable[..., Tensor]:
+    """The in-place twin of an operation: `mul_ = inplace(mul)`.
 
-    Views made of the tensor before keep the shape they had; `step_back` tells from the step that
-    was taken, and the array as it was, how they find it.
+    Args:
+        op: the operation.
+        name: of the twin, if it is not that of `op` and an underscore.
+        check: refuses tensors that cannot be written to.
     """
+    simple = hasattr(op, "primitive") and not op.primitive.saves and not op.primitive.variadic
 
     def call(t: Any, *args: Any, **kwargs: Any) -> Any:
-        check_writable(t)
-        before = wrap(t.array, current_node(t), t.storage)
-        before.base, before.rebased, before.path = t.base, t.rebased, t.path
-        y = op(before, *args, **kwargs)
-        if y is not before:
-            if t.base is None:
-                t.rebased += 1
-                t.turns = {**t.turns, t.rebased: step_back(y.path[-1], t.array)}
-            else:
-                t.path = y.path
-            t.array = y.array
-            if state.enabled:
-                t.node = y.node
-        t.storage.write()
-        return t
-
-    functools.update_wrapper(call, op, assigned=("__module__",), updated=())
-    call.__name__ = call.__qualname__ = f"{op.__name__}_"
-    call.__doc__ = f"`{op.__name__}`, of the tensor itself."
-    return call
-
-
-def inplace(op: Any, name: str | None = None) -> Callable[..., Tensor]:
-    """The in-place twin of an operation: `mul_ = inplace(mul)`."""
-    forward = op.primitive.forward if hasattr(op, "primitive") else None
-    simple = forward is not None and not op.primitive.saves and not op.primitive.variadic
-
-    def call(t: Any, *args: Any, **kwargs: Any) -> Any:
-        check_writable(t)
-        # A composed operation may keep the old value anywhere: it gets a copy from the start.
-        old = t.array if simple else t.array.copy()
-        before = wrap(old, current_node(t), t.storage if simple else None)
+        check(t)
+        refuse_overlap(t, args)
+        # A composed operation may keep the old value anywhere, and a recorder that packs what is
+        # kept does so at once: they get a copy from the start.
+        same = simple and state.mode.maker is operator.call
+        node = t.node
+        if t.view_of is not None and node is not None and node.hooks is not None:
+            node = unhooked(node)
+        before = wrap(t.array if same else t.array.copy(), node, t.storage if same else None)
         return write(t, op(before, *args, **kwargs))
 
-    functools.update_wrapper(call, op, assigned=("__module__", "__doc__"), updated=())
+    twin = twin_of(op, call, name)
+    twin.__doc__ = f"`{op.__name__.strip('_')}`, with the result written into the tensor."
+    return twin
+
+
+def twin_of(op: Any, call: Any, name: str | None = None) -> Call:
+    """`call` under the name of the in-place twin of `op`."""
+    functools.update_wrapper(call, op, assigned=("__module__",), updated=())
     call.__name__ = call.__qualname__ = name or f"{op.__name__.strip('_')}_"
-    call.__doc__ = f"`{op.__name__.strip('_')}`, with the result written into the tensor."
-    return call
+    call.__doc__ = f"`{op.__name__}`, of the tensor itself."
+    return call  # type: ignore[no-any-return]
+
+
+Primitive.write_out = staticmethod(write_out)

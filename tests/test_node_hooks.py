@@ -1,0 +1,198 @@
+"""Hooks of nodes, edges of the graph, and what is told when: as on torch."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import pytest
+from test_leaves import Body, leaf, outcome
+
+import tinygrad_edu as ours
+
+torch = pytest.importorskip("torch")
+
+
+def order_of_all_hooks(lib: Any) -> Any:
+    log: list[Any] = []
+    y = leaf(lib) * 2
+    y.register_hook(lambda g: log.append("tensor"))
+    y.grad_fn.register_prehook(lambda g: log.append(("before", len(g))))
+    y.grad_fn.register_hook(lambda gx, g: log.append(("after", len(gx), len(g))))
+    y.retain_grad()
+    y.sum().backward()
+    return log
+
+
+def before_an_operation_of_several_outputs(lib: Any) -> Any:
+    log: list[Any] = []
+    p, q = leaf(lib, 4).split(2)
+    p.grad_fn.register_prehook(lambda g: log.append([part.tolist() for part in g]))
+    p.register_hook(lambda g: log.append("tensor"))
+    (p.sum() + 2 * q.sum()).backward()
+    return log
+
+
+def hook_of_a_node_changes_its_inputs(lib: Any) -> Any:
+    x = leaf(lib)
+    y = x * 3
+    y.grad_fn.register_hook(lambda gx, g: (gx[0] * 10, *gx[1:]))
+    y.sum().backward()
+    return x.grad
+
+
+def hooks_of_the_end_of_a_path(lib: Any) -> Any:
+    x, log = leaf(lib), []  # type: ignore[var-annotated]
+    end = (x * 1).grad_fn.next_functions[0][0]
+    end.register_hook(lambda gx, g: log.append(("after", len(gx), g[0].tolist())))
+    end.register_prehook(lambda g: log.append("before"))
+    x.register_hook(lambda g: log.append("tensor"))
+    (x * 2).sum().backward()
+    return log
+
+
+def hook_of_a_view_that_is_written(lib: Any) -> Any:
+    y, log = leaf(lib) * 1, []  # type: ignore[var-annotated]
+    v = y[1:]
+    v.register_hook(lambda g: log.append(g.tolist()))
+    v.retain_grad()
+    v.mul_(3)
+    (v * 2).sum().backward()
+    return log, v.grad
+
+
+def hook_of_a_view_whose_base_is_written(lib: Any) -> Any:
+    y, log = leaf(lib) * 1, []  # type: ignore[var-annotated]
+    v = y[1:]
+    v.register_hook(lambda g: log.append(g.tolist()))
+    v.retain_grad()
+    y.mul_(3)
+    (v * 2).sum().backward()
+    return log, v.grad
+
+
+def hooks_before_and_after_a_write(lib: Any) -> Any:
+    y, log = leaf(lib) * 1, []  # type: ignore[var-annotated]
+    y.register_hook(lambda g: log.append(("old", g.tolist())))
+    y.mul_(3)
+    y.register_hook(lambda g: log.append(("new", g.tolist())))
+    y.sum().backward()
+    return log
+
+
+def gradient_of_nothing(lib: Any) -> Any:
+    return lib.autograd.grad(leaf(lib).sum(), [])
+
+
+def gradient_at_an_edge(lib: Any) -> Any:
+    y = leaf(lib) * 2
+    edge = lib.autograd.graph.get_gradient_edge(y)
+    return edge.output_nr, lib.autograd.grad((y * 3).sum(), edge)
+
+
+def gradients_of_a_batch(lib: Any) -> Any:
+    x = leaf(lib)
+    y = x * lib.tensor([1.0, 2.0, 3.0])
+    return lib.autograd.grad(y, x, lib.eye(3), is_grads_batched=True)
+
+
+def all_of_several(lib: Any) -> Any:
+    a, b, log = leaf(lib), leaf(lib), []  # type: ignore[var-annotated]
+    c, d = a * b, a + b
+    handle = lib.autograd.graph.register_multi_grad_hook(
+        (c, d, a), lambda gs: log.append([None if g is None else g.tolist() for g in gs])
+    )
+    c.sum().backward(retain_graph=True)
+    (c.sum() + d.sum()).backward(retain_graph=True)
+    handle.remove()
+    c.sum().backward()
+    return log
+
+
+def any_of_several(lib: Any) -> Any:
+    a, b, log = leaf(lib), leaf(lib), []  # type: ignore[var-annotated]
+    c, d = a * b, a + b
+    lib.autograd.graph.register_multi_grad_hook(
+        (c, d, a), lambda g: log.append(g.tolist()), mode="any"
+    )
+    (c.sum() + d.sum()).backward(retain_graph=True)
+    c.sum().backward()
+    return log
+
+
+def written_after_it_was_kept(lib: Any) -> Any:
+    with lib.autograd.graph.allow_mutation_on_saved_tensors():
+        a = leaf(lib)
+        b = a.clone()
+        y = (b**2).sum()
+        b.sin_()
+        y.backward()
+    return a.grad
+
+
+def packing_writes(lib: Any) -> Any:
+    with lib.autograd.graph.saved_tensors_hooks(lambda t: t.mul_(2), lambda t: t):
+        return (leaf(lib) * 1).exp()
+
+
+def types_and_names(lib: Any) -> Any:
+    x, m = leaf(lib), lib.ones(2, 3, requires_grad=True)
+    made = [
+        x.exp(), x * 2, x.sum(), m.sum(0), m.mean(), x**2, x**x, 2**x, m @ m.t(), x @ x, m[0],
+        m[None, :, 1:], m.view(3, 2), m.t(), x.clamp(min=0), 1 - x, lib.log1p(x), m.unbind()[0],
+        lib.nn.functional.mse_loss(x, x * 2), lib.nn.functional.linear(lib.ones(2, 2, 3), m),
+    ]  # fmt: skip
+    return [(type(y.grad_fn).__name__, y.grad_fn.name()) for y in made]
+
+
+def chain_of_a_linear_layer(lib: Any) -> Any:
+    def chain(node: Any) -> Any:
+        return node and [node.name(), *[chain(edge) for edge, _ in node.next_functions]]
+
+    linear, shapes = lib.nn.Linear, [(3,), (2, 3), (2, 2, 3)]
+    return [chain(linear(3, 4, bias=b)(lib.ones(s)).grad_fn) for b in (True, False) for s in shapes]
+
+
+def what_is_saved(lib: Any) -> Any:
+    x = leaf(lib)
+    return [
+        (x - x).exp().grad_fn._saved_result, (x * (x * 2)).grad_fn._saved_other,
+        (x * (x * 2)).grad_fn._saved_self, x.log().grad_fn._saved_self,
+        (x @ (x * 3)).grad_fn._saved_tensor,
+    ]  # fmt: skip
+
+
+def saved_but_freed(lib: Any) -> Any:
+    y = leaf(lib).exp()
+    y.sum().backward()
+    return y.grad_fn._saved_result
+
+
+def nodes_walked(lib: Any) -> Any:
+    """Who walks a graph compares nodes: asked twice, they are the same."""
+    y = lib.nn.Linear(3, 4)(lib.ones(2, 2, 3)).sum()
+    again = [y.grad_fn.next_functions[0][0].next_functions[0][0] for _ in range(2)]
+    return again[0] is again[1], again[0].name()
+
+
+BODIES: list[Body] = [
+    order_of_all_hooks, before_an_operation_of_several_outputs, hook_of_a_node_changes_its_inputs,
+    hooks_of_the_end_of_a_path, hook_of_a_view_that_is_written,
+    hook_of_a_view_whose_base_is_written, hooks_before_and_after_a_write, gradient_of_nothing,
+    gradient_at_an_edge, gradients_of_a_batch, all_of_several, any_of_several,
+    written_after_it_was_kept, packing_writes, types_and_names, chain_of_a_linear_layer,
+    what_is_saved, saved_but_freed, nodes_walked,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("body", BODIES, ids=lambda body: body.__name__)
+def test_same_as_torch(body: Body) -> None:
+    assert outcome(body, ours) == outcome(body, torch)
+
+
+def test_a_node_has_a_class_of_its_own() -> None:
+    x = leaf(ours)
+    assert type(x.exp().grad_fn) is type(x.exp().grad_fn)
+    assert type(x.exp().grad_fn) is not type(x.log().grad_fn)
+    with pytest.raises(Exception):  # noqa: B017  (a graph is not pickled, here or on torch)
+        pickle.dumps(x.exp().grad_fn)

@@ -1,0 +1,24 @@
+"""The engine: what is recorded when an operation is called, and the walk back through it.
+
+Read, in this order, four files:
+
+    graph.py      what the tape is made of
+    primitive.py  how an operation and its derivatives are declared
+    record.py     what a call does
+    walk.py       the backward pass: one loop
+
+All others may be skipped on a first reading:
+
+    mode.py       a thread's mode: whether calls are recorded, and who listens
+    fast.py       record.py's calls written out for one and two arguments
+    views.py, inplace.py, versions.py  views, writes, and what becomes of the history
+    second.py     derivatives of derivatives
+    gradients.py  `backward` and `grad`: the checks of their arguments
+    hooks.py      functions of gradients
+    nodes.py      nodes as torch shows them
+    boundary.py   errors, in torch's words
+    composed.py   functions that listeners hear of as one call
+    switches.py   `no_grad` and its kin
+    half.py       16-bit floats
+    binding.py, types.py  arguments by name; what type checkers are told
+"""

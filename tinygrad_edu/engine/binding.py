@@ -1,0 +1,44 @@
+"""Arguments given by name: torch's names of them, and NumPy's, for ours."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING
+
+from tinygrad_edu.engine.types import Options, Values
+
+if TYPE_CHECKING:
+    from tinygrad_edu.engine.primitive import Primitive
+
+FURTHER_NAMES: dict[str, int | str] = {
+    "input": 0, "self": 0, "tensors": 0, "x": 0, "x1": 0, "a": 0, "other": 1, "x2": 1,
+    "axis": "dim", "keepdims": "keepdim", "element": "elements", "test_element": "test_elements",
+}  # fmt: skip
+"""Keywords of torch's, and NumPy's that torch takes too: which argument they stand for."""
+
+
+def bind(op: Primitive, args: Values, kwargs: Options) -> Values:
+    """All arguments of `op` in order, given some by name (torch's names included) and defaults.
+
+    Raises:
+        TypeError: there are too many, too few, or unknown ones.
+    """
+    for theirs in [name for name in kwargs if name not in op.parameters]:
+        ours = FURTHER_NAMES.get(theirs, theirs)
+        if isinstance(ours, int):
+            ours = op.parameters[ours] if ours < op.arity else theirs
+        if ours in op.parameters and ours not in kwargs:
+            kwargs[ours] = kwargs.pop(theirs)
+    full = {**op.defaults, **dict(zip(op.parameters, args, strict=False)), **kwargs}
+    given = set(op.parameters[: len(args)])
+    if (
+        len(args) > op.arity
+        or len(full) != op.arity
+        or any(name in given or name not in op.parameters for name in kwargs)
+    ):
+        takes = inspect.signature(op.forward)
+        try:
+            takes.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{op.name}() {error}; it takes {takes}") from None
+    return tuple([full[name] for name in op.parameters])

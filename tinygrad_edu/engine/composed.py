@@ -1,0 +1,52 @@
+"""Functions composed of operations that those who listen hear of as one call.
+
+autocast's lists name not only operations but also functions made of several, such as losses.  The
+decorator asks what every operation's call asks first: does anybody listen?  (See mode.py.)
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar, cast
+
+from tinygrad_edu.engine.boundary import tell
+from tinygrad_edu.engine.mode import named_like, state
+from tinygrad_edu.engine.types import Call
+
+F = TypeVar("F", bound=Call)
+
+
+class Composed:
+    """What listeners are told of such a function.
+
+    Attributes:
+        name: its name.
+        autocast: the precision that autocast runs it in, by device (see amp/autocast_mode.py).
+    """
+
+    def __init__(self, name: str, autocast: Mapping[str, str]) -> None:
+        self.name, self.autocast = name, autocast
+
+
+def composed(*, autocast: str | Mapping[str, str]) -> Callable[[F], F]:
+    """Let those who listen hear of a function as of one operation.
+
+    Args:
+        autocast: the precision that autocast runs it in, on every device or by device.
+    """
+    policies = {"cpu": autocast, "cuda": autocast} if isinstance(autocast, str) else autocast
+
+    def decorate(function: F) -> F:
+        op = Composed(function.__name__, policies)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if state.mode.listeners:
+                return tell(op, function, args, kwargs)
+            return function(*args, **kwargs)
+
+        made: Any = functools.update_wrapper(named_like(function, call), function)
+        made.composed = op
+        return cast("F", made)
+
+    return decorate

@@ -1,0 +1,144 @@
+"""16-bit floats: stored in two bytes, computed in float32, rounded once.
+
+float16 and bfloat16 are formats to keep numbers in.  torch's kernels read them, compute in float32
+and round the result when they store it; so does every primitive here, forward and backward:
+
+    y = forward(x)     becomes     y = forward(x as float32) rounded to the dtype of x
+
+So a listener makes the calls (see mode.py), and a wrapper the backward steps.  Neither is there
+before the first 16-bit dtype is looked up, when nobody can have a tensor of it: who uses none pays
+nothing.  How an operation takes 16 bits it says itself, as `half=`:
+
+    "widened"        arrays are widened, the result is rounded: the default
+    "as it is"       it only moves numbers, or refuses 16 bits itself
+    "by gpu"         a GPU's kernel takes 16 bits, and adds up in float32
+    "by gpu, once"   so does one operation of CuPy's, if all operands are arrays: numbers it would
+                     round first
+    "once"           the same, but not its rules
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+
+from tinygrad_edu import dtypes
+from tinygrad_edu.dtypes import Array, NumpyDtype, is_half
+from tinygrad_edu.engine.graph import Node
+from tinygrad_edu.engine.mode import around, is_recording, listeners
+from tinygrad_edu.engine.primitive import Primitive
+from tinygrad_edu.engine.types import Call, Gradient, Values
+from tinygrad_edu.kernels.cuda import launch
+
+_WIDE = np.dtype(np.float32)
+
+
+def _by_gpu(op: Any, kinds: tuple[str, ...], operand: Array) -> bool:
+    """Whether the operation takes 16 bits in one of these ways, and the operand is on a GPU."""
+    return op.half in kinds and hasattr(operand, "dtype") and launch.takes_half(operand)
+
+
+def _taken_as_they_are(op: Primitive, half: NumpyDtype, values: Values) -> bool:
+    if "once" in op.half and not all([getattr(v, "dtype", None) == half for v in values]):
+        return False
+    return _by_gpu(op, ("by gpu", "by gpu, once", "once"), values[0])
+
+
+def widen(value: Array) -> Array:
+    """16-bit arrays, alone or in sequences, as float32; everything else as it is."""
+    if isinstance(value, (list, tuple)) and type(value) in (list, tuple):
+        return type(value)([widen(part) for part in value])
+    kind = getattr(value, "dtype", None)
+    return value.astype(_WIDE) if kind is not None and is_half(kind) else value
+
+
+def _half_among(values: Array) -> NumpyDtype | None:
+    """The 16-bit dtype of the operands, if all that hold floats have the same one."""
+    found = None
+    for value in values:
+        kind = getattr(value, "dtype", None)
+        if kind is None or isinstance(kind, property) or not dtypes.is_floating(kind):
+            continue
+        if not is_half(kind) or found not in (None, kind):
+            return None  # operands of several dtypes are for the operation to promote, or refuse
+        found = kind
+    return found
+
+
+def _makes_default(operands: Array) -> bool:
+    """Whether floats come from integers here, where the default dtype has 16 bits."""
+    if not is_half(dtypes.default()):
+        return False
+    kinds = [v.dtype for v in operands if isinstance(v, (np.ndarray, np.generic))]
+    named = any([isinstance(v, (np.dtype, dtypes.dtype)) for v in operands])
+    return bool(kinds) and not named and not any([dtypes.is_floating(kind) for kind in kinds])
+
+
+def _operands(op: Primitive, values: Values) -> Array:
+    return [*values[0], *values[1:]] if op.variadic else values
+
+
+def _compute(op: Primitive, *values: Array) -> Array:
+    """`forward`, computed in float32 where the operands have 16 bits."""
+    first = values[0]
+    if first.__class__ is np.ndarray and first.dtype is _WIDE:
+        return op.forward(*values)
+    operands = _operands(op, values)
+    half = _half_among(operands)
+    if half is None or _taken_as_they_are(op, half, values):
+        y = op.forward(*values)
+        return _narrow(y, dtypes.default()) if _makes_default(operands) else y
+    asked = [dtypes.to_numpy(v) for v in values if isinstance(v, (np.dtype, dtypes.dtype))]
+    result = half if all([kind == half for kind in asked]) else None
+    wide = [
+        _WIDE if isinstance(v, (np.dtype, dtypes.dtype)) and dtypes.to_numpy(v) == half else v
+        for v in widen(values)
+    ]
+    y = op.forward(*wide)
+    if result is None:  # another dtype was asked for by name
+        return y
+    if op.saves:  # what the rules are to be given is not rounded
+        return (_narrow(y[0], half), *y[1:])
+    return _narrow(y, half)
+
+
+def _narrow(y: Array, half: NumpyDtype) -> Array:
+    """float32 arrays, alone or in a tuple, rounded to `half`."""
+    if isinstance(y, tuple):
+        return tuple([_narrow(part, half) for part in y])
+    return y.astype(half) if getattr(y, "dtype", None) == _WIDE else y
+
+
+def _step(step: Call, node: Node, kept: Values | None, g: Gradient) -> Array:
+    """`gradients` of arrays: the rules compute in float32, the walk rounds what they give.
+
+    Where the walk itself is recorded, the rules are made of operations that see to it themselves;
+    and the `backward` of a `Function` is the user's.
+    """
+    if g.__class__ is np.ndarray and g.dtype is _WIDE:  # what 16 bits are kept, NumPy widens
+        return step(node, kept, g)
+    op = node.plan.op
+    as_given = is_recording() or kept is None or not isinstance(op, Primitive)
+    if as_given or _by_gpu(op, ("by gpu", "by gpu, once"), g):
+        return step(node, kept, g)
+    wide = widen(g)
+    found = list(step(node, widen(kept), wide))
+    return [(i, wide.copy() if gx is wide else gx) for i, gx in found]
+
+
+def _listener(op: Any, make: Call, *args: Any, **kwargs: Any) -> Array:
+    if not isinstance(op, Primitive) or op.half == "as it is" or op.view:
+        return make(*args, **kwargs)
+    return op.call(*args, _by=functools.partial(_compute, op), **kwargs)
+
+
+@functools.cache
+def install() -> None:
+    """Compute with 16-bit floats from now on."""
+    listeners.append(_listener)
+    around.append(_step)
+
+
+dtypes.when_half_is_met(install)

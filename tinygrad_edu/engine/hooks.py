@@ -1,0 +1,190 @@
+"""Hooks: functions of a gradient, run by the walk when it is complete."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+from tinygrad_edu.engine.graph import Leaf, Node, Variable
+from tinygrad_edu.engine.record import wrap
+from tinygrad_edu.engine.types import Gradient, Values
+from tinygrad_edu.engine.walk import unbroadcast
+
+_next_handle = itertools.count(1).__next__
+
+
+class RemovableHandle:
+    """Takes back the hook that it was returned for; as a context manager, when the block ends.
+
+    >>> import tinygrad_edu as torch
+    >>> x = torch.ones(2, requires_grad=True)
+    >>> handle = x.register_hook(print)
+    >>> handle.remove()
+    """
+
+    def __init__(self, hooks: OrderedDict[int, Any], hook: Any, *, prepend: bool = False) -> None:
+        self.id = _next_handle()
+        while self.id in hooks:  # they were unpickled, with the numbers of another process
+            self.id = _next_handle()
+        self._hooks = weakref.ref(hooks)  # a handle that is kept keeps nobody's module alive
+        hooks[self.id] = hook
+        if prepend:
+            hooks.move_to_end(self.id, last=False)
+
+    def remove(self) -> None:
+        """Unregister; a second call does nothing."""
+        hooks = self._hooks()
+        if hooks is not None:
+            hooks.pop(self.id, None)
+
+    def __getstate__(self) -> tuple[OrderedDict[int, Any] | None, int]:
+        return self._hooks(), self.id
+
+    def __setstate__(self, state: tuple[OrderedDict[int, Any] | None, int]) -> None:
+        hooks, self.id = state
+        self._hooks = weakref.ref(OrderedDict() if hooks is None else hooks)
+
+    def __enter__(self) -> RemovableHandle:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.remove()
+
+
+class Hooks:
+    """The hooks of one node, in the order in which they run.
+
+    Attributes:
+        functions: what `register_hook` of its tensor was given, by the number of its handle.
+        retain: fills `.grad` of a tensor that is no leaf.
+        before, after: what `register_prehook` and `register_hook` of the node were given.
+    """
+
+    def __init__(self) -> None:
+        self.functions: OrderedDict[int, Callable[[Any], Any]] = OrderedDict()
+        self.retain: Callable[[Any], Any] | None = None
+        self.before: OrderedDict[int, Callable[[Any], Any]] = OrderedDict()
+        self.after: OrderedDict[int, Callable[[Any, Any], Any]] = OrderedDict()
+
+    def arrived(self, g: Gradient, create: bool) -> Any:
+        """The gradient of the node's output (of several, a list) as the hooks leave it."""
+        last = [] if self.retain is None else [self.retain]
+        for hook in [*self.functions.values(), *last]:
+            g = _changed(hook, (_tensor(g, create),), g, create)
+        for pre_hook in [*self.before.values()]:
+            several = isinstance(g, list)
+            gs = tuple([_tensor(part, create) for part in (g if several else [g])])
+            found = pre_hook(gs)
+            if found is None:
+                continue
+            found = found if isinstance(found, (tuple, list)) else (found,)
+            changed = [_plain(check_hook(pre_hook, x, y), y, create)
+                       for x, y in zip(found, gs, strict=True)]  # fmt: skip
+            g = changed if several else changed[0]
+        return g
+
+    def handed_on(self, node: Node, found: Any, g: Gradient, create: bool) -> Any:
+        """The gradients of the inputs as the node's own hooks leave them."""
+        if not self.after:
+            return found
+        inputs: list[Any] = [None] * len(node.edges)
+        for i, gx in found:
+            edge = node.edges[i] if i < len(node.edges) else None
+            if edge is not None and gx is not None:
+                inputs[i] = _tensor(unbroadcast(gx, edge.shape), create)
+        outputs = tuple([_tensor(part, create) for part in (g if isinstance(g, list) else [g])])
+        for hook in [*self.after.values()]:
+            changed = hook(tuple(inputs), outputs)
+            if changed is not None:
+                inputs = [*changed] if isinstance(changed, (tuple, list)) else [changed]
+        return [(i, gx if gx is None or create else gx.array) for i, gx in enumerate(inputs)]
+
+    def follow(self, node: Node) -> None:
+        """`retain_grad` is about the tensor as it is now: that hook goes along to the new node."""
+        if self.retain is not None:
+            hooks_of(node).retain, self.retain = self.retain, None
+
+
+def _tensor(g: Gradient, create: bool) -> Any:
+    return g if create or g is None else wrap(g)
+
+
+def _plain(changed: Any, before: Any, create: bool) -> Any:
+    found = before if changed is None else changed
+    return found if create or found is None else found.array
+
+
+def _changed(hook: Any, given: Values, g: Gradient, create: bool) -> Any:
+    found = check_hook(hook, hook(*given), given[0])
+    return g if found is None else _plain(found, None, create)
+
+
+def copy_as(node: Node, cls: type[Node]) -> Any:
+    """The same node, of another class."""
+    made = object.__new__(cls)
+    made.__dict__.update(node.__dict__)
+    return made
+
+
+def unhooked(node: Node) -> Node:
+    """The same node without its hooks: they are not told what is overwritten by a view."""
+    twin: Node = copy_as(node, type(node))
+    twin.hooks = None
+    return twin
+
+
+def hooks_of(node: Node) -> Hooks:
+    """The node's hooks, to add to."""
+    if node.hooks is None:
+        node.hooks = Hooks()
+    return node.hooks
+
+
+def on_gradient(node: Node, hook: Callable[[Any], Any]) -> RemovableHandle:
+    """Call `hook(gradient)` when the gradient of this node's output is complete."""
+    return RemovableHandle(hooks_of(node).functions, hook)
+
+
+class AfterAccumulate:
+    """Those who wait for a leaf's `.grad` to be added to."""
+
+    def __init__(self) -> None:
+        self.functions: OrderedDict[int, Callable[[Any], None]] = OrderedDict()
+
+    def run(self, tensor: Any) -> None:
+        """Tell them that it was."""
+        for hook in [*self.functions.values()]:
+            check_hook(hook, hook(tensor), None)
+
+
+def check_hook(hook: Any, result: Any, before: Any) -> Any:
+    """What a hook returned, if it is None or a gradient like the one `before`.
+
+    Raises:
+        TypeError: it is no tensor.
+        RuntimeError: its shape or its dtype is another one.
+    """
+    if result is None:
+        return None
+    if not isinstance(result, Variable) or before is None:
+        raise TypeError(f"expected Variable, but hook returned '{type(result).__name__}'")
+    name = getattr(hook, "__name__", type(hook).__name__)
+    if result.array.dtype != before.array.dtype:
+        raise RuntimeError(
+            f"hook '{name}' has changed the type of value (was {before.type()} got {result.type()})"  # type: ignore[attr-defined]
+        )
+    if result.array.shape != before.array.shape:
+        raise RuntimeError(f"hook '{name}' has changed the size of value")
+    return result
+
+
+if hasattr(os, "register_at_fork"):  # a child must not inherit a lock that another thread holds
+    os.register_at_fork(
+        before=Leaf.lock.acquire,
+        after_in_parent=Leaf.lock.release,
+        after_in_child=Leaf.lock.release,
+    )

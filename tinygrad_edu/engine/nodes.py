@@ -1,0 +1,261 @@
+"""Nodes as torch shows them: their class, their name, what they lead to, what they saved.
+
+An operation says what torch calls it as a chain, written like a call: `"Exp"`, or, where torch
+takes several steps that are one here, `"View(Addmm(bias, View(input), T(weight)))"`.  The names
+inside are the operation's arguments.  The class of the node is called by the outermost name; the
+others are links, made when somebody asks for `next_functions`.  A chain that ends in `~` stands for
+the operation before it as well.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+from tinygrad_edu.dtypes import NumpyDtype
+from tinygrad_edu.engine import versions
+from tinygrad_edu.engine.graph import Leaf, Node, Part
+from tinygrad_edu.engine.hooks import RemovableHandle, copy_as, hooks_of
+from tinygrad_edu.engine.primitive import Primitive
+from tinygrad_edu.engine.record import wrap
+from tinygrad_edu.engine.types import Options, Values
+
+Result = TypeVar("Result")
+Edges = tuple[tuple[Any, int], ...]
+
+
+class Named:
+    """What torch calls it."""
+
+    def name(self) -> str:
+        """torch's name for it: `MulBackward0`, `torch::autograd::CopySlices`."""
+        found = type(self).__name__
+        return found if "Backward" in found else f"torch::autograd::{found}"
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} object at {id(self):#x}>"
+
+
+class Link(Named):
+    """A step of torch's that is part of one operation here: a name between nodes."""
+
+    def __init__(self, next_functions: Edges) -> None:
+        self.next_functions = next_functions
+
+
+class Shown(Named, Node):
+    """What torch's nodes offer besides being walked."""
+
+    @property
+    def metadata(self) -> Options:
+        """A dictionary for the user's own notes."""
+        found: Options = self.__dict__.setdefault("_metadata", {})
+        return found
+
+    def register_hook(self, fn: Callable[[Any, Any], Any]) -> RemovableHandle:
+        """Call `fn(grad_inputs, grad_outputs)` behind its backward step.
+
+        Both are tuples of tensors and None; it may return other gradients of the inputs.
+        """
+        return RemovableHandle(hooks_of(self._operation()).after, fn)
+
+    def register_prehook(self, fn: Callable[[Values], Any]) -> RemovableHandle:
+        """Call `fn(grad_outputs)` before its backward step; it may return other ones."""
+        return RemovableHandle(hooks_of(self._operation()).before, fn)
+
+    def _operation(self) -> Node:
+        return self
+
+
+class TorchNode(Shown):
+    """A recorded operation."""
+
+    chain = ""
+    part_class: type[TorchPart]
+
+    chain_links: Edges | None = None
+
+    @property
+    def next_functions(self) -> Edges:
+        """The nodes that its gradients go to, each with the index of the output it stands for."""
+        if self.chain.endswith("~"):
+            before: Any = self.edges[0]
+            return before.next_functions  # type: ignore[no-any-return]
+        if "(" not in self.chain:
+            return tuple([_edge(e) for e in self.edges[: _shown(self)]])
+        if self.chain_links is None:  # made once: who walks a graph compares nodes
+            self.chain_links = _Parser(self).links()
+        return self.chain_links
+
+    def part(self, index: int, shape: tuple[int, ...], dtype: NumpyDtype) -> Part:
+        """The node of one of its outputs."""
+        return self.part_class(self, index, shape, dtype)
+
+    def refused(self, why: str) -> Exception:
+        """torch's error for a node that cannot be made, or run backward."""
+        if why == "inference":
+            return RuntimeError(versions.INFERENCE)
+        return RuntimeError(versions.FREED if why == "freed" else versions.modified(self))
+
+    def check_versions(self) -> None:
+        """Raise, if an array was written that a rule needs, and not only the definition."""
+        if versions.any_written(self.guards[: self.plan.by_rules], self.number):
+            raise self.refused("modified")
+
+    def __dir__(self) -> list[str]:
+        names = [*super().__dir__()]
+        return [n for n in names if not n.startswith("_saved_") or hasattr(self, n)]
+
+    def saved(self, name: str) -> Any:
+        """What it keeps that torch calls `_saved_` and this name."""
+        if self.kept is None:
+            raise RuntimeError(versions.FREED)
+        kept = dict(zip(self.plan.names, self.kept, strict=False))
+        for ours in _our_names(name, self.plan.op):
+            if ours in kept:
+                value = kept[ours]
+                return wrap(value) if hasattr(value, "dtype") else value
+        raise AttributeError(
+            f"{type(self).__name__!r} object has no attribute '_saved_{name}'; it keeps"
+            f" {', '.join(kept) or 'nothing'}"
+        )
+
+
+def _our_names(theirs: str, op: Any) -> Iterator[str]:
+    """What an argument may be called here that torch calls so."""
+    yield theirs
+    inputs = [*getattr(op, "parameters", ())]
+    if theirs == "result":
+        yield "y"
+    elif theirs in ("self", "input") and inputs:
+        yield inputs[0]
+    elif theirs in ("other", "mat2", "exponent", "vec", "tensor") and len(inputs) > 1:
+        yield inputs[1]
+    elif theirs == "self_sym_sizes" and inputs:
+        yield f"{inputs[0]}_shape"
+
+
+_TORCH = ("result", "self", "other", "mat2", "exponent", "vec", "tensor", "self_sym_sizes")
+"""torch's names of the output, the first input, the second input and the shape of the first."""
+
+
+def _saved(name: str) -> property:
+    return property(lambda node: node.saved(name))
+
+
+def _shown(node: Node) -> int:
+    """How many edges torch shows: those of arguments that may need a gradient."""
+    op = node.plan.op
+    ruled = [i for i, name in enumerate(op.inputs) if name in op.rules] if op.inputs else []
+    whole = op.variadic or op.joint is not None or not ruled
+    return len(node.edges) if whole else max(ruled) + 1
+
+
+def _edge(node: Node | None) -> tuple[Any, int]:
+    if isinstance(node, Part):
+        return node, node.index
+    return node, 0
+
+
+def class_name(word: str) -> str:
+    """`Exp` is `ExpBackward0`; what has a number or needs none stays."""
+    if "Backward" in word or word.startswith("Copy"):
+        return word
+    return re.sub(r"\d[a-z]", lambda match: match[0].upper(), word) + "Backward0"  # Log1P
+
+
+@functools.cache
+def node_class(chain: str, parameters: tuple[str, ...] = ()) -> type[TorchNode]:
+    """The class of the nodes of the operations with this chain and these arguments, made once.
+
+    What it keeps are properties of the class: a `__getattr__` would slow all attributes down.
+    """
+    word = class_name(re.match(r"[\w:]*", chain)[0])  # type: ignore[index]
+    part = type(word, (TorchPart,), {"__module__": __name__})
+    own: Options = {f"_saved_{name}": _saved(name) for name in (*_TORCH, *parameters)}
+    own |= {"chain": chain, "part_class": part, "__module__": __name__}
+    return type(word, (TorchNode,), own)
+
+
+def shown_as(result: Result, chain: str) -> Result:
+    """The result of several operations, whose last node torch calls so."""
+    node = getattr(result, "node", None)
+    if node is not None and not node.is_leaf:
+        cls = node_class(chain)
+        result.node = copy_as(node, cls.part_class if isinstance(node, Part) else cls)  # type: ignore[attr-defined]
+    return result
+
+
+def absorbing(op: Any, before: Any) -> Any:
+    """The sum or mean of losses, which torch computes together with them, if they are its own."""
+    chain: str = getattr(getattr(before, "node", None), "chain", "")
+    if "Loss" in chain or "CrossEntropy" in chain:
+        return _absorbing(op, chain)
+    return op
+
+
+@functools.cache
+def _absorbing(op: Any, chain: str) -> Any:
+    return op.called(f"{chain}~")
+
+
+@functools.cache
+def _link_class(word: str) -> type[Link]:
+    return type(class_name(word), (Link,), {"__module__": __name__})
+
+
+class _Parser:
+    """Reads a chain and makes its links."""
+
+    def __init__(self, node: TorchNode) -> None:
+        self.edges = dict(zip(node.plan.op.inputs, node.edges, strict=False))
+        self.words: list[str] = re.findall(r"\w+|[()]", node.chain)[::-1]
+
+    def links(self) -> Edges:
+        self.words.pop()  # the node itself
+        return self._arguments()
+
+    def _arguments(self) -> Edges:
+        found = []
+        self.words.pop()
+        while self.words[-1] != ")":
+            found.append(self._argument())
+        self.words.pop()
+        return tuple(found)
+
+    def _argument(self) -> tuple[Any, int]:
+        word = self.words.pop()
+        if not self.words or self.words[-1] != "(":
+            return _edge(self.edges.get(word))
+        below = self._arguments()
+        if all([node is None for node, _ in below]):
+            return None, 0
+        return _link_class(word)(below), 0
+
+
+class TorchPart(Shown, Part):
+    """One output of several, shown as the operation it belongs to."""
+
+    def _operation(self) -> Node:
+        return self.whole
+
+    @property
+    def next_functions(self) -> Edges:
+        """Those of the operation."""
+        return self.whole.next_functions  # type: ignore[attr-defined, no-any-return]
+
+
+class AccumulateGrad(Shown, Leaf):
+    """The end of a path."""
+
+    next_functions: Edges = ()
+
+    @property
+    def variable(self) -> Any:
+        """The tensor, while it lives."""
+        return self.tensor()
+
+
+Primitive.node_class = staticmethod(node_class)

@@ -1,0 +1,174 @@
+"""What happens when an operation is called: compute, wrap the result, note how it was made.
+
+`call_general` shows it plainly.  The call of an operation unwraps its tensor arguments, runs the
+forward function on the arrays, and wraps the result.  If recording is on and an input needs a
+gradient, the new tensor gets a `Node` with the edges to the inputs' nodes and with what the plan
+says must be kept (see primitive.py).  Called with arrays alone, an operation just computes.
+
+Before that a call asks one question: does anybody listen?  (See mode.py.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from tinygrad_edu.dtypes import Array, is_floating
+from tinygrad_edu.engine.boundary import recover, tell
+from tinygrad_edu.engine.graph import INFERENCE, Node, Storage, Variable
+from tinygrad_edu.engine.mode import listeners, state
+from tinygrad_edu.engine.types import Call
+
+if TYPE_CHECKING:
+    from tinygrad_edu.engine.primitive import Primitive
+    from tinygrad_edu.tensor import Tensor
+
+_new = object.__new__
+
+
+def as_array(y: Any) -> Array:
+    """NumPy turns 0-d results into scalars; the engine wants arrays."""
+    return np.asarray(y) if isinstance(y, (np.generic, float, int)) else y
+
+
+def wrap(y: Array, node: Node | None = None, storage: Storage | None = None) -> Tensor:
+    """A tensor around an array, without copying or checking."""
+    t = _new(Variable.results)
+    t.array = y if y.__class__ is np.ndarray else as_array(y)
+    t.storage = Storage() if storage is None else storage
+    if node is not None:
+        t.node = node
+    elif state.mode.inference and storage is None:
+        t.storage = INFERENCE
+    return cast("Tensor", t)
+
+
+def current_node(a: Any) -> Node | None:
+    """The node of an argument, None for one that is no tensor or needs no gradient."""
+    if not isinstance(a, Variable):
+        return None
+    if a.view_of is not None:
+        a.view_of.refresh(a)
+    return a.node
+
+
+def call_general(op: Primitive) -> Call:
+    """The plain form of a call; `_by` computes, and a call that is given it tells nobody."""
+    forward, arity = op.forward, op.arity
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        by = kwargs.pop("_by", forward) if kwargs else forward
+        if (listeners or state.mode.listeners) and by is forward:
+            return tell(op, None, args, kwargs, listeners)
+        if kwargs or len(args) != arity:
+            args = op.bind(args, kwargs)
+        values, edges, storages = unwrap(args)
+        try:
+            y = by(*values)
+        except Exception as error:
+            return recover(op, error, args)
+        if not any(storages):
+            return y[0] if op.saves else y
+        return record(op, edges, values, storages, y)
+
+    return call
+
+
+def call_variadic(op: Primitive) -> Call:
+    """The form for an operation whose first argument is a sequence of tensors."""
+    forward, arity = op.forward, op.arity
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        by = kwargs.pop("_by", forward) if kwargs else forward
+        if (listeners or state.mode.listeners) and by is forward:
+            return tell(op, None, args, kwargs, listeners)
+        if kwargs or len(args) != arity:
+            args = op.bind(args, kwargs)
+        tensors, rest = tuple(args[0]), args[1:]
+        arrays, edges, storages = unwrap(tensors)
+        try:
+            y = by(arrays, *rest)
+        except Exception as error:
+            return recover(op, error, (tensors, *rest))
+        if not any(storages):
+            return y
+        owners = [tuple(storages), *[None] * len(rest)]
+        return record(op, edges, [tuple(arrays), *rest], owners, y)
+
+    return call
+
+
+def unwrap(args: Sequence[Any]) -> tuple[list[Any], list[Node | None], list[Storage | None]]:
+    """Of every tensor its array, its node and its storage; other values stay, without these."""
+    values: list[Any] = []
+    edges: list[Node | None] = []
+    storages: list[Storage | None] = []
+    for a in args:
+        if isinstance(a, Variable):
+            if a.view_of is not None:
+                a.view_of.refresh(a)
+            values.append(a.array)
+            edges.append(a.node)
+            storages.append(a.storage)
+        else:
+            values.append(a)
+            edges.append(None)
+            storages.append(None)
+    return values, edges, storages
+
+
+def record(
+    op: Primitive,
+    edges: Sequence[Node | None],
+    values: Sequence[Any],
+    owners: Sequence[Any],
+    y: Any,
+) -> Any:
+    """Wrap the result `y` of `op` and, if an input needs a gradient, note how it was made.
+
+    `owners` are the storages of the `values`: one, a tuple of them, or None.
+    """
+    saved: Sequence[Any] = ()
+    if op.saves:
+        y, *saved = y
+    results: list[Any] = [wrap(part) for part in y] if op.multiple else [wrap(y)]
+    t = results[0] if results else None
+    recorder = state.mode.recorder
+    if recorder is not None and t is not None and any(edges):
+        live = live_inputs(op, edges, t.array)
+        if True in live:
+            plan = op.plans.get(live) or op.plan(live)
+            known = (*values, y if op.multiple else t.array, *saved)
+            kept = plan.pick(known)
+            own = None if op.multiple else t.storage
+            guards = plan.pick((*owners, own, *[None] * len(saved)))
+            if plan.shapes:
+                kept += tuple([_shape(known[i]) for i in plan.shapes])
+            cls = plan.node or op.class_of(*values)
+            node = recorder(
+                cls, plan, tuple(edges[: len(live)]), kept, guards, t.array.shape, t.array.dtype
+            )
+            if op.multiple:
+                node.parts = len(results)
+                for i, part in enumerate(results):
+                    part.node = node.part(i, part.array.shape, part.array.dtype)
+            else:
+                t.node = node
+    return tuple(results) if op.multiple else t
+
+
+def live_inputs(op: Primitive, edges: Sequence[Node | None], y: Array) -> tuple[bool, ...]:
+    """Which inputs of a call need a gradient; integers have none, whatever they came from."""
+    live = [edge is not None for edge in edges]
+    if op.variadic:
+        return tuple(live) if op.inputs else ()
+    count = len(op.inputs)
+    if True in live[count:] and is_floating(y.dtype) and op.undeclared(live):
+        count = len(op.inputs)
+    return tuple(live[:count])
+
+
+def _shape(value: Any) -> Any:
+    return tuple([v.shape for v in value]) if isinstance(value, tuple) else value.shape

@@ -1,0 +1,166 @@
+"""Views: tensors cut from another tensor's memory, and how their history follows that memory.
+
+A view remembers its base, the tensor whose memory it shares, and the path of view operations that
+leads there.  An in-place write of the base, or through another view of it, gives the base a new
+history (see inplace.py).  The view notices that the base was `rebased` when it is next used, and
+repeats its path on the base as it is now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tinygrad_edu.engine.boundary import recover, tell
+from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.mode import PLAIN, listeners, state
+from tinygrad_edu.engine.record import wrap
+from tinygrad_edu.engine.types import Call
+
+if TYPE_CHECKING:
+    from tinygrad_edu.engine.primitive import Primitive
+
+_new = object.__new__
+Step = tuple[Call, Sequence[Any], int | None]
+"""A view operation, its arguments, and which of its results if there are several."""
+
+
+class View:
+    """How a tensor was cut from another one's memory.
+
+    Attributes:
+        base: the tensor whose memory it shares; no view itself, or a leaf.
+        path: the view operations that lead to it from there.
+        seen: how often the base had been rebased when this history was last brought up to date.
+        recorded: it was made while recording was on.
+    """
+
+    __slots__ = ("base", "path", "seen", "recorded")
+
+    def __init__(self, base: Any, path: tuple[Step, ...], recorded: bool = True) -> None:
+        self.base, self.path, self.recorded = base, path, recorded
+        self.seen: int = base.rebased
+
+    def refresh(self, t: Variable) -> None:
+        """Give the view `t` the history of its base, if a write has changed that since.
+
+        Whoever asks need not be recording, but the write was: so this is recorded.  If the base
+        has been given another shape, the way back to the old one comes first.
+        """
+        base = self.base
+        if self.seen == base.rebased:
+            return
+        before = t.node
+        if base.node is None and before is not None and before.is_leaf:
+            return  # a view that requires a gradient of its own
+        changes = range(base.rebased, self.seen, -1)
+        turns = base.turns or {}
+        steps = [turns[change] for change in changes if change in turns]
+        self.path = (*steps, *self.path)
+        if len(steps) < len(changes):
+            t.node = replay_recorded(self.path, base)
+            if before is not None and before.hooks is not None and t.node is not None:
+                before.hooks.follow(t.node)
+        self.seen = base.rebased
+
+
+def replay(path: Sequence[Step], x: Any) -> Any:
+    """Repeat a path of view operations on a tensor or an array."""
+    for view, rest, part in path:
+        x = view(x, *rest) if part is None else view(x, *rest)[part]
+    return x
+
+
+def replay_recorded(path: Sequence[Step], base: Any) -> Any:
+    """The node of the view to which a path leads, whatever this thread's mode."""
+    mode = state.mode
+    try:
+        state.mode = PLAIN
+        return replay(path, base).node
+    finally:
+        state.mode = mode
+
+
+def base_of(source: Any) -> tuple[Any, tuple[Step, ...]]:
+    """The base of what is cut from `source`, and the path to `source` from there."""
+    if source.view_of is None or (source.node is not None and source.node.is_leaf):
+        return source, ()
+    return source.view_of.base, source.view_of.path
+
+
+def call_view(op: Primitive) -> Call:
+    """The call of an operation whose result shares the memory of its first argument.
+
+    It computes by `forward` whatever the listeners say: a view has the dtype of its source.
+    """
+    forward, plans, arity = op.forward, op.plans, op.arity
+
+    def view(*args: Any, **kwargs: Any) -> Any:
+        by = kwargs.pop("_by", forward) if kwargs else forward
+        if (listeners or state.mode.listeners) and by is forward:
+            return tell(op, None, args, kwargs, listeners)
+        if kwargs or len(args) != arity:
+            args = op.bind(args, kwargs)
+        source, *rest = args
+        if not isinstance(source, Variable):
+            return forward(*args)
+        if source.view_of is not None:
+            source.view_of.refresh(source)
+        try:
+            y = forward(source.array, *rest)
+        except Exception as error:
+            return recover(op, error, args)
+        results = y if op.multiple else (y,)
+        recorder = state.mode.recorder
+        whole = None
+        if recorder is not None and op.inputs and source.node is not None:
+            plan = plans.get((True,)) or op.plan((True,))
+            kept = plan.pick((source.array, *rest))  # no view's rule needs its output
+            if plan.shapes:
+                kept += (source.array.shape,)
+            y = results[0] if results else source.array
+            cls = plan.node or op.class_of(source.array, *rest)
+            whole = recorder(cls, plan, (source.node,), kept, plan.no_guards, y.shape, y.dtype)
+            whole.parts = len(results) if op.multiple else 0
+        base, path = base_of(source)
+        views = []
+        for i, y in enumerate(results):
+            t = _new(Variable.results)
+            t.array, t.storage = y, source.storage
+            step = (op.call, rest, i if op.multiple else None)
+            t.view_of = View(base, (*path, step), recorder is not None)
+            if whole is not None:
+                t.node = whole.part(i, y.shape, y.dtype) if op.multiple else whole
+            views.append(t)
+        return tuple(views) if op.multiple else views[0]
+
+    return view
+
+
+def inplace_view(op: Any, step_back: Callable[[Step, Any], Step]) -> Call:
+    """The in-place twin of a view: the tensor itself gets the other shape, on the same memory.
+
+    Views made of the tensor before keep the shape they had; `step_back` tells from the step that
+    was taken, and the array as it was, how they find it.
+    """
+    from tinygrad_edu.engine.inplace import check_history, twin_of
+
+    def call(t: Any, *args: Any, **kwargs: Any) -> Any:
+        check_history(t)
+        before: Any = wrap(t.array, t.node, t.storage)
+        if t.view_of is not None:
+            before.view_of = View(t.view_of.base, t.view_of.path, t.view_of.recorded)
+        y = op(before, *args, **kwargs)
+        if y is not before:
+            if t.view_of is None:
+                t.rebased += 1
+                t.turns = {**(t.turns or {}), t.rebased: step_back(y.view_of.path[-1], t.array)}
+            else:
+                t.view_of.path = y.view_of.path
+            t.array = y.array
+            if state.mode.recorder is not None:
+                t.node = y.node
+        t.storage.write()
+        return t
+
+    return twin_of(op, call)

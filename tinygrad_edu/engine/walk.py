@@ -1,0 +1,242 @@
+"""The backward pass: one walk over the recorded nodes, from the youngest to the oldest.
+
+A node is always younger than the nodes of its inputs, so taking nodes in the order youngest first
+is a topological order: when a node's turn comes, everything that used its output has been dealt
+with, and its gradient is complete.  No recursion, no separate sort, one visit per node.
+
+Why not plain depth-first order?  In `b = a * 2; c = a * b; c.backward()` a depth-first walk from c
+may reach a before b.  It would pass on the gradient of `a` before the share that comes through `b`
+has been added.  Creation order cannot make that mistake: b is younger than a.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from heapq import heappop, heappush
+from typing import Any
+
+import numpy as np
+
+from tinygrad_edu.dtypes import from_numpy
+from tinygrad_edu.engine.boundary import refuse_expanded
+from tinygrad_edu.engine.graph import Leaf, Node, Storage, Variable
+from tinygrad_edu.engine.mode import Around
+from tinygrad_edu.engine.record import as_array, wrap
+from tinygrad_edu.engine.types import Call, Gradient, Values
+
+
+class Arrivals:
+    """Gradients on their way: what has arrived at each node so far.
+
+    Where a tensor was used twice, two gradients are added.  `a += b` is cheaper than `a + b`, but
+    allowed only if nobody else holds `a`; likewise `.grad` may take an array without copying it.
+    `owned` are the nodes whose gradient is such an array: a rule has just made it (it is not the
+    `g` handed on, nor a view of anything), and the operation's rules never return an array that
+    they keep (`Primitive.owns`).
+    """
+
+    def __init__(self, create: bool) -> None:
+        self.create = create
+        self.pending: dict[Node, Gradient] = {}
+        self.queue: list[tuple[int, Node]] = []
+        self.owned: set[Node] = set()
+
+    def add(self, node: Node, g: Gradient, mine: bool) -> None:
+        """One more gradient for `node`; `mine` if it may be owned."""
+        so_far = self.pending.get(node)
+        if so_far is None:
+            self.pending[node] = g
+            heappush(self.queue, (-node.number, node))
+            if mine:
+                self.owned.add(node)
+        elif node in self.owned:
+            so_far += g
+            self.pending[node] = so_far  # of a 0-d tensor it is a scalar, and += made a new one
+        else:
+            self.pending[node] = so_far + g
+            if not self.create:
+                self.owned.add(node)
+
+    def add_part(self, whole: Node, index: int, g: Gradient) -> None:
+        """The gradient of one of the outputs of `whole`."""
+        if whole not in self.pending:
+            self.pending[whole] = [None] * whole.parts
+            heappush(self.queue, (-whole.number, whole))
+        share = self.pending[whole][index]
+        self.pending[whole][index] = g if share is None else share + g
+
+
+def walk(
+    roots: Sequence[tuple[Node, Gradient]],
+    *,
+    retain: bool,
+    create: bool,
+    at_leaf: Callable[[Any, Any, bool, bool], None] | None,
+    targets: Sequence[Node] = (),
+    around: Sequence[Around] = (),
+) -> dict[Node, Gradient]:
+    """Carry gradients from the roots down to the leaves.
+
+    Args:
+        roots: nodes with the gradients to start from.
+        retain: keep what the nodes keep, so that the graph can be walked again.
+        create: gradients are tensors and the walk itself is recorded; else they are arrays.
+        at_leaf: what to do with the gradient of a leaf, such as `accumulate`; None to return it.
+        targets: walk only where it leads to these nodes; everywhere if there are none.
+        around: wrappers of `gradients`, the first nearest to it.
+
+    Returns:
+        The gradients of the targets that were reached, if `at_leaf` is None; else an empty dict.
+    """
+    step: Call = gradients
+    for wrapper in around:
+        step = functools.partial(wrapper, step)
+    needed = leading_to(targets, [node for node, _ in roots]) if targets else None
+    collected: dict[Node, Gradient] = dict.fromkeys(targets) if at_leaf is None else {}
+    arrivals = Arrivals(create)
+    for node, g in roots:
+        if needed is None or node in needed:
+            arrivals.add(node, g, False)
+    queue, pending, owned = arrivals.queue, arrivals.pending, arrivals.owned
+    while queue:
+        node = heappop(queue)[1]
+        g, mine = pending.pop(node), node in owned
+        owned.discard(node)
+        if node.hooks is not None:
+            g, mine = node.hooks.arrived(g, create), False
+        if collected and node in collected:
+            collected[node] = g
+        if node.is_leaf:
+            if at_leaf is not None:
+                at_leaf(node, g, mine, create)
+            if node.hooks is not None:
+                node.hooks.handed_on(node, (), g, create)
+        elif needed is None or not needed.isdisjoint(node.edges):
+            go_on(node, g, step, needed, arrivals)
+            if not retain:
+                free(node)
+    return {node: g for node, g in collected.items() if g is not None}
+
+
+def go_on(node: Node, g: Gradient, step: Call, needed: set[Any] | None, arrivals: Arrivals) -> None:
+    """Give the gradients of a node's inputs to the nodes of these."""
+    if node.whole is not None:
+        arrivals.add_part(node.whole, node.index, g)
+        return
+    found = step(node, node.kept, g)
+    if node.hooks is not None:
+        found = node.hooks.handed_on(node, found, g, arrivals.create)
+    owns = node.plan.op.owns and not arrivals.create
+    edges, add = node.edges, arrivals.add
+    for i, gx in found:
+        edge = edges[i]
+        if edge is None or gx is None or (needed is not None and edge not in needed):
+            continue
+        mine = owns and gx is not g
+        if gx.shape != edge.shape:
+            gx = unbroadcast(gx, edge.shape)
+        if gx.dtype is not edge.dtype and gx.dtype != edge.dtype:  # `is` is the faster
+            gx = _cast(gx, edge.dtype)
+        add(edge, gx, mine and gx.base is None)
+
+
+def gradients(node: Node, kept: Values | None, g: Gradient) -> Any:
+    """Pairs (input, gradient of that input) of one node, computed by its rules."""
+    if kept is None:
+        raise node.refused("freed")
+    plan, number = node.plan, node.number
+    for guard in node.guards:
+        if guard.__class__ is Storage:
+            if guard.written > number:
+                node.check_versions()
+        elif guard is not None and any(
+            [part is not None and part.written > number for part in guard]
+        ):
+            node.check_versions()
+    if plan.joint is not None:
+        needs = plan.op.joint_needs
+        picked = plan.joint_pick(kept)
+        if "live" in needs:
+            place = needs.index("live")
+            picked = (*picked[:place], plan.live, *picked[place:])
+        return enumerate(plan.joint(g, *picked))
+    if plan.op.variadic:
+        return [pair for _, rule, pick in plan.rules for pair in enumerate(rule(g, *pick(kept)))]
+    return [(i, rule(g, *pick(kept))) for i, rule, pick in plan.rules]
+
+
+def free(node: Node) -> None:
+    """Let go of the arrays that the node keeps; of numbers and shapes there is nothing to free."""
+    if node.plan.names and (node.plan.arrays or not _plain(node.kept)):
+        node.kept = None
+        node.guards = ()
+
+
+def _plain(value: Any) -> bool:
+    if isinstance(value, (tuple, list)):
+        return all([_plain(part) for part in value])
+    return not hasattr(value, "dtype")
+
+
+def unbroadcast(g: Gradient, shape: tuple[int, ...]) -> Any:
+    """Sum `g` down to `shape`: broadcasting copies forward, so gradients add up backward."""
+    extra = len(g.shape) - len(shape)
+    if extra < 0 or any([m not in (1, n) for m, n in zip(shape, g.shape[extra:], strict=True)]):
+        raise RuntimeError(
+            f"a rule returned an invalid gradient - got {list(g.shape)} but expected shape"
+            f" compatible with {list(shape)}"
+        )
+    dims = tuple(range(extra)) + tuple(
+        i + extra for i, size in enumerate(shape) if size == 1 and g.shape[i + extra] != 1
+    )
+    if isinstance(g, Variable):
+        return g.sum(dims).reshape(shape)  # type: ignore[attr-defined]
+    if g.__class__ is np.ndarray and len(dims) == extra == g.ndim - 1 and g.dtype.kind == "f":
+        return np.ones(len(g), g.dtype) @ g if g.ndim == 2 else g.sum(dims)  # see _add_rows
+    return as_array(g.sum(dims)).reshape(shape)
+
+
+def _cast(g: Gradient, dtype: Any) -> Any:
+    if isinstance(g, Variable):
+        return g.to(from_numpy(dtype))  # type: ignore[attr-defined]
+    return g.astype(dtype)
+
+
+def accumulate(leaf: Leaf, g: Gradient, mine: bool, create: bool) -> None:
+    """Add a complete gradient to the `.grad` of the leaf's tensor, which nobody else holds."""
+    tensor = leaf.tensor()
+    if tensor is None or tensor.node is not leaf:
+        return
+    with leaf.lock:
+        before = tensor._grad
+        if create:
+            tensor._grad = g.clone() if before is None else before + g
+        elif before is None:
+            tensor._grad = wrap(g if mine else g.copy())
+        elif before.node is not None:
+            tensor._grad = before + wrap(g)
+        else:
+            refuse_expanded(before.array)
+            before.array += g
+            before.storage.write()
+    if leaf.after_accumulate is not None:
+        leaf.after_accumulate.run(tensor)
+
+
+def leading_to(targets: Sequence[Node], roots: Sequence[Node]) -> set[Any]:
+    """The nodes from which a target can be reached, found oldest first."""
+    seen: set[Node] = set()
+    todo = list(roots)
+    oldest = min([t.number for t in targets], default=0)
+    while todo:
+        node = todo.pop()
+        if node in seen or node.number < oldest:
+            continue
+        seen.add(node)
+        todo.extend([edge for edge in node.edges if edge is not None])
+    leading = set(targets)
+    for node in sorted(seen, key=lambda n: n.number):
+        if any([edge in leading for edge in node.edges]):
+            leading.add(node)
+    return leading

@@ -1,0 +1,74 @@
+"""torch's `out=`: the result goes into a tensor that is there already, and that is returned.
+
+`takes_out` adds the argument to any function; `fills_out` to one that makes a tensor from nothing,
+which takes the dtype and the device of `out` then.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from tinygrad_edu.backend import device_of
+from tinygrad_edu.dtypes import scalar_type_name, to_numpy
+from tinygrad_edu.engine.boundary import not_a_tensor
+from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.inplace import write_out
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def takes_out(function: F) -> F:
+    """Let `function` take `out=`: one tensor, or as many as it returns.
+
+    >>> import tinygrad_edu as torch
+    >>> y = torch.zeros(2)
+    >>> takes_out(torch.relu)(torch.tensor([-1.0, 2.0]), out=y) is y, y
+    (True, tensor([0., 2.]))
+    """
+
+    @functools.wraps(function)
+    def call(*args: Any, out: Any = None, **kwargs: Any) -> Any:
+        y = function(*args, **kwargs)
+        if out is None:
+            return y
+        name = function.__name__.strip("_")
+        if not isinstance(y, tuple):
+            return write_out(name, _tensor(name, out), y)
+        if not isinstance(out, (tuple, list)) or len(out) != len(y):
+            raise TypeError(f"{name}(): argument 'out' must be tuple of {len(y)} Tensors")
+        return type(y)(*[write_out(name, _tensor(name, o), p) for o, p in zip(out, y, strict=True)])
+
+    return call  # type: ignore[return-value]
+
+
+def fills_out(function: F) -> F:
+    """Let a function that makes a tensor take `out=`, which decides its dtype and its device.
+
+    Raises:
+        RuntimeError: another dtype is asked for than that of `out`.
+    """
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        out = kwargs.pop("out", None)
+        if out is None:
+            return function(*args, **kwargs)
+        name = function.__name__
+        held, dtype = _tensor(name, out).array.dtype, kwargs.pop("dtype", None)
+        if dtype is not None and to_numpy(dtype) != held:
+            raise RuntimeError(
+                f"dtype {scalar_type_name(to_numpy(dtype))} does not match dtype of out tensor"
+                f" ({scalar_type_name(held)})"
+            )
+        kwargs.setdefault("device", device_of(out.array))
+        return write_out(name, out, function(*args, dtype=out.dtype, **kwargs))
+
+    return call  # type: ignore[return-value]
+
+
+def _tensor(name: str, out: Any) -> Any:
+    if not isinstance(out, Variable):
+        raise not_a_tensor(name, 1, out, "out")
+    return out
