@@ -10,7 +10,7 @@ import numpy as np
 from tinygrad_edu.backend import CPU, device, device_of, module_of, to_device
 from tinygrad_edu.dtypes import Array, NumpyDtype
 from tinygrad_edu.engine.graph import Storage
-from tinygrad_edu.serialization.archive import Archive, Bytes, Entry
+from tinygrad_edu.serialization.archive import Archive, Bytes
 from tinygrad_edu.serialization.directory import Entry
 from tinygrad_edu.serialization.errors import CheckpointError
 

@@ -33,8 +33,6 @@ _COPIES = 2
 """What the functions of a pickle may copy: so many elements or bytes per byte of the pickle."""
 _FREE_PARTS = 8
 """A key of more parts is paid for as if it were copied: its hash is computed each time."""
-_PLAIN = {int, float, str, bool, bytes, type(None)}
-_UNFINISHED = {Function, StorageType, StoredMemory}
 _SIZED = (str, bytes, bytearray, tuple, Size, list, dict, OrderedDict, Counter, set)
 
 
@@ -309,28 +307,6 @@ def read(archive: Archive, find: Callable[[str, str], Memory]) -> Any:
     """The objects in an archive."""
     data = archive.read("data.pkl")
     try:
-        result = Unpickler(data, find).load()
+        return Unpickler(data, find).load()
     except UnicodeDecodeError as error:
         raise CheckpointError(f"a string in the pickle is no UTF-8: {error}") from None
-    _check_values(result)
-    return result
-
-
-def _check_values(result: Any) -> None:
-    """Refuse a file in which a name, or memory without a tensor, is left over as a value."""
-    waiting, seen = [result], set()
-    while waiting:
-        value = waiting.pop()
-        kind = value.__class__
-        if kind in _PLAIN:
-            continue
-        if kind in _UNFINISHED:
-            raise CheckpointError(f"the file holds {short(value)} as a value, which is no data")
-        if id(value) in seen:
-            continue
-        seen.add(id(value))
-        if kind in (list, tuple):
-            waiting.extend(value)
-        elif kind in (dict, OrderedDict, Counter):  # keys and elements of sets have been checked
-            waiting.extend(value.values())
-        waiting.extend(getattr(value, "__dict__", {}).values())
