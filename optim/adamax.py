@@ -53,6 +53,7 @@ class Adamax(Optimizer):
     """
 
     _averages = ("exp_avg",)
+    _elementwise = True
 
     def __init__(
         self,

@@ -56,6 +56,8 @@ class ASGD(Optimizer):
     0.7
     """
 
+    _elementwise = True
+
     def __init__(
         self,
         params: Params,

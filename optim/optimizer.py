@@ -26,6 +26,7 @@ from tinygrad_edu.nn.parameter import clear_gradient
 from tinygrad_edu.tensor import Tensor
 
 from .common import counter
+from .undo import all_or_nothing, by_blocks
 
 Group: TypeAlias = dict[str, Any]
 State: TypeAlias = dict[str, Any]
@@ -115,6 +116,9 @@ class Optimizer:
     _averages: ClassVar[tuple[str, ...]] = ()
     """The names of averages in the state, which must have the dtype of the parameter."""
 
+    _elementwise: ClassVar[bool] = False
+    """Whether `_update` treats each element by itself, so that it can be given part of them."""
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "step" in cls.__dict__:
@@ -195,11 +199,14 @@ class Optimizer:
         if group.get("maximize"):
             g = -g
         state = self._state_of(p, group)
-        if x.dtype.itemsize == 2:
-            self._update_half(x, g, state, group)
-        else:
-            self._update(x, g, state, group)
+        update = self._update_half if x.dtype.itemsize == 2 else self._update
         p.storage.write()
+        if not isinstance(x, np.ndarray):
+            update(x, g, state, group)
+        elif self._elementwise:
+            by_blocks(update, x, g, state, group)
+        else:
+            all_or_nothing(update, x, g, state, group)
 
     def _update_half(self, x: Array, g: Array, state: State, group: Group) -> None:
         """A 16-bit parameter is updated in float32, and rounded once."""
@@ -211,15 +218,20 @@ class Optimizer:
         self._update(x32, g.astype(np.float32), wide, group)
         x[...] = x32
         for key, value in wide.items():
-            if value is not state.get(key):
+            if state.get(key) is None:
                 state[key] = wrap(value.array.astype(half))
+            elif value is not state[key]:
+                state[key].array[...] = value.array
 
     def _new_state(self, x: Array, group: Group) -> State:
         """What to remember of the parameter `x`, before its first step."""
         return {}
 
     def _update(self, x: Array, g: Array, state: State, group: Group) -> None:
-        """Move the array `x` along its gradient `g`, in place."""
+        """Move the array `x` along its gradient `g`, in place.
+
+        If it raises, or is interrupted, whatever it has changed is put back.
+        """
         raise NotImplementedError(f"{type(self).__name__} must define step() or _update()")
 
     def zero_grad(self, set_to_none: bool = True) -> None:

@@ -61,7 +61,7 @@ def plain(x: Any) -> Any:
         return (kind, sorted([repr(plain(v)) for v in x]))
     if isinstance(x, (list, tuple)):
         return (kind, [plain(v) for v in x])
-    if callable(x) or kind in _UNFINISHED:
+    if kind != "device" and (callable(x) or kind in _UNFINISHED):
         return "a name"
     return (kind, repr(x))
 

@@ -76,11 +76,16 @@ SPECIAL: dict[str, Callable[[Any, Any], Any]] = {
 FATAL = ("floor_divide", "remainder", "fmod", "gcd", "lcm")
 
 
-def spared(lib: Any, x: Any, y: Any) -> Any:
-    """Divisors without the one by which torch ends the process: smallest integer // -1."""
+def spared(name: str, lib: Any, x: Any, y: Any) -> Any:
+    """Second operands without those with which torch ends the process.
+
+    The smallest integer // -1 is one, and lcm of the smallest integer divides it by -1 or 0.
+    """
     if x.dtype.is_floating_point or x.dtype == lib.bool or x.dtype == lib.uint8:
         return y
     smallest = torch.iinfo(getattr(torch, str(x.dtype).removeprefix("torch."))).min
+    if name == "lcm":
+        return lib.where(x == smallest, lib.zeros_like(y), y)
     return lib.where((x == smallest) & (y == -1), lib.ones_like(y), y)
 
 
@@ -108,7 +113,7 @@ def calls() -> list[Call]:
         if name == "where_positive":
             run = lambda lib, x, y: lib.where(x > 0, x, y)
         elif name in FATAL:
-            run = lambda lib, x, y, name=name: getattr(lib, name)(x, spared(lib, x, y))
+            run = lambda lib, x, y, name=name: getattr(lib, name)(x, spared(name, lib, x, y))
         else:
             run = lambda lib, x, y, name=name: getattr(lib, name)(x, y)
         found.append(Call(name.partition("_positive")[0], 2, run))

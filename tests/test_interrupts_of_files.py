@@ -1,6 +1,6 @@
 """KeyboardInterrupt and MemoryError anywhere in a save, a load or an epoch of a DataLoader.
 
-A sample of the places; INTERRUPT_ALL=1 tries every bytecode.
+A sample of the places; `pytest --sweep` tries every bytecode.
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ def gone(threads: int) -> bool:
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("way", ["torch.save", "safetensors"])
-def test_a_save(way: str, kind: type[BaseException], tmp_path: pathlib.Path) -> None:
+def test_a_save(
+    way: str, kind: type[BaseException], tmp_path: pathlib.Path, request: pytest.FixtureRequest
+) -> None:
     if way == "torch.save":
         save, load = torch.save, torch.load
     else:
@@ -52,7 +54,7 @@ def test_a_save(way: str, kind: type[BaseException], tmp_path: pathlib.Path) -> 
     load(path)
     files, threads = open_files(), threading.active_count()
     left, interrupted = [], 0
-    for interrupter in sweep(lambda: save(new, path), FILES, kind, 150):
+    for interrupter in sweep(request, lambda: save(new, path), 80, FILES, kind):
         save(old, path)
         try:
             with interrupter:
@@ -67,19 +69,21 @@ def test_a_save(way: str, kind: type[BaseException], tmp_path: pathlib.Path) -> 
         for name in set(os.listdir(tmp_path)) - {path.name}:
             left.append((name, interrupter.where))
             (tmp_path / name).unlink()
-    assert interrupted > 100
+    assert interrupted > 40
     # Only an interrupt of the very line that removes it leaves the unfinished file behind.
     assert all([where.endswith("_remove") for _, where in left]), left
 
 
 @linux
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_load(kind: type[BaseException], tmp_path: pathlib.Path) -> None:
+def test_a_load(
+    kind: type[BaseException], tmp_path: pathlib.Path, request: pytest.FixtureRequest
+) -> None:
     path = tmp_path / "x.pt"
     torch.save({"x": torch.ones(500_000), "y": [torch.ones(3), {1: "a"}]}, path)
     torch.load(path)
     files, threads, interrupted = open_files(), threading.active_count(), 0
-    for interrupter in sweep(lambda: torch.load(path), FILES, kind, 150):
+    for interrupter in sweep(request, lambda: torch.load(path), 80, FILES, kind):
         try:
             with interrupter:
                 torch.load(path)
@@ -89,7 +93,7 @@ def test_a_load(kind: type[BaseException], tmp_path: pathlib.Path) -> None:
             assert isinstance(error, kind) or "cannot be made" in str(error)
         assert open_files() <= files and gone(threads), interrupter.where
         assert bool((torch.load(path)["x"] == 1).all())
-    assert interrupted > 100
+    assert interrupted > 40
 
 
 class Rows:
@@ -130,7 +134,7 @@ def epoch(iterator: Any, interrupter: Any, kind: type[BaseException]) -> tuple[l
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("data", [Rows(), Stream()], ids=["rows", "stream"])
-def test_an_epoch(data: Any, kind: type[BaseException]) -> None:
+def test_an_epoch(data: Any, kind: type[BaseException], request: pytest.FixtureRequest) -> None:
     """No batch comes twice; what is missing is the batch that was on its way, or is told."""
 
     def loader() -> Any:
@@ -140,7 +144,7 @@ def test_an_epoch(data: Any, kind: type[BaseException]) -> None:
 
     whole = [n for batch in loader() for n in batch.tolist()]
     interrupted = 0
-    for interrupter in sweep(lambda: list(loader()), ("utils/data",), kind, 250):
+    for interrupter in sweep(request, lambda: list(loader()), 120, ("utils/data",), kind):
         chosen = loader()
         try:
             iterator = iter(chosen)
@@ -152,13 +156,15 @@ def test_an_epoch(data: Any, kind: type[BaseException]) -> None:
         if ended:
             assert len(whole) - len(seen) in (0, 2), (seen, interrupter.where)
         assert sorted([n for batch in chosen for n in batch.tolist()]) == list(range(12))
-    assert interrupted > 100
+    assert interrupted > 40
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 @pytest.mark.parametrize("persistent", [False, True])
-def test_an_epoch_with_workers(persistent: bool, monkeypatch: Any) -> None:
+def test_an_epoch_with_workers(
+    persistent: bool, monkeypatch: Any, request: pytest.FixtureRequest
+) -> None:
     """It goes on or says that it does not; it never waits for what has been lost."""
     monkeypatch.setattr("tinygrad_edu.utils.data.worker.PATIENCE", 0.5)
 
@@ -175,7 +181,7 @@ def test_an_epoch_with_workers(persistent: bool, monkeypatch: Any) -> None:
 
     parts = ("utils/data/dataloader.py", "utils/data/worker.py", "utils/data/link.py")
     whole = list(range(12))
-    for interrupter in sweep(run, parts, KeyboardInterrupt, 12):
+    for interrupter in sweep(request, run, 8, parts):
         chosen = loader()
         iterator = iter(chosen)
         seen, ended = epoch(iterator, interrupter, KeyboardInterrupt)
