@@ -23,6 +23,7 @@ from tinygrad_edu.engine.hooks import RemovableHandle
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.engine.switches import enable_grad
 from tinygrad_edu.nn.parameter import clear_gradient
+from tinygrad_edu.out_of_memory import out_of_memory
 from tinygrad_edu.tensor import Tensor
 
 from .common import counter
@@ -164,8 +165,11 @@ class Optimizer:
             )
         for group in self.param_groups:
             moving = [p for p in group["params"] if p.grad is not None]
-            for p in self._update_together(moving, group):
-                self._update_parameter(p, group)
+            try:
+                for p in self._update_together(moving, group):
+                    self._update_parameter(p, group)
+            except MemoryError as error:
+                raise out_of_memory(f"{type(self).__name__}.step", error) from None
         return loss
 
     def _update_together(self, params: list[Tensor], group: Group) -> list[Tensor]:

@@ -22,7 +22,8 @@ _keep_freed_memory()
 from tinygrad_edu import autograd, cuda, linalg, random, return_types, special, version
 from tinygrad_edu.missing import missing as _missing
 from tinygrad_edu.tensor import Tensor
-from tinygrad_edu.backend import device, get_default_device, OutOfMemoryError, set_default_device
+from tinygrad_edu.backend import device, get_default_device, set_default_device
+from tinygrad_edu.out_of_memory import OutOfMemoryError
 from tinygrad_edu.size import Size
 from tinygrad_edu.dtypes import (
     bfloat16, can_cast, double, dtype, finfo, float16, float32, float64, get_default_dtype, half,

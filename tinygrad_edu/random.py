@@ -57,6 +57,7 @@ from .kernels.mersenne_twister import MersenneTwister
 from .kernels.multinomial import multinomial
 from .kernels.rounding import fma64
 from .kernels.shuffle import fisher_yates
+from .out_of_memory import out_of_memory
 
 if TYPE_CHECKING:
     from .tensor import Tensor
@@ -223,7 +224,10 @@ def host_or_gpu(function: F) -> F:
             return getattr(gpu_random, function.__name__)(gen, array, *args, **named)
         if gen.device.type != "cpu":
             raise RuntimeError("Expected a 'cpu' device type for generator but found 'cuda'")
-        return function(gen, array, *args, **named)
+        try:
+            return function(gen, array, *args, **named)
+        except MemoryError as error:
+            raise out_of_memory(function.__name__, error) from None
 
     return call  # type: ignore[return-value]
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.types import Call
+from tinygrad_edu.out_of_memory import out_of_memory
 
 F = TypeVar("F", bound=Call)
 
@@ -37,7 +38,10 @@ def named(**names: str) -> Callable[[F], F]:
                 except TypeError as error:
                     _point_to_the_nearest(function, error, kwargs, names)
                     raise
-            return function(*args, **kwargs)
+            try:
+                return function(*args, **kwargs)
+            except MemoryError as error:
+                raise out_of_memory(function.__name__, error) from None
 
         call.further_names = names  # type: ignore[attr-defined]
         return call  # type: ignore[return-value]
