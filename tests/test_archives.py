@@ -310,7 +310,7 @@ def test_containers_that_change_while_they_are_saved(tmp_path: pathlib.Path) -> 
     thread = threading.Thread(target=change)
     thread.start()
     try:
-        for _ in range(60):
+        for _ in range(15):
             ours.save(state, tmp_path / "x.pt")
             ours.load(tmp_path / "x.pt")
     finally:
