@@ -97,6 +97,7 @@ class Adam(Optimizer):
     """
 
     _averages = ("exp_avg",)
+    _elementwise = True
 
     def __init__(
         self,

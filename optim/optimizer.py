@@ -24,6 +24,8 @@ from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.engine.switches import enable_grad
 from tinygrad_edu.nn.parameter import clear_gradient
 from tinygrad_edu.optim.common import counter
+from tinygrad_edu.optim.undo import all_or_nothing, by_blocks
+from tinygrad_edu.out_of_memory import out_of_memory
 from tinygrad_edu.tensor import Tensor
 
 Group: TypeAlias = dict[str, Any]
@@ -114,6 +116,9 @@ class Optimizer:
     _averages: ClassVar[tuple[str, ...]] = ()
     """The names of averages in the state, which must have the dtype of the parameter."""
 
+    _elementwise: ClassVar[bool] = False
+    """Whether `_update` treats each element by itself, so that it can be given part of them."""
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "step" in cls.__dict__:
@@ -161,8 +166,11 @@ class Optimizer:
             )
         for group in self.param_groups:
             moving = [p for p in group["params"] if p.grad is not None]
-            for p in self._update_together(moving, group):
-                self._update_parameter(p, group)
+            try:
+                for p in self._update_together(moving, group):
+                    self._update_parameter(p, group)
+            except MemoryError as error:
+                raise out_of_memory(f"{type(self).__name__}.step", error) from None
         return loss
 
     def _update_together(self, params: list[Tensor], group: Group) -> list[Tensor]:
@@ -196,11 +204,14 @@ class Optimizer:
         if group.get("maximize"):
             g = -g
         state = self._state_of(p, group)
-        if x.dtype.itemsize == 2:
-            self._update_half(x, g, state, group)
-        else:
-            self._update(x, g, state, group)
+        update = self._update_half if x.dtype.itemsize == 2 else self._update
         p.storage.write()
+        if not isinstance(x, np.ndarray):
+            update(x, g, state, group)
+        elif self._elementwise:
+            by_blocks(update, x, g, state, group)
+        else:
+            all_or_nothing(update, x, g, state, group)
 
     def _update_half(self, x: Array, g: Array, state: State, group: Group) -> None:
         """A 16-bit parameter is updated in float32, and rounded once."""
@@ -212,15 +223,20 @@ class Optimizer:
         self._update(x32, g.astype(np.float32), wide, group)
         x[...] = x32
         for key, value in wide.items():
-            if value is not state.get(key):
+            if state.get(key) is None:
                 state[key] = wrap(value.array.astype(half))
+            elif value is not state[key]:
+                state[key].array[...] = value.array
 
     def _new_state(self, x: Array, group: Group) -> State:
         """What to remember of the parameter `x`, before its first step."""
         return {}
 
     def _update(self, x: Array, g: Array, state: State, group: Group) -> None:
-        """Move the array `x` along its gradient `g`, in place."""
+        """Move the array `x` along its gradient `g`, in place.
+
+        If it raises, or is interrupted, whatever it has changed is put back.
+        """
         raise NotImplementedError(f"{type(self).__name__} must define step() or _update()")
 
     def zero_grad(self, set_to_none: bool = True) -> None:

@@ -6,21 +6,17 @@ suite tries a sample of the places; `pytest --sweep tests/test_interrupts.py` tr
 
 from __future__ import annotations
 
-import random
-import sys
 import threading
-from collections.abc import Callable
-from types import FrameType
 from typing import Any
 
 import pytest
+from interrupting import Interrupter, sweep
 
 import tinygrad_edu as torch
 from tinygrad_edu import nn
 from tinygrad_edu.engine import mode
 from tinygrad_edu.engine.graph import Leaf
 
-_PACKAGE = "tinygrad_edu"
 _SAMPLE = 150
 
 BLOCKS = {"__enter__", "__exit__"}
@@ -30,39 +26,6 @@ will not be left, or the other way round.  `with` offers no better."""
 RESTORING = {"_run", "unpacked", "__call__", "replay_recorded", "apply"}
 """Functions that put the mode back in a `finally`; before its only bytecodes Python itself never
 looks for an interrupt, but this test raises one there too."""
-
-
-class Interrupter:
-    """Raises KeyboardInterrupt before the n-th bytecode; with n = None it only counts them.
-
-    Of one function, if it is named.
-    """
-
-    def __init__(self, at: int | None, function: str | None = None) -> None:
-        self.at, self.count, self.function = at, 0, function
-        self.where = ""
-
-    def trace(self, frame: FrameType, event: str, arg: Any) -> Any:
-        if not frame.f_globals.get("__name__", "").startswith(_PACKAGE):
-            return None
-        frame.f_trace_opcodes, frame.f_trace_lines = True, False
-        if event == "opcode" and self.function in (None, frame.f_code.co_name):
-            self.count += 1
-            if self.count == self.at:
-                self.where = frame.f_code.co_name
-                raise KeyboardInterrupt
-        return self.trace
-
-    def run(self, function: Callable[[], None]) -> bool:
-        """Whether the function was interrupted."""
-        sys.settrace(self.trace)
-        try:
-            function()
-        except KeyboardInterrupt:
-            return True
-        finally:
-            sys.settrace(None)
-        return False
 
 
 torch.manual_seed(0)
@@ -144,21 +107,15 @@ def _others_may_add() -> bool:
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: step.__name__)
 def test_modes_survive_an_interrupt(step: Any, request: pytest.FixtureRequest) -> None:
     step()  # what is made once, is made
-    counted = Interrupter(None)
-    assert not counted.run(step)
-    places = range(1, counted.count + 1)
-    if not request.config.getoption("--sweep") and len(places) > _SAMPLE:
-        places = random.Random(0).sample(places, _SAMPLE)
     process, plain, left = _process(), mode.state.mode, []
-    for place in places:
-        interrupter = Interrupter(place)
+    for interrupter in sweep(request, step, _SAMPLE):
         assert interrupter.run(step)
         assert _process() == process, interrupter.where
         now = mode.state.mode
         if (now.recorder, now.maker, now.inference, now.listeners, now.around) != (
             plain.recorder, plain.maker, plain.inference, plain.listeners, plain.around,
         ):  # fmt: skip
-            left.append(interrupter.where)
+            left.append(interrupter.name)
         mode.state.mode = plain
     assert set(left) <= BLOCKS | RESTORING
     step()
@@ -169,22 +126,23 @@ def test_an_interrupt_while_gradients_are_added_keeps_no_other_thread_waiting() 
         (torch.ones(2) * W).sum().backward()
 
     step()  # from here on there is a gradient to add to
-    counted = Interrupter(None, "accumulate")
+    counted = Interrupter(0, function="accumulate")
     counted.run(step)
-    assert counted.count > 40
-    for place in range(1, counted.count + 1):
-        assert Interrupter(place, "accumulate").run(step)
+    assert counted.seen > 40
+    for place in range(1, counted.seen + 1):
+        assert Interrupter(place, function="accumulate").run(step)
         assert _others_may_add(), place
 
 
 def test_entering_and_leaving_are_one_assignment_each() -> None:
     """The blocks in which a mode can be left wrong have one assignment of it in each method."""
     step, left = under_no_grad, 0
-    counted = Interrupter(None)
+    parts = ("engine/switches.py", "engine/mode.py")
+    counted = Interrupter(0, parts)
     counted.run(step)
     plain = mode.state.mode
-    for place in range(1, counted.count + 1):
-        interrupter = Interrupter(place)
+    for place in range(1, counted.seen + 1):
+        interrupter = Interrupter(place, parts)
         interrupter.run(step)
         left += mode.state.mode.recorder is not plain.recorder
         mode.state.mode = plain

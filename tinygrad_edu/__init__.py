@@ -16,6 +16,7 @@ What the examples need, in reading order:
     dtypes          element types and promotion
     backend         devices; the only file that knows CuPy
     size            `Size`, and how shapes and dimensions are read
+    out_of_memory   the error of memory that is not there
     entrances       how nested lists and foreign arrays become tensors
 
 Breadth:
@@ -58,7 +59,8 @@ _moved.install()
 from tinygrad_edu import autograd, random, version
 from tinygrad_edu.names.missing import missing as _missing
 from tinygrad_edu.tensor import Tensor
-from tinygrad_edu.backend import device, get_default_device, OutOfMemoryError, set_default_device
+from tinygrad_edu.backend import device, get_default_device, set_default_device
+from tinygrad_edu.out_of_memory import OutOfMemoryError
 from tinygrad_edu.size import Size
 from tinygrad_edu.dtypes import (
     bfloat16, can_cast, double, dtype, finfo, float16, float32, float64, get_default_dtype, half,

@@ -24,6 +24,7 @@ import numpy as np
 
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.kernels.memory_order import like
+from tinygrad_edu.out_of_memory import OutOfMemoryError, out_of_memory, public_caller
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -174,7 +175,10 @@ def on(place: device) -> Iterator[Any]:
     """Within it new arrays are made on that device; gives the module that makes them."""
     xp = module_for(place)
     if place.type == "cpu" or place.index is None:
-        yield xp
+        try:
+            yield xp
+        except MemoryError as error:
+            raise out_of_memory(public_caller(), error) from None
     else:
         with xp.cuda.Device(place.index):
             yield xp
@@ -342,10 +346,6 @@ switches = GpuSwitches()
 
 peak_bytes: dict[int, int] = {}
 """The most bytes that arrays on a GPU took at once, of those GPUs of which it was asked."""
-
-
-class OutOfMemoryError(RuntimeError):
-    """A GPU has not the memory that was asked for; `torch.OutOfMemoryError`."""
 
 
 graph_pools: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()

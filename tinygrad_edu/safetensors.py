@@ -9,7 +9,9 @@ installed: pip install 'tinygrad-edu[safetensors]'.
 from __future__ import annotations
 
 import importlib
+import json
 import os
+import struct
 from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -22,6 +24,8 @@ from tinygrad_edu.backend import device as Device
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.serialization.atomic import replacing
+from tinygrad_edu.serialization.directory import CHUNK
+from tinygrad_edu.serialization.storing import write_all
 from tinygrad_edu.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -86,9 +90,42 @@ def save_file(
     ...     load_file(path)
     {'weight': tensor([0., 0.])}
     """
-    arrays, library = _arrays(tensors), _library("safetensors.numpy")
-    with replacing(filename) as file:
-        library.save_file(arrays, file.name, metadata=metadata)
+    _library("safetensors")  # whoever cannot read such a file should not write one
+    arrays = _arrays(tensors)
+    # The library's own function would write a hidden file of another name, then rename it.
+    order = sorted(arrays, key=lambda name: (-arrays[name].itemsize, name))
+    head = _head({name: arrays[name] for name in order}, metadata)
+    with replacing(filename) as target:
+        write_all(target.file, struct.pack("<Q", len(head)) + head)
+        for name in order:
+            raw = memoryview(arrays[name].reshape(-1).view(np.uint8))
+            for done in range(0, len(raw), CHUNK):
+                write_all(target.file, bytes(raw[done : done + CHUNK]))
+
+
+def _head(arrays: Mapping[str, Array], metadata: Mapping[str, str] | None) -> bytes:
+    """What precedes the bytes of the tensors: their names, types, shapes and places.
+
+    Raises:
+        TypeError: the metadata are not strings by name.
+    """
+    lines: dict[str, Any] = {}
+    if metadata is not None:
+        for name, value in metadata.items():
+            if not isinstance(name, str) or not isinstance(value, str):
+                raise TypeError(f"metadata must be a dict of strings, but has {name!r}: {value!r}")
+        lines["__metadata__"] = dict(metadata)
+    names = {kind: name for name, kind in _DTYPES.items()}
+    at = 0
+    for name, array in arrays.items():
+        if name == "__metadata__":
+            raise ValueError("no tensor can have the name '__metadata__' in a safetensors file")
+        kind = names[dtypes.from_numpy(array.dtype)]
+        place = [at, at + array.nbytes]
+        lines[name] = {"dtype": kind, "shape": list(array.shape), "data_offsets": place}
+        at += array.nbytes
+    text = json.dumps(lines, separators=(",", ":"), ensure_ascii=False).encode()
+    return text + b" " * (-len(text) % 8)  # so that the tensors' bytes are aligned
 
 
 def _arrays(tensors: Mapping[str, Tensor]) -> dict[str, Array]:

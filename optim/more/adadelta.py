@@ -50,6 +50,8 @@ class Adadelta(Optimizer):
     True
     """
 
+    _elementwise = True
+
     def __init__(
         self,
         params: Params,

@@ -52,6 +52,7 @@ class Adamax(Optimizer):
     """
 
     _averages = ("exp_avg",)
+    _elementwise = True
 
     def __init__(
         self,

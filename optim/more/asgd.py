@@ -55,6 +55,8 @@ class ASGD(Optimizer):
     0.7
     """
 
+    _elementwise = True
+
     def __init__(
         self,
         params: Params,

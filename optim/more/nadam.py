@@ -57,6 +57,7 @@ class NAdam(Optimizer):
     """
 
     _averages = ("exp_avg",)
+    _elementwise = True
 
     def __init__(
         self,

@@ -58,6 +58,7 @@ class RAdam(Optimizer):
     """
 
     _averages = ("exp_avg",)
+    _elementwise = True
 
     def __init__(
         self,

@@ -7,7 +7,6 @@ from types import SimpleNamespace
 from typing import Any
 
 from tinygrad_edu import backend
-from tinygrad_edu.backend import OutOfMemoryError
 from tinygrad_edu.cuda import graphs
 from tinygrad_edu.cuda.graphs import CUDAGraph, graph, make_graphed_callables
 from tinygrad_edu.cuda.memory import (
@@ -32,6 +31,7 @@ from tinygrad_edu.cuda.streams import (
 from tinygrad_edu.names.legacy import CudaFloatTensor as FloatTensor
 from tinygrad_edu.names.legacy import CudaLongTensor as LongTensor
 from tinygrad_edu.names.missing import missing
+from tinygrad_edu.out_of_memory import OutOfMemoryError
 
 __all__ = [
     "CUDAGraph", "Event", "FloatTensor", "LongTensor", "OutOfMemoryError", "Stream",

@@ -18,9 +18,10 @@ import numpy as np
 
 from tinygrad_edu.backend import device_of
 from tinygrad_edu.dtypes import Array, not_implemented
-from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.graph import Node, Variable
 from tinygrad_edu.engine.mode import Listener, state
 from tinygrad_edu.engine.types import Call, Values
+from tinygrad_edu.out_of_memory import out_of_memory
 
 if TYPE_CHECKING:
     from tinygrad_edu.engine.primitive import Primitive
@@ -163,6 +164,8 @@ def explain(name: str, error: Exception, args: Sequence[Any]) -> Exception:
     if len({device_of(t.array) for t in tensors}) > 1:
         return other_device(name, *[t.array for t in tensors])
     text = str(error)
+    if isinstance(error, MemoryError):
+        return out_of_memory(name, error)
     if isinstance(error, np.exceptions.AxisError):
         return _axis_error(error)
     if isinstance(error, IndexError):
@@ -182,6 +185,11 @@ def explain(name: str, error: Exception, args: Sequence[Any]) -> Exception:
     if isinstance(error, ValueError) and "reshape" in text:
         return RuntimeError(f"{name}(): {text}")
     return error
+
+
+def no_memory_for_gradients(node: Node, error: MemoryError) -> MemoryError:
+    """The error of a rule that asks for more memory than there is."""
+    return out_of_memory(f"the backward of {node.plan.op.name}", error)
 
 
 def other_device(name: str, *arrays: Array) -> RuntimeError:

@@ -15,6 +15,7 @@ from tinygrad_edu.dtypes import scalar_type_name, to_numpy
 from tinygrad_edu.engine.boundary import not_a_tensor
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.inplace import write_out
+from tinygrad_edu.out_of_memory import out_of_memory
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -80,7 +81,10 @@ def fills_out(function: F) -> F:
     def call(*args: Any, **kwargs: Any) -> Any:
         out = kwargs.pop("out", None)
         if out is None:
-            return function(*args, **kwargs)
+            try:
+                return function(*args, **kwargs)
+            except MemoryError as error:
+                raise out_of_memory(function.__name__, error) from None
         name = function.__name__
         held, dtype = _tensor(name, out).array.dtype, kwargs.pop("dtype", None)
         if dtype is not None and to_numpy(dtype) != held:

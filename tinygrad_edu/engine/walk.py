@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu.dtypes import from_numpy
-from tinygrad_edu.engine.boundary import refuse_expanded
+from tinygrad_edu.engine.boundary import no_memory_for_gradients, refuse_expanded
 from tinygrad_edu.engine.graph import Leaf, Node, Storage, Variable
 from tinygrad_edu.engine.mode import Around
 from tinygrad_edu.engine.record import as_array, wrap
@@ -124,7 +124,10 @@ def go_on(node: Node, g: Gradient, step: Call, needed: set[Any] | None, arrivals
     if node.whole is not None:
         arrivals.add_part(node.whole, node.index, g)
         return
-    found = step(node, node.kept, g)
+    try:
+        found = step(node, node.kept, g)
+    except MemoryError as error:
+        raise no_memory_for_gradients(node, error) from None
     if node.hooks is not None:
         found = node.hooks.handed_on(node, found, g, arrivals.create)
     owns = node.plan.op.owns and not arrivals.create

@@ -14,6 +14,7 @@ import numpy as np
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.types import Call
+from tinygrad_edu.out_of_memory import out_of_memory
 from tinygrad_edu.size import read_dims
 
 # NumPy's stubs know no `keepdims` that is decided at run time.
@@ -103,7 +104,10 @@ def named(**names: str) -> Callable[[F], F]:
                 except TypeError as error:
                     _point_to_the_nearest(function, error, kwargs, names)
                     raise
-            return function(*args, **kwargs)
+            try:
+                return function(*args, **kwargs)
+            except MemoryError as error:
+                raise out_of_memory(function.__name__, error) from None
 
         call.further_names = names  # type: ignore[attr-defined]
         return call  # type: ignore[return-value]

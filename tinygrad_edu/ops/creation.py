@@ -243,9 +243,10 @@ def _like(kind: str, input: Any, dtype: Dtype, device: DeviceLike, requires_grad
         )
     target = input.array.dtype if dtype is None else to_numpy(dtype)
     like = input.array
-    if 0 in like.strides and isinstance(like, np.ndarray):  # expanded
-        like = memory_order.empty_like(like)
-    made = getattr(np, kind)(like, dtype=target)
+    with on(device_of(like)):
+        if 0 in like.strides and isinstance(like, np.ndarray):  # expanded
+            like = memory_order.empty_like(like)
+        made = getattr(np, kind)(like, dtype=target)
     return finish(made, device_of(like) if device is None else device, requires_grad)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.backend import switches
+from tinygrad_edu.backend import device_of, on, switches
 from tinygrad_edu.dtypes import Array, scalar_type_name
 from tinygrad_edu.engine.boundary import need_tensors, same_device
 from tinygrad_edu.engine.primitive import primitive
@@ -137,6 +137,7 @@ def one_hot(input: Tensor, num_classes: int = -1) -> Tensor:
     count = largest + 1 if num_classes == -1 else num_classes
     if largest >= count:
         raise RuntimeError("Class values must be smaller than num_classes.")
-    y = np.zeros_like(index, shape=(*index.shape, count), order="C")
+    with on(device_of(index)):
+        y = np.zeros_like(index, shape=(*index.shape, count), order="C")
     y.reshape(-1, count)[np.arange(index.size, like=index), index.reshape(-1)] = 1
     return wrap(y)

@@ -56,6 +56,7 @@ from tinygrad_edu.kernels.mersenne_twister import MersenneTwister
 from tinygrad_edu.kernels.multinomial import multinomial
 from tinygrad_edu.kernels.rounding import fma64
 from tinygrad_edu.kernels.shuffle import fisher_yates
+from tinygrad_edu.out_of_memory import out_of_memory
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
@@ -222,7 +223,10 @@ def host_or_gpu(function: F) -> F:
             return getattr(gpu_random, function.__name__)(gen, array, *args, **named)
         if gen.device.type != "cpu":
             raise RuntimeError("Expected a 'cpu' device type for generator but found 'cuda'")
-        return function(gen, array, *args, **named)
+        try:
+            return function(gen, array, *args, **named)
+        except MemoryError as error:
+            raise out_of_memory(function.__name__, error) from None
 
     return call  # type: ignore[return-value]
 

@@ -25,7 +25,10 @@ def save(obj: Any, f: Any, *args: Any, **kwargs: Any) -> None:
     """Write an object to a file that `load` and torch's `load` read.
 
     A file given by its path is replaced as a whole: whatever happens meanwhile, it holds the old
-    content or the new one.  Tensors that share memory still do when they are loaded again.
+    content or the new one.  Only where no other file can be put in its place (a pipe, a device, a
+    mount point, a folder that takes no new files) is it overwritten, and a crash can leave it torn.
+    Tensors that share memory still do when they are loaded again.  While another thread writes to
+    them, a file holds some values from before and some from after, and can be loaded.
 
     Args:
         obj: tensors, parameters, and dicts, lists, tuples and sets of them, with strings, bytes,
@@ -35,7 +38,8 @@ def save(obj: Any, f: Any, *args: Any, **kwargs: Any) -> None:
     Raises:
         TypeError: `obj` holds something else, such as a module or a NumPy array; the message says
             where.
-        OSError: the disk is full, say; an old file is left as it was.
+        OSError: the disk is full, say; an old file is left as it was.  The error names the file and
+            what failed.
 
     >>> import io, tinygrad_edu as torch
     >>> file = io.BytesIO()
@@ -49,23 +53,25 @@ def save(obj: Any, f: Any, *args: Any, **kwargs: Any) -> None:
     a file is replaced atomically.
     """
     _check_options(args, kwargs)
-    first = writing.Pickler()
-    first.dump(obj)
-    writing.check_overlap(first.spans)
-    second = writing.Pickler(first.spans)
-    pickle = second.dump(obj)
-    parts = storing.layout(pickle, [first.spans[key] for key in second.numbers])
+    pickler = writing.Pickler()
+    pickle = pickler.dump(obj)
+    spans = list(pickler.spans.values())
+    writing.check_overlap(spans)
+    parts = storing.layout(pickle, spans)
     if hasattr(f, "write"):
         storing.write(parts, f)
         return
-    folder = os.path.dirname(os.fspath(f))
-    if folder and not os.path.isdir(folder):
-        raise RuntimeError(f"Parent directory {folder} does not exist.")
-    with replacing(f) as file:
-        if hasattr(os, "pwrite") and file.seekable():
-            storing.write_in_place(parts, file)
-        else:
-            storing.write(parts, file)
+    try:
+        with replacing(f) as target:
+            if target.fresh and hasattr(os, "pwrite"):
+                storing.write_in_place(parts, target.file)
+            else:
+                storing.write(parts, target.file)
+    except (FileNotFoundError, NotADirectoryError):
+        folder = os.path.dirname(os.fsdecode(f))
+        if folder and not os.path.isdir(folder):
+            raise RuntimeError(f"Parent directory {folder} does not exist.") from None
+        raise
 
 
 def _check_options(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -95,7 +101,8 @@ def load(
     """Read what `save` of this package or of torch has written.  Nothing in a file is ever run.
 
     Args:
-        f: a path, or a file object open for reading bytes, which can seek.
+        f: a path, or a file object open for reading bytes, which can seek.  It is read from where
+            it stands; of several archives that follow each other, the first.
         map_location: where tensors go instead of where they were saved from: a device or its name,
             a dict from names to names, or a function of (memory, name) that returns the memory,
             moved by `cpu()` or `cuda(index)`, or None for where it was.
@@ -106,7 +113,9 @@ def load(
 
     Raises:
         CheckpointError: the file is damaged, or asks for something that loading never does; it is
-            an `UnpicklingError` and a `RuntimeError`, as torch raises for such files.
+            an `UnpicklingError` and a `RuntimeError`, as torch raises for such files, and for a
+            file without content an `EOFError`.
+        OSError: reading failed; the error names the file.
         ValueError: `weights_only=False`, or `mmap=True` with a file object.
         RuntimeError: tensors were saved from a GPU and there is none: use `map_location="cpu"`.
 
@@ -118,6 +127,8 @@ def load(
     tensor([0, 1, 2])
 
     Unlike torch, `weights_only=False` does not exist, and entries' checksums are always compared.
+    A file given by its path must be one archive, with nothing before or behind it.  The memory and
+    the time that loading takes are bounded by the file's length (docs/promises.md has numbers).
     """
     if weights_only is False:
         raise ValueError(
@@ -134,13 +145,20 @@ def load(
                 "You can only torch.load from a file that is seekable. Please pre-load the data"
                 " into a buffer like io.BytesIO and try to load from it instead."
             )
-        return _load(f, map_location, False)
-    with open(f, "rb", buffering=0) as file:
-        return _load(file, map_location, bool(mmap))
+        archive = Archive(f)
+        result = _load(archive, map_location, False)
+        f.seek(archive.last)  # as torch leaves it: behind what was read, not behind the archive
+        return result
+    try:
+        with open(f, "rb", buffering=0) as file:
+            return _load(Archive(file, whole=True), map_location, bool(mmap))
+    except OSError as error:
+        if error.filename is None:
+            error.filename = os.fsdecode(f)
+        raise
 
 
-def _load(file: Any, map_location: MapLocation, mapped: bool) -> Any:
-    archive = Archive(file)
+def _load(archive: Archive, map_location: MapLocation, mapped: bool) -> Any:
     if archive.swap or sys.byteorder != "little":
         raise CheckpointError("the file's tensors are big-endian, which is not supported")
     shelf = Shelf(archive, map_location, mapped)

@@ -10,125 +10,79 @@ from __future__ import annotations
 import io
 import mmap
 import os
-import struct
 import threading
-import zipfile
 import zlib
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tinygrad_edu.serialization.errors import CheckpointError
+from tinygrad_edu.serialization import directory
+from tinygrad_edu.serialization.directory import CHUNK, Entry
+from tinygrad_edu.serialization.errors import CheckpointError, EmptyFileError
+from tinygrad_edu.serialization.parallel import for_each
 
 Bytes = npt.NDArray[np.uint8]
 
-CHUNK = 1 << 20
-"""Bytes are read and checked in pieces that stay in the processor's cache."""
-
-_LOCAL_HEADER = struct.Struct("<4s5H3I2H")
 _NEWEST_VERSION = 10  # of torch's format
 _OLDEST_VERSION = 1
-
-
-class Entry(NamedTuple):
-    """Where in the file the bytes of one entry lie, and their checksum."""
-
-    name: str
-    start: int
-    size: int
-    crc: int
 
 
 class Archive:
     """An open archive whose every entry is known to lie inside the file, apart from all others.
 
+    Args:
+        file: a file object; the archive begins where it stands.
+        whole: nothing may follow the archive.
+
     Raises:
         CheckpointError: it is no such archive.
     """
 
-    def __init__(self, file: Any) -> None:
+    def __init__(self, file: Any, whole: bool = False) -> None:
         self.file = file
         self.lock = threading.Lock()
-        self.length = file.seek(0, os.SEEK_END)
-        if self.length is None:
-            self.length = file.tell()
+        self.begin: int = file.tell()
+        self.last = self.begin  # the end of the last entry that has been read
+        file.seek(0, os.SEEK_END)
+        self.length: int = file.tell()
         self._refuse_other_formats()
-        entries = self._entries()
-        if not entries:
-            raise CheckpointError("the archive is empty")
+        entries = directory.entries(self._read_at, self.begin, self.length, whole)
         prefix = entries[0].name.partition("/")[0] + "/"
         self.entries: dict[str, Entry] = {}
+        alike: set[str] = set()  # torch's reader ignores case
         for entry in entries:
             _check_name(entry.name, prefix)
-            name = entry.name[len(prefix) :]
-            if name in self.entries:
+            if entry.name.lower() in alike:
                 raise CheckpointError(f"the archive has two entries named '{entry.name}'")
-            self.entries[name] = entry
+            alike.add(entry.name.lower())
+            self.entries[entry.name[len(prefix) :]] = entry
         if "data.pkl" not in self.entries:
             raise CheckpointError("the archive has no entry data.pkl, so it is no checkpoint")
         if "constants.pkl" in self.entries:
             raise CheckpointError("a TorchScript archive holds code; only checkpoints are loaded")
         self._check_version()
         self.swap = self._byte_order() != "little"
+        self.last = self.begin  # the pickle and the tensors count
 
     def _refuse_other_formats(self) -> None:
-        self.file.seek(0)
-        start = self.file.read(4)
-        if not start:
-            raise CheckpointError("the file is empty")
-        if start[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04"):
+        begin = self._read_at(self.begin, 4)
+        if not begin:
+            raise EmptyFileError("Ran out of input: the file is empty, or has been read to its end")
+        if begin[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04"):
             raise CheckpointError(
                 "this is a pickle, or torch's format from before version 1.6, not a zip archive;"
                 " load it in torch and save it again"
             )
-        if not start.startswith(b"PK\x03\x04"):
+        if begin != b"PK\x03\x04":
             raise CheckpointError("this is no zip archive, which checkpoints are")
 
-    def _entries(self) -> list[Entry]:
-        try:
-            with zipfile.ZipFile(self.file) as directory:
-                listed = directory.infolist()
-        except Exception as error:  # zipfile lets struct.error and others through
-            raise CheckpointError(
-                f"the archive's directory cannot be read; the file is truncated or damaged: {error}"
-            ) from None
-        entries, end = [], 0
-        for info in sorted(listed, key=lambda info: info.header_offset):
-            entry = self._locate(info, end)
-            entries.append(entry)
-            end = entry.start + entry.size
-        return entries
-
-    def _locate(self, info: zipfile.ZipInfo, free_from: int) -> Entry:
-        """The entry that the directory lists, once its own header has agreed."""
-        name = info.orig_filename
-        if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size:
-            raise CheckpointError(f"entry '{name}' is compressed, which checkpoints never are")
-        if info.flag_bits & 0x1:
-            raise CheckpointError(f"entry '{name}' is encrypted")
-        if info.header_offset < free_from:
-            raise CheckpointError(f"entry '{name}' overlaps the one before it")
-        self.file.seek(info.header_offset)
-        header = self.file.read(_LOCAL_HEADER.size)
-        if len(header) < _LOCAL_HEADER.size:
-            raise CheckpointError(f"the header of entry '{name}' lies outside the file")
-        magic, _, _, method, _, _, _, _, _, name_length, extra_length = _LOCAL_HEADER.unpack(header)
-        encoding = "utf-8" if info.flag_bits & 0x800 else "cp437"
-        if (
-            magic != b"PK\x03\x04"
-            or method != zipfile.ZIP_STORED
-            or self.file.read(name_length) != name.encode(encoding)
-        ):
-            raise CheckpointError(f"the header of entry '{name}' contradicts the directory")
-        start = info.header_offset + _LOCAL_HEADER.size + name_length + extra_length
-        if start + info.file_size > self.length:
-            raise CheckpointError(
-                f"entry '{name}' claims {info.file_size} bytes at {start}, but the file has"
-                f" {self.length}"
-            )
-        return Entry(name, start, info.file_size, info.CRC)
+    def _read_at(self, at: int, size: int) -> bytes:
+        """Up to `size` bytes from there on."""
+        size = max(0, min(size, self.length - at))
+        out = bytearray(size)
+        self._read_into(at, memoryview(out))
+        return bytes(out)
 
     def _check_version(self) -> None:
         text = self.read("version", at_most=20) if "version" in self.entries else b"3"
@@ -156,7 +110,7 @@ class Archive:
         self.fill(entry, out)
         return out.tobytes()
 
-    def fill(self, entry: Entry, out: Bytes) -> None:
+    def fill(self, entry: Entry, out: Bytes, stopped: threading.Event | None = None) -> None:
         """Read an entry into `out`, which is as long as the entry, and compare its checksum.
 
         Raises:
@@ -164,21 +118,19 @@ class Archive:
         """
         view, crc = memoryview(out.data), 0
         for done in range(0, entry.size, CHUNK):
+            if stopped is not None and stopped.is_set():
+                return
             piece = view[done : done + CHUNK]
             self._read_into(entry.start + done, piece)
             crc = zlib.crc32(piece, crc)
+        self.last = max(self.last, entry.start + entry.size)
         if crc != entry.crc:
             raise CheckpointError(f"entry '{entry.name}' is damaged: its checksum is wrong")
 
     def fill_all(self, jobs: list[tuple[Entry, Bytes]]) -> None:
         """`fill` for several entries, several at once."""
-        if sum(entry.size for entry, _ in jobs) < CHUNK:
-            for job in jobs:
-                self.fill(*job)
-            return
-        with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-            for _ in pool.map(lambda job: self.fill(*job), jobs):
-                pass
+        size = sum([entry.size for entry, _ in jobs])
+        for_each(lambda job, stopped: self.fill(*job, stopped), jobs, size)
 
     def _read_into(self, start: int, out: memoryview) -> None:
         done = 0

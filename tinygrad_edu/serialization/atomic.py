@@ -1,44 +1,186 @@
-"""Replacing a file as a whole or not at all."""
+"""Replacing a file as a whole or not at all, where the file system can."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
+import shutil
+import stat
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from functools import partial
+from typing import BinaryIO, NamedTuple
+
+MAX_NAME = 255
+"""Bytes of a file's name; the limit of all file systems in wide use."""
+
+_CANNOT_REPLACE = {
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY, errno.EXDEV, errno.ENAMETOOLONG,
+    errno.ENOSYS, errno.EOPNOTSUPP,
+}  # fmt: skip
+"""What a folder answers in which this name can be written but no other put in its place."""
+
+
+class Target(NamedTuple):
+    """A file being written: the object to write to, and whether it begins empty and can seek."""
+
+    file: BinaryIO
+    fresh: bool
 
 
 @contextlib.contextmanager
-def replacing(path: Any) -> Iterator[BinaryIO]:
-    """A new file to write, which takes the place of `path` once the block has ended well.
+def replacing(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> Iterator[Target]:
+    """A file to write, which takes the place of `path` once the block has ended well.
 
     It is written beside the target, flushed to the disk, then renamed, so that at every moment
     `path` is the whole old file or the whole new one, even if the process is killed or the machine
     loses power.  If the block raises, or the disk is full, the old file stays and the new one is
-    removed; only a process that is killed leaves its unfinished `.name.*.tmp` behind.  What is no
-    regular file, such as /dev/null, is written directly.
+    removed; only a process that is killed leaves its unfinished `.name.*.tmp` behind.
+
+    A file that this user may not write is not replaced either.  The new file has the old one's
+    permissions and, as far as this user may set them, its owner, group, access lists and other
+    extended attributes.  It is a new file all the same: further hard links to the old one keep the
+    old content.
+
+    Not everything can be renamed over.  Pipes and devices, and what is named by an open descriptor
+    (/dev/stdout, /dev/fd/3), are written directly.  A file in a folder that takes no new files, or
+    that is a mount point of its own, is overwritten in place: then a kill, a full disk or a loss of
+    power can leave it torn.
+
+    Raises:
+        OSError: it cannot be written; the error names `path` and what failed.
     """
-    target = os.path.realpath(os.fsdecode(path))
-    if os.path.exists(target) and not os.path.isfile(target):
-        with open(target, "wb") as file:
-            yield file
-        return
-    folder, name = os.path.split(target)
-    beside = os.path.join(folder, f".{name[:100]}.{secrets.token_hex(8)}.tmp")
+    name = os.fsdecode(path)
+    target = os.path.realpath(name)
+    with contextlib.ExitStack() as stack:
+        with _told(name, "opening"):
+            old = _status(name)
+            beside = None
+            if old is None or not _is_direct(name, old):
+                beside = _Beside.open(target, old, stack)
+        if beside is None:
+            with _told(name, "opening"):
+                file = stack.enter_context(open(name, "wb", buffering=0))
+            with _told(name, "writing"):
+                yield Target(file, fresh=False)
+                if old is not None and stat.S_ISREG(old.st_mode):
+                    os.fsync(file.fileno())
+            return
+        with _told(name, "writing"):
+            yield Target(beside.file, fresh=True)
+        beside.put_in_place(name, old)
+
+
+def _status(name: str) -> os.stat_result | None:
     try:
-        with open(beside, "x+b") as file:
-            with contextlib.suppress(OSError):
-                os.chmod(beside, os.stat(target).st_mode & 0o7777)
-            yield file
-        with open(beside, "r+b") as file:  # by its name: a library may have put a new file there
-            os.fsync(file.fileno())
-        os.replace(beside, target)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(beside)
+        return os.stat(name)
+    except FileNotFoundError:
+        return None
+
+
+def _is_direct(name: str, old: os.stat_result) -> bool:
+    """Whether this is no name in a folder, or not of a regular file."""
+    if not stat.S_ISREG(old.st_mode):
+        return True
+    for _ in range(40):  # the links that Linux follows at most
+        folder = os.path.realpath(os.path.dirname(name))
+        if folder.startswith(("/proc/", "/dev/fd")):
+            return True
+        if not os.path.islink(name):
+            return False
+        name = os.path.join(folder, os.readlink(name))
+    return False
+
+
+@contextlib.contextmanager
+def _told(name: str, step: str) -> Iterator[None]:
+    """Within this, an error of the operating system says which file, and what was being done."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename != name:
+            error.strerror = f"{error.strerror or os.strerror(error.errno)} (while {step})"
+            error.filename = name
+            if error.filename2 is not None:
+                del error.filename2  # the name beside it is of no interest
         raise
-    _flush_folder(folder)
+
+
+class _Beside:
+    """The new file, in the folder of the one that it will replace."""
+
+    def __init__(self, target: str, path: str, file: BinaryIO) -> None:
+        self.target, self.path, self.file = target, path, file
+
+    @classmethod
+    def open(
+        cls, target: str, old: os.stat_result | None, stack: contextlib.ExitStack
+    ) -> _Beside | None:
+        """Make it; None if the folder takes no new files but has the target to overwrite."""
+        folder, name = os.path.split(target)
+        tail = f".{secrets.token_hex(8)}.tmp"
+        short = os.fsencode(name)[: MAX_NAME - 1 - len(tail)].decode("utf-8", "ignore")
+        path = os.path.join(folder, f".{short}{tail}")
+        # Until it has the old file's permissions, nobody else may read it.
+        opener = partial(os.open, mode=0o666 if old is None else 0o600)
+        if old is not None and not os.access(target, os.W_OK):  # though it could be renamed over
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), target)
+        stack.callback(_remove, path)
+        try:
+            file = stack.enter_context(open(path, "x+b", buffering=0, opener=opener))
+        except OSError as error:
+            if old is not None and error.errno in _CANNOT_REPLACE:
+                return None
+            raise
+        if old is not None:
+            _copy_attributes(target, old, path)
+        return cls(target, path, file)
+
+    def put_in_place(self, name: str, old: os.stat_result | None) -> None:
+        """Flush it, and give it the target's name; or copy it there if that name is immovable."""
+        with _told(name, "flushing it to the disk"):
+            os.fsync(self.file.fileno())
+        with _told(name, "closing"):
+            self.file.close()
+        with _told(name, "putting it in its place"):
+            try:
+                os.replace(self.path, self.target)
+            except OSError as error:
+                if old is None or error.errno not in _CANNOT_REPLACE:
+                    raise
+                self._copy_over()
+                return
+        _flush_folder(os.path.dirname(self.target))
+
+    def _copy_over(self) -> None:
+        with open(self.path, "rb") as source, open(self.target, "r+b") as out:
+            shutil.copyfileobj(source, out, 1 << 20)
+            out.truncate()
+            out.flush()
+            os.fsync(out.fileno())
+
+
+def _remove(path: str) -> None:
+    with contextlib.suppress(OSError):
+        os.unlink(path)
+
+
+def _copy_attributes(source: str, old: os.stat_result, path: str) -> None:
+    """Give a file the owner, extended attributes and permissions of another, as far as allowed."""
+    if hasattr(os, "chown"):
+        new = os.stat(path)
+        for user, group in ((old.st_uid, -1), (-1, old.st_gid)):
+            if (user, group) not in ((new.st_uid, -1), (-1, new.st_gid)):
+                with contextlib.suppress(OSError):
+                    os.chown(path, user, group)
+    if hasattr(os, "listxattr"):
+        with contextlib.suppress(OSError):
+            for key in os.listxattr(source):
+                with contextlib.suppress(OSError):
+                    os.setxattr(path, key, os.getxattr(source, key))
+    with contextlib.suppress(OSError):
+        os.chmod(path, stat.S_IMODE(old.st_mode))
 
 
 def _flush_folder(folder: str) -> None:

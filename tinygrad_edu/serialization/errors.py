@@ -1,4 +1,4 @@
-"""The one error that a file gives rise to when it cannot be loaded."""
+"""The error that a file gives rise to when it cannot be loaded."""
 
 from __future__ import annotations
 
@@ -10,3 +10,7 @@ class CheckpointError(pickle.UnpicklingError, RuntimeError):
 
     torch raises `UnpicklingError` for some such files and `RuntimeError` for others; this is both.
     """
+
+
+class EmptyFileError(CheckpointError, EOFError):
+    """There is nothing to read: the file is empty, or all of it has been read; torch's EOFError."""

@@ -10,7 +10,8 @@ import numpy as np
 from tinygrad_edu.backend import CPU, device, device_of, module_of, to_device
 from tinygrad_edu.dtypes import Array, NumpyDtype
 from tinygrad_edu.engine.graph import Storage
-from tinygrad_edu.serialization.archive import Archive, Bytes, Entry
+from tinygrad_edu.serialization.archive import Archive, Bytes
+from tinygrad_edu.serialization.directory import Entry
 from tinygrad_edu.serialization.errors import CheckpointError
 
 
@@ -73,7 +74,7 @@ class Shelf:
         self.place = _placement(map_location)
         self.mapped = archive.map() if mapped else None
         self.found: dict[str, tuple[str, Memory]] = {}
-        self.unread: list[tuple[Entry, Bytes]] = []
+        self.unread: dict[int, tuple[Entry, Bytes]] = {}  # by the id of the bytes
 
     def find(self, key: str, location: str) -> Memory:
         """The memory that is the archive's entry data/`key`.
@@ -99,18 +100,18 @@ class Shelf:
             # An odd address would make every operation slow: such files are not torch's.
             return found if entry.start % 16 == 0 else found.copy()
         base = np.empty(entry.size, np.uint8)
-        self.unread.append((entry, base))
+        self.unread[id(base)] = (entry, base)
         return base
 
     def _complete(self, memory: Memory) -> None:
         """Read a memory at once, because it is about to be copied to another device."""
-        waiting = [job for job in self.unread if job[1] is memory.base]
-        self.unread = [job for job in self.unread if job[1] is not memory.base]
-        self.archive.fill_all(waiting)
+        waiting = self.unread.pop(id(memory.base), None)
+        if waiting is not None:
+            self.archive.fill(*waiting)
 
     def read(self) -> None:
         """Read what has been handed out."""
-        self.archive.fill_all(self.unread)
+        self.archive.fill_all(list(self.unread.values()))
 
 
 Place = Callable[[Memory, str, Callable[[Memory], None]], Memory]

@@ -15,6 +15,7 @@ from tinygrad_edu import dtypes
 from tinygrad_edu.backend import device
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.serialization.errors import CheckpointError
+from tinygrad_edu.serialization.keys import Hashes
 from tinygrad_edu.serialization.memory import Memory
 from tinygrad_edu.size import Size
 from tinygrad_edu.tensor import Tensor, parameter_class
@@ -28,7 +29,6 @@ STORAGE_NAMES = {
 """torch's name for a run of memory, by the type of its elements; newer types have none."""
 
 MAX_DIMS = 64
-MAX_KEY_PARTS = 100
 _MAX_INT = 2**63
 
 
@@ -178,57 +178,45 @@ def _with_attributes(tensor: Tensor, state: Any) -> Tensor:
 _REBUILDERS = (_rebuild_tensor, _rebuild_tensor_v2, _rebuild_tensor_v3)
 
 
-def check_key(key: Any) -> Any:
-    """A key of a dict or an element of a set: a plain value, or a small tuple of such.
-
-    Hashing a tuple visits all its parts each time, shared ones again and again, and on C's stack.
-    """
-    parts, seen = [key], 0
-    while parts:
-        part = parts.pop()
-        kind = part.__class__
-        seen += 1
-        if kind is tuple or kind is Size:
-            parts.extend(part)
-        elif kind is int and not -_MAX_INT <= part < 2 * _MAX_INT:
-            raise CheckpointError("a key is an integer of more than 64 bits")
-        elif kind not in _KEYS:
-            raise CheckpointError(f"a key is a {kind.__name__}")
-        if seen + len(parts) > MAX_KEY_PARTS:
-            raise CheckpointError(f"a key has more than {MAX_KEY_PARTS} parts")
-    return key
-
-
-_KEYS = {int, str, bool, float, bytes, type(None), dtypes.dtype, device, complex}
-
-
-def _pairs(given: Any) -> list[tuple[Any, Any]]:
+def _fill(target: dict[Any, Any], given: Any) -> None:
+    """Put the pairs of a list, or of a dict whose keys have been checked, into a dictionary."""
+    if given is None:
+        return
     if given.__class__ is dict:
-        return list(given.items())
+        for key, value in given.items():
+            target[key] = value
+        return
     if given.__class__ is not list:
         raise CheckpointError(f"a dictionary is made of {short(given)}")
+    hashes = Hashes(target)
     for pair in given:
         if pair.__class__ not in (list, tuple) or len(pair) != 2:
             raise CheckpointError("a dictionary is not made of pairs")
-        check_key(pair[0])
-    return [(key, value) for key, value in given]
+        hashes.admit(pair[0])
+        target[pair[0]] = pair[1]
 
 
 def _ordered_dict(given: Any = None) -> OrderedDict[Any, Any]:
-    return OrderedDict() if given is None else OrderedDict(_pairs(given))
+    made: OrderedDict[Any, Any] = OrderedDict()
+    _fill(made, given)
+    return made
 
 
 def _counter(given: Any = None) -> Counter[Any]:
-    counter: Counter[Any] = Counter()
-    if given is not None:
-        dict.update(counter, _pairs(given))
-    return counter
+    made: Counter[Any] = Counter()
+    _fill(made, given)
+    return made
 
 
 def _set(given: Any = ()) -> set[Any]:
     if given.__class__ not in (list, tuple):
         raise CheckpointError(f"a set is made of {short(given)}")
-    return {check_key(element) for element in given}
+    made: set[Any] = set()
+    hashes = Hashes(made)
+    for element in given:
+        hashes.admit(element)
+        made.add(element)
+    return made
 
 
 def _encode(text: Any, encoding: Any = "latin1") -> bytes:
@@ -305,3 +293,5 @@ def _names() -> dict[str, Any]:
 
 NAMES = _names()
 """Every name that a checkpoint may use."""
+ENCODE: Function = NAMES["_codecs.encode"]
+"""How bytes are written: as a string, and a call that turns it into bytes."""

@@ -15,18 +15,36 @@ from typing import Any
 
 from tinygrad_edu.serialization.archive import Archive
 from tinygrad_edu.serialization.errors import CheckpointError
+from tinygrad_edu.serialization.keys import FORGEABLE, Hashes, check_key
 from tinygrad_edu.serialization.memory import Memory
 from tinygrad_edu.serialization.names import (
+    ENCODE,
     NAMES,
     Function,
     StorageType,
     StoredMemory,
-    check_key,
     integer,
     short,
 )
+from tinygrad_edu.size import Size
 
 _MARK = object()
+_COPIES = 2
+"""What the functions of a pickle may copy: so many elements or bytes per byte of the pickle."""
+_FREE_PARTS = 8
+"""A key of more parts is paid for as if it were copied: its hash is computed each time."""
+_SIZED = (str, bytes, bytearray, tuple, Size, list, dict, OrderedDict, Counter, set)
+
+
+def _weight(args: tuple[Any, ...]) -> int:
+    """How many elements or bytes a function can copy at most, given these arguments."""
+    total = 0
+    for arg in args:
+        if arg.__class__ in _SIZED:
+            total += len(arg)
+            if arg.__class__ is tuple:
+                total += sum([len(part) for part in arg if part.__class__ in _SIZED])
+    return total
 
 
 class Unpickler:
@@ -36,6 +54,9 @@ class Unpickler:
         self.data, self.find, self.at = data, find, 0
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
+        self.hashes: dict[int, Hashes] = {}  # by the container's id; each keeps its container
+        self.encoded: dict[int, tuple[str, bytes]] = {}  # bytes by the id of their letters
+        self.budget = _COPIES * len(data)
 
     def load(self) -> Any:
         """The object that the pickle describes.
@@ -104,6 +125,19 @@ class Unpickler:
                 return found
         raise CheckpointError("the pickle has no mark where it needs one")
 
+    def pay(self, count: int) -> None:
+        """Note that so many elements or bytes are copied.
+
+        What a function copies stands in the pickle, element by element.  Only a program that passes
+        the same object to functions again and again copies more than it is long.
+        """
+        self.budget -= count
+        if self.budget < 0:
+            raise CheckpointError(
+                "the pickle has the same objects copied again and again, to more than"
+                f" {_COPIES} times its own length"
+            )
+
     # What each opcode does, in the order of the list below.
 
     def proto(self) -> None:
@@ -139,7 +173,19 @@ class Unpickler:
         if len(items) % 2:
             raise CheckpointError("the pickle has a key without a value")
         for key, value in zip(items[::2], items[1::2], strict=True):
-            target[check_key(key)] = value
+            if key.__class__ in FORGEABLE:
+                parts = self._hashes(target).admit(key)
+                if parts > _FREE_PARTS:
+                    self.pay(parts)
+            else:
+                check_key(key)
+            target[key] = value
+
+    def _hashes(self, container: dict[Any, Any]) -> Hashes:
+        found = self.hashes.get(id(container))
+        if found is None:
+            found = self.hashes[id(container)] = Hashes(container)
+        return found
 
     def set_item(self) -> None:
         value = self.pop()
@@ -160,14 +206,21 @@ class Unpickler:
             raise CheckpointError(f"the pickle calls {short(function)}")
         if args.__class__ is not tuple:
             raise CheckpointError(f"the pickle calls {function.name} without a tuple")
+        if function is ENCODE and args and id(args[0]) in self.encoded:
+            self.push(self.encoded[id(args[0])][1])
+            return
+        self.pay(_weight(args))
         try:
-            self.push(function.call(*args))
+            result = function.call(*args)
         except CheckpointError:
             raise
         except ImportError:  # bfloat16 without ml_dtypes
             raise
         except Exception as error:
             raise CheckpointError(f"{function.name} cannot be made: {error}") from None
+        if function is ENCODE:
+            self.encoded[id(args[0])] = (args[0], result)
+        self.push(result)
 
     def build(self) -> None:
         """Attributes of an OrderedDict, as of a module's state_dict; nothing else has any."""
@@ -175,6 +228,7 @@ class Unpickler:
         target = self.top(OrderedDict)
         if state.__class__ is not dict:
             raise CheckpointError("the attributes of an OrderedDict are no dict")
+        self.pay(len(state))
         for name, value in state.items():
             if name.__class__ is not str or hasattr(OrderedDict, name):
                 raise CheckpointError(f"an OrderedDict has an attribute {short(name)}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import struct
 from collections import Counter, OrderedDict
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,8 @@ from tinygrad_edu import dtypes
 from tinygrad_edu.backend import device, device_of
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.serialization.errors import CheckpointError
-from tinygrad_edu.serialization.names import STORAGE_NAMES, check_key
+from tinygrad_edu.serialization.keys import check_key
+from tinygrad_edu.serialization.names import STORAGE_NAMES
 from tinygrad_edu.size import Size
 from tinygrad_edu.tensor import Tensor, parameter_class
 
@@ -27,8 +29,8 @@ _STORAGE_OF = {kind: name for name, kind in STORAGE_NAMES.items()}
 class Span:
     """The part of an array's memory that the tensors of a checkpoint use."""
 
-    def __init__(self, owner: Any, array: Array, low: int, high: int) -> None:
-        self.owner, self.low, self.high = owner, low, high
+    def __init__(self, number: int, owner: Any, array: Array, low: int, high: int) -> None:
+        self.number, self.owner, self.low, self.high = number, owner, low, high
         self.array = array
         self.kind = array.dtype
         self.place = device_of(array)
@@ -47,16 +49,17 @@ class Span:
 
 
 class Pickler:
-    """Writes objects; `spans` are the memories of the tensors it has met.
+    """Writes objects; `spans` are the memories of the tensors it has met, in the order of the file.
 
-    A first one finds out how far the spans reach, a second one, given them, writes.
+    How far a span reaches is known only at the end, when all tensors in it have been met.  So the
+    numbers that depend on it are left out and noted in `holes`: everything is looked at once, and
+    what another thread changes meanwhile cannot make the parts of a file contradict each other.
     """
 
-    def __init__(self, spans: dict[Any, Span] | None = None) -> None:
+    def __init__(self) -> None:
         self.out = bytearray(b"\x80\x02")
-        self.known = spans
+        self.holes: list[tuple[int, Callable[[], int]]] = []
         self.spans: dict[Any, Span] = {}
-        self.numbers: dict[Any, int] = {}
         self.memo: dict[Any, int] = {}
         self.alive: list[Any] = []
         self.path: list[str] = []
@@ -72,7 +75,20 @@ class Pickler:
         except RecursionError:
             raise ValueError("cannot save an object nested so deeply") from None
         self.out += b"."
-        return bytes(self.out)
+        return self._filled()
+
+    def _filled(self) -> bytes:
+        """What was written, with the numbers that had to wait."""
+        pieces: list[bytes | bytearray] = []
+        at = 0
+        for place, number in self.holes:
+            pieces += [self.out[at:place], self.encoded(number())]
+            at = place
+        return b"".join([*pieces, self.out[at:]])
+
+    def later(self, number: Callable[[], int]) -> None:
+        """Leave room for an integer that is not known yet."""
+        self.holes.append((len(self.out), number))
 
     def save(self, obj: Any) -> None:
         kind = type(obj)
@@ -129,17 +145,20 @@ class Pickler:
         self.out += b"\x88" if obj else b"\x89"
 
     def put_int(self, obj: int) -> None:
+        self.out += self.encoded(obj)
+
+    def encoded(self, obj: int) -> bytes:
+        """The opcode for an integer."""
         if 0 <= obj < 256:
-            self.out += b"K%c" % obj
-        elif 0 <= obj < 65536:
-            self.out += b"M" + struct.pack("<H", obj)
-        elif -(2**31) <= obj < 2**31:
-            self.out += b"J" + struct.pack("<i", obj)
-        else:
-            size = obj.bit_length() // 8 + 1
-            if size > 255:
-                raise ValueError(f"save(): {self.where()} is an integer of {size} bytes")
-            self.out += b"\x8a%c" % size + obj.to_bytes(size, "little", signed=True)
+            return b"K%c" % obj
+        if 0 <= obj < 65536:
+            return b"M" + struct.pack("<H", obj)
+        if -(2**31) <= obj < 2**31:
+            return b"J" + struct.pack("<i", obj)
+        size = obj.bit_length() // 8 + 1
+        if size > 255:
+            raise ValueError(f"save(): {self.where()} is an integer of {size} bytes")
+        return b"\x8a%c" % size + obj.to_bytes(size, "little", signed=True)
 
     def put_float(self, obj: float) -> None:
         self.out += b"G" + struct.pack(">d", obj)
@@ -152,21 +171,35 @@ class Pickler:
 
     def put_str(self, obj: str) -> None:
         if not self.recall(obj):
-            encoded = obj.encode("utf-8", "surrogatepass")
-            self.out += b"X" + struct.pack("<I", len(encoded)) + encoded
+            self._text(obj)
             self.note(obj)
 
+    def _text(self, text: str) -> None:
+        encoded = text.encode("utf-8", "surrogatepass")
+        if len(encoded) >= 2**32:
+            raise ValueError(f"save(): {self.where()} is a string of {len(encoded)} bytes")
+        self.out += b"X" + struct.pack("<I", len(encoded)) + encoded
+
+    # The same letters are written again for every bytearray: who calls functions on a string that
+    # is written once has it copied more often than it stands in the file, and `load` refuses that.
+
     def put_bytes(self, obj: bytes) -> None:
-        self.name("_codecs", "encode")
-        self.put_str(obj.decode("latin1"))
-        self.put_str("latin1")
-        self.out += b"\x86R"
+        if not self.recall((bytes, obj)):
+            self.name("_codecs", "encode")
+            self._text(obj.decode("latin1"))
+            self.put_str("latin1")
+            self.out += b"\x86R"
+            self.note((bytes, obj))
 
     def put_bytearray(self, obj: bytearray) -> None:
+        self.shared(id(obj), obj, self._new_bytearray)
+
+    def _new_bytearray(self, obj: bytearray) -> None:
         self.name("__builtin__", "bytearray")
-        self.put_str(obj.decode("latin1"))
+        self._text(obj.decode("latin1"))
         self.put_str("latin-1")
         self.out += b"\x86R"
+        self.note(id(obj))
 
     def put_dtype(self, obj: dtypes.dtype) -> None:
         self.name("torch", obj.name)
@@ -219,7 +252,7 @@ class Pickler:
     def _fill_list(self, obj: Any) -> None:
         if obj:
             self.out += b"("
-            for i, part in enumerate(obj):
+            for i, part in enumerate(list(obj)):  # a copy: another thread may append to it
                 self.inside(f"[{i}]", part)
             self.out += b"e"
 
@@ -244,7 +277,7 @@ class Pickler:
     def _fill_dict(self, obj: dict[Any, Any]) -> None:
         if obj:
             self.out += b"("
-            for key, value in obj.items():
+            for key, value in list(obj.items()):
                 _check_key(key, self.where())
                 self.save(key)
                 self.inside(f"[{key!r}]", value)
@@ -294,21 +327,19 @@ class Pickler:
         kind = dtypes.from_numpy(array.dtype)
         typed = kind in _STORAGE_OF
         self.name("torch._utils", "_rebuild_tensor_v2" if typed else "_rebuild_tensor_v3")
-        key, low, stride = self._place(array)
-        span = self.spans[key] if self.known is None else self.known[key]
-        number = self.numbers.setdefault(key, len(self.numbers))
-        size = span.high - span.low
+        span, low, stride = self._place(array)
+        unit = kind.itemsize if typed else 1
         self.out += b"(("
         self.put_str("storage")
         if typed:
             self.name("torch", _STORAGE_OF[kind])
         else:
             self.name("torch.storage", "UntypedStorage")
-        self.put_str(str(number))
+        self.put_str(str(span.number))
         self.put_str("cpu" if span.place.type == "cpu" else f"cuda:{span.place.index or 0}")
-        self.put_int(size // kind.itemsize if typed else size)
+        self.later(lambda: (span.high - span.low) // unit)
         self.out += b"tQ"
-        self.put_int((low - span.low) // kind.itemsize)
+        self.later(lambda: (low - span.low) // kind.itemsize)
         self.integers(array.shape)
         self.integers(stride)
         self.put_bool(requires_grad)
@@ -317,13 +348,14 @@ class Pickler:
             self.put_dtype(kind)
         self.out += b"tR"
 
-    def _place(self, array: Array) -> tuple[Any, int, tuple[int, ...]]:
-        """Of an array: the key of its span, its address there, and its steps in elements."""
+    def _place(self, array: Array) -> tuple[Span, int, tuple[int, ...]]:
+        """Of an array: its span, its address there, and its steps in elements."""
         size = array.itemsize
         steps = [
             step if count > 1 else size
             for count, step in zip(array.shape, array.strides, strict=True)
         ]
+        self.alive.append(array)
         owner = _owner(array)
         low, high = _address(array), _address(array) + size
         kind = dtypes.from_numpy(array.dtype).name
@@ -333,10 +365,7 @@ class Pickler:
         elif any([step < 0 or step % size for step in steps]):
             # No tensor of torch's can be laid out like this: it is saved as a copy.
             key = (id(array), "copy")
-            if self.known is None:
-                array = array.copy(order="C")
-            else:
-                array = self.known[key].array
+            array = self.spans[key].array if key in self.spans else array.copy(order="C")
             steps = list(array.strides)
             owner, low = array, _address(array)
             high = low + array.nbytes
@@ -345,9 +374,9 @@ class Pickler:
             high += sum([(count - 1) * step for count, step in reach])
         span = self.spans.get(key)
         if span is None:
-            span = self.spans[key] = Span(owner, array, low, high)
+            span = self.spans[key] = Span(len(self.spans), owner, array, low, high)
         span.low, span.high = min(span.low, low), max(span.high, high)
-        return key, low, tuple([step // size for step in steps])
+        return span, low, tuple([step // size for step in steps])
 
 
 def _owner(array: Array) -> Any:
@@ -364,14 +393,14 @@ def _address(array: Array) -> int:
     return int(array.ctypes.data if isinstance(array, np.ndarray) else array.data.ptr)
 
 
-def check_overlap(spans: dict[Any, Span]) -> None:
+def check_overlap(spans: list[Span]) -> None:
     """Refuse memory that is seen as two types, as torch does.
 
     Raises:
         RuntimeError: two tensors of different dtypes share memory.
     """
     end, before = -1, ""
-    ordered = sorted([s for s in spans.values() if s.high > s.low], key=lambda s: s.low)
+    ordered = sorted([s for s in spans if s.high > s.low], key=lambda s: s.low)
     for span in ordered:
         if span.low < end and (kind := dtypes.from_numpy(span.kind).name) != before:
             raise RuntimeError(

@@ -6,11 +6,18 @@ import os
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from tinygrad_edu.backend import cupy_problem
 from tinygrad_edu.random import Generator, default_generator
 from tinygrad_edu.utils.data import position
+from tinygrad_edu.utils.data.arguments import (
+    check_batches,
+    check_stream,
+    check_workers,
+    context_of,
+)
 from tinygrad_edu.utils.data.collate import default_collate, default_convert, pin
 from tinygrad_edu.utils.data.dataset import IterableDataset
 from tinygrad_edu.utils.data.fetch import fetcher
@@ -21,7 +28,14 @@ from tinygrad_edu.utils.data.sampler import (
     SequentialSampler,
     draw_seed,
 )
-from tinygrad_edu.utils.data.worker import Ended, Failure, Job, Workers, get_worker_info
+from tinygrad_edu.utils.data.worker import (
+    Ended,
+    Failure,
+    Job,
+    Unreadable,
+    Workers,
+    get_worker_info,
+)
 
 if TYPE_CHECKING:
     from multiprocessing.context import BaseContext
@@ -34,6 +48,9 @@ _FIXED = frozenset(
     ["batch_size", "batch_sampler", "sampler", "drop_last", "dataset", "persistent_workers"]
 )
 """Attributes that cannot be set after the loader has been made."""
+
+
+_NOTHING = object()
 
 
 class _Endless(Sampler[None]):
@@ -103,11 +120,11 @@ class DataLoader(Generic[T_co]):
         pin_memory_device: str = "",
         in_order: bool = True,
     ) -> None:
-        _check_workers(num_workers, timeout, prefetch_factor, persistent_workers)
+        check_workers(num_workers, timeout, prefetch_factor, persistent_workers)
         is_stream = isinstance(dataset, IterableDataset)
         if is_stream:
-            _check_stream(shuffle, sampler, batch_sampler)
-        _check_batches(batch_size, shuffle, sampler, batch_sampler, drop_last)
+            check_stream(shuffle, sampler, batch_sampler)
+        check_batches(batch_size, shuffle, sampler, batch_sampler, drop_last)
 
         if batch_sampler is not None:
             batch_size = None
@@ -161,7 +178,7 @@ class DataLoader(Generic[T_co]):
 
     @multiprocessing_context.setter
     def multiprocessing_context(self, context: BaseContext | str | None) -> None:
-        self._context = None if context is None else _context(context, self.num_workers)
+        self._context = None if context is None else context_of(context, self.num_workers)
 
     @property
     def _index_sampler(self) -> Any:
@@ -169,6 +186,8 @@ class DataLoader(Generic[T_co]):
 
     def __iter__(self) -> Iterator[Any]:
         resume, self._resume = self._resume, None
+        if self._iterator is not None and not self._iterator.running:
+            self._iterator = None  # its workers have died, or an interrupt has stopped them
         kept = self._iterator is not None
         if resume is None:
             self._epoch = position.Epoch(position.states(self), kept)
@@ -271,6 +290,21 @@ class _Iterator(Iterator[Any]):
         self._start(loader)
         self._pass_over_stream()
 
+    def _draw(self) -> Any:
+        """The next entry of the order."""
+        try:
+            return next(self._indices)
+        except StopIteration:
+            raise
+        except BaseException as error:
+            self._note(error)
+            raise
+
+    def _note(self, error: BaseException) -> None:
+        """After an interrupt in it, a generator ends as if it had nothing more to give."""
+        if isinstance(error, MemoryError) or not isinstance(error, Exception):
+            self._interrupt = type(error).__name__
+
     def _pass_over(self) -> None:
         """Leave out the batches that an earlier run has had."""
         if not self._is_stream:
@@ -291,6 +325,8 @@ class _Iterator(Iterator[Any]):
         self._epoch_so_far = loader._epoch
         self._stated_length = loader._stated_length
         self._yielded = 0
+        self._again: Any = _NOTHING
+        self._interrupt = ""
 
     def _start(self, loader: DataLoader[Any]) -> None:
         if loader.timeout:
@@ -300,18 +336,36 @@ class _Iterator(Iterator[Any]):
         )
 
     def _next(self) -> Any:
-        return self._fetch(next(self._indices))
+        indices = self._draw() if self._again is _NOTHING else self._again
+        self._again = indices  # so that an interrupted batch is not lost: it comes next time
+        try:
+            batch = self._fetch(indices)
+        except BaseException as error:
+            if self._is_stream:  # its samples are gone, and perhaps its generator
+                self._note(error)
+            if self._is_stream or isinstance(error, Exception):
+                self._again = _NOTHING
+            raise
+        return batch
 
     def __next__(self) -> Any:
         try:
             batch = self._next()
         except StopIteration:
             self._epoch_so_far.running = False
+            if self._interrupt:
+                raise RuntimeError(
+                    f"this epoch was broken off by a {self._interrupt} in its sampler, dataset or"
+                    " workers; what it had left is not known. Begin a new one"
+                ) from None
             raise
-        self._epoch_so_far.given += 1
+        if self._pins:
+            batch = pin(batch)
         if self._stated_length is not None:
             self._check_length()
-        return pin(batch) if self._pins else batch
+        self._epoch_so_far.given += 1
+        self._again = _NOTHING
+        return batch
 
     def __del__(self) -> None:
         if "_epoch_so_far" in self.__dict__:  # a loop that was left early has ended its epoch
@@ -378,12 +432,28 @@ class _WorkerIterator(_Iterator):
 
     def _give(self, worker: int) -> None:
         """Send the next task to the worker, if there is one."""
-        for indices in self._indices:
+        with suppress(StopIteration):
+            indices = self._draw()
             self._workers.send(worker, self._epoch, indices)
             self._turns.append(worker)
-            return
+
+    @property
+    def running(self) -> bool:
+        """Its workers have not been stopped."""
+        return self._workers.running
 
     def _next(self) -> Any:
+        try:
+            return self._receive()
+        except Exception:
+            raise
+        except BaseException as error:  # an answer may be lost between the link and `turns`
+            self._note(error)
+            self._turns.clear()
+            self._workers.stop()
+            raise
+
+    def _receive(self) -> Any:
         while self._turns:
             worker = self._turns[0]
             if not self._in_order:
@@ -394,86 +464,9 @@ class _WorkerIterator(_Iterator):
                 self._turns = deque(other for other in self._turns if other != worker)
                 continue
             self._give(worker)
-            if isinstance(answer, Failure):
+            if isinstance(answer, Failure | Unreadable):
                 raise answer.error()
             return answer
         if not self._keep_workers:
             self._workers.stop()
         raise StopIteration
-
-
-def _check_workers(
-    num_workers: int, timeout: float, prefetch_factor: int | None, persistent_workers: bool
-) -> None:
-    if num_workers < 0:
-        raise ValueError(
-            "num_workers option should be non-negative; use num_workers=0 to disable"
-            " multiprocessing."
-        )
-    if timeout < 0:
-        raise ValueError("timeout option should be non-negative")
-    if num_workers == 0 and prefetch_factor is not None:
-        raise ValueError(
-            "prefetch_factor option could only be specified in multiprocessing."
-            "let num_workers > 0 to enable multiprocessing, otherwise set prefetch_factor to None."
-        )
-    if prefetch_factor is not None and prefetch_factor < 0:
-        raise ValueError("prefetch_factor option should be non-negative")
-    if persistent_workers and num_workers == 0:
-        raise ValueError("persistent_workers option needs num_workers > 0")
-
-
-def _check_stream(shuffle: bool | None, sampler: Any, batch_sampler: Any) -> None:
-    for name, value in (("shuffle", shuffle), ("sampler", sampler)):
-        if value is not None and not (name == "shuffle" and value is False):
-            raise ValueError(
-                f"DataLoader with IterableDataset: expected unspecified {name} option, but got"
-                f" {name}={value}"
-            )
-    if batch_sampler is not None:
-        raise ValueError(
-            "DataLoader with IterableDataset: expected unspecified batch_sampler option, but got"
-            f" batch_sampler={batch_sampler}"
-        )
-
-
-def _check_batches(
-    batch_size: int | None, shuffle: bool | None, sampler: Any, batch_sampler: Any, drop_last: bool
-) -> None:
-    if sampler is not None and shuffle:
-        raise ValueError("sampler option is mutually exclusive with shuffle")
-    if batch_sampler is not None:
-        if batch_size != 1 or shuffle or sampler is not None or drop_last:
-            raise ValueError(
-                "batch_sampler option is mutually exclusive with batch_size, shuffle, sampler, and"
-                " drop_last"
-            )
-    elif batch_size is None and drop_last:
-        raise ValueError(
-            "batch_size=None option disables auto-batching and is mutually exclusive with drop_last"
-        )
-
-
-def _context(context: BaseContext | str, num_workers: int) -> BaseContext:
-    import multiprocessing
-    from multiprocessing.context import BaseContext
-
-    if num_workers == 0:
-        raise ValueError(
-            "multiprocessing_context can only be used with multi-process loading (num_workers > 0),"
-            f" but got num_workers={num_workers}"
-        )
-    if isinstance(context, str):
-        valid = multiprocessing.get_all_start_methods()
-        if context not in valid:
-            raise ValueError(
-                f"multiprocessing_context option should specify a valid start method in {valid!r},"
-                f" but got multiprocessing_context={context!r}"
-            )
-        return multiprocessing.get_context(context)
-    if not isinstance(context, BaseContext):
-        raise TypeError(
-            "multiprocessing_context option should be a valid context object or a string specifying"
-            f" the start method, but got multiprocessing_context={context}"
-        )
-    return context

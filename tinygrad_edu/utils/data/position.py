@@ -79,9 +79,11 @@ def begun_again(loader: DataLoader[Any], state: dict[str, Any]) -> Iterator[None
     now = default_generator.get_state()
     for generator, start in zip(generators(loader), state["epoch_start"], strict=True):
         generator.set_state(start)
-    yield
-    default_generator.set_state(now)
-    restore(loader, state)
+    try:
+        yield
+    finally:
+        default_generator.set_state(now)
+        restore(loader, state)
 
 
 def restore(loader: DataLoader[Any], state: dict[str, Any]) -> None:

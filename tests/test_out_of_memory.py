@@ -1,0 +1,133 @@
+"""Memory that is not there: the error says how much was asked for, by which operation; and the
+program goes on with less."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinygrad_edu as torch
+from tinygrad_edu import nn
+
+F = nn.functional
+HUGE = 1 << 45  # elements: no computer has as much
+
+WIDE = torch.ones(1).expand(HUGE)
+COLUMN, ROW = torch.ones(1, 1).expand(1 << 23, 1), torch.ones(1, 1).expand(1, 1 << 22)
+
+CALLS: dict[str, Callable[[], Any]] = {
+    "zeros": lambda: torch.zeros(HUGE),
+    "ones": lambda: torch.ones(HUGE),
+    "empty": lambda: torch.empty(HUGE),
+    "full": lambda: torch.full((HUGE,), 2.0),
+    "arange": lambda: torch.arange(float(HUGE)),
+    "linspace": lambda: torch.linspace(0, 1, HUGE),
+    "eye": lambda: torch.eye(1 << 23),
+    "zeros_like": lambda: torch.zeros_like(WIDE),
+    "rand": lambda: torch.rand(HUGE),
+    "randn": lambda: torch.randn(HUGE),
+    "randint": lambda: torch.randint(0, 3, (HUGE,)),
+    "add": lambda: COLUMN + ROW,
+    "exp": lambda: WIDE.exp(),
+    "matmul": lambda: COLUMN @ ROW,
+    "cat": lambda: torch.cat([WIDE, WIDE]),
+    "stack": lambda: torch.stack([WIDE, WIDE]),
+    "clone": lambda: WIDE.clone(),
+    "to_copy": lambda: WIDE.double(),
+    "repeat": lambda: torch.ones(1 << 10).repeat(1 << 35),
+    "one_hot": lambda: F.one_hot(torch.zeros(1 << 10, dtype=torch.int64), 1 << 35),
+    "keep_mask": lambda: F.dropout(WIDE),
+    "sort": lambda: WIDE.sort(),
+    "cumsum": lambda: WIDE.cumsum(0),
+}
+
+
+@pytest.mark.parametrize("operation", CALLS)
+def test_the_error_says_how_much_and_by_which_operation(operation: str) -> None:
+    with pytest.raises(RuntimeError, match="DefaultCPUAllocator: can't allocate memory") as caught:
+        CALLS[operation]()
+    assert isinstance(caught.value, (MemoryError, torch.OutOfMemoryError))
+    message = str(caught.value)
+    assert operation in message and "you tried to allocate " in message, message
+    asked = int(message.split("tried to allocate ")[1].split()[0])
+    assert asked >= HUGE // 8, "bytes"
+
+
+def test_the_number_is_torch_s() -> None:
+    reference = pytest.importorskip("torch")
+    sizes = []
+    for library in (torch, reference):
+        with pytest.raises(RuntimeError, match="can't allocate memory: you tried") as caught:
+            library.zeros(HUGE, dtype=library.float64)
+        sizes.append(str(caught.value).split("tried to allocate ")[1].split(" bytes")[0])
+    assert sizes[0] == sizes[1] == str(8 * HUGE)
+
+
+class Greedy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        return torch.tensor(np.empty(HUGE))
+
+
+def test_in_a_backward_pass() -> None:
+    wide = torch.ones(1).expand(HUGE).requires_grad_()
+    with pytest.raises(RuntimeError, match="you tried to allocate 140737488355328 bytes"):
+        wide[0].backward()
+    x = torch.ones(2, requires_grad=True)
+    with pytest.raises(RuntimeError, match="in the backward of Greedy") as caught:
+        Greedy.apply(x).sum().backward()
+    assert isinstance(caught.value, MemoryError)
+
+
+LOOP = """
+import resource, tinygrad_edu as torch
+from tinygrad_edu import nn
+model = nn.Sequential(nn.Linear(64, 256), nn.GELU(), nn.Linear(256, 64))
+optimizer = torch.optim.AdamW(model.parameters())
+base = [int(line.split()[1]) * 1024 for line in open("/proc/self/status") if "VmSize" in line][0]
+resource.setrlimit(resource.RLIMIT_AS, (base + (300 << 20),) * 2)
+batch, tried, done = 1 << 20, [], 0
+while done < 3:
+    try:
+        optimizer.zero_grad()
+        model(torch.randn(batch, 64)).square().mean().backward()
+        optimizer.step()
+        done += 1
+    except RuntimeError as error:
+        assert "can't allocate memory" in str(error), error
+        tried.append(batch)
+        batch //= 2
+assert len(tried) >= 2 and batch >= 1 << 14, (tried, batch)
+print("ok", batch)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="sets a limit of Linux")
+def test_the_loop_that_halves_its_batch_goes_on() -> None:
+    done = subprocess.run([sys.executable, "-c", LOOP], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.startswith("ok"), done.stderr
+
+
+def test_the_error_keeps_no_array_alive() -> None:
+    import gc
+    import weakref
+
+    held = torch.ones(1000)
+    alive = weakref.ref(held)
+    try:
+        held.expand(HUGE // 1000, 1000).exp()
+    except RuntimeError as error:
+        kept = error
+    del held
+    gc.collect()
+    kept.__traceback__ = None  # whoever keeps an error keeps the frames of his own functions
+    assert alive() is None and kept.__cause__ is None
