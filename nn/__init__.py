@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING as _TYPE_CHECKING
+import typing as _typing
 
 if __name__ != "tinygrad_edu.nn":
     raise ImportError("import this package as tinygrad_edu.nn")
@@ -13,7 +13,7 @@ from tinygrad_edu.names.missing import missing as _missing
 from . import functional, modules
 from .modules import __all__ as _layers
 
-if _TYPE_CHECKING:
+if _typing.TYPE_CHECKING:
     from . import attention, common_types, init, parallel, utils
     from .modules import *  # noqa: F403  (the names in modules.__all__)
     from .parallel import DataParallel
@@ -33,5 +33,5 @@ __all__ = [
     "attention", "common_types", "functional", "init", "modules", "parallel", "utils", *_layers,
 ]  # fmt: skip
 
-if not _TYPE_CHECKING:  # a type checker finds unknown names by itself
+if not _typing.TYPE_CHECKING:  # a type checker finds unknown names by itself
     __getattr__, __dir__ = _missing(__name__, _LATER), _listing(__name__, _LATER)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import typing as _typing
 from collections.abc import Iterator
 from enum import IntEnum
-from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 from tinygrad_edu.names.backends import cuda as _flags
 from tinygrad_edu.names.missing import missing as _missing
@@ -64,5 +64,5 @@ def sdpa_kernel(
         _flags._attention.update(before)
 
 
-if not _TYPE_CHECKING:  # a type checker finds unknown names by itself
+if not _typing.TYPE_CHECKING:  # a type checker finds unknown names by itself
     __getattr__ = _missing(__name__)

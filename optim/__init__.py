@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING as _TYPE_CHECKING
+import typing as _typing
 
 if __name__ != "tinygrad_edu.optim":
     raise ImportError("import this package as tinygrad_edu.optim")
@@ -10,7 +10,7 @@ if __name__ != "tinygrad_edu.optim":
 from tinygrad_edu.names.missing import listing as _listing
 from tinygrad_edu.names.missing import missing as _missing
 
-if _TYPE_CHECKING:
+if _typing.TYPE_CHECKING:
     from . import lr_scheduler, swa_utils
     from .adam import Adam
     from .adamw import AdamW
@@ -67,5 +67,5 @@ __all__ = [
     "swa_utils",
 ]
 
-if not _TYPE_CHECKING:  # a type checker finds unknown names by itself
+if not _typing.TYPE_CHECKING:  # a type checker finds unknown names by itself
     __getattr__, __dir__ = _missing(__name__, _LATER), _listing(__name__, _LATER)

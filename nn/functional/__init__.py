@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING as _TYPE_CHECKING
+import typing as _typing
 
 from tinygrad_edu.names.missing import listing as _listing
 from tinygrad_edu.names.missing import missing as _missing
@@ -20,7 +20,7 @@ from .linear import bilinear, linear
 from .linear_cross_entropy import linear_cross_entropy
 from .softmax import log_softmax, softmax, softmin
 
-if _TYPE_CHECKING:
+if _typing.TYPE_CHECKING:
     # Activations, softmax
     from .activation import (
         celu,
@@ -257,5 +257,5 @@ __all__ = [
     "soft_margin_loss", "triplet_margin_loss", "triplet_margin_with_distance_loss",
 ]  # fmt: skip
 
-if not _TYPE_CHECKING:  # a type checker finds unknown names by itself
+if not _typing.TYPE_CHECKING:  # a type checker finds unknown names by itself
     __getattr__, __dir__ = _missing(__name__, _LATER), _listing(__name__, _LATER)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING as _TYPE_CHECKING
+import typing as _typing
 
 from tinygrad_edu.names.missing import listing as _listing
 from tinygrad_edu.names.missing import missing as _missing
 
-if _TYPE_CHECKING:
+if _typing.TYPE_CHECKING:
     # Losses
     from ..functional.linear_cross_entropy import LinearCrossEntropyOptions
     from . import utils as utils
@@ -317,5 +317,5 @@ __all__ = [
     "LinearCrossEntropyLoss", "LinearCrossEntropyOptions",
 ]  # fmt: skip
 
-if not _TYPE_CHECKING:  # a type checker finds unknown names by itself
+if not _typing.TYPE_CHECKING:  # a type checker finds unknown names by itself
     __getattr__, __dir__ = _missing(__name__, _LATER), _listing(__name__, _LATER)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING as _TYPE_CHECKING
+import typing as _typing
 
 from tinygrad_edu.names.missing import listing as _listing
 from tinygrad_edu.names.missing import missing as _missing
@@ -10,7 +10,7 @@ from tinygrad_edu.names.missing import missing as _missing
 from .spectral_norm import remove_spectral_norm, spectral_norm
 from .weight_norm import remove_weight_norm, weight_norm
 
-if _TYPE_CHECKING:
+if _typing.TYPE_CHECKING:
     from . import fusion, init, memory_format, parametrizations, parametrize, rnn, stateless
     from .clip_grad import (
         clip_grad_norm,
@@ -65,5 +65,5 @@ __all__ = [
     "vector_to_parameters", "weight_norm",
 ]  # fmt: skip
 
-if not _TYPE_CHECKING:  # a type checker finds unknown names by itself
+if not _typing.TYPE_CHECKING:  # a type checker finds unknown names by itself
     __getattr__, __dir__ = _missing(__name__, _LATER), _listing(__name__, _LATER)

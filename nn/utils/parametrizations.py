@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING as _TYPE_CHECKING
+import typing as _typing
 from typing import Any
 
 from tinygrad_edu.dtypes import finfo
@@ -255,5 +255,5 @@ def orthogonal(
     return parametrize.register_parametrization(module, name, made, unsafe=True)
 
 
-if not _TYPE_CHECKING:  # a type checker finds unknown names by itself
+if not _typing.TYPE_CHECKING:  # a type checker finds unknown names by itself
     __getattr__ = _missing(__name__)

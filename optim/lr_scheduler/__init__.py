@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING as _TYPE_CHECKING
+import typing as _typing
 
 from tinygrad_edu.names.missing import listing as _listing
 from tinygrad_edu.names.missing import missing as _missing
 
-if _TYPE_CHECKING:
+if _typing.TYPE_CHECKING:
     from .base import LRScheduler, _LRScheduler
     from .composed import ChainedScheduler, SequentialLR
     from .cosine import CosineAnnealingLR, CosineAnnealingWarmRestarts
@@ -59,5 +59,5 @@ __all__ = [
     "_LRScheduler",
 ]
 
-if not _TYPE_CHECKING:  # a type checker finds unknown names by itself
+if not _typing.TYPE_CHECKING:  # a type checker finds unknown names by itself
     __getattr__, __dir__ = _missing(__name__, _LATER), _listing(__name__, _LATER)

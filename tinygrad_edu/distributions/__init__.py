@@ -1,6 +1,6 @@
 """`torch.distributions`: probability distributions, their samples, densities and divergences."""
 
-from typing import TYPE_CHECKING as _TYPE_CHECKING
+import typing as _typing
 
 from tinygrad_edu.distributions import constraints as constraints
 from tinygrad_edu.distributions import transforms as transforms
@@ -56,5 +56,5 @@ __all__ = [
     "TransformedDistribution", "Uniform", "identity_transform", "kl_divergence", "register_kl",
 ]  # fmt: skip
 
-if not _TYPE_CHECKING:  # a type checker finds unknown names by itself
+if not _typing.TYPE_CHECKING:  # a type checker finds unknown names by itself
     __getattr__ = _missing(__name__)

@@ -21,13 +21,14 @@ class PythonProtocol:
         array = self.array
         return array if array.__class__ is np.ndarray else to_device(array, CPU)
 
-    def item(self: Any) -> Any:
+    def item(self: Any) -> int | float | bool:
         """Its only element as a Python number; RuntimeError if it has several."""
         if self.array.size != 1:
             raise RuntimeError(
                 f"a Tensor with {self.array.size} elements cannot be converted to Scalar"
             )
-        return self._host().item()
+        number: int | float | bool = self._host().item()
+        return number
 
     def tolist(self: Any) -> Any:
         """Its elements as nested lists of Python numbers; of a 0-d tensor, the number."""

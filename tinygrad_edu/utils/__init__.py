@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING as _TYPE_CHECKING
+import typing as _typing
 
 from tinygrad_edu.names.missing import listing as _listing
 from tinygrad_edu.names.missing import missing as _missing
 
 __all__ = ["checkpoint", "data", "dlpack", "hooks"]
 
-if _TYPE_CHECKING:
+if _typing.TYPE_CHECKING:
     from tinygrad_edu.utils import checkpoint, data, dlpack, hooks
 else:  # imported when they are asked for
     _LATER = dict.fromkeys(__all__, "")
