@@ -110,7 +110,8 @@ def test_modes_survive_an_interrupt(step: Any, request: pytest.FixtureRequest) -
     process, plain, left = _process(), mode.state.mode, []
     for interrupter in sweep(request, step, _SAMPLE):
         if not interrupter.run(step):
-            assert interrupter.seen < interrupter.at, f"{interrupter.where} was swallowed"
+            # Not reached; or NumPy asked for a text to put into an error that it then dropped.
+            assert interrupter.seen < interrupter.at or interrupter.name == "__repr__"
             continue
         assert _process() == process, interrupter.where
         now = mode.state.mode
