@@ -83,6 +83,7 @@ def sweep(
 
     The caller runs the same thing inside each.
     """
+    run()  # what is made once, is made
     with Interrupter(0, parts, kind) as counter:
         run()
     places: list[int] = list(range(1, counter.seen + 1))

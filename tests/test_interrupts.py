@@ -109,7 +109,10 @@ def test_modes_survive_an_interrupt(step: Any, request: pytest.FixtureRequest) -
     step()  # what is made once, is made
     process, plain, left = _process(), mode.state.mode, []
     for interrupter in sweep(request, step, _SAMPLE):
-        assert interrupter.run(step)
+        if not interrupter.run(step):
+            # Not reached; or NumPy asked for a text to put into an error that it then dropped.
+            assert interrupter.seen < interrupter.at or interrupter.name == "__repr__"
+            continue
         assert _process() == process, interrupter.where
         now = mode.state.mode
         if (now.recorder, now.maker, now.inference, now.listeners, now.around) != (
