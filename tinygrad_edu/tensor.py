@@ -127,7 +127,7 @@ class Tensor(Methods, MoreMethods, PythonProtocol, ArrayProtocol, Variable):
         base: Any = self
         while base.view_of is not None:  # a leaf may be the base of views, and a view itself
             base = base.view_of.base
-        return int(self.data_ptr() - base.data_ptr()) // self.array.itemsize
+        return int((self.data_ptr() - base.data_ptr()) // self.array.itemsize)
 
     def data_ptr(self) -> int:
         """The address of its first element."""
