@@ -1,6 +1,6 @@
 """Rows of convolutions, windows, pooling and resampling."""
 
-from op_table import Distinct, F, Op, Pos, call
+from op_table import Distinct, F, Op, Pos, V, call
 
 _floats = dict(skip=["int64", "bool"], tolerance=(1e-3, 1e-4))
 
@@ -28,6 +28,8 @@ ROWS = [
     Op("nn.functional.max_pool2d", call(Distinct(1, 2, 4, 5), 2), call(Distinct(2, 5, 4), 3, 1, 1),
        bad=[call(F(2, 2), 2)], **_floats),
     Op("nn.functional.max_pool3d", call(Distinct(1, 2, 2, 4, 3), 2), **_floats),
+    Op("nn.functional.max_unpool1d", call(F(1, 2, 2), V([[[0, 2], [1, 3]]], "int"), 2),
+       call(F(2, 2), V([[0, 3], [1, 2]], "int"), 2), **_floats),
     Op("max_unpool", call(Distinct(1, 2, 4, 6)), run=_unpooled,
        covers=["max_unpool1d", "max_unpool2d", "max_unpool3d"], **_floats),
     Op("nn.functional.avg_pool1d", call(F(2, 3, 6), 2), **_floats),

@@ -13,6 +13,7 @@ All others may be skipped on a first reading:
     fast.py       record.py's calls written out for one and two arguments
     views.py, inplace.py, versions.py  views, writes, and what becomes of the history
     second.py     derivatives of derivatives
+    levels.py     what a function under `torch.func` may write in place
     gradients.py  `backward` and `grad`: the checks of their arguments
     hooks.py      functions of gradients
     nodes.py      nodes as torch shows them

@@ -24,6 +24,7 @@ from tinygrad_edu.engine.out import takes_out
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels.memory_order import in_order
 from tinygrad_edu.ops.arguments import ufunc
+from tinygrad_edu.ops.casting import contiguous
 from tinygrad_edu.ops.shape import _expand, _permute
 
 if TYPE_CHECKING:
@@ -392,9 +393,19 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """
     if not isinstance(input, Variable):
         raise not_a_tensor("linear", 1, input)
+    if input.array.ndim > 2 and not _has_rows(input.array):
+        input = contiguous(input)  # it is copied anyway, and keeps the copy: `input` may be written
     return _linear(input, weight, bias)
 
 
 def rmatmul(input: Tensor, other: Any) -> Tensor:
     """`other @ input`."""
     return matmul(other, input)
+
+
+def _has_rows(x: Array) -> bool:
+    """Whether its memory can be seen as a matrix of all rows without a copy."""
+    if x.flags.c_contiguous:
+        return True
+    steps = zip(x.strides, x.strides[1:], x.shape[:-1], x.shape[1:-1], strict=False)
+    return all([step == inner * count or size == 1 for step, inner, size, count in steps])

@@ -83,5 +83,6 @@ def max_unpool(
     if index.size and not 0 <= index.min() <= index.max() < math.prod(sizes):
         raise RuntimeError(f"{name}: found an invalid max index for output of size {sizes}")
     # where windows overlap, one position may be named twice: torch keeps one of the equal values
-    y = _unpool(x, index, (*x.array.shape[:2], *sizes), True)
+    at = indices[None] if added else indices  # as a tensor: a later write is refused
+    y = _unpool(x, at, (*x.array.shape[:2], *sizes), True)
     return y[0] if added else y
