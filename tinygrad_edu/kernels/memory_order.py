@@ -125,7 +125,7 @@ def like(y: Array, x: Array) -> Array:
     return z
 
 
-def in_turn(y: Array, first: Array, *more: Any, dtype: npt.DTypeLike = None) -> Array:
+def in_turn(y: Array, first: Array, *more: Any, dtype: np.dtype[Any] | None = None) -> Array:
     """An elementwise result `y` with its axes in the order that torch gives it.
 
     Of two axes the first operand that steps along both says which is the slower one.  (To NumPy

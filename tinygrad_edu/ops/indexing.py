@@ -515,7 +515,8 @@ def _where(condition: Array, a: Array, b: Array) -> Array:
         a, b = promote(a, b)
     else:
         b, a = promote(b, a)
-    return in_turn(np.where(condition, a, b), condition, a, b)
+    y: Any = np.where(condition, a, b)
+    return in_turn(y, condition, a, b)
 
 
 _where.vjp(a=lambda g, condition: _where(condition, g, 0.0),

@@ -454,7 +454,9 @@ def solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
         )
     if vector:
         x: Any = _solve(A, B[..., None])[..., 0]
-        return x if b.ndim < 2 else _turned(contiguous(_turned(x)))  # torch's order of memory
+        if b.ndim > 1:
+            x = _turned(contiguous(_turned(x)))  # torch's order of memory
+        return x  # type: ignore[no-any-return]
     return _solve(A, B)
 
 
