@@ -75,7 +75,7 @@ def call_unary(op: Primitive) -> Call:
             y = by(x)
         except Exception as error:
             return recover(op, error, args)
-        if op.elementwise and not x.flags.c_contiguous and 0 in x.strides:
+        if not x.flags.c_contiguous and op.elementwise and 0 in x.strides:
             y = in_turn(y, x)
         t = _new(Variable.results)
         t.array = y if y.__class__ is _ndarray else as_array(y)
@@ -152,8 +152,10 @@ def call_binary(op: Primitive, failed: Call = recover) -> Call:
             y = by(x, z)
         except Exception as error:
             return failed(op, error, args)
-        if op.elementwise and a_storage is not None:
-            if not x.flags.c_contiguous or (b_storage is not None and not z.flags.c_contiguous):
+        if a_storage is not None and (
+            not x.flags.c_contiguous or (b_storage is not None and not z.flags.c_contiguous)
+        ):
+            if op.elementwise:
                 y = in_turn(y, x, z, dtype=common(x, z) if y.dtype == bool else y.dtype)
         t = _new(Variable.results)
         t.array = y = y if y.__class__ is _ndarray else as_array(y)

@@ -288,7 +288,8 @@ def inplace(
         if state.mode.level is not None and isinstance(t, Variable):
             refuse_captured(t, twin.__name__, (args, kwargs))
         check(t)
-        refuse_overlap(t, (*args, *kwargs.values())[:reads], apart)
+        read = (*args, *kwargs.values()) if kwargs else args
+        refuse_overlap(t, read if reads is None else read[:reads], apart)
         # A composed operation may keep the old value anywhere, and a recorder that packs what is
         # kept does so at once: they get a copy from the start.
         same = simple and state.mode.maker is operator.call

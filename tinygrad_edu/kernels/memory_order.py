@@ -125,7 +125,7 @@ def like(y: Array, x: Array) -> Array:
     return z
 
 
-def in_turn(y: Array, first: Array, *more: Any, dtype: npt.DTypeLike | None = None) -> Array:
+def in_turn(y: Array, first: Array, *more: Any, dtype: np.dtype[Any] | None = None) -> Array:
     """An elementwise result `y` with its axes in the order that torch gives it.
 
     Of two axes the first operand that steps along both says which is the slower one.  (To NumPy
@@ -139,7 +139,7 @@ def in_turn(y: Array, first: Array, *more: Any, dtype: npt.DTypeLike | None = No
     shape = y.shape
     if first.shape == shape:
         if first.flags.c_contiguous:
-            return in_order(y)
+            return y if y.flags.c_contiguous else y.copy()
         if first.strides == y.strides and 0 not in y.strides:
             return y
     given = [first, *[x for x in more if hasattr(x, "strides")]]

@@ -320,15 +320,14 @@ def isclose(
     for name, value in (("rtol", rtol), ("atol", atol)):
         if value < 0:
             raise RuntimeError(f"{name} must be greater than or equal to zero, but got {value}")
-    close = in_turn(np.equal(a, b), a, b)
+    close, first, second = np.equal(a, b), a, b
     if equal_nan:
         close = close | (np.isnan(a) & np.isnan(b))
     if not is_floating(a.dtype):
         a, b = a.astype(default()), b.astype(default())
     error = np.absolute(a - b)
-    return np.logical_or(
-        close, np.isfinite(error) & (error <= atol + np.absolute(b * rtol)), out=close
-    )
+    close = close | (np.isfinite(error) & (error <= atol + np.absolute(b * rtol)))
+    return in_turn(close, first, second)
 
 
 def allclose(

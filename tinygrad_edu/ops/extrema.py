@@ -160,7 +160,7 @@ def clamp(x: Array, min: Any = None, max: Any = None) -> Array:
     x, min, max = [_bound(target, value) for value in (x, min, max)]
     y = x if min is None else np.maximum(x, min)
     y = y if max is None else np.minimum(y, max)
-    return in_turn(y, x, min, max)
+    return y if x.flags.c_contiguous and x.shape == y.shape else in_turn(y, x, min, max)
 
 
 def _bound(target: NumpyDtype, value: Any) -> Any:

@@ -122,6 +122,8 @@ def _part(src: Any, index: Array) -> Any:
         raise RuntimeError("Index tensor must have the same number of dimensions as src tensor")
     if not src.ndim and index.size == 1:
         return src
+    if not index.ndim:
+        return src.reshape(-1)[0]
     if not src.ndim or any([a > b for a, b in zip(index.shape, src.shape, strict=False)]):
         raise RuntimeError(
             f"Expected index {list(index.shape)} to be no larger than src {list(src.shape)}"

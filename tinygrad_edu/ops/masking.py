@@ -46,6 +46,8 @@ def _where(condition: Array, a: Array, b: Array) -> Array:
     else:
         b, a = promote(b, a)
     y: Array = np.where(condition, a, b)
+    if condition.flags.c_contiguous and condition.shape == y.shape:
+        return y
     return in_turn(y, condition, a, b)
 
 
