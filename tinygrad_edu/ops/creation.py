@@ -35,6 +35,7 @@ from tinygrad_edu.engine.boundary import not_implemented
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.kernels import memory_order, ranges
+from tinygrad_edu.kernels.repeatable import repeatable
 from tinygrad_edu.ops.lists import as_numpy
 from tinygrad_edu.ops.out import fills_out
 from tinygrad_edu.size import read_new_shape
@@ -88,10 +89,15 @@ def tensor(
         array, device = data.array, _stays(data) if device is None else device
     else:
         array = as_numpy(data, None if dtype is None else to_numpy(dtype))
-    copied = array.astype(array.dtype if dtype is None else to_numpy(dtype), order="C")
+    copied = _copied(array, array.dtype if dtype is None else to_numpy(dtype))
     return finish(
         np.asarray(copied) if isinstance(copied, np.generic) else copied, device, requires_grad
     )
+
+
+@repeatable
+def _copied(array: Array, dtype: NumpyDtype) -> Array:
+    return array.astype(dtype, order="C")  # what is too large for it becomes inf
 
 
 def as_tensor(data: Any, dtype: Dtype = None, device: DeviceLike = None) -> Tensor:

@@ -269,6 +269,22 @@ def _check_slices(name: str, x: Array, dim: int, index: Array, source: Any) -> N
         )
 
 
+def check_source(name: str, x: Array, dim: int, index: Array, source: Array) -> None:
+    """RuntimeError unless `source` is made of slices of `x`, one for each element of the index."""
+    dim = read_dim(dim, x.ndim)
+    rest = [(*s[:dim], *s[dim + 1 :]) for s in (x.shape, source.shape)]
+    if rest[0] != rest[1] or source.ndim != x.ndim:
+        raise RuntimeError(
+            "source tensor shape must match self tensor shape, excluding the specified dimension."
+            f" Got self.shape = {list(x.shape)} source.shape = {list(source.shape)}"
+        )
+    if source.ndim and source.shape[dim] != index.size:
+        raise RuntimeError(
+            f"{name}_(): Number of indices ({index.size}) should be equal to source.size(dim):"
+            f" ({source.shape[dim]}), for dim: {dim}"
+        )
+
+
 def _select_as(g: Any, dim: int, index: Any, shape: tuple[int, ...]) -> Any:
     """The slices of `g` that the index names, in the shape of the source they came from."""
     picked: Any = _index_select(g, dim, index)
@@ -278,13 +294,7 @@ def _select_as(g: Any, dim: int, index: Any, shape: tuple[int, ...]) -> Any:
 @primitive
 def _index_add(x: Array, dim: int, index: Array, source: Array) -> Array:
     _check_slices("index_add", x, dim, index, source)
-    dim = read_dim(dim, x.ndim)
-    rest = [tuple(s[:dim] + s[dim + 1 :]) for s in (x.shape, source.shape)]
-    if rest[0] != rest[1]:
-        raise RuntimeError(
-            "source tensor shape must match self tensor shape, excluding the specified dimension."
-            f" Got self.shape = {list(x.shape)} source.shape = {list(source.shape)}"
-        )
+    check_source("index_add", x, dim, index, source)
     y = as_array(x).copy()
     add_at(y.reshape(y.shape or 1), _at(x, dim, index), source)
     return y
@@ -312,6 +322,13 @@ def index_add(input: Any, dim: int, index: Any, source: Any, *, alpha: Any = 1) 
 def _index_copy(x: Array, dim: int, index: Array, source: Any) -> Array:
     _check_slices("index_copy", x, dim, index, source)
     y = as_array(x).copy()
+    if hasattr(source, "shape") and source.ndim and source.ndim == x.ndim:
+        given = source.shape[read_dim(dim, x.ndim)]
+        if given != index.size:
+            raise IndexError(
+                f"index_copy_(): Number of indices ({index.size}) should be equal to"
+                f" source.size(dim) ({given})"
+            )
     y.reshape(y.shape or 1)[_at(x, dim, index)] = source
     return y
 
@@ -354,6 +371,11 @@ _index_fill.vjp(
 @numpy_names
 def index_fill(input: Any, dim: int, index: Any, value: Any) -> Tensor:
     """A copy of `input` with one value in the slices that the index names."""
+    if isinstance(value, Variable) and value.array.ndim:
+        raise RuntimeError(
+            "index_fill_ only supports a 0-dimensional value tensor, but got tensor with"
+            f" {value.array.ndim} dimension(s)."
+        )
     if isinstance(value, (int, float)):
         value = fitting(input.array.dtype, value)
     return _index_fill(input, dim, index, value)
