@@ -135,6 +135,42 @@ def test_an_assignment_casts_only_where_torch_does(value: str, index: str, dtype
     same(run)
 
 
+WRITES = [
+    "z.index_put_((t.tensor([0]),), v)", "z.index_put((t.tensor([0]),), v)", "z.put_(i, v)",
+    "z.index_put_((z == 0,), v)", "z.index_put_((i,), v, accumulate=True)", "z[z == 0] = v",
+    "t.index_put_(z, (i,), v)", "z.masked_scatter_(z == 0, v)", "z.masked_scatter(z == 0, v)",
+    "z.index_copy_(0, i, v)", "z.index_add_(0, i, v)", "z.scatter_(0, i, v)", "z.lerp_(v, 0.5)",
+    "z.scatter_add_(0, i, v)", "z.slice_scatter(v, 0, 0, 1)", "z.select_scatter(v, 0, 0)",
+    "z.masked_fill_(z == 0, v)", "z.index_fill_(0, i, v)", "z.copy_(v)", "z[0] = v", "z[i] = v",
+    "z.index_reduce_(0, i, v, 'prod')", "z.add_(v)", "z.div_(v)", "z.addcmul_(v, v)", "z[:1] = v",
+    "z.clamp_(v)", "z.scatter_reduce_(0, i, v, 'sum')", "z.copysign_(v)", "z.eq_(v)", "z.pow_(v)",
+    "z.put_(i, v, accumulate=True)", "z.maximum(v)", "t.cat([z, v])", "t.where(z == 0, z, v)",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("line", WRITES)
+def test_a_write_of_another_dtype_or_shape_is_cast_or_refused_as_in_torch(line: str) -> None:
+    kinds = ("float32", "float64", "int64", "float16", "bool")
+    for into in kinds:
+        for given in kinds[:3]:
+            for shape in ((), (1,), (2,)):
+                for library in (ours, torch):
+                    names = {"t": library, "i": library.tensor([0])}
+                    names["z"] = library.zeros(2, dtype=getattr(library, into))
+                    names["v"] = library.ones(shape, dtype=getattr(library, given))
+                    try:
+                        exec(line if " = " in line else f"r = {line}", names)
+                        y = names.get("r", names["z"])
+                        found = (str(y.dtype), y.tolist(), names["z"].tolist())
+                    except Exception as error:
+                        found = type(error).__name__
+                    if library is ours:
+                        mine = found
+                if into == "bool" and found == "NotImplementedError":
+                    continue  # torch has no kernel
+                assert mine == found, (into, given, shape)
+
+
 def test_a_list_of_sequences_is_a_tuple_of_indices() -> None:
     def run(t: Any) -> Any:
         x, i = t.arange(16.0).reshape(4, 4), t.tensor([1, 2])

@@ -10,8 +10,10 @@ import numpy as np
 from tinygrad_edu.dtypes import Array, NumpyDtype, default, fitting, promote_types
 from tinygrad_edu.dtypes import from_numpy as dtype_of
 from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.kernels.repeatable import repeatable
 
 
+@repeatable
 def as_numpy(data: Any, target: NumpyDtype | None = None) -> Array:
     """Nested lists, numbers or arrays as an array that can be cast to `target`.
 

@@ -212,6 +212,15 @@ def refuse_expanded(x: Array) -> None:
             )
 
 
+def need_dtype_of(name: str, x: Array, source: Array) -> None:
+    """RuntimeError unless what is to be written into `x` has its dtype."""
+    if source.dtype != x.dtype:
+        raise RuntimeError(
+            f"{name}: expected self and source to have the same dtype, but got self.dtype ="
+            f" {scalar_type_name(x.dtype)} and source.dtype = {scalar_type_name(source.dtype)}"
+        )
+
+
 def same_device(name: str, *arrays: Any) -> None:
     """RuntimeError unless these arrays are on one device; what is no array counts for nothing."""
     places = [device_of(a) for a in arrays if hasattr(a, "shape")]

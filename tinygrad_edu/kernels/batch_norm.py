@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.kernels.repeatable import repeatable
 
 
 def _sum(x: Array) -> Array:
@@ -29,6 +30,7 @@ def _dot(a: Array, b: Array) -> Array:
     return np.einsum("ncl,ncl->nc", a, b).sum(0)
 
 
+@repeatable
 def statistics(x: Array) -> tuple[Array, Array]:
     """The mean (C,) and the biased variance (C,) of `x` (N, C, L)."""
     count = max(x.shape[0] * x.shape[2], 1)

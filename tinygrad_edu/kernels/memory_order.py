@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tinygrad_edu.kernels.repeatable import repeatable
+
 __all__ = [
     "as_real",
     "broadcast_strides",
@@ -97,6 +99,7 @@ def clone(array: Array) -> Array:
     return y
 
 
+@repeatable
 def cast(array: Array, dtype: npt.DTypeLike) -> Array:
     """`array.astype(dtype)`; an expanded one is laid out as `clone` does it."""
     if array.flags.c_contiguous or 0 not in array.strides:

@@ -235,7 +235,7 @@ def array_ufunc(self: Any, ufunc: Any, method: str, *inputs: Any, **kwargs: Any)
     if any([isinstance(out, Variable) for out in outs]):
         return _into(outs, self, ufunc, method, *inputs, **given)
     op = UFUNCS.get(ufunc.__name__)
-    if outs != (None,):
+    if any([out is not None for out in outs]):
         given["out"] = outs
     if op is not None and method == "__call__" and not given:
         if getattr(getattr(op, "primitive", None), "numbers", "either") != "either":

@@ -37,6 +37,7 @@ from tinygrad_edu.engine.out import fills_out
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.entrances import as_numpy
 from tinygrad_edu.kernels import memory_order, ranges
+from tinygrad_edu.kernels.repeatable import repeatable
 from tinygrad_edu.size import read_new_shape
 
 if TYPE_CHECKING:
@@ -89,13 +90,17 @@ def tensor(
     else:
         array = as_numpy(data, None if dtype is None else to_numpy(dtype))
     target = array.dtype if dtype is None else to_numpy(dtype)
+    copied = _copied(array, target)
     if isinstance(data, Variable):  # torch keeps the order in which a tensor lies in memory
-        copied = memory_order.in_turn(array.astype(target), array)
-    else:
-        copied = array.astype(target, order="C")
+        copied = memory_order.in_turn(copied, array)
     return finish(
         np.asarray(copied) if isinstance(copied, np.generic) else copied, device, requires_grad
     )
+
+
+@repeatable
+def _copied(array: Array, dtype: NumpyDtype) -> Array:
+    return array.astype(dtype, order="C")  # what is too large for it becomes inf
 
 
 def as_tensor(data: Any, dtype: Dtype = None, device: DeviceLike = None) -> Tensor:

@@ -93,6 +93,7 @@ def embedding(
     return _embedding(weight, input, -1 if padding_idx is None else padding_idx, scale_grad_by_freq)
 
 
+@np.errstate(all="ignore")
 def renormalize_rows(weight: Tensor, index: Tensor, max_norm: float, norm_type: float) -> None:
     """Shrink, in place and unrecorded, the rows that `index` names to at most `max_norm`."""
     table = weight.array

@@ -274,17 +274,10 @@ def _check_slices(name: str, x: Array, dim: int, index: Array, source: Any) -> N
         )
 
 
-def _select_as(g: Any, dim: int, index: Any, shape: tuple[int, ...]) -> Any:
-    """The slices of `g` that the index names, in the shape of the source they came from."""
-    picked: Any = _index_select(g, dim, index)
-    return picked.reshape(shape)
-
-
-@primitive
-def _index_add(x: Array, dim: int, index: Array, source: Array) -> Array:
-    _check_slices("index_add", x, dim, index, source)
+def check_source(name: str, x: Array, dim: int, index: Array, source: Array) -> None:
+    """RuntimeError unless `source` is made of slices of `x`, one for each element of the index."""
     dim = read_dim(dim, x.ndim)
-    rest = [tuple(s[:dim] + s[dim + 1 :]) for s in (x.shape, source.shape)]
+    rest = [(*s[:dim], *s[dim + 1 :]) for s in (x.shape, source.shape)]
     if rest[0] != rest[1]:
         raise RuntimeError(
             "source tensor shape must match self tensor shape, excluding the specified dimension."
@@ -294,9 +287,21 @@ def _index_add(x: Array, dim: int, index: Array, source: Array) -> Array:
         raise IndexError(f"Dimension specified as {dim} but tensor has no dimensions")
     if source.ndim and index.size != source.shape[dim]:
         raise RuntimeError(
-            f"index_add_(): Number of indices ({index.size}) should be equal to source.size(dim):"
+            f"{name}_(): Number of indices ({index.size}) should be equal to source.size(dim):"
             f" ({source.shape[dim]}), for dim: {dim}"
         )
+
+
+def _select_as(g: Any, dim: int, index: Any, shape: tuple[int, ...]) -> Any:
+    """The slices of `g` that the index names, in the shape of the source they came from."""
+    picked: Any = _index_select(g, dim, index)
+    return picked.reshape(shape)
+
+
+@primitive
+def _index_add(x: Array, dim: int, index: Array, source: Array) -> Array:
+    _check_slices("index_add", x, dim, index, source)
+    check_source("index_add", x, dim, index, source)
     y = as_array(x).copy()
     add_at(y.reshape(y.shape or 1), _at(x, dim, index), source)
     return y
@@ -395,6 +400,11 @@ _index_fill.vjp(
 @numpy_names
 def index_fill(input: Any, dim: int, index: Any, value: Any) -> Tensor:
     """A copy of `input` with one value in the slices that the index names."""
+    if isinstance(value, Variable) and value.array.ndim:
+        raise RuntimeError(
+            "index_fill_ only supports a 0-dimensional value tensor, but got tensor with"
+            f" {value.array.ndim} dimension(s)."
+        )
     if isinstance(value, (int, float)):
         value = fitting(input.array.dtype, value)
     return _index_fill(input, dim, index, value)

@@ -482,17 +482,25 @@ _index_put_ = inplace(_index_put, apart=True)
 @composed(autocast={"cuda": "widest"})
 def index_put(input: Any, indices: Any, values: Any, accumulate: bool = False) -> Tensor:
     """A copy of `input` with `values` written (or added) where the index tensors point."""
-    index = _all_advanced(input, indices)
+    index = _checked_index(input, indices, values, accumulate)
     return watched(_index_put(input, index, values, accumulate), "index", indices)
 
 
 def index_put_(input: Any, indices: Any, values: Any, accumulate: bool = False) -> Tensor:
     """In-place `index_put`."""
     refuse_captured(input, "index_put_", (indices, values))
-    index = _all_advanced(input, indices)
+    index = _checked_index(input, indices, values, accumulate)
     own = tuple([e if isinstance(e, slice) else e.copy() for e in index])
     _refuse_own_indices(input, indices)
     return _index_put_(input, own, values, accumulate)
+
+
+def _checked_index(input: Any, indices: Any, values: Any, accumulate: bool) -> tuple[Any, ...]:
+    index = _all_advanced(input, indices)
+    if isinstance(values, Variable):
+        # what is added up must match, even where a mask is filled with one value
+        _check_put(input.array, values.array, (np.empty(0, np.int64),) if accumulate else index)
+    return index
 
 
 def _all_advanced(x: Any, indices: Any) -> tuple[Any, ...]:

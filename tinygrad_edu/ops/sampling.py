@@ -224,6 +224,7 @@ def randperm(
 
 
 @takes_out(dtype="cast")
+@np.errstate(all="ignore")
 def normal(
     mean: Any, std: Any = None, size: Any = None, *, generator: Generator | None = None,
     dtype: Dtype = None, device: DeviceLike = None, requires_grad: bool = False,
@@ -299,6 +300,7 @@ def bernoulli(input: Any, p: Any = None, *, generator: Generator | None = None) 
 
 
 @takes_out
+@np.errstate(all="ignore")
 def multinomial(
     input: Any, num_samples: int, replacement: bool = False, *, generator: Generator | None = None
 ) -> Tensor:

@@ -200,6 +200,7 @@ def _inside(x: Any, size: int, padding: str, align: bool, image: bool) -> Any:
     return x
 
 
+@np.errstate(all="ignore")
 def _reflected(x: Any, twice_low: int, twice_high: int, image: bool) -> Any:
     """Positions mirrored at the two ends until they lie between them."""
     if twice_low == twice_high:

@@ -9,7 +9,7 @@ import numpy as np
 
 from tinygrad_edu.backend import beside, module_of
 from tinygrad_edu.dtypes import Array, is_floating, to_numpy
-from tinygrad_edu.engine.boundary import same_device
+from tinygrad_edu.engine.boundary import need_dtype_of, same_device
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.out import takes_out
 from tinygrad_edu.engine.primitive import primitive
@@ -244,6 +244,7 @@ def masked_scatter(input: Any, mask: Any, source: Any) -> Tensor:
     if mask.array.dtype != bool:
         raise RuntimeError("masked_scatter_ only supports boolean masks")
     same_device("masked_scatter", input.array, mask.array, source.array)
+    need_dtype_of("masked_scatter", input.array, source.array)
     x, where = broadcast_tensors(input, mask)
     count = int(where.array.sum())
     if source.array.size < count:

@@ -331,6 +331,7 @@ _pinv.vjp(A=_pinv_gradient)
 @takes_out(dtype="cast")
 @named(input="A")
 @composed(autocast={"cpu": "float32"})
+@np.errstate(all="ignore")
 def pinv(
     A: Tensor, rcond: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None
 ) -> Tensor:
@@ -408,6 +409,7 @@ _DRIVERS = ("gels", "gelsy", "gelsd", "gelss")
 @takes_out(dtype="cast")
 @named(input="A", b="B")
 @composed(autocast={"cpu": "float32"})
+@np.errstate(all="ignore")
 def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | None = None) -> Any:
     """The X that makes `|A X - B|` least, by the pseudoinverse of A.
 

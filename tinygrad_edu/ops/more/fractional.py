@@ -13,6 +13,7 @@ import numpy as np
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.engine.boundary import same_device
 from tinygrad_edu.engine.record import wrap
+from tinygrad_edu.kernels.repeatable import repeatable
 from tinygrad_edu.ops.gathering import gather
 from tinygrad_edu.ops.pooling import _batched, _read, _unpool, place_of_largest
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
 
 
+@repeatable
 def _starts(sample: Array, size: int, out: int, pool: int) -> Array:
     """Where the windows along one dimension begin, (N, C, out), for numbers (N, C) in [0, 1)."""
     alpha = sample.dtype.type((size - pool) / (out - 1)) if out > 1 else 0

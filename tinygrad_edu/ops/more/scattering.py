@@ -8,7 +8,7 @@ import numpy as np
 
 from tinygrad_edu.backend import module_of
 from tinygrad_edu.dtypes import Array, is_floating
-from tinygrad_edu.engine.boundary import same_device
+from tinygrad_edu.engine.boundary import need_dtype_of, same_device
 from tinygrad_edu.engine.out import takes_out
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import as_array, wrap
@@ -23,6 +23,7 @@ from tinygrad_edu.ops.gathering import (
     _scatter,
     _scatter_add,
     _scatter_multiply,
+    check_source,
     in_corner,
     scatter,
 )
@@ -168,6 +169,8 @@ def index_reduce(
             "index_reduce(): Expected reduce to be one of prod, mean, amax or amin but got"
             f" {reduce}"
         )
+    need_dtype_of("index_reduce_()", input.array, source.array)
+    check_source("index_reduce", input.array, dim, index.array, source.array)
     place = read_dim(dim, input.array.ndim)
     shape = [1] * input.array.ndim
     if shape:
@@ -180,6 +183,7 @@ def index_reduce(
 def put(input: Any, index: Any, source: Any, accumulate: bool = False) -> Tensor:
     """A copy of `input`, seen as one dimension, with `source` written (or added) at the index."""
     same_device("put", input.array, index.array, source.array)
+    need_dtype_of("put_()", input.array, source.array)
     size = input.array.size
     at = index.array.reshape(-1)
     if at.size and (at.min() < -size or at.max() >= size):

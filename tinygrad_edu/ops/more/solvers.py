@@ -258,6 +258,7 @@ _PADE = (
 
 @named(input="A")
 @composed(autocast={"cpu": "as_given"})
+@np.errstate(all="ignore")
 def matrix_exp(A: Any) -> Tensor:
     """The exponential of square matrices, `I + A + A A / 2 + ...`.
 
