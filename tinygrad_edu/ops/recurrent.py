@@ -52,7 +52,7 @@ def rnn(
 ) -> Any:
     """`h = tanh(gx + W h + b)`, or relu: all states, and the last ones."""
     y, h, before = kernel.rnn_forward(gx, h0, w, b, relu, sizes, reverse)
-    return (y, h), y, before
+    return (y, h), y.copy(), before  # whoever gets y may write into it
 
 
 @rnn.vjp_joint("gx", "h0", "w", "b")
