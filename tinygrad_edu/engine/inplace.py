@@ -54,7 +54,7 @@ def check_history(t: Any) -> None:
     if not is_recording():
         return
     node = current_node(t)
-    if isinstance(node, CutOff) and current_node(t.view_of.base) is None:
+    if isinstance(node, CutOff) and t.view_of is not None and current_node(t.view_of.base) is None:
         t.node = node = None  # its base requires no gradient any more
     if node is not None and node.is_leaf:
         raise RuntimeError(

@@ -222,7 +222,7 @@ def H(input: Any) -> Tensor:
         raise RuntimeError(
             f"tensor.H is only supported on matrices (2-D tensors). Got {ndim}-D tensor.{more}"
         )
-    return t(input) if ndim else input  # type: ignore[no-any-return]
+    return t(input) if ndim else input
 
 
 def _matrices_turned(x: Any, name: str) -> Tensor:
@@ -231,7 +231,7 @@ def _matrices_turned(x: Any, name: str) -> Tensor:
         raise RuntimeError(
             f"tensor.{name} is only supported on matrices or batches of matrices. Got 1-D tensor."
         )
-    return transpose(x, -2, -1) if ndim else x  # type: ignore[no-any-return]
+    return transpose(x, -2, -1) if ndim else x
 
 
 def masked_scatter(input: Any, mask: Any, source: Any) -> Tensor:

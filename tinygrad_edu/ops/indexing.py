@@ -295,6 +295,9 @@ def setitem(x: Any, index: Any, value: Any) -> None:
             raise other_device("index_put_", x.array, value.array)
         value = value.to(device_of(x.array))  # type: ignore[attr-defined]
     if isinstance(value, Variable):
+        missing = target.array.ndim - value.array.ndim
+        if value.storage is target.storage and missing > 0:  # it overlaps as what it is spread to
+            value = reshape(value, (*[1] * missing, *value.array.shape))  # type: ignore[arg-type]
         refuse_overlap(target, (value,))
         if advanced is not None:
             _check_put(target.array, value.array, advanced)
