@@ -65,6 +65,17 @@ KNOWN = [
     ("requires_grad", "heaviside", "torch's has no derivative but says so later"),
     ("second values", "scale_grad_by_freq|atan2", "torch does not scale twice; bfloat16"),
     ("values", r"matrix_exp\(.*expand", "torch's is wrong for expanded matrices"),
+    (
+        "strides",
+        r"T\.(var|std|any|all|addcdiv|addcmul)\(",
+        "of steps that do not matter: C or NumPy's",
+    ),
+    (
+        "refused",
+        "here: fine, torch: .*(Expected self.dtype|can't be cast)",
+        "more dtypes go together",
+    ),
+    ("values", r"unfold\(.*\n(.*\n)*.*_\(", "written twice in the same place"),
     ("is_leaf", "broadcast_tensors", "an expand to the same shape is a view here"),
     (
         "refused",
