@@ -76,6 +76,7 @@ KNOWN = [
         "more dtypes go together",
     ),
     ("values", r"unfold\(.*\n(.*\n)*.*_\(", "written twice in the same place"),
+    ("refused", "kept by ScaledDotProduct", "torch's composition keeps other things"),
     ("is_leaf", "broadcast_tensors", "an expand to the same shape is a view here"),
     (
         "refused",
