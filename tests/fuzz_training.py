@@ -188,10 +188,10 @@ class Training:
     """A plan carried out by one library.
 
     Args:
-        nudge: the inputs are multiplied by it, to see what rounding may do.
+        nudge: how much, relatively, the inputs are moved, to see what rounding may do.
     """
 
-    def __init__(self, T: Any, plan: Plan, nudge: float = 1.0) -> None:
+    def __init__(self, T: Any, plan: Plan, nudge: float = 0.0) -> None:
         self.T, self.plan, self.nudge = T, plan, nudge
         self.dtype = getattr(T, plan.dtype)
         T.manual_seed(plan.seed)
@@ -217,7 +217,8 @@ class Training:
     def batch(self, step: int) -> tuple[Any, Any]:
         """Inputs and targets of a step."""
         r = np.random.default_rng([self.plan.seed, step])
-        x = r.standard_normal(SHAPES[self.plan.kind]) * self.nudge
+        x = r.standard_normal(SHAPES[self.plan.kind])
+        x *= 1 + self.nudge * np.random.default_rng(0).standard_normal(x.shape)
         rows, wanted = len(x), LOSSES[self.plan.loss]
         if wanted == "class":
             return self.T.tensor(x, dtype=self.dtype), self.T.tensor(r.integers(0, 3, rows))
@@ -277,7 +278,7 @@ class Training:
 STEPS = 6
 
 
-def trained(T: Any, plan: Plan, nudge: float = 1.0) -> Any:
+def trained(T: Any, plan: Plan, nudge: float = 0.0) -> Any:
     """What a whole training shows, or the type and the text of its exception."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -306,6 +307,7 @@ def resumed(T: Any, plan: Plan) -> Any:
 
 def difference(plan: Plan, T: Any = tinygrad_edu, counts: Counter[str] | None = None) -> Any:
     """What differs from torch when the plan is carried out: (kind, text), or None."""
+    counts = Counter() if counts is None else counts
     mine, theirs = trained(T, plan), trained(torch, plan)
     if isinstance(mine, tuple) or isinstance(theirs, tuple):
         same = isinstance(mine, tuple) and isinstance(theirs, tuple) and mine[0] == theirs[0]
@@ -313,17 +315,21 @@ def difference(plan: Plan, T: Any = tinygrad_edu, counts: Counter[str] | None = 
     again = resumed(T, plan)
     for name, values in mine.items():
         if not np.array_equal(values, again[name], equal_nan=True):
+            if not np.array_equal(resumed(torch, plan)[name], theirs[name], equal_nan=True):
+                counts["not compared: torch does not resume exactly either"] += 1
+                return None
             return "resumed", f"{name}: {again[name]}, not interrupted {values}"
     if list(mine) != list(theirs):
         return "names", f"here {list(mine)}, torch {list(theirs)}"
-    rtol = 1e-8 if plan.dtype == "float64" else 2e-4
+    rtol, nudge = (1e-8, 1e-12) if plan.dtype == "float64" else (2e-3, 5e-7)
     for name, values in mine.items():
         if close(values, theirs[name], rtol):
             continue
-        moved = [trained(torch, plan, 1 + sign * 1e-4 * rtol)[name] for sign in (1, -1)]
+        moved = [trained(torch, plan, sign * nudge)[name] for sign in (1, -1)]
+        if plan.dtype == "float32":  # what vanishes but for rounding is scaled up by Adam
+            moved.append(trained(torch, dataclasses.replace(plan, dtype="float64"))[name])
         if not all(close(m, theirs[name], rtol) for m in moved):
-            if counts is not None:
-                counts["not compared: rounding decides"] += 1
+            counts["not compared: rounding decides"] += 1
             return None
         return "values", f"{name}: here {values}, torch {theirs[name]}"
     return None

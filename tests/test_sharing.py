@@ -87,6 +87,8 @@ def test_t_of_a_vector_is_a_tensor_of_its_own() -> None:
 
 
 OVERLAPS = [
+    "a[None] = a", "a[None].copy_(a)", "a.copy_(a[None][0])", "m[None] = m", "m[None].add_(m)",
+    "m[0][None] = m[0]", "a[:1] = a[0]", "m[:, None].copy_(m[:, None])", "a[0][None] = a[0]",
     "a[1:] = a[:-1]", "a[1:].copy_(a[:-1])", "a[1:].add_(a[:-1])", "a[:] = a", "a.copy_(a)",
     "a.view(2, 3).add_(a.view(2, 3))", "m += m.t()", "m.copy_(m.t())", "a[:3] = a[3:]",
     "a[:4].mul_(a[2:])", "a[1:].fill_(a[0])", "m[0] = m[:, 0]", "a[[0, 1]] = a[[1, 2]]",

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu.backend import device_of
-from tinygrad_edu.dtypes import Array, not_implemented
+from tinygrad_edu.dtypes import Array, not_implemented, scalar_type_name
 from tinygrad_edu.engine.graph import Node, Variable
 from tinygrad_edu.engine.mode import Listener, state
 from tinygrad_edu.engine.types import Call, Values

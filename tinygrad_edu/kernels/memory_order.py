@@ -212,8 +212,9 @@ def overlap_in_part(a: Array, b: Array, or_whole: bool = False) -> bool:
     if not all([x.transpose(slow_to_fast(x)).flags.c_contiguous for x in (a, b)]):
         return False
     start, other = [x.ctypes.data if isinstance(x, np.ndarray) else x.data.ptr for x in (a, b)]
-    if start == other and a.nbytes == b.nbytes:
-        return or_whole or a.strides != b.strides
+    if start == other and a.nbytes == b.nbytes:  # steps along a dimension of size 1 do not count
+        steps = [[s for s, n in zip(x.strides, x.shape, strict=True) if n > 1] for x in (a, b)]
+        return or_whole or a.ndim != b.ndim or steps[0] != steps[1]
     return bool(start < other + b.nbytes and other < start + a.nbytes)
 
 

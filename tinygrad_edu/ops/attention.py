@@ -182,8 +182,9 @@ def scaled_dot_product_attention(
         keep = keep_mask(default_generator, like, dropout_p)
     scale = 1 / math.sqrt(query.array.shape[-1] or 1) if scale is None else float(scale)
     y = _attention(query, key, value, attn_mask, is_causal, scale, keep, dropout_p)
-    # The rule keeps its result, which in torch may be overwritten unless the inputs are 4-d.
-    return y if y.node is None or query.array.ndim == 4 else y.clone()
+    # The rule keeps its result, which in torch may be overwritten unless all inputs are 4-d.
+    fused = all([x.array.ndim == 4 for x in (query, key, value)])
+    return y if fused or y.node is None else y.clone()
 
 
 def _check_types(query: Any, key: Any, value: Any, mask: Any) -> None:

@@ -13,8 +13,9 @@ import numpy as np
 from tinygrad_edu.dtypes import Array, scalar_type_name
 from tinygrad_edu.engine.boundary import users_level
 from tinygrad_edu.engine.composed import composed
-from tinygrad_edu.engine.record import wrap
-from tinygrad_edu.ops.arithmetic import fmod
+from tinygrad_edu.engine.primitive import primitive
+from tinygrad_edu.engine.record import current_node, wrap
+from tinygrad_edu.ops.arithmetic import fmod, zero_gradient
 from tinygrad_edu.ops.creation import linspace
 from tinygrad_edu.ops.gathering import gather
 from tinygrad_edu.ops.joining import stack
@@ -143,7 +144,16 @@ def grid_sample(
             value = value * weight
         values.append(value)
     y: Tensor = _sum(values)
-    return y
+    return _beside(y, grid) if mode == "nearest" and current_node(grid) is not None else y
+
+
+@primitive
+def _beside(x: Array, grid: Array) -> Array:
+    """`x` itself, which does not change with the grid but at jumps."""
+    return x
+
+
+_beside.vjp(x=lambda g: g, grid=lambda g, grid: zero_gradient(grid))
 
 
 def _in_pixels(x: Any, size: int, align: bool, image: bool) -> Any:
