@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tinygrad_edu.engine.types import Options, Values
 
@@ -15,6 +15,36 @@ FURTHER_NAMES: dict[str, int | str] = {
     "axis": "dim", "keepdims": "keepdim", "element": "elements", "test_element": "test_elements",
 }  # fmt: skip
 """Keywords of torch's, and NumPy's that torch takes too: which argument they stand for."""
+
+
+_SHOWN = {"x": "input", "a": "input", "b": "other"}
+"""Our names of operands, and torch's, which are shown."""
+
+
+def signature_of(op: Primitive) -> inspect.Signature:
+    """What a user may give the operation: tensors for its function's arrays, under torch's names."""
+    kinds, defaults = op.forward.__annotations__, op.defaults
+    shown = [
+        inspect.Parameter(
+            _SHOWN.get(name, name) if i < 2 else name,
+            inspect.Parameter.POSITIONAL_OR_KEYWORD,
+            default=defaults.get(name, inspect.Parameter.empty),
+            annotation=_of_tensors(kinds.get(name)),
+        )
+        for i, name in enumerate(op.parameters)
+    ]
+    if not op.view and "out" not in op.parameters:
+        shown.append(
+            inspect.Parameter(
+                "out", inspect.Parameter.KEYWORD_ONLY, default=None, annotation="Tensor | None"
+            )
+        )
+    return inspect.Signature(shown, return_annotation=_of_tensors(kinds.get("return")))
+
+
+def _of_tensors(annotation: Any) -> Any:
+    """The annotation, with tensors for arrays."""
+    return str(annotation).replace("Array", "Tensor") if annotation else inspect.Parameter.empty
 
 
 def bind(op: Primitive, args: Values, kwargs: Options) -> Values:

@@ -37,7 +37,7 @@ from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, ClassVar, cast, overload
 
-from tinygrad_edu.engine.binding import bind
+from tinygrad_edu.engine.binding import bind, signature_of
 from tinygrad_edu.engine.boundary import missing_rule
 from tinygrad_edu.engine.fast import form_of
 from tinygrad_edu.engine.mode import named_like
@@ -131,7 +131,7 @@ class Primitive:
         rules: for each argument that has one, its rule.
         constants: the arguments declared to need none.
         definition: the same computed by other operations; what `create_graph` differentiates.
-        elementwise: it goes through one or two tensors element by element (see ops/names.py).
+        elementwise: it goes through one or two tensors element by element (see ops/arguments.py).
         owns: its rules return new arrays, or views of `g`; never an array that others hold.
         numbers: which of two operands may be a Python number: the "second", "none", or "either".
         chain: what torch calls its nodes (see nodes.py): a text, or a function of the arguments.
@@ -172,13 +172,10 @@ class Primitive:
         self.parameters = _names(forward)
         for name in ("y", "live"):
             if name in self.parameters:
-                raise TypeError(
-                    f"{self.name}: {name!r} has a meaning in rules; rename the argument"
-                )
+                raise TypeError(f"{self.name}: {name!r} has a meaning in rules; rename it")
         self.names, self.arity = tuple(self.parameters), len(self.parameters)
-        self.chain: Chain = (
-            "".join(map(str.capitalize, self.name.split("_"))) if node is None else node
-        )
+        named = "".join(map(str.capitalize, self.name.split("_")))
+        self.chain: Chain = named if node is None else node
         defaults = forward.__defaults__ or ()
         self.defaults = dict(zip(reversed(self.parameters), reversed(defaults), strict=False))
         self.inputs: tuple[str, ...] = ()
@@ -229,8 +226,7 @@ class Primitive:
         """
 
         def declare(rule: Rule) -> Rule:
-            self.joint, self.joint_needs = rule, self.check(rule, ("live",))
-            self.inputs = inputs
+            self.joint, self.joint_needs, self.inputs = rule, self.check(rule, ("live",)), inputs
             return rule
 
         return declare
@@ -328,9 +324,8 @@ def _operation(op: Primitive) -> Operation[Any]:
     """What users call: the form of call that serves `op`, under its name, with its declarations."""
     call = named_like(op.forward, form_of(op))
     op.call = call
-    call.__doc__ = op.forward.__doc__
-    call.__module__ = op.forward.__module__
-    call.__wrapped__ = op.forward
+    call.__doc__, call.__module__ = op.forward.__doc__, op.forward.__module__
+    call.__wrapped__, call.__signature__ = op.forward, signature_of(op)
     call.primitive = op
     call.vjp, call.vjp_joint, call.defined_as = op.vjp, op.vjp_joint, op.defined_as
     call.called = op.called
