@@ -97,7 +97,6 @@ class Adam(Optimizer):
     """
 
     _averages = ("exp_avg",)
-    _elementwise = True
 
     def __init__(
         self,

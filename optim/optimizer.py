@@ -24,7 +24,6 @@ from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.engine.switches import enable_grad
 from tinygrad_edu.nn.parameter import clear_gradient
 from tinygrad_edu.optim.common import counter
-from tinygrad_edu.optim.undo import all_or_nothing, by_blocks
 from tinygrad_edu.out_of_memory import out_of_memory
 from tinygrad_edu.tensor import Tensor
 
@@ -116,9 +115,6 @@ class Optimizer:
     _averages: ClassVar[tuple[str, ...]] = ()
     """The names of averages in the state, which must have the dtype of the parameter."""
 
-    _elementwise: ClassVar[bool] = False
-    """Whether `_update` treats each element by itself, so that it can be given part of them."""
-
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "step" in cls.__dict__:
@@ -204,14 +200,11 @@ class Optimizer:
         if group.get("maximize"):
             g = -g
         state = self._state_of(p, group)
-        update = self._update_half if x.dtype.itemsize == 2 else self._update
-        p.storage.write()
-        if not isinstance(x, np.ndarray):
-            update(x, g, state, group)
-        elif self._elementwise:
-            by_blocks(update, x, g, state, group)
+        if x.dtype.itemsize == 2:
+            self._update_half(x, g, state, group)
         else:
-            all_or_nothing(update, x, g, state, group)
+            self._update(x, g, state, group)
+        p.storage.write()
 
     def _update_half(self, x: Array, g: Array, state: State, group: Group) -> None:
         """A 16-bit parameter is updated in float32, and rounded once."""

@@ -56,8 +56,6 @@ class SGD(Optimizer):
     0.13
     """
 
-    _elementwise = True
-
     def __init__(
         self,
         params: Params,

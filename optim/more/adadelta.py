@@ -50,8 +50,6 @@ class Adadelta(Optimizer):
     True
     """
 
-    _elementwise = True
-
     def __init__(
         self,
         params: Params,

@@ -49,8 +49,6 @@ class Adagrad(Optimizer):
     0.9
     """
 
-    _elementwise = True
-
     def __init__(
         self,
         params: Params,

@@ -52,7 +52,6 @@ class Adamax(Optimizer):
     """
 
     _averages = ("exp_avg",)
-    _elementwise = True
 
     def __init__(
         self,

@@ -55,8 +55,6 @@ class ASGD(Optimizer):
     0.7
     """
 
-    _elementwise = True
-
     def __init__(
         self,
         params: Params,

@@ -57,7 +57,6 @@ class NAdam(Optimizer):
     """
 
     _averages = ("exp_avg",)
-    _elementwise = True
 
     def __init__(
         self,

@@ -58,7 +58,6 @@ class RAdam(Optimizer):
     """
 
     _averages = ("exp_avg",)
-    _elementwise = True
 
     def __init__(
         self,

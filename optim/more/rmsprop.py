@@ -56,8 +56,6 @@ class RMSprop(Optimizer):
     0.8
     """
 
-    _elementwise = True
-
     def __init__(
         self,
         params: Params,

@@ -47,8 +47,6 @@ class Rprop(Optimizer):
     0.9
     """
 
-    _elementwise = True
-
     def __init__(
         self,
         params: Params,

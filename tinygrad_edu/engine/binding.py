@@ -22,7 +22,7 @@ _SHOWN = {"x": "input", "a": "input", "b": "other"}
 
 
 def signature_of(op: Primitive) -> inspect.Signature:
-    """What a user may give the operation: tensors for its function's arrays, under torch's names."""
+    """What a user may give it: tensors where its function takes arrays, torch's names of them."""
     kinds, defaults = op.forward.__annotations__, op.defaults
     shown = [
         inspect.Parameter(
