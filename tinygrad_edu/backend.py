@@ -394,7 +394,7 @@ def forget_cupy() -> None:
     """Look for CuPy anew: the tests put a stand-in in its place."""
     cupy_problem.cache_clear()
     for name in (
-        "gpu_random",
+        "random.gpu",
         *[f"kernels.cuda.{part}" for part in ("checks", "launch", "products")],
     ):
         module = sys.modules.get(f"tinygrad_edu.{name}")
