@@ -39,7 +39,7 @@ ORDER = {
         "linalg.matrix_norm", "linalg.qr", "linalg.eigvalsh", "linalg.svdvals", "linalg.pinv",
         "linalg.matrix_power", "linalg.cond", "linalg.tensorsolve", "svd", "linalg.solve_ex",
         "einsum", "nn.functional.layer_norm", "nn.functional.batch_norm", "linalg.vander",
-        "nn.functional.group_norm", "trapezoid", "igamma", "igammac", "cholesky_solve",
+        "nn.functional.group_norm", "trapezoid", "igamma", "igammac", "cholesky_solve", "gru_cell",
     ], _SUMS),
     **dict.fromkeys(["nn.functional.softsign", "nn.functional.tanhshrink"], _COMPOSED),
     "nn.functional.soft_margin_loss": "exp overflows in torch's rule",

@@ -28,7 +28,6 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 EXCEPTIONS = {
     "nn.functional.scaled_dot_product_attention": "which of torch's kernels runs decides",
     "scaled_dot_product_attention, more of it": "which of torch's kernels runs decides",
-    "linalg.det, its gradient": "torch's comes from LAPACK, by columns",
     "nn.functional.soft_margin_loss": "finite where torch's overflows, by another function",
     "gru_cell": "one step of the kernel of a layer",
     "nn.functional.max_pool1d": "torch has another kernel where a gradient is wanted",

@@ -284,7 +284,7 @@ def test_a_step_that_fails_leaves_no_state_behind(name, kernel, monkeypatch):
         raise MemoryError
 
     with monkeypatch.context() as patch:
-        patch.setattr(f"{getattr(ours.optim, name).__module__}.{kernel}", fail)
+        patch.setattr(f"{getattr(tg.optim, name).__module__}.{kernel}", fail)
         with pytest.raises(MemoryError):
             optimizer.step()
     state = optimizer.state[w]

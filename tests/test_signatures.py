@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from beside_torch import close, ours, torch
 
-from tinygrad_edu.engine.binding import FURTHER_NAMES
+from tinygrad_edu.engine.binding import FURTHER_NAMES, SHOWN
 
 PLACES = [
     "torch", "Tensor", "nn", "nn.functional", "nn.init", "nn.utils", "nn.utils.rnn", "linalg",
@@ -192,6 +192,7 @@ def further_names(function: Any) -> dict[str, str]:
             pairs = {k: op.parameters[n] if isinstance(n, int) and n < op.arity else n
                      for k, n in FURTHER_NAMES.items()}  # fmt: skip
             names = {k: n for k, n in pairs.items() if n in op.parameters} | names
+            names = {k: SHOWN.get(n, n) for k, n in names.items()}
         names = getattr(function, "further_names", {}) | names
         function = getattr(function, "__wrapped__", None)
     return names

@@ -17,6 +17,7 @@ What the examples need, in reading order:
     backend         devices; the only file that knows CuPy
     size            `Size`, and how shapes and dimensions are read
     out_of_memory   the error of memory that is not there
+    out             `out=` of functions
     entrances       how nested lists and foreign arrays become tensors
 
 Breadth:

@@ -6,10 +6,10 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 from tinygrad_edu.engine.composed import composed
-from tinygrad_edu.engine.out import takes_out
 from tinygrad_edu.names.moved import moved_names
 from tinygrad_edu.ops import pooling
 from tinygrad_edu.ops.convolution import per_dim
+from tinygrad_edu.out import takes_out
 from tinygrad_edu.tensor import Tensor
 
 

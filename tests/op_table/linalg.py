@@ -10,14 +10,6 @@ def _spread(torch, x):
     return x + 3 * torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
 
 
-def _gradient_of_det(torch, x):
-    """So that the derivative of the derivative has a row of its own."""
-    with torch.enable_grad():
-        A = _spread(torch, x)
-        A = A if A.requires_grad else A.requires_grad_()
-        return torch.autograd.grad(torch.det(A).sum(), A, create_graph=True)[0]
-
-
 def _definite(torch, x):
     """A symmetric positive-definite matrix made of any."""
     return x @ x.mT + torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
@@ -40,7 +32,6 @@ ROWS = [
        bad=[call(F(2, 3)), call(F(3))], second=False, **_floats),
     Op("det, twice", call(F(2, 3, 3)), run=lambda torch, x: torch.det(_spread(torch, x)),
        covers=["det"], **_floats),
-    Op("linalg.det, its gradient", call(F(2, 3, 3)), run=_gradient_of_det, **_floats),
     Op("linalg.slogdet", call(F(2, 3, 3)),
        run=lambda torch, x: torch.linalg.slogdet(_spread(torch, x))[1], covers=["slogdet"],
        **_floats),

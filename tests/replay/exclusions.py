@@ -21,13 +21,13 @@ NOT_EXPORTED: dict[str, str] = {
     "masked.* _segment_reduce:* nonzero_static hash_tensor histogramdd": (
         "prototypes that no script in use calls"
     ),
-    "alias_copy as_strided_copy diagonal_copy expand_copy narrow_copy permute_copy squeeze_copy "
+    "alias_copy as_strided_copy diagonal_copy expand_copy permute_copy squeeze_copy "
     "split_with_sizes_copy t_copy transpose_copy unbind_copy unfold_copy unsqueeze_copy view_copy "
     "as_strided_scatter empty_permuted slice": (
         "forms of views for torch's compilers; use the view and clone"
     ),
     "_softmax_backward_data _unsafe_* _upsample_* _batch_norm_with_update _native_* _chunk_cat "
-    "native_* max_pool2d_with_indices_backward grid_sampler_* constant_pad_nd torch.*": (
+    "native_* max_pool2d_with_indices_backward grid_sampler_* torch.*": (
         "what torch's own functions call; use those of nn.functional"
     ),
     "jiterator_* nn.functional.batch_norm:without_cudnn": "they need a GPU",

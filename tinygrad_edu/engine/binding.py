@@ -17,7 +17,7 @@ FURTHER_NAMES: dict[str, int | str] = {
 """Keywords of torch's, and NumPy's that torch takes too: which argument they stand for."""
 
 
-_SHOWN = {"x": "input", "a": "input", "b": "other"}
+SHOWN = {"x": "input", "a": "input", "b": "other"}
 """Our names of operands, and torch's, which are shown."""
 
 
@@ -26,7 +26,7 @@ def signature_of(op: Primitive) -> inspect.Signature:
     kinds, defaults = op.forward.__annotations__, op.defaults
     shown = [
         inspect.Parameter(
-            _SHOWN.get(name, name) if i < 2 else name,
+            SHOWN.get(name, name) if i < 2 else name,
             inspect.Parameter.POSITIONAL_OR_KEYWORD,
             default=defaults.get(name, inspect.Parameter.empty),
             annotation=_of_tensors(kinds.get(name)),

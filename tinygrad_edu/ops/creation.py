@@ -33,11 +33,11 @@ from tinygrad_edu.dtypes import (
 )
 from tinygrad_edu.dtypes import from_numpy as dtype_of
 from tinygrad_edu.engine.graph import Variable
-from tinygrad_edu.engine.out import fills_out
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.entrances import as_numpy
 from tinygrad_edu.kernels import memory_order, ranges
 from tinygrad_edu.kernels.repeatable import repeatable
+from tinygrad_edu.out import fills_out
 from tinygrad_edu.size import read_new_shape
 
 if TYPE_CHECKING:

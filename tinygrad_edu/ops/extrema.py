@@ -17,13 +17,13 @@ from tinygrad_edu.dtypes import (
 )
 from tinygrad_edu.engine.boundary import not_a_tensor
 from tinygrad_edu.engine.graph import Variable
-from tinygrad_edu.engine.out import takes_out
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels.gate import gate as _gate_kernel
 from tinygrad_edu.kernels.memory_order import in_turn
 from tinygrad_edu.ops import masking
 from tinygrad_edu.ops.arguments import ufunc
 from tinygrad_edu.ops.comparison import isnan
+from tinygrad_edu.out import takes_out
 
 
 @primitive

@@ -11,7 +11,6 @@ from tinygrad_edu.dtypes import Array, fitting, scalar_type_name
 from tinygrad_edu.engine.boundary import other_device, same_device
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.graph import Variable
-from tinygrad_edu.engine.out import takes_out
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import as_array, wrap
 from tinygrad_edu.kernels.atomic import add_at, multiply_at
@@ -20,6 +19,7 @@ from tinygrad_edu.kernels.memory_order import clone, in_order
 from tinygrad_edu.ops.arguments import numpy_names, operand
 from tinygrad_edu.ops.indexing import _unslice
 from tinygrad_edu.ops.joining import zeros_beside
+from tinygrad_edu.out import takes_out
 from tinygrad_edu.size import read_dim
 
 if TYPE_CHECKING:
@@ -278,7 +278,7 @@ def check_source(name: str, x: Array, dim: int, index: Array, source: Array) -> 
     """RuntimeError unless `source` is made of slices of `x`, one for each element of the index."""
     dim = read_dim(dim, x.ndim)
     rest = [(*s[:dim], *s[dim + 1 :]) for s in (x.shape, source.shape)]
-    if rest[0] != rest[1]:
+    if rest[0] != rest[1] or source.ndim != x.ndim:
         raise RuntimeError(
             "source tensor shape must match self tensor shape, excluding the specified dimension."
             f" Got self.shape = {list(x.shape)} source.shape = {list(source.shape)}"

@@ -10,11 +10,11 @@ import numpy as np
 from tinygrad_edu.backend import new_like
 from tinygrad_edu.dtypes import Array, result_type
 from tinygrad_edu.engine.graph import Variable
-from tinygrad_edu.engine.out import takes_out
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels.memory_order import channels_last, in_order, like_images
 from tinygrad_edu.ops.arguments import named, numpy_names
 from tinygrad_edu.ops.shape import _expand, atleast_3d, reshape
+from tinygrad_edu.out import takes_out
 from tinygrad_edu.size import read_dim, read_shape
 
 if TYPE_CHECKING:

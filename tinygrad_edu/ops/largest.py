@@ -15,7 +15,6 @@ from tinygrad_edu.backend import new_like
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.nodes import shown_as
-from tinygrad_edu.engine.out import takes_out
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.engine.versions import watched
@@ -34,6 +33,7 @@ from tinygrad_edu.ops.arguments import (
 )
 from tinygrad_edu.ops.extrema import gate
 from tinygrad_edu.ops.gathering import _along
+from tinygrad_edu.out import takes_out
 from tinygrad_edu.size import read_dim
 
 if TYPE_CHECKING:

@@ -18,7 +18,6 @@ from tinygrad_edu.dtypes import (
 )  # fmt: skip
 from tinygrad_edu.engine.boundary import same_device
 from tinygrad_edu.engine.graph import Variable
-from tinygrad_edu.engine.out import takes_out
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.engine.versions import watched
@@ -26,6 +25,7 @@ from tinygrad_edu.kernels.memory_order import in_order, in_turn
 from tinygrad_edu.ops.arguments import named
 from tinygrad_edu.ops.indexing import _take
 from tinygrad_edu.ops.shape import broadcast_tensors
+from tinygrad_edu.out import takes_out
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor

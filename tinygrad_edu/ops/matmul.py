@@ -20,12 +20,12 @@ from tinygrad_edu.engine.boundary import not_a_tensor
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.nodes import shown_as
-from tinygrad_edu.engine.out import takes_out
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels.memory_order import in_order
 from tinygrad_edu.ops.arguments import ufunc
 from tinygrad_edu.ops.casting import contiguous
 from tinygrad_edu.ops.shape import _expand, _permute
+from tinygrad_edu.out import takes_out
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor

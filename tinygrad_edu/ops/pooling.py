@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def place_of_largest(window: Array) -> Array:
     """Where the largest element of the last dimension is: the first of equals, the last nan."""
     place = window.argmax(-1)
-    if not is_floating(window.dtype) or not np.isnan(window.max(initial=-np.inf)):
+    if not is_floating(window.dtype) or not window.size or not np.isnan(window.max()):
         return place
     nans = np.isnan(window)
     last = window.shape[-1] - 1 - nans[..., ::-1].argmax(-1)

@@ -22,13 +22,13 @@ from tinygrad_edu.dtypes import (
 )
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.inplace import inplace
-from tinygrad_edu.engine.out import takes_out
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels.memory_order import in_order, in_turn
 from tinygrad_edu.ops import elementary, masking
 from tinygrad_edu.ops.arguments import elementwise, named, ufunc
 from tinygrad_edu.ops.arithmetic import mul, zero_gradient
 from tinygrad_edu.ops.extrema import gate
+from tinygrad_edu.out import takes_out
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor

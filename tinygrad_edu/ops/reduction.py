@@ -12,7 +12,6 @@ import numpy as np
 
 from tinygrad_edu.dtypes import Array, NumpyDtype, floating, is_floating, scalar_type_name, to_numpy
 from tinygrad_edu.engine.composed import composed
-from tinygrad_edu.engine.out import takes_out
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels.memory_order import in_order
 from tinygrad_edu.names.moved import moved_names
@@ -28,6 +27,7 @@ from tinygrad_edu.ops.arguments import (
 )
 from tinygrad_edu.ops.elementary import exp
 from tinygrad_edu.ops.shape import _expand
+from tinygrad_edu.out import takes_out
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor

@@ -22,11 +22,11 @@ from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.inplace import check_writable, write
 from tinygrad_edu.engine.levels import refuse_captured
 from tinygrad_edu.engine.mode import is_recording
-from tinygrad_edu.engine.out import fills_out, takes_out
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import current_node, wrap
 from tinygrad_edu.ops.creation import DeviceLike, Dtype, finish
 from tinygrad_edu.ops.shape import broadcast_shapes, expand
+from tinygrad_edu.out import fills_out, takes_out
 from tinygrad_edu.random import (
     Generator,
     default_generator,

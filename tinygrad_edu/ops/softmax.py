@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu.dtypes import Array, is_floating, not_implemented, to_numpy
-from tinygrad_edu.engine.out import takes_out
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels.cuda import launch
 from tinygrad_edu.kernels.cuda import softmax as gpu
 from tinygrad_edu.ops.arguments import numpy_names
 from tinygrad_edu.ops.elementary import exp
 from tinygrad_edu.ops.reduction import sum
+from tinygrad_edu.out import takes_out
 from tinygrad_edu.size import read_dim
 
 if TYPE_CHECKING:

@@ -24,6 +24,7 @@ from tinygrad_edu.ops.more.resampling import cubic_weights, scaled
 from tinygrad_edu.tensor import Tensor
 
 
+@composed(autocast="lower")
 def affine_grid(theta: Tensor, size: Sequence[int], align_corners: bool | None = None) -> Tensor:
     """The positions that affine maps read an image of the given size from.
 
@@ -219,7 +220,8 @@ def _reflected(x: Any, twice_low: int, twice_high: int, image: bool) -> Any:
     x = x - low
     x = where(wrap(x.array < 0), -x, x)
     if image:  # torch's kernel for images counts pairs of turns
-        extra = x - wrap(np.trunc(x.array / (2 * span)) * (2 * span))
+        turns = np.trunc(x.array / (2 * span)) * (2 * span)
+        extra = x - wrap(turns.astype(x.array.dtype, copy=False))
         back = 2 * span - extra
         return where(wrap(extra.array > back.array), back, extra) + low
     even = np.floor(x.array / span) % 2 == 0

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu.autograd.grad_mode import no_grad
-from tinygrad_edu.engine.out import takes_out
 from tinygrad_edu.nn.functional.linear import linear
 from tinygrad_edu.nn.functional.more.bags import embedding_bag as bags_of
 from tinygrad_edu.ops import recurrent
 from tinygrad_edu.ops.arguments import numpy_names
 from tinygrad_edu.ops.creation import from_numpy
 from tinygrad_edu.ops.padding import pad
+from tinygrad_edu.out import takes_out
 from tinygrad_edu.tensor import Tensor
 
 

@@ -98,10 +98,7 @@ def _check_fractional(name: str, shape: Any, sizes: Any, kernel: Any, out: Any) 
             )
 
 
-max_unpool1d = _max_unpool(1)
-
-
-max_unpool2d, max_unpool3d = _in_float32(_max_unpool(2), _max_unpool(3))
+max_unpool1d, max_unpool2d, max_unpool3d = _in_float32(*map(_max_unpool, (1, 2, 3)))
 
 
 fractional_max_pool2d, fractional_max_pool3d = _in_float32(

@@ -11,7 +11,6 @@ from tinygrad_edu.backend import beside, module_of
 from tinygrad_edu.dtypes import Array, is_floating, to_numpy
 from tinygrad_edu.engine.boundary import need_dtype_of, same_device
 from tinygrad_edu.engine.graph import Variable
-from tinygrad_edu.engine.out import takes_out
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.engine.versions import watched
@@ -25,6 +24,7 @@ from tinygrad_edu.ops.indexing import _index_put, _slice, _take, copy_, select
 from tinygrad_edu.ops.joining import cat, meshgrid, stack
 from tinygrad_edu.ops.more.linalg import diagonal
 from tinygrad_edu.ops.shape import expand, flip, reshape, t, transpose
+from tinygrad_edu.out import takes_out
 from tinygrad_edu.size import read_dim, read_dims, read_shape
 
 if TYPE_CHECKING:
@@ -305,6 +305,7 @@ def slice_scatter(
 
 def diagonal_scatter(input: Any, src: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
     """A copy of `input` with a diagonal replaced by `src`."""
+    same_device("diagonal_scatter", input.array, src.array)
     return _replaced(input, lambda x: diagonal(x, offset, dim1, dim2), src)
 
 

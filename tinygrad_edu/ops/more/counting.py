@@ -18,12 +18,12 @@ from tinygrad_edu.dtypes import (
 )
 from tinygrad_edu.engine.boundary import same_device
 from tinygrad_edu.engine.graph import Variable
-from tinygrad_edu.engine.out import takes_out
 from tinygrad_edu.engine.record import as_array, wrap
 from tinygrad_edu.kernels import ranges
 from tinygrad_edu.names import return_types
 from tinygrad_edu.ops.arguments import named, numpy_names, operand
 from tinygrad_edu.ops.joining import unbind
+from tinygrad_edu.out import takes_out
 from tinygrad_edu.size import read_dim
 
 if TYPE_CHECKING:
@@ -314,4 +314,6 @@ def unravel_index(indices: Any, shape: Any) -> Any:
     for size in reversed((shape,) if isinstance(shape, int) else tuple(shape)):
         found.append(x % size)
         x = x // size
+    if not found:
+        return ()
     return unbind(wrap(np.stack(found[::-1], -1)), -1)  # columns of one array, as in torch

@@ -9,7 +9,6 @@ import numpy as np
 from tinygrad_edu.dtypes import Array, NumpyDtype, default, from_numpy, is_floating, to_numpy
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.graph import Variable
-from tinygrad_edu.engine.out import takes_out
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.kernels.memory_order import in_order
@@ -34,6 +33,7 @@ from tinygrad_edu.ops.largest import same
 from tinygrad_edu.ops.masking import where
 from tinygrad_edu.ops.reduction import _reduction, sum
 from tinygrad_edu.ops.shape import _flip
+from tinygrad_edu.out import takes_out
 from tinygrad_edu.size import read_dim, read_dims
 
 if TYPE_CHECKING:

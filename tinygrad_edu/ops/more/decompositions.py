@@ -19,7 +19,6 @@ from tinygrad_edu.backend import solving
 from tinygrad_edu.dtypes import Array, scalar_type_name
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.graph import Variable
-from tinygrad_edu.engine.out import takes_out
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.kernels.memory_order import by_columns
@@ -29,6 +28,7 @@ from tinygrad_edu.ops.joining import _cat
 from tinygrad_edu.ops.masking import tril, where
 from tinygrad_edu.ops.matmul import matmul
 from tinygrad_edu.ops.more.linalg import _check_square, _turned, substitute
+from tinygrad_edu.out import takes_out
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor

@@ -15,7 +15,6 @@ from tinygrad_edu.dtypes import Array, fitting, is_floating, scalar_type_name
 from tinygrad_edu.engine.boundary import LinAlgError
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.nodes import shown_as
-from tinygrad_edu.engine.out import takes_out
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels.memory_order import by_columns
 from tinygrad_edu.names import return_types
@@ -27,6 +26,7 @@ from tinygrad_edu.ops.masking import tril as tril
 from tinygrad_edu.ops.masking import triu as triu
 from tinygrad_edu.ops.matmul import matmul
 from tinygrad_edu.ops.reduction import sum
+from tinygrad_edu.out import takes_out
 from tinygrad_edu.size import read_dim
 
 if TYPE_CHECKING:

@@ -16,7 +16,6 @@ from tinygrad_edu.dtypes import (
     to_numpy,
 )
 from tinygrad_edu.engine.composed import composed
-from tinygrad_edu.engine.out import takes_out
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels.memory_order import in_order
 from tinygrad_edu.ops.arguments import (
@@ -36,6 +35,7 @@ from tinygrad_edu.ops.largest import amax, amin, same
 from tinygrad_edu.ops.matmul import matmul
 from tinygrad_edu.ops.reduction import add_up, sum
 from tinygrad_edu.ops.rounding import sign as _sign
+from tinygrad_edu.out import takes_out
 from tinygrad_edu.size import read_dim
 
 if TYPE_CHECKING:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.nodes import shown_as
-from tinygrad_edu.engine.out import takes_out
 from tinygrad_edu.ops.arguments import numbers_first, numpy_names
 from tinygrad_edu.ops.matmul import bmm, dot, matmul, mm, mv, vdot
 from tinygrad_edu.ops.more.arranging import roll
 from tinygrad_edu.ops.reduction import sum
 from tinygrad_edu.ops.shape import _permute, expand
+from tinygrad_edu.out import takes_out
 from tinygrad_edu.size import read_dim
 
 if TYPE_CHECKING:

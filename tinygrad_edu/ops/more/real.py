@@ -18,7 +18,6 @@ from tinygrad_edu.dtypes import (
 from tinygrad_edu.engine.boundary import not_a_tensor
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.inplace import write_out
-from tinygrad_edu.engine.out import takes_out
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import as_array
 from tinygrad_edu.kernels.memory_order import in_turn
@@ -26,6 +25,7 @@ from tinygrad_edu.names import return_types
 from tinygrad_edu.ops.arguments import elementwise, operand
 from tinygrad_edu.ops.arithmetic import zero_gradient
 from tinygrad_edu.ops.extrema import gate
+from tinygrad_edu.out import takes_out
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor

@@ -9,7 +9,6 @@ import numpy as np
 from tinygrad_edu.backend import module_of
 from tinygrad_edu.dtypes import Array, is_floating
 from tinygrad_edu.engine.boundary import need_dtype_of, same_device
-from tinygrad_edu.engine.out import takes_out
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import as_array, wrap
 from tinygrad_edu.engine.versions import watched
@@ -30,6 +29,7 @@ from tinygrad_edu.ops.gathering import (
 from tinygrad_edu.ops.indexing import _index_put
 from tinygrad_edu.ops.joining import zeros_beside
 from tinygrad_edu.ops.masking import _where
+from tinygrad_edu.out import takes_out
 from tinygrad_edu.size import read_dim
 
 if TYPE_CHECKING:

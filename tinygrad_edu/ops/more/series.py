@@ -12,7 +12,6 @@ import numpy as np
 
 from tinygrad_edu.backend import new_like, special_function
 from tinygrad_edu.dtypes import Array, common, default, floating, is_floating, promote_to
-from tinygrad_edu.engine.out import takes_out
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels.memory_order import in_order
 from tinygrad_edu.kernels.more import series
@@ -23,6 +22,7 @@ from tinygrad_edu.ops.more.special import digamma, erfc, lgamma
 from tinygrad_edu.ops.powers import pow
 from tinygrad_edu.ops.reduction import sum
 from tinygrad_edu.ops.rounding import sign
+from tinygrad_edu.out import takes_out
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor

@@ -15,7 +15,6 @@ from tinygrad_edu.backend import CPU, beside, new_like, to_device
 from tinygrad_edu.dtypes import Array, from_numpy, int64, is_floating
 from tinygrad_edu.engine.boundary import LinAlgError
 from tinygrad_edu.engine.composed import composed
-from tinygrad_edu.engine.out import takes_out
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.names import return_types
 from tinygrad_edu.ops import sampling
@@ -37,6 +36,7 @@ from tinygrad_edu.ops.more.linalg import (
 )
 from tinygrad_edu.ops.more.norms import matrix_or_vector_norm
 from tinygrad_edu.ops.reduction import mean, sum
+from tinygrad_edu.out import takes_out
 from tinygrad_edu.size import read_dims
 
 if TYPE_CHECKING:

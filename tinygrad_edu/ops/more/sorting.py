@@ -17,7 +17,6 @@ from tinygrad_edu.dtypes import (
     sortable,
 )
 from tinygrad_edu.engine.nodes import shown_as
-from tinygrad_edu.engine.out import takes_out
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.engine.versions import watched
@@ -31,6 +30,7 @@ from tinygrad_edu.ops.arguments import (
     reduce_add,
 )
 from tinygrad_edu.ops.largest import nonempty, pick, same, share
+from tinygrad_edu.out import takes_out
 from tinygrad_edu.size import read_dim
 
 if TYPE_CHECKING:

@@ -12,7 +12,6 @@ from tinygrad_edu.backend import new_like
 from tinygrad_edu.dtypes import Array, get_default_dtype, is_floating, scalar_type_name
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.graph import Variable
-from tinygrad_edu.engine.out import takes_out
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.ops.arguments import (
@@ -32,6 +31,7 @@ from tinygrad_edu.ops.matmul import matmul
 from tinygrad_edu.ops.more.sorting import sort
 from tinygrad_edu.ops.reduction import _mean, add_up, mean, sum
 from tinygrad_edu.ops.shape import movedim
+from tinygrad_edu.out import takes_out
 from tinygrad_edu.size import read_dim
 
 if TYPE_CHECKING:
