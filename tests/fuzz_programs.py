@@ -53,6 +53,8 @@ KNOWN = [
     ("refused", r"index_(add|copy)_\(.*narrow", "which overlaps are looked for"),
     ("refused", "index_put_.*\n.*here: .*more than one element", "would write a place twice"),
     ("refused", "here: fine, torch: .*more than one element", "more may be written here"),
+    ("refused", r"cross_entropy(.|\n)*\(got 0\), torch: IndexError", "a number has no classes"),
+    ("dtype", r"log\[\d+\]\.dtype: here nothing", "torch hands zeros on where no path leads here"),
     ("refused", "linalg|lowrank|LinAlgError", "what else is refused than what is wrong"),
     ("first values", "softsign", "torch gives NaN at infinity"),
     (
