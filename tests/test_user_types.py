@@ -32,7 +32,7 @@ def test_only_the_mistakes_are_reported(checker: str, tmp_path: pathlib.Path) ->
         cwd=tmp_path, capture_output=True, text=True,
         env={**os.environ, "MYPYPATH": str(root), "PYTHONPATH": str(root)},
     )  # fmt: skip
-    if checker == "pyright" and "summary" not in done.stdout and "error" not in done.stdout:
+    if checker == "pyright" and not re.search(r"\d+ errors?,", done.stdout):
         pytest.skip("pyright has not been able to get its program")
     found = {
         int(n) for n in re.findall(rf"{SCRIPT.name}:(\d+)(?::\d+)?(?: -|:) error", done.stdout)
