@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import os
 import pickle
 import subprocess
 import sys
@@ -89,8 +90,10 @@ def test_hooks_of_another_process_are_not_written_over(tmp_path: Path) -> None:
         "for handle in handles: handle.remove()\n"
         "module.calls = 0; module(tg.ones(1)); print(module.calls)\n"
     )
-    run = [sys.executable, "-c", program, str(file)]
+    here = Path(__file__).parent
     done = subprocess.run(
-        run, capture_output=True, text=True, cwd=Path(__file__).parent, check=False
-    )
+        [sys.executable, "-c", program, str(file)],
+        cwd=here, env={**os.environ, "PYTHONPATH": str(here.parent)},  # the pickle says `tests.…`
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
     assert done.stdout.split() == ["30", "30"], done.stderr
