@@ -23,6 +23,7 @@ from tinygrad_edu.engine.hooks import RemovableHandle
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.engine.switches import enable_grad
 from tinygrad_edu.nn.parameter import clear_gradient
+from tinygrad_edu.ops.arguments import plain
 from tinygrad_edu.optim.common import counter
 from tinygrad_edu.out_of_memory import out_of_memory
 from tinygrad_edu.tensor import Tensor
@@ -75,9 +76,9 @@ def _without_numpy(group: Group) -> None:
     """Make Python's numbers of options that are NumPy's, which would widen what they multiply."""
     for name, value in group.items():
         if isinstance(value, np.generic):
-            group[name] = value.item()
+            group[name] = plain(value)
         elif isinstance(value, tuple) and any([isinstance(part, np.generic) for part in value]):
-            group[name] = tuple([p.item() if isinstance(p, np.generic) else p for p in value])
+            group[name] = tuple(map(plain, value))
 
 
 class Optimizer:
@@ -226,10 +227,7 @@ class Optimizer:
         return {}
 
     def _update(self, x: Array, g: Array, state: State, group: Group) -> None:
-        """Move the array `x` along its gradient `g`, in place.
-
-        If it raises, or is interrupted, whatever it has changed is put back.
-        """
+        """Move the array `x` along its gradient `g`, in place."""
         raise NotImplementedError(f"{type(self).__name__} must define step() or _update()")
 
     def zero_grad(self, set_to_none: bool = True) -> None:

@@ -280,15 +280,6 @@ def need_tensors(name: str, **arguments: Any) -> None:
             raise not_a_tensor(name, position, value, argument)
 
 
-def not_a_number(name: str, position: int, value: Any) -> TypeError:
-    """torch's error for an operand that is neither a tensor nor a number."""
-    argument = "input" if position == 1 else "other"
-    return TypeError(
-        f"{name}(): argument '{argument}' (position {position}) must be Tensor or Number,"
-        f" not {type(value).__name__}"
-    )
-
-
 class MissingGradient:
     """What stands for the gradient of an argument without a rule: whoever looks at it is told."""
 

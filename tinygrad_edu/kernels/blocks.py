@@ -7,7 +7,7 @@ still in the cache.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -35,19 +35,19 @@ def blocks(*arrays: Array, scratch: int = 1) -> Iterator[tuple[Array, ...]]:
     """
     first = arrays[0]
     length = BLOCK // first.itemsize
-    lined_up = flat(arrays) if first.size > length and isinstance(first, np.ndarray) else None
-    if lined_up is None:  # small; or on the GPU; or in different orders: no block fits all arrays
+    flat = _flat(arrays) if first.size > length and isinstance(first, np.ndarray) else None
+    if flat is None:  # small; or on the GPU; or in different orders: no block fits all arrays
         yield *arrays, *(np.empty_like(first) for _ in range(scratch))
         return
     spare = [np.empty(length, first.dtype) for _ in range(scratch)]
     for start in range(0, first.size, length):
-        parts = [a[start : start + length] for a in lined_up]
+        parts = [a[start : start + length] for a in flat]
         if parts[0].size < length:
             spare = [s[: parts[0].size] for s in spare]
         yield *parts, *spare
 
 
-def flat(arrays: Sequence[Array]) -> list[Array] | None:
+def _flat(arrays: tuple[Array, ...]) -> list[Array] | None:
     """The arrays as vectors that share their memory, if they all lie in one order."""
     if all(a.flags.c_contiguous for a in arrays):
         return [a.reshape(-1) for a in arrays]

@@ -29,9 +29,6 @@ class Later:
             self.made = self.make()
         return self.made
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.value()(*args, **kwargs)
-
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self.value().__get__(instance, owner)
 

@@ -49,20 +49,21 @@ else:
             property,
         )
     ]
-    (
-        arranging, bitwise, counting, cumulative, decompositions, linalg, norms, products, real,
-        scattering, series, solvers, sorting, special, statistics, strided, trigonometric,
-    ) = [room(f"tinygrad_edu.ops.more.{name}") for name in (
+    for name in (
         "arranging", "bitwise", "counting", "cumulative", "decompositions", "linalg", "norms",
         "products", "real", "scattering", "series", "solvers", "sorting", "special", "statistics",
         "strided", "trigonometric",
-    )]  # fmt: skip
+    ):  # fmt: skip
+        globals()[name] = room(f"tinygrad_edu.ops.more.{name}")
 
 Binary: TypeAlias = "Operation[[Any, Any]]"
 
 
 def import_all() -> None:
-    """Import every operation that is bound here; each then has said what NumPy calls it."""
+    """Import every operation that is bound here; each then has said what NumPy calls it.
+
+    Written out, for it also tells mypy to infer the types of these modules before those here.
+    """
     from tinygrad_edu.ops.more import (  # noqa: F401
         arranging,
         bitwise,
@@ -81,7 +82,7 @@ def import_all() -> None:
         statistics,
         strided,
         trigonometric,
-    )  # fmt: skip
+    )
 
 
 class MoreMethods:

@@ -143,11 +143,6 @@ def fill_diagonal_(self: Tensor, fill_value: Any, wrap: bool = False) -> Tensor:
     return self
 
 
-def _check_ndim(name: str, x: Array) -> None:
-    if x.ndim < 2:
-        raise RuntimeError(f"{name}: input tensor must have at least 2 dimensions")
-
-
 @composed(autocast={"cpu": "float32"})
 def trace(input: Tensor) -> Tensor:
     """The sum of the diagonal of a matrix.
@@ -160,6 +155,12 @@ def trace(input: Tensor) -> Tensor:
     if ndim != 2:
         raise RuntimeError(f"trace: expected a matrix, but got tensor with dim {ndim}")
     return shown_as(sum(_diagonal(input, 0, 0, 1)), "TraceBackward0")
+
+
+def stored_by_columns(x: Any) -> Tensor:
+    """The same matrices with their columns contiguous in memory, as LAPACK returns them."""
+    y: Tensor = _turned(contiguous(_turned(x)))
+    return y
 
 
 def _check_square(name: str, x: Array, low: bool = False) -> None:
@@ -429,8 +430,8 @@ def solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
         )
     if vector:
         x: Any = _solve(A, B[..., None])[..., 0]
-        by_columns: Tensor = x if b.ndim < 2 else _turned(contiguous(_turned(x)))  # as in torch
-        return by_columns
+        y: Tensor = x if b.ndim < 2 else stored_by_columns(x)  # torch's order of memory
+        return y
     return _solve(A, B)
 
 

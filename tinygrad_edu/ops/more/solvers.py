@@ -32,6 +32,7 @@ from tinygrad_edu.ops.more.linalg import (
     cholesky,
     inv,
     solve,
+    stored_by_columns,
     substitute,
 )
 from tinygrad_edu.ops.more.norms import matrix_or_vector_norm
@@ -94,7 +95,7 @@ def solve_triangular(
         )
     T = _triangle(A, upper, unitriangular)
     if left:
-        return _stored_by_columns(substitute(T, B, upper))
+        return stored_by_columns(substitute(T, B, upper))
     return _turned(substitute(_turned(T), _turned(B), not upper))  # type: ignore[no-any-return]
 
 
@@ -109,7 +110,7 @@ def triangular_solve(
         raise RuntimeError("torch.triangular_solve: Expected A and b to have 2 or more dimensions")
     T = _triangle(A, upper, unitriangular)
     solution = substitute(_turned(T), b, not upper) if transpose else substitute(T, b, upper)
-    return return_types.triangular_solve(_stored_by_columns(solution), A.clone())
+    return return_types.triangular_solve(stored_by_columns(solution), A.clone())
 
 
 @takes_out(dtype="cast")
@@ -128,13 +129,7 @@ def cholesky_solve(B: Any, L: Any, upper: bool = False) -> Tensor:
                 f"{name} should have at least 2 dimensions, but has {x.ndim} dimensions instead"
             )
     T = _turned(L) if upper else L  # torch's gradient, too, is that of all of it
-    return _stored_by_columns(substitute(_turned(T), substitute(T, B, False), True))
-
-
-def _stored_by_columns(x: Any) -> Tensor:
-    """The same matrices with their columns contiguous in memory, as LAPACK returns them."""
-    y: Tensor = _turned(contiguous(_turned(x)))
-    return y
+    return stored_by_columns(substitute(_turned(T), substitute(T, B, False), True))
 
 
 @takes_out(dtype="cast")
@@ -320,7 +315,7 @@ def householder_product(input: Any, tau: Any) -> Tensor:
     for i in reversed(range(t.shape[-1])):
         reflector = v[..., i : i + 1]
         q = q - tau[..., i, None, None] * matmul(reflector, matmul(_turned(reflector), q))
-    return _stored_by_columns(q)
+    return stored_by_columns(q)
 
 
 def pinverse(input: Any, rcond: Any = 1e-15) -> Tensor:
