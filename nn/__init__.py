@@ -7,8 +7,7 @@ import typing as _typing
 if __name__ != "tinygrad_edu.nn":
     raise ImportError("import this package as tinygrad_edu.nn")
 
-from tinygrad_edu.names.missing import listing as _listing
-from tinygrad_edu.names.missing import missing as _missing
+from tinygrad_edu.names.missing import later as _later
 
 from . import functional, modules
 from .modules import __all__ as _layers
@@ -26,7 +25,6 @@ _IN = {
     "parameter": ["Buffer", "Parameter", "UninitializedBuffer", "UninitializedParameter"],
     "modules": _layers,
 }
-_LATER = {name: module for module, names in _IN.items() for name in names}
 
 __all__ = [
     "Buffer", "DataParallel", "Parameter", "UninitializedBuffer", "UninitializedParameter",
@@ -34,4 +32,4 @@ __all__ = [
 ]  # fmt: skip
 
 if not _typing.TYPE_CHECKING:  # a type checker finds unknown names by itself
-    __getattr__, __dir__ = _missing(__name__, _LATER), _listing(__name__, _LATER)
+    __getattr__, __dir__ = _later(__name__, _IN)

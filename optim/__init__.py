@@ -7,8 +7,7 @@ import typing as _typing
 if __name__ != "tinygrad_edu.optim":
     raise ImportError("import this package as tinygrad_edu.optim")
 
-from tinygrad_edu.names.missing import listing as _listing
-from tinygrad_edu.names.missing import missing as _missing
+from tinygrad_edu.names.missing import later as _later
 
 if _typing.TYPE_CHECKING:
     from . import lr_scheduler, swa_utils
@@ -45,7 +44,6 @@ _IN = {
     "more.rprop": ["Rprop"],
     "sgd": ["SGD"],
 }  # fmt: skip
-_LATER = {name: module for module, names in _IN.items() for name in names}
 
 
 __all__ = [
@@ -68,4 +66,4 @@ __all__ = [
 ]
 
 if not _typing.TYPE_CHECKING:  # a type checker finds unknown names by itself
-    __getattr__, __dir__ = _missing(__name__, _LATER), _listing(__name__, _LATER)
+    __getattr__, __dir__ = _later(__name__, _IN)

@@ -58,7 +58,7 @@ from tinygrad_edu.names import moved as _moved
 _moved.install()
 
 from tinygrad_edu import autograd, random, version
-from tinygrad_edu.names.missing import missing as _missing
+from tinygrad_edu.names.missing import later as _later
 from tinygrad_edu.tensor import Tensor
 from tinygrad_edu.backend import device, get_default_device, set_default_device
 from tinygrad_edu.out_of_memory import OutOfMemoryError
@@ -241,7 +241,6 @@ _IN = {
         "return_types", "serialization", "special", "testing", "types", "utils", "xpu",
     ],
 }  # fmt: skip
-_LATER = {name: module for module, names in _IN.items() for name in names}
 
 if _typing.TYPE_CHECKING:
     from tinygrad_edu.names import accelerator, backends, compiler, cpu, hub, jit, mps, onnx, types
@@ -276,7 +275,7 @@ if _typing.TYPE_CHECKING:
     from tinygrad_edu.names.further import *  # noqa: F403
     from tinygrad_edu.serialization import load, save
 else:  # a type checker finds unknown names by itself
-    __getattr__ = _missing(__name__, _LATER, "names.further")
+    __getattr__, __dir__ = _later(__name__, _IN, "names.further")
 
 
 __all__ = [
@@ -353,9 +352,3 @@ __all__ = [
     "var_mean", "vdot", "version", "vmap", "vsplit", "vstack", "where", "xlogy", "xpu", "zero_",
     "zeros", "zeros_like",
 ]  # fmt: skip
-
-
-def __dir__() -> list[str]:
-    from tinygrad_edu.names import further
-
-    return sorted([*globals(), *_LATER, *further.__all__])

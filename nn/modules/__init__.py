@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import typing as _typing
 
-from tinygrad_edu.names.missing import listing as _listing
-from tinygrad_edu.names.missing import missing as _missing
+from tinygrad_edu.names.missing import later as _later
 
 if _typing.TYPE_CHECKING:
     # Losses
@@ -269,7 +268,6 @@ _IN = {
         "TripletMarginWithDistanceLoss",
     ],
 }  # fmt: skip
-_LATER = {name: module for module, names in _IN.items() for name in names}
 
 
 __all__ = [
@@ -318,4 +316,4 @@ __all__ = [
 ]  # fmt: skip
 
 if not _typing.TYPE_CHECKING:  # a type checker finds unknown names by itself
-    __getattr__, __dir__ = _missing(__name__, _LATER), _listing(__name__, _LATER)
+    __getattr__, __dir__ = _later(__name__, _IN)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import typing as _typing
 
-from tinygrad_edu.names.missing import listing as _listing
-from tinygrad_edu.names.missing import missing as _missing
+from tinygrad_edu.names.missing import later as _later
 
 from .spectral_norm import remove_spectral_norm, spectral_norm
 from .weight_norm import remove_weight_norm, weight_norm
@@ -52,7 +51,6 @@ _IN = {
         "convert_conv2d_weight_memory_format", "convert_conv3d_weight_memory_format",
     ],
 }  # fmt: skip
-_LATER = {name: module for module, names in _IN.items() for name in names}
 
 
 __all__ = [
@@ -66,4 +64,4 @@ __all__ = [
 ]  # fmt: skip
 
 if not _typing.TYPE_CHECKING:  # a type checker finds unknown names by itself
-    __getattr__, __dir__ = _missing(__name__, _LATER), _listing(__name__, _LATER)
+    __getattr__, __dir__ = _later(__name__, _IN)

@@ -16,14 +16,14 @@ from tinygrad_edu.engine.switches import (
     no_grad,
     set_grad_enabled,
 )
-from tinygrad_edu.names.missing import listing, missing
+from tinygrad_edu.names.missing import later
 
 # Imported when it is asked for: each name, and the module that it is in.
-_LATER = {
-    **dict.fromkeys(["functional", "grad_mode", "graph", "profiler"], ""),
-    **dict.fromkeys(["detect_anomaly", "set_detect_anomaly"], "anomaly"),
-    "Function": "function",
-    "Variable": "variable",
+_IN = {
+    "": ["functional", "grad_mode", "graph", "profiler"],
+    "anomaly": ["detect_anomaly", "set_detect_anomaly"],
+    "function": ["Function"],
+    "variable": ["Variable"],
 }
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from tinygrad_edu.autograd.function import Function
     from tinygrad_edu.autograd.variable import Variable
 else:
-    __getattr__, __dir__ = missing(__name__, _LATER), listing(__name__, _LATER)
+    __getattr__, __dir__ = later(__name__, _IN)
 
 __all__ = [
     "Function",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 _REASONS = {
@@ -62,9 +62,23 @@ def missing(
     return __getattr__
 
 
-def listing(module: str, later: Mapping[str, str]) -> Callable[[], list[str]]:
-    """The `__dir__` of a module with such a `__getattr__`: what is there and what is not yet."""
-    return lambda: sorted({*vars(sys.modules[module]), *later})
+def later(
+    module: str, places: Mapping[str, Iterable[str]], further: str = ""
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """The `__getattr__` and the `__dir__` of a module whose names are imported when asked for.
+
+    Args:
+        module: its full name.
+        places: its submodules, and the names that are in each; an empty string has submodules.
+        further: see `missing`.
+    """
+    known = {name: place for place, names in places.items() for name in names}
+
+    def __dir__() -> list[str]:
+        more: Any = importlib.import_module(f"{module}.{further}").__all__ if further else []
+        return sorted({*vars(sys.modules[module]), *known, *more})
+
+    return missing(module, known, further), __dir__
 
 
 def why(known: list[str], name: str) -> str:
