@@ -16,6 +16,7 @@ from tinygrad_edu.engine.mode import Recorder, state
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.engine.types import Call, Gradient, Values
+from tinygrad_edu.kernels.memory_order import owner
 
 
 def tied(step: Call, node: Node, kept: Values | None, g: Gradient) -> Any:
@@ -71,9 +72,7 @@ class _Watching:
 
 def _memory(array: Array) -> int:
     """A number for the array that owns the memory; the arrays in question are all alive."""
-    while isinstance(array.base, type(array)):
-        array = array.base
-    return id(array)
+    return id(owner(array))
 
 
 def lift(node: Node, kept: Values) -> Values:

@@ -29,6 +29,7 @@ __all__ = [
     "like",
     "like_images",
     "overlap_in_part",
+    "owner",
     "slow_to_fast",
     "stored",
 ]
@@ -216,6 +217,13 @@ def overlap_in_part(a: Array, b: Array, or_whole: bool = False) -> bool:
         steps = [[s for s, n in zip(x.strides, x.shape, strict=True) if n > 1] for x in (a, b)]
         return or_whole or a.ndim != b.ndim or steps[0] != steps[1]
     return bool(start < other + b.nbytes and other < start + a.nbytes)
+
+
+def owner(array: Array) -> Array:
+    """The array that owns the memory, or is the first to see memory of another object."""
+    while isinstance(array.base, type(array)):
+        array = array.base
+    return array
 
 
 def by_columns(y: Array) -> Array:

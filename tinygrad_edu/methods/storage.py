@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_edu.kernels.memory_order import owner
+
 
 class UntypedStorage:
     """The bytes behind a tensor; what `tensor.untyped_storage()` returns.
@@ -19,9 +21,7 @@ class UntypedStorage:
     """
 
     def __init__(self, array: Any) -> None:
-        while isinstance(array.base, type(array)):
-            array = array.base
-        self._array = array
+        self._array = owner(array)
 
     def nbytes(self) -> int:
         """How many bytes there are."""

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.kernels.memory_order import owner
 from tinygrad_edu.nn.parameter import Buffer, Parameter
 from tinygrad_edu.tensor import _OWN, Tensor, _rebuild
 
@@ -81,16 +82,9 @@ def _segment(file: int, size: int) -> Segment:
     return made
 
 
-def _root(array: Array) -> Array:
-    """The array that owns the memory, or is the first to see memory of another object."""
-    while isinstance(array.base, np.ndarray):
-        array = array.base
-    return array
-
-
 def segment_of(array: Array) -> Segment | None:
     """The segment that an array lies in, if it lies in one."""
-    memory = _root(array).base
+    memory = owner(array).base
     memory = memory.obj if isinstance(memory, memoryview) else memory
     return memory if isinstance(memory, Segment) else None
 
@@ -104,7 +98,7 @@ def share(tensors: Iterable[Any]) -> None:
     own = {id(t): t for t in given if segment_of(t.array) is None}
     if not own:
         return
-    roots = {id(root): root for root in [_root(t.array) for t in own.values()]}
+    roots = {id(root): root for root in [owner(t.array) for t in own.values()]}
     alone = all([_has_no_twin(t) for t in own.values()])
     moving = list(own.values()) if alone else _all_tensors_in(roots)
     ends = {key: np.lib.array_utils.byte_bounds(root) for key, root in roots.items()}
@@ -117,7 +111,7 @@ def share(tensors: Iterable[Any]) -> None:
     for key, root in roots.items():
         _view(segment, root, places[key] + _offset(root, ends[key]))[...] = root
     for t in moving:
-        array, key = t.__dict__["array"], id(_root(t.__dict__["array"]))
+        array, key = t.__dict__["array"], id(owner(t.__dict__["array"]))
         t.array = _view(segment, array, places[key] + _offset(array, ends[key]))
 
 
@@ -158,7 +152,7 @@ def _all_tensors_in(roots: dict[int, Array]) -> list[Any]:
     for thing in gc.get_objects():
         if issubclass(type(thing), Tensor):
             array = thing.__dict__.get("array")
-            if isinstance(array, np.ndarray) and id(_root(array)) in roots:
+            if isinstance(array, np.ndarray) and id(owner(array)) in roots:
                 found.append(thing)
     return found
 
