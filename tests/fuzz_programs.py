@@ -314,19 +314,20 @@ def fuzz(
     return counts, found
 
 
-def options(text: str) -> argparse.ArgumentParser:
+def main(run: Callable[..., Any], text: str) -> int:
+    """A fuzzer as a program, described by `text`; the exit code is 1 if something differs."""
     parser = argparse.ArgumentParser(description=text.splitlines()[0])
     parser.add_argument("--seed", type=int, default=0, help="of the first program")
     parser.add_argument("--minutes", type=float, default=inf)
     parser.add_argument("--programs", type=int, help="how many at most")
     parser.add_argument("--only", default="", help="a pattern of the names to choose from")
-    return parser
+    chosen = parser.parse_args()
+    torch.set_num_threads(1)
+    total, different = run(chosen.seed, chosen.programs, chosen.minutes, chosen.only)
+    for what, count in sorted(total.items()):
+        print(f"{count:8} {what}")
+    return bool(different)
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
-    chosen = options(__doc__ or "").parse_args()
-    total, different = fuzz(chosen.seed, chosen.programs, chosen.minutes, chosen.only)
-    for what, count in sorted(total.items()):
-        print(f"{count:8} {what}")
-    raise SystemExit(bool(different))
+    raise SystemExit(main(fuzz, __doc__ or ""))

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from fuzz_programs import options
+from fuzz_programs import main
 
 import tinygrad_edu
 
@@ -389,9 +389,4 @@ def fuzz(
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
-    chosen = options(__doc__ or "").parse_args()
-    total, different = fuzz(chosen.seed, chosen.programs, chosen.minutes, chosen.only)
-    for what, count in sorted(total.items()):
-        print(f"{count:8} {what}")
-    raise SystemExit(bool(different))
+    raise SystemExit(main(fuzz, __doc__ or ""))
