@@ -6,13 +6,14 @@ stands how many lines of code it has.
 
 from __future__ import annotations
 
-import importlib.util
 import pathlib
 import re
+import runpy
 import tomllib
 from html import escape
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+code_lines = runpy.run_path(str(ROOT / "tests/count_lines.py"))["code_lines"]
 WIDTH, ROW, GAP, PAD = 920, 46, 8, 12
 
 
@@ -25,13 +26,9 @@ def layers() -> list[list[str]]:
 
 def lines_of(room: str) -> int:
     """Lines of code of a module or a package, as tests/count_lines.py counts them."""
-    spec = importlib.util.spec_from_file_location("count_lines", ROOT / "tests/count_lines.py")
-    assert spec is not None and spec.loader is not None
-    counter = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(counter)
     place = ROOT / "tinygrad_edu" / room.replace(".", "/")
     files = sorted(place.rglob("*.py")) if place.is_dir() else [place.with_suffix(".py")]
-    return sum(counter.code_lines(file.read_text()) for file in files)
+    return sum(code_lines(file.read_text()) for file in files)
 
 
 def draw() -> str:
