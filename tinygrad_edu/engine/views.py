@@ -183,7 +183,7 @@ def inplace_view(op: Any, step_back: Callable[[Step, Any], Step]) -> Call:
                 t.turns = {**(t.turns or {}), t.rebased: step_back(y.view_of.path[-1], t.array)}
             else:
                 t.view_of.path = y.view_of.path
-            t.array = y.array
+            t.array, t.plain = y.array, False
             if state.mode.recorder is not None:
                 t.node = y.node
         t.storage.write()
