@@ -90,7 +90,7 @@ def call_unary(op: Primitive) -> Call:
             if mode.inference:
                 t.storage, t.plain = INFERENCE, False
             return t
-        if op.inputs or live_inputs(op, (edge,), y):
+        if op.inputs or live_inputs(op, (True,), y):
             plan = plans.get(_ONE) or op.plan(_ONE)
             kept = guards = ()
             if plan.keep:
@@ -172,7 +172,7 @@ def call_binary(op: Primitive, failed: Call = recover) -> Call:
             if mode.inference:
                 t.storage, t.plain = INFERENCE, False
             return t
-        if op.inputs or live_inputs(op, (a_edge, b_edge), y):
+        if op.inputs or live_inputs(op, (a_edge is not None, b_edge is not None), y):
             live = (a_edge is not None, b_edge is not None)
             plan = plans.get(live) or op.plan(live)
             kept = guards = ()
