@@ -451,7 +451,8 @@ _NO_GRAD_HERE = (
 )
 
 _OWN = (
-    "array", "storage", "node", "leaf", "_grad", "view_of", "plain", "rebased", "turns", "retains_grad",
+    "array", "storage", "plain", "node", "leaf", "_grad", "view_of", "rebased", "turns",
+    "retains_grad",
 )  # fmt: skip
 """Attributes that a copy does not take over."""
 

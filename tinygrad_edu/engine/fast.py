@@ -1,10 +1,13 @@
-"""The calls of operations with one and two arguments, written out.  Skip this on a first reading.
+"""The other forms of a call, most of them written out for speed.  Skip this on a first reading.
 
-They do what `call_general` does (record.py), without its loops and lists, because every microsecond
-here is paid for every operation of every training step: the general form takes half as long again
-for a small tensor.  They also check what the general one leaves to the forward function: that
-arguments are arrays, and which of two may be a Python number.  A NumPy number counts as one: by
-`item`, or it would widen float32.
+Those of one and of two arguments do what `call_general` does (record.py), without its loops and
+lists, because every microsecond here is paid for every operation of every training step: the
+general form takes half as long again for a small tensor.  They also check what the general one
+leaves to the forward function: that arguments are arrays, and which of two may be a Python number.
+A NumPy number counts as one: by `item`, or it would widen float32.
+
+A tensor that is `plain` needs no second look: it is no view that may be behind its base, its result
+lies in C order, and it may be kept.
 """
 
 from __future__ import annotations
@@ -21,8 +24,9 @@ from tinygrad_edu.engine.mode import listeners, named_like, state
 from tinygrad_edu.engine.record import (
     as_array,
     call_general,
-    call_variadic,
     live_inputs,
+    record,
+    unwrap,
 )
 from tinygrad_edu.engine.types import Call, Values
 from tinygrad_edu.engine.views import call_view
@@ -123,7 +127,12 @@ def call_binary(op: Primitive, failed: Call = recover) -> Call:
             args = _given(a, b, *rest)
             by = kwargs.pop("_by", forward)
             if (mode.listeners or listeners) and by is forward:
-                return _told(op, args, kwargs, failed)
+                try:
+                    return tell(op, None, args, kwargs, listeners)
+                except TypeError:
+                    if failed is recover or isinstance(args[-1], _KNOWN):
+                        raise
+                    return NotImplemented
             if "out" in kwargs:
                 return _with_out(op, args, by, **kwargs)
             a, b = op.bind(args, kwargs)
@@ -193,6 +202,30 @@ def call_binary(op: Primitive, failed: Call = recover) -> Call:
     return call
 
 
+def call_variadic(op: Primitive) -> Call:
+    """The form for an operation whose first argument is a sequence of tensors."""
+    forward, arity = op.forward, op.arity
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        by = kwargs.pop("_by", forward) if kwargs else forward
+        if (listeners or state.mode.listeners) and by is forward:
+            return tell(op, None, args, kwargs, listeners)
+        if kwargs or len(args) != arity:
+            args = op.bind(args, kwargs)
+        tensors, rest = tuple(args[0]), args[1:]
+        arrays, edges, storages = unwrap(tensors)
+        try:
+            y = by(arrays, *rest)
+        except Exception as error:
+            return recover(op, error, (tensors, *rest))
+        if not any(storages):
+            return y
+        owners = [tuple(storages), *[None] * len(rest)]
+        return record(op, edges, [tuple(arrays), *rest], owners, y)
+
+    return call
+
+
 def look_closely(t: Variable) -> bool:
     """Bring a view up to date.  Whether `t` is one, or something else that is not plain."""
     if t.view_of is not None:
@@ -204,16 +237,6 @@ def look_closely(t: Variable) -> bool:
 
 def _given(*args: Any) -> Values:
     return tuple([a for a in args if a is not _ABSENT])
-
-
-def _told(op: Primitive, args: Values, kwargs: Any, failed: Call) -> Any:
-    """A call made by way of those who listen."""
-    try:
-        return tell(op, None, args, kwargs, listeners)
-    except TypeError:
-        if failed is recover or isinstance(args[-1], _KNOWN):
-            raise
-        return NotImplemented
 
 
 def _plain(operand: Any) -> Any:

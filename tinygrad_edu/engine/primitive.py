@@ -261,10 +261,7 @@ class Primitive:
     def class_of(self, *values: Any) -> type[Node]:
         """The class of the node of a call with these arguments."""
         chain = self.chain(*values)
-        made = self.classes.get(chain)
-        if made is None:
-            made = self.classes[chain] = self.node_class(chain, self.names)
-        return made
+        return self.classes.setdefault(chain, self.node_class(chain, self.names))
 
     def undeclared(self, live: Sequence[bool]) -> None:
         """Make an input of what is neither one nor declared constant, of these arguments.

@@ -78,30 +78,6 @@ def call_general(op: Primitive) -> Call:
     return call
 
 
-def call_variadic(op: Primitive) -> Call:
-    """The form for an operation whose first argument is a sequence of tensors."""
-    forward, arity = op.forward, op.arity
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        by = kwargs.pop("_by", forward) if kwargs else forward
-        if (listeners or state.mode.listeners) and by is forward:
-            return tell(op, None, args, kwargs, listeners)
-        if kwargs or len(args) != arity:
-            args = op.bind(args, kwargs)
-        tensors, rest = tuple(args[0]), args[1:]
-        arrays, edges, storages = unwrap(tensors)
-        try:
-            y = by(arrays, *rest)
-        except Exception as error:
-            return recover(op, error, (tensors, *rest))
-        if not any(storages):
-            return y
-        owners = [tuple(storages), *[None] * len(rest)]
-        return record(op, edges, [tuple(arrays), *rest], owners, y)
-
-    return call
-
-
 def unwrap(args: Sequence[Any]) -> tuple[list[Any], list[Node | None], list[Storage | None]]:
     """Of every tensor its array, its node and its storage; other values stay, without these."""
     values: list[Any] = []
