@@ -20,6 +20,7 @@ from tinygrad_edu.dtypes import (
     scalar_type_name,
 )
 from tinygrad_edu.engine.boundary import dimension_error
+from tinygrad_edu.engine.mode import is_recording
 from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels import gelu as _gelu
@@ -241,7 +242,7 @@ _softplus_slope.vjp(
 )
 
 
-@primitive(saves=("p",), half="by gpu")
+@primitive(saves=("slope",), half="by gpu")
 def gelu(x: Array, approximate: str = "none") -> tuple[Array, Array]:
     """`x * Phi(x)`, with the normal distribution function Phi.
 
@@ -259,11 +260,11 @@ def gelu(x: Array, approximate: str = "none") -> tuple[Array, Array]:
     """
     if approximate not in ("none", "tanh"):
         raise RuntimeError("approximate argument must be either none or tanh.")
-    y, p = _gelu.gelu(_floats("gelu", x), approximate)
-    return in_turn(y, x), p
+    y, slope = _gelu.gelu(_floats("gelu", x), approximate, is_recording())
+    return in_turn(y, x), slope
 
 
-gelu.vjp(x=lambda g, x, p, approximate: _gelu.gelu_gradient(g, x, p, approximate))
+gelu.vjp(x=lambda g, x, slope, approximate: _gelu.gelu_gradient(g, x, slope, approximate))
 
 
 @gelu.defined_as
