@@ -23,6 +23,7 @@ from tinygrad_edu.engine.boundary import dimension_error
 from tinygrad_edu.engine.mode import is_recording
 from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
+from tinygrad_edu.kernels import composed
 from tinygrad_edu.kernels import gelu as _gelu
 from tinygrad_edu.kernels.memory_order import in_order, in_turn
 from tinygrad_edu.ops import indexing, masking, shape
@@ -134,7 +135,7 @@ def prelu(input: Any, weight: Any) -> Tensor:
 @primitive
 def _elu(x: Array, alpha: float, scale: float, rate: float) -> Array:
     _floats("elu", x)
-    return in_turn(np.where(x > 0, x * scale, np.expm1(x * rate) * (alpha * scale)), x)
+    return in_turn(np.where(x > 0, x * scale, composed.expm1(x * rate) * (alpha * scale)), x)
 
 
 @primitive
@@ -208,7 +209,7 @@ def logsigmoid(x: Array) -> Array:
 
 def log_sigmoid(x: Array) -> Array:
     """`log(sigmoid(x))` of an array, without overflow, laid out as it is."""
-    y: Array = np.minimum(x, 0) - np.log1p(np.exp(-np.absolute(x)))
+    y: Array = np.minimum(x, 0) - composed.log1p(np.exp(-np.absolute(x)))
     return y
 
 
@@ -227,7 +228,7 @@ def softplus(x: Array, beta: float = 1.0, threshold: float = 20.0) -> Array:
     tensor([ 0.6931, 30.0000])
     """
     scaled = _floats("softplus", x) * plain(beta)
-    return in_turn(np.where(scaled > threshold, x, np.log1p(np.exp(scaled)) / plain(beta)), x)
+    return in_turn(np.where(scaled > threshold, x, composed.log1p(np.exp(scaled)) / plain(beta)), x)
 
 
 @primitive
