@@ -69,7 +69,7 @@ def replacing(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> Iter
         with _told(name, "opening"):
             old = _status(name)
             beside = None
-            if old is None or not _is_direct(name, old):
+            if os.path.basename(name) not in ("", ".") and not (old and _is_direct(name, old)):
                 beside = _Beside.open(target, old, stack)
         if beside is None:
             with _told(name, "opening"):
