@@ -212,7 +212,7 @@ class Unpickler:
         self.pay(_weight(args))
         try:
             result = function.call(*args)
-        except CheckpointError:
+        except (CheckpointError, MemoryError):
             raise
         except ImportError:  # bfloat16 without ml_dtypes
             raise
