@@ -13,7 +13,7 @@ import numpy as np
 
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.engine.graph import Variable
-from tinygrad_edu.engine.types import Call
+from tinygrad_edu.engine.types import Call, Rule
 from tinygrad_edu.out_of_memory import out_of_memory
 from tinygrad_edu.size import read_dims
 
@@ -74,6 +74,15 @@ def restore(g: Any, shape: tuple[int, ...], dims: Dims, keepdim: bool) -> Any:
     if keepdim or dims is None:  # without dimensions it broadcasts as it is
         return g
     return g.reshape(kept_shape(shape, dims))
+
+
+def no_derivative(said: str, error: type[Exception] = RuntimeError) -> Rule:
+    """The rule of an argument that has no derivative: an error, not silence, where one is asked."""
+
+    def refuse(g: Any) -> Any:
+        raise error(said)
+
+    return refuse
 
 
 # Further names of arguments: NumPy's, and those of torch's overloads
