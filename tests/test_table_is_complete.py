@@ -46,7 +46,12 @@ NOT_OPERATIONS = {
 """Functions and methods that compute nothing from tensors, by subject."""
 
 ONLY_WITH_A_GPU = ["from_device"]
-RULE_REFUSES = ["scatter_multiply"]  # as in torch, which has no derivative either
+RULE_REFUSES = [
+    "scatter_multiply",
+    "found",
+    "only_r",
+    "heaviside",
+]  # torch has no derivative either
 IN_SECOND_DERIVATIVES = ["second_of_det"]  # tests/test_second_derivatives_beyond.py
 
 

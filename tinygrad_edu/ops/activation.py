@@ -1,6 +1,8 @@
 """Activations: relu and its family, softplus, gelu, silu, and the piecewise ones.
 
-Where a function has a kink, the derivative there is torch's choice: 0 for relu.
+Where a function has a kink, the derivative there is torch's choice: 0 for relu.  At nan a piecewise
+function passes the gradient as where it is the identity, as torch's does of few elements; of many,
+torch has nan or 0 there.
 """
 
 from __future__ import annotations
@@ -140,7 +142,7 @@ def _elu(x: Array, alpha: float, scale: float, rate: float) -> Array:
 def _elu_slope(x: Array, alpha: float, scale: float, rate: float) -> Array:
     """The derivative of `_elu`; its own is 0 at 0, between the two sides."""
     curved = np.exp(np.minimum(x, 0) * rate) * (alpha * scale * rate)
-    return np.where(x > 0, x.dtype.type(scale), curved)
+    return np.where(x <= 0, curved, x.dtype.type(scale))
 
 
 _elu.vjp(x=lambda g, x, alpha, scale, rate: g * _elu_slope(x, alpha, scale, rate))
@@ -237,7 +239,7 @@ def _softplus_slope(x: Array, beta: float, threshold: float) -> Array:
 
 softplus.vjp(x=lambda g, x, beta, threshold: g * _softplus_slope(x, beta, threshold))
 _softplus_slope.vjp(
-    x=lambda g, x, y, beta, threshold: gate(g * ((1 - y) * y * beta), x * beta < threshold)
+    x=lambda g, x, y, beta, threshold: gate(g * ((1 - y) * y * beta), ~(x * beta >= threshold))
 )
 
 
@@ -322,7 +324,7 @@ def _hardtanh(x: Array, low: Any, high: Any) -> Array:
     return in_turn(np.minimum(np.maximum(x, low), high), x)
 
 
-_hardtanh.vjp(x=lambda g, x, low, high: gate(g, (x > low) & (x < high)))
+_hardtanh.vjp(x=lambda g, x, low, high: gate(g, ~((x <= low) | (x >= high))))
 
 
 def hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
@@ -389,7 +391,7 @@ def hardswish(x: Array) -> Array:
 
 
 hardswish.vjp(
-    x=lambda g, x: masking.where(x >= 3, g, gate(g * (x / 3 + 0.5), ~(x <= -3))),
+    x=lambda g, x: masking.where(x < 3, gate(g * (x / 3 + 0.5), x > -3), g),
 )
 
 
@@ -406,7 +408,7 @@ def hardshrink(x: Array, lambd: float = 0.5) -> Array:
     return in_turn(y, x)
 
 
-hardshrink.vjp(x=lambda g, x, lambd: gate(g, (x < -lambd) | (x > lambd)))
+hardshrink.vjp(x=lambda g, x, lambd: gate(g, ~((x >= -lambd) & (x <= lambd))))
 
 
 @primitive
@@ -431,7 +433,7 @@ def softshrink(x: Array, lambd: float = 0.5) -> Array:
     return in_turn(y.astype(x.dtype, copy=False), x)
 
 
-softshrink.vjp(x=lambda g, x, lambd: gate(g, (x < -lambd) | (x > lambd)))
+softshrink.vjp(x=lambda g, x, lambd: gate(g, ~((x >= -lambd) & (x <= lambd))))
 
 
 @primitive

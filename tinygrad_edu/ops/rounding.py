@@ -180,7 +180,7 @@ nan_to_num.vjp(x=lambda g, x: gate(g, isfinite(x)))
 @elementwise
 @primitive(numbers="none", node="NotImplemented")
 def heaviside(a: Array, values: Array) -> Array:
-    """0 where `a` is negative, 1 where it is positive, `values` where it is 0; it has no derivative.
+    """0 where `a` is negative, 1 where it is positive, `values` where it is 0; no derivative.
 
     Raises:
         RuntimeError: the dtypes differ.
