@@ -19,6 +19,7 @@ from tinygrad_edu.ops.activation import logsigmoid
 from tinygrad_edu.ops.arguments import numpy_names
 from tinygrad_edu.ops.extrema import minimum
 from tinygrad_edu.ops.masking import where
+from tinygrad_edu.ops.more.norms import length
 from tinygrad_edu.tensor import Tensor
 
 
@@ -409,4 +410,4 @@ def pdist(input: Tensor, p: float = 2.0) -> Tensor:
     if p < 0:
         raise RuntimeError("pdist only supports non-negative p values")
     i, j = (wrap(np.asarray(side, like=x)) for side in np.triu_indices(len(x), 1))
-    return (input[i] - input[j]).norm(p, -1)
+    return length(input[i] - input[j], p)

@@ -58,9 +58,16 @@ def _var_gradient(g: Any, x: Any, dims: Dims, keepdim: bool, correction: float) 
 _var.vjp(x=lambda g, x, dims, keepdim, correction: _var_gradient(g, x, dims, keepdim, correction))
 
 
+_TINY = np.finfo(np.float32).tiny
+"""A variance below it has lost digits, or all, where the deviation has not."""
+
+
 @primitive
 def _std(x: Array, dims: Dims, keepdim: bool, correction: float) -> Array:
-    return np.sqrt(_var.primitive.forward(x, dims, keepdim, correction))
+    variance = _var.primitive.forward(x, dims, keepdim, correction)
+    if x.dtype == np.float32 and not np.all((variance > _TINY) & (variance < np.inf)):
+        variance = _var.primitive.forward(x.astype(np.float64), dims, keepdim, correction)
+    return np.sqrt(variance).astype(x.dtype, copy=False)
 
 
 def _std_gradient(g: Any, x: Any, y: Any, dims: Dims, keepdim: bool, correction: float) -> Any:
