@@ -22,6 +22,7 @@ from tinygrad_edu.dtypes import (
     scalar_type_name,
 )
 from tinygrad_edu.engine.boundary import dimension_error
+from tinygrad_edu.engine.composed import of_tensors
 from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels import gelu as _gelu
@@ -97,6 +98,7 @@ _prelu.vjp(
 )
 
 
+@of_tensors
 def prelu(input: Any, weight: Any) -> Tensor:
     """`x` where x > 0, else `weight * x`, with a weight that is learned.
 
@@ -327,6 +329,7 @@ def _hardtanh(x: Array, low: Any, high: Any) -> Array:
 _hardtanh.vjp(x=lambda g, x, low, high: gate(g, ~((x <= low) | (x >= high))))
 
 
+@of_tensors
 def hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
     """`x` clamped to [min_val, max_val]; unlike `clamp`, with derivative 0 at the bounds.
 
@@ -351,6 +354,7 @@ def hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
     return _hardtanh(input, min_val, max_val)
 
 
+@of_tensors
 def relu6(input: Any) -> Tensor:
     """`min(max(x, 0), 6)`.
 

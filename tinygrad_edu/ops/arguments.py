@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.engine.boundary import refuse_operand
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.types import Call, Rule
 from tinygrad_edu.out_of_memory import out_of_memory
@@ -113,10 +114,16 @@ def named(**names: str) -> Callable[[F], F]:
                 except TypeError as error:
                     _point_to_the_nearest(function, error, kwargs, names)
                     raise
+                except AttributeError as error:
+                    refuse_operand(function, error, args, kwargs)
+                    raise
             try:
                 return function(*args, **kwargs)
             except MemoryError as error:
                 raise out_of_memory(function.__name__, error) from None
+            except AttributeError as error:
+                refuse_operand(function, error, args, kwargs)
+                raise
 
         call.further_names = names  # type: ignore[attr-defined]
         return call  # type: ignore[return-value]

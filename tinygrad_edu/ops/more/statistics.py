@@ -10,7 +10,7 @@ import numpy as np
 
 from tinygrad_edu.backend import new_like
 from tinygrad_edu.dtypes import Array, get_default_dtype, is_floating, scalar_type_name
-from tinygrad_edu.engine.composed import composed
+from tinygrad_edu.engine.composed import composed, of_tensors
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
@@ -164,6 +164,7 @@ def std_mean(
     return deviation, mean(input, None if isinstance(dim, bool) else dim, keepdim)
 
 
+@of_tensors
 def cov(
     input: Tensor, *, correction: Any = 1, fweights: Any = None, aweights: Any = None
 ) -> Tensor:
@@ -231,6 +232,7 @@ def _check_weights(name: str, weights: Array, observations: int) -> None:
         raise RuntimeError(f"cov(): {name} cannot be negative")
 
 
+@of_tensors
 def corrcoef(input: Tensor) -> Tensor:
     """Pearson's correlation coefficients of variables (rows) over observations (columns).
 
