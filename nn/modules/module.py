@@ -18,6 +18,7 @@ from tinygrad_edu.nn.modules.hooks import (
     HookMethods,
     call_with_hooks,
     everywhere,
+    register_module_backward_hook,
     register_module_forward_hook,
     register_module_forward_pre_hook,
     register_module_full_backward_hook,
@@ -28,7 +29,7 @@ from tinygrad_edu.nn.parameter import Buffer, Parameter, clear_gradient
 from tinygrad_edu.tensor import Tensor
 
 __all__ = [
-    "Module", "register_module_forward_hook", "register_module_forward_pre_hook",
+    "Module", "register_module_backward_hook", "register_module_forward_hook", "register_module_forward_pre_hook",
     "register_module_full_backward_hook", "register_module_full_backward_pre_hook",
 ]  # fmt: skip
 
