@@ -214,6 +214,43 @@ def register_module_full_backward_hook(hook: Callable[..., Any]) -> RemovableHan
     return RemovableHandle(everywhere, ("backward", Hook(hook)))
 
 
+registration: OrderedDict[int, tuple[str, Callable[..., Any]]] = OrderedDict()
+"""Those who are told what becomes a part of any module, each with the kind of part."""
+
+
+def register_module_parameter_registration_hook(hook: Callable[..., Any]) -> RemovableHandle:
+    """Call `hook(module, name, param)` for every parameter that a module gets.
+
+    What it returns, if anything, takes the place of the parameter.
+
+    >>> import tinygrad_edu as torch
+    >>> hooks = torch.nn.modules.module
+    >>> with hooks.register_module_parameter_registration_hook(lambda m, name, p: print(name)):
+    ...     layer = torch.nn.Linear(1, 1)
+    weight
+    bias
+    """
+    return RemovableHandle(registration, ("parameter", hook))
+
+
+def register_module_buffer_registration_hook(hook: Callable[..., Any]) -> RemovableHandle:
+    """Call `hook(module, name, buffer)` for every buffer; otherwise as for parameters."""
+    return RemovableHandle(registration, ("buffer", hook))
+
+
+def register_module_module_registration_hook(hook: Callable[..., Any]) -> RemovableHandle:
+    """Call `hook(module, name, child)` for every child module; otherwise as for parameters."""
+    return RemovableHandle(registration, ("module", hook))
+
+
+def registered(kind: str, module: Module, name: str, part: Any) -> Any:
+    """The part that a module gets, as those who are told of it leave it."""
+    for its_kind, hook in [*registration.values()]:
+        found = hook(module, name, part) if its_kind == kind else None
+        part = part if found is None else found
+    return part
+
+
 # Calling a module that has hooks ------------------------------------------------------------------
 
 
