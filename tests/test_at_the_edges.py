@@ -93,6 +93,18 @@ def test_a_deviation_whose_square_does_not_fit(dim: Any, correction: int) -> Non
             same(run, atol=0 if name == "std" else 1e-42)
 
 
+@pytest.mark.parametrize("n", [3, 5, 7, 100])
+def test_equal_elements_do_not_deviate(n: int) -> None:
+    """Their mean is off by a last bit in float32, and a gradient would be of that."""
+
+    def run(t: Any) -> Any:
+        x = t.full((2, n), 0.709, requires_grad=True)
+        y = t.std(x, 1, correction=0)
+        return y, *t.autograd.grad(y.sum(), x)
+
+    same(run, rtol=0, atol=0)
+
+
 def test_what_barely_fits_is_normalised() -> None:
     same(lambda t: t.nn.functional.layer_norm(t.tensor([[1e18, 1.0, 2.0, 3.0]]), (4,)))
 

@@ -38,12 +38,19 @@ if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
 
 
-@primitive
-def _var(x: Array, dims: Dims, keepdim: bool, correction: float) -> Array:
+def _variance(x: Array, dims: Dims, keepdim: bool, correction: float) -> Array:
+    """In float64 if x is of float32: equal elements have none, and no square overflows."""
+    if x.dtype == np.float32:
+        x = x.astype(np.float64)
     n = count(x.shape, dims)
     off = x - np.true_divide(add_up(x, dims, True), n)
     total = add_up(np.multiply(off, off, out=off) if off.ndim else off * off, dims, keepdim)
     return np.true_divide(total, max(n - correction, 0))
+
+
+@primitive
+def _var(x: Array, dims: Dims, keepdim: bool, correction: float) -> Array:
+    return _variance(x, dims, keepdim, correction).astype(x.dtype, copy=False)
 
 
 def _var_gradient(g: Any, x: Any, dims: Dims, keepdim: bool, correction: float) -> Any:
@@ -58,16 +65,9 @@ def _var_gradient(g: Any, x: Any, dims: Dims, keepdim: bool, correction: float) 
 _var.vjp(x=lambda g, x, dims, keepdim, correction: _var_gradient(g, x, dims, keepdim, correction))
 
 
-_TINY = np.finfo(np.float32).tiny
-"""A variance below it has lost digits, or all, where the deviation has not."""
-
-
 @primitive
 def _std(x: Array, dims: Dims, keepdim: bool, correction: float) -> Array:
-    variance = _var.primitive.forward(x, dims, keepdim, correction)
-    if x.dtype == np.float32 and not np.all((variance > _TINY) & (variance < np.inf)):
-        variance = _var.primitive.forward(x.astype(np.float64), dims, keepdim, correction)
-    return np.sqrt(variance).astype(x.dtype, copy=False)
+    return np.sqrt(_variance(x, dims, keepdim, correction)).astype(x.dtype, copy=False)
 
 
 def _std_gradient(g: Any, x: Any, y: Any, dims: Dims, keepdim: bool, correction: float) -> Any:
