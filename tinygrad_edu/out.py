@@ -50,6 +50,9 @@ def takes_out(function: Any = None, *, dtype: str = "same") -> Any:
                 return plain(*args)
             except MemoryError as error:
                 raise out_of_memory(name, error) from None
+            except AttributeError as error:
+                refuse_operand(plain, error, args, kwargs)
+                raise
         if "out" not in kwargs:
             try:
                 return compute(*args, **kwargs)

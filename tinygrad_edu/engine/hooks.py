@@ -171,7 +171,10 @@ class AfterAccumulate:
     def run(self, tensor: Any) -> None:
         """Tell them that it was."""
         for hook in [*self.functions.values()]:
-            if hook(tensor) is not None:
+            found = hook(tensor)
+            if found is not None and not isinstance(found, Variable):
+                raise TypeError(f"expected Variable, but hook returned '{type(found).__name__}'")
+            if found is not None:
                 raise RuntimeError("Tensor post accumulate grad hooks should return None.")
 
 
