@@ -287,7 +287,8 @@ def refuse_operand(function: Call, error: AttributeError, args: Values, kwargs: 
     For functions composed of operations; asked only after one has failed.
     """
     found: Any = error.obj
-    asked_for = error.name == "array" or hasattr(Variable.results, error.name)
+    name = str(error.name)
+    asked_for = name == "array" or hasattr(Variable.results, name)
     if isinstance(found, Variable) or not asked_for:
         return
     signature = inspect.signature(function)
