@@ -49,13 +49,18 @@ def gpt(torch, vocab, block, layers, heads, width):
     return GPT()
 
 
-def gpt_step(torch, *, block, batch, vocab=96, **sizes):
-    """Forward, backward, clipping and AdamW on one batch of random characters."""
+def gpt_case(torch, *, block, batch, vocab=96, **sizes):
+    """The model and one batch of random characters with those that follow."""
     torch.manual_seed(0)
     model = gpt(torch, vocab, block, **sizes)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.1)
     ids = torch.randint(0, vocab, (batch, block + 1))
-    x, y = ids[:, :-1], ids[:, 1:]
+    return model, ids[:, :-1], ids[:, 1:]
+
+
+def gpt_step(torch, **case):
+    """Forward, backward, clipping and AdamW."""
+    model, x, y = gpt_case(torch, **case)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.1)
 
     def step():
         optimizer.zero_grad()
@@ -63,5 +68,6 @@ def gpt_step(torch, *, block, batch, vocab=96, **sizes):
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm=1.0)
         optimizer.step()
+        return loss.detach()
 
     return step

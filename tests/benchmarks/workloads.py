@@ -1,9 +1,9 @@
 """One workload in one library, timed: `python workloads.py LIBRARY WORKLOAD [--threads N]`.
 
-Every workload is written once, in torch's words, and runs on either library; others.py has two of
-them for MyGrad and HIPS autograd.  It prints one line of JSON: the seconds of each repetition, and
-the most memory the process has held, in MB.  `compare.py` runs it, each library in a process of its
-own.
+Every workload is written once, in torch's words, and runs on either library; others.py has some of
+them for MyGrad and HIPS autograd, limit.py by hand in NumPy.  It prints one line of JSON: the
+seconds of each repetition, and the most memory the process has held, in MB.  `compare.py` runs it,
+each library in a process of its own.
 """
 
 import argparse
@@ -12,20 +12,27 @@ import json
 import os
 import time
 
+import limit
 from attention_memory import memory
 from gpt import gpt_step
 
 
-def mlp_step(torch, batch):
-    """A training step of the reference MLP, 784-256-256-10: forward to AdamW."""
+def mlp(torch, batch):
+    """The reference MLP, 784-256-256-10, and a batch for it."""
     nn = torch.nn
     torch.manual_seed(0)
     model = nn.Sequential(
         nn.Linear(784, 256), nn.ReLU(), nn.Dropout(0.2),
         nn.Linear(256, 256), nn.ReLU(), nn.Dropout(0.2), nn.Linear(256, 10))  # fmt: skip
+    return model, torch.randn(batch, 784), torch.randint(0, 10, (batch,))
+
+
+def mlp_step(torch, batch):
+    """A training step of the reference MLP: forward to AdamW."""
+    nn = torch.nn
+    model, X, y = mlp(torch, batch)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=1e-4)
     criterion = nn.CrossEntropyLoss()
-    X, y = torch.randn(batch, 784), torch.randint(0, 10, (batch,))
 
     def step():
         optimizer.zero_grad()
@@ -33,6 +40,7 @@ def mlp_step(torch, batch):
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), max_norm=1.0)
         optimizer.step()
+        return loss.detach()
 
     return step
 
@@ -153,6 +161,14 @@ OTHERS = {
     "gpt small": lambda others, library: others.gpt_step(library, **SMALL),
 }
 
+LIMIT = {
+    "mlp, batch 64": lambda threads: limit.mlp_step(64),
+    "mlp, batch 256": lambda threads: limit.mlp_step(256),
+    "mlp, batch 8": lambda threads: limit.mlp_step(8),
+    "gpt small": lambda threads: limit.gpt_step(threads, **SMALL),
+    "gpt larger": lambda threads: limit.gpt_step(threads, **LARGER),
+}
+
 
 def measure(work, seconds):
     """The time of each repetition, for about so many seconds, after a warm-up."""
@@ -168,14 +184,16 @@ def measure(work, seconds):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("library", choices=["tinygrad_edu", "torch", "mygrad", "autograd"])
+    parser.add_argument("library", choices=["tinygrad_edu", "torch", "limit", "mygrad", "autograd"])
     parser.add_argument("workload", choices=list(WORKLOADS))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=2.0)
     args = parser.parse_args()
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = str(args.threads)  # before the library is imported
-    if args.library in ("mygrad", "autograd"):
+    if args.library == "limit":
+        work = LIMIT[args.workload](args.threads)
+    elif args.library in ("mygrad", "autograd"):
         work = OTHERS[args.workload](importlib.import_module("others"), args.library)
     else:
         torch = importlib.import_module(args.library)
