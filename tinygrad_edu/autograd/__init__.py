@@ -3,9 +3,9 @@
 The engine beneath is in tinygrad_edu/engine.
 """
 
+import importlib as _importlib
 from typing import TYPE_CHECKING
 
-from tinygrad_edu.autograd.gradcheck import gradcheck, gradgradcheck
 from tinygrad_edu.engine.gradients import backward, grad
 from tinygrad_edu.engine.graph import Node
 from tinygrad_edu.engine.primitive import primitive
@@ -21,6 +21,7 @@ from tinygrad_edu.names.missing import later
 # Imported when it is asked for: each name, and the module that it is in.
 _IN = {
     "": ["functional", "grad_mode", "graph", "profiler"],
+    "checking": ["gradcheck", "gradgradcheck"],
     "anomaly": ["detect_anomaly", "set_detect_anomaly"],
     "function": ["Function"],
     "variable": ["Variable"],
@@ -29,9 +30,12 @@ _IN = {
 if TYPE_CHECKING:
     from tinygrad_edu.autograd import functional, grad_mode, graph, profiler
     from tinygrad_edu.autograd.anomaly import detect_anomaly, set_detect_anomaly
+    from tinygrad_edu.autograd.checking import gradcheck, gradgradcheck
     from tinygrad_edu.autograd.function import Function
     from tinygrad_edu.autograd.variable import Variable
 else:
+    _importlib.import_module("tinygrad_edu.autograd.gradcheck")
+    del gradcheck  # the module: whoever asks for it gets the function of its name
     __getattr__, __dir__ = later(__name__, _IN)
 
 __all__ = [

@@ -2,11 +2,15 @@
 
 Read in this order: a `Dataset` holds samples (dataset.py), a `Sampler` says in which order they
 are used (sampler.py), `default_collate` joins samples into a batch (collate.py), and a `DataLoader`
-drives the three (fetch.py, dataloader.py), if asked in processes of their own (worker.py).
+drives the three (fetch.py, dataloader.py), if asked in processes of their own (epochs.py,
+worker.py).
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from tinygrad_edu.names.missing import later
 from tinygrad_edu.utils.data.collate import (
     collate,
     default_collate,
@@ -24,7 +28,7 @@ from tinygrad_edu.utils.data.dataset import (
     TensorDataset,
     random_split,
 )
-from tinygrad_edu.utils.data.distributed import DistributedSampler
+from tinygrad_edu.utils.data.info import WorkerInfo, get_worker_info
 from tinygrad_edu.utils.data.sampler import (
     BatchSampler,
     RandomSampler,
@@ -33,7 +37,13 @@ from tinygrad_edu.utils.data.sampler import (
     SubsetRandomSampler,
     WeightedRandomSampler,
 )
-from tinygrad_edu.utils.data.worker import WorkerInfo, get_worker_info
+
+if TYPE_CHECKING:
+    from tinygrad_edu.utils.data.distributed import DistributedSampler
+else:
+    __getattr__, __dir__ = later(
+        __name__, {"distributed": ["DistributedSampler"], "": ["distributed"]}
+    )
 
 __all__ = [
     "BatchSampler", "ChainDataset", "ConcatDataset", "DataLoader", "Dataset", "DistributedSampler",
