@@ -5,6 +5,7 @@ from __future__ import annotations
 import typing as _typing
 
 from tinygrad_edu.names.missing import later as _later
+from tinygrad_edu.names.missing import uncover as _uncover
 
 # Functions whose modules have their names: else importing one of these would hide its function.
 from .dropout import (
@@ -16,7 +17,6 @@ from .dropout import (
     feature_alpha_dropout,
 )
 from .linear import bilinear, linear
-from .linear_cross_entropy import linear_cross_entropy
 from .softmax import log_softmax, softmax, softmin
 
 if _typing.TYPE_CHECKING:
@@ -84,6 +84,7 @@ if _typing.TYPE_CHECKING:
     # Losses
     from .more.ctc import ctc_loss
     from .more.grid import affine_grid, grid_sample
+    from .more.linear_loss import linear_cross_entropy
 
     # Noise
     from .more.noise import gumbel_softmax, rrelu, rrelu_
@@ -201,6 +202,7 @@ _IN = {
         "unfold", "upsample", "upsample_bilinear", "upsample_nearest",
     ],
     "more.ctc": ["ctc_loss"],
+    "more.linear_loss": ["linear_cross_entropy"],
     "losses": [
         "binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy",
         "gaussian_nll_loss", "huber_loss", "kl_div", "l1_loss", "mse_loss", "nll_loss",
@@ -256,4 +258,5 @@ __all__ = [
 ]  # fmt: skip
 
 if not _typing.TYPE_CHECKING:  # a type checker finds unknown names by itself
+    _uncover(__name__, "linear_cross_entropy")
     __getattr__, __dir__ = _later(__name__, _IN)

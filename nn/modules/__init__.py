@@ -8,7 +8,7 @@ from tinygrad_edu.names.missing import later as _later
 
 if _typing.TYPE_CHECKING:
     # Losses
-    from ..functional.linear_cross_entropy import LinearCrossEntropyOptions
+    from ..functional.more.linear_loss import LinearCrossEntropyOptions
     from . import utils as utils
 
     # Activations

@@ -3,7 +3,6 @@
 The engine beneath is in tinygrad_edu/engine.
 """
 
-import importlib as _importlib
 from typing import TYPE_CHECKING
 
 from tinygrad_edu.engine.gradients import backward, grad
@@ -16,7 +15,7 @@ from tinygrad_edu.engine.switches import (
     no_grad,
     set_grad_enabled,
 )
-from tinygrad_edu.names.missing import later
+from tinygrad_edu.names.missing import later, uncover
 
 # Imported when it is asked for: each name, and the module that it is in.
 _IN = {
@@ -34,8 +33,7 @@ if TYPE_CHECKING:
     from tinygrad_edu.autograd.function import Function
     from tinygrad_edu.autograd.variable import Variable
 else:
-    _importlib.import_module("tinygrad_edu.autograd.gradcheck")
-    del gradcheck  # the module: whoever asks for it gets the function of its name
+    uncover(__name__, "gradcheck")
     __getattr__, __dir__ = later(__name__, _IN)
 
 __all__ = [

@@ -1,15 +1,12 @@
-"""torch's path to what is in checking.py: a module cannot be named like a function beside it."""
+"""torch's path to checking, a function of which has the name of this module."""
 
-from __future__ import annotations
+from typing import TYPE_CHECKING
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from tinygrad_edu.names.missing import elsewhere
 
 if TYPE_CHECKING:
     from tinygrad_edu.autograd.checking import GradcheckError as GradcheckError
     from tinygrad_edu.autograd.checking import gradcheck as gradcheck
     from tinygrad_edu.autograd.checking import gradgradcheck as gradgradcheck
 else:
-
-    def __getattr__(name: str) -> Any:
-        return getattr(importlib.import_module("tinygrad_edu.autograd.checking"), name)
+    __getattr__ = elsewhere("tinygrad_edu.autograd.checking")

@@ -14,9 +14,9 @@ import numpy as np
 
 from tinygrad_edu.backend import special_function
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.kernels import cuda
 from tinygrad_edu.kernels import erf as _erf
 from tinygrad_edu.kernels.blocks import blocks
-from tinygrad_edu.kernels.cuda import elementwise as gpu
 from tinygrad_edu.kernels.cuda import launch
 
 K = math.sqrt(2 / math.pi)
@@ -26,7 +26,7 @@ CUBIC = 0.044715
 def gelu(x: Array, approximate: str) -> tuple[Array, Array]:
     """y and p; on a GPU p is empty, and computed again for the backward pass."""
     if launch.ready(x, half=True):
-        return gpu.gelu(x, approximate), np.empty_like(x, shape=(0,))
+        return cuda.elementwise.gelu(x, approximate), np.empty_like(x, shape=(0,))
     y, p = np.empty_like(x), np.empty_like(x)
     erf = special_function("erf", _erf.erf)
     for xs, ys, ps in blocks(x, y, p, scratch=0):
@@ -49,7 +49,7 @@ def gelu(x: Array, approximate: str) -> tuple[Array, Array]:
 def gelu_gradient(g: Array, x: Array, p: Array, approximate: str) -> Array:
     """`g * (p + x * p'(x))`; for tanh, `p' = 2 p (1 - p) k (1 + 3 * 0.044715 x^2)`."""
     if launch.ready(x, g, half=True):
-        return gpu.gelu_gradient(g, x, approximate)
+        return cuda.elementwise.gelu_gradient(g, x, approximate)
     gx = np.empty_like(x)
     for gs, xs, ps, out, t in blocks(g, x, p, gx):
         np.multiply(xs, xs, out=out)

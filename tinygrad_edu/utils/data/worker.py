@@ -35,6 +35,7 @@ from tinygrad_edu.utils.data import info
 from tinygrad_edu.utils.data.dataset import IterableDataset
 from tinygrad_edu.utils.data.fetch import fetcher
 from tinygrad_edu.utils.data.info import WorkerInfo
+from tinygrad_edu.utils.data.info import get_worker_info as get_worker_info
 from tinygrad_edu.utils.data.link import Link
 
 if TYPE_CHECKING:
