@@ -72,7 +72,6 @@ from tinygrad_edu.engine.switches import (
     enable_grad, inference_mode, is_grad_enabled, is_inference_mode_enabled, no_grad,
     set_grad_enabled,
 )  # fmt: skip
-from tinygrad_edu.methods.printing import set_printoptions
 
 # ---- creation
 from tinygrad_edu.ops.creation import (
@@ -193,12 +192,6 @@ def is_nonzero(input: Tensor) -> bool:  # type: ignore[valid-type]
 
 
 # ---- types, settings, formats
-from tinygrad_edu.names.settings import (
-    are_deterministic_algorithms_enabled, compile, get_float32_matmul_precision,
-    get_num_interop_threads, get_num_threads, is_deterministic_algorithms_warn_only_enabled,
-    set_float32_matmul_precision, set_flush_denormal, set_num_interop_threads, set_num_threads,
-    use_deterministic_algorithms,
-)  # fmt: skip
 from tinygrad_edu.version import __version__
 
 layout = memory_format = str  # the classes of these:
@@ -219,6 +212,14 @@ _IN = {
     ],
     "autograd.anomaly": ["is_anomaly_enabled"],
     "func.batching": ["vmap"],
+    "methods.printing": ["set_printoptions"],
+    "names.settings": [
+        "are_deterministic_algorithms_enabled", "compile", "get_float32_matmul_precision",
+        "get_num_interop_threads", "get_num_threads",
+        "is_deterministic_algorithms_warn_only_enabled", "set_float32_matmul_precision",
+        "set_flush_denormal", "set_num_interop_threads", "set_num_threads",
+        "use_deterministic_algorithms",
+    ],
     "nn.functional": [
         "cosine_similarity", "group_norm", "layer_norm", "pairwise_distance", "pdist", "rms_norm",
     ],
@@ -246,6 +247,13 @@ if _typing.TYPE_CHECKING:
     from tinygrad_edu.names import accelerator, backends, compiler, cpu, hub, jit, mps, onnx, types
     from tinygrad_edu.names import xpu
     from tinygrad_edu import amp, cuda, distributed, distributions, linalg, special
+    from tinygrad_edu.methods.printing import set_printoptions
+    from tinygrad_edu.names.settings import (
+        are_deterministic_algorithms_enabled, compile, get_float32_matmul_precision,
+        get_num_interop_threads, get_num_threads, is_deterministic_algorithms_warn_only_enabled,
+        set_float32_matmul_precision, set_flush_denormal, set_num_interop_threads, set_num_threads,
+        use_deterministic_algorithms,
+    )  # fmt: skip
     from tinygrad_edu.names import return_types
     from tinygrad_edu import func, multiprocessing, nn, optim
     from tinygrad_edu.names import profiler

@@ -29,7 +29,6 @@ from tinygrad_edu.methods import Methods
 from tinygrad_edu.methods.array_protocol import ArrayProtocol
 from tinygrad_edu.methods.memory import MemoryMethods
 from tinygrad_edu.methods.more import MoreMethods
-from tinygrad_edu.methods.printing import format_tensor
 from tinygrad_edu.methods.python_protocol import PythonProtocol
 from tinygrad_edu.ops import casting, creation
 from tinygrad_edu.size import Size, read_dim
@@ -375,6 +374,8 @@ class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol,
         return id(self)
 
     def __repr__(self) -> str:
+        from tinygrad_edu.methods.printing import format_tensor  # many programs print none
+
         return format_tensor(self)
 
     def __format__(self, spec: str) -> str:

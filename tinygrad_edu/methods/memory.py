@@ -15,7 +15,6 @@ from tinygrad_edu.kernels.memory_order import slow_to_fast
 from tinygrad_edu.methods.storage import UntypedStorage
 from tinygrad_edu.ops import casting
 from tinygrad_edu.ops.arguments import numpy_names
-from tinygrad_edu.ops.more.strided import as_strided
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
@@ -277,4 +276,6 @@ def _seen(mine: Any, source: Any, offset: int, size: Any, stride: Any) -> Any:
         return whole
     size = tuple(size)
     steps = [math.prod(size[i + 1 :]) for i in range(len(size))] if stride is None else stride
+    from tinygrad_edu.ops.more.strided import as_strided  # few programs need it
+
     return as_strided(whole, size, steps, offset)
