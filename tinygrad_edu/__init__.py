@@ -121,7 +121,7 @@ from tinygrad_edu.ops.rounding import (
 )  # fmt: skip
 from tinygrad_edu.ops.elementary import erf
 from tinygrad_edu.ops.losses import xlogy
-from tinygrad_edu.ops.activation import celu, hardshrink, prelu, relu, selu, sigmoid, threshold
+from tinygrad_edu.ops.activation import relu, sigmoid
 
 absolute, sgn, fix = abs, sign, trunc
 relu_, sigmoid_, tanh_, exp_, sqrt_ = (

@@ -22,36 +22,17 @@ from .softmax import log_softmax, softmax, softmin
 if _typing.TYPE_CHECKING:
     # Activations, softmax
     from .activation import (
-        celu,
-        celu_,
-        elu,
-        elu_,
         gelu,
         glu,
-        hardshrink,
-        hardsigmoid,
-        hardswish,
-        hardtanh,
-        hardtanh_,
         leaky_relu,
         leaky_relu_,
         logsigmoid,
-        mish,
-        prelu,
         relu,
-        relu6,
         relu_,
-        selu,
-        selu_,
         sigmoid,
         silu,
         softplus,
-        softshrink,
-        softsign,
         tanh,
-        tanhshrink,
-        threshold,
-        threshold_,
     )
 
     # Attention
@@ -78,6 +59,27 @@ if _typing.TYPE_CHECKING:
         nll_loss,
         poisson_nll_loss,
         smooth_l1_loss,
+    )
+    from .more.activation import (
+        celu,
+        celu_,
+        elu,
+        elu_,
+        hardshrink,
+        hardsigmoid,
+        hardswish,
+        hardtanh,
+        hardtanh_,
+        mish,
+        prelu,
+        relu6,
+        selu,
+        selu_,
+        softshrink,
+        softsign,
+        tanhshrink,
+        threshold,
+        threshold_,
     )
     from .more.bags import embedding_bag
 
@@ -164,10 +166,13 @@ if _typing.TYPE_CHECKING:
 # Imported when it is asked for: each name, and the module that it is in.
 _IN = {
     "activation": [
-        "celu", "celu_", "elu", "elu_", "gelu", "glu", "hardshrink", "hardsigmoid",
-        "hardswish", "hardtanh", "hardtanh_", "leaky_relu", "leaky_relu_", "logsigmoid",
-        "mish", "prelu", "relu", "relu6", "relu_", "selu", "selu_", "sigmoid", "silu",
-        "softplus", "softshrink", "softsign", "tanh", "tanhshrink", "threshold",
+        "gelu", "glu", "leaky_relu", "leaky_relu_", "logsigmoid", "relu",
+        "relu_", "sigmoid", "silu", "softplus", "tanh",
+    ],
+    "more.activation": [
+        "celu", "celu_", "elu", "elu_", "hardshrink", "hardsigmoid",
+        "hardswish", "hardtanh", "hardtanh_", "mish", "prelu", "relu6",
+        "selu", "selu_", "softshrink", "softsign", "tanhshrink", "threshold",
         "threshold_",
     ],
     "padding": ["pad"],

@@ -13,34 +13,18 @@ if _typing.TYPE_CHECKING:
 
     # Activations
     from .activation import (
-        CELU,
-        ELU,
         GELU,
         GLU,
-        SELU,
-        Hardshrink,
-        Hardsigmoid,
-        Hardswish,
-        Hardtanh,
         LeakyReLU,
         LogSigmoid,
         LogSoftmax,
-        Mish,
-        PReLU,
         ReLU,
-        ReLU6,
-        RReLU,
         Sigmoid,
         SiLU,
         Softmax,
-        Softmax2d,
         Softmin,
         Softplus,
-        Softshrink,
-        Softsign,
         Tanh,
-        Tanhshrink,
-        Threshold,
     )
 
     # Attention, transformer
@@ -85,27 +69,32 @@ if _typing.TYPE_CHECKING:
     from .loss import (
         BCELoss,
         BCEWithLogitsLoss,
-        CosineEmbeddingLoss,
         CrossEntropyLoss,
-        CTCLoss,
-        GaussianNLLLoss,
-        HingeEmbeddingLoss,
         HuberLoss,
-        KLDivLoss,
         L1Loss,
-        MarginRankingLoss,
         MSELoss,
-        MultiLabelMarginLoss,
-        MultiLabelSoftMarginLoss,
-        MultiMarginLoss,
         NLLLoss,
-        PoissonNLLLoss,
         SmoothL1Loss,
-        SoftMarginLoss,
-        TripletMarginLoss,
-        TripletMarginWithDistanceLoss,
     )
     from .module import Module
+    from .more.activation import (
+        CELU,
+        ELU,
+        SELU,
+        Hardshrink,
+        Hardsigmoid,
+        Hardswish,
+        Hardtanh,
+        Mish,
+        PReLU,
+        ReLU6,
+        RReLU,
+        Softmax2d,
+        Softshrink,
+        Softsign,
+        Tanhshrink,
+        Threshold,
+    )
     from .more.adaptive import AdaptiveLogSoftmaxWithLoss
     from .more.bags import EmbeddingBag
 
@@ -126,6 +115,21 @@ if _typing.TYPE_CHECKING:
         LazyLinear,
     )
     from .more.linear_cross_entropy import LinearCrossEntropyLoss
+    from .more.losses import (
+        CosineEmbeddingLoss,
+        CTCLoss,
+        GaussianNLLLoss,
+        HingeEmbeddingLoss,
+        KLDivLoss,
+        MarginRankingLoss,
+        MultiLabelMarginLoss,
+        MultiLabelSoftMarginLoss,
+        MultiMarginLoss,
+        PoissonNLLLoss,
+        SoftMarginLoss,
+        TripletMarginLoss,
+        TripletMarginWithDistanceLoss,
+    )
 
     # Pooling, padding, images
     from .more.padding import (
@@ -206,10 +210,13 @@ _IN = {
     "module": ["Module"],
     "more.parameter_container": ["ParameterDict", "ParameterList"],
     "activation": [
-        "CELU", "ELU", "GELU", "GLU", "Hardshrink", "Hardsigmoid", "Hardswish",
-        "Hardtanh", "LeakyReLU", "LogSigmoid", "LogSoftmax", "Mish", "PReLU", "ReLU",
-        "ReLU6", "RReLU", "SELU", "Sigmoid", "SiLU", "Softmax", "Softmax2d", "Softmin",
-        "Softplus", "Softshrink", "Softsign", "Tanh", "Tanhshrink", "Threshold",
+        "GELU", "GLU", "LeakyReLU", "LogSigmoid", "LogSoftmax", "ReLU",
+        "Sigmoid", "SiLU", "Softmax", "Softmin", "Softplus", "Tanh",
+    ],
+    "more.activation": [
+        "SELU", "Mish", "Hardsigmoid", "Hardswish", "ELU", "CELU",
+        "Hardtanh", "ReLU6", "Threshold", "Hardshrink", "Softshrink", "Softsign",
+        "Tanhshrink", "Softmax2d", "RReLU", "PReLU",
     ],
     "batchnorm": [
         "BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "InstanceNorm1d", "InstanceNorm2d",
@@ -260,12 +267,14 @@ _IN = {
     "more.linear_cross_entropy": ["LinearCrossEntropyLoss", "LinearCrossEntropyOptions"],
     "distance": ["CosineSimilarity", "PairwiseDistance"],
     "loss": [
-        "BCELoss", "BCEWithLogitsLoss", "CTCLoss", "CosineEmbeddingLoss",
-        "CrossEntropyLoss", "GaussianNLLLoss", "HingeEmbeddingLoss", "HuberLoss",
-        "KLDivLoss", "L1Loss", "MarginRankingLoss", "MSELoss", "MultiLabelMarginLoss",
-        "MultiLabelSoftMarginLoss", "MultiMarginLoss", "NLLLoss", "PoissonNLLLoss",
-        "SmoothL1Loss", "SoftMarginLoss", "TripletMarginLoss",
-        "TripletMarginWithDistanceLoss",
+        "BCELoss", "BCEWithLogitsLoss", "CrossEntropyLoss", "HuberLoss", "L1Loss", "MSELoss",
+        "NLLLoss", "SmoothL1Loss",
+    ],
+    "more.losses": [
+        "PoissonNLLLoss", "GaussianNLLLoss", "KLDivLoss", "CosineEmbeddingLoss",
+        "HingeEmbeddingLoss", "MarginRankingLoss", "TripletMarginLoss",
+        "TripletMarginWithDistanceLoss", "CTCLoss", "SoftMarginLoss", "MultiMarginLoss",
+        "MultiLabelMarginLoss", "MultiLabelSoftMarginLoss",
     ],
 }  # fmt: skip
 

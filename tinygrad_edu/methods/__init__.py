@@ -266,8 +266,6 @@ class Methods:
     xlogy, xlogy_ = losses.xlogy, inplace(losses.xlogy)
     relu, relu_ = activation.relu, inplace(activation.relu)
     sigmoid, sigmoid_ = activation.sigmoid, inplace(activation.sigmoid)
-    prelu = activation.prelu
-    hardshrink = activation.hardshrink
 
     # ---------------------------------------------------------------- comparison
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tinygrad_edu.engine.views import inplace_view
     from tinygrad_edu.ops.comparison import operator as asking
     from tinygrad_edu.ops.more import (
+        activation,
         arranging,
         bitwise,
         counting,
@@ -50,9 +51,9 @@ else:
         )
     ]
     for name in (
-        "arranging", "bitwise", "counting", "cumulative", "decompositions", "linalg", "norms",
-        "products", "real", "scattering", "series", "solvers", "sorting", "special", "statistics",
-        "strided", "trigonometric",
+        "activation", "arranging", "bitwise", "counting", "cumulative", "decompositions", "linalg",
+        "norms", "products", "real", "scattering", "series", "solvers", "sorting", "special",
+        "statistics", "strided", "trigonometric",
     ):  # fmt: skip
         globals()[name] = room(f"tinygrad_edu.ops.more.{name}")
 
@@ -65,6 +66,7 @@ def import_all() -> None:
     Written out, for it also tells mypy to infer the types of these modules before those here.
     """
     from tinygrad_edu.ops.more import (  # noqa: F401
+        activation,
         arranging,
         bitwise,
         counting,
@@ -88,6 +90,8 @@ def import_all() -> None:
 class MoreMethods:
     """What `Tensor` inherits its further operations from."""
 
+    prelu = activation.prelu
+    hardshrink = activation.hardshrink
     fliplr = arranging.fliplr
     flipud = arranging.flipud
     roll = arranging.roll

@@ -67,6 +67,24 @@ NAMES = {
         "nn.modules.more.pooling": "FractionalMaxPool2d FractionalMaxPool3d MaxUnpool1d MaxUnpool2d"
         " MaxUnpool3d",
     },
+    "nn.functional.activation": {
+        "nn.functional.more.activation": "celu celu_ elu elu_ hardshrink hardsigmoid hardswish"
+        " hardtanh hardtanh_ mish prelu relu6 selu selu_ softshrink softsign tanhshrink threshold"
+        " threshold_",
+    },
+    "nn.modules.activation": {
+        "nn.modules.more.activation": "SELU Mish Hardsigmoid Hardswish ELU CELU Hardtanh ReLU6"
+        " Threshold Hardshrink Softshrink Softsign Tanhshrink Softmax2d RReLU PReLU",
+    },
+    "nn.modules.loss": {
+        "nn.modules.more.losses": "PoissonNLLLoss GaussianNLLLoss KLDivLoss CosineEmbeddingLoss"
+        " HingeEmbeddingLoss MarginRankingLoss TripletMarginLoss TripletMarginWithDistanceLoss"
+        " CTCLoss SoftMarginLoss MultiMarginLoss MultiLabelMarginLoss MultiLabelSoftMarginLoss",
+    },
+    "ops.activation": {
+        "ops.more.activation": "prelu elu selu celu mish hardtanh relu6 hardsigmoid hardswish"
+        " hardshrink softshrink threshold softsign tanhshrink",
+    },
     "ops.indexing": {"ops.masking": "argwhere masked_fill masked_select nonzero where"},
     "ops.largest": {"ops.more.cumulative": "cummax cummin"},
     "ops.reduction": {"ops.more.cumulative": "prod"},
