@@ -92,10 +92,7 @@ from tinygrad_edu.ops.joining import (
 )  # fmt: skip
 from tinygrad_edu.ops.indexing import index_put, narrow, select
 from tinygrad_edu.ops.masking import argwhere, masked_fill, masked_select, nonzero, where
-from tinygrad_edu.ops.gathering import (
-    gather, index_add, index_copy, index_fill, index_select, scatter, scatter_add, take,
-    take_along_dim,
-)  # fmt: skip
+from tinygrad_edu.ops.gathering import gather, index_add, index_select, scatter_add
 from tinygrad_edu.ops.casting import promote_types, result_type
 
 swapdims = transpose
@@ -160,8 +157,7 @@ from tinygrad_edu.random import (
     default_generator, Generator, get_rng_state, initial_seed, manual_seed, seed, set_rng_state,
 )  # fmt: skip
 from tinygrad_edu.ops.sampling import (
-    bernoulli, multinomial, normal, rand, rand_like, randint, randint_like, randn, randn_like,
-    randperm,
+    bernoulli, multinomial, rand, rand_like, randint, randint_like, randn, randn_like, randperm,
 )  # fmt: skip
 
 

@@ -51,13 +51,10 @@ if _typing.TYPE_CHECKING:
         binary_cross_entropy,
         binary_cross_entropy_with_logits,
         cross_entropy,
-        gaussian_nll_loss,
         huber_loss,
-        kl_div,
         l1_loss,
         mse_loss,
         nll_loss,
-        poisson_nll_loss,
         smooth_l1_loss,
     )
     from .more.activation import (
@@ -85,6 +82,7 @@ if _typing.TYPE_CHECKING:
 
     # Losses
     from .more.ctc import ctc_loss
+    from .more.densities import gaussian_nll_loss, kl_div, poisson_nll_loss
     from .more.grid import affine_grid, grid_sample
     from .more.linear_loss import linear_cross_entropy
 
@@ -207,11 +205,11 @@ _IN = {
         "unfold", "upsample", "upsample_bilinear", "upsample_nearest",
     ],
     "more.ctc": ["ctc_loss"],
+    "more.densities": ["gaussian_nll_loss", "kl_div", "poisson_nll_loss"],
     "more.linear_loss": ["linear_cross_entropy"],
     "losses": [
         "binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy",
-        "gaussian_nll_loss", "huber_loss", "kl_div", "l1_loss", "mse_loss", "nll_loss",
-        "poisson_nll_loss", "smooth_l1_loss",
+        "huber_loss", "l1_loss", "mse_loss", "nll_loss", "smooth_l1_loss",
     ],
     "more.ranking": [
         "cosine_embedding_loss", "cosine_similarity", "hinge_embedding_loss",

@@ -111,19 +111,11 @@ class Methods:
     triu, triu_ = masking.triu, inplace(masking.triu)
     copy_ = indexing.copy_
     gather = gathering.gather
-    scatter = gathering.scatter
-    scatter_ = inplace(gathering.scatter, apart=True)
     scatter_add = gathering.scatter_add
     scatter_add_ = inplace(gathering.scatter_add, apart=True)
     index_select = gathering.index_select
     index_add = gathering.index_add
     index_add_ = inplace(gathering.index_add, apart=True)
-    index_copy = gathering.index_copy
-    index_copy_ = inplace(gathering.index_copy, apart=True)
-    index_fill = gathering.index_fill
-    index_fill_ = inplace(gathering.index_fill, apart=True)
-    take_along_dim = gathering.take_along_dim
-    take = gathering.take
 
     def where(self, condition: Tensor, other: Any) -> Tensor:
         """This tensor where the condition holds, else `other`."""
@@ -324,10 +316,6 @@ class Methods:
     random_ = sampling.random_
     bernoulli = sampling.bernoulli
     bernoulli_ = sampling.bernoulli_
-    exponential_ = sampling.exponential_
-    log_normal_ = sampling.log_normal_
-    cauchy_ = sampling.cauchy_
-    geometric_ = sampling.geometric_
     multinomial = sampling.multinomial
 
     real = property(lambda self: self)  # last: it hides the module

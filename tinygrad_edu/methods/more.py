@@ -26,8 +26,10 @@ if TYPE_CHECKING:
         counting,
         cumulative,
         decompositions,
+        drawing,
         linalg,
         norms,
+        placing,
         products,
         real,
         scattering,
@@ -51,9 +53,9 @@ else:
         )
     ]
     for name in (
-        "activation", "arranging", "bitwise", "counting", "cumulative", "decompositions", "linalg",
-        "norms", "products", "real", "scattering", "series", "solvers", "sorting", "special",
-        "statistics", "strided", "trigonometric",
+        "activation", "arranging", "bitwise", "counting", "cumulative", "decompositions",
+        "drawing", "linalg", "norms", "placing", "products", "real", "scattering", "series",
+        "solvers", "sorting", "special", "statistics", "strided", "trigonometric",
     ):  # fmt: skip
         globals()[name] = room(f"tinygrad_edu.ops.more.{name}")
 
@@ -72,8 +74,10 @@ def import_all() -> None:
         counting,
         cumulative,
         decompositions,
+        drawing,
         linalg,
         norms,
+        placing,
         products,
         real,
         scattering,
@@ -92,6 +96,18 @@ class MoreMethods:
 
     prelu = activation.prelu
     hardshrink = activation.hardshrink
+    scatter = placing.scatter
+    scatter_ = inplace(placing.scatter, apart=True)
+    index_copy = placing.index_copy
+    index_copy_ = inplace(placing.index_copy, apart=True)
+    index_fill = placing.index_fill
+    index_fill_ = inplace(placing.index_fill, apart=True)
+    take_along_dim = placing.take_along_dim
+    take = placing.take
+    exponential_ = drawing.exponential_
+    log_normal_ = drawing.log_normal_
+    cauchy_ = drawing.cauchy_
+    geometric_ = drawing.geometric_
     fliplr = arranging.fliplr
     flipud = arranging.flipud
     roll = arranging.roll

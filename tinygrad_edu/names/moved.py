@@ -85,6 +85,16 @@ NAMES = {
         "ops.more.activation": "prelu elu selu celu mish hardtanh relu6 hardsigmoid hardswish"
         " hardshrink softshrink threshold softsign tanhshrink",
     },
+    "nn.functional.losses": {
+        "nn.functional.more.densities": "gaussian_nll_loss kl_div poisson_nll_loss",
+    },
+    "ops.gathering": {
+        "ops.more.placing": "index_copy index_fill scatter take take_along_dim",
+    },
+    "ops.sampling": {
+        "ops.more.drawing": "normal exponential_ log_normal_ cauchy_ geometric_",
+    },
+    "utils.data.dataset": {"utils.data.derived": "StackDataset Subset random_split"},
     "ops.indexing": {"ops.masking": "argwhere masked_fill masked_select nonzero where"},
     "ops.largest": {"ops.more.cumulative": "cummax cummin"},
     "ops.reduction": {"ops.more.cumulative": "prod"},

@@ -23,10 +23,7 @@ from tinygrad_edu.utils.data.dataset import (
     ConcatDataset,
     Dataset,
     IterableDataset,
-    StackDataset,
-    Subset,
     TensorDataset,
-    random_split,
 )
 from tinygrad_edu.utils.data.info import WorkerInfo, get_worker_info
 from tinygrad_edu.utils.data.sampler import (
@@ -39,10 +36,16 @@ from tinygrad_edu.utils.data.sampler import (
 )
 
 if TYPE_CHECKING:
+    from tinygrad_edu.utils.data.derived import StackDataset, Subset, random_split
     from tinygrad_edu.utils.data.distributed import DistributedSampler
 else:
     __getattr__, __dir__ = later(
-        __name__, {"distributed": ["DistributedSampler"], "": ["distributed"]}
+        __name__,
+        {
+            "": ["distributed"],
+            "distributed": ["DistributedSampler"],
+            "derived": ["StackDataset", "Subset", "random_split"],
+        },
     )
 
 __all__ = [
