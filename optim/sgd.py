@@ -2,23 +2,48 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-
 import numpy as np
 
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.engine.record import wrap
-from tinygrad_edu.kernels.blocks import blocks, constants
-from tinygrad_edu.kernels.cuda import tensors
+from tinygrad_edu.kernels import cuda
+from tinygrad_edu.kernels.sgd import sgd_
 from tinygrad_edu.optim.common import (
     check_implementation,
     check_lr,
     check_not_negative,
     number,
-    together,
 )
-from tinygrad_edu.optim.optimizer import Group, Optimizer, Params, State
+from tinygrad_edu.optim.optimizer import Group, Optimizer, Params, Rows, State
 from tinygrad_edu.tensor import Tensor
+
+
+def sgd(
+    x: Array,
+    g: Array,
+    b: Array | None,
+    lr: float,
+    momentum: float = 0.0,
+    dampening: float = 0.0,
+    weight_decay: float = 0.0,
+    nesterov: bool = False,
+) -> tuple[Array, Array | None]:
+    """The definition of a step of SGD: the new `x` and `b`, which is None before the first step.
+
+    A step runs `kernels.sgd.sgd_`, which computes the same in place.
+
+    >>> import numpy as np
+    >>> x, b = sgd(np.ones(1), np.full(1, 3.0), None, 0.1, momentum=0.9)
+    >>> x, b = sgd(x, np.full(1, 3.0), b, 0.1, momentum=0.9)
+    >>> np.allclose(x, 1 - 0.1 * 3 - 0.1 * (0.9 * 3 + 3))
+    True
+    """
+    if weight_decay != 0:
+        g = g + weight_decay * x
+    if momentum != 0:
+        b = g if b is None else momentum * b + (1 - dampening) * g
+        g = g + momentum * b if nesterov else b
+    return x - lr * g, b
 
 
 class SGD(Optimizer):
@@ -85,59 +110,30 @@ class SGD(Optimizer):
     def _new_state(self, x: Array, group: Group) -> State:
         return {"momentum_buffer": None} if group["momentum"] != 0 else {}
 
-    def _update_together(self, params: list[Tensor], group: Group) -> list[Tensor]:
-        if not together(params):
-            return params
-        rest, rows, fresh = [], defaultdict(list), []
-        for p in params:
-            x, g = p.array, p.grad.array  # type: ignore[union-attr]
-            state = {} if isinstance(x, np.ndarray) else self._state_of(p, group)
-            row, first = [x, g], False
-            if group["momentum"] != 0 and state:
-                first = state["momentum_buffer"] is None
-                row.append(np.empty_like(x) if first else state["momentum_buffer"].array)
-            if isinstance(x, np.ndarray) or not tensors.fit(*row):
-                rest.append(p)
-                continue
-            rows[x.dtype, x.device.id, first].append(row)
-            fresh += [(state, row[2])] if first else []
-            p.storage.write()
-        for (*_, first), same in rows.items():
-            tensors.sgd(
-                same, number(group["lr"]), group["momentum"], group["dampening"],
-                number(group["weight_decay"]), first, group["nesterov"], group["maximize"],
-            )  # fmt: skip
-        for state, buffer in fresh:  # only now do they hold numbers
-            state["momentum_buffer"] = wrap(buffer)
-        return rest
+    def _row(self, x: Array, g: Array, state: State, group: Group) -> list[Array]:
+        if group["momentum"] == 0:
+            return [x, g]
+        buffer = state.get("momentum_buffer")
+        return [x, g, np.empty_like(x) if buffer is None else buffer.array]
+
+    def _shared(self, state: State, group: Group) -> bool:
+        return group["momentum"] != 0 and state.get("momentum_buffer") is None
+
+    def _launch(self, rows: Rows, states: list[State], first: bool, group: Group) -> None:
+        cuda.tensors.sgd(
+            rows, number(group["lr"]), group["momentum"], group["dampening"],
+            number(group["weight_decay"]), first, group["nesterov"], group["maximize"],
+        )  # fmt: skip
+        if first:
+            for row, state in zip(rows, states, strict=True):
+                state["momentum_buffer"] = wrap(row[2])
 
     def _update(self, x: Array, g: Array, state: State, group: Group) -> None:
-        momentum, decay = group["momentum"], number(group["weight_decay"])
-        arrays, first = [x, g], False
-        if momentum != 0:
-            first = state.get("momentum_buffer") is None
-            arrays.append(np.empty_like(x) if first else state["momentum_buffer"].array)
-        mu, keep, penalty, step = constants(
-            x, momentum, 1 - group["dampening"], decay, -number(group["lr"])
-        )
-        for xs, gs, *b, s, total in blocks(*arrays, scratch=2):
-            if decay != 0:  # g + weight_decay x
-                np.multiply(xs, penalty, out=s)
-                gs = np.add(gs, s, out=total)
-            if momentum != 0:
-                bs = b[0]
-                if first:
-                    bs[...] = gs
-                else:  # b = momentum b + (1 - dampening) g
-                    np.multiply(bs, mu, out=bs)
-                    fresh = np.multiply(gs, keep, out=s) if group["dampening"] != 0 else gs
-                    np.add(bs, fresh, out=bs)
-                if group["nesterov"]:  # g + momentum b
-                    np.multiply(bs, mu, out=s)
-                    gs = np.add(gs, s, out=total)
-                else:
-                    gs = bs
-            np.multiply(gs, step, out=s)  # x -= lr g
-            np.add(xs, s, out=xs)
-        if momentum != 0 and first:
-            state["momentum_buffer"] = wrap(arrays[2])
+        first = self._shared(state, group)
+        _, _, *b = self._row(x, g, state, group)
+        sgd_(
+            x, g, b[0] if b else None, first, number(group["lr"]), group["momentum"],
+            group["dampening"], number(group["weight_decay"]), group["nesterov"],
+        )  # fmt: skip
+        if first:
+            state["momentum_buffer"] = wrap(b[0])

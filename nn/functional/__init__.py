@@ -51,11 +51,9 @@ if _typing.TYPE_CHECKING:
         binary_cross_entropy,
         binary_cross_entropy_with_logits,
         cross_entropy,
-        huber_loss,
         l1_loss,
         mse_loss,
         nll_loss,
-        smooth_l1_loss,
     )
     from .more.activation import (
         celu,
@@ -114,6 +112,7 @@ if _typing.TYPE_CHECKING:
         triplet_margin_loss,
         triplet_margin_with_distance_loss,
     )
+    from .more.robust import huber_loss, smooth_l1_loss
     from .more.vision import (
         channel_shuffle,
         fold,
@@ -200,6 +199,7 @@ _IN = {
         "max_unpool2d", "max_unpool3d",
     ],
     "more.grid": ["affine_grid", "grid_sample"],
+    "more.robust": ["huber_loss", "smooth_l1_loss"],
     "more.vision": [
         "channel_shuffle", "fold", "interpolate", "pixel_shuffle", "pixel_unshuffle",
         "unfold", "upsample", "upsample_bilinear", "upsample_nearest",
@@ -209,7 +209,7 @@ _IN = {
     "more.linear_loss": ["linear_cross_entropy"],
     "losses": [
         "binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy",
-        "huber_loss", "l1_loss", "mse_loss", "nll_loss", "smooth_l1_loss",
+        "l1_loss", "mse_loss", "nll_loss",
     ],
     "more.ranking": [
         "cosine_embedding_loss", "cosine_similarity", "hinge_embedding_loss",

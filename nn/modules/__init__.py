@@ -70,11 +70,9 @@ if _typing.TYPE_CHECKING:
         BCELoss,
         BCEWithLogitsLoss,
         CrossEntropyLoss,
-        HuberLoss,
         L1Loss,
         MSELoss,
         NLLLoss,
-        SmoothL1Loss,
     )
     from .module import Module
     from .more.activation import (
@@ -120,12 +118,14 @@ if _typing.TYPE_CHECKING:
         CTCLoss,
         GaussianNLLLoss,
         HingeEmbeddingLoss,
+        HuberLoss,
         KLDivLoss,
         MarginRankingLoss,
         MultiLabelMarginLoss,
         MultiLabelSoftMarginLoss,
         MultiMarginLoss,
         PoissonNLLLoss,
+        SmoothL1Loss,
         SoftMarginLoss,
         TripletMarginLoss,
         TripletMarginWithDistanceLoss,
@@ -267,10 +267,11 @@ _IN = {
     "more.linear_cross_entropy": ["LinearCrossEntropyLoss", "LinearCrossEntropyOptions"],
     "distance": ["CosineSimilarity", "PairwiseDistance"],
     "loss": [
-        "BCELoss", "BCEWithLogitsLoss", "CrossEntropyLoss", "HuberLoss", "L1Loss", "MSELoss",
-        "NLLLoss", "SmoothL1Loss",
+        "BCELoss", "BCEWithLogitsLoss", "CrossEntropyLoss", "L1Loss", "MSELoss",
+        "NLLLoss",
     ],
     "more.losses": [
+        "HuberLoss", "SmoothL1Loss",
         "PoissonNLLLoss", "GaussianNLLLoss", "KLDivLoss", "CosineEmbeddingLoss",
         "HingeEmbeddingLoss", "MarginRankingLoss", "TripletMarginLoss",
         "TripletMarginWithDistanceLoss", "CTCLoss", "SoftMarginLoss", "MultiMarginLoss",

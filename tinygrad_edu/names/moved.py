@@ -79,7 +79,8 @@ NAMES = {
     "nn.modules.loss": {
         "nn.modules.more.losses": "PoissonNLLLoss GaussianNLLLoss KLDivLoss CosineEmbeddingLoss"
         " HingeEmbeddingLoss MarginRankingLoss TripletMarginLoss TripletMarginWithDistanceLoss"
-        " CTCLoss SoftMarginLoss MultiMarginLoss MultiLabelMarginLoss MultiLabelSoftMarginLoss",
+        " CTCLoss SoftMarginLoss MultiMarginLoss MultiLabelMarginLoss MultiLabelSoftMarginLoss"
+        " HuberLoss SmoothL1Loss",
     },
     "ops.activation": {
         "ops.more.activation": "prelu elu selu celu mish hardtanh relu6 hardsigmoid hardswish"
@@ -87,6 +88,7 @@ NAMES = {
     },
     "nn.functional.losses": {
         "nn.functional.more.densities": "gaussian_nll_loss kl_div poisson_nll_loss",
+        "nn.functional.more.robust": "huber_loss smooth_l1_loss",
     },
     "ops.gathering": {
         "ops.more.placing": "index_copy index_fill scatter take take_along_dim",
@@ -94,6 +96,7 @@ NAMES = {
     "ops.sampling": {
         "ops.more.drawing": "normal exponential_ log_normal_ cauchy_ geometric_",
     },
+    "random": {"kernels.multinomial": "multinomial"},
     "utils.data.dataset": {"utils.data.derived": "StackDataset Subset random_split"},
     "ops.indexing": {"ops.masking": "argwhere masked_fill masked_select nonzero where"},
     "ops.largest": {"ops.more.cumulative": "cummax cummin"},

@@ -61,39 +61,6 @@ def absolute_error(a: Any, b: Any) -> Any:
     return abs(_sub(a, b))
 
 
-@primitive
-def _cut(d: Array, most: float) -> Array:
-    """`d`, but not beyond `-most` and `most`; there its derivative is 0."""
-    return np.clip(d, -most, most)
-
-
-_cut.vjp(d=lambda g, d, most: gate(g, (d > -most) & (d < most)))
-
-
-@primitive(node="SmoothL1Loss")
-def smooth_l1(a: Array, b: Array, beta: float) -> Array:
-    """`d**2 / (2 * beta)` where `d = |a - b|` is below `beta` > 0, else `d - beta / 2`."""
-    a, b = promote(a, b)
-    d = np.abs(np.subtract(a, b))
-    return np.where(d < beta, d * d * (0.5 / beta), d - 0.5 * beta)
-
-
-smooth_l1.vjp(a=lambda g, a, b, beta: _cut((a - b) / beta, 1.0) * g,
-              b=lambda g, a, b, beta: _cut((b - a) / beta, 1.0) * g)  # fmt: skip
-
-
-@primitive(node="HuberLoss")
-def huber(a: Array, b: Array, delta: float) -> Array:
-    """`d**2 / 2` where `d = |a - b|` is at most `delta`, else `delta * (d - delta / 2)`."""
-    a, b = promote(a, b)
-    d = np.abs(np.subtract(a, b))
-    return np.where(d <= delta, d * d * 0.5, (d - 0.5 * delta) * delta)
-
-
-huber.vjp(a=lambda g, a, b, delta: _cut(a - b, delta) * g,
-          b=lambda g, a, b, delta: _cut(b - a, delta) * g)  # fmt: skip
-
-
 def _log(x: Any) -> Any:
     """The logarithm, but not below -100: a probability of 0 costs 100, not infinity."""
     return clamp(log(x), -100.0, None)

@@ -37,7 +37,6 @@ from tinygrad_edu.random import (
     fill_uniform,
 )  # fmt: skip
 from tinygrad_edu.random import bernoulli as draw_bernoulli
-from tinygrad_edu.random import multinomial as draw_multinomial
 from tinygrad_edu.random import randperm as draw_randperm
 from tinygrad_edu.size import read_new_shape
 
@@ -264,7 +263,9 @@ def multinomial(
         raise _refuse("multinomial", "replacement", "bool", replacement)
     if weights.ndim and weights.shape[-1] > 2**24:
         raise RuntimeError("number of categories cannot exceed 2^24")
-    draw: Any = draw_multinomial
+    from tinygrad_edu.kernels.multinomial import multinomial as on_cpu
+
+    draw: Any = on_cpu
     if not isinstance(weights, np.ndarray):
         from tinygrad_edu.random import gpu as gpu_random
 

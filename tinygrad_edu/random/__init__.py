@@ -53,9 +53,9 @@ from tinygrad_edu.kernels.limits import (
 )
 from tinygrad_edu.kernels.memory_order import as_real, empty_like, fill, slow_to_fast
 from tinygrad_edu.kernels.mersenne_twister import MersenneTwister
-from tinygrad_edu.kernels.multinomial import multinomial
 from tinygrad_edu.kernels.rounding import fma64
 from tinygrad_edu.kernels.shuffle import fisher_yates
+from tinygrad_edu.names.moved import moved_names
 from tinygrad_edu.out_of_memory import out_of_memory
 
 if TYPE_CHECKING:
@@ -502,3 +502,9 @@ def randperm(gen: Generator, n: int, dtype: npt.DTypeLike = np.int64) -> Array:
     if n > most:
         raise RuntimeError(f"n cannot be greater than {most} for {kind} type.")
     return fisher_yates(gen, n).astype(kind, copy=False)
+
+
+if TYPE_CHECKING:
+    from tinygrad_edu.kernels.multinomial import multinomial as multinomial
+else:  # few programs draw from categories
+    __getattr__ = moved_names(__name__)
