@@ -117,7 +117,6 @@ from tinygrad_edu.ops.rounding import (
     abs, ceil, copysign, floor, frac, heaviside, nan_to_num, round, sign, trunc,
 )  # fmt: skip
 from tinygrad_edu.ops.elementary import erf
-from tinygrad_edu.ops.losses import xlogy
 from tinygrad_edu.ops.activation import relu, sigmoid
 
 absolute, sgn, fix = abs, sign, trunc

@@ -37,7 +37,6 @@ from tinygrad_edu.ops import (
     indexing,
     joining,
     largest,
-    losses,
     masking,
     powers,
     reduction,
@@ -255,7 +254,6 @@ class Methods:
     sgn, sgn_ = sign, sign_
     fix, fix_ = trunc, trunc_
     erf, erf_ = elementary.erf, inplace(elementary.erf)
-    xlogy, xlogy_ = losses.xlogy, inplace(losses.xlogy)
     relu, relu_ = activation.relu, inplace(activation.relu)
     sigmoid, sigmoid_ = activation.sigmoid, inplace(activation.sigmoid)
 

@@ -94,6 +94,7 @@ def import_all() -> None:
 class MoreMethods:
     """What `Tensor` inherits its further operations from."""
 
+    xlogy, xlogy_ = special.xlogy, inplace(special.xlogy)
     prelu = activation.prelu
     hardshrink = activation.hardshrink
     scatter = placing.scatter

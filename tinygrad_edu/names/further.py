@@ -142,6 +142,7 @@ from tinygrad_edu.ops.more.special import (
     logaddexp2,
     logit,
     polygamma,
+    xlogy,
 )
 from tinygrad_edu.ops.more.statistics import (
     corrcoef,
@@ -198,4 +199,5 @@ __all__ = [
     "std_mean", "svd", "svd_lowrank", "take", "take_along_dim", "tan", "tensordot", "threshold",
     "topk", "trace", "trapezoid", "trapz", "triangular_solve", "tril_indices", "triu_indices",
     "unique", "unique_consecutive", "unravel_index", "vander", "var", "var_mean", "vdot",
+    "xlogy",
 ]  # fmt: skip

@@ -93,11 +93,16 @@ NAMES = {
     "ops.gathering": {
         "ops.more.placing": "index_copy index_fill scatter take take_along_dim",
     },
+    "ops.losses": {
+        "ops.more.special": "xlogy",
+        "ops.more.robust": "smooth_l1 huber",
+    },
     "ops.sampling": {
         "ops.more.drawing": "normal exponential_ log_normal_ cauchy_ geometric_",
     },
     "random": {"kernels.multinomial": "multinomial"},
-    "utils.data.dataset": {"utils.data.derived": "StackDataset Subset random_split"},
+    "utils.data.dataset": {"utils.data.derived": "StackDataset random_split"},
+    "utils.data.sampler": {"utils.data.weighted": "WeightedRandomSampler"},
     "ops.indexing": {"ops.masking": "argwhere masked_fill masked_select nonzero where"},
     "ops.largest": {"ops.more.cumulative": "cummax cummin"},
     "ops.reduction": {"ops.more.cumulative": "prod"},

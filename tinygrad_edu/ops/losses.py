@@ -14,14 +14,11 @@ import numpy as np
 
 from tinygrad_edu.dtypes import (
     Array,
-    common,
-    default,
     floating,
     from_numpy,
     is_floating,
     not_implemented,
     promote,
-    promote_to,
     scalar_type_name,
 )
 from tinygrad_edu.engine.boundary import need_tensors
@@ -30,8 +27,8 @@ from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import current_node
 from tinygrad_edu.kernels import cross_entropy as kernel
+from tinygrad_edu.names.moved import moved_names
 from tinygrad_edu.ops.activation import log_sigmoid, logsigmoid
-from tinygrad_edu.ops.arguments import elementwise
 from tinygrad_edu.ops.arithmetic import _sub
 from tinygrad_edu.ops.elementary import log, sigmoid
 from tinygrad_edu.ops.extrema import clamp, gate
@@ -101,34 +98,6 @@ def _bce_logits_of_target(g: Any, x: Any, yes: Any) -> Any:
 
 
 bce_logits.vjp(x=_bce_logits_gradient, t=_bce_logits_of_target)
-
-
-@elementwise
-@primitive
-def xlogy(a: Array, b: Array) -> Array:
-    """`a * log(b)`; 0 where a is 0, unless b is nan.
-
-    >>> import tinygrad_edu as torch
-    >>> torch.xlogy(torch.tensor([0.0, 2.0]), torch.tensor([0.0, 3.0]))
-    tensor([0.0000, 2.1972])
-    """
-    a, b = _as_floats(a, b)
-    y = a * np.log(b)
-    return np.where(np.equal(a, 0) & ~np.isnan(b), 0, y).astype(y.dtype, copy=False)
-
-
-xlogy.vjp(
-    a=lambda g, a, b: gate(xlogy(g, b), ~((a == 0) & (b <= 0))),
-    b=lambda g, a, b: g * (a / b),
-)
-
-
-def _as_floats(a: Any, b: Any) -> tuple[Any, Any]:
-    """Both as floats of their common dtype; a number, too, for log would take it for float64."""
-    target = common(a, b)
-    target = target if is_floating(target) else default()
-    a, b = promote_to(target, a, b)
-    return a, b if hasattr(b, "dtype") else target.type(b)
 
 
 def read_classes(target: Array, count: int, ignore_index: int) -> tuple[Array, Array | None]:
@@ -386,3 +355,7 @@ def _with_probabilities(
     losses: Any = -(log_softmax(x, dim) * target)
     total: Tensor = losses.sum(dim) if reduction == "none" else losses.sum()
     return total / (x.array.size / count if count else 0.0) if reduction == "mean" else total
+
+
+if not TYPE_CHECKING:  # a type checker is to miss what is not here
+    __getattr__ = moved_names(__name__)

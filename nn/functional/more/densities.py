@@ -9,7 +9,7 @@ import numpy as np
 from tinygrad_edu.engine.boundary import users_level
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.nn.functional.losses import read_reduction, reduced
-from tinygrad_edu.ops.losses import xlogy
+from tinygrad_edu.ops.more.special import xlogy
 from tinygrad_edu.tensor import Tensor
 
 

@@ -23,6 +23,7 @@ from tinygrad_edu.utils.data.dataset import (
     ConcatDataset,
     Dataset,
     IterableDataset,
+    Subset,
     TensorDataset,
 )
 from tinygrad_edu.utils.data.info import WorkerInfo, get_worker_info
@@ -32,19 +33,20 @@ from tinygrad_edu.utils.data.sampler import (
     Sampler,
     SequentialSampler,
     SubsetRandomSampler,
-    WeightedRandomSampler,
 )
 
 if TYPE_CHECKING:
-    from tinygrad_edu.utils.data.derived import StackDataset, Subset, random_split
+    from tinygrad_edu.utils.data.derived import StackDataset, random_split
     from tinygrad_edu.utils.data.distributed import DistributedSampler
+    from tinygrad_edu.utils.data.weighted import WeightedRandomSampler
 else:
     __getattr__, __dir__ = later(
         __name__,
         {
             "": ["distributed"],
             "distributed": ["DistributedSampler"],
-            "derived": ["StackDataset", "Subset", "random_split"],
+            "weighted": ["WeightedRandomSampler"],
+            "derived": ["StackDataset", "random_split"],
         },
     )
 

@@ -1,4 +1,4 @@
-"""Datasets made of others: samples side by side, and parts of a dataset."""
+"""Samples of several datasets side by side, and a dataset cut at random."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any, TypeVar, cast
 
 from tinygrad_edu.random import Generator, default_generator, randperm
-from tinygrad_edu.utils.data.dataset import Dataset, samples
+from tinygrad_edu.utils.data.dataset import Dataset, Subset, samples
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -61,56 +61,6 @@ class StackDataset(Dataset[Any]):
 
     def __len__(self) -> int:
         return self._length
-
-
-class Subset(Dataset[T_co]):
-    """Sample i is `dataset[indices[i]]`.
-
-    A subclass that changes `__getitem__` must change `__getitems__` as well, because the loader
-    asks for whole batches.
-
-    Args:
-        dataset: what to choose from.
-        indices: which samples, in which order.
-
-    Raises:
-        NotImplementedError: a subclass changes only `__getitem__`.
-
-    >>> list(Subset("abcd", [3, 0]))
-    ['d', 'a']
-    """
-
-    dataset: Any
-    indices: Sequence[int]
-
-    def __init__(self, dataset: Any, indices: Sequence[int]) -> None:
-        kind = type(self)
-        if kind.__getitem__ is not Subset.__getitem__ and (
-            kind.__getitems__ is Subset.__getitems__
-        ):
-            raise NotImplementedError(
-                f"{kind.__name__} overrides __getitem__ but not __getitems__, which DataLoader"
-                " calls; override it too, for example:\n"
-                "def __getitems__(self, indices):\n"
-                "    return [self[index] for index in indices]"
-            )
-        self.dataset = dataset
-        self.indices = indices
-
-    def __getitem__(self, index: Any) -> T_co:
-        if isinstance(index, list):
-            return cast(T_co, self.dataset[[self.indices[i] for i in index]])
-        return cast(T_co, self.dataset[self.indices[index]])
-
-    def __getitems__(self, indices: list[int]) -> list[T_co]:
-        """The samples of a batch."""
-        chosen = [self.indices[i] for i in indices]
-        if callable(getattr(self.dataset, "__getitems__", None)):
-            return cast(list[T_co], self.dataset.__getitems__(chosen))
-        return [self.dataset[index] for index in chosen]
-
-    def __len__(self) -> int:
-        return len(self.indices)
 
 
 def random_split(
