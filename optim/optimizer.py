@@ -181,7 +181,8 @@ class Optimizer:
         rest: list[Tensor] = []
         batches: defaultdict[Any, list[tuple[list[Array], State]]] = defaultdict(list)
         for p in params:
-            x, g = p.array, p.grad.array  # type: ignore[union-attr]
+            assert p.grad is not None
+            x, g = p.array, p.grad.array
             if isinstance(x, np.ndarray) or not cuda.tensors.fit(x, g):
                 rest.append(p)
                 continue
@@ -232,7 +233,8 @@ class Optimizer:
                 )
 
     def _update_parameter(self, p: Tensor, group: Group) -> None:
-        x, g = p.array, p.grad.array  # type: ignore[union-attr]
+        assert p.grad is not None
+        x, g = p.array, p.grad.array
         if group.get("maximize"):
             g = -g
         state = self._state_of(p, group)

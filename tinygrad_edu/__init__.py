@@ -41,6 +41,7 @@ Breadth:
 
 from __future__ import annotations
 
+import builtins as _builtins
 import warnings as _warnings
 from math import e, inf, nan, pi
 import typing as _typing
@@ -161,27 +162,27 @@ from tinygrad_edu.ops.sampling import (
 
 
 # ---- questions
-def is_tensor(obj: object) -> bool:  # type: ignore[valid-type]
+def is_tensor(obj: object) -> _builtins.bool:
     """Whether it is a Tensor."""
     return isinstance(obj, Tensor)
 
 
-def numel(input: Tensor) -> int:  # type: ignore[valid-type]
+def numel(input: Tensor) -> _builtins.int:
     """How many elements the tensor has."""
     return input.numel()
 
 
-def is_floating_point(input: Tensor) -> bool:  # type: ignore[valid-type]
+def is_floating_point(input: Tensor) -> _builtins.bool:
     """Whether its elements are floats."""
     return input.is_floating_point()
 
 
-def is_complex(input: Tensor) -> bool:  # type: ignore[valid-type]
+def is_complex(input: Tensor) -> _builtins.bool:
     """False: there are no complex numbers."""
     return input.is_complex()
 
 
-def is_nonzero(input: Tensor) -> bool:  # type: ignore[valid-type]
+def is_nonzero(input: Tensor) -> _builtins.bool:
     """Whether its only element is not zero."""
     return input.is_nonzero()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tinygrad_edu.dtypes import (
+    Array,
     bfloat16,
     bool_,
     float16,
@@ -58,6 +59,8 @@ Unary: TypeAlias = "Operation[[Any]]"
 
 class Methods:
     """What `Tensor` inherits its operations from."""
+
+    array: Array
 
     # ---------------------------------------------------------------- shape
 
@@ -144,13 +147,14 @@ class Methods:
 
     def untyped_storage(self) -> UntypedStorage:
         """The memory that it shares with its views."""
-        return UntypedStorage(self.array)  # type: ignore[attr-defined]
+        return UntypedStorage(self.array)
 
     def new(self, *data: Any, size: Any = (0,), device: Any = None) -> Tensor:
         """`new_empty(*sizes)`, or `new_tensor(data)`: how early scripts made tensors."""
         sizes = not data or isinstance(data[0], (int, Size))
         make = self.new_empty if sizes else self.new_tensor  # type: ignore[attr-defined]
-        return make(*(data or size), device=device)  # type: ignore[no-any-return]
+        result: Tensor = make(*(data or size), device=device)
+        return result
 
     # ---------------------------------------------------------------- dtype and device
 

@@ -120,9 +120,9 @@ class MemoryMethods:
             )
         mine: Any = self
         seen: Any = mine.view(mine.shape) if self.array.flags.c_contiguous else mine[...]
-        made: Any = object.__new__(cls)
+        made = object.__new__(cls)
         vars(made).update(vars(seen))
-        return made  # type: ignore[no-any-return]
+        return made
 
     @numpy_names
     def narrow_copy(self, dim: int, start: Any, length: int) -> Tensor:

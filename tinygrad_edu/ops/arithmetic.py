@@ -182,7 +182,7 @@ def add(input: Any, other: Any, *, alpha: Any = 1, out: Any = None) -> Tensor:
     tensor([7., 8.])
     """
     added = _add(input, other if _is_one(alpha) else _times(other, alpha, input))
-    return write_out("add", out, added, input, other)  # type: ignore[no-any-return]
+    return write_out("add", out, added, input, other)
 
 
 @ufunc("subtract")
@@ -199,7 +199,7 @@ def sub(input: Any, other: Any, *, alpha: Any = 1, out: Any = None) -> Tensor:
     """
     _refuse_bool(_raw(input), _raw(other))
     less = _sub(input, other if _is_one(alpha) else _times(other, alpha, input))
-    return write_out("sub", out, less, input, other)  # type: ignore[no-any-return]
+    return write_out("sub", out, less, input, other)
 
 
 def rsub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
@@ -310,7 +310,7 @@ def div(
     if rounding_mode is None and out is None:
         return _div(input, other)
     result = _pick(_DIVISIONS, rounding_mode)(input, other)
-    return write_out("div", out, result, input, other)  # type: ignore[no-any-return]
+    return write_out("div", out, result, input, other)
 
 
 def div_(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:

@@ -36,6 +36,7 @@ from tinygrad_edu.kernels.memory_order import broadcast_strides, clone, in_order
 from tinygrad_edu.names.moved import moved_names
 from tinygrad_edu.ops.arguments import named, numpy_names
 from tinygrad_edu.ops.arithmetic import zero_gradient
+from tinygrad_edu.ops.casting import on_device_of
 from tinygrad_edu.ops.shape import expand, reshape
 from tinygrad_edu.size import read_dim
 
@@ -317,7 +318,7 @@ def setitem(x: Any, index: Any, value: Any) -> None:
     if isinstance(value, Variable) and device_of(value.array) != device_of(x.array):
         if advanced is not None and value.array.ndim:
             raise other_device("index_put_", x.array, value.array)
-        value = value.to(device_of(x.array))  # type: ignore[attr-defined]
+        value = on_device_of(x.array, value)
     if isinstance(value, Variable):
         if advanced is None:
             if value.array.shape == target.array.shape:  # others are expanded first
@@ -429,7 +430,7 @@ def copy_(x: Any, src: Any, non_blocking: bool = False) -> Tensor:
             f" ({list(source.shape)}): copy_ broadcasts its source only"
         )
     if isinstance(src, Variable) and device_of(source) != device_of(x.array):
-        src = src.to(device_of(x.array))  # type: ignore[attr-defined]
+        src = on_device_of(x.array, src)
     return _copy_in_place(x, src)
 
 
@@ -449,7 +450,7 @@ def fill_(x: Any, value: Any) -> Tensor:
     if isinstance(value, (int, float, np.generic)):
         value = fitting(x.array.dtype, value)
     elif isinstance(value, Variable) and device_of(value.array) != device_of(x.array):
-        value = value.to(device_of(x.array))  # type: ignore[attr-defined]
+        value = on_device_of(x.array, value)
     return _fill_in_place(x, value)
 
 

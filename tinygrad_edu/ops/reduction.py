@@ -197,7 +197,8 @@ def nanmean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = 
         )
     there = reduce_add(~np.isnan(x), axis=reduced(dim, x.ndim), keepdims=keepdim)
     total: Any = nansum(input, dim, keepdim, dtype=dtype)
-    return total / there  # type: ignore[no-any-return]
+    result: Tensor = total / there
+    return result
 
 
 @primitive

@@ -77,7 +77,8 @@ def _integer(function: str, argument: str, value: Any) -> int:
         value = operator.index(value)
     if not -(2**63) <= value < 2**63:
         raise ValueError("Overflow when unpacking long long")
-    return value  # type: ignore[no-any-return]
+    result: int = value
+    return result
 
 
 def _number(function: str, argument: str, value: Any) -> float:
@@ -367,7 +368,7 @@ def _result(drawn: Array, *parameters: Any) -> Tensor:
     return _drawn(tensors, drawn) if _needs_gradient(*tensors) else wrap(drawn)
 
 
-def _fill(t: Any, draw: Callable[[Array], None], *parameters: Any) -> Any:
+def _fill(t: Tensor, draw: Callable[[Array], None], *parameters: Any) -> Tensor:
     """Overwrite a tensor with what `draw` writes into an array."""
     refuse_captured(t, others=parameters)
     check_writable(t)
@@ -379,7 +380,12 @@ def _fill(t: Any, draw: Callable[[Array], None], *parameters: Any) -> Any:
 
 
 def uniform_(
-    self: Any, from_: Any = 0.0, to: Any = 1.0, *, generator: Any = None, **named: Any
+    self: Tensor,
+    from_: Any = 0.0,
+    to: Any = 1.0,
+    *,
+    generator: Generator | None = None,
+    **named: Any,
 ) -> Tensor:
     """Fill with numbers uniform on [from, to), in the order of memory.
 
@@ -392,17 +398,19 @@ def uniform_(
     if named:
         raise TypeError(f"uniform_() got an unexpected keyword argument '{min(named)}'")
     gen = _generator(generator)
-    return _fill(self, lambda a: fill_uniform(gen, a, low, high))  # type: ignore[no-any-return]
+    return _fill(self, lambda a: fill_uniform(gen, a, low, high))
 
 
-def normal_(self: Any, mean: Any = 0.0, std: Any = 1.0, *, generator: Any = None) -> Tensor:
+def normal_(
+    self: Tensor, mean: Any = 0.0, std: Any = 1.0, *, generator: Generator | None = None
+) -> Tensor:
     """Fill with normal numbers; RuntimeError if std < 0."""
     gen = _generator(generator)
     m, s = _number("normal_", "mean", mean), _number("normal_", "std", std)
-    return _fill(self, lambda a: fill_normal(gen, a, m, s))  # type: ignore[no-any-return]
+    return _fill(self, lambda a: fill_normal(gen, a, m, s))
 
 
-def random_(self: Any, *bounds: Any, generator: Any = None, **named: Any) -> Tensor:
+def random_(self: Tensor, *bounds: Any, generator: Generator | None = None, **named: Any) -> Tensor:
     """Fill with integers: `random_()`, `random_(to)` or `random_(from, to)`.
 
     Without bounds, all integers >= 0 that the dtype can hold are possible.
@@ -421,13 +429,13 @@ def random_(self: Any, *bounds: Any, generator: Any = None, **named: Any) -> Ten
         high = _integer("random_", "to", high)
     if low is None and high is not None:
         low = 0
-    return _fill(self, lambda a: fill_random(gen, a, low, high))  # type: ignore[no-any-return]
+    return _fill(self, lambda a: fill_random(gen, a, low, high))
 
 
 _RANDOM_FORMS = ((), ("to",), ("from", "to"))
 
 
-def bernoulli_(self: Any, p: Any = 0.5, *, generator: Any = None) -> Tensor:
+def bernoulli_(self: Tensor, p: Any = 0.5, *, generator: Generator | None = None) -> Tensor:
     """Fill with ones with probability `p` (a number or a tensor), else zeros.
 
     Raises:
@@ -436,9 +444,9 @@ def bernoulli_(self: Any, p: Any = 0.5, *, generator: Any = None) -> Tensor:
     gen = _generator(generator)
     if not isinstance(p, Variable):
         chance = _number("bernoulli_", "p", p)
-        return _fill(self, lambda a: fill_bernoulli(gen, a, chance))  # type: ignore[no-any-return]
-    chances = expand(p.detach(), self.array.shape).array  # type: ignore[attr-defined]
-    return _fill(self, lambda a: fill_bernoulli(gen, a, chances), p)  # type: ignore[no-any-return]
+        return _fill(self, lambda a: fill_bernoulli(gen, a, chance))
+    chances = expand(wrap(p.array), self.array.shape).array
+    return _fill(self, lambda a: fill_bernoulli(gen, a, chances), p)
 
 
 if not TYPE_CHECKING:  # a type checker is to miss what is not here

@@ -199,7 +199,8 @@ def fill(input: Any, value: Any) -> Tensor:
     tensor([3., 3.])
     """
     filled: Any = clone(input)
-    return filled.fill_(value)  # type: ignore[no-any-return]
+    result: Tensor = filled.fill_(value)
+    return result
 
 
 def adjoint(input: Any) -> Tensor:
@@ -329,10 +330,10 @@ def block_diag(*tensors: Any) -> Tensor:
     return cat(rows, 0)
 
 
-def cartesian_prod(*tensors: Any) -> Tensor:
+def cartesian_prod(*tensors: Tensor) -> Tensor:
     """All combinations of one element from each vector, one row each."""
     if len(tensors) == 1:
-        return tensors[0]  # type: ignore[no-any-return]
+        return tensors[0]
     grids = meshgrid(*tensors, indexing="ij")
     return stack([reshape(grid, (grid.array.size,)) for grid in grids], 1)
 

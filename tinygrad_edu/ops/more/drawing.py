@@ -85,27 +85,31 @@ def _normal_of_tensors(gen: Generator, mean: Any, std: Any) -> Tensor:
     return _result(array, mean, std)
 
 
-def exponential_(self: Any, lambd: Any = 1.0, *, generator: Any = None) -> Tensor:
+def exponential_(self: Tensor, lambd: Any = 1.0, *, generator: Generator | None = None) -> Tensor:
     """Fill with numbers of the exponential law of rate `lambd` > 0."""
     gen, rate = _generator(generator), _number("exponential_", "lambd", lambd)
-    return _fill(self, lambda a: fill_exponential(gen, a, rate))  # type: ignore[no-any-return]
+    return _fill(self, lambda a: fill_exponential(gen, a, rate))
 
 
-def log_normal_(self: Any, mean: Any = 1.0, std: Any = 2.0, *, generator: Any = None) -> Tensor:
+def log_normal_(
+    self: Tensor, mean: Any = 1.0, std: Any = 2.0, *, generator: Generator | None = None
+) -> Tensor:
     """Fill with the exponentials of normal numbers, std > 0."""
     gen = _generator(generator)
     m, s = _number("log_normal_", "mean", mean), _number("log_normal_", "std", std)
-    return _fill(self, lambda a: fill_log_normal(gen, a, m, s))  # type: ignore[no-any-return]
+    return _fill(self, lambda a: fill_log_normal(gen, a, m, s))
 
 
-def cauchy_(self: Any, median: Any = 0.0, sigma: Any = 1.0, *, generator: Any = None) -> Tensor:
+def cauchy_(
+    self: Tensor, median: Any = 0.0, sigma: Any = 1.0, *, generator: Generator | None = None
+) -> Tensor:
     """Fill with numbers of the Cauchy law, sigma > 0."""
     gen = _generator(generator)
     m, s = _number("cauchy_", "median", median), _number("cauchy_", "sigma", sigma)
-    return _fill(self, lambda a: fill_cauchy(gen, a, m, s))  # type: ignore[no-any-return]
+    return _fill(self, lambda a: fill_cauchy(gen, a, m, s))
 
 
-def geometric_(self: Any, p: Any, *, generator: Any = None) -> Tensor:
+def geometric_(self: Tensor, p: Any, *, generator: Generator | None = None) -> Tensor:
     """Fill with the number of trials up to the first success of probability 0 < p < 1."""
     gen, chance = _generator(generator), _number("geometric_", "p", p)
-    return _fill(self, lambda a: fill_geometric(gen, a, chance))  # type: ignore[no-any-return]
+    return _fill(self, lambda a: fill_geometric(gen, a, chance))

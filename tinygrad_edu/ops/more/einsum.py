@@ -289,13 +289,13 @@ def _spread_to(x: Any, labels: Labels, result: Labels) -> Any:
     return x.reshape(tuple([sizes.get(label, 1) for label in result]))
 
 
-def _finish(x: Any, labels: Labels, output: Labels) -> Tensor:
+def _finish(x: Tensor, labels: Labels, output: Labels) -> Tensor:
     if set(labels) != set(output):  # in the order of the output first: so it then lies in memory
         order = [*output, *[label for label in labels if label not in output]]
         x, labels = _permute(x, tuple([labels.index(label) for label in order])), order
     x, labels = _sum_unneeded(x, labels, set(output))
     if labels == output:
-        return x  # type: ignore[no-any-return]
+        return x
     return movedim(x, tuple([labels.index(label) for label in output]), tuple(range(len(output))))
 
 

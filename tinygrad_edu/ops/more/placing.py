@@ -228,4 +228,5 @@ def take(input: Any, index: Any) -> Tensor:
     size = flat.array.size
     if index.array.size and (index.array.min() < -size or index.array.max() >= size):
         raise IndexError(f"out of range: tried to access index on a tensor of {size} elements.")
-    return flat[index.reshape(-1)].reshape(index.array.shape)  # type: ignore[no-any-return]
+    result: Tensor = flat[index.reshape(-1)].reshape(index.array.shape)
+    return result

@@ -295,7 +295,8 @@ def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
 
 def _of_its_own(y: Any, x: Any) -> Tensor:
     """A rearranged `x` in memory of its own, also where nothing had to move."""
-    return y.clone().contiguous() if y.storage is x.storage else y  # type: ignore[no-any-return]
+    result: Tensor = y.clone().contiguous() if y.storage is x.storage else y
+    return result
 
 
 def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
