@@ -129,11 +129,14 @@ class SGD(Optimizer):
                 state["momentum_buffer"] = wrap(row[2])
 
     def _update(self, x: Array, g: Array, state: State, group: Group) -> None:
-        first = self._shared(state, group)
-        _, _, *b = self._row(x, g, state, group)
+        momentum, b, first = group["momentum"], None, False
+        if momentum != 0:
+            buffer = state.get("momentum_buffer")
+            first = buffer is None
+            b = np.empty_like(x) if buffer is None else buffer.array
         sgd_(
-            x, g, b[0] if b else None, first, number(group["lr"]), group["momentum"],
-            group["dampening"], number(group["weight_decay"]), group["nesterov"],
+            x, g, b, first, number(group["lr"]), momentum, group["dampening"],
+            number(group["weight_decay"]), group["nesterov"],
         )  # fmt: skip
-        if first:
-            state["momentum_buffer"] = wrap(b[0])
+        if b is not None and first:
+            state["momentum_buffer"] = wrap(b)

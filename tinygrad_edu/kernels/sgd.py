@@ -27,12 +27,13 @@ def sgd_(
     """
     mu, keep, penalty, step = constants(x, momentum, 1 - dampening, weight_decay, -lr)
     arrays = (x, g) if b is None else (x, g, b)
-    for xs, gs, *parts, s, total in blocks(*arrays, scratch=2):
+    for parts in blocks(*arrays, scratch=2):
+        xs, gs, s, total = parts[0], parts[1], parts[-2], parts[-1]
         if weight_decay != 0:  # g + weight_decay x
             np.multiply(xs, penalty, out=s)
             gs = np.add(gs, s, out=total)
-        if parts:
-            bs = parts[0]
+        if b is not None:
+            bs = parts[2]
             if first:
                 bs[...] = gs
             else:  # b = momentum b + (1 - dampening) g

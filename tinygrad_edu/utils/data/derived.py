@@ -6,7 +6,7 @@ import itertools
 import math
 import warnings
 from collections.abc import Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from tinygrad_edu.random import Generator, default_generator, randperm
 from tinygrad_edu.utils.data.dataset import Dataset, Subset, samples
@@ -90,7 +90,7 @@ def random_split(
             f" ({sum(sizes)} and {total})"
         )
     order = randperm(generator or default_generator, total).tolist()
-    ends = itertools.accumulate(cast("Sequence[int]", sizes))
+    ends = itertools.accumulate(int(size) for size in sizes)
     return [
         Subset(dataset, order[end - int(size) : end]) for end, size in zip(ends, sizes, strict=True)
     ]
