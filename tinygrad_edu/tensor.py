@@ -180,7 +180,7 @@ class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol,
         """Ask for a gradient, or stop asking; returns the tensor.
 
         Raises:
-            RuntimeError: its elements are no floats, or it was computed from others.
+            RuntimeError: its elements are not floats, or it was computed from others.
         """
         if not self.is_leaf:
             if requires_grad:

@@ -349,7 +349,7 @@ def _evaluate(func: Callable[..., Any], args: Sequence[Any], x: Array, value: Ar
     before = x.copy()
     x[...] = value
     try:
-        # Not under no_grad: the function may itself ask for gradients.
+        # Not under no_grad: the function may itself call backward.
         return [_host(y.array).astype(np.float64) for y in _call(func, args)]
     finally:
         x[...] = before

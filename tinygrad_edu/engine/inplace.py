@@ -126,7 +126,7 @@ def read_slices(x: Array, path: Any, order: Any) -> Array:
     return as_array(replay(path, _laid_out(x, order))).copy()
 
 
-def _spread(g: Gradient, shape: tuple[int, ...], path: Any, order: Any) -> Any:
+def _in_zeros(g: Gradient, shape: tuple[int, ...], path: Any, order: Any) -> Any:
     array = g.array if isinstance(g, Variable) else g
     return copy_slices(np.zeros_like(array, shape=shape), g, path, order)
 
@@ -141,7 +141,7 @@ copy_slices.vjp(
     base=lambda g, path, order: copy_slices(g, 0.0, path, order),
     value=_read,
 )
-read_slices.vjp(x=lambda g, x_shape, path, order: _spread(g, x_shape, path, order))
+read_slices.vjp(x=lambda g, x_shape, path, order: _in_zeros(g, x_shape, path, order))
 
 
 def write(t: Any, y: Any) -> Any:

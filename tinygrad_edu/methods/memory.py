@@ -104,7 +104,7 @@ class MemoryMethods:
         """The same memory and history as an object of a subclass of `Tensor`.
 
         Raises:
-            TypeError: `cls` is no such class.
+            TypeError: `cls` is not such a class.
 
         >>> import tinygrad_edu as torch
         >>> class Labels(torch.Tensor): ...
@@ -248,7 +248,7 @@ class MemoryMethods:
 
 
 def _numbers(kind: str) -> Callable[[Any], Any]:
-    """What makes an element of what a function returned; TypeError for what is no number."""
+    """What makes an element of what a function returned; TypeError if that is not a number."""
     if kind == "b":
         return bool
     if kind in "iu":

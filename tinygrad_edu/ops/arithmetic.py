@@ -474,7 +474,7 @@ def lerp(x: Array, end: Array, weight: Array) -> Array:
         weight: a tensor or a number.
 
     Raises:
-        RuntimeError: the dtypes differ, or are no floats.
+        RuntimeError: the dtypes differ, or are not floats.
 
     >>> import tinygrad_edu as torch
     >>> torch.lerp(torch.zeros(2), torch.tensor([1.0, 2.0]), 0.25)

@@ -24,7 +24,7 @@ _WHERE = "indices_or_sections"
 
 
 def _same_type(arrays: Any, parts: Any = None) -> list[Array]:
-    """The arrays (or those of them in `parts`) as the common type of all."""
+    """The arrays (or those of them in `parts`) in their common type."""
     target = result_type(*arrays)
     return [
         x.astype(target) if x.dtype != target else x for x in (arrays if parts is None else parts)

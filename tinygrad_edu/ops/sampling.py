@@ -1,7 +1,7 @@
-"""Random tensors: the public face of random.py, which explains how the numbers come about.
+"""Random tensors, drawn by `tinygrad_edu.random`, which explains where the numbers come from.
 
 All of them equal torch's (on its CPU) under the same `manual_seed`; tensors on a GPU are filled
-there, from a stream of its own (gpu_random.py).
+there, from a stream of its own (random/gpu.py).
 
 No gradient flows through a draw: to the parameters of the distribution, and to what a tensor held
 before it was filled, it is zero.

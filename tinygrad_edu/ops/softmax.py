@@ -122,7 +122,7 @@ def softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
 
     Raises:
         IndexError: there is no such dimension.
-        NotImplementedError: the scores are no floats and no dtype is given.
+        NotImplementedError: the scores are not floats and no dtype is given.
 
     A row of nothing but -inf gives nan.
 

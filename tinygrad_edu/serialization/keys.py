@@ -59,7 +59,7 @@ class Hashes:
         """`check_key`, before the key is put into the container.
 
         Raises:
-            CheckpointError: it is no key, or one too many of the same hash.
+            CheckpointError: it is not a key, or one too many of the same hash.
         """
         parts = check_key(key)
         if key.__class__ in FORGEABLE and key not in self.container:

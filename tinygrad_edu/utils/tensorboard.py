@@ -105,7 +105,7 @@ class SummaryWriter:
         global_step: int | None = None,
         walltime: float | None = None,
     ) -> None:
-        """Several numbers in one diagram; each is written to a folder of its own."""
+        """Several numbers in one diagram, each in its own folder."""
         for tag, number in tag_scalar_dict.items():
             folder = os.path.join(self.log_dir, f"{main_tag.replace('/', '_')}_{tag}")
             if folder not in self._others:

@@ -187,7 +187,7 @@ def take_along_dim(input: Any, indices: Any, dim: int | None = None) -> Tensor:
 
     Raises:
         RuntimeError: numbers of dimensions differ, sizes do not broadcast, an index lies outside,
-            or the indices are no int64.
+            or the indices are not int64.
     """
     if indices.array.dtype != np.int64:
         raise RuntimeError(

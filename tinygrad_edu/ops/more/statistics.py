@@ -111,7 +111,7 @@ def var(
         unbiased: True for a correction of 1, False for 0.
 
     Raises:
-        RuntimeError: the elements are no floats.
+        RuntimeError: the elements are not floats.
 
     >>> import tinygrad_edu as torch
     >>> torch.var(torch.tensor([1.0, 3.0]))
