@@ -96,6 +96,9 @@ if _typing.TYPE_CHECKING:
     from .more.adaptive import AdaptiveLogSoftmaxWithLoss
     from .more.bags import EmbeddingBag
 
+    # Recurrent
+    from .more.cells import GRUCell, LSTMCell, RNNCell, RNNCellBase
+
     # Lazy: the first input tells their sizes
     from .more.lazy import (
         LazyBatchNorm1d,
@@ -185,9 +188,7 @@ if _typing.TYPE_CHECKING:
         MaxPool2d,
         MaxPool3d,
     )
-
-    # Recurrent
-    from .rnn import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNBase, RNNCell, RNNCellBase
+    from .rnn import GRU, LSTM, RNN, RNNBase
     from .sparse import Embedding
     from .transformer import (
         Transformer,
@@ -260,9 +261,8 @@ _IN = {
         "ChannelShuffle", "Fold", "PixelShuffle", "PixelUnshuffle", "Unfold",
         "Upsample", "UpsamplingBilinear2d", "UpsamplingNearest2d",
     ],
-    "rnn": [
-        "GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNBase", "RNNCell", "RNNCellBase",
-    ],
+    "more.cells": ["GRUCell", "LSTMCell", "RNNCell", "RNNCellBase"],
+    "rnn": ["GRU", "LSTM", "RNN", "RNNBase"],
     "more.adaptive": ["AdaptiveLogSoftmaxWithLoss"],
     "more.linear_cross_entropy": ["LinearCrossEntropyLoss", "LinearCrossEntropyOptions"],
     "distance": ["CosineSimilarity", "PairwiseDistance"],

@@ -32,6 +32,8 @@ class _Inplace(Module):
 class ReLU(_Inplace):
     """`max(x, 0)`.
 
+    Shape: (*) -> (*).
+
     >>> import tinygrad_edu as torch
     >>> torch.nn.ReLU()(torch.tensor([-1.0, 2.0]))
     tensor([0., 2.])
@@ -42,7 +44,10 @@ class ReLU(_Inplace):
 
 
 class SiLU(_Inplace):
-    """`x * sigmoid(x)`, also known as swish."""
+    """`x * sigmoid(x)`, also known as swish.
+
+    Shape: (*) -> (*).
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.silu(input, self.inplace)
@@ -50,6 +55,8 @@ class SiLU(_Inplace):
 
 class LeakyReLU(Module):
     """`x` where x > 0, else `negative_slope * x`.
+
+    Shape: (*) -> (*).
 
     Args:
         negative_slope: the slope below 0.
@@ -75,6 +82,8 @@ class LeakyReLU(Module):
 class GELU(Module):
     """`x * Phi(x)`, with the normal distribution function Phi.
 
+    Shape: (*) -> (*).
+
     Args:
         approximate: "none" for Phi by erf; "tanh" for the approximation by tanh.
 
@@ -97,7 +106,10 @@ class GELU(Module):
 
 
 class Softplus(Module):
-    """`log(1 + exp(beta * x)) / beta`; x itself where `beta * x > threshold`."""
+    """`log(1 + exp(beta * x)) / beta`; x itself where `beta * x > threshold`.
+
+    Shape: (*) -> (*).
+    """
 
     def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
         super().__init__()
@@ -112,28 +124,40 @@ class Softplus(Module):
 
 
 class Sigmoid(Module):
-    """`1 / (1 + exp(-x))`."""
+    """`1 / (1 + exp(-x))`.
+
+    Shape: (*) -> (*).
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.sigmoid(input)
 
 
 class Tanh(Module):
-    """`tanh(x)`."""
+    """`tanh(x)`.
+
+    Shape: (*) -> (*).
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.tanh(input)
 
 
 class LogSigmoid(Module):
-    """`log(1 / (1 + exp(-x)))`."""
+    """`log(1 / (1 + exp(-x)))`.
+
+    Shape: (*) -> (*).
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.logsigmoid(input)
 
 
 class GLU(Module):
-    """`a * sigmoid(b)` for the two halves a, b of the input along `dim`."""
+    """`a * sigmoid(b)` for the two halves a, b of the input along `dim`.
+
+    Shape: (*, 2 n, *) -> (*, n, *), the size along `dim`.
+    """
 
     def __init__(self, dim: int = -1) -> None:
         super().__init__()
@@ -148,6 +172,8 @@ class GLU(Module):
 
 class Softmax(Module):
     """`exp(x) / sum(exp(x))` along `dim`.
+
+    Shape: (*) -> (*).
 
     Args:
         dim: the dimension along which the results add up to 1.
@@ -169,14 +195,20 @@ class Softmax(Module):
 
 
 class LogSoftmax(Softmax):
-    """`x - log(sum(exp(x)))` along `dim`."""
+    """`x - log(sum(exp(x)))` along `dim`.
+
+    Shape: (*) -> (*).
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.log_softmax(input, self.dim, _stacklevel=5)
 
 
 class Softmin(Softmax):
-    """`softmax(-x)` along `dim`."""
+    """`softmax(-x)` along `dim`.
+
+    Shape: (*) -> (*).
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.softmin(input, self.dim, _stacklevel=5)

@@ -86,6 +86,8 @@ class CrossEntropyLoss(_WeightedLoss):
 class NLLLoss(_WeightedLoss):
     """`functional.nll_loss`: as `CrossEntropyLoss`, of log-probabilities.
 
+    Shape: (N, C, ...), (N, ...) -> (); (N, ...) with reduction="none".
+
     >>> import tinygrad_edu as torch
     >>> logp = torch.log_softmax(torch.tensor([[2.0, 0.0]]), 1)
     >>> torch.nn.NLLLoss()(logp, torch.tensor([0]))
@@ -116,6 +118,8 @@ class NLLLoss(_WeightedLoss):
 class MSELoss(_Loss):
     """`functional.mse_loss`: the mean of `(input - target)**2`.
 
+    Shape: (*), (*) -> (); (*) with reduction="none".
+
     >>> import tinygrad_edu as torch
     >>> torch.nn.MSELoss()(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 4.0]))
     tensor(2.)
@@ -126,14 +130,20 @@ class MSELoss(_Loss):
 
 
 class L1Loss(_Loss):
-    """`functional.l1_loss`: the mean of `|input - target|`."""
+    """`functional.l1_loss`: the mean of `|input - target|`.
+
+    Shape: (*), (*) -> (); (*) with reduction="none".
+    """
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         return F.l1_loss(input, target, reduction=self.reduction)
 
 
 class BCELoss(_WeightedLoss):
-    """`functional.binary_cross_entropy`, of probabilities."""
+    """`functional.binary_cross_entropy`, of probabilities.
+
+    Shape: (*), (*) -> (); (*) with reduction="none".
+    """
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         return F.binary_cross_entropy(input, target, weight=self.weight, reduction=self.reduction)
@@ -141,6 +151,8 @@ class BCELoss(_WeightedLoss):
 
 class BCEWithLogitsLoss(_Loss):
     """`functional.binary_cross_entropy_with_logits`, of scores.
+
+    Shape: (*), (*) -> (); (*) with reduction="none".
 
     Args:
         weight: of each element, broadcast.

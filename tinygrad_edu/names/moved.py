@@ -82,6 +82,7 @@ NAMES = {
         " CTCLoss SoftMarginLoss MultiMarginLoss MultiLabelMarginLoss MultiLabelSoftMarginLoss"
         " HuberLoss SmoothL1Loss",
     },
+    "nn.modules.rnn": {"nn.modules.more.cells": "RNNCellBase RNNCell LSTMCell GRUCell"},
     "ops.activation": {
         "ops.more.activation": "prelu elu selu celu mish hardtanh relu6 hardsigmoid hardswish"
         " hardshrink softshrink threshold softsign tanhshrink",

@@ -15,21 +15,30 @@ from tinygrad_edu.tensor import Tensor
 
 
 class SELU(_Inplace):
-    """`1.0507 * elu(x, 1.6733)`: activations keep mean 0 and variance 1 from layer to layer."""
+    """`1.0507 * elu(x, 1.6733)`: activations keep mean 0 and variance 1 from layer to layer.
+
+    Shape: (*) -> (*).
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.selu(input, self.inplace)
 
 
 class Mish(_Inplace):
-    """`x * tanh(softplus(x))`."""
+    """`x * tanh(softplus(x))`.
+
+    Shape: (*) -> (*).
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.mish(input, self.inplace)
 
 
 class Hardsigmoid(_Inplace):
-    """`relu6(x + 3) / 6`."""
+    """`relu6(x + 3) / 6`.
+
+    Shape: (*) -> (*).
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.hardsigmoid(input, self.inplace)
@@ -39,7 +48,10 @@ class Hardsigmoid(_Inplace):
 
 
 class Hardswish(_Inplace):
-    """`x * relu6(x + 3) / 6`."""
+    """`x * relu6(x + 3) / 6`.
+
+    Shape: (*) -> (*).
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.hardswish(input, self.inplace)
@@ -50,6 +62,8 @@ class Hardswish(_Inplace):
 
 class PReLU(Module):
     """`x` where x > 0, else `weight * x`, with a weight that is learned.
+
+    Shape: (N, C, *) -> (N, C, *).
 
     Args:
         num_parameters: 1, or one per channel (dimension 1 of the input).
@@ -86,7 +100,10 @@ class PReLU(Module):
 
 
 class ELU(Module):
-    """`x` where x > 0, else `alpha * (exp(x) - 1)`."""
+    """`x` where x > 0, else `alpha * (exp(x) - 1)`.
+
+    Shape: (*) -> (*).
+    """
 
     def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
         super().__init__()
@@ -101,7 +118,10 @@ class ELU(Module):
 
 
 class CELU(ELU):
-    """`x` where x > 0, else `alpha * (exp(x / alpha) - 1)`."""
+    """`x` where x > 0, else `alpha * (exp(x / alpha) - 1)`.
+
+    Shape: (*) -> (*).
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.celu(input, self.alpha, self.inplace)
@@ -109,6 +129,8 @@ class CELU(ELU):
 
 class Hardtanh(Module):
     """`x` clamped to [min_val, max_val].
+
+    Shape: (*) -> (*).
 
     Raises:
         AssertionError: `max_val` is not greater than `min_val`.
@@ -145,7 +167,10 @@ class Hardtanh(Module):
 
 
 class ReLU6(Hardtanh):
-    """`min(max(x, 0), 6)`."""
+    """`min(max(x, 0), 6)`.
+
+    Shape: (*) -> (*).
+    """
 
     def __init__(self, inplace: bool = False) -> None:
         super().__init__(0.0, 6.0, inplace)
@@ -155,7 +180,10 @@ class ReLU6(Hardtanh):
 
 
 class Threshold(Module):
-    """`x` where x > threshold, else `value`."""
+    """`x` where x > threshold, else `value`.
+
+    Shape: (*) -> (*).
+    """
 
     def __init__(self, threshold: float, value: float, inplace: bool = False) -> None:
         super().__init__()
@@ -171,7 +199,10 @@ class Threshold(Module):
 
 
 class Hardshrink(Module):
-    """`x` where |x| > lambd, else 0."""
+    """`x` where |x| > lambd, else 0.
+
+    Shape: (*) -> (*).
+    """
 
     def __init__(self, lambd: float = 0.5) -> None:
         super().__init__()
@@ -185,21 +216,30 @@ class Hardshrink(Module):
 
 
 class Softshrink(Hardshrink):
-    """`x` moved towards 0 by `lambd`, but not beyond it."""
+    """`x` moved towards 0 by `lambd`, but not beyond it.
+
+    Shape: (*) -> (*).
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.softshrink(input, self.lambd)
 
 
 class Softsign(Module):
-    """`x / (1 + |x|)`."""
+    """`x / (1 + |x|)`.
+
+    Shape: (*) -> (*).
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.softsign(input)
 
 
 class Tanhshrink(Module):
-    """`x - tanh(x)`."""
+    """`x - tanh(x)`.
+
+    Shape: (*) -> (*).
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.tanhshrink(input)
@@ -222,6 +262,8 @@ class Softmax2d(Module):
 
 class RReLU(Module):
     """`x` where x > 0, else `a x`; while training each a is drawn from [lower, upper).
+
+    Shape: (*) -> (*).
 
     Args:
         lower, upper: the bounds of a; in evaluation a is their mean.

@@ -15,6 +15,8 @@ from tinygrad_edu.tensor import Tensor
 class LinearCrossEntropyLoss(_WeightedLoss):
     """`functional.linear_cross_entropy` with a layer `linear` of its own.
 
+    Shape: (N, in_features), (N) -> ().
+
     Args:
         in_features: width of the input.
         num_classes: C.

@@ -12,7 +12,10 @@ from tinygrad_edu.tensor import Tensor
 
 
 class KLDivLoss(_Loss):
-    """`functional.kl_div`, of log-probabilities and probabilities."""
+    """`functional.kl_div`, of log-probabilities and probabilities.
+
+    Shape: (*), (*) -> (); (*) with reduction="none".
+    """
 
     def __init__(
         self,
@@ -29,7 +32,10 @@ class KLDivLoss(_Loss):
 
 
 class PoissonNLLLoss(_Loss):
-    """`functional.poisson_nll_loss`, of counts."""
+    """`functional.poisson_nll_loss`, of counts.
+
+    Shape: (*), (*) -> (); (*) with reduction="none".
+    """
 
     def __init__(
         self,
@@ -57,7 +63,10 @@ class PoissonNLLLoss(_Loss):
 
 
 class GaussianNLLLoss(_Loss):
-    """`functional.gaussian_nll_loss`, of means, targets and variances."""
+    """`functional.gaussian_nll_loss`, of means, targets and variances.
+
+    Shape: (*), (*), (*) -> (); (*) with reduction="none".
+    """
 
     def __init__(self, *, full: bool = False, eps: float = 1e-6, reduction: str = "mean") -> None:
         super().__init__(reduction=reduction)
@@ -71,7 +80,10 @@ class GaussianNLLLoss(_Loss):
 
 
 class CosineEmbeddingLoss(_Loss):
-    """`functional.cosine_embedding_loss`, of pairs of vectors."""
+    """`functional.cosine_embedding_loss`, of pairs of vectors.
+
+    Shape: (N, D), (N, D), (N) -> (); (N) with reduction="none".
+    """
 
     def __init__(
         self,
@@ -90,7 +102,10 @@ class CosineEmbeddingLoss(_Loss):
 
 
 class HingeEmbeddingLoss(_Loss):
-    """`functional.hinge_embedding_loss`, of distances."""
+    """`functional.hinge_embedding_loss`, of distances.
+
+    Shape: (*), (*) -> (); (*) with reduction="none".
+    """
 
     def __init__(
         self,
@@ -107,7 +122,10 @@ class HingeEmbeddingLoss(_Loss):
 
 
 class MarginRankingLoss(_Loss):
-    """`functional.margin_ranking_loss`, of pairs of scores."""
+    """`functional.margin_ranking_loss`, of pairs of scores.
+
+    Shape: (N), (N), (N) -> (); (N) with reduction="none".
+    """
 
     def __init__(
         self,
@@ -126,7 +144,10 @@ class MarginRankingLoss(_Loss):
 
 
 class TripletMarginLoss(_Loss):
-    """`functional.triplet_margin_loss`, of an anchor, a near and a far vector."""
+    """`functional.triplet_margin_loss`, of an anchor, a near and a far vector.
+
+    Shape: three times (N, D) -> (); (N) with reduction="none".
+    """
 
     def __init__(
         self,
@@ -160,7 +181,10 @@ class TripletMarginLoss(_Loss):
 
 
 class TripletMarginWithDistanceLoss(_Loss):
-    """`functional.triplet_margin_with_distance_loss`, for any distance."""
+    """`functional.triplet_margin_with_distance_loss`, for any distance.
+
+    Shape: three times (N, D) -> (); (N) with reduction="none".
+    """
 
     def __init__(
         self,
@@ -195,6 +219,8 @@ class TripletMarginWithDistanceLoss(_Loss):
 class CTCLoss(_Loss):
     """`functional.ctc_loss`: how likely log-probabilities (T, N, C) spell the targets.
 
+    Shape: (T, N, C), (N, S), (N), (N) -> (); (N) with reduction="none".
+
     Args:
         blank: the class that means "no label".
         reduction: "none", "sum" or "mean".
@@ -223,14 +249,20 @@ class CTCLoss(_Loss):
 
 
 class SoftMarginLoss(_Loss):
-    """`functional.soft_margin_loss`, of scores and targets 1 or -1."""
+    """`functional.soft_margin_loss`, of scores and targets 1 or -1.
+
+    Shape: (*), (*) -> (); (*) with reduction="none".
+    """
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         return F.soft_margin_loss(input, target, reduction=self.reduction)
 
 
 class MultiMarginLoss(_WeightedLoss):
-    """`functional.multi_margin_loss`, of scores and right classes."""
+    """`functional.multi_margin_loss`, of scores and right classes.
+
+    Shape: (N, C), (N) -> (); (N) with reduction="none".
+    """
 
     def __init__(
         self,
@@ -262,14 +294,20 @@ class MultiMarginLoss(_WeightedLoss):
 
 
 class MultiLabelMarginLoss(_Loss):
-    """`functional.multilabel_margin_loss`, of scores and lists of classes that apply."""
+    """`functional.multilabel_margin_loss`, of scores and lists of classes that apply.
+
+    Shape: (N, C), (N, C) -> (); (N) with reduction="none".
+    """
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         return F.multilabel_margin_loss(input, target, reduction=self.reduction)
 
 
 class MultiLabelSoftMarginLoss(_WeightedLoss):
-    """`functional.multilabel_soft_margin_loss`, of scores and 0/1 for every class."""
+    """`functional.multilabel_soft_margin_loss`, of scores and 0/1 for every class.
+
+    Shape: (N, C), (N, C) -> (); (N) with reduction="none".
+    """
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         return F.multilabel_soft_margin_loss(
@@ -278,7 +316,10 @@ class MultiLabelSoftMarginLoss(_WeightedLoss):
 
 
 class SmoothL1Loss(_Loss):
-    """`functional.smooth_l1_loss`: a parabola below `beta`, a line above."""
+    """`functional.smooth_l1_loss`: a parabola below `beta`, a line above.
+
+    Shape: (*), (*) -> (); (*) with reduction="none".
+    """
 
     def __init__(
         self,
@@ -295,7 +336,10 @@ class SmoothL1Loss(_Loss):
 
 
 class HuberLoss(_Loss):
-    """`functional.huber_loss`: a parabola up to `delta`, a line of slope `delta` above."""
+    """`functional.huber_loss`: a parabola up to `delta`, a line of slope `delta` above.
+
+    Shape: (*), (*) -> (); (*) with reduction="none".
+    """
 
     def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
         super().__init__(reduction=reduction)
