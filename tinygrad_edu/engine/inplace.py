@@ -210,7 +210,7 @@ def write_out(name: str, out: Any, y: Any, *inputs: Any, told: bool = True) -> T
             )
         order = slow_to_fast(y.array)
         out.resize_([y.array.shape[i] for i in order])
-        out.array = out.array.transpose(np.argsort(order))
+        out.array, out.plain = out.array.transpose(np.argsort(order)), False
     refuse_expanded(out.array)
     written: Tensor = write(out, y)
     return written
