@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from operator import setitem
+
 import numpy as np
 
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.kernels import cuda
-from tinygrad_edu.kernels.sgd import sgd_
+from tinygrad_edu.kernels.sgd import sgd_calls
+from tinygrad_edu.kernels.undivided import undivided
 from tinygrad_edu.optim.common import (
     check_implementation,
     check_lr,
@@ -30,7 +33,7 @@ def sgd(
 ) -> tuple[Array, Array | None]:
     """The definition of a step of SGD: the new `x` and `b`, which is None before the first step.
 
-    A step runs `kernels.sgd.sgd_`, which computes the same in place.
+    A step makes the calls of `kernels.sgd.sgd_calls`, which compute the same in place.
 
     >>> import numpy as np
     >>> x, b = sgd(np.ones(1), np.full(1, 3.0), None, 0.1, momentum=0.9)
@@ -134,9 +137,10 @@ class SGD(Optimizer):
             buffer = state.get("momentum_buffer")
             first = buffer is None
             b = np.empty_like(x) if buffer is None else buffer.array
-        sgd_(
+        calls = sgd_calls(
             x, g, b, first, number(group["lr"]), momentum, group["dampening"],
             number(group["weight_decay"]), group["nesterov"],
         )  # fmt: skip
         if b is not None and first:
-            state["momentum_buffer"] = wrap(b)
+            calls.append((setitem, state, "momentum_buffer", wrap(b)))
+        undivided(calls)

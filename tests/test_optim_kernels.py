@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 import tinygrad_edu as tg
-from tinygrad_edu.kernels.adam import adam_
+from tinygrad_edu.kernels.adam import adam_calls
 from tinygrad_edu.kernels.blocks import BLOCK, blocks
-from tinygrad_edu.kernels.sgd import sgd_
+from tinygrad_edu.kernels.sgd import sgd_calls
+from tinygrad_edu.kernels.undivided import undivided
 from tinygrad_edu.optim.adam import adam
 from tinygrad_edu.optim.sgd import sgd
 
@@ -62,7 +63,7 @@ def test_adam_kernel_equals_its_definition(options, amsgrad):
     v, w = v * v, w * w if amsgrad else None
     rest = (3, 0.1, 0.9, 0.99, 1e-3, *options)
     expected = adam(x, g, m, v, w, *rest)
-    adam_(x, g, m, v, w, *rest)
+    undivided(adam_calls(x, g, m, v, w, *rest))
     for found, value in zip((x, m, v, w), expected, strict=True):
         if value is not None:
             np.testing.assert_allclose(found, value, rtol=1e-13, atol=1e-15)
@@ -79,7 +80,7 @@ def test_sgd_kernel_equals_its_definition(momentum, dampening, nesterov, weight_
     assert x.nbytes > BLOCK
     rest = (0.1, momentum, dampening, weight_decay, nesterov)
     expected, buffer = sgd(x, g, None if first else b, *rest)
-    sgd_(x, g, b if momentum else None, first, *rest)
+    undivided(sgd_calls(x, g, b if momentum else None, first, *rest))
     np.testing.assert_allclose(x, expected, rtol=1e-13, atol=1e-15)
     if momentum:
         np.testing.assert_allclose(b, buffer, rtol=1e-13, atol=1e-15)

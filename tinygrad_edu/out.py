@@ -51,7 +51,10 @@ def takes_out(function: Any = None, *, dtype: str = "same") -> Any:
             except MemoryError as error:
                 raise out_of_memory(name, error) from None
         if "out" not in kwargs:
-            return compute(*args, **kwargs)
+            try:
+                return compute(*args, **kwargs)
+            except MemoryError as error:
+                raise out_of_memory(name, error) from None
         out = kwargs.pop("out")
         if dtype == "asked" and isinstance(out, Variable) and kwargs.get("dtype") is None:
             kwargs["dtype"] = from_numpy(out.array.dtype)

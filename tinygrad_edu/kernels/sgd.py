@@ -1,14 +1,17 @@
-"""One step of SGD on one parameter, in place; `optim/sgd.py` has the definition it must equal."""
+"""One step of SGD on one parameter; `optim/sgd.py` has the definition it must equal."""
 
 from __future__ import annotations
+
+from operator import setitem
 
 import numpy as np
 
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.kernels.blocks import blocks, constants
+from tinygrad_edu.kernels.undivided import Calls
 
 
-def sgd_(
+def sgd_calls(
     x: Array,
     g: Array,
     b: Array | None,
@@ -18,32 +21,38 @@ def sgd_(
     dampening: float = 0.0,
     weight_decay: float = 0.0,
     nesterov: bool = False,
-) -> None:
-    """Write the new values into `x` and, with momentum, into `b`; the arguments of `optim.sgd.sgd`.
+) -> Calls:
+    """The calls that overwrite `x` and, with momentum, `b`; the arguments of `optim.sgd.sgd`.
 
     Args:
         b: None without momentum.
         first: `b` holds nothing yet.
     """
-    mu, keep, penalty, step = constants(x, momentum, 1 - dampening, weight_decay, -lr)
+    (step,) = constants(x, -lr)
+    if weight_decay != 0:
+        (penalty,) = constants(x, weight_decay)
+    if momentum != 0:
+        (mu,) = constants(x, momentum)
+    if dampening != 0:
+        (keep,) = constants(x, 1 - dampening)
+    calls: Calls = []
     arrays = (x, g) if b is None else (x, g, b)
-    for parts in blocks(*arrays, scratch=2):
-        xs, gs, s, total = parts[0], parts[1], parts[-2], parts[-1]
+    for xs, gs, *more in blocks(*arrays, scratch=2 if nesterov else 1):
+        s = more[-1]
         if weight_decay != 0:  # g + weight_decay x
-            np.multiply(xs, penalty, out=s)
-            gs = np.add(gs, s, out=total)
+            calls += [(np.multiply, xs, penalty, s), (np.add, gs, s, s)]
+            gs = s
         if b is not None:
-            bs = parts[2]
+            bs, other = more[0], more[-2] if nesterov else s
             if first:
-                bs[...] = gs
-            else:  # b = momentum b + (1 - dampening) g
-                np.multiply(bs, mu, out=bs)
-                fresh = np.multiply(gs, keep, out=s) if dampening != 0 else gs
-                np.add(bs, fresh, out=bs)
-            if nesterov:  # g + momentum b
-                np.multiply(bs, mu, out=s)
-                gs = np.add(gs, s, out=total)
+                calls.append((setitem, bs, ..., gs))
+            elif dampening != 0:  # b = momentum b + (1 - dampening) g
+                calls += [(np.multiply, bs, mu, bs), (np.multiply, gs, keep, other)]
+                calls.append((np.add, bs, other, bs))
             else:
-                gs = bs
-        np.multiply(gs, step, out=s)  # x -= lr g
-        np.add(xs, s, out=xs)
+                calls += [(np.multiply, bs, mu, bs), (np.add, bs, gs, bs)]
+            if nesterov:  # g + momentum b
+                calls += [(np.multiply, bs, mu, other), (np.add, gs, other, other)]
+            gs = other if nesterov else bs
+        calls += [(np.multiply, gs, step, s), (np.add, xs, s, xs)]  # x -= lr g
+    return calls
