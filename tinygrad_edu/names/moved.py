@@ -72,6 +72,11 @@ NAMES = {
         " hardtanh hardtanh_ mish prelu relu6 selu selu_ softshrink softsign tanhshrink threshold"
         " threshold_",
     },
+    "nn.init": {
+        "nn.initial": "dirac_ eye_ orthogonal_ sparse_ trunc_normal_ constant dirac eye"
+        " kaiming_normal kaiming_uniform normal orthogonal sparse uniform xavier_normal"
+        " xavier_uniform",
+    },
     "nn.modules.activation": {
         "nn.modules.more.activation": "SELU Mish Hardsigmoid Hardswish ELU CELU Hardtanh ReLU6"
         " Threshold Hardshrink Softshrink Softsign Tanhshrink Softmax2d RReLU PReLU",
