@@ -19,6 +19,7 @@ from tinygrad_edu.dtypes import (
     scalar_type_name,
 )
 from tinygrad_edu.engine.primitive import primitive
+from tinygrad_edu.kernels import composed
 from tinygrad_edu.kernels.memory_order import in_turn
 from tinygrad_edu.ops import masking, shape
 from tinygrad_edu.ops.activation import _floats, softplus
@@ -81,7 +82,7 @@ def prelu(input: Any, weight: Any) -> Tensor:
 @primitive
 def _elu(x: Array, alpha: float, scale: float, rate: float) -> Array:
     _floats("elu", x)
-    return in_turn(np.where(x > 0, x * scale, np.expm1(x * rate) * (alpha * scale)), x)
+    return in_turn(np.where(x > 0, x * scale, composed.expm1(x * rate) * (alpha * scale)), x)
 
 
 @primitive
