@@ -20,7 +20,6 @@ from tinygrad_edu.engine.mode import is_recording
 from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels import composed
-from tinygrad_edu.kernels import gelu as _gelu
 from tinygrad_edu.kernels.memory_order import in_order, in_turn
 from tinygrad_edu.names.moved import moved_names
 from tinygrad_edu.ops import indexing, masking
@@ -147,17 +146,27 @@ def gelu(x: Array, approximate: str = "none") -> tuple[Array, Array]:
     """
     if approximate not in ("none", "tanh"):
         raise RuntimeError("approximate argument must be either none or tanh.")
-    y, slope = _gelu.gelu(_floats("gelu", x), approximate, is_recording())
+    from tinygrad_edu.kernels import gelu as kernel  # only models with GELU need it
+
+    y, slope = kernel.gelu(_floats("gelu", x), approximate, is_recording())
     return in_turn(y, x), slope
 
 
-gelu.vjp(x=lambda g, x, slope, approximate: _gelu.gelu_gradient(g, x, slope, approximate))
+def _gelu_gradient(g: Any, x: Any, slope: Any, approximate: str) -> Any:
+    from tinygrad_edu.kernels import gelu as kernel
+
+    return kernel.gelu_gradient(g, x, slope, approximate)
+
+
+gelu.vjp(x=_gelu_gradient)
 
 
 @gelu.defined_as
 def _(x: Any, approximate: str) -> Any:
+    from tinygrad_edu.kernels.gelu import CUBIC, K
+
     if approximate == "tanh":
-        return x * 0.5 * (1 + tanh(_gelu.K * (x + _gelu.CUBIC * (x * x * x))))
+        return x * 0.5 * (1 + tanh(K * (x + CUBIC * (x * x * x))))
     return x * 0.5 * (1 + erf(x * math.sqrt(0.5)))
 
 
