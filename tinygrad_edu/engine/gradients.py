@@ -14,7 +14,6 @@ from tinygrad_edu.dtypes import from_numpy
 from tinygrad_edu.engine.graph import Leaf, Node, Variable
 from tinygrad_edu.engine.mode import around, state
 from tinygrad_edu.engine.record import current_node, wrap
-from tinygrad_edu.engine.second import tied
 from tinygrad_edu.engine.types import Gradient, Values
 from tinygrad_edu.engine.views import CutOff
 from tinygrad_edu.engine.walk import accumulate, walk
@@ -29,7 +28,11 @@ def _run(
 ) -> dict[Node, Any]:
     """The walk, in a mode of its own: recorded only if a graph of the gradients is wanted."""
     mode = state.mode
-    wrappers = [*([tied] if create else []), *around, *mode.around]
+    wrappers = [*around, *mode.around]
+    if create:
+        from tinygrad_edu.engine.second import tied
+
+        wrappers.insert(0, tied)
     retain = create if retain_graph is None else retain_graph
     try:
         state.mode = mode.but(enabled=create, roots=tuple([node for node, _ in roots]))
@@ -127,7 +130,7 @@ def grad(
         inputs: a tensor or a sequence of them, leaves or not.
         grad_outputs: the gradients to start from, as in `backward`.
         retain_graph, create_graph: as in `backward`.
-        only_inputs: of no effect; False warns of that.
+        only_inputs: has no effect; False gives a warning.
         allow_unused: None for an input that the outputs do not depend on, instead of an error.
         is_grads_batched: `grad_outputs` have one more dimension in front, the results too: one
             walk is made for each.
