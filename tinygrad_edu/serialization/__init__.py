@@ -12,7 +12,7 @@ import os
 import sys
 from typing import Any
 
-from tinygrad_edu.serialization import reading, storing, writing
+from tinygrad_edu.serialization import formats, legacy, reading, storing, writing
 from tinygrad_edu.serialization.archive import Archive
 from tinygrad_edu.serialization.atomic import replacing
 from tinygrad_edu.serialization.classes import (
@@ -155,23 +155,34 @@ def load(
                 "You can only torch.load from a file that is seekable. Please pre-load the data"
                 " into a buffer like io.BytesIO and try to load from it instead."
             )
-        archive = Archive(f)
-        result = _load(archive, map_location, False, whole)
-        f.seek(archive.last)  # as torch leaves it: behind what was read, not behind the archive
+        result, end = _load(f, map_location, False, whole, False)
+        f.seek(end)  # as torch leaves it: behind what was read, not behind the archive
         return result
     try:
         with open(f, "rb", buffering=0) as file:
-            return _load(Archive(file, whole=True), map_location, bool(mmap), whole)
+            return _load(file, map_location, bool(mmap), whole, True)[0]
     except OSError as error:
         if error.filename is None:
             error.filename = os.fsdecode(f)
         raise
 
 
-def _load(archive: Archive, map_location: MapLocation, mapped: bool, whole: bool) -> Any:
+def _load(
+    file: Any, map_location: MapLocation, mapped: bool, whole: bool, alone: bool
+) -> tuple[Any, int]:
+    """The objects in an open file, and where the last of what was read ends."""
+    begin = file.tell()
+    head = file.read(len(formats.LEGACY))
+    if head == formats.LEGACY:
+        if mapped:
+            raise RuntimeError("mmap=True is for zip archives; this file is older: save it again")
+        result, end = legacy.read(head + file.read(), map_location, whole)
+        return result, begin + end
+    file.seek(begin)
+    archive = Archive(file, whole=alone)
     if archive.swap or sys.byteorder != "little":
         raise CheckpointError("the file's tensors are big-endian, which is not supported")
     shelf = Shelf(archive, map_location, mapped)
     result = reading.read(archive, shelf.find, whole)
     shelf.read()
-    return result
+    return result, archive.last

@@ -11,7 +11,7 @@ from __future__ import annotations
 import struct
 from collections import Counter, OrderedDict
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from tinygrad_edu.serialization import classes
 from tinygrad_edu.serialization.archive import Archive
@@ -52,13 +52,16 @@ def _weight(args: tuple[Any, ...]) -> int:
 class Unpickler:
     """Interprets the pickle `data`; `find(key, location)` finds a tensor's memory.
 
-    With `whole` it makes modules of the running program, too: see `classes`.
+    With `whole` it makes modules of the running program, too: see `classes`.  The pickle begins at
+    `at`, and ends where that is after `load`.
     """
 
+    actions: ClassVar[dict[int, Callable[[Any], None]]]
+
     def __init__(
-        self, data: bytes, find: Callable[[str, str], Memory], whole: bool = False
+        self, data: bytes, find: Callable[[str, str], Memory], whole: bool = False, at: int = 0
     ) -> None:
-        self.data, self.find, self.at = data, find, 0
+        self.data, self.find, self.at, self.start = data, find, at, at
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
         self.hashes: dict[int, Hashes] = {}  # by the container's id; each keeps its container
@@ -73,7 +76,7 @@ class Unpickler:
         Raises:
             CheckpointError: it is damaged, or asks for something that is not on the list.
         """
-        data, actions = self.data, _ACTIONS
+        data, actions = self.data, self.actions
         while True:
             if self.at >= len(data):
                 raise CheckpointError("the pickle ends too early")
@@ -151,7 +154,7 @@ class Unpickler:
     # What each opcode does, in the order of the list below.
 
     def proto(self) -> None:
-        if self.at != 1 or self.take(1) != b"\x02":
+        if self.at != self.start + 1 or self.take(1) != b"\x02":
             raise CheckpointError("the pickle is not of protocol 2, which torch writes")
 
     def string(self) -> None:
@@ -275,7 +278,7 @@ class Unpickler:
         self.push(int.from_bytes(self.take(self.take(1)[0]), "little", signed=True))
 
 
-_ACTIONS: dict[int, Callable[[Unpickler], None]] = {
+ACTIONS: dict[int, Callable[[Any], None]] = {
     ord(opcode): action
     for opcode, action in {
         "\x80": Unpickler.proto,
@@ -308,9 +311,11 @@ _ACTIONS: dict[int, Callable[[Unpickler], None]] = {
         "R": Unpickler.reduce,
         "\x81": Unpickler.make,
         "b": Unpickler.build,
-        "Q": Unpickler.persistent,
+        "Q": lambda p: p.persistent(),
     }.items()
 }
+
+Unpickler.actions = ACTIONS
 
 _OPCODES = {
     ord("i"): "INST", ord("o"): "OBJ", 0x92: "NEWOBJ_EX", 0x93: "STACK_GLOBAL",
