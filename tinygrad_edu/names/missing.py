@@ -18,7 +18,6 @@ _REASONS = {
     ("flex_attention", "varlen"): (
         "flex_attention needs a compiler: use scaled_dot_product_attention with a mask"
     ),
-    ("LBFGS",): "its closures are not supported; AdamW is the usual choice for small problems",
     ("SparseAdam",): "there are no sparse gradients; use Adam",
     ("fx", "export", "_dynamo", "_inductor"): "there is no compiler",
 }

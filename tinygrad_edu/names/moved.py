@@ -37,7 +37,7 @@ MODULES = _table(
     kernels_more="gamma rejection series",
     nn_functional_more="bags ctc grid low_level noise ranking vision",
     nn_modules_more="adaptive bags lazy linear_cross_entropy padding parameter_container vision",
-    optim_more="adadelta adafactor adagrad adamax asgd muon nadam radam rmsprop rprop",
+    optim_more="adadelta adafactor adagrad adamax asgd lbfgs muon nadam radam rmsprop rprop",
 ) | {
     "autograd.errors": "engine.boundary",
     "autograd.half": "engine.half",

@@ -29,9 +29,9 @@ def describe(head: bytes) -> str:
             return f"this is no zip archive, which checkpoints are, but {what}"
     if head[:1] == b"\x80" and head[1:2] in b"\x02\x03\x04\x05":
         return (
-            "this is a pickle that torch.save did not write in its own format: it may hold objects of any class, and"
-            f" making them runs code. In the program that wrote it, save a dict of tensors;"
-            f" {_IN_TORCH} loaded here"
+            "this is a pickle, but not of torch.save's own format: it may hold objects of any"
+            " class, and making them runs code. In the program that wrote it, save a dict of"
+            f" tensors; {_IN_TORCH} loaded here"
         )
     if head[257:262] == b"ustar":
         return (
