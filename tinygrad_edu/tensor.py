@@ -155,14 +155,16 @@ class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol,
         """Whether it was made under `inference_mode`."""
         return self.storage is INFERENCE
 
-    is_sparse = is_quantized = is_mkldnn = is_meta = is_nested = False
+    is_sparse = is_quantized = is_mkldnn = is_nested = is_sparse_csr = False
+    is_ipu = is_maia = is_mps = is_mtia = is_vulkan = is_xla = is_xpu = False
+    is_meta = property(lambda self: self.device.type == "meta")
     names = None
     layout = "torch.strided"
 
     @property
     def is_cuda(self) -> bool:
         """Whether it is on a GPU."""
-        return not isinstance(self.array, np.ndarray)
+        return not isinstance(self.array, np.ndarray) and self.device.type == "cuda"
 
     is_cpu = property(lambda self: isinstance(self.array, np.ndarray))
 
