@@ -112,6 +112,13 @@ class HookMethods:
         """
         return RemovableHandle(self._backward_pre_hooks, Hook(hook), prepend=prepend)
 
+    def register_backward_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """`register_full_backward_hook`, by its name of long ago.
+
+        Unlike torch, `grad_input` always holds the gradients of the module's inputs.
+        """
+        return self.register_full_backward_hook(hook)
+
     def register_full_backward_hook(
         self, hook: Callable[..., Any], prepend: bool = False
     ) -> RemovableHandle:

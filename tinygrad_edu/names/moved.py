@@ -28,7 +28,7 @@ def _table(**folders: str) -> dict[str, str]:
 
 
 MODULES = _table(
-    names="accelerator backends compiler cpu hub jit legacy missing mps onnx profiler"
+    names="accelerator backends compiler cpu functional hub jit legacy missing mps onnx profiler"
     " return_types settings spawned types xpu",
     methods="numpy_protocol printing python_protocol storage",
     ops_more="arranging bitwise counting ctc cumulative decompositions einsum fractional linalg"
@@ -39,6 +39,7 @@ MODULES = _table(
     nn_modules_more="adaptive bags lazy linear_cross_entropy padding parameter_container vision",
     optim_more="adadelta adafactor adagrad adamax asgd lbfgs muon nadam radam rmsprop rprop",
 ) | {
+    "_C": "names.c",
     "autograd.errors": "engine.boundary",
     "autograd.half": "engine.half",
     "autograd.inplace": "engine.inplace",
@@ -47,17 +48,27 @@ MODULES = _table(
     "autograd.walk": "engine.gradients",
     "batching": "func.batching",
     "gpu_random": "random.gpu",
+    "nn.modules.channelshuffle": "nn.modules.more.vision",
+    "nn.modules.fold": "nn.modules.more.vision",
+    "nn.modules.instancenorm": "nn.modules.batchnorm",
+    "nn.modules.pixelshuffle": "nn.modules.more.vision",
+    "nn.modules.upsampling": "nn.modules.more.vision",
+    "nn.parallel.scatter_gather": "nn.parallel",
     "ops.cross_entropy": "ops.losses",
     "ops.dims": "ops.arguments",
     "ops.layout": "ops.casting",
     "ops.lists": "entrances",
     "ops.names": "ops.arguments",
+    "storage": "methods.storage",
     "tree": "engine.tree",
 }
 """Each name, without the package's, and where the module is."""
 
 
 NAMES = {
+    "nn.modules.activation": {"nn.modules.attention": "MultiheadAttention"},
+    "nn.modules.container": {"nn.modules.more.parameter_container": "ParameterDict ParameterList"},
+    "nn.modules.sparse": {"nn.modules.more.bags": "EmbeddingBag"},
     "nn.functional.pooling": {
         "nn.functional.more.pooling": "fractional_max_pool2d fractional_max_pool3d"
         " fractional_max_pool2d_with_indices fractional_max_pool3d_with_indices max_unpool1d"
@@ -71,7 +82,7 @@ NAMES = {
     "ops.largest": {"ops.more.cumulative": "cummax cummin"},
     "ops.reduction": {"ops.more.cumulative": "prod"},
 }
-"""What pickles of an earlier edition ask a module for that is in another one now."""
+"""What torch's paths and pickles of an earlier edition ask a module for that is in another here."""
 
 
 def moved_names(module: str) -> Callable[[str], Any]:
