@@ -40,6 +40,7 @@ class FunctionCtx:
     _dirty: Values = ()
     _constant: Values = ()
     _materialize = True
+    _shapes_in: dict[int, tuple[int, ...]]
 
     def save_for_backward(self, *tensors: Any) -> None:
         """Keep tensors (inputs, outputs, others, or None) for `saved_tensors` in `backward`.
@@ -63,7 +64,9 @@ class FunctionCtx:
     saved_variables = saved_tensors
 
     def save_for_forward(self, *tensors: Any) -> None:
-        """Accepted for torch's sake; there is no forward mode that would read them."""
+        """`save_for_backward`, for a Function that has only a `jvp`."""
+        if not self._to_save:
+            self.save_for_backward(*tensors)
 
     def mark_dirty(self, *args: Any) -> None:
         """Name the inputs that `forward` writes in place; it must return each of them."""
@@ -199,7 +202,8 @@ class Function:
         RuntimeError: the wrong number of gradients, or one of the wrong shape.
 
     Unlike torch, an output that shares memory with an input is never a recorded view: writing it in
-    place raises.  `ctx` is not the `grad_fn` of the result, and there is no forward mode (`jvp`).
+    place raises.  `ctx` is not the `grad_fn` of the result.  A static method `jvp(ctx, *tangents)`
+    is used where there is no `backward`, which is then derived from it.
 
     >>> import tinygrad_edu as torch
     >>> class Cube(torch.autograd.Function):
@@ -250,6 +254,10 @@ class Function:
         super().__init_subclass__(**kwargs)
         if "vjp" in cls.__dict__ and "backward" not in cls.__dict__:
             cls.backward = cls.__dict__["vjp"]  # type: ignore[method-assign]
+        elif "jvp" in cls.__dict__ and cls.backward is Function.backward:
+            from tinygrad_edu.autograd.forward_ad import by_transposing
+
+            cls.backward = staticmethod(by_transposing(cls.__dict__["jvp"].__func__))  # type: ignore[method-assign]
 
     @classmethod
     def apply(cls, *args: Any, **kwargs: Any) -> Any:
@@ -304,6 +312,7 @@ def _record(
     plan.multiple = several
     plan.no_tensors = frozenset(i for i, a in enumerate(args) if not isinstance(a, Variable))
     plan.shapes_in = {i: edge.shape for i, edge in enumerate(edges) if edge is not None}
+    ctx._shapes_in = plan.shapes_in
     flows = [_differentiable(r, ctx) for r in results]
     if not any(flows):
         return results
