@@ -1,0 +1,155 @@
+"""`transform_to` and `biject_to`: from numbers without bounds to values that fulfil a constraint.
+
+An optimizer moves freely in the space of all numbers; the transform takes what it finds to where a
+parameter must be.  `biject_to` gives transforms that are one-to-one, with Jacobians.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tinygrad_edu.distributions import constraints, transforms
+from tinygrad_edu.distributions.utils import sum_rightmost
+from tinygrad_edu.dtypes import finfo
+from tinygrad_edu.ops.activation import softplus
+from tinygrad_edu.ops.joining import cat
+from tinygrad_edu.ops.softmax import softmax
+
+__all__ = ["ConstraintRegistry", "biject_to", "transform_to"]
+
+
+class ConstraintRegistry:
+    """Which transform leads to a constraint.
+
+    >>> import tinygrad_edu as torch
+    >>> d = torch.distributions
+    >>> d.transform_to(d.constraints.positive)(torch.zeros(2))
+    tensor([1., 1.])
+    """
+
+    def __init__(self) -> None:
+        self.known: dict[Any, Callable[[Any], Any]] = {}
+
+    def register(self, constraint: Any, factory: Callable[[Any], Any] | None = None) -> Any:
+        """Note the function that makes a transform of a constraint of that class; a decorator, too.
+
+        Args:
+            constraint: a constraint or its class.
+            factory: takes such a constraint.
+        """
+        if factory is None:
+            return lambda factory: self.register(constraint, factory)
+        self.known[_key(constraint)] = factory
+        return factory
+
+    def __call__(self, constraint: Any) -> Any:
+        """The transform; NotImplementedError if none is known."""
+        factory = self.known.get(_key(constraint))
+        if factory is None:
+            raise NotImplementedError(f"Cannot transform {_key(constraint)} constraints")
+        return factory(constraint)
+
+
+def _key(constraint: Any) -> Any:
+    """What constraints of one kind have in common: those made by functions, a name."""
+    kind = constraint if isinstance(constraint, type) else type(constraint)
+    return getattr(constraint, "name", kind)
+
+
+class IndependentTransform(transforms.Transform):
+    """`base_transform`, whose last dimensions count as one event: Jacobians are summed over them."""
+
+    def __init__(
+        self, base_transform: Any, reinterpreted_batch_ndims: int, cache_size: int = 0
+    ) -> None:
+        super().__init__(cache_size)
+        self.base_transform, self.ndims = base_transform, reinterpreted_batch_ndims
+        self.domain = constraints.independent(base_transform.domain, self.ndims)
+        self.codomain = constraints.independent(base_transform.codomain, self.ndims)
+        self.bijective = base_transform.bijective
+
+    def _call(self, x: Any) -> Any:
+        return self.base_transform(x)
+
+    def _inverse(self, y: Any) -> Any:
+        return self.base_transform.inv(y)
+
+    def log_abs_det_jacobian(self, x: Any, y: Any) -> Any:
+        return sum_rightmost(self.base_transform.log_abs_det_jacobian(x, y), self.ndims)
+
+
+class SoftmaxTransform(transforms.Transform):
+    """y = softmax(x) over the last dimension; the inverse takes one of many x, log y."""
+
+    domain, codomain = constraints.real_vector, constraints.simplex
+
+    def _call(self, x: Any) -> Any:
+        return softmax(x, -1)
+
+    def _inverse(self, y: Any) -> Any:
+        return y.log()
+
+
+class StickBreakingTransform(transforms.Transform):
+    """n numbers become n + 1 parts of 1: each breaks a piece off what the ones before have left."""
+
+    domain, codomain = constraints.real_vector, constraints.simplex
+    bijective = True
+
+    def _even(self, x: Any) -> Any:
+        """Makes all parts equal where x is 0: part i is one of n + 1 - i."""
+        return x.shape[-1] + 1 - x.new_ones(x.shape[-1]).cumsum(-1)
+
+    def _call(self, x: Any) -> Any:
+        part = transforms.SigmoidTransform()(x - self._even(x).log())
+        left = (1 - part).cumprod(-1)
+        first = x.new_ones((*x.shape[:-1], 1))
+        return cat([part, first], -1) * cat([first, left], -1)
+
+    def _inverse(self, y: Any) -> Any:
+        left = 1 - y[..., :-1].cumsum(-1)
+        left = left.clamp(min=finfo(y.dtype).tiny)
+        return y[..., :-1].log() - left.log() + self._even(left).log()
+
+    def log_abs_det_jacobian(self, x: Any, y: Any) -> Any:
+        x = x - self._even(x).log()
+        return (y[..., :-1].log() - softplus(x)).sum(-1)
+
+
+biject_to, transform_to = ConstraintRegistry(), ConstraintRegistry()
+
+
+def _affine(constraint: Any, sign: float = 1.0) -> Any:
+    """Exp, shifted to a bound."""
+    (bound,) = constraint.shown.values()
+    if isinstance(bound, float) and bound == 0.0:
+        return transforms.ExpTransform()
+    move = transforms.AffineTransform(bound, sign)
+    return transforms.ComposeTransform([transforms.ExpTransform(), move])
+
+
+def _interval(constraint: Any) -> Any:
+    """The logistic function, stretched to an interval."""
+    low, high = constraint.shown["lower_bound"], constraint.shown["upper_bound"]
+    if isinstance(low, float) and (low, high) == (0.0, 1.0):
+        return transforms.SigmoidTransform()
+    stretch = transforms.AffineTransform(low, high - low)
+    return transforms.ComposeTransform([transforms.SigmoidTransform(), stretch])
+
+
+for _registry in (biject_to, transform_to):
+    _registry.register(constraints.real, lambda c: transforms.identity_transform)
+    _registry.register(
+        constraints.independent,
+        lambda c, to=_registry: IndependentTransform(
+            to(c.base_constraint), c.reinterpreted_batch_ndims
+        ),
+    )
+    for _example in (constraints.positive, constraints.nonnegative):
+        _registry.register(_example, _affine)
+    _registry.register(constraints.less_than(0.0), lambda c: _affine(c, -1.0))
+    for _example in (constraints.unit_interval, constraints.half_open_interval(0.0, 1.0)):
+        _registry.register(_example, _interval)
+biject_to.register(constraints.simplex, lambda c: StickBreakingTransform())
+transform_to.register(constraints.simplex, lambda c: SoftmaxTransform())
