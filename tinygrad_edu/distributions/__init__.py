@@ -56,11 +56,12 @@ from tinygrad_edu.names.missing import missing as _missing
 __all__ = [
     "AbsTransform", "AffineTransform", "Bernoulli", "Beta", "Categorical", "Cauchy", "Chi2",
     "ComposeTransform", "Dirichlet", "Distribution", "ExpTransform", "Exponential", "Gamma",
-    "Geometric", "Gumbel", "HalfNormal", "Independent", "IndependentTransform", "Laplace", "LogNormal",
-    "MixtureSameFamily", "Multinomial", "MultivariateNormal", "Normal", "OneHotCategorical",
-    "OneHotCategoricalStraightThrough", "Poisson", "PowerTransform", "RelaxedOneHotCategorical",
-    "SigmoidTransform", "SoftmaxTransform", "SoftplusTransform", "StickBreakingTransform", "TanhTransform", "Transform",
-    "TransformedDistribution", "Uniform", "biject_to", "identity_transform", "transform_to", "kl_divergence", "register_kl",
+    "Geometric", "Gumbel", "HalfNormal", "Independent", "IndependentTransform", "Laplace",
+    "LogNormal", "MixtureSameFamily", "Multinomial", "MultivariateNormal", "Normal",
+    "OneHotCategorical", "OneHotCategoricalStraightThrough", "Poisson", "PowerTransform",
+    "RelaxedOneHotCategorical", "SigmoidTransform", "SoftmaxTransform", "SoftplusTransform",
+    "StickBreakingTransform", "TanhTransform", "Transform", "TransformedDistribution", "Uniform",
+    "biject_to", "identity_transform", "kl_divergence", "register_kl", "transform_to",
 ]  # fmt: skip
 
 if not _typing.TYPE_CHECKING:  # a type checker finds unknown names by itself

@@ -58,7 +58,7 @@ def _key(constraint: Any) -> Any:
 
 
 class IndependentTransform(transforms.Transform):
-    """`base_transform`, whose last dimensions count as one event: Jacobians are summed over them."""
+    """`base_transform`, its last dimensions being one event: Jacobians are summed over them."""
 
     def __init__(
         self, base_transform: Any, reinterpreted_batch_ndims: int, cache_size: int = 0

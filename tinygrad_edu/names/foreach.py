@@ -18,7 +18,8 @@ def _each(name: str) -> Callable[..., Any]:
     function = {"clone": Tensor.clone, "norm": _norm}.get(plain)
     if function is None:
         torch = importlib.import_module(__name__.partition(".")[0])
-        function = getattr(Tensor if name.endswith("_") else torch, name)
+        function = getattr(Tensor if name.endswith("_") else torch, name, None)
+        function = function or (lambda x, *others: x.copy_(getattr(torch, plain)(x, *others)))
 
     def call(self: Sequence[Tensor], *others: Any, **options: Any) -> Any:
         for other in others:

@@ -1,32 +1,17 @@
 """`torch.functional`: functions that are in `torch` itself, by the name of the file torch has."""
 
-from tinygrad_edu import (
-    atleast_1d,
-    atleast_2d,
-    atleast_3d,
-    broadcast_shapes,
-    broadcast_tensors,
-    meshgrid,
-    split,
-)
-from tinygrad_edu.names.further import (
-    block_diag,
-    cartesian_prod,
-    cdist,
-    chain_matmul,
-    einsum,
-    norm,
-    tensordot,
-    unique,
-    unique_consecutive,
-    unravel_index,
-)
-from tinygrad_edu.names.missing import missing
+from typing import Any
 
-__all__ = [
-    "atleast_1d", "atleast_2d", "atleast_3d", "block_diag", "broadcast_shapes",
-    "broadcast_tensors", "cartesian_prod", "cdist", "chain_matmul", "einsum", "meshgrid", "norm",
-    "split", "tensordot", "unique", "unique_consecutive", "unravel_index",
-]  # fmt: skip
+import tinygrad_edu as torch
 
-__getattr__ = missing(__name__)
+__all__ = (
+    "atleast_1d atleast_2d atleast_3d block_diag broadcast_shapes broadcast_tensors cartesian_prod"
+    " cdist chain_matmul einsum meshgrid norm split tensordot unique unique_consecutive"
+    " unravel_index"
+).split()
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(torch, name)

@@ -67,11 +67,11 @@ def resize_as_sparse_(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     raise NotImplementedError("resize_as_sparse_: there are no sparse tensors")
 
 
-def range(start: float = 0, end: float | None = None, step: float = 1, **options: Any) -> Tensor:
+def range(start: float, end: float, step: float = 1, **options: Any) -> Tensor:
     """The numbers from `start` to `end`, which is one of them; deprecated in favour of `arange`.
 
     Args:
-        start, end, step: numbers; `range(end)` starts at 0.
+        start, end, step: numbers.
         options: `dtype` (the default float unless given), `device`, `requires_grad`.
 
     >>> import warnings, tinygrad_edu as torch
@@ -86,7 +86,6 @@ def range(start: float = 0, end: float | None = None, step: float = 1, **options
         UserWarning,
         stacklevel=2,
     )
-    start, end = (0, start) if end is None else (start, end)
     if step == 0:
         raise RuntimeError("step must be nonzero")
     if (end - start) / step < 0:

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 __all__ = [
-    "LeafSpec", "PyTree", "TreeSpec", "register_pytree_node", "tree_all", "tree_all_only",
-    "tree_any", "tree_any_only", "tree_flatten", "tree_iter", "tree_leaves", "tree_map", "tree_map_",
-    "tree_map_only", "tree_map_only_", "tree_structure", "tree_unflatten", "treespec_pprint",
+    "LeafSpec", "PyTree", "TreeSpec", "register_pytree_node", "tree_all", "tree_any",
+    "tree_flatten", "tree_iter", "tree_leaves", "tree_map", "tree_map_", "tree_map_only",
+    "tree_structure", "tree_unflatten", "treespec_pprint",
 ]  # fmt: skip
 
 PyTree = Any
@@ -215,11 +215,6 @@ def tree_map_only(which: Any, func: Any, tree: Any, is_leaf: IsLeaf = None) -> A
     return tree_map(_only(which, func), tree, is_leaf=is_leaf)
 
 
-def tree_map_only_(which: Any, func: Any, tree: Any, is_leaf: IsLeaf = None) -> Any:
-    """`tree_map_only` for what `func` does; returns the tree itself."""
-    return tree_map_(_only(which, func), tree, is_leaf=is_leaf)
-
-
 def tree_all(pred: Callable[[Any], bool], tree: Any, is_leaf: IsLeaf = None) -> bool:
     """Whether it holds for all leaves."""
     return all(map(pred, tree_leaves(tree, is_leaf)))
@@ -228,16 +223,6 @@ def tree_all(pred: Callable[[Any], bool], tree: Any, is_leaf: IsLeaf = None) -> 
 def tree_any(pred: Callable[[Any], bool], tree: Any, is_leaf: IsLeaf = None) -> bool:
     """Whether it holds for one leaf."""
     return any(map(pred, tree_leaves(tree, is_leaf)))
-
-
-def tree_all_only(which: Any, pred: Any, tree: Any, is_leaf: IsLeaf = None) -> bool:
-    """Whether it holds for all leaves of the types `which`."""
-    return all([pred(x) for x in tree_leaves(tree, is_leaf) if isinstance(x, which)])
-
-
-def tree_any_only(which: Any, pred: Any, tree: Any, is_leaf: IsLeaf = None) -> bool:
-    """Whether it holds for one leaf of the types `which`."""
-    return any([pred(x) for x in tree_leaves(tree, is_leaf) if isinstance(x, which)])
 
 
 def treespec_pprint(treespec: TreeSpec) -> str:
