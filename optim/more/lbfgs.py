@@ -174,7 +174,7 @@ class LBFGS(Optimizer):
         at = 0
         for p, x in zip(self._params, start, strict=True):
             p.array[...] = x + float(t) * d[at : at + x.size].reshape(x.shape)
-            p.storage.write()
+            p._storage.write()
             at += x.size
 
     def _try(

@@ -257,7 +257,8 @@ class Function:
         elif "jvp" in cls.__dict__ and cls.backward is Function.backward:
             from tinygrad_edu.autograd.forward_ad import by_transposing
 
-            cls.backward = staticmethod(by_transposing(cls.__dict__["jvp"].__func__))  # type: ignore[method-assign]
+            derived: Any = staticmethod(by_transposing(cls.__dict__["jvp"].__func__))
+            cls.backward = derived  # type: ignore[method-assign]
 
     @classmethod
     def apply(cls, *args: Any, **kwargs: Any) -> Any:
@@ -366,7 +367,7 @@ def _keep(
         names.append(name)
     plan.names = tuple(names)
     kept = tuple([None if t is None else t.array for t in ctx._to_save])
-    return kept, tuple([None if t is None else t.storage for t in ctx._to_save])
+    return kept, tuple([None if t is None else t._storage for t in ctx._to_save])
 
 
 def _give(result: Any, node: Node, ctx: FunctionCtx, args: Values) -> Any:
@@ -378,7 +379,7 @@ def _give(result: Any, node: Node, ctx: FunctionCtx, args: Values) -> Any:
     if source is None and result.node is None:
         result.node = node
         return result
-    alias = wrap(result.array, node, result.storage)
+    alias = wrap(result.array, node, result._storage)
     if source is None:  # a parameter, say, that is none of the inputs: it keeps its own node
         return alias
     base = source if source.view_of is None else source.view_of.base

@@ -59,7 +59,6 @@ MODULES = _table(
     "ops.layout": "ops.casting",
     "ops.lists": "entrances",
     "ops.names": "ops.arguments",
-    "storage": "methods.storage",
     "tree": "engine.tree",
 }
 """Each name, without the package's, and where the module is."""
