@@ -90,7 +90,7 @@ def own(x):
 
 
 def zoo(lib: Any) -> Any:
-    """A user's module `zoo`, which imports torch or this library; it is the one that is imported."""
+    """A user's module `zoo`, which imports torch or this library, put where imports find it."""
     found = types.ModuleType("zoo")
     names = {"torch": lib, "torch.nn": lib.nn, "torch.nn.functional": lib.nn.functional}
     before = {name: sys.modules.get(name) for name in names}
@@ -158,9 +158,10 @@ LAYERS = {
     "LSTM": "2, 3, 2, bidirectional=True, proj_size=2", "GRU": "2, 3, bias=False", "RNN": "2, 3",
     "LSTMCell": "2, 3", "GRUCell": "2, 3", "RNNCell": "2, 3", "LayerNorm": "4", "GroupNorm": "2, 4",
     "RMSNorm": "4", "MultiheadAttention": "4, 2", "TransformerEncoderLayer": "4, 2",
-    "TransformerDecoderLayer": "4, 2", "Transformer": "4, 2, 1, 1, batch_first=True", "Embedding": "3, 4, padding_idx=1",
-    "EmbeddingBag": "3, 4", "Unflatten": "1, (2, 2)", "Threshold": "0.1, 0.2", "PixelShuffle": "2",
-    "PixelUnshuffle": "2", "ChannelShuffle": "2", "Fold": "(4, 4), 2", "Unfold": "2", "Upsample": "2",
+    "TransformerDecoderLayer": "4, 2", "Transformer": "4, 2, 1, 1, batch_first=True",
+    "Embedding": "3, 4, padding_idx=1", "EmbeddingBag": "3, 4", "Unflatten": "1, (2, 2)", "Threshold": "0.1, 0.2", "PixelShuffle": "2",
+    "PixelUnshuffle": "2", "ChannelShuffle": "2", "Fold": "(4, 4), 2", "Unfold": "2",
+    "Upsample": "2",
     "UpsamplingNearest2d": "2", "UpsamplingBilinear2d": "2", "LocalResponseNorm": "2",
     "FractionalMaxPool2d": "2, (1, 1)",
     "FractionalMaxPool3d": "2, (1, 1, 1)", "AdaptiveLogSoftmaxWithLoss": "16, 10, [2, 4]",
@@ -189,11 +190,11 @@ def layers() -> list[str]:
 def made(lib: Any, name: str) -> Any:
     arguments = LAYERS.get(name, "")
     usual = [arguments] if arguments else ["", "4", "2", "(2, 2)"]
-    for text in usual:
+    for given in usual:
         try:
-            return eval(f"lib.nn.{name}({text})", {"lib": lib})
+            return eval(f"lib.nn.{name}({given})", {"lib": lib})
         except TypeError:
-            if text is usual[-1]:
+            if given is usual[-1]:
                 raise
     return None
 

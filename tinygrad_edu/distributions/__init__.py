@@ -9,13 +9,7 @@ from tinygrad_edu.distributions.beta import Beta
 from tinygrad_edu.distributions.categorical import Categorical
 from tinygrad_edu.distributions.cauchy import Cauchy
 from tinygrad_edu.distributions.chi2 import Chi2
-from tinygrad_edu.distributions.constraint_registry import (
-    IndependentTransform,
-    SoftmaxTransform,
-    StickBreakingTransform,
-    biject_to,
-    transform_to,
-)
+from tinygrad_edu.distributions.constraint_registry import biject_to, transform_to
 from tinygrad_edu.distributions.dirichlet import Dirichlet
 from tinygrad_edu.distributions.distribution import Distribution
 from tinygrad_edu.distributions.exponential import Exponential
@@ -43,9 +37,12 @@ from tinygrad_edu.distributions.transforms import (
     AffineTransform,
     ComposeTransform,
     ExpTransform,
+    IndependentTransform,
     PowerTransform,
     SigmoidTransform,
+    SoftmaxTransform,
     SoftplusTransform,
+    StickBreakingTransform,
     TanhTransform,
     Transform,
     identity_transform,
