@@ -60,7 +60,7 @@ ALL = {
     "forward_mode": Script("--steps 100 --hidden 16", 1e-5, "rounding"),
     "pruning": Script("--rounds 3 --steps 12", 1e-5, "rounding"),
     "ensembling": Script("--models 4 --steps 60", 1e-5, "rounding"),
-    "style_transfer": Script("--size 16 --steps 40", 1e-4, "L-BFGS magnifies rounding"),
+    "style_transfer": Script("--size 16 --steps 25", 1e-4, "L-BFGS magnifies rounding"),
     "hogwild": Script("--epochs 3 --limit 160", 1e-5, "rounding"),
     "reinforce": Script("--episodes 30 --log-interval 3", 1e-4, "rounding, added up over episodes"),
 }  # fmt: skip
