@@ -30,7 +30,12 @@ __all__ = [
 ]  # fmt: skip
 
 newaxis = None
-detach, detach_, is_signed = Tensor.detach, Tensor.detach_, Tensor.is_signed
+detach, is_signed = Tensor.detach, Tensor.is_signed
+
+
+def detach_(input: Tensor) -> Tensor:
+    """`input.detach_()`: take the tensor out of its graph."""
+    return input.detach_()
 
 
 def _at_root(function: Callable[..., Tensor], inplace: bool) -> Callable[..., Tensor]:

@@ -214,7 +214,7 @@ class Unpickler:
         args, cls = self.pop(), self.pop()
         if not isinstance(cls, type) or args != ():
             raise CheckpointError(f"the pickle makes an object of {short(cls)}")
-        made = object.__new__(cls)
+        made: Any = object.__new__(cls)
         self.made[id(made)] = made
         self.push(made)
 
