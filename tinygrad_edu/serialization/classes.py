@@ -255,6 +255,8 @@ def _advice(found: Any, name: str, whole: bool) -> str:
         )
     if found is None:
         return "If it is a class of your modules, define or import it, by that name, before load()"
+    if refusal(found) if isinstance(found, type) else not isinstance(found, FunctionType):
+        return "It stands for what only running code can make: save a state_dict() without it"
     what = "an object of that class" if isinstance(found, type) else "it as a value"
     return f"It is no class of modules: {vouch} before load() allows {what}"
 
