@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,9 @@ from tinygrad_edu.ops.joining import cat
 from tinygrad_edu.tensor import Tensor
 
 __all__ = ["DataParallel", "DistributedDataParallel", "data_parallel", "gather", "scatter"]
+
+__path__: list[str] = []  # torch has a file scatter_gather beneath it, which is this one here
+scatter_gather = sys.modules[__name__]
 
 
 class DataParallel(Module):

@@ -240,10 +240,10 @@ _IN = {
         for tail in ("", "_")
     ],
     "names.functions": [
-        "alpha_dropout", "alpha_dropout_", "celu_", "detach", "detach_", "dropout", "dropout_",
-        "embedding_renorm_", "feature_alpha_dropout", "feature_alpha_dropout_", "feature_dropout",
-        "feature_dropout_", "frombuffer", "is_signed", "is_storage", "newaxis", "range",
-        "resize_as_sparse_", "rrelu", "rrelu_", "selu_", "threshold_", "typename",
+        "_assert", "alpha_dropout", "alpha_dropout_", "celu_", "detach", "detach_", "dropout",
+        "dropout_", "embedding_renorm_", "feature_alpha_dropout", "feature_alpha_dropout_",
+        "feature_dropout", "feature_dropout_", "frombuffer", "is_signed", "is_storage", "newaxis",
+        "range", "resize_as_sparse_", "rrelu", "rrelu_", "selu_", "threshold_", "typename",
     ],
     "names.legacy": [
         "BFloat16Tensor", "BoolTensor", "ByteTensor", "CharTensor", "DoubleTensor",

@@ -53,6 +53,7 @@ MODULES = _table(
     "nn.modules.instancenorm": "nn.modules.batchnorm",
     "nn.modules.pixelshuffle": "nn.modules.more.vision",
     "nn.modules.upsampling": "nn.modules.more.vision",
+    "nn.parallel.scatter_gather": "nn.parallel",
     "ops.cross_entropy": "ops.losses",
     "ops.dims": "ops.arguments",
     "ops.layout": "ops.casting",
