@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from types import FunctionType, ModuleType
 from typing import Any
 
-from tinygrad_edu.names.moved import OWN
+from tinygrad_edu.names.moved import NAMES, OWN
 from tinygrad_edu.serialization.errors import CheckpointError
 from tinygrad_edu.tensor import Tensor, parameter_class
 
@@ -39,10 +39,8 @@ _TORCHS_HOOKS = (
 )  # fmt: skip
 _TORCHS_RNN = ("_flat_weights", "_flat_weights_names", "_flat_weight_refs", "_all_weights")
 _TORCHS_FILES = {
-    "modules.activation": "MultiheadAttention",
     "modules.batchnorm": "LazyBatchNorm1d LazyBatchNorm2d LazyBatchNorm3d",
     "modules.channelshuffle": "ChannelShuffle",
-    "modules.container": "ParameterDict ParameterList",
     "modules.conv": "LazyConv1d LazyConv2d LazyConv3d LazyConvTranspose1d LazyConvTranspose2d"
     " LazyConvTranspose3d",
     "modules.fold": "Fold Unfold",
@@ -51,11 +49,16 @@ _TORCHS_FILES = {
     "modules.linear": "LazyLinear NonDynamicallyQuantizableLinear",
     "modules.loss": "LinearCrossEntropyLoss",
     "modules.pixelshuffle": "PixelShuffle PixelUnshuffle",
-    "modules.sparse": "EmbeddingBag",
     "modules.upsampling": "Upsample UpsamplingBilinear2d UpsamplingNearest2d",
     "parallel.data_parallel": "DataParallel",
 }
-_TORCHS_FILE = {name: file for file, names in _TORCHS_FILES.items() for name in names.split()}
+_TORCHS_FILE = {name: file for file, names in _TORCHS_FILES.items() for name in names.split()} | {
+    name: file.removeprefix("nn.")
+    for file, places in NAMES.items()
+    if file.startswith("nn.modules.")
+    for names in places.values()
+    for name in names.split()
+}
 """torch's file of a layer that is elsewhere here."""
 
 
