@@ -19,7 +19,7 @@ from tinygrad_edu.names.missing import later, uncover
 
 # Imported when it is asked for: each name, and the module that it is in.
 _IN = {
-    "": ["functional", "grad_mode", "graph", "profiler"],
+    "": ["forward_ad", "functional", "grad_mode", "graph", "profiler"],
     "checking": ["gradcheck", "gradgradcheck"],
     "anomaly": ["detect_anomaly", "set_detect_anomaly"],
     "function": ["Function"],
@@ -27,7 +27,7 @@ _IN = {
 }
 
 if TYPE_CHECKING:
-    from tinygrad_edu.autograd import functional, grad_mode, graph, profiler
+    from tinygrad_edu.autograd import forward_ad, functional, grad_mode, graph, profiler
     from tinygrad_edu.autograd.anomaly import detect_anomaly, set_detect_anomaly
     from tinygrad_edu.autograd.checking import gradcheck, gradgradcheck
     from tinygrad_edu.autograd.function import Function
@@ -43,6 +43,7 @@ __all__ = [
     "backward",
     "detect_anomaly",
     "enable_grad",
+    "forward_ad",
     "functional",
     "grad",
     "grad_mode",

@@ -61,7 +61,7 @@ def increment_version(tensor: Any) -> None:
     1
     """
     for t in [tensor] if isinstance(tensor, Variable) else tensor:
-        t.storage.write()
+        t._storage.write()
 
 
 class _Together:

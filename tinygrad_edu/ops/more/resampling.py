@@ -297,7 +297,7 @@ def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
 
 def _of_its_own(y: Any, x: Any) -> Tensor:
     """A rearranged `x` in memory of its own, also if nothing had to move."""
-    result: Tensor = y.clone().contiguous() if y.storage is x.storage else y
+    result: Tensor = y.clone().contiguous() if y._storage is x._storage else y
     return result
 
 
