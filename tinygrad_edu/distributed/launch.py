@@ -1,0 +1,12 @@
+"""torch's older name of `run`."""
+
+from __future__ import annotations
+
+import sys
+
+from tinygrad_edu.distributed.run import main
+
+__all__ = ["main"]
+
+if __name__ == "__main__":
+    sys.exit(main())
