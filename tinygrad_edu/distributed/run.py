@@ -130,15 +130,11 @@ def mpiexec(alone: bool) -> tuple[str, str]:
 
 def start(
     command: list[str], size: int, per_node: int, hosts: str = "", show_rank: bool = False,
-    extra: dict[str, str] | None = None, quiet: bool = False,
+    extra: dict[str, str] | None = None,
 ) -> int:  # fmt: skip
     """Run the command in `size` processes, `per_node` on each machine; returns the exit status."""
     with tempfile.TemporaryDirectory(prefix="tinygrad_edu_") as folder:
-        job = Job(command, size, per_node, hosts, show_rank, extra or {}, folder)
-        try:
-            return job.wait(quiet)
-        finally:
-            job.end()
+        return Job(command, size, per_node, hosts, show_rank, extra or {}, folder).wait()
 
 
 class Job:
@@ -172,33 +168,43 @@ class Job:
         if not hosts:
             environment.setdefault("UCX_NET_DEVICES", "lo")
         environment |= {REPORTS: folder, "TORCHELASTIC_RUN_ID": uuid.uuid4().hex, **extra}
-        self.folder, self.size = folder, size
+        self.folder, self.size, self._failed_at = folder, size, 0.0
         self.process = subprocess.Popen(start, env=environment, start_new_session=True)
 
-    def wait(self, quiet: bool = False) -> int:
-        """Until all have ended, or one has failed, which ends the others."""
+    def done(self, timeout: float | None = None) -> bool:
+        """Whether all have ended; if one has failed, the others are ended.
+
+        Args:
+            timeout: seconds to wait; without end unless given.
+        """
+        end = None if timeout is None else time.monotonic() + timeout
+        while self.process.poll() is None:
+            if not self._failed_at and self.failures():
+                self._failed_at = time.monotonic()
+            if self._failed_at and time.monotonic() - self._failed_at > _LAST_WORDS:
+                break
+            if end is not None and time.monotonic() > end:
+                return False
+            time.sleep(0.05)
+        self.end()
+        return True
+
+    def wait(self) -> int:
+        """Until all have ended; prints how ranks have failed, and returns the exit status."""
         previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-        failed_at = 0.0
         try:
-            while self.process.poll() is None:
-                time.sleep(0.05)
-                now = time.monotonic()
-                if not failed_at and self.failures():
-                    failed_at = now
-                if failed_at and now - failed_at > _LAST_WORDS:
-                    break
+            self.done()
         except KeyboardInterrupt:
             return 130
         finally:
             self.end()
             signal.signal(signal.SIGTERM, previous)
         found = self.failures()
-        if found and not quiet:
-            tell(found)
-        if found:
-            code = int(found[0]["code"])
-            return code if code > 0 else 128 - code
-        return self.process.returncode or 0
+        if not found:
+            return self.process.returncode or 0
+        tell(found)
+        code = int(found[0]["code"])
+        return code if code > 0 else 128 - code
 
     def failures(self) -> list[dict[str, Any]]:
         """How ranks have failed: rank, code, traceback, and when; the first one first."""

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlparse
 
 from tinygrad_edu.distributed import mpi
+from tinygrad_edu.distributed.errors import INSTALL as INSTALL
 from tinygrad_edu.distributed.errors import DistNetworkError
 from tinygrad_edu.distributed.work import Call, Waiting, Work, drain
 from tinygrad_edu.names.ranks import announce
