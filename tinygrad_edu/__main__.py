@@ -63,8 +63,9 @@ def main(arguments: list[str]) -> int:
     announce()
     sys.argv = list(arguments)
     try:
-        if as_module:
-            runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
+        if as_module:  # torch.distributed.run is a module of ours
+            name = re.sub(r"^torch\.", "tinygrad_edu.", arguments[0])
+            runpy.run_module(name, run_name="__main__", alter_sys=True)
         else:
             run_script(arguments[0])
     except SystemExit as error:

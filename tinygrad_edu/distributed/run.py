@@ -89,9 +89,9 @@ def processes(asked: str) -> int:
     """How many processes a machine is to have."""
     if asked.isdigit() and int(asked):
         return int(asked)
-    from tinygrad_edu.backend import cuda_device_count
+    from tinygrad_edu import cuda  # here: the launcher itself computes nothing
 
-    gpus = cuda_device_count()
+    gpus = cuda.device_count()
     if asked == "cpu" or (asked == "auto" and not gpus):
         return os.cpu_count() or 1
     if asked in ("gpu", "auto") and gpus:
