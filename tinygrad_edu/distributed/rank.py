@@ -15,9 +15,10 @@ import sys
 import time
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """Let Linux kill this process when its parent is gone."""
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
 def main(folder: str, command: list[str]) -> int:
@@ -31,10 +32,8 @@ def main(folder: str, command: list[str]) -> int:
         (os.environ[name] for name in ("PMI_RANK", "OMPI_COMM_WORLD_RANK") if name in os.environ),
         "0",
     )
-    linux = sys.platform.startswith("linux")
-    child = subprocess.Popen(
-        command, close_fds=False, preexec_fn=_die_with_parent if linux else None
-    )
+    die_with_parent()
+    child = subprocess.Popen(command, close_fds=False, preexec_fn=die_with_parent)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda got, _: child.send_signal(got))
     code = child.wait()

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import threading
 import time
 import uuid
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ from typing import Any
 
 from tinygrad_edu.names.ranks import REPORTS
 from tinygrad_edu.distributed.errors import INSTALL, DistError
+from tinygrad_edu.distributed.rank import die_with_parent
 
 _OURS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK")
 _LAST_WORDS = 1.0
@@ -169,7 +171,12 @@ class Job:
             environment.setdefault("UCX_NET_DEVICES", "lo")
         environment |= {REPORTS: folder, "TORCHELASTIC_RUN_ID": uuid.uuid4().hex, **extra}
         self.folder, self.size, self._failed_at = folder, size, 0.0
-        self.process = subprocess.Popen(start, env=environment, start_new_session=True)
+        # A thread that ends would take it along, so only the main one's goes with its parent.
+        main = threading.current_thread() is threading.main_thread()
+        self.process = subprocess.Popen(
+            start, env=environment, start_new_session=True,
+            preexec_fn=die_with_parent if main else None,
+        )  # fmt: skip
 
     def done(self, timeout: float | None = None) -> bool:
         """Whether all have ended; if one has failed, the others are ended.
