@@ -185,9 +185,7 @@ def job(count: int, apart: bool) -> dict[str, Any]:
     if apart:
         environment |= {"UCX_NET_DEVICES": "eth0", "UCX_TLS": "tcp,self", "MPIR_CVAR_NOLOCAL": "1"}
         command = ["sh", "-c", 'exec ip netns exec tg$PMI_RANK "$@"', "sh", *command]
-    subprocess.run(
-        [program, "-n", str(count), *command], env=environment, check=True, timeout=300
-    )
+    subprocess.run([program, "-n", str(count), *command], env=environment, check=True, timeout=300)
     found: dict[str, Any] = json.loads(path.read_text())
     path.unlink()
     return found
@@ -368,7 +366,9 @@ def tables(stored: dict[str, Any]) -> None:
                 f"| {row['link']} | {link.latency * 1e6:.0f} us | {link.bandwidth / 1e6:,.0f} MB/s"
                 f" | {row['ranks']} | {there * 1e3:.1f} ms | {link.ring(SIZES[-1], row['ranks']) * 1e3:.1f} ms |"
             )
-    print("| link | width, batch | ranks | step measured | computing | all-reduce, modelled | sum |")
+    print(
+        "| link | width, batch | ranks | step measured | computing | all-reduce, modelled | sum |"
+    )
     for row in stored["measured"]:
         link = None if row["ranks"] == 1 else fitted(stored["measured"], row["link"])
         for s in row["steps"]:

@@ -43,7 +43,9 @@ class Block(nn.Module):
     def attention(self, x):
         """(B, T, C) -> (B, T, columns of this rank's heads)."""
         B, T, _ = x.shape
-        q, k, v = (m(x).view(B, T, self.heads, -1).transpose(1, 2) for m in (self.q, self.k, self.v))
+        q, k, v = (
+            m(x).view(B, T, self.heads, -1).transpose(1, 2) for m in (self.q, self.k, self.v)
+        )
         y = F.scaled_dot_product_attention(q, k, v, is_causal=True)  # (B, heads, T, D)
         return y.transpose(1, 2).reshape(B, T, -1)
 

@@ -21,7 +21,9 @@ def environment() -> dict[str, str]:
     return ours | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "UCX_NET_DEVICES": "lo"}
 
 
-def finish(command: list[str], timeout: float, cwd: str | None = None) -> subprocess.CompletedProcess[str]:
+def finish(
+    command: list[str], timeout: float, cwd: str | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run a command; it must end in time."""
     return subprocess.run(
         command, env=environment(), capture_output=True, text=True, timeout=timeout, cwd=cwd

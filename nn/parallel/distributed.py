@@ -72,7 +72,7 @@ class DistributedDataParallel(Module):
                 "DistributedDataParallel device_ids and output_device arguments only work with"
                 " single-device/multiple-device GPU modules or CPU modules, but got device_ids"
                 f" {device_ids}, output_device {output_device}, and module parameters"
-                f" {({p.device for _, p in named})}."
+                f" { ({p.device for _, p in named}) }."
             )
         self.module, self.device_ids, self.dim = module, device_ids, dim
         self.process_group = group
@@ -112,7 +112,9 @@ class DistributedDataParallel(Module):
         if joining is not None:
             joining.tell(True, self.require_backward_grad_sync and state.mode.enabled)
         if self._will_sync_buffers():
-            broadcast_all(module.buffers(), 0 if joining is None else joining.last, self.process_group)
+            broadcast_all(
+                module.buffers(), 0 if joining is None else joining.last, self.process_group
+            )
         if self.device_ids:
             inputs, kwargs = change((inputs, kwargs), self._moved)
         output = module(*inputs, **kwargs)

@@ -187,7 +187,7 @@ class Reducer:
 
     def shadow(self) -> None:
         """Take part in the averages of the others, without gradients of one's own."""
-        works = []
+        works: list[Any] = []
         for bucket in self.buckets:
             bucket.flat.array[...] = 0
             works.append(all_reduce(bucket.flat, self._op, self.group, async_op=True))

@@ -92,13 +92,6 @@ def barrier(
     return None
 
 
-def monitored_barrier(
-    group: Group = None, timeout: timedelta | None = None, wait_all_ranks: bool = False
-) -> None:
-    """As `barrier`."""
-    barrier(group, timeout=timeout)
-
-
 def _root(group: ProcessGroup, rank: int | None, within: int | None, what: str) -> int:
     """The group's number of the rank that gives or gets."""
     if within is not None:
@@ -144,17 +137,32 @@ def all_reduce(
     x, chosen = _tensor(tensor), member(group)
     if chosen is None:
         return None
+    return _reduced(x, op, chosen, None, async_op)
+
+
+def _reduced(
+    x: Tensor, op: ReduceOp, chosen: ProcessGroup, root: int | None, async_op: bool
+) -> Work | None:
+    """Combine the tensors of all ranks on the group's number `root`; None: on all."""
     name, mean = _op(op, x)
     engine, size = chosen.engine(x), chosen.size()
     staged = engine.stage(x, sums=True)
+
+    def start() -> list[Any]:
+        if root is None:
+            return engine.all_reduce(staged.buffer, name)  # type: ignore[no-any-return]
+        return engine.reduce(staged.buffer, name, root)  # type: ignore[no-any-return]
 
     def finish() -> None:
         if mean:
             staged.buffer /= size
         staged.back()
 
-    start = lambda: engine.all_reduce(staged.buffer, name)  # noqa: E731
-    return _ended(Work(chosen, call_of("all_reduce", x, op.name), start, finish), async_op)
+    call = call_of(
+        "all_reduce" if root is None else "reduce", x, op.name, -1 if root is None else root
+    )
+    mine = finish if root in (None, chosen.rank()) else None
+    return _ended(Work(chosen, call, start, mine), async_op)
 
 
 def reduce(
@@ -166,18 +174,7 @@ def reduce(
     if chosen is None:
         return None
     root = _root(chosen, dst, group_dst, "dst")
-    name, mean = _op(op, x)
-    engine, size = chosen.engine(x), chosen.size()
-    staged = engine.stage(x, sums=True)
-
-    def finish() -> None:
-        if mean:
-            staged.buffer /= size
-        staged.back()
-
-    start = lambda: engine.reduce(staged.buffer, name, root)  # noqa: E731
-    mine = finish if chosen.rank() == root else None
-    return _ended(Work(chosen, call_of("reduce", x, op.name, root), start, mine), async_op)
+    return _reduced(x, op, chosen, root, async_op)
 
 
 def _many(engine: Any, like: Any, size: int) -> Any:
@@ -356,28 +353,6 @@ def all_to_all(
     return _ended(Work(chosen, call_of("all_to_all", like), start, finish), async_op)
 
 
-def all_to_all_single(
-    output: Tensor, input: Tensor, output_split_sizes: Any = None, input_split_sizes: Any = None,
-    group: Group = None, async_op: bool = False,
-) -> Work | None:  # fmt: skip
-    """As `all_to_all`, of the equal parts of one tensor along its first dimension."""
-    chosen = member(group)
-    if chosen is None:
-        return None
-    if output_split_sizes or input_split_sizes:
-        raise NotImplementedError("all_to_all_single: only equal parts are supported")
-    x, y, size = _tensor(input, "input"), _tensor(output, "output"), chosen.size()
-    if x.array.shape != y.array.shape or not x.array.ndim or len(x.array) % size:
-        raise ValueError(
-            f"all_to_all_single: expected two tensors of one shape, whose first dimension {size}"
-            f" divides, got {tuple(x.shape)} and {tuple(y.shape)}"
-        )
-    engine = chosen.engine(x)
-    given, taken = engine.stage(x), engine.stage(y)
-    start = lambda: engine.all_to_all(taken.buffer, given.buffer)  # noqa: E731
-    return _ended(Work(chosen, call_of("all_to_all", x), start, taken.back), async_op)
-
-
 # ---- messages to one rank
 
 
@@ -438,11 +413,12 @@ def recv(tensor: Tensor, src: int | None = None, group: Group = None, tag: int =
     if chosen is None:
         return -1
     work.wait()
-    return chosen.ranks[work.source]
+    sender: int = chosen.ranks[work.source]
+    return sender
 
 
 class P2POp:
-    """One of the messages of `batch_isend_irecv`: `isend` or `irecv`, the tensor, the other rank."""
+    """A message of `batch_isend_irecv`: `isend` or `irecv`, the tensor, the other rank."""
 
     def __init__(
         self, op: Callable[..., Any], tensor: Tensor, peer: int, group: Group = None, tag: int = 0
@@ -459,7 +435,7 @@ def batch_isend_irecv(p2p_op_list: list[P2POp]) -> list[Work]:
 
 __all__ = [
     "P2POp", "ReduceOp", "all_gather", "all_gather_into_tensor", "all_gather_single", "all_reduce",
-    "all_to_all", "all_to_all_single", "barrier", "batch_isend_irecv", "broadcast", "gather",
-    "irecv", "isend", "monitored_barrier", "recv", "reduce", "reduce_scatter",
+    "all_to_all", "barrier", "batch_isend_irecv", "broadcast", "gather",
+    "irecv", "isend", "recv", "reduce", "reduce_scatter",
     "reduce_scatter_single", "reduce_scatter_tensor", "scatter", "send",
 ]  # fmt: skip

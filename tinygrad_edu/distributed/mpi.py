@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu.backend import CPU, device_of, to_device
-from tinygrad_edu.names.ranks import REPORTS
 from tinygrad_edu.distributed.errors import INSTALL, DistError
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.names.ranks import REPORTS
 
 LEAVING = 31_999
 """The tag of the empty message that a rank sends to all others when it leaves."""

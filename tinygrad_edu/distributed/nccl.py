@@ -110,16 +110,16 @@ class NCCLEngine:
     def gather(self, y: Array | None, x: Array, root: int) -> list[Any]:
         self.nccl.groupStart()
         self.send(x, root, 0)
-        for r in range(self.size) if y is not None else ():
-            self.receive(y[r], r, 0)
+        for r, part in enumerate(() if y is None else y):
+            self.receive(part, r, 0)
         self.nccl.groupEnd()
         return []
 
     def scatter(self, y: Array, x: Array | None, root: int) -> list[Any]:
         self.nccl.groupStart()
         self.receive(y, root, 0)
-        for r in range(self.size) if x is not None else ():
-            self.send(x[r], r, 0)
+        for r, part in enumerate(() if x is None else x):
+            self.send(part, r, 0)
         self.nccl.groupEnd()
         return []
 

@@ -1,8 +1,8 @@
 """torchrun's work, done by MPI: `python -m tinygrad_edu.distributed.run --nproc-per-node=2 a.py`.
 
 The script finds RANK, LOCAL_RANK, WORLD_SIZE, LOCAL_WORLD_SIZE, MASTER_ADDR and MASTER_PORT in its
-environment, and `import torch` gives this package.  A rank that fails ends the job: what happened to
-it is printed last, and is the exit code.
+environment, and `import torch` gives this package.  A rank that fails ends the job: what happened
+to it is printed last, and is the exit code.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from tinygrad_edu.names.ranks import REPORTS
 from tinygrad_edu.distributed.errors import INSTALL, DistError
 from tinygrad_edu.distributed.rank import die_with_parent
+from tinygrad_edu.names.ranks import REPORTS
 
 _OURS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK")
+_SHOW_RANK = {"gforker": "-l", "hydra": "-prepend-rank", "openmpi": "--tag-output"}
 _LAST_WORDS = 1.0
 """Seconds that the other ranks have to end by themselves when one has failed."""
 
@@ -42,9 +43,7 @@ def parser() -> argparse.ArgumentParser:
     def option(name: str, **how: Any) -> None:
         made.add_argument(f"--{name}", f"--{name.replace('-', '_')}", **how)
 
-    option(
-        "nproc-per-node", default="1", help="processes on each machine: a number, cpu, gpu, auto"
-    )
+    option("nproc-per-node", default="1", help="processes a machine: a number, cpu, gpu, auto")
     option("nnodes", default="1", help="machines")
     option("node-rank", type=int, default=0, help="which machine this is: MPI starts all from 0")
     option("hosts", default="", help="the machines' names, for MPI, separated by commas")

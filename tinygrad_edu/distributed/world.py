@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlparse
 
 from tinygrad_edu.distributed import mpi
@@ -141,7 +141,7 @@ class ProcessGroup:
 class _State:
     world: World | None = None
     default: ProcessGroup | None = None
-    registered = False
+    worlds: ClassVar[list[World]] = []
 
 
 NON_GROUP_MEMBER = -100
@@ -246,17 +246,15 @@ def init_process_group(
     limit = timeout or default_pg_timeout
     _State.world = world = World(MPI, limit)
     _State.default = ProcessGroup(world, world.comm.Dup(), [*range(world.size)], name, limit)
-    if not _State.registered:
+    if not _State.worlds:
         atexit.register(_at_exit)
-        _State.registered = True
+    _State.worlds.append(world)
 
 
 def _check_numbers(comm: Any, init_method: str, world_size: int, rank: int) -> None:
     url = urlparse(init_method)
     if url.scheme not in ("env", "tcp", "file"):
-        raise ValueError(
-            f"init_method: expected env://, tcp:// or file://, but got {init_method!r}"
-        )
+        raise ValueError(f"init_method: expected env://, tcp:// or file://, got {init_method!r}")
     query = {key: int(values[0]) for key, values in parse_qs(url.query).items()}
     wanted = [
         ("world_size", world_size, "WORLD_SIZE", comm.size),
@@ -294,6 +292,10 @@ def _at_exit() -> None:
         end_all(1)
     if _State.world is not None:
         _State.world.leave()
+    end = time.monotonic() + 0.5  # MPI dislikes messages that nobody has received
+    for world in _State.worlds:
+        while len(world.gone()) < world.size - 1 and time.monotonic() < end:
+            time.sleep(1e-3)
 
 
 def end_all(code: int) -> None:

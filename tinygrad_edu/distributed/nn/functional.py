@@ -1,8 +1,8 @@
 """The collectives as functions, with gradients: they return new tensors and write none.
 
-The gradient of a collective is another one: of a sum over ranks, the sum of all ranks' gradients; of
-a broadcast, their sum at the root.  All ranks must run both passes.  If the losses of the ranks are
-L_0, L_1, ..., each rank's gradient is that of L_0 + L_1 + ... with respect to its own input.
+The gradient of a collective is another one: of a sum over ranks, the sum of all ranks' gradients;
+of a broadcast, their sum at the root.  All ranks must run both passes.  If the losses of the ranks
+are L_0, L_1, ..., each rank's gradient is that of L_0 + L_1 + ... with respect to its own input.
 """
 
 from __future__ import annotations
