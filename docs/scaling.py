@@ -361,10 +361,10 @@ def tables(stored: dict[str, Any]) -> None:
     for row in stored["measured"]:
         if row["ranks"] > 1:
             link = fitted(stored["measured"], row["link"])
-            there = row["all_reduce"][str(SIZES[-1])]
+            there, formula = row["all_reduce"][str(SIZES[-1])], link.ring(SIZES[-1], row["ranks"])
             print(
                 f"| {row['link']} | {link.latency * 1e6:.0f} us | {link.bandwidth / 1e6:,.0f} MB/s"
-                f" | {row['ranks']} | {there * 1e3:.1f} ms | {link.ring(SIZES[-1], row['ranks']) * 1e3:.1f} ms |"
+                f" | {row['ranks']} | {there * 1e3:.1f} ms | {formula * 1e3:.1f} ms |"
             )
     print(
         "| link | width, batch | ranks | step measured | computing | all-reduce, modelled | sum |"
@@ -374,8 +374,9 @@ def tables(stored: dict[str, Any]) -> None:
         for s in row["steps"]:
             talk = 0.0 if link is None else link.ring(s["bytes"], row["ranks"])
             print(
-                f"| {row['link']} | {s['width']}, {s['batch']} | {row['ranks']} | {s['step'] * 1e3:.1f} ms"
-                f" | {s['alone'] * 1e3:.1f} ms | {talk * 1e3:.1f} ms | {(s['alone'] + talk) * 1e3:.1f} ms |"
+                f"| {row['link']} | {s['width']}, {s['batch']} | {row['ranks']}"
+                f" | {s['step'] * 1e3:.1f} ms | {s['alone'] * 1e3:.1f} ms | {talk * 1e3:.1f} ms"
+                f" | {(s['alone'] + talk) * 1e3:.1f} ms |"
             )
     for link in (DATACENTRE, HOME):
         for name, way in WAYS.items():

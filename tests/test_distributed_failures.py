@@ -98,7 +98,7 @@ def _read(path: Path) -> str:
 
 @pytest.mark.parametrize("what, code", [("all is well", 0), ("raises", 1), ("ends early", 1)])
 def test_bare_mpiexec(what: str, code: int) -> None:
-    """`mpiexec python -m tinygrad_edu script.py`: the same, but for an end that MPI itself tells."""
+    """`mpiexec python -m tinygrad_edu script.py`: the job ends, too."""
     assert MPIEXEC is not None
     command = [MPIEXEC, "-n", "2", sys.executable, "-m", "tinygrad_edu", SCRIPT, what]
     done = finish(command, 40)

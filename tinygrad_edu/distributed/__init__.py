@@ -34,5 +34,8 @@ __all__ = [
     *_collectives.__all__, *_objects.__all__, *_world.__all__,
 ]  # fmt: skip
 
-if not _typing.TYPE_CHECKING:
+if _typing.TYPE_CHECKING:
+    from tinygrad_edu.distributed import nn
+    from tinygrad_edu.optim.more import sharded as optim
+else:
     __getattr__, __dir__ = _later(__name__, {"": ["launch", "nn", "optim", "run"]})

@@ -108,26 +108,21 @@ class NCCLEngine:
         return []
 
     def gather(self, y: Array | None, x: Array, root: int) -> list[Any]:
-        self.nccl.groupStart()
-        self.send(x, root, 0)
-        for r, part in enumerate(() if y is None else y):
-            self.receive(part, r, 0)
-        self.nccl.groupEnd()
-        return []
+        return self._swap({root: x}, {} if y is None else dict(enumerate(y)))
 
     def scatter(self, y: Array, x: Array | None, root: int) -> list[Any]:
-        self.nccl.groupStart()
-        self.receive(y, root, 0)
-        for r, part in enumerate(() if x is None else x):
-            self.send(part, r, 0)
-        self.nccl.groupEnd()
-        return []
+        return self._swap({} if x is None else dict(enumerate(x)), {root: y})
 
     def all_to_all(self, y: Array, x: Array) -> list[Any]:
+        return self._swap(dict(enumerate(x)), dict(enumerate(y)))
+
+    def _swap(self, given: dict[int, Array], taken: dict[int, Array]) -> list[Any]:
+        """Messages to and from several ranks, as one operation."""
         self.nccl.groupStart()
-        for r in range(self.size):
-            self.send(x[r], r, 0)
-            self.receive(y[r], r, 0)
+        for r, x in given.items():
+            self.send(x, r, 0)
+        for r, y in taken.items():
+            self.receive(y, r, 0)
         self.nccl.groupEnd()
         return []
 

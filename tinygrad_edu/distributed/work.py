@@ -14,7 +14,6 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -273,6 +272,3 @@ def drain(seconds: float) -> None:
         with _lock:
             _progress()
         _yield()
-
-
-Waiting = deque[Work]

@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, urlparse
 from tinygrad_edu.distributed import mpi
 from tinygrad_edu.distributed.errors import INSTALL as INSTALL
 from tinygrad_edu.distributed.errors import DistNetworkError
-from tinygrad_edu.distributed.work import Call, Waiting, Work, drain
+from tinygrad_edu.distributed.work import Call, Work, drain
 from tinygrad_edu.names.ranks import announce
 
 default_pg_timeout = timedelta(minutes=30)
@@ -86,7 +86,7 @@ class ProcessGroup:
         self.world, self.MPI, self.ranks = world, world.MPI, ranks
         self.backend, self.timeout = backend, timeout
         self.calls, self._data = comm, comm.Dup()
-        self.waiting: Waiting = deque()
+        self.waiting: deque[Work] = deque()
         self.discarded: list[Any] = []
         self._host: ProcessGroup | None = None
         self._engines: dict[str | None, Any] = {"mpi": mpi.MPIEngine(self.MPI, self._data)}

@@ -39,9 +39,7 @@ class DistributedSampler(Sampler[Any]):
             from tinygrad_edu.distributed import world  # most programs have one process
 
             if not world.is_available():
-                raise RuntimeError(
-                    f"Requires distributed package to be available: {world.INSTALL}"
-                )
+                raise RuntimeError(f"Requires distributed package to be available: {world.INSTALL}")
             num_replicas = world.get_world_size() if num_replicas is None else num_replicas
             rank = world.get_rank() if rank is None else rank
         if not 0 <= rank < num_replicas:
