@@ -107,13 +107,13 @@ def rank_main(path: str) -> None:
     for size in SIZES:
         x = torch.zeros(size // 4)
         times = []
-        for _ in range(30 if size < 1_000_000 else 8):
+        for _ in range(300 if size < 1_000_000 else 40):
             dist.barrier()
             start = time.perf_counter()
             dist.all_reduce(x)
             times.append(time.perf_counter() - start)
         found["all_reduce"][size] = min(times[1:])
-    for width, batch in ((256, 64), (512, 256), (1024, 512)):
+    for width, batch in ((256, 64), (512, 256), (1024, 256)):
         found["steps"].append(time_steps(width, batch, n, rank))
     if rank == 0:
         pathlib.Path(path).write_text(json.dumps(found))
@@ -129,7 +129,7 @@ def time_steps(width: int, batch: int, n: int, rank: int) -> dict[str, float]:
     x, y = torch.randn(batch, 64), torch.randint(0, 10, (batch,))
     x, y = x[rank::n], y[rank::n]
     whole, alone = [], []
-    for i in range(9):
+    for i in range(25):
         for times, module in ((whole, ddp), (alone, model)):
             torch.distributed.barrier()
             start = time.perf_counter()

@@ -22,18 +22,21 @@ def environment() -> dict[str, str]:
 
 
 def finish(
-    command: list[str], timeout: float, cwd: str | None = None
+    command: list[str], timeout: float, cwd: str | None = None, paths: tuple[str, ...] = ()
 ) -> subprocess.CompletedProcess[str]:
     """Run a command; it must end in time."""
+    variables = environment()
+    folders = [variables["PYTHONPATH"], *[str(ROOT / path) for path in paths]]
+    variables["PYTHONPATH"] = os.pathsep.join(folders)
     return subprocess.run(
-        command, env=environment(), capture_output=True, text=True, timeout=timeout, cwd=cwd
+        command, env=variables, capture_output=True, text=True, timeout=timeout, cwd=cwd
     )
 
 
 def launch(
     size: int, script: str, *arguments: str, timeout: float = 60, options: tuple[str, ...] = (),
-    cwd: str | None = None,
+    cwd: str | None = None, paths: tuple[str, ...] = (),
 ) -> subprocess.CompletedProcess[str]:  # fmt: skip
-    """Run a script in so many processes by our launcher."""
+    """Run a script in so many processes by our launcher; it may import from `paths`."""
     command = [sys.executable, "-m", "tinygrad_edu.distributed.run", f"--nproc-per-node={size}"]
-    return finish([*command, *options, script, *arguments], timeout, cwd)
+    return finish([*command, *options, script, *arguments], timeout, cwd, paths)

@@ -14,6 +14,8 @@ import textwrap
 import pytest
 from launching import MPI, ROOT, finish, launch
 
+from tinygrad_edu.backend import cupy_problem
+
 CHECKS = ROOT / "tests" / "ranks" / "checks.py"
 NAMES = re.findall(r"^def (check_\w+)\(", CHECKS.read_text(), re.M)
 needs_mpi = pytest.mark.skipif(not MPI, reason="mpi4py or an MPI is not installed")
@@ -34,6 +36,29 @@ def results(size: int) -> list[dict[str, str]]:
 def test_checks(size: int, name: str) -> None:
     for rank, found in enumerate(results(size)):
         assert found[name] == "ok", f"rank {rank}: {found[name]}"
+
+
+@needs_mpi
+def test_nccl_on_the_stand_in() -> None:
+    """Its interface, on memory of the host: see tests/ranks/nccl_checks.py."""
+    done = launch(2, str(ROOT / "tests" / "ranks" / "nccl_checks.py"), paths=("tests",))
+    assert done.stdout.splitlines() == ["ok", "ok"], done.stderr
+
+
+@pytest.mark.gpu
+@needs_mpi
+def test_nccl_on_a_gpu() -> None:
+    """A group of one: more than one rank a GPU NCCL refuses."""
+    if cupy_problem() is not None:
+        pytest.skip(f"no GPU: {cupy_problem()}")
+    code = """
+        import tinygrad_edu as torch, tinygrad_edu.distributed as dist
+        dist.init_process_group("nccl")
+        x = torch.arange(4.0).cuda(); dist.all_reduce(x); dist.broadcast(x, 0)
+        y = torch.empty(1, 4).cuda(); dist.all_gather_into_tensor(y, x); print(y.tolist())
+    """
+    done = finish([sys.executable, "-c", textwrap.dedent(code)], 60)
+    assert done.stdout.splitlines() == ["[[0.0, 1.0, 2.0, 3.0]]"], done.stderr
 
 
 def test_without_mpi4py(monkeypatch: pytest.MonkeyPatch) -> None:
