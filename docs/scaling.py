@@ -56,33 +56,35 @@ class Link:
 
 @dataclass(frozen=True)
 class Training:
-    """One worker's work between two optimizer steps, and what it then has to say.
+    """The work of an optimizer step, and what the workers then have to say to each other.
 
     Attributes:
-        compute: seconds of one micro-batch, forward and backward.
+        compute: seconds of one worker for the whole batch; n workers share it.
         size: bytes of the gradients in float32.
-        micro: micro-batches between two averages (gradient accumulation).
+        batches: how many times larger the batch is made (gradient accumulation).
         squeeze: how many times smaller the buckets are sent (2: in 16 bits).
         local: optimizer steps between two averages of the weights (local SGD); 1: of gradients.
-        overlap: the share of the backward pass, two thirds of `compute`, that hides communication.
+        overlap: the share of the backward pass, two thirds of the computing, that hides what is
+            said meanwhile.
     """
 
     compute: float
     size: float
-    micro: int = 1
+    batches: int = 1
     squeeze: float = 1.0
     local: int = 1
     overlap: float = 0.0
 
     def step(self, link: Link, n: int) -> float:
-        """Seconds of an optimizer step."""
+        """Seconds of an optimizer step of n workers."""
+        own = self.batches * self.compute / n
         talk = link.all_reduce(self.size / self.squeeze, n) / self.local
-        hidden = self.overlap * self.compute * 2 / 3 if self.local == 1 else 0.0
-        return self.micro * self.compute + max(0.0, talk - hidden)
+        hidden = self.overlap * own / self.batches * 2 / 3 if self.local == 1 else 0.0
+        return own + max(0.0, talk - hidden)
 
     def efficiency(self, link: Link, n: int) -> float:
         """Which share of the time is spent computing."""
-        return self.micro * self.compute / self.step(link, n)
+        return self.batches * self.compute / n / self.step(link, n)
 
 
 # ---- measuring: what each rank does
@@ -195,13 +197,12 @@ def measure() -> None:
     found = []
     for count in (1, 2, 3, 4):
         found.append({"link": "memory", **job(count, False)})
-        print(found[-1], flush=True)
+        save("measured", found)
     for megabits in (1000, 100) if hasattr(os, "geteuid") and os.geteuid() == 0 else ():
         for count in (2, 3, 4):
             with networks(count, megabits):
                 found.append({"link": f"{megabits} Mbit/s", **job(count, True)})
-            print(found[-1], flush=True)
-    save("measured", found)
+            save("measured", found)
 
 
 def save(name: str, value: Any) -> None:
@@ -286,16 +287,26 @@ def local_sgd(local: int, workers: int, steps: int) -> list[tuple[int, int, floa
 
 # ---- the curves
 
-DATACENTRE = Link(5e-6, 12.5e9, "datacentre: 100 Gbit/s, 5 us")
-HOME = Link(30e-3, 2.5e6, "home: 20 Mbit/s up, 30 ms")
-GPT2 = Training(0.25, 124e6 * 4, overlap=1.0)  # 124 million parameters, 0.25 s a micro-batch
-WAYS = {
-    "plain": GPT2,
-    "16 micro-batches": replace(GPT2, micro=16),
-    "16-bit buckets": replace(GPT2, squeeze=2),
-    "both": replace(GPT2, micro=16, squeeze=2),
-    "local SGD, 500 steps, 16 bits": replace(GPT2, local=500, squeeze=2),
-}
+DATACENTRE = Link(5e-6, 12.5e9, "datacentre: 100 Gbit/s, 5 us; 7 billion parameters")
+HOME = Link(30e-3, 2.5e6, "home: 20 Mbit/s up, 30 ms; 124 million parameters")
+# 6 x parameters x tokens operations: 4 million tokens at 200 teraflops, half a million at 10.
+LARGE = Training(6 * 7e9 * 4e6 / 2e14, 7e9 * 4, overlap=1.0)
+SMALL = Training(6 * 124e6 * 5e5 / 1e13, 124e6 * 4, overlap=1.0)
+
+
+def ways(plain: Training) -> dict[str, Training]:
+    """What can be done about it."""
+    return {
+        "plain": plain,
+        "16-bit buckets": replace(plain, squeeze=2),
+        "16 times the batch": replace(plain, batches=16),
+        "both": replace(plain, batches=16, squeeze=2),
+        "local SGD, 50 steps, 16 bits": replace(plain, local=50, squeeze=2),
+        "local SGD, 500 steps, 16 bits": replace(plain, local=500, squeeze=2),
+    }
+
+
+CASES = ((DATACENTRE, ways(LARGE)), (HOME, ways(SMALL)))
 WORKERS = [2**k for k in range(3, 13)]
 
 
@@ -306,16 +317,16 @@ def draw() -> None:
     import matplotlib.pyplot as plt
 
     stored = json.loads(STORE.read_text())
-    figure, axes = plt.subplots(1, 2, figsize=(8.6, 3.2), sharey=True)
-    for axis, link in zip(axes, (DATACENTRE, HOME), strict=True):
-        for name, way in WAYS.items():
+    figure, axes = plt.subplots(1, 2, figsize=(10, 3.4), sharey=True)
+    for axis, (link, choices) in zip(axes, CASES, strict=True):
+        for name, way in choices.items():
             axis.plot(WORKERS, [100 * way.efficiency(link, n) for n in WORKERS], ".-", label=name)
         axis.set_xscale("log", base=2)
-        axis.set_title(link.name, fontsize=9)
+        axis.set_title(link.name, fontsize=8)
         axis.set_xlabel("workers")
         axis.set_ylim(-3, 103)
     axes[0].set_ylabel("time spent computing, %")
-    axes[0].legend(fontsize=7, loc="lower left")
+    axes[1].legend(fontsize=7, loc="upper right")
     finish(figure, "scaling_curves.png")
 
     figure, axis = plt.subplots(figsize=(5, 3.2))
@@ -339,10 +350,11 @@ def draw() -> None:
 
     figure, axis = plt.subplots(figsize=(5, 3.2))
     for local, history in stored["local"].items():
-        sent = [max(s, 1) / 1e6 for _, s, _ in history]
+        found = [(bytes_sent / 1e6, loss) for _, bytes_sent, loss in history if bytes_sent]
         name = "gradients averaged" if local == "1" else f"weights, every {local} steps"
-        axis.plot(sent[1:], [loss for *_, loss in history][1:], ".-", label=name)
+        axis.plot(*zip(*found, strict=True), ".-", label=name)
     axis.set_xscale("log")
+    axis.set_yscale("log")
     axis.set_xlabel("megabytes sent by a worker")
     axis.set_ylabel("test loss of the average")
     axis.legend(fontsize=7)
@@ -378,10 +390,10 @@ def tables(stored: dict[str, Any]) -> None:
                 f" | {s['step'] * 1e3:.1f} ms | {s['alone'] * 1e3:.1f} ms | {talk * 1e3:.1f} ms"
                 f" | {(s['alone'] + talk) * 1e3:.1f} ms |"
             )
-    for link in (DATACENTRE, HOME):
-        for name, way in WAYS.items():
+    for link, choices in CASES:
+        for name, way in choices.items():
             shares = [f"{100 * way.efficiency(link, n):.1f}" for n in (8, 64, 512, 4096)]
-            print(f"| {link.name} | {name} | " + " | ".join(shares) + " |")
+            print(f"| {link.name.partition(':')[0]} | {name} | " + " | ".join(shares) + " |")
 
 
 if __name__ == "__main__":

@@ -185,8 +185,9 @@ class Job:
         """
         end = None if timeout is None else time.monotonic() + timeout
         while self.process.poll() is None:
-            if not self._failed_at and self.failures():
-                self._failed_at = time.monotonic()
+            failures = [] if self._failed_at else self.failures()
+            if failures:  # whoever waits in MPI's start cannot end by itself
+                self._failed_at = 1e-9 if failures[0].get("missed") else time.monotonic()
             if self._failed_at and time.monotonic() - self._failed_at > _LAST_WORDS:
                 break
             if end is not None and time.monotonic() > end:
@@ -228,7 +229,7 @@ class Job:
     def _missed(self, rank: int, at: float, names: list[str]) -> bool:
         """Whether a rank has ended well, but without MPI, which others are starting."""
         waiting = any([name.endswith(".starting") for name in names])
-        return waiting and f"{rank}.started" not in names and time.time() - at > 2 * _LAST_WORDS
+        return waiting and f"{rank}.started" not in names and time.time() - at > _LAST_WORDS
 
     def end(self) -> None:
         """Kill what is left."""
