@@ -102,10 +102,9 @@ def rank_main(args):
     dist.destroy_process_group()
 
 
-def start(ranks, args):
-    """Run this file in so many processes; returns what it found for each kind."""
+def start(ranks, threads, args):
+    """Run this file in so many processes of so many threads; what it found for each kind."""
     run = [sys.executable, "-m", "tinygrad_edu.distributed.run", f"--nproc-per-node={ranks}"]
-    threads = max(1, (os.cpu_count() or 1) // ranks)
     done = subprocess.run(
         [*run, __file__, "--steps", str(args.steps)], stdout=subprocess.PIPE, text=True,
         env={**os.environ, "OMP_NUM_THREADS": str(threads)},
@@ -113,7 +112,7 @@ def start(ranks, args):
     if done.returncode:
         raise SystemExit(done.returncode)
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    return threads, {line["kind"]: line for line in lines}
+    return {line["kind"]: line for line in lines}
 
 
 def main():
@@ -128,13 +127,17 @@ def main():
         raise SystemExit("this needs mpi4py and an MPI: pip install 'tinygrad-edu[mpi]'")
     alone = None
     print(f"{'':26}{'ranks':>6}{'threads':>9}{'ms a step':>11}{'speed-up':>10}  last loss  apart")
-    for ranks in args.ranks:
-        threads, found = start(ranks, args)
+    processors = os.cpu_count() or 1
+    ways = [(n, 1) for n in args.ranks]
+    if 1 in args.ranks and processors > 1:
+        ways.insert(1, (1, processors))  # the other way to use them all
+    for ranks, threads in ways:
+        found = start(ranks, threads, args)
         alone = alone or found
         for kind, now in found.items():
             first = alone[kind]
             apart = max(abs(a - b) for a, b in zip(now["losses"], first["losses"], strict=True))
-            timed = ranks <= (os.cpu_count() or 1)  # more ranks than processors: only correct
+            timed = ranks <= processors  # more ranks than processors: only correct
             speed = f"{first['seconds'] / now['seconds']:.2f}" if timed else "-"
             print(f"{kind:26}{ranks:6}{threads:9}{1000 * now['seconds']:11.1f}{speed:>10}"
                   f"  {now['losses'][-1]:.6f}  {apart:.1e}"

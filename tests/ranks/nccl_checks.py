@@ -115,6 +115,9 @@ def check() -> None:
             dist.reduce_scatter(y, [x.clone() for _ in range(size)])
             dist.reduce(x, 0)
             assert torch.equal(y.cpu(), total) and (rank or torch.equal(x.cpu(), total))
+    through_the_host = torch.ones(2, 3).cuda().t()
+    dist.all_reduce(through_the_host, group=dist.new_group(backend="gloo"))
+    assert through_the_host.is_cuda and through_the_host.tolist() == [[size] * 2] * 3
     mean = torch.full((3,), float(rank)).cuda()
     dist.all_reduce(mean, dist.ReduceOp.AVG)
     assert mean.tolist() == [(size - 1) / 2] * 3
