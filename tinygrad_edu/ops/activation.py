@@ -20,8 +20,10 @@ from tinygrad_edu.dtypes import (
     scalar_type_name,
 )
 from tinygrad_edu.engine.boundary import dimension_error
+from tinygrad_edu.engine.mode import is_recording
 from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
+from tinygrad_edu.kernels import composed
 from tinygrad_edu.kernels import gelu as _gelu
 from tinygrad_edu.kernels.memory_order import in_order, in_turn
 from tinygrad_edu.ops import indexing, masking, shape
@@ -133,7 +135,7 @@ def prelu(input: Any, weight: Any) -> Tensor:
 @primitive
 def _elu(x: Array, alpha: float, scale: float, rate: float) -> Array:
     _floats("elu", x)
-    return in_turn(np.where(x > 0, x * scale, np.expm1(x * rate) * (alpha * scale)), x)
+    return in_turn(np.where(x > 0, x * scale, composed.expm1(x * rate) * (alpha * scale)), x)
 
 
 @primitive
@@ -207,7 +209,7 @@ def logsigmoid(x: Array) -> Array:
 
 def log_sigmoid(x: Array) -> Array:
     """`log(sigmoid(x))` of an array, without overflow, laid out as it is."""
-    y: Array = np.minimum(x, 0) - np.log1p(np.exp(-np.absolute(x)))
+    y: Array = np.minimum(x, 0) - composed.log1p(np.exp(-np.absolute(x)))
     return y
 
 
@@ -226,7 +228,7 @@ def softplus(x: Array, beta: float = 1.0, threshold: float = 20.0) -> Array:
     tensor([ 0.6931, 30.0000])
     """
     scaled = _floats("softplus", x) * plain(beta)
-    return in_turn(np.where(scaled > threshold, x, np.log1p(np.exp(scaled)) / plain(beta)), x)
+    return in_turn(np.where(scaled > threshold, x, composed.log1p(np.exp(scaled)) / plain(beta)), x)
 
 
 @primitive
@@ -241,7 +243,7 @@ _softplus_slope.vjp(
 )
 
 
-@primitive(saves=("p",), half="by gpu")
+@primitive(saves=("slope",), half="by gpu")
 def gelu(x: Array, approximate: str = "none") -> tuple[Array, Array]:
     """`x * Phi(x)`, with the normal distribution function Phi.
 
@@ -259,11 +261,11 @@ def gelu(x: Array, approximate: str = "none") -> tuple[Array, Array]:
     """
     if approximate not in ("none", "tanh"):
         raise RuntimeError("approximate argument must be either none or tanh.")
-    y, p = _gelu.gelu(_floats("gelu", x), approximate)
-    return in_turn(y, x), p
+    y, slope = _gelu.gelu(_floats("gelu", x), approximate, is_recording())
+    return in_turn(y, x), slope
 
 
-gelu.vjp(x=lambda g, x, p, approximate: _gelu.gelu_gradient(g, x, p, approximate))
+gelu.vjp(x=lambda g, x, slope, approximate: _gelu.gelu_gradient(g, x, slope, approximate))
 
 
 @gelu.defined_as
