@@ -14,9 +14,14 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
+import shared_work
 from launching import MPI, MPIEXEC, ROOT, environment, finish, launch
+
+import tinygrad_edu.distributed  # noqa: F401  (so that MPI spawns)
+import tinygrad_edu.multiprocessing as mp
 
 pytestmark = pytest.mark.skipif(not MPI, reason="mpi4py or an MPI is not installed")
 SCRIPT = str(ROOT / "tests" / "ranks" / "failing.py")
@@ -105,6 +110,20 @@ def test_bare_mpiexec(what: str, code: int) -> None:
     assert (done.returncode != 0) == (code != 0), done.stderr
     if not code:
         assert done.stdout.count("ranks 2") == 2
+
+
+@pytest.mark.parametrize("work, code, words", [
+    (shared_work.raises, None, "(?s)-- Process 1 terminated .*ValueError: no such luck"),
+    (shared_work.exits, 3, "process 1 terminated with exit code 3"),
+    (shared_work.is_killed, -9, "process 1 terminated with signal SIGKILL"),
+])  # fmt: skip
+def test_spawned_by_mpi(work: Any, code: int | None, words: str) -> None:
+    """As plain processes do, which are spawned while nobody has imported torch.distributed."""
+    assert "tinygrad_edu.distributed" in sys.modules
+    with pytest.raises(mp.ProcessException, match=words) as caught:
+        mp.spawn(work, ("",), nprocs=2)
+    assert caught.value.error_index == 1 and caught.value.pid > 0
+    assert getattr(caught.value, "exit_code", None) == code
 
 
 def test_options(tmp_path: Path) -> None:

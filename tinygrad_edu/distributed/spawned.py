@@ -6,9 +6,9 @@ the pickled function, and set up as Python sets up those that it spawns.
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
 import os
+import pathlib
 import pickle
 import sys
 import tempfile
@@ -41,21 +41,22 @@ class Ranks:
         command = [sys.executable, "-u", "-m", "tinygrad_edu.distributed.spawned"]
         self.job = Job(command, nprocs, nprocs, "", False, {}, self._folder.name)
         self.failure: dict[str, Any] | None = None
+        self._pids: list[int] | None = None
 
     def pids(self) -> list[int]:
-        """Their numbers at the system, of those that run already."""
-        found = []
-        for i in range(self.job.size):
-            with contextlib.suppress(FileNotFoundError, ValueError):
-                with open(os.path.join(self._folder.name, f"{i}.pid")) as file:
-                    found.append(int(file.read()))
-        return found
+        """Their numbers at the system, of those that have started."""
+        if self._pids is not None:
+            return self._pids
+        files = [pathlib.Path(self._folder.name, f"{i}.pid") for i in range(self.job.size)]
+        return [int(file.read_text()) for file in files if file.exists() and file.stat().st_size]
 
     def join(self, timeout: float | None) -> bool:
         """Whether all have ended; `failure` is how the first failed, if one has."""
+        if self._pids is not None:
+            return True
         if not self.job.done(timeout):
             return False
-        failures = self.job.failures()
+        failures, self._pids = self.job.failures(), self.pids()
         self.failure = failures[0] if failures else None
         self._folder.cleanup()
         return True

@@ -172,11 +172,12 @@ class RanksContext(ProcessContext):
         said = self._ranks.failure
         if said is None:
             return True
-        i, code = said["rank"], said["code"]
+        i, code, pids = said["rank"], said["code"], self.pids()
+        pid = pids[i] if i < len(pids) else -1
         if said.get("traceback"):
             text = f"\n\n-- Process {i} terminated with the following error:\n{said['traceback']}"
-            raise ProcessRaisedException(text, i, -1)
-        raise _exited(i, -1, code)
+            raise ProcessRaisedException(text, i, pid)
+        raise _exited(i, pid, code)
 
 
 def _start_ranks(
