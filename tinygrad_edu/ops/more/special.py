@@ -142,7 +142,7 @@ def _logit_slope(g: Any, x: Any, eps: float | None) -> Any:
     slope = g / (x * (1 - x))
     if eps is None:
         return masking.where((x >= 0) & (x <= 1), slope, math.nan)
-    return gate(slope, ~((x < eps) | (x > 1 - eps)))
+    return gate(slope, (x >= eps) & (x <= 1 - eps))
 
 
 logit.vjp(x=_logit_slope)
