@@ -1,16 +1,25 @@
 """Data parallel training on digits, as in the usual tutorial: torchrun sets the ranks."""
 
 import argparse
+import importlib.util
 import os
 
+import numpy as np
 import torch
 import torch.distributed as dist
 import torch.nn as nn
 import torch.nn.functional as F
-from sklearn.datasets import load_digits
 from torch.nn.parallel import DistributedDataParallel as DDP
 from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.data.distributed import DistributedSampler
+
+
+def load_digits():
+    """scikit-learn's file, without importing scikit-learn in every process."""
+    folder = os.path.dirname(importlib.util.find_spec("sklearn").origin)
+    path = os.path.join(folder, "datasets", "data", "digits.csv.gz")
+    rows = np.loadtxt(path, delimiter=",", dtype=np.float32)
+    return rows[:, :-1], rows[:, -1].astype(np.int64)
 
 
 class ToyModel(nn.Module):
@@ -93,9 +102,9 @@ def main():
     if rank == 0:
         print(f"backend {dist.get_backend()}, {dist.is_torchelastic_launched()}")
     torch.manual_seed(1)
-    digits = load_digits()
-    x = torch.tensor(digits.data[: args.limit], dtype=torch.float32) / 16
-    y = torch.tensor(digits.target[: args.limit])
+    pixels, labels = load_digits()
+    x = torch.tensor(pixels[: args.limit]) / 16
+    y = torch.tensor(labels[: args.limit])
     data = TensorDataset(x, y)
     sampler = DistributedSampler(data)
     loader = DataLoader(data, batch_size=args.batch // size, shuffle=False, sampler=sampler)
