@@ -69,10 +69,8 @@ def test_what_is_not_there_says_so() -> None:
         assert module.is_available() is False
     assert b.mps.is_built() is False and b.cudnn.version() is None
     assert b.cpu.get_cpu_capability() == torch.backends.cpu.get_cpu_capability()
-    d = ours.distributed
-    assert d.is_available() is False and d.is_initialized() is False
-    assert d.get_world_size() == 1
-    for refused in (d.init_process_group, d.all_reduce, ours.jit.script, ours.onnx.export):
+    assert ours.distributed.is_initialized() is False
+    for refused in (ours.jit.script, ours.onnx.export):
         with pytest.raises(NotImplementedError, match="not available in tinygrad_edu: .{20}"):
             refused(None)
     assert not ours.jit.is_scripting() and not isinstance(ours.nn.ReLU(), ours.jit.ScriptModule)

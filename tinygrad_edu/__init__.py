@@ -26,7 +26,7 @@ Breadth:
     amp             autocast and GradScaler
     cuda            streams, graphs and memory of a GPU
     distributions   probability distributions and their divergences
-    distributed     what one process answers for many
+    distributed     several processes, over MPI, and NCCL between GPUs
     func            `vmap`, `grad`, `jacrev` and their kin
     linalg          `torch.linalg`
     special         `torch.special`

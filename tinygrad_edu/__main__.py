@@ -2,6 +2,7 @@
 
     python -m tinygrad_edu script.py args…
     python -m tinygrad_edu -m module args…
+    python -m tinygrad_edu torchrun --nproc-per-node=2 script.py args…
 
 `import torch` in the script, and in everything it imports, gives tinygrad_edu.  It does so in
 processes that the script spawns, too (see spawned.py), unless it was run by `-m`.
@@ -20,10 +21,12 @@ import traceback
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
+from tinygrad_edu.names.ranks import announce, note
 from tinygrad_edu.names.spawned import VARIABLE
 
 USAGE = """usage: python -m tinygrad_edu [option] script.py [args]
        python -m tinygrad_edu [option] -m module [args]
+       python -m tinygrad_edu torchrun --nproc-per-node=2 script.py [args]
 
 Runs an unmodified PyTorch script: `import torch` gives tinygrad_edu. PyTorch need not be installed.
 
@@ -42,6 +45,8 @@ def main(arguments: list[str]) -> int:
     if arguments[0] == "--version":
         print(_versions())
         return 0
+    if arguments[0] == "torchrun" and not os.path.exists("torchrun"):
+        arguments = ["-m", "tinygrad_edu.distributed.run", *arguments[1:]]
     as_module = arguments[0] == "-m"
     if as_module:
         arguments = arguments[1:]
@@ -55,18 +60,32 @@ def main(arguments: list[str]) -> int:
     from tinygrad_edu import standin
 
     standin.install()
+    announce()
     sys.argv = list(arguments)
     try:
-        if as_module:
-            runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
+        if as_module:  # torch.distributed.run is a module of ours
+            name = re.sub(r"^torch\.", "tinygrad_edu.", arguments[0])
+            runpy.run_module(name, run_name="__main__", alter_sys=True)
         else:
             run_script(arguments[0])
-    except SystemExit:
+    except SystemExit as error:
+        end_ranks(error.code)
         raise
     except BaseException as error:
         report(error, full)
+        end_ranks(130 if isinstance(error, KeyboardInterrupt) else 1)
         return 130 if isinstance(error, KeyboardInterrupt) else 1
     return 0
+
+
+def end_ranks(code: object) -> None:
+    """A rank that fails ends the others, which might wait for it for ever."""
+    world = sys.modules.get("tinygrad_edu.distributed.world")
+    if code not in (None, 0):
+        number = code if isinstance(code, int) else 1
+        note(number, "" if isinstance(code, int) else str(code))
+        if world is not None:
+            world.end_all(number)
 
 
 def _versions() -> str:
@@ -110,8 +129,10 @@ def report(error: BaseException, full: bool) -> None:
     shown = traceback.TracebackException.from_exception(error)
     if not full:
         _leave_out(shown)
+    text = "".join(shown.format())
     sys.stdout.flush()
-    print("".join(shown.format()), end="", file=sys.stderr, flush=True)
+    if not note(130 if isinstance(error, KeyboardInterrupt) else 1, text):
+        print(text, end="", file=sys.stderr, flush=True)
 
 
 def _folders() -> tuple[str, ...]:

@@ -38,7 +38,6 @@ if _typing.TYPE_CHECKING:
         InstanceNorm1d,
         InstanceNorm2d,
         InstanceNorm3d,
-        SyncBatchNorm,
     )
 
     # The base and containers
@@ -160,6 +159,7 @@ if _typing.TYPE_CHECKING:
         MaxUnpool2d,
         MaxUnpool3d,
     )
+    from .more.sync_batchnorm import SyncBatchNorm
     from .more.vision import (
         ChannelShuffle,
         Fold,
@@ -226,8 +226,9 @@ _IN = {
     ],
     "batchnorm": [
         "BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "InstanceNorm1d", "InstanceNorm2d",
-        "InstanceNorm3d", "SyncBatchNorm",
+        "InstanceNorm3d",
     ],
+    "more.sync_batchnorm": ["SyncBatchNorm"],
     "normalization": ["GroupNorm", "LayerNorm", "LocalResponseNorm", "RMSNorm"],
     "more.bags": ["EmbeddingBag"],
     "sparse": ["Embedding"],

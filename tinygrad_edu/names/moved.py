@@ -47,6 +47,7 @@ MODULES = _table(
     "autograd.record": "engine.record",
     "autograd.walk": "engine.gradients",
     "batching": "func.batching",
+    "distributed.optim": "optim.more.sharded",
     "gpu_random": "random.gpu",
     "nn.modules.channelshuffle": "nn.modules.more.vision",
     "nn.modules.fold": "nn.modules.more.vision",
@@ -72,6 +73,7 @@ NAMES = {
         " fractional_max_pool2d_with_indices fractional_max_pool3d_with_indices max_unpool1d"
         " max_unpool2d max_unpool3d",
     },
+    "nn.modules.batchnorm": {"nn.modules.more.sync_batchnorm": "SyncBatchNorm"},
     "nn.modules.pooling": {
         "nn.modules.more.pooling": "FractionalMaxPool2d FractionalMaxPool3d MaxUnpool1d MaxUnpool2d"
         " MaxUnpool3d",
