@@ -35,6 +35,7 @@ Breadth:
     safetensors     files of Hugging Face's format
     testing         comparisons, strategies for property tests
     standin         lets `import torch` find this package
+    profiler        how long operations take
     names           what scripts only ask for: settings, absent devices, refusals, old paths
     version         the version
 """
@@ -248,8 +249,7 @@ if _typing.TYPE_CHECKING:
     from tinygrad_edu import amp, cuda, distributed, distributions, linalg, special
     from tinygrad_edu.names import return_types
     from tinygrad_edu import func, multiprocessing, nn, optim
-    from tinygrad_edu.names import profiler
-    from tinygrad_edu import serialization, testing, utils
+    from tinygrad_edu import profiler, serialization, testing, utils
     from tinygrad_edu.amp import GradScaler
     from tinygrad_edu.amp.autocast_mode import (
         autocast, clear_autocast_cache, get_autocast_cpu_dtype, get_autocast_dtype,

@@ -27,10 +27,11 @@ _IN = {
 }
 
 if TYPE_CHECKING:
-    from tinygrad_edu.autograd import functional, grad_mode, graph, profiler
+    from tinygrad_edu.autograd import functional, grad_mode, graph
     from tinygrad_edu.autograd.anomaly import detect_anomaly, set_detect_anomaly
     from tinygrad_edu.autograd.function import Function
     from tinygrad_edu.autograd.variable import Variable
+    from tinygrad_edu.profiler import legacy as profiler
 else:
     __getattr__, __dir__ = later(__name__, _IN)
 

@@ -28,7 +28,7 @@ def _table(**folders: str) -> dict[str, str]:
 
 
 MODULES = _table(
-    names="accelerator backends compiler cpu hub jit legacy missing mps onnx profiler"
+    names="accelerator backends compiler cpu hub jit legacy missing mps onnx"
     " return_types settings spawned types xpu",
     methods="numpy_protocol printing python_protocol storage",
     ops_more="arranging bitwise counting ctc cumulative decompositions einsum fractional linalg"
@@ -43,6 +43,8 @@ MODULES = _table(
     "autograd.half": "engine.half",
     "autograd.inplace": "engine.inplace",
     "autograd.mode": "engine.switches",
+    "autograd.profiler": "profiler.legacy",
+    "autograd.profiler_util": "profiler.events",
     "autograd.record": "engine.record",
     "autograd.walk": "engine.gradients",
     "batching": "func.batching",
