@@ -12,7 +12,7 @@ from tinygrad_edu.autograd.saved import (
     saved_tensors_hooks,
 )
 from tinygrad_edu.engine.gradients import GradientEdge
-from tinygrad_edu.engine.graph import Node, Part
+from tinygrad_edu.engine.graph import Node
 from tinygrad_edu.engine.hooks import RemovableHandle
 from tinygrad_edu.engine.mode import state
 from tinygrad_edu.engine.record import current_node
@@ -46,7 +46,7 @@ def get_gradient_edge(tensor: Any) -> GradientEdge:
     if node is None:
         raise RuntimeError("It is not possible to get the gradient edge for a Tensor that does"
                            " not require gradients")  # fmt: skip
-    return GradientEdge(node, node.index if isinstance(node, Part) else 0)
+    return GradientEdge(node.whole or node, node.index)
 
 
 class _Together:
@@ -111,7 +111,8 @@ def register_multi_grad_hook(
     """
     if mode not in ("all", "any"):
         raise ValueError(f"Expects mode to be one of ('all', 'any') but got {mode}")
-    together = _Together([get_gradient_edge(t).node for t in tensors], fn, mode)
+    nodes = [get_gradient_edge(t) and current_node(t) for t in tensors]
+    together = _Together(nodes, fn, mode)
     handles = [
         t.register_hook(lambda g, i=i: together.arrived(i, g)) for i, t in enumerate(tensors)
     ]
