@@ -227,6 +227,7 @@ _IN = {
         "constant_pad_nd", "embedding_bag", "gru_cell", "index_put_", "is_inference",
         "is_same_size", "lstm_cell", "narrow_copy", "rnn_relu_cell", "rnn_tanh_cell",
     ],
+    "names.internals": ["_assert"],
     "names.notebook": ["load_ipython_extension", "unload_ipython_extension"],
     "names.legacy": [
         "BFloat16Tensor", "BoolTensor", "ByteTensor", "CharTensor", "DoubleTensor",
