@@ -167,7 +167,7 @@ class Adam(Optimizer):
             key = (x.dtype, x.device.id, None if on_gpu else counted(state["step"]) + 1)
             rows[key].append([*row, step] if on_gpu else row)
             steps += [] if on_gpu else [state["step"]]
-            p.storage.write()
+            p._storage.write()
         for (_, _, step), same in rows.items():
             if step is None:
                 tensors.add([row[-1] for row in same], 1.0)

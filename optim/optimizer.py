@@ -205,7 +205,7 @@ class Optimizer:
             self._update_half(x, g, state, group)
         else:
             self._update(x, g, state, group)
-        p.storage.write()
+        p._storage.write()
 
     def _update_half(self, x: Array, g: Array, state: State, group: Group) -> None:
         """A 16-bit parameter is updated in float32, and rounded once."""

@@ -101,7 +101,7 @@ class SGD(Optimizer):
                 continue
             rows[x.dtype, x.device.id, first].append(row)
             fresh += [(state, row[2])] if first else []
-            p.storage.write()
+            p._storage.write()
         for (*_, first), same in rows.items():
             tensors.sgd(
                 same, number(group["lr"]), group["momentum"], group["dampening"],

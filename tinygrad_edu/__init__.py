@@ -229,6 +229,22 @@ _IN = {
     ],
     "names.internals": ["_assert"],
     "names.notebook": ["load_ipython_extension", "unload_ipython_extension"],
+    "dtypes": ["cdouble", "cfloat", "chalf", "complex128", "complex32", "complex64"],
+    "methods.storage": ["TypedStorage", "UntypedStorage"],
+    "names.foreach": [
+        f"_foreach_{name}{tail}"
+        for name in "abs acos add addcdiv addcmul asin atan ceil clamp_max clamp_min clone copy cos"
+        " cosh div erf erfc exp expm1 floor frac lerp lgamma log log10 log1p log2 maximum minimum"
+        " mul neg norm pow reciprocal round rsqrt sigmoid sign sin sinh sqrt sub tan tanh trunc"
+        " zero".split()
+        for tail in ("", "_")
+    ],
+    "names.functions": [
+        "alpha_dropout", "alpha_dropout_", "celu_", "detach", "detach_", "dropout", "dropout_",
+        "embedding_renorm_", "feature_alpha_dropout", "feature_alpha_dropout_", "feature_dropout",
+        "feature_dropout_", "frombuffer", "is_signed", "is_storage", "newaxis", "range",
+        "resize_as_sparse_", "rrelu", "rrelu_", "selu_", "threshold_", "typename",
+    ],
     "names.legacy": [
         "BFloat16Tensor", "BoolTensor", "ByteTensor", "CharTensor", "DoubleTensor",
         "FloatTensor", "HalfTensor", "IntTensor", "LongTensor", "set_default_tensor_type",
@@ -239,15 +255,16 @@ _IN = {
     ],
     "serialization": ["load", "save"],
     "": [
-        "accelerator", "amp", "backends", "compiler", "cpu", "cuda", "distributed", "distributions",
-        "func", "hub", "jit", "linalg", "mps", "multiprocessing", "nn", "onnx", "optim", "profiler",
-        "return_types", "serialization", "special", "testing", "types", "utils", "xpu",
+        "_C", "accelerator", "amp", "backends", "compiler", "cpu", "cuda", "distributed",
+        "distributions", "func", "functional", "hub", "jit", "linalg", "mps", "multiprocessing",
+        "nn", "onnx", "optim", "profiler", "return_types", "serialization", "special", "storage",
+        "testing", "types", "utils", "xpu",
     ],
 }  # fmt: skip
 
 if _typing.TYPE_CHECKING:
     from tinygrad_edu.names import accelerator, backends, compiler, cpu, hub, jit, mps, onnx, types
-    from tinygrad_edu.names import xpu
+    from tinygrad_edu.names import functional, xpu
     from tinygrad_edu import amp, cuda, distributed, distributions, linalg, special
     from tinygrad_edu.names import return_types
     from tinygrad_edu import func, multiprocessing, nn, optim
@@ -273,6 +290,14 @@ if _typing.TYPE_CHECKING:
     from tinygrad_edu.names.legacy import (
         BFloat16Tensor, BoolTensor, ByteTensor, CharTensor, DoubleTensor, FloatTensor, HalfTensor,
         IntTensor, LongTensor, set_default_tensor_type, ShortTensor,
+    )  # fmt: skip
+    from tinygrad_edu.dtypes import cdouble, cfloat, chalf, complex128, complex32, complex64
+    from tinygrad_edu.methods.storage import TypedStorage, UntypedStorage
+    from tinygrad_edu.names.functions import (
+        alpha_dropout, alpha_dropout_, celu_, detach, detach_, dropout, dropout_,
+        embedding_renorm_, feature_alpha_dropout, feature_alpha_dropout_, feature_dropout,
+        feature_dropout_, frombuffer, is_signed, is_storage, newaxis, range, resize_as_sparse_,
+        rrelu, rrelu_, selu_, threshold_, typename,
     )  # fmt: skip
     from tinygrad_edu.names.further import *  # noqa: F403
     from tinygrad_edu.serialization import load, save

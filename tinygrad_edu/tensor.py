@@ -57,7 +57,7 @@ class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol,
                 raise TypeError(f"Tensor() takes sizes or one sequence of data, not {data!r}")
             made = creation.tensor(data[0], dtype=get_default_dtype())
         self.array = made.array if device is None else to_device(made.array, Device(device))
-        self.storage = made.storage
+        self._storage = made._storage
 
     # ---------------------------------------------------------------- what it is
 
@@ -153,16 +153,18 @@ class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol,
 
     def is_inference(self) -> bool:
         """Whether it was made under `inference_mode`."""
-        return self.storage is INFERENCE
+        return self._storage is INFERENCE
 
-    is_sparse = is_quantized = is_mkldnn = is_meta = is_nested = False
+    is_sparse = is_quantized = is_mkldnn = is_nested = is_sparse_csr = False
+    is_ipu = is_maia = is_mps = is_mtia = is_vulkan = is_xla = is_xpu = False
+    is_meta = property(lambda self: self.device.type == "meta")
     names = None
     layout = "torch.strided"
 
     @property
     def is_cuda(self) -> bool:
         """Whether it is on a GPU."""
-        return not isinstance(self.array, np.ndarray)
+        return not isinstance(self.array, np.ndarray) and self.device.type == "cuda"
 
     is_cpu = property(lambda self: isinstance(self.array, np.ndarray))
 
@@ -199,7 +201,7 @@ class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol,
                     "only Tensors of floating point dtype can require gradients, not"
                     f" {self.dtype!r}"
                 )
-            if self.storage is INFERENCE and not state.mode.inference:
+            if self._storage is INFERENCE and not state.mode.inference:
                 raise RuntimeError(
                     "Setting requires_grad=True on inference tensor outside InferenceMode is not"
                     " allowed."
@@ -329,7 +331,7 @@ class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol,
         >>> x = torch.ones(2, requires_grad=True); x.detach().requires_grad
         False
         """
-        return wrap(self.array, None, self.storage)
+        return wrap(self.array, None, self._storage)
 
     def detach_(self) -> Tensor:
         """Cut this tensor itself off from the graph."""
@@ -341,8 +343,8 @@ class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol,
     @property
     def data(self) -> Tensor:
         """The same values in the same memory, unknown to the graph: writes go unnoticed."""
-        shared = state.mode.level is not None or self.storage is INFERENCE
-        return wrap(self.array, None, self.storage if shared else Storage())
+        shared = state.mode.level is not None or self._storage is INFERENCE
+        return wrap(self.array, None, self._storage if shared else Storage())
 
     @data.setter
     def data(self, value: Tensor) -> None:
@@ -359,7 +361,7 @@ class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol,
     @property
     def _version(self) -> int:
         """How often its memory has been written in place."""
-        return self.storage.version
+        return self._storage.version
 
     @property
     def _base(self) -> Tensor | None:
@@ -400,7 +402,7 @@ class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol,
     def _like_me(self, array: Any, requires_grad: bool) -> Any:
         """A leaf of this very class around an array."""
         made = object.__new__(type(self))
-        made.array, made.storage = array, wrap(array).storage
+        made.array, made._storage = array, wrap(array)._storage
         made.__dict__.update({k: v for k, v in self.__dict__.items() if k not in _OWN})
         if requires_grad:
             made.node = AccumulateGrad(made)
@@ -451,7 +453,7 @@ _NO_GRAD_HERE = (
 )
 
 _OWN = (
-    "array", "storage", "node", "leaf", "_grad", "view_of", "rebased", "turns", "retains_grad",
+    "array", "_storage", "node", "leaf", "_grad", "view_of", "rebased", "turns", "retains_grad",
 )  # fmt: skip
 """Attributes that a copy does not take over."""
 
@@ -459,7 +461,7 @@ _OWN = (
 def _rebuild(cls: type, array: Any, requires_grad: Any) -> Any:
     """Undo pickling."""
     made: Any = object.__new__(cls)
-    made.array, made.storage = array, wrap(array).storage
+    made.array, made._storage = array, wrap(array)._storage
     if requires_grad:
         made.node = AccumulateGrad(made)
     return made

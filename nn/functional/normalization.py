@@ -234,7 +234,7 @@ def _move(running: Tensor | None, new: Array, momentum: float, x: Tensor) -> Non
     same_device("batch_norm", new, old)
     old *= 1 - momentum
     old += momentum * new.reshape(old.shape).astype(old.dtype, copy=False)
-    running.storage.write()
+    running._storage.write()
 
 
 def _by_running(

@@ -195,7 +195,11 @@ if _typing.TYPE_CHECKING:
 
 # Imported when it is asked for: each name, and the module that it is in.
 _IN = {
-    "": ["utils"],
+    "": [
+        "activation", "batchnorm", "channelshuffle", "container", "conv", "distance", "dropout",
+        "flatten", "fold", "instancenorm", "linear", "loss", "module", "normalization", "padding",
+        "pixelshuffle", "pooling", "rnn", "sparse", "transformer", "upsampling", "utils",
+    ],
     "container": ["ModuleDict", "ModuleList", "Sequential"],
     "dropout": [
         "AlphaDropout", "Dropout", "Dropout1d", "Dropout2d", "Dropout3d",

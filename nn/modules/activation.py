@@ -6,8 +6,9 @@ Only PReLU has a parameter.  `inplace=True` overwrites the input.
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from tinygrad_edu.names.moved import moved_names
 from tinygrad_edu.nn import functional as F
 from tinygrad_edu.nn import init as initial
 from tinygrad_edu.nn.modules.module import Module
@@ -417,3 +418,7 @@ class RReLU(Module):
     def extra_repr(self) -> str:
         shown = f"lower={self.lower}, upper={self.upper}"
         return shown + ", inplace=True" if self.inplace else shown
+
+
+if not TYPE_CHECKING:  # a type checker is to miss what is not here
+    __getattr__ = moved_names(__name__)

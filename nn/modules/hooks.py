@@ -35,14 +35,14 @@ if TYPE_CHECKING:
 
 
 class Hook(NamedTuple):
-    """A registered function, with its options."""
+    """A registered function with options; one without any is kept as it is, as in torch."""
 
     function: Callable[..., Any]
     with_kwargs: bool = False
     always_call: bool = False
 
 
-Hooks = OrderedDict[int, Hook]
+Hooks = OrderedDict[int, Any]
 
 
 everywhere: OrderedDict[int, tuple[str, Hook]] = OrderedDict()
@@ -73,7 +73,7 @@ class HookMethods:
         ...     layer(torch.ones(2))
         tensor([2., 2.])
         """
-        made = Hook(hook, with_kwargs)
+        made = Hook(hook, with_kwargs) if with_kwargs else hook
         return RemovableHandle(self._forward_pre_hooks, made, prepend=prepend)
 
     def register_forward_hook(
@@ -98,7 +98,7 @@ class HookMethods:
         >>> y = layer(torch.ones(2)); seen
         [tensor([1., 1.])]
         """
-        made = Hook(hook, with_kwargs, always_call)
+        made = Hook(hook, with_kwargs, always_call) if with_kwargs or always_call else hook
         return RemovableHandle(self._forward_hooks, made, prepend=prepend)
 
     def register_full_backward_pre_hook(
@@ -110,7 +110,14 @@ class HookMethods:
             hook: takes the tuple of gradients, one per output; returns None or such a tuple.
             prepend: run before the hooks registered so far instead of after them.
         """
-        return RemovableHandle(self._backward_pre_hooks, Hook(hook), prepend=prepend)
+        return RemovableHandle(self._backward_pre_hooks, hook, prepend=prepend)
+
+    def register_backward_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """`register_full_backward_hook`, by its name of long ago.
+
+        Unlike torch, `grad_input` always holds the gradients of the module's inputs.
+        """
+        return self.register_full_backward_hook(hook)
 
     def register_full_backward_hook(
         self, hook: Callable[..., Any], prepend: bool = False
@@ -129,7 +136,7 @@ class HookMethods:
         >>> layer(x).sum().backward(); x.grad
         tensor([2., 2.])
         """
-        return RemovableHandle(self._backward_hooks, Hook(hook), prepend=prepend)
+        return RemovableHandle(self._backward_hooks, hook, prepend=prepend)
 
 
 def register_module_forward_pre_hook(hook: Callable[..., Any]) -> RemovableHandle:
@@ -228,7 +235,8 @@ Key = tuple[bool, int]
 def _both(kind: str, own: Hooks) -> dict[Key, Hook]:
     """The hooks everywhere and the module's own of one kind, copied: a hook may remove itself."""
     shared = {(False, i): hook for i, (its_kind, hook) in everywhere.items() if its_kind == kind}
-    return shared | {(True, i): hook for i, hook in own.items()}
+    mine = {i: hook if isinstance(hook, Hook) else Hook(hook) for i, hook in own.items()}
+    return shared | {(True, i): hook for i, hook in mine.items()}
 
 
 def _run_forward_pre(
@@ -296,7 +304,7 @@ def _cross(tensors: list[Any], on_gradients: Callable[[list[Any]], list[Any]]) -
     """Put the tensors behind a border.  They share memory with the originals, as views do."""
     crossed: Any = border(tensors, on_gradients)
     for before, after in zip(tensors, crossed, strict=True):
-        after.storage = before.storage
+        after._storage = before._storage
         base, path = base_of(before)
         after.view_of = View(base, (*path, (_alias_part, (), 0)), is_recording())
     return crossed

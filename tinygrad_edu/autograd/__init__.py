@@ -20,14 +20,14 @@ from tinygrad_edu.names.missing import later
 
 # Imported when it is asked for: each name, and the module that it is in.
 _IN = {
-    "": ["functional", "grad_mode", "graph", "profiler"],
+    "": ["forward_ad", "functional", "grad_mode", "graph", "profiler"],
     "anomaly": ["detect_anomaly", "set_detect_anomaly"],
     "function": ["Function"],
     "variable": ["Variable"],
 }
 
 if TYPE_CHECKING:
-    from tinygrad_edu.autograd import functional, grad_mode, graph
+    from tinygrad_edu.autograd import forward_ad, functional, grad_mode, graph
     from tinygrad_edu.autograd.anomaly import detect_anomaly, set_detect_anomaly
     from tinygrad_edu.autograd.function import Function
     from tinygrad_edu.autograd.variable import Variable
@@ -42,6 +42,7 @@ __all__ = [
     "backward",
     "detect_anomaly",
     "enable_grad",
+    "forward_ad",
     "functional",
     "grad",
     "grad_mode",

@@ -79,17 +79,17 @@ def call_unary(op: Primitive) -> Call:
             y = in_turn(y, x)
         t = _new(Variable.results)
         t.array = y if y.__class__ is _ndarray else as_array(y)
-        t.storage = Storage()
+        t._storage = Storage()
         edge, recorder = a.node, mode.recorder
         if edge is None or recorder is None:
             if mode.inference:
-                t.storage = INFERENCE
+                t._storage = INFERENCE
             return t
         if op.inputs or live_inputs(op, (edge,), t.array):
             plan = plans.get((True,)) or op.plan((True,))
             y = t.array
             kept = plan.pick((x, y))
-            guards = plan.pick((a.storage, t.storage))
+            guards = plan.pick((a._storage, t._storage))
             if plan.shapes:
                 kept += (x.shape,)
             cls = plan.node or op.class_of(x)
@@ -125,11 +125,11 @@ def call_binary(op: Primitive, failed: Call = recover) -> Call:
         if isinstance(a, Variable):
             if a.view_of is not None:
                 a.view_of.refresh(a)
-            x, a_edge, a_storage = a.array, a.node, a.storage
+            x, a_edge, a_storage = a.array, a.node, a._storage
             if isinstance(b, Variable):
                 if b.view_of is not None:
                     b.view_of.refresh(b)
-                z, b_edge, b_storage = b.array, b.node, b.storage
+                z, b_edge, b_storage = b.array, b.node, b._storage
             else:
                 if op.numbers == "none" and b.__class__ in _NUMBERS:
                     raise not_a_tensor(op.name, 2, b)
@@ -140,7 +140,7 @@ def call_binary(op: Primitive, failed: Call = recover) -> Call:
             if b.view_of is not None:
                 b.view_of.refresh(b)
             x = a if a.__class__ in _NUMBERS else _plain(a)
-            z, b_edge, b_storage = b.array, b.node, b.storage
+            z, b_edge, b_storage = b.array, b.node, b._storage
         else:
             if a.__class__ in _NUMBERS and b.__class__ in _NUMBERS:
                 raise not_a_tensor(op.name, 1, a)
@@ -159,17 +159,17 @@ def call_binary(op: Primitive, failed: Call = recover) -> Call:
                 y = in_turn(y, x, z, dtype=common(x, z) if y.dtype == bool else y.dtype)
         t = _new(Variable.results)
         t.array = y = y if y.__class__ is _ndarray else as_array(y)
-        t.storage = Storage()
+        t._storage = Storage()
         recorder = mode.recorder
         if (a_edge is None and b_edge is None) or recorder is None:
             if mode.inference:
-                t.storage = INFERENCE
+                t._storage = INFERENCE
             return t
         if op.inputs or live_inputs(op, (a_edge, b_edge), y):
             live = (a_edge is not None, b_edge is not None)
             plan = plans.get(live) or op.plan(live)
             kept = plan.pick((x, z, y))
-            guards = plan.pick((a_storage, b_storage, t.storage))
+            guards = plan.pick((a_storage, b_storage, t._storage))
             if plan.shapes:
                 kept += tuple([(x, z)[i].shape for i in plan.shapes])
             cls = plan.node or op.class_of(x, z)

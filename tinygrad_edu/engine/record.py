@@ -37,11 +37,11 @@ def wrap(y: Array, node: Node | None = None, storage: Storage | None = None) -> 
     """A tensor around an array, without copying or checking."""
     t = _new(Variable.results)
     t.array = y if y.__class__ is np.ndarray else as_array(y)
-    t.storage = Storage() if storage is None else storage
+    t._storage = Storage() if storage is None else storage
     if node is not None:
         t.node = node
     elif storage is None and state.mode.owner is not None:
-        t.storage = state.mode.owner()
+        t._storage = state.mode.owner()
     return cast("Tensor", t)
 
 
@@ -113,7 +113,7 @@ def unwrap(args: Sequence[Any]) -> tuple[list[Any], list[Node | None], list[Stor
                 a.view_of.refresh(a)
             values.append(a.array)
             edges.append(a.node)
-            storages.append(a.storage)
+            storages.append(a._storage)
         else:
             values.append(a)
             edges.append(None)
@@ -144,8 +144,8 @@ def record(
             plan = op.plans.get(live) or op.plan(live)
             known = (*values, y if op.multiple else t.array, *saved)
             kept = plan.pick(known)
-            own = tuple([part.storage for part in results]) if op.multiple else t.storage
-            whose = {id(part.array): part.storage for part in results}
+            own = tuple([part._storage for part in results]) if op.multiple else t._storage
+            whose = {id(part.array): part._storage for part in results}
             guards = plan.pick((*owners, own, *[whose.get(id(value)) for value in saved]))
             if plan.shapes:
                 kept += tuple([_shape(known[i]) for i in plan.shapes])

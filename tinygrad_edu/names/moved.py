@@ -28,7 +28,7 @@ def _table(**folders: str) -> dict[str, str]:
 
 
 MODULES = _table(
-    names="accelerator backends compiler cpu hub jit legacy missing mps onnx"
+    names="accelerator backends compiler cpu functional hub jit legacy missing mps onnx"
     " return_types settings spawned types xpu",
     methods="numpy_protocol printing python_protocol storage",
     ops_more="arranging bitwise counting ctc cumulative decompositions einsum fractional linalg"
@@ -37,8 +37,9 @@ MODULES = _table(
     kernels_more="gamma rejection series",
     nn_functional_more="bags ctc grid low_level noise ranking vision",
     nn_modules_more="adaptive bags lazy linear_cross_entropy padding parameter_container vision",
-    optim_more="adadelta adafactor adagrad adamax asgd muon nadam radam rmsprop rprop",
+    optim_more="adadelta adafactor adagrad adamax asgd lbfgs muon nadam radam rmsprop rprop",
 ) | {
+    "_C": "names.internals",
     "autograd.errors": "engine.boundary",
     "autograd.half": "engine.half",
     "autograd.inplace": "engine.inplace",
@@ -53,6 +54,11 @@ MODULES = _table(
     "fx": "names.internals",
     "library": "names.internals",
     "gpu_random": "random.gpu",
+    "nn.modules.channelshuffle": "nn.modules.more.vision",
+    "nn.modules.fold": "nn.modules.more.vision",
+    "nn.modules.instancenorm": "nn.modules.batchnorm",
+    "nn.modules.pixelshuffle": "nn.modules.more.vision",
+    "nn.modules.upsampling": "nn.modules.more.vision",
     "ops.cross_entropy": "ops.losses",
     "ops.dims": "ops.arguments",
     "ops.layout": "ops.casting",
@@ -64,6 +70,9 @@ MODULES = _table(
 
 
 NAMES = {
+    "nn.modules.activation": {"nn.modules.attention": "MultiheadAttention"},
+    "nn.modules.container": {"nn.modules.more.parameter_container": "ParameterDict ParameterList"},
+    "nn.modules.sparse": {"nn.modules.more.bags": "EmbeddingBag"},
     "nn.functional.pooling": {
         "nn.functional.more.pooling": "fractional_max_pool2d fractional_max_pool3d"
         " fractional_max_pool2d_with_indices fractional_max_pool3d_with_indices max_unpool1d"
@@ -77,7 +86,7 @@ NAMES = {
     "ops.largest": {"ops.more.cumulative": "cummax cummin"},
     "ops.reduction": {"ops.more.cumulative": "prod"},
 }
-"""What pickles of an earlier edition ask a module for that is in another one now."""
+"""What torch's paths and pickles of an earlier edition ask a module for that is in another here."""
 
 
 def moved_names(module: str) -> Callable[[str], Any]:

@@ -106,7 +106,7 @@ def renormalize_rows(weight: Tensor, index: Tensor, max_norm: float, norm_type: 
     large = norms > max_norm
     if large.any():
         table[rows[large]] *= (max_norm / (norms[large] + 1e-7))[:, None].astype(table.dtype)
-        weight.storage.write()
+        weight._storage.write()
 
 
 def one_hot(input: Tensor, num_classes: int = -1) -> Tensor:

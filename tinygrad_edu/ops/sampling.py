@@ -433,7 +433,7 @@ def _fill(t: Any, draw: Callable[[Array], None], *parameters: Any) -> Any:
     if _needs_gradient(t, *parameters):
         write(t, _drawn((t, *parameters), t.array.copy()))
     draw(t.array)
-    t.storage.write()
+    t._storage.write()
     return t
 
 

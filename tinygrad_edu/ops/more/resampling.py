@@ -295,7 +295,7 @@ def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
 
 def _of_its_own(y: Any, x: Any) -> Tensor:
     """A rearranged `x` in memory of its own, also where nothing had to move."""
-    return y.clone().contiguous() if y.storage is x.storage else y  # type: ignore[no-any-return]
+    return y.clone().contiguous() if y._storage is x._storage else y  # type: ignore[no-any-return]
 
 
 def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
