@@ -9,6 +9,8 @@ from tinygrad_edu.nn.modules.module import Module
 from tinygrad_edu.ops.joining import cat
 from tinygrad_edu.tensor import Tensor
 
+__path__: list[str] = []  # `torch.nn.parallel.distributed` is this module, too
+
 __all__ = ["DataParallel", "DistributedDataParallel", "data_parallel", "gather", "scatter"]
 
 

@@ -1,4 +1,4 @@
-"""The six scripts of tests/scripts on this library and on PyTorch: same losses, and how long.
+"""The scripts of tests/scripts on this library and on PyTorch: same losses, and how long.
 
     python tests/run_scripts.py              every script at its full size, some minutes each
     python tests/run_scripts.py gan vae      these only
@@ -57,6 +57,12 @@ ALL = {
     ),
     "translation": Script("--steps 40 --d-model 32 --log-interval 10", 1e-5, "rounding"),
     "reinforce": Script("--episodes 30 --log-interval 3", 1e-4, "rounding, added up over episodes"),
+    "tensorboard_graph": Script("--steps 40", 1e-5, "rounding"),
+    "profiled": Script("--steps 30", 1e-5, "rounding"),
+    "jit_decorators": Script("--steps 40", 1e-5, "rounding"),
+    "graph_walk": Script("--steps 20", 1e-5, "rounding"),
+    "spatial_transformer": Script("--steps 40", 1e-5, "rounding"),
+    "benchmarked": Script("--steps 40", 1e-5, "rounding"),
 }  # fmt: skip
 
 

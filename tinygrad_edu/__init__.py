@@ -227,6 +227,8 @@ _IN = {
         "constant_pad_nd", "embedding_bag", "gru_cell", "index_put_", "is_inference",
         "is_same_size", "lstm_cell", "narrow_copy", "rnn_relu_cell", "rnn_tanh_cell",
     ],
+    "names.absent": ["PyTorchFileReader"],
+    "names.jit": ["ScriptFunction", "ScriptModule"],
     "names.internals": ["_assert"],
     "names.notebook": ["load_ipython_extension", "unload_ipython_extension"],
     "dtypes": ["cdouble", "cfloat", "chalf", "complex128", "complex32", "complex64"],

@@ -1,14 +1,16 @@
 """Names of torch's insides that libraries ask for without computing with them.
 
-`torch._C`, `torch.fx`, `torch.library` and `torch._dynamo` are all this module: what is asked for
-there only registers, marks or switches off something that does not exist here.
+`torch._C`, `torch._dynamo`, `torch.library` and `torch.overrides` are all this module: what is asked
+for there only registers, marks or switches off something that does not exist here.
 """
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.names.missing import missing
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -26,6 +28,13 @@ def _get_tracing_state() -> None:
 
 class ScriptMethod:
     """No object is one; there to be asked for with isinstance."""
+
+
+class OptimizedModule:
+    """No object is one."""
+
+
+_TensorMeta = type
 
 
 class DisableTorchFunctionSubclass:
@@ -46,12 +55,47 @@ def _assert(condition: Any, message: str) -> None:
     assert condition, message
 
 
+class DispatchKey(enum.Enum):
+    """Kinds of dispatch; there are none."""
+
+    AutocastCPU = enum.auto()
+    AutocastCUDA = enum.auto()
+    AutocastMPS = enum.auto()
+    AutocastXPU = enum.auto()
+
+
+class DispatchKeySet(frozenset[Any]):
+    """Some of them."""
+
+    def __new__(cls, *keys: Any) -> DispatchKeySet:
+        return super().__new__(cls, keys)
+
+
+# ---- torch.overrides
+
+
+class TorchFunctionMode:
+    """A block in which functions would ask an object first; it cannot be entered."""
+
+    def __enter__(self) -> Any:
+        raise NotImplementedError("torch.overrides is not available in tinygrad_edu: operations"
+                                  " ask no modes; see tinygrad_edu.engine.mode for listeners")  # fmt: skip
+
+    def __exit__(self, *exc: object) -> None:
+        pass
+
+
+def has_torch_function(relevant_args: Any) -> bool:
+    """False."""
+    return False
+
+
+def is_tensor_like(inp: Any) -> bool:
+    """Whether it is a tensor."""
+    return isinstance(inp, Variable)
+
+
 # ---- marks for compilers
-
-
-def wrap(fn_or_name: F | str) -> F | str:
-    """The function, or its name, itself."""
-    return fn_or_name
 
 
 def disable(fn: Any = None, *args: Any, **kwargs: Any) -> Any:
@@ -97,11 +141,6 @@ class Library:
 
     def impl(self, op_name: Any, fn: Any, dispatch_key: str = "", **kwargs: Any) -> None:
         """Accepted, to no effect."""
-
-
-def load_library(path: Any) -> None:
-    """OSError: compiled operators of torch's cannot be loaded."""
-    raise OSError(f"{path}: operators compiled for PyTorch cannot be loaded")
 
 
 __getattr__ = missing(__name__)

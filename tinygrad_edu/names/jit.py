@@ -24,6 +24,8 @@ __all__ = [
     "script_method", "set_fusion_strategy", "trace", "trace_module", "unused", "wait",
 ]  # fmt: skip
 
+__path__: list[str] = []  # `torch.jit.annotations` is absent.py
+
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
@@ -73,6 +75,14 @@ def trace_module(mod: T, inputs: Any, *args: Any, **kwargs: Any) -> T:
 
 def script_if_tracing(fn: F) -> F:
     """The decorated function itself."""
+    return fn
+
+
+_script_if_tracing = script_if_tracing
+
+
+def _overload_method(fn: F) -> F:
+    """The decorated method itself."""
     return fn
 
 

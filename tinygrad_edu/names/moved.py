@@ -48,17 +48,24 @@ MODULES = _table(
     "autograd.profiler_util": "profiler.events",
     "autograd.record": "engine.record",
     "autograd.walk": "engine.gradients",
+    "_custom_ops": "names.internals",
     "_dynamo": "names.internals",
     "_dynamo.utils": "names.internals",
+    "ao": "names.absent",
     "batching": "func.batching",
-    "fx": "names.internals",
+    "fx": "names.absent",
     "library": "names.internals",
     "gpu_random": "random.gpu",
+    "nn.parallel.distributed": "nn.parallel",
     "nn.modules.channelshuffle": "nn.modules.more.vision",
     "nn.modules.fold": "nn.modules.more.vision",
     "nn.modules.instancenorm": "nn.modules.batchnorm",
     "nn.modules.pixelshuffle": "nn.modules.more.vision",
     "nn.modules.upsampling": "nn.modules.more.vision",
+    "jit.annotations": "names.absent",
+    "onnx.symbolic_helper": "names.absent",
+    "utils.flop_counter": "names.absent",
+    "overrides": "names.internals",
     "ops.cross_entropy": "ops.losses",
     "ops.dims": "ops.arguments",
     "ops.layout": "ops.casting",
@@ -135,6 +142,8 @@ def _place(name: str) -> str | None:
     head, _, rest = name.partition(".")
     if name in MODULES:
         return MODULES[name]
+    if MODULES.get(head) == "names.absent":
+        return "names.absent"
     return f"{MODULES[head]}.{rest}" if head in MODULES else None
 
 

@@ -470,3 +470,7 @@ class _WorkerIterator(_Iterator):
         if not self._keep_workers:
             self._workers.stop()
         raise StopIteration
+
+
+_BaseDataLoaderIter, _MultiProcessingDataLoaderIter = _Iterator, _WorkerIterator
+"""torch's names of the two, by which libraries ask which of them runs."""
