@@ -1,4 +1,4 @@
-"""Three ways to a batched dot product, timed by torch.utils.benchmark, and a model that uses one."""
+"""Three ways to a batched dot product, timed by torch.utils.benchmark; a model uses one."""
 
 import argparse
 

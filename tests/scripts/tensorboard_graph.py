@@ -1,4 +1,4 @@
-"""A small classifier that TensorBoard is shown: scalars, histograms, the graph, settings, points."""
+"""A small classifier shown to TensorBoard: scalars, histograms, the graph, settings, points."""
 
 import argparse
 import os
@@ -9,8 +9,8 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 try:
-    from torch.utils.tensorboard import SummaryWriter
     import tensorboard  # noqa: F401
+    from torch.utils.tensorboard import SummaryWriter
 except ImportError:
     SummaryWriter = None
 

@@ -1,7 +1,7 @@
 """Whole rooms of torch's that are not here, for libraries that import them and seldom enter.
 
-`torch.fx`, `torch.ao` and `torch.onnx.symbolic_helper` are this module.  What is asked for there is a
-class that may be named, derived from and asked for with isinstance; making an object of it raises.
+`torch.fx`, `torch.ao` and `torch.onnx.symbolic_helper` are this module.  What is asked for there is
+a class that may be named, derived from and asked for with isinstance; an object of it is refused.
 """
 
 from __future__ import annotations

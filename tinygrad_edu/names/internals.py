@@ -1,7 +1,7 @@
 """Names of torch's insides that libraries ask for without computing with them.
 
-`torch._C`, `torch._dynamo`, `torch.library` and `torch.overrides` are all this module: what is asked
-for there only registers, marks or switches off something that does not exist here.
+`torch._C`, `torch._dynamo`, `torch.library` and `torch.overrides` are all this module: what is
+asked for there only registers, marks or switches off something that does not exist here.
 """
 
 from __future__ import annotations
@@ -24,6 +24,19 @@ def _log_api_usage_once(event: str) -> None:
 
 def _get_tracing_state() -> None:
     """None: nothing is traced."""
+
+
+class _nn:
+    """torch's functions of layers, of which libraries ask for one."""
+
+    @staticmethod
+    def _parse_to(*args: Any, **kwargs: Any) -> tuple[Any, Any, bool, Any]:
+        """What the arguments of `.to` say: device, dtype, whether to wait, memory format."""
+        from tinygrad_edu.nn.modules.conversion import _parse_to
+
+        order = kwargs.pop("memory_format", None)
+        waits = bool(kwargs.get("non_blocking", False))
+        return (*_parse_to(*args, **kwargs), waits, order)
 
 
 class ScriptMethod:
@@ -78,8 +91,10 @@ class TorchFunctionMode:
     """A block in which functions would ask an object first; it cannot be entered."""
 
     def __enter__(self) -> Any:
-        raise NotImplementedError("torch.overrides is not available in tinygrad_edu: operations"
-                                  " ask no modes; see tinygrad_edu.engine.mode for listeners")  # fmt: skip
+        raise NotImplementedError(
+            "torch.overrides is not available in tinygrad_edu: operations ask no modes; listeners"
+            " are described in tinygrad_edu.engine.mode"
+        )
 
     def __exit__(self, *exc: object) -> None:
         pass

@@ -118,7 +118,8 @@ class TreeSpec:
         if self.type is None:
             return next(leaves)
         kind = _KINDS.get(self.type, _NAMEDTUPLE)
-        return kind.unflatten_fn([child._made(leaves) for child in self.children_specs], self.context)
+        children = [child._made(leaves) for child in self.children_specs]
+        return kind.unflatten_fn(children, self.context)
 
     def flatten_up_to(self, tree: Any) -> list[Any]:
         """What stands in a larger tree where this one has leaves; ValueError if they differ."""
