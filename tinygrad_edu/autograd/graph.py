@@ -111,7 +111,9 @@ def register_multi_grad_hook(
     """
     if mode not in ("all", "any"):
         raise ValueError(f"Expects mode to be one of ('all', 'any') but got {mode}")
-    nodes = [get_gradient_edge(t) and current_node(t) for t in tensors]
+    for t in tensors:
+        get_gradient_edge(t)  # which refuses one that requires none
+    nodes = [node for node in map(current_node, tensors) if node is not None]
     together = _Together(nodes, fn, mode)
     handles = [
         t.register_hook(lambda g, i=i: together.arrived(i, g)) for i, t in enumerate(tensors)

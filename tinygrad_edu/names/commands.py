@@ -10,6 +10,7 @@ import runpy
 import shutil
 import sys
 import tempfile
+from typing import Any
 
 PACKAGE = pathlib.Path(__file__).resolve().parent.parent
 KERNEL = "tinygrad-edu"
@@ -33,9 +34,11 @@ def demo(arguments: list[str]) -> int:
     finally:
         sys.path.remove(folder)
     (x, y), (x_test, y_test) = importlib.import_module("datasets").load_digits()
-    train, test = (
-        DataLoader(TensorDataset(torch.from_numpy(a), torch.from_numpy(b)), 64, shuffle=shuffled)
-        for a, b, shuffled in ((x, y, True), (x_test, y_test, False))
+    train: DataLoader[Any] = DataLoader(
+        TensorDataset(torch.from_numpy(x), torch.from_numpy(y)), batch_size=64, shuffle=True
+    )
+    test: DataLoader[Any] = DataLoader(
+        TensorDataset(torch.from_numpy(x_test), torch.from_numpy(y_test)), batch_size=64
     )
     torch.manual_seed(0)
     model = example["MLP"](x.shape[1], 64, 10)
@@ -90,7 +93,7 @@ def _folder() -> pathlib.Path:
 def install_kernel(arguments: list[str]) -> int:
     """Install a Jupyter kernel for notebooks that say `import torch`."""
     try:
-        from jupyter_client.kernelspec import KernelSpecManager
+        kernels = importlib.import_module("jupyter_client.kernelspec")
     except ImportError:
         print("A kernel needs Jupyter: pip install ipykernel", file=sys.stderr)
         return 2
@@ -106,7 +109,7 @@ def install_kernel(arguments: list[str]) -> int:
     prefix = arguments[0] if arguments else sys.prefix
     with tempfile.TemporaryDirectory() as folder:
         pathlib.Path(folder, "kernel.json").write_text(json.dumps(spec, indent=1))
-        place = KernelSpecManager().install_kernel_spec(folder, KERNEL, prefix=prefix)
+        place = kernels.KernelSpecManager().install_kernel_spec(folder, KERNEL, prefix=prefix)
     print(f"Installed the kernel {KERNEL!r} in {place}; choose it in a notebook.")
     return 0
 

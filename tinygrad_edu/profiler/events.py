@@ -162,7 +162,7 @@ class EventList(list[Any]):
     @property
     def self_cpu_time_total(self) -> float:
         """The time of all, in microseconds."""
-        return sum([event.self_cpu_time_total for event in self])
+        return float(sum([event.self_cpu_time_total for event in self]))
 
     def total_average(self) -> FunctionEventAvg:
         """The sum of all."""
