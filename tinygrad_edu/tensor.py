@@ -32,6 +32,7 @@ from tinygrad_edu.methods.more import MoreMethods
 from tinygrad_edu.methods.printing import format_tensor
 from tinygrad_edu.methods.python_protocol import PythonProtocol
 from tinygrad_edu.ops import casting, creation
+from tinygrad_edu.out_of_memory import told
 from tinygrad_edu.size import Size, read_dim
 
 
@@ -356,7 +357,7 @@ class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol,
                 "data set to a tensor that requires gradients must be floating point or complex"
                 " dtype"
             )
-        self.array = value.array
+        self.array, self.plain = value.array, False
 
     @property
     def _version(self) -> int:
@@ -384,6 +385,7 @@ class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol,
             return format(self._host().item(), spec)
         return object.__format__(self, spec)
 
+    @told
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         if not self.is_leaf:
             raise RuntimeError(
@@ -453,7 +455,8 @@ _NO_GRAD_HERE = (
 )
 
 _OWN = (
-    "array", "_storage", "node", "leaf", "_grad", "view_of", "rebased", "turns", "retains_grad",
+    "array", "_storage", "plain", "node", "leaf", "_grad", "view_of", "rebased", "turns",
+    "retains_grad",
 )  # fmt: skip
 """Attributes that a copy does not take over."""
 

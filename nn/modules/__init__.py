@@ -196,9 +196,10 @@ if _typing.TYPE_CHECKING:
 # Imported when it is asked for: each name, and the module that it is in.
 _IN = {
     "": [
-        "activation", "batchnorm", "channelshuffle", "container", "conv", "distance", "dropout",
-        "flatten", "fold", "instancenorm", "linear", "loss", "module", "normalization", "padding",
-        "pixelshuffle", "pooling", "rnn", "sparse", "transformer", "upsampling", "utils",
+        "activation", "adaptive", "batchnorm", "channelshuffle", "container", "conv", "distance",
+        "dropout", "flatten", "fold", "instancenorm", "lazy", "linear", "linear_cross_entropy",
+        "loss", "module", "normalization", "padding", "pixelshuffle", "pooling", "rnn", "sparse",
+        "transformer", "upsampling", "utils",
     ],
     "container": ["ModuleDict", "ModuleList", "Sequential"],
     "dropout": [

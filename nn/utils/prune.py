@@ -166,7 +166,7 @@ class RandomUnstructured(BasePruningMethod):
             raise ValueError(
                 f"amount={amount} should be a float in [0, 1] or a count of at least 0"
             )
-        self.amount = amount
+        self.amount: Any = amount
 
     def _lost(self, size: int) -> int:
         """How many of `size` elements or slices go."""
@@ -220,7 +220,8 @@ class RandomStructured(RandomUnstructured):
 
     def _kept(self, t: Tensor, lost: int) -> Tensor:
         draws = rand(t.shape[self.dim])
-        return draws > draws.kthvalue(lost).values
+        kept: Tensor = draws > draws.kthvalue(lost).values
+        return kept
 
     def compute_mask(self, t: Tensor, default_mask: Tensor) -> Tensor:
         """See the base class."""

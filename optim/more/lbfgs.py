@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -111,7 +112,7 @@ class LBFGS(Optimizer):
             calls = 0
             if search is not None:
                 start = [p.array.copy() for p in self._params]
-                line = _Line(lambda t, d=d, start=start: self._try(closure, start, t, d), d)
+                line = _Line(functools.partial(self._try, closure, start, d), d)
                 (t, loss, g, _), calls = line.search(
                     _Point(t, loss, g, slope), change, group["max_eval"] - evaluations
                 )
@@ -178,7 +179,7 @@ class LBFGS(Optimizer):
             at += x.size
 
     def _try(
-        self, closure: Callable[[], Any], start: list[Array], t: Any, d: Array
+        self, closure: Callable[[], Any], start: list[Array], d: Array, t: Any
     ) -> tuple[float, Array]:
         """The loss and its gradient at `start + t d`."""
         self._move(start, t, d)

@@ -73,14 +73,15 @@ def _interval(constraint: Any) -> Any:
     return transforms.ComposeTransform([transforms.SigmoidTransform(), stretch])
 
 
+def _independent(registry: ConstraintRegistry) -> Callable[[Any], Any]:
+    return lambda c: transforms.IndependentTransform(
+        registry(c.base_constraint), c.reinterpreted_batch_ndims
+    )
+
+
 for _registry in (biject_to, transform_to):
     _registry.register(constraints.real, lambda c: transforms.identity_transform)
-    _registry.register(
-        constraints.independent,
-        lambda c, to=_registry: transforms.IndependentTransform(
-            to(c.base_constraint), c.reinterpreted_batch_ndims
-        ),
-    )
+    _registry.register(constraints.independent, _independent(_registry))
     for _example in (constraints.positive, constraints.nonnegative):
         _registry.register(_example, _affine)
     _registry.register(constraints.less_than(0.0), lambda c: _affine(c, -1.0))

@@ -64,7 +64,7 @@ class MemoryMethods:
             raise RuntimeError(
                 f"Could not set tensor of type {_kind(found)} to a tensor of type {_kind(mine)}"
             )
-        mine.array, mine._storage = found.array, found._storage
+        mine.array, mine._storage, mine.plain = found.array, found._storage, False
         return self
 
     def is_set_to(self, tensor: Tensor) -> bool:

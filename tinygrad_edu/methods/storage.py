@@ -44,7 +44,7 @@ class UntypedStorage:
         return int(self._array.nbytes)
 
     def __len__(self) -> int:
-        return self._elements().size
+        return int(self._elements().size)
 
     size = __len__
 

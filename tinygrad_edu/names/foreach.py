@@ -15,7 +15,7 @@ from tinygrad_edu.tensor import Tensor
 
 def _each(name: str) -> Callable[..., Any]:
     plain = name.removesuffix("_")
-    function = {"clone": Tensor.clone, "norm": _norm}.get(plain)
+    function: Any = {"clone": Tensor.clone, "norm": _norm}.get(plain)
     if function is None:
         torch = importlib.import_module(__name__.partition(".")[0])
         function = getattr(Tensor if name.endswith("_") else torch, name, None)

@@ -30,7 +30,12 @@ __all__ = [
 ]  # fmt: skip
 
 newaxis = None
-detach, detach_, is_signed = Tensor.detach, Tensor.detach_, Tensor.is_signed
+detach, is_signed = Tensor.detach, Tensor.is_signed
+
+
+def detach_(input: Tensor) -> Tensor:
+    """`input.detach_()`: take the tensor out of its graph."""
+    return input.detach_()
 
 
 def _at_root(function: Callable[..., Tensor], inplace: bool) -> Callable[..., Tensor]:
@@ -41,13 +46,12 @@ def _at_root(function: Callable[..., Tensor], inplace: bool) -> Callable[..., Te
     return call
 
 
-dropout, dropout_ = [_at_root(_dropout, inplace) for inplace in (False, True)]
-alpha_dropout, alpha_dropout_ = [_at_root(_alpha_dropout, inplace) for inplace in (False, True)]
-feature_dropout, feature_dropout_ = [
-    _at_root(_feature_dropout, inplace) for inplace in (False, True)
+_DROPOUTS = (_dropout, _alpha_dropout, _feature_dropout, _feature_alpha_dropout)
+dropout, alpha_dropout, feature_dropout, feature_alpha_dropout = [
+    _at_root(function, False) for function in _DROPOUTS
 ]
-feature_alpha_dropout, feature_alpha_dropout_ = [
-    _at_root(_feature_alpha_dropout, inplace) for inplace in (False, True)
+dropout_, alpha_dropout_, feature_dropout_, feature_alpha_dropout_ = [
+    _at_root(function, True) for function in _DROPOUTS
 ]
 
 

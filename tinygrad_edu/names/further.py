@@ -184,8 +184,8 @@ atan_, atanh_, ceil_, clamp_max_, clamp_min_, clip_ = (
     Tensor.atan_, Tensor.atanh_, Tensor.ceil_, Tensor.clamp_max_, Tensor.clamp_min_,
     Tensor.clip_,
 )  # fmt: skip
-conj_physical_, cos_, cosh_, deg2rad_, detach_, erf_ = (
-    Tensor.conj_physical_, Tensor.cos_, Tensor.cosh_, Tensor.deg2rad_, Tensor.detach_,
+conj_physical_, cos_, cosh_, deg2rad_, erf_ = (
+    Tensor.conj_physical_, Tensor.cos_, Tensor.cosh_, Tensor.deg2rad_,
     Tensor.erf_,
 )  # fmt: skip
 erfc_, exp2_, expm1_, fix_, floor_, frac_ = (
@@ -215,7 +215,7 @@ __all__ = [
     "cdist", "ceil_", "chain_matmul", "channel_shuffle", "cholesky", "cholesky_inverse",
     "cholesky_solve", "clamp_max_", "clamp_min_", "clip_", "combinations", "conj", "conj_physical",
     "conj_physical_", "corrcoef", "cos_", "cosh", "cosh_", "cov", "cross", "cummax", "cummin",
-    "cumprod", "cumsum", "cumulative_trapezoid", "deg2rad", "deg2rad_", "det", "detach_", "diag",
+    "cumprod", "cumsum", "cumulative_trapezoid", "deg2rad", "deg2rad_", "det", "diag",
     "diag_embed", "diagflat", "diagonal", "diagonal_scatter", "diff", "digamma", "dist", "dot",
     "einsum", "empty_strided", "erf_", "erfc", "erfc_", "erfinv", "exp2_", "expm1_", "fill", "fix_",
     "fliplr", "flipud", "floor_", "frac_", "frexp", "gcd", "gcd_", "ger", "gradient", "histc",

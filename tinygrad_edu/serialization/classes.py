@@ -211,7 +211,8 @@ def refusal(cls: type) -> str:
                 return f"its class {kind.__name__} has a {name} of its own, which would have to run"
         if kind.__dict__.get("__slots__"):
             return f"its class {kind.__name__} has __slots__"
-    if not cls.__dictoffset__ or cls.__new__ is not object.__new__:
+    made_by: Any = cls.__new__
+    if not cls.__dictoffset__ or made_by is not object.__new__:
         return "it is not made of attributes alone"
     return ""
 

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 from tinygrad_edu.serialization import classes
 from tinygrad_edu.serialization.archive import Archive
 from tinygrad_edu.serialization.errors import CheckpointError
-from tinygrad_edu.serialization.keys import FORGEABLE, Hashes, check_key
+from tinygrad_edu.serialization.keys import SECRET, Hashes, check_key
 from tinygrad_edu.serialization.memory import Memory
 from tinygrad_edu.serialization.names import (
     ENCODE,
@@ -186,12 +186,12 @@ class Unpickler:
         if len(items) % 2:
             raise CheckpointError("the pickle has a key without a value")
         for key, value in zip(items[::2], items[1::2], strict=True):
-            if key.__class__ in FORGEABLE:
+            if key.__class__ in SECRET:
+                check_key(key)
+            else:
                 parts = self._hashes(target).admit(key)
                 if parts > _FREE_PARTS:
                     self.pay(parts)
-            else:
-                check_key(key)
             target[key] = value
 
     def _hashes(self, container: dict[Any, Any]) -> Hashes:
@@ -214,7 +214,7 @@ class Unpickler:
         args, cls = self.pop(), self.pop()
         if not isinstance(cls, type) or args != ():
             raise CheckpointError(f"the pickle makes an object of {short(cls)}")
-        made = object.__new__(cls)
+        made: Any = object.__new__(cls)
         self.made[id(made)] = made
         self.push(made)
 
@@ -230,7 +230,7 @@ class Unpickler:
         self.pay(_weight(args))
         try:
             result = function.call(*args)
-        except CheckpointError:
+        except (CheckpointError, MemoryError):
             raise
         except ImportError:  # bfloat16 without ml_dtypes
             raise

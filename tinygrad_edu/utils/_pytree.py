@@ -8,12 +8,13 @@ from __future__ import annotations
 import collections
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 __all__ = [
     "LeafSpec", "PyTree", "TreeSpec", "register_pytree_node", "tree_all", "tree_any",
     "tree_flatten", "tree_iter", "tree_leaves", "tree_map", "tree_map_", "tree_map_only",
-    "tree_structure", "tree_unflatten", "treespec_pprint",
+    "tree_structure", "tree_unflatten",
 ]  # fmt: skip
 
 PyTree = Any
@@ -81,6 +82,7 @@ def _kind_of(tree: Any, is_leaf: IsLeaf) -> _Kind | None:
     return _NAMEDTUPLE if named else _KINDS.get(type(tree))
 
 
+@dataclass
 class TreeSpec:
     """The structure of a tree: the class of the container, its context, and what is in it.
 
@@ -90,11 +92,15 @@ class TreeSpec:
         num_leaves, num_nodes, num_children: how many there are.
     """
 
-    def __init__(self, type: Any, context: Any, children_specs: list[TreeSpec]) -> None:
-        self.type, self.context, self.children_specs = type, context, children_specs
-        self.num_children = len(children_specs)
-        self.num_leaves = sum([c.num_leaves for c in children_specs]) if type else 1
-        self.num_nodes = 1 + sum([c.num_nodes for c in children_specs])
+    type: Any
+    context: Any
+    children_specs: list[TreeSpec]
+
+    def __post_init__(self) -> None:
+        inside = self.children_specs
+        self.num_children = len(inside)
+        self.num_leaves: int = sum([c.num_leaves for c in inside]) if self.type else 1
+        self.num_nodes: int = 1 + sum([c.num_nodes for c in inside])
 
     def is_leaf(self) -> bool:
         """Whether it is that of a single leaf."""
@@ -128,19 +134,11 @@ class TreeSpec:
         kind = _kind_of(tree, None)
         children, context = kind.flatten_fn(tree) if kind else ([], None)
         children = list(children)
-        if type(tree) is not self.type or context != self.context:
-            raise ValueError(f"Node type mismatch; expected {self.type}, but got {type(tree)}.")
-        if len(children) != self.num_children:
-            raise ValueError(
-                f"Node arity mismatch; expected {self.num_children}, but got {len(children)}."
-            )
+        found = (type(tree), context, len(children))
+        if found != (self.type, self.context, self.num_children):
+            raise ValueError(f"the trees differ: {found[0]} is not {self.type}, or not of its size")
         pairs = zip(self.children_specs, children, strict=True)
         return [leaf for spec, child in pairs for leaf in spec.flatten_up_to(child)]
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, TreeSpec) and (self.type, self.context, self.children_specs) == (
-            other.type, other.context, other.children_specs,
-        )  # fmt: skip
 
     def __hash__(self) -> int:
         return hash((self.type, self.num_leaves, self.num_nodes))
@@ -233,8 +231,3 @@ def tree_all(pred: Callable[[Any], bool], tree: Any, is_leaf: IsLeaf = None) -> 
 def tree_any(pred: Callable[[Any], bool], tree: Any, is_leaf: IsLeaf = None) -> bool:
     """Whether it holds for one leaf."""
     return any(map(pred, tree_leaves(tree, is_leaf)))
-
-
-def treespec_pprint(treespec: TreeSpec) -> str:
-    """The structure as text."""
-    return repr(treespec)
