@@ -58,7 +58,7 @@ class Tracer:
         self.taken.add(own)
         self.nodes.append(GraphNode(own, op, inputs, [[*t.array.shape] for t in tensors]))
         for t in tensors:
-            self.makers[id(t.array)] = (t.array, t.storage.version, own)
+            self.makers[id(t.array)] = (t.array, t._storage.version, own)
         return own
 
     def maker(self, t: Any) -> str:
@@ -68,8 +68,8 @@ class Tracer:
             name = f"{'/'.join(self.within[-1:]) or 'model'}/constant" if place is None else place
             return self.add(name, "prim::Constant" if place is None else "prim::GetAttr", [], [t])
         array, version, name = self.makers[id(t.array)]
-        now = t.storage.version
-        read_at, reader = self.readers.get(t.storage, (-1, ""))
+        now = t._storage.version
+        read_at, reader = self.readers.get(t._storage, (-1, ""))
         if version <= read_at < now:  # what was read last has been written in place
             self.makers[id(t.array)] = array, now, reader
             return reader
@@ -81,11 +81,11 @@ class Tracer:
         if not isinstance(op, Primitive) or not tensors:
             return make(*args, **kwargs)
         inputs = [self.maker(t) for t in tensors]
-        version = tensors[0].storage.version
+        version = tensors[0]._storage.version
         result = make(*args, **kwargs)
         scope = self.within[-1] if self.within else "model"
         name = self.add(f"{scope}/{op.name}", f"aten::{op.name}", inputs, list(_tensors(result)))
-        self.readers[tensors[0].storage] = version, name
+        self.readers[tensors[0]._storage] = version, name
         return result
 
 
