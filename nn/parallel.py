@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,9 @@ from tinygrad_edu.tensor import Tensor
 __path__: list[str] = []  # `torch.nn.parallel.distributed` is this module, too
 
 __all__ = ["DataParallel", "DistributedDataParallel", "data_parallel", "gather", "scatter"]
+
+__path__: list[str] = []  # torch has a file scatter_gather beneath it, which is this one here
+scatter_gather = sys.modules[__name__]
 
 
 class DataParallel(Module):

@@ -261,6 +261,10 @@ def test_small_names() -> None:
         assert not lib.detach(x).requires_grad and lib.is_signed(x) and lib.newaxis is None
         assert lib.typename(x) == "torch.FloatTensor" and lib.typename("a") == "str"
         assert not any([x.is_mps, x.is_xla, x.is_xpu, x.is_sparse_csr, x.is_vulkan, x.is_meta])
+        lib._assert(True, "fine")
+        with pytest.raises(AssertionError, match="two"):
+            lib._assert(1 == 2, "two")
+        assert lib.nn.parallel.scatter_gather.gather is lib.nn.parallel.gather
     seen: list[Any] = []
     layer = ours.nn.Linear(2, 1)
     with layer.register_backward_hook(lambda m, gi, go: seen.append((m, gi, go))):

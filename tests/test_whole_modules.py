@@ -9,6 +9,7 @@ import types
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 from hostile import HOSTILE_NAMES, archive, calls, canary, text
 
@@ -321,6 +322,13 @@ def entry(key: str, value: bytes) -> bytes:
 def test_hostile_modules(label: str, data: bytes) -> None:
     refused(data, weights_only=False)
     refused(data)
+
+
+def test_what_only_code_can_make() -> None:
+    """NumPy's arrays, say, in a module that torch has saved."""
+    model = torch.nn.Linear(1, 1)
+    model.table = np.zeros(3)
+    assert "only running code can make" in refused(saved(torch, model), weights_only=False)
 
 
 def test_damaged_files_of_modules() -> None:

@@ -141,6 +141,11 @@ def frombuffer(
     return from_numpy(found).requires_grad_(requires_grad)
 
 
+def _assert(condition: Any, message: str) -> None:
+    """AssertionError with the message unless the condition holds."""
+    assert condition, message
+
+
 def is_storage(obj: object) -> bool:
     """Whether it is the memory of a tensor, as `untyped_storage()` and `storage()` give it."""
     return isinstance(obj, (TypedStorage, UntypedStorage))

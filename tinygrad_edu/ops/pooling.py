@@ -312,10 +312,10 @@ def avg_pool(
         divisor = float(counts.flat[0]) if even else counts.astype(x.array.dtype)
         y = total / (divisor if even else wrap(np.asarray(divisor, like=x.array)))
     y = y if is_floating(x.array.dtype) else y.trunc().to(input.dtype)
-    y = shown_as(
-        y, f"AvgPool{n}D(x)" if n > 1 else "SqueezeBackward1(AvgPool2D(Unsqueeze(x)))", x=x
-    )
-    return y[0] if added else y  # type: ignore[no-any-return]
+    chain = f"AvgPool{n}D(x)" if n > 1 else "SqueezeBackward1(AvgPool2D(Unsqueeze(x)))"
+    y = shown_as(y, chain, x=x)
+    result: Tensor = y[0] if added else y
+    return result
 
 
 def _counts(sizes: Sizes, kernel: Sizes, how: Geometry, out: Sizes, with_padding: bool) -> Array:
@@ -384,7 +384,8 @@ def adaptive_avg_pool(n: int, input: Any, output_size: Any) -> Tensor:
     if n > 1 and sizes != out:  # to one number, torch takes the mean
         title = f"AdaptiveAvgPool{n}D" if max(out) > 1 else "MeanBackward1"
         x = shown_as(x, f"{title}(input)", input=input)
-    return x[0] if added else x  # type: ignore[no-any-return]
+    result: Tensor = x[0] if added else x
+    return result
 
 
 def adaptive_max_pool(n: int, input: Any, output_size: Any) -> tuple[Tensor, Tensor]:

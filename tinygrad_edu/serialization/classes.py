@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from types import FunctionType, ModuleType
 from typing import Any
 
-from tinygrad_edu.names.moved import OWN
+from tinygrad_edu.names.moved import NAMES, OWN
 from tinygrad_edu.serialization.errors import CheckpointError
 from tinygrad_edu.tensor import Tensor, parameter_class
 
@@ -39,10 +39,8 @@ _TORCHS_HOOKS = (
 )  # fmt: skip
 _TORCHS_RNN = ("_flat_weights", "_flat_weights_names", "_flat_weight_refs", "_all_weights")
 _TORCHS_FILES = {
-    "modules.activation": "MultiheadAttention",
     "modules.batchnorm": "LazyBatchNorm1d LazyBatchNorm2d LazyBatchNorm3d",
     "modules.channelshuffle": "ChannelShuffle",
-    "modules.container": "ParameterDict ParameterList",
     "modules.conv": "LazyConv1d LazyConv2d LazyConv3d LazyConvTranspose1d LazyConvTranspose2d"
     " LazyConvTranspose3d",
     "modules.fold": "Fold Unfold",
@@ -51,11 +49,16 @@ _TORCHS_FILES = {
     "modules.linear": "LazyLinear NonDynamicallyQuantizableLinear",
     "modules.loss": "LinearCrossEntropyLoss",
     "modules.pixelshuffle": "PixelShuffle PixelUnshuffle",
-    "modules.sparse": "EmbeddingBag",
     "modules.upsampling": "Upsample UpsamplingBilinear2d UpsamplingNearest2d",
     "parallel.data_parallel": "DataParallel",
 }
-_TORCHS_FILE = {name: file for file, names in _TORCHS_FILES.items() for name in names.split()}
+_TORCHS_FILE = {name: file for file, names in _TORCHS_FILES.items() for name in names.split()} | {
+    name: file.removeprefix("nn.")
+    for file, places in NAMES.items()
+    if file.startswith("nn.modules.")
+    for names in places.values()
+    for name in names.split()
+}
 """torch's file of a layer that is elsewhere here."""
 
 
@@ -255,6 +258,8 @@ def _advice(found: Any, name: str, whole: bool) -> str:
         )
     if found is None:
         return "If it is a class of your modules, define or import it, by that name, before load()"
+    if refusal(found) if isinstance(found, type) else not isinstance(found, FunctionType):
+        return "It stands for what only running code can make: save a state_dict() without it"
     what = "an object of that class" if isinstance(found, type) else "it as a value"
     return f"It is no class of modules: {vouch} before load() allows {what}"
 

@@ -149,7 +149,8 @@ def multi_dot(tensors: Any) -> Tensor:
         return matmul(product(i, cut), product(cut + 1, j))
 
     y = product(0, len(chain) - 1)
-    return y.reshape(first[:-1] + last[1:])  # type: ignore[no-any-return]
+    result: Tensor = y.reshape(first[:-1] + last[1:])
+    return result
 
 
 @takes_out
@@ -175,7 +176,8 @@ def _combine(
         addend = addend if beta == 1 else addend * beta
         product = addend + product if input_first else product + addend
     chain = f"{name}(input, factors.a, factors.b)"
-    return shown_as(product, chain, input=input, factors=factors)  # type: ignore[no-any-return]
+    result: Tensor = shown_as(product, chain, input=input, factors=factors)
+    return result
 
 
 @takes_out
@@ -242,7 +244,8 @@ def kron(input: Tensor, other: Tensor) -> Tensor:
     blocks = tuple([n for size in a for n in (size, 1)])
     inside = tuple([n for size in b for n in (1, size)])
     product: Any = input.reshape(blocks) * other.reshape(inside)
-    return product.reshape(tuple([n * m for n, m in zip(a, b, strict=True)]))  # type: ignore[no-any-return]
+    result: Tensor = product.reshape(tuple([n * m for n, m in zip(a, b, strict=True)]))
+    return result
 
 
 @takes_out
