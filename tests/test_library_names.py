@@ -76,6 +76,8 @@ assert SUPPORTED_NODES[list].flatten_fn([1, 2])[0] == [1, 2]
 assert torch._C._nn._parse_to(torch.float64)[:2] == (None, torch.float64)
 keys = torch.nn.Linear(1, 1).load_state_dict({}, strict=False)
 assert isinstance(keys, _IncompatibleKeys) and not is_compile_supported("cpu")
+keys = torch._C.DispatchKeySet(torch._C.DispatchKey.AutocastCPU)
+assert len(keys | torch._C.DispatchKeySet(torch._C.DispatchKey.AutocastCUDA)) == 2
 assert is_tensor_like(torch.ones(1)) and not has_torch_function((torch.ones(1),))
 """,
         "-m",

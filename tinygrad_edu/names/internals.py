@@ -63,6 +63,22 @@ class DisableTorchFunctionSubclass:
 DisableTorchFunction = DisableTorchFunctionSubclass
 
 
+class DispatchKey(enum.Enum):
+    """Kinds of dispatch; there are none."""
+
+    AutocastCPU = enum.auto()
+    AutocastCUDA = enum.auto()
+    AutocastMPS = enum.auto()
+    AutocastXPU = enum.auto()
+
+
+class DispatchKeySet(frozenset[Any]):
+    """Some of them."""
+
+    def __new__(cls, *keys: Any) -> DispatchKeySet:
+        return super().__new__(cls, keys)
+
+
 # ---- torch.overrides
 
 
