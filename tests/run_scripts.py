@@ -63,6 +63,12 @@ ALL = {
     "style_transfer": Script("--size 16 --steps 25", 1e-4, "L-BFGS magnifies rounding"),
     "hogwild": Script("--epochs 3 --limit 160", 1e-5, "rounding"),
     "reinforce": Script("--episodes 30 --log-interval 3", 1e-4, "rounding, added up over episodes"),
+    "tensorboard_graph": Script("--steps 40", 1e-5, "rounding"),
+    "profiled": Script("--steps 30", 1e-5, "rounding"),
+    "jit_decorators": Script("--steps 40", 1e-5, "rounding"),
+    "graph_walk": Script("--steps 20", 1e-5, "rounding"),
+    "spatial_transformer": Script("--steps 40", 1e-5, "rounding"),
+    "benchmarked": Script("--steps 40", 1e-5, "rounding"),
 }  # fmt: skip
 
 

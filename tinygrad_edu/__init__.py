@@ -35,6 +35,7 @@ Breadth:
     safetensors     files of Hugging Face's format
     testing         comparisons, strategies for property tests
     standin         lets `import torch` find this package
+    profiler        how long operations take
     names           what scripts only ask for: settings, absent devices, refusals, old paths
     version         the version
 """
@@ -226,6 +227,9 @@ _IN = {
         "constant_pad_nd", "embedding_bag", "gru_cell", "index_put_", "is_inference",
         "is_same_size", "lstm_cell", "narrow_copy", "rnn_relu_cell", "rnn_tanh_cell",
     ],
+    "names.absent": ["PyTorchFileReader"],
+    "names.jit": ["ScriptFunction", "ScriptModule"],
+    "names.notebook": ["load_ipython_extension", "unload_ipython_extension"],
     "dtypes": ["cdouble", "cfloat", "chalf", "complex128", "complex32", "complex64"],
     "methods.storage": ["TypedStorage", "UntypedStorage"],
     "names.foreach": [
@@ -272,8 +276,7 @@ if _typing.TYPE_CHECKING:
     )  # fmt: skip
     from tinygrad_edu.names import return_types
     from tinygrad_edu import func, multiprocessing, nn, optim
-    from tinygrad_edu.names import profiler
-    from tinygrad_edu import serialization, testing, utils
+    from tinygrad_edu import profiler, serialization, testing, utils
     from tinygrad_edu.amp import GradScaler
     from tinygrad_edu.amp.autocast_mode import (
         autocast, clear_autocast_cache, get_autocast_cpu_dtype, get_autocast_dtype,

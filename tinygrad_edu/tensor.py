@@ -255,7 +255,7 @@ class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol,
     def grad_fn(self) -> Node | None:
         """The node of the operation that made it; None for a leaf."""
         node = current_node(self)
-        return None if node is None or node.is_leaf else node
+        return None if node is None or node.is_leaf else node.whole or node
 
     @property
     def is_leaf(self) -> bool:

@@ -27,11 +27,12 @@ _IN = {
 }
 
 if TYPE_CHECKING:
-    from tinygrad_edu.autograd import forward_ad, functional, grad_mode, graph, profiler
+    from tinygrad_edu.autograd import forward_ad, functional, grad_mode, graph
     from tinygrad_edu.autograd.anomaly import detect_anomaly, set_detect_anomaly
     from tinygrad_edu.autograd.checking import gradcheck, gradgradcheck
     from tinygrad_edu.autograd.function import Function
     from tinygrad_edu.autograd.variable import Variable
+    from tinygrad_edu.profiler import legacy as profiler
 else:
     uncover(__name__, "gradcheck")
     __getattr__, __dir__ = later(__name__, _IN)

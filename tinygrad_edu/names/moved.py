@@ -28,7 +28,7 @@ def _table(**folders: str) -> dict[str, str]:
 
 
 MODULES = _table(
-    names="accelerator backends compiler cpu functional hub jit legacy missing mps onnx profiler"
+    names="accelerator backends compiler cpu functional hub jit legacy missing mps onnx"
     " return_types settings spawned types xpu",
     methods="numpy_protocol printing python_protocol storage",
     ops_more="arranging bitwise counting ctc cumulative decompositions einsum fractional linalg"
@@ -39,21 +39,33 @@ MODULES = _table(
     nn_modules_more="adaptive bags lazy linear_cross_entropy padding parameter_container vision",
     optim_more="adadelta adafactor adagrad adamax asgd lbfgs muon nadam radam rmsprop rprop",
 ) | {
-    "_C": "names.c",
+    "_C": "names.internals",
     "autograd.errors": "engine.boundary",
     "autograd.half": "engine.half",
     "autograd.inplace": "engine.inplace",
     "autograd.mode": "engine.switches",
+    "autograd.profiler": "profiler.legacy",
+    "autograd.profiler_util": "profiler.events",
     "autograd.record": "engine.record",
     "autograd.walk": "engine.gradients",
+    "_custom_ops": "names.internals",
+    "_dynamo": "names.internals",
+    "_dynamo.utils": "names.internals",
+    "ao": "names.absent",
     "batching": "func.batching",
     "distributed.optim": "optim.more.sharded",
+    "fx": "names.absent",
+    "library": "names.internals",
     "gpu_random": "random.gpu",
     "nn.modules.channelshuffle": "nn.modules.more.vision",
     "nn.modules.fold": "nn.modules.more.vision",
     "nn.modules.instancenorm": "nn.modules.batchnorm",
     "nn.modules.pixelshuffle": "nn.modules.more.vision",
     "nn.modules.upsampling": "nn.modules.more.vision",
+    "jit.annotations": "names.absent",
+    "onnx.symbolic_helper": "names.absent",
+    "utils.flop_counter": "names.absent",
+    "overrides": "names.internals",
     "nn.parallel.scatter_gather": "nn.parallel",
     "ops.cross_entropy": "ops.losses",
     "ops.dims": "ops.arguments",
@@ -174,6 +186,8 @@ def _place(name: str) -> str | None:
     head, _, rest = name.partition(".")
     if name in MODULES:
         return MODULES[name]
+    if MODULES.get(head) == "names.absent":
+        return "names.absent"
     return f"{MODULES[head]}.{rest}" if head in MODULES else None
 
 

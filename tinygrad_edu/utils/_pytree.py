@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import collections
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -23,8 +24,8 @@ IsLeaf = Callable[[Any], bool] | None
 class _Kind(NamedTuple):
     """How containers of a class are taken apart and put together: (children, context) and back."""
 
-    flatten: Callable[[Any], tuple[Iterable[Any], Any]]
-    unflatten: Callable[[list[Any], Any], Any]
+    flatten_fn: Callable[[Any], tuple[Iterable[Any], Any]]
+    unflatten_fn: Callable[[list[Any], Any], Any]
 
 
 def _mapping(make: Callable[[Any], Any]) -> _Kind:
@@ -64,6 +65,14 @@ def register_pytree_node(
 
 
 _register_pytree_node = register_pytree_node
+SUPPORTED_NODES = _KINDS
+"""torch's name of the table, in which named tuples are `collections.namedtuple`."""
+_KINDS[collections.namedtuple] = _NAMEDTUPLE  # type: ignore[index]
+
+
+def _get_node_type(tree: Any) -> Any:
+    named = isinstance(tree, tuple) and hasattr(tree, "_fields")
+    return collections.namedtuple if named else type(tree)
 
 
 def _kind_of(tree: Any, is_leaf: IsLeaf) -> _Kind | None:
@@ -115,14 +124,15 @@ class TreeSpec:
         if self.type is None:
             return next(leaves)
         kind = _KINDS.get(self.type, _NAMEDTUPLE)
-        return kind.unflatten([child._made(leaves) for child in self.children_specs], self.context)
+        children = [child._made(leaves) for child in self.children_specs]
+        return kind.unflatten_fn(children, self.context)
 
     def flatten_up_to(self, tree: Any) -> list[Any]:
         """What stands in a larger tree where this one has leaves; ValueError if they differ."""
         if self.type is None:
             return [tree]
         kind = _kind_of(tree, None)
-        children, context = kind.flatten(tree) if kind else ([], None)
+        children, context = kind.flatten_fn(tree) if kind else ([], None)
         children = list(children)
         found = (type(tree), context, len(children))
         if found != (self.type, self.context, self.num_children):
@@ -166,7 +176,7 @@ def _flatten(tree: Any, leaves: list[Any], is_leaf: IsLeaf) -> TreeSpec:
     if kind is None:
         leaves.append(tree)
         return LeafSpec()
-    children, context = kind.flatten(tree)
+    children, context = kind.flatten_fn(tree)
     return TreeSpec(type(tree), context, [_flatten(child, leaves, is_leaf) for child in children])
 
 
