@@ -34,6 +34,7 @@ Breadth:
     serialization   `save` and `load`: torch's files, read without running code
     safetensors     files of Hugging Face's format
     testing         comparisons, strategies for property tests
+    see             pictures of the engine at work
     standin         lets `import torch` find this package
     names           what scripts only ask for: settings, absent devices, refusals, old paths
     version         the version
@@ -238,7 +239,7 @@ _IN = {
     "": [
         "accelerator", "amp", "backends", "compiler", "cpu", "cuda", "distributed", "distributions",
         "func", "hub", "jit", "linalg", "mps", "multiprocessing", "nn", "onnx", "optim", "profiler",
-        "return_types", "serialization", "special", "testing", "types", "utils", "xpu",
+        "return_types", "see", "serialization", "special", "testing", "types", "utils", "xpu",
     ],
 }  # fmt: skip
 
@@ -249,7 +250,7 @@ if _typing.TYPE_CHECKING:
     from tinygrad_edu.names import return_types
     from tinygrad_edu import func, multiprocessing, nn, optim
     from tinygrad_edu.names import profiler
-    from tinygrad_edu import serialization, testing, utils
+    from tinygrad_edu import see, serialization, testing, utils
     from tinygrad_edu.amp import GradScaler
     from tinygrad_edu.amp.autocast_mode import (
         autocast, clear_autocast_cache, get_autocast_cpu_dtype, get_autocast_dtype,
