@@ -74,7 +74,7 @@ def arrange(
         height = max([sizes[i][1] for i in row if i < len(sizes)], default=0.0)
         tops.append(y)
         heights.append(height)
-        y += height + ROW
+        y += height + (ROW if height > 2 else ROW / 3)
     left = min([m - w / 2 for m, w in zip(middles, widths, strict=True)], default=0.0)
     right = max([m + w / 2 for m, w in zip(middles, widths, strict=True)], default=0.0)
     corners = [(middles[i] - left - w / 2, tops[levels[i]]) for i, (w, _) in enumerate(sizes)]
@@ -86,7 +86,7 @@ def arrange(
             x = middles[i] - left
             path += [(x, tops[level]), (x, tops[level] + heights[level])]
         bends.append(path)
-    return Layout(corners, bends, floors, right - left, max(y - ROW, 0.0))
+    return Layout(corners, bends, floors, right - left, tops[-1] + heights[-1] if rows else 0.0)
 
 
 def _levels(count: int, edges: Sequence[tuple[int, int]], first: int, last: int) -> list[int]:

@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from tinygrad_edu.autograd.saved import unpacked
 from tinygrad_edu.dtypes import from_numpy
-from tinygrad_edu.engine.graph import Leaf, Node
+from tinygrad_edu.engine.graph import Leaf, Node, Variable
 from tinygrad_edu.engine.record import current_node
 from tinygrad_edu.kernels.memory_order import owner
 
@@ -148,7 +150,7 @@ def _kept(node: Node, counted: set[int]) -> Iterator[Kept]:
     op = plan.op
     for name, value in zip(plan.names, unpacked(node.kept) or (), strict=False):
         parts = value if isinstance(value, tuple) else (value,)
-        arrays = [part for part in parts if hasattr(part, "nbytes") and hasattr(part, "base")]
+        arrays = [part for part in parts if is_array(part)]
         if not arrays:
             continue
         new = {id(owner(a)): owner(a).nbytes for a in arrays if id(owner(a)) not in counted}
@@ -189,6 +191,22 @@ def _common(paths: list[str]) -> str | None:
             break
         found.append(parts[0])
     return ".".join(found)
+
+
+def tensors(value: Any) -> list[Tensor]:
+    """The tensors in a container."""
+    if isinstance(value, Variable):
+        return [value]  # type: ignore[list-item]
+    if isinstance(value, dict):
+        value = list(value.values())
+    return [t for v in value for t in tensors(v)] if isinstance(value, (list, tuple)) else []
+
+
+def is_array(value: Any) -> bool:
+    """Whether it is an array, here or on a GPU; not a NumPy number."""
+    return (
+        hasattr(value, "nbytes") and hasattr(value, "strides") and not isinstance(value, np.generic)
+    )
 
 
 # ---- words
@@ -237,34 +255,36 @@ def formula(rule: Callable[..., Any]) -> str:
     '2 * g * x'
     """
     code = rule.__code__
-    lines = linecache.getlines(code.co_filename)
-    try:
-        tree = ast.parse("".join(lines))
-    except SyntaxError:
-        return rule.__name__
     own = list(code.co_varnames[: code.co_argcount])
-    kinds = (ast.Lambda, ast.FunctionDef)
-    for found in ast.walk(tree):
-        if not isinstance(found, kinds) or [a.arg for a in found.args.args] != own:
-            continue
-        first = min([found.lineno, *[d.lineno for d in getattr(found, "decorator_list", [])]])
-        if first == code.co_firstlineno and _same(found, code):
-            if isinstance(found, ast.Lambda):
-                return ast.unparse(found.body)
-            body = found.body[1:] if ast.get_docstring(found) else found.body
-            return "\n".join(map(ast.unparse, body))
-    return f"{rule.__name__}({', '.join(inspect.signature(rule).parameters)})"
+    found = [
+        one
+        for one in _functions(code.co_filename)
+        if [a.arg for a in one.args.args] == own and _first_line(one) == code.co_firstlineno
+    ]
+    if len(found) > 1:  # two on one line
+        columns = {p[2] for p in code.co_positions() if p[2]}
+        found = [one for one in found if one.body.col_offset in columns]  # type: ignore[union-attr]
+    if not found:
+        return f"{rule.__name__}({', '.join(inspect.signature(rule).parameters)})"
+    (one,) = found[:1]
+    if isinstance(one, ast.Lambda):
+        return ast.unparse(one.body)
+    body = one.body[1:] if ast.get_docstring(one) else one.body
+    return "\n".join(map(ast.unparse, body))
 
 
-def _same(found: ast.Lambda | ast.FunctionDef, code: Any) -> bool:
-    """Whether a lambda of the line is this one: two may stand there."""
-    if isinstance(found, ast.FunctionDef):
-        return found.name == code.co_name
-    columns = [p[2] for p in code.co_positions() if p[0] == p[1] == found.body.lineno and p[3]]
-    if not columns:
-        return True
-    end = found.body.end_col_offset or 0
-    return all([found.body.col_offset <= c <= end for c in columns if c is not None and c > 0])
+@functools.cache
+def _functions(filename: str) -> list[ast.Lambda | ast.FunctionDef]:
+    """All functions of a file."""
+    try:
+        tree = ast.parse("".join(linecache.getlines(filename)))
+    except SyntaxError:
+        return []
+    return [n for n in ast.walk(tree) if isinstance(n, (ast.Lambda, ast.FunctionDef))]
+
+
+def _first_line(one: ast.Lambda | ast.FunctionDef) -> int:
+    return min([one.lineno, *[d.lineno for d in getattr(one, "decorator_list", [])]])
 
 
 def rules_of(node: Node) -> list[tuple[str, str]]:

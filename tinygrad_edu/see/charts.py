@@ -1,0 +1,65 @@
+"""Charts, drawn by matplotlib, and tables of text."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+
+
+def lines(
+    xs: Sequence[float],
+    series: Mapping[str, Sequence[float]],
+    x_name: str,
+    log_x: bool = False,
+    mark: float | None = None,
+    stacked: bool = False,
+) -> str:
+    """Lines over a common x, as SVG; if `stacked`, areas upon each other.
+
+    Args:
+        mark: an x to point at.
+
+    Raises:
+        ImportError: matplotlib is not there.
+
+    >>> lines([0, 1], {"loss": [2.0, 1.0]}, x_name="step")[:5]
+    '<?xml'
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise ImportError("charts need matplotlib: pip install matplotlib") from None
+    figure = Figure(figsize=(7, 3), layout="constrained")
+    axes = figure.subplots()
+    if stacked:
+        axes.stackplot(xs, *series.values(), labels=list(series))
+    for name, ys in () if stacked else series.items():
+        axes.plot(xs, ys, label=name)
+    if mark is not None:
+        axes.axvline(mark, color="tab:red", linestyle="--")
+    axes.set(xlabel=x_name, xscale="log" if log_x else "linear")
+    axes.legend()
+    target = io.StringIO()
+    figure.savefig(target, format="svg")
+    return target.getvalue()
+
+
+def columns(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
+    """Rows of text in columns; those whose number is in `right` end together.
+
+    >>> print(columns([["name", "n"], ["linear", "10"]], right=[1]))
+    name     n
+    linear  10
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        [
+            "  ".join(
+                [
+                    cell.rjust(w) if k in right else cell.ljust(w)
+                    for k, (cell, w) in enumerate(zip(row, widths, strict=True))
+                ]
+            ).rstrip()
+            for row in rows
+        ]
+    )

@@ -1,0 +1,129 @@
+"""`attention`: what every head looks at."""
+
+from __future__ import annotations
+
+import html
+import pathlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinygrad_edu.engine.mode import state
+from tinygrad_edu.engine.switches import no_grad
+from tinygrad_edu.engine.types import Call
+from tinygrad_edu.see.glance import color, host
+
+if TYPE_CHECKING:
+    from tinygrad_edu.nn.modules.module import Module
+
+
+class Maps:
+    """The weights of all heads.
+
+    Attributes:
+        weights: one array (H, T, S) for each attention of the forward pass, in its order: row t of
+            a head says how much of each of the S positions goes into position t.
+    """
+
+    def __init__(self, weights: list[Any], tokens: Sequence[str] | None) -> None:
+        self.weights, self.tokens = weights, tokens
+
+    def svg(self, cell: int = 14) -> str:
+        """A row for each layer, a map for each head; rows look, columns are looked at."""
+        margin = 12 + (max(map(len, self.tokens)) * 7 if self.tokens else 0)
+        parts, y, right = [], 18.0, 0.0
+        for layer, heads in enumerate(self.weights):
+            count, rows, across = heads.shape
+            for h in range(count):
+                left = h * (across * cell + margin + 10) + margin
+                parts.append(f'<g transform="translate({left} {y})"><text y="-4">layer {layer}'
+                             f" head {h}</text>{self._map(heads[h], cell)}</g>")  # fmt: skip
+                right = max(right, left + across * cell)
+            y += rows * cell + 30
+        return (
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{right + 12:.0f}" height="{y:.0f}"'
+            f' font-family="monospace" font-size="11"><rect width="100%" height="100%"'
+            f' fill="#fff"/>{"".join(parts)}</svg>'
+        )
+
+    def _map(self, weights: Any, cell: int) -> str:
+        rows, across = weights.shape
+        parts = [f'<rect width="{across * cell}" height="{rows * cell}" fill="none"'
+                 ' stroke="#bbb"/>']  # fmt: skip
+        for t in range(rows):
+            if self.tokens is not None and t < len(self.tokens):
+                parts.append(f'<text x="-4" y="{t * cell + 11}" text-anchor="end">'
+                             f"{html.escape(self.tokens[t])}</text>")  # fmt: skip
+            for s in range(across):
+                value = float(weights[t, s])
+                parts.append(f'<rect x="{s * cell}" y="{t * cell}" width="{cell}" height="{cell}"'
+                             f' fill="{color(value, 1.0)}"><title>{t} → {s}: {value:.3f}</title>'
+                             "</rect>")  # fmt: skip
+        return "".join(parts)
+
+    _repr_svg_ = svg
+
+    def save(self, path: str | pathlib.Path) -> None:
+        """Write the drawing to a file."""
+        pathlib.Path(path).write_text(self.svg(), encoding="utf-8")
+
+
+def attention(
+    model: Module, x: Any, tokens: Sequence[str] | None = None, *, sample: int = 0
+) -> Maps:
+    """Run `model(x)` and draw the attention of every head, for one sample of the batch.
+
+    Found are the calls of `scaled_dot_product_attention` and softmaxes over (N, H, T, S) scores.
+
+    Args:
+        model, x: called as they are, without recording.
+        tokens: names of the positions.
+        sample: which of the batch.
+
+    Raises:
+        ValueError: the model has no attention.
+
+    >>> import tinygrad_edu as torch
+    >>> layer = torch.nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    >>> torch.see.attention(layer, torch.randn(1, 5, 8)).weights[0].shape
+    (2, 5, 5)
+    """
+    found: list[Any] = []
+
+    def listen(op: Any, make: Call, *args: Any, **kwargs: Any) -> Any:
+        y = make(*args, **kwargs)
+        name = getattr(op, "name", "")
+        if name == "attention":
+            named = dict(zip(op.parameters, args, strict=False)) | kwargs
+            found.append(_weights(named))
+        elif name == "softmax" and len(y.shape) == 4:
+            found.append(host(y))
+        return y
+
+    before = state.mode
+    try:
+        state.mode = before.but(listeners=(*before.listeners, listen))
+        with no_grad():
+            model(x)
+    finally:
+        state.mode = before
+    if not found:
+        raise ValueError(f"see.attention: {type(model).__name__} computes no attention")
+    return Maps([np.asarray(w).reshape(-1, *w.shape[-3:])[sample] for w in found], tokens)
+
+
+def _weights(named: dict[str, Any]) -> Any:
+    """`softmax(q kᵀ scale + mask)`, as the operation computes it without keeping it."""
+    q, k = host(named["query"]), host(named["key"])
+    scale = named.get("scale")
+    scores = q @ np.swapaxes(k, -1, -2) * (q.shape[-1] ** -0.5 if scale is None else scale)
+    mask = named.get("attn_mask")
+    if mask is not None:
+        mask = host(mask)
+        scores = np.where(mask, scores, -np.inf) if mask.dtype == bool else scores + mask
+    if named.get("is_causal"):
+        scores = np.where(np.tri(*scores.shape[-2:], dtype=bool), scores, -np.inf)
+    with np.errstate(invalid="ignore"):
+        powers = np.exp(scores - scores.max(-1, keepdims=True))
+        return np.nan_to_num(powers / powers.sum(-1, keepdims=True))
