@@ -6,10 +6,11 @@ import html
 import pathlib
 from collections.abc import Sequence
 from importlib.resources import files
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from tinygrad_edu.see.boxes import LINE, PAD, WIDE, Box, boxes
-from tinygrad_edu.see.layout import Point, arrange
+from tinygrad_edu.see.layout import Point
+from tinygrad_edu.see.placing import TITLE, Placed
 from tinygrad_edu.see.reading import Tape, read, size
 
 if TYPE_CHECKING:
@@ -18,9 +19,7 @@ if TYPE_CHECKING:
 
 ENOUGH = 45
 """More boxes than that are not drawn at once, unless asked for."""
-TITLE, SIDE, MARGIN = 24.0, 12.0, 16.0
-
-Pair = tuple[int, int]
+MARGIN = 16.0
 
 
 def part(name: str) -> str:
@@ -106,17 +105,6 @@ def _count(found: Sequence[Box], depth: int) -> int:
     return sum([_count(b.children, depth - 1) if b.children and depth else 1 for b in found])
 
 
-class _Placed(NamedTuple):
-    """A box and its corner, or the line of an edge."""
-
-    boxes: list[tuple[Box, Point, Point]]
-    lines: list[tuple[str, str, list[Point]]]
-    width: float
-    height: float
-    entries: dict[str, float]
-    exits: dict[str, float]
-
-
 class _View:
     """One drawing of some boxes and of all lines among them, and to what is outside."""
 
@@ -137,8 +125,7 @@ class _View:
             for atom in box.atoms():
                 self.atom_of |= dict.fromkeys(atom.numbers, atom.key)
         self._note(shown)
-        self.pairs = _pairs(everything)
-        self.placed = self._place(shown)
+        self.placed = Placed(shown, _pairs(everything), self.atom_of)
         self.width = max(self.placed.width, len(title) * WIDE * 1.3) + 2 * MARGIN
         self.height = self.placed.height + 2 * MARGIN + (TITLE if title else 0)
         self.source = self._svg()
@@ -157,59 +144,6 @@ class _View:
                 self._note(box.children)
             else:
                 self.atom_of |= dict.fromkeys(box.numbers, box.key)
-
-    def _place(self, shown: Sequence[Box]) -> _Placed:
-        """Lay out these boxes, and first those inside of them."""
-        inner = {box.key: self._place(box.children) for box in shown if box.open}
-        item = {number: k for k, box in enumerate(shown) for number in box.numbers}
-        entries: dict[str, None] = {}
-        exits: dict[str, None] = {}
-        edges: dict[tuple[int | str, int | str, str, str], None] = {}
-        for a, b in self.pairs:
-            source, target = item.get(a), item.get(b)
-            name, aim = self.atom_of[a], self.atom_of[b]
-            if source is None and target is not None:
-                entries[name] = None
-                edges["in " + name, target, name, aim] = None
-            elif target is None and source is not None:
-                exits[name] = None
-                edges[source, "out " + name, name, aim] = None
-            elif source is not None and target is not None and source != target:
-                edges[source, target, name, aim] = None
-        sizes = [_size(box, inner) for box in shown]
-        order: list[int | str] = [
-            *["in " + n for n in entries], *range(len(shown)), *["out " + n for n in exits]
-        ]  # fmt: skip
-        place = {one: k for k, one in enumerate(order)}
-        ports = [(4.0, 1.0)]
-        lines = list(_merged(edges))
-        found = arrange(
-            [*ports * len(entries), *sizes, *ports * len(exits)],
-            [(place[a], place[b]) for a, b, _, _ in lines],
-            len(entries),
-            len(exits),
-        )
-        drawn = _Placed([], [], found.width, found.height, {}, {})
-        for name in entries:
-            drawn.entries[name] = found.corners[place["in " + name]][0] + 2
-        for name in exits:
-            drawn.exits[name] = found.corners[place["out " + name]][0] + 2
-        corner = {k: found.corners[place[k]] for k in range(len(shown))}
-        ends = _Ends(shown, sizes, corner, inner, drawn, lines, found.bends)
-        for (a, _, name, aim), bends, (start, end) in zip(
-            lines, found.bends, ends.found, strict=True
-        ):
-            floor = start[0], found.floors[place[a]]
-            drawn.lines.append((name, aim, [start, floor, *bends, end]))
-        for k, box in enumerate(shown):
-            drawn.boxes.append((box, corner[k], sizes[k]))
-            if box.open:
-                x, y = corner[k][0] + SIDE, corner[k][1] + TITLE
-                deep = inner[box.key]
-                drawn.boxes.extend([(b, (px + x, py + y), s) for b, (px, py), s in deep.boxes])
-                for name, aim, path in deep.lines:
-                    drawn.lines.append((name, aim, [(px + x, py + y) for px, py in path]))
-        return drawn
 
     def _svg(self) -> str:
         """Its part of the drawing; only the first is shown at once."""
@@ -230,7 +164,7 @@ class _View:
         return "".join([*parts, "</g></g>"])
 
 
-def _pairs(everything: Sequence[Box]) -> list[Pair]:
+def _pairs(everything: Sequence[Box]) -> list[tuple[int, int]]:
     """All edges, as numbers of nodes, from what is used to its user."""
     ends = {b.leaf for b in everything if b.leaf is not None}
     found = []
@@ -239,76 +173,6 @@ def _pairs(everything: Sequence[Box]) -> list[Pair]:
             found += [(below.number, one.number) for below in one.inputs]
             found += [(leaf.number, one.number) for _, leaf in one.leaves if leaf in ends]
     return found
-
-
-def _merged(edges: dict[tuple[int | str, int | str, str, str], None]) -> list[
-    tuple[int | str, int | str, str, str]
-]:  # fmt: skip
-    """Lines from one source into one frame are one line up to its border."""
-    kept = {}
-    for a, b, name, aim in edges:
-        kept.setdefault((a, b, name), (a, b, name, aim))
-    return list(kept.values())
-
-
-def _size(box: Box, inner: dict[str, _Placed]) -> Point:
-    if not box.open:
-        return box.text_size()
-    deep = inner[box.key]
-    width = max(deep.width, len(box.title) * WIDE * 1.1) + 2 * SIDE
-    return width, deep.height + TITLE + SIDE
-
-
-class _Ends:
-    """Where the lines of a drawing begin and end: spread over the sides of the boxes."""
-
-    def __init__(
-        self,
-        shown: Sequence[Box],
-        sizes: Sequence[Point],
-        corner: dict[int, Point],
-        inner: dict[str, _Placed],
-        drawn: _Placed,
-        lines: Sequence[tuple[int | str, int | str, str, str]],
-        bends: Sequence[Sequence[Point]],
-    ) -> None:
-        self.shown, self.sizes, self.corner, self.inner = shown, sizes, corner, inner
-        self.drawn = drawn
-        starts = [self._at(a, name, True) for a, _, name, _ in lines]
-        ends = [self._at(b, name, False) for _, b, name, _ in lines]
-        leaving = [b[0][0] if b else e[0] for b, e in zip(bends, ends, strict=True)]
-        coming = [b[-1][0] if b else s[0] for b, s in zip(bends, starts, strict=True)]
-        self._spread([line[0] for line in lines], starts, leaving)
-        self._spread([line[1] for line in lines], ends, coming)
-        self.found = list(zip(starts, ends, strict=True))
-
-    def _at(self, one: int | str, name: str, out: bool) -> Point:
-        if isinstance(one, str):
-            ports = self.drawn.entries if out else self.drawn.exits
-            return ports[name], 0.0 if out else self.drawn.height
-        x, y = self.corner[one]
-        width, height = self.sizes[one]
-        box = self.shown[one]
-        if box.open:
-            deep = self.inner[box.key]
-            ports = deep.exits if out else deep.entries
-            inside = TITLE + deep.height if out else TITLE
-            return x + SIDE + ports[name], y + inside
-        return x + width / 2, y + (height if out else 0.0)
-
-    def _spread(
-        self, places: Sequence[int | str], points: list[Point], towards: Sequence[float]
-    ) -> None:
-        """Several lines at a closed box get places beside each other, in the order they go."""
-        for one in {p for p in places if isinstance(p, int)}:
-            mine = [k for k, p in enumerate(places) if p == one]
-            if self.shown[one].open or len(mine) < 2:
-                continue
-            mine.sort(key=lambda k: towards[k])
-            room = min(self.sizes[one][0] * 0.7, 40.0 * (len(mine) - 1))
-            for k, i in enumerate(mine):
-                x, y = points[i]
-                points[i] = x + room * (k / (len(mine) - 1) - 0.5), y
 
 
 def _line(source: str, target: str, path: Sequence[Point]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,7 +70,7 @@ class Glance:
         return "".join([BARS[h] for h in heights])
 
     def _repr_html_(self) -> str:
-        return f"<code>{self}</code><br>{heat_map(self.values)}"
+        return f"<code>{html.escape(str(self))}</code><br>{svg(*heat_map(thumbnail(self.values)))}"
 
 
 def tensor(x: Any) -> Glance:
@@ -118,19 +120,28 @@ def color(value: float, most: float) -> str:
     return "#" + "".join([f"{round(255 + (f - 255) * share):02x}" for f in full])
 
 
-def heat_map(value: Any, cell: int = 14, rows: int = ROWS, columns: int = COLUMNS) -> str:
-    """An array as a small SVG drawing, its thumbnail's cells colored from blue to red."""
-    small = thumbnail(value, rows, columns)
+def heat_map(value: Any, labels: Sequence[str] = (), cell: int = 14) -> tuple[str, int, int]:
+    """A small array as SVG cells colored from blue to red, with names of the rows; and its size."""
+    small = np.atleast_2d(host(value))
     finite = np.abs(small[np.isfinite(small)])
     most = float(finite.max()) if finite.size else 0.0
-    cells = [
+    parts = [
         f'<rect x="{c * cell}" y="{r * cell}" width="{cell}" height="{cell}"'
-        f' fill="{color(float(v), most)}"><title>{float(v):.4g}</title></rect>'
+        f' fill="{color(float(v), most)}"><title>{r}, {c}: {float(v):.4g}</title></rect>'
         for r, row in enumerate(small)
         for c, v in enumerate(row)
     ]
-    height, width = small.shape[0] * cell, small.shape[-1] * cell
+    parts += [
+        f'<text x="-4" y="{r * cell + 11}" text-anchor="end">{html.escape(label)}</text>'
+        for r, label in enumerate(labels)
+    ]
+    return "".join(parts), small.shape[1] * cell, small.shape[0] * cell
+
+
+def svg(inside: str, width: float, height: float) -> str:
+    """A drawing of that size, on white."""
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}">'
-        f"{''.join(cells)}</svg>"
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}"'
+        f' font-family="monospace" font-size="11"><rect width="100%" height="100%" fill="#fff"/>'
+        f"{inside}</svg>"
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import pathlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ import numpy as np
 from tinygrad_edu.engine.mode import state
 from tinygrad_edu.engine.switches import no_grad
 from tinygrad_edu.engine.types import Call
-from tinygrad_edu.see.glance import color, host
+from tinygrad_edu.see.glance import heat_map, host, svg
 
 if TYPE_CHECKING:
     from tinygrad_edu.nn.modules.module import Module
@@ -26,52 +25,32 @@ class Maps:
             a head says how much of each of the S positions goes into position t.
     """
 
-    def __init__(self, weights: list[Any], tokens: Sequence[str] | None) -> None:
+    def __init__(self, weights: list[Any], tokens: Sequence[str]) -> None:
         self.weights, self.tokens = weights, tokens
 
-    def svg(self, cell: int = 14) -> str:
+    def svg(self) -> str:
         """A row for each layer, a map for each head; rows look, columns are looked at."""
-        margin = 12 + (max(map(len, self.tokens)) * 7 if self.tokens else 0)
-        parts, y, right = [], 18.0, 0.0
+        margin = 12 + 7 * max(map(len, self.tokens), default=0)
+        parts, y, right = [], 18, 0
         for layer, heads in enumerate(self.weights):
-            count, rows, across = heads.shape
-            for h in range(count):
-                left = h * (across * cell + margin + 10) + margin
-                parts.append(f'<g transform="translate({left} {y})"><text y="-4">layer {layer}'
-                             f" head {h}</text>{self._map(heads[h], cell)}</g>")  # fmt: skip
-                right = max(right, left + across * cell)
-            y += rows * cell + 30
-        return (
-            f'<svg xmlns="http://www.w3.org/2000/svg" width="{right + 12:.0f}" height="{y:.0f}"'
-            f' font-family="monospace" font-size="11"><rect width="100%" height="100%"'
-            f' fill="#fff"/>{"".join(parts)}</svg>'
-        )
+            x, tall = margin, 0
+            for h, weights in enumerate(heads):
+                cells, wide, tall = heat_map(weights, self.tokens)
+                title = f'<text y="-4">layer {layer} head {h}</text>'
+                parts.append(f'<g transform="translate({x} {y})">{title}{cells}</g>')
+                x += max(wide, 100) + margin
+            y, right = y + tall + 30, max(right, x)
+        return svg("".join(parts), right, y)
 
-    def _map(self, weights: Any, cell: int) -> str:
-        rows, across = weights.shape
-        parts = [f'<rect width="{across * cell}" height="{rows * cell}" fill="none"'
-                 ' stroke="#bbb"/>']  # fmt: skip
-        for t in range(rows):
-            if self.tokens is not None and t < len(self.tokens):
-                parts.append(f'<text x="-4" y="{t * cell + 11}" text-anchor="end">'
-                             f"{html.escape(self.tokens[t])}</text>")  # fmt: skip
-            for s in range(across):
-                value = float(weights[t, s])
-                parts.append(f'<rect x="{s * cell}" y="{t * cell}" width="{cell}" height="{cell}"'
-                             f' fill="{color(value, 1.0)}"><title>{t} → {s}: {value:.3f}</title>'
-                             "</rect>")  # fmt: skip
-        return "".join(parts)
-
-    _repr_svg_ = svg
+    def _repr_svg_(self) -> str:
+        return self.svg()
 
     def save(self, path: str | pathlib.Path) -> None:
         """Write the drawing to a file."""
         pathlib.Path(path).write_text(self.svg(), encoding="utf-8")
 
 
-def attention(
-    model: Module, x: Any, tokens: Sequence[str] | None = None, *, sample: int = 0
-) -> Maps:
+def attention(model: Module, x: Any, tokens: Sequence[str] = (), *, sample: int = 0) -> Maps:
     """Run `model(x)` and draw the attention of every head, for one sample of the batch.
 
     Found are the calls of `scaled_dot_product_attention` and softmaxes over (N, H, T, S) scores.

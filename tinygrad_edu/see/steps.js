@@ -17,9 +17,12 @@
     return made;
   }
 
+  const number = (v) => (v === null ? "not finite" : String(Number(v.toPrecision(4))));
+
   function words(g) {
     if (!g) return "nothing";
-    return g.values ? `${g.shape}  [${g.values.join(", ")}]` : `${g.shape}  |g| ${g.norm}`;
+    if (g.values) return `${g.shape}  [${g.values.map(number).join(", ")}]`;
+    return `${g.shape}  |g| ${number(g.norm)}`;
   }
 
   // Red for positive, blue for negative, white for zero, black for what is not finite.
@@ -60,7 +63,7 @@
       if (share.summed) panel.append(element("div", "summed down to the argument's shape", "note"));
       if (share.added) panel.append(element("div", "added to what had arrived there before", "note"));
     }
-    if (step.freed) panel.append(element("h2", "freed"), element("pre", step.freed, "freed"));
+    if (step.freed !== "0 B") panel.append(element("h2", "freed"), element("pre", step.freed, "freed"));
   }
 
   function show(place) {

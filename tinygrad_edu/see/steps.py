@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import json
 import pathlib
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -107,7 +107,7 @@ class Walk:
 
     def page(self) -> str:
         """One HTML page that needs nothing else: a slider, the graph, and heat maps."""
-        data = json.dumps([_plain(step) for step in self.steps]).replace("<", "\\u003c")
+        data = json.dumps([_plain(asdict(step)) for step in self.steps]).replace("<", "\\u003c")
         text = part("steps.html")
         for name, value in (
             ("STYLE", part("steps.css")), ("SCRIPT", part("steps.js")),
@@ -230,26 +230,10 @@ def _seen(g: Any) -> Seen | None:
     return Seen(shape_of(array), float(np.sqrt(np.square(array).sum())), cells, values)
 
 
-def _plain(step: Step) -> dict[str, Any]:
-    """A step as JSON can hold it; what is not finite as text."""
-
-    def gradient(seen: Seen | None) -> Any:
-        if seen is None:
-            return None
-        return {
-            "shape": seen.shape,
-            "norm": f"{seen.norm:.4g}",
-            "values": None if seen.values is None else [f"{v:.4g}" for v in seen.values],
-            "cells": [[v if np.isfinite(v) else None for v in row] for row in seen.cells],
-        }
-
-    return {
-        "number": step.number, "name": step.name, "path": step.path, "rules": step.rules,
-        "arrives": [gradient(g) for g in step.arrives], "freed": size(step.freed) if step.freed
-        else "",
-        "shares": [
-            {"argument": s.argument, "to": s.to, "name": s.name, "gradient": gradient(s.gradient),
-             "added": s.added, "summed": s.summed, "leaf": s.leaf}
-            for s in step.shares
-        ],
-    }  # fmt: skip
+def _plain(value: Any) -> Any:
+    """A step as JSON can hold it: what is not finite is nothing, bytes are words."""
+    if isinstance(value, dict):
+        return {k: size(v) if k == "freed" else _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
