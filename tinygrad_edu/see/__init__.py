@@ -33,16 +33,10 @@ if TYPE_CHECKING:
     from tinygrad_edu.see.watching import watch
 
 _IN = {
-    "drawing": ["graph"],
-    "glance": ["tensor"],
-    "heads": ["attention"],
-    "rates": ["learning_rate"],
-    "room": ["memory"],
-    "steps": ["backward"],
-    "table": ["summary"],
-    "trainer": ["training"],
+    "drawing": ["graph"], "glance": ["tensor"], "heads": ["attention"], "rates": ["learning_rate"],
+    "room": ["memory"], "steps": ["backward"], "table": ["summary"], "trainer": ["training"],
     "watching": ["watch"],
-}
+}  # fmt: skip
 
 __all__ = [
     "attention", "backward", "graph", "learning_rate", "memory", "summary", "tensor", "training",

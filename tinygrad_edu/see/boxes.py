@@ -5,13 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tinygrad_edu.engine.graph import Leaf
+from tinygrad_edu.nn import Module
 from tinygrad_edu.see.reading import Operation, Tape, kept_of, shape_of, size
-
-if TYPE_CHECKING:
-    from tinygrad_edu.nn.modules.module import Module
 
 LINE, WIDE, PAD = 15.0, 6.7, 9.0
 """The height of a line of text, the width of a letter, and the space around text."""

@@ -52,14 +52,9 @@ def columns(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
     linear  10
     """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        [
-            "  ".join(
-                [
-                    cell.rjust(w) if k in right else cell.ljust(w)
-                    for k, (cell, w) in enumerate(zip(row, widths, strict=True))
-                ]
-            ).rstrip()
-            for row in rows
-        ]
-    )
+
+    def padded(k: int, cell: str) -> str:
+        return cell.rjust(widths[k]) if k in right else cell.ljust(widths[k])
+
+    spaced = ["  ".join([padded(k, cell) for k, cell in enumerate(row)]) for row in rows]
+    return "\n".join([line.rstrip() for line in spaced])

@@ -6,16 +6,13 @@ import html
 import pathlib
 from collections.abc import Sequence
 from importlib.resources import files
-from typing import TYPE_CHECKING
 
+from tinygrad_edu.nn import Module
 from tinygrad_edu.see.boxes import LINE, PAD, WIDE, Box, boxes
 from tinygrad_edu.see.layout import Point
 from tinygrad_edu.see.placing import TITLE, Placed
 from tinygrad_edu.see.reading import Tape, read, size
-
-if TYPE_CHECKING:
-    from tinygrad_edu.nn.modules.module import Module
-    from tinygrad_edu.tensor import Tensor
+from tinygrad_edu.tensor import Tensor
 
 ENOUGH = 45
 """More boxes than that are not drawn at once, unless asked for."""

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.engine.mode import state
 from tinygrad_edu.engine.switches import no_grad
 from tinygrad_edu.engine.types import Call
+from tinygrad_edu.nn import Module
 from tinygrad_edu.see.glance import heat_map, host, svg
-
-if TYPE_CHECKING:
-    from tinygrad_edu.nn.modules.module import Module
+from tinygrad_edu.see.watching import looking
 
 
 class Maps:
@@ -80,13 +78,8 @@ def attention(model: Module, x: Any, tokens: Sequence[str] = (), *, sample: int 
             found.append(host(y))
         return y
 
-    before = state.mode
-    try:
-        state.mode = before.but(listeners=(*before.listeners, listen))
-        with no_grad():
-            model(x)
-    finally:
-        state.mode = before
+    with looking(listen), no_grad():
+        model(x)
     if not found:
         raise ValueError(f"see.attention: {type(model).__name__} computes no attention")
     return Maps([np.asarray(w).reshape(-1, *w.shape[-3:])[sample] for w in found], tokens)

@@ -91,7 +91,7 @@ def arrange(
 
 def _levels(count: int, edges: Sequence[tuple[int, int]], first: int, last: int) -> list[int]:
     """As deep as the longest way from above; a box with nothing above it, close to its user."""
-    levels = [0] * count
+    levels = [0] * first + [int(first > 0)] * (count - first)
     used: list[list[int]] = [[] for _ in range(count)]
     fed = [False] * count
     for a, b in sorted(edges, key=lambda edge: edge[1]):
@@ -99,14 +99,8 @@ def _levels(count: int, edges: Sequence[tuple[int, int]], first: int, last: int)
         used[a].append(b)
         fed[b] = True
     for i in range(first, count):
-        if first and i < count - last:
-            levels[i] = max(levels[i], 1)
-    if first:  # once more, for what the line above has pushed down
-        for a, b in sorted(edges, key=lambda edge: edge[1]):
-            levels[b] = max(levels[b], levels[a] + 1)
-    for i in range(first, count):
         if not fed[i] and used[i]:
-            levels[i] = max(min([levels[b] for b in used[i]]) - 1, 0)
+            levels[i] = min([levels[b] for b in used[i]]) - 1
     for i in range(count - last, count):
         levels[i] = max(levels)
     return levels

@@ -5,12 +5,12 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from tinygrad_edu.nn import Module
+from tinygrad_edu.nn.functional import cross_entropy
+from tinygrad_edu.optim import SGD
 from tinygrad_edu.see.charts import lines
-
-if TYPE_CHECKING:
-    from tinygrad_edu.nn.modules.module import Module
 
 
 class Curve:
@@ -77,10 +77,8 @@ def learning_rate(
             "see.learning_rate: expected 0 < low < high and at least 2 steps, got"
             f" low={low}, high={high}, steps={steps}"
         )
-    from tinygrad_edu import nn, optim
-
-    measure = loss if loss is not None else nn.functional.cross_entropy
-    descent = optimizer if optimizer is not None else optim.SGD(model.parameters(), lr=low)
+    measure = loss if loss is not None else cross_entropy
+    descent = optimizer if optimizer is not None else SGD(model.parameters(), lr=low)
     before = copy.deepcopy((model.state_dict(), descent.state_dict()))
     grads = [(p, p.grad) for p in model.parameters()]
     rates: list[float] = []

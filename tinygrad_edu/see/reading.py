@@ -8,19 +8,16 @@ import inspect
 import linecache
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from tinygrad_edu.autograd.saved import unpacked
-from tinygrad_edu.dtypes import from_numpy
 from tinygrad_edu.engine.graph import Leaf, Node, Variable
 from tinygrad_edu.engine.record import current_node
 from tinygrad_edu.kernels.memory_order import owner
-
-if TYPE_CHECKING:
-    from tinygrad_edu.nn.modules.module import Module
-    from tinygrad_edu.tensor import Tensor
+from tinygrad_edu.nn import Module
+from tinygrad_edu.tensor import Tensor
 
 
 @dataclass
@@ -115,7 +112,11 @@ def read(loss: Tensor, model: Module | None = None) -> Tape:
         one.kept = list(_kept(node, counted))
     operations = list(found.values())
     exact = any([hasattr(o.node, "module") for o in operations])
-    (_noted if exact else _told)(operations, model)
+    if exact:
+        for one in operations:
+            one.path = getattr(one.node, "module", "")
+    else:
+        _tell(operations, model)
     return Tape(operations, names, exact)
 
 
@@ -163,12 +164,7 @@ def _kept(node: Node, counted: set[int]) -> Iterator[Kept]:
         )
 
 
-def _noted(operations: list[Operation], model: Module | None) -> None:
-    for one in operations:
-        one.path = getattr(one.node, "module", "")
-
-
-def _told(operations: list[Operation], model: Module | None) -> None:
+def _tell(operations: list[Operation], model: Module | None) -> None:
     """Whose parameters an operation reads says whose it is; between two such, what both are in."""
     known = {name for name, _ in model.named_parameters()} if model is not None else ()
     own = [_common([n.rpartition(".")[0] for n, _ in o.leaves if n in known]) for o in operations]
@@ -233,11 +229,6 @@ def shape_of(thing: Any) -> str:
     '2×3'
     """
     return "×".join(map(str, thing.shape)) or "()"
-
-
-def dtype_of(node: Node) -> str:
-    """The type of the elements of a node's output."""
-    return from_numpy(node.dtype).name if node.dtype is not None else "?"
 
 
 def kept_of(one: Operation) -> str:

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 from tinygrad_edu.engine.graph import Node, Variable
-from tinygrad_edu.engine.mode import state
 from tinygrad_edu.engine.types import Call, Gradient
 from tinygrad_edu.kernels.memory_order import owner
 from tinygrad_edu.see.charts import columns, lines
 from tinygrad_edu.see.reading import is_array, size, tensors
+from tinygrad_edu.see.watching import looking
 
 
 class Memory:
@@ -70,23 +70,19 @@ def memory(step: Callable[[], Any]) -> Memory:
     (8008, 4000)
     """
     follower = _Follower()
-    before = state.mode
     tracing = tracemalloc.is_tracing()
     if not tracing:
         tracemalloc.start()
     tracemalloc.reset_peak()
     start = tracemalloc.get_traced_memory()[0]
     try:
-        state.mode = before.but(
-            listeners=(*before.listeners, follower.listen), around=(*before.around, follower.around)
-        )
-        step()
+        with looking(follower.listen, follower.around):
+            step()
     finally:
-        state.mode = before
         measured = tracemalloc.get_traced_memory()[1] - start
         if not tracing:
             tracemalloc.stop()
-        follower.close()
+        follower.references.clear()  # they would call back later
     return Memory(follower.samples, follower.at_peak, measured)
 
 
@@ -150,7 +146,3 @@ class _Follower:
             self.at_peak = {}
             for name, count, _ in self.alive.values():
                 self.at_peak[name] = self.at_peak.get(name, 0) + count
-
-    def close(self) -> None:
-        """Forget all: the references would call back later."""
-        self.references.clear()

@@ -6,21 +6,19 @@ import html
 import json
 import pathlib
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from tinygrad_edu.engine.graph import Leaf, Node, Variable
-from tinygrad_edu.engine.mode import state
 from tinygrad_edu.engine.types import Call, Gradient
+from tinygrad_edu.nn import Module
 from tinygrad_edu.see.boxes import boxes
 from tinygrad_edu.see.drawing import Drawing, graph, part
 from tinygrad_edu.see.glance import host, thumbnail
 from tinygrad_edu.see.reading import Operation, Tape, read, rules_of, shape_of, size
-
-if TYPE_CHECKING:
-    from tinygrad_edu.nn.modules.module import Module
-    from tinygrad_edu.tensor import Tensor
+from tinygrad_edu.see.watching import looking
+from tinygrad_edu.tensor import Tensor
 
 FEW = 8
 """So many numbers are written out."""
@@ -159,12 +157,8 @@ def backward(
     recorder = _Recorder(tape)
     depth = 99 if sum([1 for b in boxes(tape, model) for _ in b.atoms()]) <= MANY else None
     drawing = graph(loss, model, depth=depth)
-    before = state.mode
-    try:
-        state.mode = before.but(around=(*before.around, recorder))
+    with looking(around=recorder):
         loss.backward(gradient, retain_graph=retain_graph)
-    finally:
-        state.mode = before
     for step, one in zip(recorder.steps, recorder.operations, strict=True):
         step.freed = one.bytes if one.node.kept is None else 0
     return Walk(tape, recorder.steps, drawing)

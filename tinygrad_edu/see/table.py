@@ -5,16 +5,13 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tinygrad_edu.engine.mode import state
 from tinygrad_edu.engine.types import Call
+from tinygrad_edu.nn import Module
 from tinygrad_edu.see.charts import columns
 from tinygrad_edu.see.reading import Tape, read, shape_of, size, tensors
-from tinygrad_edu.see.watching import watch
-
-if TYPE_CHECKING:
-    from tinygrad_edu.nn.modules.module import Module
+from tinygrad_edu.see.watching import looking, watch
 
 
 @dataclass
@@ -77,7 +74,7 @@ def summary(model: Module, *args: Any, **kwargs: Any) -> Summary:
     (15, 30)
     """
     counter = _Counter(model)
-    with counter:
+    with counter, looking(counter.listen):
         y = model(*args, **kwargs)
     results = [t for t in tensors(y) if t.requires_grad]
     kept: dict[str, int] = {}
@@ -87,10 +84,9 @@ def summary(model: Module, *args: Any, **kwargs: Any) -> Summary:
         if one.number not in seen:
             seen.add(one.number)
             _add(kept, one.path, one.bytes)
-    rows = list(counter.rows.values())
-    for row in rows:
-        row.bytes = kept.get(row.path, 0)
-    return Summary(rows)
+    for path, row in counter.rows.items():
+        row.bytes, row.multiply_adds = kept.get(path, 0), counter.products.get(path, 0)
+    return Summary(list(counter.rows.values()))
 
 
 class _Counter(watch):
@@ -123,17 +119,6 @@ class _Counter(watch):
         if count:
             _add(self.products, self.path[-1] if self.path else "", count)
         return y
-
-    def __enter__(self) -> watch:
-        super().__enter__()
-        inside = self.inside.but(listeners=(*self.outside.listeners, self.listen))
-        self.inside = state.mode = inside
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        super().__exit__(*error)
-        for path, count in self.products.items():
-            self.rows[path].multiply_adds = count
 
 
 def multiply_adds(name: str, args: Any, y: Any) -> int:

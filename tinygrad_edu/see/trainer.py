@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from tinygrad_edu.nn import Module
 from tinygrad_edu.see.charts import columns, lines
 from tinygrad_edu.see.glance import BARS, host
-
-if TYPE_CHECKING:
-    from tinygrad_edu.nn.modules.module import Module
 
 ACTIVATIONS = "ReLU", "ReLU6", "LeakyReLU", "GELU", "SiLU", "ELU", "Hardtanh"
 

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from tinygrad_edu.engine.graph import Node
 from tinygrad_edu.engine.mode import state
+from tinygrad_edu.engine.types import Call
+from tinygrad_edu.nn import Module
 
-if TYPE_CHECKING:
-    from tinygrad_edu.engine.graph import Node
-    from tinygrad_edu.nn.modules.module import Module
+
+@contextmanager
+def looking(listener: Call | None = None, around: Call | None = None) -> Iterator[None]:
+    """Inside the block, calls are told to `listener` and backward steps are made by `around`."""
+    outside = state.mode
+    listeners = outside.listeners + ((listener,) if listener is not None else ())
+    wrappers = outside.around + ((around,) if around is not None else ())
+    inside = state.mode = outside.but(listeners=listeners, around=wrappers)
+    try:
+        yield
+    finally:
+        now = state.mode
+        back = {"listeners": outside.listeners, "around": outside.around}
+        state.mode = outside if now is inside else now.but(**back)
 
 
 class watch:
