@@ -35,6 +35,7 @@ Breadth:
     safetensors     files of Hugging Face's format
     testing         comparisons, strategies for property tests
     see             pictures of the engine at work
+    course          exercises of docs/course: a command that checks them
     standin         lets `import torch` find this package
     names           what scripts only ask for: settings, absent devices, refusals, old paths
     version         the version
