@@ -354,7 +354,7 @@ class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol,
                 "data set to a tensor that requires gradients must be floating point or complex"
                 " dtype"
             )
-        self.array = value.array
+        self.array, self.plain = value.array, False
 
     @property
     def _version(self) -> int:
@@ -451,7 +451,8 @@ _NO_GRAD_HERE = (
 )
 
 _OWN = (
-    "array", "storage", "node", "leaf", "_grad", "view_of", "rebased", "turns", "retains_grad",
+    "array", "storage", "plain", "node", "leaf", "_grad", "view_of", "rebased", "turns",
+    "retains_grad",
 )  # fmt: skip
 """Attributes that a copy does not take over."""
 

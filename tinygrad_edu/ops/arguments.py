@@ -110,6 +110,7 @@ def named(**names: str) -> Callable[[F], F]:
                 raise out_of_memory(function.__name__, error) from None
 
         call.further_names = names  # type: ignore[attr-defined]
+        call.without_keywords = call, function  # type: ignore[attr-defined]
         return call  # type: ignore[return-value]
 
     return decorate
