@@ -19,8 +19,6 @@ This is an ordinary PyTorch script: change the lines that say tinygrad_edu to ru
 import argparse
 import time
 
-import numpy as np
-
 import tinygrad_edu as torch
 from tinygrad_edu import nn
 
@@ -87,7 +85,7 @@ def gradient_at_the_start(make, distance, seed=0, count=16):
     tokens, letter = batch(count, distance, torch.Generator().manual_seed(seed))
     embedded = model.embed(tokens).detach().requires_grad_()
     criterion(model.answer(embedded), letter).backward()
-    return embedded.grad[:, 0].norm(dim=-1).mean().item()
+    return embedded.grad[:, 0].double().norm(dim=-1).mean().item()
 
 
 def step_time(make, distance, seed=0, repeats=5):
@@ -173,8 +171,8 @@ def main():
         f"accuracy after {steps} steps", learn, lambda make, d: accuracy(make, d, steps)
     )
     for model, values in gradients.items():
-        print(f"{model}: from {reach[0]} to {reach[-1]} the gradient shrinks by "
-              f"{values[0] / max(values[-1], np.finfo(np.float32).tiny):.3g}")  # fmt: skip
+        shrinks = values[0] / values[-1] if values[-1] else float("inf")
+        print(f"{model}: from {reach[0]} to {reach[-1]} the gradient shrinks by {shrinks:.3g}")
     panels = [
         ("What reaches the first token, untrained", "gradient", reach, gradients, True),
         ("Time of a step of 16 sequences", "seconds", reach, times, True),
