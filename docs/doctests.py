@@ -1,4 +1,4 @@
-"""Shows the examples in docstrings as code: an extension of griffe, which reads them for the site."""
+"""Shows the examples in docstrings as code: an extension of griffe, which reads them."""
 
 from typing import Any
 

@@ -21,8 +21,9 @@ from typing import Any, NamedTuple
 
 import tinygrad_edu
 from tinygrad_edu.engine.primitive import Primitive
-from tinygrad_edu.see.reading import _first_line, _functions, read
+from tinygrad_edu.see.reading import read
 from tinygrad_edu.testing import examine
+from tinygrad_edu.testing.formulas import first_line, functions_of
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
@@ -52,8 +53,8 @@ def source_of(rule: Callable[..., Any]) -> ast.Lambda | ast.FunctionDef | None:
     own = list(code.co_varnames[: code.co_argcount])
     found = [
         one
-        for one in _functions(code.co_filename)
-        if [a.arg for a in one.args.args] == own and _first_line(one) == code.co_firstlineno
+        for one in functions_of(code.co_filename)
+        if [a.arg for a in one.args.args] == own and first_line(one) == code.co_firstlineno
     ]
     return found[0] if len(found) == 1 and not code.co_freevars else None
 

@@ -20,7 +20,8 @@ from tinygrad_edu.engine.mode import PLAIN, state
 from tinygrad_edu.engine.primitive import Primitive
 from tinygrad_edu.see.boxes import boxes
 from tinygrad_edu.see.layout import arrange
-from tinygrad_edu.see.reading import formula, read
+from tinygrad_edu.see.reading import read
+from tinygrad_edu.testing.formulas import formula
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -467,3 +468,10 @@ def test_nothing_of_it_is_imported_unless_asked_for():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_it_stays_small():
+    from count_lines import PACKAGE, code_lines
+
+    files = (PACKAGE / "see").glob("*.py")
+    assert sum([code_lines(file.read_text()) for file in files]) <= 1500

@@ -52,7 +52,8 @@ class Box:
 def boxes(tape: Tape, model: Module | None) -> list[Box]:
     """The boxes of a tape, modules as groups, all of them folded."""
     chains = _chains(tape.operations)
-    grouped = _grouped(chains, 0, _kinds(model), [0])
+    modules = model.named_modules() if model is not None else ()
+    grouped = _grouped(chains, 0, {n: type(m).__name__ for n, m in modules}, [0])
     last = tape.operations[-1]
     for box in [atom for group in grouped for atom in group.atoms()]:
         if last in box.operations:
@@ -69,10 +70,6 @@ def boxes(tape: Tape, model: Module | None) -> list[Box]:
 def _is_parameter(leaf: Leaf) -> bool:
     tensor = leaf.tensor()
     return tensor is not None and type(tensor).__name__ == "Parameter"
-
-
-def _kinds(model: Module | None) -> dict[str, str]:
-    return {} if model is None else {n: type(m).__name__ for n, m in model.named_modules()}
 
 
 def _chains(operations: Sequence[Operation]) -> list[list[Operation]]:

@@ -25,10 +25,8 @@ def lines(
     >>> lines([0, 1], {"loss": [2.0, 1.0]}, x_name="step")[:5]
     '<?xml'
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ImportError("charts need matplotlib: pip install matplotlib") from None
+    from matplotlib.figure import Figure  # not needed for anything else
+
     figure = Figure(figsize=(7, 3), layout="constrained")
     axes = figure.subplots()
     if stacked:

@@ -33,9 +33,6 @@ class Drawing:
     def __str__(self) -> str:
         return self.source
 
-    def _repr_svg_(self) -> str:
-        return self.source
-
     def _repr_html_(self) -> str:
         page = html.escape(f"<!DOCTYPE html><body style='margin:0'>{self.source}", quote=True)
         return f'<iframe srcdoc="{page}" style="width:100%;height:640px;border:0"></iframe>'

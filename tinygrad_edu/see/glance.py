@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.backend import device_of
 from tinygrad_edu.dtypes import Array, from_numpy, is_floating
 from tinygrad_edu.engine.graph import Variable
 
@@ -89,10 +88,7 @@ def tensor(x: Any) -> Glance:
     values = host(x)
     array = x.array if isinstance(x, Variable) else np.asarray(x)
     shape = "×".join(map(str, values.shape)) or "()"
-    where = device_of(array)
-    title = f"{shape} {from_numpy(array.dtype).name}" + (
-        f" on {where}" if where.type != "cpu" else ""
-    )
+    title = f"{shape} {from_numpy(array.dtype).name}"
     numbers: dict[str, Any] = {}
     wide = values.astype(np.float64)
     finite = wide[np.isfinite(wide)]

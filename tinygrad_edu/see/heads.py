@@ -95,7 +95,7 @@ def _weights(named: dict[str, Any]) -> Any:
         mask = host(mask)
         scores = np.where(mask, scores, -np.inf) if mask.dtype == bool else scores + mask
     if named.get("is_causal"):
-        scores = np.where(np.tri(*scores.shape[-2:], dtype=bool), scores, -np.inf)
+        scores = np.where(np.tri(*scores.shape[-2:]) > 0, scores, -np.inf)
     with np.errstate(invalid="ignore"):
         powers = np.exp(scores - scores.max(-1, keepdims=True))
         return np.nan_to_num(powers / powers.sum(-1, keepdims=True))

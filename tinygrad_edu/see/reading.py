@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import ast
-import functools
-import inspect
-import linecache
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +14,7 @@ from tinygrad_edu.engine.record import current_node
 from tinygrad_edu.kernels.memory_order import owner
 from tinygrad_edu.nn import Module
 from tinygrad_edu.tensor import Tensor
+from tinygrad_edu.testing.formulas import formula
 
 
 @dataclass
@@ -236,46 +233,6 @@ def kept_of(one: Operation) -> str:
     return " · ".join(
         [f"({k.name})" if k.shared else f"{k.name} {size(k.bytes)}" for k in one.kept]
     )
-
-
-@functools.cache
-def formula(rule: Callable[..., Any]) -> str:
-    """A rule as it is written in the source, without the layout.
-
-    >>> formula(lambda g, x: 2 * g * x)
-    '2 * g * x'
-    """
-    code = rule.__code__
-    own = list(code.co_varnames[: code.co_argcount])
-    found = [
-        one
-        for one in _functions(code.co_filename)
-        if [a.arg for a in one.args.args] == own and _first_line(one) == code.co_firstlineno
-    ]
-    if len(found) > 1:  # two on one line
-        columns = {p[2] for p in code.co_positions() if p[2]}
-        found = [one for one in found if one.body.col_offset in columns]  # type: ignore[union-attr]
-    if not found:
-        return f"{rule.__name__}({', '.join(inspect.signature(rule).parameters)})"
-    (one,) = found[:1]
-    if isinstance(one, ast.Lambda):
-        return ast.unparse(one.body)
-    body = one.body[1:] if ast.get_docstring(one) else one.body
-    return "\n".join(map(ast.unparse, body))
-
-
-@functools.cache
-def _functions(filename: str) -> list[ast.Lambda | ast.FunctionDef]:
-    """All functions of a file."""
-    try:
-        tree = ast.parse("".join(linecache.getlines(filename)))
-    except SyntaxError:
-        return []
-    return [n for n in ast.walk(tree) if isinstance(n, (ast.Lambda, ast.FunctionDef))]
-
-
-def _first_line(one: ast.Lambda | ast.FunctionDef) -> int:
-    return min([one.lineno, *[d.lineno for d in getattr(one, "decorator_list", [])]])
 
 
 def rules_of(node: Node) -> list[tuple[str, str]]:

@@ -15,6 +15,7 @@ from hypothesis.strategies import SearchStrategy
 
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.record import wrap
+from tinygrad_edu.testing.formulas import formula
 from tinygrad_edu.testing.questions import Examiner, Example, Finding, Refused
 from tinygrad_edu.testing.strategies import away_from, broadcastable_shapes
 
@@ -30,6 +31,8 @@ class Check:
     example: str = ""
     argument: str = ""
     """Whose rule is to blame."""
+    rule: str = ""
+    """That rule, as it is written."""
 
     def __str__(self) -> str:
         if self.finding is None:
@@ -38,6 +41,7 @@ class Check:
             word = "passed" if self.examples > self.refused else "skipped"
             return f"  {self.name:20} {word}: {done}{told}"
         blame = f", the rule of {self.argument!r}" if self.argument else ""
+        blame += f", {self.rule}" if self.rule else ""
         text = f"  {self.name:20} FAILED{blame}\n      smallest example: {self.example}\n      "
         return text + self.finding.replace("\n", "\n      ")
 
@@ -111,8 +115,11 @@ def examine(
     count = _needed(operation)
     report = Report(getattr(operation, "__name__", type(operation).__name__), count)
     given_inputs = inputs if inputs is not None else _default_inputs(count)
+    rules = getattr(getattr(operation, "primitive", None), "rules", {})
     for name, check in examiner.checks():
-        report.checks.append(_run(name, check, given_inputs, max_examples, examiner.names))
+        done = _run(name, check, given_inputs, max_examples, examiner.names)
+        done.rule = formula(rules[done.argument]) if done.argument in rules else ""
+        report.checks.append(done)
     if not quiet:
         print(report)
     return report
