@@ -230,7 +230,8 @@ def main(count: int = 200, seed: int = 0) -> None:
     for mutant, family in pool:
         if tried == count:
             break
-        its = [row for op in family for row in uses[op]][:4]
+        its = [row for op in family for row in uses[op]]
+        its = sorted(its, key=lambda row: row.name != mutant.op.name)[:3]  # its own row first
         if id(family) not in healthy:
             healthy[id(family)] = failures(its)
         try:
@@ -243,6 +244,8 @@ def main(count: int = 200, seed: int = 0) -> None:
         caught[0] += by_table
         caught[1] += by_examine
         caught[2] += by_table or by_examine
+        if tried % 10 == 0:
+            print(f"{tried} tried, caught: {caught}", file=sys.stderr, flush=True)
         if not (by_table and by_examine):
             who = (
                 "nobody"
