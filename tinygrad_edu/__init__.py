@@ -51,6 +51,7 @@ import typing as _typing
 # silenced where they come from our own modules, and nowhere else.
 _warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"tinygrad_edu\.")
 
+from tinygrad_edu.engine.composed import of_tensors
 from tinygrad_edu.kernels.allocator import keep_freed_memory as _keep_freed_memory
 
 _keep_freed_memory()
@@ -174,11 +175,13 @@ def is_tensor(obj: object) -> bool:  # type: ignore[valid-type]
     return isinstance(obj, Tensor)
 
 
+@of_tensors
 def numel(input: Tensor) -> int:  # type: ignore[valid-type]
     """How many elements the tensor has."""
     return input.numel()
 
 
+@of_tensors
 def is_floating_point(input: Tensor) -> bool:  # type: ignore[valid-type]
     """Whether its elements are floats."""
     return input.is_floating_point()

@@ -32,6 +32,7 @@ from tinygrad_edu.methods.more import MoreMethods
 from tinygrad_edu.methods.printing import format_tensor
 from tinygrad_edu.methods.python_protocol import PythonProtocol
 from tinygrad_edu.ops import casting, creation
+from tinygrad_edu.out_of_memory import told
 from tinygrad_edu.size import Size, read_dim
 
 
@@ -382,6 +383,7 @@ class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol,
             return format(self._host().item(), spec)
         return object.__format__(self, spec)
 
+    @told
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         if not self.is_leaf:
             raise RuntimeError(

@@ -13,7 +13,7 @@ import numpy as np
 
 from tinygrad_edu.dtypes import Array, is_floating, not_implemented, scalar_type_name
 from tinygrad_edu.engine.boundary import users_level
-from tinygrad_edu.engine.composed import composed
+from tinygrad_edu.engine.composed import composed, of_tensors
 from tinygrad_edu.engine.mode import is_recording
 from tinygrad_edu.engine.nodes import absorbing, shown_as
 from tinygrad_edu.ops import losses as classes
@@ -415,6 +415,7 @@ def poisson_nll_loss(
     return reduced(losses, reduction)
 
 
+@of_tensors
 def gaussian_nll_loss(
     input: Tensor,
     target: Tensor,

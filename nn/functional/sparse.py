@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tinygrad_edu.engine.composed import of_tensors
 from tinygrad_edu.ops import embedding as ops
 from tinygrad_edu.tensor import Tensor
 
@@ -26,6 +27,7 @@ def refuse_sparse(sparse: bool) -> None:
         )
 
 
+@of_tensors
 def embedding(
     input: Tensor,
     weight: Tensor,

@@ -195,7 +195,11 @@ if _typing.TYPE_CHECKING:
 
 # Imported when it is asked for: each name, and the module that it is in.
 _IN = {
-    "": ["utils"],
+    "": [
+        "activation", "adaptive", "batchnorm", "container", "conv", "distance", "dropout",
+        "flatten", "lazy", "linear", "linear_cross_entropy", "loss", "module", "normalization",
+        "padding", "pooling", "rnn", "sparse", "transformer", "utils",
+    ],
     "container": ["ModuleDict", "ModuleList", "Sequential"],
     "dropout": [
         "AlphaDropout", "Dropout", "Dropout1d", "Dropout2d", "Dropout3d",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dis
 import functools
+import inspect
 import re
 import sys
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from tinygrad_edu.backend import device_of
 from tinygrad_edu.dtypes import Array, not_implemented, scalar_type_name
 from tinygrad_edu.engine.graph import Node, Variable
 from tinygrad_edu.engine.mode import Listener, state
-from tinygrad_edu.engine.types import Call, Values
+from tinygrad_edu.engine.types import Call, Options, Values
 from tinygrad_edu.out_of_memory import out_of_memory
 
 if TYPE_CHECKING:
@@ -278,6 +279,36 @@ def need_tensors(name: str, **arguments: Any) -> None:
     for position, (argument, value) in enumerate(arguments.items(), 1):
         if not isinstance(value, Variable):
             raise not_a_tensor(name, position, value, argument)
+
+
+def refuse_operand(function: Call, error: AttributeError, args: Values, kwargs: Options) -> None:
+    """TypeError if what lacks an attribute of tensors is an argument of this function, no tensor.
+
+    For functions composed of operations; asked only after one has failed.
+    """
+    found: Any = error.obj
+    name = str(error.name)
+    asked_for = name == "array" or hasattr(Variable.results, name)
+    if isinstance(found, Variable) or not asked_for:
+        return
+    signature = inspect.signature(function)
+    try:
+        given = signature.bind(*args, **kwargs).arguments
+    except TypeError:
+        return
+    places = {name: place for place, name in enumerate(signature.parameters)}
+    for name, value in given.items():
+        if value is found:
+            label = function.__name__.strip("_")
+            raise not_a_tensor(label, places[name] + 1, value, name) from None
+        elements = value if isinstance(value, (list, tuple)) else ()
+        if len(elements) == 1 and isinstance(elements[0], (list, tuple)):  # `*tensors`, as a list
+            elements = elements[0]
+        for i in [i for i, element in enumerate(elements) if element is found]:
+            raise TypeError(
+                f"expected Tensor as element {i} in argument {places[name]}, but got"
+                f" {type(found).__name__}"
+            ) from None
 
 
 class MissingGradient:

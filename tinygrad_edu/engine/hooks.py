@@ -100,13 +100,26 @@ class Hooks:
         for hook in [*self.after.values()]:
             changed = hook(tuple(inputs), outputs)
             if changed is not None:
-                inputs = [*changed] if isinstance(changed, (tuple, list)) else [changed]
+                inputs = _changed_inputs(hook, changed, inputs)
         return [(i, gx if gx is None or create else gx.array) for i, gx in enumerate(inputs)]
 
     def follow(self, node: Node) -> None:
         """`retain_grad` is about the tensor as it is now: that hook goes along to the new node."""
         if self.retain is not None:
             hooks_of(node).retain, self.retain = self.retain, None
+
+
+def _changed_inputs(hook: Any, changed: Any, inputs: list[Any]) -> list[Any]:
+    """What a node's hook makes of the gradients of its inputs: as many tensors, or None."""
+    if not isinstance(changed, tuple):
+        raise TypeError(f"expected tuple, but hook returned '{type(changed).__name__}'")
+    if len(changed) != len(inputs):
+        name = getattr(hook, "__name__", type(hook).__name__)
+        raise RuntimeError(
+            f"hook '{name}' has returned an incorrect number of values (got {len(changed)}, but"
+            f" expected {len(inputs)})"
+        )
+    return [check_hook(hook, gx, before) for gx, before in zip(changed, inputs, strict=True)]
 
 
 def _tensor(g: Gradient, create: bool) -> Any:
@@ -158,7 +171,11 @@ class AfterAccumulate:
     def run(self, tensor: Any) -> None:
         """Tell them that it was."""
         for hook in [*self.functions.values()]:
-            check_hook(hook, hook(tensor), None)
+            found = hook(tensor)
+            if found is not None and not isinstance(found, Variable):
+                raise TypeError(f"expected Variable, but hook returned '{type(found).__name__}'")
+            if found is not None:
+                raise RuntimeError("Tensor post accumulate grad hooks should return None.")
 
 
 def check_hook(hook: Any, result: Any, before: Any) -> Any:

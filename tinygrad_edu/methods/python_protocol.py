@@ -12,6 +12,7 @@ from tinygrad_edu.backend import CPU, to_device
 from tinygrad_edu.dtypes import is_floating
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.ops import joining
+from tinygrad_edu.out_of_memory import told
 
 
 class PythonProtocol:
@@ -30,6 +31,7 @@ class PythonProtocol:
         number: int | float | bool = self._host().item()
         return number
 
+    @told
     def tolist(self: Any) -> Any:
         """Its elements as nested lists of Python numbers; of a 0-d tensor, the number."""
         return self._host().tolist()

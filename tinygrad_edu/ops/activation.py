@@ -1,6 +1,8 @@
 """Activations: relu and its family, softplus, gelu, silu, and the piecewise ones.
 
-Where a function has a kink, the derivative there is torch's choice: 0 for relu.
+Where a function has a kink, the derivative there is torch's choice: 0 for relu.  At nan a piecewise
+function passes the gradient as where it is the identity, as torch's does of few elements; of many,
+torch has nan or 0 there.
 """
 
 from __future__ import annotations
@@ -20,8 +22,11 @@ from tinygrad_edu.dtypes import (
     scalar_type_name,
 )
 from tinygrad_edu.engine.boundary import dimension_error
+from tinygrad_edu.engine.composed import of_tensors
+from tinygrad_edu.engine.mode import is_recording
 from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
+from tinygrad_edu.kernels import composed
 from tinygrad_edu.kernels import gelu as _gelu
 from tinygrad_edu.kernels.memory_order import in_order, in_turn
 from tinygrad_edu.ops import indexing, masking, shape
@@ -95,6 +100,7 @@ _prelu.vjp(
 )
 
 
+@of_tensors
 def prelu(input: Any, weight: Any) -> Tensor:
     """`x` where x > 0, else `weight * x`, with a weight that is learned.
 
@@ -133,14 +139,14 @@ def prelu(input: Any, weight: Any) -> Tensor:
 @primitive
 def _elu(x: Array, alpha: float, scale: float, rate: float) -> Array:
     _floats("elu", x)
-    return in_turn(np.where(x > 0, x * scale, np.expm1(x * rate) * (alpha * scale)), x)
+    return in_turn(np.where(x > 0, x * scale, composed.expm1(x * rate) * (alpha * scale)), x)
 
 
 @primitive
 def _elu_slope(x: Array, alpha: float, scale: float, rate: float) -> Array:
     """The derivative of `_elu`; its own is 0 at 0, between the two sides."""
     curved = np.exp(np.minimum(x, 0) * rate) * (alpha * scale * rate)
-    return np.where(x > 0, x.dtype.type(scale), curved)
+    return np.where(x <= 0, curved, x.dtype.type(scale))
 
 
 _elu.vjp(x=lambda g, x, alpha, scale, rate: g * _elu_slope(x, alpha, scale, rate))
@@ -207,7 +213,7 @@ def logsigmoid(x: Array) -> Array:
 
 def log_sigmoid(x: Array) -> Array:
     """`log(sigmoid(x))` of an array, without overflow, laid out as it is."""
-    y: Array = np.minimum(x, 0) - np.log1p(np.exp(-np.absolute(x)))
+    y: Array = np.minimum(x, 0) - composed.log1p(np.exp(-np.absolute(x)))
     return y
 
 
@@ -226,7 +232,7 @@ def softplus(x: Array, beta: float = 1.0, threshold: float = 20.0) -> Array:
     tensor([ 0.6931, 30.0000])
     """
     scaled = _floats("softplus", x) * plain(beta)
-    return in_turn(np.where(scaled > threshold, x, np.log1p(np.exp(scaled)) / plain(beta)), x)
+    return in_turn(np.where(scaled > threshold, x, composed.log1p(np.exp(scaled)) / plain(beta)), x)
 
 
 @primitive
@@ -237,11 +243,11 @@ def _softplus_slope(x: Array, beta: float, threshold: float) -> Array:
 
 softplus.vjp(x=lambda g, x, beta, threshold: g * _softplus_slope(x, beta, threshold))
 _softplus_slope.vjp(
-    x=lambda g, x, y, beta, threshold: gate(g * ((1 - y) * y * beta), x * beta < threshold)
+    x=lambda g, x, y, beta, threshold: gate(g * ((1 - y) * y * beta), ~(x * beta >= threshold))
 )
 
 
-@primitive(saves=("p",), half="by gpu")
+@primitive(saves=("slope",), half="by gpu")
 def gelu(x: Array, approximate: str = "none") -> tuple[Array, Array]:
     """`x * Phi(x)`, with the normal distribution function Phi.
 
@@ -259,11 +265,11 @@ def gelu(x: Array, approximate: str = "none") -> tuple[Array, Array]:
     """
     if approximate not in ("none", "tanh"):
         raise RuntimeError("approximate argument must be either none or tanh.")
-    y, p = _gelu.gelu(_floats("gelu", x), approximate)
-    return in_turn(y, x), p
+    y, slope = _gelu.gelu(_floats("gelu", x), approximate, is_recording())
+    return in_turn(y, x), slope
 
 
-gelu.vjp(x=lambda g, x, p, approximate: _gelu.gelu_gradient(g, x, p, approximate))
+gelu.vjp(x=lambda g, x, slope, approximate: _gelu.gelu_gradient(g, x, slope, approximate))
 
 
 @gelu.defined_as
@@ -322,9 +328,10 @@ def _hardtanh(x: Array, low: Any, high: Any) -> Array:
     return in_turn(np.minimum(np.maximum(x, low), high), x)
 
 
-_hardtanh.vjp(x=lambda g, x, low, high: gate(g, (x > low) & (x < high)))
+_hardtanh.vjp(x=lambda g, x, low, high: gate(g, ~((x <= low) | (x >= high))))
 
 
+@of_tensors
 def hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
     """`x` clamped to [min_val, max_val]; unlike `clamp`, with derivative 0 at the bounds.
 
@@ -349,6 +356,7 @@ def hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
     return _hardtanh(input, min_val, max_val)
 
 
+@of_tensors
 def relu6(input: Any) -> Tensor:
     """`min(max(x, 0), 6)`.
 
@@ -389,7 +397,7 @@ def hardswish(x: Array) -> Array:
 
 
 hardswish.vjp(
-    x=lambda g, x: masking.where(x >= 3, g, gate(g * (x / 3 + 0.5), ~(x <= -3))),
+    x=lambda g, x: masking.where(x < 3, gate(g * (x / 3 + 0.5), x > -3), g),
 )
 
 
@@ -406,7 +414,7 @@ def hardshrink(x: Array, lambd: float = 0.5) -> Array:
     return in_turn(y, x)
 
 
-hardshrink.vjp(x=lambda g, x, lambd: gate(g, (x < -lambd) | (x > lambd)))
+hardshrink.vjp(x=lambda g, x, lambd: gate(g, ~((x >= -lambd) & (x <= lambd))))
 
 
 @primitive
@@ -431,7 +439,7 @@ def softshrink(x: Array, lambd: float = 0.5) -> Array:
     return in_turn(y.astype(x.dtype, copy=False), x)
 
 
-softshrink.vjp(x=lambda g, x, lambd: gate(g, (x < -lambd) | (x > lambd)))
+softshrink.vjp(x=lambda g, x, lambd: gate(g, ~((x >= -lambd) & (x <= lambd))))
 
 
 @primitive

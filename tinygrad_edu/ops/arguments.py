@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.engine.boundary import refuse_operand
 from tinygrad_edu.engine.graph import Variable
-from tinygrad_edu.engine.types import Call
+from tinygrad_edu.engine.types import Call, Rule
 from tinygrad_edu.out_of_memory import out_of_memory
 from tinygrad_edu.size import read_dims
 
@@ -76,6 +77,15 @@ def restore(g: Any, shape: tuple[int, ...], dims: Dims, keepdim: bool) -> Any:
     return g.reshape(kept_shape(shape, dims))
 
 
+def no_derivative(said: str, error: type[Exception] = RuntimeError) -> Rule:
+    """The rule of an argument that has no derivative: an error, not silence, where one is asked."""
+
+    def refuse(g: Any) -> Any:
+        raise error(said)
+
+    return refuse
+
+
 # Further names of arguments: NumPy's, and those of torch's overloads
 
 F = TypeVar("F", bound=Call)
@@ -104,10 +114,18 @@ def named(**names: str) -> Callable[[F], F]:
                 except TypeError as error:
                     _point_to_the_nearest(function, error, kwargs, names)
                     raise
+                except MemoryError as error:
+                    raise out_of_memory(function.__name__, error) from None
+                except AttributeError as error:
+                    refuse_operand(function, error, args, kwargs)
+                    raise
             try:
                 return function(*args, **kwargs)
             except MemoryError as error:
                 raise out_of_memory(function.__name__, error) from None
+            except AttributeError as error:
+                refuse_operand(function, error, args, kwargs)
+                raise
 
         call.further_names = names  # type: ignore[attr-defined]
         call.without_keywords = call, function  # type: ignore[attr-defined]

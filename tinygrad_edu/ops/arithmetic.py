@@ -21,6 +21,7 @@ from tinygrad_edu.dtypes import (
     result_type,
 )
 from tinygrad_edu.engine.boundary import not_a_tensor
+from tinygrad_edu.engine.composed import of_tensors
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.inplace import inplace, write_out
 from tinygrad_edu.engine.primitive import primitive
@@ -392,6 +393,7 @@ def neg(x: Array) -> Array:
 neg.vjp(x=lambda g: -g)
 
 
+@of_tensors
 def positive(input: Tensor) -> Tensor:
     """`input` itself.
 

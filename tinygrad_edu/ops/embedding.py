@@ -9,6 +9,7 @@ import numpy as np
 from tinygrad_edu.backend import device_of, on, switches
 from tinygrad_edu.dtypes import Array, scalar_type_name
 from tinygrad_edu.engine.boundary import need_tensors, same_device
+from tinygrad_edu.engine.composed import of_tensors
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.kernels.atomic import add_at
@@ -109,6 +110,7 @@ def renormalize_rows(weight: Tensor, index: Tensor, max_norm: float, norm_type: 
         weight.storage.write()
 
 
+@of_tensors
 def one_hot(input: Tensor, num_classes: int = -1) -> Tensor:
     """A vector for every class index: 1 at the index, 0 elsewhere; int64.
 

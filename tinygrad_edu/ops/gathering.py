@@ -16,7 +16,7 @@ from tinygrad_edu.engine.record import as_array, wrap
 from tinygrad_edu.kernels.atomic import add_at, multiply_at
 from tinygrad_edu.kernels.cuda import checks
 from tinygrad_edu.kernels.memory_order import clone, in_order
-from tinygrad_edu.ops.arguments import numpy_names, operand
+from tinygrad_edu.ops.arguments import no_derivative, numpy_names, operand
 from tinygrad_edu.ops.indexing import _unslice
 from tinygrad_edu.ops.joining import zeros_beside
 from tinygrad_edu.out import takes_out
@@ -219,11 +219,8 @@ def _scatter_multiply(x: Array, dim: int, index: Array, src: Any) -> Array:
     return y
 
 
-def _no_product_rule(g: Any) -> Any:
-    raise RuntimeError("derivative for 'scatter' with reduce='multiply' is not implemented")
-
-
-_scatter_multiply.vjp(x=_no_product_rule, src=_no_product_rule)  # torch has none either
+_no_rule = no_derivative("derivative for 'scatter' with reduce='multiply' is not implemented")
+_scatter_multiply.vjp(x=_no_rule, src=_no_rule)  # torch has none either
 
 
 @primitive

@@ -9,6 +9,7 @@ import numpy as np
 
 from tinygrad_edu.backend import new_like
 from tinygrad_edu.dtypes import Array, result_type
+from tinygrad_edu.engine.composed import of_tensors
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels.memory_order import channels_last, in_order, like_images
@@ -375,6 +376,7 @@ def column_stack(tensors: Any) -> Tensor:
     return cat(columns, 1)
 
 
+@of_tensors
 def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Tensor, ...]:
     """Coordinates of a grid: tensor i varies along dimension i ("xy": the first two swapped).
 

@@ -60,6 +60,8 @@ def _layer_norm(x: Any, weight: Any, bias: Any, size: int, eps: float) -> Any:
     rows = x.reshape(-1, size)
     centered = rows - rows.mean(1, keepdim=True)
     variance = (centered * centered).mean(1, keepdim=True)
+    value = variance.detach()
+    variance = variance + (value - value)  # inf becomes nan, as in the kernel
     return _affine((centered * (variance + eps).rsqrt()).reshape(x.shape), weight, bias)
 
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu.dtypes import Array, is_floating, not_implemented, scalar_type_name
+from tinygrad_edu.engine.boundary import need_tensors
 from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.kernels.convolution import Geometry, Sizes
 from tinygrad_edu.kernels.memory_order import channels_last, like_images
-from tinygrad_edu.ops.arguments import operand
 from tinygrad_edu.ops.casting import contiguous
 from tinygrad_edu.ops.convolution import per_dim
 from tinygrad_edu.ops.gathering import gather
@@ -235,7 +235,8 @@ def _batched(name: str, input: Any, n: int) -> tuple[Any, bool]:
     Raises:
         RuntimeError: a wrong number of dimensions, or one that may not be empty is.
     """
-    x = operand(name, input)
+    need_tensors(name, input=input)
+    x = input.array
     said, shape = f"{n + 1}D or {n + 2}D", list(x.shape)
     wrong, batched = x.ndim not in (n + 1, n + 2), x.ndim == n + 2
     if name.startswith("adaptive"):

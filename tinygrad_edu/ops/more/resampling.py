@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu.dtypes import Array, is_floating
+from tinygrad_edu.engine.composed import of_tensors
 from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
@@ -259,6 +260,7 @@ _WITHOUT_SIZE = ("nearest", "nearest-exact", "area")
 # Between channels and pixels ----------------------------------------------------------------------
 
 
+@of_tensors
 def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
     """(..., C r², H, W) -> (..., C, H r, W r): channels become pixels.
 
@@ -298,6 +300,7 @@ def _of_its_own(y: Any, x: Any) -> Tensor:
     return y.clone().contiguous() if y.storage is x.storage else y  # type: ignore[no-any-return]
 
 
+@of_tensors
 def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
     """(..., C, H r, W r) -> (..., C r², H, W): undoes `pixel_shuffle`.
 

@@ -14,7 +14,7 @@ import numpy as np
 from tinygrad_edu.backend import CPU, beside, new_like, to_device
 from tinygrad_edu.dtypes import Array, from_numpy, int64, is_floating
 from tinygrad_edu.engine.boundary import LinAlgError
-from tinygrad_edu.engine.composed import composed
+from tinygrad_edu.engine.composed import composed, of_tensors
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.names import return_types
 from tinygrad_edu.ops import sampling
@@ -225,6 +225,7 @@ def tensorsolve(A: Any, B: Any, dims: Any = None) -> Tensor:
     return solved.reshape(rest)  # type: ignore[no-any-return]
 
 
+@of_tensors
 def vander(x: Any, *, N: int | None = None) -> Tensor:
     """The powers 0 to N - 1 of every element, in a new last dimension.
 

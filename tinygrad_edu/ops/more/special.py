@@ -12,6 +12,7 @@ from tinygrad_edu.dtypes import Array, common, floating, is_floating, not_implem
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels import erf as _erf
 from tinygrad_edu.kernels.memory_order import in_turn
+from tinygrad_edu.kernels.more import composed
 from tinygrad_edu.kernels.more import gamma as _gamma
 from tinygrad_edu.ops import masking
 from tinygrad_edu.ops.arguments import elementwise, ufunc
@@ -141,7 +142,7 @@ def _logit_slope(g: Any, x: Any, eps: float | None) -> Any:
     slope = g / (x * (1 - x))
     if eps is None:
         return masking.where((x >= 0) & (x <= 1), slope, math.nan)
-    return gate(slope, ~((x < eps) | (x > 1 - eps)))
+    return gate(slope, (x >= eps) & (x <= 1 - eps))
 
 
 logit.vjp(x=_logit_slope)
@@ -176,7 +177,7 @@ def logaddexp(a: Array, b: Array) -> Array:
     >>> torch.logaddexp(torch.tensor([0.0, 1000.0]), torch.tensor([0.0, 1000.0]))
     tensor([6.9315e-01, 1.0007e+03])
     """
-    return np.logaddexp(*_floats_only("logaddexp", a, b))
+    return composed.logaddexp(*_floats_only("logaddexp", a, b))
 
 
 logaddexp.vjp(

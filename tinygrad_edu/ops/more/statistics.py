@@ -10,7 +10,7 @@ import numpy as np
 
 from tinygrad_edu.backend import new_like
 from tinygrad_edu.dtypes import Array, get_default_dtype, is_floating, scalar_type_name
-from tinygrad_edu.engine.composed import composed
+from tinygrad_edu.engine.composed import composed, of_tensors
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
@@ -38,12 +38,19 @@ if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
 
 
-@primitive
-def _var(x: Array, dims: Dims, keepdim: bool, correction: float) -> Array:
+def _variance(x: Array, dims: Dims, keepdim: bool, correction: float) -> Array:
+    """In float64 if x is of float32: equal elements have none, and no square overflows."""
+    if x.dtype == np.float32:
+        x = x.astype(np.float64)
     n = count(x.shape, dims)
     off = x - np.true_divide(add_up(x, dims, True), n)
     total = add_up(np.multiply(off, off, out=off) if off.ndim else off * off, dims, keepdim)
     return np.true_divide(total, max(n - correction, 0))
+
+
+@primitive
+def _var(x: Array, dims: Dims, keepdim: bool, correction: float) -> Array:
+    return _variance(x, dims, keepdim, correction).astype(x.dtype, copy=False)
 
 
 def _var_gradient(g: Any, x: Any, dims: Dims, keepdim: bool, correction: float) -> Any:
@@ -60,7 +67,7 @@ _var.vjp(x=lambda g, x, dims, keepdim, correction: _var_gradient(g, x, dims, kee
 
 @primitive
 def _std(x: Array, dims: Dims, keepdim: bool, correction: float) -> Array:
-    return np.sqrt(_var.primitive.forward(x, dims, keepdim, correction))
+    return np.sqrt(_variance(x, dims, keepdim, correction)).astype(x.dtype, copy=False)
 
 
 def _std_gradient(g: Any, x: Any, y: Any, dims: Dims, keepdim: bool, correction: float) -> Any:
@@ -157,6 +164,7 @@ def std_mean(
     return deviation, mean(input, None if isinstance(dim, bool) else dim, keepdim)
 
 
+@of_tensors
 def cov(
     input: Tensor, *, correction: Any = 1, fweights: Any = None, aweights: Any = None
 ) -> Tensor:
@@ -224,6 +232,7 @@ def _check_weights(name: str, weights: Array, observations: int) -> None:
         raise RuntimeError(f"cov(): {name} cannot be negative")
 
 
+@of_tensors
 def corrcoef(input: Tensor) -> Tensor:
     """Pearson's correlation coefficients of variables (rows) over observations (columns).
 
