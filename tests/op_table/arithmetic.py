@@ -12,6 +12,8 @@ def Nonzero(*shape: int):
 _nan = float("nan")
 WITH_NAN = F(4, values=[1.0, _nan, 2.0, _nan]), F(4, values=[2.0, 1.0, _nan, _nan])
 
+SEVERAL_TIMES = F(3, values=[5.3, -7.1, 8.2]), F(3, values=[1.6, 2.2, -3.1])
+
 
 ROWS = [
     binary("add", F, F, call(F(2, 3), 2.5), call(F(2), F(2), alpha=3), call(I(2), F(2)),
@@ -32,7 +34,8 @@ ROWS = [
        skip=["bool", "int64"]),
     Op("remainder", call(F(2, 3), 0.75), call(F(3), -0.75), call(F(3), Pos(3)),
        call(I(4), 3), call(I(4), -3), call(I(4), I(4, low=1)), skip=["bool", "int64"]),
-    Op("fmod", call(F(2, 3), 0.75), call(F(3), -0.75), call(F(3), Pos(3)), call(I(4), -3),
+    Op("fmod", call(*SEVERAL_TIMES), call(F(2, 3), 0.75), call(F(3), -0.75), call(F(3), Pos(3)),
+       call(I(4), -3),
        skip=["bool", "int64"]),
     binary("pow", Pos, F, call(F(2, 3), 2), call(F(2, 3), 3), call(Pos(2, 3), 0.5),
            call(Pos(2), -1.5), call(F(3), 0), call(F(3), 1), call(2.0, F(3)), call(2, F(2, 3)),
