@@ -10,7 +10,7 @@ one_hot = ops.one_hot
 
 
 def read_padding_idx(padding_idx: int | None, num_embeddings: int) -> int | None:
-    """The index counted from the front; AssertionError if there is no such row."""
+    """The index counted from the front; AssertionError if it is out of range."""
     if padding_idx is None:
         return None
     if not -num_embeddings <= padding_idx < num_embeddings:

@@ -411,7 +411,7 @@ class Borders:
 
     def _at_outputs(self, gradients: list[Any]) -> list[Any]:
         """The way back enters the module: `gradients` of its outputs."""
-        grad_output = self.outputs.spread(gradients)
+        grad_output = self.outputs.among_all(gradients)
         for hook in self.pre_hooks:
             replaced = hook(self.module, grad_output)
             grad_output = _checked(replaced, grad_output, "pre hook", "output")
@@ -424,7 +424,7 @@ class Borders:
         """The way back leaves the module: `gradients` of its inputs."""
         if self.grad_output is None:  # it came from inside, not through the outputs
             return gradients
-        grad_input = self.inputs.with_zeros(self.inputs.spread(gradients))
+        grad_input = self.inputs.with_zeros(self.inputs.among_all(gradients))
         for hook in self.hooks:
             replaced = hook(self.module, grad_input, self.grad_output)
             grad_input = _checked(replaced, grad_input, "hook", "input")
@@ -486,7 +486,7 @@ class Border:
         crossed = iter(_cross([values[i] for i in self.places], on_gradients))
         return tuple([next(crossed) if i in self.places else v for i, v in enumerate(values)])
 
-    def spread(self, gradients: list[Any]) -> tuple[Any, ...]:
+    def among_all(self, gradients: list[Any]) -> tuple[Any, ...]:
         """One entry per value: its gradient as a tensor, or None."""
         full: list[Any] = [None] * self.width
         for place, g in zip(self.places, gradients, strict=True):

@@ -98,7 +98,7 @@ class FunctionPlan:
         self.inputs = tuple([f"input{i}" for i in range(arity)])
         self.names: tuple[str, ...] = ()
         self.multiple = False
-        self.outputs: list[Any] = []  # (array module, shape, dtype), None for what is no tensor
+        self.outputs: list[Any] = []  # (array module, shape, dtype), None for what is not a tensor
         self.kept_outputs: list[tuple[int, int]] = []  # (place among the kept, output)
         self.node: Callable[[], Node | None] = lambda: None  # weakly, or node and plan were a cycle
         self.parts: dict[int, Callable[[], Part | None]] = {}  # weakly, too

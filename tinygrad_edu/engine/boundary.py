@@ -1,7 +1,7 @@
 """Errors at the edge of an operation: the array library's are told in torch's words.
 
-Where NumPy raises by itself, torch's refusal is asked for afterwards, here; a forward function
-checks beforehand only what NumPy would accept.  The user sees his own line and two of the engine.
+Where NumPy raises an error, it is translated here, after the fact; a forward function checks
+beforehand only what NumPy would accept.  The traceback shows the user's line and two of the engine.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class LinAlgError(RuntimeError):
 
 
 def recover(op: Primitive, error: Exception, args: Values) -> Any:
-    """Where a forward function raised: the call made in another way, or torch's error instead.
+    """After a forward function has raised: make the call another way, or raise torch's error.
 
-    A program may have turned NumPy's warnings into errors: infinities are no error here.
+    A program may have turned NumPy's warnings into errors: infinities are not errors here.
     """
     if isinstance(error, RuntimeWarning):
         with np.errstate(all="ignore"):
@@ -58,7 +58,7 @@ def recover(op: Primitive, error: Exception, args: Values) -> Any:
 
 
 def _refusal(op: Primitive, args: Values) -> Exception | None:
-    """What the operation itself has to say about such arguments."""
+    """The operation's own refusal of such arguments, if it has one."""
     if op.refuse is None:
         return None
     try:
@@ -69,7 +69,7 @@ def _refusal(op: Primitive, args: Values) -> Exception | None:
 
 
 def _no_tensor(op: Primitive, error: Exception, args: Values) -> TypeError | None:
-    """torch's error where an argument was asked for what only a tensor has."""
+    """torch's error for an argument that should have been a tensor."""
     if isinstance(error, AttributeError):
         for position, (name, value) in enumerate(zip(op.parameters, args, strict=False), 1):
             if value is error.obj and not isinstance(value, Variable):
@@ -78,9 +78,9 @@ def _no_tensor(op: Primitive, error: Exception, args: Values) -> TypeError | Non
 
 
 def _shortened(trace: TracebackType | None) -> TracebackType | None:
-    """The traceback of an error below the call; nothing of it where we ourselves refused.
+    """The traceback of an error below the call; none if the engine itself refused.
 
-    Who is told that his shapes do not fit need not see the line that says so.  An error that was
+    A user whose shapes do not fit need not see the line that says so.  An error that was
     not raised on purpose is another matter: it shows where it came from.
     """
     inner = last = trace.tb_next if trace is not None else None
@@ -94,17 +94,17 @@ def _shortened(trace: TracebackType | None) -> TracebackType | None:
 
 
 def tell(op: Any, make: Any, args: Any, kwargs: Any, everywhere: Sequence[Listener] = ()) -> Any:
-    """Make a call by way of all who listen, the thread's latest first (see mode.py).
+    """Make a call through all listeners, the thread's latest first (see mode.py).
 
-    They leave no line in the traceback of an error.
+    Listeners leave no line in the traceback of an error.
 
     Args:
         op: the operation, or the function composed of some.
         make: makes the call; None for that of the operation.
         args, kwargs: its arguments.
-        everywhere: those who listen to every thread, nearest to the call.
+        everywhere: listeners to every thread, nearest to the call.
     """
-    if make is None:  # a call that is given what to compute by asks nobody
+    if make is None:  # a call that is told how to compute asks nobody
         make = functools.partial(op.call, _by=functools.partial(op.forward))
     for listener in (*everywhere, *state.mode.listeners):
         make = functools.partial(listener, op, make)
@@ -118,7 +118,7 @@ _ENGINE = (f"{_PACKAGE}.engine.", f"{_PACKAGE}.amp.")
 
 
 def _without_listeners(trace: TracebackType | None) -> TracebackType | None:
-    """What of a traceback is not of the engine's making."""
+    """The part of a traceback that is not the engine's."""
     kept: TracebackType | None = None
     frames = []
     while trace is not None:
@@ -203,7 +203,7 @@ def other_device(name: str, *arrays: Array) -> RuntimeError:
 
 
 def refuse_expanded(x: Array) -> None:
-    """RuntimeError for an array to be written to of which several elements are one in memory."""
+    """RuntimeError if several elements of an array to be written share memory."""
     if 0 in x.strides and x.size:  # a dimension of size 1 may well have a step of 0
         if any([n > 1 and step == 0 for n, step in zip(x.shape, x.strides, strict=True)]):
             raise RuntimeError(
@@ -223,7 +223,7 @@ def need_dtype_of(name: str, x: Array, source: Array) -> None:
 
 
 def same_device(name: str, *arrays: Any) -> None:
-    """RuntimeError unless these arrays are on one device; what is no array counts for nothing."""
+    """RuntimeError unless these arrays are on one device; what is not an array is ignored."""
     places = [device_of(a) for a in arrays if hasattr(a, "shape")]
     if any([place != places[0] for place in places]):
         raise other_device(name, *[a for a in arrays if hasattr(a, "shape")])
@@ -312,7 +312,7 @@ def refuse_operand(function: Call, error: AttributeError, args: Values, kwargs: 
 
 
 class MissingGradient:
-    """What stands for the gradient of an argument without a rule: whoever looks at it is told."""
+    """Stands for the gradient of an argument without a rule; using it raises an error."""
 
     def __init__(self, op: Primitive, argument: str) -> None:
         self.op, self.argument = op, argument

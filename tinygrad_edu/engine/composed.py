@@ -44,7 +44,7 @@ def of_tensors(function: F) -> F:
 
 
 def composed(*, autocast: str | Mapping[str, str]) -> Callable[[F], F]:
-    """Let those who listen hear of a function as of one operation.
+    """Let listeners see a function as one operation.
 
     Args:
         autocast: the precision that autocast runs it in, on every device or by device.

@@ -25,9 +25,9 @@ import numpy as np
 
 from tinygrad_edu.backend import special_function
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.kernels import cuda
 from tinygrad_edu.kernels import erf as _erf
 from tinygrad_edu.kernels.blocks import blocks, constants
-from tinygrad_edu.kernels.cuda import elementwise as gpu
 from tinygrad_edu.kernels.cuda import launch
 
 K = math.sqrt(2 / math.pi)
@@ -45,7 +45,7 @@ def gelu(x: Array, approximate: str, sloped: bool = True) -> tuple[Array, Array]
     There it is computed again for the backward pass.
     """
     if launch.ready(x, half=True):
-        return gpu.gelu(x, approximate), np.empty_like(x, shape=(0,))
+        return cuda.elementwise.gelu(x, approximate), np.empty_like(x, shape=(0,))
     y, slope = np.empty_like(x), np.empty_like(x)
     if approximate == "tanh":
         for part in blocks(x, y, slope):
@@ -62,7 +62,7 @@ def gelu(x: Array, approximate: str, sloped: bool = True) -> tuple[Array, Array]
 def gelu_gradient(g: Array, x: Array, slope: Array, approximate: str) -> Array:
     """`g * y'(x)`."""
     if launch.ready(x, g, half=True):
-        return gpu.gelu_gradient(g, x, approximate)
+        return cuda.elementwise.gelu_gradient(g, x, approximate)
     return g * slope
 
 

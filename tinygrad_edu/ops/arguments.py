@@ -36,14 +36,14 @@ def operand(name: str, input: Any) -> Array:
     if isinstance(input, Variable):
         return input.array
     if hasattr(input, "dtype"):
-        return input  # a rule on its way back computes on arrays
+        return input  # in the backward pass a rule computes on arrays
     raise TypeError(
         f"{name}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}"
     )
 
 
 def plain(number: Any) -> Any:
-    """A number without a type of NumPy's, which would widen what it multiplies."""
+    """A Python number in place of NumPy's, which would widen what it multiplies."""
     return number.item() if isinstance(number, np.generic) else number
 
 

@@ -25,7 +25,7 @@ _WHERE = "indices_or_sections"
 
 
 def _same_type(arrays: Any, parts: Any = None) -> list[Array]:
-    """The arrays (or those of them in `parts`) as the common type of all."""
+    """The arrays (or those of them in `parts`) in their common type."""
     target = result_type(*arrays)
     return [
         x.astype(target) if x.dtype != target else x for x in (arrays if parts is None else parts)
@@ -257,7 +257,7 @@ def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple
         ends = np.cumsum(sizes).tolist()
         return _slices(input, dim, [end - n for end, n in zip(ends, sizes, strict=True)], ends)
     given = indices_or_sections
-    bounds = given.tolist() if isinstance(given, Variable) else list(given)  # type: ignore[attr-defined]
+    bounds = given.array.tolist() if isinstance(given, Variable) else list(given)
     ends = [*[slice(None, b).indices(total)[1] for b in bounds], total]
     starts = [0, *ends[:-1]]
     return _slices(input, dim, starts, [max(a, b) for a, b in zip(starts, ends, strict=True)])

@@ -85,7 +85,7 @@ def pad(input: Any, pad: Any, mode: str = "constant", value: float | None = None
     return (_from_inside if mode == "circular" else _from_border)(input, full, mode)
 
 
-def _from_inside(input: Any, widths: list[tuple[int, int]], mode: str) -> Tensor:
+def _from_inside(input: Tensor, widths: list[tuple[int, int]], mode: str) -> Tensor:
     """Padded with copies of its own elements."""
     shape = input.array.shape
     for dim, (before, after) in enumerate(widths):
@@ -96,7 +96,7 @@ def _from_inside(input: Any, widths: list[tuple[int, int]], mode: str) -> Tensor
                 before, after = max(before, 0), max(after, 0)
             index = first + _source(size, before, after, mode, dim, shape)
             input = index_select(input, dim, wrap(beside(index, input.array)))
-    return input  # type: ignore[no-any-return]
+    return input
 
 
 @composed(autocast={"cpu": "float32"})

@@ -313,7 +313,8 @@ def avg_pool(
         y = total / (divisor if even else wrap(np.asarray(divisor, like=x.array)))
     y = y if is_floating(x.array.dtype) else y.trunc().to(input.dtype)
     y = shown_as(y, f"AvgPool{n}DBackward0" if n > 1 else "SqueezeBackward1")
-    return y[0] if added else y  # type: ignore[no-any-return]
+    result: Tensor = y[0] if added else y
+    return result
 
 
 def _counts(sizes: Sizes, kernel: Sizes, how: Geometry, out: Sizes, with_padding: bool) -> Array:
@@ -381,7 +382,8 @@ def adaptive_avg_pool(n: int, input: Any, output_size: Any) -> Tensor:
         x = _arranged(n, input.array, x)
     if n > 1 and sizes != out:  # to one number, torch takes the mean
         x = shown_as(x, f"AdaptiveAvgPool{n}DBackward0" if max(out) > 1 else "MeanBackward1")
-    return x[0] if added else x  # type: ignore[no-any-return]
+    result: Tensor = x[0] if added else x
+    return result
 
 
 def adaptive_max_pool(n: int, input: Any, output_size: Any) -> tuple[Tensor, Tensor]:

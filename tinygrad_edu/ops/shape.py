@@ -343,7 +343,7 @@ def expand(input: Tensor, *sizes: Any, size: Any = None, implicit: bool = False)
             [2, 2, 2]])
     """
     given = sizes if size is None else (size,)
-    target = read_shape("expand", given)  # torch, too, makes nothing of `implicit`
+    target = read_shape("expand", given)  # torch ignores `implicit`, too
     shape = input.array.shape
     extra = len(target) - len(shape)
     if extra < 0:

@@ -66,7 +66,7 @@ def normalize(
     tensor([[0.6000, 0.8000]])
     """
     y = input / input.norm(p, dim, keepdim=True).clamp(min=eps)
-    return write_out("normalize", out, y)  # type: ignore[no-any-return]
+    return write_out("normalize", out, y)
 
 
 @composed(autocast="float32")

@@ -205,7 +205,8 @@ def fill(input: Any, value: Any) -> Tensor:
     tensor([3., 3.])
     """
     filled: Any = clone(input)
-    return filled.fill_(value)  # type: ignore[no-any-return]
+    result: Tensor = filled.fill_(value)
+    return result
 
 
 @of_tensors
@@ -341,10 +342,10 @@ def block_diag(*tensors: Any) -> Tensor:
 
 
 @of_tensors
-def cartesian_prod(*tensors: Any) -> Tensor:
+def cartesian_prod(*tensors: Tensor) -> Tensor:
     """All combinations of one element from each vector, one row each."""
     if len(tensors) == 1:
-        return tensors[0]  # type: ignore[no-any-return]
+        return tensors[0]
     grids = meshgrid(*tensors, indexing="ij")
     return stack([reshape(grid, (grid.array.size,)) for grid in grids], 1)
 

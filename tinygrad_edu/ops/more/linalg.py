@@ -422,7 +422,8 @@ def solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
                 " supported for left=False."
             )
         turned: Any = solve(_turned(A), _turned(B))
-        return _turned(turned)  # type: ignore[no-any-return]
+        result: Tensor = _turned(turned)
+        return result
     rows = b.shape[-1] if vector else b.shape[-2]
     if rows != a.shape[-1]:
         raise RuntimeError(

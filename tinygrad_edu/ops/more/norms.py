@@ -119,7 +119,7 @@ def vector_norm(
         dtype: compute in this dtype.
 
     Raises:
-        RuntimeError: the elements are no floats, or there are none and p is negative or inf.
+        RuntimeError: the elements are not floats, or there are none and p is negative or inf.
 
     >>> import tinygrad_edu as torch
     >>> torch.linalg.vector_norm(torch.tensor([3.0, 4.0]))

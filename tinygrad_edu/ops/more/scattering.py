@@ -20,16 +20,14 @@ from tinygrad_edu.ops.gathering import (
     _check_index,
     _gather,
     _part,
-    _scatter,
     _scatter_add,
-    _scatter_multiply,
     check_source,
     in_corner,
-    scatter,
 )
 from tinygrad_edu.ops.indexing import _index_put
 from tinygrad_edu.ops.joining import zeros_beside
 from tinygrad_edu.ops.masking import _where
+from tinygrad_edu.ops.more.placing import _scatter, _scatter_multiply, scatter
 from tinygrad_edu.out import takes_out
 from tinygrad_edu.size import read_dim
 

@@ -30,7 +30,7 @@ from tinygrad_edu.ops.gathering import _gather
 from tinygrad_edu.ops.matmul import matmul
 from tinygrad_edu.ops.more.sorting import sort
 from tinygrad_edu.ops.reduction import _mean, add_up, mean, sum
-from tinygrad_edu.ops.shape import movedim
+from tinygrad_edu.ops.shape import movedim, reshape
 from tinygrad_edu.out import takes_out
 from tinygrad_edu.size import read_dim
 
@@ -118,7 +118,7 @@ def var(
         unbiased: True for a correction of 1, False for 0.
 
     Raises:
-        RuntimeError: the elements are no floats.
+        RuntimeError: the elements are not floats.
 
     >>> import tinygrad_edu as torch
     >>> torch.var(torch.tensor([1.0, 3.0]))
@@ -206,8 +206,8 @@ def cov(
         weighted = off * w
         spent = 1 if aweights is None else sum(w * aweights) / total
         freedom = total - correction * spent
-    y: Any = matmul(weighted, off.mT) / freedom
-    return y.reshape(()) if y.array.size == 1 else y  # type: ignore[no-any-return]
+    y: Tensor = matmul(weighted, off.mT) / freedom
+    return y.reshape(()) if y.array.size == 1 else y
 
 
 def _check_weights(name: str, weights: Array, observations: int) -> None:
@@ -241,11 +241,11 @@ def corrcoef(input: Tensor) -> Tensor:
     tensor([[ 1., -1.],
             [-1.,  1.]])
     """
-    c: Any = cov(input)
+    c = cov(input)
     if not c.array.ndim:
-        return c / c  # type: ignore[no-any-return]
+        return c / c
     scale = c.diagonal() ** 0.5
-    return (c / scale[:, None] / scale).clamp(-1, 1)  # type: ignore[no-any-return]
+    return (c / scale[:, None] / scale).clamp(-1, 1)
 
 
 _INTERPOLATIONS = ("linear", "lower", "higher", "midpoint", "nearest")
@@ -301,15 +301,16 @@ def _quantile(
     if interpolation in ("linear", "midpoint"):
         weight: Any = rank - below if interpolation == "linear" else (above > below) * 0.5
         weight = wrap(weight.astype(x.array.dtype))
-        if isinstance(q, Variable) and q.node is not None and interpolation == "linear":
+        if getattr(q, "node", None) is not None and interpolation == "linear":
             slope = wrap(np.where(nans > 0, last if skip_nan else 0, last).astype(x.array.dtype))
-            moving: Any = q.reshape(-1) * slope  # type: ignore[attr-defined]
+            moving: Any = reshape(q, (-1,)) * slope
             weight = weight + (moving - moving.detach())  # the same number, with a history
         high: Any = _gather(ordered, -1, wrap(above))
         low = lerp(low, high, weight)
     result: Any = movedim(low, -1, 0)  # the levels come first
     rest = tuple(kept) if keepdim else tuple(x.array.shape[:-1])
-    return result.reshape(levels.shape + rest)  # type: ignore[no-any-return]
+    found: Tensor = result.reshape(levels.shape + rest)
+    return found
 
 
 @takes_out
