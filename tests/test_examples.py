@@ -29,6 +29,9 @@ SHORT = {  # example: arguments, what it must print, files it must write
     "05_encoder_classifier.py": (
         ["--epochs", "1"], "transformer encoder", ["encoder_classifier.png"]
     ),
+    "08_rnn_or_transformer.py": (
+        ["--steps", "2", "--longest", "8"], "the gradient shrinks by", ["rnn_or_transformer.png"]
+    ),
     "07_mistakes.py": (["--epochs", "1"], "second time", ["mistakes.png"]),
 }  # fmt: skip
 

@@ -34,6 +34,8 @@ Breadth:
     serialization   `save` and `load`: torch's files, read without running code
     safetensors     files of Hugging Face's format
     testing         comparisons, strategies for property tests
+    see             pictures of the engine at work
+    course          exercises of docs/course: a command that checks them
     standin         lets `import torch` find this package
     profiler        how long operations take
     names           what scripts only ask for: settings, absent devices, refusals, old paths
@@ -258,8 +260,8 @@ _IN = {
     "": [
         "_C", "accelerator", "amp", "backends", "compiler", "cpu", "cuda", "distributed",
         "distributions", "func", "functional", "hub", "jit", "linalg", "mps", "multiprocessing",
-        "nn", "onnx", "optim", "profiler", "return_types", "serialization", "special", "storage",
-        "testing", "types", "utils", "xpu",
+        "nn", "onnx", "optim", "profiler", "return_types", "see",
+        "serialization", "special", "storage", "testing", "types", "utils", "xpu",
     ],
 }  # fmt: skip
 
@@ -276,7 +278,7 @@ if _typing.TYPE_CHECKING:
     )  # fmt: skip
     from tinygrad_edu.names import return_types
     from tinygrad_edu import func, multiprocessing, nn, optim
-    from tinygrad_edu import profiler, serialization, testing, utils
+    from tinygrad_edu import profiler, see, serialization, testing, utils
     from tinygrad_edu.amp import GradScaler
     from tinygrad_edu.amp.autocast_mode import (
         autocast, clear_autocast_cache, get_autocast_cpu_dtype, get_autocast_dtype,
