@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_edu.dtypes import from_numpy
+from tinygrad_edu.engine.boundary import users_level
+from tinygrad_edu.engine.composed import told
 from tinygrad_edu.engine.graph import Leaf, Node, Variable
 from tinygrad_edu.engine.mode import around, state
 from tinygrad_edu.engine.record import current_node, wrap
@@ -59,6 +61,7 @@ def _let_others_add() -> None:
             Leaf.lock.release()
 
 
+@told("backward")
 def backward(
     tensors: Any,
     grad_tensors: Any = None,
@@ -109,6 +112,7 @@ def backward(
     _run(roots, retain_graph, create_graph, targets, collect=False)
 
 
+@told("autograd.grad")
 def grad(
     outputs: Any,
     inputs: Any,
@@ -152,7 +156,7 @@ def grad(
             " accumulate gradient for other parts of the graph, please use"
             " torch.autograd.backward.",
             FutureWarning,
-            stacklevel=2,
+            stacklevel=users_level(),
         )
     roots = _roots(outputs, grad_outputs, create_graph)
     inputs = [inputs] if isinstance(inputs, (Variable, GradientEdge)) else list(inputs)

@@ -10,6 +10,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from tinygrad_edu.backend import cupy_problem
+from tinygrad_edu.engine.boundary import users_level
+from tinygrad_edu.engine.composed import told
 from tinygrad_edu.random import Generator, default_generator
 from tinygrad_edu.utils.data import position
 from tinygrad_edu.utils.data.arguments import (
@@ -99,6 +101,7 @@ class DataLoader(Generic[T_co]):
     tensor([3, 4]) tensor([30, 40])
     """
 
+    @told("loader")
     def __init__(
         self,
         dataset: Any,
@@ -184,6 +187,7 @@ class DataLoader(Generic[T_co]):
     def _index_sampler(self) -> Any:
         return self.sampler if self.batch_sampler is None else self.batch_sampler
 
+    @told("epoch")
     def __iter__(self) -> Iterator[Any]:
         resume, self._resume = self._resume, None
         if self._iterator is not None and not self._iterator.running:
@@ -266,7 +270,7 @@ class DataLoader(Generic[T_co]):
             warnings.warn(
                 f"This DataLoader will create {self.num_workers} worker processes in total. This"
                 f" process may use {cpus} CPUs only; more workers than that can make it slower.",
-                stacklevel=3,
+                stacklevel=users_level(),
             )
 
 
@@ -279,7 +283,7 @@ class _Iterator(Iterator[Any]):
             warnings.warn(
                 "'pin_memory' argument is set as true but no accelerator is found, then device"
                 " pinned memory won't be used.",
-                stacklevel=3,
+                stacklevel=users_level(),
             )
         self._begin(loader)
         # Drawn even if no worker will use it; an epoch that goes on with kept workers drew none.
