@@ -33,6 +33,7 @@ Breadth:
     multiprocessing memory that processes share, `spawn`
     serialization   `save` and `load`: torch's files, read without running code
     safetensors     files of Hugging Face's format
+    diagnosis       `doctor`, which names bugs of training programs
     testing         comparisons, strategies for property tests
     standin         lets `import torch` find this package
     names           what scripts only ask for: settings, absent devices, refusals, old paths
@@ -218,6 +219,7 @@ _IN = {
         "set_autocast_enabled",
     ],
     "autograd.anomaly": ["is_anomaly_enabled"],
+    "diagnosis": ["doctor"],
     "func.batching": ["vmap"],
     "nn.functional": [
         "cosine_similarity", "group_norm", "layer_norm", "pairwise_distance", "pdist", "rms_norm",

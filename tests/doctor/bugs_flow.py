@@ -141,9 +141,9 @@ def heads_not_transposed_back():
 
 
 def mask_inverted():
-    attention, x = nn.MultiheadAttention(8, 2, batch_first=True), torch.randn(2, 5, 8)
+    model, x = nn.MultiheadAttention(8, 2, batch_first=True), torch.randn(2, 5, 8)
     mask = torch.ones(5, 5).tril().bool()
-    fit(attention, lambda: attention(x, x, x, attn_mask=mask)[0].pow(2).mean())  # BUG: mask-inverted
+    fit(model, lambda: model(x, x, x, attn_mask=mask)[0].pow(2).mean())  # BUG: mask-inverted
 
 
 def padding_mask_inverted():

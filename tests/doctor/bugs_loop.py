@@ -24,8 +24,8 @@ def zero_grad_once_before_the_loop():
     model, (x, y) = mlp(), data()
     optimizer = torch.optim.Adam(model.parameters())
     optimizer.zero_grad()
-    for i in range(0, 32, 8):
-        nn.CrossEntropyLoss()(model(x[i : i + 8]), y[i : i + 8]).backward()  # BUG: zero-grad-missing
+    for a, b in zip(x.split(8), y.split(8), strict=True):
+        nn.CrossEntropyLoss()(model(a), b).backward()  # BUG: zero-grad-missing
         optimizer.step()
 
 
@@ -107,7 +107,7 @@ def step_before_backward_linear():
 
 def optimizer_of_another_model():
     model, other, (x, y) = mlp(), mlp(), data()
-    optimizer = sgd(other)  # BUG: optimizer-other-parameters
+    optimizer = torch.optim.SGD(other.parameters(), lr=0.1)  # BUG: optimizer-other-parameters
     for _ in range(5):
         optimizer.zero_grad()
         F.cross_entropy(model(x), y).backward()
@@ -116,7 +116,7 @@ def optimizer_of_another_model():
 
 def model_made_again_after_the_optimizer():
     model, (x, y) = mlp(), data()
-    optimizer = sgd(model)  # BUG: optimizer-stale-parameters
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)  # BUG: optimizer-stale-parameters
     model = mlp()
     for _ in range(5):
         optimizer.zero_grad()
@@ -126,7 +126,7 @@ def model_made_again_after_the_optimizer():
 
 def head_replaced_after_the_optimizer():
     model, (x, y) = mlp(out=10), data()
-    optimizer = sgd(model)  # BUG: optimizer-stale-parameters
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)  # BUG: optimizer-stale-parameters
     model[2] = nn.Linear(16, 3)
     for _ in range(5):
         optimizer.zero_grad()

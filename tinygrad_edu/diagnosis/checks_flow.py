@@ -1,0 +1,419 @@
+"""Checks of what flows from the model into the loss."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tinygrad_edu.diagnosis.findings import Found, check
+from tinygrad_edu.diagnosis.flow import finite
+from tinygrad_edu.diagnosis.history import History
+from tinygrad_edu.diagnosis.places import Place
+
+
+def kind(event: Any) -> str | None:
+    """What kind of result a loss is given."""
+    return None if event.facts is None else event.facts.kind
+
+
+def also(event: Any) -> Place | None:
+    """Where it was made."""
+    return event.facts.place if event.facts is not None and event.facts.kind else None
+
+
+def class_axis(x: Any) -> int:
+    return 0 if x.ndim == 1 else 1
+
+
+def sums_to_one(x: Any, axis: int) -> bool:
+    """Whether the values are probabilities along an axis."""
+    if x.size == 0 or x.shape[axis] < 2 or not finite(x):
+        return False
+    return bool(x.min() >= 0 and abs(x.sum(axis) - 1).max() < 1e-3)
+
+
+def log_sums(x: Any, axis: int) -> Any:
+    """`log(sum(exp(x)))`: 0 for logarithms of probabilities."""
+    top = x.max(axis, keepdims=True)
+    return (np.log(np.exp(x - top).sum(axis, keepdims=True)) + top).ravel()
+
+
+def often(seen: History, event: Any, most: int = 3) -> bool:
+    """Whether a place has been looked at often enough for looking at values."""
+    key = event.name, event.place
+    seen.looks[key] += 1
+    return seen.looks[key] > most
+
+
+_SHRINKS = (
+    "It applies log_softmax itself. Of {classes} classes no loss can fall below {least:.3f}, and"
+    " gradients shrink: yours are {smaller:.2g} times smaller."
+)
+
+
+@check(
+    "softmax-twice", "error", "loss",
+    says="{name} takes raw scores; its input came out of softmax ({also}).",
+    why=_SHRINKS,
+    cure="pass the scores themselves:  loss = criterion(model(x), y)",
+)  # fmt: skip
+def softmax_twice(seen: History, event: Any) -> Any:
+    x = event.input.array
+    if event.name != "cross_entropy" or x.ndim < 1 or not x.size:
+        return
+    axis = class_axis(x)
+    by_values = kind(event) is None and not often(seen, event) and sums_to_one(x, axis)
+    if kind(event) == "softmax" or by_values:
+        classes = x.shape[axis]
+        yield Found(
+            event.place, also(event), name=event.name, classes=classes,
+            least=math.log(math.e + classes - 1) - 1, smaller=_shrinkage(x, event.target.array),
+        )  # fmt: skip
+
+
+def _shrinkage(p: Any, t: Any) -> float:
+    """How much smaller the gradient at the scores is with a second softmax."""
+    if p.ndim != 2 or t.ndim != 1:
+        return float(p.shape[class_axis(p)])
+    right = np.zeros_like(p)
+    rows = (t >= 0) & (t < p.shape[1])
+    right[rows.nonzero()[0], t[rows]] = 1
+    plain = p - right
+    e = np.exp(p)
+    g = e / e.sum(1, keepdims=True) - right
+    twice = p * (g - (g * p).sum(1, keepdims=True))
+    return float(np.sqrt((plain**2).sum() / max((twice**2).sum(), 1e-30)))
+
+
+@check(
+    "softmax-twice", "warning", "op",
+    says="softmax is applied to what came out of softmax ({also}).",
+    why="Probabilities lie between 0 and 1, so the second softmax makes them almost equal: the"
+    " largest of {classes} is at most {most:.3g}.",
+    cure="apply it once, to the scores",
+)  # fmt: skip
+def softmax_of_softmax(seen: History, event: Any) -> Any:
+    if event.name not in ("softmax", "log_softmax") or event.inside or not event.inputs:
+        return
+    before = seen.of(event.inputs[0])
+    if before is not None and before.kind == "softmax" and event.y.array.ndim:
+        axis = int(event.args[1])
+        if before.axis == axis % event.y.array.ndim:
+            classes = event.y.array.shape[axis]
+            yield Found(
+                event.place, before.place, classes=classes, most=math.e / (math.e + classes - 1)
+            )
+
+
+@check(
+    "log-twice", "warning", "loss",
+    says="{name} takes raw scores; its input came out of log_softmax ({also}).",
+    why="It applies log_softmax itself. A second one changes nothing, but it is work for nothing,"
+    " and hides that NLLLoss was meant, or no log_softmax. (Sums of exp are {sum:.3f} already.)",
+    cure="nll_loss(log_softmax(scores, 1), y)  or  cross_entropy(scores, y)",
+)  # fmt: skip
+def log_twice(seen: History, event: Any) -> Any:
+    if event.name == "cross_entropy" and kind(event) == "log_softmax" and event.input.array.size:
+        sums = np.exp(log_sums(event.input.array, class_axis(event.input.array)))
+        yield Found(event.place, also(event), name=event.name, sum=float(sums.mean()))
+
+
+@check(
+    "log-twice", "error", "op",
+    says="log is taken of what is a logarithm already ({also}).",
+    why="Logarithms of probabilities are negative: {bad} of {all} results are not finite.",
+    cure="leave the second log out",
+)  # fmt: skip
+def log_of_log(seen: History, event: Any) -> Any:
+    before = seen.of(event.inputs[0]) if event.name == "log" and event.inputs else None
+    if before is not None and before.kind in ("log_softmax", "log_sigmoid"):
+        y = event.y.array
+        yield Found(event.place, before.place, bad=int((~np.isfinite(y)).sum()), all=y.size)
+
+
+@check(
+    "softmax-missing", "error", "loss",
+    says="{name} takes logarithms of probabilities; its input is raw scores.",
+    why="It averages -input[class], and applies no softmax: exp of a row adds up to {sum:.3g}, not"
+    " to 1, so the loss has no lower bound.",
+    cure="nn.CrossEntropyLoss()(scores, y)  # or log_softmax(scores, 1) before nll_loss",
+)  # fmt: skip
+def softmax_missing(seen: History, event: Any) -> Any:
+    x = event.input.array
+    if event.name != "nll_loss" or kind(event) in ("softmax", "sigmoid") or often(seen, event):
+        return
+    if not x.size or not finite(x) or x.shape[class_axis(x)] < 2:
+        return
+    sums = log_sums(x, class_axis(x))
+    if abs(sums).mean() > 0.02 and not (kind(event) == "log_softmax" and event.facts.axis != 1):
+        yield Found(event.place, name=event.name, sum=float(np.exp(np.minimum(sums, 80)).mean()))
+
+
+@check(
+    "log-missing", "error", "loss",
+    says="{name} takes logarithms of probabilities; its input is probabilities ({also}).",
+    why="-p is minimised, not -log p: its gradient is 1 where that of the logarithm would be 1/p,"
+    " here up to {most:.3g}, and it hardly corrects the worst mistakes.",
+    cure="nll_loss(log_softmax(scores, 1), y)",
+)  # fmt: skip
+def log_missing(seen: History, event: Any) -> Any:
+    x = event.input.array
+    if event.name not in ("nll_loss", "kl_div") or not x.size:
+        return
+    known = kind(event) in ("softmax", "sigmoid")
+    if known or (kind(event) is None and x.ndim == 2 and sums_to_one(x, 1)):
+        yield Found(
+            event.place, also(event), name=event.name, most=float(1 / max(float(x.min()), 1e-9))
+        )
+
+
+@check(
+    "sigmoid-twice", "error", "loss",
+    says="{name} takes raw scores; its input came out of sigmoid ({also}).",
+    why="It applies sigmoid itself: from inputs between {low:.2f} and {high:.2f} it makes"
+    " probabilities from {least:.2f} to {most:.2f}, never near 0.",
+    cure="pass the scores themselves, or take nn.BCELoss()",
+)  # fmt: skip
+def sigmoid_twice(seen: History, event: Any) -> Any:
+    x = event.input.array
+    if event.name != "binary_cross_entropy_with_logits" or not x.size:
+        return
+    if kind(event) in ("sigmoid", "softmax"):
+        low, high = float(x.min()), float(x.max())
+        least, most = 1 / (1 + math.exp(-low)), 1 / (1 + math.exp(-high))
+        yield Found(event.place, also(event), name=event.name, low=low, high=high, least=least,
+                    most=most)  # fmt: skip
+
+
+@check(
+    "sigmoid-twice", "warning", "op",
+    says="sigmoid is applied to what came out of sigmoid ({also}).",
+    why="The result lies between 0.5 and {most:.3g}, whatever the scores are.",
+    cure="apply it once, to the scores",
+)  # fmt: skip
+def sigmoid_of_sigmoid(seen: History, event: Any) -> Any:
+    before = seen.of(event.inputs[0]) if event.name == "sigmoid" and event.inputs else None
+    if before is not None and before.kind == "sigmoid" and not event.ours:
+        yield Found(event.place, before.place, most=1 / (1 + math.exp(-1)))
+
+
+@check(
+    "sigmoid-missing", "error", "loss",
+    says="{name} takes probabilities; its input is {what}.",
+    why="Values from {low:.3g} to {high:.3g} came: a score is no probability, and cut to [0, 1] it"
+    " gets no gradient where it is cut.",
+    cure="nn.BCEWithLogitsLoss()(scores, y)  # which applies sigmoid itself",
+)  # fmt: skip
+def sigmoid_missing(seen: History, event: Any) -> Any:
+    x = event.input.array
+    if event.name != "binary_cross_entropy" or not x.size or not finite(x):
+        return
+    low, high = float(x.min()), float(x.max())
+    outside = low < 0 or high > 1
+    raw = kind(event) in ("clamp", "relu", "tanh") or event.facts is not None and (
+        event.facts.kind is None and event.facts.features is not None)  # fmt: skip
+    if outside or raw:
+        what = f"the result of {kind(event)}()" if kind(event) else "raw scores"
+        yield Found(event.place, also(event), name=event.name, low=low, high=high, what=what)
+
+
+@check(
+    "softmax-axis", "error", "loss",
+    says="softmax ({also}) went over dimension {axis}; the classes are in dimension {right}.",
+    why="The probabilities of one sample do not add up to 1: here to {low:.3g} to {high:.3g}.",
+    cure="scores.softmax({right})",
+)  # fmt: skip
+def softmax_axis(seen: History, event: Any) -> Any:
+    x, facts = event.input.array, event.facts
+    if event.name not in ("nll_loss", "cross_entropy") or facts is None or x.ndim < 2:
+        return
+    if facts.kind in ("softmax", "log_softmax") and facts.axis is not None and facts.axis != 1:
+        sums = (np.exp(x) if facts.kind == "log_softmax" else x).sum(1)
+        yield Found(event.place, facts.place, axis=facts.axis, right=1, low=float(sums.min()),
+                    high=float(sums.max()))  # fmt: skip
+
+
+@check(
+    "softmax-axis", "warning", "op",
+    says="softmax goes over dimension {axis} of {shape}, which has {size} element.",
+    why="Of a single score softmax is 1, whatever the score: its gradient is 0.",
+    cure="sigmoid for one score; softmax over the dimension of the classes",
+)  # fmt: skip
+def softmax_of_one(seen: History, event: Any) -> Any:
+    if event.name not in ("softmax", "log_softmax") or event.y.node is None or event.ours:
+        return
+    shape = event.y.array.shape
+    if not shape:
+        return
+    axis = int(event.args[1]) % len(shape)
+    if shape[axis] == 1 and len(shape) == 2 and shape[0] > 1:
+        yield Found(event.place, axis=axis, shape=list(shape), size=1)
+
+
+@check(
+    "softmax-axis", "warning", "op",
+    says="Weights that softmax made over dimension {axis} ({also}) are summed over dimension"
+    " {right}.",
+    why="The weights of one sum add up to {low:.3g} to {high:.3g}, not to 1: the softmax of"
+    " attention goes over the keys.",
+    cure="scores.softmax(-1) @ v",
+)  # fmt: skip
+def softmax_over_queries(seen: History, event: Any) -> Any:
+    if event.name != "matmul" or event.inside or len(event.inputs) < 2 or event.ours:
+        return
+    facts, x = seen.of(event.inputs[0]), event.inputs[0].array
+    if facts is None or facts.kind != "softmax" or facts.axis is None or x.ndim < 2:
+        return
+    if facts.axis != x.ndim - 1 and x.size:
+        sums = x.sum(-1)
+        yield Found(event.place, facts.place, axis=facts.axis, right=x.ndim - 1,
+                    low=float(sums.min()), high=float(sums.max()))  # fmt: skip
+
+
+_WHY_OUTER = (
+    "A column of {count} and a row of {count} make {count} x {count} pairs: every prediction is"
+    " compared with every target, and the best answer is the mean of the targets."
+)
+
+
+@check(
+    "target-broadcast", "error", "op",
+    says="({count}, 1) meets ({count},), and the mean is taken of all pairs ({also}).",
+    why=_WHY_OUTER,
+    cure="make the shapes equal:  model(x).squeeze(1) - y",
+)  # fmt: skip
+def target_broadcast(seen: History, event: Any) -> Any:
+    if event.name not in ("mean", "sum") or len(event.inputs) != 1 or event.y.array.size != 1:
+        return
+    facts = seen.of(event.inputs[0])
+    if facts is not None and facts.outer is not None and facts.kind not in ("eq", "ne"):
+        place, count = facts.outer
+        if event.y.node is not None or facts.lost:
+            yield Found(place, event.place, count=count)
+
+
+@check(
+    "target-broadcast", "error", "loss",
+    says="{name} is given shapes {input} and {target}, which broadcast to {all}.",
+    why="Every prediction is compared with every target, {pairs} pairs for {count} samples: the"
+    " best answer is the mean of the targets.",
+    cure="make the shapes equal:  criterion(model(x).squeeze(1), y)",
+)  # fmt: skip
+def target_broadcast_by_a_loss(seen: History, event: Any) -> Any:
+    x, t = event.input.array, event.target.array
+    if event.name not in ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"):
+        return
+    if x.shape == t.shape or not x.size:
+        return
+    try:
+        shape = np.broadcast_shapes(x.shape, t.shape)
+    except ValueError:
+        return
+    pairs = math.prod(shape)
+    if pairs > max(x.size, t.size):
+        yield Found(event.place, name=event.name, input=list(x.shape), target=list(t.shape),
+                    all=list(shape), pairs=pairs, count=max(x.size, t.size))  # fmt: skip
+
+
+@check(
+    "class-axis", "error", "loss",
+    says="{name} takes classes in dimension 1; a layer ({also}) has put them in dimension {axis}"
+    " of {shape}.",
+    why="The shapes fit by chance, both dimensions being {size}: scores of different places are"
+    " compared with each other.",
+    cure="cross_entropy(scores.transpose(1, 2), y)  or  cross_entropy(scores.flatten(0, 1),"
+    " y.flatten())",
+)  # fmt: skip
+def class_axis_last(seen: History, event: Any) -> Any:
+    x, facts = event.input.array, event.facts
+    if event.name not in ("cross_entropy", "nll_loss") or facts is None or x.ndim < 2:
+        return
+    if event.target.array.shape == x.shape:
+        return
+    axis = facts.features
+    if axis is not None and axis != 1 and axis < x.ndim and x.shape[axis] == x.shape[1]:
+        yield Found(event.place, facts.place if facts.place != event.place else None,
+                    name=event.name, axis=axis, shape=list(x.shape), size=x.shape[1])  # fmt: skip
+
+
+@check(
+    "accuracy-range", "error", "op",
+    says="({count}, 1) is compared with ({count},): that makes {count} x {count} answers.",
+    why="Each guess is compared with every label; {right} count as right, of {count} samples.",
+    cure="make the shapes equal:  (scores.squeeze(1) > 0) == y",
+)  # fmt: skip
+def accuracy_of_pairs(seen: History, event: Any) -> Any:
+    if event.name not in ("mean", "sum") or len(event.inputs) != 1 or event.y.array.size != 1:
+        return
+    facts = seen.of(event.inputs[0])
+    if facts is not None and facts.outer is not None and facts.kind in ("eq", "ne"):
+        place, count = facts.outer
+        yield Found(place, event.place, count=count, right=int(event.inputs[0].array.sum()))
+
+
+@check(
+    "accuracy-range", "warning", "op",
+    says="A share of right answers is {rate:.3g}, more than {most}.",
+    why="{right:g} right answers are divided by {by:.4g}: by the number of batches, perhaps,"
+    " instead of samples.",
+    cure="right / len(y)",
+)  # fmt: skip
+def accuracy_range(seen: History, event: Any) -> Any:
+    facts = seen.of(event.y)
+    if event.name != "div" or facts is None or facts.kind != "rate" or event.y.array.size != 1:
+        return
+    most = 100 if facts.percent else 1
+    rate = float(event.y.array)
+    if rate > most * 1.001:
+        right = float(event.inputs[0].array)
+        yield Found(event.place, facts.place, rate=rate, most=most, right=right, by=right / rate)
+
+
+@check(
+    "view-mixes-axes", "warning", "op",
+    says="{name} turns {before} into {after}: dimension {size} changes its place.",
+    why="view and reshape keep the order of the elements in memory: they cut rows anew, and do not"
+    " move dimensions. Elements of different samples end up side by side.",
+    cure="x.transpose(1, 2)  # or permute(...), before the view",
+)  # fmt: skip
+def view_mixes_axes(seen: History, event: Any) -> Any:
+    if event.name not in ("view", "reshape_copy") or event.inside or event.ours:
+        return
+    before, after = event.inputs[0].array.shape, event.y.array.shape
+    size = _moved(before, after)
+    if size is not None:
+        yield Found(event.place, name="view" if event.name == "view" else "reshape",
+                    before=list(before), after=list(after), size=size)  # fmt: skip
+
+
+def _moved(before: Any, after: Any) -> int | None:
+    """A dimension that a view puts across others, with the rest split or joined as it should be."""
+    old, new = [n for n in before if n != 1], [n for n in after if n != 1]
+    if old == new or len(old) < 2 or not math.prod(old):
+        return None
+    for size in old:
+        if old.count(size) != 1 or new.count(size) != 1:
+            continue
+        i, j = old.index(size), new.index(size)
+        left, right = math.prod(old[:i]), math.prod(new[:j])
+        if left != right and _regroups(old[:i] + old[i + 1 :], new[:j] + new[j + 1 :]):
+            return size
+    return None
+
+
+def _regroups(old: list[int], new: list[int]) -> bool:
+    """Whether one list of sizes comes of the other by joining, or splitting, neighbours."""
+    return bool(old) and (_joins(old, new) or _joins(new, old))
+
+
+def _joins(many: list[int], few: list[int]) -> bool:
+    rest = list(many)
+    for size in few:
+        product = 1
+        while product < size and rest:
+            product *= rest.pop(0)
+        if product != size:
+            return False
+    return not rest

@@ -1,0 +1,218 @@
+"""Checks of models: parameters that nobody knows of, layers that do not learn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinygrad_edu.diagnosis.findings import Found, check
+from tinygrad_edu.diagnosis.history import History
+from tinygrad_edu.diagnosis.places import (
+    Place,
+    assignment_of,
+    called_directly,
+    nearby,
+    stack,
+    users_frame,
+)
+from tinygrad_edu.engine.graph import Leaf, Variable
+from tinygrad_edu.nn.modules.module import Module
+from tinygrad_edu.nn.parameter import Parameter, is_lazy
+
+
+def _plain_attributes(module: Any) -> Any:
+    """Attributes of a user's module that no table of its own holds."""
+    if type(module).__module__.startswith("tinygrad_edu"):
+        return
+    for name, value in vars(module).items():
+        if not name.startswith("_"):
+            yield name, value
+
+
+def _listed(value: Any, depth: int = 2) -> list[Any]:
+    """What lists, tuples and dicts hold."""
+    if depth and isinstance(value, dict):
+        return [part for item in value.values() for part in _listed(item, depth - 1)]
+    if depth and isinstance(value, (list, tuple)):
+        return [part for item in value for part in _listed(item, depth - 1)]
+    return [value]
+
+
+@check(
+    "layers-in-list", "error", "module step",
+    says="self.{name} of {owner} holds layers in a plain {kind}: {count} parameters are not"
+    " registered.",
+    why="model.parameters() does not see them: no optimizer moves them, .to() and state_dict()"
+    " leave them out.",
+    cure="self.{name} = nn.{right}(...)",
+)  # fmt: skip
+def layers_in_list(seen: History, event: Any) -> Any:
+    if hasattr(event, "module"):
+        if seen.looks_left(("list", id(event.module)), 1):
+            for name, value in _plain_attributes(event.module):
+                if isinstance(value, (list, tuple, dict)):
+                    layers = [part for part in _listed(value) if isinstance(part, Module)]
+                    if layers:
+                        seen.note("lists", list).append(
+                            (event.module, name, value, layers, event.passed.place)
+                        )
+        return
+    for module, name, value, layers, place in seen.notes.get("lists", ()):
+        hidden = [p for layer in layers for p in layer.parameters() if p.node is not None]
+        hidden = [p for p in hidden if not _is_owned(seen, p)]
+        if hidden and any([_is_owned(seen, p) for p in module.parameters()] or [True]):
+            made = assignment_of(name, type(module))
+            yield Found(
+                made or place, event.place, name=name, owner=type(module).__name__,
+                kind=type(value).__name__, count=len(hidden),
+                right="ModuleDict" if isinstance(value, dict) else "ModuleList",
+            )  # fmt: skip
+
+
+def _is_owned(seen: History, p: Any) -> bool:
+    record = seen.record(p)
+    return record is not None and bool(record.owners)
+
+
+@check(
+    "parameter-plain-tensor", "error", "module step",
+    says="self.{name} of {owner} is a tensor that needs a gradient, not a Parameter.",
+    why="model.parameters() does not see it, so no optimizer moves it: {what}, of shape {shape}.",
+    cure="self.{name} = nn.Parameter(...)  # of the finished value",
+)  # fmt: skip
+def parameter_plain_tensor(seen: History, event: Any) -> Any:
+    if hasattr(event, "module"):
+        if seen.looks_left(("plain", id(event.module)), 1):
+            for name, value in _plain_attributes(event.module):
+                for t in _listed(value):
+                    if isinstance(t, Variable) and t.node is not None and _is_old(t, event.passed):
+                        seen.note("plain", list).append((event.module, name, t, event.passed.place))
+        return
+    for module, name, t, place in seen.notes.get("plain", ()):
+        leaf = t.node
+        if leaf is None or (leaf.is_leaf and _is_owned(seen, t)):
+            continue
+        what = "a leaf" if leaf.is_leaf else f"the result of {leaf.name()}"
+        yield Found(
+            assignment_of(name, type(module)) or place, event.place, name=name,
+            owner=type(module).__name__, what=what, shape=list(t.array.shape),
+        )  # fmt: skip
+
+
+def _is_old(t: Any, passed: Any) -> bool:
+    return bool(t.node.number < passed.start)
+
+
+@check(
+    "layer-made-in-forward", "error", "module",
+    says="{layer} is made in forward(), anew in each call.",
+    why="Its {count} parameters are new random numbers each time; no optimizer has them, and what"
+    " they learn is thrown away.",
+    cure="make the layer in __init__, and call it in forward()",
+)  # fmt: skip
+def layer_made_in_forward(seen: History, event: Any) -> Any:
+    module, passed = event.module, event.passed
+    own = [p for p in module._parameters.values() if isinstance(p, Parameter) and not is_lazy(p)]
+    made = [p for p in own if isinstance(p.leaf, Leaf) and p.leaf.number > passed.start]
+    if not made or module is passed.module():
+        return
+    frame = users_frame()
+    if frame is None:
+        return
+    line = Place(frame.f_code.co_filename, frame.f_lineno)
+    seen.looks["made", line] += 1
+    if seen.looks["made", line] >= 2:
+        kind = type(module).__name__
+        place = nearby(line, rf"\b{kind}\(", before=20) or line
+        yield Found(place, passed.place, layer=kind, count=sum(p.array.size for p in made))
+
+
+@check(
+    "forward-direct", "note", "op",
+    says="forward() of {layer} is called directly: {hooks} hooks are passed over.",
+    why="model(x) runs the hooks around forward(), which spectral norm, profilers and many tools"
+    " are made of; model.forward(x) does not.",
+    cure="model(x)",
+)  # fmt: skip
+def forward_direct(seen: History, event: Any) -> Any:
+    if not seen.looks_left(("direct", event.place), 2):
+        return
+    found = called_directly()
+    if found is not None:
+        module, place = found
+        hooks = len(module._forward_hooks) + len(module._forward_pre_hooks)
+        level = "warning" if hooks else "note"
+        yield Found(place, None, level, layer=type(module).__name__, hooks=hooks)
+
+
+@check(
+    "dead-units", "warning", "op",
+    says="{share:.0%} of the units of a ReLU are 0 for every sample, {times} times in a row.",
+    why="Where the input is negative for all samples the gradient is 0: these units do not come"
+    " back by themselves.",
+    cure="a lower learning rate, biases that start at 0, or nn.LeakyReLU()",
+)  # fmt: skip
+def dead_units(seen: History, event: Any) -> Any:
+    y = event.y.array
+    if event.name != "relu" or y.ndim < 2 or y.shape[0] < 8 or event.y.node is None:
+        return
+    key = "relu", event.place, seen.in_pass("relu")
+    axes = (0, *range(2, y.ndim)) if y.ndim == 4 else tuple(range(y.ndim - 1))
+    share = 1 - float(y.any(axes).mean())
+    seen.looks[key] = seen.looks[key] + 1 if share > 0.7 else 0
+    if seen.looks[key] >= 5:
+        yield Found(event.place, share=share, times=5)
+
+
+@check(
+    "saturated-units", "warning", "op",
+    says="{share:.0%} of what {kind} ({also}) hands on is at its limits.",
+    why="There its derivative is almost 0 (of tanh at 0.99 it is 0.02): the layers before it learn"
+    " nothing.",
+    cure="smaller initial weights, or normalised inputs",
+)  # fmt: skip
+def saturated_units(seen: History, event: Any) -> Any:
+    if event.name != "linear" or event.y.node is None or event.inside:
+        return
+    facts, x = seen.of(event.inputs[0]), event.inputs[0].array
+    if facts is None or facts.kind not in ("tanh", "sigmoid") or not x.size or seen.steps > 12:
+        return
+    share = float((abs(x) > 0.99).mean())
+    if facts.kind == "sigmoid":
+        share += float((x < 0.01).mean())
+    key = "saturated", event.place, facts.place, seen.in_pass("linear")
+    seen.looks[key] = seen.looks[key] + 1 if share > 0.9 else 0
+    if seen.looks[key] >= 4:
+        yield Found(event.place, facts.place, share=share, kind=facts.kind)
+
+
+@check(
+    "symmetric-start", "error", "step",
+    says="All {rows} units of a layer have the same weights, and the same gradient.",
+    why="Equal units stay equal: the layer, of shape {shape}, computes one number {rows} times.",
+    cure="random initial weights:  nn.init.kaiming_uniform_(layer.weight)",
+)  # fmt: skip
+def symmetric_start(seen: History, event: Any) -> Any:
+    if event.record.steps not in (1, 2):
+        return
+    for p in event.moving:
+        x, g = p.array, p._grad.array
+        if x.ndim < 2 or x.shape[0] < 2 or not x.size or not np.isfinite(g).all():
+            continue
+        same = (x == x[:1]).all() and np.allclose(g, g[:1], rtol=1e-4, atol=1e-12)
+        if same:
+            place = _initialised(event.place)
+            also = event.place if place != event.place else None
+            yield Found(place, also, rows=x.shape[0], shape=list(x.shape))
+            return
+
+
+def _initialised(place: Place) -> Place:
+    """The line that sets all weights alike, if one can be found."""
+    init = r"(constant_|zeros_|ones_|fill_|(?<!grad\.)zero_)\("
+    for line in stack():
+        found = nearby(line, init, before=10_000, after=10_000)
+        if found is not None:
+            return found
+    return place

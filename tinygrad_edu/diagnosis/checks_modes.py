@@ -1,0 +1,145 @@
+"""Checks of modes: training and evaluation, recording and not, and what graphs keep alive."""
+
+from __future__ import annotations
+
+import linecache
+import re
+import weakref
+from collections import deque
+from typing import Any
+
+from tinygrad_edu.diagnosis.findings import Found, check
+from tinygrad_edu.diagnosis.history import History, Pass
+from tinygrad_edu.diagnosis.places import Place, nearby
+
+
+@check(
+    "eval-forgotten", "warning", "begin step end",
+    says="The model is evaluated in training mode: {layers} at work.",
+    why="Dropout draws anew each time, and batch norm takes the statistics of this very batch, and"
+    " moves its own: the same data give another result. Nothing is recorded here, so this is no"
+    " training.",
+    cure="model.eval(); with torch.no_grad(): ...; model.train()",
+)  # fmt: skip
+def eval_forgotten(seen: History, event: Any) -> Any:
+    beginning = getattr(event, "passed", None)
+    monte_carlo = seen.note("monte carlo", set)
+    for passed in seen.passes:
+        if passed.counted or not passed.noisy or not passed.training:
+            continue
+        again = beginning is not None and passed.given == beginning.given
+        if again and beginning.place == passed.place:
+            monte_carlo.add(passed.place)  # the same input again and again: it is meant
+        if passed.recorded and (passed.visited or not passed.is_dead()):
+            continue
+        if passed.used or again or passed.place in monte_carlo:
+            continue
+        if passed.judged:
+            passed.counted = True
+            yield Found(passed.place, layers=", ".join(dict.fromkeys(passed.noisy)))
+
+
+@check(
+    "train-forgotten", "warning", "step",
+    says="The model trains in evaluation mode: {layers} stand still since the last evaluation.",
+    why="eval() stays on until train() is called: dropout drops nothing, and batch norm takes its"
+    " running statistics, from here on.",
+    cure="model.train()  # at the beginning of each epoch",
+)  # fmt: skip
+def train_forgotten(seen: History, event: Any) -> Any:
+    trained: dict[int, bool] = seen.note("trained", dict)
+    for passed in seen.passes:
+        if not passed.visited or passed.counted:
+            continue
+        passed.counted = True
+        key = id(passed.module())
+        if passed.training:
+            trained[key] = True
+        elif trained.get(key) and passed.quiet:
+            yield Found(passed.place, layers=", ".join(dict.fromkeys(passed.quiet)))
+
+
+@check(
+    "no-grad-missing", "warning", "begin end",
+    says="{passes} forward passes here were recorded, and no backward pass came.",
+    why="The graph of a pass keeps all its activations, for nothing: evaluation takes twice the"
+    " memory, or more.",
+    cure="with torch.no_grad(): scores = model(x)",
+)  # fmt: skip
+def no_grad_missing(seen: History, event: Any) -> Any:
+    wasted: dict[Any, set[int]] = seen.note("wasted", dict)
+    for passed in seen.passes:
+        if passed.visited or not passed.recorded or not passed.outputs or not passed.is_dead():
+            continue
+        wasted.setdefault(passed.place, set()).add(passed.start)
+        count = len(wasted[passed.place])
+        if count >= 2 and seen.steps and not _trains_here(seen, passed):
+            sure = not passed.training and passed.quiet or _judges_many(seen, passed)
+            yield Found(passed.place, level="warning" if sure else "note", passes=count)
+
+
+def _trains_here(seen: History, passed: Pass) -> bool:
+    return any([p.visited and p.place == passed.place for p in seen.passes])
+
+
+def _judges_many(seen: History, passed: Pass) -> bool:
+    """Whether a model that was trained is in evaluation mode."""
+    module = passed.module()
+    return module is not None and not passed.training
+
+
+@check(
+    "graph-kept", "warning", "backward end",
+    says="{alive} graphs of earlier steps are still alive: something here keeps them.",
+    why="A loss is a tensor with its whole graph behind it. Kept in a list, or added to a running"
+    " total, it keeps the graphs of all steps: memory grows until it is used up.",
+    cure="total += loss.item()  # or losses.append(loss.detach())",
+)  # fmt: skip
+def graph_kept(seen: History, event: Any) -> Any:
+    roots = seen.note("roots", lambda: deque(maxlen=32))
+    alive = [entry for entry in roots if entry[0]() is not None and entry[2] < seen.steps]
+    ended = not hasattr(event, "leaves")
+    if len(alive) >= (8 if not ended else 6):
+        place = alive[-1][1]
+        found = _keeper(place)
+        yield Found(found or place, place if found else None, alive=len(alive))
+    if not ended and event.starts and seen.living():
+        roots.append((weakref.ref(event.starts[0]), event.place, seen.steps))
+
+
+def _keeper(place: Place) -> Place | None:
+    """The line near a backward() that keeps its loss, by its name."""
+    found = re.search(r"(\w+)\.backward\(", linecache.getline(place.file, place.line))
+    if found is None:
+        return None
+    name = found[1]
+    kept = rf"(append\(|\+=|=.*\+|\] *=|: ).*\b{name}\b(?!\.(item|detach|backward|data))"
+    return nearby(place, kept, before=8, after=25)
+
+
+@check(
+    "state-not-detached", "error", "backward",
+    says="The graph goes back through {steps} earlier steps: a state made before them comes in"
+    " here.",
+    why="A hidden state carries its history along. backward ({also}) runs through all steps since"
+    " the beginning: an error, or with retain_graph=True slower each time, along weights that"
+    " have changed since.",
+    cure="h = h.detach()  # after each step",
+)  # fmt: skip
+def state_not_detached(seen: History, event: Any) -> Any:
+    marks = seen.note("marks", lambda: deque(maxlen=64))
+    old = [n for n in event.nodes if not n.is_leaf and n.number < seen.last_step]
+    used = {n for n in old if "walked" in n.__dict__}
+    for node in event.nodes:
+        if not node.is_leaf:
+            node.walked = True
+    if used and seen.steps:
+        bridge = max(
+            [n for n in event.nodes if n not in used and any([e in used for e in n.edges])],
+            key=lambda n: n.number, default=None,
+        )  # fmt: skip
+        place = bridge.__dict__.get("line") if bridge is not None else None
+        crossed = sum([1 for tick in marks if tick > min([n.number for n in used])])
+        yield Found(place or event.place, event.place, steps=max(crossed, 1))
+    if not marks or marks[-1] != seen.last_step:
+        marks.append(seen.last_step)
