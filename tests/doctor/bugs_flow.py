@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from common import Attention, data, mlp, regression, sgd
+from doctor.common import Attention, data, mlp, regression, sgd
 
 import tinygrad_edu as torch
 from tinygrad_edu import nn

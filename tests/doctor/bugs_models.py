@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bugs_flow import fit
-from common import data, mlp, regression, sgd
+from doctor.bugs_flow import fit
+from doctor.common import data, mlp, regression, sgd
 
 import tinygrad_edu as torch
 from tinygrad_edu import nn

@@ -116,7 +116,7 @@ def mask_hides_all(seen: History, event: Any) -> Any:
 
 
 @check(
-    "mask-missing", "error", "op attention loss begin",
+    "mask-missing", "error", "op attention loss backward",
     says="The labels are the inputs shifted by one ({also}), and attention sees what comes next.",
     why="Each of {count} places looks up its label among the later inputs: the loss falls, and"
     " nothing is learnt. {weight:.0%} of the attention is on later places.",
@@ -140,14 +140,14 @@ def mask_missing(seen: History, event: Any) -> Any:
         if _is_shifted(ids, event.target.array):
             place, weight = blind[0]
             yield Found(place, event.place, count=ids.size, weight=weight)
-    elif hasattr(event, "passed"):
+    elif hasattr(event, "leaves"):
         seen.notes.pop("attentions", None)
         seen.notes.pop("words", None)
 
 
 def _note_words(seen: History, inputs: Any) -> None:
     ids = next((t.array for t in inputs if t.array.dtype.kind in "iu"), None)
-    if ids is not None and ids.ndim == 2 and "words" not in seen.notes:
+    if ids is not None and ids.ndim == 2:
         seen.notes["words"] = ids
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu.diagnosis.findings import Found, check
-from tinygrad_edu.diagnosis.history import History
+from tinygrad_edu.diagnosis.history import History, address
 from tinygrad_edu.diagnosis.places import (
     Place,
     assignment_of,
@@ -202,7 +202,7 @@ def symmetric_start(seen: History, event: Any) -> Any:
             continue
         same = (x == x[:1]).all() and np.allclose(g, g[:1], rtol=1e-4, atol=1e-12)
         if same:
-            place = _initialised(event.place)
+            place = seen.filled.get(address(p)) or _initialised(event.place)
             also = event.place if place != event.place else None
             yield Found(place, also, rows=x.shape[0], shape=list(x.shape))
             return

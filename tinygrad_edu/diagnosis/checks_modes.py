@@ -28,7 +28,8 @@ def eval_forgotten(seen: History, event: Any) -> Any:
         if passed.counted or not passed.noisy or not passed.training:
             continue
         again = beginning is not None and passed.given == beginning.given
-        if again and beginning.place == passed.place:
+        again = again and passed.stack == beginning.stack and passed.step == beginning.step
+        if again:
             monte_carlo.add(passed.place)  # the same input again and again: it is meant
         if passed.recorded and (passed.visited or not passed.is_dead()):
             continue

@@ -33,7 +33,8 @@ def _is_inner(schedule: Any) -> bool:
     for held in gc.get_referrers(schedule):
         if isinstance(held, (list, tuple)):
             for owner in gc.get_referrers(held):
-                if isinstance(owner, dict) and owner.get("_schedulers") is held:
+                table = owner if isinstance(owner, dict) else getattr(owner, "__dict__", {})
+                if table.get("_schedulers") is held:
                     return True
     return False
 
@@ -172,9 +173,13 @@ def diverging(seen: History, event: Any) -> Any:
         return
     values = seen.losses[event.stack]
     values.append(event.value)
-    if len(values) < 5 or not seen.steps:
+    if len(values) < 3 or not seen.steps:
         return
     last = values[-4:]
+    if event.value > 1e4 * max(abs(values[0]), 0.1):
+        yield Found(event.place, first=values[0], last=event.value, steps=len(values))
+    if len(values) < 5:
+        return
     rises = all([b > a for a, b in zip(last, last[1:], strict=False)]) or math.isinf(last[-1])
     if rises and last[-1] > 20 * max(abs(values[0]), 0.05) and last[-1] > 10 * abs(last[0]):
         yield Found(event.place, first=values[0], last=last[-1], steps=len(values))

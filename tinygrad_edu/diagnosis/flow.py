@@ -151,6 +151,8 @@ def _carry(name: str, args: Any, inputs: Any, known: Any, t: Any, facts: Facts) 
             facts.kind, facts.place, facts.axis = first.kind, first.place, first.axis
         if name == "mul" and other is not None and other >= 10 and first.kind in ("count", "eq"):
             facts.kind, facts.place, facts.percent = first.kind, first.place, True
+    elif name == "add" and "count" in [f.kind for _, f in known if f is not None]:
+        facts.kind, facts.place = "count", first.place
     elif name == "sum" and first.kind == "eq":
         facts.kind, facts.place, facts.outer = "count", first.place, None
     elif name == "div" and first.kind == "count":

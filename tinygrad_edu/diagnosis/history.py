@@ -126,10 +126,13 @@ class Pass:
         judged: a metric was computed from its results.
     """
 
-    def __init__(self, module: Any, place: Place, recorded: bool, start: int) -> None:
+    def __init__(
+        self, module: Any, stack: tuple[Place, ...], recorded: bool, start: int
+    ) -> None:
         self.module = weakref.ref(module)
         self.training = bool(module.training)
-        self.place, self.recorded, self.start = place, recorded, start
+        self.stack, self.place = stack, stack[0] if stack else UNKNOWN
+        self.recorded, self.start, self.step = recorded, start, 0
         self.noisy: list[str] = []
         self.quiet: list[str] = []
         self.given: Any = None
@@ -161,6 +164,7 @@ class History:
         self.gradients: dict[int, weakref.ref[Leaf]] = {}  # by the id of the `.grad` tensor
         self.losses: defaultdict[Any, list[float]] = defaultdict(list)
         self.looks: defaultdict[Any, int] = defaultdict(int)  # how often a check has seen a place
+        self.filled: dict[int, Place] = {}  # memory that was written as a whole: where
         self.notes: dict[Any, Any] = {}  # what a check remembers
         self.steps = self.backwards = 0
         self.last_step = 0  # tick
@@ -282,6 +286,11 @@ def fingerprint(t: Any) -> Any:
     """The same, and a few of its values: `.data` writes without being counted."""
     few = list(itertools.islice(t.array.flat, 4)) if t.array.size else []
     return id(t.array), t.storage.version, tuple(map(float, few))
+
+
+def address(t: Any) -> int:
+    """Where a tensor's memory is."""
+    return int(t.data_ptr())
 
 
 def contents(t: Any) -> Any:

@@ -82,9 +82,12 @@ def stack() -> tuple[Place, ...]:
 
 
 def is_discarded() -> bool:
-    """Whether the next thing that the user's code does is to throw a result away."""
-    frame = users_frame(2)
-    if frame is None:
+    """Whether the user's code calls a method of casting itself, and throws the result away."""
+    frame, below = users_frame(2), sys._getframe(1)
+    while below.f_back is not frame and below.f_back is not None:
+        below = below.f_back
+    direct = below.f_code.co_name == "to" or below.f_code.co_filename.endswith("casting.py")
+    if frame is None or not direct:
         return False
     code, i = frame.f_code.co_code, frame.f_lasti + 2
     while i < len(code) and code[i] == _CACHE:

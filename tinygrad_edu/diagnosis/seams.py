@@ -31,6 +31,7 @@ from tinygrad_edu.diagnosis import flow
 from tinygrad_edu.diagnosis.history import (
     History,
     Pass,
+    address,
     contents,
     fingerprint,
     snapshot,
@@ -121,6 +122,8 @@ class Watch:
     def _made(self, name: str, args: Any, kwargs: Any, y: Any, t: Any) -> None:
         seen, inputs, node = self.seen, tensors(args), t.node
         place = None
+        if name == "copied" and inputs and self.inside == 0:
+            seen.filled[address(inputs[0])] = here()
         if node is not None and not node.is_leaf:
             place = here()
             seen.last_node = node.number
@@ -238,7 +241,10 @@ class Watch:
     def _data(self, make: Any, args: Any, kwargs: Any) -> Any:
         y = make(*args, **kwargs)
         flow.cut(self.seen, args[0], y, ".data")
-        self.emit("data", SimpleNamespace(t=args[0], twin=y, place=here()))
+        place = here()
+        if args[0].leaf is not None:
+            self.seen.filled[address(args[0])] = place
+        self.emit("data", SimpleNamespace(t=args[0], twin=y, place=place))
         return y
 
     def _set_data(self, make: Any, args: Any, kwargs: Any) -> Any:
@@ -258,7 +264,7 @@ class Watch:
         if lost:
             place = here()
             self.seen.left[place] = self.seen.left.get(place, 0) | lost
-        if facts is not None and t.array.ndim <= 3:
+        if isinstance(y, (int, float)):
             flow.judge(facts)
         if isinstance(y, np.ndarray) and facts is not None:
             flow.give_out(self.seen, y, facts)
@@ -325,7 +331,12 @@ class Watch:
         self.seen.schedule(schedule, here())
 
     def _scheduler_step(self, make: Any, args: Any, kwargs: Any) -> Any:
-        y, seen, schedule = make(*args, **kwargs), self.seen, args[0]
+        seen, schedule = self.seen, args[0]
+        self.inside += 1
+        try:
+            y = make(*args, **kwargs)
+        finally:
+            self.inside -= 1
         if self.inside:
             return y
         place = here()
@@ -373,7 +384,8 @@ class Watch:
             if type(module).__module__.endswith("modules.loss"):
                 seen.current = None
             else:
-                seen.current = passed = Pass(module, here(), is_recording(), clock())
+                seen.current = passed = Pass(module, stack(), is_recording(), clock())
+                passed.step = seen.steps
                 given = next((a for a in args if isinstance(a, Variable)), None)
                 passed.given = None if given is None else contents(given)
                 self.emit("begin", SimpleNamespace(passed=passed, module=module, args=args))
