@@ -9,6 +9,7 @@ processes that the script spawns, too (see spawned.py), unless it was run by `-m
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import io
 import os
@@ -28,12 +29,23 @@ USAGE = """usage: python -m tinygrad_edu [option] script.py [args]
 Runs an unmodified PyTorch script: `import torch` gives tinygrad_edu. PyTorch need not be installed.
 
   --full-traceback  show the frames inside tinygrad_edu, too, when the script fails
+  --doctor          name the script's bugs that raise no error; --doctor=10 looks at each 10th step
+  --doctor-json     the same as JSON on standard error; --doctor-json=FILE in a file
+  --doctor-explain ID  print what a finding means
   --version         print the versions and exit
   --help            print this and exit"""
 
 
 def main(arguments: list[str]) -> int:
     """Run what the command line asks for; returns the exit status."""
+    watched: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+    if arguments and arguments[0].startswith("--doctor"):
+        from tinygrad_edu.diagnosis import command
+
+        doctor, arguments = command.read(arguments)
+        if doctor.status is not None:
+            return doctor.status
+        watched = command.watching(doctor)
     full = "--full-traceback" in arguments[:1]
     arguments = arguments[1:] if full else arguments
     if not arguments or arguments[0] in ("-h", "--help"):
@@ -57,10 +69,11 @@ def main(arguments: list[str]) -> int:
     standin.install()
     sys.argv = list(arguments)
     try:
-        if as_module:
-            runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
-        else:
-            run_script(arguments[0])
+        with watched:
+            if as_module:
+                runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
+            else:
+                run_script(arguments[0])
     except SystemExit:
         raise
     except BaseException as error:

@@ -48,13 +48,12 @@ def clip_by_value_after_step():
 def accumulated_without_a_loader():
     model, (x, y) = mlp(), data(64)
     optimizer = sgd(model, 0.01)
-    for step in range(3):
+    for _ in range(3):
         optimizer.zero_grad()
         for i in range(0, 32, 8):
             loss = F.cross_entropy(model(x[i : i + 8]), y[i : i + 8])
             loss.backward()  # BUG: accumulation-not-divided
         optimizer.step()
-    return step
 
 
 def step_lr_in_the_inner_loop():
@@ -467,16 +466,20 @@ def grad_of_a_cast():
         w.data -= 0.1 * w.grad
 
 
+def block(width):
+    return nn.Sequential(nn.Linear(width, width), nn.ReLU())
+
+
 def layers_by_comprehension():
     class Net(nn.Module):
         def __init__(self):
             super().__init__()
             self.head = nn.Linear(8, 3)
-            self.blocks = [nn.Sequential(nn.Linear(8, 8), nn.ReLU()) for _ in range(3)]  # BUG: layers-in-list
+            self.blocks = [block(8) for _ in range(3)]  # BUG: layers-in-list
 
         def forward(self, x):
-            for block in self.blocks:
-                x = block(x)
+            for part in self.blocks:
+                x = part(x)
             return self.head(x)
 
     model, (x, y) = Net(), data()
@@ -487,7 +490,8 @@ def weights_in_a_list():
     class Net(nn.Module):
         def __init__(self):
             super().__init__()
-            self.ws = [torch.randn(8, 8, requires_grad=True) for _ in range(2)]  # BUG: parameter-plain-tensor
+            w = torch.randn(8, 8, requires_grad=True)
+            self.ws = [w]  # BUG: parameter-plain-tensor
             self.head = nn.Linear(8, 3)
 
         def forward(self, x):
@@ -517,7 +521,7 @@ def device_dropped():
     model, (x, y) = mlp(), data()
     device = torch.device("cpu")
     model.to(device)
-    for a, b in DataLoader(TensorDataset(x, y), batch_size=8):
+    for a, _ in DataLoader(TensorDataset(x, y), batch_size=8):
         a.to(device)  # BUG: to-dropped
         model(a)
 
@@ -610,11 +614,11 @@ def nan_in_the_targets():
 def recurrent_explosion():
     cell, head = nn.RNNCell(4, 16, nonlinearity="relu"), nn.Linear(16, 1)
     model = nn.ModuleList([cell, head])
-    nn.init.normal_(cell.weight_hh, std=0.55)
-    optimizer = sgd(model, 1e-9)
+    nn.init.normal_(cell.weight_hh, std=0.7)
+    optimizer = sgd(model, 1e-20)
     for _ in range(5):
         h = torch.zeros(8, 16)
-        for _ in range(20):
+        for _ in range(12):
             h = cell(torch.randn(8, 4), h)
         optimizer.zero_grad()
         head(h).pow(2).mean().backward()

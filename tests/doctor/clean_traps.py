@@ -136,7 +136,7 @@ def stopped_gradient_of_a_twin():
 
 
 def distillation():
-    teacher, student, (x, y) = mlp(8, 3, nn.Dropout(0.1)), mlp(), data()
+    teacher, student, (x, _) = mlp(8, 3, nn.Dropout(0.1)), mlp(), data()
     teacher.eval()
 
     def loss_of():
@@ -188,9 +188,7 @@ def attention_with_heads():
 
         def forward(self, x):
             n, t, _ = x.shape
-            q, k, v = (
-                part.view(n, t, 3, 4).transpose(1, 2) for part in self.qkv(x).split(12, -1)
-            )
+            q, k, v = (part.view(n, t, 3, 4).transpose(1, 2) for part in self.qkv(x).split(12, -1))
             y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
             return self.out(y.transpose(1, 2).reshape(n, t, 12).mean(1))
 

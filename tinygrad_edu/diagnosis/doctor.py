@@ -117,7 +117,8 @@ class doctor:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.stop(failed=error is not None)
+        ended = isinstance(error, SystemExit) and not error.code
+        self.stop(failed=error is not None and not ended)
 
     def __call__(self, function: F) -> F:
         @functools.wraps(function)

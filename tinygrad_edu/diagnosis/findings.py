@@ -125,6 +125,15 @@ def explain(id: str) -> str:
     return "\n".join([*parts, f'Silence: doctor(ignore=["{id}"])'])
 
 
+def page(id: str) -> str:
+    """The same for docs/doctor.md."""
+    lines = [f"## {id}", ""]
+    for made in CHECKS[id]:
+        lines += [f"*{made.level}*: {_blank(made.says)}", "", f"Why: {_blank(made.why)}", ""]
+        lines += [f"Cure: `{_blank(made.cure)}`", ""]
+    return "\n".join(lines)
+
+
 class _Blank:
     """Stands for evidence that nobody has gathered."""
 
@@ -154,4 +163,5 @@ def table(findings: list[Finding]) -> str:
     lines = [
         "  ".join([cell.ljust(w) for cell, w in zip(row, widths, strict=True)]) for row in rows
     ]
-    return "\n".join([f"doctor: {len(rows)} finding(s)", *["  " + line.rstrip() for line in lines]])
+    head = f"doctor: {len(rows)} finding{'s' * (len(rows) > 1)}"
+    return "\n".join([head, *["  " + line.rstrip() for line in lines]])

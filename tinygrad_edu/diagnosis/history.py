@@ -126,9 +126,7 @@ class Pass:
         judged: a metric was computed from its results.
     """
 
-    def __init__(
-        self, module: Any, stack: tuple[Place, ...], recorded: bool, start: int
-    ) -> None:
+    def __init__(self, module: Any, stack: tuple[Place, ...], recorded: bool, start: int) -> None:
         self.module = weakref.ref(module)
         self.training = bool(module.training)
         self.stack, self.place = stack, stack[0] if stack else UNKNOWN
