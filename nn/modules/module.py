@@ -25,6 +25,7 @@ from tinygrad_edu.nn.modules.hooks import (
     register_module_full_backward_pre_hook,
 )
 from tinygrad_edu.nn.modules.state_dict import StateDictMethods
+from tinygrad_edu.nn.modules.where import note_module
 from tinygrad_edu.nn.parameter import Buffer, Parameter, clear_gradient
 from tinygrad_edu.tensor import Tensor
 
@@ -103,15 +104,19 @@ class Module(HookMethods, StateDictMethods, ConversionMethods):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """`forward`, with the hooks around it if there are any."""
-        if (
-            self._forward_hooks
-            or self._forward_pre_hooks
-            or self._backward_hooks
-            or self._backward_pre_hooks
-            or everywhere
-        ):
-            return call_with_hooks(self, args, kwargs)
-        return self.forward(*args, **kwargs)
+        try:
+            if (
+                self._forward_hooks
+                or self._forward_pre_hooks
+                or self._backward_hooks
+                or self._backward_pre_hooks
+                or everywhere
+            ):
+                return call_with_hooks(self, args, kwargs)
+            return self.forward(*args, **kwargs)
+        except Exception as error:
+            note_module(error, Module.__call__.__code__)
+            raise
 
     # Attributes: what is assigned is sorted by its kind -------------------------------------------
 

@@ -87,11 +87,26 @@ class Watch:
             listeners=(*mode.listeners, self.heard), around=(*mode.around, self.around)
         )
         self.handles = [
-            register_module_forward_pre_hook(self.entering),
-            register_module_forward_hook(self.leaving, always_call=True),
             register_optimizer_step_pre_hook(self.stepping),
             register_optimizer_step_post_hook(self.stepped),
         ]
+        self.wake()
+
+    def wake(self) -> None:
+        """Look at modules and operations, too."""
+        self.asleep = False
+        self.on_modules = [
+            register_module_forward_pre_hook(self.entering),
+            register_module_forward_hook(self.leaving, always_call=True),
+        ]
+
+    def sleep(self) -> None:
+        """Let modules and operations pass, until the next step that is looked at."""
+        self.asleep = True
+        for handle in self.on_modules:
+            handle.remove()
+        self.seen.modules.clear()
+        self.seen.current = None
 
     def stop(self) -> None:
         """Stop listening."""
@@ -100,7 +115,7 @@ class Watch:
             listeners=tuple([x for x in mode.listeners if x != self.heard]),
             around=tuple([x for x in mode.around if x != self.around]),
         )
-        for handle in self.handles:
+        for handle in (*self.handles, *self.on_modules):
             handle.remove()
 
     # ---- calls
@@ -380,7 +395,7 @@ class Watch:
     def entering(self, module: Any, args: Any) -> None:
         """A module is about to compute."""
         seen = self.seen
-        if not seen.modules and not self.asleep:
+        if not seen.modules:
             if type(module).__module__.endswith("modules.loss"):
                 seen.current = None
             else:
@@ -390,7 +405,7 @@ class Watch:
                 passed.given = None if given is None else contents(given)
                 self.emit("begin", SimpleNamespace(passed=passed, module=module, args=args))
         seen.modules.append(module)
-        if seen.current is not None and not self.asleep:
+        if seen.current is not None:
             _note_mode(seen.current, module)
             self.emit("module", SimpleNamespace(module=module, passed=seen.current))
 
@@ -400,7 +415,7 @@ class Watch:
         while seen.modules and seen.modules.pop() is not module:
             pass
         passed = seen.current
-        if seen.modules or passed is None or self.asleep:
+        if seen.modules or passed is None:
             return
         seen.current = None
         results = tensors([output] if not isinstance(output, dict) else output.values())
@@ -442,7 +457,9 @@ class Watch:
         seen.steps += 1
         record.tick = seen.last_step = clock()
         self.emit("stepped", SimpleNamespace(optimizer=optimizer, record=record))
-        self.asleep = self.every > 1 and seen.steps >= 2 and seen.steps % self.every != 0
+        asleep = self.every > 1 and seen.steps >= 2 and seen.steps % self.every != 0
+        if asleep != self.asleep:
+            self.sleep() if asleep else self.wake()
 
     # ---- the backward pass
 
