@@ -10,14 +10,15 @@ from tinygrad_edu.diagnosis.history import History
 from tinygrad_edu.engine.graph import Leaf, Storage, Variable
 
 
-@check(
-    "graph-cut", "error", "step",
-    says="{how} cuts {count} parameters off from the loss, the first of shape {shape}.",
-    why="What {how} returns is values without a history. In {steps} steps these parameters, which"
-    " the optimizer has, got no gradient.",
-    cure="leave {how} out between the parameters and the loss",
-)  # fmt: skip
+@check("graph-cut", "error", "step")
 def graph_cut(seen: History, event: Any) -> Any:
+    """{how} cuts {count} parameters off from the loss, the first of shape {shape}.
+
+    Why: What {how} returns is values without a history. In {steps} steps these parameters, which
+    the optimizer has, got no gradient.
+
+    Cure: leave {how} out between the parameters and the loss
+    """
     record = event.record
     if not 1 <= record.steps <= 20:
         return
@@ -35,13 +36,14 @@ def _behind(seen: History, idle: list[Any], place: Any, mask: int, how: str, ste
         yield Found(place, how=how, count=len(lost), shape=list(lost[0].array.shape), steps=steps)
 
 
-@check(
-    "graph-cut", "error", "backward",
-    says="backward ({also}) starts from a tensor that has no history: {how} has cut it off.",
-    why="It leads to {count} leaves, and to no parameter: none of them gets a gradient.",
-    cure="compute the loss from the model's output by operations alone, and call its backward()",
-)  # fmt: skip
+@check("graph-cut", "error", "backward")
 def graph_cut_at_the_root(seen: History, event: Any) -> Any:
+    """backward ({also}) starts from a tensor that has no history: {how} has cut it off.
+
+    Why: It leads to {count} leaves, and to no parameter: none of them gets a gradient.
+
+    Cure: compute the loss from the model's output by operations alone, and call its backward()
+    """
     roots = event.roots
     if not roots or not all([t.node is None or isinstance(t.node, Leaf) for t in roots]):
         return
@@ -61,14 +63,15 @@ def graph_cut_at_the_root(seen: History, event: Any) -> Any:
     yield Found(place, event.place, how=how, count=len(event.leaves))
 
 
-@check(
-    "data-write", "error", "data backward",
-    says="Values that the backward pass ({also}) needs are changed through .data.",
-    why="The graph keeps the array of {op}, and .data hides the change from its count of versions:"
-    " the gradient is that of other values, and nobody is told.",
-    cure="compute a new tensor:  h = h * 2;  or write before the forward pass, under no_grad()",
-)  # fmt: skip
+@check("data-write", "error", "data backward")
 def data_write(seen: History, event: Any) -> Any:
+    """Values that the backward pass ({also}) needs are changed through .data.
+
+    Why: The graph keeps the array of {op}, and .data hides the change from its count of versions:
+    the gradient is that of other values, and nobody is told.
+
+    Cure: compute a new tensor:  h = h * 2;  or write before the forward pass, under no_grad()
+    """
     writes: dict[int, Any] = seen.note("data", dict)
     if hasattr(event, "twin"):
         if event.twin.storage is not event.t.storage:
@@ -90,25 +93,27 @@ def data_write(seen: History, event: Any) -> Any:
                         return
 
 
-@check(
-    "nonleaf-grad", "warning", "grad_of_result",
-    says=".grad of a result is asked for; it is None (the result was made in {also}).",
-    why="Backward passes fill .grad of leaves alone, tensors that no operation made: this one was"
-    " made by {op}.",
-    cure="w = (torch.randn(3) * 0.1).requires_grad_()  # or w.retain_grad() before backward()",
-)  # fmt: skip
+@check("nonleaf-grad", "warning", "grad_of_result")
 def nonleaf_grad(seen: History, event: Any) -> Any:
+    """.grad of a result is asked for; it is None (the result was made in {also}).
+
+    Why: Backward passes fill .grad of leaves alone, tensors that no operation made: this one was
+    made by {op}.
+
+    Cure: w = (torch.randn(3) * 0.1).requires_grad_()  # or w.retain_grad() before backward()
+    """
     node = event.t.node
     yield Found(event.place, node.__dict__.get("line"), op=node.name())
 
 
-@check(
-    "to-dropped", "warning", "to",
-    says="The result of to() is thrown away: the tensor itself stays {dtype} on {device}.",
-    why="to() of a tensor returns another tensor; only that of a module works in place.",
-    cure="x = x.to(device)",
-)  # fmt: skip
+@check("to-dropped", "warning", "to")
 def to_dropped(seen: History, event: Any) -> Any:
+    """The result of to() is thrown away: the tensor itself stays {dtype} on {device}.
+
+    Why: to() of a tensor returns another tensor; only that of a module works in place.
+
+    Cure: x = x.to(device)
+    """
     t = event.t
     if isinstance(t, Variable):
         yield Found(event.place, dtype=t.dtype, device=t.device)  # type: ignore[attr-defined]

@@ -12,13 +12,14 @@ from tinygrad_edu.diagnosis.history import History
 from tinygrad_edu.random import Generator
 
 
-@check(
-    "unshuffled", "warning", "loss loader epoch",
-    says="The labels come in order: {batches} batches in a row, from class {first} to {last}.",
-    why="Each step learns one class and forgets those before. Batches should look like the whole.",
-    cure="DataLoader(dataset, batch_size=..., shuffle=True)",
-)  # fmt: skip
+@check("unshuffled", "warning", "loss loader epoch")
 def unshuffled(seen: History, event: Any) -> Any:
+    """The labels come in order: {batches} batches in a row, from class {first} to {last}.
+
+    Why: Each step learns one class and forgets those before. Batches should look like the whole.
+
+    Cure: DataLoader(dataset, batch_size=..., shuffle=True)
+    """
     if hasattr(event, "loader"):
         _note_loader(seen, event)
         return
@@ -58,14 +59,15 @@ def _note_loader(seen: History, event: Any) -> None:
         seen.notes["made", id(event.loader)] = event.place
 
 
-@check(
-    "same-augmentation", "warning", "epoch",
-    says="All {workers} workers draw the same random numbers: {what}.",
-    why="Each worker is a copy of this process, and of the generator in it: {workers} samples in a"
-    " row get the same noise.",
-    cure="worker_init_fn=lambda i: np.random.seed(torch.initial_seed() % 2**32)",
-)  # fmt: skip
+@check("same-augmentation", "warning", "epoch")
 def same_augmentation(seen: History, event: Any) -> Any:
+    """All {workers} workers draw the same random numbers: {what}.
+
+    Why: Each worker is a copy of this process, and of the generator in it: {workers} samples in a
+    row get the same noise.
+
+    Cure: worker_init_fn=lambda i: np.random.seed(torch.initial_seed() % 2**32)
+    """
     loader = event.loader
     if loader.num_workers < 2:
         return
@@ -113,13 +115,14 @@ def _samples(dataset: Any) -> tuple[int, frozenset[int] | None]:
     return id(dataset), None if indices is None else frozenset(indices)
 
 
-@check(
-    "validation-in-training", "warning", "epoch step",
-    says="{shared} of {count} samples that the model is judged by are trained on, too ({also}).",
-    why="What was learnt by heart is counted as understood: the score is too good.",
-    cure="train, held_out = torch.utils.data.random_split(dataset, [0.8, 0.2])",
-)  # fmt: skip
+@check("validation-in-training", "warning", "epoch step")
 def validation_in_training(seen: History, event: Any) -> Any:
+    """{shared} of {count} samples that the model is judged by are trained on, too ({also}).
+
+    Why: What was learnt by heart is counted as understood: the score is too good.
+
+    Cure: train, held_out = torch.utils.data.random_split(dataset, [0.8, 0.2])
+    """
     trained_on: dict[int, Any] = seen.note("trained on", dict)
     if hasattr(event, "optimizer"):
         loader = seen.notes.get("loader")
@@ -139,15 +142,15 @@ def validation_in_training(seen: History, event: Any) -> Any:
             yield Found(event.place, place, shared=shared, count=len(held))
 
 
-@check(
-    "unnormalised", "warning", "op",
-    says="The data go into the first layer as they are: {low:.3g} to {high:.3g}, of size"
-    " {size:.3g}.",
-    why="Layers are made for numbers of size 1. With such inputs scores, loss and gradients are as"
-    " many times larger, and one learning rate does not fit all.",
-    cure="x = (x - x.mean(0)) / x.std(0)  # or x / 255",
-)  # fmt: skip
+@check("unnormalised", "warning", "op")
 def unnormalised(seen: History, event: Any) -> Any:
+    """The data go into the first layer as they are: {low:.3g} to {high:.3g}, of size {size:.3g}.
+
+    Why: Layers are made for numbers of size 1. With such inputs scores, loss and gradients are as
+    many times larger, and one learning rate does not fit all.
+
+    Cure: x = (x - x.mean(0)) / x.std(0)  # or x / 255
+    """
     if event.name not in ("linear", "convolve") or event.y.node is None or not event.inputs:
         return
     t = event.inputs[0]

@@ -47,19 +47,15 @@ def often(seen: History, event: Any, most: int = 3) -> bool:
     return seen.looks[key] > most
 
 
-_SHRINKS = (
-    "It applies log_softmax itself. Of {classes} classes no loss can fall below {least:.3f}, and"
-    " gradients shrink: yours are {smaller:.2g} times smaller."
-)
-
-
-@check(
-    "softmax-twice", "error", "loss",
-    says="{name} takes raw scores; its input came out of softmax ({also}).",
-    why=_SHRINKS,
-    cure="pass the scores themselves:  loss = criterion(model(x), y)",
-)  # fmt: skip
+@check("softmax-twice", "error", "loss")
 def softmax_twice(seen: History, event: Any) -> Any:
+    """{name} takes raw scores; its input came out of softmax ({also}).
+
+    Why: It applies log_softmax itself. Of {classes} classes no loss can fall below {least:.3f}, and
+    gradients shrink: yours are {smaller:.2g} times smaller.
+
+    Cure: pass the scores themselves:  loss = criterion(model(x), y)
+    """
     x = event.input.array
     if event.name != "cross_entropy" or x.ndim < 1 or not x.size:
         return
@@ -87,14 +83,15 @@ def _shrinkage(p: Any, t: Any) -> float:
     return float(np.sqrt((plain**2).sum() / max((twice**2).sum(), 1e-30)))
 
 
-@check(
-    "softmax-twice", "warning", "op",
-    says="softmax is applied to what came out of softmax ({also}).",
-    why="Probabilities lie between 0 and 1, so the second softmax makes them almost equal: the"
-    " largest of {classes} is at most {most:.3g}.",
-    cure="apply it once, to the scores",
-)  # fmt: skip
+@check("softmax-twice", "warning", "op")
 def softmax_of_softmax(seen: History, event: Any) -> Any:
+    """softmax is applied to what came out of softmax ({also}).
+
+    Why: Probabilities lie between 0 and 1, so the second softmax makes them almost equal: the
+    largest of {classes} is at most {most:.3g}.
+
+    Cure: apply it once, to the scores
+    """
     if event.name not in ("softmax", "log_softmax") or event.inside or not event.inputs:
         return
     before = seen.of(event.inputs[0])
@@ -107,40 +104,43 @@ def softmax_of_softmax(seen: History, event: Any) -> Any:
             )
 
 
-@check(
-    "log-twice", "warning", "loss",
-    says="{name} takes raw scores; its input came out of log_softmax ({also}).",
-    why="It applies log_softmax itself. A second one changes nothing, but it is work for nothing,"
-    " and hides that NLLLoss was meant, or no log_softmax. (Sums of exp are {sum:.3f} already.)",
-    cure="nll_loss(log_softmax(scores, 1), y)  or  cross_entropy(scores, y)",
-)  # fmt: skip
+@check("log-twice", "warning", "loss")
 def log_twice(seen: History, event: Any) -> Any:
+    """{name} takes raw scores; its input came out of log_softmax ({also}).
+
+    Why: It applies log_softmax itself. A second one changes nothing, but it is work for nothing,
+    and hides that NLLLoss was meant, or no log_softmax. (Sums of exp are {sum:.3f} already.)
+
+    Cure: nll_loss(log_softmax(scores, 1), y)  or  cross_entropy(scores, y)
+    """
     if event.name == "cross_entropy" and kind(event) == "log_softmax" and event.input.array.size:
         sums = np.exp(log_sums(event.input.array, class_axis(event.input.array)))
         yield Found(event.place, also(event), name=event.name, sum=float(sums.mean()))
 
 
-@check(
-    "log-twice", "error", "op",
-    says="log is taken of what is a logarithm already ({also}).",
-    why="Logarithms of probabilities are negative: {bad} of {all} results are not finite.",
-    cure="leave the second log out",
-)  # fmt: skip
+@check("log-twice", "error", "op")
 def log_of_log(seen: History, event: Any) -> Any:
+    """log is taken of what is a logarithm already ({also}).
+
+    Why: Logarithms of probabilities are negative: {bad} of {all} results are not finite.
+
+    Cure: leave the second log out
+    """
     before = seen.of(event.inputs[0]) if event.name == "log" and event.inputs else None
     if before is not None and before.kind in ("log_softmax", "log_sigmoid"):
         y = event.y.array
         yield Found(event.place, before.place, bad=int((~np.isfinite(y)).sum()), all=y.size)
 
 
-@check(
-    "softmax-missing", "error", "loss",
-    says="{name} takes logarithms of probabilities; its input is raw scores.",
-    why="It averages -input[class], and applies no softmax: exp of a row adds up to {sum:.3g}, not"
-    " to 1, so the loss has no lower bound.",
-    cure="nn.CrossEntropyLoss()(scores, y)  # or log_softmax(scores, 1) before nll_loss",
-)  # fmt: skip
+@check("softmax-missing", "error", "loss")
 def softmax_missing(seen: History, event: Any) -> Any:
+    """{name} takes logarithms of probabilities; its input is raw scores.
+
+    Why: It averages -input[class], and applies no softmax: exp of a row adds up to {sum:.3g}, not
+    to 1, so the loss has no lower bound.
+
+    Cure: nn.CrossEntropyLoss()(scores, y)  # or log_softmax(scores, 1) before nll_loss
+    """
     x = event.input.array
     if event.name != "nll_loss" or kind(event) in ("softmax", "sigmoid") or often(seen, event):
         return
@@ -151,14 +151,15 @@ def softmax_missing(seen: History, event: Any) -> Any:
         yield Found(event.place, name=event.name, sum=float(np.exp(np.minimum(sums, 80)).mean()))
 
 
-@check(
-    "log-missing", "error", "loss",
-    says="{name} takes logarithms of probabilities; its input is probabilities ({also}).",
-    why="-p is minimised, not -log p: its gradient is 1 where that of the logarithm would be 1/p,"
-    " here up to {most:.3g}, and it hardly corrects the worst mistakes.",
-    cure="nll_loss(log_softmax(scores, 1), y)",
-)  # fmt: skip
+@check("log-missing", "error", "loss")
 def log_missing(seen: History, event: Any) -> Any:
+    """{name} takes logarithms of probabilities; its input is probabilities ({also}).
+
+    Why: -p is minimised, not -log p: its gradient is 1 where that of the logarithm would be 1/p,
+    here up to {most:.3g}, and it hardly corrects the worst mistakes.
+
+    Cure: nll_loss(log_softmax(scores, 1), y)
+    """
     x = event.input.array
     if event.name not in ("nll_loss", "kl_div") or not x.size:
         return
@@ -169,14 +170,15 @@ def log_missing(seen: History, event: Any) -> Any:
         )
 
 
-@check(
-    "sigmoid-twice", "error", "loss",
-    says="{name} takes raw scores; its input came out of sigmoid ({also}).",
-    why="It applies sigmoid itself: from inputs between {low:.2f} and {high:.2f} it makes"
-    " probabilities from {least:.2f} to {most:.2f}, never near 0.",
-    cure="pass the scores themselves, or take nn.BCELoss()",
-)  # fmt: skip
+@check("sigmoid-twice", "error", "loss")
 def sigmoid_twice(seen: History, event: Any) -> Any:
+    """{name} takes raw scores; its input came out of sigmoid ({also}).
+
+    Why: It applies sigmoid itself: from inputs between {low:.2f} and {high:.2f} it makes
+    probabilities from {least:.2f} to {most:.2f}, never near 0.
+
+    Cure: pass the scores themselves, or take nn.BCELoss()
+    """
     x = event.input.array
     if event.name != "binary_cross_entropy_with_logits" or not x.size:
         return
@@ -187,26 +189,28 @@ def sigmoid_twice(seen: History, event: Any) -> Any:
                     most=most)  # fmt: skip
 
 
-@check(
-    "sigmoid-twice", "warning", "op",
-    says="sigmoid is applied to what came out of sigmoid ({also}).",
-    why="The result lies between 0.5 and {most:.3g}, whatever the scores are.",
-    cure="apply it once, to the scores",
-)  # fmt: skip
+@check("sigmoid-twice", "warning", "op")
 def sigmoid_of_sigmoid(seen: History, event: Any) -> Any:
+    """sigmoid is applied to what came out of sigmoid ({also}).
+
+    Why: The result lies between 0.5 and {most:.3g}, whatever the scores are.
+
+    Cure: apply it once, to the scores
+    """
     before = seen.of(event.inputs[0]) if event.name == "sigmoid" and event.inputs else None
     if before is not None and before.kind == "sigmoid" and not event.ours:
         yield Found(event.place, before.place, most=1 / (1 + math.exp(-1)))
 
 
-@check(
-    "sigmoid-missing", "error", "loss",
-    says="{name} takes probabilities; its input is {what}.",
-    why="Values from {low:.3g} to {high:.3g} came: a score is no probability, and cut to [0, 1] it"
-    " gets no gradient where it is cut.",
-    cure="nn.BCEWithLogitsLoss()(scores, y)  # which applies sigmoid itself",
-)  # fmt: skip
+@check("sigmoid-missing", "error", "loss")
 def sigmoid_missing(seen: History, event: Any) -> Any:
+    """{name} takes probabilities; its input is {what}.
+
+    Why: Values from {low:.3g} to {high:.3g} came: a score is no probability, and cut to [0, 1] it
+    gets no gradient where it is cut.
+
+    Cure: nn.BCEWithLogitsLoss()(scores, y)  # which applies sigmoid itself
+    """
     x = event.input.array
     if event.name != "binary_cross_entropy" or not x.size or not finite(x):
         return
@@ -219,13 +223,14 @@ def sigmoid_missing(seen: History, event: Any) -> Any:
         yield Found(event.place, also(event), name=event.name, low=low, high=high, what=what)
 
 
-@check(
-    "softmax-axis", "error", "loss",
-    says="softmax ({also}) went over dimension {axis}; the classes are in dimension {right}.",
-    why="The probabilities of one sample do not add up to 1: here to {low:.3g} to {high:.3g}.",
-    cure="scores.softmax({right})",
-)  # fmt: skip
+@check("softmax-axis", "error", "loss")
 def softmax_axis(seen: History, event: Any) -> Any:
+    """softmax ({also}) went over dimension {axis}; the classes are in dimension {right}.
+
+    Why: The probabilities of one sample do not add up to 1: here to {low:.3g} to {high:.3g}.
+
+    Cure: scores.softmax({right})
+    """
     x, facts = event.input.array, event.facts
     if event.name not in ("nll_loss", "cross_entropy") or facts is None or x.ndim < 2:
         return
@@ -235,13 +240,14 @@ def softmax_axis(seen: History, event: Any) -> Any:
                     high=float(sums.max()))  # fmt: skip
 
 
-@check(
-    "softmax-axis", "warning", "op",
-    says="softmax goes over dimension {axis} of {shape}, which has {size} element.",
-    why="Of a single score softmax is 1, whatever the score: its gradient is 0.",
-    cure="sigmoid for one score; softmax over the dimension of the classes",
-)  # fmt: skip
+@check("softmax-axis", "warning", "op")
 def softmax_of_one(seen: History, event: Any) -> Any:
+    """softmax goes over dimension {axis} of {shape}, which has {size} element.
+
+    Why: Of a single score softmax is 1, whatever the score: its gradient is 0.
+
+    Cure: sigmoid for one score; softmax over the dimension of the classes
+    """
     if event.name not in ("softmax", "log_softmax") or event.y.node is None or event.ours:
         return
     shape = event.y.array.shape
@@ -252,15 +258,15 @@ def softmax_of_one(seen: History, event: Any) -> Any:
         yield Found(event.place, axis=axis, shape=list(shape), size=1)
 
 
-@check(
-    "softmax-axis", "warning", "op",
-    says="Weights that softmax made over dimension {axis} ({also}) are summed over dimension"
-    " {right}.",
-    why="The weights of one sum add up to {low:.3g} to {high:.3g}, not to 1: the softmax of"
-    " attention goes over the keys.",
-    cure="scores.softmax(-1) @ v",
-)  # fmt: skip
+@check("softmax-axis", "warning", "op")
 def softmax_over_queries(seen: History, event: Any) -> Any:
+    """Weights that softmax made over dimension {axis} ({also}) are summed over dimension {right}.
+
+    Why: The weights of one sum add up to {low:.3g} to {high:.3g}, not to 1: the softmax of
+    attention goes over the keys.
+
+    Cure: scores.softmax(-1) @ v
+    """
     if event.name != "matmul" or event.inside or len(event.inputs) < 2 or event.ours:
         return
     facts, x = seen.of(event.inputs[0]), event.inputs[0].array
@@ -272,19 +278,15 @@ def softmax_over_queries(seen: History, event: Any) -> Any:
                     low=float(sums.min()), high=float(sums.max()))  # fmt: skip
 
 
-_WHY_OUTER = (
-    "A column of {count} and a row of {count} make {count} x {count} pairs: every prediction is"
-    " compared with every target, and the best answer is the mean of the targets."
-)
-
-
-@check(
-    "target-broadcast", "error", "op",
-    says="({count}, 1) meets ({count},), and the mean is taken of all pairs ({also}).",
-    why=_WHY_OUTER,
-    cure="make the shapes equal:  model(x).squeeze(1) - y",
-)  # fmt: skip
+@check("target-broadcast", "error", "op")
 def target_broadcast(seen: History, event: Any) -> Any:
+    """({count}, 1) meets ({count},), and the mean is taken of all pairs ({also}).
+
+    Why: A column of {count} and a row of {count} make {count} x {count} pairs: every prediction is
+    compared with every target, and the best answer is the mean of the targets.
+
+    Cure: make the shapes equal:  model(x).squeeze(1) - y
+    """
     if event.name not in ("mean", "sum") or len(event.inputs) != 1 or event.y.array.size != 1:
         return
     facts = seen.of(event.inputs[0])
@@ -294,14 +296,15 @@ def target_broadcast(seen: History, event: Any) -> Any:
             yield Found(place, event.place, count=count)
 
 
-@check(
-    "target-broadcast", "error", "loss",
-    says="{name} is given shapes {input} and {target}, which broadcast to {all}.",
-    why="Every prediction is compared with every target, {pairs} pairs for {count} samples: the"
-    " best answer is the mean of the targets.",
-    cure="make the shapes equal:  criterion(model(x).squeeze(1), y)",
-)  # fmt: skip
+@check("target-broadcast", "error", "loss")
 def target_broadcast_by_a_loss(seen: History, event: Any) -> Any:
+    """{name} is given shapes {input} and {target}, which broadcast to {all}.
+
+    Why: Every prediction is compared with every target, {pairs} pairs for {count} samples: the best
+    answer is the mean of the targets.
+
+    Cure: make the shapes equal:  criterion(model(x).squeeze(1), y)
+    """
     x, t = event.input.array, event.target.array
     if event.name not in ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"):
         return
@@ -317,16 +320,17 @@ def target_broadcast_by_a_loss(seen: History, event: Any) -> Any:
                     all=list(shape), pairs=pairs, count=max(x.size, t.size))  # fmt: skip
 
 
-@check(
-    "class-axis", "error", "loss",
-    says="{name} takes classes in dimension 1; a layer ({also}) has put them in dimension {axis}"
-    " of {shape}.",
-    why="The shapes fit by chance, both dimensions being {size}: scores of different places are"
-    " compared with each other.",
-    cure="cross_entropy(scores.transpose(1, 2), y)  or  cross_entropy(scores.flatten(0, 1),"
-    " y.flatten())",
-)  # fmt: skip
+@check("class-axis", "error", "loss")
 def class_axis_last(seen: History, event: Any) -> Any:
+    """{name} takes classes in dimension 1; a layer ({also}) has put them in dimension {axis} of
+    {shape}.
+
+    Why: The shapes fit by chance, both dimensions being {size}: scores of different places are
+    compared with each other.
+
+    Cure: cross_entropy(scores.transpose(1, 2), y)  or  cross_entropy(scores.flatten(0, 1),
+    y.flatten())
+    """
     x, facts = event.input.array, event.facts
     if event.name not in ("cross_entropy", "nll_loss") or facts is None or x.ndim < 2:
         return
@@ -338,13 +342,14 @@ def class_axis_last(seen: History, event: Any) -> Any:
                     name=event.name, axis=axis, shape=list(x.shape), size=x.shape[1])  # fmt: skip
 
 
-@check(
-    "accuracy-range", "error", "op",
-    says="({count}, 1) is compared with ({count},): that makes {count} x {count} answers.",
-    why="Each guess is compared with every label; {right} count as right, of {count} samples.",
-    cure="make the shapes equal:  (scores.squeeze(1) > 0) == y",
-)  # fmt: skip
+@check("accuracy-range", "error", "op")
 def accuracy_of_pairs(seen: History, event: Any) -> Any:
+    """({count}, 1) is compared with ({count},): that makes {count} x {count} answers.
+
+    Why: Each guess is compared with every label; {right} count as right, of {count} samples.
+
+    Cure: make the shapes equal:  (scores.squeeze(1) > 0) == y
+    """
     if event.name not in ("mean", "sum") or len(event.inputs) != 1 or event.y.array.size != 1:
         return
     facts = seen.of(event.inputs[0])
@@ -353,14 +358,15 @@ def accuracy_of_pairs(seen: History, event: Any) -> Any:
         yield Found(place, event.place, count=count, right=int(event.inputs[0].array.sum()))
 
 
-@check(
-    "accuracy-range", "warning", "op",
-    says="A share of right answers is {rate:.3g}, more than {most}.",
-    why="{right:g} right answers are divided by {by:.4g}: by the number of batches, perhaps,"
-    " instead of samples.",
-    cure="right / len(y)",
-)  # fmt: skip
+@check("accuracy-range", "warning", "op")
 def accuracy_range(seen: History, event: Any) -> Any:
+    """A share of right answers is {rate:.3g}, more than {most}.
+
+    Why: {right:g} right answers are divided by {by:.4g}: by the number of batches, perhaps, instead
+    of samples.
+
+    Cure: right / len(y)
+    """
     facts = seen.of(event.y)
     if event.name != "div" or facts is None or facts.kind != "rate" or event.y.array.size != 1:
         return
@@ -371,14 +377,15 @@ def accuracy_range(seen: History, event: Any) -> Any:
         yield Found(event.place, facts.place, rate=rate, most=most, right=right, by=right / rate)
 
 
-@check(
-    "view-mixes-axes", "warning", "op",
-    says="{name} turns {before} into {after}: dimension {size} changes its place.",
-    why="view and reshape keep the order of the elements in memory: they cut rows anew, and do not"
-    " move dimensions. Elements of different samples end up side by side.",
-    cure="x.transpose(1, 2)  # or permute(...), before the view",
-)  # fmt: skip
+@check("view-mixes-axes", "warning", "op")
 def view_mixes_axes(seen: History, event: Any) -> Any:
+    """{name} turns {before} into {after}: dimension {size} changes its place.
+
+    Why: view and reshape keep the order of the elements in memory: they cut rows anew, and do not
+    move dimensions. Elements of different samples end up side by side.
+
+    Cure: x.transpose(1, 2)  # or permute(...), before the view
+    """
     if event.name not in ("view", "reshape_copy") or event.inside or event.ours:
         return
     before, after = event.inputs[0].array.shape, event.y.array.shape

@@ -17,19 +17,15 @@ def norm(arrays: list[Any]) -> float:
     return float(np.sqrt(sum([float((a * a).sum()) for a in arrays])))
 
 
-_WHY_ZERO = (
-    "backward() adds to .grad, so that gradients can be accumulated. What a step has used is still"
-    " in there: each step follows the sum of all gradients so far (here of norm {norm:.3g})."
-)
-
-
-@check(
-    "zero-grad-missing", "error", "backward step",
-    says="backward() adds to gradients that step ({also}) has used already; nothing clears them.",
-    why=_WHY_ZERO,
-    cure="optimizer.zero_grad()  # once for each step, before backward()",
-)  # fmt: skip
+@check("zero-grad-missing", "error", "backward step")
 def zero_grad_missing(seen: History, event: Any) -> Any:
+    """backward() adds to gradients that step ({also}) has used already; nothing clears them.
+
+    Why: backward() adds to .grad, so that gradients can be accumulated. What a step has used is
+    still in there: each step follows the sum of all gradients so far (here of norm {norm:.3g}).
+
+    Cure: optimizer.zero_grad()  # once for each step, before backward()
+    """
     if hasattr(event, "leaves"):
         for leaf in event.leaves:
             record, t = seen.leaf(leaf), leaf.tensor()
@@ -59,13 +55,14 @@ def _note_leftovers(record: LeafRecord, t: Any, place: Any) -> Any:
     return None
 
 
-@check(
-    "zero-grad-before-step", "error", "step",
-    says="zero_grad() clears the gradients before step ({also}) has used them.",
-    why="step() finds {left} of {count} gradients, all zero if any: no parameter moves.",
-    cure="optimizer.zero_grad(); loss.backward(); optimizer.step()",
-)  # fmt: skip
+@check("zero-grad-before-step", "error", "step")
 def zero_grad_before_step(seen: History, event: Any) -> Any:
+    """zero_grad() clears the gradients before step ({also}) has used them.
+
+    Why: step() finds {left} of {count} gradients, all zero if any: no parameter moves.
+
+    Cure: optimizer.zero_grad(); loss.backward(); optimizer.step()
+    """
     kinds = [entry[0] for entry in event.record.log]
     if "backward" not in kinds or any([p._grad.array.any() for p in event.moving]):
         return
@@ -76,15 +73,15 @@ def zero_grad_before_step(seen: History, event: Any) -> Any:
         yield Found(last[1], event.place, left=len(event.moving), count=len(event.parameters))
 
 
-@check(
-    "gradient-discarded", "warning", "step",
-    says="zero_grad() clears gradients between the backward passes that belong to one step"
-    " ({also}).",
-    why="Of {passes} backward passes before this step only the last one counts; the others were"
-    " computed for nothing.",
-    cure="clear once for each step:  optimizer.step(); optimizer.zero_grad()",
-)  # fmt: skip
+@check("gradient-discarded", "warning", "step")
 def gradient_discarded(seen: History, event: Any) -> Any:
+    """zero_grad() clears gradients between the backward passes that belong to one step ({also}).
+
+    Why: Of {passes} backward passes before this step only the last one counts; the others were
+    computed for nothing.
+
+    Cure: clear once for each step:  optimizer.step(); optimizer.zero_grad()
+    """
     record, wiped = event.record, None
     passes = [entry for entry in record.log if entry[0] == "backward"]
     stacks = {entry[2] for entry in passes}
@@ -101,13 +98,14 @@ def gradient_discarded(seen: History, event: Any) -> Any:
         yield Found(wiped, event.place, passes=len(passes))
 
 
-@check(
-    "step-missing", "error", "backward end",
-    says="Gradients are computed, and the optimizer made in {also} never steps.",
-    why="{passes} backward passes have filled .grad; only optimizer.step() moves the parameters.",
-    cure="loss.backward(); optimizer.step()",
-)  # fmt: skip
+@check("step-missing", "error", "backward end")
 def step_missing(seen: History, event: Any) -> Any:
+    """Gradients are computed, and the optimizer made in {also} never steps.
+
+    Why: {passes} backward passes have filled .grad; only optimizer.step() moves the parameters.
+
+    Cure: loss.backward(); optimizer.step()
+    """
     for record in seen.everyone:
         passes = [entry for entry in record.log if entry[0] == "backward"]
         wiped = [entry for entry in record.log if entry[0] == "zero" and entry[2]]
@@ -118,26 +116,28 @@ def step_missing(seen: History, event: Any) -> Any:
             yield Found(passes[-1][1], record.place, passes=record.backwards)
 
 
-@check(
-    "step-before-backward", "error", "backward",
-    says="step() comes before the backward pass ({also}) of the same loss.",
-    why="step() finds no gradient of this loss: it moves nothing, or along the gradient of the"
-    " loss before.",
-    cure="loss.backward(); optimizer.step()",
-)  # fmt: skip
+@check("step-before-backward", "error", "backward")
 def step_before_backward(seen: History, event: Any) -> Any:
+    """step() comes before the backward pass ({also}) of the same loss.
+
+    Why: step() finds no gradient of this loss: it moves nothing, or along the gradient of the loss
+    before.
+
+    Cure: loss.backward(); optimizer.step()
+    """
     for record in event.records:
         if record.steps and not record.fresh and event.number and event.number < record.tick:
             yield Found(record.step_place, event.place)
 
 
-@check(
-    "clip-after-step", "error", "clip",
-    says="Gradients are clipped after the optimizer has used them (step: {also}).",
-    why="The norm is {norm:.3g}, and the step was made with it: clipping comes too late.",
-    cure="loss.backward(); clip_grad_norm_(model.parameters(), {most:g}); optimizer.step()",
-)  # fmt: skip
+@check("clip-after-step", "error", "clip")
 def clip_after_step(seen: History, event: Any) -> Any:
+    """Gradients are clipped after the optimizer has used them (step: {also}).
+
+    Why: The norm is {norm:.3g}, and the step was made with it: clipping comes too late.
+
+    Cure: loss.backward(); clip_grad_norm_(model.parameters(), {most:g}); optimizer.step()
+    """
     moving = [p for p in event.parameters if p._grad is not None]
     records = [(seen.record(p), p) for p in moving]
     used = [p for r, p in records if r and r.consumed and r.gradient == snapshot(p._grad)]
@@ -148,14 +148,15 @@ def clip_after_step(seen: History, event: Any) -> Any:
             yield Found(event.place, places[-1] if places else None, norm=size, most=event.most)
 
 
-@check(
-    "clip-before-backward", "error", "clip backward step",
-    says="Gradients are clipped before the backward pass ({also}) that makes them.",
-    why="At that moment {count} parameters have no gradient: there is nothing to clip, and what"
-    " comes then is not clipped.",
-    cure="loss.backward(); clip_grad_norm_(model.parameters(), {most:g}); optimizer.step()",
-)  # fmt: skip
+@check("clip-before-backward", "error", "clip backward step")
 def clip_before_backward(seen: History, event: Any) -> Any:
+    """Gradients are clipped before the backward pass ({also}) that makes them.
+
+    Why: At that moment {count} parameters have no gradient: there is nothing to clip, and what
+    comes then is not clipped.
+
+    Cure: loss.backward(); clip_grad_norm_(model.parameters(), {most:g}); optimizer.step()
+    """
     if hasattr(event, "most"):
         grads = [p._grad.array for p in event.parameters if p._grad is not None]
         empty = not any([g.any() for g in grads])
@@ -168,18 +169,19 @@ def clip_before_backward(seen: History, event: Any) -> Any:
     seen.notes["clip"] = None
 
 
-@check(
-    "accumulation-not-divided", "warning", "step",
-    says="{passes} backward passes of mean losses are added up for one step ({also}).",
-    why="The sum of {passes} means is {passes} times the mean of all: the step is as if the"
-    " learning rate were {passes} times higher.",
-    cure="(loss / {passes}).backward()",
-)  # fmt: skip
+@check("accumulation-not-divided", "warning", "step")
 def accumulation_not_divided(seen: History, event: Any) -> Any:
+    """{passes} backward passes of mean losses are added up for one step ({also}).
+
+    Why: The sum of {passes} means is {passes} times the mean of all: the step is as if the learning
+    rate were {passes} times higher.
+
+    Cure: (loss / {passes}).backward()
+    """
     passes = [entry for entry in event.record.log if entry[0] == "backward"]
     stacks = {entry[2] for entry in passes}
     wiped = any([entry[0] == "zero" and entry[2] for entry in list(event.record.log)[1:]])
-    means = [entry[3].mean for entry in passes]
+    means = [entry[3] for entry in passes]
     if len(passes) < 2 or len(stacks) > 1 or wiped or not all(means):
         event.record.counts["accumulated"] = 0
         return
@@ -188,14 +190,15 @@ def accumulation_not_divided(seen: History, event: Any) -> Any:
         yield Found(passes[-1][1], event.place, passes=len(passes))
 
 
-@check(
-    "leaf-replaced", "error", "op backward end",
-    says="The parameter is replaced by a result, which is no parameter: {how}.",
-    why="w = w - lr * w.grad binds the name to a new tensor. The old one, which the gradients"
-    " belong to, has not changed.",
-    cure="with torch.no_grad(): w -= lr * w.grad",
-)  # fmt: skip
+@check("leaf-replaced", "error", "op backward end")
 def leaf_replaced(seen: History, event: Any) -> Any:
+    """The parameter is replaced by a result, which is no parameter: {how}.
+
+    Why: w = w - lr * w.grad binds the name to a new tensor. The old one, which the gradients belong
+    to, has not changed.
+
+    Cure: with torch.no_grad(): w -= lr * w.grad
+    """
     pending: dict[int, Any] = seen.note("replaced", dict)
     if not hasattr(event, "inputs"):
         for key, (place, ref) in list(pending.items()):

@@ -27,19 +27,15 @@ def _shows_future(hidden: Any) -> bool:
     return not bool(hidden[..., np.triu(np.ones((n, n), bool), 1)].all())
 
 
-_WHY = (
-    "True means hidden for masked_fill and nn.MultiheadAttention, visible for"
-    " scaled_dot_product_attention. Here {hidden} of {all} places are hidden, the wrong ones."
-)
-
-
-@check(
-    "mask-inverted", "error", "op attention",
-    says="The mask hides {what}.",
-    why=_WHY,
-    cure="~mask",
-)  # fmt: skip
+@check("mask-inverted", "error", "op attention")
 def mask_inverted(seen: History, event: Any) -> Any:
+    """The mask hides {what}.
+
+    Why: True means hidden for masked_fill and nn.MultiheadAttention, visible for
+    scaled_dot_product_attention. Here {hidden} of {all} places are hidden, the wrong ones.
+
+    Cure: ~mask
+    """
     found = _mask(seen, event)
     if found is None:
         return
@@ -88,13 +84,14 @@ def _mask(seen: History, event: Any) -> Any:
     return None
 
 
-@check(
-    "mask-hides-all", "error", "op attention",
-    says="{rows} of {all} queries see no key: the mask hides all of them.",
-    why="softmax of scores that are all -inf is NaN, and from there on everything is.",
-    cure="leave one key visible in each row, or drop rows that are padding alone",
-)  # fmt: skip
+@check("mask-hides-all", "error", "op attention")
 def mask_hides_all(seen: History, event: Any) -> Any:
+    """{rows} of {all} queries see no key: the mask hides all of them.
+
+    Why: softmax of scores that are all -inf is NaN, and from there on everything is.
+
+    Cure: leave one key visible in each row, or drop rows that are padding alone
+    """
     if seen.notes.get("inverted"):
         return
     if hasattr(event, "is_causal"):
@@ -115,14 +112,15 @@ def mask_hides_all(seen: History, event: Any) -> Any:
         yield Found(event.place, rows=int(blind.sum()), all=int(blind.size))
 
 
-@check(
-    "mask-missing", "error", "op attention loss backward",
-    says="The labels are the inputs shifted by one ({also}), and attention sees what comes next.",
-    why="Each of {count} places looks up its label among the later inputs: the loss falls, and"
-    " nothing is learnt. {weight:.0%} of the attention is on later places.",
-    cure="scores.masked_fill(torch.ones(T, T).triu(1).bool(), -inf), or is_causal=True",
-)  # fmt: skip
+@check("mask-missing", "error", "op attention loss backward")
 def mask_missing(seen: History, event: Any) -> Any:
+    """The labels are the inputs shifted by one ({also}), and attention sees what comes next.
+
+    Why: Each of {count} places looks up its label among the later inputs: the loss falls, and
+    nothing is learnt. {weight:.0%} of the attention is on later places.
+
+    Cure: scores.masked_fill(torch.ones(T, T).triu(1).bool(), -inf), or is_causal=True
+    """
     if hasattr(event, "is_causal"):
         _note_attention(seen, event)
     elif hasattr(event, "inputs"):

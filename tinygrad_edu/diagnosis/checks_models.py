@@ -39,15 +39,15 @@ def _listed(value: Any, depth: int = 2) -> list[Any]:
     return [value]
 
 
-@check(
-    "layers-in-list", "error", "module step",
-    says="self.{name} of {owner} holds layers in a plain {kind}: {count} parameters are not"
-    " registered.",
-    why="model.parameters() does not see them: no optimizer moves them, .to() and state_dict()"
-    " leave them out.",
-    cure="self.{name} = nn.{right}(...)",
-)  # fmt: skip
+@check("layers-in-list", "error", "module step")
 def layers_in_list(seen: History, event: Any) -> Any:
+    """self.{name} of {owner} holds layers in a plain {kind}: {count} parameters are not registered.
+
+    Why: model.parameters() does not see them: no optimizer moves them, .to() and state_dict() leave
+    them out.
+
+    Cure: self.{name} = nn.{right}(...)
+    """
     if hasattr(event, "module"):
         if seen.looks_left(("list", id(event.module)), 1):
             for name, value in _plain_attributes(event.module):
@@ -75,13 +75,14 @@ def _is_owned(seen: History, p: Any) -> bool:
     return record is not None and bool(record.owners)
 
 
-@check(
-    "parameter-plain-tensor", "error", "module step",
-    says="self.{name} of {owner} is a tensor that needs a gradient, not a Parameter.",
-    why="model.parameters() does not see it, so no optimizer moves it: {what}, of shape {shape}.",
-    cure="self.{name} = nn.Parameter(...)  # of the finished value",
-)  # fmt: skip
+@check("parameter-plain-tensor", "error", "module step")
 def parameter_plain_tensor(seen: History, event: Any) -> Any:
+    """self.{name} of {owner} is a tensor that needs a gradient, not a Parameter.
+
+    Why: model.parameters() does not see it, so no optimizer moves it: {what}, of shape {shape}.
+
+    Cure: self.{name} = nn.Parameter(...)  # of the finished value
+    """
     if hasattr(event, "module"):
         if seen.looks_left(("plain", id(event.module)), 1):
             for name, value in _plain_attributes(event.module):
@@ -104,14 +105,15 @@ def _is_old(t: Any, passed: Any) -> bool:
     return bool(t.node.number < passed.start)
 
 
-@check(
-    "layer-made-in-forward", "error", "module",
-    says="{layer} is made in forward(), anew in each call.",
-    why="Its {count} parameters are new random numbers each time; no optimizer has them, and what"
-    " they learn is thrown away.",
-    cure="make the layer in __init__, and call it in forward()",
-)  # fmt: skip
+@check("layer-made-in-forward", "error", "module")
 def layer_made_in_forward(seen: History, event: Any) -> Any:
+    """{layer} is made in forward(), anew in each call.
+
+    Why: Its {count} parameters are new random numbers each time; no optimizer has them, and what
+    they learn is thrown away.
+
+    Cure: make the layer in __init__, and call it in forward()
+    """
     module, passed = event.module, event.passed
     own = [p for p in module._parameters.values() if isinstance(p, Parameter) and not is_lazy(p)]
     made = [p for p in own if isinstance(p.leaf, Leaf) and p.leaf.number > passed.start]
@@ -128,14 +130,15 @@ def layer_made_in_forward(seen: History, event: Any) -> Any:
         yield Found(place, passed.place, layer=kind, count=sum(p.array.size for p in made))
 
 
-@check(
-    "forward-direct", "note", "op",
-    says="forward() of {layer} is called directly: {hooks} hooks are passed over.",
-    why="model(x) runs the hooks around forward(), which spectral norm, profilers and many tools"
-    " are made of; model.forward(x) does not.",
-    cure="model(x)",
-)  # fmt: skip
+@check("forward-direct", "note", "op")
 def forward_direct(seen: History, event: Any) -> Any:
+    """forward() of {layer} is called directly: {hooks} hooks are passed over.
+
+    Why: model(x) runs the hooks around forward(), which spectral norm, profilers and many tools are
+    made of; model.forward(x) does not.
+
+    Cure: model(x)
+    """
     if not seen.looks_left(("direct", event.place), 2):
         return
     found = called_directly()
@@ -146,14 +149,15 @@ def forward_direct(seen: History, event: Any) -> Any:
         yield Found(place, None, level, layer=type(module).__name__, hooks=hooks)
 
 
-@check(
-    "dead-units", "warning", "op",
-    says="{share:.0%} of the units of a ReLU are 0 for every sample, {times} times in a row.",
-    why="Where the input is negative for all samples the gradient is 0: these units do not come"
-    " back by themselves.",
-    cure="a lower learning rate, biases that start at 0, or nn.LeakyReLU()",
-)  # fmt: skip
+@check("dead-units", "warning", "op")
 def dead_units(seen: History, event: Any) -> Any:
+    """{share:.0%} of the units of a ReLU are 0 for every sample, {times} times in a row.
+
+    Why: Where the input is negative for all samples the gradient is 0: these units do not come back
+    by themselves.
+
+    Cure: a lower learning rate, biases that start at 0, or nn.LeakyReLU()
+    """
     y = event.y.array
     if event.name != "relu" or y.ndim < 2 or y.shape[0] < 8 or event.y.node is None:
         return
@@ -165,14 +169,15 @@ def dead_units(seen: History, event: Any) -> Any:
         yield Found(event.place, share=share, times=5)
 
 
-@check(
-    "saturated-units", "warning", "op",
-    says="{share:.0%} of what {kind} ({also}) hands on is at its limits.",
-    why="There its derivative is almost 0 (of tanh at 0.99 it is 0.02): the layers before it learn"
-    " nothing.",
-    cure="smaller initial weights, or normalised inputs",
-)  # fmt: skip
+@check("saturated-units", "warning", "op")
 def saturated_units(seen: History, event: Any) -> Any:
+    """{share:.0%} of what {kind} ({also}) hands on is at its limits.
+
+    Why: There its derivative is almost 0 (of tanh at 0.99 it is 0.02): the layers before it learn
+    nothing.
+
+    Cure: smaller initial weights, or normalised inputs
+    """
     if event.name != "linear" or event.y.node is None or event.inside:
         return
     facts, x = seen.of(event.inputs[0]), event.inputs[0].array
@@ -187,13 +192,14 @@ def saturated_units(seen: History, event: Any) -> Any:
         yield Found(event.place, facts.place, share=share, kind=facts.kind)
 
 
-@check(
-    "symmetric-start", "error", "step",
-    says="All {rows} units of a layer have the same weights, and the same gradient.",
-    why="Equal units stay equal: the layer, of shape {shape}, computes one number {rows} times.",
-    cure="random initial weights:  nn.init.kaiming_uniform_(layer.weight)",
-)  # fmt: skip
+@check("symmetric-start", "error", "step")
 def symmetric_start(seen: History, event: Any) -> Any:
+    """All {rows} units of a layer have the same weights, and the same gradient.
+
+    Why: Equal units stay equal: the layer, of shape {shape}, computes one number {rows} times.
+
+    Cure: random initial weights:  nn.init.kaiming_uniform_(layer.weight)
+    """
     if event.record.steps not in (1, 2):
         return
     for p in event.moving:

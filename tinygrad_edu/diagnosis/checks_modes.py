@@ -13,15 +13,16 @@ from tinygrad_edu.diagnosis.history import History, Pass
 from tinygrad_edu.diagnosis.places import Place, nearby
 
 
-@check(
-    "eval-forgotten", "warning", "begin step end",
-    says="The model is evaluated in training mode: {layers} at work.",
-    why="Dropout draws anew each time, and batch norm takes the statistics of this very batch, and"
-    " moves its own: the same data give another result. Nothing is recorded here, so this is no"
-    " training.",
-    cure="model.eval(); with torch.no_grad(): ...; model.train()",
-)  # fmt: skip
+@check("eval-forgotten", "warning", "begin step end")
 def eval_forgotten(seen: History, event: Any) -> Any:
+    """The model is evaluated in training mode: {layers} at work.
+
+    Why: Dropout draws anew each time, and batch norm takes the statistics of this very batch, and
+    moves its own: the same data give another result. Nothing is recorded here, so this is no
+    training.
+
+    Cure: model.eval(); with torch.no_grad(): ...; model.train()
+    """
     beginning = getattr(event, "passed", None)
     monte_carlo = seen.note("monte carlo", set)
     for passed in seen.passes:
@@ -40,14 +41,15 @@ def eval_forgotten(seen: History, event: Any) -> Any:
             yield Found(passed.place, layers=", ".join(dict.fromkeys(passed.noisy)))
 
 
-@check(
-    "train-forgotten", "warning", "step",
-    says="The model trains in evaluation mode: {layers} stand still since the last evaluation.",
-    why="eval() stays on until train() is called: dropout drops nothing, and batch norm takes its"
-    " running statistics, from here on.",
-    cure="model.train()  # at the beginning of each epoch",
-)  # fmt: skip
+@check("train-forgotten", "warning", "step")
 def train_forgotten(seen: History, event: Any) -> Any:
+    """The model trains in evaluation mode: {layers} stand still since the last evaluation.
+
+    Why: eval() stays on until train() is called: dropout drops nothing, and batch norm takes its
+    running statistics, from here on.
+
+    Cure: model.train()  # at the beginning of each epoch
+    """
     trained: dict[int, bool] = seen.note("trained", dict)
     for passed in seen.passes:
         if not passed.visited or passed.counted:
@@ -60,14 +62,15 @@ def train_forgotten(seen: History, event: Any) -> Any:
             yield Found(passed.place, layers=", ".join(dict.fromkeys(passed.quiet)))
 
 
-@check(
-    "no-grad-missing", "warning", "begin end",
-    says="{passes} forward passes here were recorded, and no backward pass came.",
-    why="The graph of a pass keeps all its activations, for nothing: evaluation takes twice the"
-    " memory, or more.",
-    cure="with torch.no_grad(): scores = model(x)",
-)  # fmt: skip
+@check("no-grad-missing", "warning", "begin end")
 def no_grad_missing(seen: History, event: Any) -> Any:
+    """{passes} forward passes here were recorded, and no backward pass came.
+
+    Why: The graph of a pass keeps all its activations, for nothing: evaluation takes twice the
+    memory, or more.
+
+    Cure: with torch.no_grad(): scores = model(x)
+    """
     wasted: dict[Any, set[int]] = seen.note("wasted", dict)
     for passed in seen.passes:
         if passed.visited or not passed.recorded or not passed.outputs or not passed.is_dead():
@@ -89,14 +92,15 @@ def _judges_many(seen: History, passed: Pass) -> bool:
     return module is not None and not passed.training
 
 
-@check(
-    "graph-kept", "warning", "backward end",
-    says="{alive} graphs of earlier steps are still alive: something here keeps them.",
-    why="A loss is a tensor with its whole graph behind it. Kept in a list, or added to a running"
-    " total, it keeps the graphs of all steps: memory grows until it is used up.",
-    cure="total += loss.item()  # or losses.append(loss.detach())",
-)  # fmt: skip
+@check("graph-kept", "warning", "backward end")
 def graph_kept(seen: History, event: Any) -> Any:
+    """{alive} graphs of earlier steps are still alive: something here keeps them.
+
+    Why: A loss is a tensor with its whole graph behind it. Kept in a list, or added to a running
+    total, it keeps the graphs of all steps: memory grows until it is used up.
+
+    Cure: total += loss.item()  # or losses.append(loss.detach())
+    """
     roots = seen.note("roots", lambda: deque(maxlen=32))
     alive = [entry for entry in roots if entry[0]() is not None and entry[2] < seen.steps]
     ended = not hasattr(event, "leaves")
@@ -118,16 +122,16 @@ def _keeper(place: Place) -> Place | None:
     return nearby(place, kept, before=8, after=25)
 
 
-@check(
-    "state-not-detached", "error", "backward",
-    says="The graph goes back through {steps} earlier steps: a state made before them comes in"
-    " here.",
-    why="A hidden state carries its history along. backward ({also}) runs through all steps since"
-    " the beginning: an error, or with retain_graph=True slower each time, along weights that"
-    " have changed since.",
-    cure="h = h.detach()  # after each step",
-)  # fmt: skip
+@check("state-not-detached", "error", "backward")
 def state_not_detached(seen: History, event: Any) -> Any:
+    """The graph goes back through {steps} earlier steps: a state made before them comes in here.
+
+    Why: A hidden state carries its history along. backward ({also}) runs through all steps since
+    the beginning: an error, or with retain_graph=True slower each time, along weights that have
+    changed since.
+
+    Cure: h = h.detach()  # after each step
+    """
     marks = seen.note("marks", lambda: deque(maxlen=64))
     old = [n for n in event.nodes if not n.is_leaf and n.number < seen.last_step]
     used = {n for n in old if "walked" in n.__dict__}

@@ -12,14 +12,15 @@ from tinygrad_edu.diagnosis.flow import RISKY, finite
 from tinygrad_edu.diagnosis.history import History, tensors
 
 
-@check(
-    "nan-input", "error", "begin loss",
-    says="The data hold {bad} numbers that are not finite, of {all}.",
-    why="NaN goes through every operation: one is enough to make the loss, all gradients and then"
-    " all weights NaN.",
-    cure="x = torch.nan_to_num(x), or leave these rows out",
-)  # fmt: skip
+@check("nan-input", "error", "begin loss")
 def nan_input(seen: History, event: Any) -> Any:
+    """The data hold {bad} numbers that are not finite, of {all}.
+
+    Why: NaN goes through every operation: one is enough to make the loss, all gradients and then
+    all weights NaN.
+
+    Cure: x = torch.nan_to_num(x), or leave these rows out
+    """
     if seen.notes.get("suspect"):
         return  # it was made, by the line that `nan_first` will name
     given = event.args if hasattr(event, "args") else [event.target]
@@ -35,14 +36,15 @@ def nan_input(seen: History, event: Any) -> Any:
                 )  # fmt: skip
 
 
-@check(
-    "nan-first", "error", "op backward step bad",
-    says="{op}() makes {what} of finite numbers: the first of this program.",
-    why="{bad} of {all} results. Whatever is computed from them is NaN, and after the step all"
-    " weights are.",
-    cure="keep the argument inside: x.clamp(min=1e-8) for log and sqrt, x + eps below a fraction",
-)  # fmt: skip
+@check("nan-first", "error", "op backward step bad")
 def nan_first(seen: History, event: Any) -> Any:
+    """{op}() makes {what} of finite numbers: the first of this program.
+
+    Why: {bad} of {all} results. Whatever is computed from them is NaN, and after the step all
+    weights are.
+
+    Cure: keep the argument inside: x.clamp(min=1e-8) for log and sqrt, x + eps below a fraction
+    """
     if hasattr(event, "inputs"):
         if event.name in RISKY and seen.notes.get("suspect") is None and not finite(event.y.array):
             if all([finite(a.array) for a in event.inputs]) and not event.inside:
@@ -79,27 +81,27 @@ def gradients_by_layer(seen: History, event: Any) -> list[tuple[Any, float]]:
     return [(p, size) for _, p, size in sorted(found, key=lambda entry: entry[0])]
 
 
-@check(
-    "vanishing", "warning", "step",
-    says="Gradients fade on their way: in the first layer they are {ratio:.1e} of those in the"
-    " last.",
-    why="Each of {layers} layers multiplies the gradient by less than 1 (sigmoid by at most 0.25):"
-    " the first ones hardly learn.",
-    cure="ReLU, normalisation, or connections that skip layers",
-)  # fmt: skip
+@check("vanishing", "warning", "step")
 def vanishing(seen: History, event: Any) -> Any:
+    """Gradients fade on their way: in the first layer they are {ratio:.1e} of those in the last.
+
+    Why: Each of {layers} layers multiplies the gradient by less than 1 (sigmoid by at most 0.25):
+    the first ones hardly learn.
+
+    Cure: ReLU, normalisation, or connections that skip layers
+    """
     yield from _compare(seen, event, "vanishing", lambda first, last: first / last)
 
 
-@check(
-    "exploding", "warning", "step",
-    says="Gradients grow on their way: in the first layer they are {ratio:.1e} times those in the"
-    " last.",
-    why="Each of {layers} layers multiplies the gradient by more than 1: a step throws the first"
-    " ones far away.",
-    cure="nn.utils.clip_grad_norm_(model.parameters(), 1.0); smaller initial weights",
-)  # fmt: skip
+@check("exploding", "warning", "step")
 def exploding(seen: History, event: Any) -> Any:
+    """Gradients grow on their way: in the first layer they are {ratio:.1e} times those in the last.
+
+    Why: Each of {layers} layers multiplies the gradient by more than 1: a step throws the first
+    ones far away.
+
+    Cure: nn.utils.clip_grad_norm_(model.parameters(), 1.0); smaller initial weights
+    """
     yield from _compare(seen, event, "exploding", lambda first, last: last / first)
 
 
@@ -118,13 +120,14 @@ def _compare(seen: History, event: Any, which: str, ratio: Any) -> Any:
         yield Found(event.place, ratio=shown, layers=len(layers))
 
 
-@check(
-    "exploding", "warning", "step",
-    says="Gradients are of norm {norm:.1e}, the weights of norm {weights:.1e}.",
-    why="One step along such a gradient throws the weights {steps:.0e} times as far as they are.",
-    cure="nn.utils.clip_grad_norm_(model.parameters(), 1.0); smaller initial weights",
-)  # fmt: skip
+@check("exploding", "warning", "step")
 def exploding_at_once(seen: History, event: Any) -> Any:
+    """Gradients are of norm {norm:.1e}, the weights of norm {weights:.1e}.
+
+    Why: One step along such a gradient throws the weights {steps:.0e} times as far as they are.
+
+    Cure: nn.utils.clip_grad_norm_(model.parameters(), 1.0); smaller initial weights
+    """
     if seen.scaled or event.record.steps > 20:
         return
     big = [p for p in event.moving if p.array.ndim >= 2]

@@ -13,13 +13,14 @@ from tinygrad_edu.diagnosis.places import loops_around
 BY_EPOCH = ("StepLR", "MultiStepLR", "ExponentialLR", "CosineAnnealingLR", "ReduceLROnPlateau")
 
 
-@check(
-    "scheduler-missing", "warning", "stepped end",
-    says="The schedule is made, and never stepped.",
-    why="The learning rate has been {rate:g} in all {steps} steps.",
-    cure="scheduler.step()  # at the end of each epoch",
-)  # fmt: skip
+@check("scheduler-missing", "warning", "stepped end")
 def scheduler_missing(seen: History, event: Any) -> Any:
+    """The schedule is made, and never stepped.
+
+    Why: The learning rate has been {rate:g} in all {steps} steps.
+
+    Cure: scheduler.step()  # at the end of each epoch
+    """
     for record in seen.all_schedules:
         if hasattr(event, "record"):
             if record.inner is None and record.optimizer.steps:
@@ -51,13 +52,14 @@ def _is_inner_loop(seen: History, place: Any) -> bool:
     return loops_around(place) >= 2
 
 
-@check(
-    "scheduler-per-batch", "warning", "schedule",
-    says="{kind} is stepped after every batch; its numbers count epochs.",
-    why="After {steps} batches the learning rate is {rate:.3g}, {share:.3g} of what it was.",
-    cure="move scheduler.step() out of the loop over batches",
-)  # fmt: skip
+@check("scheduler-per-batch", "warning", "schedule")
 def scheduler_per_batch(seen: History, event: Any) -> Any:
+    """{kind} is stepped after every batch; its numbers count epochs.
+
+    Why: After {steps} batches the learning rate is {rate:.3g}, {share:.3g} of what it was.
+
+    Cure: move scheduler.step() out of the loop over batches
+    """
     record, schedule = event.record, event.schedule
     per_batch = note_steps(seen, event)
     first = base(schedule)
@@ -94,14 +96,15 @@ def now(schedule: Any) -> float:
     return float(schedule.optimizer.param_groups[0]["lr"])
 
 
-@check(
-    "scheduler-past-end", "warning", "schedule",
-    says="{kind} goes on after its end: step {steps}, and it was made for {most} ({also}).",
-    why="A cosine that goes on rises again: the learning rate is {rate:.3g}, when it should be at"
-    " its lowest.",
-    cure="T_max = the number of times that scheduler.step() is called",
-)  # fmt: skip
+@check("scheduler-past-end", "warning", "schedule")
 def scheduler_past_end(seen: History, event: Any) -> Any:
+    """{kind} goes on after its end: step {steps}, and it was made for {most} ({also}).
+
+    Why: A cosine that goes on rises again: the learning rate is {rate:.3g}, when it should be at
+    its lowest.
+
+    Cure: T_max = the number of times that scheduler.step() is called
+    """
     schedule, record = event.schedule, event.record
     most = getattr(schedule, "T_max", None)
     if record.kind != "CosineAnnealingLR" or most is None or schedule.last_epoch <= most:
@@ -114,14 +117,15 @@ def scheduler_past_end(seen: History, event: Any) -> Any:
     )  # fmt: skip
 
 
-@check(
-    "scheduler-before-optimizer", "warning", "schedule step",
-    says="The schedule steps before the optimizer does ({also}).",
-    why="The first learning rate of the schedule is passed over: the first step is made with"
-    " {rate:.3g}.",
-    cure="optimizer.step(); scheduler.step()",
-)  # fmt: skip
+@check("scheduler-before-optimizer", "warning", "schedule step")
 def scheduler_before_optimizer(seen: History, event: Any) -> Any:
+    """The schedule steps before the optimizer does ({also}).
+
+    Why: The first learning rate of the schedule is passed over: the first step is made with
+    {rate:.3g}.
+
+    Cure: optimizer.step(); scheduler.step()
+    """
     if hasattr(event, "schedule"):
         if event.record.steps == 1 and not event.optimizer.steps:
             event.record.early = event.place, seen.backwards
@@ -137,14 +141,15 @@ def scheduler_before_optimizer(seen: History, event: Any) -> Any:
                 yield Found(place, event.place, rate=now(schedule))
 
 
-@check(
-    "learning-rate-vanished", "warning", "step schedule",
-    says="The learning rate is {rate:.3g}: steps ({also}) do not move anything any more.",
-    why="It was {highest:.3g} at its highest, and has been below a ten-thousandth of that for"
-    " {steps} steps.",
-    cure="a slower schedule, or a lowest rate (eta_min, min_lr)",
-)  # fmt: skip
+@check("learning-rate-vanished", "warning", "step schedule")
 def learning_rate_vanished(seen: History, event: Any) -> Any:
+    """The learning rate is {rate:.3g}: steps ({also}) do not move anything any more.
+
+    Why: It was {highest:.3g} at its highest, and has been below a ten-thousandth of that for
+    {steps} steps.
+
+    Cure: a slower schedule, or a lowest rate (eta_min, min_lr)
+    """
     if hasattr(event, "schedule"):
         seen.notes["schedule", id(event.schedule.optimizer)] = event.place
         return
@@ -161,14 +166,15 @@ def learning_rate_vanished(seen: History, event: Any) -> Any:
         )  # fmt: skip
 
 
-@check(
-    "diverging", "warning", "backward",
-    says="The loss grows: from {first:.3g} to {last:.3g} in {steps} steps.",
-    why="Each step goes so far that it lands higher on the other side: the learning rate is too"
-    " high, or the data are too large.",
-    cure="a learning rate ten times lower; inputs and targets of mean 0 and variance 1",
-)  # fmt: skip
+@check("diverging", "warning", "backward")
 def diverging(seen: History, event: Any) -> Any:
+    """The loss grows: from {first:.3g} to {last:.3g} in {steps} steps.
+
+    Why: Each step goes so far that it lands higher on the other side: the learning rate is too
+    high, or the data are too large.
+
+    Cure: a learning rate ten times lower; inputs and targets of mean 0 and variance 1
+    """
     if event.value is None or len(event.stack) == 0:
         return
     values = seen.losses[event.stack]
@@ -185,14 +191,15 @@ def diverging(seen: History, event: Any) -> Any:
         yield Found(event.place, first=values[0], last=last[-1], steps=len(values))
 
 
-@check(
-    "loss-flat", "note", "end",
-    says="The loss does not fall: {first:.4g} at the beginning, {last:.4g} at the end.",
-    why="In {steps} steps it has changed by less than a hundredth: look at the other findings, the"
-    " learning rate, and whether the labels belong to the inputs.",
-    cure="try to learn a single batch by heart first",
-)  # fmt: skip
+@check("loss-flat", "note", "end")
 def loss_flat(seen: History, event: Any) -> Any:
+    """The loss does not fall: {first:.4g} at the beginning, {last:.4g} at the end.
+
+    Why: In {steps} steps it has changed by less than a hundredth: look at the other findings, the
+    learning rate, and whether the labels belong to the inputs.
+
+    Cure: try to learn a single batch by heart first
+    """
     for stack, values in seen.losses.items():
         if len(values) >= 20 and seen.steps >= 20:
             third = len(values) // 3
@@ -201,15 +208,15 @@ def loss_flat(seen: History, event: Any) -> Any:
                 yield Found(stack[0], first=first, last=last, steps=len(values))
 
 
-@check(
-    "loss-start", "note", "loss",
-    says="The first loss will be about {loss:.3g}; of {classes} classes, guessing gives"
-    " {guess:.3g}.",
-    why="Scores of size {size:.3g} before any training: the model is sure, and wrong. It takes"
-    " many steps to unlearn that.",
-    cure="smaller weights in the last layer:  nn.init.normal_(head.weight, std=0.01)",
-)  # fmt: skip
+@check("loss-start", "note", "loss")
 def loss_start(seen: History, event: Any) -> Any:
+    """The first loss will be about {loss:.3g}; of {classes} classes, guessing gives {guess:.3g}.
+
+    Why: Scores of size {size:.3g} before any training: the model is sure, and wrong. It takes many
+    steps to unlearn that.
+
+    Cure: smaller weights in the last layer:  nn.init.normal_(head.weight, std=0.01)
+    """
     x, t = event.input.array, event.target.array
     if event.name != "cross_entropy" or seen.steps or not event.recorded or x.ndim != 2:
         return

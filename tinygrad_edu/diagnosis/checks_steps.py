@@ -32,15 +32,16 @@ def strangers(seen: History) -> list[Any]:
     ]  # fmt: skip
 
 
-@check(
-    "optimizer-other-parameters", "error", "step",
-    says="step ({also}) has no gradient: the backward passes reach other parameters than the"
-    " optimizer's.",
-    why="None of its {count} parameters has a gradient, while {others} tensors that no optimizer"
-    " has got one.",
-    cure="optimizer = torch.optim.SGD(model.parameters(), lr)  # of the model that is called",
-)  # fmt: skip
+@check("optimizer-other-parameters", "error", "step")
 def optimizer_other_parameters(seen: History, event: Any) -> Any:
+    """step ({also}) has no gradient: the backward passes reach other parameters than the
+    optimizer's.
+
+    Why: None of its {count} parameters has a gradient, while {others} tensors that no optimizer has
+    got one.
+
+    Cure: optimizer = torch.optim.SGD(model.parameters(), lr)  # of the model that is called
+    """
     others = _unreached(seen, event)
     if others and any([is_held(p) for p in event.parameters]):
         yield Found(
@@ -48,15 +49,15 @@ def optimizer_other_parameters(seen: History, event: Any) -> Any:
         )
 
 
-@check(
-    "optimizer-stale-parameters", "error", "step",
-    says="The optimizer has parameters of before: {gone} of its {count} belong to no module any"
-    " more.",
-    why="They were replaced after the optimizer was made. {others} new ones get gradients, and no"
-    " step ({also}) moves them.",
-    cure="make the optimizer after the last change of the model",
-)  # fmt: skip
+@check("optimizer-stale-parameters", "error", "step")
 def optimizer_stale_parameters(seen: History, event: Any) -> Any:
+    """The optimizer has parameters of before: {gone} of its {count} belong to no module any more.
+
+    Why: They were replaced after the optimizer was made. {others} new ones get gradients, and no
+    step ({also}) moves them.
+
+    Cure: make the optimizer after the last change of the model
+    """
     if event.record.steps > 20:
         return
     idle = [p for p in event.parameters if p._grad is None]
@@ -79,14 +80,15 @@ def _unreached(seen: History, event: Any) -> list[Any]:
     return strangers(seen)
 
 
-@check(
-    "parameter-not-optimized", "note", "stepped",
-    says="{count} parameters get gradients, and no optimizer has them, the first of shape {shape}.",
-    why="Backward passes compute their gradients; nothing uses these. If they are to stay as they"
-    " are, requires_grad_(False) saves the work.",
-    cure="optimizer = torch.optim.SGD([*body.parameters(), *head.parameters()], lr)",
-)  # fmt: skip
+@check("parameter-not-optimized", "note", "stepped")
 def parameter_not_optimized(seen: History, event: Any) -> Any:
+    """{count} parameters get gradients, and no optimizer has them, the first of shape {shape}.
+
+    Why: Backward passes compute their gradients; nothing uses these. If they are to stay as they
+    are, requires_grad_(False) saves the work.
+
+    Cure: optimizer = torch.optim.SGD([*body.parameters(), *head.parameters()], lr)
+    """
     if event.record.steps != 4 or not event.record.backwards:
         return
     others = [p for p in strangers(seen) if isinstance(p, Parameter)]
@@ -105,14 +107,14 @@ def never_reached(seen: History, record: Any) -> list[Any]:
     return idle if record.backwards else []
 
 
-@check(
-    "parameter-unreached", "note", "step",
-    says="{count} of {all} parameters have never had a gradient, the first of shape {shape}.",
-    why="In {steps} steps no backward pass has come to them: they are not used, or not for the"
-    " loss.",
-    cure="use the layer in forward(), or leave it out",
-)  # fmt: skip
+@check("parameter-unreached", "note", "step")
 def parameter_unreached(seen: History, event: Any) -> Any:
+    """{count} of {all} parameters have never had a gradient, the first of shape {shape}.
+
+    Why: In {steps} steps no backward pass has come to them: they are not used, or not for the loss.
+
+    Cure: use the layer in forward(), or leave it out
+    """
     record = event.record
     if record.steps != 4:
         return

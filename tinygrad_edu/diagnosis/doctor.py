@@ -103,7 +103,7 @@ class doctor:
             watch, self._watch = self._watch, None
             watch.stop()
             if not failed:
-                self._emit("end", SimpleNamespace())
+                self._emit("end")
             if self.findings or not failed:
                 self._print(table(self.findings))
         return self
@@ -129,10 +129,11 @@ class doctor:
 
         return watched  # type: ignore[return-value]
 
-    def _emit(self, event: str, what: Any) -> None:
+    def _emit(self, event: str, **what: Any) -> None:
         """Something happens: run the checks that look at it."""
+        happening = SimpleNamespace(**what)
         for check in self._by_event.get(event, ()):
-            for found in check.run(self._seen, what) or ():
+            for found in check.run(self._seen, happening) or ():
                 self._tell(check.finding(found, self._seen.steps))
 
     def _tell(self, finding: Finding) -> None:

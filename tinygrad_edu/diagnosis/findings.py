@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from tinygrad_edu.diagnosis.places import Place
@@ -82,7 +82,7 @@ class Check:
     says: str
     why: str
     cure: str
-    run: Callable[[Any, Any], Iterator[Found] | None]
+    run: Callable[[Any, Any], Any]
 
     def finding(self, found: Found, step: int) -> Finding:
         """The finding, in words."""
@@ -94,18 +94,22 @@ class Check:
         )  # fmt: skip
 
 
+Run = Callable[[Any, Any], Any]
 CHECKS: dict[str, list[Check]] = {}
 """All checks by their id, in the order of their files; some ids have two checks."""
 
 
-def check(
-    id: str, level: str, on: str, *, says: str, why: str, cure: str
-) -> Callable[[Callable[[Any, Any], Any]], Callable[[Any, Any], Any]]:
-    """Declare a check; `on` names events, separated by blanks."""
+def check(id: str, level: str, on: str) -> Callable[[Run], Run]:
+    """Declare a check; `on` names events, separated by blanks.
 
-    def declare(run: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-        made = Check(id, level, tuple(on.split()), says, why, cure, run)
-        CHECKS.setdefault(id, []).append(made)
+    Its words are the function's docstring: what it says, "Why: ..." and "Cure: ..."; they are
+    templates, which the evidence fills.
+    """
+
+    def declare(run: Run) -> Run:
+        says, why, cure = [" ".join(p.split()) for p in (run.__doc__ or "\n\n\n\n").split("\n\n")]
+        words = says, why.removeprefix("Why: "), cure.removeprefix("Cure: ")
+        CHECKS.setdefault(id, []).append(Check(id, level, tuple(on.split()), *words, run))
         return run
 
     return declare

@@ -19,30 +19,30 @@ MADE = {
 """Operations whose results are worth a name."""
 
 SAME = frozenset(
-    [
-        "view", "reshape_copy", "permute", "transpose", "squeeze", "unsqueeze", "slice", "expand",
-        "clone", "to_copy", "copied", "split", "cat", "stack", "take", "unbind", "narrow", "pick",
-    ]
-)  # fmt: skip
+    (
+        "view reshape_copy permute transpose squeeze unsqueeze slice expand clone to_copy copied "
+        "split cat stack take unbind narrow pick"
+    ).split()
+)
 """Operations whose results are of the same kind as their input: they move elements."""
 
-ELEMENTWISE = frozenset(["add", "sub", "mul", "div", "pow", "abs", "neg", "sqrt", "square", "exp"])
+ELEMENTWISE = frozenset("add sub mul div pow abs neg sqrt square exp".split())
 KEEPS_FEATURES = ELEMENTWISE | {"softmax", "log_softmax", "to_copy", "clone", "relu", "copied"}
-JUDGES = frozenset(["argmax", "pick", "eq", "ne", "gt", "lt", "ge", "le", "round"])
+JUDGES = frozenset("argmax pick eq ne gt lt ge le round".split())
 """Operations that turn results into decisions: what a metric does."""
 RISKY = frozenset(
-    [
-        "log", "log2", "log10", "log1p", "sqrt", "rsqrt", "div", "pow", "exp", "reciprocal",
-        "vector_norm", "softmax", "log_softmax", "asin", "acos", "mul", "sub", "atan2", "acosh",
-    ]
-)  # fmt: skip
+    (
+        "log log2 log10 log1p sqrt rsqrt div pow exp reciprocal vector_norm softmax log_softmax "
+        "asin acos mul sub atan2 acosh"
+    ).split()
+)
 """Operations that make NaN or infinity of finite numbers, or gradients that are."""
 WATCHED = RISKY | frozenset(
-    [
-        "view", "reshape_copy", "relu", "linear", "matmul", "masked_fill", "sigmoid", "embedding",
-        "eq", "mean", "sum", "convolve", "add", "gt",
-    ]
-)  # fmt: skip
+    (
+        "view reshape_copy relu linear matmul masked_fill sigmoid embedding eq mean sum convolve "
+        "add gt"
+    ).split()
+)
 """Operations that some check looks at."""
 
 

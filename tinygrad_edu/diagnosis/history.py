@@ -100,6 +100,10 @@ class OptimizerRecord:
         groups = () if optimizer is None else optimizer.param_groups
         return [p for group in groups for p in group["params"]]
 
+    def leaves(self) -> list[int]:
+        """The ids of their leaves."""
+        return [id(p.leaf) for p in self.parameters() if p.leaf is not None]
+
 
 class ScheduleRecord:
     """A schedule: where it was made, how often it was stepped, and beside which steps."""
@@ -126,11 +130,13 @@ class Pass:
         judged: a metric was computed from its results.
     """
 
-    def __init__(self, module: Any, stack: tuple[Place, ...], recorded: bool, start: int) -> None:
+    def __init__(
+        self, module: Any, stack: tuple[Place, ...], recorded: bool, start: int, step: int
+    ) -> None:
         self.module = weakref.ref(module)
         self.training = bool(module.training)
         self.stack, self.place = stack, stack[0] if stack else UNKNOWN
-        self.recorded, self.start, self.step = recorded, start, 0
+        self.recorded, self.start, self.step = recorded, start, step
         self.noisy: list[str] = []
         self.quiet: list[str] = []
         self.given: Any = None
