@@ -142,7 +142,7 @@ def validation_in_training(seen: History, event: Any) -> Any:
             yield Found(event.place, place, shared=shared, count=len(held))
 
 
-@check("unnormalised", "warning", "op")
+@check("unnormalised", "warning", "op.linear op.convolve")
 def unnormalised(seen: History, event: Any) -> Any:
     """The data go into the first layer as they are: {low:.3g} to {high:.3g}, of size {size:.3g}.
 
@@ -151,7 +151,7 @@ def unnormalised(seen: History, event: Any) -> Any:
 
     Cure: x = (x - x.mean(0)) / x.std(0)  # or x / 255
     """
-    if event.name not in ("linear", "convolve") or event.y.node is None or not event.inputs:
+    if event.y.node is None or not event.inputs:
         return
     t = event.inputs[0]
     if t.node is not None or seen.steps > 3 or t.array.dtype.kind != "f" or not t.array.size:

@@ -47,7 +47,7 @@ def often(seen: History, event: Any, most: int = 3) -> bool:
     return seen.looks[key] > most
 
 
-@check("softmax-twice", "error", "loss")
+@check("softmax-twice", "error", "loss.cross_entropy")
 def softmax_twice(seen: History, event: Any) -> Any:
     """{name} takes raw scores; its input came out of softmax ({also}).
 
@@ -57,7 +57,7 @@ def softmax_twice(seen: History, event: Any) -> Any:
     Cure: pass the scores themselves:  loss = criterion(model(x), y)
     """
     x = event.input.array
-    if event.name != "cross_entropy" or x.ndim < 1 or not x.size:
+    if x.ndim < 1 or not x.size:
         return
     axis = class_axis(x)
     by_values = kind(event) is None and not often(seen, event) and sums_to_one(x, axis)
@@ -83,7 +83,7 @@ def _shrinkage(p: Any, t: Any) -> float:
     return float(np.sqrt((plain**2).sum() / max((twice**2).sum(), 1e-30)))
 
 
-@check("softmax-twice", "warning", "op")
+@check("softmax-twice", "warning", "op.softmax op.log_softmax")
 def softmax_of_softmax(seen: History, event: Any) -> Any:
     """softmax is applied to what came out of softmax ({also}).
 
@@ -92,7 +92,7 @@ def softmax_of_softmax(seen: History, event: Any) -> Any:
 
     Cure: apply it once, to the scores
     """
-    if event.name not in ("softmax", "log_softmax") or event.inside or not event.inputs:
+    if event.inside or not event.inputs:
         return
     before = seen.of(event.inputs[0])
     if before is not None and before.kind == "softmax" and event.y.array.ndim:
@@ -132,7 +132,7 @@ def log_of_log(seen: History, event: Any) -> Any:
         yield Found(event.place, before.place, bad=int((~np.isfinite(y)).sum()), all=y.size)
 
 
-@check("softmax-missing", "error", "loss")
+@check("softmax-missing", "error", "loss.nll_loss")
 def softmax_missing(seen: History, event: Any) -> Any:
     """{name} takes logarithms of probabilities; its input is raw scores.
 
@@ -142,7 +142,7 @@ def softmax_missing(seen: History, event: Any) -> Any:
     Cure: nn.CrossEntropyLoss()(scores, y)  # or log_softmax(scores, 1) before nll_loss
     """
     x = event.input.array
-    if event.name != "nll_loss" or kind(event) in ("softmax", "sigmoid") or often(seen, event):
+    if kind(event) in ("softmax", "sigmoid") or often(seen, event):
         return
     if not x.size or not finite(x) or x.shape[class_axis(x)] < 2:
         return
@@ -151,7 +151,7 @@ def softmax_missing(seen: History, event: Any) -> Any:
         yield Found(event.place, name=event.name, sum=float(np.exp(np.minimum(sums, 80)).mean()))
 
 
-@check("log-missing", "error", "loss")
+@check("log-missing", "error", "loss.nll_loss loss.kl_div")
 def log_missing(seen: History, event: Any) -> Any:
     """{name} takes logarithms of probabilities; its input is probabilities ({also}).
 
@@ -161,7 +161,7 @@ def log_missing(seen: History, event: Any) -> Any:
     Cure: nll_loss(log_softmax(scores, 1), y)
     """
     x = event.input.array
-    if event.name not in ("nll_loss", "kl_div") or not x.size:
+    if not x.size:
         return
     known = kind(event) in ("softmax", "sigmoid")
     if known or (kind(event) is None and x.ndim == 2 and sums_to_one(x, 1)):
@@ -170,7 +170,7 @@ def log_missing(seen: History, event: Any) -> Any:
         )
 
 
-@check("sigmoid-twice", "error", "loss")
+@check("sigmoid-twice", "error", "loss.binary_cross_entropy_with_logits")
 def sigmoid_twice(seen: History, event: Any) -> Any:
     """{name} takes raw scores; its input came out of sigmoid ({also}).
 
@@ -180,7 +180,7 @@ def sigmoid_twice(seen: History, event: Any) -> Any:
     Cure: pass the scores themselves, or take nn.BCELoss()
     """
     x = event.input.array
-    if event.name != "binary_cross_entropy_with_logits" or not x.size:
+    if not x.size:
         return
     if kind(event) in ("sigmoid", "softmax"):
         low, high = float(x.min()), float(x.max())
@@ -202,7 +202,7 @@ def sigmoid_of_sigmoid(seen: History, event: Any) -> Any:
         yield Found(event.place, before.place, most=1 / (1 + math.exp(-1)))
 
 
-@check("sigmoid-missing", "error", "loss")
+@check("sigmoid-missing", "error", "loss.binary_cross_entropy")
 def sigmoid_missing(seen: History, event: Any) -> Any:
     """{name} takes probabilities; its input is {what}.
 
@@ -212,7 +212,7 @@ def sigmoid_missing(seen: History, event: Any) -> Any:
     Cure: nn.BCEWithLogitsLoss()(scores, y)  # which applies sigmoid itself
     """
     x = event.input.array
-    if event.name != "binary_cross_entropy" or not x.size or not finite(x):
+    if not x.size or not finite(x):
         return
     low, high = float(x.min()), float(x.max())
     outside = low < 0 or high > 1
@@ -223,7 +223,7 @@ def sigmoid_missing(seen: History, event: Any) -> Any:
         yield Found(event.place, also(event), name=event.name, low=low, high=high, what=what)
 
 
-@check("softmax-axis", "error", "loss")
+@check("softmax-axis", "error", "loss.nll_loss loss.cross_entropy")
 def softmax_axis(seen: History, event: Any) -> Any:
     """softmax ({also}) went over dimension {axis}; the classes are in dimension {right}.
 
@@ -232,7 +232,7 @@ def softmax_axis(seen: History, event: Any) -> Any:
     Cure: scores.softmax({right})
     """
     x, facts = event.input.array, event.facts
-    if event.name not in ("nll_loss", "cross_entropy") or facts is None or x.ndim < 2:
+    if facts is None or x.ndim < 2:
         return
     if facts.kind in ("softmax", "log_softmax") and facts.axis is not None and facts.axis != 1:
         sums = (np.exp(x) if facts.kind == "log_softmax" else x).sum(1)
@@ -240,7 +240,7 @@ def softmax_axis(seen: History, event: Any) -> Any:
                     high=float(sums.max()))  # fmt: skip
 
 
-@check("softmax-axis", "warning", "op")
+@check("softmax-axis", "warning", "op.softmax op.log_softmax")
 def softmax_of_one(seen: History, event: Any) -> Any:
     """softmax goes over dimension {axis} of {shape}, which has {size} element.
 
@@ -248,7 +248,7 @@ def softmax_of_one(seen: History, event: Any) -> Any:
 
     Cure: sigmoid for one score; softmax over the dimension of the classes
     """
-    if event.name not in ("softmax", "log_softmax") or event.y.node is None or event.ours:
+    if event.y.node is None or event.ours:
         return
     shape = event.y.array.shape
     if not shape:
@@ -258,7 +258,7 @@ def softmax_of_one(seen: History, event: Any) -> Any:
         yield Found(event.place, axis=axis, shape=list(shape), size=1)
 
 
-@check("softmax-axis", "warning", "op")
+@check("softmax-axis", "warning", "op.matmul")
 def softmax_over_queries(seen: History, event: Any) -> Any:
     """Weights that softmax made over dimension {axis} ({also}) are summed over dimension {right}.
 
@@ -267,7 +267,7 @@ def softmax_over_queries(seen: History, event: Any) -> Any:
 
     Cure: scores.softmax(-1) @ v
     """
-    if event.name != "matmul" or event.inside or len(event.inputs) < 2 or event.ours:
+    if event.inside or len(event.inputs) < 2 or event.ours:
         return
     facts, x = seen.of(event.inputs[0]), event.inputs[0].array
     if facts is None or facts.kind != "softmax" or facts.axis is None or x.ndim < 2:
@@ -278,7 +278,7 @@ def softmax_over_queries(seen: History, event: Any) -> Any:
                     low=float(sums.min()), high=float(sums.max()))  # fmt: skip
 
 
-@check("target-broadcast", "error", "op")
+@check("target-broadcast", "error", "op.mean op.sum")
 def target_broadcast(seen: History, event: Any) -> Any:
     """({count}, 1) meets ({count},), and the mean is taken of all pairs ({also}).
 
@@ -287,7 +287,7 @@ def target_broadcast(seen: History, event: Any) -> Any:
 
     Cure: make the shapes equal:  model(x).squeeze(1) - y
     """
-    if event.name not in ("mean", "sum") or len(event.inputs) != 1 or event.y.array.size != 1:
+    if len(event.inputs) != 1 or event.y.array.size != 1:
         return
     facts = seen.of(event.inputs[0])
     if facts is not None and facts.outer is not None and facts.kind not in ("eq", "ne"):
@@ -296,7 +296,9 @@ def target_broadcast(seen: History, event: Any) -> Any:
             yield Found(place, event.place, count=count)
 
 
-@check("target-broadcast", "error", "loss")
+@check(
+    "target-broadcast", "error", "loss.mse_loss loss.l1_loss loss.smooth_l1_loss loss.huber_loss"
+)
 def target_broadcast_by_a_loss(seen: History, event: Any) -> Any:
     """{name} is given shapes {input} and {target}, which broadcast to {all}.
 
@@ -306,8 +308,6 @@ def target_broadcast_by_a_loss(seen: History, event: Any) -> Any:
     Cure: make the shapes equal:  criterion(model(x).squeeze(1), y)
     """
     x, t = event.input.array, event.target.array
-    if event.name not in ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"):
-        return
     if x.shape == t.shape or not x.size:
         return
     try:
@@ -320,7 +320,7 @@ def target_broadcast_by_a_loss(seen: History, event: Any) -> Any:
                     all=list(shape), pairs=pairs, count=max(x.size, t.size))  # fmt: skip
 
 
-@check("class-axis", "error", "loss")
+@check("class-axis", "error", "loss.cross_entropy loss.nll_loss")
 def class_axis_last(seen: History, event: Any) -> Any:
     """{name} takes classes in dimension 1; a layer ({also}) has put them in dimension {axis} of
     {shape}.
@@ -332,7 +332,7 @@ def class_axis_last(seen: History, event: Any) -> Any:
     y.flatten())
     """
     x, facts = event.input.array, event.facts
-    if event.name not in ("cross_entropy", "nll_loss") or facts is None or x.ndim < 2:
+    if facts is None or x.ndim < 2:
         return
     if event.target.array.shape == x.shape:
         return
@@ -342,7 +342,7 @@ def class_axis_last(seen: History, event: Any) -> Any:
                     name=event.name, axis=axis, shape=list(x.shape), size=x.shape[1])  # fmt: skip
 
 
-@check("accuracy-range", "error", "op")
+@check("accuracy-range", "error", "op.mean op.sum")
 def accuracy_of_pairs(seen: History, event: Any) -> Any:
     """({count}, 1) is compared with ({count},): that makes {count} x {count} answers.
 
@@ -350,7 +350,7 @@ def accuracy_of_pairs(seen: History, event: Any) -> Any:
 
     Cure: make the shapes equal:  (scores.squeeze(1) > 0) == y
     """
-    if event.name not in ("mean", "sum") or len(event.inputs) != 1 or event.y.array.size != 1:
+    if len(event.inputs) != 1 or event.y.array.size != 1:
         return
     facts = seen.of(event.inputs[0])
     if facts is not None and facts.outer is not None and facts.kind in ("eq", "ne"):
@@ -358,7 +358,7 @@ def accuracy_of_pairs(seen: History, event: Any) -> Any:
         yield Found(place, event.place, count=count, right=int(event.inputs[0].array.sum()))
 
 
-@check("accuracy-range", "warning", "op")
+@check("accuracy-range", "warning", "op.div")
 def accuracy_range(seen: History, event: Any) -> Any:
     """A share of right answers is {rate:.3g}, more than {most}.
 
@@ -368,7 +368,7 @@ def accuracy_range(seen: History, event: Any) -> Any:
     Cure: right / len(y)
     """
     facts = seen.of(event.y)
-    if event.name != "div" or facts is None or facts.kind != "rate" or event.y.array.size != 1:
+    if facts is None or facts.kind != "rate" or event.y.array.size != 1:
         return
     most = 100 if facts.percent else 1
     rate = float(event.y.array)
@@ -377,7 +377,7 @@ def accuracy_range(seen: History, event: Any) -> Any:
         yield Found(event.place, facts.place, rate=rate, most=most, right=right, by=right / rate)
 
 
-@check("view-mixes-axes", "warning", "op")
+@check("view-mixes-axes", "warning", "op.view op.reshape_copy")
 def view_mixes_axes(seen: History, event: Any) -> Any:
     """{name} turns {before} into {after}: dimension {size} changes its place.
 
@@ -386,7 +386,7 @@ def view_mixes_axes(seen: History, event: Any) -> Any:
 
     Cure: x.transpose(1, 2)  # or permute(...), before the view
     """
-    if event.name not in ("view", "reshape_copy") or event.inside or event.ours:
+    if event.inside or event.ours:
         return
     before, after = event.inputs[0].array.shape, event.y.array.shape
     size = _moved(before, after)

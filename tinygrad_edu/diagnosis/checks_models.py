@@ -149,7 +149,7 @@ def forward_direct(seen: History, event: Any) -> Any:
         yield Found(place, None, level, layer=type(module).__name__, hooks=hooks)
 
 
-@check("dead-units", "warning", "op")
+@check("dead-units", "warning", "op.relu")
 def dead_units(seen: History, event: Any) -> Any:
     """{share:.0%} of the units of a ReLU are 0 for every sample, {times} times in a row.
 
@@ -159,7 +159,7 @@ def dead_units(seen: History, event: Any) -> Any:
     Cure: a lower learning rate, biases that start at 0, or nn.LeakyReLU()
     """
     y = event.y.array
-    if event.name != "relu" or y.ndim < 2 or y.shape[0] < 8 or event.y.node is None:
+    if y.ndim < 2 or y.shape[0] < 8 or event.y.node is None:
         return
     key = "relu", event.place, seen.in_pass("relu")
     axes = (0, *range(2, y.ndim)) if y.ndim == 4 else tuple(range(y.ndim - 1))
@@ -169,7 +169,7 @@ def dead_units(seen: History, event: Any) -> Any:
         yield Found(event.place, share=share, times=5)
 
 
-@check("saturated-units", "warning", "op")
+@check("saturated-units", "warning", "op.linear")
 def saturated_units(seen: History, event: Any) -> Any:
     """{share:.0%} of what {kind} ({also}) hands on is at its limits.
 
@@ -178,7 +178,7 @@ def saturated_units(seen: History, event: Any) -> Any:
 
     Cure: smaller initial weights, or normalised inputs
     """
-    if event.name != "linear" or event.y.node is None or event.inside:
+    if event.y.node is None or event.inside:
         return
     facts, x = seen.of(event.inputs[0]), event.inputs[0].array
     if facts is None or facts.kind not in ("tanh", "sigmoid") or not x.size or seen.steps > 12:

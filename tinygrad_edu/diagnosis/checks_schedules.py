@@ -208,7 +208,7 @@ def loss_flat(seen: History, event: Any) -> Any:
                 yield Found(stack[0], first=first, last=last, steps=len(values))
 
 
-@check("loss-start", "note", "loss")
+@check("loss-start", "note", "loss.cross_entropy")
 def loss_start(seen: History, event: Any) -> Any:
     """The first loss will be about {loss:.3g}; of {classes} classes, guessing gives {guess:.3g}.
 
@@ -218,7 +218,7 @@ def loss_start(seen: History, event: Any) -> Any:
     Cure: smaller weights in the last layer:  nn.init.normal_(head.weight, std=0.01)
     """
     x, t = event.input.array, event.target.array
-    if event.name != "cross_entropy" or seen.steps or not event.recorded or x.ndim != 2:
+    if seen.steps or not event.recorded or x.ndim != 2:
         return
     if t.dtype.kind not in "iu" or not x.size or not math.isfinite(float(x.sum())):
         return

@@ -132,7 +132,8 @@ class doctor:
     def _emit(self, event: str, **what: Any) -> None:
         """Something happens: run the checks that look at it."""
         happening = SimpleNamespace(**what)
-        for check in self._by_event.get(event, ()):
+        names = (event, f"{event}.{what['name']}") if "name" in what else (event,)
+        for check in [check for name in names for check in self._by_event.get(name, ())]:
             for found in check.run(self._seen, happening) or ():
                 self._tell(check.finding(found, self._seen.steps))
 

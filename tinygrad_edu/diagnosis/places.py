@@ -73,7 +73,8 @@ def here() -> Place:
 
 def stack() -> tuple[Place, ...]:
     """All lines of the user's code that led to here, the innermost first."""
-    frame, found = users_frame(2), []
+    found: list[Place] = []
+    frame = users_frame(2)
     while frame is not None and len(found) < 12:
         if is_users(frame.f_code.co_filename):
             found.append(Place(frame.f_code.co_filename, frame.f_lineno))
@@ -172,10 +173,9 @@ def _assigned(file: str, line: int, name: str, attribute: str) -> Place | None:
     for cls in ast.walk(tree) if tree is not None else ():
         if isinstance(cls, ast.ClassDef) and cls.name == name and (not line or _holds(cls, line)):
             for node in ast.walk(cls):
-                targets = node.targets if isinstance(node, ast.Assign) else [
-                    node.target] if isinstance(node, ast.AnnAssign) else []  # fmt: skip
-                if any([isinstance(t, ast.Attribute) and t.attr == attribute for t in targets]):
-                    return Place(file, node.lineno)
+                if isinstance(node, ast.Attribute) and node.attr == attribute:
+                    if isinstance(node.ctx, ast.Store):
+                        return Place(file, node.lineno)
     return None
 
 
