@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from operator import setitem
 from typing import Any
 
 import numpy as np
 
 from tinygrad_edu.dtypes import Array
-from tinygrad_edu.kernels.adam import adam_
+from tinygrad_edu.kernels.adam import adam_calls
 from tinygrad_edu.kernels.cuda import tensors
+from tinygrad_edu.kernels.undivided import undivided
 from tinygrad_edu.optim.common import (
     advance,
     check_betas,
@@ -42,7 +44,7 @@ def adam(
 ) -> tuple[Array, Array, Array, Array | None]:
     """The definition of Adam's step `t` = 1, 2, ...: the new `x`, `m`, `v`, `v_max`.
 
-    A step runs `kernels.adam.adam_`, which computes the same in place.
+    A step makes the calls of `kernels.adam.adam_calls`, which compute the same in place.
 
     >>> import numpy as np
     >>> x, m, v, _ = adam(np.ones(1), np.full(1, 0.3), 0.0, 0.0, None, 1, 0.1, 0.9, 0.999, 0.0)
@@ -182,13 +184,14 @@ class Adam(Optimizer):
 
     def _update(self, x: Array, g: Array, state: dict[str, Any], group: Group) -> None:
         beta1, beta2 = group["betas"]
-        adam_(
+        t = counted(state["step"]) + 1
+        calls = adam_calls(
             x,
             g,
             state["exp_avg"].array,
             state["exp_avg_sq"].array,
             state["max_exp_avg_sq"].array if group["amsgrad"] else None,
-            counted(state["step"]) + 1,
+            t,
             number(group["lr"]),
             number(beta1),
             number(beta2),
@@ -196,4 +199,5 @@ class Adam(Optimizer):
             group["weight_decay"],
             group["decoupled_weight_decay"],
         )
-        advance(state["step"])
+        calls.append((setitem, state["step"].array, ..., t))
+        undivided(calls)

@@ -59,17 +59,19 @@ def penalized(g: Array, x: Array, weight_decay: Any) -> Array:
     return g if weight_decay == 0 else g + number(weight_decay) * x
 
 
-def average(m: Array, g: Array, weight: float) -> None:
-    """m <- (1 - weight) m + weight g, in place: an exponential moving average."""
-    step = g - m
-    step *= weight
-    m += step
+def average(m: Array, g: Array, weight: float) -> Array:
+    """(1 - weight) m + weight g: an exponential moving average."""
+    new = g - m
+    new *= weight
+    new += m
+    return new
 
 
-def average_square(v: Array, g: Array, beta: float) -> None:
-    """v <- beta v + (1 - beta) g^2, in place."""
-    v *= beta
-    v += (1 - beta) * g * g
+def average_square(v: Array, g: Array, beta: float) -> Array:
+    """beta v + (1 - beta) g^2."""
+    new = v * beta
+    new += (1 - beta) * g * g
+    return new
 
 
 def check_not_negative(options: dict[str, Any]) -> None:

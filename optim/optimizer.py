@@ -12,6 +12,7 @@ import warnings
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable
 from copy import deepcopy
+from operator import setitem
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
@@ -20,10 +21,11 @@ from tinygrad_edu import backend, dtypes
 from tinygrad_edu.backend import device_of, to_device
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.engine.boundary import users_level
-from tinygrad_edu.engine.composed import told
+from tinygrad_edu.engine.composed import heard
 from tinygrad_edu.engine.hooks import RemovableHandle
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.engine.switches import enable_grad
+from tinygrad_edu.kernels.undivided import Calls, undivided
 from tinygrad_edu.nn.parameter import clear_gradient
 from tinygrad_edu.ops.arguments import plain
 from tinygrad_edu.optim.common import counter
@@ -123,7 +125,7 @@ class Optimizer:
         if "step" in cls.__dict__:
             cls.step = _with_hooks(cls.step)  # type: ignore[method-assign]
 
-    @told("optimizer")
+    @heard("optimizer")
     def __init__(self, params: Params, defaults: dict[str, Any]) -> None:
         if isinstance(params, Tensor):
             raise TypeError(
@@ -167,8 +169,9 @@ class Optimizer:
         for group in self.param_groups:
             moving = [p for p in group["params"] if p.grad is not None]
             try:
-                for p in self._update_together(moving, group):
-                    self._update_parameter(p, group)
+                with np.errstate(all="ignore"):  # a warning would run Python amid the writes
+                    for p in self._update_together(moving, group):
+                        self._update_parameter(p, group)
             except MemoryError as error:
                 raise out_of_memory(f"{type(self).__name__}.step", error) from None
         return loss
@@ -204,36 +207,42 @@ class Optimizer:
         if group.get("maximize"):
             g = -g
         state = self._state_of(p, group)
+        p.storage.write()  # an interrupt after it leaves nothing worse than a new version
         if x.dtype.itemsize == 2:
             self._update_half(x, g, state, group)
         else:
             self._update(x, g, state, group)
-        p.storage.write()
 
     def _update_half(self, x: Array, g: Array, state: State, group: Group) -> None:
         """A 16-bit parameter is updated in float32, and rounded once."""
         half, wide = x.dtype, dict(state)
         for key, value in state.items():
-            if isinstance(value, Tensor) and value.array.dtype == half:
-                wide[key] = wrap(value.array.astype(np.float32))
+            if isinstance(value, Tensor):
+                dtype = np.float32 if value.array.dtype == half else value.array.dtype
+                wide[key] = wrap(value.array.astype(dtype))
         x32 = x.astype(np.float32)
         self._update(x32, g.astype(np.float32), wide, group)
-        x[...] = x32
+        calls: Calls = [(setitem, x, ..., x32)]
         for key, value in wide.items():
             if state.get(key) is None:
-                state[key] = wrap(value.array.astype(half))
-            elif value is not state[key]:
-                state[key].array[...] = value.array
+                calls.append((setitem, state, key, wrap(value.array.astype(half))))
+            else:
+                calls.append((setitem, state[key].array, ..., value.array))
+        undivided(calls)
 
     def _new_state(self, x: Array, group: Group) -> State:
         """What to remember of the parameter `x`, before its first step."""
         return {}
 
     def _update(self, x: Array, g: Array, state: State, group: Group) -> None:
-        """Move the array `x` along its gradient `g`, in place."""
+        """Move the array `x` along its gradient `g`, in place.
+
+        The optimizers of this package compute all new values first and then write them, and the
+        counters, by `kernels.undivided`: an interrupt finds a parameter's step done or not begun.
+        """
         raise NotImplementedError(f"{type(self).__name__} must define step() or _update()")
 
-    @told("zero_grad")
+    @heard("zero_grad")
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients of all parameters.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from operator import setitem
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from tinygrad_edu.dtypes import Array
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.kernels.blocks import blocks, constants
 from tinygrad_edu.kernels.cuda import tensors
+from tinygrad_edu.kernels.undivided import Calls, undivided
 from tinygrad_edu.optim.common import (
     check_implementation,
     check_lr,
@@ -113,31 +115,37 @@ class SGD(Optimizer):
 
     def _update(self, x: Array, g: Array, state: State, group: Group) -> None:
         momentum, decay = group["momentum"], number(group["weight_decay"])
+        dampening, nesterov = group["dampening"], group["nesterov"]
         arrays, first = [x, g], False
         if momentum != 0:
             first = state.get("momentum_buffer") is None
             arrays.append(np.empty_like(x) if first else state["momentum_buffer"].array)
-        mu, keep, penalty, step = constants(
-            x, momentum, 1 - group["dampening"], decay, -number(group["lr"])
-        )
-        for xs, gs, *b, s, total in blocks(*arrays, scratch=2):
+        (step,) = constants(x, -number(group["lr"]))
+        if decay != 0:
+            (penalty,) = constants(x, decay)
+        if momentum != 0:
+            (mu,) = constants(x, momentum)
+        if dampening != 0:
+            (keep,) = constants(x, 1 - dampening)
+        calls: Calls = []
+        for xs, gs, *more in blocks(*arrays, scratch=2 if nesterov else 1):
+            s = more[-1]
             if decay != 0:  # g + weight_decay x
-                np.multiply(xs, penalty, out=s)
-                gs = np.add(gs, s, out=total)
+                calls += [(np.multiply, xs, penalty, s), (np.add, gs, s, s)]
+                gs = s
             if momentum != 0:
-                bs = b[0]
+                bs, other = more[0], more[-2] if nesterov else s
                 if first:
-                    bs[...] = gs
-                else:  # b = momentum b + (1 - dampening) g
-                    np.multiply(bs, mu, out=bs)
-                    fresh = np.multiply(gs, keep, out=s) if group["dampening"] != 0 else gs
-                    np.add(bs, fresh, out=bs)
-                if group["nesterov"]:  # g + momentum b
-                    np.multiply(bs, mu, out=s)
-                    gs = np.add(gs, s, out=total)
+                    calls.append((setitem, bs, ..., gs))
+                elif dampening != 0:  # b = momentum b + (1 - dampening) g
+                    calls += [(np.multiply, bs, mu, bs), (np.multiply, gs, keep, other)]
+                    calls.append((np.add, bs, other, bs))
                 else:
-                    gs = bs
-            np.multiply(gs, step, out=s)  # x -= lr g
-            np.add(xs, s, out=xs)
+                    calls += [(np.multiply, bs, mu, bs), (np.add, bs, gs, bs)]
+                if nesterov:  # g + momentum b
+                    calls += [(np.multiply, bs, mu, other), (np.add, gs, other, other)]
+                gs = other if nesterov else bs
+            calls += [(np.multiply, gs, step, s), (np.add, xs, s, xs)]  # x -= lr g
         if momentum != 0 and first:
-            state["momentum_buffer"] = wrap(arrays[2])
+            calls.append((setitem, state, "momentum_buffer", wrap(arrays[2])))
+        undivided(calls)

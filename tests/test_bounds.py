@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import math
 import os
 import pathlib
 import random
@@ -100,7 +101,23 @@ def long_keys(parts: int) -> bytes:
 FLOATS = [2.0 ** (61 * k) for k in range(-16, 17)]  # all have the hash 1, and so have their tuples
 
 
+def floats_of_one_hash() -> list[float]:
+    """Numbers m 2^e with m 2^e = h modulo 2^61 - 1, which is what a float's hash is computed by."""
+    modulus = (1 << 61) - 1
+    h = sum([1 << place for place in (0, 9, 18, 27, 36, 45)])  # gaps wide enough to cut the bits at
+    found = {float(h)}
+    for turn in range(61):
+        m = (h << turn | h >> (61 - turn)) & modulus
+        for e in range(-turn - 61 * 17, 1024 - m.bit_length(), 61):
+            x = math.ldexp(m, e) if m.bit_length() <= 53 else 0.0
+            found |= {x} if hash(x) == h else set()
+    return sorted(found)
+
+
 def one_hash(n: int, as_: str = "dict") -> bytes:
+    if as_ == "floats":
+        made = [b"G" + struct.pack(">d", x) + b"N" for x in floats_of_one_hash()[:n]]
+        return b"(}(" + b"".join(made) + b"ut"
     start = b"".join([b"G" + struct.pack(">d", x) + put(i) for i, x in enumerate(FLOATS)])
     chosen = itertools.islice(itertools.product(range(len(FLOATS)), repeat=4), n)
     keys = [b"(" + b"".join([get(i) for i in t]) + b"t" for t in chosen]
@@ -162,6 +179,9 @@ ATTACKS: dict[str, Callable[[], bytes]] = {
     "one hash, pairs": lambda: one_hash(SIZE // 12, "pairs"),
     "one hash, set": lambda: one_hash(SIZE // 10, "set"),
     "one hash, nested": lambda: one_hash(SIZE // 13, "nested"),
+    "one hash, floats": lambda: b"(" + one_hash(64, "floats") * (SIZE // 650) + b"t",
+    "dicts of one integer": lambda: b"(" + b"}K\x01Ns" * (SIZE // 5) + b"t",
+    "dicts of one float": lambda: b"(" + (b"}G" + bytes(8) + b"Ns") * (SIZE // 12) + b"t",
     "one hash, complex": lambda: one_hash_complex(SIZE // 23),
     "sizes": lambda: one_hash_sizes(SIZE // 6),
     "one hash, 64 keys, many dicts": lambda: b"(" + one_hash(64) * (SIZE // 900) + b"t",
@@ -239,7 +259,7 @@ def test_time_and_memory_are_bounded_by_the_file(tmp_path: pathlib.Path) -> None
         assert seconds <= allowed, name
 
 
-@pytest.mark.parametrize("as_", ["dict", "dict, one by one", "pairs", "set", "nested"])
+@pytest.mark.parametrize("as_", ["dict", "dict, one by one", "pairs", "set", "nested", "floats"])
 def test_how_many_keys_may_have_one_hash(as_: str) -> None:
     def load(n: int) -> Any:
         return torch.load(io.BytesIO(archive(b"\x80\x02" + one_hash(n, as_) + b".")))
@@ -247,6 +267,25 @@ def test_how_many_keys_may_have_one_hash(as_: str) -> None:
     assert len(load(MAX_SAME_HASH)[-1]) == MAX_SAME_HASH
     with pytest.raises(CheckpointError, match="same hash"):
         load(MAX_SAME_HASH + 1)
+
+
+def test_an_integer_counts_with_the_floats_of_its_hash() -> None:
+    floats = floats_of_one_hash()
+    h = hash(floats[0])
+    others = [x for x in floats if x != h][:MAX_SAME_HASH]
+    assert len(others) == MAX_SAME_HASH
+    ways = {"before": [h, *others], "behind": [*others, h], "as a float": [*others, float(h)]}
+    for keys in ways.values():
+        for count, refused in ((MAX_SAME_HASH, False), (MAX_SAME_HASH + 1, True)):
+            chosen = [h, *others[: count - 1]] if keys[0] == h else [*others[: count - 1], keys[-1]]
+            file = io.BytesIO()
+            torch.save(dict.fromkeys(chosen), file)
+            file.seek(0)
+            if refused:
+                with pytest.raises(CheckpointError, match="same hash"):
+                    torch.load(file)
+            else:
+                assert len(torch.load(file)) == count
 
 
 def test_names_and_memory_left_over_are_harmless_values() -> None:
@@ -275,6 +314,7 @@ def test_what_is_saved_is_never_refused() -> None:
         [{key: i, (i, i): i} for i in range(500)],
         {(i, j): float(i) for i in range(60) for j in range(60)},
         {complex(i, j): None for i in range(40) for j in range(40)},
+        dict.fromkeys([*range(-500, 500), *[0.5 * i for i in range(900)], True, 2**62, -(2**61)]),
         [set(range(i)) for i in range(200)],
         [torch.Size([1] * (i % 9)) for i in range(500)],
         [torch.device("cpu")] * 500 + [torch.float32] * 500,

@@ -22,7 +22,7 @@ from strict_cupy import kernels as host
 
 import tinygrad_edu as torch
 from tinygrad_edu.kernels import cross_entropy, gelu, layer_norm, philox
-from tinygrad_edu.kernels.adam import adam_
+from tinygrad_edu.kernels.adam import adam_calls
 from tinygrad_edu.kernels.cuda import (
     attention,
     checks,
@@ -34,6 +34,7 @@ from tinygrad_edu.kernels.cuda import (
     softmax,
     tensors,
 )
+from tinygrad_edu.kernels.undivided import undivided
 
 FOLDER = pathlib.Path(launch.__file__).parent
 started: set[tuple[str, str]] = set()
@@ -354,7 +355,7 @@ def test_adam(
                  0.99, 1e-3, decay, decoupled, amsgrad, True)  # fmt: skip
     for found, (x, g, m, v, v_max) in zip(given, rows, strict=True):
         most = v_max if amsgrad else None
-        adam_(x, -g, m, v, most, 3, 0.1, 0.9, 0.99, 1e-3, decay, decoupled)
+        undivided(adam_calls(x, -g, m, v, most, 3, 0.1, 0.9, 0.99, 1e-3, decay, decoupled))
         for a, b in zip(found[:1] + found[2:], (x, m, v, v_max), strict=True):
             close(a, b, dtype, 2e5 if counted and dtype == np.float64 else 3)
 

@@ -1,12 +1,17 @@
 """KeyboardInterrupt and MemoryError anywhere in a training step: what is left is consistent.
 
-The generator goes on with its stream, gradients are added whole, modes are as they were, and the
-next step runs.  A sample of the places; `pytest --sweep` tries every bytecode.
+Of each parameter a step is done or not done, and its counters agree with it; the generator goes on
+with its stream, gradients are added whole, modes are as they were, and the next step runs.  A
+sample of the places; `pytest --sweep` tries every bytecode.
 """
 
 from __future__ import annotations
 
+import random
+import signal
+import time
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -17,9 +22,148 @@ from tinygrad_edu import nn
 
 KINDS = [KeyboardInterrupt, MemoryError]
 A = torch.optim
+OPTIMIZERS: dict[str, Callable[[Any], Any]] = {
+    "sgd": lambda p: A.SGD(p, lr=0.1),
+    "momentum": lambda p: A.SGD(p, lr=0.1, momentum=0.9, weight_decay=0.1, dampening=0.5),
+    "nesterov": lambda p: A.SGD(p, lr=0.1, momentum=0.9, weight_decay=0.1, nesterov=True),
+    "adam": lambda p: A.Adam(p, amsgrad=True, weight_decay=0.1),
+    "adamw": lambda p: A.AdamW(p, maximize=True),
+    "adadelta": lambda p: A.Adadelta(p),
+    "adafactor": lambda p: A.Adafactor(p, weight_decay=0.1),
+    "adagrad": lambda p: A.Adagrad(p),
+    "adamax": lambda p: A.Adamax(p),
+    "asgd": lambda p: A.ASGD(p),
+    "muon": lambda p: A.Muon([x for x in p if x.ndim == 2]),
+    "nadam": lambda p: A.NAdam(p, weight_decay=0.1, decoupled_weight_decay=True),
+    "radam": lambda p: A.RAdam(p),
+    "rmsprop": lambda p: A.RMSprop(p, momentum=0.9, centered=True),
+    "rprop": lambda p: A.Rprop(p),
+}
+SHAPES = {
+    "small": [(3, 4), (5,)],
+    "half": [(3, 4)],
+    "large": [(700, 701), (3,)],  # updated block by block
+}
 
 
-def training() -> Callable[[], None]:
+def parts(optimizer: Any, p: Any) -> dict[str, Any]:
+    """A parameter and what is remembered of it; nothing remembered is as good as zeros."""
+    state = optimizer.state.get(p, {})
+    found = {k: v.array.tobytes() for k, v in state.items() if isinstance(v, torch.Tensor)}
+    return {"x": p.array.tobytes(), **found}
+
+
+def trained(name: str, size: str) -> tuple[list[Any], Any]:
+    """Parameters with gradients, and an optimizer that has made a step."""
+    torch.manual_seed(1)
+    dtype = torch.float16 if size == "half" else torch.float32
+    params = [nn.Parameter(torch.randn(shape).to(dtype)) for shape in SHAPES[size]]
+    for p in params:
+        p.grad = torch.randn(p.shape).to(dtype)
+    optimizer = OPTIMIZERS[name](params)
+    optimizer.step()
+    return optimizer.param_groups[0]["params"], optimizer
+
+
+def samples(size: str) -> int:
+    return 6 if size == "large" else 16
+
+
+@pytest.mark.parametrize("size", SHAPES)
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_step_is_done_or_not_done(name: str, size: str, request: pytest.FixtureRequest) -> None:
+    params, optimizer = trained(name, size)
+    saved = [p.detach().clone() for p in params], deepcopy(optimizer.state_dict())
+
+    def back() -> None:
+        for p, value in zip(params, saved[0], strict=True):
+            p.data.copy_(value)
+        optimizer.load_state_dict(saved[1])
+
+    back()
+    before = [parts(optimizer, p) for p in params]
+    optimizer.step()
+    after = [parts(optimizer, p) for p in params]
+    assert before != after
+    folder, outcomes = ("optim", "kernels"), set()
+    for i, interrupter in enumerate(sweep(request, optimizer.step, samples(size), folder)):
+        back()
+        interrupter.kind = KINDS[i % 2]
+        assert interrupter.run(optimizer.step)
+        now = [parts(optimizer, p) for p in params]
+        for found, old, new in zip(now, before, after, strict=True):
+            assert found in (old, new), interrupter.where
+            outcomes.add(found == new)
+        optimizer.step()  # the next one runs
+    assert False in outcomes
+
+
+class Alarm(BaseException):
+    pass
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs Unix")
+@pytest.mark.parametrize("name", ["nesterov", "adamw", "rmsprop"])
+def test_alarms_at_any_time(name: str, request: pytest.FixtureRequest) -> None:
+    """Real signals, which may fall into the middle of a call of NumPy."""
+    params, optimizer = trained(name, "large")
+    start = time.perf_counter()
+    optimizer.step()
+    duration = 1.2 * (time.perf_counter() - start)
+    rng = random.Random(0)
+
+    def ring(number: int, frame: Any) -> None:
+        raise Alarm
+
+    def states() -> list[Any]:
+        return [parts(optimizer, p) for p in params]
+
+    before = signal.signal(signal.SIGALRM, ring)
+    try:
+        for _ in range(2000 if request.config.getoption("--sweep") else 40):
+            old, saved = states(), deepcopy(optimizer.state_dict())
+            values = [p.detach().clone() for p in params]
+            try:
+                signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-6, duration))
+                optimizer.step()
+                time.sleep(2 * duration)
+            except Alarm:
+                pass
+            found = states()
+            for p, value in zip(params, values, strict=True):
+                p.data.copy_(value)
+            optimizer.load_state_dict(saved)
+            optimizer.step()
+            assert all([one in pair for one, *pair in zip(found, old, states(), strict=True)])
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_a_first_step(request: pytest.FixtureRequest) -> None:
+    """The state is made in it: it is there with a step counted, or the parameter has not moved."""
+    for name in OPTIMIZERS:
+
+        def fresh(name: str = name) -> tuple[Any, Any]:
+            x = nn.Parameter(torch.tensor([[1.0, 2.0]]))
+            x.grad = torch.tensor([[0.5, -1.0]])
+            return x, OPTIMIZERS[name]([x])
+
+        def run(name: str = name) -> None:
+            fresh(name)[1].step()
+
+        moved, optimizer = fresh()
+        optimizer.step()
+        for interrupter in sweep(request, run, 15, ("optim", "kernels")):
+            x, again = fresh()
+            if not interrupter.run(again.step):
+                continue
+            if x.tolist() == [[1.0, 2.0]]:
+                assert again.state.get(x, {}).get("step", torch.zeros(())).item() == 0
+                again.step()
+            assert parts(again, x) == parts(optimizer, moved), (name, interrupter.where)
+
+
+def training() -> tuple[Any, Any, Callable[[], None]]:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.BatchNorm1d(8), nn.Linear(8, 2))
     optimizer = A.AdamW(model.parameters())
@@ -31,18 +175,22 @@ def training() -> Callable[[], None]:
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
 
-    return step
+    return model, optimizer, step
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_training_step(kind: type[BaseException], request: pytest.FixtureRequest) -> None:
-    """Whatever was interrupted, the numbers go on, and the next step runs."""
-    step = training()
+    """Whatever was interrupted, each parameter's count of steps is that of its updates."""
+    model, optimizer, step = training()
     step()
     stream = torch.default_generator
     for interrupter in sweep(request, step, 40, kind=kind):
         start = stream.clone_state()
+        values = {p: (p.tolist(), optimizer.state[p]["step"].item()) for p in model.parameters()}
         interrupter.run(step)
+        for p, (value, count) in values.items():
+            moved = p.tolist() != value
+            assert optimizer.state[p]["step"].item() == count + moved, interrupter.where
         # the numbers go on where they were, or behind those that a dropout has taken
         coming = start.clone_state().words(208).tobytes()
         assert stream.clone_state().words(8).tobytes() in coming, interrupter.where

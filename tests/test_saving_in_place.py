@@ -15,8 +15,10 @@ import time
 from typing import Any
 
 import pytest
+from test_atomic_save import writes_to
 
 import tinygrad_edu as torch
+from tinygrad_edu.serialization.atomic import replacing
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "pwrite"), reason="needs POSIX")
 linux = pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="needs Linux")
@@ -70,7 +72,7 @@ def test_a_named_pipe(tmp_path: pathlib.Path) -> None:
     assert loaded(got[0]).shape == (300_000,) and stat.S_ISFIFO(path.stat().st_mode)
 
 
-@pytest.mark.parametrize("call", ["open", "replace"])
+@pytest.mark.parametrize("call", ["open", "link", "replace"])
 @pytest.mark.parametrize("code", ["EACCES", "EPERM", "EROFS", "EBUSY", "EXDEV", "ENAMETOOLONG"])
 def test_what_cannot_be_replaced_is_overwritten(
     call: str, code: str, tmp_path: pathlib.Path, monkeypatch: Any
@@ -90,7 +92,7 @@ def test_what_cannot_be_replaced_is_overwritten(
         assert torch.equal(torch.load(path), state)
         assert path.stat().st_ino == inode and os.listdir(tmp_path) == ["x.pt"]
     with monkeypatch.context() as patch:
-        patch.setattr(os, call, refuse)
+        patch.setattr(os, "link" if call == "replace" else call, refuse)
         with pytest.raises(OSError) as caught:
             torch.save([1], tmp_path / "new.pt")
     assert caught.value.errno == number and caught.value.filename == str(tmp_path / "new.pt")
@@ -199,11 +201,11 @@ for i in itertools.count(1):
 """
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+@linux
 def test_safetensors_killed_while_saving(tmp_path: pathlib.Path) -> None:
-    """The file is whole, and what is left is ours: named after the file, so that one can tell."""
+    """The file is whole, and nothing else is left."""
     pytest.importorskip("safetensors")
-    from tinygrad_edu.safetensors import load_file
+    from tinygrad_edu.safetensors import load_file, save_file
 
     path, rng, interrupted = tmp_path / "x.safetensors", random.Random(0), 0
     for _ in range(8):
@@ -211,13 +213,84 @@ def test_safetensors_killed_while_saving(tmp_path: pathlib.Path) -> None:
         process = subprocess.Popen(code, stdout=subprocess.PIPE)
         assert process.stdout is not None and process.stdout.readline() == b"ready\n"
         time.sleep(rng.random() * 0.05)
+        process.send_signal(signal.SIGSTOP)
+        interrupted += writes_to(process.pid, tmp_path)
         process.send_signal(signal.SIGKILL)
         process.communicate()
         x = load_file(path)["x"]
         assert bool((x == x[0]).all())
         left = [name for name in os.listdir(tmp_path) if name != path.name]
-        interrupted += bool(left)
-        for name in left:
-            assert name.startswith(".x.safetensors.") and name.endswith(".tmp"), name
-            os.unlink(tmp_path / name)
+        assert not left or left[0].startswith(".x.safetensors."), left
+        save_file({"x": torch.zeros(3)}, path)  # a kill between naming and renaming: gone with this
+        assert os.listdir(tmp_path) == [path.name]
     assert interrupted
+
+
+def abandoned(path: pathlib.Path) -> pathlib.Path:
+    """What a process that was killed leaves where every file has a name from the beginning."""
+    code = """
+import os, signal, sys, tinygrad_edu as t
+del os.O_TMPFILE
+os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)
+t.save([t.zeros(1000)], sys.argv[1])
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(path)])
+    assert done.returncode == -signal.SIGKILL
+    (left,) = {*path.parent.glob(".*.tmp")}
+    return left
+
+
+@linux
+def test_what_killed_processes_left_is_removed_by_the_next_save(tmp_path: pathlib.Path) -> None:
+    fcntl = pytest.importorskip("fcntl")
+    path = tmp_path / "x.pt"
+    left = abandoned(path)
+    keep = {left.name[:-5] + "tmp2", ".x.pt.backup.tmp", ".y.pt." + "0" * 16 + ".tmp"}
+    for name in keep:
+        (tmp_path / name).write_bytes(b"somebody's")
+    with left.open("rb") as held:  # somebody still writes to it
+        fcntl.flock(held, fcntl.LOCK_EX)
+        torch.save([1], path)
+        assert left.exists()
+    torch.save([1], path)
+    assert set(os.listdir(tmp_path)) == keep | {"x.pt"}
+
+
+@linux
+@pytest.mark.parametrize("answer", ["no flag", "EOPNOTSUPP", "EISDIR", "no /proc"])
+@pytest.mark.parametrize("exists", [True, False])
+def test_where_every_file_has_a_name(
+    answer: str, exists: bool, tmp_path: pathlib.Path, monkeypatch: Any
+) -> None:
+    path = tmp_path / "x.pt"
+    if exists:
+        torch.save([0], path)
+        path.chmod(0o640)
+    real = os.open
+
+    def refuse(name: Any, flags: int, *more: Any, **options: Any) -> int:
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(getattr(errno, answer), answer)
+        return real(name, flags, *more, **options)
+
+    if answer == "no flag":
+        monkeypatch.delattr(os, "O_TMPFILE")
+    elif answer == "no /proc":
+        monkeypatch.setattr(os.path, "lexists", lambda path: False)
+    else:
+        monkeypatch.setattr(os, "open", refuse)
+    before = set(os.listdir("/proc/self/fd"))
+    torch.save([1], path)
+    assert torch.load(path) == [1] and os.listdir(tmp_path) == ["x.pt"]
+    assert set(os.listdir("/proc/self/fd")) <= before
+    if exists:
+        assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+@linux
+def test_a_file_that_appears_while_a_new_one_is_written(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "x.pt"
+    with replacing(path) as target:
+        path.write_bytes(b"somebody's")
+        target.file.write(b"ours")
+    assert path.read_bytes() == b"ours" and os.listdir(tmp_path) == ["x.pt"]

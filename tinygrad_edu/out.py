@@ -39,11 +39,22 @@ def takes_out(function: Any = None, *, dtype: str = "same") -> Any:
     if function is None:
         return functools.partial(takes_out, dtype=dtype)
     compute, name = function, function.__name__.strip("_")
+    known, plain = getattr(compute, "without_keywords", (compute, compute))
+    if known is not compute:  # it is of a function that this one wraps
+        plain = compute
 
     @functools.wraps(compute)
     def call(*args: Any, **kwargs: Any) -> Any:
+        if not kwargs:
+            try:
+                return plain(*args)
+            except MemoryError as error:
+                raise out_of_memory(name, error) from None
         if "out" not in kwargs:
-            return compute(*args, **kwargs)
+            try:
+                return compute(*args, **kwargs)
+            except MemoryError as error:
+                raise out_of_memory(name, error) from None
         out = kwargs.pop("out")
         if dtype == "asked" and isinstance(out, Variable) and kwargs.get("dtype") is None:
             kwargs["dtype"] = out.dtype  # type: ignore[attr-defined]

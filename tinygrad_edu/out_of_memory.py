@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import gc
 import math
 import sys
+from collections.abc import Callable
 from types import FrameType
+from typing import Any, TypeVar
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class OutOfMemoryError(RuntimeError):
@@ -45,12 +50,29 @@ def out_of_memory(operation: str, error: MemoryError) -> MemoryError:
     )
 
 
+def told(function: F) -> F:
+    """A function that computes outside of the engine, whose lack of memory is told as torch's."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except MemoryError as error:
+            raise out_of_memory(function.__name__.strip("_"), error) from None
+
+    return call  # type: ignore[return-value]
+
+
+_INNER = {"on", "call"}
+"""Names without a leading _ that are no operations' all the same."""
+
+
 def public_caller() -> str:
     """The name of the innermost public function of the package that is running."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         module, name = frame.f_globals.get("__name__", ""), frame.f_code.co_name
-        if module.startswith("tinygrad_edu.") and name[0] not in "_<" and name != "on":
+        if module.startswith("tinygrad_edu.") and name[0] not in "_<" and name not in _INNER:
             return str(name)
         frame = frame.f_back
     return "an operation"

@@ -19,7 +19,7 @@ from tinygrad_edu.backend import device_of, to_device
 from tinygrad_edu.dtypes import dtype, from_numpy, get_default_dtype, is_floating
 from tinygrad_edu.engine import half  # noqa: F401  (waits for the first 16-bit float)
 from tinygrad_edu.engine.boundary import users_level
-from tinygrad_edu.engine.composed import told
+from tinygrad_edu.engine.composed import heard
 from tinygrad_edu.engine.gradients import backward
 from tinygrad_edu.engine.graph import INFERENCE, Leaf, Node, Storage, Variable
 from tinygrad_edu.engine.hooks import AfterAccumulate, RemovableHandle, hooks_of, on_gradient
@@ -34,6 +34,7 @@ from tinygrad_edu.methods.more import MoreMethods
 from tinygrad_edu.methods.printing import format_tensor
 from tinygrad_edu.methods.python_protocol import PythonProtocol
 from tinygrad_edu.ops import casting, creation
+from tinygrad_edu.out_of_memory import told
 from tinygrad_edu.size import Size, read_dim
 
 
@@ -324,7 +325,7 @@ class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol,
             node.after_accumulate = AfterAccumulate()
         return RemovableHandle(node.after_accumulate.functions, hook)
 
-    @told("detach")
+    @heard("detach")
     def detach(self) -> Tensor:
         """The same values in the same memory, cut off from the graph.
 
@@ -342,14 +343,14 @@ class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol,
         return self
 
     @property
-    @told("data")
+    @heard("data")
     def data(self) -> Tensor:
         """The same values in the same memory, unknown to the graph: writes go unnoticed."""
         shared = state.mode.level is not None or self.storage is INFERENCE
         return wrap(self.array, None, self.storage if shared else Storage())
 
     @data.setter
-    @told("set_data")
+    @heard("set_data")
     def data(self, value: Tensor) -> None:
         if not isinstance(value, Variable):
             raise TypeError(f"Variable data has to be a tensor, but got {type(value).__name__}")
@@ -359,7 +360,7 @@ class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol,
                 "data set to a tensor that requires gradients must be floating point or complex"
                 " dtype"
             )
-        self.array = value.array
+        self.array, self.plain = value.array, False
 
     @property
     def _version(self) -> int:
@@ -387,6 +388,7 @@ class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol,
             return format(self._host().item(), spec)
         return object.__format__(self, spec)
 
+    @told
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         if not self.is_leaf:
             raise RuntimeError(
@@ -447,7 +449,7 @@ class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol,
         return self._new(creation.full, (size, fill_value), kwargs)
 
 
-@told("grad_of_result")
+@heard("grad_of_result")
 def _no_grad_here(t: Tensor) -> None:
     warnings.warn(_NO_GRAD_HERE, stacklevel=users_level())
 
@@ -461,7 +463,8 @@ _NO_GRAD_HERE = (
 )
 
 _OWN = (
-    "array", "storage", "node", "leaf", "_grad", "view_of", "rebased", "turns", "retains_grad",
+    "array", "storage", "plain", "node", "leaf", "_grad", "view_of", "rebased", "turns",
+    "retains_grad",
 )  # fmt: skip
 """Attributes that a copy does not take over."""
 

@@ -296,7 +296,7 @@ def _cross(tensors: list[Any], on_gradients: Callable[[list[Any]], list[Any]]) -
     """Put the tensors behind a border.  They share memory with the originals, as views do."""
     crossed: Any = border(tensors, on_gradients)
     for before, after in zip(tensors, crossed, strict=True):
-        after.storage = before.storage
+        after.storage, after.plain = before.storage, False
         base, path = base_of(before)
         after.view_of = View(base, (*path, (_alias_part, (), 0)), is_recording())
     return crossed

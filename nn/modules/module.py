@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, Self, TypeVar
 
-from tinygrad_edu.engine.composed import told
+from tinygrad_edu.engine.composed import heard
 from tinygrad_edu.nn.modules.conversion import ConversionMethods, typename
 from tinygrad_edu.nn.modules.hooks import (
     HookMethods,
@@ -444,7 +444,7 @@ class Module(HookMethods, StateDictMethods, ConversionMethods):
             parameter.requires_grad_(requires_grad)
         return self
 
-    @told("zero_grad")
+    @heard("zero_grad")
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget all gradients, or overwrite them by zeros if not `set_to_none`."""
         for parameter in self.parameters():

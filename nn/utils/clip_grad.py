@@ -16,7 +16,7 @@ import numpy as np
 from tinygrad_edu.backend import device_of, module_of, new_like, to_device
 from tinygrad_edu.dtypes import Array, default, is_floating
 from tinygrad_edu.engine.boundary import users_level
-from tinygrad_edu.engine.composed import told
+from tinygrad_edu.engine.composed import heard
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.kernels.cuda import tensors as tensors_
 from tinygrad_edu.tensor import Tensor
@@ -24,7 +24,7 @@ from tinygrad_edu.tensor import Tensor
 Tensors = Tensor | Iterable[Tensor]
 
 
-@told("clip")
+@heard("clip")
 def clip_grad_norm_(
     parameters: Tensors,
     max_norm: float,
@@ -162,7 +162,7 @@ def clip_grads_with_norm_(
         array *= to_device(factor, device_of(array)).astype(array.dtype)
 
 
-@told("clip")
+@heard("clip")
 def clip_grad_value_(parameters: Tensors, clip_value: float, foreach: bool | None = None) -> None:
     """Clamp every element of every gradient to [-clip_value, clip_value], in place.
 

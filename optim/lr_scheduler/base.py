@@ -10,7 +10,7 @@ from types import FunctionType
 from typing import Any, TypeVar
 
 from tinygrad_edu.engine.boundary import users_level
-from tinygrad_edu.engine.composed import told
+from tinygrad_edu.engine.composed import heard
 from tinygrad_edu.optim.optimizer import Group, Optimizer
 from tinygrad_edu.tensor import Tensor
 
@@ -145,7 +145,7 @@ class LRScheduler:
     _last_lr: list[Any]
     _step_count: int
 
-    @told("scheduler")
+    @heard("scheduler")
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
         check_optimizer(optimizer)
         self.optimizer = optimizer
@@ -172,7 +172,7 @@ class LRScheduler:
         finally:
             self._is_initial = False
 
-    @told("scheduler_step")
+    @heard("scheduler_step")
     def step(self, epoch: int | None = None) -> None:
         """Set the learning rates of the next epoch; call it after `optimizer.step()`.
 

@@ -7,7 +7,7 @@ import warnings
 from typing import Any, SupportsFloat
 
 from tinygrad_edu.engine.boundary import users_level
-from tinygrad_edu.engine.composed import told
+from tinygrad_edu.engine.composed import heard
 from tinygrad_edu.optim.lr_scheduler.base import (
     EPOCH_DEPRECATION_WARNING,
     LRScheduler,
@@ -45,7 +45,7 @@ class ReduceLROnPlateau(LRScheduler):
     0.1
     """
 
-    @told("scheduler")
+    @heard("scheduler")
     def __init__(
         self,
         optimizer: Optimizer,
@@ -94,7 +94,7 @@ class ReduceLROnPlateau(LRScheduler):
         self.cooldown_counter = 0
         self.num_bad_epochs = 0
 
-    @told("scheduler_step")
+    @heard("scheduler_step")
     def step(self, metrics: SupportsFloat, epoch: int | None = None) -> None:  # type: ignore[override]
         """Look at the metric of an epoch, and reduce the learning rates if it is time.
 

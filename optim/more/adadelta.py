@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.kernels.undivided import descend
 from tinygrad_edu.optim.common import (
-    advance,
     average_square,
     check_implementation,
     check_lr,
     check_not_negative,
+    counted,
     counter,
     number,
     penalized,
@@ -82,11 +83,12 @@ class Adadelta(Optimizer):
         }
 
     def _update(self, x: Array, g: Array, state: State, group: Group) -> None:
-        advance(state["step"])
+        t = counted(state["step"]) + 1
         rho, eps = group["rho"], group["eps"]
         v, u = state["square_avg"].array, state["acc_delta"].array
         g = penalized(g, x, group["weight_decay"])
-        average_square(v, g, rho)
-        d = np.sqrt(u + eps) / np.sqrt(v + eps) * g
-        average_square(u, d, rho)
-        x -= number(group["lr"]) * d
+        v_new = average_square(v, g, rho)
+        d = np.sqrt(u + eps) / np.sqrt(v_new + eps) * g
+        u_new = average_square(u, d, rho)
+        d *= number(group["lr"])
+        descend(x, [d], (v, v_new), (u, u_new), (state["step"].array, t))

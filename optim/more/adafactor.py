@@ -8,10 +8,11 @@ import numpy as np
 
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.engine.record import wrap
+from tinygrad_edu.kernels.undivided import descend
 from tinygrad_edu.optim.common import (
-    advance,
     average,
     check_implementation,
+    counted,
     counter,
     number,
     zeros_like,
@@ -92,24 +93,25 @@ class Adafactor(Optimizer):
         }
 
     def _update(self, x: Array, g: Array, state: State, group: Group) -> None:
-        t, lr, (eps1, eps2) = advance(state["step"]), number(group["lr"]), group["eps"]
+        t, lr, (eps1, eps2) = counted(state["step"]) + 1, number(group["lr"]), group["eps"]
         eps1 = float(np.finfo(x.dtype).eps) if eps1 is None else eps1
         weight = t ** group["beta2_decay"]
         step = max(eps2, _rms(x)) * min(lr, 1 / math.sqrt(t))
-        if group["weight_decay"] != 0:
-            x *= 1 - lr * group["weight_decay"]
         squares = g * g
         if x.ndim < 2:
-            v = state["variance"].array
-            average(v, squares, weight)
+            v = average(state["variance"].array, squares, weight)
+            averages = [(state["variance"].array, v)]
         else:
-            rows, columns = state["row_var"].array, state["col_var"].array
-            average(rows, squares.sum(-1, keepdims=True) / g.shape[-1], weight)
-            average(columns, squares.sum(-2, keepdims=True) / g.shape[-2], weight)
+            old_rows, old_columns = state["row_var"].array, state["col_var"].array
+            rows = average(old_rows, squares.sum(-1, keepdims=True) / g.shape[-1], weight)
+            columns = average(old_columns, squares.sum(-2, keepdims=True) / g.shape[-2], weight)
             mean = rows.sum(-2, keepdims=True) / rows.shape[-2]
             v = rows @ columns / np.maximum(mean, eps1)
+            averages = [(old_rows, rows), (old_columns, columns)]
         u = g / np.sqrt(np.maximum(v, eps1 * eps1))
-        x -= step / max(1.0, _rms(u) / group["d"]) * u
+        u *= step / max(1.0, _rms(u) / group["d"])
+        shrink = 1 - lr * group["weight_decay"]
+        descend(x, [u], *averages, (state["step"].array, t), shrink=shrink)
 
 
 def _rms(x: Array) -> float:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.kernels.undivided import descend
 from tinygrad_edu.optim.common import (
-    advance,
     check_implementation,
     check_lr,
     check_not_negative,
+    counted,
     counter,
     number,
     penalized,
@@ -87,7 +88,9 @@ class Adagrad(Optimizer):
 
     def _update(self, x: Array, g: Array, state: State, group: Group) -> None:
         total = state["sum"].array
-        lr = number(group["lr"]) / (1 + (advance(state["step"]) - 1) * group["lr_decay"])
+        t = counted(state["step"]) + 1
+        lr = number(group["lr"]) / (1 + (t - 1) * group["lr_decay"])
         g = penalized(g, x, group["weight_decay"])
-        total += g * g
-        x -= lr * g / (np.sqrt(total) + group["eps"])
+        total_new = total + g * g
+        d = lr * g / (np.sqrt(total_new) + group["eps"])
+        descend(x, [d], (total, total_new), (state["step"].array, t))

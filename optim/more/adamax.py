@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.kernels.undivided import descend
 from tinygrad_edu.optim.common import (
-    advance,
     average,
     check_betas,
     check_implementation,
     check_lr,
     check_not_negative,
+    counted,
     counter,
     number,
     penalized,
@@ -85,11 +86,11 @@ class Adamax(Optimizer):
         }
 
     def _update(self, x: Array, g: Array, state: State, group: Group) -> None:
-        t = advance(state["step"])
+        t = counted(state["step"]) + 1
         beta1, beta2 = group["betas"]
         m, u = state["exp_avg"].array, state["exp_inf"].array
         g = penalized(g, x, group["weight_decay"])
-        average(m, g, 1 - beta1)
-        u *= beta2
-        np.maximum(u, np.abs(g) + group["eps"], out=u)
-        x -= number(group["lr"]) / (1 - beta1**t) * m / u
+        m_new = average(m, g, 1 - beta1)
+        u_new = np.maximum(u * beta2, np.abs(g) + group["eps"])
+        d = number(group["lr"]) / (1 - beta1**t) * m_new / u_new
+        descend(x, [d], (m, m_new), (u, u_new), (state["step"].array, t))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.kernels.undivided import write
 from tinygrad_edu.optim.common import (
-    advance,
     average,
     check_implementation,
     check_lr,
@@ -86,19 +86,21 @@ class ASGD(Optimizer):
         }
 
     def _update(self, x: Array, g: Array, state: State, group: Group) -> None:
-        t, lr, lambd = advance(state["step"]), number(group["lr"]), group["lambd"]
+        t, lr, lambd = counted(state["step"]) + 1, number(group["lr"]), group["lambd"]
         eta, mu, mean = counted(state["eta"]), counted(state["mu"]), state["ax"].array
         g = penalized(g, x, group["weight_decay"])
-        x *= 1 - lambd * eta
-        x -= eta * g
-        if not isinstance(mu, float) or mu != 1:
-            average(mean, x, mu)
-        else:
-            mean[...] = x
+        x_new = x * (1 - lambd * eta)
+        x_new -= eta * g
+        mean_new = average(mean, x_new, mu) if not isinstance(mu, float) or mu != 1 else x_new
         # torch keeps the new values as float32, and its foreach form computes them so as well
-        step = state["step"].array if group["foreach"] else t
+        step = counter(t).array if group["foreach"] and isinstance(t, float) else t
         eta = lr / (1 + lambd * lr * step) ** group["alpha"]
         late = t - group["t0"]
         mu = 1 / (max(1, late) if isinstance(t, float) else np.maximum(late, 1))
-        for name, new in (("eta", eta), ("mu", mu)):
-            state[name].array[...] = counter(new).array if isinstance(t, float) else new
+        write(
+            (x, x_new),
+            (mean, mean_new),
+            (state["step"].array, t),
+            (state["eta"].array, counter(eta).array if isinstance(t, float) else eta),
+            (state["mu"].array, counter(mu).array if isinstance(t, float) else mu),
+        )

@@ -9,6 +9,7 @@ import numpy as np
 
 from tinygrad_edu.backend import new_like
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.kernels.undivided import descend
 from tinygrad_edu.optim.common import average, zeros_like
 from tinygrad_edu.optim.optimizer import Group, Optimizer, Params, State
 from tinygrad_edu.tensor import Tensor
@@ -89,16 +90,17 @@ class Muon(Optimizer):
         if isinstance(lr, Tensor):  # products with it are rounded to its dtype, as in torch
             lr = lr.array.reshape(())
         buffer = state["momentum_buffer"].array
-        average(buffer, g, 1 - momentum)
-        update = g + momentum * (buffer - g) if group["nesterov"] else buffer
+        buffer_new = average(buffer, g, 1 - momentum)
+        update = g + momentum * (buffer_new - g) if group["nesterov"] else buffer_new
         update = orthogonal(update, group["ns_coefficients"], group["ns_steps"], group["eps"])
         rows, columns = x.shape
         if group["adjust_lr_fn"] == "match_rms_adamw":
             scale = 0.2 * math.sqrt(max(rows, columns))
         else:
             scale = math.sqrt(max(1, rows / columns))
-        x *= float(1 - lr * group["weight_decay"])
-        x -= float(lr * scale) * update.astype(x.dtype)
+        shrink = float(1 - lr * group["weight_decay"])
+        d = float(lr * scale) * update.astype(x.dtype)
+        descend(x, [d], (buffer, buffer_new), shrink=shrink)
 
 
 def orthogonal(g: Array, coefficients: tuple[float, ...], steps: int, eps: float) -> Array:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.kernels.undivided import descend
 from tinygrad_edu.optim.common import (
-    advance,
     average,
     average_square,
     check_betas,
@@ -97,21 +97,20 @@ class NAdam(Optimizer):
         }
 
     def _update(self, x: Array, g: Array, state: State, group: Group) -> None:
-        t, lr, decay = advance(state["step"]), number(group["lr"]), group["weight_decay"]
+        t, lr, decay = counted(state["step"]) + 1, number(group["lr"]), group["weight_decay"]
         beta1, beta2 = group["betas"]
         m, v = state["exp_avg"].array, state["exp_avg_sq"].array
-        if group["decoupled_weight_decay"]:
-            x *= 1 - lr * decay
-        else:
+        if not group["decoupled_weight_decay"]:
             g = penalized(g, x, decay)
         mu, mu_next = (
             beta1 * (1.0 - 0.5 * 0.96 ** (s * group["momentum_decay"])) for s in (t, t + 1)
         )
-        product = state["mu_product"].array
-        product *= mu
-        average(m, g, 1 - beta1)
-        average_square(v, g, beta2)
-        scale = np.sqrt(v / (1 - beta2**t)) + group["eps"]
-        product = counted(state["mu_product"])
-        x += -lr * (1.0 - mu) / (1.0 - product) * g / scale
-        x += -lr * mu_next / (1.0 - product * mu_next) * m / scale
+        products = state["mu_product"].array * mu  # rounded to the counter's dtype
+        m_new, v_new = average(m, g, 1 - beta1), average_square(v, g, beta2)
+        scale = np.sqrt(v_new / (1 - beta2**t)) + group["eps"]
+        product = float(products) if isinstance(t, float) else products
+        by_g = lr * (1.0 - mu) / (1.0 - product) * g / scale
+        by_m = lr * mu_next / (1.0 - product * mu_next) * m_new / scale
+        shrink = 1 - lr * decay if group["decoupled_weight_decay"] else 1.0
+        counters = (state["step"].array, t), (state["mu_product"].array, products)
+        descend(x, [by_g, by_m], (m, m_new), (v, v_new), *counters, shrink=shrink)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.kernels.undivided import descend
 from tinygrad_edu.optim.common import (
-    advance,
     average,
     average_square,
     check_betas,
     check_implementation,
     check_lr,
     check_not_negative,
+    counted,
     counter,
     number,
     penalized,
@@ -93,25 +94,23 @@ class RAdam(Optimizer):
         }
 
     def _update(self, x: Array, g: Array, state: State, group: Group) -> None:
-        t, lr, decay = advance(state["step"]), number(group["lr"]), group["weight_decay"]
+        t, lr, decay = counted(state["step"]) + 1, number(group["lr"]), group["weight_decay"]
         beta1, beta2 = group["betas"]
         m, v = state["exp_avg"].array, state["exp_avg_sq"].array
-        if group["decoupled_weight_decay"]:
-            x *= 1 - lr * decay
-        else:
+        if not group["decoupled_weight_decay"]:
             g = penalized(g, x, decay)
-        average(m, g, 1 - beta1)
-        average_square(v, g, beta2)
-        step = m / (1 - beta1**t) * lr
+        m_new, v_new = average(m, g, 1 - beta1), average_square(v, g, beta2)
+        step = m_new / (1 - beta1**t) * lr
         rho = 2 / (1 - beta2) - 1
         rho_t = rho - 2 * t * beta2**t / (1 - beta2**t)
         if not isinstance(rho_t, float):  # on a GPU, which goes both ways
             far = np.where(rho_t > 5, rho_t, 6.0)
             r = ((far - 4) * (far - 2) * rho / ((rho - 4) * (rho - 2) * far)) ** 0.5
-            adapted = r * (1 - beta2**t) ** 0.5 / (np.sqrt(v) + group["eps"])
+            adapted = r * (1 - beta2**t) ** 0.5 / (np.sqrt(v_new) + group["eps"])
             step *= np.where(rho_t > 5, adapted, 1.0).astype(x.dtype)
         elif rho_t > 5:
             r = ((rho_t - 4) * (rho_t - 2) * rho / ((rho - 4) * (rho - 2) * rho_t)) ** 0.5
-            step *= (1 - beta2**t) ** 0.5 / (np.sqrt(v) + group["eps"])
+            step *= (1 - beta2**t) ** 0.5 / (np.sqrt(v_new) + group["eps"])
             step *= r
-        x -= step
+        shrink = 1 - lr * decay if group["decoupled_weight_decay"] else 1.0
+        descend(x, [step], (m, m_new), (v, v_new), (state["step"].array, t), shrink=shrink)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.kernels.undivided import descend
 from tinygrad_edu.optim.common import (
-    advance,
     average,
     average_square,
     check_implementation,
     check_lr,
     check_not_negative,
+    counted,
     counter,
     number,
     penalized,
@@ -96,19 +97,22 @@ class RMSprop(Optimizer):
         return state
 
     def _update(self, x: Array, g: Array, state: State, group: Group) -> None:
-        advance(state["step"])
+        t = counted(state["step"]) + 1
         lr, alpha, v = number(group["lr"]), group["alpha"], state["square_avg"].array
         g = penalized(g, x, group["weight_decay"])
-        average_square(v, g, alpha)
+        variance = v_new = average_square(v, g, alpha)
+        new = [(v, v_new), (state["step"].array, t)]
         if group["centered"]:
             mean = state["grad_avg"].array
-            average(mean, g, 1 - alpha)
-            v = v - mean * mean
-        scale = np.sqrt(v) + group["eps"]
+            mean_new = average(mean, g, 1 - alpha)
+            variance = v_new - mean_new * mean_new
+            new.append((mean, mean_new))
+        scale = np.sqrt(variance) + group["eps"]
         if group["momentum"] > 0:
             buffer = state["momentum_buffer"].array
-            buffer *= group["momentum"]
-            buffer += g / scale
-            x -= lr * buffer
+            buffer_new = buffer * group["momentum"]
+            buffer_new += g / scale
+            new.append((buffer, buffer_new))
+            descend(x, [lr * buffer_new], *new)
         else:
-            x -= lr * g / scale
+            descend(x, [lr * g / scale], *new)

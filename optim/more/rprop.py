@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.kernels.undivided import descend
 from tinygrad_edu.optim.common import (
-    advance,
     check_implementation,
     check_lr,
+    counted,
     counter,
     number,
     zeros_like,
@@ -79,13 +80,12 @@ class Rprop(Optimizer):
         }
 
     def _update(self, x: Array, g: Array, state: State, group: Group) -> None:
-        advance(state["step"])
+        t = counted(state["step"]) + 1
         previous, size = state["prev"].array, state["step_size"].array
         agreement = g * previous
         lower, higher = group["etas"]
         factor = np.where(agreement > 0, higher, np.where(agreement < 0, lower, 1.0))
-        size *= factor.astype(x.dtype)
-        np.clip(size, *group["step_sizes"], out=size)
+        size_new = np.clip(size * factor.astype(x.dtype), *group["step_sizes"])
         g = np.where(agreement < 0, 0, g)
-        x -= np.sign(g) * size
-        previous[...] = g
+        d = np.sign(g) * size_new
+        descend(x, [d], (size, size_new), (previous, g), (state["step"].array, t))

@@ -55,7 +55,7 @@ def composed(*, autocast: str | Mapping[str, str]) -> Callable[[F], F]:
     return decorate
 
 
-def told(name: str) -> Callable[[F], F]:
+def heard(name: str) -> Callable[[F], F]:
     """Let those who listen hear of a function that is no operation, under that name."""
 
     def decorate(function: F) -> F:

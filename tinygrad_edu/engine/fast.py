@@ -1,27 +1,32 @@
-"""The calls of operations with one and two arguments, written out.  Skip this on a first reading.
+"""The other forms of a call, most of them written out for speed.  Skip this on a first reading.
 
-They do what `call_general` does (record.py), without its loops and lists, because every microsecond
-here is paid for every operation of every training step: the general form takes half as long again
-for a small tensor.  They also check what the general one leaves to the forward function: that
-arguments are arrays, and which of two may be a Python number.  A NumPy number counts as one: by
-`item`, or it would widen float32.
+Those of one and of two arguments do what `call_general` does (record.py), without its loops and
+lists, because every microsecond here is paid for every operation of every training step: the
+general form takes half as long again for a small tensor.  They also check what the general one
+leaves to the forward function: that arguments are arrays, and which of two may be a Python number.
+A NumPy number counts as one: by `item`, or it would widen float32.
+
+A tensor that is `plain` needs no second look: it is no view that may be behind its base, its result
+lies in C order, and it may be kept.
 """
 
 from __future__ import annotations
 
+from operator import call as just_make
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tinygrad_edu.dtypes import common
 from tinygrad_edu.engine.boundary import not_a_tensor, recover, tell
-from tinygrad_edu.engine.graph import INFERENCE, Storage, Variable
+from tinygrad_edu.engine.graph import INFERENCE, Storage, Variable, clock
 from tinygrad_edu.engine.mode import listeners, named_like, state
 from tinygrad_edu.engine.record import (
     as_array,
     call_general,
-    call_variadic,
     live_inputs,
+    record,
+    unwrap,
 )
 from tinygrad_edu.engine.types import Call, Values
 from tinygrad_edu.engine.views import call_view
@@ -34,6 +39,8 @@ _new = object.__new__
 _ndarray = np.ndarray
 _NUMBERS = (int, float, bool)
 _KNOWN = (Variable, *_NUMBERS)
+_ABSENT: Any = object()
+_ONE = (True,)
 
 
 def form_of(op: Primitive) -> Call:
@@ -51,49 +58,57 @@ def call_unary(op: Primitive) -> Call:
     """The call of an operation with one argument."""
     forward, plans = op.forward, op.plans
 
-    def call(*args: Any, **kwargs: Any) -> Any:
-        mode = state.mode
-        by = kwargs.pop("_by", forward) if kwargs else forward
-        if (mode.listeners or listeners) and by is forward:
-            return tell(op, None, args, kwargs, listeners)
-        if kwargs or len(args) != 1:
+    def call(a: Any = _ABSENT, /, *rest: Any, **kwargs: Any) -> Any:
+        mode, by, careful = state.mode, forward, False
+        if kwargs or rest or a is _ABSENT or mode.listeners or listeners:
+            args = _given(a, *rest)
+            by = kwargs.pop("_by", forward)
+            if (mode.listeners or listeners) and by is forward:
+                return tell(op, None, args, kwargs, listeners)
             if "out" in kwargs:
                 return _with_out(op, args, by, **kwargs)
-            args = op.bind(args, kwargs)
-        a = args[0]
+            (a,) = op.bind(args, kwargs)
         if not isinstance(a, Variable):
             if not hasattr(a, "dtype"):
                 raise not_a_tensor(op.name, 1, a)
             try:
                 return forward(a)
             except Exception as error:
-                return recover(op, error, args)
-        if a.view_of is not None:
-            a.view_of.refresh(a)
+                return recover(op, error, (a,))
+        if not a.plain:
+            careful = look_closely(a)
         x = a.array
         try:
             y = by(x)
         except Exception as error:
-            return recover(op, error, args)
-        if not x.flags.c_contiguous and op.elementwise and 0 in x.strides:
+            return recover(op, error, (a,))
+        if careful and op.elementwise and not x.flags.c_contiguous and 0 in x.strides:
             y = in_turn(y, x)
         t = _new(Variable.results)
-        t.array = y if y.__class__ is _ndarray else as_array(y)
+        t.array = y = y if y.__class__ is _ndarray else as_array(y)
         t.storage = Storage()
+        if not careful and op.elementwise:
+            t.plain = True
         edge, recorder = a.node, mode.recorder
         if edge is None or recorder is None:
             if mode.inference:
-                t.storage = INFERENCE
+                t.storage, t.plain = INFERENCE, False
             return t
-        if op.inputs or live_inputs(op, (edge,), t.array):
-            plan = plans.get((True,)) or op.plan((True,))
-            y = t.array
-            kept = plan.pick((x, y))
-            guards = plan.pick((a.storage, t.storage))
+        if op.inputs or live_inputs(op, (True,), y):
+            plan = plans.get(_ONE) or op.plan(_ONE)
+            kept = guards = ()
+            if plan.keep:
+                kept = plan.pick((x, y))
+                guards = plan.pick((a.storage, t.storage))
             if plan.shapes:
                 kept += (x.shape,)
             cls = plan.node or op.class_of(x)
-            t.node = recorder(cls, plan, (edge,), kept, guards, y.shape, y.dtype)
+            if careful or recorder is not just_make:
+                t.node = recorder(cls, plan, (edge,), kept, guards, y.shape, y.dtype)
+                return t
+            t.node = node = _new(cls)  # and now what `Node.__init__` does
+            node.number, node.plan, node.edges = clock(), plan, (edge,)
+            node.kept, node.guards, node.shape, node.dtype = kept, guards, y.shape, y.dtype
         return t
 
     return call
@@ -106,29 +121,29 @@ def call_binary(op: Primitive, failed: Call = recover) -> Call:
     """
     forward, plans = op.forward, op.plans
 
-    def call(*args: Any, **kwargs: Any) -> Any:
-        mode = state.mode
-        by = kwargs.pop("_by", forward) if kwargs else forward
-        if (mode.listeners or listeners) and by is forward:
-            try:
-                return tell(op, None, args, kwargs, listeners)
-            except TypeError:
-                if failed is recover or isinstance(args[-1], _KNOWN):
-                    raise
-                return NotImplemented
-        if kwargs or len(args) != 2:
+    def call(a: Any = _ABSENT, b: Any = _ABSENT, /, *rest: Any, **kwargs: Any) -> Any:
+        mode, by, careful = state.mode, forward, False
+        if kwargs or rest or b is _ABSENT or mode.listeners or listeners:
+            args = _given(a, b, *rest)
+            by = kwargs.pop("_by", forward)
+            if (mode.listeners or listeners) and by is forward:
+                try:
+                    return tell(op, None, args, kwargs, listeners)
+                except TypeError:
+                    if failed is recover or isinstance(args[-1], _KNOWN):
+                        raise
+                    return NotImplemented
             if "out" in kwargs:
                 return _with_out(op, args, by, **kwargs)
-            args = op.bind(args, kwargs)
-        a, b = args
+            a, b = op.bind(args, kwargs)
         a_edge = b_edge = a_storage = b_storage = None
         if isinstance(a, Variable):
-            if a.view_of is not None:
-                a.view_of.refresh(a)
+            if not a.plain:
+                careful = look_closely(a)
             x, a_edge, a_storage = a.array, a.node, a.storage
             if isinstance(b, Variable):
-                if b.view_of is not None:
-                    b.view_of.refresh(b)
+                if not b.plain:
+                    careful = look_closely(b) or careful
                 z, b_edge, b_storage = b.array, b.node, b.storage
             else:
                 if op.numbers == "none" and b.__class__ in _NUMBERS:
@@ -137,8 +152,9 @@ def call_binary(op: Primitive, failed: Call = recover) -> Call:
         elif isinstance(b, Variable):
             if op.numbers != "either" and a.__class__ in _NUMBERS:
                 raise not_a_tensor(op.name, 1, a)
-            if b.view_of is not None:
-                b.view_of.refresh(b)
+            if not b.plain:
+                look_closely(b)
+                careful = b.storage is INFERENCE
             x = a if a.__class__ in _NUMBERS else _plain(a)
             z, b_edge, b_storage = b.array, b.node, b.storage
         else:
@@ -147,36 +163,80 @@ def call_binary(op: Primitive, failed: Call = recover) -> Call:
             try:
                 return forward(a, b)
             except Exception as error:
-                return recover(op, error, args)
+                return recover(op, error, (a, b))
         try:
             y = by(x, z)
         except Exception as error:
-            return failed(op, error, args)
-        if a_storage is not None and (
-            not x.flags.c_contiguous or (b_storage is not None and not z.flags.c_contiguous)
-        ):
-            if op.elementwise:
+            return failed(op, error, (a, b))
+        if careful and op.elementwise and a_storage is not None:
+            if not x.flags.c_contiguous or (b_storage is not None and not z.flags.c_contiguous):
                 y = in_turn(y, x, z, dtype=common(x, z) if y.dtype == bool else y.dtype)
         t = _new(Variable.results)
         t.array = y = y if y.__class__ is _ndarray else as_array(y)
         t.storage = Storage()
+        if not careful and op.elementwise:
+            t.plain = True
         recorder = mode.recorder
         if (a_edge is None and b_edge is None) or recorder is None:
             if mode.inference:
-                t.storage = INFERENCE
+                t.storage, t.plain = INFERENCE, False
             return t
-        if op.inputs or live_inputs(op, (a_edge, b_edge), y):
+        if op.inputs or live_inputs(op, (a_edge is not None, b_edge is not None), y):
             live = (a_edge is not None, b_edge is not None)
             plan = plans.get(live) or op.plan(live)
-            kept = plan.pick((x, z, y))
-            guards = plan.pick((a_storage, b_storage, t.storage))
+            kept = guards = ()
+            if plan.keep:
+                kept = plan.pick((x, z, y))
+                guards = plan.pick((a_storage, b_storage, t.storage))
             if plan.shapes:
                 kept += tuple([(x, z)[i].shape for i in plan.shapes])
             cls = plan.node or op.class_of(x, z)
-            t.node = recorder(cls, plan, (a_edge, b_edge), kept, guards, y.shape, y.dtype)
+            if careful or recorder is not just_make:
+                t.node = recorder(cls, plan, (a_edge, b_edge), kept, guards, y.shape, y.dtype)
+                return t
+            t.node = node = _new(cls)  # and now what `Node.__init__` does
+            node.number, node.plan, node.edges = clock(), plan, (a_edge, b_edge)
+            node.kept, node.guards, node.shape, node.dtype = kept, guards, y.shape, y.dtype
         return t
 
     return call
+
+
+def call_variadic(op: Primitive) -> Call:
+    """The form for an operation whose first argument is a sequence of tensors."""
+    forward, arity = op.forward, op.arity
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        by = kwargs.pop("_by", forward) if kwargs else forward
+        if (listeners or state.mode.listeners) and by is forward:
+            return tell(op, None, args, kwargs, listeners)
+        if kwargs or len(args) != arity:
+            args = op.bind(args, kwargs)
+        tensors, rest = tuple(args[0]), args[1:]
+        arrays, edges, storages = unwrap(tensors)
+        try:
+            y = by(arrays, *rest)
+        except Exception as error:
+            return recover(op, error, (tensors, *rest))
+        if not any(storages):
+            return y
+        owners = [tuple(storages), *[None] * len(rest)]
+        return record(op, edges, [tuple(arrays), *rest], owners, y)
+
+    return call
+
+
+def look_closely(t: Variable) -> bool:
+    """Bring a view up to date.  Whether `t` is one, or something else that is not plain."""
+    if t.view_of is not None:
+        t.view_of.refresh(t)
+        return True
+    t.plain = t.storage is not INFERENCE and t.array.flags.c_contiguous
+    return not t.plain
+
+
+def _given(*args: Any) -> Values:
+    return tuple([a for a in args if a is not _ABSENT])
 
 
 def _plain(operand: Any) -> Any:

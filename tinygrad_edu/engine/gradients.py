@@ -12,7 +12,7 @@ import numpy as np
 
 from tinygrad_edu.dtypes import from_numpy
 from tinygrad_edu.engine.boundary import users_level
-from tinygrad_edu.engine.composed import told
+from tinygrad_edu.engine.composed import heard
 from tinygrad_edu.engine.graph import Leaf, Node, Variable
 from tinygrad_edu.engine.mode import around, state
 from tinygrad_edu.engine.record import current_node, wrap
@@ -61,7 +61,7 @@ def _let_others_add() -> None:
             Leaf.lock.release()
 
 
-@told("backward")
+@heard("backward")
 def backward(
     tensors: Any,
     grad_tensors: Any = None,
@@ -112,7 +112,7 @@ def backward(
     _run(roots, retain_graph, create_graph, targets, collect=False)
 
 
-@told("autograd.grad")
+@heard("autograd.grad")
 def grad(
     outputs: Any,
     inputs: Any,

@@ -63,6 +63,8 @@ class Variable:
     `node` while it requires grad, unless it was computed from others."""
     view_of: View | None = None
     """How it was cut from another tensor's memory, if it was (see views.py)."""
+    plain = False
+    """It is known to be no view, to lie in C order, and not to come of inference mode."""
     rebased = 0
     """How often an in-place write has given this tensor a new history (see inplace.py)."""
     turns: dict[int, Step] | None = None

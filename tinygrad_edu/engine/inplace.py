@@ -209,7 +209,7 @@ def write_out(name: str, out: Any, y: Any, *inputs: Any, told: bool = True) -> A
             )
         order = slow_to_fast(y.array)
         out.resize_([y.array.shape[i] for i in order])
-        out.array = out.array.transpose(np.argsort(order))
+        out.array, out.plain = out.array.transpose(np.argsort(order)), False
     refuse_expanded(out.array)
     return write(out, y)
 

@@ -101,7 +101,7 @@ class Plan:
         ]
         absent = [] if op.joint else [n for n in needy if n not in ruled and n not in op.constants]
         self.rules += [(op.inputs.index(n), missing_rule(op, n), _picker([])) for n in absent]
-        self.node = op.class_of() if isinstance(op.chain, str) else None
+        self.node = op.class_of() if op.chain_is_fixed else None
 
 
 def _picker(places: list[int]) -> Callable[[Values], Values]:
@@ -121,6 +121,11 @@ def _names(function: Call) -> list[str]:
     return list(code.co_varnames[: code.co_argcount])
 
 
+def _chain(chain: Chain) -> tuple[Call, bool]:
+    """A chain as a function of the arguments, and whether it is the same for all."""
+    return (lambda *values: chain, True) if isinstance(chain, str) else (chain, False)
+
+
 class Primitive:
     """A forward function of arrays with its derivative rules, and all that is known of it.
 
@@ -134,7 +139,7 @@ class Primitive:
         elementwise: it goes through one or two tensors element by element (see ops/arguments.py).
         owns: its rules return new arrays, or views of `g`; never an array that others hold.
         numbers: which of two operands may be a Python number: the "second", "none", or "either".
-        chain: what torch calls its nodes (see nodes.py): a text, or a function of the arguments.
+        chain: gives what torch calls the node of a call with some arguments (see nodes.py).
         autocast: the precision that autocast runs it in, by device (see amp/autocast_mode.py).
         half: how it takes 16-bit floats (see half.py).
         refuse: called with the arguments once the array library has raised; raises torch's error.
@@ -175,9 +180,9 @@ class Primitive:
                 raise TypeError(f"{self.name}: {name!r} has a meaning in rules; rename it")
         self.names, self.arity = tuple(self.parameters), len(self.parameters)
         named = "".join(map(str.capitalize, self.name.split("_")))
-        self.chain: Chain = named if node is None else node
+        self.chain, self.chain_is_fixed = _chain(named if node is None else node)
         defaults = forward.__defaults__ or ()
-        self.defaults = dict(zip(reversed(self.parameters), reversed(defaults), strict=False))
+        self.defaults = dict(zip(self.parameters[-len(defaults) :], defaults, strict=False))
         self.inputs: tuple[str, ...] = ()
         self.rules: dict[str, Rule] = {}
         self.constants: set[str] = set()
@@ -186,6 +191,7 @@ class Primitive:
         self.joint_needs: list[str] = []
         self.definition: Callable[..., Tensor] | None = None
         self.plans: dict[tuple[bool, ...], Plan] = {}
+        self.classes: dict[str, type[Node]] = {}
         values = [*self.parameters, "y", *self.saves]
         self.places = {name: i for i, name in enumerate(values)}
         self.shape_places = {f"{name}_shape": i for i, name in enumerate(self.parameters)}
@@ -254,13 +260,13 @@ class Primitive:
 
     def class_of(self, *values: Any) -> type[Node]:
         """The class of the node of a call with these arguments."""
-        chain = self.chain if isinstance(self.chain, str) else self.chain(*values)
-        return self.node_class(chain, self.names)  # type: ignore[no-any-return]
+        chain = self.chain(*values)
+        return self.classes.setdefault(chain, self.node_class(chain, self.names))
 
-    def undeclared(self, live: Sequence[bool]) -> bool:
-        """Whether one of these arguments is neither declared constant nor an input.
+    def undeclared(self, live: Sequence[bool]) -> None:
+        """Make an input of what is neither one nor declared constant, of these arguments.
 
-        It becomes an input, without a rule: a gradient that arrives there raises an error.
+        It has no rule: a gradient that arrives there raises an error.
         """
         known = {*self.inputs, *self.constants}
         pairs = zip(self.parameters, live, strict=False)
@@ -268,7 +274,6 @@ class Primitive:
         if found:
             self.inputs = tuple(self.parameters[: max(found) + 1])
             self.plans.clear()
-        return bool(found)
 
     def bind(self, args: Values, kwargs: Options) -> Values:
         """All arguments in order, given some by name and defaults."""
@@ -277,7 +282,8 @@ class Primitive:
     def called(self, chain: str) -> Operation[Any]:
         """The same operation, whose nodes are called otherwise: `pick.called("Sort")`."""
         twin = object.__new__(Primitive)
-        twin.__dict__.update(self.__dict__, chain=chain, plans={})
+        made, fixed = _chain(chain)
+        twin.__dict__.update(self.__dict__, chain=made, chain_is_fixed=fixed, plans={})
         return _operation(twin)
 
 
@@ -303,7 +309,8 @@ def primitive(forward: Call | None = None, /, **facts: Any) -> Any:
         variadic: the first argument is a sequence of tensors, and its rule returns a sequence.
         multiple: the result is a tuple of tensors; `g` is then a list, None where none arrived.
         view: the result shares the memory of the first argument.
-        numbers, node, autocast, half: see `Primitive` (`node` is its `chain`).
+        numbers, autocast, half: see `Primitive`.
+        node: its `chain`, as a text or a function of the arguments.
 
     >>> from tinygrad_edu.engine.primitive import primitive
     >>> import tinygrad_edu as torch

@@ -11,7 +11,7 @@ Before that a call asks one question: does anybody listen?  (See mode.py.)
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -42,7 +42,7 @@ def wrap(y: Array, node: Node | None = None, storage: Storage | None = None) -> 
         t.node = node
     elif storage is None and state.mode.owner is not None:
         t.storage = state.mode.owner()
-    return cast("Tensor", t)
+    return t  # type: ignore[no-any-return]
 
 
 def current_node(a: Any) -> Node | None:
@@ -74,30 +74,6 @@ def call_general(op: Primitive) -> Call:
         if not any(storages):
             return y[0] if op.saves else y
         return record(op, edges, values, storages, y)
-
-    return call
-
-
-def call_variadic(op: Primitive) -> Call:
-    """The form for an operation whose first argument is a sequence of tensors."""
-    forward, arity = op.forward, op.arity
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        by = kwargs.pop("_by", forward) if kwargs else forward
-        if (listeners or state.mode.listeners) and by is forward:
-            return tell(op, None, args, kwargs, listeners)
-        if kwargs or len(args) != arity:
-            args = op.bind(args, kwargs)
-        tensors, rest = tuple(args[0]), args[1:]
-        arrays, edges, storages = unwrap(tensors)
-        try:
-            y = by(arrays, *rest)
-        except Exception as error:
-            return recover(op, error, (tensors, *rest))
-        if not any(storages):
-            return y
-        owners = [tuple(storages), *[None] * len(rest)]
-        return record(op, edges, [tuple(arrays), *rest], owners, y)
 
     return call
 
@@ -136,42 +112,51 @@ def record(
     if op.saves:
         y, *saved = y
     results: list[Any] = [wrap(part) for part in y] if op.multiple else [wrap(y)]
-    t = results[0] if results else None
+    answer = tuple(results) if op.multiple else results[0]
     recorder = state.mode.recorder
-    if recorder is not None and t is not None and any(edges):
-        live = live_inputs(op, edges, t.array)
-        if True in live:
-            plan = op.plans.get(live) or op.plan(live)
-            known = (*values, y if op.multiple else t.array, *saved)
-            kept = plan.pick(known)
-            own = tuple([part.storage for part in results]) if op.multiple else t.storage
-            whose = {id(part.array): part.storage for part in results}
-            guards = plan.pick((*owners, own, *[whose.get(id(value)) for value in saved]))
-            if plan.shapes:
-                kept += tuple([_shape(known[i]) for i in plan.shapes])
-            cls = plan.node or op.class_of(*values)
-            node = recorder(
-                cls, plan, tuple(edges[: len(live)]), kept, guards, t.array.shape, t.array.dtype
-            )
-            if op.multiple:
-                node.parts = len(results)
-                for i, part in enumerate(results):
-                    part.node = node.part(i, part.array.shape, part.array.dtype)
-            else:
-                t.node = node
-    return tuple(results) if op.multiple else t
+    if recorder is None or not results:
+        return answer
+    t = results[0]
+    live = tuple([edge is not None for edge in edges])
+    if len(live) != len(op.inputs):
+        live = live_inputs(op, live, t.array)
+    if True in live:
+        plan = op.plans.get(live) or op.plan(live)
+        own = tuple([part.storage for part in results]) if op.multiple else t.storage
+        theirs: Sequence[Any] = [_owner(v, results) for v in saved] if saved else ()
+        kept = plan.pick((*values, y if op.multiple else t.array, *saved))
+        guards = plan.pick((*owners, own, *theirs))
+        if plan.shapes:
+            kept += tuple([_shape(values[i]) for i in plan.shapes])
+        cls = plan.node or op.classes.get(op.chain(*values)) or op.class_of(*values)
+        y = t.array
+        node = recorder(cls, plan, tuple(edges[: len(live)]), kept, guards, y.shape, y.dtype)
+        if op.multiple:
+            node.parts = len(results)
+            for i, part in enumerate(results):
+                part.node = node.part(i, part.array.shape, part.array.dtype)
+        else:
+            t.node = node
+    return answer
 
 
-def live_inputs(op: Primitive, edges: Sequence[Node | None], y: Array) -> tuple[bool, ...]:
-    """Which inputs of a call need a gradient; integers have none, whatever they came from."""
-    live = [edge is not None for edge in edges]
+def live_inputs(op: Primitive, live: tuple[bool, ...], y: Array) -> tuple[bool, ...]:
+    """Which inputs of a call need a gradient, of its arguments that do; integers have none."""
     if op.variadic:
-        return tuple(live) if op.inputs else ()
-    count = len(op.inputs)
-    if True in live[count:] and is_floating(y.dtype) and op.undeclared(live):
-        count = len(op.inputs)
-    return tuple(live[:count])
+        return live if op.inputs else ()
+    behind = live[len(op.inputs) :]
+    if True in behind and is_floating(y.dtype):
+        op.undeclared(live)
+    return live[: len(op.inputs)]
+
+
+def _owner(saved: Any, results: list[Any]) -> Storage | None:
+    """The storage of a further value that the operation returned, if it is that of a result."""
+    for t in results:
+        if t.array is saved:
+            return t.storage
+    return None
 
 
 def _shape(value: Any) -> Any:
-    return tuple([v.shape for v in value]) if isinstance(value, tuple) else value.shape
+    return tuple([v.shape for v in value]) if value.__class__ is tuple else value.shape

@@ -141,16 +141,19 @@ def call_view(op: Primitive) -> Call:
             if plan.shapes:
                 kept += (source.array.shape,)
             y = results[0] if results else source.array
-            cls = plan.node or op.class_of(source.array, *rest)
+            cls = plan.node or op.classes.get(op.chain(source.array, *rest))
+            cls = cls or op.class_of(source.array, *rest)
             whole = recorder(cls, plan, (source.node,), kept, plan.no_guards, y.shape, y.dtype)
             whole.parts = len(results) if op.multiple else 0
-        base, path = base_of(source)
+        base, path = (source, ()) if source.view_of is None else base_of(source)
         views = []
         for i, y in enumerate(results):
             t = _new(Variable.results)
             t.array, t.storage = y, source.storage
             step = (op.call, rest, i if op.multiple else None)
-            t.view_of = View(base, (*path, step), recorder is not None)
+            t.view_of = cut = _new(View)  # and what `View.__init__` does
+            cut.base, cut.path, cut.seen = base, (*path, step), base.rebased
+            cut.recorded = recorder is not None
             if whole is not None:
                 t.node = whole.part(i, y.shape, y.dtype) if op.multiple else whole
             elif recorder is None and op.inputs and source.node is not None:
@@ -183,7 +186,7 @@ def inplace_view(op: Any, step_back: Callable[[Step, Any], Step]) -> Call:
                 t.turns = {**(t.turns or {}), t.rebased: step_back(y.view_of.path[-1], t.array)}
             else:
                 t.view_of.path = y.view_of.path
-            t.array = y.array
+            t.array, t.plain = y.array, False
             if state.mode.recorder is not None:
                 t.node = y.node
         t.storage.write()

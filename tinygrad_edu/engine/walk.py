@@ -43,7 +43,7 @@ class Arrivals:
         self.owned: set[Node] = set()
 
     def add(self, node: Node, g: Gradient, mine: bool) -> None:
-        """One more gradient for `node`; `mine` if it may be owned."""
+        """The first gradient for `node`, or one more; `mine` if it may be owned."""
         so_far = self.pending.get(node)
         if so_far is None:
             self.pending[node] = g
@@ -101,20 +101,20 @@ def walk(
     queue, pending, owned = arrivals.queue, arrivals.pending, arrivals.owned
     while queue:
         node = heappop(queue)[1]
-        g, mine = pending.pop(node), node in owned
+        g, mine, hooks = pending.pop(node), node in owned, node.hooks
         owned.discard(node)
-        if node.hooks is not None:
-            g, mine = node.hooks.arrived(g, create), False
+        if hooks is not None:
+            g, mine = hooks.arrived(g, create), False
         if collected and node in collected:
             collected[node] = g
         if node.is_leaf:
             if at_leaf is not None:
                 at_leaf(node, g, mine, create)
-            if node.hooks is not None:
-                node.hooks.handed_on(node, (), g, create)
+            if hooks is not None:
+                hooks.handed_on(node, (), g, create)
         elif needed is None or not needed.isdisjoint(node.edges):
             go_on(node, g, step, needed, arrivals)
-            if not retain:
+            if not retain and node.plan.names:
                 free(node)
     return {node: g for node, g in collected.items() if g is not None}
 
@@ -131,7 +131,7 @@ def go_on(node: Node, g: Gradient, step: Call, needed: set[Any] | None, arrivals
     if node.hooks is not None:
         found = node.hooks.handed_on(node, found, g, arrivals.create)
     owns = node.plan.op.owns and not arrivals.create
-    edges, add = node.edges, arrivals.add
+    edges, pending = node.edges, arrivals.pending
     for i, gx in found:
         edge = edges[i]
         if edge is None or gx is None or (needed is not None and edge not in needed):
@@ -141,7 +141,14 @@ def go_on(node: Node, g: Gradient, step: Call, needed: set[Any] | None, arrivals
             gx = unbroadcast(gx, edge.shape)
         if gx.dtype is not edge.dtype and gx.dtype != edge.dtype:  # `is` is the faster
             gx = _cast(gx, edge.dtype)
-        add(edge, gx, mine and gx.base is None)
+        mine = mine and gx.base is None
+        if edge in pending:
+            arrivals.add(edge, gx, mine)
+            continue
+        pending[edge] = gx
+        heappush(arrivals.queue, (-edge.number, edge))
+        if mine:
+            arrivals.owned.add(edge)
 
 
 def gradients(node: Node, kept: Values | None, g: Gradient) -> Any:
@@ -171,7 +178,7 @@ def gradients(node: Node, kept: Values | None, g: Gradient) -> Any:
 
 def free(node: Node) -> None:
     """Let go of the arrays that the node keeps; of numbers and shapes there is nothing to free."""
-    if node.plan.names and (node.plan.arrays or not _plain(node.kept)):
+    if node.plan.arrays or not _plain(node.kept):
         node.kept = None
         node.guards = ()
 

@@ -12,6 +12,8 @@ from typing import ParamSpec, TypeVar
 
 import numpy as np
 
+from tinygrad_edu.out_of_memory import out_of_memory, public_caller
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -26,6 +28,8 @@ def repeatable(function: Callable[P, T]) -> Callable[P, T]:
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return function(*args, **kwargs)
+        except MemoryError as error:
+            raise out_of_memory(public_caller(), error) from None
         except RuntimeWarning:
             with np.errstate(all="ignore"):
                 return function(*args, **kwargs)

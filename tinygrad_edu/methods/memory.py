@@ -64,7 +64,7 @@ class MemoryMethods:
             raise RuntimeError(
                 f"Could not set tensor of type {_kind(found)} to a tensor of type {_kind(mine)}"
             )
-        mine.array, mine.storage = found.array, found.storage
+        mine.array, mine.storage, mine.plain = found.array, found.storage, False
         return self
 
     def is_set_to(self, tensor: Tensor) -> bool:

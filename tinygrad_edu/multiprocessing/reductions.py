@@ -12,6 +12,7 @@ that live are looked for among all objects of the process: slow, but sharing is 
 
 from __future__ import annotations
 
+import errno
 import gc
 import mmap
 import os
@@ -28,6 +29,7 @@ import numpy as np
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.kernels.memory_order import owner
 from tinygrad_edu.nn.parameter import Buffer, Parameter
+from tinygrad_edu.out_of_memory import out_of_memory
 from tinygrad_edu.tensor import _OWN, Tensor, _rebuild
 
 ALIGNMENT = 64
@@ -45,7 +47,8 @@ class Segment(mmap.mmap):
         return made
 
     def __del__(self, close: Callable[[int], None] = os.close) -> None:
-        close(self.file)
+        if hasattr(self, "file"):  # else there was no memory for it
+            close(self.file)
 
 
 _known: weakref.WeakValueDictionary[tuple[int, int], Segment] = weakref.WeakValueDictionary()
@@ -76,8 +79,10 @@ def _segment(file: int, size: int) -> Segment:
         return found
     try:
         _known[key] = made = Segment(file, size)
-    except BaseException:
+    except BaseException as error:
         os.close(file)
+        if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+            raise out_of_memory("share_memory", MemoryError()) from None
         raise
     return made
 

@@ -104,12 +104,15 @@ def named(**names: str) -> Callable[[F], F]:
                 except TypeError as error:
                     _point_to_the_nearest(function, error, kwargs, names)
                     raise
+                except MemoryError as error:
+                    raise out_of_memory(function.__name__, error) from None
             try:
                 return function(*args, **kwargs)
             except MemoryError as error:
                 raise out_of_memory(function.__name__, error) from None
 
         call.further_names = names  # type: ignore[attr-defined]
+        call.without_keywords = call, function  # type: ignore[attr-defined]
         return call  # type: ignore[return-value]
 
     return decorate

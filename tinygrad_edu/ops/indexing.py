@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 
 def _steps(x: Array, index: tuple[Any, ...]) -> str:
     """torch goes from entry to entry: of `x[1, :2, None]` it takes a Select, a Slice ..."""
+    if len(index) == 1 and index[0].__class__ in _KINDS:
+        return _KINDS[index[0].__class__]
     kinds = [_KINDS.get(e.__class__, "") for e in index if e != _ALL]
     return "Slice" if not kinds else kinds[0] if len(kinds) == 1 else _nested(tuple(kinds))
 

@@ -20,6 +20,7 @@ from tinygrad_edu.engine.views import Step
 from tinygrad_edu.kernels.memory_order import clone, like
 from tinygrad_edu.ops.arguments import named, numpy_names
 from tinygrad_edu.ops.casting import contiguous
+from tinygrad_edu.out_of_memory import out_of_memory
 from tinygrad_edu.size import read_dim, read_dims, read_shape
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ def _reshaped(x: Array, shape: tuple[int, ...]) -> Array:
         raise RuntimeError(f"invalid shape dimension {min(shape)} in shape {list(shape)}")
     try:
         return x.reshape(shape)
+    except MemoryError as error:
+        raise out_of_memory("reshape", error) from None
     except ValueError:
         if x.size == 0 and -1 in shape and 0 in shape:
             raise RuntimeError(

@@ -12,6 +12,7 @@ import os
 import sys
 from typing import Any
 
+from tinygrad_edu.out_of_memory import told
 from tinygrad_edu.serialization import reading, storing, writing
 from tinygrad_edu.serialization.archive import Archive
 from tinygrad_edu.serialization.atomic import replacing
@@ -21,6 +22,7 @@ from tinygrad_edu.serialization.memory import MapLocation, Shelf
 __all__ = ["CheckpointError", "load", "save"]
 
 
+@told
 def save(obj: Any, f: Any, *args: Any, **kwargs: Any) -> None:
     """Write an object to a file that `load` and torch's `load` read.
 
@@ -89,6 +91,7 @@ def _check_options(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         raise ValueError("save(): the byte order is always recorded")
 
 
+@told
 def load(
     f: Any,
     map_location: MapLocation = None,

@@ -7,6 +7,7 @@ Entries are stored without compression, each starting at a multiple of 64 bytes.
 
 from __future__ import annotations
 
+import errno
 import io
 import mmap
 import os
@@ -156,7 +157,13 @@ class Archive:
 
     def map(self) -> Bytes:
         """The file's bytes without reading them; what is written there stays in this process."""
-        return np.frombuffer(mmap.mmap(self.file.fileno(), 0, access=mmap.ACCESS_COPY), np.uint8)
+        try:
+            mapped = mmap.mmap(self.file.fileno(), 0, access=mmap.ACCESS_COPY)
+        except OSError as error:
+            if error.errno == errno.ENOMEM:
+                raise MemoryError from None
+            raise
+        return np.frombuffer(mapped, np.uint8)
 
 
 def _check_name(name: str, prefix: str) -> None:

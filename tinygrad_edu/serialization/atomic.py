@@ -5,12 +5,18 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import secrets
 import shutil
 import stat
+import sys
+import time
 from collections.abc import Iterator
 from functools import partial
 from typing import BinaryIO, NamedTuple
+
+if sys.platform != "win32":
+    import fcntl
 
 MAX_NAME = 255
 """Bytes of a file's name; the limit of all file systems in wide use."""
@@ -20,6 +26,10 @@ _CANNOT_REPLACE = {
     errno.ENOSYS, errno.EOPNOTSUPP,
 }  # fmt: skip
 """What a folder answers in which this name can be written but no other put in its place."""
+
+
+_NO_UNNAMED = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOSYS}
+"""What a file system or a kernel answers that knows no files without a name."""
 
 
 class Target(NamedTuple):
@@ -36,7 +46,9 @@ def replacing(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> Iter
     It is written beside the target, flushed to the disk, then renamed, so that at every moment
     `path` is the whole old file or the whole new one, even if the process is killed or the machine
     loses power.  If the block raises, or the disk is full, the old file stays and the new one is
-    removed; only a process that is killed leaves its unfinished `.name.*.tmp` behind.
+    removed.  On Linux the new file has no name until it is done, so a process that is killed leaves
+    nothing behind.  File systems without such files (NFS), other systems, and a kill in the instant
+    between naming and renaming leave `.name.*.tmp`, which the next save of that name removes.
 
     A file that this user may not write is not replaced either.  The new file has the old one's
     permissions and, as far as this user may set them, its owner, group, access lists and other
@@ -57,7 +69,7 @@ def replacing(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> Iter
         with _told(name, "opening"):
             old = _status(name)
             beside = None
-            if old is None or not _is_direct(name, old):
+            if os.path.basename(name) not in ("", ".") and not (old and _is_direct(name, old)):
                 beside = _Beside.open(target, old, stack)
         if beside is None:
             with _told(name, "opening"):
@@ -110,8 +122,8 @@ def _told(name: str, step: str) -> Iterator[None]:
 class _Beside:
     """The new file, in the folder of the one that it will replace."""
 
-    def __init__(self, target: str, path: str, file: BinaryIO) -> None:
-        self.target, self.path, self.file = target, path, file
+    def __init__(self, target: str, path: str, file: BinaryIO, named: bool) -> None:
+        self.target, self.path, self.file, self.named = target, path, file, named
 
     @classmethod
     def open(
@@ -123,29 +135,33 @@ class _Beside:
         short = os.fsencode(name)[: MAX_NAME - 1 - len(tail)].decode("utf-8", "ignore")
         path = os.path.join(folder, f".{short}{tail}")
         # Until it has the old file's permissions, nobody else may read it.
-        opener = partial(os.open, mode=0o666 if old is None else 0o600)
+        mode = 0o666 if old is None else 0o600
         if old is not None and not os.access(target, os.W_OK):  # though it could be renamed over
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), target)
+        _remove_abandoned(folder, f".{short}.")
         stack.callback(_remove, path)
         try:
-            file = stack.enter_context(open(path, "x+b", buffering=0, opener=opener))
+            file, named = _unnamed(folder, mode), False
+            if file is None:
+                opener = partial(os.open, mode=mode)
+                file, named = open(path, "x+b", buffering=0, opener=opener), True
+            stack.enter_context(file)
         except OSError as error:
             if old is not None and error.errno in _CANNOT_REPLACE:
                 return None
             raise
+        _lock(file)
         if old is not None:
-            _copy_attributes(target, old, path)
-        return cls(target, path, file)
+            _copy_attributes(target, old, path if named else file.fileno())
+        return cls(target, path, file, named)
 
     def put_in_place(self, name: str, old: os.stat_result | None) -> None:
         """Flush it, and give it the target's name; or copy it there if that name is immovable."""
         with _told(name, "flushing it to the disk"):
             os.fsync(self.file.fileno())
-        with _told(name, "closing"):
-            self.file.close()
         with _told(name, "putting it in its place"):
             try:
-                os.replace(self.path, self.target)
+                self._rename(new=old is None)
             except OSError as error:
                 if old is None or error.errno not in _CANNOT_REPLACE:
                     raise
@@ -153,12 +169,78 @@ class _Beside:
                 return
         _flush_folder(os.path.dirname(self.target))
 
+    def _rename(self, new: bool) -> None:
+        if self.named:
+            self.file.close()  # else Windows does not rename it
+        elif new:
+            try:
+                _link(self.file, self.target)
+            except FileExistsError:  # somebody has made one meanwhile
+                _link(self.file, self.path)
+            else:
+                return
+        else:
+            _link(self.file, self.path)
+        os.replace(self.path, self.target)
+
     def _copy_over(self) -> None:
-        with open(self.path, "rb") as source, open(self.target, "r+b") as out:
+        source = open(self.path, "rb") if self.file.closed else self.file
+        with source, open(self.target, "r+b") as out:
+            source.seek(0)
             shutil.copyfileobj(source, out, 1 << 20)
             out.truncate()
             out.flush()
             os.fsync(out.fileno())
+
+
+def _unnamed(folder: str, mode: int) -> BinaryIO | None:
+    """A new file without a name; None where there is no such thing."""
+    if not hasattr(os, "O_TMPFILE"):
+        return None
+    # From one C function into the next: no interrupt can lose the descriptor on the way.
+    descriptors = map(os.open, [folder], [os.O_TMPFILE | os.O_RDWR], [mode])
+    try:
+        (file,) = map(partial(open, mode="r+b", buffering=0), descriptors)
+    except OSError as error:
+        if error.errno in _NO_UNNAMED:
+            return None
+        raise
+    if not os.path.lexists(_by_number(file)):  # /proc is missing
+        file.close()
+        return None
+    return file
+
+
+def _by_number(file: BinaryIO) -> str:
+    return f"/proc/self/fd/{file.fileno()}"
+
+
+def _link(file: BinaryIO, path: str) -> None:
+    """Give a file without a name one; any `src_dir_fd` makes Python follow the link in /proc."""
+    os.link(_by_number(file), path, src_dir_fd=file.fileno(), follow_symlinks=True)
+
+
+def _lock(file: BinaryIO) -> None:
+    """Tell other processes that somebody writes to it."""
+    if sys.platform != "win32":
+        with contextlib.suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _remove_abandoned(folder: str, prefix: str) -> None:
+    """Remove unfinished files of processes that were killed: nobody holds their lock any more."""
+    if sys.platform == "win32":
+        return
+    ours = re.compile(re.escape(prefix) + r"[0-9a-f]{16}\.tmp")
+    with contextlib.suppress(OSError):
+        for name in filter(ours.fullmatch, os.listdir(folder)):
+            path = os.path.join(folder, name)
+            with contextlib.suppress(OSError), open(path, "r+b", buffering=0) as file:
+                found = os.fstat(file.fileno())
+                # One that has just been made may not be locked yet.
+                if found.st_size or found.st_mtime < time.time() - 60:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    os.unlink(path)
 
 
 def _remove(path: str) -> None:
@@ -166,7 +248,7 @@ def _remove(path: str) -> None:
         os.unlink(path)
 
 
-def _copy_attributes(source: str, old: os.stat_result, path: str) -> None:
+def _copy_attributes(source: str, old: os.stat_result, path: str | int) -> None:
     """Give a file the owner, extended attributes and permissions of another, as far as allowed."""
     if hasattr(os, "chown"):
         new = os.stat(path)

@@ -19,9 +19,8 @@ MAX_KEY_PARTS = 100
 MAX_SAME_HASH = 64
 _MAX_INT = 2**63
 _KEYS = {int, str, bool, float, bytes, type(None), dtypes.dtype, device, complex}
-FORGEABLE = {tuple, Size, complex}
-"""The types of keys of which many can have one hash: fewer than 64 distinct real numbers have, and
-a string's hash is secret."""
+SECRET = {str, bytes, type(None), dtypes.dtype, device}
+"""The types of keys whose hashes a file cannot choose: a string's follows from a secret."""
 
 
 def check_key(key: Any) -> int:
@@ -49,7 +48,13 @@ def check_key(key: Any) -> int:
 
 
 class Hashes:
-    """The hashes of the keys that one container was given so far."""
+    """The hashes of the keys that one container was given so far.
+
+    A number that is its own hash, as nearly every integer is, is the only one of that hash; it is
+    not noted but looked for.
+    """
+
+    __slots__ = ("container", "counts")
 
     def __init__(self, container: Container[Any]) -> None:
         self.container = container
@@ -62,9 +67,12 @@ class Hashes:
             CheckpointError: it is no key, or one too many of the same hash.
         """
         parts = check_key(key)
-        if key.__class__ in FORGEABLE and key not in self.container:
+        if key.__class__ not in SECRET and key not in self.container:
             value = hash(key)
-            count = self.counts[value] = self.counts.get(value, 0) + 1
+            count = self.counts.get(value, 0) + 1
+            if key != value:
+                self.counts[value] = count
+                count += value in self.container
             if count > MAX_SAME_HASH:
                 raise CheckpointError(
                     f"more than {MAX_SAME_HASH} keys of a container have the same hash, which"

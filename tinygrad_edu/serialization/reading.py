@@ -15,7 +15,7 @@ from typing import Any
 
 from tinygrad_edu.serialization.archive import Archive
 from tinygrad_edu.serialization.errors import CheckpointError
-from tinygrad_edu.serialization.keys import FORGEABLE, Hashes, check_key
+from tinygrad_edu.serialization.keys import SECRET, Hashes, check_key
 from tinygrad_edu.serialization.memory import Memory
 from tinygrad_edu.serialization.names import (
     ENCODE,
@@ -173,12 +173,12 @@ class Unpickler:
         if len(items) % 2:
             raise CheckpointError("the pickle has a key without a value")
         for key, value in zip(items[::2], items[1::2], strict=True):
-            if key.__class__ in FORGEABLE:
+            if key.__class__ in SECRET:
+                check_key(key)
+            else:
                 parts = self._hashes(target).admit(key)
                 if parts > _FREE_PARTS:
                     self.pay(parts)
-            else:
-                check_key(key)
             target[key] = value
 
     def _hashes(self, container: dict[Any, Any]) -> Hashes:
@@ -212,7 +212,7 @@ class Unpickler:
         self.pay(_weight(args))
         try:
             result = function.call(*args)
-        except CheckpointError:
+        except (CheckpointError, MemoryError):
             raise
         except ImportError:  # bfloat16 without ml_dtypes
             raise

@@ -25,6 +25,7 @@ from tinygrad_edu.ops.joining import cat, meshgrid, stack
 from tinygrad_edu.ops.more.linalg import diagonal
 from tinygrad_edu.ops.shape import expand, flip, reshape, t, transpose
 from tinygrad_edu.out import takes_out
+from tinygrad_edu.out_of_memory import told
 from tinygrad_edu.size import read_dim, read_dims, read_shape
 
 if TYPE_CHECKING:
@@ -309,6 +310,7 @@ def diagonal_scatter(input: Any, src: Any, offset: int = 0, dim1: int = 0, dim2:
     return _replaced(input, lambda x: diagonal(x, offset, dim1, dim2), src)
 
 
+@told
 def block_diag(*tensors: Any) -> Tensor:
     """One matrix with the given ones along its diagonal, zeros elsewhere.
 
@@ -337,6 +339,7 @@ def cartesian_prod(*tensors: Any) -> Tensor:
     return stack([reshape(grid, (grid.array.size,)) for grid in grids], 1)
 
 
+@told
 def combinations(input: Any, r: int = 2, with_replacement: bool = False) -> Tensor:
     """All combinations of r elements of a vector, one row each, in order."""
     choose = itertools.combinations_with_replacement if with_replacement else itertools.combinations
@@ -344,6 +347,7 @@ def combinations(input: Any, r: int = 2, with_replacement: bool = False) -> Tens
     return _take(input, (beside(rows, input.array),))
 
 
+@told
 def _triangle(
     name: str, row: int, col: int, offset: int, dtype: Dtype, device: DeviceLike
 ) -> Tensor:
@@ -368,6 +372,7 @@ def triu_indices(
     return _triangle("triu_indices", row, col, offset, dtype, device)
 
 
+@told
 def vander(x: Any, N: int | None = None, increasing: bool = False) -> Tensor:
     """The powers of a vector as columns, from the highest down unless `increasing`."""
     count = x.array.size if N is None else N

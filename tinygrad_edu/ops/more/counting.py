@@ -24,6 +24,7 @@ from tinygrad_edu.names import return_types
 from tinygrad_edu.ops.arguments import named, numpy_names, operand
 from tinygrad_edu.ops.joining import unbind
 from tinygrad_edu.out import takes_out
+from tinygrad_edu.out_of_memory import told
 from tinygrad_edu.size import read_dim
 
 if TYPE_CHECKING:
@@ -189,6 +190,7 @@ def bucketize(
     return searchsorted(boundaries, input, out_int32=out_int32, right=right)
 
 
+@told
 def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -> Tensor:
     """How often each of 0, 1, 2, ... occurs in a vector of non-negative integers.
 

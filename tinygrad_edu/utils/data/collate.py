@@ -12,6 +12,7 @@ from tinygrad_edu.dtypes import float64
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.ops.creation import as_tensor, tensor
 from tinygrad_edu.ops.joining import stack
+from tinygrad_edu.out_of_memory import told
 from tinygrad_edu.tensor import Tensor
 
 CollateFunctions: TypeAlias = dict[type | tuple[type, ...], Callable[..., Any]]
@@ -54,6 +55,7 @@ def pin(data: Any) -> Any:
     return data
 
 
+@told
 def default_collate(batch: Sequence[Any]) -> Any:
     """Join samples into a batch: equal parts are stacked along a new first dimension.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from tinygrad_edu.backend import cupy_problem
 from tinygrad_edu.engine.boundary import users_level
-from tinygrad_edu.engine.composed import told
+from tinygrad_edu.engine.composed import heard
 from tinygrad_edu.random import Generator, default_generator
 from tinygrad_edu.utils.data import position
 from tinygrad_edu.utils.data.arguments import (
@@ -101,7 +101,7 @@ class DataLoader(Generic[T_co]):
     tensor([3, 4]) tensor([30, 40])
     """
 
-    @told("loader")
+    @heard("loader")
     def __init__(
         self,
         dataset: Any,
@@ -187,7 +187,7 @@ class DataLoader(Generic[T_co]):
     def _index_sampler(self) -> Any:
         return self.sampler if self.batch_sampler is None else self.batch_sampler
 
-    @told("epoch")
+    @heard("epoch")
     def __iter__(self) -> Iterator[Any]:
         resume, self._resume = self._resume, None
         if self._iterator is not None and not self._iterator.running:
