@@ -14,8 +14,8 @@ from tinygrad_edu.engine.graph import Leaf, Storage, Variable
 def graph_cut(seen: History, event: Any) -> Any:
     """{how} cuts {count} parameters off from the loss, the first of shape {shape}.
 
-    Why: What {how} returns is values without a history. After {steps} step(s) these parameters, which
-    the optimizer has, got no gradient.
+    Why: What {how} returns is values without a history. After {steps} step(s) these parameters,
+    which the optimizer has, have got no gradient.
 
     Cure: leave {how} out between the parameters and the loss
     """

@@ -23,9 +23,9 @@ def unshuffled(seen: History, event: Any) -> Any:
     if hasattr(event, "loader"):
         _note_loader(seen, event)
         return
-    t = event.target.array
+    t = event.t
     classes = t.dtype.kind in "iu" or "binary" in event.name
-    if not event.recorded or not classes or t.size < 4 or event.name == "mse_loss":
+    if not event.recorded or not classes or t.size < 4:
         return
     flat = t.reshape(-1)
     key = "sorted", event.place
@@ -34,7 +34,8 @@ def unshuffled(seen: History, event: Any) -> Any:
         seen.notes[key] = flat[0], flat[-1], 0
         return
     seen.notes[key] = first, flat[-1], batches + 1
-    if batches + 1 >= 4 and flat[-1] != first and t.ndim == 1 or _few(t, batches, first):
+    rows = t.ndim == 1 or (t.ndim == 2 and t.shape[1] == 1)
+    if batches + 1 >= 4 and flat[-1] != first and rows:
         place = _made(seen, seen.notes.get("loader"))
         yield Found(
             place or event.place, event.place if place else None,
@@ -45,11 +46,6 @@ def unshuffled(seen: History, event: Any) -> Any:
 def _made(seen: History, loader: Any) -> Any:
     """Where a loader was made."""
     return None if loader is None else seen.notes.get(("made", id(loader)))
-
-
-def _few(t: Any, batches: int, first: Any) -> bool:
-    """The same for a column of labels."""
-    return bool(t.ndim == 2 and t.shape[1] == 1 and batches >= 3 and t.reshape(-1)[-1] != first)
 
 
 def _note_loader(seen: History, event: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import Any
 
@@ -10,21 +11,6 @@ import numpy as np
 from tinygrad_edu.diagnosis.findings import Found, check
 from tinygrad_edu.diagnosis.flow import finite
 from tinygrad_edu.diagnosis.history import History
-from tinygrad_edu.diagnosis.places import Place
-
-
-def kind(event: Any) -> str | None:
-    """What kind of result a loss is given."""
-    return None if event.facts is None else event.facts.kind
-
-
-def also(event: Any) -> Place | None:
-    """Where it was made."""
-    return event.facts.place if event.facts is not None and event.facts.kind else None
-
-
-def class_axis(x: Any) -> int:
-    return 0 if x.ndim == 1 else 1
 
 
 def sums_to_one(x: Any, axis: int) -> bool:
@@ -40,11 +26,9 @@ def log_sums(x: Any, axis: int) -> Any:
     return (np.log(np.exp(x - top).sum(axis, keepdims=True)) + top).ravel()
 
 
-def often(seen: History, event: Any, most: int = 3) -> bool:
+def often(seen: History, event: Any) -> bool:
     """Whether a place has been looked at often enough for looking at values."""
-    key = event.name, event.place
-    seen.looks[key] += 1
-    return seen.looks[key] > most
+    return not seen.looks_left((event.name, event.place), 3)
 
 
 @check("softmax-twice", "error", "loss.cross_entropy")
@@ -56,23 +40,22 @@ def softmax_twice(seen: History, event: Any) -> Any:
 
     Cure: pass the scores themselves:  loss = criterion(model(x), y)
     """
-    x = event.input.array
+    x, axis = event.x, event.axis
     if x.ndim < 1 or not x.size:
         return
-    axis = class_axis(x)
-    by_values = kind(event) is None and not often(seen, event) and sums_to_one(x, axis)
-    if kind(event) == "softmax" or by_values:
+    by_values = event.kind is None and not often(seen, event) and sums_to_one(x, axis)
+    if event.kind == "softmax" or by_values:
         classes = x.shape[axis]
         yield Found(
-            event.place, also(event), name=event.name, classes=classes,
-            least=math.log(math.e + classes - 1) - 1, smaller=_shrinkage(x, event.target.array),
+            event.place, event.also, name=event.name, classes=classes,
+            least=math.log(math.e + classes - 1) - 1, smaller=_shrinkage(x, event.t),
         )  # fmt: skip
 
 
 def _shrinkage(p: Any, t: Any) -> float:
     """How much smaller the gradient at the scores is with a second softmax."""
     if p.ndim != 2 or t.ndim != 1:
-        return float(p.shape[class_axis(p)])
+        return float(p.shape[0 if p.ndim == 1 else 1])
     right = np.zeros_like(p)
     rows = (t >= 0) & (t < p.shape[1])
     right[rows.nonzero()[0], t[rows]] = 1
@@ -92,19 +75,16 @@ def softmax_of_softmax(seen: History, event: Any) -> Any:
 
     Cure: apply it once, to the scores
     """
-    if event.inside or not event.inputs:
+    if event.inside:
         return
-    before = seen.of(event.inputs[0])
-    if before is not None and before.kind == "softmax" and event.y.array.ndim:
-        axis = int(event.args[1])
-        if before.axis == axis % event.y.array.ndim:
-            classes = event.y.array.shape[axis]
-            yield Found(
-                event.place, before.place, classes=classes, most=math.e / (math.e + classes - 1)
-            )
+    before, y = event.before, event.y.array
+    if before is not None and before.kind == "softmax" and y.ndim:
+        if before.axis == int(event.args[1]) % y.ndim:
+            most = math.e / (math.e + y.shape[before.axis] - 1)
+            yield Found(event.place, before.place, classes=y.shape[before.axis], most=most)
 
 
-@check("log-twice", "warning", "loss")
+@check("log-twice", "warning", "loss.cross_entropy")
 def log_twice(seen: History, event: Any) -> Any:
     """{name} takes raw scores; its input came out of log_softmax ({also}).
 
@@ -113,12 +93,12 @@ def log_twice(seen: History, event: Any) -> Any:
 
     Cure: nll_loss(log_softmax(scores, 1), y)  or  cross_entropy(scores, y)
     """
-    if event.name == "cross_entropy" and kind(event) == "log_softmax" and event.input.array.size:
-        sums = np.exp(log_sums(event.input.array, class_axis(event.input.array)))
-        yield Found(event.place, also(event), name=event.name, sum=float(sums.mean()))
+    if event.kind == "log_softmax" and event.x.size:
+        sums = np.exp(log_sums(event.x, event.axis))
+        yield Found(event.place, event.also, name=event.name, sum=float(sums.mean()))
 
 
-@check("log-twice", "error", "op")
+@check("log-twice", "error", "op.log")
 def log_of_log(seen: History, event: Any) -> Any:
     """log is taken of what is a logarithm already ({also}).
 
@@ -126,7 +106,7 @@ def log_of_log(seen: History, event: Any) -> Any:
 
     Cure: leave the second log out
     """
-    before = seen.of(event.inputs[0]) if event.name == "log" and event.inputs else None
+    before = event.before
     if before is not None and before.kind in ("log_softmax", "log_sigmoid"):
         y = event.y.array
         yield Found(event.place, before.place, bad=int((~np.isfinite(y)).sum()), all=y.size)
@@ -141,13 +121,13 @@ def softmax_missing(seen: History, event: Any) -> Any:
 
     Cure: nn.CrossEntropyLoss()(scores, y)  # or log_softmax(scores, 1) before nll_loss
     """
-    x = event.input.array
-    if kind(event) in ("softmax", "sigmoid") or often(seen, event):
+    x = event.x
+    if event.kind in ("softmax", "sigmoid") or often(seen, event):
         return
-    if not x.size or not finite(x) or x.shape[class_axis(x)] < 2:
+    if not x.size or not finite(x) or x.shape[event.axis] < 2:
         return
-    sums = log_sums(x, class_axis(x))
-    if abs(sums).mean() > 0.02 and not (kind(event) == "log_softmax" and event.facts.axis != 1):
+    sums = log_sums(x, event.axis)
+    if abs(sums).mean() > 0.02 and not (event.kind == "log_softmax" and event.facts.axis != 1):
         yield Found(event.place, name=event.name, sum=float(np.exp(np.minimum(sums, 80)).mean()))
 
 
@@ -160,14 +140,13 @@ def log_missing(seen: History, event: Any) -> Any:
 
     Cure: nll_loss(log_softmax(scores, 1), y)
     """
-    x = event.input.array
+    x = event.x
     if not x.size:
         return
-    known = kind(event) in ("softmax", "sigmoid")
-    if known or (kind(event) is None and x.ndim == 2 and sums_to_one(x, 1)):
-        yield Found(
-            event.place, also(event), name=event.name, most=float(1 / max(float(x.min()), 1e-9))
-        )
+    known = event.kind in ("softmax", "sigmoid")
+    if known or (event.kind is None and x.ndim == 2 and sums_to_one(x, 1)):
+        most = 1 / max(float(x.min()), 1e-9)
+        yield Found(event.place, event.also, name=event.name, most=most)
 
 
 @check("sigmoid-twice", "error", "loss.binary_cross_entropy_with_logits")
@@ -179,17 +158,13 @@ def sigmoid_twice(seen: History, event: Any) -> Any:
 
     Cure: pass the scores themselves, or take nn.BCELoss()
     """
-    x = event.input.array
-    if not x.size:
-        return
-    if kind(event) in ("sigmoid", "softmax"):
-        low, high = float(x.min()), float(x.max())
-        least, most = 1 / (1 + math.exp(-low)), 1 / (1 + math.exp(-high))
-        yield Found(event.place, also(event), name=event.name, low=low, high=high, least=least,
-                    most=most)  # fmt: skip
+    if event.kind in ("sigmoid", "softmax") and event.x.size:
+        low, high = float(event.x.min()), float(event.x.max())
+        ends = {"least": 1 / (1 + math.exp(-low)), "most": 1 / (1 + math.exp(-high))}
+        yield Found(event.place, event.also, name=event.name, low=low, high=high, **ends)
 
 
-@check("sigmoid-twice", "warning", "op")
+@check("sigmoid-twice", "warning", "op.sigmoid")
 def sigmoid_of_sigmoid(seen: History, event: Any) -> Any:
     """sigmoid is applied to what came out of sigmoid ({also}).
 
@@ -197,7 +172,7 @@ def sigmoid_of_sigmoid(seen: History, event: Any) -> Any:
 
     Cure: apply it once, to the scores
     """
-    before = seen.of(event.inputs[0]) if event.name == "sigmoid" and event.inputs else None
+    before = event.before
     if before is not None and before.kind == "sigmoid" and not event.ours:
         yield Found(event.place, before.place, most=1 / (1 + math.exp(-1)))
 
@@ -211,16 +186,16 @@ def sigmoid_missing(seen: History, event: Any) -> Any:
 
     Cure: nn.BCEWithLogitsLoss()(scores, y)  # which applies sigmoid itself
     """
-    x = event.input.array
+    x = event.x
     if not x.size or not finite(x):
         return
     low, high = float(x.min()), float(x.max())
     outside = low < 0 or high > 1
-    raw = kind(event) in ("clamp", "relu", "tanh") or event.facts is not None and (
+    raw = event.kind in ("clamp", "relu", "tanh") or event.facts is not None and (
         event.facts.kind is None and event.facts.features is not None)  # fmt: skip
     if outside or raw:
-        what = f"the result of {kind(event)}()" if kind(event) else "raw scores"
-        yield Found(event.place, also(event), name=event.name, low=low, high=high, what=what)
+        what = f"the result of {event.kind}()" if event.kind else "raw scores"
+        yield Found(event.place, event.also, name=event.name, low=low, high=high, what=what)
 
 
 @check("softmax-axis", "error", "loss.nll_loss loss.cross_entropy")
@@ -231,13 +206,14 @@ def softmax_axis(seen: History, event: Any) -> Any:
 
     Cure: scores.softmax({right})
     """
-    x, facts = event.input.array, event.facts
-    if facts is None or x.ndim < 2:
-        return
-    if facts.kind in ("softmax", "log_softmax") and facts.axis is not None and facts.axis != 1:
-        sums = (np.exp(x) if facts.kind == "log_softmax" else x).sum(1)
-        yield Found(event.place, facts.place, axis=facts.axis, right=1, low=float(sums.min()),
-                    high=float(sums.max()))  # fmt: skip
+    if (
+        event.kind in ("softmax", "log_softmax")
+        and event.x.ndim > 1
+        and event.facts.axis not in (None, 1)
+    ):
+        sums = (np.exp(event.x) if event.kind == "log_softmax" else event.x).sum(1)
+        ends = {"low": float(sums.min()), "high": float(sums.max())}
+        yield Found(event.place, event.also, axis=event.facts.axis, right=1, **ends)
 
 
 @check("softmax-axis", "warning", "op.softmax op.log_softmax")
@@ -250,11 +226,8 @@ def softmax_of_one(seen: History, event: Any) -> Any:
     """
     if event.y.node is None or event.ours:
         return
-    shape = event.y.array.shape
-    if not shape:
-        return
-    axis = int(event.args[1]) % len(shape)
-    if shape[axis] == 1 and len(shape) == 2 and shape[0] > 1:
+    shape, axis = event.y.array.shape, int(event.args[1])
+    if len(shape) == 2 and shape[axis] == 1 and shape[0] > 1:
         yield Found(event.place, axis=axis, shape=list(shape), size=1)
 
 
@@ -267,15 +240,12 @@ def softmax_over_queries(seen: History, event: Any) -> Any:
 
     Cure: scores.softmax(-1) @ v
     """
-    if event.inside or len(event.inputs) < 2 or event.ours:
+    facts, x = event.before, event.inputs[0].array
+    if event.inside or event.ours or facts is None or facts.kind != "softmax" or x.ndim < 2:
         return
-    facts, x = seen.of(event.inputs[0]), event.inputs[0].array
-    if facts is None or facts.kind != "softmax" or facts.axis is None or x.ndim < 2:
-        return
-    if facts.axis != x.ndim - 1 and x.size:
-        sums = x.sum(-1)
-        yield Found(event.place, facts.place, axis=facts.axis, right=x.ndim - 1,
-                    low=float(sums.min()), high=float(sums.max()))  # fmt: skip
+    if facts.axis not in (None, x.ndim - 1) and x.size:
+        ends = {"low": float(x.sum(-1).min()), "high": float(x.sum(-1).max())}
+        yield Found(event.place, facts.place, axis=facts.axis, right=x.ndim - 1, **ends)
 
 
 @check("target-broadcast", "error", "op.mean op.sum")
@@ -287,13 +257,11 @@ def target_broadcast(seen: History, event: Any) -> Any:
 
     Cure: make the shapes equal:  model(x).squeeze(1) - y
     """
-    if len(event.inputs) != 1 or event.y.array.size != 1:
+    facts = event.before
+    if facts is None or facts.outer is None or event.y.array.size != 1:
         return
-    facts = seen.of(event.inputs[0])
-    if facts is not None and facts.outer is not None and facts.kind not in ("eq", "ne"):
-        place, count = facts.outer
-        if event.y.node is not None or facts.lost:
-            yield Found(place, event.place, count=count)
+    if facts.kind not in ("eq", "ne") and (event.y.node is not None or facts.lost):
+        yield Found(facts.outer[0], event.place, count=facts.outer[1])
 
 
 @check(
@@ -307,17 +275,13 @@ def target_broadcast_by_a_loss(seen: History, event: Any) -> Any:
 
     Cure: make the shapes equal:  criterion(model(x).squeeze(1), y)
     """
-    x, t = event.input.array, event.target.array
-    if x.shape == t.shape or not x.size:
-        return
-    try:
-        shape = np.broadcast_shapes(x.shape, t.shape)
-    except ValueError:
-        return
-    pairs = math.prod(shape)
-    if pairs > max(x.size, t.size):
-        yield Found(event.place, name=event.name, input=list(x.shape), target=list(t.shape),
-                    all=list(shape), pairs=pairs, count=max(x.size, t.size))  # fmt: skip
+    x, t = event.x, event.t
+    with contextlib.suppress(ValueError):  # shapes that do not broadcast
+        shape, count = np.broadcast_shapes(x.shape, t.shape), max(x.size, t.size)
+        if math.prod(shape) > count:
+            shapes = {"input": list(x.shape), "target": list(t.shape), "all": list(shape)}
+            pairs = math.prod(shape)
+            yield Found(event.place, name=event.name, **shapes, pairs=pairs, count=count)
 
 
 @check("class-axis", "error", "loss.cross_entropy loss.nll_loss")
@@ -331,15 +295,12 @@ def class_axis_last(seen: History, event: Any) -> Any:
     Cure: cross_entropy(scores.transpose(1, 2), y)  or  cross_entropy(scores.flatten(0, 1),
     y.flatten())
     """
-    x, facts = event.input.array, event.facts
-    if facts is None or x.ndim < 2:
+    x, facts = event.x, event.facts
+    if facts is None or x.ndim < 2 or event.t.shape == x.shape or facts.features in (None, 1):
         return
-    if event.target.array.shape == x.shape:
-        return
-    axis = facts.features
-    if axis is not None and axis != 1 and axis < x.ndim and x.shape[axis] == x.shape[1]:
-        yield Found(event.place, facts.place if facts.place != event.place else None,
-                    name=event.name, axis=axis, shape=list(x.shape), size=x.shape[1])  # fmt: skip
+    if facts.features < x.ndim and x.shape[facts.features] == x.shape[1]:
+        shape = {"axis": facts.features, "shape": list(x.shape), "size": x.shape[1]}
+        yield Found(event.place, facts.place, name=event.name, **shape)
 
 
 @check("accuracy-range", "error", "op.mean op.sum")
@@ -350,12 +311,12 @@ def accuracy_of_pairs(seen: History, event: Any) -> Any:
 
     Cure: make the shapes equal:  (scores.squeeze(1) > 0) == y
     """
-    if len(event.inputs) != 1 or event.y.array.size != 1:
+    facts = event.before
+    if facts is None or facts.outer is None or event.y.array.size != 1:
         return
-    facts = seen.of(event.inputs[0])
-    if facts is not None and facts.outer is not None and facts.kind in ("eq", "ne"):
-        place, count = facts.outer
-        yield Found(place, event.place, count=count, right=int(event.inputs[0].array.sum()))
+    if facts.kind in ("eq", "ne"):
+        right = int(event.inputs[0].array.sum())
+        yield Found(facts.outer[0], event.place, count=facts.outer[1], right=right)
 
 
 @check("accuracy-range", "warning", "op.div")
@@ -389,10 +350,9 @@ def view_mixes_axes(seen: History, event: Any) -> Any:
     if event.inside or event.ours:
         return
     before, after = event.inputs[0].array.shape, event.y.array.shape
-    size = _moved(before, after)
+    size, name = _moved(before, after), event.name.removesuffix("_copy")
     if size is not None:
-        yield Found(event.place, name="view" if event.name == "view" else "reshape",
-                    before=list(before), after=list(after), size=size)  # fmt: skip
+        yield Found(event.place, name=name, before=list(before), after=list(after), size=size)
 
 
 def _moved(before: Any, after: Any) -> int | None:

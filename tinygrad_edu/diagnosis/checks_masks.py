@@ -22,12 +22,7 @@ def _is_inverted(hidden: Any) -> bool:
     return bool(hidden[..., below].all() and not hidden[..., above].any())
 
 
-def _shows_future(hidden: Any) -> bool:
-    n = hidden.shape[-1]
-    return not bool(hidden[..., np.triu(np.ones((n, n), bool), 1)].all())
-
-
-@check("mask-inverted", "error", "op attention")
+@check("mask-inverted", "error", "op.softmax op.masked_fill attention")
 def mask_inverted(seen: History, event: Any) -> Any:
     """The mask hides {what}.
 
@@ -40,22 +35,16 @@ def mask_inverted(seen: History, event: Any) -> Any:
     if found is None:
         return
     hidden, facts, shown = found
+    square = hidden.ndim == 2 and hidden.shape[0] == hidden.shape[1]
     what = None
-    wrong = "eq" if shown else "ne"
-    if hidden.ndim >= 2 and _is_inverted(hidden):
+    if _is_inverted(hidden):
         what = "what came before, and shows what comes after"
-    elif facts is not None and facts.kind == wrong and hidden.size and not _is_square(hidden):
+    elif facts is not None and facts.kind == ("eq" if shown else "ne") and not square:
         what = "the words, and shows the padding"
     if what is not None:
         seen.notes["inverted"] = seen.notes["nan data"] = True
-        yield Found(
-            event.place, facts.place if facts is not None else None,
-            what=what, hidden=int(hidden.sum()), all=hidden.size,
-        )  # fmt: skip
-
-
-def _is_square(hidden: Any) -> bool:
-    return hidden.ndim == 2 and hidden.shape[0] == hidden.shape[1]
+        place = facts.place if facts is not None else None
+        yield Found(event.place, place, what=what, hidden=int(hidden.sum()), all=hidden.size)
 
 
 def _mask(seen: History, event: Any) -> Any:
@@ -73,18 +62,14 @@ def _mask(seen: History, event: Any) -> Any:
         if np.size(number) != 1 or float(number) > HIDDEN or event.y.array.dtype.kind != "f":
             return None
         return mask.array, seen.of(mask), False
-    if event.name == "softmax" and event.inputs:
-        x = event.inputs[0].array
-        if (
-            x.ndim >= 2
-            and x.shape[-1] == x.shape[-2] >= 3
-            and seen.looks_left(("inverted", event.place), 6)
-        ):
-            return x <= HIDDEN, None, False
+    x = event.inputs[0].array if event.name == "softmax" and event.inputs else np.zeros(0)
+    square = x.ndim >= 2 and x.shape[-1] == x.shape[-2] >= 3
+    if square and seen.looks_left(("inverted", event.place), 6):
+        return x <= HIDDEN, None, False
     return None
 
 
-@check("mask-hides-all", "error", "op attention")
+@check("mask-hides-all", "error", "op.softmax attention")
 def mask_hides_all(seen: History, event: Any) -> Any:
     """{rows} of {all} queries see no key: the mask hides all of them.
 
@@ -94,25 +79,22 @@ def mask_hides_all(seen: History, event: Any) -> Any:
     """
     if seen.notes.get("inverted"):
         return
+    blind = None
     if hasattr(event, "is_causal"):
         found = _mask(seen, event)
         blind = None if found is None else found[0].all(-1)
-    elif event.name == "softmax" and event.inputs:
-        facts, x = seen.of(event.inputs[0]), event.inputs[0].array
-        masked = (facts is not None and facts.kind == "masked") or seen.looks_left(
-            ("all", event.place), 6
-        )
-        if not masked or int(event.args[1]) % max(x.ndim, 1) != x.ndim - 1 or x.ndim < 2:
-            return
-        blind = np.isneginf(x).all(-1)
-    else:
-        return
+    elif event.inputs:
+        x = event.inputs[0].array
+        masked = event.before is not None and event.before.kind == "masked"
+        if masked or seen.looks_left(("all", event.place), 6):
+            last = x.ndim > 1 and int(event.args[1]) % x.ndim == x.ndim - 1
+            blind = np.isneginf(x).all(-1) if last else None
     if blind is not None and blind.any():
         seen.notes["nan data"] = True
         yield Found(event.place, rows=int(blind.sum()), all=int(blind.size))
 
 
-@check("mask-missing", "error", "op attention loss backward")
+@check("mask-missing", "error", "op.softmax op.embedding attention loss.cross_entropy backward")
 def mask_missing(seen: History, event: Any) -> Any:
     """The labels are the inputs shifted by one ({also}), and attention sees what comes next.
 
@@ -121,54 +103,37 @@ def mask_missing(seen: History, event: Any) -> Any:
 
     Cure: scores.masked_fill(torch.ones(T, T).triu(1).bool(), -inf), or is_causal=True
     """
-    if hasattr(event, "is_causal"):
+    if hasattr(event, "is_causal") or hasattr(event, "inputs"):
         _note_attention(seen, event)
-    elif hasattr(event, "inputs"):
-        if event.name == "embedding" and event.args and len(event.inputs) == 2:
-            _note_words(seen, event.inputs)
-        elif event.name == "softmax" and event.y.node is not None:
-            _note_softmax(seen, event)
-    elif hasattr(event, "target"):
-        blind = seen.notes.pop("attentions", [])
-        ids = seen.notes.pop("words", None)
-        if event.name != "cross_entropy" or not event.recorded or not blind:
-            return
-        if ids is None or any([weight == 0 for _, weight in blind]):
-            return
-        if _is_shifted(ids, event.target.array):
-            place, weight = blind[0]
-            yield Found(place, event.place, count=ids.size, weight=weight)
-    elif hasattr(event, "leaves"):
-        seen.notes.pop("attentions", None)
-        seen.notes.pop("words", None)
-
-
-def _note_words(seen: History, inputs: Any) -> None:
-    ids = next((t.array for t in inputs if t.array.dtype.kind in "iu"), None)
-    if ids is not None and ids.ndim == 2:
-        seen.notes["words"] = ids
-
-
-def _note_softmax(seen: History, event: Any) -> None:
-    p = event.y.array
-    if p.ndim >= 3 and p.shape[-1] == p.shape[-2] >= 3 and seen.steps < 12:
-        n = p.shape[-1]
-        later = p[..., np.triu(np.ones((n, n), bool), 1)].sum() / max(p.sum(), 1e-9)
-        seen.note("attentions", list).append((event.place, float(later) if later > 1e-6 else 0))
+        return
+    blind, ids = seen.notes.pop("attentions", []), seen.notes.pop("words", None)
+    if not hasattr(event, "t") or not event.recorded or not blind or ids is None:
+        return
+    if all([weight for _, weight in blind]) and _is_shifted(ids, event.t):
+        yield Found(blind[0][0], event.place, count=ids.size, weight=blind[0][1])
 
 
 def _note_attention(seen: History, event: Any) -> None:
-    q, k = event.query.array, event.key.array
-    if q.shape[-2] != k.shape[-2] or q.shape[-2] < 3 or seen.steps >= 12:
-        return
-    blind = not event.is_causal
-    if blind and isinstance(event.attn_mask, Variable):
-        mask = event.attn_mask.array
-        hidden = ~mask if mask.dtype == bool else mask <= HIDDEN
-        blind = not (hidden.ndim >= 2 and hidden.shape[-1] == hidden.shape[-2]) or _shows_future(
-            hidden
-        )
-    seen.note("attentions", list).append((event.place, 0.5 if blind else 0))
+    """Note the words that go in, and how much of the attention is on later places."""
+    weight = None
+    if hasattr(event, "is_causal"):
+        length, keys = event.query.array.shape[-2], event.key.array.shape[-2]
+        found, later = _mask(seen, event), np.triu(np.ones((length, keys), bool), 1)
+        hidden = found is not None and found[0].shape[-2:] == later.shape
+        if length == keys >= 3:
+            hides = event.is_causal or (hidden and found[0][..., later].all())
+            weight = 0.0 if hides else 0.5
+    elif event.name == "embedding":
+        words = [t.array for t in event.inputs if t.array.dtype.kind in "iu" and t.array.ndim == 2]
+        if words:
+            seen.notes["words"] = words[0]
+    elif event.y.node is not None:
+        p = event.y.array
+        if p.ndim >= 3 and p.shape[-1] == p.shape[-2] >= 3:
+            later = p[..., np.triu(np.ones(p.shape[-2:], bool), 1)].sum() / max(p.sum(), 1e-9)
+            weight = float(later) if later > 1e-6 else 0.0
+    if weight is not None and seen.steps < 12:
+        seen.note("attentions", list).append((event.place, weight))
 
 
 def _is_shifted(ids: Any, target: Any) -> bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import gc
+import contextlib
 import math
 from typing import Any
 
+from tinygrad_edu.diagnosis.checks_flow import log_sums
 from tinygrad_edu.diagnosis.findings import Found, check
 from tinygrad_edu.diagnosis.history import History
 from tinygrad_edu.diagnosis.places import loops_around
@@ -13,7 +14,7 @@ from tinygrad_edu.diagnosis.places import loops_around
 BY_EPOCH = ("StepLR", "MultiStepLR", "ExponentialLR", "CosineAnnealingLR", "ReduceLROnPlateau")
 
 
-@check("scheduler-missing", "warning", "stepped end")
+@check("scheduler-missing", "warning", "end")
 def scheduler_missing(seen: History, event: Any) -> Any:
     """The schedule is made, and never stepped.
 
@@ -22,34 +23,14 @@ def scheduler_missing(seen: History, event: Any) -> Any:
     Cure: scheduler.step()  # at the end of each epoch
     """
     for record in seen.all_schedules:
-        if hasattr(event, "record"):
-            if record.inner is None and record.optimizer.steps:
-                record.inner = _is_inner(record.schedule())
-        elif not record.steps and not record.inner and record.optimizer.steps >= 2:
+        if not record.steps and not record.inner and record.optimizer.steps >= 2:
             yield Found(record.place, rate=record.rate, steps=record.optimizer.steps)
 
 
-def _is_inner(schedule: Any) -> bool:
-    """Whether it is part of another schedule, which may not need it yet."""
-    for held in gc.get_referrers(schedule):
-        if isinstance(held, (list, tuple)):
-            for owner in gc.get_referrers(held):
-                table = owner if isinstance(owner, dict) else getattr(owner, "__dict__", {})
-                if table.get("_schedulers") is held:
-                    return True
-    return False
-
-
-def note_steps(seen: History, event: Any) -> bool:
-    """Whether this schedule is stepped once for each step of its optimizer, in an inner loop."""
-    record, optimizer = event.record, event.optimizer
-    if record.steps > 1:
-        record.alone += optimizer.steps - record.beside != 1
-    return record.steps >= 3 and not record.alone and _is_inner_loop(seen, event.place)
-
-
-def _is_inner_loop(seen: History, place: Any) -> bool:
-    return loops_around(place) >= 2
+def _per_batch(event: Any) -> bool:
+    """Whether a schedule is stepped once for each step of its optimizer, in an inner loop."""
+    record = event.record
+    return record.steps >= 3 and not record.alone and loops_around(event.place) >= 2
 
 
 @check("scheduler-per-batch", "warning", "schedule")
@@ -60,35 +41,24 @@ def scheduler_per_batch(seen: History, event: Any) -> Any:
 
     Cure: move scheduler.step() out of the loop over batches
     """
-    record, schedule = event.record, event.schedule
-    per_batch = note_steps(seen, event)
-    first = base(schedule)
-    if not per_batch or record.kind not in BY_EPOCH:
+    record, ends = event.record, getattr(event.schedule, "T_max", None)
+    if record.steps > 1:
+        record.alone += event.optimizer.steps - record.beside != 1
+    if not _per_batch(event) or record.kind not in BY_EPOCH:
         return
-    rate, batches = now(schedule), _batches(seen)
-    ends = getattr(schedule, "T_max", None)
-    short = ends is not None and (record.steps > ends or (batches and ends < batches))
-    gone = ends is None and rate <= first / 8
-    numbers = {"kind": record.kind, "steps": record.steps, "rate": rate, "share": rate / first}
-    if short or gone:
+    rate, batches = now(event.schedule), 0
+    with contextlib.suppress(TypeError):
+        batches = len(seen.notes.get("loader") or ())
+    numbers = {
+        "kind": record.kind,
+        "steps": record.steps,
+        "rate": rate,
+        "share": rate / record.rate,
+    }
+    if rate <= record.rate / 8 if ends is None else record.steps > ends or ends < batches:
         yield Found(event.place, record.place, **numbers)
-    elif record.steps == 8 and (ends is None):
+    elif record.steps == 8 and ends is None:
         yield Found(event.place, record.place, "note", **numbers)
-
-
-def _batches(seen: History) -> int:
-    """How many batches the loader in use gives."""
-    loader = seen.notes.get("loader")
-    try:
-        return len(loader) if loader else 0
-    except TypeError:
-        return 0
-
-
-def base(schedule: Any) -> float:
-    """The learning rate that a schedule began with."""
-    rates = getattr(schedule, "base_lrs", None)
-    return float(rates[0] if rates else schedule.optimizer.param_groups[0]["lr"]) or 1.0
 
 
 def now(schedule: Any) -> float:
@@ -109,12 +79,9 @@ def scheduler_past_end(seen: History, event: Any) -> Any:
     most = getattr(schedule, "T_max", None)
     if record.kind != "CosineAnnealingLR" or most is None or schedule.last_epoch <= most:
         return
-    if record.steps >= 3 and not record.alone and _is_inner_loop(seen, event.place):
-        return  # it is stepped for every batch, which is another finding
-    yield Found(
-        event.place, record.place,
-        kind=record.kind, most=most, rate=now(schedule), steps=schedule.last_epoch,
-    )  # fmt: skip
+    if not _per_batch(event):  # which is another finding
+        numbers = {"most": most, "rate": now(schedule), "steps": schedule.last_epoch}
+        yield Found(event.place, record.place, kind=record.kind, **numbers)
 
 
 @check("scheduler-before-optimizer", "warning", "schedule step")
@@ -135,10 +102,9 @@ def scheduler_before_optimizer(seen: History, event: Any) -> Any:
         if record.early is None or schedule is None or schedule.optimizer is not event.optimizer:
             continue
         (place, before), record.early = record.early, None
-        skipped = seen.scaled and before > 0
-        if event.record.steps == 0 and event.moving and not skipped:
-            if before == 0 or before == seen.backwards:
-                yield Found(place, event.place, rate=now(schedule))
+        first = event.record.steps == 0 and event.moving and not (seen.scaled and before)
+        if first and before in (0, seen.backwards):
+            yield Found(place, event.place, rate=now(schedule))
 
 
 @check("learning-rate-vanished", "warning", "step schedule")
@@ -160,10 +126,8 @@ def learning_rate_vanished(seen: History, event: Any) -> Any:
     record.counts["low"] = record.counts["low"] + 1 if low else 0
     if record.counts["low"] > max(3, record.steps // 20):
         place = seen.notes.get(("schedule", id(event.optimizer)), record.place)
-        yield Found(
-            place, event.place,
-            rate=rate, highest=record.highest_rate, steps=record.counts["low"],
-        )  # fmt: skip
+        numbers = {"highest": record.highest_rate, "steps": record.counts["low"]}
+        yield Found(place, event.place, rate=rate, **numbers)
 
 
 @check("diverging", "warning", "backward")
@@ -175,20 +139,15 @@ def diverging(seen: History, event: Any) -> Any:
 
     Cure: a learning rate ten times lower; inputs and targets of mean 0 and variance 1
     """
-    if event.value is None or len(event.stack) == 0:
+    if event.value is None:
         return
     values = seen.losses[event.stack]
     values.append(event.value)
-    if len(values) < 3 or not seen.steps:
-        return
-    last = values[-4:]
-    if event.value > 1e4 * max(abs(values[0]), 0.1):
+    first, last = max(abs(values[0]), 0.1), values[-4:]
+    rises = len(values) > 4 and all([b > a for a, b in zip(last, last[1:], strict=False)])
+    far = rises and event.value > 20 * first and event.value > 10 * abs(last[0])
+    if seen.steps and len(values) > 2 and (far or event.value > 1e4 * first):
         yield Found(event.place, first=values[0], last=event.value, steps=len(values))
-    if len(values) < 5:
-        return
-    rises = all([b > a for a, b in zip(last, last[1:], strict=False)]) or math.isinf(last[-1])
-    if rises and last[-1] > 20 * max(abs(values[0]), 0.05) and last[-1] > 10 * abs(last[0]):
-        yield Found(event.place, first=values[0], last=last[-1], steps=len(values))
 
 
 @check("loss-flat", "note", "end")
@@ -217,25 +176,12 @@ def loss_start(seen: History, event: Any) -> Any:
 
     Cure: smaller weights in the last layer:  nn.init.normal_(head.weight, std=0.01)
     """
-    x, t = event.input.array, event.target.array
-    if seen.steps or not event.recorded or x.ndim != 2:
+    x, t = event.x, event.t
+    if seen.steps or not event.recorded or x.ndim != 2 or t.dtype.kind not in "iu" or not x.size:
         return
-    if t.dtype.kind not in "iu" or not x.size or not math.isfinite(float(x.sum())):
-        return
-    top = x.max(1, keepdims=True)
-    inside = (t >= 0) & (t < x.shape[1])
-    logs = x - top
-    logs = logs - _log_sum(logs)
-    rows = logs[inside.nonzero()[0], t[inside]]
-    guess = math.log(x.shape[1])
-    if rows.size and -float(rows.mean()) > 2.5 * guess + 1:
-        yield Found(
-            event.place, loss=-float(rows.mean()), classes=x.shape[1], guess=guess,
-            size=float(abs(x).mean()),
-        )  # fmt: skip
-
-
-def _log_sum(x: Any) -> Any:
-    import numpy as np
-
-    return np.log(np.exp(x).sum(1, keepdims=True))
+    inside = ((t >= 0) & (t < x.shape[1])).nonzero()[0]
+    losses = log_sums(x, 1)[inside] - x[inside, t[inside]]
+    loss, guess = float(losses.mean()) if losses.size else 0.0, math.log(x.shape[1])
+    if math.isfinite(loss) and loss > 2.5 * guess + 1:
+        size = float(abs(x).mean())
+        yield Found(event.place, loss=loss, classes=x.shape[1], guess=guess, size=size)

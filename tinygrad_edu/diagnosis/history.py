@@ -111,7 +111,7 @@ class ScheduleRecord:
     def __init__(self, schedule: Any, optimizer: OptimizerRecord, place: Place) -> None:
         self.schedule, self.optimizer = weakref.ref(schedule), optimizer
         self.rate = float(schedule.optimizer.param_groups[0]["lr"])
-        self.inner: bool | None = None  # it is part of another schedule; None if nobody has looked
+        self.inner = False  # it is part of another schedule
         self.kind = type(schedule).__name__
         self.place = place
         self.steps = self.alone = 0

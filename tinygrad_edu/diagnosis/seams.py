@@ -137,7 +137,8 @@ class Watch:
         if flow.follow(seen, name, args, inputs, y, t, place) or name in flow.WATCHED:
             self.emit(
                 "op", name=name, args=args, inputs=inputs, y=t, place=place or here(),
-                inside=self.inside, ours=self._in_ours(),
+                before=seen.of(inputs[0]) if inputs else None, inside=self.inside,
+                ours=self._in_ours(),
             )  # fmt: skip
 
     def _in_ours(self) -> bool:
@@ -178,8 +179,13 @@ class Watch:
         x, target = given.get("input"), given.get("target")
         if isinstance(x, Variable) and isinstance(target, Variable):
             flow.judge(self.seen.of(x))
-            self.emit("loss", name=name, input=x, target=target, place=here(),
-                      facts=self.seen.of(x), recorded=x.node is not None)  # fmt: skip
+            facts, a = self.seen.of(x), x.array
+            kind = None if facts is None else facts.kind
+            self.emit(
+                "loss", name=name, target=target, place=here(), facts=facts, kind=kind, x=a,
+                t=target.array, recorded=x.node is not None, axis=0 if a.ndim == 1 else 1,
+                also=facts.place if facts is not None and kind else None,
+            )  # fmt: skip
 
     # ---- what is no operation
 
@@ -286,6 +292,8 @@ class Watch:
 
     def _scheduler(self, args: Any, kwargs: Any, y: Any) -> None:
         self.seen.schedule(args[0], here())
+        for part in getattr(args[0], "_schedulers", ()):
+            self.seen.schedule(part, here()).inner = True
 
     def _scheduler_step(self, make: Any, args: Any, kwargs: Any) -> Any:
         self.inside += 1

@@ -116,8 +116,8 @@ def _broadcast(args: Sequence[Any]) -> str | None:
     hint = _first_that_fits(_moves(b, "b"), lambda new: fits(a, new))
     hint = hint or _first_that_fits(_moves(a, "a"), lambda new: fits(b, new))
     return (
-        f"a of shape {_said(a)} and b of shape {_said(b)}: from the last dimension on, sizes must be"
-        f" equal, or one of them 1{hint}"
+        f"a of shape {_said(a)} and b of shape {_said(b)}: from the last dimension on, sizes"
+        f" must be equal, or one of them 1{hint}"
     )
 
 
@@ -166,9 +166,10 @@ def _cross_entropy(args: Sequence[Any]) -> str | None:
         return None
     hint = _first_that_fits(_moves(t, "target"), lambda new: fits(x, new))
     hint = hint or _first_that_fits(_moves(x, "input"), lambda new: fits(new, t))
+    classes = x[1] if len(x) > 1 else x[0]
     return (
-        f"input of shape {_said(x)}: scores of (N, C, ...), C = {x[1] if len(x) > 1 else x[0]} classes"
-        f" in dimension 1; target of shape {_said(t)}: one class for each of (N, ...){hint}"
+        f"input of shape {_said(x)}: scores of (N, C, ...), C = {classes} classes in dimension 1;"
+        f" target of shape {_said(t)}: one class for each of (N, ...){hint}"
     )
 
 
