@@ -160,7 +160,7 @@ def sigmoid_twice(seen: History, event: Any) -> Any:
     """
     if event.kind in ("sigmoid", "softmax") and event.x.size:
         low, high = float(event.x.min()), float(event.x.max())
-        ends = {"least": 1 / (1 + math.exp(-low)), "most": 1 / (1 + math.exp(-high))}
+        ends: Any = {"least": 1 / (1 + math.exp(-low)), "most": 1 / (1 + math.exp(-high))}
         yield Found(event.place, event.also, name=event.name, low=low, high=high, **ends)
 
 
@@ -212,7 +212,7 @@ def softmax_axis(seen: History, event: Any) -> Any:
         and event.facts.axis not in (None, 1)
     ):
         sums = (np.exp(event.x) if event.kind == "log_softmax" else event.x).sum(1)
-        ends = {"low": float(sums.min()), "high": float(sums.max())}
+        ends: Any = {"low": float(sums.min()), "high": float(sums.max())}
         yield Found(event.place, event.also, axis=event.facts.axis, right=1, **ends)
 
 
@@ -244,7 +244,7 @@ def softmax_over_queries(seen: History, event: Any) -> Any:
     if event.inside or event.ours or facts is None or facts.kind != "softmax" or x.ndim < 2:
         return
     if facts.axis not in (None, x.ndim - 1) and x.size:
-        ends = {"low": float(x.sum(-1).min()), "high": float(x.sum(-1).max())}
+        ends: Any = {"low": float(x.sum(-1).min()), "high": float(x.sum(-1).max())}
         yield Found(event.place, facts.place, axis=facts.axis, right=x.ndim - 1, **ends)
 
 
@@ -279,7 +279,7 @@ def target_broadcast_by_a_loss(seen: History, event: Any) -> Any:
     with contextlib.suppress(ValueError):  # shapes that do not broadcast
         shape, count = np.broadcast_shapes(x.shape, t.shape), max(x.size, t.size)
         if math.prod(shape) > count:
-            shapes = {"input": list(x.shape), "target": list(t.shape), "all": list(shape)}
+            shapes: Any = {"input": list(x.shape), "target": list(t.shape), "all": list(shape)}
             pairs = math.prod(shape)
             yield Found(event.place, name=event.name, **shapes, pairs=pairs, count=count)
 
@@ -366,7 +366,7 @@ def _moved(before: Any, after: Any) -> int | None:
         i, j = old.index(size), new.index(size)
         left, right = math.prod(old[:i]), math.prod(new[:j])
         if left != right and _regroups(old[:i] + old[i + 1 :], new[:j] + new[j + 1 :]):
-            return size
+            return int(size)
     return None
 
 

@@ -35,9 +35,9 @@ def zero_grad_missing(seen: History, event: Any) -> Any:
                 return
         return
     for p in event.moving:
-        record = seen.record(p)
-        if record is not None and record.mixed is not None:
-            yield Found(record.mixed, event.place, norm=norm([q._grad.array for q in event.moving]))
+        known = seen.record(p)
+        if known is not None and known.mixed is not None:
+            yield Found(known.mixed, event.place, norm=norm([q._grad.array for q in event.moving]))
             return
 
 

@@ -62,7 +62,7 @@ def _mask(seen: History, event: Any) -> Any:
         if np.size(number) != 1 or float(number) > HIDDEN or event.y.array.dtype.kind != "f":
             return None
         return mask.array, seen.of(mask), False
-    x = event.inputs[0].array if event.name == "softmax" and event.inputs else np.zeros(0)
+    x: Any = event.inputs[0].array if event.name == "softmax" and event.inputs else np.zeros(0)
     square = x.ndim >= 2 and x.shape[-1] == x.shape[-2] >= 3
     if square and seen.looks_left(("inverted", event.place), 6):
         return x <= HIDDEN, None, False

@@ -23,7 +23,7 @@ def eval_forgotten(seen: History, event: Any) -> Any:
 
     Cure: model.eval(); with torch.no_grad(): ...; model.train()
     """
-    beginning = getattr(event, "passed", None)
+    beginning: Any = getattr(event, "passed", None)
     monte_carlo = seen.note("monte carlo", set)
     for passed in seen.passes:
         if passed.counted or not passed.noisy or not passed.training:

@@ -153,4 +153,4 @@ class doctor:
 
     def _print(self, text: str) -> None:
         if self.file is not False:
-            print(text, file=self.file if hasattr(self.file, "write") else sys.stderr)
+            print(text, file=sys.stderr if self.file in (None, True) else self.file)  # type: ignore[arg-type]

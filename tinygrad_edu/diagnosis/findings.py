@@ -60,7 +60,7 @@ class Found:
     """What a check returns: where, and with which numbers."""
 
     def __init__(
-        self, place: Place, also: Place | None = None, level: str | None = None, **evidence: Any
+        self, place: Place, also: Place | None = None, level: Any = None, **evidence: Any
     ) -> None:
         self.place, self.also, self.level, self.evidence = place, also, level, evidence
 

@@ -166,10 +166,10 @@ def _moved(name: str, args: Any, source: Any, t: Any, axis: int | None) -> int |
     before, after = source.array.shape, t.array.shape
     if name == "permute":
         order = [d % len(before) for d in args[1]]
-        return order.index(axis)
+        return int(order.index(axis))
     if name == "transpose":
         a, b = args[1] % len(before), args[2] % len(before)
-        return {a: b, b: a}.get(axis, axis)
+        return int({a: b, b: a}.get(axis, axis))
     if before == after:
         return axis
     if axis == len(before) - 1 and after and after[-1] == before[-1]:
