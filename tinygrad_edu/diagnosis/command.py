@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 
 from tinygrad_edu.diagnosis.doctor import doctor
-from tinygrad_edu.diagnosis.findings import CHECKS, explain, page
+from tinygrad_edu.diagnosis.findings import CHECKS, explain
 
 
 class Options:
@@ -75,13 +75,3 @@ def watching(options: Options) -> Iterator[None]:
                     print(found, file=file)
             else:
                 print(found, file=sys.stderr)
-
-
-def document() -> str:
-    """The pages of all checks, as docs/doctor.md holds them."""
-    head = """# What the doctor knows
-
-Written by `python docs/write_doctor.py` from the words of the checks. What stands in `<>` is filled
-in with what was seen. `python -m tinygrad_edu --doctor-explain ID` prints one page.
-"""
-    return "\n".join([head, *[page(id) for id in CHECKS]])

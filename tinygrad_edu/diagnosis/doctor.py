@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import sys
 from collections.abc import Callable, Iterable
 from types import SimpleNamespace, TracebackType
 from typing import Any, TextIO, TypeVar
 
-from tinygrad_edu.diagnosis import (  # noqa: F401  (each declares its checks)
-    checks_cuts,
-    checks_data,
-    checks_flow,
-    checks_loop,
-    checks_masks,
-    checks_models,
-    checks_modes,
-    checks_numbers,
-    checks_schedules,
-    checks_steps,
-)
 from tinygrad_edu.diagnosis.findings import CHECKS, LEVELS, Check, Finding, table
 from tinygrad_edu.diagnosis.history import History
 from tinygrad_edu.diagnosis.seams import Watch
+
+for _name in "steps cuts data flow loop masks models modes numbers schedules".split():
+    importlib.import_module(f"tinygrad_edu.diagnosis.checks_{_name}")  # it declares its checks
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -49,6 +41,7 @@ class doctor:
 
     Attributes:
         findings: what was found, a list of `Finding`.
+        broken: checks that failed themselves, and were left out from there on.
 
     Raises:
         ValueError: `ignore` holds an id that there is not, or `every` is below 1.
@@ -80,6 +73,7 @@ class doctor:
             raise ValueError(f"doctor: every must be at least 1, not {every}")
         self.file = file
         self.findings: list[Finding] = []
+        self.broken: list[tuple[str, Exception]] = []
         self._watch: Watch | None = None
 
     def start(self) -> doctor:
@@ -134,8 +128,17 @@ class doctor:
         happening = SimpleNamespace(**what)
         names = (event, f"{event}.{what['name']}") if "name" in what else (event,)
         for check in [check for name in names for check in self._by_event.get(name, ())]:
-            for found in check.run(self._seen, happening) or ():
-                self._tell(check.finding(found, self._seen.steps))
+            try:
+                found = list(check.run(self._seen, happening) or ())
+            except Exception as error:  # a mistake of ours must not stop the user's program
+                self.broken.append((check.id, error))
+                self._by_event = {
+                    event: [other for other in checks if other is not check]
+                    for event, checks in self._by_event.items()
+                }
+                continue
+            for one in found:
+                self._tell(check.finding(one, self._seen.steps))
 
     def _tell(self, finding: Finding) -> None:
         """Print a finding, unless it was; a graver one takes the place of a lighter."""

@@ -124,18 +124,9 @@ def explain(id: str) -> str:
     parts = [f"{id} ({CHECKS[id][0].level})"]
     for made in CHECKS[id]:
         blanks = {"says": made.says, "why": made.why, "cure": made.cure}
-        says, why, cure = [_blank(part) for part in blanks.values()]
+        says, why, cure = [blank(part) for part in blanks.values()]
         parts += [_wrap(says), _wrap(f"Why: {why}"), _wrap(f"Cure: {cure}")]
     return "\n".join([*parts, f'Silence: doctor(ignore=["{id}"])'])
-
-
-def page(id: str) -> str:
-    """The same for docs/doctor.md."""
-    lines = [f"## {id}", ""]
-    for made in CHECKS[id]:
-        lines += [f"*{made.level}*: {_blank(made.says)}", "", f"Why: {_blank(made.why)}", ""]
-        lines += [f"Cure: `{_blank(made.cure)}`", ""]
-    return "\n".join(lines)
 
 
 class _Blank:
@@ -153,7 +144,8 @@ class _Blanks(dict[str, Any]):
         return _Blank(name)
 
 
-def _blank(template: str) -> str:
+def blank(template: str) -> str:
+    """A template as it is shown without evidence."""
     return template.format_map(_Blanks())
 
 

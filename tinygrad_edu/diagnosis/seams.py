@@ -20,6 +20,7 @@ Each thing that happens becomes an event; the checks that are interested in that
 
 from __future__ import annotations
 
+import os
 import weakref
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -62,7 +63,7 @@ class Watch:
 
     def __init__(self, seen: History, emit: Callable[..., None], every: int) -> None:
         self.seen, self.emit, self.every = seen, emit, every
-        self.asleep = False
+        self.asleep, self.process = False, os.getpid()
         self.inside = 0  # composed functions that are running
         names = [(name, getattr(self, f"_{name.replace('.', '_')}"))
                  for name in (*BEFORE, *AFTER, *AROUND)]  # fmt: skip
@@ -112,7 +113,7 @@ class Watch:
 
     def heard(self, op: Any, make: Any, *args: Any, **kwargs: Any) -> Any:
         """One call of this thread, whatever it is."""
-        if state.mode.roots:  # the backward pass: see `around`
+        if state.mode.roots or os.getpid() != self.process:  # the backward pass: see `around`
             return make(*args, **kwargs)
         if op.__class__ is Composed:
             return self._composed(op.name, make, args, kwargs)
