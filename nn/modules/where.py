@@ -8,7 +8,7 @@ import sys
 from types import FrameType
 from typing import Any
 
-from tinygrad_edu.engine.boundary import is_ours
+from tinygrad_edu.engine.places import users_frame
 
 _MARK = "in "
 
@@ -40,8 +40,7 @@ def note_module(error: Exception, call: Any) -> None:
 
 def _name_of(module: Any, frame: FrameType | None) -> str:
     """What the user's code calls the outermost module."""
-    while frame is not None and is_ours(frame):
-        frame = frame.f_back
+    frame = users_frame(start=frame)
     if frame is not None:
         for names in (frame.f_locals, frame.f_globals):
             for name, value in names.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tinygrad_edu.diagnosis.checks_steps import never_reached
+from tinygrad_edu.diagnosis.checks_loop import never_reached
 from tinygrad_edu.diagnosis.findings import Found, check
 from tinygrad_edu.diagnosis.history import History
 from tinygrad_edu.engine.graph import Leaf, Storage, Variable

@@ -10,7 +10,7 @@ from typing import Any
 
 from tinygrad_edu.diagnosis.findings import Found, check
 from tinygrad_edu.diagnosis.history import History, Pass
-from tinygrad_edu.diagnosis.places import Place, nearby
+from tinygrad_edu.engine.places import Place, nearby
 
 
 @check("eval-forgotten", "warning", "begin step end")

@@ -13,7 +13,7 @@ from tinygrad_edu.diagnosis.findings import CHECKS, LEVELS, Check, Finding, tabl
 from tinygrad_edu.diagnosis.history import History
 from tinygrad_edu.diagnosis.seams import Watch
 
-for _name in "steps cuts data flow loop masks models modes numbers schedules".split():
+for _name in "loop cuts data flow masks models modes schedules".split():
     importlib.import_module(f"tinygrad_edu.diagnosis.checks_{_name}")  # it declares its checks
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Callable
 from typing import Any
 
-from tinygrad_edu.diagnosis.places import Place
+from tinygrad_edu.engine.places import Place
 
 LEVELS = ("note", "warning", "error")
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu.diagnosis.history import Facts, History
-from tinygrad_edu.diagnosis.places import Place, here
 from tinygrad_edu.engine.graph import Leaf, Variable
+from tinygrad_edu.engine.places import Place, here
 
 MADE = {
     "softmax": "softmax", "log_softmax": "log_softmax", "sigmoid": "sigmoid", "log": "log",

@@ -8,8 +8,8 @@ from collections import defaultdict, deque
 from collections.abc import Iterable
 from typing import Any
 
-from tinygrad_edu.diagnosis.places import UNKNOWN, Place
 from tinygrad_edu.engine.graph import Leaf, Node, Variable
+from tinygrad_edu.engine.places import UNKNOWN, Place
 
 MOST_LEAVES = 4096
 """So many leaves are told apart; who makes more has one for each input, not parameters."""

@@ -53,9 +53,9 @@ def is_users(file: str) -> bool:
     return found
 
 
-def users_frame(depth: int = 1) -> FrameType | None:
-    """The innermost frame of the user's code."""
-    frame: FrameType | None = sys._getframe(depth)
+def users_frame(depth: int = 1, start: FrameType | None = None) -> FrameType | None:
+    """The innermost frame of the user's code, from here or from another frame on."""
+    frame: FrameType | None = start or sys._getframe(depth)
     while frame is not None:
         file = frame.f_code.co_filename
         users = _users.get(file)
