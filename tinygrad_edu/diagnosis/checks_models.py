@@ -15,9 +15,9 @@ from tinygrad_edu.engine.places import (
     Place,
     assignment_of,
     called_directly,
+    here,
     nearby,
     stack,
-    users_frame,
 )
 from tinygrad_edu.nn.modules.module import Module
 from tinygrad_edu.nn.parameter import Parameter, is_lazy
@@ -63,7 +63,7 @@ def layers_in_list(seen: History, event: Any) -> Any:
     for module, name, value, layers, place in seen.notes.get("lists", ()):
         hidden = [p for layer in layers for p in layer.parameters() if p.node is not None]
         hidden = [p for p in hidden if not _is_owned(seen, p)]
-        if hidden and any([_is_owned(seen, p) for p in module.parameters()] or [True]):
+        if hidden:
             made = assignment_of(name, type(module))
             yield Found(
                 made or place, event.place, name=name, owner=type(module).__name__,
@@ -89,7 +89,7 @@ def parameter_plain_tensor(seen: History, event: Any) -> Any:
         if seen.looks_left(("plain", id(event.module)), 1):
             for name, value in _plain_attributes(event.module):
                 for t in _listed(value):
-                    if isinstance(t, Variable) and t.node is not None and _is_old(t, event.passed):
+                    if isinstance(t, Variable) and _is_old(t, event.passed):
                         seen.note("plain", list).append((event.module, name, t, event.passed.place))
         return
     for module, name, t, place in seen.notes.get("plain", ()):
@@ -104,7 +104,7 @@ def parameter_plain_tensor(seen: History, event: Any) -> Any:
 
 
 def _is_old(t: Any, passed: Any) -> bool:
-    return bool(t.node.number < passed.start)
+    return t.node is not None and bool(t.node.number < passed.start)
 
 
 @check("layer-made-in-forward", "error", "module")
@@ -121,12 +121,8 @@ def layer_made_in_forward(seen: History, event: Any) -> Any:
     made = [p for p in own if isinstance(p.leaf, Leaf) and p.leaf.number > passed.start]
     if not made or module is passed.module():
         return
-    frame = users_frame()
-    if frame is None:
-        return
-    line = Place(frame.f_code.co_filename, frame.f_lineno)
-    seen.looks["made", line] += 1
-    if seen.looks["made", line] >= 2:
+    line = here()
+    if not seen.looks_left(("made", line), 1):
         kind = type(module).__name__
         place = nearby(line, rf"\b{kind}\(", before=20) or line
         yield Found(place, passed.place, layer=kind, count=sum(p.array.size for p in made))

@@ -9,7 +9,7 @@ from collections import deque
 from typing import Any
 
 from tinygrad_edu.diagnosis.findings import Found, check
-from tinygrad_edu.diagnosis.history import History, Pass
+from tinygrad_edu.diagnosis.history import History
 from tinygrad_edu.engine.places import Place, nearby
 
 
@@ -32,11 +32,8 @@ def eval_forgotten(seen: History, event: Any) -> Any:
         again = again and passed.stack == beginning.stack and passed.step == beginning.step
         if again:
             monte_carlo.add(passed.place)  # the same input again and again: it is meant
-        if passed.recorded and (passed.visited or not passed.is_dead()):
-            continue
-        if passed.used or again or passed.place in monte_carlo:
-            continue
-        if passed.judged:
+        trains = passed.recorded and (passed.visited or not passed.is_dead())
+        if passed.judged and not (trains or passed.used or passed.place in monte_carlo):
             passed.counted = True
             yield Found(passed.place, layers=", ".join(dict.fromkeys(passed.noisy)))
 
@@ -77,19 +74,10 @@ def no_grad_missing(seen: History, event: Any) -> Any:
             continue
         wasted.setdefault(passed.place, set()).add(passed.start)
         count = len(wasted[passed.place])
-        if count >= 2 and seen.steps and not _trains_here(seen, passed):
-            sure = not passed.training and passed.quiet or _judges_many(seen, passed)
-            yield Found(passed.place, level="warning" if sure else "note", passes=count)
-
-
-def _trains_here(seen: History, passed: Pass) -> bool:
-    return any([p.visited and p.place == passed.place for p in seen.passes])
-
-
-def _judges_many(seen: History, passed: Pass) -> bool:
-    """Whether a model that was trained is in evaluation mode."""
-    module = passed.module()
-    return module is not None and not passed.training
+        trains = any([p.visited and p.place == passed.place for p in seen.passes])
+        if count >= 2 and seen.steps and not trains:
+            level = "note" if passed.training else "warning"
+            yield Found(passed.place, level=level, passes=count)
 
 
 @check("graph-kept", "warning", "backward end")
@@ -133,18 +121,16 @@ def state_not_detached(seen: History, event: Any) -> Any:
     Cure: h = h.detach()  # after each step
     """
     marks = seen.note("marks", lambda: deque(maxlen=64))
-    old = [n for n in event.nodes if not n.is_leaf and n.number < seen.last_step]
-    used = {n for n in old if "walked" in n.__dict__}
-    for node in event.nodes:
-        if not node.is_leaf:
-            node.walked = True
-    if used and seen.steps:
-        bridge = max(
-            [n for n in event.nodes if n not in used and any([e in used for e in n.edges])],
-            key=lambda n: n.number, default=None,
-        )  # fmt: skip
-        place = bridge.__dict__.get("line") if bridge is not None else None
-        crossed = sum([1 for tick in marks if tick > min([n.number for n in used])])
-        yield Found(place or event.place, event.place, steps=max(crossed, 1))
+    inner = [n for n in event.nodes if not n.is_leaf]
+    old = [n for n in inner if n.number < seen.last_step]
+    used = {n for n in old if n.__dict__.get("walked") == event.place}  # not by another loss
+    for node in inner:
+        node.walked = event.place
+    crossed = sum([1 for tick in marks if used and tick > min([n.number for n in used])])
+    if seen.steps and used:
+        bridges = [n for n in event.nodes if n not in used and not used.isdisjoint(n.edges)]
+        bridge = max(bridges, key=lambda n: n.number, default=event.starts[0])
+        place = bridge.__dict__.get("line") or event.place
+        yield Found(place, event.place, steps=max(crossed, 1))
     if not marks or marks[-1] != seen.last_step:
         marks.append(seen.last_step)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import difflib
 import json
 import sys
@@ -12,14 +13,14 @@ from tinygrad_edu.diagnosis.doctor import doctor
 from tinygrad_edu.diagnosis.findings import CHECKS, explain
 
 
+@dataclasses.dataclass
 class Options:
     """What the command line asks of the doctor; `status` is set if that is all it asks."""
 
-    def __init__(self) -> None:
-        self.wanted = False
-        self.json: str | None = None
-        self.every = 1
-        self.status: int | None = None
+    wanted: bool = False
+    json: str | None = None
+    every: int = 1
+    status: int | None = None
 
 
 def read(arguments: list[str]) -> tuple[Options, list[str]]:

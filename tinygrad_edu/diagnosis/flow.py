@@ -122,13 +122,13 @@ def _kind(name: str, args: Any, before: Facts | None) -> str:
     if name == "clamp" and kind in ("softmax", "sigmoid", "log_softmax"):
         return kind
     if name in ("eq", "ne") and kind in ("eq", "ne") and len(args) > 1:
-        flips = (name == "eq") == (args[1] in (0, False)) if not _tensor(args[1]) else False
+        flips = (
+            (name == "eq") == (args[1] in (0, False))
+            if not isinstance(args[1], Variable)
+            else False
+        )
         return {"eq": "ne", "ne": "eq"}[kind] if flips else kind
     return MADE[name]
-
-
-def _tensor(value: Any) -> bool:
-    return isinstance(value, Variable)
 
 
 def _carry(name: str, args: Any, inputs: Any, known: Any, t: Any, facts: Facts) -> None:
@@ -193,15 +193,22 @@ def _gradient(seen: History, inputs: Any, known: Any) -> Leaf | None:
     """The leaf whose `.grad` this is computed from."""
     for a, facts in known:
         if facts is not None and facts.gradient_of is not None:
-            return facts.gradient_of  # type: ignore[no-any-return]
-        leaf = seen.gradients.get(id(a))
-        found = None if leaf is None else leaf()
-        if found is not None:
-            t = found.tensor()
-            if t is not None and t._grad is a:
-                seen.leaf(found).touched = True
-                return found
+            found: Leaf = facts.gradient_of
+            return found
+        leaf = _leaf_of(seen, a)
+        if leaf is not None:
+            return leaf
     return None
+
+
+def _leaf_of(seen: History, t: Any) -> Leaf | None:
+    """The leaf whose `.grad` a tensor is: it is computed with."""
+    leaf = seen.gradients.get(id(t), lambda: None)()
+    owner = None if leaf is None else leaf.tensor()
+    if leaf is None or owner is None or owner._grad is not t:
+        return None
+    seen.leaf(leaf).touched = True
+    return leaf
 
 
 def judge(facts: Facts | None) -> None:
@@ -214,20 +221,16 @@ def inherit(seen: History, before: Facts | None, y: Any) -> None:
     """`y` has the values of another tensor, and the facts about it."""
     if before is None or y is None:
         return
-    facts = seen.about(y)
-    for name in Facts.__slots__:
-        setattr(facts, name, getattr(before, name))
+    vars(seen.about(y)).update(vars(before))
 
 
 def cut(seen: History, source: Any, y: Any, how: str) -> None:
     """`y` has the values of `source`, without its history."""
     before = seen.of(source)
     inherit(seen, before, y)
-    leaf = seen.gradients.get(id(source))
-    found = None if leaf is None else leaf()
-    if found is not None and found.tensor() is not None and found.tensor()._grad is source:  # type: ignore[union-attr]
-        seen.leaf(found).touched = True
-        seen.about(y).gradient_of = found
+    leaf = _leaf_of(seen, source)
+    if leaf is not None:
+        seen.about(y).gradient_of = leaf
     if source.node is None:
         return
     facts = seen.about(y)

@@ -31,22 +31,16 @@ class Facts:
         percent: it was multiplied by 100.
     """
 
-    __slots__ = (
-        "kind", "place", "axis", "features", "lost", "cut", "outer", "gradient_of", "judged",
-        "percent",
-    )  # fmt: skip
-
-    def __init__(self) -> None:
-        self.kind: str | None = None
-        self.place = UNKNOWN
-        self.axis: int | None = None
-        self.features: int | None = None
-        self.lost = 0
-        self.cut: tuple[Place, str] | None = None
-        self.outer: tuple[Place, int] | None = None
-        self.gradient_of: Leaf | None = None
-        self.judged: Pass | None = None
-        self.percent = False
+    kind: str | None = None
+    place = UNKNOWN
+    axis: int | None = None
+    features: int | None = None
+    lost = 0
+    cut: tuple[Place, str] | None = None
+    outer: tuple[Place, int] | None = None
+    gradient_of: Leaf | None = None
+    judged: Pass | None = None
+    percent = False
 
 
 class LeafRecord:
@@ -63,14 +57,14 @@ class LeafRecord:
         owners: the optimizers that have it.
     """
 
+    backwards = 0
+    gradient: Any = None
+    value: Any = None
+    consumed = touched = False
+    mixed: Place | None = None
+
     def __init__(self, bit: int) -> None:
-        self.bit = bit
-        self.backwards = 0
-        self.gradient: Any = None
-        self.value: Any = None
-        self.consumed = self.touched = False
-        self.mixed: Place | None = None
-        self.owners: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.bit, self.owners = bit, weakref.WeakSet[Any]()
 
 
 class OptimizerRecord:
@@ -85,13 +79,10 @@ class OptimizerRecord:
 
     def __init__(self, optimizer: Any, place: Place) -> None:
         self.optimizer = weakref.ref(optimizer)
-        self.place = place
-        self.step_place = UNKNOWN
+        self.place, self.step_place, self.fresh = place, UNKNOWN, True
         self.steps = self.backwards = self.tick = 0
-        self.fresh = True
         self.log: deque[Any] = deque(maxlen=512)
         self.counts: defaultdict[str, int] = defaultdict(int)
-        self.first_rate: float | None = None
         self.highest_rate = 0.0
 
     def parameters(self) -> list[Any]:
@@ -111,11 +102,9 @@ class ScheduleRecord:
     def __init__(self, schedule: Any, optimizer: OptimizerRecord, place: Place) -> None:
         self.schedule, self.optimizer = weakref.ref(schedule), optimizer
         self.rate = float(schedule.optimizer.param_groups[0]["lr"])
+        self.kind, self.place = type(schedule).__name__, place
         self.inner = False  # it is part of another schedule
-        self.kind = type(schedule).__name__
-        self.place = place
-        self.steps = self.alone = 0
-        self.beside = 0  # steps of the optimizer at the last step of this
+        self.steps = self.alone = self.beside = 0
         self.early: tuple[Place, int] | None = None
 
 
@@ -137,11 +126,10 @@ class Pass:
         self.training = bool(module.training)
         self.stack, self.place = stack, stack[0] if stack else UNKNOWN
         self.recorded, self.start, self.step = recorded, start, step
-        self.noisy: list[str] = []
-        self.quiet: list[str] = []
-        self.given: Any = None
+        self.noisy, self.quiet, self.given = list[str](), list[str](), None
+        self.operations: defaultdict[str, int] = defaultdict(int)
         self.outputs: list[weakref.ref[Node]] = []
-        self.visited = self.used = self.judged = self.repeated = self.counted = False
+        self.visited = self.used = self.judged = self.counted = False
 
     def is_dead(self) -> bool:
         """Whether nobody can run backward through it any more."""
@@ -188,12 +176,10 @@ class History:
 
     def in_pass(self, name: str) -> int:
         """How many operations of that name the present pass has had."""
-        key = name, 0 if self.current is None else self.current.start
-        if self.notes.get(("counted", name), key)[1] != key[1]:
-            self.looks["in pass", name] = 0
-        self.notes["counted", name] = key
-        self.looks["in pass", name] += 1
-        return self.looks["in pass", name]
+        if self.current is None:
+            return 0
+        self.current.operations[name] += 1
+        return self.current.operations[name]
 
     # ---- facts
 

@@ -65,9 +65,8 @@ class Watch:
         self.seen, self.emit, self.every = seen, emit, every
         self.asleep, self.process = False, os.getpid()
         self.inside = 0  # composed functions that are running
-        names = [(name, getattr(self, f"_{name.replace('.', '_')}"))
-                 for name in (*BEFORE, *AFTER, *AROUND)]  # fmt: skip
-        self.told = dict(names)
+        names = (*BEFORE, *AFTER, *AROUND)
+        self.told = {name: getattr(self, f"_{name.replace('.', '_')}") for name in names}
 
     # ---- coming and going
 

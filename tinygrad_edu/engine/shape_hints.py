@@ -20,7 +20,7 @@ def add_hint(error: Exception, name: str, args: Sequence[Any]) -> None:
     """Add the note to an error of the operation `name`, called with `args`."""
     try:
         hint = _HINTS.get(name, _broadcast)(args)
-    except (TypeError, ValueError, IndexError, AttributeError):
+    except (TypeError, ValueError, IndexError, AttributeError, ArithmeticError):
         return  # other arguments than shapes were wrong
     if hint is not None:
         error.add_note(hint)
