@@ -42,6 +42,7 @@ Breadth:
 
 from __future__ import annotations
 
+import builtins as _builtins
 import warnings as _warnings
 from math import e, inf, nan, pi
 import typing as _typing
@@ -50,6 +51,7 @@ import typing as _typing
 # silenced where they come from our own modules, and nowhere else.
 _warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"tinygrad_edu\.")
 
+from tinygrad_edu.engine.composed import of_tensors
 from tinygrad_edu.kernels.allocator import keep_freed_memory as _keep_freed_memory
 
 _keep_freed_memory()
@@ -73,7 +75,6 @@ from tinygrad_edu.engine.switches import (
     enable_grad, inference_mode, is_grad_enabled, is_inference_mode_enabled, no_grad,
     set_grad_enabled,
 )  # fmt: skip
-from tinygrad_edu.methods.printing import set_printoptions
 
 # ---- creation
 from tinygrad_edu.ops.creation import (
@@ -94,10 +95,7 @@ from tinygrad_edu.ops.joining import (
 )  # fmt: skip
 from tinygrad_edu.ops.indexing import index_put, narrow, select
 from tinygrad_edu.ops.masking import argwhere, masked_fill, masked_select, nonzero, where
-from tinygrad_edu.ops.gathering import (
-    gather, index_add, index_copy, index_fill, index_select, scatter, scatter_add, take,
-    take_along_dim,
-)  # fmt: skip
+from tinygrad_edu.ops.gathering import gather, index_add, index_select, scatter_add
 from tinygrad_edu.ops.casting import promote_types, result_type
 
 swapdims = transpose
@@ -122,8 +120,7 @@ from tinygrad_edu.ops.rounding import (
     abs, ceil, copysign, floor, frac, heaviside, nan_to_num, round, sign, trunc,
 )  # fmt: skip
 from tinygrad_edu.ops.elementary import erf
-from tinygrad_edu.ops.losses import xlogy
-from tinygrad_edu.ops.activation import celu, hardshrink, prelu, relu, selu, sigmoid, threshold
+from tinygrad_edu.ops.activation import relu, sigmoid
 
 absolute, sgn, fix = abs, sign, trunc
 relu_, sigmoid_, tanh_, exp_, sqrt_ = (
@@ -162,44 +159,39 @@ from tinygrad_edu.random import (
     default_generator, Generator, get_rng_state, initial_seed, manual_seed, seed, set_rng_state,
 )  # fmt: skip
 from tinygrad_edu.ops.sampling import (
-    bernoulli, multinomial, normal, rand, rand_like, randint, randint_like, randn, randn_like,
-    randperm,
+    bernoulli, multinomial, rand, rand_like, randint, randint_like, randn, randn_like, randperm,
 )  # fmt: skip
 
 
 # ---- questions
-def is_tensor(obj: object) -> bool:  # type: ignore[valid-type]
+def is_tensor(obj: object) -> _builtins.bool:
     """Whether it is a Tensor."""
     return isinstance(obj, Tensor)
 
 
-def numel(input: Tensor) -> int:  # type: ignore[valid-type]
+@of_tensors
+def numel(input: Tensor) -> _builtins.int:
     """How many elements the tensor has."""
     return input.numel()
 
 
-def is_floating_point(input: Tensor) -> bool:  # type: ignore[valid-type]
+@of_tensors
+def is_floating_point(input: Tensor) -> _builtins.bool:
     """Whether its elements are floats."""
     return input.is_floating_point()
 
 
-def is_complex(input: Tensor) -> bool:  # type: ignore[valid-type]
+def is_complex(input: Tensor) -> _builtins.bool:
     """False: there are no complex numbers."""
     return input.is_complex()
 
 
-def is_nonzero(input: Tensor) -> bool:  # type: ignore[valid-type]
+def is_nonzero(input: Tensor) -> _builtins.bool:
     """Whether its only element is not zero."""
     return input.is_nonzero()
 
 
 # ---- types, settings, formats
-from tinygrad_edu.names.settings import (
-    are_deterministic_algorithms_enabled, compile, get_float32_matmul_precision,
-    get_num_interop_threads, get_num_threads, is_deterministic_algorithms_warn_only_enabled,
-    set_float32_matmul_precision, set_flush_denormal, set_num_interop_threads, set_num_threads,
-    use_deterministic_algorithms,
-)  # fmt: skip
 from tinygrad_edu.version import __version__
 
 layout = memory_format = str  # the classes of these:
@@ -221,6 +213,14 @@ _IN = {
     "autograd.anomaly": ["is_anomaly_enabled"],
     "diagnosis": ["doctor"],
     "func.batching": ["vmap"],
+    "methods.printing": ["set_printoptions"],
+    "names.settings": [
+        "are_deterministic_algorithms_enabled", "compile", "get_float32_matmul_precision",
+        "get_num_interop_threads", "get_num_threads",
+        "is_deterministic_algorithms_warn_only_enabled", "set_float32_matmul_precision",
+        "set_flush_denormal", "set_num_interop_threads", "set_num_threads",
+        "use_deterministic_algorithms",
+    ],
     "nn.functional": [
         "cosine_similarity", "group_norm", "layer_norm", "pairwise_distance", "pdist", "rms_norm",
     ],
@@ -248,6 +248,13 @@ if _typing.TYPE_CHECKING:
     from tinygrad_edu.names import accelerator, backends, compiler, cpu, hub, jit, mps, onnx, types
     from tinygrad_edu.names import xpu
     from tinygrad_edu import amp, cuda, distributed, distributions, linalg, special
+    from tinygrad_edu.methods.printing import set_printoptions
+    from tinygrad_edu.names.settings import (
+        are_deterministic_algorithms_enabled, compile, get_float32_matmul_precision,
+        get_num_interop_threads, get_num_threads, is_deterministic_algorithms_warn_only_enabled,
+        set_float32_matmul_precision, set_flush_denormal, set_num_interop_threads, set_num_threads,
+        use_deterministic_algorithms,
+    )  # fmt: skip
     from tinygrad_edu.names import return_types
     from tinygrad_edu import func, multiprocessing, nn, optim
     from tinygrad_edu.names import profiler

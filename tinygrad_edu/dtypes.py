@@ -411,8 +411,9 @@ class _Info:
         return f"{self.__class__.__name__}({', '.join(shown)}, dtype={self.dtype})"
 
     def __eq__(self, other: object) -> bool:
-        same = isinstance(other, _Info) and other.__class__ is self.__class__
-        return same and other.dtype == self.dtype  # type: ignore[attr-defined]
+        if not isinstance(other, _Info) or other.__class__ is not self.__class__:
+            return False
+        return other.dtype == self.dtype
 
     def __hash__(self) -> int:
         return hash((self.__class__, self.dtype))

@@ -31,7 +31,6 @@ from tinygrad_edu.methods import Methods
 from tinygrad_edu.methods.array_protocol import ArrayProtocol
 from tinygrad_edu.methods.memory import MemoryMethods
 from tinygrad_edu.methods.more import MoreMethods
-from tinygrad_edu.methods.printing import format_tensor
 from tinygrad_edu.methods.python_protocol import PythonProtocol
 from tinygrad_edu.ops import casting, creation
 from tinygrad_edu.out_of_memory import told
@@ -184,7 +183,7 @@ class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol,
         """Ask for a gradient, or stop asking; returns the tensor.
 
         Raises:
-            RuntimeError: its elements are no floats, or it was computed from others.
+            RuntimeError: its elements are not floats, or it was computed from others.
         """
         if not self.is_leaf:
             if requires_grad:
@@ -381,6 +380,8 @@ class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol,
         return id(self)
 
     def __repr__(self) -> str:
+        from tinygrad_edu.methods.printing import format_tensor  # many programs print none
+
         return format_tensor(self)
 
     def __format__(self, spec: str) -> str:

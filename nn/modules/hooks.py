@@ -40,6 +40,8 @@ class Hook(NamedTuple):
     function: Callable[..., Any]
     with_kwargs: bool = False
     always_call: bool = False
+    full: bool = True
+    """Of a backward hook: it sees the gradients at the module's borders, not those of a node."""
 
 
 Hooks = OrderedDict[int, Hook]
@@ -129,7 +131,31 @@ class HookMethods:
         >>> layer(x).sum().backward(); x.grad
         tensor([2., 2.])
         """
+        self._one_kind_of_backward_hooks(full=True)
         return RemovableHandle(self._backward_hooks, Hook(hook), prepend=prepend)
+
+    def register_backward_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """Call `hook(module, grad_input, grad_output)` at the node that made the (first) output.
+
+        torch's older form: what the hook sees are the gradients of the module's last operation.
+
+        Raises:
+            RuntimeError: the module has full backward hooks.
+        """
+        self._one_kind_of_backward_hooks(full=False)
+        return RemovableHandle(self._backward_hooks, Hook(hook, full=False))
+
+    def _one_kind_of_backward_hooks(self, full: bool) -> None:
+        if any([hook.full != full for hook in self._backward_hooks.values()]):
+            raise RuntimeError(
+                "Cannot use both regular backward hooks and full backward hooks on a single"
+                " Module. Please use only one of them."
+            )
+
+
+def register_module_backward_hook(hook: Callable[..., Any]) -> RemovableHandle:
+    """Call `hook` as `Module.register_backward_hook` does, for every module."""
+    return RemovableHandle(everywhere, ("backward", Hook(hook, full=False)))
 
 
 def register_module_forward_pre_hook(hook: Callable[..., Any]) -> RemovableHandle:
@@ -188,6 +214,43 @@ def register_module_full_backward_hook(hook: Callable[..., Any]) -> RemovableHan
     return RemovableHandle(everywhere, ("backward", Hook(hook)))
 
 
+registration: OrderedDict[int, tuple[str, Callable[..., Any]]] = OrderedDict()
+"""Those who are told what becomes a part of any module, each with the kind of part."""
+
+
+def register_module_parameter_registration_hook(hook: Callable[..., Any]) -> RemovableHandle:
+    """Call `hook(module, name, param)` for every parameter that a module gets.
+
+    What it returns, if anything, takes the place of the parameter.
+
+    >>> import tinygrad_edu as torch
+    >>> hooks = torch.nn.modules.module
+    >>> with hooks.register_module_parameter_registration_hook(lambda m, name, p: print(name)):
+    ...     layer = torch.nn.Linear(1, 1)
+    weight
+    bias
+    """
+    return RemovableHandle(registration, ("parameter", hook))
+
+
+def register_module_buffer_registration_hook(hook: Callable[..., Any]) -> RemovableHandle:
+    """Call `hook(module, name, buffer)` for every buffer; otherwise as for parameters."""
+    return RemovableHandle(registration, ("buffer", hook))
+
+
+def register_module_module_registration_hook(hook: Callable[..., Any]) -> RemovableHandle:
+    """Call `hook(module, name, child)` for every child module; otherwise as for parameters."""
+    return RemovableHandle(registration, ("module", hook))
+
+
+def registered(kind: str, module: Module, name: str, part: Any) -> Any:
+    """The part that a module gets, as those who are told of it leave it."""
+    for its_kind, hook in [*registration.values()]:
+        found = hook(module, name, part) if its_kind == kind else None
+        part = part if found is None else found
+    return part
+
+
 # Calling a module that has hooks ------------------------------------------------------------------
 
 
@@ -206,9 +269,10 @@ def _call(module: Module, args: tuple[Any, ...], kwargs: dict[str, Any], finishe
         args, kwargs = _run_forward_pre(module, hook, args, kwargs)
     borders = None
     backward_pre = _both("backward_pre", module._backward_pre_hooks)
-    backward = _both("backward", module._backward_hooks)
+    both = [*_both("backward", module._backward_hooks).values()]
+    backward = [hook for hook in both if hook.full]
     if backward_pre or backward:
-        borders = Borders(module, backward_pre.values(), backward.values())
+        borders = Borders(module, backward_pre.values(), backward)
         args = borders.around_inputs(args)
     result = module.forward(*args, **kwargs)
     for key, hook in _both("forward", module._forward_hooks).items():
@@ -218,6 +282,19 @@ def _call(module: Module, args: tuple[Any, ...], kwargs: dict[str, Any], finishe
             result = replaced
     if borders is not None:
         result = borders.around_outputs(result)
+    if len(backward) < len(both):
+        node = _first_tensor(result).grad_fn
+        for hook in [hook for hook in both if node is not None and not hook.full]:
+            node.register_hook(functools.partial(hook.function, module))
+    return result
+
+
+def _first_tensor(result: Any) -> Any:
+    while not isinstance(result, Variable):
+        if isinstance(result, dict):
+            result = next(v for v in result.values() if isinstance(v, Variable))
+        else:
+            result = result[0]
     return result
 
 
@@ -334,7 +411,7 @@ class Borders:
 
     def _at_outputs(self, gradients: list[Any]) -> list[Any]:
         """The way back enters the module: `gradients` of its outputs."""
-        grad_output = self.outputs.spread(gradients)
+        grad_output = self.outputs.among_all(gradients)
         for hook in self.pre_hooks:
             replaced = hook(self.module, grad_output)
             grad_output = _checked(replaced, grad_output, "pre hook", "output")
@@ -347,7 +424,7 @@ class Borders:
         """The way back leaves the module: `gradients` of its inputs."""
         if self.grad_output is None:  # it came from inside, not through the outputs
             return gradients
-        grad_input = self.inputs.with_zeros(self.inputs.spread(gradients))
+        grad_input = self.inputs.with_zeros(self.inputs.among_all(gradients))
         for hook in self.hooks:
             replaced = hook(self.module, grad_input, self.grad_output)
             grad_input = _checked(replaced, grad_input, "hook", "input")
@@ -409,7 +486,7 @@ class Border:
         crossed = iter(_cross([values[i] for i in self.places], on_gradients))
         return tuple([next(crossed) if i in self.places else v for i, v in enumerate(values)])
 
-    def spread(self, gradients: list[Any]) -> tuple[Any, ...]:
+    def among_all(self, gradients: list[Any]) -> tuple[Any, ...]:
         """One entry per value: its gradient as a tensor, or None."""
         full: list[Any] = [None] * self.width
         for place, g in zip(self.places, gradients, strict=True):

@@ -17,6 +17,8 @@ from tinygrad_edu.tensor import Tensor
 class Embedding(Module):
     """`weight[input]`: row i of the table is the vector of index i.
 
+    Shape: (*) -> (*, embedding_dim).
+
     Args:
         num_embeddings: rows of the table.
         embedding_dim: columns.

@@ -5,9 +5,7 @@ from __future__ import annotations
 import typing as _typing
 
 from tinygrad_edu.names.missing import later as _later
-
-from .spectral_norm import remove_spectral_norm, spectral_norm
-from .weight_norm import remove_weight_norm, weight_norm
+from tinygrad_edu.names.missing import uncover as _uncover
 
 if _typing.TYPE_CHECKING:
     from . import fusion, init, memory_format, parametrizations, parametrize, rnn, stateless
@@ -30,6 +28,8 @@ if _typing.TYPE_CHECKING:
         convert_conv2d_weight_memory_format,
         convert_conv3d_weight_memory_format,
     )
+    from .spectral_hooks import remove_spectral_norm, spectral_norm
+    from .weight_hooks import remove_weight_norm, weight_norm
 
 # Imported when it is asked for: each name, and the module that it is in.
 _IN = {
@@ -50,6 +50,8 @@ _IN = {
     "memory_format": [
         "convert_conv2d_weight_memory_format", "convert_conv3d_weight_memory_format",
     ],
+    "spectral_hooks": ["remove_spectral_norm", "spectral_norm"],
+    "weight_hooks": ["remove_weight_norm", "weight_norm"],
 }  # fmt: skip
 
 
@@ -64,4 +66,5 @@ __all__ = [
 ]  # fmt: skip
 
 if not _typing.TYPE_CHECKING:  # a type checker finds unknown names by itself
+    _uncover(__name__, "spectral_norm", "weight_norm")
     __getattr__, __dir__ = _later(__name__, _IN)

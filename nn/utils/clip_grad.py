@@ -18,7 +18,7 @@ from tinygrad_edu.dtypes import Array, default, is_floating
 from tinygrad_edu.engine.boundary import users_level
 from tinygrad_edu.engine.composed import heard
 from tinygrad_edu.engine.record import wrap
-from tinygrad_edu.kernels.cuda import tensors as tensors_
+from tinygrad_edu.kernels import cuda
 from tinygrad_edu.tensor import Tensor
 
 Tensors = Tensor | Iterable[Tensor]
@@ -84,10 +84,10 @@ def get_total_norm(
     if not arrays:
         return wrap(np.zeros((), default()))
     place = device_of(arrays[0])
-    together = norm_type == 2 and all(tensors_.fit(a) and device_of(a) == place for a in arrays)
+    together = norm_type == 2 and all(_fit(a) and device_of(a) == place for a in arrays)
     norms = [] if together else [to_device(_norm(a, norm_type), place) for a in arrays]
     if together:
-        total = tensors_.norm(arrays)
+        total = cuda.tensors.norm(arrays)
     else:
         total = _norm(module_of(arrays[0]).stack(norms), norm_type)
     if error_if_nonfinite and not math.isfinite(float(total)):
@@ -97,6 +97,11 @@ def get_total_norm(
             " non-finite norm anyway, set `error_if_nonfinite=False`"
         )
     return wrap(total)
+
+
+def _fit(x: Array) -> bool:
+    """Whether one launch can take it together with others."""
+    return not isinstance(x, np.ndarray) and cuda.tensors.fit(x)
 
 
 def _norm(x: Array, p: float) -> Array:
@@ -153,12 +158,12 @@ def clip_grads_with_norm_(
         rest.append(grad.array)
     groups = defaultdict(list)
     for array in rest:
-        if tensors_.fit(array):
+        if _fit(array):
             groups[array.dtype, array.device.id].append(array)
     for same in groups.values():
         place = device_of(same[0])
-        tensors_.scale(same, to_device(factor, place).astype(same[0].dtype))
-    for array in [a for a in rest if not tensors_.fit(a)]:
+        cuda.tensors.scale(same, to_device(factor, place).astype(same[0].dtype))
+    for array in [a for a in rest if not _fit(a)]:
         array *= to_device(factor, device_of(array)).astype(array.dtype)
 
 

@@ -105,7 +105,7 @@ class GradScaler:
         """The loss, or every tensor of nested sequences, multiplied by the scale.
 
         Raises:
-            ValueError: something in there is no tensor.
+            ValueError: an element of it is not a tensor.
         """
         if not self._enabled:
             return outputs

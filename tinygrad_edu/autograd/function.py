@@ -9,6 +9,7 @@ with differentiable operations can be differentiated again.
 from __future__ import annotations
 
 import functools
+import inspect
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -97,7 +98,7 @@ class FunctionPlan:
         self.inputs = tuple([f"input{i}" for i in range(arity)])
         self.names: tuple[str, ...] = ()
         self.multiple = False
-        self.outputs: list[Any] = []  # (array module, shape, dtype), None for what is no tensor
+        self.outputs: list[Any] = []  # (array module, shape, dtype), None for what is not a tensor
         self.kept_outputs: list[tuple[int, int]] = []  # (place among the kept, output)
         self.node: Callable[[], Node | None] = lambda: None  # weakly, or node and plan were a cycle
         self.parts: dict[int, Callable[[], Part | None]] = {}  # weakly, too
@@ -142,6 +143,8 @@ class FunctionPlan:
         return part
 
     def _zeros(self, i: int) -> Any:
+        if self.outputs[i] is None:
+            return None  # no tensor
         xp, shape, dtype = self.outputs[i]
         return wrap(xp.zeros(shape, dtype))
 
@@ -256,25 +259,26 @@ class Function:
         """Run the operation and record it; arguments as for `forward`, without `ctx`."""
         ctx = FunctionCtx()
         separate = cls.setup_context is not Function.setup_context
+        if separate:
+            given = inspect.signature(cls.forward).bind(*args, **kwargs)
+            given.apply_defaults()
+            args = given.args
         edges = tuple([current_node(a) for a in args]) if is_recording() else (None,) * len(args)
         ctx.needs_input_grad = tuple([edge is not None for edge in edges])
         before = state.mode
         try:
             state.mode = before.but(enabled=False)
             if separate:
-                result = cls.forward(*args, **kwargs)
+                result = cls.forward(*args)
                 cls.setup_context(ctx, args, result)
             else:
                 result = cls.forward(ctx, *args, **kwargs)
         finally:
             state.mode = before
-        several = isinstance(result, (tuple, list))
-        results = tuple(result) if several else (result,)
+        several = isinstance(result, tuple)
+        results = result if several else (result,)
         if not several and not isinstance(result, Variable):
-            raise TypeError(
-                f"{cls.__name__}.forward: expected to return a Tensor or a tuple of them, not"
-                f" {type(result).__name__}"
-            )
+            return result  # as in torch: tensors in a list or a dict have no history
         for t in ctx._dirty:
             if not any([t is r for r in results]):
                 raise RuntimeError(

@@ -45,7 +45,8 @@ class Transform:
     def event_dim(self) -> int:
         """How many dimensions are mapped together."""
         if self.domain.event_dim == self.codomain.event_dim:
-            return self.domain.event_dim  # type: ignore[no-any-return]
+            result: int = self.domain.event_dim
+            return result
         raise ValueError("Please use either .domain.event_dim or .codomain.event_dim")
 
     @property

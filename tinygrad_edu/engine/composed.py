@@ -12,7 +12,7 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
 
-from tinygrad_edu.engine.boundary import tell
+from tinygrad_edu.engine.boundary import refuse_operand, tell
 from tinygrad_edu.engine.mode import named_like, state
 from tinygrad_edu.engine.types import Call
 
@@ -32,8 +32,22 @@ class Composed:
         self.name, self.autocast = name, autocast
 
 
+def of_tensors(function: F) -> F:
+    """Let a function composed of operations name an argument that should have been a tensor."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except AttributeError as error:
+            refuse_operand(function, error, args, kwargs)
+            raise
+
+    return cast("F", call)
+
+
 def composed(*, autocast: str | Mapping[str, str]) -> Callable[[F], F]:
-    """Let those who listen hear of a function as of one operation.
+    """Let listeners see a function as one operation.
 
     Args:
         autocast: the precision that autocast runs it in, on every device or by device.
@@ -44,9 +58,13 @@ def composed(*, autocast: str | Mapping[str, str]) -> Callable[[F], F]:
         op = Composed(function.__name__, policies)
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            if state.mode.listeners:
-                return tell(op, function, args, kwargs)
-            return function(*args, **kwargs)
+            try:
+                if state.mode.listeners:
+                    return tell(op, function, args, kwargs)
+                return function(*args, **kwargs)
+            except AttributeError as error:
+                refuse_operand(function, error, args, kwargs)
+                raise
 
         made: Any = functools.update_wrapper(named_like(function, call), function)
         made.composed = op

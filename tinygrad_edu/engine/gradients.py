@@ -131,7 +131,7 @@ def grad(
         inputs: a tensor or a sequence of them, leaves or not.
         grad_outputs: the gradients to start from, as in `backward`.
         retain_graph, create_graph: as in `backward`.
-        only_inputs: of no effect; False warns of that.
+        only_inputs: has no effect; False gives a warning.
         allow_unused: None for an input that the outputs do not depend on, instead of an error.
         is_grads_batched: `grad_outputs` have one more dimension in front, the results too: one
             walk is made for each.

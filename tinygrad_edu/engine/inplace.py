@@ -126,7 +126,7 @@ def read_slices(x: Array, path: Any, order: Any) -> Array:
     return as_array(replay(path, _laid_out(x, order))).copy()
 
 
-def _spread(g: Gradient, shape: tuple[int, ...], path: Any, order: Any) -> Any:
+def _in_zeros(g: Gradient, shape: tuple[int, ...], path: Any, order: Any) -> Any:
     array = g.array if isinstance(g, Variable) else g
     return copy_slices(np.zeros_like(array, shape=shape), g, path, order)
 
@@ -141,7 +141,7 @@ copy_slices.vjp(
     base=lambda g, path, order: copy_slices(g, 0.0, path, order),
     value=_read,
 )
-read_slices.vjp(x=lambda g, x_shape, path, order: _spread(g, x_shape, path, order))
+read_slices.vjp(x=lambda g, x_shape, path, order: _in_zeros(g, x_shape, path, order))
 
 
 def write(t: Any, y: Any) -> Any:
@@ -177,7 +177,7 @@ def write(t: Any, y: Any) -> Any:
     return t
 
 
-def write_out(name: str, out: Any, y: Any, *inputs: Any, told: bool = True) -> Any:
+def write_out(name: str, out: Any, y: Any, *inputs: Any, told: bool = True) -> Tensor:
     """torch's `out=`: the result `y` of a function, written into a tensor that is there already.
 
     An empty one gets the shape of the result, and its order in memory.
@@ -191,7 +191,8 @@ def write_out(name: str, out: Any, y: Any, *inputs: Any, told: bool = True) -> A
             it share memory, or it overlaps an input without being the same.
     """
     if out is None:
-        return y
+        result: Tensor = y
+        return result
     refuse_out(name)
     refuse_overlap(out, inputs)
     if is_recording() and (current_node(out) is not None or current_node(y) is not None):
@@ -211,7 +212,8 @@ def write_out(name: str, out: Any, y: Any, *inputs: Any, told: bool = True) -> A
         out.resize_([y.array.shape[i] for i in order])
         out.array, out.plain = out.array.transpose(np.argsort(order)), False
     refuse_expanded(out.array)
-    return write(out, y)
+    written: Tensor = write(out, y)
+    return written
 
 
 def _keep_in_place(node: Node, t: Any, y: Any) -> None:
@@ -304,12 +306,12 @@ def inplace(
     return twin
 
 
-def twin_of(op: Any, call: Any, name: str | None = None) -> Call:
+def twin_of(op: Any, call: Call, name: str | None = None) -> Call:
     """`call` under the name of the in-place twin of `op`."""
     functools.update_wrapper(call, op, assigned=("__module__",), updated=())
     call.__name__ = call.__qualname__ = name or f"{op.__name__.strip('_')}_"
     call.__doc__ = f"`{op.__name__}`, of the tensor itself."
-    return call  # type: ignore[no-any-return]
+    return call
 
 
 Primitive.write_out = staticmethod(write_out)

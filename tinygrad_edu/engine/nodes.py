@@ -82,7 +82,8 @@ class TorchNode(Shown):
         """The nodes that its gradients go to, each with the index of the output it stands for."""
         if self.chain.endswith("~"):
             before: Any = self.edges[0]
-            return before.next_functions  # type: ignore[no-any-return]
+            result: Edges = before.next_functions
+            return result
         if "(" not in self.chain:
             return tuple([_edge(e) for e in self.edges[: _shown(self)]])
         if self.chain_links is None:  # made once: who walks a graph compares nodes
@@ -172,7 +173,7 @@ def node_class(chain: str, parameters: tuple[str, ...] = ()) -> type[TorchNode]:
 
     What it keeps are properties of the class: a `__getattr__` would slow all attributes down.
     """
-    word = class_name(re.match(r"[\w:]*", chain)[0])  # type: ignore[index]
+    word = class_name(re.split(r"[^\w:]", chain, maxsplit=1)[0])
     part = type(word, (TorchPart,), {"__module__": __name__})
     own: Options = {f"_saved_{name}": _saved(name) for name in (*_TORCH, *parameters)}
     own |= {"chain": chain, "part_class": part, "__module__": __name__}

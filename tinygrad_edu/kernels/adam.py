@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.kernels.blocks import blocks, constants
+from tinygrad_edu.kernels.threads import blas
 from tinygrad_edu.kernels.undivided import Calls
+
+SMALL = 2048
+"""Of fewer elements the passes cost less than telling the BLAS where they are."""
+WHOLE = 1 << 18
+"""Up to so many the arrays stay in the processor's last cache, and blocks would only cost calls."""
 
 
 def adam_calls(
@@ -27,9 +35,9 @@ def adam_calls(
 ) -> Calls:
     """The calls that overwrite `x`, `m`, `v` and `v_max`; the arguments of `optim.adam.adam`.
 
-    Twelve passes over blocks that stay in the cache, with one scratch array; decoupled decay and
-    `v_max` take one more each, an L2 penalty two and a second scratch array.  The correction of `v`
-    is moved out of the division:
+    Seven passes over blocks that stay in the cache, three of them by the BLAS; without it, twelve,
+    and one more for decoupled decay.  `v_max` takes one more, an L2 penalty two and a second
+    scratch array.  The correction of `v` is moved out of the division:
 
         m / (sqrt(v) / c + eps)  =  c m / (sqrt(v) + c eps)        with c = sqrt(1 - beta2^t)
     """
@@ -41,30 +49,65 @@ def adam_calls(
     )  # fmt: skip
     arrays = (x, g, m, v) if v_max is None else (x, g, m, v, v_max)
     calls: Calls = []
-    for parts in blocks(*arrays, scratch=2 if l2 else 1):
+    axpby = _axpby(arrays, beta1, beta2, 1 - beta1, 1 - beta2, lr, 1 - lr * weight_decay)
+    scratch = 2 if l2 else 1
+    whole = axpby is not None and x.size <= WHOLE
+    for parts in [_with_scratch(arrays, scratch)] if whole else blocks(*arrays, scratch=scratch):
         xs, gs, ms, vs, s = *parts[:4], parts[-1]
         if l2:  # g + weight_decay x, in the other scratch array
             calls += [(np.multiply, xs, penalty, s), (np.add, gs, s, parts[-2])]
             gs = parts[-2]
-        elif weight_decay != 0:
-            calls.append((np.multiply, xs, shrink, xs))
-        calls += [
-            (np.subtract, gs, ms, s),  # m += (1 - beta1) (g - m)
-            (np.multiply, s, w1, s),
-            (np.add, ms, s, ms),
-            (np.multiply, vs, b2, vs),  # v = beta2 v + (1 - beta2) g g
-            (np.multiply, gs, w2, s),
-            (np.multiply, s, gs, s),
-            (np.add, vs, s, vs),
-        ]
+        if axpby is not None:
+            calls += [
+                axpby(1 - beta1, gs, beta1, ms),
+                (np.multiply, gs, gs, s),
+                axpby(1 - beta2, s, beta2, vs),
+            ]
+        else:
+            calls += [
+                (np.subtract, gs, ms, s),  # m += (1 - beta1) (g - m)
+                (np.multiply, s, w1, s),
+                (np.add, ms, s, ms),
+                (np.multiply, vs, b2, vs),  # v = beta2 v + (1 - beta2) g g
+                (np.multiply, gs, w2, s),
+                (np.multiply, s, gs, s),
+                (np.add, vs, s, vs),
+            ]
         if v_max is not None:
             calls.append((partial(np.maximum, out=parts[4]), parts[4], vs))
             vs = parts[4]
         calls += [
-            (np.sqrt, vs, s),  # x += step m / (sqrt(v) + epsilon)
+            (np.sqrt, vs, s),  # x = shrink x + step m / (sqrt(v) + epsilon)
             (np.add, s, epsilon, s),
             (np.divide, ms, s, s),
-            (np.multiply, s, step, s),
-            (np.add, xs, s, xs),
         ]
+        if axpby is not None:
+            calls.append(axpby(float(step), s, 1.0 if l2 else float(shrink), xs))
+            continue
+        if weight_decay != 0 and decoupled:
+            calls.append((np.multiply, xs, shrink, xs))
+        calls += [(np.multiply, s, step, s), (np.add, xs, s, xs)]
     return calls
+
+
+def _with_scratch(arrays: Sequence[Array], count: int) -> tuple[Array, ...]:
+    return *arrays, *[np.empty_like(arrays[0]) for _ in range(count)]
+
+
+def _axpby(arrays: Sequence[Array], *factors: float) -> Callable[..., tuple[Any, ...]] | None:
+    """Gives the call of the BLAS for `y = a x + b y`; None where it must not serve.
+
+    Of a factor of 0 it would not read the array, and so lose a nan.
+    """
+    x, library = arrays[0], blas()
+    if not isinstance(x, np.ndarray) or library is None or x.size < SMALL or 0 in factors:
+        return None
+    function = library.axpby.get(x.dtype)
+    if function is None or not all([a.flags.c_contiguous for a in arrays]):
+        return None
+
+    def call(a: float, x: Array, b: float, y: Array) -> tuple[Any, ...]:
+        at, to = (array.__array_interface__["data"][0] for array in (x, y))
+        return function, x.size, a, at, 1, b, to, 1
+
+    return call

@@ -32,11 +32,30 @@ import numpy as np
 
 
 class Blas:
-    """The number of threads of NumPy's own OpenBLAS."""
+    """What is used of NumPy's own OpenBLAS beside its products.
+
+    Attributes:
+        get, set: the number of its threads.
+        axpby: for each dtype `axpby(n, a, x, step_x, b, y, step_y)`, which computes
+            `y = a x + b y` in one pass; x and y are addresses.
+    """
 
     def __init__(self, library: Any, prefix: str, suffix: str) -> None:
         self.get = getattr(library, f"{prefix}get_num_threads{suffix}")
         self.set = getattr(library, f"{prefix}set_num_threads{suffix}")
+        integer = ctypes.c_int64 if suffix else ctypes.c_int
+        self.axpby: dict[Any, Any] = {}
+        for dtype, letter, number in (
+            (np.dtype(np.float32), "s", ctypes.c_float),
+            (np.dtype(np.float64), "d", ctypes.c_double),
+        ):
+            name = f"{prefix.removesuffix('openblas_')}cblas_{letter}axpby{suffix}"
+            function = getattr(library, name, None)
+            if function is not None:
+                pointer = ctypes.c_void_p
+                function.argtypes = [integer, number, pointer, integer, number, pointer, integer]
+                function.restype = None
+                self.axpby[dtype] = function
 
 
 @functools.cache
@@ -182,8 +201,8 @@ def spread(work: Callable[[Any], object], parts: Sequence[Any], threads: int | N
     threads = min(count() if threads is None else threads, len(parts))
     mine = threads > 1 and pool.busy.acquire(blocking=False)
     of_blas = 1 if library is None else library.get()
-    if of_blas > 1:  # if it is 1, maybe another thread has set it so, and will set it back
-        library.set(1)  # type: ignore[union-attr]
+    if library is not None and of_blas > 1:  # if it is 1, maybe another thread will set it back
+        library.set(1)
     try:
         if mine:
             pool.run(work, parts, threads)
@@ -191,7 +210,7 @@ def spread(work: Callable[[Any], object], parts: Sequence[Any], threads: int | N
             for part in parts:
                 work(part)
     finally:
-        if of_blas > 1:
-            library.set(of_blas)  # type: ignore[union-attr]
+        if library is not None and of_blas > 1:
+            library.set(of_blas)
         if mine:
             pool.busy.release()

@@ -15,7 +15,6 @@ from tinygrad_edu.kernels.memory_order import slow_to_fast
 from tinygrad_edu.methods.storage import UntypedStorage
 from tinygrad_edu.ops import casting
 from tinygrad_edu.ops.arguments import numpy_names
-from tinygrad_edu.ops.more.strided import as_strided
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
@@ -105,7 +104,7 @@ class MemoryMethods:
         """The same memory and history as an object of a subclass of `Tensor`.
 
         Raises:
-            TypeError: `cls` is no such class.
+            TypeError: `cls` is not such a class.
 
         >>> import tinygrad_edu as torch
         >>> class Labels(torch.Tensor): ...
@@ -121,9 +120,9 @@ class MemoryMethods:
             )
         mine: Any = self
         seen: Any = mine.view(mine.shape) if self.array.flags.c_contiguous else mine[...]
-        made: Any = object.__new__(cls)
+        made = object.__new__(cls)
         vars(made).update(vars(seen))
-        return made  # type: ignore[no-any-return]
+        return made
 
     @numpy_names
     def narrow_copy(self, dim: int, start: Any, length: int) -> Tensor:
@@ -249,7 +248,7 @@ class MemoryMethods:
 
 
 def _numbers(kind: str) -> Callable[[Any], Any]:
-    """What makes an element of what a function returned; TypeError for what is no number."""
+    """What makes an element of what a function returned; TypeError if that is not a number."""
     if kind == "b":
         return bool
     if kind in "iu":
@@ -277,4 +276,6 @@ def _seen(mine: Any, source: Any, offset: int, size: Any, stride: Any) -> Any:
         return whole
     size = tuple(size)
     steps = [math.prod(size[i + 1 :]) for i in range(len(size))] if stride is None else stride
+    from tinygrad_edu.ops.more.strided import as_strided  # few programs need it
+
     return as_strided(whole, size, steps, offset)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tinygrad_edu.ops.more.activation import celu, hardshrink, prelu, selu, threshold
 from tinygrad_edu.ops.more.arranging import (
     adjoint,
     block_diag,
@@ -54,6 +55,7 @@ from tinygrad_edu.ops.more.cumulative import (
     trapezoid,
 )  # fmt: skip
 from tinygrad_edu.ops.more.decompositions import matrix_power
+from tinygrad_edu.ops.more.drawing import normal
 from tinygrad_edu.ops.more.einsum import einsum
 from tinygrad_edu.ops.more.linalg import (
     cholesky,
@@ -68,6 +70,7 @@ from tinygrad_edu.ops.more.linalg import (
 )
 from tinygrad_edu.ops.more.linalg import inv as inverse
 from tinygrad_edu.ops.more.norms import cdist, dist, norm, renorm
+from tinygrad_edu.ops.more.placing import index_copy, index_fill, scatter, take, take_along_dim
 from tinygrad_edu.ops.more.products import (
     addbmm,
     addmm,
@@ -139,6 +142,7 @@ from tinygrad_edu.ops.more.special import (
     logaddexp2,
     logit,
     polygamma,
+    xlogy,
 )
 from tinygrad_edu.ops.more.statistics import (
     corrcoef,
@@ -177,21 +181,23 @@ __all__ = [
     "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "argsort", "as_strided",
     "asin", "asinh", "atan", "atan2", "atanh", "baddbmm", "bincount", "bitwise_and",
     "bitwise_left_shift", "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor",
-    "block_diag", "bmm", "bucketize", "cartesian_prod", "cdist", "chain_matmul",
+    "block_diag", "bmm", "bucketize", "cartesian_prod", "cdist", "celu", "chain_matmul",
     "channel_shuffle", "cholesky", "cholesky_inverse", "cholesky_solve", "combinations", "conj",
     "conj_physical", "corrcoef", "cosh", "cov", "cross", "cummax", "cummin", "cumprod",
     "cumsum", "cumulative_trapezoid", "deg2rad", "det", "diag", "diag_embed", "diagflat",
     "diagonal", "diagonal_scatter", "diff", "digamma", "dist", "dot", "einsum", "empty_strided",
-    "erfc", "erfinv", "fill", "fliplr", "flipud", "frexp", "gcd", "ger", "gradient", "histc",
-    "histogram", "hypot", "i0", "igamma", "igammac", "index_reduce", "inner", "inverse", "kron",
-    "kthvalue", "lcm", "lgamma", "logaddexp", "logaddexp2", "logcumsumexp", "logdet", "logit",
-    "masked_scatter", "matrix_exp", "matrix_power", "median", "mm", "mode", "msort",
-    "mv", "mvlgamma", "nanmedian", "nanquantile", "nextafter", "norm", "orgqr", "outer",
-    "pca_lowrank", "pinverse", "pixel_shuffle", "pixel_unshuffle", "poisson", "polygamma",
-    "prod", "put", "qr", "quantile", "rad2deg", "real", "renorm", "repeat_interleave",
-    "resize_as_", "resolve_conj", "resolve_neg", "roll", "rot90", "scatter_reduce",
-    "searchsorted", "select_scatter", "sinc", "sinh", "slice_scatter", "slogdet", "sort", "std",
-    "std_mean", "svd", "svd_lowrank", "tan", "tensordot", "topk", "trace", "trapezoid", "trapz",
-    "triangular_solve", "tril_indices", "triu_indices", "unique", "unique_consecutive",
-    "unravel_index", "vander", "var", "var_mean", "vdot",
+    "erfc", "erfinv", "fill", "fliplr", "flipud", "frexp", "gcd", "ger", "gradient",
+    "hardshrink", "histc", "histogram", "hypot", "i0", "igamma", "igammac", "index_copy",
+    "index_fill", "index_reduce", "inner", "inverse", "kron", "kthvalue", "lcm", "lgamma",
+    "logaddexp", "logaddexp2", "logcumsumexp", "logdet", "logit", "masked_scatter",
+    "matrix_exp", "matrix_power", "median", "mm", "mode", "msort", "mv", "mvlgamma",
+    "nanmedian", "nanquantile", "nextafter", "norm", "normal", "orgqr", "outer", "pca_lowrank",
+    "pinverse", "pixel_shuffle", "pixel_unshuffle", "poisson", "polygamma", "prelu", "prod",
+    "put", "qr", "quantile", "rad2deg", "real", "renorm", "repeat_interleave", "resize_as_",
+    "resolve_conj", "resolve_neg", "roll", "rot90", "scatter", "scatter_reduce", "searchsorted",
+    "select_scatter", "selu", "sinc", "sinh", "slice_scatter", "slogdet", "sort", "std",
+    "std_mean", "svd", "svd_lowrank", "take", "take_along_dim", "tan", "tensordot", "threshold",
+    "topk", "trace", "trapezoid", "trapz", "triangular_solve", "tril_indices", "triu_indices",
+    "unique", "unique_consecutive", "unravel_index", "vander", "var", "var_mean", "vdot",
+    "xlogy",
 ]  # fmt: skip

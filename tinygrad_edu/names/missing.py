@@ -62,6 +62,22 @@ def missing(
     return __getattr__
 
 
+def elsewhere(module: str) -> Callable[[str], Any]:
+    """The `__getattr__` of a module that is a second path to another one."""
+    return lambda name: getattr(importlib.import_module(module), name)
+
+
+def uncover(package: str, *names: str) -> None:
+    """Let functions be found that have the names of modules in their package.
+
+    An import binds the module to its name in the package, but only the first one does: so the
+    modules, which are small, are imported here and their names freed for `__getattr__`.
+    """
+    for name in names:
+        importlib.import_module(f"{package}.{name}")
+        delattr(sys.modules[package], name)
+
+
 def later(
     module: str, places: Mapping[str, Iterable[str]], further: str = ""
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:

@@ -67,6 +67,48 @@ NAMES = {
         "nn.modules.more.pooling": "FractionalMaxPool2d FractionalMaxPool3d MaxUnpool1d MaxUnpool2d"
         " MaxUnpool3d",
     },
+    "nn.functional.activation": {
+        "nn.functional.more.activation": "celu celu_ elu elu_ hardshrink hardsigmoid hardswish"
+        " hardtanh hardtanh_ mish prelu relu6 selu selu_ softshrink softsign tanhshrink threshold"
+        " threshold_",
+    },
+    "nn.init": {
+        "nn.initial": "dirac_ eye_ orthogonal_ sparse_ trunc_normal_ constant dirac eye"
+        " kaiming_normal kaiming_uniform normal orthogonal sparse uniform xavier_normal"
+        " xavier_uniform",
+    },
+    "nn.modules.activation": {
+        "nn.modules.more.activation": "SELU Mish Hardsigmoid Hardswish ELU CELU Hardtanh ReLU6"
+        " Threshold Hardshrink Softshrink Softsign Tanhshrink Softmax2d RReLU PReLU",
+    },
+    "nn.modules.loss": {
+        "nn.modules.more.losses": "PoissonNLLLoss GaussianNLLLoss KLDivLoss CosineEmbeddingLoss"
+        " HingeEmbeddingLoss MarginRankingLoss TripletMarginLoss TripletMarginWithDistanceLoss"
+        " CTCLoss SoftMarginLoss MultiMarginLoss MultiLabelMarginLoss MultiLabelSoftMarginLoss"
+        " HuberLoss SmoothL1Loss",
+    },
+    "nn.modules.rnn": {"nn.modules.more.cells": "RNNCellBase RNNCell LSTMCell GRUCell"},
+    "ops.activation": {
+        "ops.more.activation": "prelu elu selu celu mish hardtanh relu6 hardsigmoid hardswish"
+        " hardshrink softshrink threshold softsign tanhshrink",
+    },
+    "nn.functional.losses": {
+        "nn.functional.more.densities": "gaussian_nll_loss kl_div poisson_nll_loss",
+        "nn.functional.more.robust": "huber_loss smooth_l1_loss",
+    },
+    "ops.gathering": {
+        "ops.more.placing": "index_copy index_fill scatter take take_along_dim",
+    },
+    "ops.losses": {
+        "ops.more.special": "xlogy",
+        "ops.more.robust": "smooth_l1 huber",
+    },
+    "ops.sampling": {
+        "ops.more.drawing": "normal exponential_ log_normal_ cauchy_ geometric_",
+    },
+    "random": {"kernels.multinomial": "multinomial"},
+    "utils.data.dataset": {"utils.data.derived": "StackDataset random_split"},
+    "utils.data.sampler": {"utils.data.weighted": "WeightedRandomSampler"},
     "ops.indexing": {"ops.masking": "argwhere masked_fill masked_select nonzero where"},
     "ops.largest": {"ops.more.cumulative": "cummax cummin"},
     "ops.reduction": {"ops.more.cumulative": "prod"},

@@ -76,6 +76,11 @@ def to(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     return _from_device(source, here, place, wait)
 
 
+def on_device_of(x: Array, t: Any) -> Tensor:
+    """The tensor `t` on the device of an array."""
+    return to(t, device_of(x))
+
+
 def _read_to(*args: Any, **kwargs: Any) -> tuple[Any, device | None, bool, bool]:
     kind, place = kwargs.pop("dtype", None), kwargs.pop("device", None)
     flags = [arg for arg in args if isinstance(arg, bool)]  # non_blocking, copy

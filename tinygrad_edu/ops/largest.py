@@ -57,12 +57,12 @@ def pick(x: Array, index: Array, dim: int, keepdim: bool) -> Array:
 @primitive
 def _put(x: Array, shape: tuple[int, ...], index: Array, dim: int) -> Array:
     """Zeros of that shape, with `x` where `index` points."""
-    spread = new_like(x, shape, 0)
+    zeros = new_like(x, shape, 0)
     if shape:
-        spread[_along(index, dim)] = x.reshape(index.shape)
+        zeros[_along(index, dim)] = x.reshape(index.shape)
     else:
-        spread[...] = x
-    return spread
+        zeros[...] = x
+    return zeros
 
 
 def _unput(g: Any, shape: tuple[int, ...], index: Array, dim: int) -> Any:

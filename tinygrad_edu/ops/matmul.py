@@ -21,6 +21,7 @@ from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
+from tinygrad_edu.kernels import cuda
 from tinygrad_edu.kernels.memory_order import in_order
 from tinygrad_edu.ops.arguments import ufunc
 from tinygrad_edu.ops.casting import contiguous
@@ -106,9 +107,7 @@ def _multiply(a: Array, b: Array, exact: bool = False) -> Array:
         exact: even if a GPU may round the factors of products.
     """
     if not isinstance(a, np.ndarray):
-        from tinygrad_edu.kernels.cuda import products
-
-        return products.matmul(a, b, exact=exact)
+        return cuda.products.matmul(a, b, exact=exact)
     if a.dtype.itemsize == 2 and is_floating(a.dtype):
         return np.matmul(a.astype(np.float32), b.astype(np.float32)).astype(a.dtype)
     return np.matmul(a, b)

@@ -37,7 +37,7 @@ class Archive:
         whole: nothing may follow the archive.
 
     Raises:
-        CheckpointError: it is no such archive.
+        CheckpointError: it is not such an archive.
     """
 
     def __init__(self, file: Any, whole: bool = False) -> None:

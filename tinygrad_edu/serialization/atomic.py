@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 from functools import partial
+from io import FileIO
 from typing import BinaryIO, NamedTuple
 
 if sys.platform != "win32":
@@ -92,7 +93,7 @@ def _status(name: str) -> os.stat_result | None:
 
 
 def _is_direct(name: str, old: os.stat_result) -> bool:
-    """Whether this is no name in a folder, or not of a regular file."""
+    """Whether this is not a name in a folder, or not that of a regular file."""
     if not stat.S_ISREG(old.st_mode):
         return True
     for _ in range(40):  # the links that Linux follows at most
@@ -200,7 +201,7 @@ def _unnamed(folder: str, mode: int) -> BinaryIO | None:
     # From one C function into the next: no interrupt can lose the descriptor on the way.
     descriptors = map(os.open, [folder], [os.O_TMPFILE | os.O_RDWR], [mode])
     try:
-        (file,) = map(partial(open, mode="r+b", buffering=0), descriptors)
+        (file,) = map(partial(FileIO, mode="r+b"), descriptors)
     except OSError as error:
         if error.errno in _NO_UNNAMED:
             return None

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_edu.backend import CPU, to_device
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.names.settings import unavailable
 
@@ -26,7 +27,7 @@ def _package(name: str) -> Any:
 
 
 def _number(value: Any) -> float:
-    return float(value.item() if isinstance(value, Variable) else value)  # type: ignore[attr-defined]
+    return float(value.array.item() if isinstance(value, Variable) else value)
 
 
 class SummaryWriter:
@@ -104,7 +105,7 @@ class SummaryWriter:
         global_step: int | None = None,
         walltime: float | None = None,
     ) -> None:
-        """Several numbers in one diagram; each is written to a folder of its own."""
+        """Several numbers in one diagram, each in its own folder."""
         for tag, number in tag_scalar_dict.items():
             folder = os.path.join(self.log_dir, f"{main_tag.replace('/', '_')}_{tag}")
             if folder not in self._others:
@@ -218,5 +219,5 @@ class SummaryWriter:
 def _array(values: Any) -> Any:
     """A tensor's or a sequence's elements as a NumPy array."""
     if isinstance(values, Variable):
-        return values.numpy(force=True)  # type: ignore[attr-defined]
+        return to_device(values.array, CPU)
     return np.asarray(values)

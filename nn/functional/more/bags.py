@@ -10,8 +10,9 @@ from tinygrad_edu.dtypes import Array, is_floating, scalar_type_name
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.nn.functional.sparse import refuse_sparse
 from tinygrad_edu.ops import embedding as ops
-from tinygrad_edu.ops.gathering import gather, index_add, index_copy, index_select
+from tinygrad_edu.ops.gathering import gather, index_add, index_select
 from tinygrad_edu.ops.largest import same
+from tinygrad_edu.ops.more.placing import index_copy
 from tinygrad_edu.tensor import Tensor
 
 

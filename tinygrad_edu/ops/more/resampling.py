@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu.dtypes import Array, is_floating
+from tinygrad_edu.engine.composed import of_tensors
 from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
@@ -259,11 +260,12 @@ _WITHOUT_SIZE = ("nearest", "nearest-exact", "area")
 # Between channels and pixels ----------------------------------------------------------------------
 
 
+@of_tensors
 def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
     """(..., C r², H, W) -> (..., C, H r, W r): channels become pixels.
 
     Raises:
-        RuntimeError: the channels are no multiple of r².
+        RuntimeError: the channels are not a multiple of r².
 
     >>> import tinygrad_edu as torch
     >>> torch.pixel_shuffle(torch.tensor([[[1]], [[2]], [[3]], [[4]]]), 2)
@@ -294,15 +296,17 @@ def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
 
 
 def _of_its_own(y: Any, x: Any) -> Tensor:
-    """A rearranged `x` in memory of its own, also where nothing had to move."""
-    return y.clone().contiguous() if y.storage is x.storage else y  # type: ignore[no-any-return]
+    """A rearranged `x` in memory of its own, also if nothing had to move."""
+    result: Tensor = y.clone().contiguous() if y.storage is x.storage else y
+    return result
 
 
+@of_tensors
 def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
     """(..., C, H r, W r) -> (..., C r², H, W): undoes `pixel_shuffle`.
 
     Raises:
-        RuntimeError: height or width is no multiple of r.
+        RuntimeError: height or width is not a multiple of r.
     """
     x, r = operand("pixel_unshuffle", input), downscale_factor
     if x.ndim < 3:
@@ -331,7 +335,7 @@ def channel_shuffle(input: Tensor, groups: int) -> Tensor:
     """Channels (g, n) in the order (n, g): every group gets one of each.
 
     Raises:
-        RuntimeError: the channels are no multiple of `groups`.
+        RuntimeError: the channels are not a multiple of `groups`.
 
     >>> import tinygrad_edu as torch
     >>> torch.channel_shuffle(torch.arange(4).reshape(1, 4, 1), 2).flatten()

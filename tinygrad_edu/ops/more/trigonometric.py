@@ -17,6 +17,7 @@ from tinygrad_edu.dtypes import (
     promote_to,
 )
 from tinygrad_edu.engine.primitive import primitive
+from tinygrad_edu.kernels.more import composed
 from tinygrad_edu.ops import masking
 from tinygrad_edu.ops.arguments import elementwise, raw, ufunc
 from tinygrad_edu.ops.elementary import cos as cos
@@ -35,7 +36,7 @@ def tan(x: Array) -> Array:
     >>> torch.tan(torch.tensor([0.0, 1.0]))
     tensor([0.0000, 1.5574])
     """
-    return np.tan(floating(x))
+    return composed.tan(floating(x))
 
 
 tan.vjp(x=lambda g, y: g * (1 + y * y))
@@ -95,7 +96,7 @@ def sinh(x: Array) -> Array:
     >>> torch.sinh(torch.tensor([0.0, 1.0]))
     tensor([0.0000, 1.1752])
     """
-    return np.sinh(floating(x))
+    return composed.sinh(floating(x))
 
 
 @ufunc("cosh")
@@ -107,7 +108,7 @@ def cosh(x: Array) -> Array:
     >>> torch.cosh(torch.tensor([0.0, 1.0]))
     tensor([1.0000, 1.5431])
     """
-    return np.cosh(floating(x))
+    return composed.cosh(floating(x))
 
 
 sinh.vjp(x=lambda g, x: g * cosh(x))
