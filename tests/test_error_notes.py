@@ -1,4 +1,4 @@
-"""Errors say in which module they arose and what would make shapes fit; the messages stay torch's."""
+"""Errors say in which module they arose and what would make shapes fit; messages stay torch's."""
 
 from __future__ import annotations
 
