@@ -676,3 +676,43 @@ def attention_without_a_mask():
 
 
 attention_without_a_mask.expected = ("mask-missing", "common.py", "BUG-IF-UNMASKED")
+
+
+def outputs_kept():
+    model, (x, y) = mlp(), data()
+    optimizer, outputs = sgd(model), []
+    for _ in range(15):
+        optimizer.zero_grad()
+        scores = model(x)  # BUG: graph-kept
+        F.cross_entropy(scores, y).backward()
+        optimizer.step()
+        outputs.append(scores)
+
+
+def words_by_size_hidden():
+    ids = torch.tensor([[1, 2, 3, 0, 0], [4, 5, 1, 2, 0]])
+    embed, layer = nn.Embedding(6, 8), nn.TransformerEncoderLayer(8, 2, 16, 0.0, batch_first=True)
+    encoder = nn.TransformerEncoder(layer, 1)
+    model = nn.ModuleList([embed, encoder])
+
+    def loss_of():
+        mask = ids > 0
+        return encoder(embed(ids), src_key_padding_mask=mask).pow(2).mean()  # BUG: mask-inverted
+
+    fit(model, loss_of)
+
+
+def overlap_judged_inside_the_loop():
+    x, y = data(64)
+    whole, model = TensorDataset(x, y), mlp()
+    train = DataLoader(Subset(whole, range(50)), batch_size=10, shuffle=True)
+    optimizer = sgd(model)
+    for a, b in train:
+        optimizer.zero_grad()
+        F.cross_entropy(model(a), b).backward()
+        optimizer.step()
+    model.eval()
+    held_out = DataLoader(Subset(whole, range(40, 64)), batch_size=12)
+    for a, _ in held_out:  # BUG: validation-in-training
+        with torch.no_grad():
+            model(a).argmax(1)

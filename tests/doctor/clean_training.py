@@ -523,3 +523,51 @@ def convnet():
     model.eval()
     with torch.inference_mode():
         model(x).softmax(1).max(1)
+
+
+def proximal_policy():
+    policy, value = nn.Sequential(nn.Linear(4, 16), nn.Tanh(), nn.Linear(16, 2)), nn.Linear(4, 1)
+    optimizer = torch.optim.Adam([*policy.parameters(), *value.parameters()], lr=3e-3)
+    for _ in range(2):
+        s, gain = torch.randn(64, 4), torch.randn(64)
+        with torch.no_grad():
+            choice = torch.distributions.Categorical(logits=policy(s))
+            action = choice.sample()
+            before = choice.log_prob(action)
+        for rows in torch.randperm(64).split(16):
+            choice = torch.distributions.Categorical(logits=policy(s[rows]))
+            ratio = (choice.log_prob(action[rows]) - before[rows]).exp()
+            clipped = ratio.clamp(0.8, 1.2) * gain[rows]
+            loss = -torch.min(ratio * gain[rows], clipped).mean() - 0.01 * choice.entropy().mean()
+            loss = loss + (value(s[rows]).squeeze(-1) - gain[rows]).pow(2).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+
+def translation_with_all_masks():
+    model, embed = nn.Transformer(16, 2, 1, 1, 32, batch_first=True), nn.Embedding(11, 16)
+    head = nn.Linear(16, 11)
+    optimizer = torch.optim.Adam([p for m in (model, embed, head) for p in m.parameters()])
+    mask = nn.Transformer.generate_square_subsequent_mask(6)
+    for _ in range(4):
+        source, target = torch.randint(1, 11, (4, 6)), torch.randint(1, 11, (4, 7))
+        source[0, 4:] = 0
+        hidden = source == 0
+        y = model(
+            embed(source), embed(target[:, :-1]), tgt_mask=mask,
+            src_key_padding_mask=hidden, memory_key_padding_mask=hidden,
+        )  # fmt: skip
+        optimizer.zero_grad()
+        F.cross_entropy(head(y).reshape(-1, 11), target[:, 1:].reshape(-1)).backward()
+        optimizer.step()
+
+
+def contrast_within_a_batch():
+    encoder = nn.Linear(8, 8)
+    optimizer = sgd(encoder)
+    for _ in range(8):
+        a, b = (F.normalize(encoder(torch.randn(16, 8)), dim=1) for _ in range(2))
+        optimizer.zero_grad()
+        F.cross_entropy(a @ b.t() / 0.1, torch.arange(16)).backward()
+        optimizer.step()

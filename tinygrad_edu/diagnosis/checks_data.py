@@ -111,7 +111,7 @@ def _samples(dataset: Any) -> tuple[int, frozenset[int] | None]:
     return id(dataset), None if indices is None else frozenset(indices)
 
 
-@check("validation-in-training", "warning", "epoch step")
+@check("validation-in-training", "warning", "begin epoch step")
 def validation_in_training(seen: History, event: Any) -> Any:
     """{shared} of {count} samples that the model is judged by are trained on, too ({also}).
 
@@ -125,9 +125,16 @@ def validation_in_training(seen: History, event: Any) -> Any:
         if loader is not None:
             trained_on[id(loader)] = loader
         return
-    if event.recording or id(event.loader) in trained_on:
+    if hasattr(event, "loader"):
+        seen.notes["epoch"] = event.place
         return
-    base, held = _samples(event.loader.dataset)
+    judged = seen.notes.get("loader")
+    trains = event.passed.recorded and event.passed.training
+    if judged is None or trains or id(judged) in trained_on:
+        return
+    if not seen.looks_left(("held out", id(judged)), 1):
+        return
+    base, held = _samples(judged.dataset)
     for loader in trained_on.values():
         other, taken = _samples(loader.dataset)
         if other != base or held is None:
@@ -135,7 +142,7 @@ def validation_in_training(seen: History, event: Any) -> Any:
         shared = len(held if taken is None else held & taken)
         if shared:
             place = _made(seen, loader)
-            yield Found(event.place, place, shared=shared, count=len(held))
+            yield Found(seen.notes["epoch"], place, shared=shared, count=len(held))
 
 
 @check("unnormalised", "warning", "op.linear op.convolve")

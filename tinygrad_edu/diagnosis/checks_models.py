@@ -162,7 +162,7 @@ def dead_units(seen: History, event: Any) -> Any:
     key = "relu", event.place, seen.in_pass("relu")
     axes = (0, *range(2, y.ndim)) if y.ndim == 4 else tuple(range(y.ndim - 1))
     share = 1 - float(y.any(axes).mean())
-    seen.looks[key] = seen.looks[key] + 1 if share > 0.7 else 0
+    seen.looks[key] = seen.looks[key] + 1 if share > 0.5 else 0
     if seen.looks[key] >= 5:
         yield Found(event.place, share=share, times=5)
 

@@ -92,6 +92,9 @@ def graph_kept(seen: History, event: Any) -> Any:
     roots = seen.note("roots", lambda: deque(maxlen=32))
     alive = [entry for entry in roots if entry[0]() is not None and entry[2] < seen.steps]
     ended = not hasattr(event, "leaves")
+    kept = [p for p in seen.passes if p.visited and p.step < seen.steps - 1 and not p.is_dead()]
+    if len(kept) >= 8 and not alive:
+        yield Found(kept[-1].place, alive=len(kept))
     if len(alive) >= (8 if not ended else 6):
         place = alive[-1][1]
         found = _keeper(place)

@@ -14,7 +14,7 @@ from tinygrad_edu.engine.places import Place, here
 MADE = {
     "softmax": "softmax", "log_softmax": "log_softmax", "sigmoid": "sigmoid", "log": "log",
     "logsigmoid": "log_sigmoid", "relu": "relu", "tanh": "tanh", "eq": "eq", "ne": "ne",
-    "clamp": "clamp", "masked_fill": "masked",
+    "clamp": "clamp", "masked_fill": "masked", "gt": "gt",
 }  # fmt: skip
 """Operations whose results are worth a name."""
 
@@ -119,6 +119,8 @@ def _kind(name: str, args: Any, before: Facts | None) -> str:
     kind = None if before is None else before.kind
     if name == "log":
         return {"softmax": "log_softmax", "sigmoid": "log_sigmoid"}.get(kind or "", "log")
+    if name == "gt" and getattr(args[0], "array", np.zeros(0)).dtype.kind in "iu":
+        return "ne"  # ids > 0: the words
     if name == "clamp" and kind in ("softmax", "sigmoid", "log_softmax"):
         return kind
     if name in ("eq", "ne") and kind in ("eq", "ne") and len(args) > 1:
