@@ -27,7 +27,6 @@ from tinygrad_edu.engine.hooks import RemovableHandle
 from tinygrad_edu.engine.mode import is_recording
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
-from tinygrad_edu.engine.second import alias
 from tinygrad_edu.engine.views import View, base_of
 
 if TYPE_CHECKING:
@@ -366,6 +365,8 @@ border.primitive.owns = False
 
 
 def _alias_part(x: Any) -> tuple[Any]:
+    from tinygrad_edu.engine.second import alias
+
     return (alias(x),)
 
 

@@ -96,7 +96,8 @@ def call_unary(op: Primitive) -> Call:
             return t
         if op.inputs or live_inputs(op, (True,), y):
             plan = plans.get(_ONE) or op.plan(_ONE)
-            kept = guards = ()
+            kept: Values = ()
+            guards: Values = ()
             if plan.keep:
                 kept = plan.pick((x, y))
                 guards = plan.pick((a.storage, t.storage))
@@ -184,7 +185,8 @@ def call_binary(op: Primitive, failed: Call = recover) -> Call:
         if op.inputs or live_inputs(op, (a_edge is not None, b_edge is not None), y):
             live = (a_edge is not None, b_edge is not None)
             plan = plans.get(live) or op.plan(live)
-            kept = guards = ()
+            kept: Values = ()
+            guards: Values = ()
             if plan.keep:
                 kept = plan.pick((x, z, y))
                 guards = plan.pick((a_storage, b_storage, t.storage))

@@ -16,7 +16,6 @@ from tinygrad_edu.engine.composed import heard
 from tinygrad_edu.engine.graph import Leaf, Node, Variable
 from tinygrad_edu.engine.mode import around, state
 from tinygrad_edu.engine.record import current_node, wrap
-from tinygrad_edu.engine.second import tied
 from tinygrad_edu.engine.types import Gradient, Values
 from tinygrad_edu.engine.views import CutOff
 from tinygrad_edu.engine.walk import accumulate, walk
@@ -31,7 +30,11 @@ def _run(
 ) -> dict[Node, Any]:
     """The walk, in a mode of its own: recorded only if a graph of the gradients is wanted."""
     mode = state.mode
-    wrappers = [*([tied] if create else []), *around, *mode.around]
+    wrappers = [*around, *mode.around]
+    if create:
+        from tinygrad_edu.engine.second import tied
+
+        wrappers.insert(0, tied)
     retain = create if retain_graph is None else retain_graph
     try:
         state.mode = mode.but(enabled=create, roots=tuple([node for node, _ in roots]))

@@ -150,12 +150,9 @@ def live_inputs(op: Primitive, live: tuple[bool, ...], y: Array) -> tuple[bool, 
     return live[: len(op.inputs)]
 
 
-def _owner(saved: Any, results: list[Any]) -> Storage | None:
+def _owner(saved: Any, results: list[Any]) -> Any:
     """The storage of a further value that the operation returned, if it is that of a result."""
-    for t in results:
-        if t.array is saved:
-            return t.storage
-    return None
+    return next((t.storage for t in results if t.array is saved), None)
 
 
 def _shape(value: Any) -> Any:

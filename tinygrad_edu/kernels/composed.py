@@ -29,7 +29,7 @@ BLOCK = 1 << 15
 def _needed() -> bool:
     """Whether NumPy lacks vector code for these functions on this processor."""
     try:
-        features = np._core._multiarray_umath.__cpu_features__  # type: ignore[attr-defined]
+        features = np._core._multiarray_umath.__cpu_features__
     except AttributeError:
         return False
     return not features.get("AVX512_SKX", False)

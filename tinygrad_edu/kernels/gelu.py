@@ -49,13 +49,13 @@ def gelu(x: Array, approximate: str, sloped: bool = True) -> tuple[Array, Array]
     y, slope = np.empty_like(x), np.empty_like(x)
     if approximate == "tanh":
         for part in blocks(x, y, slope):
-            _by_tanh(*part, sloped)
+            _by_tanh(*part, sloped=sloped)
     elif isinstance(x, np.ndarray) and x.dtype == np.float32:
         for part in blocks(x, y, slope, scratch=3):
-            _by_polynomial(*part, sloped)
+            _by_polynomial(*part, sloped=sloped)
     else:
         for part in blocks(x, y, slope):
-            _by_erf(*part, sloped)
+            _by_erf(*part, sloped=sloped)
     return y, slope if sloped else np.empty_like(x, shape=(0,))
 
 
