@@ -198,7 +198,7 @@ class Optimizer:
                 rest.append(p)
                 continue
             batches[x.dtype, x.device.id, self._shared(state, group)].append((row, state))
-            p.storage.write()
+            p._storage.write()
         for (*_, shared), batch in batches.items():
             rows, states = [row for row, _ in batch], [state for _, state in batch]
             self._launch(rows, states, shared, group)
@@ -244,7 +244,7 @@ class Optimizer:
         if group.get("maximize"):
             g = -g
         state = self._state_of(p, group)
-        p.storage.write()  # an interrupt after it leaves nothing worse than a new version
+        p._storage.write()  # an interrupt after it leaves nothing worse than a new version
         if x.dtype.itemsize == 2:
             self._update_half(x, g, state, group)
         else:

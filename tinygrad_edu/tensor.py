@@ -59,7 +59,7 @@ class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol,
                 raise TypeError(f"Tensor() takes sizes or one sequence of data, not {data!r}")
             made = creation.tensor(data[0], dtype=get_default_dtype())
         self.array = made.array if device is None else to_device(made.array, Device(device))
-        self.storage = made.storage
+        self._storage = made._storage
 
     # ---------------------------------------------------------------- what it is
 
@@ -155,16 +155,18 @@ class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol,
 
     def is_inference(self) -> bool:
         """Whether it was made under `inference_mode`."""
-        return self.storage is INFERENCE
+        return self._storage is INFERENCE
 
-    is_sparse = is_quantized = is_mkldnn = is_meta = is_nested = False
+    is_sparse = is_quantized = is_mkldnn = is_nested = is_sparse_csr = False
+    is_ipu = is_maia = is_mps = is_mtia = is_vulkan = is_xla = is_xpu = False
+    is_meta = property(lambda self: self.device.type == "meta")
     names = None
     layout = "torch.strided"
 
     @property
     def is_cuda(self) -> bool:
         """Whether it is on a GPU."""
-        return not isinstance(self.array, np.ndarray)
+        return not isinstance(self.array, np.ndarray) and self.device.type == "cuda"
 
     is_cpu = property(lambda self: isinstance(self.array, np.ndarray))
 
@@ -201,7 +203,7 @@ class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol,
                     "only Tensors of floating point dtype can require gradients, not"
                     f" {self.dtype!r}"
                 )
-            if self.storage is INFERENCE and not state.mode.inference:
+            if self._storage is INFERENCE and not state.mode.inference:
                 raise RuntimeError(
                     "Setting requires_grad=True on inference tensor outside InferenceMode is not"
                     " allowed."
@@ -255,7 +257,7 @@ class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol,
     def grad_fn(self) -> Node | None:
         """The node of the operation that made it; None for a leaf."""
         node = current_node(self)
-        return None if node is None or node.is_leaf else node
+        return None if node is None or node.is_leaf else node.whole or node
 
     @property
     def is_leaf(self) -> bool:
@@ -332,7 +334,7 @@ class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol,
         >>> x = torch.ones(2, requires_grad=True); x.detach().requires_grad
         False
         """
-        return wrap(self.array, None, self.storage)
+        return wrap(self.array, None, self._storage)
 
     def detach_(self) -> Tensor:
         """Cut this tensor itself off from the graph."""
@@ -345,8 +347,8 @@ class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol,
     @heard("data")
     def data(self) -> Tensor:
         """The same values in the same memory, unknown to the graph: writes go unnoticed."""
-        shared = state.mode.level is not None or self.storage is INFERENCE
-        return wrap(self.array, None, self.storage if shared else Storage())
+        shared = state.mode.level is not None or self._storage is INFERENCE
+        return wrap(self.array, None, self._storage if shared else Storage())
 
     @data.setter
     @heard("set_data")
@@ -364,7 +366,7 @@ class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol,
     @property
     def _version(self) -> int:
         """How often its memory has been written in place."""
-        return self.storage.version
+        return self._storage.version
 
     @property
     def _base(self) -> Tensor | None:
@@ -408,7 +410,7 @@ class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol,
     def _like_me(self, array: Any, requires_grad: bool) -> Any:
         """A leaf of this very class around an array."""
         made = object.__new__(type(self))
-        made.array, made.storage = array, wrap(array).storage
+        made.array, made._storage = array, wrap(array)._storage
         made.__dict__.update({k: v for k, v in self.__dict__.items() if k not in _OWN})
         if requires_grad:
             made.node = AccumulateGrad(made)
@@ -464,7 +466,7 @@ _NO_GRAD_HERE = (
 )
 
 _OWN = (
-    "array", "storage", "plain", "node", "leaf", "_grad", "view_of", "rebased", "turns",
+    "array", "_storage", "plain", "node", "leaf", "_grad", "view_of", "rebased", "turns",
     "retains_grad",
 )  # fmt: skip
 """Attributes that a copy does not take over."""
@@ -473,7 +475,7 @@ _OWN = (
 def _rebuild(cls: type, array: Any, requires_grad: Any) -> Any:
     """Undo pickling."""
     made: Any = object.__new__(cls)
-    made.array, made.storage = array, wrap(array).storage
+    made.array, made._storage = array, wrap(array)._storage
     if requires_grad:
         made.node = AccumulateGrad(made)
     return made

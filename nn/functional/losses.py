@@ -139,8 +139,7 @@ def nll_loss(
     """
     reduction = read_reduction(size_average, reduce, reduction)
     loss = classes.nll_loss(input, target, weight, ignore_index, reduction)
-    title = "NllLossBackward0" if input.array.ndim < 3 else "NllLoss2DBackward0"
-    return shown_as(loss, title)
+    return shown_as(loss, f"NllLoss{classes.as_images(input, 'x')}", x=input)
 
 
 @composed(autocast="float32")

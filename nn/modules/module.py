@@ -30,13 +30,14 @@ from tinygrad_edu.nn.modules.hooks import (
     registered,
     registration,
 )
-from tinygrad_edu.nn.modules.state_dict import StateDictMethods
+from tinygrad_edu.nn.modules.state_dict import StateDictMethods, _IncompatibleKeys
 from tinygrad_edu.nn.modules.where import note_module
 from tinygrad_edu.nn.parameter import Buffer, Parameter, clear_gradient
 from tinygrad_edu.tensor import Tensor
 
 __all__ = [
-    "Module", "register_module_backward_hook", "register_module_buffer_registration_hook",
+    "Module", "_IncompatibleKeys", "register_module_backward_hook",
+    "register_module_buffer_registration_hook",
     "register_module_forward_hook", "register_module_forward_pre_hook",
     "register_module_module_registration_hook", "register_module_parameter_registration_hook",
     "register_module_full_backward_hook", "register_module_full_backward_pre_hook",

@@ -154,7 +154,7 @@ def clip_grads_with_norm_(
         return  # on a GPU, looking at the number would cost more than multiplying
     rest = []
     for grad in _gradients(_several(parameters)):
-        grad.storage.write()
+        grad._storage.write()
         rest.append(grad.array)
     groups = defaultdict(list)
     for array in rest:
@@ -194,7 +194,7 @@ def clip_grad_value_(parameters: Tensors, clip_value: float, foreach: bool | Non
         array = grad.array
         np.maximum(array, -bound, out=array)
         np.minimum(array, bound, out=array)
-        grad.storage.write()
+        grad._storage.write()
 
 
 def _several(tensors: Tensors) -> list[Tensor]:

@@ -164,7 +164,7 @@ class GradScaler:
             found[place].array[...] = np.maximum(found[place].array, bad.astype(np.float32))
             factor = inverse.to(device=place).array
             array *= factor.astype(array.dtype) if array.dtype.itemsize != 2 else factor
-            g.storage.write()
+            g._storage.write()
         return found
 
     @heard("scaler_step")
@@ -235,8 +235,8 @@ class GradScaler:
         grown = np.where(np.isfinite(grown), grown, scale.array)
         scale.array[...] = np.where(found > 0, scale.array * self._backoff_factor, grown)
         tracker.array[...] = np.where((found > 0) | grows, 0, streak)
-        scale.storage.write()
-        tracker.storage.write()
+        scale._storage.write()
+        tracker._storage.write()
 
     # ---- what is set
 

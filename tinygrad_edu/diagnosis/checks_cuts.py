@@ -74,8 +74,8 @@ def data_write(seen: History, event: Any) -> Any:
     """
     writes: dict[int, Any] = seen.note("data", dict)
     if hasattr(event, "twin"):
-        if event.twin.storage is not event.t.storage:
-            writes[id(event.twin.storage)] = event.twin.storage, event.t.storage, event.place
+        if event.twin._storage is not event.t._storage:
+            writes[id(event.twin._storage)] = event.twin._storage, event.t._storage, event.place
         return
     hidden = {}
     for key, (twin, storage, place) in list(writes.items()):

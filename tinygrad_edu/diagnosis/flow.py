@@ -186,7 +186,7 @@ def _outer(name: str, inputs: list[Any], t: Any) -> tuple[Place, int] | None:
     a, b = inputs
     x, z = a.array, b.array
     low, high = (x, z) if x.ndim < z.ndim else (z, x)
-    if low.ndim != 1 or high.ndim != 2 or low.shape[0] < 2 or a.storage is b.storage:
+    if low.ndim != 1 or high.ndim != 2 or low.shape[0] < 2 or a._storage is b._storage:
         return None
     return (here(), low.shape[0]) if high.shape == (low.shape[0], 1) else None
 

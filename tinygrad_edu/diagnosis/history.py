@@ -269,13 +269,13 @@ class History:
 
 def snapshot(t: Any) -> Any:
     """Which array a tensor has, and how often it was written."""
-    return None if t is None else (id(t.array), t.storage.version)
+    return None if t is None else (id(t.array), t._storage.version)
 
 
 def fingerprint(t: Any) -> Any:
     """The same, and a few of its values: `.data` writes without being counted."""
     few = list(itertools.islice(t.array.flat, 4)) if t.array.size else []
-    return id(t.array), t.storage.version, tuple(map(float, few))
+    return id(t.array), t._storage.version, tuple(map(float, few))
 
 
 def address(t: Any) -> int:

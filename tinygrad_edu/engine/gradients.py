@@ -170,6 +170,7 @@ def grad(
     results = []
     for i, (x, node) in enumerate(zip(inputs, nodes, strict=True)):
         g = None if isinstance(node, CutOff) else found.get(node)
+        g = g[x.output_nr] if isinstance(g, list) else g
         if g is None and materialize_grads:
             g = wrap(np.zeros_like(x.array))
         elif g is None and not allow_unused:

@@ -26,7 +26,7 @@ from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.inplace import inplace
 from tinygrad_edu.engine.types import Operation
 from tinygrad_edu.engine.views import inplace_view
-from tinygrad_edu.methods.storage import UntypedStorage
+from tinygrad_edu.methods.storage import UntypedStorage, storage_of
 from tinygrad_edu.ops import (
     activation,
     arithmetic,
@@ -148,6 +148,8 @@ class Methods:
     def untyped_storage(self) -> UntypedStorage:
         """The memory that it shares with its views."""
         return UntypedStorage(self.array)
+
+    storage = storage_of
 
     def new(self, *data: Any, size: Any = (0,), device: Any = None) -> Tensor:
         """`new_empty(*sizes)`, or `new_tensor(data)`: how early scripts made tensors."""

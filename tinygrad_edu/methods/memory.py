@@ -63,7 +63,7 @@ class MemoryMethods:
             raise RuntimeError(
                 f"Could not set tensor of type {_kind(found)} to a tensor of type {_kind(mine)}"
             )
-        mine.array, mine.storage, mine.plain = found.array, found.storage, False
+        mine.array, mine._storage, mine.plain = found.array, found._storage, False
         return self
 
     def is_set_to(self, tensor: Tensor) -> bool:
@@ -243,7 +243,7 @@ class MemoryMethods:
         number = _numbers(self.array.dtype.kind)
         values = [number(function(*row)) for row in zip(*columns, strict=True)]
         self.array[...] = np.array(values, self.array.dtype).reshape(self.array.shape)
-        mine.storage.write()
+        mine._storage.write()
         return self
 
 

@@ -54,7 +54,7 @@ class PythonProtocol:
                 "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy()"
                 " instead."
             )
-        if self.is_cuda:
+        if not self.is_cpu:
             raise TypeError(
                 f"can't convert {self.device} device type tensor to numpy. Use Tensor.cpu() to copy"
                 " the tensor to host memory first."

@@ -383,3 +383,14 @@ class Epoch(Iterator[Any]):
                 " samples: share them out by get_worker_info().",
                 stacklevel=3,
             )
+
+
+def __getattr__(name: str) -> Any:
+    """torch's names of the iterators, by which libraries ask which of them runs."""
+    if name == "_BaseDataLoaderIter":
+        return Epoch
+    if name == "_MultiProcessingDataLoaderIter":
+        from tinygrad_edu.utils.data.epochs import WorkerEpochs
+
+        return WorkerEpochs
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name)
