@@ -33,6 +33,7 @@ Breadth:
     multiprocessing memory that processes share, `spawn`
     serialization   `save` and `load`: torch's files, read without running code
     safetensors     files of Hugging Face's format
+    diagnosis       `doctor`, which names bugs of training programs
     testing         comparisons, strategies for property tests
     see             pictures of the engine at work
     course          exercises of docs/course: a command that checks them
@@ -213,6 +214,7 @@ _IN = {
         "set_autocast_enabled",
     ],
     "autograd.anomaly": ["is_anomaly_enabled"],
+    "diagnosis": ["doctor"],
     "func.batching": ["vmap"],
     "methods.printing": ["set_printoptions"],
     "names.settings": [

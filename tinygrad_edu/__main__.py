@@ -12,6 +12,7 @@ processes that it spawns, too (see spawned.py), and in those that it starts with
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import io
 import linecache
@@ -42,12 +43,23 @@ Processes that the script starts with the same Python inherit that; those of ano
   examples          list the examples, or copy them into a folder
   install-kernel    install a Jupyter kernel for notebooks that say `import torch`
   --full-traceback  show the frames inside tinygrad_edu, too, when the script fails
+  --doctor          name the script's bugs that raise no error; --doctor=10 looks at each 10th step
+  --doctor-json     the same as JSON on standard error; --doctor-json=FILE in a file
+  --doctor-explain ID  print what a finding means
   --version         print the versions and exit
   --help            print this and exit"""
 
 
 def main(arguments: list[str]) -> int:
     """Run what the command line asks for; returns the exit status."""
+    watched: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+    if arguments and arguments[0].startswith("--doctor"):
+        from tinygrad_edu.diagnosis import command
+
+        doctor, arguments = command.read(arguments)
+        if doctor.status is not None:
+            return doctor.status
+        watched = command.watching(doctor)
     full = "--full-traceback" in arguments[:1]
     arguments = arguments[1:] if full else arguments
     if not arguments or arguments[0] in ("-h", "--help"):
@@ -73,7 +85,8 @@ def main(arguments: list[str]) -> int:
     announce()
     standin.for_children()
     try:
-        _run(arguments)
+        with watched:
+            _run(arguments)
     except SystemExit as error:
         end_ranks(error.code)
         raise

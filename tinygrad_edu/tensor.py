@@ -18,6 +18,8 @@ from tinygrad_edu.backend import device as Device
 from tinygrad_edu.backend import device_of, to_device
 from tinygrad_edu.dtypes import dtype, from_numpy, get_default_dtype, is_floating
 from tinygrad_edu.engine import half  # noqa: F401  (waits for the first 16-bit float)
+from tinygrad_edu.engine.boundary import users_level
+from tinygrad_edu.engine.composed import heard
 from tinygrad_edu.engine.gradients import backward
 from tinygrad_edu.engine.graph import INFERENCE, Leaf, Node, Storage, Variable
 from tinygrad_edu.engine.hooks import AfterAccumulate, RemovableHandle, hooks_of, on_gradient
@@ -216,7 +218,7 @@ class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol,
         if grad is None:
             node = self.node
             if node is not None and not node.is_leaf and not self.retains_grad:
-                warnings.warn(_NO_GRAD_HERE, stacklevel=2)
+                _no_grad_here(self)
         return grad
 
     @grad.setter
@@ -324,6 +326,7 @@ class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol,
             node.after_accumulate = AfterAccumulate()
         return RemovableHandle(node.after_accumulate.functions, hook)
 
+    @heard("detach")
     def detach(self) -> Tensor:
         """The same values in the same memory, cut off from the graph.
 
@@ -341,12 +344,14 @@ class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol,
         return self
 
     @property
+    @heard("data")
     def data(self) -> Tensor:
         """The same values in the same memory, unknown to the graph: writes go unnoticed."""
         shared = state.mode.level is not None or self._storage is INFERENCE
         return wrap(self.array, None, self._storage if shared else Storage())
 
     @data.setter
+    @heard("set_data")
     def data(self, value: Tensor) -> None:
         if not isinstance(value, Variable):
             raise TypeError(f"Variable data has to be a tensor, but got {type(value).__name__}")
@@ -445,6 +450,11 @@ class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol,
     def new_full(self, size: Any, fill_value: Any, **kwargs: Any) -> Tensor:
         """One value everywhere, with this tensor's dtype and device."""
         return self._new(creation.full, (size, fill_value), kwargs)
+
+
+@heard("grad_of_result")
+def _no_grad_here(t: Tensor) -> None:
+    warnings.warn(_NO_GRAD_HERE, stacklevel=users_level())
 
 
 _NO_GRAD_HERE = (

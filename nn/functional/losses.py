@@ -14,6 +14,7 @@ from tinygrad_edu.engine.boundary import users_level
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.mode import is_recording
 from tinygrad_edu.engine.nodes import absorbing, shown_as
+from tinygrad_edu.engine.shape_hints import add_hint
 from tinygrad_edu.names.moved import moved_names
 from tinygrad_edu.ops import losses as classes
 from tinygrad_edu.ops import losses as ops
@@ -108,7 +109,13 @@ def cross_entropy(
     tensor(0.1269)
     """
     reduction = read_reduction(size_average, reduce, reduction)
-    return classes.cross_entropy(input, target, weight, ignore_index, reduction, label_smoothing)
+    try:
+        return classes.cross_entropy(
+            input, target, weight, ignore_index, reduction, label_smoothing
+        )
+    except (RuntimeError, ValueError) as error:
+        add_hint(error, "cross_entropy", (input, target))
+        raise
 
 
 @composed(autocast="float32")

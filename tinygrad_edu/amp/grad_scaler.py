@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu import backend, dtypes
+from tinygrad_edu.engine.composed import heard
 from tinygrad_edu.engine.switches import no_grad
 from tinygrad_edu.ops import creation
 from tinygrad_edu.tensor import Tensor
@@ -166,6 +167,7 @@ class GradScaler:
             g._storage.write()
         return found
 
+    @heard("scaler_step")
     def step(self, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
         """`optimizer.step(...)` with the gradients divided by the scale, unless one is inf or nan.
 
