@@ -14,7 +14,6 @@ from tinygrad_edu.engine.boundary import users_level
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.mode import is_recording
 from tinygrad_edu.engine.nodes import absorbing, shown_as
-from tinygrad_edu.engine.shape_hints import add_hint
 from tinygrad_edu.names.moved import moved_names
 from tinygrad_edu.ops import losses as classes
 from tinygrad_edu.ops import losses as ops
@@ -114,6 +113,8 @@ def cross_entropy(
             input, target, weight, ignore_index, reduction, label_smoothing
         )
     except (RuntimeError, ValueError) as error:
+        from tinygrad_edu.engine.shape_hints import add_hint
+
         add_hint(error, "cross_entropy", (input, target))
         raise
 

@@ -31,7 +31,6 @@ from tinygrad_edu.nn.modules.hooks import (
     registration,
 )
 from tinygrad_edu.nn.modules.state_dict import StateDictMethods, _IncompatibleKeys
-from tinygrad_edu.nn.modules.where import note_module
 from tinygrad_edu.nn.parameter import Buffer, Parameter, clear_gradient
 from tinygrad_edu.tensor import Tensor
 
@@ -124,6 +123,8 @@ class Module(HookMethods, StateDictMethods, ConversionMethods):
                 return call_with_hooks(self, args, kwargs)
             return self.forward(*args, **kwargs)
         except Exception as error:
+            from tinygrad_edu.nn.modules.where import note_module
+
             note_module(error, Module.__call__.__code__)
             raise
 

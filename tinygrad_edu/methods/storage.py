@@ -157,6 +157,6 @@ def storage_of(tensor: Any) -> TypedStorage:
         " directly.  To access UntypedStorage directly, use tensor.untyped_storage() instead of"
         " tensor.storage()",
         UserWarning,
-        stacklevel=2,
+        stacklevel=3,
     )
     return TypedStorage(tensor.array)

@@ -66,7 +66,6 @@ MODULES = _table(
     "onnx.symbolic_helper": "names.absent",
     "utils.flop_counter": "names.absent",
     "overrides": "names.internals",
-    "nn.parallel.scatter_gather": "nn.parallel",
     "ops.cross_entropy": "ops.losses",
     "ops.dims": "ops.arguments",
     "ops.layout": "ops.casting",
