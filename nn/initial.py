@@ -223,7 +223,7 @@ def sparse_(
     for column in range(columns):
         order = random.randperm(random.default_generator, rows)
         tensor.array[xp.asarray(order[:zeros]), column] = 0
-    tensor.storage.write()
+    tensor._storage.write()
     return tensor
 
 

@@ -20,6 +20,8 @@ import numpy as np
 from tinygrad_edu import backend, dtypes
 from tinygrad_edu.backend import device_of, to_device
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.engine.boundary import users_level
+from tinygrad_edu.engine.composed import heard
 from tinygrad_edu.engine.hooks import RemovableHandle
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.engine.switches import enable_grad
@@ -127,6 +129,7 @@ class Optimizer:
         if "step" in cls.__dict__:
             cls.step = _with_hooks(cls.step)  # type: ignore[method-assign]
 
+    @heard("optimizer")
     def __init__(self, params: Params, defaults: dict[str, Any]) -> None:
         if isinstance(params, Tensor):
             raise TypeError(
@@ -195,7 +198,7 @@ class Optimizer:
                 rest.append(p)
                 continue
             batches[x.dtype, x.device.id, self._shared(state, group)].append((row, state))
-            p.storage.write()
+            p._storage.write()
         for (*_, shared), batch in batches.items():
             rows, states = [row for row, _ in batch], [state for _, state in batch]
             self._launch(rows, states, shared, group)
@@ -241,7 +244,7 @@ class Optimizer:
         if group.get("maximize"):
             g = -g
         state = self._state_of(p, group)
-        p.storage.write()  # an interrupt after it leaves nothing worse than a new version
+        p._storage.write()  # an interrupt after it leaves nothing worse than a new version
         if x.dtype.itemsize == 2:
             self._update_half(x, g, state, group)
         else:
@@ -276,6 +279,7 @@ class Optimizer:
         """
         raise NotImplementedError(f"{type(self).__name__} must define step() or _update()")
 
+    @heard("zero_grad")
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients of all parameters.
 
@@ -319,7 +323,7 @@ class Optimizer:
                 "optimizer contains a parameter group with duplicate parameters; in future, this"
                 " will cause an error; see github.com/pytorch/pytorch/issues/40967 for more"
                 " information",
-                stacklevel=3,
+                stacklevel=users_level(),
             )
         for group in self.param_groups:
             if ("param_names" in group) != ("param_names" in param_group):

@@ -38,6 +38,11 @@ NOT_OPERATIONS = {
     "files": ["save", "load"],
     "the graph": ["backward", "detach", "detach_", "register_hook", "requires_grad_", "retain_grad",
                   "register_post_accumulate_grad_hook"],
+    "in place, like the methods: tests/test_names_of_scripts.py": [
+        *(name for name in dir(torch) if name.endswith("_") and callable(getattr(torch, name))),
+        "feature_dropout",
+    ],
+    "names": ["frombuffer", "is_storage", "storage", "typename"],
     "memory": ["as_subclass", "bfloat16", "cuda", "data_ptr", "dim", "dim_order", "element_size",
                "is_complex", "is_contiguous", "get_device", "is_inference", "is_nonzero",
                "is_pinned", "is_same_size", "is_set_to", "is_shared", "pin_memory",

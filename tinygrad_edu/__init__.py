@@ -26,15 +26,19 @@ Breadth:
     amp             autocast and GradScaler
     cuda            streams, graphs and memory of a GPU
     distributions   probability distributions and their divergences
-    distributed     what one process answers for many
+    distributed     several processes, over MPI, and NCCL between GPUs
     func            `vmap`, `grad`, `jacrev` and their kin
     linalg          `torch.linalg`
     special         `torch.special`
     multiprocessing memory that processes share, `spawn`
     serialization   `save` and `load`: torch's files, read without running code
     safetensors     files of Hugging Face's format
+    diagnosis       `doctor`, which names bugs of training programs
     testing         comparisons, strategies for property tests
+    see             pictures of the engine at work
+    course          exercises of docs/course: a command that checks them
     standin         lets `import torch` find this package
+    profiler        how long operations take
     names           what scripts only ask for: settings, absent devices, refusals, old paths
     version         the version
 """
@@ -210,6 +214,7 @@ _IN = {
         "set_autocast_enabled",
     ],
     "autograd.anomaly": ["is_anomaly_enabled"],
+    "diagnosis": ["doctor"],
     "func.batching": ["vmap"],
     "methods.printing": ["set_printoptions"],
     "names.settings": [
@@ -226,6 +231,25 @@ _IN = {
         "constant_pad_nd", "embedding_bag", "gru_cell", "index_put_", "is_inference",
         "is_same_size", "lstm_cell", "narrow_copy", "rnn_relu_cell", "rnn_tanh_cell",
     ],
+    "names.absent": ["PyTorchFileReader"],
+    "names.jit": ["ScriptFunction", "ScriptModule"],
+    "names.notebook": ["load_ipython_extension", "unload_ipython_extension"],
+    "dtypes": ["cdouble", "cfloat", "chalf", "complex128", "complex32", "complex64"],
+    "methods.storage": ["TypedStorage", "UntypedStorage"],
+    "names.foreach": [
+        f"_foreach_{name}{tail}"
+        for name in "abs acos add addcdiv addcmul asin atan ceil clamp_max clamp_min clone copy cos"
+        " cosh div erf erfc exp expm1 floor frac lerp lgamma log log10 log1p log2 maximum minimum"
+        " mul neg norm pow reciprocal round rsqrt sigmoid sign sin sinh sqrt sub tan tanh trunc"
+        " zero".split()
+        for tail in ("", "_")
+    ],
+    "names.functions": [
+        "_assert", "alpha_dropout", "alpha_dropout_", "celu_", "detach", "detach_", "dropout",
+        "dropout_", "embedding_renorm_", "feature_alpha_dropout", "feature_alpha_dropout_",
+        "feature_dropout", "feature_dropout_", "frombuffer", "is_signed", "is_storage", "newaxis",
+        "range", "resize_as_sparse_", "rrelu", "rrelu_", "selu_", "threshold_", "typename",
+    ],
     "names.legacy": [
         "BFloat16Tensor", "BoolTensor", "ByteTensor", "CharTensor", "DoubleTensor",
         "FloatTensor", "HalfTensor", "IntTensor", "LongTensor", "set_default_tensor_type",
@@ -236,15 +260,16 @@ _IN = {
     ],
     "serialization": ["load", "save"],
     "": [
-        "accelerator", "amp", "backends", "compiler", "cpu", "cuda", "distributed", "distributions",
-        "func", "hub", "jit", "linalg", "mps", "multiprocessing", "nn", "onnx", "optim", "profiler",
-        "return_types", "serialization", "special", "testing", "types", "utils", "xpu",
+        "_C", "accelerator", "amp", "backends", "compiler", "cpu", "cuda", "distributed",
+        "distributions", "func", "functional", "hub", "jit", "linalg", "mps", "multiprocessing",
+        "nn", "onnx", "optim", "profiler", "return_types", "see",
+        "serialization", "special", "storage", "testing", "types", "utils", "xpu",
     ],
 }  # fmt: skip
 
 if _typing.TYPE_CHECKING:
     from tinygrad_edu.names import accelerator, backends, compiler, cpu, hub, jit, mps, onnx, types
-    from tinygrad_edu.names import xpu
+    from tinygrad_edu.names import functional, xpu
     from tinygrad_edu import amp, cuda, distributed, distributions, linalg, special
     from tinygrad_edu.methods.printing import set_printoptions
     from tinygrad_edu.names.settings import (
@@ -255,8 +280,7 @@ if _typing.TYPE_CHECKING:
     )  # fmt: skip
     from tinygrad_edu.names import return_types
     from tinygrad_edu import func, multiprocessing, nn, optim
-    from tinygrad_edu.names import profiler
-    from tinygrad_edu import serialization, testing, utils
+    from tinygrad_edu import profiler, see, serialization, testing, utils
     from tinygrad_edu.amp import GradScaler
     from tinygrad_edu.amp.autocast_mode import (
         autocast, clear_autocast_cache, get_autocast_cpu_dtype, get_autocast_dtype,
@@ -278,6 +302,14 @@ if _typing.TYPE_CHECKING:
     from tinygrad_edu.names.legacy import (
         BFloat16Tensor, BoolTensor, ByteTensor, CharTensor, DoubleTensor, FloatTensor, HalfTensor,
         IntTensor, LongTensor, set_default_tensor_type, ShortTensor,
+    )  # fmt: skip
+    from tinygrad_edu.dtypes import cdouble, cfloat, chalf, complex128, complex32, complex64
+    from tinygrad_edu.methods.storage import TypedStorage, UntypedStorage
+    from tinygrad_edu.names.functions import (
+        alpha_dropout, alpha_dropout_, celu_, detach, detach_, dropout, dropout_,
+        embedding_renorm_, feature_alpha_dropout, feature_alpha_dropout_, feature_dropout,
+        feature_dropout_, frombuffer, is_signed, is_storage, newaxis, range, resize_as_sparse_,
+        rrelu, rrelu_, selu_, threshold_, typename,
     )  # fmt: skip
     from tinygrad_edu.names.further import *  # noqa: F403
     from tinygrad_edu.serialization import load, save

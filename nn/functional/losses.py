@@ -108,7 +108,15 @@ def cross_entropy(
     tensor(0.1269)
     """
     reduction = read_reduction(size_average, reduce, reduction)
-    return classes.cross_entropy(input, target, weight, ignore_index, reduction, label_smoothing)
+    try:
+        return classes.cross_entropy(
+            input, target, weight, ignore_index, reduction, label_smoothing
+        )
+    except (RuntimeError, ValueError) as error:
+        from tinygrad_edu.engine.shape_hints import add_hint
+
+        add_hint(error, "cross_entropy", (input, target))
+        raise
 
 
 @composed(autocast="float32")
@@ -132,8 +140,7 @@ def nll_loss(
     """
     reduction = read_reduction(size_average, reduce, reduction)
     loss = classes.nll_loss(input, target, weight, ignore_index, reduction)
-    title = "NllLossBackward0" if input.array.ndim < 3 else "NllLoss2DBackward0"
-    return shown_as(loss, title)
+    return shown_as(loss, f"NllLoss{classes.as_images(input, 'x')}", x=input)
 
 
 @composed(autocast="float32")

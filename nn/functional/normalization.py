@@ -236,7 +236,7 @@ def _move(running: Tensor | None, new: Array, momentum: float, x: Tensor) -> Non
     same_device("batch_norm", new, old)
     old *= 1 - momentum
     old += momentum * new.reshape(old.shape).astype(old.dtype, copy=False)
-    running.storage.write()
+    running._storage.write()
 
 
 def _by_running(
@@ -314,7 +314,7 @@ def group_norm(
     y = y if weight is None else y * weight.reshape(along)
     y = y if bias is None else y + bias.reshape(along)
     y = y if y.array.dtype == x.dtype else y.to(input.dtype)
-    return shown_as(y, "NativeGroupNormBackward0")
+    return shown_as(y, "NativeGroupNorm(x, w, b)", x=input, w=weight, b=bias)
 
 
 @of_tensors

@@ -38,7 +38,6 @@ if _typing.TYPE_CHECKING:
         InstanceNorm1d,
         InstanceNorm2d,
         InstanceNorm3d,
-        SyncBatchNorm,
     )
 
     # The base and containers
@@ -160,6 +159,7 @@ if _typing.TYPE_CHECKING:
         MaxUnpool2d,
         MaxUnpool3d,
     )
+    from .more.sync_batchnorm import SyncBatchNorm
     from .more.vision import (
         ChannelShuffle,
         Fold,
@@ -201,9 +201,10 @@ if _typing.TYPE_CHECKING:
 # Imported when it is asked for: each name, and the module that it is in.
 _IN = {
     "": [
-        "activation", "adaptive", "batchnorm", "container", "conv", "distance", "dropout",
-        "flatten", "lazy", "linear", "linear_cross_entropy", "loss", "module", "normalization",
-        "padding", "pooling", "rnn", "sparse", "transformer", "utils",
+        "activation", "adaptive", "batchnorm", "channelshuffle", "container", "conv", "distance",
+        "dropout", "flatten", "fold", "instancenorm", "lazy", "linear", "linear_cross_entropy",
+        "loss", "module", "normalization", "padding", "pixelshuffle", "pooling", "rnn", "sparse",
+        "transformer", "upsampling", "utils",
     ],
     "container": ["ModuleDict", "ModuleList", "Sequential"],
     "dropout": [
@@ -225,8 +226,9 @@ _IN = {
     ],
     "batchnorm": [
         "BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "InstanceNorm1d", "InstanceNorm2d",
-        "InstanceNorm3d", "SyncBatchNorm",
+        "InstanceNorm3d",
     ],
+    "more.sync_batchnorm": ["SyncBatchNorm"],
     "normalization": ["GroupNorm", "LayerNorm", "LocalResponseNorm", "RMSNorm"],
     "more.bags": ["EmbeddingBag"],
     "sparse": ["Embedding"],

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class Hook(NamedTuple):
-    """A registered function, with its options."""
+    """A registered function with options; one without any is kept as it is, as in torch."""
 
     function: Callable[..., Any]
     with_kwargs: bool = False
@@ -43,7 +43,7 @@ class Hook(NamedTuple):
     """Of a backward hook: it sees the gradients at the module's borders, not those of a node."""
 
 
-Hooks = OrderedDict[int, Hook]
+Hooks = OrderedDict[int, Any]
 
 
 everywhere: OrderedDict[int, tuple[str, Hook]] = OrderedDict()
@@ -74,7 +74,7 @@ class HookMethods:
         ...     layer(torch.ones(2))
         tensor([2., 2.])
         """
-        made = Hook(hook, with_kwargs)
+        made = Hook(hook, with_kwargs) if with_kwargs else hook
         return RemovableHandle(self._forward_pre_hooks, made, prepend=prepend)
 
     def register_forward_hook(
@@ -99,7 +99,7 @@ class HookMethods:
         >>> y = layer(torch.ones(2)); seen
         [tensor([1., 1.])]
         """
-        made = Hook(hook, with_kwargs, always_call)
+        made = Hook(hook, with_kwargs, always_call) if with_kwargs or always_call else hook
         return RemovableHandle(self._forward_hooks, made, prepend=prepend)
 
     def register_full_backward_pre_hook(
@@ -111,7 +111,7 @@ class HookMethods:
             hook: takes the tuple of gradients, one per output; returns None or such a tuple.
             prepend: run before the hooks registered so far instead of after them.
         """
-        return RemovableHandle(self._backward_pre_hooks, Hook(hook), prepend=prepend)
+        return RemovableHandle(self._backward_pre_hooks, hook, prepend=prepend)
 
     def register_full_backward_hook(
         self, hook: Callable[..., Any], prepend: bool = False
@@ -304,7 +304,8 @@ Key = tuple[bool, int]
 def _both(kind: str, own: Hooks) -> dict[Key, Hook]:
     """The hooks everywhere and the module's own of one kind, copied: a hook may remove itself."""
     shared = {(False, i): hook for i, (its_kind, hook) in everywhere.items() if its_kind == kind}
-    return shared | {(True, i): hook for i, hook in own.items()}
+    mine = {i: hook if isinstance(hook, Hook) else Hook(hook) for i, hook in own.items()}
+    return shared | {(True, i): hook for i, hook in mine.items()}
 
 
 def _run_forward_pre(
@@ -374,7 +375,7 @@ def _cross(tensors: list[Any], on_gradients: Callable[[list[Any]], list[Any]]) -
     """Put the tensors behind a border.  They share memory with the originals, as views do."""
     crossed: Any = border(tensors, on_gradients)
     for before, after in zip(tensors, crossed, strict=True):
-        after.storage, after.plain = before.storage, False
+        after._storage, after.plain = before._storage, False
         base, path = base_of(before)
         after.view_of = View(base, (*path, (_alias_part, (), 0)), is_recording())
     return crossed

@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, Self, TypeVar
 
+from tinygrad_edu.engine.composed import heard
 from tinygrad_edu.nn.modules.conversion import ConversionMethods, typename
 from tinygrad_edu.nn.modules.hooks import (
     HookMethods,
@@ -29,12 +30,13 @@ from tinygrad_edu.nn.modules.hooks import (
     registered,
     registration,
 )
-from tinygrad_edu.nn.modules.state_dict import StateDictMethods
+from tinygrad_edu.nn.modules.state_dict import StateDictMethods, _IncompatibleKeys
 from tinygrad_edu.nn.parameter import Buffer, Parameter, clear_gradient
 from tinygrad_edu.tensor import Tensor
 
 __all__ = [
-    "Module", "register_module_backward_hook", "register_module_buffer_registration_hook",
+    "Module", "_IncompatibleKeys", "register_module_backward_hook",
+    "register_module_buffer_registration_hook",
     "register_module_forward_hook", "register_module_forward_pre_hook",
     "register_module_module_registration_hook", "register_module_parameter_registration_hook",
     "register_module_full_backward_hook", "register_module_full_backward_pre_hook",
@@ -110,15 +112,21 @@ class Module(HookMethods, StateDictMethods, ConversionMethods):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """`forward`, with the hooks around it if there are any."""
-        if (
-            self._forward_hooks
-            or self._forward_pre_hooks
-            or self._backward_hooks
-            or self._backward_pre_hooks
-            or everywhere
-        ):
-            return call_with_hooks(self, args, kwargs)
-        return self.forward(*args, **kwargs)
+        try:
+            if (
+                self._forward_hooks
+                or self._forward_pre_hooks
+                or self._backward_hooks
+                or self._backward_pre_hooks
+                or everywhere
+            ):
+                return call_with_hooks(self, args, kwargs)
+            return self.forward(*args, **kwargs)
+        except Exception as error:
+            from tinygrad_edu.nn.modules.where import note_module
+
+            note_module(error, Module.__call__.__code__)
+            raise
 
     # Attributes: what is assigned is sorted by its kind -------------------------------------------
 
@@ -452,6 +460,7 @@ class Module(HookMethods, StateDictMethods, ConversionMethods):
             parameter.requires_grad_(requires_grad)
         return self
 
+    @heard("zero_grad")
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget all gradients, or overwrite them by zeros if not `set_to_none`."""
         for parameter in self.parameters():

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from tinygrad_edu.amp.autocast_mode import is_autocast_enabled
 from tinygrad_edu.engine.composed import composed
+from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.names.moved import moved_names
 from tinygrad_edu.nn import functional as F
 from tinygrad_edu.nn import init
@@ -116,8 +117,11 @@ class RNNBase(Module):
         if not time:
             raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
         state = self._begin(state, n, x)
-        y, last = self._run(x.reshape(time * n, x.shape[2]), state, (n,) * time)
-        y = y.reshape(time, n, y.shape[1])
+        rows = x.reshape(time * n, x.shape[2])
+        rows = shown_as(rows, "Clone" if rows.view_of is None else "~View")
+        y, last = self._run(rows, state, (n,) * time)
+        chain = getattr(y.grad_fn, "chain", "")
+        y = shown_as(y.reshape(time, n, y.shape[1]), f"{chain}~")
         y = y.transpose(0, 1) if self.batch_first else y
         if single:
             y = y.squeeze(0 if self.batch_first else 1)
@@ -325,7 +329,7 @@ class LSTM(RNNBase):
             return recurrent.projected_lstm(
                 gx, state[0], state[1], w_hh, b_hh, w_hr, sizes, reverse
             )
-        return recurrent.lstm(gx, state[0], state[1], w_hh, b_hh, sizes, reverse)
+        return recurrent.lstm_layer(gx, state[0], state[1], w_hh, b_hh, sizes, reverse)
 
 
 class GRU(RNNBase):

@@ -8,7 +8,7 @@ from tinygrad_edu.names.missing import later as _later
 from tinygrad_edu.names.missing import uncover as _uncover
 
 if _typing.TYPE_CHECKING:
-    from . import fusion, init, memory_format, parametrizations, parametrize, rnn, stateless
+    from . import fusion, init, memory_format, parametrizations, parametrize, prune, rnn, stateless
     from .clip_grad import (
         clip_grad_norm,
         clip_grad_norm_,
@@ -34,7 +34,7 @@ if _typing.TYPE_CHECKING:
 # Imported when it is asked for: each name, and the module that it is in.
 _IN = {
     "": [
-        "fusion", "init", "memory_format", "parametrizations", "parametrize", "rnn",
+        "fusion", "init", "memory_format", "parametrizations", "parametrize", "prune", "rnn",
         "stateless",
     ],
     "clip_grad": [
@@ -60,7 +60,7 @@ __all__ = [
     "convert_conv2d_weight_memory_format", "convert_conv3d_weight_memory_format",
     "fuse_conv_bn_eval", "fuse_conv_bn_weights", "fuse_linear_bn_eval", "fuse_linear_bn_weights",
     "fusion", "get_total_norm", "init", "memory_format", "parameters_to_vector",
-    "parametrizations", "parametrize",
+    "parametrizations", "parametrize", "prune",
     "remove_spectral_norm", "remove_weight_norm", "rnn", "skip_init", "spectral_norm", "stateless",
     "vector_to_parameters", "weight_norm",
 ]  # fmt: skip

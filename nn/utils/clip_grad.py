@@ -15,6 +15,8 @@ import numpy as np
 
 from tinygrad_edu.backend import device_of, module_of, new_like, to_device
 from tinygrad_edu.dtypes import Array, default, is_floating
+from tinygrad_edu.engine.boundary import users_level
+from tinygrad_edu.engine.composed import heard
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.kernels import cuda
 from tinygrad_edu.tensor import Tensor
@@ -22,6 +24,7 @@ from tinygrad_edu.tensor import Tensor
 Tensors = Tensor | Iterable[Tensor]
 
 
+@heard("clip")
 def clip_grad_norm_(
     parameters: Tensors,
     max_norm: float,
@@ -54,7 +57,8 @@ def clip_grad_norm_(
     parameters = _several(parameters)
     if generated and not parameters:
         warnings.warn(
-            "`parameters` is an empty generator, no gradient clipping will occur.", stacklevel=2
+            "`parameters` is an empty generator, no gradient clipping will occur.",
+            stacklevel=users_level(),
         )
     total = get_total_norm(_gradients(parameters), norm_type, error_if_nonfinite)
     clip_grads_with_norm_(parameters, max_norm, total)
@@ -150,7 +154,7 @@ def clip_grads_with_norm_(
         return  # on a GPU, looking at the number would cost more than multiplying
     rest = []
     for grad in _gradients(_several(parameters)):
-        grad.storage.write()
+        grad._storage.write()
         rest.append(grad.array)
     groups = defaultdict(list)
     for array in rest:
@@ -163,6 +167,7 @@ def clip_grads_with_norm_(
         array *= to_device(factor, device_of(array)).astype(array.dtype)
 
 
+@heard("clip")
 def clip_grad_value_(parameters: Tensors, clip_value: float, foreach: bool | None = None) -> None:
     """Clamp every element of every gradient to [-clip_value, clip_value], in place.
 
@@ -189,7 +194,7 @@ def clip_grad_value_(parameters: Tensors, clip_value: float, foreach: bool | Non
         array = grad.array
         np.maximum(array, -bound, out=array)
         np.minimum(array, bound, out=array)
-        grad.storage.write()
+        grad._storage.write()
 
 
 def _several(tensors: Tensors) -> list[Tensor]:

@@ -19,7 +19,7 @@ from tinygrad_edu.names.missing import later, uncover
 
 # Imported when it is asked for: each name, and the module that it is in.
 _IN = {
-    "": ["functional", "grad_mode", "graph", "profiler"],
+    "": ["forward_ad", "functional", "grad_mode", "graph", "profiler"],
     "checking": ["gradcheck", "gradgradcheck"],
     "anomaly": ["detect_anomaly", "set_detect_anomaly"],
     "function": ["Function"],
@@ -27,11 +27,12 @@ _IN = {
 }
 
 if TYPE_CHECKING:
-    from tinygrad_edu.autograd import functional, grad_mode, graph, profiler
+    from tinygrad_edu.autograd import forward_ad, functional, grad_mode, graph
     from tinygrad_edu.autograd.anomaly import detect_anomaly, set_detect_anomaly
     from tinygrad_edu.autograd.checking import gradcheck, gradgradcheck
     from tinygrad_edu.autograd.function import Function
     from tinygrad_edu.autograd.variable import Variable
+    from tinygrad_edu.profiler import legacy as profiler
 else:
     uncover(__name__, "gradcheck")
     __getattr__, __dir__ = later(__name__, _IN)
@@ -43,6 +44,7 @@ __all__ = [
     "backward",
     "detect_anomaly",
     "enable_grad",
+    "forward_ad",
     "functional",
     "grad",
     "grad_mode",

@@ -69,20 +69,22 @@ def gradcheck(
     Raises:
         GradcheckError: they disagree; the message has both Jacobians, the largest difference, the
             operations that were recorded, and the inputs.
-        ValueError: no input requires grad, or forward mode or batched gradients are asked for.
+        ValueError: no input requires grad, or batched gradients are asked for.
         RuntimeError: an input's elements share memory, as after `expand`.
 
-    Unlike torch, it also rejects rules that are not linear in the incoming gradient, and checks
-    the dtypes of gradients unless told not to.
+    Unlike torch, forward mode is the backward pass differentiated, so `check_forward_ad` checks
+    the same (and a `jvp` where a Function has no `backward`).  It also rejects rules that are not
+    linear in the incoming gradient, and checks the dtypes of gradients unless told not to.
 
     >>> import tinygrad_edu as torch
     >>> x = torch.tensor([0.5, 1.5], dtype=torch.float64, requires_grad=True)
     >>> torch.autograd.gradcheck(torch.exp, x)
     True
     """
-    batched = check_batched_grad or check_batched_forward_grad
-    if check_forward_ad or batched or not check_backward_ad:
-        raise ValueError("only the backward pass can be checked: there is no forward mode here")
+    if check_batched_grad or check_batched_forward_grad:
+        raise ValueError("batched gradients are not checked: vmap is a loop here")
+    if not (check_backward_ad or check_forward_ad):
+        raise AssertionError("Expected at least one of check_forward_ad or check_backward_ad")
     args = inputs if isinstance(inputs, (tuple, list)) else (inputs,)
     checked = _checked_inputs(args)
     outputs = _call(func, args)

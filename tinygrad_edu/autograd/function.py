@@ -41,6 +41,7 @@ class FunctionCtx:
     _dirty: Values = ()
     _constant: Values = ()
     _materialize = True
+    _shapes_in: dict[int, tuple[int, ...]]
 
     def save_for_backward(self, *tensors: Any) -> None:
         """Keep tensors (inputs, outputs, others, or None) for `saved_tensors` in `backward`.
@@ -64,7 +65,9 @@ class FunctionCtx:
     saved_variables = saved_tensors
 
     def save_for_forward(self, *tensors: Any) -> None:
-        """Accepted for torch's sake; there is no forward mode that would read them."""
+        """`save_for_backward`, for a Function that has only a `jvp`."""
+        if not self._to_save:
+            self.save_for_backward(*tensors)
 
     def mark_dirty(self, *args: Any) -> None:
         """Name the inputs that `forward` writes in place; it must return each of them."""
@@ -202,7 +205,8 @@ class Function:
         RuntimeError: the wrong number of gradients, or one of the wrong shape.
 
     Unlike torch, an output that shares memory with an input is never a recorded view: writing it in
-    place raises.  `ctx` is not the `grad_fn` of the result, and there is no forward mode (`jvp`).
+    place raises.  `ctx` is not the `grad_fn` of the result.  A static method `jvp(ctx, *tangents)`
+    is used where there is no `backward`, which is then derived from it.
 
     >>> import tinygrad_edu as torch
     >>> class Cube(torch.autograd.Function):
@@ -253,6 +257,11 @@ class Function:
         super().__init_subclass__(**kwargs)
         if "vjp" in cls.__dict__ and "backward" not in cls.__dict__:
             cls.backward = cls.__dict__["vjp"]  # type: ignore[method-assign]
+        elif "jvp" in cls.__dict__ and cls.backward is Function.backward:
+            from tinygrad_edu.autograd.forward_ad import by_transposing
+
+            derived: Any = staticmethod(by_transposing(cls.__dict__["jvp"].__func__))
+            cls.backward = derived  # type: ignore[method-assign]
 
     @classmethod
     def apply(cls, *args: Any, **kwargs: Any) -> Any:
@@ -308,6 +317,7 @@ def _record(
     plan.multiple = several
     plan.no_tensors = frozenset(i for i, a in enumerate(args) if not isinstance(a, Variable))
     plan.shapes_in = {i: edge.shape for i, edge in enumerate(edges) if edge is not None}
+    ctx._shapes_in = plan.shapes_in
     flows = [_differentiable(r, ctx) for r in results]
     if not any(flows):
         return results
@@ -361,7 +371,7 @@ def _keep(
         names.append(name)
     plan.names = tuple(names)
     kept = tuple([None if t is None else t.array for t in ctx._to_save])
-    return kept, tuple([None if t is None else t.storage for t in ctx._to_save])
+    return kept, tuple([None if t is None else t._storage for t in ctx._to_save])
 
 
 def _give(result: Any, node: Node, ctx: FunctionCtx, args: Values) -> Any:
@@ -373,7 +383,7 @@ def _give(result: Any, node: Node, ctx: FunctionCtx, args: Values) -> Any:
     if source is None and result.node is None:
         result.node = node
         return result
-    alias = wrap(result.array, node, result.storage)
+    alias = wrap(result.array, node, result._storage)
     if source is None:  # a parameter, say, that is none of the inputs: it keeps its own node
         return alias
     base = source if source.view_of is None else source.view_of.base

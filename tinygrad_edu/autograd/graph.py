@@ -13,7 +13,7 @@ from tinygrad_edu.autograd.saved import (
     saved_tensors_hooks,
 )
 from tinygrad_edu.engine.gradients import GradientEdge
-from tinygrad_edu.engine.graph import Node, Part, Variable
+from tinygrad_edu.engine.graph import Node, Variable
 from tinygrad_edu.engine.hooks import RemovableHandle
 from tinygrad_edu.engine.mode import state
 from tinygrad_edu.engine.record import current_node
@@ -49,7 +49,7 @@ def get_gradient_edge(tensor: Any) -> GradientEdge:
     if node is None:
         raise RuntimeError("It is not possible to get the gradient edge for a Tensor that does"
                            " not require gradients")  # fmt: skip
-    return GradientEdge(node, node.index if isinstance(node, Part) else 0)
+    return GradientEdge(node.whole or node, node.index)
 
 
 def increment_version(tensor: Any) -> None:
@@ -61,7 +61,7 @@ def increment_version(tensor: Any) -> None:
     1
     """
     for t in [tensor] if isinstance(tensor, Variable) else tensor:
-        t.storage.write()
+        t._storage.write()
 
 
 class _Together:
@@ -126,7 +126,10 @@ def register_multi_grad_hook(
     """
     if mode not in ("all", "any"):
         raise ValueError(f"Expects mode to be one of ('all', 'any') but got {mode}")
-    together = _Together([get_gradient_edge(t).node for t in tensors], fn, mode)
+    for t in tensors:
+        get_gradient_edge(t)  # which refuses one that requires none
+    nodes = [node for node in map(current_node, tensors) if node is not None]
+    together = _Together(nodes, fn, mode)
     handles = [
         t.register_hook(lambda g, i=i: together.arrived(i, g)) for i, t in enumerate(tensors)
     ]

@@ -154,7 +154,7 @@ class _Packing:
     def _packed(self, array: Array) -> _Packed:
         given = wrap(array)
         packed = _Packed(self.pack(given))
-        if given.storage.version:
+        if given._storage.version:
             raise RuntimeError(
                 "A saved tensor pack hook is modifying its input in place. Tensors provided as"
                 " input to pack hook cannot be modified by in-place operations as this can lead to"

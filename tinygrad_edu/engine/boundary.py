@@ -48,6 +48,10 @@ def recover(op: Primitive, error: Exception, args: Values) -> Any:
         return op.call(*moved)
     operands = (*args[0], *args[1:]) if op.variadic else args
     found = _refusal(op, args) or _no_tensor(op, error, args) or explain(op.name, error, operands)
+    if isinstance(found, (RuntimeError, ValueError)):
+        from tinygrad_edu.engine.shape_hints import add_hint
+
+        add_hint(found, op.name, operands)
     if found is error:
         found = error.with_traceback(_shortened(error.__traceback__))
         found.__suppress_context__ = True

@@ -2,6 +2,8 @@
 
 autocast's lists name not only operations but also functions made of several, such as losses.  The
 decorator asks what every operation's call asks first: does anybody listen?  (See mode.py.)
+
+The same goes for steps of training that are no operations: a backward pass, a step of a schedule.
 """
 
 from __future__ import annotations
@@ -22,10 +24,11 @@ class Composed:
 
     Attributes:
         name: its name.
-        autocast: the precision that autocast runs it in, by device (see amp/autocast_mode.py).
+        autocast: the precision that autocast runs it in, by device (see amp/autocast_mode.py);
+            None for what autocast is not concerned with.
     """
 
-    def __init__(self, name: str, autocast: Mapping[str, str]) -> None:
+    def __init__(self, name: str, autocast: Mapping[str, str] | None) -> None:
         self.name, self.autocast = name, autocast
 
 
@@ -66,5 +69,21 @@ def composed(*, autocast: str | Mapping[str, str]) -> Callable[[F], F]:
         made: Any = functools.update_wrapper(named_like(function, call), function)
         made.composed = op
         return cast("F", made)
+
+    return decorate
+
+
+def heard(name: str) -> Callable[[F], F]:
+    """Let those who listen hear of a function that is no operation, under that name."""
+
+    def decorate(function: F) -> F:
+        op = Composed(name, None)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if state.mode.listeners:
+                return tell(op, function, args, kwargs)
+            return function(*args, **kwargs)
+
+        return cast("F", functools.update_wrapper(named_like(function, call), function))
 
     return decorate

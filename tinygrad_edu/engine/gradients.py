@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_edu.dtypes import from_numpy
+from tinygrad_edu.engine.boundary import users_level
+from tinygrad_edu.engine.composed import heard
 from tinygrad_edu.engine.graph import Leaf, Node, Variable
 from tinygrad_edu.engine.mode import around, state
 from tinygrad_edu.engine.record import current_node, wrap
@@ -62,6 +64,7 @@ def _let_others_add() -> None:
             Leaf.lock.release()
 
 
+@heard("backward")
 def backward(
     tensors: Any,
     grad_tensors: Any = None,
@@ -112,6 +115,7 @@ def backward(
     _run(roots, retain_graph, create_graph, targets, collect=False)
 
 
+@heard("autograd.grad")
 def grad(
     outputs: Any,
     inputs: Any,
@@ -155,7 +159,7 @@ def grad(
             " accumulate gradient for other parts of the graph, please use"
             " torch.autograd.backward.",
             FutureWarning,
-            stacklevel=2,
+            stacklevel=users_level(),
         )
     roots = _roots(outputs, grad_outputs, create_graph)
     inputs = [inputs] if isinstance(inputs, (Variable, GradientEdge)) else list(inputs)
@@ -166,6 +170,7 @@ def grad(
     results = []
     for i, (x, node) in enumerate(zip(inputs, nodes, strict=True)):
         g = None if isinstance(node, CutOff) else found.get(node)
+        g = g[x.output_nr] if isinstance(g, list) else g
         if g is None and materialize_grads:
             g = wrap(np.zeros_like(x.array))
         elif g is None and not allow_unused:

@@ -49,7 +49,7 @@ def check_history(t: Any) -> None:
         raise TypeError(f"an in-place operation needs a Tensor, not {type(t).__name__}")
     if state.mode.level is not None:
         refuse_captured(t)
-    if t.storage is INFERENCE and not state.mode.inference:
+    if t._storage is INFERENCE and not state.mode.inference:
         raise RuntimeError(
             "Inplace update to inference tensor outside InferenceMode is not allowed. You can make"
             " a clone to get a normal tensor before doing inplace update."
@@ -92,7 +92,7 @@ def refuse_overlap(t: Any, others: Any, apart: bool = False) -> None:
         apart: refuse `t` itself, too: not every element is read before it alone is written.
     """
     for other in others:
-        if isinstance(other, Variable) and other.storage is t.storage:
+        if isinstance(other, Variable) and other._storage is t._storage:
             if overlap_in_part(t.array, other.array, apart):
                 raise RuntimeError(
                     "unsupported operation: some elements of the input tensor and the written-to"
@@ -162,13 +162,13 @@ def write(t: Any, y: Any) -> Any:
             f" type {scalar_type_name(target.dtype)}"
         )
     node = y.node if is_floating(target.dtype) else None  # integers have no history
-    if node is not None and any([guard is t.storage for guard in node.guards]):
+    if node is not None and any([guard is t._storage for guard in node.guards]):
         pairs = list(zip(node.kept or (), node.guards, strict=False))
         shapes = (node.kept or ())[len(pairs) :]
-        node.kept = tuple([k.copy() if s is t.storage else k for k, s in pairs]) + shapes
-        node.guards = tuple([None if s is t.storage else s for _, s in pairs])
+        node.kept = tuple([k.copy() if s is t._storage else k for k, s in pairs]) + shapes
+        node.guards = tuple([None if s is t._storage else s for _, s in pairs])
     np.copyto(target, source, casting="unsafe")
-    t.storage.write()
+    t._storage.write()
     if not is_recording():
         return t
     if node is not None:
@@ -221,7 +221,7 @@ def _keep_in_place(node: Node, t: Any, y: Any) -> None:
     kept = node.kept or ()
     if y.array.dtype == t.array.dtype and any([k is y.array for k in kept]):
         node.guards = tuple(
-            [t.storage if k is y.array else s for k, s in zip(kept, node.guards, strict=False)]
+            [t._storage if k is y.array else s for k, s in zip(kept, node.guards, strict=False)]
         )
         node.kept = tuple([t.array if k is y.array else k for k in kept])
     node.number = clock()
@@ -244,7 +244,7 @@ def set_history(t: Any, node: Node | None) -> None:
         copy_slices.primitive,
         (before, node),
         (base.array, t.array, t.view_of.path, order),
-        (base.storage, t.storage, None, None),
+        (base._storage, t._storage, None, None),
         base.array,
     )
     _follow(before, copied.node)
@@ -298,7 +298,7 @@ def inplace(
         node = t.node
         if t.view_of is not None and node is not None and node.hooks is not None:
             node = unhooked(node)
-        before = wrap(t.array if same else t.array.copy(), node, t.storage if same else None)
+        before = wrap(t.array if same else t.array.copy(), node, t._storage if same else None)
         return write(t, op(before, *args, **kwargs))
 
     twin = twin_of(op, call, name)

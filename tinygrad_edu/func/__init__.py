@@ -84,7 +84,7 @@ class _Run:
 
 
 def _detached(value: Any) -> Any:
-    return wrap(value.array, None, value.storage) if isinstance(value, Variable) else value
+    return wrap(value.array, None, value._storage) if isinstance(value, Variable) else value
 
 
 def _reaches_others(ys: list[Any], own: list[Any]) -> bool:

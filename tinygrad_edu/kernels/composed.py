@@ -29,7 +29,7 @@ BLOCK = 1 << 15
 def _needed() -> bool:
     """Whether NumPy lacks vector code for these functions on this processor."""
     try:
-        features = np._core._multiarray_umath.__cpu_features__
+        features = np._core._multiarray_umath.__cpu_features__  # type: ignore[attr-defined]
     except AttributeError:
         return False
     return not features.get("AVX512_SKX", False)
@@ -49,7 +49,7 @@ def composed_for(by_numpy: np.ufunc) -> Callable[[Callable[..., Array]], Callabl
                 and all([a.flags.c_contiguous for a in args])
                 and _needed()
             ):
-                return by_numpy(*args)  # type: ignore[no-any-return]
+                return by_numpy(*args)
             y = np.empty_like(x)
             flat, *parts = [a.reshape(-1) for a in (y, *args)]
             for start in range(0, x.size, BLOCK):

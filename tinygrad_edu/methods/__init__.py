@@ -26,7 +26,6 @@ from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.inplace import inplace
 from tinygrad_edu.engine.types import Operation
 from tinygrad_edu.engine.views import inplace_view
-from tinygrad_edu.methods.storage import UntypedStorage
 from tinygrad_edu.ops import (
     activation,
     arithmetic,
@@ -50,6 +49,7 @@ from tinygrad_edu.ops import softmax as softmaxes
 from tinygrad_edu.size import Size
 
 if TYPE_CHECKING:
+    from tinygrad_edu.methods.storage import TypedStorage, UntypedStorage
     from tinygrad_edu.tensor import Tensor
 
 
@@ -147,7 +147,15 @@ class Methods:
 
     def untyped_storage(self) -> UntypedStorage:
         """The memory that it shares with its views."""
+        from tinygrad_edu.methods.storage import UntypedStorage
+
         return UntypedStorage(self.array)
+
+    def storage(self) -> TypedStorage:
+        """The memory that it shares with its views, as elements of its dtype."""
+        from tinygrad_edu.methods.storage import storage_of
+
+        return storage_of(self)
 
     def new(self, *data: Any, size: Any = (0,), device: Any = None) -> Tensor:
         """`new_empty(*sizes)`, or `new_tensor(data)`: how early scripts made tensors."""

@@ -12,7 +12,6 @@ from tinygrad_edu.dtypes import Array, from_numpy
 from tinygrad_edu.engine.levels import refuse_captured
 from tinygrad_edu.engine.switches import is_grad_enabled
 from tinygrad_edu.kernels.memory_order import slow_to_fast
-from tinygrad_edu.methods.storage import UntypedStorage
 from tinygrad_edu.ops import casting
 from tinygrad_edu.ops.arguments import numpy_names
 
@@ -63,7 +62,7 @@ class MemoryMethods:
             raise RuntimeError(
                 f"Could not set tensor of type {_kind(found)} to a tensor of type {_kind(mine)}"
             )
-        mine.array, mine.storage, mine.plain = found.array, found.storage, False
+        mine.array, mine._storage, mine.plain = found.array, found._storage, False
         return self
 
     def is_set_to(self, tensor: Tensor) -> bool:
@@ -243,7 +242,7 @@ class MemoryMethods:
         number = _numbers(self.array.dtype.kind)
         values = [number(function(*row)) for row in zip(*columns, strict=True)]
         self.array[...] = np.array(values, self.array.dtype).reshape(self.array.shape)
-        mine.storage.write()
+        mine._storage.write()
         return self
 
 
@@ -264,6 +263,8 @@ def _seen(mine: Any, source: Any, offset: int, size: Any, stride: Any) -> Any:
     """A tensor in the memory of `source`, with this shape and these steps."""
     if source is None:
         return mine.new_empty(0)
+    from tinygrad_edu.methods.storage import UntypedStorage
+
     if isinstance(source, UntypedStorage):
         whole = mine.new_empty(0)
         whole.array = source._array.reshape(-1).view(mine.array.dtype)

@@ -245,7 +245,7 @@ def array_ufunc(self: Any, ufunc: Any, method: str, *inputs: Any, **kwargs: Any)
         return array_function(self, np.sum, (), inputs, {"axis": 0, **given})
     y = getattr(ufunc, method)(*[_array(x) for x in inputs], **given)
     if method == "at" and isinstance(inputs[0], Variable):
-        inputs[0].storage.write()
+        inputs[0]._storage.write()
     return y
 
 

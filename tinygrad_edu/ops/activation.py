@@ -221,7 +221,7 @@ def glu(input: Any, dim: int = -1) -> Tensor:
         )
     a = indexing.narrow(input, dim, 0, size // 2)
     b = indexing.narrow(input, dim, size // 2, size // 2)
-    return shown_as(a * sigmoid(b), "GluBackward0")
+    return shown_as(a * sigmoid(b), "Glu(x)", x=input)
 
 
 if not TYPE_CHECKING:  # a type checker is to miss what is not here

@@ -32,6 +32,7 @@ from tinygrad_edu.dtypes import (
     to_numpy,
 )
 from tinygrad_edu.dtypes import from_numpy as dtype_of
+from tinygrad_edu.engine.composed import heard
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.entrances import as_numpy
@@ -60,6 +61,7 @@ def _stays(data: Variable) -> Device:
     return get_default_device() if has_default_device() else device_of(data.array)
 
 
+@heard("tensor")
 def tensor(
     data: Any,
     *,
@@ -141,6 +143,7 @@ def asarray(
     return made.requires_grad_() if requires_grad else made.detach()
 
 
+@heard("from_numpy")
 def from_numpy(ndarray: Any) -> Tensor:
     """A tensor that shares the memory of a NumPy array.
 

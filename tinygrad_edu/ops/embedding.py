@@ -107,7 +107,7 @@ def renormalize_rows(weight: Tensor, index: Tensor, max_norm: float, norm_type: 
     large = norms > max_norm
     if large.any():
         table[rows[large]] *= (max_norm / (norms[large] + 1e-7))[:, None].astype(table.dtype)
-        weight.storage.write()
+        weight._storage.write()
 
 
 @of_tensors

@@ -355,7 +355,7 @@ def setitem(x: Any, index: Any, value: Any) -> None:
             _index_put_(target, own, value, False)  # its index is not seen by `watched`
         return
     target.array[... if advanced is None else advanced] = plain.reshape(fitting)
-    x.storage.write()
+    x._storage.write()
 
 
 def _assigned(value: Any, target: Any) -> Any:

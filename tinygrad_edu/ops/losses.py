@@ -254,6 +254,12 @@ def _check_weight(x: Tensor, weight: Tensor | None) -> Array | None:
     return weight.array
 
 
+def as_images(input: Any, below: str) -> str:
+    """torch sees what has more than two dimensions as images, which have four."""
+    n = input.array.ndim
+    return f"({below})" if n < 3 else f"2D({below})" if n == 4 else f"2D(View({below}))"
+
+
 def nll_loss(
     input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, reduction: str
 ) -> Tensor:
@@ -301,7 +307,7 @@ def cross_entropy(
         rows.reshape(-1, classes), target.reshape(-1), weight, ignore_index, reduction
     )
     losses = losses.reshape(target.array.shape) if reduction == "none" else losses
-    return shown_as(losses, f"NllLoss{'2D' if input.array.ndim > 1 else ''}Backward0")
+    return shown_as(losses, f"NllLoss{as_images(input, 'LogSoftmax(x)')}", x=input)
 
 
 def _smoothed(

@@ -312,7 +312,8 @@ def avg_pool(
         divisor = float(counts.flat[0]) if even else counts.astype(x.array.dtype)
         y = total / (divisor if even else wrap(np.asarray(divisor, like=x.array)))
     y = y if is_floating(x.array.dtype) else y.trunc().to(input.dtype)
-    y = shown_as(y, f"AvgPool{n}DBackward0" if n > 1 else "SqueezeBackward1")
+    chain = f"AvgPool{n}D(x)" if n > 1 else "SqueezeBackward1(AvgPool2D(Unsqueeze(x)))"
+    y = shown_as(y, chain, x=x)
     result: Tensor = y[0] if added else y
     return result
 
@@ -381,7 +382,8 @@ def adaptive_avg_pool(n: int, input: Any, output_size: Any) -> Tensor:
             x = stack([x.narrow(dim, a, b - a).mean(dim) for a, b in parts], dim)
         x = _arranged(n, input.array, x)
     if n > 1 and sizes != out:  # to one number, torch takes the mean
-        x = shown_as(x, f"AdaptiveAvgPool{n}DBackward0" if max(out) > 1 else "MeanBackward1")
+        title = f"AdaptiveAvgPool{n}D" if max(out) > 1 else "MeanBackward1"
+        x = shown_as(x, f"{title}(input)", input=input)
     result: Tensor = x[0] if added else x
     return result
 

@@ -375,7 +375,7 @@ def _fill(t: Tensor, draw: Callable[[Array], None], *parameters: Any) -> Tensor:
     if _needs_gradient(t, *parameters):
         write(t, _drawn((t, *parameters), t.array.copy()))
     draw(t.array)
-    t.storage.write()
+    t._storage.write()
     return t
 
 

@@ -42,9 +42,10 @@ def _view(x: Array, shape: tuple[int, ...]) -> Array:
 
 
 _view.vjp(x=lambda g, x_shape: g.reshape(x_shape))
+_reshape_alias = _view.called("ReshapeAlias")
 
 
-@primitive(node="View", half="as it is")
+@primitive(node="UnsafeView(Clone(x))", half="as it is")
 def _reshape_copy(x: Array, shape: tuple[int, ...]) -> Array:
     return _reshaped(x, shape)
 
@@ -116,9 +117,10 @@ def reshape(input: Tensor, *sizes: Any, shape: Any = None) -> Tensor:
         x = input.array
     except AttributeError:
         raise not_a_tensor("reshape", 1, input) from None
-    if x.flags.c_contiguous or not x.size or np.may_share_memory(x, _reshaped(x, new)):
+    if x.flags.c_contiguous:
         return _view(input, new)
-    return _reshape_copy(input, new)
+    shares = not x.size or np.may_share_memory(x, _reshaped(x, new))
+    return (_reshape_alias if shares else _reshape_copy)(input, new)
 
 
 def view_as(input: Tensor, other: Tensor) -> Tensor:

@@ -63,7 +63,7 @@ class _Part:
         self.autocast = contextlib.nullcontext if mode is None else mode.as_it_is()
         self.places: list[weakref.ref[_Place]] = []  # a place lives as long as its node needs it
         tensors: list[Any] = [a for a in (*args, *kwargs.values()) if isinstance(a, Variable)]
-        self.versions = [(t, t.storage.version) for t in tensors]
+        self.versions = [(t, t._storage.version) for t in tensors]
         self.again: Callable[[], Any] = contextlib.nullcontext
 
     def pack(self, tensor: Any) -> _Place:
@@ -85,11 +85,11 @@ class _Part:
     def compute_again(self) -> None:
         """Run the function once more and hand out what its operations keep."""
         for tensor, version in self.versions:
-            if tensor.storage.version != version:
+            if tensor._storage.version != version:
                 raise RuntimeError(
                     "one of the variables needed for gradient computation has been modified by an"
                     f" inplace operation: an input of a checkpointed function, {tensor.dtype!r}"
-                    f" {list(tensor.shape)}, is at version {tensor.storage.version}; expected"
+                    f" {list(tensor.shape)}, is at version {tensor._storage.version}; expected"
                     f" version {version} instead."
                 )
         numbers = itertools.count()

@@ -81,7 +81,7 @@ def embedding_bag(
         kept = np.nonzero(index != padding_idx % len(weight.array))[0]
         index, bag = index[kept], bag[kept]
         weights = None if weights is None else index_select(weights, 0, wrap(kept))
-    named = wrap(index, None, input.storage)  # a later write into these is refused
+    named = wrap(index, None, input._storage)  # a later write into these is refused
     rows: Any = ops.embedding(named, weight, None, scale_grad_by_freq)
     if weights is not None:
         rows = rows * weights.unsqueeze(1)

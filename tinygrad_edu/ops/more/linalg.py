@@ -155,7 +155,7 @@ def trace(input: Tensor) -> Tensor:
     ndim = operand("trace", input).ndim
     if ndim != 2:
         raise RuntimeError(f"trace: expected a matrix, but got tensor with dim {ndim}")
-    return shown_as(sum(_diagonal(input, 0, 0, 1)), "TraceBackward0")
+    return shown_as(sum(_diagonal(input, 0, 0, 1)), "Trace(x)", x=input)
 
 
 def stored_by_columns(x: Any) -> Tensor:

@@ -168,13 +168,15 @@ def _combine(
     """
     if product.array.dtype.kind in "iu":  # torch, too, drops what an integer cannot hold
         beta, alpha = int(beta), int(alpha)
+    factors = product
     if alpha != 1:
         product = product * alpha
     addend: Any = expand(input, product.array.shape)  # raises where it does not fit
     if beta != 0:
         addend = addend if beta == 1 else addend * beta
         product = addend + product if input_first else product + addend
-    result: Tensor = shown_as(product, f"{name}Backward0")
+    chain = f"{name}(input, factors.a, factors.b)"
+    result: Tensor = shown_as(product, chain, input=input, factors=factors)
     return result
 
 

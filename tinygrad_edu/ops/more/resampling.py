@@ -250,7 +250,7 @@ def interpolate(
         last = n > 1 and channels_last(input.array)
         y = contiguous(y, _CHANNELS_LAST[n] if last else "torch.contiguous_format")
     title = "NearestExact" if mode == "nearest-exact" else mode.capitalize()
-    return y if y is input else shown_as(y, f"Upsample{title}{n}DBackward0")
+    return y if y is input else shown_as(y, f"Upsample{title}{n}D(x)", x=input)
 
 
 _CHANNELS_LAST = {2: "torch.channels_last", 3: "torch.channels_last_3d"}
@@ -292,12 +292,12 @@ def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
     parts = input.reshape(*lead, c // (r * r), r, r, h, w)
     turned = parts.permute(*range(i), i, i + 3, i + 1, i + 4, i + 2)
     shuffled = turned.reshape(*lead, c // (r * r), h * r, w * r)
-    return shown_as(_of_its_own(shuffled, input), "PixelShuffleBackward0")
+    return shown_as(_of_its_own(shuffled, input), "PixelShuffle(x)", x=input)
 
 
 def _of_its_own(y: Any, x: Any) -> Tensor:
     """A rearranged `x` in memory of its own, also if nothing had to move."""
-    result: Tensor = y.clone().contiguous() if y.storage is x.storage else y
+    result: Tensor = y.clone().contiguous() if y._storage is x._storage else y
     return result
 
 

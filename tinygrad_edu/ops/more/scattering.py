@@ -175,7 +175,7 @@ def index_reduce(
     if shape:
         shape[place] = -1
     spread = index.array.reshape(shape)
-    full = wrap(np.broadcast_to(spread, source.array.shape), None, index.storage)
+    full = wrap(np.broadcast_to(spread, source.array.shape), None, index._storage)
     return scatter_reduce(input, dim, full, source, reduce, include_self=include_self)
 
 

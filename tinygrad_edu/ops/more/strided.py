@@ -159,7 +159,7 @@ def resize_(input: Tensor, *sizes: Any, memory_format: Any = None) -> Tensor:
         more[: flat.size] = flat
         flat = more
     input.array = flat[:count].reshape(shape)
-    input.storage.write()
+    input._storage.write()
     return input
 
 

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from tinygrad_edu.backend import cupy_problem
+from tinygrad_edu.engine.boundary import users_level
+from tinygrad_edu.engine.composed import heard
 from tinygrad_edu.random import Generator, default_generator
 from tinygrad_edu.utils.data import position
 from tinygrad_edu.utils.data.arguments import (
@@ -92,6 +94,7 @@ class DataLoader(Generic[T_co]):
     tensor([3, 4]) tensor([30, 40])
     """
 
+    @heard("loader")
     def __init__(
         self,
         dataset: Any,
@@ -177,6 +180,7 @@ class DataLoader(Generic[T_co]):
     def _index_sampler(self) -> Any:
         return self.sampler if self.batch_sampler is None else self.batch_sampler
 
+    @heard("epoch")
     def __iter__(self) -> Iterator[Any]:
         resume, self._resume = self._resume, None
         if self._iterator is not None and not self._iterator.running:
@@ -261,7 +265,7 @@ class DataLoader(Generic[T_co]):
             warnings.warn(
                 f"This DataLoader will create {self.num_workers} worker processes in total. This"
                 f" process may use {cpus} CPUs only; more workers than that can make it slower.",
-                stacklevel=3,
+                stacklevel=users_level(),
             )
 
 
@@ -274,7 +278,7 @@ class Epoch(Iterator[Any]):
             warnings.warn(
                 "'pin_memory' argument is set as true but no accelerator is found, then device"
                 " pinned memory won't be used.",
-                stacklevel=3,
+                stacklevel=users_level(),
             )
         self._begin(loader)
         # Drawn even if no worker will use it; an epoch that goes on with kept workers drew none.
@@ -379,3 +383,14 @@ class Epoch(Iterator[Any]):
                 " samples: share them out by get_worker_info().",
                 stacklevel=3,
             )
+
+
+def __getattr__(name: str) -> Any:
+    """torch's names of the iterators, by which libraries ask which of them runs."""
+    if name == "_BaseDataLoaderIter":
+        return Epoch
+    if name == "_MultiProcessingDataLoaderIter":
+        from tinygrad_edu.utils.data.epochs import WorkerEpochs
+
+        return WorkerEpochs
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name)

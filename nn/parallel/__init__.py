@@ -1,12 +1,23 @@
-"""`torch.nn.parallel`: wrappers for several devices, on the one there is."""
+"""`torch.nn.parallel`: a model on several devices.
+
+`DistributedDataParallel` has a file of its own, imported when it is asked for.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from tinygrad_edu.names.missing import later
 from tinygrad_edu.nn.modules.module import Module
+from tinygrad_edu.nn.parallel.scatter_gather import gather, scatter
 
-__all__ = ["DataParallel", "DistributedDataParallel", "data_parallel"]
+if TYPE_CHECKING:
+    from . import distributed
+    from .distributed import DistributedDataParallel
+
+__all__ = [
+    "DataParallel", "DistributedDataParallel", "data_parallel", "distributed", "gather", "scatter",
+]  # fmt: skip
 
 
 class DataParallel(Module):
@@ -49,11 +60,7 @@ def data_parallel(
     return module(*inputs, **(module_kwargs or {}))
 
 
-class DistributedDataParallel(Module):
-    """NotImplementedError: there is one process, without communication between processes."""
-
-    def __init__(self, module: Module, *args: Any, **kwargs: Any) -> None:
-        raise NotImplementedError(
-            "torch.nn.parallel.DistributedDataParallel is not available in tinygrad_edu: it runs in"
-            " one process, without communication between processes; use the model itself"
-        )
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = later(
+        __name__, {"": ["distributed"], "distributed": ["DistributedDataParallel"]}
+    )
