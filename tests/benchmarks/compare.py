@@ -3,7 +3,8 @@
 Each library runs in a process of its own (two BLAS pools in one process slow each other), and they
 take turns, so that a slow spell of the machine hits all.  A ratio is the other library's time by
 ours, of medians: above 1, we are faster.  Peak memory is that of the whole process.  What is not
-installed is left out; `pip install '.[bench]'` installs MyGrad and HIPS autograd.
+installed is left out; `pip install '.[bench]'` installs JAX, MyGrad and HIPS autograd.  `limit` is
+the same step written by hand in NumPy (limit.py): what the engine could reach on this machine.
 """
 
 import argparse
@@ -11,15 +12,23 @@ import importlib.util
 import json
 import os
 import pathlib
+import platform
 import statistics
 import subprocess
 import sys
 import time
 
-from workloads import OTHERS, WORKLOADS
+from workloads import OTHERS, STEPS, WORKLOADS
 
 HERE = pathlib.Path(__file__).resolve().parent
-LIBRARIES = ("tinygrad_edu", "torch", "mygrad", "autograd")
+LIBRARIES = ("tinygrad_edu", "torch", "limit", "jax", "mygrad", "autograd")
+AVX2 = {  # what a processor without AVX-512 would do, as far as each library can be told
+    "NPY_DISABLE_CPU_FEATURES": "AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL",
+    "OPENBLAS_CORETYPE": "Haswell",
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    "XLA_FLAGS": "--xla_cpu_max_isa=AVX2",
+}
 
 
 def run(library, workload, threads, seconds):
@@ -51,7 +60,10 @@ def summary(runs):
 
 def measure(workload, threads, args, libraries):
     """A `summary` for each library that can run the workload."""
-    able = [lib for lib in libraries if lib in LIBRARIES[:2] or workload in OTHERS]
+    able = [
+        lib for lib in libraries
+        if lib in LIBRARIES[:2] or workload in (STEPS if lib in ("limit", "jax") else OTHERS)
+    ]  # fmt: skip
     runs = {library: [] for library in able}
     for _ in range(args.rounds):
         for library in able:
@@ -83,6 +95,21 @@ def imports(libraries, rounds):
         own = found[name] - found["sys"]
         print(f"{name:14}{own * 1e3:6.0f}{own / numpy:10.2f}")
     return {name: found[name] - found["sys"] for name in names[1:]}
+
+
+def machine():
+    """The processor, the vector instructions NumPy finds, and the BLAS's kernels."""
+    code = (
+        "import numpy as np; f = np._core._multiarray_umath.__cpu_features__;"
+        "print('NumPy', np.__version__, 'uses', *[n for n, has in f.items() if has][-3:]);"
+        "from threadpoolctl import threadpool_info as i;"
+        "print(*[(p['internal_api'], p['version'], p['architecture']) for p in i()])"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
+    known = pathlib.Path("/proc/cpuinfo")
+    lines = known.read_text().splitlines() if known.exists() else []
+    names = [line.split(":")[1].strip() for line in lines if "model name" in line]
+    return f"{os.cpu_count()} x {names[0] if names else platform.machine()}\n{said}".strip()
 
 
 def draw(results, path):
@@ -125,9 +152,14 @@ def main():
     parser.add_argument("--no-imports", action="store_true", help="leave the import times out")
     parser.add_argument("--json", help="also write all figures to this file")
     parser.add_argument("--picture", help="also draw the ratios into this file")
+    parser.add_argument("--avx2", action="store_true", help="as a processor without AVX-512")
+    parser.add_argument("--libraries", nargs="+", default=LIBRARIES, choices=LIBRARIES)
     args = parser.parse_args()
+    if args.avx2:
+        os.environ.update(AVX2)
+    print(machine())
 
-    libraries = [lib for lib in LIBRARIES if importlib.util.find_spec(lib)]
+    libraries = [lib for lib in args.libraries if importlib.util.find_spec(lib)]
     results = {}
     for threads in args.threads:
         found = results[str(threads)] = {}

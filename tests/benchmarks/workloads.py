@@ -12,7 +12,6 @@ import json
 import os
 import time
 
-import limit
 from attention_memory import memory
 from gpt import gpt_step
 
@@ -161,13 +160,23 @@ OTHERS = {
     "gpt small": lambda others, library: others.gpt_step(library, **SMALL),
 }
 
-LIMIT = {
-    "mlp, batch 64": lambda threads: limit.mlp_step(64),
-    "mlp, batch 256": lambda threads: limit.mlp_step(256),
-    "mlp, batch 8": lambda threads: limit.mlp_step(8),
-    "gpt small": lambda threads: limit.gpt_step(threads, **SMALL),
-    "gpt larger": lambda threads: limit.gpt_step(threads, **LARGER),
+STEPS = {  # written by hand, and in JAX
+    "mlp, batch 64": {"batch": 64},
+    "mlp, batch 256": {"batch": 256},
+    "mlp, batch 8": {"batch": 8},
+    "gpt small": SMALL,
+    "gpt larger": LARGER,
 }
+
+
+def other_step(library, workload, threads):
+    """The step of a workload by hand in NumPy, or in JAX."""
+    case = STEPS[workload]
+    if library == "limit":
+        limit = importlib.import_module("limit")
+        return limit.mlp_step(**case) if "mlp" in workload else limit.gpt_step(threads, **case)
+    steps = importlib.import_module("jax_steps")
+    return steps.mlp_step(**case) if "mlp" in workload else steps.gpt_step(**case)
 
 
 def measure(work, seconds):
@@ -184,15 +193,22 @@ def measure(work, seconds):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("library", choices=["tinygrad_edu", "torch", "limit", "mygrad", "autograd"])
+    parser.add_argument(
+        "library", choices=["tinygrad_edu", "torch", "limit", "jax", "mygrad", "autograd"]
+    )
     parser.add_argument("workload", choices=list(WORKLOADS))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=2.0)
     args = parser.parse_args()
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = str(args.threads)  # before the library is imported
-    if args.library == "limit":
-        work = LIMIT[args.workload](args.threads)
+    if args.library == "jax":
+        os.environ["XLA_FLAGS"] = (
+            f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen={args.threads > 1}"
+            f" intra_op_parallelism_threads={args.threads}"
+        ).strip()
+    if args.library in ("limit", "jax"):
+        work = other_step(args.library, args.workload, args.threads)
     elif args.library in ("mygrad", "autograd"):
         work = OTHERS[args.workload](importlib.import_module("others"), args.library)
     else:
