@@ -194,7 +194,7 @@ def is_nonzero(input: Tensor) -> bool:  # type: ignore[valid-type]
 
 # ---- types, settings, formats
 from tinygrad_edu.names.settings import (
-    are_deterministic_algorithms_enabled, compile, get_float32_matmul_precision,
+    are_deterministic_algorithms_enabled, get_float32_matmul_precision,
     get_num_interop_threads, get_num_threads, is_deterministic_algorithms_warn_only_enabled,
     set_float32_matmul_precision, set_flush_denormal, set_num_interop_threads, set_num_threads,
     use_deterministic_algorithms,
@@ -234,6 +234,7 @@ _IN = {
     "ops.convolution": [
         "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d",
     ],
+    "compiler": ["compile"],
     "serialization": ["load", "save"],
     "": [
         "accelerator", "amp", "backends", "compiler", "cpu", "cuda", "distributed", "distributions",
@@ -243,9 +244,9 @@ _IN = {
 }  # fmt: skip
 
 if _typing.TYPE_CHECKING:
-    from tinygrad_edu.names import accelerator, backends, compiler, cpu, hub, jit, mps, onnx, types
+    from tinygrad_edu.names import accelerator, backends, cpu, hub, jit, mps, onnx, types
     from tinygrad_edu.names import xpu
-    from tinygrad_edu import amp, cuda, distributed, distributions, linalg, special
+    from tinygrad_edu import amp, compiler, cuda, distributed, distributions, linalg, special
     from tinygrad_edu.names import return_types
     from tinygrad_edu import func, multiprocessing, nn, optim
     from tinygrad_edu.names import profiler
@@ -273,6 +274,7 @@ if _typing.TYPE_CHECKING:
         IntTensor, LongTensor, set_default_tensor_type, ShortTensor,
     )  # fmt: skip
     from tinygrad_edu.names.further import *  # noqa: F403
+    from tinygrad_edu.compiler import compile
     from tinygrad_edu.serialization import load, save
 else:  # a type checker finds unknown names by itself
     __getattr__, __dir__ = _later(__name__, _IN, "names.further")

@@ -28,7 +28,7 @@ def _table(**folders: str) -> dict[str, str]:
 
 
 MODULES = _table(
-    names="accelerator backends compiler cpu hub jit legacy missing mps onnx profiler"
+    names="accelerator backends cpu hub jit legacy missing mps onnx profiler"
     " return_types settings spawned types xpu",
     methods="numpy_protocol printing python_protocol storage",
     ops_more="arranging bitwise counting ctc cumulative decompositions einsum fractional linalg"
