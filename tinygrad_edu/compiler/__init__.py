@@ -49,7 +49,9 @@ class OptimizedModule(Module):
         return self(*args, **kwargs)
 
     def __getattr__(self, name: str) -> Any:
-        module = self.__dict__["_modules"]["_orig_mod"]
+        module = self.__dict__.get("_modules", {}).get("_orig_mod")
+        if module is None:  # it is being unpickled
+            raise AttributeError(name)
         return module if name == "_orig_mod" else getattr(module, name)
 
     def __setattr__(self, name: str, value: Any) -> None:

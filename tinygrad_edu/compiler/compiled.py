@@ -15,7 +15,7 @@ from typing import Any
 
 from tinygrad_edu import random
 from tinygrad_edu.compiler.capture import Recorder, Refused
-from tinygrad_edu.compiler.guards import State, Unguarded
+from tinygrad_edu.compiler.guards import State, Unguarded, Wrapper
 from tinygrad_edu.compiler.program import as_tuple, write_backward
 from tinygrad_edu.compiler.watch import Watch
 from tinygrad_edu.dtypes import dtype, get_default_dtype, is_half
@@ -218,7 +218,7 @@ class Plain:
         return self.state is None or self.state.holds()
 
 
-class Compiled:
+class Compiled(Wrapper):
     """A function or module that records itself.
 
     Args:

@@ -21,11 +21,19 @@ import warnings
 from types import BuiltinFunctionType, CodeType, FrameType
 from typing import Any
 
+import numpy as np
+
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.levels import tensors
 from tinygrad_edu.ops import creation, masking
 
 _PACKAGE = __name__.partition(".")[0]
+_TRUSTED = {
+    "contextlib",
+    np.finfo.__new__.__globals__["__name__"],
+    inspect.unwrap(np.broadcast_shapes).__globals__["__name__"],
+}
+"""Modules of others that ours call, and that look at dtypes and shapes alone."""
 _VALUES = {
     "array", "storage", "_grad", "view_of", "rebased", "turns", "item", "tolist", "numpy",
     "data_ptr", "__array__", "fill_", "operand",
@@ -64,7 +72,7 @@ _LOOK_AT_SHAPES = {
     " scaled_dot_product_attention.<locals>.<listcomp>",
     "ops.casting": "_read_to arranged clone contiguous to",
     "ops.convolution": "_conv",
-    "ops.creation": "_like",
+    "ops.creation": "_like _number",
     "ops.embedding": "embedding",
     "ops.indexing": "_alone getitem",
     "ops.joining": "chunk split",
@@ -94,7 +102,10 @@ _CONSTANTS = {
 """Functions that make tensors of what they are told, and of nothing else."""
 _TAKE_NUMBERS = {
     inspect.unwrap(getattr(creation, name)).__code__: None for name in "arange full eye".split()
-} | {inspect.unwrap(masking.masked_fill).__code__: "value"}
+} | {
+    inspect.unwrap(masking.masked_fill).__code__: "value",
+    creation._number.__code__: "value",
+}
 """Functions that look at the numbers in a tensor given for a number, and at which argument."""
 _PURE: set[Any] = {
     getattr(builtins, name)
@@ -151,17 +162,17 @@ class Watch:
                 self.look_at(code, frame.f_globals.get("__name__", ""))
             if code in _TAKE_NUMBERS:
                 name, given = _TAKE_NUMBERS[code], frame.f_locals
-                if tensors([*given.values()] if name is None else given[name]):
+                if tensors([*given.values()] if name is None else [given[name]]):
                     self.refuse(f"`{code.co_name}` takes a number from a tensor")
         elif event == "c_call":
             if arg is warnings.warn or not (is_ours(frame.f_globals) or _is_pure(arg)):
-                self.refuse(f"`{code.co_name}` calls {getattr(arg, '__qualname__', arg)}")
+                self.refuse(f"`{code.co_qualname}` calls {getattr(arg, '__qualname__', arg)}")
         elif event == "return" and code in _CONSTANTS and isinstance(arg, Variable):
             self.constants[id(arg.array)] = arg.array
 
     def look_at(self, code: CodeType, module: str) -> None:
         """Refuse a function that may look at numbers; note what the others name."""
-        if module in _ENGINE or (code.co_name == "<module>" and is_ours({"__name__": module})):
+        if module in _ENGINE or module in _TRUSTED or (code.co_name == "<module>" and is_ours({"__name__": module})):
             return
         words = {c for c in code.co_consts if isinstance(c, str) and c.isidentifier()}
         self.names |= {*code.co_names, *words}
@@ -179,9 +190,9 @@ class Watch:
 
 
 def is_ours(names: dict[str, Any]) -> bool:
-    """Whether these are the globals of a module of this package."""
+    """Whether these are the globals of a module of this package, or of one that is trusted."""
     module: str = names.get("__name__") or ""
-    return module.partition(".")[0] == _PACKAGE
+    return module.partition(".")[0] == _PACKAGE or module in _TRUSTED
 
 
 def _is_pure(function: Any) -> bool:
@@ -189,6 +200,8 @@ def _is_pure(function: Any) -> bool:
     if function == sys.setprofile:
         return True
     try:
-        return function in _PURE or isinstance(getattr(function, "__self__", 0.5j), _PLAIN)
+        owner = getattr(function, "__self__", 0.5j)
+        made = isinstance(owner, type) and owner in (tuple, dict, int, str)
+        return made or isinstance(owner, _PLAIN) or function in _PURE
     except TypeError:
         return False
