@@ -624,8 +624,61 @@ def test_results_of_all_shapes() -> None:
     for _ in range(4):
         x = torch.randn(2, 3)
         found = compiled(x, True)
-        assert found["same"] is x and found["weight"] is weight and found["b"][1:] == [None, 3, "text"]
+        assert (
+            found["same"] is x and found["weight"] is weight and found["b"][1:] == [None, 3, "text"]
+        )
         assert bits(found["a"]) == bits(function(x, True)["a"])
         weight.grad = None
         found["a"].sum().backward()
         assert bits(weight.grad) == bits(x.sum(0))
+
+
+def _prints(x: Any) -> Any:
+    print(end="")
+    return x * 2
+
+
+class Config(dict):  # type: ignore[type-arg]
+    factor = 1.0
+
+
+def test_state_in_unusual_places_is_guarded_or_refused() -> None:
+    config, weight, ticks = Config(a=1.0), torch.ones(2), iter(range(100))
+    weight.tag = 1.0
+
+    class Holder:
+        factor = 1.0
+
+    holder = Holder()
+
+    def reads_all(x: Any) -> Any:
+        scale = config["a"] * config.factor * weight.tag * holder.factor
+        return x * scale * weight if not weight.requires_grad else x - scale
+
+    def ticking(x: Any) -> Any:
+        return x + next(ticks)
+
+    def change_nothing() -> None: ...
+
+    def change_weight() -> None:
+        nonlocal weight
+        weight = torch.full((2,), 3.0)
+        weight.tag = 2.0
+
+    changes = [
+        change_nothing, lambda: config.update(a=2.0), lambda: setattr(config, "factor", 5.0),
+        lambda: setattr(weight, "tag", 7.0), lambda: setattr(Holder, "factor", 11.0),
+        lambda: setattr(holder, "factor", 13.0), change_weight,
+        lambda: weight.requires_grad_(),
+    ]  # fmt: skip
+    compiled, x = torch.compile(reads_all), torch.arange(2.0)
+    for change in changes:
+        change()
+        for _ in range(3):
+            assert bits(compiled(x)) == bits(reads_all(x)), explained(compiled)
+    run = torch.compile(ticking)
+    assert [run(torch.zeros(1)).item() for _ in range(6)] == [0, 1, 2, 3, 4, 5]
+    shown = torch.compile(_prints)
+    for _ in range(3):
+        shown(x)
+    assert "calls print" in explained(shown)

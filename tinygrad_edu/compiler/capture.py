@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu import random
-from tinygrad_edu.compiler.program import Step, Writer, write_backward
+from tinygrad_edu.compiler.program import Step, Writer
 from tinygrad_edu.compiler.watch import Watch
 from tinygrad_edu.dtypes import common, is_half
 from tinygrad_edu.engine import tree
@@ -88,7 +88,9 @@ class Recorder:
     def name_of(self, value: Any) -> str | None:
         """The name of an array; None for what is none."""
         if not isinstance(value, (np.ndarray, np.generic)):
-            if isinstance(value, (Variable, random.Generator)) or hasattr(value, "__cuda_array_interface__"):
+            if isinstance(value, (Variable, random.Generator)) or hasattr(
+                value, "__cuda_array_interface__"
+            ):
                 raise Refused(f"an operation takes a {type(value).__name__}")
             return None
         found = self.names.get(id(value))
@@ -248,6 +250,6 @@ def _check_index(op: Any, values: Any) -> None:
     """A mask as an index gives as many elements as it is true."""
     module = op.forward.__module__
     if module in (indexing.__name__, masking.__name__) and "where" not in op.name:
-        index = [v for v in tree.flatten(list(values[1:])) if getattr(v, "dtype", None) == bool]
-        if index and "masked_fill" not in op.name:
+        index = [getattr(v, "dtype", None) for v in tree.flatten(list(values[1:]))]
+        if np.dtype(bool) in index and "masked_fill" not in op.name:
             raise Refused("a mask is used as an index")

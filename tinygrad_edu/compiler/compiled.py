@@ -21,10 +21,10 @@ from tinygrad_edu.compiler.watch import Watch
 from tinygrad_edu.dtypes import dtype, get_default_dtype, is_half
 from tinygrad_edu.engine import tree
 from tinygrad_edu.engine.graph import INFERENCE, Node, Variable
-
 from tinygrad_edu.engine.mode import state
 from tinygrad_edu.engine.nodes import node_class
 from tinygrad_edu.engine.record import current_node, wrap
+from tinygrad_edu.names.backends.mha import get_fastpath_enabled
 from tinygrad_edu.nn.modules.hooks import everywhere
 
 _SIMPLE = (bool, int, str, type(None), dtype)
@@ -87,7 +87,7 @@ class Recording:
     source = ""
 
     def __init__(self, recorder: Recorder, answer: Any, kept_state: State) -> None:
-        self.state: State | None = kept_state
+        self.state = kept_state
         self.answer, self.used = answer, recorder.used
         self.draws = recorder.draws
         self.given = len(recorder.given or ())
@@ -97,16 +97,21 @@ class Recording:
         self.results = list({id(t): t for t in found if id(t) not in handed}.values())
         place = {id(t): i for i, t in enumerate(self.results)}
         self.leaves = [
-            (0, place[id(x)]) if id(x) in place else (1, handed[id(x)]) if id(x) in handed else (2, x)
+            (0, place[id(x)])
+            if id(x) in place
+            else (1, handed[id(x)])
+            if id(x) in handed
+            else (2, x)
             for x in leaves
         ]
         self.check_results(recorder)
         names = [recorder.name_of(t.array) for t in self.results]
         steps, ends = recorder.graph(self.results)
         self.write(recorder, names, steps, ends)
-        self.arrays = [t.array for t in self.used]
-        self.facts = [(t.array.shape, t.array.dtype, t.array.strides) for t in self.used]
-        self.nodes = [t.node for t in self.used]
+        self.known = kept_state.tensors
+        self.arrays = [t.array for t in self.known]
+        self.facts = [(a.shape, a.dtype, a.strides) for a in self.arrays]
+        self.nodes = [t.node for t in self.known]
         self.results = []
         self.answer = tree.change(answer, lambda leaf: None)
 
@@ -139,12 +144,12 @@ class Recording:
             saved = [n for n in recorder.names.values() if _names(text, n)]
             saved = list(dict.fromkeys(saved))
             outs = [f"g{i}" for i in range(len(nodes))]
-            backward, function = writer.function("backward", [*outs, *saved], ())
+            backward, function = writer.function("backward", [*outs, *saved])
             self.rules = _Rules(function, len(saved), len(nodes))
         writer.lines = forward
         writer.line(f"return {as_tuple(names)}, {as_tuple(saved)}")
         inputs = [f"x{i}" for i in range(self.given)] + [f"w{i}" for i in range(len(self.used))]
-        source, self.forward = writer.function("forward", inputs, ())
+        source, self.forward = writer.function("forward", inputs)
         self.source = source + "\n" + backward
         owners = [recorder.owners.get(n) for n in saved]
         tensors_ = [*(recorder.given or ()), *self.used]
@@ -154,18 +159,14 @@ class Recording:
 
     def holds(self) -> bool:
         """Whether everything that the recording depends on is as it was."""
-        if self.state is None:
-            return True
         if not self.state.holds():
             return False
-        if self.reason is not None or not self.used:
-            return True
-        arrays = [*map(_arrays, self.used)]
+        arrays = [*map(_arrays, self.known)]
         if not all(map(is_, arrays, self.arrays)):
             if [(a.shape, a.dtype, a.strides) for a in arrays] != self.facts:
                 return False
             self.arrays = arrays
-        return all(map(is_, map(_nodes, self.used), self.nodes))
+        return all(map(is_, map(_nodes, self.known), self.nodes))
 
     def run(self, given: list[Any]) -> Any:
         """Replay it."""
@@ -243,7 +244,7 @@ class Compiled(Wrapper):
             return self.function(*args, **kwargs)
         given: list[Any] = []
         try:
-            key = (mode.enabled, mode.inference, get_default_dtype(),
+            key = (mode.enabled, mode.inference, get_default_dtype(), get_fastpath_enabled(),
                    sign(args, given), sign(kwargs, given) if kwargs else None)  # fmt: skip
         except _Unseen as unseen:
             return self.plain(str(unseen), args, kwargs)
@@ -351,10 +352,21 @@ def sign(value: Any, given: list[Any]) -> Any:
                 raise _Unseen("two arguments are one array")
         given.append(value)
         x: Any = value.array
-        if not hasattr(x, "strides") or is_half(x.dtype) or not value.__class__.__module__.startswith("tinygrad_edu."):
+        if (
+            not hasattr(x, "strides")
+            or is_half(x.dtype)
+            or not value.__class__.__module__.startswith("tinygrad_edu.")
+        ):
             raise _Unseen("an argument is on a GPU, in 16 bits, or of a class of one's own")
         node = current_node(value)
-        return x.shape, x.dtype.num, x.strides, node is None, value.storage is INFERENCE, value.__class__
+        return (
+            x.shape,
+            x.dtype.num,
+            x.strides,
+            node is None,
+            value.storage is INFERENCE,
+            value.__class__,
+        )
     kind = type(value)
     if kind in _SIMPLE:
         return kind, value

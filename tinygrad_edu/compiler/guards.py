@@ -9,9 +9,20 @@ objects are in the same places; tensors' numbers are read anew at every call.
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable, Iterable
 from operator import getitem, is_
-from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
+from types import (
+    BuiltinFunctionType,
+    CodeType,
+    FunctionType,
+    GetSetDescriptorType,
+    MemberDescriptorType,
+    MethodDescriptorType,
+    MethodType,
+    ModuleType,
+    WrapperDescriptorType,
+)
 from typing import Any
 
 from tinygrad_edu.compiler.watch import Watch, is_ours
@@ -24,6 +35,11 @@ _LAYER = (
     "training", "_parameters", "_buffers", "_modules", "_forward_hooks", "_forward_pre_hooks",
     "_backward_hooks", "_backward_pre_hooks",
 )  # fmt: skip
+_IN_C = (GetSetDescriptorType, MemberDescriptorType, MethodDescriptorType, WrapperDescriptorType)
+_TENSOR = {
+    "array", "storage", "node", "_grad", "leaf", "view_of", "plain", "rebased", "turns",
+}  # fmt: skip
+_STANDARD = {*sys.stdlib_module_names} - {"argparse", "types", "enum", "dataclasses"}
 _KNOWN_MODULES = {"math", "typing", "collections", "dataclasses", "functools", "contextlib"}
 
 
@@ -123,11 +139,12 @@ class State:
         self.instance(value, name)
 
     def _ways(self) -> Iterable[tuple[Any, Callable[[Any, Any], None]]]:
-        yield Variable, lambda t, name: self.tensors.append(t)
-        yield (tuple, frozenset), lambda x, name: [self.visit(part, name) for part in x]
+        yield Variable, self.tensor
+        yield (tuple, frozenset), self.tuple
         yield list, self.list
         yield dict, self.dict
         yield FunctionType, self.function
+        yield _IN_C, lambda d, name: None
         yield BuiltinFunctionType, lambda f, name: self.visit(f.__self__, name)
         yield MethodType, lambda m, name: [self.visit(p, name) for p in (m.__self__, m.__func__)]
         yield type, self.cls
@@ -137,13 +154,34 @@ class State:
         yield Wrapper, lambda w, name: self.visit(w.function, name)
         yield functools.partial, lambda p, name: self.visit((p.func, p.args, p.keywords), name)
 
+    def tensor(self, value: Any, name: Any) -> None:
+        """A tensor: what it is at each call is asked then; here only what the user gave it."""
+        self.tensors.append(value)
+        self.own_attributes(value)
+
+    def own_attributes(self, value: Any) -> None:
+        """Attributes that were given to an object of a kind that we know, or by its class."""
+        found = getattr(value, "__dict__", {})
+        if not isinstance(value, Variable) and hasattr(value, "__dict__"):
+            self.size(found)
+            self.cls(type(value), None)
+        self.entries(found, [n for n in found if n in self.names and n not in _TENSOR])
+
+    def tuple(self, value: Any, name: Any) -> None:
+        """What cannot change, though its parts can."""
+        self.own_attributes(value)
+        for part in value:
+            self.visit(part, name)
+
     def list(self, value: Any, name: Any) -> None:
         """A list: all that it holds."""
+        self.own_attributes(value)
         self.size(value)
         self.entries(value, range(len(value)))
 
     def dict(self, value: Any, name: Any) -> None:
         """A dictionary: all that it holds."""
+        self.own_attributes(value)
         self.size(value)
         self.entries(value, [*value])
 
@@ -182,11 +220,15 @@ class State:
         known = isinstance(value, Module)
         attributes = getattr(value, "__dict__", None)
         ours = is_ours({"__name__": type(value).__module__})
-        if attributes is None or (ours and not known) or hasattr(type(value), "__slots__"):
+        standard = type(value).__module__.partition(".")[0] in _STANDARD - {"__main__"}
+        strange = attributes is None or standard or hasattr(type(value), "__slots__")
+        if strange or (ours and not known):
             raise Unguarded(f"`{name}` is a {type(value).__name__}, which might change unnoticed")
         self.cls(type(value), name)
         self.size(attributes)
-        self.entries(attributes, [n for n in attributes if n in self.names or known and n in _LAYER])
+        self.entries(
+            attributes, [n for n in attributes if n in self.names or known and n in _LAYER]
+        )
 
     def _check_closures(self, watch: Watch) -> None:
         """Every function that ran and has a closure must have been found, or made in the run."""
@@ -201,4 +243,6 @@ class State:
 
 def _same(a: Any, b: Any) -> bool:
     """The same object, or the same number or text."""
-    return a is b or (type(a) is type(b) and isinstance(a, (int, float, str)) and repr(a) == repr(b))
+    return a is b or (
+        type(a) is type(b) and isinstance(a, (int, float, str)) and repr(a) == repr(b)
+    )

@@ -109,9 +109,9 @@ class Writer:
             return f"[{inner}]" if type(value) is list else f"({inner},)"
         return self.constant(value)
 
-    def function(self, name: str, parameters: Sequence[str], kept: Sequence[str]) -> tuple[str, Any]:
-        """Its source and itself; what is no longer needed is deleted, but for `kept`."""
-        body = _with_deletions(self.lines, {*parameters, *kept})
+    def function(self, name: str, parameters: Sequence[str]) -> tuple[str, Any]:
+        """Its source and itself; what is no longer needed is deleted."""
+        body = _with_deletions(self.lines, {*parameters})
         source = "\n".join([f"def {name}({', '.join(parameters)}):", *body, ""])
         scope = dict(self.names)
         exec(compile(source, f"<compiled {name}>", "exec"), scope)
@@ -146,7 +146,12 @@ class Step:
     """A node of the recorded graph, with names in place of the arrays that it keeps."""
 
     def __init__(self, node: Any, kept: Sequence[str]) -> None:
-        self.plan, self.edges, self.shape, self.dtype = node.plan, node.edges, node.shape, node.dtype
+        self.plan, self.edges, self.shape, self.dtype = (
+            node.plan,
+            node.edges,
+            node.shape,
+            node.dtype,
+        )
         self.number, self.whole, self.index, self.parts = (
             node.number, node.whole, node.index, node.parts,
         )  # fmt: skip

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import builtins
 import dis
+import gc
 import inspect
 import math
 import sys
@@ -59,8 +60,8 @@ _LOOK_AT_SHAPES = {
     "methods": "Methods.<lambda>",
     "methods.python_protocol": "PythonProtocol.__len__",
     "nn.functional.dropout": "dropout _times _per_channel _channel_dropout",
-    "nn.functional.losses": "_warn_of_broadcasting _weighted binary_cross_entropy_with_logits kl_div"
-    " nll_loss mse_loss l1_loss huber_loss",
+    "nn.functional.losses": "_warn_of_broadcasting _weighted binary_cross_entropy_with_logits"
+    " kl_div nll_loss mse_loss l1_loss huber_loss",
     "nn.functional.normalization": "layer_norm rms_norm _normalized_size _check_floats _by_running"
     " _check_channels batch_norm group_norm",
     "nn.functional.softmax": "softmax log_softmax softmin",
@@ -140,12 +141,16 @@ class Watch:
         if sys.getprofile() is not None:
             self.refuse("a profiler is running")
         else:
+            self.collects = gc.isenabled()
+            gc.disable()  # what a collection calls is no part of the run
             sys.setprofile(self.heard)
         return self
 
     def __exit__(self, *error: object) -> None:
         if sys.getprofile() == self.heard:
             sys.setprofile(None)
+            if self.collects:
+                gc.enable()
 
     def refuse(self, problem: str) -> None:
         """Note a reason, unless there is one already."""
@@ -172,7 +177,11 @@ class Watch:
 
     def look_at(self, code: CodeType, module: str) -> None:
         """Refuse a function that may look at numbers; note what the others name."""
-        if module in _ENGINE or module in _TRUSTED or (code.co_name == "<module>" and is_ours({"__name__": module})):
+        if (
+            module in _ENGINE
+            or module in _TRUSTED
+            or (code.co_name == "<module>" and is_ours({"__name__": module}))
+        ):
             return
         words = {c for c in code.co_consts if isinstance(c, str) and c.isidentifier()}
         self.names |= {*code.co_names, *words}
@@ -183,6 +192,8 @@ class Watch:
         elif not _VALUES.isdisjoint(code.co_names):
             self.refuse(f"`{code.co_name}` looks at the numbers in a tensor")
         elif not is_ours({"__name__": module}):
+            if "__dict__" in code.co_names:
+                self.refuse(f"`{code.co_name}` looks into a `__dict__`")
             found = {i.opname for i in dis.get_instructions(code)} & _WRITES
             writes = [i for i in dis.get_instructions(code) if i.opname == "STORE_DEREF"]
             if found or any([i.argval in code.co_freevars for i in writes]):

@@ -9,7 +9,6 @@ from typing import Any
 from tinygrad_edu.backend import switches
 from tinygrad_edu.kernels import threads
 
-
 # ---- threads
 
 
