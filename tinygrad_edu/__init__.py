@@ -24,6 +24,7 @@ Breadth:
 
     autograd        `Function`, `functional`, gradcheck, anomaly mode, hooks of saved tensors
     amp             autocast and GradScaler
+    compiler        `torch.compile`: operations recorded once and replayed
     cuda            streams, graphs and memory of a GPU
     distributions   probability distributions and their divergences
     distributed     what one process answers for many

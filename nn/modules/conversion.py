@@ -131,7 +131,8 @@ class ConversionMethods:
         """From now on `forward` records its operations and replays them; see `torch.compile`."""
         from tinygrad_edu.compiler import compile
 
-        vars(self)["forward"] = compile(type(self).forward.__get__(self), *args, **kwargs)
+        module: Any = self
+        vars(self)["forward"] = compile(type(module).forward.__get__(self), *args, **kwargs)
 
 
 def _parse_to(*args: Any, **kwargs: Any) -> tuple[Any, Any]:

@@ -9,6 +9,7 @@ not see, and the recording is given up.
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,9 @@ class Recorder:
         outside: the tensors that the guards know.
     """
 
-    def __init__(self, watch: Watch, given: list[Any] | None, outside: list[Any] = ()) -> None:  # type: ignore[assignment]
+    def __init__(
+        self, watch: Watch, given: list[Any] | None, outside: Sequence[Any] = ()
+    ) -> None:
         self.watch, self.given = watch, given
         self.outside = {id(t.array): t for t in outside}
         self.used: list[Any] = []
@@ -168,7 +171,7 @@ class Recorder:
         if op.view:
             bound = op.bind(args, kwargs) if kwargs or len(args) != op.arity else args
             source = bound[0].array if isinstance(bound[0], Variable) else bound[0]
-            values, parts, saved = (source, *bound[1:]), arrays, []
+            values, parts, saved = (source, *bound[1:]), tuple(arrays), []
         else:
             if self.made is None:
                 raise Refused(f"{op.name} was not computed by its forward function")
@@ -185,7 +188,7 @@ class Recorder:
                 if check.strides != arrays[0].strides or not op.elementwise:
                     raise Refused(f"{op.name} gives another layout than it computes")
                 call = f"{self.writer.name(turned, 'turned')}({', '.join([forward, *inputs])})"
-                parts = arrays
+                parts = tuple(arrays)
         names = [self.fresh(a) for a in arrays]
         extra = [self.fresh(v) if isinstance(v, (np.ndarray, np.generic)) else "_" for v in saved]
         if any([n == "_" and v is not None and not isinstance(v, (int, float, bool, tuple))

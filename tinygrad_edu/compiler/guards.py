@@ -138,7 +138,7 @@ class State:
                 return
         self.instance(value, name)
 
-    def _ways(self) -> Iterable[tuple[Any, Callable[[Any, Any], None]]]:
+    def _ways(self) -> Iterable[tuple[Any, Callable[[Any, Any], Any]]]:
         yield Variable, self.tensor
         yield (tuple, frozenset), self.tuple
         yield list, self.list
@@ -146,7 +146,7 @@ class State:
         yield FunctionType, self.function
         yield _IN_C, lambda d, name: None
         yield BuiltinFunctionType, lambda f, name: self.visit(f.__self__, name)
-        yield MethodType, lambda m, name: [self.visit(p, name) for p in (m.__self__, m.__func__)]
+        yield MethodType, lambda m, name: self.visit((m.__self__, m.__func__), name)
         yield type, self.cls
         yield ModuleType, self.module
         yield property, lambda p, name: self.visit(p.fget, name)
