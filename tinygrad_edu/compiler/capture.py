@@ -51,9 +51,7 @@ class Recorder:
         outside: the tensors that the guards know.
     """
 
-    def __init__(
-        self, watch: Watch, given: list[Any] | None, outside: Sequence[Any] = ()
-    ) -> None:
+    def __init__(self, watch: Watch, given: list[Any] | None, outside: Sequence[Any] = ()) -> None:
         self.watch, self.given = watch, given
         self.outside = {id(t.array): t for t in outside}
         self.used: list[Any] = []
@@ -133,9 +131,10 @@ class Recorder:
                 self.made = None
                 y = op.call(*args, _by=functools.partial(self.compute, op), **kwargs)
             if self.given is not None and watch.problem is None:
-                self.write(op, args, kwargs, y)
-        except Refused as refused:
-            watch.refuse(str(refused))
+                try:
+                    self.write(op, args, kwargs, y)
+                except Exception as problem:  # whatever it is, the call itself went well
+                    watch.refuse(str(problem))
         finally:
             self.position = random.default_generator.get_state_bytes()
             watch.busy = False

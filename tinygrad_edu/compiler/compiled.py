@@ -13,11 +13,13 @@ from operator import attrgetter, is_
 from operator import call as just_make
 from typing import Any
 
+import numpy as np
+
 from tinygrad_edu import random
 from tinygrad_edu.compiler.capture import Recorder, Refused
 from tinygrad_edu.compiler.guards import State, Unguarded, Wrapper
-from tinygrad_edu.compiler.program import as_tuple, write_backward
-from tinygrad_edu.compiler.watch import Watch
+from tinygrad_edu.compiler.program import NAME, as_tuple, write_backward
+from tinygrad_edu.compiler.watch import Watch, is_ours
 from tinygrad_edu.dtypes import dtype, get_default_dtype, is_half
 from tinygrad_edu.engine import tree
 from tinygrad_edu.engine.graph import INFERENCE, Node, Variable
@@ -28,8 +30,7 @@ from tinygrad_edu.names.backends.mha import get_fastpath_enabled
 from tinygrad_edu.nn.modules.hooks import everywhere
 
 _SIMPLE = (bool, int, str, type(None), dtype)
-_LOOKS = 16
-"""How many calls may be watched before what is not recorded yet just runs."""
+_LOOKS = 16  # so many calls may be watched before what is not recorded yet just runs
 _arrays, _nodes = attrgetter("array"), attrgetter("node")
 
 
@@ -141,8 +142,7 @@ class Recording:
         if nodes:
             self.edges = [ends[n] for n in write_backward(writer, steps, ends, nodes)]
             text = "\n".join(writer.lines)
-            saved = [n for n in recorder.names.values() if _names(text, n)]
-            saved = list(dict.fromkeys(saved))
+            saved = list(dict.fromkeys(NAME.findall(text)))
             outs = [f"g{i}" for i in range(len(nodes))]
             backward, function = writer.function("backward", [*outs, *saved])
             self.rules = _Rules(function, len(saved), len(nodes))
@@ -200,12 +200,6 @@ class Recording:
 
 
 _Compiled: Any = node_class("CompiledFunctionBackward")
-
-
-def _names(text: str, name: str) -> bool:
-    import re
-
-    return re.search(rf"\b{name}\b", text) is not None
 
 
 class Plain:
@@ -281,7 +275,9 @@ class Compiled(Wrapper):
         except Exception:
             if position is not None:
                 stream.set_state_bytes(position)
-            return self.function(*args, **kwargs)
+            answer = self.function(*args, **kwargs)
+            found.reason = "its replay raised an error that the function does not raise"
+            return answer
 
     def look(self, key: Any, given: list[Any], args: Any, kwargs: Any) -> Any:
         """Run the function, watched; the second time, record it."""
@@ -292,8 +288,8 @@ class Compiled(Wrapper):
             try:
                 kept = State(self.function, before)
                 _check_given(given, kept)
-            except (Unguarded, Refused) as problem:
-                reason = str(problem)
+            except Exception as problem:
+                reason = _told(problem)
         watch = Watch()
         recording = kept is not None and reason is None
         recorder = Recorder(watch, given if recording else None, kept.tensors if kept else ())
@@ -311,8 +307,8 @@ class Compiled(Wrapper):
             return answer
         try:
             entry: Any = self.entry(reason, recorder, before, kept, answer)
-        except (Unguarded, Refused) as problem:
-            entry = Plain(str(problem), kept)
+        except Exception as problem:  # whatever it is, the function's own answer stands
+            entry = Plain(_told(problem), kept)
         self.known.setdefault(key, []).append(entry)
         if self.fullgraph and entry.reason is not None:
             return self.plain(entry.reason, args, kwargs)
@@ -330,6 +326,12 @@ class Compiled(Wrapper):
         if not kept.same_as(State(self.function, before)):
             raise Refused("the run changes something that it depends on")
         return Recording(recorder, answer, kept)
+
+
+def _told(problem: Exception) -> str:
+    """The reason, if it is one of ours; of another error its type as well."""
+    ours = isinstance(problem, (Unguarded, Refused))
+    return str(problem) if ours else f"{type(problem).__name__}: {problem}"
 
 
 def _check_given(given: list[Any], kept: State) -> None:
@@ -351,22 +353,12 @@ def sign(value: Any, given: list[Any]) -> Any:
             if t.array is value.array or (t.node is not None and t.node is value.node):
                 raise _Unseen("two arguments are one array")
         given.append(value)
-        x: Any = value.array
-        if (
-            not hasattr(x, "strides")
-            or is_half(x.dtype)
-            or not value.__class__.__module__.startswith("tinygrad_edu.")
-        ):
+        x, kind = value.array, value.__class__
+        strange = not isinstance(x, np.ndarray) or is_half(x.dtype)
+        if strange or not is_ours({"__name__": kind.__module__}):
             raise _Unseen("an argument is on a GPU, in 16 bits, or of a class of one's own")
-        node = current_node(value)
-        return (
-            x.shape,
-            x.dtype.num,
-            x.strides,
-            node is None,
-            value.storage is INFERENCE,
-            value.__class__,
-        )
+        free = current_node(value) is None
+        return x.shape, x.dtype.num, x.strides, free, value.storage is INFERENCE, kind
     kind = type(value)
     if kind in _SIMPLE:
         return kind, value

@@ -10,19 +10,9 @@ from __future__ import annotations
 
 import functools
 import sys
+import types
 from collections.abc import Callable, Iterable
 from operator import getitem, is_
-from types import (
-    BuiltinFunctionType,
-    CodeType,
-    FunctionType,
-    GetSetDescriptorType,
-    MemberDescriptorType,
-    MethodDescriptorType,
-    MethodType,
-    ModuleType,
-    WrapperDescriptorType,
-)
 from typing import Any
 
 from tinygrad_edu.compiler.watch import Watch, is_ours
@@ -31,14 +21,12 @@ from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.nn.modules.module import Module
 
 _SIMPLE = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis), dtype, range, slice)
-_LAYER = (
+_LAYER = {
     "training", "_parameters", "_buffers", "_modules", "_forward_hooks", "_forward_pre_hooks",
     "_backward_hooks", "_backward_pre_hooks",
-)  # fmt: skip
-_IN_C = (GetSetDescriptorType, MemberDescriptorType, MethodDescriptorType, WrapperDescriptorType)
-_TENSOR = {
-    "array", "storage", "node", "_grad", "leaf", "view_of", "plain", "rebased", "turns",
 }  # fmt: skip
+_IN_C = tuple([value for name, value in vars(types).items() if name.endswith("DescriptorType")])
+_TENSOR = set("array storage node _grad leaf view_of plain rebased turns".split())
 _STANDARD = {*sys.stdlib_module_names} - {"argparse", "types", "enum", "dataclasses"}
 _KNOWN_MODULES = {"math", "typing", "collections", "dataclasses", "functools", "contextlib"}
 
@@ -81,7 +69,7 @@ class State:
         self.contents: list[Any] = []
         self.tensors: list[Any] = []
         self._seen: dict[int, Any] = {}
-        self._functions: set[CodeType] = set()
+        self._functions: set[types.CodeType] = set()
         self.visit(root, "the function")
         for code, names in watch.codes.items():
             if not is_ours(names):
@@ -143,12 +131,12 @@ class State:
         yield (tuple, frozenset), self.tuple
         yield list, self.list
         yield dict, self.dict
-        yield FunctionType, self.function
+        yield types.FunctionType, self.function
         yield _IN_C, lambda d, name: None
-        yield BuiltinFunctionType, lambda f, name: self.visit(f.__self__, name)
-        yield MethodType, lambda m, name: self.visit((m.__self__, m.__func__), name)
+        yield types.BuiltinFunctionType, lambda f, name: self.visit(f.__self__, name)
+        yield types.MethodType, lambda m, name: self.visit((m.__self__, m.__func__), name)
         yield type, self.cls
-        yield ModuleType, self.module
+        yield types.ModuleType, self.module
         yield property, lambda p, name: self.visit(p.fget, name)
         yield (staticmethod, classmethod), lambda m, name: self.visit(m.__func__, name)
         yield Wrapper, lambda w, name: self.visit(w.function, name)
@@ -226,15 +214,14 @@ class State:
             raise Unguarded(f"`{name}` is a {type(value).__name__}, which might change unnoticed")
         self.cls(type(value), name)
         self.size(attributes)
-        self.entries(
-            attributes, [n for n in attributes if n in self.names or known and n in _LAYER]
-        )
+        names = self.names | _LAYER if known else self.names
+        self.entries(attributes, [n for n in attributes if n in names])
 
     def _check_closures(self, watch: Watch) -> None:
         """Every function that ran and has a closure must have been found, or made in the run."""
-        inner: set[CodeType] = set()
+        inner: set[types.CodeType] = set()
         for code in watch.codes:
-            inner.update([c for c in code.co_consts if isinstance(c, CodeType)])
+            inner.update([c for c in code.co_consts if isinstance(c, types.CodeType)])
         for code, names in watch.codes.items():
             known = code in inner or code in self._functions or is_ours(names)
             if code.co_freevars and code.co_freevars != ("__class__",) and not known:

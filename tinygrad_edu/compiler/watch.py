@@ -29,17 +29,18 @@ from tinygrad_edu.engine.levels import tensors
 from tinygrad_edu.ops import creation, masking
 
 _PACKAGE = __name__.partition(".")[0]
+# Modules of others that ours call, and that look at dtypes and shapes alone.
 _TRUSTED = {
     "contextlib",
     np.finfo.__new__.__globals__["__name__"],
     inspect.unwrap(np.broadcast_shapes).__globals__["__name__"],
 }
-"""Modules of others that ours call, and that look at dtypes and shapes alone."""
+# Names by which code may come to the numbers in a tensor, or change them.
 _VALUES = {
     "array", "storage", "_grad", "view_of", "rebased", "turns", "item", "tolist", "numpy",
     "data_ptr", "__array__", "fill_", "operand",
 }  # fmt: skip
-"""Names by which code may come to the numbers in a tensor, or change them."""
+# Modules that look at shapes and histories only.
 _ENGINE = {
     f"{_PACKAGE}.{name}"
     for name in (
@@ -48,7 +49,6 @@ _ENGINE = {
         " dtypes backend size compiler.capture compiler.watch random out_of_memory"
     ).split()
 }
-"""Modules that look at shapes and histories only."""
 _CLOSED = {
     f"{_PACKAGE}.engine.inplace": "a write in place",
     f"{_PACKAGE}.engine.gradients": "a backward pass",
@@ -56,6 +56,7 @@ _CLOSED = {
     f"{_PACKAGE}.autograd.function": "a custom Function",
     f"{_PACKAGE}.utils.checkpoint": "checkpointing",
 }
+# Of other modules, the functions that ask an array for its shape, dtype and strides alone.
 _LOOK_AT_SHAPES = {
     "methods": "Methods.<lambda>",
     "methods.python_protocol": "PythonProtocol.__len__",
@@ -94,20 +95,19 @@ _LOOK_AT_SHAPES = {
     " Tensor.numel Tensor.element_size Tensor.itemsize Tensor.nbytes Tensor.stride"
     " Tensor.is_contiguous Tensor.is_floating_point Tensor.is_cuda Tensor.<lambda> Tensor.detach",
 }
-"""Of other modules, the functions that ask an array for its shape, dtype and strides alone."""
 _SHAPES = {f"{_PACKAGE}.{place}": names.split() for place, names in _LOOK_AT_SHAPES.items()}
+# Functions that make tensors of what they are told, and of nothing else.
 _CONSTANTS = {
     inspect.unwrap(getattr(creation, name)).__code__
     for name in "arange zeros ones full eye zeros_like ones_like".split()
 }
-"""Functions that make tensors of what they are told, and of nothing else."""
+# Functions that look at the numbers in a tensor given for a number, and at which argument.
 _TAKE_NUMBERS = {
     inspect.unwrap(getattr(creation, name)).__code__: None for name in "arange full eye".split()
 } | {
     inspect.unwrap(masking.masked_fill).__code__: "value",
     creation._number.__code__: "value",
 }
-"""Functions that look at the numbers in a tensor given for a number, and at which argument."""
 _PURE: set[Any] = {
     getattr(builtins, name)
     for name in (
@@ -189,7 +189,7 @@ class Watch:
             self.refuse(_CLOSED[module])
         elif code in _CONSTANTS or code.co_qualname in _SHAPES.get(module, ()):
             return
-        elif not _VALUES.isdisjoint(code.co_names):
+        elif not _VALUES.isdisjoint([*code.co_names, *words]):
             self.refuse(f"`{code.co_name}` looks at the numbers in a tensor")
         elif not is_ours({"__name__": module}):
             if "__dict__" in code.co_names:
