@@ -77,9 +77,9 @@ def worst_mistakes(model, X, y, device, count=12):
     model.eval()
     with torch.no_grad():
         logits = model(X.to(device))
-        losses = nn.functional.cross_entropy(logits, y.to(device), reduction="none").cpu()
+        losses = nn.functional.cross_entropy(logits, y.to(device), reduction="none").tolist()
         guesses = logits.argmax(1).cpu()
-    order = losses.argsort(descending=True).tolist()
+    order = sorted(range(len(losses)), key=losses.__getitem__, reverse=True)
     wrong = [i for i in order if guesses[i] != y[i]]
     return [(i, guesses[i].item(), y[i].item()) for i in wrong[:count]]
 

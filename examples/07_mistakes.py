@@ -3,8 +3,9 @@
     python examples/07_mistakes.py
 
 First the silent ones: `train` below is the loop of example 01, each run puts one line of it wrong,
-and a table shows what comes of it.  Then one that only the memory shows.  Last the loud ones: lines
-that raise, what the error says, and what to do instead.
+and a table shows what comes of it.  Then one that only the memory shows, and the loud ones: lines
+that raise, what the error says, and what to do instead.  Last what `torch.doctor` says of the
+silent ones, which PyTorch has not.
 
 This is an ordinary PyTorch script.  To run it on PyTorch, change the three lines below that say
 tinygrad_edu, and nothing else.
@@ -194,6 +195,25 @@ def loud():
             print(textwrap.fill(said, 98), f"-> {remedy}", sep="\n")
 
 
+# ---- 4: what the doctor says ---------------------------------------------------------------------
+
+
+def diagnosed(epochs=2):
+    """Run the silent ones once more, watched."""
+    (X, y), (X_val, y_val) = datasets.load_digits()
+    data = [torch.from_numpy(a) for a in (X, y, X_val, y_val)]
+    print("\nWhat torch.doctor says of the silent ones:")
+    for mistake in SILENT:
+        with torch.doctor(file=False) as d:
+            train(mistake, epochs, *data)
+        print(f"\n{mistake}")
+        found = [finding for finding in d.findings if finding.level != "note"]
+        for finding in found:
+            print(textwrap.indent(str(finding), "    "))
+        if not found:
+            print("    nothing to say")
+
+
 def draw(curves, path):
     """The training losses of all runs."""
     import matplotlib
@@ -221,6 +241,8 @@ def main():
     curves = silent(args.epochs)
     hoarding()
     loud()
+    if hasattr(torch, "doctor"):
+        diagnosed()
     try:
         draw(curves, args.out)
         print(f"\nwrote {args.out}")

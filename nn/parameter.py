@@ -24,7 +24,7 @@ def _share(cls: type[Any], data: Tensor | None) -> Any:
     t = object.__new__(cls)
     if data is None:
         data = wrap(np.empty(0, default()))
-    t.array, t.storage = data.array, data.storage
+    t.array, t._storage = data.array, data._storage
     return t
 
 
@@ -203,7 +203,7 @@ class _Uninitialized(Tensor):
 def _shapeless(cls: type[Any], device: Any, dtype: Any) -> Any:
     t = object.__new__(cls)
     made = empty(0, device=device, dtype=dtype)
-    t.array, t.storage = made.array, made.storage
+    t.array, t._storage = made.array, made._storage
     return t
 
 

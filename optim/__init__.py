@@ -18,6 +18,7 @@ if _typing.TYPE_CHECKING:
     from .more.adagrad import Adagrad
     from .more.adamax import Adamax
     from .more.asgd import ASGD
+    from .more.lbfgs import LBFGS
     from .more.muon import Muon
     from .more.nadam import NAdam
     from .more.radam import RAdam
@@ -36,6 +37,7 @@ _IN = {
     "more.adamax": ["Adamax"],
     "adamw": ["AdamW"],
     "more.asgd": ["ASGD"],
+    "more.lbfgs": ["LBFGS"],
     "more.muon": ["Muon"],
     "more.nadam": ["NAdam"],
     "optimizer": ["Optimizer"],
@@ -48,6 +50,7 @@ _IN = {
 
 __all__ = [
     "ASGD",
+    "LBFGS",
     "SGD",
     "Adadelta",
     "Adafactor",

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from operator import setitem
 from typing import Any
 
 import numpy as np
 
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.kernels import cuda
 from tinygrad_edu.kernels.adam import adam_calls
-from tinygrad_edu.kernels.cuda import tensors
 from tinygrad_edu.kernels.undivided import undivided
 from tinygrad_edu.optim.common import (
     advance,
@@ -21,10 +20,9 @@ from tinygrad_edu.optim.common import (
     counted,
     counter,
     number,
-    together,
     zeros_like,
 )
-from tinygrad_edu.optim.optimizer import Group, Optimizer, Params, State
+from tinygrad_edu.optim.optimizer import Group, Optimizer, Params, Rows, State
 from tinygrad_edu.tensor import Tensor
 
 
@@ -149,38 +147,28 @@ class Adam(Optimizer):
             state["max_exp_avg_sq"] = zeros_like(x)
         return state
 
-    def _update_together(self, params: list[Tensor], group: Group) -> list[Tensor]:
-        if not together(params):
-            return params
-        rest, rows, steps = [], defaultdict(list), []
-        for p in params:
-            x, g = p.array, p.grad.array  # type: ignore[union-attr]
-            if isinstance(x, np.ndarray) or not tensors.fit(x, g):
-                rest.append(p)
-                continue
-            state = self._state_of(p, group)
-            m, v = state["exp_avg"].array, state["exp_avg_sq"].array
-            row = [x, g, m, v, state["max_exp_avg_sq"].array if group["amsgrad"] else v]
-            if not tensors.fit(*row):
-                rest.append(p)
-                continue
-            step = state["step"].array
-            on_gpu = not isinstance(step, np.ndarray)
-            key = (x.dtype, x.device.id, None if on_gpu else counted(state["step"]) + 1)
-            rows[key].append([*row, step] if on_gpu else row)
-            steps += [] if on_gpu else [state["step"]]
-            p.storage.write()
-        for (_, _, step), same in rows.items():
-            if step is None:
-                tensors.add([row[-1] for row in same], 1.0)
-            beta1, beta2 = (number(beta) for beta in group["betas"])
-            tensors.adam(
-                same, step, number(group["lr"]), beta1, beta2, group["eps"], group["weight_decay"],
-                group["decoupled_weight_decay"], group["amsgrad"], group["maximize"],
-            )  # fmt: skip
-        for count in steps:
-            advance(count)
-        return rest
+    def _row(self, x: Array, g: Array, state: State, group: Group) -> list[Array]:
+        m, v = state["exp_avg"].array, state["exp_avg_sq"].array
+        return [x, g, m, v, state["max_exp_avg_sq"].array if group["amsgrad"] else v]
+
+    def _shared(self, state: State, group: Group) -> float | None:
+        """The number of the step, or None if the GPU counts."""
+        step = state["step"]
+        return counted(step) + 1 if isinstance(step.array, np.ndarray) else None
+
+    def _launch(self, rows: Rows, states: list[State], step: float | None, group: Group) -> None:
+        if step is None:
+            counts = [state["step"].array for state in states]
+            cuda.tensors.add(counts, 1.0)
+            rows = [[*row, count] for row, count in zip(rows, counts, strict=True)]
+        beta1, beta2 = (number(beta) for beta in group["betas"])
+        cuda.tensors.adam(
+            rows, step, number(group["lr"]), beta1, beta2, group["eps"], group["weight_decay"],
+            group["decoupled_weight_decay"], group["amsgrad"], group["maximize"],
+        )  # fmt: skip
+        if step is not None:
+            for state in states:
+                advance(state["step"])
 
     def _update(self, x: Array, g: Array, state: dict[str, Any], group: Group) -> None:
         beta1, beta2 = group["betas"]

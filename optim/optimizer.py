@@ -20,19 +20,25 @@ import numpy as np
 from tinygrad_edu import backend, dtypes
 from tinygrad_edu.backend import device_of, to_device
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.engine.boundary import users_level
+from tinygrad_edu.engine.composed import heard
 from tinygrad_edu.engine.hooks import RemovableHandle
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.engine.switches import enable_grad
+from tinygrad_edu.kernels import cuda
 from tinygrad_edu.kernels.undivided import Calls, undivided
 from tinygrad_edu.nn.parameter import clear_gradient
 from tinygrad_edu.ops.arguments import plain
-from tinygrad_edu.optim.common import counter
+from tinygrad_edu.optim.common import counter, together
 from tinygrad_edu.out_of_memory import out_of_memory
 from tinygrad_edu.tensor import Tensor
 
 Group: TypeAlias = dict[str, Any]
 State: TypeAlias = dict[str, Any]
 Params: TypeAlias = Iterable[Tensor] | Iterable[Group] | Iterable[tuple[str, Tensor]]
+
+Rows: TypeAlias = list[list[Array]]
+"""For each parameter of a launch its arrays."""
 
 Hooks: TypeAlias = OrderedDict[int, Callable[..., Any]]
 
@@ -123,6 +129,7 @@ class Optimizer:
         if "step" in cls.__dict__:
             cls.step = _with_hooks(cls.step)  # type: ignore[method-assign]
 
+    @heard("optimizer")
     def __init__(self, params: Params, defaults: dict[str, Any]) -> None:
         if isinstance(params, Tensor):
             raise TypeError(
@@ -174,8 +181,40 @@ class Optimizer:
         return loss
 
     def _update_together(self, params: list[Tensor], group: Group) -> list[Tensor]:
-        """Update those parameters that one launch on a GPU can; returns the others."""
-        return params
+        """Update in few launches those parameters on a GPU that allow it; returns the others."""
+        if not together(params) or type(self)._launch is Optimizer._launch:
+            return params
+        rest: list[Tensor] = []
+        batches: defaultdict[Any, list[tuple[list[Array], State]]] = defaultdict(list)
+        for p in params:
+            assert p.grad is not None
+            x, g = p.array, p.grad.array
+            if isinstance(x, np.ndarray) or not cuda.tensors.fit(x, g):
+                rest.append(p)
+                continue
+            state = self._state_of(p, group)
+            row = self._row(x, g, state, group)
+            if not cuda.tensors.fit(*row):
+                rest.append(p)
+                continue
+            batches[x.dtype, x.device.id, self._shared(state, group)].append((row, state))
+            p._storage.write()
+        for (*_, shared), batch in batches.items():
+            rows, states = [row for row, _ in batch], [state for _, state in batch]
+            self._launch(rows, states, shared, group)
+        return rest
+
+    def _row(self, x: Array, g: Array, state: State, group: Group) -> list[Array]:
+        """The arrays that `_launch` needs of a parameter, all of one shape, `x` and `g` first."""
+        raise NotImplementedError
+
+    def _shared(self, state: State, group: Group) -> Any:
+        """What else is the same for all parameters of a launch."""
+        return None
+
+    def _launch(self, rows: Rows, states: list[State], shared: Any, group: Group) -> None:
+        """Do on a GPU what `_update` does, for many parameters; defined where there is a kernel."""
+        raise NotImplementedError
 
     def _state_of(self, p: Tensor, group: Group) -> State:
         """What is remembered of a parameter, made if this is its first step."""
@@ -200,11 +239,12 @@ class Optimizer:
                 )
 
     def _update_parameter(self, p: Tensor, group: Group) -> None:
-        x, g = p.array, p.grad.array  # type: ignore[union-attr]
+        assert p.grad is not None
+        x, g = p.array, p.grad.array
         if group.get("maximize"):
             g = -g
         state = self._state_of(p, group)
-        p.storage.write()  # an interrupt after it leaves nothing worse than a new version
+        p._storage.write()  # an interrupt after it leaves nothing worse than a new version
         if x.dtype.itemsize == 2:
             self._update_half(x, g, state, group)
         else:
@@ -239,6 +279,7 @@ class Optimizer:
         """
         raise NotImplementedError(f"{type(self).__name__} must define step() or _update()")
 
+    @heard("zero_grad")
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients of all parameters.
 
@@ -282,7 +323,7 @@ class Optimizer:
                 "optimizer contains a parameter group with duplicate parameters; in future, this"
                 " will cause an error; see github.com/pytorch/pytorch/issues/40967 for more"
                 " information",
-                stacklevel=3,
+                stacklevel=users_level(),
             )
         for group in self.param_groups:
             if ("param_names" in group) != ("param_names" in param_group):

@@ -2,25 +2,51 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from operator import setitem
 
 import numpy as np
 
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.engine.record import wrap
-from tinygrad_edu.kernels.blocks import blocks, constants
-from tinygrad_edu.kernels.cuda import tensors
-from tinygrad_edu.kernels.undivided import Calls, undivided
+from tinygrad_edu.kernels import cuda
+from tinygrad_edu.kernels.sgd import sgd_calls
+from tinygrad_edu.kernels.undivided import undivided
 from tinygrad_edu.optim.common import (
     check_implementation,
     check_lr,
     check_not_negative,
     number,
-    together,
 )
-from tinygrad_edu.optim.optimizer import Group, Optimizer, Params, State
+from tinygrad_edu.optim.optimizer import Group, Optimizer, Params, Rows, State
 from tinygrad_edu.tensor import Tensor
+
+
+def sgd(
+    x: Array,
+    g: Array,
+    b: Array | None,
+    lr: float,
+    momentum: float = 0.0,
+    dampening: float = 0.0,
+    weight_decay: float = 0.0,
+    nesterov: bool = False,
+) -> tuple[Array, Array | None]:
+    """The definition of a step of SGD: the new `x` and `b`, which is None before the first step.
+
+    A step makes the calls of `kernels.sgd.sgd_calls`, which compute the same in place.
+
+    >>> import numpy as np
+    >>> x, b = sgd(np.ones(1), np.full(1, 3.0), None, 0.1, momentum=0.9)
+    >>> x, b = sgd(x, np.full(1, 3.0), b, 0.1, momentum=0.9)
+    >>> np.allclose(x, 1 - 0.1 * 3 - 0.1 * (0.9 * 3 + 3))
+    True
+    """
+    if weight_decay != 0:
+        g = g + weight_decay * x
+    if momentum != 0:
+        b = g if b is None else momentum * b + (1 - dampening) * g
+        g = g + momentum * b if nesterov else b
+    return x - lr * g, b
 
 
 class SGD(Optimizer):
@@ -87,65 +113,34 @@ class SGD(Optimizer):
     def _new_state(self, x: Array, group: Group) -> State:
         return {"momentum_buffer": None} if group["momentum"] != 0 else {}
 
-    def _update_together(self, params: list[Tensor], group: Group) -> list[Tensor]:
-        if not together(params):
-            return params
-        rest, rows, fresh = [], defaultdict(list), []
-        for p in params:
-            x, g = p.array, p.grad.array  # type: ignore[union-attr]
-            state = {} if isinstance(x, np.ndarray) else self._state_of(p, group)
-            row, first = [x, g], False
-            if group["momentum"] != 0 and state:
-                first = state["momentum_buffer"] is None
-                row.append(np.empty_like(x) if first else state["momentum_buffer"].array)
-            if isinstance(x, np.ndarray) or not tensors.fit(*row):
-                rest.append(p)
-                continue
-            rows[x.dtype, x.device.id, first].append(row)
-            fresh += [(state, row[2])] if first else []
-            p.storage.write()
-        for (*_, first), same in rows.items():
-            tensors.sgd(
-                same, number(group["lr"]), group["momentum"], group["dampening"],
-                number(group["weight_decay"]), first, group["nesterov"], group["maximize"],
-            )  # fmt: skip
-        for state, buffer in fresh:  # only now do they hold numbers
-            state["momentum_buffer"] = wrap(buffer)
-        return rest
+    def _row(self, x: Array, g: Array, state: State, group: Group) -> list[Array]:
+        if group["momentum"] == 0:
+            return [x, g]
+        buffer = state.get("momentum_buffer")
+        return [x, g, np.empty_like(x) if buffer is None else buffer.array]
+
+    def _shared(self, state: State, group: Group) -> bool:
+        return group["momentum"] != 0 and state.get("momentum_buffer") is None
+
+    def _launch(self, rows: Rows, states: list[State], first: bool, group: Group) -> None:
+        cuda.tensors.sgd(
+            rows, number(group["lr"]), group["momentum"], group["dampening"],
+            number(group["weight_decay"]), first, group["nesterov"], group["maximize"],
+        )  # fmt: skip
+        if first:
+            for row, state in zip(rows, states, strict=True):
+                state["momentum_buffer"] = wrap(row[2])
 
     def _update(self, x: Array, g: Array, state: State, group: Group) -> None:
-        momentum, decay = group["momentum"], number(group["weight_decay"])
-        dampening, nesterov = group["dampening"], group["nesterov"]
-        arrays, first = [x, g], False
+        momentum, b, first = group["momentum"], None, False
         if momentum != 0:
-            first = state.get("momentum_buffer") is None
-            arrays.append(np.empty_like(x) if first else state["momentum_buffer"].array)
-        (step,) = constants(x, -number(group["lr"]))
-        if decay != 0:
-            (penalty,) = constants(x, decay)
-        if momentum != 0:
-            (mu,) = constants(x, momentum)
-        if dampening != 0:
-            (keep,) = constants(x, 1 - dampening)
-        calls: Calls = []
-        for xs, gs, *more in blocks(*arrays, scratch=2 if nesterov else 1):
-            s = more[-1]
-            if decay != 0:  # g + weight_decay x
-                calls += [(np.multiply, xs, penalty, s), (np.add, gs, s, s)]
-                gs = s
-            if momentum != 0:
-                bs, other = more[0], more[-2] if nesterov else s
-                if first:
-                    calls.append((setitem, bs, ..., gs))
-                elif dampening != 0:  # b = momentum b + (1 - dampening) g
-                    calls += [(np.multiply, bs, mu, bs), (np.multiply, gs, keep, other)]
-                    calls.append((np.add, bs, other, bs))
-                else:
-                    calls += [(np.multiply, bs, mu, bs), (np.add, bs, gs, bs)]
-                if nesterov:  # g + momentum b
-                    calls += [(np.multiply, bs, mu, other), (np.add, gs, other, other)]
-                gs = other if nesterov else bs
-            calls += [(np.multiply, gs, step, s), (np.add, xs, s, xs)]  # x -= lr g
-        if momentum != 0 and first:
-            calls.append((setitem, state, "momentum_buffer", wrap(arrays[2])))
+            buffer = state.get("momentum_buffer")
+            first = buffer is None
+            b = np.empty_like(x) if buffer is None else buffer.array
+        calls = sgd_calls(
+            x, g, b, first, number(group["lr"]), momentum, group["dampening"],
+            number(group["weight_decay"]), group["nesterov"],
+        )  # fmt: skip
+        if b is not None and first:
+            calls.append((setitem, state, "momentum_buffer", wrap(b)))
         undivided(calls)

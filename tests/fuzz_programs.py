@@ -64,7 +64,6 @@ KNOWN = [
     ),
     ("dtype", "cross_entropy_with_logits", "weights of another dtype count for the result here"),
     ("first values", r"cross_entropy\(", "the gradient of a target where the logarithm is cut off"),
-    ("requires_grad", "heaviside", "torch's has no derivative but says so later"),
     ("second values", "scale_grad_by_freq|atan2", "torch does not scale twice; bfloat16"),
     ("values", r"matrix_exp\(.*expand", "torch's is wrong for expanded matrices"),
     (
@@ -87,7 +86,6 @@ KNOWN = [
     ),
     ("first values", "scatter_reduce am", "torch counts the old value where it is left out"),
     ("requires_grad", r"(int|bool)(.|\n)*\] = ", "integers have no history here"),
-    ("requires_grad", "histogram", "torch's has no derivative but says so later"),
     (
         "requires_grad",
         r"requires_grad_\(False\)",

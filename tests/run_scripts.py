@@ -1,4 +1,4 @@
-"""The six scripts of tests/scripts on this library and on PyTorch: same losses, and how long.
+"""The scripts of tests/scripts on this library and on PyTorch: same losses, and how long.
 
     python tests/run_scripts.py              every script at its full size, some minutes each
     python tests/run_scripts.py gan vae      these only
@@ -56,7 +56,19 @@ ALL = {
         "Adam divides gradients that are almost zero by their size, which magnifies their rounding",
     ),
     "translation": Script("--steps 40 --d-model 32 --log-interval 10", 1e-5, "rounding"),
+    "save_module": Script("--epochs 3 --emsize 32", 1e-5, "rounding"),
+    "forward_mode": Script("--steps 100 --hidden 16", 1e-5, "rounding"),
+    "pruning": Script("--rounds 3 --steps 12", 1e-5, "rounding"),
+    "ensembling": Script("--models 4 --steps 60", 1e-5, "rounding"),
+    "style_transfer": Script("--size 16 --steps 25", 1e-4, "L-BFGS magnifies rounding"),
+    "hogwild": Script("--epochs 3 --limit 160", 1e-5, "rounding"),
     "reinforce": Script("--episodes 30 --log-interval 3", 1e-4, "rounding, added up over episodes"),
+    "tensorboard_graph": Script("--steps 40", 1e-5, "rounding"),
+    "profiled": Script("--steps 30", 1e-5, "rounding"),
+    "jit_decorators": Script("--steps 40", 1e-5, "rounding"),
+    "graph_walk": Script("--steps 20", 1e-5, "rounding"),
+    "spatial_transformer": Script("--steps 40", 1e-5, "rounding"),
+    "benchmarked": Script("--steps 40", 1e-5, "rounding"),
 }  # fmt: skip
 
 

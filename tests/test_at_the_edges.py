@@ -63,6 +63,48 @@ def test_layer_and_group_norm_of_too_much_is_nan(large: float) -> None:
         same(lambda t, row=row: t.nn.functional.rms_norm(t.tensor([row]), (4,)))
 
 
+@pytest.mark.parametrize("create_graph", [False, True])
+@pytest.mark.parametrize("name", ["layer_norm", "group_norm", "rms_norm"])
+def test_so_is_its_gradient(name: str, create_graph: bool) -> None:
+    """By the kernel as by the definition."""
+
+    def gradient(t: Any) -> Any:
+        x = t.tensor([[1e20, 1.0, 2.0, 3.0]], requires_grad=True)
+        y = getattr(t.nn.functional, name)(x, 1 if name == "group_norm" else (4,))
+        return t.autograd.grad((y * t.arange(4.0)).sum(), x, create_graph=create_graph)
+
+    same(gradient)
+
+
+@pytest.mark.parametrize("correction", [0, 1])
+@pytest.mark.parametrize("dim", [None, 1])
+def test_a_deviation_whose_square_does_not_fit(dim: Any, correction: int) -> None:
+    """torch computes in float64: what fits is found, though its variance is inf, or 0."""
+    rows = [[1e20, -1e20, 3e20], [1e-30, 2e-30, -3e-30], [1.0, 2.0, 4.0], [5.0, 5.0, 5.0]]
+    for some in (rows, *[[row] for row in rows], [[1e20, INF, 0.0]], [[1e20, NAN, 0.0]]):
+        for name in ("std", "var", "std_mean"):
+
+            def run(t: Any, some: Any = some, name: str = name) -> Any:
+                x = t.tensor(some, requires_grad=True)
+                found = getattr(t, name)(x, dim, correction=correction)
+                y = found[0] if name == "std_mean" else found
+                return y, *t.autograd.grad(y.sum(), x)
+
+            same(run, atol=0 if name == "std" else 1e-42)
+
+
+@pytest.mark.parametrize("n", [3, 5, 7, 100])
+def test_equal_elements_do_not_deviate(n: int) -> None:
+    """Their mean is off by a last bit in float32, and a gradient would be of that."""
+
+    def run(t: Any) -> Any:
+        x = t.full((2, n), 0.709, requires_grad=True)
+        y = t.std(x, 1, correction=0)
+        return y, *t.autograd.grad(y.sum(), x)
+
+    same(run, rtol=0, atol=0)
+
+
 def test_what_barely_fits_is_normalised() -> None:
     same(lambda t: t.nn.functional.layer_norm(t.tensor([[1e18, 1.0, 2.0, 3.0]]), (4,)))
 

@@ -320,5 +320,5 @@ def test_distributed_sampler(size: int, options: dict[str, object]) -> None:
     for library in (ours, torch):
         with pytest.raises(ValueError, match="Invalid rank 3"):
             library.utils.data.DistributedSampler(range(2), 3, 3)
-    with pytest.raises(RuntimeError, match="Requires distributed package"):
+    with pytest.raises((ValueError, RuntimeError), match="Default process group|Requires distr"):
         ours.utils.data.distributed.DistributedSampler(range(2))

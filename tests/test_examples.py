@@ -29,7 +29,14 @@ SHORT = {  # example: arguments, what it must print, files it must write
     "05_encoder_classifier.py": (
         ["--epochs", "1"], "transformer encoder", ["encoder_classifier.png"]
     ),
-    "07_mistakes.py": (["--epochs", "1"], "second time", ["mistakes.png"]),
+    "08_rnn_or_transformer.py": (
+        ["--steps", "2", "--longest", "8"], "the gradient shrinks by", ["rnn_or_transformer.png"]
+    ),
+    "07_mistakes.py": (
+        ["--epochs", "1"], "(?s)second time.*nothing to say.*error  zero-grad-missing"
+        ".*train-forgotten.*eval-forgotten.*graph-cut.*softmax-twice.*clip-before-backward.*scheduler-per-batch",
+        ["mistakes.png"],
+    ),
 }  # fmt: skip
 
 

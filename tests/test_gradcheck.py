@@ -200,8 +200,11 @@ def test_inputs_that_cannot_be_checked() -> None:
         gradcheck(lambda x: x * 2, expanded)
     with pytest.raises(TypeError, match="must return tensors"):
         gradcheck(lambda x: 3, tensor(2))
-    with pytest.raises(ValueError, match="no forward mode"):
-        gradcheck(lambda x: x, tensor(2), check_forward_ad=True)
+    with pytest.raises(ValueError, match="batched gradients"):
+        gradcheck(lambda x: x, tensor(2), check_batched_grad=True)
+    with pytest.raises(AssertionError, match="at least one"):
+        gradcheck(lambda x: x, tensor(2), check_backward_ad=False)
+    assert gradcheck(lambda x: x * x, tensor(2), check_forward_ad=True, check_backward_ad=False)
 
 
 def test_single_precision_is_warned_of() -> None:

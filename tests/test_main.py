@@ -7,6 +7,7 @@ import pathlib
 import subprocess
 import sys
 import tomllib
+import zipfile
 from typing import Any
 
 import pytest
@@ -170,8 +171,9 @@ layer(torch.ones(2, 3), torch.ones(2, 3))
     assert lines[0] == "Traceback (most recent call last):"
     files = [line for line in lines if line.lstrip().startswith("File ")]
     assert len(files) == 2 and all("script.py" in line for line in files), done.stderr
-    assert "return a @ b" in done.stderr and lines[-1].startswith("RuntimeError: ")
-    assert "2x3" in lines[-1] or "[2, 3]" in lines[-1]
+    assert "return a @ b" in done.stderr and lines[-2].startswith("RuntimeError: ")
+    assert "2x3" in lines[-2] or "[2, 3]" in lines[-2]
+    assert "b.transpose(0, 1) of shape [3, 2] would fit" in lines[-1]
     full = run(text, before=("--full-traceback",))
     assert "tinygrad_edu" in full.stderr and full.returncode == 1
 
@@ -289,3 +291,160 @@ def test_standin_refuses_to_mix() -> None:
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True
     )
     assert "imported already" in done.stdout, done.stderr
+
+
+# ---- what comes first on the path; commands, folders, archives, children
+
+
+SHOW = "import sys, torch\nprint(sys.argv, sys.path[0], torch.__name__, __name__)\n"
+
+
+def plain(arguments: list[str], cwd: Any, text: str | None = None) -> str:
+    """What Python itself prints, with a module `torch` that is none."""
+    environment = {**os.environ, "PYTHONPATH": str(cwd / "fake")}
+    (cwd / "fake").mkdir(exist_ok=True)
+    (cwd / "fake" / "torch.py").write_text("__name__ = 'tinygrad_edu'\n")
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=cwd, env=environment, input=text, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_what_is_run_sees_what_python_shows_it(tmp_path: pathlib.Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "__main__.py").write_text(SHOW + "import beside\nprint(beside.x)\n")
+    (folder / "beside.py").write_text("x = 3\n")
+    (folder / "script.py").write_text(SHOW + "import beside\n")
+    (tmp_path / "beside.py").write_text("raise SystemExit('the current folder came first')\n")
+    with zipfile.ZipFile(tmp_path / "archive.zip", "w") as archive:
+        for path in folder.iterdir():
+            archive.write(path, path.name)
+    for arguments in (
+        ["folder/script.py", "a"], ["folder", "a"], ["archive.zip", "a"], ["-c", SHOW, "a"],
+        ["-m", "folder.script2", "a"],
+    ):  # fmt: skip
+        (folder / "script2.py").write_text(SHOW)
+        mine = command(*arguments, cwd=tmp_path)
+        assert mine.stdout == plain(arguments, tmp_path), (arguments, mine.stderr)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-m", "tinygrad_edu", "-", "a"],
+        cwd=tmp_path, env=environment, input=SHOW, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.stdout == plain(["-", "a"], tmp_path, SHOW), done.stderr
+
+
+def test_safe_path_is_respected(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "script.py").write_text("import sys\nprint(sys.path[0])\n")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "tinygrad_edu", "script.py"],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.stdout.strip() != str(tmp_path) and done.returncode == 0, done.stderr
+
+
+def test_errors_of_commands_show_their_lines(tmp_path: pathlib.Path) -> None:
+    done = command("-c", "x = 1\nx / 0", cwd=tmp_path)
+    assert done.returncode == 1 and "    x / 0\n    ~~^~~\n" in done.stderr
+    assert "__main__.py" not in done.stderr
+    assert "needs a command" in command("-c").stderr and command("-c").returncode == 2
+    (tmp_path / "empty").mkdir()
+    assert "__main__" in command("empty", cwd=tmp_path).stderr
+
+
+CHILD = """
+import subprocess, sys
+code = "import torch.nn as nn, torch; from importlib.metadata import version; " \\
+       "print(torch.__name__, nn.Linear.__module__, version('torch'))"
+import multiprocessing as mp
+def work(queue):
+    import torch
+    queue.put(torch.__name__)
+if __name__ == "__main__":
+    for option in ([], ["-B"]):
+        command = [sys.executable, *option, "-c", code]
+        print(subprocess.run(command, capture_output=True, text=True, check=True).stdout, end="")
+    for method in ("spawn", "fork", "forkserver"):
+        context = mp.get_context(method)
+        queue = context.Queue()
+        process = context.Process(target=work, args=(queue,))
+        process.start()
+        print(method, queue.get(timeout=60))
+        process.join()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
+def test_children_of_the_same_python_inherit_the_alias(run: Any) -> None:
+    done = run(CHILD)
+    assert done.returncode == 0, done.stderr
+    line = "tinygrad_edu tinygrad_edu.nn.modules.linear 2.13.0"
+    methods = [f"{method} tinygrad_edu" for method in ("spawn", "fork", "forkserver")]
+    assert done.stdout.splitlines() == [line, line, *methods]
+
+
+def test_another_python_goes_on_without_it(tmp_path: pathlib.Path) -> None:
+    """One in another folder has its own torch, or none."""
+    from tinygrad_edu import standin
+
+    folder = pathlib.Path(standin.__file__).parent / "names" / "children"
+    (tmp_path / "torch.py").write_text("real = True\n")
+    environment = {**os.environ, "TINYGRAD_EDU_PYTHON": "/elsewhere"}
+    environment["PYTHONPATH"] = os.pathsep.join([str(folder), str(tmp_path)])
+    done = subprocess.run(
+        [sys.executable, "-c", "import torch; print(torch.real)"],
+        env=environment, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.stdout == "True\n", done.stderr
+
+
+def test_metadata_names_torchs_version(run: Any) -> None:
+    done = run(
+        "from importlib.metadata import distribution, version, PackageNotFoundError\n"
+        "print(version('torch'), distribution('torch').name)\n"
+        "try: version('torchvision')\nexcept PackageNotFoundError: print('none')\n"
+    )
+    assert done.stdout.startswith("2.13.0 torch"), done.stderr
+
+
+def test_commands(tmp_path: pathlib.Path) -> None:
+    listed = command("examples", cwd=tmp_path)
+    names = [p.name for p in sorted((ROOT / "examples").glob("[0-9]*.py"))]
+    assert [line.split()[0] for line in listed.stdout.splitlines()[: len(names)]] == names
+    copied = command("examples", "mine", cwd=tmp_path)
+    assert copied.returncode == 0 and (tmp_path / "mine" / "datasets.py").is_file()
+    assert {*names} <= {p.name for p in (tmp_path / "mine").iterdir()}
+    again = command("examples", "mine", cwd=tmp_path)
+    assert again.returncode == 2 and "nothing is copied" in again.stderr
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / "__main__.py").write_text("print('a folder of the user')\n")
+    assert command("demo", cwd=tmp_path).stdout == "a folder of the user\n"
+
+
+def test_demo(tmp_path: pathlib.Path) -> None:
+    pytest.importorskip("sklearn")
+    pytest.importorskip("tqdm")
+    done = command("demo", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "█" in done.stdout and " of 360 digits" in done.stdout
+    assert not [p.name for p in tmp_path.iterdir()]
+
+
+def test_uninstall_undoes_install() -> None:
+    code = (
+        "import tinygrad_edu as tg, sys; from tinygrad_edu import standin\n"
+        "before = tg.__version__, tg.Tensor.__module__, tg.nn.Parameter.__module__\n"
+        "standin.install(); import torch.nn; assert torch is tg and torch.__version__ > '2'\n"
+        "standin.uninstall(); assert not [m for m in sys.modules if m.startswith('torch')]\n"
+        "assert before == (tg.__version__, tg.Tensor.__module__, tg.nn.Parameter.__module__)\n"
+        "standin.install(); import torch; assert torch is tg; print('done')"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True
+    )
+    assert done.stdout == "done\n", done.stderr

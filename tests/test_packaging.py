@@ -20,6 +20,9 @@ CONF = tomllib.loads((ROOT / "pyproject.toml").read_text())
 SETUPTOOLS = CONF["tool"]["setuptools"]
 FOLDERS = {package: ROOT / folder for package, folder in SETUPTOOLS["package-dir"].items()}
 
+EXAMPLES = "tinygrad_edu.examples"
+"""Scripts that are installed to be listed and copied; nobody imports them."""
+
 
 def tree() -> set[str]:
     """Every package found on disk, those behind the links left out."""
@@ -27,22 +30,24 @@ def tree() -> set[str]:
     for package, folder in FOLDERS.items():
         for init in folder.rglob("__init__.py"):
             inside = init.parent.relative_to(folder)
-            if not any((folder / part).is_symlink() for part in [inside, *inside.parents]):
+            linked = any((folder / part).is_symlink() for part in [inside, *inside.parents])
+            if not linked and "children" not in inside.parts:  # it is nobody's package
                 found.add(".".join([package, *inside.parts]))
     return found
 
 
 def modules() -> list[str]:
     """Every module of the listed packages."""
-    found = set(SETUPTOOLS["packages"])
-    for package in SETUPTOOLS["packages"]:
+    packages = [package for package in SETUPTOOLS["packages"] if package != EXAMPLES]
+    found = set(packages)
+    for package in packages:
         path = importlib.import_module(package).__path__
         found |= {info.name for info in pkgutil.iter_modules(path, package + ".")}
     return sorted(name for name in found if not name.endswith(".__main__"))
 
 
 def test_packages_listed():
-    assert sorted(tree()) == sorted(SETUPTOOLS["packages"])
+    assert sorted({*tree(), EXAMPLES}) == sorted(SETUPTOOLS["packages"])
 
 
 def test_core_needs_numpy_alone():

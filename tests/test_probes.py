@@ -56,10 +56,8 @@ def test_what_is_not_there_says_so() -> None:
         assert module.is_available() is False
     assert b.mps.is_built() is False and b.cudnn.version() is None
     assert b.cpu.get_cpu_capability() == torch.backends.cpu.get_cpu_capability()
-    d = ours.distributed
-    assert d.is_available() is False and d.is_initialized() is False
-    assert d.get_world_size() == 1
-    for refused in (d.init_process_group, d.all_reduce, ours.jit.script, ours.onnx.export):
+    assert ours.distributed.is_initialized() is False
+    for refused in (ours.jit.save, ours.onnx.export):
         with pytest.raises(NotImplementedError, match="not available in tinygrad_edu: .{20}"):
             refused(None)
     assert not ours.jit.is_scripting() and not isinstance(ours.nn.ReLU(), ours.jit.ScriptModule)
@@ -90,13 +88,6 @@ def test_other_accelerators() -> None:
         with pytest.raises(RuntimeError, match="cuda"):
             ours.cuda.Event(enable_timing=True)
     assert ours.mps.is_available() is False and ours.xpu.device_count() == 0
-
-
-def test_profiler() -> None:
-    with ours.profiler.record_function("step"):
-        pass
-    with pytest.raises(NotImplementedError, match="cProfile"):
-        ours.profiler.profile()
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
@@ -225,8 +216,6 @@ def test_summary_writer(tmp_path: pathlib.Path) -> None:
         writer.add_histogram("weights", ours.arange(100.0), 0)
         writer.add_text("note", "hello", 0)
         writer.add_image("picture", ours.rand(3, 4, 5), 0)
-        with pytest.raises(NotImplementedError):
-            writer.add_graph(None)
     events = EventAccumulator(str(tmp_path / "run"))
     events.Reload()
     values = [(e.step, round(e.value, 4)) for e in events.Scalars("loss")]

@@ -170,6 +170,23 @@ def test_derivatives_far_out_and_at_kinks(op: Op, made: Call, count: int, dtype:
         assert right.all(), f"{what} at {places}: ours {a[~right][:4]}, torch's {b[~right][:4]}"
 
 
+TAKES_NAN_FOR_0 = ["i0", "special.i1", "special.i1e"]
+NANS = [[math.nan, 1.0, math.nan], [1.0, math.nan, math.nan]]
+
+
+@pytest.mark.parametrize("op, made, count", CASES)
+def test_derivatives_at_nan(op: Op, made: Call, count: int) -> None:
+    """Element by element: of many at once, some of torch's kernels give something else."""
+    for values in [[[math.nan]], *zip(*NANS, strict=True)]:
+        if len(values) != count or op.name in TAKES_NAN_FOR_0:
+            continue
+        points = [np.array(v).reshape(1) for v in values]
+        mine = derivatives(ours, op, made, points)
+        for what, b in derivatives(torch, op, made, points).items():
+            a = mine.get(what, np.zeros(b.shape))
+            np.testing.assert_allclose(a, b, 1e-6, err_msg=f"{what} at {values}")
+
+
 # Where torch is wrong ---------------------------------------------------------------------------
 
 

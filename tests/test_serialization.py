@@ -215,11 +215,11 @@ def test_one_memory_of_two_types_is_refused() -> None:
 
 
 @pytest.mark.parametrize("obj, words", [
-    ({"model": lambda: ours.nn.Linear(1, 1)}, r"obj\['model'\] is a function"),
+    ({"model": lambda: ours.nn.Linear(1, 1)}, r"obj\['model'\] is a function.* not found"),
     ({"a": [1, object()]}, r"obj\['a'\]\[1\] is a object"),
     (np.datetime64(1, "s"), r"obj is a datetime64"),
     (np.zeros(2), r"from_numpy"),
-    (ours.nn.Linear(1, 1), r"state_dict\(\)"),
+    (type("Local", (ours.nn.Module,), {})(), r"Local is not found .*state_dict\(\)"),
     ({(1, (object(),)): 1}, r"a key of obj"),
     (type("Mine", (dict,), {})(), r"plain dicts"),
 ])  # fmt: skip
@@ -395,8 +395,7 @@ def pretend(x: Any, location: str) -> bytes:
 
 def test_options() -> None:
     data = saved(ours, [1]).getvalue()
-    with pytest.raises(ValueError, match="never runs code"):
-        ours.load(io.BytesIO(data), weights_only=False)
+    assert ours.load(io.BytesIO(data), weights_only=False) == [1]
     assert ours.load(io.BytesIO(data), "cpu", weights_only=True, mmap=False) == [1]
     assert ours.load(io.BytesIO(data), weights_only=None) == [1]
     with pytest.raises(ValueError, match="pickle_protocol"):

@@ -32,7 +32,9 @@ PLACES = [
 EXCEPTIONS = {
     "mm bmm addmm baddbmm: out_dtype": "products with a wider result: only on a GPU, in torch",
     "layer_norm group_norm: cudnn_enable cudnn_enabled": "chooses a kernel on a GPU",
-    "fill_ zero_: input": "the method itself; torch's function has another name for the tensor",
+    "TypedStorage: wrap_storage dtype device _internal": "made by tensors, not by users",
+    "rrelu: generator": "the default one, as in nn.functional",
+    "fill_ zero_ detach is_signed: input": "the method itself, which names the tensor self",
     "rsub subtract subtract_: alpha": "also by position, in an overload that nobody documents",
     "tensor new_tensor scaled_dot_product_attention requires_grad_ one_hot numel: dtype device "
     "requires_grad pin_memory scale enable_gqa mode tensor self": "a wrong stub: torch refuses it",

@@ -27,21 +27,26 @@ Breadth:
     compiler        `torch.compile`: operations recorded once and replayed
     cuda            streams, graphs and memory of a GPU
     distributions   probability distributions and their divergences
-    distributed     what one process answers for many
+    distributed     several processes, over MPI, and NCCL between GPUs
     func            `vmap`, `grad`, `jacrev` and their kin
     linalg          `torch.linalg`
     special         `torch.special`
     multiprocessing memory that processes share, `spawn`
     serialization   `save` and `load`: torch's files, read without running code
     safetensors     files of Hugging Face's format
+    diagnosis       `doctor`, which names bugs of training programs
     testing         comparisons, strategies for property tests
+    see             pictures of the engine at work
+    course          exercises of docs/course: a command that checks them
     standin         lets `import torch` find this package
+    profiler        how long operations take
     names           what scripts only ask for: settings, absent devices, refusals, old paths
     version         the version
 """
 
 from __future__ import annotations
 
+import builtins as _builtins
 import warnings as _warnings
 from math import e, inf, nan, pi
 import typing as _typing
@@ -50,6 +55,7 @@ import typing as _typing
 # silenced where they come from our own modules, and nowhere else.
 _warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"tinygrad_edu\.")
 
+from tinygrad_edu.engine.composed import of_tensors
 from tinygrad_edu.kernels.allocator import keep_freed_memory as _keep_freed_memory
 
 _keep_freed_memory()
@@ -73,7 +79,6 @@ from tinygrad_edu.engine.switches import (
     enable_grad, inference_mode, is_grad_enabled, is_inference_mode_enabled, no_grad,
     set_grad_enabled,
 )  # fmt: skip
-from tinygrad_edu.methods.printing import set_printoptions
 
 # ---- creation
 from tinygrad_edu.ops.creation import (
@@ -94,10 +99,7 @@ from tinygrad_edu.ops.joining import (
 )  # fmt: skip
 from tinygrad_edu.ops.indexing import index_put, narrow, select
 from tinygrad_edu.ops.masking import argwhere, masked_fill, masked_select, nonzero, where
-from tinygrad_edu.ops.gathering import (
-    gather, index_add, index_copy, index_fill, index_select, scatter, scatter_add, take,
-    take_along_dim,
-)  # fmt: skip
+from tinygrad_edu.ops.gathering import gather, index_add, index_select, scatter_add
 from tinygrad_edu.ops.casting import promote_types, result_type
 
 swapdims = transpose
@@ -122,8 +124,7 @@ from tinygrad_edu.ops.rounding import (
     abs, ceil, copysign, floor, frac, heaviside, nan_to_num, round, sign, trunc,
 )  # fmt: skip
 from tinygrad_edu.ops.elementary import erf
-from tinygrad_edu.ops.losses import xlogy
-from tinygrad_edu.ops.activation import celu, hardshrink, prelu, relu, selu, sigmoid, threshold
+from tinygrad_edu.ops.activation import relu, sigmoid
 
 absolute, sgn, fix = abs, sign, trunc
 relu_, sigmoid_, tanh_, exp_, sqrt_ = (
@@ -162,44 +163,39 @@ from tinygrad_edu.random import (
     default_generator, Generator, get_rng_state, initial_seed, manual_seed, seed, set_rng_state,
 )  # fmt: skip
 from tinygrad_edu.ops.sampling import (
-    bernoulli, multinomial, normal, rand, rand_like, randint, randint_like, randn, randn_like,
-    randperm,
+    bernoulli, multinomial, rand, rand_like, randint, randint_like, randn, randn_like, randperm,
 )  # fmt: skip
 
 
 # ---- questions
-def is_tensor(obj: object) -> bool:  # type: ignore[valid-type]
+def is_tensor(obj: object) -> _builtins.bool:
     """Whether it is a Tensor."""
     return isinstance(obj, Tensor)
 
 
-def numel(input: Tensor) -> int:  # type: ignore[valid-type]
+@of_tensors
+def numel(input: Tensor) -> _builtins.int:
     """How many elements the tensor has."""
     return input.numel()
 
 
-def is_floating_point(input: Tensor) -> bool:  # type: ignore[valid-type]
+@of_tensors
+def is_floating_point(input: Tensor) -> _builtins.bool:
     """Whether its elements are floats."""
     return input.is_floating_point()
 
 
-def is_complex(input: Tensor) -> bool:  # type: ignore[valid-type]
+def is_complex(input: Tensor) -> _builtins.bool:
     """False: there are no complex numbers."""
     return input.is_complex()
 
 
-def is_nonzero(input: Tensor) -> bool:  # type: ignore[valid-type]
+def is_nonzero(input: Tensor) -> _builtins.bool:
     """Whether its only element is not zero."""
     return input.is_nonzero()
 
 
 # ---- types, settings, formats
-from tinygrad_edu.names.settings import (
-    are_deterministic_algorithms_enabled, get_float32_matmul_precision,
-    get_num_interop_threads, get_num_threads, is_deterministic_algorithms_warn_only_enabled,
-    set_float32_matmul_precision, set_flush_denormal, set_num_interop_threads, set_num_threads,
-    use_deterministic_algorithms,
-)  # fmt: skip
 from tinygrad_edu.version import __version__
 
 layout = memory_format = str  # the classes of these:
@@ -219,13 +215,41 @@ _IN = {
         "set_autocast_enabled",
     ],
     "autograd.anomaly": ["is_anomaly_enabled"],
+    "diagnosis": ["doctor"],
     "func.batching": ["vmap"],
+    "methods.printing": ["set_printoptions"],
+    "names.settings": [
+        "are_deterministic_algorithms_enabled", "get_float32_matmul_precision",
+        "get_num_interop_threads", "get_num_threads",
+        "is_deterministic_algorithms_warn_only_enabled", "set_float32_matmul_precision",
+        "set_flush_denormal", "set_num_interop_threads", "set_num_threads",
+        "use_deterministic_algorithms",
+    ],
     "nn.functional": [
         "cosine_similarity", "group_norm", "layer_norm", "pairwise_distance", "pdist", "rms_norm",
     ],
     "nn.functional.more.low_level": [
         "constant_pad_nd", "embedding_bag", "gru_cell", "index_put_", "is_inference",
         "is_same_size", "lstm_cell", "narrow_copy", "rnn_relu_cell", "rnn_tanh_cell",
+    ],
+    "names.absent": ["PyTorchFileReader"],
+    "names.jit": ["ScriptFunction", "ScriptModule"],
+    "names.notebook": ["load_ipython_extension", "unload_ipython_extension"],
+    "dtypes": ["cdouble", "cfloat", "chalf", "complex128", "complex32", "complex64"],
+    "methods.storage": ["TypedStorage", "UntypedStorage"],
+    "names.foreach": [
+        f"_foreach_{name}{tail}"
+        for name in "abs acos add addcdiv addcmul asin atan ceil clamp_max clamp_min clone copy cos"
+        " cosh div erf erfc exp expm1 floor frac lerp lgamma log log10 log1p log2 maximum minimum"
+        " mul neg norm pow reciprocal round rsqrt sigmoid sign sin sinh sqrt sub tan tanh trunc"
+        " zero".split()
+        for tail in ("", "_")
+    ],
+    "names.functions": [
+        "_assert", "alpha_dropout", "alpha_dropout_", "celu_", "detach", "detach_", "dropout",
+        "dropout_", "embedding_renorm_", "feature_alpha_dropout", "feature_alpha_dropout_",
+        "feature_dropout", "feature_dropout_", "frombuffer", "is_signed", "is_storage", "newaxis",
+        "range", "resize_as_sparse_", "rrelu", "rrelu_", "selu_", "threshold_", "typename",
     ],
     "names.legacy": [
         "BFloat16Tensor", "BoolTensor", "ByteTensor", "CharTensor", "DoubleTensor",
@@ -238,20 +262,27 @@ _IN = {
     "compiler": ["compile"],
     "serialization": ["load", "save"],
     "": [
-        "accelerator", "amp", "backends", "compiler", "cpu", "cuda", "distributed", "distributions",
-        "func", "hub", "jit", "linalg", "mps", "multiprocessing", "nn", "onnx", "optim", "profiler",
-        "return_types", "serialization", "special", "testing", "types", "utils", "xpu",
+        "_C", "accelerator", "amp", "backends", "compiler", "cpu", "cuda", "distributed",
+        "distributions", "func", "functional", "hub", "jit", "linalg", "mps", "multiprocessing",
+        "nn", "onnx", "optim", "profiler", "return_types", "see",
+        "serialization", "special", "storage", "testing", "types", "utils", "xpu",
     ],
 }  # fmt: skip
 
 if _typing.TYPE_CHECKING:
     from tinygrad_edu.names import accelerator, backends, cpu, hub, jit, mps, onnx, types
-    from tinygrad_edu.names import xpu
+    from tinygrad_edu.names import functional, xpu
     from tinygrad_edu import amp, compiler, cuda, distributed, distributions, linalg, special
+    from tinygrad_edu.methods.printing import set_printoptions
+    from tinygrad_edu.names.settings import (
+        are_deterministic_algorithms_enabled, get_float32_matmul_precision,
+        get_num_interop_threads, get_num_threads, is_deterministic_algorithms_warn_only_enabled,
+        set_float32_matmul_precision, set_flush_denormal, set_num_interop_threads, set_num_threads,
+        use_deterministic_algorithms,
+    )  # fmt: skip
     from tinygrad_edu.names import return_types
     from tinygrad_edu import func, multiprocessing, nn, optim
-    from tinygrad_edu.names import profiler
-    from tinygrad_edu import serialization, testing, utils
+    from tinygrad_edu import profiler, see, serialization, testing, utils
     from tinygrad_edu.amp import GradScaler
     from tinygrad_edu.amp.autocast_mode import (
         autocast, clear_autocast_cache, get_autocast_cpu_dtype, get_autocast_dtype,
@@ -273,6 +304,14 @@ if _typing.TYPE_CHECKING:
     from tinygrad_edu.names.legacy import (
         BFloat16Tensor, BoolTensor, ByteTensor, CharTensor, DoubleTensor, FloatTensor, HalfTensor,
         IntTensor, LongTensor, set_default_tensor_type, ShortTensor,
+    )  # fmt: skip
+    from tinygrad_edu.dtypes import cdouble, cfloat, chalf, complex128, complex32, complex64
+    from tinygrad_edu.methods.storage import TypedStorage, UntypedStorage
+    from tinygrad_edu.names.functions import (
+        alpha_dropout, alpha_dropout_, celu_, detach, detach_, dropout, dropout_,
+        embedding_renorm_, feature_alpha_dropout, feature_alpha_dropout_, feature_dropout,
+        feature_dropout_, frombuffer, is_signed, is_storage, newaxis, range, resize_as_sparse_,
+        rrelu, rrelu_, selu_, threshold_, typename,
     )  # fmt: skip
     from tinygrad_edu.names.further import *  # noqa: F403
     from tinygrad_edu.compiler import compile

@@ -1,39 +1,65 @@
 """Run an unmodified PyTorch script on this package.
 
-    python -m tinygrad_edu script.py args…
+    python -m tinygrad_edu script.py args…     a folder or a zip file with a __main__.py, too
     python -m tinygrad_edu -m module args…
+    python -m tinygrad_edu torchrun --nproc-per-node=2 script.py args…
+    python -m tinygrad_edu -c command args…    - reads the program from the standard input
 
 `import torch` in the script, and in everything it imports, gives tinygrad_edu.  It does so in
-processes that the script spawns, too (see spawned.py), unless it was run by `-m`.
+processes that it spawns, too (see spawned.py), and in those that it starts with the same Python
+(see names/children).
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import io
+import linecache
 import os
+import pkgutil
 import platform
 import re
 import runpy
 import sys
 import traceback
+import zipfile
 from importlib.machinery import ModuleSpec
-from types import ModuleType
+from types import CodeType, ModuleType
+from typing import Any
 
+from tinygrad_edu.names.ranks import announce, note
 from tinygrad_edu.names.spawned import VARIABLE
 
-USAGE = """usage: python -m tinygrad_edu [option] script.py [args]
-       python -m tinygrad_edu [option] -m module [args]
+USAGE = """usage: python -m tinygrad_edu [option] script.py | folder | zip file [args]
+       python -m tinygrad_edu [option] -m module | -c command | - [args]
+       python -m tinygrad_edu torchrun --nproc-per-node=2 script.py [args]
+       python -m tinygrad_edu demo | examples [folder] | install-kernel [prefix]
 
 Runs an unmodified PyTorch script: `import torch` gives tinygrad_edu. PyTorch need not be installed.
+Processes that the script starts with the same Python inherit that; those of another do not.
 
+  demo              train a small network and show its curve
+  examples          list the examples, or copy them into a folder
+  install-kernel    install a Jupyter kernel for notebooks that say `import torch`
   --full-traceback  show the frames inside tinygrad_edu, too, when the script fails
+  --doctor          name the script's bugs that raise no error; --doctor=10 looks at each 10th step
+  --doctor-json     the same as JSON on standard error; --doctor-json=FILE in a file
+  --doctor-explain ID  print what a finding means
   --version         print the versions and exit
   --help            print this and exit"""
 
 
 def main(arguments: list[str]) -> int:
     """Run what the command line asks for; returns the exit status."""
+    watched: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+    if arguments and arguments[0].startswith("--doctor"):
+        from tinygrad_edu.diagnosis import command
+
+        doctor, arguments = command.read(arguments)
+        if doctor.status is not None:
+            return doctor.status
+        watched = command.watching(doctor)
     full = "--full-traceback" in arguments[:1]
     arguments = arguments[1:] if full else arguments
     if not arguments or arguments[0] in ("-h", "--help"):
@@ -42,31 +68,92 @@ def main(arguments: list[str]) -> int:
     if arguments[0] == "--version":
         print(_versions())
         return 0
-    as_module = arguments[0] == "-m"
-    if as_module:
-        arguments = arguments[1:]
-    if not arguments or arguments[0].startswith("-"):
-        what = f"unknown option {arguments[0]}" if arguments else "-m needs the name of a module"
-        print(f"tinygrad_edu: {what}\n\n{USAGE}", file=sys.stderr)
-        return 2
-    if not as_module and not os.path.isfile(arguments[0]):
-        print(f"tinygrad_edu: can't open file {arguments[0]!r}", file=sys.stderr)
+    if arguments[0] == "torchrun" and not os.path.exists("torchrun"):
+        arguments = ["-m", "tinygrad_edu.distributed.run", *arguments[1:]]
+    program = os.path.join(arguments[0], "__main__.py")
+    if arguments[0] in COMMANDS and not (os.path.isfile(arguments[0]) or os.path.isfile(program)):
+        from tinygrad_edu.names import commands
+
+        return commands.COMMANDS[arguments[0]](arguments[1:])
+    problem = _problem(arguments)
+    if problem:
+        print(f"tinygrad_edu: {problem}", file=sys.stderr)
         return 2
     from tinygrad_edu import standin
 
     standin.install()
-    sys.argv = list(arguments)
+    announce()
+    standin.for_children()
     try:
-        if as_module:
-            runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
-        else:
-            run_script(arguments[0])
-    except SystemExit:
+        with watched:
+            _run(arguments)
+    except SystemExit as error:
+        end_ranks(error.code)
         raise
     except BaseException as error:
         report(error, full)
+        end_ranks(130 if isinstance(error, KeyboardInterrupt) else 1)
         return 130 if isinstance(error, KeyboardInterrupt) else 1
     return 0
+
+
+def end_ranks(code: object) -> None:
+    """A rank that fails ends the others, which might wait for it for ever."""
+    world = sys.modules.get("tinygrad_edu.distributed.world")
+    if code not in (None, 0):
+        number = code if isinstance(code, int) else 1
+        note(number, "" if isinstance(code, int) else str(code))
+        if world is not None:
+            world.end_all(number)
+
+
+COMMANDS = ("demo", "examples", "install-kernel")
+
+
+def console() -> int:
+    """What the command `tinygrad-edu` runs."""
+    return main(sys.argv[1:])
+
+
+def _problem(arguments: list[str]) -> str | None:
+    """Why nothing can be run."""
+    first = arguments[0]
+    if first in ("-m", "-c"):
+        what = "the name of a module" if first == "-m" else "a command"
+        return f"{first} needs {what}\n\n{USAGE}" if len(arguments) < 2 else None
+    if first.startswith("-") and first != "-":
+        return f"unknown option {first}\n\n{USAGE}"
+    return None if first == "-" or os.path.exists(first) else f"can't open file {first!r}"
+
+
+def _run(arguments: list[str]) -> None:
+    """Run a module, a command, the standard input, a folder, a zip file or a script.
+
+    What comes first on the path is what Python would put there.
+    """
+    first, rest = arguments[0], arguments[1:]
+    if first == "-m":
+        sys.argv = rest
+        _come_first(os.getcwd())
+        name = re.sub(r"^torch\.", "tinygrad_edu.", rest[0])  # torch.distributed.run is ours
+        runpy.run_module(name, run_name="__main__", alter_sys=True)
+    elif first in ("-c", "-"):
+        sys.argv = ["-c", *rest[1:]] if first == "-c" else ["-", *rest]
+        _come_first("")
+        text = rest[0] if first == "-c" else sys.stdin.read()
+        run_code(text, "<string>" if first == "-c" else "<stdin>", {})
+    elif os.path.isdir(first) or zipfile.is_zipfile(first):
+        sys.argv = arguments
+        run_folder(os.path.abspath(first))
+    else:
+        sys.argv = arguments
+        run_script(first)
+
+
+def _come_first(folder: str) -> None:
+    """Put a folder first on the path, in place of ours."""
+    if not sys.flags.safe_path:
+        sys.path[0] = folder
 
 
 def _versions() -> str:
@@ -84,14 +171,33 @@ def run_script(path: str) -> None:
     """Run a file as `python path` would."""
     path = os.path.abspath(path)
     with io.open_code(path) as file:
-        code = compile(file.read(), path, "exec")
-    script = ModuleType("__main__")
-    script.__dict__.update(__file__=path, __builtins__=__builtins__, __cached__=None)
-    script.__package__ = ""
-    script.__spec__ = ModuleSpec("tinygrad_edu.names.spawned", None)  # see there
+        text = file.read()
     os.environ[VARIABLE] = path
+    _come_first(os.path.dirname(os.path.realpath(path)))
+    spec = ModuleSpec("tinygrad_edu.names.spawned", None)  # see there
+    run_code(text, path, {"__file__": path, "__cached__": None, "__spec__": spec})
+
+
+def run_folder(path: str) -> None:
+    """Run the `__main__` of a folder or a zip file."""
+    _come_first(path)
+    importer = pkgutil.get_importer(path)
+    spec = importer.find_spec("__main__") if importer is not None else None
+    if spec is None or spec.loader is None:
+        raise ImportError(f"can't find '__main__' module in {path!r}")
+    code = spec.loader.get_code("__main__")  # type: ignore[attr-defined]
+    run_code(code, "", {"__file__": spec.origin, "__loader__": spec.loader, "__spec__": spec})
+
+
+def run_code(text: Any, name: str, variables: dict[str, Any]) -> None:
+    """Run a program, its text or its code, as the main module."""
+    code = text if isinstance(text, CodeType) else compile(text, name, "exec", dont_inherit=True)
+    if isinstance(text, str):  # tracebacks show its lines
+        linecache.cache[name] = len(text), None, f"{text}\n".splitlines(keepends=True), name
+    script = ModuleType("__main__")
+    script.__dict__.update(**{"__builtins__": __builtins__, "__spec__": None, **variables})
+    script.__package__ = "" if "__file__" in variables else None
     sys.modules["__main__"] = script
-    sys.path[0] = os.path.dirname(os.path.realpath(path))
     exec(code, script.__dict__)
 
 
@@ -110,8 +216,10 @@ def report(error: BaseException, full: bool) -> None:
     shown = traceback.TracebackException.from_exception(error)
     if not full:
         _leave_out(shown)
+    text = "".join(shown.format())
     sys.stdout.flush()
-    print("".join(shown.format()), end="", file=sys.stderr, flush=True)
+    if not note(130 if isinstance(error, KeyboardInterrupt) else 1, text):
+        print(text, end="", file=sys.stderr, flush=True)
 
 
 def _folders() -> tuple[str, ...]:

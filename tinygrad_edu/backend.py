@@ -66,9 +66,9 @@ class device:
         if not isinstance(type, str):
             raise TypeError(f"device(): argument 'type' must be str, not {type!r}")
         name, colon, number = type.partition(":")
-        if name not in ("cpu", "cuda"):
+        if name not in ("cpu", "cuda", "meta"):
             raise RuntimeError(
-                f"Expected one of cpu, cuda device type at start of device string: {type}"
+                f"Expected one of cpu, cuda, meta device type at start of device string: {type}"
             )
         if colon:
             if index is not None or not number.isdigit():
@@ -128,7 +128,7 @@ def set_default_device(device: Any) -> None:
 def get_default_device() -> device:
     """Where this thread's new tensors go that are not told where to."""
     found = _chosen.entered[-1] if _chosen.entered else _chosen.default or CPU
-    return found if found.type == "cpu" else device("cuda", _index(found))
+    return device("cuda", _index(found)) if found.type == "cuda" else found
 
 
 def has_default_device() -> bool:
@@ -143,14 +143,14 @@ def place_of(given: Any) -> device:
 
 def module_of(array: Array) -> Any:
     """The module whose functions make arrays where `array` lives: numpy or cupy."""
-    return np if isinstance(array, (np.ndarray, np.generic)) else _cupy()
+    return np if isinstance(array, (np.ndarray, np.generic)) else module_for(device_of(array))
 
 
 def device_of(array: Array) -> device:
     """The device an array is on."""
     if isinstance(array, (np.ndarray, np.generic)):
         return CPU
-    return device("cuda", array.device.id)
+    return getattr(array, "place", None) or device("cuda", array.device.id)  # that of meta.Shape
 
 
 def new_like(x: Array, shape: Any, value: Any = None, dtype: Any = None) -> Array:
@@ -167,6 +167,11 @@ def new_like(x: Array, shape: Any, value: Any = None, dtype: Any = None) -> Arra
 
 def module_for(place: device) -> Any:
     """The module that makes arrays on a device; RuntimeError if the device cannot be had."""
+    if place.type == "meta":
+        raise NotImplementedError(
+            "device 'meta' has no memory, so nothing is computed or made there; .to('meta') moves"
+            " a tensor's shape and dtype there"
+        )
     return np if place.type == "cpu" else _cupy()
 
 
@@ -191,8 +196,11 @@ def to_device(array: Array, place: device, wait: bool = True) -> Array:
         wait: until pinned memory has been copied; other memory is always free again.
     """
     here = device_of(array)
-    if here.type == place.type and (place.type == "cpu" or here.index == _index(place)):
+    if here.type == place.type and (place.type != "cuda" or here.index == _index(place)):
         return array
+    if "meta" in (here.type, place.type):
+        moved: Array = importlib.import_module("tinygrad_edu.names.meta").move(array, place)
+        return moved
     if place.type == "cpu":
         checks = sys.modules.get("tinygrad_edu.kernels.cuda.checks")
         if checks is not None:
@@ -213,7 +221,7 @@ def to_device(array: Array, place: device, wait: bool = True) -> Array:
 
 def _index(place: device) -> int | None:
     """Which of the GPUs is meant: "cuda" stands for the current one."""
-    if place.type == "cpu" or place.index is not None:
+    if place.type != "cuda" or place.index is not None:
         return place.index
     return current_gpu()
 

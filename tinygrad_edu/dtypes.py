@@ -44,14 +44,21 @@ class dtype:
         self.name, self.itemsize = name, itemsize
         self.scalar_type, self.c_name = scalar_type, c_name
         self.is_floating_point = "float" in name
-        self.is_complex = False
+        self.is_complex = name.startswith("complex")
         self.is_signed = name != "bool" and not name.startswith("uint")
-        self._numpy: NumpyDtype | None = None if "float16" in name else np.dtype(name)
+        later = "float16" in name or self.is_complex
+        self._numpy: NumpyDtype | None = None if later else np.dtype(name)
         dtype._by_name[name] = self
 
     @property
     def numpy(self) -> NumpyDtype:
-        """The NumPy dtype that stores it; bfloat16's comes from the package ml_dtypes."""
+        """The NumPy dtype that stores it; bfloat16's comes from the package ml_dtypes.
+
+        Raises:
+            TypeError: it is complex: such a dtype is a name that can be compared and printed.
+        """
+        if self.is_complex:
+            raise TypeError(f"complex numbers are not supported: no tensor has dtype {self!r}")
         if self._numpy is None:
             self._numpy = np.dtype(np.float16) if self.name == "float16" else _bfloat16()
             _FROM_NUMPY[self._numpy] = self
@@ -102,6 +109,9 @@ float16 = half = dtype("float16", 2, "Half", "c10::Half")
 bfloat16 = dtype("bfloat16", 2, "BFloat16", "c10::BFloat16")
 float32 = float_ = dtype("float32", 4, "Float", "float")
 float64 = double = dtype("float64", 8, "Double", "double")
+complex32 = chalf = dtype("complex32", 4, "ComplexHalf", "c10::complex<c10::Half>")
+complex64 = cfloat = dtype("complex64", 8, "ComplexFloat", "c10::complex<float>")
+complex128 = cdouble = dtype("complex128", 16, "ComplexDouble", "c10::complex<double>")
 
 _FROM_NUMPY: dict[NumpyDtype, dtype] = {
     d._numpy: d for d in dtype._by_name.values() if d._numpy is not None
@@ -411,8 +421,9 @@ class _Info:
         return f"{self.__class__.__name__}({', '.join(shown)}, dtype={self.dtype})"
 
     def __eq__(self, other: object) -> bool:
-        same = isinstance(other, _Info) and other.__class__ is self.__class__
-        return same and other.dtype == self.dtype  # type: ignore[attr-defined]
+        if not isinstance(other, _Info) or other.__class__ is not self.__class__:
+            return False
+        return other.dtype == self.dtype
 
     def __hash__(self) -> int:
         return hash((self.__class__, self.dtype))

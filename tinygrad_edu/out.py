@@ -11,8 +11,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar, overload
 
 from tinygrad_edu.backend import device_of
-from tinygrad_edu.dtypes import scalar_type_name, to_numpy
-from tinygrad_edu.engine.boundary import not_a_tensor
+from tinygrad_edu.dtypes import from_numpy, scalar_type_name, to_numpy
+from tinygrad_edu.engine.boundary import not_a_tensor, refuse_operand
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.inplace import write_out
 from tinygrad_edu.out_of_memory import out_of_memory
@@ -50,14 +50,20 @@ def takes_out(function: Any = None, *, dtype: str = "same") -> Any:
                 return plain(*args)
             except MemoryError as error:
                 raise out_of_memory(name, error) from None
+            except AttributeError as error:
+                refuse_operand(plain, error, args, kwargs)
+                raise
         if "out" not in kwargs:
             try:
                 return compute(*args, **kwargs)
             except MemoryError as error:
                 raise out_of_memory(name, error) from None
+            except AttributeError as error:
+                refuse_operand(compute, error, args, kwargs)
+                raise
         out = kwargs.pop("out")
         if dtype == "asked" and isinstance(out, Variable) and kwargs.get("dtype") is None:
-            kwargs["dtype"] = out.dtype  # type: ignore[attr-defined]
+            kwargs["dtype"] = from_numpy(out.array.dtype)
         y = compute(*args, **kwargs)
         if out is None:
             return y

@@ -90,7 +90,7 @@ def save_file(
     ...     load_file(path)
     {'weight': tensor([0., 0.])}
     """
-    _library("safetensors")  # whoever cannot read such a file should not write one
+    _library("safetensors")  # do not write what could not be read
     arrays = _arrays(tensors)
     # The library's own function would write a hidden file of another name, then rename it.
     order = sorted(arrays, key=lambda name: (-arrays[name].itemsize, name))

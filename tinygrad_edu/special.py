@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from tinygrad_edu.ops.activation import sigmoid as expit
 from tinygrad_edu.ops.elementary import erf, exp2, expm1, log1p
-from tinygrad_edu.ops.losses import xlogy
 from tinygrad_edu.ops.more.series import (
     entr,
     erfcx,
@@ -21,7 +20,7 @@ from tinygrad_edu.ops.more.series import (
 from tinygrad_edu.ops.more.series import igamma as gammainc
 from tinygrad_edu.ops.more.series import igammac as gammaincc
 from tinygrad_edu.ops.more.special import digamma as psi
-from tinygrad_edu.ops.more.special import erfc, erfinv, logit, polygamma, xlog1py
+from tinygrad_edu.ops.more.special import erfc, erfinv, logit, polygamma, xlog1py, xlogy
 from tinygrad_edu.ops.more.special import lgamma as gammaln
 from tinygrad_edu.ops.more.trigonometric import sinc
 from tinygrad_edu.ops.reduction import logsumexp

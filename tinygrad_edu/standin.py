@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
+import pathlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
+from importlib.metadata import Distribution
 from types import ModuleType
 from typing import Any
 
@@ -40,6 +43,24 @@ class Standin(MetaPathFinder):
             )
         is_package = hasattr(module, "__path__")
         return ModuleSpec(fullname, Handing(module), is_package=is_package)
+
+    def find_distributions(self, context: Any = None) -> Iterator[Distribution]:
+        """What `importlib.metadata` knows of torch: its version."""
+        name = getattr(context, "name", None)
+        if name is None or name.lower() == "torch":
+            yield _Distribution()
+
+
+class _Distribution(Distribution):
+    """torch, as far as libraries that look for it need."""
+
+    def read_text(self, filename: str) -> str | None:
+        version = importlib.import_module(OWN + ".version").torch_version.partition("+")[0]
+        text = f"Metadata-Version: 2.1\nName: torch\nVersion: {version}\n"
+        return text if filename == "METADATA" else None
+
+    def locate_file(self, path: Any) -> Any:
+        return pathlib.Path(str(path))
 
 
 def _find(name: str) -> ModuleType | None:
@@ -74,7 +95,37 @@ def install() -> None:
     if not any(isinstance(finder, Standin) for finder in sys.meta_path):
         sys.meta_path.insert(0, Standin())
         version = importlib.import_module(OWN + ".version")
-        for module in (version, importlib.import_module(OWN)):
-            vars(module)["__version__"] = version.torch_version
-        own = importlib.import_module(OWN)  # libraries ask a tensor's class for its library
-        own.Tensor.__module__, own.nn.Parameter.__module__ = "torch", "torch.nn.parameter"
+        _show("torch", "torch.nn.parameter", version.torch_version)
+
+
+def uninstall() -> None:
+    """From now on `import torch` means what it meant before `install`."""
+    if any(isinstance(finder, Standin) for finder in sys.meta_path):
+        sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, Standin)]
+        for name in [name for name in sys.modules if name.partition(".")[0] == "torch"]:
+            del sys.modules[name]
+        _show(OWN + ".tensor", OWN + ".nn.parameter", _VERSION)
+
+
+_VERSION = importlib.import_module(OWN + ".version").__version__
+
+
+def _show(tensor: str, parameter: str, version: str) -> None:
+    """Libraries ask a tensor's class for its library, and the library for its version."""
+    own = importlib.import_module(OWN)
+    for module in (importlib.import_module(OWN + ".version"), own):
+        vars(module)["__version__"] = version
+    own.Tensor.__module__, own.nn.Parameter.__module__ = tensor, parameter
+
+
+def for_children() -> None:
+    """Let processes of the same Python that this one starts `import torch` and have this package.
+
+    >>> import tinygrad_edu.standin
+    >>> tinygrad_edu.standin.for_children()  # doctest: +SKIP
+    """
+    folder = str(pathlib.Path(__file__).resolve().parent / "names" / "children")
+    paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    if folder not in paths:
+        os.environ["PYTHONPATH"] = os.pathsep.join([folder, *filter(None, paths)])
+    os.environ["TINYGRAD_EDU_PYTHON"] = os.path.dirname(sys.executable)

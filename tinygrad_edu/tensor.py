@@ -18,6 +18,8 @@ from tinygrad_edu.backend import device as Device
 from tinygrad_edu.backend import device_of, to_device
 from tinygrad_edu.dtypes import dtype, from_numpy, get_default_dtype, is_floating
 from tinygrad_edu.engine import half  # noqa: F401  (waits for the first 16-bit float)
+from tinygrad_edu.engine.boundary import users_level
+from tinygrad_edu.engine.composed import heard
 from tinygrad_edu.engine.gradients import backward
 from tinygrad_edu.engine.graph import INFERENCE, Leaf, Node, Storage, Variable
 from tinygrad_edu.engine.hooks import AfterAccumulate, RemovableHandle, hooks_of, on_gradient
@@ -29,7 +31,6 @@ from tinygrad_edu.methods import Methods
 from tinygrad_edu.methods.array_protocol import ArrayProtocol
 from tinygrad_edu.methods.memory import MemoryMethods
 from tinygrad_edu.methods.more import MoreMethods
-from tinygrad_edu.methods.printing import format_tensor
 from tinygrad_edu.methods.python_protocol import PythonProtocol
 from tinygrad_edu.ops import casting, creation
 from tinygrad_edu.out_of_memory import told
@@ -58,7 +59,7 @@ class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol,
                 raise TypeError(f"Tensor() takes sizes or one sequence of data, not {data!r}")
             made = creation.tensor(data[0], dtype=get_default_dtype())
         self.array = made.array if device is None else to_device(made.array, Device(device))
-        self.storage = made.storage
+        self._storage = made._storage
 
     # ---------------------------------------------------------------- what it is
 
@@ -154,16 +155,18 @@ class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol,
 
     def is_inference(self) -> bool:
         """Whether it was made under `inference_mode`."""
-        return self.storage is INFERENCE
+        return self._storage is INFERENCE
 
-    is_sparse = is_quantized = is_mkldnn = is_meta = is_nested = False
+    is_sparse = is_quantized = is_mkldnn = is_nested = is_sparse_csr = False
+    is_ipu = is_maia = is_mps = is_mtia = is_vulkan = is_xla = is_xpu = False
+    is_meta = property(lambda self: self.device.type == "meta")
     names = None
     layout = "torch.strided"
 
     @property
     def is_cuda(self) -> bool:
         """Whether it is on a GPU."""
-        return not isinstance(self.array, np.ndarray)
+        return not isinstance(self.array, np.ndarray) and self.device.type == "cuda"
 
     is_cpu = property(lambda self: isinstance(self.array, np.ndarray))
 
@@ -182,7 +185,7 @@ class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol,
         """Ask for a gradient, or stop asking; returns the tensor.
 
         Raises:
-            RuntimeError: its elements are no floats, or it was computed from others.
+            RuntimeError: its elements are not floats, or it was computed from others.
         """
         if not self.is_leaf:
             if requires_grad:
@@ -200,7 +203,7 @@ class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol,
                     "only Tensors of floating point dtype can require gradients, not"
                     f" {self.dtype!r}"
                 )
-            if self.storage is INFERENCE and not state.mode.inference:
+            if self._storage is INFERENCE and not state.mode.inference:
                 raise RuntimeError(
                     "Setting requires_grad=True on inference tensor outside InferenceMode is not"
                     " allowed."
@@ -215,7 +218,7 @@ class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol,
         if grad is None:
             node = self.node
             if node is not None and not node.is_leaf and not self.retains_grad:
-                warnings.warn(_NO_GRAD_HERE, stacklevel=2)
+                _no_grad_here(self)
         return grad
 
     @grad.setter
@@ -254,7 +257,7 @@ class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol,
     def grad_fn(self) -> Node | None:
         """The node of the operation that made it; None for a leaf."""
         node = current_node(self)
-        return None if node is None or node.is_leaf else node
+        return None if node is None or node.is_leaf else node.whole or node
 
     @property
     def is_leaf(self) -> bool:
@@ -323,6 +326,7 @@ class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol,
             node.after_accumulate = AfterAccumulate()
         return RemovableHandle(node.after_accumulate.functions, hook)
 
+    @heard("detach")
     def detach(self) -> Tensor:
         """The same values in the same memory, cut off from the graph.
 
@@ -330,7 +334,7 @@ class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol,
         >>> x = torch.ones(2, requires_grad=True); x.detach().requires_grad
         False
         """
-        return wrap(self.array, None, self.storage)
+        return wrap(self.array, None, self._storage)
 
     def detach_(self) -> Tensor:
         """Cut this tensor itself off from the graph."""
@@ -340,12 +344,14 @@ class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol,
         return self
 
     @property
+    @heard("data")
     def data(self) -> Tensor:
         """The same values in the same memory, unknown to the graph: writes go unnoticed."""
-        shared = state.mode.level is not None or self.storage is INFERENCE
-        return wrap(self.array, None, self.storage if shared else Storage())
+        shared = state.mode.level is not None or self._storage is INFERENCE
+        return wrap(self.array, None, self._storage if shared else Storage())
 
     @data.setter
+    @heard("set_data")
     def data(self, value: Tensor) -> None:
         if not isinstance(value, Variable):
             raise TypeError(f"Variable data has to be a tensor, but got {type(value).__name__}")
@@ -360,7 +366,7 @@ class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol,
     @property
     def _version(self) -> int:
         """How often its memory has been written in place."""
-        return self.storage.version
+        return self._storage.version
 
     @property
     def _base(self) -> Tensor | None:
@@ -376,6 +382,8 @@ class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol,
         return id(self)
 
     def __repr__(self) -> str:
+        from tinygrad_edu.methods.printing import format_tensor  # many programs print none
+
         return format_tensor(self)
 
     def __format__(self, spec: str) -> str:
@@ -402,7 +410,7 @@ class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol,
     def _like_me(self, array: Any, requires_grad: bool) -> Any:
         """A leaf of this very class around an array."""
         made = object.__new__(type(self))
-        made.array, made.storage = array, wrap(array).storage
+        made.array, made._storage = array, wrap(array)._storage
         made.__dict__.update({k: v for k, v in self.__dict__.items() if k not in _OWN})
         if requires_grad:
             made.node = AccumulateGrad(made)
@@ -444,6 +452,11 @@ class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol,
         return self._new(creation.full, (size, fill_value), kwargs)
 
 
+@heard("grad_of_result")
+def _no_grad_here(t: Tensor) -> None:
+    warnings.warn(_NO_GRAD_HERE, stacklevel=users_level())
+
+
 _NO_GRAD_HERE = (
     "The .grad attribute of a Tensor that is not a leaf Tensor is being accessed. Its .grad"
     " attribute won't be populated during autograd.backward(). If you indeed want the .grad field"
@@ -453,7 +466,7 @@ _NO_GRAD_HERE = (
 )
 
 _OWN = (
-    "array", "storage", "plain", "node", "leaf", "_grad", "view_of", "rebased", "turns",
+    "array", "_storage", "plain", "node", "leaf", "_grad", "view_of", "rebased", "turns",
     "retains_grad",
 )  # fmt: skip
 """Attributes that a copy does not take over."""
@@ -462,7 +475,7 @@ _OWN = (
 def _rebuild(cls: type, array: Any, requires_grad: Any) -> Any:
     """Undo pickling."""
     made: Any = object.__new__(cls)
-    made.array, made.storage = array, wrap(array).storage
+    made.array, made._storage = array, wrap(array)._storage
     if requires_grad:
         made.node = AccumulateGrad(made)
     return made

@@ -28,7 +28,7 @@ class TorchVersion(str):
     @staticmethod
     def _numbers(version: Any) -> tuple[int, ...]:
         if isinstance(version, str):
-            version = re.match(r"\d*(\.\d+)*", version.removeprefix("v"))[0].split(".")  # type: ignore[index]
+            version = re.sub(r"[^\d.].*", "", version.removeprefix("v")).split(".")
         numbers = tuple([int(part) for part in version if part != ""])
         return (*numbers, 0, 0, 0)[: max(3, len(numbers))]
 

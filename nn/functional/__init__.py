@@ -5,6 +5,7 @@ from __future__ import annotations
 import typing as _typing
 
 from tinygrad_edu.names.missing import later as _later
+from tinygrad_edu.names.missing import uncover as _uncover
 
 # Functions whose modules have their names: else importing one of these would hide its function.
 from .dropout import (
@@ -16,42 +17,22 @@ from .dropout import (
     feature_alpha_dropout,
 )
 from .linear import bilinear, linear
-from .linear_cross_entropy import linear_cross_entropy
 from .softmax import log_softmax, softmax, softmin
 
 if _typing.TYPE_CHECKING:
     # Activations, softmax
     from .activation import (
-        celu,
-        celu_,
-        elu,
-        elu_,
         gelu,
         glu,
-        hardshrink,
-        hardsigmoid,
-        hardswish,
-        hardtanh,
-        hardtanh_,
         leaky_relu,
         leaky_relu_,
         logsigmoid,
-        mish,
-        prelu,
         relu,
-        relu6,
         relu_,
-        selu,
-        selu_,
         sigmoid,
         silu,
         softplus,
-        softshrink,
-        softsign,
         tanh,
-        tanhshrink,
-        threshold,
-        threshold_,
     )
 
     # Attention
@@ -70,20 +51,38 @@ if _typing.TYPE_CHECKING:
         binary_cross_entropy,
         binary_cross_entropy_with_logits,
         cross_entropy,
-        gaussian_nll_loss,
-        huber_loss,
-        kl_div,
         l1_loss,
         mse_loss,
         nll_loss,
-        poisson_nll_loss,
-        smooth_l1_loss,
+    )
+    from .more.activation import (
+        celu,
+        celu_,
+        elu,
+        elu_,
+        hardshrink,
+        hardsigmoid,
+        hardswish,
+        hardtanh,
+        hardtanh_,
+        mish,
+        prelu,
+        relu6,
+        selu,
+        selu_,
+        softshrink,
+        softsign,
+        tanhshrink,
+        threshold,
+        threshold_,
     )
     from .more.bags import embedding_bag
 
     # Losses
     from .more.ctc import ctc_loss
+    from .more.densities import gaussian_nll_loss, kl_div, poisson_nll_loss
     from .more.grid import affine_grid, grid_sample
+    from .more.linear_loss import linear_cross_entropy
 
     # Noise
     from .more.noise import gumbel_softmax, rrelu, rrelu_
@@ -113,6 +112,7 @@ if _typing.TYPE_CHECKING:
         triplet_margin_loss,
         triplet_margin_with_distance_loss,
     )
+    from .more.robust import huber_loss, smooth_l1_loss
     from .more.vision import (
         channel_shuffle,
         fold,
@@ -163,10 +163,13 @@ if _typing.TYPE_CHECKING:
 # Imported when it is asked for: each name, and the module that it is in.
 _IN = {
     "activation": [
-        "celu", "celu_", "elu", "elu_", "gelu", "glu", "hardshrink", "hardsigmoid",
-        "hardswish", "hardtanh", "hardtanh_", "leaky_relu", "leaky_relu_", "logsigmoid",
-        "mish", "prelu", "relu", "relu6", "relu_", "selu", "selu_", "sigmoid", "silu",
-        "softplus", "softshrink", "softsign", "tanh", "tanhshrink", "threshold",
+        "gelu", "glu", "leaky_relu", "leaky_relu_", "logsigmoid", "relu",
+        "relu_", "sigmoid", "silu", "softplus", "tanh",
+    ],
+    "more.activation": [
+        "celu", "celu_", "elu", "elu_", "hardshrink", "hardsigmoid",
+        "hardswish", "hardtanh", "hardtanh_", "mish", "prelu", "relu6",
+        "selu", "selu_", "softshrink", "softsign", "tanhshrink", "threshold",
         "threshold_",
     ],
     "padding": ["pad"],
@@ -196,15 +199,17 @@ _IN = {
         "max_unpool2d", "max_unpool3d",
     ],
     "more.grid": ["affine_grid", "grid_sample"],
+    "more.robust": ["huber_loss", "smooth_l1_loss"],
     "more.vision": [
         "channel_shuffle", "fold", "interpolate", "pixel_shuffle", "pixel_unshuffle",
         "unfold", "upsample", "upsample_bilinear", "upsample_nearest",
     ],
     "more.ctc": ["ctc_loss"],
+    "more.densities": ["gaussian_nll_loss", "kl_div", "poisson_nll_loss"],
+    "more.linear_loss": ["linear_cross_entropy"],
     "losses": [
         "binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy",
-        "gaussian_nll_loss", "huber_loss", "kl_div", "l1_loss", "mse_loss", "nll_loss",
-        "poisson_nll_loss", "smooth_l1_loss",
+        "l1_loss", "mse_loss", "nll_loss",
     ],
     "more.ranking": [
         "cosine_embedding_loss", "cosine_similarity", "hinge_embedding_loss",
@@ -256,4 +261,5 @@ __all__ = [
 ]  # fmt: skip
 
 if not _typing.TYPE_CHECKING:  # a type checker finds unknown names by itself
+    _uncover(__name__, "linear_cross_entropy")
     __getattr__, __dir__ = _later(__name__, _IN)

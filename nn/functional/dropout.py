@@ -15,6 +15,8 @@ import numpy as np
 
 from tinygrad_edu import random
 from tinygrad_edu.dtypes import Array, is_floating
+from tinygrad_edu.engine.boundary import not_a_tensor
+from tinygrad_edu.engine.composed import of_tensors
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.ops.arithmetic import mul
 from tinygrad_edu.tensor import Tensor
@@ -50,7 +52,10 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
     tensor([0., 0., 2., 0.])
     """
     check_probability(p)
-    x = input.array
+    try:
+        x = input.array
+    except AttributeError:
+        raise not_a_tensor("dropout", 1, input) from None
     if p == 0 or not training or x.size == 0:
         return input
     _require_floats(x)
@@ -178,6 +183,7 @@ def dropout3d(
 # Keeping the mean at 0 and the variance at 1 ------------------------------------------------------
 
 
+@of_tensors
 def alpha_dropout(
     input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False
 ) -> Tensor:
@@ -200,6 +206,7 @@ def alpha_dropout(
     return _alpha_dropout(input, input.array, p, training, inplace)
 
 
+@of_tensors
 def feature_alpha_dropout(
     input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False
 ) -> Tensor:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from tinygrad_edu.engine.boundary import dimension_error
+from tinygrad_edu.engine.composed import of_tensors
 from tinygrad_edu.ops.matmul import linear
 from tinygrad_edu.tensor import Tensor
 
 __all__ = ["bilinear", "linear"]
 
 
+@of_tensors
 def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """`y[..., o] = sum over i, j of x1[..., i] W[o, i, j] x2[..., j]`, plus `b[o]`.
 

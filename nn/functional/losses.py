@@ -7,19 +7,16 @@ arguments `size_average` and `reduce` are understood, with torch's warning.
 from __future__ import annotations
 
 import warnings
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from tinygrad_edu.dtypes import Array, is_floating, not_implemented, scalar_type_name
 from tinygrad_edu.engine.boundary import users_level
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.mode import is_recording
 from tinygrad_edu.engine.nodes import absorbing, shown_as
+from tinygrad_edu.names.moved import moved_names
 from tinygrad_edu.ops import losses as classes
 from tinygrad_edu.ops import losses as ops
-from tinygrad_edu.ops.arguments import plain
-from tinygrad_edu.ops.losses import xlogy
 from tinygrad_edu.ops.reduction import _mean, _sum
 from tinygrad_edu.tensor import Tensor
 
@@ -111,7 +108,15 @@ def cross_entropy(
     tensor(0.1269)
     """
     reduction = read_reduction(size_average, reduce, reduction)
-    return classes.cross_entropy(input, target, weight, ignore_index, reduction, label_smoothing)
+    try:
+        return classes.cross_entropy(
+            input, target, weight, ignore_index, reduction, label_smoothing
+        )
+    except (RuntimeError, ValueError) as error:
+        from tinygrad_edu.engine.shape_hints import add_hint
+
+        add_hint(error, "cross_entropy", (input, target))
+        raise
 
 
 @composed(autocast="float32")
@@ -135,8 +140,7 @@ def nll_loss(
     """
     reduction = read_reduction(size_average, reduce, reduction)
     loss = classes.nll_loss(input, target, weight, ignore_index, reduction)
-    title = "NllLossBackward0" if input.array.ndim < 3 else "NllLoss2DBackward0"
-    return shown_as(loss, title)
+    return shown_as(loss, f"NllLoss{classes.as_images(input, 'x')}", x=input)
 
 
 @composed(autocast="float32")
@@ -184,70 +188,6 @@ def l1_loss(
     _warn_of_broadcasting(input, target)
     reduction = read_reduction(size_average, reduce, reduction)
     return _weighted(ops.absolute_error(input, target), weight, input.array.shape, reduction)
-
-
-@composed(autocast="float32")
-def smooth_l1_loss(
-    input: Tensor,
-    target: Tensor,
-    size_average: bool | None = None,
-    reduce: bool | None = None,
-    reduction: str = "mean",
-    beta: float = 1.0,
-) -> Tensor:
-    """`d**2 / (2 * beta)` where `d = |input - target| < beta`, else `d - beta / 2`.
-
-    Args:
-        beta: where the parabola turns into a line, >= 0; 0 gives `l1_loss`.
-
-    Raises:
-        RuntimeError: beta is negative.
-
-    Source: Girshick, "Fast R-CNN", 2015, eq. 3.
-
-    >>> import tinygrad_edu as torch
-    >>> torch.nn.functional.smooth_l1_loss(torch.tensor([0.5, 3.0]), torch.zeros(2))
-    tensor(1.3125)
-    """
-    _warn_of_broadcasting(input, target)
-    reduction = read_reduction(size_average, reduce, reduction)
-    if beta < 0:
-        raise RuntimeError("smooth_l1_loss does not support negative values for beta.")
-    bend = plain(beta)
-    losses = ops.smooth_l1(input, target, bend) if bend else ops.absolute_error(input, target)
-    return reduced(losses, reduction)
-
-
-@composed(autocast={"cpu": "float32"})
-def huber_loss(
-    input: Tensor,
-    target: Tensor,
-    reduction: str = "mean",
-    delta: float = 1.0,
-    weight: Tensor | None = None,
-) -> Tensor:
-    """`d**2 / 2` where `d = |input - target| <= delta`, else `delta * (d - delta / 2)`.
-
-    Args:
-        delta: where the parabola turns into a line, > 0.
-        weight: of each element; "mean" divides by the number of elements all the same.
-
-    Raises:
-        RuntimeError: delta is not positive.
-        ValueError: `weight` has another shape.
-
-    Source: Huber, "Robust Estimation of a Location Parameter", 1964.
-
-    >>> import tinygrad_edu as torch
-    >>> torch.nn.functional.huber_loss(torch.tensor([0.5, 3.0]), torch.zeros(2))
-    tensor(1.3125)
-    """
-    _warn_of_broadcasting(input, target)
-    reduction = read_reduction(None, None, reduction)
-    if delta <= 0:
-        raise RuntimeError("huber_loss does not support non-positive values for delta.")
-    losses = _weighted(ops.huber(input, target, plain(delta)), weight, input.array.shape, "none")
-    return reduced(losses, reduction)
 
 
 def _outside_unit(x: Array) -> bool:
@@ -341,120 +281,5 @@ def binary_cross_entropy_with_logits(
     return reduced(losses if weight is None else losses * weight, reduction)
 
 
-@composed(autocast="float32")
-def kl_div(
-    input: Tensor,
-    target: Tensor,
-    size_average: bool | None = None,
-    reduce: bool | None = None,
-    reduction: str = "mean",
-    log_target: bool = False,
-) -> Tensor:
-    """`target * (log(target) - input)`: how far the distribution `input` is from `target`.
-
-    Args:
-        input: log-probabilities.
-        target: probabilities, or their logarithms if `log_target`.
-        reduction: "none", "sum", "mean", or "batchmean", the sum divided by the first size.
-
-    Source: Kullback and Leibler, "On Information and Sufficiency", 1951.
-
-    >>> import tinygrad_edu as torch
-    >>> p, q = torch.tensor([[0.5, 0.5]]), torch.tensor([[0.25, 0.75]])
-    >>> torch.nn.functional.kl_div(q.log(), p, reduction="batchmean")
-    tensor(0.1438)
-    """
-    legacy = size_average is not None or reduce is not None
-    per_row = reduction == "batchmean"
-    if reduction == "mean" and not legacy:
-        warnings.warn(
-            "reduction: 'mean' divides the total loss by both the batch size and the support size."
-            "'batchmean' divides only by the batch size, and aligns with the KL div math"
-            " definition.'mean' will be changed to behave the same as 'batchmean' in the next major"
-            " release.",
-            stacklevel=users_level(),
-        )
-    how = read_reduction(size_average, reduce, "sum" if per_row else reduction)
-    if log_target:
-        losses = target.exp() * (target - input)
-    else:
-        losses = xlogy(target, target) - target * input
-    total = reduced(losses, how)
-    return total / input.array.shape[0] if per_row and input.array.ndim else total
-
-
-@composed(autocast="float32")
-def poisson_nll_loss(
-    input: Tensor,
-    target: Tensor,
-    log_input: bool = True,
-    full: bool = False,
-    size_average: bool | None = None,
-    eps: float = 1e-8,
-    reduce: bool | None = None,
-    reduction: str = "mean",
-) -> Tensor:
-    """`exp(x) - t * x`: the negative log-likelihood of counts t under a Poisson law of rate exp(x).
-
-    Args:
-        log_input: x is the logarithm of the rate; else the rate, `x - t * log(x + eps)`.
-        full: add Stirling's approximation of log(t!) where t > 1.
-
-    >>> import tinygrad_edu as torch
-    >>> torch.nn.functional.poisson_nll_loss(torch.zeros(1), torch.tensor([2.0]))
-    tensor(1.)
-    """
-    reduction = read_reduction(size_average, reduce, reduction)
-    if log_input:
-        losses = input.exp() - target * input
-    else:
-        losses = input - target * (input + eps).log()
-    if full:
-        stirling = target * target.log() - target + 0.5 * (2 * np.pi * target).log()
-        losses = losses + stirling.masked_fill(target <= 1, 0)
-    return reduced(losses, reduction)
-
-
-def gaussian_nll_loss(
-    input: Tensor,
-    target: Tensor,
-    var: Tensor | float,
-    full: bool = False,
-    eps: float = 1e-6,
-    reduction: str = "mean",
-) -> Tensor:
-    """`(log(var) + (input - target)**2 / var) / 2`: targets under a normal law.
-
-    Args:
-        input: means, any shape.
-        var: variances >= 0: the shape of `input`, one size 1, the last dimension missing, or a
-            number.
-        full: add log(2 pi) / 2.
-        eps: variances below it count as this.
-
-    Raises:
-        ValueError: a negative variance, a shape that does not fit, no such reduction.
-
-    Source: Nix and Weigend, "Estimating the Mean and Variance of the Target", 1994.
-
-    >>> import tinygrad_edu as torch
-    >>> torch.nn.functional.gaussian_nll_loss(torch.zeros(1), torch.ones(1), torch.ones(1))
-    tensor(0.5000)
-    """
-    if not isinstance(var, Tensor):
-        var = input.new_full(input.array.shape, float(var))
-    if bool((var.array < 0).any()):
-        raise ValueError("var has negative entry/entries")
-    shape, other = input.array.shape, var.array.shape
-    if other == shape[:-1] and other != shape:
-        var = var.unsqueeze(-1)
-    elif other != shape:
-        differing = [n for m, n in zip(shape, other, strict=False) if m != n]
-        if len(other) != len(shape) or sum(differing) != 1:
-            raise ValueError("var is of incorrect size")
-    if reduction not in ("none", "mean", "sum"):
-        raise ValueError(f"{reduction} is not valid")
-    # The floor changes the value only: the gradient passes as if it were not there.
-    var = var + (var.detach().clamp(min=eps) - var.detach())
-    losses = 0.5 * (var.log() + (input - target) ** 2 / var)
-    return reduced(losses + 0.5 * float(np.log(2 * np.pi)) if full else losses, reduction)
+if not TYPE_CHECKING:  # a type checker is to miss what is not here
+    __getattr__ = moved_names(__name__)

@@ -9,7 +9,7 @@ import numpy as np
 
 from tinygrad_edu.dtypes import Array, from_numpy, is_floating, not_implemented
 from tinygrad_edu.engine.boundary import same_device
-from tinygrad_edu.engine.composed import composed
+from tinygrad_edu.engine.composed import composed, of_tensors
 from tinygrad_edu.engine.levels import refuse_captured
 from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.kernels.memory_order import channels_last
@@ -94,6 +94,7 @@ def layer_norm(
     return ops.layer_norm(input, weight, bias, size, eps)
 
 
+@of_tensors
 def rms_norm(
     input: Tensor,
     normalized_shape: Sequence[int],
@@ -129,6 +130,7 @@ def _check_channels(channels: int, **parameters: Tensor | None) -> None:
             )
 
 
+@of_tensors
 def batch_norm(
     input: Tensor,
     running_mean: Tensor | None,
@@ -234,7 +236,7 @@ def _move(running: Tensor | None, new: Array, momentum: float, x: Tensor) -> Non
     same_device("batch_norm", new, old)
     old *= 1 - momentum
     old += momentum * new.reshape(old.shape).astype(old.dtype, copy=False)
-    running.storage.write()
+    running._storage.write()
 
 
 def _by_running(
@@ -312,9 +314,10 @@ def group_norm(
     y = y if weight is None else y * weight.reshape(along)
     y = y if bias is None else y + bias.reshape(along)
     y = y if y.array.dtype == x.dtype else y.to(input.dtype)
-    return shown_as(y, "NativeGroupNormBackward0")
+    return shown_as(y, "NativeGroupNorm(x, w, b)", x=input, w=weight, b=bias)
 
 
+@of_tensors
 def instance_norm(
     input: Tensor,
     running_mean: Tensor | None = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tinygrad_edu.engine.composed import of_tensors
 from tinygrad_edu.ops import embedding as ops
 from tinygrad_edu.tensor import Tensor
 
@@ -9,7 +10,7 @@ one_hot = ops.one_hot
 
 
 def read_padding_idx(padding_idx: int | None, num_embeddings: int) -> int | None:
-    """The index counted from the front; AssertionError if there is no such row."""
+    """The index counted from the front; AssertionError if it is out of range."""
     if padding_idx is None:
         return None
     if not -num_embeddings <= padding_idx < num_embeddings:
@@ -26,6 +27,7 @@ def refuse_sparse(sparse: bool) -> None:
         )
 
 
+@of_tensors
 def embedding(
     input: Tensor,
     weight: Tensor,

@@ -8,39 +8,23 @@ from tinygrad_edu.names.missing import later as _later
 
 if _typing.TYPE_CHECKING:
     # Losses
-    from ..functional.linear_cross_entropy import LinearCrossEntropyOptions
+    from ..functional.more.linear_loss import LinearCrossEntropyOptions
     from . import utils as utils
 
     # Activations
     from .activation import (
-        CELU,
-        ELU,
         GELU,
         GLU,
-        SELU,
-        Hardshrink,
-        Hardsigmoid,
-        Hardswish,
-        Hardtanh,
         LeakyReLU,
         LogSigmoid,
         LogSoftmax,
-        Mish,
-        PReLU,
         ReLU,
-        ReLU6,
-        RReLU,
         Sigmoid,
         SiLU,
         Softmax,
-        Softmax2d,
         Softmin,
         Softplus,
-        Softshrink,
-        Softsign,
         Tanh,
-        Tanhshrink,
-        Threshold,
     )
 
     # Attention, transformer
@@ -54,7 +38,6 @@ if _typing.TYPE_CHECKING:
         InstanceNorm1d,
         InstanceNorm2d,
         InstanceNorm3d,
-        SyncBatchNorm,
     )
 
     # The base and containers
@@ -85,29 +68,35 @@ if _typing.TYPE_CHECKING:
     from .loss import (
         BCELoss,
         BCEWithLogitsLoss,
-        CosineEmbeddingLoss,
         CrossEntropyLoss,
-        CTCLoss,
-        GaussianNLLLoss,
-        HingeEmbeddingLoss,
-        HuberLoss,
-        KLDivLoss,
         L1Loss,
-        MarginRankingLoss,
         MSELoss,
-        MultiLabelMarginLoss,
-        MultiLabelSoftMarginLoss,
-        MultiMarginLoss,
         NLLLoss,
-        PoissonNLLLoss,
-        SmoothL1Loss,
-        SoftMarginLoss,
-        TripletMarginLoss,
-        TripletMarginWithDistanceLoss,
     )
     from .module import Module
+    from .more.activation import (
+        CELU,
+        ELU,
+        SELU,
+        Hardshrink,
+        Hardsigmoid,
+        Hardswish,
+        Hardtanh,
+        Mish,
+        PReLU,
+        ReLU6,
+        RReLU,
+        Softmax2d,
+        Softshrink,
+        Softsign,
+        Tanhshrink,
+        Threshold,
+    )
     from .more.adaptive import AdaptiveLogSoftmaxWithLoss
     from .more.bags import EmbeddingBag
+
+    # Recurrent
+    from .more.cells import GRUCell, LSTMCell, RNNCell, RNNCellBase
 
     # Lazy: the first input tells their sizes
     from .more.lazy import (
@@ -126,6 +115,23 @@ if _typing.TYPE_CHECKING:
         LazyLinear,
     )
     from .more.linear_cross_entropy import LinearCrossEntropyLoss
+    from .more.losses import (
+        CosineEmbeddingLoss,
+        CTCLoss,
+        GaussianNLLLoss,
+        HingeEmbeddingLoss,
+        HuberLoss,
+        KLDivLoss,
+        MarginRankingLoss,
+        MultiLabelMarginLoss,
+        MultiLabelSoftMarginLoss,
+        MultiMarginLoss,
+        PoissonNLLLoss,
+        SmoothL1Loss,
+        SoftMarginLoss,
+        TripletMarginLoss,
+        TripletMarginWithDistanceLoss,
+    )
 
     # Pooling, padding, images
     from .more.padding import (
@@ -153,6 +159,7 @@ if _typing.TYPE_CHECKING:
         MaxUnpool2d,
         MaxUnpool3d,
     )
+    from .more.sync_batchnorm import SyncBatchNorm
     from .more.vision import (
         ChannelShuffle,
         Fold,
@@ -181,9 +188,7 @@ if _typing.TYPE_CHECKING:
         MaxPool2d,
         MaxPool3d,
     )
-
-    # Recurrent
-    from .rnn import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNBase, RNNCell, RNNCellBase
+    from .rnn import GRU, LSTM, RNN, RNNBase
     from .sparse import Embedding
     from .transformer import (
         Transformer,
@@ -195,7 +200,12 @@ if _typing.TYPE_CHECKING:
 
 # Imported when it is asked for: each name, and the module that it is in.
 _IN = {
-    "": ["utils"],
+    "": [
+        "activation", "adaptive", "batchnorm", "channelshuffle", "container", "conv", "distance",
+        "dropout", "flatten", "fold", "instancenorm", "lazy", "linear", "linear_cross_entropy",
+        "loss", "module", "normalization", "padding", "pixelshuffle", "pooling", "rnn", "sparse",
+        "transformer", "upsampling", "utils",
+    ],
     "container": ["ModuleDict", "ModuleList", "Sequential"],
     "dropout": [
         "AlphaDropout", "Dropout", "Dropout1d", "Dropout2d", "Dropout3d",
@@ -206,15 +216,19 @@ _IN = {
     "module": ["Module"],
     "more.parameter_container": ["ParameterDict", "ParameterList"],
     "activation": [
-        "CELU", "ELU", "GELU", "GLU", "Hardshrink", "Hardsigmoid", "Hardswish",
-        "Hardtanh", "LeakyReLU", "LogSigmoid", "LogSoftmax", "Mish", "PReLU", "ReLU",
-        "ReLU6", "RReLU", "SELU", "Sigmoid", "SiLU", "Softmax", "Softmax2d", "Softmin",
-        "Softplus", "Softshrink", "Softsign", "Tanh", "Tanhshrink", "Threshold",
+        "GELU", "GLU", "LeakyReLU", "LogSigmoid", "LogSoftmax", "ReLU",
+        "Sigmoid", "SiLU", "Softmax", "Softmin", "Softplus", "Tanh",
+    ],
+    "more.activation": [
+        "SELU", "Mish", "Hardsigmoid", "Hardswish", "ELU", "CELU",
+        "Hardtanh", "ReLU6", "Threshold", "Hardshrink", "Softshrink", "Softsign",
+        "Tanhshrink", "Softmax2d", "RReLU", "PReLU",
     ],
     "batchnorm": [
         "BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "InstanceNorm1d", "InstanceNorm2d",
-        "InstanceNorm3d", "SyncBatchNorm",
+        "InstanceNorm3d",
     ],
+    "more.sync_batchnorm": ["SyncBatchNorm"],
     "normalization": ["GroupNorm", "LayerNorm", "LocalResponseNorm", "RMSNorm"],
     "more.bags": ["EmbeddingBag"],
     "sparse": ["Embedding"],
@@ -253,19 +267,21 @@ _IN = {
         "ChannelShuffle", "Fold", "PixelShuffle", "PixelUnshuffle", "Unfold",
         "Upsample", "UpsamplingBilinear2d", "UpsamplingNearest2d",
     ],
-    "rnn": [
-        "GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNBase", "RNNCell", "RNNCellBase",
-    ],
+    "more.cells": ["GRUCell", "LSTMCell", "RNNCell", "RNNCellBase"],
+    "rnn": ["GRU", "LSTM", "RNN", "RNNBase"],
     "more.adaptive": ["AdaptiveLogSoftmaxWithLoss"],
     "more.linear_cross_entropy": ["LinearCrossEntropyLoss", "LinearCrossEntropyOptions"],
     "distance": ["CosineSimilarity", "PairwiseDistance"],
     "loss": [
-        "BCELoss", "BCEWithLogitsLoss", "CTCLoss", "CosineEmbeddingLoss",
-        "CrossEntropyLoss", "GaussianNLLLoss", "HingeEmbeddingLoss", "HuberLoss",
-        "KLDivLoss", "L1Loss", "MarginRankingLoss", "MSELoss", "MultiLabelMarginLoss",
-        "MultiLabelSoftMarginLoss", "MultiMarginLoss", "NLLLoss", "PoissonNLLLoss",
-        "SmoothL1Loss", "SoftMarginLoss", "TripletMarginLoss",
-        "TripletMarginWithDistanceLoss",
+        "BCELoss", "BCEWithLogitsLoss", "CrossEntropyLoss", "L1Loss", "MSELoss",
+        "NLLLoss",
+    ],
+    "more.losses": [
+        "HuberLoss", "SmoothL1Loss",
+        "PoissonNLLLoss", "GaussianNLLLoss", "KLDivLoss", "CosineEmbeddingLoss",
+        "HingeEmbeddingLoss", "MarginRankingLoss", "TripletMarginLoss",
+        "TripletMarginWithDistanceLoss", "CTCLoss", "SoftMarginLoss", "MultiMarginLoss",
+        "MultiLabelMarginLoss", "MultiLabelSoftMarginLoss",
     ],
 }  # fmt: skip
 

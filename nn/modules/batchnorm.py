@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from tinygrad_edu.names.moved import moved_names
 from tinygrad_edu.nn import functional as F
 from tinygrad_edu.nn import init
 from tinygrad_edu.nn.modules.module import Module
@@ -156,64 +157,6 @@ class BatchNorm3d(_BatchNorm):
     allowed_dims = (5,)
 
 
-class SyncBatchNorm(_BatchNorm):
-    """Batch norm of an input (N, C, ...) over the batches of all processes: here there is one.
-
-    Args:
-        process_group: the processes to share statistics with; must be None.
-
-    Other arguments are those of `BatchNorm1d`.
-
-    Raises:
-        ValueError: the input has fewer than 2 dimensions.
-        NotImplementedError: a process group is given.
-
-    >>> import tinygrad_edu as torch
-    >>> torch.nn.SyncBatchNorm.convert_sync_batchnorm(torch.nn.BatchNorm2d(3)).num_features
-    3
-    """
-
-    def __init__(
-        self,
-        num_features: int,
-        eps: float = 1e-5,
-        momentum: float | None = 0.1,
-        affine: bool = True,
-        track_running_stats: bool = True,
-        process_group: None = None,
-        device: Any = None,
-        dtype: Any = None,
-        *,
-        bias: bool = True,
-    ) -> None:
-        super().__init__(
-            num_features, eps, momentum, affine, track_running_stats, device, dtype, bias=bias
-        )
-        if process_group is not None:
-            raise NotImplementedError("SyncBatchNorm: there are no groups of processes")
-        self.process_group = process_group
-
-    def _check_dims(self, input: Tensor) -> None:
-        if input.array.ndim < 2:
-            raise ValueError(f"expected at least 2D input (got {input.array.ndim}D input)")
-
-    @classmethod
-    def convert_sync_batchnorm(cls, module: Module, process_group: None = None) -> Module:
-        """The module with a SyncBatchNorm, of the same parameters, for every batch norm in it."""
-        made = module
-        if isinstance(module, _BatchNorm):
-            made = cls(
-                module.num_features, module.eps, module.momentum, module.affine,
-                module.track_running_stats, process_group, bias=module.bias is not None,
-            )  # fmt: skip
-            made._parameters.update(module._parameters)
-            made._buffers.update(module._buffers)
-            made.training = module.training
-        for name, child in module.named_children():
-            made.add_module(name, cls.convert_sync_batchnorm(child, process_group))
-        return made
-
-
 class _InstanceNorm(_NormBase):
     """Normalises each sample by itself."""
 
@@ -278,3 +221,7 @@ class InstanceNorm3d(_InstanceNorm):
     """Instance norm of (N, C, D, H, W) or (C, D, H, W); options as of `InstanceNorm1d`."""
 
     allowed_dims = (4, 5)
+
+
+if not TYPE_CHECKING:  # a type checker finds unknown names by itself
+    __getattr__ = moved_names(__name__)

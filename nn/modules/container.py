@@ -11,8 +11,9 @@ import operator
 from collections import OrderedDict
 from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
 from itertools import chain, groupby
-from typing import Any, Self, overload
+from typing import TYPE_CHECKING, Any, Self, overload
 
+from tinygrad_edu.names.moved import moved_names
 from tinygrad_edu.nn.modules.module import Module, block, indent
 
 
@@ -297,3 +298,7 @@ def pairs_of(name: str, given: Any) -> Iterable[tuple[str, Any]]:
                 f"{name} update sequence element #{i} has length {len(entry)}; 2 is required"
             )
         yield entry
+
+
+if not TYPE_CHECKING:  # a type checker is to miss what is not here
+    __getattr__ = moved_names(__name__)

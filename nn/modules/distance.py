@@ -8,7 +8,10 @@ from tinygrad_edu.tensor import Tensor
 
 
 class CosineSimilarity(Module):
-    """`functional.cosine_similarity` along `dim`."""
+    """`functional.cosine_similarity` along `dim`.
+
+    Shape: twice (*, D, *), D along `dim` -> (*, *).
+    """
 
     def __init__(self, dim: int = 1, eps: float = 1e-8) -> None:
         super().__init__()
@@ -20,7 +23,10 @@ class CosineSimilarity(Module):
 
 
 class PairwiseDistance(Module):
-    """`functional.pairwise_distance`: the p-norm of `x1 - x2 + eps`."""
+    """`functional.pairwise_distance`: the p-norm of `x1 - x2 + eps`.
+
+    Shape: (*, D), (*, D) -> (*), or (*, 1) with `keepdim`.
+    """
 
     def __init__(self, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> None:
         super().__init__()

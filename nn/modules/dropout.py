@@ -22,6 +22,8 @@ class _DropoutNd(Module):
 class Dropout(_DropoutNd):
     """While training, each element is zero with probability p, else multiplied by 1 / (1 - p).
 
+    Shape: (*) -> (*).
+
     Args:
         p: the probability, in [0, 1].
         inplace: overwrite the input.
@@ -86,6 +88,8 @@ class Dropout3d(_DropoutNd):
 
 class AlphaDropout(_DropoutNd):
     """Dropout that keeps mean 0 and variance 1, for networks of SELUs; see `F.alpha_dropout`.
+
+    Shape: (*) -> (*).
 
     >>> import tinygrad_edu as torch
     >>> _ = torch.manual_seed(0)

@@ -75,7 +75,7 @@ def _autocast(src: Tensor) -> bool:
 
 
 def _plain(layer: Any, src: Tensor) -> bool:
-    """Whether input and parameters are no user's subclasses and ask for no gradient."""
+    """Whether input and parameters are plain tensors that do not require grad."""
     attention = layer.self_attn
     tensors = [src, attention.in_proj_weight, attention.in_proj_bias]
     for part in (attention.out_proj, layer.norm1, layer.norm2, layer.linear1, layer.linear2):

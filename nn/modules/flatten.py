@@ -12,6 +12,8 @@ from tinygrad_edu.tensor import Tensor
 class Flatten(Module):
     """Join the dimensions from `start_dim` to `end_dim` into one.
 
+    Shape: (N, *) -> (N, product of *) by default.
+
     >>> import tinygrad_edu as torch
     >>> torch.nn.Flatten()(torch.ones(32, 1, 28, 28)).shape
     torch.Size([32, 784])
@@ -31,6 +33,8 @@ class Flatten(Module):
 
 class Unflatten(Module):
     """Split the dimension `dim` into several.
+
+    Shape: (*, product of sizes, *) -> (*, *sizes, *).
 
     Args:
         dim: the dimension to split.

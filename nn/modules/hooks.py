@@ -27,7 +27,6 @@ from tinygrad_edu.engine.hooks import RemovableHandle
 from tinygrad_edu.engine.mode import is_recording
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
-from tinygrad_edu.engine.second import alias
 from tinygrad_edu.engine.views import View, base_of
 
 if TYPE_CHECKING:
@@ -35,14 +34,16 @@ if TYPE_CHECKING:
 
 
 class Hook(NamedTuple):
-    """A registered function, with its options."""
+    """A registered function with options; one without any is kept as it is, as in torch."""
 
     function: Callable[..., Any]
     with_kwargs: bool = False
     always_call: bool = False
+    full: bool = True
+    """Of a backward hook: it sees the gradients at the module's borders, not those of a node."""
 
 
-Hooks = OrderedDict[int, Hook]
+Hooks = OrderedDict[int, Any]
 
 
 everywhere: OrderedDict[int, tuple[str, Hook]] = OrderedDict()
@@ -73,7 +74,7 @@ class HookMethods:
         ...     layer(torch.ones(2))
         tensor([2., 2.])
         """
-        made = Hook(hook, with_kwargs)
+        made = Hook(hook, with_kwargs) if with_kwargs else hook
         return RemovableHandle(self._forward_pre_hooks, made, prepend=prepend)
 
     def register_forward_hook(
@@ -98,7 +99,7 @@ class HookMethods:
         >>> y = layer(torch.ones(2)); seen
         [tensor([1., 1.])]
         """
-        made = Hook(hook, with_kwargs, always_call)
+        made = Hook(hook, with_kwargs, always_call) if with_kwargs or always_call else hook
         return RemovableHandle(self._forward_hooks, made, prepend=prepend)
 
     def register_full_backward_pre_hook(
@@ -110,7 +111,7 @@ class HookMethods:
             hook: takes the tuple of gradients, one per output; returns None or such a tuple.
             prepend: run before the hooks registered so far instead of after them.
         """
-        return RemovableHandle(self._backward_pre_hooks, Hook(hook), prepend=prepend)
+        return RemovableHandle(self._backward_pre_hooks, hook, prepend=prepend)
 
     def register_full_backward_hook(
         self, hook: Callable[..., Any], prepend: bool = False
@@ -129,7 +130,31 @@ class HookMethods:
         >>> layer(x).sum().backward(); x.grad
         tensor([2., 2.])
         """
+        self._one_kind_of_backward_hooks(full=True)
         return RemovableHandle(self._backward_hooks, Hook(hook), prepend=prepend)
+
+    def register_backward_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """Call `hook(module, grad_input, grad_output)` at the node that made the (first) output.
+
+        torch's older form: what the hook sees are the gradients of the module's last operation.
+
+        Raises:
+            RuntimeError: the module has full backward hooks.
+        """
+        self._one_kind_of_backward_hooks(full=False)
+        return RemovableHandle(self._backward_hooks, Hook(hook, full=False))
+
+    def _one_kind_of_backward_hooks(self, full: bool) -> None:
+        if any([hook.full != full for hook in self._backward_hooks.values()]):
+            raise RuntimeError(
+                "Cannot use both regular backward hooks and full backward hooks on a single"
+                " Module. Please use only one of them."
+            )
+
+
+def register_module_backward_hook(hook: Callable[..., Any]) -> RemovableHandle:
+    """Call `hook` as `Module.register_backward_hook` does, for every module."""
+    return RemovableHandle(everywhere, ("backward", Hook(hook, full=False)))
 
 
 def register_module_forward_pre_hook(hook: Callable[..., Any]) -> RemovableHandle:
@@ -188,6 +213,43 @@ def register_module_full_backward_hook(hook: Callable[..., Any]) -> RemovableHan
     return RemovableHandle(everywhere, ("backward", Hook(hook)))
 
 
+registration: OrderedDict[int, tuple[str, Callable[..., Any]]] = OrderedDict()
+"""Those who are told what becomes a part of any module, each with the kind of part."""
+
+
+def register_module_parameter_registration_hook(hook: Callable[..., Any]) -> RemovableHandle:
+    """Call `hook(module, name, param)` for every parameter that a module gets.
+
+    What it returns, if anything, takes the place of the parameter.
+
+    >>> import tinygrad_edu as torch
+    >>> hooks = torch.nn.modules.module
+    >>> with hooks.register_module_parameter_registration_hook(lambda m, name, p: print(name)):
+    ...     layer = torch.nn.Linear(1, 1)
+    weight
+    bias
+    """
+    return RemovableHandle(registration, ("parameter", hook))
+
+
+def register_module_buffer_registration_hook(hook: Callable[..., Any]) -> RemovableHandle:
+    """Call `hook(module, name, buffer)` for every buffer; otherwise as for parameters."""
+    return RemovableHandle(registration, ("buffer", hook))
+
+
+def register_module_module_registration_hook(hook: Callable[..., Any]) -> RemovableHandle:
+    """Call `hook(module, name, child)` for every child module; otherwise as for parameters."""
+    return RemovableHandle(registration, ("module", hook))
+
+
+def registered(kind: str, module: Module, name: str, part: Any) -> Any:
+    """The part that a module gets, as those who are told of it leave it."""
+    for its_kind, hook in [*registration.values()]:
+        found = hook(module, name, part) if its_kind == kind else None
+        part = part if found is None else found
+    return part
+
+
 # Calling a module that has hooks ------------------------------------------------------------------
 
 
@@ -206,9 +268,10 @@ def _call(module: Module, args: tuple[Any, ...], kwargs: dict[str, Any], finishe
         args, kwargs = _run_forward_pre(module, hook, args, kwargs)
     borders = None
     backward_pre = _both("backward_pre", module._backward_pre_hooks)
-    backward = _both("backward", module._backward_hooks)
+    both = [*_both("backward", module._backward_hooks).values()]
+    backward = [hook for hook in both if hook.full]
     if backward_pre or backward:
-        borders = Borders(module, backward_pre.values(), backward.values())
+        borders = Borders(module, backward_pre.values(), backward)
         args = borders.around_inputs(args)
     result = module.forward(*args, **kwargs)
     for key, hook in _both("forward", module._forward_hooks).items():
@@ -218,6 +281,19 @@ def _call(module: Module, args: tuple[Any, ...], kwargs: dict[str, Any], finishe
             result = replaced
     if borders is not None:
         result = borders.around_outputs(result)
+    if len(backward) < len(both):
+        node = _first_tensor(result).grad_fn
+        for hook in [hook for hook in both if node is not None and not hook.full]:
+            node.register_hook(functools.partial(hook.function, module))
+    return result
+
+
+def _first_tensor(result: Any) -> Any:
+    while not isinstance(result, Variable):
+        if isinstance(result, dict):
+            result = next(v for v in result.values() if isinstance(v, Variable))
+        else:
+            result = result[0]
     return result
 
 
@@ -228,7 +304,8 @@ Key = tuple[bool, int]
 def _both(kind: str, own: Hooks) -> dict[Key, Hook]:
     """The hooks everywhere and the module's own of one kind, copied: a hook may remove itself."""
     shared = {(False, i): hook for i, (its_kind, hook) in everywhere.items() if its_kind == kind}
-    return shared | {(True, i): hook for i, hook in own.items()}
+    mine = {i: hook if isinstance(hook, Hook) else Hook(hook) for i, hook in own.items()}
+    return shared | {(True, i): hook for i, hook in mine.items()}
 
 
 def _run_forward_pre(
@@ -289,6 +366,8 @@ border.primitive.owns = False
 
 
 def _alias_part(x: Any) -> tuple[Any]:
+    from tinygrad_edu.engine.second import alias
+
     return (alias(x),)
 
 
@@ -296,7 +375,7 @@ def _cross(tensors: list[Any], on_gradients: Callable[[list[Any]], list[Any]]) -
     """Put the tensors behind a border.  They share memory with the originals, as views do."""
     crossed: Any = border(tensors, on_gradients)
     for before, after in zip(tensors, crossed, strict=True):
-        after.storage, after.plain = before.storage, False
+        after._storage, after.plain = before._storage, False
         base, path = base_of(before)
         after.view_of = View(base, (*path, (_alias_part, (), 0)), is_recording())
     return crossed
@@ -334,7 +413,7 @@ class Borders:
 
     def _at_outputs(self, gradients: list[Any]) -> list[Any]:
         """The way back enters the module: `gradients` of its outputs."""
-        grad_output = self.outputs.spread(gradients)
+        grad_output = self.outputs.among_all(gradients)
         for hook in self.pre_hooks:
             replaced = hook(self.module, grad_output)
             grad_output = _checked(replaced, grad_output, "pre hook", "output")
@@ -347,7 +426,7 @@ class Borders:
         """The way back leaves the module: `gradients` of its inputs."""
         if self.grad_output is None:  # it came from inside, not through the outputs
             return gradients
-        grad_input = self.inputs.with_zeros(self.inputs.spread(gradients))
+        grad_input = self.inputs.with_zeros(self.inputs.among_all(gradients))
         for hook in self.hooks:
             replaced = hook(self.module, grad_input, self.grad_output)
             grad_input = _checked(replaced, grad_input, "hook", "input")
@@ -409,7 +488,7 @@ class Border:
         crossed = iter(_cross([values[i] for i in self.places], on_gradients))
         return tuple([next(crossed) if i in self.places else v for i, v in enumerate(values)])
 
-    def spread(self, gradients: list[Any]) -> tuple[Any, ...]:
+    def among_all(self, gradients: list[Any]) -> tuple[Any, ...]:
         """One entry per value: its gradient as a tensor, or None."""
         full: list[Any] = [None] * self.width
         for place, g in zip(self.places, gradients, strict=True):

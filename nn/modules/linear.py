@@ -16,6 +16,8 @@ from tinygrad_edu.tensor import Tensor
 class Identity(Module):
     """The input itself.  Any arguments are accepted, and ignored.
 
+    Shape: (*) -> (*).
+
     >>> import tinygrad_edu as torch
     >>> torch.nn.Identity(54, unused=True)(torch.ones(1))
     tensor([1.])
@@ -30,6 +32,8 @@ class Identity(Module):
 
 class Linear(Module):
     """`y = x Wᵀ + b`.
+
+    Shape: (*, in_features) -> (*, out_features).
 
     Args:
         in_features: size of the last dimension of x.
@@ -86,6 +90,8 @@ class Linear(Module):
 
 class Bilinear(Module):
     """`y[o] = x1ᵀ W[o] x2 + b[o]`.
+
+    Shape: (*, in1_features), (*, in2_features) -> (*, out_features).
 
     Args:
         in1_features, in2_features: sizes of the last dimensions of x1 and x2.

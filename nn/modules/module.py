@@ -13,22 +13,32 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, Self, TypeVar
 
+from tinygrad_edu.engine.composed import heard
 from tinygrad_edu.nn.modules.conversion import ConversionMethods, typename
 from tinygrad_edu.nn.modules.hooks import (
     HookMethods,
     call_with_hooks,
     everywhere,
+    register_module_backward_hook,
+    register_module_buffer_registration_hook,
     register_module_forward_hook,
     register_module_forward_pre_hook,
     register_module_full_backward_hook,
     register_module_full_backward_pre_hook,
+    register_module_module_registration_hook,
+    register_module_parameter_registration_hook,
+    registered,
+    registration,
 )
-from tinygrad_edu.nn.modules.state_dict import StateDictMethods
+from tinygrad_edu.nn.modules.state_dict import StateDictMethods, _IncompatibleKeys
 from tinygrad_edu.nn.parameter import Buffer, Parameter, clear_gradient
 from tinygrad_edu.tensor import Tensor
 
 __all__ = [
-    "Module", "register_module_forward_hook", "register_module_forward_pre_hook",
+    "Module", "_IncompatibleKeys", "register_module_backward_hook",
+    "register_module_buffer_registration_hook",
+    "register_module_forward_hook", "register_module_forward_pre_hook",
+    "register_module_module_registration_hook", "register_module_parameter_registration_hook",
     "register_module_full_backward_hook", "register_module_full_backward_pre_hook",
 ]  # fmt: skip
 
@@ -102,15 +112,21 @@ class Module(HookMethods, StateDictMethods, ConversionMethods):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """`forward`, with the hooks around it if there are any."""
-        if (
-            self._forward_hooks
-            or self._forward_pre_hooks
-            or self._backward_hooks
-            or self._backward_pre_hooks
-            or everywhere
-        ):
-            return call_with_hooks(self, args, kwargs)
-        return self.forward(*args, **kwargs)
+        try:
+            if (
+                self._forward_hooks
+                or self._forward_pre_hooks
+                or self._backward_hooks
+                or self._backward_pre_hooks
+                or everywhere
+            ):
+                return call_with_hooks(self, args, kwargs)
+            return self.forward(*args, **kwargs)
+        except Exception as error:
+            from tinygrad_edu.nn.modules.where import note_module
+
+            note_module(error, Module.__call__.__code__)
+            raise
 
     # Attributes: what is assigned is sorted by its kind -------------------------------------------
 
@@ -135,7 +151,7 @@ class Module(HookMethods, StateDictMethods, ConversionMethods):
             if "_modules" not in attributes:
                 raise AttributeError("cannot assign module before Module.__init__() call")
             self._drop_except("_modules", name)
-            self._modules[name] = value
+            self._modules[name] = registered("module", self, name, value) if registration else value
         elif name in attributes.get("_modules", ()):
             if value is not None:
                 raise TypeError(
@@ -153,7 +169,7 @@ class Module(HookMethods, StateDictMethods, ConversionMethods):
                     f"cannot assign '{typename(value)}' as buffer '{name}'"
                     " (torch.nn.Buffer, torch.Tensor or None expected)"
                 )
-            self._buffers[name] = value
+            self._buffers[name] = registered("buffer", self, name, value) if registration else value
         else:
             super().__setattr__(name, value)
 
@@ -227,6 +243,8 @@ class Module(HookMethods, StateDictMethods, ConversionMethods):
                 f" created explicitly. To express '{name}' as a function of another Tensor,"
                 " compute the value in the forward() method."
             )
+        if registration and param is not None:
+            param = registered("parameter", self, name, param)
         self._parameters[name] = param
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
@@ -246,6 +264,8 @@ class Module(HookMethods, StateDictMethods, ConversionMethods):
                 f"cannot assign '{typename(tensor)}' object to buffer '{name}'"
                 " (torch Tensor or None required)"
             )
+        if registration:
+            tensor = registered("buffer", self, name, tensor)
         self._buffers[name] = tensor
         if persistent:
             self._non_persistent_buffers_set.discard(name)
@@ -261,6 +281,8 @@ class Module(HookMethods, StateDictMethods, ConversionMethods):
         if module is not None and not isinstance(module, Module):
             raise TypeError(f"{typename(module)} is not a Module subclass")
         self._check_name(name, "module", "_modules")
+        if registration:
+            module = registered("module", self, name, module)
         self._modules[name] = module
 
     def register_module(self, name: str, module: Module | None) -> None:
@@ -438,6 +460,7 @@ class Module(HookMethods, StateDictMethods, ConversionMethods):
             parameter.requires_grad_(requires_grad)
         return self
 
+    @heard("zero_grad")
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget all gradients, or overwrite them by zeros if not `set_to_none`."""
         for parameter in self.parameters():

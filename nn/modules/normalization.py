@@ -20,6 +20,8 @@ def _shape(given: int | Sequence[int]) -> tuple[int, ...]:
 class LayerNorm(Module):
     """`(x - mean) / sqrt(variance + eps) * weight + bias` over the last dimensions.
 
+    Shape: (*, *normalized_shape) -> (*, *normalized_shape).
+
     Args:
         normalized_shape: sizes of those dimensions; an int for the last one alone.
         eps: added to the variance.
@@ -76,6 +78,8 @@ class LayerNorm(Module):
 class RMSNorm(Module):
     """`x / sqrt(mean(x**2) + eps) * weight` over the last dimensions.
 
+    Shape: (*, *normalized_shape) -> (*, *normalized_shape).
+
     Args:
         normalized_shape: sizes of those dimensions; an int for the last one alone.
         eps: None means `finfo(dtype).eps`.
@@ -124,6 +128,8 @@ class RMSNorm(Module):
 class LocalResponseNorm(Module):
     """`functional.local_response_norm`: each element divided by those in neighbouring channels.
 
+    Shape: (N, C, *) -> (N, C, *).
+
     Args:
         size: how many channels.
         alpha, beta, k: of `x / (k + alpha * mean of x**2)**beta`.
@@ -142,6 +148,8 @@ class LocalResponseNorm(Module):
 
 class GroupNorm(Module):
     """Layer norm over each of `num_groups` groups of channels, scaled per channel.
+
+    Shape: (N, num_channels, *) -> (N, num_channels, *).
 
     Args:
         num_groups: divides num_channels.

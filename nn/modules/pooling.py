@@ -244,19 +244,28 @@ class _AdaptiveMaxPool(_AdaptiveAvgPool):
 
 
 class AdaptiveMaxPool1d(_AdaptiveMaxPool):
-    """The largest elements of the windows that `AdaptiveAvgPool1d` averages."""
+    """The largest elements of the windows that `AdaptiveAvgPool1d` averages.
+
+    Shape: (N, C, L) -> (N, C, output_size).
+    """
 
     dims = 1
 
 
 class AdaptiveMaxPool2d(_AdaptiveMaxPool):
-    """The largest elements of the windows that `AdaptiveAvgPool2d` averages."""
+    """The largest elements of the windows that `AdaptiveAvgPool2d` averages.
+
+    Shape: (N, C, H, W) -> (N, C, *output_size).
+    """
 
     dims = 2
 
 
 class AdaptiveMaxPool3d(_AdaptiveMaxPool):
-    """The largest elements of the windows that `AdaptiveAvgPool3d` averages."""
+    """The largest elements of the windows that `AdaptiveAvgPool3d` averages.
+
+    Shape: (N, C, D, H, W) -> (N, C, *output_size).
+    """
 
     dims = 3
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinygrad_edu.engine.switches import no_grad
+from tinygrad_edu.names.moved import moved_names
 from tinygrad_edu.nn import functional as F
 from tinygrad_edu.nn import init
 from tinygrad_edu.nn.functional.sparse import read_padding_idx, refuse_sparse
@@ -16,6 +17,8 @@ from tinygrad_edu.tensor import Tensor
 
 class Embedding(Module):
     """`weight[input]`: row i of the table is the vector of index i.
+
+    Shape: (*) -> (*, embedding_dim).
 
     Args:
         num_embeddings: rows of the table.
@@ -137,3 +140,7 @@ class Embedding(Module):
             _weight=embeddings,
             _freeze=freeze,
         )
+
+
+if not TYPE_CHECKING:  # a type checker is to miss what is not here
+    __getattr__ = moved_names(__name__)

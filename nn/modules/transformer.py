@@ -176,6 +176,8 @@ class TransformerEncoderLayer(Module):
 class TransformerDecoderLayer(Module):
     """As the encoder's layer, with attention to the encoder's result between the two blocks.
 
+    Shape: (T, N, d_model), memory (S, N, d_model) -> (T, N, d_model).
+
         x = norm1(x + dropout1(self_attn(x)))
         x = norm2(x + dropout2(multihead_attn(x, memory)))
         x = norm3(x + dropout3(linear2(dropout(activation(linear1(x))))))
@@ -276,6 +278,8 @@ class TransformerDecoderLayer(Module):
 class TransformerEncoder(Module):
     """Encoder layers one after the other.
 
+    Shape: (S, N, d_model) -> (S, N, d_model).
+
     Args:
         encoder_layer: copied `num_layers` times; all copies start with equal parameters.
         num_layers: how many.
@@ -335,6 +339,8 @@ class TransformerEncoder(Module):
 class TransformerDecoder(Module):
     """Decoder layers one after the other.
 
+    Shape: (T, N, d_model), memory (S, N, d_model) -> (T, N, d_model).
+
     Args:
         decoder_layer: copied `num_layers` times; all copies start with equal parameters.
         num_layers: how many.
@@ -387,6 +393,8 @@ def _length(x: Tensor, layers: ModuleList) -> int:
 
 class Transformer(Module):
     """Encoder and decoder: a sequence in, a sequence of the same features out.
+
+    Shape: (S, N, d_model), (T, N, d_model) -> (T, N, d_model).
 
     Args:
         d_model, nhead, dim_feedforward, dropout, activation, layer_norm_eps, batch_first,

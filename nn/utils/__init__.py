@@ -5,12 +5,10 @@ from __future__ import annotations
 import typing as _typing
 
 from tinygrad_edu.names.missing import later as _later
-
-from .spectral_norm import remove_spectral_norm, spectral_norm
-from .weight_norm import remove_weight_norm, weight_norm
+from tinygrad_edu.names.missing import uncover as _uncover
 
 if _typing.TYPE_CHECKING:
-    from . import fusion, init, memory_format, parametrizations, parametrize, rnn, stateless
+    from . import fusion, init, memory_format, parametrizations, parametrize, prune, rnn, stateless
     from .clip_grad import (
         clip_grad_norm,
         clip_grad_norm_,
@@ -30,11 +28,13 @@ if _typing.TYPE_CHECKING:
         convert_conv2d_weight_memory_format,
         convert_conv3d_weight_memory_format,
     )
+    from .spectral_hooks import remove_spectral_norm, spectral_norm
+    from .weight_hooks import remove_weight_norm, weight_norm
 
 # Imported when it is asked for: each name, and the module that it is in.
 _IN = {
     "": [
-        "fusion", "init", "memory_format", "parametrizations", "parametrize", "rnn",
+        "fusion", "init", "memory_format", "parametrizations", "parametrize", "prune", "rnn",
         "stateless",
     ],
     "clip_grad": [
@@ -50,6 +50,8 @@ _IN = {
     "memory_format": [
         "convert_conv2d_weight_memory_format", "convert_conv3d_weight_memory_format",
     ],
+    "spectral_hooks": ["remove_spectral_norm", "spectral_norm"],
+    "weight_hooks": ["remove_weight_norm", "weight_norm"],
 }  # fmt: skip
 
 
@@ -58,10 +60,11 @@ __all__ = [
     "convert_conv2d_weight_memory_format", "convert_conv3d_weight_memory_format",
     "fuse_conv_bn_eval", "fuse_conv_bn_weights", "fuse_linear_bn_eval", "fuse_linear_bn_weights",
     "fusion", "get_total_norm", "init", "memory_format", "parameters_to_vector",
-    "parametrizations", "parametrize",
+    "parametrizations", "parametrize", "prune",
     "remove_spectral_norm", "remove_weight_norm", "rnn", "skip_init", "spectral_norm", "stateless",
     "vector_to_parameters", "weight_norm",
 ]  # fmt: skip
 
 if not _typing.TYPE_CHECKING:  # a type checker finds unknown names by itself
+    _uncover(__name__, "spectral_norm", "weight_norm")
     __getattr__, __dir__ = _later(__name__, _IN)

@@ -15,13 +15,16 @@ import numpy as np
 
 from tinygrad_edu.backend import device_of, module_of, new_like, to_device
 from tinygrad_edu.dtypes import Array, default, is_floating
+from tinygrad_edu.engine.boundary import users_level
+from tinygrad_edu.engine.composed import heard
 from tinygrad_edu.engine.record import wrap
-from tinygrad_edu.kernels.cuda import tensors as tensors_
+from tinygrad_edu.kernels import cuda
 from tinygrad_edu.tensor import Tensor
 
 Tensors = Tensor | Iterable[Tensor]
 
 
+@heard("clip")
 def clip_grad_norm_(
     parameters: Tensors,
     max_norm: float,
@@ -54,7 +57,8 @@ def clip_grad_norm_(
     parameters = _several(parameters)
     if generated and not parameters:
         warnings.warn(
-            "`parameters` is an empty generator, no gradient clipping will occur.", stacklevel=2
+            "`parameters` is an empty generator, no gradient clipping will occur.",
+            stacklevel=users_level(),
         )
     total = get_total_norm(_gradients(parameters), norm_type, error_if_nonfinite)
     clip_grads_with_norm_(parameters, max_norm, total)
@@ -80,10 +84,10 @@ def get_total_norm(
     if not arrays:
         return wrap(np.zeros((), default()))
     place = device_of(arrays[0])
-    together = norm_type == 2 and all(tensors_.fit(a) and device_of(a) == place for a in arrays)
+    together = norm_type == 2 and all(_fit(a) and device_of(a) == place for a in arrays)
     norms = [] if together else [to_device(_norm(a, norm_type), place) for a in arrays]
     if together:
-        total = tensors_.norm(arrays)
+        total = cuda.tensors.norm(arrays)
     else:
         total = _norm(module_of(arrays[0]).stack(norms), norm_type)
     if error_if_nonfinite and not math.isfinite(float(total)):
@@ -93,6 +97,11 @@ def get_total_norm(
             " non-finite norm anyway, set `error_if_nonfinite=False`"
         )
     return wrap(total)
+
+
+def _fit(x: Array) -> bool:
+    """Whether one launch can take it together with others."""
+    return not isinstance(x, np.ndarray) and cuda.tensors.fit(x)
 
 
 def _norm(x: Array, p: float) -> Array:
@@ -145,19 +154,20 @@ def clip_grads_with_norm_(
         return  # on a GPU, looking at the number would cost more than multiplying
     rest = []
     for grad in _gradients(_several(parameters)):
-        grad.storage.write()
+        grad._storage.write()
         rest.append(grad.array)
     groups = defaultdict(list)
     for array in rest:
-        if tensors_.fit(array):
+        if _fit(array):
             groups[array.dtype, array.device.id].append(array)
     for same in groups.values():
         place = device_of(same[0])
-        tensors_.scale(same, to_device(factor, place).astype(same[0].dtype))
-    for array in [a for a in rest if not tensors_.fit(a)]:
+        cuda.tensors.scale(same, to_device(factor, place).astype(same[0].dtype))
+    for array in [a for a in rest if not _fit(a)]:
         array *= to_device(factor, device_of(array)).astype(array.dtype)
 
 
+@heard("clip")
 def clip_grad_value_(parameters: Tensors, clip_value: float, foreach: bool | None = None) -> None:
     """Clamp every element of every gradient to [-clip_value, clip_value], in place.
 
@@ -184,7 +194,7 @@ def clip_grad_value_(parameters: Tensors, clip_value: float, foreach: bool | Non
         array = grad.array
         np.maximum(array, -bound, out=array)
         np.minimum(array, bound, out=array)
-        grad.storage.write()
+        grad._storage.write()
 
 
 def _several(tensors: Tensors) -> list[Tensor]:

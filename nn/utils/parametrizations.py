@@ -12,8 +12,8 @@ from tinygrad_edu.names.missing import missing as _missing
 from tinygrad_edu.nn import functional as F
 from tinygrad_edu.nn.modules.module import Module
 from tinygrad_edu.nn.utils import parametrize
-from tinygrad_edu.nn.utils.spectral_norm import as_matrix, check_iterations, default_dim
-from tinygrad_edu.nn.utils.weight_norm import norm_except_dim, normed
+from tinygrad_edu.nn.utils.spectral_hooks import as_matrix, check_iterations, default_dim
+from tinygrad_edu.nn.utils.weight_hooks import norm_except_dim, normed
 from tinygrad_edu.ops.comparison import allclose
 from tinygrad_edu.ops.creation import eye, zeros_like
 from tinygrad_edu.ops.joining import cat

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from types import FunctionType
 from typing import Any, TypeVar
 
+from tinygrad_edu.engine.boundary import users_level
+from tinygrad_edu.engine.composed import heard
 from tinygrad_edu.optim.optimizer import Group, Optimizer
 from tinygrad_edu.tensor import Tensor
 
@@ -143,6 +145,7 @@ class LRScheduler:
     _last_lr: list[Any]
     _step_count: int
 
+    @heard("scheduler")
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
         check_optimizer(optimizer)
         self.optimizer = optimizer
@@ -169,6 +172,7 @@ class LRScheduler:
         finally:
             self._is_initial = False
 
+    @heard("scheduler_step")
     def step(self, epoch: int | None = None) -> None:
         """Set the learning rates of the next epoch; call it after `optimizer.step()`.
 
@@ -177,12 +181,12 @@ class LRScheduler:
         """
         if self._step_count == 1:
             if not hasattr(self.optimizer.step, "_wrapped_by_lr_sched"):
-                warnings.warn(_OVERRIDDEN, UserWarning, stacklevel=2)
+                warnings.warn(_OVERRIDDEN, UserWarning, stacklevel=users_level())
             elif not getattr(self.optimizer, "_opt_called", False):
-                warnings.warn(_WRONG_ORDER, UserWarning, stacklevel=2)
+                warnings.warn(_WRONG_ORDER, UserWarning, stacklevel=users_level())
         self._step_count += 1
         if epoch is not None:
-            warnings.warn(EPOCH_DEPRECATION_WARNING, UserWarning, stacklevel=2)
+            warnings.warn(EPOCH_DEPRECATION_WARNING, UserWarning, stacklevel=users_level())
         self._update_lr(epoch)
 
     def _update_lr(self, epoch: int | None = None) -> None:

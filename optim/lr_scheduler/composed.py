@@ -6,6 +6,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any
 
+from tinygrad_edu.engine.composed import heard
 from tinygrad_edu.optim.lr_scheduler.base import LRScheduler, set_value, values_of
 from tinygrad_edu.optim.lr_scheduler.plateau import ReduceLROnPlateau
 from tinygrad_edu.optim.optimizer import Optimizer
@@ -73,6 +74,7 @@ class SequentialLR(_Composed):
     0.5
     """
 
+    @heard("scheduler")
     def __init__(
         self,
         optimizer: Optimizer,
@@ -113,6 +115,7 @@ class SequentialLR(_Composed):
         elif hasattr(whole, "last_epoch"):
             whole.last_epoch -= 1
 
+    @heard("scheduler_step")
     def step(self) -> None:  # type: ignore[override]
         """Set the learning rates of the next epoch."""
         self.last_epoch += 1
@@ -144,6 +147,7 @@ class ChainedScheduler(_Composed):
     [0.25]
     """
 
+    @heard("scheduler")
     def __init__(
         self, schedulers: Sequence[LRScheduler], optimizer: Optimizer | None = None
     ) -> None:
@@ -159,6 +163,7 @@ class ChainedScheduler(_Composed):
         self.optimizer = optimizer  # type: ignore[assignment]
         self._last_lr = values_of(self.optimizer, "lr")
 
+    @heard("scheduler_step")
     def step(self) -> None:  # type: ignore[override]
         """Let every scheduler make its step."""
         for part in self._schedulers:

@@ -6,6 +6,8 @@ import math
 import warnings
 from typing import Any, SupportsFloat
 
+from tinygrad_edu.engine.boundary import users_level
+from tinygrad_edu.engine.composed import heard
 from tinygrad_edu.optim.lr_scheduler.base import (
     EPOCH_DEPRECATION_WARNING,
     LRScheduler,
@@ -43,6 +45,7 @@ class ReduceLROnPlateau(LRScheduler):
     0.1
     """
 
+    @heard("scheduler")
     def __init__(
         self,
         optimizer: Optimizer,
@@ -91,6 +94,7 @@ class ReduceLROnPlateau(LRScheduler):
         self.cooldown_counter = 0
         self.num_bad_epochs = 0
 
+    @heard("scheduler_step")
     def step(self, metrics: SupportsFloat, epoch: int | None = None) -> None:  # type: ignore[override]
         """Look at the metric of an epoch, and reduce the learning rates if it is time.
 
@@ -100,7 +104,7 @@ class ReduceLROnPlateau(LRScheduler):
         """
         current = float(metrics)
         if epoch is not None:
-            warnings.warn(EPOCH_DEPRECATION_WARNING, UserWarning, stacklevel=2)
+            warnings.warn(EPOCH_DEPRECATION_WARNING, UserWarning, stacklevel=users_level())
         self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
         if self._is_better(current, self.best):
             self.best = current

@@ -9,6 +9,12 @@ def Nonzero(*shape: int):
     return F(*shape, **_away)
 
 
+_nan = float("nan")
+WITH_NAN = F(4, values=[1.0, _nan, 2.0, _nan]), F(4, values=[2.0, 1.0, _nan, _nan])
+
+SEVERAL_TIMES = F(3, values=[5.3, -7.1, 8.2]), F(3, values=[1.6, 2.2, -3.1])
+
+
 ROWS = [
     binary("add", F, F, call(F(2, 3), 2.5), call(F(2), F(2), alpha=3), call(I(2), F(2)),
            call(I(2), 2), call(I(2), 2.5), call(B(2), B(2)), call(F(3), I())),
@@ -28,7 +34,8 @@ ROWS = [
        skip=["bool", "int64"]),
     Op("remainder", call(F(2, 3), 0.75), call(F(3), -0.75), call(F(3), Pos(3)),
        call(I(4), 3), call(I(4), -3), call(I(4), I(4, low=1)), skip=["bool", "int64"]),
-    Op("fmod", call(F(2, 3), 0.75), call(F(3), -0.75), call(F(3), Pos(3)), call(I(4), -3),
+    Op("fmod", call(*SEVERAL_TIMES), call(F(2, 3), 0.75), call(F(3), -0.75), call(F(3), Pos(3)),
+       call(I(4), -3),
        skip=["bool", "int64"]),
     binary("pow", Pos, F, call(F(2, 3), 2), call(F(2, 3), 3), call(Pos(2, 3), 0.5),
            call(Pos(2), -1.5), call(F(3), 0), call(F(3), 1), call(2.0, F(3)), call(2, F(2, 3)),
@@ -45,10 +52,11 @@ ROWS = [
     unary("reciprocal", Nonzero),
     binary("maximum", F, F, tied(Ties(6), Ties(6)), call(I(3), F(3))),
     binary("minimum", F, F, tied(Ties(6), Ties(6)), call(I(3), F(3))),
-    binary("fmax", F, F, tied(Ties(6), Ties(6))),
-    binary("fmin", F, F, tied(Ties(6), Ties(6))),
+    binary("fmax", F, F, tied(Ties(6), Ties(6)), tied(*WITH_NAN)),
+    binary("fmin", F, F, tied(Ties(6), Ties(6)), tied(*WITH_NAN)),
     Op("clamp", call(F(2, 3), -1.05, 1.05), call(F(2, 3), min=0.05), call(F(3), max=0.05),
-       call(F(2, 3), F(3), None), call(F(3), F(3), F(3)), tied(Ties(5), 0.0, 1.0),
+       call(F(2, 3), F(3), None), call(F(3), F(3), F(3)), call(F(12), F(12), F(12)),
+       tied(Ties(5), 0.0, 1.0),
        call(I(4), 0, 2), call(I(4), 0.5), call(F(0, 3), 0.0, 1.0), call(F(), 0.05),
        call(F(4), 1.05, -1.05), bad=[call(F(3))], covers=["clip", "clamp_"], skip=["bool"]),
     Op("clamp_min", call(F(2, 3), -0.55), call(F(3), F(3)), call(I(4), 0.5), skip=["bool"]),

@@ -1,6 +1,6 @@
 """Rows of nn.functional: bags of embeddings, sequences of labels, distances, channels."""
 
-from op_table import Distinct, F, Ix, Op, Pos, Prob, V, call
+from op_table import Distinct, F, Ix, Op, Pos, Prob, Ties, V, call, tied
 
 _no_ints = dict(skip=["int64", "bool"])
 _offsets = V([0, 2, 2, 5], "int")
@@ -59,7 +59,8 @@ ROWS = [
        bad=[call(F(2, 4), Ix(4, 2, 3)), call(F(2, 2), V([[2, -1], [0, 1]], "int")),
             call(F(2, 4), F(2, 4)), call(F(1, 2, 4), Ix(4, 1, 2, 4))], **_no_ints),
     Op("nn.functional.pdist", call(F(4, 3)), call(F(4, 3), 1), call(F(4, 3), 3.5),
-       call(F(4, 3), float("inf")), call(F(1, 3)), bad=[call(F(3)), call(F(3, 2), -1)], **_no_ints),
+       call(F(4, 3), float("inf")), tied(Ties(4, 3), float("inf")), call(F(1, 3)),
+       bad=[call(F(3)), call(F(3, 2), -1)], **_no_ints),
     Op("nn.functional.triplet_margin_with_distance_loss",
        *[call(F(4, 3), F(4, 3), F(4, 3), reduction=reduction, margin=2.0)
          for reduction in ("none", "sum", "mean")],

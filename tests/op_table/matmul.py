@@ -1,6 +1,6 @@
 """Rows of tinygrad_edu/ops/matmul.py: every pairing of vectors, matrices and batches."""
 
-from op_table import F, I, Op, Pos, call
+from op_table import Distinct, F, I, Op, Pos, Ties, call, tied
 
 ROWS = [
     Op("matmul",
@@ -54,8 +54,10 @@ ROWS = [
     Op("cdist", call(F(3, 2), F(4, 2)), call(F(30, 2), F(4, 2)), call(F(2, 1, 3, 4), F(26, 4)),
        call(F(30, 2), F(4, 2), compute_mode="donot_use_mm_for_euclid_dist"),
        call(F(2, 2), F(3, 2), compute_mode="use_mm_for_euclid_dist"), call(F(30, 2), F(4, 2), 1),
-       call(F(0, 2), F(30, 2)), bad=[call(F(2, 3), F(2, 4)), call(F(3), F(3, 2)),
-                                     call(F(2, 3), F(2, 3), compute_mode="other")],
+       call(F(0, 2), F(30, 2)), tied(Ties(3, 4), Ties(2, 4), float("inf")),
+       call(Distinct(3, 4), F(2, 4, high=-1.9), float("inf")),
+       bad=[call(F(2, 3), F(2, 4)), call(F(3), F(3, 2)),
+            call(F(2, 3), F(2, 3), compute_mode="other")],
        skip=["bool", "int64"], second=False),
     Op("nn.functional.linear", call(F(2, 3), F(4, 3), F(4)), call(F(2, 3), F(4, 3)),
        call(F(3), F(4, 3), F(4)), call(F(2, 2, 3), F(4, 3), F(4)), call(F(0, 3), F(4, 3), F(4)),

@@ -131,8 +131,8 @@ class Casting:
         if not keeps or self.cache is None:
             return t.to(target)
         found = self.cache.get(id(t))
-        if found is None or found[1] != t.storage.version or found[2].dtype is not target:
-            found = self.cache[id(t)] = (t, t.storage.version, t.to(target))
+        if found is None or found[1] != t._storage.version or found[2].dtype is not target:
+            found = self.cache[id(t)] = (t, t._storage.version, t.to(target))
         return found[2]
 
 

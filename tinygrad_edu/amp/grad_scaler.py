@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu import backend, dtypes
+from tinygrad_edu.engine.composed import heard
 from tinygrad_edu.engine.switches import no_grad
 from tinygrad_edu.ops import creation
 from tinygrad_edu.tensor import Tensor
@@ -104,7 +105,7 @@ class GradScaler:
         """The loss, or every tensor of nested sequences, multiplied by the scale.
 
         Raises:
-            ValueError: something in there is no tensor.
+            ValueError: an element of it is not a tensor.
         """
         if not self._enabled:
             return outputs
@@ -163,9 +164,10 @@ class GradScaler:
             found[place].array[...] = np.maximum(found[place].array, bad.astype(np.float32))
             factor = inverse.to(device=place).array
             array *= factor.astype(array.dtype) if array.dtype.itemsize != 2 else factor
-            g.storage.write()
+            g._storage.write()
         return found
 
+    @heard("scaler_step")
     def step(self, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
         """`optimizer.step(...)` with the gradients divided by the scale, unless one is inf or nan.
 
@@ -233,8 +235,8 @@ class GradScaler:
         grown = np.where(np.isfinite(grown), grown, scale.array)
         scale.array[...] = np.where(found > 0, scale.array * self._backoff_factor, grown)
         tracker.array[...] = np.where((found > 0) | grows, 0, streak)
-        scale.storage.write()
-        tracker.storage.write()
+        scale._storage.write()
+        tracker._storage.write()
 
     # ---- what is set
 

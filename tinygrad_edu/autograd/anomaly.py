@@ -82,7 +82,11 @@ def _where(node: Node) -> str:
             f"{node.name()}: no forward pass information available; run the forward pass, too,"
             " inside detect_anomaly to get it."
         )
-    return f"The forward call that made {node.name()}:\n" + "".join(made_at.format())
+    if not made_at:
+        return f"{node.name()} was made outside of the user's code."
+    last = made_at[-1]
+    first = f"{last.filename}:{last.lineno}: {last.line}" if last.line else f"line {last.lineno}"
+    return f"{first}\nThe forward call that made {node.name()}:\n" + "".join(made_at.format())
 
 
 def _switched(mode: Mode, on: bool, check_nan: bool) -> Mode:

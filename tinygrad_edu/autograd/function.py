@@ -9,6 +9,7 @@ with differentiable operations can be differentiated again.
 from __future__ import annotations
 
 import functools
+import inspect
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -40,6 +41,7 @@ class FunctionCtx:
     _dirty: Values = ()
     _constant: Values = ()
     _materialize = True
+    _shapes_in: dict[int, tuple[int, ...]]
 
     def save_for_backward(self, *tensors: Any) -> None:
         """Keep tensors (inputs, outputs, others, or None) for `saved_tensors` in `backward`.
@@ -63,7 +65,9 @@ class FunctionCtx:
     saved_variables = saved_tensors
 
     def save_for_forward(self, *tensors: Any) -> None:
-        """Accepted for torch's sake; there is no forward mode that would read them."""
+        """`save_for_backward`, for a Function that has only a `jvp`."""
+        if not self._to_save:
+            self.save_for_backward(*tensors)
 
     def mark_dirty(self, *args: Any) -> None:
         """Name the inputs that `forward` writes in place; it must return each of them."""
@@ -97,7 +101,7 @@ class FunctionPlan:
         self.inputs = tuple([f"input{i}" for i in range(arity)])
         self.names: tuple[str, ...] = ()
         self.multiple = False
-        self.outputs: list[Any] = []  # (array module, shape, dtype), None for what is no tensor
+        self.outputs: list[Any] = []  # (array module, shape, dtype), None for what is not a tensor
         self.kept_outputs: list[tuple[int, int]] = []  # (place among the kept, output)
         self.node: Callable[[], Node | None] = lambda: None  # weakly, or node and plan were a cycle
         self.parts: dict[int, Callable[[], Part | None]] = {}  # weakly, too
@@ -142,6 +146,8 @@ class FunctionPlan:
         return part
 
     def _zeros(self, i: int) -> Any:
+        if self.outputs[i] is None:
+            return None  # no tensor
         xp, shape, dtype = self.outputs[i]
         return wrap(xp.zeros(shape, dtype))
 
@@ -199,7 +205,8 @@ class Function:
         RuntimeError: the wrong number of gradients, or one of the wrong shape.
 
     Unlike torch, an output that shares memory with an input is never a recorded view: writing it in
-    place raises.  `ctx` is not the `grad_fn` of the result, and there is no forward mode (`jvp`).
+    place raises.  `ctx` is not the `grad_fn` of the result.  A static method `jvp(ctx, *tangents)`
+    is used where there is no `backward`, which is then derived from it.
 
     >>> import tinygrad_edu as torch
     >>> class Cube(torch.autograd.Function):
@@ -250,31 +257,37 @@ class Function:
         super().__init_subclass__(**kwargs)
         if "vjp" in cls.__dict__ and "backward" not in cls.__dict__:
             cls.backward = cls.__dict__["vjp"]  # type: ignore[method-assign]
+        elif "jvp" in cls.__dict__ and cls.backward is Function.backward:
+            from tinygrad_edu.autograd.forward_ad import by_transposing
+
+            derived: Any = staticmethod(by_transposing(cls.__dict__["jvp"].__func__))
+            cls.backward = derived  # type: ignore[method-assign]
 
     @classmethod
     def apply(cls, *args: Any, **kwargs: Any) -> Any:
         """Run the operation and record it; arguments as for `forward`, without `ctx`."""
         ctx = FunctionCtx()
         separate = cls.setup_context is not Function.setup_context
+        if separate:
+            given = inspect.signature(cls.forward).bind(*args, **kwargs)
+            given.apply_defaults()
+            args = given.args
         edges = tuple([current_node(a) for a in args]) if is_recording() else (None,) * len(args)
         ctx.needs_input_grad = tuple([edge is not None for edge in edges])
         before = state.mode
         try:
             state.mode = before.but(enabled=False)
             if separate:
-                result = cls.forward(*args, **kwargs)
+                result = cls.forward(*args)
                 cls.setup_context(ctx, args, result)
             else:
                 result = cls.forward(ctx, *args, **kwargs)
         finally:
             state.mode = before
-        several = isinstance(result, (tuple, list))
-        results = tuple(result) if several else (result,)
+        several = isinstance(result, tuple)
+        results = result if several else (result,)
         if not several and not isinstance(result, Variable):
-            raise TypeError(
-                f"{cls.__name__}.forward: expected to return a Tensor or a tuple of them, not"
-                f" {type(result).__name__}"
-            )
+            return result  # as in torch: tensors in a list or a dict have no history
         for t in ctx._dirty:
             if not any([t is r for r in results]):
                 raise RuntimeError(
@@ -304,6 +317,7 @@ def _record(
     plan.multiple = several
     plan.no_tensors = frozenset(i for i, a in enumerate(args) if not isinstance(a, Variable))
     plan.shapes_in = {i: edge.shape for i, edge in enumerate(edges) if edge is not None}
+    ctx._shapes_in = plan.shapes_in
     flows = [_differentiable(r, ctx) for r in results]
     if not any(flows):
         return results
@@ -357,7 +371,7 @@ def _keep(
         names.append(name)
     plan.names = tuple(names)
     kept = tuple([None if t is None else t.array for t in ctx._to_save])
-    return kept, tuple([None if t is None else t.storage for t in ctx._to_save])
+    return kept, tuple([None if t is None else t._storage for t in ctx._to_save])
 
 
 def _give(result: Any, node: Node, ctx: FunctionCtx, args: Values) -> Any:
@@ -369,7 +383,7 @@ def _give(result: Any, node: Node, ctx: FunctionCtx, args: Values) -> Any:
     if source is None and result.node is None:
         result.node = node
         return result
-    alias = wrap(result.array, node, result.storage)
+    alias = wrap(result.array, node, result._storage)
     if source is None:  # a parameter, say, that is none of the inputs: it keeps its own node
         return alias
     base = source if source.view_of is None else source.view_of.base

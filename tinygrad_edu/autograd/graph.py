@@ -8,11 +8,12 @@ from typing import Any
 
 from tinygrad_edu.autograd.saved import (
     allow_mutation_on_saved_tensors,
+    disable_saved_tensors_hooks,
     save_on_cpu,
     saved_tensors_hooks,
 )
 from tinygrad_edu.engine.gradients import GradientEdge
-from tinygrad_edu.engine.graph import Node, Part
+from tinygrad_edu.engine.graph import Node, Variable
 from tinygrad_edu.engine.hooks import RemovableHandle
 from tinygrad_edu.engine.mode import state
 from tinygrad_edu.engine.record import current_node
@@ -22,7 +23,9 @@ __all__ = [
     "GradientEdge",
     "Node",
     "allow_mutation_on_saved_tensors",
+    "disable_saved_tensors_hooks",
     "get_gradient_edge",
+    "increment_version",
     "register_multi_grad_hook",
     "save_on_cpu",
     "saved_tensors_hooks",
@@ -46,7 +49,19 @@ def get_gradient_edge(tensor: Any) -> GradientEdge:
     if node is None:
         raise RuntimeError("It is not possible to get the gradient edge for a Tensor that does"
                            " not require gradients")  # fmt: skip
-    return GradientEdge(node, node.index if isinstance(node, Part) else 0)
+    return GradientEdge(node.whole or node, node.index)
+
+
+def increment_version(tensor: Any) -> None:
+    """Note that tensors (one, or several) were written to, by means that are not seen here.
+
+    >>> import tinygrad_edu as torch
+    >>> x = torch.ones(2)
+    >>> torch.autograd.graph.increment_version(x); x._version
+    1
+    """
+    for t in [tensor] if isinstance(tensor, Variable) else tensor:
+        t._storage.write()
 
 
 class _Together:
@@ -111,7 +126,10 @@ def register_multi_grad_hook(
     """
     if mode not in ("all", "any"):
         raise ValueError(f"Expects mode to be one of ('all', 'any') but got {mode}")
-    together = _Together([get_gradient_edge(t).node for t in tensors], fn, mode)
+    for t in tensors:
+        get_gradient_edge(t)  # which refuses one that requires none
+    nodes = [node for node in map(current_node, tensors) if node is not None]
+    together = _Together(nodes, fn, mode)
     handles = [
         t.register_hook(lambda g, i=i: together.arrived(i, g)) for i, t in enumerate(tensors)
     ]

@@ -89,6 +89,8 @@ class saved_tensors_hooks:
         self._before: list[tuple[Mode, Mode]] = []
 
     def __enter__(self) -> None:
+        if isinstance(state.mode.maker, _Refusing):
+            raise RuntimeError(state.mode.maker.message)
         if _unpacked not in mode.around:
             mode.around.append(_unpacked)
         outside, outer = state.mode, state.mode.maker
@@ -108,6 +110,38 @@ class saved_tensors_hooks:
         self._before.pop()
 
 
+class disable_saved_tensors_hooks:
+    """Inside the block, `saved_tensors_hooks` raise this message.
+
+    >>> import tinygrad_edu as torch
+    >>> with torch.autograd.graph.disable_saved_tensors_hooks("not here"):
+    ...     with torch.autograd.graph.save_on_cpu():
+    ...         pass
+    Traceback (most recent call last):
+    RuntimeError: not here
+    """
+
+    def __init__(self, error_message: str) -> None:
+        self.error_message = error_message
+
+    def __enter__(self) -> None:
+        self._outside = state.mode
+        state.mode = self._outside.but(maker=_Refusing(self.error_message, self._outside.maker))
+
+    def __exit__(self, *raised: object) -> None:
+        state.mode = state.mode.but(maker=self._outside.maker)
+
+
+class _Refusing:
+    """The recorder inside the block: it records as the one outside does."""
+
+    def __init__(self, message: str, outer: Recorder) -> None:
+        self.message, self.outer = message, outer
+
+    def __call__(self, *made_of: Any) -> Node:
+        return self.outer(*made_of)
+
+
 class _Packing:
     """The recorder inside the block: nodes keep what `pack` makes of the arrays.
 
@@ -120,7 +154,7 @@ class _Packing:
     def _packed(self, array: Array) -> _Packed:
         given = wrap(array)
         packed = _Packed(self.pack(given))
-        if given.storage.version:
+        if given._storage.version:
             raise RuntimeError(
                 "A saved tensor pack hook is modifying its input in place. Tensors provided as"
                 " input to pack hook cannot be modified by in-place operations as this can lead to"
@@ -158,6 +192,10 @@ def module_of_any(kept: Values) -> Any:
     return _Packed  # no array is an instance of it
 
 
+def _copied(tensor: Any) -> Any:
+    return tensor.clone()
+
+
 class allow_mutation_on_saved_tensors(saved_tensors_hooks):
     """Inside the block, tensors that operations keep may be written to before the backward pass.
 
@@ -174,7 +212,12 @@ class allow_mutation_on_saved_tensors(saved_tensors_hooks):
     """
 
     def __init__(self) -> None:
-        super().__init__(lambda t: t.clone(), lambda t: t)
+        super().__init__(_copied, lambda t: t)
+
+    def __enter__(self) -> None:
+        if isinstance(state.mode.maker, _Packing) and state.mode.maker.pack is self.pack_hook:
+            raise RuntimeError("allow_mutation_on_saved_tensors contexts cannot be nested")
+        super().__enter__()
 
 
 class save_on_cpu(saved_tensors_hooks):

@@ -20,7 +20,8 @@ from tinygrad_edu.compiler.compiled import Compiled, Unsupported
 from tinygrad_edu.nn.modules.module import Module
 
 __all__ = [
-    "Compiled", "OptimizedModule", "Unsupported", "compile", "cudagraph_mark_step_begin", "disable",
+    "Compiled", "OptimizedModule", "Unsupported", "allow_in_graph", "assume_constant_result",
+    "compile", "cudagraph_mark_step_begin", "disable",
     "explain", "is_compiling", "is_dynamo_compiling", "reset",
 ]  # fmt: skip
 
@@ -172,3 +173,11 @@ def reset() -> None:
 
 def cudagraph_mark_step_begin() -> None:
     """Nothing to mark."""
+
+
+def allow_in_graph(fn: Any) -> Any:
+    """The function itself."""
+    return fn
+
+
+assume_constant_result = allow_in_graph

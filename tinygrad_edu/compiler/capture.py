@@ -81,10 +81,10 @@ class Recorder:
 
     def note(self, t: Any) -> None:
         """Remember the version of a tensor's memory, to notice writes."""
-        self.versions.setdefault(id(t.storage), (t.storage, t.storage.version))
+        self.versions.setdefault(id(t._storage), (t._storage, t._storage.version))
         name = self.names.get(id(t.array))
         if name is not None:
-            self.owners[name] = t.storage
+            self.owners[name] = t._storage
 
     def name_of(self, value: Any) -> str | None:
         """The name of an array; None for what is none."""

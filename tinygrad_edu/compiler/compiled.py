@@ -119,8 +119,8 @@ class Recording:
     def check_results(self, recorder: Recorder) -> None:
         """Refuse results that share memory with what they must not."""
         given = [*(recorder.given or ()), *self.used]
-        own = [t.storage for t in self.results if t.storage is not INFERENCE]
-        if len(set(own)) < len(own) or not {t.storage for t in given}.isdisjoint(own):
+        own = [t._storage for t in self.results if t._storage is not INFERENCE]
+        if len(set(own)) < len(own) or not {t._storage for t in given}.isdisjoint(own):
             raise Refused("results share memory with each other, or with an argument")
         for t in self.used:
             if t.view_of is not None:
@@ -153,8 +153,8 @@ class Recording:
         self.source = source + "\n" + backward
         owners = [recorder.owners.get(n) for n in saved]
         tensors_ = [*(recorder.given or ()), *self.used]
-        results = {t.storage: ("result", i) for i, t in enumerate(self.results)}
-        known: dict[Any, Any] = {t.storage: ("given", i) for i, t in enumerate(tensors_)}
+        results = {t._storage: ("result", i) for i, t in enumerate(self.results)}
+        known: dict[Any, Any] = {t._storage: ("given", i) for i, t in enumerate(tensors_)}
         self.guards = [(known | results).get(owner) for owner in owners]
 
     def holds(self) -> bool:
@@ -184,7 +184,7 @@ class Recording:
     def record(self, everything: list[Any], results: list[Any], saved: Any) -> None:
         """Give the results their node."""
         own = {"given": everything, "result": results}
-        guards = tuple([None if g is None else own[g[0]][g[1]].storage for g in self.guards])
+        guards = tuple([None if g is None else own[g[0]][g[1]]._storage for g in self.guards])
         edges = tuple([current_node(everything[i]) for i in self.edges])
         rules: Any = self.rules
         first = next(t for t, i in zip(results, self.node_of, strict=True) if i == 0)
@@ -358,7 +358,7 @@ def sign(value: Any, given: list[Any]) -> Any:
         if strange or not is_ours({"__name__": kind.__module__}):
             raise _Unseen("an argument is on a GPU, in 16 bits, or of a class of one's own")
         free = current_node(value) is None
-        return x.shape, x.dtype.num, x.strides, free, value.storage is INFERENCE, kind
+        return x.shape, x.dtype.num, x.strides, free, value._storage is INFERENCE, kind
     kind = type(value)
     if kind in _SIMPLE:
         return kind, value

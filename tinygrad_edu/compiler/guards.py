@@ -26,7 +26,7 @@ _LAYER = {
     "_backward_hooks", "_backward_pre_hooks",
 }  # fmt: skip
 _IN_C = tuple([value for name, value in vars(types).items() if name.endswith("DescriptorType")])
-_TENSOR = set("array storage node _grad leaf view_of plain rebased turns".split())
+_TENSOR = set("array _storage node _grad leaf view_of plain rebased turns".split())
 _STANDARD = {*sys.stdlib_module_names} - {"argparse", "types", "enum", "dataclasses"}
 _KNOWN_MODULES = {"math", "typing", "collections", "dataclasses", "functools", "contextlib"}
 

@@ -37,8 +37,8 @@ _TRUSTED = {
 }
 # Names by which code may come to the numbers in a tensor, or change them.
 _VALUES = {
-    "array", "storage", "_grad", "view_of", "rebased", "turns", "item", "tolist", "numpy",
-    "data_ptr", "__array__", "fill_", "operand",
+    "array", "storage", "_storage", "_grad", "view_of", "rebased", "turns", "item", "tolist",
+    "numpy", "data_ptr", "__array__", "fill_", "operand",
 }  # fmt: skip
 # Modules that look at shapes and histories only.
 _ENGINE = {
@@ -62,13 +62,15 @@ _LOOK_AT_SHAPES = {
     "methods.python_protocol": "PythonProtocol.__len__",
     "nn.functional.dropout": "dropout _times _per_channel _channel_dropout",
     "nn.functional.losses": "_warn_of_broadcasting _weighted binary_cross_entropy_with_logits"
-    " kl_div nll_loss mse_loss l1_loss huber_loss",
+    " nll_loss mse_loss l1_loss",
+    "nn.functional.more.densities": "kl_div",
+    "nn.functional.more.robust": "huber_loss",
     "nn.functional.normalization": "layer_norm rms_norm _normalized_size _check_floats _by_running"
     " _check_channels batch_norm group_norm",
     "nn.functional.softmax": "softmax log_softmax softmin",
     "nn.functional.sparse": "embedding",
     "nn.modules.batchnorm": "_NormBase._check_dims",
-    "ops.activation": "hardtanh prelu",
+    "ops.more.activation": "hardtanh prelu",
     "ops.arguments": "operand plain",
     "ops.attention": "_check_types scaled_dot_product_attention"
     " scaled_dot_product_attention.<locals>.<listcomp>",
@@ -79,10 +81,10 @@ _LOOK_AT_SHAPES = {
     "ops.indexing": "_alone getitem",
     "ops.joining": "chunk split",
     "ops.largest": "amax amin argmax argmin max",
-    "ops.losses": "_check_shapes _check_weight cross_entropy",
+    "ops.losses": "_check_shapes _check_weight as_images cross_entropy",
     "ops.masking": "masked_fill",
     "ops.matmul": "_need bmm linear",
-    "out": "fills_out.<locals>.call",
+    "out": "fills_out.<locals>.call takes_out.<locals>.call",
     "ops.more.arranging": "_matrices_turned roll roll.<locals>.<listcomp>",
     "ops.more.einsum": "_cheapest.<locals>.size _contract _squeeze_broadcast"
     " einsum.<locals>.<listcomp>",

@@ -154,7 +154,7 @@ def get_device_properties(device: Any = None) -> SimpleNamespace:
     )
 
 
-# Random numbers: a stream of their own, see gpu_random.py -----------------------------------------
+# Random numbers: a stream of their own, see random/gpu.py -----------------------------------------
 
 
 def manual_seed(seed: int) -> None:

@@ -9,6 +9,7 @@ from tinygrad_edu.distributions.beta import Beta
 from tinygrad_edu.distributions.categorical import Categorical
 from tinygrad_edu.distributions.cauchy import Cauchy
 from tinygrad_edu.distributions.chi2 import Chi2
+from tinygrad_edu.distributions.constraint_registry import biject_to, transform_to
 from tinygrad_edu.distributions.dirichlet import Dirichlet
 from tinygrad_edu.distributions.distribution import Distribution
 from tinygrad_edu.distributions.exponential import Exponential
@@ -36,9 +37,12 @@ from tinygrad_edu.distributions.transforms import (
     AffineTransform,
     ComposeTransform,
     ExpTransform,
+    IndependentTransform,
     PowerTransform,
     SigmoidTransform,
+    SoftmaxTransform,
     SoftplusTransform,
+    StickBreakingTransform,
     TanhTransform,
     Transform,
     identity_transform,
@@ -49,11 +53,12 @@ from tinygrad_edu.names.missing import missing as _missing
 __all__ = [
     "AbsTransform", "AffineTransform", "Bernoulli", "Beta", "Categorical", "Cauchy", "Chi2",
     "ComposeTransform", "Dirichlet", "Distribution", "ExpTransform", "Exponential", "Gamma",
-    "Geometric", "Gumbel", "HalfNormal", "Independent", "Laplace", "LogNormal",
-    "MixtureSameFamily", "Multinomial", "MultivariateNormal", "Normal", "OneHotCategorical",
-    "OneHotCategoricalStraightThrough", "Poisson", "PowerTransform", "RelaxedOneHotCategorical",
-    "SigmoidTransform", "SoftplusTransform", "TanhTransform", "Transform",
-    "TransformedDistribution", "Uniform", "identity_transform", "kl_divergence", "register_kl",
+    "Geometric", "Gumbel", "HalfNormal", "Independent", "IndependentTransform", "Laplace",
+    "LogNormal", "MixtureSameFamily", "Multinomial", "MultivariateNormal", "Normal",
+    "OneHotCategorical", "OneHotCategoricalStraightThrough", "Poisson", "PowerTransform",
+    "RelaxedOneHotCategorical", "SigmoidTransform", "SoftmaxTransform", "SoftplusTransform",
+    "StickBreakingTransform", "TanhTransform", "Transform", "TransformedDistribution", "Uniform",
+    "biject_to", "identity_transform", "kl_divergence", "register_kl", "transform_to",
 ]  # fmt: skip
 
 if not _typing.TYPE_CHECKING:  # a type checker finds unknown names by itself

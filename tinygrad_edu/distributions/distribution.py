@@ -121,7 +121,7 @@ class Distribution:
         >>> torch.distributions.Normal(0.0, 1.0).expand([2]).batch_shape
         torch.Size([2])
         """
-        new: Any = object.__new__(type(self)) if _instance is None else _instance
+        new: Self = object.__new__(type(self)) if _instance is None else _instance
         shape, dims = Size(batch_shape), len(self._batch_shape)
         parameters = self.arg_constraints
         for name, value in vars(self).items():
@@ -131,7 +131,7 @@ class Distribution:
                 value = value.expand(shape + value.shape[dims:])
             vars(new)[name] = value
         new._batch_shape = shape
-        return new  # type: ignore[no-any-return]
+        return new
 
     @property
     def batch_shape(self) -> Size:

@@ -42,7 +42,7 @@ def register_kl(type_p: type, type_q: type) -> Callable[[Formula], Formula]:
     """Decorate the function of (p, q) that computes the divergence for these two classes.
 
     Raises:
-        TypeError: one of them is no subclass of Distribution.
+        TypeError: one of them is not a subclass of Distribution.
 
     >>> import tinygrad_edu as torch
     >>> class Mine(torch.distributions.Normal): pass

@@ -10,8 +10,8 @@ from tinygrad_edu.distributions.distribution import Distribution
 from tinygrad_edu.distributions.utils import broadcast_all, new_empty
 from tinygrad_edu.engine.switches import no_grad
 from tinygrad_edu.ops.elementary import erf
+from tinygrad_edu.ops.more.drawing import normal
 from tinygrad_edu.ops.more.special import erfinv
-from tinygrad_edu.ops.sampling import normal
 
 
 class Normal(Distribution):

@@ -77,7 +77,8 @@ class TransformedDistribution(Distribution):
 
     @property
     def has_rsample(self) -> bool:  # type: ignore[override]
-        return self.base_dist.has_rsample  # type: ignore[no-any-return]
+        result: bool = self.base_dist.has_rsample
+        return result
 
     def _transformed(self, x: Any) -> Any:
         for t in self.transforms:

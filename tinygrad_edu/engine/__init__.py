@@ -17,7 +17,8 @@ All others may be skipped on a first reading:
     gradients.py  `backward` and `grad`: the checks of their arguments
     hooks.py      functions of gradients
     nodes.py      nodes as torch shows them
-    boundary.py   errors, in torch's words
+    boundary.py   errors, in torch's words; shape_hints.py adds what would fit
+    places.py     the user's lines
     composed.py   functions that listeners hear of as one call
     switches.py   `no_grad` and its kin
     half.py       16-bit floats

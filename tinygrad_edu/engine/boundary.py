@@ -1,13 +1,14 @@
 """Errors at the edge of an operation: the array library's are told in torch's words.
 
-Where NumPy raises by itself, torch's refusal is asked for afterwards, here; a forward function
-checks beforehand only what NumPy would accept.  The user sees his own line and two of the engine.
+Where NumPy raises an error, it is translated here, after the fact; a forward function checks
+beforehand only what NumPy would accept.  The traceback shows the user's line and two of the engine.
 """
 
 from __future__ import annotations
 
 import dis
 import functools
+import inspect
 import re
 import sys
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from tinygrad_edu.backend import device_of
 from tinygrad_edu.dtypes import Array, not_implemented, scalar_type_name
 from tinygrad_edu.engine.graph import Node, Variable
 from tinygrad_edu.engine.mode import Listener, state
-from tinygrad_edu.engine.types import Call, Values
+from tinygrad_edu.engine.types import Call, Options, Values
 from tinygrad_edu.out_of_memory import out_of_memory
 
 if TYPE_CHECKING:
@@ -35,9 +36,9 @@ class LinAlgError(RuntimeError):
 
 
 def recover(op: Primitive, error: Exception, args: Values) -> Any:
-    """Where a forward function raised: the call made in another way, or torch's error instead.
+    """After a forward function has raised: make the call another way, or raise torch's error.
 
-    A program may have turned NumPy's warnings into errors: infinities are no error here.
+    A program may have turned NumPy's warnings into errors: infinities are not errors here.
     """
     if isinstance(error, RuntimeWarning):
         with np.errstate(all="ignore"):
@@ -47,6 +48,10 @@ def recover(op: Primitive, error: Exception, args: Values) -> Any:
         return op.call(*moved)
     operands = (*args[0], *args[1:]) if op.variadic else args
     found = _refusal(op, args) or _no_tensor(op, error, args) or explain(op.name, error, operands)
+    if isinstance(found, (RuntimeError, ValueError)):
+        from tinygrad_edu.engine.shape_hints import add_hint
+
+        add_hint(found, op.name, operands)
     if found is error:
         found = error.with_traceback(_shortened(error.__traceback__))
         found.__suppress_context__ = True
@@ -57,7 +62,7 @@ def recover(op: Primitive, error: Exception, args: Values) -> Any:
 
 
 def _refusal(op: Primitive, args: Values) -> Exception | None:
-    """What the operation itself has to say about such arguments."""
+    """The operation's own refusal of such arguments, if it has one."""
     if op.refuse is None:
         return None
     try:
@@ -68,7 +73,7 @@ def _refusal(op: Primitive, args: Values) -> Exception | None:
 
 
 def _no_tensor(op: Primitive, error: Exception, args: Values) -> TypeError | None:
-    """torch's error where an argument was asked for what only a tensor has."""
+    """torch's error for an argument that should have been a tensor."""
     if isinstance(error, AttributeError):
         for position, (name, value) in enumerate(zip(op.parameters, args, strict=False), 1):
             if value is error.obj and not isinstance(value, Variable):
@@ -77,9 +82,9 @@ def _no_tensor(op: Primitive, error: Exception, args: Values) -> TypeError | Non
 
 
 def _shortened(trace: TracebackType | None) -> TracebackType | None:
-    """The traceback of an error below the call; nothing of it where we ourselves refused.
+    """The traceback of an error below the call; none if the engine itself refused.
 
-    Who is told that his shapes do not fit need not see the line that says so.  An error that was
+    A user whose shapes do not fit need not see the line that says so.  An error that was
     not raised on purpose is another matter: it shows where it came from.
     """
     inner = last = trace.tb_next if trace is not None else None
@@ -93,17 +98,17 @@ def _shortened(trace: TracebackType | None) -> TracebackType | None:
 
 
 def tell(op: Any, make: Any, args: Any, kwargs: Any, everywhere: Sequence[Listener] = ()) -> Any:
-    """Make a call by way of all who listen, the thread's latest first (see mode.py).
+    """Make a call through all listeners, the thread's latest first (see mode.py).
 
-    They leave no line in the traceback of an error.
+    Listeners leave no line in the traceback of an error.
 
     Args:
         op: the operation, or the function composed of some.
         make: makes the call; None for that of the operation.
         args, kwargs: its arguments.
-        everywhere: those who listen to every thread, nearest to the call.
+        everywhere: listeners to every thread, nearest to the call.
     """
-    if make is None:  # a call that is given what to compute by asks nobody
+    if make is None:  # a call that is told how to compute asks nobody
         make = functools.partial(op.call, _by=functools.partial(op.forward))
     for listener in (*everywhere, *state.mode.listeners):
         make = functools.partial(listener, op, make)
@@ -117,7 +122,7 @@ _ENGINE = (f"{_PACKAGE}.engine.", f"{_PACKAGE}.amp.")
 
 
 def _without_listeners(trace: TracebackType | None) -> TracebackType | None:
-    """What of a traceback is not of the engine's making."""
+    """The part of a traceback that is not the engine's."""
     kept: TracebackType | None = None
     frames = []
     while trace is not None:
@@ -202,7 +207,7 @@ def other_device(name: str, *arrays: Array) -> RuntimeError:
 
 
 def refuse_expanded(x: Array) -> None:
-    """RuntimeError for an array to be written to of which several elements are one in memory."""
+    """RuntimeError if several elements of an array to be written share memory."""
     if 0 in x.strides and x.size:  # a dimension of size 1 may well have a step of 0
         if any([n > 1 and step == 0 for n, step in zip(x.shape, x.strides, strict=True)]):
             raise RuntimeError(
@@ -222,7 +227,7 @@ def need_dtype_of(name: str, x: Array, source: Array) -> None:
 
 
 def same_device(name: str, *arrays: Any) -> None:
-    """RuntimeError unless these arrays are on one device; what is no array counts for nothing."""
+    """RuntimeError unless these arrays are on one device; what is not an array is ignored."""
     places = [device_of(a) for a in arrays if hasattr(a, "shape")]
     if any([place != places[0] for place in places]):
         raise other_device(name, *[a for a in arrays if hasattr(a, "shape")])
@@ -280,8 +285,38 @@ def need_tensors(name: str, **arguments: Any) -> None:
             raise not_a_tensor(name, position, value, argument)
 
 
+def refuse_operand(function: Call, error: AttributeError, args: Values, kwargs: Options) -> None:
+    """TypeError if what lacks an attribute of tensors is an argument of this function, no tensor.
+
+    For functions composed of operations; asked only after one has failed.
+    """
+    found: Any = error.obj
+    name = str(error.name)
+    asked_for = name == "array" or hasattr(Variable.results, name)
+    if isinstance(found, Variable) or not asked_for:
+        return
+    signature = inspect.signature(function)
+    try:
+        given = signature.bind(*args, **kwargs).arguments
+    except TypeError:
+        return
+    places = {name: place for place, name in enumerate(signature.parameters)}
+    for name, value in given.items():
+        if value is found:
+            label = function.__name__.strip("_")
+            raise not_a_tensor(label, places[name] + 1, value, name) from None
+        elements = value if isinstance(value, (list, tuple)) else ()
+        if len(elements) == 1 and isinstance(elements[0], (list, tuple)):  # `*tensors`, as a list
+            elements = elements[0]
+        for i in [i for i, element in enumerate(elements) if element is found]:
+            raise TypeError(
+                f"expected Tensor as element {i} in argument {places[name]}, but got"
+                f" {type(found).__name__}"
+            ) from None
+
+
 class MissingGradient:
-    """What stands for the gradient of an argument without a rule: whoever looks at it is told."""
+    """Stands for the gradient of an argument without a rule; using it raises an error."""
 
     def __init__(self, op: Primitive, argument: str) -> None:
         self.op, self.argument = op, argument

@@ -86,20 +86,21 @@ def call_unary(op: Primitive) -> Call:
             y = in_turn(y, x)
         t = _new(Variable.results)
         t.array = y = y if y.__class__ is _ndarray else as_array(y)
-        t.storage = Storage()
+        t._storage = Storage()
         if not careful and op.elementwise:
             t.plain = True
         edge, recorder = a.node, mode.recorder
         if edge is None or recorder is None:
             if mode.inference:
-                t.storage, t.plain = INFERENCE, False
+                t._storage, t.plain = INFERENCE, False
             return t
         if op.inputs or live_inputs(op, (True,), y):
             plan = plans.get(_ONE) or op.plan(_ONE)
-            kept = guards = ()
+            kept: Values = ()
+            guards: Values = ()
             if plan.keep:
                 kept = plan.pick((x, y))
-                guards = plan.pick((a.storage, t.storage))
+                guards = plan.pick((a._storage, t._storage))
             if plan.shapes:
                 kept += (x.shape,)
             cls = plan.node or op.class_of(x)
@@ -140,11 +141,11 @@ def call_binary(op: Primitive, failed: Call = recover) -> Call:
         if isinstance(a, Variable):
             if not a.plain:
                 careful = look_closely(a)
-            x, a_edge, a_storage = a.array, a.node, a.storage
+            x, a_edge, a_storage = a.array, a.node, a._storage
             if isinstance(b, Variable):
                 if not b.plain:
                     careful = look_closely(b) or careful
-                z, b_edge, b_storage = b.array, b.node, b.storage
+                z, b_edge, b_storage = b.array, b.node, b._storage
             else:
                 if op.numbers == "none" and b.__class__ in _NUMBERS:
                     raise not_a_tensor(op.name, 2, b)
@@ -154,9 +155,9 @@ def call_binary(op: Primitive, failed: Call = recover) -> Call:
                 raise not_a_tensor(op.name, 1, a)
             if not b.plain:
                 look_closely(b)
-                careful = b.storage is INFERENCE
+                careful = b._storage is INFERENCE
             x = a if a.__class__ in _NUMBERS else _plain(a)
-            z, b_edge, b_storage = b.array, b.node, b.storage
+            z, b_edge, b_storage = b.array, b.node, b._storage
         else:
             if a.__class__ in _NUMBERS and b.__class__ in _NUMBERS:
                 raise not_a_tensor(op.name, 1, a)
@@ -173,21 +174,22 @@ def call_binary(op: Primitive, failed: Call = recover) -> Call:
                 y = in_turn(y, x, z, dtype=common(x, z) if y.dtype == bool else y.dtype)
         t = _new(Variable.results)
         t.array = y = y if y.__class__ is _ndarray else as_array(y)
-        t.storage = Storage()
+        t._storage = Storage()
         if not careful and op.elementwise:
             t.plain = True
         recorder = mode.recorder
         if (a_edge is None and b_edge is None) or recorder is None:
             if mode.inference:
-                t.storage, t.plain = INFERENCE, False
+                t._storage, t.plain = INFERENCE, False
             return t
         if op.inputs or live_inputs(op, (a_edge is not None, b_edge is not None), y):
             live = (a_edge is not None, b_edge is not None)
             plan = plans.get(live) or op.plan(live)
-            kept = guards = ()
+            kept: Values = ()
+            guards: Values = ()
             if plan.keep:
                 kept = plan.pick((x, z, y))
-                guards = plan.pick((a_storage, b_storage, t.storage))
+                guards = plan.pick((a_storage, b_storage, t._storage))
             if plan.shapes:
                 kept += tuple([(x, z)[i].shape for i in plan.shapes])
             cls = plan.node or op.class_of(x, z)
@@ -231,7 +233,7 @@ def look_closely(t: Variable) -> bool:
     if t.view_of is not None:
         t.view_of.refresh(t)
         return True
-    t.plain = t.storage is not INFERENCE and t.array.flags.c_contiguous
+    t.plain = t._storage is not INFERENCE and t.array.flags.c_contiguous
     return not t.plain
 
 

@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_edu.dtypes import from_numpy
+from tinygrad_edu.engine.boundary import users_level
+from tinygrad_edu.engine.composed import heard
 from tinygrad_edu.engine.graph import Leaf, Node, Variable
 from tinygrad_edu.engine.mode import around, state
 from tinygrad_edu.engine.record import current_node, wrap
-from tinygrad_edu.engine.second import tied
 from tinygrad_edu.engine.types import Gradient, Values
 from tinygrad_edu.engine.views import CutOff
 from tinygrad_edu.engine.walk import accumulate, walk
@@ -29,7 +30,11 @@ def _run(
 ) -> dict[Node, Any]:
     """The walk, in a mode of its own: recorded only if a graph of the gradients is wanted."""
     mode = state.mode
-    wrappers = [*([tied] if create else []), *around, *mode.around]
+    wrappers = [*around, *mode.around]
+    if create:
+        from tinygrad_edu.engine.second import tied
+
+        wrappers.insert(0, tied)
     retain = create if retain_graph is None else retain_graph
     try:
         state.mode = mode.but(enabled=create, roots=tuple([node for node, _ in roots]))
@@ -59,6 +64,7 @@ def _let_others_add() -> None:
             Leaf.lock.release()
 
 
+@heard("backward")
 def backward(
     tensors: Any,
     grad_tensors: Any = None,
@@ -109,6 +115,7 @@ def backward(
     _run(roots, retain_graph, create_graph, targets, collect=False)
 
 
+@heard("autograd.grad")
 def grad(
     outputs: Any,
     inputs: Any,
@@ -127,7 +134,7 @@ def grad(
         inputs: a tensor or a sequence of them, leaves or not.
         grad_outputs: the gradients to start from, as in `backward`.
         retain_graph, create_graph: as in `backward`.
-        only_inputs: of no effect; False warns of that.
+        only_inputs: has no effect; False gives a warning.
         allow_unused: None for an input that the outputs do not depend on, instead of an error.
         is_grads_batched: `grad_outputs` have one more dimension in front, the results too: one
             walk is made for each.
@@ -152,7 +159,7 @@ def grad(
             " accumulate gradient for other parts of the graph, please use"
             " torch.autograd.backward.",
             FutureWarning,
-            stacklevel=2,
+            stacklevel=users_level(),
         )
     roots = _roots(outputs, grad_outputs, create_graph)
     inputs = [inputs] if isinstance(inputs, (Variable, GradientEdge)) else list(inputs)
@@ -163,6 +170,7 @@ def grad(
     results = []
     for i, (x, node) in enumerate(zip(inputs, nodes, strict=True)):
         g = None if isinstance(node, CutOff) else found.get(node)
+        g = g[x.output_nr] if isinstance(g, list) else g
         if g is None and materialize_grads:
             g = wrap(np.zeros_like(x.array))
         elif g is None and not allow_unused:

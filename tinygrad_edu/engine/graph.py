@@ -55,7 +55,7 @@ class Variable:
     """The class of results: tensor.py puts it here, being the one that imports the operations."""
 
     array: Array
-    storage: Storage
+    _storage: Storage
     node: Node | None = None
     _grad: Tensor | None = None
     leaf: Leaf | None = None

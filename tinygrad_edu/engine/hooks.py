@@ -18,7 +18,7 @@ _next_handle = itertools.count(1).__next__
 
 
 class RemovableHandle:
-    """Takes back the hook that it was returned for; as a context manager, when the block ends.
+    """Removes the hook it was returned for; as a context manager, at the end of the block.
 
     >>> import tinygrad_edu as torch
     >>> x = torch.ones(2, requires_grad=True)
@@ -30,7 +30,7 @@ class RemovableHandle:
         self.id = _next_handle()
         while self.id in hooks:  # they were unpickled, with the numbers of another process
             self.id = _next_handle()
-        self._hooks = weakref.ref(hooks)  # a handle that is kept keeps nobody's module alive
+        self._hooks = weakref.ref(hooks)  # a handle does not keep a module alive
         hooks[self.id] = hook
         if prepend:
             hooks.move_to_end(self.id, last=False)
@@ -60,7 +60,7 @@ class Hooks:
 
     Attributes:
         functions: what `register_hook` of its tensor was given, by the number of its handle.
-        retain: fills `.grad` of a tensor that is no leaf.
+        retain: fills `.grad` of a tensor that is not a leaf.
         before, after: what `register_prehook` and `register_hook` of the node were given.
     """
 
@@ -100,13 +100,26 @@ class Hooks:
         for hook in [*self.after.values()]:
             changed = hook(tuple(inputs), outputs)
             if changed is not None:
-                inputs = [*changed] if isinstance(changed, (tuple, list)) else [changed]
+                inputs = _changed_inputs(hook, changed, inputs)
         return [(i, gx if gx is None or create else gx.array) for i, gx in enumerate(inputs)]
 
     def follow(self, node: Node) -> None:
         """`retain_grad` is about the tensor as it is now: that hook goes along to the new node."""
         if self.retain is not None:
             hooks_of(node).retain, self.retain = self.retain, None
+
+
+def _changed_inputs(hook: Any, changed: Any, inputs: list[Any]) -> list[Any]:
+    """What a node's hook makes of the gradients of its inputs: as many tensors, or None."""
+    if not isinstance(changed, tuple):
+        raise TypeError(f"expected tuple, but hook returned '{type(changed).__name__}'")
+    if len(changed) != len(inputs):
+        name = getattr(hook, "__name__", type(hook).__name__)
+        raise RuntimeError(
+            f"hook '{name}' has returned an incorrect number of values (got {len(changed)}, but"
+            f" expected {len(inputs)})"
+        )
+    return [check_hook(hook, gx, before) for gx, before in zip(changed, inputs, strict=True)]
 
 
 def _tensor(g: Gradient, create: bool) -> Any:
@@ -150,23 +163,27 @@ def on_gradient(node: Node, hook: Callable[[Any], Any]) -> RemovableHandle:
 
 
 class AfterAccumulate:
-    """Those who wait for a leaf's `.grad` to be added to."""
+    """The hooks that wait for a leaf's `.grad` to be accumulated."""
 
     def __init__(self) -> None:
         self.functions: OrderedDict[int, Callable[[Any], None]] = OrderedDict()
 
     def run(self, tensor: Any) -> None:
-        """Tell them that it was."""
+        """Run them: the gradient has been added."""
         for hook in [*self.functions.values()]:
-            check_hook(hook, hook(tensor), None)
+            found = hook(tensor)
+            if found is not None and not isinstance(found, Variable):
+                raise TypeError(f"expected Variable, but hook returned '{type(found).__name__}'")
+            if found is not None:
+                raise RuntimeError("Tensor post accumulate grad hooks should return None.")
 
 
 def check_hook(hook: Any, result: Any, before: Any) -> Any:
     """What a hook returned, if it is None or a gradient like the one `before`.
 
     Raises:
-        TypeError: it is no tensor.
-        RuntimeError: its shape or its dtype is another one.
+        TypeError: it is not a tensor.
+        RuntimeError: its shape or dtype differs.
     """
     if result is None:
         return None

@@ -49,7 +49,7 @@ def check_history(t: Any) -> None:
         raise TypeError(f"an in-place operation needs a Tensor, not {type(t).__name__}")
     if state.mode.level is not None:
         refuse_captured(t)
-    if t.storage is INFERENCE and not state.mode.inference:
+    if t._storage is INFERENCE and not state.mode.inference:
         raise RuntimeError(
             "Inplace update to inference tensor outside InferenceMode is not allowed. You can make"
             " a clone to get a normal tensor before doing inplace update."
@@ -92,7 +92,7 @@ def refuse_overlap(t: Any, others: Any, apart: bool = False) -> None:
         apart: refuse `t` itself, too: not every element is read before it alone is written.
     """
     for other in others:
-        if isinstance(other, Variable) and other.storage is t.storage:
+        if isinstance(other, Variable) and other._storage is t._storage:
             if overlap_in_part(t.array, other.array, apart):
                 raise RuntimeError(
                     "unsupported operation: some elements of the input tensor and the written-to"
@@ -126,7 +126,7 @@ def read_slices(x: Array, path: Any, order: Any) -> Array:
     return as_array(replay(path, _laid_out(x, order))).copy()
 
 
-def _spread(g: Gradient, shape: tuple[int, ...], path: Any, order: Any) -> Any:
+def _in_zeros(g: Gradient, shape: tuple[int, ...], path: Any, order: Any) -> Any:
     array = g.array if isinstance(g, Variable) else g
     return copy_slices(np.zeros_like(array, shape=shape), g, path, order)
 
@@ -141,7 +141,7 @@ copy_slices.vjp(
     base=lambda g, path, order: copy_slices(g, 0.0, path, order),
     value=_read,
 )
-read_slices.vjp(x=lambda g, x_shape, path, order: _spread(g, x_shape, path, order))
+read_slices.vjp(x=lambda g, x_shape, path, order: _in_zeros(g, x_shape, path, order))
 
 
 def write(t: Any, y: Any) -> Any:
@@ -162,13 +162,13 @@ def write(t: Any, y: Any) -> Any:
             f" type {scalar_type_name(target.dtype)}"
         )
     node = y.node if is_floating(target.dtype) else None  # integers have no history
-    if node is not None and any([guard is t.storage for guard in node.guards]):
+    if node is not None and any([guard is t._storage for guard in node.guards]):
         pairs = list(zip(node.kept or (), node.guards, strict=False))
         shapes = (node.kept or ())[len(pairs) :]
-        node.kept = tuple([k.copy() if s is t.storage else k for k, s in pairs]) + shapes
-        node.guards = tuple([None if s is t.storage else s for _, s in pairs])
+        node.kept = tuple([k.copy() if s is t._storage else k for k, s in pairs]) + shapes
+        node.guards = tuple([None if s is t._storage else s for _, s in pairs])
     np.copyto(target, source, casting="unsafe")
-    t.storage.write()
+    t._storage.write()
     if not is_recording():
         return t
     if node is not None:
@@ -177,7 +177,7 @@ def write(t: Any, y: Any) -> Any:
     return t
 
 
-def write_out(name: str, out: Any, y: Any, *inputs: Any, told: bool = True) -> Any:
+def write_out(name: str, out: Any, y: Any, *inputs: Any, told: bool = True) -> Tensor:
     """torch's `out=`: the result `y` of a function, written into a tensor that is there already.
 
     An empty one gets the shape of the result, and its order in memory.
@@ -191,7 +191,8 @@ def write_out(name: str, out: Any, y: Any, *inputs: Any, told: bool = True) -> A
             it share memory, or it overlaps an input without being the same.
     """
     if out is None:
-        return y
+        result: Tensor = y
+        return result
     refuse_out(name)
     refuse_overlap(out, inputs)
     if is_recording() and (current_node(out) is not None or current_node(y) is not None):
@@ -211,7 +212,8 @@ def write_out(name: str, out: Any, y: Any, *inputs: Any, told: bool = True) -> A
         out.resize_([y.array.shape[i] for i in order])
         out.array, out.plain = out.array.transpose(np.argsort(order)), False
     refuse_expanded(out.array)
-    return write(out, y)
+    written: Tensor = write(out, y)
+    return written
 
 
 def _keep_in_place(node: Node, t: Any, y: Any) -> None:
@@ -219,7 +221,7 @@ def _keep_in_place(node: Node, t: Any, y: Any) -> None:
     kept = node.kept or ()
     if y.array.dtype == t.array.dtype and any([k is y.array for k in kept]):
         node.guards = tuple(
-            [t.storage if k is y.array else s for k, s in zip(kept, node.guards, strict=False)]
+            [t._storage if k is y.array else s for k, s in zip(kept, node.guards, strict=False)]
         )
         node.kept = tuple([t.array if k is y.array else k for k in kept])
     node.number = clock()
@@ -242,7 +244,7 @@ def set_history(t: Any, node: Node | None) -> None:
         copy_slices.primitive,
         (before, node),
         (base.array, t.array, t.view_of.path, order),
-        (base.storage, t.storage, None, None),
+        (base._storage, t._storage, None, None),
         base.array,
     )
     _follow(before, copied.node)
@@ -296,7 +298,7 @@ def inplace(
         node = t.node
         if t.view_of is not None and node is not None and node.hooks is not None:
             node = unhooked(node)
-        before = wrap(t.array if same else t.array.copy(), node, t.storage if same else None)
+        before = wrap(t.array if same else t.array.copy(), node, t._storage if same else None)
         return write(t, op(before, *args, **kwargs))
 
     twin = twin_of(op, call, name)
@@ -304,12 +306,12 @@ def inplace(
     return twin
 
 
-def twin_of(op: Any, call: Any, name: str | None = None) -> Call:
+def twin_of(op: Any, call: Call, name: str | None = None) -> Call:
     """`call` under the name of the in-place twin of `op`."""
     functools.update_wrapper(call, op, assigned=("__module__",), updated=())
     call.__name__ = call.__qualname__ = name or f"{op.__name__.strip('_')}_"
     call.__doc__ = f"`{op.__name__}`, of the tensor itself."
-    return call  # type: ignore[no-any-return]
+    return call
 
 
 Primitive.write_out = staticmethod(write_out)

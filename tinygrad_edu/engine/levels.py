@@ -51,7 +51,7 @@ class Level:
         self.outer = state.mode.level
         self.inputs = inputs
         self.made: set[Storage] = set()
-        self.varying = None if batched is None else {t.storage for t in batched}
+        self.varying = None if batched is None else {t._storage for t in batched}
 
     def __enter__(self) -> None:
         before = self.before = state.mode
@@ -72,8 +72,8 @@ class Level:
     def heard(self, op: Any, make: Any, *args: Any, **kwargs: Any) -> Any:
         """Note what the results of a call are (see mode.py)."""
         y = make(*args, **kwargs)
-        given = {t.storage for t in tensors((args, kwargs))}
-        found = {t.storage for t in tensors(y)}
+        given = {t._storage for t in tensors((args, kwargs))}
+        found = {t._storage for t in tensors(y)}
         self.made |= found - given
         if self.varying is not None and not self.varying.isdisjoint(given):
             self.varying |= found - given
@@ -82,13 +82,13 @@ class Level:
     def refuse(self, t: Any, name: str, others: Any) -> None:
         """Raise torch's error where `t` must not be written, with `others` or without."""
         base = t if t.view_of is None else t.view_of.base
-        if base.storage in self.made or base.storage is INFERENCE:
+        if base._storage in self.made or base._storage is INFERENCE:
             return
         if self.varying is None:
             if not any([base is x for x in self.inputs]):
                 raise RuntimeError(_CAPTURED.format(name=name))
-        elif base.storage not in self.varying:
-            mixed = any([other.storage in self.varying for other in tensors(others)])
+        elif base._storage not in self.varying:
+            mixed = any([other._storage in self.varying for other in tensors(others)])
             raise RuntimeError((_UNBATCHED if mixed else _REPEATED).format(name=name))
 
 

@@ -2,16 +2,17 @@
 
 An operation says what torch calls it as a chain, written like a call: `"Exp"`, or, where torch
 takes several steps that are one here, `"View(Addmm(bias, View(input), T(weight)))"`.  The names
-inside are the operation's arguments.  The class of the node is called by the outermost name; the
-others are links, made when somebody asks for `next_functions`.  A chain that ends in `~` stands for
-the operation before it as well.
+inside are the operation's arguments, or, as in `gx.bias`, arguments of the operation that made one.
+The class of the node is called by the outermost name; the others are links, made when somebody asks
+for `next_functions`.  A chain that ends in `~` stands for the operation before it as well; one that
+begins so is left out.
 """
 
 from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from tinygrad_edu.dtypes import NumpyDtype
@@ -19,7 +20,7 @@ from tinygrad_edu.engine import versions
 from tinygrad_edu.engine.graph import Leaf, Node, Part
 from tinygrad_edu.engine.hooks import RemovableHandle, copy_as, hooks_of
 from tinygrad_edu.engine.primitive import Primitive
-from tinygrad_edu.engine.record import wrap
+from tinygrad_edu.engine.record import current_node, wrap
 from tinygrad_edu.engine.types import Options, Values
 
 Result = TypeVar("Result")
@@ -76,13 +77,16 @@ class TorchNode(Shown):
     part_class: type[TorchPart]
 
     chain_links: Edges | None = None
+    sources: Mapping[str, Node | None] | None = None
+    """What the chain names, where that is not what the operation was called with."""
 
     @property
     def next_functions(self) -> Edges:
         """The nodes that its gradients go to, each with the index of the output it stands for."""
         if self.chain.endswith("~"):
             before: Any = self.edges[0]
-            return before.next_functions  # type: ignore[no-any-return]
+            result: Edges = before.next_functions
+            return result
         if "(" not in self.chain:
             return tuple([_edge(e) for e in self.edges[: _shown(self)]])
         if self.chain_links is None:  # made once: who walks a graph compares nodes
@@ -153,10 +157,10 @@ def _shown(node: Node) -> int:
     return len(node.edges) if whole else max(ruled) + 1
 
 
-def _edge(node: Node | None) -> tuple[Any, int]:
-    if isinstance(node, Part):
-        return node, node.index
-    return node, 0
+def _edge(node: Any) -> tuple[Any, int]:
+    while getattr(node, "chain", "").startswith("~"):
+        node = node.edges[0]
+    return (node.whole, node.index) if isinstance(node, Part) else (node, 0)
 
 
 def class_name(word: str) -> str:
@@ -172,19 +176,22 @@ def node_class(chain: str, parameters: tuple[str, ...] = ()) -> type[TorchNode]:
 
     What it keeps are properties of the class: a `__getattr__` would slow all attributes down.
     """
-    word = class_name(re.match(r"[\w:]*", chain)[0])  # type: ignore[index]
+    word = class_name(re.split(r"[^\w:]", chain.lstrip("~"), maxsplit=1)[0])
     part = type(word, (TorchPart,), {"__module__": __name__})
     own: Options = {f"_saved_{name}": _saved(name) for name in (*_TORCH, *parameters)}
     own |= {"chain": chain, "part_class": part, "__module__": __name__}
     return type(word, (TorchNode,), own)
 
 
-def shown_as(result: Result, chain: str) -> Result:
-    """The result of several operations, whose last node torch calls so."""
+def shown_as(result: Result, chain: str, **inputs: Any) -> Result:
+    """The result of several operations, shown as torch's chain of these `inputs`."""
     node = getattr(result, "node", None)
     if node is not None and not node.is_leaf:
         cls = node_class(chain)
-        result.node = copy_as(node, cls.part_class if isinstance(node, Part) else cls)  # type: ignore[attr-defined]
+        made = copy_as(node, cls.part_class if isinstance(node, Part) else cls)
+        if inputs:
+            made.sources = {name: current_node(t) for name, t in inputs.items()}
+        result.node = made  # type: ignore[attr-defined]
     return result
 
 
@@ -206,12 +213,16 @@ def _link_class(word: str) -> type[Link]:
     return type(class_name(word), (Link,), {"__module__": __name__})
 
 
+def _arguments_of(node: Node) -> Mapping[str, Node | None]:
+    return dict(zip(node.plan.op.inputs, node.edges, strict=False))
+
+
 class _Parser:
     """Reads a chain and makes its links."""
 
     def __init__(self, node: TorchNode) -> None:
-        self.edges = dict(zip(node.plan.op.inputs, node.edges, strict=False))
-        self.words: list[str] = re.findall(r"\w+|[()]", node.chain)[::-1]
+        self.edges = _arguments_of(node) if node.sources is None else node.sources
+        self.words: list[str] = re.findall(r"[\w.]+|[()]", node.chain)[::-1]
 
     def links(self) -> Edges:
         self.words.pop()  # the node itself
@@ -228,7 +239,11 @@ class _Parser:
     def _argument(self) -> tuple[Any, int]:
         word = self.words.pop()
         if not self.words or self.words[-1] != "(":
-            return _edge(self.edges.get(word))
+            name, *further = word.split(".")
+            node = self.edges.get(name)
+            for name in further:
+                node = None if node is None else _arguments_of(node).get(name)
+            return _edge(node)
         below = self._arguments()
         if all([node is None for node, _ in below]):
             return None, 0

@@ -37,11 +37,11 @@ def wrap(y: Array, node: Node | None = None, storage: Storage | None = None) -> 
     """A tensor around an array, without copying or checking."""
     t = _new(Variable.results)
     t.array = y if y.__class__ is np.ndarray else as_array(y)
-    t.storage = Storage() if storage is None else storage
+    t._storage = Storage() if storage is None else storage
     if node is not None:
         t.node = node
     elif storage is None and state.mode.owner is not None:
-        t.storage = state.mode.owner()
+        t._storage = state.mode.owner()
     return t  # type: ignore[no-any-return]
 
 
@@ -89,7 +89,7 @@ def unwrap(args: Sequence[Any]) -> tuple[list[Any], list[Node | None], list[Stor
                 a.view_of.refresh(a)
             values.append(a.array)
             edges.append(a.node)
-            storages.append(a.storage)
+            storages.append(a._storage)
         else:
             values.append(a)
             edges.append(None)
@@ -122,7 +122,7 @@ def record(
         live = live_inputs(op, live, t.array)
     if True in live:
         plan = op.plans.get(live) or op.plan(live)
-        own = tuple([part.storage for part in results]) if op.multiple else t.storage
+        own = tuple([part._storage for part in results]) if op.multiple else t._storage
         theirs: Sequence[Any] = [_owner(v, results) for v in saved] if saved else ()
         kept = plan.pick((*values, y if op.multiple else t.array, *saved))
         guards = plan.pick((*owners, own, *theirs))
@@ -150,12 +150,9 @@ def live_inputs(op: Primitive, live: tuple[bool, ...], y: Array) -> tuple[bool, 
     return live[: len(op.inputs)]
 
 
-def _owner(saved: Any, results: list[Any]) -> Storage | None:
+def _owner(saved: Any, results: list[Any]) -> Any:
     """The storage of a further value that the operation returned, if it is that of a result."""
-    for t in results:
-        if t.array is saved:
-            return t.storage
-    return None
+    return next((t._storage for t in results if t.array is saved), None)
 
 
 def _shape(value: Any) -> Any:

@@ -109,7 +109,7 @@ class _Switch:
 
 
 def _restored(before: Mode) -> Mode:
-    """The present mode, recording as `before`; who listens since is no concern of a switch."""
+    """The present mode, recording as `before`; listeners that were added since stay."""
     return state.mode.but(enabled=before.recorder is not None, inference=before.inference)
 
 

@@ -32,7 +32,7 @@ def change(tree: Any, function: Callable[[Any], Any]) -> Any:
     return function(tree)
 
 
-def spread(values: Any, tree: Any) -> list[Any] | None:
+def broadcast(values: Any, tree: Any) -> list[Any] | None:
     """One value per leaf of `tree`, where a value higher up counts for all below it.
 
     None if the structures differ.
@@ -46,7 +46,7 @@ def spread(values: Any, tree: Any) -> list[Any] | None:
         pairs = [(values[k], tree[k]) for k in keys]
         found: list[Any] = []
         for value, branch in pairs:
-            below = spread(value, branch)
+            below = broadcast(value, branch)
             if below is None:
                 return None
             found += below

@@ -56,7 +56,7 @@ def watched(y: T, argument: str, tensors: Any) -> T:
     Operations are given the arrays of index tensors, which do not say whose they are.
     """
     node: Any = getattr(y, "node", None)
-    owners = tuple([t.storage for t in tensors if isinstance(t, Variable)])
+    owners = tuple([t._storage for t in tensors if isinstance(t, Variable)])
     if node is not None and owners and argument in node.plan.names:
         slot = node.plan.names.index(argument)
         node.guards = (*node.guards[:slot], owners, *node.guards[slot + 1 :])

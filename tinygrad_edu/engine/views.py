@@ -149,7 +149,7 @@ def call_view(op: Primitive) -> Call:
         views = []
         for i, y in enumerate(results):
             t = _new(Variable.results)
-            t.array, t.storage = y, source.storage
+            t.array, t._storage = y, source._storage
             step = (op.call, rest, i if op.multiple else None)
             t.view_of = cut = _new(View)  # and what `View.__init__` does
             cut.base, cut.path, cut.seen = base, (*path, step), base.rebased
@@ -176,7 +176,7 @@ def inplace_view(op: Any, step_back: Callable[[Step, Any], Step]) -> Call:
     def call(t: Any, *args: Any, **kwargs: Any) -> Any:
         refuse_captured(t, call.__name__)
         check_history(t)
-        before: Any = wrap(t.array, t.node, t.storage)
+        before: Any = wrap(t.array, t.node, t._storage)
         if t.view_of is not None:
             before.view_of = View(t.view_of.base, t.view_of.path, t.view_of.recorded)
         y = op(before, *args, **kwargs)
@@ -189,7 +189,7 @@ def inplace_view(op: Any, step_back: Callable[[Step, Any], Step]) -> Call:
             t.array, t.plain = y.array, False
             if state.mode.recorder is not None:
                 t.node = y.node
-        t.storage.write()
+        t._storage.write()
         return t
 
     return twin_of(op, call)

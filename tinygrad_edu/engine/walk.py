@@ -229,7 +229,7 @@ def accumulate(leaf: Leaf, g: Gradient, mine: bool, create: bool) -> None:
         else:
             refuse_expanded(before.array)
             before.array += g
-            before.storage.write()
+            before._storage.write()
     if leaf.after_accumulate is not None:
         leaf.after_accumulate.run(tensor)
 

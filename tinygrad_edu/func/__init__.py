@@ -84,7 +84,7 @@ class _Run:
 
 
 def _detached(value: Any) -> Any:
-    return wrap(value.array, None, value.storage) if isinstance(value, Variable) else value
+    return wrap(value.array, None, value._storage) if isinstance(value, Variable) else value
 
 
 def _reaches_others(ys: list[Any], own: list[Any]) -> bool:
@@ -261,7 +261,7 @@ def jvp(
             " call f(*primals)."
         )
     vs = tree.flatten(tangents)
-    if len(vs) != len(tree.flatten(primals)) or tree.spread(tangents, primals) is None:
+    if len(vs) != len(tree.flatten(primals)) or tree.broadcast(tangents, primals) is None:
         raise RuntimeError(
             "jvp(f, primals, tangents): Expected primals and tangents to have the same python"
             " structure. For example, if primals is a tuple of 3 tensors, tangents also must be."
@@ -372,7 +372,7 @@ def functional_call(
 
     Raises:
         ValueError: two values for one tensor, under two names or in two dictionaries.
-        TypeError: a value, or what it would replace, is no tensor.
+        TypeError: a value, or what it would replace, is not a tensor.
         AttributeError: a path leads to no module.
 
     >>> import tinygrad_edu as torch

@@ -97,7 +97,7 @@ def _in_dims(args: tuple[Any, ...], in_dims: Any, name: str) -> list[int | None]
             f"vmap({name})(<inputs>): got no inputs. Maybe you forgot to add inputs, or you are"
             " trying to vmap over a function with no inputs. The latter is unsupported."
         )
-    dims = tree.spread(tuple(in_dims) if isinstance(in_dims, list) else in_dims, args)
+    dims = tree.broadcast(tuple(in_dims) if isinstance(in_dims, list) else in_dims, args)
     if dims is None:
         raise ValueError(
             f"{call}: in_dims is not compatible with the structure of `inputs`: it has"
@@ -151,7 +151,7 @@ def _joined(outputs: list[Any], out_dims: Any, name: str) -> Any:
             raise ValueError(
                 f"vmap({name}, ...): `{name}` must only return Tensors, got type {type(leaf)}."
             )
-    dims = tree.spread(out_dims, first)
+    dims = tree.broadcast(out_dims, first)
     if isinstance(out_dims, tuple) and len(out_dims) == 1 and isinstance(first, Variable):
         dims = list(out_dims)
     if dims is None:

@@ -10,7 +10,6 @@ import numpy as np
 
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.kernels.blocks import blocks, constants
-from tinygrad_edu.kernels.threads import blas
 from tinygrad_edu.kernels.undivided import Calls
 
 SMALL = 2048
@@ -99,6 +98,8 @@ def _axpby(arrays: Sequence[Array], *factors: float) -> Callable[..., tuple[Any,
 
     Of a factor of 0 it would not read the array, and so lose a nan.
     """
+    from tinygrad_edu.kernels.threads import blas
+
     x, library = arrays[0], blas()
     if not isinstance(x, np.ndarray) or library is None or x.size < SMALL or 0 in factors:
         return None

@@ -12,7 +12,8 @@ import numpy as np
 
 from tinygrad_edu.backend import module_of, new_like, switches
 from tinygrad_edu.dtypes import Array
-from tinygrad_edu.kernels.cuda import embedding, launch
+from tinygrad_edu.kernels import cuda
+from tinygrad_edu.kernels.cuda import launch
 
 _BLOCK = 1 << 15
 _STAND_IN = {np.dtype(np.int64): np.dtype(np.uint64)}
@@ -71,7 +72,7 @@ def _add_on_gpu(target: Array, index: tuple[Any, ...], values: Any) -> None:
         places = np.arange(target.size, like=target).reshape(target.shape)[index]
         given = np.asarray(values, dtype=dtype, like=target)
         column = np.broadcast_to(given, places.shape).reshape(-1, 1)
-        table = embedding.gradient(column, places.reshape(-1), target.size, True)
+        table = cuda.embedding.gradient(column, places.reshape(-1), target.size, True)
         target += table.reshape(target.shape)
         return
     add = module_of(target).add  # np.add.at does not pass a tuple of indices on to CuPy

@@ -49,7 +49,7 @@ def composed_for(by_numpy: np.ufunc) -> Callable[[Callable[..., Array]], Callabl
                 and all([a.flags.c_contiguous for a in args])
                 and _needed()
             ):
-                return by_numpy(*args)  # type: ignore[no-any-return]
+                return by_numpy(*args)
             y = np.empty_like(x)
             flat, *parts = [a.reshape(-1) for a in (y, *args)]
             for start in range(0, x.size, BLOCK):

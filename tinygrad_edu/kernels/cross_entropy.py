@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.kernels import cuda
 from tinygrad_edu.kernels.cuda import launch
-from tinygrad_edu.kernels.cuda import softmax as gpu
 
 
 def forward(x: Array, target: Array) -> tuple[Array, Array, Array]:
@@ -25,7 +25,7 @@ def forward(x: Array, target: Array) -> tuple[Array, Array, Array]:
         losses (N,); exponentials exp(x - m) (N, C); their sums (N,).
     """
     if launch.ready(x):
-        return gpu.cross_entropy(x, target)
+        return cuda.softmax.cross_entropy(x, target)
     largest = x.max(1)
     exponentials = x - largest[:, None]
     np.exp(exponentials, out=exponentials)
@@ -39,7 +39,7 @@ def forward(x: Array, target: Array) -> tuple[Array, Array, Array]:
 def backward(g: Array, target: Array, exponentials: Array, sums: Array) -> Array:
     """The gradient of the scores, given the gradient `g` (N,) of the losses."""
     if launch.ready(exponentials):
-        return gpu.cross_entropy_gradient(g, target, exponentials, sums)
+        return cuda.softmax.cross_entropy_gradient(g, target, exponentials, sums)
     gx = exponentials * (g / sums)[:, None]
     gx[_rows(target), target] -= g
     return gx

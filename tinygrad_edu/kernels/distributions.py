@@ -10,7 +10,6 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from .box_muller import standard_normal_blocks
 from .mersenne_twister import MersenneTwister
 from .rounding import fma32, fma64
 
@@ -82,6 +81,8 @@ def bernoulli(stream: MersenneTwister, n: int, p: float) -> npt.NDArray[np.bool_
 
 def normal_blocks32(stream: MersenneTwister, n: int, mean: float, std: float) -> _F32:
     """Box-Muller in float32 on blocks of 16 uniforms, where 16 divides `n`; float32 values."""
+    from .box_muller import standard_normal_blocks
+
     normals = standard_normal_blocks(uniform32(stream, n).reshape(-1, 16)).reshape(-1)
     if std == 1:
         normals += np.float32(mean)

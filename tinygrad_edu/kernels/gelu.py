@@ -25,9 +25,9 @@ import numpy as np
 
 from tinygrad_edu.backend import special_function
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.kernels import cuda
 from tinygrad_edu.kernels import erf as _erf
 from tinygrad_edu.kernels.blocks import blocks, constants
-from tinygrad_edu.kernels.cuda import elementwise as gpu
 from tinygrad_edu.kernels.cuda import launch
 
 K = math.sqrt(2 / math.pi)
@@ -45,28 +45,28 @@ def gelu(x: Array, approximate: str, sloped: bool = True) -> tuple[Array, Array]
     There it is computed again for the backward pass.
     """
     if launch.ready(x, half=True):
-        return gpu.gelu(x, approximate), np.empty_like(x, shape=(0,))
+        return cuda.elementwise.gelu(x, approximate), np.empty_like(x, shape=(0,))
     y, slope = np.empty_like(x), np.empty_like(x)
     if approximate == "tanh":
         for part in blocks(x, y, slope):
-            _by_tanh(*part, sloped)
+            _by_tanh(sloped, *part)
     elif isinstance(x, np.ndarray) and x.dtype == np.float32:
         for part in blocks(x, y, slope, scratch=3):
-            _by_polynomial(*part, sloped)
+            _by_polynomial(sloped, *part)
     else:
         for part in blocks(x, y, slope):
-            _by_erf(*part, sloped)
+            _by_erf(sloped, *part)
     return y, slope if sloped else np.empty_like(x, shape=(0,))
 
 
 def gelu_gradient(g: Array, x: Array, slope: Array, approximate: str) -> Array:
     """`g * y'(x)`."""
     if launch.ready(x, g, half=True):
-        return gpu.gelu_gradient(g, x, approximate)
+        return cuda.elementwise.gelu_gradient(g, x, approximate)
     return g * slope
 
 
-def _by_tanh(x: Array, y: Array, slope: Array, t: Array, sloped: bool) -> None:
+def _by_tanh(sloped: bool, x: Array, y: Array, slope: Array, t: Array) -> None:
     """`p' = 2 p (1 - p) k (1 + 3 * 0.044715 x^2)`."""
     np.multiply(x, x, out=t)
     np.multiply(t, CUBIC, out=y)
@@ -87,7 +87,7 @@ def _by_tanh(x: Array, y: Array, slope: Array, t: Array, sloped: bool) -> None:
     y *= x
 
 
-def _by_erf(x: Array, y: Array, slope: Array, t: Array, sloped: bool) -> None:
+def _by_erf(sloped: bool, x: Array, y: Array, slope: Array, t: Array) -> None:
     """`p' = exp(-x^2 / 2) / sqrt(2 pi)`."""
     np.multiply(x, math.sqrt(0.5), out=t)
     y[...] = special_function("erf", _erf.erf)(t)
@@ -104,7 +104,7 @@ def _by_erf(x: Array, y: Array, slope: Array, t: Array, sloped: bool) -> None:
 
 
 def _by_polynomial(
-    x: Array, y: Array, slope: Array, a: Array, t: Array, e: Array, sloped: bool
+    sloped: bool, x: Array, y: Array, slope: Array, a: Array, t: Array, e: Array
 ) -> None:
     """`y = max(x, 0) - a e T` and `y' = 1/2 + sign(x) (1/2 + e (a / sqrt(2 pi) - T))`."""
     one, half, fold, density, far = constants(x, 1.0, 0.5, 0.275, _DENSITY, _FAR)

@@ -48,7 +48,7 @@ def _ordered(shape: Sequence[int], strides: Sequence[Sequence[int]]) -> list[int
 
     An axis of stride zero (a broadcast one) has no place of its own in memory.  The next array
     that steps along both axes decides; if there is none, it keeps its place among its neighbours.
-    That is no ordinary comparison, hence torch's insertion sort.
+    That is not an ordinary comparison, hence torch's insertion sort.
     """
 
     def order(a: int, b: int) -> int:

@@ -17,7 +17,7 @@ import numpy as np
 
 from tinygrad_edu.backend import module_of
 from tinygrad_edu.dtypes import Array
-from tinygrad_edu.kernels.cuda import elementwise as gpu
+from tinygrad_edu.kernels import cuda
 
 A, B = 0xD2511F53, 0xCD9E8D57
 STEP = (0x9E3779B9, 0xBB67AE85)
@@ -48,7 +48,7 @@ def words(state: Array, n: int) -> Array:
         state: uint64 (2,): the seed and the number of the draw.
     """
     if hasattr(module_of(state), "RawModule"):
-        return gpu.random_words(state, n)
+        return cuda.elementwise.random_words(state, n)
     block = np.arange((n + 3) // 4, dtype=np.uint64, like=state)
     seed, draw = state[0:1], state[1:2]
     counter = [block & LOW, block >> 32, draw & LOW, draw >> 32]

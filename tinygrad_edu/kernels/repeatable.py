@@ -1,4 +1,4 @@
-"""Infinities are no errors: what to do where a program has turned NumPy's warnings into errors.
+"""Infinities are not errors: what to do where a program has turned NumPy's warnings into errors.
 
 An operation's forward function is called again by `recover` (engine/boundary.py); what computes on
 arrays outside of one says `@repeatable` if it has no side effects.

@@ -201,8 +201,8 @@ def spread(work: Callable[[Any], object], parts: Sequence[Any], threads: int | N
     threads = min(count() if threads is None else threads, len(parts))
     mine = threads > 1 and pool.busy.acquire(blocking=False)
     of_blas = 1 if library is None else library.get()
-    if of_blas > 1:  # if it is 1, maybe another thread has set it so, and will set it back
-        library.set(1)  # type: ignore[union-attr]
+    if library is not None and of_blas > 1:  # if it is 1, maybe another thread will set it back
+        library.set(1)
     try:
         if mine:
             pool.run(work, parts, threads)
@@ -210,7 +210,7 @@ def spread(work: Callable[[Any], object], parts: Sequence[Any], threads: int | N
             for part in parts:
                 work(part)
     finally:
-        if of_blas > 1:
-            library.set(of_blas)  # type: ignore[union-attr]
+        if library is not None and of_blas > 1:
+            library.set(of_blas)
         if mine:
             pool.busy.release()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tinygrad_edu.dtypes import (
+    Array,
     bfloat16,
     bool_,
     float16,
@@ -25,7 +26,6 @@ from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.inplace import inplace
 from tinygrad_edu.engine.types import Operation
 from tinygrad_edu.engine.views import inplace_view
-from tinygrad_edu.methods.storage import UntypedStorage
 from tinygrad_edu.ops import (
     activation,
     arithmetic,
@@ -37,7 +37,6 @@ from tinygrad_edu.ops import (
     indexing,
     joining,
     largest,
-    losses,
     masking,
     powers,
     reduction,
@@ -50,6 +49,7 @@ from tinygrad_edu.ops import softmax as softmaxes
 from tinygrad_edu.size import Size
 
 if TYPE_CHECKING:
+    from tinygrad_edu.methods.storage import TypedStorage, UntypedStorage
     from tinygrad_edu.tensor import Tensor
 
 
@@ -59,6 +59,8 @@ Unary: TypeAlias = "Operation[[Any]]"
 
 class Methods:
     """What `Tensor` inherits its operations from."""
+
+    array: Array
 
     # ---------------------------------------------------------------- shape
 
@@ -111,19 +113,11 @@ class Methods:
     triu, triu_ = masking.triu, inplace(masking.triu)
     copy_ = indexing.copy_
     gather = gathering.gather
-    scatter = gathering.scatter
-    scatter_ = inplace(gathering.scatter, apart=True)
     scatter_add = gathering.scatter_add
     scatter_add_ = inplace(gathering.scatter_add, apart=True)
     index_select = gathering.index_select
     index_add = gathering.index_add
     index_add_ = inplace(gathering.index_add, apart=True)
-    index_copy = gathering.index_copy
-    index_copy_ = inplace(gathering.index_copy, apart=True)
-    index_fill = gathering.index_fill
-    index_fill_ = inplace(gathering.index_fill, apart=True)
-    take_along_dim = gathering.take_along_dim
-    take = gathering.take
 
     def where(self, condition: Tensor, other: Any) -> Tensor:
         """This tensor where the condition holds, else `other`."""
@@ -153,13 +147,22 @@ class Methods:
 
     def untyped_storage(self) -> UntypedStorage:
         """The memory that it shares with its views."""
-        return UntypedStorage(self.array)  # type: ignore[attr-defined]
+        from tinygrad_edu.methods.storage import UntypedStorage
+
+        return UntypedStorage(self.array)
+
+    def storage(self) -> TypedStorage:
+        """The memory that it shares with its views, as elements of its dtype."""
+        from tinygrad_edu.methods.storage import storage_of
+
+        return storage_of(self)
 
     def new(self, *data: Any, size: Any = (0,), device: Any = None) -> Tensor:
         """`new_empty(*sizes)`, or `new_tensor(data)`: how early scripts made tensors."""
         sizes = not data or isinstance(data[0], (int, Size))
         make = self.new_empty if sizes else self.new_tensor  # type: ignore[attr-defined]
-        return make(*(data or size), device=device)  # type: ignore[no-any-return]
+        result: Tensor = make(*(data or size), device=device)
+        return result
 
     # ---------------------------------------------------------------- dtype and device
 
@@ -263,11 +266,8 @@ class Methods:
     sgn, sgn_ = sign, sign_
     fix, fix_ = trunc, trunc_
     erf, erf_ = elementary.erf, inplace(elementary.erf)
-    xlogy, xlogy_ = losses.xlogy, inplace(losses.xlogy)
     relu, relu_ = activation.relu, inplace(activation.relu)
     sigmoid, sigmoid_ = activation.sigmoid, inplace(activation.sigmoid)
-    prelu = activation.prelu
-    hardshrink = activation.hardshrink
 
     # ---------------------------------------------------------------- comparison
 
@@ -326,10 +326,6 @@ class Methods:
     random_ = sampling.random_
     bernoulli = sampling.bernoulli
     bernoulli_ = sampling.bernoulli_
-    exponential_ = sampling.exponential_
-    log_normal_ = sampling.log_normal_
-    cauchy_ = sampling.cauchy_
-    geometric_ = sampling.geometric_
     multinomial = sampling.multinomial
 
     real = property(lambda self: self)  # last: it hides the module

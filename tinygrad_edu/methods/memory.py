@@ -12,10 +12,8 @@ from tinygrad_edu.dtypes import Array, from_numpy
 from tinygrad_edu.engine.levels import refuse_captured
 from tinygrad_edu.engine.switches import is_grad_enabled
 from tinygrad_edu.kernels.memory_order import slow_to_fast
-from tinygrad_edu.methods.storage import UntypedStorage
 from tinygrad_edu.ops import casting
 from tinygrad_edu.ops.arguments import numpy_names
-from tinygrad_edu.ops.more.strided import as_strided
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
@@ -64,7 +62,7 @@ class MemoryMethods:
             raise RuntimeError(
                 f"Could not set tensor of type {_kind(found)} to a tensor of type {_kind(mine)}"
             )
-        mine.array, mine.storage, mine.plain = found.array, found.storage, False
+        mine.array, mine._storage, mine.plain = found.array, found._storage, False
         return self
 
     def is_set_to(self, tensor: Tensor) -> bool:
@@ -105,7 +103,7 @@ class MemoryMethods:
         """The same memory and history as an object of a subclass of `Tensor`.
 
         Raises:
-            TypeError: `cls` is no such class.
+            TypeError: `cls` is not such a class.
 
         >>> import tinygrad_edu as torch
         >>> class Labels(torch.Tensor): ...
@@ -121,9 +119,9 @@ class MemoryMethods:
             )
         mine: Any = self
         seen: Any = mine.view(mine.shape) if self.array.flags.c_contiguous else mine[...]
-        made: Any = object.__new__(cls)
+        made = object.__new__(cls)
         vars(made).update(vars(seen))
-        return made  # type: ignore[no-any-return]
+        return made
 
     @numpy_names
     def narrow_copy(self, dim: int, start: Any, length: int) -> Tensor:
@@ -244,12 +242,12 @@ class MemoryMethods:
         number = _numbers(self.array.dtype.kind)
         values = [number(function(*row)) for row in zip(*columns, strict=True)]
         self.array[...] = np.array(values, self.array.dtype).reshape(self.array.shape)
-        mine.storage.write()
+        mine._storage.write()
         return self
 
 
 def _numbers(kind: str) -> Callable[[Any], Any]:
-    """What makes an element of what a function returned; TypeError for what is no number."""
+    """What makes an element of what a function returned; TypeError if that is not a number."""
     if kind == "b":
         return bool
     if kind in "iu":
@@ -265,6 +263,8 @@ def _seen(mine: Any, source: Any, offset: int, size: Any, stride: Any) -> Any:
     """A tensor in the memory of `source`, with this shape and these steps."""
     if source is None:
         return mine.new_empty(0)
+    from tinygrad_edu.methods.storage import UntypedStorage
+
     if isinstance(source, UntypedStorage):
         whole = mine.new_empty(0)
         whole.array = source._array.reshape(-1).view(mine.array.dtype)
@@ -277,4 +277,6 @@ def _seen(mine: Any, source: Any, offset: int, size: Any, stride: Any) -> Any:
         return whole
     size = tuple(size)
     steps = [math.prod(size[i + 1 :]) for i in range(len(size))] if stride is None else stride
+    from tinygrad_edu.ops.more.strided import as_strided  # few programs need it
+
     return as_strided(whole, size, steps, offset)

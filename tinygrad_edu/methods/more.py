@@ -20,13 +20,16 @@ if TYPE_CHECKING:
     from tinygrad_edu.engine.views import inplace_view
     from tinygrad_edu.ops.comparison import operator as asking
     from tinygrad_edu.ops.more import (
+        activation,
         arranging,
         bitwise,
         counting,
         cumulative,
         decompositions,
+        drawing,
         linalg,
         norms,
+        placing,
         products,
         real,
         scattering,
@@ -50,9 +53,9 @@ else:
         )
     ]
     for name in (
-        "arranging", "bitwise", "counting", "cumulative", "decompositions", "linalg", "norms",
-        "products", "real", "scattering", "series", "solvers", "sorting", "special", "statistics",
-        "strided", "trigonometric",
+        "activation", "arranging", "bitwise", "counting", "cumulative", "decompositions",
+        "drawing", "linalg", "norms", "placing", "products", "real", "scattering", "series",
+        "solvers", "sorting", "special", "statistics", "strided", "trigonometric",
     ):  # fmt: skip
         globals()[name] = room(f"tinygrad_edu.ops.more.{name}")
 
@@ -65,13 +68,16 @@ def import_all() -> None:
     Written out, for it also tells mypy to infer the types of these modules before those here.
     """
     from tinygrad_edu.ops.more import (  # noqa: F401
+        activation,
         arranging,
         bitwise,
         counting,
         cumulative,
         decompositions,
+        drawing,
         linalg,
         norms,
+        placing,
         products,
         real,
         scattering,
@@ -88,6 +94,21 @@ def import_all() -> None:
 class MoreMethods:
     """What `Tensor` inherits its further operations from."""
 
+    xlogy, xlogy_ = special.xlogy, inplace(special.xlogy)
+    prelu = activation.prelu
+    hardshrink = activation.hardshrink
+    scatter = placing.scatter
+    scatter_ = inplace(placing.scatter, apart=True)
+    index_copy = placing.index_copy
+    index_copy_ = inplace(placing.index_copy, apart=True)
+    index_fill = placing.index_fill
+    index_fill_ = inplace(placing.index_fill, apart=True)
+    take_along_dim = placing.take_along_dim
+    take = placing.take
+    exponential_ = drawing.exponential_
+    log_normal_ = drawing.log_normal_
+    cauchy_ = drawing.cauchy_
+    geometric_ = drawing.geometric_
     fliplr = arranging.fliplr
     flipud = arranging.flipud
     roll = arranging.roll

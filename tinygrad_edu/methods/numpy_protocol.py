@@ -59,7 +59,7 @@ def _flattened(op: Operation) -> Operation:
     return call
 
 
-def _spread_of(op: Operation) -> Operation:
+def _deviation(op: Operation) -> Operation:
     """NumPy divides by N - ddof, ddof being 0; torch by N - correction, correction being 1."""
 
     def call(x: Any, dim: Any = None, *, ddof: float = 0, keepdim: bool = False) -> Any:
@@ -130,8 +130,8 @@ def _trapezoid(y: Any, x: Any = None, dx: float = 1.0, dim: int = -1) -> Any:
 
 FUNCTIONS: dict[Any, Operation] = {
     np.sum: _reduced(reduction.sum), np.mean: _reduced(reduction.mean),
-    np.prod: _one_by_one(cumulative.prod), np.std: _spread_of(statistics.std),
-    np.var: _spread_of(statistics.var), np.max: _reduced(largest.amax),
+    np.prod: _one_by_one(cumulative.prod), np.std: _deviation(statistics.std),
+    np.var: _deviation(statistics.var), np.max: _reduced(largest.amax),
     np.amax: _reduced(largest.amax), np.amin: _reduced(largest.amin),
     np.min: _reduced(largest.amin), np.argmax: _arg(largest.argmax),
     np.argmin: _arg(largest.argmin), np.any: _one_by_one(reduction.any),
@@ -245,7 +245,7 @@ def array_ufunc(self: Any, ufunc: Any, method: str, *inputs: Any, **kwargs: Any)
         return array_function(self, np.sum, (), inputs, {"axis": 0, **given})
     y = getattr(ufunc, method)(*[_array(x) for x in inputs], **given)
     if method == "at" and isinstance(inputs[0], Variable):
-        inputs[0].storage.write()
+        inputs[0]._storage.write()
     return y
 
 

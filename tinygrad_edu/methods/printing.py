@@ -128,12 +128,12 @@ def format_tensor(t: Any) -> str:
     """`tensor([...], dtype=..., requires_grad=True)`, as torch prints it."""
     name = "tensor("
     place = device_of(t.array)
-    x = t.array if isinstance(t.array, np.ndarray) else t.array.get()
+    x = t.array.get() if place.type == "cuda" else t.array
     kind = from_numpy(x.dtype)
     suffixes = [] if place.type == "cpu" else [f"device='{place}'"]
-    if not x.size:
-        body = "[]"
-        if x.ndim != 1:
+    if not x.size or place.type == "meta":
+        body = "..." if place.type == "meta" else "[]"
+        if x.ndim != 1 or x.size:
             suffixes.append(f"size={tuple(x.shape)}")
         if kind is not get_default_dtype():
             suffixes.append(f"dtype={kind}")

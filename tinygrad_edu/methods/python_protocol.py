@@ -10,6 +10,7 @@ import numpy as np
 
 from tinygrad_edu.backend import CPU, to_device
 from tinygrad_edu.dtypes import is_floating
+from tinygrad_edu.engine.composed import heard
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.ops import joining
 from tinygrad_edu.out_of_memory import told
@@ -22,6 +23,7 @@ class PythonProtocol:
         array = self.array
         return array if array.__class__ is np.ndarray else to_device(array, CPU)
 
+    @heard("item")
     def item(self: Any) -> int | float | bool:
         """Its only element as a Python number; RuntimeError if it has several."""
         if self.array.size != 1:
@@ -31,11 +33,13 @@ class PythonProtocol:
         number: int | float | bool = self._host().item()
         return number
 
+    @heard("tolist")
     @told
     def tolist(self: Any) -> Any:
         """Its elements as nested lists of Python numbers; of a 0-d tensor, the number."""
         return self._host().tolist()
 
+    @heard("numpy")
     def numpy(self: Any, *, force: bool = False) -> Any:
         """Its memory as a NumPy array.
 
@@ -50,7 +54,7 @@ class PythonProtocol:
                 "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy()"
                 " instead."
             )
-        if self.is_cuda:
+        if not self.is_cpu:
             raise TypeError(
                 f"can't convert {self.device} device type tensor to numpy. Use Tensor.cpu() to copy"
                 " the tensor to host memory first."

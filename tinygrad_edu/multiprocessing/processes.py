@@ -109,16 +109,20 @@ class ProcessContext:
         if trace is not None:
             text = f"\n\n-- Process {i} terminated with the following error:\n{trace}"
             raise ProcessRaisedException(text, i, process.pid)
-        code = process.exitcode
-        if code > 0:
-            text = f"process {i} terminated with exit code {code}"
-            raise ProcessExitedException(text, i, process.pid, code)
-        try:
-            name = signal.Signals(-code).name
-        except ValueError:
-            name = f"<Unknown signal {-code}>"
-        text = f"process {i} terminated with signal {name}"
-        raise ProcessExitedException(text, i, process.pid, code, name)
+        raise _exited(i, process.pid, process.exitcode)
+
+
+def _exited(i: int, pid: int, code: int) -> ProcessExitedException:
+    """The exception for a process that ended by itself, or by a signal."""
+    if code > 0:
+        text = f"process {i} terminated with exit code {code}"
+        return ProcessExitedException(text, i, pid, code)
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"<Unknown signal {-code}>"
+    text = f"process {i} terminated with signal {name}"
+    return ProcessExitedException(text, i, pid, code, name)
 
 
 SpawnContext = ProcessContext
@@ -129,6 +133,11 @@ def start_processes(
     daemon: bool = False, start_method: str = "spawn",
 ) -> ProcessContext | None:  # fmt: skip
     """As `spawn`, by any of Python's start methods."""
+    if start_method == "spawn" and "tinygrad_edu.distributed" in sys.modules:
+        from tinygrad_edu.distributed import is_available
+
+        if is_available():
+            return _start_ranks(fn, args, nprocs, join)
     context: Any = multiprocessing.get_context(start_method)
     processes, links = [], []
     for i in range(nprocs):
@@ -146,11 +155,52 @@ def start_processes(
     return None
 
 
+class RanksContext(ProcessContext):
+    """The processes of `spawn` if MPI connects them."""
+
+    def __init__(self, ranks: Any) -> None:
+        super().__init__([], [])
+        self._ranks = ranks
+
+    def pids(self) -> list[int]:
+        found: list[int] = self._ranks.pids()
+        return found
+
+    def join(self, timeout: float | None = None, grace_period: float | None = None) -> bool:
+        if not self._ranks.join(timeout):
+            return False
+        said = self._ranks.failure
+        if said is None:
+            return True
+        i, code, pids = said["rank"], said["code"], self.pids()
+        pid = pids[i] if i < len(pids) else -1
+        if said.get("traceback"):
+            text = f"\n\n-- Process {i} terminated with the following error:\n{said['traceback']}"
+            raise ProcessRaisedException(text, i, pid)
+        raise _exited(i, pid, code)
+
+
+def _start_ranks(
+    fn: Callable[..., Any], args: tuple[Any, ...], nprocs: int, join: bool
+) -> ProcessContext | None:
+    from tinygrad_edu.distributed.spawned import Ranks
+
+    started = RanksContext(Ranks(fn, args, nprocs))
+    if not join:
+        return started
+    started.join()
+    return None
+
+
 def spawn(
     fn: Callable[..., Any], args: tuple[Any, ...] = (), nprocs: int = 1, join: bool = True,
     daemon: bool = False, start_method: str = "spawn",
 ) -> ProcessContext | None:  # fmt: skip
     """Run `fn(i, *args)` in processes i = 0, 1, ...
+
+    If `torch.distributed` has been imported before, and mpi4py is there, MPI starts the processes,
+    so that `fn` may call `init_process_group`; `daemon` then counts for nothing.  Else they are
+    plain processes, as for Hogwild.
 
     Args:
         fn: a function of a module, which a new process can import.

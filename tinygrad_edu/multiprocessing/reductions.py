@@ -178,7 +178,8 @@ def reduce(tensor: Tensor) -> tuple[Any, ...]:
             " call detach() on the tensor before serializing (e.g., putting it on the queue)."
         )
     if not isinstance(tensor.__dict__["array"], np.ndarray) or not hasattr(reduction, "DupFd"):
-        return tensor.__reduce_ex__(4)  # type: ignore[no-any-return]
+        result: tuple[Any, ...] = tensor.__reduce_ex__(4)
+        return result
     share([tensor])
     array = tensor.array
     segment = segment_of(array)

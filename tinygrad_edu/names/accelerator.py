@@ -41,3 +41,18 @@ def set_device_index(device: Any) -> None:
 def synchronize(device: Any = None) -> None:
     """Wait until the GPU has done everything asked of it so far."""
     cuda.synchronize(device)
+
+
+class device_index:
+    """Within it "cuda" stands for the GPU of that number; None: nothing changes."""
+
+    def __init__(self, device: int | None) -> None:
+        self.index, self.before = device, None if device is None else current_device_index()
+
+    def __enter__(self) -> None:
+        if self.index is not None:
+            set_device_index(self.index)
+
+    def __exit__(self, *exc: object) -> None:
+        if self.before is not None:
+            set_device_index(self.before)

@@ -60,7 +60,7 @@ def set_default_tensor_type(t: Any) -> None:
         t: a type such as `torch.DoubleTensor`, or its name.
 
     Raises:
-        TypeError: it is no type of floats.
+        TypeError: it is not a floating-point type.
 
     >>> import tinygrad_edu as torch
     >>> torch.set_default_tensor_type("torch.DoubleTensor"); torch.tensor([0.5]).dtype

@@ -10,15 +10,11 @@ from typing import Any
 _REASONS = {
     ("fft", "stft", "istft"): "there are no Fourier transforms: np.fft computes without a gradient",
     ("sparse", "to_sparse", "sparse_coo_tensor"): "there are no sparse tensors",
-    ("complex", "complex64", "complex128", "cfloat", "cdouble", "view_as_complex", "polar"): (
-        "there are no complex numbers"
-    ),
+    ("complex", "view_as_complex", "view_as_real", "polar", "imag"): "there are no complex numbers",
     ("quantization", "quantized", "quantize_per_tensor", "qint8", "ao"): "nothing is quantised",
-    ("prune",): "no weights are pruned: mask them with nn.utils.parametrize",
     ("flex_attention", "varlen"): (
         "flex_attention needs a compiler: use scaled_dot_product_attention with a mask"
     ),
-    ("LBFGS",): "its closures are not supported; AdamW is the usual choice for small problems",
     ("SparseAdam",): "there are no sparse gradients; use Adam",
     ("fx", "export", "_dynamo", "_inductor"): "there is no compiler",
 }
@@ -60,6 +56,22 @@ def missing(
         raise AttributeError(text, name=name)
 
     return __getattr__
+
+
+def elsewhere(module: str) -> Callable[[str], Any]:
+    """The `__getattr__` of a module that is a second path to another one."""
+    return lambda name: getattr(importlib.import_module(module), name)
+
+
+def uncover(package: str, *names: str) -> None:
+    """Let functions be found that have the names of modules in their package.
+
+    An import binds the module to its name in the package, but only the first one does: so the
+    modules, which are small, are imported here and their names freed for `__getattr__`.
+    """
+    for name in names:
+        importlib.import_module(f"{package}.{name}")
+        delattr(sys.modules[package], name)
 
 
 def later(

@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.engine.boundary import refuse_operand
 from tinygrad_edu.engine.graph import Variable
-from tinygrad_edu.engine.types import Call
+from tinygrad_edu.engine.types import Call, Rule
 from tinygrad_edu.out_of_memory import out_of_memory
 from tinygrad_edu.size import read_dims
 
@@ -35,14 +36,14 @@ def operand(name: str, input: Any) -> Array:
     if isinstance(input, Variable):
         return input.array
     if hasattr(input, "dtype"):
-        return input  # a rule on its way back computes on arrays
+        return input  # in the backward pass a rule computes on arrays
     raise TypeError(
         f"{name}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}"
     )
 
 
 def plain(number: Any) -> Any:
-    """A number without a type of NumPy's, which would widen what it multiplies."""
+    """A Python number in place of NumPy's, which would widen what it multiplies."""
     return number.item() if isinstance(number, np.generic) else number
 
 
@@ -76,6 +77,15 @@ def restore(g: Any, shape: tuple[int, ...], dims: Dims, keepdim: bool) -> Any:
     return g.reshape(kept_shape(shape, dims))
 
 
+def no_derivative(said: str, error: type[Exception] = RuntimeError) -> Rule:
+    """The rule of an argument that has no derivative: an error, not silence, where one is asked."""
+
+    def refuse(g: Any) -> Any:
+        raise error(said)
+
+    return refuse
+
+
 # Further names of arguments: NumPy's, and those of torch's overloads
 
 F = TypeVar("F", bound=Call)
@@ -106,10 +116,16 @@ def named(**names: str) -> Callable[[F], F]:
                     raise
                 except MemoryError as error:
                     raise out_of_memory(function.__name__, error) from None
+                except AttributeError as error:
+                    refuse_operand(function, error, args, kwargs)
+                    raise
             try:
                 return function(*args, **kwargs)
             except MemoryError as error:
                 raise out_of_memory(function.__name__, error) from None
+            except AttributeError as error:
+                refuse_operand(function, error, args, kwargs)
+                raise
 
         call.further_names = names  # type: ignore[attr-defined]
         call.without_keywords = call, function  # type: ignore[attr-defined]

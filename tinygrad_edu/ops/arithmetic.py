@@ -21,6 +21,7 @@ from tinygrad_edu.dtypes import (
     result_type,
 )
 from tinygrad_edu.engine.boundary import not_a_tensor
+from tinygrad_edu.engine.composed import of_tensors
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.inplace import inplace, write_out
 from tinygrad_edu.engine.primitive import primitive
@@ -182,7 +183,7 @@ def add(input: Any, other: Any, *, alpha: Any = 1, out: Any = None) -> Tensor:
     tensor([7., 8.])
     """
     added = _add(input, other if _is_one(alpha) else _times(other, alpha, input))
-    return write_out("add", out, added, input, other)  # type: ignore[no-any-return]
+    return write_out("add", out, added, input, other)
 
 
 @ufunc("subtract")
@@ -199,7 +200,7 @@ def sub(input: Any, other: Any, *, alpha: Any = 1, out: Any = None) -> Tensor:
     """
     _refuse_bool(_raw(input), _raw(other))
     less = _sub(input, other if _is_one(alpha) else _times(other, alpha, input))
-    return write_out("sub", out, less, input, other)  # type: ignore[no-any-return]
+    return write_out("sub", out, less, input, other)
 
 
 def rsub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
@@ -310,7 +311,7 @@ def div(
     if rounding_mode is None and out is None:
         return _div(input, other)
     result = _pick(_DIVISIONS, rounding_mode)(input, other)
-    return write_out("div", out, result, input, other)  # type: ignore[no-any-return]
+    return write_out("div", out, result, input, other)
 
 
 def div_(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
@@ -392,6 +393,7 @@ def neg(x: Array) -> Array:
 neg.vjp(x=lambda g: -g)
 
 
+@of_tensors
 def positive(input: Tensor) -> Tensor:
     """`input` itself.
 
@@ -474,7 +476,7 @@ def lerp(x: Array, end: Array, weight: Array) -> Array:
         weight: a tensor or a number.
 
     Raises:
-        RuntimeError: the dtypes differ, or are no floats.
+        RuntimeError: the dtypes differ, or are not floats.
 
     >>> import tinygrad_edu as torch
     >>> torch.lerp(torch.zeros(2), torch.tensor([1.0, 2.0]), 0.25)

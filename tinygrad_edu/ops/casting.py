@@ -13,6 +13,7 @@ from tinygrad_edu.dtypes import Array, dtype, from_numpy, is_floating, scalar_ty
 from tinygrad_edu.dtypes import dtype as dtype_class
 from tinygrad_edu.dtypes import promote_types as common_of
 from tinygrad_edu.dtypes import result_type as common_type
+from tinygrad_edu.engine.composed import heard
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
@@ -40,6 +41,7 @@ def _from_device(x: Array, origin: device, place: device, wait: bool) -> Array:
 _from_device.vjp(x=lambda g, origin, place: _from_device(g, place, origin, True))
 
 
+@heard("to")
 def to(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """The tensor with another dtype or on another device; itself if it has both already.
 
@@ -72,6 +74,11 @@ def to(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         return _to_copy(input, target, place)
     source = input if target == x.dtype else _to_copy(input, target, here)
     return _from_device(source, here, place, wait)
+
+
+def on_device_of(x: Array, t: Any) -> Tensor:
+    """The tensor `t` on the device of an array."""
+    return to(t, device_of(x))
 
 
 def _read_to(*args: Any, **kwargs: Any) -> tuple[Any, device | None, bool, bool]:

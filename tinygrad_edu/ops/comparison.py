@@ -129,7 +129,7 @@ def logical_and(a: Array, b: Array) -> Array:
     >>> torch.logical_and(torch.tensor([1, 0]), torch.tensor([True, True]))
     tensor([ True, False])
     """
-    promote(a, b)  # TypeError if one is no number
+    promote(a, b)  # TypeError unless both are numbers
     return np.logical_and(a, b)
 
 
@@ -142,7 +142,7 @@ def logical_or(a: Array, b: Array) -> Array:
     >>> torch.logical_or(torch.tensor([1, 0]), torch.tensor([True, False]))
     tensor([ True, False])
     """
-    promote(a, b)  # TypeError if one is no number
+    promote(a, b)  # TypeError unless both are numbers
     return np.logical_or(a, b)
 
 
@@ -155,7 +155,7 @@ def logical_xor(a: Array, b: Array) -> Array:
     >>> torch.logical_xor(torch.tensor([1, 0]), torch.tensor([True, True]))
     tensor([False,  True])
     """
-    promote(a, b)  # TypeError if one is no number
+    promote(a, b)  # TypeError unless both are numbers
     return np.logical_xor(a, b)
 
 

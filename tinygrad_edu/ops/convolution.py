@@ -323,7 +323,7 @@ def _conv_transpose(
     batched = input if x.ndim == n + 2 else input[None]
     y = _convolve_input(batched, weight, (batched.array.shape[0], channels, *sizes), how)
     y = y if bias is None else y + bias.reshape(-1, *[1] * n)
-    y = shown_as(y, "ConvolutionBackward0")
+    y = shown_as(y, "Convolution(x, w, b)", x=batched, w=weight, b=bias)
     return y if x.ndim == n + 2 else y[0]
 
 

@@ -32,6 +32,7 @@ from tinygrad_edu.dtypes import (
     to_numpy,
 )
 from tinygrad_edu.dtypes import from_numpy as dtype_of
+from tinygrad_edu.engine.composed import heard
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.entrances import as_numpy
@@ -56,10 +57,11 @@ def finish(array: Array, device: DeviceLike, requires_grad: bool) -> Tensor:
 
 
 def _stays(data: Variable) -> Device:
-    """Where a copy of a tensor goes: where that is, or to the default device if one is set."""
+    """The device of a copy: the tensor's, or the default device if one is set."""
     return get_default_device() if has_default_device() else device_of(data.array)
 
 
+@heard("tensor")
 def tensor(
     data: Any,
     *,
@@ -120,8 +122,8 @@ def asarray(
     """The data as a tensor, without a copy where none is needed.
 
     Args:
-        copy: True for a copy in any case, False for an error where one is needed.
-        requires_grad: as that of `obj`, if None; a False takes its history away.
+        copy: True always copies; False raises an error where a copy is needed.
+        requires_grad: as that of `obj` if None; False drops its history.
 
     Raises:
         ValueError: a copy is needed and `copy` is False.
@@ -141,6 +143,7 @@ def asarray(
     return made.requires_grad_() if requires_grad else made.detach()
 
 
+@heard("from_numpy")
 def from_numpy(ndarray: Any) -> Tensor:
     """A tensor that shares the memory of a NumPy array.
 
@@ -328,7 +331,7 @@ def arange(
         raise not_implemented("arange_cpu", target)
     whole = target.kind in "iu"
     if whole:
-        counted = [fitting(np.dtype(np.int64), v) for v in given]  # torch counts so
+        counted = [fitting(np.dtype(np.int64), v) for v in given]  # as torch counts them
         if target == np.int64:
             start, end, step = counted
             if step == 0:
@@ -430,11 +433,11 @@ def from_dlpack(ext_tensor: Any, *, device: DeviceLike = None, copy: bool | None
 
     Args:
         ext_tensor: anything with `__dlpack__`: a tensor, a NumPy, CuPy or PyTorch array.
-        device: where the tensor shall be; where the array is, if None.
-        copy: True for memory of its own.
+        device: where to put the tensor; None leaves it where the array is.
+        copy: True copies into new memory.
 
     Raises:
-        RuntimeError: its memory is where no array of ours can be.
+        RuntimeError: its memory is on a device that is not supported.
 
     >>> import tinygrad_edu as torch
     >>> import numpy as np

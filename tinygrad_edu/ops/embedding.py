@@ -9,11 +9,12 @@ import numpy as np
 from tinygrad_edu.backend import device_of, on, switches
 from tinygrad_edu.dtypes import Array, scalar_type_name
 from tinygrad_edu.engine.boundary import need_tensors, same_device
+from tinygrad_edu.engine.composed import of_tensors
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
+from tinygrad_edu.kernels import cuda
 from tinygrad_edu.kernels.atomic import add_at
 from tinygrad_edu.kernels.cuda import checks, launch
-from tinygrad_edu.kernels.cuda import embedding as gpu
 from tinygrad_edu.ops.arguments import raw
 from tinygrad_edu.ops.extrema import gate
 
@@ -26,7 +27,7 @@ def _embedding(weight: Array, index: Array, padding_idx: int, by_frequency: bool
     """Rows of `weight`; the row `padding_idx` (-1 for none) gets no gradient."""
     same_device("embedding", weight, index)
     if launch.ready(weight):
-        return gpu.read(weight, index)
+        return cuda.embedding.read(weight, index)
     if checks.wrong_index(index, 0, len(weight)) is not None:
         raise IndexError("index out of range in self")
     return np.take(weight, index, axis=0)
@@ -41,7 +42,7 @@ def _embedding_gradient(
     width = g.shape[-1]
     g = _counted(g, index, count, padding_idx, by_frequency).reshape(-1, width)
     if launch.ready(g):
-        return gpu.gradient(g, rows, count, switches.deterministic)
+        return cuda.embedding.gradient(g, rows, count, switches.deterministic)
     return add_at(np.zeros_like(g, shape=(count, width), order="C"), (rows,), g)
 
 
@@ -106,9 +107,10 @@ def renormalize_rows(weight: Tensor, index: Tensor, max_norm: float, norm_type: 
     large = norms > max_norm
     if large.any():
         table[rows[large]] *= (max_norm / (norms[large] + 1e-7))[:, None].astype(table.dtype)
-        weight.storage.write()
+        weight._storage.write()
 
 
+@of_tensors
 def one_hot(input: Tensor, num_classes: int = -1) -> Tensor:
     """A vector for every class index: 1 at the index, 0 elsewhere; int64.
 

@@ -1,4 +1,6 @@
-"""Read and write along one dimension by index tensors: gather, scatter, index_select and kin."""
+"""Read and add along one dimension by index tensors: gather and scatter_add, each the other's
+derivative, as index_select and index_add are; more/placing.py has the rest.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu.backend import new_like
-from tinygrad_edu.dtypes import Array, fitting, scalar_type_name
+from tinygrad_edu.dtypes import Array
 from tinygrad_edu.engine.boundary import other_device, same_device
 from tinygrad_edu.engine.composed import composed
-from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.primitive import primitive
-from tinygrad_edu.engine.record import as_array, wrap
-from tinygrad_edu.kernels.atomic import add_at, multiply_at
+from tinygrad_edu.engine.record import as_array
+from tinygrad_edu.kernels.atomic import add_at
 from tinygrad_edu.kernels.cuda import checks
-from tinygrad_edu.kernels.memory_order import clone, in_order
-from tinygrad_edu.ops.arguments import numpy_names, operand
+from tinygrad_edu.kernels.memory_order import in_order
+from tinygrad_edu.names.moved import moved_names
+from tinygrad_edu.ops.arguments import numpy_names
 from tinygrad_edu.ops.indexing import _unslice
 from tinygrad_edu.ops.joining import zeros_beside
 from tinygrad_edu.out import takes_out
@@ -166,67 +168,6 @@ _gather.vjp(x=lambda g, x_shape, dim, index: scatter_add(zeros_beside(g, x_shape
 
 
 @primitive
-def _scatter(x: Array, dim: int, index: Array, src: Any) -> Array:
-    dim = _check_index("scatter", x, dim, index)
-    y = as_array(x).copy()
-    if index.size:
-        flat = _along(index.reshape(index.shape or 1), dim)
-        y.reshape(y.shape or 1)[flat] = _part(src, index)
-    return y
-
-
-_scatter.vjp(
-    x=lambda g, dim, index: _scatter(g, dim, index, 0.0),
-    src=lambda g, dim, index, src_shape: _into_source(g, dim, index, src_shape),
-)
-
-
-@takes_out
-@numpy_names
-def scatter(
-    input: Any, dim: int, index: Any, src: Any = None, *, value: Any = None,
-    reduce: str | None = None,
-) -> Tensor:  # fmt: skip
-    """A copy of `input` with `src[i][j]` (or one number) written at [index[i][j]][j] (`dim` 0).
-
-    Args:
-        reduce: "add" or "multiply" combines with what is there instead of replacing it.
-
-    >>> import tinygrad_edu as torch
-    >>> torch.zeros(3).scatter(0, torch.tensor([1]), 5.0)
-    tensor([0., 5., 0.])
-    """
-    source = value if src is None else src
-    if isinstance(source, (int, float)):
-        source = fitting(operand("scatter", input).dtype, source)
-    if reduce is None:
-        if isinstance(source, Variable) and source.array.dtype != input.array.dtype:
-            raise RuntimeError("scatter(): Expected self.dtype to be equal to src.dtype")
-        return _scatter(input, dim, index, source)
-    if reduce == "add":
-        return _scatter_add(input, dim, index, source)
-    if reduce == "multiply":
-        return _scatter_multiply(input, dim, index, source)
-    raise RuntimeError(f"reduce argument must be either add or multiply, got {reduce!r}")
-
-
-@primitive
-def _scatter_multiply(x: Array, dim: int, index: Array, src: Any) -> Array:
-    dim = _check_index("scatter", x, dim, index)
-    y = as_array(x).copy()
-    place = _along(index.reshape(index.shape or 1), dim)
-    multiply_at(y.reshape(y.shape or 1), place, _part(src, index))
-    return y
-
-
-def _no_product_rule(g: Any) -> Any:
-    raise RuntimeError("derivative for 'scatter' with reduce='multiply' is not implemented")
-
-
-_scatter_multiply.vjp(x=_no_product_rule, src=_no_product_rule)  # torch has none either
-
-
-@primitive
 def _index_select(x: Array, dim: int, index: Array) -> Array:
     same_device("index_select", x, index)  # CuPy would copy an index of the host silently
     dim = read_dim(dim, x.ndim)
@@ -325,137 +266,5 @@ def index_add(input: Any, dim: int, index: Any, source: Any, *, alpha: Any = 1) 
     return _index_add(input, dim, index, source if alpha == 1 else source * alpha)
 
 
-def _check_copied(x: Array, dim: int, index: Array, source: Array) -> None:
-    """torch's errors for a source of another shape than the slices that it replaces."""
-    if not source.ndim:
-        if index.size != 1:
-            raise IndexError(
-                "index_copy_(): When source is scalar, index should have one element (got"
-                f" {index.size})"
-            )
-    elif x.ndim and source.ndim != x.ndim:
-        raise IndexError(
-            "index_copy_(): When source and destination are not scalars, their dimensionality must"
-            f" match. Source dimensionality ({source.ndim}), destination dimensionality ({x.ndim})"
-        )
-    elif index.size != source.shape[dim]:
-        raise IndexError(
-            f"index_copy_(): Number of indices ({index.size}) should be equal to source.size(dim)"
-            f" ({source.shape[dim]})"
-        )
-    slices = [a.shape[:dim] + a.shape[dim + 1 :] for a in (x, source)]
-    if slices[0] != slices[1]:
-        raise RuntimeError(
-            "index_copy_(): Source/destination tensor must have same slice shapes. Destination"
-            f" slice shape: {list(slices[0])} at dimension {dim} and source slice shape:"
-            f" {list(slices[1])} at dimension {dim}."
-        )
-
-
-@primitive
-def _index_copy(x: Array, dim: int, index: Array, source: Any) -> Array:
-    _check_slices("index_copy", x, dim, index, source)
-    if hasattr(source, "shape"):
-        _check_copied(x, read_dim(dim, x.ndim), index, source)
-    y = as_array(x).copy()
-    y.reshape(y.shape or 1)[_at(x, dim, index)] = source
-    return y
-
-
-_index_copy.vjp(
-    x=lambda g, dim, index: _index_copy(g, dim, index, 0.0),
-    source=lambda g, dim, index, source_shape: _select_as(g, dim, index, source_shape),
-)
-
-
-@takes_out
-@numpy_names
-@composed(autocast={"cpu": "widest"})
-def index_copy(input: Any, dim: int, index: Any, source: Any) -> Tensor:
-    """A copy of `input` with the slices that the index names replaced by those of `source`."""
-    return _index_copy(input, dim, index, source)
-
-
-@primitive
-def _index_fill(x: Array, dim: int, index: Array, value: Any) -> Array:
-    _check_slices("index_fill", x, dim, index, 0.0)
-    y = clone(as_array(x))
-    y.reshape(y.shape or 1)[_at(x, dim, index)] = value
-    return y
-
-
-def _filled(g: Any, dim: int, index: Array) -> Any:
-    from tinygrad_edu.ops.shape import flatten
-
-    picked = _index_select(g, dim, np.unique(index))
-    return (flatten(picked) if isinstance(picked, Variable) else picked).sum()
-
-
-_index_fill.vjp(
-    x=lambda g, dim, index: _index_fill(g, dim, index, 0.0),
-    value=lambda g, dim, index: _filled(g, dim, index),
-)
-
-
-@numpy_names
-def index_fill(input: Any, dim: int, index: Any, value: Any) -> Tensor:
-    """A copy of `input` with one value in the slices that the index names."""
-    if isinstance(value, Variable) and value.array.ndim:
-        raise RuntimeError(
-            "index_fill_ only supports a 0-dimensional value tensor, but got tensor with"
-            f" {value.array.ndim} dimension(s)."
-        )
-    if isinstance(value, (int, float)):
-        value = fitting(input.array.dtype, value)
-    return _index_fill(input, dim, index, value)
-
-
-@takes_out
-@numpy_names
-def take_along_dim(input: Any, indices: Any, dim: int | None = None) -> Tensor:
-    """Pick along `dim`, the other dimensions broadcast; all in one dimension if `dim` is None.
-
-    Raises:
-        RuntimeError: numbers of dimensions differ, sizes do not broadcast, an index lies outside,
-            or the indices are no int64.
-    """
-    if indices.array.dtype != np.int64:
-        raise RuntimeError(
-            "torch.take_along_dim(): dtype of indices should be Long but got"
-            f" {scalar_type_name(indices.array.dtype)}"
-        )
-    if dim is None:
-        return _gather(input.reshape(-1), 0, indices.reshape(-1))
-    shape, other = list(input.array.shape), list(indices.array.shape)
-    if len(shape) != len(other):
-        raise RuntimeError(
-            "torch.take_along_dim(): input and indices should have the same number of dimensions,"
-            f" but got {len(shape)} dimensions for input, and {len(other)} dimensions for indices"
-        )
-    if not shape:
-        raise IndexError(f"Dimension specified as {dim} but tensor has no dimensions")
-    dim = read_dim(dim, len(shape))
-    for i, (a, b) in enumerate(zip(shape, other, strict=True)):
-        if i != dim and a != b and 1 not in (a, b):
-            raise RuntimeError(
-                f"The size of tensor a ({a}) must match the size of tensor b ({b}) at non-singleton"
-                f" dimension {i}"
-            )
-    both = np.broadcast_shapes(
-        tuple(shape[:dim] + [1] + shape[dim + 1 :]), tuple(other[:dim] + [1] + other[dim + 1 :])
-    )
-    source = input.expand(*both[:dim], shape[dim], *both[dim + 1 :])
-    index = indices.expand(*both[:dim], other[dim], *both[dim + 1 :])
-    at = index.array  # negative ones count from the end; a copy, so that the indices may be written
-    return _gather(source, dim, wrap(np.where(at < 0, at + shape[dim], at)))
-
-
-@takes_out
-def take(input: Any, index: Any) -> Tensor:
-    """The elements of `input`, seen as one dimension, that the indices name, in their shape."""
-    same_device("take", input.array, index.array)
-    flat = input.reshape(-1)
-    size = flat.array.size
-    if index.array.size and (index.array.min() < -size or index.array.max() >= size):
-        raise IndexError(f"out of range: tried to access index on a tensor of {size} elements.")
-    return flat[index.reshape(-1)].reshape(index.array.shape)  # type: ignore[no-any-return]
+if not TYPE_CHECKING:  # a type checker is to miss what is not here
+    __getattr__ = moved_names(__name__)

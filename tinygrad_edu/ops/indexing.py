@@ -1,6 +1,6 @@
 """Read and write parts of tensors: `x[...]`, where, masked_fill.
 
-What stands in the brackets is of two kinds.  Integers, slices, `None` and `...` are *basic*: they
+There are two kinds of index.  Integers, slices, `None` and `...` are *basic*: they
 lead to a view, which shares memory with `x`.  Index tensors, lists and masks are *advanced*: they
 pick elements into a new tensor.  An index of both kinds is taken in two steps, the basic part
 first; that is where torch differs from NumPy, for which an integer beside an index array counts as
@@ -36,6 +36,7 @@ from tinygrad_edu.kernels.memory_order import broadcast_strides, clone, in_order
 from tinygrad_edu.names.moved import moved_names
 from tinygrad_edu.ops.arguments import named, numpy_names
 from tinygrad_edu.ops.arithmetic import zero_gradient
+from tinygrad_edu.ops.casting import on_device_of
 from tinygrad_edu.ops.shape import expand, reshape
 from tinygrad_edu.size import read_dim
 
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 
 
 def _steps(x: Array, index: tuple[Any, ...]) -> str:
-    """torch goes from entry to entry: of `x[1, :2, None]` it takes a Select, a Slice ..."""
+    """torch takes an index entry by entry: `x[1, :2, None]` is a Select, a Slice, ..."""
     if len(index) == 1 and index[0].__class__ in _KINDS:
         return _KINDS[index[0].__class__]
     kinds = [_KINDS.get(e.__class__, "") for e in index if e != _ALL]
@@ -75,9 +76,9 @@ def _slice(x: Array, index: tuple[Any, ...]) -> Array:
 @primitive
 def _unslice(part: Array, shape: tuple[int, ...], index: tuple[Any, ...]) -> Array:
     """Zeros of that shape, with `part` where `index` leads to."""
-    spread = new_like(part, shape, 0)
-    spread[index] = part
-    return spread
+    zeros = new_like(part, shape, 0)
+    zeros[index] = part
+    return zeros
 
 
 _slice.vjp(x=lambda g, x_shape, index: _unslice(g, x_shape, index))
@@ -255,7 +256,7 @@ _PLAIN = (int, type(None), type(Ellipsis))
 
 
 def _is_plain(entries: tuple[Any, ...]) -> bool:
-    """Whether NumPy takes these entries as torch does, so that there is nothing to take apart."""
+    """Whether NumPy reads these entries as torch does, so that they can be used as they are."""
     return all([type(e) in _PLAIN or (type(e) is slice and e.step is None) for e in entries])
 
 
@@ -276,7 +277,7 @@ def _alone(x: Any, index: Any) -> tuple[Any, ...]:
 def _names_dims(index: list[Any]) -> bool:
     """Whether a list stands for a tuple, an entry per dimension, and not for one index tensor.
 
-    So it was in NumPy once: a short list does if an entry is more than a number.
+    As once in NumPy: a short list does if one of its entries is more than a number.
     """
     more = (list, tuple, range, slice, Variable, np.ndarray, type(None), type(Ellipsis))
     return len(index) < 32 and any([isinstance(entry, more) for entry in index])
@@ -319,7 +320,7 @@ def setitem(x: Any, index: Any, value: Any) -> None:
     if isinstance(value, Variable) and device_of(value.array) != device_of(x.array):
         if advanced is not None and value.array.ndim:
             raise other_device("index_put_", x.array, value.array)
-        value = value.to(device_of(x.array))  # type: ignore[attr-defined]
+        value = on_device_of(x.array, value)
     if isinstance(value, Variable):
         if advanced is None:
             if value.array.shape == target.array.shape:  # others are expanded first
@@ -354,7 +355,7 @@ def setitem(x: Any, index: Any, value: Any) -> None:
             _index_put_(target, own, value, False)  # its index is not seen by `watched`
         return
     target.array[... if advanced is None else advanced] = plain.reshape(fitting)
-    x.storage.write()
+    x._storage.write()
 
 
 def _assigned(value: Any, target: Any) -> Any:
@@ -365,7 +366,7 @@ def _assigned(value: Any, target: Any) -> Any:
 
 
 def _check_put(x: Array, values: Array, index: tuple[Any, ...]) -> None:
-    """torch casts what it puts by an index only where a mask is filled with one value."""
+    """torch casts values put by an index only when a mask is filled with one value."""
     if values.dtype != x.dtype and not _is_filled(values, index):
         names = [scalar_type_name(array.dtype) for array in (x, values)]
         raise RuntimeError(
@@ -381,7 +382,7 @@ def _is_filled(values: Array, index: tuple[Any, ...] | None) -> bool:
 
 
 def _refuse_own_indices(x: Any, indices: Any) -> None:
-    """torch's error for writing into a tensor by whole numbers that it holds itself."""
+    """torch's error for writing into a tensor through an index that it holds itself."""
     refuse_overlap(
         x,
         [i for i in indices if isinstance(i, Variable) and i.array.dtype not in (bool, np.uint8)],
@@ -431,7 +432,7 @@ def copy_(x: Any, src: Any, non_blocking: bool = False) -> Tensor:
             f" ({list(source.shape)}): copy_ broadcasts its source only"
         )
     if isinstance(src, Variable) and device_of(source) != device_of(x.array):
-        src = src.to(device_of(x.array))  # type: ignore[attr-defined]
+        src = on_device_of(x.array, src)
     return _copy_in_place(x, src)
 
 
@@ -445,13 +446,13 @@ _fill_in_place = inplace(_copied, "fill_", check=check_history, reads=0)
 
 
 def fill_(x: Any, value: Any) -> Tensor:
-    """Write one value everywhere, also where several elements are one in memory."""
+    """Write one value everywhere, even if several elements share memory."""
     if isinstance(value, complex):
         raise TypeError("complex numbers are not supported")
     if isinstance(value, (int, float, np.generic)):
         value = fitting(x.array.dtype, value)
     elif isinstance(value, Variable) and device_of(value.array) != device_of(x.array):
-        value = value.to(device_of(x.array))  # type: ignore[attr-defined]
+        value = on_device_of(x.array, value)
     return _fill_in_place(x, value)
 
 

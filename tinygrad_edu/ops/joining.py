@@ -9,6 +9,7 @@ import numpy as np
 
 from tinygrad_edu.backend import new_like
 from tinygrad_edu.dtypes import Array, result_type
+from tinygrad_edu.engine.composed import of_tensors
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels.memory_order import channels_last, in_order, like_images
@@ -24,7 +25,7 @@ _WHERE = "indices_or_sections"
 
 
 def _same_type(arrays: Any, parts: Any = None) -> list[Array]:
-    """The arrays (or those of them in `parts`) as the common type of all."""
+    """The arrays (or those of them in `parts`) in their common type."""
     target = result_type(*arrays)
     return [
         x.astype(target) if x.dtype != target else x for x in (arrays if parts is None else parts)
@@ -256,7 +257,7 @@ def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple
         ends = np.cumsum(sizes).tolist()
         return _slices(input, dim, [end - n for end, n in zip(ends, sizes, strict=True)], ends)
     given = indices_or_sections
-    bounds = given.tolist() if isinstance(given, Variable) else list(given)  # type: ignore[attr-defined]
+    bounds = given.array.tolist() if isinstance(given, Variable) else list(given)
     ends = [*[slice(None, b).indices(total)[1] for b in bounds], total]
     starts = [0, *ends[:-1]]
     return _slices(input, dim, starts, [max(a, b) for a, b in zip(starts, ends, strict=True)])
@@ -375,6 +376,7 @@ def column_stack(tensors: Any) -> Tensor:
     return cat(columns, 1)
 
 
+@of_tensors
 def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Tensor, ...]:
     """Coordinates of a grid: tensor i varies along dimension i ("xy": the first two swapped).
 

@@ -19,7 +19,6 @@ from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.engine.versions import watched
 from tinygrad_edu.kernels.memory_order import in_order
-from tinygrad_edu.names import return_types
 from tinygrad_edu.names.moved import moved_names
 from tinygrad_edu.ops.arguments import (
     Dims,
@@ -57,12 +56,12 @@ def pick(x: Array, index: Array, dim: int, keepdim: bool) -> Array:
 @primitive
 def _put(x: Array, shape: tuple[int, ...], index: Array, dim: int) -> Array:
     """Zeros of that shape, with `x` where `index` points."""
-    spread = new_like(x, shape, 0)
+    zeros = new_like(x, shape, 0)
     if shape:
-        spread[_along(index, dim)] = x.reshape(index.shape)
+        zeros[_along(index, dim)] = x.reshape(index.shape)
     else:
-        spread[...] = x
-    return spread
+        zeros[...] = x
+    return zeros
 
 
 def _unput(g: Any, shape: tuple[int, ...], index: Array, dim: int) -> Any:
@@ -113,6 +112,13 @@ _max.vjp(x=lambda g, x, y: share(g, same(raw(x), raw(y))))
 _min.vjp(x=lambda g, x, y: share(g, same(raw(x), raw(y))))
 
 
+def _named(function: str, *results: Any) -> Any:
+    """The named tuple that torch's function returns."""
+    from tinygrad_edu.names import return_types
+
+    return getattr(return_types, function)(*results)
+
+
 def _find(name: str, input: Any, dim: Any, keepdim: bool) -> tuple[Any, Any]:
     """Values and indices along one dimension."""
     x = operand(name, input)
@@ -157,7 +163,7 @@ def max(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = N
     operand("max", input)
     if dim is None:
         return _max(input)
-    return return_types.max(*_find("max", input, dim, keepdim))
+    return _named("max", *_find("max", input, dim, keepdim))
 
 
 @takes_out(dtype="cast")
@@ -180,7 +186,7 @@ def min(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = N
     operand("min", input)
     if dim is None:
         return _min(input)
-    return return_types.min(*_find("min", input, dim, keepdim))
+    return _named("min", *_find("min", input, dim, keepdim))
 
 
 def _where_extreme(name: str, x: Array, dim: int | None, keepdim: bool) -> Array:
@@ -288,7 +294,7 @@ def aminmax(input: Any, *, dim: int | None = None, keepdim: bool = False) -> Any
             "aminmax(): cannot compute aminmax over an empty dimension as the operation has no"
             " identity."
         )
-    return return_types.aminmax(amin(input, dim, keepdim), amax(input, dim, keepdim))
+    return _named("aminmax", amin(input, dim, keepdim), amax(input, dim, keepdim))
 
 
 if not TYPE_CHECKING:  # a type checker is to miss what is not here

@@ -14,14 +14,11 @@ import numpy as np
 
 from tinygrad_edu.dtypes import (
     Array,
-    common,
-    default,
     floating,
     from_numpy,
     is_floating,
     not_implemented,
     promote,
-    promote_to,
     scalar_type_name,
 )
 from tinygrad_edu.engine.boundary import need_tensors
@@ -30,8 +27,8 @@ from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import current_node
 from tinygrad_edu.kernels import cross_entropy as kernel
+from tinygrad_edu.names.moved import moved_names
 from tinygrad_edu.ops.activation import log_sigmoid, logsigmoid
-from tinygrad_edu.ops.arguments import elementwise
 from tinygrad_edu.ops.arithmetic import _sub
 from tinygrad_edu.ops.elementary import log, sigmoid
 from tinygrad_edu.ops.extrema import clamp, gate
@@ -59,39 +56,6 @@ squared_error.vjp(a=lambda g, a, b: (a - b) * (2 * g),
 def absolute_error(a: Any, b: Any) -> Any:
     """`|a - b|`; its derivative at 0 is taken to be 0."""
     return abs(_sub(a, b))
-
-
-@primitive
-def _cut(d: Array, most: float) -> Array:
-    """`d`, but not beyond `-most` and `most`; there its derivative is 0."""
-    return np.clip(d, -most, most)
-
-
-_cut.vjp(d=lambda g, d, most: gate(g, (d > -most) & (d < most)))
-
-
-@primitive(node="SmoothL1Loss")
-def smooth_l1(a: Array, b: Array, beta: float) -> Array:
-    """`d**2 / (2 * beta)` where `d = |a - b|` is below `beta` > 0, else `d - beta / 2`."""
-    a, b = promote(a, b)
-    d = np.abs(np.subtract(a, b))
-    return np.where(d < beta, d * d * (0.5 / beta), d - 0.5 * beta)
-
-
-smooth_l1.vjp(a=lambda g, a, b, beta: _cut((a - b) / beta, 1.0) * g,
-              b=lambda g, a, b, beta: _cut((b - a) / beta, 1.0) * g)  # fmt: skip
-
-
-@primitive(node="HuberLoss")
-def huber(a: Array, b: Array, delta: float) -> Array:
-    """`d**2 / 2` where `d = |a - b|` is at most `delta`, else `delta * (d - delta / 2)`."""
-    a, b = promote(a, b)
-    d = np.abs(np.subtract(a, b))
-    return np.where(d <= delta, d * d * 0.5, (d - 0.5 * delta) * delta)
-
-
-huber.vjp(a=lambda g, a, b, delta: _cut(a - b, delta) * g,
-          b=lambda g, a, b, delta: _cut(b - a, delta) * g)  # fmt: skip
 
 
 def _log(x: Any) -> Any:
@@ -134,34 +98,6 @@ def _bce_logits_of_target(g: Any, x: Any, yes: Any) -> Any:
 
 
 bce_logits.vjp(x=_bce_logits_gradient, t=_bce_logits_of_target)
-
-
-@elementwise
-@primitive
-def xlogy(a: Array, b: Array) -> Array:
-    """`a * log(b)`; 0 where a is 0, unless b is nan.
-
-    >>> import tinygrad_edu as torch
-    >>> torch.xlogy(torch.tensor([0.0, 2.0]), torch.tensor([0.0, 3.0]))
-    tensor([0.0000, 2.1972])
-    """
-    a, b = _as_floats(a, b)
-    y = a * np.log(b)
-    return np.where(np.equal(a, 0) & ~np.isnan(b), 0, y).astype(y.dtype, copy=False)
-
-
-xlogy.vjp(
-    a=lambda g, a, b: gate(xlogy(g, b), ~((a == 0) & (b <= 0))),
-    b=lambda g, a, b: g * (a / b),
-)
-
-
-def _as_floats(a: Any, b: Any) -> tuple[Any, Any]:
-    """Both as floats of their common dtype; a number, too, for log would take it for float64."""
-    target = common(a, b)
-    target = target if is_floating(target) else default()
-    a, b = promote_to(target, a, b)
-    return a, b if hasattr(b, "dtype") else target.type(b)
 
 
 def read_classes(target: Array, count: int, ignore_index: int) -> tuple[Array, Array | None]:
@@ -318,6 +254,12 @@ def _check_weight(x: Tensor, weight: Tensor | None) -> Array | None:
     return weight.array
 
 
+def as_images(input: Any, below: str) -> str:
+    """torch sees what has more than two dimensions as images, which have four."""
+    n = input.array.ndim
+    return f"({below})" if n < 3 else f"2D({below})" if n == 4 else f"2D(View({below}))"
+
+
 def nll_loss(
     input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, reduction: str
 ) -> Tensor:
@@ -365,7 +307,7 @@ def cross_entropy(
         rows.reshape(-1, classes), target.reshape(-1), weight, ignore_index, reduction
     )
     losses = losses.reshape(target.array.shape) if reduction == "none" else losses
-    return shown_as(losses, f"NllLoss{'2D' if input.array.ndim > 1 else ''}Backward0")
+    return shown_as(losses, f"NllLoss{as_images(input, 'LogSoftmax(x)')}", x=input)
 
 
 def _smoothed(
@@ -419,3 +361,7 @@ def _with_probabilities(
     losses: Any = -(log_softmax(x, dim) * target)
     total: Tensor = losses.sum(dim) if reduction == "none" else losses.sum()
     return total / (x.array.size / count if count else 0.0) if reduction == "mean" else total
+
+
+if not TYPE_CHECKING:  # a type checker is to miss what is not here
+    __getattr__ = moved_names(__name__)

@@ -17,6 +17,7 @@ from tinygrad_edu.dtypes import (
     result_type,
 )  # fmt: skip
 from tinygrad_edu.engine.boundary import same_device
+from tinygrad_edu.engine.composed import of_tensors
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
@@ -113,6 +114,7 @@ def argwhere(input: Any) -> Tensor:
     return found
 
 
+@of_tensors
 def masked_fill(input: Any, mask: Any, value: Any) -> Tensor:
     """`input` with `value` wherever the mask is True.
 

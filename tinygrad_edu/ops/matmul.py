@@ -10,6 +10,7 @@ The rest of the file is about shapes: vectors, batches, and batches that broadca
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
+from tinygrad_edu.kernels import cuda
 from tinygrad_edu.kernels.memory_order import in_order
 from tinygrad_edu.ops.arguments import ufunc
 from tinygrad_edu.ops.casting import contiguous
@@ -32,7 +34,11 @@ if TYPE_CHECKING:
 
 
 @ufunc("matmul")
-@primitive(node=lambda a, b: _chain(a.ndim, b.ndim), autocast="lower", half="by gpu")
+@primitive(
+    node=lambda a, b: _chain(a, b),
+    autocast="lower",
+    half="by gpu",
+)
 def matmul(a: Array, b: Array) -> Array:
     """`a @ b`: the product of matrices, of vectors, or of batches of them.
 
@@ -106,9 +112,7 @@ def _multiply(a: Array, b: Array, exact: bool = False) -> Array:
         exact: even if a GPU may round the factors of products.
     """
     if not isinstance(a, np.ndarray):
-        from tinygrad_edu.kernels.cuda import products
-
-        return products.matmul(a, b, exact=exact)
+        return cuda.products.matmul(a, b, exact=exact)
     if a.dtype.itemsize == 2 and is_floating(a.dtype):
         return np.matmul(a.astype(np.float32), b.astype(np.float32)).astype(a.dtype)
     return np.matmul(a, b)
@@ -124,17 +128,26 @@ def _refuse(a: Any, b: Any) -> None:
     _check_shapes(a, b)
 
 
-def _chain(a: int, b: int) -> str:
-    """What torch makes of the product of a and b dimensions."""
-    if a == b == 1:
+def _listed(x: Array, kept: int, name: str) -> str:
+    """How torch makes one list of what the last `kept` dimensions hold: by a copy if it must."""
+    if x.flags.c_contiguous:
+        return f"View({name})"
+    steps = [pair for pair in zip(x.shape[:-kept], x.strides, strict=False) if pair[0] != 1]
+    even = all([a == b * n for (_, a), (n, b) in itertools.pairwise(steps)])
+    return f"ReshapeAlias({name})" if even else f"UnsafeView(Clone({name}))"
+
+
+def _chain(a: Array, b: Array) -> str:
+    """What torch makes of a product."""
+    if b.ndim == 2 and a.ndim > 1:
+        return "Mm" if a.ndim == 2 else f"UnsafeView(Mm({_listed(a, 1, 'a')}, b))"
+    if a.ndim == b.ndim == 1:
         return "Dot"
-    if a == 1 and b == 2:
+    if a.ndim == 1 and b.ndim == 2:
         return "SqueezeBackward4(Mm(Unsqueeze(a), b))"
-    if b == 1:
-        return "Mv" if a == 2 else "UnsafeView(Mv(View(a), b))"
-    if b == 2:
-        return "Mm" if a == 2 else "UnsafeView(Mm(View(a), b))"
-    return "UnsafeView(Bmm(View(Expand(a)), View(Expand(b))))"
+    if b.ndim == 1:
+        return "Mv" if a.ndim == 2 else f"UnsafeView(Mv({_listed(a, 1, 'a')}, b))"
+    return f"UnsafeView(Bmm({_listed(a, 2, 'Expand(a)')}, {_listed(b, 2, 'Expand(b)')}))"
 
 
 def c_name(x: Array) -> str:
@@ -305,11 +318,13 @@ def _check_linear(x: Array, weight: Array, bias: Array | None) -> None:
 
 
 @functools.cache
-def _linear_chain(x: int, weight: int, biased: bool) -> str:
+def _linear_chain(x: int, weight: int, biased: bool, rows: str) -> str:
     """torch makes a matrix of x, multiplies by the transposed weight, and goes back."""
-    rows = "x" if x == 2 else "View(x)"
+    if not rows.startswith(("View", "x")) and weight == 2:
+        product = f"UnsafeView(Mm({rows}, T(weight)))"
+        return f"Add({product}, bias)" if biased else product
     if weight == 1:
-        return "UnsafeView(Mv(View(x), weight))"
+        return f"UnsafeView(Mv({rows}, weight))"
     if biased:
         product = f"Addmm(bias, {rows}, T(weight))"
         return product if x == 2 else f"View({product})"
@@ -319,7 +334,9 @@ def _linear_chain(x: int, weight: int, biased: bool) -> str:
 
 
 @primitive(
-    node=lambda x, weight, bias: _linear_chain(x.ndim, weight.ndim, bias is not None),
+    node=lambda x, weight, bias: _linear_chain(
+        x.ndim, weight.ndim, bias is not None, "x" if x.ndim == 2 else _listed(x, 1, "x")
+    ),
     autocast="lower",
     half="by gpu",
 )
@@ -394,7 +411,11 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if not isinstance(input, Variable):
         raise not_a_tensor("linear", 1, input)
     if input.array.ndim > 2 and not _has_rows(input.array):
-        input = contiguous(input)  # it is copied anyway, and keeps the copy: `input` may be written
+        rows = contiguous(input)  # it is copied anyway, and keeps the copy: `input` may be written
+        copied = "UnsafeView(Clone(x))"
+        chain = _linear_chain(input.array.ndim, weight.array.ndim, bias is not None, copied)
+        y = _linear(rows, weight, bias)
+        return shown_as(y, chain, x=input, weight=weight, bias=bias)
     return _linear(input, weight, bias)
 
 

@@ -17,19 +17,19 @@ from tinygrad_edu.kernels import layer_norm as kernel
 from tinygrad_edu.kernels.memory_order import in_order, like_images
 
 
-def _wide(x: Array | None) -> Array | None:
+def _wide(x: Array) -> Array:
     """Floats of at least 32 bits: what sums are computed in."""
-    return x.astype(np.float32) if x is not None and x.dtype.itemsize < 4 else x
+    return x.astype(np.float32) if x.dtype.itemsize < 4 else x
 
 
 def _rows(x: Array, size: int) -> Array:
     """`x` as a matrix, the normalised dimensions in its columns."""
     count = x.size // size if size else 0
-    return _wide(x).reshape(count, size)  # type: ignore[union-attr]
+    return _wide(x).reshape(count, size)
 
 
 def _flat(x: Array | None) -> Array | None:
-    return None if x is None else _wide(x).reshape(-1)  # type: ignore[union-attr]
+    return None if x is None else _wide(x).reshape(-1)
 
 
 def _like_parameter(g: Array | None, parameter: Array | None) -> Array | None:
@@ -60,6 +60,8 @@ def _layer_norm(x: Any, weight: Any, bias: Any, size: int, eps: float) -> Any:
     rows = x.reshape(-1, size)
     centered = rows - rows.mean(1, keepdim=True)
     variance = (centered * centered).mean(1, keepdim=True)
+    value = variance.detach()
+    variance = variance + (value - value)  # inf becomes nan, as in the kernel
     return _affine((centered * (variance + eps).rsqrt()).reshape(x.shape), weight, bias)
 
 
@@ -98,7 +100,7 @@ def batch_statistics(x: Array) -> tuple[Array, Array]:
 def _channels(x: Array) -> Array:
     """`x` (N, C, ...) as (N, C, L)."""
     length = int(np.prod(x.shape[2:]))
-    return _wide(x).reshape(*x.shape[:2], length)  # type: ignore[union-attr]
+    return _wide(x).reshape(*x.shape[:2], length)
 
 
 @primitive(node="NativeBatchNorm")

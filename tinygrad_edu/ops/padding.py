@@ -8,7 +8,7 @@ import numpy as np
 
 from tinygrad_edu.backend import beside, new_like
 from tinygrad_edu.dtypes import Array, fitting
-from tinygrad_edu.engine.composed import composed
+from tinygrad_edu.engine.composed import composed, of_tensors
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.kernels.memory_order import clone, like_images
@@ -39,6 +39,7 @@ def _inside(shape: tuple[int, ...], widths: _Widths) -> tuple[slice, ...]:
 _pad.vjp(x=lambda g, x_shape, widths: _slice(g, _inside(x_shape, widths)))
 
 
+@of_tensors
 def pad(input: Any, pad: Any, mode: str = "constant", value: float | None = None) -> Tensor:
     """More elements at the ends of dimensions.
 
@@ -84,7 +85,7 @@ def pad(input: Any, pad: Any, mode: str = "constant", value: float | None = None
     return (_from_inside if mode == "circular" else _from_border)(input, full, mode)
 
 
-def _from_inside(input: Any, widths: list[tuple[int, int]], mode: str) -> Tensor:
+def _from_inside(input: Tensor, widths: list[tuple[int, int]], mode: str) -> Tensor:
     """Padded with copies of its own elements."""
     shape = input.array.shape
     for dim, (before, after) in enumerate(widths):
@@ -95,7 +96,7 @@ def _from_inside(input: Any, widths: list[tuple[int, int]], mode: str) -> Tensor
                 before, after = max(before, 0), max(after, 0)
             index = first + _source(size, before, after, mode, dim, shape)
             input = index_select(input, dim, wrap(beside(index, input.array)))
-    return input  # type: ignore[no-any-return]
+    return input
 
 
 @composed(autocast={"cpu": "float32"})

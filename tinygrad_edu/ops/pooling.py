@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu.dtypes import Array, is_floating, not_implemented, scalar_type_name
+from tinygrad_edu.engine.boundary import need_tensors
 from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.kernels.convolution import Geometry, Sizes
 from tinygrad_edu.kernels.memory_order import channels_last, like_images
-from tinygrad_edu.ops.arguments import operand
 from tinygrad_edu.ops.casting import contiguous
 from tinygrad_edu.ops.convolution import per_dim
 from tinygrad_edu.ops.gathering import gather
@@ -235,7 +235,8 @@ def _batched(name: str, input: Any, n: int) -> tuple[Any, bool]:
     Raises:
         RuntimeError: a wrong number of dimensions, or one that may not be empty is.
     """
-    x = operand(name, input)
+    need_tensors(name, input=input)
+    x = input.array
     said, shape = f"{n + 1}D or {n + 2}D", list(x.shape)
     wrong, batched = x.ndim not in (n + 1, n + 2), x.ndim == n + 2
     if name.startswith("adaptive"):
@@ -311,8 +312,10 @@ def avg_pool(
         divisor = float(counts.flat[0]) if even else counts.astype(x.array.dtype)
         y = total / (divisor if even else wrap(np.asarray(divisor, like=x.array)))
     y = y if is_floating(x.array.dtype) else y.trunc().to(input.dtype)
-    y = shown_as(y, f"AvgPool{n}DBackward0" if n > 1 else "SqueezeBackward1")
-    return y[0] if added else y  # type: ignore[no-any-return]
+    chain = f"AvgPool{n}D(x)" if n > 1 else "SqueezeBackward1(AvgPool2D(Unsqueeze(x)))"
+    y = shown_as(y, chain, x=x)
+    result: Tensor = y[0] if added else y
+    return result
 
 
 def _counts(sizes: Sizes, kernel: Sizes, how: Geometry, out: Sizes, with_padding: bool) -> Array:
@@ -379,8 +382,10 @@ def adaptive_avg_pool(n: int, input: Any, output_size: Any) -> Tensor:
             x = stack([x.narrow(dim, a, b - a).mean(dim) for a, b in parts], dim)
         x = _arranged(n, input.array, x)
     if n > 1 and sizes != out:  # to one number, torch takes the mean
-        x = shown_as(x, f"AdaptiveAvgPool{n}DBackward0" if max(out) > 1 else "MeanBackward1")
-    return x[0] if added else x  # type: ignore[no-any-return]
+        title = f"AdaptiveAvgPool{n}D" if max(out) > 1 else "MeanBackward1"
+        x = shown_as(x, f"{title}(input)", input=input)
+    result: Tensor = x[0] if added else x
+    return result
 
 
 def adaptive_max_pool(n: int, input: Any, output_size: Any) -> tuple[Tensor, Tensor]:

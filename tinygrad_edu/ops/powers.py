@@ -20,13 +20,13 @@ from tinygrad_edu.dtypes import (
     promote_to,
     scalar_type_name,
 )
-from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.inplace import inplace
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels.memory_order import in_order, in_turn
 from tinygrad_edu.ops import elementary, masking
 from tinygrad_edu.ops.arguments import elementwise, named, ufunc
 from tinygrad_edu.ops.arithmetic import mul, zero_gradient
+from tinygrad_edu.ops.casting import to
 from tinygrad_edu.ops.extrema import gate
 from tinygrad_edu.out import takes_out
 
@@ -157,6 +157,10 @@ def rpow(exponent: Any, base: Any) -> Tensor:
     return pow(base, exponent)
 
 
+def _double(x: Any) -> Any:
+    return to(x, float64) if hasattr(x, "array") else x
+
+
 @takes_out
 @ufunc("float_power")
 @named(self="input")
@@ -167,11 +171,7 @@ def float_power(input: Any, exponent: Any) -> Tensor:
     >>> torch.float_power(torch.tensor([2, 3]), -1)
     tensor([0.5000, 0.3333], dtype=torch.float64)
     """
-    if isinstance(input, Variable):
-        input = input.to(float64)  # type: ignore[attr-defined]
-    if isinstance(exponent, Variable):
-        exponent = exponent.to(float64)  # type: ignore[attr-defined]
-    return pow(input, exponent)
+    return pow(_double(input), _double(exponent))
 
 
 _float_power_in_place = inplace(float_power)

@@ -108,6 +108,10 @@ def _lstm(gx: Any, h0: Any, c0: Any, w: Any, b: Any, sizes: Sizes, reverse: bool
     return projected_lstm(gx, h0, c0, w, b, None, sizes, reverse)
 
 
+lstm_layer = lstm.called("MkldnnRnnLayer(gx.x, gx.weight, w, gx.bias, b, h0, c0)")
+"""`lstm` of the rows that `linear` gives, which is one step of torch's."""
+
+
 def projected_lstm(
     gx: Any, h0: Any, c0: Any, w: Any, b: Any, w_hr: Any, sizes: Sizes, reverse: bool
 ) -> Any:

@@ -139,7 +139,7 @@ def mean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = Non
         dtype: cast to this float dtype first.
 
     Raises:
-        RuntimeError: the elements are no floats and no `dtype` says to make them so.
+        RuntimeError: the elements are not floats and no `dtype` says to make them so.
 
     >>> import tinygrad_edu as torch
     >>> torch.mean(torch.tensor([1.0, 2.0, 6.0]))
@@ -197,7 +197,8 @@ def nanmean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = 
         )
     there = reduce_add(~np.isnan(x), axis=reduced(dim, x.ndim), keepdims=keepdim)
     total: Any = nansum(input, dim, keepdim, dtype=dtype)
-    return total / there  # type: ignore[no-any-return]
+    result: Tensor = total / there
+    return result
 
 
 @primitive

@@ -17,7 +17,7 @@ from tinygrad_edu.dtypes import (
 )
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels.memory_order import in_turn
-from tinygrad_edu.ops.arguments import elementwise, ufunc
+from tinygrad_edu.ops.arguments import elementwise, no_derivative, ufunc
 from tinygrad_edu.ops.arithmetic import zero_gradient
 from tinygrad_edu.ops.comparison import isfinite
 from tinygrad_edu.ops.extrema import gate
@@ -178,9 +178,9 @@ nan_to_num.vjp(x=lambda g, x: gate(g, isfinite(x)))
 
 
 @elementwise
-@primitive(numbers="none")
+@primitive(numbers="none", node="NotImplemented")
 def heaviside(a: Array, values: Array) -> Array:
-    """0 where `a` is negative, 1 where it is positive, `values` where it is 0; no gradient.
+    """0 where `a` is negative, 1 where it is positive, `values` where it is 0; no derivative.
 
     Raises:
         RuntimeError: the dtypes differ.
@@ -194,7 +194,8 @@ def heaviside(a: Array, values: Array) -> Array:
     return np.where(a == 0, values, a > 0).astype(a.dtype)
 
 
-heaviside.vjp(a=None, values=None)
+_no_rule = no_derivative("derivative for aten::heaviside is not implemented")
+heaviside.vjp(a=_no_rule, values=_no_rule)
 
 
 @ufunc("copysign")

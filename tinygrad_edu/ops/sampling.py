@@ -1,7 +1,7 @@
-"""Random tensors: the public face of random.py, which explains how the numbers come about.
+"""Random tensors, drawn by `tinygrad_edu.random`, which explains where the numbers come from.
 
 All of them equal torch's (on its CPU) under the same `manual_seed`; tensors on a GPU are filled
-there, from a stream of its own (gpu_random.py).
+there, from a stream of its own (random/gpu.py).
 
 No gradient flows through a draw: to the parameters of the distribution, and to what a tensor held
 before it was filled, it is zero.
@@ -17,31 +17,26 @@ import numpy as np
 from tinygrad_edu.backend import beside, device_of, new_like, on, place_of
 from tinygrad_edu.backend import device as Device
 from tinygrad_edu.dtypes import Array, default, int64, to_numpy
-from tinygrad_edu.engine.boundary import same_device
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.inplace import check_writable, write
 from tinygrad_edu.engine.levels import refuse_captured
 from tinygrad_edu.engine.mode import is_recording
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import current_node, wrap
+from tinygrad_edu.names.moved import moved_names
 from tinygrad_edu.ops.creation import DeviceLike, Dtype, finish
-from tinygrad_edu.ops.shape import broadcast_shapes, expand
+from tinygrad_edu.ops.shape import expand
 from tinygrad_edu.out import fills_out, takes_out
 from tinygrad_edu.random import (
     Generator,
     default_generator,
     empty_like,
     fill_bernoulli,
-    fill_cauchy,
-    fill_exponential,
-    fill_geometric,
-    fill_log_normal,
     fill_normal,
     fill_random,
     fill_uniform,
 )  # fmt: skip
 from tinygrad_edu.random import bernoulli as draw_bernoulli
-from tinygrad_edu.random import multinomial as draw_multinomial
 from tinygrad_edu.random import randperm as draw_randperm
 from tinygrad_edu.size import read_new_shape
 
@@ -82,7 +77,8 @@ def _integer(function: str, argument: str, value: Any) -> int:
         value = operator.index(value)
     if not -(2**63) <= value < 2**63:
         raise ValueError("Overflow when unpacking long long")
-    return value  # type: ignore[no-any-return]
+    result: int = value
+    return result
 
 
 def _number(function: str, argument: str, value: Any) -> float:
@@ -224,62 +220,6 @@ def randperm(
 
 
 @takes_out(dtype="cast")
-@np.errstate(all="ignore")
-def normal(
-    mean: Any, std: Any = None, size: Any = None, *, generator: Generator | None = None,
-    dtype: Dtype = None, device: DeviceLike = None, requires_grad: bool = False,
-    out: None = None, layout: Any = None, pin_memory: bool = False,
-) -> Tensor:  # fmt: skip
-    """Normal numbers: `normal(mean, std, size)` of numbers, or of tensors `normal(mean, std)`.
-
-    Args:
-        mean, std: numbers, or tensors that broadcast; one of the two may still be a number.
-            std >= 0 may be left out after a tensor, and is 1 then.
-        size: a tuple, if both are numbers.
-
-    Raises:
-        RuntimeError: an element of std is negative.
-        TypeError: other arguments than these.
-
-    >>> import tinygrad_edu as torch
-    >>> _ = torch.manual_seed(0); torch.normal(torch.tensor([0.0, 100.0]), 1.0)
-    tensor([ 1.5410, 99.7066])
-    """
-    gen = _generator(generator)
-    if size is not None:
-        if std is None or not isinstance(size, (tuple, list)):
-            raise TypeError(f"normal() takes (mean, std, size) with a tuple as size, not {size!r}")
-        array = _empty("normal", (), size, dtype, out, device)
-        centre, spread = _number("normal", "mean", mean), _number("normal", "std", std)
-        fill_normal(gen, array, centre, spread)
-        return finish(array, device, requires_grad)
-    if not isinstance(mean, Variable) and not isinstance(std, Variable):
-        raise TypeError("normal() needs a size where neither mean nor std is a Tensor")
-    if requires_grad or any([o is not None for o in (dtype, device, out)]):
-        raise TypeError("normal(): of tensors, the result has their dtype and device")
-    return _normal_of_tensors(gen, mean, 1.0 if std is None else std)
-
-
-def _normal_of_tensors(gen: Generator, mean: Any, std: Any) -> Tensor:
-    centre, spread = (p.array if isinstance(p, Variable) else p for p in (mean, std))
-    same_device("normal", centre, spread)
-    if not isinstance(std, Variable):
-        array = np.empty_like(centre, order="C")
-        fill_normal(gen, array, 0.0, _number("normal", "std", std))
-    else:
-        if isinstance(spread, np.ndarray) and not (spread >= 0).all():
-            raise RuntimeError("normal expects all elements of std >= 0.0")
-        if not isinstance(mean, Variable):
-            centre = _number("normal", "mean", mean)
-        shape = broadcast_shapes(np.shape(centre), spread.shape)
-        array = new_like(spread, shape, dtype=getattr(centre, "dtype", None))
-        fill_normal(gen, array)
-        array *= spread
-    array += centre
-    return _result(array, mean, std)
-
-
-@takes_out(dtype="cast")
 def bernoulli(input: Any, p: Any = None, *, generator: Generator | None = None) -> Tensor:
     """Ones with the probabilities in `input` (or everywhere `p`), else zeros.
 
@@ -324,7 +264,9 @@ def multinomial(
         raise _refuse("multinomial", "replacement", "bool", replacement)
     if weights.ndim and weights.shape[-1] > 2**24:
         raise RuntimeError("number of categories cannot exceed 2^24")
-    draw: Any = draw_multinomial
+    from tinygrad_edu.kernels.multinomial import multinomial as on_cpu
+
+    draw: Any = on_cpu
     if not isinstance(weights, np.ndarray):
         from tinygrad_edu.random import gpu as gpu_random
 
@@ -426,19 +368,24 @@ def _result(drawn: Array, *parameters: Any) -> Tensor:
     return _drawn(tensors, drawn) if _needs_gradient(*tensors) else wrap(drawn)
 
 
-def _fill(t: Any, draw: Callable[[Array], None], *parameters: Any) -> Any:
+def _fill(t: Tensor, draw: Callable[[Array], None], *parameters: Any) -> Tensor:
     """Overwrite a tensor with what `draw` writes into an array."""
     refuse_captured(t, others=parameters)
     check_writable(t)
     if _needs_gradient(t, *parameters):
         write(t, _drawn((t, *parameters), t.array.copy()))
     draw(t.array)
-    t.storage.write()
+    t._storage.write()
     return t
 
 
 def uniform_(
-    self: Any, from_: Any = 0.0, to: Any = 1.0, *, generator: Any = None, **named: Any
+    self: Tensor,
+    from_: Any = 0.0,
+    to: Any = 1.0,
+    *,
+    generator: Generator | None = None,
+    **named: Any,
 ) -> Tensor:
     """Fill with numbers uniform on [from, to), in the order of memory.
 
@@ -451,17 +398,19 @@ def uniform_(
     if named:
         raise TypeError(f"uniform_() got an unexpected keyword argument '{min(named)}'")
     gen = _generator(generator)
-    return _fill(self, lambda a: fill_uniform(gen, a, low, high))  # type: ignore[no-any-return]
+    return _fill(self, lambda a: fill_uniform(gen, a, low, high))
 
 
-def normal_(self: Any, mean: Any = 0.0, std: Any = 1.0, *, generator: Any = None) -> Tensor:
+def normal_(
+    self: Tensor, mean: Any = 0.0, std: Any = 1.0, *, generator: Generator | None = None
+) -> Tensor:
     """Fill with normal numbers; RuntimeError if std < 0."""
     gen = _generator(generator)
     m, s = _number("normal_", "mean", mean), _number("normal_", "std", std)
-    return _fill(self, lambda a: fill_normal(gen, a, m, s))  # type: ignore[no-any-return]
+    return _fill(self, lambda a: fill_normal(gen, a, m, s))
 
 
-def random_(self: Any, *bounds: Any, generator: Any = None, **named: Any) -> Tensor:
+def random_(self: Tensor, *bounds: Any, generator: Generator | None = None, **named: Any) -> Tensor:
     """Fill with integers: `random_()`, `random_(to)` or `random_(from, to)`.
 
     Without bounds, all integers >= 0 that the dtype can hold are possible.
@@ -480,13 +429,13 @@ def random_(self: Any, *bounds: Any, generator: Any = None, **named: Any) -> Ten
         high = _integer("random_", "to", high)
     if low is None and high is not None:
         low = 0
-    return _fill(self, lambda a: fill_random(gen, a, low, high))  # type: ignore[no-any-return]
+    return _fill(self, lambda a: fill_random(gen, a, low, high))
 
 
 _RANDOM_FORMS = ((), ("to",), ("from", "to"))
 
 
-def bernoulli_(self: Any, p: Any = 0.5, *, generator: Any = None) -> Tensor:
+def bernoulli_(self: Tensor, p: Any = 0.5, *, generator: Generator | None = None) -> Tensor:
     """Fill with ones with probability `p` (a number or a tensor), else zeros.
 
     Raises:
@@ -495,32 +444,10 @@ def bernoulli_(self: Any, p: Any = 0.5, *, generator: Any = None) -> Tensor:
     gen = _generator(generator)
     if not isinstance(p, Variable):
         chance = _number("bernoulli_", "p", p)
-        return _fill(self, lambda a: fill_bernoulli(gen, a, chance))  # type: ignore[no-any-return]
-    chances = expand(p.detach(), self.array.shape).array  # type: ignore[attr-defined]
-    return _fill(self, lambda a: fill_bernoulli(gen, a, chances), p)  # type: ignore[no-any-return]
+        return _fill(self, lambda a: fill_bernoulli(gen, a, chance))
+    chances = expand(wrap(p.array), self.array.shape).array
+    return _fill(self, lambda a: fill_bernoulli(gen, a, chances), p)
 
 
-def exponential_(self: Any, lambd: Any = 1.0, *, generator: Any = None) -> Tensor:
-    """Fill with numbers of the exponential law of rate `lambd` > 0."""
-    gen, rate = _generator(generator), _number("exponential_", "lambd", lambd)
-    return _fill(self, lambda a: fill_exponential(gen, a, rate))  # type: ignore[no-any-return]
-
-
-def log_normal_(self: Any, mean: Any = 1.0, std: Any = 2.0, *, generator: Any = None) -> Tensor:
-    """Fill with the exponentials of normal numbers, std > 0."""
-    gen = _generator(generator)
-    m, s = _number("log_normal_", "mean", mean), _number("log_normal_", "std", std)
-    return _fill(self, lambda a: fill_log_normal(gen, a, m, s))  # type: ignore[no-any-return]
-
-
-def cauchy_(self: Any, median: Any = 0.0, sigma: Any = 1.0, *, generator: Any = None) -> Tensor:
-    """Fill with numbers of the Cauchy law, sigma > 0."""
-    gen = _generator(generator)
-    m, s = _number("cauchy_", "median", median), _number("cauchy_", "sigma", sigma)
-    return _fill(self, lambda a: fill_cauchy(gen, a, m, s))  # type: ignore[no-any-return]
-
-
-def geometric_(self: Any, p: Any, *, generator: Any = None) -> Tensor:
-    """Fill with the number of trials up to the first success of probability 0 < p < 1."""
-    gen, chance = _generator(generator), _number("geometric_", "p", p)
-    return _fill(self, lambda a: fill_geometric(gen, a, chance))  # type: ignore[no-any-return]
+if not TYPE_CHECKING:  # a type checker is to miss what is not here
+    __getattr__ = moved_names(__name__)

@@ -13,7 +13,8 @@ import numpy as np
 
 from tinygrad_edu.backend import module_of
 from tinygrad_edu.dtypes import Array
-from tinygrad_edu.engine.boundary import dimension_error
+from tinygrad_edu.engine.boundary import dimension_error, not_a_tensor
+from tinygrad_edu.engine.composed import of_tensors
 from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.views import Step
@@ -41,9 +42,10 @@ def _view(x: Array, shape: tuple[int, ...]) -> Array:
 
 
 _view.vjp(x=lambda g, x_shape: g.reshape(x_shape))
+_reshape_alias = _view.called("ReshapeAlias")
 
 
-@primitive(node="View", half="as it is")
+@primitive(node="UnsafeView(Clone(x))", half="as it is")
 def _reshape_copy(x: Array, shape: tuple[int, ...]) -> Array:
     return _reshaped(x, shape)
 
@@ -111,10 +113,14 @@ def reshape(input: Tensor, *sizes: Any, shape: Any = None) -> Tensor:
     tensor([1, 3, 2, 4])
     """
     new = read_shape("reshape", sizes if shape is None else (shape,), "shape")
-    x = input.array
-    if x.flags.c_contiguous or not x.size or np.may_share_memory(x, _reshaped(x, new)):
+    try:
+        x = input.array
+    except AttributeError:
+        raise not_a_tensor("reshape", 1, input) from None
+    if x.flags.c_contiguous:
         return _view(input, new)
-    return _reshape_copy(input, new)
+    shares = not x.size or np.may_share_memory(x, _reshaped(x, new))
+    return (_reshape_alias if shares else _reshape_copy)(input, new)
 
 
 def view_as(input: Tensor, other: Tensor) -> Tensor:
@@ -134,7 +140,10 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     >>> torch.zeros(2, 3, 4).flatten(1).shape
     torch.Size([2, 12])
     """
-    shape = input.array.shape
+    try:
+        shape = input.array.shape
+    except AttributeError:
+        raise not_a_tensor("flatten", 1, input) from None
     start, end = read_dim(start_dim, len(shape)), read_dim(end_dim, len(shape))
     if start > end:
         raise RuntimeError("flatten() has invalid args: start_dim cannot come after end_dim")
@@ -143,6 +152,7 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     return reshape(input, (*shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :]))
 
 
+@of_tensors
 def ravel(input: Tensor) -> Tensor:
     """All elements in one dimension, in order; a view if they lie in order in memory."""
     return reshape(contiguous(input), -1 if input.array.size else 0)
@@ -187,7 +197,10 @@ def permute(input: Tensor, *order: Any, dims: Any = None) -> Tensor:
     torch.Size([4, 2, 3])
     """
     wanted = read_shape("permute", order or (dims,), "dims")
-    ndim = input.array.ndim
+    try:
+        ndim = input.array.ndim
+    except AttributeError:
+        raise not_a_tensor("permute", 1, input) from None
     if len(wanted) != ndim:
         raise RuntimeError(
             "permute(): number of dimensions in the tensor input does not match the length of the"
@@ -226,6 +239,7 @@ def step_back(step: Step, x: Array) -> Step:
 swapaxes = named(axis0="dim0", axis1="dim1")(transpose)
 
 
+@of_tensors
 def t(input: Tensor) -> Tensor:
     """The transpose of a matrix; of fewer dimensions, another tensor on the same memory."""
     if input.array.ndim > 2:
@@ -237,6 +251,7 @@ def t(input: Tensor) -> Tensor:
     return _t(input, 0, 1)
 
 
+@of_tensors
 def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
     """Move dimensions to other places; the rest keep their order."""
     ndim = input.array.ndim
@@ -330,7 +345,7 @@ def expand(input: Tensor, *sizes: Any, size: Any = None, implicit: bool = False)
             [2, 2, 2]])
     """
     given = sizes if size is None else (size,)
-    target = read_shape("expand", given)  # torch, too, makes nothing of `implicit`
+    target = read_shape("expand", given)  # torch ignores `implicit`, too
     shape = input.array.shape
     extra = len(target) - len(shape)
     if extra < 0:
@@ -385,6 +400,7 @@ def broadcast_shapes(*shapes: Any) -> Any:
         ) from None
 
 
+@of_tensors
 def broadcast_tensors(*tensors: Any) -> tuple[Tensor, ...]:
     """The tensors expanded to their common shape."""
     if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)):
@@ -469,16 +485,19 @@ def _at_least(ndim: int, tensors: Any) -> Any:
     return reshape(tensors[0], ((*front, *shape) + (1,) * ndim)[:ndim])
 
 
+@of_tensors
 def atleast_1d(*tensors: Any) -> Any:
     """0-d tensors as tensors of one dimension."""
     return _at_least(1, tensors)
 
 
+@of_tensors
 def atleast_2d(*tensors: Any) -> Any:
     """Tensors of fewer dimensions as matrices of one row."""
     return _at_least(2, tensors)
 
 
+@of_tensors
 def atleast_3d(*tensors: Any) -> Any:
     """Tensors of fewer dimensions with dimensions of size 1 added, as in NumPy."""
     return _at_least(3, tensors)

@@ -12,8 +12,8 @@ import numpy as np
 
 from tinygrad_edu.dtypes import Array, is_floating, not_implemented, to_numpy
 from tinygrad_edu.engine.primitive import primitive
+from tinygrad_edu.kernels import cuda
 from tinygrad_edu.kernels.cuda import launch
-from tinygrad_edu.kernels.cuda import softmax as gpu
 from tinygrad_edu.ops.arguments import numpy_names
 from tinygrad_edu.ops.elementary import exp
 from tinygrad_edu.ops.reduction import sum
@@ -46,7 +46,7 @@ def _softmax_gradient(gy: Array, p: Array, dim: int) -> Array:
     if not p.ndim:
         return gy - gy
     if dim in (-1, p.ndim - 1) and launch.ready(p, gy):
-        return gpu.softmax_gradient(gy, p)
+        return cuda.softmax.softmax_gradient(gy, p)
     gx = gy * p
     total = gx.sum(dim, keepdims=True)
     gx -= p * total
@@ -66,7 +66,7 @@ def _softmax(x: Array, dim: int, dtype: Any) -> Array:
     if not x.ndim:
         return _softmax.primitive.forward(x.reshape(1), 0, target).reshape(())
     if axis == x.ndim - 1 and launch.ready(x):
-        return gpu.softmax(x).astype(target, copy=False)
+        return cuda.softmax.softmax(x).astype(target, copy=False)
     y = _below_largest(x, axis)
     np.exp(y, out=y)
     y /= y.sum(axis, keepdims=True)
@@ -82,7 +82,7 @@ def _log_softmax_gradient(gy: Array, logp: Array, dim: int) -> Array:
     if not logp.ndim:
         return gy - gy
     if dim in (-1, logp.ndim - 1) and launch.ready(logp, gy):
-        return gpu.log_softmax_gradient(gy, logp)
+        return cuda.softmax.log_softmax_gradient(gy, logp)
     gx = np.exp(logp)
     gx *= gy.sum(dim, keepdims=True)
     return np.subtract(gy, gx, out=gx)
@@ -101,7 +101,7 @@ def _log_softmax(x: Array, dim: int, dtype: Any) -> Array:
     if not x.ndim:
         return _log_softmax.primitive.forward(x.reshape(1), 0, target).reshape(())
     if axis == x.ndim - 1 and launch.ready(x):
-        return gpu.log_softmax(x).astype(target, copy=False)
+        return cuda.softmax.log_softmax(x).astype(target, copy=False)
     y = _below_largest(x, axis)
     y -= np.log(np.exp(y).sum(axis, keepdims=True))
     return y.astype(target, copy=False)
@@ -122,7 +122,7 @@ def softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
 
     Raises:
         IndexError: there is no such dimension.
-        NotImplementedError: the scores are no floats and no dtype is given.
+        NotImplementedError: the scores are not floats and no dtype is given.
 
     A row of nothing but -inf gives nan.
 

@@ -54,9 +54,9 @@ from tinygrad_edu.kernels.limits import (
 )
 from tinygrad_edu.kernels.memory_order import as_real, empty_like, fill, slow_to_fast
 from tinygrad_edu.kernels.mersenne_twister import MersenneTwister
-from tinygrad_edu.kernels.multinomial import multinomial
 from tinygrad_edu.kernels.rounding import fma64
 from tinygrad_edu.kernels.shuffle import fisher_yates
+from tinygrad_edu.names.moved import moved_names
 from tinygrad_edu.out_of_memory import out_of_memory
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Generator(MersenneTwister):
     """A stream of random numbers with torch's interface, determined by its seed.
 
     Generators can be pickled and copied, and continue from where they were.  With `device="cuda"`
-    a stream of its own kind, see gpu_random.py.
+    a stream of its own kind, see random/gpu.py.
     Source: Matsumoto and Nishimura, "Mersenne Twister", 1998.
 
     >>> Generator().manual_seed(0).words(3).tolist()
@@ -129,7 +129,7 @@ class Generator(MersenneTwister):
     def set_state(self, new_state: Tensor) -> Generator:
         """Continue from a state that `get_state` or torch gave; returns self.
 
-        Raises TypeError if it is no tensor of uint8, RuntimeError if it is not a valid state.
+        Raises TypeError if it is not a tensor of uint8, RuntimeError if it is not a valid state.
 
         >>> gen = Generator()
         >>> state, first = gen.get_state(), gen.words(2)
@@ -214,7 +214,7 @@ def fork_rng(
 
 
 def host_or_gpu(function: F) -> F:
-    """Of an array on a GPU, or of one beside it, the function of the same name in gpu_random.py."""
+    """Of an array on a GPU, or of one beside it, the function of the same name in random/gpu.py."""
 
     @functools.wraps(function)
     def call(gen: Generator, array: Any, *args: Any, **named: Any) -> Any:
@@ -505,3 +505,9 @@ def randperm(gen: Generator, n: int, dtype: npt.DTypeLike = np.int64) -> Array:
     if n > most:
         raise RuntimeError(f"n cannot be greater than {most} for {kind} type.")
     return fisher_yates(gen, n).astype(kind, copy=False)
+
+
+if TYPE_CHECKING:
+    from tinygrad_edu.kernels.multinomial import multinomial as multinomial
+else:  # few programs draw from categories
+    __getattr__ = moved_names(__name__)

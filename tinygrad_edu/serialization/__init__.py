@@ -13,13 +13,22 @@ import sys
 from typing import Any
 
 from tinygrad_edu.out_of_memory import told
-from tinygrad_edu.serialization import reading, storing, writing
+from tinygrad_edu.serialization import formats, legacy, reading, storing, writing
 from tinygrad_edu.serialization.archive import Archive
 from tinygrad_edu.serialization.atomic import replacing
+from tinygrad_edu.serialization.classes import (
+    add_safe_globals,
+    clear_safe_globals,
+    get_safe_globals,
+    safe_globals,
+)
 from tinygrad_edu.serialization.errors import CheckpointError
 from tinygrad_edu.serialization.memory import MapLocation, Shelf
 
-__all__ = ["CheckpointError", "load", "save"]
+__all__ = [
+    "CheckpointError", "add_safe_globals", "clear_safe_globals", "get_safe_globals", "load",
+    "safe_globals", "save",
+]  # fmt: skip
 
 
 @told
@@ -35,10 +44,12 @@ def save(obj: Any, f: Any, *args: Any, **kwargs: Any) -> None:
     Args:
         obj: tensors, parameters, and dicts, lists, tuples and sets of them, with strings, bytes,
             numbers, None, dtypes, devices and sizes: what `state_dict()` returns, for instance.
+            Also whole modules, and objects that are made of attributes alone; their classes, and
+            functions among their attributes, must be found in a module by their names.
         f: a path, or a file object open for writing bytes.
 
     Raises:
-        TypeError: `obj` holds something else, such as a module or a NumPy array; the message says
+        TypeError: `obj` holds something else, such as a lambda or a NumPy array; the message says
             where.
         OSError: the disk is full, say; an old file is left as it was.  The error names the file and
             what failed.
@@ -50,9 +61,9 @@ def save(obj: Any, f: Any, *args: Any, **kwargs: Any) -> None:
     >>> torch.load(file)
     {'step': 3, 'weight': tensor([1., 1.])}
 
-    Unlike torch, objects of other classes are refused when they are saved, not when they are
-    loaded; NumPy's numbers are saved as Python's; memory that no saved tensor uses is not written;
-    a file is replaced atomically.
+    Unlike torch, objects with a way of their own to be pickled are refused; NumPy's numbers are
+    saved as Python's; memory that no saved tensor uses is not written; a file is replaced
+    atomically.
     """
     _check_options(args, kwargs)
     pickler = writing.Pickler()
@@ -110,7 +121,8 @@ def load(
             a dict from names to names, or a function of (memory, name) that returns the memory,
             moved by `cpu()` or `cuda(index)`, or None for where it was.
         pickle_module: must be None.
-        weights_only: must not be False.
+        weights_only: False for files with whole modules: of classes that the running program has
+            defined or imported.  Such a module is made without calling anything of its class.
         mmap: leave the tensors' memory in the file until it is used; writes to it stay in this
             process, and checksums are not compared.
 
@@ -119,7 +131,7 @@ def load(
             an `UnpicklingError` and a `RuntimeError`, as torch raises for such files, and for a
             file without content an `EOFError`.
         OSError: reading failed; the error names the file.
-        ValueError: `weights_only=False`, or `mmap=True` with a file object.
+        ValueError: `mmap=True` with a file object.
         RuntimeError: tensors were saved from a GPU and there is none: use `map_location="cpu"`.
 
     >>> import io, tinygrad_edu as torch
@@ -129,15 +141,13 @@ def load(
     >>> torch.load(file, map_location="cpu", weights_only=True)
     tensor([0, 1, 2])
 
-    Unlike torch, `weights_only=False` does not exist, and entries' checksums are always compared.
+    Unlike torch, `weights_only=False` runs nothing either, so a class with a `__setstate__`,
+    `__reduce__` or `__del__` of its own is refused, as are classes that are no modules unless
+    `serialization.add_safe_globals` names them; entries' checksums are always compared.
     A file given by its path must be one archive, with nothing before or behind it.  The memory and
     the time that loading takes are bounded by the file's length (docs/promises.md has numbers).
     """
-    if weights_only is False:
-        raise ValueError(
-            "load(): weights_only=False is not supported: loading never runs code from a file."
-            " Save a state_dict(), and load that with weights_only=True"
-        )
+    whole = weights_only is False
     if pickle_module is not None or set(pickle_load_args) - {"encoding"}:
         raise ValueError("load(): pickle_module and its options are not supported")
     if hasattr(f, "read"):
@@ -148,23 +158,34 @@ def load(
                 "You can only torch.load from a file that is seekable. Please pre-load the data"
                 " into a buffer like io.BytesIO and try to load from it instead."
             )
-        archive = Archive(f)
-        result = _load(archive, map_location, False)
-        f.seek(archive.last)  # as torch leaves it: behind what was read, not behind the archive
+        result, end = _load(f, map_location, False, whole, False)
+        f.seek(end)  # as torch leaves it: behind what was read, not behind the archive
         return result
     try:
         with open(f, "rb", buffering=0) as file:
-            return _load(Archive(file, whole=True), map_location, bool(mmap))
+            return _load(file, map_location, bool(mmap), whole, True)[0]
     except OSError as error:
         if error.filename is None:
             error.filename = os.fsdecode(f)
         raise
 
 
-def _load(archive: Archive, map_location: MapLocation, mapped: bool) -> Any:
+def _load(
+    file: Any, map_location: MapLocation, mapped: bool, whole: bool, alone: bool
+) -> tuple[Any, int]:
+    """The objects in an open file, and where the last of what was read ends."""
+    begin = file.tell()
+    head = file.read(len(formats.LEGACY))
+    if head == formats.LEGACY:
+        if mapped:
+            raise RuntimeError("mmap=True is for zip archives; this file is older: save it again")
+        result, end = legacy.read(head + file.read(), map_location, whole)
+        return result, begin + end
+    file.seek(begin)
+    archive = Archive(file, whole=alone)
     if archive.swap or sys.byteorder != "little":
         raise CheckpointError("the file's tensors are big-endian, which is not supported")
     shelf = Shelf(archive, map_location, mapped)
-    result = reading.read(archive, shelf.find)
+    result = reading.read(archive, shelf.find, whole)
     shelf.read()
-    return result
+    return result, archive.last

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tinygrad_edu.serialization import directory
+from tinygrad_edu.serialization import directory, formats
 from tinygrad_edu.serialization.directory import CHUNK, Entry
 from tinygrad_edu.serialization.errors import CheckpointError, EmptyFileError
 from tinygrad_edu.serialization.parallel import for_each
@@ -37,7 +37,7 @@ class Archive:
         whole: nothing may follow the archive.
 
     Raises:
-        CheckpointError: it is no such archive.
+        CheckpointError: it is not such an archive.
     """
 
     def __init__(self, file: Any, whole: bool = False) -> None:
@@ -59,24 +59,23 @@ class Archive:
             alike.add(entry.name.lower())
             self.entries[entry.name[len(prefix) :]] = entry
         if "data.pkl" not in self.entries:
-            raise CheckpointError("the archive has no entry data.pkl, so it is no checkpoint")
+            arrays = all([name.endswith(".npy") for name in self.entries])
+            hint = "; np.load reads NumPy's .npz" if arrays else ""
+            raise CheckpointError(
+                f"the archive has no entry data.pkl, so it is no checkpoint{hint}"
+            )
         if "constants.pkl" in self.entries:
-            raise CheckpointError("a TorchScript archive holds code; only checkpoints are loaded")
+            raise CheckpointError(formats.SCRIPTED)
         self._check_version()
         self.swap = self._byte_order() != "little"
         self.last = self.begin  # the pickle and the tensors count
 
     def _refuse_other_formats(self) -> None:
-        begin = self._read_at(self.begin, 4)
-        if not begin:
+        head = self._read_at(self.begin, formats.HEAD)
+        if not head:
             raise EmptyFileError("Ran out of input: the file is empty, or has been read to its end")
-        if begin[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04"):
-            raise CheckpointError(
-                "this is a pickle, or torch's format from before version 1.6, not a zip archive;"
-                " load it in torch and save it again"
-            )
-        if begin != b"PK\x03\x04":
-            raise CheckpointError("this is no zip archive, which checkpoints are")
+        if head[:4] != b"PK\x03\x04":
+            raise CheckpointError(formats.describe(head))
 
     def _read_at(self, at: int, size: int) -> bytes:
         """Up to `size` bytes from there on."""

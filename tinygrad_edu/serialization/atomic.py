@@ -93,7 +93,7 @@ def _status(name: str) -> os.stat_result | None:
 
 
 def _is_direct(name: str, old: os.stat_result) -> bool:
-    """Whether this is no name in a folder, or not of a regular file."""
+    """Whether this is not a name in a folder, or not that of a regular file."""
     if not stat.S_ISREG(old.st_mode):
         return True
     for _ in range(40):  # the links that Linux follows at most

@@ -64,7 +64,7 @@ class Hashes:
         """`check_key`, before the key is put into the container.
 
         Raises:
-            CheckpointError: it is no key, or one too many of the same hash.
+            CheckpointError: it is not a key, or one too many of the same hash.
         """
         parts = check_key(key)
         if key.__class__ not in SECRET and key not in self.container:

@@ -23,7 +23,7 @@ class Memory:
     """
 
     def __init__(self, base: Array, size: int) -> None:
-        self.base, self.size = base, size
+        self.base, self.size, self.itemsize = base, size, 1
         self.storage = Storage()
 
     @property
@@ -71,7 +71,7 @@ class Shelf:
 
     def __init__(self, archive: Archive, map_location: MapLocation, mapped: bool) -> None:
         self.archive = archive
-        self.place = _placement(map_location)
+        self.place = placement(map_location)
         self.mapped = archive.map() if mapped else None
         self.found: dict[str, tuple[str, Memory]] = {}
         self.unread: dict[int, tuple[Entry, Bytes]] = {}  # by the id of the bytes
@@ -117,7 +117,7 @@ class Shelf:
 Place = Callable[[Memory, str, Callable[[Memory], None]], Memory]
 
 
-def _placement(map_location: MapLocation) -> Place:
+def placement(map_location: MapLocation) -> Place:
     """What `map_location` means, as a function.
 
     Raises:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from tinygrad_edu import dtypes
 from tinygrad_edu.backend import device
 from tinygrad_edu.engine.record import wrap
+from tinygrad_edu.serialization import classes
 from tinygrad_edu.serialization.errors import CheckpointError
 from tinygrad_edu.serialization.keys import Hashes
 from tinygrad_edu.serialization.memory import Memory
@@ -293,5 +294,20 @@ def _names() -> dict[str, Any]:
 
 NAMES = _names()
 """Every name that a checkpoint may use."""
+
+
+def _attribute(of: Any, name: Any) -> Any:
+    if of is not OPERATIONS:
+        raise CheckpointError(f"the file asks for an attribute of {short(of)}")
+    return classes.function(name)
+
+
+OPERATIONS = object()
+_GETATTR = Function("builtins.getattr", _attribute)
+OF_MODULES: dict[str, Any] = {
+    "builtins.getattr": _GETATTR, "__builtin__.getattr": _GETATTR,
+    "torch._C._VariableFunctionsClass": OPERATIONS, "torch._C._VariableFunctions": OPERATIONS,
+}  # fmt: skip
+"""What only a file with whole modules may use: torch's way to refer to `torch.tanh`."""
 ENCODE: Function = NAMES["_codecs.encode"]
 """How bytes are written: as a string, and a call that turns it into bytes."""

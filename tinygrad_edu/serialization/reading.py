@@ -11,8 +11,9 @@ from __future__ import annotations
 import struct
 from collections import Counter, OrderedDict
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
+from tinygrad_edu.serialization import classes
 from tinygrad_edu.serialization.archive import Archive
 from tinygrad_edu.serialization.errors import CheckpointError
 from tinygrad_edu.serialization.keys import SECRET, Hashes, check_key
@@ -20,6 +21,7 @@ from tinygrad_edu.serialization.memory import Memory
 from tinygrad_edu.serialization.names import (
     ENCODE,
     NAMES,
+    OF_MODULES,
     Function,
     StorageType,
     StoredMemory,
@@ -48,15 +50,25 @@ def _weight(args: tuple[Any, ...]) -> int:
 
 
 class Unpickler:
-    """Interprets the pickle `data`; `find(key, location)` finds a tensor's memory."""
+    """Interprets the pickle `data`; `find(key, location)` finds a tensor's memory.
 
-    def __init__(self, data: bytes, find: Callable[[str, str], Memory]) -> None:
-        self.data, self.find, self.at = data, find, 0
+    With `whole` it makes modules of the running program, too: see `classes`.  The pickle begins at
+    `at`, and ends where that is after `load`.
+    """
+
+    actions: ClassVar[dict[int, Callable[[Any], None]]]
+
+    def __init__(
+        self, data: bytes, find: Callable[[str, str], Memory], whole: bool = False, at: int = 0
+    ) -> None:
+        self.data, self.find, self.at, self.start = data, find, at, at
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
         self.hashes: dict[int, Hashes] = {}  # by the container's id; each keeps its container
         self.encoded: dict[int, tuple[str, bytes]] = {}  # bytes by the id of their letters
         self.budget = _COPIES * len(data)
+        self.whole = whole
+        self.made: dict[int, Any] = {}  # objects of classes, by their ids
 
     def load(self) -> Any:
         """The object that the pickle describes.
@@ -64,7 +76,7 @@ class Unpickler:
         Raises:
             CheckpointError: it is damaged, or asks for something that is not on the list.
         """
-        data, actions = self.data, _ACTIONS
+        data, actions = self.data, self.actions
         while True:
             if self.at >= len(data):
                 raise CheckpointError("the pickle ends too early")
@@ -73,6 +85,7 @@ class Unpickler:
             if opcode == 0x2E:  # STOP
                 if len(self.stack) != 1 or self.stack[0] is _MARK:
                     raise CheckpointError("the pickle does not end with one object")
+                classes.finish(list(self.made.values()))
                 return self.stack[0]
             action = actions.get(opcode)
             if action is None:
@@ -141,7 +154,7 @@ class Unpickler:
     # What each opcode does, in the order of the list below.
 
     def proto(self) -> None:
-        if self.at != 1 or self.take(1) != b"\x02":
+        if self.at != self.start + 1 or self.take(1) != b"\x02":
             raise CheckpointError("the pickle is not of protocol 2, which torch writes")
 
     def string(self) -> None:
@@ -193,12 +206,17 @@ class Unpickler:
 
     def name(self) -> None:
         name = f"{self.line()}.{self.line()}"
-        if name not in NAMES:
-            raise CheckpointError(
-                f"the file asks for '{name}', which is not among the names a checkpoint may use;"
-                " loading never imports or runs anything that a file asks for"
-            )
-        self.push(NAMES[name])
+        known = NAMES.get(name) or (OF_MODULES.get(name) if self.whole else None)
+        self.push(known or classes.accepted(name, self.whole))
+
+    def make(self) -> None:
+        """An object of a class that was accepted, still without attributes."""
+        args, cls = self.pop(), self.pop()
+        if not isinstance(cls, type) or args != ():
+            raise CheckpointError(f"the pickle makes an object of {short(cls)}")
+        made: Any = object.__new__(cls)
+        self.made[id(made)] = made
+        self.push(made)
 
     def reduce(self) -> None:
         args, function = self.pop(), self.pop()
@@ -223,8 +241,11 @@ class Unpickler:
         self.push(result)
 
     def build(self) -> None:
-        """Attributes of an OrderedDict, as of a module's state_dict; nothing else has any."""
+        """Attributes of an object just made, or of an OrderedDict such as a module's state_dict."""
         state = self.pop()
+        if self.stack and id(self.stack[-1]) in self.made:
+            classes.fill(self.stack[-1], state)
+            return
         target = self.top(OrderedDict)
         if state.__class__ is not dict:
             raise CheckpointError("the attributes of an OrderedDict are no dict")
@@ -257,7 +278,7 @@ class Unpickler:
         self.push(int.from_bytes(self.take(self.take(1)[0]), "little", signed=True))
 
 
-_ACTIONS: dict[int, Callable[[Unpickler], None]] = {
+ACTIONS: dict[int, Callable[[Any], None]] = {
     ord(opcode): action
     for opcode, action in {
         "\x80": Unpickler.proto,
@@ -288,13 +309,16 @@ _ACTIONS: dict[int, Callable[[Unpickler], None]] = {
         "u": lambda p: p.set_items(p.since_mark()),
         "c": Unpickler.name,
         "R": Unpickler.reduce,
+        "\x81": Unpickler.make,
         "b": Unpickler.build,
-        "Q": Unpickler.persistent,
+        "Q": lambda p: p.persistent(),
     }.items()
 }
 
+Unpickler.actions = ACTIONS
+
 _OPCODES = {
-    ord("i"): "INST", ord("o"): "OBJ", 0x81: "NEWOBJ", 0x92: "NEWOBJ_EX", 0x93: "STACK_GLOBAL",
+    ord("i"): "INST", ord("o"): "OBJ", 0x92: "NEWOBJ_EX", 0x93: "STACK_GLOBAL",
     0x82: "EXT1", 0x83: "EXT2", 0x84: "EXT4", ord("P"): "PERSID", 0x97: "NEXT_BUFFER",
     0x98: "READONLY_BUFFER", ord("2"): "DUP", 0x95: "FRAME", 0x8c: "SHORT_BINUNICODE",
     0x94: "MEMOIZE", ord("I"): "INT", ord("L"): "LONG", ord("F"): "FLOAT", ord("S"): "STRING",
@@ -303,10 +327,10 @@ _OPCODES = {
 }  # fmt: skip
 
 
-def read(archive: Archive, find: Callable[[str, str], Memory]) -> Any:
+def read(archive: Archive, find: Callable[[str, str], Memory], whole: bool) -> Any:
     """The objects in an archive."""
     data = archive.read("data.pkl")
     try:
-        return Unpickler(data, find).load()
+        return Unpickler(data, find, whole).load()
     except UnicodeDecodeError as error:
         raise CheckpointError(f"a string in the pickle is no UTF-8: {error}") from None

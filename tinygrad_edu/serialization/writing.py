@@ -1,7 +1,8 @@
 """The pickle inside a checkpoint, written as torch would write it.
 
-Only what `load` and torch's `load(weights_only=True)` read again is written: tensors, and plain
-containers and values.  Tensors that share memory are saved with the memory they share, once.
+What `load` and torch's `load` read again is written: tensors, plain containers and values, and for
+`weights_only=False` modules, plain objects and names of functions.  Tensors that share memory are
+saved with the memory they share, once.
 """
 
 from __future__ import annotations
@@ -10,13 +11,15 @@ import ctypes
 import struct
 from collections import Counter, OrderedDict
 from collections.abc import Callable
-from typing import Any
+from types import FunctionType
+from typing import Any, NoReturn
 
 import numpy as np
 
 from tinygrad_edu import dtypes
 from tinygrad_edu.backend import device, device_of
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.serialization import classes
 from tinygrad_edu.serialization.errors import CheckpointError
 from tinygrad_edu.serialization.keys import check_key
 from tinygrad_edu.serialization.names import STORAGE_NAMES
@@ -99,9 +102,18 @@ class Pickler:
         if isinstance(obj, np.generic) and obj.dtype.kind in "biufc":
             obj = obj.item()  # the same number, which weights_only=True loads
             writer = _WRITERS.get(type(obj))
-        if writer is None:
-            raise TypeError(f"save(): {self.where()} is a {kind.__name__}. {_advice(obj)}")
-        writer(self, obj)
+        if writer is not None:
+            writer(self, obj)
+        elif isinstance(obj, (type, FunctionType)):
+            self.put_global(obj)
+        elif hasattr(obj, "__dict__"):
+            self.shared(id(obj), obj, self.put_object)
+        else:
+            self.refuse(obj, "")
+
+    def refuse(self, obj: Any, why: str) -> NoReturn:
+        text = f"save(): {self.where()} is a {type(obj).__name__}"
+        raise TypeError(f"{text}{why and f', but {why}'}. {_advice(obj)}")
 
     def where(self) -> str:
         return "obj" + "".join(self.path)
@@ -274,13 +286,13 @@ class Pickler:
         self.note(id(obj))
         self._fill_dict(obj)
 
-    def _fill_dict(self, obj: dict[Any, Any]) -> None:
+    def _fill_dict(self, obj: dict[Any, Any], step: str = "[{!r}]") -> None:
         if obj:
             self.out += b"("
             for key, value in list(obj.items()):
                 _check_key(key, self.where())
                 self.save(key)
-                self.inside(f"[{key!r}]", value)
+                self.inside(step.format(key), value)
             self.out += b"u"
 
     def put_ordered(self, obj: OrderedDict[Any, Any]) -> None:
@@ -305,6 +317,29 @@ class Pickler:
         self._fill_dict(obj)
         self.out += b"\x85R"
         self.note(id(obj))
+
+    # Modules, plain objects, and what is known by its name.
+
+    def put_global(self, obj: Any) -> None:
+        module, name = classes.name_of(obj)
+        if classes.named(f"{module}.{name}") is not obj:
+            self.refuse(obj, f"{name} is not found in module {module}, so no file can refer to it")
+        self.name(module, name)
+
+    def put_object(self, obj: Any) -> None:
+        kind = type(obj)
+        if why := classes.refusal(kind):
+            self.refuse(obj, why)
+        try:
+            state = classes.state_of(obj)
+        except TypeError as error:
+            self.refuse(obj, str(error))
+        self.put_global(kind)
+        self.out += b")\x81"
+        self.note(id(obj))
+        self.out += b"}"
+        self._fill_dict(state, ".{}")
+        self.out += b"b"
 
     # Tensors.
 
@@ -421,6 +456,8 @@ def _check_key(key: Any, where: str) -> None:
 
 
 def _advice(obj: Any) -> str:
+    if isinstance(obj, FunctionType):
+        return "A file refers to a function by its name: it must be defined in a module"
     if hasattr(obj, "state_dict"):
         return "Save its state_dict() instead: a checkpoint holds data, no code"
     if isinstance(obj, np.ndarray):

@@ -1,6 +1,8 @@
 """Tools for testing code that uses tensors: comparing, making inputs, generating them.
 
-`assert_close` and `make_tensor` need nothing but NumPy.  The hypothesis strategies (`shapes`,
+`assert_close` and `make_tensor` need nothing but NumPy.  `examine` asks of an operation all that
+those of this package are asked; `python -m tinygrad_edu.testing module:operation` writes a test
+file; `tinygrad_edu.testing.plugin` has fixtures for pytest.  The hypothesis strategies (`shapes`,
 `tensors`, `views`, `compositions`, ...) need the package hypothesis; they generate the inputs on
 which derivative rules tend to be wrong: empty and 0-d tensors, transposed and sliced memory,
 broadcast operands, ties, values on both sides of a kink.
@@ -31,6 +33,13 @@ from typing import TYPE_CHECKING, Any
 from tinygrad_edu.testing.comparison import assert_close, make_tensor
 
 if TYPE_CHECKING:
+    from tinygrad_edu.testing.builders import (
+        index_expressions,
+        modules,
+        optimizers,
+        view_programs,
+    )
+    from tinygrad_edu.testing.examination import Report, examine
     from tinygrad_edu.testing.programs import Composition, compositions
     from tinygrad_edu.testing.strategies import (
         LAYOUTS,
@@ -50,7 +59,11 @@ if TYPE_CHECKING:
         views,
     )
 
-_COMPOSITIONS = ("Composition", "compositions")
+_PLACES = {
+    "builders": ("index_expressions", "modules", "optimizers", "view_programs"),
+    "examination": ("Report", "examine"),
+    "programs": ("Composition", "compositions"),
+}
 _STRATEGIES = (
     "LAYOUTS",
     "away_from",
@@ -72,6 +85,7 @@ _STRATEGIES = (
 __all__ = [
     "LAYOUTS",
     "Composition",
+    "Report",
     "assert_close",
     "away_from",
     "broadcastable_shapes",
@@ -79,22 +93,28 @@ __all__ = [
     "compositions",
     "distinct",
     "dtypes",
+    "examine",
     "floats",
+    "index_expressions",
     "indices",
     "layouts",
     "like",
     "make_tensor",
     "masks",
+    "modules",
+    "optimizers",
     "positive",
     "shapes",
     "tensors",
+    "view_programs",
     "views",
 ]
 
 
 def __getattr__(name: str) -> Any:
     """Import hypothesis only when a strategy is asked for."""
-    if name not in (*_STRATEGIES, *_COMPOSITIONS):
+    place = next((place for place, names in _PLACES.items() if name in names), "strategies")
+    if place == "strategies" and name not in _STRATEGIES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
         import hypothesis  # noqa: F401
@@ -103,8 +123,7 @@ def __getattr__(name: str) -> Any:
             f"tinygrad_edu.testing.{name} needs the package hypothesis:"
             " pip install 'tinygrad-edu[test]'"
         ) from None
-    module = "programs" if name in _COMPOSITIONS else "strategies"
-    return getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    return getattr(importlib.import_module(f"{__name__}.{place}"), name)
 
 
 def __dir__() -> list[str]:

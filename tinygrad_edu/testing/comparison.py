@@ -23,6 +23,11 @@ _TOLERANCES = {
 """(rtol, atol) by dtype; everything else must be equal."""
 
 
+def tolerances(kind: dtype) -> tuple[float, float]:
+    """(rtol, atol) of `assert_close` for a type."""
+    return _TOLERANCES.get(kind.name, (0.0, 0.0))
+
+
 def assert_close(
     actual: Any,
     expected: Any,

@@ -11,4 +11,4 @@ __all__ = ["checkpoint", "data", "dlpack", "hooks"]
 if _typing.TYPE_CHECKING:
     from tinygrad_edu.utils import checkpoint, data, dlpack, hooks
 else:  # imported when they are asked for
-    __getattr__, __dir__ = _later(__name__, {"": __all__})
+    __getattr__, __dir__ = _later(__name__, {"": [*__all__, "_pytree"]})

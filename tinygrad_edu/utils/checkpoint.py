@@ -9,6 +9,7 @@ order.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import sys
 import weakref
 from collections.abc import Callable, Iterator
@@ -25,6 +26,24 @@ class CheckpointError(RuntimeError):
     """The function did something else when it was computed again."""
 
 
+class _Enough(Exception):
+    """Ends a second run: whatever was kept in the first is there again."""
+
+
+_early_stop: list[bool] = []
+"""What `set_checkpoint_early_stop` says, the innermost block last."""
+
+
+@contextlib.contextmanager
+def set_checkpoint_early_stop(enable: bool) -> Iterator[None]:
+    """Inside the block, whether checkpoints stop early: see `early_stop` of `checkpoint`."""
+    _early_stop.append(enable)
+    try:
+        yield
+    finally:
+        _early_stop.pop()
+
+
 class _Place:
     """Stands for one kept tensor: which it was, and its value once it has been computed again."""
 
@@ -37,14 +56,14 @@ class _Place:
 class _Part:
     """One run of a checkpointed function."""
 
-    def __init__(self, function: Call, args: Any, kwargs: Any, rng: bool) -> None:
-        self.function, self.args, self.kwargs = function, args, kwargs
+    def __init__(self, function: Call, args: Any, kwargs: Any, rng: bool, early: bool) -> None:
+        self.function, self.args, self.kwargs, self.early = function, args, kwargs, early
         self.rng_state = get_rng_state() if rng else None
         mode = sys.modules.get("tinygrad_edu.amp.autocast_mode")  # not there: nobody used it
         self.autocast = contextlib.nullcontext if mode is None else mode.as_it_is()
         self.places: list[weakref.ref[_Place]] = []  # a place lives as long as its node needs it
         tensors: list[Any] = [a for a in (*args, *kwargs.values()) if isinstance(a, Variable)]
-        self.versions = [(t, t.storage.version) for t in tensors]
+        self.versions = [(t, t._storage.version) for t in tensors]
         self.again: Callable[[], Any] = contextlib.nullcontext
 
     def pack(self, tensor: Any) -> _Place:
@@ -66,19 +85,24 @@ class _Part:
     def compute_again(self) -> None:
         """Run the function once more and hand out what its operations keep."""
         for tensor, version in self.versions:
-            if tensor.storage.version != version:
+            if tensor._storage.version != version:
                 raise RuntimeError(
                     "one of the variables needed for gradient computation has been modified by an"
                     f" inplace operation: an input of a checkpointed function, {tensor.dtype!r}"
-                    f" {list(tensor.shape)}, is at version {tensor.storage.version}; expected"
+                    f" {list(tensor.shape)}, is at version {tensor._storage.version}; expected"
                     f" version {version} instead."
                 )
-        numbers: Iterator[weakref.ref[_Place]] = iter(self.places)
+        numbers = itertools.count()
 
         def hand_out(tensor: Any) -> None:
-            place = next(numbers, lambda: None)()
-            if place is None:
-                return
+            number = next(numbers)
+            place = self.places[number]() if number < len(self.places) else None
+            if place is not None:
+                give(place, tensor)
+            if self.early and number + 1 == len(self.places):
+                raise _Enough
+
+        def give(place: _Place, tensor: Any) -> None:
             found = tuple(tensor.array.shape), tensor.array.dtype
             if found != place.what:
                 raise CheckpointError(
@@ -97,6 +121,7 @@ class _Part:
                 self.autocast(),
                 self.again(),
                 saved_tensors_hooks(hand_out, _never),
+                contextlib.suppress(_Enough),
             ):
                 self.function(*self.args, **self.kwargs)
         finally:
@@ -132,12 +157,13 @@ def checkpoint(
         context_fn: returns two contexts, for the first run and for the second.
         preserve_rng_state: give the second run the random numbers of the first, so that dropout
             drops the same elements.
-        determinism_check, debug, early_stop: accepted for compatibility; shapes and dtypes are
-            always compared.
+        early_stop: end the second run as soon as all is there that the first run kept.
+        determinism_check, debug: accepted for compatibility; shapes and dtypes are always compared.
 
     Raises:
         CheckpointError: the second run kept other tensors than the first.
         RuntimeError: an argument was written in place in between.
+        ValueError: keyword arguments for the function with `use_reentrant=True`.
 
     Unlike torch, `use_reentrant=True` runs the same code as `use_reentrant=False`: gradients also
     reach parameters where no argument requires grad.
@@ -152,7 +178,10 @@ def checkpoint(
     >>> y.sum().backward(); x.grad.shape
     torch.Size([2, 4])
     """
-    part = _Part(function, args, kwargs, preserve_rng_state)
+    if use_reentrant and kwargs:
+        raise ValueError(f"Unexpected keyword arguments: {','.join(kwargs)}")
+    early = use_reentrant is False and (_early_stop[-1] if _early_stop else early_stop)
+    part = _Part(function, args, kwargs, preserve_rng_state, early)
     first, second = context_fn()
     part.again = lambda: second
     with saved_tensors_hooks(part.pack, part.unpack), first:

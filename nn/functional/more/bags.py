@@ -10,8 +10,9 @@ from tinygrad_edu.dtypes import Array, is_floating, scalar_type_name
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.nn.functional.sparse import refuse_sparse
 from tinygrad_edu.ops import embedding as ops
-from tinygrad_edu.ops.gathering import gather, index_add, index_copy, index_select
+from tinygrad_edu.ops.gathering import gather, index_add, index_select
 from tinygrad_edu.ops.largest import same
+from tinygrad_edu.ops.more.placing import index_copy
 from tinygrad_edu.tensor import Tensor
 
 
@@ -80,7 +81,7 @@ def embedding_bag(
         kept = np.nonzero(index != padding_idx % len(weight.array))[0]
         index, bag = index[kept], bag[kept]
         weights = None if weights is None else index_select(weights, 0, wrap(kept))
-    named = wrap(index, None, input.storage)  # a later write into these is refused
+    named = wrap(index, None, input._storage)  # a later write into these is refused
     rows: Any = ops.embedding(named, weight, None, scale_grad_by_freq)
     if weights is not None:
         rows = rows * weights.unsqueeze(1)

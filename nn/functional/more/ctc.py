@@ -56,7 +56,8 @@ def ctc_loss(
     ends = beside(ends, x.array)
     losses: Any = ctc(x, beside(states, x.array), beside(times, x.array), ends, zero_infinity)
     if reduction == "mean":
-        return (losses / wrap(np.maximum(ends, 1).astype(x.array.dtype))).mean()  # type: ignore[no-any-return]
+        result: Tensor = (losses / wrap(np.maximum(ends, 1).astype(x.array.dtype))).mean()
+        return result
     single = log_probs.array.ndim == 2 and reduction == "none"
     return losses[0] if single else reduced(losses, reduction)
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu.autograd.grad_mode import no_grad
+from tinygrad_edu.engine.composed import of_tensors
 from tinygrad_edu.nn.functional.linear import linear
 from tinygrad_edu.nn.functional.more.bags import embedding_bag as bags_of
 from tinygrad_edu.ops import recurrent
@@ -43,6 +44,7 @@ def narrow_copy(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
     return input.narrow_copy(dim, start, length)
 
 
+@of_tensors
 def constant_pad_nd(input: Tensor, pad: Sequence[int], value: float = 0) -> Tensor:
     """`value` around `input`: two numbers per dimension, counted from the last.
 
@@ -68,6 +70,7 @@ _pad = pad  # where an argument has that name
 # One step of a recurrent layer --------------------------------------------------------------------
 
 
+@of_tensors
 def lstm_cell(
     input: Tensor, hx: Sequence[Tensor], w_ih: Tensor, w_hh: Tensor, b_ih: Tensor | None = None,
     b_hh: Tensor | None = None,
@@ -95,6 +98,7 @@ def lstm_cell(
     return made[1], made[2]
 
 
+@of_tensors
 def gru_cell(
     input: Tensor, hx: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor | None = None,
     b_hh: Tensor | None = None,
@@ -105,6 +109,7 @@ def gru_cell(
     return h
 
 
+@of_tensors
 def rnn_tanh_cell(
     input: Tensor, hx: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor | None = None,
     b_hh: Tensor | None = None,
@@ -113,6 +118,7 @@ def rnn_tanh_cell(
     return _simple(input, hx, w_ih, w_hh, b_ih, b_hh, False)
 
 
+@of_tensors
 def rnn_relu_cell(
     input: Tensor, hx: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor | None = None,
     b_hh: Tensor | None = None,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from tinygrad_edu.dtypes import float64
+from tinygrad_edu.engine.composed import of_tensors
 from tinygrad_edu.engine.switches import no_grad
 from tinygrad_edu.nn.functional.activation import leaky_relu
 from tinygrad_edu.ops.creation import empty, ones_like
 from tinygrad_edu.tensor import Tensor
 
 
+@of_tensors
 def rrelu(
     input: Tensor,
     lower: float = 1.0 / 8,
@@ -55,6 +57,7 @@ def rrelu_(
     return rrelu(input, lower, upper, training, True)
 
 
+@of_tensors
 def gumbel_softmax(
     logits: Tensor, tau: float = 1, hard: bool = False, eps: float = 1e-10, dim: int = -1
 ) -> Tensor:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu.dtypes import is_floating, scalar_type_name
-from tinygrad_edu.engine.composed import composed
+from tinygrad_edu.engine.composed import composed, of_tensors
 from tinygrad_edu.engine.inplace import write_out
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.nn.functional.losses import read_reduction, reduced
@@ -19,6 +19,7 @@ from tinygrad_edu.ops.activation import logsigmoid
 from tinygrad_edu.ops.arguments import numpy_names
 from tinygrad_edu.ops.extrema import minimum
 from tinygrad_edu.ops.masking import where
+from tinygrad_edu.ops.more.norms import length
 from tinygrad_edu.tensor import Tensor
 
 
@@ -65,7 +66,7 @@ def normalize(
     tensor([[0.6000, 0.8000]])
     """
     y = input / input.norm(p, dim, keepdim=True).clamp(min=eps)
-    return write_out("normalize", out, y)  # type: ignore[no-any-return]
+    return write_out("normalize", out, y)
 
 
 @composed(autocast="float32")
@@ -394,6 +395,7 @@ def triplet_margin_with_distance_loss(
     return reduced((margin + near - far).clamp(min=0), reduction)
 
 
+@of_tensors
 def pdist(input: Tensor, p: float = 2.0) -> Tensor:
     """The p-norms of the differences of all pairs of rows: (N, D) -> (N (N - 1) / 2,).
 
@@ -409,4 +411,4 @@ def pdist(input: Tensor, p: float = 2.0) -> Tensor:
     if p < 0:
         raise RuntimeError("pdist only supports non-negative p values")
     i, j = (wrap(np.asarray(side, like=x)) for side in np.triu_indices(len(x), 1))
-    return (input[i] - input[j]).norm(p, -1)
+    return length(input[i] - input[j], p)

@@ -14,6 +14,8 @@ from tinygrad_edu.tensor import Tensor
 class EmbeddingBag(Module):
     """Bags of rows of a table, each bag added up, averaged or its largest elements taken.
 
+    Shape: (B, L), or (T) with offsets (B) -> (B, embedding_dim).
+
     Args:
         num_embeddings: rows of the table.
         embedding_dim: columns.

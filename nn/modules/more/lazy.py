@@ -98,6 +98,8 @@ class LazyModuleMixin(Module):
 class LazyLinear(LazyModuleMixin, Linear):
     """A `Linear` whose `in_features` is the last size of its first input.
 
+    Shape: as `Linear`.
+
     Args:
         out_features, bias, device, dtype: as of `Linear`.
     """
@@ -186,37 +188,55 @@ class _LazyConvTranspose(_LazyConv):
 
 
 class LazyConv1d(_LazyConv, Conv1d):
-    """A `Conv1d` whose `in_channels` is that of its first input."""
+    """A `Conv1d` whose `in_channels` is that of its first input.
+
+    Shape: as `Conv1d`.
+    """
 
     cls_to_become = Conv1d
 
 
 class LazyConv2d(_LazyConv, Conv2d):
-    """A `Conv2d` whose `in_channels` is that of its first input."""
+    """A `Conv2d` whose `in_channels` is that of its first input.
+
+    Shape: as `Conv2d`.
+    """
 
     cls_to_become = Conv2d
 
 
 class LazyConv3d(_LazyConv, Conv3d):
-    """A `Conv3d` whose `in_channels` is that of its first input."""
+    """A `Conv3d` whose `in_channels` is that of its first input.
+
+    Shape: as `Conv3d`.
+    """
 
     cls_to_become = Conv3d
 
 
 class LazyConvTranspose1d(_LazyConvTranspose, ConvTranspose1d):
-    """A `ConvTranspose1d` whose `in_channels` is that of its first input."""
+    """A `ConvTranspose1d` whose `in_channels` is that of its first input.
+
+    Shape: as `ConvTranspose1d`.
+    """
 
     cls_to_become = ConvTranspose1d
 
 
 class LazyConvTranspose2d(_LazyConvTranspose, ConvTranspose2d):
-    """A `ConvTranspose2d` whose `in_channels` is that of its first input."""
+    """A `ConvTranspose2d` whose `in_channels` is that of its first input.
+
+    Shape: as `ConvTranspose2d`.
+    """
 
     cls_to_become = ConvTranspose2d
 
 
 class LazyConvTranspose3d(_LazyConvTranspose, ConvTranspose3d):
-    """A `ConvTranspose3d` whose `in_channels` is that of its first input."""
+    """A `ConvTranspose3d` whose `in_channels` is that of its first input.
+
+    Shape: as `ConvTranspose3d`.
+    """
 
     cls_to_become = ConvTranspose3d
 
@@ -263,36 +283,54 @@ class _LazyNorm(LazyModuleMixin):
 
 
 class LazyBatchNorm1d(_LazyNorm, BatchNorm1d):
-    """A `BatchNorm1d` whose `num_features` is that of its first input."""
+    """A `BatchNorm1d` whose `num_features` is that of its first input.
+
+    Shape: as `BatchNorm1d`.
+    """
 
     cls_to_become = BatchNorm1d
 
 
 class LazyBatchNorm2d(_LazyNorm, BatchNorm2d):
-    """A `BatchNorm2d` whose `num_features` is that of its first input."""
+    """A `BatchNorm2d` whose `num_features` is that of its first input.
+
+    Shape: as `BatchNorm2d`.
+    """
 
     cls_to_become = BatchNorm2d
 
 
 class LazyBatchNorm3d(_LazyNorm, BatchNorm3d):
-    """A `BatchNorm3d` whose `num_features` is that of its first input."""
+    """A `BatchNorm3d` whose `num_features` is that of its first input.
+
+    Shape: as `BatchNorm3d`.
+    """
 
     cls_to_become = BatchNorm3d
 
 
 class LazyInstanceNorm1d(_LazyNorm, InstanceNorm1d):
-    """An `InstanceNorm1d` whose `num_features` is that of its first input."""
+    """An `InstanceNorm1d` whose `num_features` is that of its first input.
+
+    Shape: as `InstanceNorm1d`.
+    """
 
     cls_to_become = InstanceNorm1d
 
 
 class LazyInstanceNorm2d(_LazyNorm, InstanceNorm2d):
-    """An `InstanceNorm2d` whose `num_features` is that of its first input."""
+    """An `InstanceNorm2d` whose `num_features` is that of its first input.
+
+    Shape: as `InstanceNorm2d`.
+    """
 
     cls_to_become = InstanceNorm2d
 
 
 class LazyInstanceNorm3d(_LazyNorm, InstanceNorm3d):
-    """An `InstanceNorm3d` whose `num_features` is that of its first input."""
+    """An `InstanceNorm3d` whose `num_features` is that of its first input.
+
+    Shape: as `InstanceNorm3d`.
+    """
 
     cls_to_become = InstanceNorm3d

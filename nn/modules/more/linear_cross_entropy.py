@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from tinygrad_edu.nn import functional as F
-from tinygrad_edu.nn.functional.linear_cross_entropy import LinearCrossEntropyOptions
+from tinygrad_edu.nn.functional.more.linear_loss import LinearCrossEntropyOptions
 from tinygrad_edu.nn.modules.linear import Linear
 from tinygrad_edu.nn.modules.loss import _WeightedLoss
 from tinygrad_edu.tensor import Tensor
@@ -14,6 +14,8 @@ from tinygrad_edu.tensor import Tensor
 
 class LinearCrossEntropyLoss(_WeightedLoss):
     """`functional.linear_cross_entropy` with a layer `linear` of its own.
+
+    Shape: (N, in_features), (N) -> ().
 
     Args:
         in_features: width of the input.

@@ -50,6 +50,8 @@ class _ZeroPad(_ConstantPad):
 class ConstantPad1d(_ConstantPad):
     """`value` around the last dimension.
 
+    Shape: (*, L) -> (*, L + left + right).
+
     >>> import tinygrad_edu as torch
     >>> torch.nn.ConstantPad1d(1, 9.0)(torch.tensor([[1.0, 2.0, 3.0]]))
     tensor([[9., 1., 2., 3., 9.]])
@@ -59,19 +61,27 @@ class ConstantPad1d(_ConstantPad):
 
 
 class ConstantPad2d(_ConstantPad):
-    """`value` around the last 2 dimensions."""
+    """`value` around the last 2 dimensions.
+
+    Shape: (*, H, W) -> (*, H + top + bottom, W + left + right).
+    """
 
     dims = 2
 
 
 class ConstantPad3d(_ConstantPad):
-    """`value` around the last 3 dimensions."""
+    """`value` around the last 3 dimensions.
+
+    Shape: (*, D, H, W) -> (*, D + front + back, H + top + bottom, W + left + right).
+    """
 
     dims = 3
 
 
 class ZeroPad1d(_ZeroPad):
     """Zeros around the last dimension.
+
+    Shape: (*, L) -> (*, L + left + right).
 
     >>> import tinygrad_edu as torch
     >>> torch.nn.ZeroPad1d(1)(torch.tensor([[1.0, 2.0, 3.0]]))
@@ -82,13 +92,19 @@ class ZeroPad1d(_ZeroPad):
 
 
 class ZeroPad2d(_ZeroPad):
-    """Zeros around the last 2 dimensions."""
+    """Zeros around the last 2 dimensions.
+
+    Shape: (*, H, W) -> (*, H + top + bottom, W + left + right).
+    """
 
     dims = 2
 
 
 class ZeroPad3d(_ZeroPad):
-    """Zeros around the last 3 dimensions."""
+    """Zeros around the last 3 dimensions.
+
+    Shape: (*, D, H, W) -> (*, D + front + back, H + top + bottom, W + left + right).
+    """
 
     dims = 3
 
@@ -100,6 +116,8 @@ class _ReflectionPad(_Pad):
 class ReflectionPad1d(_ReflectionPad):
     """The last dimension mirrored at the outermost elements.
 
+    Shape: (*, L) -> (*, L + left + right).
+
     >>> import tinygrad_edu as torch
     >>> torch.nn.ReflectionPad1d(1)(torch.tensor([[1.0, 2.0, 3.0]]))
     tensor([[2., 1., 2., 3., 2.]])
@@ -109,13 +127,19 @@ class ReflectionPad1d(_ReflectionPad):
 
 
 class ReflectionPad2d(_ReflectionPad):
-    """The last 2 dimensions mirrored at the outermost elements."""
+    """The last 2 dimensions mirrored at the outermost elements.
+
+    Shape: (*, H, W) -> (*, H + top + bottom, W + left + right).
+    """
 
     dims = 2
 
 
 class ReflectionPad3d(_ReflectionPad):
-    """The last 3 dimensions mirrored at the outermost elements."""
+    """The last 3 dimensions mirrored at the outermost elements.
+
+    Shape: (*, D, H, W) -> (*, D + front + back, H + top + bottom, W + left + right).
+    """
 
     dims = 3
 
@@ -127,6 +151,8 @@ class _ReplicationPad(_Pad):
 class ReplicationPad1d(_ReplicationPad):
     """The outermost elements of the last dimension repeated.
 
+    Shape: (*, L) -> (*, L + left + right).
+
     >>> import tinygrad_edu as torch
     >>> torch.nn.ReplicationPad1d(1)(torch.tensor([[1.0, 2.0, 3.0]]))
     tensor([[1., 1., 2., 3., 3.]])
@@ -136,13 +162,19 @@ class ReplicationPad1d(_ReplicationPad):
 
 
 class ReplicationPad2d(_ReplicationPad):
-    """The outermost elements of the last 2 dimensions repeated."""
+    """The outermost elements of the last 2 dimensions repeated.
+
+    Shape: (*, H, W) -> (*, H + top + bottom, W + left + right).
+    """
 
     dims = 2
 
 
 class ReplicationPad3d(_ReplicationPad):
-    """The outermost elements of the last 3 dimensions repeated."""
+    """The outermost elements of the last 3 dimensions repeated.
+
+    Shape: (*, D, H, W) -> (*, D + front + back, H + top + bottom, W + left + right).
+    """
 
     dims = 3
 
@@ -160,6 +192,8 @@ class _CircularPad(_Pad):
 class CircularPad1d(_CircularPad):
     """The last dimension wrapped round.
 
+    Shape: (*, L) -> (*, L + left + right).
+
     >>> import tinygrad_edu as torch
     >>> torch.nn.CircularPad1d(1)(torch.tensor([[1.0, 2.0, 3.0]]))
     tensor([[3., 1., 2., 3., 1.]])
@@ -169,12 +203,18 @@ class CircularPad1d(_CircularPad):
 
 
 class CircularPad2d(_CircularPad):
-    """The last 2 dimensions wrapped round."""
+    """The last 2 dimensions wrapped round.
+
+    Shape: (*, H, W) -> (*, H + top + bottom, W + left + right).
+    """
 
     dims = 2
 
 
 class CircularPad3d(_CircularPad):
-    """The last 3 dimensions wrapped round."""
+    """The last 3 dimensions wrapped round.
+
+    Shape: (*, D, H, W) -> (*, D + front + back, H + top + bottom, W + left + right).
+    """
 
     dims = 3

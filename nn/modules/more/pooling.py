@@ -34,19 +34,28 @@ class _MaxUnpool(Module):
 
 
 class MaxUnpool1d(_MaxUnpool):
-    """Zeros with the elements of the input where `MaxPool1d` found them."""
+    """Zeros with the elements of the input where `MaxPool1d` found them.
+
+    Shape: (N, C, L), positions (N, C, L) -> (N, C, longer L).
+    """
 
     dims = 1
 
 
 class MaxUnpool2d(_MaxUnpool):
-    """Zeros with the elements of the input where `MaxPool2d` found them."""
+    """Zeros with the elements of the input where `MaxPool2d` found them.
+
+    Shape: (N, C, H, W), positions (N, C, H, W) -> (N, C, *larger).
+    """
 
     dims = 2
 
 
 class MaxUnpool3d(_MaxUnpool):
-    """Zeros with the elements of the input where `MaxPool3d` found them."""
+    """Zeros with the elements of the input where `MaxPool3d` found them.
+
+    Shape: (N, C, D, H, W), positions of that shape -> (N, C, *larger).
+    """
 
     dims = 3
 
@@ -95,6 +104,8 @@ class _FractionalMaxPool(Module):
 class FractionalMaxPool2d(_FractionalMaxPool):
     """The largest element of windows at random places of images; see `F.fractional_max_pool2d`.
 
+    Shape: (N, C, H, W) -> (N, C, *output_size).
+
     >>> import tinygrad_edu as torch
     >>> torch.nn.FractionalMaxPool2d(3, output_ratio=0.5)(torch.ones(1, 2, 10, 8)).shape
     torch.Size([1, 2, 5, 4])
@@ -104,6 +115,9 @@ class FractionalMaxPool2d(_FractionalMaxPool):
 
 
 class FractionalMaxPool3d(_FractionalMaxPool):
-    """The largest element of windows at random places of volumes."""
+    """The largest element of windows at random places of volumes.
+
+    Shape: (N, C, D, H, W) -> (N, C, *output_size).
+    """
 
     dims = 3

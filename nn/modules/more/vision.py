@@ -56,14 +56,20 @@ class Upsample(Module):
 
 
 class UpsamplingNearest2d(Upsample):
-    """`Upsample` with mode "nearest"."""
+    """`Upsample` with mode "nearest".
+
+    Shape: (N, C, H, W) -> (N, C, new H, new W).
+    """
 
     def __init__(self, size: Any = None, scale_factor: Any = None) -> None:
         super().__init__(size, scale_factor, mode="nearest")
 
 
 class UpsamplingBilinear2d(Upsample):
-    """`Upsample` with mode "bilinear" and aligned corners."""
+    """`Upsample` with mode "bilinear" and aligned corners.
+
+    Shape: (N, C, H, W) -> (N, C, new H, new W).
+    """
 
     def __init__(self, size: Any = None, scale_factor: Any = None) -> None:
         super().__init__(size, scale_factor, mode="bilinear", align_corners=True)
@@ -103,7 +109,10 @@ class PixelUnshuffle(Module):
 
 
 class ChannelShuffle(Module):
-    """Channels (g, n) in the order (n, g)."""
+    """Channels (g, n) in the order (n, g).
+
+    Shape: (N, C, *) -> (N, C, *).
+    """
 
     def __init__(self, groups: int) -> None:
         super().__init__()
@@ -137,7 +146,10 @@ class Unfold(Module):
 
 
 class Fold(Unfold):
-    """Images to which columns are added where `Unfold` takes them from; see `F.fold`."""
+    """Images to which columns are added where `Unfold` takes them from; see `F.fold`.
+
+    Shape: (N, C K, L) -> (N, C, *output_size), K the elements of a kernel.
+    """
 
     def __init__(
         self,

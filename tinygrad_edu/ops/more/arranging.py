@@ -10,6 +10,7 @@ import numpy as np
 from tinygrad_edu.backend import beside, module_of
 from tinygrad_edu.dtypes import Array, is_floating, to_numpy
 from tinygrad_edu.engine.boundary import need_dtype_of, same_device
+from tinygrad_edu.engine.composed import of_tensors
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
@@ -122,6 +123,7 @@ def unfold(input: Any, dimension: int, size: int, step: int) -> Tensor:
     return _unfold(input, dim, size, step)
 
 
+@of_tensors
 def fliplr(input: Tensor) -> Tensor:
     """Reverse the columns."""
     if input.array.ndim < 2:
@@ -129,6 +131,7 @@ def fliplr(input: Tensor) -> Tensor:
     return flip(input, 1)
 
 
+@of_tensors
 def flipud(input: Tensor) -> Tensor:
     """Reverse the rows."""
     if input.array.ndim < 1:
@@ -144,6 +147,7 @@ def _roll(x: Array, shifts: tuple[int, ...], dims: tuple[int, ...] | None) -> Ar
 _roll.vjp(x=lambda g, shifts, dims: _roll(g, tuple([-s for s in shifts]), dims))
 
 
+@of_tensors
 def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
     """Shift the elements along `dims`; what falls off one end comes back at the other.
 
@@ -170,6 +174,7 @@ def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
     return _roll(input, amounts, places)
 
 
+@of_tensors
 def rot90(input: Tensor, k: int = 1, dims: Any = (0, 1)) -> Tensor:
     """Turn by k quarter turns in the plane of two dimensions, from the first to the second."""
     ndim = input.array.ndim
@@ -200,9 +205,11 @@ def fill(input: Any, value: Any) -> Tensor:
     tensor([3., 3.])
     """
     filled: Any = clone(input)
-    return filled.fill_(value)  # type: ignore[no-any-return]
+    result: Tensor = filled.fill_(value)
+    return result
 
 
+@of_tensors
 def adjoint(input: Any) -> Tensor:
     """The matrices transposed; a single number is itself."""
     return _matrices_turned(input, "adjoint()")
@@ -238,6 +245,7 @@ def _matrices_turned(x: Any, name: str) -> Tensor:
     return transpose(x, -2, -1) if ndim else x
 
 
+@of_tensors
 def masked_scatter(input: Any, mask: Any, source: Any) -> Tensor:
     """`input` with the elements under the mask replaced by those of `source`, in order."""
     from tinygrad_edu.ops.shape import broadcast_tensors
@@ -304,12 +312,14 @@ def slice_scatter(
     return _replaced(input, lambda x: _slice(x, place), src)
 
 
+@of_tensors
 def diagonal_scatter(input: Any, src: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
     """A copy of `input` with a diagonal replaced by `src`."""
     same_device("diagonal_scatter", input.array, src.array)
     return _replaced(input, lambda x: diagonal(x, offset, dim1, dim2), src)
 
 
+@of_tensors
 @told
 def block_diag(*tensors: Any) -> Tensor:
     """One matrix with the given ones along its diagonal, zeros elsewhere.
@@ -331,14 +341,16 @@ def block_diag(*tensors: Any) -> Tensor:
     return cat(rows, 0)
 
 
-def cartesian_prod(*tensors: Any) -> Tensor:
+@of_tensors
+def cartesian_prod(*tensors: Tensor) -> Tensor:
     """All combinations of one element from each vector, one row each."""
     if len(tensors) == 1:
-        return tensors[0]  # type: ignore[no-any-return]
+        return tensors[0]
     grids = meshgrid(*tensors, indexing="ij")
     return stack([reshape(grid, (grid.array.size,)) for grid in grids], 1)
 
 
+@of_tensors
 @told
 def combinations(input: Any, r: int = 2, with_replacement: bool = False) -> Tensor:
     """All combinations of r elements of a vector, one row each, in order."""
@@ -372,6 +384,7 @@ def triu_indices(
     return _triangle("triu_indices", row, col, offset, dtype, device)
 
 
+@of_tensors
 @told
 def vander(x: Any, N: int | None = None, increasing: bool = False) -> Tensor:
     """The powers of a vector as columns, from the highest down unless `increasing`."""

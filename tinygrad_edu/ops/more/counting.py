@@ -18,6 +18,7 @@ from tinygrad_edu.dtypes import (
 )
 from tinygrad_edu.engine.boundary import same_device
 from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import as_array, wrap
 from tinygrad_edu.kernels import ranges
 from tinygrad_edu.names import return_types
@@ -31,9 +32,30 @@ if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
 
 
-def _answers(values: Array, inverse: Array | None, counts: Array | None) -> Any:
-    found = tuple([wrap(x) for x in (values, inverse, counts) if x is not None])
-    return found if len(found) > 1 else found[0]
+_NODES = {
+    "_unique2": "Unique2Backward0", "unique_dim": "UniqueDimBackward0",
+    "unique_consecutive": "UniqueConsecutiveBackward0",
+}  # fmt: skip
+
+
+@primitive(node=lambda x, found, op: _NODES.get(op, "NotImplemented"))
+def _found(x: Array, found: Array, op: str) -> Array:
+    """What `op` has found in `x`: there is no derivative, and who asks for it is told so."""
+    return found
+
+
+def _refuse(g: Any, op: str) -> Any:
+    if op in _NODES:
+        raise NotImplementedError(f"the derivative for '{op}' is not implemented.")
+    raise RuntimeError(f"derivative for aten::{op} is not implemented")
+
+
+_found.vjp(x=_refuse)
+
+
+def _answers(values: Tensor, inverse: Array | None, counts: Array | None) -> Any:
+    found = (values, *[wrap(x) for x in (inverse, counts) if x is not None])
+    return found if len(found) > 1 else values
 
 
 @numpy_names
@@ -60,7 +82,11 @@ def unique(
     )
     values = values.astype(x.dtype, copy=False)
     inverse = inverse.reshape(x.shape if axis is None else -1)
-    return _answers(values, inverse if return_inverse else None, counts if return_counts else None)
+    return _answers(
+        _found(input, values, "_unique2" if dim is None else "unique_dim"),
+        inverse if return_inverse else None,
+        counts if return_counts else None,
+    )
 
 
 @numpy_names
@@ -89,7 +115,7 @@ def unique_consecutive(
     inverse = np.cumsum(new) - 1
     ends = np.append(starts[1:], len(rows)) if len(starts) else starts
     return _answers(
-        values,
+        _found(input, values, "unique_consecutive"),
         inverse.reshape(x.shape if dim is None else -1) if return_inverse else None,
         ends - starts if return_counts else None,
     )
@@ -219,7 +245,8 @@ def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -
     if w.shape != x.shape:
         raise RuntimeError("weights should be 1-d and have the same length as input")
     counted = np.bincount(x, weights=w, minlength=minlength)
-    return wrap(counted.astype(np.float32 if w.dtype == np.float32 else np.float64, copy=False))
+    counted = counted.astype(np.float32 if w.dtype == np.float32 else np.float64, copy=False)
+    return _found(weights, counted, "bincount")
 
 
 @takes_out
@@ -260,7 +287,7 @@ def histc(input: Tensor, bins: int = 100, min: Any = 0, max: Any = 0) -> Tensor:
 def histogram(
     input: Any, bins: Any = 100, *, range: Any = None, weight: Any = None, density: bool = False
 ) -> Any:
-    """How many elements fall into each bin, and the edges of the bins; no gradient.
+    """How many elements fall into each bin, and the edges of the bins; there is no derivative.
 
     Args:
         bins: how many, of equal width; or a vector of rising edges.
@@ -298,7 +325,9 @@ def histogram(
     hist = np.bincount(place[inside], w[inside], len(edges) - 1).astype(x.dtype)
     if density:
         hist = hist / hist.sum() / np.diff(edges)
-    return return_types.histogram(*[wrap(beside(a, input.array)) for a in (hist, edges)])
+    source = weight if weight is not None and weight.requires_grad else input
+    parts = [_found(source, beside(a, input.array), "histogram") for a in (hist, edges)]
+    return return_types.histogram(*parts)
 
 
 def unravel_index(indices: Any, shape: Any) -> Any:

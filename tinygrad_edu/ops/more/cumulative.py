@@ -240,11 +240,11 @@ def diff(
     if n == 0:
         return clone(input)
     parts: list[Any] = [part for part in (prepend, input, append) if part is not None]
-    x: Any = _cat(parts, dim) if len(parts) > 1 else input
+    x: Tensor = _cat(parts, dim) if len(parts) > 1 else input
     for _ in range(n):
         later, earlier = _part(x, dim, slice(1, None)), _part(x, dim, slice(0, -1))
         x = later ^ earlier if raw(x).dtype == bool else later - earlier
-    return x  # type: ignore[no-any-return]
+    return x
 
 
 def _strips(y: Any, x: Any, dx: Any, dim: int) -> Any:
@@ -253,12 +253,12 @@ def _strips(y: Any, x: Any, dx: Any, dim: int) -> Any:
         raise IndexError(f"Dimension specified as {dim} but tensor has no dimensions")
     dim = read_dim(dim, ndim)
     middle = (_part(y, dim, slice(1, None)) + _part(y, dim, slice(0, -1))) / 2
-    if not isinstance(x, Variable):
+    if not hasattr(x, "array"):
         return middle * (dx if x is None else x), dim
     if x.array.ndim == 1:
-        width = diff(x)  # type: ignore[arg-type]
+        width = diff(x)
         return middle * width.reshape((-1, *(1,) * (ndim - dim - 1))), dim
-    return middle * diff(x, dim=dim - ndim), dim  # type: ignore[arg-type]
+    return middle * diff(x, dim=dim - ndim), dim
 
 
 @numpy_names

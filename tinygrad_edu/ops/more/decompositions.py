@@ -23,7 +23,7 @@ from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.kernels.memory_order import by_columns
 from tinygrad_edu.names import return_types
-from tinygrad_edu.ops.arguments import named, operand, raw
+from tinygrad_edu.ops.arguments import named, no_derivative, operand, raw
 from tinygrad_edu.ops.joining import _cat
 from tinygrad_edu.ops.masking import tril, where
 from tinygrad_edu.ops.matmul import matmul
@@ -106,6 +106,14 @@ _qr.vjp(A=_qr_gradient)
 def _only_r(A: Array) -> Array:
     r: Array = np.linalg.qr(A, "r")
     return by_columns(r)
+
+
+_only_r.vjp(
+    A=no_derivative(
+        "The derivative of linalg.qr depends on Q, which is not computed when mode='r'. Please use"
+        " linalg.qr(A, mode='reduced') if you are going to differentiate through linalg.qr."
+    )
+)
 
 
 @takes_out

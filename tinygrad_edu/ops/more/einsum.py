@@ -258,7 +258,7 @@ def _contract(
     if not summed:  # nothing to add up: an elementwise product is enough
         result = [*batch, *rows, *columns]
         result.sort(key=lambda label: place.get(label, len(place)))
-        return _spread_to(a, a_labels, result) * _spread_to(b, b_labels, result), result
+        return _aligned(a, a_labels, result) * _aligned(b, b_labels, result), result
 
     def arrange(x: Any, labels: Labels, *groups: Labels) -> Any:
         order = [label for group in groups for label in group]
@@ -281,7 +281,7 @@ def _sum_unneeded(x: Any, labels: Labels, needed: set[Any]) -> tuple[Any, Labels
     return sum(x, tuple(extra)), [label for label in labels if label in needed]
 
 
-def _spread_to(x: Any, labels: Labels, result: Labels) -> Any:
+def _aligned(x: Any, labels: Labels, result: Labels) -> Any:
     """`x` with its dimensions in the order of `result`, of size 1 where it has none."""
     mine = [label for label in result if label in labels]
     x = _permute(x, tuple([labels.index(label) for label in mine]))
@@ -289,13 +289,13 @@ def _spread_to(x: Any, labels: Labels, result: Labels) -> Any:
     return x.reshape(tuple([sizes.get(label, 1) for label in result]))
 
 
-def _finish(x: Any, labels: Labels, output: Labels) -> Tensor:
+def _finish(x: Tensor, labels: Labels, output: Labels) -> Tensor:
     if set(labels) != set(output):  # in the order of the output first: so it then lies in memory
         order = [*output, *[label for label in labels if label not in output]]
         x, labels = _permute(x, tuple([labels.index(label) for label in order])), order
     x, labels = _sum_unneeded(x, labels, set(output))
     if labels == output:
-        return x  # type: ignore[no-any-return]
+        return x
     return movedim(x, tuple([labels.index(label) for label in output]), tuple(range(len(output))))
 
 

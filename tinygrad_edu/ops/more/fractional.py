@@ -12,6 +12,7 @@ import numpy as np
 
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.engine.boundary import same_device
+from tinygrad_edu.engine.composed import of_tensors
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.kernels.repeatable import repeatable
 from tinygrad_edu.ops.gathering import gather
@@ -63,6 +64,7 @@ def fractional_max_pool(
     return y.reshape(whole), index.reshape(whole)
 
 
+@of_tensors
 def max_unpool(
     n: int, input: Any, indices: Any, kernel_size: Any, stride: Any, padding: Any, output_size: Any
 ) -> Tensor:

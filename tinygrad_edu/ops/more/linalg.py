@@ -13,7 +13,7 @@ import numpy as np
 from tinygrad_edu.backend import new_like, solving
 from tinygrad_edu.dtypes import Array, fitting, is_floating, scalar_type_name
 from tinygrad_edu.engine.boundary import LinAlgError
-from tinygrad_edu.engine.composed import composed
+from tinygrad_edu.engine.composed import composed, of_tensors
 from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels.memory_order import by_columns
@@ -114,6 +114,7 @@ def diag(input: Tensor, diagonal: int = 0) -> Tensor:
     raise RuntimeError(f"diag(): Supports 1D or 2D tensors. Got {ndim}D")
 
 
+@of_tensors
 def diagflat(input: Tensor, offset: int = 0) -> Tensor:
     """The matrix with all elements of the input on its diagonal."""
     return diag_embed(input.reshape(-1), offset)
@@ -154,7 +155,7 @@ def trace(input: Tensor) -> Tensor:
     ndim = operand("trace", input).ndim
     if ndim != 2:
         raise RuntimeError(f"trace: expected a matrix, but got tensor with dim {ndim}")
-    return shown_as(sum(_diagonal(input, 0, 0, 1)), "TraceBackward0")
+    return shown_as(sum(_diagonal(input, 0, 0, 1)), "Trace(x)", x=input)
 
 
 def stored_by_columns(x: Any) -> Tensor:
@@ -421,7 +422,8 @@ def solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
                 " supported for left=False."
             )
         turned: Any = solve(_turned(A), _turned(B))
-        return _turned(turned)  # type: ignore[no-any-return]
+        result: Tensor = _turned(turned)
+        return result
     rows = b.shape[-1] if vector else b.shape[-2]
     if rows != a.shape[-1]:
         raise RuntimeError(

@@ -119,7 +119,7 @@ def vector_norm(
         dtype: compute in this dtype.
 
     Raises:
-        RuntimeError: the elements are no floats, or there are none and p is negative or inf.
+        RuntimeError: the elements are not floats, or there are none and p is negative or inf.
 
     >>> import tinygrad_edu as torch
     >>> torch.linalg.vector_norm(torch.tensor([3.0, 4.0]))
@@ -253,6 +253,25 @@ def norm(
 
 
 @primitive
+def _chebyshev(x: Array) -> Array:
+    return np.max(np.abs(x), -1, initial=0)
+
+
+def _all_largest(g: Any, x: Any, y: Any) -> Any:
+    """Every element of that size gets the whole gradient, which `vector_norm` shares among them."""
+    hit = np.abs(raw(x)) == raw(y)[..., None]
+    return gate(g[..., None], hit) * _sign.primitive.forward(raw(x))
+
+
+_chebyshev.vjp(x=_all_largest)
+
+
+def length(difference: Tensor, p: float) -> Tensor:
+    """The p-norms of differences, over the last dimension."""
+    return _chebyshev(difference) if p == math.inf else vector_norm(difference, p, -1)
+
+
+@primitive
 def _euclidean(a: Array, b: Array) -> Array:
     """`|x - y|` of every row x of `a` and y of `b`, by one product: |x|^2 + |y|^2 - 2 x y."""
     squares = [add_up(np.multiply(x, x), (x.ndim - 1,), True) for x in (a, b)]
@@ -321,7 +340,7 @@ def cdist(
     rows = max(a.shape[-2], b.shape[-2])
     if p == 2 and rows > _MODES[compute_mode] and a.size and b.size and a.dtype == b.dtype:
         return _euclidean(x1, x2)
-    return vector_norm(x1[..., :, None, :] - x2[..., None, :, :], p, -1)
+    return length(x1[..., :, None, :] - x2[..., None, :, :], p)
 
 
 @composed(autocast={"cuda": "float32"})

@@ -149,7 +149,8 @@ def multi_dot(tensors: Any) -> Tensor:
         return matmul(product(i, cut), product(cut + 1, j))
 
     y = product(0, len(chain) - 1)
-    return y.reshape(first[:-1] + last[1:])  # type: ignore[no-any-return]
+    result: Tensor = y.reshape(first[:-1] + last[1:])
+    return result
 
 
 @takes_out
@@ -167,13 +168,16 @@ def _combine(
     """
     if product.array.dtype.kind in "iu":  # torch, too, drops what an integer cannot hold
         beta, alpha = int(beta), int(alpha)
+    factors = product
     if alpha != 1:
         product = product * alpha
     addend: Any = expand(input, product.array.shape)  # raises where it does not fit
     if beta != 0:
         addend = addend if beta == 1 else addend * beta
         product = addend + product if input_first else product + addend
-    return shown_as(product, f"{name}Backward0")  # type: ignore[no-any-return]
+    chain = f"{name}(input, factors.a, factors.b)"
+    result: Tensor = shown_as(product, chain, input=input, factors=factors)
+    return result
 
 
 @takes_out
@@ -240,7 +244,8 @@ def kron(input: Tensor, other: Tensor) -> Tensor:
     blocks = tuple([n for size in a for n in (size, 1)])
     inside = tuple([n for size in b for n in (1, size)])
     product: Any = input.reshape(blocks) * other.reshape(inside)
-    return product.reshape(tuple([n * m for n, m in zip(a, b, strict=True)]))  # type: ignore[no-any-return]
+    result: Tensor = product.reshape(tuple([n * m for n, m in zip(a, b, strict=True)]))
+    return result
 
 
 @takes_out

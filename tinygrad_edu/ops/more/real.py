@@ -92,7 +92,7 @@ def nextafter(input: Any, other: Any, *, out: Any = None) -> Tensor:
     if not is_floating(target):
         raise not_implemented("nextafter_cpu", target)
     y = _nextafter(input, other, from_numpy(target).name)
-    return write_out("nextafter", out, y, input, other)  # type: ignore[no-any-return]
+    return write_out("nextafter", out, y, input, other)
 
 
 @primitive(node="Frexp", multiple=True, saves=("exponent",))

@@ -26,7 +26,7 @@ def poisson(input: Any, generator: Generator | None = None) -> Tensor:
 
     Raises:
         RuntimeError: a rate is negative.
-        NotImplementedError: the rates are no floats.
+        NotImplementedError: the rates are not floats.
 
     >>> import tinygrad_edu as torch
     >>> torch.poisson(torch.zeros(2))

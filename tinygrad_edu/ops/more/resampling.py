@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu.dtypes import Array, is_floating
+from tinygrad_edu.engine.composed import of_tensors
 from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
@@ -249,7 +250,7 @@ def interpolate(
         last = n > 1 and channels_last(input.array)
         y = contiguous(y, _CHANNELS_LAST[n] if last else "torch.contiguous_format")
     title = "NearestExact" if mode == "nearest-exact" else mode.capitalize()
-    return y if y is input else shown_as(y, f"Upsample{title}{n}DBackward0")
+    return y if y is input else shown_as(y, f"Upsample{title}{n}D(x)", x=input)
 
 
 _CHANNELS_LAST = {2: "torch.channels_last", 3: "torch.channels_last_3d"}
@@ -259,11 +260,12 @@ _WITHOUT_SIZE = ("nearest", "nearest-exact", "area")
 # Between channels and pixels ----------------------------------------------------------------------
 
 
+@of_tensors
 def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
     """(..., C r², H, W) -> (..., C, H r, W r): channels become pixels.
 
     Raises:
-        RuntimeError: the channels are no multiple of r².
+        RuntimeError: the channels are not a multiple of r².
 
     >>> import tinygrad_edu as torch
     >>> torch.pixel_shuffle(torch.tensor([[[1]], [[2]], [[3]], [[4]]]), 2)
@@ -290,19 +292,21 @@ def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
     parts = input.reshape(*lead, c // (r * r), r, r, h, w)
     turned = parts.permute(*range(i), i, i + 3, i + 1, i + 4, i + 2)
     shuffled = turned.reshape(*lead, c // (r * r), h * r, w * r)
-    return shown_as(_of_its_own(shuffled, input), "PixelShuffleBackward0")
+    return shown_as(_of_its_own(shuffled, input), "PixelShuffle(x)", x=input)
 
 
 def _of_its_own(y: Any, x: Any) -> Tensor:
-    """A rearranged `x` in memory of its own, also where nothing had to move."""
-    return y.clone().contiguous() if y.storage is x.storage else y  # type: ignore[no-any-return]
+    """A rearranged `x` in memory of its own, also if nothing had to move."""
+    result: Tensor = y.clone().contiguous() if y._storage is x._storage else y
+    return result
 
 
+@of_tensors
 def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
     """(..., C, H r, W r) -> (..., C r², H, W): undoes `pixel_shuffle`.
 
     Raises:
-        RuntimeError: height or width is no multiple of r.
+        RuntimeError: height or width is not a multiple of r.
     """
     x, r = operand("pixel_unshuffle", input), downscale_factor
     if x.ndim < 3:
@@ -331,7 +335,7 @@ def channel_shuffle(input: Tensor, groups: int) -> Tensor:
     """Channels (g, n) in the order (n, g): every group gets one of each.
 
     Raises:
-        RuntimeError: the channels are no multiple of `groups`.
+        RuntimeError: the channels are not a multiple of `groups`.
 
     >>> import tinygrad_edu as torch
     >>> torch.channel_shuffle(torch.arange(4).reshape(1, 4, 1), 2).flatten()

@@ -9,6 +9,7 @@ import numpy as np
 from tinygrad_edu.backend import module_of
 from tinygrad_edu.dtypes import Array, is_floating
 from tinygrad_edu.engine.boundary import need_dtype_of, same_device
+from tinygrad_edu.engine.composed import of_tensors
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import as_array, wrap
 from tinygrad_edu.engine.versions import watched
@@ -19,16 +20,14 @@ from tinygrad_edu.ops.gathering import (
     _check_index,
     _gather,
     _part,
-    _scatter,
     _scatter_add,
-    _scatter_multiply,
     check_source,
     in_corner,
-    scatter,
 )
 from tinygrad_edu.ops.indexing import _index_put
 from tinygrad_edu.ops.joining import zeros_beside
 from tinygrad_edu.ops.masking import _where
+from tinygrad_edu.ops.more.placing import _scatter, _scatter_multiply, scatter
 from tinygrad_edu.out import takes_out
 from tinygrad_edu.size import read_dim
 
@@ -176,10 +175,11 @@ def index_reduce(
     if shape:
         shape[place] = -1
     spread = index.array.reshape(shape)
-    full = wrap(np.broadcast_to(spread, source.array.shape), None, index.storage)
+    full = wrap(np.broadcast_to(spread, source.array.shape), None, index._storage)
     return scatter_reduce(input, dim, full, source, reduce, include_self=include_self)
 
 
+@of_tensors
 def put(input: Any, index: Any, source: Any, accumulate: bool = False) -> Tensor:
     """A copy of `input`, seen as one dimension, with `source` written (or added) at the index."""
     same_device("put", input.array, index.array, source.array)

@@ -16,7 +16,7 @@ from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels.memory_order import in_order
 from tinygrad_edu.kernels.more import series
 from tinygrad_edu.ops import masking
-from tinygrad_edu.ops.arguments import elementwise, raw
+from tinygrad_edu.ops.arguments import elementwise, no_derivative, raw
 from tinygrad_edu.ops.elementary import exp, log
 from tinygrad_edu.ops.more.special import digamma, erfc, lgamma
 from tinygrad_edu.ops.powers import pow
@@ -269,9 +269,8 @@ def _density(g: Any, a: Any, b: Any) -> Any:
     return g * (exp(-b - lgamma(a)) * pow(b, a - 1))
 
 
-def _refused(g: Any) -> Any:
-    raise NotImplementedError("the derivative for 'igamma: input' is not implemented.")
-
-
-igamma.vjp(a=_refused, b=lambda g, a, b: _density(g, a, b))
-igammac.vjp(a=_refused, b=lambda g, a, b: -_density(g, a, b))
+_no_rule = no_derivative(
+    "the derivative for 'igamma: input' is not implemented.", NotImplementedError
+)
+igamma.vjp(a=_no_rule, b=lambda g, a, b: _density(g, a, b))
+igammac.vjp(a=_no_rule, b=lambda g, a, b: -_density(g, a, b))

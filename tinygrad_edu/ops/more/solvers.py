@@ -14,7 +14,7 @@ import numpy as np
 from tinygrad_edu.backend import CPU, beside, new_like, to_device
 from tinygrad_edu.dtypes import Array, from_numpy, int64, is_floating
 from tinygrad_edu.engine.boundary import LinAlgError
-from tinygrad_edu.engine.composed import composed
+from tinygrad_edu.engine.composed import composed, of_tensors
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.names import return_types
 from tinygrad_edu.ops import sampling
@@ -96,7 +96,8 @@ def solve_triangular(
     T = _triangle(A, upper, unitriangular)
     if left:
         return stored_by_columns(substitute(T, B, upper))
-    return _turned(substitute(_turned(T), _turned(B), not upper))  # type: ignore[no-any-return]
+    result: Tensor = _turned(substitute(_turned(T), _turned(B), not upper))
+    return result
 
 
 @takes_out
@@ -169,7 +170,8 @@ def cond(A: Any, p: Any = None) -> Tensor:
         if not x.size:
             return wrap(np.zeros(x.shape[:-2], x.dtype))
         s: Any = svdvals(A)
-        return s[..., -1] / s[..., 0] if p == -2 else s[..., 0] / s[..., -1]  # type: ignore[no-any-return]
+        result: Tensor = s[..., -1] / s[..., 0] if p == -2 else s[..., 0] / s[..., -1]
+        return result
     if p not in ("fro", "nuc", 1, -1, math.inf, -math.inf):
         raise RuntimeError(f"linalg.cond got an invalid norm type: {p}")
     _check_square("cond", x)
@@ -199,7 +201,8 @@ def tensorinv(A: Any, ind: int = 2) -> Tensor:
             f" prod(self.shape[:ind]), but got {math.prod(back)} != {math.prod(front)}"
         )
     square: Any = inv(A.reshape((math.prod(back), math.prod(front))))
-    return square.reshape((*back, *front))  # type: ignore[no-any-return]
+    result: Tensor = square.reshape((*back, *front))
+    return result
 
 
 @takes_out(dtype="cast")
@@ -222,9 +225,11 @@ def tensorsolve(A: Any, B: Any, dims: Any = None) -> Tensor:
             f" prod(self.shape[:other.ndim]), but got {math.prod(rest)} != {b.size}"
         )
     solved: Any = _solve(A.reshape((b.size, b.size)), B.reshape((b.size, 1)))
-    return solved.reshape(rest)  # type: ignore[no-any-return]
+    result: Tensor = solved.reshape(rest)
+    return result
 
 
+@of_tensors
 def vander(x: Any, *, N: int | None = None) -> Tensor:
     """The powers 0 to N - 1 of every element, in a new last dimension.
 

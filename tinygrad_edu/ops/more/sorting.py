@@ -91,7 +91,8 @@ def argsort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool
 @takes_out
 def msort(input: Tensor) -> Tensor:
     """The elements in order along the first dimension."""
-    return sort(input, 0)[0]  # type: ignore[no-any-return]
+    result: Tensor = sort(input, 0)[0]
+    return result
 
 
 def _part(dim: int, part: Any) -> tuple[Any, ...]:

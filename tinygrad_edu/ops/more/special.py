@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu.backend import new_like, special_function
-from tinygrad_edu.dtypes import Array, common, floating, is_floating, not_implemented, promote_to
+from tinygrad_edu.dtypes import (
+    Array,
+    common,
+    default,
+    floating,
+    is_floating,
+    not_implemented,
+    promote_to,
+)
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels import erf as _erf
 from tinygrad_edu.kernels.memory_order import in_turn
@@ -19,11 +27,37 @@ from tinygrad_edu.ops.arguments import elementwise, ufunc
 from tinygrad_edu.ops.elementary import _SLOPE_OF_ERF, exp, sigmoid
 from tinygrad_edu.ops.elementary import erf as erf
 from tinygrad_edu.ops.extrema import gate
-from tinygrad_edu.ops.losses import _as_floats
-from tinygrad_edu.ops.losses import xlogy as xlogy
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
+
+
+@elementwise
+@primitive
+def xlogy(a: Array, b: Array) -> Array:
+    """`a * log(b)`; 0 where a is 0, unless b is nan.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.xlogy(torch.tensor([0.0, 2.0]), torch.tensor([0.0, 3.0]))
+    tensor([0.0000, 2.1972])
+    """
+    a, b = _as_floats(a, b)
+    y = a * np.log(b)
+    return np.where(np.equal(a, 0) & ~np.isnan(b), 0, y).astype(y.dtype, copy=False)
+
+
+xlogy.vjp(
+    a=lambda g, a, b: gate(xlogy(g, b), ~((a == 0) & (b <= 0))),
+    b=lambda g, a, b: g * (a / b),
+)
+
+
+def _as_floats(a: Any, b: Any) -> tuple[Any, Any]:
+    """Both as floats of their common dtype; a number, too, for log would take it for float64."""
+    target = common(a, b)
+    target = target if is_floating(target) else default()
+    a, b = promote_to(target, a, b)
+    return a, b if hasattr(b, "dtype") else target.type(b)
 
 
 @elementwise
@@ -142,7 +176,7 @@ def _logit_slope(g: Any, x: Any, eps: float | None) -> Any:
     slope = g / (x * (1 - x))
     if eps is None:
         return masking.where((x >= 0) & (x <= 1), slope, math.nan)
-    return gate(slope, ~((x < eps) | (x > 1 - eps)))
+    return gate(slope, (x >= eps) & (x <= 1 - eps))
 
 
 logit.vjp(x=_logit_slope)

@@ -10,7 +10,7 @@ import numpy as np
 
 from tinygrad_edu.backend import new_like
 from tinygrad_edu.dtypes import Array, get_default_dtype, is_floating, scalar_type_name
-from tinygrad_edu.engine.composed import composed
+from tinygrad_edu.engine.composed import composed, of_tensors
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
@@ -30,7 +30,7 @@ from tinygrad_edu.ops.gathering import _gather
 from tinygrad_edu.ops.matmul import matmul
 from tinygrad_edu.ops.more.sorting import sort
 from tinygrad_edu.ops.reduction import _mean, add_up, mean, sum
-from tinygrad_edu.ops.shape import movedim
+from tinygrad_edu.ops.shape import movedim, reshape
 from tinygrad_edu.out import takes_out
 from tinygrad_edu.size import read_dim
 
@@ -38,12 +38,19 @@ if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
 
 
-@primitive
-def _var(x: Array, dims: Dims, keepdim: bool, correction: float) -> Array:
+def _variance(x: Array, dims: Dims, keepdim: bool, correction: float) -> Array:
+    """In float64 if x is of float32: equal elements have none, and no square overflows."""
+    if x.dtype == np.float32:
+        x = x.astype(np.float64)
     n = count(x.shape, dims)
     off = x - np.true_divide(add_up(x, dims, True), n)
     total = add_up(np.multiply(off, off, out=off) if off.ndim else off * off, dims, keepdim)
     return np.true_divide(total, max(n - correction, 0))
+
+
+@primitive
+def _var(x: Array, dims: Dims, keepdim: bool, correction: float) -> Array:
+    return _variance(x, dims, keepdim, correction).astype(x.dtype, copy=False)
 
 
 def _var_gradient(g: Any, x: Any, dims: Dims, keepdim: bool, correction: float) -> Any:
@@ -60,7 +67,7 @@ _var.vjp(x=lambda g, x, dims, keepdim, correction: _var_gradient(g, x, dims, kee
 
 @primitive
 def _std(x: Array, dims: Dims, keepdim: bool, correction: float) -> Array:
-    return np.sqrt(_var.primitive.forward(x, dims, keepdim, correction))
+    return np.sqrt(_variance(x, dims, keepdim, correction)).astype(x.dtype, copy=False)
 
 
 def _std_gradient(g: Any, x: Any, y: Any, dims: Dims, keepdim: bool, correction: float) -> Any:
@@ -111,7 +118,7 @@ def var(
         unbiased: True for a correction of 1, False for 0.
 
     Raises:
-        RuntimeError: the elements are no floats.
+        RuntimeError: the elements are not floats.
 
     >>> import tinygrad_edu as torch
     >>> torch.var(torch.tensor([1.0, 3.0]))
@@ -157,6 +164,7 @@ def std_mean(
     return deviation, mean(input, None if isinstance(dim, bool) else dim, keepdim)
 
 
+@of_tensors
 def cov(
     input: Tensor, *, correction: Any = 1, fweights: Any = None, aweights: Any = None
 ) -> Tensor:
@@ -198,8 +206,8 @@ def cov(
         weighted = off * w
         spent = 1 if aweights is None else sum(w * aweights) / total
         freedom = total - correction * spent
-    y: Any = matmul(weighted, off.mT) / freedom
-    return y.reshape(()) if y.array.size == 1 else y  # type: ignore[no-any-return]
+    y: Tensor = matmul(weighted, off.mT) / freedom
+    return y.reshape(()) if y.array.size == 1 else y
 
 
 def _check_weights(name: str, weights: Array, observations: int) -> None:
@@ -224,6 +232,7 @@ def _check_weights(name: str, weights: Array, observations: int) -> None:
         raise RuntimeError(f"cov(): {name} cannot be negative")
 
 
+@of_tensors
 def corrcoef(input: Tensor) -> Tensor:
     """Pearson's correlation coefficients of variables (rows) over observations (columns).
 
@@ -232,11 +241,11 @@ def corrcoef(input: Tensor) -> Tensor:
     tensor([[ 1., -1.],
             [-1.,  1.]])
     """
-    c: Any = cov(input)
+    c = cov(input)
     if not c.array.ndim:
-        return c / c  # type: ignore[no-any-return]
+        return c / c
     scale = c.diagonal() ** 0.5
-    return (c / scale[:, None] / scale).clamp(-1, 1)  # type: ignore[no-any-return]
+    return (c / scale[:, None] / scale).clamp(-1, 1)
 
 
 _INTERPOLATIONS = ("linear", "lower", "higher", "midpoint", "nearest")
@@ -292,15 +301,16 @@ def _quantile(
     if interpolation in ("linear", "midpoint"):
         weight: Any = rank - below if interpolation == "linear" else (above > below) * 0.5
         weight = wrap(weight.astype(x.array.dtype))
-        if isinstance(q, Variable) and q.node is not None and interpolation == "linear":
+        if getattr(q, "node", None) is not None and interpolation == "linear":
             slope = wrap(np.where(nans > 0, last if skip_nan else 0, last).astype(x.array.dtype))
-            moving: Any = q.reshape(-1) * slope  # type: ignore[attr-defined]
+            moving: Any = reshape(q, (-1,)) * slope
             weight = weight + (moving - moving.detach())  # the same number, with a history
         high: Any = _gather(ordered, -1, wrap(above))
         low = lerp(low, high, weight)
     result: Any = movedim(low, -1, 0)  # the levels come first
     rest = tuple(kept) if keepdim else tuple(x.array.shape[:-1])
-    return result.reshape(levels.shape + rest)  # type: ignore[no-any-return]
+    found: Tensor = result.reshape(levels.shape + rest)
+    return found
 
 
 @takes_out

@@ -140,7 +140,7 @@ def new_empty_strided(input: Any, size: Any, stride: Any, **options: Any) -> Ten
 
 
 @named(size="*")
-def resize_(input: Any, *sizes: Any, memory_format: Any = None) -> Tensor:
+def resize_(input: Tensor, *sizes: Any, memory_format: Any = None) -> Tensor:
     """Give the tensor another shape, in place: the elements it has, in the order of memory.
 
     Raises:
@@ -159,8 +159,8 @@ def resize_(input: Any, *sizes: Any, memory_format: Any = None) -> Tensor:
         more[: flat.size] = flat
         flat = more
     input.array = flat[:count].reshape(shape)
-    input.storage.write()
-    return input  # type: ignore[no-any-return]
+    input._storage.write()
+    return input
 
 
 @named(the_template="other")
@@ -170,7 +170,7 @@ def resize_as_(input: Any, other: Any, *, memory_format: Any = None) -> Tensor:
 
 
 @named(size="*")
-def sum_to_size(input: Any, *size: Any) -> Tensor:
+def sum_to_size(input: Tensor, *size: Any) -> Tensor:
     """The sum over those dimensions in which `size` is 1, or that it lacks: undoes `expand`.
 
     >>> import tinygrad_edu as torch
@@ -186,5 +186,5 @@ def sum_to_size(input: Any, *size: Any) -> Tensor:
         return sum(input)
     dims = [i for i, n in enumerate(shape) if i < extra or (target[i - extra] == 1 != n)]
     if not dims:
-        return input  # type: ignore[no-any-return]
+        return input
     return sum(input, dims, True).reshape(target)

@@ -103,7 +103,8 @@ def unfold(
     padded = _pad(batched, ((0, 0), (0, 0), *[(p, p) for p in how.padding]), 0.0)
     y: Any = cut_windows(padded, kernel, plain)
     y = y.reshape(y.shape[0], y.shape[1] * kernel[0] * kernel[1], out[0] * out[1])
-    return y if x.ndim == 4 else y[0]  # type: ignore[no-any-return]
+    result: Tensor = y if x.ndim == 4 else y[0]
+    return result
 
 
 def fold(
@@ -159,4 +160,5 @@ def fold(
     y: Any = add_windows(columns, (n, channels, *padded), kernel, plain)
     inside = [slice(p, p + size) for p, size in zip(how.padding, sizes, strict=True)]
     y = _slice(y, (slice(None), slice(None), *inside))
-    return y if x.ndim == 3 else y[0]  # type: ignore[no-any-return]
+    result: Tensor = y if x.ndim == 3 else y[0]
+    return result

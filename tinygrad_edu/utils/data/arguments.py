@@ -68,7 +68,7 @@ def context_of(context: BaseContext | str, num_workers: int) -> BaseContext:
 
     Raises:
         ValueError: it is not known, or there are no workers.
-        TypeError: it is no context.
+        TypeError: it is not a context.
     """
     import multiprocessing
     from multiprocessing.context import BaseContext

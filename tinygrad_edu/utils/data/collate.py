@@ -117,7 +117,8 @@ def _rebuild_mapping(like: Mapping[Any, Any], parts: dict[Any, Any]) -> Any:
     """`parts` in a mapping of the type of `like`; a plain dict if that type cannot be built."""
     try:
         if not isinstance(like, MutableMapping):
-            return type(like)(parts)  # type: ignore[call-arg]
+            build: Any = type(like)
+            return build(parts)
         twin = copy.copy(like)  # keeps what a subclass holds beside its items
         twin.update(parts)
         return twin
@@ -131,7 +132,8 @@ def _rebuild_sequence(like: Sequence[Any], parts: list[Any]) -> Any:
         return parts
     try:
         if not isinstance(like, MutableSequence):
-            return type(like)(parts)  # type: ignore[call-arg]
+            build: Any = type(like)
+            return build(parts)
         twin = copy.copy(like)
         for i, part in enumerate(parts):
             twin[i] = part

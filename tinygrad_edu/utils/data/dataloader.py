@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from tinygrad_edu.backend import cupy_problem
+from tinygrad_edu.engine.boundary import users_level
+from tinygrad_edu.engine.composed import heard
 from tinygrad_edu.random import Generator, default_generator
 from tinygrad_edu.utils.data import position
 from tinygrad_edu.utils.data.arguments import (
@@ -21,6 +21,7 @@ from tinygrad_edu.utils.data.arguments import (
 from tinygrad_edu.utils.data.collate import default_collate, default_convert, pin
 from tinygrad_edu.utils.data.dataset import IterableDataset
 from tinygrad_edu.utils.data.fetch import fetcher
+from tinygrad_edu.utils.data.info import get_worker_info
 from tinygrad_edu.utils.data.sampler import (
     BatchSampler,
     RandomSampler,
@@ -28,17 +29,11 @@ from tinygrad_edu.utils.data.sampler import (
     SequentialSampler,
     draw_seed,
 )
-from tinygrad_edu.utils.data.worker import (
-    Ended,
-    Failure,
-    Job,
-    Unreadable,
-    Workers,
-    get_worker_info,
-)
 
 if TYPE_CHECKING:
     from multiprocessing.context import BaseContext
+
+    from tinygrad_edu.utils.data.epochs import WorkerEpochs
 
 __all__ = ["DataLoader", "default_collate", "default_convert", "get_worker_info"]
 
@@ -99,6 +94,7 @@ class DataLoader(Generic[T_co]):
     tensor([3, 4]) tensor([30, 40])
     """
 
+    @heard("loader")
     def __init__(
         self,
         dataset: Any,
@@ -158,7 +154,7 @@ class DataLoader(Generic[T_co]):
         self.in_order = in_order
         self._is_stream = is_stream
         self._stated_length: int | None = None
-        self._iterator: _WorkerIterator | None = None
+        self._iterator: WorkerEpochs | None = None
         self._epoch: position.Epoch | None = None
         self._resume: dict[str, Any] | None = None
         self._fixed = True
@@ -184,6 +180,7 @@ class DataLoader(Generic[T_co]):
     def _index_sampler(self) -> Any:
         return self.sampler if self.batch_sampler is None else self.batch_sampler
 
+    @heard("epoch")
     def __iter__(self) -> Iterator[Any]:
         resume, self._resume = self._resume, None
         if self._iterator is not None and not self._iterator.running:
@@ -203,11 +200,13 @@ class DataLoader(Generic[T_co]):
 
     def _begin_epoch(self) -> Iterator[Any]:
         if self.num_workers == 0:
-            return _Iterator(self)
+            return Epoch(self)
+        from tinygrad_edu.utils.data.epochs import WorkerEpochs  # most loaders have no workers
+
         if not self.persistent_workers:
-            return _WorkerIterator(self)
+            return WorkerEpochs(self)
         if self._iterator is None:
-            self._iterator = _WorkerIterator(self)
+            self._iterator = WorkerEpochs(self)
         else:
             self._iterator.restart(self)
         return self._iterator
@@ -266,11 +265,11 @@ class DataLoader(Generic[T_co]):
             warnings.warn(
                 f"This DataLoader will create {self.num_workers} worker processes in total. This"
                 f" process may use {cpus} CPUs only; more workers than that can make it slower.",
-                stacklevel=3,
+                stacklevel=users_level(),
             )
 
 
-class _Iterator(Iterator[Any]):
+class Epoch(Iterator[Any]):
     """One epoch, prepared in this process."""
 
     def __init__(self, loader: DataLoader[Any]) -> None:
@@ -279,7 +278,7 @@ class _Iterator(Iterator[Any]):
             warnings.warn(
                 "'pin_memory' argument is set as true but no accelerator is found, then device"
                 " pinned memory won't be used.",
-                stacklevel=3,
+                stacklevel=users_level(),
             )
         self._begin(loader)
         # Drawn even if no worker will use it; an epoch that goes on with kept workers drew none.
@@ -386,87 +385,12 @@ class _Iterator(Iterator[Any]):
             )
 
 
-class _WorkerIterator(_Iterator):
-    """Epochs prepared by worker processes.
+def __getattr__(name: str) -> Any:
+    """torch's names of the iterators, by which libraries ask which of them runs."""
+    if name == "_BaseDataLoaderIter":
+        return Epoch
+    if name == "_MultiProcessingDataLoaderIter":
+        from tinygrad_edu.utils.data.epochs import WorkerEpochs
 
-    `turns` names, for each batch still to come, the worker that prepares it.  Whoever has delivered
-    a batch gets the next task, so batch i is made by worker i modulo their number, as in torch.
-    """
-
-    def _start(self, loader: DataLoader[Any]) -> None:
-        job = Job(
-            loader.dataset,
-            loader.batch_sampler is not None,
-            loader.collate_fn,
-            loader.drop_last,
-            loader.worker_init_fn,
-            self._base_seed,
-            loader.num_workers,
-        )
-        self._in_order = loader.in_order
-        self._keep_workers = loader.persistent_workers
-        self._prefetch = loader.prefetch_factor
-        if not self._prefetch:
-            raise AssertionError(f"prefetch_factor={self._prefetch} must be > 0 with workers")
-        import multiprocessing  # here, because most loaders need no workers
-
-        context: Any = loader.multiprocessing_context or multiprocessing
-        self._workers = Workers(job, context, loader.timeout)
-        self._epoch = 0
-        self._fill()
-
-    def restart(self, loader: DataLoader[Any]) -> None:
-        """Begin a new epoch with the same workers."""
-        self._epoch_so_far.running = False
-        self._begin(loader)
-        self._epoch += 1
-        self._pass_over()
-        self._fill()
-        self._pass_over_stream()
-
-    def _fill(self) -> None:
-        self._turns: deque[int] = deque()
-        for _ in range(self._prefetch or 0):
-            for worker in range(len(self._workers.links)):
-                self._give(worker)
-
-    def _give(self, worker: int) -> None:
-        """Send the next task to the worker, if there is one."""
-        with suppress(StopIteration):
-            indices = self._draw()
-            self._workers.send(worker, self._epoch, indices)
-            self._turns.append(worker)
-
-    @property
-    def running(self) -> bool:
-        """Its workers have not been stopped."""
-        return self._workers.running
-
-    def _next(self) -> Any:
-        try:
-            return self._receive()
-        except Exception:
-            raise
-        except BaseException as error:  # an answer may be lost between the link and `turns`
-            self._note(error)
-            self._turns.clear()
-            self._workers.stop()
-            raise
-
-    def _receive(self) -> Any:
-        while self._turns:
-            worker = self._turns[0]
-            if not self._in_order:
-                worker = self._workers.first_ready(sorted(set(self._turns)))
-            answer = self._workers.receive(worker, self._epoch)
-            self._turns.remove(worker)
-            if isinstance(answer, Ended):
-                self._turns = deque(other for other in self._turns if other != worker)
-                continue
-            self._give(worker)
-            if isinstance(answer, Failure | Unreadable):
-                raise answer.error()
-            return answer
-        if not self._keep_workers:
-            self._workers.stop()
-        raise StopIteration
+        return WorkerEpochs
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name)

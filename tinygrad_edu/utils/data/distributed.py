@@ -17,14 +17,14 @@ class DistributedSampler(Sampler[Any]):
 
     Args:
         dataset: has a length.
-        num_replicas, rank: how many processes there are, and which one this is, from 0. Unlike in
-            torch both must be given, for this package runs in one process.
+        num_replicas, rank: how many processes there are, and which one this is, from 0; those of
+            the default process group unless given.
         shuffle: in an order that depends on `seed` and on the epoch, see `set_epoch`.
         drop_last: leave out what cannot be shared out, instead of repeating.
 
     Raises:
-        RuntimeError: `num_replicas` or `rank` is not given.
-        ValueError: `rank` is not in [0, num_replicas).
+        RuntimeError: one is not given, and mpi4py is not installed.
+        ValueError: `rank` is not in [0, num_replicas), or there is no process group.
 
     >>> from tinygrad_edu.utils.data.distributed import DistributedSampler
     >>> list(DistributedSampler(range(5), num_replicas=2, rank=1, shuffle=False))
@@ -36,7 +36,12 @@ class DistributedSampler(Sampler[Any]):
         shuffle: bool = True, seed: int = 0, drop_last: bool = False,
     ) -> None:  # fmt: skip
         if num_replicas is None or rank is None:
-            raise RuntimeError("Requires distributed package to be available")
+            from tinygrad_edu.distributed import world  # most programs have one process
+
+            if not world.is_available():
+                raise RuntimeError(f"Requires distributed package to be available: {world.INSTALL}")
+            num_replicas = world.get_world_size() if num_replicas is None else num_replicas
+            rank = world.get_rank() if rank is None else rank
         if not 0 <= rank < num_replicas:
             raise ValueError(
                 f"Invalid rank {rank}, rank should be in the interval [0, {num_replicas - 1}]"

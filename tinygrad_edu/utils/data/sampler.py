@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence, Sized
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
-from tinygrad_edu.dtypes import float64
-from tinygrad_edu.ops.creation import as_tensor
+from tinygrad_edu.names.moved import moved_names
 from tinygrad_edu.random import (
     Generator,
     default_generator,
     fill_random,
-    multinomial,
     randint,
     randperm,
 )
-from tinygrad_edu.tensor import Tensor
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -153,60 +150,6 @@ class SubsetRandomSampler(Sampler[int]):
         return len(self.indices)
 
 
-class WeightedRandomSampler(Sampler[int]):
-    """Index i is drawn with a probability proportional to `weights[i]`.
-
-    Args:
-        weights: N numbers >= 0, not all 0.
-        num_samples: how many to draw.
-        replacement: an index may come again.
-        generator: the default generator unless given.
-
-    Raises:
-        ValueError: `num_samples` is not a positive int, `replacement` not a bool, `weights` not a
-            sequence of numbers.
-        RuntimeError: (when it is iterated over) weights that are negative, infinite or all 0, or
-            more samples than indices without replacement.
-
-    >>> list(WeightedRandomSampler([0.0, 1.0], 3))
-    [1, 1, 1]
-    """
-
-    weights: Tensor
-    num_samples: int
-    replacement: bool
-
-    def __init__(
-        self,
-        weights: Sequence[float] | Tensor,
-        num_samples: int,
-        replacement: bool = True,
-        generator: Generator | None = None,
-    ) -> None:
-        _require_positive("num_samples", num_samples, bool)
-        if not isinstance(replacement, bool):
-            raise ValueError(
-                f"replacement should be a boolean value, but got replacement={replacement}"
-            )
-        self.weights = as_tensor(weights, dtype=float64)
-        if self.weights.ndim != 1:
-            raise ValueError(
-                "weights should be a 1d sequence but given weights have shape"
-                f" {tuple(self.weights.shape)}"
-            )
-        self.num_samples = num_samples
-        self.replacement = replacement
-        self.generator = generator
-
-    def __iter__(self) -> Iterator[int]:
-        generator = self.generator or default_generator
-        drawn = multinomial(generator, self.weights.array, self.num_samples, self.replacement)
-        yield from drawn.tolist()
-
-    def __len__(self) -> int:
-        return self.num_samples
-
-
 class BatchSampler(Sampler[list[int]]):
     """Lists of `batch_size` indices of another sampler.
 
@@ -245,3 +188,7 @@ class BatchSampler(Sampler[list[int]]):
 def _require_positive(name: str, value: Any, excluded: type | tuple[type, ...] = ()) -> None:
     if not isinstance(value, int) or isinstance(value, excluded) or value <= 0:
         raise ValueError(f"{name} should be a positive integer value, but got {name}={value}")
+
+
+if not TYPE_CHECKING:  # a type checker is to miss what is not here
+    __getattr__ = moved_names(__name__)

@@ -31,8 +31,11 @@ import numpy as np
 
 from tinygrad_edu.random import manual_seed
 from tinygrad_edu.tensor import Tensor
+from tinygrad_edu.utils.data import info
 from tinygrad_edu.utils.data.dataset import IterableDataset
 from tinygrad_edu.utils.data.fetch import fetcher
+from tinygrad_edu.utils.data.info import WorkerInfo
+from tinygrad_edu.utils.data.info import get_worker_info as get_worker_info
 from tinygrad_edu.utils.data.link import Link
 
 if TYPE_CHECKING:
@@ -44,35 +47,6 @@ PATIENCE = 5.0
 
 GLANCE = 0.25
 """Seconds between looks at whether a worker that is waited for still lives."""
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerInfo:
-    """Which worker this is.
-
-    Attributes:
-        id: 0, ..., num_workers - 1.
-        num_workers: how many there are.
-        seed: this worker's random generators started from it; another one for each worker.
-        dataset: this worker's copy.
-    """
-
-    id: int
-    num_workers: int
-    seed: int
-    dataset: Any
-
-
-_info: WorkerInfo | None = None
-
-
-def get_worker_info() -> WorkerInfo | None:
-    """Which worker process of a DataLoader is running this; None in any other process.
-
-    >>> get_worker_info() is None
-    True
-    """
-    return _info
 
 
 @dataclass(frozen=True)
@@ -172,13 +146,12 @@ def _answer(job: Job, worker: int, link: Link, outbox: queue.SimpleQueue[list[by
 
 def _prepare(job: Job, worker: int) -> None:
     """Seed every random generator from the loader's seed and the worker's number."""
-    global _info
     seed = job.base_seed + worker
     random.seed(seed)
     manual_seed(seed)
     entropy = [worker, job.base_seed & 0xFFFFFFFF, job.base_seed >> 32, 0]
     np.random.seed(np.random.SeedSequence(entropy).generate_state(4))
-    _info = WorkerInfo(worker, job.num_workers, seed, job.dataset)
+    info.current = WorkerInfo(worker, job.num_workers, seed, job.dataset)
     if job.init_fn is not None:
         job.init_fn(worker)
 

@@ -1,0 +1,233 @@
+"""Gradients of several processes, averaged in buckets while the backward pass goes on.
+
+The last layers' gradients are ready first, so buckets are filled from the end of the model.  A
+bucket is sent when all of its gradients, and the buckets before it, are ready: every rank sends the
+same buckets in the same order.  Source: Li et al., "PyTorch Distributed: Experiences on
+Accelerating Data Parallel Training", 2020, section 3.2.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from tinygrad_edu.backend import new_like
+from tinygrad_edu.distributed.collectives import ReduceOp, all_reduce, broadcast
+from tinygrad_edu.distributed.world import ProcessGroup
+from tinygrad_edu.dtypes import Array
+from tinygrad_edu.engine.graph import Node
+from tinygrad_edu.engine.record import current_node, wrap
+from tinygrad_edu.engine.tree import flatten
+from tinygrad_edu.tensor import Tensor
+
+MEGABYTE = 1 << 20
+
+
+def in_buckets(tensors: Sequence[Tensor], caps: Sequence[int]) -> list[list[int]]:
+    """The places of tensors, in buckets of one dtype and device, each of a limited size in bytes.
+
+    Args:
+        caps: the limits of the first buckets; the last one is that of all others, too.
+    """
+    buckets: list[list[int]] = []
+    open_buckets: dict[Any, tuple[list[int], int]] = {}
+    for i, x in enumerate(tensors):
+        key = x.dtype, x.device
+        bucket, size = open_buckets.get(key, ([], 0))
+        if not bucket:
+            buckets.append(bucket)
+        bucket.append(i)
+        size += x.nbytes
+        full = size >= caps[min(len(buckets), len(caps)) - 1]
+        open_buckets[key] = ([], 0) if full else (bucket, size)
+    return buckets
+
+
+class Bucket:
+    """Some parameters, and one array for all of their gradients.
+
+    Attributes:
+        numbers: which parameters.
+        views: for each, its part of the array.
+    """
+
+    def __init__(self, numbers: list[int], tensors: Sequence[Tensor]) -> None:
+        self.numbers = numbers
+        first = tensors[0].array
+        self.flat = wrap(new_like(first, sum(x.array.size for x in tensors)))
+        self.views: list[Array] = []
+        start = 0
+        for x in tensors:
+            part = self.flat.array[start : start + x.array.size]
+            self.views.append(part.reshape(x.array.shape))
+            start += x.array.size
+
+
+def broadcast_all(tensors: Iterable[Tensor], root: int, group: ProcessGroup) -> None:
+    """Give every rank the values of the group's number `root`."""
+    given = [x for x in tensors]
+    for numbers in in_buckets(given, [25 * MEGABYTE]):
+        members = [given[i] for i in numbers]
+        bucket = Bucket(numbers, members)
+        for x, view in zip(members, bucket.views, strict=True):
+            view[...] = x.array
+        broadcast(bucket.flat, group_src=root, group=group)
+        if group.rank() != root:
+            for x, view in zip(members, bucket.views, strict=True):
+                x.array[...] = view
+                x._storage.write()
+
+
+def reached(output: Any) -> set[Node]:
+    """The nodes from which tensors, in nested containers, were computed."""
+    found: set[Node] = set()
+    things = flatten(output)
+    todo = [current_node(x) for x in things if isinstance(x, Tensor)]
+    for thing in things:
+        if not isinstance(thing, Tensor) and hasattr(thing, "__dict__"):
+            todo += [current_node(x) for x in flatten(vars(thing)) if isinstance(x, Tensor)]
+    while todo:
+        node = todo.pop()
+        if node is not None and node not in found:
+            found.add(node)
+            todo.extend(node.edges)
+    return found
+
+
+class Reducer:
+    """Averages the gradients of parameters over a group.
+
+    Args:
+        params: in the order of the model.
+        group: whose ranks take part.
+        caps: sizes of buckets in bytes, see `in_buckets`.
+        find_unused: whether parameters may be without gradient; the ranks then tell each other.
+        as_views: let `.grad` be a part of the bucket, which saves a copy.
+    """
+
+    def __init__(
+        self, params: list[Tensor], group: ProcessGroup, caps: Sequence[int], find_unused: bool,
+        as_views: bool,
+    ) -> None:  # fmt: skip
+        self.params, self.group = params, group
+        self.find_unused, self.as_views = find_unused, as_views
+        backwards = params[::-1]
+        last = len(params) - 1
+        self.buckets = [
+            Bucket([last - i for i in numbers], [backwards[i] for i in numbers])
+            for numbers in in_buckets(backwards, caps)
+        ]
+        self.armed = False
+        self.divisor: int | None = None
+        for i, p in enumerate(params):
+            p.register_post_accumulate_grad_hook(functools.partial(self._ready, i))
+
+    def prepare(self, output: Any, divisor: int | None) -> None:
+        """A forward pass has ended: the backward pass is to average gradients.
+
+        Args:
+            output: what the model returned.
+            divisor: what the sum is divided by; the size of the group unless given.
+
+        Raises:
+            RuntimeError: the last backward pass left parameters without gradient.
+        """
+        if self.armed and self.seen:
+            missing = [i for i in range(len(self.params)) if i not in self.seen]
+            raise RuntimeError(
+                "Expected to have finished reduction in the prior iteration before starting a new"
+                f" one: the parameters {missing[:20]} got no gradient, so they were not part of the"
+                " loss. Pass find_unused_parameters=True to DistributedDataParallel, and let all"
+                " of the model's outputs take part in the loss."
+            )
+        self.armed, self.divisor = True, divisor
+        self.seen: set[int] = set()
+        self.works: list[Any] = []
+        self.unused: set[int] = set()
+        if self.find_unused:
+            nodes = reached(output)
+            self.unused = {i for i, p in enumerate(self.params) if p.node not in nodes}
+            self._advance()
+
+    def disarm(self) -> None:
+        """The backward pass is not to average gradients."""
+        self.armed = False
+
+    def _ready(self, i: int, tensor: Tensor) -> None:
+        if not self.armed:
+            return
+        if i in self.seen:
+            raise RuntimeError(
+                f"Expected to mark a variable ready only once: parameter {i} got its gradient in"
+                " two parts, as by two backward passes after one forward pass; use no_sync() for"
+                " all but the last, or checkpoint with use_reentrant=False"
+            )
+        self.seen.add(i)
+        self._advance()
+
+    def _advance(self) -> None:
+        """Send the buckets that are ready; when all are, wait for them."""
+        ready = self.seen | self.unused
+        while len(self.works) < len(self.buckets):
+            bucket = self.buckets[len(self.works)]
+            if not ready.issuperset(bucket.numbers):
+                return
+            self.works.append(self._send(bucket))
+        self._finish()
+
+    def _send(self, bucket: Bucket) -> Any:
+        for i, view in zip(bucket.numbers, bucket.views, strict=True):
+            grad = self.params[i].grad
+            if grad is None:
+                view[...] = 0
+            elif grad.array is not view:
+                view[...] = grad.array
+        return all_reduce(bucket.flat, self._op, self.group, async_op=True)
+
+    def shadow(self) -> None:
+        """Take part in the averages of the others, without gradients of one's own."""
+        works: list[Any] = []
+        for bucket in self.buckets:
+            bucket.flat.array[...] = 0
+            works.append(all_reduce(bucket.flat, self._op, self.group, async_op=True))
+        if self.find_unused:
+            self._used_anywhere(set())
+        for work in works:
+            work.wait()
+
+    @property
+    def _op(self) -> ReduceOp:
+        return ReduceOp.AVG if self.divisor is None else ReduceOp.SUM
+
+    def _used_anywhere(self, mine: set[int]) -> set[int]:
+        """The parameters that some rank has used."""
+        flags = wrap(new_like(self.params[0].array, len(self.params), 0, "int32"))
+        for i in mine:
+            flags.array[i] = 1
+        all_reduce(flags, ReduceOp.MAX, self.group)
+        return {i for i, used in enumerate(flags.tolist()) if used}
+
+    def _finish(self) -> None:
+        used = set(range(len(self.params)))
+        if self.find_unused:
+            used = self._used_anywhere(used - self.unused)
+        for bucket, work in zip(self.buckets, self.works, strict=True):
+            work.wait()
+            if self.divisor is not None:
+                bucket.flat.array /= self.divisor
+            for i, view in zip(bucket.numbers, bucket.views, strict=True):
+                if i in used:
+                    self._give(self.params[i], view)
+        self.armed = False
+
+    def _give(self, p: Tensor, view: Array) -> None:
+        grad = p.grad
+        if self.as_views:
+            if grad is None or grad.array is not view:
+                p.grad = wrap(view)
+        elif grad is None:
+            p.grad = wrap(view.copy())
+        else:
+            grad.array[...] = view
+            grad._storage.write()

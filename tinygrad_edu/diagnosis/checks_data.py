@@ -1,0 +1,168 @@
+"""Checks of the data: their order, their size, and who sees which."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+
+from tinygrad_edu.diagnosis.findings import Found, check
+from tinygrad_edu.diagnosis.history import History
+from tinygrad_edu.random import Generator
+
+
+@check("unshuffled", "warning", "loss loader epoch")
+def unshuffled(seen: History, event: Any) -> Any:
+    """The labels come in order: {batches} batches in a row, from class {first} to {last}.
+
+    Why: Each step learns one class and forgets those before. Batches should look like the whole.
+
+    Cure: DataLoader(dataset, batch_size=..., shuffle=True)
+    """
+    if hasattr(event, "loader"):
+        _note_loader(seen, event)
+        return
+    t = event.t
+    classes = t.dtype.kind in "iu" or "binary" in event.name
+    if not event.recorded or not classes or t.size < 4:
+        return
+    flat = t.reshape(-1)
+    key = "sorted", event.place
+    first, last, batches = seen.notes.get(key, (flat[0], flat[0], 0))
+    if flat[0] < last or (flat[1:] < flat[:-1]).any():
+        seen.notes[key] = flat[0], flat[-1], 0
+        return
+    seen.notes[key] = first, flat[-1], batches + 1
+    rows = t.ndim == 1 or (t.ndim == 2 and t.shape[1] == 1)
+    if batches + 1 >= 4 and flat[-1] != first and rows:
+        place = _made(seen, seen.notes.get("loader"))
+        yield Found(
+            place or event.place, event.place if place else None,
+            batches=batches + 1, first=int(first), last=int(flat[-1]),
+        )  # fmt: skip
+
+
+def _made(seen: History, loader: Any) -> Any:
+    """Where a loader was made."""
+    return None if loader is None else seen.notes.get(("made", id(loader)))
+
+
+def _note_loader(seen: History, event: Any) -> None:
+    if hasattr(event, "recording"):
+        seen.notes["loader"] = event.loader
+    else:
+        seen.notes["made", id(event.loader)] = event.place
+
+
+@check("same-augmentation", "warning", "epoch")
+def same_augmentation(seen: History, event: Any) -> Any:
+    """All {workers} workers draw the same random numbers: {what}.
+
+    Why: Each worker is a copy of this process, and of the generator in it: {workers} samples in a
+    row get the same noise.
+
+    Cure: worker_init_fn=lambda i: np.random.seed(torch.initial_seed() % 2**32)
+    """
+    loader = event.loader
+    if loader.num_workers < 2:
+        return
+    what = _own_generator(loader.dataset) or _fixed_seed(loader.worker_init_fn)
+    if what:
+        yield Found(_made(seen, loader) or event.place, event.place,
+                    workers=loader.num_workers, what=what)  # fmt: skip
+
+
+def _own_generator(dataset: Any) -> str | None:
+    """The attribute in which a dataset has a generator of its own."""
+    kinds = (np.random.Generator, np.random.RandomState, random.Random, Generator)
+    held = getattr(dataset, "__dict__", {})
+    for name, value in held.items():
+        if isinstance(value, kinds):
+            return f"dataset.{name} is copied into each"
+        if name in ("dataset", "transform", "tf", "transforms", "augment"):
+            found = _own_generator(value)
+            if found:
+                return found
+    return None
+
+
+def _fixed_seed(init: Any) -> str | None:
+    """Whether a worker_init_fn seeds without looking at which worker it is in."""
+    code = getattr(init, "__code__", None)
+    if code is None or not any(["seed" in name for name in code.co_names]):
+        return None
+    import dis
+
+    loads = {i.argval for i in dis.get_instructions(code) if i.opname.startswith("LOAD_FAST")}
+    told = {"initial_seed", "get_worker_info", "urandom", "time", "getpid"} & {*code.co_names}
+    if code.co_argcount and code.co_varnames[0] not in loads and not told:
+        return "worker_init_fn seeds all of them alike"
+    return None
+
+
+def _samples(dataset: Any) -> tuple[int, frozenset[int] | None]:
+    """The dataset at the bottom, and which of its samples are meant; None for all."""
+    indices = None
+    while hasattr(dataset, "indices") and hasattr(dataset, "dataset"):
+        own = [int(i) for i in dataset.indices]
+        indices = own if indices is None else [own[i] for i in indices]
+        dataset = dataset.dataset
+    return id(dataset), None if indices is None else frozenset(indices)
+
+
+@check("validation-in-training", "warning", "begin epoch step")
+def validation_in_training(seen: History, event: Any) -> Any:
+    """{shared} of {count} samples that the model is judged by are trained on, too ({also}).
+
+    Why: What was learnt by heart is counted as understood: the score is too good.
+
+    Cure: train, held_out = torch.utils.data.random_split(dataset, [0.8, 0.2])
+    """
+    trained_on: dict[int, Any] = seen.note("trained on", dict)
+    if hasattr(event, "optimizer"):
+        loader = seen.notes.get("loader")
+        if loader is not None:
+            trained_on[id(loader)] = loader
+        return
+    if hasattr(event, "loader"):
+        seen.notes["epoch"] = event.place
+        return
+    judged = seen.notes.get("loader")
+    trains = event.passed.recorded and event.passed.training
+    if judged is None or trains or id(judged) in trained_on:
+        return
+    if not seen.looks_left(("held out", id(judged)), 1):
+        return
+    base, held = _samples(judged.dataset)
+    for loader in trained_on.values():
+        other, taken = _samples(loader.dataset)
+        if other != base or held is None:
+            continue
+        shared = len(held if taken is None else held & taken)
+        if shared:
+            place = _made(seen, loader)
+            yield Found(seen.notes["epoch"], place, shared=shared, count=len(held))
+
+
+@check("unnormalised", "warning", "op.linear op.convolve")
+def unnormalised(seen: History, event: Any) -> Any:
+    """The data go into the first layer as they are: {low:.3g} to {high:.3g}, of size {size:.3g}.
+
+    Why: Layers are made for numbers of size 1. With such inputs scores, loss and gradients are as
+    many times larger, and one learning rate does not fit all.
+
+    Cure: x = (x - x.mean(0)) / x.std(0)  # or x / 255
+    """
+    if event.y.node is None or not event.inputs:
+        return
+    t = event.inputs[0]
+    if t.node is not None or seen.steps > 3 or t.array.dtype.kind != "f" or not t.array.size:
+        return
+    if seen.of(t) is not None and seen.of(t).kind is not None:  # type: ignore[union-attr]
+        return
+    x = t.array
+    size = float(np.sqrt((x.astype(np.float64) ** 2).mean()))
+    level = "warning" if size > 60 else "note" if size > 20 or 0 < size < 1e-3 else None
+    if level is not None:
+        yield Found(event.place, None, level, low=float(x.min()), high=float(x.max()), size=size)

@@ -1,0 +1,386 @@
+"""Checks of what flows from the model into the loss."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from typing import Any
+
+import numpy as np
+
+from tinygrad_edu.diagnosis.findings import Found, check
+from tinygrad_edu.diagnosis.flow import finite
+from tinygrad_edu.diagnosis.history import History
+
+
+def sums_to_one(x: Any, axis: int) -> bool:
+    """Whether the values are probabilities along an axis."""
+    if x.size == 0 or x.shape[axis] < 2 or not finite(x):
+        return False
+    return bool(x.min() >= 0 and abs(x.sum(axis) - 1).max() < 1e-3)
+
+
+def log_sums(x: Any, axis: int) -> Any:
+    """`log(sum(exp(x)))`: 0 for logarithms of probabilities."""
+    top = x.max(axis, keepdims=True)
+    return (np.log(np.exp(x - top).sum(axis, keepdims=True)) + top).ravel()
+
+
+def often(seen: History, event: Any) -> bool:
+    """Whether a place has been looked at often enough for looking at values."""
+    return not seen.looks_left((event.name, event.place), 3)
+
+
+@check("softmax-twice", "error", "loss.cross_entropy")
+def softmax_twice(seen: History, event: Any) -> Any:
+    """{name} takes raw scores; its input came out of softmax ({also}).
+
+    Why: It applies log_softmax itself. Of {classes} classes no loss can fall below {least:.3f}, and
+    gradients shrink: yours are {smaller:.2g} times smaller.
+
+    Cure: pass the scores themselves:  loss = criterion(model(x), y)
+    """
+    x, axis = event.x, event.axis
+    if x.ndim < 1 or not x.size:
+        return
+    by_values = event.kind is None and not often(seen, event) and sums_to_one(x, axis)
+    if event.kind == "softmax" or by_values:
+        classes = x.shape[axis]
+        yield Found(
+            event.place, event.also, name=event.name, classes=classes,
+            least=math.log(math.e + classes - 1) - 1, smaller=_shrinkage(x, event.t),
+        )  # fmt: skip
+
+
+def _shrinkage(p: Any, t: Any) -> float:
+    """How much smaller the gradient at the scores is with a second softmax."""
+    if p.ndim != 2 or t.ndim != 1:
+        return float(p.shape[0 if p.ndim == 1 else 1])
+    right = np.zeros_like(p)
+    rows = (t >= 0) & (t < p.shape[1])
+    right[rows.nonzero()[0], t[rows]] = 1
+    plain = p - right
+    e = np.exp(p)
+    g = e / e.sum(1, keepdims=True) - right
+    twice = p * (g - (g * p).sum(1, keepdims=True))
+    return float(np.sqrt((plain**2).sum() / max((twice**2).sum(), 1e-30)))
+
+
+@check("softmax-twice", "warning", "op.softmax op.log_softmax")
+def softmax_of_softmax(seen: History, event: Any) -> Any:
+    """softmax is applied to what came out of softmax ({also}).
+
+    Why: Probabilities lie between 0 and 1, so the second softmax makes them almost equal: the
+    largest of {classes} is at most {most:.3g}.
+
+    Cure: apply it once, to the scores
+    """
+    if event.inside:
+        return
+    before, y = event.before, event.y.array
+    if before is not None and before.kind == "softmax" and y.ndim:
+        if before.axis == int(event.args[1]) % y.ndim:
+            most = math.e / (math.e + y.shape[before.axis] - 1)
+            yield Found(event.place, before.place, classes=y.shape[before.axis], most=most)
+
+
+@check("log-twice", "warning", "loss.cross_entropy")
+def log_twice(seen: History, event: Any) -> Any:
+    """{name} takes raw scores; its input came out of log_softmax ({also}).
+
+    Why: It applies log_softmax itself. A second one changes nothing, but it is work for nothing,
+    and hides that NLLLoss was meant, or no log_softmax. (Sums of exp are {sum:.3f} already.)
+
+    Cure: nll_loss(log_softmax(scores, 1), y)  or  cross_entropy(scores, y)
+    """
+    if event.kind == "log_softmax" and event.x.size:
+        sums = np.exp(log_sums(event.x, event.axis))
+        yield Found(event.place, event.also, name=event.name, sum=float(sums.mean()))
+
+
+@check("log-twice", "error", "op.log")
+def log_of_log(seen: History, event: Any) -> Any:
+    """log is taken of what is a logarithm already ({also}).
+
+    Why: Logarithms of probabilities are negative: {bad} of {all} results are not finite.
+
+    Cure: leave the second log out
+    """
+    before = event.before
+    if before is not None and before.kind in ("log_softmax", "log_sigmoid"):
+        y = event.y.array
+        yield Found(event.place, before.place, bad=int((~np.isfinite(y)).sum()), all=y.size)
+
+
+@check("softmax-missing", "error", "loss.nll_loss")
+def softmax_missing(seen: History, event: Any) -> Any:
+    """{name} takes logarithms of probabilities; its input is raw scores.
+
+    Why: It averages -input[class], and applies no softmax: exp of a row adds up to {sum:.3g}, not
+    to 1, so the loss has no lower bound.
+
+    Cure: nn.CrossEntropyLoss()(scores, y)  # or log_softmax(scores, 1) before nll_loss
+    """
+    x = event.x
+    if event.kind in ("softmax", "sigmoid") or often(seen, event):
+        return
+    if not x.size or not finite(x) or x.shape[event.axis] < 2:
+        return
+    sums = log_sums(x, event.axis)
+    if abs(sums).mean() > 0.02 and not (event.kind == "log_softmax" and event.facts.axis != 1):
+        yield Found(event.place, name=event.name, sum=float(np.exp(np.minimum(sums, 80)).mean()))
+
+
+@check("log-missing", "error", "loss.nll_loss loss.kl_div")
+def log_missing(seen: History, event: Any) -> Any:
+    """{name} takes logarithms of probabilities; its input is probabilities ({also}).
+
+    Why: -p is minimised, not -log p: its gradient is 1 where that of the logarithm would be 1/p,
+    here up to {most:.3g}, and it hardly corrects the worst mistakes.
+
+    Cure: nll_loss(log_softmax(scores, 1), y)
+    """
+    x = event.x
+    if not x.size:
+        return
+    known = event.kind in ("softmax", "sigmoid")
+    if known or (event.kind is None and x.ndim == 2 and sums_to_one(x, 1)):
+        most = 1 / max(float(x.min()), 1e-9)
+        yield Found(event.place, event.also, name=event.name, most=most)
+
+
+@check("sigmoid-twice", "error", "loss.binary_cross_entropy_with_logits")
+def sigmoid_twice(seen: History, event: Any) -> Any:
+    """{name} takes raw scores; its input came out of sigmoid ({also}).
+
+    Why: It applies sigmoid itself: from inputs between {low:.2f} and {high:.2f} it makes
+    probabilities from {least:.2f} to {most:.2f}, never near 0.
+
+    Cure: pass the scores themselves, or take nn.BCELoss()
+    """
+    if event.kind in ("sigmoid", "softmax") and event.x.size:
+        low, high = float(event.x.min()), float(event.x.max())
+        ends: Any = {"least": 1 / (1 + math.exp(-low)), "most": 1 / (1 + math.exp(-high))}
+        yield Found(event.place, event.also, name=event.name, low=low, high=high, **ends)
+
+
+@check("sigmoid-twice", "warning", "op.sigmoid")
+def sigmoid_of_sigmoid(seen: History, event: Any) -> Any:
+    """sigmoid is applied to what came out of sigmoid ({also}).
+
+    Why: The result lies between 0.5 and {most:.3g}, whatever the scores are.
+
+    Cure: apply it once, to the scores
+    """
+    before = event.before
+    if before is not None and before.kind == "sigmoid" and not event.ours:
+        yield Found(event.place, before.place, most=1 / (1 + math.exp(-1)))
+
+
+@check("sigmoid-missing", "error", "loss.binary_cross_entropy")
+def sigmoid_missing(seen: History, event: Any) -> Any:
+    """{name} takes probabilities; its input is {what}.
+
+    Why: Values from {low:.3g} to {high:.3g} came: a score is no probability, and cut to [0, 1] it
+    gets no gradient where it is cut.
+
+    Cure: nn.BCEWithLogitsLoss()(scores, y)  # which applies sigmoid itself
+    """
+    x = event.x
+    if not x.size or not finite(x):
+        return
+    low, high = float(x.min()), float(x.max())
+    outside = low < 0 or high > 1
+    raw = event.kind in ("clamp", "relu", "tanh") or event.facts is not None and (
+        event.facts.kind is None and event.facts.features is not None)  # fmt: skip
+    if outside or raw:
+        what = f"the result of {event.kind}()" if event.kind else "raw scores"
+        yield Found(event.place, event.also, name=event.name, low=low, high=high, what=what)
+
+
+@check("softmax-axis", "error", "loss.nll_loss loss.cross_entropy")
+def softmax_axis(seen: History, event: Any) -> Any:
+    """softmax ({also}) went over dimension {axis}; the classes are in dimension {right}.
+
+    Why: The probabilities of one sample do not add up to 1: here to {low:.3g} to {high:.3g}.
+
+    Cure: scores.softmax({right})
+    """
+    if (
+        event.kind in ("softmax", "log_softmax")
+        and event.x.ndim > 1
+        and event.facts.axis not in (None, 1)
+    ):
+        sums = (np.exp(event.x) if event.kind == "log_softmax" else event.x).sum(1)
+        ends: Any = {"low": float(sums.min()), "high": float(sums.max())}
+        yield Found(event.place, event.also, axis=event.facts.axis, right=1, **ends)
+
+
+@check("softmax-axis", "warning", "op.softmax op.log_softmax")
+def softmax_of_one(seen: History, event: Any) -> Any:
+    """softmax goes over dimension {axis} of {shape}, which has {size} element.
+
+    Why: Of a single score softmax is 1, whatever the score: its gradient is 0.
+
+    Cure: sigmoid for one score; softmax over the dimension of the classes
+    """
+    if event.y.node is None or event.ours:
+        return
+    shape, axis = event.y.array.shape, int(event.args[1])
+    if len(shape) == 2 and shape[axis] == 1 and shape[0] > 1:
+        yield Found(event.place, axis=axis, shape=list(shape), size=1)
+
+
+@check("softmax-axis", "warning", "op.matmul")
+def softmax_over_queries(seen: History, event: Any) -> Any:
+    """Weights that softmax made over dimension {axis} ({also}) are summed over dimension {right}.
+
+    Why: The weights of one sum add up to {low:.3g} to {high:.3g}, not to 1: the softmax of
+    attention goes over the keys.
+
+    Cure: scores.softmax(-1) @ v
+    """
+    facts, x = event.before, event.inputs[0].array
+    if event.inside or event.ours or facts is None or facts.kind != "softmax" or x.ndim < 2:
+        return
+    if facts.axis not in (None, x.ndim - 1) and x.size:
+        ends: Any = {"low": float(x.sum(-1).min()), "high": float(x.sum(-1).max())}
+        yield Found(event.place, facts.place, axis=facts.axis, right=x.ndim - 1, **ends)
+
+
+@check("target-broadcast", "error", "op.mean op.sum")
+def target_broadcast(seen: History, event: Any) -> Any:
+    """({count}, 1) meets ({count},), and the mean is taken of all pairs ({also}).
+
+    Why: A column of {count} and a row of {count} make {count} x {count} pairs: every prediction is
+    compared with every target, and the best answer is the mean of the targets.
+
+    Cure: make the shapes equal:  model(x).squeeze(1) - y
+    """
+    facts = event.before
+    if facts is None or facts.outer is None or event.y.array.size != 1:
+        return
+    if facts.kind not in ("eq", "ne") and (event.y.node is not None or facts.lost):
+        yield Found(facts.outer[0], event.place, count=facts.outer[1])
+
+
+@check(
+    "target-broadcast", "error", "loss.mse_loss loss.l1_loss loss.smooth_l1_loss loss.huber_loss"
+)
+def target_broadcast_by_a_loss(seen: History, event: Any) -> Any:
+    """{name} is given shapes {input} and {target}, which broadcast to {all}.
+
+    Why: Every prediction is compared with every target, {pairs} pairs for {count} samples: the best
+    answer is the mean of the targets.
+
+    Cure: make the shapes equal:  criterion(model(x).squeeze(1), y)
+    """
+    x, t = event.x, event.t
+    with contextlib.suppress(ValueError):  # shapes that do not broadcast
+        shape, count = np.broadcast_shapes(x.shape, t.shape), max(x.size, t.size)
+        if math.prod(shape) > count:
+            shapes: Any = {"input": list(x.shape), "target": list(t.shape), "all": list(shape)}
+            pairs = math.prod(shape)
+            yield Found(event.place, name=event.name, **shapes, pairs=pairs, count=count)
+
+
+@check("class-axis", "error", "loss.cross_entropy loss.nll_loss")
+def class_axis_last(seen: History, event: Any) -> Any:
+    """{name} takes classes in dimension 1; a layer ({also}) has put them in dimension {axis} of
+    {shape}.
+
+    Why: The shapes fit by chance, both dimensions being {size}: scores of different places are
+    compared with each other.
+
+    Cure: cross_entropy(scores.transpose(1, 2), y)  or  cross_entropy(scores.flatten(0, 1),
+    y.flatten())
+    """
+    x, facts = event.x, event.facts
+    if facts is None or x.ndim < 2 or event.t.shape == x.shape or facts.features in (None, 1):
+        return
+    if facts.features < x.ndim and x.shape[facts.features] == x.shape[1]:
+        shape = {"axis": facts.features, "shape": list(x.shape), "size": x.shape[1]}
+        yield Found(event.place, facts.place, name=event.name, **shape)
+
+
+@check("accuracy-range", "error", "op.mean op.sum")
+def accuracy_of_pairs(seen: History, event: Any) -> Any:
+    """({count}, 1) is compared with ({count},): that makes {count} x {count} answers.
+
+    Why: Each guess is compared with every label; {right} count as right, of {count} samples.
+
+    Cure: make the shapes equal:  (scores.squeeze(1) > 0) == y
+    """
+    facts = event.before
+    if facts is None or facts.outer is None or event.y.array.size != 1:
+        return
+    if facts.kind in ("eq", "ne"):
+        right = int(event.inputs[0].array.sum())
+        yield Found(facts.outer[0], event.place, count=facts.outer[1], right=right)
+
+
+@check("accuracy-range", "warning", "op.div")
+def accuracy_range(seen: History, event: Any) -> Any:
+    """A share of right answers is {rate:.3g}, more than {most}.
+
+    Why: {right:g} right answers are divided by {by:.4g}: by the number of batches, perhaps, instead
+    of samples.
+
+    Cure: right / len(y)
+    """
+    facts = seen.of(event.y)
+    if facts is None or facts.kind != "rate" or event.y.array.size != 1:
+        return
+    most = 100 if facts.percent else 1
+    rate = float(event.y.array)
+    if rate > most * 1.001:
+        right = float(event.inputs[0].array)
+        yield Found(event.place, facts.place, rate=rate, most=most, right=right, by=right / rate)
+
+
+@check("view-mixes-axes", "warning", "op.view op.reshape_copy")
+def view_mixes_axes(seen: History, event: Any) -> Any:
+    """{name} turns {before} into {after}: dimension {size} changes its place.
+
+    Why: view and reshape keep the order of the elements in memory: they cut rows anew, and do not
+    move dimensions. Elements of different samples end up side by side.
+
+    Cure: x.transpose(1, 2)  # or permute(...), before the view
+    """
+    if event.inside or event.ours:
+        return
+    before, after = event.inputs[0].array.shape, event.y.array.shape
+    size, name = _moved(before, after), event.name.removesuffix("_copy")
+    if size is not None:
+        yield Found(event.place, name=name, before=list(before), after=list(after), size=size)
+
+
+def _moved(before: Any, after: Any) -> int | None:
+    """A dimension that a view puts across others, with the rest split or joined as it should be."""
+    old, new = [n for n in before if n != 1], [n for n in after if n != 1]
+    if old == new or len(old) < 2 or not math.prod(old):
+        return None
+    for size in old:
+        if old.count(size) != 1 or new.count(size) != 1:
+            continue
+        i, j = old.index(size), new.index(size)
+        left, right = math.prod(old[:i]), math.prod(new[:j])
+        if left != right and _regroups(old[:i] + old[i + 1 :], new[:j] + new[j + 1 :]):
+            return int(size)
+    return None
+
+
+def _regroups(old: list[int], new: list[int]) -> bool:
+    """Whether one list of sizes comes of the other by joining, or splitting, neighbours."""
+    return bool(old) and (_joins(old, new) or _joins(new, old))
+
+
+def _joins(many: list[int], few: list[int]) -> bool:
+    rest = list(many)
+    for size in few:
+        product = 1
+        while product < size and rest:
+            product *= rest.pop(0)
+        if product != size:
+            return False
+    return not rest

@@ -1,0 +1,353 @@
+"""Checks of the training loop: gradients that are not cleared, or cleared too early."""
+
+from __future__ import annotations
+
+import gc
+from typing import Any
+
+import numpy as np
+
+from tinygrad_edu.diagnosis.findings import Found, check
+from tinygrad_edu.diagnosis.history import History, LeafRecord, fingerprint, snapshot
+from tinygrad_edu.engine.mode import is_recording
+from tinygrad_edu.engine.places import nearby
+from tinygrad_edu.nn.modules.module import Module
+from tinygrad_edu.nn.parameter import Parameter
+
+
+def norm(arrays: list[Any]) -> float:
+    """The norm of several arrays as of one vector."""
+    return float(np.sqrt(sum([float((a * a).sum()) for a in arrays])))
+
+
+@check("zero-grad-missing", "error", "backward step")
+def zero_grad_missing(seen: History, event: Any) -> Any:
+    """backward() adds to gradients that step ({also}) has used already; nothing clears them.
+
+    Why: backward() adds to .grad, so that gradients can be accumulated. What a step has used is
+    still in there: each step follows the sum of all gradients so far (here of norm {norm:.3g}).
+
+    Cure: optimizer.zero_grad()  # once for each step, before backward()
+    """
+    if hasattr(event, "leaves"):
+        for leaf in event.leaves:
+            record, t = seen.leaf(leaf), leaf.tensor()
+            by_hand = _note_leftovers(record, t, event.place)
+            if by_hand is not None:
+                yield Found(by_hand, event.place, norm=norm([t._grad.array]))
+                return
+        return
+    for p in event.moving:
+        known = seen.record(p)
+        if known is not None and known.mixed is not None:
+            yield Found(known.mixed, event.place, norm=norm([q._grad.array for q in event.moving]))
+            return
+
+
+def _note_leftovers(record: LeafRecord, t: Any, place: Any) -> Any:
+    """Before a backward pass: is a used gradient still there?  Where, if that is certain by now."""
+    g = t._grad
+    if g is None or record.gradient != snapshot(g):
+        record.consumed, record.mixed = False, None
+        return None
+    by_hand = record.touched and record.value != fingerprint(t)
+    if by_hand and record.mixed is not None and not record.owners:
+        return record.mixed
+    if record.consumed or by_hand:
+        record.mixed = place if g.array.any() else None
+    return None
+
+
+@check("zero-grad-before-step", "error", "step")
+def zero_grad_before_step(seen: History, event: Any) -> Any:
+    """zero_grad() clears the gradients before step ({also}) has used them.
+
+    Why: step() finds {left} of {count} gradients, all zero if any: no parameter moves.
+
+    Cure: optimizer.zero_grad(); loss.backward(); optimizer.step()
+    """
+    kinds = [entry[0] for entry in event.record.log]
+    if "backward" not in kinds or any([p._grad.array.any() for p in event.moving]):
+        return
+    last = event.record.log[-1]
+    if last[0] == "backward":
+        return
+    if last[2] and seen.last_node < last[3]:  # cleared something, and nothing was computed since
+        yield Found(last[1], event.place, left=len(event.moving), count=len(event.parameters))
+
+
+@check("gradient-discarded", "warning", "step")
+def gradient_discarded(seen: History, event: Any) -> Any:
+    """zero_grad() clears gradients between the backward passes that belong to one step ({also}).
+
+    Why: Of {passes} backward passes before this step only the last one counts; the others were
+    computed for nothing.
+
+    Cure: clear once for each step:  optimizer.step(); optimizer.zero_grad()
+    """
+    record, wiped = event.record, None
+    passes = [entry for entry in record.log if entry[0] == "backward"]
+    stacks = {entry[2] for entry in passes}
+    begun = False
+    for entry in record.log:
+        begun = begun or entry[0] == "backward"
+        if begun and entry[0] == "zero" and entry[2]:
+            wiped = entry[1]
+    last = record.log and record.log[-1][0] == "backward"
+    if seen.scaled or wiped is None or len(stacks) > 1 or len(passes) < 2 or not last:
+        return
+    record.counts["discarded"] += 1
+    if record.counts["discarded"] >= 2:
+        yield Found(wiped, event.place, passes=len(passes))
+
+
+@check("step-missing", "error", "backward end")
+def step_missing(seen: History, event: Any) -> Any:
+    """Gradients are computed, and the optimizer made in {also} never steps.
+
+    Why: {passes} backward passes have filled .grad; only optimizer.step() moves the parameters.
+
+    Cure: loss.backward(); optimizer.step()
+    """
+    for record in seen.everyone:
+        passes = [entry for entry in record.log if entry[0] == "backward"]
+        wiped = [entry for entry in record.log if entry[0] == "zero" and entry[2]]
+        at_end = not hasattr(event, "leaves")
+        enough = 2 if at_end else 10
+        certain = at_end or (len(wiped) >= 3 and not seen.scaled)
+        if record.steps == 0 and len(passes) >= enough and certain:
+            yield Found(passes[-1][1], record.place, passes=record.backwards)
+
+
+@check("step-before-backward", "error", "backward")
+def step_before_backward(seen: History, event: Any) -> Any:
+    """step() comes before the backward pass ({also}) of the same loss.
+
+    Why: step() finds no gradient of this loss: it moves nothing, or along the gradient of the loss
+    before.
+
+    Cure: loss.backward(); optimizer.step()
+    """
+    for record in event.records:
+        if record.steps and not record.fresh and event.number and event.number < record.tick:
+            yield Found(record.step_place, event.place)
+
+
+@check("clip-after-step", "error", "clip")
+def clip_after_step(seen: History, event: Any) -> Any:
+    """Gradients are clipped after the optimizer has used them (step: {also}).
+
+    Why: The norm is {norm:.3g}, and the step was made with it: clipping comes too late.
+
+    Cure: loss.backward(); clip_grad_norm_(model.parameters(), {most:g}); optimizer.step()
+    """
+    moving = [p for p in event.parameters if p._grad is not None]
+    records = [(seen.record(p), p) for p in moving]
+    used = [p for r, p in records if r and r.consumed and r.gradient == snapshot(p._grad)]
+    if moving and 2 * len(used) > len(moving) and np.isfinite(event.most):
+        places = [r.step_place for r in seen.living() if r.steps]
+        size = norm([p._grad.array for p in moving])
+        if size:
+            yield Found(event.place, places[-1] if places else None, norm=size, most=event.most)
+
+
+@check("clip-before-backward", "error", "clip backward step")
+def clip_before_backward(seen: History, event: Any) -> Any:
+    """Gradients are clipped before the backward pass ({also}) that makes them.
+
+    Why: At that moment {count} parameters have no gradient: there is nothing to clip, and what
+    comes then is not clipped.
+
+    Cure: loss.backward(); clip_grad_norm_(model.parameters(), {most:g}); optimizer.step()
+    """
+    if hasattr(event, "most"):
+        grads = [p._grad.array for p in event.parameters if p._grad is not None]
+        empty = not any([g.any() for g in grads])
+        seen.notes["clip"] = (event, {id(p.leaf) for p in event.parameters}) if empty else None
+        return
+    if hasattr(event, "leaves") and seen.notes.get("clip"):
+        clip, ids = seen.notes["clip"]
+        if any([id(leaf) in ids for leaf in event.leaves]) and np.isfinite(clip.most):
+            yield Found(clip.place, event.place, count=len(clip.parameters), most=clip.most)
+    seen.notes["clip"] = None
+
+
+@check("accumulation-not-divided", "warning", "step")
+def accumulation_not_divided(seen: History, event: Any) -> Any:
+    """{passes} backward passes of mean losses are added up for one step ({also}).
+
+    Why: The sum of {passes} means is {passes} times the mean of all: the step is as if the learning
+    rate were {passes} times higher.
+
+    Cure: (loss / {passes}).backward()
+    """
+    passes = [entry for entry in event.record.log if entry[0] == "backward"]
+    stacks = {entry[2] for entry in passes}
+    wiped = any([entry[0] == "zero" and entry[2] for entry in list(event.record.log)[1:]])
+    means = [entry[3] for entry in passes]
+    if len(passes) < 2 or len(stacks) > 1 or wiped or not all(means):
+        event.record.counts["accumulated"] = 0
+        return
+    event.record.counts["accumulated"] += 1
+    if event.record.counts["accumulated"] >= 2:
+        yield Found(passes[-1][1], event.place, passes=len(passes))
+
+
+@check("leaf-replaced", "error", "op backward end")
+def leaf_replaced(seen: History, event: Any) -> Any:
+    """The parameter is replaced by a result, which is no parameter: {how}.
+
+    Why: w = w - lr * w.grad binds the name to a new tensor. The old one, which the gradients belong
+    to, has not changed.
+
+    Cure: with torch.no_grad(): w -= lr * w.grad
+    """
+    pending: dict[int, Any] = seen.note("replaced", dict)
+    if not hasattr(event, "inputs"):
+        for key, (place, ref) in list(pending.items()):
+            if ref() is None:
+                del pending[key]
+                yield Found(place, how="the result is thrown away")
+        return
+    for a in event.inputs:
+        if id(a) in pending and is_recording() and a.node is None:
+            seen.notes["explained"] = True
+            yield Found(pending.pop(id(a))[0], event.place, how="it is used, and needs no gradient")
+    facts = seen.of(event.y)
+    if event.name not in ("sub", "add") or facts is None or facts.gradient_of is None:
+        return
+    leaf = facts.gradient_of
+    if not any([a.node is leaf for a in event.inputs]) or _in_place(event):
+        return
+    if event.y.node is not None:
+        yield Found(event.place, how="the result has a history")
+    else:
+        pending[id(event.y)] = event.place, seen.facts[id(event.y)][0]
+
+
+def _in_place(event: Any) -> bool:
+    """Whether the line writes into the tensor."""
+    return (
+        nearby(event.place, r"[-+]=|_\(|\.data\b|copy_|set_|Parameter\(|requires_grad") is not None
+    )
+
+
+def is_held(p: Any) -> bool:
+    """Whether a living module has this parameter."""
+    for table in gc.get_referrers(p):
+        if isinstance(table, dict) and any([value is p for value in table.values()]):
+            for owner in gc.get_referrers(table):
+                if isinstance(owner, Module) or (
+                    isinstance(owner, dict) and owner.get("_parameters") is table
+                ):
+                    return True
+    return False
+
+
+def strangers(seen: History) -> list[Any]:
+    """Leaves that backward passes have reached, and that no optimizer has."""
+    return [
+        leaf.tensor() for leaf, record in list(seen.leaves.items())
+        if record.backwards and not record.owners and leaf.tensor() is not None
+        and leaf.tensor().node is leaf  # type: ignore[union-attr]
+    ]  # fmt: skip
+
+
+@check("optimizer-other-parameters", "error", "step")
+def optimizer_other_parameters(seen: History, event: Any) -> Any:
+    """step ({also}) has no gradient: the backward passes reach other parameters than the
+    optimizer's.
+
+    Why: None of its {count} parameters has a gradient, while {others} tensors that no optimizer has
+    got one.
+
+    Cure: optimizer = torch.optim.SGD(model.parameters(), lr)  # of the model that is called
+    """
+    others = _unreached(seen, event)
+    if others and any([is_held(p) for p in event.parameters]):
+        yield Found(
+            event.record.place, event.place, count=len(event.parameters), others=len(others)
+        )
+
+
+@check("optimizer-stale-parameters", "error", "step")
+def optimizer_stale_parameters(seen: History, event: Any) -> Any:
+    """The optimizer has parameters of before: {gone} of its {count} belong to no module any more.
+
+    Why: They were replaced after the optimizer was made. {others} new ones get gradients, and no
+    step ({also}) moves them.
+
+    Cure: make the optimizer after the last change of the model
+    """
+    if event.record.steps > 20:
+        return
+    idle = [p for p in event.parameters if p._grad is None]
+    others = [p for p in strangers(seen) if isinstance(p, Parameter) or _unreached(seen, event)]
+    if not idle or not others or not seen.backwards:
+        return
+    shapes = {p.array.shape[1:] for p in others}
+    gone = [p for p in idle if not is_held(p) and p.array.shape[1:] in shapes]
+    if gone and all([isinstance(p, Parameter) for p in gone]):
+        yield Found(
+            event.record.place, event.place,
+            gone=len(gone), count=len(event.parameters), others=len(others),
+        )  # fmt: skip
+
+
+def _unreached(seen: History, event: Any) -> list[Any]:
+    """The leaves that got gradients instead of those of the optimizer, of which none got one."""
+    if event.moving or event.record.backwards or seen.notes.get("cut"):
+        return []
+    return strangers(seen)
+
+
+@check("parameter-not-optimized", "note", "stepped")
+def parameter_not_optimized(seen: History, event: Any) -> Any:
+    """{count} parameters get gradients, and no optimizer has them, the first of shape {shape}.
+
+    Why: Backward passes compute their gradients; nothing uses these. If they are to stay as they
+    are, requires_grad_(False) saves the work.
+
+    Cure: optimizer = torch.optim.SGD([*body.parameters(), *head.parameters()], lr)
+    """
+    if event.record.steps != 4 or not event.record.backwards:
+        return
+    others = [p for p in strangers(seen) if isinstance(p, Parameter)]
+    often = [p for p in others if seen.record(p).backwards >= 3]  # type: ignore[union-attr]
+    if often:
+        yield Found(event.record.place, count=len(often), shape=list(often[0].array.shape))
+
+
+def never_reached(seen: History, record: Any) -> list[Any]:
+    """The optimizer's parameters that no backward pass has reached, though it reaches others."""
+    idle = []
+    for p in record.parameters():
+        found = seen.record(p)
+        if p.node is not None and p._grad is None and (found is None or not found.backwards):
+            idle.append(p)
+    return idle if record.backwards else []
+
+
+@check("parameter-unreached", "note", "step")
+def parameter_unreached(seen: History, event: Any) -> Any:
+    """{count} of {all} parameters have never had a gradient, the first of shape {shape}.
+
+    Why: In {steps} steps no backward pass has come to them: they are not used, or not for the loss.
+
+    Cure: use the layer in forward(), or leave it out
+    """
+    record = event.record
+    if record.steps != 4:
+        return
+    idle = never_reached(seen, record)
+    known = sum([1 for p in idle if (r := seen.record(p)) is not None and _is_cut(seen, r.bit)])
+    if idle and not known and len(idle) < len(event.parameters):
+        yield Found(
+            event.place, count=len(idle), all=len(event.parameters), steps=record.steps,
+            shape=list(idle[0].array.shape),
+        )  # fmt: skip
+
+
+def _is_cut(seen: History, bit: int) -> bool:
+    cuts = [*[entry[0] for entry in seen.entered.values()], *seen.left.values()]
+    return any([bool(mask & bit) for mask in cuts])

@@ -1,0 +1,146 @@
+"""Checks of the masks of attention."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinygrad_edu.diagnosis.findings import Found, check
+from tinygrad_edu.diagnosis.history import History
+from tinygrad_edu.engine.graph import Variable
+
+HIDDEN = -1e4
+
+
+def _is_inverted(hidden: Any) -> bool:
+    """Whether a square mask hides the past and shows the future."""
+    n = hidden.shape[-1] if hidden.ndim >= 2 else 0
+    if n < 3 or hidden.shape[-2] != n:
+        return False
+    below, above = np.tril(np.ones((n, n), bool), -1), np.triu(np.ones((n, n), bool), 1)
+    return bool(hidden[..., below].all() and not hidden[..., above].any())
+
+
+@check("mask-inverted", "error", "op.softmax op.masked_fill attention")
+def mask_inverted(seen: History, event: Any) -> Any:
+    """The mask hides {what}.
+
+    Why: True means hidden for masked_fill and nn.MultiheadAttention, visible for
+    scaled_dot_product_attention. Here {hidden} of {all} places are hidden, the wrong ones.
+
+    Cure: ~mask
+    """
+    found = _mask(seen, event)
+    if found is None:
+        return
+    hidden, facts, shown = found
+    square = hidden.ndim == 2 and hidden.shape[0] == hidden.shape[1]
+    what = None
+    if _is_inverted(hidden):
+        what = "what came before, and shows what comes after"
+    elif facts is not None and facts.kind == ("eq" if shown else "ne") and not square:
+        what = "the words, and shows the padding"
+    if what is not None:
+        seen.notes["inverted"] = seen.notes["nan data"] = True
+        place = facts.place if facts is not None else None
+        yield Found(event.place, place, what=what, hidden=int(hidden.sum()), all=hidden.size)
+
+
+def _mask(seen: History, event: Any) -> Any:
+    """What is hidden, what is known of the mask, and whether True in it means visible."""
+    if hasattr(event, "is_causal"):
+        mask = event.attn_mask
+        if not isinstance(mask, Variable):
+            return None
+        as_bool = mask.array.dtype == bool
+        hidden = ~mask.array if as_bool else mask.array <= HIDDEN
+        return hidden, seen.of(mask) if as_bool else None, True
+    if event.name == "masked_fill":
+        mask, value = event.args[1], event.args[2]
+        number = value.array if isinstance(value, Variable) else value
+        if np.size(number) != 1 or float(number) > HIDDEN or event.y.array.dtype.kind != "f":
+            return None
+        return mask.array, seen.of(mask), False
+    x: Any = event.inputs[0].array if event.name == "softmax" and event.inputs else np.zeros(0)
+    square = x.ndim >= 2 and x.shape[-1] == x.shape[-2] >= 3
+    if square and seen.looks_left(("inverted", event.place), 6):
+        return x <= HIDDEN, None, False
+    return None
+
+
+@check("mask-hides-all", "error", "op.softmax attention")
+def mask_hides_all(seen: History, event: Any) -> Any:
+    """{rows} of {all} queries see no key: the mask hides all of them.
+
+    Why: softmax of scores that are all -inf is NaN, and from there on everything is.
+
+    Cure: leave one key visible in each row, or drop rows that are padding alone
+    """
+    if seen.notes.get("inverted"):
+        return
+    blind = None
+    if hasattr(event, "is_causal"):
+        found = _mask(seen, event)
+        blind = None if found is None else found[0].all(-1)
+    elif event.inputs:
+        x = event.inputs[0].array
+        masked = event.before is not None and event.before.kind == "masked"
+        if masked or seen.looks_left(("all", event.place), 6):
+            last = x.ndim > 1 and int(event.args[1]) % x.ndim == x.ndim - 1
+            blind = np.isneginf(x).all(-1) if last else None
+    if blind is not None and blind.any():
+        seen.notes["nan data"] = True
+        yield Found(event.place, rows=int(blind.sum()), all=int(blind.size))
+
+
+@check("mask-missing", "error", "op.softmax op.embedding attention loss.cross_entropy backward")
+def mask_missing(seen: History, event: Any) -> Any:
+    """The labels are the inputs shifted by one ({also}), and attention sees what comes next.
+
+    Why: Each of {count} places looks up its label among the later inputs: the loss falls, and
+    nothing is learnt. {weight:.0%} of the attention is on later places.
+
+    Cure: scores.masked_fill(torch.ones(T, T).triu(1).bool(), -inf), or is_causal=True
+    """
+    if hasattr(event, "is_causal") or hasattr(event, "inputs"):
+        _note_attention(seen, event)
+        return
+    blind, ids = seen.notes.pop("attentions", []), seen.notes.pop("words", None)
+    if not hasattr(event, "t") or not event.recorded or not blind or ids is None:
+        return
+    if all([weight for _, weight in blind]) and _is_shifted(ids, event.t):
+        yield Found(blind[0][0], event.place, count=ids.size, weight=blind[0][1])
+
+
+def _note_attention(seen: History, event: Any) -> None:
+    """Note the words that go in, and how much of the attention is on later places."""
+    weight = None
+    if hasattr(event, "is_causal"):
+        length, keys = event.query.array.shape[-2], event.key.array.shape[-2]
+        found, later = _mask(seen, event), np.triu(np.ones((length, keys), bool), 1)
+        hidden = found is not None and found[0].shape[-2:] == later.shape
+        if length == keys >= 3:
+            hides = event.is_causal or (hidden and found[0][..., later].all())
+            weight = 0.0 if hides else 0.5
+    elif event.name == "embedding":
+        words = [t.array for t in event.inputs if t.array.dtype.kind in "iu" and t.array.ndim == 2]
+        if words:
+            seen.notes["words"] = words[0]
+    elif event.y.node is not None:
+        p = event.y.array
+        if p.ndim >= 3 and p.shape[-1] == p.shape[-2] >= 3:
+            later = p[..., np.triu(np.ones(p.shape[-2:], bool), 1)].sum() / max(p.sum(), 1e-9)
+            weight = float(later) if later > 1e-6 else 0.0
+    if weight is not None and seen.steps < 12:
+        seen.note("attentions", list).append((event.place, weight))
+
+
+def _is_shifted(ids: Any, target: Any) -> bool:
+    """Whether each label is the next input, along one of the two dimensions."""
+    if target.size != ids.size or target.dtype.kind not in "iu" or ids.size < 8:
+        return False
+    for x, t in ((ids, target.reshape(ids.shape)), (ids.T, target.reshape(ids.shape).T)):
+        if x.shape[1] >= 3 and len(np.unique(x)) > 2 and (t[:, :-1] == x[:, 1:]).all():
+            return True
+    return False

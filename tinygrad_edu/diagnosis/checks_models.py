@@ -1,0 +1,350 @@
+"""Checks of models: parameters that nobody knows of, layers that do not learn."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tinygrad_edu.diagnosis.findings import Found, check
+from tinygrad_edu.diagnosis.flow import RISKY, finite
+from tinygrad_edu.diagnosis.history import History, address, tensors
+from tinygrad_edu.engine.graph import Leaf, Variable
+from tinygrad_edu.engine.places import (
+    Place,
+    assignment_of,
+    called_directly,
+    here,
+    nearby,
+    stack,
+)
+from tinygrad_edu.nn.modules.module import Module
+from tinygrad_edu.nn.parameter import Parameter, is_lazy
+
+
+def _plain_attributes(module: Any) -> Any:
+    """Attributes of a user's module that no table of its own holds."""
+    if type(module).__module__.startswith("tinygrad_edu"):
+        return
+    for name, value in vars(module).items():
+        if not name.startswith("_"):
+            yield name, value
+
+
+def _listed(value: Any, depth: int = 2) -> list[Any]:
+    """What lists, tuples and dicts hold."""
+    if depth and isinstance(value, dict):
+        return [part for item in value.values() for part in _listed(item, depth - 1)]
+    if depth and isinstance(value, (list, tuple)):
+        return [part for item in value for part in _listed(item, depth - 1)]
+    return [value]
+
+
+@check("layers-in-list", "error", "module step")
+def layers_in_list(seen: History, event: Any) -> Any:
+    """self.{name} of {owner} holds layers in a plain {kind}: {count} parameters are not registered.
+
+    Why: model.parameters() does not see them: no optimizer moves them, .to() and state_dict() leave
+    them out.
+
+    Cure: self.{name} = nn.{right}(...)
+    """
+    if hasattr(event, "module"):
+        if seen.looks_left(("list", id(event.module)), 1):
+            for name, value in _plain_attributes(event.module):
+                if isinstance(value, (list, tuple, dict)):
+                    layers = [part for part in _listed(value) if isinstance(part, Module)]
+                    if layers:
+                        seen.note("lists", list).append(
+                            (event.module, name, value, layers, event.passed.place)
+                        )
+        return
+    for module, name, value, layers, place in seen.notes.get("lists", ()):
+        hidden = [p for layer in layers for p in layer.parameters() if p.node is not None]
+        hidden = [p for p in hidden if not _is_owned(seen, p)]
+        if hidden:
+            made = assignment_of(name, type(module))
+            yield Found(
+                made or place, event.place, name=name, owner=type(module).__name__,
+                kind=type(value).__name__, count=len(hidden),
+                right="ModuleDict" if isinstance(value, dict) else "ModuleList",
+            )  # fmt: skip
+
+
+def _is_owned(seen: History, p: Any) -> bool:
+    record = seen.record(p)
+    return record is not None and bool(record.owners)
+
+
+@check("parameter-plain-tensor", "error", "module step")
+def parameter_plain_tensor(seen: History, event: Any) -> Any:
+    """self.{name} of {owner} is a tensor that needs a gradient, not a Parameter.
+
+    Why: model.parameters() does not see it, so no optimizer moves it: {what}, of shape {shape}.
+
+    Cure: self.{name} = nn.Parameter(...)  # of the finished value
+    """
+    if hasattr(event, "module"):
+        if seen.looks_left(("plain", id(event.module)), 1):
+            for name, value in _plain_attributes(event.module):
+                for t in _listed(value):
+                    if isinstance(t, Variable) and _is_old(t, event.passed):
+                        seen.note("plain", list).append((event.module, name, t, event.passed.place))
+        return
+    for module, name, t, place in seen.notes.get("plain", ()):
+        leaf = t.node
+        if leaf is None or (leaf.is_leaf and _is_owned(seen, t)):
+            continue
+        what = "a leaf" if leaf.is_leaf else f"the result of {leaf.name()}"
+        yield Found(
+            assignment_of(name, type(module)) or place, event.place, name=name,
+            owner=type(module).__name__, what=what, shape=list(t.array.shape),
+        )  # fmt: skip
+
+
+def _is_old(t: Any, passed: Any) -> bool:
+    return t.node is not None and bool(t.node.number < passed.start)
+
+
+@check("layer-made-in-forward", "error", "module")
+def layer_made_in_forward(seen: History, event: Any) -> Any:
+    """{layer} is made in forward(), anew in each call.
+
+    Why: Its {count} parameters are new random numbers each time; no optimizer has them, and what
+    they learn is thrown away.
+
+    Cure: make the layer in __init__, and call it in forward()
+    """
+    module, passed = event.module, event.passed
+    own = [p for p in module._parameters.values() if isinstance(p, Parameter) and not is_lazy(p)]
+    made = [p for p in own if isinstance(p.leaf, Leaf) and p.leaf.number > passed.start]
+    if not made or module is passed.module():
+        return
+    line = here()
+    if not seen.looks_left(("made", line), 1):
+        kind = type(module).__name__
+        place = nearby(line, rf"\b{kind}\(", before=20) or line
+        yield Found(place, passed.place, layer=kind, count=sum(p.array.size for p in made))
+
+
+@check("forward-direct", "note", "op")
+def forward_direct(seen: History, event: Any) -> Any:
+    """forward() of {layer} is called directly: {hooks} hooks are passed over.
+
+    Why: model(x) runs the hooks around forward(), which spectral norm, profilers and many tools are
+    made of; model.forward(x) does not.
+
+    Cure: model(x)
+    """
+    if not seen.looks_left(("direct", event.place), 2):
+        return
+    found = called_directly()
+    if found is not None:
+        module, place = found
+        hooks = len(module._forward_hooks) + len(module._forward_pre_hooks)
+        level = "warning" if hooks else "note"
+        yield Found(place, None, level, layer=type(module).__name__, hooks=hooks)
+
+
+@check("dead-units", "warning", "op.relu")
+def dead_units(seen: History, event: Any) -> Any:
+    """{share:.0%} of the units of a ReLU are 0 for every sample, {times} times in a row.
+
+    Why: Where the input is negative for all samples the gradient is 0: these units do not come back
+    by themselves.
+
+    Cure: a lower learning rate, biases that start at 0, or nn.LeakyReLU()
+    """
+    y = event.y.array
+    if y.ndim < 2 or y.shape[0] < 8 or event.y.node is None:
+        return
+    key = "relu", event.place, seen.in_pass("relu")
+    axes = (0, *range(2, y.ndim)) if y.ndim == 4 else tuple(range(y.ndim - 1))
+    share = 1 - float(y.any(axes).mean())
+    seen.looks[key] = seen.looks[key] + 1 if share > 0.5 else 0
+    if seen.looks[key] >= 5:
+        yield Found(event.place, share=share, times=5)
+
+
+@check("saturated-units", "warning", "op.linear")
+def saturated_units(seen: History, event: Any) -> Any:
+    """{share:.0%} of what {kind} ({also}) hands on is at its limits.
+
+    Why: There its derivative is almost 0 (of tanh at 0.99 it is 0.02): the layers before it learn
+    nothing.
+
+    Cure: smaller initial weights, or normalised inputs
+    """
+    if event.y.node is None or event.inside:
+        return
+    facts, x = seen.of(event.inputs[0]), event.inputs[0].array
+    if facts is None or facts.kind not in ("tanh", "sigmoid") or not x.size or seen.steps > 12:
+        return
+    share = float((abs(x) > 0.99).mean())
+    if facts.kind == "sigmoid":
+        share += float((x < 0.01).mean())
+    key = "saturated", event.place, facts.place, seen.in_pass("linear")
+    seen.looks[key] = seen.looks[key] + 1 if share > 0.9 else 0
+    if seen.looks[key] >= 4:
+        yield Found(event.place, facts.place, share=share, kind=facts.kind)
+
+
+@check("symmetric-start", "error", "step")
+def symmetric_start(seen: History, event: Any) -> Any:
+    """All {rows} units of a layer have the same weights, and the same gradient.
+
+    Why: Equal units stay equal: the layer, of shape {shape}, computes one number {rows} times.
+
+    Cure: random initial weights:  nn.init.kaiming_uniform_(layer.weight)
+    """
+    if event.record.steps not in (1, 2):
+        return
+    for p in event.moving:
+        x, g = p.array, p._grad.array
+        if x.ndim < 2 or x.shape[0] < 2 or not x.size or not np.isfinite(g).all():
+            continue
+        same = (x == x[:1]).all() and np.allclose(g, g[:1], rtol=1e-4, atol=1e-12)
+        if same:
+            place = seen.filled.get(address(p)) or _initialised(event.place)
+            also = event.place if place != event.place else None
+            yield Found(place, also, rows=x.shape[0], shape=list(x.shape))
+            return
+
+
+def _initialised(place: Place) -> Place:
+    """The line that sets all weights alike, if one can be found."""
+    init = r"(constant_|zeros_|ones_|fill_|(?<!grad\.)zero_)\("
+    for line in stack():
+        found = nearby(line, init, before=10_000, after=10_000)
+        if found is not None:
+            return found
+    return place
+
+
+@check("nan-input", "error", "begin loss")
+def nan_input(seen: History, event: Any) -> Any:
+    """The data hold {bad} numbers that are not finite, of {all}.
+
+    Why: NaN goes through every operation: one is enough to make the loss, all gradients and then
+    all weights NaN.
+
+    Cure: x = torch.nan_to_num(x), or leave these rows out
+    """
+    if seen.notes.get("suspect"):
+        return  # it was made, by the line that `nan_first` will name
+    given = event.args if hasattr(event, "args") else [event.target]
+    for t in tensors(given):
+        if t.node is None and seen.of(t) is None and not finite(t.array):
+            bad = np.isnan(t.array)
+            if bad.any():
+                seen.notes["suspect"] = None
+                seen.notes["nan data"] = True
+                yield Found(
+                    event.passed.place if hasattr(event, "passed") else event.place,
+                    bad=int((~np.isfinite(t.array)).sum()), all=t.array.size,
+                )  # fmt: skip
+
+
+@check("nan-first", "error", "op backward step bad")
+def nan_first(seen: History, event: Any) -> Any:
+    """{op}() makes {what} of finite numbers: the first of this program.
+
+    Why: {bad} of {all} results. Whatever is computed from them is NaN, and after the step all
+    weights are.
+
+    Cure: keep the argument inside: x.clamp(min=1e-8) for log and sqrt, x + eps below a fraction
+    """
+    if hasattr(event, "inputs"):
+        if event.name in RISKY and seen.notes.get("suspect") is None and not finite(event.y.array):
+            if all([finite(a.array) for a in event.inputs]) and not event.inside:
+                y = event.y.array
+                what = "NaN" if np.isnan(y).any() else "infinity"
+                numbers = {"op": event.name, "what": what, "bad": int((~np.isfinite(y)).sum())}
+                seen.notes["suspect"] = event.place, {**numbers, "all": y.size}
+    elif hasattr(event, "bad"):
+        seen.notes.setdefault("back", (event.place, event.bad))
+    elif hasattr(event, "value"):
+        suspect = seen.notes.pop("suspect", None)
+        seen.notes.pop("back", None)
+        if event.value is not None and not math.isfinite(event.value) and suspect is not None:
+            if not seen.notes.get("nan data"):
+                yield Found(suspect[0], event.place, **suspect[1])
+    elif seen.notes.get("back") is not None:
+        place, numbers = seen.notes.pop("back")
+        broken = [p for p in event.moving if not finite(p._grad.array)]
+        if broken and place is not None and not seen.notes.get("nan data"):
+            yield Found(place, event.place, **numbers)
+
+
+def _rms(array: Any) -> float:
+    return float(np.sqrt((array.astype(np.float64) ** 2).mean()))
+
+
+def gradients_by_layer(seen: History, event: Any) -> list[tuple[Any, float]]:
+    """The matrices in the order of their first use, each with the size of its gradient."""
+    found = []
+    for p in event.moving:
+        record = seen.record(p)
+        if p.array.ndim >= 2 and record is not None and record.bit and p.array.size:
+            found.append((record.bit, p, _rms(p._grad.array)))
+    return [(p, size) for _, p, size in sorted(found, key=lambda entry: entry[0])]
+
+
+@check("vanishing", "warning", "step")
+def vanishing(seen: History, event: Any) -> Any:
+    """Gradients fade on their way: in the first layer they are {ratio:.1e} of those in the last.
+
+    Why: Each of {layers} layers multiplies the gradient by less than 1 (sigmoid by at most 0.25):
+    the first ones hardly learn.
+
+    Cure: ReLU, normalisation, or connections that skip layers
+    """
+    yield from _compare(seen, event, "vanishing", lambda first, last: first / last)
+
+
+@check("exploding", "warning", "step")
+def exploding(seen: History, event: Any) -> Any:
+    """Gradients grow on their way: in the first layer they are {ratio:.1e} times those in the last.
+
+    Why: Each of {layers} layers multiplies the gradient by more than 1: a step throws the first
+    ones far away.
+
+    Cure: nn.utils.clip_grad_norm_(model.parameters(), 1.0); smaller initial weights
+    """
+    yield from _compare(seen, event, "exploding", lambda first, last: last / first)
+
+
+def _compare(seen: History, event: Any, which: str, ratio: Any) -> Any:
+    if seen.scaled or event.record.steps > 20:
+        return
+    layers = gradients_by_layer(seen, event)
+    key = which, id(event.record)
+    if len(layers) < 4 or not all([0 < size < math.inf for _, size in layers]):
+        seen.looks[key] = 0
+        return
+    found = ratio(layers[0][1], layers[-1][1])
+    seen.looks[key] = seen.looks[key] + 1 if found < 1e-4 else 0
+    if seen.looks[key] >= 4:
+        shown = found if which == "vanishing" else 1 / found
+        yield Found(event.place, ratio=shown, layers=len(layers))
+
+
+@check("exploding", "warning", "step")
+def exploding_at_once(seen: History, event: Any) -> Any:
+    """Gradients are of norm {norm:.1e}, the weights of norm {weights:.1e}.
+
+    Why: One step along such a gradient throws the weights {steps:.0e} times as far as they are.
+
+    Cure: nn.utils.clip_grad_norm_(model.parameters(), 1.0); smaller initial weights
+    """
+    if seen.scaled or event.record.steps > 20:
+        return
+    big = [p for p in event.moving if p.array.ndim >= 2]
+    norm = math.sqrt(sum([float((p._grad.array.astype(np.float64) ** 2).sum()) for p in big]))
+    weights = math.sqrt(sum([float((p.array.astype(np.float64) ** 2).sum()) for p in big]))
+    key = "exploding", id(event.record), "norm"
+    large = math.isfinite(norm) and len(big) >= 3 and norm > 1e4 * max(weights, 1e-3)
+    seen.looks[key] = seen.looks[key] + 1 if large else 0
+    if seen.looks[key] >= 3:
+        yield Found(event.place, norm=norm, weights=weights, steps=norm / weights)

@@ -1,0 +1,139 @@
+"""Checks of modes: training and evaluation, recording and not, and what graphs keep alive."""
+
+from __future__ import annotations
+
+import linecache
+import re
+import weakref
+from collections import deque
+from typing import Any
+
+from tinygrad_edu.diagnosis.findings import Found, check
+from tinygrad_edu.diagnosis.history import History
+from tinygrad_edu.engine.places import Place, nearby
+
+
+@check("eval-forgotten", "warning", "begin step end")
+def eval_forgotten(seen: History, event: Any) -> Any:
+    """The model is evaluated in training mode: {layers} at work.
+
+    Why: Dropout draws anew each time, and batch norm takes the statistics of this very batch, and
+    moves its own: the same data give another result. Nothing is recorded here, so this is no
+    training.
+
+    Cure: model.eval(); with torch.no_grad(): ...; model.train()
+    """
+    beginning: Any = getattr(event, "passed", None)
+    monte_carlo = seen.note("monte carlo", set)
+    for passed in seen.passes:
+        if passed.counted or not passed.noisy or not passed.training:
+            continue
+        again = beginning is not None and passed.given == beginning.given
+        again = again and passed.stack == beginning.stack and passed.step == beginning.step
+        if again:
+            monte_carlo.add(passed.place)  # the same input again and again: it is meant
+        trains = passed.recorded and (passed.visited or not passed.is_dead())
+        if passed.judged and not (trains or passed.used or passed.place in monte_carlo):
+            passed.counted = True
+            yield Found(passed.place, layers=", ".join(dict.fromkeys(passed.noisy)))
+
+
+@check("train-forgotten", "warning", "step")
+def train_forgotten(seen: History, event: Any) -> Any:
+    """The model trains in evaluation mode: {layers} stand still since the last evaluation.
+
+    Why: eval() stays on until train() is called: dropout drops nothing, and batch norm takes its
+    running statistics, from here on.
+
+    Cure: model.train()  # at the beginning of each epoch
+    """
+    trained: dict[int, bool] = seen.note("trained", dict)
+    for passed in seen.passes:
+        if not passed.visited or passed.counted:
+            continue
+        passed.counted = True
+        key = id(passed.module())
+        if passed.training:
+            trained[key] = True
+        elif trained.get(key) and passed.quiet:
+            yield Found(passed.place, layers=", ".join(dict.fromkeys(passed.quiet)))
+
+
+@check("no-grad-missing", "warning", "begin end")
+def no_grad_missing(seen: History, event: Any) -> Any:
+    """{passes} forward passes here were recorded, and no backward pass came.
+
+    Why: The graph of a pass keeps all its activations, for nothing: evaluation takes twice the
+    memory, or more.
+
+    Cure: with torch.no_grad(): scores = model(x)
+    """
+    wasted: dict[Any, set[int]] = seen.note("wasted", dict)
+    for passed in seen.passes:
+        if passed.visited or not passed.recorded or not passed.outputs or not passed.is_dead():
+            continue
+        wasted.setdefault(passed.place, set()).add(passed.start)
+        count = len(wasted[passed.place])
+        trains = any([p.visited and p.place == passed.place for p in seen.passes])
+        if count >= 2 and seen.steps and not trains:
+            level = "note" if passed.training else "warning"
+            yield Found(passed.place, level=level, passes=count)
+
+
+@check("graph-kept", "warning", "backward end")
+def graph_kept(seen: History, event: Any) -> Any:
+    """{alive} graphs of earlier steps are still alive: something here keeps them.
+
+    Why: A loss is a tensor with its whole graph behind it. Kept in a list, or added to a running
+    total, it keeps the graphs of all steps: memory grows until it is used up.
+
+    Cure: total += loss.item()  # or losses.append(loss.detach())
+    """
+    roots = seen.note("roots", lambda: deque(maxlen=32))
+    alive = [entry for entry in roots if entry[0]() is not None and entry[2] < seen.steps]
+    ended = not hasattr(event, "leaves")
+    kept = [p for p in seen.passes if p.visited and p.step < seen.steps - 1 and not p.is_dead()]
+    if len(kept) >= 8 and not alive:
+        yield Found(kept[-1].place, alive=len(kept))
+    if len(alive) >= (8 if not ended else 6):
+        place = alive[-1][1]
+        found = _keeper(place)
+        yield Found(found or place, place if found else None, alive=len(alive))
+    if not ended and event.starts and seen.living():
+        roots.append((weakref.ref(event.starts[0]), event.place, seen.steps))
+
+
+def _keeper(place: Place) -> Place | None:
+    """The line near a backward() that keeps its loss, by its name."""
+    found = re.search(r"(\w+)\.backward\(", linecache.getline(place.file, place.line))
+    if found is None:
+        return None
+    name = found[1]
+    kept = rf"(append\(|\+=|=.*\+|\] *=|: ).*\b{name}\b(?!\.(item|detach|backward|data))"
+    return nearby(place, kept, before=8, after=25)
+
+
+@check("state-not-detached", "error", "backward")
+def state_not_detached(seen: History, event: Any) -> Any:
+    """The graph goes back through {steps} earlier steps: a state made before them comes in here.
+
+    Why: A hidden state carries its history along. backward ({also}) runs through all steps since
+    the beginning: an error, or with retain_graph=True slower each time, along weights that have
+    changed since.
+
+    Cure: h = h.detach()  # after each step
+    """
+    marks = seen.note("marks", lambda: deque(maxlen=64))
+    inner = [n for n in event.nodes if not n.is_leaf]
+    old = [n for n in inner if n.number < seen.last_step]
+    used = {n for n in old if n.__dict__.get("walked") == event.place}  # not by another loss
+    for node in inner:
+        node.walked = event.place
+    crossed = sum([1 for tick in marks if used and tick > min([n.number for n in used])])
+    if seen.steps and used:
+        bridges = [n for n in event.nodes if n not in used and not used.isdisjoint(n.edges)]
+        bridge = max(bridges, key=lambda n: n.number, default=event.starts[0])
+        place = bridge.__dict__.get("line") or event.place
+        yield Found(place, event.place, steps=max(crossed, 1))
+    if not marks or marks[-1] != seen.last_step:
+        marks.append(seen.last_step)

@@ -1,0 +1,187 @@
+"""Checks of learning rates and of how the loss goes."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from typing import Any
+
+from tinygrad_edu.diagnosis.checks_flow import log_sums
+from tinygrad_edu.diagnosis.findings import Found, check
+from tinygrad_edu.diagnosis.history import History
+from tinygrad_edu.engine.places import loops_around
+
+BY_EPOCH = ("StepLR", "MultiStepLR", "ExponentialLR", "CosineAnnealingLR", "ReduceLROnPlateau")
+
+
+@check("scheduler-missing", "warning", "end")
+def scheduler_missing(seen: History, event: Any) -> Any:
+    """The schedule is made, and never stepped.
+
+    Why: The learning rate has been {rate:g} in all {steps} steps.
+
+    Cure: scheduler.step()  # at the end of each epoch
+    """
+    for record in seen.all_schedules:
+        if not record.steps and not record.inner and record.optimizer.steps >= 2:
+            yield Found(record.place, rate=record.rate, steps=record.optimizer.steps)
+
+
+def _per_batch(event: Any) -> bool:
+    """Whether a schedule is stepped once for each step of its optimizer, in an inner loop."""
+    record = event.record
+    return record.steps >= 3 and not record.alone and loops_around(event.place) >= 2
+
+
+@check("scheduler-per-batch", "warning", "schedule")
+def scheduler_per_batch(seen: History, event: Any) -> Any:
+    """{kind} is stepped after every batch; its numbers count epochs.
+
+    Why: After {steps} batches the learning rate is {rate:.3g}, {share:.3g} of what it was.
+
+    Cure: move scheduler.step() out of the loop over batches
+    """
+    record, ends = event.record, getattr(event.schedule, "T_max", None)
+    if record.steps > 1:
+        record.alone += event.optimizer.steps - record.beside != 1
+    if not _per_batch(event) or record.kind not in BY_EPOCH:
+        return
+    rate, batches = now(event.schedule), 0
+    with contextlib.suppress(TypeError):
+        batches = len(seen.notes.get("loader") or ())
+    numbers = {
+        "kind": record.kind,
+        "steps": record.steps,
+        "rate": rate,
+        "share": rate / record.rate,
+    }
+    if rate <= record.rate / 8 if ends is None else record.steps > ends or ends < batches:
+        yield Found(event.place, record.place, **numbers)
+    elif record.steps == 8 and ends is None:
+        yield Found(event.place, record.place, "note", **numbers)
+
+
+def now(schedule: Any) -> float:
+    """The present learning rate."""
+    return float(schedule.optimizer.param_groups[0]["lr"])
+
+
+@check("scheduler-past-end", "warning", "schedule")
+def scheduler_past_end(seen: History, event: Any) -> Any:
+    """{kind} goes on after its end: step {steps}, and it was made for {most} ({also}).
+
+    Why: A cosine that goes on rises again: the learning rate is {rate:.3g}, when it should be at
+    its lowest.
+
+    Cure: T_max = the number of times that scheduler.step() is called
+    """
+    schedule, record = event.schedule, event.record
+    most = getattr(schedule, "T_max", None)
+    if record.kind != "CosineAnnealingLR" or most is None or schedule.last_epoch <= most:
+        return
+    if not _per_batch(event):  # which is another finding
+        numbers = {"most": most, "rate": now(schedule), "steps": schedule.last_epoch}
+        yield Found(event.place, record.place, kind=record.kind, **numbers)
+
+
+@check("scheduler-before-optimizer", "warning", "schedule step")
+def scheduler_before_optimizer(seen: History, event: Any) -> Any:
+    """The schedule steps before the optimizer does ({also}).
+
+    Why: The first learning rate of the schedule is passed over: the first step is made with
+    {rate:.3g}.
+
+    Cure: optimizer.step(); scheduler.step()
+    """
+    if hasattr(event, "schedule"):
+        if event.record.steps == 1 and not event.optimizer.steps:
+            event.record.early = event.place, seen.backwards
+        return
+    for record in seen.schedules.values():
+        schedule = record.schedule()
+        if record.early is None or schedule is None or schedule.optimizer is not event.optimizer:
+            continue
+        (place, before), record.early = record.early, None
+        first = event.record.steps == 0 and event.moving and not (seen.scaled and before)
+        if first and before in (0, seen.backwards):
+            yield Found(place, event.place, rate=now(schedule))
+
+
+@check("learning-rate-vanished", "warning", "step schedule")
+def learning_rate_vanished(seen: History, event: Any) -> Any:
+    """The learning rate is {rate:.3g}: steps ({also}) do not move anything any more.
+
+    Why: It was {highest:.3g} at its highest, and has been below a ten-thousandth of that for
+    {steps} steps.
+
+    Cure: a slower schedule, or a lowest rate (eta_min, min_lr)
+    """
+    if hasattr(event, "schedule"):
+        seen.notes["schedule", id(event.schedule.optimizer)] = event.place
+        return
+    record = event.record
+    rate = float(event.optimizer.param_groups[0].get("lr", 1.0))
+    record.highest_rate = max(record.highest_rate, rate)
+    low = rate < 1e-4 * record.highest_rate or (0 < rate < 1e-9)
+    record.counts["low"] = record.counts["low"] + 1 if low else 0
+    if record.counts["low"] > max(3, record.steps // 20):
+        place = seen.notes.get(("schedule", id(event.optimizer)), record.place)
+        numbers = {"highest": record.highest_rate, "steps": record.counts["low"]}
+        yield Found(place, event.place, rate=rate, **numbers)
+
+
+@check("diverging", "warning", "backward")
+def diverging(seen: History, event: Any) -> Any:
+    """The loss grows: from {first:.3g} to {last:.3g} in {steps} steps.
+
+    Why: Each step goes so far that it lands higher on the other side: the learning rate is too
+    high, or the data are too large.
+
+    Cure: a learning rate ten times lower; inputs and targets of mean 0 and variance 1
+    """
+    if event.value is None:
+        return
+    values = seen.losses[event.stack]
+    values.append(event.value)
+    first, last = max(abs(values[0]), 0.1), values[-4:]
+    rises = len(values) > 4 and all([b > a for a, b in zip(last, last[1:], strict=False)])
+    far = rises and event.value > 20 * first and event.value > 10 * abs(last[0])
+    if seen.steps and len(values) > 2 and (far or event.value > 1e4 * first):
+        yield Found(event.place, first=values[0], last=event.value, steps=len(values))
+
+
+@check("loss-flat", "note", "end")
+def loss_flat(seen: History, event: Any) -> Any:
+    """The loss does not fall: {first:.4g} at the beginning, {last:.4g} at the end.
+
+    Why: In {steps} steps it has changed by less than a hundredth: look at the other findings, the
+    learning rate, and whether the labels belong to the inputs.
+
+    Cure: try to learn a single batch by heart first
+    """
+    for stack, values in seen.losses.items():
+        if len(values) >= 20 and seen.steps >= 20:
+            third = len(values) // 3
+            first, last = sum(values[:third]) / third, sum(values[-third:]) / third
+            if math.isfinite(last) and last > first - 0.01 * abs(first):
+                yield Found(stack[0], first=first, last=last, steps=len(values))
+
+
+@check("loss-start", "note", "loss.cross_entropy")
+def loss_start(seen: History, event: Any) -> Any:
+    """The first loss will be about {loss:.3g}; of {classes} classes, guessing gives {guess:.3g}.
+
+    Why: Scores of size {size:.3g} before any training: the model is sure, and wrong. It takes many
+    steps to unlearn that.
+
+    Cure: smaller weights in the last layer:  nn.init.normal_(head.weight, std=0.01)
+    """
+    x, t = event.x, event.t
+    if seen.steps or not event.recorded or x.ndim != 2 or t.dtype.kind not in "iu" or not x.size:
+        return
+    inside = ((t >= 0) & (t < x.shape[1])).nonzero()[0]
+    losses = log_sums(x, 1)[inside] - x[inside, t[inside]]
+    loss, guess = float(losses.mean()) if losses.size else 0.0, math.log(x.shape[1])
+    if math.isfinite(loss) and loss > 2.5 * guess + 1:
+        size = float(abs(x).mean())
+        yield Found(event.place, loss=loss, classes=x.shape[1], guess=guess, size=size)

@@ -1,0 +1,441 @@
+"""How the doctor looks on: it listens to calls, and hooks onto modules, optimizers and rules.
+
+Each thing that happens becomes an event; the checks that are interested in that event run on it
+(see findings.py).  The events, and what they know:
+
+    op            an operation was called: name, inputs, y, place
+    loss          a loss is about to be computed: name, input, target, place
+    pass          a model has answered: passed (see history.py), module, args
+    module        a module inside of one is called: module
+    backward      a backward pass begins: roots, nodes, leaves, place, stack, value
+    step          an optimizer is about to step: optimizer, record, parameters, place
+    stepped       it has
+    zero_grad     gradients are about to be forgotten: parameters, place
+    clip          gradients are about to be clipped: parameters, most, place
+    schedule      a schedule has stepped: record, place
+    epoch         a loader is asked for batches: loader, place
+    to, data, set_data, grad_of_result    the method was called: t, place
+    end           the block ends
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from tinygrad_edu.diagnosis import flow
+from tinygrad_edu.diagnosis.history import (
+    History,
+    Pass,
+    address,
+    contents,
+    fingerprint,
+    snapshot,
+    tensors,
+    visited,
+)  # fmt: skip
+from tinygrad_edu.engine.composed import Composed
+from tinygrad_edu.engine.graph import Leaf, Variable, clock
+from tinygrad_edu.engine.mode import is_recording, state
+from tinygrad_edu.engine.places import here, is_discarded, stack
+from tinygrad_edu.nn.modules import module as modules
+from tinygrad_edu.nn.modules.batchnorm import _BatchNorm
+from tinygrad_edu.nn.modules.dropout import _DropoutNd
+from tinygrad_edu.optim import optimizer as optimizers
+
+LOSSES = frozenset(
+    """cross_entropy nll_loss binary_cross_entropy binary_cross_entropy_with_logits mse_loss l1_loss
+    smooth_l1_loss huber_loss kl_div""".split()
+)
+BEFORE = "set_data grad_of_result zero_grad epoch scaler_step autograd.grad".split()
+AFTER = "detach data item tolist numpy tensor from_numpy to optimizer scheduler loader".split()
+AROUND = "backward scheduler_step clip".split()
+"""What is no operation: heard of before it is done, after it, or both."""
+
+
+class Watch:
+    """Listens while the doctor is in; `emit(event, **what)` is called for all that happens."""
+
+    def __init__(self, seen: History, emit: Callable[..., None], every: int) -> None:
+        self.seen, self.emit, self.every = seen, emit, every
+        self.asleep, self.process = False, os.getpid()
+        self.inside = 0  # composed functions that are running
+        names = (*BEFORE, *AFTER, *AROUND)
+        self.told = {name: getattr(self, f"_{name.replace('.', '_')}") for name in names}
+
+    # ---- coming and going
+
+    def start(self) -> None:
+        """Begin to listen, in this thread."""
+        mode = state.mode
+        state.mode = mode.but(
+            listeners=(*mode.listeners, self.heard), around=(*mode.around, self.around)
+        )
+        self.handles = [
+            optimizers.register_optimizer_step_pre_hook(self.stepping),
+            optimizers.register_optimizer_step_post_hook(self.stepped),
+        ]
+        self.wake()
+
+    def wake(self) -> None:
+        """Look at modules and operations, too."""
+        self.asleep = False
+        self.on_modules = [
+            modules.register_module_forward_pre_hook(self.entering),
+            modules.register_module_forward_hook(self.leaving, always_call=True),
+        ]
+
+    def sleep(self) -> None:
+        """Let modules and operations pass, until the next step that is looked at."""
+        self.asleep = True
+        for handle in self.on_modules:
+            handle.remove()
+        self.seen.modules.clear()
+        self.seen.current = None
+
+    def stop(self) -> None:
+        """Stop listening."""
+        mode = state.mode
+        state.mode = mode.but(
+            listeners=tuple([x for x in mode.listeners if x != self.heard]),
+            around=tuple([x for x in mode.around if x != self.around]),
+        )
+        for handle in (*self.handles, *self.on_modules):
+            handle.remove()
+
+    # ---- calls
+
+    def heard(self, op: Any, make: Any, *args: Any, **kwargs: Any) -> Any:
+        """One call of this thread, whatever it is."""
+        if state.mode.roots or os.getpid() != self.process:  # the backward pass: see `around`
+            return make(*args, **kwargs)
+        if op.__class__ is Composed:
+            return self._composed(op.name, make, args, kwargs)
+        y = make(*args, **kwargs)
+        t = y[0] if y.__class__ is tuple and y else y
+        if not self.asleep and isinstance(t, Variable):
+            self._made(op.name, args, kwargs, y, t)
+        return y
+
+    def _made(self, name: str, args: Any, kwargs: Any, y: Any, t: Any) -> None:
+        seen, inputs, node, place = self.seen, tensors(args), t.node, None
+        if name == "copied" and inputs and not self.inside:
+            seen.filled[address(inputs[0])] = here()
+        if node is not None and not node.is_leaf:
+            place = here()
+            seen.last_node = node.number
+            for part in y if y.__class__ is tuple else (y,):
+                part.node.line = place
+                if part.node.whole is not None:
+                    part.node.whole.line = place
+            seen.reach(node)
+        if flow.follow(seen, name, args, inputs, y, t, place) or name in flow.WATCHED:
+            self.emit(
+                "op", name=name, args=args, inputs=inputs, y=t, place=place or here(),
+                before=seen.of(inputs[0]) if inputs else None, inside=self.inside,
+                ours=self._in_ours(),
+            )  # fmt: skip
+
+    def _in_ours(self) -> bool:
+        """Whether a layer of this package is running."""
+        running = self.seen.modules
+        return bool(running) and type(running[-1]).__module__.startswith("tinygrad_edu")
+
+    def _composed(self, name: str, make: Any, args: Any, kwargs: Any) -> Any:
+        told = self.told.get(name)
+        if told is not None and name in AROUND:
+            return told(make, args, kwargs)
+        if told is not None and name in BEFORE:
+            told(args, kwargs)
+            return make(*args, **kwargs)
+        if told is None and not self.asleep:
+            self._before(name, args, kwargs)
+        self.inside += told is None or name == "scheduler"
+        try:
+            y = make(*args, **kwargs)
+        finally:
+            self.inside -= told is None or name == "scheduler"
+        if told is not None:
+            told(args, kwargs, y)
+        elif name in LOSSES and isinstance(y, Variable) and not self.asleep:
+            facts = self.seen.about(y)
+            facts.kind, facts.place = f"loss {kwargs.get('reduction', 'mean')}", here()
+        return y
+
+    def _before(self, name: str, args: Any, kwargs: Any) -> None:
+        """A composed function is about to be called: a loss, perhaps, or attention."""
+        if name == "scaled_dot_product_attention":
+            names = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
+            given = {"attn_mask": None, "is_causal": False, **dict(zip(names, args, strict=False))}
+            self.emit("attention", place=here(), **{**given, **kwargs})
+        if name not in LOSSES or self.inside:
+            return
+        given = {**dict(zip(("input", "target"), args, strict=False)), **kwargs}
+        x, target = given.get("input"), given.get("target")
+        if isinstance(x, Variable) and isinstance(target, Variable):
+            flow.judge(self.seen.of(x))
+            facts, a = self.seen.of(x), x.array
+            kind = None if facts is None else facts.kind
+            self.emit(
+                "loss", name=name, target=target, place=here(), facts=facts, kind=kind, x=a,
+                t=target.array, recorded=x.node is not None, axis=0 if a.ndim == 1 else 1,
+                also=facts.place if facts is not None and kind else None,
+            )  # fmt: skip
+
+    # ---- what is no operation
+
+    def _backward(self, make: Any, args: Any, kwargs: Any) -> Any:
+        seen = self.seen
+        roots = tensors([args[0] if args else kwargs["tensors"]])
+        starts = [t.node for t in roots if t.node is not None]
+        nodes, lines = visited(starts), stack()
+        _mark(nodes)
+        leaves = [n for n in nodes if isinstance(n, Leaf) and n.tensor() is not None]
+        reached = {id(leaf) for leaf in leaves}
+        seen.backwards += 1
+        event = SimpleNamespace(
+            roots=roots, starts=starts, nodes=nodes, leaves=leaves, stack=lines,
+            place=lines[0] if lines else here(), mean=_is_mean(seen, roots),
+            value=float(roots[0].array) if roots and roots[0].array.size == 1 else None,
+            number=max([n.number for n in starts], default=0),
+            records=[r for r in seen.living() if not reached.isdisjoint(r.leaves())],
+        )  # fmt: skip
+        for record in event.records:
+            record.backwards += 1
+            record.log.append(("backward", event.place, lines, event.mean))
+        self.emit("backward", **vars(event))
+        result = make(*args, **kwargs)
+        seen.gradients.clear()
+        for leaf in leaves:
+            t, found = leaf.tensor(), seen.leaf(leaf)
+            if t is not None:
+                found.backwards += 1
+                found.gradient, found.value = snapshot(t._grad), fingerprint(t)
+                found.touched = found.consumed = False
+                if t._grad is not None:
+                    seen.gradients[id(t._grad)] = weakref.ref(leaf)
+        return result
+
+    def _autograd_grad(self, args: Any, kwargs: Any) -> None:
+        outputs = tensors([args[0] if args else kwargs["outputs"]])
+        _mark(visited([t.node for t in outputs if t.node is not None]))
+
+    def _detach(self, args: Any, kwargs: Any, y: Any) -> None:
+        flow.cut(self.seen, args[0], y, "detach()")
+
+    def _data(self, args: Any, kwargs: Any, y: Any) -> None:
+        flow.cut(self.seen, args[0], y, ".data")
+        if args[0].leaf is not None:
+            self.seen.filled[address(args[0])] = here()
+        self.emit("data", t=args[0], twin=y, place=here())
+
+    def _set_data(self, args: Any, kwargs: Any) -> None:
+        facts = self.seen.of(args[1])
+        if facts is not None:
+            facts.gradient_of = None  # the leaf has been given its new value
+
+    def _grad_of_result(self, args: Any, kwargs: Any) -> None:
+        self.emit("grad_of_result", t=args[0], place=here())
+
+    def _number(self, args: Any, kwargs: Any, y: Any) -> None:
+        t, seen = args[0], self.seen
+        facts = seen.of(t)
+        lost = (facts.lost if facts else 0) | (0 if t.node is None else seen.reach(t.node))
+        if lost:
+            seen.left[here()] = seen.left.get(here(), 0) | lost
+        if isinstance(y, (int, float)):
+            flow.judge(facts)
+        if isinstance(y, np.ndarray) and facts is not None:
+            flow.give_out(seen, y, facts)
+
+    _item = _tolist = _numpy = _number
+
+    def _tensor(self, args: Any, kwargs: Any, y: Any) -> None:
+        source = args[0] if args else kwargs.get("data")
+        if isinstance(source, Variable):
+            flow.cut(self.seen, source, y, "torch.tensor()")
+        elif y.node is not None or isinstance(source, (int, float)):
+            facts = self.seen.about(y)
+            facts.kind, facts.place = "new", here()
+
+    def _from_numpy(self, args: Any, kwargs: Any, y: Any) -> None:
+        flow.take_back(self.seen, args[0] if args else None, y)
+
+    def _to(self, args: Any, kwargs: Any, y: Any) -> None:
+        t = args[0]
+        if not self.inside and not self.asleep and not self._in_ours() and is_discarded():
+            self.emit("to", t=t, place=here())
+        if y is not t and y.node is None:
+            flow.inherit(self.seen, self.seen.of(t), y)
+            if t.node is not None:
+                flow.cut(self.seen, t, y, "a cast to integers")
+
+    def _optimizer(self, args: Any, kwargs: Any, y: Any) -> None:
+        self.seen.optimizer(args[0], here())
+
+    def _zero_grad(self, args: Any, kwargs: Any) -> None:
+        owner, seen = args[0], self.seen
+        groups = getattr(owner, "param_groups", None)
+        mine = owner.parameters() if groups is None else [p for g in groups for p in g["params"]]
+        ids, place = {id(p) for p in mine}, here()
+        for record in seen.living():
+            if any([id(p) in ids for p in record.parameters()]):
+                fresh = [
+                    p._grad is not None and not _consumed(seen, p) for p in record.parameters()
+                ]
+                record.log.append(("zero", place, any(fresh), clock()))
+
+    def _scheduler(self, args: Any, kwargs: Any, y: Any) -> None:
+        self.seen.schedule(args[0], here())
+        for part in getattr(args[0], "_schedulers", ()):
+            self.seen.schedule(part, here()).inner = True
+
+    def _scheduler_step(self, make: Any, args: Any, kwargs: Any) -> Any:
+        self.inside += 1
+        try:
+            y = make(*args, **kwargs)
+        finally:
+            self.inside -= 1
+        if not self.inside:  # else it is part of another schedule
+            record = self.seen.schedule(args[0], here())
+            record.steps += 1
+            self.emit("schedule", record=record, schedule=args[0], optimizer=record.optimizer,
+                      place=here())  # fmt: skip
+            record.beside = record.optimizer.steps
+        return y
+
+    def _clip(self, make: Any, args: Any, kwargs: Any) -> Any:
+        given = [*args, *kwargs.values()]
+        several = [given[0]] if isinstance(given[0], Variable) else list(given[0])
+        most = kwargs.get("max_norm", kwargs.get("clip_value", given[1]))
+        self.emit("clip", parameters=several, most=float(most), place=here())
+        if args:
+            return make(several, *args[1:], **kwargs)
+        return make(**{**kwargs, "parameters": several})
+
+    def _loader(self, args: Any, kwargs: Any, y: Any) -> None:
+        self.emit("loader", loader=args[0], place=here())
+
+    def _epoch(self, args: Any, kwargs: Any) -> None:
+        self.emit("epoch", loader=args[0], place=here(), recording=is_recording())
+
+    def _scaler_step(self, args: Any, kwargs: Any) -> None:
+        self.seen.scaled = True
+
+    # ---- modules
+
+    def entering(self, module: Any, args: Any) -> None:
+        """A module is about to compute."""
+        seen = self.seen
+        if not seen.modules:
+            seen.current = None
+            if not type(module).__module__.endswith("modules.loss"):
+                seen.current = passed = Pass(module, stack(), is_recording(), clock(), seen.steps)
+                given = next((a for a in args if isinstance(a, Variable)), None)
+                passed.given = None if given is None else contents(given)
+                self.emit("begin", passed=passed, module=module, args=args)
+        seen.modules.append(module)
+        if seen.current is not None:
+            _note_mode(seen.current, module)
+            self.emit("module", module=module, passed=seen.current)
+
+    def leaving(self, module: Any, args: Any, output: Any) -> None:
+        """It has computed, or failed."""
+        seen = self.seen
+        while seen.modules and seen.modules.pop() is not module:
+            pass
+        passed = seen.current
+        if seen.modules or passed is None:
+            return
+        seen.current = None
+        for t in tensors(output.values() if isinstance(output, dict) else [output]):
+            if t.node is not None and not t.node.is_leaf:
+                passed.outputs.append(weakref.ref(t.node))
+                t.node.of_pass = passed
+            if passed.training and passed.noisy:
+                seen.about(t).judged = passed
+        seen.passes.append(passed)
+
+    # ---- optimizers
+
+    def stepping(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+        """An optimizer is about to step."""
+        seen, place = self.seen, here()
+        record = seen.optimizer(optimizer, place)
+        record.step_place = place
+        seen.adopt(record)
+        parameters = record.parameters()
+        moving = [p for p in parameters if p._grad is not None]
+        self.emit("step", optimizer=optimizer, record=record, parameters=parameters, place=place,
+                  moving=moving)  # fmt: skip
+        for p in moving:
+            leaf = seen.record(p)
+            if leaf is not None:
+                leaf.gradient, leaf.consumed = snapshot(p._grad), True
+
+    def stepped(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+        """It has stepped: the log starts anew."""
+        seen = self.seen
+        record = seen.optimizers[id(optimizer)]
+        kinds = [entry[0] for entry in record.log if entry[0] == "backward" or entry[2]]
+        record.fresh = bool(kinds) and kinds[-1] == "backward"
+        record.log.clear()
+        record.steps += 1
+        seen.steps += 1
+        record.tick = seen.last_step = clock()
+        self.emit("stepped", optimizer=optimizer, record=record)
+        asleep = self.every > 1 and seen.steps >= 2 and seen.steps % self.every != 0
+        if asleep != self.asleep:
+            self.sleep() if asleep else self.wake()
+
+    # ---- the backward pass
+
+    def around(self, step: Any, node: Any, kept: Any, g: Any) -> Any:
+        """One step of it: which rule makes a gradient that is not finite?"""
+        if self.asleep or node.plan.op.name not in flow.RISKY:
+            return step(node, kept, g)
+        found = list(step(node, kept, g))
+        for _, gx in found:
+            arrays = isinstance(gx, (np.ndarray, np.generic)) and not isinstance(g, Variable)
+            if arrays and not flow.finite(gx) and flow.finite(g):
+                bad = {"op": f"the derivative of {node.plan.op.name}", "all": gx.size}
+                bad |= {"what": "NaN or infinity", "bad": int((~np.isfinite(gx)).sum())}
+                self.emit("bad", bad=bad, place=node.__dict__.get("line"))
+                break
+        return found
+
+
+def _mark(nodes: Any) -> None:
+    """A backward pass comes through these nodes, and so through what made them."""
+    for node in nodes:
+        passed = node.__dict__.get("of_pass")
+        if passed is not None:
+            passed.visited = True
+
+
+def _note_mode(passed: Pass, module: Any) -> None:
+    """Note a layer that does something else in training than in evaluation."""
+    norm = isinstance(module, _BatchNorm) and module.track_running_stats
+    p = getattr(module, "p" if isinstance(module, _DropoutNd) else "dropout", None)
+    drops = isinstance(p, (int, float)) and 0 < p < 1
+    if norm or (drops and type(module).__module__.startswith("tinygrad_edu")):
+        (passed.noisy if module.training else passed.quiet).append(type(module).__name__)
+
+
+def _is_mean(seen: History, roots: list[Any]) -> bool:
+    """Whether a backward pass starts from a mean that nothing has divided since."""
+    if len(roots) != 1 or roots[0].node is None or roots[0].node.is_leaf:
+        return False
+    facts = seen.of(roots[0])
+    kind = None if facts is None else facts.kind
+    return kind == "loss mean" or (kind is None and roots[0].node.plan.op.name == "mean")
+
+
+def _consumed(seen: History, p: Any) -> bool:
+    record = seen.record(p)
+    return record is not None and record.consumed and record.gradient == snapshot(p._grad)

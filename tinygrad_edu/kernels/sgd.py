@@ -1,0 +1,58 @@
+"""One step of SGD on one parameter; `optim/sgd.py` has the definition it must equal."""
+
+from __future__ import annotations
+
+from operator import setitem
+
+import numpy as np
+
+from tinygrad_edu.dtypes import Array
+from tinygrad_edu.kernels.blocks import blocks, constants
+from tinygrad_edu.kernels.undivided import Calls
+
+
+def sgd_calls(
+    x: Array,
+    g: Array,
+    b: Array | None,
+    first: bool,
+    lr: float,
+    momentum: float = 0.0,
+    dampening: float = 0.0,
+    weight_decay: float = 0.0,
+    nesterov: bool = False,
+) -> Calls:
+    """The calls that overwrite `x` and, with momentum, `b`; the arguments of `optim.sgd.sgd`.
+
+    Args:
+        b: None without momentum.
+        first: `b` holds nothing yet.
+    """
+    (step,) = constants(x, -lr)
+    if weight_decay != 0:
+        (penalty,) = constants(x, weight_decay)
+    if momentum != 0:
+        (mu,) = constants(x, momentum)
+    if dampening != 0:
+        (keep,) = constants(x, 1 - dampening)
+    calls: Calls = []
+    arrays = (x, g) if b is None else (x, g, b)
+    for xs, gs, *more in blocks(*arrays, scratch=2 if nesterov else 1):
+        s = more[-1]
+        if weight_decay != 0:  # g + weight_decay x
+            calls += [(np.multiply, xs, penalty, s), (np.add, gs, s, s)]
+            gs = s
+        if b is not None:
+            bs, other = more[0], more[-2] if nesterov else s
+            if first:
+                calls.append((setitem, bs, ..., gs))
+            elif dampening != 0:  # b = momentum b + (1 - dampening) g
+                calls += [(np.multiply, bs, mu, bs), (np.multiply, gs, keep, other)]
+                calls.append((np.add, bs, other, bs))
+            else:
+                calls += [(np.multiply, bs, mu, bs), (np.add, bs, gs, bs)]
+            if nesterov:  # g + momentum b
+                calls += [(np.multiply, bs, mu, other), (np.add, gs, other, other)]
+            gs = other if nesterov else bs
+        calls += [(np.multiply, gs, step, s), (np.add, xs, s, xs)]  # x -= lr g
+    return calls

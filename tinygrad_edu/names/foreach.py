@@ -1,0 +1,50 @@
+"""`torch._foreach_add_` and its kin: an operation on every tensor of a list.
+
+Optimizers that people write call them.  Here it is a loop, with nothing to gain and nothing lost.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tinygrad_edu.engine.switches import no_grad
+from tinygrad_edu.tensor import Tensor
+
+
+def _each(name: str) -> Callable[..., Any]:
+    plain = name.removesuffix("_")
+    function: Any = {"clone": Tensor.clone, "norm": _norm}.get(plain)
+    if function is None:
+        torch = importlib.import_module(__name__.partition(".")[0])
+        function = getattr(Tensor if name.endswith("_") else torch, name, None)
+        function = function or (lambda x, *others: x.copy_(getattr(torch, plain)(x, *others)))
+
+    def call(self: Sequence[Tensor], *others: Any, **options: Any) -> Any:
+        for other in others:
+            if isinstance(other, (list, tuple)) and len(other) != len(self):
+                raise RuntimeError(
+                    f"_foreach_{name}(): got lists of {len(self)} and {len(other)} elements"
+                )
+        found = []
+        for i, tensor in enumerate(self):
+            one = [other[i] if isinstance(other, (list, tuple)) else other for other in others]
+            if plain in ("addcmul", "addcdiv") and len(one) == 3:
+                found.append(function(tensor, *one[:2], value=one[2], **options))
+            else:
+                found.append(function(tensor, *one, **options))
+        return None if name.endswith("_") else found
+
+    call.__name__, call.__doc__ = f"_foreach_{name}", f"`{name}` of each tensor of a list."
+    return no_grad()(call) if name.endswith("_") else call
+
+
+def _norm(x: Tensor, ord: float = 2, dtype: Any = None) -> Tensor:
+    return x.norm(ord, dtype=dtype)
+
+
+def __getattr__(name: str) -> Any:
+    if not name.startswith("_foreach_"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return _each(name.removeprefix("_foreach_"))

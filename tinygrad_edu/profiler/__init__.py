@@ -1,0 +1,26 @@
+"""`torch.profiler`: how long operations take, how often they are called, what memory they fill.
+
+`recording` notes events at two of the engine's seams, `events` sums them up, `table` prints them,
+`profiler` says when; `legacy` is `torch.autograd.profiler`.
+"""
+
+from tinygrad_edu.profiler.profiler import (
+    ExecutionTraceObserver,
+    ProfilerAction,
+    ProfilerActivity,
+    profile,
+    schedule,
+    supported_activities,
+    tensorboard_trace_handler,
+)
+from tinygrad_edu.profiler.recording import record_function
+
+__all__ = [
+    "ExecutionTraceObserver", "ProfilerAction", "ProfilerActivity", "kineto_available", "profile",
+    "record_function", "schedule", "supported_activities", "tensorboard_trace_handler",
+]  # fmt: skip
+
+
+def kineto_available() -> bool:
+    """False: events are noted by the engine itself."""
+    return False

@@ -1,0 +1,214 @@
+"""`examine`: everything this repository's own tests ask of an operation, asked of anyone's."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.record import wrap
+from tinygrad_edu.testing.formulas import formula
+from tinygrad_edu.testing.questions import Examiner, Example, Finding, Refused
+from tinygrad_edu.testing.strategies import away_from, broadcastable_shapes
+
+
+@dataclass
+class Check:
+    """The outcome of one check."""
+
+    name: str
+    examples: int = 0
+    refused: int = 0
+    finding: str | None = None
+    example: str = ""
+    argument: str = ""
+    """Whose rule is to blame."""
+    rule: str = ""
+    """That rule, as it is written."""
+
+    def __str__(self) -> str:
+        if self.finding is None:
+            done = f"{self.examples - self.refused} examples" if self.examples else "not asked"
+            told = f", {self.refused} refused" if self.refused else ""
+            word = "passed" if self.examples > self.refused else "skipped"
+            return f"  {self.name:20} {word}: {done}{told}"
+        blame = f", the rule of {self.argument!r}" if self.argument else ""
+        blame += f", {self.rule}" if self.rule else ""
+        text = f"  {self.name:20} FAILED{blame}\n      smallest example: {self.example}\n      "
+        return text + self.finding.replace("\n", "\n      ")
+
+
+@dataclass
+class Report:
+    """The outcome of all checks."""
+
+    name: str
+    arguments: int
+    """How many it takes that have no default."""
+    checks: list[Check] = field(default_factory=list)
+
+    @property
+    def failures(self) -> list[Check]:
+        """The checks that found something."""
+        return [check for check in self.checks if check.finding is not None]
+
+    @property
+    def ok(self) -> bool:
+        """Whether none did, and something was computed."""
+        return not self.failures and any([c.examples > c.refused for c in self.checks])
+
+    def __str__(self) -> str:
+        verdict = "passed" if self.ok else "FAILED" if self.failures else "computed nothing"
+        return "\n".join([f"examine({self.name}): {verdict}", *map(str, self.checks)])
+
+    def raise_if_failed(self) -> None:
+        """Raise AssertionError with the report, unless all is well."""
+        if not self.ok:
+            raise AssertionError(str(self))
+
+
+def examine(
+    operation: Callable[..., Any],
+    reference: Callable[..., Any] | None = None,
+    inputs: SearchStrategy[Example] | Sequence[Example] | None = None,
+    *,
+    max_examples: int = 20,
+    quiet: bool = False,
+) -> Report:
+    """Ask of an operation all that the operations here are asked, and print a report.
+
+    Values (against `reference`), first and second derivatives with random cotangents (against
+    finite differences, and against the reference's where it has some), each argument alone,
+    broadcasting, memory layouts, empty and 0-d tensors, single precision, in-place writes, and
+    whether two runs are equal.  What fails is shown by its smallest example, with the argument
+    whose rule is to blame.
+
+    Args:
+        operation: takes tensors, and other values, and returns a tensor or several.
+        reference: takes the same; returns tensors, whose derivatives are then compared too, or
+            arrays.
+        inputs: a strategy for tuples of arguments, or some such tuples.  Unless given, one float64
+            tensor for every argument without a default, shapes that broadcast, away from 0.
+        max_examples: so many for each check.
+        quiet: do not print.
+
+    >>> import tinygrad_edu as torch
+    >>> from tinygrad_edu.engine.primitive import primitive
+    >>> from tinygrad_edu.testing import examine
+    >>> @primitive
+    ... def cube(x):
+    ...     return x * x * x
+    >>> cube.vjp(x=lambda g, x: 2 * g * x * x)
+    >>> report = examine(cube, lambda x: x**3, quiet=True)
+    >>> [(check.name, check.argument) for check in report.failures]
+    [('values', 'x'), ('first derivative', 'x')]
+    """
+    examiner = Examiner(operation, reference)
+    count = _needed(operation)
+    report = Report(getattr(operation, "__name__", type(operation).__name__), count)
+    given_inputs = inputs if inputs is not None else _default_inputs(count)
+    rules = getattr(getattr(operation, "primitive", None), "rules", {})
+    for name, check in examiner.checks():
+        done = _run(name, check, given_inputs, max_examples, examiner.names)
+        done.rule = formula(rules[done.argument]) if done.argument in rules else ""
+        report.checks.append(done)
+    if not quiet:
+        print(report)
+    return report
+
+
+def _needed(operation: Callable[..., Any]) -> int:
+    """How many arguments have no default."""
+    empty = inspect.Parameter.empty
+    try:
+        found = inspect.signature(operation).parameters.values()
+    except (TypeError, ValueError):
+        return 1
+    variable = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
+    return sum([p.default is empty and p.kind not in variable for p in found])
+
+
+def _default_inputs(count: int) -> SearchStrategy[Example]:
+    elements = away_from(0.0, low=-2.0, high=2.0)
+
+    @st.composite
+    def arguments(draw: Any) -> Example:
+        whole = draw(st.sampled_from([(), (3,), (2, 3), (3, 2), (2, 1, 2)]))
+        made = []
+        for _ in range(count):
+            shape = draw(st.one_of(st.just(whole), broadcastable_shapes(whole)))
+            size = int(np.prod(shape))
+            values = draw(st.lists(elements, min_size=size, max_size=size))
+            made.append(wrap(np.array(values, np.float64).reshape(shape)))
+        return tuple(made)
+
+    return arguments()
+
+
+def _run(
+    name: str,
+    check: Callable[[Example], None],
+    inputs: SearchStrategy[Example] | Sequence[Example],
+    max_examples: int,
+    names: Sequence[str],
+) -> Check:
+    """Try a check on examples; what fails is made as small as possible."""
+    found = Check(name)
+    last: list[tuple[Example, Finding]] = []
+
+    def attempt(example: Example) -> None:
+        found.examples += 1
+        try:
+            check(example)
+        except Refused:
+            found.refused += 1
+        except Finding as finding:
+            last.append((example, finding))
+            raise
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # NumPy's, of empty arrays and the like
+            _try(inputs, attempt, max_examples)
+    except Finding:
+        pass
+    if last:
+        example, finding = last[-1]
+        found.finding = str(finding)
+        found.example = ", ".join([_shown(value) for value in example])
+        if finding.argument is not None:
+            place = finding.argument
+            found.argument = names[place] if place < len(names) else str(place)
+    return found
+
+
+def _try(
+    inputs: SearchStrategy[Example] | Sequence[Example],
+    attempt: Callable[[Example], None],
+    max_examples: int,
+) -> None:
+    """Call `attempt` on examples; on failure, on ever smaller ones."""
+    if not isinstance(inputs, SearchStrategy):
+        for example in inputs:
+            attempt(example)
+        return
+    quietly = settings(
+        max_examples=max_examples, derandomize=True, deadline=None, database=None,
+        phases=(Phase.generate, Phase.shrink), suppress_health_check=list(HealthCheck),
+        report_multiple_bugs=False, print_blob=False,
+    )  # fmt: skip
+    quietly(given(inputs)(attempt))()
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Variable):
+        return f"tensor({value.array.tolist()}, shape {tuple(value.array.shape)})"
+    return repr(value)

@@ -1,0 +1,309 @@
+"""`torch.utils.benchmark`: how long a statement takes, on so many threads, and tables of that."""
+
+from __future__ import annotations
+
+import statistics
+import timeit
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import numpy as np
+
+from tinygrad_edu import backend
+from tinygrad_edu.names.settings import get_num_threads, set_num_threads, unavailable
+
+__all__ = ["Compare", "Measurement", "TaskSpec", "Timer", "select_unit", "timer"]
+
+_UNITS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0}
+_NAMES = {"ns": "nanoseconds", "us": "microseconds", "ms": "milliseconds", "s": "seconds"}
+
+
+def timer() -> float:
+    """The clock, in seconds, once a GPU that is in use has finished."""
+    if backend.cupy_problem() is None:
+        from tinygrad_edu import cuda
+
+        if cuda.is_initialized():
+            cuda.synchronize()
+    return timeit.default_timer()
+
+
+def select_unit(t: float) -> tuple[str, float]:
+    """The unit that fits so many seconds, and its seconds.
+
+    >>> from tinygrad_edu.utils.benchmark import select_unit
+    >>> select_unit(2e-5)
+    ('us', 1e-06)
+    """
+    unit = next((u for u in ("s", "ms", "us") if t >= _UNITS[u]), "ns")
+    return unit, _UNITS[unit]
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """What was measured: the statement, its setup, its place in a table."""
+
+    stmt: str
+    setup: str
+    global_setup: str = ""
+    label: str | None = None
+    sub_label: str | None = None
+    description: str | None = None
+    env: str | None = None
+    num_threads: int = 1
+
+    @property
+    def title(self) -> str:
+        """The label, or the statement."""
+        if self.label is not None:
+            return self.label + (f": {self.sub_label}" if self.sub_label else "")
+        return self.stmt if "\n" not in self.stmt else f"{self.stmt.partition(chr(10))[0]} ..."
+
+
+@dataclass
+class Measurement:
+    """Times of a statement.
+
+    Attributes:
+        number_per_run: how often it ran for each time.
+        raw_times: seconds of each of these runs.
+        task_spec: what was measured.
+    """
+
+    number_per_run: int
+    raw_times: list[float]
+    task_spec: TaskSpec
+    metadata: dict[Any, Any] | None = None
+
+    @property
+    def times(self) -> list[float]:
+        """Seconds of one execution, for each run."""
+        return [t / self.number_per_run for t in self.raw_times]
+
+    @property
+    def median(self) -> float:
+        """The median of the times."""
+        return statistics.median(self.times)
+
+    @property
+    def mean(self) -> float:
+        """The mean of the times."""
+        return statistics.fmean(self.times)
+
+    @property
+    def iqr(self) -> float:
+        """The distance of the quartiles."""
+        low, high = np.quantile(self.times, [0.25, 0.75])
+        return float(high - low)
+
+    @property
+    def has_warnings(self) -> bool:
+        """Whether the times are too spread to be trusted."""
+        return len(self.times) > 1 and self.iqr > 0.1 * self.median
+
+    @property
+    def title(self) -> str:
+        """The label, or the statement."""
+        return self.task_spec.title
+
+    @property
+    def as_row_name(self) -> str:
+        """What its row is called in a table."""
+        spec = self.task_spec
+        return spec.sub_label or spec.stmt or "[Unknown]"
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self.task_spec, name)
+
+    def __repr__(self) -> str:
+        unit, scale = select_unit(self.median)
+        spec, n = self.task_spec, len(self.raw_times)
+        lines = [f"<torch.utils.benchmark.Measurement of {self.title}>", spec.description or ""]
+        lines += [f"setup: {spec.setup}"] if spec.setup != "pass" else []
+        lines.append(f"  {'Median: ' if n > 1 else ''}{self.median / scale:.2f} {unit}")
+        if n > 3:
+            lines.append(f"  IQR:    {self.iqr / scale:.2f} {unit}")
+        runs = f"{self.number_per_run} runs{' per measurement' if n > 1 else ''}"
+        threads = f"{spec.num_threads} thread{'s' if spec.num_threads > 1 else ''}"
+        lines.append(f"  {n} measurement{'s' if n > 1 else ''}, {runs}, {threads}")
+        if n > 3 and self.has_warnings:
+            lines.append(f"  WARNING: the quartiles lie {self.iqr / self.median:.0%} apart.")
+        return "\n".join([line for line in lines if line])
+
+
+class Timer:
+    """Measures a statement, on one thread unless asked for more.
+
+    Args:
+        stmt, setup: what is measured, and what runs before; texts, as in the module timeit.
+        global_setup: accepted; it is for C++.
+        timer: the clock.
+        globals: names that the statement may use.
+        label, sub_label, description, env: where the result stands in a table of `Compare`.
+        num_threads: so many threads for products of matrices.
+        language: Python.
+
+    Raises:
+        ValueError: another language.
+
+    >>> from tinygrad_edu.utils import benchmark
+    >>> measured = benchmark.Timer("x + 1", "x = torch.ones(3)").timeit(10)
+    >>> measured.number_per_run, 0 < measured.median < 1
+    (10, True)
+    """
+
+    def __init__(
+        self,
+        stmt: str = "pass",
+        setup: str = "pass",
+        global_setup: str = "",
+        timer: Callable[[], float] = timer,
+        globals: dict[str, Any] | None = None,
+        label: str | None = None,
+        sub_label: str | None = None,
+        description: str | None = None,
+        env: str | None = None,
+        num_threads: int = 1,
+        language: Any = "python",
+    ) -> None:
+        if not isinstance(stmt, str):
+            raise ValueError("Only a `str` stmt is supported.")
+        if str(language).lower() not in ("python", "py", "language.python"):
+            raise ValueError(f"only Python is measured, but language is {language!r}")
+        import tinygrad_edu
+
+        names = {"torch": tinygrad_edu, **(globals or {})}
+        self._timer = timeit.Timer(stmt, setup, timer=timer, globals=names)
+        self._task_spec = TaskSpec(
+            stmt, setup, global_setup, label, sub_label, description, env, num_threads
+        )
+
+    def _seconds(self, number: int) -> float:
+        before = get_num_threads()
+        set_num_threads(self._task_spec.num_threads)
+        try:
+            return max(self._timer.timeit(number), 1e-9)
+        finally:
+            set_num_threads(before)
+
+    def timeit(self, number: int = 1_000_000) -> Measurement:
+        """One measurement of so many executions, after one hundredth as many to warm up."""
+        self._seconds(max(number // 100, 1))
+        return Measurement(number, [self._seconds(number)], self._task_spec)
+
+    def repeat(self, repeat: int = -1, number: int = -1) -> NoReturn:
+        """NotImplementedError, as in torch."""
+        raise NotImplementedError("See `Timer.blocked_autorange.`")
+
+    def autorange(self, callback: Any = None) -> NoReturn:
+        """NotImplementedError, as in torch."""
+        raise NotImplementedError("See `Timer.blocked_autorange.`")
+
+    def _block(self, seconds: float) -> int:
+        """How many executions take about so long, a power of ten."""
+        number = 1
+        while self._seconds(number) < seconds and number < 10**9:
+            number *= 10
+        return number
+
+    def blocked_autorange(
+        self,
+        callback: Callable[[int, float], Any] | None = None,
+        min_run_time: float = 0.2,
+    ) -> Measurement:
+        """Measurements until `min_run_time` seconds have passed."""
+        number, times = self._block(min_run_time / 1000), list[float]()
+        while sum(times) < min_run_time:
+            times.append(self._seconds(number))
+            if callback is not None:
+                callback(number, times[-1])
+        return Measurement(number, times, self._task_spec)
+
+    def adaptive_autorange(
+        self,
+        threshold: float = 0.1,
+        *,
+        min_run_time: float = 0.01,
+        max_run_time: float = 10.0,
+        callback: Callable[[int, float], Any] | None = None,
+    ) -> Measurement:
+        """Measurements until their quartiles lie closer than `threshold` of the median."""
+        number, found = self._block(min_run_time / 10), Measurement(1, [], self._task_spec)
+        found.number_per_run = number
+        while True:
+            found.raw_times.append(self._seconds(number))
+            if callback is not None:
+                callback(number, found.raw_times[-1])
+            spent = sum(found.raw_times)
+            close = len(found.raw_times) > 3 and found.iqr < threshold * found.median
+            if spent >= max_run_time or (spent >= min_run_time and close):
+                return found
+
+    collect_callgrind = unavailable("Timer.collect_callgrind", "instructions are not counted")
+
+
+class Compare:
+    """A table of measurements: a row for each `sub_label`, a column for each `description`.
+
+    >>> from tinygrad_edu.utils import benchmark
+    >>> timers = [benchmark.Timer("1 + 1", label="sum", sub_label="ints", description="plain")]
+    >>> print(benchmark.Compare([t.timeit(10) for t in timers]))  # doctest: +ELLIPSIS
+    [ sum ]
+                  | plain
+    1 threads: ...
+    """
+
+    def __init__(self, results: Sequence[Measurement]) -> None:
+        self.results = list(results)
+        self.digits = 4
+
+    def extend_results(self, results: Sequence[Measurement]) -> None:
+        """Further measurements."""
+        self.results.extend(results)
+
+    def trim_significant_figures(self) -> None:
+        """Print two significant digits only."""
+        self.digits = 2
+
+    def colorize(self, rowwise: bool = False) -> None:
+        """Accepted, to no effect."""
+
+    highlight_warnings = colorize
+
+    def print(self) -> None:
+        """Print the table."""
+        print(self)
+
+    def __str__(self) -> str:
+        labels = dict.fromkeys([m.task_spec.label or m.task_spec.stmt for m in self.results])
+        return "\n".join([self._table(label) for label in labels])
+
+    def _table(self, label: str) -> str:
+        own = [m for m in self.results if (m.task_spec.label or m.task_spec.stmt) == label]
+        columns = [*dict.fromkeys([m.task_spec.description or "" for m in own])]
+        unit, scale = select_unit(min([m.median for m in own]))
+        cells: dict[tuple[int, str, str], list[float]] = {}
+        for m in own:
+            spec = m.task_spec
+            place = spec.num_threads, m.as_row_name, spec.description or ""
+            cells.setdefault(place, []).extend(m.times)
+        names = max([len(name) for _, name, _ in cells])
+        wide = [max(len(column), 8) for column in columns]
+        lines = [f"[ {label} ]", _row(" " * (names + 6), columns, wide)]
+        for threads in dict.fromkeys([threads for threads, _, _ in cells]):
+            lines.append(f"{threads} threads: ".ljust(len(lines[1]), "-"))
+            for name in dict.fromkeys([n for t, n, _ in cells if t == threads]):
+                found = [cells.get((threads, name, column)) for column in columns]
+                texts = [
+                    "" if times is None else f"{statistics.median(times) / scale:.{self.digits}g}"
+                    for times in found
+                ]
+                lines.append(_row(f"      {name.ljust(names)}", texts, wide))
+        return "\n".join([*lines, f"\nTimes are in {_NAMES[unit]} ({unit}).\n"])
+
+
+def _row(name: str, cells: Sequence[str], wide: Sequence[int]) -> str:
+    return " | ".join([name, *[c.rjust(w) for c, w in zip(cells, wide, strict=True)]])
