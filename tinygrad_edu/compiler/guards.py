@@ -206,7 +206,7 @@ class State:
     def instance(self, value: Any, name: Any) -> None:
         """An object: the attributes that the code names, and its class."""
         known = isinstance(value, Module)
-        attributes = getattr(value, "__dict__", None)
+        attributes: Any = getattr(value, "__dict__", None)
         ours = is_ours({"__name__": type(value).__module__})
         standard = type(value).__module__.partition(".")[0] in _STANDARD - {"__main__"}
         strange = attributes is None or standard or hasattr(type(value), "__slots__")
