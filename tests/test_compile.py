@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import collections
 import copy
+import dataclasses
+import functools
 import math
+import os
 import pickle
+import random
 from typing import Any
 
 import numpy as np
@@ -638,12 +643,12 @@ def _prints(x: Any) -> Any:
     return x * 2
 
 
-class Config(dict):  # type: ignore[type-arg]
+class Table(dict):  # type: ignore[type-arg]
     factor = 1.0
 
 
 def test_state_in_unusual_places_is_guarded_or_refused() -> None:
-    config, weight, ticks = Config(a=1.0), torch.ones(2), iter(range(100))
+    config, weight, ticks = Table(a=1.0), torch.ones(2), iter(range(100))
     weight.tag = 1.0
 
     class Holder:
@@ -682,3 +687,135 @@ def test_state_in_unusual_places_is_guarded_or_refused() -> None:
     for _ in range(3):
         shown(x)
     assert "calls print" in explained(shown)
+
+
+# ---- Python's state, wherever it may be
+
+
+@dataclasses.dataclass
+class Config:
+    scale: float = 1.0
+
+
+config = Config()
+
+
+@functools.lru_cache
+def cached(k: float) -> float:
+    return k * config.scale
+
+
+class Reader(nn.Module):
+    """Each method reads one thing that a recording cannot see."""
+
+    missing: Any
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.config, self.queue = nn.Linear(3, 3), config, collections.deque([1.0])
+        self.table, self.layers = {"a": torch.ones(3)}, [nn.Linear(3, 3)]
+        self.schedule, self.i, self.random = [1.0, 2.0], 0, random.Random(0)
+
+    def attribute_of_object(self, x: Any) -> Any:
+        return self.layer(x) * self.config.scale
+
+    def element_of_deque(self, x: Any) -> Any:
+        return self.layer(x) * self.queue[0]
+
+    def draw(self, x: Any) -> Any:
+        return self.layer(x) * self.random.random()
+
+    def element_of_list(self, x: Any) -> Any:
+        return self.layer(x) * self.schedule[self.i]
+
+    def tensor_in_table(self, x: Any) -> Any:
+        return self.layer(x) * self.table["a"]
+
+    def layer_in_list(self, x: Any) -> Any:
+        return self.layers[0](x)
+
+    @property
+    def count(self) -> int:
+        return self.i + 1
+
+    def by_property(self, x: Any) -> Any:
+        return x * self.count
+
+    def helper(self, k: float) -> float:
+        return k * self.config.scale
+
+    def by_method(self, x: Any) -> Any:
+        return x * self.helper(2)
+
+    def by_environment(self, x: Any) -> Any:
+        return x * float(os.environ.get("A_SCALE", "1"))
+
+    def by_cache(self, x: Any) -> Any:
+        return x * cached(2)
+
+    def by_lambda(self, x: Any) -> Any:
+        return (lambda y: y * self.i)(x)
+
+    def by_comprehension(self, x: Any) -> Any:
+        return sum([x * k for k in self.schedule if k > self.i])
+
+    def by_getattr(self, x: Any) -> Any:
+        return x * getattr(self, "i")  # noqa: B009
+
+    def by_gradient(self, x: Any) -> Any:
+        return x * (self.layer.weight.grad is None)
+
+    def by_absence(self, x: Any) -> Any:
+        try:
+            return x * self.missing
+        except AttributeError:
+            return x * 3
+
+    def by_mode(self, x: Any) -> Any:
+        return x * (2 if self.training else 3) * (5 if torch.is_grad_enabled() else 7)
+
+    def by_fill(self, x: Any) -> Any:
+        return x + torch.zeros(3).fill_(self.i)
+
+    def by_tensor(self, x: Any) -> Any:
+        return x + torch.tensor([1.0, 2.0, 3.0]) * self.i + torch.as_tensor(x)
+
+
+CHANGES: list[Any] = [
+    lambda m: None,
+    lambda m: setattr(config, "scale", 2.0),
+    lambda m: m.queue.appendleft(7.0),
+    lambda m: setattr(m, "i", 1),
+    lambda m: m.table.update(a=torch.full((3,), 4.0)),
+    lambda m: m.layers.__setitem__(0, nn.Linear(3, 3)),
+    lambda m: (os.environ.update(A_SCALE="3"), cached.cache_clear()),
+    lambda m: setattr(m, "missing", 9),
+    lambda m: setattr(m.layer.weight, "grad", torch.ones(3, 3)),
+    lambda m: m.eval(),
+    lambda m: m.schedule.append(5.0),
+    lambda m: m.schedule.__setitem__(1, 9.0),
+]
+
+
+@pytest.mark.parametrize("name", [n for n in vars(Reader) if n[0] != "_" and n not in (
+    "count", "helper", "missing")])  # fmt: skip
+def test_no_state_is_stale(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("A_SCALE", "1")
+    monkeypatch.setattr(config, "scale", 1.0)
+    cached.cache_clear()
+    changes = [
+        *CHANGES,
+        lambda m: monkeypatch.setattr(Reader, "helper", lambda self, k: k * 100),
+        lambda m: monkeypatch.setattr(Reader, "count", property(lambda self: 50)),
+    ]
+    torch.manual_seed(0)
+    model, x = Reader(), torch.randn(2, 3)
+    function = getattr(model, name)
+    compiled = torch.compile(function)
+    for change in changes:
+        change(model)
+        for _ in range(3):
+            before = model.random.getstate()
+            expected = function(x)
+            model.random.setstate(before)
+            assert bits(compiled(x)) == bits(expected), explained(compiled)
