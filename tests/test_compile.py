@@ -6,8 +6,10 @@ import collections
 import copy
 import dataclasses
 import functools
+import importlib.util
 import math
 import os
+import pathlib
 import pickle
 import random
 from typing import Any
@@ -819,3 +821,36 @@ def test_no_state_is_stale(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
             expected = function(x)
             model.random.setstate(before)
             assert bits(compiled(x)) == bits(expected), explained(compiled)
+
+
+# ---- the examples
+
+
+def example(name: str) -> Any:
+    """An example script, as a module."""
+    folder = pathlib.Path(__file__).parent.parent / "examples"
+    spec = importlib.util.spec_from_file_location(f"example_{name}", folder / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))
+        spec.loader.exec_module(module)
+    return module
+
+
+MODELS: dict[str, Any] = {
+    "01_mlp_digits": lambda m: (m.MLP(64, 16, 10), torch.rand(5, 64)),
+    "04_char_gpt": lambda m: (m.GPT(11, 8, 2, 2, 8, 0.1), torch.randint(0, 11, (2, 8))),
+    "05_encoder_classifier": lambda m: (m.RowReader(width=8, heads=2), torch.rand(3, 64)),
+}
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("name", MODELS)
+def test_models_of_the_examples_are_recorded(name: str, training: bool) -> None:
+    torch.manual_seed(0)
+    model, x = MODELS[name](example(name))
+    compiled = same_runs(model.train(training), x)
+    assert recorded(compiled), explained(compiled)
+    with torch.no_grad():
+        same_runs(model, x)

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.hooks import copy_as
 from tinygrad_edu.engine.levels import tensors
 from tinygrad_edu.ops import creation, masking
 
@@ -179,16 +180,14 @@ class Watch:
 
     def look_at(self, code: CodeType, module: str) -> None:
         """Refuse a function that may look at numbers; note what the others name."""
-        if (
-            module in _ENGINE
-            or module in _TRUSTED
-            or (code.co_name == "<module>" and is_ours({"__name__": module}))
-        ):
+        importing = code.co_name == "<module>" and is_ours({"__name__": module})
+        renames = code is copy_as.__code__  # gives a node another name
+        if importing or renames or module in _ENGINE or module in _TRUSTED:
             return
         words = {c for c in code.co_consts if isinstance(c, str) and c.isidentifier()}
         self.names |= {*code.co_names, *words}
         if module in _CLOSED:
-            self.refuse(_CLOSED[module])
+            self.refuse(f"{_CLOSED[module]}: `{code.co_qualname}`")
         elif code in _CONSTANTS or code.co_qualname in _SHAPES.get(module, ()):
             return
         elif not _VALUES.isdisjoint([*code.co_names, *words]):
