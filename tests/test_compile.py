@@ -392,6 +392,16 @@ def test_two_calls_before_one_backward_add_in_the_same_order() -> None:
     assert found[0] == found[1]
 
 
+def test_gradients_of_two_leaves_are_two_arrays() -> None:
+    compiled = torch.compile(lambda a, b: (a + b).exp())
+    a, b = torch.zeros(3, requires_grad=True), torch.zeros(3, requires_grad=True)
+    for call in range(1, 7):
+        compiled(a, b).sum().backward()
+        assert a.grad.tolist() == b.grad.tolist() == [call] * 3
+    a.grad.zero_()
+    assert b.grad.tolist() == [6] * 3
+
+
 # ---- what is not recorded
 
 
