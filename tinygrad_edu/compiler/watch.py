@@ -15,6 +15,7 @@ from __future__ import annotations
 import builtins
 import dis
 import gc
+import importlib
 import inspect
 import math
 import sys
@@ -33,6 +34,8 @@ _PACKAGE = __name__.partition(".")[0]
 # Modules of others that ours call, and that look at dtypes and shapes alone.
 _TRUSTED = {
     "contextlib",
+    "importlib",
+    "importlib._bootstrap",
     np.finfo.__new__.__globals__["__name__"],
     inspect.unwrap(np.broadcast_shapes).__globals__["__name__"],
 }
@@ -119,6 +122,7 @@ _PURE: set[Any] = {
     ).split()
 } | {value for value in vars(math).values() if isinstance(value, BuiltinFunctionType)}
 _PLAIN = (list, dict, tuple, str, int, float, set, frozenset, bytes, range, type(None))
+_IMPORT = importlib._bootstrap._find_and_load.__code__  # type: ignore[attr-defined]
 _WRITES = {"STORE_GLOBAL", "DELETE_GLOBAL", "IMPORT_NAME"}
 
 
@@ -138,6 +142,7 @@ class Watch:
         self.names: set[str] = set()
         self.problem: str | None = None
         self.busy = False
+        self.loading: FrameType | None = None
         self.constants: dict[int, Any] = {}
 
     def __enter__(self) -> Watch:
@@ -164,7 +169,11 @@ class Watch:
         if self.busy:
             return
         code = frame.f_code
-        if event == "call":
+        if self.loading is not None:  # a module of ours is imported at its first use
+            self.loading = None if event == "return" and frame is self.loading else self.loading
+        elif code is _IMPORT and event == "call":
+            self.loading = frame
+        elif event == "call":
             if code not in self.codes:
                 self.codes[code] = frame.f_globals
                 self.look_at(code, frame.f_globals.get("__name__", ""))
