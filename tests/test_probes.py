@@ -19,26 +19,13 @@ torch = pytest.importorskip("torch")
 NO_GPU = cupy_problem() is not None
 
 
-def test_compile_returns_what_it_is_given() -> None:
-    model = ours.nn.Linear(2, 2)
-    assert ours.compile(model) is model
-    assert ours.compile(model, mode="max-autotune", fullgraph=True, dynamic=False) is model
-
-    @ours.compile
+def test_compiler_names() -> None:
     def plain(x: Any) -> Any:
         return x + 1
 
-    @ours.compile(backend="eager", options={"a": 1})
-    def with_options(x: Any) -> Any:
-        return x + 2
-
-    assert plain(1) == 2 and with_options(1) == 3
+    assert ours.compile(plain)(1) == 2  # tests/test_compile.py has the rest
     assert ours.compiler.disable(plain) is plain and ours.compiler.disable()(plain) is plain
     assert not ours.compiler.is_compiling()
-    with pytest.raises(RuntimeError, match="mode or options"):
-        ours.compile(model, mode="default", options={})
-    with pytest.raises(RuntimeError, match="int"):
-        ours.compile(3)
 
 
 def test_switches_can_be_set_and_read() -> None:

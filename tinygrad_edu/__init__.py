@@ -24,6 +24,7 @@ Breadth:
 
     autograd        `Function`, `functional`, gradcheck, anomaly mode, hooks of saved tensors
     amp             autocast and GradScaler
+    compiler        `torch.compile`: operations recorded once and replayed
     cuda            streams, graphs and memory of a GPU
     distributions   probability distributions and their divergences
     distributed     several processes, over MPI, and NCCL between GPUs
@@ -218,7 +219,7 @@ _IN = {
     "func.batching": ["vmap"],
     "methods.printing": ["set_printoptions"],
     "names.settings": [
-        "are_deterministic_algorithms_enabled", "compile", "get_float32_matmul_precision",
+        "are_deterministic_algorithms_enabled", "get_float32_matmul_precision",
         "get_num_interop_threads", "get_num_threads",
         "is_deterministic_algorithms_warn_only_enabled", "set_float32_matmul_precision",
         "set_flush_denormal", "set_num_interop_threads", "set_num_threads",
@@ -258,6 +259,7 @@ _IN = {
     "ops.convolution": [
         "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d",
     ],
+    "compiler": ["compile"],
     "serialization": ["load", "save"],
     "": [
         "_C", "accelerator", "amp", "backends", "compiler", "cpu", "cuda", "distributed",
@@ -268,12 +270,12 @@ _IN = {
 }  # fmt: skip
 
 if _typing.TYPE_CHECKING:
-    from tinygrad_edu.names import accelerator, backends, compiler, cpu, hub, jit, mps, onnx, types
+    from tinygrad_edu.names import accelerator, backends, cpu, hub, jit, mps, onnx, types
     from tinygrad_edu.names import functional, xpu
-    from tinygrad_edu import amp, cuda, distributed, distributions, linalg, special
+    from tinygrad_edu import amp, compiler, cuda, distributed, distributions, linalg, special
     from tinygrad_edu.methods.printing import set_printoptions
     from tinygrad_edu.names.settings import (
-        are_deterministic_algorithms_enabled, compile, get_float32_matmul_precision,
+        are_deterministic_algorithms_enabled, get_float32_matmul_precision,
         get_num_interop_threads, get_num_threads, is_deterministic_algorithms_warn_only_enabled,
         set_float32_matmul_precision, set_flush_denormal, set_num_interop_threads, set_num_threads,
         use_deterministic_algorithms,
@@ -312,6 +314,7 @@ if _typing.TYPE_CHECKING:
         rrelu, rrelu_, selu_, threshold_, typename,
     )  # fmt: skip
     from tinygrad_edu.names.further import *  # noqa: F403
+    from tinygrad_edu.compiler import compile
     from tinygrad_edu.serialization import load, save
 else:  # a type checker finds unknown names by itself
     __getattr__, __dir__ = _later(__name__, _IN, "names.further")

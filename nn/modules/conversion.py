@@ -128,10 +128,11 @@ class ConversionMethods:
         return self.to(dtypes.bfloat16)
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
-        """Accepted, and does nothing.
+        """From now on `forward` records its operations and replays them; see `torch.compile`."""
+        from tinygrad_edu.compiler import compile
 
-        Unlike torch, there is no compiler: the module runs as before.
-        """
+        module: Any = self
+        vars(self)["forward"] = compile(type(module).forward.__get__(self), *args, **kwargs)
 
 
 def _parse_to(*args: Any, **kwargs: Any) -> tuple[Any, Any]:

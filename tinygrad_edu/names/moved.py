@@ -28,7 +28,7 @@ def _table(**folders: str) -> dict[str, str]:
 
 
 MODULES = _table(
-    names="accelerator backends compiler cpu functional hub jit legacy missing mps onnx"
+    names="accelerator backends cpu functional hub jit legacy missing mps onnx"
     " return_types settings spawned types xpu",
     methods="numpy_protocol printing python_protocol storage",
     ops_more="arranging bitwise counting ctc cumulative decompositions einsum fractional linalg"

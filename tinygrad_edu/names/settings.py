@@ -9,44 +9,6 @@ from typing import Any
 from tinygrad_edu.backend import switches
 from tinygrad_edu.kernels import threads
 
-
-def compile(
-    model: Any = None,
-    *,
-    fullgraph: bool = False,
-    dynamic: bool | None = None,
-    backend: Any = None,
-    mode: str | None = None,
-    options: dict[str, Any] | None = None,
-    disable: bool = False,
-    name: str | None = None,
-    recompile_limit: int | None = None,
-    isolate_recompiles: bool = False,
-    shapes_spec: Any = None,
-) -> Any:
-    """The function or module itself; as a decorator, with options or without.
-
-    Args:
-        model: what to compile.
-        fullgraph and the others: accepted for torch's sake.
-
-    Unlike torch, nothing is compiled: every operation runs when it is called.
-
-    >>> import tinygrad_edu as torch
-    >>> @torch.compile(mode="reduce-overhead")
-    ... def double(x): return 2 * x
-    >>> double(torch.ones(1))
-    tensor([2.])
-    """
-    if mode is not None and options is not None:
-        raise RuntimeError("Either mode or options can be specified, but both can't be specified.")
-    if model is None:
-        return lambda function: function
-    if not callable(model):
-        raise RuntimeError(f"torch.compile expects a function or a module, got {type(model)}")
-    return model
-
-
 # ---- threads
 
 

@@ -41,6 +41,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinygrad_edu.backend import device as Device
+from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.kernels import distributions as draw
@@ -433,6 +434,7 @@ def bernoulli(gen: Generator, p: Array) -> Array:
     return out
 
 
+@composed(autocast={})
 @host_or_gpu
 def keep_mask(gen: Generator, like: Array, p: float) -> npt.NDArray[np.bool_]:
     """Dropout's decisions: an array shaped like `like`, False with probability p, else True.
@@ -454,6 +456,7 @@ def keep_mask(gen: Generator, like: Array, p: float) -> npt.NDArray[np.bool_]:
     return mask
 
 
+@composed(autocast={})
 @host_or_gpu
 def dropout_noise(gen: Generator, like: Array, p: float) -> Array:
     """What dropout multiplies `like` by: 0 with probability p, else 1 / (1 - p).

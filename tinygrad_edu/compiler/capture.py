@@ -1,0 +1,257 @@
+"""Recording: a run's calls of operations, as they reach the arrays.
+
+The recorder is a listener (engine/mode.py).  It lets every operation compute, and notes the forward
+function with the arrays it was given, by name.  Where an array is unknown (no argument, no
+tensor that the guards know, no result of a recorded call) something was computed that we did
+not see, and the recording is given up.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tinygrad_edu import random
+from tinygrad_edu.compiler.program import Step, Writer
+from tinygrad_edu.compiler.watch import Watch
+from tinygrad_edu.dtypes import common, is_half
+from tinygrad_edu.engine import tree
+from tinygrad_edu.engine.graph import Storage, Variable
+from tinygrad_edu.engine.levels import tensors
+from tinygrad_edu.engine.primitive import Primitive
+from tinygrad_edu.kernels.memory_order import in_turn
+from tinygrad_edu.ops import indexing, masking
+
+_DRAWS = {random.dropout_noise.composed, random.keep_mask.composed}  # type: ignore[attr-defined]
+_SIZE_BY_VALUE = {"nonzero", "masked_select", "argwhere", "unique", "bincount", "repeat_interleave",
+                  "multinomial", "histc"}  # fmt: skip
+
+
+class Refused(Exception):
+    """The run cannot be recorded, and why."""
+
+
+def turned(forward: Any, *values: Any) -> Any:
+    """An elementwise result laid out in memory as torch does (see `call_binary` in fast.py)."""
+    y = forward(*values)
+    if len(values) == 2 and all([hasattr(v, "dtype") for v in values]):
+        return in_turn(y, *values, dtype=common(*values) if y.dtype == bool else y.dtype)
+    return in_turn(y, *values)
+
+
+class Recorder:
+    """Listens to a run.
+
+    Args:
+        watch: is told when an operation is computing.
+        given: the tensors among the arguments; None to listen without recording.
+        outside: the tensors that the guards know.
+    """
+
+    def __init__(self, watch: Watch, given: list[Any] | None, outside: Sequence[Any] = ()) -> None:
+        self.watch, self.given = watch, given
+        self.outside = {id(t.array): t for t in outside}
+        self.used: list[Any] = []
+        self.names: dict[int, str] = {}
+        self.alive: list[Any] = []
+        self.owners: dict[str, Storage] = {}
+        self.versions: dict[int, tuple[Storage, int]] = {}
+        self.writer = Writer()
+        self.count = 0
+        self.draws = False
+        self.made: tuple[Any, Any] | None = None
+        self.position = random.default_generator.get_state_bytes()
+        for i, t in enumerate(given or ()):
+            self.known(t.array, f"x{i}")
+            self.note(t)
+
+    def known(self, array: Any, name: str) -> str:
+        """From now on this array is called so."""
+        self.names[id(array)] = name
+        self.alive.append(array)
+        return name
+
+    def fresh(self, array: Any) -> str:
+        """A new name for a computed array."""
+        self.count += 1
+        return self.known(array, f"v{self.count}")
+
+    def note(self, t: Any) -> None:
+        """Remember the version of a tensor's memory, to notice writes."""
+        self.versions.setdefault(id(t._storage), (t._storage, t._storage.version))
+        name = self.names.get(id(t.array))
+        if name is not None:
+            self.owners[name] = t._storage
+
+    def name_of(self, value: Any) -> str | None:
+        """The name of an array; None for what is none."""
+        if not isinstance(value, (np.ndarray, np.generic)):
+            if isinstance(value, (Variable, random.Generator)) or hasattr(
+                value, "__cuda_array_interface__"
+            ):
+                raise Refused(f"an operation takes a {type(value).__name__}")
+            return None
+        found = self.names.get(id(value))
+        if found is not None:
+            return found
+        if is_half(value.dtype):
+            raise Refused("16-bit floats")
+        if id(value) in self.outside:
+            t = self.outside[id(value)]
+            self.used.append(t)
+            found = self.known(value, f"w{len(self.used) - 1}")
+            self.note(t)
+            return found
+        if id(value) in self.watch.constants:
+            self.alive.append(value)
+            return self.writer.name(value, "const")
+        raise Refused("an array was computed without an operation")
+
+    # ---- listening
+
+    def heard(self, op: Any, make: Any, *args: Any, **kwargs: Any) -> Any:
+        """Let a call be made, and note it (see mode.py)."""
+        watch = self.watch
+        draws = op in _DRAWS if not isinstance(op, Primitive) else False
+        if watch.busy or not (draws or isinstance(op, Primitive)):
+            return make(*args, **kwargs)
+        watch.busy = True
+        try:
+            self.check_draws()
+            if draws:
+                self.draws = True
+                y = make(*args, **kwargs)
+                self.made = (args, y)
+            elif op.view or "out" in kwargs:
+                y = make(*args, **kwargs)
+            else:
+                self.made = None
+                y = op.call(*args, _by=functools.partial(self.compute, op), **kwargs)
+            if self.given is not None and watch.problem is None:
+                try:
+                    self.write(op, args, kwargs, y)
+                except Exception as problem:  # whatever it is, the call itself went well
+                    watch.refuse(str(problem))
+        finally:
+            self.position = random.default_generator.get_state_bytes()
+            watch.busy = False
+        return y
+
+    def compute(self, op: Any, *values: Any) -> Any:
+        """The forward function, as the call gives it its arrays."""
+        y = op.forward(*values)
+        self.made = (values, y)
+        return y
+
+    def check_draws(self) -> None:
+        """Random numbers are drawn by operations alone, or the replay would not draw them."""
+        if self.position.tobytes() != random.default_generator.get_state_bytes().tobytes():
+            self.watch.refuse("random numbers are drawn outside of dropout")
+
+    # ---- writing
+
+    def write(self, op: Any, args: Any, kwargs: Any, result: Any) -> None:
+        """The line of a call."""
+        if "out" in kwargs:
+            raise Refused("`out=` is written to")
+        for t in tensors((args, kwargs)):
+            self.name_of(t.array)
+            self.note(t)
+        if not isinstance(op, Primitive):
+            self.write_draw(op, args, result)
+            return
+        if op.name in _SIZE_BY_VALUE:
+            raise Refused(f"the size of {op.name}'s result depends on values")
+        results = result if op.multiple else (result,)
+        arrays = [r.array if isinstance(r, Variable) else r for r in results]
+        if op.view:
+            bound = op.bind(args, kwargs) if kwargs or len(args) != op.arity else args
+            source = bound[0].array if isinstance(bound[0], Variable) else bound[0]
+            values, parts, saved = (source, *bound[1:]), tuple(arrays), []
+        else:
+            if self.made is None:
+                raise Refused(f"{op.name} was not computed by its forward function")
+            values, y = self.made
+            y, *saved = y if op.saves else (y,)
+            parts = y if op.multiple else (y,)
+        _check_index(op, values)
+        inputs = [self.writer.template(v, self.name_of) for v in values]
+        forward = self.writer.name(op.forward, op.name)
+        call = f"{forward}({', '.join(inputs)})"
+        if not op.multiple and not op.saves and isinstance(parts[0], np.ndarray):
+            if parts[0].strides != arrays[0].strides:
+                check = turned(op.forward, *values)
+                if check.strides != arrays[0].strides or not op.elementwise:
+                    raise Refused(f"{op.name} gives another layout than it computes")
+                call = f"{self.writer.name(turned, 'turned')}({', '.join([forward, *inputs])})"
+                parts = tuple(arrays)
+        names = [self.fresh(a) for a in arrays]
+        extra = [self.fresh(v) if isinstance(v, (np.ndarray, np.generic)) else "_" for v in saved]
+        if any([n == "_" and v is not None and not isinstance(v, (int, float, bool, tuple))
+                for n, v in zip(extra, saved, strict=True)]):  # fmt: skip
+            raise Refused(f"{op.name} keeps what is no array")
+        left = ", ".join(names) + "," * (op.multiple and len(names) == 1)
+        left = f"({left})" if op.multiple and op.saves else left
+        self.writer.line(f"{', '.join([left, *extra])} = {call}")
+        for name, part, array in zip(names, parts, arrays, strict=True):
+            if part.__class__ is not np.ndarray:
+                self.writer.line(f"{name} = asarray({name})")
+            elif part.strides != array.strides:
+                raise Refused(f"{op.name} gives another layout than it computes")
+            self.alive.append(part)
+        for r in results:
+            if isinstance(r, Variable):
+                self.note(r)
+
+    def write_draw(self, op: Any, args: Any, result: Any) -> None:
+        """The line of a draw from the stream of random numbers."""
+        generator, like, *rest = args
+        if generator is not random.default_generator:
+            raise Refused("random numbers of a generator of one's own")
+        pattern = self.names.get(id(like)) or self.writer.name(like, "like")
+        self.alive.append(like)
+        function = self.writer.name(getattr(random, op.name), op.name)
+        drawn = ", ".join([self.writer.name(generator, "stream"), pattern, *map(repr, rest)])
+        if not all([type(p) in (int, float) for p in rest]):
+            raise Refused("a draw with parameters that are no numbers")
+        self.writer.line(f"{self.fresh(result)} = {function}({drawn})")
+
+    # ---- the end of the run
+
+    def check_end(self) -> None:
+        """Refuse if something was written, or drawn, that the replay would not."""
+        self.check_draws()
+        for storage, version in self.versions.values():
+            if storage.version != version:
+                self.watch.refuse("a tensor is written in place")
+
+    def graph(self, results: list[Any]) -> tuple[dict[Any, Step], dict[Any, int]]:
+        """The nodes behind the results, and those where the recording ends: whose they are."""
+        ends: dict[Any, int] = {}
+        for i, t in enumerate([*(self.given or ()), *self.used]):
+            if t.node is not None:
+                ends.setdefault(t.node, i)
+        steps: dict[Any, Step] = {}
+        todo = [t.node for t in results if t.node is not None and t.node not in ends]
+        while todo:
+            node = todo.pop()
+            if node in steps or node in ends:
+                continue
+            if node.is_leaf or node.hooks is not None or not isinstance(node.plan.op, Primitive):
+                raise Refused("the graph has a hook, or leads to a tensor that is not known")
+            kept = () if node.whole is not None else node.kept
+            steps[node] = Step(node, [self.writer.template(v, self.name_of) for v in kept])
+            todo.extend([edge for edge in node.edges if edge is not None])
+        return steps, ends
+
+
+def _check_index(op: Any, values: Any) -> None:
+    """A mask as an index gives as many elements as it is true."""
+    module = op.forward.__module__
+    if module in (indexing.__name__, masking.__name__) and "where" not in op.name:
+        index = [getattr(v, "dtype", None) for v in tree.flatten(list(values[1:]))]
+        if np.dtype(bool) in index and "masked_fill" not in op.name:
+            raise Refused("a mask is used as an index")

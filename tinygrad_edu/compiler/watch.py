@@ -1,0 +1,228 @@
+"""What a run of Python code looks at: so that we know what a recording of it depends on.
+
+A recording holds the calls of operations and nothing of the Python around them.  It may stand for
+the code only if that code would make the same calls again.  So the run is watched, by Python's
+profiling hook: which functions run, and what each of them *names*.  Values named by the user's
+code are guarded (guards.py); what cannot be guarded is a reason to refuse:
+
+* a function of ours that looks at the numbers in a tensor, such as `item()` or `bool()`;
+* a function written in C that is not known to depend on its arguments alone, such as `time()`;
+* writes in place, backward passes, hooks and custom Functions within the run.
+"""
+
+from __future__ import annotations
+
+import builtins
+import dis
+import gc
+import importlib
+import inspect
+import math
+import sys
+import warnings
+from types import BuiltinFunctionType, CodeType, FrameType
+from typing import Any
+
+import numpy as np
+
+from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.hooks import copy_as
+from tinygrad_edu.engine.levels import tensors
+from tinygrad_edu.ops import creation, masking
+
+_PACKAGE = __name__.partition(".")[0]
+# Modules of others that ours call, and that look at dtypes and shapes alone.
+_TRUSTED = {
+    "contextlib",
+    "importlib",
+    "importlib._bootstrap",
+    np.finfo.__new__.__globals__["__name__"],
+    inspect.unwrap(np.broadcast_shapes).__globals__["__name__"],
+}
+# Names by which code may come to the numbers in a tensor, or change them.
+_VALUES = {
+    "array", "storage", "_storage", "_grad", "view_of", "rebased", "turns", "item", "tolist",
+    "numpy", "data_ptr", "__array__", "fill_", "operand",
+}  # fmt: skip
+# Modules that look at shapes and histories only.
+_ENGINE = {
+    f"{_PACKAGE}.{name}"
+    for name in (
+        "engine.fast engine.record engine.views engine.boundary engine.composed engine.mode"
+        " engine.binding engine.levels engine.tree engine.nodes engine.versions engine.switches"
+        " dtypes backend size compiler.capture compiler.watch random out_of_memory"
+    ).split()
+}
+_CLOSED = {
+    f"{_PACKAGE}.engine.inplace": "a write in place",
+    f"{_PACKAGE}.engine.gradients": "a backward pass",
+    f"{_PACKAGE}.engine.hooks": "a hook of a tensor",
+    f"{_PACKAGE}.autograd.function": "a custom Function",
+    f"{_PACKAGE}.utils.checkpoint": "checkpointing",
+}
+# Of other modules, the functions that ask an array for its shape, dtype and strides alone.
+_LOOK_AT_SHAPES = {
+    "methods": "Methods.<lambda>",
+    "methods.python_protocol": "PythonProtocol.__len__",
+    "nn.functional.dropout": "dropout _times _per_channel _channel_dropout",
+    "nn.functional.losses": "_warn_of_broadcasting _weighted binary_cross_entropy_with_logits"
+    " nll_loss mse_loss l1_loss",
+    "nn.functional.more.densities": "kl_div",
+    "nn.functional.more.robust": "huber_loss",
+    "nn.functional.normalization": "layer_norm rms_norm _normalized_size _check_floats _by_running"
+    " _check_channels batch_norm group_norm",
+    "nn.functional.softmax": "softmax log_softmax softmin",
+    "nn.functional.sparse": "embedding",
+    "nn.modules.batchnorm": "_NormBase._check_dims",
+    "ops.more.activation": "hardtanh prelu",
+    "ops.arguments": "operand plain",
+    "ops.attention": "_check_types scaled_dot_product_attention"
+    " scaled_dot_product_attention.<locals>.<listcomp>",
+    "ops.casting": "_read_to arranged clone contiguous to",
+    "ops.convolution": "_conv",
+    "ops.creation": "_like _number",
+    "ops.embedding": "embedding",
+    "ops.indexing": "_alone getitem",
+    "ops.joining": "chunk split",
+    "ops.largest": "amax amin argmax argmin max",
+    "ops.losses": "_check_shapes _check_weight as_images cross_entropy",
+    "ops.masking": "masked_fill",
+    "ops.matmul": "_need bmm linear",
+    "out": "fills_out.<locals>.call takes_out.<locals>.call",
+    "ops.more.arranging": "_matrices_turned roll roll.<locals>.<listcomp>",
+    "ops.more.einsum": "_cheapest.<locals>.size _contract _squeeze_broadcast"
+    " einsum.<locals>.<listcomp>",
+    "ops.more.products": "outer",
+    "ops.padding": "_pad_constant pad",
+    "ops.pooling": "_batched adaptive_avg_pool avg_pool max_pool",
+    "ops.reduction": "sum mean logsumexp _truth_dims",
+    "ops.shape": "expand flatten flip permute repeat reshape squeeze unflatten",
+    "tensor": "Tensor.shape Tensor.size Tensor.dtype Tensor.device Tensor.ndim Tensor.dim"
+    " Tensor.numel Tensor.element_size Tensor.itemsize Tensor.nbytes Tensor.stride"
+    " Tensor.is_contiguous Tensor.is_floating_point Tensor.is_cuda Tensor.<lambda> Tensor.detach",
+}
+_SHAPES = {f"{_PACKAGE}.{place}": names.split() for place, names in _LOOK_AT_SHAPES.items()}
+# Functions that make tensors of what they are told, and of nothing else.
+_CONSTANTS = {
+    inspect.unwrap(getattr(creation, name)).__code__
+    for name in "arange zeros ones full eye zeros_like ones_like".split()
+}
+# Functions that look at the numbers in a tensor given for a number, and at which argument.
+_TAKE_NUMBERS = {
+    inspect.unwrap(getattr(creation, name)).__code__: None for name in "arange full eye".split()
+} | {
+    inspect.unwrap(masking.masked_fill).__code__: "value",
+    creation._number.__code__: "value",
+}
+_PURE: set[Any] = {
+    getattr(builtins, name)
+    for name in (
+        "abs all any callable chr divmod format isinstance issubclass iter len max min next ord"
+        " pow repr round sorted sum"
+    ).split()
+} | {value for value in vars(math).values() if isinstance(value, BuiltinFunctionType)}
+_PLAIN = (list, dict, tuple, str, int, float, set, frozenset, bytes, range, type(None))
+_IMPORT = importlib._bootstrap._find_and_load.__code__  # type: ignore[attr-defined]
+_WRITES = {"STORE_GLOBAL", "DELETE_GLOBAL", "IMPORT_NAME"}
+
+
+class Watch:
+    """A profiling hook: `with watch: function()`.
+
+    Attributes:
+        codes: the code that ran, each with the globals that it sees.
+        names: what the user's code names; and ours, for it reads the attributes of layers.
+        problem: why a recording of the run could not stand for it; None if it can.
+        busy: an operation is computing: what goes on there is the same whenever it is called.
+        constants: arrays that were made of Python's numbers alone, by `id`.
+    """
+
+    def __init__(self) -> None:
+        self.codes: dict[CodeType, dict[str, Any]] = {}
+        self.names: set[str] = set()
+        self.problem: str | None = None
+        self.busy = False
+        self.loading: FrameType | None = None
+        self.constants: dict[int, Any] = {}
+
+    def __enter__(self) -> Watch:
+        if sys.getprofile() is not None:
+            self.refuse("a profiler is running")
+        else:
+            self.collects = gc.isenabled()
+            gc.disable()  # what a collection calls is no part of the run
+            sys.setprofile(self.heard)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if sys.getprofile() == self.heard:
+            sys.setprofile(None)
+            if self.collects:
+                gc.enable()
+
+    def refuse(self, problem: str) -> None:
+        """Note a reason, unless there is one already."""
+        self.problem = self.problem or problem
+
+    def heard(self, frame: FrameType, event: str, arg: Any) -> None:
+        """What Python tells of a call, or of a return."""
+        if self.busy:
+            return
+        code = frame.f_code
+        if self.loading is not None:  # a module of ours is imported at its first use
+            self.loading = None if event == "return" and frame is self.loading else self.loading
+        elif code is _IMPORT and event == "call":
+            self.loading = frame
+        elif event == "call":
+            if code not in self.codes:
+                self.codes[code] = frame.f_globals
+                self.look_at(code, frame.f_globals.get("__name__", ""))
+            if code in _TAKE_NUMBERS:
+                name, given = _TAKE_NUMBERS[code], frame.f_locals
+                if tensors([*given.values()] if name is None else [given[name]]):
+                    self.refuse(f"`{code.co_name}` takes a number from a tensor")
+        elif event == "c_call":
+            if arg is warnings.warn or not (is_ours(frame.f_globals) or _is_pure(arg)):
+                self.refuse(f"`{code.co_qualname}` calls {getattr(arg, '__qualname__', arg)}")
+        elif event == "return" and code in _CONSTANTS and isinstance(arg, Variable):
+            self.constants[id(arg.array)] = arg.array
+
+    def look_at(self, code: CodeType, module: str) -> None:
+        """Refuse a function that may look at numbers; note what the others name."""
+        importing = code.co_name == "<module>" and is_ours({"__name__": module})
+        renames = code is copy_as.__code__  # gives a node another name
+        if importing or renames or module in _ENGINE or module in _TRUSTED:
+            return
+        words = {c for c in code.co_consts if isinstance(c, str) and c.isidentifier()}
+        self.names |= {*code.co_names, *words}
+        if module in _CLOSED:
+            self.refuse(f"{_CLOSED[module]}: `{code.co_qualname}`")
+        elif code in _CONSTANTS or code.co_qualname in _SHAPES.get(module, ()):
+            return
+        elif not _VALUES.isdisjoint([*code.co_names, *words]):
+            self.refuse(f"`{code.co_name}` looks at the numbers in a tensor")
+        elif not is_ours({"__name__": module}):
+            if "__dict__" in code.co_names:
+                self.refuse(f"`{code.co_name}` looks into a `__dict__`")
+            found = {i.opname for i in dis.get_instructions(code)} & _WRITES
+            writes = [i for i in dis.get_instructions(code) if i.opname == "STORE_DEREF"]
+            if found or any([i.argval in code.co_freevars for i in writes]):
+                self.refuse(f"`{code.co_name}` assigns to a global or nonlocal name, or imports")
+
+
+def is_ours(names: dict[str, Any]) -> bool:
+    """Whether these are the globals of a module of this package, or of one that is trusted."""
+    module: str = names.get("__name__") or ""
+    return module.partition(".")[0] == _PACKAGE or module in _TRUSTED
+
+
+def _is_pure(function: Any) -> bool:
+    """Whether a function in C depends on its arguments alone."""
+    if function == sys.setprofile:
+        return True
+    try:
+        owner = getattr(function, "__self__", 0.5j)
+        made = isinstance(owner, type) and owner in (tuple, dict, int, str)
+        return made or isinstance(owner, _PLAIN) or function in _PURE
+    except TypeError:
+        return False
