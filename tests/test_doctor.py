@@ -41,8 +41,8 @@ def programs(*names: str) -> dict[str, Program]:
     return found
 
 
-BUGS = programs("bugs_loop", "bugs_flow", "bugs_models", "bugs_again")
-CLEAN = programs("clean_training", "clean_traps")
+BUGS = programs("bugs_loop", "bugs_flow", "bugs_models", "bugs_again", "bugs_styles")
+CLEAN = programs("clean_training", "clean_traps", "clean_styles")
 
 
 def expected(program: Program) -> tuple[str, str, int]:
