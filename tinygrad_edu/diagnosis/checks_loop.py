@@ -9,8 +9,8 @@ import numpy as np
 
 from tinygrad_edu.diagnosis.findings import Found, check
 from tinygrad_edu.diagnosis.history import History, LeafRecord, fingerprint, snapshot
+from tinygrad_edu.diagnosis.source import nearby
 from tinygrad_edu.engine.mode import is_recording
-from tinygrad_edu.engine.places import nearby
 from tinygrad_edu.nn.modules.module import Module
 from tinygrad_edu.nn.parameter import Parameter
 

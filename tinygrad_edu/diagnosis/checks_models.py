@@ -10,15 +10,9 @@ import numpy as np
 from tinygrad_edu.diagnosis.findings import Found, check
 from tinygrad_edu.diagnosis.flow import RISKY, finite
 from tinygrad_edu.diagnosis.history import History, address, tensors
+from tinygrad_edu.diagnosis.source import assignment_of, called_directly, nearby
 from tinygrad_edu.engine.graph import Leaf, Variable
-from tinygrad_edu.engine.places import (
-    Place,
-    assignment_of,
-    called_directly,
-    here,
-    nearby,
-    stack,
-)
+from tinygrad_edu.engine.places import Place, here, stack
 from tinygrad_edu.nn.modules.module import Module
 from tinygrad_edu.nn.parameter import Parameter, is_lazy
 

@@ -39,10 +39,11 @@ from tinygrad_edu.diagnosis.history import (
     tensors,
     visited,
 )  # fmt: skip
+from tinygrad_edu.diagnosis.source import is_discarded
 from tinygrad_edu.engine.composed import Composed
 from tinygrad_edu.engine.graph import Leaf, Variable, clock
 from tinygrad_edu.engine.mode import is_recording, state
-from tinygrad_edu.engine.places import here, is_discarded, stack
+from tinygrad_edu.engine.places import here, stack
 from tinygrad_edu.nn.modules import module as modules
 from tinygrad_edu.nn.modules.batchnorm import _BatchNorm
 from tinygrad_edu.nn.modules.dropout import _DropoutNd
