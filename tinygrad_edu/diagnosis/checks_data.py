@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu.diagnosis.findings import Found, check
+from tinygrad_edu.diagnosis.flow import rms
 from tinygrad_edu.diagnosis.history import History
 from tinygrad_edu.random import Generator
 
@@ -162,7 +163,7 @@ def unnormalised(seen: History, event: Any) -> Any:
     if seen.of(t) is not None and seen.of(t).kind is not None:  # type: ignore[union-attr]
         return
     x = t.array
-    size = float(np.sqrt((x.astype(np.float64) ** 2).mean()))
+    size = rms(x)
     level = "warning" if size > 60 else "note" if size > 20 or 0 < size < 1e-3 else None
     if level is not None:
         yield Found(event.place, None, level, low=float(x.min()), high=float(x.max()), size=size)

@@ -85,6 +85,10 @@ class OptimizerRecord:
         self.counts: defaultdict[str, int] = defaultdict(int)
         self.highest_rate = 0.0
 
+    def passes(self) -> list[Any]:
+        """The backward passes since its last step."""
+        return [entry for entry in self.log if entry[0] == "backward"]
+
     def parameters(self) -> list[Any]:
         """Its parameters, whatever their groups."""
         optimizer = self.optimizer()
@@ -173,6 +177,11 @@ class History:
         """Whether a check may look once more; each question counts."""
         self.looks[key] += 1
         return self.looks[key] <= most
+
+    def in_a_row(self, key: Any, holds: bool) -> int:
+        """How many times in a row something has held."""
+        self.looks[key] = self.looks[key] + 1 if holds else 0
+        return self.looks[key]
 
     def in_pass(self, name: str) -> int:
         """How many operations of that name the present pass has had."""
@@ -265,6 +274,11 @@ class History:
     def living(self) -> list[OptimizerRecord]:
         """The optimizers that are still there."""
         return [r for r in self.optimizers.values() if r.optimizer() is not None]
+
+    def is_consumed(self, p: Any) -> bool:
+        """Whether a parameter's gradient is one that a step has used."""
+        found = self.record(p)
+        return found is not None and found.consumed and found.gradient == snapshot(p._grad)
 
 
 def snapshot(t: Any) -> Any:

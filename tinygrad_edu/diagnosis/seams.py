@@ -286,9 +286,8 @@ class Watch:
         ids, place = {id(p) for p in mine}, here()
         for record in seen.living():
             if any([id(p) in ids for p in record.parameters()]):
-                fresh = [
-                    p._grad is not None and not _consumed(seen, p) for p in record.parameters()
-                ]
+                given = [p for p in record.parameters() if p._grad is not None]
+                fresh = [not seen.is_consumed(p) for p in given]
                 record.log.append(("zero", place, any(fresh), clock()))
 
     def _scheduler(self, args: Any, kwargs: Any, y: Any) -> None:
@@ -435,8 +434,3 @@ def _is_mean(seen: History, roots: list[Any]) -> bool:
     facts = seen.of(roots[0])
     kind = None if facts is None else facts.kind
     return kind == "loss mean" or (kind is None and roots[0].node.plan.op.name == "mean")
-
-
-def _consumed(seen: History, p: Any) -> bool:
-    record = seen.record(p)
-    return record is not None and record.consumed and record.gradient == snapshot(p._grad)
