@@ -228,16 +228,10 @@ def _in_place(event: Any) -> bool:
     )
 
 
-def is_held(p: Any) -> bool:
-    """Whether a living module has this parameter."""
-    for table in gc.get_referrers(p):
-        if isinstance(table, dict) and any([value is p for value in table.values()]):
-            for owner in gc.get_referrers(table):
-                if isinstance(owner, Module) or (
-                    isinstance(owner, dict) and owner.get("_parameters") is table
-                ):
-                    return True
-    return False
+def held() -> set[int]:
+    """The ids of all parameters that living modules have: one look at all objects."""
+    modules = [found for found in gc.get_objects() if issubclass(type(found), Module)]
+    return {id(p) for module in modules for p in module._parameters.values()}
 
 
 def strangers(seen: History) -> list[Any]:
@@ -260,7 +254,7 @@ def optimizer_other_parameters(seen: History, event: Any) -> Any:
     Cure: optimizer = torch.optim.SGD(model.parameters(), lr)  # of the model that is called
     """
     others = _unreached(seen, event)
-    if others and any([is_held(p) for p in event.parameters]):
+    if others and not held().isdisjoint([id(p) for p in event.parameters]):
         yield Found(
             event.record.place, event.place, count=len(event.parameters), others=len(others)
         )
@@ -282,7 +276,9 @@ def optimizer_stale_parameters(seen: History, event: Any) -> Any:
     if not idle or not others or not seen.backwards:
         return
     shapes = {p.array.shape[1:] for p in others}
-    gone = [p for p in idle if not is_held(p) and p.array.shape[1:] in shapes]
+    alike = [p for p in idle if p.array.shape[1:] in shapes]
+    known = held() if alike else set()
+    gone = [p for p in alike if id(p) not in known]
     if gone and all([isinstance(p, Parameter) for p in gone]):
         yield Found(
             event.record.place, event.place,
