@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dis
 import random
 from typing import Any
 
@@ -77,8 +78,7 @@ def same_augmentation(seen: History, event: Any) -> Any:
 def _own_generator(dataset: Any) -> str | None:
     """The attribute in which a dataset has a generator of its own."""
     kinds = (np.random.Generator, np.random.RandomState, random.Random, Generator)
-    held = getattr(dataset, "__dict__", {})
-    for name, value in held.items():
+    for name, value in getattr(dataset, "__dict__", {}).items():
         if isinstance(value, kinds):
             return f"dataset.{name} is copied into each"
         if name in ("dataset", "transform", "tf", "transforms", "augment"):
@@ -93,8 +93,6 @@ def _fixed_seed(init: Any) -> str | None:
     code = getattr(init, "__code__", None)
     if code is None or not any(["seed" in name for name in code.co_names]):
         return None
-    import dis
-
     loads = {i.argval for i in dis.get_instructions(code) if i.opname.startswith("LOAD_FAST")}
     told = {"initial_seed", "get_worker_info", "urandom", "time", "getpid"} & {*code.co_names}
     if code.co_argcount and code.co_varnames[0] not in loads and not told:

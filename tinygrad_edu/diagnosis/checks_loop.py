@@ -110,9 +110,8 @@ def step_missing(seen: History, event: Any) -> Any:
         passes = record.passes()
         wiped = [entry for entry in record.log if entry[0] == "zero" and entry[2]]
         at_end = not hasattr(event, "leaves")
-        enough = 2 if at_end else 10
-        certain = at_end or (len(wiped) >= 3 and not seen.scaled)
-        if record.steps == 0 and len(passes) >= enough and certain:
+        certain = at_end or (len(passes) >= 10 and len(wiped) >= 3 and not seen.scaled)
+        if record.steps == 0 and len(passes) >= 2 and certain:
             yield Found(passes[-1][1], record.place, passes=record.backwards)
 
 
@@ -213,19 +212,13 @@ def leaf_replaced(seen: History, event: Any) -> Any:
     if event.name not in ("sub", "add") or facts is None or facts.gradient_of is None:
         return
     leaf = facts.gradient_of
-    if not any([a.node is leaf for a in event.inputs]) or _in_place(event):
+    writes = nearby(event.place, r"[-+]=|_\(|\.data\b|copy_|set_|Parameter\(|requires_grad")
+    if writes is not None or not any([a.node is leaf for a in event.inputs]):
         return
     if event.y.node is not None:
         yield Found(event.place, how="the result has a history")
     else:
         pending[id(event.y)] = event.place, seen.facts[id(event.y)][0]
-
-
-def _in_place(event: Any) -> bool:
-    """Whether the line writes into the tensor."""
-    return (
-        nearby(event.place, r"[-+]=|_\(|\.data\b|copy_|set_|Parameter\(|requires_grad") is not None
-    )
 
 
 def held() -> set[int]:

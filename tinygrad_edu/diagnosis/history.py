@@ -220,25 +220,22 @@ class History:
 
     def reach(self, node: Any) -> int:
         """The leaves behind a node, as bits."""
-        known = node.__dict__.get("reach")
-        if known is not None:
-            return int(known)
         if isinstance(node, Leaf):
             return self.leaf(node).bit if node.tensor() is not None else 0
         todo, seen, found = [node], {node}, 0
         while todo:
-            for edge in todo.pop().edges:
-                if edge is None or edge in seen:
-                    continue
-                seen.add(edge)
-                known = edge.__dict__.get("reach")
-                if known is not None:
-                    found |= known
-                elif isinstance(edge, Leaf):
-                    found |= self.reach(edge)
-                else:
-                    todo.append(edge)
-        node.reach = found
+            one = todo.pop()
+            known = one.__dict__.get("reach")
+            if known is not None:
+                found |= known
+            elif isinstance(one, Leaf):
+                found |= self.reach(one)
+            else:
+                fresh = {edge for edge in one.edges if edge is not None} - seen
+                seen |= fresh
+                todo += fresh
+        if node.__dict__.get("reach") is None:
+            node.reach = found
         return found
 
     def record(self, p: Any) -> LeafRecord | None:
