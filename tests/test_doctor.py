@@ -22,7 +22,7 @@ from run_scripts import SCRIPTS
 
 import tinygrad_edu as torch
 from tinygrad_edu import nn
-from tinygrad_edu.diagnosis import CHECKS, Diagnosis, explain
+from tinygrad_edu.diagnosis import CHECKS, Diagnosis, command, explain
 from tinygrad_edu.nn import functional as F
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -41,8 +41,8 @@ def programs(*names: str) -> dict[str, Program]:
     return found
 
 
-BUGS = programs("bugs_loop", "bugs_flow", "bugs_models", "bugs_again")
-CLEAN = programs("clean_training", "clean_traps")
+BUGS = programs("bugs_loop", "bugs_flow", "bugs_models", "bugs_again", "bugs_styles")
+CLEAN = programs("clean_training", "clean_traps", "clean_styles")
 
 
 def expected(program: Program) -> tuple[str, str, int]:
@@ -104,7 +104,7 @@ def test_checks_are_short_and_the_folder_is_small() -> None:
     from count_lines import code_lines
 
     folder = ROOT / "tinygrad_edu" / "diagnosis"
-    assert sum(code_lines(path.read_text()) for path in folder.glob("*.py")) <= 2150
+    assert sum(code_lines(path.read_text()) for path in folder.glob("*.py")) <= 2132
     for checks in CHECKS.values():
         for check in checks:
             assert len(inspect.getsource(check.run).splitlines()) <= 50, check.id
@@ -120,19 +120,22 @@ SHORT = {
 }
 
 
-@pytest.mark.parametrize("name", SHORT)
-def test_script(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
-    """The ordinary scripts raise no alarm."""
+def test_scripts(tmp_path: pathlib.Path) -> None:
+    """The ordinary scripts raise no alarm; one process runs them all."""
     pytest.importorskip("sklearn")
-    path = str(SCRIPTS / f"{name}.py")
+    runs = [
+        [f"--doctor-json={tmp_path / name}", str(SCRIPTS / f"{name}.py"), *arguments.split()]
+        for name, arguments in SHORT.items()
+    ]
     code = (
-        "import sys, tinygrad_edu as torch\n"
+        "import tinygrad_edu as torch\n"
         "from tinygrad_edu import standin\nfrom tinygrad_edu.__main__ import main\n"
-        f"sys.exit(main(['--doctor-json={tmp_path}/found', {path!r}, *{SHORT[name].split()!r}]))"
+        f"for run in {runs!r}:\n    assert main(run) == 0, run"
     )
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)
-    found = json.loads((tmp_path / "found").read_text())
-    assert [f for f in found if f["level"] != "note"] == []
+    for name in SHORT:
+        found = json.loads((tmp_path / name).read_text())
+        assert [f for f in found if f["level"] != "note"] == [], name
 
 
 # ---- the block itself
@@ -266,6 +269,14 @@ def test_the_numbers_of_a_sum_of_gradients() -> None:
     assert found.evidence["norm"] == pytest.approx(6 * math.sqrt(2))  # two gradients of 3
 
 
+def test_options_without_a_script(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.read(["--doctor-explain", "softmax-twice"])[0].status == 0
+    assert "log_softmax" in capsys.readouterr().out
+    assert command.read(["--doctor-explain", "softmax-twise"])[0].status == 2
+    assert "the nearest is softmax-twice" in capsys.readouterr().err
+    assert command.read(["--doctor=x", "train.py"])[0].status == 2
+
+
 def test_command_line(tmp_path: pathlib.Path) -> None:
     script = tmp_path / "train.py"
     script.write_text(
@@ -278,8 +289,8 @@ def test_command_line(tmp_path: pathlib.Path) -> None:
     )
 
     def run(*arguments: str) -> Any:
-        command = [sys.executable, "-m", "tinygrad_edu", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+        words = [sys.executable, "-m", "tinygrad_edu", *arguments]
+        return subprocess.run(words, capture_output=True, text=True, cwd=ROOT, check=False)
 
     done = run("--doctor", str(script))
     assert done.returncode == 0 and done.stdout == ""
@@ -289,10 +300,6 @@ def test_command_line(tmp_path: pathlib.Path) -> None:
     assert [(f["id"], f["line"]) for f in found] == [
         ("zero-grad-missing", 9), ("scheduler-missing", 6)
     ]  # fmt: skip
-    assert "log_softmax" in run("--doctor-explain", "softmax-twice").stdout
-    wrong = run("--doctor-explain", "softmax-twise")
-    assert wrong.returncode == 2 and "the nearest is softmax-twice" in wrong.stderr
-    assert run("--doctor=x", str(script)).returncode == 2
 
 
 def test_cell_magic() -> None:

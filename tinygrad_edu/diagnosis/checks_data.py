@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dis
 import random
 from typing import Any
 
 import numpy as np
 
 from tinygrad_edu.diagnosis.findings import Found, check
+from tinygrad_edu.diagnosis.flow import rms
 from tinygrad_edu.diagnosis.history import History
 from tinygrad_edu.random import Generator
 
@@ -76,8 +78,7 @@ def same_augmentation(seen: History, event: Any) -> Any:
 def _own_generator(dataset: Any) -> str | None:
     """The attribute in which a dataset has a generator of its own."""
     kinds = (np.random.Generator, np.random.RandomState, random.Random, Generator)
-    held = getattr(dataset, "__dict__", {})
-    for name, value in held.items():
+    for name, value in getattr(dataset, "__dict__", {}).items():
         if isinstance(value, kinds):
             return f"dataset.{name} is copied into each"
         if name in ("dataset", "transform", "tf", "transforms", "augment"):
@@ -92,8 +93,6 @@ def _fixed_seed(init: Any) -> str | None:
     code = getattr(init, "__code__", None)
     if code is None or not any(["seed" in name for name in code.co_names]):
         return None
-    import dis
-
     loads = {i.argval for i in dis.get_instructions(code) if i.opname.startswith("LOAD_FAST")}
     told = {"initial_seed", "get_worker_info", "urandom", "time", "getpid"} & {*code.co_names}
     if code.co_argcount and code.co_varnames[0] not in loads and not told:
@@ -162,7 +161,7 @@ def unnormalised(seen: History, event: Any) -> Any:
     if seen.of(t) is not None and seen.of(t).kind is not None:  # type: ignore[union-attr]
         return
     x = t.array
-    size = float(np.sqrt((x.astype(np.float64) ** 2).mean()))
+    size = rms(x)
     level = "warning" if size > 60 else "note" if size > 20 or 0 < size < 1e-3 else None
     if level is not None:
         yield Found(event.place, None, level, low=float(x.min()), high=float(x.max()), size=size)

@@ -206,11 +206,8 @@ def softmax_axis(seen: History, event: Any) -> Any:
 
     Cure: scores.softmax({right})
     """
-    if (
-        event.kind in ("softmax", "log_softmax")
-        and event.x.ndim > 1
-        and event.facts.axis not in (None, 1)
-    ):
+    known = event.kind in ("softmax", "log_softmax") and event.x.ndim > 1
+    if known and event.facts.axis not in (None, 1):
         sums = (np.exp(event.x) if event.kind == "log_softmax" else event.x).sum(1)
         ends: Any = {"low": float(sums.min()), "high": float(sums.max())}
         yield Found(event.place, event.also, axis=event.facts.axis, right=1, **ends)

@@ -8,16 +8,12 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu.diagnosis.findings import Found, check
+from tinygrad_edu.diagnosis.flow import norm_of
 from tinygrad_edu.diagnosis.history import History, LeafRecord, fingerprint, snapshot
+from tinygrad_edu.diagnosis.source import nearby
 from tinygrad_edu.engine.mode import is_recording
-from tinygrad_edu.engine.places import nearby
 from tinygrad_edu.nn.modules.module import Module
 from tinygrad_edu.nn.parameter import Parameter
-
-
-def norm(arrays: list[Any]) -> float:
-    """The norm of several arrays as of one vector."""
-    return float(np.sqrt(sum([float((a * a).sum()) for a in arrays])))
 
 
 @check("zero-grad-missing", "error", "backward step")
@@ -34,13 +30,15 @@ def zero_grad_missing(seen: History, event: Any) -> Any:
             record, t = seen.leaf(leaf), leaf.tensor()
             by_hand = _note_leftovers(record, t, event.place)
             if by_hand is not None:
-                yield Found(by_hand, event.place, norm=norm([t._grad.array]))
+                yield Found(by_hand, event.place, norm=norm_of([t._grad.array]))
                 return
         return
     for p in event.moving:
         known = seen.record(p)
         if known is not None and known.mixed is not None:
-            yield Found(known.mixed, event.place, norm=norm([q._grad.array for q in event.moving]))
+            yield Found(
+                known.mixed, event.place, norm=norm_of([q._grad.array for q in event.moving])
+            )
             return
 
 
@@ -66,8 +64,7 @@ def zero_grad_before_step(seen: History, event: Any) -> Any:
 
     Cure: optimizer.zero_grad(); loss.backward(); optimizer.step()
     """
-    kinds = [entry[0] for entry in event.record.log]
-    if "backward" not in kinds or any([p._grad.array.any() for p in event.moving]):
+    if not event.record.passes() or any([p._grad.array.any() for p in event.moving]):
         return
     last = event.record.log[-1]
     if last[0] == "backward":
@@ -86,7 +83,7 @@ def gradient_discarded(seen: History, event: Any) -> Any:
     Cure: clear once for each step:  optimizer.step(); optimizer.zero_grad()
     """
     record, wiped = event.record, None
-    passes = [entry for entry in record.log if entry[0] == "backward"]
+    passes = record.passes()
     stacks = {entry[2] for entry in passes}
     begun = False
     for entry in record.log:
@@ -110,12 +107,11 @@ def step_missing(seen: History, event: Any) -> Any:
     Cure: loss.backward(); optimizer.step()
     """
     for record in seen.everyone:
-        passes = [entry for entry in record.log if entry[0] == "backward"]
+        passes = record.passes()
         wiped = [entry for entry in record.log if entry[0] == "zero" and entry[2]]
         at_end = not hasattr(event, "leaves")
-        enough = 2 if at_end else 10
-        certain = at_end or (len(wiped) >= 3 and not seen.scaled)
-        if record.steps == 0 and len(passes) >= enough and certain:
+        certain = at_end or (len(passes) >= 10 and len(wiped) >= 3 and not seen.scaled)
+        if record.steps == 0 and len(passes) >= 2 and certain:
             yield Found(passes[-1][1], record.place, passes=record.backwards)
 
 
@@ -142,11 +138,10 @@ def clip_after_step(seen: History, event: Any) -> Any:
     Cure: loss.backward(); clip_grad_norm_(model.parameters(), {most:g}); optimizer.step()
     """
     moving = [p for p in event.parameters if p._grad is not None]
-    records = [(seen.record(p), p) for p in moving]
-    used = [p for r, p in records if r and r.consumed and r.gradient == snapshot(p._grad)]
+    used = [p for p in moving if seen.is_consumed(p)]
     if moving and 2 * len(used) > len(moving) and np.isfinite(event.most):
         places = [r.step_place for r in seen.living() if r.steps]
-        size = norm([p._grad.array for p in moving])
+        size = norm_of([p._grad.array for p in moving])
         if size:
             yield Found(event.place, places[-1] if places else None, norm=size, most=event.most)
 
@@ -181,7 +176,7 @@ def accumulation_not_divided(seen: History, event: Any) -> Any:
 
     Cure: (loss / {passes}).backward()
     """
-    passes = [entry for entry in event.record.log if entry[0] == "backward"]
+    passes = event.record.passes()
     stacks = {entry[2] for entry in passes}
     wiped = any([entry[0] == "zero" and entry[2] for entry in list(event.record.log)[1:]])
     means = [entry[3] for entry in passes]
@@ -217,7 +212,8 @@ def leaf_replaced(seen: History, event: Any) -> Any:
     if event.name not in ("sub", "add") or facts is None or facts.gradient_of is None:
         return
     leaf = facts.gradient_of
-    if not any([a.node is leaf for a in event.inputs]) or _in_place(event):
+    writes = nearby(event.place, r"[-+]=|_\(|\.data\b|copy_|set_|Parameter\(|requires_grad")
+    if writes is not None or not any([a.node is leaf for a in event.inputs]):
         return
     if event.y.node is not None:
         yield Found(event.place, how="the result has a history")
@@ -225,23 +221,10 @@ def leaf_replaced(seen: History, event: Any) -> Any:
         pending[id(event.y)] = event.place, seen.facts[id(event.y)][0]
 
 
-def _in_place(event: Any) -> bool:
-    """Whether the line writes into the tensor."""
-    return (
-        nearby(event.place, r"[-+]=|_\(|\.data\b|copy_|set_|Parameter\(|requires_grad") is not None
-    )
-
-
-def is_held(p: Any) -> bool:
-    """Whether a living module has this parameter."""
-    for table in gc.get_referrers(p):
-        if isinstance(table, dict) and any([value is p for value in table.values()]):
-            for owner in gc.get_referrers(table):
-                if isinstance(owner, Module) or (
-                    isinstance(owner, dict) and owner.get("_parameters") is table
-                ):
-                    return True
-    return False
+def held() -> set[int]:
+    """The ids of all parameters that living modules have: one look at all objects."""
+    modules = [found for found in gc.get_objects() if issubclass(type(found), Module)]
+    return {id(p) for module in modules for p in module._parameters.values()}
 
 
 def strangers(seen: History) -> list[Any]:
@@ -264,7 +247,7 @@ def optimizer_other_parameters(seen: History, event: Any) -> Any:
     Cure: optimizer = torch.optim.SGD(model.parameters(), lr)  # of the model that is called
     """
     others = _unreached(seen, event)
-    if others and any([is_held(p) for p in event.parameters]):
+    if others and not held().isdisjoint([id(p) for p in event.parameters]):
         yield Found(
             event.record.place, event.place, count=len(event.parameters), others=len(others)
         )
@@ -286,7 +269,9 @@ def optimizer_stale_parameters(seen: History, event: Any) -> Any:
     if not idle or not others or not seen.backwards:
         return
     shapes = {p.array.shape[1:] for p in others}
-    gone = [p for p in idle if not is_held(p) and p.array.shape[1:] in shapes]
+    alike = [p for p in idle if p.array.shape[1:] in shapes]
+    known = held() if alike else set()
+    gone = [p for p in alike if id(p) not in known]
     if gone and all([isinstance(p, Parameter) for p in gone]):
         yield Found(
             event.record.place, event.place,

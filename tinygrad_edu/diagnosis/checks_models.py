@@ -8,28 +8,26 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu.diagnosis.findings import Found, check
-from tinygrad_edu.diagnosis.flow import RISKY, finite
+from tinygrad_edu.diagnosis.flow import RISKY, finite, norm_of, rms
 from tinygrad_edu.diagnosis.history import History, address, tensors
+from tinygrad_edu.diagnosis.source import assignment_of, called_directly, nearby
 from tinygrad_edu.engine.graph import Leaf, Variable
-from tinygrad_edu.engine.places import (
-    Place,
-    assignment_of,
-    called_directly,
-    here,
-    nearby,
-    stack,
-)
+from tinygrad_edu.engine.places import Place, here, stack
 from tinygrad_edu.nn.modules.module import Module
 from tinygrad_edu.nn.parameter import Parameter, is_lazy
 
 
-def _plain_attributes(module: Any) -> Any:
-    """Attributes of a user's module that no table of its own holds."""
-    if type(module).__module__.startswith("tinygrad_edu"):
+def _note_attributes(seen: History, event: Any) -> None:
+    """Note the attributes of a user's module that no table of its own holds, and their parts."""
+    module, passed = event.module, event.passed
+    ours = type(module).__module__.startswith("tinygrad_edu")
+    if ours or not seen.looks_left(("attributes", id(module)), 1):
         return
     for name, value in vars(module).items():
-        if not name.startswith("_"):
-            yield name, value
+        parts = [part for part in _listed(value) if isinstance(part, (Module, Variable))]
+        if parts and not name.startswith("_"):
+            entry = module, name, value, parts, passed.place, passed.start
+            seen.note("attributes", list).append(entry)
 
 
 def _listed(value: Any, depth: int = 2) -> list[Any]:
@@ -51,16 +49,10 @@ def layers_in_list(seen: History, event: Any) -> Any:
     Cure: self.{name} = nn.{right}(...)
     """
     if hasattr(event, "module"):
-        if seen.looks_left(("list", id(event.module)), 1):
-            for name, value in _plain_attributes(event.module):
-                if isinstance(value, (list, tuple, dict)):
-                    layers = [part for part in _listed(value) if isinstance(part, Module)]
-                    if layers:
-                        seen.note("lists", list).append(
-                            (event.module, name, value, layers, event.passed.place)
-                        )
+        _note_attributes(seen, event)
         return
-    for module, name, value, layers, place in seen.notes.get("lists", ()):
+    for module, name, value, parts, place, _ in seen.notes.get("attributes", ()):
+        layers = [part for part in parts if isinstance(part, Module) and part is not value]
         hidden = [p for layer in layers for p in layer.parameters() if p.node is not None]
         hidden = [p for p in hidden if not _is_owned(seen, p)]
         if hidden:
@@ -86,25 +78,18 @@ def parameter_plain_tensor(seen: History, event: Any) -> Any:
     Cure: self.{name} = nn.Parameter(...)  # of the finished value
     """
     if hasattr(event, "module"):
-        if seen.looks_left(("plain", id(event.module)), 1):
-            for name, value in _plain_attributes(event.module):
-                for t in _listed(value):
-                    if isinstance(t, Variable) and _is_old(t, event.passed):
-                        seen.note("plain", list).append((event.module, name, t, event.passed.place))
+        _note_attributes(seen, event)
         return
-    for module, name, t, place in seen.notes.get("plain", ()):
-        leaf = t.node
-        if leaf is None or (leaf.is_leaf and _is_owned(seen, t)):
-            continue
-        what = "a leaf" if leaf.is_leaf else f"the result of {leaf.name()}"
-        yield Found(
-            assignment_of(name, type(module)) or place, event.place, name=name,
-            owner=type(module).__name__, what=what, shape=list(t.array.shape),
-        )  # fmt: skip
-
-
-def _is_old(t: Any, passed: Any) -> bool:
-    return t.node is not None and bool(t.node.number < passed.start)
+    for module, name, _, parts, place, start in seen.notes.get("attributes", ()):
+        for t in [part for part in parts if isinstance(part, Variable)]:
+            leaf = t.node
+            if leaf is None or leaf.number >= start or (leaf.is_leaf and _is_owned(seen, t)):
+                continue
+            what = "a leaf" if leaf.is_leaf else f"the result of {leaf.name()}"
+            yield Found(
+                assignment_of(name, type(module)) or place, event.place, name=name,
+                owner=type(module).__name__, what=what, shape=list(t.array.shape),
+            )  # fmt: skip
 
 
 @check("layer-made-in-forward", "error", "module")
@@ -162,8 +147,7 @@ def dead_units(seen: History, event: Any) -> Any:
     key = "relu", event.place, seen.in_pass("relu")
     axes = (0, *range(2, y.ndim)) if y.ndim == 4 else tuple(range(y.ndim - 1))
     share = 1 - float(y.any(axes).mean())
-    seen.looks[key] = seen.looks[key] + 1 if share > 0.5 else 0
-    if seen.looks[key] >= 5:
+    if seen.in_a_row(key, share > 0.5) >= 5:
         yield Found(event.place, share=share, times=5)
 
 
@@ -185,8 +169,7 @@ def saturated_units(seen: History, event: Any) -> Any:
     if facts.kind == "sigmoid":
         share += float((x < 0.01).mean())
     key = "saturated", event.place, facts.place, seen.in_pass("linear")
-    seen.looks[key] = seen.looks[key] + 1 if share > 0.9 else 0
-    if seen.looks[key] >= 4:
+    if seen.in_a_row(key, share > 0.9) >= 4:
         yield Found(event.place, facts.place, share=share, kind=facts.kind)
 
 
@@ -277,17 +260,13 @@ def nan_first(seen: History, event: Any) -> Any:
             yield Found(place, event.place, **numbers)
 
 
-def _rms(array: Any) -> float:
-    return float(np.sqrt((array.astype(np.float64) ** 2).mean()))
-
-
 def gradients_by_layer(seen: History, event: Any) -> list[tuple[Any, float]]:
     """The matrices in the order of their first use, each with the size of its gradient."""
     found = []
     for p in event.moving:
         record = seen.record(p)
         if p.array.ndim >= 2 and record is not None and record.bit and p.array.size:
-            found.append((record.bit, p, _rms(p._grad.array)))
+            found.append((record.bit, p, rms(p._grad.array)))
     return [(p, size) for _, p, size in sorted(found, key=lambda entry: entry[0])]
 
 
@@ -324,8 +303,7 @@ def _compare(seen: History, event: Any, which: str, ratio: Any) -> Any:
         seen.looks[key] = 0
         return
     found = ratio(layers[0][1], layers[-1][1])
-    seen.looks[key] = seen.looks[key] + 1 if found < 1e-4 else 0
-    if seen.looks[key] >= 4:
+    if seen.in_a_row(key, found < 1e-4) >= 4:
         shown = found if which == "vanishing" else 1 / found
         yield Found(event.place, ratio=shown, layers=len(layers))
 
@@ -341,10 +319,8 @@ def exploding_at_once(seen: History, event: Any) -> Any:
     if seen.scaled or event.record.steps > 20:
         return
     big = [p for p in event.moving if p.array.ndim >= 2]
-    norm = math.sqrt(sum([float((p._grad.array.astype(np.float64) ** 2).sum()) for p in big]))
-    weights = math.sqrt(sum([float((p.array.astype(np.float64) ** 2).sum()) for p in big]))
-    key = "exploding", id(event.record), "norm"
+    norm, weights = norm_of([p._grad.array for p in big]), norm_of([p.array for p in big])
+    key = "exploding at once", id(event.record)
     large = math.isfinite(norm) and len(big) >= 3 and norm > 1e4 * max(weights, 1e-3)
-    seen.looks[key] = seen.looks[key] + 1 if large else 0
-    if seen.looks[key] >= 3:
+    if seen.in_a_row(key, large) >= 3:
         yield Found(event.place, norm=norm, weights=weights, steps=norm / weights)

@@ -10,7 +10,8 @@ from typing import Any
 
 from tinygrad_edu.diagnosis.findings import Found, check
 from tinygrad_edu.diagnosis.history import History
-from tinygrad_edu.engine.places import Place, nearby
+from tinygrad_edu.diagnosis.source import nearby
+from tinygrad_edu.engine.places import Place
 
 
 @check("eval-forgotten", "warning", "begin step end")

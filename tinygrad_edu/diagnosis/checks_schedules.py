@@ -9,7 +9,7 @@ from typing import Any
 from tinygrad_edu.diagnosis.checks_flow import log_sums
 from tinygrad_edu.diagnosis.findings import Found, check
 from tinygrad_edu.diagnosis.history import History
-from tinygrad_edu.engine.places import loops_around
+from tinygrad_edu.diagnosis.source import loops_around
 
 BY_EPOCH = ("StepLR", "MultiStepLR", "ExponentialLR", "CosineAnnealingLR", "ReduceLROnPlateau")
 
@@ -49,12 +49,8 @@ def scheduler_per_batch(seen: History, event: Any) -> Any:
     rate, batches = now(event.schedule), 0
     with contextlib.suppress(TypeError):
         batches = len(seen.notes.get("loader") or ())
-    numbers = {
-        "kind": record.kind,
-        "steps": record.steps,
-        "rate": rate,
-        "share": rate / record.rate,
-    }
+    numbers: Any = {"kind": record.kind, "steps": record.steps, "rate": rate}
+    numbers["share"] = rate / record.rate
     if rate <= record.rate / 8 if ends is None else record.steps > ends or ends < batches:
         yield Found(event.place, record.place, **numbers)
     elif record.steps == 8 and ends is None:

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import difflib
 import json
+import pathlib
 import sys
 from collections.abc import Iterator
 
@@ -72,7 +73,6 @@ def watching(options: Options) -> Iterator[None]:
         if options.json is not None:
             found = json.dumps([finding.as_dict() for finding in d.findings], indent=1, default=str)
             if options.json:
-                with open(options.json, "w", encoding="utf-8") as file:
-                    print(found, file=file)
+                pathlib.Path(options.json).write_text(f"{found}\n", encoding="utf-8")
             else:
                 print(found, file=sys.stderr)

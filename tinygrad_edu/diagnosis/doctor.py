@@ -6,7 +6,7 @@ import functools
 import importlib
 import sys
 from collections.abc import Callable, Iterable
-from types import SimpleNamespace, TracebackType
+from types import SimpleNamespace
 from typing import Any, TextIO, TypeVar
 
 from tinygrad_edu.diagnosis.findings import CHECKS, LEVELS, Check, Finding, table
@@ -105,12 +105,7 @@ class doctor:
     def __enter__(self) -> doctor:
         return self.start()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         ended = isinstance(error, SystemExit) and not error.code
         self.stop(failed=error is not None and not ended)
 

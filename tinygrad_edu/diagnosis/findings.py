@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import textwrap
 from collections.abc import Callable
 from typing import Any
@@ -40,10 +41,8 @@ class Finding:
 
     def __str__(self) -> str:
         head = f"{Place(self.file, self.line)}  {self.level}  {self.id}"
-        why = [f"  Why: {self.why}", f"  Cure: {self.cure}"]
-        wrapped = [_wrap(f"  {self.says}"), *[_wrap(part) for part in why]]
-        silence = f'  Silence: doctor(ignore=["{self.id}"])'
-        return "\n".join([head, *wrapped, silence])
+        words = [_wrap(f"  {p}") for p in (self.says, f"Why: {self.why}", f"Cure: {self.cure}")]
+        return "\n".join([head, *words, f'  Silence: doctor(ignore=["{self.id}"])'])
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data, for JSON."""
@@ -123,30 +122,13 @@ def explain(id: str) -> str:
     """
     parts = [f"{id} ({CHECKS[id][0].level})"]
     for made in CHECKS[id]:
-        blanks = {"says": made.says, "why": made.why, "cure": made.cure}
-        says, why, cure = [blank(part) for part in blanks.values()]
-        parts += [_wrap(says), _wrap(f"Why: {why}"), _wrap(f"Cure: {cure}")]
+        parts += [_wrap(blank(p)) for p in (made.says, f"Why: {made.why}", f"Cure: {made.cure}")]
     return "\n".join([*parts, f'Silence: doctor(ignore=["{id}"])'])
-
-
-class _Blank:
-    """Stands for evidence that nobody has gathered."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __format__(self, spec: str) -> str:
-        return f"<{self.name}>"
-
-
-class _Blanks(dict[str, Any]):
-    def __missing__(self, name: str) -> _Blank:
-        return _Blank(name)
 
 
 def blank(template: str) -> str:
     """A template as it is shown without evidence."""
-    return template.format_map(_Blanks())
+    return re.sub(r"\{(\w+)[^}]*\}", r"<\1>", template)
 
 
 def table(findings: list[Finding]) -> str:

@@ -19,10 +19,8 @@ MADE = {
 """Operations whose results are worth a name."""
 
 SAME = frozenset(
-    (
-        "view reshape_copy permute transpose squeeze unsqueeze slice expand clone to_copy copied "
-        "split cat stack take unbind narrow pick"
-    ).split()
+    """view reshape_copy permute transpose squeeze unsqueeze slice expand clone to_copy copied
+    split cat stack take unbind narrow pick""".split()
 )
 """Operations whose results are of the same kind as their input: they move elements."""
 
@@ -31,17 +29,13 @@ KEEPS_FEATURES = ELEMENTWISE | {"softmax", "log_softmax", "to_copy", "clone", "r
 JUDGES = frozenset("argmax pick eq ne gt lt ge le round".split())
 """Operations that turn results into decisions: what a metric does."""
 RISKY = frozenset(
-    (
-        "log log2 log10 log1p sqrt rsqrt div pow exp reciprocal vector_norm softmax log_softmax "
-        "asin acos mul sub atan2 acosh"
-    ).split()
+    """log log2 log10 log1p sqrt rsqrt div pow exp reciprocal vector_norm softmax log_softmax
+    asin acos mul sub atan2 acosh""".split()
 )
 """Operations that make NaN or infinity of finite numbers, or gradients that are."""
 WATCHED = RISKY | frozenset(
-    (
-        "view reshape_copy relu linear matmul masked_fill sigmoid embedding eq mean sum convolve "
-        "add gt"
-    ).split()
+    """view reshape_copy relu linear matmul masked_fill sigmoid embedding eq mean sum convolve
+    add gt""".split()
 )
 """Operations that some check looks at."""
 
@@ -73,11 +67,9 @@ def follow(
     if not (made or lost or step or passed):
         return False
     for part in y if y.__class__ is tuple else (t,):
-        facts = made if made is not None and part is t else Facts()
+        facts = Facts()
+        vars(facts).update({} if made is None else vars(made))
         facts.lost, facts.cut, facts.gradient_of, facts.judged = lost, cut, step, passed
-        if made is not None and part is not t:
-            facts.kind, facts.place, facts.axis = made.kind, made.place, made.axis
-            facts.features = made.features
         facts.place = place or here() if facts.place.line == 0 else facts.place
         seen.about(part)
         seen.facts[id(part)] = seen.facts[id(part)][0], facts
@@ -124,11 +116,7 @@ def _kind(name: str, args: Any, before: Facts | None) -> str:
     if name == "clamp" and kind in ("softmax", "sigmoid", "log_softmax"):
         return kind
     if name in ("eq", "ne") and kind in ("eq", "ne") and len(args) > 1:
-        flips = (
-            (name == "eq") == (args[1] in (0, False))
-            if not isinstance(args[1], Variable)
-            else False
-        )
+        flips = not isinstance(args[1], Variable) and (name == "eq") == (args[1] in (0, False))
         return {"eq": "ne", "ne": "eq"}[kind] if flips else kind
     return MADE[name]
 
@@ -254,6 +242,16 @@ def take_back(seen: History, array: Any, y: Any) -> None:
     found = seen.arrays.get(id(array))
     if found is not None and found[0]() is array:
         inherit(seen, found[1], y)
+
+
+def norm_of(arrays: list[Any]) -> float:
+    """The norm of several arrays as of one vector."""
+    return float(np.sqrt(sum([(a.astype(np.float64) ** 2).sum() for a in arrays])))
+
+
+def rms(array: Any) -> float:
+    """The size of an array's numbers: the root of their mean square."""
+    return norm_of([array]) / float(np.sqrt(array.size))
 
 
 def finite(array: Any) -> bool:

@@ -85,6 +85,10 @@ class OptimizerRecord:
         self.counts: defaultdict[str, int] = defaultdict(int)
         self.highest_rate = 0.0
 
+    def passes(self) -> list[Any]:
+        """The backward passes since its last step."""
+        return [entry for entry in self.log if entry[0] == "backward"]
+
     def parameters(self) -> list[Any]:
         """Its parameters, whatever their groups."""
         optimizer = self.optimizer()
@@ -174,6 +178,11 @@ class History:
         self.looks[key] += 1
         return self.looks[key] <= most
 
+    def in_a_row(self, key: Any, holds: bool) -> int:
+        """How many times in a row something has held."""
+        self.looks[key] = self.looks[key] + 1 if holds else 0
+        return self.looks[key]
+
     def in_pass(self, name: str) -> int:
         """How many operations of that name the present pass has had."""
         if self.current is None:
@@ -211,25 +220,22 @@ class History:
 
     def reach(self, node: Any) -> int:
         """The leaves behind a node, as bits."""
-        known = node.__dict__.get("reach")
-        if known is not None:
-            return int(known)
         if isinstance(node, Leaf):
             return self.leaf(node).bit if node.tensor() is not None else 0
         todo, seen, found = [node], {node}, 0
         while todo:
-            for edge in todo.pop().edges:
-                if edge is None or edge in seen:
-                    continue
-                seen.add(edge)
-                known = edge.__dict__.get("reach")
-                if known is not None:
-                    found |= known
-                elif isinstance(edge, Leaf):
-                    found |= self.reach(edge)
-                else:
-                    todo.append(edge)
-        node.reach = found
+            one = todo.pop()
+            known = one.__dict__.get("reach")
+            if known is not None:
+                found |= known
+            elif isinstance(one, Leaf):
+                found |= self.reach(one)
+            else:
+                fresh = {edge for edge in one.edges if edge is not None} - seen
+                seen |= fresh
+                todo += fresh
+        if node.__dict__.get("reach") is None:
+            node.reach = found
         return found
 
     def record(self, p: Any) -> LeafRecord | None:
@@ -265,6 +271,11 @@ class History:
     def living(self) -> list[OptimizerRecord]:
         """The optimizers that are still there."""
         return [r for r in self.optimizers.values() if r.optimizer() is not None]
+
+    def is_consumed(self, p: Any) -> bool:
+        """Whether a parameter's gradient is one that a step has used."""
+        found = self.record(p)
+        return found is not None and found.consumed and found.gradient == snapshot(p._grad)
 
 
 def snapshot(t: Any) -> Any:

@@ -39,10 +39,11 @@ from tinygrad_edu.diagnosis.history import (
     tensors,
     visited,
 )  # fmt: skip
+from tinygrad_edu.diagnosis.source import is_discarded
 from tinygrad_edu.engine.composed import Composed
 from tinygrad_edu.engine.graph import Leaf, Variable, clock
 from tinygrad_edu.engine.mode import is_recording, state
-from tinygrad_edu.engine.places import here, is_discarded, stack
+from tinygrad_edu.engine.places import here, stack
 from tinygrad_edu.nn.modules import module as modules
 from tinygrad_edu.nn.modules.batchnorm import _BatchNorm
 from tinygrad_edu.nn.modules.dropout import _DropoutNd
@@ -285,9 +286,8 @@ class Watch:
         ids, place = {id(p) for p in mine}, here()
         for record in seen.living():
             if any([id(p) in ids for p in record.parameters()]):
-                fresh = [
-                    p._grad is not None and not _consumed(seen, p) for p in record.parameters()
-                ]
+                given = [p for p in record.parameters() if p._grad is not None]
+                fresh = [not seen.is_consumed(p) for p in given]
                 record.log.append(("zero", place, any(fresh), clock()))
 
     def _scheduler(self, args: Any, kwargs: Any, y: Any) -> None:
@@ -434,8 +434,3 @@ def _is_mean(seen: History, roots: list[Any]) -> bool:
     facts = seen.of(roots[0])
     kind = None if facts is None else facts.kind
     return kind == "loss mean" or (kind is None and roots[0].node.plan.op.name == "mean")
-
-
-def _consumed(seen: History, p: Any) -> bool:
-    record = seen.record(p)
-    return record is not None and record.consumed and record.gradient == snapshot(p._grad)
