@@ -272,12 +272,12 @@ def test_indices_out_of_range_are_noted(xp: Any) -> None:
     """As in torch, the error comes when the host next waits for the GPU."""
     checks.require(xp.asarray(np.array([0, 2, -3])), -3, 3)
     checks.require(xp.asarray(np.array([[1], [0]], np.int32)), 0, 2)
-    checks.report(xp.zeros(1))
+    checks.download(xp.zeros(1))
     for wrong in ([0, 3], [-4], [1 << 40]):
         checks.require(xp.asarray(np.array(wrong)), -3, 3)
         with pytest.raises(RuntimeError, match="CUDA error: device-side assert triggered.*index"):
-            checks.report(xp.zeros(1))
-        checks.report(xp.zeros(1))
+            checks.download(xp.zeros(1))
+        checks.download(xp.zeros(1))
     x = torch.tensor([1.0], device="cuda")
     checks.require(xp.asarray(np.array([5])), 0, 1)
     with pytest.raises(RuntimeError, match="out of range"):

@@ -149,8 +149,11 @@ class ndarray:  # noqa: N801
 
     def get(self, stream: Any = None, order: str = "C", out: Any = None, blocking: bool = True):
         Counters.downloads += 1
-        synchronize("get")
+        if blocking or Counters.capturing:
+            synchronize("get")
         if out is None:
+            if not blocking:
+                raise StrictError("CuPy's memory for a copy that is not waited for is read late")
             return np.array(self.host, order=order, copy=True)
         if out.dtype != self.host.dtype:
             raise TypeError("dtype mismatch")
