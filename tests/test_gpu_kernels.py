@@ -180,6 +180,36 @@ def test_gelu(approximate: str, dtype: Any, xp: Any) -> None:
     close(gx, gelu.gelu_gradient(g, x, p, approximate), dtype)
 
 
+@pytest.mark.parametrize("dtype", [*FLOATS, "float16", "bfloat16"])
+def test_relu(dtype: Any, xp: Any) -> None:
+    if dtype == "bfloat16":
+        dtype = pytest.importorskip("ml_dtypes").bfloat16
+    x, g = random(5, 41, dtype=dtype), random(5, 41, dtype=dtype, seed=1)
+    x[0, :4] = [np.nan, -0.0, np.inf, -np.inf]
+    y = elementwise.relu(xp.asarray(x))
+    wide = x.astype(np.float64)  # NumPy compares no nan of 16 bits
+    np.testing.assert_array_equal(y.get().astype(np.float64), np.maximum(wide, 0))
+    gx = elementwise.relu_gradient(xp.asarray(g), y).get()
+    np.testing.assert_array_equal(gx, np.where(wide <= 0, np.zeros_like(g), g))
+    assert y.dtype == gx.dtype == x.dtype and not np.signbit(y.get()[0, 1])
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 7), (256, 5), (257, 9), (1000, 33), (0, 3), (4, 0)])
+@pytest.mark.parametrize("dtype", [*FLOATS, "float16", "bfloat16"])
+def test_sums_of_rows(shape: tuple[int, int], dtype: Any, xp: Any) -> None:
+    """In 16 bits the exact sum, rounded once, but for its last place."""
+    if dtype == "bfloat16":
+        dtype = pytest.importorskip("ml_dtypes").bfloat16
+    x = random(*shape, dtype=dtype)
+    expected, found = x.astype(np.float64).sum(0), elementwise.add_rows(xp.asarray(x))
+    assert found.dtype == x.dtype and found.shape == shape[1:]
+    narrow = {2: 1e-2, 4: 1e-5, 8: 1e-12}[x.itemsize]
+    np.testing.assert_allclose(found.get().astype(np.float64), expected, narrow, narrow)
+    if x.itemsize == 2:
+        wide = elementwise.add_rows(xp.asarray(x.astype(np.float32)))
+        np.testing.assert_array_equal(found.get(), wide.get().astype(x.dtype))
+
+
 @pytest.mark.parametrize("n", [1, 4, 1001])
 def test_random_words(n: int, xp: Any) -> None:
     state = np.array([(7 << 40) + 5, (3 << 33) + 1], np.uint64)

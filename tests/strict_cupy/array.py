@@ -285,7 +285,7 @@ class ndarray:  # noqa: N801
             with np.errstate(all="ignore"):
                 self.host[found] = value
 
-        launched("assign")
+        launched("assign", None if has_array(parts) else self.host[parts])
         wrapping(self.host, parts, assign)
 
     def fill(self, value: Any) -> None:
