@@ -170,6 +170,28 @@ def test_16_bits_are_rounded_once(run: Any, dtype: Any, xp: Any) -> None:
         np.testing.assert_allclose(b, a, *((1e-2, 1e-5) if run in ONE_STEP[-2:] else (0, 0)))
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("run", [
+    lambda x: x.view(6, 2), lambda x: x.permute(2, 0, 1), lambda x: x.transpose(0, 2),
+    lambda x: x.unsqueeze(1), lambda x: x.unsqueeze(0).squeeze(0), lambda x: x.mT,
+])  # fmt: skip
+def test_the_gradient_of_a_view_of_16_bits_is_only_moved(run: Any, dtype: Any, xp: Any) -> None:
+    """It is not widened and rounded again on the way; its values are the CPU's."""
+    if dtype is torch.bfloat16:
+        pytest.importorskip("ml_dtypes")
+    found = []
+    for place in ("cpu", "cuda"):
+        x = torch.arange(12.0).reshape(2, 3, 2).to(place).to(dtype).requires_grad_()
+        y = run(x)
+        g = (torch.arange(12.0).to(place).to(dtype) / 7).reshape(y.shape)
+        strict_cupy.Counters.reset()
+        y.backward(g)
+        assert not strict_cupy.Counters.launches["astype"]
+        assert x.grad.dtype is dtype
+        found.append(x.grad.float().cpu().numpy())
+    np.testing.assert_array_equal(*found)
+
+
 @dtypes
 @pytest.mark.parametrize("approximate", ["none", "tanh"])
 def test_gelu(approximate: str, dtype: Any, xp: Any) -> None:
