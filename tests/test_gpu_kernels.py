@@ -6,8 +6,6 @@ in rising and in falling order.
 
 from __future__ import annotations
 
-import ctypes
-import importlib.util
 import math
 import os
 import pathlib
@@ -16,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import nvrtc
 import pytest
 import strict_cupy
 from strict_cupy import kernels as host
@@ -457,31 +456,31 @@ def test_every_kernel_has_been_run() -> None:
     assert not every - started
 
 
-def _nvrtc() -> Any:
-    """CUDA's compiler, if its package is installed: it needs no GPU."""
-    found = importlib.util.find_spec("nvidia")
-    for folder in found.submodule_search_locations or () if found else ():
-        for path in sorted(pathlib.Path(folder).glob("cu*/lib/libnvrtc.so.*")):
-            return ctypes.CDLL(str(path))
-    pytest.skip("no compiler for CUDA: pip install nvidia-cuda-nvrtc-cu12 (90 MB)")
-
-
-@pytest.mark.parametrize("file", launch.FILES)
-@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])
-def test_sources_compile(file: str, dtype: Any) -> None:
+@pytest.mark.skipif(nvrtc.compiler() is None, reason="pip install nvidia-cuda-nvrtc-cu12 (90 MB)")
+@pytest.mark.parametrize("gpu", nvrtc.GPUS)
+@pytest.mark.parametrize(("file", "dtype"), nvrtc.sources())
+def test_sources_compile_into_registers(file: str, dtype: str, gpu: str) -> None:
+    """All that a thread computes with fits its registers, so that four blocks share a multiprocessor."""
     if dtype == "bfloat16":
-        dtype = pytest.importorskip("ml_dtypes").bfloat16
-    if np.dtype(dtype).itemsize == 2 and file != "elementwise":
-        pytest.skip("of 32 and 64 bits only")
-    library, program, size = _nvrtc(), ctypes.c_void_p(), ctypes.c_size_t()
-    code = launch.source(file, dtype, launch.THREADS).encode()
-    library.nvrtcCreateProgram(ctypes.byref(program), code, file.encode(), 0, None, None)
-    options = (ctypes.c_char_p * 2)(b"--gpu-architecture=compute_75", b"--std=c++14")
-    failed = library.nvrtcCompileProgram(program, 2, options)
-    library.nvrtcGetProgramLogSize(program, ctypes.byref(size))
-    log = ctypes.create_string_buffer(size.value)
-    library.nvrtcGetProgramLog(program, log)
-    assert not failed, log.value.decode()
+        pytest.importorskip("ml_dtypes")
+    found = nvrtc.compiled(file, dtype, gpu)
+    assert set(found) == set(re.findall(r"KERNEL (\w+)\(", (FOLDER / f"{file}.cu").read_text()))
+    for name, used in found.items():
+        assert used.spilled == 0 and used.shared <= 4096, (name, used)
+        assert used.registers <= 64, (name, used)
+
+
+@pytest.mark.skipif(nvrtc.compiler() is None, reason="pip install nvidia-cuda-nvrtc-cu12 (90 MB)")
+def test_what_does_not_fit_the_registers_is_seen() -> None:
+    code = launch.source("elementwise", np.float32, 256) + (
+        'extern "C" __global__ void __launch_bounds__(1024, 2) greedy(float* x) { float y[200];'
+        " for (int r = 0; r < 9; r++) {\n#pragma unroll\n for (int i = 0; i < 200; i++)"
+        " y[i] = x[i * 7 + threadIdx.x] + (r ? y[(i + 1) % 200] : 0);\n#pragma unroll\n"
+        " for (int i = 0; i < 200; i++) x[i * 7 + threadIdx.x] = y[i]; } }"
+    )
+    assert nvrtc.usage(code, "sm_80")["greedy"].spilled > 0
+    with pytest.raises(RuntimeError, match="error"):
+        nvrtc.usage("not CUDA", "sm_80")
 
 
 # The stand-in finds what a GPU would not say ------------------------------------------------------

@@ -9,7 +9,6 @@ from tinygrad_edu.dtypes import Array
 from tinygrad_edu.kernels.cuda import launch
 from tinygrad_edu.kernels.cuda.launch import blocks_for, dense, start
 
-
 ROWS, SIDE_BY_SIDE = 256, 8
 """How many rows a block adds up, at least, and how many of them at once."""
 
