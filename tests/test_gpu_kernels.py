@@ -460,7 +460,7 @@ def test_every_kernel_has_been_run() -> None:
 @pytest.mark.parametrize("gpu", nvrtc.GPUS)
 @pytest.mark.parametrize(("file", "dtype"), nvrtc.sources())
 def test_sources_compile_into_registers(file: str, dtype: str, gpu: str) -> None:
-    """All that a thread computes with fits its registers, so that four blocks share a multiprocessor."""
+    """All that a thread computes with fits its registers: four blocks share a multiprocessor."""
     if dtype == "bfloat16":
         pytest.importorskip("ml_dtypes")
     found = nvrtc.compiled(file, dtype, gpu)
