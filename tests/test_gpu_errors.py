@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import strict_cupy
+from strict_cupy import kernels as host
 
 import tinygrad_edu as torch
 from tinygrad_edu import backend
@@ -276,3 +278,73 @@ def test_the_stand_in_wraps_an_index_only_if_that_has_been_noted() -> None:
             launch_checks = sys.modules["tinygrad_edu.kernels.cuda.checks"]
             launch_checks.require(index, 0, 4)
             assert int(x[index][0]) == int(cupy.take(x, index)[0]) == 1
+
+
+# What is not left behind --------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(host.COMPILER is None, reason="no C++ compiler to run kernels with")
+def test_threads_share_the_handles_of_cublas() -> None:
+    """Twenty threads, one after the other, use one handle; two at once have one each."""
+    with strict_cupy.installed() as cupy:
+        x = cupy.ones((2, 3), np.float32)
+        made: list[int] = []
+        together = threading.Barrier(2)
+
+        def work(wait: bool) -> None:
+            products.matmul(x, x.T)
+            made.append(id(products.prepare()))
+            if wait:
+                together.wait(30)
+
+        for _ in range(20):
+            alone = threading.Thread(target=work, args=(False,))
+            alone.start()
+            alone.join()
+        assert len(set(made)) == 1
+        pair = [threading.Thread(target=work, args=(True,)) for _ in range(2)]
+        for thread in pair:
+            thread.start()
+        for thread in pair:
+            thread.join()
+        assert len(set(made)) == 2
+        ours = products.prepare()
+        assert id(ours) in made and ours is not None and ours.stream == -1
+
+
+def test_a_capture_that_cannot_begin_leaves_all_as_it_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with strict_cupy.installed() as cupy:
+        allocators: list[Any] = ["before"]
+        monkeypatch.setattr(cupy.cuda, "get_allocator", lambda: allocators[-1])
+        monkeypatch.setattr(cupy.cuda, "set_allocator", allocators.append)
+        torch.ones(1, device="cuda")
+        before, stream = allocators[-1], torch.cuda.current_stream().cuda_stream
+        side = torch.cuda.Stream()
+        monkeypatch.setattr(side.cupy, "begin_capture", lambda: 1 / 0, raising=False)
+        captured = torch.cuda.CUDAGraph()
+        with pytest.raises(ZeroDivisionError), torch.cuda.graph(captured, stream=side):
+            pass
+        assert allocators[-1] is before and len(allocators) > 2
+        assert torch.cuda.current_stream().cuda_stream == stream
+        assert not backend.switches.capturing and captured not in backend.graph_pools
+        with pytest.raises(RuntimeError, match="without capture_begin"):
+            captured.capture_end()
+
+
+@pytest.mark.skipif(host.COMPILER is None, reason="no C++ compiler to run kernels with")
+def test_a_number_costs_one_wait_and_still_tells_of_an_index() -> None:
+    with strict_cupy.installed():
+        table = torch.ones(4, 2, device="cuda")
+        index = torch.tensor([1, 3], device="cuda")
+        total = torch.nn.functional.embedding(index, table).sum()  # now there is a note
+        strict_cupy.Counters.reset()
+        assert total.item() == 4 and strict_cupy.Counters.synchronizations == 1
+        torch.nn.functional.embedding(index + 3, table)
+        with pytest.raises(RuntimeError, match="out of range"):
+            total.item()
+        assert total.item() == 4
+        torch.nn.functional.embedding(index + 3, table)
+        with pytest.raises(RuntimeError, match="out of range"):
+            torch.ones(0, device="cuda").cpu()  # an empty array waits too

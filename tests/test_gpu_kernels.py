@@ -6,8 +6,6 @@ in rising and in falling order.
 
 from __future__ import annotations
 
-import ctypes
-import importlib.util
 import math
 import os
 import pathlib
@@ -16,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import nvrtc
 import pytest
 import strict_cupy
 from strict_cupy import kernels as host
@@ -170,6 +169,28 @@ def test_16_bits_are_rounded_once(run: Any, dtype: Any, xp: Any) -> None:
         np.testing.assert_allclose(b, a, *((1e-2, 1e-5) if run in ONE_STEP[-2:] else (0, 0)))
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("run", [
+    lambda x: x.view(6, 2), lambda x: x.permute(2, 0, 1), lambda x: x.transpose(0, 2),
+    lambda x: x.unsqueeze(1), lambda x: x.unsqueeze(0).squeeze(0), lambda x: x.mT,
+])  # fmt: skip
+def test_the_gradient_of_a_view_of_16_bits_is_only_moved(run: Any, dtype: Any, xp: Any) -> None:
+    """It is not widened and rounded again on the way; its values are the CPU's."""
+    if dtype is torch.bfloat16:
+        pytest.importorskip("ml_dtypes")
+    found = []
+    for place in ("cpu", "cuda"):
+        x = torch.arange(12.0).reshape(2, 3, 2).to(place).to(dtype).requires_grad_()
+        y = run(x)
+        g = (torch.arange(12.0).to(place).to(dtype) / 7).reshape(y.shape)
+        strict_cupy.Counters.reset()
+        y.backward(g)
+        assert not strict_cupy.Counters.launches["astype"]
+        assert x.grad.dtype is dtype
+        found.append(x.grad.float().cpu().numpy())
+    np.testing.assert_array_equal(*found)
+
+
 @dtypes
 @pytest.mark.parametrize("approximate", ["none", "tanh"])
 def test_gelu(approximate: str, dtype: Any, xp: Any) -> None:
@@ -178,6 +199,36 @@ def test_gelu(approximate: str, dtype: Any, xp: Any) -> None:
     close(elementwise.gelu(xp.asarray(x), approximate), y, dtype)
     gx = elementwise.gelu_gradient(xp.asarray(g), xp.asarray(x), approximate)
     close(gx, gelu.gelu_gradient(g, x, p, approximate), dtype)
+
+
+@pytest.mark.parametrize("dtype", [*FLOATS, "float16", "bfloat16"])
+def test_relu(dtype: Any, xp: Any) -> None:
+    if dtype == "bfloat16":
+        dtype = pytest.importorskip("ml_dtypes").bfloat16
+    x, g = random(5, 41, dtype=dtype), random(5, 41, dtype=dtype, seed=1)
+    x[0, :4] = [np.nan, -0.0, np.inf, -np.inf]
+    y = elementwise.relu(xp.asarray(x))
+    wide = x.astype(np.float64)  # NumPy compares no nan of 16 bits
+    np.testing.assert_array_equal(y.get().astype(np.float64), np.maximum(wide, 0))
+    gx = elementwise.relu_gradient(xp.asarray(g), y).get()
+    np.testing.assert_array_equal(gx, np.where(wide <= 0, np.zeros_like(g), g))
+    assert y.dtype == gx.dtype == x.dtype and not np.signbit(y.get()[0, 1])
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 7), (256, 5), (257, 9), (1000, 33), (0, 3), (4, 0)])
+@pytest.mark.parametrize("dtype", [*FLOATS, "float16", "bfloat16"])
+def test_sums_of_rows(shape: tuple[int, int], dtype: Any, xp: Any) -> None:
+    """In 16 bits the exact sum, rounded once, but for its last place."""
+    if dtype == "bfloat16":
+        dtype = pytest.importorskip("ml_dtypes").bfloat16
+    x = random(*shape, dtype=dtype)
+    expected, found = x.astype(np.float64).sum(0), elementwise.add_rows(xp.asarray(x))
+    assert found.dtype == x.dtype and found.shape == shape[1:]
+    narrow = {2: 1e-2, 4: 1e-5, 8: 1e-12}[x.itemsize]
+    np.testing.assert_allclose(found.get().astype(np.float64), expected, narrow, narrow)
+    if x.itemsize == 2:
+        wide = elementwise.add_rows(xp.asarray(x.astype(np.float32)))
+        np.testing.assert_array_equal(found.get(), wide.get().astype(x.dtype))
 
 
 @pytest.mark.parametrize("n", [1, 4, 1001])
@@ -272,12 +323,12 @@ def test_indices_out_of_range_are_noted(xp: Any) -> None:
     """As in torch, the error comes when the host next waits for the GPU."""
     checks.require(xp.asarray(np.array([0, 2, -3])), -3, 3)
     checks.require(xp.asarray(np.array([[1], [0]], np.int32)), 0, 2)
-    checks.report(xp.zeros(1))
+    checks.download(xp.zeros(1))
     for wrong in ([0, 3], [-4], [1 << 40]):
         checks.require(xp.asarray(np.array(wrong)), -3, 3)
         with pytest.raises(RuntimeError, match="CUDA error: device-side assert triggered.*index"):
-            checks.report(xp.zeros(1))
-        checks.report(xp.zeros(1))
+            checks.download(xp.zeros(1))
+        checks.download(xp.zeros(1))
     x = torch.tensor([1.0], device="cuda")
     checks.require(xp.asarray(np.array([5])), 0, 1)
     with pytest.raises(RuntimeError, match="out of range"):
@@ -405,31 +456,31 @@ def test_every_kernel_has_been_run() -> None:
     assert not every - started
 
 
-def _nvrtc() -> Any:
-    """CUDA's compiler, if its package is installed: it needs no GPU."""
-    found = importlib.util.find_spec("nvidia")
-    for folder in found.submodule_search_locations or () if found else ():
-        for path in sorted(pathlib.Path(folder).glob("cu*/lib/libnvrtc.so.*")):
-            return ctypes.CDLL(str(path))
-    pytest.skip("no compiler for CUDA: pip install nvidia-cuda-nvrtc-cu12 (90 MB)")
-
-
-@pytest.mark.parametrize("file", launch.FILES)
-@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])
-def test_sources_compile(file: str, dtype: Any) -> None:
+@pytest.mark.skipif(nvrtc.compiler() is None, reason="pip install nvidia-cuda-nvrtc-cu12 (90 MB)")
+@pytest.mark.parametrize("gpu", nvrtc.GPUS)
+@pytest.mark.parametrize(("file", "dtype"), nvrtc.sources())
+def test_sources_compile_into_registers(file: str, dtype: str, gpu: str) -> None:
+    """All that a thread computes with fits its registers: four blocks share a multiprocessor."""
     if dtype == "bfloat16":
-        dtype = pytest.importorskip("ml_dtypes").bfloat16
-    if np.dtype(dtype).itemsize == 2 and file != "elementwise":
-        pytest.skip("of 32 and 64 bits only")
-    library, program, size = _nvrtc(), ctypes.c_void_p(), ctypes.c_size_t()
-    code = launch.source(file, dtype, launch.THREADS).encode()
-    library.nvrtcCreateProgram(ctypes.byref(program), code, file.encode(), 0, None, None)
-    options = (ctypes.c_char_p * 2)(b"--gpu-architecture=compute_75", b"--std=c++14")
-    failed = library.nvrtcCompileProgram(program, 2, options)
-    library.nvrtcGetProgramLogSize(program, ctypes.byref(size))
-    log = ctypes.create_string_buffer(size.value)
-    library.nvrtcGetProgramLog(program, log)
-    assert not failed, log.value.decode()
+        pytest.importorskip("ml_dtypes")
+    found = nvrtc.compiled(file, dtype, gpu)
+    assert set(found) == set(re.findall(r"KERNEL (\w+)\(", (FOLDER / f"{file}.cu").read_text()))
+    for name, used in found.items():
+        assert used.spilled == 0 and used.shared <= 4096, (name, used)
+        assert used.registers <= 64, (name, used)
+
+
+@pytest.mark.skipif(nvrtc.compiler() is None, reason="pip install nvidia-cuda-nvrtc-cu12 (90 MB)")
+def test_what_does_not_fit_the_registers_is_seen() -> None:
+    code = launch.source("elementwise", np.float32, 256) + (
+        'extern "C" __global__ void __launch_bounds__(1024, 2) greedy(float* x) { float y[200];'
+        " for (int r = 0; r < 9; r++) {\n#pragma unroll\n for (int i = 0; i < 200; i++)"
+        " y[i] = x[i * 7 + threadIdx.x] + (r ? y[(i + 1) % 200] : 0);\n#pragma unroll\n"
+        " for (int i = 0; i < 200; i++) x[i * 7 + threadIdx.x] = y[i]; } }"
+    )
+    assert nvrtc.usage(code, "sm_80")["greedy"].spilled > 0
+    with pytest.raises(RuntimeError, match="error"):
+        nvrtc.usage("not CUDA", "sm_80")
 
 
 # The stand-in finds what a GPU would not say ------------------------------------------------------

@@ -14,7 +14,7 @@ import numpy as np
 
 from tinygrad_edu.kernels.cuda import checks
 
-from .counters import API, Counters, StrictError, check_dtype, refuse, synchronize
+from .counters import API, Counters, StrictError, check_dtype, launched, refuse, synchronize
 
 SCALARS = (bool, int, float, complex, np.generic)
 
@@ -149,8 +149,11 @@ class ndarray:  # noqa: N801
 
     def get(self, stream: Any = None, order: str = "C", out: Any = None, blocking: bool = True):
         Counters.downloads += 1
-        synchronize("get")
+        if blocking or Counters.capturing:
+            synchronize("get")
         if out is None:
+            if not blocking:
+                raise StrictError("CuPy's memory for a copy that is not waited for is read late")
             return np.array(self.host, order=order, copy=True)
         if out.dtype != self.host.dtype:
             raise TypeError("dtype mismatch")
@@ -258,7 +261,9 @@ class ndarray:  # noqa: N801
 
     def __getitem__(self, key: Any) -> Any:
         parts = self.key(key)
-        return wrap(wrapping(self.host, parts, lambda found: self.host[found]))
+        result = wrapping(self.host, parts, lambda found: self.host[found])
+        launched("take", result, self.host)
+        return wrap(result)
 
     def __setitem__(self, key: Any, value: Any) -> None:
         parts = self.key(key)
@@ -280,12 +285,14 @@ class ndarray:  # noqa: N801
             with np.errstate(all="ignore"):
                 self.host[found] = value
 
+        launched("assign", None if has_array(parts) else self.host[parts])
         wrapping(self.host, parts, assign)
 
     def fill(self, value: Any) -> None:
         value = value.host if isinstance(value, ndarray) else np.asarray(value)
         if value.shape:
             raise ValueError("non-scalar numpy.ndarray cannot be used for fill")
+        launched("fill", self.host)
         self.host.fill(value)
 
     def diagonal(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
@@ -295,6 +302,7 @@ class ndarray:  # noqa: N801
 
     def scatter_add(self, key: Any, value: Any) -> None:
         value = unwrap(value)
+        launched("scatter_add")
         wrapping(self.host, self.key(key), lambda found: np.add.at(self.host, found, value))
 
     # ---------------------------------------------------------------- NumPy's protocols
@@ -376,6 +384,7 @@ def _method(name: str) -> Callable[..., Any]:
             wide = wrap(self.host.astype(np.float32))  # CuPy adds up 16 bits in float32
             return method(wide, *args, **kwargs).astype(kwargs.get("dtype") or self.host.dtype)
         result = numpy_method(self.host, *map(unwrap, args), **kwargs)
+        launched(name, result, *(() if out is not None else (self.host,)))
         return wrap(result) if out is None else out
 
     method.__name__ = name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import json
 import pathlib
 from typing import Any
@@ -25,13 +26,31 @@ class Counters:
     """How often host and device waited for each other or copied; whether they may wait."""
 
     synchronizations = uploads = downloads = 0
+    launches: collections.Counter[str] = collections.Counter()
+    """How often each kernel was started: once for each call of CuPy that computes or copies on the
+    device (its sorts and scans start more), each kernel of ours, each product of cuBLAS."""
     may_synchronize = True
+    only_counting = False
+    """Whether kernels and products are counted without being run; results are then arbitrary."""
     capturing = False
 
     @classmethod
     def reset(cls) -> None:
         cls.synchronizations = cls.uploads = cls.downloads = 0
         cls.may_synchronize, cls.capturing = True, False
+        cls.only_counting = False
+        cls.launches = collections.Counter()
+
+
+def launched(name: str, result: Any = None, *sources: Any) -> None:
+    """Note that a kernel was started; not where the result is empty or a view of a source."""
+    hosts = [x for x in sources if isinstance(x, np.ndarray)]
+    for made in result if isinstance(result, (tuple, list)) else (result,):
+        if isinstance(made, (np.ndarray, np.generic)) and (
+            not made.size or any([np.may_share_memory(made, x) for x in hosts])
+        ):
+            return
+    Counters.launches[name] += 1
 
 
 def synchronize(what: str) -> None:

@@ -11,7 +11,15 @@ from typing import Any
 import numpy as np
 
 from .array import SCALARS, ndarray, noted, quiet, unwrap, wrap, wrapping
-from .counters import Counters, CUDARuntimeError, StrictError, check_dtype, refuse, synchronize
+from .counters import (
+    Counters,
+    CUDARuntimeError,
+    StrictError,
+    check_dtype,
+    launched,
+    refuse,
+    synchronize,
+)
 
 _INTEGERS = ("int32", "uint32")
 _AT = {
@@ -73,11 +81,14 @@ class ufunc:  # noqa: N801
         if self.__name__ == "matmul":
             no_capture("matmul")
         if out is None:
-            return wrap(self.compute(*hosts, **kwargs))
+            result = self.compute(*hosts, **kwargs)
+            launched(self.__name__, result)
+            return wrap(result)
         outs = out if isinstance(out, tuple) else (out,)
         if not all(isinstance(o, ndarray) for o in outs):
             raise TypeError("Output arguments type must be cupy.ndarray")
         self.compute(*hosts, out=tuple([o.host for o in outs]), **kwargs)
+        launched(self.__name__, outs[0].host)
         return outs[0] if self.nout == 1 else outs
 
     def at(self, a: Any, index: Any, b: Any = None) -> None:
@@ -87,11 +98,13 @@ class ufunc:  # noqa: N801
             known = ", ".join(_AT[self.__name__])
             raise TypeError(f"cupy.{self.__name__}.at only supports {known} as data type")
         b = unwrap(b)
+        launched(f"{self.__name__}.at")
         wrapping(a.host, a.key(index), lambda found: self.numpy.at(a.host, found, b))
 
     def _only(self, method: str, *names: str) -> Callable[..., Any]:
         if self.__name__ not in names:
             raise NotImplementedError(f"`{self.name}.{method}` is not supported yet")
+        launched(f"{self.__name__}.{method}")
         return quiet(getattr(self.numpy, method))
 
     def reduce(self, array: Any, axis: Any = 0, dtype: Any = None, out: Any = None,
@@ -156,6 +169,8 @@ def function(name: str, numpy_function: Callable[..., Any]) -> Callable[..., Any
             if not noted() or short != "take":
                 raise StrictError(f"CuPy would wrap this index silently: {error}") from None
             result = compute(*args, mode="wrap", **kwargs)
+        if not short.startswith("empty"):
+            launched(name, result, *(args[0] if args and type(args[0]) in (list, tuple) else args))
         return wrap(result) if out is None else out
 
     call.__module__ = "cupy"
@@ -174,7 +189,9 @@ def _upload(numpy_function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     """`asarray` and its like: they take arrays of the host, and copy those."""
     source = args[0]
     if isinstance(source, ndarray):
-        return wrap(numpy_function(source.host, *args[1:], **kwargs))
+        result = numpy_function(source.host, *args[1:], **kwargs)
+        launched("copy", result, source.host)
+        return wrap(result)
     Counters.uploads += 1
     if kwargs.pop("blocking", False):
         synchronize("a copy of pinned memory")

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from .array import ndarray
-from .counters import StrictError
+from .counters import Counters, StrictError
 
 COMPILER = shutil.which("g++") or shutil.which("clang++")
 THREADS = 32
@@ -63,11 +63,39 @@ def _compiled(code: str) -> pathlib.Path:
     return _library("\n".join([(_HERE / "cuda_on_host.h").read_text(), code, *launchers]))
 
 
-def cublas(major: int) -> ctypes.CDLL:
+class _Counted:
+    """A library whose products are counted."""
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        self.library = library
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self.library, name)
+        if "Gemm" in name:
+            found = _Product(name, found)
+        setattr(self, name, found)
+        return found
+
+
+class _Product:
+    def __init__(self, name: str, function: Any) -> None:
+        object.__setattr__(self, "name", name)
+        object.__setattr__(self, "function", function)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self.function, name, value)  # the types of the arguments
+
+    def __call__(self, *args: Any) -> int:
+        Counters.launches[self.name] += 1
+        status: int = 0 if Counters.only_counting else self.function(*args)
+        return status
+
+
+def cublas(major: int) -> _Counted:
     """cuBLAS on the host."""
     if COMPILER is None:
         raise OSError("no C++ compiler")
-    return ctypes.CDLL(str(_library((_HERE / "cublas_on_host.cpp").read_text())))
+    return _Counted(ctypes.CDLL(str(_library((_HERE / "cublas_on_host.cpp").read_text()))))
 
 
 def _library(text: str) -> pathlib.Path:
@@ -98,9 +126,12 @@ class RawKernel:
     ) -> None:
         if len(args) != len(self.types):
             raise StrictError(f"{self.name} takes {len(self.types)} arguments, not {len(args)}")
+        Counters.launches[self.name] += 1
         values = [self._bytes(*a) for a in zip(self.types, self.sizes, args, strict=True)]
         pointers = (ctypes.c_void_p * len(values))(*[v.ctypes.data for v in values])
         sizes = (ctypes.c_uint * 2)(*(*grid, 1)[:2])
+        if Counters.only_counting:
+            return
         if self.launch(sizes, ctypes.c_uint(block[0]), int(BACKWARDS), pointers):
             raise StrictError(f"{self.name}: not all threads of a block reach a barrier")
 

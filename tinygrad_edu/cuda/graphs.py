@@ -59,7 +59,12 @@ class CUDAGraph:
         # What the captured code allocates must stay where it is, for the replays.
         self._allocator = cuda.get_allocator()
         cuda.set_allocator(backend.allocator_for(self))
-        stream.cupy.begin_capture()
+        try:
+            stream.cupy.begin_capture()
+        except BaseException:
+            cuda.set_allocator(self._allocator)
+            self.reset()
+            raise
         self._stream, backend.switches.capturing = stream, True
 
     def capture_end(self) -> None:
@@ -120,7 +125,11 @@ class graph:
         here.synchronize()
         self.stream.wait_stream(here)
         self.stream.__enter__()
-        self.cuda_graph.capture_begin()
+        try:
+            self.cuda_graph.capture_begin()
+        except BaseException as error:
+            self.stream.__exit__(type(error), error, error.__traceback__)
+            raise
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         try:

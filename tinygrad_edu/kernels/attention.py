@@ -117,6 +117,13 @@ class Scores:
         return q, s
 
 
+def _together(*arrays: Array) -> Any:
+    """On a GPU in contiguous memory: every product of heads that lie apart would copy its tile."""
+    if isinstance(arrays[0], np.ndarray):
+        return arrays
+    return tuple([x if 0 in x.strides else launch.dense(x) for x in arrays])
+
+
 def _evenly(n: int, most: int) -> int:
     """The size of equal groups, of at most so many, that `n` is cut into."""
     return math.ceil(n / math.ceil(n / max(1, min(n, most))))
@@ -154,12 +161,13 @@ def forward(
         y (..., B, H, L, V), in memory in the order of q, and lse (..., B, H, L), which is inf for
         a query that sees no key; its y is 0.
     """
+    q, k, v = _together(q, k, v)
     scores = Scores(q, k, mask, keep, causal, scale)
     y = np.empty_like(q, shape=(*q.shape[:-1], v.shape[-1]))
     lse = np.empty_like(q, dtype=scores.dtype, shape=q.shape[:-1])
     if scores.empty:
         y[...], lse[...] = 0, np.inf
-    ones = np.ones_like(k, shape=k.shape[-2:-1])
+    ones = k if scores.by_kernel else np.ones_like(k, shape=k.shape[-2:-1])
     lowest = float(np.finfo(scores.dtype).min)
 
     def group(at: Index) -> None:
@@ -204,6 +212,7 @@ def backward(
     causal: bool, scale: float, y: Array, lse: Array, live: tuple[bool, ...],
 ) -> tuple[Array | None, ...]:  # fmt: skip
     """The gradients of q, k, v and mask, those that are `live`; None for the others."""
+    g, q, k, v = _together(g, q, k, v)
     scores = Scores(q, k, mask, keep, causal, scale)
     make = np.zeros_like if scores.empty else np.empty_like
     gq, gk, gv = (

@@ -18,10 +18,12 @@ from tinygrad_edu.dtypes import (
     not_implemented,
 )
 from tinygrad_edu.engine.boundary import dimension_error
+from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.mode import is_recording
 from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
-from tinygrad_edu.kernels import composed
+from tinygrad_edu.kernels import composed, cuda
+from tinygrad_edu.kernels.cuda import launch
 from tinygrad_edu.kernels.memory_order import in_order, in_turn
 from tinygrad_edu.names.moved import moved_names
 from tinygrad_edu.ops import indexing, masking
@@ -41,7 +43,7 @@ def _floats(name: str, x: Array) -> Array:
 
 
 @elementwise
-@primitive(half="once")
+@primitive(half="by gpu")
 def relu(x: Array) -> Array:
     """`max(x, 0)`.
 
@@ -54,11 +56,20 @@ def relu(x: Array) -> Array:
     """
     if x.dtype == bool:
         raise RuntimeError("Boolean inputs not supported for relu")
+    if x.__class__ is not np.ndarray and launch.ready(x, half=True) and x.flags.c_contiguous:
+        return cuda.elementwise.relu(x)
     y = np.zeros_like(x)  # NumPy compares two arrays four times as fast as an array and a number
     return np.maximum(x, y, out=y)
 
 
-relu.vjp(x=lambda g, y: gate(g, ~(y <= 0)))
+def _relu_gradient(g: Any, y: Any) -> Any:
+    arrays = g.__class__ is not np.ndarray and not isinstance(g, Variable)
+    if arrays and launch.ready(g, y, half=True):
+        return cuda.elementwise.relu_gradient(g, y)
+    return gate(g, ~(y <= 0))
+
+
+relu.vjp(x=lambda g, y: _relu_gradient(g, y))
 
 
 @elementwise

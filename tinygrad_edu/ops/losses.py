@@ -156,16 +156,20 @@ def _cross_entropy(
     counts = _row_weights(weight, classes, ignored, wide.dtype)
     if ignored is not None:
         losses = np.where(ignored, losses.dtype.type(0), losses)  # even if infinite
-    y = losses if counts is None else losses * counts
+    y = losses if weight is None else losses * counts  # 0 already where a row is ignored
     shares = 1.0 if counts is None else counts
     if reduction != "none":
         y = y.sum()
     if reduction == "mean":
         total = len(x) if counts is None else counts.sum()
         y = y / total  # nan if there is nothing to average
-        shares = shares / (max(total, 1) if counts is None else total + (total == 0))
-        if counts is not None:  # 0 / 0 for rows that count, but count nothing
-            shares = np.where(total == 0, counts.dtype.type(np.nan), shares)
+        if counts is None:
+            shares = shares / max(total, 1)
+        elif weight is None and not isinstance(x, np.ndarray):
+            shares = counts / total  # 0 / 0 if all rows are ignored, and then get 0
+        else:  # 0 / 0 for rows that count, but count nothing
+            nothing = total == 0
+            shares = np.where(nothing, counts.dtype.type(np.nan), counts / (total + nothing))
     return y.astype(x.dtype, copy=False), classes, exponentials, sums, shares, ignored
 
 

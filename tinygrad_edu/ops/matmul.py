@@ -23,6 +23,7 @@ from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels import cuda
+from tinygrad_edu.kernels.cuda import launch
 from tinygrad_edu.kernels.memory_order import in_order
 from tinygrad_edu.ops.arguments import ufunc
 from tinygrad_edu.ops.casting import contiguous
@@ -363,6 +364,8 @@ def _linear(x: Array, weight: Array, bias: Array | None) -> Array:
 def _add_rows(rows: Array) -> Array:
     """The sum over all dimensions but the last: BLAS adds rows faster than a reduction does."""
     rows = rows.reshape(math.prod(rows.shape[:-1]), rows.shape[-1])
+    if launch.ready(rows, half=True):
+        return cuda.elementwise.add_rows(rows)
     if rows.dtype.itemsize == 2:
         return _add_rows.primitive.forward(rows.astype(np.float32)).astype(rows.dtype)
     return _multiply(np.ones_like(rows, shape=(len(rows),)), rows, exact=True)

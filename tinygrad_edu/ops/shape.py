@@ -28,7 +28,11 @@ if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
 
 
-@primitive(view=True)
+_MOVES = "by gpu"
+"""The rule, too, only moves numbers: on a GPU a gradient of 16 bits need not be widened for it."""
+
+
+@primitive(view=True, half=_MOVES)
 def _view(x: Array, shape: tuple[int, ...]) -> Array:
     if x.flags.c_contiguous:
         return _reshaped(x, shape)
@@ -179,7 +183,7 @@ def unflatten(input: Tensor, dim: int, sizes: Any) -> Tensor:
     return reshape(input, (*shape[:dim], *sizes, *shape[dim + 1 :]))
 
 
-@primitive(view=True)
+@primitive(view=True, half=_MOVES)
 def _permute(x: Array, dims: tuple[int, ...]) -> Array:
     return x.transpose(dims)
 
@@ -213,7 +217,7 @@ def permute(input: Tensor, *order: Any, dims: Any = None) -> Tensor:
     return _permute(input, places)
 
 
-@primitive(view=True)
+@primitive(view=True, half=_MOVES)
 def transpose(x: Array, dim0: int, dim1: int) -> Array:
     """Swap two dimensions.
 
@@ -274,7 +278,7 @@ def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
     return _permute(input, tuple(order))
 
 
-@primitive(view=True)
+@primitive(view=True, half=_MOVES)
 def _squeeze(x: Array, dims: tuple[int, ...]) -> Array:
     return x.reshape(tuple([size for i, size in enumerate(x.shape) if i not in dims]))
 
@@ -298,7 +302,7 @@ def squeeze(input: Tensor, dim: Any = None, *more: int) -> Tensor:
     return shown_as(squeezed, f"SqueezeBackward{number}")
 
 
-@primitive(view=True)
+@primitive(view=True, half=_MOVES)
 def unsqueeze(x: Array, dim: int) -> Array:
     """Put in a dimension of size 1 at place `dim`.
 

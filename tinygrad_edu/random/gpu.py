@@ -85,7 +85,8 @@ class CudaGenerator(Generator):
 
     def next(self) -> None:
         """Go on to the next draw."""
-        self.state()[1:2] += np.uint64(1)
+        count = self.state()[1:2]
+        np.add(count, np.uint64(1), out=count)  # `[1:2] += 1` would also copy it onto itself
 
     def words64(self, n: int) -> Array:
         """The next `n` words of 64 bits."""

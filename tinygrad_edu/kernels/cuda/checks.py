@@ -8,6 +8,8 @@ reports them as late.
 
 from __future__ import annotations
 
+import importlib
+
 import numpy as np
 
 from tinygrad_edu.backend import current_gpu, device, module_for, module_of
@@ -30,7 +32,7 @@ def require(index: Array, low: int, high: int) -> None:
 def wrong_index(index: Array, low: int, high: int) -> int | None:
     """An index that is not in [low, high), if there is one.
 
-    Of an array on a GPU it is always None: the GPU checks it, and `report` tells.
+    Of an array on a GPU it is always None: the GPU checks it, and `download` tells.
     """
     if not index.size:
         return None
@@ -49,15 +51,24 @@ def note() -> Array:
     return _notes[here]
 
 
-def report(array: Array) -> None:
-    """RuntimeError if an index was out of range on the GPU of this array; waits for the GPU."""
+def download(array: Array) -> Array:
+    """The array, copied to the host; RuntimeError if an index was out of range on its GPU.
+
+    The note is asked for first and comes with it: the host waits once.
+    """
     noted = _notes.get(array.device.id)
-    if noted is not None and int(noted[0]):
+    if noted is None:
+        return array.get()
+    found = importlib.import_module("cupyx").empty_pinned(1, np.int32)
+    noted.get(out=found, blocking=not array.size)  # CuPy does not wait for an empty array
+    host = array.get()
+    if found[0]:
         noted[...] = 0
         raise RuntimeError(
             "CUDA error: device-side assert triggered: an index was out of range in an operation"
             " since the GPU was last waited for"
         )
+    return host
 
 
 def forget() -> None:

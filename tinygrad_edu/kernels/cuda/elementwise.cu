@@ -1,5 +1,46 @@
 // One thread per element, again and again until all are done.
 
+KERNEL relu_forward(const E* x, E* y, Int n)
+{
+    for (Int i = at(); i < n; i += all()) {
+        T v = x[i];
+        y[i] = v <= 0 ? (T)0 : v;
+    }
+}
+
+KERNEL relu_backward(const E* g, const E* y, E* gx, Int n)
+{
+    for (Int i = at(); i < n; i += all()) gx[i] = (T)y[i] <= 0 ? (T)0 : (T)g[i];
+}
+
+// Block (i, j) adds up `share` rows of some columns, eight rows side by side.
+template <class From, class To>
+__device__ inline void sum_columns(const From* x, To* y, Int count, Int n, Int share)
+{
+    const int width = THREADS / 8;
+    __shared__ T part[THREADS];
+    Int column = (Int)blockIdx.x * width + threadIdx.x % width, first = blockIdx.y * share;
+    Int stop = first + share < count ? first + share : count;
+    T sum = 0;
+    if (column < n)
+        for (Int row = first + threadIdx.x / width; row < stop; row += 8) sum += x[row * n + column];
+    part[threadIdx.x] = sum;
+    for (int half = THREADS / 2; half >= width; half /= 2) {
+        __syncthreads();
+        if (threadIdx.x < half) part[threadIdx.x] += part[threadIdx.x + half];
+    }
+    if (threadIdx.x < width && column < n) y[blockIdx.y * n + column] = part[threadIdx.x];
+}
+
+KERNEL add_rows(const E* x, E* y, Int count, Int n, Int share) { sum_columns(x, y, count, n, share); }
+
+KERNEL add_rows_in_parts(const E* x, T* y, Int count, Int n, Int share)
+{
+    sum_columns(x, y, count, n, share);
+}
+
+KERNEL add_parts(const T* x, E* y, Int count, Int n, Int share) { sum_columns(x, y, count, n, share); }
+
 // GELU: y = x p(x), exactly p = (1 + erf(x / sqrt(2))) / 2, or with tanh as in gelu.py.
 __device__ inline T share(T x, int by_tanh)
 {

@@ -41,7 +41,8 @@ def backward(
         return gx, None, None
     share = max(1, -(-count // SHARES))
     parts = -(-count // share)
-    g_weight, g_bias = np.empty_like(x, shape=(parts, n)), np.empty_like(x, shape=(parts, n))
-    start("norm", "norm_backward_weight", (blocks_for(n), parts), x, g, x, means, rstd, g_weight,
-          g_bias, count, n, share, mean is not None)  # fmt: skip
-    return gx, g_weight.sum(0) if live[1] else None, g_bias.sum(0) if live[2] else None
+    both = np.empty_like(x, shape=(2, parts, n))
+    start("norm", "norm_backward_weight", (blocks_for(n), parts), x, g, x, means, rstd, both[0],
+          both[1], count, n, share, mean is not None)  # fmt: skip
+    g_weight, g_bias = both.sum(1)
+    return gx, g_weight if live[1] else None, g_bias if live[2] else None

@@ -86,9 +86,31 @@ class _Handle:
             self.captured.append(self.workspace)
 
 
+_idle: dict[tuple[Any, int], list[_Handle]] = {}
+"""For each library and GPU the handles whose threads have ended, for the next threads: to destroy
+one would make the host wait for the GPU."""
+
+
+class _Lent:
+    """A thread's handle on one GPU, given back when the thread ends."""
+
+    def __init__(self, library: Any, gpu: int) -> None:
+        self.idle = _idle.setdefault((library, gpu), [])
+        try:
+            self.handle = self.idle.pop()
+        except IndexError:
+            self.handle = _Handle(library)
+
+    def __del__(self) -> None:
+        handle = getattr(self, "handle", None)  # none where it could not be made
+        if handle is not None:
+            handle.stream, handle.workspace, handle.captured = -1, None, []
+            self.idle.append(handle)
+
+
 class _Handles(threading.local):
     def __init__(self) -> None:
-        self.of: dict[int, _Handle] = {}
+        self.of: dict[int, _Lent] = {}
 
 
 _handles = _Handles()
@@ -97,10 +119,11 @@ _handles = _Handles()
 def prepare() -> _Handle | None:
     """Have cuBLAS ready on the current GPU."""
     library = _library(module_for(device("cuda")))
-    handle = _handles.of.get(current_gpu())
-    if handle is None and library is not None:
-        handle = _handles.of[current_gpu()] = _Handle(library)
-    return handle
+    gpu = current_gpu()
+    lent = _handles.of.get(gpu)
+    if lent is None and library is not None:
+        lent = _handles.of[gpu] = _Lent(library, gpu)
+    return None if lent is None else lent.handle
 
 
 def fresh_workspaces() -> list[Any]:
@@ -124,7 +147,8 @@ def _handle(xp: Any, like: Array) -> Any:
             f"Array device must be same as the current device: array device = {like.device.id}"
             f" while current = {gpu}"
         )
-    handle = _handles.of.get(gpu) or prepare()
+    lent = _handles.of.get(gpu)
+    handle = prepare() if lent is None else lent.handle
     assert handle is not None
     stream = xp.cuda.get_current_stream().ptr
     if handle.stream != stream:
@@ -222,3 +246,4 @@ def forget() -> None:
     """Drop all handles: the tests exchange CuPy under them."""
     _library.cache_clear()
     _handles.of.clear()
+    _idle.clear()

@@ -1,0 +1,88 @@
+"""Launches of a training step, counted on the stand-in by benchmarks/launches.py."""
+
+from __future__ import annotations
+
+import pathlib
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+import strict_cupy
+from strict_cupy import kernels as host
+
+import tinygrad_edu as tg
+from tinygrad_edu.kernels.cuda import products
+
+FOLDER = pathlib.Path(__file__).parent
+pytestmark = pytest.mark.skipif(host.COMPILER is None, reason="no C++ compiler to run kernels with")
+
+MOST = {
+    "MLP, batch 64": (51, 79),
+    "GPT, a layer, T = 512": (67, 113),
+    "GPT, the rest, T = 512": (46, 55),
+    "GPT, a layer, T = 1024": (83, 132),
+    "GPT, the rest, T = 1024": (46, 55),
+}
+"""Launches of a step in float32 and in bfloat16: fewer are welcome, and to be written here."""
+
+
+def test_no_step_starts_more_than_it_did() -> None:
+    pytest.importorskip("ml_dtypes")
+    command = [sys.executable, str(FOLDER / "benchmarks" / "launches.py")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=FOLDER.parent)
+    assert not done.returncode, done.stderr
+    found = {}
+    for line in done.stdout.splitlines()[1:]:
+        *name, single, half = line.split()
+        found[" ".join(name)] = (int(single), int(half))
+    assert found == MOST
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("target", [[0, 2, 1, 2], [0, -100, 2, -100], [-100] * 4])
+def test_cross_entropy_is_the_cpus(target: list[int], weighted: bool, reduction: str) -> None:
+    """On a GPU rows may always be ignored; even an infinite score of such a row does not count."""
+    scores = np.random.default_rng(0).standard_normal((4, 3)).astype(np.float32)
+    scores[1, 1] = np.inf if target[1] == -100 else 0.5
+    found: list[Any] = []
+    for place in ("cpu", "cuda"):
+        with strict_cupy.installed():
+            x = tg.tensor(scores, device=place).requires_grad_()
+            weight = tg.tensor([0.5, 0.0, 2.0], device=place) if weighted else None
+            loss = tg.nn.functional.cross_entropy(
+                x, tg.tensor(target, device=place), weight, reduction=reduction
+            )
+            (gx,) = tg.autograd.grad(loss, [x], tg.full_like(loss, 0.7))
+            found.append([t.detach().cpu().numpy() for t in (loss, gx)])
+    for ours, cpus in zip(found[1], found[0], strict=True):
+        np.testing.assert_allclose(ours, cpus, 1e-5, 1e-6)
+
+
+def test_what_is_counted() -> None:
+    with strict_cupy.installed() as cupy:
+        counters = strict_cupy.Counters
+        tg.ones(1, device="cuda")  # tries CuPy once
+        x, index = cupy.zeros((4, 6), np.float32), cupy.zeros(3, np.int64)
+
+        def launches(run: Any) -> dict[str, int]:
+            counters.reset()
+            run()
+            return dict(counters.launches)
+
+        for nothing in (
+            lambda: cupy.empty((2, 2)), lambda: np.empty_like(x), lambda: x.T, lambda: x[1:, ::2],
+            lambda: x.reshape(24), lambda: x.astype(np.float32, copy=False), lambda: x[:0] + 1,
+            lambda: np.broadcast_to(x, (2, 4, 6)), lambda: cupy.asarray(x),
+        ):  # fmt: skip
+            assert launches(nothing) == {}
+        assert launches(lambda: x + 1) == launches(lambda: np.add(x, 1, out=x)) == {"add": 1}
+        assert launches(lambda: x.T.reshape(24)) == {"reshape": 1}
+        assert launches(lambda: x.sum(0)) == {"sum": 1}
+        assert launches(lambda: x[index]) == {"take": 1}
+        assert launches(lambda: np.concatenate([x, x])) == {"concatenate": 1}
+        assert launches(lambda: products.matmul(x, x.T)) == {"cublasGemmEx": 1}
+        a = tg.ones(2, 3, device="cuda")
+        assert launches(lambda: tg.nn.functional.gelu(a)) == {"gelu_forward": 1}
