@@ -13,14 +13,14 @@ from . import functional, modules
 from .modules import __all__ as _layers
 
 if _typing.TYPE_CHECKING:
-    from . import attention, common_types, init, parallel, utils
+    from . import attention, common_types, init, parallel, parameter, utils
     from .modules import *  # noqa: F403  (the names in modules.__all__)
     from .parallel import DataParallel
     from .parameter import Buffer, Parameter, UninitializedBuffer, UninitializedParameter
 
 # Imported when it is asked for: each name, and the module that it is in.
 _IN = {
-    "": ["attention", "common_types", "init", "parallel", "utils"],
+    "": ["attention", "common_types", "init", "parallel", "parameter", "utils"],
     "parallel": ["DataParallel"],
     "parameter": ["Buffer", "Parameter", "UninitializedBuffer", "UninitializedParameter"],
     "modules": _layers,
@@ -28,7 +28,8 @@ _IN = {
 
 __all__ = [
     "Buffer", "DataParallel", "Parameter", "UninitializedBuffer", "UninitializedParameter",
-    "attention", "common_types", "functional", "init", "modules", "parallel", "utils", *_layers,
+    "attention", "common_types", "functional", "init", "modules", "parallel", "parameter",
+    "utils", *_layers,
 ]  # fmt: skip
 
 if not _typing.TYPE_CHECKING:  # a type checker finds unknown names by itself

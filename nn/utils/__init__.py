@@ -9,6 +9,7 @@ from tinygrad_edu.names.missing import uncover as _uncover
 
 if _typing.TYPE_CHECKING:
     from . import (
+        clip_grad,
         convert_parameters,
         fusion,
         init,
@@ -44,7 +45,7 @@ if _typing.TYPE_CHECKING:
 # Imported when it is asked for: each name, and the module that it is in.
 _IN = {
     "": [
-        "convert_parameters", "fusion", "init", "memory_format", "parametrizations",
+        "clip_grad", "convert_parameters", "fusion", "init", "memory_format", "parametrizations",
         "parametrize", "prune", "rnn", "stateless",
     ],
     "clip_grad": [
@@ -68,8 +69,8 @@ _IN = {
 __all__ = [
     "clip_grad_norm", "clip_grad_norm_", "clip_grad_value_", "clip_grads_with_norm_",
     "convert_conv2d_weight_memory_format", "convert_conv3d_weight_memory_format",
-    "convert_parameters", "fuse_conv_bn_eval", "fuse_conv_bn_weights", "fuse_linear_bn_eval", "fuse_linear_bn_weights",
-    "fusion", "get_total_norm", "init", "memory_format", "parameters_to_vector",
+    "clip_grad", "convert_parameters", "fuse_conv_bn_eval", "fuse_conv_bn_weights",
+    "fuse_linear_bn_eval", "fuse_linear_bn_weights", "fusion", "get_total_norm", "init", "memory_format", "parameters_to_vector",
     "parametrizations", "parametrize", "prune",
     "remove_spectral_norm", "remove_weight_norm", "rnn", "skip_init", "spectral_norm", "stateless",
     "vector_to_parameters", "weight_norm",
