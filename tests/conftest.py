@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pathlib
 from collections.abc import Callable, Iterator
 
 # Two BLAS pools, ours and torch's, slow each other down in one process: one thread each, unless
@@ -31,6 +32,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--sweep", action="store_true", help="try every place where a sample is the rule"
     )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is listed in slow.txt."""
+    slow = set((pathlib.Path(__file__).parent / "slow.txt").read_text().splitlines())
+    for item in items:
+        if item.nodeid.removeprefix("tests/") in slow:
+            item.add_marker("slow")
 
 
 @pytest.fixture(params=EVERYWHERE)

@@ -101,8 +101,9 @@ def test_mistakes_cost_the_same_on_torch(tmp_path: pathlib.Path) -> None:
 
 def test_no_example_is_left_out() -> None:
     numbered = {path.name for path in EXAMPLES.glob("[0-9]*.py")}
-    # test_00_engine.py and test_load_gpt2.py run the others
-    assert numbered == {*SHORT, "00_engine.py", "06_load_gpt2.py"}
+    # test_00_engine.py, test_load_gpt2.py and test_distributed_scripts.py run the others
+    elsewhere = {"00_engine.py", "06_load_gpt2.py", "09_data_parallel.py", "10_tensor_parallel.py"}
+    assert numbered == {*SHORT, *elsewhere}
 
 
 def test_same_curve_without_torch(tmp_path: pathlib.Path) -> None:

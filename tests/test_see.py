@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import tinygrad_edu as torch
 from tinygrad_edu import nn, see
-from tinygrad_edu.engine.mode import PLAIN, state
+from tinygrad_edu.engine.mode import state
 from tinygrad_edu.engine.primitive import Primitive
 from tinygrad_edu.see.boxes import boxes
 from tinygrad_edu.see.layout import arrange
@@ -242,10 +242,11 @@ def test_watch_knows_the_modules_that_parameters_tell_of(name):
 
 
 def test_watch_leaves_everything_as_it_was():
+    outside = state.mode
     model = mlp()
     with pytest.raises(RuntimeError), see.watch(model):
         model(torch.ones(2, 5))
-    assert state.mode is PLAIN
+    assert state.mode is outside
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
     assert not hasattr(model(torch.ones(2, 4)).node, "module")
 
@@ -291,11 +292,12 @@ def test_what_arrives_is_what_hooks_see():
 
 
 def test_what_is_freed():
+    outside = state.mode
     x = torch.ones(1000, requires_grad=True)
     loss = x.exp().sum()
     assert all(s.freed == 0 for s in see.backward(loss, retain_graph=True).steps)
     assert {s.name: s.freed for s in see.backward(loss).steps} == {"sum": 0, "exp": 4000}
-    assert state.mode is PLAIN
+    assert state.mode is outside
 
 
 def test_outputs_of_one_operation_arrive_apart():
@@ -357,6 +359,7 @@ def test_products_of_attention_and_recurrent_cells():
 
 
 def test_memory_at_its_peak():
+    outside = state.mode
     w = torch.ones(1000, requires_grad=True)
     found = see.memory(lambda: (w * 2).exp().sin().sum().backward())
     by = dict(found.at_peak)
@@ -364,7 +367,7 @@ def test_memory_at_its_peak():
         a + b for a, b in zip(found.forward, found.backward, strict=True)
     )  # fmt: skip
     assert by["exp"] == 4000 and found.measured >= found.peak
-    assert state.mode is PLAIN
+    assert state.mode is outside
 
 
 def test_memory_that_is_passed_on_is_counted_once():

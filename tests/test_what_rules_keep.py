@@ -119,7 +119,7 @@ def cases(op: Op, order: int) -> Iterator[tuple[Call, list[Any], str, int]]:
         try:
             clean = attempt.gradients()
         except RuntimeError as error:
-            assert order == 2 and "is not implemented" in str(error), error  # there is none
+            assert "is not implemented" in str(error), error  # there is none, in torch neither
             continue
         for place, count in counts.items():
             yield from [(made, clean, place, i) for i in range(count)]

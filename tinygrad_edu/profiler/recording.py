@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from tinygrad_edu.engine.boundary import is_ours
+from tinygrad_edu.engine.composed import Composed
 from tinygrad_edu.engine.graph import Node, Variable
 from tinygrad_edu.engine.mode import Mode, state
 from tinygrad_edu.engine.types import Call, Gradient
@@ -64,7 +65,9 @@ class Recorder:
 
     def heard(self, op: Any, make: Call, *args: Any, **kwargs: Any) -> Any:
         """The listener: one event for each call; a function composed of operations, and the one of
-        its own name in it, share theirs."""
+        its own name in it, share theirs.  A step of training is no operation."""
+        if isinstance(op, Composed) and op.autocast is None:
+            return make(*args, **kwargs)
         name = f"aten::{op.name}"
         new_memory = self.memory and not getattr(op, "view", True)
         if self.open and self.open[-1].name == name:

@@ -253,8 +253,12 @@ def norm(
 
 
 @primitive
-def _chebyshev(x: Array) -> Array:
-    return np.max(np.abs(x), -1, initial=0)
+def _chebyshev(x: Array, over_nan: bool) -> Array:
+    """The largest absolute value of each row; `over_nan`, of those that are numbers."""
+    if not x.shape[-1]:
+        return np.zeros_like(x, shape=x.shape[:-1])
+    sizes = np.abs(x)
+    return np.max(np.where(np.isnan(sizes), 0, sizes) if over_nan else sizes, -1)
 
 
 def _all_largest(g: Any, x: Any, y: Any) -> Any:
@@ -266,9 +270,11 @@ def _all_largest(g: Any, x: Any, y: Any) -> Any:
 _chebyshev.vjp(x=_all_largest)
 
 
-def length(difference: Tensor, p: float) -> Tensor:
+def length(difference: Tensor, p: float, over_nan: bool = False) -> Tensor:
     """The p-norms of differences, over the last dimension."""
-    return _chebyshev(difference) if p == math.inf else vector_norm(difference, p, -1)
+    if p == math.inf:
+        return _chebyshev(difference, over_nan)
+    return vector_norm(difference, p, -1)
 
 
 @primitive
@@ -340,7 +346,7 @@ def cdist(
     rows = max(a.shape[-2], b.shape[-2])
     if p == 2 and rows > _MODES[compute_mode] and a.size and b.size and a.dtype == b.dtype:
         return _euclidean(x1, x2)
-    return length(x1[..., :, None, :] - x2[..., None, :, :], p)
+    return length(x1[..., :, None, :] - x2[..., None, :, :], p, over_nan=True)  # as torch's
 
 
 @composed(autocast={"cuda": "float32"})
