@@ -129,6 +129,7 @@ NAMES = {
     "ops.sampling": {
         "ops.more.drawing": "normal exponential_ log_normal_ cauchy_ geometric_",
     },
+    "names.settings": {"compiler": "compile"},
     "random": {"kernels.multinomial": "multinomial"},
     "utils.data.dataset": {"utils.data.derived": "StackDataset random_split"},
     "utils.data.sampler": {"utils.data.weighted": "WeightedRandomSampler"},

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinygrad_edu.backend import switches
 from tinygrad_edu.kernels import threads
+from tinygrad_edu.names.moved import moved_names
 
 # ---- threads
 
@@ -118,3 +119,7 @@ def unavailable(what: str, reason: str) -> Callable[..., Any]:
     refuse.__name__ = refuse.__qualname__ = what.rpartition(".")[2]
     refuse.__doc__ = f"NotImplementedError: {reason}"
     return refuse
+
+
+if not TYPE_CHECKING:  # a type checker is to miss what is not here
+    __getattr__ = moved_names(__name__)
