@@ -179,3 +179,15 @@ assert len(mode.listeners) == len(mode.around) == 1
     for meet in ways:
         subprocess.run([sys.executable, "-c", script, code.replace("{meet}", meet)], check=True,
                        stdout=subprocess.DEVNULL)  # fmt: skip
+
+
+def test_gradients_of_wider_floats_are_handed_on_as_they_are() -> None:
+    """Once 16 bits are listened for, a gradient of float64 is neither copied nor laid out anew."""
+    strides = []
+    for lib in (ours, torch):
+        lib.ones(2, dtype=lib.float16) + 1
+        x = lib.ones(6, 2, dtype=lib.float64).t().requires_grad_()
+        (x + x).backward(lib.ones(6, 2, dtype=lib.float64).t())
+        assert x.grad is not None
+        strides.append(tuple(x.grad.stride()))
+    assert strides[0] == strides[1] == (1, 2)

@@ -133,7 +133,9 @@ def _step(step: Call, node: Node, kept: Values | None, g: Gradient) -> Array:
     if as_given or _by_gpu(op, ("by gpu", "by gpu, once"), g):
         return step(node, kept, g)
     wide = widen(g)
-    found = list(step(node, widen(kept), wide))
+    found = step(node, widen(kept), wide)
+    if wide is g:  # not of 16 bits; the walk sees itself what is handed on
+        return found
     return [(i, wide.copy() if gx is wide else gx) for i, gx in found]
 
 
