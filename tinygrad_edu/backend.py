@@ -313,6 +313,13 @@ def cupy_problem() -> str | None:
     return None
 
 
+def nccl() -> Any:
+    """CuPy's binding of NCCL; ImportError without one."""
+    from cupy.cuda import nccl
+
+    return nccl
+
+
 _copying: deque[tuple[Any, Array]] = deque()
 """Pinned memory that is still being copied, and the event behind the copy; kept alive till then."""
 

@@ -45,21 +45,14 @@ def takes_out(function: Any = None, *, dtype: str = "same") -> Any:
 
     @functools.wraps(compute)
     def call(*args: Any, **kwargs: Any) -> Any:
-        if not kwargs:
-            try:
-                return plain(*args)
-            except MemoryError as error:
-                raise out_of_memory(name, error) from None
-            except AttributeError as error:
-                refuse_operand(plain, error, args, kwargs)
-                raise
         if "out" not in kwargs:
+            direct = compute if kwargs else plain
             try:
-                return compute(*args, **kwargs)
+                return direct(*args, **kwargs)
             except MemoryError as error:
                 raise out_of_memory(name, error) from None
             except AttributeError as error:
-                refuse_operand(compute, error, args, kwargs)
+                refuse_operand(direct, error, args, kwargs)
                 raise
         out = kwargs.pop("out")
         if dtype == "asked" and isinstance(out, Variable) and kwargs.get("dtype") is None:

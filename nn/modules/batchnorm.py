@@ -102,12 +102,10 @@ class _BatchNorm(_NormBase):
 
     def forward(self, input: Tensor) -> Tensor:
         self._check_dims(input)
-        momentum = 0.0 if self.momentum is None else self.momentum
+        momentum = self.momentum or 0.0
         moving = self.training and self.track_running_stats
         if moving and self.num_batches_tracked is not None:
-            self.num_batches_tracked.add_(1)
-            if self.momentum is None:
-                momentum = 1.0 / float(self.num_batches_tracked)
+            momentum = self._count_batch(self.num_batches_tracked)
         mean, variance = self.running_mean, self.running_var
         if self.training and not moving:
             mean = variance = None
@@ -115,6 +113,11 @@ class _BatchNorm(_NormBase):
         return F.batch_norm(
             input, mean, variance, self.weight, self.bias, by_batch, momentum, self.eps
         )
+
+    def _count_batch(self, seen: Tensor) -> float:
+        """One more batch; how far it moves the running statistics."""
+        seen.add_(1)
+        return 1.0 / float(seen) if self.momentum is None else self.momentum
 
 
 class BatchNorm1d(_BatchNorm):

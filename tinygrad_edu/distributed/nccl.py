@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tinygrad_edu.backend import module_of
+from tinygrad_edu.backend import module_of, nccl
 from tinygrad_edu.distributed.errors import DistError
 from tinygrad_edu.dtypes import Array
 
@@ -20,13 +20,12 @@ _TYPES = {
 
 def _module() -> Any:
     try:
-        from cupy.cuda import nccl
+        return nccl()
     except ImportError:
         raise DistError(
             "the backend 'nccl' needs CuPy with NCCL: pip install 'tinygrad-edu[cuda12,mpi]'"
             " nvidia-nccl-cu12"
         ) from None
-    return nccl
 
 
 def available() -> bool:

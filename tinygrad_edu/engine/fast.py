@@ -182,8 +182,8 @@ def call_binary(op: Primitive, failed: Call = recover) -> Call:
             if mode.inference:
                 t._storage, t.plain = INFERENCE, False
             return t
-        if op.inputs or live_inputs(op, (a_edge is not None, b_edge is not None), y):
-            live = (a_edge is not None, b_edge is not None)
+        live = (a_edge is not None, b_edge is not None)
+        if op.inputs or live_inputs(op, live, y):
             plan = plans.get(live) or op.plan(live)
             kept: Values = ()
             guards: Values = ()

@@ -64,7 +64,8 @@ class Variable:
     view_of: View | None = None
     """How it was cut from another tensor's memory, if it was (see views.py)."""
     plain = False
-    """It is known to be no view, to lie in C order, and not to come of inference mode."""
+    """It is known to be no view, to lie in C order, and not to come of inference mode.  Who gives a
+    tensor another array, or makes it a view, takes that back."""
     rebased = 0
     """How often an in-place write has given this tensor a new history (see inplace.py)."""
     turns: dict[int, Step] | None = None

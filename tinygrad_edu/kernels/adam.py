@@ -10,6 +10,7 @@ import numpy as np
 
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.kernels.blocks import blocks, constants
+from tinygrad_edu.kernels.threads import blas
 from tinygrad_edu.kernels.undivided import Calls
 
 SMALL = 2048
@@ -49,9 +50,8 @@ def adam_calls(
     arrays = (x, g, m, v) if v_max is None else (x, g, m, v, v_max)
     calls: Calls = []
     axpby = _axpby(arrays, beta1, beta2, 1 - beta1, 1 - beta2, lr, 1 - lr * weight_decay)
-    scratch = 2 if l2 else 1
-    whole = axpby is not None and x.size <= WHOLE
-    for parts in [_with_scratch(arrays, scratch)] if whole else blocks(*arrays, scratch=scratch):
+    length = x.size if axpby is not None and x.size <= WHOLE else 0
+    for parts in blocks(*arrays, scratch=2 if l2 else 1, length=length):
         xs, gs, ms, vs, s = *parts[:4], parts[-1]
         if l2:  # g + weight_decay x, in the other scratch array
             calls += [(np.multiply, xs, penalty, s), (np.add, gs, s, parts[-2])]
@@ -89,17 +89,11 @@ def adam_calls(
     return calls
 
 
-def _with_scratch(arrays: Sequence[Array], count: int) -> tuple[Array, ...]:
-    return *arrays, *[np.empty_like(arrays[0]) for _ in range(count)]
-
-
 def _axpby(arrays: Sequence[Array], *factors: float) -> Callable[..., tuple[Any, ...]] | None:
     """Gives the call of the BLAS for `y = a x + b y`; None where it must not serve.
 
     Of a factor of 0 it would not read the array, and so lose a nan.
     """
-    from tinygrad_edu.kernels.threads import blas
-
     x, library = arrays[0], blas()
     if not isinstance(x, np.ndarray) or library is None or x.size < SMALL or 0 in factors:
         return None

@@ -19,12 +19,13 @@ BLOCK = 1 << 18
 the cache; and the 0.2 us that every call of NumPy costs are little beside the work on a block."""
 
 
-def blocks(*arrays: Array, scratch: int = 1) -> Iterator[tuple[Array, ...]]:
+def blocks(*arrays: Array, scratch: int = 1, length: int = 0) -> Iterator[tuple[Array, ...]]:
     """The arrays, block by block, and after them scratch arrays of the block's shape and dtype.
 
     Args:
         arrays: of equal shape and dtype; written in place by the caller.
         scratch: how many scratch arrays.
+        length: elements of a block; as many as `BLOCK` bytes hold unless given.
 
     >>> x = np.arange(5.0)
     >>> for part, square in blocks(x):
@@ -34,7 +35,7 @@ def blocks(*arrays: Array, scratch: int = 1) -> Iterator[tuple[Array, ...]]:
     [0.0, 2.0, 6.0, 12.0, 20.0]
     """
     first = arrays[0]
-    length = BLOCK // first.itemsize
+    length = length or BLOCK // first.itemsize
     flat = _flat(arrays) if first.size > length and isinstance(first, np.ndarray) else None
     if flat is None:  # small; or on the GPU; or in different orders: no block fits all arrays
         yield *arrays, *(np.empty_like(first) for _ in range(scratch))

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from tinygrad_edu.dtypes import Array
-from tinygrad_edu.kernels.blocks import constants
+from tinygrad_edu.kernels.blocks import blocks, constants
 
 SMALL = 1024
 """Arrays of fewer elements are left to NumPy: a composition is a dozen calls."""
@@ -51,10 +52,8 @@ def composed_for(by_numpy: np.ufunc) -> Callable[[Callable[..., Array]], Callabl
             ):
                 return by_numpy(*args)
             y = np.empty_like(x)
-            flat, *parts = [a.reshape(-1) for a in (y, *args)]
-            for start in range(0, x.size, BLOCK):
-                here = slice(start, start + BLOCK)
-                flat[here] = compose(*[part[here] for part in parts])
+            for *parts, out in blocks(*args, y, scratch=0, length=BLOCK):
+                out[...] = compose(*parts)
             return y
 
         return function
@@ -62,8 +61,8 @@ def composed_for(by_numpy: np.ufunc) -> Callable[[Callable[..., Array]], Callabl
     return decorate
 
 
-def polynomial(x: Array, coefficients: tuple[Array, ...]) -> Array:
-    """`c0 + c1 x + c2 x^2 + ...`."""
+def polynomial(x: Array, coefficients: Sequence[Any]) -> Array:
+    """`c0 + c1 x + c2 x^2 + ...`, of the coefficients in this order."""
     y = coefficients[-1] * x
     for c in coefficients[-2:0:-1]:
         y += c

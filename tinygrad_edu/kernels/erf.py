@@ -23,11 +23,12 @@ raised where the error is largest, the others by Chebyshev interpolation in 50 d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.kernels.composed import polynomial
 
 BLOCK = 32768
 """Elements worked on at a time, so that the many passes stay in a fast cache."""
@@ -82,24 +83,10 @@ def _by_blocks(function: Callable[[Array], Array], x: Array) -> Array:
     return y.reshape(x.shape)
 
 
-def _horner(coefficients: Sequence[float], t: Array) -> Array:
-    """The polynomial with these coefficients, the constant first, at `t`."""
-    y = t * coefficients[-1]
-    for c in coefficients[-2:0:-1]:
-        y += c
-        y *= t
-    y += coefficients[0]
-    return y
-
-
 def _erf32(x: Array) -> Array:
     size = np.abs(x)
     np.minimum(size, _FOUR, out=size)
-    y = size * _P32[-1]
-    for c in _P32[-2:0:-1]:
-        y += c
-        y *= size
-    y += _P32[0]
+    y = polynomial(size, _P32)
     y *= size
     np.expm1(y, out=y)  # -erf(|x|)
     # Its sign bit is set: keep it where that of x is set.
@@ -123,12 +110,12 @@ def _erfc64(x: Array) -> Array:
 
 def _erf_up_to_1(x: Array) -> Array:
     x = np.clip(x, -1.0, 1.0)
-    return x * _horner(_SMALL, x * x)
+    return x * polynomial(x * x, _SMALL)
 
 
 def _erfc_beyond_1(x: Array) -> Array:
     x = np.clip(x, 1.0, 28.0)
-    y = _horner(_Q, (x - 3.75) / (x + 3.75))
+    y = polynomial((x - 3.75) / (x + 3.75), _Q)
     y /= 1.0 + 2.0 * x
     # exp(-x*x) without the rounding error of x*x, which exp would magnify: x = near + rest, with a
     # `near` of so few digits that its square is exact.

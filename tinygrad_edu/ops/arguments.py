@@ -109,18 +109,11 @@ def named(**names: str) -> Callable[[F], F]:
                             args = (*args, *first, value)
                         else:
                             kwargs[meant] = value
-                try:
-                    return function(*args, **kwargs)
-                except TypeError as error:
-                    _point_to_the_nearest(function, error, kwargs, names)
-                    raise
-                except MemoryError as error:
-                    raise out_of_memory(function.__name__, error) from None
-                except AttributeError as error:
-                    refuse_operand(function, error, args, kwargs)
-                    raise
             try:
                 return function(*args, **kwargs)
+            except TypeError as error:
+                _point_to_the_nearest(function, error, kwargs, names)  # if there are any
+                raise
             except MemoryError as error:
                 raise out_of_memory(function.__name__, error) from None
             except AttributeError as error:

@@ -80,8 +80,7 @@ class SyncBatchNorm(_BatchNorm):
         """Move the running statistics towards those of the batch."""
         if self.num_batches_tracked is None or self.running_mean is None:
             return
-        self.num_batches_tracked.add_(1)
-        by = self.momentum if self.momentum is not None else 1.0 / float(self.num_batches_tracked)
+        by = self._count_batch(self.num_batches_tracked)
         for running, found in ((self.running_mean, mean), (self.running_var, variance)):
             assert running is not None
             running.mul_(1 - by).add_(found.to(running.dtype), alpha=by)

@@ -11,7 +11,7 @@ import numpy as np
 
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.kernels.blocks import constants
-from tinygrad_edu.kernels.composed import HALF, ONE, composed_for, polynomial
+from tinygrad_edu.kernels.composed import HALF, ONE, composed_for, log1p, polynomial
 
 _LIKE = np.empty(0, np.float32)
 _SINH = tuple(constants(_LIKE, *[1 / math.factorial(2 * n + 1) for n in range(6)]))
@@ -25,12 +25,7 @@ def logaddexp(a: Array, b: Array) -> Array:
     np.abs(apart, out=apart)
     np.negative(apart, out=apart)
     larger = np.maximum(a, b)
-    u = np.exp(apart)
-    y = np.log(u + ONE)
-    bounded = u + ONE
-    u -= bounded - ONE
-    u /= bounded
-    y += u
+    y = log1p(np.exp(apart))
     if np.isnan(apart).any():  # inf - inf, or nan, which `larger` is then as well
         y[np.isnan(apart)] = 0.0
     y += larger
