@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu.backend import device_of
-from tinygrad_edu.dtypes import Array, not_implemented, scalar_type_name
+from tinygrad_edu.dtypes import NO_OPERAND, Array, not_implemented, scalar_type_name
 from tinygrad_edu.engine.graph import Node, Variable
 from tinygrad_edu.engine.mode import Listener, state
 from tinygrad_edu.engine.types import Call, Options, Values
@@ -74,10 +74,13 @@ def _refusal(op: Primitive, args: Values) -> Exception | None:
 
 def _no_tensor(op: Primitive, error: Exception, args: Values) -> TypeError | None:
     """torch's error for an argument that should have been a tensor."""
-    if isinstance(error, AttributeError):
-        for position, (name, value) in enumerate(zip(op.parameters, args, strict=False), 1):
-            if value is error.obj and not isinstance(value, Variable):
-                return not_a_tensor(op.name, position, value, "input" if name == "x" else name)
+    lacks = isinstance(error, AttributeError)
+    no_operand = isinstance(error, TypeError) and str(error).startswith(NO_OPERAND)
+    for position, value in enumerate(args, 1):
+        if isinstance(value, (Variable, int, float)) and not (lacks and value is error.obj):
+            continue
+        if no_operand or (lacks and value is error.obj and not isinstance(value, Variable)):
+            return not_a_tensor(op.name, position, value, shown_names(op)[position - 1])
     return None
 
 
@@ -273,9 +276,22 @@ def not_a_tensor(name: str, position: int, value: Any, argument: str = "") -> Ty
     """torch's error for an operand that must be a tensor."""
     argument = argument or ("input" if position == 1 else "other")
     return TypeError(
-        f"{name}(): argument '{argument}' (position {position}) must be Tensor, not"
-        f" {type(value).__name__}"
+        f"{name.replace('.', '_')}(): argument '{argument}' (position {position}) must be Tensor,"
+        f" not {type_name(value)}"
     )
+
+
+def shown_names(op: Primitive) -> list[str]:
+    """torch's names of the arguments of an operation."""
+    return list(inspect.signature(op.call).parameters)
+
+
+def type_name(value: object) -> str:
+    """The name of a value's type as Python's C interface has it: with its module if it is of C."""
+    kind = type(value)
+    written_in_python = kind.__flags__ & 1 << 9  # Py_TPFLAGS_HEAPTYPE
+    plain = written_in_python or kind.__module__ == "builtins"
+    return kind.__name__ if plain else f"{kind.__module__}.{kind.__name__}"
 
 
 def need_tensors(name: str, **arguments: Any) -> None:
@@ -311,7 +327,7 @@ def refuse_operand(function: Call, error: AttributeError, args: Values, kwargs: 
         for i in [i for i, element in enumerate(elements) if element is found]:
             raise TypeError(
                 f"expected Tensor as element {i} in argument {places[name]}, but got"
-                f" {type(found).__name__}"
+                f" {type_name(found)}"
             ) from None
 
 

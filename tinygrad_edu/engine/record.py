@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu.dtypes import Array, is_floating
+from tinygrad_edu.engine.arrays import refuse_arrays
 from tinygrad_edu.engine.boundary import recover, tell
 from tinygrad_edu.engine.graph import Node, Storage, Variable
 from tinygrad_edu.engine.mode import listeners, state
@@ -67,11 +68,14 @@ def call_general(op: Primitive) -> Call:
                 return op.write_out(op.name, kwargs.pop("out"), op.call(*args, _by=by, **kwargs))
             args = op.bind(args, kwargs)
         values, edges, storages = unwrap(args)
+        others = storages.count(None)
+        if others > op.others:
+            refuse_arrays(op, args)
         try:
             y = by(*values)
         except Exception as error:
             return recover(op, error, args)
-        if not any(storages):
+        if others == arity:
             return y[0] if op.saves else y
         return record(op, edges, values, storages, y)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from tinygrad_edu.engine.arrays import refuse_arrays
 from tinygrad_edu.engine.boundary import recover, tell
 from tinygrad_edu.engine.graph import Leaf, Variable, clock
 from tinygrad_edu.engine.mode import PLAIN, listeners, state
@@ -122,6 +123,8 @@ def call_view(op: Primitive) -> Call:
             args = op.bind(args, kwargs)
         source, *rest = args
         if not isinstance(source, Variable):
+            if not state.mode.roots:
+                refuse_arrays(op, (source,))
             try:
                 return forward(*args)
             except Exception as error:

@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from tinygrad_edu.dtypes import Array
-from tinygrad_edu.engine.boundary import refuse_operand
+from tinygrad_edu.engine.arrays import refuse_array
+from tinygrad_edu.engine.boundary import not_a_tensor, refuse_operand
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.types import Call, Rule
 from tinygrad_edu.out_of_memory import out_of_memory
@@ -31,15 +32,14 @@ def raw(x: Any) -> Array:
     return x.array if isinstance(x, Variable) else x
 
 
-def operand(name: str, input: Any) -> Array:
+def operand(name: str, input: Any, position: int = 1, argument: str = "input") -> Array:
     """The array of an operation's input; TypeError for what is neither tensor nor array."""
     if isinstance(input, Variable):
         return input.array
     if hasattr(input, "dtype"):
+        refuse_array(name, input, position, argument)
         return input  # in the backward pass a rule computes on arrays
-    raise TypeError(
-        f"{name}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}"
-    )
+    raise not_a_tensor(name, position, input, argument)
 
 
 def plain(number: Any) -> Any:

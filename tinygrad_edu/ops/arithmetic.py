@@ -435,7 +435,7 @@ addcmul.vjp(
 
 
 @numbers_first(3, "value")
-@primitive(autocast={"cuda": "widest"})
+@primitive(autocast={"cuda": "widest"}, numbers="none")
 def addcdiv(x: Array, tensor1: Array, tensor2: Array, value: Any = 1) -> Array:
     """`x + value * tensor1 / tensor2`.
 

@@ -15,8 +15,8 @@ import numpy as np
 
 from tinygrad_edu.backend import device_of
 from tinygrad_edu.dtypes import Array, is_floating, scalar_type_name
+from tinygrad_edu.engine.boundary import need_tensors
 from tinygrad_edu.engine.composed import composed
-from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels import attention as kernel
 from tinygrad_edu.kernels.cuda import launch
@@ -189,13 +189,10 @@ def scaled_dot_product_attention(
 
 def _check_types(query: Any, key: Any, value: Any, mask: Any) -> None:
     """Tensors, of equal float dtype, with two dimensions at least; else torch's errors."""
-    names = {"query": query, "key": key, "value": value, "attn_mask": mask}
-    for i, (name, x) in enumerate(names.items(), 1):
-        if not isinstance(x, Variable) and not (x is None and name == "attn_mask"):
-            raise TypeError(
-                f"scaled_dot_product_attention(): argument '{name}' (position {i}) must be Tensor,"
-                f" not {type(x).__name__}"
-            )
+    given = {"query": query, "key": key, "value": value}
+    need_tensors(
+        "scaled_dot_product_attention", **given, **({} if mask is None else {"attn_mask": mask})
+    )
     arrays = [query.array, key.array, value.array]
     if any(a.dtype != arrays[0].dtype for a in arrays):
         raise RuntimeError(

@@ -13,6 +13,7 @@ from tinygrad_edu.dtypes import Array, dtype, from_numpy, is_floating, scalar_ty
 from tinygrad_edu.dtypes import dtype as dtype_class
 from tinygrad_edu.dtypes import promote_types as common_of
 from tinygrad_edu.dtypes import result_type as common_type
+from tinygrad_edu.engine.boundary import not_a_tensor
 from tinygrad_edu.engine.composed import heard
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.primitive import primitive
@@ -246,7 +247,7 @@ def clone(input: Tensor, *, memory_format: Any = None) -> Tensor:
     False
     """
     if not isinstance(input, Variable):
-        raise TypeError(f"clone(): argument 'input' must be Tensor, not {type(input).__name__}")
+        raise not_a_tensor("clone", 1, input)
     return _clone(input, axes_of(memory_format, input.array.ndim))
 
 

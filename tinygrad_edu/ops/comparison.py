@@ -9,7 +9,7 @@ import numpy as np
 
 from tinygrad_edu.backend import new_like
 from tinygrad_edu.dtypes import Array, default, is_floating, promote, scalar_type_name
-from tinygrad_edu.engine.boundary import not_a_tensor, same_device
+from tinygrad_edu.engine.boundary import need_tensors, not_a_tensor, same_device
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels.memory_order import in_turn
@@ -284,10 +284,7 @@ def equal(input: Any, other: Any) -> bool:
     >>> torch.equal(torch.ones(2), torch.ones(2)), torch.equal(torch.ones(2), torch.ones(3))
     (True, False)
     """
-    for name, value in (("input", input), ("other", other)):
-        if not isinstance(value, Variable):
-            kind = type(value).__name__
-            raise TypeError(f"equal(): argument '{name}' must be Tensor, not {kind}")
+    need_tensors("equal", input=input, other=other)
     same_device("equal", input.array, other.array)
     if input.array.shape != other.array.shape:
         return False

@@ -195,7 +195,7 @@ def _conv(
     name = f"conv{n}d"
     need_tensors(name, input=input, weight=weight)
     x, w = input.array, weight.array
-    b = None if bias is None else operand(name, bias)
+    b = None if bias is None else operand(name, bias, 3, "bias")
     _check(name, x, w, b, groups, n)
     _check_channels(x, w, groups, n, w.shape[1] * groups)
     _check_bias(b, w, w.shape[0])
@@ -294,8 +294,8 @@ def _conv_transpose(
     dilation: Any,
 ) -> Tensor:
     name = f"conv_transpose{n}d"
-    x, w = operand(name, input), operand(name, weight)
-    b = None if bias is None else operand(name, bias)
+    x, w = operand(name, input), operand(name, weight, 2, "weight")
+    b = None if bias is None else operand(name, bias, 3, "bias")
     _check(name, x, w, b, groups, n)
     _check_channels(x, w, groups, n, w.shape[0])
     channels = w.shape[1] * groups

@@ -32,6 +32,7 @@ from tinygrad_edu.dtypes import (
     to_numpy,
 )
 from tinygrad_edu.dtypes import from_numpy as dtype_of
+from tinygrad_edu.engine.boundary import not_a_tensor
 from tinygrad_edu.engine.composed import heard
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.record import wrap
@@ -246,9 +247,7 @@ def full(
 
 def _like(kind: str, input: Any, dtype: Dtype, device: DeviceLike, requires_grad: bool) -> Tensor:
     if not isinstance(input, Variable):
-        raise TypeError(
-            f"{kind}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}"
-        )
+        raise not_a_tensor(kind, 1, input)
     target = input.array.dtype if dtype is None else to_numpy(dtype)
     like = input.array
     with on(device_of(like)):

@@ -99,7 +99,7 @@ def gather(input: Any, dim: int, index: Any, *, sparse_grad: bool = False) -> Te
     return _gather(input, dim, index)
 
 
-@primitive
+@primitive(numbers="none")
 def _scatter_add(x: Array, dim: int, index: Array, src: Array) -> Array:
     dim = _check_index("scatter_add", x, dim, index)
     _check_source_dtype(x, src)

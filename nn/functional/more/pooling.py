@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tinygrad_edu.engine.boundary import need_tensors
 from tinygrad_edu.nn.functional.pooling import _in_float32, _named, _with_indices
 from tinygrad_edu.ops.convolution import per_dim
 from tinygrad_edu.ops.more import fractional
@@ -47,6 +48,7 @@ def _fractional_max_pool(n: int) -> Any:
                 f"Dimension out of range (expected to be in range of [{-input.ndim},"
                 f" {input.ndim - 1}], but got {-n - 1})"
             )
+        need_tensors(name, input=input)
         x = input if input.ndim == n + 2 else input.unsqueeze(0)
         sizes = tuple(x.shape[2:])
         if output_size is None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from tinygrad_edu.backend import new_like, solving
 from tinygrad_edu.dtypes import Array, fitting, is_floating, scalar_type_name
-from tinygrad_edu.engine.boundary import LinAlgError
+from tinygrad_edu.engine.boundary import LinAlgError, need_tensors
 from tinygrad_edu.engine.composed import composed, of_tensors
 from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
@@ -117,6 +117,7 @@ def diag(input: Tensor, diagonal: int = 0) -> Tensor:
 @of_tensors
 def diagflat(input: Tensor, offset: int = 0) -> Tensor:
     """The matrix with all elements of the input on its diagonal."""
+    need_tensors("diagflat", input=input)
     return diag_embed(input.reshape(-1), offset)
 
 

@@ -15,6 +15,7 @@ from tinygrad_edu.dtypes import (
     scalar_type_name,
     to_numpy,
 )
+from tinygrad_edu.engine.boundary import need_tensors
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels.memory_order import in_order
@@ -357,6 +358,7 @@ def dist(input: Tensor, other: Tensor, p: Any = 2) -> Tensor:
     >>> torch.dist(torch.tensor([3.0, 0.0]), torch.tensor([0.0, 4.0]))
     tensor(5.)
     """
+    need_tensors("dist", input=input, other=other)
     return vector_norm(input - other, p)
 
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 @primitive
-def _scatter(x: Array, dim: int, index: Array, src: Any) -> Array:
+def _scatter(x: Array, dim: int, index: Array, src: Array) -> Array:
     dim = _check_index("scatter", x, dim, index)
     y = as_array(x).copy()
     if index.size:
@@ -119,8 +119,8 @@ def _check_copied(x: Array, dim: int, index: Array, source: Array) -> None:
         )
 
 
-@primitive
-def _index_copy(x: Array, dim: int, index: Array, source: Any) -> Array:
+@primitive(numbers="none")
+def _index_copy(x: Array, dim: int, index: Array, source: Array) -> Array:
     _check_slices("index_copy", x, dim, index, source)
     if hasattr(source, "shape"):
         _check_copied(x, read_dim(dim, x.ndim), index, source)

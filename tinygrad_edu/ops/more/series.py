@@ -12,6 +12,7 @@ import numpy as np
 
 from tinygrad_edu.backend import new_like, special_function
 from tinygrad_edu.dtypes import Array, common, default, floating, is_floating, promote_to
+from tinygrad_edu.engine.boundary import need_tensors
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels.memory_order import in_order
 from tinygrad_edu.kernels.more import series
@@ -90,6 +91,7 @@ def ndtr(input: Tensor) -> Tensor:
     >>> torch.special.ndtr(torch.tensor([0.0, 1.0]))
     tensor([0.5000, 0.8413])
     """
+    need_tensors("special_ndtr", input=input)
     return erfc(input * -math.sqrt(0.5)) * 0.5
 
 

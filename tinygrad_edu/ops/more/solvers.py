@@ -13,7 +13,7 @@ import numpy as np
 
 from tinygrad_edu.backend import CPU, beside, new_like, to_device
 from tinygrad_edu.dtypes import Array, from_numpy, int64, is_floating
-from tinygrad_edu.engine.boundary import LinAlgError
+from tinygrad_edu.engine.boundary import LinAlgError, need_tensors
 from tinygrad_edu.engine.composed import composed, of_tensors
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.names import return_types
@@ -54,6 +54,7 @@ def vecdot(x: Any, y: Any, *, dim: int = -1) -> Tensor:
     >>> torch.linalg.vecdot(torch.ones(2, 3), torch.tensor([1.0, 2.0, 3.0]))
     tensor([6., 6.])
     """
+    need_tensors("linalg_vecdot", x=x, y=y)
     return sum(x * y, dim)
 
 
