@@ -26,7 +26,7 @@ from tinygrad_edu.engine.record import (
     as_array,
     call_general,
     live_inputs,
-    record,
+    note,
     unwrap,
 )
 from tinygrad_edu.engine.types import Call, Values
@@ -228,7 +228,7 @@ def call_variadic(op: Primitive) -> Call:
         if not any(storages):
             return y
         owners = [tuple(storages), *[None] * len(rest)]
-        return record(op, edges, [tuple(arrays), *rest], owners, y)
+        return note(op, edges, [tuple(arrays), *rest], owners, y)
 
     return call
 

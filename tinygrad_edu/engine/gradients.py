@@ -18,7 +18,7 @@ from tinygrad_edu.engine.mode import around, state
 from tinygrad_edu.engine.record import current_node, wrap
 from tinygrad_edu.engine.types import Gradient, Values
 from tinygrad_edu.engine.views import CutOff
-from tinygrad_edu.engine.walk import accumulate, walk
+from tinygrad_edu.engine.walk import accumulate, walk_back
 
 
 def _run(
@@ -39,7 +39,7 @@ def _run(
     try:
         state.mode = mode.but(enabled=create, roots=tuple([node for node, _ in roots]))
         with np.errstate(all="ignore"):
-            return walk(
+            return walk_back(
                 roots,
                 retain=retain,
                 create=create,

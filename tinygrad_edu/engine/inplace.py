@@ -28,7 +28,7 @@ from tinygrad_edu.engine.hooks import unhooked
 from tinygrad_edu.engine.levels import refuse_captured, refuse_out
 from tinygrad_edu.engine.mode import is_recording, state
 from tinygrad_edu.engine.primitive import Primitive, primitive
-from tinygrad_edu.engine.record import as_array, current_node, record, wrap
+from tinygrad_edu.engine.record import as_array, current_node, note, wrap
 from tinygrad_edu.engine.types import Call, Gradient
 from tinygrad_edu.engine.views import CutOff, replay
 from tinygrad_edu.kernels.memory_order import overlap_in_part, slow_to_fast
@@ -240,7 +240,7 @@ def set_history(t: Any, node: Node | None) -> None:
     if before is None and node is None:
         return
     order = None if base.array.flags.c_contiguous else slow_to_fast(base.array)
-    copied = record(
+    copied = note(
         copy_slices.primitive,
         (before, node),
         (base.array, t.array, t.view_of.path, order),

@@ -77,7 +77,7 @@ def call_general(op: Primitive) -> Call:
             return recover(op, error, args)
         if others == arity:
             return y[0] if op.saves else y
-        return record(op, edges, values, storages, y)
+        return note(op, edges, values, storages, y)
 
     return call
 
@@ -101,7 +101,7 @@ def unwrap(args: Sequence[Any]) -> tuple[list[Any], list[Node | None], list[Stor
     return values, edges, storages
 
 
-def record(
+def note(
     op: Primitive,
     edges: Sequence[Node | None],
     values: Sequence[Any],

@@ -67,7 +67,7 @@ class Arrivals:
         self.pending[whole][index] = g if share is None else share + g
 
 
-def walk(
+def walk_back(
     roots: Sequence[tuple[Node, Gradient]],
     *,
     retain: bool,

@@ -127,7 +127,7 @@ def _batch_norm(x: Any, weight: Any, bias: Any, mean: Any, variance: Any, eps: f
     over = [dim for dim in range(len(x.shape)) if dim != 1]  # all but the channels
     along = [1, -1] + [1] * (len(x.shape) - 2)
     centered = x - x.mean(over, keepdim=True)
-    spread = (centered * centered).mean(over, keepdim=True)
+    variance = (centered * centered).mean(over, keepdim=True)
     weight = None if weight is None else weight.reshape(along)
     bias = None if bias is None else bias.reshape(along)
-    return _affine(centered * (spread + eps).rsqrt(), weight, bias)
+    return _affine(centered * (variance + eps).rsqrt(), weight, bias)

@@ -316,8 +316,8 @@ def histogram(
         if low == high:
             low, high = (low, low + 1) if range or not x.size else (low - 0.5, high + 0.5)
         exact = is_floating(x.dtype) and not is_half(x.dtype)
-        spread: Any = ranges.linspace if exact else np.linspace
-        edges = spread(low, high, bins + 1, dtype=x.dtype)
+        spaced: Any = ranges.linspace if exact else np.linspace
+        edges = spaced(low, high, bins + 1, dtype=x.dtype)
     place = np.searchsorted(edges, x, side="right") - 1
     place = np.where(x == edges[-1], len(edges) - 2, place)
     inside = (place >= 0) & (place < len(edges) - 1)

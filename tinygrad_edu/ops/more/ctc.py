@@ -114,7 +114,7 @@ def _ctc_gradient(
     beta = np.full_like(scores[0], _NEVER)
     gradient = np.exp(log_probs)
     classes = np.arange(log_probs.shape[2], like=states)
-    spread = (states[:, :, None] == classes).astype(scores.dtype)
+    one_hot = (states[:, :, None] == classes).astype(scores.dtype)
     for t in range(steps - 1, -1, -1):
         over = np.where(skips, _shift(beta, -2), _NEVER)
         beta = np.logaddexp(np.logaddexp(beta, _shift(beta, -1)), over)
@@ -124,7 +124,7 @@ def _ctc_gradient(
         paths = alpha[t] + beta
         share = np.exp(paths + raw[:, None] - scores[t])
         share = np.where(paths == _NEVER, 0.0, share).astype(share.dtype)
-        gradient[t] -= np.matmul(share[:, None, :], spread)[:, 0]
+        gradient[t] -= np.matmul(share[:, None, :], one_hot)[:, 0]
         gradient[t] *= g[:, None]
         gradient[t] = np.where(begun, gradient[t], 0.0)
         nowhere = begun & (raw == np.inf)[:, None]

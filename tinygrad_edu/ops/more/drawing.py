@@ -56,8 +56,8 @@ def normal(
         if std is None or not isinstance(size, (tuple, list)):
             raise TypeError(f"normal() takes (mean, std, size) with a tuple as size, not {size!r}")
         array = _empty("normal", (), size, dtype, out, device)
-        centre, spread = _number("normal", "mean", mean), _number("normal", "std", std)
-        fill_normal(gen, array, centre, spread)
+        centre, deviation = _number("normal", "mean", mean), _number("normal", "std", std)
+        fill_normal(gen, array, centre, deviation)
         return finish(array, device, requires_grad)
     if not isinstance(mean, Variable) and not isinstance(std, Variable):
         raise TypeError("normal() needs a size where neither mean nor std is a Tensor")
@@ -67,20 +67,20 @@ def normal(
 
 
 def _normal_of_tensors(gen: Generator, mean: Any, std: Any) -> Tensor:
-    centre, spread = (p.array if isinstance(p, Variable) else p for p in (mean, std))
-    same_device("normal", centre, spread)
+    centre, deviation = (p.array if isinstance(p, Variable) else p for p in (mean, std))
+    same_device("normal", centre, deviation)
     if not isinstance(std, Variable):
         array = np.empty_like(centre, order="C")
         fill_normal(gen, array, 0.0, _number("normal", "std", std))
     else:
-        if isinstance(spread, np.ndarray) and not (spread >= 0).all():
+        if isinstance(deviation, np.ndarray) and not (deviation >= 0).all():
             raise RuntimeError("normal expects all elements of std >= 0.0")
         if not isinstance(mean, Variable):
             centre = _number("normal", "mean", mean)
-        shape = broadcast_shapes(np.shape(centre), spread.shape)
-        array = new_like(spread, shape, dtype=getattr(centre, "dtype", None))
+        shape = broadcast_shapes(np.shape(centre), deviation.shape)
+        array = new_like(deviation, shape, dtype=getattr(centre, "dtype", None))
         fill_normal(gen, array)
-        array *= spread
+        array *= deviation
     array += centre
     return _result(array, mean, std)
 

@@ -44,9 +44,9 @@ def _diagonal(x: Array, offset: int, dim1: int, dim2: int) -> Array:
 @primitive(node="DiagEmbed", half="as it is")
 def _undiagonal(x: Array, shape: tuple[int, ...], offset: int, dim1: int, dim2: int) -> Array:
     """Zeros of that shape with `x` on the diagonal."""
-    spread = new_like(x, shape, 0)
-    _diagonal.primitive.forward(spread, offset, dim1, dim2)[...] = x
-    return spread
+    matrix = new_like(x, shape, 0)
+    _diagonal.primitive.forward(matrix, offset, dim1, dim2)[...] = x
+    return matrix
 
 
 _diagonal.vjp(x=lambda g, x_shape, offset, dim1, dim2: _undiagonal(g, x_shape, offset, dim1, dim2))

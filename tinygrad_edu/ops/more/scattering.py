@@ -174,8 +174,8 @@ def index_reduce(
     shape = [1] * input.array.ndim
     if shape:
         shape[place] = -1
-    spread = index.array.reshape(shape)
-    full = wrap(np.broadcast_to(spread, source.array.shape), None, index._storage)
+    shaped = index.array.reshape(shape)
+    full = wrap(np.broadcast_to(shaped, source.array.shape), None, index._storage)
     return scatter_reduce(input, dim, full, source, reduce, include_self=include_self)
 
 
