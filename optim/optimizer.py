@@ -57,7 +57,7 @@ def _with_hooks(function: Callable[..., Any]) -> Callable[..., Any]:
     """A class's `step` with the hooks around it, unless it is reached through `super()`."""
 
     @functools.wraps(function)
-    def step(self: Optimizer, *args: Any, **kwargs: Any) -> Any:
+    def step(self: Optimizer, *args: object, **kwargs: object) -> Any:
         if type(self).step is not step:
             return function(self, *args, **kwargs)
         for group in self.param_groups:
@@ -124,7 +124,7 @@ class Optimizer:
     _averages: ClassVar[tuple[str, ...]] = ()
     """The names of averages in the state, which must have the dtype of the parameter."""
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
+    def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
         if "step" in cls.__dict__:
             cls.step = _with_hooks(cls.step)  # type: ignore[method-assign]
@@ -513,7 +513,7 @@ def _split_names(params: Any) -> tuple[list[Any], list[str]]:
     return [p[1] if isinstance(p, tuple) else p for p in params], names
 
 
-def _fit(value: Any, x: Array, key: Any = None) -> Any:
+def _fit(value: object, x: Array, key: object = None) -> Any:
     """A copy of saved state that fits the parameter array `x`."""
     if isinstance(value, Tensor):
         if key == "step":

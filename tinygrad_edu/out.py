@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from tinygrad_edu.backend import device_of
 from tinygrad_edu.dtypes import from_numpy, scalar_type_name, to_numpy
@@ -16,6 +16,10 @@ from tinygrad_edu.engine.boundary import not_a_tensor, refuse_operand
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.inplace import write_out
 from tinygrad_edu.out_of_memory import out_of_memory
+
+if TYPE_CHECKING:
+    from tinygrad_edu.tensor import Tensor
+
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -69,7 +73,7 @@ def takes_out(function: Any = None, *, dtype: str = "same") -> Any:
     return call
 
 
-def _fill(name: str, out: Any, y: Any, dtype: str) -> Any:
+def _fill(name: str, out: Any, y: Any, dtype: str) -> Tensor:
     """The result `y` written into `out`; RuntimeError if `out` must not be of its dtype."""
     held, computed = _tensor(name, out).array.dtype, y.array.dtype
     if dtype != "cast" and held != computed:

@@ -54,7 +54,7 @@ def told(function: F) -> F:
     """A function that computes outside of the engine, whose lack of memory is told as torch's."""
 
     @functools.wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
+    def call(*args: object, **kwargs: object) -> Any:
         try:
             return function(*args, **kwargs)
         except MemoryError as error:

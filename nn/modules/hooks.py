@@ -328,7 +328,7 @@ def _run_forward_pre(
 
 
 def _run_forward(
-    module: Module, hook: Hook, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any
+    module: Module, hook: Hook, args: tuple[Any, ...], kwargs: dict[str, Any], result: object
 ) -> Any:
     if hook.with_kwargs:
         return hook.function(module, args, kwargs, result)

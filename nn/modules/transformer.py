@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinygrad_edu.nn import functional as F
 from tinygrad_edu.nn import init
@@ -20,6 +20,10 @@ from tinygrad_edu.nn.modules.normalization import LayerNorm
 from tinygrad_edu.ops.creation import full
 from tinygrad_edu.ops.masking import triu
 from tinygrad_edu.tensor import Tensor
+
+if TYPE_CHECKING:
+    from tinygrad_edu.ops.creation import DeviceLike, Dtype
+
 
 Activation = str | Callable[[Tensor], Tensor]
 
@@ -45,7 +49,7 @@ def _masks(
     return mask, padding
 
 
-def _causal_mask(size: int, device: Any = None, dtype: Any = None) -> Tensor:
+def _causal_mask(size: int, device: DeviceLike = None, dtype: Dtype = None) -> Tensor:
     return triu(full((size, size), -math.inf, device=device, dtype=dtype), 1)
 
 
@@ -502,7 +506,9 @@ class Transformer(Module):
         return y
 
     @staticmethod
-    def generate_square_subsequent_mask(sz: int, device: Any = None, dtype: Any = None) -> Tensor:
+    def generate_square_subsequent_mask(
+        sz: int, device: DeviceLike = None, dtype: Dtype = None
+    ) -> Tensor:
         """The causal mask (sz, sz): 0 on and below the diagonal, -inf above it.
 
         >>> import tinygrad_edu as torch

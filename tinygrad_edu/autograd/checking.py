@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -28,6 +28,9 @@ from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.engine.switches import enable_grad, no_grad
 from tinygrad_edu.engine.walk import gradients
 
+if TYPE_CHECKING:
+    from tinygrad_edu.tensor import Tensor
+
 
 class GradcheckError(RuntimeError):
     """A gradient is not what finite differences say; the message shows both."""
@@ -35,7 +38,7 @@ class GradcheckError(RuntimeError):
 
 def gradcheck(
     func: Callable[..., Any],
-    inputs: Any,
+    inputs: object,
     *,
     eps: float = 1e-6,
     atol: float = 1e-5,
@@ -101,7 +104,7 @@ def gradcheck(
 
 def gradgradcheck(
     func: Callable[..., Any],
-    inputs: Any,
+    inputs: object,
     grad_outputs: Any = None,
     *,
     eps: float = 1e-6,
@@ -151,7 +154,7 @@ def gradgradcheck(
             raise GradcheckError(f"{error}\n{_setting(func, args, outputs)}") from None
         return False
 
-    def first_derivative(*given: Any) -> tuple[Any, ...]:
+    def first_derivative(*given: object) -> tuple[Any, ...]:
         own, gs = given[: len(args)], given[len(args) :]
         wanted = [x for x in own if isinstance(x, Variable) and x.node is not None]
         ys = [y for y in _call(func, own) if y.node is not None]
@@ -235,7 +238,7 @@ def _check_recorded(
             )
 
 
-def _random_start(y: Any, non_contiguous: bool) -> Any:
+def _random_start(y: Any, non_contiguous: bool) -> Tensor:
     """A random gradient for `y` that itself requires grad."""
     shape = y.array.shape
     values = np.random.default_rng(0).standard_normal((*shape, 2))

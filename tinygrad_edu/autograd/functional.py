@@ -156,7 +156,7 @@ def hessian(
     """
     _, several = _as_tuple(inputs, "inputs", "hessian")
 
-    def first(*xs: Any) -> Any:
+    def first(*xs: object) -> Any:
         y = _one_number(func(*xs), "hessian")
         return tuple(_pull([y], list(xs), [wrap(np.ones_like(y.array))], True, strict))
 
@@ -218,7 +218,7 @@ def hvp(
 
 
 def _run(
-    name: str, func: Callable[..., Any], inputs: Any, create: bool, strict: bool
+    name: str, func: Callable[..., Any], inputs: object, create: bool, strict: bool
 ) -> tuple[list[Any], list[Any], bool, bool]:
     """The inputs as fresh variables, the outputs, and whether either was a tuple."""
     given, several_in = _as_tuple(inputs, "inputs", name)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import tinygrad_edu as torch
 from tinygrad_edu import nn
 from tinygrad_edu.autograd import gradcheck, gradgradcheck
+
+if TYPE_CHECKING:
+    from tinygrad_edu.tensor import Tensor
+
 
 Names = dict[str, Any]
 Question = tuple[str, Callable[[Names], None]]
@@ -27,7 +31,7 @@ def near(found: float, expected: float) -> None:
     require(abs(found - expected) <= 1e-6 * max(1.0, abs(expected)), f"{found}, not {expected:.6g}")
 
 
-def doubles(*shape: int, low: float = 0.5) -> Any:
+def doubles(*shape: int, low: float = 0.5) -> Tensor:
     """Random numbers from [low, low + 1), in double precision, that require grad."""
     generator = torch.Generator().manual_seed(0)
     x = torch.rand(*shape, dtype=torch.float64, generator=generator) + low
@@ -88,11 +92,11 @@ def many_paths(names: Names) -> None:
     near(x.grad, 2.0**40)
 
 
-def _within_a_second(backward: Callable[[Any], None], y: Any, start: float) -> None:
+def _within_a_second(backward: Callable[[Any], None], y: object, start: float) -> None:
     """Stop a walk that takes every path: it would take days."""
     import sys
 
-    def watch(frame: Any, event: str, argument: Any) -> Any:
+    def watch(frame: object, event: str, argument: object) -> Any:
         if time.perf_counter() - start > 1:
             raise TimeoutError("it still visits a node for every path")
         return watch

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from tinygrad_edu.engine.boundary import is_ours, not_a_tensor, shown_names
 from tinygrad_edu.engine.graph import Variable
-from tinygrad_edu.engine.mode import state
 
 if TYPE_CHECKING:
     from tinygrad_edu.engine.primitive import Primitive
@@ -31,26 +30,18 @@ _FUNCTIONS = tuple([f"{_PACKAGE}.{name}" for name in ("ops.", "nn.functional", "
 """Where the functions are that users call; `engine.composed` stands around some of them."""
 
 
-def refuse_arrays(op: Primitive, args: tuple[object, ...]) -> None:
+def check(op: Primitive, args: tuple[object, ...]) -> None:
     """TypeError if a user has called `op` with an array among these arguments."""
-    if state.mode.roots:  # a rule
-        return
     kinds, no_number = op.forward.__annotations__, op.numbers == "none"
     for position, (name, value) in enumerate(zip(op.parameters, args, strict=False), 1):
         wrong = hasattr(value, "dtype") or (no_number and kinds.get(name) == "Array")
-        if wrong and not isinstance(value, Variable) and _is_users(value):
+        if wrong and not isinstance(value, Variable) and is_users(value):
             raise not_a_tensor(op.name, position, value, shown_names(op)[position - 1])
 
 
-def refuse_array(name: str, value: object, position: int = 1, argument: str = "input") -> None:
-    """TypeError if a user has called the function `name` with an array as this argument."""
-    if not state.mode.roots and _is_users(value):
-        raise not_a_tensor(name, position, value, argument)
-
-
-def _is_users(value: object) -> bool:
+def is_users(value: object) -> bool:
     """Whether a user has given this value to the function called, outside of rules and such."""
-    frame: FrameType | None = sys._getframe(2)
+    frame: FrameType | None = sys._getframe(3)
     called, in_call, users = frame, True, False
     while frame is not None:
         name = frame.f_globals.get("__name__", "")

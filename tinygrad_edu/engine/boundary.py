@@ -229,7 +229,7 @@ def need_dtype_of(name: str, x: Array, source: Array) -> None:
         )
 
 
-def same_device(name: str, *arrays: Any) -> None:
+def same_device(name: str, *arrays: object) -> None:
     """RuntimeError unless these arrays are on one device; what is not an array is ignored."""
     places = [device_of(a) for a in arrays if hasattr(a, "shape")]
     if any([place != places[0] for place in places]):
@@ -272,7 +272,7 @@ def _broadcast_error(name: str, shapes: list[tuple[int, ...]], text: str) -> Run
     return RuntimeError(f"{name}(): {text}")
 
 
-def not_a_tensor(name: str, position: int, value: Any, argument: str = "") -> TypeError:
+def not_a_tensor(name: str, position: int, value: object, argument: str = "") -> TypeError:
     """torch's error for an operand that must be a tensor."""
     argument = argument or ("input" if position == 1 else "other")
     return TypeError(
@@ -294,7 +294,24 @@ def type_name(value: object) -> str:
     return kind.__name__ if plain else f"{kind.__module__}.{kind.__name__}"
 
 
-def need_tensors(name: str, **arguments: Any) -> None:
+def refuse_arrays(op: Primitive, args: Values) -> None:
+    """TypeError if a user, not a rule, has called `op` with an array; see arrays.py."""
+    if not state.mode.roots:
+        from tinygrad_edu.engine import arrays
+
+        arrays.check(op, args)
+
+
+def refuse_array(name: str, value: object, position: int = 1, argument: str = "input") -> None:
+    """TypeError if a user has called the function `name` with an array as this argument."""
+    if not state.mode.roots:
+        from tinygrad_edu.engine import arrays
+
+        if arrays.is_users(value):
+            raise not_a_tensor(name, position, value, argument)
+
+
+def need_tensors(name: str, **arguments: object) -> None:
     """TypeError unless these arguments, in their order, are tensors."""
     for position, (argument, value) in enumerate(arguments.items(), 1):
         if not isinstance(value, Variable):

@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu.dtypes import common
-from tinygrad_edu.engine.arrays import refuse_arrays
-from tinygrad_edu.engine.boundary import not_a_tensor, recover, tell
+from tinygrad_edu.engine.boundary import not_a_tensor, recover, refuse_arrays, tell
 from tinygrad_edu.engine.graph import INFERENCE, Storage, Variable, clock
 from tinygrad_edu.engine.mode import listeners, named_like, state
 from tinygrad_edu.engine.record import (
@@ -59,7 +58,7 @@ def call_unary(op: Primitive) -> Call:
     """The call of an operation with one argument."""
     forward, plans = op.forward, op.plans
 
-    def call(a: Any = _ABSENT, /, *rest: Any, **kwargs: Any) -> Any:
+    def call(a: object = _ABSENT, /, *rest: Any, **kwargs: Any) -> Any:
         mode, by, careful = state.mode, forward, False
         if kwargs or rest or a is _ABSENT or mode.listeners or listeners:
             args = _given(a, *rest)
@@ -125,7 +124,7 @@ def call_binary(op: Primitive, failed: Call = recover) -> Call:
     """
     forward, plans = op.forward, op.plans
 
-    def call(a: Any = _ABSENT, b: Any = _ABSENT, /, *rest: Any, **kwargs: Any) -> Any:
+    def call(a: object = _ABSENT, b: object = _ABSENT, /, *rest: Any, **kwargs: Any) -> Any:
         mode, by, careful = state.mode, forward, False
         if kwargs or rest or b is _ABSENT or mode.listeners or listeners:
             args = _given(a, b, *rest)
@@ -242,11 +241,11 @@ def look_closely(t: Variable) -> bool:
     return not t.plain
 
 
-def _given(*args: Any) -> Values:
+def _given(*args: object) -> Values:
     return tuple([a for a in args if a is not _ABSENT])
 
 
-def _plain(op: Primitive, args: Values, failed: Call, operand: Any) -> Any:
+def _plain(op: Primitive, args: Values, failed: Call, operand: object) -> Any:
     """NumPy's numbers as Python's, its matrices and masked arrays as arrays; others as they are.
 
     Only Python's operators take an array beside a tensor.

@@ -20,7 +20,6 @@ nothing.  How an operation takes 16 bits it says itself, as `half=`:
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import numpy as np
 
@@ -44,7 +43,7 @@ from tinygrad_edu.kernels.memory_order import cast
 _WIDE = np.dtype(np.float32)
 
 
-def _by_gpu(op: Any, kinds: tuple[str, ...], operand: Array) -> bool:
+def _by_gpu(op: Primitive, kinds: tuple[str, ...], operand: Array) -> bool:
     """Whether the operation takes 16 bits in one of these ways, and the operand is on a GPU."""
     return op.half in kinds and hasattr(operand, "dtype") and launch.takes_half(operand)
 
@@ -139,7 +138,7 @@ def _step(step: Call, node: Node, kept: Values | None, g: Gradient) -> Array:
     return [(i, wide.copy() if gx is wide else gx) for i, gx in found]
 
 
-def _listener(op: Any, make: Call, *args: Any, **kwargs: Any) -> Array:
+def _listener(op: Primitive, make: Call, *args: object, **kwargs: object) -> Array:
     if not isinstance(op, Primitive) or op.half == "as it is" or op.view:
         return make(*args, **kwargs)
     return op.call(*args, _by=functools.partial(_compute, op), **kwargs)

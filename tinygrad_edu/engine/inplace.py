@@ -126,7 +126,7 @@ def read_slices(x: Array, path: Any, order: Any) -> Array:
     return as_array(replay(path, _laid_out(x, order))).copy()
 
 
-def _in_zeros(g: Gradient, shape: tuple[int, ...], path: Any, order: Any) -> Any:
+def _in_zeros(g: Gradient, shape: tuple[int, ...], path: object, order: object) -> Tensor:
     array = g.array if isinstance(g, Variable) else g
     return copy_slices(np.zeros_like(array, shape=shape), g, path, order)
 
@@ -177,7 +177,7 @@ def write(t: Any, y: Any) -> Any:
     return t
 
 
-def write_out(name: str, out: Any, y: Any, *inputs: Any, told: bool = True) -> Tensor:
+def write_out(name: str, out: Any, y: Any, *inputs: object, told: bool = True) -> Tensor:
     """torch's `out=`: the result `y` of a function, written into a tensor that is there already.
 
     An empty one gets the shape of the result, and its order in memory.

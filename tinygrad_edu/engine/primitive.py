@@ -259,7 +259,7 @@ class Primitive:
         self.inputs = tuple(self.parameters[:last])
         self.plans.clear()
 
-    def class_of(self, *values: Any) -> type[Node]:
+    def class_of(self, *values: object) -> type[Node]:
         """The class of the node of a call with these arguments."""
         chain = self.chain(*values)
         return self.classes.setdefault(chain, self.node_class(chain, self.names))

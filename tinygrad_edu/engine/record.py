@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu.dtypes import Array, is_floating
-from tinygrad_edu.engine.arrays import refuse_arrays
-from tinygrad_edu.engine.boundary import recover, tell
+from tinygrad_edu.engine.boundary import recover, refuse_arrays, tell
 from tinygrad_edu.engine.graph import Node, Storage, Variable
 from tinygrad_edu.engine.mode import listeners, state
 from tinygrad_edu.engine.types import Call
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 _new = object.__new__
 
 
-def as_array(y: Any) -> Array:
+def as_array(y: object) -> Array:
     """NumPy turns 0-d results into scalars; the engine wants arrays, and plain ones."""
     return np.asarray(y) if isinstance(y, (np.generic, float, int, np.ndarray)) else y
 
@@ -46,7 +45,7 @@ def wrap(y: Array, node: Node | None = None, storage: Storage | None = None) -> 
     return t  # type: ignore[no-any-return]
 
 
-def current_node(a: Any) -> Node | None:
+def current_node(a: object) -> Node | None:
     """The node of an argument, None for one that is no tensor or needs no gradient."""
     if not isinstance(a, Variable):
         return None
@@ -154,7 +153,7 @@ def live_inputs(op: Primitive, live: tuple[bool, ...], y: Array) -> tuple[bool, 
     return live[: len(op.inputs)]
 
 
-def _owner(saved: Any, results: list[Any]) -> Any:
+def _owner(saved: object, results: list[Any]) -> Any:
     """The storage of a further value that the operation returned, if it is that of a result."""
     return next((t._storage for t in results if t.array is saved), None)
 

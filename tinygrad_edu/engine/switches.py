@@ -77,7 +77,7 @@ class _Switch:
             return self._wrap_generator(orig_func)
 
         @functools.wraps(orig_func)
-        def inside(*args: Any, **kwargs: Any) -> Any:
+        def inside(*args: object, **kwargs: object) -> Any:
             with self._fresh():
                 return orig_func(*args, **kwargs)
 
@@ -87,7 +87,7 @@ class _Switch:
         """A generator runs with the switch set while it works, and not while its user does."""
 
         @functools.wraps(function)
-        def inside(*args: Any, **kwargs: Any) -> Any:
+        def inside(*args: object, **kwargs: object) -> Any:
             generator = function(*args, **kwargs)
             resume: Callable[[], Any] = functools.partial(next, generator)
             while True:

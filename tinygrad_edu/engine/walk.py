@@ -183,7 +183,7 @@ def free(node: Node) -> None:
         node.guards = ()
 
 
-def _plain(value: Any) -> bool:
+def _plain(value: object) -> bool:
     if isinstance(value, (tuple, list)):
         return all([_plain(part) for part in value])
     return not hasattr(value, "dtype")

@@ -62,7 +62,7 @@ def relu(x: Array) -> Array:
     return np.maximum(x, y, out=y)
 
 
-def _relu_gradient(g: Any, y: Any) -> Any:
+def _relu_gradient(g: Any, y: Tensor) -> Any:
     arrays = g.__class__ is not np.ndarray and not isinstance(g, Variable)
     if arrays and launch.ready(g, y, half=True):
         return cuda.elementwise.relu_gradient(g, y)
@@ -165,7 +165,7 @@ def gelu(x: Array, approximate: str = "none") -> tuple[Array, Array]:
     return in_turn(y, x), slope
 
 
-def _gelu_gradient(g: Any, x: Any, slope: Any, approximate: str) -> Any:
+def _gelu_gradient(g: Tensor, x: Tensor, slope: object, approximate: str) -> Any:
     from tinygrad_edu.kernels import gelu as kernel
 
     return kernel.gelu_gradient(g, x, slope, approximate)
@@ -175,7 +175,7 @@ gelu.vjp(x=_gelu_gradient)
 
 
 @gelu.defined_as
-def _(x: Any, approximate: str) -> Any:
+def _(x: Tensor, approximate: str) -> Tensor:
     from tinygrad_edu.kernels.gelu import CUBIC, K
 
     if approximate == "tanh":
@@ -197,7 +197,7 @@ def silu(x: Array) -> Array:
     return _floats("silu", x) / (1 + np.exp(-x))
 
 
-def _silu_slope(x: Any) -> Any:
+def _silu_slope(x: Tensor) -> Tensor:
     s = sigmoid(x)
     return s * (1 + x * (1 - s))
 
@@ -205,7 +205,7 @@ def _silu_slope(x: Any) -> Any:
 silu.vjp(x=lambda g, x: g * _silu_slope(x))
 
 
-def glu(input: Any, dim: int = -1) -> Tensor:
+def glu(input: Tensor, dim: int = -1) -> Tensor:
     """`a * sigmoid(b)` for the two halves a, b of the input along `dim`.
 
     Args:

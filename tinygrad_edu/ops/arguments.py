@@ -7,17 +7,20 @@ import functools
 import inspect
 import math
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from tinygrad_edu.dtypes import Array
-from tinygrad_edu.engine.arrays import refuse_array
-from tinygrad_edu.engine.boundary import not_a_tensor, refuse_operand
+from tinygrad_edu.engine.boundary import not_a_tensor, refuse_array, refuse_operand
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.types import Call, Rule
 from tinygrad_edu.out_of_memory import out_of_memory
 from tinygrad_edu.size import read_dims
+
+if TYPE_CHECKING:
+    from tinygrad_edu.tensor import Tensor
+
 
 # NumPy's stubs know no `keepdims` that is decided at run time.
 reduce_add: Any = np.add.reduce
@@ -27,12 +30,12 @@ Dims = tuple[int, ...] | None
 """Dimensions to reduce, counted from the front; None for all of them."""
 
 
-def raw(x: Any) -> Array:
+def raw(x: object) -> Array:
     """The array of a tensor; an array as it is."""
     return x.array if isinstance(x, Variable) else x
 
 
-def operand(name: str, input: Any, position: int = 1, argument: str = "input") -> Array:
+def operand(name: str, input: object, position: int = 1, argument: str = "input") -> Array:
     """The array of an operation's input; TypeError for what is neither tensor nor array."""
     if isinstance(input, Variable):
         return input.array
@@ -80,7 +83,7 @@ def restore(g: Any, shape: tuple[int, ...], dims: Dims, keepdim: bool) -> Any:
 def no_derivative(said: str, error: type[Exception] = RuntimeError) -> Rule:
     """The rule of an argument that has no derivative: an error, not silence, where one is asked."""
 
-    def refuse(g: Any) -> Any:
+    def refuse(g: Tensor) -> Any:
         raise error(said)
 
     return refuse
@@ -99,7 +102,7 @@ def named(**names: str) -> Callable[[F], F]:
 
     def decorate(function: F) -> F:
         @functools.wraps(function)
-        def call(*args: Any, **kwargs: Any) -> Any:
+        def call(*args: object, **kwargs: object) -> Any:
             if kwargs:
                 for name, meant in names.items():
                     if name in kwargs and meant not in kwargs:
@@ -156,7 +159,7 @@ def numbers_first(count: int, *numbers: str) -> Callable[[F], F]:
 
     def decorate(function: F) -> F:
         @functools.wraps(function)
-        def call(*args: Any, **kwargs: Any) -> Any:
+        def call(*args: object, **kwargs: object) -> Any:
             if len(args) > count:
                 given = [a for a in args if not isinstance(a, Variable)]
                 kwargs.update(zip(numbers, given, strict=False))

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 BOOL = np.dtype(bool)
 
 
-def zero_gradient(g: Any) -> Any:
+def zero_gradient(g: Tensor) -> Tensor:
     """The gradient through a step function: zeros like `g`."""
     return wrap(np.zeros_like(g.array)) if isinstance(g, Variable) else np.zeros_like(g)
 
@@ -69,7 +69,7 @@ _sub.vjp(a=lambda g: g,
          b=lambda g: -g)  # fmt: skip
 
 
-def _refuse_bool(a: Any, b: Any) -> None:
+def _refuse_bool(a: Tensor, b: Tensor) -> None:
     """torch's errors where a bool is subtracted."""
     bools = [isinstance(x, bool) or getattr(x, "dtype", None) == BOOL for x in (a, b)]
     if all(bools):
@@ -127,7 +127,7 @@ def _by_second(name: str, number: int) -> Any:
 
     by_number, by_tensor = f"{name}Backward{number}", f"{name}Backward{1 - number}"
 
-    def chain(a: Any, b: Any) -> str:
+    def chain(a: Tensor, b: Tensor) -> str:
         return by_tensor if hasattr(b, "dtype") else by_number
 
     return chain
@@ -143,12 +143,12 @@ _rsub.vjp(a=lambda g: -g,
           b=lambda g: g)  # fmt: skip
 
 
-def _is_one(alpha: Any) -> bool:
+def _is_one(alpha: float | Tensor) -> bool:
     """Whether `alpha` was left at 1; True is a bool, to be checked."""
     return alpha.__class__ is int and alpha == 1
 
 
-def _times(other: Any, alpha: Any, input: Any) -> Any:
+def _times(other: Any, alpha: float | Tensor, input: Any) -> Tensor:
     """`alpha * other`, if alpha is a factor that torch allows."""
     target = common(_raw(input), _raw(other))
     if isinstance(alpha, float) and not is_floating(target):
@@ -167,7 +167,9 @@ def _raw(x: Any) -> Any:
 
 @ufunc("add")
 @numbers_first(2, "alpha")
-def add(input: Any, other: Any, *, alpha: Any = 1, out: Any = None) -> Tensor:
+def add(
+    input: Tensor | float, other: Tensor | float, *, alpha: float = 1, out: Tensor | None = None
+) -> Tensor:
     """`input + alpha * other`, element by element.
 
     Args:
@@ -188,7 +190,9 @@ def add(input: Any, other: Any, *, alpha: Any = 1, out: Any = None) -> Tensor:
 
 @ufunc("subtract")
 @numbers_first(2, "alpha")
-def sub(input: Any, other: Any, *, alpha: Any = 1, out: Any = None) -> Tensor:
+def sub(
+    input: Tensor | float, other: Tensor | float, *, alpha: float = 1, out: Tensor | None = None
+) -> Tensor:
     """`input - alpha * other`, element by element; arguments and errors as `add`.
 
     Raises:
@@ -203,7 +207,7 @@ def sub(input: Any, other: Any, *, alpha: Any = 1, out: Any = None) -> Tensor:
     return write_out("sub", out, less, input, other)
 
 
-def rsub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
+def rsub(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
     """`other - alpha * input`.
 
     >>> import tinygrad_edu as torch
@@ -220,18 +224,18 @@ _add_in_place, _sub_in_place = inplace(_add), inplace(_sub)
 
 
 @numbers_first(2, "alpha")
-def add_(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
+def add_(input: Tensor, other: Tensor | float, *, alpha: float = 1) -> Tensor:
     """In-place `add`."""
     return _add_in_place(input, other if _is_one(alpha) else _times(other, alpha, input))
 
 
 @numbers_first(2, "alpha")
-def sub_(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
+def sub_(input: Tensor, other: Tensor | float, *, alpha: float = 1) -> Tensor:
     """In-place `sub`."""
     return _sub_in_place(input, other if _is_one(alpha) else _times(other, alpha, input))
 
 
-def _division(name: str, a: Any, b: Any) -> tuple[Any, Any, Any]:
+def _division(name: str, a: Tensor, b: Any) -> tuple[Any, Any, Any]:
     """Both operands with their common dtype, and that; integers have no infinity: torch raises."""
     target = common(a, b)
     if target == BOOL:
@@ -289,7 +293,8 @@ def _pick(divisions: dict[str | None, Any], mode: str | None) -> Any:
 
 @ufunc("divide", "true_divide")
 def div(
-    input: Any, other: Any, *, rounding_mode: str | None = None, out: Any = None
+    input: Tensor | float, other: Tensor | float, *, rounding_mode: str | None = None,
+    out: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     """`input / other`, element by element; integers give floats.
 
@@ -314,7 +319,9 @@ def div(
     return write_out("div", out, result, input, other)
 
 
-def div_(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
+def div_(
+    input: Tensor | float, other: Tensor | float, *, rounding_mode: str | None = None
+) -> Tensor:
     """In-place `div`."""
     result: Tensor = _pick(_DIVISIONS_IN_PLACE, rounding_mode)(input, other)
     return result
@@ -360,12 +367,12 @@ fmod.vjp(a=lambda g: g,
          b=lambda g, a, b: -g * _trunc_divide(a, b))  # fmt: skip
 
 
-def rfloor_divide(input: Any, other: Any) -> Tensor:
+def rfloor_divide(input: Tensor, other: Tensor) -> Tensor:
     """`other // input`: what the operator calls when `other` is a number."""
     return floor_divide(other, input)
 
 
-def rremainder(input: Any, other: Any) -> Tensor:
+def rremainder(input: Tensor | float, other: Tensor | float) -> Tensor:
     """`other % input`: what the operator calls when `other` is a number."""
     return remainder(other, input)
 

@@ -60,9 +60,9 @@ def _(
 
 @_attention.defined_as
 def _definition(
-    query: Any, key: Any, value: Any, attn_mask: Any,
+    query: Any, key: Tensor, value: Any, attn_mask: Any,
     is_causal: bool, scale: float, keep: Array | None, p: float,
-) -> Any:  # fmt: skip
+) -> Tensor:  # fmt: skip
     scores = matmul(_wide(query) * scale, transpose(_wide(key), -2, -1))  # (..., L, S)
     if is_causal:
         scores = scores + np.triu(np.full_like(raw(scores), -np.inf), 1)
@@ -82,11 +82,11 @@ def _bias(mask: Any, dtype: Any) -> Any:
     return np.where(raw(mask), dtype.type(0), dtype.type(-np.inf))
 
 
-def _cast(x: Any, dtype: Any) -> Any:
+def _cast(x: Any, dtype: Any) -> Tensor:
     return x if raw(x).dtype == dtype else _to_copy(x, dtype, device_of(raw(x)))
 
 
-def _wide(x: Any) -> Any:
+def _wide(x: Any) -> Tensor:
     """Floats of at least 32 bits."""
     return _cast(x, np.dtype(np.float32)) if raw(x).dtype.itemsize < 4 else x
 
@@ -187,7 +187,7 @@ def scaled_dot_product_attention(
     return y if fused or y.node is None else y.clone()
 
 
-def _check_types(query: Any, key: Any, value: Any, mask: Any) -> None:
+def _check_types(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> None:
     """Tensors, of equal float dtype, with two dimensions at least; else torch's errors."""
     given = {"query": query, "key": key, "value": value}
     need_tensors(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels.memory_order import in_turn
 from tinygrad_edu.ops.arguments import elementwise, ufunc
+
+if TYPE_CHECKING:
+    from tinygrad_edu.tensor import Tensor
 
 
 @ufunc("equal")
@@ -109,7 +112,7 @@ def operator(compare: Callable[..., Any]) -> Callable[..., Any]:
     `x == None` is then False, as in torch, and `x < None` a TypeError.
     """
 
-    def call(x: Any, other: Any) -> Any:
+    def call(x: Tensor, other: Tensor) -> Any:
         try:
             return compare(x, other)
         except TypeError:
@@ -274,7 +277,7 @@ def isin(
     return np.isin(a, b, invert=invert)
 
 
-def equal(input: Any, other: Any) -> bool:
+def equal(input: Tensor, other: Tensor) -> bool:
     """Whether two tensors have the same shape and the same elements.
 
     Raises:
@@ -328,7 +331,7 @@ def isclose(
 
 
 def allclose(
-    input: Any, other: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
+    input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
 ) -> bool:
     """Whether all elements are close; arguments and errors as `isclose`.
 

@@ -358,7 +358,7 @@ def setitem(x: Any, index: Any, value: Any) -> None:
     x._storage.write()
 
 
-def _assigned(value: Any, target: Any) -> Any:
+def _assigned(value: object, target: Any) -> Any:
     """The number as an element; 16-bit floats take what is too large as inf."""
     if value.__class__ is int and not -(2**63) <= value < 2**63:
         raise ValueError("Overflow when unpacking long long")
@@ -483,7 +483,7 @@ _index_put_ = inplace(_index_put, apart=True)
 
 
 @composed(autocast={"cuda": "widest"})
-def index_put(input: Any, indices: Any, values: Any, accumulate: bool = False) -> Tensor:
+def index_put(input: Tensor, indices: Tensor, values: Tensor, accumulate: bool = False) -> Tensor:
     """A copy of `input` with `values` written (or added) where the index tensors point."""
     index = _checked_index(input, indices, values, accumulate)
     return watched(_index_put(input, index, values, accumulate), "index", indices)
@@ -514,7 +514,7 @@ def _all_advanced(x: Any, indices: Any) -> tuple[Any, ...]:
 
 
 @numpy_names
-def select(input: Any, dim: int, index: int) -> Tensor:
+def select(input: Tensor, dim: int, index: int) -> Tensor:
     """The slice at one index of a dimension, as a view without that dimension."""
     shape = input.array.shape
     if not shape:

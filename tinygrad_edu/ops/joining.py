@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -73,7 +74,7 @@ def _check_joinable(tensors: list[Array], dim: int) -> int:
     return dim
 
 
-def _uncat(g: Any, shapes: tuple[tuple[int, ...], ...], dim: int) -> list[Any]:
+def _uncat(g: Tensor, shapes: tuple[tuple[int, ...], ...], dim: int) -> list[Any]:
     """The pieces of `g`, one per joined tensor."""
     dim = read_dim(dim, len(g.shape))
     sizes = [0 if shape == (0,) else shape[dim] for shape in shapes]
@@ -150,7 +151,7 @@ def stack(tensors: Any, dim: int = 0) -> Tensor:
     return _stack(_tensors("stack", tensors), dim)
 
 
-def zeros_beside(g: Any, shape: tuple[int, ...]) -> Array:
+def zeros_beside(g: Tensor, shape: tuple[int, ...]) -> Array:
     """An array of zeros of that shape, of the dtype and on the device of `g`."""
     return new_like(g.array if isinstance(g, Variable) else g, shape, 0)
 
@@ -173,7 +174,7 @@ def _split(x: Array, sizes: tuple[int, ...], dim: int) -> Any:
     )
 
 
-def _unsplit(g: Any, shape: tuple[int, ...], sizes: tuple[int, ...], dim: int) -> Any:
+def _unsplit(g: Tensor, shape: tuple[int, ...], sizes: tuple[int, ...], dim: int) -> Tensor:
     shapes = [(*shape[:dim], size, *shape[dim + 1 :]) for size in sizes]
     return _cat(_fill_missing(list(g), shapes), dim)
 
@@ -182,7 +183,9 @@ _split.vjp(x=lambda g, x_shape, sizes, dim: _unsplit(g, x_shape, sizes, dim))
 
 
 @named(input="tensor", split_size="split_size_or_sections", axis="dim")
-def split(tensor: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
+def split(
+    tensor: Tensor, split_size_or_sections: int | Sequence[int], dim: int = 0
+) -> tuple[Tensor, ...]:
     """Views of consecutive pieces: of the given size (the last may be smaller) or sizes.
 
     Raises:
@@ -270,7 +273,7 @@ def _slices(x: Any, dim: int, starts: list[int], ends: list[int]) -> tuple[Tenso
 
 
 @numpy_names
-def split_with_sizes(input: Tensor, split_sizes: Any, dim: int = 0) -> tuple[Tensor, ...]:
+def split_with_sizes(input: Tensor, split_sizes: Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
     """`split` into pieces of the given sizes."""
     return split(input, split_sizes, dim)
 
@@ -299,19 +302,19 @@ def _split_along(
 
 
 @_splits
-def hsplit(input: Tensor, *indices_or_sections: Any) -> tuple[Tensor, ...]:
+def hsplit(input: Tensor, *indices_or_sections: int | Sequence[int]) -> tuple[Tensor, ...]:
     """`tensor_split` along columns (1-d tensors: along their only dimension)."""
     return _split_along("hsplit", input, indices_or_sections, int(input.array.ndim > 1), 1)
 
 
 @_splits
-def vsplit(input: Tensor, *indices_or_sections: Any) -> tuple[Tensor, ...]:
+def vsplit(input: Tensor, *indices_or_sections: int | Sequence[int]) -> tuple[Tensor, ...]:
     """`tensor_split` along rows."""
     return _split_along("vsplit", input, indices_or_sections, 0, 2)
 
 
 @_splits
-def dsplit(input: Tensor, *indices_or_sections: Any) -> tuple[Tensor, ...]:
+def dsplit(input: Tensor, *indices_or_sections: int | Sequence[int]) -> tuple[Tensor, ...]:
     """`tensor_split` along the third dimension."""
     return _split_along("dsplit", input, indices_or_sections, 2, 3)
 
@@ -325,7 +328,7 @@ def _unbind(x: Array, dim: int) -> Any:
     return tuple([x[(*before, i, ...)] for i in range(x.shape[dim])])
 
 
-def _restack(g: Any, shape: tuple[int, ...], dim: int) -> Any:
+def _restack(g: Tensor, shape: tuple[int, ...], dim: int) -> Tensor:
     piece = (*shape[:dim], *shape[dim + 1 :])
     return _stack(_fill_missing(list(g), [piece] * shape[dim]), dim)
 
@@ -334,7 +337,7 @@ _unbind.vjp(x=lambda g, x_shape, dim: _restack(g, x_shape, dim))
 
 
 @numpy_names
-def unbind(input: Any, dim: int = 0) -> tuple[Tensor, ...]:
+def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """The slices along a dimension, as views without that dimension.
 
     >>> import tinygrad_edu as torch
@@ -350,7 +353,7 @@ _stack.vjp(tensors=lambda g, dim: unbind(g, dim))
 
 
 @takes_out(dtype="cast")
-def hstack(tensors: Any) -> Tensor:
+def hstack(tensors: Sequence[Tensor]) -> Tensor:
     """Join along columns (1-d tensors: along their only dimension)."""
     tensors = [reshape(x, 1) if not x.array.ndim else x for x in _tensors("hstack", tensors)]
     return cat(tensors, 0 if tensors[0].array.ndim == 1 else 1)
@@ -364,7 +367,7 @@ def vstack(tensors: Any) -> Tensor:
 
 
 @takes_out(dtype="cast")
-def dstack(tensors: Any) -> Tensor:
+def dstack(tensors: Sequence[Tensor]) -> Tensor:
     """Join along the third dimension."""
     return cat([atleast_3d(x) for x in _tensors("dstack", tensors)], 2)
 
@@ -377,7 +380,7 @@ def column_stack(tensors: Any) -> Tensor:
 
 
 @of_tensors
-def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Tensor, ...]:
+def meshgrid(*tensors: Tensor, indexing: str | None = None) -> tuple[Tensor, ...]:
     """Coordinates of a grid: tensor i varies along dimension i ("xy": the first two swapped).
 
     Args:

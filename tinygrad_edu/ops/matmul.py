@@ -65,7 +65,7 @@ def matmul(a: Array, b: Array) -> Array:
     return y if y.ndim < 4 else in_order(y)
 
 
-def _transposed(x: Any) -> Any:
+def _transposed(x: Tensor) -> Tensor:
     return x.swapaxes(-1, -2)
 
 
@@ -119,7 +119,7 @@ def _multiply(a: Array, b: Array, exact: bool = False) -> Array:
 
 
 @matmul.refuse
-def _refuse(a: Any, b: Any) -> None:
+def _refuse(a: Tensor, b: Tensor) -> None:
     """Raise torch's error for what cannot be multiplied."""
     for x, name, place in ((a, "input", 1), (b, "other", 2)):
         if not hasattr(x, "dtype"):
@@ -373,7 +373,7 @@ def _add_rows(rows: Array) -> Array:
 _add_rows.vjp(rows=lambda g, rows_shape: _expand(g, rows_shape))
 
 
-def _weight_gradient(g: Any, x: Any, weight_shape: tuple[int, ...]) -> Any:
+def _weight_gradient(g: Any, x: Any, weight_shape: tuple[int, ...]) -> Tensor:
     """`g` transposed @ `x`, both seen as matrices of all rows."""
     if len(weight_shape) == 1:  # one output, and no dimension for it
         return matmul(g.reshape((math.prod(x.shape[:-1]),)), _merge(x, 0))
@@ -424,7 +424,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return _linear(input, weight, bias)
 
 
-def rmatmul(input: Tensor, other: Any) -> Tensor:
+def rmatmul(input: Tensor, other: Tensor) -> Tensor:
     """`other @ input`."""
     return matmul(other, input)
 

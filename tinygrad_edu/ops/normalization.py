@@ -123,7 +123,7 @@ def _(
 
 
 @batch_norm.defined_as
-def _batch_norm(x: Any, weight: Any, bias: Any, mean: Any, variance: Any, eps: float) -> Any:
+def _batch_norm(x: Any, weight: Any, bias: Any, mean: Any, variance: object, eps: float) -> Any:
     over = [dim for dim in range(len(x.shape)) if dim != 1]  # all but the channels
     along = [1, -1] + [1] * (len(x.shape) - 2)
     centered = x - x.mean(over, keepdim=True)

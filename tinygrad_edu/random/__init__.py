@@ -217,7 +217,7 @@ def host_or_gpu(function: F) -> F:
     """Of an array on a GPU, or of one beside it, the function of the same name in random/gpu.py."""
 
     @functools.wraps(function)
-    def call(gen: Generator, array: Any, *args: Any, **named: Any) -> Any:
+    def call(gen: Generator, array: object, *args: object, **named: object) -> Any:
         if not isinstance(array, np.ndarray):
             from tinygrad_edu.random import gpu as gpu_random
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from tinygrad_edu.engine.boundary import need_tensors
@@ -35,8 +36,8 @@ def _fractional_max_pool(n: int) -> Any:
 
     def fractional_max_pool(
         input: Tensor,
-        kernel_size: Any,
-        output_size: Any = None,
+        kernel_size: int | tuple[int, ...],
+        output_size: Sequence[int] | None = None,
         output_ratio: Any = None,
         return_indices: bool = False,
         _random_samples: Tensor | None = None,
@@ -86,7 +87,7 @@ def _fractional_max_pool(n: int) -> Any:
     )
 
 
-def _check_fractional(name: str, shape: Any, sizes: Any, kernel: Any, out: Any) -> None:
+def _check_fractional(name: str, shape: tuple[int, ...], sizes: Any, kernel: Any, out: Any) -> None:
     n = len(sizes)
     if len(shape) not in (n + 1, n + 2) or 0 in shape[-n - 1 :]:
         raise RuntimeError(

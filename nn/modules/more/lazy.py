@@ -83,7 +83,7 @@ class LazyModuleMixin(Module):
         if module.cls_to_become is not None:
             module.__class__ = module.cls_to_become
 
-    def _take_shapes(self, state_dict: Any, prefix: str, *rest: Any) -> None:
+    def _take_shapes(self, state_dict: Any, prefix: str, *rest: object) -> None:
         """Give parameters without a shape the shapes of the values that will be loaded."""
         for name, own in [*self._parameters.items(), *self._buffers.items()]:
             given = state_dict.get(prefix + name)

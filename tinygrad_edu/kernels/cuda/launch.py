@@ -63,7 +63,12 @@ def takes_half(x: Array) -> bool:
 
 
 def start(
-    file: str, name: str, blocks: int | tuple[int, int], like: Array, *args: Any, dtype: Any = None
+    file: str,
+    name: str,
+    blocks: int | tuple[int, int],
+    like: Array,
+    *args: object,
+    dtype: Any = None,
 ) -> None:
     """Start a kernel.
 

@@ -12,12 +12,16 @@ Source: Graves et al., "Connectionist Temporal Classification", 2006, section 4.
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.engine.primitive import primitive
+
+if TYPE_CHECKING:
+    from tinygrad_edu.tensor import Tensor
+
 
 _NEVER = -np.inf
 
@@ -132,7 +136,7 @@ def _ctc_gradient(
     return gradient
 
 
-def _refuse(g: Any) -> NoReturn:
+def _refuse(g: Tensor) -> NoReturn:
     raise RuntimeError("derivative for aten::_ctc_loss_backward is not implemented")
 
 

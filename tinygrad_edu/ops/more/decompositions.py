@@ -44,7 +44,7 @@ def _check_matrix(name: str, x: Array) -> None:
         )
 
 
-def _chain(*factors: Any) -> Any:
+def _chain(*factors: object) -> Any:
     product = factors[0]
     for factor in factors[1:]:
         product = matmul(product, factor)
@@ -66,7 +66,7 @@ def _qr(A: Array, mode: str) -> Any:
     return tuple([by_columns(part) for part in factor(A, mode)])
 
 
-def _qr_gradient(g: Any, y: Any, A_shape: tuple[int, ...], mode: str) -> Any:
+def _qr_gradient(g: Tensor, y: Tensor, A_shape: tuple[int, ...], mode: str) -> Any:
     rows, columns = A_shape[-2:]
     if mode == "complete" and rows > columns:
         raise RuntimeError(
@@ -164,7 +164,7 @@ def _differences(values: Any) -> Any:
     return gap + _constant(np.eye(values.shape[-1]), values)
 
 
-def _eigh_gradient(g: Any, y: Any) -> Any:
+def _eigh_gradient(g: Tensor, y: Tensor) -> Any:
     """`V (diag(gw) + skew part of V' gV / differences of w) V'`."""
     (w, v), (g_w, g_v) = y, g
     eye = _constant(np.eye(w.shape[-1]), w)
@@ -220,11 +220,11 @@ def _svd(A: Array, full_matrices: bool) -> Any:
     return by_columns(u), s, by_columns(vh)
 
 
-def _skew(x: Any) -> Any:
+def _skew(x: Tensor) -> Any:
     return x - _turned(x)
 
 
-def _svd_gradient(g: Any, y: Any, A_shape: tuple[int, ...]) -> Any:
+def _svd_gradient(g: Tensor, y: Tensor, A_shape: tuple[int, ...]) -> Any:
     """`U (S-weighted skew parts + diag(gS)) V'`, and the parts of gU, gV outside U and V."""
     rows, columns = A_shape[-2:]
     (u, s, vh), (g_u, g_s, g_vh) = y, g
@@ -324,7 +324,7 @@ def _pinv(A: Array, limit: Array, hermitian: bool) -> Array:
     return np.matmul(_turned(vh) * inverse[..., None, :], _turned(u))
 
 
-def _pinv_gradient(g: Any, A: Any, y: Any) -> Any:
+def _pinv_gradient(g: Tensor, A: Tensor, y: Tensor) -> Any:
     """`-P'gP' + (I - A P) g' P P' + P'P g' (I - P A)`, with P the pseudoinverse."""
     left = _constant(np.eye(A.shape[-2]), A) - matmul(A, y)
     right = _constant(np.eye(A.shape[-1]), A) - matmul(y, A)
@@ -341,7 +341,12 @@ _pinv.vjp(A=_pinv_gradient)
 @composed(autocast={"cpu": "float32"})
 @np.errstate(all="ignore")
 def pinv(
-    A: Tensor, rcond: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None
+    A: Tensor,
+    rcond: float | Tensor | None = None,
+    hermitian: bool = False,
+    *,
+    atol: float | Tensor | None = None,
+    rtol: float | Tensor | None = None,
 ) -> Tensor:
     """The Moore-Penrose pseudoinverse of matrices.
 
@@ -392,7 +397,12 @@ def _per_matrix(tolerance: Any) -> Any:
 @named(input="A")
 @composed(autocast={"cpu": "float32"})
 def matrix_rank(
-    A: Tensor, tol: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None
+    A: Tensor,
+    tol: float | Tensor | None = None,
+    hermitian: bool = False,
+    *,
+    atol: float | Tensor | None = None,
+    rtol: float | Tensor | None = None,
 ) -> Tensor:
     """How many singular values of each matrix are not 0.
 

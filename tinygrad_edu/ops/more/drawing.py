@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 def normal(
     mean: Any, std: Any = None, size: Any = None, *, generator: Generator | None = None,
     dtype: Dtype = None, device: DeviceLike = None, requires_grad: bool = False,
-    out: None = None, layout: Any = None, pin_memory: bool = False,
+    out: None = None, layout: object = None, pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """Normal numbers: `normal(mean, std, size)` of numbers, or of tensors `normal(mean, std)`.
 
@@ -85,14 +85,14 @@ def _normal_of_tensors(gen: Generator, mean: Any, std: Any) -> Tensor:
     return _result(array, mean, std)
 
 
-def exponential_(self: Tensor, lambd: Any = 1.0, *, generator: Generator | None = None) -> Tensor:
+def exponential_(self: Tensor, lambd: float = 1.0, *, generator: Generator | None = None) -> Tensor:
     """Fill with numbers of the exponential law of rate `lambd` > 0."""
     gen, rate = _generator(generator), _number("exponential_", "lambd", lambd)
     return _fill(self, lambda a: fill_exponential(gen, a, rate))
 
 
 def log_normal_(
-    self: Tensor, mean: Any = 1.0, std: Any = 2.0, *, generator: Generator | None = None
+    self: Tensor, mean: float = 1.0, std: float = 2.0, *, generator: Generator | None = None
 ) -> Tensor:
     """Fill with the exponentials of normal numbers, std > 0."""
     gen = _generator(generator)
@@ -101,7 +101,7 @@ def log_normal_(
 
 
 def cauchy_(
-    self: Tensor, median: Any = 0.0, sigma: Any = 1.0, *, generator: Generator | None = None
+    self: Tensor, median: float = 0.0, sigma: float = 1.0, *, generator: Generator | None = None
 ) -> Tensor:
     """Fill with numbers of the Cauchy law, sigma > 0."""
     gen = _generator(generator)
@@ -109,7 +109,7 @@ def cauchy_(
     return _fill(self, lambda a: fill_cauchy(gen, a, m, s))
 
 
-def geometric_(self: Tensor, p: Any, *, generator: Generator | None = None) -> Tensor:
+def geometric_(self: Tensor, p: float, *, generator: Generator | None = None) -> Tensor:
     """Fill with the number of trials up to the first success of probability 0 < p < 1."""
     gen, chance = _generator(generator), _number("geometric_", "p", p)
     return _fill(self, lambda a: fill_geometric(gen, a, chance))

@@ -259,7 +259,7 @@ def _contract(
         result.sort(key=lambda label: place.get(label, len(place)))
         return _aligned(a, a_labels, result) * _aligned(b, b_labels, result), result
 
-    def arrange(x: Any, labels: Labels, *groups: Labels) -> Any:
+    def arrange(x: Tensor | float, labels: Labels, *groups: Labels) -> Any:
         order = [label for group in groups for label in group]
         x = _permute(x, tuple([labels.index(label) for label in order]))
         return x.reshape(

@@ -159,7 +159,7 @@ def trace(input: Tensor) -> Tensor:
     return shown_as(sum(_diagonal(input, 0, 0, 1)), "Trace(x)", x=input)
 
 
-def stored_by_columns(x: Any) -> Tensor:
+def stored_by_columns(x: Tensor) -> Tensor:
     """The same matrices with their columns contiguous in memory, as LAPACK returns them."""
     y: Tensor = _turned(contiguous(_turned(x)))
     return y
@@ -268,7 +268,7 @@ def _second_of_det(h: Array, A: Array) -> Array:
     return (sign * np.matmul(np.matmul(u, changed + eye * on_diagonal), v)).astype(A.dtype)
 
 
-def _third_of_det(g: Any, h: Any, A: Any) -> Any:
+def _third_of_det(g: Tensor, h: Tensor, A: Tensor) -> Any:
     """The derivative of `sum(g * _second_of_det(h, A))`, for A that can be inverted.
 
     That sum is det(A) (tr(N g) tr(N h) - tr(N g N h)), N the inverse.
@@ -451,7 +451,7 @@ def _cholesky(A: Array) -> Array:
         ) from None
 
 
-def _cholesky_gradient(g: Any, y: Any) -> Any:
+def _cholesky_gradient(g: Tensor, y: Tensor) -> Any:
     """With P the lower triangle of `y' g`, its diagonal halved: `inv(y)' P inv(y)`, symmetrized."""
     halves = 1 - np.eye(y.shape[-1]) / 2
     lower = tril(matmul(_turned(y), g)) * _like(halves, y)
@@ -460,7 +460,7 @@ def _cholesky_gradient(g: Any, y: Any) -> Any:
     return (whole + _turned(whole)) / 2
 
 
-def _like(constant: Array, y: Any) -> Array:
+def _like(constant: Array, y: Tensor) -> Array:
     """The constant with the dtype and on the device of `y`."""
     from tinygrad_edu.backend import device_of, to_device
     from tinygrad_edu.ops.arguments import raw

@@ -160,7 +160,13 @@ def chain_matmul(*matrices: Tensor) -> Tensor:
 
 
 def _combine(
-    name: str, input: Tensor, product: Any, beta: Any, alpha: Any, *, input_first: bool = False
+    name: str,
+    input: Tensor,
+    product: Tensor,
+    beta: float,
+    alpha: float,
+    *,
+    input_first: bool = False,
 ) -> Tensor:
     """`beta * input + alpha * product`, of the product's shape; a beta of 0 ignores `input`.
 
@@ -183,7 +189,9 @@ def _combine(
 @takes_out
 @numbers_first(3, "beta", "alpha")
 @composed(autocast="lower")
-def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
+def addmm(
+    input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: float = 1, alpha: float = 1
+) -> Tensor:
     """`beta * input + alpha * (mat1 @ mat2)`.
 
     >>> import tinygrad_edu as torch
@@ -196,7 +204,7 @@ def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: An
 @takes_out
 @numbers_first(3, "beta", "alpha")
 @composed(autocast={"cpu": "as_given", "cuda": "lower"})
-def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
+def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
     """`beta * input + alpha * (mat @ vec)`."""
     return _combine("Addmv", input, mv(mat, vec), beta, alpha)
 
@@ -204,7 +212,7 @@ def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: Any = 1, alpha: Any 
 @takes_out(dtype="cast")
 @numbers_first(3, "beta", "alpha")
 @composed(autocast={"cpu": "as_given", "cuda": "lower"})
-def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
+def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
     """`beta * input + alpha * outer(vec1, vec2)`."""
     return _combine("Addr", input, outer(vec1, vec2), beta, alpha, input_first=True)
 
@@ -213,7 +221,7 @@ def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: Any = 1, alpha: Any
 @numbers_first(3, "beta", "alpha")
 @composed(autocast="lower")
 def baddbmm(
-    input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1
+    input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: float = 1, alpha: float = 1
 ) -> Tensor:
     """`beta * input + alpha * bmm(batch1, batch2)`."""
     return _combine("Baddbmm", input, bmm(batch1, batch2), beta, alpha)
@@ -223,7 +231,7 @@ def baddbmm(
 @numbers_first(3, "beta", "alpha")
 @composed(autocast="lower")
 def addbmm(
-    input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1
+    input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: float = 1, alpha: float = 1
 ) -> Tensor:
     """`beta * input + alpha * (bmm(batch1, batch2) summed over the batch)`."""
     total = sum(bmm(batch1, batch2), 0, dtype=batch1.dtype)

@@ -122,7 +122,7 @@ def erfcx(x: Array) -> Array:
     return special_function("erfcx", series.erfcx)(floating(x))
 
 
-def _far(x: Any) -> Array:
+def _far(x: Tensor) -> Array:
     """Where x is so large that an asymptotic series beats a difference that cancels."""
     at = raw(x)
     return np.greater(at, 120.0 if at.dtype == np.float64 else 10.0)
@@ -213,7 +213,7 @@ def multigammaln(input: Array, p: int) -> Array:
 multigammaln.vjp(input=lambda g, input, p: g * sum(digamma(_steps(input, p)), -1))
 
 
-def _floats(a: Any, b: Any) -> tuple[Array, Array, Any]:
+def _floats(a: Tensor, b: Tensor) -> tuple[Array, Array, Any]:
     """Both as arrays of floats of their common dtype, and that."""
     target = common(a, b)
     target = target if is_floating(target) else default()
@@ -267,7 +267,7 @@ def igammac(a: Array, b: Array) -> Array:
     return special_function("gammaincc", series.igammac)(a, b).astype(target)
 
 
-def _density(g: Any, a: Any, b: Any) -> Any:
+def _density(g: Tensor, a: Tensor, b: Tensor) -> Tensor:
     return g * (exp(-b - lgamma(a)) * pow(b, a - 1))
 
 

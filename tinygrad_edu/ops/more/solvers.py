@@ -7,6 +7,7 @@ order follow from those.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 @takes_out
 @numpy_names
 @composed(autocast={"cpu": "lower"})
-def vecdot(x: Any, y: Any, *, dim: int = -1) -> Tensor:
+def vecdot(x: Tensor, y: Tensor, *, dim: int = -1) -> Tensor:
     """The dot products of the vectors that lie in one dimension.
 
     >>> import tinygrad_edu as torch
@@ -58,7 +59,7 @@ def vecdot(x: Any, y: Any, *, dim: int = -1) -> Tensor:
     return sum(x * y, dim)
 
 
-def _triangle(A: Any, upper: bool, unit: bool) -> Any:
+def _triangle(A: Tensor, upper: bool, unit: bool) -> Tensor:
     part = triu(A, int(unit)) if upper else tril(A, -int(unit))
     return part + _constant(np.eye(A.array.shape[-1]), A) if unit else part
 
@@ -66,7 +67,7 @@ def _triangle(A: Any, upper: bool, unit: bool) -> Any:
 @takes_out
 @named(input="A")
 def solve_triangular(
-    A: Any, B: Any, *, upper: bool, left: bool = True, unitriangular: bool = False
+    A: Tensor, B: Tensor, *, upper: bool, left: bool = True, unitriangular: bool = False
 ) -> Tensor:
     """The X with `A @ X = B`, or `X @ A = B` if not `left`; only one triangle of A is read.
 
@@ -105,7 +106,7 @@ def solve_triangular(
 @named(input="b")
 @composed(autocast={"cpu": "float32"})
 def triangular_solve(
-    b: Any, A: Any, upper: bool = True, transpose: bool = False, unitriangular: bool = False
+    b: Tensor, A: Tensor, upper: bool = True, transpose: bool = False, unitriangular: bool = False
 ) -> Any:
     """The old name of `linalg.solve_triangular`; returns (solution, a copy of A)."""
     if operand("triangular_solve", b).ndim < 2 or operand("triangular_solve", A).ndim < 2:
@@ -118,7 +119,7 @@ def triangular_solve(
 @takes_out(dtype="cast")
 @named(input="B", input2="L")
 @composed(autocast={"cpu": "float32"})
-def cholesky_solve(B: Any, L: Any, upper: bool = False) -> Tensor:
+def cholesky_solve(B: Tensor, L: Any, upper: bool = False) -> Tensor:
     """The X with `A @ X = B`, from the Cholesky factor L of A; L.T if `upper`.
 
     >>> import tinygrad_edu as torch
@@ -154,7 +155,7 @@ def cholesky_inverse(L: Any, upper: bool = False) -> Tensor:
 @takes_out(dtype="cast")
 @named(input="A")
 @composed(autocast={"cpu": "float32"})
-def cond(A: Any, p: Any = None) -> Tensor:
+def cond(A: Any, p: float | str | None = None) -> Tensor:
     """The condition number `norm(A, p) * norm(inv(A), p)`.
 
     Args:
@@ -209,7 +210,7 @@ def tensorinv(A: Any, ind: int = 2) -> Tensor:
 @takes_out(dtype="cast")
 @named(input="A", other="B")
 @composed(autocast={"cpu": "float32"})
-def tensorsolve(A: Any, B: Any, dims: Any = None) -> Tensor:
+def tensorsolve(A: Any, B: Any, dims: Sequence[int] | None = None) -> Tensor:
     """The X with `tensordot(A, X, X.ndim) = B`.
 
     Args:
@@ -231,7 +232,7 @@ def tensorsolve(A: Any, B: Any, dims: Any = None) -> Tensor:
 
 
 @of_tensors
-def vander(x: Any, *, N: int | None = None) -> Tensor:
+def vander(x: Tensor, *, N: int | None = None) -> Tensor:
     """The powers 0 to N - 1 of every element, in a new last dimension.
 
     >>> import tinygrad_edu as torch
@@ -324,19 +325,19 @@ def householder_product(input: Any, tau: Any) -> Tensor:
     return stored_by_columns(q)
 
 
-def pinverse(input: Any, rcond: Any = 1e-15) -> Tensor:
+def pinverse(input: Tensor, rcond: float | Tensor = 1e-15) -> Tensor:
     """The old name of `linalg.pinv`, with a limit of its own."""
     return pinv(input, rcond)
 
 
 @takes_out
-def old_qr(input: Any, some: bool = True) -> Any:
+def old_qr(input: Tensor, some: bool = True) -> Any:
     """The old name of `linalg.qr`; `some` means mode="reduced"."""
     return return_types.qr(*qr(input, "reduced" if some else "complete"))
 
 
 @takes_out
-def old_svd(input: Any, some: bool = True, compute_uv: bool = True) -> Any:
+def old_svd(input: Tensor, some: bool = True, compute_uv: bool = True) -> Any:
     """The old name of `linalg.svd`; V comes untransposed, `some` means not full matrices."""
     if not compute_uv:
         x = operand("svd", input)
@@ -384,7 +385,7 @@ def _checked(name: str, A: Any, check_errors: bool, positive: bool) -> tuple[Any
 @takes_out
 @named(input="A")
 @composed(autocast={"cpu": "float32"})
-def cholesky_ex(A: Any, *, upper: bool = False, check_errors: bool = False) -> Any:
+def cholesky_ex(A: Tensor, *, upper: bool = False, check_errors: bool = False) -> Any:
     """`cholesky` without an exception: (L, info), where `info` is 0 or the order that failed.
 
     The L of a matrix that failed is the identity.
@@ -395,7 +396,7 @@ def cholesky_ex(A: Any, *, upper: bool = False, check_errors: bool = False) -> A
 
 @takes_out
 @composed(autocast={"cpu": "float32"})
-def inv_ex(A: Any, *, check_errors: bool = False) -> Any:
+def inv_ex(A: Tensor, *, check_errors: bool = False) -> Any:
     """`inv` without an exception: (inverse, info), where `info` is 0 or the order that failed.
 
     The inverse of a matrix that failed is the identity.
@@ -405,7 +406,7 @@ def inv_ex(A: Any, *, check_errors: bool = False) -> Any:
 
 
 @takes_out
-def solve_ex(A: Any, B: Any, *, left: bool = True, check_errors: bool = False) -> Any:
+def solve_ex(A: Tensor, B: Tensor, *, left: bool = True, check_errors: bool = False) -> Any:
     """`solve` without an exception: (result, info), where `info` is 0 or the order that failed."""
     safe, info = _checked("solve_ex", A, check_errors, False)
     return return_types.linalg_solve_ex(solve(safe, B, left=left), info)
@@ -436,7 +437,7 @@ def svd_lowrank(A: Any, q: int | None = 6, niter: int = 2, M: Any = None) -> Any
     return (v, s, u) if wide else (u, s, v)
 
 
-def pca_lowrank(A: Any, q: int | None = None, center: bool = True, niter: int = 2) -> Any:
+def pca_lowrank(A: Tensor, q: int | None = None, center: bool = True, niter: int = 2) -> Any:
     """The principal components of the rows of A by `svd_lowrank`, after taking off their mean.
 
     >>> import tinygrad_edu as torch
