@@ -70,6 +70,7 @@ class Recorder:
         self.count = 0
         self.draws = self.effects = False
         self.walked: set[Any] = set()
+        self.saved: dict[Any, list[str]] = {}
         self.thread = threading.get_ident()
         self.made: tuple[Any, Any] | None = None
         self.position = random.default_generator.get_state_bytes()
@@ -247,10 +248,14 @@ class Recorder:
                 call = f"{self.writer.name(turned, 'turned')}({', '.join([forward, *inputs])})"
                 parts = tuple(arrays)
         names = [self.fresh(a) for a in arrays]
-        extra = [self.fresh(v) if isinstance(v, (np.ndarray, np.generic)) else "_" for v in saved]
-        if any([n == "_" and v is not None and not isinstance(v, (int, float, bool, tuple))
-                for n, v in zip(extra, saved, strict=True)]):  # fmt: skip
-            raise Refused(f"{op.name} keeps what is no array")
+        extra = []
+        for value in saved:  # it may be another kind of thing next time, or an argument itself
+            self.count += 1
+            extra.append(f"v{self.count}")
+            self.alive.append(value)
+        if saved and isinstance(results[0], Variable) and results[0].node is not None:
+            node = results[0].node
+            self.saved[node.whole or node] = extra
         left = ", ".join(names) + "," * (op.multiple and len(names) == 1)
         left = f"({left})" if op.multiple and op.saves else left
         self.writer.line(f"{', '.join([left, *extra])} = {call}")
@@ -328,10 +333,21 @@ class Recorder:
                 continue
             if node.is_leaf or node.hooks is not None or not isinstance(node.plan.op, Primitive):
                 raise Refused("the graph has a hook, or leads to a tensor that is not known")
-            kept = () if node.whole is not None else node.kept
-            steps[node] = Step(node, [self.writer.template(v, self.name_of) for v in kept])
+            steps[node] = Step(node, self.kept_names(node))
             todo.extend([edge for edge in node.edges if edge is not None])
         return steps, ends
+
+    def kept_names(self, node: Any) -> list[str]:
+        """The names of what a node keeps: arguments, results, and what the forward function saved."""
+        if node.whole is not None:
+            return []
+        saved, first, keep = self.saved.get(node, ()), node.plan.op.arity + 1, node.plan.keep
+        names = []
+        for i, value in enumerate(node.kept):
+            place = keep[i] - first if saved and i < len(keep) else -1
+            known = saved[place] if place >= 0 else self.writer.template(value, self.name_of)
+            names.append(known)
+        return names
 
 
 def _check_index(op: Any, values: Any) -> None:
