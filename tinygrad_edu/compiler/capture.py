@@ -68,7 +68,7 @@ class Recorder:
         self.versions: dict[int, tuple[Storage, int]] = {}
         self.writer = Writer()
         self.count = 0
-        self.draws = self.effects = False
+        self.effects = False
         self.walked: set[Any] = set()
         self.saved: dict[Any, list[str]] = {}
         self.thread = threading.get_ident()
@@ -134,7 +134,6 @@ class Recorder:
         try:
             self.check_draws()
             if draws:
-                self.draws = True
                 y = make(*args, **kwargs)
                 self.made = (args, y)
             elif op.view or "out" in kwargs:

@@ -94,7 +94,8 @@ class Recording:
     def __init__(self, recorder: Recorder, answer: Any, kept_state: State) -> None:
         self.state = kept_state
         self.answer, self.used = answer, recorder.used
-        self.draws, self.effects = recorder.draws, recorder.effects
+        self.effects, self.begun = recorder.effects, False
+        recorder.writer.names["program"] = self
         self.given = len(recorder.given or ())
         leaves = tree.flatten(answer)
         found = [leaf for leaf in leaves if isinstance(leaf, Variable)]
@@ -121,6 +122,7 @@ class Recording:
         self.arrays = [t.array for t in self.known]
         self.facts = [(a.shape, a.dtype, a.strides) for a in self.arrays]
         self.nodes = [t.node for t in self.known]
+        self.views = [t for t in self.used if t.view_of is not None]
         self.results = []
         self.answer = tree.change(answer, lambda leaf: None)
 
@@ -131,8 +133,8 @@ class Recording:
         if len(set(own)) < len(own) or not {t._storage for t in given}.isdisjoint(own):
             raise Refused("results share memory with each other, or with an argument")
         for t in self.used:
-            if t.view_of is not None:
-                raise Refused("a tensor from outside is a view")
+            if t.view_of is not None and current_node(t) is not None:
+                raise Refused("a tensor from outside is a view with a history")
         for kind, leaf in self.leaves:
             if kind == 2 and type(leaf) not in (*_SIMPLE, float):
                 raise Refused(f"a result is a {type(leaf).__name__}")
@@ -174,11 +176,14 @@ class Recording:
             if [(a.shape, a.dtype, a.strides) for a in arrays] != self.facts:
                 return False
             self.arrays = arrays
+        if any([current_node(t) is not None for t in self.views]):
+            return False
         return all(map(is_, map(_nodes, self.known), self.nodes))
 
     def run(self, given: list[Any]) -> Any:
         """Replay it."""
         everything = [*given, *self.used]
+        self.begun = False
         outs, saved = self.forward(*map(_arrays, everything))
         results = [*map(wrap, outs)]
         if self.rules is not None:
@@ -282,14 +287,17 @@ class Compiled(Wrapper):
 
     def replay(self, found: Recording, given: list[Any], args: Any, kwargs: Any) -> Any:
         """Run a recording; where it raises, the function, for its own error."""
-        stream = random.default_generator
-        position = stream.get_state_bytes() if found.draws else None
         try:
             return found.run(given)
         except Exception:
-            if position is not None:
-                stream.set_state_bytes(position)
-            answer = self.function(*args, **kwargs)
+            if found.begun:
+                raise
+            reached = random.default_generator.get_state_bytes()
+            try:
+                answer = self.function(*args, **kwargs)
+            except Exception:  # what it has drawn, the replay had drawn before
+                random.default_generator.set_state_bytes(reached)
+                raise
             found.reason = "its replay raised an error that the function does not raise"
             return answer
 

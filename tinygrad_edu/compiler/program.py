@@ -129,7 +129,7 @@ class Writer:
             return repr(value)
         if type(value) is tuple and all([type(v) in (int, bool) for v in value]):
             return repr(value)
-        return self.name(value, "c")
+        return self.name(value, type(value).__name__.lower())
 
     def template(self, value: Any, arrays: Any) -> str:
         """An argument as an expression; `arrays(a)` is the name of an array, None for no array."""
@@ -266,7 +266,7 @@ class Walk:
         dtype = self.writer.name(edge.dtype, "t")
         made = f"fit({gx}, {shape}, {dtype})"
         if edge in self.ends and edge not in self.arrived:
-            made = f"own({gx}, {g}, {shape}, {dtype})"
+            made = f"own({gx}, {g}, {shape}, {dtype})" if owns else f"{made}.copy()"
         if edge in self.arrived or not self.sure:
             made = f"add({at}, {made})"
         self.line(f"{at} = {made}")
@@ -277,6 +277,7 @@ class Walk:
         writer = self.writer
         if self.start:
             begin = [f"{self.place[outputs[0]]} = {self.start}"]
+            writer.line("program.begun = True")
             for leaf in sorted(self.ends, key=lambda leaf: -leaf.number):
                 if leaf in self.arrived:
                     writer.line(f"land({writer.name(leaf, 'leaf')}, {self.place[leaf]})")
