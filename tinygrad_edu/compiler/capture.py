@@ -70,7 +70,7 @@ class Recorder:
         self.count = 0
         self.effects = False
         self.walked: set[Any] = set()
-        self.saved: dict[Any, list[str]] = {}
+        self.saved: dict[int, list[str]] = {}
         self.thread = threading.get_ident()
         self.made: tuple[Any, Any] | None = None
         self.position = random.default_generator.get_state_bytes()
@@ -133,10 +133,11 @@ class Recorder:
         watch.busy = True
         try:
             self.check_draws()
+            given = tensors((args, kwargs))
             if draws:
                 y = make(*args, **kwargs)
                 self.made = (args, y)
-            elif op.view or "out" in kwargs:
+            elif op.view or "out" in kwargs or any([is_half(t.array.dtype) for t in given]):
                 y = make(*args, **kwargs)
             else:
                 self.made = None
@@ -253,8 +254,9 @@ class Recorder:
             extra.append(f"v{self.count}")
             self.alive.append(value)
         if saved and isinstance(results[0], Variable) and results[0].node is not None:
-            node = results[0].node
-            self.saved[node.whole or node] = extra
+            node = results[0].node.whole or results[0].node
+            self.saved[id(node.kept)] = extra
+            self.alive.append(node.kept)
         left = ", ".join(names) + "," * (op.multiple and len(names) == 1)
         left = f"({left})" if op.multiple and op.saves else left
         self.writer.line(f"{', '.join([left, *extra])} = {call}")
@@ -340,7 +342,11 @@ class Recorder:
         """The names of what a node keeps: arguments, results, and what the forward function saved."""
         if node.whole is not None:
             return []
-        saved, first, keep = self.saved.get(node, ()), node.plan.op.arity + 1, node.plan.keep
+        saved, first, keep = (
+            self.saved.get(id(node.kept), ()),
+            node.plan.op.arity + 1,
+            node.plan.keep,
+        )
         names = []
         for i, value in enumerate(node.kept):
             place = keep[i] - first if saved and i < len(keep) else -1

@@ -180,7 +180,8 @@ class State:
     def function(self, value: Any, name: Any) -> None:
         """A function of the user's: its closure and defaults."""
         if is_ours(value.__globals__):
-            if value.__closure__ is None or hasattr(value, "primitive"):
+            trains = value.__module__.startswith(_TRAINERS)
+            if value.__closure__ is None or hasattr(value, "primitive") or trains:
                 return
         self._functions.add(value.__code__)
         for cell in value.__closure__ or ():
