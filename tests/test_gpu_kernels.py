@@ -453,17 +453,17 @@ def test_every_kernel_has_been_run() -> None:
         for name in re.findall(r"KERNEL (\w+)\(", path.read_text())
     }
     assert every and {file for file, _ in every} == set(launch.FILES)
-    assert not every - started
+    assert {pair for pair in every if pair[0] != "flash"} <= started  # of test_gpu_attention.py
 
 
 @pytest.mark.skipif(nvrtc.compiler() is None, reason="pip install nvidia-cuda-nvrtc-cu12 (90 MB)")
 @pytest.mark.parametrize("gpu", nvrtc.GPUS)
-@pytest.mark.parametrize(("file", "dtype"), nvrtc.sources())
+@pytest.mark.parametrize(("file", "dtype"), [s[:2] for s in nvrtc.sources() if not s[2]])
 def test_sources_compile_into_registers(file: str, dtype: str, gpu: str) -> None:
     """All that a thread computes with fits its registers: four blocks share a multiprocessor."""
     if dtype == "bfloat16":
         pytest.importorskip("ml_dtypes")
-    found = nvrtc.compiled(file, dtype, gpu)
+    found = nvrtc.compiled(file, dtype, "", gpu)
     assert set(found) == set(re.findall(r"KERNEL (\w+)\(", (FOLDER / f"{file}.cu").read_text()))
     for name, used in found.items():
         assert used.spilled == 0 and used.shared <= 4096, (name, used)

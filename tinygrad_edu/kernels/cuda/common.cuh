@@ -11,11 +11,13 @@
 #define KERNEL extern "C" __global__ void
 typedef long long Int;
 
-#ifdef EXPONENT
 union Bits { float number; unsigned int bits; };
 
+#ifdef EXPONENT
 struct E {
     unsigned short bits;
+
+    E() = default;
 
     __device__ operator float() const
     {
