@@ -20,7 +20,7 @@ _WIDE, _MIDDLE, _SMALL = (128, 64), (64, 32), (32, 16)
 SHAPES = {
     2: {16: _WIDE, 32: _WIDE, 64: _WIDE, 128: _MIDDLE},
     4: {16: (128, 32), 32: (128, 32), 64: _MIDDLE, 128: _SMALL},
-    8: {16: _MIDDLE, 32: _MIDDLE, 64: _SMALL},
+    8: {16: _MIDDLE, 32: _MIDDLE},
 }
 """For each size of an element, in bytes, and width of a head: the threads of a block, and how many
 keys (or queries) it meets at a time.  Their tiles fit the 48 KB of any GPU, their sums the

@@ -18,7 +18,7 @@ THREADS = 256
 """Threads of a block; a power of two."""
 BLOCKS = 4096
 """The most blocks that share the elements of an array."""
-TENSORS, COLUMNS = 70, 6
+TENSORS, COLUMNS = 64, 6
 """How many tensors one launch of tensors.cu takes, and how many arrays of each: what fits in the
 4 KB that a launch's arguments may have."""
 FILES = ("softmax", "norm", "elementwise", "attention", "embedding", "tensors", "flash")
