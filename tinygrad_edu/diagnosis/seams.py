@@ -190,6 +190,7 @@ class Watch:
             passed = self.seen.current or (last if facts and facts.judged is last else None)
             if passed is not None and passed.module() is not None:
                 self.seen.supervised.add(passed.module())
+            kind = None if facts is None else facts.kind
             self.emit(
                 "loss", name=name, target=target, place=here(), facts=facts, kind=kind, x=a,
                 t=target.array, recorded=x.node is not None, axis=0 if a.ndim == 1 else 1,
