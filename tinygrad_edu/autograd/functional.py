@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_edu.autograd.batched import filled, gradients_of
 from tinygrad_edu.backend import new_like
-from tinygrad_edu.engine.gradients import grad
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.record import current_node, wrap
 from tinygrad_edu.engine.switches import enable_grad
@@ -74,17 +74,10 @@ def jvp(
 
 def push(ys: list[Any], xs: list[Any], vs: list[Any], create: bool, strict: bool = False) -> Any:
     """J v, by differentiating u -> u J."""
-    us = [wrap(np.zeros_like(y.array)).requires_grad_() for y in ys]
+    us = [filled(y, 0).requires_grad_() for y in ys]
     pulled = _pull(ys, xs, us, True, strict)
-    parts = [(g, v) for g, v in zip(pulled, vs, strict=True) if current_node(g) is not None]
-    if not parts:
-        return [wrap(np.zeros_like(y.array)) for y in ys]
-    products = grad(
-        [g for g, _ in parts], us, [v for _, v in parts], create_graph=create, allow_unused=True
-    )
-    return [
-        wrap(np.zeros_like(y.array)) if p is None else p for p, y in zip(products, ys, strict=True)
-    ]
+    products = gradients_of(pulled, us, vs, create)
+    return [filled(y, 0) if p is None else p for p, y in zip(products, ys, strict=True)]
 
 
 def jacobian(
@@ -291,13 +284,7 @@ def _directions(v: Any, like: list[Any], where: str, create: bool) -> list[Any]:
 
 def _pull(ys: list[Any], xs: list[Any], us: list[Any], create: bool, strict: bool) -> list[Any]:
     """u J; zeros where there is no path."""
-    live = [(y, u) for y, u in zip(ys, us, strict=True) if current_node(y) is not None]
-    found: Any = [None] * len(xs)
-    if live:
-        found = grad(
-            [y for y, _ in live], xs, [u for _, u in live],
-            retain_graph=True, create_graph=create, allow_unused=True,
-        )  # fmt: skip
+    found = gradients_of(ys, xs, us, create)
     results = []
     for i, (x, g) in enumerate(zip(xs, found, strict=True)):
         if g is None and strict:
@@ -305,7 +292,7 @@ def _pull(ys: list[Any], xs: list[Any], us: list[Any], create: bool, strict: boo
                 "The output of the user-provided function is independent of input"
                 f" {i}. This is not allowed in strict mode."
             )
-        results.append(wrap(np.zeros_like(x.array)) if g is None else g)
+        results.append(filled(x, 0) if g is None else g)
     return results
 
 
