@@ -94,6 +94,12 @@ class Batched(Tensor):
         self.node = current_node(self.whole)
         return self
 
+    def contiguous(self, memory_format: Any = "torch.contiguous_format") -> Batched:
+        if memory_format != "torch.contiguous_format":
+            raise Unbatched
+        with self.run.outside():
+            return Batched(self.run, self.whole.contiguous())
+
     data = property(_refuse, _refuse)  # type: ignore[assignment]
     __deepcopy__ = __reduce_ex__ = _refuse  # type: ignore[assignment]
 
@@ -195,6 +201,12 @@ def filled(t: Any, value: float) -> Any:
     if isinstance(t, Batched):
         return Batched(t.run, filled(t.whole, value))
     return wrap(np.full_like(t.array, value))
+
+
+def blank(t: Any) -> Any:
+    """A new array of zeros, of the shape of `t` or of a slice of it."""
+    like = t.array
+    return np.zeros(like.shape, like.dtype) if isinstance(t, Batched) else np.zeros_like(like)
 
 
 def cut_off(t: Any) -> Any:

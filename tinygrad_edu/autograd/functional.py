@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.autograd.batched import filled, gradients_of
+from tinygrad_edu.autograd.batched import blank, filled, gradients_of
 from tinygrad_edu.backend import new_like
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.record import current_node, wrap
@@ -114,7 +114,7 @@ def jacobian_of(y: Any, xs: list[Any], create: bool, strict: bool = False) -> li
     """For each input the tensor `[*y.shape, *x.shape]` of derivatives."""
     rows: list[list[Any]] = []
     for index in np.ndindex(y.array.shape):
-        u = np.zeros_like(y.array)
+        u = blank(y)
         u[index] = 1
         rows.append(_pull([y], xs, [wrap(u)], create, strict))
     if not rows:

@@ -9,10 +9,8 @@ is called slice by slice.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
-
-import numpy as np
 
 from tinygrad_edu.autograd.batched import Batched, BatchedRun, Unbatched
 from tinygrad_edu.engine.graph import Variable
@@ -47,8 +45,6 @@ def _one_by_one(run: BatchedRun, op: Primitive, args: tuple[Any, ...]) -> Any:
         if isinstance(arg, (tuple, list)) and any([run.owns(part) for part in arg]):
             parts = [run.slices(part) for part in arg]
             columns.append([list(row) for row in zip(*parts, strict=True)])
-        elif _is_hidden(arg):
-            raise Unbatched
         else:
             columns.append(run.slices(arg))
     rows = [op.call(*row) for row in zip(*columns, strict=True)]
@@ -57,26 +53,16 @@ def _one_by_one(run: BatchedRun, op: Primitive, args: tuple[Any, ...]) -> Any:
     return stack(rows)
 
 
-def _is_hidden(arg: Any) -> bool:
-    """Whether an argument holds something of a slice that is no tensor any more."""
-    parts = arg if isinstance(arg, (tuple, list)) else (arg,)
-    return any([hasattr(type(p), "place") for p in parts if not isinstance(p, (Variable, np.ndarray))])
-
-
 # ---- element by element
 
 
 def _elementwise(run: BatchedRun, op: Primitive, *args: Any) -> Any:
-    return op.call(*_aligned(run, args))
-
-
-def _aligned(run: BatchedRun, args: Sequence[Any]) -> list[Any]:
-    """The whole tensors, with as many dimensions as broadcasting the slices would give."""
+    """The slices get as many dimensions as broadcasting them gives."""
     given = [t for t in args if hasattr(t, "dtype")]
     ndim = max([t.ndim for t in given])
     if any([t.ndim == 0 for t in given]) and len({t.dtype for t in given}) > 1:
-        raise Unbatched  # a 0-d tensor counts less in promotion, and would no longer be one
-    return [_widened(t, ndim) if run.owns(t) else t for t in args]
+        return NotImplemented  # a 0-d tensor counts less in promotion, and would no longer be one
+    return op.call(*[_widened(t, ndim) if run.owns(t) else t for t in args])
 
 
 def _widened(t: Batched, ndim: int) -> Any:
@@ -99,6 +85,12 @@ def _reduction(run: BatchedRun, op: Primitive, x: Any, dims: Any, *rest: Any) ->
 
 def _shifted(dims: Any, ndim: int) -> tuple[int, ...]:
     return tuple([d % ndim + 1 for d in dims])
+
+
+def _norm_over(run: BatchedRun, op: Primitive, x: Any, p: Any, dims: Any, keepdim: bool) -> Any:
+    if not x.ndim:
+        return NotImplemented
+    return op.call(x.whole, p, _shifted(range(x.ndim) if dims is None else dims, x.ndim), keepdim)
 
 
 def _full_extremum(name: str) -> Rule:
@@ -167,6 +159,19 @@ def _dims(run: BatchedRun, op: Primitive, x: Any, dims: Any) -> Any:
     return op.call(x.whole, _shifted(dims, x.ndim)) if x.ndim else NotImplemented
 
 
+def _roll(run: BatchedRun, op: Primitive, x: Any, shifts: Any, dims: Any) -> Any:
+    return op.call(x.whole, shifts, _shifted(dims, x.ndim)) if x.ndim and dims else NotImplemented
+
+
+def _diagonal(run: BatchedRun, op: Primitive, x: Any, offset: int, dim1: int, dim2: int) -> Any:
+    return op.call(x.whole, offset, *_shifted((dim1, dim2), x.ndim))
+
+
+def _undiagonal(run: BatchedRun, op: Primitive, x: Any, shape: Any, *rest: Any) -> Any:
+    offset, *dims = rest
+    return op.call(x.whole, (run.size, *shape), offset, *_shifted(dims, len(shape)))
+
+
 def _unsqueeze(run: BatchedRun, op: Primitive, x: Any, dim: int) -> Any:
     if not -x.ndim - 1 <= dim <= x.ndim:
         return NotImplemented
@@ -181,8 +186,6 @@ def _take(run: BatchedRun, op: Primitive, x: Any, index: Any) -> Any:
     """An index that is the same for all slices, its arrays side by side."""
     arrays = [i for i, part in enumerate(index) if not isinstance(part, slice)]
     apart = arrays and arrays[-1] - arrays[0] >= len(arrays)
-    if _is_hidden(index):
-        raise Unbatched
     if apart or not run.owns(x) or any([isinstance(part, Variable) for part in index]):
         return NotImplemented
     return op.call(x.whole, (slice(None), *index))
@@ -336,7 +339,7 @@ def _norm(run: BatchedRun, op: Primitive, x: Any, *rest: Any) -> Any:
 _ELEMENTWISE = """
     softplus _softplus_slope logsigmoid gelu leaky_relu _rsub addcmul addcdiv lerp _where
     _masked_fill clamp gate weigh _elu _elu_slope _hardtanh hardshrink softshrink threshold logit
-    isclose nan_to_num squared_error bce bce_logits ldexp _scaled _hazard
+    isclose nan_to_num squared_error smooth_l1 _smooth_l1 huber bce bce_logits ldexp _scaled _hazard
 """.split()
 _REDUCTIONS = """
     _sum _mean _nansum _any _all _count_nonzero _logsumexp _amax _amin _prod _var _std
@@ -354,7 +357,8 @@ _RULES: dict[str, Rule] = {
     "_view": _shape, "_reshape_copy": _shape, "_expand": _expand, "_permute": _permute,
     "transpose": _transpose, "_squeeze": _dims, "_flip": _dims, "unsqueeze": _unsqueeze,
     "_slice": _slice, "_take": _take, "_cat": _joined, "_stack": _joined,
-    "_split": _split, "_unbind": _split, "_pad": _pad,
+    "_diagonal": _diagonal, "_undiagonal": _undiagonal, "_roll": _roll,
+    "_vector_norm": _norm_over, "_split": _split, "_unbind": _split, "_pad": _pad,
     "tril": _as_it_is, "triu": _as_it_is, "inv": _as_it_is, "det": _as_it_is,
     "_cholesky": _as_it_is, "_logabsdet": _as_it_is, "_sign_of_det": _as_it_is,
     "_clone": _as_it_is, "_to_copy": _as_it_is,
