@@ -4,7 +4,7 @@ Inside of a mapped function a tensor is `Batched`: it has the shape of a slice, 
 memory a `Shadow`, which knows shape and type and nothing else, and behind it the whole tensor, its
 slices along dimension 0.  Whatever is computed goes through an operation; the run hears of the call
 before it is made (see engine/mode.py), and makes it once, on the whole tensors, by the operation's
-rule (func/batch_rules.py).  The derivative is that of the whole computation: slices do not mix, so
+rule (batch_rules.py).  The derivative is that of the whole computation: slices do not mix, so
 it is each slice's own.
 
 Who asks for the memory itself (a value, a write in place) gets `Unbatched`, which ends the run;
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from operator import attrgetter
 from typing import Any, NoReturn
 
 import numpy as np
@@ -27,7 +28,6 @@ from tinygrad_edu.engine.levels import Level, tensors
 from tinygrad_edu.engine.mode import state
 from tinygrad_edu.engine.primitive import Primitive
 from tinygrad_edu.engine.record import current_node, wrap
-from tinygrad_edu.ops.joining import stack
 from tinygrad_edu.tensor import Tensor
 
 
@@ -108,13 +108,17 @@ class BatchedRun(Level):
     """A run of a function on all slices at once.
 
     Args:
-        size: how many slices there are.
+        size: how many slices there are; `depth` says how many levels are around the run.
         apply: computes a call of an operation on `Batched` tensors: `apply(run, op, args)`.
     """
 
     def __init__(self, size: int, apply: Callable[..., Any]) -> None:
         super().__init__((), ())
         self.size, self.apply = size, apply
+        self.depth = 0
+        level = self.outer
+        while level is not None:
+            self.depth, level = self.depth + 1, level.outer
 
     def heard(self, op: Any, make: Any, *args: Any, **kwargs: Any) -> Any:
         if not any([self.owns(t) for t in tensors((args, kwargs))]):
@@ -138,10 +142,17 @@ class BatchedRun(Level):
         return isinstance(t, Batched) and t.run is self
 
     @contextmanager
-    def outside(self) -> Iterator[None]:
-        """A block in which calls are made as before this run began, recorded as they are now."""
+    def outside(self, runs_inside: bool = False) -> Iterator[None]:
+        """A block in which calls are made as before this run began, recorded as they are now.
+
+        With `runs_inside`, those who have listened since go on to do so.
+        """
         inside = state.mode
-        state.mode = inside.but(listeners=self.before.listeners, level=self.outer)
+        heard, level = self.before.listeners, self.outer
+        if runs_inside:
+            heard = tuple([one for one in inside.listeners if one != self.heard])
+            level = inside.level
+        state.mode = inside.but(listeners=heard, level=level)
         try:
             yield
         finally:
@@ -151,7 +162,15 @@ class BatchedRun(Level):
         """All slices of `t` along dimension 0; of a tensor that is the same for all, repeated."""
         if self.owns(t):
             return t.whole
+        if isinstance(t, Batched) and t.run.depth > self.depth:
+            return Batched(t.run, self.whole(t.whole).transpose(0, 1))
         return t.unsqueeze(0).expand((self.size, *t.array.shape))
+
+    def batch(self, whole: Any) -> Batched:
+        """What a slice of `whole` along dimension 0 is; a run further inside stays outermost."""
+        if isinstance(whole, Batched) and whole.run.depth > self.depth:
+            return Batched(whole.run, self.batch(whole.whole.transpose(0, 1)))
+        return Batched(self, whole)
 
     def slices(self, t: Any) -> Sequence[Any]:
         """What each slice's call gets for `t`."""
@@ -159,41 +178,33 @@ class BatchedRun(Level):
 
     def grads(self, ys: list[Any], xs: list[Any], us: list[Any], create: bool) -> list[Any]:
         """As `gradients_of`, for each slice its own."""
-        if not any([self.owns(t) for t in (*ys, *xs)]):  # only the cotangents differ
-            with self.outside():
-                columns = zip(*[self.slices(u) for u in us], strict=True)
-                rows = [gradients_of(ys, xs, list(column), create) for column in columns]
-                found = [None if g[0] is None else stack(list(g)) for g in zip(*rows, strict=True)]
-        elif not all([self.owns(x) for x in xs]):
+        if not all([self.owns(x) for x in xs]):
             raise Unbatched
-        else:
-            with self.outside():
-                live = [(y.whole, self.whole(u)) for y, u in zip(ys, us, strict=True) if self.owns(y)]
-                found = gradients_of(
-                    [y for y, _ in live], [x.whole for x in xs], [u for _, u in live], create
-                )
-        return [None if g is None else Batched(self, g) for g in found]
+        with self.outside(runs_inside=True):
+            pairs = [(y.whole, self.whole(u)) for y, u in zip(ys, us, strict=True) if self.owns(y)]
+            outputs, cotangents = [y for y, _ in pairs], [u for _, u in pairs]
+            found = gradients_of(outputs, [x.whole for x in xs], cotangents, create)
+            return [None if g is None else self.batch(g) for g in found]
 
 
 def gradients_of(ys: list[Any], xs: list[Any], us: list[Any], create: bool) -> list[Any]:
-    """u J for every input, the graph being kept; None where there is no path."""
-    runs = [t.run for t in (*ys, *xs, *us) if isinstance(t, Batched)]
+    """u J for every input, the graph being kept; None where there is no path.
+
+    If cotangents alone are `Batched`, the walk is made once, on tensors, whose operations the runs
+    hear of.
+    """
+    runs = [t.run for t in (*ys, *xs) if isinstance(t, Batched)]
     if runs:
-        return max(runs, key=_depth).grads(ys, xs, us, create)
+        return max(runs, key=attrgetter("depth")).grads(ys, xs, us, create)
     live = [(y, u) for y, u in zip(ys, us, strict=True) if current_node(y) is not None]
     if not live:
         return [None] * len(xs)
     outputs, cotangents = [y for y, _ in live], [u for _, u in live]
-    return list(
-        grad(outputs, xs, cotangents, retain_graph=True, create_graph=create, allow_unused=True)
+    on_tensors = create or any([isinstance(u, Batched) for u in cotangents])
+    found = grad(
+        outputs, xs, cotangents, retain_graph=True, create_graph=on_tensors, allow_unused=True
     )
-
-
-def _depth(run: BatchedRun) -> int:
-    depth, level = 0, run.outer
-    while level is not None:
-        depth, level = depth + 1, level.outer
-    return depth
+    return [g if g is None or create else cut_off(g) for g in found]
 
 
 def filled(t: Any, value: float) -> Any:

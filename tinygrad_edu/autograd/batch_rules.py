@@ -1,7 +1,7 @@
 """How operations are applied to all slices of a batch at once.
 
 A rule is given the run, the operation and its arguments, of which some tensors are `Batched`
-(autograd/batched.py), and returns the result with the slices along dimension 0.  `whole` in a rule
+(batched.py), and returns the result with the slices along dimension 0.  `whole` in a rule
 is such a tensor with all slices; `ndim` counts the dimensions of one.  An operation without a rule
 is called slice by slice.
 """
@@ -12,9 +12,12 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from tinygrad_edu.autograd.batched import Batched, BatchedRun, Unbatched
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.primitive import Primitive
+from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.ops.joining import stack
 
 Rule = Callable[..., Any]
@@ -26,6 +29,7 @@ def apply(run: BatchedRun, op: Any, args: tuple[Any, ...]) -> Any:
         given, kwargs, make = args
         composed = _COMPOSED.get(op.name)
         return make(*given, **kwargs) if composed is None else composed(run, make, *given, **kwargs)
+    args = tuple([wrap(a) if isinstance(a, np.ndarray) else a for a in args])
     rule = _RULES.get(op.forward.__name__)
     if rule is None and op.elementwise:
         rule = _elementwise
@@ -191,6 +195,29 @@ def _take(run: BatchedRun, op: Primitive, x: Any, index: Any) -> Any:
     return op.call(x.whole, (slice(None), *index))
 
 
+def _unslice(run: BatchedRun, op: Primitive, part: Any, shape: Any, index: Any) -> Any:
+    arrays = [i for i, one in enumerate(index) if hasattr(one, "dtype")]
+    if arrays and arrays[-1] - arrays[0] >= len(arrays):
+        return NotImplemented
+    return op.call(part.whole, (run.size, *shape), (slice(None), *index))
+
+
+def _put(run: BatchedRun, op: Primitive, x: Any, shape: Any, index: Any, dim: int) -> Any:
+    if not shape:
+        return NotImplemented
+    return op.call(
+        run.whole(x), (run.size, *shape), run.whole(index).contiguous(), dim % len(shape) + 1
+    )
+
+
+def _repeat(run: BatchedRun, op: Primitive, x: Any, sizes: Any) -> Any:
+    return op.call(_widened(x, len(sizes)), (1, *sizes))
+
+
+def _add_rows(run: BatchedRun, op: Primitive, rows: Any) -> Any:
+    return rows.whole.sum(tuple(range(1, rows.ndim))) if rows.ndim > 1 else rows.whole * 1
+
+
 def _joined(run: BatchedRun, op: Primitive, tensors: Any, dim: int) -> Any:
     first = next(t for t in tensors if run.owns(t))
     count = first.ndim + (op.name == "stack")
@@ -252,23 +279,68 @@ def _linear(run: BatchedRun, op: Primitive, x: Any, weight: Any, bias: Any) -> A
 
 def _convolve(run: BatchedRun, op: Primitive, x: Any, weight: Any, bias: Any, how: Any) -> Any:
     """Slices become images, or, where each has weights of its own, groups of channels."""
-    size = run.size
     if not run.owns(weight) and not run.owns(bias):
-        y = op.call(x.whole.flatten(0, 1), weight, bias, how)
-        return y.reshape(size, x.shape[0], *y.shape[1:])
-    images = run.whole(x).transpose(0, 1)
-    images = images.reshape(x.shape[0], size * x.shape[1], *x.shape[2:])
+        return _as_images(run, op, x, weight, bias, how)
     biases = None if bias is None else run.whole(bias).reshape(-1)
-    groups = how._replace(groups=how.groups * size)
-    y = op.call(images, run.whole(weight).flatten(0, 1), biases, groups)
-    return y.reshape(y.shape[0], size, weight.shape[0], *y.shape[2:]).transpose(0, 1)
+    y = op.call(_channels(run, x), run.whole(weight).flatten(0, 1), biases, _groups(run, how))
+    return _from_channels(run, y)
 
 
-def _windows(run: BatchedRun, op: Primitive, x: Any, *rest: Any) -> Any:
+def _convolve_input(
+    run: BatchedRun, op: Primitive, h: Any, weight: Any, shape: Any, how: Any
+) -> Any:
+    if not run.owns(weight):
+        return _as_images(run, op, h, weight, (run.size * shape[0], *shape[1:]), how)
+    wide = (shape[0], run.size * shape[1], *shape[2:])
+    y = op.call(_channels(run, h), weight.whole.flatten(0, 1), wide, _groups(run, how))
+    return _from_channels(run, y)
+
+
+def _convolve_weight(run: BatchedRun, op: Primitive, h: Any, x: Any, shape: Any, how: Any) -> Any:
+    alone = not run.owns(x)
+    if alone and how.groups > 1:
+        return NotImplemented
+    images = x if alone else _channels(run, x)
+    wide = (run.size * shape[0], *shape[1:])
+    y = op.call(_channels(run, h), images, wide, how if alone else _groups(run, how))
+    return y.reshape(run.size, *shape)
+
+
+def _channels(run: BatchedRun, x: Any) -> Any:
+    """(N, slices * C, ...)"""
+    whole = run.whole(x).transpose(0, 1)
+    return whole.reshape(whole.shape[0], run.size * whole.shape[2], *whole.shape[3:])
+
+
+def _from_channels(run: BatchedRun, y: Any) -> Any:
+    return y.reshape(y.shape[0], run.size, y.shape[1] // run.size, *y.shape[2:]).transpose(0, 1)
+
+
+def _groups(run: BatchedRun, how: Any) -> Any:
+    return how._replace(groups=how.groups * run.size)
+
+
+def _as_images(run: BatchedRun, op: Primitive, x: Any, *rest: Any) -> Any:
     """Slices become images."""
     y = op.call(x.whole.flatten(0, 1), *rest)
-    parts = [part.reshape(run.size, x.shape[0], *part.shape[1:]) for part in y] if op.multiple else y
-    return parts if op.multiple else y.reshape(run.size, x.shape[0], *y.shape[1:])
+    if op.multiple:
+        return [part.reshape(run.size, x.shape[0], *part.shape[1:]) for part in y]
+    return y.reshape(run.size, x.shape[0], *y.shape[1:])
+
+
+def _unpool(run: BatchedRun, op: Primitive, h: Any, index: Any, shape: Any, apart: bool) -> Any:
+    wide = (run.size * shape[0], *shape[1:])
+    y = op.call(run.whole(h).flatten(0, 1), run.whole(index).flatten(0, 1), wide, apart)
+    return y.reshape(run.size, *shape)
+
+
+def _repool(run: BatchedRun, op: Primitive, x: Any, index: Any) -> Any:
+    y = op.call(run.whole(x).flatten(0, 1), run.whole(index).flatten(0, 1))
+    return y.reshape(run.size, x.shape[0], *y.shape[1:])
+
+
+def _spread(run: BatchedRun, op: Primitive, h: Any, shape: Any, *rest: Any) -> Any:
+    return _as_images(run, op, h, (run.size * shape[0], *shape[1:]), *rest)
 
 
 # ---- functions that look into the memory of their arguments
@@ -363,7 +435,11 @@ _RULES: dict[str, Rule] = {
     "_cholesky": _as_it_is, "_logabsdet": _as_it_is, "_sign_of_det": _as_it_is,
     "_clone": _as_it_is, "_to_copy": _as_it_is,
     "matmul": _matmul, "_linear": _linear, "_convolve": _convolve,
-    "_max_pool": _windows, "sum_windows": _windows,
+    "_convolve_input": _convolve_input, "_convolve_weight": _convolve_weight,
+    "_max_pool": _as_images, "sum_windows": _as_images, "spread_windows": _spread,
+    "_unpool": _unpool, "_repool": _repool,
+    "_unslice": _unslice, "_untake": _unslice, "_put": _put, "_repeat": _repeat,
+    "_add_rows": _add_rows,
     "_cross_entropy": _cross_entropy, "_embedding": _embedding,
     "layer_norm": _norm, "rms_norm": _norm,
 }  # fmt: skip
