@@ -13,6 +13,7 @@ vmap then calls the function slice by slice.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from operator import attrgetter
@@ -40,19 +41,18 @@ def _refuse(*_: Any, **__: Any) -> NoReturn:
 
 
 class Shadow:
-    """The shape and the type of an array that is not there.
+    """The shape and the type of an array that is not there; its elements would lie in order."""
 
-    Attributes:
-        like: an array of this shape and type, laid out in memory as a slice is.
-    """
+    flags = np.empty((2, 2)).flags
 
-    def __init__(self, like: Any) -> None:
-        self.shape: tuple[int, ...] = like.shape
-        self.dtype: NumpyDtype = like.dtype
-        self.strides, self.flags = like.strides, like.flags
-        self.ndim, self.size, self.itemsize = like.ndim, like.size, like.itemsize
-        self.nbytes = like.nbytes
-        self.place = device_of(like)
+    def __init__(self, shape: tuple[int, ...], dtype: NumpyDtype, place: Any) -> None:
+        self.shape, self.dtype, self.place = shape, dtype, place
+        self.ndim, self.size, self.itemsize = len(shape), math.prod(shape), dtype.itemsize
+        self.nbytes = self.size * self.itemsize
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        return tuple([math.prod(self.shape[i + 1 :]) * self.itemsize for i in range(self.ndim)])
 
     def __len__(self) -> int:
         if not self.shape:
@@ -78,10 +78,7 @@ class Batched(Tensor):
         array = whole.array
         if not isinstance(array, (np.ndarray, Shadow)):
             raise Unbatched  # CuPy's arrays are taken slice by slice
-        if array.__class__ is Shadow:
-            self.array = Shadow(np.empty(array.shape[1:], array.dtype))
-        else:
-            self.array = Shadow(array[0])
+        self.array = Shadow(array.shape[1:], array.dtype, device_of(array))
         self._storage = Storage()
         self.run, self.whole = run, whole
         self.node = current_node(whole)
@@ -93,12 +90,6 @@ class Batched(Tensor):
         self.whole.requires_grad_(requires_grad)
         self.node = current_node(self.whole)
         return self
-
-    def contiguous(self, memory_format: Any = "torch.contiguous_format") -> Batched:
-        if memory_format != "torch.contiguous_format":
-            raise Unbatched
-        with self.run.outside():
-            return Batched(self.run, self.whole.contiguous())
 
     data = property(_refuse, _refuse)  # type: ignore[assignment]
     __deepcopy__ = __reduce_ex__ = _refuse  # type: ignore[assignment]
