@@ -297,12 +297,14 @@ def _convolve_input(
 
 
 def _convolve_weight(run: BatchedRun, op: Primitive, h: Any, x: Any, shape: Any, how: Any) -> Any:
-    alone = not run.owns(x)
-    if alone and how.groups > 1:
-        return NotImplemented
-    images = x if alone else _channels(run, x)
     wide = (run.size * shape[0], *shape[1:])
-    y = op.call(_channels(run, h), images, wide, how if alone else _groups(run, how))
+    if run.owns(x):
+        y = op.call(_channels(run, h), _channels(run, x), wide, _groups(run, how))
+        return y.reshape(run.size, *shape)
+    groups = how.groups  # each has its channels of every slice
+    parts = h.whole.reshape(run.size, h.shape[0], groups, -1, *h.shape[2:]).movedim(0, 2)
+    y = op.call(parts.flatten(1, 3), x, wide, how)
+    y = y.reshape(groups, run.size, -1, *shape[1:]).transpose(0, 1)
     return y.reshape(run.size, *shape)
 
 
