@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @ufunc("equal")
-@primitive(numbers="second")
+@primitive(numbers="second", half="widened, numbers rounded")
 def eq(a: Array, b: Array) -> Array:
     """`a == b`, element by element.
 
@@ -39,7 +39,7 @@ def eq(a: Array, b: Array) -> Array:
 
 
 @ufunc("not_equal")
-@primitive(numbers="second")
+@primitive(numbers="second", half="widened, numbers rounded")
 def ne(a: Array, b: Array) -> Array:
     """`a != b`, element by element; arguments and errors as `eq`.
 
@@ -52,7 +52,7 @@ def ne(a: Array, b: Array) -> Array:
 
 
 @ufunc("less")
-@primitive(numbers="second")
+@primitive(numbers="second", half="widened, numbers rounded")
 def lt(a: Array, b: Array) -> Array:
     """`a < b`, element by element; arguments and errors as `eq`.
 
@@ -65,7 +65,7 @@ def lt(a: Array, b: Array) -> Array:
 
 
 @ufunc("less_equal")
-@primitive(numbers="second")
+@primitive(numbers="second", half="widened, numbers rounded")
 def le(a: Array, b: Array) -> Array:
     """`a <= b`, element by element; arguments and errors as `eq`.
 
@@ -78,7 +78,7 @@ def le(a: Array, b: Array) -> Array:
 
 
 @ufunc("greater")
-@primitive(numbers="second")
+@primitive(numbers="second", half="widened, numbers rounded")
 def gt(a: Array, b: Array) -> Array:
     """`a > b`, element by element; arguments and errors as `eq`.
 
@@ -91,7 +91,7 @@ def gt(a: Array, b: Array) -> Array:
 
 
 @ufunc("greater_equal")
-@primitive(numbers="second")
+@primitive(numbers="second", half="widened, numbers rounded")
 def ge(a: Array, b: Array) -> Array:
     """`a >= b`, element by element; arguments and errors as `eq`.
 
