@@ -245,9 +245,6 @@ def promote_types(a: NumpyDtype, b: NumpyDtype) -> NumpyDtype:
     return np.promote_types(a, b)
 
 
-NO_OPERAND = "expected a Tensor or a number"
-
-
 def _scalar_dtype(value: object) -> NumpyDtype:
     if isinstance(value, (bool, np.bool_)):
         return bool_.numpy
@@ -257,7 +254,7 @@ def _scalar_dtype(value: object) -> NumpyDtype:
         return _default
     if isinstance(value, (complex, np.complexfloating)):
         raise TypeError("complex numbers are not supported")
-    raise TypeError(f"{NO_OPERAND}, not {type(value).__name__}")
+    raise TypeError(f"expected a Tensor or a number, not {type(value).__name__}")
 
 
 def result_type(*operands: Any) -> NumpyDtype:

@@ -32,7 +32,7 @@ def takes_out(function: Any = None, *, dtype: str = "same") -> Any:
     """Let `function` take `out=`: one tensor, or as many as it returns.
 
     Args:
-        dtype: of `out`: the "same" as of the result; "cast", any that holds such values; or
+        dtype: of `out`: the "same" as of the result; "any", any that holds such values; or
             "asked", any, in which the function is asked to compute.
 
     >>> import tinygrad_edu as torch
@@ -76,7 +76,7 @@ def takes_out(function: Any = None, *, dtype: str = "same") -> Any:
 def _fill(name: str, out: Any, y: Any, dtype: str) -> Tensor:
     """The result `y` written into `out`; RuntimeError if `out` must not be of its dtype."""
     held, computed = _tensor(name, out).array.dtype, y.array.dtype
-    if dtype != "cast" and held != computed:
+    if dtype != "any" and held != computed:
         raise RuntimeError(
             f"{name}(): Expected out tensor to have dtype {scalar_type_name(computed)}, but got"
             f" {scalar_type_name(held)} instead"

@@ -67,10 +67,8 @@ def _was_given(frame: FrameType | None, value: object) -> bool:
     rests = [bool(code.co_flags & f) for f in (inspect.CO_VARARGS, inspect.CO_VARKEYWORDS)]
     count = code.co_argcount + code.co_kwonlyargcount + sum(rests)
     for name in code.co_varnames[:count]:
-        given = frame.f_locals.get(name)
-        many = given.values() if isinstance(given, dict) else given
-        if given is value or (
-            isinstance(given, (tuple, dict)) and any([one is value for one in many])
-        ):
+        given: object = frame.f_locals.get(name)
+        many = tuple(given.values()) if isinstance(given, dict) else given
+        if given is value or (isinstance(many, tuple) and any([one is value for one in many])):
             return True
     return False

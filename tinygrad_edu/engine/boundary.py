@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu.backend import device_of
-from tinygrad_edu.dtypes import NO_OPERAND, Array, not_implemented, scalar_type_name
+from tinygrad_edu.dtypes import Array, not_implemented, scalar_type_name
 from tinygrad_edu.engine.graph import Node, Variable
 from tinygrad_edu.engine.mode import Listener, state
 from tinygrad_edu.engine.types import Call, Options, Values
@@ -74,12 +74,11 @@ def _refusal(op: Primitive, args: Values) -> Exception | None:
 
 def _no_tensor(op: Primitive, error: Exception, args: Values) -> TypeError | None:
     """torch's error for an argument that should have been a tensor."""
-    lacks = isinstance(error, AttributeError)
-    no_operand = isinstance(error, TypeError) and str(error).startswith(NO_OPERAND)
+    met = error.obj if isinstance(error, AttributeError) else error
+    no_operand = isinstance(error, TypeError) and str(error).startswith("expected a Tensor")
     for position, value in enumerate(args, 1):
-        if isinstance(value, (Variable, int, float)) and not (lacks and value is error.obj):
-            continue
-        if no_operand or (lacks and value is error.obj and not isinstance(value, Variable)):
+        other = no_operand and not isinstance(value, (int, float))
+        if (value is met or other) and not isinstance(value, Variable):
             return not_a_tensor(op.name, position, value, shown_names(op)[position - 1])
     return None
 

@@ -133,7 +133,14 @@ NAMES = {
     "random": {"kernels.multinomial": "multinomial"},
     "utils.data.dataset": {"utils.data.derived": "StackDataset random_split"},
     "utils.data.sampler": {"utils.data.weighted": "WeightedRandomSampler"},
-    "ops.indexing": {"ops.masking": "argwhere masked_fill masked_select nonzero where"},
+    "ops.indexing": {
+        "ops.masking": "argwhere masked_fill masked_select nonzero where",
+        "ops.more.putting": "index_put index_put_",
+        "ops.joining": "narrow select",
+    },
+    "ops.arithmetic": {"ops.more.weighted": "addcdiv addcmul lerp"},
+    "ops.shape": {"ops.joining": "atleast_1d atleast_2d atleast_3d"},
+    "ops.more.decompositions": {"ops.more.solvers": "matrix_power"},
     "ops.largest": {"ops.more.cumulative": "cummax cummin"},
     "ops.reduction": {"ops.more.cumulative": "prod"},
 }

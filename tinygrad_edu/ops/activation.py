@@ -26,11 +26,12 @@ from tinygrad_edu.kernels import composed, cuda
 from tinygrad_edu.kernels.cuda import launch
 from tinygrad_edu.kernels.memory_order import in_order, in_turn
 from tinygrad_edu.names.moved import moved_names
-from tinygrad_edu.ops import indexing, masking
+from tinygrad_edu.ops import masking
 from tinygrad_edu.ops.arguments import elementwise, plain
 from tinygrad_edu.ops.elementary import erf, tanh
 from tinygrad_edu.ops.elementary import sigmoid as sigmoid
 from tinygrad_edu.ops.extrema import gate
+from tinygrad_edu.ops.joining import narrow
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
@@ -230,8 +231,8 @@ def glu(input: Tensor, dim: int = -1) -> Tensor:
         raise RuntimeError(
             f"Halving dimension must be even, but dimension {dim % ndim} is size {size}"
         )
-    a = indexing.narrow(input, dim, 0, size // 2)
-    b = indexing.narrow(input, dim, size // 2, size // 2)
+    a = narrow(input, dim, 0, size // 2)
+    b = narrow(input, dim, size // 2, size // 2)
     return shown_as(a * sigmoid(b), "Glu(x)", x=input)
 
 

@@ -15,7 +15,8 @@ from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels.memory_order import channels_last, in_order, like_images
 from tinygrad_edu.ops.arguments import named, numpy_names
-from tinygrad_edu.ops.shape import _expand, atleast_3d, reshape
+from tinygrad_edu.ops.indexing import _slice
+from tinygrad_edu.ops.shape import _expand, reshape
 from tinygrad_edu.out import takes_out
 from tinygrad_edu.size import read_dim, read_shape
 
@@ -88,7 +89,7 @@ def _uncat(g: Tensor, shapes: tuple[tuple[int, ...], ...], dim: int) -> list[Any
 _cat.vjp(tensors=lambda g, tensors_shape, dim: _uncat(g, tensors_shape, dim))
 
 
-@takes_out(dtype="cast")
+@takes_out(dtype="any")
 @numpy_names
 def cat(tensors: Any, dim: int = 0) -> Tensor:
     """Join tensors along a dimension they have.
@@ -138,7 +139,7 @@ def _stack(tensors: list[Array], dim: int) -> Array:
     return in_order(np.stack(_same_type(tensors), axis=read_dim(dim, len(shape) + 1)))
 
 
-@takes_out(dtype="cast")
+@takes_out(dtype="any")
 @numpy_names
 def stack(tensors: Any, dim: int = 0) -> Tensor:
     """Join tensors of one shape along a new dimension.
@@ -352,27 +353,27 @@ def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
 _stack.vjp(tensors=lambda g, dim: unbind(g, dim))
 
 
-@takes_out(dtype="cast")
+@takes_out(dtype="any")
 def hstack(tensors: Sequence[Tensor]) -> Tensor:
     """Join along columns (1-d tensors: along their only dimension)."""
     tensors = [reshape(x, 1) if not x.array.ndim else x for x in _tensors("hstack", tensors)]
     return cat(tensors, 0 if tensors[0].array.ndim == 1 else 1)
 
 
-@takes_out(dtype="cast")
+@takes_out(dtype="any")
 def vstack(tensors: Any) -> Tensor:
     """Join as rows."""
     rows = [reshape(x, (1, -1)) if x.array.ndim < 2 else x for x in _tensors("vstack", tensors)]
     return cat(rows, 0)
 
 
-@takes_out(dtype="cast")
+@takes_out(dtype="any")
 def dstack(tensors: Sequence[Tensor]) -> Tensor:
     """Join along the third dimension."""
     return cat([atleast_3d(x) for x in _tensors("dstack", tensors)], 2)
 
 
-@takes_out(dtype="cast")
+@takes_out(dtype="any")
 def column_stack(tensors: Any) -> Tensor:
     """Join 1-d tensors as columns, matrices side by side."""
     columns = [reshape(x, (-1, 1)) if x.array.ndim < 2 else x for x in _tensors("stack", tensors)]
@@ -421,3 +422,73 @@ def meshgrid(*tensors: Tensor, indexing: str | None = None) -> tuple[Tensor, ...
     if swap:
         grids = [grids[1], grids[0], *grids[2:]]
     return tuple(grids)
+
+
+@numpy_names
+def select(input: Tensor, dim: int, index: int) -> Tensor:
+    """The slice at one index of a dimension, as a view without that dimension."""
+    shape = input.array.shape
+    if not shape:
+        raise IndexError("select() cannot be applied to a 0-dim tensor.")
+    dim = read_dim(dim, len(shape))
+    index = int(index)
+    if not -shape[dim] <= index < shape[dim]:
+        raise IndexError(
+            f"select(): index {index} out of range for tensor of size {list(shape)} at dimension"
+            f" {dim}"
+        )
+    return _slice(input, (slice(None),) * dim + (index,))
+
+
+@numpy_names
+def narrow(input: Any, dim: int, start: Any, length: int) -> Tensor:
+    """`length` slices of a dimension from `start`, as a view."""
+    shape = input.array.shape
+    if not shape:
+        raise RuntimeError("narrow() cannot be applied to a 0-dim tensor.")
+    if isinstance(start, Variable) and (start.array.ndim or start.array.dtype.kind not in "iu"):
+        raise RuntimeError("start must be an 0-dim integral Tensor.")
+    dim = read_dim(dim, len(shape))
+    if length < 0:
+        raise RuntimeError("narrow(): length must be non-negative.")
+    if not -shape[dim] <= start <= shape[dim]:
+        raise IndexError(
+            f"start out of range (expected to be in range of [{-shape[dim]}, {shape[dim]}], but got"
+            f" {int(start)})"
+        )
+    start = int(start) + (shape[dim] if start < 0 else 0)
+    if start + length > shape[dim] or start < 0:
+        raise RuntimeError(
+            f"start ({start}) + length ({length}) exceeds dimension size ({shape[dim]})."
+        )
+    return _slice(input, (slice(None),) * dim + (slice(start, start + length),))
+
+
+def _at_least(ndim: int, tensors: Any) -> Any:
+    if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)):
+        tensors = tensors[0]
+    if len(tensors) != 1:
+        return tuple([_at_least(ndim, (x,)) for x in tensors])
+    shape = tensors[0].array.shape
+    if len(shape) >= ndim:
+        return tensors[0]
+    front = (1,) * (ndim - len(shape)) if ndim < 3 or not shape else (1,) * (2 - len(shape))
+    return reshape(tensors[0], ((*front, *shape) + (1,) * ndim)[:ndim])
+
+
+@of_tensors
+def atleast_1d(*tensors: Tensor) -> Any:
+    """0-d tensors as tensors of one dimension."""
+    return _at_least(1, tensors)
+
+
+@of_tensors
+def atleast_2d(*tensors: Tensor) -> Any:
+    """Tensors of fewer dimensions as matrices of one row."""
+    return _at_least(2, tensors)
+
+
+@of_tensors
+def atleast_3d(*tensors: Tensor) -> Any:
+    """Tensors of fewer dimensions with dimensions of size 1 added, as in NumPy."""
+    return _at_least(3, tensors)

@@ -131,7 +131,7 @@ _mean.vjp(  # divided last, so that each element is memory of its own, as in tor
 )
 
 
-@takes_out(dtype="cast")
+@takes_out(dtype="any")
 @numpy_names
 def mean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The mean over `dim`: the sum divided by the number of elements.
@@ -182,7 +182,7 @@ def nansum(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Dtype =
     return _nansum(input, reduced(dim, x.ndim), keepdim, target)
 
 
-@takes_out(dtype="cast")
+@takes_out(dtype="any")
 @numpy_names
 def nanmean(
     input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Dtype = None
@@ -284,7 +284,7 @@ _logsumexp.vjp(
 )
 
 
-@takes_out(dtype="cast")
+@takes_out(dtype="any")
 @numpy_names
 def logsumexp(input: Any, dim: int | Sequence[int], keepdim: bool = False) -> Tensor:
     """`log(sum(exp(x)))` over `dim`, without overflow: the largest element is subtracted first.

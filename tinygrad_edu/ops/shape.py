@@ -20,6 +20,7 @@ from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.views import Step
 from tinygrad_edu.kernels.memory_order import clone, like
+from tinygrad_edu.names.moved import moved_names
 from tinygrad_edu.ops.arguments import named, numpy_names
 from tinygrad_edu.ops.casting import contiguous
 from tinygrad_edu.out_of_memory import out_of_memory
@@ -487,31 +488,5 @@ def flip(input: Tensor, *dims: int | Sequence[int]) -> Tensor:
     return _flip(input, places if ndim else ())
 
 
-def _at_least(ndim: int, tensors: Any) -> Any:
-    if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)):
-        tensors = tensors[0]
-    if len(tensors) != 1:
-        return tuple([_at_least(ndim, (x,)) for x in tensors])
-    shape = tensors[0].array.shape
-    if len(shape) >= ndim:
-        return tensors[0]
-    front = (1,) * (ndim - len(shape)) if ndim < 3 or not shape else (1,) * (2 - len(shape))
-    return reshape(tensors[0], ((*front, *shape) + (1,) * ndim)[:ndim])
-
-
-@of_tensors
-def atleast_1d(*tensors: Tensor) -> Any:
-    """0-d tensors as tensors of one dimension."""
-    return _at_least(1, tensors)
-
-
-@of_tensors
-def atleast_2d(*tensors: Tensor) -> Any:
-    """Tensors of fewer dimensions as matrices of one row."""
-    return _at_least(2, tensors)
-
-
-@of_tensors
-def atleast_3d(*tensors: Tensor) -> Any:
-    """Tensors of fewer dimensions with dimensions of size 1 added, as in NumPy."""
-    return _at_least(3, tensors)
+if not TYPE_CHECKING:  # a type checker is to miss what is not here
+    __getattr__ = moved_names(__name__)

@@ -219,7 +219,7 @@ def logcumsumexp(input: Tensor, dim: int) -> Tensor:
     return _logcumsumexp(input, read_dim(dim, operand("logcumsumexp", input).ndim))
 
 
-@takes_out(dtype="cast")
+@takes_out(dtype="any")
 @numpy_names
 def diff(
     input: Tensor,

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 # Reading arguments --------------------------------------------------------------------------------
 
 
-@takes_out(dtype="cast")
+@takes_out(dtype="any")
 @np.errstate(all="ignore")
 def normal(
     mean: Any, std: Any = None, size: Any = None, *, generator: Generator | None = None,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
 
 
-@takes_out(dtype="cast")
+@takes_out(dtype="any")
 def outer(input: Tensor, vec2: Tensor) -> Tensor:
     """All products of an element of one vector and one of another: (n,), (m,) -> (n, m).
 
@@ -38,7 +38,7 @@ def outer(input: Tensor, vec2: Tensor) -> Tensor:
 ger = outer
 
 
-@takes_out(dtype="cast")
+@takes_out(dtype="any")
 def inner(input: Tensor, other: Tensor) -> Tensor:
     """Sums of products over the last dimension: (..., k), (***, k) -> (..., ***)."""
     a, b = input.array.shape, other.array.shape
@@ -209,7 +209,7 @@ def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: float = 1, alpha: fl
     return _combine("Addmv", input, mv(mat, vec), beta, alpha)
 
 
-@takes_out(dtype="cast")
+@takes_out(dtype="any")
 @numbers_first(3, "beta", "alpha")
 @composed(autocast={"cpu": "as_given", "cuda": "lower"})
 def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
@@ -238,7 +238,7 @@ def addbmm(
     return _combine("Addbmm", input, total, beta, alpha)
 
 
-@takes_out(dtype="cast")
+@takes_out(dtype="any")
 def kron(input: Tensor, other: Tensor) -> Tensor:
     """The Kronecker product: every element of `input` times all of `other`, as a block.
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
 
 
-@takes_out(dtype="cast")
+@takes_out(dtype="any")
 def real(input: Tensor) -> Tensor:
     """The tensor itself: all its numbers are real."""
     operand("real", input)

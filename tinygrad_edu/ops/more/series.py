@@ -83,7 +83,7 @@ i0e.vjp(x=lambda g, x, y: g * (i1e(x) - sign(x) * y))
 i1e.vjp(x=lambda g, x, y: g * (i0e(x) - _over(y, x) - sign(x) * y))
 
 
-@takes_out(dtype="cast")
+@takes_out(dtype="any")
 def ndtr(input: Tensor) -> Tensor:
     """The normal distribution function: the chance that a standard normal variable is smaller.
 

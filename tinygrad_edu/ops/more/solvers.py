@@ -116,7 +116,7 @@ def triangular_solve(
     return return_types.triangular_solve(stored_by_columns(solution), A.clone())
 
 
-@takes_out(dtype="cast")
+@takes_out(dtype="any")
 @named(input="B", input2="L")
 @composed(autocast={"cpu": "float32"})
 def cholesky_solve(B: Tensor, L: Any, upper: bool = False) -> Tensor:
@@ -135,7 +135,7 @@ def cholesky_solve(B: Tensor, L: Any, upper: bool = False) -> Tensor:
     return stored_by_columns(substitute(_turned(T), substitute(T, B, False), True))
 
 
-@takes_out(dtype="cast")
+@takes_out(dtype="any")
 @named(input="L")
 @composed(autocast={"cpu": "float32"})
 def cholesky_inverse(L: Any, upper: bool = False) -> Tensor:
@@ -152,7 +152,7 @@ def cholesky_inverse(L: Any, upper: bool = False) -> Tensor:
     )
 
 
-@takes_out(dtype="cast")
+@takes_out(dtype="any")
 @named(input="A")
 @composed(autocast={"cpu": "float32"})
 def cond(A: Any, p: float | str | None = None) -> Tensor:
@@ -183,7 +183,7 @@ def cond(A: Any, p: float | str | None = None) -> Tensor:
     return sizes[0] * sizes[1]
 
 
-@takes_out(dtype="cast")
+@takes_out(dtype="any")
 @named(input="A")
 @composed(autocast={"cpu": "float32"})
 def tensorinv(A: Any, ind: int = 2) -> Tensor:
@@ -207,7 +207,7 @@ def tensorinv(A: Any, ind: int = 2) -> Tensor:
     return result
 
 
-@takes_out(dtype="cast")
+@takes_out(dtype="any")
 @named(input="A", other="B")
 @composed(autocast={"cpu": "float32"})
 def tensorsolve(A: Any, B: Any, dims: Sequence[int] | None = None) -> Tensor:
@@ -293,7 +293,7 @@ def matrix_exp(A: Any) -> Tensor:
     return clone(contiguous(y))  # the result may be written, as in torch
 
 
-@takes_out(dtype="cast")
+@takes_out(dtype="any")
 @named(input2="tau")
 @composed(autocast={"cpu": "float32"})
 def householder_product(input: Any, tau: Any) -> Tensor:
@@ -454,3 +454,36 @@ def pca_lowrank(A: Tensor, q: int | None = None, center: bool = True, niter: int
     if niter < 0:
         raise ValueError(f"niter(={niter}) must be non-negative integer")
     return svd_lowrank(A - mean(A, -2, True) if center else A, count, niter)
+
+
+@takes_out(dtype="any")
+@named(input="A")
+def matrix_power(A: Tensor, n: int) -> Tensor:
+    """The product of n factors A; of its inverse if n is negative.
+
+    Raises:
+        RuntimeError: the matrices are not square, or n is negative and one is singular.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.linalg.matrix_power(torch.tensor([[1.0, 1.0], [0.0, 1.0]]), 5)
+    tensor([[1., 5.],
+            [0., 1.]])
+    """
+    x = operand("linalg.matrix_power", A)
+    _check_square("matrix_power", x, low=n >= 0)
+    if n < 0:
+        return matrix_power(inv(A), -n)
+    result: Any = None
+    base: Any = A
+    while n:
+        if n & 1:
+            result = base if result is None else matmul(result, base)
+        n >>= 1
+        base = matmul(base, base) if n else base
+    if result is None:
+        eye = _constant(np.eye(x.shape[-1]), x)
+        nowhere = np.zeros_like(x, dtype=bool, order="C")
+        eye_like: Tensor = where(nowhere, A, np.broadcast_to(eye, x.shape))
+        return eye_like
+    product: Tensor = result.clone() if result is A else result
+    return product

@@ -25,11 +25,11 @@ from tinygrad_edu.ops.arguments import (
     reduced,
     restore,
 )
-from tinygrad_edu.ops.arithmetic import lerp
 from tinygrad_edu.ops.extrema import gate
 from tinygrad_edu.ops.gathering import _gather
 from tinygrad_edu.ops.matmul import matmul
 from tinygrad_edu.ops.more.sorting import sort
+from tinygrad_edu.ops.more.weighted import lerp
 from tinygrad_edu.ops.reduction import _mean, add_up, mean, sum
 from tinygrad_edu.ops.shape import movedim, reshape
 from tinygrad_edu.out import takes_out
@@ -107,7 +107,7 @@ def _read(
     return dims, plain(correction)
 
 
-@takes_out(dtype="cast")
+@takes_out(dtype="any")
 @numpy_names
 def var(
     input: Any, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False,
@@ -131,7 +131,7 @@ def var(
     return _var(input, dims, keepdim, correction)
 
 
-@takes_out(dtype="cast")
+@takes_out(dtype="any")
 @numpy_names
 def std(
     input: Any, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False,
