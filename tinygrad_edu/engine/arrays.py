@@ -12,7 +12,6 @@ import sys
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from tinygrad_edu.engine.boundary import is_ours, not_a_tensor, shown_names
 from tinygrad_edu.engine.graph import Variable
 
 if TYPE_CHECKING:
@@ -30,13 +29,14 @@ _FUNCTIONS = tuple([f"{_PACKAGE}.{name}" for name in ("ops.", "nn.functional", "
 """Where the functions are that users call; `engine.composed` stands around some of them."""
 
 
-def check(op: Primitive, args: tuple[object, ...]) -> None:
-    """TypeError if a user has called `op` with an array among these arguments."""
+def place_of_array(op: Primitive, args: tuple[object, ...]) -> int | None:
+    """Which of these arguments is not a tensor though it must be, if a user has made the call."""
     kinds, no_number = op.forward.__annotations__, op.numbers == "none"
-    for position, (name, value) in enumerate(zip(op.parameters, args, strict=False), 1):
+    for i, (name, value) in enumerate(zip(op.parameters, args, strict=False)):
         wrong = hasattr(value, "dtype") or (no_number and kinds.get(name) == "Array")
         if wrong and not isinstance(value, Variable) and is_users(value):
-            raise not_a_tensor(op.name, position, value, shown_names(op)[position - 1])
+            return i
+    return None
 
 
 def is_users(value: object) -> bool:
@@ -44,14 +44,15 @@ def is_users(value: object) -> bool:
     frame: FrameType | None = sys._getframe(3)
     called, in_call, users = frame, True, False
     while frame is not None:
-        name = frame.f_globals.get("__name__", "")
+        name: str = frame.f_globals.get("__name__", "")
+        ours = name.partition(".")[0] == _PACKAGE
         if name in _CALLS and not in_call:  # it runs a forward function or a rule
             return False
         if name not in _LISTENERS:
             in_call = name in _CALLS or name == _TELLS
-            if not users and is_ours(frame) and not name.startswith((_ENGINE, *_FUNCTIONS)):
+            if not users and ours and not name.startswith((_ENGINE, *_FUNCTIONS)):
                 return False
-        if not users and not is_ours(frame):
+        if not users and not ours:
             users = True
             if not _was_given(called, value):
                 return False

@@ -298,7 +298,9 @@ def refuse_arrays(op: Primitive, args: Values) -> None:
     if not state.mode.roots:
         from tinygrad_edu.engine import arrays
 
-        arrays.check(op, args)
+        i = arrays.place_of_array(op, args)
+        if i is not None:
+            raise not_a_tensor(op.name, i + 1, args[i], shown_names(op)[i])
 
 
 def refuse_array(name: str, value: object, position: int = 1, argument: str = "input") -> None:
