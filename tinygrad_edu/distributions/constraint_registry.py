@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from tinygrad_edu.distributions import constraints, transforms
+from tinygrad_edu.distributions import constraints, transforms, vector_transforms
 
 if TYPE_CHECKING:
     from tinygrad_edu.distributions.transforms import Transform
@@ -78,7 +78,7 @@ def _interval(constraint: Any) -> Transform | Transform:
 
 
 def _independent(registry: ConstraintRegistry) -> Callable[[Any], Any]:
-    return lambda c: transforms.IndependentTransform(
+    return lambda c: vector_transforms.IndependentTransform(
         registry(c.base_constraint), c.reinterpreted_batch_ndims
     )
 
@@ -91,5 +91,5 @@ for _registry in (biject_to, transform_to):
     _registry.register(constraints.less_than(0.0), lambda c: _affine(c, -1.0))
     for _example in (constraints.unit_interval, constraints.half_open_interval(0.0, 1.0)):
         _registry.register(_example, _interval)
-biject_to.register(constraints.simplex, lambda c: transforms.StickBreakingTransform())
-transform_to.register(constraints.simplex, lambda c: transforms.SoftmaxTransform())
+biject_to.register(constraints.simplex, lambda c: vector_transforms.StickBreakingTransform())
+transform_to.register(constraints.simplex, lambda c: vector_transforms.SoftmaxTransform())

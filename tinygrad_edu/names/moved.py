@@ -130,7 +130,14 @@ NAMES = {
         "ops.more.drawing": "normal exponential_ log_normal_ cauchy_ geometric_",
     },
     "names.settings": {"compiler": "compile"},
-    "random": {"kernels.multinomial": "multinomial"},
+    "random": {
+        "kernels.multinomial": "multinomial",
+        "random.laws": "fill_cauchy fill_exponential fill_geometric fill_log_normal",
+    },
+    "distributions.transforms": {
+        "distributions.vector_transforms": "IndependentTransform SoftmaxTransform"
+        " StickBreakingTransform",
+    },
     "utils.data.dataset": {"utils.data.derived": "StackDataset random_split"},
     "utils.data.sampler": {"utils.data.weighted": "WeightedRandomSampler"},
     "ops.indexing": {

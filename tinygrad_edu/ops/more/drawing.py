@@ -15,12 +15,14 @@ from tinygrad_edu.ops.shape import broadcast_shapes
 from tinygrad_edu.out import takes_out
 from tinygrad_edu.random import (
     Generator,
+    fill_normal,
+)  # fmt: skip
+from tinygrad_edu.random.laws import (
     fill_cauchy,
     fill_exponential,
     fill_geometric,
     fill_log_normal,
-    fill_normal,
-)  # fmt: skip
+)
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
