@@ -15,6 +15,7 @@ from tinygrad_edu.dtypes import from_numpy, scalar_type_name, to_numpy
 from tinygrad_edu.engine.boundary import not_a_tensor, refuse_operand
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.inplace import write_out
+from tinygrad_edu.engine.types import typed_as
 from tinygrad_edu.out_of_memory import out_of_memory
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def fills_out(function: F) -> F:
         y = function(*args, dtype=out.dtype, **kwargs)
         return write_out(name, out, y, told=False)
 
-    return call  # type: ignore[return-value]
+    return typed_as(function, call)
 
 
 def _tensor(name: str, out: Any) -> Any:

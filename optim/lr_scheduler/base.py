@@ -113,8 +113,8 @@ def _notice_steps(optimizer: Optimizer) -> None:
         alive._opt_called = True
         return function(alive, *args, **kwargs)
 
-    step._wrapped_by_lr_sched = True  # type: ignore[attr-defined]
-    optimizer.step = step  # type: ignore[method-assign]
+    vars(step)["_wrapped_by_lr_sched"] = True
+    vars(optimizer)["step"] = step
 
 
 class LRScheduler:

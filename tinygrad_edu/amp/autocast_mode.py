@@ -32,7 +32,7 @@ from tinygrad_edu import backend, dtypes
 from tinygrad_edu.dtypes import dtype
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.mode import Mode, is_recording, state
-from tinygrad_edu.engine.types import Call
+from tinygrad_edu.engine.types import Call, typed_as
 from tinygrad_edu.ops.losses import nll_loss
 from tinygrad_edu.ops.softmax import log_softmax
 from tinygrad_edu.tensor import Tensor
@@ -384,7 +384,7 @@ class autocast:
             with self:
                 return func(*args, **kwargs)
 
-        return inside  # type: ignore[return-value]
+        return typed_as(func, inside)
 
 
 def as_it_is() -> Callable[[], contextlib.ExitStack]:

@@ -150,8 +150,10 @@ def _reduced(
 
     def start() -> list[Any]:
         if root is None:
-            return engine.all_reduce(staged.buffer, name)  # type: ignore[no-any-return]
-        return engine.reduce(staged.buffer, name, root)  # type: ignore[no-any-return]
+            begun: list[Any] = engine.all_reduce(staged.buffer, name)
+        else:
+            begun = engine.reduce(staged.buffer, name, root)
+        return begun
 
     def finish() -> None:
         if mean:

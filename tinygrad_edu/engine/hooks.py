@@ -196,7 +196,7 @@ def check_hook(hook: object, result: Any, before: Any) -> Any:
     name = getattr(hook, "__name__", type(hook).__name__)
     if result.array.dtype != before.array.dtype:
         raise RuntimeError(
-            f"hook '{name}' has changed the type of value (was {before.type()} got {result.type()})"  # type: ignore[attr-defined]
+            f"hook '{name}' has changed the type of value (was {before.type()} got {result.type()})"
         )
     if result.array.shape != before.array.shape:
         raise RuntimeError(f"hook '{name}' has changed the size of value")

@@ -35,14 +35,14 @@ def as_array(y: object) -> Array:
 
 def wrap(y: Array, node: Node | None = None, storage: Storage | None = None) -> Tensor:
     """A tensor around an array, without copying or checking."""
-    t = _new(Variable.results)
+    t: Tensor = _new(Variable.results)
     t.array = y if y.__class__ is np.ndarray else as_array(y)
     t._storage = Storage() if storage is None else storage
     if node is not None:
         t.node = node
     elif storage is None and state.mode.owner is not None:
         t._storage = state.mode.owner()
-    return t  # type: ignore[no-any-return]
+    return t
 
 
 def current_node(a: object) -> Node | None:

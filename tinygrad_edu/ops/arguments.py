@@ -14,7 +14,7 @@ import numpy as np
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.engine.boundary import not_a_tensor, refuse_array, refuse_operand
 from tinygrad_edu.engine.graph import Variable
-from tinygrad_edu.engine.types import Call, Rule
+from tinygrad_edu.engine.types import Call, Rule, typed_as
 from tinygrad_edu.out_of_memory import out_of_memory
 from tinygrad_edu.size import read_dims
 
@@ -123,9 +123,8 @@ def named(**names: str) -> Callable[[F], F]:
                 refuse_operand(function, error, args, kwargs)
                 raise
 
-        call.further_names = names  # type: ignore[attr-defined]
-        call.without_keywords = call, function  # type: ignore[attr-defined]
-        return call  # type: ignore[return-value]
+        vars(call).update(further_names=names, without_keywords=(call, function))
+        return typed_as(function, call)
 
     return decorate
 
@@ -166,7 +165,7 @@ def numbers_first(count: int, *numbers: str) -> Callable[[F], F]:
                 args = tuple([a for a in args if isinstance(a, Variable)])
             return function(*args, **kwargs)
 
-        return call  # type: ignore[return-value]
+        return typed_as(function, call)
 
     return decorate
 
@@ -176,7 +175,8 @@ def elementwise(operation: F) -> F:
 
     Its result then lies in memory as in torch, by `in_turn` (see kernels/memory_order.py).
     """
-    operation.primitive.elementwise = True  # type: ignore[attr-defined]
+    declared: Any = operation
+    declared.primitive.elementwise = True
     return operation
 
 

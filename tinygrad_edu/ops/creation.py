@@ -111,7 +111,9 @@ def as_tensor(data: object, dtype: Dtype = None, device: DeviceLike = None) -> T
     """The data as a tensor, without a copy where none is needed."""
     if isinstance(data, Variable):
         place = _stays(data) if device is None else device
-        return data.to(dtype=dtype, device=place)  # type: ignore[attr-defined, no-any-return]
+        given: Any = data
+        moved: Tensor = given.to(dtype=dtype, device=place)
+        return moved
     if isinstance(data, np.ndarray):
         return from_numpy(data).to(dtype=dtype, device=place_of(device))
     return tensor(data, dtype=dtype, device=device)

@@ -220,7 +220,9 @@ def split(
                 f"split_with_sizes expects split_sizes to sum exactly to {total} (input tensor's"
                 f" size at dimension {dim}), but got split_sizes={list(sizes)}"
             )
-    return _split(tensor, sizes, dim)  # type: ignore[return-value]
+    parts: Any = _split(tensor, sizes, dim)
+    views: tuple[Tensor, ...] = parts
+    return views
 
 
 @numpy_names
@@ -347,7 +349,9 @@ def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """
     if not len(input.shape):
         raise IndexError("Dimension specified as 0 but tensor has no dimensions")
-    return _unbind(input, read_dim(dim, len(input.shape)))  # type: ignore[return-value]
+    parts: Any = _unbind(input, read_dim(dim, len(input.shape)))
+    views: tuple[Tensor, ...] = parts
+    return views
 
 
 _stack.vjp(tensors=lambda g, dim: unbind(g, dim))

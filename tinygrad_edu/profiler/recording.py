@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tinygrad_edu.engine.boundary import is_ours
@@ -138,12 +139,12 @@ def _bytes(value: object) -> int:
 
 def _stack() -> list[str]:
     found = []
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         if not is_ours(frame):
             code = frame.f_code
             found.append(f"{code.co_filename}({frame.f_lineno}): {code.co_name}")
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return found
 
 

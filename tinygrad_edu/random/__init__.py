@@ -44,6 +44,7 @@ from tinygrad_edu.backend import device as Device
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.record import wrap
+from tinygrad_edu.engine.types import typed_as
 from tinygrad_edu.kernels import distributions as draw
 from tinygrad_edu.kernels.limits import (
     check_integer_range,
@@ -228,7 +229,7 @@ def host_or_gpu(function: F) -> F:
         except MemoryError as error:
             raise out_of_memory(function.__name__, error) from None
 
-    return call  # type: ignore[return-value]
+    return typed_as(function, call)
 
 
 # In place: fill_* ---------------------------------------------------------------------------------

@@ -50,8 +50,8 @@ class watch:
         self.path: list[str] = []
 
     def __call__(self, *made: Any) -> Node:
-        node = self.outer(*made)
-        node.module = self.path[-1] if self.path else ""  # type: ignore[attr-defined]
+        node: Any = self.outer(*made)
+        node.module = self.path[-1] if self.path else ""
         return node
 
     def entered(self, path: str, module: Module, args: object) -> None:

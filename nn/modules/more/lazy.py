@@ -88,7 +88,8 @@ class LazyModuleMixin(Module):
         for name, own in [*self._parameters.items(), *self._buffers.items()]:
             given = state_dict.get(prefix + name)
             if is_lazy(own) and given is not None and not is_lazy(given):
-                own.materialize(given.shape)  # type: ignore[union-attr]
+                lazy: Any = own
+                lazy.materialize(given.shape)
 
     def _load_one(self, key: str, name: str, value: Any, given: Any, *rest: Any) -> None:
         if not (is_lazy(value) and is_lazy(given)):
