@@ -49,12 +49,14 @@ _WIDE = np.dtype(np.float32)
 
 
 def _by_gpu(op: Any, kinds: tuple[str, ...], operand: Array) -> bool:
-    """Whether the operation takes 16 bits in one of these ways, and the operand is on a GPU."""
-    return (
-        op.half.partition(", numbers")[0] in kinds
-        and hasattr(operand, "dtype")
-        and launch.takes_half(operand)
-    )
+    """Whether the operation takes 16 bits in one of these ways, and the operand is on a GPU.
+
+    What arrives at an operation of several results is a list, None for those that got nothing.
+    """
+    if operand.__class__ is list:
+        operand = next((part for part in operand if part is not None), None)
+    way = op.half.partition(", numbers")[0]
+    return way in kinds and hasattr(operand, "dtype") and launch.takes_half(operand)
 
 
 def _taken_as_they_are(op: Primitive, half: NumpyDtype, values: Values) -> bool:
@@ -152,6 +154,9 @@ def _step(step: Call, node: Node, kept: Values | None, g: Gradient) -> Array:
     wide = widen(g)
     found = step(node, widen(kept), wide)
     if wide is g:  # not of 16 bits; the walk sees itself what is handed on
+        return found
+    found = list(found)
+    if len(found) == 1:  # nobody else has what was widened
         return found
     return [(i, wide.copy() if gx is wide else gx) for i, gx in found]
 
