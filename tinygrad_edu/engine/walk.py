@@ -68,7 +68,7 @@ class Arrivals:
         self.pending[whole][index] = g if share is None else share + g
 
 
-def walk(
+def walk_back(
     roots: Sequence[tuple[Node, Gradient]],
     *,
     retain: bool,
@@ -184,7 +184,7 @@ def free(node: Node) -> None:
         node.guards = ()
 
 
-def _plain(value: Any) -> bool:
+def _plain(value: object) -> bool:
     if isinstance(value, (tuple, list)):
         return all([_plain(part) for part in value])
     return not hasattr(value, "dtype")

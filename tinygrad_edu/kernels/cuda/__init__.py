@@ -30,4 +30,13 @@ else:
         {"": "attention elementwise embedding flash norm products softmax tensors".split()},
     )
 
-__all__ = ["attention", "elementwise", "embedding", "flash", "norm", "products", "softmax", "tensors"]
+__all__ = [
+    "attention",
+    "elementwise",
+    "embedding",
+    "flash",
+    "norm",
+    "products",
+    "softmax",
+    "tensors",
+]
