@@ -317,7 +317,8 @@ class Recorder:
         start = self.writer.name(np.ones_like(loss.array), "one")
         self.writer.line("with quiet():")
         Walk(self.writer, steps, ends, [loss.node], start)
-        self.walked.update(steps)
+        retain = more[0] if more else given.get("retain_graph")
+        self.walked.update(() if retain else steps)
 
     # ---- the end of the run
 
@@ -347,7 +348,7 @@ class Recorder:
         return steps, ends
 
     def kept_names(self, node: Any) -> list[str]:
-        """The names of what a node keeps: arguments, results, and what the forward function saved."""
+        """The names of what a node keeps: arguments, results, what the forward function saved."""
         if node.whole is not None:
             return []
         saved, first, keep = (

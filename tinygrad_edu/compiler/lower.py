@@ -44,13 +44,12 @@ def _rows(name: str, shape: tuple[int, ...]) -> str:
 
 
 def _fits_linear(x: Any, w: Any, b: Any) -> bool:
-    return (
-        simple(x, w, *([] if b is None else [b])) and x.ndim > 1 == w.ndim - 1
-        and (b is None or b.shape == w.shape[:1])
-    )  # fmt: skip
+    if x.ndim < 2 or w.ndim != 2 or not simple(x, w):
+        return False
+    return b is None or (simple(x, b) and b.shape == w.shape[:1])
 
 
-# Forward: `(writer, y, names, values)` gives the lines that compute `y`, or None -------------------
+# Forward: `(writer, y, names, values)` gives the lines that compute `y`, or None.
 
 
 def _linear(writer: Any, y: str, names: Any, values: Any) -> list[str] | None:
@@ -88,7 +87,7 @@ FORWARD: dict[Any, Callable[..., list[str] | None]] = {
 }
 
 
-# Backward: `(writer, g, names, values, node, edge)` gives a rule's result as an expression, or None
+# Backward: `(writer, g, names, values, node, edge)` gives a rule's result, or None.
 # `names` and `values` are what the rule is given beside `g`; a shape stands for itself.
 
 

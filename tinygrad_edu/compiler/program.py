@@ -13,6 +13,7 @@ never computed.  `print(program.source)` shows the plan:
 from __future__ import annotations
 
 import contextlib
+import itertools
 import keyword
 import math
 import re
@@ -116,8 +117,9 @@ class Writer:
         found = self._known.get(id(value))
         if found is None:
             found = hint = re.sub(r"\W", "", hint) or "f"
+            number = itertools.count(2)
             while found in self.names or keyword.iskeyword(found) or _RESERVED.fullmatch(found):
-                found = f"{hint}_{len(self.names)}"
+                found = f"{hint}_{next(number)}"
             self.names[found] = value
             self._known[id(value)] = found
         return found
