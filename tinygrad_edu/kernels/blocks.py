@@ -8,6 +8,7 @@ still in the cache.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,7 @@ def blocks(*arrays: Array, scratch: int = 1, length: int = 0) -> Iterator[tuple[
     length = length or BLOCK // first.itemsize
     flat = _flat(arrays) if first.size > length and isinstance(first, np.ndarray) else None
     if flat is None:  # small; or on the GPU; or in different orders: no block fits all arrays
-        yield *arrays, *(np.empty_like(first) for _ in range(scratch))
+        yield *arrays, *[np.empty_like(first) for _ in range(scratch)]
         return
     spare = [np.empty(length, first.dtype) for _ in range(scratch)]
     for start in range(0, first.size, length):
@@ -62,6 +63,10 @@ def constants(x: Array, *values: float) -> list[Any]:
 
     They have the dtype of `x`, so they never widen it.
     """
-    if isinstance(x, np.ndarray):
-        return [np.array(value, x.dtype) for value in values]
-    return list(values)
+    return _arrays(x.dtype, values) if isinstance(x, np.ndarray) else list(values)
+
+
+@lru_cache(maxsize=64)
+def _arrays(dtype: Any, values: tuple[float, ...]) -> list[Any]:
+    """Made once for all the parameters of a step, and all the steps of a training."""
+    return [np.array(value, dtype) for value in values]

@@ -446,11 +446,15 @@ def keep_mask(gen: Generator, like: Array, p: float) -> npt.NDArray[np.bool_]:
     array([[False, False,  True],
            [False, False, False]])
     """
+    return _keep(gen, like, p)
+
+
+def _keep(gen: Generator, like: Array, p: float) -> npt.NDArray[np.bool_]:
     if not 0 <= p <= 1:
         raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
     mask = empty_like(like, np.bool_)
     if 0 < p < 1:
-        fill_bernoulli(gen, mask, 1 - p)
+        fill(mask, lambda n: draw.bernoulli(gen, n, 1 - p))
     else:
         mask[...] = p == 0
     return mask
@@ -467,11 +471,14 @@ def dropout_noise(gen: Generator, like: Array, p: float) -> Array:
     >>> dropout_noise(Generator().manual_seed(0), np.zeros(4), p=0.5)
     array([0., 0., 2., 0.])
     """
-    mask = keep_mask(gen, like, p)
+    mask = _keep(gen, like, p)
     wide = np.float64 if like.dtype == np.float64 else np.float32
     scale = wide(1) / wide(1 - p) if p < 1 else wide(0)
+    noise = np.multiply(mask, scale, dtype=wide)
+    if noise.dtype == like.dtype:
+        return noise
     with np.errstate(over="ignore"):  # in float16 the scale may be inf
-        return np.multiply(mask, scale, dtype=wide).astype(like.dtype, copy=False)
+        return noise.astype(like.dtype)
 
 
 def randint(
