@@ -14,7 +14,7 @@ from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.engine.types import Gradient, Values
 from tinygrad_edu.engine.walk import unbroadcast
 
-_next_handle = itertools.count(1).__next__
+_next_handle = itertools.count().__next__
 
 
 class RemovableHandle:
