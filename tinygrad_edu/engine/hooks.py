@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
 
 
-_next_handle = itertools.count(1).__next__
+_next_handle = itertools.count().__next__
 
 
 class RemovableHandle:
