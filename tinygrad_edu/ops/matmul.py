@@ -24,6 +24,7 @@ from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels import cuda
 from tinygrad_edu.kernels.cuda import launch
+from tinygrad_edu.kernels.blocks import ones
 from tinygrad_edu.kernels.memory_order import in_order
 from tinygrad_edu.ops.arguments import ufunc
 from tinygrad_edu.ops.casting import contiguous
@@ -96,6 +97,8 @@ def _gradient_b(g: Any, a: Any, b_shape: tuple[int, ...]) -> Any:
 def _merge(x: Any, place: int) -> Any:
     """A batch of matrices as one: stacked (0) or side by side (1)."""
     shape = tuple(x.shape)
+    if len(shape) == 2:
+        return x
     if place:
         x = _permute(x, (len(shape) - 2, *range(len(shape) - 2), len(shape) - 1))
         return x.reshape((shape[-2], math.prod(shape) // max(shape[-2], 1)))
@@ -363,7 +366,10 @@ def _linear(x: Array, weight: Array, bias: Array | None) -> Array:
 @primitive
 def _add_rows(rows: Array) -> Array:
     """The sum over all dimensions but the last: BLAS adds rows faster than a reduction does."""
-    rows = rows.reshape(math.prod(rows.shape[:-1]), rows.shape[-1])
+    if rows.ndim != 2:
+        rows = rows.reshape(math.prod(rows.shape[:-1]), rows.shape[-1])
+    if rows.__class__ is np.ndarray and rows.dtype.char in "fd":
+        return np.matmul(ones(len(rows), rows.dtype), rows)
     if launch.ready(rows, half=True):
         return cuda.elementwise.add_rows(rows)
     if rows.dtype.itemsize == 2:
