@@ -11,6 +11,7 @@ import numpy as np
 
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.kernels import cuda
+from tinygrad_edu.kernels.blocks import ones
 from tinygrad_edu.kernels.cuda import launch
 
 
@@ -30,7 +31,9 @@ def forward(x: Array, target: Array) -> tuple[Array, Array, Array]:
     exponentials = x - largest[:, None]
     np.exp(exponentials, out=exponentials)
     # A product with ones sums the rows in one pass; .sum(1) starts anew for every row.
-    sums = exponentials @ np.ones_like(x, shape=x.shape[1])
+    width = x.shape[1]
+    one = ones(width, x.dtype) if isinstance(x, np.ndarray) else np.ones_like(x, shape=width)
+    sums = exponentials @ one
     losses = np.log(sums)
     losses -= x[_rows(target), target] - largest
     return losses, exponentials, sums
