@@ -22,8 +22,8 @@ _BYTES = ctypes.c_char * 0
 def blas_axpby(arrays: Sequence[Array], *factors: float) -> Callable[..., Any] | None:
     """The BLAS's function, for arrays like the first; None where it must not serve.
 
-    It is called as `axpby(n, a, x, 1, b, y, 1)`, with `addresses` for x and y.  Of a factor of 0 it would not
-    read the array, and so lose a nan.
+    It is called as `axpby(n, a, x, 1, b, y, 1)`, with `addresses` for x and y.  Of a factor of 0
+    it would not read the array, and so lose a nan.
     """
     x = arrays[0]
     if not isinstance(x, np.ndarray) or x.size < SMALL or 0 in factors:

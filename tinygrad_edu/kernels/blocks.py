@@ -76,13 +76,18 @@ def _arrays(dtype: Any, values: tuple[float, ...]) -> list[Any]:
     return [np.array(value, dtype) for value in values]
 
 
-def ones(n: int, dtype: Any) -> Array:
-    """A vector of ones, to add up rows or columns by a product; made once if it is not long."""
-    return _ones(n, dtype) if n <= BLOCK // 8 else np.ones(n, dtype)
+def filled(x: Array, n: int, value: float) -> Array:
+    """A vector of `n` equal numbers like those of `x`, to add up rows or columns by a product.
+
+    It is made once if it is not long; nobody may write to it.
+    """
+    if isinstance(x, np.ndarray) and n <= BLOCK // 8:
+        return _filled(x.dtype, n, value)
+    return np.full_like(x, value, shape=n)
 
 
 @lru_cache(maxsize=32)
-def _ones(n: int, dtype: Any) -> Array:
-    vector = np.ones(n, dtype)
+def _filled(dtype: Any, n: int, value: float) -> Array:
+    vector = np.full(n, value, dtype)
     vector.flags.writeable = False
     return vector

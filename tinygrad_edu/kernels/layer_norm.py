@@ -16,6 +16,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.kernels.blocks import filled
 from tinygrad_edu.kernels.cuda import launch
 from tinygrad_edu.kernels.cuda import norm as gpu
 
@@ -53,7 +54,7 @@ def forward(
     y = np.empty_like(x, order="C")
     mean = np.empty_like(x, shape=(len(x), 1)) if center else None
     rstd = np.empty_like(x, shape=(len(x), 1))
-    share = np.full_like(x, 1 / max(size, 1), shape=size)
+    share = filled(x, size, 1 / max(size, 1))
     for rows in _groups(x):
         z = y[rows]
         if mean is None:
@@ -92,18 +93,19 @@ def backward(
     gx = np.empty_like(x, order="C") if live[0] else None
     g_weight = np.zeros_like(x, shape=size) if live[1] else None
     g_bias = np.zeros_like(x, shape=size) if live[2] else None
-    share = np.full_like(x, 1 / max(size, 1), shape=size)
+    share = filled(x, size, 1 / max(size, 1))
     for rows in _groups(x):
         gy = g[rows]
         z = x[rows] * rstd[rows] if mean is None else x[rows] - mean[rows]
         if mean is not None:
             z *= rstd[rows]
+        one = filled(x, len(gy), 1.0)
+        gz = np.empty_like(z) if gx is None else gx[rows]
         if g_bias is not None:
-            g_bias += gy.sum(0)
+            g_bias += one @ gy
         if g_weight is not None:
-            g_weight += np.einsum("nd,nd->d", gy, z)
+            g_weight += one @ np.multiply(gy, z, out=gz)
         if gx is not None:
-            gz = gx[rows]
             np.multiply(gy, 1.0 if weight is None else weight, out=gz)
             z *= (np.einsum("nd,nd->n", gz, z) / max(size, 1))[:, None]
             if mean is not None:

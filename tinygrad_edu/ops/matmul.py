@@ -23,8 +23,8 @@ from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels import cuda
+from tinygrad_edu.kernels.blocks import filled
 from tinygrad_edu.kernels.cuda import launch
-from tinygrad_edu.kernels.blocks import ones
 from tinygrad_edu.kernels.memory_order import in_order
 from tinygrad_edu.ops.arguments import ufunc
 from tinygrad_edu.ops.casting import contiguous
@@ -368,13 +368,11 @@ def _add_rows(rows: Array) -> Array:
     """The sum over all dimensions but the last: BLAS adds rows faster than a reduction does."""
     if rows.ndim != 2:
         rows = rows.reshape(math.prod(rows.shape[:-1]), rows.shape[-1])
-    if rows.__class__ is np.ndarray and rows.dtype.char in "fd":
-        return np.matmul(ones(len(rows), rows.dtype), rows)
-    if launch.ready(rows, half=True):
+    if rows.__class__ is not np.ndarray and launch.ready(rows, half=True):
         return cuda.elementwise.add_rows(rows)
     if rows.dtype.itemsize == 2:
         return _add_rows.primitive.forward(rows.astype(np.float32)).astype(rows.dtype)
-    return _multiply(np.ones_like(rows, shape=(len(rows),)), rows, exact=True)
+    return _multiply(filled(rows, len(rows), 1.0), rows, exact=True)
 
 
 _add_rows.vjp(rows=lambda g, rows_shape: _expand(g, rows_shape))
