@@ -298,7 +298,7 @@ class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol,
                 if tensor._grad is not None:
                     tensor._grad = tensor._grad + g
                 else:
-                    tensor._grad = g.clone() if g.node is not None else wrap(g.array.copy())
+                    tensor._grad = g.clone(memory_format="torch.contiguous_format")
 
         hooks_of(node).retain = keep
 

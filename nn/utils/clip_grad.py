@@ -159,23 +159,31 @@ def clip_grads_with_norm_(
     >>> w.grad
     tensor([0.3000, 0.4000])
     """
-    with np.errstate(all="ignore"):  # a norm of 16 bits may be infinite
-        factor = np.minimum(1.0 / (total_norm.array + 1e-6) * float(max_norm), 1.0)
-    if isinstance(factor, (np.ndarray, np.generic)) and factor == 1.0:
-        return  # on a GPU, looking at the number would cost more than multiplying
-    groups = defaultdict(list)
+    norm = total_norm.array
+    rest, groups = [], defaultdict(list)
     for grad in _gradients(_several(parameters)):
         array = grad.array
-        grad._storage.write()
-        if isinstance(array, np.ndarray) and isinstance(factor, np.generic):
-            array *= factor.astype(array.dtype)
-        elif _fit(array):
+        if _fit(array):  # on a GPU, looking at the factor would cost more than multiplying
+            grad._storage.write()
             groups[array.dtype, array.device.id].append(array)
         else:
-            array *= to_device(factor, device_of(array)).astype(array.dtype)
+            rest.append(grad)
     for same in groups.values():
-        place = device_of(same[0])
-        cuda.tensors.scale(same, to_device(factor, place).astype(same[0].dtype))
+        here = to_device(norm, device_of(same[0])).astype(same[0].dtype, copy=False)
+        cuda.tensors.clip(same, here, float(max_norm))
+    if not rest:
+        return
+    with np.errstate(all="ignore"):  # a norm of 16 bits may be infinite
+        factor = np.minimum(1.0 / (norm + 1e-6) * float(max_norm), 1.0)
+    if isinstance(factor, (np.ndarray, np.generic)) and factor == 1.0:
+        return
+    for grad in rest:
+        grad._storage.write()
+        array = grad.array
+        if isinstance(array, np.ndarray) and isinstance(factor, np.generic):
+            array *= factor.astype(array.dtype)
+        else:
+            array *= to_device(factor, device_of(array)).astype(array.dtype)
 
 
 @heard("clip")

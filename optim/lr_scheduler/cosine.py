@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from tinygrad_edu.engine.composed import heard
 from tinygrad_edu.optim.lr_scheduler.base import ChainedForm, LRScheduler, copy
 from tinygrad_edu.optim.optimizer import Optimizer
 
@@ -121,6 +122,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
         height = 1 + math.cos(math.pi * self.T_cur / self.T_i)
         return [self.eta_min + (lr - self.eta_min) * height / 2 for lr in self.base_lrs]
 
+    @heard("scheduler_step")
     def step(self, epoch: float | None = None) -> None:
         """Set the learning rates of the next epoch, or of `epoch`.
 

@@ -20,7 +20,7 @@ def graph_cut(seen: History, event: Any) -> Any:
     Cure: leave {how} out between the parameters and the loss
     """
     record = event.record
-    if not 1 <= record.steps <= 20:
+    if not 1 <= record.steps <= 20 or not seen.backwards:
         return
     idle = never_reached(seen, record)
     for place, entry in seen.entered.items():

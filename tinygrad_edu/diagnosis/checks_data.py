@@ -10,7 +10,7 @@ import numpy as np
 
 from tinygrad_edu.diagnosis.findings import Found, check
 from tinygrad_edu.diagnosis.flow import rms
-from tinygrad_edu.diagnosis.history import History
+from tinygrad_edu.diagnosis.history import History, address
 from tinygrad_edu.random import Generator
 
 
@@ -27,21 +27,24 @@ def unshuffled(seen: History, event: Any) -> Any:
         return
     t = event.t
     classes = t.dtype.kind in "iu" or "binary" in event.name
-    if not event.recorded or not classes or t.size < 4:
+    if not event.recorded or not classes or not t.ndim or not t.size:
         return
-    flat = t.reshape(-1)
-    key = "sorted", event.place
-    first, last, batches = seen.notes.get(key, (flat[0], flat[0], 0))
-    if flat[0] < last or (flat[1:] < flat[:-1]).any():
-        seen.notes[key] = flat[0], flat[-1], 0
+    key, flat = ("sorted", event.place), t.reshape(-1)
+    known, batches = seen.notes.get(key, ((), 0))
+    if known is None or t.size != t.shape[0]:
         return
-    seen.notes[key] = first, flat[-1], batches + 1
-    rows = t.ndim == 1 or (t.ndim == 2 and t.shape[1] == 1)
-    if batches + 1 >= 4 and flat[-1] != first and rows:
+    labels = [*known, *flat.tolist()]
+    if labels != sorted(labels) or len(labels) > 100_000:
+        seen.notes[key] = None, 0  # they are mixed
+        return
+    seen.notes[key] = labels, batches + 1
+    first, last = labels[0], labels[-1]
+    enough = batches + 1 >= 4 and len(labels) >= 12 and first != last
+    if enough and min(labels.count(first), labels.count(last)) >= 3:
         place = _made(seen, seen.notes.get("loader"))
         yield Found(
             place or event.place, event.place if place else None,
-            batches=batches + 1, first=int(first), last=int(flat[-1]),
+            batches=batches + 1, first=int(first), last=int(last),
         )  # fmt: skip
 
 
@@ -107,7 +110,12 @@ def _samples(dataset: Any) -> tuple[int, frozenset[int] | None]:
         own = [int(i) for i in dataset.indices]
         indices = own if indices is None else [own[i] for i in indices]
         dataset = dataset.dataset
-    return id(dataset), None if indices is None else frozenset(indices)
+    rows = getattr(dataset, "tensors", None)
+    if rows is None:
+        return id(dataset), None if indices is None else frozenset(indices)
+    start, width = address(rows[0]), rows[0].stride(0) * rows[0].itemsize
+    every = range(len(rows[0])) if indices is None else indices
+    return id(rows[0]._storage), frozenset([start + width * i for i in every])
 
 
 @check("validation-in-training", "warning", "begin epoch step")
@@ -144,7 +152,7 @@ def validation_in_training(seen: History, event: Any) -> Any:
             yield Found(seen.notes["epoch"], place, shared=shared, count=len(held))
 
 
-@check("unnormalised", "warning", "op.linear op.convolve")
+@check("unnormalised", "warning", "op.linear op.matmul op.convolve")
 def unnormalised(seen: History, event: Any) -> Any:
     """The data go into the first layer as they are: {low:.3g} to {high:.3g}, of size {size:.3g}.
 
@@ -156,12 +164,14 @@ def unnormalised(seen: History, event: Any) -> Any:
     if event.y.node is None or not event.inputs:
         return
     t = event.inputs[0]
+    if event.inputs[1].node is None or not event.inputs[1].node.is_leaf:
+        return
     if t.node is not None or seen.steps > 3 or t.array.dtype.kind != "f" or not t.array.size:
         return
     if seen.of(t) is not None and seen.of(t).kind is not None:  # type: ignore[union-attr]
         return
     x = t.array
     size = rms(x)
-    level = "warning" if size > 60 else "note" if size > 20 or 0 < size < 1e-3 else None
+    level = "warning" if 60 < size < np.inf else "note" if size > 20 or 0 < size < 1e-3 else None
     if level is not None:
         yield Found(event.place, None, level, low=float(x.min()), high=float(x.max()), size=size)

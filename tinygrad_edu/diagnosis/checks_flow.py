@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu.diagnosis.findings import Found, check
-from tinygrad_edu.diagnosis.flow import finite
+from tinygrad_edu.diagnosis.flow import OPPOSITE, finite
 from tinygrad_edu.diagnosis.history import History
 
 
@@ -245,6 +245,26 @@ def softmax_over_queries(seen: History, event: Any) -> Any:
         yield Found(event.place, facts.place, axis=facts.axis, right=x.ndim - 1, **ends)
 
 
+@check("softmax-axis", "error", "op.gather op.take")
+def softmax_picked(seen: History, event: Any) -> Any:
+    """softmax ({also}) went over dimension {axis}; one class of each row is picked here.
+
+    Why: The probabilities of one sample do not add up to 1: here to {low:.3g} to {high:.3g}.
+
+    Cure: scores.softmax({right})
+    """
+    facts, x = event.before, event.inputs[0].array
+    known = facts is not None and facts.kind in ("softmax", "log_softmax") and facts.axis == 0
+    if not known or event.inside or x.ndim != 2 or not x.size or x.shape[0] == x.shape[1]:
+        return
+    index = event.args[1]
+    picks = index == 1 if event.name == "gather" else isinstance(index, tuple) and len(index) == 2
+    if picks:
+        sums = (np.exp(x) if facts.kind == "log_softmax" else x).sum(1)
+        ends: Any = {"low": float(sums.min()), "high": float(sums.max())}
+        yield Found(event.place, facts.place, axis=0, right=1, **ends)
+
+
 @check("target-broadcast", "error", "op.mean op.sum")
 def target_broadcast(seen: History, event: Any) -> Any:
     """({count}, 1) meets ({count},), and the mean is taken of all pairs ({also}).
@@ -257,7 +277,7 @@ def target_broadcast(seen: History, event: Any) -> Any:
     facts = event.before
     if facts is None or facts.outer is None or event.y.array.size != 1:
         return
-    if facts.kind not in ("eq", "ne") and (event.y.node is not None or facts.lost):
+    if facts.kind not in OPPOSITE and (event.y.node is not None or facts.lost):
         yield Found(facts.outer[0], event.place, count=facts.outer[1])
 
 
@@ -311,7 +331,7 @@ def accuracy_of_pairs(seen: History, event: Any) -> Any:
     facts = event.before
     if facts is None or facts.outer is None or event.y.array.size != 1:
         return
-    if facts.kind in ("eq", "ne"):
+    if facts.kind in OPPOSITE:
         right = int(event.inputs[0].array.sum())
         yield Found(facts.outer[0], event.place, count=facts.outer[1], right=right)
 

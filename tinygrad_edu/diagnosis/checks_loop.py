@@ -91,7 +91,8 @@ def gradient_discarded(seen: History, event: Any) -> Any:
         if begun and entry[0] == "zero" and entry[2]:
             wiped = entry[1]
     last = record.log and record.log[-1][0] == "backward"
-    if seen.scaled or wiped is None or len(stacks) > 1 or len(passes) < 2 or not last:
+    beside = len({entry[4] for entry in passes}) > 1  # another optimizer's step lies between
+    if seen.scaled or wiped is None or len(stacks) > 1 or len(passes) < 2 or not last or beside:
         return
     record.counts["discarded"] += 1
     if record.counts["discarded"] >= 2:
@@ -111,7 +112,7 @@ def step_missing(seen: History, event: Any) -> Any:
         wiped = [entry for entry in record.log if entry[0] == "zero" and entry[2]]
         at_end = not hasattr(event, "leaves")
         certain = at_end or (len(passes) >= 10 and len(wiped) >= 3 and not seen.scaled)
-        if record.steps == 0 and len(passes) >= 2 and certain:
+        if record.steps == 0 and not record.stepping and len(passes) >= 2 and certain:
             yield Found(passes[-1][1], record.place, passes=record.backwards)
 
 
@@ -146,7 +147,7 @@ def clip_after_step(seen: History, event: Any) -> Any:
             yield Found(event.place, places[-1] if places else None, norm=size, most=event.most)
 
 
-@check("clip-before-backward", "error", "clip backward step")
+@check("clip-before-backward", "error", "clip backward step failed")
 def clip_before_backward(seen: History, event: Any) -> Any:
     """Gradients are clipped before the backward pass ({also}) that makes them.
 
@@ -160,10 +161,11 @@ def clip_before_backward(seen: History, event: Any) -> Any:
         empty = not any([g.any() for g in grads])
         seen.notes["clip"] = (event, {id(p.leaf) for p in event.parameters}) if empty else None
         return
-    if hasattr(event, "leaves") and seen.notes.get("clip"):
-        clip, ids = seen.notes["clip"]
-        if any([id(leaf) in ids for leaf in event.leaves]) and np.isfinite(clip.most):
-            yield Found(clip.place, event.place, count=len(clip.parameters), most=clip.most)
+    clip, ids = seen.notes.get("clip") or (None, ())
+    reached = [leaf for leaf in getattr(event, "leaves", ()) if id(leaf) in ids]
+    if clip is not None and np.isfinite(clip.most) and (reached or hasattr(event, "error")):
+        also = event.place if reached else None
+        yield Found(clip.place, also, count=len(clip.parameters), most=clip.most)
     seen.notes["clip"] = None
 
 
@@ -221,10 +223,14 @@ def leaf_replaced(seen: History, event: Any) -> Any:
         pending[id(event.y)] = event.place, seen.facts[id(event.y)][0]
 
 
+def living() -> list[Module]:
+    """All modules that there are: one look at all objects."""
+    return [found for found in gc.get_objects() if issubclass(type(found), Module)]
+
+
 def held() -> set[int]:
-    """The ids of all parameters that living modules have: one look at all objects."""
-    modules = [found for found in gc.get_objects() if issubclass(type(found), Module)]
-    return {id(p) for module in modules for p in module._parameters.values()}
+    """The ids of all their parameters."""
+    return {id(p) for module in living() for p in module._parameters.values()}
 
 
 def strangers(seen: History) -> list[Any]:
@@ -246,7 +252,7 @@ def optimizer_other_parameters(seen: History, event: Any) -> Any:
 
     Cure: optimizer = torch.optim.SGD(model.parameters(), lr)  # of the model that is called
     """
-    others = _unreached(seen, event)
+    others = [] if _cut(seen, event.parameters) else _unreached(seen, event)
     if others and not held().isdisjoint([id(p) for p in event.parameters]):
         yield Found(
             event.record.place, event.place, count=len(event.parameters), others=len(others)
@@ -304,13 +310,9 @@ def parameter_not_optimized(seen: History, event: Any) -> Any:
 
 
 def never_reached(seen: History, record: Any) -> list[Any]:
-    """The optimizer's parameters that no backward pass has reached, though it reaches others."""
-    idle = []
-    for p in record.parameters():
-        found = seen.record(p)
-        if p.node is not None and p._grad is None and (found is None or not found.backwards):
-            idle.append(p)
-    return idle if record.backwards else []
+    """The optimizer's parameters that no backward pass has reached."""
+    idle = [p for p in record.parameters() if p.node is not None and p._grad is None]
+    return [p for p in idle if (found := seen.record(p)) is None or not found.backwards]
 
 
 @check("parameter-unreached", "note", "step")
@@ -322,17 +324,18 @@ def parameter_unreached(seen: History, event: Any) -> Any:
     Cure: use the layer in forward(), or leave it out
     """
     record = event.record
-    if record.steps != 4:
+    if record.steps != 4 or not record.backwards:
         return
     idle = never_reached(seen, record)
-    known = sum([1 for p in idle if (r := seen.record(p)) is not None and _is_cut(seen, r.bit)])
-    if idle and not known and len(idle) < len(event.parameters):
+    if idle and not _cut(seen, idle) and len(idle) < len(event.parameters):
         yield Found(
             event.place, count=len(idle), all=len(event.parameters), steps=record.steps,
             shape=list(idle[0].array.shape),
         )  # fmt: skip
 
 
-def _is_cut(seen: History, bit: int) -> bool:
+def _cut(seen: History, parameters: list[Any]) -> bool:
+    """Whether something is known to cut one of these parameters off."""
     cuts = [*[entry[0] for entry in seen.entered.values()], *seen.left.values()]
-    return any([bool(mask & bit) for mask in cuts])
+    bits = [r.bit for p in parameters if (r := seen.record(p)) is not None]
+    return any([bool(mask & bit) for mask in cuts for bit in bits])

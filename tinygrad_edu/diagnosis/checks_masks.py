@@ -22,7 +22,7 @@ def _is_inverted(hidden: Any) -> bool:
     return bool(hidden[..., below].all() and not hidden[..., above].any())
 
 
-@check("mask-inverted", "error", "op.softmax op.masked_fill attention")
+@check("mask-inverted", "error", "op.softmax op.masked_fill op.mul attention")
 def mask_inverted(seen: History, event: Any) -> Any:
     """The mask hides {what}.
 
@@ -35,11 +35,13 @@ def mask_inverted(seen: History, event: Any) -> Any:
     if found is None:
         return
     hidden, facts, shown = found
-    square = hidden.ndim == 2 and hidden.shape[0] == hidden.shape[1]
+    square = hidden.ndim >= 2 and hidden.shape[-1] == hidden.shape[-2]
+    if hidden.ndim > 2 and (hidden == hidden[..., :1, :]).all():
+        square = False  # a row for each sample, not one for each word
     what = None
     if _is_inverted(hidden):
         what = "what came before, and shows what comes after"
-    elif facts is not None and facts.kind == ("eq" if shown else "ne") and not square:
+    elif facts is not None and facts.kind == ("padding" if shown else "words") and not square:
         what = "the words, and shows the padding"
     if what is not None:
         seen.notes["inverted"] = seen.notes["nan data"] = True
@@ -62,6 +64,10 @@ def _mask(seen: History, event: Any) -> Any:
         if np.size(number) != 1 or float(number) > HIDDEN or event.y.array.dtype.kind != "f":
             return None
         return mask.array, seen.of(mask), False
+    if event.name == "mul":
+        number = event.args[1] if len(event.inputs) == 1 else 0
+        added = isinstance(number, (int, float)) and number <= HIDDEN
+        return (event.inputs[0].array != 0, event.before, False) if added else None
     x: Any = event.inputs[0].array if event.name == "softmax" and event.inputs else np.zeros(0)
     square = x.ndim >= 2 and x.shape[-1] == x.shape[-2] >= 3
     if square and seen.looks_left(("inverted", event.place), 6):

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_edu.diagnosis.checks_loop import living
 from tinygrad_edu.diagnosis.findings import Found, check
 from tinygrad_edu.diagnosis.flow import RISKY, finite, norm_of, rms
 from tinygrad_edu.diagnosis.history import History, address, tensors
@@ -17,16 +18,15 @@ from tinygrad_edu.nn.modules.module import Module
 from tinygrad_edu.nn.parameter import Parameter, is_lazy
 
 
-def _note_attributes(seen: History, event: Any) -> None:
+def _note_attributes(seen: History, module: Any, place: Place, start: int) -> None:
     """Note the attributes of a user's module that no table of its own holds, and their parts."""
-    module, passed = event.module, event.passed
     ours = type(module).__module__.startswith("tinygrad_edu")
     if ours or not seen.looks_left(("attributes", id(module)), 1):
         return
     for name, value in vars(module).items():
         parts = [part for part in _listed(value) if isinstance(part, (Module, Variable))]
         if parts and not name.startswith("_"):
-            entry = module, name, value, parts, passed.place, passed.start
+            entry = module, name, value, parts, place, start
             seen.note("attributes", list).append(entry)
 
 
@@ -39,7 +39,7 @@ def _listed(value: Any, depth: int = 2) -> list[Any]:
     return [value]
 
 
-@check("layers-in-list", "error", "module step")
+@check("layers-in-list", "error", "module step failed")
 def layers_in_list(seen: History, event: Any) -> Any:
     """self.{name} of {owner} holds layers in a plain {kind}: {count} parameters are not registered.
 
@@ -49,8 +49,12 @@ def layers_in_list(seen: History, event: Any) -> Any:
     Cure: self.{name} = nn.{right}(...)
     """
     if hasattr(event, "module"):
-        _note_attributes(seen, event)
+        _note_attributes(seen, event.module, event.passed.place, event.passed.start)
         return
+    if hasattr(event, "error"):
+        empty = "empty parameter list" in str(event.error)
+        for module in [m for m in living() if not [*m.parameters()]] if empty else ():
+            _note_attributes(seen, module, event.place, 0)
     for module, name, value, parts, place, _ in seen.notes.get("attributes", ()):
         layers = [part for part in parts if isinstance(part, Module) and part is not value]
         hidden = [p for layer in layers for p in layer.parameters() if p.node is not None]
@@ -78,7 +82,7 @@ def parameter_plain_tensor(seen: History, event: Any) -> Any:
     Cure: self.{name} = nn.Parameter(...)  # of the finished value
     """
     if hasattr(event, "module"):
-        _note_attributes(seen, event)
+        _note_attributes(seen, event.module, event.passed.place, event.passed.start)
         return
     for module, name, _, parts, place, start in seen.notes.get("attributes", ()):
         for t in [part for part in parts if isinstance(part, Variable)]:
@@ -132,7 +136,7 @@ def forward_direct(seen: History, event: Any) -> Any:
         yield Found(place, None, level, layer=type(module).__name__, hooks=hooks)
 
 
-@check("dead-units", "warning", "op.relu")
+@check("dead-units", "warning", "op.relu op.clamp")
 def dead_units(seen: History, event: Any) -> Any:
     """{share:.0%} of the units of a ReLU are 0 for every sample, {times} times in a row.
 
@@ -142,7 +146,7 @@ def dead_units(seen: History, event: Any) -> Any:
     Cure: a lower learning rate, biases that start at 0, or nn.LeakyReLU()
     """
     y = event.y.array
-    if y.ndim < 2 or y.shape[0] < 8 or event.y.node is None:
+    if y.ndim < 2 or y.shape[0] < 8 or event.y.node is None or y.min() < 0:
         return
     key = "relu", event.place, seen.in_pass("relu")
     axes = (0, *range(2, y.ndim)) if y.ndim == 4 else tuple(range(y.ndim - 1))
@@ -151,7 +155,7 @@ def dead_units(seen: History, event: Any) -> Any:
         yield Found(event.place, share=share, times=5)
 
 
-@check("saturated-units", "warning", "op.linear")
+@check("saturated-units", "warning", "op.linear op.matmul")
 def saturated_units(seen: History, event: Any) -> Any:
     """{share:.0%} of what {kind} ({also}) hands on is at its limits.
 
@@ -164,6 +168,8 @@ def saturated_units(seen: History, event: Any) -> Any:
         return
     facts, x = seen.of(event.inputs[0]), event.inputs[0].array
     if facts is None or facts.kind not in ("tanh", "sigmoid") or not x.size or seen.steps > 12:
+        return
+    if x.ndim < 2 or not event.inputs[-1].is_leaf:
         return
     share = float((abs(x) > 0.99).mean())
     if facts.kind == "sigmoid":
@@ -197,7 +203,8 @@ def symmetric_start(seen: History, event: Any) -> Any:
 
 def _initialised(place: Place) -> Place:
     """The line that sets all weights alike, if one can be found."""
-    init = r"(constant_|zeros_|ones_|fill_|(?<!grad\.)zero_)\("
+    init = r"(constant_|zeros_|ones_|fill_|(?<!grad\.)zero_)\(|\b(zeros|ones|full)\(.*requires_grad"
+    init += r"|Parameter\(.*\b(zeros|ones|full)\("
     for line in stack():
         found = nearby(line, init, before=10_000, after=10_000)
         if found is not None:
@@ -205,7 +212,7 @@ def _initialised(place: Place) -> Place:
     return place
 
 
-@check("nan-input", "error", "begin loss")
+@check("nan-input", "error", "begin loss op.matmul")
 def nan_input(seen: History, event: Any) -> Any:
     """The data hold {bad} numbers that are not finite, of {all}.
 
@@ -216,11 +223,12 @@ def nan_input(seen: History, event: Any) -> Any:
     """
     if seen.notes.get("suspect"):
         return  # it was made, by the line that `nan_first` will name
-    given = event.args if hasattr(event, "args") else [event.target]
-    for t in tensors(given):
+    outside = hasattr(event, "inputs")
+    if outside and (seen.modules or event.inside or not seen.looks_left(("data", event.place), 3)):
+        return
+    for t in tensors(event.args if hasattr(event, "args") else [event.target]):
         if t.node is None and seen.of(t) is None and not finite(t.array):
-            bad = np.isnan(t.array)
-            if bad.any():
+            if (np.isnan(t.array) | np.isposinf(t.array)).any():  # -inf is what masks add
                 seen.notes["suspect"] = None
                 seen.notes["nan data"] = True
                 yield Found(

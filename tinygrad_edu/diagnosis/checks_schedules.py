@@ -30,7 +30,11 @@ def scheduler_missing(seen: History, event: Any) -> Any:
 def _per_batch(event: Any) -> bool:
     """Whether a schedule is stepped once for each step of its optimizer, in an inner loop."""
     record = event.record
-    return record.steps >= 3 and not record.alone and loops_around(event.place) >= 2
+    if record.steps < 3 or record.alone:
+        return False
+    if "loops" not in record.__dict__:
+        record.loops = len(loops_around(event.stack) - loops_around(record.made))
+    return bool(record.loops >= 2)
 
 
 @check("scheduler-per-batch", "warning", "schedule")
@@ -139,10 +143,12 @@ def diverging(seen: History, event: Any) -> Any:
         return
     values = seen.losses[event.stack]
     values.append(event.value)
+    began = seen.note("began", dict).setdefault(event.stack, seen.steps)
     first, last = max(abs(values[0]), 0.1), values[-4:]
     rises = len(values) > 4 and all([b > a for a, b in zip(last, last[1:], strict=False)])
     far = rises and event.value > 20 * first and event.value > 10 * abs(last[0])
-    if seen.steps and len(values) > 2 and (far or event.value > 1e4 * first):
+    moved = seen.steps > began  # by an optimizer; else it may be an attack, which is to do that
+    if len(values) > 2 and ((far and moved) or event.value > 1e4 * first):
         yield Found(event.place, first=values[0], last=event.value, steps=len(values))
 
 
@@ -156,7 +162,7 @@ def loss_flat(seen: History, event: Any) -> Any:
     Cure: try to learn a single batch by heart first
     """
     for stack, values in seen.losses.items():
-        if len(values) >= 20 and seen.steps >= 20:
+        if len(values) >= 20 and seen.steps >= 20 + seen.note("began", dict).get(stack, 0):
             third = len(values) // 3
             first, last = sum(values[:third]) / third, sum(values[-third:]) / third
             if math.isfinite(last) and last > first - 0.01 * abs(first):

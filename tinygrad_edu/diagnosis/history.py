@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from tinygrad_edu.engine.graph import Leaf, Node, Variable
-from tinygrad_edu.engine.places import UNKNOWN, Place
+from tinygrad_edu.engine.places import UNKNOWN, Place, stack
 
 MOST_LEAVES = 4096
 """So many leaves are told apart; who makes more has one for each input, not parameters."""
@@ -74,12 +74,13 @@ class OptimizerRecord:
         place: where it was made.
         log: what has happened to its gradients since its last step: ("backward" or "zero", ...).
         tick: the tick of the graph's clock at its last step; `fresh`: whether that had a gradient.
+        stepping: it is within a step, of which its closure is a part.
         counts: of things that checks count.
     """
 
     def __init__(self, optimizer: Any, place: Place) -> None:
         self.optimizer = weakref.ref(optimizer)
-        self.place, self.step_place, self.fresh = place, UNKNOWN, True
+        self.place, self.step_place, self.fresh, self.stepping = place, UNKNOWN, True, False
         self.steps = self.backwards = self.tick = 0
         self.log: deque[Any] = deque(maxlen=512)
         self.counts: defaultdict[str, int] = defaultdict(int)
@@ -106,7 +107,7 @@ class ScheduleRecord:
     def __init__(self, schedule: Any, optimizer: OptimizerRecord, place: Place) -> None:
         self.schedule, self.optimizer = weakref.ref(schedule), optimizer
         self.rate = float(schedule.optimizer.param_groups[0]["lr"])
-        self.kind, self.place = type(schedule).__name__, place
+        self.kind, self.place, self.made = type(schedule).__name__, place, stack()
         self.inner = False  # it is part of another schedule
         self.steps = self.alone = self.beside = 0
         self.early: tuple[Place, int] | None = None
@@ -160,6 +161,9 @@ class History:
         self.gradients: dict[int, weakref.ref[Leaf]] = {}  # by the id of the `.grad` tensor
         self.losses: defaultdict[Any, list[float]] = defaultdict(list)
         self.looks: defaultdict[Any, int] = defaultdict(int)  # how often a check has seen a place
+        self.supervised: weakref.WeakSet[Any] = weakref.WeakSet()  # models that losses are about
+        self.picked: dict[int, Pass] = {}  # by the address of indices that max() or topk() gave
+        self.counts: dict[int, tuple[Any, Facts]] = {}  # a count of right answers, by its storage
         self.filled: dict[int, Place] = {}  # memory that was written as a whole: where
         self.notes: dict[Any, Any] = {}  # what a check remembers
         self.steps = self.backwards = 0

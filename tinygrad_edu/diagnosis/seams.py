@@ -16,6 +16,7 @@ Each thing that happens becomes an event; the checks that are interested in that
     epoch         a loader is asked for batches: loader, place
     to, data, set_data, grad_of_result    the method was called: t, place
     end           the block ends
+    failed        it ends with an exception: error, place
 """
 
 from __future__ import annotations
@@ -179,8 +180,16 @@ class Watch:
         given = {**dict(zip(("input", "target"), args, strict=False)), **kwargs}
         x, target = given.get("input"), given.get("target")
         if isinstance(x, Variable) and isinstance(target, Variable):
-            flow.judge(self.seen.of(x))
             facts, a = self.seen.of(x), x.array
+            flow.judge(facts)
+            labels = self.seen.of(target)
+            guesser = self.seen.picked.get(address(target)) if labels is None else labels.judged
+            if guesser is not None and x.node is not None:
+                guesser.used = True  # its answers are the labels of a recorded pass
+            last = self.seen.passes[-1] if self.seen.passes else None
+            passed = self.seen.current or (last if facts and facts.judged is last else None)
+            if passed is not None and passed.module() is not None:
+                self.seen.supervised.add(passed.module())
             kind = None if facts is None else facts.kind
             self.emit(
                 "loss", name=name, target=target, place=here(), facts=facts, kind=kind, x=a,
@@ -208,7 +217,7 @@ class Watch:
         )  # fmt: skip
         for record in event.records:
             record.backwards += 1
-            record.log.append(("backward", event.place, lines, event.mean))
+            record.log.append(("backward", event.place, lines, event.mean, seen.steps))
         self.emit("backward", **vars(event))
         result = make(*args, **kwargs)
         seen.gradients.clear()
@@ -249,7 +258,8 @@ class Watch:
         lost = (facts.lost if facts else 0) | (0 if t.node is None else seen.reach(t.node))
         if lost:
             seen.left[here()] = seen.left.get(here(), 0) | lost
-        if isinstance(y, (int, float)):
+        passed = None if facts is None else facts.judged
+        if isinstance(y, (int, float)) or (passed and flow.is_supervised(seen, passed)):
             flow.judge(facts)
         if isinstance(y, np.ndarray) and facts is not None:
             flow.give_out(seen, y, facts)
@@ -305,7 +315,7 @@ class Watch:
             record = self.seen.schedule(args[0], here())
             record.steps += 1
             self.emit("schedule", record=record, schedule=args[0], optimizer=record.optimizer,
-                      place=here())  # fmt: skip
+                      place=here(), stack=stack())  # fmt: skip
             record.beside = record.optimizer.steps
         return y
 
@@ -367,7 +377,7 @@ class Watch:
         """An optimizer is about to step."""
         seen, place = self.seen, here()
         record = seen.optimizer(optimizer, place)
-        record.step_place = place
+        record.step_place, record.stepping = place, True
         seen.adopt(record)
         parameters = record.parameters()
         moving = [p for p in parameters if p._grad is not None]
@@ -385,6 +395,7 @@ class Watch:
         kinds = [entry[0] for entry in record.log if entry[0] == "backward" or entry[2]]
         record.fresh = bool(kinds) and kinds[-1] == "backward"
         record.log.clear()
+        record.stepping = False
         record.steps += 1
         seen.steps += 1
         record.tick = seen.last_step = clock()

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tinygrad_edu.engine import tree
 from tinygrad_edu.engine.graph import INFERENCE, Storage, Variable
 from tinygrad_edu.engine.mode import state
 
@@ -71,12 +70,12 @@ class Level:
 
     def heard(self, op: Any, make: Any, *args: Any, **kwargs: Any) -> Any:
         """Note what the results of a call are (see mode.py)."""
-        y = make(*args, **kwargs)
         given = {t._storage for t in tensors((args, kwargs))}
-        found = {t._storage for t in tensors(y)}
-        self.made |= found - given
+        y = make(*args, **kwargs)
+        new = [t._storage for t in tensors(y) if t._storage not in given]
+        self.made.update(new)
         if self.varying is not None and not self.varying.isdisjoint(given):
-            self.varying |= found - given
+            self.varying.update(new)
         return y
 
     def refuse(self, t: Any, name: str, others: Any) -> None:
@@ -120,4 +119,14 @@ def refuse_captured(t: Any, name: str = "inplace arithmetic", others: Any = ()) 
 
 def tensors(value: Any) -> list[Any]:
     """The tensors in nested containers."""
-    return [leaf for leaf in tree.flatten(value) if isinstance(leaf, Variable)]
+    found: list[Any] = []
+    todo = [value]
+    while todo:
+        value = todo.pop()
+        if isinstance(value, Variable):
+            found.append(value)
+        elif isinstance(value, (tuple, list)):
+            todo.extend(value[::-1])
+        elif value.__class__ is dict and value:
+            todo.extend([*value.values()][::-1])
+    return found

@@ -156,4 +156,6 @@ def _owner(saved: Any, results: list[Any]) -> Any:
 
 
 def _shape(value: Any) -> Any:
-    return tuple([v.shape for v in value]) if value.__class__ is tuple else value.shape
+    if value.__class__ is tuple:
+        return tuple([v.shape for v in value])
+    return None if value is None else value.shape

@@ -24,6 +24,7 @@ from tinygrad_edu.engine.graph import Leaf, Node, Storage, Variable
 from tinygrad_edu.engine.mode import Around
 from tinygrad_edu.engine.record import as_array, wrap
 from tinygrad_edu.engine.types import Call, Gradient, Values
+from tinygrad_edu.kernels.memory_order import for_leaf
 
 
 class Arrivals:
@@ -222,8 +223,11 @@ def accumulate(leaf: Leaf, g: Gradient, mine: bool, create: bool) -> None:
         before = tensor._grad
         if create:
             tensor._grad = g.clone() if before is None else before + g
+            if before is None:
+                tensor._grad.array = for_leaf(tensor.array, g.array)
         elif before is None:
-            tensor._grad = wrap(g if mine else g.copy())
+            as_it_is = mine and g.strides == tensor.array.strides
+            tensor._grad = wrap(g if as_it_is else for_leaf(tensor.array, g))
         elif before.node is not None:
             tensor._grad = before + wrap(g)
         else:

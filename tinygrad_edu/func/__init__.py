@@ -18,13 +18,12 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from tinygrad_edu.autograd import functional
+from tinygrad_edu.autograd.batched import batched_here, cut_off, filled
 from tinygrad_edu.engine import tree
 from tinygrad_edu.engine.graph import Node, Variable
 from tinygrad_edu.engine.levels import Level, tensors
-from tinygrad_edu.engine.record import current_node, wrap
+from tinygrad_edu.engine.record import current_node
 from tinygrad_edu.engine.switches import enable_grad, is_grad_enabled
 from tinygrad_edu.engine.views import CutOff
 from tinygrad_edu.func.batching import vmap
@@ -55,7 +54,7 @@ class _Run:
             if not isinstance(t, Variable):
                 raise ValueError(f"Thing passed to transform API must be Tensor, got {type(t)}")
         with enable_grad():
-            self.xs: list[Any] = [functional.fresh(t, outside) for t in before]
+            self.xs: list[Any] = [functional.fresh(batched_here(t), outside) for t in before]
             changed = dict(zip(places, tree.rebuild(given, self.xs), strict=True))
             new_args = [changed.get(i, a) for i, a in enumerate(args)]
             with Level(tensors((new_args, kwargs))):
@@ -84,7 +83,7 @@ class _Run:
 
 
 def _detached(value: Any) -> Any:
-    return wrap(value.array, None, value._storage) if isinstance(value, Variable) else value
+    return cut_off(value) if isinstance(value, Variable) else value
 
 
 def _reaches_others(ys: list[Any], own: list[Any]) -> bool:
@@ -155,7 +154,7 @@ def grad_and_value(
                 " instead?"
             )
         with enable_grad():
-            ones = [wrap(np.ones_like(y.array))]
+            ones = [filled(y, 1)]
             found = functional._pull([y], run.xs, ones, run.connected, False)
         gradients = run.finished(_shaped(args, argnums, places, found))
         value = run.finished(y)

@@ -6,9 +6,11 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+from tinygrad_edu.autograd.batched import Batched, BatchedRun, Unbatched
 from tinygrad_edu.engine import tree
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.levels import Level
+from tinygrad_edu.autograd.batch_rules import apply
 from tinygrad_edu.ops.joining import stack
 from tinygrad_edu.ops.shape import movedim
 from tinygrad_edu.random import get_rng_state, set_rng_state
@@ -60,6 +62,12 @@ def vmap(
         dims = _in_dims(args, in_dims, name)
         leaves = tree.flatten(args)
         size = _size(leaves, dims)
+        if randomness == "error":
+            start = get_rng_state()
+            try:
+                return _at_once(func, args, kwargs, leaves, dims, size, out_dims)
+            except (Unbatched, Exception):  # the calls below say what is wrong, if anything is
+                set_rng_state(start)
         slices = [
             [leaf] * size if dim is None else leaf.unbind(dim)
             for leaf, dim in zip(leaves, dims, strict=True)
@@ -82,6 +90,38 @@ def vmap(
         return _joined(outputs, out_dims, name)
 
     return mapped
+
+
+def _at_once(
+    func: Callable[..., Any], args: Any, kwargs: Any, leaves: list[Any], dims: list[int | None],
+    size: int, out_dims: Any,
+) -> Any:  # fmt: skip
+    """All slices in one call of the function (see autograd/batched.py).
+
+    Raises:
+        Unbatched, or any error: the function must be called slice by slice.
+    """
+    run = BatchedRun(size, apply)
+    given = [
+        leaf if dim is None else Batched(run, movedim(leaf, dim, 0))
+        for leaf, dim in zip(leaves, dims, strict=True)
+    ]
+    before = get_rng_state()
+    with run:
+        output = func(*tree.rebuild(args, given), **kwargs)
+    if (get_rng_state() != before).any():
+        raise Unbatched
+    out = tree.broadcast(out_dims, output)
+    if isinstance(out_dims, tuple) and len(out_dims) == 1 and isinstance(output, Variable):
+        out = list(out_dims)
+    if out is None:
+        raise Unbatched
+    joined: list[Any] = []
+    for leaf, dim in zip(tree.flatten(output), out, strict=True):
+        if not isinstance(leaf, Variable) or (dim is None and run.owns(leaf)):
+            raise Unbatched
+        joined.append(leaf if dim is None else movedim(run.whole(leaf), 0, dim))
+    return tree.rebuild(output, joined)
 
 
 def _in_dims(args: tuple[Any, ...], in_dims: Any, name: str) -> list[int | None]:

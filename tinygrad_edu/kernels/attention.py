@@ -19,8 +19,9 @@ Under `causal`, query i sees the keys 0 to i: of a block only the keys up to its
 computed, half of the work is skipped, and a triangle is masked at the end of each block.
 
 Dao et al. also cut the keys into blocks, with a running maximum and sum, so that a tile fits into
-the few kilobytes next to a GPU's arithmetic units.  Measured in NumPy, on 1024 to 8192 keys, that
-is slower: a row of scores lies in a CPU's cache as it is.
+the few kilobytes next to a GPU's arithmetic units; so does cuda/flash.py.  Measured in NumPy, on
+1024 to 8192 keys, that is slower: a row of scores lies in a CPU's cache as it is.  The GPU's code
+here is for what flash.py does not take: wider heads, and masks that need a gradient.
 
 Source: Dao et al., "FlashAttention", 2022, algorithms 1 and 2; Rabe and Staats, "Self-attention
 does not need O(n²) memory", 2021.
@@ -38,7 +39,7 @@ import numpy as np
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.kernels.blocks import filled
 from tinygrad_edu.kernels.cuda import attention as gpu
-from tinygrad_edu.kernels.cuda import launch, products
+from tinygrad_edu.kernels.cuda import flash, launch, products
 from tinygrad_edu.kernels.threads import spread
 
 ROWS, TILE = 64, 1 << 19
@@ -175,6 +176,8 @@ def forward(
         y (..., B, H, L, V), in memory in the order of q, and lse (..., B, H, L), which is inf for
         a query that sees no key; its y is 0.
     """
+    if flash.fits(q, k, v):
+        return flash.forward(q, k, v, mask, keep, p, causal, scale)
     q, k, v = _together(q, k, v)
     scores = Scores(q, k, mask, keep, causal, scale)
     y = np.empty_like(q, shape=(*q.shape[:-1], v.shape[-1]))
@@ -226,6 +229,8 @@ def backward(
     causal: bool, scale: float, y: Array, lse: Array, live: tuple[bool, ...],
 ) -> tuple[Array | None, ...]:  # fmt: skip
     """The gradients of q, k, v and mask, those that are `live`; None for the others."""
+    if flash.fits(q, k, v) and not live[3]:
+        return *flash.backward(g, q, k, v, mask, keep, p, causal, scale, y, lse), None
     g, q, k, v = _together(g, q, k, v)
     scores = Scores(q, k, mask, keep, causal, scale)
     make = np.zeros_like if scores.empty else np.empty_like

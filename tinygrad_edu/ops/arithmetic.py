@@ -42,7 +42,7 @@ def zero_gradient(g: Any) -> Any:
 
 
 @elementwise
-@primitive(half="by gpu, once")
+@primitive(half="by gpu, once, numbers rounded")
 def _add(a: Array, b: Array) -> Array:
     a, b = promote(a, b)
     return np.add(a, b)
@@ -53,7 +53,7 @@ _add.vjp(a=lambda g: g,
 
 
 @elementwise
-@primitive(half="by gpu, once")
+@primitive(half="by gpu, once, numbers rounded")
 def _sub(a: Array, b: Array) -> Array:
     x, z = promote(a, b)
     if x is not a or z is not b or x.__class__ is bool or z.__class__ is bool:
@@ -133,7 +133,7 @@ def _by_second(name: str, number: int) -> Any:
     return chain
 
 
-@primitive(node=_by_second("Rsub", number=1))
+@primitive(node=_by_second("Rsub", number=1), half="widened, numbers rounded")
 def _rsub(a: Array, b: Array) -> Array:
     y = _sub.primitive.forward(b, a)
     return in_turn(y, b, a, dtype=y.dtype) if hasattr(b, "dtype") else in_turn(y, a)
@@ -321,7 +321,7 @@ def div_(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
 
 
 @ufunc("remainder")
-@primitive(node=_by_second("Remainder", number=0))
+@primitive(node=_by_second("Remainder", number=0), half="widened, numbers rounded")
 def remainder(a: Array, b: Array) -> Array:
     """`a - b * floor(a / b)`: what is left of a division, with the sign of `b`.
 
@@ -341,7 +341,7 @@ remainder.vjp(a=lambda g: g,
 
 
 @ufunc("fmod")
-@primitive(numbers="second", node=_by_second("Fmod", number=0))
+@primitive(numbers="second", node=_by_second("Fmod", number=0), half="widened, numbers rounded")
 def fmod(a: Array, b: Array) -> Array:
     """`a - b * trunc(a / b)`: what is left of a division, with the sign of `a`.
 

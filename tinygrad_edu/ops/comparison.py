@@ -17,7 +17,7 @@ from tinygrad_edu.ops.arguments import elementwise, ufunc
 
 
 @ufunc("equal")
-@primitive(numbers="second")
+@primitive(numbers="second", half="widened, numbers rounded")
 def eq(a: Array, b: Array) -> Array:
     """`a == b`, element by element.
 
@@ -36,7 +36,7 @@ def eq(a: Array, b: Array) -> Array:
 
 
 @ufunc("not_equal")
-@primitive(numbers="second")
+@primitive(numbers="second", half="widened, numbers rounded")
 def ne(a: Array, b: Array) -> Array:
     """`a != b`, element by element; arguments and errors as `eq`.
 
@@ -49,7 +49,7 @@ def ne(a: Array, b: Array) -> Array:
 
 
 @ufunc("less")
-@primitive(numbers="second")
+@primitive(numbers="second", half="widened, numbers rounded")
 def lt(a: Array, b: Array) -> Array:
     """`a < b`, element by element; arguments and errors as `eq`.
 
@@ -62,7 +62,7 @@ def lt(a: Array, b: Array) -> Array:
 
 
 @ufunc("less_equal")
-@primitive(numbers="second")
+@primitive(numbers="second", half="widened, numbers rounded")
 def le(a: Array, b: Array) -> Array:
     """`a <= b`, element by element; arguments and errors as `eq`.
 
@@ -75,7 +75,7 @@ def le(a: Array, b: Array) -> Array:
 
 
 @ufunc("greater")
-@primitive(numbers="second")
+@primitive(numbers="second", half="widened, numbers rounded")
 def gt(a: Array, b: Array) -> Array:
     """`a > b`, element by element; arguments and errors as `eq`.
 
@@ -88,7 +88,7 @@ def gt(a: Array, b: Array) -> Array:
 
 
 @ufunc("greater_equal")
-@primitive(numbers="second")
+@primitive(numbers="second", half="widened, numbers rounded")
 def ge(a: Array, b: Array) -> Array:
     """`a >= b`, element by element; arguments and errors as `eq`.
 

@@ -132,7 +132,7 @@ def _clamp_name(x: Array, min: Any, max: Any) -> str:
     return f"ClampBackward{int(not hasattr(min, 'dtype') and not hasattr(max, 'dtype'))}"
 
 
-@primitive(node=_clamp_name)
+@primitive(node=_clamp_name, half="widened, numbers fit")
 def clamp(x: Array, min: Any = None, max: Any = None) -> Array:
     """`x` raised to `min` where it is lower, then lowered to `max` where it is higher.
 

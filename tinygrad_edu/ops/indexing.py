@@ -302,6 +302,15 @@ def getitem(x: Any, index: Any) -> Tensor:
     return watched(_take(picked, advanced), "index", entries)
 
 
+def _numbers(x: Array, value: Any) -> Array:
+    """What is assigned to parts of `x`, as an array; NumPy would drop an imaginary part."""
+    y = module_of(x).asarray(value)
+    if y.dtype.kind in "cOSUmM":
+        what = "complex numbers are" if y.dtype.kind == "c" else f"a {type(value).__name__} is"
+        raise TypeError(f"can't assign to a tensor: {what} not supported")
+    return y
+
+
 def setitem(x: Any, index: Any, value: Any) -> None:
     """`x[index] = value`, in place.
 
@@ -329,7 +338,7 @@ def setitem(x: Any, index: Any, value: Any) -> None:
             refuse_overlap(target, (value,), apart=True)
         if advanced is not None:
             _check_put(target.array, value.array, advanced)
-    plain = value.array if isinstance(value, Variable) else module_of(x.array).asarray(value)
+    plain = value.array if isinstance(value, Variable) else _numbers(x.array, value)
     if advanced is not None:
         _refuse_own_indices(target, entries)
     fitting = plain.shape

@@ -164,7 +164,7 @@ def _fill_missing(pieces: list[Any], shapes: list[tuple[int, ...]]) -> list[Any]
     ]
 
 
-@primitive(multiple=True, view=True)
+@primitive(multiple=True, view=True, half="by gpu")  # nothing is computed on the way back either
 def _split(x: Array, sizes: tuple[int, ...], dim: int) -> Any:
     ends = np.cumsum(sizes).tolist()
     before = (slice(None),) * dim
@@ -319,7 +319,7 @@ def dsplit(input: Tensor, *indices_or_sections: Any) -> tuple[Tensor, ...]:
 unsafe_split, unsafe_chunk = split, chunk
 
 
-@primitive(multiple=True, view=True)
+@primitive(multiple=True, view=True, half="by gpu")
 def _unbind(x: Array, dim: int) -> Any:
     before = (slice(None),) * dim
     return tuple([x[(*before, i, ...)] for i in range(x.shape[dim])])

@@ -27,6 +27,8 @@ from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import current_node
 from tinygrad_edu.kernels import cross_entropy as kernel
+from tinygrad_edu.kernels import cuda
+from tinygrad_edu.kernels.cuda import launch
 from tinygrad_edu.names.moved import moved_names
 from tinygrad_edu.ops.activation import log_sigmoid, logsigmoid
 from tinygrad_edu.ops.arithmetic import _sub
@@ -100,6 +102,17 @@ def _bce_logits_of_target(g: Any, x: Any, yes: Any) -> Any:
 bce_logits.vjp(x=_bce_logits_gradient, t=_bce_logits_of_target)
 
 
+def _integers(target: Array) -> Array:
+    """Classes as int64; RuntimeError if they are neither that nor uint8."""
+    if target.dtype == np.uint8:
+        return target.astype(np.int64)
+    if target.dtype != np.int64:
+        raise RuntimeError(
+            f"expected target dtype to be Long or Byte, but got {scalar_type_name(target.dtype)}"
+        )
+    return target
+
+
 def read_classes(target: Array, count: int, ignore_index: int) -> tuple[Array, Array | None]:
     """The classes, 0 where a row is ignored, and a mask of the ignored rows (None if none is).
 
@@ -107,12 +120,7 @@ def read_classes(target: Array, count: int, ignore_index: int) -> tuple[Array, A
         IndexError: a class that is not ignored lies outside [0, count).
         RuntimeError: `target` holds no int64 or uint8.
     """
-    if target.dtype == np.uint8:
-        target = target.astype(np.int64)
-    if target.dtype != np.int64:
-        raise RuntimeError(
-            f"expected target dtype to be Long or Byte, but got {scalar_type_name(target.dtype)}"
-        )
+    target = _integers(target)
     if not target.size:
         return target, None
     if not isinstance(target, np.ndarray):  # looking at the classes would mean waiting for the GPU
@@ -150,8 +158,13 @@ def _cross_entropy(
     `shares` is what each row's loss counts in the result, an array (N,) or one number for all;
     `ignored` marks the rows that do not count, None if there are none.
     """
-    classes, ignored = read_classes(target, x.shape[1], ignore_index)
     wide = x.astype(np.float32) if x.dtype.itemsize < 4 else x
+    if x.size and launch.ready(wide):
+        classes = _integers(target)
+        counts = None if weight is None else weight.astype(wide.dtype, copy=False)
+        y, *kept = cuda.softmax.cross_entropy(wide, classes, counts, ignore_index, reduction)
+        return y.astype(x.dtype, copy=False), classes, *kept, None
+    classes, ignored = read_classes(target, x.shape[1], ignore_index)
     losses, exponentials, sums = kernel.forward(wide, classes)
     counts = _row_weights(weight, classes, ignored, wide.dtype)
     if ignored is not None:
@@ -178,12 +191,19 @@ def _of_rows(g: Array, shares: Any, ignored: Array | None) -> Array:
     return g * shares if ignored is None else gate(g * shares, ~ignored)
 
 
-_cross_entropy.vjp(
-    # `classes` may be the memory of the target, which is named so that it is watched
-    x=lambda g, target, classes, exponentials, sums, shares, ignored: kernel.backward(
-        _of_rows(g, shares, ignored), classes, exponentials, sums
-    )
-)
+def _scores_gradient(
+    g: Array, target: Array, classes: Array, exponentials: Array, sums: Array, shares: Any,
+    ignored: Array | None, ignore_index: int,
+) -> Array:  # fmt: skip
+    """`classes` may be the memory of the target, which is named so that it is watched."""
+    if exponentials.size and launch.ready(exponentials):
+        return cuda.softmax.cross_entropy_gradient(
+            g, classes, exponentials, sums, shares, ignore_index
+        )
+    return kernel.backward(_of_rows(g, shares, ignored), classes, exponentials, sums)
+
+
+_cross_entropy.vjp(x=_scores_gradient)
 
 
 @_cross_entropy.defined_as

@@ -12,6 +12,7 @@ from tinygrad_edu.engine.composed import composed, of_tensors
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.kernels.memory_order import clone, like_images
+from tinygrad_edu.ops.casting import _clone
 from tinygrad_edu.ops.gathering import index_select
 from tinygrad_edu.ops.indexing import _slice
 
@@ -36,7 +37,7 @@ def _inside(shape: tuple[int, ...], widths: _Widths) -> tuple[slice, ...]:
     return tuple([slice(a, a + n) for n, (a, _) in zip(shape, widths, strict=True)])
 
 
-_pad.vjp(x=lambda g, x_shape, widths: _slice(g, _inside(x_shape, widths)))
+_pad.vjp(x=lambda g, x_shape, widths: _clone(_slice(g, _inside(x_shape, widths))))
 
 
 @of_tensors

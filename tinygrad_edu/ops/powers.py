@@ -78,7 +78,7 @@ def _pow_name(x: Any, exponent: Any) -> str:
 
 
 @ufunc("power")
-@primitive(node=_pow_name, autocast={"cuda": "float32"})
+@primitive(node=_pow_name, autocast={"cuda": "float32"}, half="widened, numbers fit")
 def pow(x: Array, exponent: Array) -> Array:
     """`x ** exponent`, element by element; 0 ** 0 is 1.
 

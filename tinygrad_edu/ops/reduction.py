@@ -122,9 +122,9 @@ def _mean(x: Array, dims: Dims, keepdim: bool, dtype: NumpyDtype | None) -> Arra
     return np.true_divide(total, count(x.shape, dims)).astype(x.dtype, copy=False)
 
 
-_mean.vjp(
-    x=lambda g, x_shape, dims, keepdim: repeated(
-        g / (count(x_shape, dims) or 1), x_shape, dims, keepdim
+_mean.vjp(  # divided last, so that each element is memory of its own, as in torch
+    x=lambda g, x_shape, dims, keepdim: (
+        repeated(g, x_shape, dims, keepdim) / (count(x_shape, dims) or 1)
     )
 )
 

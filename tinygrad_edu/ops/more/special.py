@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 @elementwise
-@primitive
+@primitive(half="widened, numbers rounded")
 def xlogy(a: Array, b: Array) -> Array:
     """`a * log(b)`; 0 where a is 0, unless b is nan.
 
@@ -183,7 +183,7 @@ logit.vjp(x=_logit_slope)
 
 
 @elementwise
-@primitive(node="SpecialXlog1Py")
+@primitive(node="SpecialXlog1Py", half="widened, numbers rounded")
 def xlog1py(a: Array, b: Array) -> Array:
     """`a * log(1 + b)`; 0 where a is 0, unless b is nan.
 
