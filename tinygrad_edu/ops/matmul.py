@@ -22,6 +22,7 @@ from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels import cuda
+from tinygrad_edu.kernels.blocks import filled
 from tinygrad_edu.kernels.cuda import launch
 from tinygrad_edu.kernels.memory_order import in_order
 from tinygrad_edu.ops.arguments import ufunc
@@ -95,6 +96,8 @@ def _gradient_b(g: Any, a: Any, b_shape: tuple[int, ...]) -> Any:
 def _merge(x: Any, place: int) -> Any:
     """A batch of matrices as one: stacked (0) or side by side (1)."""
     shape = tuple(x.shape)
+    if len(shape) == 2:
+        return x
     if place:
         x = _permute(x, (len(shape) - 2, *range(len(shape) - 2), len(shape) - 1))
         return x.reshape((shape[-2], math.prod(shape) // max(shape[-2], 1)))
@@ -362,12 +365,13 @@ def _linear(x: Array, weight: Array, bias: Array | None) -> Array:
 @primitive
 def _add_rows(rows: Array) -> Array:
     """The sum over all dimensions but the last: BLAS adds rows faster than a reduction does."""
-    rows = rows.reshape(math.prod(rows.shape[:-1]), rows.shape[-1])
-    if launch.ready(rows, half=True):
+    if rows.ndim != 2:
+        rows = rows.reshape(math.prod(rows.shape[:-1]), rows.shape[-1])
+    if rows.__class__ is not np.ndarray and launch.ready(rows, half=True):
         return cuda.elementwise.add_rows(rows)
     if rows.dtype.itemsize == 2:
         return _add_rows.primitive.forward(rows.astype(np.float32)).astype(rows.dtype)
-    return _multiply(np.ones_like(rows, shape=(len(rows),)), rows, exact=True)
+    return _multiply(filled(rows, len(rows), 1.0), rows, exact=True)
 
 
 _add_rows.vjp(rows=lambda g, rows_shape: _expand(g, rows_shape))
