@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tinygrad_edu import backend
-from tinygrad_edu.kernels.cuda import launch, products
+from tinygrad_edu.kernels.cuda import epilogues, launch, products
 
 from . import kernels
 from .array import ndarray
@@ -43,6 +43,7 @@ def installed() -> Iterator[Any]:
     backend.forget_cupy()
     launch.THREADS, threads = kernels.THREADS, launch.THREADS
     products.open_library, library = kernels.cublas, products.open_library
+    epilogues.open_library, with_epilogues = kernels.cublas, epilogues.open_library
     Counters.reset()
     try:
         yield mine["cupy"]
@@ -51,4 +52,5 @@ def installed() -> Iterator[Any]:
             sys.modules.pop(name, None)
         sys.modules.update(hidden)
         launch.THREADS, products.open_library = threads, library
+        epilogues.open_library = with_epilogues
         backend.forget_cupy()

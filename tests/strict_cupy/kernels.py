@@ -71,7 +71,7 @@ class _Counted:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self.library, name)
-        if "Gemm" in name:
+        if "Gemm" in name or name == "cublasLtMatmul":
             found = _Product(name, found)
         setattr(self, name, found)
         return found
