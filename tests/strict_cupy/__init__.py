@@ -29,7 +29,12 @@ from .array import ndarray
 from .counters import Counters, StrictError
 from .modules import build
 
-__all__ = ["Counters", "StrictError", "installed", "ndarray"]
+__all__ = ["Counters", "StrictError", "installed", "ndarray", "stands_in"]
+
+
+def stands_in() -> bool:
+    """Whether `cupy` is the stand-in now."""
+    return type(sys.modules.get("cupy")).__module__.startswith(__name__)
 
 
 @contextlib.contextmanager

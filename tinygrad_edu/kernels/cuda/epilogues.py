@@ -50,7 +50,7 @@ def open_library(major: int) -> Any:
 @functools.cache
 def _library(xp: Any) -> Any:
     """cuBLASLt, or None where it, or one of its functions, cannot be had."""
-    if products.library_of(xp) is None:
+    if products.prepare() is None:
         return None
     p, n = ctypes.c_void_p, ctypes.c_size_t
     try:

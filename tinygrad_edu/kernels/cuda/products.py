@@ -38,7 +38,7 @@ def open_library(major: int) -> Any:
 
 
 @functools.cache
-def library_of(xp: Any) -> Any:
+def _library(xp: Any) -> Any:
     """cuBLAS, or None where it cannot be had: the stand-in without a compiler."""
     try:
         _ = xp.cuda.cublas  # CuPy loads the library, wherever pip or the toolkit has put it
@@ -118,7 +118,7 @@ _handles = _Handles()
 
 def prepare() -> _Handle | None:
     """Have cuBLAS ready on the current GPU."""
-    library = library_of(module_for(device("cuda")))
+    library = _library(module_for(device("cuda")))
     gpu = current_gpu()
     lent = _handles.of.get(gpu)
     if lent is None and library is not None:
@@ -169,7 +169,7 @@ def matmul(
         exact: never round float32 factors to TF32.
     """
     kind = None if isinstance(a, np.ndarray) else _KINDS.get(a.dtype.char)
-    library = None if kind is None else library_of(module_of(a))
+    library = None if kind is None else _library(module_of(a))
     if library is None:
         return _by_numpy(a, b, out, factor)
     if a.ndim == 1:
@@ -245,6 +245,6 @@ def _step(shape: tuple[int, ...], strides: list[int], lead: tuple[int, ...]) -> 
 
 def forget() -> None:
     """Drop all handles: the tests exchange CuPy under them."""
-    library_of.cache_clear()
+    _library.cache_clear()
     _handles.of.clear()
     _idle.clear()
