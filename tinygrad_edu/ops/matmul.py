@@ -344,7 +344,7 @@ def _linear_chain(x: int, weight: int, biased: bool, rows: str) -> str:
     half="by gpu",
 )
 def _linear(x: Array, weight: Array, bias: Array | None) -> Array:
-    """The bias is added in place, on a GPU by one kernel after the product.
+    """The bias is added in place, on a GPU by the product's own kernel where cuBLASLt has one.
 
     No activation is fused with it: the sum is a tensor of its own, which hooks may see and which
     the backward pass of most activations reads.
@@ -356,6 +356,10 @@ def _linear(x: Array, weight: Array, bias: Array | None) -> Array:
     ):  # fmt: skip
         _check_linear(x, weight, bias)
     rows = x if x.ndim <= 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+    if bias is not None and rows.ndim == weight.ndim == 2 and not isinstance(rows, np.ndarray):
+        y = cuda.epilogues.linear(rows, weight, bias)
+        if y is not None:
+            return y if x.ndim <= 2 else y.reshape(x.shape[:-1] + weight.shape[:-1])
     y = _multiply(rows, weight.T)
     if bias is not None:
         y = np.add(y, bias, out=y) if y.ndim else np.add(y, bias)
@@ -368,7 +372,8 @@ def _add_rows(rows: Array) -> Array:
     if rows.ndim != 2:
         rows = rows.reshape(math.prod(rows.shape[:-1]), rows.shape[-1])
     if rows.__class__ is not np.ndarray and launch.ready(rows, half=True):
-        return cuda.elementwise.add_rows(rows)
+        found = cuda.epilogues.sums(rows)
+        return found if found is not None else cuda.elementwise.add_rows(rows)
     if rows.dtype.itemsize == 2:
         return _add_rows.primitive.forward(rows.astype(np.float32)).astype(rows.dtype)
     return _multiply(filled(rows, len(rows), 1.0), rows, exact=True)
@@ -377,16 +382,23 @@ def _add_rows(rows: Array) -> Array:
 _add_rows.vjp(rows=lambda g, rows_shape: _expand(g, rows_shape))
 
 
-def _weight_gradient(g: Any, x: Any, weight_shape: tuple[int, ...]) -> Tensor:
+def _weight_gradient(
+    g: Any, x: Any, weight_shape: tuple[int, ...], bias_shape: tuple[int, ...] | None
+) -> Tensor:
     """`g` transposed @ `x`, both seen as matrices of all rows."""
     if len(weight_shape) == 1:  # one output, and no dimension for it
         return matmul(g.reshape((math.prod(x.shape[:-1]),)), _merge(x, 0))
-    return matmul(_merge(g, 0).swapaxes(0, 1), _merge(x, 0))
+    rows, x = _merge(g, 0), _merge(x, 0)
+    if bias_shape == weight_shape[:1] and not isinstance(g, (np.ndarray, Variable)):
+        found = cuda.epilogues.weight_gradient(rows, x)  # and the bias's, for the rule beneath
+        if found is not None:
+            return found
+    return matmul(rows.swapaxes(0, 1), x)
 
 
 _linear.vjp(
     x=lambda g, weight: matmul(g, weight) if len(weight.shape) == 2 else g[..., None] * weight,
-    weight=lambda g, x, weight_shape: _weight_gradient(g, x, weight_shape),
+    weight=lambda g, x, weight_shape, bias_shape: _weight_gradient(g, x, weight_shape, bias_shape),
     bias=lambda g, x_shape, weight_shape, bias_shape: (
         _add_rows(g)
         if len(weight_shape) == 2 and len(x_shape) > 1 and bias_shape == weight_shape[:1]
