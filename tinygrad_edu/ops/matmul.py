@@ -19,6 +19,7 @@ import numpy as np
 from tinygrad_edu.dtypes import Array, from_numpy, is_floating, scalar_type_name
 from tinygrad_edu.engine.boundary import need_tensors, not_a_tensor
 from tinygrad_edu.engine.composed import composed
+from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels import cuda
