@@ -39,7 +39,7 @@ def _kind(value: object) -> str:
 def clear_gradient(parameter: Tensor, set_to_none: bool) -> None:
     """What `zero_grad` does to one parameter: `.grad` becomes None, or zeros in its own memory."""
     if set_to_none:
-        parameter.grad = None
+        parameter._grad = None
     elif parameter.grad is not None:
         if parameter.grad.grad_fn is not None:
             parameter.grad.detach_()

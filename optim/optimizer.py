@@ -162,7 +162,7 @@ class Optimizer:
                 f" {type(self).__name__} but param_groups' capturable is False."
             )
         for group in self.param_groups:
-            moving = [p for p in group["params"] if p.grad is not None]
+            moving = [p for p in group["params"] if p._grad is not None]
             try:
                 with np.errstate(all="ignore"):  # a warning would run Python amid the writes
                     for p in self._update_together(moving, group):
@@ -178,8 +178,8 @@ class Optimizer:
         rest: list[Tensor] = []
         batches: defaultdict[Any, list[tuple[list[Array], State]]] = defaultdict(list)
         for p in params:
-            assert p.grad is not None
-            x, g = p.array, p.grad.array
+            assert p._grad is not None
+            x, g = p.array, p._grad.array
             if isinstance(x, np.ndarray) or not cuda.tensors.fit(x, g):
                 rest.append(p)
                 continue
@@ -211,7 +211,9 @@ class Optimizer:
         """What is remembered of a parameter, made if this is its first step."""
         state = self.state.get(p)
         if state:
-            self._check_dtype(p.array, state)
+            for name in self._averages:
+                if name in state and state[name].array.dtype is not p.array.dtype:
+                    self._check_dtype(p.array, state)
         else:
             state = self._new_state(p.array, group)
             if state:
@@ -230,8 +232,9 @@ class Optimizer:
                 )
 
     def _update_parameter(self, p: Tensor, group: Group) -> None:
-        assert p.grad is not None
-        x, g = p.array, p.grad.array
+        grad = p._grad
+        assert grad is not None
+        x, g = p.array, grad.array
         if group.get("maximize"):
             g = -g
         state = self._state_of(p, group)

@@ -225,7 +225,9 @@ _IN = {
         "use_deterministic_algorithms",
     ],
     "nn.functional": [
-        "cosine_similarity", "group_norm", "layer_norm", "pairwise_distance", "pdist", "rms_norm",
+        "adaptive_avg_pool1d", "avg_pool1d", "bilinear", "cosine_similarity", "group_norm",
+        "layer_norm", "max_pool1d", "max_pool2d", "max_pool3d", "pairwise_distance", "pdist",
+        "rms_norm",
     ],
     "nn.functional.more.low_level": [
         "constant_pad_nd", "embedding_bag", "gru_cell", "index_put_", "is_inference",
@@ -291,7 +293,8 @@ if _typing.TYPE_CHECKING:
     from tinygrad_edu.autograd.anomaly import is_anomaly_enabled
     from tinygrad_edu.func.batching import vmap
     from tinygrad_edu.nn.functional import (
-        cosine_similarity, group_norm, layer_norm, pairwise_distance, pdist, rms_norm,
+        adaptive_avg_pool1d, avg_pool1d, bilinear, cosine_similarity, group_norm, layer_norm,
+        max_pool1d, max_pool2d, max_pool3d, pairwise_distance, pdist, rms_norm,
     )  # fmt: skip
     from tinygrad_edu.nn.functional.more.low_level import (
         constant_pad_nd, embedding_bag, gru_cell, index_put_, is_inference, is_same_size,

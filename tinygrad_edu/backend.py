@@ -414,7 +414,7 @@ def forget_cupy() -> None:
     cupy_problem.cache_clear()
     for name in (
         "random.gpu",
-        *[f"kernels.cuda.{part}" for part in ("checks", "launch", "products")],
+        *[f"kernels.cuda.{part}" for part in ("checks", "epilogues", "launch", "products")],
     ):
         module = sys.modules.get(f"tinygrad_edu.{name}")
         if module is not None:

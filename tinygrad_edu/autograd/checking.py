@@ -224,10 +224,10 @@ def _checkrecorded(
 def _random_start(y: Any, non_contiguous: bool) -> Tensor:
     """A random gradient for `y` that itself requires grad."""
     shape = y.array.shape
-    values = np.random.default_rng(0).standard_normal((*shape, 2))
-    values = values[..., 0] if non_contiguous else np.ascontiguousarray(values[..., 0])
-    values = values.reshape(shape).astype(y.array.dtype, copy=False)
-    return wrap(module_of(y.array).asarray(values)).requires_grad_()
+    values: Any = wrap(np.empty(shape, y.array.dtype)).uniform_(-1, 1)  # the numbers torch draws
+    if non_contiguous:
+        values = values.unsqueeze(-1).repeat_interleave(2, -1)[..., 0]
+    return wrap(module_of(y.array).asarray(values.array)).requires_grad_()
 
 
 def _checked_inputs(args: Sequence[Any]) -> list[int]:

@@ -98,7 +98,7 @@ def _operands(op: Primitive, values: Values) -> Array:
     return [*values[0], *values[1:]] if op.variadic else values
 
 
-def _compute(op: Primitive, *values: Array) -> Array:
+def compute(op: Primitive, *values: Array) -> Array:
     """`forward`, computed in float32 where the operands have 16 bits."""
     first = values[0]
     if first.__class__ is np.ndarray and first.dtype is _WIDE:
@@ -161,16 +161,17 @@ def _step(step: Call, node: Node, kept: Values | None, g: Gradient) -> Array:
 
 
 def _listener(op: Primitive, make: Call, *args: object, **kwargs: object) -> Array:
-    if not isinstance(op, Primitive) or op.half == "as it is" or op.view:
+    told = "_by" in kwargs  # a call that has been told how to compute
+    if told or not isinstance(op, Primitive) or op.half == "as it is" or op.view:
         return make(*args, **kwargs)
-    return op.call(*args, _by=functools.partial(_compute, op), **kwargs)
+    return op.call(*args, _by=functools.partial(compute, op), **kwargs)
 
 
 @functools.cache
 def install() -> None:
     """Compute with 16-bit floats from now on."""
     listeners.append(_listener)
-    around.append(_step)
+    around.insert(0, _step)  # the nearest: it widens what others have unpacked
 
 
 when_half_is_met(install)

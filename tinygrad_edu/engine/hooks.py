@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from tinygrad_edu.engine.graph import Leaf, Node, Variable
+from tinygrad_edu.engine.graph import Leaf, Node, Variable, clock
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.engine.types import Gradient, Values
 from tinygrad_edu.engine.walk import unbroadcast
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
 
 
-_next_handle = itertools.count(1).__next__
+_next_handle = itertools.count().__next__
 
 
 class RemovableHandle:
@@ -147,10 +147,20 @@ def copy_as(node: Node, cls: type[Node]) -> Any:
     return made
 
 
-def unhooked(node: Node) -> Node:
-    """The same node without its hooks: they are not told what is overwritten by a view."""
+def unhooked(node: Node, base: Node | None, steps: int) -> Node:
+    """The same view of the base, so many steps from it, without hooks: they are not told what is
+    overwritten through a view.
+
+    Nor are those of the views between. The twins have numbers of their own, for two nodes of one
+    number could not be ordered.
+    """
+    if node is base or not steps or node.is_leaf or node.whole is not None:
+        return node
+    edges = tuple([edge and unhooked(edge, base, steps - 1) for edge in node.edges])
+    if node.hooks is None and edges == node.edges:
+        return node
     twin: Node = copy_as(node, type(node))
-    twin.hooks = None
+    twin.number, twin.hooks, twin.edges = clock(), None, edges
     return twin
 
 

@@ -296,8 +296,8 @@ def inplace(
         # kept does so at once: they get a copy from the start.
         same = simple and state.mode.maker is operator.call
         node = t.node
-        if t.view_of is not None and node is not None and node.hooks is not None:
-            node = unhooked(node)
+        if t.view_of is not None and node is not None:
+            node = unhooked(node, t.view_of.base.node, len(t.view_of.path))
         before = wrap(t.array if same else t.array.copy(), node, t._storage if same else None)
         return write(t, op(before, *args, **kwargs))
 

@@ -30,8 +30,8 @@ from tinygrad_edu.func.batching import vmap
 from tinygrad_edu.ops.joining import stack
 
 __all__ = [
-    "functional_call", "grad", "grad_and_value", "hessian", "jacfwd", "jacrev", "jvp",
-    "stack_module_state", "vjp", "vmap",
+    "functional_call", "grad", "grad_and_value", "hessian", "jacfwd", "jacrev", "jvp", "linearize",
+    "replace_all_batch_norm_modules_", "stack_module_state", "vjp", "vmap",
 ]  # fmt: skip
 
 ArgNums = int | tuple[int, ...]
@@ -282,6 +282,47 @@ def jvp(
     pushed = tree.rebuild(run.output, products)
     result = run.finished(run.output), (pushed if create else run.finished(pushed))
     return (*result, run.aux) if has_aux else result
+
+
+def linearize(func: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., Any]]:
+    """`func(*primals)`, and a function that maps tangents v of the primals to J v.
+
+    The function is run once, however many tangents there are.
+
+    >>> import tinygrad_edu as torch
+    >>> y, push = torch.func.linearize(torch.sin, torch.zeros(2))
+    >>> push(torch.tensor([1.0, 3.0]))
+    tensor([1., 3.])
+    """
+    run = _Run(func, primals, range(len(primals)), {})
+    _only_tensors(run.ys, "linearize(f, *primals)", "f(*primals)")
+
+    def pushed(*tangents: Any) -> Any:
+        vs = tree.flatten(tangents)
+        if len(vs) != len(run.xs):
+            raise RuntimeError(
+                "linearize: expected tangents of the same structure as the primals:"
+                f" {len(vs)} tensors for {len(run.xs)}"
+            )
+        create = run.connected or any([current_node(v) is not None for v in vs])
+        with enable_grad():
+            products = functional.push(run.ys, run.xs, vs, create)
+        result = tree.rebuild(run.output, products)
+        return result if create else run.finished(result)
+
+    return run.finished(run.output), pushed
+
+
+def replace_all_batch_norm_modules_(root: Any) -> Any:
+    """Take the running statistics from every batch norm of a model; returns the model.
+
+    Then `vmap` may run it: updating them in place would mix the slices.
+    """
+    for module in root.modules():
+        if hasattr(module, "running_mean") and hasattr(module, "track_running_stats"):
+            module.running_mean = module.running_var = module.num_batches_tracked = None
+            module.track_running_stats = False
+    return root
 
 
 def jacrev(

@@ -108,7 +108,12 @@ def _prepare(
     """What the kernel takes: floats with equal leading dimensions, two at least."""
     lead = _shape(query, key, value)[:-2]
     lead = (1,) * (2 - len(lead)) + lead
-    q, k, v = (np.broadcast_to(_by_kernel(x), lead + x.shape[-2:]) for x in (query, key, value))
+    q, k, v = [
+        _by_kernel(x)
+        if x.shape[:-2] == lead
+        else np.broadcast_to(_by_kernel(x), lead + x.shape[-2:])
+        for x in (query, key, value)
+    ]
     if mask is not None:
         mask = mask.reshape((1,) * (len(lead) + 2 - mask.ndim) + mask.shape)
         mask = mask if mask.dtype == bool else _wide(mask)

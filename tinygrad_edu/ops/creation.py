@@ -168,7 +168,7 @@ def from_numpy(ndarray: Any) -> Tensor:
             " strides are not currently supported. (You can probably work around this by making a"
             " copy of your array with array.copy().)"
         )
-    return wrap(np.asarray(ndarray))  # of a subclass, the plain array
+    return wrap(ndarray.view(np.ndarray))  # whose shape may be set without ours
 
 
 def _new(

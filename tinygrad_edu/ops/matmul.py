@@ -19,9 +19,11 @@ import numpy as np
 from tinygrad_edu.dtypes import Array, from_numpy, is_floating, scalar_type_name
 from tinygrad_edu.engine.boundary import need_tensors, not_a_tensor
 from tinygrad_edu.engine.composed import composed
+from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels import cuda
+from tinygrad_edu.kernels.blocks import filled
 from tinygrad_edu.kernels.cuda import launch
 from tinygrad_edu.kernels.memory_order import in_order
 from tinygrad_edu.ops.arguments import ufunc
@@ -95,6 +97,8 @@ def _gradient_b(g: Any, a: Any, b_shape: tuple[int, ...]) -> Any:
 def _merge(x: Any, place: int) -> Any:
     """A batch of matrices as one: stacked (0) or side by side (1)."""
     shape = tuple(x.shape)
+    if len(shape) == 2:
+        return x
     if place:
         x = _permute(x, (len(shape) - 2, *range(len(shape) - 2), len(shape) - 1))
         return x.reshape((shape[-2], math.prod(shape) // max(shape[-2], 1)))
@@ -341,7 +345,7 @@ def _linear_chain(x: int, weight: int, biased: bool, rows: str) -> str:
     half="by gpu",
 )
 def _linear(x: Array, weight: Array, bias: Array | None) -> Array:
-    """The bias is added in place, on a GPU by one kernel after the product.
+    """The bias is added in place, on a GPU by the product's own kernel where cuBLASLt has one.
 
     No activation is fused with it: the sum is a tensor of its own, which hooks may see and which
     the backward pass of most activations reads.
@@ -353,6 +357,10 @@ def _linear(x: Array, weight: Array, bias: Array | None) -> Array:
     ):  # fmt: skip
         _check_linear(x, weight, bias)
     rows = x if x.ndim <= 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+    if bias is not None and rows.ndim == weight.ndim == 2 and not isinstance(rows, np.ndarray):
+        y = cuda.epilogues.linear(rows, weight, bias)
+        if y is not None:
+            return y if x.ndim <= 2 else y.reshape(x.shape[:-1] + weight.shape[:-1])
     y = _multiply(rows, weight.T)
     if bias is not None:
         y = np.add(y, bias, out=y) if y.ndim else np.add(y, bias)
@@ -362,27 +370,36 @@ def _linear(x: Array, weight: Array, bias: Array | None) -> Array:
 @primitive
 def _add_rows(rows: Array) -> Array:
     """The sum over all dimensions but the last: BLAS adds rows faster than a reduction does."""
-    rows = rows.reshape(math.prod(rows.shape[:-1]), rows.shape[-1])
-    if launch.ready(rows, half=True):
-        return cuda.elementwise.add_rows(rows)
+    if rows.ndim != 2:
+        rows = rows.reshape(math.prod(rows.shape[:-1]), rows.shape[-1])
+    if rows.__class__ is not np.ndarray and launch.ready(rows, half=True):
+        found = cuda.epilogues.sums(rows)
+        return found if found is not None else cuda.elementwise.add_rows(rows)
     if rows.dtype.itemsize == 2:
         return _add_rows.primitive.forward(rows.astype(np.float32)).astype(rows.dtype)
-    return _multiply(np.ones_like(rows, shape=(len(rows),)), rows, exact=True)
+    return _multiply(filled(rows, len(rows), 1.0), rows, exact=True)
 
 
 _add_rows.vjp(rows=lambda g, rows_shape: _expand(g, rows_shape))
 
 
-def _weight_gradient(g: Any, x: Any, weight_shape: tuple[int, ...]) -> Tensor:
+def _weight_gradient(
+    g: Any, x: Any, weight_shape: tuple[int, ...], bias_shape: tuple[int, ...] | None
+) -> Tensor:
     """`g` transposed @ `x`, both seen as matrices of all rows."""
     if len(weight_shape) == 1:  # one output, and no dimension for it
         return matmul(g.reshape((math.prod(x.shape[:-1]),)), _merge(x, 0))
-    return matmul(_merge(g, 0).swapaxes(0, 1), _merge(x, 0))
+    rows, x = _merge(g, 0), _merge(x, 0)
+    if bias_shape == weight_shape[:1] and not isinstance(g, (np.ndarray, Variable)):
+        found = cuda.epilogues.weight_gradient(rows, x)  # and the bias's, for the rule beneath
+        if found is not None:
+            return found
+    return matmul(rows.swapaxes(0, 1), x)
 
 
 _linear.vjp(
     x=lambda g, weight: matmul(g, weight) if len(weight.shape) == 2 else g[..., None] * weight,
-    weight=lambda g, x, weight_shape: _weight_gradient(g, x, weight_shape),
+    weight=lambda g, x, weight_shape, bias_shape: _weight_gradient(g, x, weight_shape, bias_shape),
     bias=lambda g, x_shape, weight_shape, bias_shape: (
         _add_rows(g)
         if len(weight_shape) == 2 and len(x_shape) > 1 and bias_shape == weight_shape[:1]

@@ -36,7 +36,9 @@ def _flat(x: Array | None) -> Array | None:
 
 
 def _like_parameter(g: Array | None, parameter: Array | None) -> Array | None:
-    return None if g is None or parameter is None else g.reshape(parameter.shape)
+    if g is None or parameter is None or g.shape == parameter.shape:
+        return g  # no view: then the parameter's `.grad` need not be a copy
+    return g.reshape(parameter.shape)
 
 
 @primitive(saves=("mean", "rstd"), node="NativeLayerNorm")

@@ -325,6 +325,8 @@ unsqueeze.vjp(x=lambda g, x_shape: g.reshape(x_shape))
 
 @primitive(view=True)
 def _expand(x: Array, shape: tuple[int, ...]) -> Array:
+    if isinstance(x, np.generic):  # a gradient on its way
+        x = np.asarray(x)
     steps = _expanded_steps(x, shape)
     if x.__class__ is np.ndarray and x.flags.c_contiguous and x.size:
         return np.ndarray(shape, x.dtype, x, 0, steps)  # a tenth of the time of the next line

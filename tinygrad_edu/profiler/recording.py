@@ -28,6 +28,19 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+_OF_IMAGES = {"_conv": "conv{}d", "max_pool": "max_pool{}d", "max_pool_nd": "max_pool{}d"}
+_NAMES = {"convolve": "_convolution", "convolve_input": "convolution_backward",
+          "convolve_weight": "convolution_backward"}  # fmt: skip
+
+
+def _aten(op: Any, args: Any) -> str:
+    """What torch calls the operation."""
+    if op.name in _OF_IMAGES:
+        n = next((a.ndim for a in args if hasattr(a, "ndim")), 4) - 2
+        return "aten::" + _OF_IMAGES[op.name].format(max(n, 1))
+    return f"aten::{_NAMES.get(op.name, op.name)}"
+
+
 class Recorder:
     """Notes what runs in the block that `on` makes of it.
 
@@ -73,7 +86,7 @@ class Recorder:
         its own name in it, share theirs.  A step of training is no operation."""
         if isinstance(op, Composed) and op.autocast is None:
             return make(*args, **kwargs)
-        name = f"aten::{op.name}"
+        name = _aten(op, args)
         new_memory = self.memory and not getattr(op, "view", True)
         if self.open and self.open[-1].name == name:
             result = make(*args, **kwargs)

@@ -52,7 +52,7 @@ from tinygrad_edu.kernels.limits import (
     largest_integer,
     require_float,
 )
-from tinygrad_edu.kernels.memory_order import as_real, empty_like, fill, slow_to_fast
+from tinygrad_edu.kernels.memory_order import CHUNK, as_real, empty_like, fill, slow_to_fast
 from tinygrad_edu.kernels.mersenne_twister import MersenneTwister
 from tinygrad_edu.kernels.rounding import fma64
 from tinygrad_edu.kernels.shuffle import fisher_yates
@@ -77,6 +77,9 @@ _DEFAULT_SEED = 67280421310721  # torch's
 # From a seed to a stream of words -----------------------------------------------------------------
 
 
+_CPU = Device("cpu")
+
+
 class Generator(MersenneTwister):
     """A stream of random numbers with torch's interface, determined by its seed.
 
@@ -99,7 +102,7 @@ class Generator(MersenneTwister):
     @property
     def device(self) -> Device:
         """Where the numbers are drawn."""
-        return Device("cpu")
+        return _CPU
 
     def manual_seed(self, seed: int) -> Generator:
         """Start the stream that belongs to `seed`, an integer in [-2**63, 2**64); returns self.
@@ -387,6 +390,8 @@ def keep_mask(gen: Generator, like: Array, p: float) -> npt.NDArray[np.bool_]:
 def _keep(gen: Generator, like: Array, p: float) -> npt.NDArray[np.bool_]:
     if not 0 <= p <= 1:
         raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
+    if like.flags.c_contiguous and 0 < p < 1 and like.size <= CHUNK:
+        return draw.bernoulli(gen, like.size, 1 - p).reshape(like.shape)
     mask = empty_like(like, np.bool_)
     if 0 < p < 1:
         fill(mask, lambda n: draw.bernoulli(gen, n, 1 - p))
