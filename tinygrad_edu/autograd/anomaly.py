@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu.engine.boundary import is_ours
-from tinygrad_edu.engine.graph import Node, Variable
+from tinygrad_edu.engine.graph import Node, TensorBase
 from tinygrad_edu.engine.mode import Mode, Recorder, state
 from tinygrad_edu.engine.types import Call, Gradient
 
@@ -69,7 +69,7 @@ def is_anomaly_check_nan_enabled() -> bool:
 
 
 def _has_nan(g: Gradient) -> bool:
-    array = g.array if isinstance(g, Variable) else g
+    array = g.array if isinstance(g, TensorBase) else g
     return bool(np.isnan(array).any())
 
 

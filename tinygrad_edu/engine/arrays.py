@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.graph import TensorBase
 
 if TYPE_CHECKING:
     from tinygrad_edu.engine.primitive import Primitive
@@ -36,7 +36,7 @@ def place_of_array(op: Primitive, args: tuple[object, ...]) -> int | None:
     kinds = op.forward.__annotations__
     for i, (name, value) in enumerate(zip(op.parameters, args, strict=False)):
         kind = str(kinds.get(name, "Any"))
-        if isinstance(value, Variable) or not kind.startswith(("Array", "Any")):
+        if isinstance(value, TensorBase) or not kind.startswith(("Array", "Any")):
             continue
         no_number = op.numbers == "none" or (op.numbers == "second" and i == 0) or op.arity == 1
         if isinstance(value, np.generic):
