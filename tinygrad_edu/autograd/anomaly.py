@@ -22,10 +22,11 @@ class _Noting:
     def __call__(self, *made: Any) -> Node:
         import traceback  # here, because nothing else needs it
 
-        node: Any = self.outer(*made)
+        node = self.outer(*made)
+        noted: Any = node
         frames = traceback.walk_stack(None)
         own = [(f, n) for f, n in frames if not is_ours(f)]
-        node.made_at = traceback.StackSummary.extract(iter(own[::-1]), lookup_lines=False)
+        noted.made_at = traceback.StackSummary.extract(iter(own[::-1]), lookup_lines=False)
         return node
 
 

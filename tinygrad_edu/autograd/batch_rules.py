@@ -45,7 +45,7 @@ def apply(run: BatchedRun, op: Any, args: tuple[Any, ...]) -> Any:
 
 def _one_by_one(run: BatchedRun, op: Primitive, args: tuple[Any, ...]) -> Any:
     """The operation called for every slice, and the results stacked."""
-    columns = []
+    columns: list[Any] = []
     for arg in args:
         if isinstance(arg, (tuple, list)) and any([run.owns(part) for part in arg]):
             parts = [run.slices(part) for part in arg]
@@ -154,11 +154,11 @@ def _shape(run: BatchedRun, op: Primitive, x: Any, shape: Any) -> Any:
 
 def _known(shape: Any, x: Any) -> list[int]:
     """The shape with its -1 filled in."""
-    shape = list(shape)
-    if -1 in shape:
-        rest = -math.prod(shape)
-        shape[shape.index(-1)] = x.array.size // rest if rest else 0
-    return shape
+    sizes: list[int] = list(shape)
+    if -1 in sizes:
+        rest = -math.prod(sizes)
+        sizes[sizes.index(-1)] = x.array.size // rest if rest else 0
+    return sizes
 
 
 def _expand(run: BatchedRun, op: Primitive, x: Any, shape: Any) -> Any:

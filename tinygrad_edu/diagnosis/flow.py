@@ -51,7 +51,7 @@ WATCHED = RISKY | frozenset(
 
 
 def follow(
-    seen: History, name: str, args: object, inputs: list[Any], y: Any, t: Any, place: Place | None
+    seen: History, name: str, args: Any, inputs: list[Any], y: Any, t: Any, place: Place | None
 ) -> bool:
     """Note of a result what follows from its inputs; whether there is anything to note."""
     known = [(a, seen.of(a)) for a in inputs]

@@ -298,7 +298,7 @@ def fingerprint(t: Tensor) -> Any:
     return id(t.array), t._storage.version, tuple(map(float, few))
 
 
-def address(t: Tensor) -> int:
+def address(t: Any) -> int:
     """Where a tensor's memory is."""
     return int(t.data_ptr())
 

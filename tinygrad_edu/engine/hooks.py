@@ -204,10 +204,10 @@ def check_hook(hook: object, result: Any, before: Any) -> Any:
     if not isinstance(result, TensorBase) or before is None:
         raise TypeError(f"expected Variable, but hook returned '{type(result).__name__}'")
     name = getattr(hook, "__name__", type(hook).__name__)
+    given: tuple[Any, ...] = (before, result)
     if result.array.dtype != before.array.dtype:
-        raise RuntimeError(
-            f"hook '{name}' has changed the type of value (was {before.type()} got {result.type()})"
-        )
+        was, got = [tensor.type() for tensor in given]
+        raise RuntimeError(f"hook '{name}' has changed the type of value (was {was} got {got})")
     if result.array.shape != before.array.shape:
         raise RuntimeError(f"hook '{name}' has changed the size of value")
     return result

@@ -242,7 +242,7 @@ def set_history(t: Any, node: Node | None) -> None:
     order = None if base.array.flags.c_contiguous else slow_to_fast(base.array)
     copied = note(
         copy_slices.primitive,
-        (before, node),
+        [before, node],
         (base.array, t.array, t.view_of.path, order),
         (base._storage, t._storage, None, None),
         base.array,

@@ -101,11 +101,7 @@ def unwrap(args: Sequence[Any]) -> tuple[list[Any], list[Node | None], list[Stor
 
 
 def note(
-    op: Primitive,
-    edges: Sequence[Node | None],
-    values: Sequence[Any],
-    owners: Sequence[Any],
-    y: Any,
+    op: Primitive, edges: list[Node | None], values: Sequence[Any], owners: Sequence[Any], y: Any
 ) -> Any:
     """Wrap the result `y` of `op` and, if an input needs a gradient, note how it was made.
 
