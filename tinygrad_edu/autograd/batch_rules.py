@@ -270,7 +270,7 @@ def _matmul(run: BatchedRun, op: Primitive, a: Any, b: Any) -> Any:
 
 
 def _as_matrices(run: BatchedRun, t: Any, ndim: int, place: int) -> Any:
-    """The factor with a dimension put in if it is a vector, and in front up to `ndim` of a slice."""
+    """The factor with a dimension added if it is a vector, and in front up to `ndim` of a slice."""
     if not run.owns(t):
         return t.unsqueeze(place) if t.ndim == 1 else t
     whole = t.whole.unsqueeze(place) if t.ndim == 1 else t.whole
