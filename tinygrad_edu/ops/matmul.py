@@ -391,9 +391,8 @@ def _weight_gradient(
         return matmul(g.reshape((math.prod(x.shape[:-1]),)), _merge(x, 0))
     rows, x = _merge(g, 0), _merge(x, 0)
     if bias_shape == weight_shape[:1] and not isinstance(g, (np.ndarray, TensorBase)):
-        found: Tensor | None = cuda.epilogues.weight_gradient(
-            rows, x
-        )  # and the bias's, for the rule beneath
+        # and the bias's, for the rule beneath
+        found: Tensor | None = cuda.epilogues.weight_gradient(rows, x)
         if found is not None:
             return found
     return matmul(rows.swapaxes(0, 1), x)
