@@ -335,7 +335,7 @@ def test_second_order_of_a_write_into_a_0d_tensor() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["relu", "relu6", "leaky_relu", "hardtanh", "hardsigmoid", "hardshrink", "softshrink"]
+    "name", ["relu", "relu6", "leaky_relu", "hardtanh", "hardshrink", "softshrink"]
 )
 def test_the_gradient_of_a_function_with_kinks_has_a_history(name: str) -> None:
     found = []
