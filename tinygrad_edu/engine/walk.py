@@ -68,7 +68,7 @@ class Arrivals:
         self.pending[whole][index] = g if share is None else share + g
 
 
-def walk(
+def walk_back(
     roots: Sequence[tuple[Node, Gradient]],
     *,
     retain: bool,
@@ -137,12 +137,11 @@ def go_on(node: Node, g: Gradient, step: Call, needed: set[Any] | None, arrivals
         edge = edges[i]
         if edge is None or gx is None or (needed is not None and edge not in needed):
             continue
-        mine = owns and gx is not g
         if gx.shape != edge.shape:
             gx = unbroadcast(gx, edge.shape)
         if gx.dtype is not edge.dtype and gx.dtype != edge.dtype:  # `is` is the faster
             gx = _cast(gx, edge.dtype)
-        mine = mine and gx.base is None
+        mine = owns and gx is not g and gx.base is None
         if edge in pending:
             arrivals.add(edge, gx, mine)
             continue
@@ -184,7 +183,7 @@ def free(node: Node) -> None:
         node.guards = ()
 
 
-def _plain(value: Any) -> bool:
+def _plain(value: object) -> bool:
     if isinstance(value, (tuple, list)):
         return all([_plain(part) for part in value])
     return not hasattr(value, "dtype")
@@ -224,10 +223,8 @@ def accumulate(leaf: Leaf, g: Gradient, mine: bool, create: bool) -> None:
         if before is None:
             values, node = (g.array, g.clone().node) if create else (g, None)
             tensor._grad = wrap(for_leaf(tensor.array, values, mine), node)
-        elif create:
-            tensor._grad = before + g
-        elif before.node is not None:
-            tensor._grad = before + wrap(g)
+        elif create or before.node is not None:
+            tensor._grad = before + (g if create else wrap(g))
         else:
             refuse_expanded(before.array)
             before.array += g

@@ -138,7 +138,7 @@ class _Part:
                 set_rng_state(before)
 
 
-def _never(packed: Any) -> Any:
+def _never(packed: object) -> Any:
     raise AssertionError("the graph of a recomputation is not walked")
 
 
