@@ -193,7 +193,7 @@ def write_out(name: str, out: Any, y: Any, *inputs: object, told: bool = True) -
     if out is None:
         result: Tensor = y
         return result
-    if not isinstance(out, Variable):
+    if not isinstance(out, Variable.results):
         raise not_a_tensor(name, 1, out, "out")
     refuse_out(name)
     refuse_overlap(out, inputs)
