@@ -55,6 +55,9 @@ class Casting:
         cache: those, by the parameter's id: (parameter, version, cast); None outside a block.
     """
 
+    casts = True
+    """A call with `out=` is made without it (see out.py)."""
+
     def __init__(
         self,
         enabled: Mapping[str, bool],
@@ -75,7 +78,7 @@ class Casting:
 
     def __call__(self, op: Any, make: Call, *args: Any, **kwargs: Any) -> Any:
         """Make a call of this thread in the precision that `op` asks for."""
-        if op.autocast is None:
+        if op.autocast is None or kwargs.get("out") is not None:
             return make(*args, **kwargs)
         tensors = _tensors([*args, *kwargs.values()])
         places = {backend.device_of(t.array).type for t in tensors}

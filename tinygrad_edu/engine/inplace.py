@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu.dtypes import Array, is_floating, scalar_type_name
-from tinygrad_edu.engine.boundary import refuse_expanded, users_level
+from tinygrad_edu.engine.boundary import not_a_tensor, refuse_expanded, users_level
 from tinygrad_edu.engine.graph import INFERENCE, Node, TensorBase, clock
 from tinygrad_edu.engine.hooks import unhooked
 from tinygrad_edu.engine.levels import refuse_captured, refuse_out
@@ -193,6 +193,8 @@ def write_out(name: str, out: Any, y: Any, *inputs: object, told: bool = True) -
     if out is None:
         result: Tensor = y
         return result
+    if not isinstance(out, TensorBase.results):
+        raise not_a_tensor(name, 1, out, "out")
     refuse_out(name)
     refuse_overlap(out, inputs)
     if is_recording() and (current_node(out) is not None or current_node(y) is not None):

@@ -137,12 +137,11 @@ def go_on(node: Node, g: Gradient, step: Call, needed: set[Any] | None, arrivals
         edge = edges[i]
         if edge is None or gx is None or (needed is not None and edge not in needed):
             continue
-        mine = owns and gx is not g
         if gx.shape != edge.shape:
             gx = unbroadcast(gx, edge.shape)
         if gx.dtype is not edge.dtype and gx.dtype != edge.dtype:  # `is` is the faster
             gx = _cast(gx, edge.dtype)
-        mine = mine and gx.base is None
+        mine = owns and gx is not g and gx.base is None
         if edge in pending:
             arrivals.add(edge, gx, mine)
             continue
@@ -224,10 +223,8 @@ def accumulate(leaf: Leaf, g: Gradient, mine: bool, create: bool) -> None:
         if before is None:
             values, node = (g.array, g.clone().node) if create else (g, None)
             tensor._grad = wrap(for_leaf(tensor.array, values, mine), node)
-        elif create:
-            tensor._grad = before + g
-        elif before.node is not None:
-            tensor._grad = before + wrap(g)
+        elif create or before.node is not None:
+            tensor._grad = before + (g if create else wrap(g))
         else:
             refuse_expanded(before.array)
             before.array += g
