@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from tinygrad_edu.dtypes import Array
-from tinygrad_edu.kernels.axpby import address, blas_axpby
+from tinygrad_edu.kernels.axpby import addresses, blas_axpby
 from tinygrad_edu.kernels.blocks import blocks, constants
 from tinygrad_edu.kernels.undivided import Calls
 
@@ -53,11 +53,11 @@ def adam_calls(
             calls += [(np.multiply, xs, penalty, s), (np.add, gs, s, parts[-2])]
             gs = parts[-2]
         if axpby is not None:
-            n, at_m, at_s = xs.size, address(ms), address(s)
+            n, (at_x, at_g, at_m, at_v, at_s) = xs.size, addresses(xs, gs, ms, vs, s)
             calls += [
-                (axpby, n, 1 - beta1, address(gs), 1, beta1, at_m, 1),
+                (axpby, n, 1 - beta1, at_g, 1, beta1, at_m, 1),
                 (np.multiply, gs, gs, s),
-                (axpby, n, 1 - beta2, at_s, 1, beta2, address(vs), 1),
+                (axpby, n, 1 - beta2, at_s, 1, beta2, at_v, 1),
             ]
         else:
             calls += [
@@ -79,7 +79,7 @@ def adam_calls(
         ]
         if axpby is not None:
             keep = 1.0 if l2 else float(shrink)
-            calls.append((axpby, n, float(step), at_s, 1, keep, address(xs), 1))
+            calls.append((axpby, n, float(step), at_s, 1, keep, at_x, 1))
             continue
         if weight_decay != 0 and decoupled:
             calls.append((np.multiply, xs, shrink, xs))

@@ -22,8 +22,8 @@ _BYTES = ctypes.c_char * 0
 def blas_axpby(arrays: Sequence[Array], *factors: float) -> Callable[..., Any] | None:
     """The BLAS's function, for arrays like the first; None where it must not serve.
 
-    It is called as `axpby(n, a, address(x), 1, b, address(y), 1)`.  Of a factor of 0 it would not
-    read the array, and so lose a nan.
+    It is called as `axpby(n, a, x, 1, b, y, 1)`, with `addresses` for x and y.  Of a factor of 0
+    it would not read the array, and so lose a nan.
     """
     x = arrays[0]
     if not isinstance(x, np.ndarray) or x.size < SMALL or 0 in factors:
@@ -34,9 +34,9 @@ def blas_axpby(arrays: Sequence[Array], *factors: float) -> Callable[..., Any] |
     return library.axpby.get(x.dtype)
 
 
-def address(x: Array) -> Any:
-    """Where an array lies, for a function of C; of one that may be written the quick way."""
+def addresses(*arrays: Array) -> list[Any]:
+    """Where arrays lie, for a function of C; of those that may be written the quick way."""
     try:
-        return _BYTES.from_buffer(x)
+        return list(map(_BYTES.from_buffer, arrays))
     except TypeError:
-        return x.__array_interface__["data"][0]
+        return [a.__array_interface__["data"][0] for a in arrays]

@@ -7,7 +7,7 @@ from operator import setitem
 import numpy as np
 
 from tinygrad_edu.dtypes import Array
-from tinygrad_edu.kernels.axpby import address, blas_axpby
+from tinygrad_edu.kernels.axpby import addresses, blas_axpby
 from tinygrad_edu.kernels.blocks import blocks, constants
 from tinygrad_edu.kernels.undivided import Calls
 
@@ -43,8 +43,8 @@ def sgd_calls(
             if first:
                 calls.append((setitem, bs, ..., gs))
             elif axpby is not None:  # b = momentum b + (1 - dampening) g
-                kept = 1 - dampening
-                calls.append((axpby, xs.size, kept, address(gs), 1, momentum, address(bs), 1))
+                at_g, at_b = addresses(gs, bs)
+                calls.append((axpby, xs.size, 1 - dampening, at_g, 1, momentum, at_b, 1))
             elif dampening != 0:
                 calls += [(np.multiply, bs, mu, bs), (np.multiply, gs, keep, other)]
                 calls.append((np.add, bs, other, bs))
@@ -54,7 +54,8 @@ def sgd_calls(
                 calls += [(np.multiply, bs, mu, other), (np.add, gs, other, other)]
             gs = other if nesterov else bs
         if axpby is not None:  # x -= lr g
-            calls.append((axpby, xs.size, -lr, address(gs), 1, 1.0, address(xs), 1))
+            at_g, at_x = addresses(gs, xs)
+            calls.append((axpby, xs.size, -lr, at_g, 1, 1.0, at_x, 1))
         else:
             calls += [(np.multiply, gs, step, s), (np.add, xs, s, xs)]
     return calls
