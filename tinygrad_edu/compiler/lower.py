@@ -117,7 +117,7 @@ def _linear_x(writer: Any, g: str, names: Any, values: Any, node: Any, edge: Any
 def _linear_weight(
     writer: Any, g: str, names: Any, values: Any, node: Any, edge: Any
 ) -> str | None:
-    x, shape = values
+    x, shape, *_ = values
     if not simple(x) or len(shape) != 2 or x.ndim < 2:
         return None
     return f"np.matmul({_rows(g, node.shape)}.T, {_rows(names[0], x.shape)})"
