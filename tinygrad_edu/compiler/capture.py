@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu import random
-from tinygrad_edu.compiler.lower import FORWARD
+from tinygrad_edu.compiler.lower import FORWARD, lower_noise
 from tinygrad_edu.compiler.program import Step, Walk, Writer
 from tinygrad_edu.compiler.watch import Watch
 from tinygrad_edu.dtypes import common, is_half
@@ -29,7 +29,8 @@ from tinygrad_edu.engine.primitive import Primitive
 from tinygrad_edu.kernels.memory_order import in_turn
 from tinygrad_edu.ops import indexing, masking
 
-_DRAWS = {random.dropout_noise.composed, random.keep_mask.composed}  # type: ignore[attr-defined]
+_NOISE = random.dropout_noise.composed  # type: ignore[attr-defined]
+_DRAWS = {_NOISE, random.keep_mask.composed}  # type: ignore[attr-defined]
 _SIZE_BY_VALUE = {"nonzero", "masked_select", "argwhere", "unique", "bincount", "repeat_interleave",
                   "multinomial", "histc"}  # fmt: skip
 
@@ -283,12 +284,16 @@ class Recorder:
         generator, like, *rest = args
         if generator is not random.default_generator:
             raise Refused("random numbers of a generator of one's own")
+        if not all([type(p) in (int, float) for p in rest]):
+            raise Refused("a draw with parameters that are no numbers")
+        call = lower_noise(self.writer, like, *rest) if op is _NOISE else None
+        if call is not None:
+            self.writer.line(f"{self.fresh(result)} = {call}")
+            return
         pattern = self.names.get(id(like)) or self.writer.name(like, "like")
         self.alive.append(like)
         function = self.writer.name(getattr(random, op.name), op.name)
         drawn = ", ".join([self.writer.name(generator, "stream"), pattern, *map(repr, rest)])
-        if not all([type(p) in (int, float) for p in rest]):
-            raise Refused("a draw with parameters that are no numbers")
         self.writer.line(f"{self.fresh(result)} = {function}({drawn})")
 
     def write_effect(self, function: Any, args: Any, kwargs: Any, result: Any) -> None:
