@@ -379,7 +379,9 @@ def _nll_loss(
         raise Unbatched
     with run.outside():
         wholes = [run.whole(t) for t in (input, target)]
-        losses = _picked_losses(wholes[0], wholes[1].reshape(run.size, *input.shape[:-1]), ignore_index)
+        losses = _picked_losses(
+            wholes[0], wholes[1].reshape(run.size, *input.shape[:-1]), ignore_index
+        )
         return Batched(run, _reduced(losses, target.ndim, reduction))
 
 

@@ -41,17 +41,19 @@ from tinygrad_edu.distributions.transforms import (
     AffineTransform,
     ComposeTransform,
     ExpTransform,
-    IndependentTransform,
     PowerTransform,
     SigmoidTransform,
-    SoftmaxTransform,
     SoftplusTransform,
-    StickBreakingTransform,
     TanhTransform,
     Transform,
     identity_transform,
 )
 from tinygrad_edu.distributions.uniform import Uniform
+from tinygrad_edu.distributions.vector_transforms import (
+    IndependentTransform,
+    SoftmaxTransform,
+    StickBreakingTransform,
+)
 from tinygrad_edu.names.missing import missing as _missing
 
 __all__ = [

@@ -101,7 +101,7 @@ def _reaches_others(ys: list[Any], own: list[Any]) -> bool:
     return False
 
 
-def _name(f: Any) -> str:
+def _name(f: object) -> str:
     return str(getattr(f, "__name__", type(f).__name__))
 
 
@@ -139,7 +139,7 @@ def grad_and_value(
     """
 
     @functools.wraps(func)
-    def inside(*args: Any, **kwargs: Any) -> Any:
+    def inside(*args: object, **kwargs: object) -> Any:
         places = _places(argnums, args)
         run = _Run(func, args, places, kwargs, has_aux)
         y = run.output
@@ -177,14 +177,14 @@ def grad(
     both = grad_and_value(func, argnums, has_aux)
 
     @functools.wraps(func)
-    def inside(*args: Any, **kwargs: Any) -> Any:
+    def inside(*args: object, **kwargs: object) -> Any:
         gradients, value = both(*args, **kwargs)
         return (gradients, value[1]) if has_aux else gradients
 
     return inside
 
 
-def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
+def vjp(func: Callable[..., Any], *primals: object, has_aux: bool = False) -> Any:
     """`func(*primals)`, and a function that maps a cotangent u of the outputs to u J.
 
     Args:
@@ -203,7 +203,9 @@ def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
     run = _Run(func, primals, range(len(primals)), {}, has_aux)
     _only_tensors(run.ys, "vjp(f, *primals)", "f(*primals)")
 
-    def pull(cotangents: Any, retain_graph: bool = True, create_graph: bool | None = None) -> Any:
+    def pull(
+        cotangents: object, retain_graph: bool = True, create_graph: bool | None = None
+    ) -> Any:
         us = tree.flatten(cotangents)
         if len(us) != len(run.ys):
             raise RuntimeError(
@@ -343,7 +345,7 @@ def jacrev(
     """
 
     @functools.wraps(func)
-    def inside(*args: Any, **kwargs: Any) -> Any:
+    def inside(*args: object, **kwargs: object) -> Any:
         places = _places(argnums, args)
         run = _Run(func, args, places, kwargs, has_aux)
         _only_tensors(run.ys, "vjp(f, *primals)", "f(*primals)")
@@ -426,7 +428,7 @@ def functional_call(
     return call_with(module, given, args, kwargs, tie_weights, strict)
 
 
-def _merged(dicts: Any) -> dict[str, Any]:
+def _merged(dicts: object) -> dict[str, Any]:
     """One dictionary: the given one itself, or a new one of a sequence's."""
     if isinstance(dicts, dict):
         return dicts
