@@ -270,7 +270,7 @@ def _matmul(run: BatchedRun, op: Primitive, a: Any, b: Any) -> Any:
 
 
 def _as_matrices(run: BatchedRun, t: Any, ndim: int, place: int) -> Any:
-    """The factor with a dimension added if it is a vector, and in front up to `ndim` of a slice."""
+    """The factor, with a dimension put in if it is a vector, and others in front."""
     if not run.owns(t):
         return t.unsqueeze(place) if t.ndim == 1 else t
     whole = t.whole.unsqueeze(place) if t.ndim == 1 else t.whole
@@ -378,15 +378,13 @@ def _nll_loss(
     if weight is not None or rest or kwargs or input.ndim not in (1, 2):
         raise Unbatched
     with run.outside():
-        wholes = [run.whole(t) for t in (input, target)]
-        losses = _picked_losses(
-            wholes[0], wholes[1].reshape(run.size, *input.shape[:-1]), ignore_index
-        )
+        classes = run.whole(target).reshape(run.size, *input.shape[:-1])
+        losses = _picked_losses(run.whole(input), classes, ignore_index)
         return Batched(run, _reduced(losses, target.ndim, reduction))
 
 
 def _picked_losses(logp: Any, classes: Any, ignore_index: int) -> Any:
-    while isinstance(classes, Batched):
+    if isinstance(classes, Batched):
         raise Unbatched  # an outer run hides what the classes are
     if classes.array.size and (classes.array == ignore_index).any():
         raise Unbatched

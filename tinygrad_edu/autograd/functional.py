@@ -100,7 +100,7 @@ def jacobian(
 
     Args:
         func, inputs, create_graph, strict: as for `vjp`.
-        vectorize, strategy: accepted for torch's sake; one backward pass per output element is run.
+        vectorize, strategy: accepted for torch's sake; one backward pass serves all outputs.
 
     Returns:
         A tensor of shape `[*output.shape, *input.shape]`; a tuple of them for several inputs; for

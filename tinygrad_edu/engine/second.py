@@ -85,10 +85,14 @@ class _Watching:
         self, cls: Any, plan: Any, edges: Any, kept: Values, guards: Values, *rest: Any
     ) -> Node:
         pairs = zip(kept, guards, strict=False)
-        return self.outer(cls, plan, edges, kept, tuple([self.guard(*p) for p in pairs]), *rest)
+        known = tuple([p[1] if p[0] is None else self.guard(*p) for p in pairs])
+        return self.outer(cls, plan, edges, kept, known, *rest)
 
     def guard(self, value: Any, guard: Any) -> Any:
         """The storages that `value` lies in: those known here, else `guard`."""
+        if value.__class__ is np.ndarray:
+            own = self.owners.get(_memory(value))
+            return guard if own is None else own[0] if len(own) == 1 else own
         if type(value) is not tuple:
             own = self.owners.get(_memory(value), ()) if hasattr(value, "base") else ()
             return own[0] if len(own) == 1 else own or guard

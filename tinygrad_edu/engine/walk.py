@@ -178,7 +178,7 @@ def gradients(node: Node, kept: Values | None, g: Gradient) -> Any:
 
 def free(node: Node) -> None:
     """Let go of the arrays that the node keeps; of numbers and shapes there is nothing to free."""
-    if node.plan.arrays or not _plain(node.kept):
+    if node.plan.arrays or (node.plan.keep and not _plain(node.kept)):
         node.kept = None
         node.guards = ()
 
@@ -209,7 +209,7 @@ def unbroadcast(g: Gradient, shape: tuple[int, ...]) -> Any:
 
 def _cast(g: Gradient, dtype: Any) -> Any:
     if isinstance(g, TensorBase):
-        return g.to(from_numpy(dtype))  # type: ignore[attr-defined]
+        return g if g.array.dtype == dtype else g.to(from_numpy(dtype))  # type: ignore[attr-defined]
     return g.astype(dtype)
 
 

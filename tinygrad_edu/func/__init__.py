@@ -336,7 +336,7 @@ def jacrev(
 
     Args:
         argnums, has_aux: as for `grad_and_value`.
-        chunk_size: accepted for torch's sake; one backward pass per output element is run.
+        chunk_size: accepted for torch's sake; one backward pass serves all outputs.
 
     >>> import tinygrad_edu as torch
     >>> torch.func.jacrev(lambda x: x ** 2)(torch.tensor([1.0, 2.0]))

@@ -41,10 +41,12 @@ def vmap(
         RuntimeError: random numbers under "error", a write into a tensor from outside that is not
             mapped, `out=`, or `backward` inside of the function.
 
-    Unlike torch, this runs the function once per slice: it is as fast as a loop, `.item()` and
-    conditions on values work, and the mapped dimension must not be empty.  So a write into a tensor
-    from outside is refused even where the same would be written for every slice, and one into a
-    tensor that the function has made is not.
+    All slices are computed at once, unless the function draws random numbers, looks at values or
+    writes in place; then it is called once more, slice by slice.
+
+    Unlike torch, `.item()` and conditions on values therefore work, and the mapped dimension must
+    not be empty.  A write into a tensor from outside is refused even where the same would be
+    written for every slice, and one into a tensor that the function has made is not.
 
     >>> import tinygrad_edu as torch
     >>> torch.vmap(torch.dot)(torch.ones(2, 3), torch.ones(2, 3))
