@@ -1,4 +1,4 @@
-"""`torch.compile` of whole training steps: what is left behind is that of eager steps, bit for bit."""
+"""`torch.compile` of whole training steps: they leave what eager steps leave, bit for bit."""
 
 from __future__ import annotations
 
@@ -275,6 +275,47 @@ def test_gradients_are_kept_added_and_shared_as_in_eager() -> None:
         with pytest.raises(RuntimeError, match="second time"):
             losses[-1].backward()
     assert found[0] == found[1]
+
+
+def test_other_words_for_the_same() -> None:
+    found = []
+    for compiled in (True, False):
+        torch.manual_seed(0)
+        model = mlp()
+        optimizer = torch.optim.Adam(model.parameters())
+
+        def step(x: Any, y: Any) -> Any:
+            model.zero_grad()  # noqa: B023
+            losses = F.cross_entropy(model(x), y, reduction="none")  # noqa: B023
+            losses.mean().backward(retain_graph=True)
+            losses.max().backward()
+            nn.utils.clip_grad_value_(model.parameters(), 0.01)  # noqa: B023
+            norm = nn.utils.clip_grad_norm_([*model.parameters()], 0.01, norm_type=1)  # noqa: B023
+            optimizer.step()  # noqa: B023
+            return {"norm": norm * 2, "loss": losses.detach().mean()}
+
+        run = torch.compile(step) if compiled else step
+        said = [run(torch.randn(8, 12), classes(8)) for _ in range(6)]
+        if compiled:
+            assert recorded(run), explained(run)
+        found.append([[(k, bits(v)) for one in said for k, v in one.items()],
+                      left_behind(model, optimizer)])  # fmt: skip
+    assert found[0] == found[1]
+
+
+def test_a_kept_graph_can_be_walked_again() -> None:
+    w = nn.Parameter(torch.ones(3))
+
+    def step(x: Any) -> Any:
+        loss = (w * x).sum()
+        loss.backward(retain_graph=True)
+        return loss
+
+    run = torch.compile(step)
+    for call in range(1, 6):
+        run(torch.ones(3)).backward()
+        assert w.grad is not None and w.grad.tolist() == [2.0 * call] * 3
+    assert "could be walked" in explained(run)
 
 
 def test_ignored_classes_may_come_after_the_recording() -> None:

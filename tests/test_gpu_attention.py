@@ -96,7 +96,9 @@ def test_flash(
     found = flash.forward(q, k, v, *extra, *rest)
     back = flash.backward(g, q, k, v, *extra, *rest, *found)
     counted = strict_cupy.Counters.launches
-    assert counted.total() - counted["flash_backward_keys"] - counted["astype"] == 2, counted
+    flashes = sum([n for kernel, n in counted.items() if kernel.startswith("flash")])
+    if strict_cupy.stands_in():
+        assert flashes == 3 and counted.total() - counted["astype"] == 3, counted
     scale = TOLERANCE[name]
     seen = np.isfinite(lse)
     assert np.array_equal(seen, np.isfinite(found[1].get()))

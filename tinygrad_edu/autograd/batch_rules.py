@@ -16,6 +16,7 @@ import numpy as np
 
 from tinygrad_edu.autograd.batched import Batched, BatchedRun, Unbatched
 from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.levels import tensors
 from tinygrad_edu.engine.primitive import Primitive
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.ops.joining import stack
@@ -98,10 +99,24 @@ def _norm_over(run: BatchedRun, op: Primitive, x: Any, p: Any, dims: Any, keepdi
 
 
 def _full_extremum(name: str) -> Rule:
+    """Of a row that holds a nan, the gradient is shared otherwise than by `amax`."""
+
     def rule(run: BatchedRun, op: Primitive, x: Any) -> Any:
-        return getattr(x.whole, name)(tuple(range(1, x.ndim + 1))) if x.ndim else x.whole * 1
+        inner = x
+        while isinstance(inner, Batched):
+            inner = inner.whole
+        if not x.ndim or bool(inner.isnan().any()):
+            return NotImplemented
+        return getattr(x.whole, name)(tuple(range(1, x.ndim + 1)))
 
     return rule
+
+
+def _prod(run: BatchedRun, op: Primitive, x: Any, dims: Any, keepdim: bool, dtype: Any) -> Any:
+    if dims is not None:
+        return _reduction(run, op, x, dims, keepdim, dtype)
+    y = op.call(x.whole.reshape(run.size, -1), (1,), False, dtype)
+    return y.reshape(run.size, *[1] * x.ndim) if keepdim else y
 
 
 def _along(position: int, *tensors: int) -> Rule:
@@ -348,6 +363,13 @@ def _spread(run: BatchedRun, op: Primitive, h: Any, shape: Any, *rest: Any) -> A
 # ---- functions that look into the memory of their arguments
 
 
+def _grad(run: BatchedRun, make: Any, outputs: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+    """Of what is the same for all slices; cotangents alone may differ (see `gradients_of`)."""
+    if any([run.owns(t) for t in tensors((outputs, inputs))]):
+        raise Unbatched
+    return make(outputs, inputs, *args, **kwargs)
+
+
 def _nll_loss(
     run: BatchedRun, make: Any, input: Any, target: Any, weight: Any = None, *rest: Any,
     ignore_index: int = -100, reduction: str = "mean", **kwargs: Any,
@@ -357,7 +379,9 @@ def _nll_loss(
         raise Unbatched
     with run.outside():
         wholes = [run.whole(t) for t in (input, target)]
-        losses = _picked_losses(wholes[0], wholes[1].reshape(run.size, *input.shape[:-1]), ignore_index)
+        losses = _picked_losses(
+            wholes[0], wholes[1].reshape(run.size, *input.shape[:-1]), ignore_index
+        )
         return Batched(run, _reduced(losses, target.ndim, reduction))
 
 
@@ -416,14 +440,14 @@ _ELEMENTWISE = """
     isclose nan_to_num squared_error smooth_l1 _smooth_l1 huber bce bce_logits ldexp _scaled _hazard
 """.split()
 _REDUCTIONS = """
-    _sum _mean _nansum _any _all _count_nonzero _logsumexp _amax _amin _prod _var _std
+    _sum _mean _nansum _any _all _count_nonzero _logsumexp _amax _amin _var _std
 """.split()
 
 _RULES: dict[str, Rule] = {
     **dict.fromkeys(_ELEMENTWISE, _elementwise),
     **dict.fromkeys(_REDUCTIONS, _reduction),
     "_max": _full_extremum("amax"), "_min": _full_extremum("amin"),
-    "_argmax": _along(1), "_argmin": _along(1), "pick": _pick,
+    "_prod": _prod, "_argmax": _along(1), "_argmin": _along(1), "pick": _pick,
     "_softmax": _along(1), "_log_softmax": _along(1),
     "_softmax_gradient": _along(2, 0, 1), "_log_softmax_gradient": _along(2, 0, 1),
     "_cumsum": _along(1), "_cumprod": _along(1), "_logcumsumexp": _along(1), "_settled": _along(1),
@@ -445,4 +469,4 @@ _RULES: dict[str, Rule] = {
     "_cross_entropy": _cross_entropy, "_embedding": _embedding,
     "layer_norm": _norm, "rms_norm": _norm,
 }  # fmt: skip
-_COMPOSED: dict[str, Rule] = {"nll_loss": _nll_loss}
+_COMPOSED: dict[str, Rule] = {"nll_loss": _nll_loss, "autograd.grad": _grad}

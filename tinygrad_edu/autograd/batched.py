@@ -92,6 +92,8 @@ class Batched(Tensor):
         return self
 
     data = property(_refuse, _refuse)  # type: ignore[assignment]
+    grad_fn = property(_refuse)  # type: ignore[assignment]
+    register_hook = retain_grad = backward = detach_ = _refuse  # type: ignore[assignment]
     __deepcopy__ = __reduce_ex__ = _refuse  # type: ignore[assignment]
 
 

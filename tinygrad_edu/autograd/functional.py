@@ -12,7 +12,14 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu.autograd.batch_rules import apply
-from tinygrad_edu.autograd.batched import Batched, BatchedRun, Unbatched, blank, filled, gradients_of
+from tinygrad_edu.autograd.batched import (
+    Batched,
+    BatchedRun,
+    Unbatched,
+    blank,
+    filled,
+    gradients_of,
+)
 from tinygrad_edu.backend import new_like
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.record import current_node, wrap
@@ -172,7 +179,7 @@ def hessian(
     """
     _, several = _as_tuple(inputs, "inputs", "hessian")
 
-    def first(*xs: Any) -> Any:
+    def first(*xs: object) -> Any:
         y = _one_number(func(*xs), "hessian")
         return tuple(_pull([y], list(xs), [wrap(np.ones_like(y.array))], True, strict))
 
@@ -234,7 +241,7 @@ def hvp(
 
 
 def _run(
-    name: str, func: Callable[..., Any], inputs: Any, create: bool, strict: bool
+    name: str, func: Callable[..., Any], inputs: object, create: bool, strict: bool
 ) -> tuple[list[Any], list[Any], bool, bool]:
     """The inputs as fresh variables, the outputs, and whether either was a tuple."""
     given, several_in = _as_tuple(inputs, "inputs", name)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu import random
+from tinygrad_edu.compiler.lower import FORWARD
 from tinygrad_edu.compiler.program import Step, Walk, Writer
 from tinygrad_edu.compiler.watch import Watch
 from tinygrad_edu.dtypes import common, is_half
@@ -257,6 +258,13 @@ class Recorder:
             node = results[0].node.whole or results[0].node
             self.saved[id(node.kept)] = extra
             self.alive.append(node.kept)
+        lower = FORWARD.get(op.forward) if parts[0] is arrays[0] else None
+        lowered = None if lower is None else lower(self.writer, names[0], inputs, values)
+        if lowered is not None:
+            for text in lowered:
+                self.writer.line(text)
+            self.note(results[0])
+            return
         left = ", ".join(names) + "," * (op.multiple and len(names) == 1)
         left = f"({left})" if op.multiple and op.saves else left
         self.writer.line(f"{', '.join([left, *extra])} = {call}")
@@ -309,7 +317,8 @@ class Recorder:
         start = self.writer.name(np.ones_like(loss.array), "one")
         self.writer.line("with quiet():")
         Walk(self.writer, steps, ends, [loss.node], start)
-        self.walked.update(steps)
+        retain = more[0] if more else given.get("retain_graph")
+        self.walked.update(() if retain else steps)
 
     # ---- the end of the run
 
@@ -339,7 +348,7 @@ class Recorder:
         return steps, ends
 
     def kept_names(self, node: Any) -> list[str]:
-        """The names of what a node keeps: arguments, results, and what the forward function saved."""
+        """The names of what a node keeps: arguments, results, what the forward function saved."""
         if node.whole is not None:
             return []
         saved, first, keep = (

@@ -289,7 +289,7 @@ class Compiled(Wrapper):
         """Run a recording; where it raises, the function, for its own error."""
         try:
             return found.run(given)
-        except Exception:
+        except Exception as problem:
             if found.begun:
                 raise
             reached = random.default_generator.get_state_bytes()
@@ -298,7 +298,7 @@ class Compiled(Wrapper):
             except Exception:  # what it has drawn, the replay had drawn before
                 random.default_generator.set_state_bytes(reached)
                 raise
-            found.reason = "its replay raised an error that the function does not raise"
+            found.reason = f"its replay raised what the function does not: {_told(problem)}"
             return answer
 
     def look(self, key: Any, given: list[Any], args: Any, kwargs: Any) -> Any:

@@ -13,6 +13,7 @@ never computed.  `print(program.source)` shows the plan:
 from __future__ import annotations
 
 import contextlib
+import itertools
 import keyword
 import math
 import re
@@ -21,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_edu.compiler.lower import BACKWARD
 from tinygrad_edu.engine.mode import state
 from tinygrad_edu.engine.record import as_array
 from tinygrad_edu.engine.walk import accumulate, unbroadcast
@@ -101,7 +103,7 @@ class Writer:
     def __init__(self) -> None:
         self.names: dict[str, Any] = {
             "fit": fit, "hand_out": hand_out, "add": add, "put": put, "asarray": as_array,
-            "own": own, "land": land, "quiet": quiet,
+            "np": np, "own": own, "land": land, "quiet": quiet,
         }  # fmt: skip
         self.lines: list[str] = []
         self._known: dict[int, str] = {}
@@ -115,8 +117,9 @@ class Writer:
         found = self._known.get(id(value))
         if found is None:
             found = hint = re.sub(r"\W", "", hint) or "f"
+            number = itertools.count(2)
             while found in self.names or keyword.iskeyword(found) or _RESERVED.fullmatch(found):
-                found = f"{hint}_{len(self.names)}"
+                found = f"{hint}_{next(number)}"
             self.names[found] = value
             self._known[id(value)] = found
         return found
@@ -143,7 +146,8 @@ class Writer:
 
     def function(self, name: str, parameters: Sequence[str]) -> tuple[str, Any]:
         """Its source and itself; what is no longer needed is deleted."""
-        body = _with_deletions(self.lines, {p for p in parameters if p[0] != "g"})
+        given = {p for p in parameters if p[0] != "g"}
+        body = _with_deletions(in_place(self.lines, given), given)
         source = "\n".join([f"def {name}({', '.join(parameters)}):", *body, ""])
         scope = dict(self.names)
         exec(compile(source, f"<compiled {name}>", "exec"), scope)
@@ -154,6 +158,39 @@ def _holds_array(value: Any, arrays: Any) -> bool:
     if type(value) in (tuple, list):
         return any([_holds_array(v, arrays) for v in value])
     return arrays(value) is not None
+
+
+_SUM = re.compile(r"(\w+) = (np\.(?:add|subtract|multiply|maximum)\((\w+), (\w+))\)")
+_READS = re.compile(r"= np\.|^ *np\.|_noise\(|= gate\(")
+
+
+def in_place(lines: Sequence[str], kept: set[str]) -> list[str]:
+    """The lines, where elementwise results take the memory of an operand that is not used again.
+
+    It must be an array that the program has computed in C order, and that nothing else looks into:
+    only lines that call NumPy, and copy, name it.
+    """
+    uses: dict[str, list[int]] = {}
+    for i, line in enumerate(lines):
+        for name in _COMPUTED.findall(line):
+            uses.setdefault(name, []).append(i)
+    ours = {
+        n for n, at in uses.items() if n not in kept and all(_READS.search(lines[i]) for i in at)
+    }
+    straight: set[str] = set()
+    written = []
+    for i, line in enumerate(lines):
+        found = _SUM.search(line)
+        if found is not None:
+            y, call, *operands = found.groups()
+            if all([n[0] != "d" or n in straight for n in operands]):
+                straight.add(y)
+            free = [n for n in operands if n in ours and n in straight and uses[n][-1] == i]
+            line = line.replace(call, f"{call}, out={free[0]}") if free else line
+        elif "= np.matmul(" in line:
+            straight.add(line.split()[0])
+        written.append(line)
+    return written
 
 
 def _with_deletions(lines: Sequence[str], kept: set[str]) -> list[str]:
@@ -186,7 +223,7 @@ class Step:
         self.number, self.whole, self.index, self.parts = (
             node.number, node.whole, node.index, node.parts,
         )  # fmt: skip
-        self.kept = tuple(kept)
+        self.kept, self.values = tuple(kept), node.kept
 
 
 class Walk:
@@ -238,9 +275,7 @@ class Walk:
         elif plan.joint is None and not op.variadic:
             for i, rule, pick in plan.rules:
                 if step.edges[i] is not None:
-                    name = writer.name(rule, f"{op.name}_{op.inputs[i]}")
-                    gx = f"{name}({', '.join([g, *pick(step.kept)])})"
-                    self.deliver(gx, step.edges[i], g, op.owns)
+                    self.apply(step, op, i, rule, pick, g)
         else:
             rule, pick = plan.joint, plan.joint_pick
             if rule is None:
@@ -253,8 +288,26 @@ class Walk:
                 if edge is not None:
                     self.deliver(f"e[{i}]", edge, g, op.owns)
 
-    def deliver(self, gx: str, edge: Any, g: str, owns: bool) -> None:
-        """The line that hands a gradient on; `gx` is the expression that computes it."""
+    def apply(self, step: Step, op: Any, i: int, rule: Any, pick: Any, g: str) -> None:
+        """The lines of one rule."""
+        edge, names, lower = step.edges[i], pick(step.kept), BACKWARD.get(rule)
+        alike = (
+            lower is not None and (edge in self.place or self.start) and step.dtype == edge.dtype
+        )
+        gx = (
+            lower(self.writer, g, names, pick(step.values), step, edge) if alike and lower else None
+        )
+        if gx is None:
+            gx = f"{self.writer.name(rule, f'{op.name}_{op.inputs[i]}')}({', '.join([g, *names])})"
+            self.deliver(gx, edge, g, op.owns)
+        else:
+            self.deliver(gx, edge, g, op.owns, fits=True)
+
+    def deliver(self, gx: str, edge: Any, g: str, owns: bool, fits: bool = False) -> None:
+        """The line that hands a gradient on; `gx` is the expression that computes it.
+
+        It `fits` if it is a new array of the right shape and dtype.
+        """
         if edge in self.ends and not self.start:
             self.shares.append(edge)
             if not owns:
@@ -264,8 +317,8 @@ class Walk:
             return
         at, shape = self.place[edge], self.writer.constant(edge.shape)
         dtype = self.writer.name(edge.dtype, "t")
-        made = f"fit({gx}, {shape}, {dtype})"
-        if edge in self.ends and edge not in self.arrived:
+        made = gx if fits else f"fit({gx}, {shape}, {dtype})"
+        if edge in self.ends and edge not in self.arrived and not fits:
             made = f"own({gx}, {g}, {shape}, {dtype})" if owns else f"{made}.copy()"
         if edge in self.arrived or not self.sure:
             made = f"add({at}, {made})"

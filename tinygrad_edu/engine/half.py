@@ -23,7 +23,6 @@ of the tensors first (`x == 0.1` is true of what 0.1 was rounded to), or "..., n
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import numpy as np
 
@@ -48,7 +47,7 @@ from tinygrad_edu.kernels.memory_order import cast
 _WIDE = np.dtype(np.float32)
 
 
-def _by_gpu(op: Any, kinds: tuple[str, ...], operand: Array) -> bool:
+def _by_gpu(op: Primitive, kinds: tuple[str, ...], operand: Array) -> bool:
     """Whether the operation takes 16 bits in one of these ways, and the operand is on a GPU.
 
     What arrives at an operation of several results is a list, None for those that got nothing.
@@ -99,7 +98,7 @@ def _operands(op: Primitive, values: Values) -> Array:
     return [*values[0], *values[1:]] if op.variadic else values
 
 
-def _compute(op: Primitive, *values: Array) -> Array:
+def compute(op: Primitive, *values: Array) -> Array:
     """`forward`, computed in float32 where the operands have 16 bits."""
     first = values[0]
     if first.__class__ is np.ndarray and first.dtype is _WIDE:
@@ -161,17 +160,18 @@ def _step(step: Call, node: Node, kept: Values | None, g: Gradient) -> Array:
     return [(i, wide.copy() if gx is wide else gx) for i, gx in found]
 
 
-def _listener(op: Any, make: Call, *args: Any, **kwargs: Any) -> Array:
-    if not isinstance(op, Primitive) or op.half == "as it is" or op.view:
+def _listener(op: Primitive, make: Call, *args: object, **kwargs: object) -> Array:
+    told = "_by" in kwargs  # a call that has been told how to compute
+    if told or not isinstance(op, Primitive) or op.half == "as it is" or op.view:
         return make(*args, **kwargs)
-    return op.call(*args, _by=functools.partial(_compute, op), **kwargs)
+    return op.call(*args, _by=functools.partial(compute, op), **kwargs)
 
 
 @functools.cache
 def install() -> None:
     """Compute with 16-bit floats from now on."""
     listeners.append(_listener)
-    around.append(_step)
+    around.insert(0, _step)  # the nearest: it widens what others have unpacked
 
 
 when_half_is_met(install)

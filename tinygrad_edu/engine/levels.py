@@ -10,10 +10,14 @@ do.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinygrad_edu.engine.graph import INFERENCE, Storage, Variable
 from tinygrad_edu.engine.mode import state
+
+if TYPE_CHECKING:
+    from tinygrad_edu.engine.primitive import Primitive
+
 
 _CAPTURED = (
     "During a grad (vjp, jvp, grad, etc) transform, the function provided attempted to call"
@@ -56,7 +60,7 @@ class Level:
         before = self.before = state.mode
         state.mode = before.but(level=self, listeners=(*before.listeners, self.heard))
 
-    def __exit__(self, *error: Any) -> None:
+    def __exit__(self, *error: object) -> None:
         state.mode = self.before
 
     def own(self) -> Storage:
@@ -68,7 +72,7 @@ class Level:
             level = level.outer
         return storage
 
-    def heard(self, op: Any, make: Any, *args: Any, **kwargs: Any) -> Any:
+    def heard(self, op: Primitive, make: Any, *args: Any, **kwargs: Any) -> Any:
         """Note what the results of a call are (see mode.py)."""
         given = {t._storage for t in tensors((args, kwargs))}
         y = make(*args, **kwargs)
@@ -103,7 +107,7 @@ def refuse_out(name: str) -> None:
         level = level.outer
 
 
-def refuse_captured(t: Any, name: str = "inplace arithmetic", others: Any = ()) -> None:
+def refuse_captured(t: object, name: str = "inplace arithmetic", others: object = ()) -> None:
     """Raise torch's error where a transform forbids to write into `t`.
 
     Args:

@@ -68,7 +68,7 @@ class Arrivals:
         self.pending[whole][index] = g if share is None else share + g
 
 
-def walk(
+def walk_back(
     roots: Sequence[tuple[Node, Gradient]],
     *,
     retain: bool,
@@ -184,7 +184,7 @@ def free(node: Node) -> None:
         node.guards = ()
 
 
-def _plain(value: Any) -> bool:
+def _plain(value: object) -> bool:
     if isinstance(value, (tuple, list)):
         return all([_plain(part) for part in value])
     return not hasattr(value, "dtype")
@@ -221,13 +221,11 @@ def accumulate(leaf: Leaf, g: Gradient, mine: bool, create: bool) -> None:
         return
     with leaf.lock:
         before = tensor._grad
-        if create:
-            tensor._grad = g.clone() if before is None else before + g
-            if before is None:
-                tensor._grad.array = for_leaf(tensor.array, g.array)
-        elif before is None:
-            as_it_is = mine and g.strides == tensor.array.strides
-            tensor._grad = wrap(g if as_it_is else for_leaf(tensor.array, g))
+        if before is None:
+            values, node = (g.array, g.clone().node) if create else (g, None)
+            tensor._grad = wrap(for_leaf(tensor.array, values, mine), node)
+        elif create:
+            tensor._grad = before + g
         elif before.node is not None:
             tensor._grad = before + wrap(g)
         else:

@@ -6,11 +6,11 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+from tinygrad_edu.autograd.batch_rules import apply
 from tinygrad_edu.autograd.batched import Batched, BatchedRun, Unbatched
 from tinygrad_edu.engine import tree
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.levels import Level
-from tinygrad_edu.autograd.batch_rules import apply
 from tinygrad_edu.ops.joining import stack
 from tinygrad_edu.ops.shape import movedim
 from tinygrad_edu.random import get_rng_state, set_rng_state
@@ -18,8 +18,8 @@ from tinygrad_edu.random import get_rng_state, set_rng_state
 
 def vmap(
     func: Callable[..., Any],
-    in_dims: Any = 0,
-    out_dims: Any = 0,
+    in_dims: object = 0,
+    out_dims: object = 0,
     randomness: str = "error",
     *,
     chunk_size: int | None = None,
@@ -57,7 +57,7 @@ def vmap(
         )
 
     @functools.wraps(func)
-    def mapped(*args: Any, **kwargs: Any) -> Any:
+    def mapped(*args: object, **kwargs: object) -> Any:
         name = getattr(func, "__name__", type(func).__name__)
         dims = _in_dims(args, in_dims, name)
         leaves = tree.flatten(args)
@@ -124,7 +124,7 @@ def _at_once(
     return tree.rebuild(output, joined)
 
 
-def _in_dims(args: tuple[Any, ...], in_dims: Any, name: str) -> list[int | None]:
+def _in_dims(args: tuple[Any, ...], in_dims: object, name: str) -> list[int | None]:
     """The dimension to slice of every leaf of the arguments."""
     call = f"vmap({name}, in_dims={in_dims}, ...)(<inputs>)"
     if not isinstance(in_dims, (int, tuple, list)):
@@ -183,7 +183,7 @@ def _size(leaves: list[Any], dims: list[int | None]) -> int:
     return int(sizes[0])
 
 
-def _joined(outputs: list[Any], out_dims: Any, name: str) -> Any:
+def _joined(outputs: list[Any], out_dims: object, name: str) -> Any:
     """The results of all calls, stacked leaf by leaf."""
     first = outputs[0]
     for leaf in tree.flatten(first):

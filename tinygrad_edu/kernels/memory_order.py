@@ -130,14 +130,19 @@ def like(y: Array, x: Array) -> Array:
     return z
 
 
-def for_leaf(x: Array, g: Array) -> Array:
-    """A copy of `g`, to be the `.grad` of `x`: it lies as `x` does, or in C order if `x` has gaps.
+def for_leaf(x: Array, g: Array, mine: bool) -> Array:
+    """`g` or a copy, to be the `.grad` of `x`: it lies as `x` does, or in C order if `x` has gaps.
+
+    Args:
+        mine: nobody else holds `g`, so it need not be copied if it lies like that.
 
     Source: "Default gradient layouts" in torch's documentation of `torch.autograd`.
 
-    >>> for_leaf(np.zeros((2, 3), np.int8).T, np.ones((3, 2), np.int8)).strides
+    >>> for_leaf(np.zeros((2, 3), np.int8).T, np.ones((3, 2), np.int8), True).strides
     (1, 3)
     """
+    if mine and g.strides == x.strides:
+        return g
     if not x.flags.c_contiguous and x.transpose(slow_to_fast(x)).flags.c_contiguous:
         y = empty_like(x, g.dtype)
         y[...] = g

@@ -41,7 +41,7 @@ _pad.vjp(x=lambda g, x_shape, widths: _clone(_slice(g, _inside(x_shape, widths))
 
 
 @of_tensors
-def pad(input: Any, pad: Any, mode: str = "constant", value: float | None = None) -> Tensor:
+def pad(input: Tensor, pad: Any, mode: str = "constant", value: float | None = None) -> Tensor:
     """More elements at the ends of dimensions.
 
     Args:
@@ -101,12 +101,12 @@ def _from_inside(input: Tensor, widths: list[tuple[int, int]], mode: str) -> Ten
 
 
 @composed(autocast={"cpu": "float32"})
-def _from_border(input: Any, widths: list[tuple[int, int]], mode: str) -> Tensor:
+def _from_border(input: Tensor, widths: list[tuple[int, int]], mode: str) -> Tensor:
     """The modes "reflect" and "replicate", which have a precision of their own in autocast."""
     return _from_inside(input, widths, mode)
 
 
-def _pad_constant(x: Any, widths: list[tuple[int, int]], value: float) -> Tensor:
+def _pad_constant(x: Tensor, widths: list[tuple[int, int]], value: float) -> Tensor:
     """Cut off what negative widths say, then fill."""
     cut = []
     for size, (a, b) in zip(x.array.shape, widths, strict=True):
