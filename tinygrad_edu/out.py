@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from tinygrad_edu.backend import device_of
 from tinygrad_edu.dtypes import from_numpy, scalar_type_name, to_numpy
 from tinygrad_edu.engine.boundary import not_a_tensor, refuse_operand
-from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.graph import TensorBase
 from tinygrad_edu.engine.inplace import write_out
 from tinygrad_edu.engine.types import typed_as
 from tinygrad_edu.out_of_memory import out_of_memory
@@ -60,7 +60,7 @@ def takes_out(function: Any = None, *, dtype: str = "same") -> Any:
                 refuse_operand(direct, error, args, kwargs)
                 raise
         out = kwargs.pop("out")
-        if dtype == "asked" and isinstance(out, Variable) and kwargs.get("dtype") is None:
+        if dtype == "asked" and isinstance(out, TensorBase) and kwargs.get("dtype") is None:
             kwargs["dtype"] = from_numpy(out.array.dtype)
         y = compute(*args, **kwargs)
         if out is None:
@@ -115,6 +115,6 @@ def fills_out(function: F) -> F:
 
 
 def _tensor(name: str, out: Any) -> Any:
-    if not isinstance(out, Variable):
+    if not isinstance(out, TensorBase):
         raise not_a_tensor(name, 1, out, "out")
     return out

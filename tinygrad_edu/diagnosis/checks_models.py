@@ -12,7 +12,7 @@ from tinygrad_edu.diagnosis.findings import Found, check
 from tinygrad_edu.diagnosis.flow import RISKY, finite, norm_of, rms
 from tinygrad_edu.diagnosis.history import History, address, tensors
 from tinygrad_edu.diagnosis.source import assignment_of, called_directly, nearby
-from tinygrad_edu.engine.graph import Leaf, Variable
+from tinygrad_edu.engine.graph import Leaf, TensorBase
 from tinygrad_edu.engine.places import Place, here, stack
 from tinygrad_edu.nn.modules.module import Module
 from tinygrad_edu.nn.parameter import Parameter, is_lazy
@@ -27,7 +27,7 @@ def _note_attributes(seen: History, module: Any, place: Place, start: int) -> No
     if ours or not seen.looks_left(("attributes", id(module)), 1):
         return
     for name, value in vars(module).items():
-        parts = [part for part in _listed(value) if isinstance(part, (Module, Variable))]
+        parts = [part for part in _listed(value) if isinstance(part, (Module, TensorBase))]
         if parts and not name.startswith("_"):
             entry = module, name, value, parts, place, start
             seen.note("attributes", list).append(entry)
@@ -88,7 +88,7 @@ def parameter_plain_tensor(seen: History, event: SimpleNamespace) -> Any:
         _note_attributes(seen, event.module, event.passed.place, event.passed.start)
         return
     for module, name, _, parts, place, start in seen.notes.get("attributes", ()):
-        for t in [part for part in parts if isinstance(part, Variable)]:
+        for t in [part for part in parts if isinstance(part, TensorBase)]:
             leaf = t.node
             if leaf is None or leaf.number >= start or (leaf.is_leaf and _is_owned(seen, t)):
                 continue

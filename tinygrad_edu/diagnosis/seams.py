@@ -42,7 +42,7 @@ from tinygrad_edu.diagnosis.history import (
 )  # fmt: skip
 from tinygrad_edu.diagnosis.source import is_discarded
 from tinygrad_edu.engine.composed import Composed
-from tinygrad_edu.engine.graph import Leaf, Variable, clock
+from tinygrad_edu.engine.graph import Leaf, TensorBase, clock
 from tinygrad_edu.engine.mode import is_recording, state
 from tinygrad_edu.engine.places import here, stack
 from tinygrad_edu.nn.modules import module as modules
@@ -127,7 +127,7 @@ class Watch:
             return self._composed(op.name, make, args, kwargs)
         y = make(*args, **kwargs)
         t = y[0] if y.__class__ is tuple and y else y
-        if not self.asleep and isinstance(t, Variable):
+        if not self.asleep and isinstance(t, TensorBase):
             self._made(op.name, args, kwargs, y, t)
         return y
 
@@ -171,7 +171,7 @@ class Watch:
             self.inside -= told is None or name == "scheduler"
         if told is not None:
             told(args, kwargs, y)
-        elif name in LOSSES and isinstance(y, Variable) and not self.asleep:
+        elif name in LOSSES and isinstance(y, TensorBase) and not self.asleep:
             facts = self.seen.about(y)
             facts.kind, facts.place = f"loss {kwargs.get('reduction', 'mean')}", here()
         return y
@@ -186,7 +186,7 @@ class Watch:
             return
         given = {**dict(zip(("input", "target"), args, strict=False)), **kwargs}
         x, target = given.get("input"), given.get("target")
-        if isinstance(x, Variable) and isinstance(target, Variable):
+        if isinstance(x, TensorBase) and isinstance(target, TensorBase):
             facts, a = self.seen.of(x), x.array
             flow.judge(facts)
             labels = self.seen.of(target)
@@ -275,7 +275,7 @@ class Watch:
 
     def _tensor(self, args: Any, kwargs: Any, y: Tensor) -> None:
         source = args[0] if args else kwargs.get("data")
-        if isinstance(source, Variable):
+        if isinstance(source, TensorBase):
             flow.cut(self.seen, source, y, "torch.tensor()")
         elif y.node is not None or isinstance(source, (int, float)):
             facts = self.seen.about(y)
@@ -328,7 +328,7 @@ class Watch:
 
     def _clip(self, make: Any, args: Any, kwargs: Any) -> Any:
         given = [*args, *kwargs.values()]
-        several = [given[0]] if isinstance(given[0], Variable) else list(given[0])
+        several = [given[0]] if isinstance(given[0], TensorBase) else list(given[0])
         most = kwargs.get("max_norm", kwargs.get("clip_value", given[1]))
         self.emit("clip", parameters=several, most=float(most), place=here())
         if args:
@@ -353,7 +353,7 @@ class Watch:
             seen.current = None
             if not type(module).__module__.endswith("modules.loss"):
                 seen.current = passed = Pass(module, stack(), is_recording(), clock(), seen.steps)
-                given = next((a for a in args if isinstance(a, Variable)), None)
+                given = next((a for a in args if isinstance(a, TensorBase)), None)
                 passed.given = None if given is None else contents(given)
                 self.emit("begin", passed=passed, module=module, args=args)
         seen.modules.append(module)
@@ -419,7 +419,7 @@ class Watch:
             return step(node, kept, g)
         found = list(step(node, kept, g))
         for _, gx in found:
-            arrays = isinstance(gx, (np.ndarray, np.generic)) and not isinstance(g, Variable)
+            arrays = isinstance(gx, (np.ndarray, np.generic)) and not isinstance(g, TensorBase)
             if arrays and not flow.finite(gx) and flow.finite(g):
                 bad = {"op": f"the derivative of {node.plan.op.name}", "all": gx.size}
                 bad |= {"what": "NaN or infinity", "bad": int((~np.isfinite(gx)).sum())}

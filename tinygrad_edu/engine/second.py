@@ -11,7 +11,7 @@ from typing import Any
 
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.engine import versions
-from tinygrad_edu.engine.graph import Node, Storage, Variable
+from tinygrad_edu.engine.graph import Node, Storage, TensorBase
 from tinygrad_edu.engine.mode import Recorder, state
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
@@ -121,7 +121,7 @@ def _through_definition(node: Node, values: Values, g: Gradient) -> Any:
     for i in range(len(op.inputs)):  # a definition computes with tensors, constants among them
         if i in live:
             args[i] = alias(args[i])
-        elif hasattr(args[i], "dtype") and not isinstance(args[i], Variable):
+        elif hasattr(args[i], "dtype") and not isinstance(args[i], TensorBase):
             args[i] = wrap(args[i])
     assert op.definition is not None
     y: Any = op.definition(*args)

@@ -20,7 +20,7 @@ import numpy as np
 
 from tinygrad_edu.dtypes import from_numpy
 from tinygrad_edu.engine.boundary import no_memory_for_gradients, refuse_expanded
-from tinygrad_edu.engine.graph import Leaf, Node, Storage, Variable
+from tinygrad_edu.engine.graph import Leaf, Node, Storage, TensorBase
 from tinygrad_edu.engine.mode import Around
 from tinygrad_edu.engine.record import as_array, wrap
 from tinygrad_edu.engine.types import Call, Gradient, Values
@@ -201,7 +201,7 @@ def unbroadcast(g: Gradient, shape: tuple[int, ...]) -> Any:
     dims = tuple(range(extra)) + tuple(
         i + extra for i, size in enumerate(shape) if size == 1 and g.shape[i + extra] != 1
     )
-    if isinstance(g, Variable):
+    if isinstance(g, TensorBase):
         return g.sum(dims).reshape(shape)  # type: ignore[attr-defined]
     if g.__class__ is np.ndarray and len(dims) == extra == g.ndim - 1 and g.dtype.kind == "f":
         return np.ones(len(g), g.dtype) @ g if g.ndim == 2 else g.sum(dims)  # see _add_rows
@@ -209,7 +209,7 @@ def unbroadcast(g: Gradient, shape: tuple[int, ...]) -> Any:
 
 
 def _cast(g: Gradient, dtype: Any) -> Any:
-    if isinstance(g, Variable):
+    if isinstance(g, TensorBase):
         return g.to(from_numpy(dtype))  # type: ignore[attr-defined]
     return g.astype(dtype)
 
