@@ -83,13 +83,16 @@ def get_total_norm(
     norm_type = float(norm_type)
     if not arrays:
         return wrap(np.zeros((), default()))
-    place = device_of(arrays[0])
-    together = norm_type == 2 and all(_fit(a) and device_of(a) == place for a in arrays)
-    norms = [] if together else [to_device(_norm(a, norm_type), place) for a in arrays]
-    if together:
+    if norm_type == 2 and _alike(arrays):
+        flat = [a.ravel("K") for a in arrays]
+        norms = np.sqrt(np.array([v.dot(v) for v in flat]))
+        total = np.sqrt(norms.dot(norms))
+    elif norm_type == 2 and all([_fit(a) and device_of(a) == device_of(arrays[0]) for a in arrays]):
         total = cuda.tensors.norm(arrays)
     else:
-        total = _norm(module_of(arrays[0]).stack(norms), norm_type)
+        place = device_of(arrays[0])
+        parts = [to_device(_norm(a, norm_type), place) for a in arrays]
+        total = _norm(module_of(arrays[0]).stack(parts), norm_type)
     if error_if_nonfinite and not math.isfinite(float(total)):
         raise RuntimeError(
             f"The total norm of order {norm_type} for gradients from `parameters` is non-finite, so"
@@ -97,6 +100,14 @@ def get_total_norm(
             " non-finite norm anyway, set `error_if_nonfinite=False`"
         )
     return wrap(total)
+
+
+def _alike(arrays: list[Array]) -> bool:
+    """Whether all are NumPy's, of one float dtype that needs no wider one to be added up in."""
+    dtype = arrays[0].dtype
+    return dtype.char in "fd" and all(
+        [a.__class__ is np.ndarray and a.dtype is dtype for a in arrays]
+    )
 
 
 def _fit(x: Array) -> bool:
@@ -169,7 +180,10 @@ def clip_grads_with_norm_(
     for grad in rest:
         grad._storage.write()
         array = grad.array
-        array *= to_device(factor, device_of(array)).astype(array.dtype)
+        if isinstance(array, np.ndarray) and isinstance(factor, np.generic):
+            array *= factor.astype(array.dtype)
+        else:
+            array *= to_device(factor, device_of(array)).astype(array.dtype)
 
 
 @heard("clip")

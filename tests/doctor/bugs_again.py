@@ -683,10 +683,10 @@ def outputs_kept():
     optimizer, outputs = sgd(model), []
     for _ in range(15):
         optimizer.zero_grad()
-        scores = model(x)  # BUG: graph-kept
+        scores = model(x)
         F.cross_entropy(scores, y).backward()
         optimizer.step()
-        outputs.append(scores)
+        outputs.append(scores)  # BUG: graph-kept
 
 
 def words_by_size_hidden():

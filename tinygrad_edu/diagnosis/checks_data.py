@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import dis
 import random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tinygrad_edu.diagnosis.findings import Found, check
 from tinygrad_edu.diagnosis.flow import rms
-from tinygrad_edu.diagnosis.history import History
+from tinygrad_edu.diagnosis.history import History, address
 from tinygrad_edu.random import Generator
+
+if TYPE_CHECKING:
+    from types import SimpleNamespace
 
 
 @check("unshuffled", "warning", "loss loader epoch")
-def unshuffled(seen: History, event: Any) -> Any:
+def unshuffled(seen: History, event: SimpleNamespace) -> Any:
     """The labels come in order: {batches} batches in a row, from class {first} to {last}.
 
     Why: Each step learns one class and forgets those before. Batches should look like the whole.
@@ -27,21 +30,24 @@ def unshuffled(seen: History, event: Any) -> Any:
         return
     t = event.t
     classes = t.dtype.kind in "iu" or "binary" in event.name
-    if not event.recorded or not classes or t.size < 4:
+    if not event.recorded or not classes or not t.ndim or not t.size:
         return
-    flat = t.reshape(-1)
-    key = "sorted", event.place
-    first, last, batches = seen.notes.get(key, (flat[0], flat[0], 0))
-    if flat[0] < last or (flat[1:] < flat[:-1]).any():
-        seen.notes[key] = flat[0], flat[-1], 0
+    key, flat = ("sorted", event.place), t.reshape(-1)
+    known, batches = seen.notes.get(key, ((), 0))
+    if known is None or t.size != t.shape[0]:
         return
-    seen.notes[key] = first, flat[-1], batches + 1
-    rows = t.ndim == 1 or (t.ndim == 2 and t.shape[1] == 1)
-    if batches + 1 >= 4 and flat[-1] != first and rows:
+    labels = [*known, *flat.tolist()]
+    if labels != sorted(labels) or len(labels) > 100_000:
+        seen.notes[key] = None, 0  # they are mixed
+        return
+    seen.notes[key] = labels, batches + 1
+    first, last = labels[0], labels[-1]
+    enough = batches + 1 >= 4 and len(labels) >= 12 and first != last
+    if enough and min(labels.count(first), labels.count(last)) >= 3:
         place = _made(seen, seen.notes.get("loader"))
         yield Found(
             place or event.place, event.place if place else None,
-            batches=batches + 1, first=int(first), last=int(flat[-1]),
+            batches=batches + 1, first=int(first), last=int(last),
         )  # fmt: skip
 
 
@@ -50,7 +56,7 @@ def _made(seen: History, loader: Any) -> Any:
     return None if loader is None else seen.notes.get(("made", id(loader)))
 
 
-def _note_loader(seen: History, event: Any) -> None:
+def _note_loader(seen: History, event: SimpleNamespace) -> None:
     if hasattr(event, "recording"):
         seen.notes["loader"] = event.loader
     else:
@@ -58,7 +64,7 @@ def _note_loader(seen: History, event: Any) -> None:
 
 
 @check("same-augmentation", "warning", "epoch")
-def same_augmentation(seen: History, event: Any) -> Any:
+def same_augmentation(seen: History, event: SimpleNamespace) -> Any:
     """All {workers} workers draw the same random numbers: {what}.
 
     Why: Each worker is a copy of this process, and of the generator in it: {workers} samples in a
@@ -75,7 +81,7 @@ def same_augmentation(seen: History, event: Any) -> Any:
                     workers=loader.num_workers, what=what)  # fmt: skip
 
 
-def _own_generator(dataset: Any) -> str | None:
+def _own_generator(dataset: object) -> str | None:
     """The attribute in which a dataset has a generator of its own."""
     kinds = (np.random.Generator, np.random.RandomState, random.Random, Generator)
     for name, value in getattr(dataset, "__dict__", {}).items():
@@ -88,7 +94,7 @@ def _own_generator(dataset: Any) -> str | None:
     return None
 
 
-def _fixed_seed(init: Any) -> str | None:
+def _fixed_seed(init: object) -> str | None:
     """Whether a worker_init_fn seeds without looking at which worker it is in."""
     code = getattr(init, "__code__", None)
     if code is None or not any(["seed" in name for name in code.co_names]):
@@ -100,18 +106,23 @@ def _fixed_seed(init: Any) -> str | None:
     return None
 
 
-def _samples(dataset: Any) -> tuple[int, frozenset[int] | None]:
+def _samples(dataset: object) -> tuple[int, frozenset[int] | None]:
     """The dataset at the bottom, and which of its samples are meant; None for all."""
     indices = None
     while hasattr(dataset, "indices") and hasattr(dataset, "dataset"):
         own = [int(i) for i in dataset.indices]
         indices = own if indices is None else [own[i] for i in indices]
         dataset = dataset.dataset
-    return id(dataset), None if indices is None else frozenset(indices)
+    rows = getattr(dataset, "tensors", None)
+    if rows is None:
+        return id(dataset), None if indices is None else frozenset(indices)
+    start, width = address(rows[0]), rows[0].stride(0) * rows[0].itemsize
+    every = range(len(rows[0])) if indices is None else indices
+    return id(rows[0]._storage), frozenset([start + width * i for i in every])
 
 
 @check("validation-in-training", "warning", "begin epoch step")
-def validation_in_training(seen: History, event: Any) -> Any:
+def validation_in_training(seen: History, event: SimpleNamespace) -> Any:
     """{shared} of {count} samples that the model is judged by are trained on, too ({also}).
 
     Why: What was learnt by heart is counted as understood: the score is too good.
@@ -144,8 +155,8 @@ def validation_in_training(seen: History, event: Any) -> Any:
             yield Found(seen.notes["epoch"], place, shared=shared, count=len(held))
 
 
-@check("unnormalised", "warning", "op.linear op.convolve")
-def unnormalised(seen: History, event: Any) -> Any:
+@check("unnormalised", "warning", "op.linear op.matmul op.convolve")
+def unnormalised(seen: History, event: SimpleNamespace) -> Any:
     """The data go into the first layer as they are: {low:.3g} to {high:.3g}, of size {size:.3g}.
 
     Why: Layers are made for numbers of size 1. With such inputs scores, loss and gradients are as
@@ -156,12 +167,14 @@ def unnormalised(seen: History, event: Any) -> Any:
     if event.y.node is None or not event.inputs:
         return
     t = event.inputs[0]
+    if event.inputs[1].node is None or not event.inputs[1].node.is_leaf:
+        return
     if t.node is not None or seen.steps > 3 or t.array.dtype.kind != "f" or not t.array.size:
         return
     if seen.of(t) is not None and seen.of(t).kind is not None:  # type: ignore[union-attr]
         return
     x = t.array
     size = rms(x)
-    level = "warning" if size > 60 else "note" if size > 20 or 0 < size < 1e-3 else None
+    level = "warning" if 60 < size < np.inf else "note" if size > 20 or 0 < size < 1e-3 else None
     if level is not None:
         yield Found(event.place, None, level, low=float(x.min()), high=float(x.max()), size=size)

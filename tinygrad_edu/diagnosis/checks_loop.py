@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,9 +15,14 @@ from tinygrad_edu.engine.mode import is_recording
 from tinygrad_edu.nn.modules.module import Module
 from tinygrad_edu.nn.parameter import Parameter
 
+if TYPE_CHECKING:
+    from types import SimpleNamespace
+
+    from tinygrad_edu.tensor import Tensor
+
 
 @check("zero-grad-missing", "error", "backward step")
-def zero_grad_missing(seen: History, event: Any) -> Any:
+def zero_grad_missing(seen: History, event: SimpleNamespace) -> Any:
     """backward() adds to gradients that step ({also}) has used already; nothing clears them.
 
     Why: backward() adds to .grad, so that gradients can be accumulated. What a step has used is
@@ -42,7 +47,7 @@ def zero_grad_missing(seen: History, event: Any) -> Any:
             return
 
 
-def _note_leftovers(record: LeafRecord, t: Any, place: Any) -> Any:
+def _note_leftovers(record: LeafRecord, t: Tensor, place: Any) -> Any:
     """Before a backward pass: is a used gradient still there?  Where, if that is certain by now."""
     g = t._grad
     if g is None or record.gradient != snapshot(g):
@@ -57,7 +62,7 @@ def _note_leftovers(record: LeafRecord, t: Any, place: Any) -> Any:
 
 
 @check("zero-grad-before-step", "error", "step")
-def zero_grad_before_step(seen: History, event: Any) -> Any:
+def zero_grad_before_step(seen: History, event: SimpleNamespace) -> Any:
     """zero_grad() clears the gradients before step ({also}) has used them.
 
     Why: step() finds {left} of {count} gradients, all zero if any: no parameter moves.
@@ -74,7 +79,7 @@ def zero_grad_before_step(seen: History, event: Any) -> Any:
 
 
 @check("gradient-discarded", "warning", "step")
-def gradient_discarded(seen: History, event: Any) -> Any:
+def gradient_discarded(seen: History, event: SimpleNamespace) -> Any:
     """zero_grad() clears gradients between the backward passes that belong to one step ({also}).
 
     Why: Of {passes} backward passes before this step only the last one counts; the others were
@@ -91,7 +96,8 @@ def gradient_discarded(seen: History, event: Any) -> Any:
         if begun and entry[0] == "zero" and entry[2]:
             wiped = entry[1]
     last = record.log and record.log[-1][0] == "backward"
-    if seen.scaled or wiped is None or len(stacks) > 1 or len(passes) < 2 or not last:
+    beside = len({entry[4] for entry in passes}) > 1  # another optimizer's step lies between
+    if seen.scaled or wiped is None or len(stacks) > 1 or len(passes) < 2 or not last or beside:
         return
     record.counts["discarded"] += 1
     if record.counts["discarded"] >= 2:
@@ -99,7 +105,7 @@ def gradient_discarded(seen: History, event: Any) -> Any:
 
 
 @check("step-missing", "error", "backward end")
-def step_missing(seen: History, event: Any) -> Any:
+def step_missing(seen: History, event: SimpleNamespace) -> Any:
     """Gradients are computed, and the optimizer made in {also} never steps.
 
     Why: {passes} backward passes have filled .grad; only optimizer.step() moves the parameters.
@@ -111,12 +117,12 @@ def step_missing(seen: History, event: Any) -> Any:
         wiped = [entry for entry in record.log if entry[0] == "zero" and entry[2]]
         at_end = not hasattr(event, "leaves")
         certain = at_end or (len(passes) >= 10 and len(wiped) >= 3 and not seen.scaled)
-        if record.steps == 0 and len(passes) >= 2 and certain:
+        if record.steps == 0 and not record.stepping and len(passes) >= 2 and certain:
             yield Found(passes[-1][1], record.place, passes=record.backwards)
 
 
 @check("step-before-backward", "error", "backward")
-def step_before_backward(seen: History, event: Any) -> Any:
+def step_before_backward(seen: History, event: SimpleNamespace) -> Any:
     """step() comes before the backward pass ({also}) of the same loss.
 
     Why: step() finds no gradient of this loss: it moves nothing, or along the gradient of the loss
@@ -130,7 +136,7 @@ def step_before_backward(seen: History, event: Any) -> Any:
 
 
 @check("clip-after-step", "error", "clip")
-def clip_after_step(seen: History, event: Any) -> Any:
+def clip_after_step(seen: History, event: SimpleNamespace) -> Any:
     """Gradients are clipped after the optimizer has used them (step: {also}).
 
     Why: The norm is {norm:.3g}, and the step was made with it: clipping comes too late.
@@ -146,8 +152,8 @@ def clip_after_step(seen: History, event: Any) -> Any:
             yield Found(event.place, places[-1] if places else None, norm=size, most=event.most)
 
 
-@check("clip-before-backward", "error", "clip backward step")
-def clip_before_backward(seen: History, event: Any) -> Any:
+@check("clip-before-backward", "error", "clip backward step failed")
+def clip_before_backward(seen: History, event: SimpleNamespace) -> Any:
     """Gradients are clipped before the backward pass ({also}) that makes them.
 
     Why: At that moment {count} parameters have no gradient: there is nothing to clip, and what
@@ -160,15 +166,16 @@ def clip_before_backward(seen: History, event: Any) -> Any:
         empty = not any([g.any() for g in grads])
         seen.notes["clip"] = (event, {id(p.leaf) for p in event.parameters}) if empty else None
         return
-    if hasattr(event, "leaves") and seen.notes.get("clip"):
-        clip, ids = seen.notes["clip"]
-        if any([id(leaf) in ids for leaf in event.leaves]) and np.isfinite(clip.most):
-            yield Found(clip.place, event.place, count=len(clip.parameters), most=clip.most)
+    clip, ids = seen.notes.get("clip") or (None, ())
+    reached = [leaf for leaf in getattr(event, "leaves", ()) if id(leaf) in ids]
+    if clip is not None and np.isfinite(clip.most) and (reached or hasattr(event, "error")):
+        also = event.place if reached else None
+        yield Found(clip.place, also, count=len(clip.parameters), most=clip.most)
     seen.notes["clip"] = None
 
 
 @check("accumulation-not-divided", "warning", "step")
-def accumulation_not_divided(seen: History, event: Any) -> Any:
+def accumulation_not_divided(seen: History, event: SimpleNamespace) -> Any:
     """{passes} backward passes of mean losses are added up for one step ({also}).
 
     Why: The sum of {passes} means is {passes} times the mean of all: the step is as if the learning
@@ -189,7 +196,7 @@ def accumulation_not_divided(seen: History, event: Any) -> Any:
 
 
 @check("leaf-replaced", "error", "op backward end")
-def leaf_replaced(seen: History, event: Any) -> Any:
+def leaf_replaced(seen: History, event: SimpleNamespace) -> Any:
     """The parameter is replaced by a result, which is no parameter: {how}.
 
     Why: w = w - lr * w.grad binds the name to a new tensor. The old one, which the gradients belong
@@ -221,10 +228,14 @@ def leaf_replaced(seen: History, event: Any) -> Any:
         pending[id(event.y)] = event.place, seen.facts[id(event.y)][0]
 
 
+def living() -> list[Module]:
+    """All modules that there are: one look at all objects."""
+    return [found for found in gc.get_objects() if issubclass(type(found), Module)]
+
+
 def held() -> set[int]:
-    """The ids of all parameters that living modules have: one look at all objects."""
-    modules = [found for found in gc.get_objects() if issubclass(type(found), Module)]
-    return {id(p) for module in modules for p in module._parameters.values()}
+    """The ids of all their parameters."""
+    return {id(p) for module in living() for p in module._parameters.values()}
 
 
 def strangers(seen: History) -> list[Any]:
@@ -237,7 +248,7 @@ def strangers(seen: History) -> list[Any]:
 
 
 @check("optimizer-other-parameters", "error", "step")
-def optimizer_other_parameters(seen: History, event: Any) -> Any:
+def optimizer_other_parameters(seen: History, event: SimpleNamespace) -> Any:
     """step ({also}) has no gradient: the backward passes reach other parameters than the
     optimizer's.
 
@@ -246,7 +257,7 @@ def optimizer_other_parameters(seen: History, event: Any) -> Any:
 
     Cure: optimizer = torch.optim.SGD(model.parameters(), lr)  # of the model that is called
     """
-    others = _unreached(seen, event)
+    others = [] if _cut(seen, event.parameters) else _unreached(seen, event)
     if others and not held().isdisjoint([id(p) for p in event.parameters]):
         yield Found(
             event.record.place, event.place, count=len(event.parameters), others=len(others)
@@ -254,7 +265,7 @@ def optimizer_other_parameters(seen: History, event: Any) -> Any:
 
 
 @check("optimizer-stale-parameters", "error", "step")
-def optimizer_stale_parameters(seen: History, event: Any) -> Any:
+def optimizer_stale_parameters(seen: History, event: SimpleNamespace) -> Any:
     """The optimizer has parameters of before: {gone} of its {count} belong to no module any more.
 
     Why: They were replaced after the optimizer was made. {others} new ones get gradients, and no
@@ -279,7 +290,7 @@ def optimizer_stale_parameters(seen: History, event: Any) -> Any:
         )  # fmt: skip
 
 
-def _unreached(seen: History, event: Any) -> list[Any]:
+def _unreached(seen: History, event: SimpleNamespace) -> list[Any]:
     """The leaves that got gradients instead of those of the optimizer, of which none got one."""
     if event.moving or event.record.backwards or seen.notes.get("cut"):
         return []
@@ -287,7 +298,7 @@ def _unreached(seen: History, event: Any) -> list[Any]:
 
 
 @check("parameter-not-optimized", "note", "stepped")
-def parameter_not_optimized(seen: History, event: Any) -> Any:
+def parameter_not_optimized(seen: History, event: SimpleNamespace) -> Any:
     """{count} parameters get gradients, and no optimizer has them, the first of shape {shape}.
 
     Why: Backward passes compute their gradients; nothing uses these. If they are to stay as they
@@ -304,17 +315,13 @@ def parameter_not_optimized(seen: History, event: Any) -> Any:
 
 
 def never_reached(seen: History, record: Any) -> list[Any]:
-    """The optimizer's parameters that no backward pass has reached, though it reaches others."""
-    idle = []
-    for p in record.parameters():
-        found = seen.record(p)
-        if p.node is not None and p._grad is None and (found is None or not found.backwards):
-            idle.append(p)
-    return idle if record.backwards else []
+    """The optimizer's parameters that no backward pass has reached."""
+    idle = [p for p in record.parameters() if p.node is not None and p._grad is None]
+    return [p for p in idle if (found := seen.record(p)) is None or not found.backwards]
 
 
 @check("parameter-unreached", "note", "step")
-def parameter_unreached(seen: History, event: Any) -> Any:
+def parameter_unreached(seen: History, event: SimpleNamespace) -> Any:
     """{count} of {all} parameters have never had a gradient, the first of shape {shape}.
 
     Why: In {steps} steps no backward pass has come to them: they are not used, or not for the loss.
@@ -322,17 +329,18 @@ def parameter_unreached(seen: History, event: Any) -> Any:
     Cure: use the layer in forward(), or leave it out
     """
     record = event.record
-    if record.steps != 4:
+    if record.steps != 4 or not record.backwards:
         return
     idle = never_reached(seen, record)
-    known = sum([1 for p in idle if (r := seen.record(p)) is not None and _is_cut(seen, r.bit)])
-    if idle and not known and len(idle) < len(event.parameters):
+    if idle and not _cut(seen, idle) and len(idle) < len(event.parameters):
         yield Found(
             event.place, count=len(idle), all=len(event.parameters), steps=record.steps,
             shape=list(idle[0].array.shape),
         )  # fmt: skip
 
 
-def _is_cut(seen: History, bit: int) -> bool:
+def _cut(seen: History, parameters: list[Any]) -> bool:
+    """Whether something is known to cut one of these parameters off."""
     cuts = [*[entry[0] for entry in seen.entered.values()], *seen.left.values()]
-    return any([bool(mask & bit) for mask in cuts])
+    bits = [r.bit for p in parameters if (r := seen.record(p)) is not None]
+    return any([bool(mask & bit) for mask in cuts for bit in bits])

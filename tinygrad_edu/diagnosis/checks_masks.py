@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tinygrad_edu.diagnosis.findings import Found, check
 from tinygrad_edu.diagnosis.history import History
 from tinygrad_edu.engine.graph import Variable
+
+if TYPE_CHECKING:
+    from types import SimpleNamespace
+
 
 HIDDEN = -1e4
 
@@ -22,8 +26,8 @@ def _is_inverted(hidden: Any) -> bool:
     return bool(hidden[..., below].all() and not hidden[..., above].any())
 
 
-@check("mask-inverted", "error", "op.softmax op.masked_fill attention")
-def mask_inverted(seen: History, event: Any) -> Any:
+@check("mask-inverted", "error", "op.softmax op.masked_fill op.mul attention")
+def mask_inverted(seen: History, event: SimpleNamespace) -> Any:
     """The mask hides {what}.
 
     Why: True means hidden for masked_fill and nn.MultiheadAttention, visible for
@@ -35,11 +39,13 @@ def mask_inverted(seen: History, event: Any) -> Any:
     if found is None:
         return
     hidden, facts, shown = found
-    square = hidden.ndim == 2 and hidden.shape[0] == hidden.shape[1]
+    square = hidden.ndim >= 2 and hidden.shape[-1] == hidden.shape[-2]
+    if hidden.ndim > 2 and (hidden == hidden[..., :1, :]).all():
+        square = False  # a row for each sample, not one for each word
     what = None
     if _is_inverted(hidden):
         what = "what came before, and shows what comes after"
-    elif facts is not None and facts.kind == ("eq" if shown else "ne") and not square:
+    elif facts is not None and facts.kind == ("padding" if shown else "words") and not square:
         what = "the words, and shows the padding"
     if what is not None:
         seen.notes["inverted"] = seen.notes["nan data"] = True
@@ -47,7 +53,7 @@ def mask_inverted(seen: History, event: Any) -> Any:
         yield Found(event.place, place, what=what, hidden=int(hidden.sum()), all=hidden.size)
 
 
-def _mask(seen: History, event: Any) -> Any:
+def _mask(seen: History, event: SimpleNamespace) -> Any:
     """What is hidden, what is known of the mask, and whether True in it means visible."""
     if hasattr(event, "is_causal"):
         mask = event.attn_mask
@@ -62,6 +68,10 @@ def _mask(seen: History, event: Any) -> Any:
         if np.size(number) != 1 or float(number) > HIDDEN or event.y.array.dtype.kind != "f":
             return None
         return mask.array, seen.of(mask), False
+    if event.name == "mul":
+        number = event.args[1] if len(event.inputs) == 1 else 0
+        added = isinstance(number, (int, float)) and number <= HIDDEN
+        return (event.inputs[0].array != 0, event.before, False) if added else None
     x: Any = event.inputs[0].array if event.name == "softmax" and event.inputs else np.zeros(0)
     square = x.ndim >= 2 and x.shape[-1] == x.shape[-2] >= 3
     if square and seen.looks_left(("inverted", event.place), 6):
@@ -70,7 +80,7 @@ def _mask(seen: History, event: Any) -> Any:
 
 
 @check("mask-hides-all", "error", "op.softmax attention")
-def mask_hides_all(seen: History, event: Any) -> Any:
+def mask_hides_all(seen: History, event: SimpleNamespace) -> Any:
     """{rows} of {all} queries see no key: the mask hides all of them.
 
     Why: softmax of scores that are all -inf is NaN, and from there on everything is.
@@ -95,7 +105,7 @@ def mask_hides_all(seen: History, event: Any) -> Any:
 
 
 @check("mask-missing", "error", "op.softmax op.embedding attention loss.cross_entropy backward")
-def mask_missing(seen: History, event: Any) -> Any:
+def mask_missing(seen: History, event: SimpleNamespace) -> Any:
     """The labels are the inputs shifted by one ({also}), and attention sees what comes next.
 
     Why: Each of {count} places looks up its label among the later inputs: the loss falls, and
@@ -113,7 +123,7 @@ def mask_missing(seen: History, event: Any) -> Any:
         yield Found(blind[0][0], event.place, count=ids.size, weight=blind[0][1])
 
 
-def _note_attention(seen: History, event: Any) -> None:
+def _note_attention(seen: History, event: SimpleNamespace) -> None:
     """Note the words that go in, and how much of the attention is on later places."""
     weight = None
     if hasattr(event, "is_causal"):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinygrad_edu.diagnosis.checks_loop import living
 from tinygrad_edu.diagnosis.findings import Found, check
 from tinygrad_edu.diagnosis.flow import RISKY, finite, norm_of, rms
 from tinygrad_edu.diagnosis.history import History, address, tensors
@@ -16,21 +17,23 @@ from tinygrad_edu.engine.places import Place, here, stack
 from tinygrad_edu.nn.modules.module import Module
 from tinygrad_edu.nn.parameter import Parameter, is_lazy
 
+if TYPE_CHECKING:
+    from types import SimpleNamespace
 
-def _note_attributes(seen: History, event: Any) -> None:
+
+def _note_attributes(seen: History, module: Any, place: Place, start: int) -> None:
     """Note the attributes of a user's module that no table of its own holds, and their parts."""
-    module, passed = event.module, event.passed
     ours = type(module).__module__.startswith("tinygrad_edu")
     if ours or not seen.looks_left(("attributes", id(module)), 1):
         return
     for name, value in vars(module).items():
         parts = [part for part in _listed(value) if isinstance(part, (Module, Variable))]
         if parts and not name.startswith("_"):
-            entry = module, name, value, parts, passed.place, passed.start
+            entry = module, name, value, parts, place, start
             seen.note("attributes", list).append(entry)
 
 
-def _listed(value: Any, depth: int = 2) -> list[Any]:
+def _listed(value: object, depth: int = 2) -> list[Any]:
     """What lists, tuples and dicts hold."""
     if depth and isinstance(value, dict):
         return [part for item in value.values() for part in _listed(item, depth - 1)]
@@ -39,8 +42,8 @@ def _listed(value: Any, depth: int = 2) -> list[Any]:
     return [value]
 
 
-@check("layers-in-list", "error", "module step")
-def layers_in_list(seen: History, event: Any) -> Any:
+@check("layers-in-list", "error", "module step failed")
+def layers_in_list(seen: History, event: SimpleNamespace) -> Any:
     """self.{name} of {owner} holds layers in a plain {kind}: {count} parameters are not registered.
 
     Why: model.parameters() does not see them: no optimizer moves them, .to() and state_dict() leave
@@ -49,8 +52,12 @@ def layers_in_list(seen: History, event: Any) -> Any:
     Cure: self.{name} = nn.{right}(...)
     """
     if hasattr(event, "module"):
-        _note_attributes(seen, event)
+        _note_attributes(seen, event.module, event.passed.place, event.passed.start)
         return
+    if hasattr(event, "error"):
+        empty = "empty parameter list" in str(event.error)
+        for module in [m for m in living() if not [*m.parameters()]] if empty else ():
+            _note_attributes(seen, module, event.place, 0)
     for module, name, value, parts, place, _ in seen.notes.get("attributes", ()):
         layers = [part for part in parts if isinstance(part, Module) and part is not value]
         hidden = [p for layer in layers for p in layer.parameters() if p.node is not None]
@@ -70,7 +77,7 @@ def _is_owned(seen: History, p: Any) -> bool:
 
 
 @check("parameter-plain-tensor", "error", "module step")
-def parameter_plain_tensor(seen: History, event: Any) -> Any:
+def parameter_plain_tensor(seen: History, event: SimpleNamespace) -> Any:
     """self.{name} of {owner} is a tensor that needs a gradient, not a Parameter.
 
     Why: model.parameters() does not see it, so no optimizer moves it: {what}, of shape {shape}.
@@ -78,7 +85,7 @@ def parameter_plain_tensor(seen: History, event: Any) -> Any:
     Cure: self.{name} = nn.Parameter(...)  # of the finished value
     """
     if hasattr(event, "module"):
-        _note_attributes(seen, event)
+        _note_attributes(seen, event.module, event.passed.place, event.passed.start)
         return
     for module, name, _, parts, place, start in seen.notes.get("attributes", ()):
         for t in [part for part in parts if isinstance(part, Variable)]:
@@ -93,7 +100,7 @@ def parameter_plain_tensor(seen: History, event: Any) -> Any:
 
 
 @check("layer-made-in-forward", "error", "module")
-def layer_made_in_forward(seen: History, event: Any) -> Any:
+def layer_made_in_forward(seen: History, event: SimpleNamespace) -> Any:
     """{layer} is made in forward(), anew in each call.
 
     Why: Its {count} parameters are new random numbers each time; no optimizer has them, and what
@@ -114,7 +121,7 @@ def layer_made_in_forward(seen: History, event: Any) -> Any:
 
 
 @check("forward-direct", "note", "op")
-def forward_direct(seen: History, event: Any) -> Any:
+def forward_direct(seen: History, event: SimpleNamespace) -> Any:
     """forward() of {layer} is called directly: {hooks} hooks are passed over.
 
     Why: model(x) runs the hooks around forward(), which spectral norm, profilers and many tools are
@@ -132,8 +139,8 @@ def forward_direct(seen: History, event: Any) -> Any:
         yield Found(place, None, level, layer=type(module).__name__, hooks=hooks)
 
 
-@check("dead-units", "warning", "op.relu")
-def dead_units(seen: History, event: Any) -> Any:
+@check("dead-units", "warning", "op.relu op.clamp")
+def dead_units(seen: History, event: SimpleNamespace) -> Any:
     """{share:.0%} of the units of a ReLU are 0 for every sample, {times} times in a row.
 
     Why: Where the input is negative for all samples the gradient is 0: these units do not come back
@@ -142,7 +149,7 @@ def dead_units(seen: History, event: Any) -> Any:
     Cure: a lower learning rate, biases that start at 0, or nn.LeakyReLU()
     """
     y = event.y.array
-    if y.ndim < 2 or y.shape[0] < 8 or event.y.node is None:
+    if y.ndim < 2 or y.shape[0] < 8 or event.y.node is None or y.min() < 0:
         return
     key = "relu", event.place, seen.in_pass("relu")
     axes = (0, *range(2, y.ndim)) if y.ndim == 4 else tuple(range(y.ndim - 1))
@@ -151,8 +158,8 @@ def dead_units(seen: History, event: Any) -> Any:
         yield Found(event.place, share=share, times=5)
 
 
-@check("saturated-units", "warning", "op.linear")
-def saturated_units(seen: History, event: Any) -> Any:
+@check("saturated-units", "warning", "op.linear op.matmul")
+def saturated_units(seen: History, event: SimpleNamespace) -> Any:
     """{share:.0%} of what {kind} ({also}) hands on is at its limits.
 
     Why: There its derivative is almost 0 (of tanh at 0.99 it is 0.02): the layers before it learn
@@ -165,6 +172,8 @@ def saturated_units(seen: History, event: Any) -> Any:
     facts, x = seen.of(event.inputs[0]), event.inputs[0].array
     if facts is None or facts.kind not in ("tanh", "sigmoid") or not x.size or seen.steps > 12:
         return
+    if x.ndim < 2 or not event.inputs[-1].is_leaf:
+        return
     share = float((abs(x) > 0.99).mean())
     if facts.kind == "sigmoid":
         share += float((x < 0.01).mean())
@@ -174,7 +183,7 @@ def saturated_units(seen: History, event: Any) -> Any:
 
 
 @check("symmetric-start", "error", "step")
-def symmetric_start(seen: History, event: Any) -> Any:
+def symmetric_start(seen: History, event: SimpleNamespace) -> Any:
     """All {rows} units of a layer have the same weights, and the same gradient.
 
     Why: Equal units stay equal: the layer, of shape {shape}, computes one number {rows} times.
@@ -197,7 +206,8 @@ def symmetric_start(seen: History, event: Any) -> Any:
 
 def _initialised(place: Place) -> Place:
     """The line that sets all weights alike, if one can be found."""
-    init = r"(constant_|zeros_|ones_|fill_|(?<!grad\.)zero_)\("
+    init = r"(constant_|zeros_|ones_|fill_|(?<!grad\.)zero_)\(|\b(zeros|ones|full)\(.*requires_grad"
+    init += r"|Parameter\(.*\b(zeros|ones|full)\("
     for line in stack():
         found = nearby(line, init, before=10_000, after=10_000)
         if found is not None:
@@ -205,8 +215,8 @@ def _initialised(place: Place) -> Place:
     return place
 
 
-@check("nan-input", "error", "begin loss")
-def nan_input(seen: History, event: Any) -> Any:
+@check("nan-input", "error", "begin loss op.matmul")
+def nan_input(seen: History, event: SimpleNamespace) -> Any:
     """The data hold {bad} numbers that are not finite, of {all}.
 
     Why: NaN goes through every operation: one is enough to make the loss, all gradients and then
@@ -216,11 +226,12 @@ def nan_input(seen: History, event: Any) -> Any:
     """
     if seen.notes.get("suspect"):
         return  # it was made, by the line that `nan_first` will name
-    given = event.args if hasattr(event, "args") else [event.target]
-    for t in tensors(given):
+    outside = hasattr(event, "inputs")
+    if outside and (seen.modules or event.inside or not seen.looks_left(("data", event.place), 3)):
+        return
+    for t in tensors(event.args if hasattr(event, "args") else [event.target]):
         if t.node is None and seen.of(t) is None and not finite(t.array):
-            bad = np.isnan(t.array)
-            if bad.any():
+            if (np.isnan(t.array) | np.isposinf(t.array)).any():  # -inf is what masks add
                 seen.notes["suspect"] = None
                 seen.notes["nan data"] = True
                 yield Found(
@@ -230,7 +241,7 @@ def nan_input(seen: History, event: Any) -> Any:
 
 
 @check("nan-first", "error", "op backward step bad")
-def nan_first(seen: History, event: Any) -> Any:
+def nan_first(seen: History, event: SimpleNamespace) -> Any:
     """{op}() makes {what} of finite numbers: the first of this program.
 
     Why: {bad} of {all} results. Whatever is computed from them is NaN, and after the step all
@@ -260,7 +271,7 @@ def nan_first(seen: History, event: Any) -> Any:
             yield Found(place, event.place, **numbers)
 
 
-def gradients_by_layer(seen: History, event: Any) -> list[tuple[Any, float]]:
+def gradients_by_layer(seen: History, event: SimpleNamespace) -> list[tuple[Any, float]]:
     """The matrices in the order of their first use, each with the size of its gradient."""
     found = []
     for p in event.moving:
@@ -271,7 +282,7 @@ def gradients_by_layer(seen: History, event: Any) -> list[tuple[Any, float]]:
 
 
 @check("vanishing", "warning", "step")
-def vanishing(seen: History, event: Any) -> Any:
+def vanishing(seen: History, event: SimpleNamespace) -> Any:
     """Gradients fade on their way: in the first layer they are {ratio:.1e} of those in the last.
 
     Why: Each of {layers} layers multiplies the gradient by less than 1 (sigmoid by at most 0.25):
@@ -283,7 +294,7 @@ def vanishing(seen: History, event: Any) -> Any:
 
 
 @check("exploding", "warning", "step")
-def exploding(seen: History, event: Any) -> Any:
+def exploding(seen: History, event: SimpleNamespace) -> Any:
     """Gradients grow on their way: in the first layer they are {ratio:.1e} times those in the last.
 
     Why: Each of {layers} layers multiplies the gradient by more than 1: a step throws the first
@@ -294,7 +305,7 @@ def exploding(seen: History, event: Any) -> Any:
     yield from _compare(seen, event, "exploding", lambda first, last: last / first)
 
 
-def _compare(seen: History, event: Any, which: str, ratio: Any) -> Any:
+def _compare(seen: History, event: SimpleNamespace, which: str, ratio: Any) -> Any:
     if seen.scaled or event.record.steps > 20:
         return
     layers = gradients_by_layer(seen, event)
@@ -309,7 +320,7 @@ def _compare(seen: History, event: Any, which: str, ratio: Any) -> Any:
 
 
 @check("exploding", "warning", "step")
-def exploding_at_once(seen: History, event: Any) -> Any:
+def exploding_at_once(seen: History, event: SimpleNamespace) -> Any:
     """Gradients are of norm {norm:.1e}, the weights of norm {weights:.1e}.
 
     Why: One step along such a gradient throws the weights {steps:.0e} times as far as they are.

@@ -6,16 +6,19 @@ import linecache
 import re
 import weakref
 from collections import deque
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinygrad_edu.diagnosis.findings import Found, check
 from tinygrad_edu.diagnosis.history import History
 from tinygrad_edu.diagnosis.source import nearby
 from tinygrad_edu.engine.places import Place
 
+if TYPE_CHECKING:
+    from types import SimpleNamespace
+
 
 @check("eval-forgotten", "warning", "begin step end")
-def eval_forgotten(seen: History, event: Any) -> Any:
+def eval_forgotten(seen: History, event: SimpleNamespace) -> Any:
     """The model is evaluated in training mode: {layers} at work.
 
     Why: Dropout draws anew each time, and batch norm takes the statistics of this very batch, and
@@ -33,6 +36,8 @@ def eval_forgotten(seen: History, event: Any) -> Any:
         again = again and passed.stack == beginning.stack and passed.step == beginning.step
         if again:
             monte_carlo.add(passed.place)  # the same input again and again: it is meant
+        if beginning is not None:
+            continue
         trains = passed.recorded and (passed.visited or not passed.is_dead())
         if passed.judged and not (trains or passed.used or passed.place in monte_carlo):
             passed.counted = True
@@ -40,7 +45,7 @@ def eval_forgotten(seen: History, event: Any) -> Any:
 
 
 @check("train-forgotten", "warning", "step")
-def train_forgotten(seen: History, event: Any) -> Any:
+def train_forgotten(seen: History, event: SimpleNamespace) -> Any:
     """The model trains in evaluation mode: {layers} stand still since the last evaluation.
 
     Why: eval() stays on until train() is called: dropout drops nothing, and batch norm takes its
@@ -61,7 +66,7 @@ def train_forgotten(seen: History, event: Any) -> Any:
 
 
 @check("no-grad-missing", "warning", "begin end")
-def no_grad_missing(seen: History, event: Any) -> Any:
+def no_grad_missing(seen: History, event: SimpleNamespace) -> Any:
     """{passes} forward passes here were recorded, and no backward pass came.
 
     Why: The graph of a pass keeps all its activations, for nothing: evaluation takes twice the
@@ -77,12 +82,14 @@ def no_grad_missing(seen: History, event: Any) -> Any:
         count = len(wasted[passed.place])
         trains = any([p.visited and p.place == passed.place for p in seen.passes])
         if count >= 2 and seen.steps and not trains:
-            level = "note" if passed.training else "warning"
+            mine = [p for p in seen.passes if p.module() is passed.module() and not p.training]
+            attacked = any([p.visited for p in mine])
+            level = "note" if passed.training or attacked else "warning"
             yield Found(passed.place, level=level, passes=count)
 
 
 @check("graph-kept", "warning", "backward end")
-def graph_kept(seen: History, event: Any) -> Any:
+def graph_kept(seen: History, event: SimpleNamespace) -> Any:
     """{alive} graphs of earlier steps are still alive: something here keeps them.
 
     Why: A loss is a tensor with its whole graph behind it. Kept in a list, or added to a running
@@ -95,7 +102,8 @@ def graph_kept(seen: History, event: Any) -> Any:
     ended = not hasattr(event, "leaves")
     kept = [p for p in seen.passes if p.visited and p.step < seen.steps - 1 and not p.is_dead()]
     if len(kept) >= 8 and not alive:
-        yield Found(kept[-1].place, alive=len(kept))
+        found = _keeper(kept[-1].place, 0)
+        yield Found(found or kept[-1].place, kept[-1].place if found else None, alive=len(kept))
     if len(alive) >= (8 if not ended else 6):
         place = alive[-1][1]
         found = _keeper(place)
@@ -104,18 +112,19 @@ def graph_kept(seen: History, event: Any) -> Any:
         roots.append((weakref.ref(event.starts[0]), event.place, seen.steps))
 
 
-def _keeper(place: Place) -> Place | None:
+def _keeper(place: Place, before: int = 8) -> Place | None:
     """The line near a backward() that keeps its loss, by its name."""
-    found = re.search(r"(\w+)\.backward\(", linecache.getline(place.file, place.line))
+    line = linecache.getline(place.file, place.line)
+    found = re.search(r"(\w+)\.backward\(", line) or re.search(r"\b(\w+) *=[^=]", line)
     if found is None:
         return None
     name = found[1]
     kept = rf"(append\(|\+=|=.*\+|\] *=|: ).*\b{name}\b(?!\.(item|detach|backward|data))"
-    return nearby(place, kept, before=8, after=25)
+    return nearby(place, kept, before, after=25)
 
 
 @check("state-not-detached", "error", "backward")
-def state_not_detached(seen: History, event: Any) -> Any:
+def state_not_detached(seen: History, event: SimpleNamespace) -> Any:
     """The graph goes back through {steps} earlier steps: a state made before them comes in here.
 
     Why: A hidden state carries its history along. backward ({also}) runs through all steps since

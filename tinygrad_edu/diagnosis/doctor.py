@@ -12,6 +12,7 @@ from typing import Any, TextIO, TypeVar
 from tinygrad_edu.diagnosis.findings import CHECKS, LEVELS, Check, Finding, table
 from tinygrad_edu.diagnosis.history import History
 from tinygrad_edu.diagnosis.seams import Watch
+from tinygrad_edu.engine.places import here
 
 for _name in "loop cuts data flow masks models modes schedules".split():
     importlib.import_module(f"tinygrad_edu.diagnosis.checks_{_name}")  # it declares its checks
@@ -91,14 +92,16 @@ class doctor:
         self._watch.start()
         return self
 
-    def stop(self, failed: bool = False) -> doctor:
-        """Stop, and print the table; `failed` if an exception ended the program."""
+    def stop(self, error: BaseException | None = None) -> doctor:
+        """Stop, and print the table; `error` is what has ended the program, if something has."""
         if self._watch is not None:
             watch, self._watch = self._watch, None
             watch.stop()
-            if not failed:
+            if error is None:
                 self._emit("end")
-            if self.findings or not failed:
+            else:
+                self._emit("failed", error=error, place=here())
+            if self.findings or error is None:
                 self._print(table(self.findings))
         return self
 
@@ -107,18 +110,18 @@ class doctor:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         ended = isinstance(error, SystemExit) and not error.code
-        self.stop(failed=error is not None and not ended)
+        self.stop(None if ended else error)
 
     def __call__(self, function: F) -> F:
         @functools.wraps(function)
-        def watched(*args: Any, **kwargs: Any) -> Any:
+        def watched(*args: object, **kwargs: object) -> Any:
             with doctor(self.ignore, self.raises, self.every, self.file) as d:
                 watched.doctor = d  # type: ignore[attr-defined]
                 return function(*args, **kwargs)
 
         return watched  # type: ignore[return-value]
 
-    def _emit(self, event: str, **what: Any) -> None:
+    def _emit(self, event: str, **what: object) -> None:
         """Something happens: run the checks that look at it."""
         happening = SimpleNamespace(**what)
         names = (event, f"{event}.{what['name']}") if "name" in what else (event,)

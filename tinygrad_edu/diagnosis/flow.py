@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import weakref
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.diagnosis.history import Facts, History
+from tinygrad_edu.diagnosis.history import Facts, History, Pass
 from tinygrad_edu.engine.graph import Leaf, Variable
 from tinygrad_edu.engine.places import Place, here
+
+if TYPE_CHECKING:
+    from tinygrad_edu.tensor import Tensor
+
 
 MADE = {
     "softmax": "softmax", "log_softmax": "log_softmax", "sigmoid": "sigmoid", "log": "log",
     "logsigmoid": "log_sigmoid", "relu": "relu", "tanh": "tanh", "eq": "eq", "ne": "ne",
-    "clamp": "clamp", "masked_fill": "masked", "gt": "gt",
+    "clamp": "clamp", "masked_fill": "masked", "gt": "gt", "exp": "exp",
 }  # fmt: skip
 """Operations whose results are worth a name."""
 
@@ -24,10 +28,16 @@ SAME = frozenset(
 )
 """Operations whose results are of the same kind as their input: they move elements."""
 
+OPPOSITE = {"eq": "ne", "ne": "eq", "padding": "words", "words": "padding"}
+"""What `~` makes of the results of comparisons; with a number they tell words from padding."""
+COUNTED = ("eq", "padding")
+
 ELEMENTWISE = frozenset("add sub mul div pow abs neg sqrt square exp".split())
 KEEPS_FEATURES = ELEMENTWISE | {"softmax", "log_softmax", "to_copy", "clone", "relu", "copied"}
-JUDGES = frozenset("argmax pick eq ne gt lt ge le round".split())
+JUDGES = frozenset("eq ne gt lt ge le round".split())
 """Operations that turn results into decisions: what a metric does."""
+ANSWERS = frozenset(("softmax", "sigmoid", "pick"))
+"""The same of a model that a loss has been computed from: elsewhere they may be samples."""
 RISKY = frozenset(
     """log log2 log10 log1p sqrt rsqrt div pow exp reciprocal vector_norm softmax log_softmax
     asin acos mul sub atan2 acosh""".split()
@@ -35,35 +45,40 @@ RISKY = frozenset(
 """Operations that make NaN or infinity of finite numbers, or gradients that are."""
 WATCHED = RISKY | frozenset(
     """view reshape_copy relu linear matmul masked_fill sigmoid embedding eq mean sum convolve
-    add gt""".split()
+    add gt clamp gather take""".split()
 )
 """Operations that some check looks at."""
 
 
 def follow(
-    seen: History, name: str, args: Any, inputs: list[Any], y: Any, t: Any, place: Place | None
+    seen: History, name: str, args: object, inputs: list[Any], y: Any, t: Any, place: Place | None
 ) -> bool:
     """Note of a result what follows from its inputs; whether there is anything to note."""
     known = [(a, seen.of(a)) for a in inputs]
+    counted = seen.counts.get(id(inputs[0]._storage)) if name in ("mul", "div") else None
+    if counted is not None and (known[0][1] is None or known[0][1].kind in (None, "new")):
+        known[0] = inputs[0], counted[1]
     made = _made(name, args, inputs, known, t)
     lost, cut = 0, None
     for a, facts in known:
-        if a.node is None:
-            if facts is not None and facts.lost:
-                lost, cut = lost | facts.lost, cut or facts.cut
-        elif t.node is None:
+        if facts is not None and facts.lost and (a.node is None or a.node.is_leaf):
+            lost, cut = lost | facts.lost, cut or facts.cut
+        elif a.node is not None and t.node is None:
             lost, cut = lost | seen.reach(a.node), cut or (here(), _how(name, t))
     if t.node is not None and lost and cut is not None:
         entry = seen.entered.setdefault(cut[0], [0, cut[1]])
         entry[0] |= lost
         lost = 0
     step = _gradient(seen, inputs, known)
-    passed = next((f.judged for _, f in known if f is not None and f.judged is not None), None)
-    if passed is not None:
-        if t.node is not None and not passed.recorded:
-            passed.used = True
-        elif name in JUDGES:
-            passed.judged = True
+    passes = [f.judged for _, f in known if f is not None and f.judged is not None]
+    passed = passes[0] if passes else None
+    for one in passes:
+        if t.node is not None and not one.recorded:
+            one.used = True
+        elif name in JUDGES or (name in ANSWERS and is_supervised(seen, one)):
+            one.judged = True
+        if name == "pick":
+            seen.picked[args[1].ctypes.data] = one  # the indices, which nobody tells us of
     if not (made or lost or step or passed):
         return False
     for part in y if y.__class__ is tuple else (t,):
@@ -73,10 +88,12 @@ def follow(
         facts.place = place or here() if facts.place.line == 0 else facts.place
         seen.about(part)
         seen.facts[id(part)] = seen.facts[id(part)][0], facts
+    if made is not None and made.kind == "count" and name == "add":
+        seen.counts = {id(inputs[0]._storage): (inputs[0], made)}  # if the sum is written there
     return True
 
 
-def _how(name: str, t: Any) -> str:
+def _how(name: str, t: Tensor) -> str:
     return f"{name}()" if t.array.dtype.kind != "f" else "no_grad()"
 
 
@@ -94,7 +111,7 @@ def _made(name: str, args: Any, inputs: list[Any], known: Any, t: Any) -> Facts 
         facts.kind = _kind(name, args, first)
         if name.endswith("softmax"):
             facts.axis = int(args[1]) % max(t.array.ndim, 1)
-        if facts.kind in ("softmax", "log_softmax", "sigmoid") and name not in MADE.values():
+        elif facts.kind in ("softmax", "log_softmax", "sigmoid"):
             facts.axis = first.axis if first is not None else None
     elif first is not None or (len(known) > 1 and known[1][1] is not None):
         _carry(name, args, inputs, known, t, facts)
@@ -111,17 +128,21 @@ def _kind(name: str, args: Any, before: Facts | None) -> str:
     kind = None if before is None else before.kind
     if name == "log":
         return {"softmax": "log_softmax", "sigmoid": "log_sigmoid"}.get(kind or "", "log")
-    if name == "gt" and getattr(args[0], "array", np.zeros(0)).dtype.kind in "iu":
-        return "ne"  # ids > 0: the words
+    if name == "exp":
+        return {"log_softmax": "softmax", "log_sigmoid": "sigmoid"}.get(kind or "", "exp")
+    by_number = not isinstance(args[-1], Variable)
+    if name == "gt" and by_number and args[0].array.dtype.kind in "iu":
+        return "words"  # ids > 0
     if name == "clamp" and kind in ("softmax", "sigmoid", "log_softmax"):
         return kind
-    if name in ("eq", "ne") and kind in ("eq", "ne") and len(args) > 1:
-        flips = not isinstance(args[1], Variable) and (name == "eq") == (args[1] in (0, False))
-        return {"eq": "ne", "ne": "eq"}[kind] if flips else kind
+    if name in ("eq", "ne") and by_number:
+        if kind not in OPPOSITE:
+            return "padding" if name == "eq" else "words"
+        return OPPOSITE[kind] if (name == "eq") == (args[1] in (0, False)) else str(kind)
     return MADE[name]
 
 
-def _carry(name: str, args: Any, inputs: Any, known: Any, t: Any, facts: Facts) -> None:
+def _carry(name: str, args: Any, inputs: Any, known: Any, t: Tensor, facts: Facts) -> None:
     """What goes on through operations that move, or slightly change, the elements."""
     first = known[0][1] or known[1][1]
     source = inputs[0] if known[0][1] is not None else inputs[1]
@@ -130,20 +151,26 @@ def _carry(name: str, args: Any, inputs: Any, known: Any, t: Any, facts: Facts) 
         facts.kind, facts.place, facts.percent = first.kind, first.place, first.percent
         for which in ("axis", "features"):
             setattr(facts, which, _moved(name, args, source, t, getattr(first, which)))
-    elif name == "exp":
-        facts.kind = {"log_softmax": "softmax", "log_sigmoid": "sigmoid"}.get(first.kind or "")
-        facts.axis = first.axis
-    elif name in ("bitwise_not", "logical_not"):
-        facts.kind = {"eq": "ne", "ne": "eq"}.get(first.kind or "")
+    elif name in ("bitwise_not", "logical_not") or (name == "rsub" and args[1] == 1):
+        facts.kind = OPPOSITE.get(first.kind or "")
+    elif name == "reciprocal" and first.kind == "1 + exp":
+        facts.kind, facts.place = "sigmoid", first.place
     elif name in ("add", "sub", "mul") and len(inputs) == 1:
         other = next((a for a in args if isinstance(a, (int, float))), None)
-        if other is not None and abs(other) < 1e-3:  # an epsilon
+        if other is not None and (abs(other) < 1e-3 or (name == "mul" and other == 1)):  # as it is
             facts.kind, facts.place, facts.axis = first.kind, first.place, first.axis
-        if name == "mul" and other is not None and other >= 10 and first.kind in ("count", "eq"):
+        if name == "add" and other == 1 and first.kind == "exp":
+            facts.kind, facts.place = "1 + exp", first.place
+        if (
+            name == "mul"
+            and other is not None
+            and other >= 10
+            and first.kind in ("count", *COUNTED)
+        ):
             facts.kind, facts.place, facts.percent = first.kind, first.place, True
     elif name == "add" and "count" in [f.kind for _, f in known if f is not None]:
         facts.kind, facts.place = "count", first.place
-    elif name == "sum" and first.kind == "eq":
+    elif name == "sum" and first.kind in COUNTED:
         facts.kind, facts.place, facts.outer = "count", first.place, None
     elif name == "div" and first.kind == "count":
         facts.kind, facts.place, facts.percent = "rate", first.place, first.percent
@@ -167,7 +194,7 @@ def _moved(name: str, args: Any, source: Any, t: Any, axis: int | None) -> int |
     return None
 
 
-def _outer(name: str, inputs: list[Any], t: Any) -> tuple[Place, int] | None:
+def _outer(name: str, inputs: list[Any], t: Tensor) -> tuple[Place, int] | None:
     """(N, 1) with (N,), where one side is the model's and the other is not."""
     if name not in ("sub", "eq", "ne", "mul"):
         return None
@@ -179,7 +206,7 @@ def _outer(name: str, inputs: list[Any], t: Any) -> tuple[Place, int] | None:
     return (here(), low.shape[0]) if high.shape == (low.shape[0], 1) else None
 
 
-def _gradient(seen: History, inputs: Any, known: Any) -> Leaf | None:
+def _gradient(seen: History, inputs: object, known: Any) -> Leaf | None:
     """The leaf whose `.grad` this is computed from."""
     for a, facts in known:
         if facts is not None and facts.gradient_of is not None:
@@ -207,6 +234,11 @@ def judge(facts: Facts | None) -> None:
         facts.judged.judged = True
 
 
+def is_supervised(seen: History, passed: Pass) -> bool:
+    """Whether a loss has been computed from results of this model itself."""
+    return passed.module() in seen.supervised
+
+
 def inherit(seen: History, before: Facts | None, y: Any) -> None:
     """`y` has the values of another tensor, and the facts about it."""
     if before is None or y is None:
@@ -214,7 +246,7 @@ def inherit(seen: History, before: Facts | None, y: Any) -> None:
     vars(seen.about(y)).update(vars(before))
 
 
-def cut(seen: History, source: Any, y: Any, how: str) -> None:
+def cut(seen: History, source: Any, y: Tensor, how: str) -> None:
     """`y` has the values of `source`, without its history."""
     before = seen.of(source)
     inherit(seen, before, y)
@@ -230,14 +262,14 @@ def cut(seen: History, source: Any, y: Any, how: str) -> None:
         seen.facts.pop(id(y), None)  # a parameter's own values: to copy, or to write into
 
 
-def give_out(seen: History, array: Any, facts: Facts) -> None:
+def give_out(seen: History, array: object, facts: Facts) -> None:
     """An array of NumPy's now holds these values."""
     key = id(array)
     ref = weakref.ref(array, lambda _: seen.arrays.pop(key, None))
     seen.arrays[key] = ref, facts
 
 
-def take_back(seen: History, array: Any, y: Any) -> None:
+def take_back(seen: History, array: object, y: Tensor) -> None:
     """An array of NumPy's is a tensor again."""
     found = seen.arrays.get(id(array))
     if found is not None and found[0]() is array:

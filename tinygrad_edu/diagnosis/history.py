@@ -6,10 +6,15 @@ import itertools
 import weakref
 from collections import defaultdict, deque
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinygrad_edu.engine.graph import Leaf, Node, Variable
-from tinygrad_edu.engine.places import UNKNOWN, Place
+from tinygrad_edu.engine.places import UNKNOWN, Place, stack
+
+if TYPE_CHECKING:
+    from tinygrad_edu.optim.optimizer import Optimizer
+    from tinygrad_edu.tensor import Tensor
+
 
 MOST_LEAVES = 4096
 """So many leaves are told apart; who makes more has one for each input, not parameters."""
@@ -74,12 +79,13 @@ class OptimizerRecord:
         place: where it was made.
         log: what has happened to its gradients since its last step: ("backward" or "zero", ...).
         tick: the tick of the graph's clock at its last step; `fresh`: whether that had a gradient.
+        stepping: it is within a step, of which its closure is a part.
         counts: of things that checks count.
     """
 
     def __init__(self, optimizer: Any, place: Place) -> None:
         self.optimizer = weakref.ref(optimizer)
-        self.place, self.step_place, self.fresh = place, UNKNOWN, True
+        self.place, self.step_place, self.fresh, self.stepping = place, UNKNOWN, True, False
         self.steps = self.backwards = self.tick = 0
         self.log: deque[Any] = deque(maxlen=512)
         self.counts: defaultdict[str, int] = defaultdict(int)
@@ -106,7 +112,7 @@ class ScheduleRecord:
     def __init__(self, schedule: Any, optimizer: OptimizerRecord, place: Place) -> None:
         self.schedule, self.optimizer = weakref.ref(schedule), optimizer
         self.rate = float(schedule.optimizer.param_groups[0]["lr"])
-        self.kind, self.place = type(schedule).__name__, place
+        self.kind, self.place, self.made = type(schedule).__name__, place, stack()
         self.inner = False  # it is part of another schedule
         self.steps = self.alone = self.beside = 0
         self.early: tuple[Place, int] | None = None
@@ -160,6 +166,9 @@ class History:
         self.gradients: dict[int, weakref.ref[Leaf]] = {}  # by the id of the `.grad` tensor
         self.losses: defaultdict[Any, list[float]] = defaultdict(list)
         self.looks: defaultdict[Any, int] = defaultdict(int)  # how often a check has seen a place
+        self.supervised: weakref.WeakSet[Any] = weakref.WeakSet()  # models that losses are about
+        self.picked: dict[int, Pass] = {}  # by the address of indices that max() or topk() gave
+        self.counts: dict[int, tuple[Any, Facts]] = {}  # a count of right answers, by its storage
         self.filled: dict[int, Place] = {}  # memory that was written as a whole: where
         self.notes: dict[Any, Any] = {}  # what a check remembers
         self.steps = self.backwards = 0
@@ -173,12 +182,12 @@ class History:
             self.notes[name] = make()
         return self.notes[name]
 
-    def looks_left(self, key: Any, most: int) -> bool:
+    def looks_left(self, key: object, most: int) -> bool:
         """Whether a check may look once more; each question counts."""
         self.looks[key] += 1
         return self.looks[key] <= most
 
-    def in_a_row(self, key: Any, holds: bool) -> int:
+    def in_a_row(self, key: object, holds: bool) -> int:
         """How many times in a row something has held."""
         self.looks[key] = self.looks[key] + 1 if holds else 0
         return self.looks[key]
@@ -238,13 +247,13 @@ class History:
             node.reach = found
         return found
 
-    def record(self, p: Any) -> LeafRecord | None:
+    def record(self, p: Tensor) -> LeafRecord | None:
         """What has happened to a parameter, if it ever was one."""
         return None if p.leaf is None else self.leaves.get(p.leaf)
 
     # ---- optimizers
 
-    def optimizer(self, optimizer: Any, place: Place) -> OptimizerRecord:
+    def optimizer(self, optimizer: Optimizer, place: Place) -> OptimizerRecord:
         """The record of an optimizer, made if it was there before the doctor."""
         found = self.optimizers.get(id(optimizer))
         if found is None or found.optimizer() is not optimizer:
@@ -283,13 +292,13 @@ def snapshot(t: Any) -> Any:
     return None if t is None else (id(t.array), t._storage.version)
 
 
-def fingerprint(t: Any) -> Any:
+def fingerprint(t: Tensor) -> Any:
     """The same, and a few of its values: `.data` writes without being counted."""
     few = list(itertools.islice(t.array.flat, 4)) if t.array.size else []
     return id(t.array), t._storage.version, tuple(map(float, few))
 
 
-def address(t: Any) -> int:
+def address(t: Tensor) -> int:
     """Where a tensor's memory is."""
     return int(t.data_ptr())
 

@@ -59,13 +59,16 @@ def _tree(file: str) -> ast.Module | None:
         return None
 
 
-def loops_around(place: Place) -> int:
-    """In how many `for` and `while` loops of one function the line stands."""
-    tree = _tree(place.file)
-    around = [n for n in ast.walk(tree) if _holds(n, place.line)] if tree is not None else []
-    functions = [n for n in around if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef))]
-    inside = around if not functions else list(ast.walk(functions[-1]))
-    return sum([isinstance(n, (ast.For, ast.While)) and _holds(n, place.line) for n in inside])
+def loops_around(lines: tuple[Place, ...]) -> set[Place]:
+    """The `for` and `while` loops that these lines of a call stack stand in."""
+    found = set()
+    for file, line in lines:
+        around = [n for n in ast.walk(_tree(file) or ast.Module([], [])) if _holds(n, line)]
+        functions = [n for n in around if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef))]
+        inside = around if not functions else list(ast.walk(functions[-1]))
+        loops = [n for n in inside if isinstance(n, (ast.For, ast.While)) and _holds(n, line)]
+        found |= {Place(file, n.lineno) for n in loops}
+    return found
 
 
 def _holds(node: Any, line: int) -> bool:

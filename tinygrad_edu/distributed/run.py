@@ -154,9 +154,7 @@ class Job:
         if kind == "openmpi":
             start += ["--oversubscribe"] + ["--allow-run-as-root"] * (os.getuid() == 0)
         if show_rank:
-            start += {"gforker": ["-l"], "hydra": ["-prepend-rank"], "openmpi": ["--tag-output"]}[
-                kind
-            ]
+            start.append(_SHOW_RANK[kind])
         if hosts:
             start += (
                 ["-ppn", str(per_node), "-hosts", hosts] if kind == "hydra" else ["-host", hosts]

@@ -29,6 +29,7 @@ does not need O(n²) memory", 2021.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -36,6 +37,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.kernels.blocks import filled
 from tinygrad_edu.kernels.cuda import attention as gpu
 from tinygrad_edu.kernels.cuda import flash, launch, products
 from tinygrad_edu.kernels.threads import spread
@@ -73,11 +75,10 @@ class Scores:
         tile = (TILE if on_cpu else GPU_TILE) // self.dtype.itemsize
         self.empty = not (self.rows and self.keys and math.prod(q.shape[:-2]))
         self.together = 1 if self.empty else max(1, tile // (self.rows * self.keys))
-        shape = (self.rows, self.rows)
         self.by_kernel = not on_cpu and launch.takes_half(q)
-        self.triangle = (
-            None if self.by_kernel else np.triu(np.full_like(q, -np.inf, shape=shape), 1)
-        )
+        self.triangle: Array | None = None
+        if causal and not self.by_kernel:
+            self.triangle = _triangle(self.rows, q.dtype) if on_cpu else _new_triangle(self.rows, q)
 
     def scratch(self) -> Array:
         """Memory for one tile."""
@@ -116,6 +117,19 @@ class Scores:
             corner = s[..., rows.start :]
             corner += self.triangle[: corner.shape[-2], : corner.shape[-1]]
         return q, s
+
+
+def _new_triangle(n: int, like: Array) -> Array:
+    """What hides the later keys of `n` queries: added to their scores."""
+    return np.triu(np.full_like(like, -np.inf, shape=(n, n)), 1)
+
+
+@functools.lru_cache(maxsize=8)
+def _triangle(n: int, dtype: Any) -> Array:
+    """The same, made once for the CPU; nobody may write to it."""
+    made = _new_triangle(n, np.empty(0, dtype))
+    made.flags.writeable = False
+    return made
 
 
 def _together(*arrays: Array) -> Any:
@@ -170,7 +184,7 @@ def forward(
     lse = np.empty_like(q, dtype=scores.dtype, shape=q.shape[:-1])
     if scores.empty:
         y[...], lse[...] = 0, np.inf
-    ones = k if scores.by_kernel else np.ones_like(k, shape=k.shape[-2:-1])
+    ones = k if scores.by_kernel else filled(k, k.shape[-2], 1.0)
     lowest = float(np.finfo(scores.dtype).min)
 
     def group(at: Index) -> None:

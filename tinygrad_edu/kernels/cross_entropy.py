@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.kernels.blocks import filled
 
 
 def forward(x: Array, target: Array) -> tuple[Array, Array, Array]:
@@ -26,7 +27,7 @@ def forward(x: Array, target: Array) -> tuple[Array, Array, Array]:
     exponentials = x - largest[:, None]
     np.exp(exponentials, out=exponentials)
     # A product with ones sums the rows in one pass; .sum(1) starts anew for every row.
-    sums = exponentials @ np.ones_like(x, shape=x.shape[1])
+    sums = exponentials @ filled(x, x.shape[1], 1.0)
     losses = np.log(sums)
     losses -= x[_rows(target), target] - largest
     return losses, exponentials, sums

@@ -40,6 +40,7 @@ from tinygrad_edu.ops.rounding import abs
 from tinygrad_edu.ops.softmax import log_softmax
 
 if TYPE_CHECKING:
+    from tinygrad_edu.ops.creation import Dtype
     from tinygrad_edu.tensor import Tensor
 
 
@@ -55,12 +56,12 @@ squared_error.vjp(a=lambda g, a, b: (a - b) * (2 * g),
                   b=lambda g, a, b: (b - a) * (2 * g))  # fmt: skip
 
 
-def absolute_error(a: Any, b: Any) -> Any:
+def absolute_error(a: Tensor, b: Tensor) -> Tensor:
     """`|a - b|`; its derivative at 0 is taken to be 0."""
     return abs(_sub(a, b))
 
 
-def _log(x: Any) -> Any:
+def _log(x: Tensor) -> Tensor:
     """The logarithm, but not below -100: a probability of 0 costs 100, not infinity."""
     return clamp(log(x), -100.0, None)
 
@@ -89,13 +90,13 @@ def bce_logits(x: Array, t: Array, yes: Array | None = None) -> Array:
     return (1 - t) * x - (log if yes is None else ((yes - 1) * t + 1) * log)
 
 
-def _bce_logits_gradient(g: Any, x: Any, t: Any, yes: Any) -> Any:
+def _bce_logits_gradient(g: Any, x: Any, t: float | Tensor, yes: Any) -> Any:
     if yes is None:
         return g * (sigmoid(x) - t)
     return g * ((yes * t + 1 - t) * sigmoid(x) - yes * t)
 
 
-def _bce_logits_of_target(g: Any, x: Any, yes: Any) -> Any:
+def _bce_logits_of_target(g: Tensor, x: Tensor, yes: object) -> Tensor:
     return -g * x if yes is None else g * (logsigmoid(-x) - yes * logsigmoid(x))
 
 
@@ -137,7 +138,7 @@ def read_classes(target: Array, count: int, ignore_index: int) -> tuple[Array, A
 
 
 def _row_weights(
-    weight: Array | None, classes: Array, ignored: Array | None, dtype: Any
+    weight: Array | None, classes: Array, ignored: Array | None, dtype: Dtype
 ) -> Array | None:
     """What each row counts: the weight of its class, 0 if ignored; None if all count 1."""
     if weight is not None:
@@ -186,7 +187,7 @@ def _cross_entropy(
     return y.astype(x.dtype, copy=False), classes, exponentials, sums, shares, ignored
 
 
-def _of_rows(g: Array, shares: Any, ignored: Array | None) -> Array:
+def _of_rows(g: Array, shares: object, ignored: Array | None) -> Array:
     """What arrives at each row's loss; 0 at ignored rows, whatever `g` is."""
     return g * shares if ignored is None else gate(g * shares, ~ignored)
 
@@ -207,7 +208,9 @@ _cross_entropy.vjp(x=_scores_gradient)
 
 
 @_cross_entropy.defined_as
-def _composed(x: Any, target: Any, weight: Any, ignore_index: int, reduction: str) -> Tensor:
+def _composed(
+    x: Tensor, target: Tensor, weight: Tensor, ignore_index: int, reduction: str
+) -> Tensor:
     return _nll(log_softmax(x, 1), target, weight, ignore_index, reduction)
 
 
@@ -278,7 +281,7 @@ def _check_weight(x: Tensor, weight: Tensor | None) -> Array | None:
     return weight.array
 
 
-def as_images(input: Any, below: str) -> str:
+def as_images(input: Tensor, below: str) -> str:
     """torch sees what has more than two dimensions as images, which have four."""
     n = input.array.ndim
     return f"({below})" if n < 3 else f"2D({below})" if n == 4 else f"2D(View({below}))"

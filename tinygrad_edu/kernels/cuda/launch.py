@@ -68,8 +68,8 @@ def takes_half(x: Array) -> bool:
 
 
 def start(
-    file: str, name: str, blocks: int | tuple[int, int], like: Array, *args: Any, dtype: Any = None,
-    threads: int | None = None, sizes: Sizes = (),
+    file: str, name: str, blocks: int | tuple[int, int], like: Array, *args: object,
+    dtype: Any = None, threads: int | None = None, sizes: Sizes = (),
 ) -> None:  # fmt: skip
     """Start a kernel.
 
