@@ -154,7 +154,7 @@ def compare(args):
         if args.json:
             pathlib.Path(args.json).write_text(json.dumps(results, indent=1))
 
-    print(f"{args.rounds} rounds, ms; ratio = torch's time / ours; per s: tokens or images of ours\n")
+    print(f"{args.rounds} rounds, ms; ratio = torch's time / ours; per s: our tokens or images\n")
     print(f"{'':34}{'ours':>9}{'torch':>9}{'math':>9}{'ratio':>7}{'math':>7}"
           f"{'MB ours':>9}{'MB torch':>9}{'per s':>10}")  # fmt: skip
     for name in [*MLP, *GPT]:

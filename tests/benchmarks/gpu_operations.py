@@ -35,8 +35,8 @@ def optimizers(torch, device, small):
     """A step of AdamW, and clipping, for as many parameters as GPT-2's."""
     c, v, layers = (8, 20, 1) if small else (768, 50304, 12)
     shapes = [(v, c), (1024, c)]
-    shapes += [s for _ in range(layers) for s in ((3 * c, c), (3 * c,), (c, c), (c,), (4 * c, c),
-                                                  (4 * c,), (c, 4 * c), (c,), *[(c,)] * 4)]  # fmt: skip
+    layer = [(3 * c, c), (3 * c,), (c, c), (4 * c, c), (4 * c,), (c, 4 * c), *[(c,)] * 6]
+    shapes += layer * layers
     parameters = [torch.nn.Parameter(torch.randn(*s, device=device)) for s in shapes]
     for p in parameters:
         p.grad = torch.randn_like(p)
@@ -47,7 +47,7 @@ def optimizers(torch, device, small):
 
 
 def attentions(torch, device, small):
-    """Causal attention of 12 heads of 64 on 8192 positions in all, for each precision and length."""
+    """Causal attention, 12 heads of 64, 8192 positions in all, for each precision and length."""
     sdpa = torch.nn.functional.scaled_dot_product_attention
     for kind in KINDS:
         for length in (16, 32) if small else LENGTHS:
