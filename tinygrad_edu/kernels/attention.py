@@ -37,8 +37,8 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu.dtypes import Array
-from tinygrad_edu.kernels.blocks import filled
 from tinygrad_edu.kernels import cuda
+from tinygrad_edu.kernels.blocks import filled
 from tinygrad_edu.kernels.cuda import attention as gpu
 from tinygrad_edu.kernels.cuda import launch, products
 from tinygrad_edu.kernels.threads import spread
