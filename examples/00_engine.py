@@ -44,7 +44,7 @@ class Tensor:
         self.array, self.node, self.grad = array, node, None
 
     def backward(self):
-        walk(self.node, np.ones_like(self.array))
+        walk_back(self.node, np.ones_like(self.array))
 
 
 class Node:
@@ -87,7 +87,7 @@ def primitive(forward):
     def call(*args):
         values = [a.array if isinstance(a, Tensor) else a for a in args]
         y = forward(*values)
-        return Tensor(y, record(call, args, values, y))
+        return Tensor(y, note(call, args, values, y))
 
     call.parameters, call.rules = names(forward), {}
     call.vjp = lambda **rules: call.rules.update(rules)
@@ -140,7 +140,7 @@ Tensor.__truediv__, Tensor.__matmul__ = div, matmul
 # ---- what a call notes ---------------------------------------------------------------------------
 
 
-def record(op, args, values, y):
+def note(op, args, values, y):
     """The node of a call, with the rules of those inputs that have a node; None if none has."""
     edges = [a.node if isinstance(a, Tensor) else None for a in args]
     plan = [(i, op.rules[op.parameters[i]]) for i, edge in enumerate(edges) if edge is not None]
@@ -153,7 +153,7 @@ def record(op, args, values, y):
 # ---- the way back --------------------------------------------------------------------------------
 
 
-def walk(node, g):
+def walk_back(node, g):
     """Carry `g`, the gradient of the node's output, to the leaves.
 
     A node is younger than its inputs.  So when the youngest has its turn, all that used its output

@@ -233,7 +233,7 @@ def _old_name(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     old = new.removesuffix("_")
 
     @functools.wraps(function)
-    def deprecated(*args: Any, **kwargs: Any) -> Tensor:
+    def deprecated(*args: object, **kwargs: object) -> Tensor:
         warnings.warn(
             f"`nn.init.{old}` is now deprecated in favor of `nn.init.{new}`.",
             FutureWarning,

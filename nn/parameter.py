@@ -6,7 +6,8 @@ Both share the array they are made from.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from tinygrad_edu.engine.nodes import AccumulateGrad
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.ops.creation import empty
 from tinygrad_edu.tensor import Tensor, parameter_class
+
+if TYPE_CHECKING:
+    from tinygrad_edu.ops.creation import DeviceLike, Dtype
 
 
 def _share(cls: type[Any], data: Tensor | None) -> Any:
@@ -35,7 +39,7 @@ def _kind(value: object) -> str:
 def clear_gradient(parameter: Tensor, set_to_none: bool) -> None:
     """What `zero_grad` does to one parameter: `.grad` becomes None, or zeros in its own memory."""
     if set_to_none:
-        parameter.grad = None
+        parameter._grad = None
     elif parameter.grad is not None:
         if parameter.grad.grad_fn is not None:
             parameter.grad.detach_()
@@ -147,7 +151,7 @@ class _Uninitialized(Tensor):
         )
 
     @array.setter
-    def array(self, value: Any) -> None:
+    def array(self, value: object) -> None:
         self.__dict__["array"] = value
 
     @property
@@ -184,14 +188,16 @@ class _Uninitialized(Tensor):
     def to(self, *args: Any, **kwargs: Any) -> Any:
         return self._like_me(wrap(self._empty).to(*args, **kwargs).array, self.requires_grad)
 
-    def materialize(self, shape: Any, device: Any = None, dtype: Any = None) -> None:
+    def materialize(
+        self, shape: int | Sequence[int], device: DeviceLike = None, dtype: Dtype = None
+    ) -> None:
         """Become a tensor of the given shape; its values are arbitrary until they are set."""
         like = wrap(self._empty)
         made = like.new_empty(shape, device=device or like.device, dtype=dtype or like.dtype)
         self.array = made.array
         self.__class__ = self.becomes  # type: ignore[assignment]
 
-    def __repr__(self, **options: Any) -> str:
+    def __repr__(self, **options: object) -> str:
         return f"<{type(self).__name__}>"
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
@@ -200,7 +206,7 @@ class _Uninitialized(Tensor):
         return memo[id(self)]
 
 
-def _shapeless(cls: type[Any], device: Any, dtype: Any) -> Any:
+def _shapeless(cls: type[Any], device: DeviceLike, dtype: Dtype) -> Any:
     t = object.__new__(cls)
     made = empty(0, device=device, dtype=dtype)
     t.array, t._storage = made.array, made._storage

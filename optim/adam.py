@@ -171,7 +171,9 @@ class Adam(Optimizer):
                 advance(state["step"])
 
     def _update(self, x: Array, g: Array, state: dict[str, Any], group: Group) -> None:
-        beta1, beta2 = group["betas"]
+        lr, (beta1, beta2) = group["lr"], group["betas"]
+        if not lr.__class__ is beta1.__class__ is beta2.__class__ is float:
+            lr, beta1, beta2 = number(lr), number(beta1), number(beta2)
         t = counted(state["step"]) + 1
         calls = adam_calls(
             x,
@@ -180,9 +182,9 @@ class Adam(Optimizer):
             state["exp_avg_sq"].array,
             state["max_exp_avg_sq"].array if group["amsgrad"] else None,
             t,
-            number(group["lr"]),
-            number(beta1),
-            number(beta2),
+            lr,
+            beta1,
+            beta2,
             group["eps"],
             group["weight_decay"],
             group["decoupled_weight_decay"],

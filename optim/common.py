@@ -54,7 +54,7 @@ def together(params: list[Tensor]) -> bool:
     return len(set(params)) == len(params)
 
 
-def penalized(g: Array, x: Array, weight_decay: Any) -> Array:
+def penalized(g: Array, x: Array, weight_decay: float) -> Array:
     """The gradient with an L2 penalty: g + weight_decay x."""
     return g if weight_decay == 0 else g + number(weight_decay) * x
 
@@ -88,14 +88,14 @@ def check_betas(betas: Any) -> None:
             raise ValueError(f"Invalid beta parameter at index {i}: {beta}")
 
 
-def check_lr(lr: Any) -> None:
+def check_lr(lr: float | Tensor) -> None:
     """Raise torch's ValueError unless `lr` is a number or one-element tensor, not below 0."""
     if isinstance(lr, Tensor) and lr.array.size != 1:
         raise ValueError("Tensor lr must be 1-element")
     check_not_negative({"learning rate": lr})
 
 
-def check_implementation(foreach: Any, differentiable: bool, fused: Any = None) -> None:
+def check_implementation(foreach: object, differentiable: bool, fused: object = None) -> None:
     """Refuse combinations that torch refuses, and the one option that is not supported."""
     if fused and differentiable:
         raise RuntimeError("`fused` does not support `differentiable`")

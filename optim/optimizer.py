@@ -11,14 +11,12 @@ import functools
 import warnings
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable
-from copy import deepcopy
 from operator import setitem
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
 from tinygrad_edu import backend, dtypes
-from tinygrad_edu.backend import device_of, to_device
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.engine.boundary import users_level
 from tinygrad_edu.engine.composed import heard
@@ -29,7 +27,7 @@ from tinygrad_edu.kernels import cuda
 from tinygrad_edu.kernels.undivided import Calls, undivided
 from tinygrad_edu.nn.parameter import clear_gradient
 from tinygrad_edu.ops.arguments import plain
-from tinygrad_edu.optim.common import counter, together
+from tinygrad_edu.optim.common import together
 from tinygrad_edu.out_of_memory import out_of_memory
 from tinygrad_edu.tensor import Tensor
 
@@ -45,19 +43,12 @@ Hooks: TypeAlias = OrderedDict[int, Callable[..., Any]]
 _global_pre_hooks: Hooks = OrderedDict()
 _global_post_hooks: Hooks = OrderedDict()
 
-_YOUNGER = {
-    "amsgrad": False, "capturable": False, "centered": False, "decoupled_weight_decay": False,
-    "differentiable": False, "foreach": None, "fused": None, "maximize": False, "momentum": 0,
-    "nesterov": False,
-}  # fmt: skip
-"""Options younger than some checkpoints, and what those were trained with."""
-
 
 def _with_hooks(function: Callable[..., Any]) -> Callable[..., Any]:
     """A class's `step` with the hooks around it, unless it is reached through `super()`."""
 
     @functools.wraps(function)
-    def step(self: Optimizer, *args: Any, **kwargs: Any) -> Any:
+    def step(self: Optimizer, *args: object, **kwargs: object) -> Any:
         if type(self).step is not step:
             return function(self, *args, **kwargs)
         for group in self.param_groups:
@@ -124,7 +115,7 @@ class Optimizer:
     _averages: ClassVar[tuple[str, ...]] = ()
     """The names of averages in the state, which must have the dtype of the parameter."""
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
+    def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
         if "step" in cls.__dict__:
             cls.step = _with_hooks(cls.step)  # type: ignore[method-assign]
@@ -171,7 +162,7 @@ class Optimizer:
                 f" {type(self).__name__} but param_groups' capturable is False."
             )
         for group in self.param_groups:
-            moving = [p for p in group["params"] if p.grad is not None]
+            moving = [p for p in group["params"] if p._grad is not None]
             try:
                 with np.errstate(all="ignore"):  # a warning would run Python amid the writes
                     for p in self._update_together(moving, group):
@@ -187,8 +178,8 @@ class Optimizer:
         rest: list[Tensor] = []
         batches: defaultdict[Any, list[tuple[list[Array], State]]] = defaultdict(list)
         for p in params:
-            assert p.grad is not None
-            x, g = p.array, p.grad.array
+            assert p._grad is not None
+            x, g = p.array, p._grad.array
             if isinstance(x, np.ndarray) or not cuda.tensors.fit(x, g):
                 rest.append(p)
                 continue
@@ -220,7 +211,9 @@ class Optimizer:
         """What is remembered of a parameter, made if this is its first step."""
         state = self.state.get(p)
         if state:
-            self._check_dtype(p.array, state)
+            for name in self._averages:
+                if name in state and state[name].array.dtype is not p.array.dtype:
+                    self._check_dtype(p.array, state)
         else:
             state = self._new_state(p.array, group)
             if state:
@@ -239,8 +232,9 @@ class Optimizer:
                 )
 
     def _update_parameter(self, p: Tensor, group: Group) -> None:
-        assert p.grad is not None
-        x, g = p.array, p.grad.array
+        grad = p._grad
+        assert grad is not None
+        x, g = p.array, grad.array
         if group.get("maximize"):
             g = -g
         state = self._state_of(p, group)
@@ -384,45 +378,10 @@ class Optimizer:
         for before in [*self._hooks["load_state_dict_pre"].values()]:
             changed = before(self, state_dict)
             state_dict = state_dict if changed is None else changed
-        saved = deepcopy(state_dict["param_groups"])
-        if len(saved) != len(self.param_groups):
-            raise ValueError("loaded state dict has a different number of parameter groups")
-        parameter: dict[int, Tensor] = {}
-        counted_beside = set()
-        ours = type(self)._update is not Optimizer._update  # then steps are counted in tensors
-        for group, new in zip(self.param_groups, saved, strict=True):
-            if len(group["params"]) != len(new["params"]):
-                raise ValueError(
-                    "loaded state dict contains a parameter group that doesn't match the size of"
-                    " optimizer's group"
-                )
-            parameter.update(zip(new["params"], group["params"], strict=True))
-            if new.get("capturable"):
-                counted_beside.update(new["params"])
-            new["params"] = group["params"]
-            if "param_names" in group:
-                new.setdefault("param_names", group["param_names"])
-            for name, then in _YOUNGER.items():
-                if name in self.defaults:
-                    new.setdefault(name, then)
-            missing = [name for name in self.defaults if name not in new]
-            if missing and ours:
-                raise ValueError(
-                    f"loaded state dict is not one of {type(self).__name__}: its parameter group"
-                    f" has no option {missing[0]!r}"
-                )
-        state: defaultdict[Any, State] = defaultdict(dict)
-        for key, value in state_dict["state"].items():
-            if key in parameter:
-                fitted = state[parameter[key]] = _fit(value, parameter[key].array)
-                if ours and isinstance(fitted.get("step"), (int, float)):
-                    fitted["step"] = counter(fitted["step"])  # from before torch 1.12
-                if key in counted_beside and isinstance(fitted.get("step"), Tensor):
-                    step = fitted["step"].array.astype(np.float32)
-                    fitted["step"] = wrap(to_device(step, device_of(parameter[key].array)))
-            else:
-                state[key] = value
-        self.__setstate__({"state": state, "param_groups": saved})
+        from tinygrad_edu.optim.loading import fitted_state
+
+        ours = type(self)._update is not Optimizer._update
+        self.__setstate__(fitted_state(self, state_dict, ours))
         for after in [*self._hooks["load_state_dict_post"].values()]:
             after(self)
 
@@ -511,17 +470,3 @@ def _split_names(params: Any) -> tuple[list[Any], list[str]]:
             "all optimizer params should be with/without names. Some param names are missing"
         )
     return [p[1] if isinstance(p, tuple) else p for p in params], names
-
-
-def _fit(value: Any, x: Array, key: Any = None) -> Any:
-    """A copy of saved state that fits the parameter array `x`."""
-    if isinstance(value, Tensor):
-        if key == "step":
-            return wrap(value.array.copy())
-        array = to_device(value.array, device_of(x))
-        return wrap(array.astype(x.dtype if dtypes.is_floating(x.dtype) else array.dtype))
-    if isinstance(value, dict):
-        return {name: _fit(part, x, name) for name, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(_fit(part, x) for part in value)
-    return value

@@ -119,8 +119,8 @@ def test_every_idea_is_called_what_it_is_called_in_the_engine(small: Any) -> Non
     places = {
         "graph": ("clock", "Node", "Leaf"),
         "primitive": ("primitive", "names"),
-        "record": ("record",),
-        "walk": ("walk", "gradients", "unbroadcast", "accumulate"),
+        "record": ("note",),
+        "walk": ("walk_back", "gradients", "unbroadcast", "accumulate"),
     }
     defined = top_level()
     known = set().union(*[identifiers(f"{ENGINE}.{module}") for module in places])
@@ -181,7 +181,7 @@ def test_every_operation_against_the_package(small: Any) -> None:
         expected = getattr(torch, name)(*theirs, **({"keepdim": True} if name == "sum" else {}))
         np.testing.assert_allclose(y.array, expected.detach().numpy(), rtol=1e-12)
         g = draw.standard_normal(y.array.shape)
-        small.walk(y.node, g)
+        small.walk_back(y.node, g)
         expected.backward(torch.from_numpy(g))
         for x, t in zip(mine, theirs, strict=True):
             if isinstance(x, small.Parameter):

@@ -27,6 +27,23 @@ FAMILIES: dict[str, tuple[list[Any], Make, Any]] = {
     "Normal": ([ANY, POSITIVE], lambda t, a, b: t.distributions.Normal(a, b), ANY[1]),
     "Laplace": ([ANY, POSITIVE], lambda t, a, b: t.distributions.Laplace(a, b), ANY[1]),
     "Cauchy": ([ANY, POSITIVE], lambda t, a, b: t.distributions.Cauchy(a, b), ANY[1]),
+    "StudentT": (
+        [POSITIVE, ANY, INSIDE], lambda t, a, b, c: t.distributions.StudentT(a, b, c), ANY[1]
+    ),
+    "HalfCauchy": ([POSITIVE], lambda t, a: t.distributions.HalfCauchy(a), POSITIVE[1]),
+    "NegativeBinomial": (
+        [POSITIVE, INSIDE], lambda t, a, b: t.distributions.NegativeBinomial(a, b), [0.0, 2.0, 7.0]
+    ),
+    "NegativeBinomial of logits": (
+        [POSITIVE, ANY], lambda t, a, b: t.distributions.NegativeBinomial(a, logits=b),
+        [0.0, 2.0, 7.0],
+    ),
+    "RelaxedBernoulli": (
+        [INSIDE], lambda t, a: t.distributions.RelaxedBernoulli(
+            t.tensor(0.7, dtype=a.dtype), a
+        ),
+        INSIDE[1],
+    ),
     "Gumbel": ([ANY, POSITIVE], lambda t, a, b: t.distributions.Gumbel(a, b), ANY[1]),
     "LogNormal": ([ANY, POSITIVE], lambda t, a, b: t.distributions.LogNormal(a, b), POSITIVE[1]),
     "HalfNormal": ([POSITIVE], lambda t, a: t.distributions.HalfNormal(a), POSITIVE[1]),
@@ -132,7 +149,7 @@ FAMILIES: dict[str, tuple[list[Any], Make, Any]] = {
         [0.1, 0.5, 0.2],
     ),
 }  # fmt: skip
-NO_GRADIENT = {"Gamma", "Chi2", "Beta", "Dirichlet"}
+NO_GRADIENT = {"Gamma", "Chi2", "Beta", "Dirichlet", "StudentT"}
 PROPERTIES = [
     "mean", "mode", "variance", "stddev", "batch_shape", "event_shape", "has_rsample",
     "has_enumerate_support", "entropy", "perplexity", "param_shape", "probs", "logits",

@@ -19,7 +19,7 @@ from strict_cupy import kernels as host
 
 import tinygrad_edu as torch
 from tinygrad_edu import backend
-from tinygrad_edu.kernels.cuda import launch, products
+from tinygrad_edu.kernels.cuda import flash, launch, products
 
 F = torch.nn.functional
 
@@ -48,12 +48,13 @@ def test_numbers_arrive_in_the_width_that_is_declared(
         pytest.skip("no C++ compiler to run kernels with")
     declared = {"T": np.float64 if dtype == "float64" else np.float32, "float": np.float32,
                 "Int": np.int64, "int": np.int32}  # fmt: skip
-    text = launch.source(file, dtype, launch.THREADS)
+    sizes = flash.variant(16, np.dtype(dtype), False)[1] if file == "flash" else ()
+    text = launch.source(file, dtype, launch.THREADS, sizes)
     parameters = re.search(rf"KERNEL {name}\(([^)]*)\)", text)
     assert parameters is not None
     kinds = [p.rpartition(" ")[0].strip() for p in parameters[1].split(",")]
     xp = sys.modules["cupy"]
-    _, convert = launch._function(xp, file, name, np.dtype(dtype), launch.THREADS)
+    _, convert = launch._function(xp, file, name, np.dtype(dtype), launch.THREADS, sizes)
     assert len(convert) == len(kinds)
     for kind, to in zip(kinds, convert, strict=True):
         if kind.endswith("*"):

@@ -191,3 +191,38 @@ def test_gradients_of_wider_floats_are_handed_on_as_they_are() -> None:
         assert x.grad is not None
         strides.append(tuple(x.grad.stride()))
     assert strides[0] == strides[1] == (1, 2)
+
+
+NUMBERS: dict[str, Any] = {
+    "==": lambda x, n: x == n, "!=": lambda x, n: x != n, "<": lambda x, n: x < n,
+    "<=": lambda x, n: x <= n, ">": lambda x, n: n < x, ">=": lambda x, n: n <= x,
+    "+": lambda x, n: x + n, "-": lambda x, n: x - n, "number -": lambda x, n: n - x,
+    "add_": lambda x, n: x.clone().add_(n), "sub_": lambda x, n: x.clone().sub_(n),
+    "*": lambda x, n: x * n, "/": lambda x, n: x / n, "number /": lambda x, n: n / x,
+    "%": lambda x, n: x % n, "fmod": lambda x, n: x.fmod(n), "//": lambda x, n: x // n,
+    "clamp": lambda x, n: x.clamp(-n, n), "hardshrink": lambda x, n: x.hardshrink(n),
+    "masked_fill": lambda x, n: x.masked_fill(x > 0, n),
+}  # fmt: skip
+"""Operations of a tensor and a number; torch rounds some of the numbers first, and some not."""
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("name", NUMBERS)
+def test_a_number_is_rounded_where_torch_rounds_it(name: str, dtype: str) -> None:
+    x = np.random.default_rng(0).standard_normal(200).astype(np.float32) * 20
+    for number in (0.1, 1 / 3, 1000.3, 257):
+        both = []
+        for library in (ours, torch):
+            t = library.tensor([*x, number, 0.0], dtype=getattr(library, dtype))
+            both.append(NUMBERS[name](t, number).double().numpy())
+        np.testing.assert_array_equal(*both, err_msg=str(number))
+
+
+@pytest.mark.parametrize("call", [
+    lambda t, x: x.clamp(min=7e4), lambda t, x: x ** 7e4, lambda t, x: x.clamp_(0, 7e4),
+    lambda t, x: t.nn.functional.threshold(x, 0, 7e4), lambda t, x: x.hardshrink(7e4),
+])  # fmt: skip
+def test_a_number_that_does_not_fit_is_refused(call: Any) -> None:
+    for library in (ours, torch):
+        with pytest.raises(RuntimeError, match="value cannot be converted to type"):
+            call(library, library.ones(2, dtype=library.float16))

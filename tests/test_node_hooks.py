@@ -196,3 +196,25 @@ def test_a_node_has_a_class_of_its_own() -> None:
     assert type(x.exp().grad_fn) is not type(x.log().grad_fn)
     with pytest.raises(Exception):  # noqa: B017  (a graph is not pickled, here or on torch)
         pickle.dumps(x.exp().grad_fn)
+
+
+def hook_of_a_view(lib: Any, program: str) -> Any:
+    """What the hook of `v` is told, and the gradient of `x`."""
+    log: list[Any] = []
+    x = lib.ones(4, requires_grad=True)
+    y = x * 2
+    v = y.view(2, 2)
+    v.register_hook(lambda g: log.append(g.tolist()))
+    w = v[0]
+    before = v + 3 if "used before" in program else 0
+    (v if "itself" in program else w).mul_(2)
+    total = y.sum() + w.sum() + (5 * before).sum() if "used before" in program else y.sum()
+    total.backward()
+    return log, x.grad.tolist()
+
+
+@pytest.mark.parametrize(
+    "program", ["a part", "itself", "a part, used before", "itself, used before"]
+)
+def test_the_hook_of_a_view_is_told_what_torch_tells_it(program: str) -> None:
+    assert hook_of_a_view(ours, program) == hook_of_a_view(torch, program)

@@ -44,7 +44,7 @@ CALLS: dict[str, Callable[[], Any]] = {
     "to": lambda: WIDE.double(),
     "repeat": lambda: torch.ones(1 << 10).repeat(1 << 35),
     "one_hot": lambda: F.one_hot(torch.zeros(1 << 10, dtype=torch.int64), 1 << 35),
-    "keep_mask": lambda: F.dropout(WIDE),
+    "dropout_noise": lambda: F.dropout(WIDE),
     "sort": lambda: WIDE.sort(),
     "cumsum": lambda: WIDE.cumsum(0),
     # With options given by name; and what is computed outside of the engine.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -162,3 +164,22 @@ def test_anomaly_notes_errors_of_rules() -> None:
         x.mul_(2)
         y.sum().backward()
     assert "y = x * x" in "\n".join(caught.value.__notes__)
+
+
+HALF_AFTER_HOOKS = """
+import tinygrad_edu as torch
+with torch.autograd.graph.saved_tensors_hooks(lambda t: t, lambda t: t):
+    pass  # before anybody has met 16 bits
+def gradient(hooks):
+    torch.manual_seed(0)
+    x = torch.randn(64).bfloat16().requires_grad_()
+    same = torch.autograd.graph.saved_tensors_hooks(lambda t: t, lambda t: t)
+    with same if hooks else torch.enable_grad():
+        y = torch.nn.functional.gelu(x.view(8, 8)).softmax(1).std(0)
+    return torch.autograd.grad(y.sum(), x)[0]
+assert torch.equal(gradient(True), gradient(False))
+"""
+
+
+def test_what_hooks_unpack_is_widened_whatever_was_used_first() -> None:
+    subprocess.run([sys.executable, "-W", "ignore", "-c", HALF_AFTER_HOOKS], check=True)

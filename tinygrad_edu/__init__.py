@@ -88,16 +88,15 @@ from tinygrad_edu.ops.creation import (
 
 # ---- shape, joining, indexing
 from tinygrad_edu.ops.shape import (
-    atleast_1d, atleast_2d, atleast_3d, broadcast_shapes, broadcast_tensors, broadcast_to, flatten,
-    flip, movedim, permute, ravel, reshape, squeeze, swapaxes, t, tile, transpose, unflatten,
-    unsqueeze,
+    broadcast_shapes, broadcast_tensors, broadcast_to, flatten, flip, movedim, permute, ravel,
+    reshape, squeeze, swapaxes, t, tile, transpose, unflatten, unsqueeze,
 )  # fmt: skip
 from tinygrad_edu.ops.casting import clone
 from tinygrad_edu.ops.joining import (
-    cat, chunk, column_stack, dsplit, dstack, hsplit, hstack, meshgrid, split, split_with_sizes,
-    stack, tensor_split, unbind, unsafe_chunk, unsafe_split, vsplit, vstack,
+    atleast_1d, atleast_2d, atleast_3d, cat, chunk, column_stack, dsplit, dstack, hsplit, hstack,
+    meshgrid, narrow, select, split, split_with_sizes, stack, tensor_split, unbind, unsafe_chunk,
+    unsafe_split, vsplit, vstack,
 )  # fmt: skip
-from tinygrad_edu.ops.indexing import index_put, narrow, select
 from tinygrad_edu.ops.masking import argwhere, masked_fill, masked_select, nonzero, where
 from tinygrad_edu.ops.gathering import gather, index_add, index_select, scatter_add
 from tinygrad_edu.ops.casting import promote_types, result_type
@@ -109,7 +108,7 @@ row_stack = vstack
 
 # ---- arithmetic
 from tinygrad_edu.ops.arithmetic import (
-    add, addcdiv, addcmul, div, floor_divide, fmod, lerp, mul, neg, positive, remainder, rsub, sub,
+    add, div, floor_divide, fmod, mul, neg, positive, remainder, rsub, sub,
 )  # fmt: skip
 from tinygrad_edu.ops.powers import float_power, ldexp, pow, reciprocal, rsqrt, sqrt, square
 from tinygrad_edu.ops.extrema import clamp, clamp_max, clamp_min, fmax, fmin, maximum, minimum
@@ -226,7 +225,9 @@ _IN = {
         "use_deterministic_algorithms",
     ],
     "nn.functional": [
-        "cosine_similarity", "group_norm", "layer_norm", "pairwise_distance", "pdist", "rms_norm",
+        "adaptive_avg_pool1d", "avg_pool1d", "bilinear", "cosine_similarity", "group_norm",
+        "layer_norm", "max_pool1d", "max_pool2d", "max_pool3d", "pairwise_distance", "pdist",
+        "rms_norm",
     ],
     "nn.functional.more.low_level": [
         "constant_pad_nd", "embedding_bag", "gru_cell", "index_put_", "is_inference",
@@ -292,7 +293,8 @@ if _typing.TYPE_CHECKING:
     from tinygrad_edu.autograd.anomaly import is_anomaly_enabled
     from tinygrad_edu.func.batching import vmap
     from tinygrad_edu.nn.functional import (
-        cosine_similarity, group_norm, layer_norm, pairwise_distance, pdist, rms_norm,
+        adaptive_avg_pool1d, avg_pool1d, bilinear, cosine_similarity, group_norm, layer_norm,
+        max_pool1d, max_pool2d, max_pool3d, pairwise_distance, pdist, rms_norm,
     )  # fmt: skip
     from tinygrad_edu.nn.functional.more.low_level import (
         constant_pad_nd, embedding_bag, gru_cell, index_put_, is_inference, is_same_size,

@@ -18,13 +18,17 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.kernels.memory_order import like
 from tinygrad_edu.out_of_memory import OutOfMemoryError, out_of_memory, public_caller
+
+if TYPE_CHECKING:
+    from tinygrad_edu.ops.creation import DeviceLike
+
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -104,18 +108,20 @@ class device:
 
     def __call__(self, function: F) -> F:
         @functools.wraps(function)
-        def inside(*args: Any, **kwargs: Any) -> Any:
+        def inside(*args: object, **kwargs: object) -> Any:
             with self:
                 return function(*args, **kwargs)
 
-        return inside  # type: ignore[return-value]
+        anything: Any = inside
+        same: F = anything
+        return same
 
 
 CPU = device("cpu")
 _device = device  # where an argument has that name
 
 
-def set_default_device(device: Any) -> None:
+def set_default_device(device: DeviceLike) -> None:
     """Where this thread's new tensors go from now on, unless told; None for the CPU.
 
     >>> import tinygrad_edu as torch
@@ -136,7 +142,7 @@ def has_default_device() -> bool:
     return bool(_chosen.entered) or _chosen.default is not None
 
 
-def place_of(given: Any) -> device:
+def place_of(given: object) -> device:
     """The device that a factory function's argument means."""
     return get_default_device() if given is None else device(given)
 
@@ -165,7 +171,7 @@ def new_like(x: Array, shape: Any, value: Any = None, dtype: Any = None) -> Arra
     return xp.zeros(shape, dtype) if zeros else xp.full(shape, value, dtype)
 
 
-def module_for(place: device) -> Any:
+def module_for(place: device) -> ModuleType:
     """The module that makes arrays on a device; RuntimeError if the device cannot be had."""
     if place.type == "meta":
         raise NotImplementedError(
@@ -229,7 +235,7 @@ def current_gpu() -> int:
     return int(_cupy().cuda.Device().id)
 
 
-def gpu(place: Any) -> Any:
+def gpu(place: object) -> Any:
     """CuPy's object for a GPU, given as an index, a name, a device, or None for the current one.
 
     Raises:
@@ -271,7 +277,7 @@ def cuda_device_count() -> int:
 def special_function(name: str, on_host: Callable[..., Array]) -> Callable[..., Array]:
     """`on_host` for NumPy arrays, CuPy's special function of that name for its own."""
 
-    def call(*args: Any) -> Array:
+    def call(*args: object) -> Array:
         x: Any = args[-1]
         if isinstance(x, (np.ndarray, np.generic)):
             y = on_host(*args)
@@ -395,7 +401,7 @@ def _allocator(cupy: Any, pool: Any) -> Callable[[int], Any]:
     return allocate
 
 
-def allocator_for(graph: Any) -> Callable[[int], Any]:
+def allocator_for(graph: object) -> Callable[[int], Any]:
     """An allocator that serves from a memory pool of a CUDA graph's own."""
     cupy = _cupy()
     pool = graph_pools[graph] = cupy.cuda.MemoryPool()
@@ -408,7 +414,7 @@ def forget_cupy() -> None:
     cupy_problem.cache_clear()
     for name in (
         "random.gpu",
-        *[f"kernels.cuda.{part}" for part in ("checks", "launch", "products")],
+        *[f"kernels.cuda.{part}" for part in ("checks", "epilogues", "launch", "products")],
     ):
         module = sys.modules.get(f"tinygrad_edu.{name}")
         if module is not None:

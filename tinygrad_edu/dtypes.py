@@ -144,13 +144,13 @@ def from_numpy(numpy_dtype: NumpyDtype) -> dtype:
     return found
 
 
-def scalar_type_name(given: Any) -> str:
+def scalar_type_name(given: object) -> str:
     """How torch's messages call a dtype, ours or NumPy's: `Float`, `Long`."""
     found = dtype._by_name.get(getattr(given, "name", ""))
     return str(given) if found is None else found.scalar_type
 
 
-def to_numpy(given: Any) -> NumpyDtype:
+def to_numpy(given: object) -> NumpyDtype:
     """The NumPy dtype for a `dtype`, a Python type, or a NumPy dtype."""
     if isinstance(given, dtype):
         return given.numpy
@@ -245,7 +245,7 @@ def promote_types(a: NumpyDtype, b: NumpyDtype) -> NumpyDtype:
     return np.promote_types(a, b)
 
 
-def _scalar_dtype(value: Any) -> NumpyDtype:
+def _scalar_dtype(value: object) -> NumpyDtype:
     if isinstance(value, (bool, np.bool_)):
         return bool_.numpy
     if isinstance(value, (int, np.integer)):
@@ -313,7 +313,7 @@ def promote(a: Any, b: Any) -> tuple[Any, Any]:
     return promote_to(common(a, b), a, b)
 
 
-def common(a: Any, b: Any) -> NumpyDtype:
+def common(a: object, b: object) -> NumpyDtype:
     """`result_type` of two operands, remembered."""
     key = (
         getattr(a, "dtype", a.__class__), getattr(a, "ndim", -1) == 0,
@@ -325,7 +325,7 @@ def common(a: Any, b: Any) -> NumpyDtype:
     return found
 
 
-def promote_to(target: NumpyDtype, *operands: Any) -> tuple[Any, ...]:
+def promote_to(target: NumpyDtype, *operands: object) -> tuple[Any, ...]:
     """The operands as `target`: arrays cast, Python integers that it cannot hold wrapped around.
 
     Raises:
@@ -493,7 +493,7 @@ class finfo(_Info):
         self.resolution, self.bits = float(f"1e-{info.precision}"), int(info.bits)
 
 
-def not_implemented(name: str, *dtypes: Any) -> NotImplementedError:
+def not_implemented(name: str, *dtypes: object) -> NotImplementedError:
     """torch's error for element types that an operation has no code for."""
     kinds = ", ".join([f"'{scalar_type_name(dtype)}'" for dtype in dtypes])
     return NotImplementedError(f'"{name}" not implemented for {kinds}')

@@ -57,7 +57,7 @@ def as_numpy(data: Any, target: NumpyDtype | None = None) -> Array:
     return array.astype(functools.reduce(promote_types, kinds), copy=False)
 
 
-def _is_column(data: Any) -> bool:
+def _is_column(data: object) -> bool:
     """Whether something other than a list or a tensor says what array it holds."""
     return hasattr(data, "__array__") and not isinstance(data, (Variable, type))
 
@@ -98,7 +98,7 @@ def _no_numbers(array: Array) -> Exception:
     return RuntimeError(f"Could not infer dtype of {others[0]}")
 
 
-def _plain(data: Any, kinds: set[NumpyDtype]) -> Any:
+def _plain(data: object, kinds: set[NumpyDtype]) -> Any:
     """The data with the tensors in its lists replaced by numbers; notes the dtype of each entry."""
     if isinstance(data, (list, tuple)):
         types = set(map(type, data))

@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from tinygrad_edu.backend import device_of
 from tinygrad_edu.dtypes import from_numpy, scalar_type_name, to_numpy
 from tinygrad_edu.engine.boundary import not_a_tensor, refuse_operand
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.inplace import write_out
+from tinygrad_edu.engine.types import typed_as
 from tinygrad_edu.out_of_memory import out_of_memory
+
+if TYPE_CHECKING:
+    from tinygrad_edu.tensor import Tensor
+
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -28,7 +33,7 @@ def takes_out(function: Any = None, *, dtype: str = "same") -> Any:
     """Let `function` take `out=`: one tensor, or as many as it returns.
 
     Args:
-        dtype: of `out`: the "same" as of the result; "cast", any that holds such values; or
+        dtype: of `out`: the "same" as of the result; "any", any that holds such values; or
             "asked", any, in which the function is asked to compute.
 
     >>> import tinygrad_edu as torch
@@ -69,10 +74,10 @@ def takes_out(function: Any = None, *, dtype: str = "same") -> Any:
     return call
 
 
-def _fill(name: str, out: Any, y: Any, dtype: str) -> Any:
+def _fill(name: str, out: Any, y: Any, dtype: str) -> Tensor:
     """The result `y` written into `out`; RuntimeError if `out` must not be of its dtype."""
     held, computed = _tensor(name, out).array.dtype, y.array.dtype
-    if dtype != "cast" and held != computed:
+    if dtype != "any" and held != computed:
         raise RuntimeError(
             f"{name}(): Expected out tensor to have dtype {scalar_type_name(computed)}, but got"
             f" {scalar_type_name(held)} instead"
@@ -106,7 +111,7 @@ def fills_out(function: F) -> F:
         y = function(*args, dtype=out.dtype, **kwargs)
         return write_out(name, out, y, told=False)
 
-    return call  # type: ignore[return-value]
+    return typed_as(function, call)
 
 
 def _tensor(name: str, out: Any) -> Any:

@@ -29,7 +29,10 @@ from tinygrad_edu.serialization.storing import write_all
 from tinygrad_edu.tensor import Tensor
 
 if TYPE_CHECKING:
+    from types import ModuleType
     from typing import Protocol
+
+    from tinygrad_edu.ops.creation import DeviceLike
 
     class HasState(Protocol):
         """A module, as far as it matters here."""
@@ -48,7 +51,7 @@ _DTYPES = {
 }  # fmt: skip
 
 
-def _library(name: str) -> Any:
+def _library(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ImportError:
@@ -170,7 +173,7 @@ def _overlapping(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, str]]:
             widest = span
 
 
-def load(data: bytes, device: Any = "cpu") -> dict[str, Tensor]:
+def load(data: bytes, device: DeviceLike = "cpu") -> dict[str, Tensor]:
     """The tensors in the bytes of a safetensors file."""
     place = Device(device)
     return {
@@ -198,7 +201,7 @@ def _tensor(array: Array, place: Device) -> Tensor:
     return wrap(to_device(array, place))
 
 
-def load_file(filename: Any, device: Any = "cpu") -> dict[str, Tensor]:
+def load_file(filename: object, device: DeviceLike = "cpu") -> dict[str, Tensor]:
     """The tensors in a safetensors file, by name.
 
     Args:
@@ -312,7 +315,7 @@ def _drop_tied(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str
     return {name: tensor for name, tensor in state.items() if name not in tied}, tied
 
 
-def save_model(model: HasState, filename: Any, metadata: dict[str, str] | None = None) -> None:
+def save_model(model: HasState, filename: object, metadata: dict[str, str] | None = None) -> None:
     """Save a module's parameters and buffers; tied ones once, with a note in the metadata.
 
     Args:
@@ -325,7 +328,7 @@ def save_model(model: HasState, filename: Any, metadata: dict[str, str] | None =
 
 
 def load_model(
-    model: HasState, filename: Any, strict: bool = True, device: Any = "cpu"
+    model: HasState, filename: object, strict: bool = True, device: DeviceLike = "cpu"
 ) -> tuple[set[str], list[str]]:
     """Load a file of `save_model` into a module of the same structure.
 

@@ -44,7 +44,7 @@ class Standin(MetaPathFinder):
         is_package = hasattr(module, "__path__")
         return ModuleSpec(fullname, Handing(module), is_package=is_package)
 
-    def find_distributions(self, context: Any = None) -> Iterator[Distribution]:
+    def find_distributions(self, context: object = None) -> Iterator[Distribution]:
         """What `importlib.metadata` knows of torch: its version."""
         name = getattr(context, "name", None)
         if name is None or name.lower() == "torch":
@@ -59,7 +59,7 @@ class _Distribution(Distribution):
         text = f"Metadata-Version: 2.1\nName: torch\nVersion: {version}\n"
         return text if filename == "METADATA" else None
 
-    def locate_file(self, path: Any) -> Any:
+    def locate_file(self, path: object) -> Any:
         return pathlib.Path(str(path))
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 import warnings
 import weakref
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -35,6 +35,9 @@ from tinygrad_edu.methods.python_protocol import PythonProtocol
 from tinygrad_edu.ops import casting, creation
 from tinygrad_edu.out_of_memory import told
 from tinygrad_edu.size import Size, read_dim
+
+if TYPE_CHECKING:
+    from tinygrad_edu.ops.creation import DeviceLike, Dtype
 
 
 class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol, Variable):
@@ -138,7 +141,7 @@ class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol,
         array = self.array
         return int(array.ctypes.data if isinstance(array, np.ndarray) else array.data.ptr)
 
-    def is_contiguous(self, memory_format: Any = None) -> bool:
+    def is_contiguous(self, memory_format: object = None) -> bool:
         """Whether its elements lie in order in memory, or in the order of another format."""
         if memory_format is None:
             return bool(self.array.flags.c_contiguous)
@@ -298,7 +301,7 @@ class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol,
                 if tensor._grad is not None:
                     tensor._grad = tensor._grad + g
                 else:
-                    tensor._grad = g.clone() if g.node is not None else wrap(g.array.copy())
+                    tensor._grad = g.clone(memory_format="torch.contiguous_format")
 
         hooks_of(node).retain = keep
 
@@ -407,7 +410,7 @@ class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol,
             copied._grad = self._grad.__deepcopy__(memo)
         return copied
 
-    def _like_me(self, array: Any, requires_grad: bool) -> Any:
+    def _like_me(self, array: object, requires_grad: bool) -> Tensor:
         """A leaf of this very class around an array."""
         made = object.__new__(type(self))
         made.array, made._storage = array, wrap(array)._storage
@@ -416,14 +419,14 @@ class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol,
             made.node = AccumulateGrad(made)
         return made
 
-    def __reduce_ex__(self, protocol: Any) -> Any:
+    def __reduce_ex__(self, protocol: object) -> Any:
         array = self.data.cpu().array
         own = {k: v for k, v in self.__dict__.items() if k not in _OWN}
         return (_rebuild, (type(self), array, self.requires_grad), own or None)
 
     # ---------------------------------------------------------------- new tensors like this one
 
-    def new_tensor(self, data: Any, *, dtype: Any = None, device: Any = None,
+    def new_tensor(self, data: object, *, dtype: Dtype = None, device: DeviceLike = None,
                    requires_grad: bool = False, pin_memory: bool = False) -> Tensor:  # fmt: skip
         """A tensor from data, with this one's dtype and device."""
         return creation.tensor(data, dtype=dtype or self.dtype, device=device or self.device,
@@ -435,19 +438,21 @@ class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol,
         made: Tensor = make(*size, **options)
         return made
 
-    def new_zeros(self, *size: Any, **kwargs: Any) -> Tensor:
+    def new_zeros(self, *size: int | Sequence[int], **kwargs: object) -> Tensor:
         """Zeros of that shape, with this tensor's dtype and device."""
         return self._new(creation.zeros, size, kwargs)
 
-    def new_ones(self, *size: Any, **kwargs: Any) -> Tensor:
+    def new_ones(self, *size: int | Sequence[int], **kwargs: object) -> Tensor:
         """Ones of that shape, with this tensor's dtype and device."""
         return self._new(creation.ones, size, kwargs)
 
-    def new_empty(self, *size: Any, **kwargs: Any) -> Tensor:
+    def new_empty(self, *size: int | Sequence[int], **kwargs: object) -> Tensor:
         """Uninitialised memory of that shape, with this tensor's dtype and device."""
         return self._new(creation.empty, size, kwargs)
 
-    def new_full(self, size: Any, fill_value: Any, **kwargs: Any) -> Tensor:
+    def new_full(
+        self, size: int | Sequence[int], fill_value: float | Tensor, **kwargs: object
+    ) -> Tensor:
         """One value everywhere, with this tensor's dtype and device."""
         return self._new(creation.full, (size, fill_value), kwargs)
 
@@ -472,7 +477,7 @@ _OWN = (
 """Attributes that a copy does not take over."""
 
 
-def _rebuild(cls: type, array: Any, requires_grad: Any) -> Any:
+def _rebuild(cls: type, array: object, requires_grad: bool) -> Any:
     """Undo pickling."""
     made: Any = object.__new__(cls)
     made.array, made._storage = array, wrap(array)._storage

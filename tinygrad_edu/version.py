@@ -32,16 +32,16 @@ class TorchVersion(str):
         numbers = tuple([int(part) for part in version if part != ""])
         return (*numbers, 0, 0, 0)[: max(3, len(numbers))]
 
-    def __lt__(self, other: Any) -> bool:
+    def __lt__(self, other: object) -> bool:
         return self._numbers(self) < self._numbers(other)
 
-    def __le__(self, other: Any) -> bool:
+    def __le__(self, other: object) -> bool:
         return self._numbers(self) <= self._numbers(other)
 
-    def __gt__(self, other: Any) -> bool:
+    def __gt__(self, other: object) -> bool:
         return self._numbers(self) > self._numbers(other)
 
-    def __ge__(self, other: Any) -> bool:
+    def __ge__(self, other: object) -> bool:
         return self._numbers(self) >= self._numbers(other)
 
     def __eq__(self, other: object) -> bool:

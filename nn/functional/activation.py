@@ -20,7 +20,9 @@ relu_ = in_place(ops.relu)
 _silu_ = in_place(ops.silu)
 
 
-def _either(inplace: bool, op: Callable[..., Any], twin: Callable[..., Any], *args: Any) -> Tensor:
+def _either(
+    inplace: bool, op: Callable[..., Any], twin: Callable[..., Any], *args: object
+) -> Tensor:
     result: Tensor = (twin if inplace else op)(*args)
     return result
 

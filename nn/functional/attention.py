@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING
 
 from tinygrad_edu.dtypes import bool_
 from tinygrad_edu.nn.functional.dropout import dropout
@@ -14,6 +14,10 @@ from tinygrad_edu.ops.joining import cat
 from tinygrad_edu.ops.matmul import linear
 from tinygrad_edu.ops.softmax import softmax
 from tinygrad_edu.tensor import Tensor
+
+if TYPE_CHECKING:
+    from tinygrad_edu.ops.creation import Dtype
+
 
 __all__ = ["multi_head_attention_forward", "scaled_dot_product_attention"]
 
@@ -193,7 +197,7 @@ def _probabilities(q: Tensor, k: Tensor, mask: Tensor | None, p: float) -> Tenso
 # Masks --------------------------------------------------------------------------------------------
 
 
-def additive(mask: Tensor, dtype: Any, name: str) -> Tensor:
+def additive(mask: Tensor, dtype: Dtype, name: str) -> Tensor:
     """A mask of bools, True where hidden, as floats to add to the scores: -inf where hidden.
 
     Raises:

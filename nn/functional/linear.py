@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tinygrad_edu.engine.boundary import dimension_error
+from tinygrad_edu.engine.boundary import dimension_error, need_tensors
 from tinygrad_edu.engine.composed import of_tensors
 from tinygrad_edu.ops.matmul import linear
 from tinygrad_edu.tensor import Tensor
@@ -31,6 +31,9 @@ def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None
     >>> torch.nn.functional.bilinear(torch.ones(5, 2), torch.ones(5, 3), w)[0]
     tensor([6.])
     """
+    need_tensors("bilinear", input1=input1, input2=input2, weight=weight)
+    if bias is not None:
+        need_tensors("bilinear", input1=input1, input2=input2, weight=weight, bias=bias)
     _check(input1, input2, weight, bias)
     out, i, j = weight.shape
     flat = weight.permute(1, 0, 2).reshape(i, out * j)  # (I, O J)

@@ -7,7 +7,8 @@ arguments `size_average` and `reduce` are understood, with torch's warning.
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from tinygrad_edu.dtypes import Array, is_floating, not_implemented, scalar_type_name
 from tinygrad_edu.engine.boundary import users_level
@@ -63,7 +64,9 @@ def _warn_of_broadcasting(input: Tensor, target: Tensor) -> None:
         )
 
 
-def _weighted(losses: Tensor, weight: Tensor | None, shape: Any, reduction: str) -> Tensor:
+def _weighted(
+    losses: Tensor, weight: Tensor | None, shape: int | Sequence[int], reduction: str
+) -> Tensor:
     """Reduce weighted losses; the mean is divided by the sum of the weights."""
     if weight is None:
         return reduced(losses, reduction)

@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinygrad_edu.ops import softmax as ops
 from tinygrad_edu.ops.arguments import named
 from tinygrad_edu.tensor import Tensor
+
+if TYPE_CHECKING:
+    from tinygrad_edu.ops.creation import Dtype
 
 
 @named()
@@ -29,7 +32,7 @@ def softmax(
 
 @named()
 def log_softmax(
-    input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None
+    input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Dtype = None
 ) -> Tensor:
     """`x - log(sum(exp(x)))` along `dim`; see `torch.log_softmax`.
 
@@ -44,7 +47,7 @@ def log_softmax(
 
 @named()
 def softmin(
-    input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None
+    input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Dtype = None
 ) -> Tensor:
     """`softmax(-x)`: the smallest score gets the largest probability.
 

@@ -5,7 +5,7 @@ Only PReLU has a parameter.  `inplace=True` overwrites the input.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tinygrad_edu.names.moved import moved_names
 from tinygrad_edu.nn import functional as F
@@ -13,7 +13,7 @@ from tinygrad_edu.nn.modules.module import Module
 from tinygrad_edu.tensor import Tensor
 
 
-def _inplace(module: Any, before: str = "") -> str:
+def _inplace(module: Module, before: str = "") -> str:
     """A layer's printed options: those in `before`, then `inplace=True` if it is set."""
     return ", ".join([part for part in (before, "inplace=True" * module.inplace) if part])
 

@@ -142,7 +142,7 @@ def _sequential(other: Any) -> Sequential:
     return other
 
 
-def _factor(self: Sequential, other: Any) -> int:
+def _factor(self: Sequential, other: int) -> int:
     if not isinstance(other, int):
         raise TypeError(f"unsupported operand type(s) for *: {type(self)} and {type(other)}")
     if other <= 0:
@@ -267,7 +267,7 @@ class ModuleDict(Module):
         """The modules."""
         return self._modules.values()
 
-    def update(self, modules: Any) -> None:
+    def update(self, modules: object) -> None:
         """Add modules, replacing those of the same name.
 
         Raises:
@@ -277,7 +277,7 @@ class ModuleDict(Module):
             self[key] = module
 
 
-def pairs_of(name: str, given: Any) -> Iterable[tuple[str, Any]]:
+def pairs_of(name: str, given: object) -> Iterable[tuple[str, Any]]:
     """The entries of a mapping, or of an iterable of pairs."""
     if not isinstance(given, Iterable):
         raise TypeError(

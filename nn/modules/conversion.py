@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from tinygrad_edu import dtypes
 from tinygrad_edu.backend import device
@@ -11,6 +11,9 @@ from tinygrad_edu.engine.switches import no_grad
 from tinygrad_edu.nn.parameter import is_lazy
 from tinygrad_edu.ops.creation import empty_like
 from tinygrad_edu.tensor import Tensor
+
+if TYPE_CHECKING:
+    from tinygrad_edu.ops.creation import DeviceLike
 
 
 def typename(value: object) -> str:
@@ -86,7 +89,7 @@ class ConversionMethods:
         """`to("cpu")`."""
         return self.to("cpu")
 
-    def cuda(self, device: Any = None) -> Self:
+    def cuda(self, device: DeviceLike = None) -> Self:
         """`to("cuda")`, or to the GPU with that number."""
         return self.to("cuda" if device is None else device)
 
@@ -102,7 +105,7 @@ class ConversionMethods:
         """`to(torch.float64)`."""
         return self.to(dtypes.float64)
 
-    def to_empty(self, *, device: Any, recurse: bool = True) -> Self:
+    def to_empty(self, *, device: DeviceLike, recurse: bool = True) -> Self:
         """Move to a device without the values, which will be overwritten."""
         return self._apply(lambda t: empty_like(t, device=device or t.device), recurse)
 
@@ -135,7 +138,7 @@ class ConversionMethods:
         vars(self)["forward"] = compile(type(module).forward.__get__(self), *args, **kwargs)
 
 
-def _parse_to(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
+def _parse_to(*args: object, **kwargs: object) -> tuple[Any, Any]:
     """Device and dtype out of the arguments of `to`, None for one that is not given."""
     kwargs.pop("non_blocking", None)
     place, dtype, tensor = (kwargs.pop(key, None) for key in ("device", "dtype", "tensor"))

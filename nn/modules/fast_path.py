@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tinygrad_edu.nn.modules.transformer import TransformerEncoder
 
 
-def kind_of_activation(activation: Any) -> int:
+def kind_of_activation(activation: object) -> int:
     """1 for ReLU, 2 for GELU, 0 for all others, which have no fast path."""
     if activation is F.relu or isinstance(activation, ReLU):
         return 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from tinygrad_edu.nn.modules.module import Module
 from tinygrad_edu.tensor import Tensor
@@ -63,7 +62,7 @@ class Unflatten(Module):
         return f"dim={self.dim}, unflattened_size={self.unflattened_size}"
 
 
-def _require_sizes(sizes: Any) -> None:
+def _require_sizes(sizes: Sequence[int]) -> None:
     if not isinstance(sizes, (tuple, list)):
         raise TypeError(
             f"unflattened_size must be tuple or list, but found type {type(sizes).__name__}"

@@ -212,7 +212,7 @@ class Module(HookMethods, StateDictMethods, ConversionMethods):
 
     # Registration by name -------------------------------------------------------------------------
 
-    def _check_name(self, name: Any, what: str, registered: str) -> None:
+    def _check_name(self, name: str, what: str, registered: str) -> None:
         if registered not in self.__dict__:
             raise AttributeError(f"cannot assign {what} before Module.__init__() call")
         if not isinstance(name, str):

@@ -128,7 +128,7 @@ class RNNBase(Module):
             last = tuple([s.squeeze(1) for s in last])
         return y, self._give_state(last)
 
-    def _packed(self, input: PackedSequence, hx: Any) -> Any:
+    def _packed(self, input: PackedSequence, hx: object) -> Any:
         sizes = tuple([int(size) for size in input.batch_sizes.tolist()])
         self._check_input(input.data)
         state = self._read_state(hx, 3)
@@ -191,7 +191,7 @@ class RNNBase(Module):
                 raise RuntimeError(f"Expected{which} size {shape}, got {list(s.shape)}")
         return state
 
-    def _give_state(self, last: State) -> Any:
+    def _give_state(self, last: State) -> Tensor | tuple[Tensor, ...]:
         return last[0] if self.states == 1 else last
 
     def _check_input(self, x: Tensor) -> None:
@@ -219,7 +219,7 @@ class RNNBase(Module):
         return shown
 
 
-def _check(layer: RNNBase, dropout: Any) -> None:
+def _check(layer: RNNBase, dropout: float) -> None:
     if isinstance(dropout, bool) or not 0 <= dropout <= 1:
         raise ValueError(
             "dropout should be a number in range [0, 1] representing the probability of an element"

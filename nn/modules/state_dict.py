@@ -134,7 +134,7 @@ class StateDictMethods:
         """
 
         @functools.wraps(hook)
-        def without_result(*args: Any) -> None:
+        def without_result(*args: object) -> None:
             if hook(*args) is not None:
                 raise RuntimeError("state_dict post-hook must return None")
 

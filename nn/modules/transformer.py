@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinygrad_edu.nn import functional as F
 from tinygrad_edu.nn import init
-from tinygrad_edu.nn.functional.attention import additive, warn_of_kinds
+from tinygrad_edu.nn.functional.attention import additive
 from tinygrad_edu.nn.modules.attention import MultiheadAttention
 from tinygrad_edu.nn.modules.container import ModuleList
 from tinygrad_edu.nn.modules.dropout import Dropout
 from tinygrad_edu.nn.modules.fast_path import kind_of_activation, left_out, may_pack
 from tinygrad_edu.nn.modules.linear import Linear
+from tinygrad_edu.nn.modules.masks import causal_mask, float_masks, is_causal_mask, length_of
 from tinygrad_edu.nn.modules.module import Module
 from tinygrad_edu.nn.modules.normalization import LayerNorm
-from tinygrad_edu.ops.creation import full
-from tinygrad_edu.ops.masking import triu
 from tinygrad_edu.tensor import Tensor
+
+if TYPE_CHECKING:
+    from tinygrad_edu.ops.creation import DeviceLike, Dtype
+
 
 Activation = str | Callable[[Tensor], Tensor]
 
@@ -31,31 +33,6 @@ def _activation(given: Activation) -> Callable[[Tensor], Tensor]:
     if given not in known:
         raise RuntimeError(f"activation should be relu/gelu, not {given}")
     return known[given]
-
-
-def _masks(
-    mask: Tensor | None, padding: Tensor | None, like: Tensor
-) -> tuple[Tensor | None, Tensor | None]:
-    """Both masks as floats to add."""
-    warn_of_kinds(padding, mask, "src_key_padding_mask and src_mask")
-    if mask is not None:
-        mask = additive(mask, like.dtype, "src_mask")
-    if padding is not None:
-        padding = additive(padding, like.dtype, "src_key_padding_mask")
-    return mask, padding
-
-
-def _causal_mask(size: int, device: Any = None, dtype: Any = None) -> Tensor:
-    return triu(full((size, size), -math.inf, device=device, dtype=dtype), 1)
-
-
-def _is_causal(mask: Tensor | None, hint: bool | None, length: int) -> bool:
-    """The hint if there is one, else whether the mask is the causal one of that length."""
-    if hint is not None or mask is None:
-        return bool(hint)
-    if mask.shape != (length, length):
-        return False
-    return bool((mask == _causal_mask(length, mask.device, mask.dtype)).all())
 
 
 def _attend(
@@ -152,7 +129,7 @@ class TransformerEncoderLayer(Module):
             src_key_padding_mask: (N, L), True or -inf at tokens to ignore.
             is_causal: a hint that `src_mask` is the causal one.
         """
-        mask, padding = _masks(src_mask, src_key_padding_mask, src)
+        mask, padding = float_masks(src_mask, src_key_padding_mask, src)
         x = src
         if self.norm_first:
             x = x + self._sa_block(self.norm1(x), mask, padding, is_causal)
@@ -323,11 +300,11 @@ class TransformerEncoder(Module):
         Args:
             is_causal: whether `mask` is the causal one; None: find out.
         """
-        mask, padding = _masks(mask, src_key_padding_mask, src)
+        mask, padding = float_masks(mask, src_key_padding_mask, src)
         padded = left_out(self, src, mask, padding)
         if padded is not None:
             padding, is_causal = additive(padded, src.dtype, "src_key_padding_mask"), False
-        causal = _is_causal(mask, is_causal, _length(src, self.layers))
+        causal = is_causal_mask(mask, is_causal, length_of(src, self.layers))
         x = src
         for layer in self.layers:
             x = layer(x, src_mask=mask, is_causal=causal, src_key_padding_mask=padding)
@@ -373,7 +350,7 @@ class TransformerDecoder(Module):
         Args:
             tgt_is_causal: whether `tgt_mask` is the causal one; None: find out.
         """
-        causal = _is_causal(tgt_mask, tgt_is_causal, _length(tgt, self.layers))
+        causal = is_causal_mask(tgt_mask, tgt_is_causal, length_of(tgt, self.layers))
         x = tgt
         for layer in self.layers:
             x = layer(
@@ -383,12 +360,6 @@ class TransformerDecoder(Module):
                 tgt_is_causal=causal, memory_is_causal=memory_is_causal,
             )  # fmt: skip
         return x if self.norm is None else self.norm(x)
-
-
-def _length(x: Tensor, layers: ModuleList) -> int:
-    """L: the second size of a batch if `batch_first`, else the first size."""
-    batch_first = x.ndim == 3 and len(layers) > 0 and layers[0].self_attn.batch_first
-    return int(x.shape[1 if batch_first else 0])
 
 
 class Transformer(Module):
@@ -502,7 +473,9 @@ class Transformer(Module):
         return y
 
     @staticmethod
-    def generate_square_subsequent_mask(sz: int, device: Any = None, dtype: Any = None) -> Tensor:
+    def generate_square_subsequent_mask(
+        sz: int, device: DeviceLike = None, dtype: Dtype = None
+    ) -> Tensor:
         """The causal mask (sz, sz): 0 on and below the diagonal, -inf above it.
 
         >>> import tinygrad_edu as torch
@@ -510,4 +483,4 @@ class Transformer(Module):
         tensor([[0., -inf],
                 [0., 0.]])
         """
-        return _causal_mask(sz, device, dtype)
+        return causal_mask(sz, device, dtype)

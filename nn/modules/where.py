@@ -6,14 +6,18 @@ import inspect
 import re
 import sys
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinygrad_edu.engine.places import users_frame
+
+if TYPE_CHECKING:
+    from tinygrad_edu.nn.modules.module import Module
+
 
 _MARK = "in "
 
 
-def note_module(error: Exception, call: Any) -> None:
+def note_module(error: Exception, call: object) -> None:
     """Add the note, unless a module further inside has.
 
     Args:
@@ -38,7 +42,7 @@ def note_module(error: Exception, call: Any) -> None:
         error.add_note(f"{_MARK}{what}" if what.startswith(name) else f"{_MARK}{name}: {what}")
 
 
-def _name_of(module: Any, frame: FrameType | None) -> str:
+def _name_of(module: Module, frame: FrameType | None) -> str:
     """What the user's code calls the outermost module."""
     frame = users_frame(start=frame)
     if frame is not None:
@@ -53,7 +57,7 @@ def _name_of(module: Any, frame: FrameType | None) -> str:
     return type(module).__name__
 
 
-def _path(outer: Any, inner: Any) -> str:
+def _path(outer: Any, inner: object) -> str:
     """How one module is reached from another: `.net[2]`."""
     if outer is inner:
         return ""
@@ -63,7 +67,7 @@ def _path(outer: Any, inner: Any) -> str:
     return f" > {type(inner).__name__}"
 
 
-def described(module: Any) -> str:
+def described(module: Module) -> str:
     """A module in few words: its class, and the options that it was given."""
     kind, extra = type(module).__name__, module.extra_repr()
     if module._modules or "\n" in extra:

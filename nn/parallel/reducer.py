@@ -79,7 +79,7 @@ def broadcast_all(tensors: Iterable[Tensor], root: int, group: ProcessGroup) -> 
                 x._storage.write()
 
 
-def reached(output: Any) -> set[Node]:
+def reached(output: object) -> set[Node]:
     """The nodes from which tensors, in nested containers, were computed."""
     found: set[Node] = set()
     things = flatten(output)
@@ -123,7 +123,7 @@ class Reducer:
         for i, p in enumerate(params):
             p.register_post_accumulate_grad_hook(functools.partial(self._ready, i))
 
-    def prepare(self, output: Any, divisor: int | None) -> None:
+    def prepare(self, output: object, divisor: int | None) -> None:
         """A forward pass has ended: the backward pass is to average gradients.
 
         Args:

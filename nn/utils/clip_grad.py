@@ -83,13 +83,16 @@ def get_total_norm(
     norm_type = float(norm_type)
     if not arrays:
         return wrap(np.zeros((), default()))
-    place = device_of(arrays[0])
-    together = norm_type == 2 and all(_fit(a) and device_of(a) == place for a in arrays)
-    norms = [] if together else [to_device(_norm(a, norm_type), place) for a in arrays]
-    if together:
+    if norm_type == 2 and _alike(arrays):
+        flat = [a.ravel("K") for a in arrays]
+        norms = np.sqrt(np.array([v.dot(v) for v in flat]))
+        total = np.sqrt(norms.dot(norms))
+    elif norm_type == 2 and all([_fit(a) and device_of(a) == device_of(arrays[0]) for a in arrays]):
         total = cuda.tensors.norm(arrays)
     else:
-        total = _norm(module_of(arrays[0]).stack(norms), norm_type)
+        place = device_of(arrays[0])
+        parts = [to_device(_norm(a, norm_type), place) for a in arrays]
+        total = _norm(module_of(arrays[0]).stack(parts), norm_type)
     if error_if_nonfinite and not math.isfinite(float(total)):
         raise RuntimeError(
             f"The total norm of order {norm_type} for gradients from `parameters` is non-finite, so"
@@ -97,6 +100,14 @@ def get_total_norm(
             " non-finite norm anyway, set `error_if_nonfinite=False`"
         )
     return wrap(total)
+
+
+def _alike(arrays: list[Array]) -> bool:
+    """Whether all are NumPy's, of one float dtype that needs no wider one to be added up in."""
+    dtype = arrays[0].dtype
+    return dtype.char in "fd" and all(
+        [a.__class__ is np.ndarray and a.dtype is dtype for a in arrays]
+    )
 
 
 def _fit(x: Array) -> bool:
@@ -148,23 +159,31 @@ def clip_grads_with_norm_(
     >>> w.grad
     tensor([0.3000, 0.4000])
     """
-    with np.errstate(all="ignore"):  # a norm of 16 bits may be infinite
-        factor = np.minimum(1.0 / (total_norm.array + 1e-6) * float(max_norm), 1.0)
-    if isinstance(factor, (np.ndarray, np.generic)) and factor == 1.0:
-        return  # on a GPU, looking at the number would cost more than multiplying
-    rest = []
+    norm = total_norm.array
+    rest, groups = [], defaultdict(list)
     for grad in _gradients(_several(parameters)):
-        grad._storage.write()
-        rest.append(grad.array)
-    groups = defaultdict(list)
-    for array in rest:
-        if _fit(array):
+        array = grad.array
+        if _fit(array):  # on a GPU, looking at the factor would cost more than multiplying
+            grad._storage.write()
             groups[array.dtype, array.device.id].append(array)
+        else:
+            rest.append(grad)
     for same in groups.values():
-        place = device_of(same[0])
-        cuda.tensors.scale(same, to_device(factor, place).astype(same[0].dtype))
-    for array in [a for a in rest if not _fit(a)]:
-        array *= to_device(factor, device_of(array)).astype(array.dtype)
+        here = to_device(norm, device_of(same[0])).astype(same[0].dtype, copy=False)
+        cuda.tensors.clip(same, here, float(max_norm))
+    if not rest:
+        return
+    with np.errstate(all="ignore"):  # a norm of 16 bits may be infinite
+        factor = np.minimum(1.0 / (norm + 1e-6) * float(max_norm), 1.0)
+    if isinstance(factor, (np.ndarray, np.generic)) and factor == 1.0:
+        return
+    for grad in rest:
+        grad._storage.write()
+        array = grad.array
+        if isinstance(array, np.ndarray) and isinstance(factor, np.generic):
+            array *= factor.astype(array.dtype)
+        else:
+            array *= to_device(factor, device_of(array)).astype(array.dtype)
 
 
 @heard("clip")

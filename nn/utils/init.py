@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
 
 from tinygrad_edu.nn.modules.module import Module
 
 __all__ = ["skip_init"]
 
 
-def skip_init(module_cls: type[Module], *args: Any, **kwargs: Any) -> Module:
+def skip_init(module_cls: type[Module], *args: object, **kwargs: object) -> Module:
     """`module_cls(*args, **kwargs)`, a layer whose values will be overwritten.
 
     Unlike torch, the values are the usual initial ones, and the random numbers are drawn and given

@@ -91,7 +91,7 @@ class ParametrizationList(ModuleList):
             _same("dtype", "parametrized", y.dtype, "unparametrized", dtype, _CHANGE)
             _same("shape", "parametrized", y.shape, "unparametrized", shape, _CHANGE)
 
-    def _add_part(self, i: int, part: Any, original: Tensor) -> None:
+    def _add_part(self, i: int, part: object, original: Tensor) -> None:
         if not isinstance(part, Tensor):
             raise ValueError(
                 "'right_inverse' must return a Tensor or a Sequence of tensors (list, tuple...)."
@@ -154,14 +154,14 @@ _CHANGE = (
 _INVERSE = "When `right_inverse` outputs one tensor, it may not change the {what}."
 
 
-def _same(what: str, name: str, found: Any, known: str, wanted: Any, rule: str) -> None:
+def _same(what: str, name: str, found: object, known: str, wanted: object, rule: str) -> None:
     if found != wanted:
         raise ValueError(
             f"{rule.format(what=what)}\n{known}.{what}: {wanted}\n{name}.{what}: {found}"
         )
 
 
-def _is_tensor(y: Any) -> None:
+def _is_tensor(y: Tensor) -> None:
     if not isinstance(y, Tensor):
         raise ValueError(f"A parametrization must return a tensor. Got {type(y).__name__}.")
 
@@ -177,12 +177,12 @@ def _give_class(module: Module) -> None:
     """Give the module a subclass for itself alone, so that it can have properties."""
     cls = type(module)
 
-    def copied(self: Any, memo: dict[int, Any]) -> Any:
+    def copied(self: object, memo: dict[int, Any]) -> Any:
         replica = memo[id(self)] = self.__new__(type(self))
         replica.__dict__ = deepcopy(self.__dict__, memo)
         return replica
 
-    def refuse(self: Any) -> NoReturn:
+    def refuse(self: object) -> NoReturn:
         raise RuntimeError(
             "Serialization of parametrized modules is only supported through state_dict()."
         )

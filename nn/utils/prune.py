@@ -57,7 +57,8 @@ class BasePruningMethod:
         """The pruned tensor."""
         original = getattr(module, f"{self._tensor_name}_orig")
         mask = getattr(module, f"{self._tensor_name}_mask")
-        return mask.to(dtype=original.dtype) * original  # type: ignore[no-any-return]
+        pruned: Tensor = mask.to(dtype=original.dtype) * original
+        return pruned
 
     @classmethod
     def apply(

@@ -71,7 +71,7 @@ class SpectralNorm:
     def __call__(self, module: Module, inputs: Any) -> None:
         setattr(module, self.name, self.compute_weight(module, module.training))
 
-    def note_version(self, module: Module, state: Any, prefix: str, metadata: Any) -> None:
+    def note_version(self, module: Module, state: object, prefix: str, metadata: Any) -> None:
         """The hook that puts the version into a state_dict, as in torch's files."""
         metadata.setdefault("spectral_norm", {})[f"{self.name}.version"] = self._version
 

@@ -34,7 +34,12 @@ def functional_call(
 
 
 def call_with(
-    module: Module, given: dict[str, Any], args: Any, kwargs: Any, tie_weights: bool, strict: bool
+    module: Module,
+    given: dict[str, Any],
+    args: object,
+    kwargs: Any,
+    tie_weights: bool,
+    strict: bool,
 ) -> Any:
     """`torch.func.functional_call` with one dictionary, which gets what `forward` assigns."""
     own: dict[str, Any] = dict(module.named_parameters(remove_duplicate=False))
@@ -122,7 +127,7 @@ def _present(module: Module, path: str) -> Any:
     return getattr(owner, name, _ABSENT) if held is None else held[name]
 
 
-def _put(module: Module, path: str, value: Any) -> None:
+def _put(module: Module, path: str, value: object) -> None:
     owner, held, name = _find(module, path)
     if held is not None:  # not through __setattr__: the place takes any tensor for now
         held[name] = value
@@ -132,7 +137,7 @@ def _put(module: Module, path: str, value: Any) -> None:
         delattr(owner, name)
 
 
-def _checked(path: str, value: Any) -> Any:
+def _checked(path: str, value: Any) -> object:
     """What a path leads to, if a tensor may stand there."""
     if value is not None and value is not _ABSENT and not isinstance(value, Tensor):
         raise TypeError(f"attribute `{path}`: {value!r} is not an instance of torch.Tensor")

@@ -23,7 +23,7 @@ def norm_except_dim(v: Tensor, dim: int) -> Tensor:
     return v.norm(dim=others, keepdim=True) if others else (v * v).sqrt()
 
 
-def normed(v: Tensor, g: Tensor, dim: int) -> Any:
+def normed(v: Tensor, g: Tensor, dim: int) -> Tensor:
     """`g v / |v|`."""
     return v * (g / norm_except_dim(v, dim))
 

@@ -37,7 +37,7 @@ _WRONG_ORDER = (
 )
 
 
-def check_optimizer(optimizer: Any) -> None:
+def check_optimizer(optimizer: Optimizer) -> None:
     """Raise torch's TypeError unless it is an optimizer."""
     if not isinstance(optimizer, Optimizer):
         raise TypeError(f"{type(optimizer).__name__} is not an Optimizer")
@@ -63,7 +63,7 @@ def values_of(optimizer: Optimizer, key: str) -> list[Any]:
     return [copy(group[key]) for group in optimizer.param_groups]
 
 
-def set_value(group: dict[str, Any], key: str, value: Any) -> None:
+def set_value(group: dict[str, Any], key: str, value: object) -> None:
     """Set an option; an option that is a tensor is filled in place."""
     if isinstance(group[key], Tensor):
         group[key].fill_(value.item() if isinstance(value, Tensor) else value)
@@ -71,7 +71,7 @@ def set_value(group: dict[str, Any], key: str, value: Any) -> None:
         group[key] = value
 
 
-def one_per_group(name: str, optimizer: Optimizer, value: Any) -> list[Any]:
+def one_per_group(name: str, optimizer: Optimizer, value: object) -> list[Any]:
     """A value for each group, from one for all or a list.
 
     Raises:
@@ -88,7 +88,7 @@ def one_per_group(name: str, optimizer: Optimizer, value: Any) -> list[Any]:
     return [copy(v) for v in value]
 
 
-def saved_function(function: Any) -> dict[str, Any] | None:
+def saved_function(function: object) -> dict[str, Any] | None:
     """What a state dict keeps of a user's function: the attributes of a callable object."""
     return None if isinstance(function, FunctionType) else function.__dict__.copy()
 
@@ -102,19 +102,19 @@ def _notice_steps(optimizer: Optimizer) -> None:
         function = present.__func__
     else:  # somebody has put a plain function in its place
 
-        def function(_: Optimizer, *args: Any, **kwargs: Any) -> Any:
+        def function(_: Optimizer, *args: object, **kwargs: object) -> Any:
             return present(*args, **kwargs)
 
     here = weakref.ref(optimizer)  # no cycle: the optimizer dies when its last user lets go
 
     @functools.wraps(function)
-    def step(*args: Any, **kwargs: Any) -> Any:
+    def step(*args: object, **kwargs: object) -> Any:
         alive: Any = here()
         alive._opt_called = True
         return function(alive, *args, **kwargs)
 
-    step._wrapped_by_lr_sched = True  # type: ignore[attr-defined]
-    optimizer.step = step  # type: ignore[method-assign]
+    vars(step)["_wrapped_by_lr_sched"] = True
+    vars(optimizer)["step"] = step
 
 
 class LRScheduler:
@@ -259,11 +259,11 @@ class ChainedForm(LRScheduler):
     goes on with groups that are added later; both give the same values up to rounding.
     """
 
-    def _next_lr(self, lr: Any) -> Any:
+    def _next_lr(self, lr: float) -> float | Tensor:
         """The learning rate of epoch `last_epoch`, from the present `lr`."""
         raise NotImplementedError
 
-    def _lr_at_epoch(self, base_lr: Any) -> Any:
+    def _lr_at_epoch(self, base_lr: float) -> float | Tensor:
         """The learning rate of epoch `last_epoch`, from the rate at the start."""
         raise NotImplementedError
 

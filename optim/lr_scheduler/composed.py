@@ -106,7 +106,7 @@ class SequentialLR(_Composed):
         first._initial_step()
         self._last_lr = schedulers[bisect_right(milestones, 0)].get_last_lr()
 
-    def recursive_undo(self, sched: Any = None) -> None:
+    def recursive_undo(self, sched: object = None) -> None:
         """Undo the epoch that each scheduler, nested ones too, counted when it was made."""
         whole = self if sched is None else sched
         if hasattr(whole, "_schedulers"):

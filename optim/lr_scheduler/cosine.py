@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinygrad_edu.engine.composed import heard
 from tinygrad_edu.optim.lr_scheduler.base import ChainedForm, LRScheduler, copy
 from tinygrad_edu.optim.optimizer import Optimizer
+
+if TYPE_CHECKING:
+    from tinygrad_edu.tensor import Tensor
 
 
 class CosineAnnealingLR(ChainedForm):
@@ -52,7 +55,7 @@ class CosineAnnealingLR(ChainedForm):
             for group, base_lr in self._each_group(self.base_lrs)
         ]
 
-    def _next_lr(self, lr: Any) -> Any:
+    def _next_lr(self, lr: float | Tensor) -> float | Tensor:
         epoch, half = self.last_epoch, self.T_max
         if self._is_initial:
             return lr
@@ -60,7 +63,7 @@ class CosineAnnealingLR(ChainedForm):
         before = 1 + math.cos(math.pi * (epoch - 1) / half)
         return now / before * (lr - self.eta_min) + self.eta_min
 
-    def _lr_at_epoch(self, base_lr: Any) -> Any:
+    def _lr_at_epoch(self, base_lr: float | Tensor) -> float | Tensor:
         height = 1 + math.cos(math.pi * self.last_epoch / self.T_max)
         return self.eta_min + (base_lr - self.eta_min) * height / 2
 

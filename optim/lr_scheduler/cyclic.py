@@ -23,7 +23,9 @@ class _CyclesMomentum(LRScheduler):
     cycle_momentum: bool
     use_beta1: bool
 
-    def _start_momentum(self, base: Any, highest: Any, last_epoch: int) -> tuple[Any, Any]:
+    def _start_momentum(
+        self, base: float | list[float], highest: float | list[float], last_epoch: int
+    ) -> tuple[Any, Any]:
         """Check that there is a momentum; at the start set it to the highest."""
         optimizer = self.optimizer
         if "momentum" not in optimizer.defaults and "betas" not in optimizer.defaults:
@@ -40,7 +42,7 @@ class _CyclesMomentum(LRScheduler):
                 group["base_momentum"] = low
         return bases, tops
 
-    def _set_momentum(self, group: dict[str, Any], value: Any) -> None:
+    def _set_momentum(self, group: dict[str, Any], value: object) -> None:
         if self.use_beta1:
             group["betas"] = (value, *group["betas"][1:])
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinygrad_edu.optim.lr_scheduler.base import (
     ChainedForm,
@@ -15,6 +15,9 @@ from tinygrad_edu.optim.lr_scheduler.base import (
     values_of,
 )
 from tinygrad_edu.optim.optimizer import Optimizer
+
+if TYPE_CHECKING:
+    from tinygrad_edu.tensor import Tensor
 
 
 class LambdaLR(LRScheduler):
@@ -138,11 +141,11 @@ class StepLR(ChainedForm):
         self.gamma = gamma
         super().__init__(optimizer, last_epoch)
 
-    def _next_lr(self, lr: Any) -> Any:
+    def _next_lr(self, lr: float | Tensor) -> Any:
         decays = self.last_epoch != 0 and self.last_epoch % self.step_size == 0
         return lr * self.gamma if decays else lr
 
-    def _lr_at_epoch(self, base_lr: Any) -> Any:
+    def _lr_at_epoch(self, base_lr: float | Tensor) -> Any:
         return base_lr * self.gamma ** (self.last_epoch // self.step_size)
 
 
@@ -176,11 +179,11 @@ class MultiStepLR(ChainedForm):
         self.gamma = gamma
         super().__init__(optimizer, last_epoch)
 
-    def _next_lr(self, lr: Any) -> Any:
+    def _next_lr(self, lr: float | Tensor) -> Any:
         times = self.milestones[self.last_epoch]
         return lr * self.gamma**times if times else lr
 
-    def _lr_at_epoch(self, base_lr: Any) -> Any:
+    def _lr_at_epoch(self, base_lr: float | Tensor) -> Any:
         passed = bisect_right(sorted(self.milestones.elements()), self.last_epoch)
         return base_lr * self.gamma**passed
 
@@ -218,12 +221,12 @@ class ConstantLR(ChainedForm):
         self.total_iters = total_iters
         super().__init__(optimizer, last_epoch)
 
-    def _next_lr(self, lr: Any) -> Any:
+    def _next_lr(self, lr: float | Tensor) -> Any:
         if self.last_epoch == 0:
             return lr * self.factor
         return lr * (1.0 / self.factor) if self.last_epoch == self.total_iters else lr
 
-    def _lr_at_epoch(self, base_lr: Any) -> Any:
+    def _lr_at_epoch(self, base_lr: float | Tensor) -> Any:
         over = self.last_epoch >= self.total_iters
         return base_lr * (self.factor + over * (1 - self.factor))
 
@@ -271,7 +274,7 @@ class LinearLR(ChainedForm):
         self.total_iters = total_iters
         super().__init__(optimizer, last_epoch)
 
-    def _next_lr(self, lr: Any) -> Any:
+    def _next_lr(self, lr: float | Tensor) -> Any:
         if self.last_epoch == 0:
             return lr * self.start_factor
         if self._is_initial or self.last_epoch > self.total_iters:
@@ -280,7 +283,7 @@ class LinearLR(ChainedForm):
         before = self.total_iters * self.start_factor + (self.last_epoch - 1) * rise
         return lr * (1.0 + rise / before)
 
-    def _lr_at_epoch(self, base_lr: Any) -> Any:
+    def _lr_at_epoch(self, base_lr: float | Tensor) -> Any:
         rise = self.end_factor - self.start_factor
         step = min(self.total_iters, self.last_epoch)
         return base_lr * (self.start_factor + rise * step / self.total_iters)
@@ -305,10 +308,10 @@ class ExponentialLR(ChainedForm):
         self.gamma = gamma
         super().__init__(optimizer, last_epoch)
 
-    def _next_lr(self, lr: Any) -> Any:
+    def _next_lr(self, lr: float | Tensor) -> Any:
         return lr if self._is_initial else lr * self.gamma
 
-    def _lr_at_epoch(self, base_lr: Any) -> Any:
+    def _lr_at_epoch(self, base_lr: float | Tensor) -> Any:
         return base_lr * self.gamma**self.last_epoch
 
 
@@ -339,13 +342,13 @@ class PolynomialLR(ChainedForm):
         self.power = power
         super().__init__(optimizer, last_epoch)
 
-    def _next_lr(self, lr: Any) -> Any:
+    def _next_lr(self, lr: float | Tensor) -> Any:
         if self._is_initial or self.last_epoch > self.total_iters:
             return lr
         now = 1.0 - self.last_epoch / self.total_iters
         before = 1.0 - (self.last_epoch - 1) / self.total_iters
         return lr * (now / before) ** self.power
 
-    def _lr_at_epoch(self, base_lr: Any) -> Any:
+    def _lr_at_epoch(self, base_lr: float | Tensor) -> Any:
         step = min(self.total_iters, self.last_epoch)
         return base_lr * (1.0 - step / self.total_iters) ** self.power

@@ -170,7 +170,7 @@ class LBFGS(Optimizer):
             r += s.array * (alpha - y.array.dot(r) * rho.array)
         return r
 
-    def _move(self, start: list[Array], t: Any, d: Array) -> None:
+    def _move(self, start: list[Array], t: float, d: Array) -> None:
         """Put the parameters at `start + t d`."""
         at = 0
         for p, x in zip(self._params, start, strict=True):
@@ -179,7 +179,7 @@ class LBFGS(Optimizer):
             at += x.size
 
     def _try(
-        self, closure: Callable[[], Any], start: list[Array], d: Array, t: Any
+        self, closure: Callable[[], Any], start: list[Array], d: Array, t: float
     ) -> tuple[float, Array]:
         """The loss and its gradient at `start + t d`."""
         self._move(start, t, d)
@@ -216,7 +216,7 @@ class _Line:
     def __init__(self, evaluate: Callable[[Any], tuple[float, Array]], d: Array) -> None:
         self.evaluate, self.d, self.calls = evaluate, d, 0
 
-    def at(self, t: Any) -> _Point:
+    def at(self, t: float | Tensor) -> _Point:
         self.calls += 1
         loss, g = self.evaluate(t)
         return _Point(t, loss, g, g.dot(self.d))

@@ -71,7 +71,7 @@ class ZeroRedundancyOptimizer(Optimizer):
             for group in self.param_groups
         ]
 
-    def step(self, closure: Callable[[], Any] | None = None, **kwargs: Any) -> Any:
+    def step(self, closure: Callable[[], Any] | None = None, **kwargs: object) -> Any:
         """Move this rank's share, and take over the others'; returns what `closure` does."""
         for group, own in zip(self.param_groups, self.optim.param_groups, strict=True):
             own.update({k: v for k, v in group.items() if k not in ("params", "param_names")})

@@ -4,7 +4,8 @@ Each library runs in a process of its own (two BLAS pools in one process slow ea
 take turns, so that a slow spell of the machine hits all.  A ratio is the other library's time by
 ours, of medians: above 1, we are faster.  Peak memory is that of the whole process.  What is not
 installed is left out; `pip install '.[bench]'` installs JAX, MyGrad and HIPS autograd.  `limit` is
-the same step written by hand in NumPy (limit.py): what the engine could reach on this machine.
+the same step written by hand in NumPy (limit.py): what the engine could reach on this machine;
+`compiled` is our step under `torch.compile`, and the last column the limit's time by its.
 """
 
 import argparse
@@ -21,7 +22,8 @@ import time
 from workloads import OTHERS, STEPS, WORKLOADS
 
 HERE = pathlib.Path(__file__).resolve().parent
-LIBRARIES = ("tinygrad_edu", "torch", "limit", "jax", "mygrad", "autograd")
+LIBRARIES = ("tinygrad_edu", "torch", "compiled", "limit", "jax", "mygrad", "autograd")
+BY_STEP = ("compiled", "limit", "jax")
 AVX2 = {  # what a processor without AVX-512 would do, as far as each library can be told
     "NPY_DISABLE_CPU_FEATURES": "AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL",
     "OPENBLAS_CORETYPE": "Haswell",
@@ -62,7 +64,7 @@ def measure(workload, threads, args, libraries):
     """A `summary` for each library that can run the workload."""
     able = [
         lib for lib in libraries
-        if lib in LIBRARIES[:2] or workload in (STEPS if lib in ("limit", "jax") else OTHERS)
+        if lib in LIBRARIES[:2] or workload in (STEPS if lib in BY_STEP else OTHERS)
     ]  # fmt: skip
     runs = {library: [] for library in able}
     for _ in range(args.rounds):
@@ -78,7 +80,10 @@ def line(workload, found, libraries):
         theirs = found.get(library)
         text += f"{theirs['median'] / ours['median']:11.2f}" if theirs else f"{'':11}"
     text += f"{ours['peak']:9.0f}"
-    return text + (f"{found['torch']['peak']:9.0f}" if "torch" in found else "")
+    text += f"{found['torch']['peak']:9.0f}" if "torch" in found else f"{'':9}"
+    if "limit" in found and "compiled" in found:
+        text += f"{found['limit']['median'] / found['compiled']['median']:15.2f}"
+    return text
 
 
 def imports(libraries, rounds):
@@ -159,13 +164,18 @@ def main():
         os.environ.update(AVX2)
     print(machine())
 
-    libraries = [lib for lib in args.libraries if importlib.util.find_spec(lib)]
+    libraries = [
+        lib for lib in args.libraries if lib == "compiled" or importlib.util.find_spec(lib)
+    ]
     results = {}
     for threads in args.threads:
         found = results[str(threads)] = {}
         print(f"\n{threads} thread(s), {args.rounds} rounds; under a library: its time / ours\n")
         heads = [f"{library:>11}" for library in libraries[1:]]
-        print(f"{'workload':27}{'ms':>10}{'p10 ms':>10}{''.join(heads)}{'MB':>9}{'torch':>9}")
+        print(
+            f"{'workload':27}{'ms':>10}{'p10 ms':>10}{''.join(heads)}{'MB':>9}{'torch':>9}"
+            f"{'limit/compiled' if 'compiled' in libraries else '':>15}"
+        )
         for workload in WORKLOADS:
             if args.only in workload:
                 found[workload] = measure(workload, threads, args, libraries)

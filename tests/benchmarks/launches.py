@@ -4,7 +4,10 @@ The steps run on the strict stand-in for CuPy, which counts where the driver wou
 kernel of ours, each product of cuBLAS, each call of CuPy that computes or copies on the device.
 (Of CuPy's own functions some start two kernels, a sort several: those are counted once.)
 `--by-kernel` lists what is started.  A GPT's layer is the difference between a model of two layers
-and one of one; its width is small here, since only shapes decide what is started.
+and one of one; batch and width are small here, since only shapes decide what is started.
+
+Bytes are those of each array that a launch is given, once (tests/strict_cupy/traffic.py); of a
+layer in units of B*T*C*4, one activation in float32, where a weight C x C is 1 / 8 of a unit (T = 1024).
 """
 
 import argparse
@@ -22,7 +25,8 @@ from strict_cupy.kernels import COMPILER  # noqa: E402
 import tinygrad_edu as torch  # noqa: E402
 
 PRECISIONS = ("float32", "bfloat16")
-LENGTHS = (512, 1024)  # attention takes 512 queries at a time
+LENGTHS = (512, 1024)
+BATCH, WIDTH = 2, 256
 
 
 def mlp():
@@ -35,9 +39,9 @@ def mlp():
 
 
 def gpt_of(layers, length):
-    """A GPT of so many layers on sequences of that length, width 32."""
-    model = gpt(torch, vocab=20, block=length, layers=layers, heads=2, width=32)
-    ids = torch.randint(0, 20, (2, length + 1))
+    """A GPT of so many layers on sequences of that length, heads of 64."""
+    model = gpt(torch, vocab=96, block=length, layers=layers, heads=WIDTH // 64, width=WIDTH)
+    ids = torch.randint(0, 96, (BATCH, length + 1))
     return model, ids[:, :-1].clone(), ids[:, 1:].clone()
 
 
@@ -61,24 +65,28 @@ def counted(model, x, y, precision):
     counters = strict_cupy.Counters
     if counters.uploads or counters.downloads or counters.synchronizations:
         raise RuntimeError("the step waits for the GPU, or copies from or to the host")
-    return collections.Counter(counters.launches)
+    return collections.Counter(counters.launches), collections.Counter(counters.bytes)
 
 
 def rows(length=None):
-    """For each row of the table its name and the launches of a step, in each precision."""
+    """For each row its name, the unit of its bytes, and launches and bytes in each precision."""
     with strict_cupy.installed():
         if length is None:
-            yield "MLP, batch 64", {p: counted(*mlp(), p) for p in PRECISIONS}
+            yield "MLP, batch 64", 1e6, {p: counted(*mlp(), p) for p in PRECISIONS}
             return
         one, two = ({p: counted(*gpt_of(n, length), p) for p in PRECISIONS} for n in (1, 2))
-    layer = {p: collections.Counter(two[p]) for p in PRECISIONS}
-    for p in PRECISIONS:
-        layer[p].subtract(one[p])
-    yield f"GPT, a layer, T = {length}", layer
-    rest = {p: collections.Counter(one[p]) for p in PRECISIONS}
-    for p in PRECISIONS:
-        rest[p].subtract(layer[p])
-    yield f"GPT, the rest, T = {length}", rest
+    layer = {p: less(two[p], one[p]) for p in PRECISIONS}
+    yield f"GPT, a layer, T = {length}", BATCH * length * WIDTH * 4, layer
+    rest = {p: less(one[p], layer[p]) for p in PRECISIONS}
+    yield f"GPT, the rest, T = {length}", 1e6, rest
+
+
+def less(whole, part):
+    """What is left of launches and bytes."""
+    found = [collections.Counter(counts) for counts in whole]
+    for counts, taken in zip(found, part):
+        counts.subtract(taken)
+    return found
 
 
 def main():
@@ -87,15 +95,18 @@ def main():
     args = parser.parse_args()
     if COMPILER is None:
         parser.error("the stand-in needs g++ or clang++ to run kernels")
-    print(f"{'launches of a training step':32}" + "".join(f"{p:>10}" for p in PRECISIONS))
-    for length in (None, *LENGTHS):
-        for name, found in rows(length):
-            print(f"{name:32}" + "".join(f"{found[p].total():10}" for p in PRECISIONS), flush=True)
-            if args.by_kernel:
-                for kernel in sorted(set().union(*found.values())):
-                    counts = [found[p][kernel] for p in PRECISIONS]
-                    if any(counts):
-                        print(f"  {kernel:30}" + "".join(f"{n:10}" for n in counts))
+    table = [row for length in (None, *LENGTHS) for row in rows(length)]
+    titles = ("launches of a training step", "bytes (layer: B*T*C*4; else MB)")
+    for what, title in enumerate(titles):
+        print(f"{title:32}" + "".join(f"{p:>10}" for p in PRECISIONS))
+        for name, unit, found in table:
+            unit = unit if what else 1
+            totals = [found[p][what].total() / unit for p in PRECISIONS]
+            print(f"{name:32}" + "".join(f"{n:10.{what}f}" for n in totals), flush=True)
+            for kernel in sorted(set().union(*[f[what] for f in found.values()])):
+                counts = [found[p][what][kernel] / unit for p in PRECISIONS]
+                if args.by_kernel and any(counts):
+                    print(f"  {kernel:30}" + "".join(f"{n:10.{what}f}" for n in counts))
 
 
 if __name__ == "__main__":

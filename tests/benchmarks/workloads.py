@@ -194,7 +194,8 @@ def measure(work, seconds):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "library", choices=["tinygrad_edu", "torch", "limit", "jax", "mygrad", "autograd"]
+        "library",
+        choices=["tinygrad_edu", "compiled", "torch", "limit", "jax", "mygrad", "autograd"],
     )
     parser.add_argument("workload", choices=list(WORKLOADS))
     parser.add_argument("--threads", type=int, default=2)
@@ -212,10 +213,12 @@ def main():
     elif args.library in ("mygrad", "autograd"):
         work = OTHERS[args.workload](importlib.import_module("others"), args.library)
     else:
-        torch = importlib.import_module(args.library)
+        compiled = args.library == "compiled"
+        torch = importlib.import_module("tinygrad_edu" if compiled else args.library)
         if args.library == "torch":
             torch.set_num_threads(args.threads)
         work = WORKLOADS[args.workload](torch)
+        work = torch.compile(work, fullgraph=True) if compiled else work
     times = measure(work, args.seconds)
     print(json.dumps({"times": times, "peak": memory("VmHWM")}))
 

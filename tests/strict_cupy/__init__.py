@@ -22,14 +22,19 @@ from collections.abc import Iterator
 from typing import Any
 
 from tinygrad_edu import backend
-from tinygrad_edu.kernels.cuda import launch, products
+from tinygrad_edu.kernels.cuda import epilogues, launch, products
 
 from . import kernels
 from .array import ndarray
 from .counters import Counters, StrictError
 from .modules import build
 
-__all__ = ["Counters", "StrictError", "installed", "ndarray"]
+__all__ = ["Counters", "StrictError", "installed", "ndarray", "stands_in"]
+
+
+def stands_in() -> bool:
+    """Whether `cupy` is the stand-in now."""
+    return type(sys.modules.get("cupy")).__module__.startswith(__name__)
 
 
 @contextlib.contextmanager
@@ -43,6 +48,7 @@ def installed() -> Iterator[Any]:
     backend.forget_cupy()
     launch.THREADS, threads = kernels.THREADS, launch.THREADS
     products.open_library, library = kernels.cublas, products.open_library
+    epilogues.open_library, with_epilogues = kernels.cublas, epilogues.open_library
     Counters.reset()
     try:
         yield mine["cupy"]
@@ -51,4 +57,5 @@ def installed() -> Iterator[Any]:
             sys.modules.pop(name, None)
         sys.modules.update(hidden)
         launch.THREADS, products.open_library = threads, library
+        epilogues.open_library = with_epilogues
         backend.forget_cupy()

@@ -285,7 +285,8 @@ class ndarray:  # noqa: N801
             with np.errstate(all="ignore"):
                 self.host[found] = value
 
-        launched("assign", None if has_array(parts) else self.host[parts])
+        part = None if has_array(parts) else self.host[parts]
+        launched("assign", part, read=(value,))
         wrapping(self.host, parts, assign)
 
     def fill(self, value: Any) -> None:
@@ -384,7 +385,8 @@ def _method(name: str) -> Callable[..., Any]:
             wide = wrap(self.host.astype(np.float32))  # CuPy adds up 16 bits in float32
             return method(wide, *args, **kwargs).astype(kwargs.get("dtype") or self.host.dtype)
         result = numpy_method(self.host, *map(unwrap, args), **kwargs)
-        launched(name, result, *(() if out is not None else (self.host,)))
+        source = () if out is not None else (self.host,)
+        launched(name, result, *source, read=(self.host,))
         return wrap(result) if out is None else out
 
     method.__name__ = name

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from .traffic import of_arrays
+
 API: dict[str, Any] = json.loads(pathlib.Path(__file__).with_name("cupy_api.json").read_text())
 MISSING = {name: set(words) for name, words in API["missing_kw"].items()}
 """Keyword arguments that CuPy's function of that name lacks."""
@@ -29,6 +31,8 @@ class Counters:
     launches: collections.Counter[str] = collections.Counter()
     """How often each kernel was started: once for each call of CuPy that computes or copies on the
     device (its sorts and scans start more), each kernel of ours, each product of cuBLAS."""
+    bytes: collections.Counter[str] = collections.Counter()
+    """What these have read and written, see traffic.py."""
     may_synchronize = True
     only_counting = False
     """Whether kernels and products are counted without being run; results are then arbitrary."""
@@ -39,11 +43,15 @@ class Counters:
         cls.synchronizations = cls.uploads = cls.downloads = 0
         cls.may_synchronize, cls.capturing = True, False
         cls.only_counting = False
-        cls.launches = collections.Counter()
+        cls.launches, cls.bytes = collections.Counter(), collections.Counter()
 
 
-def launched(name: str, result: Any = None, *sources: Any) -> None:
-    """Note that a kernel was started; not where the result is empty or a view of a source."""
+def launched(name: str, result: Any = None, *sources: Any, read: Any = None) -> None:
+    """Note that a kernel was started; not where the result is empty or a view of a source.
+
+    Args:
+        read: the arrays that it has read, instead of the sources.
+    """
     hosts = [x for x in sources if isinstance(x, np.ndarray)]
     for made in result if isinstance(result, (tuple, list)) else (result,):
         if isinstance(made, (np.ndarray, np.generic)) and (
@@ -51,6 +59,8 @@ def launched(name: str, result: Any = None, *sources: Any) -> None:
         ):
             return
     Counters.launches[name] += 1
+    made = result if isinstance(result, (tuple, list)) else (result,)
+    Counters.bytes[name] += of_arrays(*made, *(sources if read is None else read))
 
 
 def synchronize(what: str) -> None:

@@ -1,4 +1,4 @@
-// The functions of cuBLAS that kernels/cuda/products.py calls, on the host and one number at a time.
+// The functions of cuBLAS that kernels/cuda/products.py and epilogues.py call, on the host and one number at a time.
 // Matrices lie column by column: element (i, j) of x is x[i + j * ld].
 
 #include <cstdint>
@@ -78,4 +78,105 @@ extern "C" int cublasGemmEx(
     return cublasGemmStridedBatchedEx(
         handle, a_turned, b_turned, m, n, k, factor, a, a_kind, a_ld, 0, b, b_kind, b_ld, 0, zero, c,
         c_kind, c_ld, 0, 1, compute, algorithm);
+}
+
+// cuBLASLt: what a call is described by, and a product with an epilogue.
+
+struct Call { int compute, turned[2], bias_kind; unsigned epilogue; void* bias; };
+struct Layout { int kind; uint64_t rows, columns; int64_t step; };
+struct Wish { uint64_t workspace; unsigned alignments[4]; };
+struct Heuristic { uint64_t algorithm[8]; size_t workspace; int state; float waves; int reserved[4]; };
+extern "C" int lt_refuses = 0;  // 1: no algorithm is found, 2: the product is not supported
+
+extern "C" int cublasLtMatmulDescCreate(Call** call, int compute, int kind)
+{
+    if (kind != 0) return 7;
+    *call = new Call{compute, {0, 0}, -1, 1, nullptr};
+    return 0;
+}
+extern "C" int cublasLtMatmulDescDestroy(Call* call) { delete call; return 0; }
+extern "C" int cublasLtMatmulDescSetAttribute(Call* call, int name, const void* value, size_t size)
+{
+    void* place = name == 3 ? &call->turned[0] : name == 4 ? &call->turned[1]
+        : name == 7 ? (void*)&call->epilogue : name == 8 ? (void*)&call->bias
+        : name == 26 ? &call->bias_kind : nullptr;
+    if (!place || size != (name == 8 ? 8 : 4)) return 7;
+    memcpy(place, value, size);
+    return 0;
+}
+extern "C" int cublasLtMatrixLayoutCreate(
+    Layout** layout, int kind, uint64_t rows, uint64_t columns, int64_t step)
+{
+    if (step < (int64_t)rows) return 7;
+    *layout = new Layout{kind, rows, columns, step};
+    return 0;
+}
+extern "C" int cublasLtMatrixLayoutDestroy(Layout* layout) { delete layout; return 0; }
+extern "C" int cublasLtMatmulPreferenceCreate(Wish** wish)
+{
+    *wish = new Wish{0, {256, 256, 256, 256}};
+    return 0;
+}
+extern "C" int cublasLtMatmulPreferenceDestroy(Wish* wish) { delete wish; return 0; }
+extern "C" int cublasLtMatmulPreferenceSetAttribute(Wish* wish, int name, const void* value, size_t size)
+{
+    if (name == 1 && size == 8) memcpy(&wish->workspace, value, size);
+    else if (name >= 5 && name <= 8 && size == 4) memcpy(&wish->alignments[name - 5], value, size);
+    else return 7;
+    return 0;
+}
+
+static bool fits(const Call* call, const Layout* a, const Layout* b, const Layout* d)
+{
+    uint64_t m = call->turned[0] ? a->columns : a->rows, k = call->turned[0] ? a->rows : a->columns;
+    uint64_t n = call->turned[1] ? b->rows : b->columns, depth = call->turned[1] ? b->columns : b->rows;
+    bool same = a->kind == b->kind && b->kind == d->kind && call->bias_kind == d->kind;
+    bool sums = call->compute == 68 || (call->compute == 77 && a->kind == 0);
+    return same && sums && k == depth && d->rows == m && d->columns == n && call->bias
+        && (call->epilogue == 4 || call->epilogue == 512);
+}
+
+extern "C" int cublasLtMatmulAlgoGetHeuristic(
+    void* handle, const Call* call, const Layout* a, const Layout* b, const Layout*, const Layout* d,
+    const Wish* wish, int, Heuristic* found, int* count)
+{
+    *count = 0;
+    if (!handle || !fits(call, a, b, d)) return 7;
+    if (lt_refuses == 1) return 15;
+    *found = Heuristic();
+    for (int i = 0; i < 4; i++) found->algorithm[i] = wish->alignments[i];
+    found->algorithm[4] = call->epilogue;
+    *count = 1;
+    return 0;
+}
+
+extern "C" int cublasLtMatmul(
+    void* handle, const Call* call, const float* one, const void* a, const Layout* a_layout,
+    const void* b, const Layout* b_layout, const float* zero, const void* c, const Layout*, void* d,
+    const Layout* layout, const uint64_t* algorithm, void* workspace, size_t, void*)
+{
+    const void* places[4] = {a, b, c, d};
+    if (!handle || !fits(call, a_layout, b_layout, layout) || algorithm[4] != call->epilogue) return 7;
+    for (int i = 0; i < 4; i++)
+        if ((size_t)places[i] % algorithm[i]) return 7;
+    if (*one != 1 || *zero != 0 || (size_t)workspace % 16) return 7;
+    if (lt_refuses == 2) return 15;
+    int kind = layout->kind, k = call->turned[0] ? a_layout->rows : a_layout->columns;
+    for (uint64_t column = 0; column < layout->columns; column++) {
+        double of_second = 0;
+        for (int j = 0; j < k; j++)
+            of_second += read(b, kind, call->turned[1] ? j * b_layout->step + column
+                                                       : column * b_layout->step + j, 68);
+        if (call->epilogue == 512) write(call->bias, kind, column, of_second);
+        for (uint64_t row = 0; row < layout->rows; row++) {
+            double sum = call->epilogue == 4 ? read(call->bias, kind, row, 68) : 0;
+            for (long long j = 0; j < k; j++) {
+                long long at = call->turned[0] ? row * a_layout->step + j : j * a_layout->step + row;
+                long long bt = call->turned[1] ? j * b_layout->step + column : column * b_layout->step + j;
+                sum += read(a, kind, at, call->compute) * read(b, kind, bt, call->compute);
+            }
+            write(d, kind, row + column * layout->step, sum);
+        }
+    }
+    return 0;
 }

@@ -82,13 +82,13 @@ class ufunc:  # noqa: N801
             no_capture("matmul")
         if out is None:
             result = self.compute(*hosts, **kwargs)
-            launched(self.__name__, result)
+            launched(self.__name__, result, read=hosts)
             return wrap(result)
         outs = out if isinstance(out, tuple) else (out,)
         if not all(isinstance(o, ndarray) for o in outs):
             raise TypeError("Output arguments type must be cupy.ndarray")
         self.compute(*hosts, out=tuple([o.host for o in outs]), **kwargs)
-        launched(self.__name__, outs[0].host)
+        launched(self.__name__, outs[0].host, read=hosts)
         return outs[0] if self.nout == 1 else outs
 
     def at(self, a: Any, index: Any, b: Any = None) -> None:

@@ -21,6 +21,7 @@ import numpy as np
 
 from .array import ndarray
 from .counters import Counters, StrictError
+from .traffic import of_kernel, of_product
 
 COMPILER = shutil.which("g++") or shutil.which("clang++")
 THREADS = 32
@@ -45,7 +46,9 @@ class RawModule:
             raise RuntimeError(f"CUDA_ERROR_NOT_FOUND: named symbol not found: {name}")
         types = [p.rpartition(" ")[0].strip() for p in found[1].split(",")]
         sizes = (ctypes.c_size_t * len(types)).in_dll(self.library, f"sizes_{name}")
-        return RawKernel(name, getattr(self.library, f"launch_{name}"), types, list(sizes))
+        launch = getattr(self.library, f"launch_{name}")
+        item = ctypes.c_size_t.in_dll(self.library, "itemsize").value
+        return RawKernel(name, launch, found[1], types, list(sizes), item)
 
 
 def _compiled(code: str) -> pathlib.Path:
@@ -60,6 +63,7 @@ def _compiled(code: str) -> pathlib.Path:
             f'extern "C" const size_t sizes_{name}[] = {{'
             f"{', '.join([f'sizeof({t})' for t in types])}}};"
         )
+    launchers.append('extern "C" const size_t itemsize = sizeof(E);')
     return _library("\n".join([(_HERE / "cuda_on_host.h").read_text(), code, *launchers]))
 
 
@@ -71,7 +75,7 @@ class _Counted:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self.library, name)
-        if "Gemm" in name:
+        if "Gemm" in name or name == "cublasLtMatmul":
             found = _Product(name, found)
         setattr(self, name, found)
         return found
@@ -87,6 +91,7 @@ class _Product:
 
     def __call__(self, *args: Any) -> int:
         Counters.launches[self.name] += 1
+        Counters.bytes[self.name] += of_product(self.name, args)
         status: int = 0 if Counters.only_counting else self.function(*args)
         return status
 
@@ -118,8 +123,11 @@ def _library(text: str) -> pathlib.Path:
 class RawKernel:
     """One kernel: call it with the grid, the block and the arguments."""
 
-    def __init__(self, name: str, launch: Any, types: list[str], sizes: list[int]) -> None:
+    def __init__(
+        self, name: str, launch: Any, parameters: str, types: list[str], sizes: list[int], item: int
+    ) -> None:
         self.name, self.launch, self.types, self.sizes = name, launch, types, sizes
+        self.parameters, self.itemsize = parameters, item
 
     def __call__(
         self, grid: tuple[int, ...], block: tuple[int, ...], args: tuple[Any, ...]
@@ -128,6 +136,7 @@ class RawKernel:
             raise StrictError(f"{self.name} takes {len(self.types)} arguments, not {len(args)}")
         Counters.launches[self.name] += 1
         values = [self._bytes(*a) for a in zip(self.types, self.sizes, args, strict=True)]
+        Counters.bytes[self.name] += of_kernel(self.name, self.parameters, args, self.itemsize)
         pointers = (ctypes.c_void_p * len(values))(*[v.ctypes.data for v in values])
         sizes = (ctypes.c_uint * 2)(*(*grid, 1)[:2])
         if Counters.only_counting:

@@ -24,7 +24,7 @@ import contextlib
 import functools
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -32,10 +32,14 @@ from tinygrad_edu import backend, dtypes
 from tinygrad_edu.dtypes import dtype
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.mode import Mode, is_recording, state
-from tinygrad_edu.engine.types import Call
+from tinygrad_edu.engine.types import Call, typed_as
 from tinygrad_edu.ops.losses import nll_loss
 from tinygrad_edu.ops.softmax import log_softmax
 from tinygrad_edu.tensor import Tensor
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
 
 F = TypeVar("F", bound=Call)
 
@@ -100,7 +104,7 @@ class Casting:
         if target is None:
             return make(*args, **kwargs)
 
-        def change(t: Any) -> Any:
+        def change(t: object) -> Any:
             return self._cast(t, target) if _eligible(t, device) else t
 
         if policy == "in_two_steps":
@@ -136,7 +140,7 @@ class Casting:
         return found[2]
 
 
-def _eligible(t: Any, device: str) -> bool:
+def _eligible(t: object, device: str) -> bool:
     """Whether autocast may cast it: a float tensor on that device, but not float64."""
     return (
         isinstance(t, Variable)
@@ -346,7 +350,12 @@ class autocast:
         state.mode = inside
         return self
 
-    def __exit__(self, kind: Any = None, error: Any = None, trace: Any = None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None = None,
+        error: BaseException | None = None,
+        trace: TracebackType | None = None,
+    ) -> None:
         before, outside, inside = self._before[-1]
         state.mode = outside if state.mode is inside else self._left(before)
         self._before.pop()
@@ -371,11 +380,11 @@ class autocast:
             )
 
         @functools.wraps(func)
-        def inside(*args: Any, **kwargs: Any) -> Any:
+        def inside(*args: object, **kwargs: object) -> Any:
             with self:
                 return func(*args, **kwargs)
 
-        return inside  # type: ignore[return-value]
+        return typed_as(func, inside)
 
 
 def as_it_is() -> Callable[[], contextlib.ExitStack]:

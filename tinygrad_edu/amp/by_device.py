@@ -58,7 +58,7 @@ def forms(device: str, default: dtypes.dtype) -> tuple[Any, Any, Any, Any]:
         _deprecated(f"{device}.amp.custom_fwd", "amp.custom_fwd(args..., device_type=...)")
         return autocast_mode.custom_fwd(fwd, device_type=device, cast_inputs=cast_inputs)
 
-    def custom_bwd(bwd: Any) -> Any:
+    def custom_bwd(bwd: object) -> Any:
         """`torch.amp.custom_bwd` for that device."""
         _deprecated(f"{device}.amp.custom_bwd", "amp.custom_bwd(args..., device_type=...)")
         return autocast_mode.custom_bwd(bwd, device_type=device)

@@ -6,7 +6,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Iterable
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from tinygrad_edu.engine.composed import heard
 from tinygrad_edu.engine.switches import no_grad
 from tinygrad_edu.ops import creation
 from tinygrad_edu.tensor import Tensor
+
+if TYPE_CHECKING:
+    from tinygrad_edu.optim.optimizer import Optimizer
 
 
 class OptState(Enum):
@@ -147,7 +150,7 @@ class GradScaler:
             state["found_inf_per_device"] = self._unscale(optimizer, inverse)
         state["stage"] = OptState.UNSCALED
 
-    def _unscale(self, optimizer: Any, inverse: Tensor) -> dict[Any, Tensor]:
+    def _unscale(self, optimizer: Optimizer, inverse: Tensor) -> dict[Any, Tensor]:
         """Multiply the gradients; for each device, 1 if one of them was inf or nan, else 0."""
         grads = [
             p.grad for group in optimizer.param_groups for p in group["params"]
@@ -168,7 +171,7 @@ class GradScaler:
         return found
 
     @heard("scaler_step")
-    def step(self, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
+    def step(self, optimizer: Optimizer, *args: object, **kwargs: object) -> Any:
         """`optimizer.step(...)` with the gradients divided by the scale, unless one is inf or nan.
 
         Raises:

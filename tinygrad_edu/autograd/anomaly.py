@@ -22,12 +22,10 @@ class _Noting:
     def __call__(self, *made: Any) -> Node:
         import traceback  # here, because nothing else needs it
 
-        node = self.outer(*made)
+        node: Any = self.outer(*made)
         frames = traceback.walk_stack(None)
         own = [(f, n) for f, n in frames if not is_ours(f)]
-        node.made_at = traceback.StackSummary.extract(  # type: ignore[attr-defined]
-            iter(own[::-1]), lookup_lines=False
-        )
+        node.made_at = traceback.StackSummary.extract(iter(own[::-1]), lookup_lines=False)
         return node
 
 

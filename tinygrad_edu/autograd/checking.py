@@ -16,26 +16,25 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinygrad_edu.autograd.rules import GradcheckError, check_rules, recorded
 from tinygrad_edu.backend import module_of
 from tinygrad_edu.dtypes import Array, from_numpy, is_floating
 from tinygrad_edu.engine.gradients import grad
-from tinygrad_edu.engine.graph import Node, Part, Variable
+from tinygrad_edu.engine.graph import Part, Variable
 from tinygrad_edu.engine.record import wrap
-from tinygrad_edu.engine.switches import enable_grad, no_grad
-from tinygrad_edu.engine.walk import gradients
+from tinygrad_edu.engine.switches import enable_grad
 
-
-class GradcheckError(RuntimeError):
-    """A gradient is not what finite differences say; the message shows both."""
+if TYPE_CHECKING:
+    from tinygrad_edu.tensor import Tensor
 
 
 def gradcheck(
     func: Callable[..., Any],
-    inputs: Any,
+    inputs: object,
     *,
     eps: float = 1e-6,
     atol: float = 1e-5,
@@ -89,7 +88,7 @@ def gradcheck(
     checked = _checked_inputs(args)
     outputs = _call(func, args)
     try:
-        _check_rules(outputs, check_grad_dtypes)
+        check_rules(outputs, check_grad_dtypes)
         compare = _compare_projection if fast_mode else _compare_jacobians
         compare(func, args, checked, outputs, eps, atol, rtol, nondet_tol)
     except GradcheckError as error:
@@ -101,7 +100,7 @@ def gradcheck(
 
 def gradgradcheck(
     func: Callable[..., Any],
-    inputs: Any,
+    inputs: object,
     grad_outputs: Any = None,
     *,
     eps: float = 1e-6,
@@ -145,13 +144,13 @@ def gradgradcheck(
     else:
         starts = tuple(grad_outputs) if isinstance(grad_outputs, (tuple, list)) else (grad_outputs,)
     try:
-        _check_recorded(func, args, starts, atol, rtol)
+        _checkrecorded(func, args, starts, atol, rtol)
     except GradcheckError as error:
         if raise_exception:
             raise GradcheckError(f"{error}\n{_setting(func, args, outputs)}") from None
         return False
 
-    def first_derivative(*given: Any) -> tuple[Any, ...]:
+    def first_derivative(*given: object) -> tuple[Any, ...]:
         own, gs = given[: len(args)], given[len(args) :]
         wanted = [x for x in own if isinstance(x, Variable) and x.node is not None]
         ys = [y for y in _call(func, own) if y.node is not None]
@@ -180,7 +179,7 @@ def _name(func: Callable[..., Any]) -> str:
 
 def _setting(func: Callable[..., Any], args: Sequence[Any], outputs: Sequence[Any]) -> str:
     """What was checked, in which operations the fault may be, and with which inputs."""
-    nodes = [node for node in _recorded(outputs) if not isinstance(node, Part)]
+    nodes = [node for node in recorded(outputs) if not isinstance(node, Part)]
     names = dict.fromkeys([node.name() for node in nodes])
     lines = [f"in {_name(func)}, which recorded {', '.join(names) or 'nothing'}"]
     for i, x in enumerate(args):
@@ -195,20 +194,7 @@ _SHOWN = 64
 """Of how many elements at most an input is printed with all digits."""
 
 
-def _recorded(outputs: Sequence[Any]) -> list[Node]:
-    """The nodes of all operations that led to the outputs."""
-    seen: dict[Node, None] = {}
-    todo = [y.node for y in outputs if y.node is not None]
-    while todo:
-        node = todo.pop()
-        if node in seen or node.is_leaf:
-            continue
-        seen[node] = None
-        todo.extend([edge for edge in node.edges if edge is not None])
-    return list(seen)
-
-
-def _check_recorded(
+def _checkrecorded(
     func: Callable[..., Any],
     args: Sequence[Any],
     starts: Sequence[Any],
@@ -235,13 +221,13 @@ def _check_recorded(
             )
 
 
-def _random_start(y: Any, non_contiguous: bool) -> Any:
+def _random_start(y: Any, non_contiguous: bool) -> Tensor:
     """A random gradient for `y` that itself requires grad."""
     shape = y.array.shape
-    values = np.random.default_rng(0).standard_normal((*shape, 2))
-    values = values[..., 0] if non_contiguous else np.ascontiguousarray(values[..., 0])
-    values = values.reshape(shape).astype(y.array.dtype, copy=False)
-    return wrap(module_of(y.array).asarray(values)).requires_grad_()
+    values: Any = wrap(np.empty(shape, y.array.dtype)).uniform_(-1, 1)  # the numbers torch draws
+    if non_contiguous:
+        values = values.unsqueeze(-1).repeat_interleave(2, -1)[..., 0]
+    return wrap(module_of(y.array).asarray(values.array)).requires_grad_()
 
 
 def _checked_inputs(args: Sequence[Any]) -> list[int]:
@@ -442,63 +428,4 @@ def _mismatch(i: int, j: int, found: Array, expected: Array, wrong: Array) -> st
         f"largest difference: {gap[row, column]:g}, at element {row} of the input and element"
         f" {column} of the output: {found[row, column]!s}, expected {expected[row, column]!s};"
         f" {int(wrong.sum())} of {wrong.size} entries differ"
-    )
-
-
-def _check_rules(outputs: Sequence[Any], dtypes: bool) -> None:
-    """Run every rule once by itself, with a random gradient, and look at what it returns.
-
-    The walk would hide some faults: it sums a gradient down to the shape of its input and casts it
-    to its type.
-    """
-    nodes = _recorded(outputs)
-    parts: dict[Node, list[Any]] = {}
-    for node in nodes:
-        if isinstance(node, Part):
-            whole = node.edges[0]
-            assert whole is not None
-            parts.setdefault(whole, [None] * whole.parts)[node.index] = _gradient_for(node)
-    for node in nodes:
-        if not isinstance(node, Part):
-            g = parts[node] if node.parts else _gradient_for(node)
-            _check_rules_of(node, g, dtypes)
-
-
-def _gradient_for(node: Node) -> Array:
-    g = np.random.default_rng(3).standard_normal(node.shape).astype(node.dtype)
-    example = next((k for k in node.kept or () if hasattr(k, "dtype")), g)
-    return module_of(example).asarray(g)
-
-
-def _check_rules_of(node: Node, g: Any, dtypes: bool) -> None:
-    before = [None if part is None else part.copy() for part in g] if node.parts else g.copy()
-    with no_grad(), np.errstate(all="ignore"):
-        results = list(gradients(node, node.kept, g))
-    if not all(
-        a is b or (a == b).all()
-        for a, b in zip(g if node.parts else [g], before if node.parts else [before], strict=True)
-    ):
-        raise GradcheckError(f"a rule of {node.name()} writes into the gradient it is given")
-    for i, gx in results:
-        edge = node.edges[i] if i < len(node.edges) else None
-        if edge is None or gx is None:
-            continue
-        which = f"{node.name()} returned an invalid gradient at index {i}"
-        if not _sums_to(gx.shape, edge.shape):
-            raise GradcheckError(
-                f"{which} - got {list(gx.shape)} but expected shape compatible with"
-                f" {list(edge.shape)}"
-            )
-        least = min(edge.dtype, node.dtype, key=lambda d: d.itemsize)
-        if dtypes and (not is_floating(gx.dtype) or gx.dtype.itemsize < least.itemsize):
-            raise GradcheckError(
-                f"{which} - expected dtype {from_numpy(least)!r} but got {from_numpy(gx.dtype)!r}"
-            )
-
-
-def _sums_to(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
-    """Whether broadcasting can lead from `target` to `shape`."""
-    extra = len(shape) - len(target)
-    return extra >= 0 and all(
-        size in (1, big) for size, big in zip(target, shape[extra:], strict=True)
     )

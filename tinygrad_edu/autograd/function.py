@@ -12,7 +12,7 @@ import functools
 import inspect
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinygrad_edu.autograd.saved import unpacked
 from tinygrad_edu.backend import module_of
@@ -26,6 +26,9 @@ from tinygrad_edu.engine.second import lift
 from tinygrad_edu.engine.switches import no_grad
 from tinygrad_edu.engine.types import Call, Gradient, Values
 from tinygrad_edu.engine.views import View
+
+if TYPE_CHECKING:
+    from tinygrad_edu.tensor import Tensor
 
 
 class FunctionCtx:
@@ -43,7 +46,7 @@ class FunctionCtx:
     _materialize = True
     _shapes_in: dict[int, tuple[int, ...]]
 
-    def save_for_backward(self, *tensors: Any) -> None:
+    def save_for_backward(self, *tensors: Tensor | None) -> None:
         """Keep tensors (inputs, outputs, others, or None) for `saved_tensors` in `backward`.
 
         Raises:
@@ -64,16 +67,16 @@ class FunctionCtx:
 
     saved_variables = saved_tensors
 
-    def save_for_forward(self, *tensors: Any) -> None:
+    def save_for_forward(self, *tensors: Tensor | None) -> None:
         """`save_for_backward`, for a Function that has only a `jvp`."""
         if not self._to_save:
             self.save_for_backward(*tensors)
 
-    def mark_dirty(self, *args: Any) -> None:
+    def mark_dirty(self, *args: object) -> None:
         """Name the inputs that `forward` writes in place; it must return each of them."""
         self._dirty = args
 
-    def mark_non_differentiable(self, *args: Any) -> None:
+    def mark_non_differentiable(self, *args: object) -> None:
         """Name the outputs through which no gradient flows."""
         self._constant = args
 
@@ -145,7 +148,7 @@ class FunctionPlan:
             self.parts[i] = weakref.ref(part)
         return part
 
-    def _zeros(self, i: int) -> Any:
+    def _zeros(self, i: int) -> Tensor | None:
         if self.outputs[i] is None:
             return None  # no tensor
         xp, shape, dtype = self.outputs[i]
@@ -253,7 +256,7 @@ class Function:
 
     vjp = backward
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
+    def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
         if "vjp" in cls.__dict__ and "backward" not in cls.__dict__:
             cls.backward = cls.__dict__["vjp"]  # type: ignore[method-assign]
@@ -264,7 +267,7 @@ class Function:
             cls.backward = derived  # type: ignore[method-assign]
 
     @classmethod
-    def apply(cls, *args: Any, **kwargs: Any) -> Any:
+    def apply(cls, *args: object, **kwargs: object) -> Any:
         """Run the operation and record it; arguments as for `forward`, without `ctx`."""
         ctx = FunctionCtx()
         separate = cls.setup_context is not Function.setup_context
@@ -342,7 +345,7 @@ def _record(
     return tuple(made)
 
 
-def _differentiable(result: Any, ctx: FunctionCtx) -> bool:
+def _differentiable(result: object, ctx: FunctionCtx) -> bool:
     return (
         isinstance(result, Variable)
         and is_floating(result.array.dtype)
@@ -391,7 +394,7 @@ def _give(result: Any, node: Node, ctx: FunctionCtx, args: Values) -> Any:
     return alias
 
 
-def _refuse(*args: Any) -> Any:
+def _refuse(*args: object) -> Any:
     raise RuntimeError(
         "the output of a custom Function shares memory with an input that has since been modified"
         " in place; the Function's backward would be lost. Return a clone from its forward."
@@ -416,7 +419,7 @@ class _Spent:
     def joint_pick(self, kept: Values) -> Values:
         return kept
 
-    def joint(self, g: Gradient, *kept: Any) -> Any:
+    def joint(self, g: Gradient, *kept: object) -> Any:
         raise RuntimeError(
             "trying to differentiate twice a function that was marked with @once_differentiable"
         )

@@ -11,8 +11,16 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_edu.autograd.batch_rules import apply
+from tinygrad_edu.autograd.batched import (
+    Batched,
+    BatchedRun,
+    Unbatched,
+    blank,
+    filled,
+    gradients_of,
+)
 from tinygrad_edu.backend import new_like
-from tinygrad_edu.engine.gradients import grad
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.record import current_node, wrap
 from tinygrad_edu.engine.switches import enable_grad
@@ -74,17 +82,10 @@ def jvp(
 
 def push(ys: list[Any], xs: list[Any], vs: list[Any], create: bool, strict: bool = False) -> Any:
     """J v, by differentiating u -> u J."""
-    us = [wrap(np.zeros_like(y.array)).requires_grad_() for y in ys]
+    us = [filled(y, 0).requires_grad_() for y in ys]
     pulled = _pull(ys, xs, us, True, strict)
-    parts = [(g, v) for g, v in zip(pulled, vs, strict=True) if current_node(g) is not None]
-    if not parts:
-        return [wrap(np.zeros_like(y.array)) for y in ys]
-    products = grad(
-        [g for g, _ in parts], us, [v for _, v in parts], create_graph=create, allow_unused=True
-    )
-    return [
-        wrap(np.zeros_like(y.array)) if p is None else p for p, y in zip(products, ys, strict=True)
-    ]
+    products = gradients_of(pulled, us, vs, create)
+    return [filled(y, 0) if p is None else p for p, y in zip(products, ys, strict=True)]
 
 
 def jacobian(
@@ -119,9 +120,14 @@ def jacobian(
 
 def jacobian_of(y: Any, xs: list[Any], create: bool, strict: bool = False) -> list[Any]:
     """For each input the tensor `[*y.shape, *x.shape]` of derivatives."""
+    if y.array.size > 2 and not strict:
+        try:
+            return _rows_at_once(y, xs, create)
+        except (Unbatched, Exception):  # row by row, then; that says what is wrong, if anything is
+            pass
     rows: list[list[Any]] = []
     for index in np.ndindex(y.array.shape):
-        u = np.zeros_like(y.array)
+        u = blank(y)
         u[index] = 1
         rows.append(_pull([y], xs, [wrap(u)], create, strict))
     if not rows:
@@ -131,6 +137,23 @@ def jacobian_of(y: Any, xs: list[Any], create: bool, strict: bool = False) -> li
     return [
         stack(list(column)).reshape(y.array.shape + column[0].array.shape)
         for column in zip(*rows, strict=True)
+    ]
+
+
+def _rows_at_once(y: Any, xs: list[Any], create: bool) -> list[Any]:
+    """The Jacobians by one walk, whose cotangents are all rows of the unit matrix."""
+    size = y.array.size
+    run = BatchedRun(size, apply)
+    rows = wrap(np.eye(size, dtype=y.array.dtype).reshape(size, *y.array.shape))
+    with run:
+        found = gradients_of([y], xs, [Batched(run, rows)], create)
+        wholes = [None if g is None else run.whole(g) for g in found]
+    shapes = [(*y.array.shape, *x.array.shape) for x in xs]
+    return [
+        filled(x, 0).unsqueeze(0).expand((size, *x.array.shape)).reshape(shape)
+        if whole is None
+        else whole.reshape(shape)
+        for x, whole, shape in zip(xs, wholes, shapes, strict=True)
     ]
 
 
@@ -156,7 +179,7 @@ def hessian(
     """
     _, several = _as_tuple(inputs, "inputs", "hessian")
 
-    def first(*xs: Any) -> Any:
+    def first(*xs: object) -> Any:
         y = _one_number(func(*xs), "hessian")
         return tuple(_pull([y], list(xs), [wrap(np.ones_like(y.array))], True, strict))
 
@@ -218,7 +241,7 @@ def hvp(
 
 
 def _run(
-    name: str, func: Callable[..., Any], inputs: Any, create: bool, strict: bool
+    name: str, func: Callable[..., Any], inputs: object, create: bool, strict: bool
 ) -> tuple[list[Any], list[Any], bool, bool]:
     """The inputs as fresh variables, the outputs, and whether either was a tuple."""
     given, several_in = _as_tuple(inputs, "inputs", name)
@@ -291,13 +314,7 @@ def _directions(v: Any, like: list[Any], where: str, create: bool) -> list[Any]:
 
 def _pull(ys: list[Any], xs: list[Any], us: list[Any], create: bool, strict: bool) -> list[Any]:
     """u J; zeros where there is no path."""
-    live = [(y, u) for y, u in zip(ys, us, strict=True) if current_node(y) is not None]
-    found: Any = [None] * len(xs)
-    if live:
-        found = grad(
-            [y for y, _ in live], xs, [u for _, u in live],
-            retain_graph=True, create_graph=create, allow_unused=True,
-        )  # fmt: skip
+    found = gradients_of(ys, xs, us, create)
     results = []
     for i, (x, g) in enumerate(zip(xs, found, strict=True)):
         if g is None and strict:
@@ -305,7 +322,7 @@ def _pull(ys: list[Any], xs: list[Any], us: list[Any], create: bool, strict: boo
                 "The output of the user-provided function is independent of input"
                 f" {i}. This is not allowed in strict mode."
             )
-        results.append(wrap(np.zeros_like(x.array)) if g is None else g)
+        results.append(filled(x, 0) if g is None else g)
     return results
 
 

@@ -73,7 +73,7 @@ class _Together:
         self.waiting: set[int] = set()
         self.found: list[Any] = []
 
-    def arrived(self, i: int, g: Any) -> None:
+    def arrived(self, i: int, g: object) -> None:
         if state.mode.roots is not self.roots:  # another backward pass
             self.roots = state.mode.roots
             reached = reachable(self.roots)

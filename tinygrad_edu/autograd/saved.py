@@ -40,7 +40,7 @@ def _each(kept: Values, kind: Any, change: Callable[[Any], Any]) -> Values:
     )
 
 
-def _array(tensor: Any) -> Array:
+def _array(tensor: object) -> Array:
     if not isinstance(tensor, Variable):
         raise TypeError(
             "Output of saved tensor unpack_hook expected to be a Tensor but got result of type"
@@ -49,12 +49,12 @@ def _array(tensor: Any) -> Array:
     return tensor.array
 
 
-def _unpacked(step: Call, node: Node, kept: Any, g: Gradient) -> Any:
+def _unpacked(step: Call, node: Node, kept: object, g: Gradient) -> Any:
     """A wrapper for the walk: the rules get what was kept, not what was made of it."""
     return step(node, unpacked(kept), g)
 
 
-def unpacked(kept: Any) -> Any:
+def unpacked(kept: object) -> Any:
     """What a node keeps, as it was before it was packed, if it was."""
     if not isinstance(kept, Packed):
         return kept

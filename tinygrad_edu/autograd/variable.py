@@ -8,7 +8,7 @@ from tinygrad_edu.engine import graph
 
 
 class _IsTensor(type):
-    def __instancecheck__(cls, instance: Any) -> bool:
+    def __instancecheck__(cls, instance: object) -> bool:
         return isinstance(instance, graph.Variable)
 
 

@@ -9,16 +9,20 @@ not see, and the recording is given up.
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Sequence
+from types import GeneratorType
 from typing import Any
 
 import numpy as np
 
 from tinygrad_edu import random
-from tinygrad_edu.compiler.program import Step, Writer
+from tinygrad_edu.compiler.lower import FORWARD
+from tinygrad_edu.compiler.program import Step, Walk, Writer
 from tinygrad_edu.compiler.watch import Watch
 from tinygrad_edu.dtypes import common, is_half
 from tinygrad_edu.engine import tree
+from tinygrad_edu.engine.composed import Composed
 from tinygrad_edu.engine.graph import Storage, Variable
 from tinygrad_edu.engine.levels import tensors
 from tinygrad_edu.engine.primitive import Primitive
@@ -28,6 +32,10 @@ from tinygrad_edu.ops import indexing, masking
 _DRAWS = {random.dropout_noise.composed, random.keep_mask.composed}  # type: ignore[attr-defined]
 _SIZE_BY_VALUE = {"nonzero", "masked_select", "argwhere", "unique", "bincount", "repeat_interleave",
                   "multinomial", "histc"}  # fmt: skip
+
+
+_EFFECTS = {"zero_grad", "backward", "clip", "scheduler_step"}
+"""Steps of training, by the names under which they are heard; that of an optimizer has hooks."""
 
 
 class Refused(Exception):
@@ -61,7 +69,10 @@ class Recorder:
         self.versions: dict[int, tuple[Storage, int]] = {}
         self.writer = Writer()
         self.count = 0
-        self.draws = False
+        self.effects = False
+        self.walked: set[Any] = set()
+        self.saved: dict[int, list[str]] = {}
+        self.thread = threading.get_ident()
         self.made: tuple[Any, Any] | None = None
         self.position = random.default_generator.get_state_bytes()
         for i, t in enumerate(given or ()):
@@ -115,30 +126,79 @@ class Recorder:
     def heard(self, op: Any, make: Any, *args: Any, **kwargs: Any) -> Any:
         """Let a call be made, and note it (see mode.py)."""
         watch = self.watch
+        if op.__class__ is Composed and op.name in _EFFECTS and not watch.busy:
+            return self.effect(op.name, make, args, kwargs)
         draws = op in _DRAWS if not isinstance(op, Primitive) else False
         if watch.busy or not (draws or isinstance(op, Primitive)):
             return make(*args, **kwargs)
         watch.busy = True
         try:
             self.check_draws()
+            given = tensors((args, kwargs))
             if draws:
-                self.draws = True
                 y = make(*args, **kwargs)
                 self.made = (args, y)
-            elif op.view or "out" in kwargs:
+            elif op.view or "out" in kwargs or any([is_half(t.array.dtype) for t in given]):
                 y = make(*args, **kwargs)
             else:
                 self.made = None
                 y = op.call(*args, _by=functools.partial(self.compute, op), **kwargs)
             if self.given is not None and watch.problem is None:
-                try:
-                    self.write(op, args, kwargs, y)
-                except Exception as problem:  # whatever it is, the call itself went well
-                    watch.refuse(str(problem))
+                self.attempt(self.write, op, args, kwargs, y)
         finally:
             self.position = random.default_generator.get_state_bytes()
             watch.busy = False
         return y
+
+    def effect(self, name: str, make: Any, args: Any, kwargs: Any) -> Any:
+        """A step of training: it is called again as it is, but for `backward`."""
+        watch = self.watch
+        watch.busy = True
+        try:
+            self.check_end()
+            args = tuple([[*a] if isinstance(a, GeneratorType) else a for a in args])
+            recording = self.given is not None and watch.problem is None
+            if recording and name == "backward":
+                self.attempt(self.write_walk, args, kwargs)
+            y = make(*args, **kwargs)
+            if recording and name != "backward":
+                self.attempt(self.write_effect, make, args, kwargs, y)
+        finally:
+            self.after_effect()
+        return y
+
+    def stepping(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+        """An optimizer begins a step (a hook of all optimizers)."""
+        if threading.get_ident() == self.thread and not self.watch.busy:
+            self.check_end()
+            if len(args) > 1 or kwargs:
+                self.watch.refuse("a step of an optimizer with a closure")
+            self.watch.busy = True
+            self.inside = optimizer
+
+    def stepped(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+        """It has made it."""
+        if self.inside is optimizer and threading.get_ident() == self.thread:
+            if self.given is not None:
+                self.writer.line(f"{self.writer.name(optimizer, 'optimizer')}.step()")
+            self.inside = None
+            self.after_effect()
+
+    inside: Any = None
+
+    def after_effect(self) -> None:
+        """What was written in a step of training is written in the replay, too."""
+        self.effects = True
+        self.versions = {key: (s, s.version) for key, (s, _) in self.versions.items()}
+        self.position = random.default_generator.get_state_bytes()
+        self.watch.busy = False
+
+    def attempt(self, write: Any, *args: Any) -> None:
+        """Write something; whatever prevents it, the call itself is not concerned."""
+        try:
+            write(*args)
+        except Exception as problem:
+            self.watch.refuse(str(problem))
 
     def compute(self, op: Any, *values: Any) -> Any:
         """The forward function, as the call gives it its arrays."""
@@ -189,10 +249,22 @@ class Recorder:
                 call = f"{self.writer.name(turned, 'turned')}({', '.join([forward, *inputs])})"
                 parts = tuple(arrays)
         names = [self.fresh(a) for a in arrays]
-        extra = [self.fresh(v) if isinstance(v, (np.ndarray, np.generic)) else "_" for v in saved]
-        if any([n == "_" and v is not None and not isinstance(v, (int, float, bool, tuple))
-                for n, v in zip(extra, saved, strict=True)]):  # fmt: skip
-            raise Refused(f"{op.name} keeps what is no array")
+        extra = []
+        for value in saved:  # it may be another kind of thing next time, or an argument itself
+            self.count += 1
+            extra.append(f"v{self.count}")
+            self.alive.append(value)
+        if saved and isinstance(results[0], Variable) and results[0].node is not None:
+            node = results[0].node.whole or results[0].node
+            self.saved[id(node.kept)] = extra
+            self.alive.append(node.kept)
+        lower = FORWARD.get(op.forward) if parts[0] is arrays[0] else None
+        lowered = None if lower is None else lower(self.writer, names[0], inputs, values)
+        if lowered is not None:
+            for text in lowered:
+                self.writer.line(text)
+            self.note(results[0])
+            return
         left = ", ".join(names) + "," * (op.multiple and len(names) == 1)
         left = f"({left})" if op.multiple and op.saves else left
         self.writer.line(f"{', '.join([left, *extra])} = {call}")
@@ -219,6 +291,35 @@ class Recorder:
             raise Refused("a draw with parameters that are no numbers")
         self.writer.line(f"{self.fresh(result)} = {function}({drawn})")
 
+    def write_effect(self, function: Any, args: Any, kwargs: Any, result: Any) -> None:
+        """The line of a step of training, with the very objects that it was given."""
+        known = {id(t) for t in self.outside.values()}
+        if any([id(t) not in known for t in tensors((args, kwargs))]):
+            raise Refused("a step of training is given a tensor that is computed")
+        given = [self.writer.constant(a) for a in args]
+        given += [f"{name}={self.writer.constant(a)}" for name, a in kwargs.items()]
+        call = f"{self.writer.name(function, function.__name__)}({', '.join(given)})"
+        if isinstance(result, Variable):
+            call = f"{self.fresh(result.array)} = {call}.array"
+            self.note(result)
+        self.writer.line(call)
+
+    def write_walk(self, args: Any, kwargs: Any) -> None:
+        """The lines of a backward pass."""
+        given = {"inputs": None, "create_graph": False, **kwargs}
+        (loss,), grads, *more = (*args, None) if len(args) == 1 else args
+        plain_walk = given["inputs"] is None and not given["create_graph"] and not any(more[1:])
+        if not plain_walk or (grads is not None and grads != (None,)):
+            raise Refused("a backward pass with gradients, inputs or create_graph")
+        steps, ends = self.graph([loss])
+        if not steps or not all([node.is_leaf for node in ends]):
+            raise Refused("a backward pass goes beyond the function")
+        start = self.writer.name(np.ones_like(loss.array), "one")
+        self.writer.line("with quiet():")
+        Walk(self.writer, steps, ends, [loss.node], start)
+        retain = more[0] if more else given.get("retain_graph")
+        self.walked.update(() if retain else steps)
+
     # ---- the end of the run
 
     def check_end(self) -> None:
@@ -242,10 +343,25 @@ class Recorder:
                 continue
             if node.is_leaf or node.hooks is not None or not isinstance(node.plan.op, Primitive):
                 raise Refused("the graph has a hook, or leads to a tensor that is not known")
-            kept = () if node.whole is not None else node.kept
-            steps[node] = Step(node, [self.writer.template(v, self.name_of) for v in kept])
+            steps[node] = Step(node, self.kept_names(node))
             todo.extend([edge for edge in node.edges if edge is not None])
         return steps, ends
+
+    def kept_names(self, node: Any) -> list[str]:
+        """The names of what a node keeps: arguments, results, what the forward function saved."""
+        if node.whole is not None:
+            return []
+        saved, first, keep = (
+            self.saved.get(id(node.kept), ()),
+            node.plan.op.arity + 1,
+            node.plan.keep,
+        )
+        names = []
+        for i, value in enumerate(node.kept):
+            place = keep[i] - first if saved and i < len(keep) else -1
+            known = saved[place] if place >= 0 else self.writer.template(value, self.name_of)
+            names.append(known)
+        return names
 
 
 def _check_index(op: Any, values: Any) -> None:

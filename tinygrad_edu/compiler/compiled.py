@@ -18,7 +18,7 @@ import numpy as np
 from tinygrad_edu import random
 from tinygrad_edu.compiler.capture import Recorder, Refused
 from tinygrad_edu.compiler.guards import State, Unguarded, Wrapper
-from tinygrad_edu.compiler.program import NAME, as_tuple, write_backward
+from tinygrad_edu.compiler.program import NAME, Walk, as_tuple
 from tinygrad_edu.compiler.watch import Watch, is_ours
 from tinygrad_edu.dtypes import dtype, get_default_dtype, is_half
 from tinygrad_edu.engine import tree
@@ -28,6 +28,10 @@ from tinygrad_edu.engine.nodes import node_class
 from tinygrad_edu.engine.record import current_node, wrap
 from tinygrad_edu.names.backends.mha import get_fastpath_enabled
 from tinygrad_edu.nn.modules.hooks import everywhere
+from tinygrad_edu.optim.optimizer import (
+    register_optimizer_step_post_hook,
+    register_optimizer_step_pre_hook,
+)
 
 _SIMPLE = (bool, int, str, type(None), dtype)
 _LOOKS = 16  # so many calls may be watched before what is not recorded yet just runs
@@ -90,7 +94,8 @@ class Recording:
     def __init__(self, recorder: Recorder, answer: Any, kept_state: State) -> None:
         self.state = kept_state
         self.answer, self.used = answer, recorder.used
-        self.draws = recorder.draws
+        self.effects, self.begun = recorder.effects, False
+        recorder.writer.names["program"] = self
         self.given = len(recorder.given or ())
         leaves = tree.flatten(answer)
         found = [leaf for leaf in leaves if isinstance(leaf, Variable)]
@@ -107,12 +112,17 @@ class Recording:
         ]
         self.check_results(recorder)
         names = [recorder.name_of(t.array) for t in self.results]
-        steps, ends = recorder.graph(self.results)
+        self.freed = [t.node in recorder.walked for t in self.results]
+        left = [t for t, freed in zip(self.results, self.freed, strict=True) if not freed]
+        steps, ends = recorder.graph(left)
+        if self.effects and steps:
+            raise Refused("a result of a training step could be walked backward")
         self.write(recorder, names, steps, ends)
         self.known = kept_state.tensors
         self.arrays = [t.array for t in self.known]
         self.facts = [(a.shape, a.dtype, a.strides) for a in self.arrays]
         self.nodes = [t.node for t in self.known]
+        self.views = [t for t in self.used if t.view_of is not None]
         self.results = []
         self.answer = tree.change(answer, lambda leaf: None)
 
@@ -123,8 +133,8 @@ class Recording:
         if len(set(own)) < len(own) or not {t._storage for t in given}.isdisjoint(own):
             raise Refused("results share memory with each other, or with an argument")
         for t in self.used:
-            if t.view_of is not None:
-                raise Refused("a tensor from outside is a view")
+            if t.view_of is not None and current_node(t) is not None:
+                raise Refused("a tensor from outside is a view with a history")
         for kind, leaf in self.leaves:
             if kind == 2 and type(leaf) not in (*_SIMPLE, float):
                 raise Refused(f"a result is a {type(leaf).__name__}")
@@ -140,7 +150,7 @@ class Recording:
         saved: list[str] = []
         backward = ""
         if nodes:
-            self.edges = [ends[n] for n in write_backward(writer, steps, ends, nodes)]
+            self.edges = [ends[n] for n in Walk(writer, steps, ends, nodes).shares]
             text = "\n".join(writer.lines)
             saved = list(dict.fromkeys(NAME.findall(text)))
             outs = [f"g{i}" for i in range(len(nodes))]
@@ -166,15 +176,21 @@ class Recording:
             if [(a.shape, a.dtype, a.strides) for a in arrays] != self.facts:
                 return False
             self.arrays = arrays
+        if any([current_node(t) is not None for t in self.views]):
+            return False
         return all(map(is_, map(_nodes, self.known), self.nodes))
 
     def run(self, given: list[Any]) -> Any:
         """Replay it."""
         everything = [*given, *self.used]
+        self.begun = False
         outs, saved = self.forward(*map(_arrays, everything))
         results = [*map(wrap, outs)]
         if self.rules is not None:
             self.record(everything, results, saved)
+        for t, freed in zip(results, self.freed, strict=True):
+            if freed:
+                t.node = _Compiled(_FREED, (), None, (), t.array.shape, t.array.dtype)
         leaves = [
             results[x] if kind == 0 else everything[x] if kind == 1 else x
             for kind, x in self.leaves
@@ -200,6 +216,9 @@ class Recording:
 
 
 _Compiled: Any = node_class("CompiledFunctionBackward")
+
+
+_FREED: Any = _Rules(None, 0, 1)
 
 
 class Plain:
@@ -268,15 +287,18 @@ class Compiled(Wrapper):
 
     def replay(self, found: Recording, given: list[Any], args: Any, kwargs: Any) -> Any:
         """Run a recording; where it raises, the function, for its own error."""
-        stream = random.default_generator
-        position = stream.get_state_bytes() if found.draws else None
         try:
             return found.run(given)
-        except Exception:
-            if position is not None:
-                stream.set_state_bytes(position)
-            answer = self.function(*args, **kwargs)
-            found.reason = "its replay raised an error that the function does not raise"
+        except Exception as problem:
+            if found.begun:
+                raise
+            reached = random.default_generator.get_state_bytes()
+            try:
+                answer = self.function(*args, **kwargs)
+            except Exception:  # what it has drawn, the replay had drawn before
+                random.default_generator.set_state_bytes(reached)
+                raise
+            found.reason = f"its replay raised what the function does not: {_told(problem)}"
             return answer
 
     def look(self, key: Any, given: list[Any], args: Any, kwargs: Any) -> Any:
@@ -294,12 +316,18 @@ class Compiled(Wrapper):
         recording = kept is not None and reason is None
         recorder = Recorder(watch, given if recording else None, kept.tensors if kept else ())
         mode = state.mode
+        handles = [
+            register_optimizer_step_pre_hook(recorder.stepping),
+            register_optimizer_step_post_hook(recorder.stepped),
+        ]
         try:
             state.mode = mode.but(listeners=(recorder.heard,))
             with watch:
                 answer = self.function(*args, **kwargs)
         finally:
             state.mode = mode
+            for handle in handles:
+                handle.remove()
         recorder.check_end()
         reason = reason or watch.problem
         if before is None and reason is None:

@@ -31,6 +31,10 @@ _STANDARD = {*sys.stdlib_module_names} - {"argparse", "types", "enum", "dataclas
 _KNOWN_MODULES = {"math", "typing", "collections", "dataclasses", "functools", "contextlib"}
 
 
+_TRAINERS = Module.__module__.partition(".")[0] + ".optim."
+"""Whose objects are called in a replay as in the function, and look up what they depend on."""
+
+
 class Unguarded(Exception):
     """Something that the code names cannot be guarded."""
 
@@ -176,7 +180,8 @@ class State:
     def function(self, value: Any, name: Any) -> None:
         """A function of the user's: its closure and defaults."""
         if is_ours(value.__globals__):
-            if value.__closure__ is None or hasattr(value, "primitive"):
+            trains = value.__module__.startswith(_TRAINERS)
+            if value.__closure__ is None or hasattr(value, "primitive") or trains:
                 return
         self._functions.add(value.__code__)
         for cell in value.__closure__ or ():
@@ -205,7 +210,7 @@ class State:
 
     def instance(self, value: Any, name: Any) -> None:
         """An object: the attributes that the code names, and its class."""
-        known = isinstance(value, Module)
+        known = isinstance(value, Module) or type(value).__module__.startswith(_TRAINERS)
         attributes: Any = getattr(value, "__dict__", None)
         ours = is_ours({"__name__": type(value).__module__})
         standard = type(value).__module__.partition(".")[0] in _STANDARD - {"__main__"}
@@ -214,7 +219,7 @@ class State:
             raise Unguarded(f"`{name}` is a {type(value).__name__}, which might change unnoticed")
         self.cls(type(value), name)
         self.size(attributes)
-        names = self.names | _LAYER if known else self.names
+        names = self.names | _LAYER if isinstance(value, Module) else self.names
         self.entries(attributes, [n for n in attributes if n in names])
 
     def _check_closures(self, watch: Watch) -> None:

@@ -31,9 +31,13 @@ from tinygrad_edu.engine.levels import tensors
 from tinygrad_edu.ops import creation, masking
 
 _PACKAGE = __name__.partition(".")[0]
-# Modules of others that ours call, and that look at dtypes and shapes alone.
+# Modules of others that ours call, and that look at dtypes, shapes and names alone.
 _TRUSTED = {
     "contextlib",
+    "enum",
+    "re",
+    "re._compiler",
+    "re._parser",
     "importlib",
     "importlib._bootstrap",
     np.finfo.__new__.__globals__["__name__"],
@@ -53,6 +57,7 @@ _ENGINE = {
         " dtypes backend size compiler.capture compiler.watch random out_of_memory"
     ).split()
 }
+_AROUND_STEPS = {"step", "_without_numpy"}  # what surrounds the optimizers' steps
 _CLOSED = {
     f"{_PACKAGE}.engine.inplace": "a write in place",
     f"{_PACKAGE}.engine.gradients": "a backward pass",
@@ -95,6 +100,7 @@ _LOOK_AT_SHAPES = {
     "ops.more.products": "outer",
     "ops.padding": "_pad_constant pad",
     "ops.pooling": "_batched adaptive_avg_pool avg_pool max_pool",
+    "nn.modules.rnn": "RNNBase.forward RNNBase._begin LSTM._layer GRU._layer RNN._layer",
     "ops.reduction": "sum mean logsumexp _truth_dims",
     "ops.shape": "expand flatten flip permute repeat reshape squeeze unflatten",
     "tensor": "Tensor.shape Tensor.size Tensor.dtype Tensor.device Tensor.ndim Tensor.dim"
@@ -191,7 +197,8 @@ class Watch:
         """Refuse a function that may look at numbers; note what the others name."""
         importing = code.co_name == "<module>" and is_ours({"__name__": module})
         renames = code is copy_as.__code__  # gives a node another name
-        if importing or renames or module in _ENGINE or module in _TRUSTED:
+        steps = module.startswith(f"{_PACKAGE}.optim.") and code.co_name in _AROUND_STEPS
+        if importing or renames or steps or module in _ENGINE or module in _TRUSTED:
             return
         words = {c for c in code.co_consts if isinstance(c, str) and c.isidentifier()}
         self.names |= {*code.co_names, *words}

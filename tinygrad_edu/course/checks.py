@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import tinygrad_edu as torch
 from tinygrad_edu import nn
 from tinygrad_edu.autograd import gradcheck, gradgradcheck
+
+if TYPE_CHECKING:
+    from tinygrad_edu.tensor import Tensor
+
 
 Names = dict[str, Any]
 Question = tuple[str, Callable[[Names], None]]
@@ -22,12 +26,19 @@ def require(condition: object, text: str) -> None:
         raise AssertionError(text)
 
 
+def gradient(t: Tensor) -> Tensor:
+    """Its gradient, which must have arrived."""
+    if t.grad is None:
+        raise AssertionError("no gradient arrives")
+    return t.grad
+
+
 def near(found: float, expected: float) -> None:
     """Raise unless the two are close."""
     require(abs(found - expected) <= 1e-6 * max(1.0, abs(expected)), f"{found}, not {expected:.6g}")
 
 
-def doubles(*shape: int, low: float = 0.5) -> Any:
+def doubles(*shape: int, low: float = 0.5) -> Tensor:
     """Random numbers from [low, low + 1), in double precision, that require grad."""
     generator = torch.Generator().manual_seed(0)
     x = torch.rand(*shape, dtype=torch.float64, generator=generator) + low
@@ -88,11 +99,11 @@ def many_paths(names: Names) -> None:
     near(x.grad, 2.0**40)
 
 
-def _within_a_second(backward: Callable[[Any], None], y: Any, start: float) -> None:
+def _within_a_second(backward: Callable[[Any], None], y: object, start: float) -> None:
     """Stop a walk that takes every path: it would take days."""
     import sys
 
-    def watch(frame: Any, event: str, argument: Any) -> Any:
+    def watch(frame: object, event: str, argument: object) -> Any:
         if time.perf_counter() - start > 1:
             raise TimeoutError("it still visits a node for every path")
         return watch
@@ -208,7 +219,7 @@ def learns(names: Names) -> None:
         nn.functional.cross_entropy(reference(x), target).backward()
         with torch.no_grad():
             for p in reference.parameters():
-                p -= 0.5 * p.grad  # type: ignore[operator]
+                p -= 0.5 * gradient(p)
     same = torch.allclose(model.weight, reference.weight, atol=1e-6)
     require(same, "after two steps the weights are not those of two steps")
 
@@ -219,7 +230,7 @@ def learns(names: Names) -> None:
 def sees_the_past_alone(names: Names) -> None:
     q = torch.randn(1, 6, 4, requires_grad=True)
     names["causal_attention"](q, q, q)[0, 2].sum().backward()
-    reached = q.grad[0].abs().sum(1) > 0  # type: ignore[index]
+    reached = gradient(q)[0].abs().sum(1) > 0
     require(not reached[3:].any(), "position 2 sees a later one")
     require(reached[:3].all(), "position 2 does not see all up to itself")
 
@@ -237,7 +248,7 @@ def reaches_back(names: Names) -> None:
     torch.manual_seed(0)
     x = torch.randn(100, 4, 3, requires_grad=True)
     names["memory"](x).square().sum().backward()
-    sizes = x.grad.abs().mean((1, 2))  # type: ignore[union-attr]
+    sizes = gradient(x).abs().mean((1, 2))
     share = float(sizes[0] / sizes.max())
     require(share > 1e-3, f"the first position gets {share:.0e} of the greatest gradient")
 
@@ -248,7 +259,8 @@ def sees_all(names: Names) -> None:
     state = names["memory"](x)
     require(state.shape == (2, 3), f"the state has shape {tuple(state.shape)}")
     state.square().sum().backward()
-    require((x.grad.abs().sum((1, 2)) > 0).all(), "a position does not reach the state")  # type: ignore[union-attr]
+    reached = gradient(x).abs().sum((1, 2)) > 0
+    require(reached.all(), "a position does not reach the state")
 
 
 CHECKS: dict[int, list[Question]] = {

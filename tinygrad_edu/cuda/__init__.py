@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinygrad_edu import backend
 from tinygrad_edu.cuda import graphs
@@ -32,6 +32,11 @@ from tinygrad_edu.names.legacy import CudaFloatTensor as FloatTensor
 from tinygrad_edu.names.legacy import CudaLongTensor as LongTensor
 from tinygrad_edu.names.missing import missing
 from tinygrad_edu.out_of_memory import OutOfMemoryError
+
+if TYPE_CHECKING:
+    from tinygrad_edu.ops.creation import DeviceLike
+    from tinygrad_edu.tensor import Tensor
+
 
 __all__ = [
     "CUDAGraph", "Event", "FloatTensor", "LongTensor", "OutOfMemoryError", "Stream",
@@ -87,7 +92,7 @@ def current_device() -> int:
     return backend.current_gpu()
 
 
-def set_device(device: Any) -> None:
+def set_device(device: DeviceLike) -> None:
     """Make a GPU the one that "cuda" stands for, and that computes.
 
     Unlike torch, whose operations run where their operands are, tensors of another GPU than this
@@ -116,33 +121,33 @@ class device:
             self.prev_idx = current_device()
             set_device(self.idx)
 
-    def __exit__(self, *error: Any) -> None:
+    def __exit__(self, *error: object) -> None:
         if self.idx >= 0:
             set_device(self.prev_idx)
 
 
-def synchronize(device: Any = None) -> None:
+def synchronize(device: DeviceLike = None) -> None:
     """Wait until a GPU has done everything asked of it so far."""
     backend.gpu(device).synchronize()
 
 
-def _properties(device: Any) -> Any:
+def _properties(device: DeviceLike) -> Any:
     index = backend.gpu(device).id
     return backend.module_for(backend.device("cuda")).cuda.runtime.getDeviceProperties(index)
 
 
-def get_device_name(device: Any = None) -> str:
+def get_device_name(device: DeviceLike = None) -> str:
     """What the maker calls the GPU; RuntimeError without one."""
     return str(_properties(device)["name"].decode())
 
 
-def get_device_capability(device: Any = None) -> tuple[int, int]:
+def get_device_capability(device: DeviceLike = None) -> tuple[int, int]:
     """The GPU's compute capability; RuntimeError without one."""
     properties = _properties(device)
     return int(properties["major"]), int(properties["minor"])
 
 
-def get_device_properties(device: Any = None) -> SimpleNamespace:
+def get_device_properties(device: DeviceLike = None) -> SimpleNamespace:
     """The GPU's name, memory in bytes and number of multiprocessors; RuntimeError without one."""
     properties = _properties(device)
     return SimpleNamespace(
@@ -179,12 +184,12 @@ def initial_seed() -> int:
     return int(_generator(None).initial_seed())
 
 
-def get_rng_state(device: Any = "cuda") -> Any:
+def get_rng_state(device: DeviceLike = "cuda") -> Any:
     """The state of a GPU's default generator, as a tensor of bytes on the CPU."""
     return _generator(device).get_state()
 
 
-def set_rng_state(new_state: Any, device: Any = "cuda") -> None:
+def set_rng_state(new_state: Tensor, device: DeviceLike = "cuda") -> None:
     """Continue a GPU's default generator from a state that `get_rng_state` gave."""
     _generator(device).set_state(new_state)
 
@@ -200,7 +205,7 @@ def set_rng_state_all(new_states: Any) -> None:
         set_rng_state(state, i)
 
 
-def _generator(device: Any) -> Any:
+def _generator(device: DeviceLike) -> Any:
     from tinygrad_edu.random import gpu as gpu_random
 
     return gpu_random.default(backend.gpu(device).id)

@@ -11,7 +11,7 @@ shapes from data (masks as indices), or copy from the host.  Random numbers are 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinygrad_edu import backend
 from tinygrad_edu.autograd.function import Function
@@ -21,6 +21,9 @@ from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.engine.switches import enable_grad
 from tinygrad_edu.kernels.cuda import checks, products
 from tinygrad_edu.random import gpu as gpu_random
+
+if TYPE_CHECKING:
+    from types import TracebackType
 
 
 class CUDAGraph:
@@ -95,7 +98,7 @@ class CUDAGraph:
         if pool is not None:
             pool.free_all_blocks()
 
-    def pool(self) -> Any:
+    def pool(self) -> tuple[int, int]:
         """What identifies its memory."""
         return (id(self), 0)
 
@@ -131,7 +134,12 @@ class graph:
             self.stream.__exit__(type(error), error, error.__traceback__)
             raise
 
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         try:
             self.cuda_graph.capture_end()
         except Exception as failure:
@@ -149,7 +157,7 @@ class graph:
 
 def make_graphed_callables(
     callables: Any, sample_args: Any, num_warmup_iters: int = 3, allow_unused_input: bool = False,
-    pool: Any = None,
+    pool: object = None,
 ) -> Any:  # fmt: skip
     """A module or function whose forward and backward passes are one graph each.
 
@@ -210,7 +218,7 @@ def _in_training(module: Any, plain: Callable[..., Any], graphed: Callable[..., 
 
 
 def _function(
-    there: CUDAGraph, back: CUDAGraph, inputs: Any, leaves: Any, y: Any, start: Any, found: Any
+    there: CUDAGraph, back: CUDAGraph, inputs: Any, leaves: object, y: Any, start: Any, found: Any
 ) -> Callable[..., Any]:
     """One operation of the tape whose two passes are replays."""
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinygrad_edu import backend
+
+if TYPE_CHECKING:
+    from tinygrad_edu.ops.creation import DeviceLike
 
 
 def _cuda() -> Any:
@@ -72,13 +75,13 @@ class Stream:
         self.cupy.__exit__(*error)
 
 
-def current_stream(device: Any = None) -> Stream:
+def current_stream(device: DeviceLike = None) -> Stream:
     """The stream that work is asked of now."""
     with backend.gpu(device):
         return Stream(device, of=_cuda().get_current_stream())
 
 
-def default_stream(device: Any = None) -> Stream:
+def default_stream(device: DeviceLike = None) -> Stream:
     """The stream that work is asked of outside any `with cuda.stream(...)`."""
     return Stream(device, of=_cuda().Stream.null)
 

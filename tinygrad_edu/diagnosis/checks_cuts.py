@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinygrad_edu.diagnosis.checks_loop import never_reached
 from tinygrad_edu.diagnosis.findings import Found, check
 from tinygrad_edu.diagnosis.history import History
 from tinygrad_edu.engine.graph import Leaf, Storage, Variable
 
+if TYPE_CHECKING:
+    from types import SimpleNamespace
+
 
 @check("graph-cut", "error", "step")
-def graph_cut(seen: History, event: Any) -> Any:
+def graph_cut(seen: History, event: SimpleNamespace) -> Any:
     """{how} cuts {count} parameters off from the loss, the first of shape {shape}.
 
     Why: What {how} returns is values without a history. After {steps} step(s) these parameters,
@@ -37,7 +40,7 @@ def _behind(seen: History, idle: list[Any], place: Any, mask: int, how: str, ste
 
 
 @check("graph-cut", "error", "backward")
-def graph_cut_at_the_root(seen: History, event: Any) -> Any:
+def graph_cut_at_the_root(seen: History, event: SimpleNamespace) -> Any:
     """backward ({also}) starts from a tensor that has no history: {how} has cut it off.
 
     Why: It leads to {count} leaves, and to no parameter: none of them gets a gradient.
@@ -64,7 +67,7 @@ def graph_cut_at_the_root(seen: History, event: Any) -> Any:
 
 
 @check("data-write", "error", "data backward")
-def data_write(seen: History, event: Any) -> Any:
+def data_write(seen: History, event: SimpleNamespace) -> Any:
     """Values that the backward pass ({also}) needs are changed through .data.
 
     Why: The graph keeps the array of {op}, and .data hides the change from its count of versions:
@@ -94,7 +97,7 @@ def data_write(seen: History, event: Any) -> Any:
 
 
 @check("nonleaf-grad", "warning", "grad_of_result")
-def nonleaf_grad(seen: History, event: Any) -> Any:
+def nonleaf_grad(seen: History, event: SimpleNamespace) -> Any:
     """.grad of a result is asked for; it is None (the result was made in {also}).
 
     Why: Backward passes fill .grad of leaves alone, tensors that no operation made: this one was
@@ -107,7 +110,7 @@ def nonleaf_grad(seen: History, event: Any) -> Any:
 
 
 @check("to-dropped", "warning", "to")
-def to_dropped(seen: History, event: Any) -> Any:
+def to_dropped(seen: History, event: SimpleNamespace) -> Any:
     """The result of to() is thrown away: the tensor itself stays {dtype} on {device}.
 
     Why: to() of a tensor returns another tensor; only that of a module works in place.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dis
 import random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,9 +13,12 @@ from tinygrad_edu.diagnosis.flow import rms
 from tinygrad_edu.diagnosis.history import History, address
 from tinygrad_edu.random import Generator
 
+if TYPE_CHECKING:
+    from types import SimpleNamespace
+
 
 @check("unshuffled", "warning", "loss loader epoch")
-def unshuffled(seen: History, event: Any) -> Any:
+def unshuffled(seen: History, event: SimpleNamespace) -> Any:
     """The labels come in order: {batches} batches in a row, from class {first} to {last}.
 
     Why: Each step learns one class and forgets those before. Batches should look like the whole.
@@ -49,7 +52,7 @@ def _made(seen: History, loader: Any) -> Any:
 
 
 @check("same-augmentation", "warning", "epoch")
-def same_augmentation(seen: History, event: Any) -> Any:
+def same_augmentation(seen: History, event: SimpleNamespace) -> Any:
     """All {workers} workers draw the same random numbers: {what}.
 
     Why: Each worker is a copy of this process, and of the generator in it: {workers} samples in a
@@ -66,7 +69,7 @@ def same_augmentation(seen: History, event: Any) -> Any:
         yield Found(_made(seen, loader), event.place, **numbers)
 
 
-def _own_generator(dataset: Any) -> str | None:
+def _own_generator(dataset: object) -> str | None:
     """The attribute in which a dataset has a generator of its own."""
     kinds = (np.random.Generator, np.random.RandomState, random.Random, Generator)
     for name, value in getattr(dataset, "__dict__", {}).items():
@@ -79,7 +82,7 @@ def _own_generator(dataset: Any) -> str | None:
     return None
 
 
-def _fixed_seed(init: Any) -> str | None:
+def _fixed_seed(init: object) -> str | None:
     """Whether a worker_init_fn seeds without looking at which worker it is in."""
     code = getattr(init, "__code__", None)
     if code is None or not any(["seed" in name for name in code.co_names]):
@@ -91,7 +94,7 @@ def _fixed_seed(init: Any) -> str | None:
     return None
 
 
-def _samples(dataset: Any) -> tuple[int, frozenset[int] | None]:
+def _samples(dataset: object) -> tuple[int, frozenset[int] | None]:
     """The dataset at the bottom, and which of its samples are meant; None for all."""
     indices = None
     while hasattr(dataset, "indices") and hasattr(dataset, "dataset"):
@@ -107,7 +110,7 @@ def _samples(dataset: Any) -> tuple[int, frozenset[int] | None]:
 
 
 @check("validation-in-training", "warning", "begin epoch step")
-def validation_in_training(seen: History, event: Any) -> Any:
+def validation_in_training(seen: History, event: SimpleNamespace) -> Any:
     """{shared} of {count} samples that the model is judged by are trained on, too ({also}).
 
     Why: What was learnt by heart is counted as understood: the score is too good.
@@ -141,7 +144,7 @@ def validation_in_training(seen: History, event: Any) -> Any:
 
 
 @check("unnormalised", "warning", "op.linear op.matmul op.convolve")
-def unnormalised(seen: History, event: Any) -> Any:
+def unnormalised(seen: History, event: SimpleNamespace) -> Any:
     """The data go into the first layer as they are: {low:.3g} to {high:.3g}, of size {size:.3g}.
 
     Why: Layers are made for numbers of size 1. With such inputs scores, loss and gradients are as

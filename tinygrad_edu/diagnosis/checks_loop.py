@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,9 +15,14 @@ from tinygrad_edu.engine.mode import is_recording
 from tinygrad_edu.nn.modules.module import Module
 from tinygrad_edu.nn.parameter import Parameter
 
+if TYPE_CHECKING:
+    from types import SimpleNamespace
+
+    from tinygrad_edu.tensor import Tensor
+
 
 @check("zero-grad-missing", "error", "backward step")
-def zero_grad_missing(seen: History, event: Any) -> Any:
+def zero_grad_missing(seen: History, event: SimpleNamespace) -> Any:
     """backward() adds to gradients that step ({also}) has used already; nothing clears them.
 
     Why: backward() adds to .grad, so that gradients can be accumulated. What a step has used is
@@ -42,7 +47,7 @@ def zero_grad_missing(seen: History, event: Any) -> Any:
             return
 
 
-def _note_leftovers(record: LeafRecord, t: Any, place: Any) -> Any:
+def _note_leftovers(record: LeafRecord, t: Tensor, place: Any) -> Any:
     """Before a backward pass: is a used gradient still there?  Where, if that is certain by now."""
     g = t._grad
     if g is None or record.gradient != snapshot(g):
@@ -57,7 +62,7 @@ def _note_leftovers(record: LeafRecord, t: Any, place: Any) -> Any:
 
 
 @check("zero-grad-before-step", "error", "step")
-def zero_grad_before_step(seen: History, event: Any) -> Any:
+def zero_grad_before_step(seen: History, event: SimpleNamespace) -> Any:
     """zero_grad() clears the gradients before step ({also}) has used them.
 
     Why: step() finds {left} of {count} gradients, all zero if any: no parameter moves.
@@ -74,7 +79,7 @@ def zero_grad_before_step(seen: History, event: Any) -> Any:
 
 
 @check("gradient-discarded", "warning", "step")
-def gradient_discarded(seen: History, event: Any) -> Any:
+def gradient_discarded(seen: History, event: SimpleNamespace) -> Any:
     """zero_grad() clears gradients between the backward passes that belong to one step ({also}).
 
     Why: Of {passes} backward passes before this step only the last one counts; the others were
@@ -100,7 +105,7 @@ def gradient_discarded(seen: History, event: Any) -> Any:
 
 
 @check("step-missing", "error", "backward end")
-def step_missing(seen: History, event: Any) -> Any:
+def step_missing(seen: History, event: SimpleNamespace) -> Any:
     """Gradients are computed, and the optimizer made in {also} never steps.
 
     Why: {passes} backward passes have filled .grad; only optimizer.step() moves the parameters.
@@ -117,7 +122,7 @@ def step_missing(seen: History, event: Any) -> Any:
 
 
 @check("step-before-backward", "error", "backward")
-def step_before_backward(seen: History, event: Any) -> Any:
+def step_before_backward(seen: History, event: SimpleNamespace) -> Any:
     """step() comes before the backward pass ({also}) of the same loss.
 
     Why: step() finds no gradient of this loss: it moves nothing, or along the gradient of the loss
@@ -131,7 +136,7 @@ def step_before_backward(seen: History, event: Any) -> Any:
 
 
 @check("clip-after-step", "error", "clip")
-def clip_after_step(seen: History, event: Any) -> Any:
+def clip_after_step(seen: History, event: SimpleNamespace) -> Any:
     """Gradients are clipped after the optimizer has used them (step: {also}).
 
     Why: The norm is {norm:.3g}, and the step was made with it: clipping comes too late.
@@ -148,7 +153,7 @@ def clip_after_step(seen: History, event: Any) -> Any:
 
 
 @check("clip-before-backward", "error", "clip backward step failed")
-def clip_before_backward(seen: History, event: Any) -> Any:
+def clip_before_backward(seen: History, event: SimpleNamespace) -> Any:
     """Gradients are clipped before the backward pass ({also}) that makes them.
 
     Why: At that moment {count} parameters have no gradient: there is nothing to clip, and what
@@ -170,7 +175,7 @@ def clip_before_backward(seen: History, event: Any) -> Any:
 
 
 @check("accumulation-not-divided", "warning", "step")
-def accumulation_not_divided(seen: History, event: Any) -> Any:
+def accumulation_not_divided(seen: History, event: SimpleNamespace) -> Any:
     """{passes} backward passes of mean losses are added up for one step ({also}).
 
     Why: The sum of {passes} means is {passes} times the mean of all: the step is as if the learning
@@ -191,7 +196,7 @@ def accumulation_not_divided(seen: History, event: Any) -> Any:
 
 
 @check("leaf-replaced", "error", "op backward end")
-def leaf_replaced(seen: History, event: Any) -> Any:
+def leaf_replaced(seen: History, event: SimpleNamespace) -> Any:
     """The parameter is replaced by a result, which is no parameter: {how}.
 
     Why: w = w - lr * w.grad binds the name to a new tensor. The old one, which the gradients belong
@@ -243,7 +248,7 @@ def strangers(seen: History) -> list[Any]:
 
 
 @check("optimizer-other-parameters", "error", "step")
-def optimizer_other_parameters(seen: History, event: Any) -> Any:
+def optimizer_other_parameters(seen: History, event: SimpleNamespace) -> Any:
     """step ({also}) has no gradient: the backward passes reach other parameters than the
     optimizer's.
 
@@ -260,7 +265,7 @@ def optimizer_other_parameters(seen: History, event: Any) -> Any:
 
 
 @check("optimizer-stale-parameters", "error", "step")
-def optimizer_stale_parameters(seen: History, event: Any) -> Any:
+def optimizer_stale_parameters(seen: History, event: SimpleNamespace) -> Any:
     """The optimizer has parameters of before: {gone} of its {count} belong to no module any more.
 
     Why: They were replaced after the optimizer was made. {others} new ones get gradients, and no
@@ -285,7 +290,7 @@ def optimizer_stale_parameters(seen: History, event: Any) -> Any:
         )  # fmt: skip
 
 
-def _unreached(seen: History, event: Any) -> list[Any]:
+def _unreached(seen: History, event: SimpleNamespace) -> list[Any]:
     """The leaves that got gradients instead of those of the optimizer, of which none got one."""
     if event.moving or event.record.backwards or seen.notes.get("cut"):
         return []
@@ -293,7 +298,7 @@ def _unreached(seen: History, event: Any) -> list[Any]:
 
 
 @check("parameter-not-optimized", "note", "stepped")
-def parameter_not_optimized(seen: History, event: Any) -> Any:
+def parameter_not_optimized(seen: History, event: SimpleNamespace) -> Any:
     """{count} parameters get gradients, and no optimizer has them, the first of shape {shape}.
 
     Why: Backward passes compute their gradients; nothing uses these. If they are to stay as they
@@ -316,7 +321,7 @@ def never_reached(seen: History, record: Any) -> list[Any]:
 
 
 @check("parameter-unreached", "note", "step")
-def parameter_unreached(seen: History, event: Any) -> Any:
+def parameter_unreached(seen: History, event: SimpleNamespace) -> Any:
     """{count} of {all} parameters have never had a gradient, the first of shape {shape}.
 
     Why: In {steps} steps no backward pass has come to them: they are not used, or not for the loss.

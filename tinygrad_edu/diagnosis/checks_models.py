@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from tinygrad_edu.engine.graph import Leaf, Variable
 from tinygrad_edu.engine.places import Place, here, stack
 from tinygrad_edu.nn.modules.module import Module
 from tinygrad_edu.nn.parameter import Parameter, is_lazy
+
+if TYPE_CHECKING:
+    from types import SimpleNamespace
 
 
 def _note_attributes(seen: History, module: Any, place: Place, start: int) -> None:
@@ -30,7 +33,7 @@ def _note_attributes(seen: History, module: Any, place: Place, start: int) -> No
             seen.note("attributes", list).append(entry)
 
 
-def _listed(value: Any, depth: int = 2) -> list[Any]:
+def _listed(value: object, depth: int = 2) -> list[Any]:
     """What lists, tuples and dicts hold."""
     if depth and isinstance(value, dict):
         return [part for item in value.values() for part in _listed(item, depth - 1)]
@@ -40,7 +43,7 @@ def _listed(value: Any, depth: int = 2) -> list[Any]:
 
 
 @check("layers-in-list", "error", "module step failed")
-def layers_in_list(seen: History, event: Any) -> Any:
+def layers_in_list(seen: History, event: SimpleNamespace) -> Any:
     """self.{name} of {owner} holds layers in a plain {kind}: {count} parameters are not registered.
 
     Why: model.parameters() does not see them: no optimizer moves them, .to() and state_dict() leave
@@ -72,7 +75,7 @@ def _is_owned(seen: History, p: Any) -> bool:
 
 
 @check("parameter-plain-tensor", "error", "module step")
-def parameter_plain_tensor(seen: History, event: Any) -> Any:
+def parameter_plain_tensor(seen: History, event: SimpleNamespace) -> Any:
     """self.{name} of {owner} is a tensor that needs a gradient, not a Parameter.
 
     Why: model.parameters() does not see it, so no optimizer moves it: {what}, of shape {shape}.
@@ -94,7 +97,7 @@ def parameter_plain_tensor(seen: History, event: Any) -> Any:
 
 
 @check("layer-made-in-forward", "error", "module")
-def layer_made_in_forward(seen: History, event: Any) -> Any:
+def layer_made_in_forward(seen: History, event: SimpleNamespace) -> Any:
     """{layer} is made in forward(), anew in each call.
 
     Why: Its {count} parameters are new random numbers each time; no optimizer has them, and what
@@ -115,7 +118,7 @@ def layer_made_in_forward(seen: History, event: Any) -> Any:
 
 
 @check("forward-direct", "note", "op")
-def forward_direct(seen: History, event: Any) -> Any:
+def forward_direct(seen: History, event: SimpleNamespace) -> Any:
     """forward() of {layer} is called directly: {hooks} hooks are passed over.
 
     Why: model(x) runs the hooks around forward(), which spectral norm, profilers and many tools are
@@ -134,7 +137,7 @@ def forward_direct(seen: History, event: Any) -> Any:
 
 
 @check("dead-units", "warning", "op.relu op.clamp")
-def dead_units(seen: History, event: Any) -> Any:
+def dead_units(seen: History, event: SimpleNamespace) -> Any:
     """{share:.0%} of the units of a ReLU are 0 for every sample, {times} times in a row.
 
     Why: Where the input is negative for all samples the gradient is 0: these units do not come back
@@ -153,7 +156,7 @@ def dead_units(seen: History, event: Any) -> Any:
 
 
 @check("saturated-units", "warning", "op.linear op.matmul")
-def saturated_units(seen: History, event: Any) -> Any:
+def saturated_units(seen: History, event: SimpleNamespace) -> Any:
     """{share:.0%} of what {kind} ({also}) hands on is at its limits.
 
     Why: There its derivative is almost 0 (of tanh at 0.99 it is 0.02): the layers before it learn
@@ -175,7 +178,7 @@ def saturated_units(seen: History, event: Any) -> Any:
 
 
 @check("symmetric-start", "error", "step")
-def symmetric_start(seen: History, event: Any) -> Any:
+def symmetric_start(seen: History, event: SimpleNamespace) -> Any:
     """All {rows} units of a layer have the same weights, and the same gradient.
 
     Why: Equal units stay equal: the layer, of shape {shape}, computes one number {rows} times.
@@ -204,7 +207,7 @@ def _initialised() -> Place | None:
 
 
 @check("nan-input", "error", "begin loss op.matmul")
-def nan_input(seen: History, event: Any) -> Any:
+def nan_input(seen: History, event: SimpleNamespace) -> Any:
     """The data hold {bad} numbers that are not finite, of {all}.
 
     Why: NaN goes through every operation: one is enough to make the loss, all gradients and then
@@ -232,7 +235,7 @@ def not_finite(op: str, y: Any) -> dict[str, Any]:
 
 
 @check("nan-first", "error", "op backward step bad")
-def nan_first(seen: History, event: Any) -> Any:
+def nan_first(seen: History, event: SimpleNamespace) -> Any:
     """{op}() makes {what} of finite numbers: the first of this program.
 
     Why: {bad} of {all} results. Whatever is computed from them is NaN, and after the step all
@@ -260,7 +263,7 @@ def nan_first(seen: History, event: Any) -> Any:
             yield Found(place, event.place, **numbers)
 
 
-def gradients_by_layer(seen: History, event: Any) -> list[tuple[Any, float]]:
+def gradients_by_layer(seen: History, event: SimpleNamespace) -> list[tuple[Any, float]]:
     """The matrices in the order of their first use, each with the size of its gradient."""
     found = [(r.bit, p) for p in event.moving if (r := seen.record(p)) is not None and r.bit]
     several = [
@@ -270,7 +273,7 @@ def gradients_by_layer(seen: History, event: Any) -> list[tuple[Any, float]]:
 
 
 @check("vanishing", "warning", "step")
-def vanishing(seen: History, event: Any) -> Any:
+def vanishing(seen: History, event: SimpleNamespace) -> Any:
     """Gradients fade on their way: in the first layer they are {ratio:.1e} of those in the last.
 
     Why: Each of {layers} layers multiplies the gradient by less than 1 (sigmoid by at most 0.25):
@@ -282,7 +285,7 @@ def vanishing(seen: History, event: Any) -> Any:
 
 
 @check("exploding", "warning", "step")
-def exploding(seen: History, event: Any) -> Any:
+def exploding(seen: History, event: SimpleNamespace) -> Any:
     """Gradients grow on their way: in the first layer they are {ratio:.1e} times those in the last.
 
     Why: Each of {layers} layers multiplies the gradient by more than 1: a step throws the first
@@ -293,7 +296,7 @@ def exploding(seen: History, event: Any) -> Any:
     yield from _compare(seen, event, "exploding", lambda first, last: last / first)
 
 
-def _compare(seen: History, event: Any, which: str, ratio: Any) -> Any:
+def _compare(seen: History, event: SimpleNamespace, which: str, ratio: Any) -> Any:
     if seen.scaled or event.record.steps > 20:
         return
     layers = gradients_by_layer(seen, event)
@@ -308,7 +311,7 @@ def _compare(seen: History, event: Any, which: str, ratio: Any) -> Any:
 
 
 @check("exploding", "warning", "step")
-def exploding_at_once(seen: History, event: Any) -> Any:
+def exploding_at_once(seen: History, event: SimpleNamespace) -> Any:
     """Gradients are of norm {norm:.1e}, the weights of norm {weights:.1e}.
 
     Why: One step along such a gradient throws the weights {steps:.0e} times as far as they are.

@@ -114,14 +114,14 @@ class doctor:
 
     def __call__(self, function: F) -> F:
         @functools.wraps(function)
-        def watched(*args: Any, **kwargs: Any) -> Any:
+        def watched(*args: object, **kwargs: object) -> Any:
             with doctor(self.ignore, self.raises, self.every, self.file) as d:
                 watched.doctor = d  # type: ignore[attr-defined]
                 return function(*args, **kwargs)
 
         return watched  # type: ignore[return-value]
 
-    def _emit(self, event: str, **what: Any) -> None:
+    def _emit(self, event: str, **what: object) -> None:
         """Something happens: run the checks that look at it."""
         happening = SimpleNamespace(**what)
         names = (event, f"{event}.{what['name']}") if "name" in what else (event,)

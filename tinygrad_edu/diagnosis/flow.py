@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import weakref
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tinygrad_edu.diagnosis.history import Facts, History, Pass
 from tinygrad_edu.engine.graph import Leaf, Variable
 from tinygrad_edu.engine.places import Place, here
+
+if TYPE_CHECKING:
+    from tinygrad_edu.tensor import Tensor
+
 
 MADE = {
     "softmax": "softmax", "log_softmax": "log_softmax", "sigmoid": "sigmoid", "log": "log",
@@ -47,7 +51,7 @@ WATCHED = RISKY | frozenset(
 
 
 def follow(
-    seen: History, name: str, args: Any, inputs: list[Any], y: Any, t: Any, place: Place | None
+    seen: History, name: str, args: object, inputs: list[Any], y: Any, t: Any, place: Place | None
 ) -> bool:
     """Note of a result what follows from its inputs; whether there is anything to note."""
     known = [(a, seen.of(a)) for a in inputs]
@@ -89,7 +93,7 @@ def follow(
     return True
 
 
-def _how(name: str, t: Any) -> str:
+def _how(name: str, t: Tensor) -> str:
     return f"{name}()" if t.array.dtype.kind != "f" else "no_grad()"
 
 
@@ -138,7 +142,7 @@ def _kind(name: str, args: Any, before: Facts | None) -> str:
     return MADE[name]
 
 
-def _carry(name: str, args: Any, inputs: Any, known: Any, t: Any, facts: Facts) -> None:
+def _carry(name: str, args: Any, inputs: Any, known: Any, t: Tensor, facts: Facts) -> None:
     """What goes on through operations that move, or slightly change, the elements."""
     first = known[0][1] or known[1][1]
     source = inputs[0] if known[0][1] is not None else inputs[1]
@@ -190,7 +194,7 @@ def _moved(name: str, args: Any, source: Any, t: Any, axis: int | None) -> int |
     return None
 
 
-def _outer(name: str, inputs: list[Any], t: Any) -> tuple[Place, int] | None:
+def _outer(name: str, inputs: list[Any], t: Tensor) -> tuple[Place, int] | None:
     """(N, 1) with (N,), where one side is the model's and the other is not."""
     if name not in ("sub", "eq", "ne", "mul"):
         return None
@@ -202,7 +206,7 @@ def _outer(name: str, inputs: list[Any], t: Any) -> tuple[Place, int] | None:
     return (here(), low.shape[0]) if high.shape == (low.shape[0], 1) else None
 
 
-def _gradient(seen: History, inputs: Any, known: Any) -> Leaf | None:
+def _gradient(seen: History, inputs: object, known: Any) -> Leaf | None:
     """The leaf whose `.grad` this is computed from."""
     for a, facts in known:
         if facts is not None and facts.gradient_of is not None:
@@ -242,7 +246,7 @@ def inherit(seen: History, before: Facts | None, y: Any) -> None:
     vars(seen.about(y)).update(vars(before))
 
 
-def cut(seen: History, source: Any, y: Any, how: str) -> None:
+def cut(seen: History, source: Any, y: Tensor, how: str) -> None:
     """`y` has the values of `source`, without its history."""
     before = seen.of(source)
     inherit(seen, before, y)
@@ -258,14 +262,14 @@ def cut(seen: History, source: Any, y: Any, how: str) -> None:
         seen.facts.pop(id(y), None)  # a parameter's own values: to copy, or to write into
 
 
-def give_out(seen: History, array: Any, facts: Facts) -> None:
+def give_out(seen: History, array: object, facts: Facts) -> None:
     """An array of NumPy's now holds these values."""
     key = id(array)
     ref = weakref.ref(array, lambda _: seen.arrays.pop(key, None))
     seen.arrays[key] = ref, facts
 
 
-def take_back(seen: History, array: Any, y: Any) -> None:
+def take_back(seen: History, array: object, y: Tensor) -> None:
     """An array of NumPy's is a tensor again."""
     found = seen.arrays.get(id(array))
     if found is not None and found[0]() is array:

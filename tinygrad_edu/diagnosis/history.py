@@ -6,10 +6,15 @@ import itertools
 import weakref
 from collections import defaultdict, deque
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinygrad_edu.engine.graph import Leaf, Node, Variable
 from tinygrad_edu.engine.places import UNKNOWN, Place, stack
+
+if TYPE_CHECKING:
+    from tinygrad_edu.optim.optimizer import Optimizer
+    from tinygrad_edu.tensor import Tensor
+
 
 MOST_LEAVES = 4096
 """So many leaves are told apart; who makes more has one for each input, not parameters."""
@@ -177,12 +182,12 @@ class History:
             self.notes[name] = make()
         return self.notes[name]
 
-    def looks_left(self, key: Any, most: int) -> bool:
+    def looks_left(self, key: object, most: int) -> bool:
         """Whether a check may look once more; each question counts."""
         self.looks[key] += 1
         return self.looks[key] <= most
 
-    def in_a_row(self, key: Any, holds: bool) -> int:
+    def in_a_row(self, key: object, holds: bool) -> int:
         """How many times in a row something has held."""
         self.looks[key] = self.looks[key] + 1 if holds else 0
         return self.looks[key]
@@ -242,13 +247,13 @@ class History:
             node.reach = found
         return found
 
-    def record(self, p: Any) -> LeafRecord | None:
+    def record(self, p: Tensor) -> LeafRecord | None:
         """What has happened to a parameter, if it ever was one."""
         return None if p.leaf is None else self.leaves.get(p.leaf)
 
     # ---- optimizers
 
-    def optimizer(self, optimizer: Any, place: Place) -> OptimizerRecord:
+    def optimizer(self, optimizer: Optimizer, place: Place) -> OptimizerRecord:
         """The record of an optimizer, made if it was there before the doctor."""
         found = self.optimizers.get(id(optimizer))
         if found is None or found.optimizer() is not optimizer:
@@ -287,13 +292,13 @@ def snapshot(t: Any) -> Any:
     return None if t is None else (id(t.array), t._storage.version)
 
 
-def fingerprint(t: Any) -> Any:
+def fingerprint(t: Tensor) -> Any:
     """The same, and a few of its values: `.data` writes without being counted."""
     few = list(itertools.islice(t.array.flat, 4)) if t.array.size else []
     return id(t.array), t._storage.version, tuple(map(float, few))
 
 
-def address(t: Any) -> int:
+def address(t: Tensor) -> int:
     """Where a tensor's memory is."""
     return int(t.data_ptr())
 

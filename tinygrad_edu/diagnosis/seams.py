@@ -25,7 +25,7 @@ import os
 import weakref
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -40,6 +40,13 @@ from tinygrad_edu.nn.modules import module as modules
 from tinygrad_edu.nn.modules.batchnorm import _BatchNorm
 from tinygrad_edu.nn.modules.dropout import _DropoutNd
 from tinygrad_edu.optim import optimizer as optimizers
+
+if TYPE_CHECKING:
+    from tinygrad_edu.engine.graph import Node
+    from tinygrad_edu.nn.modules.module import Module
+    from tinygrad_edu.optim.optimizer import Optimizer
+    from tinygrad_edu.tensor import Tensor
+
 
 LOSSES = frozenset(
     """cross_entropy nll_loss binary_cross_entropy binary_cross_entropy_with_logits mse_loss l1_loss
@@ -228,24 +235,24 @@ class Watch:
         outputs = past.tensors([args[0] if args else kwargs["outputs"]])
         _mark(past.visited([t.node for t in outputs if t.node is not None]))
 
-    def _detach(self, args: Any, kwargs: Any, y: Any) -> None:
+    def _detach(self, args: Any, kwargs: object, y: Any) -> None:
         flow.cut(self.seen, args[0], y, "detach()")
 
-    def _data(self, args: Any, kwargs: Any, y: Any) -> None:
+    def _data(self, args: Any, kwargs: object, y: Any) -> None:
         flow.cut(self.seen, args[0], y, ".data")
         if args[0].leaf is not None:
             self.seen.filled[past.address(args[0])] = here()
         self.emit("data", t=args[0], twin=y, place=here())
 
-    def _set_data(self, args: Any, kwargs: Any) -> None:
+    def _set_data(self, args: Any, kwargs: object) -> None:
         facts = self.seen.of(args[1])
         if facts is not None:
             facts.gradient_of = None  # the leaf has been given its new value
 
-    def _grad_of_result(self, args: Any, kwargs: Any) -> None:
+    def _grad_of_result(self, args: Any, kwargs: object) -> None:
         self.emit("grad_of_result", t=args[0], place=here())
 
-    def _number(self, args: Any, kwargs: Any, y: Any) -> None:
+    def _number(self, args: Any, kwargs: object, y: Tensor) -> None:
         t, seen = args[0], self.seen
         facts = seen.of(t)
         lost = (facts.lost if facts else 0) | (0 if t.node is None else seen.reach(t.node))
@@ -259,7 +266,7 @@ class Watch:
 
     _item = _tolist = _numpy = _number
 
-    def _tensor(self, args: Any, kwargs: Any, y: Any) -> None:
+    def _tensor(self, args: Any, kwargs: Any, y: Tensor) -> None:
         source = args[0] if args else kwargs.get("data")
         if isinstance(source, Variable):
             flow.cut(self.seen, source, y, "torch.tensor()")
@@ -267,10 +274,10 @@ class Watch:
             facts = self.seen.about(y)
             facts.kind, facts.place = "new", here()
 
-    def _from_numpy(self, args: Any, kwargs: Any, y: Any) -> None:
+    def _from_numpy(self, args: Any, kwargs: object, y: Any) -> None:
         flow.take_back(self.seen, args[0] if args else None, y)
 
-    def _to(self, args: Any, kwargs: Any, y: Any) -> None:
+    def _to(self, args: Any, kwargs: object, y: Tensor) -> None:
         t = args[0]
         if not self.inside and not self.asleep and not self._in_ours() and is_discarded():
             self.emit("to", t=t, place=here())
@@ -279,10 +286,10 @@ class Watch:
             if t.node is not None:
                 flow.cut(self.seen, t, y, "a cast to integers")
 
-    def _optimizer(self, args: Any, kwargs: Any, y: Any) -> None:
+    def _optimizer(self, args: Any, kwargs: object, y: Tensor) -> None:
         self.seen.optimizer(args[0], here())
 
-    def _zero_grad(self, args: Any, kwargs: Any) -> None:
+    def _zero_grad(self, args: Any, kwargs: object) -> None:
         owner, seen = args[0], self.seen
         groups = getattr(owner, "param_groups", None)
         mine = owner.parameters() if groups is None else [p for g in groups for p in g["params"]]
@@ -293,7 +300,7 @@ class Watch:
                 fresh = [not seen.is_consumed(p) for p in given]
                 record.log.append(("zero", place, any(fresh), clock()))
 
-    def _scheduler(self, args: Any, kwargs: Any, y: Any) -> None:
+    def _scheduler(self, args: Any, kwargs: object, y: Tensor) -> None:
         self.seen.schedule(args[0], here())
         for part in getattr(args[0], "_schedulers", ()):
             self.seen.schedule(part, here()).inner = True
@@ -321,18 +328,18 @@ class Watch:
             return make(several, *args[1:], **kwargs)
         return make(**{**kwargs, "parameters": several})
 
-    def _loader(self, args: Any, kwargs: Any, y: Any) -> None:
+    def _loader(self, args: Any, kwargs: object, y: Tensor) -> None:
         self.emit("loader", loader=args[0], place=here())
 
-    def _epoch(self, args: Any, kwargs: Any) -> None:
+    def _epoch(self, args: Any, kwargs: object) -> None:
         self.emit("epoch", loader=args[0], place=here(), recording=is_recording())
 
-    def _scaler_step(self, args: Any, kwargs: Any) -> None:
+    def _scaler_step(self, args: object, kwargs: object) -> None:
         self.seen.scaled = True
 
     # ---- modules
 
-    def entering(self, module: Any, args: Any) -> None:
+    def entering(self, module: Module, args: Any) -> None:
         """A module is about to compute."""
         seen = self.seen
         if not seen.modules:
@@ -349,7 +356,7 @@ class Watch:
             _note_mode(seen.current, module)
             self.emit("module", module=module, passed=seen.current)
 
-    def leaving(self, module: Any, args: Any, output: Any) -> None:
+    def leaving(self, module: Module, args: object, output: object) -> None:
         """It has computed, or failed."""
         seen = self.seen
         while seen.modules and seen.modules.pop() is not module:
@@ -368,7 +375,7 @@ class Watch:
 
     # ---- optimizers
 
-    def stepping(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+    def stepping(self, optimizer: Optimizer, args: object, kwargs: object) -> None:
         """An optimizer is about to step."""
         seen, place = self.seen, here()
         record = seen.optimizer(optimizer, place)
@@ -383,7 +390,7 @@ class Watch:
             if leaf is not None:
                 leaf.gradient, leaf.consumed = past.snapshot(p._grad), True
 
-    def stepped(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+    def stepped(self, optimizer: Optimizer, args: object, kwargs: object) -> None:
         """It has stepped: the log starts anew."""
         seen = self.seen
         record = seen.optimizers[id(optimizer)]
@@ -415,7 +422,7 @@ class Watch:
         return found
 
 
-def _mark(nodes: Any) -> None:
+def _mark(nodes: set[Node]) -> None:
     """A backward pass comes through these nodes, and so through what made them."""
     for node in nodes:
         passed = node.__dict__.get("of_pass")
@@ -423,7 +430,7 @@ def _mark(nodes: Any) -> None:
             passed.visited = True
 
 
-def _note_mode(passed: past.Pass, module: Any) -> None:
+def _note_mode(passed: past.Pass, module: Module) -> None:
     """Note a layer that does something else in training than in evaluation."""
     norm = isinstance(module, _BatchNorm) and module.track_running_stats
     p = getattr(module, "p" if isinstance(module, _DropoutNd) else "dropout", None)

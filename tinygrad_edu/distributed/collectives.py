@@ -29,7 +29,7 @@ class ReduceOp(Enum):
     SUM, AVG, PRODUCT, MIN, MAX, BAND, BOR, BXOR = (auto() for _ in range(8))
 
 
-def _tensor(x: Any, what: str = "tensor") -> Tensor:
+def _tensor(x: object, what: str = "tensor") -> Tensor:
     if not isinstance(x, Tensor):
         raise TypeError(
             f"Invalid function argument. Expected parameter `{what}` of type torch.Tensor but got"
@@ -78,7 +78,7 @@ def _ended(work: Work, async_op: bool) -> Work | None:
 
 
 def barrier(
-    group: Group = None, async_op: bool = False, device_ids: Any = None,
+    group: Group = None, async_op: bool = False, device_ids: object = None,
     timeout: timedelta | None = None,
 ) -> Work | None:  # fmt: skip
     """Wait until all ranks have called this."""
@@ -150,8 +150,10 @@ def _reduced(
 
     def start() -> list[Any]:
         if root is None:
-            return engine.all_reduce(staged.buffer, name)  # type: ignore[no-any-return]
-        return engine.reduce(staged.buffer, name, root)  # type: ignore[no-any-return]
+            begun: list[Any] = engine.all_reduce(staged.buffer, name)
+        else:
+            begun = engine.reduce(staged.buffer, name, root)
+        return begun
 
     def finish() -> None:
         if mean:
@@ -177,7 +179,7 @@ def reduce(
     return _reduced(x, op, chosen, root, async_op)
 
 
-def _many(engine: Any, like: Any, size: int) -> Any:
+def _many(engine: Any, like: object, size: int) -> Any:
     """An array for the tensors of all ranks."""
     buffer = engine.stage(like).buffer
     return new_like(buffer, (size, *buffer.shape))
@@ -261,7 +263,7 @@ def gather(
     return _ended(Work(chosen, call_of("gather", x, "", root), start, finish), async_op)
 
 
-def _check_list(name: str, which: str, given: Any, mine: bool) -> None:
+def _check_list(name: str, which: str, given: object, mine: bool) -> None:
     if mine and not given:
         raise ValueError(f"Argument ``{name}`` must be specified on {which} rank.")
     if given and not mine:

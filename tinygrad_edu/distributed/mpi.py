@@ -10,7 +10,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,11 +19,15 @@ from tinygrad_edu.distributed.errors import INSTALL, DistError
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.names.ranks import REPORTS
 
+if TYPE_CHECKING:
+    from types import ModuleType
+
+
 LEAVING = 31_999
 """The tag of the empty message that a rank sends to all others when it leaves."""
 
 
-def load() -> Any:
+def load() -> ModuleType:
     """mpi4py's module; importing it starts MPI.
 
     Raises:

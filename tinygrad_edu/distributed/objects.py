@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import pickle
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,8 +16,12 @@ from tinygrad_edu.distributed.collectives import Group
 from tinygrad_edu.distributed.world import ProcessGroup, get_rank, member
 from tinygrad_edu.engine.record import wrap
 
+if TYPE_CHECKING:
+    from tinygrad_edu.ops.creation import DeviceLike
+    from tinygrad_edu.tensor import Tensor
 
-def _pickled(thing: Any) -> Any:
+
+def _pickled(thing: object) -> Tensor:
     return wrap(np.frombuffer(bytearray(pickle.dumps(thing)), np.uint8))
 
 
@@ -30,7 +34,7 @@ def _host(group: ProcessGroup) -> ProcessGroup:
     return group if group.backend != "nccl" else group.on_host()
 
 
-def _padded(thing: Any, group: ProcessGroup) -> tuple[Any, list[int]]:
+def _padded(thing: object, group: ProcessGroup) -> tuple[Any, list[int]]:
     """An object as bytes, as long as the longest of the group, and how long each is."""
     data = _pickled(thing)
     sizes = wrap(np.zeros(group.size(), np.int64))
@@ -41,7 +45,7 @@ def _padded(thing: Any, group: ProcessGroup) -> tuple[Any, list[int]]:
     return wrap(whole), lengths
 
 
-def all_gather_object(object_list: list[Any], obj: Any, group: Group = None) -> None:
+def all_gather_object(object_list: list[Any], obj: object, group: Group = None) -> None:
     """Put the object of every rank into `object_list`, on every rank."""
     chosen = member(group)
     if chosen is None:
@@ -61,7 +65,7 @@ def _check_length(things: list[Any], group: ProcessGroup) -> None:
 
 
 def gather_object(
-    obj: Any, object_gather_list: list[Any] | None = None, dst: int | None = None,
+    obj: object, object_gather_list: list[Any] | None = None, dst: int | None = None,
     group: Group = None, group_dst: int | None = None,
 ) -> None:  # fmt: skip
     """Put the object of every rank into the `object_gather_list` of the rank `dst`."""
@@ -77,7 +81,7 @@ def gather_object(
 
 
 def broadcast_object_list(
-    object_list: list[Any], src: int | None = None, group: Group = None, device: Any = None,
+    object_list: list[Any], src: int | None = None, group: Group = None, device: DeviceLike = None,
     group_src: int | None = None,
 ) -> None:  # fmt: skip
     """Fill every rank's `object_list` with the objects of the rank `src`."""
@@ -121,7 +125,7 @@ def scatter_object_list(
 
 
 def send_object_list(
-    object_list: list[Any], dst: int, group: Group = None, device: Any = None
+    object_list: list[Any], dst: int, group: Group = None, device: DeviceLike = None
 ) -> None:
     """Send objects to the rank `dst`, which must receive them by `recv_object_list`."""
     chosen = member(group)
@@ -132,7 +136,7 @@ def send_object_list(
 
 
 def recv_object_list(
-    object_list: list[Any], src: int | None = None, group: Group = None, device: Any = None
+    object_list: list[Any], src: int | None = None, group: Group = None, device: DeviceLike = None
 ) -> int:
     """Fill the list with what a rank has sent by `send_object_list`; returns its rank."""
     chosen = member(group)

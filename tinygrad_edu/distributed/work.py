@@ -25,6 +25,7 @@ from tinygrad_edu.dtypes import Array, dtype, from_numpy
 
 if TYPE_CHECKING:
     from tinygrad_edu.distributed.world import ProcessGroup
+    from tinygrad_edu.tensor import Tensor
 
 NAMES = (
     "barrier", "new_group", "broadcast", "all_reduce", "reduce", "all_gather", "gather", "scatter",
@@ -68,7 +69,7 @@ class Call(NamedTuple):
         return f"{NAMES[name]}({', '.join(said)})"
 
 
-def call_of(name: str, tensor: Any, op: str = "", root: int = -1) -> Call:
+def call_of(name: str, tensor: Tensor, op: str = "", root: int = -1) -> Call:
     """The call of an operation on a tensor."""
     return Call(name, from_numpy(tensor.array.dtype).name, tuple(tensor.array.shape), op, root)
 

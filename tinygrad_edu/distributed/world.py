@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import parse_qs, urlparse
 
 from tinygrad_edu.distributed import mpi
@@ -18,6 +18,11 @@ from tinygrad_edu.distributed.errors import INSTALL as INSTALL
 from tinygrad_edu.distributed.errors import DistNetworkError
 from tinygrad_edu.distributed.work import Call, Work, drain
 from tinygrad_edu.names.ranks import announce
+
+if TYPE_CHECKING:
+    from tinygrad_edu.ops.creation import DeviceLike
+    from tinygrad_edu.tensor import Tensor
+
 
 default_pg_timeout = timedelta(minutes=30)
 _BACKENDS = {  # what each name means for tensors of the host, and of a GPU
@@ -104,7 +109,7 @@ class ProcessGroup:
         """The backend's name."""
         return self.backend
 
-    def engine(self, tensor: Any) -> Any:
+    def engine(self, tensor: Tensor) -> Any:
         """What carries such a tensor.
 
         Raises:
@@ -201,7 +206,7 @@ def is_torchelastic_launched() -> bool:
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
-def get_default_backend_for_device(device: Any) -> str:
+def get_default_backend_for_device(device: DeviceLike) -> str:
     """The backend for tensors on a device: "gloo" or "nccl"."""
     kind = str(getattr(device, "type", device)).partition(":")[0]
     if kind not in ("cpu", "cuda"):
@@ -211,8 +216,8 @@ def get_default_backend_for_device(device: Any) -> str:
 
 def init_process_group(
     backend: str | None = None, init_method: str | None = None, timeout: timedelta | None = None,
-    world_size: int = -1, rank: int = -1, store: Any = None, group_name: str = "",
-    pg_options: Any = None, device_id: Any = None,
+    world_size: int = -1, rank: int = -1, store: object = None, group_name: str = "",
+    pg_options: object = None, device_id: object = None,
 ) -> None:  # fmt: skip
     """Make the default group of all processes that MPI has started; all of them must call this.
 

@@ -16,6 +16,7 @@ from tinygrad_edu.distributions.exponential import Exponential
 from tinygrad_edu.distributions.gamma import Gamma
 from tinygrad_edu.distributions.geometric import Geometric
 from tinygrad_edu.distributions.gumbel import Gumbel
+from tinygrad_edu.distributions.half_cauchy import HalfCauchy
 from tinygrad_edu.distributions.half_normal import HalfNormal
 from tinygrad_edu.distributions.independent import Independent
 from tinygrad_edu.distributions.kl import kl_divergence, register_kl
@@ -24,41 +25,47 @@ from tinygrad_edu.distributions.log_normal import LogNormal
 from tinygrad_edu.distributions.mixture_same_family import MixtureSameFamily
 from tinygrad_edu.distributions.multinomial import Multinomial
 from tinygrad_edu.distributions.multivariate_normal import MultivariateNormal
+from tinygrad_edu.distributions.negative_binomial import NegativeBinomial
 from tinygrad_edu.distributions.normal import Normal
 from tinygrad_edu.distributions.one_hot_categorical import (
     OneHotCategorical,
     OneHotCategoricalStraightThrough,
 )
 from tinygrad_edu.distributions.poisson import Poisson
+from tinygrad_edu.distributions.relaxed_bernoulli import RelaxedBernoulli
 from tinygrad_edu.distributions.relaxed_categorical import RelaxedOneHotCategorical
+from tinygrad_edu.distributions.studentT import StudentT
 from tinygrad_edu.distributions.transformed_distribution import TransformedDistribution
 from tinygrad_edu.distributions.transforms import (
     AbsTransform,
     AffineTransform,
     ComposeTransform,
     ExpTransform,
-    IndependentTransform,
     PowerTransform,
     SigmoidTransform,
-    SoftmaxTransform,
     SoftplusTransform,
-    StickBreakingTransform,
     TanhTransform,
     Transform,
     identity_transform,
 )
 from tinygrad_edu.distributions.uniform import Uniform
+from tinygrad_edu.distributions.vector_transforms import (
+    IndependentTransform,
+    SoftmaxTransform,
+    StickBreakingTransform,
+)
 from tinygrad_edu.names.missing import missing as _missing
 
 __all__ = [
     "AbsTransform", "AffineTransform", "Bernoulli", "Beta", "Categorical", "Cauchy", "Chi2",
     "ComposeTransform", "Dirichlet", "Distribution", "ExpTransform", "Exponential", "Gamma",
-    "Geometric", "Gumbel", "HalfNormal", "Independent", "IndependentTransform", "Laplace",
-    "LogNormal", "MixtureSameFamily", "Multinomial", "MultivariateNormal", "Normal",
-    "OneHotCategorical", "OneHotCategoricalStraightThrough", "Poisson", "PowerTransform",
+    "Geometric", "Gumbel", "HalfCauchy", "HalfNormal", "Independent", "IndependentTransform",
+    "Laplace", "LogNormal", "MixtureSameFamily", "Multinomial",
+    "MultivariateNormal", "NegativeBinomial", "Normal", "OneHotCategorical",
+    "OneHotCategoricalStraightThrough", "Poisson", "PowerTransform", "RelaxedBernoulli",
     "RelaxedOneHotCategorical", "SigmoidTransform", "SoftmaxTransform", "SoftplusTransform",
-    "StickBreakingTransform", "TanhTransform", "Transform", "TransformedDistribution", "Uniform",
-    "biject_to", "identity_transform", "kl_divergence", "register_kl", "transform_to",
+    "StickBreakingTransform", "StudentT", "TanhTransform", "Transform", "TransformedDistribution",
+    "Uniform", "biject_to", "identity_transform", "kl_divergence", "register_kl", "transform_to",
 ]  # fmt: skip
 
 if not _typing.TYPE_CHECKING:  # a type checker finds unknown names by itself

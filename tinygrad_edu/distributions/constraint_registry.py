@@ -7,9 +7,13 @@ parameter must be.  `biject_to` gives transforms that are one-to-one, with Jacob
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tinygrad_edu.distributions import constraints, transforms
+from tinygrad_edu.distributions import constraints, transforms, vector_transforms
+
+if TYPE_CHECKING:
+    from tinygrad_edu.distributions.transforms import Transform
+
 
 __all__ = ["ConstraintRegistry", "biject_to", "transform_to"]
 
@@ -55,7 +59,7 @@ def _key(constraint: Any) -> Any:
 biject_to, transform_to = ConstraintRegistry(), ConstraintRegistry()
 
 
-def _affine(constraint: Any, sign: float = 1.0) -> Any:
+def _affine(constraint: Any, sign: float = 1.0) -> Transform | Transform:
     """Exp, shifted to a bound."""
     (bound,) = constraint.shown.values()
     if isinstance(bound, float) and bound == 0.0:
@@ -64,7 +68,7 @@ def _affine(constraint: Any, sign: float = 1.0) -> Any:
     return transforms.ComposeTransform([transforms.ExpTransform(), move])
 
 
-def _interval(constraint: Any) -> Any:
+def _interval(constraint: Any) -> Transform | Transform:
     """The logistic function, stretched to an interval."""
     low, high = constraint.shown["lower_bound"], constraint.shown["upper_bound"]
     if isinstance(low, float) and (low, high) == (0.0, 1.0):
@@ -74,7 +78,7 @@ def _interval(constraint: Any) -> Any:
 
 
 def _independent(registry: ConstraintRegistry) -> Callable[[Any], Any]:
-    return lambda c: transforms.IndependentTransform(
+    return lambda c: vector_transforms.IndependentTransform(
         registry(c.base_constraint), c.reinterpreted_batch_ndims
     )
 
@@ -87,5 +91,5 @@ for _registry in (biject_to, transform_to):
     _registry.register(constraints.less_than(0.0), lambda c: _affine(c, -1.0))
     for _example in (constraints.unit_interval, constraints.half_open_interval(0.0, 1.0)):
         _registry.register(_example, _interval)
-biject_to.register(constraints.simplex, lambda c: transforms.StickBreakingTransform())
-transform_to.register(constraints.simplex, lambda c: transforms.SoftmaxTransform())
+biject_to.register(constraints.simplex, lambda c: vector_transforms.StickBreakingTransform())
+transform_to.register(constraints.simplex, lambda c: vector_transforms.SoftmaxTransform())

@@ -7,11 +7,14 @@ the value are reduced.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinygrad_edu.ops.comparison import isclose
 from tinygrad_edu.ops.creation import full
 from tinygrad_edu.ops.more.decompositions import eigvalsh
+
+if TYPE_CHECKING:
+    from tinygrad_edu.tensor import Tensor
 
 
 class Constraint:
@@ -25,7 +28,7 @@ class Constraint:
     is_discrete: Any = False
     event_dim: Any = 0
 
-    def check(self, value: Any) -> Any:
+    def check(self, value: Tensor) -> Any:
         """A bool tensor: which events fulfil the constraint."""
         raise NotImplementedError
 
@@ -43,7 +46,7 @@ class _Test(Constraint):
         self.name, self.test, self.shown = name, test, shown
         self.event_dim, self.is_discrete = event_dim, discrete
 
-    def check(self, value: Any) -> Any:
+    def check(self, value: Tensor) -> Any:
         return self.test(value)
 
     def __repr__(self) -> str:
@@ -74,7 +77,7 @@ class _Dependent(Constraint):
             raise NotImplementedError(".event_dim cannot be determined statically")
         return self._event_dim
 
-    def check(self, value: Any) -> Any:
+    def check(self, value: Tensor) -> Any:
         raise ValueError("Cannot determine validity of dependent constraint")
 
 
@@ -105,7 +108,7 @@ class independent(Constraint):
     def event_dim(self) -> Any:
         return self.base_constraint.event_dim + self.reinterpreted_batch_ndims
 
-    def check(self, value: Any) -> Any:
+    def check(self, value: Tensor) -> Any:
         result = self.base_constraint.check(value)
         kept = result.dim() - self.reinterpreted_batch_ndims
         if kept < 0:
@@ -124,7 +127,7 @@ class MixtureSameFamilyConstraint(Constraint):
         self.is_discrete = base_constraint.is_discrete
         self.event_dim = base_constraint.event_dim
 
-    def check(self, value: Any) -> Any:
+    def check(self, value: Tensor) -> Any:
         if value.dim() < self.event_dim:
             raise ValueError(f"Expected value.dim() >= {self.event_dim} but got {value.dim()}")
         return self.base_constraint.check(value.unsqueeze(-1 - self.event_dim)).all(-1)
@@ -138,22 +141,22 @@ def is_dependent(constraint: Any) -> bool:
     return isinstance(constraint, _Dependent)
 
 
-def greater_than(lower_bound: Any) -> Constraint:
+def greater_than(lower_bound: float | Tensor) -> Constraint:
     """lower_bound < x."""
     return _Test("GreaterThan", lambda x: lower_bound < x, lower_bound=lower_bound)
 
 
-def greater_than_eq(lower_bound: Any) -> Constraint:
+def greater_than_eq(lower_bound: float | Tensor) -> Constraint:
     """lower_bound <= x."""
     return _Test("GreaterThanEq", lambda x: lower_bound <= x, lower_bound=lower_bound)
 
 
-def less_than(upper_bound: Any) -> Constraint:
+def less_than(upper_bound: float | Tensor) -> Constraint:
     """x < upper_bound."""
     return _Test("LessThan", lambda x: x < upper_bound, upper_bound=upper_bound)
 
 
-def interval(lower_bound: Any, upper_bound: Any) -> Constraint:
+def interval(lower_bound: float | Tensor, upper_bound: float | Tensor) -> Constraint:
     """lower_bound <= x <= upper_bound."""
     return _Test(
         "Interval", lambda x: (lower_bound <= x) & (x <= upper_bound),
@@ -161,7 +164,7 @@ def interval(lower_bound: Any, upper_bound: Any) -> Constraint:
     )  # fmt: skip
 
 
-def half_open_interval(lower_bound: Any, upper_bound: Any) -> Constraint:
+def half_open_interval(lower_bound: float | Tensor, upper_bound: float | Tensor) -> Constraint:
     """lower_bound <= x < upper_bound."""
     return _Test(
         "HalfOpenInterval", lambda x: (lower_bound <= x) & (x < upper_bound),
@@ -169,7 +172,7 @@ def half_open_interval(lower_bound: Any, upper_bound: Any) -> Constraint:
     )  # fmt: skip
 
 
-def integer_interval(lower_bound: Any, upper_bound: Any) -> Constraint:
+def integer_interval(lower_bound: float | Tensor, upper_bound: float | Tensor) -> Constraint:
     """lower_bound <= x <= upper_bound, x being whole."""
     return _Test(
         "IntegerInterval", lambda x: (x % 1 == 0) & (lower_bound <= x) & (x <= upper_bound),
@@ -184,28 +187,28 @@ def _integer_from(lower_bound: int) -> Constraint:
     )  # fmt: skip
 
 
-def multinomial(upper_bound: Any) -> Constraint:
+def multinomial(upper_bound: float | Tensor) -> Constraint:
     """Vectors of x_i >= 0 whose sum is at most upper_bound."""
     return _Test(
         "Multinomial", lambda x: (x >= 0).all(-1) & (x.sum(-1) <= upper_bound), 1, discrete=True
     )
 
 
-def _is_boolean(x: Any) -> Any:
+def _is_boolean(x: Tensor) -> Any:
     return (x == 0) | (x == 1)
 
 
-def _is_lower(x: Any) -> Any:
+def _is_lower(x: Tensor) -> Any:
     return (x.tril() == x).all(-1).all(-1)
 
 
-def _is_symmetric(x: Any) -> Any:
+def _is_symmetric(x: Any) -> Tensor:
     if x.shape[-1] != x.shape[-2]:
         return _of_matrix(x, False)
     return isclose(x, x.mT, atol=1e-6).all(-1).all(-1)
 
 
-def _of_matrix(x: Any, answer: bool) -> Any:
+def _of_matrix(x: Any, answer: bool) -> Tensor:
     return full(x.shape[:-2], answer, device=x.device)
 
 

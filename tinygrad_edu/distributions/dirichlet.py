@@ -63,5 +63,5 @@ class Dirichlet(Distribution):
     def entropy(self) -> Any:
         a, k = self.concentration, self._event_shape[0]
         total = a.sum(-1)
-        spread = (k - total) * total.digamma() + ((a - 1.0) * a.digamma()).sum(-1)
-        return a.lgamma().sum(-1) - total.lgamma() - spread
+        expected = (k - total) * total.digamma() + ((a - 1.0) * a.digamma()).sum(-1)
+        return a.lgamma().sum(-1) - total.lgamma() - expected

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinygrad_edu.distributions import constraints
 from tinygrad_edu.distributions.transformed_distribution import TransformedDistribution
@@ -12,6 +12,9 @@ from tinygrad_edu.distributions.uniform import Uniform
 from tinygrad_edu.distributions.utils import broadcast_all, euler_constant
 from tinygrad_edu.dtypes import finfo
 from tinygrad_edu.ops.creation import full_like, ones_like
+
+if TYPE_CHECKING:
+    from tinygrad_edu.tensor import Tensor
 
 
 class Gumbel(TransformedDistribution):
@@ -42,9 +45,9 @@ class Gumbel(TransformedDistribution):
         base = Uniform(low, high, validate_args=validate_args)
         super().__init__(base, steps, validate_args=validate_args)
 
-    def log_prob(self, value: Any) -> Any:
+    def log_prob(self, value: Tensor) -> Any:
         y = (self.loc - self._checked(value)) / self.scale
         return (y - y.exp()) - self.scale.log()
 
-    def entropy(self) -> Any:
+    def entropy(self) -> Tensor:
         return self.scale.log() + (1 + euler_constant)

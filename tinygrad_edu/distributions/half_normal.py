@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinygrad_edu.distributions import constraints
 from tinygrad_edu.distributions.normal import Normal
@@ -11,6 +11,9 @@ from tinygrad_edu.distributions.transformed_distribution import TransformedDistr
 from tinygrad_edu.distributions.transforms import AbsTransform
 from tinygrad_edu.ops.creation import zeros_like
 from tinygrad_edu.ops.masking import where
+
+if TYPE_CHECKING:
+    from tinygrad_edu.tensor import Tensor
 
 
 class HalfNormal(TransformedDistribution):
@@ -37,7 +40,7 @@ class HalfNormal(TransformedDistribution):
         both_sides = self.base_dist.log_prob(self._checked(value)) + math.log(2)
         return where(value >= 0, both_sides, -math.inf)
 
-    def cdf(self, value: Any) -> Any:
+    def cdf(self, value: Tensor) -> Any:
         return 2 * self.base_dist.cdf(self._checked(value)) - 1
 
     def icdf(self, prob: Any) -> Any:

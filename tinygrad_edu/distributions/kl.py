@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tinygrad_edu.distributions.bernoulli import Bernoulli
 from tinygrad_edu.distributions.beta import Beta
@@ -33,6 +33,10 @@ from tinygrad_edu.distributions.utils import euler_constant, sum_rightmost
 from tinygrad_edu.ops.activation import softplus
 from tinygrad_edu.ops.more.linalg import solve
 from tinygrad_edu.ops.shape import broadcast_shapes
+
+if TYPE_CHECKING:
+    from tinygrad_edu.tensor import Tensor
+
 
 Formula = TypeVar("Formula", bound=Callable[[Any, Any], Any])
 _FORMULAS: dict[tuple[type, type], Callable[[Any, Any], Any]] = {}
@@ -85,7 +89,7 @@ def kl_divergence(p: Distribution, q: Distribution) -> Any:
 
 
 @register_kl(Bernoulli, Bernoulli)
-def _bernoulli(p: Any, q: Any) -> Any:
+def _bernoulli(p: Bernoulli, q: Bernoulli) -> Any:
     ones = p.probs * (softplus(-q.logits) - softplus(-p.logits))
     ones = ones.masked_fill(q.probs == 0, math.inf).masked_fill(p.probs == 0, 0.0)
     zeros = (1 - p.probs) * (softplus(q.logits) - softplus(p.logits))
@@ -93,23 +97,23 @@ def _bernoulli(p: Any, q: Any) -> Any:
 
 
 @register_kl(Categorical, Categorical)
-def _categorical(p: Any, q: Any) -> Any:
+def _categorical(p: Categorical, q: Categorical) -> Any:
     terms = p.probs * (p.logits - q.logits)
     return terms.masked_fill(q.probs == 0, math.inf).masked_fill(p.probs == 0, 0.0).sum(-1)
 
 
 @register_kl(OneHotCategorical, OneHotCategorical)
-def _one_hot_categorical(p: Any, q: Any) -> Any:
+def _one_hot_categorical(p: OneHotCategorical, q: OneHotCategorical) -> Any:
     return _categorical(p._categorical, q._categorical)
 
 
 @register_kl(Geometric, Geometric)
-def _geometric(p: Any, q: Any) -> Any:
+def _geometric(p: Geometric, q: Geometric) -> Any:
     return -p.entropy() - (-q.probs).log1p() / p.probs - q.logits
 
 
 @register_kl(Poisson, Poisson)
-def _poisson(p: Any, q: Any) -> Any:
+def _poisson(p: Poisson, q: Poisson) -> Tensor:
     return p.rate * (p.rate.log() - q.rate.log()) - (p.rate - q.rate)
 
 
@@ -140,32 +144,32 @@ def _multivariate_normal(p: Any, q: Any) -> Any:
 
 
 @register_kl(Laplace, Laplace)
-def _laplace(p: Any, q: Any) -> Any:
+def _laplace(p: Laplace, q: Laplace) -> Tensor:
     ratio, apart = p.scale / q.scale, (p.loc - q.loc).abs()
     return -ratio.log() + apart / q.scale + ratio * (-apart / p.scale).exp() - 1
 
 
 @register_kl(Cauchy, Cauchy)
-def _cauchy(p: Any, q: Any) -> Any:
+def _cauchy(p: Cauchy, q: Cauchy) -> Tensor:
     squared = (p.scale + q.scale).pow(2) + (p.loc - q.loc).pow(2)
     return squared.log() - (4 * p.scale * q.scale).log()
 
 
 @register_kl(Gumbel, Gumbel)
-def _gumbel(p: Any, q: Any) -> Any:
+def _gumbel(p: Gumbel, q: Gumbel) -> Tensor:
     ratio, apart = p.scale / q.scale, (q.loc - p.loc) / q.scale
     power = (apart + (1 + ratio).lgamma()).exp()
     return -ratio.log() - apart + ratio * euler_constant + power - (1 + euler_constant)
 
 
 @register_kl(Exponential, Exponential)
-def _exponential(p: Any, q: Any) -> Any:
+def _exponential(p: Exponential, q: Exponential) -> Tensor:
     ratio = q.rate / p.rate
     return -ratio.log() + ratio - 1
 
 
 @register_kl(Gamma, Gamma)
-def _gamma(p: Any, q: Any) -> Any:
+def _gamma(p: Gamma, q: Gamma) -> Tensor:
     a, b = p.concentration, q.concentration
     shapes = b.lgamma() - a.lgamma() + (a - b) * a.digamma()
     return b * (p.rate / q.rate).log() + shapes + (q.rate - p.rate) * (a / p.rate)
@@ -180,18 +184,18 @@ def _dirichlet(p: Any, q: Any) -> Any:
 
 
 @register_kl(Beta, Beta)
-def _beta(p: Any, q: Any) -> Any:
+def _beta(p: Beta, q: Beta) -> Any:
     return _dirichlet(p._dirichlet, q._dirichlet)
 
 
 @register_kl(Uniform, Uniform)
-def _uniform(p: Any, q: Any) -> Any:
+def _uniform(p: Uniform, q: Uniform) -> Tensor:
     outside = (q.low > p.low) | (q.high < p.high)
     return ((q.high - q.low) / (p.high - p.low)).log().masked_fill(outside, math.inf)
 
 
 @register_kl(Uniform, Normal)
-def _uniform_normal(p: Any, q: Any) -> Any:
+def _uniform_normal(p: Uniform, q: Normal) -> Tensor:
     width = p.high - p.low
     log_ratio = (math.sqrt(2 * math.pi) * q.scale / width).log()
     middle = (p.high + p.low - 2 * q.loc) / 2
@@ -199,7 +203,7 @@ def _uniform_normal(p: Any, q: Any) -> Any:
 
 
 @register_kl(Independent, Independent)
-def _independent(p: Any, q: Any) -> Any:
+def _independent(p: Independent, q: Independent) -> Any:
     if p.reinterpreted_batch_ndims != q.reinterpreted_batch_ndims:
         raise NotImplementedError
     each = kl_divergence(p.base_dist, q.base_dist)
@@ -207,7 +211,7 @@ def _independent(p: Any, q: Any) -> Any:
 
 
 @register_kl(TransformedDistribution, TransformedDistribution)
-def _transformed(p: Any, q: Any) -> Any:
+def _transformed(p: TransformedDistribution, q: TransformedDistribution) -> Any:
     if p.transforms != q.transforms or p.event_shape != q.event_shape:
         raise NotImplementedError
     each = kl_divergence(p.base_dist, q.base_dist)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinygrad_edu.distributions import constraints
 from tinygrad_edu.distributions.categorical import Categorical
@@ -10,6 +10,9 @@ from tinygrad_edu.distributions.distribution import Distribution
 from tinygrad_edu.engine.switches import no_grad
 from tinygrad_edu.ops.softmax import log_softmax
 from tinygrad_edu.size import Size
+
+if TYPE_CHECKING:
+    from tinygrad_edu.tensor import Tensor
 
 
 class MixtureSameFamily(Distribution):
@@ -75,7 +78,7 @@ class MixtureSameFamily(Distribution):
         probs = probs.reshape(*probs.shape, *[1] * self._event_ndims)
         return (probs * of_components).sum(-1 - self._event_ndims)
 
-    def _pad(self, x: Any) -> Any:
+    def _pad(self, x: Tensor) -> Tensor:
         return x.unsqueeze(-1 - self._event_ndims)
 
     @property
@@ -87,11 +90,11 @@ class MixtureSameFamily(Distribution):
         between = (self._component_distribution.mean - self._pad(self.mean)).pow(2.0)
         return self._expected(self._component_distribution.variance) + self._expected(between)
 
-    def cdf(self, x: Any) -> Any:
+    def cdf(self, x: Tensor) -> Any:
         of_components = self._component_distribution.cdf(self._pad(x))
         return (of_components * self._mixture_distribution.probs).sum(-1)
 
-    def log_prob(self, x: Any) -> Any:
+    def log_prob(self, x: Tensor) -> Any:
         of_components = self._component_distribution.log_prob(self._pad(self._checked(x)))
         log_probs = log_softmax(self._mixture_distribution.logits, -1)
         return (of_components + log_probs).logsumexp(-1)

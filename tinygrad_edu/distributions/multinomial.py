@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinygrad_edu.distributions import constraints
 from tinygrad_edu.distributions.categorical import Categorical
 from tinygrad_edu.distributions.distribution import Distribution
 from tinygrad_edu.distributions.utils import broadcast_all
 from tinygrad_edu.ops.creation import arange, ones_like, zeros
+
+if TYPE_CHECKING:
+    from tinygrad_edu.distributions.constraints import Constraint
+    from tinygrad_edu.tensor import Tensor
 
 
 class Multinomial(Distribution):
@@ -42,7 +46,7 @@ class Multinomial(Distribution):
         super().__init__(shape[:-1], shape[-1:], validate_args=validate_args)
 
     @constraints.dependent_property(is_discrete=True, event_dim=1)
-    def support(self) -> Any:
+    def support(self) -> Constraint:
         return constraints.multinomial(self.total_count)
 
     def sample(self, sample_shape: Any = ()) -> Any:
@@ -52,7 +56,7 @@ class Multinomial(Distribution):
         )
         return counts.scatter_add_(-1, draws, ones_like(draws).type_as(counts))
 
-    def log_prob(self, value: Any) -> Any:
+    def log_prob(self, value: Tensor | float) -> Tensor:
         logits, value = broadcast_all(self.logits, self._checked(value))
         logits = logits.masked_fill((value == 0) & (logits == -math.inf), 0.0)
         ways = (value.sum(-1) + 1).lgamma() - (value + 1).lgamma().sum(-1)

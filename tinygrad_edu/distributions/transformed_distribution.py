@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from tinygrad_edu.distributions import constraints
 from tinygrad_edu.distributions.distribution import Distribution
@@ -12,6 +12,9 @@ from tinygrad_edu.distributions.transforms import ComposeTransform, Transform
 from tinygrad_edu.distributions.utils import sum_rightmost
 from tinygrad_edu.engine.switches import no_grad
 from tinygrad_edu.size import Size
+
+if TYPE_CHECKING:
+    from tinygrad_edu.tensor import Tensor
 
 
 class TransformedDistribution(Distribution):
@@ -80,7 +83,7 @@ class TransformedDistribution(Distribution):
         result: bool = self.base_dist.has_rsample
         return result
 
-    def _transformed(self, x: Any) -> Any:
+    def _transformed(self, x: Tensor) -> Tensor:
         for t in self.transforms:
             x = t(x)
         return x
@@ -92,7 +95,7 @@ class TransformedDistribution(Distribution):
     def rsample(self, sample_shape: Any = ()) -> Any:
         return self._transformed(self.base_dist.rsample(sample_shape))
 
-    def log_prob(self, value: Any) -> Any:
+    def log_prob(self, value: Tensor) -> Any:
         y, dims, total = self._checked(value), len(self._event_shape), 0.0
         for t in reversed(self.transforms):
             x = t.inv(y)
@@ -108,12 +111,12 @@ class TransformedDistribution(Distribution):
         sign = ComposeTransform(self.transforms).sign
         return p if isinstance(sign, int) and sign == 1 else sign * (p - 0.5) + 0.5
 
-    def cdf(self, value: Any) -> Any:
+    def cdf(self, value: Tensor) -> Any:
         for t in reversed(self.transforms):
             value = t.inv(value)
         if self._validate_args:
             self.base_dist._validate_sample(value)
         return self._monotone(self.base_dist.cdf(value))
 
-    def icdf(self, value: Any) -> Any:
+    def icdf(self, value: Tensor) -> Tensor:
         return self._transformed(self.base_dist.icdf(self._monotone(value)))

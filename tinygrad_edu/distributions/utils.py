@@ -24,7 +24,7 @@ class lazy_property(cached_property[Any]):
         super().__init__(enable_grad()(wrapped))
 
 
-def broadcast_all(*values: Any) -> tuple[Tensor, ...]:
+def broadcast_all(*values: object) -> tuple[Tensor, ...]:
     """The values as tensors of one shape; numbers take the dtype of the first tensor.
 
     Raises:
@@ -61,7 +61,7 @@ def either(probs: Any, logits: Any) -> None:
         raise ValueError("Either `probs` or `logits` must be specified, but not both.")
 
 
-def logits_to_probs(logits: Any, is_binary: bool = False) -> Any:
+def logits_to_probs(logits: Tensor, is_binary: bool = False) -> Tensor:
     """Probabilities of log-odds (if binary), or of unnormalised log-probabilities."""
     return sigmoid(logits) if is_binary else softmax(logits, -1)
 
@@ -72,7 +72,7 @@ def clamp_probs(probs: Any) -> Any:
     return probs.clamp(min=eps, max=1 - eps)
 
 
-def probs_to_logits(probs: Any, is_binary: bool = False) -> Any:
+def probs_to_logits(probs: Tensor, is_binary: bool = False) -> Any:
     """log p, or log(p / (1 - p)) if binary, of probabilities kept from 0 and 1."""
     clamped = clamp_probs(probs)
     return clamped.log() - (-clamped).log1p() if is_binary else clamped.log()

@@ -42,7 +42,7 @@ def signature_of(op: Primitive) -> inspect.Signature:
     return inspect.Signature(shown, return_annotation=_of_tensors(kinds.get("return")))
 
 
-def _of_tensors(annotation: Any) -> Any:
+def _of_tensors(annotation: object) -> Any:
     """The annotation, with tensors for arrays."""
     return str(annotation).replace("Array", "Tensor") if annotation else inspect.Parameter.empty
 

@@ -74,10 +74,12 @@ def _refusal(op: Primitive, args: Values) -> Exception | None:
 
 def _no_tensor(op: Primitive, error: Exception, args: Values) -> TypeError | None:
     """torch's error for an argument that should have been a tensor."""
-    if isinstance(error, AttributeError):
-        for position, (name, value) in enumerate(zip(op.parameters, args, strict=False), 1):
-            if value is error.obj and not isinstance(value, Variable):
-                return not_a_tensor(op.name, position, value, "input" if name == "x" else name)
+    met = error.obj if isinstance(error, AttributeError) else error
+    no_operand = isinstance(error, TypeError) and str(error).startswith("expected a Tensor")
+    for position, value in enumerate(args, 1):
+        other = no_operand and not isinstance(value, (int, float))
+        if (value is met or other) and not isinstance(value, Variable):
+            return not_a_tensor(op.name, position, value, shown_names(op)[position - 1])
     return None
 
 
@@ -226,7 +228,7 @@ def need_dtype_of(name: str, x: Array, source: Array) -> None:
         )
 
 
-def same_device(name: str, *arrays: Any) -> None:
+def same_device(name: str, *arrays: object) -> None:
     """RuntimeError unless these arrays are on one device; what is not an array is ignored."""
     places = [device_of(a) for a in arrays if hasattr(a, "shape")]
     if any([place != places[0] for place in places]):
@@ -269,16 +271,48 @@ def _broadcast_error(name: str, shapes: list[tuple[int, ...]], text: str) -> Run
     return RuntimeError(f"{name}(): {text}")
 
 
-def not_a_tensor(name: str, position: int, value: Any, argument: str = "") -> TypeError:
+def not_a_tensor(name: str, position: int, value: object, argument: str = "") -> TypeError:
     """torch's error for an operand that must be a tensor."""
     argument = argument or ("input" if position == 1 else "other")
     return TypeError(
-        f"{name}(): argument '{argument}' (position {position}) must be Tensor, not"
-        f" {type(value).__name__}"
+        f"{name.replace('.', '_')}(): argument '{argument}' (position {position}) must be Tensor,"
+        f" not {type_name(value)}"
     )
 
 
-def need_tensors(name: str, **arguments: Any) -> None:
+def shown_names(op: Primitive) -> list[str]:
+    """torch's names of the arguments of an operation."""
+    return list(inspect.signature(op.call).parameters)
+
+
+def type_name(value: object) -> str:
+    """The name of a value's type as Python's C interface has it: with its module if it is of C."""
+    kind = type(value)
+    written_in_python = kind.__flags__ & 1 << 9  # Py_TPFLAGS_HEAPTYPE
+    plain = written_in_python or kind.__module__ == "builtins"
+    return kind.__name__ if plain else f"{kind.__module__}.{kind.__name__}"
+
+
+def refuse_arrays(op: Primitive, args: Values) -> None:
+    """TypeError if a user, not a rule, has called `op` with an array; see arrays.py."""
+    if not state.mode.roots:
+        from tinygrad_edu.engine import arrays
+
+        i = arrays.place_of_array(op, args)
+        if i is not None:
+            raise not_a_tensor(op.name, i + 1, args[i], shown_names(op)[i])
+
+
+def refuse_array(name: str, value: object, position: int = 1, argument: str = "input") -> None:
+    """TypeError if a user has called the function `name` with an array as this argument."""
+    if not state.mode.roots:
+        from tinygrad_edu.engine import arrays
+
+        if arrays.is_users(value):
+            raise not_a_tensor(name, position, value, argument)
+
+
+def need_tensors(name: str, **arguments: object) -> None:
     """TypeError unless these arguments, in their order, are tensors."""
     for position, (argument, value) in enumerate(arguments.items(), 1):
         if not isinstance(value, Variable):
@@ -311,7 +345,7 @@ def refuse_operand(function: Call, error: AttributeError, args: Values, kwargs: 
         for i in [i for i, element in enumerate(elements) if element is found]:
             raise TypeError(
                 f"expected Tensor as element {i} in argument {places[name]}, but got"
-                f" {type(found).__name__}"
+                f" {type_name(found)}"
             ) from None
 
 

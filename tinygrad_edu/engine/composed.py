@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from tinygrad_edu.engine.boundary import refuse_operand, tell
 from tinygrad_edu.engine.mode import named_like, state
-from tinygrad_edu.engine.types import Call
+from tinygrad_edu.engine.types import Call, typed_as
 
 F = TypeVar("F", bound=Call)
 
@@ -43,7 +43,7 @@ def of_tensors(function: F) -> F:
             refuse_operand(function, error, args, kwargs)
             raise
 
-    return cast("F", call)
+    return typed_as(function, call)
 
 
 def composed(*, autocast: str | Mapping[str, str]) -> Callable[[F], F]:
@@ -68,7 +68,7 @@ def composed(*, autocast: str | Mapping[str, str]) -> Callable[[F], F]:
 
         made: Any = functools.update_wrapper(named_like(function, call), function)
         made.composed = op
-        return cast("F", made)
+        return typed_as(function, made)
 
     return decorate
 
@@ -84,6 +84,6 @@ def heard(name: str) -> Callable[[F], F]:
                 return tell(op, function, args, kwargs)
             return function(*args, **kwargs)
 
-        return cast("F", functools.update_wrapper(named_like(function, call), function))
+        return typed_as(function, functools.update_wrapper(named_like(function, call), function))
 
     return decorate

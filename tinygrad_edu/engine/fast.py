@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu.dtypes import common
-from tinygrad_edu.engine.boundary import not_a_tensor, recover, tell
+from tinygrad_edu.engine.boundary import not_a_tensor, recover, refuse_arrays, tell
 from tinygrad_edu.engine.graph import INFERENCE, Storage, Variable, clock
 from tinygrad_edu.engine.mode import listeners, named_like, state
 from tinygrad_edu.engine.record import (
     as_array,
     call_general,
     live_inputs,
-    record,
+    note,
     unwrap,
 )
 from tinygrad_edu.engine.types import Call, Values
@@ -58,7 +58,7 @@ def call_unary(op: Primitive) -> Call:
     """The call of an operation with one argument."""
     forward, plans = op.forward, op.plans
 
-    def call(a: Any = _ABSENT, /, *rest: Any, **kwargs: Any) -> Any:
+    def call(a: object = _ABSENT, /, *rest: Any, **kwargs: Any) -> Any:
         mode, by, careful = state.mode, forward, False
         if kwargs or rest or a is _ABSENT or mode.listeners or listeners:
             args = _given(a, *rest)
@@ -71,6 +71,8 @@ def call_unary(op: Primitive) -> Call:
         if not isinstance(a, Variable):
             if not hasattr(a, "dtype"):
                 raise not_a_tensor(op.name, 1, a)
+            if not mode.roots:  # which is no rule's call
+                refuse_arrays(op, (a,))
             try:
                 return forward(a)
             except Exception as error:
@@ -122,7 +124,7 @@ def call_binary(op: Primitive, failed: Call = recover) -> Call:
     """
     forward, plans = op.forward, op.plans
 
-    def call(a: Any = _ABSENT, b: Any = _ABSENT, /, *rest: Any, **kwargs: Any) -> Any:
+    def call(a: object = _ABSENT, b: object = _ABSENT, /, *rest: Any, **kwargs: Any) -> Any:
         mode, by, careful = state.mode, forward, False
         if kwargs or rest or b is _ABSENT or mode.listeners or listeners:
             args = _given(a, b, *rest)
@@ -149,18 +151,20 @@ def call_binary(op: Primitive, failed: Call = recover) -> Call:
             else:
                 if op.numbers == "none" and b.__class__ in _NUMBERS:
                     raise not_a_tensor(op.name, 2, b)
-                z = b if b.__class__ in _NUMBERS else _plain(b)
+                z = b if b.__class__ in _NUMBERS else _plain(op, (a, b), failed, b)
         elif isinstance(b, Variable):
             if op.numbers != "either" and a.__class__ in _NUMBERS:
                 raise not_a_tensor(op.name, 1, a)
             if not b.plain:
                 look_closely(b)
                 careful = b._storage is INFERENCE
-            x = a if a.__class__ in _NUMBERS else _plain(a)
+            x = a if a.__class__ in _NUMBERS else _plain(op, (a, b), failed, a)
             z, b_edge, b_storage = b.array, b.node, b._storage
         else:
             if a.__class__ in _NUMBERS and b.__class__ in _NUMBERS:
                 raise not_a_tensor(op.name, 1, a)
+            if not mode.roots:
+                refuse_arrays(op, (a, b))
             try:
                 return forward(a, b)
             except Exception as error:
@@ -223,7 +227,7 @@ def call_variadic(op: Primitive) -> Call:
         if not any(storages):
             return y
         owners = [tuple(storages), *[None] * len(rest)]
-        return record(op, edges, [tuple(arrays), *rest], owners, y)
+        return note(op, edges, [tuple(arrays), *rest], owners, y)
 
     return call
 
@@ -237,14 +241,22 @@ def look_closely(t: Variable) -> bool:
     return not t.plain
 
 
-def _given(*args: Any) -> Values:
+def _given(*args: object) -> Values:
     return tuple([a for a in args if a is not _ABSENT])
 
 
-def _plain(operand: Any) -> Any:
-    """NumPy's numbers as Python's, its matrices and masked arrays as arrays; others as they are."""
+def _plain(op: Primitive, args: Values, failed: Call, operand: object) -> Any:
+    """NumPy's numbers as Python's, its matrices and masked arrays as arrays; others as they are.
+
+    Only Python's operators take an array beside a tensor.
+    """
+    function = failed is recover and not state.mode.roots
     if isinstance(operand, np.generic):
+        if function and (op.numbers == "none" or (op.numbers == "second" and operand is args[0])):
+            refuse_arrays(op, args)
         return operand.item()
+    if function:
+        refuse_arrays(op, args)
     return np.asarray(operand) if isinstance(operand, np.ndarray) else operand
 
 

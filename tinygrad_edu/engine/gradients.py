@@ -18,7 +18,7 @@ from tinygrad_edu.engine.mode import around, state
 from tinygrad_edu.engine.record import current_node, wrap
 from tinygrad_edu.engine.types import Gradient, Values
 from tinygrad_edu.engine.views import CutOff
-from tinygrad_edu.engine.walk import accumulate, walk
+from tinygrad_edu.engine.walk import accumulate, walk_back
 
 
 def _run(
@@ -39,7 +39,7 @@ def _run(
     try:
         state.mode = mode.but(enabled=create, roots=tuple([node for node, _ in roots]))
         with np.errstate(all="ignore"):
-            return walk(
+            return walk_back(
                 roots,
                 retain=retain,
                 create=create,
@@ -117,9 +117,9 @@ def backward(
 
 @heard("autograd.grad")
 def grad(
-    outputs: Any,
+    outputs: object,
     inputs: Any,
-    grad_outputs: Any = None,
+    grad_outputs: object = None,
     retain_graph: bool | None = None,
     create_graph: bool = False,
     only_inputs: bool = True,
@@ -185,7 +185,7 @@ def grad(
 
 
 def _batched(
-    outputs: Any, inputs: Any, grad_outputs: Any, create: bool, allow_unused: bool | None
+    outputs: object, inputs: object, grad_outputs: Any, create: bool, allow_unused: bool | None
 ) -> Values:
     """`grad`, once for every row of the `grad_outputs`, stacked."""
     if grad_outputs is None:
@@ -207,7 +207,7 @@ class GradientEdge(NamedTuple):
     ownership_token: Any = None
 
 
-def _node_of(x: Any, i: int) -> Node:
+def _node_of(x: object, i: int) -> Node:
     if isinstance(x, GradientEdge):
         return x.node
     if not isinstance(x, Variable):
@@ -229,7 +229,7 @@ def _roots(tensors: Any, grads: Any, create: bool) -> list[tuple[Node, Any]]:
     return [_root(i, t, g, create) for i, (t, g) in enumerate(zip(tensors, grads, strict=True))]
 
 
-def _root(i: int, t: Any, g: Gradient, create: bool) -> tuple[Node, Any]:
+def _root(i: int, t: object, g: Gradient, create: bool) -> tuple[Node, Any]:
     if not isinstance(t, Variable):
         raise TypeError(f"element {i} must be a Tensor, not {type(t).__name__}")
     node = current_node(t)

@@ -15,12 +15,14 @@ nothing.  How an operation takes 16 bits it says itself, as `half=`:
     "by gpu, once"   so does one operation of CuPy's, if all operands are arrays: numbers it would
                      round first
     "once"           the same, but not its rules
+
+Numbers are exact, as factors are in torch, unless more is said: "..., numbers rounded" to the dtype
+of the tensors first (`x == 0.1` is true of what 0.1 was rounded to), or "..., numbers fit", too.
 """
 
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import numpy as np
 
@@ -29,6 +31,7 @@ from tinygrad_edu.dtypes import (
     NumpyDtype,
     default,
     dtype,
+    fitting,
     is_floating,
     is_half,
     to_numpy,
@@ -44,9 +47,15 @@ from tinygrad_edu.kernels.memory_order import cast
 _WIDE = np.dtype(np.float32)
 
 
-def _by_gpu(op: Any, kinds: tuple[str, ...], operand: Array) -> bool:
-    """Whether the operation takes 16 bits in one of these ways, and the operand is on a GPU."""
-    return op.half in kinds and hasattr(operand, "dtype") and launch.takes_half(operand)
+def _by_gpu(op: Primitive, kinds: tuple[str, ...], operand: Array) -> bool:
+    """Whether the operation takes 16 bits in one of these ways, and the operand is on a GPU.
+
+    What arrives at an operation of several results is a list, None for those that got nothing.
+    """
+    if operand.__class__ is list:
+        operand = next((part for part in operand if part is not None), None)
+    way = op.half.partition(", numbers")[0]
+    return way in kinds and hasattr(operand, "dtype") and launch.takes_half(operand)
 
 
 def _taken_as_they_are(op: Primitive, half: NumpyDtype, values: Values) -> bool:
@@ -89,7 +98,7 @@ def _operands(op: Primitive, values: Values) -> Array:
     return [*values[0], *values[1:]] if op.variadic else values
 
 
-def _compute(op: Primitive, *values: Array) -> Array:
+def compute(op: Primitive, *values: Array) -> Array:
     """`forward`, computed in float32 where the operands have 16 bits."""
     first = values[0]
     if first.__class__ is np.ndarray and first.dtype is _WIDE:
@@ -105,12 +114,21 @@ def _compute(op: Primitive, *values: Array) -> Array:
         _WIDE if isinstance(v, (np.dtype, dtype)) and to_numpy(v) == half else v
         for v in widen(values)
     ]
+    if "numbers" in op.half:
+        fits = op.half.endswith("fit")
+        wide = [_number(v, half, fits) if v.__class__ in (float, int) else v for v in wide]
     y = op.forward(*wide)
     if result is None:  # another dtype was asked for by name
         return y
     if op.saves:  # what the rules are to be given is not rounded
         return (_narrow(y[0], half), *y[1:])
     return _narrow(y, half)
+
+
+def _number(value: float, half: NumpyDtype, fits: bool) -> float:
+    """The number rounded to 16 bits; refused if it has to fit and does not."""
+    value = fitting(half, value) if fits else value
+    return float(np.asarray(value, _WIDE).astype(half))
 
 
 def _narrow(y: Array, half: NumpyDtype) -> Array:
@@ -136,20 +154,24 @@ def _step(step: Call, node: Node, kept: Values | None, g: Gradient) -> Array:
     found = step(node, widen(kept), wide)
     if wide is g:  # not of 16 bits; the walk sees itself what is handed on
         return found
+    found = list(found)
+    if len(found) == 1:  # nobody else has what was widened
+        return found
     return [(i, wide.copy() if gx is wide else gx) for i, gx in found]
 
 
-def _listener(op: Any, make: Call, *args: Any, **kwargs: Any) -> Array:
-    if not isinstance(op, Primitive) or op.half == "as it is" or op.view:
+def _listener(op: Primitive, make: Call, *args: object, **kwargs: object) -> Array:
+    told = "_by" in kwargs  # a call that has been told how to compute
+    if told or not isinstance(op, Primitive) or op.half == "as it is" or op.view:
         return make(*args, **kwargs)
-    return op.call(*args, _by=functools.partial(_compute, op), **kwargs)
+    return op.call(*args, _by=functools.partial(compute, op), **kwargs)
 
 
 @functools.cache
 def install() -> None:
     """Compute with 16-bit floats from now on."""
     listeners.append(_listener)
-    around.append(_step)
+    around.insert(0, _step)  # the nearest: it widens what others have unpacked
 
 
 when_half_is_met(install)

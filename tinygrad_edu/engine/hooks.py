@@ -7,14 +7,18 @@ import os
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tinygrad_edu.engine.graph import Leaf, Node, Variable
+from tinygrad_edu.engine.graph import Leaf, Node, Variable, clock
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.engine.types import Gradient, Values
 from tinygrad_edu.engine.walk import unbroadcast
 
-_next_handle = itertools.count(1).__next__
+if TYPE_CHECKING:
+    from tinygrad_edu.tensor import Tensor
+
+
+_next_handle = itertools.count().__next__
 
 
 class RemovableHandle:
@@ -109,7 +113,7 @@ class Hooks:
             hooks_of(node).retain, self.retain = self.retain, None
 
 
-def _changed_inputs(hook: Any, changed: Any, inputs: list[Any]) -> list[Any]:
+def _changed_inputs(hook: object, changed: object, inputs: list[Any]) -> list[Any]:
     """What a node's hook makes of the gradients of its inputs: as many tensors, or None."""
     if not isinstance(changed, tuple):
         raise TypeError(f"expected tuple, but hook returned '{type(changed).__name__}'")
@@ -143,10 +147,20 @@ def copy_as(node: Node, cls: type[Node]) -> Any:
     return made
 
 
-def unhooked(node: Node) -> Node:
-    """The same node without its hooks: they are not told what is overwritten by a view."""
+def unhooked(node: Node, base: Node | None, steps: int) -> Node:
+    """The same view of the base, so many steps from it, without hooks: they are not told what is
+    overwritten through a view.
+
+    Nor are those of the views between. The twins have numbers of their own, for two nodes of one
+    number could not be ordered.
+    """
+    if node is base or not steps or node.is_leaf or node.whole is not None:
+        return node
+    edges = tuple([edge and unhooked(edge, base, steps - 1) for edge in node.edges])
+    if node.hooks is None and edges == node.edges:
+        return node
     twin: Node = copy_as(node, type(node))
-    twin.hooks = None
+    twin.number, twin.hooks, twin.edges = clock(), None, edges
     return twin
 
 
@@ -168,7 +182,7 @@ class AfterAccumulate:
     def __init__(self) -> None:
         self.functions: OrderedDict[int, Callable[[Any], None]] = OrderedDict()
 
-    def run(self, tensor: Any) -> None:
+    def run(self, tensor: Tensor) -> None:
         """Run them: the gradient has been added."""
         for hook in [*self.functions.values()]:
             found = hook(tensor)
@@ -178,7 +192,7 @@ class AfterAccumulate:
                 raise RuntimeError("Tensor post accumulate grad hooks should return None.")
 
 
-def check_hook(hook: Any, result: Any, before: Any) -> Any:
+def check_hook(hook: object, result: Any, before: Any) -> Any:
     """What a hook returned, if it is None or a gradient like the one `before`.
 
     Raises:
@@ -192,7 +206,7 @@ def check_hook(hook: Any, result: Any, before: Any) -> Any:
     name = getattr(hook, "__name__", type(hook).__name__)
     if result.array.dtype != before.array.dtype:
         raise RuntimeError(
-            f"hook '{name}' has changed the type of value (was {before.type()} got {result.type()})"  # type: ignore[attr-defined]
+            f"hook '{name}' has changed the type of value (was {before.type()} got {result.type()})"
         )
     if result.array.shape != before.array.shape:
         raise RuntimeError(f"hook '{name}' has changed the size of value")

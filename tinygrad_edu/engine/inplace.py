@@ -28,7 +28,7 @@ from tinygrad_edu.engine.hooks import unhooked
 from tinygrad_edu.engine.levels import refuse_captured, refuse_out
 from tinygrad_edu.engine.mode import is_recording, state
 from tinygrad_edu.engine.primitive import Primitive, primitive
-from tinygrad_edu.engine.record import as_array, current_node, record, wrap
+from tinygrad_edu.engine.record import as_array, current_node, note, wrap
 from tinygrad_edu.engine.types import Call, Gradient
 from tinygrad_edu.engine.views import CutOff, replay
 from tinygrad_edu.kernels.memory_order import overlap_in_part, slow_to_fast
@@ -126,7 +126,7 @@ def read_slices(x: Array, path: Any, order: Any) -> Array:
     return as_array(replay(path, _laid_out(x, order))).copy()
 
 
-def _in_zeros(g: Gradient, shape: tuple[int, ...], path: Any, order: Any) -> Any:
+def _in_zeros(g: Gradient, shape: tuple[int, ...], path: object, order: object) -> Tensor:
     array = g.array if isinstance(g, Variable) else g
     return copy_slices(np.zeros_like(array, shape=shape), g, path, order)
 
@@ -177,7 +177,7 @@ def write(t: Any, y: Any) -> Any:
     return t
 
 
-def write_out(name: str, out: Any, y: Any, *inputs: Any, told: bool = True) -> Tensor:
+def write_out(name: str, out: Any, y: Any, *inputs: object, told: bool = True) -> Tensor:
     """torch's `out=`: the result `y` of a function, written into a tensor that is there already.
 
     An empty one gets the shape of the result, and its order in memory.
@@ -240,7 +240,7 @@ def set_history(t: Any, node: Node | None) -> None:
     if before is None and node is None:
         return
     order = None if base.array.flags.c_contiguous else slow_to_fast(base.array)
-    copied = record(
+    copied = note(
         copy_slices.primitive,
         (before, node),
         (base.array, t.array, t.view_of.path, order),
@@ -296,8 +296,8 @@ def inplace(
         # kept does so at once: they get a copy from the start.
         same = simple and state.mode.maker is operator.call
         node = t.node
-        if t.view_of is not None and node is not None and node.hooks is not None:
-            node = unhooked(node)
+        if t.view_of is not None and node is not None:
+            node = unhooked(node, t.view_of.base.node, len(t.view_of.path))
         before = wrap(t.array if same else t.array.copy(), node, t._storage if same else None)
         return write(t, op(before, *args, **kwargs))
 

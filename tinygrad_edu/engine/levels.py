@@ -10,11 +10,14 @@ do.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tinygrad_edu.engine import tree
 from tinygrad_edu.engine.graph import INFERENCE, Storage, Variable
 from tinygrad_edu.engine.mode import state
+
+if TYPE_CHECKING:
+    from tinygrad_edu.engine.primitive import Primitive
+
 
 _CAPTURED = (
     "During a grad (vjp, jvp, grad, etc) transform, the function provided attempted to call"
@@ -57,7 +60,7 @@ class Level:
         before = self.before = state.mode
         state.mode = before.but(level=self, listeners=(*before.listeners, self.heard))
 
-    def __exit__(self, *error: Any) -> None:
+    def __exit__(self, *error: object) -> None:
         state.mode = self.before
 
     def own(self) -> Storage:
@@ -69,14 +72,14 @@ class Level:
             level = level.outer
         return storage
 
-    def heard(self, op: Any, make: Any, *args: Any, **kwargs: Any) -> Any:
+    def heard(self, op: Primitive, make: Any, *args: Any, **kwargs: Any) -> Any:
         """Note what the results of a call are (see mode.py)."""
-        y = make(*args, **kwargs)
         given = {t._storage for t in tensors((args, kwargs))}
-        found = {t._storage for t in tensors(y)}
-        self.made |= found - given
+        y = make(*args, **kwargs)
+        new = [t._storage for t in tensors(y) if t._storage not in given]
+        self.made.update(new)
         if self.varying is not None and not self.varying.isdisjoint(given):
-            self.varying |= found - given
+            self.varying.update(new)
         return y
 
     def refuse(self, t: Any, name: str, others: Any) -> None:
@@ -104,7 +107,7 @@ def refuse_out(name: str) -> None:
         level = level.outer
 
 
-def refuse_captured(t: Any, name: str = "inplace arithmetic", others: Any = ()) -> None:
+def refuse_captured(t: object, name: str = "inplace arithmetic", others: object = ()) -> None:
     """Raise torch's error where a transform forbids to write into `t`.
 
     Args:
@@ -120,4 +123,14 @@ def refuse_captured(t: Any, name: str = "inplace arithmetic", others: Any = ()) 
 
 def tensors(value: Any) -> list[Any]:
     """The tensors in nested containers."""
-    return [leaf for leaf in tree.flatten(value) if isinstance(leaf, Variable)]
+    found: list[Any] = []
+    todo = [value]
+    while todo:
+        value = todo.pop()
+        if isinstance(value, Variable):
+            found.append(value)
+        elif isinstance(value, (tuple, list)):
+            todo.extend(value[::-1])
+        elif value.__class__ is dict and value:
+            todo.extend([*value.values()][::-1])
+    return found

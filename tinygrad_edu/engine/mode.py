@@ -60,7 +60,7 @@ class Mode:
         self.level: Level | None = None
         self.owner: Callable[[], Storage] | None = None
 
-    def but(self, **changes: Any) -> Mode:
+    def but(self, **changes: object) -> Mode:
         """This mode with some attributes changed; `recorder` and `owner` follow from the others."""
         made = object.__new__(Mode)
         made.enabled, made.maker, made.inference = self.enabled, self.maker, self.inference

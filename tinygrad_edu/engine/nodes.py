@@ -191,7 +191,8 @@ def shown_as(result: Result, chain: str, **inputs: Any) -> Result:
         made = copy_as(node, cls.part_class if isinstance(node, Part) else cls)
         if inputs:
             made.sources = {name: current_node(t) for name, t in inputs.items()}
-        result.node = made  # type: ignore[attr-defined]
+        shown: Any = result
+        shown.node = made
     return result
 
 
@@ -259,7 +260,9 @@ class TorchPart(Shown, Part):
     @property
     def next_functions(self) -> Edges:
         """Those of the operation."""
-        return self.whole.next_functions  # type: ignore[attr-defined, no-any-return]
+        whole: Any = self.whole
+        found: Edges = whole.next_functions
+        return found
 
 
 class AccumulateGrad(Shown, Leaf):

@@ -133,6 +133,7 @@ class Primitive:
         forward: the function of arrays.
         parameters: names of its arguments, in order.
         inputs: the leading arguments that may need a gradient.
+        others: how many arguments need not be tensors.
         rules: for each argument that has one, its rule.
         constants: the arguments declared to need none.
         definition: the same computed by other operations; what `create_graph` differentiates.
@@ -181,7 +182,8 @@ class Primitive:
         self.names, self.arity = tuple(self.parameters), len(self.parameters)
         named = "".join(map(str.capitalize, self.name.split("_")))
         self.chain, self.chain_is_fixed = _chain(named if node is None else node)
-        defaults = forward.__defaults__ or ()
+        kinds, defaults = forward.__annotations__, forward.__defaults__ or ()
+        self.others = self.arity - [kinds.get(name) for name in self.parameters].count("Array")
         self.defaults = dict(zip(self.parameters[-len(defaults) :], defaults, strict=False))
         self.inputs: tuple[str, ...] = ()
         self.rules: dict[str, Rule] = {}
@@ -192,8 +194,7 @@ class Primitive:
         self.definition: Callable[..., Tensor] | None = None
         self.plans: dict[tuple[bool, ...], Plan] = {}
         self.classes: dict[str, type[Node]] = {}
-        values = [*self.parameters, "y", *self.saves]
-        self.places = {name: i for i, name in enumerate(values)}
+        self.places = {n: i for i, n in enumerate([*self.parameters, "y", *self.saves])}
         self.shape_places = {f"{name}_shape": i for i, name in enumerate(self.parameters)}
         Primitive.everyone.append(self)
 
@@ -258,7 +259,7 @@ class Primitive:
         self.inputs = tuple(self.parameters[:last])
         self.plans.clear()
 
-    def class_of(self, *values: Any) -> type[Node]:
+    def class_of(self, *values: object) -> type[Node]:
         """The class of the node of a call with these arguments."""
         chain = self.chain(*values)
         return self.classes.setdefault(chain, self.node_class(chain, self.names))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu.dtypes import Array, is_floating
-from tinygrad_edu.engine.boundary import recover, tell
+from tinygrad_edu.engine.boundary import recover, refuse_arrays, tell
 from tinygrad_edu.engine.graph import Node, Storage, Variable
 from tinygrad_edu.engine.mode import listeners, state
 from tinygrad_edu.engine.types import Call
@@ -28,24 +28,24 @@ if TYPE_CHECKING:
 _new = object.__new__
 
 
-def as_array(y: Any) -> Array:
+def as_array(y: object) -> Array:
     """NumPy turns 0-d results into scalars; the engine wants arrays, and plain ones."""
     return np.asarray(y) if isinstance(y, (np.generic, float, int, np.ndarray)) else y
 
 
 def wrap(y: Array, node: Node | None = None, storage: Storage | None = None) -> Tensor:
     """A tensor around an array, without copying or checking."""
-    t = _new(Variable.results)
+    t: Tensor = _new(Variable.results)
     t.array = y if y.__class__ is np.ndarray else as_array(y)
     t._storage = Storage() if storage is None else storage
     if node is not None:
         t.node = node
     elif storage is None and state.mode.owner is not None:
         t._storage = state.mode.owner()
-    return t  # type: ignore[no-any-return]
+    return t
 
 
-def current_node(a: Any) -> Node | None:
+def current_node(a: object) -> Node | None:
     """The node of an argument, None for one that is no tensor or needs no gradient."""
     if not isinstance(a, Variable):
         return None
@@ -67,13 +67,16 @@ def call_general(op: Primitive) -> Call:
                 return op.write_out(op.name, kwargs.pop("out"), op.call(*args, _by=by, **kwargs))
             args = op.bind(args, kwargs)
         values, edges, storages = unwrap(args)
+        others = storages.count(None)
+        if others > op.others:
+            refuse_arrays(op, args)
         try:
             y = by(*values)
         except Exception as error:
             return recover(op, error, args)
-        if not any(storages):
+        if others == arity:
             return y[0] if op.saves else y
-        return record(op, edges, values, storages, y)
+        return note(op, edges, values, storages, y)
 
     return call
 
@@ -97,7 +100,7 @@ def unwrap(args: Sequence[Any]) -> tuple[list[Any], list[Node | None], list[Stor
     return values, edges, storages
 
 
-def record(
+def note(
     op: Primitive,
     edges: Sequence[Node | None],
     values: Sequence[Any],
@@ -150,10 +153,12 @@ def live_inputs(op: Primitive, live: tuple[bool, ...], y: Array) -> tuple[bool, 
     return live[: len(op.inputs)]
 
 
-def _owner(saved: Any, results: list[Any]) -> Any:
+def _owner(saved: object, results: list[Any]) -> Any:
     """The storage of a further value that the operation returned, if it is that of a result."""
     return next((t._storage for t in results if t.array is saved), None)
 
 
 def _shape(value: Any) -> Any:
-    return tuple([v.shape for v in value]) if value.__class__ is tuple else value.shape
+    if value.__class__ is tuple:
+        return tuple([v.shape for v in value])
+    return None if value is None else value.shape

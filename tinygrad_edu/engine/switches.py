@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from tinygrad_edu.engine.mode import PLAIN, Mode, is_recording, state
-from tinygrad_edu.engine.types import Call, Options
+from tinygrad_edu.engine.types import Call, Options, typed_as
 
 F = TypeVar("F", bound=Call)
 
@@ -77,17 +77,17 @@ class _Switch:
             return self._wrap_generator(orig_func)
 
         @functools.wraps(orig_func)
-        def inside(*args: Any, **kwargs: Any) -> Any:
+        def inside(*args: object, **kwargs: object) -> Any:
             with self._fresh():
                 return orig_func(*args, **kwargs)
 
-        return inside  # type: ignore[return-value]
+        return typed_as(orig_func, inside)
 
     def _wrap_generator(self, function: F) -> F:
         """A generator runs with the switch set while it works, and not while its user does."""
 
         @functools.wraps(function)
-        def inside(*args: Any, **kwargs: Any) -> Any:
+        def inside(*args: object, **kwargs: object) -> Any:
             generator = function(*args, **kwargs)
             resume: Callable[[], Any] = functools.partial(next, generator)
             while True:
@@ -105,7 +105,7 @@ class _Switch:
                 except BaseException as error:
                     resume = functools.partial(generator.throw, error)
 
-        return inside  # type: ignore[return-value]
+        return typed_as(function, inside)
 
 
 def _restored(before: Mode) -> Mode:

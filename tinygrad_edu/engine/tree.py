@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 
-def flatten(tree: Any) -> list[Any]:
+def flatten(tree: object) -> list[Any]:
     """The leaves of nested tuples, lists and dictionaries, in order."""
     if isinstance(tree, (tuple, list)):
         return [leaf for branch in tree for leaf in flatten(branch)]
@@ -15,13 +15,13 @@ def flatten(tree: Any) -> list[Any]:
     return [tree]
 
 
-def rebuild(tree: Any, leaves: list[Any]) -> Any:
+def rebuild(tree: object, leaves: list[Any]) -> Any:
     """A tree of the same structure with other leaves."""
     following = iter(leaves)
     return change(tree, lambda _: next(following))
 
 
-def change(tree: Any, function: Callable[[Any], Any]) -> Any:
+def change(tree: object, function: Callable[[Any], Any]) -> Any:
     """The tree with `function` applied to every leaf."""
     if isinstance(tree, tuple) and hasattr(tree, "_fields"):
         return type(tree)(*[change(branch, function) for branch in tree])
@@ -32,7 +32,7 @@ def change(tree: Any, function: Callable[[Any], Any]) -> Any:
     return function(tree)
 
 
-def broadcast(values: Any, tree: Any) -> list[Any] | None:
+def broadcast(values: object, tree: object) -> list[Any] | None:
     """One value per leaf of `tree`, where a value higher up counts for all below it.
 
     None if the structures differ.

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tinygrad_edu.engine.boundary import recover, tell
+from tinygrad_edu.engine.boundary import recover, refuse_arrays, tell
 from tinygrad_edu.engine.graph import Leaf, Variable, clock
 from tinygrad_edu.engine.mode import PLAIN, listeners, state
 from tinygrad_edu.engine.record import wrap
@@ -90,7 +90,7 @@ def replay(path: Sequence[Step], x: Any) -> Any:
     return x
 
 
-def replay_recorded(path: Sequence[Step], base: Any) -> Any:
+def replay_recorded(path: Sequence[Step], base: object) -> Any:
     """The node of the view to which a path leads, whatever this thread's mode."""
     mode = state.mode
     try:
@@ -114,7 +114,7 @@ def call_view(op: Primitive) -> Call:
     """
     forward, plans, arity = op.forward, op.plans, op.arity
 
-    def view(*args: Any, **kwargs: Any) -> Any:
+    def view(*args: object, **kwargs: object) -> Any:
         by = kwargs.pop("_by", forward) if kwargs else forward
         if (listeners or state.mode.listeners) and by is forward:
             return tell(op, None, args, kwargs, listeners)
@@ -122,6 +122,8 @@ def call_view(op: Primitive) -> Call:
             args = op.bind(args, kwargs)
         source, *rest = args
         if not isinstance(source, Variable):
+            if not state.mode.roots:
+                refuse_arrays(op, (source,))
             try:
                 return forward(*args)
             except Exception as error:

@@ -24,6 +24,7 @@ from tinygrad_edu.engine.graph import Leaf, Node, Storage, Variable
 from tinygrad_edu.engine.mode import Around
 from tinygrad_edu.engine.record import as_array, wrap
 from tinygrad_edu.engine.types import Call, Gradient, Values
+from tinygrad_edu.kernels.memory_order import for_leaf
 
 
 class Arrivals:
@@ -67,7 +68,7 @@ class Arrivals:
         self.pending[whole][index] = g if share is None else share + g
 
 
-def walk(
+def walk_back(
     roots: Sequence[tuple[Node, Gradient]],
     *,
     retain: bool,
@@ -183,7 +184,7 @@ def free(node: Node) -> None:
         node.guards = ()
 
 
-def _plain(value: Any) -> bool:
+def _plain(value: object) -> bool:
     if isinstance(value, (tuple, list)):
         return all([_plain(part) for part in value])
     return not hasattr(value, "dtype")
@@ -220,10 +221,11 @@ def accumulate(leaf: Leaf, g: Gradient, mine: bool, create: bool) -> None:
         return
     with leaf.lock:
         before = tensor._grad
-        if create:
-            tensor._grad = g.clone() if before is None else before + g
-        elif before is None:
-            tensor._grad = wrap(g if mine else g.copy())
+        if before is None:
+            values, node = (g.array, g.clone().node) if create else (g, None)
+            tensor._grad = wrap(for_leaf(tensor.array, values, mine), node)
+        elif create:
+            tensor._grad = before + g
         elif before.node is not None:
             tensor._grad = before + wrap(g)
         else:

@@ -18,21 +18,20 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from tinygrad_edu.autograd import functional
+from tinygrad_edu.autograd.batched import batched_here, cut_off, filled
 from tinygrad_edu.engine import tree
 from tinygrad_edu.engine.graph import Node, Variable
 from tinygrad_edu.engine.levels import Level, tensors
-from tinygrad_edu.engine.record import current_node, wrap
+from tinygrad_edu.engine.record import current_node
 from tinygrad_edu.engine.switches import enable_grad, is_grad_enabled
 from tinygrad_edu.engine.views import CutOff
 from tinygrad_edu.func.batching import vmap
 from tinygrad_edu.ops.joining import stack
 
 __all__ = [
-    "functional_call", "grad", "grad_and_value", "hessian", "jacfwd", "jacrev", "jvp",
-    "stack_module_state", "vjp", "vmap",
+    "functional_call", "grad", "grad_and_value", "hessian", "jacfwd", "jacrev", "jvp", "linearize",
+    "replace_all_batch_norm_modules_", "stack_module_state", "vjp", "vmap",
 ]  # fmt: skip
 
 ArgNums = int | tuple[int, ...]
@@ -55,7 +54,7 @@ class _Run:
             if not isinstance(t, Variable):
                 raise ValueError(f"Thing passed to transform API must be Tensor, got {type(t)}")
         with enable_grad():
-            self.xs: list[Any] = [functional.fresh(t, outside) for t in before]
+            self.xs: list[Any] = [functional.fresh(batched_here(t), outside) for t in before]
             changed = dict(zip(places, tree.rebuild(given, self.xs), strict=True))
             new_args = [changed.get(i, a) for i, a in enumerate(args)]
             with Level(tensors((new_args, kwargs))):
@@ -84,7 +83,7 @@ class _Run:
 
 
 def _detached(value: Any) -> Any:
-    return wrap(value.array, None, value._storage) if isinstance(value, Variable) else value
+    return cut_off(value) if isinstance(value, Variable) else value
 
 
 def _reaches_others(ys: list[Any], own: list[Any]) -> bool:
@@ -102,7 +101,7 @@ def _reaches_others(ys: list[Any], own: list[Any]) -> bool:
     return False
 
 
-def _name(f: Any) -> str:
+def _name(f: object) -> str:
     return str(getattr(f, "__name__", type(f).__name__))
 
 
@@ -140,7 +139,7 @@ def grad_and_value(
     """
 
     @functools.wraps(func)
-    def inside(*args: Any, **kwargs: Any) -> Any:
+    def inside(*args: object, **kwargs: object) -> Any:
         places = _places(argnums, args)
         run = _Run(func, args, places, kwargs, has_aux)
         y = run.output
@@ -155,7 +154,7 @@ def grad_and_value(
                 " instead?"
             )
         with enable_grad():
-            ones = [wrap(np.ones_like(y.array))]
+            ones = [filled(y, 1)]
             found = functional._pull([y], run.xs, ones, run.connected, False)
         gradients = run.finished(_shaped(args, argnums, places, found))
         value = run.finished(y)
@@ -178,14 +177,14 @@ def grad(
     both = grad_and_value(func, argnums, has_aux)
 
     @functools.wraps(func)
-    def inside(*args: Any, **kwargs: Any) -> Any:
+    def inside(*args: object, **kwargs: object) -> Any:
         gradients, value = both(*args, **kwargs)
         return (gradients, value[1]) if has_aux else gradients
 
     return inside
 
 
-def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
+def vjp(func: Callable[..., Any], *primals: object, has_aux: bool = False) -> Any:
     """`func(*primals)`, and a function that maps a cotangent u of the outputs to u J.
 
     Args:
@@ -204,7 +203,9 @@ def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
     run = _Run(func, primals, range(len(primals)), {}, has_aux)
     _only_tensors(run.ys, "vjp(f, *primals)", "f(*primals)")
 
-    def pull(cotangents: Any, retain_graph: bool = True, create_graph: bool | None = None) -> Any:
+    def pull(
+        cotangents: object, retain_graph: bool = True, create_graph: bool | None = None
+    ) -> Any:
         us = tree.flatten(cotangents)
         if len(us) != len(run.ys):
             raise RuntimeError(
@@ -283,6 +284,47 @@ def jvp(
     return (*result, run.aux) if has_aux else result
 
 
+def linearize(func: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., Any]]:
+    """`func(*primals)`, and a function that maps tangents v of the primals to J v.
+
+    The function is run once, however many tangents there are.
+
+    >>> import tinygrad_edu as torch
+    >>> y, push = torch.func.linearize(torch.sin, torch.zeros(2))
+    >>> push(torch.tensor([1.0, 3.0]))
+    tensor([1., 3.])
+    """
+    run = _Run(func, primals, range(len(primals)), {})
+    _only_tensors(run.ys, "linearize(f, *primals)", "f(*primals)")
+
+    def pushed(*tangents: Any) -> Any:
+        vs = tree.flatten(tangents)
+        if len(vs) != len(run.xs):
+            raise RuntimeError(
+                "linearize: expected tangents of the same structure as the primals:"
+                f" {len(vs)} tensors for {len(run.xs)}"
+            )
+        create = run.connected or any([current_node(v) is not None for v in vs])
+        with enable_grad():
+            products = functional.push(run.ys, run.xs, vs, create)
+        result = tree.rebuild(run.output, products)
+        return result if create else run.finished(result)
+
+    return run.finished(run.output), pushed
+
+
+def replace_all_batch_norm_modules_(root: Any) -> Any:
+    """Take the running statistics from every batch norm of a model; returns the model.
+
+    Then `vmap` may run it: updating them in place would mix the slices.
+    """
+    for module in root.modules():
+        if hasattr(module, "running_mean") and hasattr(module, "track_running_stats"):
+            module.running_mean = module.running_var = module.num_batches_tracked = None
+            module.track_running_stats = False
+    return root
+
+
 def jacrev(
     func: Callable[..., Any],
     argnums: ArgNums = 0,
@@ -303,7 +345,7 @@ def jacrev(
     """
 
     @functools.wraps(func)
-    def inside(*args: Any, **kwargs: Any) -> Any:
+    def inside(*args: object, **kwargs: object) -> Any:
         places = _places(argnums, args)
         run = _Run(func, args, places, kwargs, has_aux)
         _only_tensors(run.ys, "vjp(f, *primals)", "f(*primals)")
@@ -386,7 +428,7 @@ def functional_call(
     return call_with(module, given, args, kwargs, tie_weights, strict)
 
 
-def _merged(dicts: Any) -> dict[str, Any]:
+def _merged(dicts: object) -> dict[str, Any]:
     """One dictionary: the given one itself, or a new one of a sequence's."""
     if isinstance(dicts, dict):
         return dicts

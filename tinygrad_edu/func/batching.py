@@ -6,6 +6,8 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+from tinygrad_edu.autograd.batch_rules import apply
+from tinygrad_edu.autograd.batched import Batched, BatchedRun, Unbatched
 from tinygrad_edu.engine import tree
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.levels import Level
@@ -16,8 +18,8 @@ from tinygrad_edu.random import get_rng_state, set_rng_state
 
 def vmap(
     func: Callable[..., Any],
-    in_dims: Any = 0,
-    out_dims: Any = 0,
+    in_dims: object = 0,
+    out_dims: object = 0,
     randomness: str = "error",
     *,
     chunk_size: int | None = None,
@@ -55,11 +57,17 @@ def vmap(
         )
 
     @functools.wraps(func)
-    def mapped(*args: Any, **kwargs: Any) -> Any:
+    def mapped(*args: object, **kwargs: object) -> Any:
         name = getattr(func, "__name__", type(func).__name__)
         dims = _in_dims(args, in_dims, name)
         leaves = tree.flatten(args)
         size = _size(leaves, dims)
+        if randomness == "error":
+            start = get_rng_state()
+            try:
+                return _at_once(func, args, kwargs, leaves, dims, size, out_dims)
+            except (Unbatched, Exception):  # the calls below say what is wrong, if anything is
+                set_rng_state(start)
         slices = [
             [leaf] * size if dim is None else leaf.unbind(dim)
             for leaf, dim in zip(leaves, dims, strict=True)
@@ -84,7 +92,39 @@ def vmap(
     return mapped
 
 
-def _in_dims(args: tuple[Any, ...], in_dims: Any, name: str) -> list[int | None]:
+def _at_once(
+    func: Callable[..., Any], args: Any, kwargs: Any, leaves: list[Any], dims: list[int | None],
+    size: int, out_dims: Any,
+) -> Any:  # fmt: skip
+    """All slices in one call of the function (see autograd/batched.py).
+
+    Raises:
+        Unbatched, or any error: the function must be called slice by slice.
+    """
+    run = BatchedRun(size, apply)
+    given = [
+        leaf if dim is None else Batched(run, movedim(leaf, dim, 0))
+        for leaf, dim in zip(leaves, dims, strict=True)
+    ]
+    before = get_rng_state()
+    with run:
+        output = func(*tree.rebuild(args, given), **kwargs)
+    if (get_rng_state() != before).any():
+        raise Unbatched
+    out = tree.broadcast(out_dims, output)
+    if isinstance(out_dims, tuple) and len(out_dims) == 1 and isinstance(output, Variable):
+        out = list(out_dims)
+    if out is None:
+        raise Unbatched
+    joined: list[Any] = []
+    for leaf, dim in zip(tree.flatten(output), out, strict=True):
+        if not isinstance(leaf, Variable) or (dim is None and run.owns(leaf)):
+            raise Unbatched
+        joined.append(leaf if dim is None else movedim(run.whole(leaf), 0, dim))
+    return tree.rebuild(output, joined)
+
+
+def _in_dims(args: tuple[Any, ...], in_dims: object, name: str) -> list[int | None]:
     """The dimension to slice of every leaf of the arguments."""
     call = f"vmap({name}, in_dims={in_dims}, ...)(<inputs>)"
     if not isinstance(in_dims, (int, tuple, list)):
@@ -143,7 +183,7 @@ def _size(leaves: list[Any], dims: list[int | None]) -> int:
     return int(sizes[0])
 
 
-def _joined(outputs: list[Any], out_dims: Any, name: str) -> Any:
+def _joined(outputs: list[Any], out_dims: object, name: str) -> Any:
     """The results of all calls, stacked leaf by leaf."""
     first = outputs[0]
     for leaf in tree.flatten(first):

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.kernels.axpby import addresses, blas_axpby
 from tinygrad_edu.kernels.blocks import blocks, constants
-from tinygrad_edu.kernels.threads import blas
 from tinygrad_edu.kernels.undivided import Calls
 
-SMALL = 2048
-"""Of fewer elements the passes cost less than telling the BLAS where they are."""
 WHOLE = 1 << 18
 """Up to so many the arrays stay in the processor's last cache, and blocks would only cost calls."""
 
@@ -48,19 +44,20 @@ def adam_calls(
         1 - lr * weight_decay, weight_decay,
     )  # fmt: skip
     arrays = (x, g, m, v) if v_max is None else (x, g, m, v, v_max)
-    calls: Calls = []
-    axpby = _axpby(arrays, beta1, beta2, 1 - beta1, 1 - beta2, lr, 1 - lr * weight_decay)
+    axpby = blas_axpby(arrays, lr, beta1, beta2, 1 - lr * weight_decay)
     length = x.size if axpby is not None and x.size <= WHOLE else 0
+    calls: Calls = []
     for parts in blocks(*arrays, scratch=2 if l2 else 1, length=length):
         xs, gs, ms, vs, s = *parts[:4], parts[-1]
         if l2:  # g + weight_decay x, in the other scratch array
             calls += [(np.multiply, xs, penalty, s), (np.add, gs, s, parts[-2])]
             gs = parts[-2]
         if axpby is not None:
+            n, (at_x, at_g, at_m, at_v, at_s) = xs.size, addresses(xs, gs, ms, vs, s)
             calls += [
-                axpby(1 - beta1, gs, beta1, ms),
+                (axpby, n, 1 - beta1, at_g, 1, beta1, at_m, 1),
                 (np.multiply, gs, gs, s),
-                axpby(1 - beta2, s, beta2, vs),
+                (axpby, n, 1 - beta2, at_s, 1, beta2, at_v, 1),
             ]
         else:
             calls += [
@@ -81,28 +78,10 @@ def adam_calls(
             (np.divide, ms, s, s),
         ]
         if axpby is not None:
-            calls.append(axpby(float(step), s, 1.0 if l2 else float(shrink), xs))
+            keep = 1.0 if l2 else float(shrink)
+            calls.append((axpby, n, float(step), at_s, 1, keep, at_x, 1))
             continue
         if weight_decay != 0 and decoupled:
             calls.append((np.multiply, xs, shrink, xs))
         calls += [(np.multiply, s, step, s), (np.add, xs, s, xs)]
     return calls
-
-
-def _axpby(arrays: Sequence[Array], *factors: float) -> Callable[..., tuple[Any, ...]] | None:
-    """Gives the call of the BLAS for `y = a x + b y`; None where it must not serve.
-
-    Of a factor of 0 it would not read the array, and so lose a nan.
-    """
-    x, library = arrays[0], blas()
-    if not isinstance(x, np.ndarray) or library is None or x.size < SMALL or 0 in factors:
-        return None
-    function = library.axpby.get(x.dtype)
-    if function is None or not all([a.flags.c_contiguous for a in arrays]):
-        return None
-
-    def call(a: float, x: Array, b: float, y: Array) -> tuple[Any, ...]:
-        at, to = (array.__array_interface__["data"][0] for array in (x, y))
-        return function, x.size, a, at, 1, b, to, 1
-
-    return call

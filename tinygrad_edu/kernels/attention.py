@@ -19,8 +19,9 @@ Under `causal`, query i sees the keys 0 to i: of a block only the keys up to its
 computed, half of the work is skipped, and a triangle is masked at the end of each block.
 
 Dao et al. also cut the keys into blocks, with a running maximum and sum, so that a tile fits into
-the few kilobytes next to a GPU's arithmetic units.  Measured in NumPy, on 1024 to 8192 keys, that
-is slower: a row of scores lies in a CPU's cache as it is.
+the few kilobytes next to a GPU's arithmetic units; so does cuda/flash.py.  Measured in NumPy, on
+1024 to 8192 keys, that is slower: a row of scores lies in a CPU's cache as it is.  The GPU's code
+here is for what flash.py does not take: wider heads, and masks that need a gradient.
 
 Source: Dao et al., "FlashAttention", 2022, algorithms 1 and 2; Rabe and Staats, "Self-attention
 does not need O(n²) memory", 2021.
@@ -28,6 +29,7 @@ does not need O(n²) memory", 2021.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -35,8 +37,9 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.kernels.blocks import filled
 from tinygrad_edu.kernels.cuda import attention as gpu
-from tinygrad_edu.kernels.cuda import launch, products
+from tinygrad_edu.kernels.cuda import flash, launch, products
 from tinygrad_edu.kernels.threads import spread
 
 ROWS, TILE = 64, 1 << 19
@@ -72,11 +75,10 @@ class Scores:
         tile = (TILE if on_cpu else GPU_TILE) // self.dtype.itemsize
         self.empty = not (self.rows and self.keys and math.prod(q.shape[:-2]))
         self.together = 1 if self.empty else max(1, tile // (self.rows * self.keys))
-        shape = (self.rows, self.rows)
         self.by_kernel = not on_cpu and launch.takes_half(q)
-        self.triangle = (
-            None if self.by_kernel else np.triu(np.full_like(q, -np.inf, shape=shape), 1)
-        )
+        self.triangle: Array | None = None
+        if causal and not self.by_kernel:
+            self.triangle = _triangle(self.rows, q.dtype) if on_cpu else _new_triangle(self.rows, q)
 
     def scratch(self) -> Array:
         """Memory for one tile."""
@@ -115,6 +117,19 @@ class Scores:
             corner = s[..., rows.start :]
             corner += self.triangle[: corner.shape[-2], : corner.shape[-1]]
         return q, s
+
+
+def _new_triangle(n: int, like: Array) -> Array:
+    """What hides the later keys of `n` queries: added to their scores."""
+    return np.triu(np.full_like(like, -np.inf, shape=(n, n)), 1)
+
+
+@functools.lru_cache(maxsize=8)
+def _triangle(n: int, dtype: Any) -> Array:
+    """The same, made once for the CPU; nobody may write to it."""
+    made = _new_triangle(n, np.empty(0, dtype))
+    made.flags.writeable = False
+    return made
 
 
 def _together(*arrays: Array) -> Any:
@@ -161,13 +176,15 @@ def forward(
         y (..., B, H, L, V), in memory in the order of q, and lse (..., B, H, L), which is inf for
         a query that sees no key; its y is 0.
     """
+    if flash.fits(q, k, v):
+        return flash.forward(q, k, v, mask, keep, p, causal, scale)
     q, k, v = _together(q, k, v)
     scores = Scores(q, k, mask, keep, causal, scale)
     y = np.empty_like(q, shape=(*q.shape[:-1], v.shape[-1]))
     lse = np.empty_like(q, dtype=scores.dtype, shape=q.shape[:-1])
     if scores.empty:
         y[...], lse[...] = 0, np.inf
-    ones = k if scores.by_kernel else np.ones_like(k, shape=k.shape[-2:-1])
+    ones = k if scores.by_kernel else filled(k, k.shape[-2], 1.0)
     lowest = float(np.finfo(scores.dtype).min)
 
     def group(at: Index) -> None:
@@ -212,6 +229,8 @@ def backward(
     causal: bool, scale: float, y: Array, lse: Array, live: tuple[bool, ...],
 ) -> tuple[Array | None, ...]:  # fmt: skip
     """The gradients of q, k, v and mask, those that are `live`; None for the others."""
+    if flash.fits(q, k, v) and not live[3]:
+        return *flash.backward(g, q, k, v, mask, keep, p, causal, scale, y, lse), None
     g, q, k, v = _together(g, q, k, v)
     scores = Scores(q, k, mask, keep, causal, scale)
     make = np.zeros_like if scores.empty else np.empty_like

@@ -7,7 +7,8 @@ still in the cache.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ BLOCK = 1 << 18
 the cache; and the 0.2 us that every call of NumPy costs are little beside the work on a block."""
 
 
-def blocks(*arrays: Array, scratch: int = 1, length: int = 0) -> Iterator[tuple[Array, ...]]:
+def blocks(*arrays: Array, scratch: int = 1, length: int = 0) -> Iterable[tuple[Array, ...]]:
     """The arrays, block by block, and after them scratch arrays of the block's shape and dtype.
 
     Args:
@@ -38,8 +39,12 @@ def blocks(*arrays: Array, scratch: int = 1, length: int = 0) -> Iterator[tuple[
     length = length or BLOCK // first.itemsize
     flat = _flat(arrays) if first.size > length and isinstance(first, np.ndarray) else None
     if flat is None:  # small; or on the GPU; or in different orders: no block fits all arrays
-        yield *arrays, *(np.empty_like(first) for _ in range(scratch))
-        return
+        return [(*arrays, *[np.empty_like(first) for _ in range(scratch)])]
+    return _cut(flat, scratch, length)
+
+
+def _cut(flat: list[Array], scratch: int, length: int) -> Iterator[tuple[Array, ...]]:
+    first = flat[0]
     spare = [np.empty(length, first.dtype) for _ in range(scratch)]
     for start in range(0, first.size, length):
         parts = [a[start : start + length] for a in flat]
@@ -62,6 +67,27 @@ def constants(x: Array, *values: float) -> list[Any]:
 
     They have the dtype of `x`, so they never widen it.
     """
-    if isinstance(x, np.ndarray):
-        return [np.array(value, x.dtype) for value in values]
-    return list(values)
+    return _arrays(x.dtype, values) if isinstance(x, np.ndarray) else list(values)
+
+
+@lru_cache(maxsize=64)
+def _arrays(dtype: Any, values: tuple[float, ...]) -> list[Any]:
+    """Made once for all the parameters of a step, and all the steps of a training."""
+    return [np.array(value, dtype) for value in values]
+
+
+def filled(x: Array, n: int, value: float) -> Array:
+    """A vector of `n` equal numbers like those of `x`, to add up rows or columns by a product.
+
+    It is made once if it is not long; nobody may write to it.
+    """
+    if isinstance(x, np.ndarray) and n <= BLOCK // 8:
+        return _filled(x.dtype, n, value)
+    return np.full_like(x, value, shape=n)
+
+
+@lru_cache(maxsize=32)
+def _filled(dtype: Any, n: int, value: float) -> Array:
+    vector = np.full(n, value, dtype)
+    vector.flags.writeable = False
+    return vector

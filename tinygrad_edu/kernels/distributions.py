@@ -67,15 +67,9 @@ def bernoulli(stream: MersenneTwister, n: int, p: float) -> npt.NDArray[np.bool_
     >>> bernoulli(MersenneTwister(0), 4, 0.5)
     array([False, False,  True, False])
     """
-    # u = k / 2**53 < p means k < p 2**53. The high half of k decides nearly always.
-    threshold = math.ceil(p * 2.0**53)
-    high, low = np.uint64(threshold >> 32), np.uint64(threshold & 0xFFFFFFFF)
-    pairs = stream.raw(2 * n)
-    k_high = pairs[::2] & np.uint64(0x1FFFFF)
-    keep: npt.NDArray[np.bool_] = k_high < high
-    ties = np.flatnonzero(k_high == high)
-    if ties.size:
-        keep[ties] = pairs[2 * ties + 1] < low
+    k = stream.words64(n)  # u = k / 2**53 < p means k < p 2**53
+    k &= _LOW_53
+    keep: npt.NDArray[np.bool_] = k < np.uint64(math.ceil(p * 2.0**53))
     return keep
 
 

@@ -20,6 +20,5 @@ def gate(g: Array, mask: Array) -> Array:
     if not (same and g.flags.c_contiguous and g.dtype.kind == "f"):
         return np.where(mask, g, g.dtype.type(0))
     word = _WORD[g.itemsize]
-    bits = mask.astype(word)
-    np.negative(bits, out=bits)  # -1 is all ones
+    bits = np.negative(mask.view(np.int8)).astype(word)  # -1 is all ones
     return np.bitwise_and(bits, g.view(word), out=bits).view(g.dtype)

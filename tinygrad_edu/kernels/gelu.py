@@ -29,6 +29,7 @@ from tinygrad_edu.kernels import cuda
 from tinygrad_edu.kernels import erf as _erf
 from tinygrad_edu.kernels.blocks import blocks, constants
 from tinygrad_edu.kernels.cuda import launch
+from tinygrad_edu.kernels.threads import spread_elements
 
 K = math.sqrt(2 / math.pi)
 CUBIC = 0.044715
@@ -51,8 +52,12 @@ def gelu(x: Array, approximate: str, sloped: bool = True) -> tuple[Array, Array]
         for part in blocks(x, y, slope):
             _by_tanh(sloped, *part)
     elif isinstance(x, np.ndarray) and x.dtype == np.float32:
-        for part in blocks(x, y, slope, scratch=3):
-            _by_polynomial(sloped, *part)
+
+        def sweep(*arrays: Array) -> None:
+            for part in blocks(*arrays, scratch=3):
+                _by_polynomial(sloped, *part)
+
+        spread_elements(sweep, x, y, slope)
     else:
         for part in blocks(x, y, slope):
             _by_erf(sloped, *part)

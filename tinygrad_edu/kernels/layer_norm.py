@@ -16,10 +16,11 @@ from collections.abc import Iterator
 import numpy as np
 
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.kernels.blocks import filled
 from tinygrad_edu.kernels.cuda import launch
 from tinygrad_edu.kernels.cuda import norm as gpu
 
-GROUP = 1 << 18
+GROUP = 1 << 19
 """Bytes of one group of rows."""
 
 
@@ -53,7 +54,7 @@ def forward(
     y = np.empty_like(x, order="C")
     mean = np.empty_like(x, shape=(len(x), 1)) if center else None
     rstd = np.empty_like(x, shape=(len(x), 1))
-    share = np.full_like(x, 1 / max(size, 1), shape=size)
+    share = filled(x, size, 1 / max(size, 1))
     for rows in _groups(x):
         z = y[rows]
         if mean is None:
@@ -92,22 +93,23 @@ def backward(
     gx = np.empty_like(x, order="C") if live[0] else None
     g_weight = np.zeros_like(x, shape=size) if live[1] else None
     g_bias = np.zeros_like(x, shape=size) if live[2] else None
-    share = np.full_like(x, 1 / max(size, 1), shape=size)
+    share = filled(x, size, 1 / max(size, 1))
+    weighted = share if weight is None else weight * share
     for rows in _groups(x):
-        gy = g[rows]
-        z = x[rows] * rstd[rows] if mean is None else x[rows] - mean[rows]
-        if mean is not None:
-            z *= rstd[rows]
+        gy, r = g[rows], rstd[rows]
+        centered = x[rows] if mean is None else x[rows] - mean[rows]
+        gz = np.empty_like(gy) if gx is None else gx[rows]
         if g_bias is not None:
-            g_bias += gy.sum(0)
+            g_bias += filled(x, len(gy), 1.0) @ gy
+        np.multiply(gy, centered, out=gz)
         if g_weight is not None:
-            g_weight += np.einsum("nd,nd->d", gy, z)
-        if gx is not None:
-            gz = gx[rows]
+            g_weight += r[:, 0] @ gz
+        if gx is not None:  # r (gz - average(gz) - centered r r average(gz centered))
+            along = r * (r * (gz @ weighted)[:, None])
             np.multiply(gy, 1.0 if weight is None else weight, out=gz)
-            z *= (np.einsum("nd,nd->n", gz, z) / max(size, 1))[:, None]
+            z = np.multiply(centered, along, out=None if mean is None else centered)
             if mean is not None:
                 z += (gz @ share)[:, None]
             gz -= z
-            gz *= rstd[rows]
+            gz *= r
     return gx, g_weight, g_bias

@@ -24,6 +24,7 @@ __all__ = [
     "clone",
     "empty_like",
     "fill",
+    "for_leaf",
     "in_order",
     "in_turn",
     "like",
@@ -127,6 +128,26 @@ def like(y: Array, x: Array) -> Array:
         return y
     z[...] = y
     return z
+
+
+def for_leaf(x: Array, g: Array, mine: bool) -> Array:
+    """`g` or a copy, to be the `.grad` of `x`: it lies as `x` does, or in C order if `x` has gaps.
+
+    Args:
+        mine: nobody else holds `g`, so it need not be copied if it lies like that.
+
+    Source: "Default gradient layouts" in torch's documentation of `torch.autograd`.
+
+    >>> for_leaf(np.zeros((2, 3), np.int8).T, np.ones((3, 2), np.int8), True).strides
+    (1, 3)
+    """
+    if mine and g.strides == x.strides:
+        return g
+    if not x.flags.c_contiguous and x.transpose(slow_to_fast(x)).flags.c_contiguous:
+        y = empty_like(x, g.dtype)
+        y[...] = g
+        return y
+    return g.copy()
 
 
 def in_turn(y: Array, first: Array, *more: Any, dtype: np.dtype[Any] | None = None) -> Array:

@@ -37,6 +37,22 @@ _STATE = np.dtype([
     ("unused2", "V12"),
 ])  # fmt: skip
 _32 = np.uint64(32)
+_TOP = np.uint64(2**64 - 1)
+_MANY = 2048
+"""From so many pairs of words on it pays to let NumPy join them."""
+
+
+@functools.cache
+def _joins_in_order() -> bool:
+    """Whether NumPy's integers of 64 bits have the first word for their high half.
+
+    Its source leaves the order to the compiler.
+    """
+    first, second = np.random.MT19937(0).random_raw(2).tolist()
+    joined = np.random.Generator(np.random.MT19937(0)).integers(
+        _TOP, size=1, dtype=np.uint64, endpoint=True
+    )
+    return bool(joined[0] == (first << 32) + second)
 
 
 class MersenneTwister:
@@ -105,6 +121,10 @@ class MersenneTwister:
         >>> MersenneTwister(1).words64(1)[0] == (1791095845 << 32) + 4282876139
         np.True_
         """
+        if n >= _MANY and _joins_in_order():
+            self._fresh = False
+            numbers = np.random.Generator(self._twister)
+            return numbers.integers(_TOP, size=n, dtype=np.uint64, endpoint=True)
         pairs = self.raw(2 * n)
         joined: npt.NDArray[np.uint64] = pairs[::2] << _32
         joined |= pairs[1::2]

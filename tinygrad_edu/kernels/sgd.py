@@ -7,6 +7,7 @@ from operator import setitem
 import numpy as np
 
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.kernels.axpby import addresses, blas_axpby
 from tinygrad_edu.kernels.blocks import blocks, constants
 from tinygrad_edu.kernels.undivided import Calls
 
@@ -28,15 +29,10 @@ def sgd_calls(
         b: None without momentum.
         first: `b` holds nothing yet.
     """
-    (step,) = constants(x, -lr)
-    if weight_decay != 0:
-        (penalty,) = constants(x, weight_decay)
-    if momentum != 0:
-        (mu,) = constants(x, momentum)
-    if dampening != 0:
-        (keep,) = constants(x, 1 - dampening)
+    step, penalty, mu, keep = constants(x, -lr, weight_decay, momentum, 1 - dampening)
     calls: Calls = []
     arrays = (x, g) if b is None else (x, g, b)
+    axpby = blas_axpby(arrays, lr, *([] if b is None else [momentum, 1 - dampening]))
     for xs, gs, *more in blocks(*arrays, scratch=2 if nesterov else 1):
         s = more[-1]
         if weight_decay != 0:  # g + weight_decay x
@@ -46,7 +42,10 @@ def sgd_calls(
             bs, other = more[0], more[-2] if nesterov else s
             if first:
                 calls.append((setitem, bs, ..., gs))
-            elif dampening != 0:  # b = momentum b + (1 - dampening) g
+            elif axpby is not None:  # b = momentum b + (1 - dampening) g
+                at_g, at_b = addresses(gs, bs)
+                calls.append((axpby, xs.size, 1 - dampening, at_g, 1, momentum, at_b, 1))
+            elif dampening != 0:
                 calls += [(np.multiply, bs, mu, bs), (np.multiply, gs, keep, other)]
                 calls.append((np.add, bs, other, bs))
             else:
@@ -54,5 +53,9 @@ def sgd_calls(
             if nesterov:  # g + momentum b
                 calls += [(np.multiply, bs, mu, other), (np.add, gs, other, other)]
             gs = other if nesterov else bs
-        calls += [(np.multiply, gs, step, s), (np.add, xs, s, xs)]  # x -= lr g
+        if axpby is not None:  # x -= lr g
+            at_g, at_x = addresses(gs, xs)
+            calls.append((axpby, xs.size, -lr, at_g, 1, 1.0, at_x, 1))
+        else:
+            calls += [(np.multiply, gs, step, s), (np.add, xs, s, xs)]
     return calls

@@ -100,15 +100,13 @@ class Methods:
 
     __getitem__ = indexing.getitem
     __setitem__ = indexing.setitem
-    select = indexing.select
-    narrow = indexing.narrow
+    select = joining.select
+    narrow = joining.narrow
     masked_fill = masking.masked_fill
     masked_fill_ = inplace(masking.masked_fill, reads=1)
     masked_select = masking.masked_select
     nonzero = masking.nonzero
     argwhere = masking.argwhere
-    index_put = indexing.index_put
-    index_put_ = indexing.index_put_
     tril, tril_ = masking.tril, inplace(masking.tril)
     triu, triu_ = masking.triu, inplace(masking.triu)
     copy_ = indexing.copy_
@@ -223,11 +221,8 @@ class Methods:
     floor_divide, floor_divide_ = arithmetic.floor_divide, inplace(arithmetic.floor_divide)
     remainder, remainder_ = arithmetic.remainder, inplace(arithmetic.remainder)
     fmod, fmod_ = arithmetic.fmod, inplace(arithmetic.fmod)
-    addcmul, addcmul_ = arithmetic.addcmul, inplace(arithmetic.addcmul)
-    addcdiv, addcdiv_ = arithmetic.addcdiv, inplace(arithmetic.addcdiv)
     ldexp, ldexp_ = powers.ldexp, inplace(powers.ldexp)
     heaviside, heaviside_ = rounding.heaviside, inplace(rounding.heaviside)
-    lerp, lerp_ = arithmetic.lerp, inplace(arithmetic.lerp)
     pow, pow_ = powers.pow, inplace(powers.pow)
     square, square_ = powers.square, inplace(powers.square)
     reciprocal, reciprocal_ = powers.reciprocal, inplace(powers.reciprocal)

@@ -46,7 +46,7 @@ class room:  # noqa: N801
 def lazily(make: Callable[..., Any]) -> Callable[..., Later]:
     """`make`, called with what its arguments are once the result is asked for."""
 
-    def noted(*args: Any, **options: Any) -> Later:
+    def noted(*args: object, **options: object) -> Later:
         return Later(
             lambda: make(*[a.value() if isinstance(a, Later) else a for a in args], **options)
         )

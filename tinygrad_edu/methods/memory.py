@@ -124,7 +124,7 @@ class MemoryMethods:
         return made
 
     @numpy_names
-    def narrow_copy(self, dim: int, start: Any, length: int) -> Tensor:
+    def narrow_copy(self, dim: int, start: int | Tensor, length: int) -> Tensor:
         """`narrow` in memory of its own."""
         mine: Any = self
         copied: Tensor = mine.narrow(dim, start, length).clone(
@@ -255,7 +255,7 @@ def _numbers(kind: str) -> Callable[[Any], Any]:
     return lambda value: math.ldexp(value, 0)  # as float(value), but not of a string
 
 
-def _kind(x: Any) -> str:
+def _kind(x: Tensor) -> str:
     return str(from_numpy(x.array.dtype)).removeprefix("torch.")
 
 

@@ -25,12 +25,12 @@ if TYPE_CHECKING:
         bitwise,
         counting,
         cumulative,
-        decompositions,
         drawing,
         linalg,
         norms,
         placing,
         products,
+        putting,
         real,
         scattering,
         series,
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         statistics,
         strided,
         trigonometric,
+        weighted,
     )
 else:
     operator, inplace, inplace_view, asking, property = [
@@ -54,8 +55,9 @@ else:
     ]
     for name in (
         "activation", "arranging", "bitwise", "counting", "cumulative", "decompositions",
-        "drawing", "linalg", "norms", "placing", "products", "real", "scattering", "series",
-        "solvers", "sorting", "special", "statistics", "strided", "trigonometric",
+        "drawing", "linalg", "norms", "placing", "products", "putting", "real", "scattering",
+        "series", "solvers", "sorting", "special", "statistics", "strided", "trigonometric",
+        "weighted",
     ):  # fmt: skip
         globals()[name] = room(f"tinygrad_edu.ops.more.{name}")
 
@@ -79,6 +81,7 @@ def import_all() -> None:
         norms,
         placing,
         products,
+        putting,
         real,
         scattering,
         series,
@@ -88,12 +91,17 @@ def import_all() -> None:
         statistics,
         strided,
         trigonometric,
+        weighted,
     )
 
 
 class MoreMethods:
     """What `Tensor` inherits its further operations from."""
 
+    index_put, index_put_ = putting.index_put, putting.index_put_
+    addcmul, addcmul_ = weighted.addcmul, inplace(weighted.addcmul)
+    addcdiv, addcdiv_ = weighted.addcdiv, inplace(weighted.addcdiv)
+    lerp, lerp_ = weighted.lerp, inplace(weighted.lerp)
     xlogy, xlogy_ = special.xlogy, inplace(special.xlogy)
     prelu = activation.prelu
     hardshrink = activation.hardshrink
@@ -229,7 +237,7 @@ class MoreMethods:
     fill_diagonal_ = linalg.fill_diagonal_
     det, slogdet, logdet = linalg.det, linalg.slogdet, linalg.logdet
     inverse, pinverse = linalg.inv, solvers.pinverse
-    matrix_power = decompositions.matrix_power
+    matrix_power = solvers.matrix_power
     cholesky_solve, cholesky_inverse = solvers.cholesky_solve, solvers.cholesky_inverse
     triangular_solve, matrix_exp = solvers.triangular_solve, solvers.matrix_exp
     orgqr = solvers.householder_product

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -45,6 +45,10 @@ from tinygrad_edu.ops.more import (
     statistics,
 )
 
+if TYPE_CHECKING:
+    from tinygrad_edu.tensor import Tensor
+
+
 more.import_all()  # so that `UFUNCS` is complete
 
 Operation = Callable[..., Any]
@@ -53,7 +57,7 @@ Operation = Callable[..., Any]
 def _flattened(op: Operation) -> Operation:
     """NumPy's default for these, `axis=None`, is the flattened tensor."""
 
-    def call(x: Any, dim: Any = None, **kwargs: Any) -> Any:
+    def call(x: Tensor, dim: int | tuple[int, ...] | None = None, **kwargs: object) -> Any:
         return op(x.flatten(), 0, **kwargs) if dim is None else op(x, dim, **kwargs)
 
     return call
@@ -62,14 +66,20 @@ def _flattened(op: Operation) -> Operation:
 def _deviation(op: Operation) -> Operation:
     """NumPy divides by N - ddof, ddof being 0; torch by N - correction, correction being 1."""
 
-    def call(x: Any, dim: Any = None, *, ddof: float = 0, keepdim: bool = False) -> Any:
+    def call(
+        x: Tensor,
+        dim: int | tuple[int, ...] | None = None,
+        *,
+        ddof: float = 0,
+        keepdim: bool = False,
+    ) -> Any:
         return op(x, dim, correction=ddof, keepdim=keepdim)
 
     return call
 
 
 def _arg(op: Operation) -> Operation:
-    def call(x: Any, dim: Any = None, *, keepdim: bool = False) -> Any:
+    def call(x: Tensor, dim: int | tuple[int, ...] | None = None, *, keepdim: bool = False) -> Any:
         return op(x, dim, keepdim)
 
     return call
@@ -78,7 +88,13 @@ def _arg(op: Operation) -> Operation:
 def _reduced(op: Operation) -> Operation:
     """A reduction over all dimensions, one, or several, of one argument."""
 
-    def call(x: Any, dim: Any = None, *, keepdim: bool = False, dtype: Any = None) -> Any:
+    def call(
+        x: Tensor,
+        dim: int | tuple[int, ...] | None = None,
+        *,
+        keepdim: bool = False,
+        dtype: Any = None,
+    ) -> Any:
         options = {} if dtype is None else {"dtype": _dtype(dtype)}
         if op is reduction.mean and not x.is_floating_point() and not options:
             options = {"dtype": dtypes.float64}
@@ -91,7 +107,7 @@ def _reduced(op: Operation) -> Operation:
 def _one_by_one(op: Operation) -> Operation:
     """A reduction that takes one dimension, over several of them."""
 
-    def call(x: Any, dim: Any = None, *, keepdim: bool = False) -> Any:
+    def call(x: Tensor, dim: int | tuple[int, ...] | None = None, *, keepdim: bool = False) -> Any:
         dims = range(x.ndim) if dim is None else dim if isinstance(dim, tuple) else (dim,)
         for d in sorted([d % x.ndim for d in dims], reverse=True):
             x = op(x, d, keepdim)
@@ -104,7 +120,9 @@ def _permute(x: Any, axes: Any = None) -> Any:
     return x.permute(*(range(x.ndim)[::-1] if axes is None else axes))
 
 
-def _norm(x: Any, ord: Any = None, dim: Any = None, keepdim: bool = False) -> Any:
+def _norm(
+    x: Any, ord: Any = None, dim: Sequence[int] | None = None, keepdim: bool = False
+) -> Tensor:
     if ord is None and dim is None:
         dim = tuple(range(x.ndim))
         return norms.vector_norm(x, 2, dim, keepdim)
@@ -114,13 +132,13 @@ def _norm(x: Any, ord: Any = None, dim: Any = None, keepdim: bool = False) -> An
 
 
 def _like(make: Operation) -> Operation:
-    def call(x: Any, *args: Any, dtype: Any = None) -> Any:
+    def call(x: Tensor, *args: object, dtype: Any = None) -> Any:
         return make(x, *args) if dtype is None else make(x, *args, dtype=_dtype(dtype))
 
     return call
 
 
-def _trapezoid(y: Any, x: Any = None, dx: float = 1.0, dim: int = -1) -> Any:
+def _trapezoid(y: Tensor, x: Tensor | None = None, dx: float = 1.0, dim: int = -1) -> Tensor:
     return (
         cumulative.trapezoid(y, dx=dx, dim=dim)
         if x is None
@@ -182,19 +200,19 @@ FUNCTIONS: dict[Any, Operation] = {
 """NumPy's other functions, and ours; `axis` and `keepdims` arrive as `dim` and `keepdim`."""
 
 
-def _even(x: Any, sections: int, dim: int) -> Any:
+def _even(x: Any, sections: int, dim: int) -> tuple[Tensor, ...]:
     if x.shape[dim] % sections:
         raise ValueError("array split does not result in an equal division")
     return joining.tensor_split(x, sections, dim)
 
 
-def _squeeze(x: Any, dims: Any) -> Any:
+def _squeeze(x: Any, dims: int | Sequence[int]) -> Any:
     if any([x.shape[d] != 1 for d in (dims if isinstance(dims, tuple) else (dims,))]):
         raise ValueError("cannot select an axis to squeeze out which has size not equal to one")
     return x.squeeze(dims)
 
 
-def _unsqueeze(x: Any, dims: Any) -> Any:
+def _unsqueeze(x: Tensor, dims: int) -> Tensor:
     many = dims if isinstance(dims, tuple) else (dims,)
     rank = x.ndim + len(many)
     for d in sorted([d % rank for d in many]):
@@ -202,7 +220,7 @@ def _unsqueeze(x: Any, dims: Any) -> Any:
     return x
 
 
-def _dot(a: Any, b: Any) -> Any:
+def _dot(a: Any, b: Any) -> Tensor:
     if a.ndim == 0 or b.ndim == 0:
         return arithmetic.mul(a, b)
     return products.matmul(a, b) if b.ndim <= 2 else products.tensordot(a, b, ([-1], [-2]))
@@ -263,7 +281,7 @@ def _into(
     return tuple(filled) if len(outs) > 1 else filled[0]
 
 
-def array_function(self: Any, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+def array_function(self: object, function: Any, types: object, args: Any, kwargs: Any) -> Any:
     """What NumPy calls for `np.sum(t, axis=0)`, `np.concatenate([t, u])`."""
     op = FUNCTIONS.get(function)
     out = kwargs.get("out")

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tinygrad_edu.backend import device_of
 from tinygrad_edu.dtypes import Array, bool_, from_numpy, get_default_dtype, int64, is_floating
+
+if TYPE_CHECKING:
+    from tinygrad_edu.tensor import Tensor
+
 
 _options: dict[str, Any] = {
     "precision": 4, "threshold": 1000, "edgeitems": 3, "linewidth": 80, "sci_mode": None,
@@ -79,7 +83,7 @@ class _Formatter:
             return f"{value:.0f}" + ("." if math.isfinite(value) else "")
         return f"{value:.{digits}f}"
 
-    def format(self, value: Any) -> str:
+    def format(self, value: object) -> str:
         """One number, padded to the width of the column."""
         return self.text(value).rjust(self.width)
 
@@ -124,7 +128,7 @@ def _row(x: Array, indent: int, shorten: bool, formatter: _Formatter) -> str:
     return "[" + (",\n" + " " * (indent + 1)).join([", ".join(line) for line in lines]) + "]"
 
 
-def format_tensor(t: Any) -> str:
+def format_tensor(t: Tensor) -> str:
     """`tensor([...], dtype=..., requires_grad=True)`, as torch prints it."""
     name = "tensor("
     place = device_of(t.array)

@@ -48,7 +48,7 @@ class PythonProtocol:
             TypeError: it is on a GPU.
         """
         if force:
-            return self.detach().cpu().array
+            return self.detach().cpu().array.view()
         if self.requires_grad:
             raise RuntimeError(
                 "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy()"
@@ -59,7 +59,7 @@ class PythonProtocol:
                 f"can't convert {self.device} device type tensor to numpy. Use Tensor.cpu() to copy"
                 " the tensor to host memory first."
             )
-        return self.array
+        return self.array.view()  # whose shape may be set without ours
 
     def _number(self: Any, convert: Callable[[Any], Any]) -> Any:
         if self.array.size != 1:

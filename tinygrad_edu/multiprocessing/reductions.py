@@ -217,7 +217,7 @@ def _take_over(handle: Any, size: int) -> Segment:
     return _segment(handle.detach(), size)
 
 
-def _wait_at_the_end(_: Any = None) -> None:
+def _wait_at_the_end(_: object = None) -> None:
     """Let this process wait when it ends, and when its queues have sent everything."""
     util.Finalize(None, _wait_until_taken, exitpriority=-20)
 

@@ -24,7 +24,7 @@ class Absent:
             " is exported or quantised"
         )
 
-    def __class_getitem__(cls, item: Any) -> type[Absent]:
+    def __class_getitem__(cls, item: object) -> type[Absent]:
         return cls
 
 

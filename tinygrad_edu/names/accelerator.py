@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from tinygrad_edu import cuda
 from tinygrad_edu.backend import device
+
+if TYPE_CHECKING:
+    from tinygrad_edu.ops.creation import DeviceLike
 
 
 def is_available() -> bool:
@@ -33,12 +36,12 @@ def current_device_index() -> int:
     return cuda.current_device()
 
 
-def set_device_index(device: Any) -> None:
+def set_device_index(device: DeviceLike) -> None:
     """Make a GPU the one that "cuda" stands for; RuntimeError without one."""
     cuda.set_device(device)
 
 
-def synchronize(device: Any = None) -> None:
+def synchronize(device: DeviceLike = None) -> None:
     """Wait until the GPU has done everything asked of it so far."""
     cuda.synchronize(device)
 

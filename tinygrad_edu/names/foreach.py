@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinygrad_edu.engine.switches import no_grad
 from tinygrad_edu.tensor import Tensor
+
+if TYPE_CHECKING:
+    from tinygrad_edu.ops.creation import Dtype
 
 
 def _each(name: str) -> Callable[..., Any]:
@@ -21,7 +24,7 @@ def _each(name: str) -> Callable[..., Any]:
         function = getattr(Tensor if name.endswith("_") else torch, name, None)
         function = function or (lambda x, *others: x.copy_(getattr(torch, plain)(x, *others)))
 
-    def call(self: Sequence[Tensor], *others: Any, **options: Any) -> Any:
+    def call(self: Sequence[Tensor], *others: object, **options: object) -> Any:
         for other in others:
             if isinstance(other, (list, tuple)) and len(other) != len(self):
                 raise RuntimeError(
@@ -40,7 +43,7 @@ def _each(name: str) -> Callable[..., Any]:
     return no_grad()(call) if name.endswith("_") else call
 
 
-def _norm(x: Tensor, ord: float = 2, dtype: Any = None) -> Tensor:
+def _norm(x: Tensor, ord: float = 2, dtype: Dtype = None) -> Tensor:
     return x.norm(ord, dtype=dtype)
 
 

@@ -54,7 +54,6 @@ from tinygrad_edu.ops.more.cumulative import (
     prod,
     trapezoid,
 )  # fmt: skip
-from tinygrad_edu.ops.more.decompositions import matrix_power
 from tinygrad_edu.ops.more.drawing import normal
 from tinygrad_edu.ops.more.einsum import einsum
 from tinygrad_edu.ops.more.linalg import (
@@ -90,6 +89,7 @@ from tinygrad_edu.ops.more.products import (
     tensordot,
     vdot,
 )  # fmt: skip
+from tinygrad_edu.ops.more.putting import index_put
 from tinygrad_edu.ops.more.real import (
     angle,
     conj,
@@ -109,6 +109,7 @@ from tinygrad_edu.ops.more.solvers import (
     cholesky_inverse,
     cholesky_solve,
     matrix_exp,
+    matrix_power,
     pca_lowrank,
     pinverse,
     svd_lowrank,
@@ -171,6 +172,7 @@ from tinygrad_edu.ops.more.trigonometric import (
     sinh,
     tan,
 )
+from tinygrad_edu.ops.more.weighted import addcdiv, addcmul, lerp
 from tinygrad_edu.tensor import Tensor
 
 trapz = trapezoid
@@ -210,31 +212,33 @@ square_, tan_, trunc_, xlogy_ = (
 )  # fmt: skip
 
 __all__ = [
-    "acos", "acos_", "acosh", "acosh_", "addbmm", "addmm", "addmv", "addmv_", "addr", "adjoint",
-    "angle", "arccos", "arccos_", "arccosh", "arccosh_", "arcsin", "arcsin_", "arcsinh", "arcsinh_",
-    "arctan", "arctan2", "arctan_", "arctanh", "arctanh_", "argsort", "as_strided", "as_strided_",
-    "asin", "asin_", "asinh", "asinh_", "atan", "atan2", "atan_", "atanh", "atanh_", "baddbmm",
-    "bincount", "bitwise_and", "bitwise_left_shift", "bitwise_not", "bitwise_or",
-    "bitwise_right_shift", "bitwise_xor", "block_diag", "bmm", "bucketize", "cartesian_prod",
-    "cdist", "ceil_", "celu", "chain_matmul", "channel_shuffle", "cholesky", "cholesky_inverse",
-    "cholesky_solve", "clamp_max_", "clamp_min_", "clip_", "combinations", "conj", "conj_physical",
-    "conj_physical_", "corrcoef", "cos_", "cosh", "cosh_", "cov", "cross", "cummax", "cummin",
-    "cumprod", "cumsum", "cumulative_trapezoid", "deg2rad", "deg2rad_", "det", "diag", "diag_embed",
-    "diagflat", "diagonal", "diagonal_scatter", "diff", "digamma", "dist", "dot", "einsum",
-    "empty_strided", "erf_", "erfc", "erfc_", "erfinv", "exp2_", "expm1_", "fill", "fix_", "fliplr",
-    "flipud", "floor_", "frac_", "frexp", "gcd", "gcd_", "ger", "gradient", "hardshrink", "histc",
-    "histogram", "hypot", "i0", "i0_", "igamma", "igammac", "index_copy", "index_fill",
-    "index_reduce", "inner", "inverse", "kron", "kthvalue", "lcm", "lcm_", "ldexp_", "lgamma",
-    "log10_", "log1p_", "log2_", "log_", "logaddexp", "logaddexp2", "logcumsumexp", "logdet",
-    "logit", "logit_", "masked_scatter", "matrix_exp", "matrix_power", "median", "mm", "mode",
-    "msort", "mv", "mvlgamma", "nan_to_num_", "nanmedian", "nanquantile", "negative_", "nextafter",
-    "norm", "normal", "orgqr", "outer", "pca_lowrank", "pinverse", "pixel_shuffle",
-    "pixel_unshuffle", "poisson", "polygamma", "prelu", "prod", "put", "qr", "quantile", "rad2deg",
-    "rad2deg_", "real", "reciprocal_", "renorm", "repeat_interleave", "resize_as_", "resolve_conj",
-    "resolve_neg", "roll", "rot90", "round_", "rsqrt_", "scatter", "scatter_reduce", "searchsorted",
-    "select_scatter", "selu", "sin_", "sinc", "sinc_", "sinh", "sinh_", "slice_scatter", "slogdet",
-    "sort", "square_", "std", "std_mean", "svd", "svd_lowrank", "take", "take_along_dim", "tan",
-    "tan_", "tensordot", "threshold", "topk", "trace", "trapezoid", "trapz", "triangular_solve",
-    "tril_indices", "triu_indices", "trunc_", "unique", "unique_consecutive", "unravel_index",
-    "vander", "var", "var_mean", "vdot", "xlogy", "xlogy_",
+    "acos", "acos_", "acosh", "acosh_", "addbmm", "addcdiv", "addcmul", "addmm", "addmv",
+    "addmv_", "addr", "adjoint", "angle", "arccos", "arccos_", "arccosh", "arccosh_", "arcsin",
+    "arcsin_", "arcsinh", "arcsinh_", "arctan", "arctan2", "arctan_", "arctanh", "arctanh_",
+    "argsort", "as_strided", "as_strided_", "asin", "asin_", "asinh", "asinh_", "atan", "atan2",
+    "atan_", "atanh", "atanh_", "baddbmm", "bincount", "bitwise_and", "bitwise_left_shift",
+    "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "block_diag", "bmm",
+    "bucketize", "cartesian_prod", "cdist", "ceil_", "celu", "chain_matmul", "channel_shuffle",
+    "cholesky", "cholesky_inverse", "cholesky_solve", "clamp_max_", "clamp_min_", "clip_",
+    "combinations", "conj", "conj_physical", "conj_physical_", "corrcoef", "cos_", "cosh",
+    "cosh_", "cov", "cross", "cummax", "cummin", "cumprod", "cumsum", "cumulative_trapezoid",
+    "deg2rad", "deg2rad_", "det", "diag", "diag_embed", "diagflat", "diagonal",
+    "diagonal_scatter", "diff", "digamma", "dist", "dot", "einsum", "empty_strided", "erf_",
+    "erfc", "erfc_", "erfinv", "exp2_", "expm1_", "fill", "fix_", "fliplr", "flipud", "floor_",
+    "frac_", "frexp", "gcd", "gcd_", "ger", "gradient", "hardshrink", "histc", "histogram",
+    "hypot", "i0", "i0_", "igamma", "igammac", "index_copy", "index_fill", "index_put",
+    "index_reduce", "inner", "inverse", "kron", "kthvalue", "lcm", "lcm_", "ldexp_", "lerp",
+    "lgamma", "log10_", "log1p_", "log2_", "log_", "logaddexp", "logaddexp2", "logcumsumexp",
+    "logdet", "logit", "logit_", "masked_scatter", "matrix_exp", "matrix_power", "median", "mm",
+    "mode", "msort", "mv", "mvlgamma", "nan_to_num_", "nanmedian", "nanquantile", "negative_",
+    "nextafter", "norm", "normal", "orgqr", "outer", "pca_lowrank", "pinverse", "pixel_shuffle",
+    "pixel_unshuffle", "poisson", "polygamma", "prelu", "prod", "put", "qr", "quantile",
+    "rad2deg", "rad2deg_", "real", "reciprocal_", "renorm", "repeat_interleave", "resize_as_",
+    "resolve_conj", "resolve_neg", "roll", "rot90", "round_", "rsqrt_", "scatter",
+    "scatter_reduce", "searchsorted", "select_scatter", "selu", "sin_", "sinc", "sinc_", "sinh",
+    "sinh_", "slice_scatter", "slogdet", "sort", "square_", "std", "std_mean", "svd",
+    "svd_lowrank", "take", "take_along_dim", "tan", "tan_", "tensordot", "threshold", "topk",
+    "trace", "trapezoid", "trapz", "triangular_solve", "tril_indices", "triu_indices", "trunc_",
+    "unique", "unique_consecutive", "unravel_index", "vander", "var", "var_mean", "vdot",
+    "xlogy", "xlogy_",
 ]  # fmt: skip

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.names.missing import missing
+
+if TYPE_CHECKING:
+    from tinygrad_edu.engine.primitive import Primitive
+
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -30,7 +34,7 @@ class _nn:
     """torch's functions of layers, of which libraries ask for one."""
 
     @staticmethod
-    def _parse_to(*args: Any, **kwargs: Any) -> tuple[Any, Any, bool, Any]:
+    def _parse_to(*args: object, **kwargs: object) -> tuple[Any, Any, bool, Any]:
         """What the arguments of `.to` say: device, dtype, whether to wait, memory format."""
         from tinygrad_edu.nn.modules.conversion import _parse_to
 
@@ -95,12 +99,12 @@ class TorchFunctionMode:
         pass
 
 
-def has_torch_function(relevant_args: Any) -> bool:
+def has_torch_function(relevant_args: object) -> bool:
     """False."""
     return False
 
 
-def is_tensor_like(inp: Any) -> bool:
+def is_tensor_like(inp: object) -> bool:
     """Whether it is a tensor."""
     return isinstance(inp, Variable)
 
@@ -108,7 +112,7 @@ def is_tensor_like(inp: Any) -> bool:
 # ---- marks for compilers
 
 
-def disable(fn: Any = None, *args: Any, **kwargs: Any) -> Any:
+def disable(fn: object = None, *args: object, **kwargs: object) -> Any:
     """The function itself; as a decorator, with arguments or without."""
     return (lambda function: function) if fn is None else fn
 
@@ -130,12 +134,12 @@ def is_compile_supported(device_type: str) -> bool:
 # ---- operators of others
 
 
-def register_fake(op: Any, func: Any = None, /, **kwargs: Any) -> Any:
+def register_fake(op: Primitive, func: object = None, /, **kwargs: object) -> Any:
     """The function itself; as a decorator or not. There are no operators to register it for."""
     return (lambda function: function) if func is None else func
 
 
-def register_autograd(op: Any, backward: Any, /, **kwargs: Any) -> None:
+def register_autograd(op: Primitive, backward: object, /, **kwargs: object) -> None:
     """Accepted, to no effect: there are no operators to register it for."""
 
 
@@ -145,11 +149,11 @@ class Library:
     def __init__(self, ns: str, kind: str, dispatch_key: str = "") -> None:
         self.ns, self.kind, self.dispatch_key = ns, kind, dispatch_key
 
-    def define(self, schema: str, **kwargs: Any) -> str:
+    def define(self, schema: str, **kwargs: object) -> str:
         """The name of the operator."""
         return schema.partition("(")[0]
 
-    def impl(self, op_name: Any, fn: Any, dispatch_key: str = "", **kwargs: Any) -> None:
+    def impl(self, op_name: object, fn: object, dispatch_key: str = "", **kwargs: object) -> None:
         """Accepted, to no effect."""
 
 

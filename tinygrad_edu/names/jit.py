@@ -47,7 +47,7 @@ def _warn_once() -> None:
     )
 
 
-def script(obj: T, *args: Any, **kwargs: Any) -> T:
+def script(obj: T, *args: object, **kwargs: object) -> T:
     """The function, class or module itself, with a warning the first time.
 
     >>> import warnings, tinygrad_edu as torch
@@ -61,13 +61,13 @@ def script(obj: T, *args: Any, **kwargs: Any) -> T:
     return obj
 
 
-def trace(func: T, example_inputs: Any = None, *args: Any, **kwargs: Any) -> T:
+def trace(func: T, example_inputs: object = None, *args: object, **kwargs: object) -> T:
     """The function or module itself, which is not run, with a warning the first time."""
     _warn_once()
     return func
 
 
-def trace_module(mod: T, inputs: Any, *args: Any, **kwargs: Any) -> T:
+def trace_module(mod: T, inputs: object, *args: object, **kwargs: object) -> T:
     """The module itself, with a warning the first time."""
     _warn_once()
     return mod
@@ -91,7 +91,7 @@ def script_method(fn: F) -> F:
     return fn
 
 
-def ignore(drop: Any = False, **kwargs: Any) -> Any:
+def ignore(drop: object = False, **kwargs: object) -> Any:
     """The decorated function itself."""
     return drop if callable(drop) else lambda function: function
 
@@ -111,17 +111,17 @@ def interface(obj: T) -> T:
     return obj
 
 
-def freeze(mod: T, *args: Any, **kwargs: Any) -> T:
+def freeze(mod: T, *args: object, **kwargs: object) -> T:
     """The module itself."""
     return mod
 
 
-def optimize_for_inference(mod: T, *args: Any, **kwargs: Any) -> T:
+def optimize_for_inference(mod: T, *args: object, **kwargs: object) -> T:
     """The module itself."""
     return mod
 
 
-def run_frozen_optimizations(mod: Any, *args: Any, **kwargs: Any) -> None:
+def run_frozen_optimizations(mod: object, *args: object, **kwargs: object) -> None:
     """Nothing."""
 
 
@@ -157,7 +157,7 @@ class Future:
         return self._value
 
 
-def fork(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Future:
+def fork(func: Callable[..., Any], *args: object, **kwargs: object) -> Future:
     """Call the function at once; `wait` gives its result."""
     return Future(func(*args, **kwargs))
 
@@ -167,7 +167,7 @@ def wait(future: Future) -> Any:
     return future.wait()
 
 
-def annotate(the_type: Any, the_value: Any) -> Any:
+def annotate(the_type: object, the_value: object) -> Any:
     """The value."""
     return the_value
 
@@ -227,7 +227,7 @@ class optimized_execution:
         pass
 
 
-def set_fusion_strategy(strategy: Any) -> None:
+def set_fusion_strategy(strategy: object) -> None:
     """Accepted, to no effect."""
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinygrad_edu import dtypes
 from tinygrad_edu.backend import device_of, set_default_device
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.ops import creation
+
+if TYPE_CHECKING:
+    from tinygrad_edu.ops.creation import Dtype
+    from tinygrad_edu.tensor import Tensor
 
 
 class _Type(type):
@@ -16,13 +20,13 @@ class _Type(type):
     dtype: Any
     device = "cpu"
 
-    def __call__(cls, *data: Any) -> Any:
+    def __call__(cls, *data: Any) -> Tensor:
         place = {"dtype": cls.dtype, "device": cls.device}
         if len(data) == 1 and not isinstance(data[0], int):
             return creation.tensor(data[0], **place)
         return creation.empty(*data, **place) if data else creation.empty(0, **place)
 
-    def __instancecheck__(cls, instance: Any) -> bool:
+    def __instancecheck__(cls, instance: object) -> bool:
         if not isinstance(instance, Variable):
             return False
         same = dtypes.from_numpy(instance.array.dtype) == cls.dtype
@@ -32,7 +36,7 @@ class _Type(type):
         return f"<class 'torch.{cls.__name__}'>"
 
 
-def _type(name: str, dtype: Any, device: str = "cpu") -> Any:
+def _type(name: str, dtype: Dtype, device: str = "cpu") -> Any:
     return _Type(name, (), {"dtype": dtype, "device": device, "__doc__": f"Tensors of {dtype!r}."})
 
 
@@ -53,7 +57,7 @@ _PLAIN = [FloatTensor, DoubleTensor, HalfTensor, BFloat16Tensor]
 _BY_NAME = {f"torch.{t.__name__}": t for t in _PLAIN} | {"torch.cuda.FloatTensor": CudaFloatTensor}
 
 
-def set_default_tensor_type(t: Any) -> None:
+def set_default_tensor_type(t: object) -> None:
     """The old form of `set_default_dtype`, and of `set_default_device` if the type is a GPU's.
 
     Args:

@@ -29,7 +29,7 @@ class Shape:
         steps = itertools.accumulate(shape[:0:-1], operator.mul, initial=self.itemsize)
         self.strides = tuple(steps)[::-1] if shape else ()
 
-    def copy(self, order: Any = "C") -> Shape:
+    def copy(self, order: object = "C") -> Shape:
         """The same."""
         return self
 
@@ -38,7 +38,7 @@ class Shape:
             raise AttributeError(name)
         _refuse()
 
-    def _none(self, *args: Any, **kwargs: Any) -> NoReturn:
+    def _none(self, *args: object, **kwargs: object) -> NoReturn:
         _refuse()
 
     __array__ = __array_ufunc__ = __array_function__ = __getitem__ = __setitem__ = _none

@@ -130,10 +130,24 @@ NAMES = {
         "ops.more.drawing": "normal exponential_ log_normal_ cauchy_ geometric_",
     },
     "names.settings": {"compiler": "compile"},
-    "random": {"kernels.multinomial": "multinomial"},
+    "random": {
+        "kernels.multinomial": "multinomial",
+        "random.laws": "fill_cauchy fill_exponential fill_geometric fill_log_normal",
+    },
+    "distributions.transforms": {
+        "distributions.vector_transforms": "IndependentTransform SoftmaxTransform"
+        " StickBreakingTransform",
+    },
     "utils.data.dataset": {"utils.data.derived": "StackDataset random_split"},
     "utils.data.sampler": {"utils.data.weighted": "WeightedRandomSampler"},
-    "ops.indexing": {"ops.masking": "argwhere masked_fill masked_select nonzero where"},
+    "ops.indexing": {
+        "ops.masking": "argwhere masked_fill masked_select nonzero where",
+        "ops.more.putting": "index_put index_put_",
+        "ops.joining": "narrow select",
+    },
+    "ops.arithmetic": {"ops.more.weighted": "addcdiv addcmul lerp"},
+    "ops.shape": {"ops.joining": "atleast_1d atleast_2d atleast_3d"},
+    "ops.more.decompositions": {"ops.more.solvers": "matrix_power"},
     "ops.largest": {"ops.more.cumulative": "cummax cummin"},
     "ops.reduction": {"ops.more.cumulative": "prod"},
 }

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from tinygrad_edu.names import absent as symbolic_opset11
 from tinygrad_edu.names.missing import missing
 from tinygrad_edu.names.settings import unavailable
@@ -19,7 +17,9 @@ __all__ = ["dynamo_export", "export", "is_in_onnx_export", "register_custom_op_s
 __path__: list[str] = []  # torch.onnx has modules: see absent.py
 
 
-def register_custom_op_symbolic(symbolic_name: str, symbolic_fn: Any, opset_version: int) -> None:
+def register_custom_op_symbolic(
+    symbolic_name: str, symbolic_fn: object, opset_version: int
+) -> None:
     """Accepted, to no effect."""
 
 

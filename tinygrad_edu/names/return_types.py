@@ -115,7 +115,7 @@ class HistogramEdges(NamedTuple):
     bin_edges: Tensor
 
 
-def _named(name: str, base: Any) -> Any:
+def _named(name: str, base: Any) -> type:
     return type(name, (base,), {"__repr__": _show, "__slots__": (), "__module__": __name__})
 
 

@@ -113,7 +113,7 @@ def set_flush_denormal(mode: bool) -> bool:
 def unavailable(what: str, reason: str) -> Callable[..., Any]:
     """A function that raises NotImplementedError, saying why."""
 
-    def refuse(*args: Any, **kwargs: Any) -> Any:
+    def refuse(*args: object, **kwargs: object) -> Any:
         raise NotImplementedError(f"{what} is not available in tinygrad_edu: {reason}")
 
     refuse.__name__ = refuse.__qualname__ = what.rpartition(".")[2]

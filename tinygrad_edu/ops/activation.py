@@ -26,11 +26,12 @@ from tinygrad_edu.kernels import composed, cuda
 from tinygrad_edu.kernels.cuda import launch
 from tinygrad_edu.kernels.memory_order import in_order, in_turn
 from tinygrad_edu.names.moved import moved_names
-from tinygrad_edu.ops import indexing, masking
+from tinygrad_edu.ops import masking
 from tinygrad_edu.ops.arguments import elementwise, plain
 from tinygrad_edu.ops.elementary import erf, tanh
 from tinygrad_edu.ops.elementary import sigmoid as sigmoid
 from tinygrad_edu.ops.extrema import gate
+from tinygrad_edu.ops.joining import narrow
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
@@ -58,11 +59,12 @@ def relu(x: Array) -> Array:
         raise RuntimeError("Boolean inputs not supported for relu")
     if x.__class__ is not np.ndarray and launch.ready(x, half=True) and x.flags.c_contiguous:
         return cuda.elementwise.relu(x)
-    y = np.zeros_like(x)  # NumPy compares two arrays four times as fast as an array and a number
+    y = np.empty_like(x)
+    y.fill(0)  # NumPy compares two arrays four times as fast as an array and a number
     return np.maximum(x, y, out=y)
 
 
-def _relu_gradient(g: Any, y: Any) -> Any:
+def _relu_gradient(g: Any, y: Tensor) -> Any:
     arrays = g.__class__ is not np.ndarray and not isinstance(g, Variable)
     if arrays and launch.ready(g, y, half=True):
         return cuda.elementwise.relu_gradient(g, y)
@@ -165,7 +167,7 @@ def gelu(x: Array, approximate: str = "none") -> tuple[Array, Array]:
     return in_turn(y, x), slope
 
 
-def _gelu_gradient(g: Any, x: Any, slope: Any, approximate: str) -> Any:
+def _gelu_gradient(g: Tensor, x: Tensor, slope: object, approximate: str) -> Any:
     from tinygrad_edu.kernels import gelu as kernel
 
     return kernel.gelu_gradient(g, x, slope, approximate)
@@ -175,7 +177,7 @@ gelu.vjp(x=_gelu_gradient)
 
 
 @gelu.defined_as
-def _(x: Any, approximate: str) -> Any:
+def _(x: Tensor, approximate: str) -> Tensor:
     from tinygrad_edu.kernels.gelu import CUBIC, K
 
     if approximate == "tanh":
@@ -197,7 +199,7 @@ def silu(x: Array) -> Array:
     return _floats("silu", x) / (1 + np.exp(-x))
 
 
-def _silu_slope(x: Any) -> Any:
+def _silu_slope(x: Tensor) -> Tensor:
     s = sigmoid(x)
     return s * (1 + x * (1 - s))
 
@@ -205,7 +207,7 @@ def _silu_slope(x: Any) -> Any:
 silu.vjp(x=lambda g, x: g * _silu_slope(x))
 
 
-def glu(input: Any, dim: int = -1) -> Tensor:
+def glu(input: Tensor, dim: int = -1) -> Tensor:
     """`a * sigmoid(b)` for the two halves a, b of the input along `dim`.
 
     Args:
@@ -230,8 +232,8 @@ def glu(input: Any, dim: int = -1) -> Tensor:
         raise RuntimeError(
             f"Halving dimension must be even, but dimension {dim % ndim} is size {size}"
         )
-    a = indexing.narrow(input, dim, 0, size // 2)
-    b = indexing.narrow(input, dim, size // 2, size // 2)
+    a = narrow(input, dim, 0, size // 2)
+    b = narrow(input, dim, size // 2, size // 2)
     return shown_as(a * sigmoid(b), "Glu(x)", x=input)
 
 

@@ -7,16 +7,20 @@ import functools
 import inspect
 import math
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from tinygrad_edu.dtypes import Array
-from tinygrad_edu.engine.boundary import refuse_operand
+from tinygrad_edu.engine.boundary import not_a_tensor, refuse_array, refuse_operand
 from tinygrad_edu.engine.graph import Variable
-from tinygrad_edu.engine.types import Call, Rule
+from tinygrad_edu.engine.types import Call, Rule, typed_as
 from tinygrad_edu.out_of_memory import out_of_memory
 from tinygrad_edu.size import read_dims
+
+if TYPE_CHECKING:
+    from tinygrad_edu.tensor import Tensor
+
 
 # NumPy's stubs know no `keepdims` that is decided at run time.
 reduce_add: Any = np.add.reduce
@@ -26,20 +30,19 @@ Dims = tuple[int, ...] | None
 """Dimensions to reduce, counted from the front; None for all of them."""
 
 
-def raw(x: Any) -> Array:
+def raw(x: object) -> Array:
     """The array of a tensor; an array as it is."""
     return x.array if isinstance(x, Variable) else x
 
 
-def operand(name: str, input: Any) -> Array:
+def operand(name: str, input: object, position: int = 1, argument: str = "input") -> Array:
     """The array of an operation's input; TypeError for what is neither tensor nor array."""
     if isinstance(input, Variable):
         return input.array
     if hasattr(input, "dtype"):
+        refuse_array(name, input, position, argument)
         return input  # in the backward pass a rule computes on arrays
-    raise TypeError(
-        f"{name}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}"
-    )
+    raise not_a_tensor(name, position, input, argument)
 
 
 def plain(number: Any) -> Any:
@@ -80,7 +83,7 @@ def restore(g: Any, shape: tuple[int, ...], dims: Dims, keepdim: bool) -> Any:
 def no_derivative(said: str, error: type[Exception] = RuntimeError) -> Rule:
     """The rule of an argument that has no derivative: an error, not silence, where one is asked."""
 
-    def refuse(g: Any) -> Any:
+    def refuse(g: Tensor) -> Any:
         raise error(said)
 
     return refuse
@@ -99,7 +102,7 @@ def named(**names: str) -> Callable[[F], F]:
 
     def decorate(function: F) -> F:
         @functools.wraps(function)
-        def call(*args: Any, **kwargs: Any) -> Any:
+        def call(*args: object, **kwargs: object) -> Any:
             if kwargs:
                 for name, meant in names.items():
                     if name in kwargs and meant not in kwargs:
@@ -120,9 +123,8 @@ def named(**names: str) -> Callable[[F], F]:
                 refuse_operand(function, error, args, kwargs)
                 raise
 
-        call.further_names = names  # type: ignore[attr-defined]
-        call.without_keywords = call, function  # type: ignore[attr-defined]
-        return call  # type: ignore[return-value]
+        vars(call).update(further_names=names, without_keywords=(call, function))
+        return typed_as(function, call)
 
     return decorate
 
@@ -156,14 +158,14 @@ def numbers_first(count: int, *numbers: str) -> Callable[[F], F]:
 
     def decorate(function: F) -> F:
         @functools.wraps(function)
-        def call(*args: Any, **kwargs: Any) -> Any:
+        def call(*args: object, **kwargs: object) -> Any:
             if len(args) > count:
                 given = [a for a in args if not isinstance(a, Variable)]
                 kwargs.update(zip(numbers, given, strict=False))
                 args = tuple([a for a in args if isinstance(a, Variable)])
             return function(*args, **kwargs)
 
-        return call  # type: ignore[return-value]
+        return typed_as(function, call)
 
     return decorate
 
@@ -173,7 +175,8 @@ def elementwise(operation: F) -> F:
 
     Its result then lies in memory as in torch, by `in_turn` (see kernels/memory_order.py).
     """
-    operation.primitive.elementwise = True  # type: ignore[attr-defined]
+    declared: Any = operation
+    declared.primitive.elementwise = True
     return operation
 
 

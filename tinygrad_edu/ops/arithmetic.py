@@ -18,7 +18,6 @@ from tinygrad_edu.dtypes import (
     not_implemented,
     promote,
     promote_to,
-    result_type,
 )
 from tinygrad_edu.engine.boundary import not_a_tensor
 from tinygrad_edu.engine.composed import of_tensors
@@ -27,7 +26,8 @@ from tinygrad_edu.engine.inplace import inplace, write_out
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.kernels.memory_order import in_turn
-from tinygrad_edu.ops.arguments import elementwise, numbers_first, plain, ufunc
+from tinygrad_edu.names.moved import moved_names
+from tinygrad_edu.ops.arguments import elementwise, numbers_first, ufunc
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
@@ -36,13 +36,13 @@ if TYPE_CHECKING:
 BOOL = np.dtype(bool)
 
 
-def zero_gradient(g: Any) -> Any:
+def zero_gradient(g: Tensor) -> Tensor:
     """The gradient through a step function: zeros like `g`."""
     return wrap(np.zeros_like(g.array)) if isinstance(g, Variable) else np.zeros_like(g)
 
 
 @elementwise
-@primitive(half="by gpu, once")
+@primitive(half="by gpu, once, numbers rounded")
 def _add(a: Array, b: Array) -> Array:
     a, b = promote(a, b)
     return np.add(a, b)
@@ -53,7 +53,7 @@ _add.vjp(a=lambda g: g,
 
 
 @elementwise
-@primitive(half="by gpu, once")
+@primitive(half="by gpu, once, numbers rounded")
 def _sub(a: Array, b: Array) -> Array:
     x, z = promote(a, b)
     if x is not a or z is not b or x.__class__ is bool or z.__class__ is bool:
@@ -69,7 +69,7 @@ _sub.vjp(a=lambda g: g,
          b=lambda g: -g)  # fmt: skip
 
 
-def _refuse_bool(a: Any, b: Any) -> None:
+def _refuse_bool(a: Tensor, b: Tensor) -> None:
     """torch's errors where a bool is subtracted."""
     bools = [isinstance(x, bool) or getattr(x, "dtype", None) == BOOL for x in (a, b)]
     if all(bools):
@@ -127,13 +127,13 @@ def _by_second(name: str, number: int) -> Any:
 
     by_number, by_tensor = f"{name}Backward{number}", f"{name}Backward{1 - number}"
 
-    def chain(a: Any, b: Any) -> str:
+    def chain(a: Tensor, b: Tensor) -> str:
         return by_tensor if hasattr(b, "dtype") else by_number
 
     return chain
 
 
-@primitive(node=_by_second("Rsub", number=1))
+@primitive(node=_by_second("Rsub", number=1), half="widened, numbers rounded")
 def _rsub(a: Array, b: Array) -> Array:
     y = _sub.primitive.forward(b, a)
     return in_turn(y, b, a, dtype=y.dtype) if hasattr(b, "dtype") else in_turn(y, a)
@@ -143,12 +143,12 @@ _rsub.vjp(a=lambda g: -g,
           b=lambda g: g)  # fmt: skip
 
 
-def _is_one(alpha: Any) -> bool:
+def _is_one(alpha: float | Tensor) -> bool:
     """Whether `alpha` was left at 1; True is a bool, to be checked."""
     return alpha.__class__ is int and alpha == 1
 
 
-def _times(other: Any, alpha: Any, input: Any) -> Any:
+def _times(other: Any, alpha: float | Tensor, input: Any) -> Tensor:
     """`alpha * other`, if alpha is a factor that torch allows."""
     target = common(_raw(input), _raw(other))
     if isinstance(alpha, float) and not is_floating(target):
@@ -167,7 +167,9 @@ def _raw(x: Any) -> Any:
 
 @ufunc("add")
 @numbers_first(2, "alpha")
-def add(input: Any, other: Any, *, alpha: Any = 1, out: Any = None) -> Tensor:
+def add(
+    input: Tensor | float, other: Tensor | float, *, alpha: float = 1, out: Tensor | None = None
+) -> Tensor:
     """`input + alpha * other`, element by element.
 
     Args:
@@ -188,7 +190,9 @@ def add(input: Any, other: Any, *, alpha: Any = 1, out: Any = None) -> Tensor:
 
 @ufunc("subtract")
 @numbers_first(2, "alpha")
-def sub(input: Any, other: Any, *, alpha: Any = 1, out: Any = None) -> Tensor:
+def sub(
+    input: Tensor | float, other: Tensor | float, *, alpha: float = 1, out: Tensor | None = None
+) -> Tensor:
     """`input - alpha * other`, element by element; arguments and errors as `add`.
 
     Raises:
@@ -203,7 +207,7 @@ def sub(input: Any, other: Any, *, alpha: Any = 1, out: Any = None) -> Tensor:
     return write_out("sub", out, less, input, other)
 
 
-def rsub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
+def rsub(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
     """`other - alpha * input`.
 
     >>> import tinygrad_edu as torch
@@ -220,18 +224,18 @@ _add_in_place, _sub_in_place = inplace(_add), inplace(_sub)
 
 
 @numbers_first(2, "alpha")
-def add_(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
+def add_(input: Tensor, other: Tensor | float, *, alpha: float = 1) -> Tensor:
     """In-place `add`."""
     return _add_in_place(input, other if _is_one(alpha) else _times(other, alpha, input))
 
 
 @numbers_first(2, "alpha")
-def sub_(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
+def sub_(input: Tensor, other: Tensor | float, *, alpha: float = 1) -> Tensor:
     """In-place `sub`."""
     return _sub_in_place(input, other if _is_one(alpha) else _times(other, alpha, input))
 
 
-def _division(name: str, a: Any, b: Any) -> tuple[Any, Any, Any]:
+def _division(name: str, a: Tensor, b: Any) -> tuple[Any, Any, Any]:
     """Both operands with their common dtype, and that; integers have no infinity: torch raises."""
     target = common(a, b)
     if target == BOOL:
@@ -289,7 +293,8 @@ def _pick(divisions: dict[str | None, Any], mode: str | None) -> Any:
 
 @ufunc("divide", "true_divide")
 def div(
-    input: Any, other: Any, *, rounding_mode: str | None = None, out: Any = None
+    input: Tensor | float, other: Tensor | float, *, rounding_mode: str | None = None,
+    out: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     """`input / other`, element by element; integers give floats.
 
@@ -314,14 +319,16 @@ def div(
     return write_out("div", out, result, input, other)
 
 
-def div_(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
+def div_(
+    input: Tensor | float, other: Tensor | float, *, rounding_mode: str | None = None
+) -> Tensor:
     """In-place `div`."""
     result: Tensor = _pick(_DIVISIONS_IN_PLACE, rounding_mode)(input, other)
     return result
 
 
 @ufunc("remainder")
-@primitive(node=_by_second("Remainder", number=0))
+@primitive(node=_by_second("Remainder", number=0), half="widened, numbers rounded")
 def remainder(a: Array, b: Array) -> Array:
     """`a - b * floor(a / b)`: what is left of a division, with the sign of `b`.
 
@@ -341,7 +348,7 @@ remainder.vjp(a=lambda g: g,
 
 
 @ufunc("fmod")
-@primitive(numbers="second", node=_by_second("Fmod", number=0))
+@primitive(numbers="second", node=_by_second("Fmod", number=0), half="widened, numbers rounded")
 def fmod(a: Array, b: Array) -> Array:
     """`a - b * trunc(a / b)`: what is left of a division, with the sign of `a`.
 
@@ -360,12 +367,12 @@ fmod.vjp(a=lambda g: g,
          b=lambda g, a, b: -g * _trunc_divide(a, b))  # fmt: skip
 
 
-def rfloor_divide(input: Any, other: Any) -> Tensor:
+def rfloor_divide(input: Tensor, other: Tensor) -> Tensor:
     """`other // input`: what the operator calls when `other` is a number."""
     return floor_divide(other, input)
 
 
-def rremainder(input: Any, other: Any) -> Tensor:
+def rremainder(input: Tensor | float, other: Tensor | float) -> Tensor:
     """`other % input`: what the operator calls when `other` is a number."""
     return remainder(other, input)
 
@@ -405,98 +412,5 @@ def positive(input: Tensor) -> Tensor:
     return input
 
 
-@numbers_first(3, "value")
-@primitive(autocast={"cuda": "widest"})
-def addcmul(x: Array, tensor1: Array, tensor2: Array, value: Any = 1) -> Array:
-    """`x + value * tensor1 * tensor2`.
-
-    Args:
-        x, tensor1, tensor2: tensors of broadcastable shapes.
-        value: a number.
-
-    >>> import tinygrad_edu as torch
-    >>> torch.addcmul(torch.zeros(2), torch.ones(2), torch.tensor([1.0, 2.0]), value=0.5)
-    tensor([0.5000, 1.0000])
-    """
-    if x.dtype == tensor1.dtype == tensor2.dtype == BOOL:
-        raise not_implemented("addcmul", x.dtype)
-    target = result_type(x, tensor1, tensor2)
-    x, tensor1, tensor2 = promote_to(target, x, tensor1, tensor2)
-    value = fitting(target, value)
-    product = mul(tensor1, tensor2) if value == 1 else mul(mul(tensor1, value), tensor2)
-    return in_turn(np.add(x, product), x, tensor1, tensor2)
-
-
-addcmul.vjp(
-    x=lambda g: g,
-    tensor1=lambda g, tensor2, value: g * (tensor2 * value),
-    tensor2=lambda g, tensor1, value: g * (tensor1 * value),
-)
-
-
-@numbers_first(3, "value")
-@primitive(autocast={"cuda": "widest"})
-def addcdiv(x: Array, tensor1: Array, tensor2: Array, value: Any = 1) -> Array:
-    """`x + value * tensor1 / tensor2`.
-
-    Args:
-        x, tensor1, tensor2: tensors of broadcastable shapes.
-        value: a number.
-
-    Raises:
-        RuntimeError: both `tensor1` and `tensor2` hold integers.
-
-    >>> import tinygrad_edu as torch
-    >>> torch.addcdiv(torch.zeros(2), torch.ones(2), torch.tensor([1.0, 2.0]), value=3)
-    tensor([3.0000, 1.5000])
-    """
-    if not (is_floating(tensor1.dtype) or is_floating(tensor2.dtype)):
-        raise RuntimeError(
-            "Integer division with addcdiv is not supported; use"
-            " (input + value * torch.trunc(tensor1 / tensor2)) or make them floats"
-        )
-    x, tensor1, tensor2 = promote_to(result_type(x, tensor1, tensor2), x, tensor1, tensor2)
-    scaled = tensor1 if value == 1 else mul(tensor1, value)
-    return in_turn(np.add(x, np.true_divide(scaled, tensor2)), x, tensor1, tensor2)
-
-
-addcdiv.vjp(
-    x=lambda g: g,
-    tensor1=lambda g, tensor2, value: g * (value / tensor2),
-    tensor2=lambda g, tensor1, tensor2, value: -g * (value * tensor1 / (tensor2 * tensor2)),
-)
-
-
-@primitive
-def lerp(x: Array, end: Array, weight: Array) -> Array:
-    """`x + weight * (end - x)`: from `x` at weight 0 to `end` at weight 1.
-
-    Args:
-        x, end: tensors of broadcastable shapes and one dtype.
-        weight: a tensor or a number.
-
-    Raises:
-        RuntimeError: the dtypes differ, or are not floats.
-
-    >>> import tinygrad_edu as torch
-    >>> torch.lerp(torch.zeros(2), torch.tensor([1.0, 2.0]), 0.25)
-    tensor([0.2500, 0.5000])
-    """
-    if x.dtype != end.dtype:
-        raise RuntimeError(f"expected dtype {x.dtype} for `end` but got dtype {end.dtype}")
-    if not is_floating(x.dtype):
-        raise not_implemented("lerp", x.dtype)
-    way = end - x
-    weight = plain(weight)
-    if not hasattr(weight, "dtype"):
-        y = x + weight * way if abs(weight) < 0.5 else end - way * (1 - weight)
-    else:
-        y = np.where(np.abs(weight) < 0.5, x + weight * way, end - way * (1 - weight))
-    return in_turn(y, x, end, weight)
-
-
-lerp.vjp(
-    x=lambda g, weight: g * (1 - weight),
-    end=lambda g, weight: g * weight,
-    weight=lambda g, x, end: g * (end - x),
-)
+if not TYPE_CHECKING:  # a type checker is to miss what is not here
+    __getattr__ = moved_names(__name__)

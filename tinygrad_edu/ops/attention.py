@@ -15,8 +15,8 @@ import numpy as np
 
 from tinygrad_edu.backend import device_of
 from tinygrad_edu.dtypes import Array, is_floating, scalar_type_name
+from tinygrad_edu.engine.boundary import need_tensors
 from tinygrad_edu.engine.composed import composed
-from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels import attention as kernel
 from tinygrad_edu.kernels.cuda import launch
@@ -60,9 +60,9 @@ def _(
 
 @_attention.defined_as
 def _definition(
-    query: Any, key: Any, value: Any, attn_mask: Any,
+    query: Any, key: Tensor, value: Any, attn_mask: Any,
     is_causal: bool, scale: float, keep: Array | None, p: float,
-) -> Any:  # fmt: skip
+) -> Tensor:  # fmt: skip
     scores = matmul(_wide(query) * scale, transpose(_wide(key), -2, -1))  # (..., L, S)
     if is_causal:
         scores = scores + np.triu(np.full_like(raw(scores), -np.inf), 1)
@@ -82,11 +82,11 @@ def _bias(mask: Any, dtype: Any) -> Any:
     return np.where(raw(mask), dtype.type(0), dtype.type(-np.inf))
 
 
-def _cast(x: Any, dtype: Any) -> Any:
+def _cast(x: Any, dtype: Any) -> Tensor:
     return x if raw(x).dtype == dtype else _to_copy(x, dtype, device_of(raw(x)))
 
 
-def _wide(x: Any) -> Any:
+def _wide(x: Any) -> Tensor:
     """Floats of at least 32 bits."""
     return _cast(x, np.dtype(np.float32)) if raw(x).dtype.itemsize < 4 else x
 
@@ -108,7 +108,12 @@ def _prepare(
     """What the kernel takes: floats with equal leading dimensions, two at least."""
     lead = _shape(query, key, value)[:-2]
     lead = (1,) * (2 - len(lead)) + lead
-    q, k, v = (np.broadcast_to(_by_kernel(x), lead + x.shape[-2:]) for x in (query, key, value))
+    q, k, v = [
+        _by_kernel(x)
+        if x.shape[:-2] == lead
+        else np.broadcast_to(_by_kernel(x), lead + x.shape[-2:])
+        for x in (query, key, value)
+    ]
     if mask is not None:
         mask = mask.reshape((1,) * (len(lead) + 2 - mask.ndim) + mask.shape)
         mask = mask if mask.dtype == bool else _wide(mask)
@@ -187,15 +192,12 @@ def scaled_dot_product_attention(
     return y if fused or y.node is None else y.clone()
 
 
-def _check_types(query: Any, key: Any, value: Any, mask: Any) -> None:
+def _check_types(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> None:
     """Tensors, of equal float dtype, with two dimensions at least; else torch's errors."""
-    names = {"query": query, "key": key, "value": value, "attn_mask": mask}
-    for i, (name, x) in enumerate(names.items(), 1):
-        if not isinstance(x, Variable) and not (x is None and name == "attn_mask"):
-            raise TypeError(
-                f"scaled_dot_product_attention(): argument '{name}' (position {i}) must be Tensor,"
-                f" not {type(x).__name__}"
-            )
+    given = {"query": query, "key": key, "value": value}
+    need_tensors(
+        "scaled_dot_product_attention", **given, **({} if mask is None else {"attn_mask": mask})
+    )
     arrays = [query.array, key.array, value.array]
     if any(a.dtype != arrays[0].dtype for a in arrays):
         raise RuntimeError(

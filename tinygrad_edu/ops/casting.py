@@ -13,6 +13,7 @@ from tinygrad_edu.dtypes import Array, dtype, from_numpy, is_floating, scalar_ty
 from tinygrad_edu.dtypes import dtype as dtype_class
 from tinygrad_edu.dtypes import promote_types as common_of
 from tinygrad_edu.dtypes import result_type as common_type
+from tinygrad_edu.engine.boundary import not_a_tensor
 from tinygrad_edu.engine.composed import heard
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.primitive import primitive
@@ -21,6 +22,7 @@ from tinygrad_edu.kernels import memory_order
 from tinygrad_edu.ops.arguments import named
 
 if TYPE_CHECKING:
+    from tinygrad_edu.ops.creation import DeviceLike, Dtype
     from tinygrad_edu.tensor import Tensor
 
 
@@ -110,7 +112,7 @@ def type_as(input: Tensor, other: Tensor) -> Tensor:
     return to(input, other)
 
 
-def tensor_type(input: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
+def tensor_type(input: Tensor, dtype: Dtype = None, non_blocking: bool = False) -> Any:
     """The old name of the tensor's type; given a dtype, or such a name, the tensor cast to it.
 
     >>> import tinygrad_edu as torch
@@ -129,13 +131,16 @@ def tensor_type(input: Tensor, dtype: Any = None, non_blocking: bool = False) ->
     return to(input, getattr(dtype, "dtype", dtype))
 
 
-def cpu(input: Tensor, memory_format: Any = None) -> Tensor:
+def cpu(input: Tensor, memory_format: object = None) -> Tensor:
     """The tensor in the host's memory."""
     return to(input, "cpu", memory_format=memory_format)
 
 
 def cuda(
-    input: Tensor, device: Any = None, non_blocking: bool = False, memory_format: Any = None
+    input: Tensor,
+    device: DeviceLike = None,
+    non_blocking: bool = False,
+    memory_format: object = None,
 ) -> Tensor:
     """The tensor on the GPU."""
     place = "cuda" if device is None else device
@@ -148,7 +153,7 @@ def get_device(input: Tensor) -> int:
     return -1 if index is None else index
 
 
-def pin_memory(input: Tensor, device: Any = None) -> Tensor:
+def pin_memory(input: Tensor, device: DeviceLike = None) -> Tensor:
     """A copy in page-locked memory, from which a GPU fetches while the host goes on.
 
     Raises:
@@ -161,7 +166,7 @@ def pin_memory(input: Tensor, device: Any = None) -> Tensor:
     return input if is_pinned(input) else wrap(pinned_copy(input.array))
 
 
-def is_pinned(input: Tensor, device: Any = None) -> bool:
+def is_pinned(input: Tensor, device: DeviceLike = None) -> bool:
     """Whether the tensor lies in page-locked memory, where `pin_memory` puts it."""
     return is_pinned_array(input.array)
 
@@ -176,7 +181,7 @@ def _caster(kind: dtype) -> Any:
 
 
 @named(tensor="tensor1", scalar1="tensor1", other="tensor2", scalar="tensor2", scalar2="tensor2")
-def result_type(tensor1: Any, tensor2: Any) -> dtype:
+def result_type(tensor1: object, tensor2: object) -> dtype:
     """The dtype that arithmetic on the two operands gives.
 
     >>> import tinygrad_edu as torch
@@ -203,7 +208,7 @@ _FORMATS = {
 }
 
 
-def axes_of(memory_format: Any, ndim: int) -> tuple[int, ...] | None:
+def axes_of(memory_format: object, ndim: int) -> tuple[int, ...] | None:
     """The dimensions from the slowest to the fastest in memory; None: as they are.
 
     Raises:
@@ -238,7 +243,7 @@ def _clone(x: Array, axes: tuple[int, ...] | None = None) -> Array:
 _clone.vjp(x=lambda g: g)
 
 
-def clone(input: Tensor, *, memory_format: Any = None) -> Tensor:
+def clone(input: Tensor, *, memory_format: object = None) -> Tensor:
     """A copy in memory of its own; gradients flow through it.
 
     >>> import tinygrad_edu as torch
@@ -246,17 +251,17 @@ def clone(input: Tensor, *, memory_format: Any = None) -> Tensor:
     False
     """
     if not isinstance(input, Variable):
-        raise TypeError(f"clone(): argument 'input' must be Tensor, not {type(input).__name__}")
+        raise not_a_tensor("clone", 1, input)
     return _clone(input, axes_of(memory_format, input.array.ndim))
 
 
-def arranged(input: Tensor, memory_format: Any) -> Tensor:
+def arranged(input: Tensor, memory_format: object) -> Tensor:
     """The tensor itself if its elements lie in that order, else a copy where they do."""
     axes = axes_of(memory_format, input.array.ndim)
     return input if follows(input.array, axes) else _clone(input, axes)
 
 
-def contiguous(input: Tensor, memory_format: Any = "torch.contiguous_format") -> Tensor:
+def contiguous(input: Tensor, memory_format: object = "torch.contiguous_format") -> Tensor:
     """The tensor itself if its elements lie in order in memory, else a copy where they do.
 
     >>> import tinygrad_edu as torch

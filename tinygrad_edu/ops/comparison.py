@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tinygrad_edu.backend import new_like
 from tinygrad_edu.dtypes import Array, default, is_floating, promote, scalar_type_name
-from tinygrad_edu.engine.boundary import not_a_tensor, same_device
+from tinygrad_edu.engine.boundary import need_tensors, not_a_tensor, same_device
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels.memory_order import in_turn
 from tinygrad_edu.ops.arguments import elementwise, ufunc
 
+if TYPE_CHECKING:
+    from tinygrad_edu.tensor import Tensor
+
 
 @ufunc("equal")
-@primitive(numbers="second")
+@primitive(numbers="second", half="widened, numbers rounded")
 def eq(a: Array, b: Array) -> Array:
     """`a == b`, element by element.
 
@@ -36,7 +39,7 @@ def eq(a: Array, b: Array) -> Array:
 
 
 @ufunc("not_equal")
-@primitive(numbers="second")
+@primitive(numbers="second", half="widened, numbers rounded")
 def ne(a: Array, b: Array) -> Array:
     """`a != b`, element by element; arguments and errors as `eq`.
 
@@ -49,7 +52,7 @@ def ne(a: Array, b: Array) -> Array:
 
 
 @ufunc("less")
-@primitive(numbers="second")
+@primitive(numbers="second", half="widened, numbers rounded")
 def lt(a: Array, b: Array) -> Array:
     """`a < b`, element by element; arguments and errors as `eq`.
 
@@ -62,7 +65,7 @@ def lt(a: Array, b: Array) -> Array:
 
 
 @ufunc("less_equal")
-@primitive(numbers="second")
+@primitive(numbers="second", half="widened, numbers rounded")
 def le(a: Array, b: Array) -> Array:
     """`a <= b`, element by element; arguments and errors as `eq`.
 
@@ -75,7 +78,7 @@ def le(a: Array, b: Array) -> Array:
 
 
 @ufunc("greater")
-@primitive(numbers="second")
+@primitive(numbers="second", half="widened, numbers rounded")
 def gt(a: Array, b: Array) -> Array:
     """`a > b`, element by element; arguments and errors as `eq`.
 
@@ -88,7 +91,7 @@ def gt(a: Array, b: Array) -> Array:
 
 
 @ufunc("greater_equal")
-@primitive(numbers="second")
+@primitive(numbers="second", half="widened, numbers rounded")
 def ge(a: Array, b: Array) -> Array:
     """`a >= b`, element by element; arguments and errors as `eq`.
 
@@ -109,7 +112,7 @@ def operator(compare: Callable[..., Any]) -> Callable[..., Any]:
     `x == None` is then False, as in torch, and `x < None` a TypeError.
     """
 
-    def call(x: Any, other: Any) -> Any:
+    def call(x: Tensor, other: Tensor) -> Any:
         try:
             return compare(x, other)
         except TypeError:
@@ -274,7 +277,7 @@ def isin(
     return np.isin(a, b, invert=invert)
 
 
-def equal(input: Any, other: Any) -> bool:
+def equal(input: Tensor, other: Tensor) -> bool:
     """Whether two tensors have the same shape and the same elements.
 
     Raises:
@@ -284,10 +287,7 @@ def equal(input: Any, other: Any) -> bool:
     >>> torch.equal(torch.ones(2), torch.ones(2)), torch.equal(torch.ones(2), torch.ones(3))
     (True, False)
     """
-    for name, value in (("input", input), ("other", other)):
-        if not isinstance(value, Variable):
-            kind = type(value).__name__
-            raise TypeError(f"equal(): argument '{name}' must be Tensor, not {kind}")
+    need_tensors("equal", input=input, other=other)
     same_device("equal", input.array, other.array)
     if input.array.shape != other.array.shape:
         return False
@@ -331,7 +331,7 @@ def isclose(
 
 
 def allclose(
-    input: Any, other: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
+    input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
 ) -> bool:
     """Whether all elements are close; arguments and errors as `isclose`.
 

@@ -8,6 +8,7 @@ convolution is the middle one.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,7 +36,7 @@ def _wide(x: Array | None) -> Array | None:
     return x.astype(np.float32) if x is not None and x.dtype.itemsize < 4 else x
 
 
-def _over_all_but_channels(g: Any) -> Any:
+def _over_all_but_channels(g: Any) -> Tensor:
     return sum(g, (0, *range(2, len(g.shape))))
 
 
@@ -76,7 +77,7 @@ _convolve.vjp(
 )
 
 
-def _back(g: Any, weight: Any, shape: Sizes, how: Geometry) -> Any:
+def _back(g: Tensor, weight: Tensor, shape: Sizes, how: Geometry) -> Tensor:
     """The convolution of g; a transposed one's `output_padding` may leave room for more windows."""
     y = _convolve(g, weight, None, how)
     return y if tuple(y.shape) == shape else _slice(y, tuple([slice(n) for n in shape]))
@@ -154,7 +155,13 @@ def _check_bias(bias: Array | None, weight: Array, expected: int) -> None:
         )
 
 
-def _geometry(stride: Any, padding: Any, dilation: Any, groups: int, n: int) -> Geometry:
+def _geometry(
+    stride: int | Sequence[int],
+    padding: str | int | Sequence[int],
+    dilation: int | Sequence[int],
+    groups: int,
+    n: int,
+) -> Geometry:
     how = Geometry(
         per_dim(stride, n, "stride"),
         per_dim(padding, n, "padding"),
@@ -170,7 +177,13 @@ def _geometry(stride: Any, padding: Any, dilation: Any, groups: int, n: int) -> 
     return how
 
 
-def _same(input: Any, weight: Any, stride: Any, dilation: Any, n: int) -> tuple[Any, Sizes]:
+def _same(
+    input: Tensor,
+    weight: Tensor,
+    stride: int | Sequence[int],
+    dilation: int | Sequence[int],
+    n: int,
+) -> tuple[Any, Sizes]:
     """The padding that keeps the sizes; where it is odd, the extra zero goes behind."""
     if any([s != 1 for s in per_dim(stride, n, "stride")]):
         raise RuntimeError("padding='same' is not supported for strided convolutions")
@@ -195,7 +208,7 @@ def _conv(
     name = f"conv{n}d"
     need_tensors(name, input=input, weight=weight)
     x, w = input.array, weight.array
-    b = None if bias is None else operand(name, bias)
+    b = None if bias is None else operand(name, bias, 3, "bias")
     _check(name, x, w, b, groups, n)
     _check_channels(x, w, groups, n, w.shape[1] * groups)
     _check_bias(b, w, w.shape[0])
@@ -294,8 +307,8 @@ def _conv_transpose(
     dilation: Any,
 ) -> Tensor:
     name = f"conv_transpose{n}d"
-    x, w = operand(name, input), operand(name, weight)
-    b = None if bias is None else operand(name, bias)
+    x, w = operand(name, input), operand(name, weight, 2, "weight")
+    b = None if bias is None else operand(name, bias, 3, "bias")
     _check(name, x, w, b, groups, n)
     _check_channels(x, w, groups, n, w.shape[0])
     channels = w.shape[1] * groups

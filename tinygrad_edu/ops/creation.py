@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,6 +33,7 @@ from tinygrad_edu.dtypes import (
     to_numpy,
 )
 from tinygrad_edu.dtypes import from_numpy as dtype_of
+from tinygrad_edu.engine.boundary import not_a_tensor
 from tinygrad_edu.engine.composed import heard
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.record import wrap
@@ -63,7 +65,7 @@ def _stays(data: Variable) -> Device:
 
 @heard("tensor")
 def tensor(
-    data: Any,
+    data: object,
     *,
     dtype: Dtype = None,
     device: DeviceLike = None,
@@ -105,18 +107,20 @@ def _copied(array: Array, dtype: NumpyDtype) -> Array:
     return array.astype(dtype, order="C")  # what is too large for it becomes inf
 
 
-def as_tensor(data: Any, dtype: Dtype = None, device: DeviceLike = None) -> Tensor:
+def as_tensor(data: object, dtype: Dtype = None, device: DeviceLike = None) -> Tensor:
     """The data as a tensor, without a copy where none is needed."""
     if isinstance(data, Variable):
         place = _stays(data) if device is None else device
-        return data.to(dtype=dtype, device=place)  # type: ignore[attr-defined, no-any-return]
+        given: Any = data
+        moved: Tensor = given.to(dtype=dtype, device=place)
+        return moved
     if isinstance(data, np.ndarray):
         return from_numpy(data).to(dtype=dtype, device=place_of(device))
     return tensor(data, dtype=dtype, device=device)
 
 
 def asarray(
-    obj: Any, *, dtype: Dtype = None, device: DeviceLike = None, copy: bool | None = None,
+    obj: object, *, dtype: Dtype = None, device: DeviceLike = None, copy: bool | None = None,
     requires_grad: bool | None = None,
 ) -> Tensor:  # fmt: skip
     """The data as a tensor, without a copy where none is needed.
@@ -164,7 +168,7 @@ def from_numpy(ndarray: Any) -> Tensor:
             " strides are not currently supported. (You can probably work around this by making a"
             " copy of your array with array.copy().)"
         )
-    return wrap(np.asarray(ndarray))  # of a subclass, the plain array
+    return wrap(ndarray.view(np.ndarray))  # whose shape may be set without ours
 
 
 def _new(
@@ -181,8 +185,9 @@ def _new(
 
 @fills_out
 def zeros(
-    *sizes: Any, size: Any = None, dtype: Dtype = None, device: DeviceLike = None,
-    requires_grad: bool = False, out: None = None, layout: Any = None, pin_memory: bool = False,
+    *sizes: int | Sequence[int], size: int | Sequence[int] | None = None, dtype: Dtype = None,
+    device: DeviceLike = None, requires_grad: bool = False, out: None = None, layout: object = None,
+    pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """A tensor of zeros.
 
@@ -196,8 +201,9 @@ def zeros(
 
 @fills_out
 def ones(
-    *sizes: Any, size: Any = None, dtype: Dtype = None, device: DeviceLike = None,
-    requires_grad: bool = False, out: None = None, layout: Any = None, pin_memory: bool = False,
+    *sizes: int | Sequence[int], size: int | Sequence[int] | None = None, dtype: Dtype = None,
+    device: DeviceLike = None, requires_grad: bool = False, out: None = None, layout: object = None,
+    pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """A tensor of ones.
 
@@ -211,9 +217,9 @@ def ones(
 
 @fills_out
 def empty(
-    *sizes: Any, size: Any = None, dtype: Dtype = None, device: DeviceLike = None,
-    requires_grad: bool = False, out: None = None, layout: Any = None, pin_memory: bool = False,
-    memory_format: Any = None,
+    *sizes: int | Sequence[int], size: int | Sequence[int] | None = None, dtype: Dtype = None,
+    device: DeviceLike = None, requires_grad: bool = False, out: None = None, layout: Any = None,
+    pin_memory: bool = False, memory_format: Any = None,
 ) -> Tensor:  # fmt: skip
     """A tensor whose values are whatever the memory held.
 
@@ -227,8 +233,9 @@ def empty(
 
 @fills_out
 def full(
-    size: Any, fill_value: Any, *, dtype: Dtype = None, device: DeviceLike = None,
-    requires_grad: bool = False, layout: Any = None, pin_memory: bool = False,
+    size: int | Sequence[int], fill_value: float | Tensor, *, dtype: Dtype = None,
+    device: DeviceLike = None, requires_grad: bool = False, layout: object = None,
+    pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """A tensor with one value everywhere; its dtype is that of the value unless given.
 
@@ -244,11 +251,11 @@ def full(
         return finish(xp.full(shape, value, target), device, requires_grad)
 
 
-def _like(kind: str, input: Any, dtype: Dtype, device: DeviceLike, requires_grad: bool) -> Tensor:
+def _like(
+    kind: str, input: Tensor, dtype: Dtype, device: DeviceLike, requires_grad: bool
+) -> Tensor:
     if not isinstance(input, Variable):
-        raise TypeError(
-            f"{kind}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}"
-        )
+        raise not_a_tensor(kind, 1, input)
     target = input.array.dtype if dtype is None else to_numpy(dtype)
     like = input.array
     with on(device_of(like)):
@@ -268,7 +275,7 @@ def zeros_like(
 
 def ones_like(
     input: Tensor, *, dtype: Dtype = None, device: DeviceLike = None, requires_grad: bool = False,
-    memory_format: Any = None, layout: Any = None, pin_memory: bool = False,
+    memory_format: object = None, layout: object = None, pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """Ones of the shape, dtype and device of `input`."""
     return _like("ones_like", input, dtype, device, requires_grad)
@@ -301,7 +308,7 @@ def _number(value: Any) -> Any:
 @fills_out
 def arange(
     start: Any = None, end: Any = None, step: Any = 1, *, dtype: Dtype = None,
-    device: DeviceLike = None, requires_grad: bool = False, layout: Any = None,
+    device: DeviceLike = None, requires_grad: bool = False, layout: object = None,
     pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """Numbers from `start` (0 if only one is given) up to, not including, `end`.
@@ -379,7 +386,7 @@ def linspace(
     return finish(values.astype(target), device, requires_grad)
 
 
-def _check_ends(name: str, *ends: Any) -> None:
+def _check_ends(name: str, *ends: object) -> None:
     ndims = [end.array.ndim if isinstance(end, Variable) else 0 for end in ends]
     if any(ndims):
         raise RuntimeError(
@@ -388,7 +395,7 @@ def _check_ends(name: str, *ends: Any) -> None:
         )
 
 
-def _ending(value: Any, target: NumpyDtype) -> Any:
+def _ending(value: object, target: NumpyDtype) -> Any:
     """The start or end of a range in the type of its result: integers drop the fraction."""
     if target.kind == "b":
         raise not_implemented("linspace_cpu", target)
@@ -397,8 +404,8 @@ def _ending(value: Any, target: NumpyDtype) -> Any:
 
 @fills_out
 def logspace(
-    start: Any, end: Any, steps: int, base: float = 10.0, *, dtype: Dtype = None,
-    device: DeviceLike = None, requires_grad: bool = False, layout: Any = None,
+    start: float, end: float, steps: int, base: float = 10.0, *, dtype: Dtype = None,
+    device: DeviceLike = None, requires_grad: bool = False, layout: object = None,
     pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """`base` to the powers `linspace(start, end, steps)`."""
@@ -413,7 +420,7 @@ def logspace(
 @fills_out
 def eye(
     n: int, m: int | None = None, *, dtype: Dtype = None, device: DeviceLike = None,
-    requires_grad: bool = False, layout: Any = None, pin_memory: bool = False,
+    requires_grad: bool = False, layout: object = None, pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """Ones on the diagonal of an n x m matrix, zeros elsewhere.
 
@@ -460,8 +467,8 @@ def from_dlpack(ext_tensor: Any, *, device: DeviceLike = None, copy: bool | None
 
 
 def scalar_tensor(
-    s: Any, *, dtype: Dtype = None, device: DeviceLike = None, requires_grad: bool = False,
-    layout: Any = None, pin_memory: bool = False,
+    s: float, *, dtype: Dtype = None, device: DeviceLike = None, requires_grad: bool = False,
+    layout: object = None, pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """A 0-d tensor of the default dtype."""
     dtype = get_default_dtype() if dtype is None else dtype

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -60,7 +60,7 @@ _embedding.vjp(
 )
 
 
-def _counted(g: Any, index: Array, count: int, padding_idx: int, by_frequency: bool) -> Any:
+def _counted(g: Tensor, index: Array, count: int, padding_idx: int, by_frequency: bool) -> Tensor:
     """`g`, each row as much as its reading counts: not at all for `padding_idx`, or only its share
     of all readings of that row."""
     if by_frequency:
@@ -69,7 +69,7 @@ def _counted(g: Any, index: Array, count: int, padding_idx: int, by_frequency: b
     return g if padding_idx < 0 else gate(g, (index != padding_idx)[..., None])
 
 
-def _read_back(g: Any, index: Array, count: int, padding_idx: int, by_frequency: bool) -> Any:
+def _read_back(g: Tensor, index: Array, count: int, padding_idx: int, by_frequency: bool) -> Tensor:
     """The derivative of `_embedding_gradient`: it is linear, so it is read back the same way."""
     return _counted(_embedding(g, index, -1, False), index, count, padding_idx, by_frequency)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,6 +25,9 @@ from tinygrad_edu.ops.arguments import ufunc
 from tinygrad_edu.ops.comparison import isnan
 from tinygrad_edu.out import takes_out
 
+if TYPE_CHECKING:
+    from tinygrad_edu.tensor import Tensor
+
 
 @primitive
 def gate(g: Array, mask: Array) -> Array:
@@ -45,7 +48,7 @@ weigh.vjp(a=lambda g, weight: weigh(g, weight),
           weight=lambda g, a: g * a)  # fmt: skip
 
 
-def _share(g: Any, mine: Any, theirs: Any) -> Any:
+def _share(g: Tensor, mine: object, theirs: object) -> Any:
     """The part of `g` for the operand `mine` that won over `theirs`; half where they tie."""
     return masking.where(mine == theirs, g / 2, g)
 
@@ -128,11 +131,11 @@ fmin.vjp(
 )
 
 
-def _clamp_name(x: Array, min: Any, max: Any) -> str:
+def _clamp_name(x: Array, min: object, max: object) -> str:
     return f"ClampBackward{int(not hasattr(min, 'dtype') and not hasattr(max, 'dtype'))}"
 
 
-@primitive(node=_clamp_name)
+@primitive(node=_clamp_name, half="widened, numbers fit")
 def clamp(x: Array, min: Any = None, max: Any = None) -> Array:
     """`x` raised to `min` where it is lower, then lowered to `max` where it is higher.
 
@@ -184,8 +187,8 @@ clamp.vjp(
 clip = clamp
 
 
-@takes_out(dtype="cast")
-def clamp_min(input: Any, min: Any) -> Any:
+@takes_out(dtype="any")
+def clamp_min(input: Tensor, min: float | Tensor) -> Tensor:
     """`input` raised to `min` where it is lower.
 
     >>> import tinygrad_edu as torch
@@ -197,8 +200,8 @@ def clamp_min(input: Any, min: Any) -> Any:
     return clamp(input, min, None)
 
 
-@takes_out(dtype="cast")
-def clamp_max(input: Any, max: Any) -> Any:
+@takes_out(dtype="any")
+def clamp_max(input: Tensor, max: float | Tensor) -> Tensor:
     """`input` lowered to `max` where it is higher.
 
     >>> import tinygrad_edu as torch

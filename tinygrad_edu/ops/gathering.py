@@ -99,7 +99,7 @@ def gather(input: Any, dim: int, index: Any, *, sparse_grad: bool = False) -> Te
     return _gather(input, dim, index)
 
 
-@primitive
+@primitive(numbers="none")
 def _scatter_add(x: Array, dim: int, index: Array, src: Array) -> Array:
     dim = _check_index("scatter_add", x, dim, index)
     _check_source_dtype(x, src)
@@ -111,7 +111,7 @@ def _scatter_add(x: Array, dim: int, index: Array, src: Array) -> Array:
     return y
 
 
-def _check_source_dtype(x: Array, src: Any) -> None:
+def _check_source_dtype(x: Array, src: Tensor) -> None:
     if getattr(src, "dtype", x.dtype) != x.dtype:
         raise RuntimeError("scatter(): Expected self.dtype to be equal to src.dtype")
 
@@ -133,12 +133,12 @@ def _part(src: Any, index: Array) -> Any:
     return src[tuple([slice(n) for n in index.shape])]
 
 
-def _into_source(g: Any, dim: int, index: Any, src_shape: tuple[int, ...]) -> Any:
+def _into_source(g: Tensor, dim: int, index: Tensor, src_shape: tuple[int, ...]) -> Tensor:
     """The gradient of a source: what arrives where it was written, zero where it was not used."""
     return in_corner(_gather(g, dim, index), src_shape)
 
 
-def in_corner(part: Any, shape: tuple[int, ...]) -> Any:
+def in_corner(part: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Zeros of that shape with `part` in the first corner: undoes `_part`."""
     if tuple(part.shape) == shape:
         return part
@@ -154,7 +154,7 @@ _scatter_add.vjp(
 @takes_out
 @numpy_names
 @composed(autocast={"cuda": "widest"})
-def scatter_add(input: Any, dim: int, index: Any, src: Any) -> Tensor:
+def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     """A copy of `input` with `src[i][j]` added at [index[i][j]][j] (for `dim` 0).
 
     >>> import tinygrad_edu as torch
@@ -185,7 +185,7 @@ def _index_select(x: Array, dim: int, index: Array) -> Array:
 
 @takes_out
 @numpy_names
-def index_select(input: Any, dim: int, index: Any) -> Tensor:
+def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
     """The slices of `input` along `dim` that a vector of indices names, in that order.
 
     >>> import tinygrad_edu as torch
@@ -233,7 +233,7 @@ def check_source(name: str, x: Array, dim: int, index: Array, source: Array) -> 
         )
 
 
-def _select_as(g: Any, dim: int, index: Any, shape: tuple[int, ...]) -> Any:
+def _select_as(g: Tensor, dim: int, index: Tensor, shape: tuple[int, ...]) -> Any:
     """The slices of `g` that the index names, in the shape of the source they came from."""
     picked: Any = _index_select(g, dim, index)
     return picked.reshape(shape)
@@ -261,7 +261,9 @@ _index_select.vjp(
 
 @takes_out
 @numpy_names
-def index_add(input: Any, dim: int, index: Any, source: Any, *, alpha: Any = 1) -> Tensor:
+def index_add(
+    input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: float = 1
+) -> Tensor:
     """A copy of `input` with `alpha * source` added to the slices that the index names."""
     return _index_add(input, dim, index, source if alpha == 1 else source * alpha)
 

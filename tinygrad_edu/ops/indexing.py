@@ -22,7 +22,6 @@ from tinygrad_edu.dtypes import (
     scalar_type_name,
 )  # fmt: skip
 from tinygrad_edu.engine.boundary import other_device, same_device
-from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.inplace import check_history, check_writable, inplace, refuse_overlap
 from tinygrad_edu.engine.levels import refuse_captured
@@ -34,11 +33,10 @@ from tinygrad_edu.kernels.atomic import add_at
 from tinygrad_edu.kernels.cuda import checks
 from tinygrad_edu.kernels.memory_order import broadcast_strides, clone, in_order, stored
 from tinygrad_edu.names.moved import moved_names
-from tinygrad_edu.ops.arguments import named, numpy_names
+from tinygrad_edu.ops.arguments import named
 from tinygrad_edu.ops.arithmetic import zero_gradient
 from tinygrad_edu.ops.casting import on_device_of
 from tinygrad_edu.ops.shape import expand, reshape
-from tinygrad_edu.size import read_dim
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
@@ -302,6 +300,15 @@ def getitem(x: Any, index: Any) -> Tensor:
     return watched(_take(picked, advanced), "index", entries)
 
 
+def _numbers(x: Array, value: Any) -> Array:
+    """What is assigned to parts of `x`, as an array; NumPy would drop an imaginary part."""
+    y = module_of(x).asarray(value)
+    if y.dtype.kind in "cOSUmM":
+        what = "complex numbers are" if y.dtype.kind == "c" else f"a {type(value).__name__} is"
+        raise TypeError(f"can't assign to a tensor: {what} not supported")
+    return y
+
+
 def setitem(x: Any, index: Any, value: Any) -> None:
     """`x[index] = value`, in place.
 
@@ -329,7 +336,7 @@ def setitem(x: Any, index: Any, value: Any) -> None:
             refuse_overlap(target, (value,), apart=True)
         if advanced is not None:
             _check_put(target.array, value.array, advanced)
-    plain = value.array if isinstance(value, Variable) else module_of(x.array).asarray(value)
+    plain = value.array if isinstance(value, Variable) else _numbers(x.array, value)
     if advanced is not None:
         _refuse_own_indices(target, entries)
     fitting = plain.shape
@@ -358,7 +365,7 @@ def setitem(x: Any, index: Any, value: Any) -> None:
     x._storage.write()
 
 
-def _assigned(value: Any, target: Any) -> Any:
+def _assigned(value: object, target: Any) -> Any:
     """The number as an element; 16-bit floats take what is too large as inf."""
     if value.__class__ is int and not -(2**63) <= value < 2**63:
         raise ValueError("Overflow when unpacking long long")
@@ -480,77 +487,6 @@ _index_put.vjp(
     values=lambda g, index: _take(g, index),
 )
 _index_put_ = inplace(_index_put, apart=True)
-
-
-@composed(autocast={"cuda": "widest"})
-def index_put(input: Any, indices: Any, values: Any, accumulate: bool = False) -> Tensor:
-    """A copy of `input` with `values` written (or added) where the index tensors point."""
-    index = _checked_index(input, indices, values, accumulate)
-    return watched(_index_put(input, index, values, accumulate), "index", indices)
-
-
-def index_put_(input: Any, indices: Any, values: Any, accumulate: bool = False) -> Tensor:
-    """In-place `index_put`."""
-    refuse_captured(input, "index_put_", (indices, values))
-    index = _checked_index(input, indices, values, accumulate)
-    own = tuple([e if isinstance(e, slice) else e.copy() for e in index])
-    _refuse_own_indices(input, indices)
-    return _index_put_(input, own, values, accumulate)
-
-
-def _checked_index(input: Any, indices: Any, values: Any, accumulate: bool) -> tuple[Any, ...]:
-    index = _all_advanced(input, indices)
-    if isinstance(values, Variable):
-        # what is added up must match, even where a mask is filled with one value
-        _check_put(input.array, values.array, (np.empty(0, np.int64),) if accumulate else index)
-    return index
-
-
-def _all_advanced(x: Any, indices: Any) -> tuple[Any, ...]:
-    basic, advanced = parse(x.array, tuple([slice(None) if i is None else i for i in indices]))
-    if advanced is None or not _is_identity(basic):
-        advanced = tuple([np.array(i, like=x.array) if isinstance(i, int) else i for i in basic])
-    return advanced
-
-
-@numpy_names
-def select(input: Any, dim: int, index: int) -> Tensor:
-    """The slice at one index of a dimension, as a view without that dimension."""
-    shape = input.array.shape
-    if not shape:
-        raise IndexError("select() cannot be applied to a 0-dim tensor.")
-    dim = read_dim(dim, len(shape))
-    index = int(index)
-    if not -shape[dim] <= index < shape[dim]:
-        raise IndexError(
-            f"select(): index {index} out of range for tensor of size {list(shape)} at dimension"
-            f" {dim}"
-        )
-    return _slice(input, (slice(None),) * dim + (index,))
-
-
-@numpy_names
-def narrow(input: Any, dim: int, start: Any, length: int) -> Tensor:
-    """`length` slices of a dimension from `start`, as a view."""
-    shape = input.array.shape
-    if not shape:
-        raise RuntimeError("narrow() cannot be applied to a 0-dim tensor.")
-    if isinstance(start, Variable) and (start.array.ndim or start.array.dtype.kind not in "iu"):
-        raise RuntimeError("start must be an 0-dim integral Tensor.")
-    dim = read_dim(dim, len(shape))
-    if length < 0:
-        raise RuntimeError("narrow(): length must be non-negative.")
-    if not -shape[dim] <= start <= shape[dim]:
-        raise IndexError(
-            f"start out of range (expected to be in range of [{-shape[dim]}, {shape[dim]}], but got"
-            f" {int(start)})"
-        )
-    start = int(start) + (shape[dim] if start < 0 else 0)
-    if start + length > shape[dim] or start < 0:
-        raise RuntimeError(
-            f"start ({start}) + length ({length}) exceeds dimension size ({shape[dim]})."
-        )
-    return _slice(input, (slice(None),) * dim + (slice(start, start + length),))
 
 
 if not TYPE_CHECKING:  # a type checker is to miss what is not here

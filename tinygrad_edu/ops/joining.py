@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,8 @@ from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels.memory_order import channels_last, in_order, like_images
 from tinygrad_edu.ops.arguments import named, numpy_names
-from tinygrad_edu.ops.shape import _expand, atleast_3d, reshape
+from tinygrad_edu.ops.indexing import _slice
+from tinygrad_edu.ops.shape import _expand, reshape
 from tinygrad_edu.out import takes_out
 from tinygrad_edu.size import read_dim, read_shape
 
@@ -73,7 +75,7 @@ def _check_joinable(tensors: list[Array], dim: int) -> int:
     return dim
 
 
-def _uncat(g: Any, shapes: tuple[tuple[int, ...], ...], dim: int) -> list[Any]:
+def _uncat(g: Tensor, shapes: tuple[tuple[int, ...], ...], dim: int) -> list[Any]:
     """The pieces of `g`, one per joined tensor."""
     dim = read_dim(dim, len(g.shape))
     sizes = [0 if shape == (0,) else shape[dim] for shape in shapes]
@@ -87,7 +89,7 @@ def _uncat(g: Any, shapes: tuple[tuple[int, ...], ...], dim: int) -> list[Any]:
 _cat.vjp(tensors=lambda g, tensors_shape, dim: _uncat(g, tensors_shape, dim))
 
 
-@takes_out(dtype="cast")
+@takes_out(dtype="any")
 @numpy_names
 def cat(tensors: Any, dim: int = 0) -> Tensor:
     """Join tensors along a dimension they have.
@@ -137,7 +139,7 @@ def _stack(tensors: list[Array], dim: int) -> Array:
     return in_order(np.stack(_same_type(tensors), axis=read_dim(dim, len(shape) + 1)))
 
 
-@takes_out(dtype="cast")
+@takes_out(dtype="any")
 @numpy_names
 def stack(tensors: Any, dim: int = 0) -> Tensor:
     """Join tensors of one shape along a new dimension.
@@ -150,7 +152,7 @@ def stack(tensors: Any, dim: int = 0) -> Tensor:
     return _stack(_tensors("stack", tensors), dim)
 
 
-def zeros_beside(g: Any, shape: tuple[int, ...]) -> Array:
+def zeros_beside(g: Tensor, shape: tuple[int, ...]) -> Array:
     """An array of zeros of that shape, of the dtype and on the device of `g`."""
     return new_like(g.array if isinstance(g, Variable) else g, shape, 0)
 
@@ -164,7 +166,7 @@ def _fill_missing(pieces: list[Any], shapes: list[tuple[int, ...]]) -> list[Any]
     ]
 
 
-@primitive(multiple=True, view=True)
+@primitive(multiple=True, view=True, half="by gpu")  # nothing is computed on the way back either
 def _split(x: Array, sizes: tuple[int, ...], dim: int) -> Any:
     ends = np.cumsum(sizes).tolist()
     before = (slice(None),) * dim
@@ -173,7 +175,7 @@ def _split(x: Array, sizes: tuple[int, ...], dim: int) -> Any:
     )
 
 
-def _unsplit(g: Any, shape: tuple[int, ...], sizes: tuple[int, ...], dim: int) -> Any:
+def _unsplit(g: Tensor, shape: tuple[int, ...], sizes: tuple[int, ...], dim: int) -> Tensor:
     shapes = [(*shape[:dim], size, *shape[dim + 1 :]) for size in sizes]
     return _cat(_fill_missing(list(g), shapes), dim)
 
@@ -182,7 +184,9 @@ _split.vjp(x=lambda g, x_shape, sizes, dim: _unsplit(g, x_shape, sizes, dim))
 
 
 @named(input="tensor", split_size="split_size_or_sections", axis="dim")
-def split(tensor: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
+def split(
+    tensor: Tensor, split_size_or_sections: int | Sequence[int], dim: int = 0
+) -> tuple[Tensor, ...]:
     """Views of consecutive pieces: of the given size (the last may be smaller) or sizes.
 
     Raises:
@@ -216,7 +220,9 @@ def split(tensor: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Te
                 f"split_with_sizes expects split_sizes to sum exactly to {total} (input tensor's"
                 f" size at dimension {dim}), but got split_sizes={list(sizes)}"
             )
-    return _split(tensor, sizes, dim)  # type: ignore[return-value]
+    parts: Any = _split(tensor, sizes, dim)
+    views: tuple[Tensor, ...] = parts
+    return views
 
 
 @numpy_names
@@ -270,7 +276,7 @@ def _slices(x: Any, dim: int, starts: list[int], ends: list[int]) -> tuple[Tenso
 
 
 @numpy_names
-def split_with_sizes(input: Tensor, split_sizes: Any, dim: int = 0) -> tuple[Tensor, ...]:
+def split_with_sizes(input: Tensor, split_sizes: Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
     """`split` into pieces of the given sizes."""
     return split(input, split_sizes, dim)
 
@@ -299,19 +305,19 @@ def _split_along(
 
 
 @_splits
-def hsplit(input: Tensor, *indices_or_sections: Any) -> tuple[Tensor, ...]:
+def hsplit(input: Tensor, *indices_or_sections: int | Sequence[int]) -> tuple[Tensor, ...]:
     """`tensor_split` along columns (1-d tensors: along their only dimension)."""
     return _split_along("hsplit", input, indices_or_sections, int(input.array.ndim > 1), 1)
 
 
 @_splits
-def vsplit(input: Tensor, *indices_or_sections: Any) -> tuple[Tensor, ...]:
+def vsplit(input: Tensor, *indices_or_sections: int | Sequence[int]) -> tuple[Tensor, ...]:
     """`tensor_split` along rows."""
     return _split_along("vsplit", input, indices_or_sections, 0, 2)
 
 
 @_splits
-def dsplit(input: Tensor, *indices_or_sections: Any) -> tuple[Tensor, ...]:
+def dsplit(input: Tensor, *indices_or_sections: int | Sequence[int]) -> tuple[Tensor, ...]:
     """`tensor_split` along the third dimension."""
     return _split_along("dsplit", input, indices_or_sections, 2, 3)
 
@@ -319,13 +325,13 @@ def dsplit(input: Tensor, *indices_or_sections: Any) -> tuple[Tensor, ...]:
 unsafe_split, unsafe_chunk = split, chunk
 
 
-@primitive(multiple=True, view=True)
+@primitive(multiple=True, view=True, half="by gpu")
 def _unbind(x: Array, dim: int) -> Any:
     before = (slice(None),) * dim
     return tuple([x[(*before, i, ...)] for i in range(x.shape[dim])])
 
 
-def _restack(g: Any, shape: tuple[int, ...], dim: int) -> Any:
+def _restack(g: Tensor, shape: tuple[int, ...], dim: int) -> Tensor:
     piece = (*shape[:dim], *shape[dim + 1 :])
     return _stack(_fill_missing(list(g), [piece] * shape[dim]), dim)
 
@@ -334,7 +340,7 @@ _unbind.vjp(x=lambda g, x_shape, dim: _restack(g, x_shape, dim))
 
 
 @numpy_names
-def unbind(input: Any, dim: int = 0) -> tuple[Tensor, ...]:
+def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """The slices along a dimension, as views without that dimension.
 
     >>> import tinygrad_edu as torch
@@ -343,33 +349,35 @@ def unbind(input: Any, dim: int = 0) -> tuple[Tensor, ...]:
     """
     if not len(input.shape):
         raise IndexError("Dimension specified as 0 but tensor has no dimensions")
-    return _unbind(input, read_dim(dim, len(input.shape)))  # type: ignore[return-value]
+    parts: Any = _unbind(input, read_dim(dim, len(input.shape)))
+    views: tuple[Tensor, ...] = parts
+    return views
 
 
 _stack.vjp(tensors=lambda g, dim: unbind(g, dim))
 
 
-@takes_out(dtype="cast")
-def hstack(tensors: Any) -> Tensor:
+@takes_out(dtype="any")
+def hstack(tensors: Sequence[Tensor]) -> Tensor:
     """Join along columns (1-d tensors: along their only dimension)."""
     tensors = [reshape(x, 1) if not x.array.ndim else x for x in _tensors("hstack", tensors)]
     return cat(tensors, 0 if tensors[0].array.ndim == 1 else 1)
 
 
-@takes_out(dtype="cast")
+@takes_out(dtype="any")
 def vstack(tensors: Any) -> Tensor:
     """Join as rows."""
     rows = [reshape(x, (1, -1)) if x.array.ndim < 2 else x for x in _tensors("vstack", tensors)]
     return cat(rows, 0)
 
 
-@takes_out(dtype="cast")
-def dstack(tensors: Any) -> Tensor:
+@takes_out(dtype="any")
+def dstack(tensors: Sequence[Tensor]) -> Tensor:
     """Join along the third dimension."""
     return cat([atleast_3d(x) for x in _tensors("dstack", tensors)], 2)
 
 
-@takes_out(dtype="cast")
+@takes_out(dtype="any")
 def column_stack(tensors: Any) -> Tensor:
     """Join 1-d tensors as columns, matrices side by side."""
     columns = [reshape(x, (-1, 1)) if x.array.ndim < 2 else x for x in _tensors("stack", tensors)]
@@ -377,7 +385,7 @@ def column_stack(tensors: Any) -> Tensor:
 
 
 @of_tensors
-def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Tensor, ...]:
+def meshgrid(*tensors: Tensor, indexing: str | None = None) -> tuple[Tensor, ...]:
     """Coordinates of a grid: tensor i varies along dimension i ("xy": the first two swapped).
 
     Args:
@@ -418,3 +426,73 @@ def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Tensor, ...]:
     if swap:
         grids = [grids[1], grids[0], *grids[2:]]
     return tuple(grids)
+
+
+@numpy_names
+def select(input: Tensor, dim: int, index: int) -> Tensor:
+    """The slice at one index of a dimension, as a view without that dimension."""
+    shape = input.array.shape
+    if not shape:
+        raise IndexError("select() cannot be applied to a 0-dim tensor.")
+    dim = read_dim(dim, len(shape))
+    index = int(index)
+    if not -shape[dim] <= index < shape[dim]:
+        raise IndexError(
+            f"select(): index {index} out of range for tensor of size {list(shape)} at dimension"
+            f" {dim}"
+        )
+    return _slice(input, (slice(None),) * dim + (index,))
+
+
+@numpy_names
+def narrow(input: Any, dim: int, start: Any, length: int) -> Tensor:
+    """`length` slices of a dimension from `start`, as a view."""
+    shape = input.array.shape
+    if not shape:
+        raise RuntimeError("narrow() cannot be applied to a 0-dim tensor.")
+    if isinstance(start, Variable) and (start.array.ndim or start.array.dtype.kind not in "iu"):
+        raise RuntimeError("start must be an 0-dim integral Tensor.")
+    dim = read_dim(dim, len(shape))
+    if length < 0:
+        raise RuntimeError("narrow(): length must be non-negative.")
+    if not -shape[dim] <= start <= shape[dim]:
+        raise IndexError(
+            f"start out of range (expected to be in range of [{-shape[dim]}, {shape[dim]}], but got"
+            f" {int(start)})"
+        )
+    start = int(start) + (shape[dim] if start < 0 else 0)
+    if start + length > shape[dim] or start < 0:
+        raise RuntimeError(
+            f"start ({start}) + length ({length}) exceeds dimension size ({shape[dim]})."
+        )
+    return _slice(input, (slice(None),) * dim + (slice(start, start + length),))
+
+
+def _at_least(ndim: int, tensors: Any) -> Any:
+    if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)):
+        tensors = tensors[0]
+    if len(tensors) != 1:
+        return tuple([_at_least(ndim, (x,)) for x in tensors])
+    shape = tensors[0].array.shape
+    if len(shape) >= ndim:
+        return tensors[0]
+    front = (1,) * (ndim - len(shape)) if ndim < 3 or not shape else (1,) * (2 - len(shape))
+    return reshape(tensors[0], ((*front, *shape) + (1,) * ndim)[:ndim])
+
+
+@of_tensors
+def atleast_1d(*tensors: Tensor) -> Any:
+    """0-d tensors as tensors of one dimension."""
+    return _at_least(1, tensors)
+
+
+@of_tensors
+def atleast_2d(*tensors: Tensor) -> Any:
+    """Tensors of fewer dimensions as matrices of one row."""
+    return _at_least(2, tensors)
+
+
+@of_tensors
+def atleast_3d(*tensors: Tensor) -> Any:
+    """Tensors of fewer dimensions with dimensions of size 1 added, as in NumPy."""
+    return _at_least(3, tensors)

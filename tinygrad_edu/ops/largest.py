@@ -64,7 +64,7 @@ def _put(x: Array, shape: tuple[int, ...], index: Array, dim: int) -> Array:
     return zeros
 
 
-def _unput(g: Any, shape: tuple[int, ...], index: Array, dim: int) -> Any:
+def _unput(g: Tensor, shape: tuple[int, ...], index: Array, dim: int) -> Any:
     picked: Any = pick(g, index, dim, True)
     return picked.reshape(shape)
 
@@ -86,7 +86,7 @@ def nonempty(name: str, x: Array, dims: Dims) -> None:
     raise IndexError(f"{name}(): Expected reduction dim {empty} to have non-zero size.")
 
 
-def share(g: Any, hit: Array) -> Any:
+def share(g: Tensor, hit: Array) -> Tensor:
     """The gradient of one element, in equal parts to those marked in `hit`."""
     return gate(g / reduce_add(hit, axis=None), hit)
 
@@ -112,7 +112,7 @@ _max.vjp(x=lambda g, x, y: share(g, same(raw(x), raw(y))))
 _min.vjp(x=lambda g, x, y: share(g, same(raw(x), raw(y))))
 
 
-def _named(function: str, *results: Any) -> Any:
+def _named(function: str, *results: object) -> Any:
     """The named tuple that torch's function returns."""
     from tinygrad_edu.names import return_types
 
@@ -135,7 +135,7 @@ def _find(name: str, input: Any, dim: Any, keepdim: bool) -> tuple[Any, Any]:
     return shown_as(found, f"{name.capitalize()}Backward0"), places
 
 
-@takes_out(dtype="cast")
+@takes_out(dtype="any")
 @numpy_names
 def max(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
     """The largest element; with `dim`, (values, indices) along it; of two tensors, `maximum`.
@@ -166,7 +166,7 @@ def max(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = N
     return _named("max", *_find("max", input, dim, keepdim))
 
 
-@takes_out(dtype="cast")
+@takes_out(dtype="any")
 @numpy_names
 def min(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
     """The smallest element; otherwise as `max`.
@@ -247,7 +247,7 @@ def _amin(x: Array, dims: Dims, keepdim: bool) -> Array:
     return in_order(x.min(dims, keepdims=keepdim))
 
 
-def _amax_gradient(g: Any, x: Array, y: Array, dims: Dims, keepdim: bool) -> Any:
+def _amax_gradient(g: Tensor, x: Array, y: Array, dims: Dims, keepdim: bool) -> Any:
     """As `share`; but a product, as in torch: of inf, those that lost get nan, not 0."""
     hit = x == restore(y, x.shape, dims, keepdim)
     parts = reduce_add(hit, axis=dims, keepdims=True)

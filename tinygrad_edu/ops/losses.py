@@ -27,6 +27,8 @@ from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import current_node
 from tinygrad_edu.kernels import cross_entropy as kernel
+from tinygrad_edu.kernels import cuda
+from tinygrad_edu.kernels.cuda import launch
 from tinygrad_edu.names.moved import moved_names
 from tinygrad_edu.ops.activation import log_sigmoid, logsigmoid
 from tinygrad_edu.ops.arithmetic import _sub
@@ -38,6 +40,7 @@ from tinygrad_edu.ops.rounding import abs
 from tinygrad_edu.ops.softmax import log_softmax
 
 if TYPE_CHECKING:
+    from tinygrad_edu.ops.creation import Dtype
     from tinygrad_edu.tensor import Tensor
 
 
@@ -53,12 +56,12 @@ squared_error.vjp(a=lambda g, a, b: (a - b) * (2 * g),
                   b=lambda g, a, b: (b - a) * (2 * g))  # fmt: skip
 
 
-def absolute_error(a: Any, b: Any) -> Any:
+def absolute_error(a: Tensor, b: Tensor) -> Tensor:
     """`|a - b|`; its derivative at 0 is taken to be 0."""
     return abs(_sub(a, b))
 
 
-def _log(x: Any) -> Any:
+def _log(x: Tensor) -> Tensor:
     """The logarithm, but not below -100: a probability of 0 costs 100, not infinity."""
     return clamp(log(x), -100.0, None)
 
@@ -87,17 +90,28 @@ def bce_logits(x: Array, t: Array, yes: Array | None = None) -> Array:
     return (1 - t) * x - (log if yes is None else ((yes - 1) * t + 1) * log)
 
 
-def _bce_logits_gradient(g: Any, x: Any, t: Any, yes: Any) -> Any:
+def _bce_logits_gradient(g: Any, x: Any, t: float | Tensor, yes: Any) -> Any:
     if yes is None:
         return g * (sigmoid(x) - t)
     return g * ((yes * t + 1 - t) * sigmoid(x) - yes * t)
 
 
-def _bce_logits_of_target(g: Any, x: Any, yes: Any) -> Any:
+def _bce_logits_of_target(g: Tensor, x: Tensor, yes: object) -> Tensor:
     return -g * x if yes is None else g * (logsigmoid(-x) - yes * logsigmoid(x))
 
 
 bce_logits.vjp(x=_bce_logits_gradient, t=_bce_logits_of_target)
+
+
+def _integers(target: Array) -> Array:
+    """Classes as int64; RuntimeError if they are neither that nor uint8."""
+    if target.dtype == np.uint8:
+        return target.astype(np.int64)
+    if target.dtype != np.int64:
+        raise RuntimeError(
+            f"expected target dtype to be Long or Byte, but got {scalar_type_name(target.dtype)}"
+        )
+    return target
 
 
 def read_classes(target: Array, count: int, ignore_index: int) -> tuple[Array, Array | None]:
@@ -107,12 +121,7 @@ def read_classes(target: Array, count: int, ignore_index: int) -> tuple[Array, A
         IndexError: a class that is not ignored lies outside [0, count).
         RuntimeError: `target` holds no int64 or uint8.
     """
-    if target.dtype == np.uint8:
-        target = target.astype(np.int64)
-    if target.dtype != np.int64:
-        raise RuntimeError(
-            f"expected target dtype to be Long or Byte, but got {scalar_type_name(target.dtype)}"
-        )
+    target = _integers(target)
     if not target.size:
         return target, None
     if not isinstance(target, np.ndarray):  # looking at the classes would mean waiting for the GPU
@@ -129,7 +138,7 @@ def read_classes(target: Array, count: int, ignore_index: int) -> tuple[Array, A
 
 
 def _row_weights(
-    weight: Array | None, classes: Array, ignored: Array | None, dtype: Any
+    weight: Array | None, classes: Array, ignored: Array | None, dtype: Dtype
 ) -> Array | None:
     """What each row counts: the weight of its class, 0 if ignored; None if all count 1."""
     if weight is not None:
@@ -150,8 +159,13 @@ def _cross_entropy(
     `shares` is what each row's loss counts in the result, an array (N,) or one number for all;
     `ignored` marks the rows that do not count, None if there are none.
     """
-    classes, ignored = read_classes(target, x.shape[1], ignore_index)
     wide = x.astype(np.float32) if x.dtype.itemsize < 4 else x
+    if x.size and launch.ready(wide):
+        classes = _integers(target)
+        counts = None if weight is None else weight.astype(wide.dtype, copy=False)
+        y, *kept = cuda.softmax.cross_entropy(wide, classes, counts, ignore_index, reduction)
+        return y.astype(x.dtype, copy=False), classes, *kept, None
+    classes, ignored = read_classes(target, x.shape[1], ignore_index)
     losses, exponentials, sums = kernel.forward(wide, classes)
     counts = _row_weights(weight, classes, ignored, wide.dtype)
     if ignored is not None:
@@ -173,21 +187,30 @@ def _cross_entropy(
     return y.astype(x.dtype, copy=False), classes, exponentials, sums, shares, ignored
 
 
-def _of_rows(g: Array, shares: Any, ignored: Array | None) -> Array:
+def _of_rows(g: Array, shares: object, ignored: Array | None) -> Array:
     """What arrives at each row's loss; 0 at ignored rows, whatever `g` is."""
     return g * shares if ignored is None else gate(g * shares, ~ignored)
 
 
-_cross_entropy.vjp(
-    # `classes` may be the memory of the target, which is named so that it is watched
-    x=lambda g, target, classes, exponentials, sums, shares, ignored: kernel.backward(
-        _of_rows(g, shares, ignored), classes, exponentials, sums
-    )
-)
+def _scores_gradient(
+    g: Array, target: Array, classes: Array, exponentials: Array, sums: Array, shares: Any,
+    ignored: Array | None, ignore_index: int,
+) -> Array:  # fmt: skip
+    """`classes` may be the memory of the target, which is named so that it is watched."""
+    if exponentials.size and launch.ready(exponentials):
+        return cuda.softmax.cross_entropy_gradient(
+            g, classes, exponentials, sums, shares, ignore_index
+        )
+    return kernel.backward(_of_rows(g, shares, ignored), classes, exponentials, sums)
+
+
+_cross_entropy.vjp(x=_scores_gradient)
 
 
 @_cross_entropy.defined_as
-def _composed(x: Any, target: Any, weight: Any, ignore_index: int, reduction: str) -> Tensor:
+def _composed(
+    x: Tensor, target: Tensor, weight: Tensor, ignore_index: int, reduction: str
+) -> Tensor:
     return _nll(log_softmax(x, 1), target, weight, ignore_index, reduction)
 
 
@@ -258,7 +281,7 @@ def _check_weight(x: Tensor, weight: Tensor | None) -> Array | None:
     return weight.array
 
 
-def as_images(input: Any, below: str) -> str:
+def as_images(input: Tensor, below: str) -> str:
     """torch sees what has more than two dimensions as images, which have four."""
     n = input.array.ndim
     return f"({below})" if n < 3 else f"2D({below})" if n == 4 else f"2D(View({below}))"

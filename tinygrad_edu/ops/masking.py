@@ -80,7 +80,7 @@ def where(condition: Any, input: Any = None, other: Any = None) -> Any:
     return _where(condition, input, other)
 
 
-def _check_choice(array: Any, number: Any) -> None:
+def _check_choice(array: object, number: int | float) -> None:
     """Whether the common dtype holds the number; 16-bit floats take what is too large as inf."""
     array = array.array if isinstance(array, Variable) else array
     if (number.__class__ is float and -1e4 < number < 1e4) or not hasattr(array, "dtype"):
@@ -108,7 +108,7 @@ def nonzero(input: Any, *, as_tuple: bool = False) -> Any:
     return wrap(np.stack(np.nonzero(x)).T)
 
 
-def argwhere(input: Any) -> Tensor:
+def argwhere(input: Tensor) -> Tensor:
     """The indices of the elements that are not zero, one row each."""
     found: Tensor = nonzero(input)
     return found
@@ -160,7 +160,7 @@ _masked_fill.vjp(
 
 
 @takes_out
-def masked_select(input: Any, mask: Any) -> Tensor:
+def masked_select(input: Tensor, mask: Tensor) -> Tensor:
     """The elements where the mask is True, in one dimension; the two are broadcast.
 
     >>> import tinygrad_edu as torch

@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu.dtypes import Array, from_numpy, is_floating, scalar_type_name
-from tinygrad_edu.engine.boundary import not_a_tensor
+from tinygrad_edu.engine.boundary import need_tensors, not_a_tensor
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels import cuda
+from tinygrad_edu.kernels.blocks import filled
 from tinygrad_edu.kernels.cuda import launch
 from tinygrad_edu.kernels.memory_order import in_order
 from tinygrad_edu.ops.arguments import ufunc
@@ -66,7 +67,7 @@ def matmul(a: Array, b: Array) -> Array:
     return y if y.ndim < 4 else in_order(y)
 
 
-def _transposed(x: Any) -> Any:
+def _transposed(x: Tensor) -> Tensor:
     return x.swapaxes(-1, -2)
 
 
@@ -96,6 +97,8 @@ def _gradient_b(g: Any, a: Any, b_shape: tuple[int, ...]) -> Any:
 def _merge(x: Any, place: int) -> Any:
     """A batch of matrices as one: stacked (0) or side by side (1)."""
     shape = tuple(x.shape)
+    if len(shape) == 2:
+        return x
     if place:
         x = _permute(x, (len(shape) - 2, *range(len(shape) - 2), len(shape) - 1))
         return x.reshape((shape[-2], math.prod(shape) // max(shape[-2], 1)))
@@ -120,7 +123,7 @@ def _multiply(a: Array, b: Array, exact: bool = False) -> Array:
 
 
 @matmul.refuse
-def _refuse(a: Any, b: Any) -> None:
+def _refuse(a: Tensor, b: Tensor) -> None:
     """Raise torch's error for what cannot be multiplied."""
     for x, name, place in ((a, "input", 1), (b, "other", 2)):
         if not hasattr(x, "dtype"):
@@ -208,9 +211,7 @@ def _check_shapes(a: Array, b: Array) -> None:
     )
 
 
-def _need(name: str, x: Any, ndim: int, message: str) -> None:
-    if not isinstance(x, Variable):
-        raise TypeError(f"{name}(): argument must be Tensor, not {type(x).__name__}")
+def _need(name: str, x: Tensor, ndim: int, message: str) -> None:
     if x.array.ndim != ndim:
         raise RuntimeError(message)
 
@@ -224,6 +225,7 @@ def mm(input: Tensor, mat2: Tensor) -> Tensor:
     tensor([[3.],
             [3.]])
     """
+    need_tensors("mm", input=input, mat2=mat2)
     _need("mm", input, 2, "self must be a matrix")
     _need("mm", mat2, 2, "mat2 must be a matrix")
     return matmul(input, mat2)
@@ -237,6 +239,7 @@ def bmm(input: Tensor, mat2: Tensor) -> Tensor:
     >>> torch.bmm(torch.ones(2, 1, 3), torch.ones(2, 3, 1)).shape
     torch.Size([2, 1, 1])
     """
+    need_tensors("bmm", input=input, mat2=mat2)
     _need("bmm", input, 3, "batch1 must be a 3D tensor")
     _need("bmm", mat2, 3, "batch2 must be a 3D tensor")
     a, b = input.array.shape, mat2.array.shape
@@ -342,7 +345,7 @@ def _linear_chain(x: int, weight: int, biased: bool, rows: str) -> str:
     half="by gpu",
 )
 def _linear(x: Array, weight: Array, bias: Array | None) -> Array:
-    """The bias is added in place, on a GPU by one kernel after the product.
+    """The bias is added in place, on a GPU by the product's own kernel where cuBLASLt has one.
 
     No activation is fused with it: the sum is a tensor of its own, which hooks may see and which
     the backward pass of most activations reads.
@@ -354,6 +357,10 @@ def _linear(x: Array, weight: Array, bias: Array | None) -> Array:
     ):  # fmt: skip
         _check_linear(x, weight, bias)
     rows = x if x.ndim <= 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+    if bias is not None and rows.ndim == weight.ndim == 2 and not isinstance(rows, np.ndarray):
+        y = cuda.epilogues.linear(rows, weight, bias)
+        if y is not None:
+            return y if x.ndim <= 2 else y.reshape(x.shape[:-1] + weight.shape[:-1])
     y = _multiply(rows, weight.T)
     if bias is not None:
         y = np.add(y, bias, out=y) if y.ndim else np.add(y, bias)
@@ -363,27 +370,36 @@ def _linear(x: Array, weight: Array, bias: Array | None) -> Array:
 @primitive
 def _add_rows(rows: Array) -> Array:
     """The sum over all dimensions but the last: BLAS adds rows faster than a reduction does."""
-    rows = rows.reshape(math.prod(rows.shape[:-1]), rows.shape[-1])
-    if launch.ready(rows, half=True):
-        return cuda.elementwise.add_rows(rows)
+    if rows.ndim != 2:
+        rows = rows.reshape(math.prod(rows.shape[:-1]), rows.shape[-1])
+    if rows.__class__ is not np.ndarray and launch.ready(rows, half=True):
+        found = cuda.epilogues.sums(rows)
+        return found if found is not None else cuda.elementwise.add_rows(rows)
     if rows.dtype.itemsize == 2:
         return _add_rows.primitive.forward(rows.astype(np.float32)).astype(rows.dtype)
-    return _multiply(np.ones_like(rows, shape=(len(rows),)), rows, exact=True)
+    return _multiply(filled(rows, len(rows), 1.0), rows, exact=True)
 
 
 _add_rows.vjp(rows=lambda g, rows_shape: _expand(g, rows_shape))
 
 
-def _weight_gradient(g: Any, x: Any, weight_shape: tuple[int, ...]) -> Any:
+def _weight_gradient(
+    g: Any, x: Any, weight_shape: tuple[int, ...], bias_shape: tuple[int, ...] | None
+) -> Tensor:
     """`g` transposed @ `x`, both seen as matrices of all rows."""
     if len(weight_shape) == 1:  # one output, and no dimension for it
         return matmul(g.reshape((math.prod(x.shape[:-1]),)), _merge(x, 0))
-    return matmul(_merge(g, 0).swapaxes(0, 1), _merge(x, 0))
+    rows, x = _merge(g, 0), _merge(x, 0)
+    if bias_shape == weight_shape[:1] and not isinstance(g, (np.ndarray, Variable)):
+        found = cuda.epilogues.weight_gradient(rows, x)  # and the bias's, for the rule beneath
+        if found is not None:
+            return found
+    return matmul(rows.swapaxes(0, 1), x)
 
 
 _linear.vjp(
     x=lambda g, weight: matmul(g, weight) if len(weight.shape) == 2 else g[..., None] * weight,
-    weight=lambda g, x, weight_shape: _weight_gradient(g, x, weight_shape),
+    weight=lambda g, x, weight_shape, bias_shape: _weight_gradient(g, x, weight_shape, bias_shape),
     bias=lambda g, x_shape, weight_shape, bias_shape: (
         _add_rows(g)
         if len(weight_shape) == 2 and len(x_shape) > 1 and bias_shape == weight_shape[:1]
@@ -405,24 +421,27 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
     Raises:
         RuntimeError: the sizes or the dtypes do not fit.
-        TypeError: x is not a tensor.
+        TypeError: one of them is not a tensor.
 
     >>> import tinygrad_edu as torch
     >>> torch.nn.functional.linear(torch.ones(1, 2), torch.tensor([[1.0, 2.0]]), torch.ones(1))
     tensor([[4.]])
     """
-    if not isinstance(input, Variable):
-        raise not_a_tensor("linear", 1, input)
-    if input.array.ndim > 2 and not _has_rows(input.array):
+    try:
+        x = input.array, weight.array, weight.array if bias is None else bias.array
+    except AttributeError:
+        need_tensors("linear", input=input, weight=weight, **{} if bias is None else {"bias": bias})
+        raise
+    if x[0].ndim > 2 and not _has_rows(x[0]):
         rows = contiguous(input)  # it is copied anyway, and keeps the copy: `input` may be written
         copied = "UnsafeView(Clone(x))"
-        chain = _linear_chain(input.array.ndim, weight.array.ndim, bias is not None, copied)
+        chain = _linear_chain(x[0].ndim, x[1].ndim, bias is not None, copied)
         y = _linear(rows, weight, bias)
         return shown_as(y, chain, x=input, weight=weight, bias=bias)
     return _linear(input, weight, bias)
 
 
-def rmatmul(input: Tensor, other: Any) -> Tensor:
+def rmatmul(input: Tensor, other: Tensor) -> Tensor:
     """`other @ input`."""
     return matmul(other, input)
 

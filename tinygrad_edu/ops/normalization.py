@@ -6,7 +6,7 @@ which is what a reader reads and what `create_graph=True` differentiates.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels import batch_norm as batch_kernel
 from tinygrad_edu.kernels import layer_norm as kernel
 from tinygrad_edu.kernels.memory_order import in_order, like_images
+
+if TYPE_CHECKING:
+    from tinygrad_edu.tensor import Tensor
 
 
 def _wide(x: Array) -> Array:
@@ -33,7 +36,9 @@ def _flat(x: Array | None) -> Array | None:
 
 
 def _like_parameter(g: Array | None, parameter: Array | None) -> Array | None:
-    return None if g is None or parameter is None else g.reshape(parameter.shape)
+    if g is None or parameter is None or g.shape == parameter.shape:
+        return g  # no view: then the parameter's `.grad` need not be a copy
+    return g.reshape(parameter.shape)
 
 
 @primitive(saves=("mean", "rstd"), node="NativeLayerNorm")
@@ -65,7 +70,7 @@ def _layer_norm(x: Any, weight: Any, bias: Any, size: int, eps: float) -> Any:
     return _affine((centered * (variance + eps).rsqrt()).reshape(x.shape), weight, bias)
 
 
-def _affine(y: Any, weight: Any, bias: Any) -> Any:
+def _affine(y: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
     y = y if weight is None else y * weight
     return y if bias is None else y + bias
 
@@ -123,11 +128,18 @@ def _(
 
 
 @batch_norm.defined_as
-def _batch_norm(x: Any, weight: Any, bias: Any, mean: Any, variance: Any, eps: float) -> Any:
+def _batch_norm(
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    mean: object,
+    variance: Tensor,
+    eps: float,
+) -> Tensor:
     over = [dim for dim in range(len(x.shape)) if dim != 1]  # all but the channels
     along = [1, -1] + [1] * (len(x.shape) - 2)
     centered = x - x.mean(over, keepdim=True)
-    spread = (centered * centered).mean(over, keepdim=True)
+    variance = (centered * centered).mean(over, keepdim=True)
     weight = None if weight is None else weight.reshape(along)
     bias = None if bias is None else bias.reshape(along)
-    return _affine(centered * (spread + eps).rsqrt(), weight, bias)
+    return _affine(centered * (variance + eps).rsqrt(), weight, bias)

@@ -12,6 +12,7 @@ from tinygrad_edu.engine.composed import composed, of_tensors
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.kernels.memory_order import clone, like_images
+from tinygrad_edu.ops.casting import _clone
 from tinygrad_edu.ops.gathering import index_select
 from tinygrad_edu.ops.indexing import _slice
 
@@ -36,11 +37,11 @@ def _inside(shape: tuple[int, ...], widths: _Widths) -> tuple[slice, ...]:
     return tuple([slice(a, a + n) for n, (a, _) in zip(shape, widths, strict=True)])
 
 
-_pad.vjp(x=lambda g, x_shape, widths: _slice(g, _inside(x_shape, widths)))
+_pad.vjp(x=lambda g, x_shape, widths: _clone(_slice(g, _inside(x_shape, widths))))
 
 
 @of_tensors
-def pad(input: Any, pad: Any, mode: str = "constant", value: float | None = None) -> Tensor:
+def pad(input: Tensor, pad: Any, mode: str = "constant", value: float | None = None) -> Tensor:
     """More elements at the ends of dimensions.
 
     Args:
@@ -100,12 +101,12 @@ def _from_inside(input: Tensor, widths: list[tuple[int, int]], mode: str) -> Ten
 
 
 @composed(autocast={"cpu": "float32"})
-def _from_border(input: Any, widths: list[tuple[int, int]], mode: str) -> Tensor:
+def _from_border(input: Tensor, widths: list[tuple[int, int]], mode: str) -> Tensor:
     """The modes "reflect" and "replicate", which have a precision of their own in autocast."""
     return _from_inside(input, widths, mode)
 
 
-def _pad_constant(x: Any, widths: list[tuple[int, int]], value: float) -> Tensor:
+def _pad_constant(x: Tensor, widths: list[tuple[int, int]], value: float) -> Tensor:
     """Cut off what negative widths say, then fill."""
     cut = []
     for size, (a, b) in zip(x.array.shape, widths, strict=True):

@@ -74,11 +74,11 @@ sum_windows.vjp(x=lambda g, x_shape, kernel, how: spread_windows(g, x_shape, ker
 spread_windows.vjp(h=lambda g, kernel, how: sum_windows(g, kernel, how))
 
 
-def _lowest(x: Array) -> Any:
+def _lowest(x: Array) -> float | int:
     return -np.inf if is_floating(x.dtype) else np.iinfo(x.dtype).min
 
 
-def _pool_name(x: Array, *how: Any) -> str:
+def _pool_name(x: Array, *how: object) -> str:
     n = x.ndim - 2
     pooled = "SqueezeBackward1(MaxPool2DWithIndices(Unsqueeze(x)))"
     return pooled if n == 1 else f"MaxPool{n}DWithIndices"
@@ -181,7 +181,7 @@ _max_pool.vjp(
 
 
 def _read(
-    name: str, n: int, kernel_size: Any, stride: Any, padding: Any, dilation: Any
+    name: str, n: int, kernel_size: Any, stride: Any, padding: tuple[int, ...], dilation: Any
 ) -> tuple[Sizes, Geometry]:
     kernel = per_dim(kernel_size, n, "kernel_size")
     empty = stride is None or (isinstance(stride, (tuple, list)) and not stride)
@@ -356,7 +356,7 @@ def _part(i: int, out: int, size: int) -> tuple[int, int]:
     return i * size // out, -(-(i + 1) * size // out)
 
 
-def _arranged(n: int, x: Array, y: Any) -> Any:
+def _arranged(n: int, x: Array, y: Tensor) -> Any:
     """`y`, adaptive pooling of `x`, with the channels last in memory where torch has them so."""
     if x.flags.c_contiguous or n == 3 or x.ndim != n + 2 or not channels_last(x):
         return contiguous(y)

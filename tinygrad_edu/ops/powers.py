@@ -49,7 +49,7 @@ def reciprocal(x: Array) -> Array:
 reciprocal.vjp(x=lambda g, y: -g * (y * y))
 
 
-def rdiv(input: Any, other: Any) -> Tensor:
+def rdiv(input: Tensor, other: Tensor | float) -> Tensor:
     """`other / input`, by way of the reciprocal, as torch computes it."""
     return mul(reciprocal(input), other)
 
@@ -70,7 +70,7 @@ def square(x: Array) -> Array:
 square.vjp(x=lambda g, x: g * (x * 2))
 
 
-def _pow_name(x: Any, exponent: Any) -> str:
+def _pow_name(x: Tensor, exponent: float) -> str:
     """torch has an operation for each kind of operands."""
     if not hasattr(x, "dtype"):
         return "PowBackward2"
@@ -78,7 +78,7 @@ def _pow_name(x: Any, exponent: Any) -> str:
 
 
 @ufunc("power")
-@primitive(node=_pow_name, autocast={"cuda": "float32"})
+@primitive(node=_pow_name, autocast={"cuda": "float32"}, half="widened, numbers fit")
 def pow(x: Array, exponent: Array) -> Array:
     """`x ** exponent`, element by element; 0 ** 0 is 1.
 
@@ -135,14 +135,14 @@ def _integer_pow(x: Array, exponent: Array) -> Array:
     return np.where(exponent >= 0, y, np.where((x == 1) | (x == -1), sign, 0)).astype(y.dtype)
 
 
-def _pow_base(g: Any, x: Any, exponent: Any) -> Any:
+def _pow_base(g: Tensor, x: Tensor, exponent: float) -> Tensor:
     if isinstance(exponent, (int, float)):
         return zero_gradient(g) if exponent == 0 else g * (exponent * pow(x, exponent - 1))
     slope = exponent * pow(x, exponent - 1)
     return gate(g * slope, exponent != 0)
 
 
-def _pow_exponent(g: Any, x: Any, exponent: Any, y: Any) -> Any:
+def _pow_exponent(g: Any, x: Any, exponent: float | Tensor, y: Any) -> Any:
     if isinstance(x, (int, float)) and x != 0:
         return g * (y * (math.log(x) if x > 0 else math.nan))
     log = -math.inf if isinstance(x, (int, float)) else elementary.log(x)
@@ -152,19 +152,19 @@ def _pow_exponent(g: Any, x: Any, exponent: Any, y: Any) -> Any:
 pow.vjp(x=_pow_base, exponent=_pow_exponent)
 
 
-def rpow(exponent: Any, base: Any) -> Tensor:
+def rpow(exponent: float, base: object) -> Tensor:
     """`base ** exponent`: what the operator calls when the base is a number."""
     return pow(base, exponent)
 
 
-def _double(x: Any) -> Any:
+def _double(x: Any) -> Tensor:
     return to(x, float64) if hasattr(x, "array") else x
 
 
 @takes_out
 @ufunc("float_power")
 @named(self="input")
-def float_power(input: Any, exponent: Any) -> Tensor:
+def float_power(input: Tensor | float, exponent: float | Tensor) -> Tensor:
     """`input ** exponent` in float64.
 
     >>> import tinygrad_edu as torch
@@ -177,7 +177,7 @@ def float_power(input: Any, exponent: Any) -> Tensor:
 _float_power_in_place = inplace(float_power)
 
 
-def float_power_(input: Any, exponent: Any) -> Tensor:
+def float_power_(input: Tensor, exponent: float) -> Tensor:
     """In-place `float_power`, of a tensor of float64."""
     if input.array.dtype != np.float64:
         kind = scalar_type_name(input.array.dtype)

@@ -8,7 +8,7 @@ and as its definition, a loop over the steps, which is what a reader reads and w
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.engine.graph import Variable
@@ -17,6 +17,10 @@ from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.kernels import recurrent as kernel
 from tinygrad_edu.kernels.recurrent import Sizes
 from tinygrad_edu.ops.joining import cat
+
+if TYPE_CHECKING:
+    from tinygrad_edu.tensor import Tensor
+
 
 State = tuple[Any, ...]
 
@@ -35,7 +39,7 @@ def _over_time(
     return (cat(found[::-1] if reverse else found), *state)
 
 
-def _tensors(*values: Any) -> list[Any]:
+def _tensors(*values: object) -> list[Any]:
     return [v if v is None or isinstance(v, Variable) else wrap(v) for v in values]
 
 
@@ -57,17 +61,17 @@ def rnn(
 
 @rnn.vjp_joint("gx", "h0", "w", "b")
 def _(
-    g: Any, live: Any, w: Array, states: Array, before: Array, relu: bool, sizes: Sizes,
+    g: Tensor, live: object, w: Array, states: Array, before: Array, relu: bool, sizes: Sizes,
     reverse: bool,
 ) -> Any:  # fmt: skip
     return kernel.rnn_backward(g, w, states, before, relu, sizes, reverse, live)
 
 
 @rnn.defined_as
-def _rnn(gx: Any, h0: Any, w: Any, b: Any, relu: bool, sizes: Sizes, reverse: bool) -> Any:
+def _rnn(gx: Any, h0: Any, w: object, b: Tensor, relu: bool, sizes: Sizes, reverse: bool) -> Any:
     gx, h0, w, b = _tensors(gx, h0, w, b)
 
-    def step(x: Any, h: Any) -> State:
+    def step(x: Tensor, h: Tensor | float) -> State:
         a = x + _product(h, w, b)
         return (a.relu() if relu else a.tanh(),)
 
@@ -97,14 +101,16 @@ def lstm(
 
 @lstm.vjp_joint("gx", "h0", "c0", "w", "b")
 def _(
-    g: Any, live: Any, w: Array, gates: Array, before: Array, cells: Array, squashed: Array,
+    g: Tensor, live: object, w: Array, gates: Array, before: Array, cells: Array, squashed: Array,
     sizes: Sizes, reverse: bool,
 ) -> Any:  # fmt: skip
     return kernel.lstm_backward(g, w, (gates, before, cells, squashed), sizes, reverse, live)
 
 
 @lstm.defined_as
-def _lstm(gx: Any, h0: Any, c0: Any, w: Any, b: Any, sizes: Sizes, reverse: bool) -> Any:
+def _lstm(
+    gx: object, h0: object, c0: object, w: object, b: Tensor, sizes: Sizes, reverse: bool
+) -> Any:
     return projected_lstm(gx, h0, c0, w, b, None, sizes, reverse)
 
 
@@ -113,7 +119,7 @@ lstm_layer = lstm.called("MkldnnRnnLayer(gx.x, gx.weight, w, gx.bias, b, h0, c0)
 
 
 def projected_lstm(
-    gx: Any, h0: Any, c0: Any, w: Any, b: Any, w_hr: Any, sizes: Sizes, reverse: bool
+    gx: Any, h0: Any, c0: Any, w: object, b: Tensor, w_hr: Any, sizes: Sizes, reverse: bool
 ) -> Any:
     """An LSTM step by step, its states multiplied by the matrix `w_hr` unless that is None.
 
@@ -121,7 +127,7 @@ def projected_lstm(
     """
     gx, h0, c0, w, b = _tensors(gx, h0, c0, w, b)
 
-    def step(x: Any, h: Any, c: Any) -> State:
+    def step(x: Tensor, h: Tensor | float, c: Any) -> State:
         i, f, g, o = (x + _product(h, w, b)).chunk(4, 1)
         c = f.sigmoid() * c + i.sigmoid() * g.tanh()
         h = o.sigmoid() * c.tanh()
@@ -149,17 +155,17 @@ def gru(gx: Array, h0: Array, w: Array, b: Array | None, sizes: Sizes, reverse: 
 
 @gru.vjp_joint("gx", "h0", "w", "b")
 def _(
-    g: Any, live: Any, w: Array, gates: Array, before: Array, mixed: Array, sizes: Sizes,
+    g: Tensor, live: object, w: Array, gates: Array, before: Array, mixed: Array, sizes: Sizes,
     reverse: bool,
 ) -> Any:  # fmt: skip
     return kernel.gru_backward(g, w, (gates, before, mixed), sizes, reverse, live)
 
 
 @gru.defined_as
-def _gru(gx: Any, h0: Any, w: Any, b: Any, sizes: Sizes, reverse: bool) -> Any:
+def _gru(gx: Any, h0: Any, w: object, b: Tensor, sizes: Sizes, reverse: bool) -> Any:
     gx, h0, w, b = _tensors(gx, h0, w, b)
 
-    def step(x: Any, h: Any) -> State:
+    def step(x: Tensor, h: Tensor | float) -> State:
         (xr, xz, xn), (mr, mz, mn) = x.chunk(3, 1), _product(h, w, b).chunk(3, 1)
         r, z = (xr + mr).sigmoid(), (xz + mz).sigmoid()
         n = (xn + r * mn).tanh()

@@ -6,6 +6,7 @@ in, at size 1).  The derivative of a sum is to repeat the gradient over what was
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from tinygrad_edu.ops.shape import _expand
 from tinygrad_edu.out import takes_out
 
 if TYPE_CHECKING:
+    from tinygrad_edu.ops.creation import Dtype
     from tinygrad_edu.tensor import Tensor
 
 _LONG, _BLOCK = 4096, 128
@@ -68,13 +70,13 @@ def _reduction(name: str) -> Any:
 
     whole, part = f"{name}Backward0", f"{name}Backward1"
 
-    def chain(x: Array, dims: Dims, *options: Any) -> str:
+    def chain(x: Array, dims: Dims, *options: object) -> str:
         return part if dims is not None and len(dims) < x.ndim else whole
 
     return chain
 
 
-def repeated(g: Any, shape: tuple[int, ...], dims: Dims, keepdim: bool) -> Any:
+def repeated(g: Tensor, shape: tuple[int, ...], dims: Dims, keepdim: bool) -> Tensor:
     """`g`, of a reduction's output, repeated over what was reduced."""
     return _expand(restore(g, shape, dims, keepdim), shape)
 
@@ -122,14 +124,14 @@ def _mean(x: Array, dims: Dims, keepdim: bool, dtype: NumpyDtype | None) -> Arra
     return np.true_divide(total, count(x.shape, dims)).astype(x.dtype, copy=False)
 
 
-_mean.vjp(
-    x=lambda g, x_shape, dims, keepdim: repeated(
-        g / (count(x_shape, dims) or 1), x_shape, dims, keepdim
+_mean.vjp(  # divided last, so that each element is memory of its own, as in torch
+    x=lambda g, x_shape, dims, keepdim: (
+        repeated(g, x_shape, dims, keepdim) / (count(x_shape, dims) or 1)
     )
 )
 
 
-@takes_out(dtype="cast")
+@takes_out(dtype="any")
 @numpy_names
 def mean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The mean over `dim`: the sum divided by the number of elements.
@@ -166,7 +168,7 @@ _nansum.vjp(x=lambda g, x, dims, keepdim: restore(g, x.shape, dims, keepdim) * ~
 
 @takes_out(dtype="asked")
 @numpy_names
-def nansum(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+def nansum(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Dtype = None) -> Tensor:
     """`sum` that counts nan as 0.
 
     >>> import tinygrad_edu as torch
@@ -180,9 +182,11 @@ def nansum(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = N
     return _nansum(input, reduced(dim, x.ndim), keepdim, target)
 
 
-@takes_out(dtype="cast")
+@takes_out(dtype="any")
 @numpy_names
-def nanmean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+def nanmean(
+    input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Dtype = None
+) -> Tensor:
     """`mean` of the elements that are not nan.
 
     >>> import tinygrad_edu as torch
@@ -213,7 +217,7 @@ def _all(x: Array, dims: Dims, keepdim: bool) -> Array:
     return found.astype(np.uint8) if x.dtype == np.uint8 else found
 
 
-def _truth_dims(name: str, input: Any, dim: Any) -> Dims:
+def _truth_dims(name: str, input: Any, dim: int | None) -> Dims:
     """As `reduced`, but here an empty tuple means no dimension at all, as in torch."""
     ndim = operand(name, input).ndim
     return () if isinstance(dim, (tuple, list)) and not dim else reduced(dim, ndim)
@@ -280,9 +284,9 @@ _logsumexp.vjp(
 )
 
 
-@takes_out(dtype="cast")
+@takes_out(dtype="any")
 @numpy_names
-def logsumexp(input: Any, dim: Any, keepdim: bool = False) -> Tensor:
+def logsumexp(input: Any, dim: int | Sequence[int], keepdim: bool = False) -> Tensor:
     """`log(sum(exp(x)))` over `dim`, without overflow: the largest element is subtracted first.
 
     Nothing but -inf gives -inf.

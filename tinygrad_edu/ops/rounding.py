@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +22,9 @@ from tinygrad_edu.ops.arithmetic import zero_gradient
 from tinygrad_edu.ops.comparison import isfinite
 from tinygrad_edu.ops.extrema import gate
 from tinygrad_edu.ops.masking import where
+
+if TYPE_CHECKING:
+    from tinygrad_edu.tensor import Tensor
 
 
 @ufunc("sign")
@@ -212,7 +215,7 @@ def copysign(a: Array, b: Array) -> Array:
     return np.copysign(a, b)
 
 
-def _turned(a: Any, y: Any) -> Any:
+def _turned(a: Any, y: Any) -> Tensor:
     """`y / a`: 1 where the sign was kept, -1 where it was turned; 0 at 0."""
     return gate(y / where(a == 0, 1.0, a), a != 0)
 

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 # Reading arguments --------------------------------------------------------------------------------
 
 
-def _generator(given: Any) -> Generator:
+def _generator(given: Generator | None) -> Generator:
     if given is None:
         return default_generator
     if not isinstance(given, Generator):
@@ -57,7 +57,7 @@ def _generator(given: Any) -> Generator:
     return given
 
 
-def _refuse(function: str, argument: str, expected: str, value: Any) -> TypeError:
+def _refuse(function: str, argument: str, expected: str, value: object) -> TypeError:
     return TypeError(
         f"{function}(): argument '{argument}' must be {expected}, not {type(value).__name__}"
     )
@@ -69,7 +69,7 @@ def _tensor(function: str, argument: str, value: Any) -> Any:
     return value
 
 
-def _integer(function: str, argument: str, value: Any) -> int:
+def _integer(function: str, argument: str, value: object) -> int:
     """A Python int; 0-d integer tensors and NumPy's integers are taken for one."""
     if value.__class__ is not int:
         if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
@@ -81,7 +81,7 @@ def _integer(function: str, argument: str, value: Any) -> int:
     return result
 
 
-def _number(function: str, argument: str, value: Any) -> float:
+def _number(function: str, argument: str, value: object) -> float:
     """A Python float; 0-d tensors that need no gradient are taken for one."""
     if isinstance(value, (int, float, np.number)):
         return float(value)
@@ -139,7 +139,7 @@ def rand(
 @fills_out
 def randn(
     *sizes: Any, size: Any = None, generator: Generator | None = None, dtype: Dtype = None,
-    device: DeviceLike = None, requires_grad: bool = False, out: None = None, layout: Any = None,
+    device: DeviceLike = None, requires_grad: bool = False, out: None = None, layout: object = None,
     pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """Numbers of the normal law with mean 0 and variance 1; arguments and errors as of `rand`.
@@ -157,7 +157,7 @@ def randn(
 def randint(
     *args: Any, low: Any = None, high: Any = None, size: Any = None,
     generator: Generator | None = None, dtype: Dtype = None, device: DeviceLike = None,
-    requires_grad: bool = False, out: None = None, layout: Any = None, pin_memory: bool = False,
+    requires_grad: bool = False, out: None = None, layout: object = None, pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """Integers uniform on [low, high): `randint(high, size)` or `randint(low, high, size)`.
 
@@ -219,8 +219,10 @@ def randperm(
     return finish(drawn, device, requires_grad)
 
 
-@takes_out(dtype="cast")
-def bernoulli(input: Any, p: Any = None, *, generator: Generator | None = None) -> Tensor:
+@takes_out(dtype="any")
+def bernoulli(
+    input: Tensor, p: float | None = None, *, generator: Generator | None = None
+) -> Tensor:
     """Ones with the probabilities in `input` (or everywhere `p`), else zeros.
 
     Raises:
@@ -242,7 +244,11 @@ def bernoulli(input: Any, p: Any = None, *, generator: Generator | None = None) 
 @takes_out
 @np.errstate(all="ignore")
 def multinomial(
-    input: Any, num_samples: int, replacement: bool = False, *, generator: Generator | None = None
+    input: Tensor,
+    num_samples: int,
+    replacement: bool = False,
+    *,
+    generator: Generator | None = None,
 ) -> Tensor:
     """Draw categories with the weights in each row of `input`.
 
@@ -278,8 +284,8 @@ def multinomial(
 
 
 def _like(
-    draw: Callable[[Array], None], input: Any, dtype: Dtype, device: DeviceLike, grad: bool,
-    memory_format: Any,
+    draw: Callable[[Array], None], input: Tensor, dtype: Dtype, device: DeviceLike, grad: bool,
+    memory_format: object,
 ) -> Tensor:  # fmt: skip
     """`draw` fills a new array that lies in memory as `input` does."""
     like = _tensor("rand_like", "input", input).array
@@ -295,9 +301,9 @@ def _like(
 
 
 def rand_like(
-    input: Any, *, generator: Generator | None = None, dtype: Dtype = None,
-    device: DeviceLike = None, requires_grad: bool = False, memory_format: Any = None,
-    layout: Any = None, pin_memory: bool = False,
+    input: Tensor, *, generator: Generator | None = None, dtype: Dtype = None,
+    device: DeviceLike = None, requires_grad: bool = False, memory_format: object = None,
+    layout: object = None, pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """Numbers uniform on [0, 1), in the shape, dtype, device and memory order of `input`."""
     gen = _generator(generator)
@@ -305,9 +311,9 @@ def rand_like(
 
 
 def randn_like(
-    input: Any, *, generator: Generator | None = None, dtype: Dtype = None,
-    device: DeviceLike = None, requires_grad: bool = False, memory_format: Any = None,
-    layout: Any = None, pin_memory: bool = False,
+    input: Tensor, *, generator: Generator | None = None, dtype: Dtype = None,
+    device: DeviceLike = None, requires_grad: bool = False, memory_format: object = None,
+    layout: object = None, pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """Normal numbers in the shape, dtype, device and memory order of `input`."""
     gen = _generator(generator)
@@ -317,7 +323,7 @@ def randn_like(
 def randint_like(
     input: Any, *args: Any, low: Any = None, high: Any = None,
     generator: Generator | None = None, dtype: Dtype = None, device: DeviceLike = None,
-    requires_grad: bool = False, memory_format: Any = None, layout: Any = None,
+    requires_grad: bool = False, memory_format: object = None, layout: object = None,
     pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """Integers on [low, high), or [0, high), in the shape, dtype and device of `input`.
@@ -352,23 +358,23 @@ def _drawn(tensors: Sequence[Array], values: Array) -> Array:
 _drawn.vjp(tensors=lambda g, tensors_shape: [_zeros(g, shape) for shape in tensors_shape])
 
 
-def _zeros(g: Any, shape: tuple[int, ...]) -> Array:
+def _zeros(g: Tensor, shape: tuple[int, ...]) -> Array:
     like = g.array if isinstance(g, Variable) else g
     zeros: Array = new_like(like, shape, 0)
     return wrap(zeros) if isinstance(g, Variable) else zeros
 
 
-def _needs_gradient(*parameters: Any) -> bool:
+def _needs_gradient(*parameters: object) -> bool:
     return is_recording() and any([current_node(p) is not None for p in parameters])
 
 
-def _result(drawn: Array, *parameters: Any) -> Tensor:
+def _result(drawn: Array, *parameters: object) -> Tensor:
     tensors = [p for p in parameters if isinstance(p, Variable)]
     drawn = beside(drawn, tensors[0].array)
     return _drawn(tensors, drawn) if _needs_gradient(*tensors) else wrap(drawn)
 
 
-def _fill(t: Tensor, draw: Callable[[Array], None], *parameters: Any) -> Tensor:
+def _fill(t: Tensor, draw: Callable[[Array], None], *parameters: object) -> Tensor:
     """Overwrite a tensor with what `draw` writes into an array."""
     refuse_captured(t, others=parameters)
     check_writable(t)
@@ -381,11 +387,11 @@ def _fill(t: Tensor, draw: Callable[[Array], None], *parameters: Any) -> Tensor:
 
 def uniform_(
     self: Tensor,
-    from_: Any = 0.0,
-    to: Any = 1.0,
+    from_: float = 0.0,
+    to: float = 1.0,
     *,
     generator: Generator | None = None,
-    **named: Any,
+    **named: object,
 ) -> Tensor:
     """Fill with numbers uniform on [from, to), in the order of memory.
 
@@ -402,7 +408,7 @@ def uniform_(
 
 
 def normal_(
-    self: Tensor, mean: Any = 0.0, std: Any = 1.0, *, generator: Generator | None = None
+    self: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Generator | None = None
 ) -> Tensor:
     """Fill with normal numbers; RuntimeError if std < 0."""
     gen = _generator(generator)
@@ -410,7 +416,9 @@ def normal_(
     return _fill(self, lambda a: fill_normal(gen, a, m, s))
 
 
-def random_(self: Tensor, *bounds: Any, generator: Generator | None = None, **named: Any) -> Tensor:
+def random_(
+    self: Tensor, *bounds: int | None, generator: Generator | None = None, **named: object
+) -> Tensor:
     """Fill with integers: `random_()`, `random_(to)` or `random_(from, to)`.
 
     Without bounds, all integers >= 0 that the dtype can hold are possible.
@@ -435,7 +443,9 @@ def random_(self: Tensor, *bounds: Any, generator: Generator | None = None, **na
 _RANDOM_FORMS = ((), ("to",), ("from", "to"))
 
 
-def bernoulli_(self: Tensor, p: Any = 0.5, *, generator: Generator | None = None) -> Tensor:
+def bernoulli_(
+    self: Tensor, p: float | Tensor = 0.5, *, generator: Generator | None = None
+) -> Tensor:
     """Fill with ones with probability `p` (a number or a tensor), else zeros.
 
     Raises:

@@ -7,6 +7,7 @@ is the transpose of the gradient.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.views import Step
 from tinygrad_edu.kernels.memory_order import clone, like
+from tinygrad_edu.names.moved import moved_names
 from tinygrad_edu.ops.arguments import named, numpy_names
 from tinygrad_edu.ops.casting import contiguous
 from tinygrad_edu.out_of_memory import out_of_memory
@@ -75,7 +77,9 @@ def _reshaped(x: Array, shape: tuple[int, ...]) -> Array:
         raise RuntimeError(f"shape '{list(shape)}' is invalid for input of size {x.size}") from None
 
 
-def view(input: Tensor, *shape: Any, size: Any = None, dtype: Any = None) -> Tensor:
+def view(
+    input: Tensor, *shape: Any, size: int | Sequence[int] | None = None, dtype: Any = None
+) -> Tensor:
     """The same elements, in the same memory, under another shape.
 
     Args:
@@ -102,7 +106,7 @@ def _view_bytes(x: Array, dtype: Any) -> Array:
     return x.view(dtype.numpy)
 
 
-def reshape(input: Tensor, *sizes: Any, shape: Any = None) -> Tensor:
+def reshape(input: Tensor, *sizes: Any, shape: Sequence[int] | None = None) -> Tensor:
     """The same elements in the same order under another shape: a view if possible, else a copy.
 
     Args:
@@ -191,7 +195,7 @@ def _permute(x: Array, dims: tuple[int, ...]) -> Array:
 _permute.vjp(x=lambda g, dims: _permute(g, tuple([dims.index(i) for i in range(len(dims))])))
 
 
-def permute(input: Tensor, *order: Any, dims: Any = None) -> Tensor:
+def permute(input: Tensor, *order: object, dims: Sequence[int] | None = None) -> Tensor:
     """The dimensions in another order, given one by one or as the tuple `dims`.
 
     The i-th number says which dimension becomes the i-th.
@@ -321,6 +325,8 @@ unsqueeze.vjp(x=lambda g, x_shape: g.reshape(x_shape))
 
 @primitive(view=True)
 def _expand(x: Array, shape: tuple[int, ...]) -> Array:
+    if isinstance(x, np.generic):  # a gradient on its way
+        x = np.asarray(x)
     steps = _expanded_steps(x, shape)
     if x.__class__ is np.ndarray and x.flags.c_contiguous and x.size:
         return np.ndarray(shape, x.dtype, x, 0, steps)  # a tenth of the time of the next line
@@ -340,7 +346,12 @@ def _expanded_steps(x: Array, shape: tuple[int, ...]) -> list[int]:
 _expand.vjp(x=lambda g: g)  # the walk sums it down
 
 
-def expand(input: Tensor, *sizes: Any, size: Any = None, implicit: bool = False) -> Tensor:
+def expand(
+    input: Tensor,
+    *sizes: int | Sequence[int],
+    size: int | Sequence[int] | None = None,
+    implicit: bool = False,
+) -> Tensor:
     """Repeat along dimensions of size 1 without copying; -1 leaves a dimension as it is.
 
     >>> import tinygrad_edu as torch
@@ -381,7 +392,7 @@ def expand_as(input: Tensor, other: Tensor) -> Tensor:
 
 
 @named(size="*")
-def broadcast_to(input: Tensor, *size: Any) -> Tensor:
+def broadcast_to(input: Tensor, *size: int | Sequence[int]) -> Tensor:
     """`input.expand(size)`."""
     return expand(input, *size)
 
@@ -428,7 +439,9 @@ def _fold(g: Any, x_shape: tuple[int, ...], sizes: tuple[int, ...]) -> Any:
 _repeat.vjp(x=lambda g, x_shape, sizes: _fold(g, x_shape, sizes))
 
 
-def repeat(input: Tensor, *counts: Any, repeats: Any = None) -> Tensor:
+def repeat(
+    input: Tensor, *counts: int | Sequence[int], repeats: int | Sequence[int] | None = None
+) -> Tensor:
     """Copies of the tensor side by side, `counts[i]` (or `repeats[i]`) times along dimension i.
 
     >>> import tinygrad_edu as torch
@@ -448,7 +461,7 @@ def repeat(input: Tensor, *counts: Any, repeats: Any = None) -> Tensor:
 
 
 @named(dims="*")
-def tile(input: Tensor, *dims: Any) -> Tensor:
+def tile(input: Tensor, *dims: int | Sequence[int]) -> Tensor:
     """`repeat`, with missing leading repeats taken as 1."""
     sizes = read_shape("tile", dims, "dims")
     return repeat(input, (1,) * (input.array.ndim - len(sizes)) + sizes)
@@ -463,7 +476,7 @@ _flip.vjp(x=lambda g, dims: _flip(g, dims))
 
 
 @named(dims="*")
-def flip(input: Tensor, *dims: Any) -> Tensor:
+def flip(input: Tensor, *dims: int | Sequence[int]) -> Tensor:
     """The order of the elements reversed along `dims`; a copy.
 
     >>> import tinygrad_edu as torch
@@ -477,31 +490,5 @@ def flip(input: Tensor, *dims: Any) -> Tensor:
     return _flip(input, places if ndim else ())
 
 
-def _at_least(ndim: int, tensors: Any) -> Any:
-    if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)):
-        tensors = tensors[0]
-    if len(tensors) != 1:
-        return tuple([_at_least(ndim, (x,)) for x in tensors])
-    shape = tensors[0].array.shape
-    if len(shape) >= ndim:
-        return tensors[0]
-    front = (1,) * (ndim - len(shape)) if ndim < 3 or not shape else (1,) * (2 - len(shape))
-    return reshape(tensors[0], ((*front, *shape) + (1,) * ndim)[:ndim])
-
-
-@of_tensors
-def atleast_1d(*tensors: Any) -> Any:
-    """0-d tensors as tensors of one dimension."""
-    return _at_least(1, tensors)
-
-
-@of_tensors
-def atleast_2d(*tensors: Any) -> Any:
-    """Tensors of fewer dimensions as matrices of one row."""
-    return _at_least(2, tensors)
-
-
-@of_tensors
-def atleast_3d(*tensors: Any) -> Any:
-    """Tensors of fewer dimensions with dimensions of size 1 added, as in NumPy."""
-    return _at_least(3, tensors)
+if not TYPE_CHECKING:  # a type checker is to miss what is not here
+    __getattr__ = moved_names(__name__)

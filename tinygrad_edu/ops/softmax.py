@@ -21,10 +21,11 @@ from tinygrad_edu.out import takes_out
 from tinygrad_edu.size import read_dim
 
 if TYPE_CHECKING:
+    from tinygrad_edu.ops.creation import Dtype
     from tinygrad_edu.tensor import Tensor
 
 
-def _scores(name: str, x: Array, dtype: Any) -> tuple[Array, Any]:
+def _scores(name: str, x: Array, dtype: Dtype) -> tuple[Array, Any]:
     """The scores as floats of at least 32 bits, and the dtype of the result."""
     target = x.dtype if dtype is None else to_numpy(dtype)
     if not is_floating(target):
@@ -135,7 +136,7 @@ def softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
 
 @takes_out
 @numpy_names
-def log_softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
+def log_softmax(input: Tensor, dim: int, dtype: Dtype = None) -> Tensor:
     """`x - log(sum(exp(x)))` along `dim`: the logarithm of softmax, without its rounding to 0.
 
     Args and errors are those of `softmax`.

@@ -83,11 +83,11 @@ class profile:
         """A table of the events; see `EventList.table`."""
         return self.function_events.table(*args, **kwargs)
 
-    def export_chrome_trace(self, path: Any) -> None:
+    def export_chrome_trace(self, path: object) -> None:
         """Write a Chrome trace."""
         self.function_events.export_chrome_trace(path)
 
-    def export_stacks(self, path: Any, metric: str = "self_cpu_time_total") -> None:
+    def export_stacks(self, path: object, metric: str = "self_cpu_time_total") -> None:
         """Write the user's lines and the times for a flame graph; needs `with_stack=True`."""
         self.function_events.export_stacks(path, metric)
 

@@ -8,7 +8,7 @@ import socket
 import time
 import warnings
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinygrad_edu import backend
 from tinygrad_edu.engine.mode import Mode, state
@@ -19,6 +19,9 @@ from tinygrad_edu.optim.optimizer import (
 )
 from tinygrad_edu.profiler.events import EventList, FunctionEvent
 from tinygrad_edu.profiler.recording import Recorder, record_function, recorders
+
+if TYPE_CHECKING:
+    from tinygrad_edu.optim.optimizer import Optimizer
 
 
 class ProfilerActivity(enum.Enum):
@@ -147,13 +150,13 @@ class Window:
         if self.recorder.open:
             self.recorder.end(self.recorder.open[0])
 
-    def _step_begins(self, optimizer: Any, *args: Any) -> None:
+    def _step_begins(self, optimizer: Optimizer, *args: object) -> None:
         if self.recorder in recorders():
             kind = type(optimizer).__name__
             name = f"Optimizer.step#{kind}.step"
             self.steps.append(self.recorder.begin(name, scope="user_annotation"))
 
-    def _step_ends(self, *args: Any) -> None:
+    def _step_ends(self, *args: object) -> None:
         if self.steps and self.recorder in recorders():
             self.recorder.end(self.steps.pop())
 
@@ -304,11 +307,11 @@ class profile:
         """The sums of the events of each name; `.table()` prints them."""
         return self.events().key_averages(group_by_input_shape, group_by_stack_n)
 
-    def export_chrome_trace(self, path: Any) -> None:
+    def export_chrome_trace(self, path: object) -> None:
         """Write a Chrome trace, compressed if the name ends in .gz."""
         self.events().export_chrome_trace(path, self.metadata)
 
-    def export_stacks(self, path: Any, metric: str = "self_cpu_time_total") -> None:
+    def export_stacks(self, path: object, metric: str = "self_cpu_time_total") -> None:
         """Write the user's lines and the times for a flame graph; needs `with_stack=True`."""
         self.events().export_stacks(path, metric)
 

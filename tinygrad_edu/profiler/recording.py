@@ -11,7 +11,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from types import FrameType
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tinygrad_edu.engine.boundary import is_ours
 from tinygrad_edu.engine.composed import Composed
@@ -20,7 +21,24 @@ from tinygrad_edu.engine.mode import Mode, state
 from tinygrad_edu.engine.types import Call, Gradient
 from tinygrad_edu.profiler.events import FunctionEvent
 
+if TYPE_CHECKING:
+    from tinygrad_edu.engine.primitive import Primitive
+
+
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+_OF_IMAGES = {"_conv": "conv{}d", "max_pool": "max_pool{}d", "max_pool_nd": "max_pool{}d"}
+_NAMES = {"convolve": "_convolution", "convolve_input": "convolution_backward",
+          "convolve_weight": "convolution_backward"}  # fmt: skip
+
+
+def _aten(op: Any, args: Any) -> str:
+    """What torch calls the operation."""
+    if op.name in _OF_IMAGES:
+        n = next((a.ndim for a in args if hasattr(a, "ndim")), 4) - 2
+        return "aten::" + _OF_IMAGES[op.name].format(max(n, 1))
+    return f"aten::{_NAMES.get(op.name, op.name)}"
 
 
 class Recorder:
@@ -37,7 +55,7 @@ class Recorder:
         self.events: list[FunctionEvent] = []
         self.open: list[FunctionEvent] = []
 
-    def begin(self, name: str, inputs: Any = (), scope: str = "cpu_op") -> FunctionEvent:
+    def begin(self, name: str, inputs: object = (), scope: str = "cpu_op") -> FunctionEvent:
         """An event starts, inside of those that have not ended."""
         event = FunctionEvent(name, len(self.events), threading.get_native_id(), scope)
         if self.shapes:
@@ -52,7 +70,7 @@ class Recorder:
         event.time_range.start = time.perf_counter_ns() / 1000
         return event
 
-    def end(self, event: FunctionEvent, results: Any = ()) -> None:
+    def end(self, event: FunctionEvent, results: object = ()) -> None:
         """It ends, and with it all inside of it that an error has left open."""
         now = time.perf_counter_ns() / 1000
         while self.open:
@@ -63,12 +81,12 @@ class Recorder:
         if self.memory:
             event.self_cpu_memory_usage += _bytes(results)
 
-    def heard(self, op: Any, make: Call, *args: Any, **kwargs: Any) -> Any:
+    def heard(self, op: Primitive, make: Call, *args: object, **kwargs: object) -> Any:
         """The listener: one event for each call; a function composed of operations, and the one of
         its own name in it, share theirs.  A step of training is no operation."""
         if isinstance(op, Composed) and op.autocast is None:
             return make(*args, **kwargs)
-        name = f"aten::{op.name}"
+        name = _aten(op, args)
         new_memory = self.memory and not getattr(op, "view", True)
         if self.open and self.open[-1].name == name:
             result = make(*args, **kwargs)
@@ -81,7 +99,7 @@ class Recorder:
         finally:
             self.end(event, result if new_memory else ())
 
-    def stepped(self, step: Call, node: Node, kept: Any, g: Gradient) -> Any:
+    def stepped(self, step: Call, node: Node, kept: object, g: Gradient) -> Any:
         """The wrapper of backward steps: one event for each node."""
         event = self.begin(node.name(), (g,))
         found: Any = ()
@@ -124,7 +142,7 @@ def _shapes(value: Any) -> list[Any]:
     ]  # fmt: skip
 
 
-def _bytes(value: Any) -> int:
+def _bytes(value: object) -> int:
     if isinstance(value, Variable):
         return int(value.array.nbytes)
     if isinstance(value, (list, tuple)):
@@ -134,12 +152,12 @@ def _bytes(value: Any) -> int:
 
 def _stack() -> list[str]:
     found = []
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         if not is_ours(frame):
             code = frame.f_code
             found.append(f"{code.co_filename}({frame.f_lineno}): {code.co_name}")
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return found
 
 

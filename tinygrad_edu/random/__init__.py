@@ -44,15 +44,15 @@ from tinygrad_edu.backend import device as Device
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.record import wrap
+from tinygrad_edu.engine.types import typed_as
 from tinygrad_edu.kernels import distributions as draw
 from tinygrad_edu.kernels.limits import (
     check_integer_range,
     check_uniform_bounds,
     largest_integer,
-    require_continuous,
     require_float,
 )
-from tinygrad_edu.kernels.memory_order import as_real, empty_like, fill, slow_to_fast
+from tinygrad_edu.kernels.memory_order import CHUNK, as_real, empty_like, fill, slow_to_fast
 from tinygrad_edu.kernels.mersenne_twister import MersenneTwister
 from tinygrad_edu.kernels.rounding import fma64
 from tinygrad_edu.kernels.shuffle import fisher_yates
@@ -77,6 +77,9 @@ _DEFAULT_SEED = 67280421310721  # torch's
 # From a seed to a stream of words -----------------------------------------------------------------
 
 
+_CPU = Device("cpu")
+
+
 class Generator(MersenneTwister):
     """A stream of random numbers with torch's interface, determined by its seed.
 
@@ -99,7 +102,7 @@ class Generator(MersenneTwister):
     @property
     def device(self) -> Device:
         """Where the numbers are drawn."""
-        return Device("cpu")
+        return _CPU
 
     def manual_seed(self, seed: int) -> Generator:
         """Start the stream that belongs to `seed`, an integer in [-2**63, 2**64); returns self.
@@ -217,7 +220,7 @@ def host_or_gpu(function: F) -> F:
     """Of an array on a GPU, or of one beside it, the function of the same name in random/gpu.py."""
 
     @functools.wraps(function)
-    def call(gen: Generator, array: Any, *args: Any, **named: Any) -> Any:
+    def call(gen: Generator, array: object, *args: object, **named: object) -> Any:
         if not isinstance(array, np.ndarray):
             from tinygrad_edu.random import gpu as gpu_random
 
@@ -229,7 +232,7 @@ def host_or_gpu(function: F) -> F:
         except MemoryError as error:
             raise out_of_memory(function.__name__, error) from None
 
-    return call  # type: ignore[return-value]
+    return typed_as(function, call)
 
 
 # In place: fill_* ---------------------------------------------------------------------------------
@@ -325,71 +328,6 @@ def fill_normal(gen: Generator, array: Array, mean: float = 0.0, std: float = 1.
 
 
 @host_or_gpu
-def fill_log_normal(gen: Generator, array: Array, mean: float = 1.0, std: float = 2.0) -> None:
-    """array = exp(z) with z ~ N(mean, std**2), always one pair at a time (see `fill_normal`).
-
-    Raises RuntimeError unless std > 0, NotImplementedError for an array of integers.
-
-    >>> x = np.empty(2, np.float32)
-    >>> fill_log_normal(Generator().manual_seed(0), x); x
-    array([59.263416,  1.51156 ], dtype=float32)
-    """
-    if not std > 0:
-        raise RuntimeError(f"log_normal_ expects std > 0.0, but found std={std:g}")
-    require_float(array, "log_normal_cpu")
-    fill(array, lambda n: np.exp(fma64(draw.scalar_normals(gen, n), std, mean)))
-
-
-@host_or_gpu
-def fill_exponential(gen: Generator, array: Array, lambd: float = 1.0) -> None:
-    """array = -log(1 - u) / lambd, of density lambd exp(-lambd x) on x >= 0.
-
-    Raises RuntimeError unless lambd > 0 or for an array of integers.
-
-    >>> x = np.empty(2, np.float32)
-    >>> fill_exponential(Generator().manual_seed(0), x); x
-    array([3.5083263, 1.2303847], dtype=float32)
-    """
-    if not lambd > 0:
-        raise RuntimeError(f"exponential_ expects lambda > 0.0, but found lambda={lambd:g}")
-    require_continuous("Exponential", array)
-    fill(array, lambda n: (-1.0 / lambd) * np.log1p(-draw.uniform64(gen, n)))
-
-
-@host_or_gpu
-def fill_cauchy(gen: Generator, array: Array, median: float = 0.0, sigma: float = 1.0) -> None:
-    """array = median + sigma tan(pi (u - 1/2)).
-
-    Raises RuntimeError unless sigma > 0 or for an array of integers.
-
-    >>> x = np.empty(2, np.float32)
-    >>> fill_cauchy(Generator().manual_seed(0), x); x
-    array([10.59773  ,  0.7647673], dtype=float32)
-    """
-    if not sigma > 0:
-        raise RuntimeError(f"cauchy_ expects sigma > 0.0, but found sigma={sigma:g}")
-    require_continuous("Cauchy", array)
-    fill(array, lambda n: fma64(np.tan(np.pi * (draw.uniform64(gen, n) - 0.5)), sigma, median))
-
-
-@host_or_gpu
-def fill_geometric(gen: Generator, array: Array, p: float) -> None:
-    """array = ceil(log u / log(1 - p)): how many trials until the first success, 1, 2, 3, ...
-
-    Raises RuntimeError unless 0 < p < 1, NotImplementedError for an array of bool.
-
-    >>> x = np.empty(4, np.int64)
-    >>> fill_geometric(Generator().manual_seed(0), x, 0.2); x
-    array([1, 2, 4, 1])
-    """
-    if not 0 < p < 1:
-        raise RuntimeError(f"geometric_ expects p to be in (0, 1), but got p={p:g}")
-    if array.dtype == np.bool_:
-        raise NotImplementedError("\"geometric_cpu\" not implemented for 'Bool'")
-    fill(array, lambda n: np.ceil(np.log(draw.uniform64(gen, n)) / math.log1p(-p)))
-
-
-@host_or_gpu
 def fill_random(
     gen: Generator, array: Array, low: int | None = None, high: int | None = None
 ) -> None:
@@ -446,11 +384,17 @@ def keep_mask(gen: Generator, like: Array, p: float) -> npt.NDArray[np.bool_]:
     array([[False, False,  True],
            [False, False, False]])
     """
+    return _keep(gen, like, p)
+
+
+def _keep(gen: Generator, like: Array, p: float) -> npt.NDArray[np.bool_]:
     if not 0 <= p <= 1:
         raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
+    if like.flags.c_contiguous and 0 < p < 1 and like.size <= CHUNK:
+        return draw.bernoulli(gen, like.size, 1 - p).reshape(like.shape)
     mask = empty_like(like, np.bool_)
     if 0 < p < 1:
-        fill_bernoulli(gen, mask, 1 - p)
+        fill(mask, lambda n: draw.bernoulli(gen, n, 1 - p))
     else:
         mask[...] = p == 0
     return mask
@@ -467,11 +411,14 @@ def dropout_noise(gen: Generator, like: Array, p: float) -> Array:
     >>> dropout_noise(Generator().manual_seed(0), np.zeros(4), p=0.5)
     array([0., 0., 2., 0.])
     """
-    mask = keep_mask(gen, like, p)
+    mask = _keep(gen, like, p)
     wide = np.float64 if like.dtype == np.float64 else np.float32
     scale = wide(1) / wide(1 - p) if p < 1 else wide(0)
+    noise = np.multiply(mask, scale, dtype=wide)
+    if noise.dtype == like.dtype:
+        return noise
     with np.errstate(over="ignore"):  # in float16 the scale may be inf
-        return np.multiply(mask, scale, dtype=wide).astype(like.dtype, copy=False)
+        return noise.astype(like.dtype)
 
 
 def randint(

@@ -95,7 +95,7 @@ class CudaGenerator(Generator):
     def get_state_bytes(self) -> Any:
         return self.state().get().view(np.uint8)
 
-    def set_state_bytes(self, state: Any) -> None:
+    def set_state_bytes(self, state: object) -> None:
         given = np.asarray(state, np.uint8)
         if given.size != 16:
             raise RuntimeError("RNG state is wrong size")
@@ -136,7 +136,7 @@ def forget() -> None:
     _generators.clear()
 
 
-def generator_for(gen: Any, array: Array) -> CudaGenerator:
+def generator_for(gen: object, array: Array) -> CudaGenerator:
     """The generator to use for an array on a GPU; RuntimeError for one of the CPU."""
     if gen is default_generator:
         return default(array.device.id)
@@ -150,7 +150,7 @@ def generator_for(gen: Any, array: Array) -> CudaGenerator:
 # The distributions; each overwrites an array ------------------------------------------------------
 
 
-def _uniform(gen: Any, array: Array) -> Array:
+def _uniform(gen: object, array: Array) -> Array:
     """Uniform on [0, 1), as many as the array has elements: float64 for float64, else float32."""
     gen = generator_for(gen, array)
     if array.dtype == np.float64:
@@ -166,7 +166,7 @@ def _normal(gen: Any, array: Array) -> Array:
     return radius * np.cos((2 * math.pi) * _uniform(gen, array))
 
 
-def fill_uniform(gen: Any, array: Array, low: float = 0.0, high: float = 1.0) -> None:
+def fill_uniform(gen: object, array: Array, low: float = 0.0, high: float = 1.0) -> None:
     require_float(array, "check_uniform_bounds")
     check_uniform_bounds(array.dtype, low, high)
     array[...] = _uniform(gen, array) * (high - low) + low
@@ -174,41 +174,41 @@ def fill_uniform(gen: Any, array: Array, low: float = 0.0, high: float = 1.0) ->
         array[...] = np.where(array == high, array.dtype.type(low), array)
 
 
-def fill_bernoulli(gen: Any, array: Array, p: Any = 0.5) -> None:
+def fill_bernoulli(gen: object, array: Array, p: Any = 0.5) -> None:
     if not hasattr(p, "dtype") and not 0 <= p <= 1:
         raise RuntimeError(f"bernoulli_ expects p to be in [0, 1], but got p={p:g}")
     array[...] = _uniform(gen, np.empty_like(array, dtype=np.float32)) < p
 
 
-def fill_normal(gen: Any, array: Array, mean: float = 0.0, std: float = 1.0) -> None:
+def fill_normal(gen: object, array: Array, mean: float = 0.0, std: float = 1.0) -> None:
     if not std >= 0:
         raise RuntimeError(f"normal expects std >= 0.0, but found std {std:g}")
     require_float(array, "normal_kernel_cuda")
     array[...] = _normal(gen, array) * std + mean
 
 
-def fill_log_normal(gen: Any, array: Array, mean: float = 1.0, std: float = 2.0) -> None:
+def fill_log_normal(gen: object, array: Array, mean: float = 1.0, std: float = 2.0) -> None:
     if not std > 0:
         raise RuntimeError(f"log_normal_ expects std > 0.0, but found std={std:g}")
     require_float(array, "log_normal_cuda")
     array[...] = np.exp(_normal(gen, array) * std + mean)
 
 
-def fill_exponential(gen: Any, array: Array, lambd: float = 1.0) -> None:
+def fill_exponential(gen: object, array: Array, lambd: float = 1.0) -> None:
     if not lambd > 0:
         raise RuntimeError(f"exponential_ expects lambda > 0.0, but found lambda={lambd:g}")
     require_continuous("Exponential", array)
     array[...] = (-1.0 / lambd) * np.log1p(-_uniform(gen, array))
 
 
-def fill_cauchy(gen: Any, array: Array, median: float = 0.0, sigma: float = 1.0) -> None:
+def fill_cauchy(gen: object, array: Array, median: float = 0.0, sigma: float = 1.0) -> None:
     if not sigma > 0:
         raise RuntimeError(f"cauchy_ expects sigma > 0.0, but found sigma={sigma:g}")
     require_continuous("Cauchy", array)
     array[...] = np.tan(math.pi * (_uniform(gen, array) - 0.5)) * sigma + median
 
 
-def fill_geometric(gen: Any, array: Array, p: float) -> None:
+def fill_geometric(gen: object, array: Array, p: float) -> None:
     if not 0 < p < 1:
         raise RuntimeError(f"geometric_ expects p to be in (0, 1), but got p={p:g}")
     if array.dtype == np.bool_:
@@ -217,7 +217,7 @@ def fill_geometric(gen: Any, array: Array, p: float) -> None:
     array[...] = np.ceil(np.log1p(-u) / math.log1p(-p)).clip(1, None)
 
 
-def fill_random(gen: Any, array: Array, low: int | None = None, high: int | None = None) -> None:
+def fill_random(gen: object, array: Array, low: int | None = None, high: int | None = None) -> None:
     first, end = check_integer_range(array.dtype, low, high)
     size, gen = end - first, generator_for(gen, array)
     if size < 2**28:
@@ -232,19 +232,19 @@ def fill_random(gen: Any, array: Array, low: int | None = None, high: int | None
 # New arrays ---------------------------------------------------------------------------------------
 
 
-def bernoulli(gen: Any, p: Array) -> Array:
+def bernoulli(gen: object, p: Array) -> Array:
     out = np.empty_like(p)
     fill_bernoulli(gen, out, p)
     return out
 
 
-def keep_mask(gen: Any, like: Array, p: float) -> Array:
+def keep_mask(gen: object, like: Array, p: float) -> Array:
     mask = np.empty_like(like, dtype=np.bool_)
     fill_bernoulli(gen, mask, 1 - p)
     return mask
 
 
-def dropout_noise(gen: Any, like: Array, p: float) -> Array:
+def dropout_noise(gen: object, like: Array, p: float) -> Array:
     if launch.ready(like, half=True):
         gen = generator_for(gen, like)
         noise = gpu.dropout_noise(gen.state(), like, p)
@@ -253,7 +253,7 @@ def dropout_noise(gen: Any, like: Array, p: float) -> Array:
     return keep_mask(gen, like, p).astype(like.dtype) * (1 / (1 - p) if p < 1 else 0.0)
 
 
-def multinomial(gen: Any, p: Array, count: int, replacement: bool) -> Array:
+def multinomial(gen: object, p: Array, count: int, replacement: bool) -> Array:
     """As on the CPU: the categories with the largest p / e, where e is exponential."""
     rows = p.reshape(-1, p.shape[-1])
     if replacement:

@@ -16,14 +16,14 @@ BARS = "▁▂▃▄▅▆▇█"
 ROWS, COLUMNS = 16, 24
 
 
-def host(value: Any) -> Array:
+def host(value: object) -> Array:
     """A tensor or an array as NumPy's array, floats in double precision."""
     array = value.array if isinstance(value, Variable) else value
     array = array.get() if hasattr(array, "get") else np.asarray(array)
     return array.astype(np.float64) if array.dtype.kind in "fV" else array
 
 
-def thumbnail(value: Any, rows: int = ROWS, columns: int = COLUMNS) -> Array:
+def thumbnail(value: object, rows: int = ROWS, columns: int = COLUMNS) -> Array:
     """At most so many numbers that show an array: means of blocks, the last dimension across.
 
     >>> thumbnail(np.arange(8.0), columns=4)
@@ -116,7 +116,7 @@ def color(value: float, most: float) -> str:
     return "#" + "".join([f"{round(255 + (f - 255) * share):02x}" for f in full])
 
 
-def heat_map(value: Any, labels: Sequence[str] = (), cell: int = 14) -> tuple[str, int, int]:
+def heat_map(value: object, labels: Sequence[str] = (), cell: int = 14) -> tuple[str, int, int]:
     """A small array as SVG cells colored from blue to red, with names of the rows; and its size."""
     small = np.atleast_2d(host(value))
     finite = np.abs(small[np.isfinite(small)])

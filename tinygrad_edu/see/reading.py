@@ -195,7 +195,7 @@ def tensors(value: Any) -> list[Tensor]:
     return [t for v in value for t in tensors(v)] if isinstance(value, (list, tuple)) else []
 
 
-def is_array(value: Any) -> bool:
+def is_array(value: object) -> bool:
     """Whether it is an array, here or on a GPU; not a NumPy number."""
     return (
         hasattr(value, "nbytes") and hasattr(value, "strides") and not isinstance(value, np.generic)

@@ -224,7 +224,7 @@ def _seen(g: Any) -> Seen | None:
     return Seen(shape_of(array), float(np.sqrt(np.square(array).sum())), cells, values)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     """A step as JSON can hold it: what is not finite is nothing, bytes are words."""
     if isinstance(value, dict):
         return {k: size(v) if k == "freed" else _plain(v) for k, v in value.items()}

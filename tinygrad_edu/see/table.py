@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinygrad_edu.engine.types import Call
 from tinygrad_edu.nn import Module
 from tinygrad_edu.see.charts import columns
 from tinygrad_edu.see.reading import Tape, read, shape_of, size, tensors
 from tinygrad_edu.see.watching import looking, watch
+
+if TYPE_CHECKING:
+    from tinygrad_edu.engine.primitive import Primitive
 
 
 @dataclass
@@ -54,7 +57,7 @@ class Summary:
     __repr__ = __str__
 
 
-def summary(model: Module, *args: Any, **kwargs: Any) -> Summary:
+def summary(model: Module, *args: object, **kwargs: object) -> Summary:
     """Run `model(*args, **kwargs)` once and say of every module what it made, holds and cost.
 
     A row counts what is beneath it as well, and all calls of it.  Multiply-adds are those of
@@ -101,18 +104,18 @@ class _Counter(watch):
         self.started: list[float] = []
         self.products: dict[str, int] = {}
 
-    def entered(self, path: str, module: Module, args: Any) -> None:
+    def entered(self, path: str, module: Module, args: object) -> None:
         super().entered(path, module, args)
         self.started.append(time.perf_counter())
 
-    def left(self, path: str, module: Module, args: Any, output: Any) -> None:
+    def left(self, path: str, module: Module, args: object, output: object) -> None:
         row = self.rows[path]
         row.seconds += time.perf_counter() - self.started.pop()
         row.calls += 1
         row.output = ", ".join([shape_of(t) for t in tensors(output)])
         super().left(path, module, args, output)
 
-    def listen(self, op: Any, make: Call, *args: Any, **kwargs: Any) -> Any:
+    def listen(self, op: Primitive, make: Call, *args: object, **kwargs: object) -> Any:
         """Count the products of a call."""
         y = make(*args, **kwargs)
         count = multiply_adds(getattr(op, "name", ""), args, y)

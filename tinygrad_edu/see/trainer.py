@@ -82,7 +82,7 @@ class training:
         self.before = {}
         self.norms.append(total**0.5)
 
-    def _units(self, path: str, y: Any) -> None:
+    def _units(self, path: str, y: object) -> None:
         values = host(y)
         axis = 1 if values.ndim == 4 else values.ndim - 1  # channels of images
         others = tuple([d for d in range(values.ndim) if d != axis])
@@ -133,7 +133,7 @@ class training:
     def __enter__(self) -> training:
         return self
 
-    def __exit__(self, *error: Any) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
 

@@ -50,15 +50,15 @@ class watch:
         self.path: list[str] = []
 
     def __call__(self, *made: Any) -> Node:
-        node = self.outer(*made)
-        node.module = self.path[-1] if self.path else ""  # type: ignore[attr-defined]
+        node: Any = self.outer(*made)
+        node.module = self.path[-1] if self.path else ""
         return node
 
-    def entered(self, path: str, module: Module, args: Any) -> None:
+    def entered(self, path: str, module: Module, args: object) -> None:
         """A call of that module begins."""
         self.path.append(path)
 
-    def left(self, path: str, module: Module, args: Any, output: Any) -> None:
+    def left(self, path: str, module: Module, args: object, output: object) -> None:
         """It ends, perhaps by an error."""
         self.path.pop()
 

@@ -32,7 +32,7 @@ __all__ = [
 
 
 @told
-def save(obj: Any, f: Any, *args: Any, **kwargs: Any) -> None:
+def save(obj: object, f: Any, *args: object, **kwargs: object) -> None:
     """Write an object to a file that `load` and torch's `load` read.
 
     A file given by its path is replaced as a whole: whatever happens meanwhile, it holds the old
@@ -106,11 +106,11 @@ def _check_options(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
 def load(
     f: Any,
     map_location: MapLocation = None,
-    pickle_module: Any = None,
+    pickle_module: object = None,
     *,
     weights_only: bool | None = True,
     mmap: bool | None = None,
-    **pickle_load_args: Any,
+    **pickle_load_args: object,
 ) -> Any:
     """Read what `save` of this package or of torch has written.  Nothing in a file is ever run.
 

@@ -13,11 +13,15 @@ import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from types import FunctionType, ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinygrad_edu.names.moved import NAMES, OWN
 from tinygrad_edu.serialization.errors import CheckpointError
 from tinygrad_edu.tensor import Tensor, parameter_class
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
 
 __all__ = ["add_safe_globals", "clear_safe_globals", "get_safe_globals", "safe_globals"]
 
@@ -109,7 +113,12 @@ class safe_globals:
         self.before = get_safe_globals()
         add_safe_globals(self.given)
 
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         _safe[:] = self.before
 
 
@@ -178,7 +187,7 @@ def _ours() -> dict[str, Any]:
     return found | {".".join(name_of(kind)): kind for kind in layers if _is_module_class(kind)}
 
 
-def function(name: Any) -> Any:
+def function(name: object) -> Any:
     """`torch.tanh` for "tanh", which torch's files get as an attribute of one of its classes."""
     found = _ours().get(f"torch.{name}") if name.__class__ is str else None
     if not _is_our_function(found):
@@ -186,7 +195,7 @@ def function(name: Any) -> Any:
     return found
 
 
-def _is_our_function(value: Any) -> bool:
+def _is_our_function(value: object) -> bool:
     return isinstance(value, FunctionType) and str(value.__module__).startswith(_FUNCTIONS)
 
 
@@ -194,7 +203,7 @@ def _module_class() -> Any:
     return importlib.import_module(f"{OWN}.nn.modules.module").Module
 
 
-def _is_module_class(value: Any) -> bool:
+def _is_module_class(value: object) -> bool:
     return isinstance(value, type) and _module_class() in value.__mro__
 
 
@@ -249,7 +258,7 @@ def accepted(name: str, whole: bool) -> Any:
     )
 
 
-def _advice(found: Any, name: str, whole: bool) -> str:
+def _advice(found: object, name: str, whole: bool) -> str:
     vouch = f"torch.serialization.add_safe_globals([{name.rpartition('.')[2]}])"
     if not whole:
         return (
@@ -296,7 +305,7 @@ def state_of(obj: Any) -> dict[str, Any]:
     return state
 
 
-def fill(obj: Any, state: Any) -> None:
+def fill(obj: object, state: object) -> None:
     """Give an object that has just been made its attributes.
 
     Raises:
@@ -330,7 +339,7 @@ def finish(objects: list[Any]) -> None:
             _finish(obj, object.__getattribute__(obj, "__dict__"), type(obj).__name__)
 
 
-def _finish(obj: Any, state: dict[str, Any], kind: str) -> None:
+def _finish(obj: object, state: dict[str, Any], kind: str) -> None:
     checks: dict[str, Callable[[Any], bool]] = {
         "_parameters": lambda value: isinstance(value, parameter_class[0]),
         "_buffers": lambda value: isinstance(value, Tensor),

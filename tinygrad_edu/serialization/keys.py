@@ -60,7 +60,7 @@ class Hashes:
         self.container = container
         self.counts: dict[int, int] = {}
 
-    def admit(self, key: Any) -> int:
+    def admit(self, key: object) -> int:
         """`check_key`, before the key is put into the container.
 
         Raises:

@@ -134,7 +134,7 @@ class _Unpickler(Unpickler):
         self.push(StoredMemory(_part(memory, part, unit), kind.dtype))
 
 
-def _part(memory: Memory, part: Any, unit: int) -> Memory:
+def _part(memory: Memory, part: object, unit: int) -> Memory:
     """A part of a storage that tensors of torch's first versions had to themselves."""
     if part is None:
         return memory

@@ -158,7 +158,7 @@ def placement(map_location: MapLocation) -> Place:
     )
 
 
-def _known(location: Any) -> device:
+def _known(location: object) -> device:
     if isinstance(location, device):
         return location
     try:

@@ -56,20 +56,20 @@ class Function:
         return f"<{self.name}>"
 
 
-def integer(value: Any, what: str) -> int:
+def integer(value: object, what: str) -> int:
     """A count that a file claims; CheckpointError if it is none."""
     if value.__class__ is not int or not 0 <= value < _MAX_INT:
         raise CheckpointError(f"a tensor's {what} is {short(value)}, no count")
     return int(value)
 
 
-def _integers(value: Any, what: str) -> tuple[int, ...]:
+def _integers(value: object, what: str) -> tuple[int, ...]:
     if value.__class__ not in (tuple, Size) or len(value) > MAX_DIMS:
         raise CheckpointError(f"a tensor's {what} is {short(value)}, no tuple of counts")
     return tuple([integer(v, what) for v in value])
 
 
-def short(value: Any) -> str:
+def short(value: object) -> str:
     """A value for an error message; of a large one, its type."""
     if value.__class__ in (int, float, str, bytes, bool, type(None)):
         text = repr(value if not isinstance(value, (str, bytes)) else value[:80])
@@ -78,7 +78,12 @@ def short(value: Any) -> str:
 
 
 def _tensor(
-    stored: Any, offset: Any, size: Any, stride: Any, requires_grad: Any, dtype: dtypes.dtype
+    stored: Any,
+    offset: object,
+    size: object,
+    stride: object,
+    requires_grad: object,
+    dtype: dtypes.dtype,
 ) -> Tensor:
     """The tensor whose first element is element `offset` of the memory."""
     memory: Memory = stored.memory
@@ -110,39 +115,39 @@ def _tensor(
 
 
 def _rebuild_tensor_v2(
-    stored: Any,
-    offset: Any,
-    size: Any,
-    stride: Any,
-    requires_grad: Any,
-    hooks: Any,
-    metadata: Any = None,
+    stored: object,
+    offset: object,
+    size: object,
+    stride: object,
+    requires_grad: bool,
+    hooks: None,
+    metadata: object = None,
 ) -> Tensor:
     if not isinstance(stored, StoredMemory) or stored.dtype is None:
         raise CheckpointError("a tensor has no storage of a known type")
     return _tensor(stored, offset, size, stride, requires_grad, stored.dtype)
 
 
-def _rebuild_tensor(stored: Any, offset: Any, size: Any, stride: Any) -> Tensor:
+def _rebuild_tensor(stored: object, offset: object, size: object, stride: object) -> Tensor:
     return _rebuild_tensor_v2(stored, offset, size, stride, False, None)
 
 
 def _rebuild_tensor_v3(
-    stored: Any,
-    offset: Any,
-    size: Any,
-    stride: Any,
-    requires_grad: Any,
-    hooks: Any,
-    dtype: Any,
-    metadata: Any = None,
+    stored: object,
+    offset: object,
+    size: object,
+    stride: object,
+    requires_grad: object,
+    hooks: object,
+    dtype: object,
+    metadata: object = None,
 ) -> Tensor:
     if not isinstance(stored, StoredMemory) or not isinstance(dtype, dtypes.dtype):
         raise CheckpointError("a tensor has no storage or no type")
     return _tensor(stored, offset, size, stride, requires_grad, dtype)
 
 
-def _rebuild_parameter(data: Any, requires_grad: Any, hooks: Any) -> Any:
+def _rebuild_parameter(data: object, requires_grad: object, hooks: object) -> Tensor:
     if type(data) is not Tensor or requires_grad.__class__ is not bool or data.requires_grad:
         raise CheckpointError("a Parameter is not made of a tensor")
     if requires_grad and not data.is_floating_point():
@@ -151,11 +156,13 @@ def _rebuild_parameter(data: Any, requires_grad: Any, hooks: Any) -> Any:
     return parameter_class[0](data, requires_grad)
 
 
-def _rebuild_parameter_with_state(data: Any, requires_grad: Any, hooks: Any, state: Any) -> Any:
+def _rebuild_parameter_with_state(
+    data: object, requires_grad: object, hooks: object, state: object
+) -> Tensor:
     return _with_attributes(_rebuild_parameter(data, requires_grad, hooks), state)
 
 
-def _rebuild_from_type_v2(function: Any, kind: Any, args: Any, state: Any) -> Any:
+def _rebuild_from_type_v2(function: object, kind: object, args: object, state: object) -> Tensor:
     if not isinstance(function, Function) or function.call not in _REBUILDERS:
         raise CheckpointError(f"a tensor is made by {short(function)}")
     if not isinstance(kind, Function) or args.__class__ is not tuple:
@@ -163,7 +170,7 @@ def _rebuild_from_type_v2(function: Any, kind: Any, args: Any, state: Any) -> An
     return _with_attributes(function.call(*args), state)
 
 
-def _with_attributes(tensor: Tensor, state: Any) -> Tensor:
+def _with_attributes(tensor: Tensor, state: object) -> Tensor:
     """Attributes that a user set on a tensor; none may stand for something of the class."""
     state = state[0] if state.__class__ is tuple and len(state) == 2 else state
     if state.__class__ is not dict:
@@ -179,7 +186,7 @@ def _with_attributes(tensor: Tensor, state: Any) -> Tensor:
 _REBUILDERS = (_rebuild_tensor, _rebuild_tensor_v2, _rebuild_tensor_v3)
 
 
-def _fill(target: dict[Any, Any], given: Any) -> None:
+def _fill(target: dict[Any, Any], given: object) -> None:
     """Put the pairs of a list, or of a dict whose keys have been checked, into a dictionary."""
     if given is None:
         return
@@ -197,19 +204,19 @@ def _fill(target: dict[Any, Any], given: Any) -> None:
         target[pair[0]] = pair[1]
 
 
-def _ordered_dict(given: Any = None) -> OrderedDict[Any, Any]:
+def _ordered_dict(given: object = None) -> OrderedDict[Any, Any]:
     made: OrderedDict[Any, Any] = OrderedDict()
     _fill(made, given)
     return made
 
 
-def _counter(given: Any = None) -> Counter[Any]:
+def _counter(given: object = None) -> Counter[Any]:
     made: Counter[Any] = Counter()
     _fill(made, given)
     return made
 
 
-def _set(given: Any = ()) -> set[Any]:
+def _set(given: object = ()) -> set[Any]:
     if given.__class__ not in (list, tuple):
         raise CheckpointError(f"a set is made of {short(given)}")
     made: set[Any] = set()
@@ -220,43 +227,43 @@ def _set(given: Any = ()) -> set[Any]:
     return made
 
 
-def _encode(text: Any, encoding: Any = "latin1") -> bytes:
+def _encode(text: object, encoding: object = "latin1") -> bytes:
     if text.__class__ is not str or encoding not in ("latin1", "latin-1"):
         raise CheckpointError("bytes are not made of a string by latin1")
     return str(text).encode("latin1")
 
 
-def _bytearray(text: Any = "", encoding: Any = "latin1") -> bytearray:
+def _bytearray(text: object = "", encoding: object = "latin1") -> bytearray:
     return bytearray(text if text.__class__ is bytes else _encode(text, encoding))
 
 
-def _bytes(text: Any = "", encoding: Any = "latin1") -> bytes:
+def _bytes(text: object = "", encoding: object = "latin1") -> bytes:
     return bytes(_bytearray(text, encoding))
 
 
-def _complex(real: Any, imag: Any) -> complex:
+def _complex(real: object, imag: object) -> complex:
     if real.__class__ is not float or imag.__class__ is not float:
         raise CheckpointError("a complex number is not made of two floats")
     return complex(real, imag)
 
 
-def _size(given: Any = ()) -> Size:
+def _size(given: object = ()) -> Size:
     return Size(_integers(given, "size") if given.__class__ is tuple else _integers((given,), ""))
 
 
-def _device(kind: Any, index: Any = None) -> device:
+def _device(kind: object, index: object = None) -> device:
     if kind.__class__ is not str or index.__class__ not in (int, type(None)):
         raise CheckpointError("a device is not made of a name and a number")
     return device(kind, index)
 
 
-def _layout(name: Any) -> str:
+def _layout(name: object) -> str:
     if name != "torch.strided":
         raise CheckpointError(f"tensors of layout {short(name)} are not supported")
     return "torch.strided"
 
 
-def _class(*args: Any) -> Any:
+def _class(*args: object) -> Any:
     raise CheckpointError("a class of tensors is called, which torch never writes")
 
 
@@ -296,7 +303,7 @@ NAMES = _names()
 """Every name that a checkpoint may use."""
 
 
-def _attribute(of: Any, name: Any) -> Any:
+def _attribute(of: object, name: object) -> Any:
     if of is not OPERATIONS:
         raise CheckpointError(f"the file asks for an attribute of {short(of)}")
     return classes.function(name)

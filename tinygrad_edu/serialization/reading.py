@@ -113,7 +113,7 @@ class Unpickler:
         self.at = end + 1
         return text.decode("ascii", "backslashreplace")
 
-    def push(self, value: Any) -> None:
+    def push(self, value: object) -> None:
         self.stack.append(value)
 
     def pop(self) -> Any:

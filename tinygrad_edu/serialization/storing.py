@@ -110,7 +110,7 @@ def directory(parts: list[Part]) -> bytes:
     return listed + end + struct.pack("<4sHHHHIIH", b"PK\x05\x06", 0, 0, *last)
 
 
-def write(parts: list[Part], file: Any) -> None:
+def write(parts: list[Part], file: object) -> None:
     """Write an archive to a file object, from its beginning to its end."""
     for part in parts:
         write_all(file, part.header())
@@ -146,7 +146,7 @@ def write_in_place(parts: list[Part], file: Any) -> None:
     _write_at(descriptor, directory(parts), parts[-1].end)
 
 
-def _write_at(descriptor: int, data: Any, at: int) -> None:
+def _write_at(descriptor: int, data: bytes, at: int) -> None:
     view = memoryview(data)
     while view:
         count = os.pwrite(descriptor, view, at)

@@ -67,7 +67,7 @@ class Pickler:
         self.alive: list[Any] = []
         self.path: list[str] = []
 
-    def dump(self, obj: Any) -> bytes:
+    def dump(self, obj: object) -> bytes:
         """The pickle of an object.
 
         Raises:
@@ -93,7 +93,7 @@ class Pickler:
         """Leave room for an integer that is not known yet."""
         self.holes.append((len(self.out), number))
 
-    def save(self, obj: Any) -> None:
+    def save(self, obj: object) -> None:
         kind = type(obj)
         if issubclass(kind, Tensor):
             self.shared(id(obj), obj, self.tensor)
@@ -111,14 +111,14 @@ class Pickler:
         else:
             self.refuse(obj, "")
 
-    def refuse(self, obj: Any, why: str) -> NoReturn:
+    def refuse(self, obj: object, why: str) -> NoReturn:
         text = f"save(): {self.where()} is a {type(obj).__name__}"
         raise TypeError(f"{text}{why and f', but {why}'}. {_advice(obj)}")
 
     def where(self) -> str:
         return "obj" + "".join(self.path)
 
-    def inside(self, step: str, obj: Any) -> None:
+    def inside(self, step: str, obj: object) -> None:
         """Save a part, remembering the way to it for the error message."""
         self.path.append(step)
         self.save(obj)
@@ -126,18 +126,18 @@ class Pickler:
 
     # Noting and recalling.
 
-    def note(self, key: Any) -> None:
+    def note(self, key: object) -> None:
         number = self.memo[key] = len(self.memo)
         self.out += b"q%c" % number if number < 256 else b"r" + struct.pack("<I", number)
 
-    def recall(self, key: Any) -> bool:
+    def recall(self, key: object) -> bool:
         number = self.memo.get(key)
         if number is None:
             return False
         self.out += b"h%c" % number if number < 256 else b"j" + struct.pack("<I", number)
         return True
 
-    def shared(self, key: Any, obj: Any, write: Any) -> None:
+    def shared(self, key: object, obj: Any, write: Any) -> None:
         """Write an object, or recall it if it has been written."""
         if not self.recall(key):
             self.alive.append(obj)  # so that no other gets its id
@@ -320,13 +320,13 @@ class Pickler:
 
     # Modules, plain objects, and what is known by its name.
 
-    def put_global(self, obj: Any) -> None:
+    def put_global(self, obj: object) -> None:
         module, name = classes.name_of(obj)
         if classes.named(f"{module}.{name}") is not obj:
             self.refuse(obj, f"{name} is not found in module {module}, so no file can refer to it")
         self.name(module, name)
 
-    def put_object(self, obj: Any) -> None:
+    def put_object(self, obj: object) -> None:
         kind = type(obj)
         if why := classes.refusal(kind):
             self.refuse(obj, why)
@@ -446,7 +446,7 @@ def check_overlap(spans: list[Span]) -> None:
             end, before = span.high, dtypes.from_numpy(span.kind).name
 
 
-def _check_key(key: Any, where: str) -> None:
+def _check_key(key: object, where: str) -> None:
     try:
         check_key(key)
     except CheckpointError:
@@ -455,7 +455,7 @@ def _check_key(key: Any, where: str) -> None:
         ) from None
 
 
-def _advice(obj: Any) -> str:
+def _advice(obj: object) -> str:
     if isinstance(obj, FunctionType):
         return "A file refers to a function by its name: it must be defined in a module"
     if hasattr(obj, "state_dict"):

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hypothesis import strategies as st
 
 from tinygrad_edu import nn, optim
 from tinygrad_edu.testing.strategies import Shape, views
 
+if TYPE_CHECKING:
+    from hypothesis.strategies import DrawFn
+
 
 @st.composite
-def modules(draw: Any, features: int = 4, depth: int = 4) -> nn.Module:
+def modules(draw: DrawFn, features: int = 4, depth: int = 4) -> nn.Module:
     """Networks from (N, features) to (N, any), of linear layers, activations and norms.
 
     Args:
@@ -59,7 +62,7 @@ class Residual(nn.Module):
 
 
 @st.composite
-def optimizers(draw: Any) -> Callable[[Any], optim.Optimizer]:
+def optimizers(draw: DrawFn) -> Callable[[Any], optim.Optimizer]:
     """Functions that make an optimizer of parameters, with options that work.
 
     >>> from hypothesis import find
@@ -81,7 +84,7 @@ def optimizers(draw: Any) -> Callable[[Any], optim.Optimizer]:
 
 
 @st.composite
-def index_expressions(draw: Any, shape: Shape) -> Any:
+def index_expressions(draw: DrawFn, shape: Shape) -> Any:
     """What may stand in the brackets of `x[...]`, for a tensor of that shape.
 
     Numbers, slices with steps, None, `...` and lists of positions, in tuples; all within bounds.
@@ -112,7 +115,7 @@ def index_expressions(draw: Any, shape: Shape) -> Any:
 
 
 @st.composite
-def view_programs(draw: Any, shape: Shape, steps: int = 4) -> tuple[Callable[[Any], Any], str]:
+def view_programs(draw: DrawFn, shape: Shape, steps: int = 4) -> tuple[Callable[[Any], Any], str]:
     """Programs that take views of a tensor of that shape and write into them, as (function, text).
 
     The function copies its argument, takes views of the copy, multiplies some of them in place by

@@ -29,8 +29,8 @@ def tolerances(kind: dtype) -> tuple[float, float]:
 
 
 def assert_close(
-    actual: Any,
-    expected: Any,
+    actual: object,
+    expected: object,
     *,
     rtol: float | None = None,
     atol: float | None = None,
@@ -180,7 +180,9 @@ class _Comparison:
         if wrong.any():
             self.fail(_report(a, b, wrong, rtol, atol), where)
 
-    def differ(self, name: str, actual: Any, expected: Any, where: tuple[Any, ...]) -> NoReturn:
+    def differ(
+        self, name: str, actual: object, expected: object, where: tuple[Any, ...]
+    ) -> NoReturn:
         self.fail(f"The values for attribute '{name}' do not match: {actual} != {expected}.", where)
 
     def tolerances(self, *dtype_names: str) -> tuple[float, float]:
@@ -190,15 +192,15 @@ class _Comparison:
         return max(rtol for rtol, _ in pairs), max(atol for _, atol in pairs)
 
 
-def _is_array(value: Any) -> bool:
+def _is_array(value: object) -> bool:
     return isinstance(value, (Variable, np.ndarray, np.generic)) or hasattr(value, "__array__")
 
 
-def _is_sequence(value: Any) -> bool:
+def _is_sequence(value: object) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str)
 
 
-def _array(value: Any) -> Array:
+def _array(value: object) -> Array:
     if isinstance(value, Variable):
         return value.array
     return value if hasattr(value, "get") else np.asarray(value)

@@ -6,7 +6,7 @@ import inspect
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from hypothesis import HealthCheck, Phase, given, settings
@@ -18,6 +18,9 @@ from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.testing.formulas import formula
 from tinygrad_edu.testing.questions import Examiner, Example, Finding, Refused
 from tinygrad_edu.testing.strategies import away_from, broadcastable_shapes
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import DrawFn
 
 
 @dataclass
@@ -140,7 +143,7 @@ def _default_inputs(count: int) -> SearchStrategy[Example]:
     elements = away_from(0.0, low=-2.0, high=2.0)
 
     @st.composite
-    def arguments(draw: Any) -> Example:
+    def arguments(draw: DrawFn) -> Example:
         whole = draw(st.sampled_from([(), (3,), (2, 3), (3, 2), (2, 1, 2)]))
         made = []
         for _ in range(count):
@@ -208,7 +211,7 @@ def _try(
     quietly(given(inputs)(attempt))()
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     if isinstance(value, Variable):
         return f"tensor({value.array.tolist()}, shape {tuple(value.array.shape)})"
     return repr(value)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from hypothesis import strategies as st
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import DrawFn
+
 
 Shape = tuple[int, ...]
 
@@ -83,7 +87,7 @@ def _fits(a: Shape, b: Shape) -> bool:
 
 @st.composite
 def compositions(
-    draw: Any, inputs: Sequence[Shape] = ((3,), (2, 3)), min_steps: int = 1, max_steps: int = 6
+    draw: DrawFn, inputs: Sequence[Shape] = ((3,), (2, 3)), min_steps: int = 1, max_steps: int = 6
 ) -> Composition:
     """Programs of smooth operations in which any earlier value may be used again.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from hypothesis import strategies as st
@@ -14,6 +14,12 @@ from hypothesis.strategies import SearchStrategy
 from tinygrad_edu import dtypes as types
 from tinygrad_edu.dtypes import Array, dtype, is_floating
 from tinygrad_edu.engine.record import wrap
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import DrawFn
+
+    from tinygrad_edu.tensor import Tensor
+
 
 Shape = tuple[int, ...]
 
@@ -46,7 +52,7 @@ def shapes(
 
 
 @st.composite
-def broadcastable_shapes(draw: Any, shape: Shape, max_dims: int = 0) -> Shape:
+def broadcastable_shapes(draw: DrawFn, shape: Shape, max_dims: int = 0) -> Shape:
     """Shapes that broadcast to `shape`: leading sizes left out, others replaced by 1.
 
     Args:
@@ -66,7 +72,7 @@ def broadcastable_shapes(draw: Any, shape: Shape, max_dims: int = 0) -> Shape:
 
 @st.composite
 def broadcasting(
-    draw: Any, operands: int = 2, result: SearchStrategy[Shape] | None = None
+    draw: DrawFn, operands: int = 2, result: SearchStrategy[Shape] | None = None
 ) -> tuple[Shape, ...]:
     """Tuples of shapes that broadcast together, in every direction: (3, 1) with (4,), () with (2,).
 
@@ -170,7 +176,7 @@ def _laid_out(array: Array, layout: str) -> Array:
     return array
 
 
-def _drawn(draw: Any, given: Any) -> Any:
+def _drawn(draw: DrawFn, given: object) -> Any:
     return draw(given) if isinstance(given, SearchStrategy) else given
 
 
@@ -182,7 +188,7 @@ def _default_elements(kind: Any) -> SearchStrategy[Any]:
     return st.integers(0 if kind.kind == "u" else -9, 9)
 
 
-def _finished(array: Array, kind: Any, layout: str, requires_grad: bool) -> Any:
+def _finished(array: Array, kind: Any, layout: str, requires_grad: bool) -> Tensor:
     made = wrap(_laid_out(np.asarray(array).astype(kind), layout))
     return made.requires_grad_() if requires_grad else made
 
@@ -240,7 +246,7 @@ def like(x: Any, **options: Any) -> SearchStrategy[Any]:
 
 @st.composite
 def distinct(
-    draw: Any,
+    draw: DrawFn,
     shape: Shape | SearchStrategy[Shape] | None = None,
     dtype: dtype = types.float32,
     gap: float = 0.25,
@@ -300,7 +306,7 @@ def indices(
 
 
 @st.composite
-def views(draw: Any, shape: Shape, steps: int = 2) -> tuple[Callable[[Any], Any], str]:
+def views(draw: DrawFn, shape: Shape, steps: int = 2) -> tuple[Callable[[Any], Any], str]:
     """Chains of operations that give a view of a tensor of that shape, as (function, text).
 
     The function works on anything indexed and transposed the way tensors are, torch's included;

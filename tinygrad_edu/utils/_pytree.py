@@ -50,7 +50,7 @@ _NAMEDTUPLE = _Kind(lambda x: (list(x), type(x)), lambda children, kind: kind(*c
 
 
 def register_pytree_node(
-    cls: type, flatten_fn: Callable[..., Any], unflatten_fn: Callable[..., Any], **options: Any
+    cls: type, flatten_fn: Callable[..., Any], unflatten_fn: Callable[..., Any], **options: object
 ) -> None:
     """Let objects of a class be containers.
 
@@ -70,12 +70,12 @@ SUPPORTED_NODES = _KINDS
 _KINDS[collections.namedtuple] = _NAMEDTUPLE  # type: ignore[index]
 
 
-def _get_node_type(tree: Any) -> Any:
+def _get_node_type(tree: object) -> Any:
     named = isinstance(tree, tuple) and hasattr(tree, "_fields")
     return collections.namedtuple if named else type(tree)
 
 
-def _kind_of(tree: Any, is_leaf: IsLeaf) -> _Kind | None:
+def _kind_of(tree: object, is_leaf: IsLeaf) -> _Kind | None:
     if is_leaf is not None and is_leaf(tree):
         return None
     named = isinstance(tree, tuple) and hasattr(tree, "_fields")
@@ -127,7 +127,7 @@ class TreeSpec:
         children = [child._made(leaves) for child in self.children_specs]
         return kind.unflatten_fn(children, self.context)
 
-    def flatten_up_to(self, tree: Any) -> list[Any]:
+    def flatten_up_to(self, tree: object) -> list[Any]:
         """What stands in a larger tree where this one has leaves; ValueError if they differ."""
         if self.type is None:
             return [tree]
@@ -155,7 +155,7 @@ def LeafSpec() -> TreeSpec:
     return TreeSpec(None, None, [])
 
 
-def tree_flatten(tree: Any, is_leaf: IsLeaf = None) -> tuple[list[Any], TreeSpec]:
+def tree_flatten(tree: object, is_leaf: IsLeaf = None) -> tuple[list[Any], TreeSpec]:
     """The leaves of a tree in order, and its structure.
 
     Args:
@@ -171,7 +171,7 @@ def tree_flatten(tree: Any, is_leaf: IsLeaf = None) -> tuple[list[Any], TreeSpec
     return leaves, _flatten(tree, leaves, is_leaf)
 
 
-def _flatten(tree: Any, leaves: list[Any], is_leaf: IsLeaf) -> TreeSpec:
+def _flatten(tree: object, leaves: list[Any], is_leaf: IsLeaf) -> TreeSpec:
     kind = _kind_of(tree, is_leaf)
     if kind is None:
         leaves.append(tree)
@@ -185,29 +185,31 @@ def tree_unflatten(leaves: Iterable[Any], treespec: TreeSpec) -> Any:
     return treespec.unflatten(leaves)
 
 
-def tree_leaves(tree: Any, is_leaf: IsLeaf = None) -> list[Any]:
+def tree_leaves(tree: object, is_leaf: IsLeaf = None) -> list[Any]:
     """The leaves in order."""
     return tree_flatten(tree, is_leaf)[0]
 
 
-def tree_iter(tree: Any, is_leaf: IsLeaf = None) -> Iterable[Any]:
+def tree_iter(tree: object, is_leaf: IsLeaf = None) -> Iterable[Any]:
     """The leaves, one after the other."""
     return iter(tree_leaves(tree, is_leaf))
 
 
-def tree_structure(tree: Any, is_leaf: IsLeaf = None) -> TreeSpec:
+def tree_structure(tree: object, is_leaf: IsLeaf = None) -> TreeSpec:
     """The structure."""
     return tree_flatten(tree, is_leaf)[1]
 
 
-def tree_map(func: Callable[..., Any], tree: Any, *rests: Any, is_leaf: IsLeaf = None) -> Any:
+def tree_map(func: Callable[..., Any], tree: object, *rests: object, is_leaf: IsLeaf = None) -> Any:
     """The tree of `func` of each leaf, and of what stands in its place in the other trees."""
     leaves, spec = tree_flatten(tree, is_leaf)
     others = [spec.flatten_up_to(rest) for rest in rests]
     return spec.unflatten([func(*given) for given in zip(leaves, *others, strict=True)])
 
 
-def tree_map_(func: Callable[..., Any], tree: Any, *rests: Any, is_leaf: IsLeaf = None) -> Any:
+def tree_map_(
+    func: Callable[..., Any], tree: object, *rests: object, is_leaf: IsLeaf = None
+) -> Any:
     """`tree_map` for what `func` does; returns the tree itself."""
     tree_map(func, tree, *rests, is_leaf=is_leaf)
     return tree
@@ -223,11 +225,11 @@ def tree_map_only(which: Any, func: Any, tree: Any, is_leaf: IsLeaf = None) -> A
     return tree_map(_only(which, func), tree, is_leaf=is_leaf)
 
 
-def tree_all(pred: Callable[[Any], bool], tree: Any, is_leaf: IsLeaf = None) -> bool:
+def tree_all(pred: Callable[[Any], bool], tree: object, is_leaf: IsLeaf = None) -> bool:
     """Whether it holds for all leaves."""
     return all(map(pred, tree_leaves(tree, is_leaf)))
 
 
-def tree_any(pred: Callable[[Any], bool], tree: Any, is_leaf: IsLeaf = None) -> bool:
+def tree_any(pred: Callable[[Any], bool], tree: object, is_leaf: IsLeaf = None) -> bool:
     """Whether it holds for one leaf."""
     return any(map(pred, tree_leaves(tree, is_leaf)))

@@ -198,7 +198,7 @@ class Timer:
         """NotImplementedError, as in torch."""
         raise NotImplementedError("See `Timer.blocked_autorange.`")
 
-    def autorange(self, callback: Any = None) -> NoReturn:
+    def autorange(self, callback: object = None) -> NoReturn:
         """NotImplementedError, as in torch."""
         raise NotImplementedError("See `Timer.blocked_autorange.`")
 

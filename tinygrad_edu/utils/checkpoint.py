@@ -20,6 +20,15 @@ from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.engine.switches import enable_grad
 from tinygrad_edu.engine.types import Call
 from tinygrad_edu.random import get_rng_state, set_rng_state
+from tinygrad_edu.utils.selective import (
+    CheckpointPolicy as CheckpointPolicy,
+)
+from tinygrad_edu.utils.selective import (
+    SelectiveCheckpointContext as SelectiveCheckpointContext,
+)
+from tinygrad_edu.utils.selective import (
+    create_selective_checkpoint_contexts as create_selective_checkpoint_contexts,
+)
 
 
 class CheckpointError(RuntimeError):
@@ -129,7 +138,7 @@ class _Part:
                 set_rng_state(before)
 
 
-def _never(packed: Any) -> Any:
+def _never(packed: object) -> Any:
     raise AssertionError("the graph of a recomputation is not walked")
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinygrad_edu.ops.creation import from_dlpack as _from_dlpack
 from tinygrad_edu.tensor import Tensor
+
+if TYPE_CHECKING:
+    from tinygrad_edu.ops.creation import DeviceLike
 
 
 class _Holder:
@@ -14,7 +17,7 @@ class _Holder:
     def __init__(self, capsule: Any) -> None:
         self.capsule = capsule
 
-    def __dlpack__(self, **options: Any) -> Any:
+    def __dlpack__(self, **options: object) -> Any:
         return self.capsule
 
     def __dlpack_device__(self) -> tuple[int, int]:
@@ -31,7 +34,9 @@ def to_dlpack(tensor: Tensor) -> Any:
     return tensor.__dlpack__(max_version=(1, 0))
 
 
-def from_dlpack(ext_tensor: Any, *, device: Any = None, copy: bool | None = None) -> Tensor:
+def from_dlpack(
+    ext_tensor: object, *, device: DeviceLike = None, copy: bool | None = None
+) -> Tensor:
     """A tensor that shares the memory of a capsule, or of an object that gives one."""
     holder = ext_tensor if hasattr(ext_tensor, "__dlpack__") else _Holder(ext_tensor)
     return _from_dlpack(holder, device=device, copy=copy)

@@ -75,7 +75,7 @@ class Tracer:
             return reader
         return name
 
-    def heard(self, op: Any, make: Call, *args: Any, **kwargs: Any) -> Any:
+    def heard(self, op: Primitive, make: Call, *args: object, **kwargs: object) -> Any:
         """The listener: one node for each operation."""
         tensors = list(_tensors((args, kwargs)))
         if not isinstance(op, Primitive) or not tensors:
@@ -107,7 +107,7 @@ def _place(scopes: dict[int, str], model: Any, name: str) -> str:
     return f"{scopes[id(model.get_submodule(owner))]}/{last}"
 
 
-def _tensors(value: Any) -> Any:
+def _tensors(value: object) -> Any:
     if isinstance(value, Variable):
         yield value
     elif isinstance(value, dict):
@@ -117,7 +117,7 @@ def _tensors(value: Any) -> Any:
             yield from _tensors(part)
 
 
-def trace(model: Any, inputs: Any) -> list[GraphNode]:
+def trace(model: Any, inputs: object) -> list[GraphNode]:
     """Run a model once, in eval mode and without a gradient, and say what ran.
 
     Args:
@@ -165,5 +165,5 @@ def trace(model: Any, inputs: Any) -> list[GraphNode]:
     return tracer.nodes
 
 
-def void(_: Any) -> None:
+def void(_: object) -> None:
     """Nothing, of anything: a hook must not return what would replace the output."""

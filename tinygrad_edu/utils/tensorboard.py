@@ -9,15 +9,18 @@ import os
 import socket
 import time
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tinygrad_edu.backend import CPU, to_device
 from tinygrad_edu.engine.graph import Variable
 
+if TYPE_CHECKING:
+    from types import ModuleType
 
-def _package(name: str) -> Any:
+
+def _package(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ImportError as error:
@@ -79,7 +82,9 @@ class SummaryWriter:
         """The folder that the events are written to."""
         return self.log_dir
 
-    def _add(self, value: Any, step: Any, walltime: float | None, writer: Any = None) -> None:
+    def _add(
+        self, value: object, step: int | None, walltime: float | None, writer: Any = None
+    ) -> None:
         event = self._event(wall_time=time.time() if walltime is None else walltime)
         event.summary.CopyFrom(self._summary.Summary(value=[value]))
         if step is not None:
@@ -89,7 +94,7 @@ class SummaryWriter:
     def add_scalar(
         self,
         tag: str,
-        scalar_value: Any,
+        scalar_value: object,
         global_step: int | None = None,
         walltime: float | None = None,
         new_style: bool = False,
@@ -117,7 +122,7 @@ class SummaryWriter:
     def add_histogram(
         self,
         tag: str,
-        values: Any,
+        values: object,
         global_step: int | None = None,
         bins: Any = 64,
         walltime: float | None = None,
@@ -163,7 +168,7 @@ class SummaryWriter:
     def add_image(
         self,
         tag: str,
-        img_tensor: Any,
+        img_tensor: object,
         global_step: int | None = None,
         walltime: float | None = None,
         dataformats: str = "CHW",
@@ -193,7 +198,7 @@ class SummaryWriter:
     def add_images(
         self,
         tag: str,
-        img_tensor: Any,
+        img_tensor: object,
         global_step: int | None = None,
         walltime: float | None = None,
         dataformats: str = "NCHW",
@@ -206,7 +211,7 @@ class SummaryWriter:
     def add_figure(
         self,
         tag: str,
-        figure: Any,
+        figure: object,
         global_step: int | None = None,
         close: bool = True,
         walltime: float | None = None,
@@ -225,8 +230,8 @@ class SummaryWriter:
 
     def add_graph(
         self,
-        model: Any,
-        input_to_model: Any = None,
+        model: object,
+        input_to_model: object = None,
         verbose: bool = False,
         use_strict_trace: bool = True,
     ) -> None:
@@ -262,9 +267,9 @@ class SummaryWriter:
 
     def add_embedding(
         self,
-        mat: Any,
+        mat: object,
         metadata: Any = None,
-        label_img: Any = None,
+        label_img: object = None,
         global_step: int | None = None,
         tag: str = "default",
         metadata_header: Any = None,
@@ -400,7 +405,7 @@ class SummaryWriter:
         self.close()
 
 
-def _array(values: Any) -> Any:
+def _array(values: object) -> Any:
     """A tensor's or a sequence's elements as a NumPy array."""
     if isinstance(values, Variable):
         return to_device(values.array, CPU)
@@ -419,7 +424,7 @@ def _sprite(pictures: Any) -> Any:
     return np.broadcast_to(rows, (*rows.shape[:2], 3)).astype(np.uint8)
 
 
-def _setting(value: Any) -> bool | str | float:
+def _setting(value: object) -> bool | str | float:
     """A setting as TensorBoard takes it: a bool, a text or a number."""
     if value is None or isinstance(value, (bool, str)):
         return "" if value is None else value
@@ -434,5 +439,5 @@ def _setting(value: Any) -> bool | str | float:
 _FIELDS = {"BOOL": "bool", "STRING": "string", "FLOAT64": "number"}
 
 
-def _kind(value: Any) -> str:
+def _kind(value: object) -> str:
     return {bool: "BOOL", str: "STRING"}.get(type(value), "FLOAT64")

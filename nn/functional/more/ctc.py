@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,8 @@ from tinygrad_edu.tensor import Tensor
 def ctc_loss(
     log_probs: Tensor,
     targets: Tensor,
-    input_lengths: Any,
-    target_lengths: Any,
+    input_lengths: Tensor | Sequence[int],
+    target_lengths: Tensor | Sequence[int],
     blank: int = 0,
     reduction: str = "mean",
     zero_infinity: bool = False,
@@ -82,7 +83,7 @@ def _check(log_probs: Tensor, targets: Tensor, blank: int) -> None:
         raise RuntimeError("blank must be in label range")
 
 
-def _lengths(name: str, given: Any, n: int, most: int | None) -> Array:
+def _lengths(name: str, given: object, n: int, most: int | None) -> Array:
     """The lengths on the CPU."""
     if isinstance(given, Tensor) and given.array.dtype.kind not in "iu":
         raise RuntimeError(f"{name} must be integral")

@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 
-from tinygrad_edu.engine.boundary import users_level
+from tinygrad_edu.engine.boundary import need_tensors, users_level
 from tinygrad_edu.engine.composed import composed, of_tensors
 from tinygrad_edu.nn.functional.losses import read_reduction, reduced
 from tinygrad_edu.ops.more.special import xlogy
@@ -36,6 +36,7 @@ def kl_div(
     >>> torch.nn.functional.kl_div(q.log(), p, reduction="batchmean")
     tensor(0.1438)
     """
+    need_tensors("kl_div", input=input, target=target)
     legacy = size_average is not None or reduce is not None
     per_row = reduction == "batchmean"
     if reduction == "mean" and not legacy:
@@ -76,6 +77,7 @@ def poisson_nll_loss(
     >>> torch.nn.functional.poisson_nll_loss(torch.zeros(1), torch.tensor([2.0]))
     tensor(1.)
     """
+    need_tensors("poisson_nll_loss", input=input, target=target)
     reduction = read_reduction(size_average, reduce, reduction)
     if log_input:
         losses = input.exp() - target * input

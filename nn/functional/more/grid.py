@@ -157,7 +157,7 @@ def _beside(x: Array, grid: Array) -> Array:
 _beside.vjp(x=lambda g: g, grid=lambda g, grid: zero_gradient(grid))
 
 
-def _in_pixels(x: Any, size: int, align: bool, image: bool) -> Any:
+def _in_pixels(x: Tensor, size: int, align: bool, image: bool) -> Tensor:
     """Positions in [-1, 1] in pixels, rounded as torch's kernels for images and for volumes do."""
     if align:
         return (x + 1) / 2 * (size - 1)
@@ -186,13 +186,13 @@ def _nearest_taps(x: Tensor) -> Taps:
     return [(np.rint(x.array), None)]
 
 
-def _linear_taps(x: Any) -> Taps:
+def _linear_taps(x: Tensor) -> Taps:
     low = np.floor(x.array)
     part = x - wrap(low)
     return [(low, 1 - part), (low + 1, part)]
 
 
-def _cubic_taps(x: Any, size: int, padding: str, align: bool) -> Taps:
+def _cubic_taps(x: Tensor, size: int, padding: str, align: bool) -> Taps:
     low = np.floor(x.array)
     weights = cubic_weights(x - wrap(low))
     places = [_inside(wrap(low + k), size, padding, align, True).array for k in (-1, 0, 1, 2)]
@@ -212,7 +212,7 @@ def _inside(x: Any, size: int, padding: str, align: bool, image: bool) -> Any:
 
 
 @np.errstate(all="ignore")
-def _reflected(x: Any, twice_low: int, twice_high: int, image: bool) -> Any:
+def _reflected(x: Tensor, twice_low: int, twice_high: int, image: bool) -> Any:
     """Positions mirrored at the two ends until they lie between them."""
     if twice_low == twice_high:
         return x * 0

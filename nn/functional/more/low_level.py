@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu.autograd.grad_mode import no_grad
+from tinygrad_edu.engine.boundary import need_tensors
 from tinygrad_edu.engine.composed import of_tensors
 from tinygrad_edu.nn.functional.linear import linear
 from tinygrad_edu.nn.functional.more.bags import embedding_bag as bags_of
@@ -55,6 +56,7 @@ def constant_pad_nd(input: Tensor, pad: Sequence[int], value: float = 0) -> Tens
     >>> torch.constant_pad_nd(torch.ones(2), (1, 0), 5.0)
     tensor([5., 1., 1.])
     """
+    need_tensors("constant_pad_nd", input=input)
     if len(pad) % 2:
         raise RuntimeError(f"Length of pad must be even but instead it equals {len(pad)}")
     if len(pad) > 2 * input.ndim:
@@ -93,6 +95,7 @@ def lstm_cell(
     """
     if len(hx) != 2:
         raise RuntimeError("lstm_cell expects two hidden states")
+    _need("lstm_cell", input, hx[0], w_ih, w_hh, b_ih, b_hh)
     gx = _checked(input, hx, w_ih, w_hh, b_ih)
     made: Any = recurrent.lstm(gx, hx[0], hx[1], w_hh, b_hh, (len(input),), False)
     return made[1], made[2]
@@ -104,6 +107,7 @@ def gru_cell(
     b_hh: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     """One step of a GRU: what `nn.GRUCell` computes; weights have 3 hidden_size rows."""
+    _need("gru_cell", input, hx, w_ih, w_hh, b_ih, b_hh)
     gx = _checked(input, (hx,), w_ih, w_hh, b_ih)
     h: Tensor = recurrent.gru(gx, hx, w_hh, b_hh, (len(input),), False)[1]
     return h
@@ -131,9 +135,15 @@ def _simple(
     input: Tensor, hx: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor | None,
     b_hh: Tensor | None, relu: bool,
 ) -> Tensor:  # fmt: skip
+    _need("rnn_relu_cell" if relu else "rnn_tanh_cell", input, hx, w_ih, w_hh, b_ih, b_hh)
     gx = _checked(input, (hx,), w_ih, w_hh, b_ih)
     h: Tensor = recurrent.rnn(gx, hx, w_hh, b_hh, relu, (len(input),), False)[1]
     return h
+
+
+def _need(name: str, *given: Tensor | None) -> None:
+    names = ("input", "hx", "w_ih", "w_hh", "b_ih", "b_hh")
+    need_tensors(name, **{n: t for n, t in zip(names, given, strict=True) if t is not None})
 
 
 def _checked(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from tinygrad_edu.engine.boundary import need_tensors
 from tinygrad_edu.nn.functional.pooling import _in_float32, _named, _with_indices
 from tinygrad_edu.ops.convolution import per_dim
 from tinygrad_edu.ops.more import fractional
@@ -34,8 +36,8 @@ def _fractional_max_pool(n: int) -> Any:
 
     def fractional_max_pool(
         input: Tensor,
-        kernel_size: Any,
-        output_size: Any = None,
+        kernel_size: int | tuple[int, ...],
+        output_size: Sequence[int] | None = None,
         output_ratio: Any = None,
         return_indices: bool = False,
         _random_samples: Tensor | None = None,
@@ -47,6 +49,7 @@ def _fractional_max_pool(n: int) -> Any:
                 f"Dimension out of range (expected to be in range of [{-input.ndim},"
                 f" {input.ndim - 1}], but got {-n - 1})"
             )
+        need_tensors(name, input=input)
         x = input if input.ndim == n + 2 else input.unsqueeze(0)
         sizes = tuple(x.shape[2:])
         if output_size is None:
@@ -84,7 +87,7 @@ def _fractional_max_pool(n: int) -> Any:
     )
 
 
-def _check_fractional(name: str, shape: Any, sizes: Any, kernel: Any, out: Any) -> None:
+def _check_fractional(name: str, shape: tuple[int, ...], sizes: Any, kernel: Any, out: Any) -> None:
     n = len(sizes)
     if len(shape) not in (n + 1, n + 2) or 0 in shape[-n - 1 :]:
         raise RuntimeError(

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu.dtypes import is_floating, scalar_type_name
+from tinygrad_edu.engine.boundary import need_tensors
 from tinygrad_edu.engine.composed import composed, of_tensors
 from tinygrad_edu.engine.inplace import write_out
 from tinygrad_edu.engine.record import wrap
@@ -52,6 +53,7 @@ def pairwise_distance(
     >>> torch.nn.functional.pairwise_distance(torch.zeros(1, 2), torch.tensor([[3.0, 4.0]]))
     tensor([5.0000])
     """
+    need_tensors("pairwise_distance", x1=x1, x2=x2)
     return (x1 - x2 + eps).norm(p, -1, keepdim)
 
 
@@ -122,6 +124,7 @@ def hinge_embedding_loss(
     >>> torch.nn.functional.hinge_embedding_loss(d, torch.tensor([1, -1]), reduction="none")
     tensor([0.2500, 0.7500])
     """
+    need_tensors("hinge_embedding_loss", input=input, target=target)
     reduction = read_reduction(size_average, reduce, reduction)
     far = where(target != 1, (margin - input).clamp(min=0), 0.0)
     return reduced(where(target != -1, input, 0.0) + far, reduction)
@@ -210,6 +213,7 @@ def soft_margin_loss(
     >>> torch.nn.functional.soft_margin_loss(torch.zeros(1), torch.ones(1))
     tensor(0.6931)
     """
+    need_tensors("soft_margin_loss", input=input, target=target)
     reduction = read_reduction(size_average, reduce, reduction)
     return reduced(-logsigmoid(input * target), reduction)
 

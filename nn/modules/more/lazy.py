@@ -83,12 +83,13 @@ class LazyModuleMixin(Module):
         if module.cls_to_become is not None:
             module.__class__ = module.cls_to_become
 
-    def _take_shapes(self, state_dict: Any, prefix: str, *rest: Any) -> None:
+    def _take_shapes(self, state_dict: Any, prefix: str, *rest: object) -> None:
         """Give parameters without a shape the shapes of the values that will be loaded."""
         for name, own in [*self._parameters.items(), *self._buffers.items()]:
             given = state_dict.get(prefix + name)
             if is_lazy(own) and given is not None and not is_lazy(given):
-                own.materialize(given.shape)  # type: ignore[union-attr]
+                lazy: Any = own
+                lazy.materialize(given.shape)
 
     def _load_one(self, key: str, name: str, value: Any, given: Any, *rest: Any) -> None:
         if not (is_lazy(value) and is_lazy(given)):

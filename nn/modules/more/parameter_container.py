@@ -20,7 +20,7 @@ def _as_parameter(value: Any) -> Any:
     return value
 
 
-def _describe(value: Any, kind: str) -> str:
+def _describe(value: object, kind: str) -> str:
     if not isinstance(value, Tensor):
         return f"Object of type: {type(value).__name__}"
     size = "x".join([str(n) for n in value.shape])
@@ -62,7 +62,7 @@ class ParameterList(Module):
     def __setitem__(self, index: int, value: Any) -> None:
         setattr(self, str(place_in(index, len(self))), _as_parameter(value))
 
-    def append(self, value: Any) -> Self:
+    def append(self, value: object) -> Self:
         """Add an entry at the end."""
         self._size += 1
         self[self._size - 1] = value
@@ -142,7 +142,7 @@ class ParameterDict(Module):
         """A new dictionary of the same parameters."""
         return ParameterDict(OrderedDict(self.items()))
 
-    def setdefault(self, key: str, default: Any = None) -> Any:
+    def setdefault(self, key: str, default: object = None) -> Any:
         """The entry of that name, which is `default` from now on if there was none."""
         if key not in self:
             self[key] = default
@@ -168,7 +168,7 @@ class ParameterDict(Module):
         """The entry of that name, or `default`."""
         return self[key] if key in self else default
 
-    def fromkeys(self, keys: Iterable[str], default: Any = None) -> ParameterDict:
+    def fromkeys(self, keys: Iterable[str], default: object = None) -> ParameterDict:
         """A new dictionary with these names, all with the entry `default`."""
         return ParameterDict((key, default) for key in keys)
 
@@ -184,7 +184,7 @@ class ParameterDict(Module):
         """The entries."""
         return (self[key] for key in self._keys)
 
-    def update(self, parameters: Any) -> None:
+    def update(self, parameters: object) -> None:
         """Add entries, replacing those of the same name.
 
         Raises:

@@ -86,7 +86,7 @@ class SyncBatchNorm(_BatchNorm):
             running.mul_(1 - by).add_(found.to(running.dtype), alpha=by)
 
     @classmethod
-    def convert_sync_batchnorm(cls, module: Module, process_group: Any = None) -> Module:
+    def convert_sync_batchnorm(cls, module: Module, process_group: object = None) -> Module:
         """The module with a SyncBatchNorm, of the same parameters, for every batch norm in it."""
         made = module
         if isinstance(module, _BatchNorm):

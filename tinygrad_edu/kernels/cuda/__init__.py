@@ -18,6 +18,8 @@ if TYPE_CHECKING:
         attention,
         elementwise,
         embedding,
+        epilogues,
+        flash,
         norm,
         products,
         softmax,
@@ -26,7 +28,10 @@ if TYPE_CHECKING:
 else:
     __getattr__, __dir__ = later(
         __name__,
-        {"": "attention elementwise embedding norm products softmax tensors".split()},
+        {"": "attention elementwise embedding epilogues flash norm products softmax tensors".split()},
     )
 
-__all__ = ["attention", "elementwise", "embedding", "norm", "products", "softmax", "tensors"]
+__all__ = [
+    "attention", "elementwise", "embedding", "epilogues", "flash", "norm", "products", "softmax",
+    "tensors",
+]  # fmt: skip

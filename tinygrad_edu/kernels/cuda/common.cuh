@@ -11,11 +11,13 @@
 #define KERNEL extern "C" __global__ void
 typedef long long Int;
 
-#ifdef EXPONENT
 union Bits { float number; unsigned int bits; };
 
+#ifdef EXPONENT
 struct E {
     unsigned short bits;
+
+    E() = default;
 
     __device__ operator float() const
     {
@@ -53,31 +55,28 @@ typedef T E;
 __device__ inline Int at() { return (Int)blockIdx.x * THREADS + threadIdx.x; }
 __device__ inline Int all() { return (Int)gridDim.x * THREADS; }
 
-// Half of the threads add the other half's numbers to theirs, then a quarter, and so on: every
-// thread gets the sum, always added in the same order.
+// Lanes exchange numbers over ever smaller distances, then warps by way of `part`: every thread gets
+// the sum, always added in the same order.
 __device__ inline T block_sum(T x)
 {
-    __shared__ T part[THREADS];
+    __shared__ T part[(THREADS + 31) / 32];
+    for (int far = 16; far > 0; far /= 2) x += __shfl_xor_sync(0xffffffffu, x, far);
     __syncthreads();  // the previous sum may still be read
-    part[threadIdx.x] = x;
-    for (int half = THREADS / 2; half > 0; half /= 2) {
-        __syncthreads();
-        if (threadIdx.x < half) part[threadIdx.x] += part[threadIdx.x + half];
-    }
+    if (threadIdx.x % 32 == 0) part[threadIdx.x / 32] = x;
     __syncthreads();
-    return part[0];
+    T sum = part[0];
+    for (int warp = 1; warp < THREADS / 32; warp++) sum += part[warp];
+    return sum;
 }
 
 __device__ inline T block_max(T x)
 {
-    __shared__ T part[THREADS];
+    __shared__ T part[(THREADS + 31) / 32];
+    for (int far = 16; far > 0; far /= 2) x = fmax(x, __shfl_xor_sync(0xffffffffu, x, far));
     __syncthreads();
-    part[threadIdx.x] = x;
-    for (int half = THREADS / 2; half > 0; half /= 2) {
-        __syncthreads();
-        if (threadIdx.x < half)
-            part[threadIdx.x] = fmax(part[threadIdx.x], part[threadIdx.x + half]);
-    }
+    if (threadIdx.x % 32 == 0) part[threadIdx.x / 32] = x;
     __syncthreads();
-    return part[0];
+    T most = part[0];
+    for (int warp = 1; warp < THREADS / 32; warp++) most = fmax(most, part[warp]);
+    return most;
 }

@@ -18,10 +18,14 @@ THREADS = 256
 """Threads of a block; a power of two."""
 BLOCKS = 4096
 """The most blocks that share the elements of an array."""
-TENSORS, COLUMNS = 70, 6
+TENSORS, COLUMNS = 64, 6
 """How many tensors one launch of tensors.cu takes, and how many arrays of each: what fits in the
 4 KB that a launch's arguments may have."""
-FILES = ("softmax", "norm", "elementwise", "attention", "embedding", "tensors")
+FILES = ("softmax", "norm", "elementwise", "attention", "embedding", "tensors", "flash")
+_BEGIN = {"flash": ("common.cuh", "tiles.cuh")}
+"""What a source begins with, where that is not common.cuh alone."""
+Sizes = tuple[tuple[str, int], ...]
+"""Names that a source leaves open, and their numbers."""
 _TYPES = {
     "f": "typedef float T;", "d": "typedef double T;",
     "e": "typedef float T;\n#define EXPONENT 5", "E": "typedef float T;\n#define EXPONENT 8",
@@ -29,13 +33,14 @@ _TYPES = {
 """How a source begins for each element type, by NumPy's letters; E is ml_dtypes' bfloat16."""
 
 
-def source(file: str, dtype: Any, threads: int) -> str:
+def source(file: str, dtype: Any, threads: int, sizes: Sizes = ()) -> str:
     """The CUDA source of a file for elements of that dtype."""
     head = (
         f"{_TYPES[np.dtype(dtype).char]}\n#define THREADS {threads}\n"
         f"#define TENSORS {TENSORS}\n#define COLUMNS {COLUMNS}\n"
     )
-    for part in ("common.cuh", f"{file}.cu"):
+    head += "".join([f"#define {name} {number}\n" for name, number in sizes])
+    for part in (*_BEGIN.get(file, ("common.cuh",)), f"{file}.cu"):
         with open(os.path.join(os.path.dirname(__file__), part), encoding="utf-8") as text:
             head += text.read()
     return head
@@ -63,8 +68,9 @@ def takes_half(x: Array) -> bool:
 
 
 def start(
-    file: str, name: str, blocks: int | tuple[int, int], like: Array, *args: Any, dtype: Any = None
-) -> None:
+    file: str, name: str, blocks: int | tuple[int, int], like: Array, *args: object,
+    dtype: Any = None, threads: int | None = None, sizes: Sizes = (),
+) -> None:  # fmt: skip
     """Start a kernel.
 
     Args:
@@ -73,6 +79,8 @@ def start(
         like: an array of the dtype that the source is compiled for, on the GPU to use.
         args: arrays on the GPU, and numbers, which become what the kernel declares.
         dtype: instead of the dtype of `like`.
+        threads: of a block, instead of THREADS.
+        sizes: what the source leaves open.
     """
     shape = blocks if isinstance(blocks, tuple) else (blocks, 1)
     if 0 in shape:
@@ -83,18 +91,21 @@ def start(
             f" while current = {current_gpu()}"
         )
     dtype = like.dtype if dtype is None else np.dtype(dtype)
-    function, convert = _function(module_of(like), file, name, dtype, THREADS)
-    function(shape, (THREADS,), tuple([to(a) for to, a in zip(convert, args, strict=True)]))
+    threads = THREADS if threads is None else threads
+    function, convert = _function(module_of(like), file, name, dtype, threads, sizes)
+    function(shape, (threads,), tuple([to(a) for to, a in zip(convert, args, strict=True)]))
 
 
 @functools.cache
-def _function(xp: Any, file: str, name: str, dtype: Any, threads: int) -> tuple[Any, list[Any]]:
+def _function(
+    xp: Any, file: str, name: str, dtype: Any, threads: int, sizes: Sizes = ()
+) -> tuple[Any, list[Any]]:
     """A kernel, and for each of its parameters what makes an argument of what is given.
 
     CuPy passes a scalar as the bytes that it has, and does not look at how many the kernel reads.
     """
-    kernel = _module(xp, file, dtype, threads).get_function(name)
-    parameters = re.search(rf"KERNEL {name}\(([^)]*)\)", source(file, dtype, threads))
+    kernel = _module(xp, file, dtype, threads, sizes).get_function(name)
+    parameters = re.search(rf"KERNEL {name}\(([^)]*)\)", source(file, dtype, threads, sizes))
     assert parameters is not None
 
     def array(value: Any) -> Any:
@@ -107,15 +118,16 @@ def _function(xp: Any, file: str, name: str, dtype: Any, threads: int) -> tuple[
         "float": np.float32,
         "Int": lambda value: np.int64(operator.index(value)),
         "int": lambda value: np.int32(bool(value)),  # all of them are flags
-        "Table": lambda value: value,  # of tensors.py
     }
+    for structure in ("Table", "Heads", "Mask", "Call"):  # of tensors.py and flash.py
+        ways[structure] = lambda value: value
     kinds = [p.rpartition(" ")[0].strip() for p in parameters[1].split(",")]
     return kernel, [array if kind.endswith("*") else ways[kind] for kind in kinds]
 
 
 @functools.cache
-def _module(xp: Any, file: str, dtype: Any, threads: int) -> Any:
-    return xp.RawModule(code=source(file, dtype, threads), options=("--std=c++14",))
+def _module(xp: Any, file: str, dtype: Any, threads: int, sizes: Sizes) -> Any:
+    return xp.RawModule(code=source(file, dtype, threads, sizes), options=("--std=c++14",))
 
 
 def forget() -> None:

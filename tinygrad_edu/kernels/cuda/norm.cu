@@ -31,12 +31,10 @@ KERNEL norm_forward(
 }
 
 // gx = rstd (gz - average(gz) - z average(gz z)), gz = g weight, without average(gz) for RMS norm
-KERNEL norm_backward(
-    const T* g, const T* x, const T* weight, const T* mean, const T* rstd, T* gx, Int n,
-    int center, int weighted)
+__device__ inline void of_row(
+    const T* g, const T* x, const T* weight, T average, T scale, T* gx, Int n, int center,
+    int weighted)
 {
-    g += blockIdx.x * n, x += blockIdx.x * n, gx += blockIdx.x * n;
-    T average = center ? mean[blockIdx.x] : (T)0, scale = rstd[blockIdx.x];
     T sum = 0, inner = 0;
     for (Int i = threadIdx.x; i < n; i += THREADS) {
         T gz = weighted ? g[i] * weight[i] : g[i];
@@ -51,21 +49,50 @@ KERNEL norm_backward(
     }
 }
 
-// Sums over the rows of g z and of g, one thread per feature; block row blockIdx.y adds up
-// `share` rows, and what the block rows found is added up afterwards.
-KERNEL norm_backward_weight(
-    const T* g, const T* x, const T* mean, const T* rstd, T* g_weight, T* g_bias, Int rows, Int n,
-    Int share, int center)
+// Sums over `share` rows of g z and of g, one thread per feature; both[part] gets them.
+__device__ inline void of_features(
+    const T* g, const T* x, const T* mean, const T* rstd, T* both, Int rows, Int n, Int share,
+    Int part, Int parts, Int block, int center)
 {
-    Int first = blockIdx.y * share;
+    Int i = block * THREADS + threadIdx.x;
+    if (i >= n) return;
+    T weight = 0, bias = 0;
+    for (Int row = part * share; row < (part + 1) * share && row < rows; row++) {
+        T average = center ? mean[row] : (T)0;
+        weight += g[row * n + i] * (x[row * n + i] - average) * rstd[row];
+        bias += g[row * n + i];
+    }
+    both[part * n + i] = weight;
+    both[(parts + part) * n + i] = bias;
+}
+
+// The first `of_rows` blocks, one for each row or none, make gx.  Those behind them make the sums
+// for weight and bias, THREADS features and `share` rows each.
+KERNEL norm_backward(
+    const T* g, const T* x, const T* weight, const T* mean, const T* rstd, T* gx, T* both,
+    Int of_rows, Int rows, Int n, Int share, Int parts, int center, int weighted)
+{
+    Int row = blockIdx.x;
+    if (row < of_rows) {
+        T average = center ? mean[row] : (T)0;
+        of_row(g + row * n, x + row * n, weight, average, rstd[row], gx + row * n, n, center,
+               weighted);
+    } else {
+        Int block = row - of_rows;
+        of_features(g, x, mean, rstd, both, rows, n, share, block % parts, parts, block / parts,
+                    center);
+    }
+}
+
+// Adds up the parts of both sums.
+KERNEL norm_add_parts(const T* both, T* g_weight, T* g_bias, Int n, Int parts)
+{
     for (Int i = at(); i < n; i += all()) {
         T weight = 0, bias = 0;
-        for (Int row = first; row < first + share && row < rows; row++) {
-            T average = center ? mean[row] : (T)0;
-            weight += g[row * n + i] * (x[row * n + i] - average) * rstd[row];
-            bias += g[row * n + i];
+        for (Int part = 0; part < parts; part++) {
+            weight += both[part * n + i];
+            bias += both[(parts + part) * n + i];
         }
-        g_weight[blockIdx.y * n + i] = weight;
-        g_bias[blockIdx.y * n + i] = bias;
+        g_weight[i] = weight, g_bias[i] = bias;
     }
 }

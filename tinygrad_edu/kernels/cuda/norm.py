@@ -1,10 +1,11 @@
-"""Layer norm and RMS norm on a GPU, see norm.cu: as kernels/layer_norm.py, in one launch each."""
+"""Layer norm and RMS norm on a GPU, see norm.cu: as kernels/layer_norm.py."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.kernels.cuda import launch
 from tinygrad_edu.kernels.cuda.launch import blocks_for, dense, start
 
 SHARES = 64
@@ -29,20 +30,20 @@ def backward(
     g: Array, x: Array, weight: Array | None, mean: Array | None, rstd: Array,
     live: tuple[bool, bool, bool],
 ) -> tuple[Array | None, Array | None, Array | None]:  # fmt: skip
-    """As `kernels.layer_norm.backward`; the gradients of weight and bias take two launches."""
-    (count, n), gx = x.shape, None
+    """As `kernels.layer_norm.backward`: one launch, and one more for weight and bias."""
+    (count, n), affine = x.shape, live[1] or live[2]
     g, x = dense(g), dense(x)
-    means = rstd if mean is None else mean
-    if live[0]:
-        gx = np.empty_like(x)
-        start("norm", "norm_backward", count, x, g, x, x if weight is None else dense(weight),
-              means, rstd, gx, n, mean is not None, weight is not None)  # fmt: skip
-    if not (live[1] or live[2]):
-        return gx, None, None
+    gx = np.empty_like(x) if live[0] else None
     share = max(1, -(-count // SHARES))
-    parts = -(-count // share)
+    parts = -(-count // share) if affine else 0
     both = np.empty_like(x, shape=(2, parts, n))
-    start("norm", "norm_backward_weight", (blocks_for(n), parts), x, g, x, means, rstd, both[0],
-          both[1], count, n, share, mean is not None)  # fmt: skip
-    g_weight, g_bias = both.sum(1)
+    of_rows = count if live[0] else 0
+    blocks = of_rows + parts * -(-n // launch.THREADS)
+    start("norm", "norm_backward", blocks, x, g, x, x if weight is None else dense(weight),
+          rstd if mean is None else mean, rstd, x if gx is None else gx, both, of_rows, count, n,
+          share, parts, mean is not None, weight is not None)  # fmt: skip
+    if not affine:
+        return gx, None, None
+    g_weight, g_bias = np.empty_like(x, shape=(n,)), np.empty_like(x, shape=(n,))
+    start("norm", "norm_add_parts", blocks_for(n), x, both, g_weight, g_bias, n, parts)
     return gx, g_weight if live[1] else None, g_bias if live[2] else None

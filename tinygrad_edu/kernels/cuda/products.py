@@ -26,7 +26,7 @@ from tinygrad_edu.dtypes import Array
 
 _KINDS = {"f": 0, "d": 1, "e": 2, "E": 14}
 """cuBLAS's numbers of the element types, by NumPy's letters; E is ml_dtypes' bfloat16."""
-_IN_FLOAT, _IN_DOUBLE, _IN_TF32 = 68, 70, 77
+IN_FLOAT, IN_DOUBLE, IN_TF32 = 68, 70, 77
 """What is added up in; 16 bits too are added up in float32, as torch does."""
 _ANY_ALGORITHM = -1
 
@@ -140,7 +140,8 @@ def fresh_workspaces() -> list[Any]:
     return used
 
 
-def _handle(xp: Any, like: Array) -> Any:
+def handle_for(xp: Any, like: Array) -> _Handle:
+    """This thread's handle on the current GPU, for the current stream."""
     gpu = current_gpu()
     if like.device.id != gpu:
         raise ValueError(
@@ -153,7 +154,7 @@ def _handle(xp: Any, like: Array) -> Any:
     stream = xp.cuda.get_current_stream().ptr
     if handle.stream != stream:
         handle.use(xp, stream)
-    return handle.value
+    return handle
 
 
 def matmul(
@@ -183,19 +184,19 @@ def matmul(
     if not (a.size and b.size and whole.size):
         whole[...] = 0
         return whole
-    y, turned, y_ld, y_step = _layout(whole, lead)
+    y, turned, y_ld, y_step = layout(whole, lead)
     if turned or y is not whole:
         whole[...] = matmul(a, b, None, factor, exact)
         return whole
-    a, a_turned, a_ld, a_step = _layout(a, lead)
-    b, b_turned, b_ld, b_step = _layout(b, lead)
+    a, a_turned, a_ld, a_step = layout(a, lead)
+    b, b_turned, b_ld, b_step = layout(b, lead)
     double = kind == _KINDS["d"]
     rounds = switches.tf32 and kind == _KINDS["f"] and not exact
-    compute = _IN_DOUBLE if double else _IN_TF32 if rounds else _IN_FLOAT
+    compute = IN_DOUBLE if double else IN_TF32 if rounds else IN_FLOAT
     scalar = ctypes.c_double if double else ctypes.c_float
     one, zero = ctypes.byref(scalar(factor)), ctypes.byref(scalar(0.0))
     y_kind = _KINDS[y.dtype.char]
-    handle, count = _handle(module_of(a), a), math.prod(lead)
+    handle, count = handle_for(module_of(a), a).value, math.prod(lead)
     sizes = (b_turned, a_turned, shape[-1], shape[-2], a.shape[-1])
     if count == 1:
         _check(library.cublasGemmEx(
@@ -216,7 +217,7 @@ def _by_numpy(a: Array, b: Array, out: Array | None, factor: float) -> Array:
     return out
 
 
-def _layout(x: Array, lead: tuple[int, ...]) -> tuple[Array, bool, int, int]:
+def layout(x: Array, lead: tuple[int, ...]) -> tuple[Array, bool, int, int]:
     """How matrices lie in memory: the array, or a copy that cuBLAS can read; whether columns come
     first; from one row (or column) to the next; from one matrix to the next, in elements."""
     rows, columns = x.shape[-2:]
@@ -227,7 +228,7 @@ def _layout(x: Array, lead: tuple[int, ...]) -> tuple[Array, bool, int, int]:
     if step is not None and (down == 1 or rows == 1) and (columns == 1 or along >= rows):
         return x, True, max(along if columns > 1 else rows, 1), step
     whole = x if step is not None else np.broadcast_to(x, (*lead, rows, columns))
-    return _layout(whole.copy(order="C"), lead)
+    return layout(whole.copy(order="C"), lead)
 
 
 def _step(shape: tuple[int, ...], strides: list[int], lead: tuple[int, ...]) -> int | None:

@@ -1,14 +1,16 @@
-// One block per row of n scores.  m is the row's largest score, s the sum of exp(x - m).
+// One block per row of n scores.  m is the row's largest score, s the sum of exp(x - m),
+// found together (Milakov and Gimelshein, "Online normalizer calculation for softmax", 2018).
 
 __device__ inline void largest_and_sum(const T* x, Int n, T* m, T* s)
 {
-    T most = -INFINITY;
-    for (Int i = threadIdx.x; i < n; i += THREADS) most = fmax(most, x[i]);
-    most = block_max(most);
-    T sum = 0;
-    for (Int i = threadIdx.x; i < n; i += THREADS) sum += exp(x[i] - most);
-    *m = most;
-    *s = block_sum(sum);
+    T most = -INFINITY, sum = 0;  // of what this thread has met
+    for (Int i = threadIdx.x; i < n; i += THREADS) {
+        T v = x[i];
+        if (v > most) sum = sum * exp(most - v) + 1, most = v;
+        else sum += exp(v - (most == -INFINITY ? (T)0 : most));
+    }
+    *m = block_max(most);
+    *s = block_sum(sum * exp(most - *m));
 }
 
 // y = exp(x - m) / s
@@ -50,10 +52,12 @@ KERNEL log_softmax_backward(const T* g, const T* y, T* gx, Int n)
     for (Int i = threadIdx.x; i < n; i += THREADS) gx[i] = g[i] - exp(y[i]) * sum;
 }
 
-// loss = log(s) - (x[t] - m), exponentials = exp(x - m); for a class t that does not exist the loss
-// is nan, and it is noted in *wrong
+// share = the weight of the row's class, 1 without weights, 0 for class `ignored`;
+// loss = share (log(s) - (x[t] - m)), 0 for `ignored`, exponentials = exp(x - m), sums = s.  For
+// another class t that does not exist the loss is nan, and it is noted in *wrong.
 KERNEL cross_entropy_forward(
-    const T* x, const Int* target, T* loss, T* exponentials, T* sums, Int n, int* wrong)
+    const T* x, const Int* target, const T* weight, T* loss, T* share, T* exponentials, T* sums,
+    Int n, Int ignored, int weighted, int* wrong)
 {
     x += blockIdx.x * n, exponentials += blockIdx.x * n;
     T m, s;
@@ -61,20 +65,37 @@ KERNEL cross_entropy_forward(
     for (Int i = threadIdx.x; i < n; i += THREADS) exponentials[i] = exp(x[i] - m);
     if (threadIdx.x == 0) {
         Int t = target[blockIdx.x];
-        sums[blockIdx.x] = s;
-        bool exists = 0 <= t && t < n;
-        if (!exists) *wrong = 1;
-        loss[blockIdx.x] = exists ? log(s) - (x[t] - m) : (T)NAN;
+        bool counts = t != ignored, exists = 0 <= t && t < n;
+        if (counts && !exists) *wrong = 1;
+        T count = !counts ? (T)0 : !exists ? (T)NAN : weighted ? weight[t] : (T)1;
+        sums[blockIdx.x] = s, share[blockIdx.x] = count;
+        loss[blockIdx.x] = !counts ? (T)0 : exists ? count * (log(s) - (x[t] - m)) : (T)NAN;
     }
 }
 
-// gx = g (exponentials / s - (i == t))
+// One block: y = sum(loss), or sum(loss) / sum(share) as a mean, when share becomes each row's part
+// of it: nan where all of them count nothing.
+KERNEL cross_entropy_total(const T* loss, T* share, T* y, Int rows, int mean)
+{
+    T total = 0, count = 0;
+    for (Int i = threadIdx.x; i < rows; i += THREADS) total += loss[i], count += share[i];
+    total = block_sum(total), count = block_sum(count);
+    if (threadIdx.x == 0) *y = mean ? total / count : total;
+    if (mean)
+        for (Int i = threadIdx.x; i < rows; i += THREADS)
+            share[i] = count == 0 ? (T)NAN : share[i] / count;
+}
+
+// gx = g share (exponentials / s - (i == t)), with 0 for g where the class is `ignored`; g has one element for each row
+// or, `single`, one for all
 KERNEL cross_entropy_backward(
-    const T* g, const Int* target, const T* exponentials, const T* sums, T* gx, Int n)
+    const T* g, const T* share, const Int* target, const T* exponentials, const T* sums, T* gx,
+    Int n, Int ignored, int single)
 {
     exponentials += blockIdx.x * n, gx += blockIdx.x * n;
-    T scale = g[blockIdx.x], sum = sums[blockIdx.x];
     Int t = target[blockIdx.x];
+    T scale = t == ignored ? (T)0 : g[single ? 0 : blockIdx.x] * share[blockIdx.x];
+    T sum = sums[blockIdx.x];
     for (Int i = threadIdx.x; i < n; i += THREADS)
         gx[i] = scale * (exponentials[i] / sum - (T)(i == t));
 }

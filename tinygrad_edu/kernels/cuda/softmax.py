@@ -1,4 +1,4 @@
-"""Softmax, its logarithm and cross-entropy on a GPU: one launch each, see softmax.cu."""
+"""Softmax, its logarithm and cross-entropy on a GPU, see softmax.cu."""
 
 from __future__ import annotations
 
@@ -38,21 +38,40 @@ def log_softmax_gradient(g: Array, y: Array) -> Array:
     return _along_rows("log_softmax_backward", y, g, y)
 
 
-def cross_entropy(x: Array, target: Array) -> tuple[Array, Array, Array]:
-    """As `kernels.cross_entropy.forward`; a class that does not exist is noted in `checks`."""
+def cross_entropy(
+    x: Array, target: Array, weight: Array | None, ignored: int, reduction: str
+) -> tuple[Array, Array, Array, Array]:
+    """The loss of rows of scores in one launch, their sum or mean in another.
+
+    Args:
+        x: scores, shape (N, C), not empty.
+        target: classes, int64 (N,); one that does not exist is noted in `checks`.
+        weight: what each class counts, (C,), or None.
+        ignored: a class whose rows do not count.
+
+    Returns:
+        The loss; then what the gradient needs: exponentials exp(x - m) (N, C), m the largest score
+        of a row, their sums (N,), and each row's share in the loss (N,).
+    """
     count, n = x.shape
-    losses, sums = np.empty_like(x, shape=(count,)), np.empty_like(x, shape=(count,))
+    losses, shares, sums = (np.empty_like(x, shape=(count,)) for _ in range(3))
     exponentials = np.empty_like(x, order="C")
-    start("softmax", "cross_entropy_forward", count, x, dense(x), dense(target), losses,
-          exponentials, sums, n, checks.note())  # fmt: skip
-    return losses, exponentials, sums
+    start("softmax", "cross_entropy_forward", count, x, dense(x), dense(target),
+          x if weight is None else dense(weight), losses, shares, exponentials, sums, n, ignored,
+          weight is not None, checks.note())  # fmt: skip
+    if reduction == "none":
+        return losses, exponentials, sums, shares
+    y = np.empty_like(x, shape=(1,))
+    start("softmax", "cross_entropy_total", 1, x, losses, shares, y, count, reduction == "mean")
+    return y.reshape(()), exponentials, sums, shares
 
 
-def cross_entropy_gradient(g: Array, target: Array, exponentials: Array, sums: Array) -> Array:
-    """As `kernels.cross_entropy.backward`."""
+def cross_entropy_gradient(
+    g: Array, target: Array, exponentials: Array, sums: Array, shares: Array, ignored: int
+) -> Array:
+    """The gradient of the scores, `g` being that of the loss, or of each row's."""
     count, n = exponentials.shape
     gx = np.empty_like(exponentials)
-    g = np.broadcast_to(g, (count,))
-    start("softmax", "cross_entropy_backward", count, gx, dense(g), dense(target), exponentials,
-          sums, gx, n)  # fmt: skip
+    start("softmax", "cross_entropy_backward", count, gx, dense(g), shares, dense(target),
+          exponentials, sums, gx, n, ignored, not g.ndim)  # fmt: skip
     return gx

@@ -1,14 +1,34 @@
-// Work on many tensors in one launch: blockIdx.y says which tensor, the blocks of its row share its
-// elements.  `Table` holds, for up to TENSORS tensors, their sizes and where their arrays lie.
+// Work on many tensors in one launch.  `Table` holds, for up to TENSORS of them, their sizes, where
+// their arrays lie, and each one's first block: a tensor has as many as its size asks for.
 
 struct Table {
     unsigned long long size[TENSORS], array[COLUMNS][TENSORS];
+    unsigned int first[TENSORS + 1];
 };
 
-__device__ inline T* column(const Table& table, int which)
-{
-    return (T*)table.array[which][blockIdx.y];
-}
+// The tensor of this block; threads of its blocks share the elements from `at` on, every `all`.
+struct Part {
+    int tensor;
+    Int at, all, size;
+
+    __device__ Part(const Table& table)
+    {
+        int from = 0, to = TENSORS;  // table.first[from] <= the block < table.first[to]
+        while (to - from > 1) {
+            int middle = (from + to) / 2;
+            if (table.first[middle] <= blockIdx.x) from = middle;
+            else to = middle;
+        }
+        tensor = from, size = table.size[from];
+        at = (Int)(blockIdx.x - table.first[from]) * THREADS + threadIdx.x;
+        all = (Int)(table.first[from + 1] - table.first[from]) * THREADS;
+    }
+
+    __device__ T* column(const Table& table, int which) const
+    {
+        return (T*)table.array[which][tensor];
+    }
+};
 
 // Arrays x, g, m, v and, with amsgrad, the largest v.  `step` is what m / (sqrt(v) + eps) is
 // multiplied by, shrink = 1 - lr weight_decay for AdamW, w1 = 1 - beta1, w2 = 1 - beta2; the bias
@@ -28,9 +48,11 @@ KERNEL adam_step(
     Table table, T w1, T beta2, T w2, T step, T eps, T shrink, T penalty, int amsgrad,
     int maximize)
 {
-    T *x = column(table, 0), *g = column(table, 1), *m = column(table, 2), *v = column(table, 3);
-    T* v_max = amsgrad ? column(table, 4) : nullptr;
-    for (Int i = at(); i < table.size[blockIdx.y]; i += all())
+    Part part(table);
+    T *x = part.column(table, 0), *g = part.column(table, 1);
+    T *m = part.column(table, 2), *v = part.column(table, 3);
+    T* v_max = amsgrad ? part.column(table, 4) : nullptr;
+    for (Int i = part.at; i < part.size; i += part.all)
         adam_element(x + i, maximize ? -g[i] : g[i], m + i, v + i, v_max ? v_max + i : nullptr,
                      w1, beta2, w2, step, eps, shrink, penalty);
 }
@@ -39,12 +61,14 @@ KERNEL adam_step(
 KERNEL adam_step_counted(
     Table table, T w1, T beta2, T w2, T lr, T eps, T shrink, T penalty, int amsgrad, int maximize)
 {
-    T *x = column(table, 0), *g = column(table, 1), *m = column(table, 2), *v = column(table, 3);
-    T* v_max = amsgrad ? column(table, 4) : nullptr;
-    double t = *(const float*)table.array[5][blockIdx.y];
+    Part part(table);
+    T *x = part.column(table, 0), *g = part.column(table, 1);
+    T *m = part.column(table, 2), *v = part.column(table, 3);
+    T* v_max = amsgrad ? part.column(table, 4) : nullptr;
+    double t = *(const float*)table.array[5][part.tensor];
     T root = (T)sqrt(1 - pow(1 - (double)w2, t));
     T step = (T)(lr * root / (1 - pow(1 - (double)w1, t)));
-    for (Int i = at(); i < table.size[blockIdx.y]; i += all())
+    for (Int i = part.at; i < part.size; i += part.all)
         adam_element(x + i, maximize ? -g[i] : g[i], m + i, v + i, v_max ? v_max + i : nullptr,
                      w1, beta2, w2, step, eps * root, shrink, penalty);
 }
@@ -54,8 +78,9 @@ KERNEL sgd_step(
     Table table, T lr, T momentum, T keep, T penalty, int buffered, int first, int nesterov,
     int maximize)
 {
-    T *x = column(table, 0), *g = column(table, 1), *b = column(table, 2);
-    for (Int i = at(); i < table.size[blockIdx.y]; i += all()) {
+    Part part(table);
+    T *x = part.column(table, 0), *g = part.column(table, 1), *b = part.column(table, 2);
+    for (Int i = part.at; i < part.size; i += part.all) {
         T d = (maximize ? -g[i] : g[i]) + penalty * x[i];
         if (buffered) {
             b[i] = first ? d : momentum * b[i] + keep * d;
@@ -65,26 +90,39 @@ KERNEL sgd_step(
     }
 }
 
-// partial[tensor][block] = the sum of squares of what the block has of array 0
-KERNEL sum_squares(Table table, T* partial)
+// partial[block] = the sum of squares of what the block has of array 0
+KERNEL sum_squares(Table table, T* partial, Int first)
 {
-    const T* x = column(table, 0);
+    Part part(table);
+    const T* x = part.column(table, 0);
     T sum = 0;
-    for (Int i = at(); i < table.size[blockIdx.y]; i += all()) sum += x[i] * x[i];
+    for (Int i = part.at; i < part.size; i += part.all) sum += x[i] * x[i];
     sum = block_sum(sum);
-    if (threadIdx.x == 0) partial[(Int)blockIdx.y * gridDim.x + blockIdx.x] = sum;
+    if (threadIdx.x == 0) partial[first + blockIdx.x] = sum;
 }
 
-// array 0 times a number in the GPU's memory
-KERNEL scale_all(Table table, const T* factor)
+// One block: the root of the sum of what the blocks have found.
+KERNEL root_of_sum(const T* partial, T* y, Int n)
 {
-    T* x = column(table, 0);
-    for (Int i = at(); i < table.size[blockIdx.y]; i += all()) x[i] *= *factor;
+    T sum = 0;
+    for (Int i = threadIdx.x; i < n; i += THREADS) sum += partial[i];
+    sum = block_sum(sum);
+    if (threadIdx.x == 0) *y = sqrt(sum);
+}
+
+// array 0 times min(1, most / (norm + 1e-6)), the norm being in the GPU's memory
+KERNEL clip_all(Table table, const T* norm, T most)
+{
+    Part part(table);
+    T *x = part.column(table, 0), factor = 1 / (*norm + (T)1e-6) * most;
+    if (factor > 1) factor = 1;  // nan stays
+    for (Int i = part.at; i < part.size; i += part.all) x[i] *= factor;
 }
 
 // array 0 plus a number
 KERNEL add_all(Table table, T number)
 {
-    T* x = column(table, 0);
-    for (Int i = at(); i < table.size[blockIdx.y]; i += all()) x[i] += number;
+    Part part(table);
+    T* x = part.column(table, 0);
+    for (Int i = part.at; i < part.size; i += part.all) x[i] += number;
 }

@@ -17,7 +17,8 @@ from tinygrad_edu.kernels.cuda.launch import COLUMNS, TENSORS, blocks_for, ready
 
 Rows = list[list[Array]]
 """For each tensor its arrays, in the order that the kernel names."""
-_TABLE = np.dtype([("size", np.uint64, TENSORS), ("array", np.uint64, (COLUMNS, TENSORS))])
+_TABLE = np.dtype([("size", np.uint64, TENSORS), ("array", np.uint64, (COLUMNS, TENSORS)),
+                   ("first", np.uint32, TENSORS + 1), ("end", np.uint32)])  # fmt: skip
 """`Table` of tensors.cu: CuPy passes an array of one such element by value, but no larger array."""
 
 
@@ -29,17 +30,18 @@ def fit(*arrays: Array) -> bool:
     return all([a.strides == first.strides and a.shape == first.shape for a in arrays])
 
 
-def tables(rows: Rows) -> Iterator[tuple[Any, tuple[int, int], Rows]]:
-    """The rows in parts: the table of their sizes and addresses, the grid to start, the rows."""
+def tables(rows: Rows) -> Iterator[tuple[Any, int, Rows]]:
+    """The rows in parts: the table of their sizes and addresses, the blocks to start, the rows."""
     rows = [row for row in rows if row[0].size]
     for first in range(0, len(rows), TENSORS):
         part = rows[first : first + TENSORS]
-        table = np.zeros(1, _TABLE)
+        table, blocks = np.zeros(1, _TABLE), 0
         for i, row in enumerate(part):
-            table["size"][0, i] = row[0].size
+            table["size"][0, i], table["first"][0, i] = row[0].size, blocks
             table["array"][0, : len(row), i] = [a.data.ptr for a in row]
-        largest = max([row[0].size for row in part])
-        yield table, (min(1024, blocks_for(-(-largest // 4))), len(part)), part
+            blocks += blocks_for(-(-row[0].size // 4))
+        table["first"][0, len(part) :] = blocks
+        yield table, blocks, part
 
 
 def adam(
@@ -59,8 +61,8 @@ def adam(
     if step is not None:
         root = (1 - beta2**step) ** 0.5
         name, size, bound = "adam_step", lr / (1 - beta1**step) * root, eps * root
-    for table, grid, part in tables(rows):
-        start("tensors", name, grid, part[0][0], table, 1 - beta1, beta2, 1 - beta2, size,
+    for table, blocks, part in tables(rows):
+        start("tensors", name, blocks, part[0][0], table, 1 - beta1, beta2, 1 - beta2, size,
               bound, shrink, penalty, amsgrad, maximize)  # fmt: skip
 
 
@@ -69,32 +71,33 @@ def sgd(
     nesterov: bool, maximize: bool,
 ) -> None:  # fmt: skip
     """A step of SGD on rows of x, g and, with momentum, its buffer."""
-    for table, grid, part in tables(rows):
-        start("tensors", "sgd_step", grid, part[0][0], table, lr, momentum,
+    for table, blocks, part in tables(rows):
+        start("tensors", "sgd_step", blocks, part[0][0], table, lr, momentum,
               1.0 - dampening, weight_decay, momentum != 0, first, nesterov,
               maximize)  # fmt: skip
 
 
 def norm(arrays: list[Array]) -> Array:
     """The 2-norm of all arrays as if they were one vector, a 0-d array."""
-    sums = []
-    for table, grid, part in tables([[a] for a in arrays]):
-        partial = np.empty_like(part[0][0], shape=(grid[0] * grid[1],))
-        start("tensors", "sum_squares", grid, part[0][0], table, partial)
-        sums.append(partial.sum())
-    total = sums[0] if sums else new_like(arrays[0], (), 0)
-    for more in sums[1:]:
-        total = total + more
-    return np.sqrt(total)
+    if not arrays or not any([a.size for a in arrays]):
+        return new_like(arrays[0], (), 0)
+    parts = list(tables([[a] for a in arrays]))
+    partial = np.empty_like(arrays[0], shape=(sum([blocks for _, blocks, _ in parts]),))
+    first, y = 0, np.empty_like(partial, shape=(1,))
+    for table, blocks, _ in parts:
+        start("tensors", "sum_squares", blocks, partial, table, partial, first)
+        first += blocks
+    start("tensors", "root_of_sum", 1, partial, partial, y, first)
+    return y.reshape(())
 
 
-def scale(arrays: list[Array], factor: Array) -> None:
-    """Multiply all arrays by a 0-d array, in place."""
-    for table, grid, part in tables([[a] for a in arrays]):
-        start("tensors", "scale_all", grid, part[0][0], table, factor)
+def clip(arrays: list[Array], norm: Array, most: float) -> None:
+    """Multiply all arrays by min(1, most / (norm + 1e-6)), in place; `norm` is a 0-d array."""
+    for table, blocks, _ in tables([[a] for a in arrays]):
+        start("tensors", "clip_all", blocks, norm, table, norm, most)
 
 
 def add(arrays: list[Array], number: float) -> None:
     """Add a number to all arrays, in place."""
-    for table, grid, part in tables([[a] for a in arrays]):
-        start("tensors", "add_all", grid, part[0][0], table, number)
+    for table, blocks, part in tables([[a] for a in arrays]):
+        start("tensors", "add_all", blocks, part[0][0], table, number)

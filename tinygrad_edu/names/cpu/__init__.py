@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from tinygrad_edu.names.missing import missing
+
+if TYPE_CHECKING:
+    from tinygrad_edu.ops.creation import DeviceLike
 
 
 def is_available() -> bool:
@@ -22,7 +25,7 @@ def current_device() -> str:
     return "cpu"
 
 
-def synchronize(device: Any = None) -> None:
+def synchronize(device: DeviceLike = None) -> None:
     """Nothing to wait for: work on the CPU is done when its function returns."""
 
 

@@ -244,7 +244,7 @@ hardswish.vjp(
 )
 
 
-@primitive
+@primitive(half="widened, numbers fit")
 def hardshrink(x: Array, lambd: float = 0.5) -> Array:
     """`x` where |x| > lambd, else 0.
 
@@ -285,7 +285,7 @@ def softshrink(x: Array, lambd: float = 0.5) -> Array:
 softshrink.vjp(x=lambda g, x, lambd: gate(g, ~((x >= -lambd) & (x <= lambd))))
 
 
-@primitive
+@primitive(half="widened, numbers fit")
 def threshold(x: Array, threshold: float, value: float) -> Array:
     """`x` where x > threshold, else `value`.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,8 +22,8 @@ from tinygrad_edu.ops.arguments import numpy_names
 from tinygrad_edu.ops.casting import clone, contiguous
 from tinygrad_edu.ops.creation import DeviceLike, Dtype, finish
 from tinygrad_edu.ops.gathering import index_select
-from tinygrad_edu.ops.indexing import _index_put, _slice, _take, copy_, select
-from tinygrad_edu.ops.joining import cat, meshgrid, stack
+from tinygrad_edu.ops.indexing import _index_put, _slice, _take, copy_
+from tinygrad_edu.ops.joining import cat, meshgrid, select, stack
 from tinygrad_edu.ops.more.linalg import diagonal
 from tinygrad_edu.ops.shape import expand, flip, reshape, t, transpose
 from tinygrad_edu.out import takes_out
@@ -148,7 +149,9 @@ _roll.vjp(x=lambda g, shifts, dims: _roll(g, tuple([-s for s in shifts]), dims))
 
 
 @of_tensors
-def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
+def roll(
+    input: Tensor, shifts: int | Sequence[int], dims: int | Sequence[int] | None = None
+) -> Tensor:
     """Shift the elements along `dims`; what falls off one end comes back at the other.
 
     >>> import tinygrad_edu as torch
@@ -175,7 +178,7 @@ def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
 
 
 @of_tensors
-def rot90(input: Tensor, k: int = 1, dims: Any = (0, 1)) -> Tensor:
+def rot90(input: Tensor, k: int = 1, dims: Sequence[int] = (0, 1)) -> Tensor:
     """Turn by k quarter turns in the plane of two dimensions, from the first to the second."""
     ndim = input.array.ndim
     if len(dims) != 2:
@@ -197,7 +200,7 @@ def rot90(input: Tensor, k: int = 1, dims: Any = (0, 1)) -> Tensor:
     return clone(input)
 
 
-def fill(input: Any, value: Any) -> Tensor:
+def fill(input: Tensor, value: float | Tensor) -> Tensor:
     """One value everywhere, in the shape and dtype of `input`; `value` may be a 0-d tensor.
 
     >>> import tinygrad_edu as torch
@@ -210,22 +213,22 @@ def fill(input: Any, value: Any) -> Tensor:
 
 
 @of_tensors
-def adjoint(input: Any) -> Tensor:
+def adjoint(input: Tensor) -> Tensor:
     """The matrices transposed; a single number is itself."""
     return _matrices_turned(input, "adjoint()")
 
 
-def mT(input: Any) -> Tensor:
+def mT(input: Tensor) -> Tensor:
     """`adjoint`, as the attribute `mT`."""
     return _matrices_turned(input, "mT")
 
 
-def mH(input: Any) -> Tensor:
+def mH(input: Tensor) -> Tensor:
     """`adjoint`, as the attribute `mH`."""
     return _matrices_turned(input, "mH")
 
 
-def H(input: Any) -> Tensor:
+def H(input: Tensor) -> Tensor:
     """`t`, as the attribute `H`, which only a matrix has, or a single number."""
     ndim = input.array.ndim
     if ndim not in (0, 2):
@@ -236,7 +239,7 @@ def H(input: Any) -> Tensor:
     return t(input) if ndim else input
 
 
-def _matrices_turned(x: Any, name: str) -> Tensor:
+def _matrices_turned(x: Tensor, name: str) -> Tensor:
     ndim = x.array.ndim
     if ndim == 1:
         raise RuntimeError(
@@ -282,7 +285,7 @@ def _clone_with_gaps(x: Array) -> Array:
 _clone_with_gaps.vjp(x=lambda g: g)
 
 
-def _replaced(input: Any, view: Any, src: Any) -> Tensor:
+def _replaced(input: Tensor, view: Any, src: Tensor) -> Tensor:
     """A copy of `input` in which `src` stands where `view(copy)` leads to."""
     copied = _clone_with_gaps(input)
     part = view(copied)
@@ -296,7 +299,7 @@ def _replaced(input: Any, view: Any, src: Any) -> Tensor:
 
 
 @numpy_names
-def select_scatter(input: Any, src: Any, dim: int, index: int) -> Tensor:
+def select_scatter(input: Tensor, src: Tensor, dim: int, index: int) -> Tensor:
     """A copy of `input` with the slice at one index of `dim` replaced by `src`."""
     return _replaced(input, lambda x: select(x, dim, index), src)
 
@@ -304,7 +307,7 @@ def select_scatter(input: Any, src: Any, dim: int, index: int) -> Tensor:
 @takes_out
 @numpy_names
 def slice_scatter(
-    input: Any, src: Any, dim: int = 0, start: int | None = None, end: int | None = None,
+    input: Tensor, src: Tensor, dim: int = 0, start: int | None = None, end: int | None = None,
     step: int = 1,
 ) -> Tensor:  # fmt: skip
     """A copy of `input` with the slices `start:end:step` of `dim` replaced by `src`."""
@@ -313,7 +316,9 @@ def slice_scatter(
 
 
 @of_tensors
-def diagonal_scatter(input: Any, src: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
+def diagonal_scatter(
+    input: Tensor, src: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1
+) -> Tensor:
     """A copy of `input` with a diagonal replaced by `src`."""
     same_device("diagonal_scatter", input.array, src.array)
     return _replaced(input, lambda x: diagonal(x, offset, dim1, dim2), src)
@@ -352,7 +357,7 @@ def cartesian_prod(*tensors: Tensor) -> Tensor:
 
 @of_tensors
 @told
-def combinations(input: Any, r: int = 2, with_replacement: bool = False) -> Tensor:
+def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> Tensor:
     """All combinations of r elements of a vector, one row each, in order."""
     choose = itertools.combinations_with_replacement if with_replacement else itertools.combinations
     rows = np.array(list(choose(range(input.array.size), r)), np.int64).reshape(-1, r)
@@ -370,7 +375,7 @@ def _triangle(
 
 def tril_indices(
     row: int, col: int, offset: int = 0, *, dtype: Dtype = None, device: DeviceLike = None,
-    layout: Any = None, pin_memory: bool = False, requires_grad: bool = False,
+    layout: object = None, pin_memory: bool = False, requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """Row and column numbers of the lower triangle, shape (2, count)."""
     return _triangle("tril_indices", row, col, offset, dtype, device)
@@ -378,7 +383,7 @@ def tril_indices(
 
 def triu_indices(
     row: int, col: int, offset: int = 0, *, dtype: Dtype = None, device: DeviceLike = None,
-    layout: Any = None, pin_memory: bool = False, requires_grad: bool = False,
+    layout: object = None, pin_memory: bool = False, requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """Row and column numbers of the upper triangle, shape (2, count)."""
     return _triangle("triu_indices", row, col, offset, dtype, device)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
 
 
-def _integers(name: str, a: Any, b: Any, bools: bool = True) -> tuple[Any, Any]:
+def _integers(name: str, a: Tensor, b: Tensor, bools: bool = True) -> tuple[Any, Any]:
     """Both with their common dtype; torch's error if that holds no integers (or bools)."""
     target = common(a, b)
     if is_floating(target) or (target.kind == "b" and not bools):
@@ -76,7 +76,7 @@ def bitwise_not(x: Array) -> Array:
     return np.invert(x)
 
 
-def invert(input: Any) -> Any:
+def invert(input: Tensor) -> Tensor:
     """`~input`; TypeError for floats, as Python's operator has it."""
     if is_floating(input.array.dtype):
         raise TypeError(
@@ -109,12 +109,12 @@ def bitwise_right_shift(a: Array, b: Array) -> Array:
     return np.right_shift(*_integers("bitwise_right_shift", a, b, bools=False))
 
 
-def rleft_shift(input: Any, other: Any) -> Tensor:
+def rleft_shift(input: Tensor, other: Tensor) -> Tensor:
     """`other << input`: what the operator calls when `other` is a number."""
     return bitwise_left_shift(other, input)
 
 
-def rright_shift(input: Any, other: Any) -> Tensor:
+def rright_shift(input: Tensor, other: Tensor) -> Tensor:
     """`other >> input`: what the operator calls when `other` is a number."""
     return bitwise_right_shift(other, input)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,7 +45,7 @@ def _found(x: Array, found: Array, op: str) -> Array:
     return found
 
 
-def _refuse(g: Any, op: str) -> Any:
+def _refuse(g: Tensor, op: str) -> Any:
     if op in _NODES:
         raise NotImplementedError(f"the derivative for '{op}' is not implemented.")
     raise RuntimeError(f"derivative for aten::{op} is not implemented")
@@ -53,7 +54,9 @@ def _refuse(g: Any, op: str) -> Any:
 _found.vjp(x=_refuse)
 
 
-def _answers(values: Tensor, inverse: Array | None, counts: Array | None) -> Any:
+def _answers(
+    values: Tensor, inverse: Array | None, counts: Array | None
+) -> tuple[Tensor, ...] | Tensor:
     found = (values, *[wrap(x) for x in (inverse, counts) if x is not None])
     return found if len(found) > 1 else values
 
@@ -124,7 +127,7 @@ def unique_consecutive(
 @takes_out
 @named(self="input")
 def searchsorted(
-    sorted_sequence: Tensor, input: Any, *, out_int32: bool = False, right: bool = False,
+    sorted_sequence: Tensor, input: Tensor, *, out_int32: bool = False, right: bool = False,
     side: str | None = None, sorter: Any = None,
 ) -> Tensor:  # fmt: skip
     """For each value the place at which it could be put into a sorted sequence.
@@ -201,7 +204,7 @@ def _any_nan(x: Array) -> bool:
 @takes_out
 @named(self="input")
 def bucketize(
-    input: Any, boundaries: Tensor, *, out_int32: bool = False, right: bool = False
+    input: Tensor, boundaries: Tensor, *, out_int32: bool = False, right: bool = False
 ) -> Tensor:
     """For each value the index of the bucket it falls into, between sorted `boundaries`.
 
@@ -316,8 +319,8 @@ def histogram(
         if low == high:
             low, high = (low, low + 1) if range or not x.size else (low - 0.5, high + 0.5)
         exact = is_floating(x.dtype) and not is_half(x.dtype)
-        spread: Any = ranges.linspace if exact else np.linspace
-        edges = spread(low, high, bins + 1, dtype=x.dtype)
+        spaced: Any = ranges.linspace if exact else np.linspace
+        edges = spaced(low, high, bins + 1, dtype=x.dtype)
     place = np.searchsorted(edges, x, side="right") - 1
     place = np.where(x == edges[-1], len(edges) - 2, place)
     inside = (place >= 0) & (place < len(edges) - 1)
@@ -330,7 +333,7 @@ def histogram(
     return return_types.histogram(*parts)
 
 
-def unravel_index(indices: Any, shape: Any) -> Any:
+def unravel_index(indices: Tensor, shape: int | Sequence[int]) -> tuple[Tensor, ...]:
     """The coordinates, one tensor per dimension of `shape`, of positions in a flattened tensor.
 
     >>> import tinygrad_edu as torch

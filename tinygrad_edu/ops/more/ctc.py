@@ -12,12 +12,16 @@ Source: Graves et al., "Connectionist Temporal Classification", 2006, section 4.
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.engine.primitive import primitive
+
+if TYPE_CHECKING:
+    from tinygrad_edu.tensor import Tensor
+
 
 _NEVER = -np.inf
 
@@ -114,7 +118,7 @@ def _ctc_gradient(
     beta = np.full_like(scores[0], _NEVER)
     gradient = np.exp(log_probs)
     classes = np.arange(log_probs.shape[2], like=states)
-    spread = (states[:, :, None] == classes).astype(scores.dtype)
+    one_hot = (states[:, :, None] == classes).astype(scores.dtype)
     for t in range(steps - 1, -1, -1):
         over = np.where(skips, _shift(beta, -2), _NEVER)
         beta = np.logaddexp(np.logaddexp(beta, _shift(beta, -1)), over)
@@ -124,7 +128,7 @@ def _ctc_gradient(
         paths = alpha[t] + beta
         share = np.exp(paths + raw[:, None] - scores[t])
         share = np.where(paths == _NEVER, 0.0, share).astype(share.dtype)
-        gradient[t] -= np.matmul(share[:, None, :], spread)[:, 0]
+        gradient[t] -= np.matmul(share[:, None, :], one_hot)[:, 0]
         gradient[t] *= g[:, None]
         gradient[t] = np.where(begun, gradient[t], 0.0)
         nowhere = begun & (raw == np.inf)[:, None]
@@ -132,7 +136,7 @@ def _ctc_gradient(
     return gradient
 
 
-def _refuse(g: Any) -> NoReturn:
+def _refuse(g: Tensor) -> NoReturn:
     raise RuntimeError("derivative for aten::_ctc_loss_backward is not implemented")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,10 +38,11 @@ from tinygrad_edu.out import takes_out
 from tinygrad_edu.size import read_dim, read_dims
 
 if TYPE_CHECKING:
+    from tinygrad_edu.ops.creation import Dtype
     from tinygrad_edu.tensor import Tensor
 
 
-def _part(x: Any, dim: int, part: slice) -> Any:
+def _part(x: Tensor, dim: int, part: slice) -> Any:
     return _slice(x, (slice(None),) * dim + (part,))
 
 
@@ -62,7 +64,7 @@ def _cumsum(x: Array, dim: int, dtype: NumpyDtype | None) -> Array:
     return _running(x, dim, dtype, "cumsum")
 
 
-def reverse_cumsum(g: Any, dim: int) -> Any:
+def reverse_cumsum(g: Tensor, dim: int) -> Tensor:
     """The sum of each element and all after it."""
     if not len(g.shape):
         return g
@@ -76,7 +78,7 @@ _cumsum.vjp(x=lambda g, dim: reverse_cumsum(g, dim))
 @takes_out(dtype="asked")
 @numpy_names
 @composed(autocast={"cuda": "float32"})
-def cumsum(input: Any, dim: int, *, dtype: Any = None) -> Tensor:
+def cumsum(input: Tensor, dim: int, *, dtype: Dtype = None) -> Tensor:
     """Running sum: `y[i] = x[0] + ... + x[i]` along `dim`.
 
     Args:
@@ -103,13 +105,13 @@ def linear_scan(b: Array, a: Array, dim: int) -> Array:
     return np.moveaxis(s, 0, dim)
 
 
-def _scan_back(g: Any, a: Any, dim: int) -> Any:
+def _scan_back(g: Tensor, a: Tensor, dim: int) -> Tensor:
     """The gradient of b: `t[i] = g[i] + a[i+1] * t[i+1]`, a scan from the end."""
     flipped = _flip(_cat([_part(a, dim, slice(1, None)), _part(a, dim, slice(0, 1))], dim), (dim,))
     return _flip(linear_scan(_flip(g, (dim,)), flipped, dim), (dim,))
 
 
-def _behind(x: Any, dim: int, first: Any) -> Any:
+def _behind(x: Any, dim: int, first: Any) -> Tensor:
     """`x` moved on by one place, `first` (np.ones_like or np.zeros_like) in front."""
     front = first(raw(_part(x, dim, slice(0, 1))))
     return _cat([front, _part(x, dim, slice(0, -1))], dim)
@@ -134,12 +136,12 @@ def _settled(x: Array, dim: int) -> Array:
     return y
 
 
-def exclusive_cumprod(x: Any, dim: int) -> Any:
+def exclusive_cumprod(x: Tensor, dim: int) -> Tensor:
     """`y[i] = x[0] * ... * x[i-1]` along `dim`; `y[0] = 1`."""
     return _cumprod(_behind(x, dim, np.ones_like), dim, None)
 
 
-def _cumprod_gradient(g: Any, x: Any, y: Any, dim: int) -> Any:
+def _cumprod_gradient(g: Tensor, x: Tensor, y: Tensor, dim: int) -> Tensor:
     """`gx[k]` is the sum over i >= k of `g[i] * y[i] / x[k]`; where x has zeros, without dividing.
 
     With s[k] = g[k] + x[k+1] * s[k+1], it is `s[k]` times the product of all before k.
@@ -159,7 +161,7 @@ _settled.vjp(x=lambda g, x, y, dim: _cumprod_gradient(g, x, y, dim))
 @takes_out(dtype="asked")
 @numpy_names
 @composed(autocast={"cuda": "float32"})
-def cumprod(input: Any, dim: int, *, dtype: Any = None) -> Tensor:
+def cumprod(input: Tensor, dim: int, *, dtype: Dtype = None) -> Tensor:
     """Running product: `y[i] = x[0] * ... * x[i]` along `dim`.
 
     Its gradient is right where elements are 0, too.
@@ -181,7 +183,7 @@ def _logcumsumexp(x: Array, dim: int) -> Array:
     return accumulate(np.logaddexp, x, dim)
 
 
-def _logcumsumexp_gradient(g: Any, x: Any, y: Any, dim: int) -> Any:
+def _logcumsumexp_gradient(g: Tensor, x: Tensor, y: Tensor, dim: int) -> Any:
     """`gx[k] = sum over i >= k of g[i] * exp(x[k] - y[i])`.
 
     `exp(x[k] - y[i])` is at most 1, but `exp(-y[i])` alone may overflow.  So it is taken in steps
@@ -207,7 +209,7 @@ _logcumsumexp.vjp(x=lambda g, x, y, dim: _logcumsumexp_gradient(g, x, y, dim))
 
 @takes_out
 @numpy_names
-def logcumsumexp(input: Any, dim: int) -> Tensor:
+def logcumsumexp(input: Tensor, dim: int) -> Tensor:
     """`y[i] = log(exp(x[0]) + ... + exp(x[i]))` along `dim`, without overflow.
 
     >>> import tinygrad_edu as torch
@@ -217,10 +219,14 @@ def logcumsumexp(input: Any, dim: int) -> Tensor:
     return _logcumsumexp(input, read_dim(dim, operand("logcumsumexp", input).ndim))
 
 
-@takes_out(dtype="cast")
+@takes_out(dtype="any")
 @numpy_names
 def diff(
-    input: Tensor, n: int = 1, dim: int = -1, prepend: Any = None, append: Any = None
+    input: Tensor,
+    n: int = 1,
+    dim: int = -1,
+    prepend: Tensor | None = None,
+    append: Tensor | None = None,
 ) -> Tensor:
     """Differences of neighbours, `x[i+1] - x[i]` along `dim`, taken `n` times.
 
@@ -286,7 +292,11 @@ def cumulative_trapezoid(y: Any, x: Any = None, *, dx: Any = 1, dim: int = -1) -
 
 @numpy_names
 def gradient(
-    input: Any, *, spacing: Any = None, dim: Any = None, edge_order: int = 1
+    input: Tensor,
+    *,
+    spacing: Any = None,
+    dim: int | Sequence[int] | None = None,
+    edge_order: int = 1,
 ) -> tuple[Tensor, ...]:
     """The slope of samples along each dimension, by central differences.
 
@@ -345,14 +355,14 @@ def _slope(x: Any, h: Any, dim: int, edge_order: int) -> Tensor:
     return joined
 
 
-def _weighted(a: Any, b: Any, c: Any, left: Any, right: Any) -> Any:
+def _weighted(a: Tensor, b: Tensor, c: object, left: Any, right: Any) -> Any:
     """The slope at b of the parabola through three samples, `left` and `right` apart."""
     both = left + right
     of_a, of_b, of_c = right / (left * both), (right - left) / (left * right), left / (right * both)
     return b * of_b - a * of_a + c * of_c
 
 
-def _at_end(a: Any, b: Any, c: Any, near: Any, far: Any, edge_order: int) -> Any:
+def _at_end(a: Tensor, b: Any, c: object, near: Any, far: Any, edge_order: int) -> Any:
     """The slope at the first of three samples: of two of them, or of the parabola through all."""
     if edge_order == 1:
         return (b - a) / near
@@ -368,7 +378,7 @@ def _prod(x: Array, dims: Dims, keepdim: bool, dtype: NumpyDtype | None) -> Arra
     return in_order(reduce_multiply(x, axis=dims, dtype=dtype, keepdims=keepdim))
 
 
-def _prod_gradient(g: Any, x: Any, y: Any, dims: Dims, keepdim: bool) -> Any:
+def _prod_gradient(g: Tensor, x: Any, y: Tensor, dims: Dims, keepdim: bool) -> Any:
     """`g` times the product of all other elements, which is `y / x` if no element is 0.
 
     Of two zeros among all elements, each stops whatever is not finite, as in torch.

@@ -23,9 +23,10 @@ from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.kernels.memory_order import by_columns
 from tinygrad_edu.names import return_types
+from tinygrad_edu.names.moved import moved_names
 from tinygrad_edu.ops.arguments import named, no_derivative, operand, raw
 from tinygrad_edu.ops.joining import _cat
-from tinygrad_edu.ops.masking import tril, where
+from tinygrad_edu.ops.masking import tril
 from tinygrad_edu.ops.matmul import matmul
 from tinygrad_edu.ops.more.linalg import _check_square, _turned, substitute
 from tinygrad_edu.out import takes_out
@@ -44,7 +45,7 @@ def _check_matrix(name: str, x: Array) -> None:
         )
 
 
-def _chain(*factors: Any) -> Any:
+def _chain(*factors: object) -> Any:
     product = factors[0]
     for factor in factors[1:]:
         product = matmul(product, factor)
@@ -66,7 +67,7 @@ def _qr(A: Array, mode: str) -> Any:
     return tuple([by_columns(part) for part in factor(A, mode)])
 
 
-def _qr_gradient(g: Any, y: Any, A_shape: tuple[int, ...], mode: str) -> Any:
+def _qr_gradient(g: Tensor, y: Tensor, A_shape: tuple[int, ...], mode: str) -> Any:
     rows, columns = A_shape[-2:]
     if mode == "complete" and rows > columns:
         raise RuntimeError(
@@ -164,7 +165,7 @@ def _differences(values: Any) -> Any:
     return gap + _constant(np.eye(values.shape[-1]), values)
 
 
-def _eigh_gradient(g: Any, y: Any) -> Any:
+def _eigh_gradient(g: Tensor, y: Tensor) -> Any:
     """`V (diag(gw) + skew part of V' gV / differences of w) V'`."""
     (w, v), (g_w, g_v) = y, g
     eye = _constant(np.eye(w.shape[-1]), w)
@@ -220,11 +221,11 @@ def _svd(A: Array, full_matrices: bool) -> Any:
     return by_columns(u), s, by_columns(vh)
 
 
-def _skew(x: Any) -> Any:
+def _skew(x: Tensor) -> Any:
     return x - _turned(x)
 
 
-def _svd_gradient(g: Any, y: Any, A_shape: tuple[int, ...]) -> Any:
+def _svd_gradient(g: Tensor, y: Tensor, A_shape: tuple[int, ...]) -> Any:
     """`U (S-weighted skew parts + diag(gS)) V'`, and the parts of gU, gV outside U and V."""
     rows, columns = A_shape[-2:]
     (u, s, vh), (g_u, g_s, g_vh) = y, g
@@ -324,7 +325,7 @@ def _pinv(A: Array, limit: Array, hermitian: bool) -> Array:
     return np.matmul(_turned(vh) * inverse[..., None, :], _turned(u))
 
 
-def _pinv_gradient(g: Any, A: Any, y: Any) -> Any:
+def _pinv_gradient(g: Tensor, A: Tensor, y: Tensor) -> Any:
     """`-P'gP' + (I - A P) g' P P' + P'P g' (I - P A)`, with P the pseudoinverse."""
     left = _constant(np.eye(A.shape[-2]), A) - matmul(A, y)
     right = _constant(np.eye(A.shape[-1]), A) - matmul(y, A)
@@ -336,12 +337,17 @@ def _pinv_gradient(g: Any, A: Any, y: Any) -> Any:
 _pinv.vjp(A=_pinv_gradient)
 
 
-@takes_out(dtype="cast")
+@takes_out(dtype="any")
 @named(input="A")
 @composed(autocast={"cpu": "float32"})
 @np.errstate(all="ignore")
 def pinv(
-    A: Tensor, rcond: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None
+    A: Tensor,
+    rcond: float | Tensor | None = None,
+    hermitian: bool = False,
+    *,
+    atol: float | Tensor | None = None,
+    rtol: float | Tensor | None = None,
 ) -> Tensor:
     """The Moore-Penrose pseudoinverse of matrices.
 
@@ -388,11 +394,16 @@ def _per_matrix(tolerance: Any) -> Any:
     return tolerance.array[..., None] if isinstance(tolerance, Variable) else tolerance
 
 
-@takes_out(dtype="cast")
+@takes_out(dtype="any")
 @named(input="A")
 @composed(autocast={"cpu": "float32"})
 def matrix_rank(
-    A: Tensor, tol: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None
+    A: Tensor,
+    tol: float | Tensor | None = None,
+    hermitian: bool = False,
+    *,
+    atol: float | Tensor | None = None,
+    rtol: float | Tensor | None = None,
 ) -> Tensor:
     """How many singular values of each matrix are not 0.
 
@@ -414,7 +425,7 @@ def matrix_rank(
 _DRIVERS = ("gels", "gelsy", "gelsd", "gelss")
 
 
-@takes_out(dtype="cast")
+@takes_out(dtype="any")
 @named(input="A", b="B")
 @composed(autocast={"cpu": "float32"})
 @np.errstate(all="ignore")
@@ -459,36 +470,5 @@ def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | Non
     return return_types.linalg_lstsq(x[..., 0] if vector else x, residuals, ranks, wrap(values))
 
 
-@takes_out(dtype="cast")
-@named(input="A")
-def matrix_power(A: Tensor, n: int) -> Tensor:
-    """The product of n factors A; of its inverse if n is negative.
-
-    Raises:
-        RuntimeError: the matrices are not square, or n is negative and one is singular.
-
-    >>> import tinygrad_edu as torch
-    >>> torch.linalg.matrix_power(torch.tensor([[1.0, 1.0], [0.0, 1.0]]), 5)
-    tensor([[1., 5.],
-            [0., 1.]])
-    """
-    from tinygrad_edu.ops.more.linalg import inv
-
-    x = operand("linalg.matrix_power", A)
-    _check_square("matrix_power", x, low=n >= 0)
-    if n < 0:
-        return matrix_power(inv(A), -n)
-    result: Any = None
-    base: Any = A
-    while n:
-        if n & 1:
-            result = base if result is None else matmul(result, base)
-        n >>= 1
-        base = matmul(base, base) if n else base
-    if result is None:
-        eye = _constant(np.eye(x.shape[-1]), x)
-        nowhere = np.zeros_like(x, dtype=bool, order="C")
-        eye_like: Tensor = where(nowhere, A, np.broadcast_to(eye, x.shape))
-        return eye_like
-    product: Tensor = result.clone() if result is A else result
-    return product
+if not TYPE_CHECKING:  # a type checker is to miss what is not here
+    __getattr__ = moved_names(__name__)

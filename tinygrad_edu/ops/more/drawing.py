@@ -15,12 +15,14 @@ from tinygrad_edu.ops.shape import broadcast_shapes
 from tinygrad_edu.out import takes_out
 from tinygrad_edu.random import (
     Generator,
+    fill_normal,
+)  # fmt: skip
+from tinygrad_edu.random.laws import (
     fill_cauchy,
     fill_exponential,
     fill_geometric,
     fill_log_normal,
-    fill_normal,
-)  # fmt: skip
+)
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
@@ -29,12 +31,12 @@ if TYPE_CHECKING:
 # Reading arguments --------------------------------------------------------------------------------
 
 
-@takes_out(dtype="cast")
+@takes_out(dtype="any")
 @np.errstate(all="ignore")
 def normal(
     mean: Any, std: Any = None, size: Any = None, *, generator: Generator | None = None,
     dtype: Dtype = None, device: DeviceLike = None, requires_grad: bool = False,
-    out: None = None, layout: Any = None, pin_memory: bool = False,
+    out: None = None, layout: object = None, pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """Normal numbers: `normal(mean, std, size)` of numbers, or of tensors `normal(mean, std)`.
 
@@ -56,8 +58,8 @@ def normal(
         if std is None or not isinstance(size, (tuple, list)):
             raise TypeError(f"normal() takes (mean, std, size) with a tuple as size, not {size!r}")
         array = _empty("normal", (), size, dtype, out, device)
-        centre, spread = _number("normal", "mean", mean), _number("normal", "std", std)
-        fill_normal(gen, array, centre, spread)
+        centre, deviation = _number("normal", "mean", mean), _number("normal", "std", std)
+        fill_normal(gen, array, centre, deviation)
         return finish(array, device, requires_grad)
     if not isinstance(mean, Variable) and not isinstance(std, Variable):
         raise TypeError("normal() needs a size where neither mean nor std is a Tensor")
@@ -67,32 +69,32 @@ def normal(
 
 
 def _normal_of_tensors(gen: Generator, mean: Any, std: Any) -> Tensor:
-    centre, spread = (p.array if isinstance(p, Variable) else p for p in (mean, std))
-    same_device("normal", centre, spread)
+    centre, deviation = (p.array if isinstance(p, Variable) else p for p in (mean, std))
+    same_device("normal", centre, deviation)
     if not isinstance(std, Variable):
         array = np.empty_like(centre, order="C")
         fill_normal(gen, array, 0.0, _number("normal", "std", std))
     else:
-        if isinstance(spread, np.ndarray) and not (spread >= 0).all():
+        if isinstance(deviation, np.ndarray) and not (deviation >= 0).all():
             raise RuntimeError("normal expects all elements of std >= 0.0")
         if not isinstance(mean, Variable):
             centre = _number("normal", "mean", mean)
-        shape = broadcast_shapes(np.shape(centre), spread.shape)
-        array = new_like(spread, shape, dtype=getattr(centre, "dtype", None))
+        shape = broadcast_shapes(np.shape(centre), deviation.shape)
+        array = new_like(deviation, shape, dtype=getattr(centre, "dtype", None))
         fill_normal(gen, array)
-        array *= spread
+        array *= deviation
     array += centre
     return _result(array, mean, std)
 
 
-def exponential_(self: Tensor, lambd: Any = 1.0, *, generator: Generator | None = None) -> Tensor:
+def exponential_(self: Tensor, lambd: float = 1.0, *, generator: Generator | None = None) -> Tensor:
     """Fill with numbers of the exponential law of rate `lambd` > 0."""
     gen, rate = _generator(generator), _number("exponential_", "lambd", lambd)
     return _fill(self, lambda a: fill_exponential(gen, a, rate))
 
 
 def log_normal_(
-    self: Tensor, mean: Any = 1.0, std: Any = 2.0, *, generator: Generator | None = None
+    self: Tensor, mean: float = 1.0, std: float = 2.0, *, generator: Generator | None = None
 ) -> Tensor:
     """Fill with the exponentials of normal numbers, std > 0."""
     gen = _generator(generator)
@@ -101,7 +103,7 @@ def log_normal_(
 
 
 def cauchy_(
-    self: Tensor, median: Any = 0.0, sigma: Any = 1.0, *, generator: Generator | None = None
+    self: Tensor, median: float = 0.0, sigma: float = 1.0, *, generator: Generator | None = None
 ) -> Tensor:
     """Fill with numbers of the Cauchy law, sigma > 0."""
     gen = _generator(generator)
@@ -109,7 +111,7 @@ def cauchy_(
     return _fill(self, lambda a: fill_cauchy(gen, a, m, s))
 
 
-def geometric_(self: Tensor, p: Any, *, generator: Generator | None = None) -> Tensor:
+def geometric_(self: Tensor, p: float, *, generator: Generator | None = None) -> Tensor:
     """Fill with the number of trials up to the first success of probability 0 < p < 1."""
     gen, chance = _generator(generator), _number("geometric_", "p", p)
     return _fill(self, lambda a: fill_geometric(gen, a, chance))

@@ -14,6 +14,7 @@ import itertools
 import math
 from typing import TYPE_CHECKING, Any
 
+from tinygrad_edu.engine.boundary import type_name
 from tinygrad_edu.engine.graph import Variable
 from tinygrad_edu.ops.matmul import matmul
 from tinygrad_edu.ops.more.linalg import diagonal
@@ -57,9 +58,7 @@ def einsum(*args: Any) -> Tensor:
         equation, tensors = _from_lists(args)
     for i, x in enumerate(tensors):
         if not isinstance(x, Variable):
-            raise TypeError(
-                f"expected Tensor as element {i} in argument 1, but got {type(x).__name__}"
-            )
+            raise TypeError(f"expected Tensor as element {i} in argument 1, but got {type_name(x)}")
     inputs, output = _parse(equation, [x.array.shape for x in tensors])
     operands = [_take_diagonals(x, labels) for x, labels in zip(tensors, inputs, strict=True)]
     operands = _squeeze_broadcast(operands)
@@ -260,7 +259,7 @@ def _contract(
         result.sort(key=lambda label: place.get(label, len(place)))
         return _aligned(a, a_labels, result) * _aligned(b, b_labels, result), result
 
-    def arrange(x: Any, labels: Labels, *groups: Labels) -> Any:
+    def arrange(x: Tensor | float, labels: Labels, *groups: Labels) -> Any:
         order = [label for group in groups for label in group]
         x = _permute(x, tuple([labels.index(label) for label in order]))
         return x.reshape(

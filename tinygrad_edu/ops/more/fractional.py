@@ -66,7 +66,13 @@ def fractional_max_pool(
 
 @of_tensors
 def max_unpool(
-    n: int, input: Any, indices: Any, kernel_size: Any, stride: Any, padding: Any, output_size: Any
+    n: int,
+    input: Any,
+    indices: Any,
+    kernel_size: Any,
+    stride: Any,
+    padding: tuple[int, ...],
+    output_size: Any,
 ) -> Tensor:
     """Zeros with the elements of `input` at the positions that `max_pool` gave."""
     name = f"max_unpool{n}d"

@@ -12,7 +12,7 @@ import numpy as np
 
 from tinygrad_edu.backend import new_like, solving
 from tinygrad_edu.dtypes import Array, fitting, is_floating, scalar_type_name
-from tinygrad_edu.engine.boundary import LinAlgError
+from tinygrad_edu.engine.boundary import LinAlgError, need_tensors
 from tinygrad_edu.engine.composed import composed, of_tensors
 from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
@@ -44,9 +44,9 @@ def _diagonal(x: Array, offset: int, dim1: int, dim2: int) -> Array:
 @primitive(node="DiagEmbed", half="as it is")
 def _undiagonal(x: Array, shape: tuple[int, ...], offset: int, dim1: int, dim2: int) -> Array:
     """Zeros of that shape with `x` on the diagonal."""
-    spread = new_like(x, shape, 0)
-    _diagonal.primitive.forward(spread, offset, dim1, dim2)[...] = x
-    return spread
+    matrix = new_like(x, shape, 0)
+    _diagonal.primitive.forward(matrix, offset, dim1, dim2)[...] = x
+    return matrix
 
 
 _diagonal.vjp(x=lambda g, x_shape, offset, dim1, dim2: _undiagonal(g, x_shape, offset, dim1, dim2))
@@ -117,6 +117,7 @@ def diag(input: Tensor, diagonal: int = 0) -> Tensor:
 @of_tensors
 def diagflat(input: Tensor, offset: int = 0) -> Tensor:
     """The matrix with all elements of the input on its diagonal."""
+    need_tensors("diagflat", input=input)
     return diag_embed(input.reshape(-1), offset)
 
 
@@ -158,7 +159,7 @@ def trace(input: Tensor) -> Tensor:
     return shown_as(sum(_diagonal(input, 0, 0, 1)), "Trace(x)", x=input)
 
 
-def stored_by_columns(x: Any) -> Tensor:
+def stored_by_columns(x: Tensor) -> Tensor:
     """The same matrices with their columns contiguous in memory, as LAPACK returns them."""
     y: Tensor = _turned(contiguous(_turned(x)))
     return y
@@ -267,7 +268,7 @@ def _second_of_det(h: Array, A: Array) -> Array:
     return (sign * np.matmul(np.matmul(u, changed + eye * on_diagonal), v)).astype(A.dtype)
 
 
-def _third_of_det(g: Any, h: Any, A: Any) -> Any:
+def _third_of_det(g: Tensor, h: Tensor, A: Tensor) -> Any:
     """The derivative of `sum(g * _second_of_det(h, A))`, for A that can be inverted.
 
     That sum is det(A) (tr(N g) tr(N h) - tr(N g N h)), N the inverse.
@@ -450,7 +451,7 @@ def _cholesky(A: Array) -> Array:
         ) from None
 
 
-def _cholesky_gradient(g: Any, y: Any) -> Any:
+def _cholesky_gradient(g: Tensor, y: Tensor) -> Any:
     """With P the lower triangle of `y' g`, its diagonal halved: `inv(y)' P inv(y)`, symmetrized."""
     halves = 1 - np.eye(y.shape[-1]) / 2
     lower = tril(matmul(_turned(y), g)) * _like(halves, y)
@@ -459,7 +460,7 @@ def _cholesky_gradient(g: Any, y: Any) -> Any:
     return (whole + _turned(whole)) / 2
 
 
-def _like(constant: Array, y: Any) -> Array:
+def _like(constant: Array, y: Tensor) -> Array:
     """The constant with the dtype and on the device of `y`."""
     from tinygrad_edu.backend import device_of, to_device
     from tinygrad_edu.ops.arguments import raw
@@ -470,7 +471,7 @@ def _like(constant: Array, y: Any) -> Array:
 _cholesky.vjp(A=lambda g, y: _cholesky_gradient(g, y))
 
 
-@takes_out(dtype="cast")
+@takes_out(dtype="any")
 @named(input="A")
 @composed(autocast={"cpu": "float32"})
 def cholesky(A: Tensor, upper: bool = False) -> Tensor:

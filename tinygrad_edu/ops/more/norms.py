@@ -15,8 +15,10 @@ from tinygrad_edu.dtypes import (
     scalar_type_name,
     to_numpy,
 )
+from tinygrad_edu.engine.boundary import need_tensors
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.primitive import primitive
+from tinygrad_edu.engine.types import Call
 from tinygrad_edu.kernels.memory_order import in_order
 from tinygrad_edu.ops.arguments import (
     Dims,
@@ -247,9 +249,13 @@ def norm(
     """
     if isinstance(p, str) and p != "fro":
         dims = (-2, -1) if dim is None else dim
-        return matrix_norm(input, p, dims, keepdim, dtype=dtype, out=out)  # type: ignore[call-arg]
+        of_matrix: Call = matrix_norm
+        size: Tensor = of_matrix(input, p, dims, keepdim, dtype=dtype, out=out)
+        return size
     order = 2 if p in (None, "fro") else p
-    return vector_norm(input, order, dim, keepdim, dtype=dtype, out=out)  # type: ignore[call-arg]
+    of_vector: Call = vector_norm
+    length: Tensor = of_vector(input, order, dim, keepdim, dtype=dtype, out=out)
+    return length
 
 
 @primitive
@@ -357,6 +363,7 @@ def dist(input: Tensor, other: Tensor, p: Any = 2) -> Tensor:
     >>> torch.dist(torch.tensor([3.0, 0.0]), torch.tensor([0.0, 4.0]))
     tensor(5.)
     """
+    need_tensors("dist", input=input, other=other)
     return vector_norm(input - other, p)
 
 

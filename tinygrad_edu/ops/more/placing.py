@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 @primitive
-def _scatter(x: Array, dim: int, index: Array, src: Any) -> Array:
+def _scatter(x: Array, dim: int, index: Array, src: Array) -> Array:
     dim = _check_index("scatter", x, dim, index)
     y = as_array(x).copy()
     if index.size:
@@ -80,7 +80,7 @@ def scatter(
 
 
 @primitive
-def _scatter_multiply(x: Array, dim: int, index: Array, src: Any) -> Array:
+def _scatter_multiply(x: Array, dim: int, index: Array, src: Array) -> Array:
     dim = _check_index("scatter", x, dim, index)
     y = as_array(x).copy()
     place = _along(index.reshape(index.shape or 1), dim)
@@ -119,8 +119,8 @@ def _check_copied(x: Array, dim: int, index: Array, source: Array) -> None:
         )
 
 
-@primitive
-def _index_copy(x: Array, dim: int, index: Array, source: Any) -> Array:
+@primitive(numbers="none")
+def _index_copy(x: Array, dim: int, index: Array, source: Array) -> Array:
     _check_slices("index_copy", x, dim, index, source)
     if hasattr(source, "shape"):
         _check_copied(x, read_dim(dim, x.ndim), index, source)
@@ -138,7 +138,7 @@ _index_copy.vjp(
 @takes_out
 @numpy_names
 @composed(autocast={"cpu": "widest"})
-def index_copy(input: Any, dim: int, index: Any, source: Any) -> Tensor:
+def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
     """A copy of `input` with the slices that the index names replaced by those of `source`."""
     return _index_copy(input, dim, index, source)
 
@@ -151,7 +151,7 @@ def _index_fill(x: Array, dim: int, index: Array, value: Any) -> Array:
     return y
 
 
-def _filled(g: Any, dim: int, index: Array) -> Any:
+def _filled(g: Tensor, dim: int, index: Array) -> Tensor:
     from tinygrad_edu.ops.shape import flatten
 
     picked = _index_select(g, dim, np.unique(index))
@@ -165,7 +165,7 @@ _index_fill.vjp(
 
 
 @numpy_names
-def index_fill(input: Any, dim: int, index: Any, value: Any) -> Tensor:
+def index_fill(input: Tensor, dim: int, index: Tensor, value: float | Tensor) -> Tensor:
     """A copy of `input` with one value in the slices that the index names."""
     if isinstance(value, Variable) and value.array.ndim:
         raise RuntimeError(
@@ -179,7 +179,7 @@ def index_fill(input: Any, dim: int, index: Any, value: Any) -> Tensor:
 
 @takes_out
 @numpy_names
-def take_along_dim(input: Any, indices: Any, dim: int | None = None) -> Tensor:
+def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
     """Pick along `dim`, the other dimensions broadcast; all in one dimension if `dim` is None.
 
     Raises:
@@ -218,7 +218,7 @@ def take_along_dim(input: Any, indices: Any, dim: int | None = None) -> Tensor:
 
 
 @takes_out
-def take(input: Any, index: Any) -> Tensor:
+def take(input: Tensor, index: Tensor) -> Tensor:
     """The elements of `input`, seen as one dimension, that the indices name, in their shape."""
     same_device("take", input.array, index.array)
     flat = input.reshape(-1)

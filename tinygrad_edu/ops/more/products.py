@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
 
 
-@takes_out(dtype="cast")
+@takes_out(dtype="any")
 def outer(input: Tensor, vec2: Tensor) -> Tensor:
     """All products of an element of one vector and one of another: (n,), (m,) -> (n, m).
 
@@ -38,7 +38,7 @@ def outer(input: Tensor, vec2: Tensor) -> Tensor:
 ger = outer
 
 
-@takes_out(dtype="cast")
+@takes_out(dtype="any")
 def inner(input: Tensor, other: Tensor) -> Tensor:
     """Sums of products over the last dimension: (..., k), (***, k) -> (..., ***)."""
     a, b = input.array.shape, other.array.shape
@@ -160,7 +160,13 @@ def chain_matmul(*matrices: Tensor) -> Tensor:
 
 
 def _combine(
-    name: str, input: Tensor, product: Any, beta: Any, alpha: Any, *, input_first: bool = False
+    name: str,
+    input: Tensor,
+    product: Tensor,
+    beta: float,
+    alpha: float,
+    *,
+    input_first: bool = False,
 ) -> Tensor:
     """`beta * input + alpha * product`, of the product's shape; a beta of 0 ignores `input`.
 
@@ -183,7 +189,9 @@ def _combine(
 @takes_out
 @numbers_first(3, "beta", "alpha")
 @composed(autocast="lower")
-def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
+def addmm(
+    input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: float = 1, alpha: float = 1
+) -> Tensor:
     """`beta * input + alpha * (mat1 @ mat2)`.
 
     >>> import tinygrad_edu as torch
@@ -196,15 +204,15 @@ def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: An
 @takes_out
 @numbers_first(3, "beta", "alpha")
 @composed(autocast={"cpu": "as_given", "cuda": "lower"})
-def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
+def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
     """`beta * input + alpha * (mat @ vec)`."""
     return _combine("Addmv", input, mv(mat, vec), beta, alpha)
 
 
-@takes_out(dtype="cast")
+@takes_out(dtype="any")
 @numbers_first(3, "beta", "alpha")
 @composed(autocast={"cpu": "as_given", "cuda": "lower"})
-def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
+def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
     """`beta * input + alpha * outer(vec1, vec2)`."""
     return _combine("Addr", input, outer(vec1, vec2), beta, alpha, input_first=True)
 
@@ -213,7 +221,7 @@ def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: Any = 1, alpha: Any
 @numbers_first(3, "beta", "alpha")
 @composed(autocast="lower")
 def baddbmm(
-    input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1
+    input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: float = 1, alpha: float = 1
 ) -> Tensor:
     """`beta * input + alpha * bmm(batch1, batch2)`."""
     return _combine("Baddbmm", input, bmm(batch1, batch2), beta, alpha)
@@ -223,14 +231,14 @@ def baddbmm(
 @numbers_first(3, "beta", "alpha")
 @composed(autocast="lower")
 def addbmm(
-    input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1
+    input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: float = 1, alpha: float = 1
 ) -> Tensor:
     """`beta * input + alpha * (bmm(batch1, batch2) summed over the batch)`."""
     total = sum(bmm(batch1, batch2), 0, dtype=batch1.dtype)
     return _combine("Addbmm", input, total, beta, alpha)
 
 
-@takes_out(dtype="cast")
+@takes_out(dtype="any")
 def kron(input: Tensor, other: Tensor) -> Tensor:
     """The Kronecker product: every element of `input` times all of `other`, as a block.
 

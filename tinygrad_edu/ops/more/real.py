@@ -31,14 +31,14 @@ if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
 
 
-@takes_out(dtype="cast")
-def real(input: Any) -> Any:
+@takes_out(dtype="any")
+def real(input: Tensor) -> Tensor:
     """The tensor itself: all its numbers are real."""
     operand("real", input)
     return input
 
 
-def imag(input: Any) -> Any:
+def imag(input: Tensor) -> Any:
     """Refused, as in torch: there are no complex numbers."""
     raise RuntimeError("imag is not implemented for tensors with non-complex dtypes.")
 
@@ -75,7 +75,7 @@ _nextafter.vjp(a=lambda g, a, b: gate(g, a != b),
                b=zero_gradient)  # fmt: skip
 
 
-def nextafter(input: Any, other: Any, *, out: Any = None) -> Tensor:
+def nextafter(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The next float after `input` in the direction of `other`.
 
     Args:
@@ -112,7 +112,7 @@ _scaled.vjp(a=lambda g, exponent: _scaled(g, exponent))
 
 
 @takes_out
-def frexp(input: Any) -> Any:
+def frexp(input: Tensor) -> Any:
     """`input = mantissa * 2 ** exponent`, with the mantissa's size in [1/2, 1).
 
     >>> import tinygrad_edu as torch

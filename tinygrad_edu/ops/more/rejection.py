@@ -21,7 +21,7 @@ def _on_device(drawn: Array, parameter: Any) -> Tensor:
     return _result(to_device(drawn, device_of(parameter.array)), parameter)
 
 
-def poisson(input: Any, generator: Generator | None = None) -> Tensor:
+def poisson(input: Tensor, generator: Generator | None = None) -> Tensor:
     """For each rate in `input`, how many events fall into one unit of time; no gradient flows.
 
     Raises:

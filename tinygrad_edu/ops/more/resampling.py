@@ -107,7 +107,7 @@ def _places(size: int, out: int, scale: float | None, align: bool, kind: Any) ->
     return i * step if align else scaled.primitive.forward(i + kind(0.5), float(step), -0.5)
 
 
-def _linear(size: int, out: int, scale: float | None, align: bool, kind: Any) -> Taps:
+def _linear(size: int, out: int, scale: float | None, align: bool, kind: object) -> Taps:
     at = np.maximum(_places(size, out, scale, align, kind), 0)
     left = np.minimum(np.floor(at).astype(np.int64), size - 1)
     part = np.minimum(at - left.astype(kind), 1)
@@ -118,7 +118,7 @@ def cubic_weights(part: Any) -> list[Any]:
     """The weights of the two elements before and the two behind a place that far between two."""
     a = _SHARPNESS
 
-    def near(x: Any) -> Any:
+    def near(x: Tensor | float) -> Any:
         return ((a + 2) * x - (a + 3)) * x * x + 1
 
     def far(x: Any) -> Any:
@@ -127,14 +127,14 @@ def cubic_weights(part: Any) -> list[Any]:
     return [far(part + 1), near(part), near(1 - part), far(2 - part)]
 
 
-def _cubic(size: int, out: int, scale: float | None, align: bool, kind: Any) -> Taps:
+def _cubic(size: int, out: int, scale: float | None, align: bool, kind: object) -> Taps:
     at = _places(size, out, scale, align, kind)
     left = np.floor(at).astype(np.int64)
     places = [np.clip(left + k, 0, size - 1) for k in (-1, 0, 1, 2)]
     return list(zip(places, cubic_weights(at - left.astype(kind)), strict=True))
 
 
-def _resample(x: Any, dim: int, taps: Taps) -> Any:
+def _resample(x: Tensor, dim: int, taps: Taps) -> Any:
     """The weighted sum of the taps along a dimension."""
     total = None
     for index, weight in taps:
@@ -295,7 +295,7 @@ def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
     return shown_as(_of_its_own(shuffled, input), "PixelShuffle(x)", x=input)
 
 
-def _of_its_own(y: Any, x: Any) -> Tensor:
+def _of_its_own(y: Tensor, x: Tensor) -> Tensor:
     """A rearranged `x` in memory of its own, also if nothing had to move."""
     result: Tensor = y.clone().contiguous() if y._storage is x._storage else y
     return result

@@ -53,14 +53,16 @@ def _scatter_extreme(
     return y
 
 
-def _bound(dtype: Any, largest: bool) -> Any:
+def _bound(dtype: Any, largest: bool) -> int:
     info = np.iinfo(dtype) if dtype.kind in "iu" else None
     if info is None:
         return not largest
     return info.min if largest else info.max
 
 
-def _shares(g: Any, x: Any, dim: int, index: Any, src: Any, y: Any, include_self: bool) -> Any:
+def _shares(
+    g: Tensor, x: Any, dim: int, index: Any, src: Any, y: Tensor, include_self: bool
+) -> Any:
     """The gradient of an extreme, shared evenly among all that equal it: for `x` and for `src`.
 
     By products, as in torch: of inf, those that lost get nan.
@@ -91,11 +93,11 @@ def _scatter_product(x: Array, dim: int, index: Array, src: Array) -> Array:
     return _scatter_multiply.primitive.forward(x, dim, index, src)
 
 
-def _nonzero(x: Any) -> Any:
+def _nonzero(x: Tensor) -> Tensor:
     return _where(x == 0, zeros_beside(x, ()) + 1, x)
 
 
-def _factor_gradient(g: Any, x: Any, dim: int, index: Any, src: Any, y: Any) -> Any:
+def _factor_gradient(g: Tensor, x: Tensor, dim: int, index: Any, src: Any, y: Tensor) -> Tensor:
     """The product of all other factors: y / src; of a lone zero, the product without it."""
     part = src[tuple([slice(n) for n in index.shape])] if len(index.shape) else src
     zero = raw(part) == 0
@@ -117,7 +119,7 @@ _scatter_product.vjp(
 @takes_out
 @numpy_names
 def scatter_reduce(
-    input: Any, dim: int, index: Any, src: Any, reduce: str, *, include_self: bool = True
+    input: Any, dim: int, index: Any, src: Tensor, reduce: str, *, include_self: bool = True
 ) -> Tensor:
     """Combine what falls on each element: `src[i][j]` falls on [index[i][j]][j] (for `dim` 0).
 
@@ -155,7 +157,13 @@ def scatter_reduce(
 @takes_out
 @numpy_names
 def index_reduce(
-    input: Any, dim: int, index: Any, source: Any, reduce: str, *, include_self: bool = True
+    input: Tensor,
+    dim: int,
+    index: Tensor,
+    source: Tensor,
+    reduce: str,
+    *,
+    include_self: bool = True,
 ) -> Tensor:
     """Combine whole slices of `source` with those of `input` that the index names.
 
@@ -174,13 +182,13 @@ def index_reduce(
     shape = [1] * input.array.ndim
     if shape:
         shape[place] = -1
-    spread = index.array.reshape(shape)
-    full = wrap(np.broadcast_to(spread, source.array.shape), None, index._storage)
+    shaped = index.array.reshape(shape)
+    full = wrap(np.broadcast_to(shaped, source.array.shape), None, index._storage)
     return scatter_reduce(input, dim, full, source, reduce, include_self=include_self)
 
 
 @of_tensors
-def put(input: Any, index: Any, source: Any, accumulate: bool = False) -> Tensor:
+def put(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) -> Tensor:
     """A copy of `input`, seen as one dimension, with `source` written (or added) at the index."""
     same_device("put", input.array, index.array, source.array)
     need_dtype_of("put_()", input.array, source.array)

@@ -12,6 +12,7 @@ import numpy as np
 
 from tinygrad_edu.backend import new_like, special_function
 from tinygrad_edu.dtypes import Array, common, default, floating, is_floating, promote_to
+from tinygrad_edu.engine.boundary import need_tensors
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels.memory_order import in_order
 from tinygrad_edu.kernels.more import series
@@ -82,7 +83,7 @@ i0e.vjp(x=lambda g, x, y: g * (i1e(x) - sign(x) * y))
 i1e.vjp(x=lambda g, x, y: g * (i0e(x) - _over(y, x) - sign(x) * y))
 
 
-@takes_out(dtype="cast")
+@takes_out(dtype="any")
 def ndtr(input: Tensor) -> Tensor:
     """The normal distribution function: the chance that a standard normal variable is smaller.
 
@@ -90,6 +91,7 @@ def ndtr(input: Tensor) -> Tensor:
     >>> torch.special.ndtr(torch.tensor([0.0, 1.0]))
     tensor([0.5000, 0.8413])
     """
+    need_tensors("special_ndtr", input=input)
     return erfc(input * -math.sqrt(0.5)) * 0.5
 
 
@@ -120,7 +122,7 @@ def erfcx(x: Array) -> Array:
     return special_function("erfcx", series.erfcx)(floating(x))
 
 
-def _far(x: Any) -> Array:
+def _far(x: Tensor) -> Array:
     """Where x is so large that an asymptotic series beats a difference that cancels."""
     at = raw(x)
     return np.greater(at, 120.0 if at.dtype == np.float64 else 10.0)
@@ -211,7 +213,7 @@ def multigammaln(input: Array, p: int) -> Array:
 multigammaln.vjp(input=lambda g, input, p: g * sum(digamma(_steps(input, p)), -1))
 
 
-def _floats(a: Any, b: Any) -> tuple[Array, Array, Any]:
+def _floats(a: Tensor, b: Tensor) -> tuple[Array, Array, Any]:
     """Both as arrays of floats of their common dtype, and that."""
     target = common(a, b)
     target = target if is_floating(target) else default()
@@ -265,7 +267,7 @@ def igammac(a: Array, b: Array) -> Array:
     return special_function("gammaincc", series.igammac)(a, b).astype(target)
 
 
-def _density(g: Any, a: Any, b: Any) -> Any:
+def _density(g: Tensor, a: Tensor, b: Tensor) -> Tensor:
     return g * (exp(-b - lgamma(a)) * pow(b, a - 1))
 
 

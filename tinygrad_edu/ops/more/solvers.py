@@ -7,13 +7,14 @@ order follow from those.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tinygrad_edu.backend import CPU, beside, new_like, to_device
 from tinygrad_edu.dtypes import Array, from_numpy, int64, is_floating
-from tinygrad_edu.engine.boundary import LinAlgError
+from tinygrad_edu.engine.boundary import LinAlgError, need_tensors
 from tinygrad_edu.engine.composed import composed, of_tensors
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.names import return_types
@@ -47,17 +48,18 @@ if TYPE_CHECKING:
 @takes_out
 @numpy_names
 @composed(autocast={"cpu": "lower"})
-def vecdot(x: Any, y: Any, *, dim: int = -1) -> Tensor:
+def vecdot(x: Tensor, y: Tensor, *, dim: int = -1) -> Tensor:
     """The dot products of the vectors that lie in one dimension.
 
     >>> import tinygrad_edu as torch
     >>> torch.linalg.vecdot(torch.ones(2, 3), torch.tensor([1.0, 2.0, 3.0]))
     tensor([6., 6.])
     """
+    need_tensors("linalg_vecdot", x=x, y=y)
     return sum(x * y, dim)
 
 
-def _triangle(A: Any, upper: bool, unit: bool) -> Any:
+def _triangle(A: Tensor, upper: bool, unit: bool) -> Tensor:
     part = triu(A, int(unit)) if upper else tril(A, -int(unit))
     return part + _constant(np.eye(A.array.shape[-1]), A) if unit else part
 
@@ -65,7 +67,7 @@ def _triangle(A: Any, upper: bool, unit: bool) -> Any:
 @takes_out
 @named(input="A")
 def solve_triangular(
-    A: Any, B: Any, *, upper: bool, left: bool = True, unitriangular: bool = False
+    A: Tensor, B: Tensor, *, upper: bool, left: bool = True, unitriangular: bool = False
 ) -> Tensor:
     """The X with `A @ X = B`, or `X @ A = B` if not `left`; only one triangle of A is read.
 
@@ -104,7 +106,7 @@ def solve_triangular(
 @named(input="b")
 @composed(autocast={"cpu": "float32"})
 def triangular_solve(
-    b: Any, A: Any, upper: bool = True, transpose: bool = False, unitriangular: bool = False
+    b: Tensor, A: Tensor, upper: bool = True, transpose: bool = False, unitriangular: bool = False
 ) -> Any:
     """The old name of `linalg.solve_triangular`; returns (solution, a copy of A)."""
     if operand("triangular_solve", b).ndim < 2 or operand("triangular_solve", A).ndim < 2:
@@ -114,10 +116,10 @@ def triangular_solve(
     return return_types.triangular_solve(stored_by_columns(solution), A.clone())
 
 
-@takes_out(dtype="cast")
+@takes_out(dtype="any")
 @named(input="B", input2="L")
 @composed(autocast={"cpu": "float32"})
-def cholesky_solve(B: Any, L: Any, upper: bool = False) -> Tensor:
+def cholesky_solve(B: Tensor, L: Any, upper: bool = False) -> Tensor:
     """The X with `A @ X = B`, from the Cholesky factor L of A; L.T if `upper`.
 
     >>> import tinygrad_edu as torch
@@ -133,7 +135,7 @@ def cholesky_solve(B: Any, L: Any, upper: bool = False) -> Tensor:
     return stored_by_columns(substitute(_turned(T), substitute(T, B, False), True))
 
 
-@takes_out(dtype="cast")
+@takes_out(dtype="any")
 @named(input="L")
 @composed(autocast={"cpu": "float32"})
 def cholesky_inverse(L: Any, upper: bool = False) -> Tensor:
@@ -150,10 +152,10 @@ def cholesky_inverse(L: Any, upper: bool = False) -> Tensor:
     )
 
 
-@takes_out(dtype="cast")
+@takes_out(dtype="any")
 @named(input="A")
 @composed(autocast={"cpu": "float32"})
-def cond(A: Any, p: Any = None) -> Tensor:
+def cond(A: Any, p: float | str | None = None) -> Tensor:
     """The condition number `norm(A, p) * norm(inv(A), p)`.
 
     Args:
@@ -181,7 +183,7 @@ def cond(A: Any, p: Any = None) -> Tensor:
     return sizes[0] * sizes[1]
 
 
-@takes_out(dtype="cast")
+@takes_out(dtype="any")
 @named(input="A")
 @composed(autocast={"cpu": "float32"})
 def tensorinv(A: Any, ind: int = 2) -> Tensor:
@@ -205,10 +207,10 @@ def tensorinv(A: Any, ind: int = 2) -> Tensor:
     return result
 
 
-@takes_out(dtype="cast")
+@takes_out(dtype="any")
 @named(input="A", other="B")
 @composed(autocast={"cpu": "float32"})
-def tensorsolve(A: Any, B: Any, dims: Any = None) -> Tensor:
+def tensorsolve(A: Any, B: Any, dims: Sequence[int] | None = None) -> Tensor:
     """The X with `tensordot(A, X, X.ndim) = B`.
 
     Args:
@@ -230,7 +232,7 @@ def tensorsolve(A: Any, B: Any, dims: Any = None) -> Tensor:
 
 
 @of_tensors
-def vander(x: Any, *, N: int | None = None) -> Tensor:
+def vander(x: Tensor, *, N: int | None = None) -> Tensor:
     """The powers 0 to N - 1 of every element, in a new last dimension.
 
     >>> import tinygrad_edu as torch
@@ -291,7 +293,7 @@ def matrix_exp(A: Any) -> Tensor:
     return clone(contiguous(y))  # the result may be written, as in torch
 
 
-@takes_out(dtype="cast")
+@takes_out(dtype="any")
 @named(input2="tau")
 @composed(autocast={"cpu": "float32"})
 def householder_product(input: Any, tau: Any) -> Tensor:
@@ -323,19 +325,19 @@ def householder_product(input: Any, tau: Any) -> Tensor:
     return stored_by_columns(q)
 
 
-def pinverse(input: Any, rcond: Any = 1e-15) -> Tensor:
+def pinverse(input: Tensor, rcond: float | Tensor = 1e-15) -> Tensor:
     """The old name of `linalg.pinv`, with a limit of its own."""
     return pinv(input, rcond)
 
 
 @takes_out
-def old_qr(input: Any, some: bool = True) -> Any:
+def old_qr(input: Tensor, some: bool = True) -> Any:
     """The old name of `linalg.qr`; `some` means mode="reduced"."""
     return return_types.qr(*qr(input, "reduced" if some else "complete"))
 
 
 @takes_out
-def old_svd(input: Any, some: bool = True, compute_uv: bool = True) -> Any:
+def old_svd(input: Tensor, some: bool = True, compute_uv: bool = True) -> Any:
     """The old name of `linalg.svd`; V comes untransposed, `some` means not full matrices."""
     if not compute_uv:
         x = operand("svd", input)
@@ -383,7 +385,7 @@ def _checked(name: str, A: Any, check_errors: bool, positive: bool) -> tuple[Any
 @takes_out
 @named(input="A")
 @composed(autocast={"cpu": "float32"})
-def cholesky_ex(A: Any, *, upper: bool = False, check_errors: bool = False) -> Any:
+def cholesky_ex(A: Tensor, *, upper: bool = False, check_errors: bool = False) -> Any:
     """`cholesky` without an exception: (L, info), where `info` is 0 or the order that failed.
 
     The L of a matrix that failed is the identity.
@@ -394,7 +396,7 @@ def cholesky_ex(A: Any, *, upper: bool = False, check_errors: bool = False) -> A
 
 @takes_out
 @composed(autocast={"cpu": "float32"})
-def inv_ex(A: Any, *, check_errors: bool = False) -> Any:
+def inv_ex(A: Tensor, *, check_errors: bool = False) -> Any:
     """`inv` without an exception: (inverse, info), where `info` is 0 or the order that failed.
 
     The inverse of a matrix that failed is the identity.
@@ -404,7 +406,7 @@ def inv_ex(A: Any, *, check_errors: bool = False) -> Any:
 
 
 @takes_out
-def solve_ex(A: Any, B: Any, *, left: bool = True, check_errors: bool = False) -> Any:
+def solve_ex(A: Tensor, B: Tensor, *, left: bool = True, check_errors: bool = False) -> Any:
     """`solve` without an exception: (result, info), where `info` is 0 or the order that failed."""
     safe, info = _checked("solve_ex", A, check_errors, False)
     return return_types.linalg_solve_ex(solve(safe, B, left=left), info)
@@ -435,7 +437,7 @@ def svd_lowrank(A: Any, q: int | None = 6, niter: int = 2, M: Any = None) -> Any
     return (v, s, u) if wide else (u, s, v)
 
 
-def pca_lowrank(A: Any, q: int | None = None, center: bool = True, niter: int = 2) -> Any:
+def pca_lowrank(A: Tensor, q: int | None = None, center: bool = True, niter: int = 2) -> Any:
     """The principal components of the rows of A by `svd_lowrank`, after taking off their mean.
 
     >>> import tinygrad_edu as torch
@@ -452,3 +454,36 @@ def pca_lowrank(A: Any, q: int | None = None, center: bool = True, niter: int = 
     if niter < 0:
         raise ValueError(f"niter(={niter}) must be non-negative integer")
     return svd_lowrank(A - mean(A, -2, True) if center else A, count, niter)
+
+
+@takes_out(dtype="any")
+@named(input="A")
+def matrix_power(A: Tensor, n: int) -> Tensor:
+    """The product of n factors A; of its inverse if n is negative.
+
+    Raises:
+        RuntimeError: the matrices are not square, or n is negative and one is singular.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.linalg.matrix_power(torch.tensor([[1.0, 1.0], [0.0, 1.0]]), 5)
+    tensor([[1., 5.],
+            [0., 1.]])
+    """
+    x = operand("linalg.matrix_power", A)
+    _check_square("matrix_power", x, low=n >= 0)
+    if n < 0:
+        return matrix_power(inv(A), -n)
+    result: Any = None
+    base: Any = A
+    while n:
+        if n & 1:
+            result = base if result is None else matmul(result, base)
+        n >>= 1
+        base = matmul(base, base) if n else base
+    if result is None:
+        eye = _constant(np.eye(x.shape[-1]), x)
+        nowhere = np.zeros_like(x, dtype=bool, order="C")
+        eye_like: Tensor = where(nowhere, A, np.broadcast_to(eye, x.shape))
+        return eye_like
+    product: Tensor = result.clone() if result is A else result
+    return product

@@ -95,7 +95,7 @@ def msort(input: Tensor) -> Tensor:
     return result
 
 
-def _part(dim: int, part: Any) -> tuple[Any, ...]:
+def _part(dim: int, part: object) -> tuple[Any, ...]:
     return (slice(None),) * dim + (part,)
 
 
@@ -191,7 +191,7 @@ def _median(x: Array, skip_nan: bool) -> Array:
 _median.vjp(x=lambda g, x, y: share(g, same(raw(x), raw(y))))
 
 
-def _median_of(name: str, input: Tensor, dim: Any, keepdim: bool) -> Any:
+def _median_of(name: str, input: Tensor, dim: int | None, keepdim: bool) -> Any:
     x = operand(name, input)
     skip_nan = name == "nanmedian"
     if x.dtype == bool:

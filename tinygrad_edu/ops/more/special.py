@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 @elementwise
-@primitive
+@primitive(half="widened, numbers rounded")
 def xlogy(a: Array, b: Array) -> Array:
     """`a * log(b)`; 0 where a is 0, unless b is nan.
 
@@ -52,7 +52,7 @@ xlogy.vjp(
 )
 
 
-def _as_floats(a: Any, b: Any) -> tuple[Any, Any]:
+def _as_floats(a: Tensor, b: Tensor) -> tuple[Any, Any]:
     """Both as floats of their common dtype; a number, too, for log would take it for float64."""
     target = common(a, b)
     target = target if is_floating(target) else default()
@@ -87,7 +87,7 @@ def erfinv(x: Array) -> Array:
     return special_function("erfinv", _erf.erfinv)(floating(x))
 
 
-def _slope_of_erfinv(x: Any) -> Any:
+def _slope_of_erfinv(x: Tensor) -> Tensor:
     y = erfinv(x)
     return exp(y * y) / _SLOPE_OF_ERF
 
@@ -172,7 +172,7 @@ def logit(x: Array, eps: float | None = None) -> Array:
     return in_turn(np.log(y / (1 - y)), x)
 
 
-def _logit_slope(g: Any, x: Any, eps: float | None) -> Any:
+def _logit_slope(g: Tensor, x: Any, eps: float | None) -> Any:
     slope = g / (x * (1 - x))
     if eps is None:
         return masking.where((x >= 0) & (x <= 1), slope, math.nan)
@@ -183,7 +183,7 @@ logit.vjp(x=_logit_slope)
 
 
 @elementwise
-@primitive(node="SpecialXlog1Py")
+@primitive(node="SpecialXlog1Py", half="widened, numbers rounded")
 def xlog1py(a: Array, b: Array) -> Array:
     """`a * log(1 + b)`; 0 where a is 0, unless b is nan.
 
@@ -238,7 +238,7 @@ logaddexp2.vjp(
 )
 
 
-def _floats_only(name: str, a: Any, b: Any) -> tuple[Any, Any]:
+def _floats_only(name: str, a: Tensor, b: Tensor) -> tuple[Any, Any]:
     target = common(a, b)
     if not is_floating(target):
         raise not_implemented(name, target)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,11 +25,11 @@ from tinygrad_edu.ops.arguments import (
     reduced,
     restore,
 )
-from tinygrad_edu.ops.arithmetic import lerp
 from tinygrad_edu.ops.extrema import gate
 from tinygrad_edu.ops.gathering import _gather
 from tinygrad_edu.ops.matmul import matmul
 from tinygrad_edu.ops.more.sorting import sort
+from tinygrad_edu.ops.more.weighted import lerp
 from tinygrad_edu.ops.reduction import _mean, add_up, mean, sum
 from tinygrad_edu.ops.shape import movedim, reshape
 from tinygrad_edu.out import takes_out
@@ -53,7 +54,7 @@ def _var(x: Array, dims: Dims, keepdim: bool, correction: float) -> Array:
     return _variance(x, dims, keepdim, correction).astype(x.dtype, copy=False)
 
 
-def _var_gradient(g: Any, x: Any, dims: Dims, keepdim: bool, correction: float) -> Any:
+def _var_gradient(g: Tensor, x: Tensor, dims: Dims, keepdim: bool, correction: float) -> Any:
     """`2 g (x - mean) / (n - correction)`."""
     g, off = restore(g, x.shape, dims, keepdim), x - _mean(x, dims, True, None)
     freedom = count(x.shape, dims) - correction
@@ -70,7 +71,9 @@ def _std(x: Array, dims: Dims, keepdim: bool, correction: float) -> Array:
     return np.sqrt(_variance(x, dims, keepdim, correction)).astype(x.dtype, copy=False)
 
 
-def _std_gradient(g: Any, x: Any, y: Any, dims: Dims, keepdim: bool, correction: float) -> Any:
+def _std_gradient(
+    g: Tensor, x: Tensor, y: Tensor, dims: Dims, keepdim: bool, correction: float
+) -> Any:
     """That of var, divided by `2 y`; 0 where y is 0, for there all elements are equal."""
     zero = raw(y) == 0
     return _var_gradient(gate(g / ((y + zero) * 2), ~zero), x, dims, keepdim, correction)
@@ -82,7 +85,7 @@ _std.vjp(
 
 
 def _read(
-    name: str, input: Any, dim: Any, unbiased: bool | None, correction: Any
+    name: str, input: Any, dim: int | None, unbiased: bool | None, correction: Any
 ) -> tuple[Dims, float]:
     """The dimensions and the correction that torch's overloads mean."""
     x = operand(name, input)
@@ -104,7 +107,7 @@ def _read(
     return dims, plain(correction)
 
 
-@takes_out(dtype="cast")
+@takes_out(dtype="any")
 @numpy_names
 def var(
     input: Any, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False,
@@ -128,7 +131,7 @@ def var(
     return _var(input, dims, keepdim, correction)
 
 
-@takes_out(dtype="cast")
+@takes_out(dtype="any")
 @numpy_names
 def std(
     input: Any, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False,
@@ -146,8 +149,8 @@ def std(
 
 @numpy_names
 def var_mean(
-    input: Any, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False,
-    *, correction: Any = None,
+    input: Any, dim: int | Sequence[int] | None = None, unbiased: bool | None = None,
+    keepdim: bool = False, *, correction: int | None = None,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """`(var(x), mean(x))`."""
     variance = var(input, dim, unbiased, keepdim, correction=correction)
@@ -156,8 +159,8 @@ def var_mean(
 
 @numpy_names
 def std_mean(
-    input: Any, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False,
-    *, correction: Any = None,
+    input: Any, dim: int | Sequence[int] | None = None, unbiased: bool | None = None,
+    keepdim: bool = False, *, correction: int | None = None,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """`(std(x), mean(x))`."""
     deviation = std(input, dim, unbiased, keepdim, correction=correction)
@@ -166,7 +169,7 @@ def std_mean(
 
 @of_tensors
 def cov(
-    input: Tensor, *, correction: Any = 1, fweights: Any = None, aweights: Any = None
+    input: Tensor, *, correction: int = 1, fweights: Any = None, aweights: Any = None
 ) -> Tensor:
     """The covariance matrix of variables (rows) over observations (columns).
 
@@ -251,7 +254,7 @@ def corrcoef(input: Tensor) -> Tensor:
 _INTERPOLATIONS = ("linear", "lower", "higher", "midpoint", "nearest")
 
 
-def _levels(input: Array, q: Any, interpolation: str) -> Array:
+def _levels(input: Array, q: Tensor, interpolation: str) -> Array:
     """The levels as an array of float64, after torch's checks."""
     if input.dtype not in (np.float32, np.float64):
         raise RuntimeError("quantile() input tensor must be either float or double dtype")
@@ -317,7 +320,7 @@ def _quantile(
 @numpy_names
 @composed(autocast={"cpu": "float32"})
 def quantile(
-    input: Tensor, q: Any, dim: int | None = None, keepdim: bool = False,
+    input: Tensor, q: Tensor, dim: int | None = None, keepdim: bool = False,
     *, interpolation: str = "linear",
 ) -> Tensor:  # fmt: skip
     """The value below which a share `q` of the elements lies.
@@ -343,7 +346,7 @@ def quantile(
 @numpy_names
 @composed(autocast={"cpu": "float32"})
 def nanquantile(
-    input: Tensor, q: Any, dim: int | None = None, keepdim: bool = False,
+    input: Tensor, q: Tensor, dim: int | None = None, keepdim: bool = False,
     *, interpolation: str = "linear",
 ) -> Tensor:  # fmt: skip
     """`quantile` of the elements that are not nan."""

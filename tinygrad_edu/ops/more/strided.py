@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -58,7 +59,9 @@ _as_strided.vjp(
 _as_strided_back.vjp(x=lambda g, size, stride, offset: _as_strided(g, size, stride, offset))
 
 
-def as_strided(input: Any, size: Any, stride: Any, storage_offset: int | None = None) -> Tensor:
+def as_strided(
+    input: Any, size: Sequence[int], stride: Sequence[int], storage_offset: int | None = None
+) -> Tensor:
     """A view of the memory of `input` with these sizes and steps, in elements.
 
     Args:
@@ -113,7 +116,7 @@ def as_strided(input: Any, size: Any, stride: Any, storage_offset: int | None = 
 def no_step_back(step: Step, x: Array) -> Step:
     """A step that is refused: how an array lay in memory cannot be told from one in another way."""
 
-    def refuse(view: Any) -> Any:
+    def refuse(view: object) -> Any:
         raise RuntimeError("a view made before `as_strided_` of its base has no history any more")
 
     return refuse, (), None
@@ -140,7 +143,7 @@ def new_empty_strided(input: Any, size: Any, stride: Any, **options: Any) -> Ten
 
 
 @named(size="*")
-def resize_(input: Tensor, *sizes: Any, memory_format: Any = None) -> Tensor:
+def resize_(input: Tensor, *sizes: int | Sequence[int], memory_format: object = None) -> Tensor:
     """Give the tensor another shape, in place: the elements it has, in the order of memory.
 
     Raises:
@@ -164,13 +167,13 @@ def resize_(input: Tensor, *sizes: Any, memory_format: Any = None) -> Tensor:
 
 
 @named(the_template="other")
-def resize_as_(input: Any, other: Any, *, memory_format: Any = None) -> Tensor:
+def resize_as_(input: Tensor, other: Tensor, *, memory_format: object = None) -> Tensor:
     """`resize_` to the shape of `other`."""
     return resize_(input, other.array.shape)
 
 
 @named(size="*")
-def sum_to_size(input: Tensor, *size: Any) -> Tensor:
+def sum_to_size(input: Tensor, *size: int | Sequence[int]) -> Tensor:
     """The sum over those dimensions in which `size` is 1, or that it lacks: undoes `expand`.
 
     >>> import tinygrad_edu as torch

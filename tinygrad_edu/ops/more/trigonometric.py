@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,6 +25,9 @@ from tinygrad_edu.ops.elementary import sin as sin
 from tinygrad_edu.ops.elementary import tanh as tanh
 from tinygrad_edu.ops.extrema import gate
 from tinygrad_edu.ops.powers import sqrt
+
+if TYPE_CHECKING:
+    from tinygrad_edu.tensor import Tensor
 
 
 @ufunc("tan")
@@ -177,7 +180,7 @@ def atan2(a: Array, b: Array) -> Array:
     return np.arctan2(a, b)
 
 
-def _per_square(a: Any, b: Any) -> Any:
+def _per_square(a: Tensor, b: Tensor) -> Tensor:
     """`1 / (a*a + b*b)`; 0 at the origin, and where the squares underflow."""
     square = a * a + b * b
     none = raw(square) == 0

@@ -6,6 +6,7 @@ up each window and spreading a number over one.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -47,7 +48,12 @@ add_windows.vjp(parts=lambda g, kernel, how: cut_windows(g, kernel, how))
 # torch's functions --------------------------------------------------------------------------------
 
 
-def _geometry(kernel_size: Any, dilation: Any, padding: Any, stride: Any) -> tuple[Sizes, Geometry]:
+def _geometry(
+    kernel_size: int | Sequence[int],
+    dilation: int | Sequence[int],
+    padding: str | int | Sequence[int],
+    stride: int | Sequence[int],
+) -> tuple[Sizes, Geometry]:
     kernel = per_dim(kernel_size, 2, "kernel_size")
     how = Geometry(
         per_dim(stride, 2, "stride"),
@@ -109,11 +115,11 @@ def unfold(
 
 def fold(
     input: Tensor,
-    output_size: Any,
-    kernel_size: Any,
-    dilation: Any = 1,
-    padding: Any = 0,
-    stride: Any = 1,
+    output_size: int | Sequence[int],
+    kernel_size: int | Sequence[int],
+    dilation: int | Sequence[int] = 1,
+    padding: str | int | Sequence[int] = 0,
+    stride: int | Sequence[int] = 1,
 ) -> Tensor:
     """Images to which columns are added where `unfold` takes them from.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from multiprocessing.context import BaseContext
@@ -30,7 +30,7 @@ def check_workers(
         raise ValueError("persistent_workers option needs num_workers > 0")
 
 
-def check_stream(shuffle: bool | None, sampler: Any, batch_sampler: Any) -> None:
+def check_stream(shuffle: bool | None, sampler: object, batch_sampler: object) -> None:
     """Raise ValueError if an order is asked of an IterableDataset, which has its own."""
     for name, value in (("shuffle", shuffle), ("sampler", sampler)):
         if value is not None and not (name == "shuffle" and value is False):
@@ -46,7 +46,11 @@ def check_stream(shuffle: bool | None, sampler: Any, batch_sampler: Any) -> None
 
 
 def check_batches(
-    batch_size: int | None, shuffle: bool | None, sampler: Any, batch_sampler: Any, drop_last: bool
+    batch_size: int | None,
+    shuffle: bool | None,
+    sampler: object,
+    batch_sampler: object,
+    drop_last: bool,
 ) -> None:
     """Raise ValueError unless what is said of batches fits together."""
     if sampler is not None and shuffle:

@@ -19,7 +19,7 @@ CollateFunctions: TypeAlias = dict[type | tuple[type, ...], Callable[..., Any]]
 """For each type of sample, the function that joins a list of them."""
 
 
-def default_convert(data: Any) -> Any:
+def default_convert(data: object) -> Any:
     """NumPy arrays and numbers as tensors, anywhere inside lists, tuples and dicts.
 
     Everything else stays what it is, arrays of strings or objects too; tuples become lists.
@@ -40,7 +40,7 @@ def default_convert(data: Any) -> Any:
     return data
 
 
-def pin(data: Any) -> Any:
+def pin(data: object) -> Any:
     """`data` with its tensors in page-locked memory; also calls `pin_memory` of other objects."""
     if hasattr(data, "pin_memory"):
         return data.pin_memory()
@@ -149,7 +149,7 @@ def _unknown(kind: object) -> TypeError:
     )
 
 
-def collate_tensors(batch: Sequence[Any], *, collate_fn_map: Any = None) -> Any:
+def collate_tensors(batch: Sequence[Any], *, collate_fn_map: object = None) -> Tensor:
     """`stack(batch)`; faster where there is no graph to extend and nothing to convert."""
     arrays = [x.array for x in batch if type(x) is Tensor and x.node is None]
     alike = len({(type(array), array.shape, array.dtype) for array in arrays}) == 1
@@ -164,19 +164,19 @@ def _collate_arrays(batch: Sequence[Any], *, collate_fn_map: Any = None) -> Any:
     return collate([as_tensor(array) for array in batch], collate_fn_map=collate_fn_map)
 
 
-def _collate_numpy_scalars(batch: Sequence[Any], *, collate_fn_map: Any = None) -> Any:
+def _collate_numpy_scalars(batch: Sequence[Any], *, collate_fn_map: object = None) -> Tensor:
     return as_tensor(batch)
 
 
-def _collate_floats(batch: Sequence[Any], *, collate_fn_map: Any = None) -> Any:
+def _collate_floats(batch: Sequence[Any], *, collate_fn_map: object = None) -> Tensor:
     return tensor(batch, dtype=float64)
 
 
-def _collate_ints(batch: Sequence[Any], *, collate_fn_map: Any = None) -> Any:
+def _collate_ints(batch: Sequence[Any], *, collate_fn_map: object = None) -> Tensor:
     return tensor(batch)
 
 
-def _collate_text(batch: Sequence[Any], *, collate_fn_map: Any = None) -> Any:
+def _collate_text(batch: Sequence[Any], *, collate_fn_map: object = None) -> Any:
     return batch
 
 

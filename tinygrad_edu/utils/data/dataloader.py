@@ -160,7 +160,7 @@ class DataLoader(Generic[T_co]):
         self._fixed = True
         self.check_worker_number_rationality()
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         if name in _FIXED and "_fixed" in self.__dict__:
             raise ValueError(
                 f"{name} attribute should not be set after {type(self).__name__} is initialized"

@@ -185,7 +185,7 @@ class BatchSampler(Sampler[list[int]]):
         return whole if self.drop_last or not rest else whole + 1
 
 
-def _require_positive(name: str, value: Any, excluded: type | tuple[type, ...] = ()) -> None:
+def _require_positive(name: str, value: int, excluded: type | tuple[type, ...] = ()) -> None:
     if not isinstance(value, int) or isinstance(value, excluded) or value <= 0:
         raise ValueError(f"{name} should be a positive integer value, but got {name}={value}")
 

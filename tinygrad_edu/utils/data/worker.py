@@ -159,7 +159,7 @@ def _prepare(job: Job, worker: int) -> None:
 class _Pickler(pickle.Pickler):
     """A pickler that refuses to leave a tensor's graph behind."""
 
-    def reducer_override(self, value: Any) -> Any:
+    def reducer_override(self, value: object) -> Any:
         if isinstance(value, Tensor) and value.requires_grad and not value.is_leaf:
             raise RuntimeError(
                 "Cowardly refusing to serialize non-leaf tensor which requires_grad, since autograd"
@@ -169,7 +169,7 @@ class _Pickler(pickle.Pickler):
         return NotImplemented
 
 
-def _packed(epoch: int, answer: Any, worker: int) -> list[bytes]:
+def _packed(epoch: int, answer: object, worker: int) -> list[bytes]:
     """What carries an answer: a message, the pickle without its arrays, then each array's bytes."""
     buffers: list[pickle.PickleBuffer] = []
     stream = io.BytesIO()
@@ -240,7 +240,7 @@ class Workers:
             self.processes.append(process)
             self.links.append(Link(ours, partial(_wait_for, itself, worker)))
 
-    def send(self, worker: int, epoch: int, indices: Any) -> None:
+    def send(self, worker: int, epoch: int, indices: object) -> None:
         """Give a worker a task.
 
         Raises:

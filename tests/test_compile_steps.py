@@ -1,0 +1,506 @@
+"""`torch.compile` of whole training steps: they leave what eager steps leave, bit for bit."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from interrupting import sweep
+
+import tinygrad_edu as torch
+from tinygrad_edu import nn
+from tinygrad_edu.nn import functional as F
+
+explained = torch.compiler.explain
+
+
+def recorded(compiled: Any) -> bool:
+    text = explained(compiled)
+    return "recorded:" in text and "runs as it is" not in text
+
+
+def bits(t: Any) -> Any:
+    return None if t is None else (t.array.shape, t.array.dtype, t.array.strides, t.array.tobytes())
+
+
+def left_behind(model: Any, optimizer: Any) -> list[Any]:
+    """Parameters, buffers, gradients, the optimizer's state and groups, the stream."""
+    found: list[Any] = [bits(p) for p in [*model.parameters(), *model.buffers()]]
+    for p in model.parameters():
+        state = optimizer.state.get(p, {})
+        found += [bits(p.grad), {k: bits(v) if isinstance(v, torch.Tensor) else v
+                                 for k, v in state.items()}]  # fmt: skip
+    found += [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
+    return [*found, torch.get_rng_state().array.tobytes()]
+
+
+OPTIMIZERS: dict[str, Callable[[Any], Any]] = {
+    "sgd": lambda p: torch.optim.SGD(p, lr=0.05),
+    "momentum": lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9, nesterov=True),
+    "adam": lambda p: torch.optim.Adam(p, lr=1e-3, weight_decay=0.01),
+    "adamw": lambda p: torch.optim.AdamW(p, lr=1e-3, amsgrad=True),
+    "rmsprop": lambda p: torch.optim.RMSprop(p, lr=1e-3),
+}
+
+
+def mlp() -> Any:
+    return nn.Sequential(
+        nn.Linear(12, 32), nn.ReLU(), nn.Dropout(0.2), nn.Linear(32, 32), nn.GELU(),
+        nn.Dropout(0.2), nn.LayerNorm(32), nn.Linear(32, 5),
+    )  # fmt: skip
+
+
+class GPT(nn.Module):
+    """Two blocks, tied weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wte, self.wpe = nn.Embedding(11, 8), nn.Embedding(16, 8)
+        self.qkv = nn.ModuleList([nn.Linear(8, 24) for _ in range(2)])
+        self.norms = nn.ModuleList([nn.LayerNorm(8) for _ in range(5)])
+        self.feed = nn.ModuleList([
+            nn.Sequential(nn.Linear(8, 16), nn.GELU(), nn.Linear(16, 8), nn.Dropout(0.1))
+            for _ in range(2)
+        ])  # fmt: skip
+        self.head = nn.Linear(8, 11, bias=False)
+        self.head.weight = self.wte.weight
+
+    def forward(self, ids: Any) -> Any:
+        n, t = ids.shape
+        x = self.wte(ids) + self.wpe(torch.arange(t))
+        for i in range(2):
+            parts = self.qkv[i](self.norms[2 * i](x)).chunk(3, dim=2)
+            q, k, v = [a.view(n, t, 2, 4).transpose(1, 2) for a in parts]
+            y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+            x = x + y.transpose(1, 2).reshape(n, t, 8)
+            x = x + self.feed[i](self.norms[2 * i + 1](x))
+        return self.head(self.norms[4](x))
+
+
+class Reader(nn.Module):
+    """An LSTM whose last output is classified."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm, self.head = nn.LSTM(6, 7, batch_first=True), nn.Linear(7, 5)
+
+    def forward(self, x: Any) -> Any:
+        return self.head(self.lstm(x)[0][:, -1])
+
+
+def convnet() -> Any:
+    return nn.Sequential(
+        nn.Conv2d(1, 3, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(3, 4, 3), nn.ReLU(),
+        nn.Flatten(), nn.Linear(16, 5),
+    )  # fmt: skip
+
+
+def classes(n: int) -> Any:
+    return torch.randint(0, 5, (n,))
+
+
+TASKS: dict[str, tuple[Callable[[], Any], Callable[[int], Any]]] = {
+    "mlp": (mlp, lambda n: (torch.randn(n, 12), classes(n))),
+    "gpt": (GPT, lambda n: (torch.randint(0, 11, (n, 9)), torch.randint(0, 11, (n, 9)))),
+    "lstm": (Reader, lambda n: (torch.randn(n, 4, 6), classes(n))),
+    "convnet": (convnet, lambda n: (torch.randn(n, 1, 8, 8), classes(n))),
+}
+
+
+def make_step(model: Any, optimizer: Any, clip: bool = True) -> Callable[..., Any]:
+    def step(x: Any, y: Any) -> Any:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x).flatten(0, -2), y.flatten())
+        loss.backward()
+        if clip:
+            nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+        optimizer.step()
+        return loss
+
+    return step
+
+
+def train(
+    task: str, steps: int, batch: int, compiled: bool, name: str = "adamw",
+    between: Callable[[int, Any, Any], None] | None = None,
+    looks: Callable[[int], bool] = lambda i: True,
+) -> tuple[Any, list[Any]]:  # fmt: skip
+    """Run so many steps; the step, and all that was seen."""
+    torch.manual_seed(7)
+    make, data = TASKS[task]
+    model = make()
+    optimizer = OPTIMIZERS[name](model.parameters())
+    step = make_step(model, optimizer)
+    run = torch.compile(step) if compiled else step
+    seen: list[Any] = []
+    for i in range(steps):
+        n = batch - 3 if i % 10 == 9 else batch  # the last batch of an epoch is smaller
+        loss = run(*data(n))
+        seen.append(loss.item())
+        if looks(i):
+            seen.append((bits(loss), loss.requires_grad, left_behind(model, optimizer)))
+        if between is not None:
+            between(i, model, optimizer)
+    return run, seen
+
+
+@pytest.mark.parametrize(
+    ("task", "batch"), [("mlp", 8), ("mlp", 64), ("gpt", 4), ("lstm", 5), ("convnet", 6)]
+)
+def test_500_steps_are_those_of_eager(task: str, batch: int) -> None:
+    def looks(i: int) -> bool:
+        return i < 12 or i % 100 == 99
+
+    run, seen = train(task, 500, batch, True, looks=looks)
+    assert recorded(run) and run.looks == 4, explained(run)
+    assert seen == train(task, 500, batch, False, looks=looks)[1]
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimizer(name: str) -> None:
+    run, seen = train("mlp", 12, 8, True, name)
+    assert recorded(run), explained(run)
+    assert seen == train("mlp", 12, 8, False, name)[1]
+
+
+def test_what_happens_between_steps() -> None:
+    """Schedules, other rates, evaluation, loading, hooks, frozen layers: seen at the next step."""
+    checkpoints: dict[int, Any] = {}
+    log: list[Any] = []
+
+    def between(i: int, model: Any, optimizer: Any) -> None:
+        group = optimizer.param_groups[0]
+        if i == 4:
+            group["lr"] = 3e-3
+        elif i == 6:
+            checkpoints[id(model)] = copy.deepcopy((model.state_dict(), optimizer.state_dict()))
+        elif i == 9:
+            model.eval()
+            log.append(model(torch.ones(2, 12)).tolist())
+            model.train()
+        elif i == 12:
+            saved = checkpoints[id(model)]
+            model.load_state_dict(saved[0])
+            optimizer.load_state_dict(saved[1])
+        elif i == 15:
+            model[0].weight.register_hook(lambda g: g * 2)
+        elif i == 18:
+            model[3].bias.register_post_accumulate_grad_hook(
+                lambda p: None if p.grad.mul_(3) is p else None
+            )
+        elif i == 21:
+            model[0].register_forward_hook(lambda m, args, y: y * 2)
+        elif i == 24:
+            model[3].weight.requires_grad_(False)
+        elif i == 27:
+            model[3].weight.data = torch.ones(32, 32)
+        elif i == 30:
+            optimizer.register_step_post_hook(lambda o, a, k: log.append("stepped"))
+        elif i == 33:
+            model.eval()
+        elif i == 36:
+            model[2].p = 0.6
+            model.train()
+
+    seen, logs = [], []
+    for compiled in (True, False):
+        log.clear()
+        run, found = train("mlp", 40, 8, compiled, between=between)
+        seen.append(found)
+        logs.append([*log])
+        if compiled:
+            assert "recorded" in explained(run)
+    assert logs[0] == logs[1] and seen[0] == seen[1]
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_schedule(inside: bool) -> None:
+    found = []
+    for compiled in (True, False):
+        torch.manual_seed(0)
+        model = mlp()
+        optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
+        scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 20)
+        one = make_step(model, optimizer)
+
+        def both(x: Any, y: Any) -> Any:
+            loss = one(x, y)  # noqa: B023
+            scheduler.step()  # noqa: B023
+            return loss
+
+        step = both if inside else one
+        run = torch.compile(step) if compiled else step
+        for _ in range(30):
+            run(torch.randn(8, 12), classes(8))
+            if not inside:
+                scheduler.step()
+        if compiled:
+            assert recorded(run) and run.looks == 2, explained(run)
+        found.append((left_behind(model, optimizer), scheduler.state_dict()))
+    assert found[0] == found[1]
+
+
+def test_gradients_are_kept_added_and_shared_as_in_eager() -> None:
+    """A gradient somebody holds is not written again; without zero_grad gradients add up."""
+    found = []
+    for compiled in (True, False):
+        torch.manual_seed(0)
+        model = mlp()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        x, y = torch.randn(8, 12), classes(8)
+
+        def halves() -> Any:
+            for a, b in ((x[:4], y[:4]), (x[4:], y[4:])):  # noqa: B023
+                (F.cross_entropy(model(a), b) / 2).backward()  # noqa: B023
+            optimizer.step()  # noqa: B023
+            optimizer.zero_grad(set_to_none=False)  # noqa: B023
+
+        step = make_step(model, optimizer, clip=False)
+        run, run_halves = (torch.compile(step), torch.compile(halves)) if compiled else (
+            step, halves)  # fmt: skip
+        held, losses = [], []
+        for _ in range(6):
+            losses.append(run(x, y))
+            held.append([p.grad for p in model.parameters()])
+        for _ in range(5):
+            run_halves()
+        if compiled:
+            assert recorded(run) and recorded(run_halves), explained(run_halves)
+        found.append([[bits(g) for gs in held for g in gs], [bits(loss) for loss in losses],
+                      left_behind(model, optimizer)])  # fmt: skip
+        with pytest.raises(RuntimeError, match="second time"):
+            losses[-1].backward()
+    assert found[0] == found[1]
+
+
+def test_other_words_for_the_same() -> None:
+    found = []
+    for compiled in (True, False):
+        torch.manual_seed(0)
+        model = mlp()
+        optimizer = torch.optim.Adam(model.parameters())
+
+        def step(x: Any, y: Any) -> Any:
+            model.zero_grad()  # noqa: B023
+            losses = F.cross_entropy(model(x), y, reduction="none")  # noqa: B023
+            losses.mean().backward(retain_graph=True)
+            losses.max().backward()
+            nn.utils.clip_grad_value_(model.parameters(), 0.01)  # noqa: B023
+            norm = nn.utils.clip_grad_norm_([*model.parameters()], 0.01, norm_type=1)  # noqa: B023
+            optimizer.step()  # noqa: B023
+            return {"norm": norm * 2, "loss": losses.detach().mean()}
+
+        run = torch.compile(step) if compiled else step
+        said = [run(torch.randn(8, 12), classes(8)) for _ in range(6)]
+        if compiled:
+            assert recorded(run), explained(run)
+        found.append([[(k, bits(v)) for one in said for k, v in one.items()],
+                      left_behind(model, optimizer)])  # fmt: skip
+    assert found[0] == found[1]
+
+
+def test_a_kept_graph_can_be_walked_again() -> None:
+    w = nn.Parameter(torch.ones(3))
+
+    def step(x: Any) -> Any:
+        loss = (w * x).sum()
+        loss.backward(retain_graph=True)
+        return loss
+
+    run = torch.compile(step)
+    for call in range(1, 6):
+        run(torch.ones(3)).backward()
+        assert w.grad is not None and w.grad.tolist() == [2.0 * call] * 3
+    assert "could be walked" in explained(run)
+
+
+def test_ignored_classes_may_come_after_the_recording() -> None:
+    found = []
+    for compiled in (True, False):
+        torch.manual_seed(0)
+        model = mlp()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        step = make_step(model, optimizer)
+        run = torch.compile(step) if compiled else step
+        for i in range(8):
+            y = classes(8)
+            if i > 4:
+                y[2] = -100
+            run(torch.randn(8, 12), y)
+        if compiled:
+            assert recorded(run), explained(run)
+        found.append(left_behind(model, optimizer))
+    assert found[0] == found[1]
+
+
+def test_errors_leave_what_eager_leaves() -> None:
+    found = []
+    for compiled in (True, False):
+        torch.manual_seed(0)
+        model = mlp()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        step = make_step(model, optimizer)
+        run = torch.compile(step) if compiled else step
+        for i in range(8):
+            if i == 5:
+                with pytest.raises(IndexError) as caught:
+                    run(torch.randn(8, 12), classes(8) + 3)
+            else:
+                run(torch.randn(8, 12), classes(8))
+        found.append((left_behind(model, optimizer), str(caught.value)))
+    assert found[0] == found[1]
+
+
+# ---- what is not recorded, and why
+
+
+def not_recorded(change: str) -> Callable[..., Any]:
+    torch.manual_seed(0)
+    model = mlp()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    scaler = torch.amp.GradScaler("cpu")
+
+    def step(x: Any, y: Any) -> Any:
+        optimizer.zero_grad()
+        if change == "autocast":
+            with torch.autocast("cpu", torch.bfloat16):
+                loss = F.cross_entropy(model(x), y)
+        else:
+            loss = F.cross_entropy(model(x), y)
+        if change == "create_graph":
+            loss.backward(create_graph=True)
+        elif change == "scaler":
+            scaler.scale(loss).backward()
+            scaler.step(optimizer)
+            scaler.update()
+            return loss
+        else:
+            loss.backward()
+        if change == "reads a gradient" and next(model.parameters()).grad.norm() > 0.1:
+            return loss
+        if change == "closure":
+            optimizer.step(lambda: F.cross_entropy(model(x), y))
+            return loss
+        optimizer.step()
+        return loss.item() if change == "item" else loss
+
+    return step
+
+
+@pytest.mark.parametrize(
+    "change", ["autocast", "create_graph", "scaler", "reads a gradient", "closure", "item"]
+)
+def test_a_reason_where_nothing_is_recorded(change: str) -> None:
+    found = []
+    for compiled in (True, False):
+        step = not_recorded(change)
+        run = torch.compile(step) if compiled else step
+        torch.manual_seed(1)
+        losses = [run(torch.randn(8, 12), classes(8)) for _ in range(6)]
+        found.append([x if isinstance(x, float) else x.item() for x in losses])
+        if compiled:
+            assert "runs as it is: " in explained(run) and not recorded(run), explained(run)
+    assert found[0] == found[1]
+
+
+# ---- any layers
+
+
+LAYERS: dict[str, Callable[[], Any]] = {
+    "linear": lambda: nn.Linear(6, 6), "relu": nn.ReLU, "gelu": nn.GELU, "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid, "silu": nn.SiLU, "leaky": lambda: nn.LeakyReLU(0.1),
+    "norm": lambda: nn.LayerNorm(6), "dropout": lambda: nn.Dropout(0.3),
+    "softmax": lambda: nn.Softmax(-1), "without bias": lambda: nn.Linear(6, 6, bias=False),
+    "elu": nn.ELU, "rms": lambda: nn.RMSNorm(6), "prelu": nn.PReLU,
+}  # fmt: skip
+
+
+class Stack(nn.Module):
+    def __init__(self, names: list[str], residual: bool) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList([LAYERS[name]() for name in names])
+        self.residual = residual
+
+    def forward(self, x: Any) -> Any:
+        for layer in self.layers:
+            x = layer(x) + x if self.residual else layer(x)
+        return x
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    names=st.lists(st.sampled_from(sorted(LAYERS)), min_size=1, max_size=6),
+    name=st.sampled_from(sorted(OPTIMIZERS)),
+    residual=st.booleans(), clip=st.booleans(), double=st.booleans(), turned=st.booleans(),
+    rows=st.lists(st.integers(1, 4), min_size=1, max_size=2), mse=st.booleans(),
+)  # fmt: skip
+def test_any_stack_of_layers(
+    names: list[str], name: str, residual: bool, clip: bool, double: bool, turned: bool,
+    rows: list[int], mse: bool,
+) -> None:  # fmt: skip
+    found = []
+    for compiled in (True, False):
+        torch.manual_seed(3)
+        model: Any = Stack(["linear", *names], residual)
+        x, target = torch.randn(*rows, 6), torch.randn(*rows, 6)
+        if turned:
+            x = torch.randn(6, *rows).movedim(0, -1)
+        if double:
+            model, x, target = model.double(), x.double(), target.double()
+        optimizer = OPTIMIZERS[name](model.parameters())
+
+        def step(x: Any, target: Any) -> Any:
+            optimizer.zero_grad()  # noqa: B023
+            y = model(x)  # noqa: B023
+            loss = F.mse_loss(y, target) if mse else (y * target).sum() + y.mean()
+            loss.backward()
+            if clip:
+                nn.utils.clip_grad_norm_(model.parameters(), 0.5)  # noqa: B023
+            optimizer.step()  # noqa: B023
+            return loss.detach(), y.detach()
+
+        run = torch.compile(step) if compiled else step
+        for _ in range(5):
+            loss, y = run(x, target)
+        if compiled:
+            assert recorded(run), explained(run)
+        found.append([bits(loss), bits(y), left_behind(model, optimizer)])
+    assert found[0] == found[1]
+
+
+# ---- interrupts
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, MemoryError])
+def test_an_interrupted_replay(kind: type[BaseException], request: pytest.FixtureRequest) -> None:
+    """Of each parameter the step is made or not; the next one is that of an eager twin."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 5))
+    optimizer = torch.optim.AdamW(model.parameters())
+    x, y = torch.randn(6, 4), classes(6)
+    step = make_step(model, optimizer)
+    compiled = torch.compile(step)
+    for _ in range(4):
+        compiled(x, y)
+    assert recorded(compiled)
+    stopped = 0
+    for interrupter in sweep(request, lambda: compiled(x, y), 40, kind=kind):
+        values = {p: (p.tolist(), optimizer.state[p]["step"].item()) for p in model.parameters()}
+        stopped += interrupter.run(lambda: compiled(x, y))
+        for p, (value, count) in values.items():
+            moved = p.tolist() != value
+            assert optimizer.state[p]["step"].item() == count + moved, interrupter.where
+        assert torch.is_grad_enabled()
+        saved = copy.deepcopy((model.state_dict(), optimizer.state_dict()))
+        after = []
+        for run in (compiled, step):
+            model.load_state_dict(saved[0])
+            optimizer.load_state_dict(saved[1])
+            torch.manual_seed(5)
+            after.append((run(x, y).item(), left_behind(model, optimizer)))
+        assert after[0] == after[1], interrupter.where
+    assert stopped > 20

@@ -1,0 +1,42 @@
+"""`y = a x + b y` in one pass, by the BLAS, where NumPy takes three.
+
+It rounds each product and the sum, as NumPy does.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tinygrad_edu.dtypes import Array
+from tinygrad_edu.kernels.threads import blas
+
+SMALL = 2048
+"""Of fewer elements the passes cost less than telling the BLAS where they are."""
+_BYTES = ctypes.c_char * 0
+
+
+def blas_axpby(arrays: Sequence[Array], *factors: float) -> Callable[..., Any] | None:
+    """The BLAS's function, for arrays like the first; None where it must not serve.
+
+    It is called as `axpby(n, a, x, 1, b, y, 1)`, with `addresses` for x and y.  Of a factor of 0
+    it would not read the array, and so lose a nan.
+    """
+    x = arrays[0]
+    if not isinstance(x, np.ndarray) or x.size < SMALL or 0 in factors:
+        return None
+    library = blas()
+    if library is None or not all([a.flags.c_contiguous for a in arrays]):
+        return None
+    return library.axpby.get(x.dtype)
+
+
+def addresses(*arrays: Array) -> list[Any]:
+    """Where arrays lie, for a function of C; of those that may be written the quick way."""
+    try:
+        return list(map(_BYTES.from_buffer, arrays))
+    except TypeError:
+        return [a.__array_interface__["data"][0] for a in arrays]
