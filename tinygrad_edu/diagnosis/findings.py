@@ -59,10 +59,10 @@ class Found:
     """What a check returns: where, if need be where else, and with which numbers."""
 
     def __init__(
-        self, place: Any, also: Place | None = None, level: Any = None, **evidence: Any
+        self, place: Any, also: Place | None = None, level: str | None = None, **evidence: Any
     ) -> None:
-        found = (place, also) if place else (also, None)
-        (self.place, self.also), self.level, self.evidence = found, level, evidence
+        self.place: Any = place or also
+        self.also, self.level, self.evidence = also if place else None, level, evidence
 
 
 @dataclasses.dataclass
