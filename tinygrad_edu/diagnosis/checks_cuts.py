@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tinygrad_edu.diagnosis.checks_loop import never_reached
-from tinygrad_edu.diagnosis.findings import Found, check
+from tinygrad_edu.diagnosis.findings import Event, Found, check
 from tinygrad_edu.diagnosis.history import History
 from tinygrad_edu.engine.graph import Leaf, Storage, TensorBase
 
-if TYPE_CHECKING:
-    from types import SimpleNamespace
-
 
 @check("graph-cut", "error", "step")
-def graph_cut(seen: History, event: SimpleNamespace) -> Any:
+def graph_cut(seen: History, event: Event) -> Any:
     """{how} cuts {count} parameters off from the loss, the first of shape {shape}.
 
     Why: What {how} returns is values without a history. After {steps} step(s) these parameters,
@@ -40,7 +37,7 @@ def _behind(seen: History, idle: list[Any], place: Any, mask: int, how: str, ste
 
 
 @check("graph-cut", "error", "backward")
-def graph_cut_at_the_root(seen: History, event: SimpleNamespace) -> Any:
+def graph_cut_at_the_root(seen: History, event: Event) -> Any:
     """backward ({also}) starts from a tensor that has no history: {how} has cut it off.
 
     Why: It leads to {count} leaves, and to no parameter: none of them gets a gradient.
@@ -67,7 +64,7 @@ def graph_cut_at_the_root(seen: History, event: SimpleNamespace) -> Any:
 
 
 @check("data-write", "error", "data backward")
-def data_write(seen: History, event: SimpleNamespace) -> Any:
+def data_write(seen: History, event: Event) -> Any:
     """Values that the backward pass ({also}) needs are changed through .data.
 
     Why: The graph keeps the array of {op}, and .data hides the change from its count of versions:
@@ -97,7 +94,7 @@ def data_write(seen: History, event: SimpleNamespace) -> Any:
 
 
 @check("nonleaf-grad", "warning", "grad_of_result")
-def nonleaf_grad(seen: History, event: SimpleNamespace) -> Any:
+def nonleaf_grad(seen: History, event: Event) -> Any:
     """.grad of a result is asked for; it is None (the result was made in {also}).
 
     Why: Backward passes fill .grad of leaves alone, tensors that no operation made: this one was
@@ -110,7 +107,7 @@ def nonleaf_grad(seen: History, event: SimpleNamespace) -> Any:
 
 
 @check("to-dropped", "warning", "to")
-def to_dropped(seen: History, event: SimpleNamespace) -> Any:
+def to_dropped(seen: History, event: Event) -> Any:
     """The result of to() is thrown away: the tensor itself stays {dtype} on {device}.
 
     Why: to() of a tensor returns another tensor; only that of a module works in place.

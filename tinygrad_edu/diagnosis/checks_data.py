@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import dis
 import random
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.diagnosis.findings import Found, check
+from tinygrad_edu.diagnosis.findings import Event, Found, check
 from tinygrad_edu.diagnosis.flow import rms
 from tinygrad_edu.diagnosis.history import History, address
 from tinygrad_edu.random import Generator
 
-if TYPE_CHECKING:
-    from types import SimpleNamespace
-
 
 @check("unshuffled", "warning", "loss loader epoch")
-def unshuffled(seen: History, event: SimpleNamespace) -> Any:
+def unshuffled(seen: History, event: Event) -> Any:
     """The labels come in order: {batches} batches in a row, from class {first} to {last}.
 
     Why: Each step learns one class and forgets those before. Batches should look like the whole.
@@ -52,7 +49,7 @@ def _made(seen: History, loader: Any) -> Any:
 
 
 @check("same-augmentation", "warning", "epoch")
-def same_augmentation(seen: History, event: SimpleNamespace) -> Any:
+def same_augmentation(seen: History, event: Event) -> Any:
     """All {workers} workers draw the same random numbers: {what}.
 
     Why: Each worker is a copy of this process, and of the generator in it: {workers} samples in a
@@ -110,7 +107,7 @@ def _samples(dataset: object) -> tuple[int, frozenset[int] | None]:
 
 
 @check("validation-in-training", "warning", "begin epoch step")
-def validation_in_training(seen: History, event: SimpleNamespace) -> Any:
+def validation_in_training(seen: History, event: Event) -> Any:
     """{shared} of {count} samples that the model is judged by are trained on, too ({also}).
 
     Why: What was learnt by heart is counted as understood: the score is too good.
@@ -144,7 +141,7 @@ def validation_in_training(seen: History, event: SimpleNamespace) -> Any:
 
 
 @check("unnormalised", "warning", "op.linear op.matmul op.convolve")
-def unnormalised(seen: History, event: SimpleNamespace) -> Any:
+def unnormalised(seen: History, event: Event) -> Any:
     """The data go into the first layer as they are: {low:.3g} to {high:.3g}, of size {size:.3g}.
 
     Why: Layers are made for numbers of size 1. With such inputs scores, loss and gradients are as

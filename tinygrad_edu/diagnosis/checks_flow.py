@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.diagnosis.findings import Found, check
+from tinygrad_edu.diagnosis.findings import Event, Found, check
 from tinygrad_edu.diagnosis.flow import OPPOSITE, finite
 from tinygrad_edu.diagnosis.history import History
 
 if TYPE_CHECKING:
-    from types import SimpleNamespace
-
     from tinygrad_edu.tensor import Tensor
 
 
@@ -31,13 +29,13 @@ def log_sums(x: Any, axis: int) -> Any:
     return (np.log(np.exp(x - top).sum(axis, keepdims=True)) + top).ravel()
 
 
-def often(seen: History, event: SimpleNamespace) -> bool:
+def often(seen: History, event: Event) -> bool:
     """Whether a place has been looked at often enough for looking at values."""
     return not seen.looks_left((event.name, event.place), 3)
 
 
 @check("softmax-twice", "error", "loss.cross_entropy")
-def softmax_twice(seen: History, event: SimpleNamespace) -> Any:
+def softmax_twice(seen: History, event: Event) -> Any:
     """{name} takes raw scores; its input came out of softmax ({also}).
 
     Why: It applies log_softmax itself. Of {classes} classes no loss can fall below {least:.3f}, and
@@ -72,7 +70,7 @@ def _shrinkage(p: Tensor, t: Tensor) -> float:
 
 
 @check("softmax-twice", "warning", "op.softmax op.log_softmax")
-def softmax_of_softmax(seen: History, event: SimpleNamespace) -> Any:
+def softmax_of_softmax(seen: History, event: Event) -> Any:
     """softmax is applied to what came out of softmax ({also}).
 
     Why: Probabilities lie between 0 and 1, so the second softmax makes them almost equal: the
@@ -90,7 +88,7 @@ def softmax_of_softmax(seen: History, event: SimpleNamespace) -> Any:
 
 
 @check("log-twice", "warning", "loss.cross_entropy")
-def log_twice(seen: History, event: SimpleNamespace) -> Any:
+def log_twice(seen: History, event: Event) -> Any:
     """{name} takes raw scores; its input came out of log_softmax ({also}).
 
     Why: It applies log_softmax itself. A second one changes nothing, but it is work for nothing,
@@ -104,7 +102,7 @@ def log_twice(seen: History, event: SimpleNamespace) -> Any:
 
 
 @check("log-twice", "error", "op.log")
-def log_of_log(seen: History, event: SimpleNamespace) -> Any:
+def log_of_log(seen: History, event: Event) -> Any:
     """log is taken of what is a logarithm already ({also}).
 
     Why: Logarithms of probabilities are negative: {bad} of {all} results are not finite.
@@ -118,7 +116,7 @@ def log_of_log(seen: History, event: SimpleNamespace) -> Any:
 
 
 @check("softmax-missing", "error", "loss.nll_loss")
-def softmax_missing(seen: History, event: SimpleNamespace) -> Any:
+def softmax_missing(seen: History, event: Event) -> Any:
     """{name} takes logarithms of probabilities; its input is raw scores.
 
     Why: It averages -input[class], and applies no softmax: exp of a row adds up to {sum:.3g}, not
@@ -137,7 +135,7 @@ def softmax_missing(seen: History, event: SimpleNamespace) -> Any:
 
 
 @check("log-missing", "error", "loss.nll_loss loss.kl_div")
-def log_missing(seen: History, event: SimpleNamespace) -> Any:
+def log_missing(seen: History, event: Event) -> Any:
     """{name} takes logarithms of probabilities; its input is probabilities ({also}).
 
     Why: -p is minimised, not -log p: its gradient is 1 where that of the logarithm would be 1/p,
@@ -155,7 +153,7 @@ def log_missing(seen: History, event: SimpleNamespace) -> Any:
 
 
 @check("sigmoid-twice", "error", "loss.binary_cross_entropy_with_logits")
-def sigmoid_twice(seen: History, event: SimpleNamespace) -> Any:
+def sigmoid_twice(seen: History, event: Event) -> Any:
     """{name} takes raw scores; its input came out of sigmoid ({also}).
 
     Why: It applies sigmoid itself: from inputs between {low:.2f} and {high:.2f} it makes
@@ -170,7 +168,7 @@ def sigmoid_twice(seen: History, event: SimpleNamespace) -> Any:
 
 
 @check("sigmoid-twice", "warning", "op.sigmoid")
-def sigmoid_of_sigmoid(seen: History, event: SimpleNamespace) -> Any:
+def sigmoid_of_sigmoid(seen: History, event: Event) -> Any:
     """sigmoid is applied to what came out of sigmoid ({also}).
 
     Why: The result lies between 0.5 and {most:.3g}, whatever the scores are.
@@ -183,7 +181,7 @@ def sigmoid_of_sigmoid(seen: History, event: SimpleNamespace) -> Any:
 
 
 @check("sigmoid-missing", "error", "loss.binary_cross_entropy")
-def sigmoid_missing(seen: History, event: SimpleNamespace) -> Any:
+def sigmoid_missing(seen: History, event: Event) -> Any:
     """{name} takes probabilities; its input is {what}.
 
     Why: Values from {low:.3g} to {high:.3g} came: a score is no probability, and cut to [0, 1] it
@@ -204,7 +202,7 @@ def sigmoid_missing(seen: History, event: SimpleNamespace) -> Any:
 
 
 @check("softmax-axis", "error", "loss.nll_loss loss.cross_entropy")
-def softmax_axis(seen: History, event: SimpleNamespace) -> Any:
+def softmax_axis(seen: History, event: Event) -> Any:
     """softmax ({also}) went over dimension {axis}; the classes are in dimension {right}.
 
     Why: The probabilities of one sample do not add up to 1: here to {low:.3g} to {high:.3g}.
@@ -219,7 +217,7 @@ def softmax_axis(seen: History, event: SimpleNamespace) -> Any:
 
 
 @check("softmax-axis", "warning", "op.softmax op.log_softmax")
-def softmax_of_one(seen: History, event: SimpleNamespace) -> Any:
+def softmax_of_one(seen: History, event: Event) -> Any:
     """softmax goes over dimension {axis} of {shape}, which has {size} element.
 
     Why: Of a single score softmax is 1, whatever the score: its gradient is 0.
@@ -234,7 +232,7 @@ def softmax_of_one(seen: History, event: SimpleNamespace) -> Any:
 
 
 @check("softmax-axis", "warning", "op.matmul")
-def softmax_over_queries(seen: History, event: SimpleNamespace) -> Any:
+def softmax_over_queries(seen: History, event: Event) -> Any:
     """Weights that softmax made over dimension {axis} ({also}) are summed over dimension {right}.
 
     Why: The weights of one sum add up to {low:.3g} to {high:.3g}, not to 1: the softmax of
@@ -251,7 +249,7 @@ def softmax_over_queries(seen: History, event: SimpleNamespace) -> Any:
 
 
 @check("softmax-axis", "error", "op.gather op.take")
-def softmax_picked(seen: History, event: SimpleNamespace) -> Any:
+def softmax_picked(seen: History, event: Event) -> Any:
     """softmax ({also}) went over dimension {axis}; one class of each row is picked here.
 
     Why: The probabilities of one sample do not add up to 1: here to {low:.3g} to {high:.3g}.
@@ -271,7 +269,7 @@ def softmax_picked(seen: History, event: SimpleNamespace) -> Any:
 
 
 @check("target-broadcast", "error", "op.mean op.sum")
-def target_broadcast(seen: History, event: SimpleNamespace) -> Any:
+def target_broadcast(seen: History, event: Event) -> Any:
     """({count}, 1) meets ({count},), and the mean is taken of all pairs ({also}).
 
     Why: A column of {count} and a row of {count} make {count} x {count} pairs: every prediction is
@@ -289,7 +287,7 @@ def target_broadcast(seen: History, event: SimpleNamespace) -> Any:
 @check(
     "target-broadcast", "error", "loss.mse_loss loss.l1_loss loss.smooth_l1_loss loss.huber_loss"
 )
-def target_broadcast_by_a_loss(seen: History, event: SimpleNamespace) -> Any:
+def target_broadcast_by_a_loss(seen: History, event: Event) -> Any:
     """{name} is given shapes {input} and {target}, which broadcast to {all}.
 
     Why: Every prediction is compared with every target, {pairs} pairs for {count} samples: the best
@@ -307,7 +305,7 @@ def target_broadcast_by_a_loss(seen: History, event: SimpleNamespace) -> Any:
 
 
 @check("class-axis", "error", "loss.cross_entropy loss.nll_loss")
-def class_axis_last(seen: History, event: SimpleNamespace) -> Any:
+def class_axis_last(seen: History, event: Event) -> Any:
     """{name} takes classes in dimension 1; a layer ({also}) has put them in dimension {axis} of
     {shape}.
 
@@ -326,7 +324,7 @@ def class_axis_last(seen: History, event: SimpleNamespace) -> Any:
 
 
 @check("accuracy-range", "error", "op.mean op.sum")
-def accuracy_of_pairs(seen: History, event: SimpleNamespace) -> Any:
+def accuracy_of_pairs(seen: History, event: Event) -> Any:
     """({count}, 1) is compared with ({count},): that makes {count} x {count} answers.
 
     Why: Each guess is compared with every label; {right} count as right, of {count} samples.
@@ -342,7 +340,7 @@ def accuracy_of_pairs(seen: History, event: SimpleNamespace) -> Any:
 
 
 @check("accuracy-range", "warning", "op.div")
-def accuracy_range(seen: History, event: SimpleNamespace) -> Any:
+def accuracy_range(seen: History, event: Event) -> Any:
     """A share of right answers is {rate:.3g}, more than {most}.
 
     Why: {right:g} right answers are divided by {by:.4g}: by the number of batches, perhaps, instead
@@ -361,7 +359,7 @@ def accuracy_range(seen: History, event: SimpleNamespace) -> Any:
 
 
 @check("view-mixes-axes", "warning", "op.view op.reshape_copy")
-def view_mixes_axes(seen: History, event: SimpleNamespace) -> Any:
+def view_mixes_axes(seen: History, event: Event) -> Any:
     """{name} turns {before} into {after}: dimension {size} changes its place.
 
     Why: view and reshape keep the order of the elements in memory: they cut rows anew, and do not

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.diagnosis.findings import Found, check
+from tinygrad_edu.diagnosis.findings import Event, Found, check
 from tinygrad_edu.diagnosis.flow import norm_of
 from tinygrad_edu.diagnosis.history import History, LeafRecord, fingerprint, snapshot
 from tinygrad_edu.diagnosis.source import nearby
@@ -16,13 +16,11 @@ from tinygrad_edu.nn.modules.module import Module
 from tinygrad_edu.nn.parameter import Parameter
 
 if TYPE_CHECKING:
-    from types import SimpleNamespace
-
     from tinygrad_edu.tensor import Tensor
 
 
 @check("zero-grad-missing", "error", "backward step")
-def zero_grad_missing(seen: History, event: SimpleNamespace) -> Any:
+def zero_grad_missing(seen: History, event: Event) -> Any:
     """backward() adds to gradients that step ({also}) has used already; nothing clears them.
 
     Why: backward() adds to .grad, so that gradients can be accumulated. What a step has used is
@@ -62,7 +60,7 @@ def _note_leftovers(record: LeafRecord, t: Tensor, place: Any) -> Any:
 
 
 @check("zero-grad-before-step", "error", "step")
-def zero_grad_before_step(seen: History, event: SimpleNamespace) -> Any:
+def zero_grad_before_step(seen: History, event: Event) -> Any:
     """zero_grad() clears the gradients before step ({also}) has used them.
 
     Why: step() finds {left} of {count} gradients, all zero if any: no parameter moves.
@@ -79,7 +77,7 @@ def zero_grad_before_step(seen: History, event: SimpleNamespace) -> Any:
 
 
 @check("gradient-discarded", "warning", "step")
-def gradient_discarded(seen: History, event: SimpleNamespace) -> Any:
+def gradient_discarded(seen: History, event: Event) -> Any:
     """zero_grad() clears gradients between the backward passes that belong to one step ({also}).
 
     Why: Of {passes} backward passes before this step only the last one counts; the others were
@@ -105,7 +103,7 @@ def gradient_discarded(seen: History, event: SimpleNamespace) -> Any:
 
 
 @check("step-missing", "error", "backward end")
-def step_missing(seen: History, event: SimpleNamespace) -> Any:
+def step_missing(seen: History, event: Event) -> Any:
     """Gradients are computed, and the optimizer made in {also} never steps.
 
     Why: {passes} backward passes have filled .grad; only optimizer.step() moves the parameters.
@@ -122,7 +120,7 @@ def step_missing(seen: History, event: SimpleNamespace) -> Any:
 
 
 @check("step-before-backward", "error", "backward")
-def step_before_backward(seen: History, event: SimpleNamespace) -> Any:
+def step_before_backward(seen: History, event: Event) -> Any:
     """step() comes before the backward pass ({also}) of the same loss.
 
     Why: step() finds no gradient of this loss: it moves nothing, or along the gradient of the loss
@@ -136,7 +134,7 @@ def step_before_backward(seen: History, event: SimpleNamespace) -> Any:
 
 
 @check("clip-after-step", "error", "clip")
-def clip_after_step(seen: History, event: SimpleNamespace) -> Any:
+def clip_after_step(seen: History, event: Event) -> Any:
     """Gradients are clipped after the optimizer has used them (step: {also}).
 
     Why: The norm is {norm:.3g}, and the step was made with it: clipping comes too late.
@@ -153,7 +151,7 @@ def clip_after_step(seen: History, event: SimpleNamespace) -> Any:
 
 
 @check("clip-before-backward", "error", "clip backward step failed")
-def clip_before_backward(seen: History, event: SimpleNamespace) -> Any:
+def clip_before_backward(seen: History, event: Event) -> Any:
     """Gradients are clipped before the backward pass ({also}) that makes them.
 
     Why: At that moment {count} parameters have no gradient: there is nothing to clip, and what
@@ -175,7 +173,7 @@ def clip_before_backward(seen: History, event: SimpleNamespace) -> Any:
 
 
 @check("accumulation-not-divided", "warning", "step")
-def accumulation_not_divided(seen: History, event: SimpleNamespace) -> Any:
+def accumulation_not_divided(seen: History, event: Event) -> Any:
     """{passes} backward passes of mean losses are added up for one step ({also}).
 
     Why: The sum of {passes} means is {passes} times the mean of all: the step is as if the learning
@@ -196,7 +194,7 @@ def accumulation_not_divided(seen: History, event: SimpleNamespace) -> Any:
 
 
 @check("leaf-replaced", "error", "op backward end")
-def leaf_replaced(seen: History, event: SimpleNamespace) -> Any:
+def leaf_replaced(seen: History, event: Event) -> Any:
     """The parameter is replaced by a result, which is no parameter: {how}.
 
     Why: w = w - lr * w.grad binds the name to a new tensor. The old one, which the gradients belong
@@ -248,7 +246,7 @@ def strangers(seen: History) -> list[Any]:
 
 
 @check("optimizer-other-parameters", "error", "step")
-def optimizer_other_parameters(seen: History, event: SimpleNamespace) -> Any:
+def optimizer_other_parameters(seen: History, event: Event) -> Any:
     """step ({also}) has no gradient: the backward passes reach other parameters than the
     optimizer's.
 
@@ -265,7 +263,7 @@ def optimizer_other_parameters(seen: History, event: SimpleNamespace) -> Any:
 
 
 @check("optimizer-stale-parameters", "error", "step")
-def optimizer_stale_parameters(seen: History, event: SimpleNamespace) -> Any:
+def optimizer_stale_parameters(seen: History, event: Event) -> Any:
     """The optimizer has parameters of before: {gone} of its {count} belong to no module any more.
 
     Why: They were replaced after the optimizer was made. {others} new ones get gradients, and no
@@ -290,7 +288,7 @@ def optimizer_stale_parameters(seen: History, event: SimpleNamespace) -> Any:
         )  # fmt: skip
 
 
-def _unreached(seen: History, event: SimpleNamespace) -> list[Any]:
+def _unreached(seen: History, event: Event) -> list[Any]:
     """The leaves that got gradients instead of those of the optimizer, of which none got one."""
     if event.moving or event.record.backwards or seen.notes.get("cut"):
         return []
@@ -298,7 +296,7 @@ def _unreached(seen: History, event: SimpleNamespace) -> list[Any]:
 
 
 @check("parameter-not-optimized", "note", "stepped")
-def parameter_not_optimized(seen: History, event: SimpleNamespace) -> Any:
+def parameter_not_optimized(seen: History, event: Event) -> Any:
     """{count} parameters get gradients, and no optimizer has them, the first of shape {shape}.
 
     Why: Backward passes compute their gradients; nothing uses these. If they are to stay as they
@@ -321,7 +319,7 @@ def never_reached(seen: History, record: Any) -> list[Any]:
 
 
 @check("parameter-unreached", "note", "step")
-def parameter_unreached(seen: History, event: SimpleNamespace) -> Any:
+def parameter_unreached(seen: History, event: Event) -> Any:
     """{count} of {all} parameters have never had a gradient, the first of shape {shape}.
 
     Why: In {steps} steps no backward pass has come to them: they are not used, or not for the loss.

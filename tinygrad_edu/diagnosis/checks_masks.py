@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.diagnosis.findings import Found, check
+from tinygrad_edu.diagnosis.findings import Event, Found, check
 from tinygrad_edu.diagnosis.history import History
 from tinygrad_edu.engine.graph import TensorBase
-
-if TYPE_CHECKING:
-    from types import SimpleNamespace
-
 
 HIDDEN = -1e4
 
@@ -27,7 +23,7 @@ def _is_inverted(hidden: Any) -> bool:
 
 
 @check("mask-inverted", "error", "op.softmax op.masked_fill op.mul attention")
-def mask_inverted(seen: History, event: SimpleNamespace) -> Any:
+def mask_inverted(seen: History, event: Event) -> Any:
     """The mask hides {what}.
 
     Why: True means hidden for masked_fill and nn.MultiheadAttention, visible for
@@ -53,7 +49,7 @@ def mask_inverted(seen: History, event: SimpleNamespace) -> Any:
         yield Found(event.place, place, what=what, hidden=int(hidden.sum()), all=hidden.size)
 
 
-def _mask(seen: History, event: SimpleNamespace) -> Any:
+def _mask(seen: History, event: Event) -> Any:
     """What is hidden, what is known of the mask, and whether True in it means visible."""
     if hasattr(event, "is_causal"):
         mask = event.attn_mask
@@ -80,7 +76,7 @@ def _mask(seen: History, event: SimpleNamespace) -> Any:
 
 
 @check("mask-hides-all", "error", "op.softmax attention")
-def mask_hides_all(seen: History, event: SimpleNamespace) -> Any:
+def mask_hides_all(seen: History, event: Event) -> Any:
     """{rows} of {all} queries see no key: the mask hides all of them.
 
     Why: softmax of scores that are all -inf is NaN, and from there on everything is.
@@ -105,7 +101,7 @@ def mask_hides_all(seen: History, event: SimpleNamespace) -> Any:
 
 
 @check("mask-missing", "error", "op.softmax op.embedding attention loss.cross_entropy backward")
-def mask_missing(seen: History, event: SimpleNamespace) -> Any:
+def mask_missing(seen: History, event: Event) -> Any:
     """The labels are the inputs shifted by one ({also}), and attention sees what comes next.
 
     Why: Each of {count} places looks up its label among the later inputs: the loss falls, and
@@ -123,7 +119,7 @@ def mask_missing(seen: History, event: SimpleNamespace) -> Any:
         yield Found(blind[0][0], event.place, count=ids.size, weight=blind[0][1])
 
 
-def _note_attention(seen: History, event: SimpleNamespace) -> None:
+def _note_attention(seen: History, event: Event) -> None:
     """Note the words that go in, and how much of the attention is on later places."""
     weight = None
     if hasattr(event, "is_causal"):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from tinygrad_edu.diagnosis.checks_loop import living
-from tinygrad_edu.diagnosis.findings import Found, check
+from tinygrad_edu.diagnosis.findings import Event, Found, check
 from tinygrad_edu.diagnosis.flow import RISKY, finite, norm_of, rms
 from tinygrad_edu.diagnosis.history import History, address, tensors
 from tinygrad_edu.diagnosis.source import assignment_of, called_directly, nearby
@@ -16,9 +16,6 @@ from tinygrad_edu.engine.graph import Leaf, TensorBase
 from tinygrad_edu.engine.places import Place, here, stack
 from tinygrad_edu.nn.modules.module import Module
 from tinygrad_edu.nn.parameter import Parameter, is_lazy
-
-if TYPE_CHECKING:
-    from types import SimpleNamespace
 
 
 def _note_attributes(seen: History, module: Any, place: Place, start: int) -> None:
@@ -43,7 +40,7 @@ def _listed(value: object, depth: int = 2) -> list[Any]:
 
 
 @check("layers-in-list", "error", "module step failed")
-def layers_in_list(seen: History, event: SimpleNamespace) -> Any:
+def layers_in_list(seen: History, event: Event) -> Any:
     """self.{name} of {owner} holds layers in a plain {kind}: {count} parameters are not registered.
 
     Why: model.parameters() does not see them: no optimizer moves them, .to() and state_dict() leave
@@ -75,7 +72,7 @@ def _is_owned(seen: History, p: Any) -> bool:
 
 
 @check("parameter-plain-tensor", "error", "module step")
-def parameter_plain_tensor(seen: History, event: SimpleNamespace) -> Any:
+def parameter_plain_tensor(seen: History, event: Event) -> Any:
     """self.{name} of {owner} is a tensor that needs a gradient, not a Parameter.
 
     Why: model.parameters() does not see it, so no optimizer moves it: {what}, of shape {shape}.
@@ -97,7 +94,7 @@ def parameter_plain_tensor(seen: History, event: SimpleNamespace) -> Any:
 
 
 @check("layer-made-in-forward", "error", "module")
-def layer_made_in_forward(seen: History, event: SimpleNamespace) -> Any:
+def layer_made_in_forward(seen: History, event: Event) -> Any:
     """{layer} is made in forward(), anew in each call.
 
     Why: Its {count} parameters are new random numbers each time; no optimizer has them, and what
@@ -118,7 +115,7 @@ def layer_made_in_forward(seen: History, event: SimpleNamespace) -> Any:
 
 
 @check("forward-direct", "note", "op")
-def forward_direct(seen: History, event: SimpleNamespace) -> Any:
+def forward_direct(seen: History, event: Event) -> Any:
     """forward() of {layer} is called directly: {hooks} hooks are passed over.
 
     Why: model(x) runs the hooks around forward(), which spectral norm, profilers and many tools are
@@ -137,7 +134,7 @@ def forward_direct(seen: History, event: SimpleNamespace) -> Any:
 
 
 @check("dead-units", "warning", "op.relu op.clamp")
-def dead_units(seen: History, event: SimpleNamespace) -> Any:
+def dead_units(seen: History, event: Event) -> Any:
     """{share:.0%} of the units of a ReLU are 0 for every sample, {times} times in a row.
 
     Why: Where the input is negative for all samples the gradient is 0: these units do not come back
@@ -156,7 +153,7 @@ def dead_units(seen: History, event: SimpleNamespace) -> Any:
 
 
 @check("saturated-units", "warning", "op.linear op.matmul")
-def saturated_units(seen: History, event: SimpleNamespace) -> Any:
+def saturated_units(seen: History, event: Event) -> Any:
     """{share:.0%} of what {kind} ({also}) hands on is at its limits.
 
     Why: There its derivative is almost 0 (of tanh at 0.99 it is 0.02): the layers before it learn
@@ -178,7 +175,7 @@ def saturated_units(seen: History, event: SimpleNamespace) -> Any:
 
 
 @check("symmetric-start", "error", "step")
-def symmetric_start(seen: History, event: SimpleNamespace) -> Any:
+def symmetric_start(seen: History, event: Event) -> Any:
     """All {rows} units of a layer have the same weights, and the same gradient.
 
     Why: Equal units stay equal: the layer, of shape {shape}, computes one number {rows} times.
@@ -207,7 +204,7 @@ def _initialised() -> Place | None:
 
 
 @check("nan-input", "error", "begin loss op.matmul")
-def nan_input(seen: History, event: SimpleNamespace) -> Any:
+def nan_input(seen: History, event: Event) -> Any:
     """The data hold {bad} numbers that are not finite, of {all}.
 
     Why: NaN goes through every operation: one is enough to make the loss, all gradients and then
@@ -235,7 +232,7 @@ def not_finite(op: str, y: Any) -> dict[str, Any]:
 
 
 @check("nan-first", "error", "op backward step bad")
-def nan_first(seen: History, event: SimpleNamespace) -> Any:
+def nan_first(seen: History, event: Event) -> Any:
     """{op}() makes {what} of finite numbers: the first of this program.
 
     Why: {bad} of {all} results. Whatever is computed from them is NaN, and after the step all
@@ -263,7 +260,7 @@ def nan_first(seen: History, event: SimpleNamespace) -> Any:
             yield Found(place, event.place, **numbers)
 
 
-def gradients_by_layer(seen: History, event: SimpleNamespace) -> list[tuple[Any, float]]:
+def gradients_by_layer(seen: History, event: Event) -> list[tuple[Any, float]]:
     """The matrices in the order of their first use, each with the size of its gradient."""
     found = [(r.bit, p) for p in event.moving if (r := seen.record(p)) is not None and r.bit]
     several = [
@@ -273,7 +270,7 @@ def gradients_by_layer(seen: History, event: SimpleNamespace) -> list[tuple[Any,
 
 
 @check("vanishing", "warning", "step")
-def vanishing(seen: History, event: SimpleNamespace) -> Any:
+def vanishing(seen: History, event: Event) -> Any:
     """Gradients fade on their way: in the first layer they are {ratio:.1e} of those in the last.
 
     Why: Each of {layers} layers multiplies the gradient by less than 1 (sigmoid by at most 0.25):
@@ -285,7 +282,7 @@ def vanishing(seen: History, event: SimpleNamespace) -> Any:
 
 
 @check("exploding", "warning", "step")
-def exploding(seen: History, event: SimpleNamespace) -> Any:
+def exploding(seen: History, event: Event) -> Any:
     """Gradients grow on their way: in the first layer they are {ratio:.1e} times those in the last.
 
     Why: Each of {layers} layers multiplies the gradient by more than 1: a step throws the first
@@ -296,7 +293,7 @@ def exploding(seen: History, event: SimpleNamespace) -> Any:
     yield from _compare(seen, event, "exploding", lambda first, last: last / first)
 
 
-def _compare(seen: History, event: SimpleNamespace, which: str, ratio: Any) -> Any:
+def _compare(seen: History, event: Event, which: str, ratio: Any) -> Any:
     if seen.scaled or event.record.steps > 20:
         return
     layers = gradients_by_layer(seen, event)
@@ -311,7 +308,7 @@ def _compare(seen: History, event: SimpleNamespace, which: str, ratio: Any) -> A
 
 
 @check("exploding", "warning", "step")
-def exploding_at_once(seen: History, event: SimpleNamespace) -> Any:
+def exploding_at_once(seen: History, event: Event) -> Any:
     """Gradients are of norm {norm:.1e}, the weights of norm {weights:.1e}.
 
     Why: One step along such a gradient throws the weights {steps:.0e} times as far as they are.

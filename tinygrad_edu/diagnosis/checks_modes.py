@@ -6,19 +6,16 @@ import linecache
 import re
 import weakref
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tinygrad_edu.diagnosis.findings import Found, check
+from tinygrad_edu.diagnosis.findings import Event, Found, check
 from tinygrad_edu.diagnosis.history import History
 from tinygrad_edu.diagnosis.source import nearby
 from tinygrad_edu.engine.places import Place
 
-if TYPE_CHECKING:
-    from types import SimpleNamespace
-
 
 @check("eval-forgotten", "warning", "begin step end")
-def eval_forgotten(seen: History, event: SimpleNamespace) -> Any:
+def eval_forgotten(seen: History, event: Event) -> Any:
     """The model is evaluated in training mode: {layers} at work.
 
     Why: Dropout draws anew each time, and batch norm takes the statistics of this very batch, and
@@ -45,7 +42,7 @@ def eval_forgotten(seen: History, event: SimpleNamespace) -> Any:
 
 
 @check("train-forgotten", "warning", "step")
-def train_forgotten(seen: History, event: SimpleNamespace) -> Any:
+def train_forgotten(seen: History, event: Event) -> Any:
     """The model trains in evaluation mode: {layers} stand still since the last evaluation.
 
     Why: eval() stays on until train() is called: dropout drops nothing, and batch norm takes its
@@ -66,7 +63,7 @@ def train_forgotten(seen: History, event: SimpleNamespace) -> Any:
 
 
 @check("no-grad-missing", "warning", "begin end")
-def no_grad_missing(seen: History, event: SimpleNamespace) -> Any:
+def no_grad_missing(seen: History, event: Event) -> Any:
     """{passes} forward passes here were recorded, and no backward pass came.
 
     Why: The graph of a pass keeps all its activations, for nothing: evaluation takes twice the
@@ -89,7 +86,7 @@ def no_grad_missing(seen: History, event: SimpleNamespace) -> Any:
 
 
 @check("graph-kept", "warning", "backward end")
-def graph_kept(seen: History, event: SimpleNamespace) -> Any:
+def graph_kept(seen: History, event: Event) -> Any:
     """{alive} graphs of earlier steps are still alive: something here keeps them.
 
     Why: A loss is a tensor with its whole graph behind it. Kept in a list, or added to a running
@@ -118,7 +115,7 @@ def _keeper(place: Place, before: int = 8) -> Place | None:
 
 
 @check("state-not-detached", "error", "backward")
-def state_not_detached(seen: History, event: SimpleNamespace) -> Any:
+def state_not_detached(seen: History, event: Event) -> Any:
     """The graph goes back through {steps} earlier steps: a state made before them comes in here.
 
     Why: A hidden state carries its history along. backward ({also}) runs through all steps since

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tinygrad_edu.diagnosis.checks_flow import log_sums
-from tinygrad_edu.diagnosis.findings import Found, check
+from tinygrad_edu.diagnosis.findings import Event, Found, check
 from tinygrad_edu.diagnosis.history import History
 from tinygrad_edu.diagnosis.source import loops_around
-
-if TYPE_CHECKING:
-    from types import SimpleNamespace
-
 
 BY_EPOCH = ("StepLR", "MultiStepLR", "ExponentialLR", "CosineAnnealingLR", "ReduceLROnPlateau")
 
 
 @check("scheduler-missing", "warning", "end")
-def scheduler_missing(seen: History, event: SimpleNamespace) -> Any:
+def scheduler_missing(seen: History, event: Event) -> Any:
     """The schedule is made, and never stepped.
 
     Why: The learning rate has been {rate:g} in all {steps} steps.
@@ -31,7 +27,7 @@ def scheduler_missing(seen: History, event: SimpleNamespace) -> Any:
             yield Found(record.place, rate=record.rate, steps=record.optimizer.steps)
 
 
-def _per_batch(event: SimpleNamespace) -> bool:
+def _per_batch(event: Event) -> bool:
     """Whether a schedule is stepped once for each step of its optimizer, in an inner loop."""
     record = event.record
     if record.steps < 3 or record.alone:
@@ -42,7 +38,7 @@ def _per_batch(event: SimpleNamespace) -> bool:
 
 
 @check("scheduler-per-batch", "warning", "schedule")
-def scheduler_per_batch(seen: History, event: SimpleNamespace) -> Any:
+def scheduler_per_batch(seen: History, event: Event) -> Any:
     """{kind} is stepped after every batch; its numbers count epochs.
 
     Why: After {steps} batches the learning rate is {rate:.3g}, {share:.3g} of what it was.
@@ -71,7 +67,7 @@ def now(schedule: Any) -> float:
 
 
 @check("scheduler-past-end", "warning", "schedule")
-def scheduler_past_end(seen: History, event: SimpleNamespace) -> Any:
+def scheduler_past_end(seen: History, event: Event) -> Any:
     """{kind} goes on after its end: step {steps}, and it was made for {most} ({also}).
 
     Why: A cosine that goes on rises again: the learning rate is {rate:.3g}, when it should be at
@@ -89,7 +85,7 @@ def scheduler_past_end(seen: History, event: SimpleNamespace) -> Any:
 
 
 @check("scheduler-before-optimizer", "warning", "schedule step")
-def scheduler_before_optimizer(seen: History, event: SimpleNamespace) -> Any:
+def scheduler_before_optimizer(seen: History, event: Event) -> Any:
     """The schedule steps before the optimizer does ({also}).
 
     Why: The first learning rate of the schedule is passed over: the first step is made with
@@ -112,7 +108,7 @@ def scheduler_before_optimizer(seen: History, event: SimpleNamespace) -> Any:
 
 
 @check("learning-rate-vanished", "warning", "step schedule")
-def learning_rate_vanished(seen: History, event: SimpleNamespace) -> Any:
+def learning_rate_vanished(seen: History, event: Event) -> Any:
     """The learning rate is {rate:.3g}: steps ({also}) do not move anything any more.
 
     Why: It was {highest:.3g} at its highest, and has been below a ten-thousandth of that for
@@ -135,7 +131,7 @@ def learning_rate_vanished(seen: History, event: SimpleNamespace) -> Any:
 
 
 @check("diverging", "warning", "backward")
-def diverging(seen: History, event: SimpleNamespace) -> Any:
+def diverging(seen: History, event: Event) -> Any:
     """The loss grows: from {first:.3g} to {last:.3g} in {steps} steps.
 
     Why: Each step goes so far that it lands higher on the other side: the learning rate is too
@@ -157,7 +153,7 @@ def diverging(seen: History, event: SimpleNamespace) -> Any:
 
 
 @check("loss-flat", "note", "end")
-def loss_flat(seen: History, event: SimpleNamespace) -> Any:
+def loss_flat(seen: History, event: Event) -> Any:
     """The loss does not fall: {first:.4g} at the beginning, {last:.4g} at the end.
 
     Why: In {steps} steps it has changed by less than a hundredth: look at the other findings, the
@@ -174,7 +170,7 @@ def loss_flat(seen: History, event: SimpleNamespace) -> Any:
 
 
 @check("loss-start", "note", "loss.cross_entropy")
-def loss_start(seen: History, event: SimpleNamespace) -> Any:
+def loss_start(seen: History, event: Event) -> Any:
     """The first loss will be about {loss:.3g}; of {classes} classes, guessing gives {guess:.3g}.
 
     Why: Scores of size {size:.3g} before any training: the model is sure, and wrong. It takes many

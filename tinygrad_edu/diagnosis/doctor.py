@@ -6,10 +6,9 @@ import functools
 import importlib
 import sys
 from collections.abc import Callable, Iterable
-from types import SimpleNamespace
 from typing import Any, TextIO, TypeVar
 
-from tinygrad_edu.diagnosis.findings import CHECKS, LEVELS, Check, Finding, table
+from tinygrad_edu.diagnosis.findings import CHECKS, LEVELS, Check, Event, Finding, table
 from tinygrad_edu.diagnosis.history import History
 from tinygrad_edu.diagnosis.seams import Watch
 from tinygrad_edu.engine.places import here
@@ -123,7 +122,7 @@ class doctor:
 
     def _emit(self, event: str, **what: object) -> None:
         """Something happens: run the checks that look at it."""
-        happening = SimpleNamespace(**what)
+        happening = Event(**what)
         names = (event, f"{event}.{what['name']}") if "name" in what else (event,)
         for check in [check for name in names for check in self._by_event.get(name, ())]:
             try:

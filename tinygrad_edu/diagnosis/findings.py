@@ -6,6 +6,7 @@ import dataclasses
 import re
 import textwrap
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 from tinygrad_edu.engine.places import Place
@@ -53,6 +54,10 @@ class Finding:
 
 def _wrap(text: str) -> str:
     return textwrap.fill(text, 98, subsequent_indent="    ", break_long_words=False)
+
+
+class Event(SimpleNamespace):
+    """Something that happens in the program, and what is known of it (see seams.py)."""
 
 
 class Found:

@@ -24,13 +24,13 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tinygrad_edu.diagnosis import flow
 from tinygrad_edu.diagnosis import history as past
+from tinygrad_edu.diagnosis.findings import Event
 from tinygrad_edu.diagnosis.source import is_discarded
 from tinygrad_edu.engine.composed import Composed
 from tinygrad_edu.engine.graph import Leaf, TensorBase, clock
@@ -208,7 +208,7 @@ class Watch:
         leaves = [n for n in nodes if isinstance(n, Leaf) and n.tensor() is not None]
         reached = {id(leaf) for leaf in leaves}
         seen.backwards += 1
-        event = SimpleNamespace(
+        event = Event(
             roots=roots, starts=starts, nodes=nodes, leaves=leaves, stack=lines,
             place=lines[0] if lines else here(), mean=_is_mean(seen, roots),
             value=float(roots[0].array) if roots and roots[0].array.size == 1 else None,
