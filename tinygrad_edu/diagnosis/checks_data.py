@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu.diagnosis.findings import Event, Found, check
-from tinygrad_edu.diagnosis.flow import rms
+from tinygrad_edu.diagnosis.flow import rms, span
 from tinygrad_edu.diagnosis.history import History, address
 from tinygrad_edu.random import Generator
 
@@ -152,18 +152,12 @@ def unnormalised(seen: History, event: Event) -> Any:
     if event.y.node is None or not event.inputs:
         return
     t = event.inputs[0]
-    if (
-        t.node is not None
-        or not event.inputs[1].is_leaf
-        or seen.steps > 3
-        or t.array.dtype.kind != "f"
-        or not t.array.size
-    ):
+    x, facts = t.array, seen.of(t)
+    if t.node is not None or not event.inputs[1].is_leaf or seen.steps > 3:
         return
-    if seen.of(t) is not None and seen.of(t).kind is not None:  # type: ignore[union-attr]
+    if x.dtype.kind != "f" or not x.size or (facts is not None and facts.kind is not None):
         return
-    x = t.array
     size = rms(x)
     level = "warning" if 60 < size < np.inf else "note" if size > 20 or 0 < size < 1e-3 else None
     if level is not None:
-        yield Found(event.place, None, level, low=float(x.min()), high=float(x.max()), size=size)
+        yield Found(event.place, None, level, size=size, **span(x))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu.diagnosis.findings import Event, Found, check
-from tinygrad_edu.diagnosis.flow import OPPOSITE, finite
+from tinygrad_edu.diagnosis.flow import OPPOSITE, finite, span
 from tinygrad_edu.diagnosis.history import History
 
 if TYPE_CHECKING:
@@ -211,9 +211,12 @@ def softmax_axis(seen: History, event: Event) -> Any:
     """
     known = event.kind in ("softmax", "log_softmax") and event.x.ndim > 1
     if known and event.facts.axis not in (None, 1):
-        sums = (np.exp(event.x) if event.kind == "log_softmax" else event.x).sum(1)
-        ends: Any = {"low": float(sums.min()), "high": float(sums.max())}
-        yield Found(event.place, event.also, axis=event.facts.axis, right=1, **ends)
+        yield _by_rows(event, event.facts, event.x)
+
+
+def _by_rows(event: Event, facts: Any, x: Any) -> Found:
+    sums = (np.exp(x) if facts.kind == "log_softmax" else x).sum(1)
+    return Found(event.place, facts.place, axis=facts.axis, right=1, **span(sums))
 
 
 @check("softmax-axis", "warning", "op.softmax op.log_softmax")
@@ -244,8 +247,8 @@ def softmax_over_queries(seen: History, event: Event) -> Any:
     if event.inside or event.ours or facts is None or facts.kind != "softmax" or x.ndim < 2:
         return
     if facts.axis not in (None, x.ndim - 1) and x.size:
-        ends: Any = {"low": float(x.sum(-1).min()), "high": float(x.sum(-1).max())}
-        yield Found(event.place, facts.place, axis=facts.axis, right=x.ndim - 1, **ends)
+        words = {"axis": facts.axis, "right": x.ndim - 1}
+        yield Found(event.place, facts.place, **words, **span(x.sum(-1)))
 
 
 @check("softmax-axis", "error", "op.gather op.take")
@@ -263,9 +266,7 @@ def softmax_picked(seen: History, event: Event) -> Any:
     index = event.args[1]
     picks = index == 1 if event.name == "gather" else isinstance(index, tuple) and len(index) == 2
     if picks:
-        sums = (np.exp(x) if facts.kind == "log_softmax" else x).sum(1)
-        ends: Any = {"low": float(sums.min()), "high": float(sums.max())}
-        yield Found(event.place, facts.place, axis=0, right=1, **ends)
+        yield _by_rows(event, facts, x)
 
 
 @check("target-broadcast", "error", "op.mean op.sum")

@@ -110,7 +110,7 @@ def step_missing(seen: History, event: Event) -> Any:
 
     Cure: loss.backward(); optimizer.step()
     """
-    for record in seen.everyone:
+    for record in seen.optimizers:
         passes = record.passes()
         wiped = [entry for entry in record.log if entry[0] == "zero" and entry[2]]
         at_end = not hasattr(event, "leaves")

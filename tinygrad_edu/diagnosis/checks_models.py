@@ -18,6 +18,14 @@ from tinygrad_edu.nn.modules.module import Module
 from tinygrad_edu.nn.parameter import Parameter, is_lazy
 
 
+def _attributes(seen: History, event: Event) -> Any:
+    """What there is to look at; nothing yet while modules are called, whose attributes it notes."""
+    if not hasattr(event, "module"):
+        return seen.notes.get("attributes", ())
+    _note_attributes(seen, event.module, event.passed.place, event.passed.start)
+    return ()
+
+
 def _note_attributes(seen: History, module: Any, place: Place, start: int) -> None:
     """Note the attributes of a user's module that no table of its own holds, and their parts."""
     ours = type(module).__module__.startswith("tinygrad_edu")
@@ -48,17 +56,14 @@ def layers_in_list(seen: History, event: Event) -> Any:
 
     Cure: self.{name} = nn.{right}(...)
     """
-    if hasattr(event, "module"):
-        _note_attributes(seen, event.module, event.passed.place, event.passed.start)
-        return
     if hasattr(event, "error"):
         empty = "empty parameter list" in str(event.error)
         for module in [m for m in living() if not [*m.parameters()]] if empty else ():
             _note_attributes(seen, module, event.place, 0)
-    for module, name, value, parts, place, _ in seen.notes.get("attributes", ()):
+    for module, name, value, parts, place, _ in _attributes(seen, event):
         layers = [part for part in parts if isinstance(part, Module) and part is not value]
-        hidden = [p for layer in layers for p in layer.parameters() if p.node is not None]
-        hidden = [p for p in hidden if not _is_owned(seen, p)]
+        own = [p for layer in layers for p in layer.parameters() if p.node is not None]
+        hidden = [p for p in own if not _is_owned(seen, p)]
         if hidden:
             made = assignment_of(name, type(module))
             right = "ModuleDict" if isinstance(value, dict) else "ModuleList"
@@ -79,10 +84,7 @@ def parameter_plain_tensor(seen: History, event: Event) -> Any:
 
     Cure: self.{name} = nn.Parameter(...)  # of the finished value
     """
-    if hasattr(event, "module"):
-        _note_attributes(seen, event.module, event.passed.place, event.passed.start)
-        return
-    for module, name, _, parts, place, start in seen.notes.get("attributes", ()):
+    for module, name, _, parts, place, start in _attributes(seen, event):
         for t in [part for part in parts if isinstance(part, TensorBase)]:
             leaf = t.node
             if leaf is None or leaf.number >= start or (leaf.is_leaf and _is_owned(seen, t)):
@@ -260,13 +262,11 @@ def nan_first(seen: History, event: Event) -> Any:
             yield Found(place, event.place, **numbers)
 
 
-def gradients_by_layer(seen: History, event: Event) -> list[tuple[Any, float]]:
-    """The matrices in the order of their first use, each with the size of its gradient."""
-    found = [(r.bit, p) for p in event.moving if (r := seen.record(p)) is not None and r.bit]
-    several = [
-        p for _, p in sorted(found, key=lambda one: one[0]) if p.array.ndim >= 2 and p.array.size
-    ]
-    return [(p, rms(p._grad.array)) for p in several]
+def gradients_by_layer(seen: History, event: Event) -> list[float]:
+    """The sizes of the matrices' gradients, in the order of their first use."""
+    matrices = [p for p in event.moving if p.array.ndim >= 2 and p.array.size]
+    found = [(r.bit, p) for p in matrices if (r := seen.record(p)) is not None and r.bit]
+    return [rms(p._grad.array) for _, p in sorted(found, key=lambda one: one[0])]
 
 
 @check("vanishing", "warning", "step")
@@ -298,10 +298,10 @@ def _compare(seen: History, event: Event, which: str, ratio: Any) -> Any:
         return
     layers = gradients_by_layer(seen, event)
     key = which, id(event.record)
-    if len(layers) < 4 or not all([0 < size < math.inf for _, size in layers]):
+    if len(layers) < 4 or not all([0 < size < math.inf for size in layers]):
         seen.looks[key] = 0
         return
-    found = ratio(layers[0][1], layers[-1][1])
+    found = ratio(layers[0], layers[-1])
     if seen.in_a_row(key, found < 1e-4) >= 4:
         shown = found if which == "vanishing" else 1 / found
         yield Found(event.place, ratio=shown, layers=len(layers))

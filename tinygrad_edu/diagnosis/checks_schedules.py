@@ -22,7 +22,7 @@ def scheduler_missing(seen: History, event: Event) -> Any:
 
     Cure: scheduler.step()  # at the end of each epoch
     """
-    for record in seen.all_schedules:
+    for record in seen.schedules:
         if not record.steps and not record.inner and record.optimizer.steps >= 2:
             yield Found(record.place, rate=record.rate, steps=record.optimizer.steps)
 
@@ -97,7 +97,7 @@ def scheduler_before_optimizer(seen: History, event: Event) -> Any:
         if event.record.steps == 1 and not event.optimizer.steps:
             event.record.early = event.place, seen.backwards
         return
-    for record in seen.schedules.values():
+    for record in seen.schedules:
         schedule = record.schedule()
         if record.early is None or schedule is None or schedule.optimizer is not event.optimizer:
             continue

@@ -15,11 +15,8 @@ if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
 
 
-MADE = {
-    "softmax": "softmax", "log_softmax": "log_softmax", "sigmoid": "sigmoid", "log": "log",
-    "logsigmoid": "log_sigmoid", "relu": "relu", "tanh": "tanh", "eq": "eq", "ne": "ne",
-    "clamp": "clamp", "masked_fill": "masked", "gt": "gt", "exp": "exp",
-}  # fmt: skip
+MADE = {op: op for op in "softmax log_softmax sigmoid log relu tanh eq ne clamp gt exp".split()}
+MADE |= {"logsigmoid": "log_sigmoid", "masked_fill": "masked"}
 """Operations whose results are worth a name."""
 
 SAME = frozenset(
@@ -161,12 +158,8 @@ def _carry(name: str, args: Any, inputs: Any, known: Any, t: Tensor, facts: Fact
             facts.kind, facts.place, facts.axis = first.kind, first.place, first.axis
         if name == "add" and other == 1 and first.kind == "exp":
             facts.kind, facts.place = "1 + exp", first.place
-        if (
-            name == "mul"
-            and other is not None
-            and other >= 10
-            and first.kind in ("count", *COUNTED)
-        ):
+        counted = first.kind in ("count", *COUNTED)
+        if name == "mul" and counted and other is not None and other >= 10:
             facts.kind, facts.place, facts.percent = first.kind, first.place, True
     elif name == "add" and "count" in [f.kind for _, f in known if f is not None]:
         facts.kind, facts.place = "count", first.place
@@ -284,6 +277,11 @@ def norm_of(arrays: list[Any]) -> float:
 def rms(array: Any) -> float:
     """The size of an array's numbers: the root of their mean square."""
     return norm_of([array]) / float(np.sqrt(array.size))
+
+
+def span(array: Any) -> dict[str, Any]:
+    """The lowest and the highest number of an array, as evidence."""
+    return {"low": float(array.min()), "high": float(array.max())}
 
 
 def finite(array: Any) -> bool:

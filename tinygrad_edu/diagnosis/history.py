@@ -153,10 +153,8 @@ class History:
         self.facts: dict[int, tuple[weakref.ref[Any], Facts]] = {}
         self.leaves: weakref.WeakKeyDictionary[Leaf, LeafRecord] = weakref.WeakKeyDictionary()
         self.by_bit: list[weakref.ref[Leaf]] = []
-        self.optimizers: dict[int, OptimizerRecord] = {}
-        self.everyone: list[OptimizerRecord] = []  # those that are gone included
-        self.schedules: dict[int, ScheduleRecord] = {}
-        self.all_schedules: list[ScheduleRecord] = []
+        self.optimizers: list[OptimizerRecord] = []  # those that are gone included
+        self.schedules: list[ScheduleRecord] = []
         self.modules: list[Any] = []  # those that are running, the outermost first
         self.passes: deque[Pass] = deque(maxlen=64)
         self.current: Pass | None = None
@@ -255,20 +253,19 @@ class History:
 
     def optimizer(self, optimizer: Optimizer, place: Place) -> OptimizerRecord:
         """The record of an optimizer, made if it was there before the doctor."""
-        found = self.optimizers.get(id(optimizer))
-        if found is None or found.optimizer() is not optimizer:
-            found = self.optimizers[id(optimizer)] = OptimizerRecord(optimizer, place)
-            self.everyone.append(found)
+        found = next((r for r in self.optimizers if r.optimizer() is optimizer), None)
+        if found is None:
+            found = OptimizerRecord(optimizer, place)
+            self.optimizers.append(found)
             self.adopt(found)
         return found
 
     def schedule(self, schedule: Any, place: Place) -> ScheduleRecord:
         """The record of a schedule, made if there is none."""
-        found = self.schedules.get(id(schedule))
-        if found is None or found.schedule() is not schedule:
-            optimizer = self.optimizer(schedule.optimizer, place)
-            found = self.schedules[id(schedule)] = ScheduleRecord(schedule, optimizer, place)
-            self.all_schedules.append(found)
+        found = next((r for r in self.schedules if r.schedule() is schedule), None)
+        if found is None:
+            found = ScheduleRecord(schedule, self.optimizer(schedule.optimizer, place), place)
+            self.schedules.append(found)
         return found
 
     def adopt(self, record: OptimizerRecord) -> None:
@@ -279,7 +276,7 @@ class History:
 
     def living(self) -> list[OptimizerRecord]:
         """The optimizers that are still there."""
-        return [r for r in self.optimizers.values() if r.optimizer() is not None]
+        return [r for r in self.optimizers if r.optimizer() is not None]
 
     def is_consumed(self, p: Any) -> bool:
         """Whether a parameter's gradient is one that a step has used."""

@@ -393,7 +393,7 @@ class Watch:
     def stepped(self, optimizer: Optimizer, args: object, kwargs: object) -> None:
         """It has stepped: the log starts anew."""
         seen = self.seen
-        record = seen.optimizers[id(optimizer)]
+        record = seen.optimizer(optimizer, here())
         kinds = [entry[0] for entry in record.log if entry[0] == "backward" or entry[2]]
         record.fresh = bool(kinds) and kinds[-1] == "backward"
         record.log.clear()
