@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tinygrad_edu.diagnosis.checks_loop import never_reached
+from tinygrad_edu.diagnosis.checks_loop import counted, never_reached
 from tinygrad_edu.diagnosis.findings import Event, Found, check
 from tinygrad_edu.diagnosis.history import History
 from tinygrad_edu.engine.graph import Leaf, Storage, TensorBase
@@ -33,7 +33,7 @@ def graph_cut(seen: History, event: Event) -> Any:
 def _behind(seen: History, idle: list[Any], place: Any, mask: int, how: str, steps: int) -> Any:
     lost = [p for p in idle if (r := seen.record(p)) is not None and r.bit & mask]
     if lost:
-        yield Found(place, how=how, count=len(lost), shape=list(lost[0].array.shape), steps=steps)
+        yield Found(place, how=how, steps=steps, **counted(lost))
 
 
 @check("graph-cut", "error", "backward")
@@ -48,9 +48,8 @@ def graph_cut_at_the_root(seen: History, event: Event) -> Any:
     if not roots or not all([t.node is None or isinstance(t.node, Leaf) for t in roots]):
         return
     facts = seen.of(roots[0])
-    if seen.notes.get("explained"):
-        return
-    if not seen.living() and not seen.passes and (facts is None or not facts.lost):
+    trains = seen.living() or seen.passes or (facts is not None and facts.lost)
+    if seen.notes.get("explained") or not trains:
         return
     place, how = event.place, "something"
     if facts is not None and facts.cut is not None:
@@ -86,11 +85,10 @@ def data_write(seen: History, event: Event) -> Any:
         for guard in node.guards:
             parts = guard if isinstance(guard, tuple) else (guard,)
             for part in parts:
-                if isinstance(part, Storage) and id(part) in hidden:
-                    written, place = hidden[id(part)]
-                    if written > node.number:
-                        yield Found(place, event.place, op=node.name())
-                        return
+                written, place = hidden.get(id(part), (0, None))
+                if isinstance(part, Storage) and written > node.number:
+                    yield Found(place, event.place, op=node.name())
+                    return
 
 
 @check("nonleaf-grad", "warning", "grad_of_result")

@@ -28,21 +28,16 @@ def zero_grad_missing(seen: History, event: Event) -> Any:
 
     Cure: optimizer.zero_grad()  # once for each step, before backward()
     """
-    if hasattr(event, "leaves"):
-        for leaf in event.leaves:
-            record, t = seen.leaf(leaf), leaf.tensor()
-            by_hand = _note_leftovers(record, t, event.place)
-            if by_hand is not None:
-                yield Found(by_hand, event.place, norm=norm_of([t._grad.array]))
-                return
-        return
-    for p in event.moving:
-        known = seen.record(p)
-        if known is not None and known.mixed is not None:
-            yield Found(
-                known.mixed, event.place, norm=norm_of([q._grad.array for q in event.moving])
-            )
+    for leaf in getattr(event, "leaves", ()):
+        t = leaf.tensor()
+        by_hand = _note_leftovers(seen.leaf(leaf), t, event.place)
+        if by_hand is not None:
+            yield Found(by_hand, event.place, norm=norm_of([t._grad.array]))
             return
+    moving = getattr(event, "moving", ())
+    known = [r for p in moving if (r := seen.record(p)) is not None and r.mixed is not None]
+    if known:
+        yield Found(known[0].mixed, event.place, norm=norm_of([p._grad.array for p in moving]))
 
 
 def _note_leftovers(record: LeafRecord, t: Tensor, place: Any) -> Any:
@@ -257,9 +252,8 @@ def optimizer_other_parameters(seen: History, event: Event) -> Any:
     """
     others = [] if _cut(seen, event.parameters) else _unreached(seen, event)
     if others and not held().isdisjoint([id(p) for p in event.parameters]):
-        yield Found(
-            event.record.place, event.place, count=len(event.parameters), others=len(others)
-        )
+        numbers = {"count": len(event.parameters), "others": len(others)}
+        yield Found(event.record.place, event.place, **numbers)
 
 
 @check("optimizer-stale-parameters", "error", "step")
@@ -282,10 +276,8 @@ def optimizer_stale_parameters(seen: History, event: Event) -> Any:
     known = held() if alike else set()
     gone = [p for p in alike if id(p) not in known]
     if gone and all([isinstance(p, Parameter) for p in gone]):
-        yield Found(
-            event.record.place, event.place,
-            gone=len(gone), count=len(event.parameters), others=len(others),
-        )  # fmt: skip
+        numbers = {"gone": len(gone), "count": len(event.parameters), "others": len(others)}
+        yield Found(event.record.place, event.place, **numbers)
 
 
 def _unreached(seen: History, event: Event) -> list[Any]:
@@ -309,7 +301,12 @@ def parameter_not_optimized(seen: History, event: Event) -> Any:
     others = [p for p in strangers(seen) if isinstance(p, Parameter)]
     often = [p for p in others if seen.record(p).backwards >= 3]  # type: ignore[union-attr]
     if often:
-        yield Found(event.record.place, count=len(often), shape=list(often[0].array.shape))
+        yield Found(event.record.place, **counted(often))
+
+
+def counted(parameters: list[Any]) -> dict[str, Any]:
+    """How many they are, and the shape of the first, as evidence."""
+    return {"count": len(parameters), "shape": list(parameters[0].array.shape)}
 
 
 def never_reached(seen: History, record: Any) -> list[Any]:
@@ -331,10 +328,8 @@ def parameter_unreached(seen: History, event: Event) -> Any:
         return
     idle = never_reached(seen, record)
     if idle and not _cut(seen, idle) and len(idle) < len(event.parameters):
-        yield Found(
-            event.place, count=len(idle), all=len(event.parameters), steps=record.steps,
-            shape=list(idle[0].array.shape),
-        )  # fmt: skip
+        numbers = {"all": len(event.parameters), "steps": record.steps}
+        yield Found(event.place, **numbers, **counted(idle))
 
 
 def _cut(seen: History, parameters: list[Any]) -> bool:

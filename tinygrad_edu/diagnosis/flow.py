@@ -66,7 +66,7 @@ def follow(
         entry = seen.entered.setdefault(cut[0], [0, cut[1]])
         entry[0] |= lost
         lost = 0
-    step = _gradient(seen, inputs, known)
+    step = _gradient(seen, known)
     passes = [f.judged for _, f in known if f is not None and f.judged is not None]
     passed = passes[0] if passes else None
     for one in passes:
@@ -199,12 +199,11 @@ def _outer(name: str, inputs: list[Any], t: Tensor) -> tuple[Place, int] | None:
     return (here(), low.shape[0]) if high.shape == (low.shape[0], 1) else None
 
 
-def _gradient(seen: History, inputs: object, known: Any) -> Leaf | None:
+def _gradient(seen: History, known: list[tuple[Any, Facts | None]]) -> Leaf | None:
     """The leaf whose `.grad` this is computed from."""
     for a, facts in known:
         if facts is not None and facts.gradient_of is not None:
-            found: Leaf = facts.gradient_of
-            return found
+            return facts.gradient_of
         leaf = _leaf_of(seen, a)
         if leaf is not None:
             return leaf
@@ -234,9 +233,8 @@ def is_supervised(seen: History, passed: Pass) -> bool:
 
 def inherit(seen: History, before: Facts | None, y: Any) -> None:
     """`y` has the values of another tensor, and the facts about it."""
-    if before is None or y is None:
-        return
-    vars(seen.about(y)).update(vars(before))
+    if before is not None and y is not None:
+        vars(seen.about(y)).update(vars(before))
 
 
 def cut(seen: History, source: Any, y: Tensor, how: str) -> None:

@@ -8,7 +8,8 @@ from collections import defaultdict, deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from tinygrad_edu.engine.graph import Leaf, Node, TensorBase
+from tinygrad_edu.engine.graph import Leaf, Node, TensorBase, clock
+from tinygrad_edu.engine.mode import is_recording
 from tinygrad_edu.engine.places import UNKNOWN, Place, stack
 
 if TYPE_CHECKING:
@@ -129,13 +130,11 @@ class Pass:
         judged: a metric was computed from its results.
     """
 
-    def __init__(
-        self, module: Any, stack: tuple[Place, ...], recorded: bool, start: int, step: int
-    ) -> None:
-        self.module = weakref.ref(module)
-        self.training = bool(module.training)
-        self.stack, self.place = stack, stack[0] if stack else UNKNOWN
-        self.recorded, self.start, self.step = recorded, start, step
+    def __init__(self, module: Any, step: int) -> None:
+        self.module, self.training = weakref.ref(module), bool(module.training)
+        self.stack = stack()
+        self.place = self.stack[0] if self.stack else UNKNOWN
+        self.recorded, self.start, self.step = is_recording(), clock(), step
         self.noisy, self.quiet, self.given = list[str](), list[str](), None
         self.operations: defaultdict[str, int] = defaultdict(int)
         self.outputs: list[weakref.ref[Node]] = []
@@ -152,7 +151,7 @@ class History:
     def __init__(self) -> None:
         self.facts: dict[int, tuple[weakref.ref[Any], Facts]] = {}
         self.leaves: weakref.WeakKeyDictionary[Leaf, LeafRecord] = weakref.WeakKeyDictionary()
-        self.by_bit: list[weakref.ref[Leaf]] = []
+        self.bits = itertools.count()  # of the leaves
         self.optimizers: list[OptimizerRecord] = []  # those that are gone included
         self.schedules: list[ScheduleRecord] = []
         self.modules: list[Any] = []  # those that are running, the outermost first
@@ -219,10 +218,8 @@ class History:
         """What has happened to a leaf."""
         found = self.leaves.get(leaf)
         if found is None:
-            number = len(self.by_bit)
+            number = next(self.bits)
             found = self.leaves[leaf] = LeafRecord(1 << number if number < MOST_LEAVES else 0)
-            if number < MOST_LEAVES:
-                self.by_bit.append(weakref.ref(leaf))
         return found
 
     def reach(self, node: Any) -> int:

@@ -155,17 +155,22 @@ class Watch:
             return make(*args, **kwargs)
         if told is None and not self.asleep:
             self._before(name, args, kwargs)
-        self.inside += told is None or name == "scheduler"
-        try:
-            y = make(*args, **kwargs)
-        finally:
-            self.inside -= told is None or name == "scheduler"
+        within = told is None or name == "scheduler"
+        y = self._within(make, args, kwargs) if within else make(*args, **kwargs)
         if told is not None:
             told(args, kwargs, y)
         elif name in LOSSES and isinstance(y, TensorBase) and not self.asleep:
             facts = self.seen.about(y)
             facts.kind, facts.place = f"loss {kwargs.get('reduction', 'mean')}", here()
         return y
+
+    def _within(self, make: Any, args: Any, kwargs: Any) -> Any:
+        """Call it; what it calls in turn is inside."""
+        self.inside += 1
+        try:
+            return make(*args, **kwargs)
+        finally:
+            self.inside -= 1
 
     def _before(self, name: str, args: Any, kwargs: Any) -> None:
         """A composed function is about to be called: a loss, perhaps, or attention."""
@@ -181,9 +186,8 @@ class Watch:
             facts, a = self.seen.of(x), x.array
             flow.judge(facts)
             labels = self.seen.of(target)
-            guesser = (
-                self.seen.picked.get(past.address(target)) if labels is None else labels.judged
-            )
+            picked = self.seen.picked.get(past.address(target))
+            guesser = picked if labels is None else labels.judged
             if guesser is not None and x.node is not None:
                 guesser.used = True  # its answers are the labels of a recorded pass
             last = self.seen.passes[-1] if self.seen.passes else None
@@ -306,11 +310,7 @@ class Watch:
             self.seen.schedule(part, here()).inner = True
 
     def _scheduler_step(self, make: Any, args: Any, kwargs: Any) -> Any:
-        self.inside += 1
-        try:
-            y = make(*args, **kwargs)
-        finally:
-            self.inside -= 1
+        y = self._within(make, args, kwargs)
         if not self.inside:  # else it is part of another schedule
             record = self.seen.schedule(args[0], here())
             record.steps += 1
@@ -345,9 +345,7 @@ class Watch:
         if not seen.modules:
             seen.current = None
             if not type(module).__module__.endswith("modules.loss"):
-                seen.current = passed = past.Pass(
-                    module, stack(), is_recording(), clock(), seen.steps
-                )
+                seen.current = passed = past.Pass(module, seen.steps)
                 given = next((a for a in args if isinstance(a, TensorBase)), None)
                 passed.given = None if given is None else past.contents(given)
                 self.emit("begin", passed=passed, module=module, args=args)
