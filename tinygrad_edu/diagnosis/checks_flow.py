@@ -78,10 +78,8 @@ def softmax_of_softmax(seen: History, event: Event) -> Any:
 
     Cure: apply it once, to the scores
     """
-    if event.inside:
-        return
     before, y = event.before, event.y.array
-    if before is not None and before.kind == "softmax" and y.ndim:
+    if not event.inside and before is not None and before.kind == "softmax" and y.ndim:
         if before.axis == int(event.args[1]) % y.ndim:
             most = math.e / (math.e + y.shape[before.axis] - 1)
             yield Found(event.place, before.place, classes=y.shape[before.axis], most=most)
@@ -143,11 +141,8 @@ def log_missing(seen: History, event: Event) -> Any:
 
     Cure: nll_loss(log_softmax(scores, 1), y)
     """
-    x = event.x
-    if not x.size:
-        return
-    known = event.kind in ("softmax", "sigmoid")
-    if known or (event.kind is None and x.ndim == 2 and sums_to_one(x, 1)):
+    x, known = event.x, event.kind in ("softmax", "sigmoid")
+    if x.size and (known or (event.kind is None and x.ndim == 2 and sums_to_one(x, 1))):
         most = 1 / max(float(x.min()), 1e-9)
         yield Found(event.place, event.also, name=event.name, most=most)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -80,21 +81,18 @@ def gradient_discarded(seen: History, event: Event) -> Any:
 
     Cure: clear once for each step:  optimizer.step(); optimizer.zero_grad()
     """
-    record, wiped = event.record, None
+    record = event.record
     passes = record.passes()
     stacks = {entry[2] for entry in passes}
-    begun = False
-    for entry in record.log:
-        begun = begun or entry[0] == "backward"
-        if begun and entry[0] == "zero" and entry[2]:
-            wiped = entry[1]
+    begun = itertools.dropwhile(lambda entry: entry[0] != "backward", record.log)
+    wiped = [entry[1] for entry in begun if entry[0] == "zero" and entry[2]]
     last = record.log and record.log[-1][0] == "backward"
     beside = len({entry[4] for entry in passes}) > 1  # another optimizer's step lies between
-    if seen.scaled or wiped is None or len(stacks) > 1 or len(passes) < 2 or not last or beside:
+    if seen.scaled or not wiped or len(stacks) > 1 or len(passes) < 2 or not last or beside:
         return
     record.counts["discarded"] += 1
     if record.counts["discarded"] >= 2:
-        yield Found(wiped, event.place, passes=len(passes))
+        yield Found(wiped[-1], event.place, passes=len(passes))
 
 
 @check("step-missing", "error", "backward end")
@@ -252,7 +250,7 @@ def optimizer_other_parameters(seen: History, event: Event) -> Any:
     """
     others = [] if _cut(seen, event.parameters) else _unreached(seen, event)
     if others and not held().isdisjoint([id(p) for p in event.parameters]):
-        numbers = {"count": len(event.parameters), "others": len(others)}
+        numbers: Any = {"count": len(event.parameters), "others": len(others)}
         yield Found(event.record.place, event.place, **numbers)
 
 
@@ -276,7 +274,7 @@ def optimizer_stale_parameters(seen: History, event: Event) -> Any:
     known = held() if alike else set()
     gone = [p for p in alike if id(p) not in known]
     if gone and all([isinstance(p, Parameter) for p in gone]):
-        numbers = {"gone": len(gone), "count": len(event.parameters), "others": len(others)}
+        numbers: Any = {"gone": len(gone), "count": len(event.parameters), "others": len(others)}
         yield Found(event.record.place, event.place, **numbers)
 
 

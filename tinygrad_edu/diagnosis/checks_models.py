@@ -125,9 +125,7 @@ def forward_direct(seen: History, event: Event) -> Any:
 
     Cure: model(x)
     """
-    if not seen.looks_left(("direct", event.place), 2):
-        return
-    found = called_directly()
+    found = called_directly() if seen.looks_left(("direct", event.place), 2) else None
     if found is not None:
         module, place = found
         hooks = len(module._forward_hooks) + len(module._forward_pre_hooks)
