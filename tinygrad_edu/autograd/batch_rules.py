@@ -45,7 +45,7 @@ def apply(run: BatchedRun, op: Any, args: tuple[Any, ...]) -> Any:
 
 def _one_by_one(run: BatchedRun, op: Primitive, args: tuple[Any, ...]) -> Any:
     """The operation called for every slice, and the results stacked."""
-    columns = []
+    columns: list[Any] = []
     for arg in args:
         if isinstance(arg, (tuple, list)) and any([run.owns(part) for part in arg]):
             parts = [run.slices(part) for part in arg]
@@ -152,7 +152,7 @@ def _shape(run: BatchedRun, op: Primitive, x: Any, shape: Any) -> Any:
     return x.whole.reshape(x.whole.shape[0], *_known(shape, x))
 
 
-def _known(shape: Any, x: Any) -> list[int]:
+def _known(shape: Any, x: Any) -> Any:
     """The shape with its -1 filled in."""
     shape = list(shape)
     if -1 in shape:
