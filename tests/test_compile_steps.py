@@ -504,3 +504,18 @@ def test_an_interrupted_replay(kind: type[BaseException], request: pytest.Fixtur
             after.append((run(x, y).item(), left_behind(model, optimizer)))
         assert after[0] == after[1], interrupter.where
     assert stopped > 20
+
+
+def test_the_plan_of_an_mlp_is_calls_of_numpy() -> None:
+    """What operations come to in a plan (compiler/lower.py) follows their rules as they are."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(12, 6), nn.ReLU(), nn.Dropout(0.1), nn.Linear(6, 5))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    run = torch.compile(make_step(model, optimizer))
+    for _ in range(3):
+        run(torch.randn(8, 12), classes(8))
+    plan = explained(run)
+    assert plan.count("np.matmul") == 2 + 1 + 2 * 2  # forward, to the activation, to each parameter
+    assert plan.count("out=") == 2 + 1 + 1  # biases, relu, dropout's gradient
+    for name in ("linear", "relu", "dropout", "mul("):
+        assert name not in plan.replace("np.matmul(", "")

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu.autograd.batched import Batched, BatchedRun, Unbatched
-from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.graph import TensorBase
 from tinygrad_edu.engine.levels import tensors
 from tinygrad_edu.engine.primitive import Primitive
 from tinygrad_edu.engine.record import wrap
@@ -133,7 +133,7 @@ def _along(position: int, *tensors: int) -> Rule:
             return NotImplemented
         changed[position] = changed[position] % first.ndim + 1
         for i in places:
-            changed[i] = run.whole(args[i]) if isinstance(args[i], Variable) else args[i]
+            changed[i] = run.whole(args[i]) if isinstance(args[i], TensorBase) else args[i]
         return op.call(*changed)
 
     return rule
@@ -154,11 +154,11 @@ def _shape(run: BatchedRun, op: Primitive, x: Any, shape: Any) -> Any:
 
 def _known(shape: Any, x: Any) -> Any:
     """The shape with its -1 filled in."""
-    shape = list(shape)
-    if -1 in shape:
-        rest = -math.prod(shape)
-        shape[shape.index(-1)] = x.array.size // rest if rest else 0
-    return shape
+    sizes: list[int] = list(shape)
+    if -1 in sizes:
+        rest = -math.prod(sizes)
+        sizes[sizes.index(-1)] = x.array.size // rest if rest else 0
+    return sizes
 
 
 def _expand(run: BatchedRun, op: Primitive, x: Any, shape: Any) -> Any:
@@ -205,7 +205,7 @@ def _take(run: BatchedRun, op: Primitive, x: Any, index: Any) -> Any:
     """An index that is the same for all slices, its arrays side by side."""
     arrays = [i for i, part in enumerate(index) if not isinstance(part, slice)]
     apart = arrays and arrays[-1] - arrays[0] >= len(arrays)
-    if apart or not run.owns(x) or any([isinstance(part, Variable) for part in index]):
+    if apart or not run.owns(x) or any([isinstance(part, TensorBase) for part in index]):
         return NotImplemented
     return op.call(x.whole, (slice(None), *index))
 

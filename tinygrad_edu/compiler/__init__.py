@@ -6,7 +6,8 @@ Read in this order:
     watch.py      what a run of Python code looks at
     guards.py     that, written down, to be compared at each call
     capture.py    the recorder: a listener to the operations' calls
-    program.py    the recording as two Python functions of arrays
+    program.py    the recording written out in Python, as functions of arrays
+    lower.py      what the commonest operations become in it
 
 docs/compile.md tells the whole story, with a plan to look at.
 """
@@ -94,8 +95,10 @@ def compile(
         RuntimeError: the model is none, or there is no such mode or backend.
         Unsupported: at a call, under `fullgraph`: why it cannot be recorded.
 
+    A whole training step may be compiled: `backward`, clipping and the optimizer are part of it.
+
     Unlike torch, the first two calls with some shapes run as they are and are watched; nothing is
-    generated but Python (docs/compile.md). Results and gradients are those of the model, bit for
+    generated but Python (docs/compile.md). What is left behind is that of the function, bit for
     bit.
 
     >>> import tinygrad_edu as torch

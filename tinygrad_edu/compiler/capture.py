@@ -17,19 +17,20 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu import random
-from tinygrad_edu.compiler.lower import FORWARD
+from tinygrad_edu.compiler.lower import FORWARD, lower_noise
 from tinygrad_edu.compiler.program import Step, Walk, Writer
 from tinygrad_edu.compiler.watch import Watch
 from tinygrad_edu.dtypes import common, is_half
 from tinygrad_edu.engine import tree
 from tinygrad_edu.engine.composed import Composed
-from tinygrad_edu.engine.graph import Storage, Variable
+from tinygrad_edu.engine.graph import Storage, TensorBase
 from tinygrad_edu.engine.levels import tensors
 from tinygrad_edu.engine.primitive import Primitive
 from tinygrad_edu.kernels.memory_order import in_turn
 from tinygrad_edu.ops import indexing, masking
 
-_DRAWS = {random.dropout_noise.composed, random.keep_mask.composed}  # type: ignore[attr-defined]
+_NOISE = random.dropout_noise.composed  # type: ignore[attr-defined]
+_DRAWS = {_NOISE, random.keep_mask.composed}  # type: ignore[attr-defined]
 _SIZE_BY_VALUE = {"nonzero", "masked_select", "argwhere", "unique", "bincount", "repeat_interleave",
                   "multinomial", "histc"}  # fmt: skip
 
@@ -100,7 +101,7 @@ class Recorder:
     def name_of(self, value: Any) -> str | None:
         """The name of an array; None for what is none."""
         if not isinstance(value, (np.ndarray, np.generic)):
-            if isinstance(value, (Variable, random.Generator)) or hasattr(
+            if isinstance(value, (TensorBase, random.Generator)) or hasattr(
                 value, "__cuda_array_interface__"
             ):
                 raise Refused(f"an operation takes a {type(value).__name__}")
@@ -226,10 +227,10 @@ class Recorder:
         if op.name in _SIZE_BY_VALUE:
             raise Refused(f"the size of {op.name}'s result depends on values")
         results = result if op.multiple else (result,)
-        arrays = [r.array if isinstance(r, Variable) else r for r in results]
+        arrays = [r.array if isinstance(r, TensorBase) else r for r in results]
         if op.view:
             bound = op.bind(args, kwargs) if kwargs or len(args) != op.arity else args
-            source = bound[0].array if isinstance(bound[0], Variable) else bound[0]
+            source = bound[0].array if isinstance(bound[0], TensorBase) else bound[0]
             values, parts, saved = (source, *bound[1:]), tuple(arrays), []
         else:
             if self.made is None:
@@ -254,7 +255,7 @@ class Recorder:
             self.count += 1
             extra.append(f"v{self.count}")
             self.alive.append(value)
-        if saved and isinstance(results[0], Variable) and results[0].node is not None:
+        if saved and isinstance(results[0], TensorBase) and results[0].node is not None:
             node = results[0].node.whole or results[0].node
             self.saved[id(node.kept)] = extra
             self.alive.append(node.kept)
@@ -275,7 +276,7 @@ class Recorder:
                 raise Refused(f"{op.name} gives another layout than it computes")
             self.alive.append(part)
         for r in results:
-            if isinstance(r, Variable):
+            if isinstance(r, TensorBase):
                 self.note(r)
 
     def write_draw(self, op: Any, args: Any, result: Any) -> None:
@@ -283,12 +284,16 @@ class Recorder:
         generator, like, *rest = args
         if generator is not random.default_generator:
             raise Refused("random numbers of a generator of one's own")
+        if not all([type(p) in (int, float) for p in rest]):
+            raise Refused("a draw with parameters that are no numbers")
+        call = lower_noise(self.writer, like, *rest) if op is _NOISE else None
+        if call is not None:
+            self.writer.line(f"{self.fresh(result)} = {call}")
+            return
         pattern = self.names.get(id(like)) or self.writer.name(like, "like")
         self.alive.append(like)
         function = self.writer.name(getattr(random, op.name), op.name)
         drawn = ", ".join([self.writer.name(generator, "stream"), pattern, *map(repr, rest)])
-        if not all([type(p) in (int, float) for p in rest]):
-            raise Refused("a draw with parameters that are no numbers")
         self.writer.line(f"{self.fresh(result)} = {function}({drawn})")
 
     def write_effect(self, function: Any, args: Any, kwargs: Any, result: Any) -> None:
@@ -299,7 +304,7 @@ class Recorder:
         given = [self.writer.constant(a) for a in args]
         given += [f"{name}={self.writer.constant(a)}" for name, a in kwargs.items()]
         call = f"{self.writer.name(function, function.__name__)}({', '.join(given)})"
-        if isinstance(result, Variable):
+        if isinstance(result, TensorBase):
             call = f"{self.fresh(result.array)} = {call}.array"
             self.note(result)
         self.writer.line(call)

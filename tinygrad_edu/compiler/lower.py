@@ -13,7 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_edu import random
+from tinygrad_edu.kernels.distributions import bernoulli
 from tinygrad_edu.kernels.gate import gate
+from tinygrad_edu.kernels.memory_order import CHUNK
 from tinygrad_edu.ops import activation, arithmetic, matmul
 
 _CONSTANTS: dict[Any, Any] = {}
@@ -87,6 +90,17 @@ FORWARD: dict[Any, Callable[..., list[str] | None]] = {
 }
 
 
+def lower_noise(writer: Any, like: Any, p: float) -> str | None:
+    """Dropout's noise of the default generator, as an expression."""
+    if not simple(like) or like.size > CHUNK or not 0 < p < 1:
+        return None
+    wide = like.dtype.type
+    stream = writer.name(random.default_generator, "stream")
+    keep = f"{writer.name(bernoulli, 'bernoulli')}({stream}, {like.size}, {1 - p!r})"
+    scale = writer.name(wide(1) / wide(1 - p), "scale")
+    return f"np.multiply({keep}.reshape{like.shape}, {scale}, dtype={writer.name(like.dtype, 't')})"
+
+
 # Backward: `(writer, g, names, values, node, edge)` gives a rule's result, or None.
 # `names` and `values` are what the rule is given beside `g`; a shape stands for itself.
 
@@ -103,7 +117,7 @@ def _linear_x(writer: Any, g: str, names: Any, values: Any, node: Any, edge: Any
 def _linear_weight(
     writer: Any, g: str, names: Any, values: Any, node: Any, edge: Any
 ) -> str | None:
-    x, shape = values
+    x, shape, *_ = values
     if not simple(x) or len(shape) != 2 or x.ndim < 2:
         return None
     return f"np.matmul({_rows(g, node.shape)}.T, {_rows(names[0], x.shape)})"

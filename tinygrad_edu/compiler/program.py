@@ -1,13 +1,17 @@
-"""Programs: a recording written out as two Python functions of arrays, `forward` and `backward`.
+"""Programs: a recording written out in Python, as functions of arrays.
 
-A line is one call.  What no later line names is deleted at once; gradients that lead nowhere are
-never computed.  `print(program.source)` shows the plan:
+A line is one call.  What no later line names is deleted at once, or lends its memory to a result;
+gradients that lead nowhere are never computed.  `torch.compiler.explain` shows the plan:
 
-    def forward(x0, w1, w2):
-        v3 = linear(x0, w1, w2)
-        v4 = relu(v3)
-        del v3
-        return (v4,), (x0, v4)
+    def forward(x0, w0, w1):
+        v1 = np.matmul(x0, w0.T)
+        np.add(v1, w1, out=v1)
+        v2 = np.maximum(v1, zeros, out=v1)
+        del v1
+        return (v2,), (x0, v2)
+
+If the function is a training step, its backward pass stands in the midst of the program, and
+gradients `land` at the leaves; else it is a second program, which the results' node runs.
 """
 
 from __future__ import annotations

@@ -56,12 +56,13 @@ def _wrap(text: str) -> str:
 
 
 class Found:
-    """What a check returns: where, and with which numbers."""
+    """What a check returns: where, if need be where else, and with which numbers."""
 
     def __init__(
-        self, place: Place, also: Place | None = None, level: Any = None, **evidence: Any
+        self, place: Any, also: Place | None = None, level: Any = None, **evidence: Any
     ) -> None:
-        self.place, self.also, self.level, self.evidence = place, also, level, evidence
+        found = (place, also) if place else (also, None)
+        (self.place, self.also), self.level, self.evidence = found, level, evidence
 
 
 @dataclasses.dataclass

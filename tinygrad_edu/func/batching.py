@@ -9,7 +9,7 @@ from typing import Any
 from tinygrad_edu.autograd.batch_rules import apply
 from tinygrad_edu.autograd.batched import Batched, BatchedRun, Unbatched
 from tinygrad_edu.engine import tree
-from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.graph import TensorBase
 from tinygrad_edu.engine.levels import Level
 from tinygrad_edu.ops.joining import stack
 from tinygrad_edu.ops.shape import movedim
@@ -114,13 +114,13 @@ def _at_once(
     if (get_rng_state() != before).any():
         raise Unbatched
     out = tree.broadcast(out_dims, output)
-    if isinstance(out_dims, tuple) and len(out_dims) == 1 and isinstance(output, Variable):
+    if isinstance(out_dims, tuple) and len(out_dims) == 1 and isinstance(output, TensorBase):
         out = list(out_dims)
     if out is None:
         raise Unbatched
     joined: list[Any] = []
     for leaf, dim in zip(tree.flatten(output), out, strict=True):
-        if not isinstance(leaf, Variable) or (dim is None and run.owns(leaf)):
+        if not isinstance(leaf, TensorBase) or (dim is None and run.owns(leaf)):
             raise Unbatched
         joined.append(leaf if dim is None else movedim(run.whole(leaf), 0, dim))
     return tree.rebuild(output, joined)
@@ -152,7 +152,7 @@ def _in_dims(args: tuple[Any, ...], in_dims: object, name: str) -> list[int | No
                 f"{call}: Got in_dim={dim} for an input but in_dim must be either an integer"
                 " dimension or None."
             )
-        if dim is not None and not isinstance(leaf, Variable):
+        if dim is not None and not isinstance(leaf, TensorBase):
             raise ValueError(
                 f"{call}: Got in_dim={dim} for an input but the input is of type {type(leaf)}. We"
                 " cannot vmap over non-Tensor arguments, please use None as the respective in_dim"
@@ -189,12 +189,12 @@ def _joined(outputs: list[Any], out_dims: object, name: str) -> Any:
     """The results of all calls, stacked leaf by leaf."""
     first = outputs[0]
     for leaf in tree.flatten(first):
-        if not isinstance(leaf, Variable):
+        if not isinstance(leaf, TensorBase):
             raise ValueError(
                 f"vmap({name}, ...): `{name}` must only return Tensors, got type {type(leaf)}."
             )
     dims = tree.broadcast(out_dims, first)
-    if isinstance(out_dims, tuple) and len(out_dims) == 1 and isinstance(first, Variable):
+    if isinstance(out_dims, tuple) and len(out_dims) == 1 and isinstance(first, TensorBase):
         dims = list(out_dims)
     if dims is None:
         raise ValueError(

@@ -13,7 +13,7 @@ import numpy as np
 
 from tinygrad_edu.backend import new_like
 from tinygrad_edu.dtypes import Array
-from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.graph import TensorBase
 from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
@@ -154,7 +154,7 @@ def max(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = N
     >>> torch.max(x), torch.max(x, 1).indices
     (tensor(7), tensor([1, 0]))
     """
-    other = dim if isinstance(dim, Variable) else other
+    other = dim if isinstance(dim, TensorBase) else other
     if other is not None:
         from tinygrad_edu.ops.extrema import maximum
 
@@ -177,7 +177,7 @@ def min(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = N
     values=tensor(1.),
     indices=tensor(1))
     """
-    other = dim if isinstance(dim, Variable) else other
+    other = dim if isinstance(dim, TensorBase) else other
     if other is not None:
         from tinygrad_edu.ops.extrema import minimum
 
