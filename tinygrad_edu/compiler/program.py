@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu.compiler.lower import BACKWARD
+from tinygrad_edu.engine.graph import Node
 from tinygrad_edu.engine.mode import state
 from tinygrad_edu.engine.record import as_array
 from tinygrad_edu.engine.walk import accumulate, unbroadcast
@@ -84,12 +85,15 @@ def land(leaf: Any, g: Any) -> None:
         hooks.handed_on(leaf, (), g, False)
 
 
+_ROOT = object.__new__(Node)  # stands for the loss: a backward pass is under way
+
+
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """The mode of a backward pass: nothing is recorded, and NumPy warns of nothing."""
     mode = state.mode
     try:
-        state.mode = mode.but(enabled=False)
+        state.mode = mode.but(enabled=False, roots=(_ROOT,))
         with np.errstate(all="ignore"):
             yield
     finally:
@@ -153,7 +157,7 @@ class Writer:
         given = {p for p in parameters if p[0] != "g"}
         body = _with_deletions(in_place(self.lines, given), given)
         source = "\n".join([f"def {name}({', '.join(parameters)}):", *body, ""])
-        scope = dict(self.names)
+        scope = {**self.names, "__name__": __name__}  # it is one of ours
         exec(compile(source, f"<compiled {name}>", "exec"), scope)
         return source, scope[name]
 
