@@ -85,15 +85,15 @@ def land(leaf: Any, g: Any) -> None:
         hooks.handed_on(leaf, (), g, False)
 
 
-_ROOT = object.__new__(Node)  # stands for the loss: a backward pass is under way
-
-
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """The mode of a backward pass: nothing is recorded, and NumPy warns of nothing."""
+def quiet(loss: Node) -> Iterator[None]:
+    """The mode of a backward pass: nothing is recorded, and NumPy warns of nothing.
+
+    `loss` is a node that leads to all leaves at once; hooks may ask which those are.
+    """
     mode = state.mode
     try:
-        state.mode = mode.but(enabled=False, roots=(_ROOT,))
+        state.mode = mode.but(enabled=False, roots=(loss,))
         with np.errstate(all="ignore"):
             yield
     finally:
