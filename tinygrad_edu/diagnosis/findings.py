@@ -89,8 +89,8 @@ class Check:
         words = {"also": found.also or "?", **found.evidence}
         says, why, cure = [part.format(**words) for part in (self.says, self.why, self.cure)]
         return Finding(
-            self.id, found.level or self.level, found.place.file, found.place.line, found.also, says,
-            found.evidence, why, cure, step,
+            self.id, found.level or self.level, found.place.file, found.place.line, found.also,
+            says, found.evidence, why, cure, step,
         )  # fmt: skip
 
 
