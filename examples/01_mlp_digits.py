@@ -9,6 +9,7 @@ tinygrad_edu, and nothing else.
 
 import argparse
 import functools
+import pathlib
 import sys
 
 import datasets
@@ -112,6 +113,7 @@ def draw(history, images, mistakes, path):
         axes.imshow(images[i].reshape(side, side), cmap="gray_r")
         axes.set_title(f"{guess}, is {label}", fontsize=9)
         axes.axis("off")
+    pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
@@ -123,7 +125,7 @@ def main():
     parser.add_argument("--epochs", type=int, default=None, help="default: 50, for MNIST 10")
     parser.add_argument("--hidden", type=int, default=256)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", default="mlp_digits.png", help="where to write the picture")
+    parser.add_argument("--out", default="outputs/mlp_digits.png", help="where to draw")
     args = parser.parse_args()
 
     load = datasets.load_mnist if args.data == "mnist" else datasets.load_digits

@@ -131,6 +131,7 @@ def draw(losses, other_seed, name, their_losses, path):
     for axes in (above, below):
         axes.grid(alpha=0.3)
         axes.margins(x=0.01)
+    pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
@@ -139,7 +140,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=SCHEDULE)
-    parser.add_argument("--out", default="same_curve.png", help="where to write the picture")
+    parser.add_argument("--out", default="outputs/same_curve.png", help="where to draw")
     parser.add_argument("--record", action="store_true", help="store torch's curve, then stop")
     args = parser.parse_args()
     if args.record:

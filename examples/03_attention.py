@@ -15,6 +15,7 @@ Source: Vaswani et al., "Attention is all you need", 2017, section 3.2.
 
 import argparse
 import math
+import pathlib
 import sys
 import tracemalloc
 
@@ -222,6 +223,7 @@ def draw(rows, looks, memory, path):
                  xticks=range(len(ids)), yticks=range(len(answer)),
                  xticklabels=ids, yticklabels=answer)  # fmt: skip
     figure.colorbar(image, ax=below, label="weight", shrink=0.8)
+    pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
@@ -230,7 +232,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=600, help="of training in part 3")
     parser.add_argument("--longest", type=int, default=2048, help="the longest T in part 4")
-    parser.add_argument("--out", default="attention.png", help="where to write the picture")
+    parser.add_argument("--out", default="outputs/attention.png", help="where to write the picture")
     args = parser.parse_args()
 
     print("---- 1: one head\n")

@@ -3,7 +3,7 @@
     python examples/04_char_gpt.py                        the source of Python's standard library
     python examples/04_char_gpt.py --text FILE            any other text
     python examples/04_char_gpt.py --data tinyshakespeare plays, downloaded once
-    python examples/04_char_gpt.py --resume char_gpt.pt   go on where Ctrl-C stopped, bit for bit
+    python examples/04_char_gpt.py --resume outputs/char_gpt.pt   go on where Ctrl-C stopped
 
 The model is a decoder-only transformer, all of it in this file.  Shapes are in trailing comments:
 B sequences, T characters, C channels, H heads of D = C / H channels, V different characters.
@@ -337,6 +337,7 @@ class Trainer:
 
 def save_checkpoint(path, state):
     """Write the file under another name first: whatever happens, `path` is a whole checkpoint."""
+    pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
     part = f"{path}.part"
     torch.save(state, part)
     os.replace(part, path)
@@ -417,6 +418,7 @@ def draw(trainer, bigram, path):
                    "learns to write")  # fmt: skip
     axes.legend()
     axes.grid(alpha=0.3)
+    pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
@@ -456,14 +458,14 @@ def parse_args():
     model.add_argument("--val-every", type=int, default=200, help="steps; saves, too")
     model.add_argument("--seed", type=int, default=0)
     model.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--checkpoint", default="char_gpt.pt", help="where to save the run")
+    parser.add_argument("--checkpoint", default="outputs/char_gpt.pt", help="where to save the run")
     parser.add_argument("--resume", metavar="CHECKPOINT", help="go on with a saved run")
     parser.add_argument("--stop-at", type=int, help="save and stop after this step, as by Ctrl-C")
     parser.add_argument("--prompt", default="def ", help="what the written text begins with")
     parser.add_argument("--length", type=int, default=1000, help="characters to write")
     parser.add_argument("--temperature", type=float, default=0.7, help="less is safer, more wilder")
     parser.add_argument("--top-k", type=int, default=40, help="0: all characters")
-    parser.add_argument("--out", default="char_gpt.png", help="where to draw the loss")
+    parser.add_argument("--out", default="outputs/char_gpt.png", help="where to draw the loss")
     return parser.parse_args()
 
 

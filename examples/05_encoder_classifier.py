@@ -15,6 +15,7 @@ Source: Dosovitskiy et al., "An image is worth 16x16 words", 2021 (patches as to
 import argparse
 import functools
 import importlib
+import pathlib
 import sys
 import time
 
@@ -86,6 +87,7 @@ def draw(histories, images, looks, says, labels, path):
                     vmin=0, vmax=looks.max())  # fmt: skip
         axes.set_title(f"{says[i]}, is {labels[i]}", fontsize=9)
         axes.axis("off")
+    pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
@@ -95,7 +97,7 @@ def main():
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--epochs", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", default="encoder_classifier.png", help="where to draw")
+    parser.add_argument("--out", default="outputs/encoder_classifier.png", help="where to draw")
     args = parser.parse_args()
 
     (X, y), (X_test, y_test) = datasets.load_digits()

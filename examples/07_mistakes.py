@@ -12,6 +12,7 @@ tinygrad_edu, and nothing else.
 """
 
 import argparse
+import pathlib
 import sys
 import textwrap
 
@@ -229,6 +230,7 @@ def draw(curves, path):
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(alpha=0.3)
     figure.legend(loc="outside right center", frameon=False)
+    pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
@@ -236,7 +238,7 @@ def draw(curves, path):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--epochs", type=int, default=20)
-    parser.add_argument("--out", default="mistakes.png", help="where to write the picture")
+    parser.add_argument("--out", default="outputs/mistakes.png", help="where to write the picture")
     args = parser.parse_args()
     curves = silent(args.epochs)
     hoarding()

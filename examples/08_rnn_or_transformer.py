@@ -17,6 +17,7 @@ This is an ordinary PyTorch script: change the lines that say tinygrad_edu to ru
 """
 
 import argparse
+import pathlib
 import time
 
 import tinygrad_edu as torch
@@ -145,6 +146,7 @@ def draw(path, panels):
         axes.set_xticks(distances, [str(d) for d in distances])
         axes.minorticks_off() if not log else None
         axes.legend()
+    pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
     return True
 
@@ -155,7 +157,7 @@ def main():
     parser.add_argument("--longest", type=int, default=512, help="the greatest distance")
     parser.add_argument("--steps", type=int, default=None, help="of training at each distance")
     parser.add_argument(
-        "--out", default="rnn_or_transformer.png", help="where to write the picture"
+        "--out", default="outputs/rnn_or_transformer.png", help="where to write the picture"
     )
     options = parser.parse_args()
     steps = options.steps or (40 if options.quick else 400)

@@ -132,8 +132,8 @@ def main() -> None:
     for gpu in GPUS:
         for file, dtype, variant in sources():
             for name, used in compiled(file, dtype, variant, gpu).items():
-                print(f"{gpu:6} {f'{name} {variant}':34} {dtype:9} {used.registers:9} {used.shared:7}"
-                      f" {used.spilled:8}")  # fmt: skip
+                numbers = f"{used.registers:9} {used.shared:7} {used.spilled:8}"
+                print(f"{gpu:6} {f'{name} {variant}':34} {dtype:9} {numbers}")
 
 
 if __name__ == "__main__":

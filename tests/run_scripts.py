@@ -69,6 +69,14 @@ ALL = {
     "graph_walk": Script("--steps 20", 1e-5, "rounding"),
     "spatial_transformer": Script("--steps 40", 1e-5, "rounding"),
     "benchmarked": Script("--steps 40", 1e-5, "rounding"),
+    "per_sample_gradients": Script("--steps 40", 1e-5, "rounding"),
+    "tangent_kernel": Script("--width 32", 1e-4, "a linear system magnifies rounding"),
+    "maml": Script("--steps 40", 1e-5, "rounding"),
+    "crf_tagger": Script("--epochs 12", 1e-5, "rounding"),
+    "llama": Script("--steps 30", 1e-4, "Adam magnifies the rounding of almost no gradient"),
+    "diffusion": Script("--steps 20", 1e-5, "rounding"),
+    "own_optimizers": Script("--steps 30", 1e-4, "L-BFGS magnifies rounding"),
+    "flow": Script("--steps 80", 1e-5, "rounding"),
 }  # fmt: skip
 
 

@@ -119,11 +119,11 @@ def test_finished_run_only_writes(tmp_path: pathlib.Path, monkeypatch: Any, caps
     monkeypatch.chdir(tmp_path)
     with arguments(*SMALL, "--steps", 7):
         assert gpt.main() == 0
-    before = (tmp_path / "char_gpt.pt").read_bytes()
+    before = (tmp_path / "outputs/char_gpt.pt").read_bytes()
     text = capsys.readouterr().out.split("----")[2]
-    with arguments("--resume", "char_gpt.pt", "--length", 20):
+    with arguments("--resume", "outputs/char_gpt.pt", "--length", 20):
         assert gpt.main() == 0
-    assert (tmp_path / "char_gpt.pt").read_bytes() == before
+    assert (tmp_path / "outputs/char_gpt.pt").read_bytes() == before
     assert capsys.readouterr().out.split("----")[2] == text
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import pathlib
+import re
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -167,3 +169,11 @@ def test_a_graphed_module() -> None:
         net(x).square().sum().backward()
     for a, b in zip(model.parameters(), plain.parameters(), strict=True):
         same(a.grad, b.grad)
+
+
+def test_the_examples_of_the_page_run(cuda: str) -> None:
+    """On the stand-in they are only captured; with a GPU, test_docs.py trains with them."""
+    page = pathlib.Path(__file__).parent.parent / "docs" / "how-to" / "gpu.md"
+    blocks = re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.M | re.S)
+    assert len(blocks) == 3
+    exec("\n".join(blocks), {})

@@ -41,8 +41,17 @@ def programs(*names: str) -> dict[str, Program]:
     return found
 
 
-BUGS = programs("bugs_loop", "bugs_flow", "bugs_models", "bugs_again", "bugs_styles")
-CLEAN = programs("clean_training", "clean_traps", "clean_styles")
+BUGS = programs(
+    "bugs_loop",
+    "bugs_flow",
+    "bugs_models",
+    "bugs_again",
+    "bugs_styles",
+    "bugs_more_loop",
+    "bugs_more_flow",
+    "bugs_more_models",
+)
+CLEAN = programs("clean_training", "clean_traps", "clean_styles", "clean_methods")
 
 
 def expected(program: Program) -> tuple[str, str, int]:
@@ -104,7 +113,7 @@ def test_checks_are_short_and_the_folder_is_small() -> None:
     from count_lines import code_lines
 
     folder = ROOT / "tinygrad_edu" / "diagnosis"
-    assert sum(code_lines(path.read_text()) for path in folder.glob("*.py")) <= 2132
+    assert sum(code_lines(path.read_text()) for path in folder.glob("*.py")) <= 2221
     for checks in CHECKS.values():
         for check in checks:
             assert len(inspect.getsource(check.run).splitlines()) <= 50, check.id

@@ -17,25 +17,28 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
 
 SHORT = {  # example: arguments, what it must print, files it must write
-    "01_mlp_digits.py": (["--epochs", "1", "--hidden", "16"], "test accuracy", ["mlp_digits.png"]),
-    "02_same_curve.py": (["--steps", "20"], "identical|torch is not", ["same_curve.png"]),
+    "01_mlp_digits.py": (
+        ["--epochs", "1", "--hidden", "16"], "test accuracy", ["outputs/mlp_digits.png"]
+    ),  # fmt: skip
+    "02_same_curve.py": (["--steps", "20"], "identical|torch is not", ["outputs/same_curve.png"]),
     "03_attention.py": (
-        ["--steps", "3", "--longest", "256"], "differ by .*e-0[78]", ["attention.png"]
+        ["--steps", "3", "--longest", "256"], "differ by .*e-0[78]", ["outputs/attention.png"]
     ),
     "04_char_gpt.py": (
         ["--steps", "2", "--limit", "5000", "--layers", "1", "--width", "16", "--length", "20"],
-        "20 characters", ["char_gpt.png", "char_gpt.pt"],
+        "20 characters", ["outputs/char_gpt.png", "outputs/char_gpt.pt"],
     ),
     "05_encoder_classifier.py": (
-        ["--epochs", "1"], "transformer encoder", ["encoder_classifier.png"]
+        ["--epochs", "1"], "transformer encoder", ["outputs/encoder_classifier.png"]
     ),
     "08_rnn_or_transformer.py": (
-        ["--steps", "2", "--longest", "8"], "the gradient shrinks by", ["rnn_or_transformer.png"]
-    ),
+        ["--steps", "2", "--longest", "8"], "the gradient shrinks by",
+        ["outputs/rnn_or_transformer.png"],
+    ),  # fmt: skip
     "07_mistakes.py": (
         ["--epochs", "1"], "(?s)second time.*nothing to say.*error  zero-grad-missing"
         ".*train-forgotten.*eval-forgotten.*graph-cut.*softmax-twice.*clip-before-backward.*scheduler-per-batch",
-        ["mistakes.png"],
+        ["outputs/mistakes.png"],
     ),
 }  # fmt: skip
 

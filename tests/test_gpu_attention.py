@@ -181,6 +181,20 @@ def test_other_dtypes_widths_and_places_are_left_to_the_blocks() -> None:
             assert flash.fits(x, x, x) == (fits and host.COMPILER is not None)
 
 
+def test_older_gpus_are_not_asked_for_what_they_lack(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The instructions for 16 bits and TF32 came with compute capability 8.0."""
+    monkeypatch.setattr(switches, "tf32", True)
+    for capability, modern in (("75", False), ("80", True), ("120", True)):
+        with strict_cupy.installed() as cupy:
+            if host.COMPILER is None:
+                pytest.skip("no C++ compiler to run kernels with")
+            monkeypatch.setattr(cupy.cuda.Device, "compute_capability", capability)
+            half, single = (cupy.zeros((1, 1, 2, 16), kind) for kind in ("e", "f"))
+            assert flash.fits(half, half, half) is modern and flash.fits(single, single, single)
+            sizes = dict(flash._Call(single, single, single, None, None, 0.0, False, 1.0).sizes)
+            assert sizes["TENSOR"] == (2 if modern else 0)
+
+
 FLASH = [s for s in nvrtc.sources() if s[0] == "flash"]
 
 

@@ -1,4 +1,4 @@
-"""Products with a bias, or its gradient, on the way: as the product and a second launch give them."""
+"""Products with a bias, or its gradient, on the way: as a product and a second launch give it."""
 
 from __future__ import annotations
 

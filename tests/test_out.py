@@ -124,3 +124,30 @@ def test_another_shape_warns_and_another_dtype_is_refused() -> None:
     assert ours.sum(x, 0, out=ours.empty(0, dtype=ours.int64)).dtype is ours.int64
     out = ours.zeros(2, 3).t()
     assert ours.add(x.t(), 1, out=out) is out and out.stride() == (1, 3)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("op", ENTRIES, ids=operations.title)
+def test_what_is_no_tensor_is_refused(op: Any) -> None:
+    function = operations.counterpart(op.op, op.name)
+    for sample, y in samples(op):
+        first, args, kwargs = translate([sample.input, sample.args, sample.kwargs], ours)
+        bad = ["out", np.ones(2), ours.ones(2) if is_many(y) else (ours.ones(2),)]
+        for out in bad:
+            with pytest.raises(TypeError):
+                function(first, *args, **kwargs, out=out)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("op", ENTRIES, ids=operations.title)
+def test_autocast_knows_nothing_of_out(op: Any) -> None:
+    function = operations.counterpart(op.op, op.name)
+    for sample, y in samples(op) if op.name != "nonzero" else ():  # none of it with `as_tuple`
+        first, args, kwargs = translate([sample.input, sample.args, sample.kwargs], ours)
+        out = to_fill(ours, y, "exact")
+        with ours.autocast("cpu", dtype=ours.bfloat16):
+            found = function(first, *args, **kwargs, out=out)
+        filled, found = (out, found) if is_many(out) else ([out], [found])
+        assert all(a is b for a, b in zip(filled, found, strict=True))
+        for t, part in zip(filled, y if is_many(y) else [y], strict=True):
+            assert str(t.dtype) == str(part.dtype)

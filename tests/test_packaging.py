@@ -8,6 +8,7 @@ import importlib
 import importlib.util
 import pathlib
 import pkgutil
+import re
 import subprocess
 import sys
 import tomllib
@@ -144,3 +145,13 @@ def test_import_leaves_for_later_what_most_scripts_do_not_need_at_once(tmp_path)
     assert (
         imported(tmp_path, asked, {"tinygrad_edu.nn", files}) == f"['tinygrad_edu.nn', {files!r}]"
     )
+
+
+def test_pictures_of_the_readme_are_files_of_the_project() -> None:
+    """Package indexes show the README alone: its pictures need addresses, and these must hold."""
+    home = CONF["project"]["urls"]["Repository"].replace("github.com", "raw.githubusercontent.com")
+    shown = re.findall(r"!\[[^]]*\]\(([^)]*)\)", (ROOT / "README.md").read_text())
+    assert shown
+    for address in shown:
+        assert address.startswith(f"{home}/main/")
+        assert (ROOT / address.removeprefix(f"{home}/main/")).exists()

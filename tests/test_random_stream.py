@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from test_generator import filled, ulps
 
 from tinygrad_edu import random
+from tinygrad_edu.kernels.distributions import bernoulli
 from tinygrad_edu.kernels.mersenne_twister import MersenneTwister
 from tinygrad_edu.kernels.rounding import fma32, fma64
 from tinygrad_edu.kernels.shuffle import fisher_yates, fisher_yates_loop
@@ -53,6 +54,30 @@ def test_fma32_equals_exact_arithmetic() -> None:
             distance = abs(Fraction(float(y)) - exact)
             assert distance <= abs(Fraction(below) - exact)
             assert distance <= abs(Fraction(above) - exact)
+
+
+@given(st.integers(0, 700), st.sampled_from([0, 1, 2047, 2048, 2049, 5000]), st.booleans())
+@settings(deadline=None, max_examples=30)
+def test_pairs_of_words_are_joined_in_order(drawn: int, n: int, swapped: bool) -> None:
+    """Many are joined by NumPy, few are not, nor any where its compiler took them the other way."""
+    one, other = MersenneTwister(drawn), MersenneTwister(drawn)
+    pairs = (one.raw(drawn), one.raw(2 * n).reshape(n, 2))[1].tolist()
+    with pytest.MonkeyPatch.context() as patch:
+        if swapped:
+            patch.setattr("tinygrad_edu.kernels.mersenne_twister._joins_in_order", lambda: False)
+        other.raw(drawn)
+        assert other.words64(n).tolist() == [(high << 32) + low for high, low in pairs]
+    assert other.words(3).tolist() == one.words(3).tolist()
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0, 1))
+@settings(deadline=None, max_examples=30)
+def test_a_decision_compares_53_bits(seed: int, p: float) -> None:
+    words = [int(w) % 2**53 for w in MersenneTwister(seed).words64(3000)]
+    ties = [p, words[0] / 2**53, (words[1] + 1) / 2**53]  # the next one up decides otherwise
+    for threshold in ties:
+        keep = bernoulli(MersenneTwister(seed), len(words), threshold)
+        assert keep.tolist() == [Fraction(w, 2**53) < Fraction(threshold) for w in words]
 
 
 def test_masks_lie_in_memory_as_their_model_does() -> None:

@@ -332,3 +332,17 @@ def test_second_order_of_a_write_into_a_0d_tensor() -> None:
         (g,) = library.autograd.grad(y * y, x, create_graph=True)
         (h,) = library.autograd.grad(g, x)
         assert g.item() == pytest.approx(13.5) and h.item() == pytest.approx(27.0)
+
+
+@pytest.mark.parametrize(
+    "name", ["relu", "relu6", "leaky_relu", "hardtanh", "hardshrink", "softshrink"]
+)
+def test_the_gradient_of_a_function_with_kinks_has_a_history(name: str) -> None:
+    found = []
+    for library in (ours, torch):
+        x = library.tensor([-4.0, -0.3, 0.0, 0.7, 9.0], requires_grad=True)
+        y = getattr(library.nn.functional, name)(x)
+        (g,) = library.autograd.grad(y.sum(), x, create_graph=True)
+        (again,) = library.autograd.grad(g.sum(), x)
+        found.append((g.requires_grad, g.tolist(), again.tolist()))
+    assert found[0] == found[1]

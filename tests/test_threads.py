@@ -89,6 +89,37 @@ def test_attention_is_the_same_on_any_number_of_threads(mask, dropout, monkeypat
             np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("shape", [(700, 400), (threads.LARGE + 1,), (3, 4), (0,)])
+def test_gelu_is_the_same_on_any_number_of_threads(shape):
+    x = tg.randn(shape, requires_grad=True, generator=tg.Generator().manual_seed(0))
+    found = []
+    for number in (1, 2, 4):
+        tg.set_num_threads(number)
+        y = tg.nn.functional.gelu(x)
+        found.append((y.detach().numpy(), tg.autograd.grad(y.sum(), x)[0].numpy()))
+    for other in found[1:]:
+        for a, b in zip(found[0], other, strict=True):
+            np.testing.assert_array_equal(a, b)
+    definition = tg.nn.functional.gelu(x.detach().double()).numpy()
+    np.testing.assert_allclose(found[0][0], definition, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [0, 5, threads.LARGE, 3 * threads.LARGE + 7])
+def test_elements_are_spread_once_each(size):
+    tg.set_num_threads(2)
+    x, y = np.zeros(size, np.int8), np.zeros(size, np.int8)
+    who = set()
+
+    def work(x, y):
+        x += 1
+        y += x
+        who.add(len(x))
+
+    threads.spread_elements(work, x, y)
+    assert (x == 1).all() and (y == 1).all()
+    assert max(who) <= threads.LARGE
+
+
 @pytest.mark.parametrize("number", [1, 2, 4])
 def test_every_part_once_and_several_threads(number):
     threads.set_count(number)

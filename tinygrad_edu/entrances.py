@@ -9,7 +9,7 @@ import numpy as np
 
 from tinygrad_edu.dtypes import Array, NumpyDtype, default, fitting, promote_types
 from tinygrad_edu.dtypes import from_numpy as dtype_of
-from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.graph import TensorBase
 from tinygrad_edu.kernels.repeatable import repeatable
 
 
@@ -59,7 +59,7 @@ def as_numpy(data: Any, target: NumpyDtype | None = None) -> Array:
 
 def _is_column(data: object) -> bool:
     """Whether something other than a list or a tensor says what array it holds."""
-    return hasattr(data, "__array__") and not isinstance(data, (Variable, type))
+    return hasattr(data, "__array__") and not isinstance(data, (TensorBase, type))
 
 
 _WHOLE = {np.dtype(bool), np.dtype(np.int64)}
@@ -105,7 +105,7 @@ def _plain(data: object, kinds: set[NumpyDtype]) -> Any:
         if not types <= _PYTHON.keys():
             return [_plain(item, kinds) for item in data]
         kinds.update([_PYTHON[kind] or default() for kind in types])
-    elif isinstance(data, Variable):
+    elif isinstance(data, TensorBase):
         if data.array.size != 1:
             raise ValueError("only one element tensors can be converted to Python scalars")
         kinds.add(data.array.dtype)

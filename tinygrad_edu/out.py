@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from tinygrad_edu.backend import device_of
 from tinygrad_edu.dtypes import from_numpy, scalar_type_name, to_numpy
 from tinygrad_edu.engine.boundary import not_a_tensor, refuse_operand
-from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.graph import TensorBase
 from tinygrad_edu.engine.inplace import write_out
+from tinygrad_edu.engine.mode import state
 from tinygrad_edu.engine.types import typed_as
 from tinygrad_edu.out_of_memory import out_of_memory
 
@@ -60,11 +61,11 @@ def takes_out(function: Any = None, *, dtype: str = "same") -> Any:
                 refuse_operand(direct, error, args, kwargs)
                 raise
         out = kwargs.pop("out")
-        if dtype == "asked" and isinstance(out, Variable) and kwargs.get("dtype") is None:
+        if dtype == "asked" and isinstance(out, TensorBase) and kwargs.get("dtype") is None:
             kwargs["dtype"] = from_numpy(out.array.dtype)
-        y = compute(*args, **kwargs)
         if out is None:
-            return y
+            return compute(*args, **kwargs)
+        y = _uncast(compute, args, kwargs)
         if not isinstance(y, tuple):
             return _fill(name, out, y, dtype)
         if not isinstance(out, (tuple, list)) or len(out) != len(y):
@@ -72,6 +73,18 @@ def takes_out(function: Any = None, *, dtype: str = "same") -> Any:
         return type(y)(*[_fill(name, o, part, dtype) for o, part in zip(out, y, strict=True)])
 
     return call
+
+
+def _uncast(compute: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    """The result without autocast: like torch's, it knows nothing of calls with `out=`."""
+    mode = state.mode
+    others = tuple([x for x in mode.listeners if not getattr(x, "casts", False)])
+    try:
+        if len(others) < len(mode.listeners):
+            state.mode = mode.but(listeners=others)
+        return compute(*args, **kwargs)
+    finally:
+        state.mode = mode
 
 
 def _fill(name: str, out: Any, y: Any, dtype: str) -> Tensor:
@@ -115,6 +128,6 @@ def fills_out(function: F) -> F:
 
 
 def _tensor(name: str, out: Any) -> Any:
-    if not isinstance(out, Variable):
+    if not isinstance(out, TensorBase):
         raise not_a_tensor(name, 1, out, "out")
     return out

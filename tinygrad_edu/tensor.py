@@ -21,7 +21,7 @@ from tinygrad_edu.engine import half  # noqa: F401  (waits for the first 16-bit 
 from tinygrad_edu.engine.boundary import users_level
 from tinygrad_edu.engine.composed import heard
 from tinygrad_edu.engine.gradients import backward
-from tinygrad_edu.engine.graph import INFERENCE, Leaf, Node, Storage, Variable
+from tinygrad_edu.engine.graph import INFERENCE, Leaf, Node, Storage, TensorBase
 from tinygrad_edu.engine.hooks import AfterAccumulate, RemovableHandle, hooks_of, on_gradient
 from tinygrad_edu.engine.levels import refuse_captured
 from tinygrad_edu.engine.mode import state
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from tinygrad_edu.ops.creation import DeviceLike, Dtype
 
 
-class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol, Variable):
+class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol, TensorBase):
     """An array of numbers that remembers how it was made.
 
     Make one with `torch.tensor(data)`; `Tensor(data)` makes floats of the default dtype and
@@ -356,7 +356,7 @@ class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol,
     @data.setter
     @heard("set_data")
     def data(self, value: Tensor) -> None:
-        if not isinstance(value, Variable):
+        if not isinstance(value, TensorBase):
             raise TypeError(f"Variable data has to be a tensor, but got {type(value).__name__}")
         refuse_captured(self, "set_", value)
         if self.node is not None and not is_floating(value.array.dtype):
@@ -486,7 +486,7 @@ def _rebuild(cls: type, array: object, requires_grad: bool) -> Any:
     return made
 
 
-Variable.results = Tensor
+TensorBase.results = Tensor
 
 parameter_class: list[type[Tensor]] = []
 """`nn.Parameter`, which registers itself here, because the engine does not import nn."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tinygrad_edu.backend import module_of
 from tinygrad_edu.dtypes import Array
-from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.graph import TensorBase
 from tinygrad_edu.engine.mode import is_recording
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
@@ -68,7 +68,7 @@ class Borders:
 
     def around_outputs(self, result: Any) -> Any:
         """The output, a tensor or a tuple with tensors, behind a border."""
-        if not isinstance(result, (Variable, tuple)):
+        if not isinstance(result, (TensorBase, tuple)):
             warnings.warn(
                 "For backward hooks to be called, module output should be a Tensor or a tuple of"
                 f" Tensors but received {type(result)}",
@@ -142,7 +142,7 @@ class Border:
         self.places: list[int] = []
         self.zeros: dict[int, Callable[[], Array]] = {}
         for i, v in enumerate(values):
-            if watched and is_recording() and isinstance(v, Variable):
+            if watched and is_recording() and isinstance(v, TensorBase):
                 xp, shape, dtype = module_of(v.array), v.array.shape, v.array.dtype
                 self.zeros[i] = functools.partial(xp.zeros, shape, dtype)
                 if v.node is not None:
@@ -161,7 +161,7 @@ class Border:
         """One entry per value: its gradient as a tensor, or None."""
         full: list[Any] = [None] * self.width
         for place, g in zip(self.places, gradients, strict=True):
-            full[place] = g if g is None or isinstance(g, Variable) else wrap(g)
+            full[place] = g if g is None or isinstance(g, TensorBase) else wrap(g)
         return tuple(full)
 
     def with_zeros(self, full: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -175,7 +175,7 @@ class Border:
 
     def collect(self, full: tuple[Any, ...], before: list[Any]) -> list[Any]:
         """The gradients of those that need one: arrays if the walk works on arrays."""
-        tensors = any([isinstance(g, Variable) for g in before])
+        tensors = any([isinstance(g, TensorBase) for g in before])
         full = self.with_zeros(full)
         return [full[i] if tensors else full[i].array for i in self.places]
 
@@ -184,7 +184,7 @@ def _checked(replaced: Any, before: tuple[Any, ...], kind: str, what: str) -> tu
     """The gradients a hook returned, or those it was given if it returned None."""
     if replaced is None:
         return before
-    given: tuple[Any, ...] = (replaced,) if isinstance(replaced, Variable) else tuple(replaced)
+    given: tuple[Any, ...] = (replaced,) if isinstance(replaced, TensorBase) else tuple(replaced)
     if len(given) != len(before):
         raise RuntimeError(
             f"Backward {kind} returned an invalid number of grad_{what}, got {len(given)}, but"

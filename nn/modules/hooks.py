@@ -18,7 +18,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.graph import TensorBase
 from tinygrad_edu.engine.hooks import RemovableHandle
 
 if TYPE_CHECKING:
@@ -283,9 +283,9 @@ def _call(module: Module, args: tuple[Any, ...], kwargs: dict[str, Any], finishe
 
 
 def _first_tensor(result: Any) -> Any:
-    while not isinstance(result, Variable):
+    while not isinstance(result, TensorBase):
         if isinstance(result, dict):
-            result = next(v for v in result.values() if isinstance(v, Variable))
+            result = next(v for v in result.values() if isinstance(v, TensorBase))
         else:
             result = result[0]
     return result

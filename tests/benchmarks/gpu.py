@@ -1,8 +1,12 @@
-"""Training steps on a GPU, beside torch eager on the same one: `python tests/benchmarks/gpu.py`.
+"""A GPU beside torch on the same one: `python tests/benchmarks/gpu.py --json gpu.json`.
 
-Each measurement is a process of its own; ours and torch's take turns, and medians are compared.
-Ratio = torch's time / ours: above 1, we are faster.  A captured graph is compared with torch's
-captured graph.  `--device cpu --small` tries the program itself where there is no GPU.
+Training steps (float32, TF32, bfloat16; eager and captured in a graph), then single operations and
+attention from 256 to 8192 positions.  Each measurement is a process of its own; the libraries take
+turns, and medians are compared.  Ratio = torch's time / ours: above 1, we are faster.
+
+torch is measured twice: as it is, with its fused attention ("torch"), and with attention composed
+of products and a softmax ("math").  A captured step is compared with torch's captured step.
+`--device cpu --small` tries the program itself where there is no GPU.
 """
 
 import argparse
@@ -14,9 +18,10 @@ import pathlib
 import statistics
 import subprocess
 import sys
-import time
 
+import gpu_operations
 from gpt import gpt
+from gpu_timing import seconds_of
 
 MLP = {"mlp, batch 64": 64, "mlp, batch 4096": 4096}
 GPT = {
@@ -24,8 +29,10 @@ GPT = {
     "gpt-2 124M": dict(vocab=50304, block=1024, batch=4, layers=12, heads=12, width=768),
 }
 SMALL = dict(vocab=20, block=8, batch=2, layers=1, heads=2, width=8)
-PRECISIONS = ("tf32", "bf16")
+PRECISIONS = ("f32", "tf32", "bf16")
 MODES = ("eager", "graph")
+LIBRARIES = ("tinygrad_edu", "torch", "math")
+NAN = float("nan")
 
 
 def workload(torch, name, device, small):
@@ -81,106 +88,147 @@ def capture(torch, step):
     return graph.replay
 
 
+def library(name):
+    """The module, and a context in which its attention is of the kind asked for."""
+    if name != "math":
+        return importlib.import_module(name), contextlib.nullcontext()
+    torch = importlib.import_module("torch")
+    attention = importlib.import_module("torch.nn.attention")
+    return torch, attention.sdpa_kernel(attention.SDPBackend.MATH)
+
+
 def measure(args):
-    """Print one line of JSON: the seconds of each step, the peak of memory, tokens per step."""
-    torch = importlib.import_module(args.library)
-    torch.set_float32_matmul_precision("high")
-    on_gpu = args.device == "cuda"
-    wait = torch.cuda.synchronize if on_gpu else lambda: None
+    """Print one line of JSON: a step's seconds, peak of memory and tokens; or the operations."""
+    torch, context = library(args.library)
+    with context:
+        found = measure_step(torch, args) if args.workload else gpu_operations.measure(
+            torch, args.device, args.seconds / 8, args.small)  # fmt: skip
+    print(json.dumps(found))
+
+
+def measure_step(torch, args):
+    torch.set_float32_matmul_precision("highest" if args.precision == "f32" else "high")
+    on_gpu, captured = args.device == "cuda", args.mode == "graph"
     model, x, y, count = workload(torch, args.workload, args.device, args.small)
-    captured = args.mode == "graph"
     step = make_step(torch, model, x, y, args.precision, args.device, captured)
     if on_gpu:
         torch.cuda.reset_peak_memory_stats()
     if captured:
         step = capture(torch, step)
-    for _ in range(10):
-        step()
-    wait()
-    seconds, end = [], time.perf_counter() + args.seconds
-    while time.perf_counter() < end or len(seconds) < 5:
-        start = time.perf_counter()
-        step()
-        wait()
-        seconds.append(time.perf_counter() - start)
+    seconds = seconds_of(torch, step, args.device, args.seconds)
     peak = torch.cuda.max_memory_allocated() if on_gpu else 0
-    print(json.dumps({"seconds": seconds, "peak": peak, "count": count}))
+    return {"seconds": seconds, "peak": peak, "count": count}
 
 
-def run(library, name, precision, mode, args):
+def run(which, args, **more):
     """One process's measurement, or the last line of what it said when it failed."""
-    command = [sys.executable, str(pathlib.Path(__file__).resolve()), "--library", library,
-               "--workload", name, "--precision", precision, "--mode", mode, "--device",
-               args.device, "--seconds", str(args.seconds)]  # fmt: skip
-    done = subprocess.run(command + ["--small"] * args.small, capture_output=True, text=True)
+    given = {"library": which, "device": args.device, "seconds": args.seconds, **more}
+    command = [sys.executable, str(pathlib.Path(__file__).resolve()), "--child"]
+    command += [f"--{name}={value}" for name, value in given.items()] + ["--small"] * args.small
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=args.limit)
+    except subprocess.TimeoutExpired:
+        return f"no answer in {args.limit:.0f} s"
     if done.returncode:
-        return (done.stderr.strip().splitlines() or ["no message"])[-1]
+        return (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def in_turn(args, **more):
+    """For each library its measurements, or why there are none."""
+    found = {name: [] for name in args.libraries}
+    for _ in range(args.rounds):
+        for name in args.libraries:
+            if not isinstance(found[name], str):
+                got = run(name, args, **more)
+                found[name] = got if isinstance(got, str) else [*found[name], got]
+    return found
+
+
 def compare(args):
-    """The table."""
-    libraries = ["tinygrad_edu"]
-    if importlib.util.find_spec("torch"):
-        libraries.append("torch")
-    print(f"{args.rounds} rounds; ratio = torch's time / ours\n")
-    print(f"{'workload':18}{'':6}{'':7}{'ours':>10}{'torch':>10}{'ratio':>7}"
-          f"{'MB ours':>9}{'MB torch':>10}{'per s ours':>12}{'per s torch':>12}")  # fmt: skip
+    """The tables; the JSON is written anew after each row."""
     results = {}
+
+    def keep(name, row):
+        results[name] = row
+        if args.json:
+            pathlib.Path(args.json).write_text(json.dumps(results, indent=1))
+
+    print(f"{args.rounds} rounds, ms; ratio = torch's time / ours; per s: our tokens or images\n")
+    print(f"{'':34}{'ours':>9}{'torch':>9}{'math':>9}{'ratio':>7}{'math':>7}"
+          f"{'MB ours':>9}{'MB torch':>9}{'per s':>10}")  # fmt: skip
     for name in [*MLP, *GPT]:
         for precision in PRECISIONS:
             for mode in MODES if args.device == "cuda" else MODES[:1]:
                 key = f"{name} {precision} {mode}"
                 if args.only in key:
-                    results[key] = show(name, precision, mode, libraries, args)
-    if args.json:
-        pathlib.Path(args.json).write_text(json.dumps(results, indent=1))
+                    found = in_turn(args, workload=name, precision=precision, mode=mode)
+                    keep(key, show(key, {k: of_steps(v) for k, v in found.items()}))
+    if args.only and not any(word in args.only for word in ("op", "attention")):
+        return
+    found = in_turn(args)
+    for failed in [name for name, got in found.items() if isinstance(got, str)]:
+        print(f"operations: {failed}: {found.pop(failed)}")
+    for name in dict.fromkeys(key for rounds in found.values() for key in rounds[0]):
+        row = {k: of_operations([r[name] for r in v if name in r]) for k, v in found.items()}
+        keep(name, show(name, row))
 
 
-def show(name, precision, mode, libraries, args):
-    """Measure one row, print it, and return its numbers."""
-    found = {library: [] for library in libraries}
-    for _ in range(args.rounds):
-        for library in libraries:
-            found[library].append(run(library, name, precision, mode, args))
-    row = f"{name:18}{precision:6}{mode:7}"
-    failures = {lib: m for lib, ms in found.items() for m in ms if isinstance(m, str)}
-    for library, failure in failures.items():
-        print(f"{row}{library}: {failure}", flush=True)
-        del found[library]
-    if "tinygrad_edu" in failures:
-        return failures
-    times = {lib: statistics.median(statistics.median(m["seconds"]) for m in ms)
-             for lib, ms in found.items()}  # fmt: skip
-    peaks = {library: max(m["peak"] for m in ms) / 1e6 for library, ms in found.items()}
-    speeds = {library: ms[0]["count"] / times[library] for library, ms in found.items()}
-    ours, theirs = (
-        [part.get(library, float("nan")) for part in (times, peaks, speeds)]
-        for library in ("tinygrad_edu", "torch")
-    )
-    print(f"{row}{ours[0] * 1e3:8.2f}ms{theirs[0] * 1e3:8.2f}ms{theirs[0] / ours[0]:7.2f}"
-          f"{ours[1]:9.0f}{theirs[1]:10.0f}{ours[2]:12.0f}{theirs[2]:12.0f}",
+def of_steps(rounds):
+    """Milliseconds, MB and tokens a second of a library's rounds; a string says what went wrong."""
+    if isinstance(rounds, str):
+        return rounds
+    seconds = statistics.median([statistics.median(r["seconds"]) for r in rounds])
+    peak = max([r["peak"] for r in rounds]) / 1e6
+    return {"ms": seconds * 1e3, "peak MB": peak, "per s": rounds[0]["count"] / seconds}
+
+
+def of_operations(rounds):
+    failures = [r for r in rounds if isinstance(r, str)]
+    if failures or not rounds:
+        return (failures or ["not measured"])[0]
+    return {key: statistics.median([r[key] for r in rounds]) for key in rounds[0]}
+
+
+def show(name, row):
+    """Print a row of the table and return it."""
+
+    def number(which, key):
+        found = row.get(which)
+        return found.get(key, NAN) if isinstance(found, dict) else NAN
+
+    ours, torch, math = (number(which, "ms") for which in LIBRARIES)
+    peaks = [number(which, "peak MB") for which in LIBRARIES[:2]]
+    print(f"{name:34}{ours:9.3f}{torch:9.3f}{math:9.3f}{torch / ours:7.2f}{math / ours:7.2f}"
+          f"{peaks[0]:9.0f}{peaks[1]:9.0f}{number(LIBRARIES[0], 'per s'):10.0f}",
           flush=True)  # fmt: skip
-    return {"seconds": times, "peak MB": peaks, "per second": speeds}
+    for which, found in row.items():
+        if isinstance(found, str):
+            print(f"    {which}: {found}")
+    return row
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=3.0, help="per measurement")
-    parser.add_argument("--only", default="", help="rows whose name contains this")
+    parser.add_argument("--limit", type=float, default=300.0, help="seconds for one process")
+    parser.add_argument("--only", default="", help="steps whose name contains this, or operations")
     parser.add_argument("--json", help="also write the numbers to this file")
     parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
     parser.add_argument("--small", action="store_true", help="tiny models, to try the program")
     child = parser.add_argument_group("one measurement (used by the program itself)")
-    child.add_argument("--library")
+    child.add_argument("--child", action="store_true")
+    child.add_argument("--library", choices=LIBRARIES)
     child.add_argument("--workload", choices=[*MLP, *GPT])
     child.add_argument("--precision", choices=PRECISIONS)
     child.add_argument("--mode", choices=MODES)
     args = parser.parse_args()
-    if args.library:
+    if args.child:
         measure(args)
         return
+    has_torch = importlib.util.find_spec("torch") is not None
+    args.libraries = LIBRARIES if has_torch else LIBRARIES[:1]
     if args.device == "cuda":
         import tinygrad_edu
 

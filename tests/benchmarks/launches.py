@@ -7,7 +7,7 @@ kernel of ours, each product of cuBLAS, each call of CuPy that computes or copie
 and one of one; batch and width are small here, since only shapes decide what is started.
 
 Bytes are those of each array that a launch is given, once (tests/strict_cupy/traffic.py); of a
-layer in units of B*T*C*4, one activation in float32, where a weight C x C is 1 / 8 of a unit (T = 1024).
+layer in units of B*T*C*4, one activation in float32.  A weight C x C is 1/8 of it at T = 1024.
 """
 
 import argparse
@@ -84,7 +84,7 @@ def rows(length=None):
 def less(whole, part):
     """What is left of launches and bytes."""
     found = [collections.Counter(counts) for counts in whole]
-    for counts, taken in zip(found, part):
+    for counts, taken in zip(found, part, strict=True):
         counts.subtract(taken)
     return found
 

@@ -14,7 +14,6 @@ import tempfile
 import warnings
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-FILES = ("bugs_loop", "bugs_flow", "bugs_models", "bugs_again")
 
 
 def on_torch(folder: pathlib.Path) -> None:
@@ -49,7 +48,8 @@ def main() -> None:
     rows, counts = [], [0, 0, 0]
     with tempfile.TemporaryDirectory() as folder:
         on_torch(pathlib.Path(folder))
-        theirs = {name: importlib.import_module(f"on_torch.{name}") for name in FILES}
+        files = {key.partition(".")[0] for key in BUGS}
+        theirs = {name: importlib.import_module(f"on_torch.{name}") for name in files}
         for key, program in BUGS.items():
             file, name = key.split(".")
             id = expected(program)[0]

@@ -1,6 +1,6 @@
 """Rows of tinygrad_edu/ops/arithmetic.py."""
 
-from op_table import B, F, I, Op, Pos, Prob, Ties, binary, call, tied, unary
+from op_table import B, F, I, Op, Pos, Prob, Ties, V, binary, call, tied, unary
 
 _away = dict(away=(0,), margin=0.3)
 
@@ -71,7 +71,8 @@ ROWS = [
     Op("atan2", call(Nonzero(2, 3), Nonzero(3)), call(Nonzero(), Nonzero(2)), covers=["arctan2"]),
     Op("logaddexp", call(F(2, 3), F(3)), call(F(), F()), skip=["int64", "bool"]),
     Op("logaddexp2", call(F(2, 3), F(3)), skip=["int64", "bool"]),
-    Op("xlogy", call(F(2, 3), Pos(3)), call(F(2), 1.5), tied(Ties(3), Pos(3)), skip=["bool"]),
+    Op("xlogy", call(F(2, 3), Pos(3)), call(F(2), 1.5), tied(Ties(3), Pos(3)),
+       tied(V([0.0, 0.0, 2.0]), V([-1.0, 0.0, 1.5])), skip=["bool"]),
     Op("heaviside", tied(Ties(3), F(3, grad=False)), tied(F(2, 3, grad=False), F(3, grad=False))),
     Op("copysign", call(Nonzero(2, 3), Nonzero(3)), call(Nonzero(3), -1.0)),
     Op("ldexp", call(F(2, 3), I(3, low=0)), skip=["bool", "int64"]),

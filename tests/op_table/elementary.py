@@ -1,6 +1,6 @@
 """Rows of tinygrad_edu/ops/elementary.py: functions of one number."""
 
-from op_table import F, I, Op, Pos, Prob, Ties, call, tied, unary
+from op_table import F, I, Op, Pos, Prob, Ties, V, call, tied, unary
 
 _near = dict(low=-0.9, high=0.9)
 
@@ -49,5 +49,6 @@ ROWS = [
     unary("rad2deg", F),
     Op("polygamma", call(1, Pos(3)), skip=["int64", "bool"], second=False),
     Op("special.expit", call(F(2, 3))),
-    Op("special.xlog1py", call(F(2, 3), Pos(3))),
+    Op("special.xlog1py", call(F(2, 3), Pos(3)),
+       tied(V([0.0, 0.0, 2.0]), V([-2.0, -1.0, 0.5]))),
 ]  # fmt: skip

@@ -17,6 +17,13 @@ def _definite(torch, x):
 
 _floats = {"skip": ["int64", "bool"]}
 
+
+def _complete(torch, x):
+    leaf = x.detach().clone().requires_grad_()
+    torch.linalg.qr(leaf, "complete")[0].sum().backward()  # of a tall matrix that is an error
+    return torch.linalg.qr(x, "complete")[1]
+
+
 ROWS = [
     Op("linalg.diagonal", call(F(2, 3, 4)), call(F(2, 3, 4), offset=-1, dim1=0)),
     Op("diagonal", call(F(3, 3)), call(F(2, 3), 1), call(F(2, 3, 4), -1, 0, 2), call(F(2, 3), 5),
@@ -52,6 +59,7 @@ ROWS = [
        bad=[call(F(3)), call(F(2, 2), 3)], **_floats),
     Op("linalg.qr", call(F(4, 3)), call(F(2, 2, 3)), bad=[call(F(3)), call(F(2, 2), "x")],
        tolerance=(2e-3, 1e-3), **_floats),
+    Op("linalg.qr, complete", call(F(3, 3)), bad=[call(F(4, 3))], run=_complete, **_floats),
     Op("linalg.qr, R alone", call(F(4, 3, grad=False)), covers=["only_r"], **_floats,
        run=lambda torch, x: torch.linalg.qr(x, "r")[1]),
     Op("linalg.eigvalsh", call(F(2, 3, 3)), bad=[call(F(2, 3))], covers=["linalg.eigh", "eigh"],

@@ -97,9 +97,10 @@ class MemoryPointer:
 class Device:
     """The one device, with CuPy's interface."""
 
+    compute_capability = "80"
+
     def __init__(self, id: int | None = None) -> None:
         self.id = int(id or 0)
-        self.compute_capability = "80"
 
     def __enter__(self) -> Device:
         if self.id:

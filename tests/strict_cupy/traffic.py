@@ -53,15 +53,18 @@ def of_kernel(name: str, parameters: str, args: tuple[Any, ...], itemsize: int) 
 
 
 def _of_heads(parameters: str, call: Any, args: tuple[Any, ...], itemsize: int) -> int:
-    """Bytes of the heads that a kernel of flash.cu reads and writes; of lse, one row a query."""
+    """Bytes of the heads that a kernel of flash.cu reads and writes, and of dropout's decisions.
+
+    How many heads there are tells lse, which has one number for each query.  Masks, mostly shared
+    by all heads, are not counted.
+    """
     lse = next(x for p, x in zip(parameters.split(","), args, strict=True) if p.endswith("lse"))
     count, total = lse.size // int(call["queries"]), 0
     for name in re.findall(r"Heads (\w+)", parameters):
         rows = call["keys" if name[-1] in "kv" else "queries"]
         total += count * int(rows) * int(call["values" if name[-1] in "vgy" else "width"])
-    mask = sum([1 for p in parameters.split(",") if p.strip() == "Mask mask"])
-    assert mask == 1 and not call["keep"], "dropout's decisions are not counted yet"
-    return total * itemsize
+    decisions = count * int(call["queries"]) * int(call["keys"]) if call["keep"] else 0
+    return total * itemsize + decisions
 
 
 def of_product(name: str, args: tuple[Any, ...]) -> int:

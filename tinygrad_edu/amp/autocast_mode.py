@@ -30,7 +30,7 @@ import numpy as np
 
 from tinygrad_edu import backend, dtypes
 from tinygrad_edu.dtypes import dtype
-from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.graph import TensorBase
 from tinygrad_edu.engine.mode import Mode, is_recording, state
 from tinygrad_edu.engine.types import Call, typed_as
 from tinygrad_edu.ops.losses import nll_loss
@@ -55,6 +55,9 @@ class Casting:
         cache: those, by the parameter's id: (parameter, version, cast); None outside a block.
     """
 
+    casts = True
+    """A call with `out=` is made without it (see out.py)."""
+
     def __init__(
         self,
         enabled: Mapping[str, bool],
@@ -75,7 +78,7 @@ class Casting:
 
     def __call__(self, op: Any, make: Call, *args: Any, **kwargs: Any) -> Any:
         """Make a call of this thread in the precision that `op` asks for."""
-        if op.autocast is None:
+        if op.autocast is None or kwargs.get("out") is not None:
             return make(*args, **kwargs)
         tensors = _tensors([*args, *kwargs.values()])
         places = {backend.device_of(t.array).type for t in tensors}
@@ -143,7 +146,7 @@ class Casting:
 def _eligible(t: object, device: str) -> bool:
     """Whether autocast may cast it: a float tensor on that device, but not float64."""
     return (
-        isinstance(t, Variable)
+        isinstance(t, TensorBase)
         and dtypes.is_floating(t.array.dtype)
         and t.array.dtype != np.float64
         and backend.device_of(t.array).type == device
@@ -152,7 +155,7 @@ def _eligible(t: object, device: str) -> bool:
 
 def _map(value: Any, change: Callable[[Any], Any]) -> Any:
     """`change` of every tensor in the arguments of an operation."""
-    if isinstance(value, Variable):
+    if isinstance(value, TensorBase):
         return change(value)
     if type(value) in (list, tuple):
         return type(value)([_map(part, change) for part in value])
@@ -160,7 +163,7 @@ def _map(value: Any, change: Callable[[Any], Any]) -> Any:
 
 
 def _tensors(value: Any) -> list[Any]:
-    if isinstance(value, Variable):
+    if isinstance(value, TensorBase):
         return [value]
     return [t for part in value for t in _tensors(part)] if type(value) in (list, tuple) else []
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu.engine.boundary import is_ours
-from tinygrad_edu.engine.graph import Node, Variable
+from tinygrad_edu.engine.graph import Node, TensorBase
 from tinygrad_edu.engine.mode import Mode, Recorder, state
 from tinygrad_edu.engine.types import Call, Gradient
 
@@ -22,10 +22,11 @@ class _Noting:
     def __call__(self, *made: Any) -> Node:
         import traceback  # here, because nothing else needs it
 
-        node: Any = self.outer(*made)
+        node = self.outer(*made)
+        noted: Any = node
         frames = traceback.walk_stack(None)
         own = [(f, n) for f, n in frames if not is_ours(f)]
-        node.made_at = traceback.StackSummary.extract(iter(own[::-1]), lookup_lines=False)
+        noted.made_at = traceback.StackSummary.extract(iter(own[::-1]), lookup_lines=False)
         return node
 
 
@@ -69,7 +70,7 @@ def is_anomaly_check_nan_enabled() -> bool:
 
 
 def _has_nan(g: Gradient) -> bool:
-    array = g.array if isinstance(g, Variable) else g
+    array = g.array if isinstance(g, TensorBase) else g
     return bool(np.isnan(array).any())
 
 

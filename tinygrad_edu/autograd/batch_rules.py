@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu.autograd.batched import Batched, BatchedRun, Unbatched
-from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.graph import TensorBase
 from tinygrad_edu.engine.levels import tensors
 from tinygrad_edu.engine.primitive import Primitive
 from tinygrad_edu.engine.record import wrap
@@ -45,7 +45,7 @@ def apply(run: BatchedRun, op: Any, args: tuple[Any, ...]) -> Any:
 
 def _one_by_one(run: BatchedRun, op: Primitive, args: tuple[Any, ...]) -> Any:
     """The operation called for every slice, and the results stacked."""
-    columns = []
+    columns: list[Any] = []
     for arg in args:
         if isinstance(arg, (tuple, list)) and any([run.owns(part) for part in arg]):
             parts = [run.slices(part) for part in arg]
@@ -133,7 +133,7 @@ def _along(position: int, *tensors: int) -> Rule:
             return NotImplemented
         changed[position] = changed[position] % first.ndim + 1
         for i in places:
-            changed[i] = run.whole(args[i]) if isinstance(args[i], Variable) else args[i]
+            changed[i] = run.whole(args[i]) if isinstance(args[i], TensorBase) else args[i]
         return op.call(*changed)
 
     return rule
@@ -152,13 +152,13 @@ def _shape(run: BatchedRun, op: Primitive, x: Any, shape: Any) -> Any:
     return x.whole.reshape(x.whole.shape[0], *_known(shape, x))
 
 
-def _known(shape: Any, x: Any) -> list[int]:
+def _known(shape: Any, x: Any) -> Any:
     """The shape with its -1 filled in."""
-    shape = list(shape)
-    if -1 in shape:
-        rest = -math.prod(shape)
-        shape[shape.index(-1)] = x.array.size // rest if rest else 0
-    return shape
+    sizes: list[int] = list(shape)
+    if -1 in sizes:
+        rest = -math.prod(sizes)
+        sizes[sizes.index(-1)] = x.array.size // rest if rest else 0
+    return sizes
 
 
 def _expand(run: BatchedRun, op: Primitive, x: Any, shape: Any) -> Any:
@@ -205,7 +205,7 @@ def _take(run: BatchedRun, op: Primitive, x: Any, index: Any) -> Any:
     """An index that is the same for all slices, its arrays side by side."""
     arrays = [i for i, part in enumerate(index) if not isinstance(part, slice)]
     apart = arrays and arrays[-1] - arrays[0] >= len(arrays)
-    if apart or not run.owns(x) or any([isinstance(part, Variable) for part in index]):
+    if apart or not run.owns(x) or any([isinstance(part, TensorBase) for part in index]):
         return NotImplemented
     return op.call(x.whole, (slice(None), *index))
 
@@ -270,7 +270,7 @@ def _matmul(run: BatchedRun, op: Primitive, a: Any, b: Any) -> Any:
 
 
 def _as_matrices(run: BatchedRun, t: Any, ndim: int, place: int) -> Any:
-    """The factor with a dimension put in if it is a vector, and in front up to `ndim` of a slice."""
+    """The factor, with a dimension put in if it is a vector, and others in front."""
     if not run.owns(t):
         return t.unsqueeze(place) if t.ndim == 1 else t
     whole = t.whole.unsqueeze(place) if t.ndim == 1 else t.whole
@@ -378,15 +378,13 @@ def _nll_loss(
     if weight is not None or rest or kwargs or input.ndim not in (1, 2):
         raise Unbatched
     with run.outside():
-        wholes = [run.whole(t) for t in (input, target)]
-        losses = _picked_losses(
-            wholes[0], wholes[1].reshape(run.size, *input.shape[:-1]), ignore_index
-        )
+        classes = run.whole(target).reshape(run.size, *input.shape[:-1])
+        losses = _picked_losses(run.whole(input), classes, ignore_index)
         return Batched(run, _reduced(losses, target.ndim, reduction))
 
 
 def _picked_losses(logp: Any, classes: Any, ignore_index: int) -> Any:
-    while isinstance(classes, Batched):
+    if isinstance(classes, Batched):
         raise Unbatched  # an outer run hides what the classes are
     if classes.array.size and (classes.array == ignore_index).any():
         raise Unbatched

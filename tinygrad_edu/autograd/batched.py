@@ -91,10 +91,10 @@ class Batched(Tensor):
         self.node = current_node(self.whole)
         return self
 
-    data = property(_refuse, _refuse)  # type: ignore[assignment]
-    grad_fn = property(_refuse)  # type: ignore[assignment]
-    register_hook = retain_grad = backward = detach_ = _refuse  # type: ignore[assignment]
-    __deepcopy__ = __reduce_ex__ = _refuse  # type: ignore[assignment]
+    data = property(_refuse, _refuse)
+    grad_fn = property(_refuse)
+    register_hook = retain_grad = backward = detach_ = _refuse
+    __deepcopy__ = __reduce_ex__ = _refuse
 
 
 class BatchedRun(Level):

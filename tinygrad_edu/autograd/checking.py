@@ -24,7 +24,7 @@ from tinygrad_edu.autograd.rules import GradcheckError, check_rules, recorded
 from tinygrad_edu.backend import module_of
 from tinygrad_edu.dtypes import Array, from_numpy, is_floating
 from tinygrad_edu.engine.gradients import grad
-from tinygrad_edu.engine.graph import Part, Variable
+from tinygrad_edu.engine.graph import Part, TensorBase
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.engine.switches import enable_grad
 
@@ -152,7 +152,7 @@ def gradgradcheck(
 
     def first_derivative(*given: object) -> tuple[Any, ...]:
         own, gs = given[: len(args)], given[len(args) :]
-        wanted = [x for x in own if isinstance(x, Variable) and x.node is not None]
+        wanted = [x for x in own if isinstance(x, TensorBase) and x.node is not None]
         ys = [y for y in _call(func, own) if y.node is not None]
         with enable_grad():
             found = grad(ys, wanted, list(gs), create_graph=True, allow_unused=True)
@@ -184,7 +184,7 @@ def _setting(func: Callable[..., Any], args: Sequence[Any], outputs: Sequence[An
     lines = [f"in {_name(func)}, which recorded {', '.join(names) or 'nothing'}"]
     for i, x in enumerate(args):
         shown = repr(x)
-        if isinstance(x, Variable) and x.array.size <= _SHOWN:  # all digits, to try it again
+        if isinstance(x, TensorBase) and x.array.size <= _SHOWN:  # all digits, to try it again
             shown = f"{_host(x.array).tolist()} ({from_numpy(x.array.dtype)!r})"
         lines.append(f"input {i}: {shown}")
     return "\n".join(lines)
@@ -232,7 +232,7 @@ def _random_start(y: Any, non_contiguous: bool) -> Tensor:
 
 def _checked_inputs(args: Sequence[Any]) -> list[int]:
     """The places of the inputs to check."""
-    places = [i for i, x in enumerate(args) if isinstance(x, Variable) and x.node is not None]
+    places = [i for i, x in enumerate(args) if isinstance(x, TensorBase) and x.node is not None]
     if not places:
         raise ValueError(
             "gradcheck expects at least one input tensor to require gradient, but none of them have"
@@ -262,7 +262,7 @@ def _call(func: Callable[..., Any], args: Sequence[Any]) -> tuple[Any, ...]:
     outputs = func(*args)
     outputs = outputs if isinstance(outputs, (tuple, list)) else (outputs,)
     for y in outputs:
-        if not isinstance(y, Variable):
+        if not isinstance(y, TensorBase):
             raise TypeError(f"gradcheck: func must return tensors, not {type(y).__name__}")
     return tuple(y for y in outputs if is_floating(y.array.dtype))
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from tinygrad_edu.autograd.saved import unpacked
 from tinygrad_edu.backend import module_of
 from tinygrad_edu.dtypes import is_floating
-from tinygrad_edu.engine.graph import Node, Part, Storage, Variable
+from tinygrad_edu.engine.graph import Node, Part, Storage, TensorBase
 from tinygrad_edu.engine.inplace import check_writable, set_history
 from tinygrad_edu.engine.mode import is_recording, state
 from tinygrad_edu.engine.nodes import node_class
@@ -53,7 +53,7 @@ class FunctionCtx:
             TypeError: one is neither a tensor nor None; keep such values as attributes of `ctx`.
         """
         for i, t in enumerate(tensors):
-            if t is not None and not isinstance(t, Variable):
+            if t is not None and not isinstance(t, TensorBase):
                 raise TypeError(
                     f"save_for_backward can only save variables, but argument {i} is of type"
                     f" {type(t).__name__}"
@@ -168,7 +168,7 @@ class FunctionPlan:
         for i, gx in enumerate(gradients):
             if gx is None:
                 continue
-            if not isinstance(gx, Variable):
+            if not isinstance(gx, TensorBase):
                 raise RuntimeError(
                     f"expected Variable or None (got {type(gx).__name__}) from {self.name}"
                 )
@@ -189,7 +189,7 @@ class FunctionPlan:
 
 
 def _as_tensor(value: Any) -> Any:
-    return value if value is None or isinstance(value, Variable) else wrap(value)
+    return value if value is None or isinstance(value, TensorBase) else wrap(value)
 
 
 def _sums_to(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
@@ -289,7 +289,7 @@ class Function:
             state.mode = before
         several = isinstance(result, tuple)
         results = result if several else (result,)
-        if not several and not isinstance(result, Variable):
+        if not several and not isinstance(result, TensorBase):
             return result  # as in torch: tensors in a list or a dict have no history
         for t in ctx._dirty:
             if not any([t is r for r in results]):
@@ -318,14 +318,14 @@ def _record(
         check_writable(t)
     plan = FunctionPlan(cls, ctx, len(args))
     plan.multiple = several
-    plan.no_tensors = frozenset(i for i, a in enumerate(args) if not isinstance(a, Variable))
+    plan.no_tensors = frozenset(i for i, a in enumerate(args) if not isinstance(a, TensorBase))
     plan.shapes_in = {i: edge.shape for i, edge in enumerate(edges) if edge is not None}
     ctx._shapes_in = plan.shapes_in
     flows = [_differentiable(r, ctx) for r in results]
     if not any(flows):
         return results
     plan.outputs = [
-        (module_of(r.array), r.array.shape, r.array.dtype) if isinstance(r, Variable) else None
+        (module_of(r.array), r.array.shape, r.array.dtype) if isinstance(r, TensorBase) else None
         for r in results
     ]
     kept, guards = _keep(plan, ctx, args, results)
@@ -347,7 +347,7 @@ def _record(
 
 def _differentiable(result: object, ctx: FunctionCtx) -> bool:
     return (
-        isinstance(result, Variable)
+        isinstance(result, TensorBase)
         and is_floating(result.array.dtype)
         and not any([result is t for t in ctx._constant])
     )
@@ -456,7 +456,7 @@ def once_differentiable(backward: Call) -> Call:
                 r.array,
                 node_class("DelayedError")(spent, (edge,), (), (), r.array.shape, r.array.dtype),
             )
-            if isinstance(r, Variable)
+            if isinstance(r, TensorBase)
             else r
             for r in results
         )

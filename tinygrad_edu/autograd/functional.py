@@ -21,7 +21,7 @@ from tinygrad_edu.autograd.batched import (
     gradients_of,
 )
 from tinygrad_edu.backend import new_like
-from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.graph import TensorBase
 from tinygrad_edu.engine.record import current_node, wrap
 from tinygrad_edu.engine.switches import enable_grad
 
@@ -100,7 +100,7 @@ def jacobian(
 
     Args:
         func, inputs, create_graph, strict: as for `vjp`.
-        vectorize, strategy: accepted for torch's sake; one backward pass per output element is run.
+        vectorize, strategy: accepted for torch's sake; one backward pass serves all outputs.
 
     Returns:
         A tensor of shape `[*output.shape, *input.shape]`; a tuple of them for several inputs; for
@@ -271,7 +271,7 @@ def _as_tuple(value: Any, what: str, name: str) -> tuple[list[Any], bool]:
     several = isinstance(value, tuple)
     values = list(value) if several else [value]
     for i, t in enumerate(values):
-        if isinstance(t, Variable):
+        if isinstance(t, TensorBase):
             continue
         if what == "inputs":
             start = f"The inputs given to {name}"
@@ -327,7 +327,7 @@ def _pull(ys: list[Any], xs: list[Any], us: list[Any], create: bool, strict: boo
 
 
 def _one_number(y: Any, name: str) -> Any:
-    if not isinstance(y, Variable):
+    if not isinstance(y, TensorBase):
         raise RuntimeError(f"The function given to {name} should return a single Tensor")
     if y.array.size != 1:
         raise RuntimeError(

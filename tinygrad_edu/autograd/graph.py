@@ -13,7 +13,7 @@ from tinygrad_edu.autograd.saved import (
     saved_tensors_hooks,
 )
 from tinygrad_edu.engine.gradients import GradientEdge
-from tinygrad_edu.engine.graph import Node, Variable
+from tinygrad_edu.engine.graph import Node, TensorBase
 from tinygrad_edu.engine.hooks import RemovableHandle
 from tinygrad_edu.engine.mode import state
 from tinygrad_edu.engine.record import current_node
@@ -60,7 +60,7 @@ def increment_version(tensor: Any) -> None:
     >>> torch.autograd.graph.increment_version(x); x._version
     1
     """
-    for t in [tensor] if isinstance(tensor, Variable) else tensor:
+    for t in [tensor] if isinstance(tensor, TensorBase) else tensor:
         t._storage.write()
 
 

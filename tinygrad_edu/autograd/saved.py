@@ -9,7 +9,7 @@ from typing import Any
 from tinygrad_edu.backend import device_of, module_of, to_device
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.engine import mode
-from tinygrad_edu.engine.graph import Node, Storage, Variable
+from tinygrad_edu.engine.graph import Node, Storage, TensorBase
 from tinygrad_edu.engine.mode import PLAIN, Mode, Recorder, state
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.engine.types import Call, Gradient, Values
@@ -41,7 +41,7 @@ def _each(kept: Values, kind: Any, change: Callable[[Any], Any]) -> Values:
 
 
 def _array(tensor: object) -> Array:
-    if not isinstance(tensor, Variable):
+    if not isinstance(tensor, TensorBase):
         raise TypeError(
             "Output of saved tensor unpack_hook expected to be a Tensor but got result of type"
             f" {type(tensor).__name__}"

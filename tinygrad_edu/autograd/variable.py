@@ -9,7 +9,7 @@ from tinygrad_edu.engine import graph
 
 class _IsTensor(type):
     def __instancecheck__(cls, instance: object) -> bool:
-        return isinstance(instance, graph.Variable)
+        return isinstance(instance, graph.TensorBase)
 
 
 class Variable(metaclass=_IsTensor):

@@ -23,7 +23,7 @@ from tinygrad_edu.compiler.watch import Watch
 from tinygrad_edu.dtypes import common, is_half
 from tinygrad_edu.engine import tree
 from tinygrad_edu.engine.composed import Composed
-from tinygrad_edu.engine.graph import Node, Storage, Variable
+from tinygrad_edu.engine.graph import Node, Storage, TensorBase
 from tinygrad_edu.engine.levels import tensors
 from tinygrad_edu.engine.primitive import Primitive
 from tinygrad_edu.kernels.memory_order import in_turn
@@ -101,7 +101,7 @@ class Recorder:
     def name_of(self, value: Any) -> str | None:
         """The name of an array; None for what is none."""
         if not isinstance(value, (np.ndarray, np.generic)):
-            if isinstance(value, (Variable, random.Generator)) or hasattr(
+            if isinstance(value, (TensorBase, random.Generator)) or hasattr(
                 value, "__cuda_array_interface__"
             ):
                 raise Refused(f"an operation takes a {type(value).__name__}")
@@ -227,10 +227,10 @@ class Recorder:
         if op.name in _SIZE_BY_VALUE:
             raise Refused(f"the size of {op.name}'s result depends on values")
         results = result if op.multiple else (result,)
-        arrays = [r.array if isinstance(r, Variable) else r for r in results]
+        arrays = [r.array if isinstance(r, TensorBase) else r for r in results]
         if op.view:
             bound = op.bind(args, kwargs) if kwargs or len(args) != op.arity else args
-            source = bound[0].array if isinstance(bound[0], Variable) else bound[0]
+            source = bound[0].array if isinstance(bound[0], TensorBase) else bound[0]
             values, parts, saved = (source, *bound[1:]), tuple(arrays), []
         else:
             if self.made is None:
@@ -255,7 +255,7 @@ class Recorder:
             self.count += 1
             extra.append(f"v{self.count}")
             self.alive.append(value)
-        if saved and isinstance(results[0], Variable) and results[0].node is not None:
+        if saved and isinstance(results[0], TensorBase) and results[0].node is not None:
             node = results[0].node.whole or results[0].node
             self.saved[id(node.kept)] = extra
             self.alive.append(node.kept)
@@ -276,7 +276,7 @@ class Recorder:
                 raise Refused(f"{op.name} gives another layout than it computes")
             self.alive.append(part)
         for r in results:
-            if isinstance(r, Variable):
+            if isinstance(r, TensorBase):
                 self.note(r)
 
     def write_draw(self, op: Any, args: Any, result: Any) -> None:
@@ -304,7 +304,7 @@ class Recorder:
         given = [self.writer.constant(a) for a in args]
         given += [f"{name}={self.writer.constant(a)}" for name, a in kwargs.items()]
         call = f"{self.writer.name(function, function.__name__)}({', '.join(given)})"
-        if isinstance(result, Variable):
+        if isinstance(result, TensorBase):
             call = f"{self.fresh(result.array)} = {call}.array"
             self.note(result)
         self.writer.line(call)

@@ -22,7 +22,7 @@ from tinygrad_edu.compiler.program import NAME, Walk, as_tuple
 from tinygrad_edu.compiler.watch import Watch, is_ours
 from tinygrad_edu.dtypes import dtype, get_default_dtype, is_half
 from tinygrad_edu.engine import tree
-from tinygrad_edu.engine.graph import INFERENCE, Node, Variable
+from tinygrad_edu.engine.graph import INFERENCE, Node, TensorBase
 from tinygrad_edu.engine.mode import state
 from tinygrad_edu.engine.nodes import node_class
 from tinygrad_edu.engine.record import current_node, wrap
@@ -71,7 +71,7 @@ class _Rules:
     def joint(self, g: Any, *kept: Any) -> Any:
         """The gradients of all that the recording was computed from."""
         gs = g if self.outputs > 1 else [g]
-        if any([isinstance(one, Variable) for one in gs]):
+        if any([isinstance(one, TensorBase) for one in gs]):
             raise RuntimeError(
                 "torch.compile does not support double backward: call the function without it"
                 " where create_graph=True is needed"
@@ -98,7 +98,7 @@ class Recording:
         recorder.writer.names["program"] = self
         self.given = len(recorder.given or ())
         leaves = tree.flatten(answer)
-        found = [leaf for leaf in leaves if isinstance(leaf, Variable)]
+        found = [leaf for leaf in leaves if isinstance(leaf, TensorBase)]
         handed = {id(t): i for i, t in enumerate([*(recorder.given or ()), *self.used])}
         self.results = list({id(t): t for t in found if id(t) not in handed}.values())
         place = {id(t): i for i, t in enumerate(self.results)}
@@ -374,7 +374,7 @@ def _check_given(given: list[Any], kept: State) -> None:
 
 def sign(value: Any, given: list[Any]) -> Any:
     """A description of an argument by which equal calls are known; its tensors go to `given`."""
-    if isinstance(value, Variable):
+    if isinstance(value, TensorBase):
         for i, t in enumerate(given):
             if t is value:
                 return i

@@ -17,7 +17,7 @@ from typing import Any
 
 from tinygrad_edu.compiler.watch import Watch, is_ours
 from tinygrad_edu.dtypes import dtype
-from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.graph import TensorBase
 from tinygrad_edu.nn.modules.module import Module
 
 _SIMPLE = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis), dtype, range, slice)
@@ -131,7 +131,7 @@ class State:
         self.instance(value, name)
 
     def _ways(self) -> Iterable[tuple[Any, Callable[[Any, Any], Any]]]:
-        yield Variable, self.tensor
+        yield TensorBase, self.tensor
         yield (tuple, frozenset), self.tuple
         yield list, self.list
         yield dict, self.dict
@@ -154,7 +154,7 @@ class State:
     def own_attributes(self, value: Any) -> None:
         """Attributes that were given to an object of a kind that we know, or by its class."""
         found = getattr(value, "__dict__", {})
-        if not isinstance(value, Variable) and hasattr(value, "__dict__"):
+        if not isinstance(value, TensorBase) and hasattr(value, "__dict__"):
             self.size(found)
             self.cls(type(value), None)
         self.entries(found, [n for n in found if n in self.names and n not in _TENSOR])

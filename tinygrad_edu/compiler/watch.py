@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.graph import TensorBase
 from tinygrad_edu.engine.hooks import copy_as
 from tinygrad_edu.engine.levels import tensors
 from tinygrad_edu.ops import creation, masking
@@ -190,7 +190,7 @@ class Watch:
         elif event == "c_call":
             if arg is warnings.warn or not (is_ours(frame.f_globals) or _is_pure(arg)):
                 self.refuse(f"`{code.co_qualname}` calls {getattr(arg, '__qualname__', arg)}")
-        elif event == "return" and code in _CONSTANTS and isinstance(arg, Variable):
+        elif event == "return" and code in _CONSTANTS and isinstance(arg, TensorBase):
             self.constants[id(arg.array)] = arg.array
 
     def look_at(self, code: CodeType, module: str) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from tinygrad_edu.diagnosis.checks_loop import never_reached
 from tinygrad_edu.diagnosis.findings import Found, check
 from tinygrad_edu.diagnosis.history import History
-from tinygrad_edu.engine.graph import Leaf, Storage, Variable
+from tinygrad_edu.engine.graph import Leaf, Storage, TensorBase
 
 if TYPE_CHECKING:
     from types import SimpleNamespace
@@ -118,5 +118,5 @@ def to_dropped(seen: History, event: SimpleNamespace) -> Any:
     Cure: x = x.to(device)
     """
     t = event.t
-    if isinstance(t, Variable):
+    if isinstance(t, TensorBase):
         yield Found(event.place, dtype=t.dtype, device=t.device)  # type: ignore[attr-defined]

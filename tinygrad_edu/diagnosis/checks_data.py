@@ -26,17 +26,15 @@ def unshuffled(seen: History, event: SimpleNamespace) -> Any:
     Cure: DataLoader(dataset, batch_size=..., shuffle=True)
     """
     if hasattr(event, "loader"):
-        _note_loader(seen, event)
+        key = "loader" if hasattr(event, "recording") else ("made", id(event.loader))
+        seen.notes[key] = event.loader if key == "loader" else event.place
         return
-    t = event.t
+    t, key = event.t, ("sorted", event.place)
     classes = t.dtype.kind in "iu" or "binary" in event.name
-    if not event.recorded or not classes or not t.ndim or not t.size:
-        return
-    key, flat = ("sorted", event.place), t.reshape(-1)
     known, batches = seen.notes.get(key, ((), 0))
-    if known is None or t.size != t.shape[0]:
+    if not event.recorded or not classes or known is None or t.shape[:1] != (t.size,):
         return
-    labels = [*known, *flat.tolist()]
+    labels = [*known, *t.ravel().tolist()]
     if labels != sorted(labels) or len(labels) > 100_000:
         seen.notes[key] = None, 0  # they are mixed
         return
@@ -44,23 +42,13 @@ def unshuffled(seen: History, event: SimpleNamespace) -> Any:
     first, last = labels[0], labels[-1]
     enough = batches + 1 >= 4 and len(labels) >= 12 and first != last
     if enough and min(labels.count(first), labels.count(last)) >= 3:
-        place = _made(seen, seen.notes.get("loader"))
-        yield Found(
-            place or event.place, event.place if place else None,
-            batches=batches + 1, first=int(first), last=int(last),
-        )  # fmt: skip
+        numbers = {"batches": batches + 1, "first": int(first), "last": int(last)}
+        yield Found(_made(seen, seen.notes.get("loader")), event.place, **numbers)
 
 
 def _made(seen: History, loader: Any) -> Any:
     """Where a loader was made."""
     return None if loader is None else seen.notes.get(("made", id(loader)))
-
-
-def _note_loader(seen: History, event: SimpleNamespace) -> None:
-    if hasattr(event, "recording"):
-        seen.notes["loader"] = event.loader
-    else:
-        seen.notes["made", id(event.loader)] = event.place
 
 
 @check("same-augmentation", "warning", "epoch")
@@ -77,8 +65,8 @@ def same_augmentation(seen: History, event: SimpleNamespace) -> Any:
         return
     what = _own_generator(loader.dataset) or _fixed_seed(loader.worker_init_fn)
     if what:
-        yield Found(_made(seen, loader) or event.place, event.place,
-                    workers=loader.num_workers, what=what)  # fmt: skip
+        numbers = {"workers": loader.num_workers, "what": what}
+        yield Found(_made(seen, loader), event.place, **numbers)
 
 
 def _own_generator(dataset: object) -> str | None:
@@ -167,9 +155,13 @@ def unnormalised(seen: History, event: SimpleNamespace) -> Any:
     if event.y.node is None or not event.inputs:
         return
     t = event.inputs[0]
-    if event.inputs[1].node is None or not event.inputs[1].node.is_leaf:
-        return
-    if t.node is not None or seen.steps > 3 or t.array.dtype.kind != "f" or not t.array.size:
+    if (
+        t.node is not None
+        or not event.inputs[1].is_leaf
+        or seen.steps > 3
+        or t.array.dtype.kind != "f"
+        or not t.array.size
+    ):
         return
     if seen.of(t) is not None and seen.of(t).kind is not None:  # type: ignore[union-attr]
         return

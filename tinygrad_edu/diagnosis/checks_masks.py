@@ -8,7 +8,7 @@ import numpy as np
 
 from tinygrad_edu.diagnosis.findings import Found, check
 from tinygrad_edu.diagnosis.history import History
-from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.graph import TensorBase
 
 if TYPE_CHECKING:
     from types import SimpleNamespace
@@ -57,14 +57,14 @@ def _mask(seen: History, event: SimpleNamespace) -> Any:
     """What is hidden, what is known of the mask, and whether True in it means visible."""
     if hasattr(event, "is_causal"):
         mask = event.attn_mask
-        if not isinstance(mask, Variable):
+        if not isinstance(mask, TensorBase):
             return None
         as_bool = mask.array.dtype == bool
         hidden = ~mask.array if as_bool else mask.array <= HIDDEN
         return hidden, seen.of(mask) if as_bool else None, True
     if event.name == "masked_fill":
         mask, value = event.args[1], event.args[2]
-        number = value.array if isinstance(value, Variable) else value
+        number = value.array if isinstance(value, TensorBase) else value
         if np.size(number) != 1 or float(number) > HIDDEN or event.y.array.dtype.kind != "f":
             return None
         return mask.array, seen.of(mask), False

@@ -12,7 +12,7 @@ from tinygrad_edu.diagnosis.findings import Found, check
 from tinygrad_edu.diagnosis.flow import RISKY, finite, norm_of, rms
 from tinygrad_edu.diagnosis.history import History, address, tensors
 from tinygrad_edu.diagnosis.source import assignment_of, called_directly, nearby
-from tinygrad_edu.engine.graph import Leaf, Variable
+from tinygrad_edu.engine.graph import Leaf, TensorBase
 from tinygrad_edu.engine.places import Place, here, stack
 from tinygrad_edu.nn.modules.module import Module
 from tinygrad_edu.nn.parameter import Parameter, is_lazy
@@ -27,7 +27,7 @@ def _note_attributes(seen: History, module: Any, place: Place, start: int) -> No
     if ours or not seen.looks_left(("attributes", id(module)), 1):
         return
     for name, value in vars(module).items():
-        parts = [part for part in _listed(value) if isinstance(part, (Module, Variable))]
+        parts = [part for part in _listed(value) if isinstance(part, (Module, TensorBase))]
         if parts and not name.startswith("_"):
             entry = module, name, value, parts, place, start
             seen.note("attributes", list).append(entry)
@@ -64,11 +64,9 @@ def layers_in_list(seen: History, event: SimpleNamespace) -> Any:
         hidden = [p for p in hidden if not _is_owned(seen, p)]
         if hidden:
             made = assignment_of(name, type(module))
-            yield Found(
-                made or place, event.place, name=name, owner=type(module).__name__,
-                kind=type(value).__name__, count=len(hidden),
-                right="ModuleDict" if isinstance(value, dict) else "ModuleList",
-            )  # fmt: skip
+            right = "ModuleDict" if isinstance(value, dict) else "ModuleList"
+            words = {"name": name, "owner": type(module).__name__, "kind": type(value).__name__}
+            yield Found(made or place, event.place, **words, count=len(hidden), right=right)
 
 
 def _is_owned(seen: History, p: Any) -> bool:
@@ -88,15 +86,14 @@ def parameter_plain_tensor(seen: History, event: SimpleNamespace) -> Any:
         _note_attributes(seen, event.module, event.passed.place, event.passed.start)
         return
     for module, name, _, parts, place, start in seen.notes.get("attributes", ()):
-        for t in [part for part in parts if isinstance(part, Variable)]:
+        for t in [part for part in parts if isinstance(part, TensorBase)]:
             leaf = t.node
             if leaf is None or leaf.number >= start or (leaf.is_leaf and _is_owned(seen, t)):
                 continue
             what = "a leaf" if leaf.is_leaf else f"the result of {leaf.name()}"
-            yield Found(
-                assignment_of(name, type(module)) or place, event.place, name=name,
-                owner=type(module).__name__, what=what, shape=list(t.array.shape),
-            )  # fmt: skip
+            words = {"name": name, "owner": type(module).__name__, "what": what}
+            made = assignment_of(name, type(module)) or place
+            yield Found(made, event.place, **words, shape=list(t.array.shape))
 
 
 @check("layer-made-in-forward", "error", "module")
@@ -167,12 +164,10 @@ def saturated_units(seen: History, event: SimpleNamespace) -> Any:
 
     Cure: smaller initial weights, or normalised inputs
     """
-    if event.y.node is None or event.inside:
-        return
     facts, x = seen.of(event.inputs[0]), event.inputs[0].array
     if facts is None or facts.kind not in ("tanh", "sigmoid") or not x.size or seen.steps > 12:
         return
-    if x.ndim < 2 or not event.inputs[-1].is_leaf:
+    if event.y.node is None or event.inside or x.ndim < 2 or not event.inputs[-1].is_leaf:
         return
     share = float((abs(x) > 0.99).mean())
     if facts.kind == "sigmoid":
@@ -198,21 +193,17 @@ def symmetric_start(seen: History, event: SimpleNamespace) -> Any:
             continue
         same = (x == x[:1]).all() and np.allclose(g, g[:1], rtol=1e-4, atol=1e-12)
         if same:
-            place = seen.filled.get(address(p)) or _initialised(event.place)
-            also = event.place if place != event.place else None
-            yield Found(place, also, rows=x.shape[0], shape=list(x.shape))
+            place = seen.filled.get(address(p)) or _initialised()
+            yield Found(place, event.place, rows=x.shape[0], shape=list(x.shape))
             return
 
 
-def _initialised(place: Place) -> Place:
+def _initialised() -> Place | None:
     """The line that sets all weights alike, if one can be found."""
     init = r"(constant_|zeros_|ones_|fill_|(?<!grad\.)zero_)\(|\b(zeros|ones|full)\(.*requires_grad"
     init += r"|Parameter\(.*\b(zeros|ones|full)\("
-    for line in stack():
-        found = nearby(line, init, before=10_000, after=10_000)
-        if found is not None:
-            return found
-    return place
+    found = [nearby(line, init, before=10_000, after=10_000) for line in stack()]
+    return next((place for place in found if place is not None), None)
 
 
 @check("nan-input", "error", "begin loss op.matmul")
@@ -232,12 +223,15 @@ def nan_input(seen: History, event: SimpleNamespace) -> Any:
     for t in tensors(event.args if hasattr(event, "args") else [event.target]):
         if t.node is None and seen.of(t) is None and not finite(t.array):
             if (np.isnan(t.array) | np.isposinf(t.array)).any():  # -inf is what masks add
-                seen.notes["suspect"] = None
-                seen.notes["nan data"] = True
-                yield Found(
-                    event.passed.place if hasattr(event, "passed") else event.place,
-                    bad=int((~np.isfinite(t.array)).sum()), all=t.array.size,
-                )  # fmt: skip
+                seen.notes["suspect"], seen.notes["nan data"] = None, True
+                place = event.passed.place if hasattr(event, "passed") else event.place
+                yield Found(place, bad=int((~np.isfinite(t.array)).sum()), all=t.array.size)
+
+
+def not_finite(op: str, y: Any) -> dict[str, Any]:
+    """What is wrong with the results of an operation, or of a derivative."""
+    what = "NaN" if np.isnan(y).any() else "infinity"
+    return {"op": op, "what": what, "bad": int((~np.isfinite(y)).sum()), "all": y.size}
 
 
 @check("nan-first", "error", "op backward step bad")
@@ -252,12 +246,10 @@ def nan_first(seen: History, event: SimpleNamespace) -> Any:
     if hasattr(event, "inputs"):
         if event.name in RISKY and seen.notes.get("suspect") is None and not finite(event.y.array):
             if all([finite(a.array) for a in event.inputs]) and not event.inside:
-                y = event.y.array
-                what = "NaN" if np.isnan(y).any() else "infinity"
-                numbers = {"op": event.name, "what": what, "bad": int((~np.isfinite(y)).sum())}
-                seen.notes["suspect"] = event.place, {**numbers, "all": y.size}
+                seen.notes["suspect"] = event.place, not_finite(event.name, event.y.array)
     elif hasattr(event, "bad"):
-        seen.notes.setdefault("back", (event.place, event.bad))
+        words = not_finite(f"the derivative of {event.bad}", event.gx)
+        seen.notes.setdefault("back", (event.place, words))
     elif hasattr(event, "value"):
         suspect = seen.notes.pop("suspect", None)
         seen.notes.pop("back", None)
@@ -273,12 +265,11 @@ def nan_first(seen: History, event: SimpleNamespace) -> Any:
 
 def gradients_by_layer(seen: History, event: SimpleNamespace) -> list[tuple[Any, float]]:
     """The matrices in the order of their first use, each with the size of its gradient."""
-    found = []
-    for p in event.moving:
-        record = seen.record(p)
-        if p.array.ndim >= 2 and record is not None and record.bit and p.array.size:
-            found.append((record.bit, p, rms(p._grad.array)))
-    return [(p, size) for _, p, size in sorted(found, key=lambda entry: entry[0])]
+    found = [(r.bit, p) for p in event.moving if (r := seen.record(p)) is not None and r.bit]
+    several = [
+        p for _, p in sorted(found, key=lambda one: one[0]) if p.array.ndim >= 2 and p.array.size
+    ]
+    return [(p, rms(p._grad.array)) for p in several]
 
 
 @check("vanishing", "warning", "step")

@@ -102,12 +102,9 @@ def graph_kept(seen: History, event: SimpleNamespace) -> Any:
     ended = not hasattr(event, "leaves")
     kept = [p for p in seen.passes if p.visited and p.step < seen.steps - 1 and not p.is_dead()]
     if len(kept) >= 8 and not alive:
-        found = _keeper(kept[-1].place, 0)
-        yield Found(found or kept[-1].place, kept[-1].place if found else None, alive=len(kept))
+        yield Found(_keeper(kept[-1].place, 0), kept[-1].place, alive=len(kept))
     if len(alive) >= (8 if not ended else 6):
-        place = alive[-1][1]
-        found = _keeper(place)
-        yield Found(found or place, place if found else None, alive=len(alive))
+        yield Found(_keeper(alive[-1][1]), alive[-1][1], alive=len(alive))
     if not ended and event.starts and seen.living():
         roots.append((weakref.ref(event.starts[0]), event.place, seen.steps))
 
@@ -116,11 +113,8 @@ def _keeper(place: Place, before: int = 8) -> Place | None:
     """The line near a backward() that keeps its loss, by its name."""
     line = linecache.getline(place.file, place.line)
     found = re.search(r"(\w+)\.backward\(", line) or re.search(r"\b(\w+) *=[^=]", line)
-    if found is None:
-        return None
-    name = found[1]
-    kept = rf"(append\(|\+=|=.*\+|\] *=|: ).*\b{name}\b(?!\.(item|detach|backward|data))"
-    return nearby(place, kept, before, after=25)
+    kept = r"(append\(|\+=|=.*\+|\] *=|: ).*\b%s\b(?!\.(item|detach|backward|data))"
+    return None if found is None else nearby(place, kept % found[1], before, after=25)
 
 
 @check("state-not-detached", "error", "backward")

@@ -56,12 +56,13 @@ def _wrap(text: str) -> str:
 
 
 class Found:
-    """What a check returns: where, and with which numbers."""
+    """What a check returns: where, if need be where else, and with which numbers."""
 
     def __init__(
-        self, place: Place, also: Place | None = None, level: Any = None, **evidence: Any
+        self, place: Any, also: Place | None = None, level: str | None = None, **evidence: Any
     ) -> None:
-        self.place, self.also, self.level, self.evidence = place, also, level, evidence
+        self.place: Any = place or also
+        self.also, self.level, self.evidence = also if place else None, level, evidence
 
 
 @dataclasses.dataclass
@@ -88,8 +89,8 @@ class Check:
         words = {"also": found.also or "?", **found.evidence}
         says, why, cure = [part.format(**words) for part in (self.says, self.why, self.cure)]
         return Finding(
-            self.id, found.level or self.level, *found.place, found.also, says, found.evidence, why,
-            cure, step,
+            self.id, found.level or self.level, found.place.file, found.place.line, found.also, says,
+            found.evidence, why, cure, step,
         )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu.diagnosis.history import Facts, History, Pass
-from tinygrad_edu.engine.graph import Leaf, Variable
+from tinygrad_edu.engine.graph import Leaf, TensorBase
 from tinygrad_edu.engine.places import Place, here
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ WATCHED = RISKY | frozenset(
 
 
 def follow(
-    seen: History, name: str, args: object, inputs: list[Any], y: Any, t: Any, place: Place | None
+    seen: History, name: str, args: Any, inputs: list[Any], y: Any, t: Any, place: Place | None
 ) -> bool:
     """Note of a result what follows from its inputs; whether there is anything to note."""
     known = [(a, seen.of(a)) for a in inputs]
@@ -130,7 +130,7 @@ def _kind(name: str, args: Any, before: Facts | None) -> str:
         return {"softmax": "log_softmax", "sigmoid": "log_sigmoid"}.get(kind or "", "log")
     if name == "exp":
         return {"log_softmax": "softmax", "log_sigmoid": "sigmoid"}.get(kind or "", "exp")
-    by_number = not isinstance(args[-1], Variable)
+    by_number = not isinstance(args[-1], TensorBase)
     if name == "gt" and by_number and args[0].array.dtype.kind in "iu":
         return "words"  # ids > 0
     if name == "clamp" and kind in ("softmax", "sigmoid", "log_softmax"):

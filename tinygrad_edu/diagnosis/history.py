@@ -8,7 +8,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from tinygrad_edu.engine.graph import Leaf, Node, Variable
+from tinygrad_edu.engine.graph import Leaf, Node, TensorBase
 from tinygrad_edu.engine.places import UNKNOWN, Place, stack
 
 if TYPE_CHECKING:
@@ -298,7 +298,7 @@ def fingerprint(t: Tensor) -> Any:
     return id(t.array), t._storage.version, tuple(map(float, few))
 
 
-def address(t: Tensor) -> int:
+def address(t: Any) -> int:
     """Where a tensor's memory is."""
     return int(t.data_ptr())
 
@@ -326,8 +326,8 @@ def tensors(values: Iterable[Any]) -> list[Any]:
     """The tensors among arguments, those in lists and tuples included."""
     found = []
     for value in values:
-        if isinstance(value, Variable):
+        if isinstance(value, TensorBase):
             found.append(value)
         elif value.__class__ in (list, tuple):
-            found += [part for part in value if isinstance(part, Variable)]
+            found += [part for part in value if isinstance(part, TensorBase)]
     return found

@@ -30,19 +30,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu.diagnosis import flow
-from tinygrad_edu.diagnosis.history import (
-    History,
-    Pass,
-    address,
-    contents,
-    fingerprint,
-    snapshot,
-    tensors,
-    visited,
-)  # fmt: skip
+from tinygrad_edu.diagnosis import history as past
 from tinygrad_edu.diagnosis.source import is_discarded
 from tinygrad_edu.engine.composed import Composed
-from tinygrad_edu.engine.graph import Leaf, Variable, clock
+from tinygrad_edu.engine.graph import Leaf, TensorBase, clock
 from tinygrad_edu.engine.mode import is_recording, state
 from tinygrad_edu.engine.places import here, stack
 from tinygrad_edu.nn.modules import module as modules
@@ -70,7 +61,7 @@ AROUND = "backward scheduler_step clip".split()
 class Watch:
     """Listens while the doctor is in; `emit(event, **what)` is called for all that happens."""
 
-    def __init__(self, seen: History, emit: Callable[..., None], every: int) -> None:
+    def __init__(self, seen: past.History, emit: Callable[..., None], every: int) -> None:
         self.seen, self.emit, self.every = seen, emit, every
         self.asleep, self.process = False, os.getpid()
         self.inside = 0  # composed functions that are running
@@ -127,14 +118,14 @@ class Watch:
             return self._composed(op.name, make, args, kwargs)
         y = make(*args, **kwargs)
         t = y[0] if y.__class__ is tuple and y else y
-        if not self.asleep and isinstance(t, Variable):
+        if not self.asleep and isinstance(t, TensorBase):
             self._made(op.name, args, kwargs, y, t)
         return y
 
     def _made(self, name: str, args: Any, kwargs: Any, y: Any, t: Any) -> None:
-        seen, inputs, node, place = self.seen, tensors(args), t.node, None
+        seen, inputs, node, place = self.seen, past.tensors(args), t.node, None
         if name == "copied" and inputs and not self.inside:
-            seen.filled[address(inputs[0])] = here()
+            seen.filled[past.address(inputs[0])] = here()
         if node is not None and not node.is_leaf:
             place = here()
             seen.last_node = node.number
@@ -171,7 +162,7 @@ class Watch:
             self.inside -= told is None or name == "scheduler"
         if told is not None:
             told(args, kwargs, y)
-        elif name in LOSSES and isinstance(y, Variable) and not self.asleep:
+        elif name in LOSSES and isinstance(y, TensorBase) and not self.asleep:
             facts = self.seen.about(y)
             facts.kind, facts.place = f"loss {kwargs.get('reduction', 'mean')}", here()
         return y
@@ -186,11 +177,13 @@ class Watch:
             return
         given = {**dict(zip(("input", "target"), args, strict=False)), **kwargs}
         x, target = given.get("input"), given.get("target")
-        if isinstance(x, Variable) and isinstance(target, Variable):
+        if isinstance(x, TensorBase) and isinstance(target, TensorBase):
             facts, a = self.seen.of(x), x.array
             flow.judge(facts)
             labels = self.seen.of(target)
-            guesser = self.seen.picked.get(address(target)) if labels is None else labels.judged
+            guesser = (
+                self.seen.picked.get(past.address(target)) if labels is None else labels.judged
+            )
             if guesser is not None and x.node is not None:
                 guesser.used = True  # its answers are the labels of a recorded pass
             last = self.seen.passes[-1] if self.seen.passes else None
@@ -208,9 +201,9 @@ class Watch:
 
     def _backward(self, make: Any, args: Any, kwargs: Any) -> Any:
         seen = self.seen
-        roots = tensors([args[0] if args else kwargs["tensors"]])
+        roots = past.tensors([args[0] if args else kwargs["tensors"]])
         starts = [t.node for t in roots if t.node is not None]
-        nodes, lines = visited(starts), stack()
+        nodes, lines = past.visited(starts), stack()
         _mark(nodes)
         leaves = [n for n in nodes if isinstance(n, Leaf) and n.tensor() is not None]
         reached = {id(leaf) for leaf in leaves}
@@ -232,15 +225,15 @@ class Watch:
             t, found = leaf.tensor(), seen.leaf(leaf)
             if t is not None:
                 found.backwards += 1
-                found.gradient, found.value = snapshot(t._grad), fingerprint(t)
+                found.gradient, found.value = past.snapshot(t._grad), past.fingerprint(t)
                 found.touched = found.consumed = False
                 if t._grad is not None:
                     seen.gradients[id(t._grad)] = weakref.ref(leaf)
         return result
 
     def _autograd_grad(self, args: Any, kwargs: Any) -> None:
-        outputs = tensors([args[0] if args else kwargs["outputs"]])
-        _mark(visited([t.node for t in outputs if t.node is not None]))
+        outputs = past.tensors([args[0] if args else kwargs["outputs"]])
+        _mark(past.visited([t.node for t in outputs if t.node is not None]))
 
     def _detach(self, args: Any, kwargs: object, y: Any) -> None:
         flow.cut(self.seen, args[0], y, "detach()")
@@ -248,7 +241,7 @@ class Watch:
     def _data(self, args: Any, kwargs: object, y: Any) -> None:
         flow.cut(self.seen, args[0], y, ".data")
         if args[0].leaf is not None:
-            self.seen.filled[address(args[0])] = here()
+            self.seen.filled[past.address(args[0])] = here()
         self.emit("data", t=args[0], twin=y, place=here())
 
     def _set_data(self, args: Any, kwargs: object) -> None:
@@ -275,7 +268,7 @@ class Watch:
 
     def _tensor(self, args: Any, kwargs: Any, y: Tensor) -> None:
         source = args[0] if args else kwargs.get("data")
-        if isinstance(source, Variable):
+        if isinstance(source, TensorBase):
             flow.cut(self.seen, source, y, "torch.tensor()")
         elif y.node is not None or isinstance(source, (int, float)):
             facts = self.seen.about(y)
@@ -328,7 +321,7 @@ class Watch:
 
     def _clip(self, make: Any, args: Any, kwargs: Any) -> Any:
         given = [*args, *kwargs.values()]
-        several = [given[0]] if isinstance(given[0], Variable) else list(given[0])
+        several = [given[0]] if isinstance(given[0], TensorBase) else list(given[0])
         most = kwargs.get("max_norm", kwargs.get("clip_value", given[1]))
         self.emit("clip", parameters=several, most=float(most), place=here())
         if args:
@@ -352,9 +345,11 @@ class Watch:
         if not seen.modules:
             seen.current = None
             if not type(module).__module__.endswith("modules.loss"):
-                seen.current = passed = Pass(module, stack(), is_recording(), clock(), seen.steps)
-                given = next((a for a in args if isinstance(a, Variable)), None)
-                passed.given = None if given is None else contents(given)
+                seen.current = passed = past.Pass(
+                    module, stack(), is_recording(), clock(), seen.steps
+                )
+                given = next((a for a in args if isinstance(a, TensorBase)), None)
+                passed.given = None if given is None else past.contents(given)
                 self.emit("begin", passed=passed, module=module, args=args)
         seen.modules.append(module)
         if seen.current is not None:
@@ -370,7 +365,7 @@ class Watch:
         if seen.modules or passed is None:
             return
         seen.current = None
-        for t in tensors(output.values() if isinstance(output, dict) else [output]):
+        for t in past.tensors(output.values() if isinstance(output, dict) else [output]):
             if t.node is not None and not t.node.is_leaf:
                 passed.outputs.append(weakref.ref(t.node))
                 t.node.of_pass = passed
@@ -393,7 +388,7 @@ class Watch:
         for p in moving:
             leaf = seen.record(p)
             if leaf is not None:
-                leaf.gradient, leaf.consumed = snapshot(p._grad), True
+                leaf.gradient, leaf.consumed = past.snapshot(p._grad), True
 
     def stepped(self, optimizer: Optimizer, args: object, kwargs: object) -> None:
         """It has stepped: the log starts anew."""
@@ -419,11 +414,10 @@ class Watch:
             return step(node, kept, g)
         found = list(step(node, kept, g))
         for _, gx in found:
-            arrays = isinstance(gx, (np.ndarray, np.generic)) and not isinstance(g, Variable)
+            arrays = isinstance(gx, (np.ndarray, np.generic)) and not isinstance(g, TensorBase)
             if arrays and not flow.finite(gx) and flow.finite(g):
-                bad = {"op": f"the derivative of {node.plan.op.name}", "all": gx.size}
-                bad |= {"what": "NaN or infinity", "bad": int((~np.isfinite(gx)).sum())}
-                self.emit("bad", bad=bad, place=node.__dict__.get("line"))
+                line = node.__dict__.get("line")
+                self.emit("bad", bad=node.plan.op.name, gx=gx, place=line)
                 break
         return found
 
@@ -436,7 +430,7 @@ def _mark(nodes: set[Node]) -> None:
             passed.visited = True
 
 
-def _note_mode(passed: Pass, module: Module) -> None:
+def _note_mode(passed: past.Pass, module: Module) -> None:
     """Note a layer that does something else in training than in evaluation."""
     norm = isinstance(module, _BatchNorm) and module.track_running_stats
     p = getattr(module, "p" if isinstance(module, _DropoutNd) else "dropout", None)
@@ -445,7 +439,7 @@ def _note_mode(passed: Pass, module: Module) -> None:
         (passed.noisy if module.training else passed.quiet).append(type(module).__name__)
 
 
-def _is_mean(seen: History, roots: list[Any]) -> bool:
+def _is_mean(seen: past.History, roots: list[Any]) -> bool:
     """Whether a backward pass starts from a mean that nothing has divided since."""
     if len(roots) != 1 or roots[0].node is None or roots[0].node.is_leaf:
         return False

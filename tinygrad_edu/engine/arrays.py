@@ -12,7 +12,9 @@ import sys
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from tinygrad_edu.engine.graph import Variable
+import numpy as np
+
+from tinygrad_edu.engine.graph import TensorBase
 
 if TYPE_CHECKING:
     from tinygrad_edu.engine.primitive import Primitive
@@ -31,10 +33,17 @@ _FUNCTIONS = tuple([f"{_PACKAGE}.{name}" for name in ("ops.", "nn.functional", "
 
 def place_of_array(op: Primitive, args: tuple[object, ...]) -> int | None:
     """Which of these arguments is not a tensor though it must be, if a user has made the call."""
-    kinds, no_number = op.forward.__annotations__, op.numbers == "none"
+    kinds = op.forward.__annotations__
     for i, (name, value) in enumerate(zip(op.parameters, args, strict=False)):
-        wrong = hasattr(value, "dtype") or (no_number and kinds.get(name) == "Array")
-        if wrong and not isinstance(value, Variable) and is_users(value):
+        kind = str(kinds.get(name, "Any"))
+        if isinstance(value, TensorBase) or not kind.startswith(("Array", "Any")):
+            continue
+        no_number = op.numbers == "none" or (op.numbers == "second" and i == 0) or op.arity == 1
+        if isinstance(value, np.generic):
+            wrong = no_number
+        else:
+            wrong = hasattr(value, "dtype") or (kind == "Array" and op.numbers == "none")
+        if wrong and is_users(value):
             return i
     return None
 

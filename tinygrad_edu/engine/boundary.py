@@ -19,7 +19,7 @@ import numpy as np
 
 from tinygrad_edu.backend import device_of
 from tinygrad_edu.dtypes import Array, not_implemented, scalar_type_name
-from tinygrad_edu.engine.graph import Node, Variable
+from tinygrad_edu.engine.graph import Node, TensorBase
 from tinygrad_edu.engine.mode import Listener, state
 from tinygrad_edu.engine.types import Call, Options, Values
 from tinygrad_edu.out_of_memory import out_of_memory
@@ -66,7 +66,7 @@ def _refusal(op: Primitive, args: Values) -> Exception | None:
     if op.refuse is None:
         return None
     try:
-        op.refuse(*[a.array if isinstance(a, Variable) else a for a in args])
+        op.refuse(*[a.array if isinstance(a, TensorBase) else a for a in args])
     except Exception as refusal:
         return refusal.with_traceback(None)
     return None
@@ -78,7 +78,7 @@ def _no_tensor(op: Primitive, error: Exception, args: Values) -> TypeError | Non
     no_operand = isinstance(error, TypeError) and str(error).startswith("expected a Tensor")
     for position, value in enumerate(args, 1):
         other = no_operand and not isinstance(value, (int, float))
-        if (value is met or other) and not isinstance(value, Variable):
+        if (value is met or other) and not isinstance(value, TensorBase):
             return not_a_tensor(op.name, position, value, shown_names(op)[position - 1])
     return None
 
@@ -155,7 +155,7 @@ def on_one_device(args: Sequence[Any]) -> Values | None:
 
     Asked only after the operation has failed, so equal devices cost nothing.
     """
-    places: dict[Any, Any] = {a: device_of(a.array) for a in args if isinstance(a, Variable)}
+    places: dict[Any, Any] = {a: device_of(a.array) for a in args if isinstance(a, TensorBase)}
     gpus = {place for place in places.values() if place.type != "cpu"}
     small = {a for a, place in places.items() if place.type == "cpu"}
     if len(gpus) != 1 or not small or any([a.array.ndim for a in small]):
@@ -167,7 +167,7 @@ def on_one_device(args: Sequence[Any]) -> Values | None:
 
 def explain(name: str, error: Exception, args: Sequence[Any]) -> Exception:
     """The exception that torch would have raised where NumPy raised `error`."""
-    tensors = [a for a in args if isinstance(a, Variable)]
+    tensors = [a for a in args if isinstance(a, TensorBase)]
     if len({device_of(t.array) for t in tensors}) > 1:
         return other_device(name, *[t.array for t in tensors])
     text = str(error)
@@ -315,7 +315,7 @@ def refuse_array(name: str, value: object, position: int = 1, argument: str = "i
 def need_tensors(name: str, **arguments: object) -> None:
     """TypeError unless these arguments, in their order, are tensors."""
     for position, (argument, value) in enumerate(arguments.items(), 1):
-        if not isinstance(value, Variable):
+        if not isinstance(value, TensorBase):
             raise not_a_tensor(name, position, value, argument)
 
 
@@ -326,8 +326,8 @@ def refuse_operand(function: Call, error: AttributeError, args: Values, kwargs: 
     """
     found: Any = error.obj
     name = str(error.name)
-    asked_for = name == "array" or hasattr(Variable.results, name)
-    if isinstance(found, Variable) or not asked_for:
+    asked_for = name == "array" or hasattr(TensorBase.results, name)
+    if isinstance(found, TensorBase) or not asked_for:
         return
     signature = inspect.signature(function)
     try:

@@ -19,7 +19,7 @@ import numpy as np
 
 from tinygrad_edu.dtypes import common
 from tinygrad_edu.engine.boundary import not_a_tensor, recover, refuse_arrays, tell
-from tinygrad_edu.engine.graph import INFERENCE, Storage, Variable, clock
+from tinygrad_edu.engine.graph import INFERENCE, Storage, TensorBase, clock
 from tinygrad_edu.engine.mode import listeners, named_like, state
 from tinygrad_edu.engine.record import (
     as_array,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 _new = object.__new__
 _ndarray = np.ndarray
 _NUMBERS = (int, float, bool)
-_KNOWN = (Variable, *_NUMBERS)
+_KNOWN = (TensorBase, *_NUMBERS)
 _ABSENT: Any = object()
 _ONE = (True,)
 
@@ -68,7 +68,7 @@ def call_unary(op: Primitive) -> Call:
             if "out" in kwargs:
                 return _with_out(op, args, by, **kwargs)
             (a,) = op.bind(args, kwargs)
-        if not isinstance(a, Variable):
+        if not isinstance(a, TensorBase):
             if not hasattr(a, "dtype"):
                 raise not_a_tensor(op.name, 1, a)
             if not mode.roots:  # which is no rule's call
@@ -86,7 +86,7 @@ def call_unary(op: Primitive) -> Call:
             return recover(op, error, (a,))
         if careful and op.elementwise and not x.flags.c_contiguous and 0 in x.strides:
             y = in_turn(y, x)
-        t = _new(Variable.results)
+        t = _new(TensorBase.results)
         t.array = y = y if y.__class__ is _ndarray else as_array(y)
         t._storage = Storage()
         if not careful and op.elementwise:
@@ -140,11 +140,11 @@ def call_binary(op: Primitive, failed: Call = recover) -> Call:
                 return _with_out(op, args, by, **kwargs)
             a, b = op.bind(args, kwargs)
         a_edge = b_edge = a_storage = b_storage = None
-        if isinstance(a, Variable):
+        if isinstance(a, TensorBase):
             if not a.plain:
                 careful = look_closely(a)
             x, a_edge, a_storage = a.array, a.node, a._storage
-            if isinstance(b, Variable):
+            if isinstance(b, TensorBase):
                 if not b.plain:
                     careful = look_closely(b) or careful
                 z, b_edge, b_storage = b.array, b.node, b._storage
@@ -152,7 +152,7 @@ def call_binary(op: Primitive, failed: Call = recover) -> Call:
                 if op.numbers == "none" and b.__class__ in _NUMBERS:
                     raise not_a_tensor(op.name, 2, b)
                 z = b if b.__class__ in _NUMBERS else _plain(op, (a, b), failed, b)
-        elif isinstance(b, Variable):
+        elif isinstance(b, TensorBase):
             if op.numbers != "either" and a.__class__ in _NUMBERS:
                 raise not_a_tensor(op.name, 1, a)
             if not b.plain:
@@ -176,7 +176,7 @@ def call_binary(op: Primitive, failed: Call = recover) -> Call:
         if careful and op.elementwise and a_storage is not None:
             if not x.flags.c_contiguous or (b_storage is not None and not z.flags.c_contiguous):
                 y = in_turn(y, x, z, dtype=common(x, z) if y.dtype == bool else y.dtype)
-        t = _new(Variable.results)
+        t = _new(TensorBase.results)
         t.array = y = y if y.__class__ is _ndarray else as_array(y)
         t._storage = Storage()
         if not careful and op.elementwise:
@@ -232,7 +232,7 @@ def call_variadic(op: Primitive) -> Call:
     return call
 
 
-def look_closely(t: Variable) -> bool:
+def look_closely(t: TensorBase) -> bool:
     """Bring a view up to date.  Whether `t` is one, or something else that is not plain."""
     if t.view_of is not None:
         t.view_of.refresh(t)

@@ -13,7 +13,7 @@ import numpy as np
 from tinygrad_edu.dtypes import from_numpy
 from tinygrad_edu.engine.boundary import users_level
 from tinygrad_edu.engine.composed import heard
-from tinygrad_edu.engine.graph import Leaf, Node, Variable
+from tinygrad_edu.engine.graph import Leaf, Node, TensorBase
 from tinygrad_edu.engine.mode import around, state
 from tinygrad_edu.engine.record import current_node, wrap
 from tinygrad_edu.engine.types import Gradient, Values
@@ -105,7 +105,7 @@ def backward(
     roots = _roots(tensors, grad_tensors, create_graph)
     targets = []
     if inputs is not None:
-        inputs = [inputs] if isinstance(inputs, Variable) else list(inputs)
+        inputs = [inputs] if isinstance(inputs, TensorBase) else list(inputs)
         if not inputs:
             raise RuntimeError("'inputs' argument to backward() cannot be empty.")
         targets = [_node_of(x, i) for i, x in enumerate(inputs)]
@@ -162,7 +162,7 @@ def grad(
             stacklevel=users_level(),
         )
     roots = _roots(outputs, grad_outputs, create_graph)
-    inputs = [inputs] if isinstance(inputs, (Variable, GradientEdge)) else list(inputs)
+    inputs = [inputs] if isinstance(inputs, (TensorBase, GradientEdge)) else list(inputs)
     if not inputs:
         raise RuntimeError("`inputs` argument to `grad()` cannot be empty.")
     nodes = [_node_of(x, i) for i, x in enumerate(inputs)]
@@ -178,7 +178,7 @@ def grad(
                 f"The differentiated Tensor at index {i} appears to not have been used in the"
                 " graph. Set allow_unused=True if this is the desired behavior."
             )
-        elif g is not None and not isinstance(g, Variable):
+        elif g is not None and not isinstance(g, TensorBase):
             g = wrap(g)
         results.append(g)
     return tuple(results)
@@ -190,7 +190,7 @@ def _batched(
     """`grad`, once for every row of the `grad_outputs`, stacked."""
     if grad_outputs is None:
         raise ValueError("grad(): is_grads_batched needs grad_outputs, a batch of gradients")
-    rows = [grad_outputs] if isinstance(grad_outputs, Variable) else list(grad_outputs)
+    rows = [grad_outputs] if isinstance(grad_outputs, TensorBase) else list(grad_outputs)
     each = [
         grad(outputs, inputs, list(row), True, create, allow_unused=allow_unused)
         for row in zip(*rows, strict=True)
@@ -210,7 +210,7 @@ class GradientEdge(NamedTuple):
 def _node_of(x: object, i: int) -> Node:
     if isinstance(x, GradientEdge):
         return x.node
-    if not isinstance(x, Variable):
+    if not isinstance(x, TensorBase):
         raise TypeError(f"argument 'inputs' must be Tensors, not {type(x).__name__} (at {i})")
     node = current_node(x)
     if node is None:
@@ -219,10 +219,10 @@ def _node_of(x: object, i: int) -> Node:
 
 
 def _roots(tensors: Any, grads: Any, create: bool) -> list[tuple[Node, Any]]:
-    tensors = [tensors] if isinstance(tensors, Variable) else list(tensors)
+    tensors = [tensors] if isinstance(tensors, TensorBase) else list(tensors)
     if grads is None:
         grads = [None] * len(tensors)
-    elif isinstance(grads, Variable):
+    elif isinstance(grads, TensorBase):
         grads = [grads]
     if len(grads) != len(tensors):
         raise RuntimeError(f"got {len(tensors)} tensors and {len(grads)} gradients")
@@ -230,7 +230,7 @@ def _roots(tensors: Any, grads: Any, create: bool) -> list[tuple[Node, Any]]:
 
 
 def _root(i: int, t: object, g: Gradient, create: bool) -> tuple[Node, Any]:
-    if not isinstance(t, Variable):
+    if not isinstance(t, TensorBase):
         raise TypeError(f"element {i} must be a Tensor, not {type(t).__name__}")
     node = current_node(t)
     if node is None:
@@ -245,7 +245,7 @@ def _root(i: int, t: object, g: Gradient, create: bool) -> tuple[Node, Any]:
                 f" of {shape})"
             )
         g = wrap(np.ones_like(t.array))
-    if not isinstance(g, Variable):
+    if not isinstance(g, TensorBase):
         raise TypeError(f"gradients can be either Tensors or None, but got {type(g).__name__}")
     if list(g.array.shape) != shape:
         raise RuntimeError(

@@ -45,7 +45,7 @@ INFERENCE = Storage()
 """The storage of all tensors made under `inference_mode`: nobody tracks their versions."""
 
 
-class Variable:
+class TensorBase:
     """What the tape knows of a tensor: an array, its gradient, and the node that made it.
 
     Ask `current_node(t)` (record.py) rather than `t.node`: a view may be behind its base.

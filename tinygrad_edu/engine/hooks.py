@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from tinygrad_edu.engine.graph import Leaf, Node, Variable, clock
+from tinygrad_edu.engine.graph import Leaf, Node, TensorBase, clock
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.engine.types import Gradient, Values
 from tinygrad_edu.engine.walk import unbroadcast
@@ -186,7 +186,7 @@ class AfterAccumulate:
         """Run them: the gradient has been added."""
         for hook in [*self.functions.values()]:
             found = hook(tensor)
-            if found is not None and not isinstance(found, Variable):
+            if found is not None and not isinstance(found, TensorBase):
                 raise TypeError(f"expected Variable, but hook returned '{type(found).__name__}'")
             if found is not None:
                 raise RuntimeError("Tensor post accumulate grad hooks should return None.")
@@ -201,13 +201,13 @@ def check_hook(hook: object, result: Any, before: Any) -> Any:
     """
     if result is None:
         return None
-    if not isinstance(result, Variable) or before is None:
+    if not isinstance(result, TensorBase) or before is None:
         raise TypeError(f"expected Variable, but hook returned '{type(result).__name__}'")
     name = getattr(hook, "__name__", type(hook).__name__)
+    given: tuple[Any, ...] = (before, result)
     if result.array.dtype != before.array.dtype:
-        raise RuntimeError(
-            f"hook '{name}' has changed the type of value (was {before.type()} got {result.type()})"
-        )
+        was, got = [tensor.type() for tensor in given]
+        raise RuntimeError(f"hook '{name}' has changed the type of value (was {was} got {got})")
     if result.array.shape != before.array.shape:
         raise RuntimeError(f"hook '{name}' has changed the size of value")
     return result

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu.dtypes import Array, is_floating, scalar_type_name
-from tinygrad_edu.engine.boundary import refuse_expanded, users_level
-from tinygrad_edu.engine.graph import INFERENCE, Node, Variable, clock
+from tinygrad_edu.engine.boundary import not_a_tensor, refuse_expanded, users_level
+from tinygrad_edu.engine.graph import INFERENCE, Node, TensorBase, clock
 from tinygrad_edu.engine.hooks import unhooked
 from tinygrad_edu.engine.levels import refuse_captured, refuse_out
 from tinygrad_edu.engine.mode import is_recording, state
@@ -45,7 +45,7 @@ def check_writable(t: Any) -> None:
 
 def check_history(t: Any) -> None:
     """Raise torch's error where an in-place change may not be recorded."""
-    if not isinstance(t, Variable):
+    if not isinstance(t, TensorBase):
         raise TypeError(f"an in-place operation needs a Tensor, not {type(t).__name__}")
     if state.mode.level is not None:
         refuse_captured(t)
@@ -92,7 +92,7 @@ def refuse_overlap(t: Any, others: Any, apart: bool = False) -> None:
         apart: refuse `t` itself, too: not every element is read before it alone is written.
     """
     for other in others:
-        if isinstance(other, Variable) and other._storage is t._storage:
+        if isinstance(other, TensorBase) and other._storage is t._storage:
             if overlap_in_part(t.array, other.array, apart):
                 raise RuntimeError(
                     "unsupported operation: some elements of the input tensor and the written-to"
@@ -127,12 +127,12 @@ def read_slices(x: Array, path: Any, order: Any) -> Array:
 
 
 def _in_zeros(g: Gradient, shape: tuple[int, ...], path: object, order: object) -> Tensor:
-    array = g.array if isinstance(g, Variable) else g
+    array = g.array if isinstance(g, TensorBase) else g
     return copy_slices(np.zeros_like(array, shape=shape), g, path, order)
 
 
 def _read(g: Gradient, path: Any, order: Any) -> Any:
-    if isinstance(g, Variable):
+    if isinstance(g, TensorBase):
         return read_slices(g, path, order)
     return replay(path, _laid_out(as_array(g), order))
 
@@ -193,6 +193,8 @@ def write_out(name: str, out: Any, y: Any, *inputs: object, told: bool = True) -
     if out is None:
         result: Tensor = y
         return result
+    if not isinstance(out, TensorBase.results):
+        raise not_a_tensor(name, 1, out, "out")
     refuse_out(name)
     refuse_overlap(out, inputs)
     if is_recording() and (current_node(out) is not None or current_node(y) is not None):
@@ -242,7 +244,7 @@ def set_history(t: Any, node: Node | None) -> None:
     order = None if base.array.flags.c_contiguous else slow_to_fast(base.array)
     copied = note(
         copy_slices.primitive,
-        (before, node),
+        [before, node],
         (base.array, t.array, t.view_of.path, order),
         (base._storage, t._storage, None, None),
         base.array,
@@ -287,7 +289,7 @@ def inplace(
     simple = hasattr(op, "primitive") and not op.primitive.saves and not op.primitive.variadic
 
     def call(t: Any, *args: Any, **kwargs: Any) -> Any:
-        if state.mode.level is not None and isinstance(t, Variable):
+        if state.mode.level is not None and isinstance(t, TensorBase):
             refuse_captured(t, twin.__name__, (args, kwargs))
         check(t)
         read = (*args, *kwargs.values()) if kwargs else args

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from tinygrad_edu.engine.graph import INFERENCE, Storage, Variable
+from tinygrad_edu.engine.graph import INFERENCE, Storage, TensorBase
 from tinygrad_edu.engine.mode import state
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def tensors(value: Any) -> list[Any]:
     todo = [value]
     while todo:
         value = todo.pop()
-        if isinstance(value, Variable):
+        if isinstance(value, TensorBase):
             found.append(value)
         elif isinstance(value, (tuple, list)):
             todo.extend(value[::-1])

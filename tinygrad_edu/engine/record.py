@@ -17,7 +17,7 @@ import numpy as np
 
 from tinygrad_edu.dtypes import Array, is_floating
 from tinygrad_edu.engine.boundary import recover, refuse_arrays, tell
-from tinygrad_edu.engine.graph import Node, Storage, Variable
+from tinygrad_edu.engine.graph import Node, Storage, TensorBase
 from tinygrad_edu.engine.mode import listeners, state
 from tinygrad_edu.engine.types import Call
 
@@ -35,7 +35,7 @@ def as_array(y: object) -> Array:
 
 def wrap(y: Array, node: Node | None = None, storage: Storage | None = None) -> Tensor:
     """A tensor around an array, without copying or checking."""
-    t: Tensor = _new(Variable.results)
+    t: Tensor = _new(TensorBase.results)
     t.array = y if y.__class__ is np.ndarray else as_array(y)
     t._storage = Storage() if storage is None else storage
     if node is not None:
@@ -47,7 +47,7 @@ def wrap(y: Array, node: Node | None = None, storage: Storage | None = None) -> 
 
 def current_node(a: object) -> Node | None:
     """The node of an argument, None for one that is no tensor or needs no gradient."""
-    if not isinstance(a, Variable):
+    if not isinstance(a, TensorBase):
         return None
     if a.view_of is not None:
         a.view_of.refresh(a)
@@ -87,7 +87,7 @@ def unwrap(args: Sequence[Any]) -> tuple[list[Any], list[Node | None], list[Stor
     edges: list[Node | None] = []
     storages: list[Storage | None] = []
     for a in args:
-        if isinstance(a, Variable):
+        if isinstance(a, TensorBase):
             if a.view_of is not None:
                 a.view_of.refresh(a)
             values.append(a.array)
@@ -101,11 +101,7 @@ def unwrap(args: Sequence[Any]) -> tuple[list[Any], list[Node | None], list[Stor
 
 
 def note(
-    op: Primitive,
-    edges: Sequence[Node | None],
-    values: Sequence[Any],
-    owners: Sequence[Any],
-    y: Any,
+    op: Primitive, edges: list[Node | None], values: Sequence[Any], owners: Sequence[Any], y: Any
 ) -> Any:
     """Wrap the result `y` of `op` and, if an input needs a gradient, note how it was made.
 

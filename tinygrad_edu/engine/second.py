@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.engine import versions
-from tinygrad_edu.engine.graph import Node, Storage, Variable
+from tinygrad_edu.engine.graph import Node, Storage, TensorBase
 from tinygrad_edu.engine.mode import Recorder, state
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
@@ -28,12 +30,39 @@ def tied(step: Call, node: Node, kept: Values | None, g: Gradient) -> Any:
         state.mode = before.but(maker=_Watching(kept, node.guards, before.maker))
     try:
         if node.plan.op.definition is None:
-            return step(node, lifted, g)
+            found = step(node, lifted, g)
+            if node.plan.live.count(True) > 1 or len(node.plan.op.inputs) > 2:
+                return found
+            return [(i, _with_history(gx, node, lifted)) for i, gx in found]
         if versions.any_written(node.guards, node.number):
             raise node.refused("modified")
         return _through_definition(node, lifted, g)
     finally:
         state.mode = before
+
+
+@primitive(half="as it is")
+def flat(gx: Array, x: Array) -> Array:
+    """`gx`, as a function of `x` that is flat almost everywhere."""
+    return gx
+
+
+def _zeros(g: Gradient, shape: tuple[int, ...]) -> Any:
+    if isinstance(g, TensorBase):
+        return wrap(np.zeros_like(g.array, shape=shape))
+    return np.zeros_like(g, shape=shape)
+
+
+flat.vjp(gx=lambda g: g,
+         x=lambda g, x_shape: _zeros(g, x_shape))  # fmt: skip
+
+
+def _with_history(gx: Any, node: Node, kept: Values) -> Any:
+    """The gradient of a function with kinks, such as relu, has a derivative too: 0, as in torch."""
+    if not isinstance(gx, TensorBase) or gx.node is not None or gx.array.shape != node.shape:
+        return gx
+    source = next((x for x in kept if isinstance(x, TensorBase) and x.node is not None), None)
+    return gx if source is None else flat(gx, source)
 
 
 class _Watching:
@@ -56,10 +85,14 @@ class _Watching:
         self, cls: Any, plan: Any, edges: Any, kept: Values, guards: Values, *rest: Any
     ) -> Node:
         pairs = zip(kept, guards, strict=False)
-        return self.outer(cls, plan, edges, kept, tuple([self.guard(*p) for p in pairs]), *rest)
+        known = tuple([p[1] if p[0] is None else self.guard(*p) for p in pairs])
+        return self.outer(cls, plan, edges, kept, known, *rest)
 
     def guard(self, value: Any, guard: Any) -> Any:
         """The storages that `value` lies in: those known here, else `guard`."""
+        if value.__class__ is np.ndarray:
+            own = self.owners.get(_memory(value))
+            return guard if own is None else own[0] if len(own) == 1 else own
         if type(value) is not tuple:
             own = self.owners.get(_memory(value), ()) if hasattr(value, "base") else ()
             return own[0] if len(own) == 1 else own or guard
@@ -121,7 +154,7 @@ def _through_definition(node: Node, values: Values, g: Gradient) -> Any:
     for i in range(len(op.inputs)):  # a definition computes with tensors, constants among them
         if i in live:
             args[i] = alias(args[i])
-        elif hasattr(args[i], "dtype") and not isinstance(args[i], Variable):
+        elif hasattr(args[i], "dtype") and not isinstance(args[i], TensorBase):
             args[i] = wrap(args[i])
     assert op.definition is not None
     y: Any = op.definition(*args)

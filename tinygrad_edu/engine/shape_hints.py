@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.graph import TensorBase
 
 Shape = tuple[int, ...]
 
@@ -27,7 +27,7 @@ def add_hint(error: Exception, name: str, args: Sequence[Any]) -> None:
 
 
 def _shape(value: Any) -> Shape:
-    return tuple(value.array.shape) if isinstance(value, Variable) else tuple(value.shape)
+    return tuple(value.array.shape) if isinstance(value, TensorBase) else tuple(value.shape)
 
 
 def _said(shape: Shape) -> str:
@@ -101,7 +101,7 @@ def _linear(args: Sequence[Any]) -> str | None:
 
 
 def _broadcast(args: Sequence[Any]) -> str | None:
-    two = [a for a in args if isinstance(a, Variable)]
+    two = [a for a in args if isinstance(a, TensorBase)]
     if len(two) != 2:
         return None
     a, b = _shape(two[0]), _shape(two[1])
@@ -122,7 +122,7 @@ def _broadcast(args: Sequence[Any]) -> str | None:
 
 
 def _cat(args: Sequence[Any]) -> str | None:
-    shapes = [_shape(t) for t in args if isinstance(t, Variable)]
+    shapes = [_shape(t) for t in args if isinstance(t, TensorBase)]
     dims = [a for a in args if isinstance(a, int) and not isinstance(a, bool)]
     dim = dims[0] % len(shapes[0]) if dims else 0
 

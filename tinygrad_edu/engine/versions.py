@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from tinygrad_edu.dtypes import from_numpy
-from tinygrad_edu.engine.graph import Node, Storage, Variable
+from tinygrad_edu.engine.graph import Node, Storage, TensorBase
 from tinygrad_edu.engine.types import Values
 
 T = TypeVar("T")
@@ -56,7 +56,7 @@ def watched(y: T, argument: str, tensors: Any) -> T:
     Operations are given the arrays of index tensors, which do not say whose they are.
     """
     node: Any = getattr(y, "node", None)
-    owners = tuple([t._storage for t in tensors if isinstance(t, Variable)])
+    owners = tuple([t._storage for t in tensors if isinstance(t, TensorBase)])
     if node is not None and owners and argument in node.plan.names:
         slot = node.plan.names.index(argument)
         node.guards = (*node.guards[:slot], owners, *node.guards[slot + 1 :])

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tinygrad_edu.engine.boundary import recover, refuse_arrays, tell
-from tinygrad_edu.engine.graph import Leaf, Variable, clock
+from tinygrad_edu.engine.graph import Leaf, TensorBase, clock
 from tinygrad_edu.engine.mode import PLAIN, listeners, state
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.engine.types import Call
@@ -60,7 +60,7 @@ class View:
         self.base, self.path, self.recorded = base, path, recorded
         self.seen: int = base.rebased
 
-    def refresh(self, t: Variable) -> None:
+    def refresh(self, t: TensorBase) -> None:
         """Give the view `t` the history of its base, if a write has changed that since.
 
         Whoever asks need not be recording, but the write was: so this is recorded.  If the base
@@ -121,7 +121,7 @@ def call_view(op: Primitive) -> Call:
         if kwargs or len(args) != arity:
             args = op.bind(args, kwargs)
         source, *rest = args
-        if not isinstance(source, Variable):
+        if not isinstance(source, TensorBase):
             if not state.mode.roots:
                 refuse_arrays(op, (source,))
             try:
@@ -150,7 +150,7 @@ def call_view(op: Primitive) -> Call:
         base, path = (source, ()) if source.view_of is None else base_of(source)
         views = []
         for i, y in enumerate(results):
-            t = _new(Variable.results)
+            t = _new(TensorBase.results)
             t.array, t._storage = y, source._storage
             step = (op.call, rest, i if op.multiple else None)
             t.view_of = cut = _new(View)  # and what `View.__init__` does

@@ -20,7 +20,7 @@ import numpy as np
 
 from tinygrad_edu.dtypes import from_numpy
 from tinygrad_edu.engine.boundary import no_memory_for_gradients, refuse_expanded
-from tinygrad_edu.engine.graph import Leaf, Node, Storage, Variable
+from tinygrad_edu.engine.graph import Leaf, Node, Storage, TensorBase
 from tinygrad_edu.engine.mode import Around
 from tinygrad_edu.engine.record import as_array, wrap
 from tinygrad_edu.engine.types import Call, Gradient, Values
@@ -137,12 +137,11 @@ def go_on(node: Node, g: Gradient, step: Call, needed: set[Any] | None, arrivals
         edge = edges[i]
         if edge is None or gx is None or (needed is not None and edge not in needed):
             continue
-        mine = owns and gx is not g
         if gx.shape != edge.shape:
             gx = unbroadcast(gx, edge.shape)
         if gx.dtype is not edge.dtype and gx.dtype != edge.dtype:  # `is` is the faster
             gx = _cast(gx, edge.dtype)
-        mine = mine and gx.base is None
+        mine = owns and gx is not g and gx.base is None
         if edge in pending:
             arrivals.add(edge, gx, mine)
             continue
@@ -179,7 +178,7 @@ def gradients(node: Node, kept: Values | None, g: Gradient) -> Any:
 
 def free(node: Node) -> None:
     """Let go of the arrays that the node keeps; of numbers and shapes there is nothing to free."""
-    if node.plan.arrays or not _plain(node.kept):
+    if node.plan.arrays or (node.plan.keep and not _plain(node.kept)):
         node.kept = None
         node.guards = ()
 
@@ -201,7 +200,7 @@ def unbroadcast(g: Gradient, shape: tuple[int, ...]) -> Any:
     dims = tuple(range(extra)) + tuple(
         i + extra for i, size in enumerate(shape) if size == 1 and g.shape[i + extra] != 1
     )
-    if isinstance(g, Variable):
+    if isinstance(g, TensorBase):
         return g.sum(dims).reshape(shape)  # type: ignore[attr-defined]
     if g.__class__ is np.ndarray and len(dims) == extra == g.ndim - 1 and g.dtype.kind == "f":
         return np.ones(len(g), g.dtype) @ g if g.ndim == 2 else g.sum(dims)  # see _add_rows
@@ -209,8 +208,8 @@ def unbroadcast(g: Gradient, shape: tuple[int, ...]) -> Any:
 
 
 def _cast(g: Gradient, dtype: Any) -> Any:
-    if isinstance(g, Variable):
-        return g.to(from_numpy(dtype))  # type: ignore[attr-defined]
+    if isinstance(g, TensorBase):
+        return g if g.array.dtype == dtype else g.to(from_numpy(dtype))  # type: ignore[attr-defined]
     return g.astype(dtype)
 
 
@@ -224,10 +223,8 @@ def accumulate(leaf: Leaf, g: Gradient, mine: bool, create: bool) -> None:
         if before is None:
             values, node = (g.array, g.clone().node) if create else (g, None)
             tensor._grad = wrap(for_leaf(tensor.array, values, mine), node)
-        elif create:
-            tensor._grad = before + g
-        elif before.node is not None:
-            tensor._grad = before + wrap(g)
+        elif create or before.node is not None:
+            tensor._grad = before + (g if create else wrap(g))
         else:
             refuse_expanded(before.array)
             before.array += g

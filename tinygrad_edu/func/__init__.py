@@ -21,7 +21,7 @@ from typing import Any
 from tinygrad_edu.autograd import functional
 from tinygrad_edu.autograd.batched import batched_here, cut_off, filled
 from tinygrad_edu.engine import tree
-from tinygrad_edu.engine.graph import Node, Variable
+from tinygrad_edu.engine.graph import Node, TensorBase
 from tinygrad_edu.engine.levels import Level, tensors
 from tinygrad_edu.engine.record import current_node
 from tinygrad_edu.engine.switches import enable_grad, is_grad_enabled
@@ -51,7 +51,7 @@ class _Run:
         given = [args[i] for i in places]
         before = tree.flatten(given)
         for t in before:
-            if not isinstance(t, Variable):
+            if not isinstance(t, TensorBase):
                 raise ValueError(f"Thing passed to transform API must be Tensor, got {type(t)}")
         with enable_grad():
             self.xs: list[Any] = [functional.fresh(batched_here(t), outside) for t in before]
@@ -83,7 +83,7 @@ class _Run:
 
 
 def _detached(value: Any) -> Any:
-    return cut_off(value) if isinstance(value, Variable) else value
+    return cut_off(value) if isinstance(value, TensorBase) else value
 
 
 def _reaches_others(ys: list[Any], own: list[Any]) -> bool:
@@ -143,7 +143,7 @@ def grad_and_value(
         places = _places(argnums, args)
         run = _Run(func, args, places, kwargs, has_aux)
         y = run.output
-        if not isinstance(y, Variable):
+        if not isinstance(y, TensorBase):
             raise RuntimeError(
                 f"grad_and_value(f)(*args): Expected f(*args) to return a Tensor, got {type(y)}"
             )
@@ -226,7 +226,7 @@ def vjp(func: Callable[..., Any], *primals: object, has_aux: bool = False) -> An
 
 def _only_tensors(ys: list[Any], who: str, what: str) -> None:
     for y in ys:
-        if not isinstance(y, Variable):
+        if not isinstance(y, TensorBase):
             raise RuntimeError(
                 f"{who}: expected {what} to return only tensors, got unsupported type {type(y)}"
             )
@@ -336,7 +336,7 @@ def jacrev(
 
     Args:
         argnums, has_aux: as for `grad_and_value`.
-        chunk_size: accepted for torch's sake; one backward pass per output element is run.
+        chunk_size: accepted for torch's sake; one backward pass serves all outputs.
 
     >>> import tinygrad_edu as torch
     >>> torch.func.jacrev(lambda x: x ** 2)(torch.tensor([1.0, 2.0]))

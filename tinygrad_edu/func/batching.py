@@ -9,7 +9,7 @@ from typing import Any
 from tinygrad_edu.autograd.batch_rules import apply
 from tinygrad_edu.autograd.batched import Batched, BatchedRun, Unbatched
 from tinygrad_edu.engine import tree
-from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.graph import TensorBase
 from tinygrad_edu.engine.levels import Level
 from tinygrad_edu.ops.joining import stack
 from tinygrad_edu.ops.shape import movedim
@@ -41,10 +41,12 @@ def vmap(
         RuntimeError: random numbers under "error", a write into a tensor from outside that is not
             mapped, `out=`, or `backward` inside of the function.
 
-    Unlike torch, this runs the function once per slice: it is as fast as a loop, `.item()` and
-    conditions on values work, and the mapped dimension must not be empty.  So a write into a tensor
-    from outside is refused even where the same would be written for every slice, and one into a
-    tensor that the function has made is not.
+    All slices are computed at once, unless the function draws random numbers, looks at values or
+    writes in place; then it is called once more, slice by slice.
+
+    Unlike torch, `.item()` and conditions on values therefore work, and the mapped dimension must
+    not be empty.  A write into a tensor from outside is refused even where the same would be
+    written for every slice, and one into a tensor that the function has made is not.
 
     >>> import tinygrad_edu as torch
     >>> torch.vmap(torch.dot)(torch.ones(2, 3), torch.ones(2, 3))
@@ -112,13 +114,13 @@ def _at_once(
     if (get_rng_state() != before).any():
         raise Unbatched
     out = tree.broadcast(out_dims, output)
-    if isinstance(out_dims, tuple) and len(out_dims) == 1 and isinstance(output, Variable):
+    if isinstance(out_dims, tuple) and len(out_dims) == 1 and isinstance(output, TensorBase):
         out = list(out_dims)
     if out is None:
         raise Unbatched
     joined: list[Any] = []
     for leaf, dim in zip(tree.flatten(output), out, strict=True):
-        if not isinstance(leaf, Variable) or (dim is None and run.owns(leaf)):
+        if not isinstance(leaf, TensorBase) or (dim is None and run.owns(leaf)):
             raise Unbatched
         joined.append(leaf if dim is None else movedim(run.whole(leaf), 0, dim))
     return tree.rebuild(output, joined)
@@ -150,7 +152,7 @@ def _in_dims(args: tuple[Any, ...], in_dims: object, name: str) -> list[int | No
                 f"{call}: Got in_dim={dim} for an input but in_dim must be either an integer"
                 " dimension or None."
             )
-        if dim is not None and not isinstance(leaf, Variable):
+        if dim is not None and not isinstance(leaf, TensorBase):
             raise ValueError(
                 f"{call}: Got in_dim={dim} for an input but the input is of type {type(leaf)}. We"
                 " cannot vmap over non-Tensor arguments, please use None as the respective in_dim"
@@ -187,12 +189,12 @@ def _joined(outputs: list[Any], out_dims: object, name: str) -> Any:
     """The results of all calls, stacked leaf by leaf."""
     first = outputs[0]
     for leaf in tree.flatten(first):
-        if not isinstance(leaf, Variable):
+        if not isinstance(leaf, TensorBase):
             raise ValueError(
                 f"vmap({name}, ...): `{name}` must only return Tensors, got type {type(leaf)}."
             )
     dims = tree.broadcast(out_dims, first)
-    if isinstance(out_dims, tuple) and len(out_dims) == 1 and isinstance(first, Variable):
+    if isinstance(out_dims, tuple) and len(out_dims) == 1 and isinstance(first, TensorBase):
         dims = list(out_dims)
     if dims is None:
         raise ValueError(

@@ -37,9 +37,10 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.kernels import cuda
 from tinygrad_edu.kernels.blocks import filled
 from tinygrad_edu.kernels.cuda import attention as gpu
-from tinygrad_edu.kernels.cuda import flash, launch, products
+from tinygrad_edu.kernels.cuda import launch, products
 from tinygrad_edu.kernels.threads import spread
 
 ROWS, TILE = 64, 1 << 19
@@ -176,8 +177,8 @@ def forward(
         y (..., B, H, L, V), in memory in the order of q, and lse (..., B, H, L), which is inf for
         a query that sees no key; its y is 0.
     """
-    if flash.fits(q, k, v):
-        return flash.forward(q, k, v, mask, keep, p, causal, scale)
+    if not isinstance(q, np.ndarray) and cuda.flash.fits(q, k, v):
+        return cuda.flash.forward(q, k, v, mask, keep, p, causal, scale)
     q, k, v = _together(q, k, v)
     scores = Scores(q, k, mask, keep, causal, scale)
     y = np.empty_like(q, shape=(*q.shape[:-1], v.shape[-1]))
@@ -229,8 +230,8 @@ def backward(
     causal: bool, scale: float, y: Array, lse: Array, live: tuple[bool, ...],
 ) -> tuple[Array | None, ...]:  # fmt: skip
     """The gradients of q, k, v and mask, those that are `live`; None for the others."""
-    if flash.fits(q, k, v) and not live[3]:
-        return *flash.backward(g, q, k, v, mask, keep, p, causal, scale, y, lse), None
+    if not isinstance(q, np.ndarray) and not live[3] and cuda.flash.fits(q, k, v):
+        return *cuda.flash.backward(g, q, k, v, mask, keep, p, causal, scale, y, lse), None
     g, q, k, v = _together(g, q, k, v)
     scores = Scores(q, k, mask, keep, causal, scale)
     make = np.zeros_like if scores.empty else np.empty_like

@@ -67,13 +67,13 @@ def constants(x: Array, *values: float) -> list[Any]:
 
     They have the dtype of `x`, so they never widen it.
     """
-    return _arrays(x.dtype, values) if isinstance(x, np.ndarray) else list(values)
+    if isinstance(x, np.ndarray):
+        return [_number(value, x.dtype) for value in values]
+    return list(values)
 
 
-@lru_cache(maxsize=64)
-def _arrays(dtype: Any, values: tuple[float, ...]) -> list[Any]:
-    """Made once for all the parameters of a step, and all the steps of a training."""
-    return [np.array(value, dtype) for value in values]
+_number = lru_cache(maxsize=256)(np.array)
+"""Made once for all the parameters of a step, and all the steps of a training."""
 
 
 def filled(x: Array, n: int, value: float) -> Array:

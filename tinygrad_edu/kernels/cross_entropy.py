@@ -2,7 +2,8 @@
 
 The loss of a row x with class t is  -log softmax(x)[t] = log(sum(exp(x - m))) - (x[t] - m),
 where m is the largest score.  Its gradient is  softmax(x) - onehot(t).
-The definition that this computes faster stands in ops/losses.py, and what a GPU does in cuda/softmax.py.
+The definition that this computes faster stands in ops/losses.py, what a GPU does in
+cuda/softmax.py.
 """
 
 from __future__ import annotations

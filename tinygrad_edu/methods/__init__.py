@@ -22,7 +22,7 @@ from tinygrad_edu.dtypes import (
     uint8,
 )
 from tinygrad_edu.engine.fast import operator
-from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.graph import TensorBase
 from tinygrad_edu.engine.inplace import inplace
 from tinygrad_edu.engine.types import Operation
 from tinygrad_edu.engine.views import inplace_view
@@ -132,7 +132,7 @@ class Methods:
 
     def fill_(self, value: Any) -> Tensor:
         """Write one value everywhere."""
-        if isinstance(value, Variable) and value.array.ndim:
+        if isinstance(value, TensorBase) and value.array.ndim:
             raise RuntimeError(
                 "fill_ only supports 0-dimension value tensor but got tensor with"
                 f" {value.array.ndim} dimensions."

@@ -18,7 +18,7 @@ import numpy as np
 
 from tinygrad_edu import dtypes
 from tinygrad_edu.engine import tree
-from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.graph import TensorBase
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.methods import more
 from tinygrad_edu.ops import (
@@ -243,14 +243,14 @@ def _zero_dim(value: Any) -> Any:
 
 def _array(value: Any) -> Any:
     """Tensors become arrays; RuntimeError for one that requires grad."""
-    return value.numpy() if isinstance(value, Variable) and hasattr(value, "numpy") else value
+    return value.numpy() if isinstance(value, TensorBase) and hasattr(value, "numpy") else value
 
 
 def array_ufunc(self: Any, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
     """What NumPy calls for `np.exp(t)`, `array * t`, `array += t`."""
     outs = kwargs.pop("out", (None,))
     given = {k: _array(v) for k, v in kwargs.items()}
-    if any([isinstance(out, Variable) for out in outs]):
+    if any([isinstance(out, TensorBase) for out in outs]):
         return _into(outs, self, ufunc, method, *inputs, **given)
     op = UFUNCS.get(ufunc.__name__)
     if any([out is not None for out in outs]):
@@ -262,7 +262,7 @@ def array_ufunc(self: Any, ufunc: Any, method: str, *inputs: Any, **kwargs: Any)
     if ufunc is np.add and method == "reduce" and set(given) <= {"axis", "keepdims"}:
         return array_function(self, np.sum, (), inputs, {"axis": 0, **given})
     y = getattr(ufunc, method)(*[_array(x) for x in inputs], **given)
-    if method == "at" and isinstance(inputs[0], Variable):
+    if method == "at" and isinstance(inputs[0], TensorBase):
         inputs[0]._storage.write()
     return y
 
@@ -285,7 +285,7 @@ def array_function(self: object, function: Any, types: object, args: Any, kwargs
     """What NumPy calls for `np.sum(t, axis=0)`, `np.concatenate([t, u])`."""
     op = FUNCTIONS.get(function)
     out = kwargs.get("out")
-    if isinstance(out, Variable):
+    if isinstance(out, TensorBase):
         others = {k: v for k, v in kwargs.items() if k != "out"}
         y = array_function(self, function, types, args, others)
         return out.copy_(_tensor(np.asarray(y)) if isinstance(y, np.generic) else _tensor(y))  # type: ignore[attr-defined]

@@ -11,7 +11,7 @@ import numpy as np
 from tinygrad_edu.backend import CPU, to_device
 from tinygrad_edu.dtypes import is_floating
 from tinygrad_edu.engine.composed import heard
-from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.graph import TensorBase
 from tinygrad_edu.ops import joining
 from tinygrad_edu.out_of_memory import told
 
@@ -103,7 +103,7 @@ class PythonProtocol:
         return iter(joining.unbind(self, 0))
 
     def __contains__(self: Any, element: Any) -> bool:
-        value = element.array if isinstance(element, Variable) else element
+        value = element.array if isinstance(element, TensorBase) else element
         if not isinstance(value, (bool, int, float, np.generic)) and not hasattr(value, "dtype"):
             raise RuntimeError(
                 "Tensor.__contains__ only supports Tensor or scalar, but you passed in a"

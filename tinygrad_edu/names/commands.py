@@ -10,6 +10,7 @@ import runpy
 import shutil
 import sys
 import tempfile
+import webbrowser
 from typing import Any
 
 PACKAGE = pathlib.Path(__file__).resolve().parent.parent
@@ -47,8 +48,24 @@ def demo(arguments: list[str]) -> int:
     losses, accuracy = [epoch[0] for epoch in history], history[-1][2]
     print(f"loss  {losses[0]:.2f} {curve(losses)} {losses[-1]:.2f}")
     print(f"It reads {accuracy:.1%} of {len(x_test)} digits that it has not seen.\n")
+    _show(example, model, history, x_test, y_test)
     print(f"The script: {folder}/01_mlp_digits.py; `tinygrad-edu examples` shows the others.")
     return 0
+
+
+def _show(example: Any, model: Any, history: Any, x: Any, y: Any) -> None:
+    """Draw what was learnt, if there is matplotlib; open the picture, if somebody is watching."""
+    import tinygrad_edu as torch
+
+    if importlib.util.find_spec("matplotlib") is None:
+        return
+    path = pathlib.Path("outputs", "mlp_digits.png").absolute()
+    labels = torch.from_numpy(y)
+    worst = example["worst_mistakes"](model, torch.from_numpy(x), labels, torch.device("cpu"))
+    example["draw"](history, x, worst, path)
+    print(f"The picture: {path}")
+    if sys.stdout.isatty():
+        webbrowser.open(path.as_uri())
 
 
 def curve(values: list[float]) -> str:

@@ -10,7 +10,7 @@ import enum
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.graph import TensorBase
 from tinygrad_edu.names.missing import missing
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def has_torch_function(relevant_args: object) -> bool:
 
 def is_tensor_like(inp: object) -> bool:
     """Whether it is a tensor."""
-    return isinstance(inp, Variable)
+    return isinstance(inp, TensorBase)
 
 
 # ---- marks for compilers

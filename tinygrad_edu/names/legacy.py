@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from tinygrad_edu import dtypes
 from tinygrad_edu.backend import device_of, set_default_device
-from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.graph import TensorBase
 from tinygrad_edu.ops import creation
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class _Type(type):
         return creation.empty(*data, **place) if data else creation.empty(0, **place)
 
     def __instancecheck__(cls, instance: object) -> bool:
-        if not isinstance(instance, Variable):
+        if not isinstance(instance, TensorBase):
             return False
         same = dtypes.from_numpy(instance.array.dtype) == cls.dtype
         return same and device_of(instance.array).type == cls.device

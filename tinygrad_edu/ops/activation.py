@@ -18,7 +18,7 @@ from tinygrad_edu.dtypes import (
     not_implemented,
 )
 from tinygrad_edu.engine.boundary import dimension_error
-from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.graph import TensorBase
 from tinygrad_edu.engine.mode import is_recording
 from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
@@ -65,7 +65,7 @@ def relu(x: Array) -> Array:
 
 
 def _relu_gradient(g: Any, y: Tensor) -> Any:
-    arrays = g.__class__ is not np.ndarray and not isinstance(g, Variable)
+    arrays = g.__class__ is not np.ndarray and not isinstance(g, TensorBase)
     if arrays and launch.ready(g, y, half=True):
         return cuda.elementwise.relu_gradient(g, y)
     return gate(g, ~(y <= 0))

@@ -13,7 +13,7 @@ import numpy as np
 
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.engine.boundary import not_a_tensor, refuse_array, refuse_operand
-from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.graph import TensorBase
 from tinygrad_edu.engine.types import Call, Rule, typed_as
 from tinygrad_edu.out_of_memory import out_of_memory
 from tinygrad_edu.size import read_dims
@@ -32,12 +32,12 @@ Dims = tuple[int, ...] | None
 
 def raw(x: object) -> Array:
     """The array of a tensor; an array as it is."""
-    return x.array if isinstance(x, Variable) else x
+    return x.array if isinstance(x, TensorBase) else x
 
 
 def operand(name: str, input: object, position: int = 1, argument: str = "input") -> Array:
     """The array of an operation's input; TypeError for what is neither tensor nor array."""
-    if isinstance(input, Variable):
+    if isinstance(input, TensorBase):
         return input.array
     if hasattr(input, "dtype"):
         refuse_array(name, input, position, argument)
@@ -160,9 +160,9 @@ def numbers_first(count: int, *numbers: str) -> Callable[[F], F]:
         @functools.wraps(function)
         def call(*args: object, **kwargs: object) -> Any:
             if len(args) > count:
-                given = [a for a in args if not isinstance(a, Variable)]
+                given = [a for a in args if not isinstance(a, TensorBase)]
                 kwargs.update(zip(numbers, given, strict=False))
-                args = tuple([a for a in args if isinstance(a, Variable)])
+                args = tuple([a for a in args if isinstance(a, TensorBase)])
             return function(*args, **kwargs)
 
         return typed_as(function, call)

@@ -21,7 +21,7 @@ from tinygrad_edu.dtypes import (
 )
 from tinygrad_edu.engine.boundary import not_a_tensor
 from tinygrad_edu.engine.composed import of_tensors
-from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.graph import TensorBase
 from tinygrad_edu.engine.inplace import inplace, write_out
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
@@ -38,7 +38,7 @@ BOOL = np.dtype(bool)
 
 def zero_gradient(g: Tensor) -> Tensor:
     """The gradient through a step function: zeros like `g`."""
-    return wrap(np.zeros_like(g.array)) if isinstance(g, Variable) else np.zeros_like(g)
+    return wrap(np.zeros_like(g.array)) if isinstance(g, TensorBase) else np.zeros_like(g)
 
 
 @elementwise
@@ -158,11 +158,11 @@ def _times(other: Any, alpha: float | Tensor, input: Any) -> Tensor:
     if isinstance(alpha, bool) and target != BOOL:
         raise RuntimeError("Boolean alpha only supported for Boolean results.")
     alpha = fitting(target, alpha)
-    return mul(other, alpha) if isinstance(other, Variable) else other * alpha
+    return mul(other, alpha) if isinstance(other, TensorBase) else other * alpha
 
 
 def _raw(x: Any) -> Any:
-    return x.array if isinstance(x, Variable) else x
+    return x.array if isinstance(x, TensorBase) else x
 
 
 @ufunc("add")
@@ -214,7 +214,7 @@ def rsub(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
     >>> torch.rsub(torch.tensor([1.0, 2.0]), 3)
     tensor([2., 1.])
     """
-    if not isinstance(input, Variable):
+    if not isinstance(input, TensorBase):
         raise not_a_tensor("rsub", 1, input)
     _refuse_bool(_raw(input), _raw(other))
     return _rsub(input if _is_one(alpha) else _times(input, alpha, other), other)

@@ -15,7 +15,7 @@ from tinygrad_edu.dtypes import promote_types as common_of
 from tinygrad_edu.dtypes import result_type as common_type
 from tinygrad_edu.engine.boundary import not_a_tensor
 from tinygrad_edu.engine.composed import heard
-from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.graph import TensorBase
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.kernels import memory_order
@@ -92,7 +92,7 @@ def _read_to(*args: Any, **kwargs: Any) -> tuple[Any, device | None, bool, bool]
     if kwargs:
         raise TypeError(f"to() got an unexpected keyword argument {next(iter(kwargs))!r}")
     for arg in args:
-        if isinstance(arg, Variable):
+        if isinstance(arg, TensorBase):
             other = arg
         elif isinstance(arg, (str, device)):
             place = arg
@@ -188,7 +188,7 @@ def result_type(tensor1: object, tensor2: object) -> dtype:
     >>> torch.result_type(torch.ones(1, dtype=torch.int64), 1.5)
     torch.float32
     """
-    operands = [t.array if isinstance(t, Variable) else t for t in (tensor1, tensor2)]
+    operands = [t.array if isinstance(t, TensorBase) else t for t in (tensor1, tensor2)]
     return from_numpy(common_type(*operands))
 
 
@@ -250,7 +250,7 @@ def clone(input: Tensor, *, memory_format: object = None) -> Tensor:
     >>> x = torch.tensor([1.0, 2.0]); x.clone() is x
     False
     """
-    if not isinstance(input, Variable):
+    if not isinstance(input, TensorBase):
         raise not_a_tensor("clone", 1, input)
     return _clone(input, axes_of(memory_format, input.array.ndim))
 

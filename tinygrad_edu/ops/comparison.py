@@ -10,7 +10,7 @@ import numpy as np
 from tinygrad_edu.backend import new_like
 from tinygrad_edu.dtypes import Array, default, is_floating, promote, scalar_type_name
 from tinygrad_edu.engine.boundary import need_tensors, not_a_tensor, same_device
-from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.graph import TensorBase
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels.memory_order import in_turn
 from tinygrad_edu.ops.arguments import elementwise, ufunc
@@ -116,7 +116,7 @@ def operator(compare: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return compare(x, other)
         except TypeError:
-            if isinstance(other, Variable):
+            if isinstance(other, TensorBase):
                 raise
             return NotImplemented
 

@@ -35,7 +35,7 @@ from tinygrad_edu.dtypes import (
 from tinygrad_edu.dtypes import from_numpy as dtype_of
 from tinygrad_edu.engine.boundary import not_a_tensor
 from tinygrad_edu.engine.composed import heard
-from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.graph import TensorBase
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.entrances import as_numpy
 from tinygrad_edu.kernels import memory_order, ranges
@@ -58,7 +58,7 @@ def finish(array: Array, device: DeviceLike, requires_grad: bool) -> Tensor:
     return tensor
 
 
-def _stays(data: Variable) -> Device:
+def _stays(data: TensorBase) -> Device:
     """The device of a copy: the tensor's, or the default device if one is set."""
     return get_default_device() if has_default_device() else device_of(data.array)
 
@@ -89,13 +89,13 @@ def tensor(
     >>> torch.tensor([0.5, 1]).dtype
     torch.float32
     """
-    if isinstance(data, Variable):
+    if isinstance(data, TensorBase):
         array, device = data.array, _stays(data) if device is None else device
     else:
         array = as_numpy(data, None if dtype is None else to_numpy(dtype))
     target = array.dtype if dtype is None else to_numpy(dtype)
     copied = _copied(array, target)
-    if isinstance(data, Variable):  # torch keeps the order in which a tensor lies in memory
+    if isinstance(data, TensorBase):  # torch keeps the order in which a tensor lies in memory
         copied = memory_order.in_turn(copied, array)
     return finish(
         np.asarray(copied) if isinstance(copied, np.generic) else copied, device, requires_grad
@@ -109,7 +109,7 @@ def _copied(array: Array, dtype: NumpyDtype) -> Array:
 
 def as_tensor(data: object, dtype: Dtype = None, device: DeviceLike = None) -> Tensor:
     """The data as a tensor, without a copy where none is needed."""
-    if isinstance(data, Variable):
+    if isinstance(data, TensorBase):
         place = _stays(data) if device is None else device
         given: Any = data
         moved: Tensor = given.to(dtype=dtype, device=place)
@@ -137,7 +137,7 @@ def asarray(
     tensor([1., 2.])
     """
     made = as_tensor(obj, dtype, device)
-    given = obj.array if isinstance(obj, Variable) else obj
+    given = obj.array if isinstance(obj, TensorBase) else obj
     shared = hasattr(given, "dtype") and np.may_share_memory(given, made.array)
     if copy is False and not shared:
         raise ValueError("can't alias the data given: it needs a copy, and copy=False")
@@ -244,7 +244,7 @@ def full(
     tensor([7, 7])
     """
     shape = read_new_shape("full", (size,))
-    value = fill_value.array.item() if isinstance(fill_value, Variable) else fill_value
+    value = fill_value.array.item() if isinstance(fill_value, TensorBase) else fill_value
     target = result_type(value) if dtype is None else to_numpy(dtype)
     value = fitting(target, value)
     with on(place_of(device)) as xp:
@@ -254,7 +254,7 @@ def full(
 def _like(
     kind: str, input: Tensor, dtype: Dtype, device: DeviceLike, requires_grad: bool
 ) -> Tensor:
-    if not isinstance(input, Variable):
+    if not isinstance(input, TensorBase):
         raise not_a_tensor(kind, 1, input)
     target = input.array.dtype if dtype is None else to_numpy(dtype)
     like = input.array
@@ -296,13 +296,13 @@ def full_like(
 ) -> Tensor:  # fmt: skip
     """One value everywhere, in the shape, dtype and device of `input`."""
     made = _like("empty_like", input, dtype, device, False)
-    value = fill_value.array.item() if isinstance(fill_value, Variable) else fill_value
+    value = fill_value.array.item() if isinstance(fill_value, TensorBase) else fill_value
     made.array[...] = fitting(made.array.dtype, value)
     return made.requires_grad_() if requires_grad else made
 
 
 def _number(value: Any) -> Any:
-    return value.array.item() if isinstance(value, Variable) else value
+    return value.array.item() if isinstance(value, TensorBase) else value
 
 
 @fills_out
@@ -387,7 +387,7 @@ def linspace(
 
 
 def _check_ends(name: str, *ends: object) -> None:
-    ndims = [end.array.ndim if isinstance(end, Variable) else 0 for end in ends]
+    ndims = [end.array.ndim if isinstance(end, TensorBase) else 0 for end in ends]
     if any(ndims):
         raise RuntimeError(
             f"{name} only supports 0-dimensional start and end tensors, but got start with"

@@ -16,7 +16,7 @@ from tinygrad_edu.dtypes import (
     result_type,
 )
 from tinygrad_edu.engine.boundary import not_a_tensor
-from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.graph import TensorBase
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels.gate import gate as _gate_kernel
 from tinygrad_edu.kernels.memory_order import in_turn
@@ -195,7 +195,7 @@ def clamp_min(input: Tensor, min: float | Tensor) -> Tensor:
     >>> torch.clamp_min(torch.tensor([-2.0, 2.0]), 0)
     tensor([0., 2.])
     """
-    if not isinstance(input, Variable):
+    if not isinstance(input, TensorBase):
         raise not_a_tensor("clamp_min", 1, input)
     return clamp(input, min, None)
 
@@ -208,6 +208,6 @@ def clamp_max(input: Tensor, max: float | Tensor) -> Tensor:
     >>> torch.clamp_max(torch.tensor([-2.0, 2.0]), 0)
     tensor([-2.,  0.])
     """
-    if not isinstance(input, Variable):
+    if not isinstance(input, TensorBase):
         raise not_a_tensor("clamp_max", 1, input)
     return clamp(input, None, max)

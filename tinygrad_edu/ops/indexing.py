@@ -22,7 +22,7 @@ from tinygrad_edu.dtypes import (
     scalar_type_name,
 )  # fmt: skip
 from tinygrad_edu.engine.boundary import other_device, same_device
-from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.graph import TensorBase
 from tinygrad_edu.engine.inplace import check_history, check_writable, inplace, refuse_overlap
 from tinygrad_edu.engine.levels import refuse_captured
 from tinygrad_edu.engine.mode import is_recording, state
@@ -192,7 +192,7 @@ def _read(entry: Any) -> Any:
     if isinstance(entry, (list, tuple, range)):
         entry = np.array(_values(entry))
         entry = entry.astype(np.int64) if not entry.size else entry
-    array = entry.array if isinstance(entry, Variable) else entry
+    array = entry.array if isinstance(entry, TensorBase) else entry
     if not hasattr(array, "dtype"):
         raise IndexError(
             "only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are"
@@ -208,7 +208,7 @@ def _read(entry: Any) -> Any:
 
 
 def _values(entries: Any) -> Any:
-    if isinstance(entries, Variable):
+    if isinstance(entries, TensorBase):
         return entries.array
     return [_values(e) for e in entries] if isinstance(entries, (list, tuple)) else entries
 
@@ -277,7 +277,7 @@ def _names_dims(index: list[Any]) -> bool:
 
     As once in NumPy: a short list does if one of its entries is more than a number.
     """
-    more = (list, tuple, range, slice, Variable, np.ndarray, type(None), type(Ellipsis))
+    more = (list, tuple, range, slice, TensorBase, np.ndarray, type(None), type(Ellipsis))
     return len(index) < 32 and any([isinstance(entry, more) for entry in index])
 
 
@@ -324,11 +324,11 @@ def setitem(x: Any, index: Any, value: Any) -> None:
         refuse_captured(x, "copy_" if advanced is None else "index_put_", (entries, value))
     target = x if whole else _slice(x, basic)
     check_writable(target)
-    if isinstance(value, Variable) and device_of(value.array) != device_of(x.array):
+    if isinstance(value, TensorBase) and device_of(value.array) != device_of(x.array):
         if advanced is not None and value.array.ndim:
             raise other_device("index_put_", x.array, value.array)
         value = on_device_of(x.array, value)
-    if isinstance(value, Variable):
+    if isinstance(value, TensorBase):
         if advanced is None:
             if value.array.shape == target.array.shape:  # others are expanded first
                 refuse_overlap(target, (value,))
@@ -336,7 +336,7 @@ def setitem(x: Any, index: Any, value: Any) -> None:
             refuse_overlap(target, (value,), apart=True)
         if advanced is not None:
             _check_put(target.array, value.array, advanced)
-    plain = value.array if isinstance(value, Variable) else _numbers(x.array, value)
+    plain = value.array if isinstance(value, TensorBase) else _numbers(x.array, value)
     if advanced is not None:
         _refuse_own_indices(target, entries)
     fitting = plain.shape
@@ -349,10 +349,10 @@ def setitem(x: Any, index: Any, value: Any) -> None:
             f" indexing result of shape {list(part.shape)}"
         )
     if is_recording() and (current_node(x) is not None or current_node(value) is not None):
-        if fitting != plain.shape and isinstance(value, Variable):
+        if fitting != plain.shape and isinstance(value, TensorBase):
             value = reshape(value, fitting)  # type: ignore[arg-type]
         if advanced is None and plain.ndim:
-            if isinstance(value, Variable) and fitting != target.array.shape:
+            if isinstance(value, TensorBase) and fitting != target.array.shape:
                 value = expand(value, target.array.shape)  # type: ignore[arg-type]
             copy_(target, value)
         elif advanced is None:
@@ -392,7 +392,7 @@ def _refuse_own_indices(x: Any, indices: Any) -> None:
     """torch's error for writing into a tensor through an index that it holds itself."""
     refuse_overlap(
         x,
-        [i for i in indices if isinstance(i, Variable) and i.array.dtype not in (bool, np.uint8)],
+        [i for i in indices if isinstance(i, TensorBase) and i.array.dtype not in (bool, np.uint8)],
         apart=True,
     )
 
@@ -429,7 +429,7 @@ def copy_(x: Any, src: Any, non_blocking: bool = False) -> Tensor:
     """
     if isinstance(src, (int, float)):
         src = fitting(x.array.dtype, src)
-    source = src.array if isinstance(src, Variable) else np.asarray(src)
+    source = src.array if isinstance(src, TensorBase) else np.asarray(src)
     if source.dtype.kind == "c":
         raise TypeError("complex numbers are not supported")
     shape = x.array.shape
@@ -438,7 +438,7 @@ def copy_(x: Any, src: Any, non_blocking: bool = False) -> Tensor:
             f"The size of tensor a ({list(shape)}) must match the size of tensor b"
             f" ({list(source.shape)}): copy_ broadcasts its source only"
         )
-    if isinstance(src, Variable) and device_of(source) != device_of(x.array):
+    if isinstance(src, TensorBase) and device_of(source) != device_of(x.array):
         src = on_device_of(x.array, src)
     return _copy_in_place(x, src)
 
@@ -458,7 +458,7 @@ def fill_(x: Any, value: Any) -> Tensor:
         raise TypeError("complex numbers are not supported")
     if isinstance(value, (int, float, np.generic)):
         value = fitting(x.array.dtype, value)
-    elif isinstance(value, Variable) and device_of(value.array) != device_of(x.array):
+    elif isinstance(value, TensorBase) and device_of(value.array) != device_of(x.array):
         value = on_device_of(x.array, value)
     return _fill_in_place(x, value)
 

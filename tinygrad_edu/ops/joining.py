@@ -11,7 +11,7 @@ import numpy as np
 from tinygrad_edu.backend import new_like
 from tinygrad_edu.dtypes import Array, result_type
 from tinygrad_edu.engine.composed import of_tensors
-from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.graph import TensorBase
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels.memory_order import channels_last, in_order, like_images
 from tinygrad_edu.ops.arguments import named, numpy_names
@@ -109,7 +109,7 @@ def cat(tensors: Any, dim: int = 0) -> Tensor:
 
 
 def _tensors(name: str, tensors: Any) -> Any:
-    if isinstance(tensors, Variable) or not hasattr(tensors, "__iter__"):
+    if isinstance(tensors, TensorBase) or not hasattr(tensors, "__iter__"):
         raise TypeError(
             f"{name}(): argument 'tensors' (position 1) must be tuple of Tensors,"
             f" not {type(tensors).__name__}"
@@ -120,7 +120,7 @@ def _tensors(name: str, tensors: Any) -> Any:
             raise RuntimeError(f"{name} expects a non-empty TensorList")
         error = RuntimeError if name == "stack" else ValueError
         raise error(f"torch.{name}(): expected a non-empty list of Tensors")
-    wrong = [i for i, x in enumerate(tensors) if not isinstance(x, Variable)]
+    wrong = [i for i, x in enumerate(tensors) if not isinstance(x, TensorBase)]
     if wrong:
         found = type(tensors[wrong[0]]).__name__
         raise TypeError(f"expected Tensor as element {wrong[0]} in argument 0, but got {found}")
@@ -154,7 +154,7 @@ def stack(tensors: Any, dim: int = 0) -> Tensor:
 
 def zeros_beside(g: Tensor, shape: tuple[int, ...]) -> Array:
     """An array of zeros of that shape, of the dtype and on the device of `g`."""
-    return new_like(g.array if isinstance(g, Variable) else g, shape, 0)
+    return new_like(g.array if isinstance(g, TensorBase) else g, shape, 0)
 
 
 def _fill_missing(pieces: list[Any], shapes: list[tuple[int, ...]]) -> list[Any]:
@@ -253,7 +253,7 @@ def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple
         )
     dim = read_dim(dim, input.array.ndim)
     total = input.array.shape[dim]
-    if isinstance(indices_or_sections, Variable) and not indices_or_sections.array.ndim:
+    if isinstance(indices_or_sections, TensorBase) and not indices_or_sections.array.ndim:
         indices_or_sections = int(indices_or_sections.array)
     if isinstance(indices_or_sections, int):
         count = indices_or_sections
@@ -263,7 +263,7 @@ def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple
         ends = np.cumsum(sizes).tolist()
         return _slices(input, dim, [end - n for end, n in zip(ends, sizes, strict=True)], ends)
     given = indices_or_sections
-    bounds = given.array.tolist() if isinstance(given, Variable) else list(given)
+    bounds = given.array.tolist() if isinstance(given, TensorBase) else list(given)
     ends = [*[slice(None, b).indices(total)[1] for b in bounds], total]
     starts = [0, *ends[:-1]]
     return _slices(input, dim, starts, [max(a, b) for a, b in zip(starts, ends, strict=True)])
@@ -294,7 +294,7 @@ def _split_along(
             f"torch.{name} requires a tensor with at least {least} dimension, but got a tensor with"
             f" {len(shape)} dimensions!"
         )
-    if not isinstance(given, (int, list, tuple, Variable)):
+    if not isinstance(given, (int, list, tuple, TensorBase)):
         raise TypeError(f"{name}(): argument 'indices_or_sections' must be int or a list of them")
     if isinstance(given, int) and (given <= 0 or shape[dim] % given):
         raise RuntimeError(
@@ -450,7 +450,7 @@ def narrow(input: Any, dim: int, start: Any, length: int) -> Tensor:
     shape = input.array.shape
     if not shape:
         raise RuntimeError("narrow() cannot be applied to a 0-dim tensor.")
-    if isinstance(start, Variable) and (start.array.ndim or start.array.dtype.kind not in "iu"):
+    if isinstance(start, TensorBase) and (start.array.ndim or start.array.dtype.kind not in "iu"):
         raise RuntimeError("start must be an 0-dim integral Tensor.")
     dim = read_dim(dim, len(shape))
     if length < 0:

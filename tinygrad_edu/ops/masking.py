@@ -18,7 +18,7 @@ from tinygrad_edu.dtypes import (
 )  # fmt: skip
 from tinygrad_edu.engine.boundary import same_device
 from tinygrad_edu.engine.composed import of_tensors
-from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.graph import TensorBase
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.engine.versions import watched
@@ -82,7 +82,7 @@ def where(condition: Any, input: Any = None, other: Any = None) -> Any:
 
 def _check_choice(array: object, number: int | float) -> None:
     """Whether the common dtype holds the number; 16-bit floats take what is too large as inf."""
-    array = array.array if isinstance(array, Variable) else array
+    array = array.array if isinstance(array, TensorBase) else array
     if (number.__class__ is float and -1e4 < number < 1e4) or not hasattr(array, "dtype"):
         return  # fits everywhere, without looking
     target = common(array, number)
@@ -129,7 +129,7 @@ def masked_fill(input: Any, mask: Any, value: Any) -> Tensor:
         raise RuntimeError(
             f"masked_fill_ only supports boolean masks, but got mask with dtype {mask.array.dtype}"
         )
-    if isinstance(value, Variable) and value.array.ndim:
+    if isinstance(value, TensorBase) and value.array.ndim:
         raise RuntimeError(
             "masked_fill_ only supports a 0-dimensional value tensor, but got tensor with"
             f" {value.array.ndim} dimension(s)."
@@ -138,7 +138,7 @@ def masked_fill(input: Any, mask: Any, value: Any) -> Tensor:
     if isinstance(value, (int, float)):
         value = fitting(kind, value)
     elif (
-        isinstance(value, Variable)
+        isinstance(value, TensorBase)
         and isinstance(value.array, np.ndarray)
         and value.array.dtype != kind
     ):

@@ -19,7 +19,7 @@ import numpy as np
 from tinygrad_edu.dtypes import Array, from_numpy, is_floating, scalar_type_name
 from tinygrad_edu.engine.boundary import need_tensors, not_a_tensor
 from tinygrad_edu.engine.composed import composed
-from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.graph import TensorBase
 from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels import cuda
@@ -385,13 +385,14 @@ _add_rows.vjp(rows=lambda g, rows_shape: _expand(g, rows_shape))
 
 def _weight_gradient(
     g: Any, x: Any, weight_shape: tuple[int, ...], bias_shape: tuple[int, ...] | None
-) -> Tensor:
+) -> Any:
     """`g` transposed @ `x`, both seen as matrices of all rows."""
     if len(weight_shape) == 1:  # one output, and no dimension for it
         return matmul(g.reshape((math.prod(x.shape[:-1]),)), _merge(x, 0))
     rows, x = _merge(g, 0), _merge(x, 0)
-    if bias_shape == weight_shape[:1] and not isinstance(g, (np.ndarray, Variable)):
-        found = cuda.epilogues.weight_gradient(rows, x)  # and the bias's, for the rule beneath
+    if bias_shape == weight_shape[:1] and not isinstance(g, (np.ndarray, TensorBase)):
+        # and the bias's, for the next rule
+        found: Tensor | None = cuda.epilogues.weight_gradient(rows, x)
         if found is not None:
             return found
     return matmul(rows.swapaxes(0, 1), x)

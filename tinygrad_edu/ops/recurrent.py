@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tinygrad_edu.dtypes import Array
-from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.graph import TensorBase
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.kernels import recurrent as kernel
@@ -40,7 +40,7 @@ def _over_time(
 
 
 def _tensors(*values: object) -> list[Any]:
-    return [v if v is None or isinstance(v, Variable) else wrap(v) for v in values]
+    return [v if v is None or isinstance(v, TensorBase) else wrap(v) for v in values]
 
 
 def _product(h: Any, w: Any, b: Any) -> Any:

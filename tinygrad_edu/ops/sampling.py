@@ -17,7 +17,7 @@ import numpy as np
 from tinygrad_edu.backend import beside, device_of, new_like, on, place_of
 from tinygrad_edu.backend import device as Device
 from tinygrad_edu.dtypes import Array, default, int64, to_numpy
-from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.graph import TensorBase
 from tinygrad_edu.engine.inplace import check_writable, write
 from tinygrad_edu.engine.levels import refuse_captured
 from tinygrad_edu.engine.mode import is_recording
@@ -64,7 +64,7 @@ def _refuse(function: str, argument: str, expected: str, value: object) -> TypeE
 
 
 def _tensor(function: str, argument: str, value: Any) -> Any:
-    if not isinstance(value, Variable):
+    if not isinstance(value, TensorBase):
         raise _refuse(function, argument, "Tensor", value)
     return value
 
@@ -85,7 +85,7 @@ def _number(function: str, argument: str, value: object) -> float:
     """A Python float; 0-d tensors that need no gradient are taken for one."""
     if isinstance(value, (int, float, np.number)):
         return float(value)
-    if not isinstance(value, Variable) or value.array.ndim or current_node(value) is not None:
+    if not isinstance(value, TensorBase) or value.array.ndim or current_node(value) is not None:
         raise _refuse(function, argument, "float", value)
     return float(value.array)
 
@@ -359,9 +359,9 @@ _drawn.vjp(tensors=lambda g, tensors_shape: [_zeros(g, shape) for shape in tenso
 
 
 def _zeros(g: Tensor, shape: tuple[int, ...]) -> Array:
-    like = g.array if isinstance(g, Variable) else g
+    like = g.array if isinstance(g, TensorBase) else g
     zeros: Array = new_like(like, shape, 0)
-    return wrap(zeros) if isinstance(g, Variable) else zeros
+    return wrap(zeros) if isinstance(g, TensorBase) else zeros
 
 
 def _needs_gradient(*parameters: object) -> bool:
@@ -369,7 +369,7 @@ def _needs_gradient(*parameters: object) -> bool:
 
 
 def _result(drawn: Array, *parameters: object) -> Tensor:
-    tensors = [p for p in parameters if isinstance(p, Variable)]
+    tensors = [p for p in parameters if isinstance(p, TensorBase)]
     drawn = beside(drawn, tensors[0].array)
     return _drawn(tensors, drawn) if _needs_gradient(*tensors) else wrap(drawn)
 
@@ -452,7 +452,7 @@ def bernoulli_(
         RuntimeError: p is not in [0, 1], or its shape does not expand to that of the tensor.
     """
     gen = _generator(generator)
-    if not isinstance(p, Variable):
+    if not isinstance(p, TensorBase):
         chance = _number("bernoulli_", "p", p)
         return _fill(self, lambda a: fill_bernoulli(gen, a, chance))
     chances = expand(wrap(p.array), self.array.shape).array

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tinygrad_edu.engine.boundary import is_ours
 from tinygrad_edu.engine.composed import Composed
-from tinygrad_edu.engine.graph import Node, Variable
+from tinygrad_edu.engine.graph import Node, TensorBase
 from tinygrad_edu.engine.mode import Mode, state
 from tinygrad_edu.engine.types import Call, Gradient
 from tinygrad_edu.profiler.events import FunctionEvent
@@ -143,7 +143,7 @@ def _shapes(value: Any) -> list[Any]:
 
 
 def _bytes(value: object) -> int:
-    if isinstance(value, Variable):
+    if isinstance(value, TensorBase):
         return int(value.array.nbytes)
     if isinstance(value, (list, tuple)):
         return sum([_bytes(part) for part in value])

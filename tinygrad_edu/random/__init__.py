@@ -42,7 +42,7 @@ import numpy.typing as npt
 
 from tinygrad_edu.backend import device as Device
 from tinygrad_edu.engine.composed import composed
-from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.graph import TensorBase
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.engine.types import typed_as
 from tinygrad_edu.kernels import distributions as draw
@@ -139,7 +139,7 @@ class Generator(MersenneTwister):
         >>> (gen.set_state(state).words(2) == first).all()
         np.True_
         """
-        if not isinstance(new_state, Variable):
+        if not isinstance(new_state, TensorBase):
             raise TypeError(f"expected a torch.ByteTensor, but got {type(new_state).__name__}")
         array = new_state.array
         if not isinstance(array, np.ndarray) or array.dtype != np.uint8:

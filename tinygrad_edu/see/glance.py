@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu.dtypes import Array, from_numpy, is_floating
-from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.graph import TensorBase
 
 BARS = "▁▂▃▄▅▆▇█"
 ROWS, COLUMNS = 16, 24
@@ -18,7 +18,7 @@ ROWS, COLUMNS = 16, 24
 
 def host(value: object) -> Array:
     """A tensor or an array as NumPy's array, floats in double precision."""
-    array = value.array if isinstance(value, Variable) else value
+    array = value.array if isinstance(value, TensorBase) else value
     array = array.get() if hasattr(array, "get") else np.asarray(array)
     return array.astype(np.float64) if array.dtype.kind in "fV" else array
 
@@ -86,7 +86,7 @@ def tensor(x: Any) -> Glance:
     4 float32  min 0  max 2  mean 1  std 0.8165  1 NaN  1 zero  █▁▁▁▁▁▁▁█▁▁▁▁▁▁█
     """
     values = host(x)
-    array = x.array if isinstance(x, Variable) else np.asarray(x)
+    array = x.array if isinstance(x, TensorBase) else np.asarray(x)
     shape = "×".join(map(str, values.shape)) or "()"
     title = f"{shape} {from_numpy(array.dtype).name}"
     numbers: dict[str, Any] = {}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu.autograd.saved import unpacked
-from tinygrad_edu.engine.graph import Leaf, Node, Variable
+from tinygrad_edu.engine.graph import Leaf, Node, TensorBase
 from tinygrad_edu.engine.record import current_node
 from tinygrad_edu.kernels.memory_order import owner
 from tinygrad_edu.nn import Module
@@ -188,7 +188,7 @@ def _common(paths: list[str]) -> str | None:
 
 def tensors(value: Any) -> list[Tensor]:
     """The tensors in a container."""
-    if isinstance(value, Variable):
+    if isinstance(value, TensorBase):
         return [value]  # type: ignore[list-item]
     if isinstance(value, dict):
         value = list(value.values())

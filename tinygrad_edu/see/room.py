@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from tinygrad_edu.engine.graph import Node, Variable
+from tinygrad_edu.engine.graph import Node, TensorBase
 from tinygrad_edu.engine.types import Call, Gradient
 from tinygrad_edu.kernels.memory_order import owner
 from tinygrad_edu.see.charts import columns, lines
@@ -119,7 +119,7 @@ class _Follower:
         """Note the gradients that a rule makes."""
         found = list(step(node, kept, g))
         for _, gx in found:
-            array = gx.array if isinstance(gx, Variable) else gx
+            array = gx.array if isinstance(gx, TensorBase) else gx
             if is_array(array):
                 self.born(array, f"gradients of {node.plan.op.name}", True)
         self.sample()

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.engine.graph import Leaf, Node, Variable
+from tinygrad_edu.engine.graph import Leaf, Node, TensorBase
 from tinygrad_edu.engine.types import Call, Gradient
 from tinygrad_edu.nn import Module
 from tinygrad_edu.see.boxes import boxes
@@ -207,7 +207,7 @@ class _Recorder:
 
 def _summed(gx: Gradient, shape: tuple[int, ...]) -> Any:
     """A gradient as it arrives at an argument of that shape."""
-    array = gx.array if isinstance(gx, Variable) else gx
+    array = gx.array if isinstance(gx, TensorBase) else gx
     extra = array.ndim - len(shape)
     dims = tuple(range(extra)) + tuple(
         [i + extra for i, n in enumerate(shape) if n == 1 and array.shape[i + extra] != 1]

@@ -50,8 +50,9 @@ class watch:
         self.path: list[str] = []
 
     def __call__(self, *made: Any) -> Node:
-        node: Any = self.outer(*made)
-        node.module = self.path[-1] if self.path else ""
+        node = self.outer(*made)
+        noted: Any = node
+        noted.module = self.path[-1] if self.path else ""
         return node
 
     def entered(self, path: str, module: Module, args: object) -> None:

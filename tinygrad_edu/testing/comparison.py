@@ -11,7 +11,7 @@ from tinygrad_edu import random
 from tinygrad_edu.backend import device as Device
 from tinygrad_edu.backend import device_of, to_device
 from tinygrad_edu.dtypes import Array, dtype, from_numpy, is_floating
-from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.graph import TensorBase
 from tinygrad_edu.engine.record import wrap
 
 _TOLERANCES = {
@@ -193,7 +193,7 @@ class _Comparison:
 
 
 def _is_array(value: object) -> bool:
-    return isinstance(value, (Variable, np.ndarray, np.generic)) or hasattr(value, "__array__")
+    return isinstance(value, (TensorBase, np.ndarray, np.generic)) or hasattr(value, "__array__")
 
 
 def _is_sequence(value: object) -> bool:
@@ -201,7 +201,7 @@ def _is_sequence(value: object) -> bool:
 
 
 def _array(value: object) -> Array:
-    if isinstance(value, Variable):
+    if isinstance(value, TensorBase):
         return value.array
     return value if hasattr(value, "get") else np.asarray(value)
 

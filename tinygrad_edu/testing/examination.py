@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.graph import TensorBase
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.testing.formulas import formula
 from tinygrad_edu.testing.questions import Examiner, Example, Finding, Refused
@@ -212,6 +212,6 @@ def _try(
 
 
 def _shown(value: object) -> str:
-    if isinstance(value, Variable):
+    if isinstance(value, TensorBase):
         return f"tensor({value.array.tolist()}, shape {tuple(value.array.shape)})"
     return repr(value)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from tinygrad_edu.autograd.saved import saved_tensors_hooks
-from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.graph import TensorBase
 from tinygrad_edu.engine.switches import enable_grad
 from tinygrad_edu.engine.types import Call
 from tinygrad_edu.random import get_rng_state, set_rng_state
@@ -71,7 +71,7 @@ class _Part:
         mode = sys.modules.get("tinygrad_edu.amp.autocast_mode")  # not there: nobody used it
         self.autocast = contextlib.nullcontext if mode is None else mode.as_it_is()
         self.places: list[weakref.ref[_Place]] = []  # a place lives as long as its node needs it
-        tensors: list[Any] = [a for a in (*args, *kwargs.values()) if isinstance(a, Variable)]
+        tensors: list[Any] = [a for a in (*args, *kwargs.values()) if isinstance(a, TensorBase)]
         self.versions = [(t, t._storage.version) for t in tensors]
         self.again: Callable[[], Any] = contextlib.nullcontext
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tinygrad_edu.engine.graph import Storage, Variable
+from tinygrad_edu.engine.graph import Storage, TensorBase
 from tinygrad_edu.engine.mode import state
 from tinygrad_edu.engine.primitive import Primitive
 from tinygrad_edu.engine.switches import no_grad
@@ -108,7 +108,7 @@ def _place(scopes: dict[int, str], model: Any, name: str) -> str:
 
 
 def _tensors(value: object) -> Any:
-    if isinstance(value, Variable):
+    if isinstance(value, TensorBase):
         yield value
     elif isinstance(value, dict):
         yield from _tensors([*value.values()])

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from tinygrad_edu.engine import half
-from tinygrad_edu.engine.graph import Storage, Variable
+from tinygrad_edu.engine.graph import Storage, TensorBase
 from tinygrad_edu.engine.mode import Mode, state
 from tinygrad_edu.engine.primitive import Primitive
 from tinygrad_edu.engine.types import Call
@@ -52,7 +52,7 @@ class _Kept:
     def __init__(self, values: Any, result: Any) -> None:
         self.values = values
         parts = result if isinstance(result, tuple) else (result,)
-        storages: list[Storage] = [t._storage for t in parts if isinstance(t, Variable)]
+        storages: list[Storage] = [t._storage for t in parts if isinstance(t, TensorBase)]
         self.versions = [(storage, storage.version) for storage in storages]
 
     def unwritten(self) -> bool:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu.backend import CPU, to_device
-from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.graph import TensorBase
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -30,7 +30,7 @@ def _package(name: str) -> ModuleType:
 
 
 def _number(value: Any) -> float:
-    return float(value.array.item() if isinstance(value, Variable) else value)
+    return float(value.array.item() if isinstance(value, TensorBase) else value)
 
 
 class SummaryWriter:
@@ -407,7 +407,7 @@ class SummaryWriter:
 
 def _array(values: object) -> Any:
     """A tensor's or a sequence's elements as a NumPy array."""
-    if isinstance(values, Variable):
+    if isinstance(values, TensorBase):
         return to_device(values.array, CPU)
     return np.asarray(values)
 

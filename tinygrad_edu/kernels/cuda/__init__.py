@@ -26,10 +26,8 @@ if TYPE_CHECKING:
         tensors,
     )
 else:
-    __getattr__, __dir__ = later(
-        __name__,
-        {"": "attention elementwise embedding epilogues flash norm products softmax tensors".split()},
-    )
+    _ROOMS = "attention elementwise embedding epilogues flash norm products softmax tensors"
+    __getattr__, __dir__ = later(__name__, {"": _ROOMS.split()})
 
 __all__ = [
     "attention", "elementwise", "embedding", "epilogues", "flash", "norm", "products", "softmax",

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.backend import switches
+from tinygrad_edu.backend import module_of, switches
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.kernels.cuda.launch import Sizes, dense, start, takes_half
 
@@ -52,7 +52,14 @@ def fits(q: Array, k: Array, v: Array) -> bool:
     """Whether the kernels take these arrays, of one dtype and with equal leading dimensions."""
     if not takes_half(q) or q.dtype.char not in "fdeE" or not (q.dtype == k.dtype == v.dtype):
         return False
+    if q.itemsize == 2 and not _multiplies_tiles(q):
+        return False
     return bool(q.size and k.size and v.size) and _width(q, v) is not None
+
+
+def _multiplies_tiles(x: Array) -> bool:
+    """Whether the GPU's tensor cores take what tiles.cuh asks of them: from Ampere on."""
+    return int(module_of(x).cuda.Device().compute_capability) >= 80
 
 
 class _Call:
@@ -74,7 +81,8 @@ class _Call:
         self.numbers = scale * math.log2(math.e), 1 / (1 - p) if p < 1 else 1.0
         found = _width(q, v)
         assert found is not None
-        self.threads, self.sizes = variant(found, q.dtype, switches.tf32)
+        tf32 = switches.tf32 and _multiplies_tiles(q)
+        self.threads, self.sizes = variant(found, q.dtype, tf32)
 
     def start(self, name: str, rows: int, like: Array, heads: list[Array], *arrays: Array) -> None:
         blocks = (self.count, -(-rows // (self.threads // 2)))  # 16 rows for each warp of 32

@@ -12,7 +12,7 @@ from tinygrad_edu.backend import beside, module_of
 from tinygrad_edu.dtypes import Array, is_floating, to_numpy
 from tinygrad_edu.engine.boundary import need_dtype_of, same_device
 from tinygrad_edu.engine.composed import of_tensors
-from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.graph import TensorBase
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.engine.versions import watched
@@ -58,8 +58,8 @@ def repeat_interleave(
         input, dim = reshape(input, (input.array.size,)), 0
     dim = read_dim(dim, input.array.ndim)
     size = input.array.shape[dim]
-    counts = repeats.array if isinstance(repeats, Variable) else np.asarray(repeats)
-    if isinstance(repeats, Variable):
+    counts = repeats.array if isinstance(repeats, TensorBase) else np.asarray(repeats)
+    if isinstance(repeats, TensorBase):
         same_device("repeat_interleave", input.array, counts)
     if counts.dtype.kind not in "iu":
         raise RuntimeError("repeats must have int or long dtype")

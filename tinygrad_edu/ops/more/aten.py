@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.graph import TensorBase
 
 __all__ = ["Overload", "Packet", "aten", "name_of"]
 
@@ -59,7 +59,7 @@ def name_of(op: Any, args: tuple[Any, ...]) -> Any:
     <OpOverload(op='aten.mm.default')>
     """
     name, form = op.name.strip("_"), "default"
-    ndims = tuple([t.array.ndim for t in args[:2] if isinstance(t, Variable)])
+    ndims = tuple([t.array.ndim for t in args[:2] if isinstance(t, TensorBase)])
     if name == "linear":
         name = "addmm" if len(args) > 2 and args[2] is not None else "mm"
     elif name == "matmul":

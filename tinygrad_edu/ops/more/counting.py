@@ -18,7 +18,7 @@ from tinygrad_edu.dtypes import (
     sortable,
 )
 from tinygrad_edu.engine.boundary import same_device
-from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.graph import TensorBase
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import as_array, wrap
 from tinygrad_edu.kernels import ranges
@@ -156,7 +156,7 @@ def searchsorted(
             " right was True"
         )
     sequence = operand("searchsorted", sorted_sequence)
-    if isinstance(input, Variable):
+    if isinstance(input, TensorBase):
         values = input.array
     else:
         kind = result_type(sequence, input)
@@ -302,12 +302,12 @@ def histogram(
     >>> torch.histogram(torch.tensor([0.0, 1.0, 1.0, 2.0]), bins=2).hist
     tensor([1., 3.])
     """
-    given = [bins.array if isinstance(bins, Variable) else bins]
+    given = [bins.array if isinstance(bins, TensorBase) else bins]
     given.append(None if weight is None else weight.array)
     same_device("histogram", operand("histogram", input), *given)
     x, edges, w = [to_device(a, CPU) if hasattr(a, "shape") else a for a in (input.array, *given)]
     x = x.reshape(-1)
-    if isinstance(bins, Variable):
+    if isinstance(bins, TensorBase):
         edges = edges.copy()
     else:
         if bins <= 0:

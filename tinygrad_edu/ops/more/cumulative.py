@@ -9,7 +9,7 @@ import numpy as np
 
 from tinygrad_edu.dtypes import Array, NumpyDtype, default, from_numpy, is_floating, to_numpy
 from tinygrad_edu.engine.composed import composed
-from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.graph import TensorBase
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.kernels.memory_order import in_order
@@ -336,7 +336,7 @@ def gradient(
 
 def _slope(x: Any, h: Any, dim: int, edge_order: int) -> Tensor:
     """Differences of the neighbours on both sides; at the ends, of one side."""
-    even = not (isinstance(h, Variable) and h.array.ndim)
+    even = not (isinstance(h, TensorBase) and h.array.ndim)
     gaps: Any = None if even else diff(h).reshape((-1, *(1,) * (x.array.ndim - dim - 1)))
 
     def at(start: int | None, stop: int | None) -> Any:

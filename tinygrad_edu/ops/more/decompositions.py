@@ -18,7 +18,7 @@ import numpy as np
 from tinygrad_edu.backend import solving
 from tinygrad_edu.dtypes import Array, scalar_type_name
 from tinygrad_edu.engine.composed import composed
-from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.graph import TensorBase
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.kernels.memory_order import by_columns
@@ -382,7 +382,7 @@ def _sizes(x: Array, hermitian: bool) -> Array:
 def _limit(x: Array, sizes: Array, atol: Any, rtol: Any) -> Array:
     """The size up to which singular values count as 0, beside the sizes."""
     if rtol is None:
-        given = atol is not None and (isinstance(atol, Variable) or atol > 0)
+        given = atol is not None and (isinstance(atol, TensorBase) or atol > 0)
         rtol = 0.0 if given else max(x.shape[-2:]) * np.finfo(x.dtype).eps
     absolute, relative = [_per_matrix(tol) for tol in (0.0 if atol is None else atol, rtol)]
     largest = sizes.max(-1, keepdims=True) if sizes.size else sizes.sum(-1, keepdims=True)
@@ -391,7 +391,7 @@ def _limit(x: Array, sizes: Array, atol: Any, rtol: Any) -> Array:
 
 
 def _per_matrix(tolerance: Any) -> Any:
-    return tolerance.array[..., None] if isinstance(tolerance, Variable) else tolerance
+    return tolerance.array[..., None] if isinstance(tolerance, TensorBase) else tolerance
 
 
 @takes_out(dtype="any")

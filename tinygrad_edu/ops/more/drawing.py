@@ -8,7 +8,7 @@ import numpy as np
 
 from tinygrad_edu.backend import new_like
 from tinygrad_edu.engine.boundary import same_device
-from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.graph import TensorBase
 from tinygrad_edu.ops.creation import DeviceLike, Dtype, finish
 from tinygrad_edu.ops.sampling import _empty, _fill, _generator, _number, _result
 from tinygrad_edu.ops.shape import broadcast_shapes
@@ -61,7 +61,7 @@ def normal(
         centre, deviation = _number("normal", "mean", mean), _number("normal", "std", std)
         fill_normal(gen, array, centre, deviation)
         return finish(array, device, requires_grad)
-    if not isinstance(mean, Variable) and not isinstance(std, Variable):
+    if not isinstance(mean, TensorBase) and not isinstance(std, TensorBase):
         raise TypeError("normal() needs a size where neither mean nor std is a Tensor")
     if requires_grad or any([o is not None for o in (dtype, device, out)]):
         raise TypeError("normal(): of tensors, the result has their dtype and device")
@@ -69,15 +69,15 @@ def normal(
 
 
 def _normal_of_tensors(gen: Generator, mean: Any, std: Any) -> Tensor:
-    centre, deviation = (p.array if isinstance(p, Variable) else p for p in (mean, std))
+    centre, deviation = (p.array if isinstance(p, TensorBase) else p for p in (mean, std))
     same_device("normal", centre, deviation)
-    if not isinstance(std, Variable):
+    if not isinstance(std, TensorBase):
         array = np.empty_like(centre, order="C")
         fill_normal(gen, array, 0.0, _number("normal", "std", std))
     else:
         if isinstance(deviation, np.ndarray) and not (deviation >= 0).all():
             raise RuntimeError("normal expects all elements of std >= 0.0")
-        if not isinstance(mean, Variable):
+        if not isinstance(mean, TensorBase):
             centre = _number("normal", "mean", mean)
         shape = broadcast_shapes(np.shape(centre), deviation.shape)
         array = new_like(deviation, shape, dtype=getattr(centre, "dtype", None))

@@ -15,7 +15,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from tinygrad_edu.engine.boundary import type_name
-from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.graph import TensorBase
 from tinygrad_edu.ops.matmul import matmul
 from tinygrad_edu.ops.more.linalg import diagonal
 from tinygrad_edu.ops.reduction import sum
@@ -57,7 +57,7 @@ def einsum(*args: Any) -> Tensor:
     else:
         equation, tensors = _from_lists(args)
     for i, x in enumerate(tensors):
-        if not isinstance(x, Variable):
+        if not isinstance(x, TensorBase):
             raise TypeError(f"expected Tensor as element {i} in argument 1, but got {type_name(x)}")
     inputs, output = _parse(equation, [x.array.shape for x in tensors])
     operands = [_take_diagonals(x, labels) for x, labels in zip(tensors, inputs, strict=True)]

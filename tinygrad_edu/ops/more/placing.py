@@ -9,7 +9,7 @@ import numpy as np
 from tinygrad_edu.dtypes import Array, fitting, scalar_type_name
 from tinygrad_edu.engine.boundary import same_device
 from tinygrad_edu.engine.composed import composed
-from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.graph import TensorBase
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import as_array, wrap
 from tinygrad_edu.kernels.atomic import multiply_at
@@ -69,7 +69,7 @@ def scatter(
     if isinstance(source, (int, float)):
         source = fitting(operand("scatter", input).dtype, source)
     if reduce is None:
-        if isinstance(source, Variable) and source.array.dtype != input.array.dtype:
+        if isinstance(source, TensorBase) and source.array.dtype != input.array.dtype:
             raise RuntimeError("scatter(): Expected self.dtype to be equal to src.dtype")
         return _scatter(input, dim, index, source)
     if reduce == "add":
@@ -155,7 +155,7 @@ def _filled(g: Tensor, dim: int, index: Array) -> Tensor:
     from tinygrad_edu.ops.shape import flatten
 
     picked = _index_select(g, dim, np.unique(index))
-    return (flatten(picked) if isinstance(picked, Variable) else picked).sum()
+    return (flatten(picked) if isinstance(picked, TensorBase) else picked).sum()
 
 
 _index_fill.vjp(
@@ -167,7 +167,7 @@ _index_fill.vjp(
 @numpy_names
 def index_fill(input: Tensor, dim: int, index: Tensor, value: float | Tensor) -> Tensor:
     """A copy of `input` with one value in the slices that the index names."""
-    if isinstance(value, Variable) and value.array.ndim:
+    if isinstance(value, TensorBase) and value.array.ndim:
         raise RuntimeError(
             "index_fill_ only supports a 0-dimensional value tensor, but got tensor with"
             f" {value.array.ndim} dimension(s)."

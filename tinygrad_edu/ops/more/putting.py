@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from tinygrad_edu.engine.composed import composed
-from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.graph import TensorBase
 from tinygrad_edu.engine.levels import refuse_captured
 from tinygrad_edu.engine.versions import watched
 from tinygrad_edu.ops.indexing import (
@@ -46,7 +46,7 @@ def _checked_index(
     input: Tensor, indices: Indices, values: Tensor, accumulate: bool
 ) -> tuple[Any, ...]:
     index = _all_advanced(input, indices)
-    if isinstance(values, Variable):
+    if isinstance(values, TensorBase):
         # what is added up must match, even where a mask is filled with one value
         _check_put(input.array, values.array, (np.empty(0, np.int64),) if accumulate else index)
     return index

@@ -16,7 +16,7 @@ from tinygrad_edu.dtypes import (
     not_implemented,
 )
 from tinygrad_edu.engine.boundary import not_a_tensor
-from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.graph import TensorBase
 from tinygrad_edu.engine.inplace import write_out
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import as_array
@@ -86,7 +86,7 @@ def nextafter(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Ten
     tensor([True])
     """
     for position, x in enumerate((input, other), 1):
-        if not isinstance(x, Variable):
+        if not isinstance(x, TensorBase):
             raise not_a_tensor("nextafter", position, x)
     target = common(input.array, other.array)
     if not is_floating(target):

@@ -12,7 +12,7 @@ import numpy as np
 from tinygrad_edu.backend import new_like
 from tinygrad_edu.dtypes import Array, get_default_dtype, is_floating, scalar_type_name
 from tinygrad_edu.engine.composed import composed, of_tensors
-from tinygrad_edu.engine.graph import Variable
+from tinygrad_edu.engine.graph import TensorBase
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.ops.arguments import (
@@ -265,7 +265,7 @@ def _levels(input: Array, q: Tensor, interpolation: str) -> Array:
             "quantile() interpolation must be one of linear, lower, higher, midpoint or nearest,"
             f" but got {interpolation}"
         )
-    if isinstance(q, Variable):
+    if isinstance(q, TensorBase):
         if q.array.dtype != input.dtype:
             raise RuntimeError("quantile() q tensor must be same dtype as the input tensor")
         if q.array.ndim > 1:
