@@ -312,7 +312,6 @@ def test_gradients_pass_a_sort_of_bfloat16() -> None:
     assert g.tolist() == [4.0, 1.0, 3.0, 2.0]
 
 
-@pytest.mark.xfail(strict=True, reason="comparisons are given 16-bit operands as float32")
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_comparisons_of_16_bits_with_a_number(dtype: str) -> None:
     """The number is rounded to the tensor's dtype first."""

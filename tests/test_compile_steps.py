@@ -198,6 +198,11 @@ def test_what_happens_between_steps() -> None:
             model[3].weight.requires_grad_(False)
         elif i == 27:
             model[3].weight.data = torch.ones(32, 32)
+        elif i == 28:
+            torch.autograd.graph.register_multi_grad_hook(
+                [model[0].weight, model[7].bias],
+                lambda gs: log.extend([None if g is None else g.tolist() for g in gs]),
+            )
         elif i == 30:
             optimizer.register_step_post_hook(lambda o, a, k: log.append("stepped"))
         elif i == 33:

@@ -168,6 +168,8 @@ def test_as_an_operand_it_leaves_a_plain_array(kind: str, call: str, tmp_path: P
         y = OPERANDS[call](ours.ones(2, 2, dtype=ours.float64), KINDS[kind](tmp_path))
     except (TypeError, RuntimeError):
         return  # torch knows no such operand
+    if y is NotImplemented:  # `x -= a` then is `x = x - a`
+        return
     assert type(y.array) is np.ndarray
 
 

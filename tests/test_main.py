@@ -431,7 +431,9 @@ def test_demo(tmp_path: pathlib.Path) -> None:
     done = command("demo", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "█" in done.stdout and " of 360 digits" in done.stdout
-    assert not [p.name for p in tmp_path.iterdir()]
+    made = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {path.parent for path in made} <= {tmp_path / "outputs"}
+    assert {path.suffix for path in made} <= {".png"}  # none without matplotlib
 
 
 def test_uninstall_undoes_install() -> None:

@@ -421,3 +421,24 @@ def test_safetensors_torch(tmp_path: Any) -> None:
         [sys.executable, "-c", program, str(tmp_path / "x")], capture_output=True, text=True
     )
     assert done.stdout.strip() == str([True] * 11), done.stderr
+
+
+def test_an_array_and_its_tensor_have_shapes_of_their_own() -> None:
+    given = np.arange(6.0)
+    t = ours.from_numpy(given)
+    given.shape = (2, 3)
+    assert t.shape == (6,)
+    handed_out = t.numpy()
+    handed_out.shape = (3, 2)
+    handed_out[0, 1] = 9
+    assert t.shape == (6,) and given[0, 1] == 9
+
+
+def test_a_second_check_of_gradients_draws_what_torch_draws() -> None:
+    drawn = []
+    for library in (ours, torch):
+        library.manual_seed(0)
+        x = library.rand(3, dtype=library.float64, requires_grad=True)
+        assert library.autograd.gradgradcheck(lambda x: (x.exp(), x.sum()), (x,))
+        drawn.append(library.rand(2).tolist())
+    assert drawn[0] == drawn[1]

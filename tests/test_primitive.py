@@ -144,5 +144,20 @@ def test_the_walk_skips_what_does_not_lead_to_an_input() -> None:
 
 
 def test_arrays_just_compute() -> None:
-    """Called with arrays, an operation is a plain function of arrays."""
-    assert isinstance(torch.mul(np.ones(2), np.ones(2)), np.ndarray)
+    """Called with arrays by a rule, an operation is a plain function of arrays; not by a user."""
+    with pytest.raises(TypeError, match="must be Tensor, not numpy.ndarray"):
+        torch.mul(np.ones(2), np.ones(2))
+    products = []
+
+    @primitive
+    def double(x):
+        return x + x
+
+    @double.vjp_joint("x")
+    def _double_rule(g):
+        products.append(torch.mul(g, np.full(2, 2.0)))
+        return (products[0],)
+
+    x = torch.ones(2, dtype=torch.float64, requires_grad=True)
+    double(x).sum().backward()
+    assert isinstance(products[0], np.ndarray) and x.grad.tolist() == [2.0, 2.0]

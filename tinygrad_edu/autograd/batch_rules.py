@@ -152,7 +152,7 @@ def _shape(run: BatchedRun, op: Primitive, x: Any, shape: Any) -> Any:
     return x.whole.reshape(x.whole.shape[0], *_known(shape, x))
 
 
-def _known(shape: Any, x: Any) -> list[int]:
+def _known(shape: Any, x: Any) -> Any:
     """The shape with its -1 filled in."""
     sizes: list[int] = list(shape)
     if -1 in sizes:

@@ -133,7 +133,7 @@ def explain(compiled: Any) -> str:
     >>> print(torch.compiler.explain(scaled))
     recorded:
     def forward(x0):
-        v1 = relu(x0)
+        v1 = np.maximum(x0, zeros)
         v2 = mul(v1, 3)
         del v1
         return (v2,), ()

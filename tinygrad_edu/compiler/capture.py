@@ -23,7 +23,7 @@ from tinygrad_edu.compiler.watch import Watch
 from tinygrad_edu.dtypes import common, is_half
 from tinygrad_edu.engine import tree
 from tinygrad_edu.engine.composed import Composed
-from tinygrad_edu.engine.graph import Storage, TensorBase
+from tinygrad_edu.engine.graph import Node, Storage, TensorBase
 from tinygrad_edu.engine.levels import tensors
 from tinygrad_edu.engine.primitive import Primitive
 from tinygrad_edu.kernels.memory_order import in_turn
@@ -320,7 +320,9 @@ class Recorder:
         if not steps or not all([node.is_leaf for node in ends]):
             raise Refused("a backward pass goes beyond the function")
         start = self.writer.name(np.ones_like(loss.array), "one")
-        self.writer.line("with quiet():")
+        root = object.__new__(Node)
+        root.edges = tuple(ends)
+        self.writer.line(f"with quiet({self.writer.name(root, 'loss')}):")
         Walk(self.writer, steps, ends, [loss.node], start)
         retain = more[0] if more else given.get("retain_graph")
         self.walked.update(() if retain else steps)

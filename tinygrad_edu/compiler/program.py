@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu.compiler.lower import BACKWARD
+from tinygrad_edu.engine.graph import Node
 from tinygrad_edu.engine.mode import state
 from tinygrad_edu.engine.record import as_array
 from tinygrad_edu.engine.walk import accumulate, unbroadcast
@@ -85,11 +86,14 @@ def land(leaf: Any, g: Any) -> None:
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """The mode of a backward pass: nothing is recorded, and NumPy warns of nothing."""
+def quiet(loss: Node) -> Iterator[None]:
+    """The mode of a backward pass: nothing is recorded, and NumPy warns of nothing.
+
+    `loss` is a node that leads to all leaves at once; hooks may ask which those are.
+    """
     mode = state.mode
     try:
-        state.mode = mode.but(enabled=False)
+        state.mode = mode.but(enabled=False, roots=(loss,))
         with np.errstate(all="ignore"):
             yield
     finally:
@@ -153,7 +157,7 @@ class Writer:
         given = {p for p in parameters if p[0] != "g"}
         body = _with_deletions(in_place(self.lines, given), given)
         source = "\n".join([f"def {name}({', '.join(parameters)}):", *body, ""])
-        scope = dict(self.names)
+        scope = {**self.names, "__name__": __name__}  # it is one of ours
         exec(compile(source, f"<compiled {name}>", "exec"), scope)
         return source, scope[name]
 

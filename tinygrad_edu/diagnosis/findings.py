@@ -93,10 +93,9 @@ class Check:
         """The finding, in words."""
         words = {"also": found.also or "?", **found.evidence}
         says, why, cure = [part.format(**words) for part in (self.says, self.why, self.cure)]
-        level, place = found.level or self.level, found.place
         return Finding(
-            self.id, level, place.file, place.line, found.also, says,
-            found.evidence, why, cure, step,
+            self.id, found.level or self.level, found.place.file, found.place.line, found.also,
+            says, found.evidence, why, cure, step,
         )  # fmt: skip
 
 

@@ -75,7 +75,8 @@ def follow(
         elif name in JUDGES or (name in ANSWERS and is_supervised(seen, one)):
             one.judged = True
         if name == "pick":
-            seen.picked[args[1].ctypes.data] = one  # the indices, which nobody tells us of
+            indices = getattr(args[1], "array", args[1])  # which nobody tells us of
+            seen.picked[indices.ctypes.data] = one
     if not (made or lost or step or passed):
         return False
     for part in y if y.__class__ is tuple else (t,):

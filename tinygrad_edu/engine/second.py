@@ -15,7 +15,7 @@ from tinygrad_edu.dtypes import Array
 from tinygrad_edu.engine import versions
 from tinygrad_edu.engine.graph import Node, Storage, TensorBase
 from tinygrad_edu.engine.mode import Recorder, state
-from tinygrad_edu.engine.primitive import primitive
+from tinygrad_edu.engine.primitive import Plan, primitive
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.engine.types import Call, Gradient, Values
 from tinygrad_edu.kernels.memory_order import owner
@@ -31,7 +31,8 @@ def tied(step: Call, node: Node, kept: Values | None, g: Gradient) -> Any:
     try:
         if node.plan.op.definition is None:
             found = step(node, lifted, g)
-            if node.plan.live.count(True) > 1 or len(node.plan.op.inputs) > 2:
+            plan = node.plan
+            if not isinstance(plan, Plan) or plan.live.count(True) > 1 or len(plan.op.inputs) > 2:
                 return found
             return [(i, _with_history(gx, node, lifted)) for i, gx in found]
         if versions.any_written(node.guards, node.number):

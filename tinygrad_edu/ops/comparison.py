@@ -12,6 +12,7 @@ from tinygrad_edu.dtypes import Array, default, is_floating, promote, scalar_typ
 from tinygrad_edu.engine.boundary import need_tensors, not_a_tensor, same_device
 from tinygrad_edu.engine.graph import TensorBase
 from tinygrad_edu.engine.primitive import primitive
+from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.kernels.memory_order import in_turn
 from tinygrad_edu.ops.arguments import elementwise, ufunc
 
@@ -118,6 +119,8 @@ def operator(compare: Callable[..., Any]) -> Callable[..., Any]:
         except TypeError:
             if isinstance(other, TensorBase):
                 raise
+            if isinstance(other, np.ndarray):  # whatever its class
+                return compare(x, wrap(np.asarray(other)))
             return NotImplemented
 
     return call

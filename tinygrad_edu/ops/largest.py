@@ -17,7 +17,6 @@ from tinygrad_edu.engine.graph import TensorBase
 from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
-from tinygrad_edu.engine.versions import watched
 from tinygrad_edu.kernels.memory_order import in_order
 from tinygrad_edu.names.moved import moved_names
 from tinygrad_edu.ops.arguments import (
@@ -129,9 +128,10 @@ def _find(name: str, input: Any, dim: Any, keepdim: bool) -> tuple[Any, Any]:
         return pick(input, None, 0, True), wrap(np.zeros_like(x, dtype=np.int64))
     nonempty(name, x, (dim,))
     index = (x.argmax if name == "max" else x.argmin)(dim)
-    at = np.expand_dims(index, dim)
-    places = wrap(at if keepdim else index)
-    found = watched(pick(input, at, dim, keepdim), "index", (places,))
+    places = wrap(index)
+    at = wrap(np.expand_dims(places.array, dim), None, places._storage)
+    found = pick(input, at, dim, keepdim)
+    places = at if keepdim else places
     return shown_as(found, f"{name.capitalize()}Backward0"), places
 
 

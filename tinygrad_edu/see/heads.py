@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -13,9 +13,6 @@ from tinygrad_edu.engine.types import Call
 from tinygrad_edu.nn import Module
 from tinygrad_edu.see.glance import heat_map, host, svg
 from tinygrad_edu.see.watching import looking
-
-if TYPE_CHECKING:
-    from tinygrad_edu.engine.primitive import Primitive
 
 
 class Maps:
@@ -71,7 +68,7 @@ def attention(model: Module, x: Any, tokens: Sequence[str] = (), *, sample: int 
     """
     found: list[Any] = []
 
-    def listen(op: Primitive, make: Call, *args: object, **kwargs: object) -> Any:
+    def listen(op: Any, make: Call, *args: object, **kwargs: object) -> Any:
         y = make(*args, **kwargs)
         name = getattr(op, "name", "")
         if name == "attention":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tracemalloc
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tinygrad_edu.engine.graph import Node, TensorBase
 from tinygrad_edu.engine.types import Call, Gradient
@@ -13,9 +13,6 @@ from tinygrad_edu.kernels.memory_order import owner
 from tinygrad_edu.see.charts import columns, lines
 from tinygrad_edu.see.reading import is_array, size, tensors
 from tinygrad_edu.see.watching import looking
-
-if TYPE_CHECKING:
-    from tinygrad_edu.engine.primitive import Primitive
 
 
 class Memory:
@@ -100,7 +97,7 @@ class _Follower:
         self.peak = 0
         self.totals = [0, 0]
 
-    def listen(self, op: Primitive, make: Call, *args: object, **kwargs: object) -> Any:
+    def listen(self, op: Any, make: Call, *args: object, **kwargs: object) -> Any:
         """Note what a call makes, and what it keeps besides."""
         y = make(*args, **kwargs)
         name = getattr(op, "name", getattr(op, "__name__", "?"))

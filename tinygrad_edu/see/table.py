@@ -5,16 +5,13 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tinygrad_edu.engine.types import Call
 from tinygrad_edu.nn import Module
 from tinygrad_edu.see.charts import columns
 from tinygrad_edu.see.reading import Tape, read, shape_of, size, tensors
 from tinygrad_edu.see.watching import looking, watch
-
-if TYPE_CHECKING:
-    from tinygrad_edu.engine.primitive import Primitive
 
 
 @dataclass
@@ -115,7 +112,7 @@ class _Counter(watch):
         row.output = ", ".join([shape_of(t) for t in tensors(output)])
         super().left(path, module, args, output)
 
-    def listen(self, op: Primitive, make: Call, *args: object, **kwargs: object) -> Any:
+    def listen(self, op: Any, make: Call, *args: object, **kwargs: object) -> Any:
         """Count the products of a call."""
         y = make(*args, **kwargs)
         count = multiply_adds(getattr(op, "name", ""), args, y)

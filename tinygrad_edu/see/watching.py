@@ -51,8 +51,7 @@ class watch:
 
     def __call__(self, *made: Any) -> Node:
         node = self.outer(*made)
-        noted: Any = node
-        noted.module = self.path[-1] if self.path else ""
+        node.module = self.path[-1] if self.path else ""  # type: ignore[attr-defined]
         return node
 
     def entered(self, path: str, module: Module, args: object) -> None:

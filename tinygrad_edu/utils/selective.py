@@ -40,10 +40,15 @@ _SAVED = (CheckpointPolicy.MUST_SAVE, CheckpointPolicy.PREFER_SAVE)
 
 
 class SelectiveCheckpointContext:
-    """What a policy is told besides the operation. It is asked in the first run alone."""
+    """What a policy is told besides the operation. It is asked in the first run alone.
 
-    def __init__(self, *, is_recompute: bool) -> None:
-        self.is_recompute = is_recompute
+    Attributes:
+        is_recompute: always False, as in torch.
+        op_output: what the operation returned.
+    """
+
+    def __init__(self, *, is_recompute: bool, op_output: Any = None) -> None:
+        self.is_recompute, self.op_output = is_recompute, op_output
 
 
 class _Kept:
@@ -66,7 +71,6 @@ class _Run:
         self, policy: Call, kept: dict[Any, list[_Kept | None]], second: bool, lax: bool
     ) -> None:
         self.policy, self.kept, self.second, self.lax = policy, kept, second, lax
-        self.context = SelectiveCheckpointContext(is_recompute=second)
         self.places: dict[Any, int] = {}
         self.outside: list[Mode] = []
 
@@ -91,14 +95,14 @@ class _Run:
             if place >= len(noted):
                 raise RuntimeError(f"{called} encountered during backward but not found in storage")
             return self.again(noted[place], make, args, kwargs)
-        answer = self.policy(self.context, called, *args, **kwargs)
-        if answer if isinstance(answer, bool) else answer in _SAVED:
-            return self.first(op, noted, make, args, kwargs)
-        noted.append(None)
-        return make(*args, **kwargs)
+        result, kept = self.first(op, make, args, kwargs)
+        context = SelectiveCheckpointContext(is_recompute=False, op_output=result)
+        answer = self.policy(context, called, *args, **kwargs)
+        noted.append(kept if (answer if isinstance(answer, bool) else answer in _SAVED) else None)
+        return result
 
-    def first(self, op: Any, noted: list[_Kept | None], make: Call, args: Any, kwargs: Any) -> Any:
-        """Compute and note what was computed."""
+    def first(self, op: Any, make: Call, args: Any, kwargs: Any) -> tuple[Any, _Kept]:
+        """Compute, and what can be kept of it."""
         computed = []
 
         def note(*values: Any) -> Any:
@@ -106,8 +110,7 @@ class _Run:
             return computed[-1]
 
         result = make(*args, _by=note, **kwargs)
-        noted.append(_Kept(computed[-1], result))
-        return result
+        return result, _Kept(computed[-1], result)
 
     def again(self, kept: _Kept | None, make: Call, args: Any, kwargs: Any) -> Any:
         """Take what was noted, or compute once more if it was not kept."""

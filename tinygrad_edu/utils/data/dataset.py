@@ -198,9 +198,9 @@ class Subset(Dataset[T_co]):
         self.indices = indices
 
     def __getitem__(self, index: Any) -> T_co:
-        if isinstance(index, list):
-            return cast(T_co, self.dataset[[self.indices[i] for i in index]])
-        return cast(T_co, self.dataset[self.indices[index]])
+        many = isinstance(index, list)
+        chosen = [self.indices[i] for i in index] if many else self.indices[index]
+        return cast(T_co, self.dataset[chosen])
 
     def __getitems__(self, indices: list[int]) -> list[T_co]:
         """The samples of a batch."""
