@@ -33,7 +33,7 @@ def seconds(step, count, every):
         step()
     found = (time.process_time() - start) / count
     if d is not None:
-        d.stop(failed=True)
+        d.stop()
     return found
 
 
