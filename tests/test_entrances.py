@@ -139,9 +139,15 @@ def test_frames_of_pandas() -> None:
     assert ours.tensor(frame.values).tolist() == [[1.5, 3.5], [2.5, 4.5]]
 
 
+@pytest.mark.parametrize("told", [False, True])
 @pytest.mark.parametrize("kind", ["matrix", "masked array", "subclass"])
-def test_operands(kind: str, tmp_path: Path) -> None:
-    """An array as an operand: its values count, not its class, forward and backward."""
+def test_operands(kind: str, told: bool, tmp_path: Path) -> None:
+    """An array as an operand: its values count, not its class, forward and backward.
+
+    So it is when somebody listens to calls, as in a process where 16-bit floats were met.
+    """
+    if told:
+        ours.zeros(1, dtype=ours.bfloat16)
     a = KINDS[kind](tmp_path)
     for operate in (lambda x: x * a, lambda x: x + a, lambda x: ours.maximum(x, ours.tensor(a))):
         x = ours.full((2, 2), 2.0, dtype=ours.float64, requires_grad=True)

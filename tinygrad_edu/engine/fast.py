@@ -27,6 +27,7 @@ from tinygrad_edu.engine.record import (
     live_inputs,
     note,
     unwrap,
+    wrap,
 )
 from tinygrad_edu.engine.types import Call, Values
 from tinygrad_edu.engine.views import call_view
@@ -130,8 +131,9 @@ def call_binary(op: Primitive, failed: Call = recover) -> Call:
             args = _given(a, b, *rest)
             by = kwargs.pop("_by", forward)
             if (mode.listeners or listeners) and by is forward:
+                told = args if failed is recover else _as_tensors(args)
                 try:
-                    return tell(op, None, args, kwargs, listeners)
+                    return tell(op, None, told, kwargs, listeners)
                 except TypeError:
                     if failed is recover or isinstance(args[-1], _KNOWN):
                         raise
@@ -243,6 +245,11 @@ def look_closely(t: TensorBase) -> bool:
 
 def _given(*args: object) -> Values:
     return tuple([a for a in args if a is not _ABSENT])
+
+
+def _as_tensors(args: Values) -> Values:
+    """Arrays as tensors: an operator takes them, but listeners repeat a call as a function's."""
+    return tuple([wrap(np.asarray(a)) if isinstance(a, np.ndarray) else a for a in args])
 
 
 def _plain(op: Primitive, args: Values, failed: Call, operand: object) -> Any:
