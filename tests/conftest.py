@@ -36,10 +36,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is listed in slow.txt."""
+    """Mark what is listed in slow.txt: tests, and files of tests."""
     slow = set((pathlib.Path(__file__).parent / "slow.txt").read_text().splitlines())
     for item in items:
-        if item.nodeid.removeprefix("tests/") in slow:
+        name = item.nodeid.removeprefix("tests/")
+        if name in slow or name.partition("::")[0] in slow:
             item.add_marker("slow")
 
 
