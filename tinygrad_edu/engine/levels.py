@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from tinygrad_edu.engine import tree
 from tinygrad_edu.engine.graph import INFERENCE, Storage, TensorBase
 from tinygrad_edu.engine.mode import state
 
@@ -123,14 +124,4 @@ def refuse_captured(t: object, name: str = "inplace arithmetic", others: object 
 
 def tensors(value: Any) -> list[Any]:
     """The tensors in nested containers."""
-    found: list[Any] = []
-    todo = [value]
-    while todo:
-        value = todo.pop()
-        if isinstance(value, TensorBase):
-            found.append(value)
-        elif isinstance(value, (tuple, list)):
-            todo.extend(value[::-1])
-        elif value.__class__ is dict and value:
-            todo.extend([*value.values()][::-1])
-    return found
+    return [leaf for leaf in tree.flatten(value) if isinstance(leaf, TensorBase)]

@@ -8,11 +8,17 @@ from typing import Any
 
 def flatten(tree: object) -> list[Any]:
     """The leaves of nested tuples, lists and dictionaries, in order."""
-    if isinstance(tree, (tuple, list)):
-        return [leaf for branch in tree for leaf in flatten(branch)]
-    if isinstance(tree, dict):
-        return [leaf for branch in tree.values() for leaf in flatten(branch)]
-    return [tree]
+    leaves: list[Any] = []
+    todo = [tree]
+    while todo:
+        branch = todo.pop()
+        if isinstance(branch, (tuple, list)):
+            todo.extend(reversed(branch))
+        elif isinstance(branch, dict):
+            todo.extend(reversed(branch.values()))
+        else:
+            leaves.append(branch)
+    return leaves
 
 
 def rebuild(tree: object, leaves: list[Any]) -> Any:
