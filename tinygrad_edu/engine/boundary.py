@@ -294,13 +294,12 @@ def type_name(value: object) -> str:
 
 
 def refuse_arrays(op: Primitive, args: Values) -> None:
-    """TypeError if a user, not a rule, has called `op` with an array; see arrays.py."""
-    if not state.mode.roots:
-        from tinygrad_edu.engine import arrays
+    """TypeError if a user has called `op` with an array, see arrays.py; rules do not ask."""
+    from tinygrad_edu.engine import arrays
 
-        i = arrays.place_of_array(op, args)
-        if i is not None:
-            raise not_a_tensor(op.name, i + 1, args[i], shown_names(op)[i])
+    i = arrays.place_of_array(op, args)
+    if i is not None:
+        raise not_a_tensor(op.name, i + 1, args[i], shown_names(op)[i])
 
 
 def refuse_array(name: str, value: object, position: int = 1, argument: str = "input") -> None:
