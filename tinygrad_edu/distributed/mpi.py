@@ -7,6 +7,7 @@ still be interrupted, look at the clock, and notice that another has left.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import sys
 from collections.abc import Callable
@@ -35,12 +36,12 @@ def load() -> ModuleType:
     """
     _mark("starting")
     try:
-        from mpi4py import MPI
+        mpi = importlib.import_module("mpi4py.MPI")
     except (ImportError, RuntimeError) as error:  # without an MPI mpi4py raises RuntimeError
         raise DistError(f"torch.distributed needs mpi4py and an MPI: {INSTALL} ({error})") from None
-    _unlink_segments(MPI.COMM_WORLD)
+    _unlink_segments(mpi.COMM_WORLD)
     _mark("started")
-    return MPI
+    return mpi
 
 
 def _mark(what: str) -> None:
