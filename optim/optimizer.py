@@ -49,7 +49,7 @@ def _with_hooks(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def step(self: Optimizer, *args: object, **kwargs: object) -> Any:
-        if type(self).step is not step:
+        if type(self).step is not step or not hasattr(self, "_hooks"):  # no `super().__init__()`
             return function(self, *args, **kwargs)
         for group in self.param_groups:
             _without_numpy(group)
