@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
 
 
-@takes_out(dtype="any")
+@takes_out(dtype="any", overlap="none")
 def outer(input: Tensor, vec2: Tensor) -> Tensor:
     """All products of an element of one vector and one of another: (n,), (m,) -> (n, m).
 
@@ -201,7 +201,7 @@ def addmm(
     return _combine("Addmm", input, mm(mat1, mat2), beta, alpha)
 
 
-@takes_out
+@takes_out(overlap="same")
 @numbers_first(3, "beta", "alpha")
 @composed(autocast={"cpu": "as_given", "cuda": "lower"})
 def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
@@ -209,7 +209,7 @@ def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: float = 1, alpha: fl
     return _combine("Addmv", input, mv(mat, vec), beta, alpha)
 
 
-@takes_out(dtype="any")
+@takes_out(dtype="any", overlap="same")
 @numbers_first(3, "beta", "alpha")
 @composed(autocast={"cpu": "as_given", "cuda": "lower"})
 def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
@@ -227,7 +227,7 @@ def baddbmm(
     return _combine("Baddbmm", input, bmm(batch1, batch2), beta, alpha)
 
 
-@takes_out
+@takes_out(overlap="same")
 @numbers_first(3, "beta", "alpha")
 @composed(autocast="lower")
 def addbmm(
@@ -238,7 +238,7 @@ def addbmm(
     return _combine("Addbmm", input, total, beta, alpha)
 
 
-@takes_out(dtype="any")
+@takes_out(dtype="any", overlap="none")
 def kron(input: Tensor, other: Tensor) -> Tensor:
     """The Kronecker product: every element of `input` times all of `other`, as a block.
 
@@ -256,7 +256,7 @@ def kron(input: Tensor, other: Tensor) -> Tensor:
     return result
 
 
-@takes_out
+@takes_out(overlap="none")
 @numpy_names
 @composed(autocast={"cuda": "widest"})
 def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
@@ -291,7 +291,7 @@ def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
     return left - roll(x, -2, place) * roll(y, -1, place)
 
 
-@takes_out
+@takes_out(overlap="none")
 @numpy_names
 def linalg_cross(input: Tensor, other: Tensor, *, dim: int = -1) -> Tensor:
     """`cross` along the last dimension unless `dim` says otherwise."""

@@ -16,8 +16,8 @@ from tinygrad_edu.dtypes import (
     not_implemented,
 )
 from tinygrad_edu.engine.boundary import not_a_tensor
+from tinygrad_edu.engine.filling import write_out
 from tinygrad_edu.engine.graph import TensorBase
-from tinygrad_edu.engine.inplace import write_out
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import as_array
 from tinygrad_edu.kernels.memory_order import in_turn
@@ -111,7 +111,7 @@ _frexp.vjp(x=lambda g, exponent: _scaled(g[0], -exponent))
 _scaled.vjp(a=lambda g, exponent: _scaled(g, exponent))
 
 
-@takes_out
+@takes_out(overlap="same")
 def frexp(input: Tensor) -> Any:
     """`input = mantissa * 2 ** exponent`, with the mantissa's size in [1/2, 1).
 
