@@ -24,6 +24,12 @@ if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
 
 
+OTHER_ERRORS = {
+    "joined": (TypeError, "torch.cat(): input types can't be cast to the desired output type {}"),
+    "drawn": (NotImplementedError, "\"normal_kernel_cpu\" not implemented for '{}'"),
+}
+"""What torch raises where `out` cannot hold the result, if it is not what it raises elsewhere."""
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -35,11 +41,13 @@ def takes_out(function: Any = None, *, dtype: str = "same", overlap: str = "any"
     """Let `function` take `out=`: one tensor, or as many as it returns.
 
     Args:
-        dtype: of `out`: the "same" as of the result; "any", any that holds such values; "one", any
-            if the result is one tensor, else the same; "joined", as "any" with another error; or
-            "asked", any, in which the function is asked to compute.
-        overlap: what memory `out` may share with the arguments: "any"; "same", where it is one of
-            them; "first", where it is the first; "later", where it is not the first; or "none".
+        dtype: of `out`: the "same" as of the result; "any" that holds such values ("joined" and
+            "drawn" differ in their errors only); "one", any if the result is one tensor, else the
+            same; "truth", bool or uint8; "every" one there is; or "asked", any, in which the
+            function is asked to compute.
+        overlap: what memory `out` may share with the arguments: "any"; what it is itself, of all
+            arguments ("same") or of the first, and any of the others ("self"); "first" or "later"
+            ones that it is itself; "none"; or "sought", none where several results are found.
 
     >>> import tinygrad_edu as torch
     >>> y = torch.zeros(2)
@@ -70,7 +78,7 @@ def takes_out(function: Any = None, *, dtype: str = "same", overlap: str = "any"
         if out is None:
             return compute(*args, **kwargs)
         y = _uncast(compute, args, kwargs)
-        if overlap != "any":
+        if overlap != "any" and (overlap != "sought" or (isinstance(y, tuple) and args[0].ndim)):
             _keep_apart(overlap, flat([out]), flat([*args, *kwargs.values()]))
         if not isinstance(y, tuple):
             return _fill(name, out, y, "any" if dtype == "one" else dtype)
@@ -95,24 +103,26 @@ def _uncast(compute: Callable[..., Any], args: Any, kwargs: Any) -> Any:
 
 def _keep_apart(overlap: str, written: list[Any], read: list[Any]) -> None:
     """RuntimeError if a tensor to be written shares memory with an argument, and must not."""
-    own = {"same": read, "first": read[:1], "later": read[1:]}.get(overlap, [])
-    others = {"first": read[1:], "later": read[:1], "none": read}.get(overlap, [])
+    own = {"same": read, "later": read[1:]}.get(overlap, read[:1])
+    others = {"first": read[1:], "later": read[:1], "same": [], "self": []}.get(overlap, read)
     for out in written:
-        if isinstance(out, TensorBase):
+        if not isinstance(out, TensorBase):
+            continue
+        if overlap != "self" or own[0].shape == out.shape:  # torch copies one that is broadcast
             refuse_overlap(out, own)
-            refuse_overlap(out, others, apart=True)
+        refuse_overlap(out, others, apart=True)
 
 
 def _fill(name: str, out: Any, y: Any, dtype: str) -> Tensor:
     """The result `y` written into `out`; an error if `out` must not be of its dtype."""
     held, computed = _tensor(name, out).array.dtype, y.array.dtype
-    if dtype == "joined" and not can_hold(held, computed):
-        raise TypeError(
-            "torch.cat(): input types can't be cast to the desired output type"
-            f" {scalar_type_name(held)}"
-        )
-    if dtype not in ("any", "joined"):
+    if dtype in OTHER_ERRORS and not can_hold(held, computed):
+        error, text = OTHER_ERRORS[dtype]
+        raise error(text.format(scalar_type_name(held)))
+    if dtype in ("same", "one", "asked") or (dtype == "truth" and held.char not in "?B"):
         check_dtype(name, out, y)
+    elif dtype in ("truth", "every") and held != computed:
+        y = y.to(out.dtype)
     return write_out(name, out, y)
 
 

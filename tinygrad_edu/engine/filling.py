@@ -44,6 +44,9 @@ STRICTER = {
 }
 """Operations whose `out` must have the dtype of the result, and what is said of another."""
 
+OF_ELEMENTS = frozenset("addcdiv addcmul clamp lerp".split())
+"""What goes through three tensors element by element."""
+
 NOT_TAKEN = frozenset("isclose isfinite isinf isnan isreal softsign".split())
 """Operations that have no `out=` in torch."""
 
@@ -55,7 +58,8 @@ def with_out(op: Primitive, args: Any, by: Any, /, *, out: Any, **kwargs: Any) -
     y = op.call(*args, _by=by, **kwargs)
     if out is not None and op.name in STRICTER:
         check_dtype(op.name, out, y, STRICTER[op.name])
-    return write_out(op.name, out, y, *(args if op.elementwise else ()))
+    read = args if op.elementwise or op.name in OF_ELEMENTS else ()
+    return write_out(op.name, out, y, *read)
 
 
 def check_dtype(name: str, out: Any, y: Any, message: str = EXPECTED) -> None:

@@ -272,4 +272,3 @@ def twin_of(op: Any, call: Call, name: str | None = None) -> Call:
     call.__name__ = call.__qualname__ = name or f"{op.__name__.strip('_')}_"
     call.__doc__ = f"`{op.__name__}`, of the tensor itself."
     return call
-

@@ -6,6 +6,7 @@ import functools
 import math
 from typing import TYPE_CHECKING, Any
 
+from tinygrad_edu.dtypes import is_floating
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.ops.arguments import numbers_first, numpy_names
@@ -201,7 +202,7 @@ def addmm(
     return _combine("Addmm", input, mm(mat1, mat2), beta, alpha)
 
 
-@takes_out(overlap="same")
+@takes_out(overlap="self")
 @numbers_first(3, "beta", "alpha")
 @composed(autocast={"cpu": "as_given", "cuda": "lower"})
 def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
@@ -213,8 +214,22 @@ def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: float = 1, alpha: fl
 @numbers_first(3, "beta", "alpha")
 @composed(autocast={"cpu": "as_given", "cuda": "lower"})
 def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
-    """`beta * input + alpha * outer(vec1, vec2)`."""
-    return _combine("Addr", input, outer(vec1, vec2), beta, alpha, input_first=True)
+    """`beta * input + alpha * outer(vec1, vec2)`.
+
+    Raises:
+        RuntimeError: beta or alpha is a float, and the tensors are of integers.
+    """
+    product = outer(vec1, vec2)
+    if not is_floating(product.array.dtype) and not is_floating(input.array.dtype):
+        for name, factor in (("beta", beta), ("alpha", alpha)):
+            if isinstance(factor, float):
+                raise RuntimeError(
+                    f"For integral input tensors, argument {name} must not be a floating point"
+                    " number."
+                )
+        if input.array.dtype == product.array.dtype == bool:
+            beta, alpha = bool(beta), bool(alpha)
+    return _combine("Addr", input, product, beta, alpha, input_first=True)
 
 
 @takes_out
@@ -227,7 +242,7 @@ def baddbmm(
     return _combine("Baddbmm", input, bmm(batch1, batch2), beta, alpha)
 
 
-@takes_out(overlap="same")
+@takes_out(overlap="self")
 @numbers_first(3, "beta", "alpha")
 @composed(autocast="lower")
 def addbmm(

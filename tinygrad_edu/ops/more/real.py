@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
 
 
-@takes_out(dtype="any")
 def real(input: Tensor) -> Tensor:
     """The tensor itself: all its numbers are real."""
     operand("real", input)
@@ -43,7 +42,13 @@ def imag(input: Tensor) -> Any:
     raise RuntimeError("imag is not implemented for tensors with non-complex dtypes.")
 
 
-conj = conj_physical = resolve_conj = resolve_neg = real
+conj = resolve_conj = resolve_neg = real
+
+
+@takes_out(overlap="same")
+def conj_physical(input: Tensor) -> Tensor:
+    """The tensor itself, as `real`."""
+    return real(input)
 
 
 @elementwise

@@ -99,7 +99,7 @@ def _part(dim: int, part: object) -> tuple[Any, ...]:
     return (slice(None),) * dim + (part,)
 
 
-@takes_out(overlap="none")
+@takes_out(overlap="sought")
 @numpy_names
 def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:
     """The k largest (or smallest) elements along `dim` and their indices, the best first.
