@@ -47,7 +47,8 @@ def takes_out(function: Any = None, *, dtype: str = "same", overlap: str = "any"
             function is asked to compute.
         overlap: what memory `out` may share with the arguments: "any"; what it is itself, of all
             arguments ("same") or of the first, and any of the others ("self"); "first" or "later"
-            ones that it is itself; "none"; or "sought", none where several results are found.
+            ones that it is itself; "none"; or "sought": none where several results are found,
+            "same" of two tensors, else any.
 
     >>> import tinygrad_edu as torch
     >>> y = torch.zeros(2)
@@ -78,8 +79,8 @@ def takes_out(function: Any = None, *, dtype: str = "same", overlap: str = "any"
         if out is None:
             return compute(*args, **kwargs)
         y = _uncast(compute, args, kwargs)
-        if overlap != "any" and (overlap != "sought" or (isinstance(y, tuple) and args[0].ndim)):
-            _keep_apart(overlap, flat([out]), flat([*args, *kwargs.values()]))
+        if overlap != "any":
+            _keep_apart(overlap, flat([out]), flat([*args, *kwargs.values()]), y)
         if not isinstance(y, tuple):
             return _fill(name, out, y, "any" if dtype == "one" else dtype)
         if not isinstance(out, (tuple, list)) or len(out) != len(y):
@@ -101,10 +102,13 @@ def _uncast(compute: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         state.mode = mode
 
 
-def _keep_apart(overlap: str, written: list[Any], read: list[Any]) -> None:
+def _keep_apart(overlap: str, written: list[Any], read: list[Any], y: Any) -> None:
     """RuntimeError if a tensor to be written shares memory with an argument, and must not."""
-    own = {"same": read, "later": read[1:]}.get(overlap, read[:1])
-    others = {"first": read[1:], "later": read[:1], "same": [], "self": []}.get(overlap, read)
+    read = [x for x in read if isinstance(x, TensorBase)]
+    if overlap == "sought" and (not isinstance(y, tuple) or not read[0].ndim):
+        overlap = "same" if len(read) > 1 else "any"
+    own = {"same": read, "later": read[1:], "any": []}.get(overlap, read[:1])
+    others = {"first": read[1:], "later": read[:1], "none": read, "sought": read}.get(overlap, [])
     for out in written:
         if not isinstance(out, TensorBase):
             continue

@@ -44,8 +44,10 @@ STRICTER = {
 }
 """Operations whose `out` must have the dtype of the result, and what is said of another."""
 
-OF_ELEMENTS = frozenset("addcdiv addcmul clamp lerp".split())
-"""What goes through three tensors element by element."""
+OF_ELEMENTS = frozenset(
+    "addcdiv addcmul clamp lerp hardshrink softshrink polygamma round ldexp".split()
+)
+"""What goes through tensors element by element, besides operations of one or two tensors alone."""
 
 NOT_TAKEN = frozenset("isclose isfinite isinf isnan isreal softsign".split())
 """Operations that have no `out=` in torch."""
@@ -56,9 +58,12 @@ def with_out(op: Primitive, args: Any, by: Any, /, *, out: Any, **kwargs: Any) -
     if op.name in NOT_TAKEN:
         raise TypeError(f"{op.name}() got an unexpected keyword argument 'out'")
     y = op.call(*args, _by=by, **kwargs)
-    if out is not None and op.name in STRICTER:
+    by_number = op.name == "lerp" and not any([isinstance(a, TensorBase) for a in args[2:]])
+    if out is not None and op.name in STRICTER and not by_number:
         check_dtype(op.name, out, y, STRICTER[op.name])
     read = args if op.elementwise or op.name in OF_ELEMENTS else ()
+    if op.name == "ldexp":
+        read = args[:1]  # torch writes nothing before it has the powers of two
     return write_out(op.name, out, y, *read)
 
 

@@ -253,7 +253,7 @@ def _sort_by_less(x: Array, order: Array) -> None:
         order[row] = sorted_
 
 
-@takes_out(overlap="none")
+@takes_out(overlap="sought")
 @numpy_names
 def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> Any:
     """The most frequent element along `dim`, the smallest of equally frequent ones; its last index.
