@@ -21,8 +21,9 @@ from tinygrad_edu.dtypes import (
 )
 from tinygrad_edu.engine.boundary import not_a_tensor
 from tinygrad_edu.engine.composed import of_tensors
+from tinygrad_edu.engine.filling import write_out
 from tinygrad_edu.engine.graph import TensorBase
-from tinygrad_edu.engine.inplace import inplace, write_out
+from tinygrad_edu.engine.inplace import inplace
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.kernels.memory_order import in_turn

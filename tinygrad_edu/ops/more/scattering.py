@@ -116,7 +116,7 @@ _scatter_product.vjp(
 )
 
 
-@takes_out
+@takes_out(overlap="first")
 @numpy_names
 def scatter_reduce(
     input: Any, dim: int, index: Any, src: Tensor, reduce: str, *, include_self: bool = True
@@ -154,7 +154,7 @@ def scatter_reduce(
     return floor_divide(total, wrap(counts.astype(input.array.dtype)))
 
 
-@takes_out
+@takes_out(overlap="first")
 @numpy_names
 def index_reduce(
     input: Tensor,
