@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu import random
-from tinygrad_edu.compiler.lower import FORWARD, lower_noise
+from tinygrad_edu.compiler.lower import lower, lower_noise
 from tinygrad_edu.compiler.program import Walk, Writer, as_tuple
 from tinygrad_edu.compiler.watch import Watch
 from tinygrad_edu.dtypes import common, dtype, is_half
@@ -226,12 +226,12 @@ class Recorder:
                 node = r.node.whole or r.node
                 self.saved[id(node.kept)] = extra
                 self.alive.append(node.kept)
-        if op.forward in FORWARD and parts[0] is arrays[0]:
-            lowered = FORWARD[op.forward](self.writer, names[0], inputs, values)
-            if lowered is not None:
-                for text in lowered:
-                    self.writer.line(text)
-                return
+        y = arrays[0]
+        lowered = lower(self.writer, op.forward, inputs, values, y.shape, y.dtype)
+        if lowered is not None and parts[0] is y:
+            for text in f"{names[0]} = {lowered}".format(y=names[0]).split("\n"):
+                self.writer.line(text)
+            return
         left = ", ".join(names) + "," * (op.multiple and len(names) == 1)
         left = f"({left})" if op.multiple and op.saves else left
         self.writer.line(f"{', '.join([left, *extra])} = {call}")

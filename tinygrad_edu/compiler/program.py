@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.compiler.lower import BACKWARD
+from tinygrad_edu.compiler.lower import lower
 from tinygrad_edu.engine.graph import Node
 from tinygrad_edu.engine.mode import state
 from tinygrad_edu.engine.record import as_array, current_node, wrap
@@ -264,14 +264,14 @@ class Walk:
 
     def apply(self, node: Any, i: int, rule: Any, pick: Any, g: str) -> None:
         """The lines of one rule."""
-        op, edge, names, gx = node.plan.op, node.edges[i], pick(self.kept[node]), None
-        if rule in BACKWARD and node.dtype == edge.dtype:
-            gx = BACKWARD[rule](self.writer, g, names, pick(node.kept), node, edge)
+        op, edge, names, values = node.plan.op, node.edges[i], pick(self.kept[node]), (node.shape,)
+        gx, names, like = None, (g, *names), edge.dtype
+        if node.dtype == like:
+            values += pick(node.kept)
+            gx = lower(self.writer, rule, names, values, edge.shape, like)
         fits = gx is not None
-        gx = gx or (
-            f"{self.writer.name(rule, f'{op.name}_{op.inputs[i]}')}({', '.join([g, *names])})"
-        )
-        self.deliver(gx, edge, g, op.owns, fits)
+        rule = self.writer.name(rule, f"{op.name}_{op.inputs[i]}")
+        self.deliver(gx or f"{rule}({', '.join(names)})", edge, g, op.owns, fits)
 
     def deliver(self, gx: str, edge: Any, g: str, owns: bool, fits: bool = False) -> None:
         """The line that hands a gradient on; `gx` is the expression that computes it.
