@@ -143,13 +143,12 @@ class Recorder:
                 y = op.call(*args, _by=functools.partial(self.compute, op), **kwargs)
             else:
                 y = make(*args, **kwargs)
-            if effect:
-                self.attempt(self.write_effect, op, make, args, kwargs, y)
-                self.versions = {key: (s, s.version) for key, (s, _) in self.versions.items()}
-            elif isinstance(op, Primitive):
+            if isinstance(op, Primitive):
                 self.attempt(self.write, op, args, kwargs, y)
-            else:
-                self.attempt(self.write_draw, op, args, y)
+            elif op.name != "backward":
+                self.attempt(self.write_call, op, make, args, kwargs, y)
+            if effect:
+                self.versions = {key: (s, s.version) for key, (s, _) in self.versions.items()}
         finally:
             self.position = random.default_generator.get_state_bytes()
             watch.busy = False
@@ -205,21 +204,17 @@ class Recorder:
         parts = y if op.multiple else (y,)
         _check_index(op, values)
         inputs = [self.writer.template(v, self.name_of) for v in values]
-        forward = self.writer.name(op.forward, op.name)
-        call = f"{forward}({', '.join(inputs)})"
+        call = self.writer.call(op.forward, op.name, inputs)
         whole = not op.multiple and not op.saves and isinstance(parts[0], np.ndarray)
         if whole and parts[0].strides != arrays[0].strides and op.elementwise:
             parts = (turned(op.forward, *values),)
-            call = f"{self.writer.name(turned, 'turned')}({', '.join([forward, *inputs])})"
+            call = self.writer.call(turned, "turned", [call.partition("(")[0], *inputs])
         for part, array in zip(parts, arrays, strict=True):
             if part.__class__ is np.ndarray and part.strides != array.strides:
                 raise Refused(f"{op.name} gives another layout than it computes")
         names = [self.known(a) for a in arrays]
+        extra = [self.known(object()) for _ in saved]  # it may be an argument itself next time
         self.alive.append((parts, saved))
-        extra = []
-        for _ in saved:  # it may be another kind of thing next time, or an argument itself
-            self.count += 1
-            extra.append(f"v{self.count}")
         for r in tensors(result):
             self.note(r)
             if saved and r.node is not None:
@@ -239,37 +234,30 @@ class Recorder:
             if part.__class__ is not np.ndarray:
                 self.writer.line(f"{name} = asarray({name})")
 
-    def write_draw(self, op: Any, args: Any, result: Any) -> None:
-        """The line of a draw from the stream of random numbers."""
-        generator, like, *rest = args
-        if generator is not random.default_generator:
+    def write_call(self, op: Any, function: Any, args: Any, kwargs: Any, result: Any) -> None:
+        """The line of a draw of random numbers, or of a step of training: it is called again."""
+        draws = op in _DRAWS
+        if draws and args[0] is not random.default_generator:
             raise Refused("random numbers of a generator of one's own")
-        if not all([type(p) in (int, float) for p in rest]):
+        if draws and not all([type(p) in (int, float) for p in args[2:]]):
             raise Refused("a draw with parameters that are no numbers")
-        call = lower_noise(self.writer, like, *rest) if op is _NOISE else None
-        if call is None:
-            pattern = self.names.get(id(like)) or self.writer.name(like, "like")
-            function = self.writer.name(getattr(random, op.name), op.name)
-            drawn = [self.writer.name(generator, "stream"), pattern, *map(repr, rest)]
-            call = f"{function}({', '.join(drawn)})"
-        self.alive.append(like)
-        self.writer.line(f"{self.known(result)} = {call}")
-
-    def write_effect(self, op: Any, function: Any, args: Any, kwargs: Any, result: Any) -> None:
-        """The line of a step of training, with the very objects that it was given."""
-        if op.name == "backward":
-            return
         if op.name == "optimizer_step" and (len(args) > 1 or kwargs):
             raise Refused("a step of an optimizer with a closure")
         known = {id(t) for t in self.outside.values()}
         if any([id(t) not in known for t in tensors((args, kwargs))]):
             raise Refused("a step of training is given a tensor that is computed")
-        given = [self.writer.constant(a) for a in args]
+        given = [self.names.get(id(a)) or self.writer.constant(a) for a in args]
         given += [f"{name}={self.writer.constant(a)}" for name, a in kwargs.items()]
-        call = f"{self.writer.name(function, function.__name__)}({', '.join(given)})"
-        if isinstance(result, TensorBase):
-            call = f"{self.known(result.array)} = {call}.array"
-            self.note(result)
+        call = self.writer.call(function, function.__name__, given)
+        if op is _NOISE:
+            call = lower_noise(self.writer, *args[1:]) or call
+        if result is not None:
+            made = result.array if isinstance(result, TensorBase) else result
+            call += "" if made is result else ".array"
+            call = f"{self.known(made)} = {call}"
+        self.alive.append(args)
+        for t in tensors(result):
+            self.note(t)
         self.writer.line(call)
 
     def write_walk(self, args: Any, kwargs: Any) -> None:
@@ -373,8 +361,8 @@ class Recorder:
                 guards = [_guard(value, owners) for value in (node.kept or ())[: len(plan.keep)]]
                 keeps = "None" if freed else as_tuple(kept[node])
                 kind = type(node.whole or node)
-                given = f"{self.writer.name(plan, 'plan')}, {edges}, {keeps}, {as_tuple(guards)}"
-                made = f"{self.writer.name(kind, kind.__name__)}({given}, {shape})"
+                given = [self.writer.name(plan, "plan"), edges, keeps, as_tuple(guards), shape]
+                made = self.writer.call(kind, kind.__name__, given)
             self.writer.line(f"n{i} = {made}")
             if node.parts:
                 self.writer.line(f"n{i}.parts = {node.parts}")

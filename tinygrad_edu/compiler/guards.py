@@ -121,6 +121,7 @@ class State:
         self._seen[id(value)] = value
         if isinstance(value, TensorBase):  # what it is, is asked at each call
             self.tensors.append(value)
+            self.look(getattr, value, "node")
             self.own_attributes(value)
         elif isinstance(value, (tuple, frozenset, list, dict)):
             self.container(value, name)
@@ -137,7 +138,7 @@ class State:
     def own_attributes(self, value: Any) -> None:
         """Attributes that were given to an object of a kind that we know, or by its class."""
         found = getattr(value, "__dict__", {})
-        if not isinstance(value, TensorBase) and hasattr(value, "__dict__"):
+        if not isinstance(value, TensorBase) and type(value).__module__ not in _STANDARD:
             self.look(length_hint, found, 0)
             self.cls(type(value))
         self.entries(found, [n for n in found if n in self.names and n not in _TENSOR])

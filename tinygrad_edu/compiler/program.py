@@ -23,7 +23,7 @@ import itertools
 import keyword
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -126,6 +126,10 @@ class Writer:
             self.names[found] = value
             self._known[id(value)] = found
         return found
+
+    def call(self, function: Any, hint: str, arguments: Iterable[str]) -> str:
+        """A call of a function, as an expression."""
+        return f"{self.name(function, hint)}({', '.join(arguments)})"
 
     def constant(self, value: Any) -> str:
         """Something that is no array, as an expression."""
@@ -257,7 +261,7 @@ class Walk:
             picked = list(pick(kept))
             if plan.joint is not None and "live" in op.joint_needs:
                 picked.insert(op.joint_needs.index("live"), writer.constant(plan.live))
-            writer.line(f"e = {writer.name(rule, op.name + '_rule')}({', '.join([g, *picked])})")
+            writer.line(f"e = {writer.call(rule, op.name + '_rule', [g, *picked])}")
             for i, edge in enumerate(node.edges):
                 if edge is not None:
                     self.deliver(f"e[{i}]", edge, g, op.owns)
@@ -270,8 +274,8 @@ class Walk:
             values += pick(node.kept)
             gx = lower(self.writer, rule, names, values, edge.shape, like)
         fits = gx is not None
-        rule = self.writer.name(rule, f"{op.name}_{op.inputs[i]}")
-        self.deliver(gx or f"{rule}({', '.join(names)})", edge, g, op.owns, fits)
+        gx = gx or self.writer.call(rule, f"{op.name}_{op.inputs[i]}", names)
+        self.deliver(gx, edge, g, op.owns, fits)
 
     def deliver(self, gx: str, edge: Any, g: str, owns: bool, fits: bool = False) -> None:
         """The line that hands a gradient on; `gx` is the expression that computes it.
