@@ -144,7 +144,7 @@ def explain(compiled: Any) -> str:
         return "not compiled"
     found = [entry for entries in compiled.known.values() for entry in entries]
     lines = [
-        f"recorded:\n{entry.source.strip()}" if entry.reason is None
+        f"recorded:\n{entry.source.strip()}" if not entry.reason
         else f"runs as it is: {entry.reason}"
         for entry in found
     ]  # fmt: skip

@@ -308,28 +308,25 @@ class Recorder:
             todo.extend([edge for edge in node.edges if edge is not None])
         return kept, ends
 
-    def write_results(self, answer: Any) -> None:
-        """The lines that make what the run returns, and the nodes that its tensors come of."""
-        leaves = tree.flatten(answer)
+    def finish(self, answer: Any) -> tuple[str, Any]:
+        """The program: its source, and itself.  It ends with the tensors that the run returns."""
+        leaves, writer = tree.flatten(answer), self.writer
         handed = {id(t): f"given[{i}]" for i, t in enumerate(self.handed)}
         found = {id(t): t for t in leaves if isinstance(t, TensorBase) and id(t) not in handed}
         results = [*found.values()]
         self.check_results(leaves, results)
         texts = handed | {id(t): f"t{i}" for i, t in enumerate(results)}
         for t in results:
-            self.writer.line(f"{texts[id(t)]} = wrap({self.name_of(t.array)})")
+            writer.line(f"{texts[id(t)]} = wrap({self.name_of(t.array)})")
         self.write_nodes(results, texts)
-        parts = [texts.get(id(x)) or self.writer.constant(x) for x in leaves]
-        frame = self.writer.name(tree.change(answer, lambda leaf: None), "answer")
-        whole = len(leaves) == 1 and leaves[0] is answer
-        made = parts[0] if whole else f"rebuild({frame}, [{', '.join(parts)}])"
-        self.writer.line(f"return {made}")
-
-    def finish(self) -> tuple[str, Any]:
-        """The program: its source, and itself."""
+        made = [texts.get(id(x)) or writer.constant(x) for x in leaves]
+        if len(leaves) != 1 or leaves[0] is not answer:
+            frame = writer.name(tree.change(answer, lambda leaf: None), "answer")
+            made = [f"rebuild({frame}, [{', '.join(made)}])"]
+        writer.line(f"return {made[0]}")
         count = len(self.given or ())
         names = [f"x{i}" if i < count else f"w{i - count}" for i in range(len(self.handed))]
-        return self.writer.function(["given", *names])
+        return writer.function(["given", *names])
 
     def check_results(self, leaves: list[Any], results: list[Any]) -> None:
         """Refuse results that share memory with what they must not."""

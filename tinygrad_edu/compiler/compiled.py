@@ -7,6 +7,7 @@ recording is replayed, while its guards hold.  What cannot be recorded runs as i
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 from operator import attrgetter, is_
@@ -39,31 +40,33 @@ class _Unseen(Exception):
 
 
 class Recording:
-    """A recorded run.
+    """A recorded run, or the reason why there is none.
 
     Attributes:
-        reason: why there is none and the function runs as it is; None if there is one.
-        state: what must be as it was; None if nothing is known to change it.
+        reason: why there is none and the function runs as it is; empty if there is one.
+        state: what must be as it was; None if nothing is known to change the reason.
         source: the program.
         begun: it has handed out gradients, and cannot be begun anew.
     """
 
-    reason: str | None = None
-    begun = False
+    source, begun, views = "", False, ()
 
-    def __init__(self, recorder: Recorder, answer: Any, kept: State) -> None:
-        recorder.writer.names["recording"] = self
-        recorder.write_results(answer)
-        self.source, self.program = recorder.finish()
-        self.used = recorder.handed[len(recorder.given or ()) :]
-        self.state, self.known = kept, kept.tensors
+    def __init__(self, reason: str, kept: State | None) -> None:
+        self.reason, self.state = reason, kept
+        self.known = kept.tensors if kept is not None and not reason else []
         self.arrays = [t.array for t in self.known]
         self.facts = [(a.shape, a.dtype, a.strides) for a in self.arrays]
-        self.views = [t for t in self.used if t.view_of is not None]
+
+    def record(self, recorder: Recorder, answer: Any) -> None:
+        """Write the program of a run that gave this answer."""
+        recorder.writer.names["recording"] = self
+        self.source, self.program = recorder.finish(answer)
+        self.used = recorder.handed[len(recorder.given or ()) :]
+        self.views = tuple([t for t in self.used if t.view_of is not None])
 
     def holds(self) -> bool:
         """Whether everything that the recording depends on is as it was."""
-        if not self.state.holds():
+        if self.state is not None and not self.state.holds():
             return False
         arrays = [*map(_arrays, self.known)]
         if not all(map(is_, arrays, self.arrays)):
@@ -77,17 +80,6 @@ class Recording:
         self.begun = False
         given = [*given, *self.used]
         return self.program(given, *map(_arrays, given))
-
-
-class Plain:
-    """A signature whose calls run as they are."""
-
-    def __init__(self, reason: str, kept: State | None) -> None:
-        self.reason, self.state, self.source = reason, kept, ""
-
-    def holds(self) -> bool:
-        """Whether the reason may still be one."""
-        return self.state is None or self.state.holds()
 
 
 class Compiled(Wrapper):
@@ -121,7 +113,7 @@ class Compiled(Wrapper):
             return self.plain(str(unseen), args, kwargs)
         for found in self.known.get(key, ()):
             if found.holds() and not everywhere:
-                if found.reason is not None:
+                if found.reason:
                     return self.plain(found.reason, args, kwargs)
                 return self.replay(found, given, args, kwargs)
         if self.looks >= _LOOKS or everywhere:
@@ -162,17 +154,15 @@ class Compiled(Wrapper):
     def look(self, key: Any, given: list[Any], args: Any, kwargs: Any) -> Any:
         """Run the function, watched; the second time, record it."""
         self.looks += 1
-        before = self.seen.pop(key, None)
-        kept = reason = None
+        before, kept, reason = self.seen.pop(key, None), None, ""
         if before is not None:
             try:
                 kept = State(self.function, before)
                 _check_given(given, kept)
             except Exception as problem:
                 reason = _told(problem)
-        watch = Watch()
-        recording = kept is not None and reason is None
-        recorder = Recorder(watch, given if recording else None, kept.tensors if kept else ())
+        watch, known = Watch(), kept.tensors if kept is not None and not reason else None
+        recorder = Recorder(watch, None if known is None else given, known or ())
         mode = state.mode
         try:
             state.mode = mode.but(listeners=(recorder.heard,))
@@ -181,31 +171,27 @@ class Compiled(Wrapper):
         finally:
             state.mode = mode
         recorder.check_end()
-        reason = reason or watch.problem
-        if before is None and reason is None:
+        reason = reason or watch.problem or ""
+        if before is None and not reason:
             self.seen[key] = watch
             return answer
+        if kept is None:
+            with contextlib.suppress(Unguarded):
+                kept = State(self.function, watch)
+        found = Recording(reason, kept)
         try:
-            entry: Any = self.entry(reason, recorder, before, kept, answer)
+            if not reason:
+                if watch.codes.keys() - before.codes.keys():
+                    raise Refused("two equal calls took different ways")
+                if not kept.same_as(State(self.function, before)):
+                    raise Refused("the run changes something that it depends on")
+                found.record(recorder, answer)
         except Exception as problem:  # whatever it is, the function's own answer stands
-            entry = Plain(_told(problem), kept)
-        self.known.setdefault(key, []).append(entry)
-        if self.fullgraph and entry.reason is not None:
-            return self.plain(entry.reason, args, kwargs)
+            found.reason = _told(problem)
+        self.known.setdefault(key, []).append(found)
+        if self.fullgraph and found.reason:
+            return self.plain(found.reason, args, kwargs)
         return answer
-
-    def entry(self, reason: Any, recorder: Any, before: Any, kept: Any, answer: Any) -> Any:
-        """The recording of a run, or the reason why there is none."""
-        if reason is not None:
-            try:
-                return Plain(reason, kept or State(self.function, recorder.watch))
-            except Unguarded:
-                return Plain(reason, None)
-        if recorder.watch.codes.keys() - before.codes.keys():
-            raise Refused("two equal calls took different ways")
-        if not kept.same_as(State(self.function, before)):
-            raise Refused("the run changes something that it depends on")
-        return Recording(recorder, answer, kept)
 
 
 def _told(problem: Exception) -> str:
