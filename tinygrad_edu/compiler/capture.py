@@ -18,7 +18,7 @@ import numpy as np
 from tinygrad_edu import random
 from tinygrad_edu.compiler.lower import lower, lower_noise
 from tinygrad_edu.compiler.program import Walk, Writer, as_tuple
-from tinygrad_edu.compiler.watch import Watch
+from tinygrad_edu.compiler.watch import Refused, Watch, refuse
 from tinygrad_edu.dtypes import common, dtype, is_half
 from tinygrad_edu.engine import tree
 from tinygrad_edu.engine.composed import Composed
@@ -36,10 +36,6 @@ _SIZE_BY_VALUE = {"nonzero", "masked_select", "argwhere", "unique", "bincount", 
 SIMPLE = (bool, int, str, type(None), dtype)
 _EFFECTS = {"zero_grad", "backward", "clip", "optimizer_step", "scheduler_step"}
 """Steps of training, by the names under which they are heard."""
-
-
-class Refused(Exception):
-    """The run cannot be recorded, and why."""
 
 
 def turned(forward: Any, *values: Any) -> Any:
@@ -110,8 +106,7 @@ class Recorder:
         found = self.names.get(id(value))
         if found is not None:
             return found
-        if is_half(value.dtype):
-            raise Refused("16-bit floats")
+        refuse(is_half(value.dtype), "16-bit floats")
         if id(value) in self.outside:
             place = len(self.handed) - len(self.given or ())
             return self.hand(self.outside[id(value)], f"w{place}")
@@ -130,7 +125,7 @@ class Recorder:
             return make(*args, **kwargs)
         watch.busy = True
         try:
-            self.check_end() if effect else self.check_draws()
+            self.check(writes=effect)
             if effect:
                 args = tuple([[*a] if isinstance(a, GeneratorType) else a for a in args])
                 self.effects = True
@@ -168,37 +163,29 @@ class Recorder:
         self.made = (values, y)
         return y
 
-    def check_draws(self) -> None:
-        """Random numbers are drawn by operations alone, or the replay would not draw them."""
+    def check(self, writes: bool = True) -> None:
+        """Refuse if something was drawn, or written, that the replay would not."""
         if self.position.tobytes() != random.default_generator.get_state_bytes().tobytes():
             self.watch.refuse("random numbers are drawn outside of dropout")
-
-    def check_end(self) -> None:
-        """Refuse if something was written, or drawn, that the replay would not."""
-        self.check_draws()
-        for storage, version in self.versions.values():
-            if storage.version != version:
-                self.watch.refuse("a tensor is written in place")
+        if writes and any([s.version != version for s, version in self.versions.values()]):
+            self.watch.refuse("a tensor is written in place")
 
     # ---- writing
 
     def write(self, op: Any, args: Any, kwargs: Any, result: Any) -> None:
         """The line of a call."""
-        if "out" in kwargs:
-            raise Refused("`out=` is written to")
+        refuse("out" in kwargs, "`out=` is written to")
         for t in tensors((args, kwargs)):
             self.name_of(t.array)
             self.note(t)
-        if op.name in _SIZE_BY_VALUE:
-            raise Refused(f"the size of {op.name}'s result depends on values")
+        refuse(op.name in _SIZE_BY_VALUE, f"the size of {op.name}'s result depends on values")
         results = result if op.multiple else (result,)
         arrays = [r.array if isinstance(r, TensorBase) else r for r in results]
         if op.view:
             bound = op.bind(args, kwargs) if kwargs or len(args) != op.arity else args
             source = bound[0].array if isinstance(bound[0], TensorBase) else bound[0]
             self.made = ((source, *bound[1:]), tuple(arrays) if op.multiple else arrays[0])
-        if self.made is None:
-            raise Refused(f"{op.name} was not computed by its forward function")
+        refuse(self.made is None, f"{op.name} was not computed by its forward function")
         values, y = self.made
         y, *saved = y if op.saves else (y,)
         parts = y if op.multiple else (y,)
@@ -343,8 +330,7 @@ class Recorder:
     def write_nodes(self, results: list[Any], texts: dict[int, str]) -> None:
         """The lines that make the nodes of the results; those of a past walk are freed."""
         kept, ends = self.graph([t for t in results if t.node not in self.walked])
-        if self.effects and kept:
-            raise Refused("a result of a training step could be walked backward")
+        refuse(self.effects and kept, "a result of a training step could be walked backward")
         kept |= {t.node: [] for t in results if t.node in self.walked}
         owners = {id(t.array): f"{texts[id(t)]}._storage" for t in (*self.handed, *results)}
         names = {node: f"node_of(given[{i}])" for node, i in ends.items()}

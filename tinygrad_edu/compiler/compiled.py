@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu import random
-from tinygrad_edu.compiler.capture import SIMPLE, Recorder, Refused
-from tinygrad_edu.compiler.guards import State, Unguarded, Wrapper
-from tinygrad_edu.compiler.watch import Watch, is_ours
+from tinygrad_edu.compiler.capture import SIMPLE, Recorder
+from tinygrad_edu.compiler.guards import State, Wrapper
+from tinygrad_edu.compiler.watch import Refused, Watch, is_ours
 from tinygrad_edu.dtypes import get_default_dtype, is_half
 from tinygrad_edu.engine.graph import INFERENCE, TensorBase
 from tinygrad_edu.engine.mode import state
@@ -33,10 +33,6 @@ _arrays = attrgetter("array")
 
 class Unsupported(RuntimeError):
     """With `fullgraph=True`: the function cannot be recorded."""
-
-
-class _Unseen(Exception):
-    """An argument that no signature describes."""
 
 
 class Recording:
@@ -109,7 +105,7 @@ class Compiled(Wrapper):
         try:
             key = (mode.enabled, mode.inference, get_default_dtype(), get_fastpath_enabled(),
                    sign(args, given), sign(kwargs, given) if kwargs else None)  # fmt: skip
-        except _Unseen as unseen:
+        except Refused as unseen:
             return self.plain(str(unseen), args, kwargs)
         for found in self.known.get(key, ()):
             if found.holds() and not everywhere:
@@ -170,13 +166,13 @@ class Compiled(Wrapper):
                 answer = self.function(*args, **kwargs)
         finally:
             state.mode = mode
-        recorder.check_end()
+        recorder.check()
         reason = reason or watch.problem or ""
         if before is None and not reason:
             self.seen[key] = watch
             return answer
         if kept is None:
-            with contextlib.suppress(Unguarded):
+            with contextlib.suppress(Refused):
                 kept = State(self.function, watch)
         found = Recording(reason, kept)
         try:
@@ -196,7 +192,7 @@ class Compiled(Wrapper):
 
 def _told(problem: Exception) -> str:
     """The reason, if it is one of ours; of another error its type as well."""
-    ours = isinstance(problem, (Unguarded, Refused))
+    ours = isinstance(problem, Refused)
     return str(problem) if ours else f"{type(problem).__name__}: {problem}"
 
 
@@ -217,12 +213,12 @@ def sign(value: Any, given: list[Any]) -> Any:
             if t is value:
                 return i
             if t.array is value.array or (t.node is not None and t.node is value.node):
-                raise _Unseen("two arguments are one array")
+                raise Refused("two arguments are one array")
         given.append(value)
         x, kind = value.array, value.__class__
         strange = not isinstance(x, np.ndarray) or is_half(x.dtype)
         if strange or not is_ours({"__name__": kind.__module__}):
-            raise _Unseen("an argument is on a GPU, in 16 bits, or of a class of one's own")
+            raise Refused("an argument is on a GPU, in 16 bits, or of a class of one's own")
         free = current_node(value) is None
         return x.shape, x.dtype.num, x.strides, free, value._storage is INFERENCE, kind
     kind = type(value)
@@ -234,4 +230,4 @@ def sign(value: Any, given: list[Any]) -> Any:
         return (kind, *[sign(part, given) for part in value])
     if kind is dict:
         return (kind, *[(sign(k, given), sign(v, given)) for k, v in value.items()])
-    raise _Unseen(f"an argument is a {kind.__name__}")
+    raise Refused(f"an argument is a {kind.__name__}")

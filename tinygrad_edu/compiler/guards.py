@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from operator import attrgetter, call, getitem, is_, length_hint
 from typing import Any
 
-from tinygrad_edu.compiler.watch import Watch, is_ours
+from tinygrad_edu.compiler.watch import Refused, Watch, is_ours, refuse
 from tinygrad_edu.dtypes import dtype
 from tinygrad_edu.engine.graph import TensorBase
 from tinygrad_edu.nn.modules.module import Module
@@ -31,10 +31,6 @@ _STANDARD = {*sys.stdlib_module_names} - {"argparse", "types", "enum", "dataclas
 _KNOWN_MODULES = {"math", "typing", "collections", "dataclasses", "functools", "contextlib"}
 _TRAINERS = Module.__module__.partition(".")[0] + ".optim."
 """Whose objects are called in a replay as in the function, and look up what they depend on."""
-
-
-class Unguarded(Exception):
-    """Something that the code names cannot be guarded."""
 
 
 class Wrapper:
@@ -67,7 +63,7 @@ class State:
         tensors: all tensors found.
 
     Raises:
-        Unguarded: there is something that could change unnoticed.
+        Refused: there is something that could change unnoticed.
     """
 
     def __init__(self, root: Any, watch: Watch) -> None:
@@ -164,7 +160,7 @@ class State:
             try:
                 self.visit(self.look(getattr, cell, "cell_contents"), value.__name__)
             except ValueError:
-                raise Unguarded(f"a name that {value.__name__} uses has no value yet") from None
+                raise Refused(f"a name that {value.__name__} uses has no value yet") from None
         self.visit((value.__defaults__, value.__kwdefaults__), value.__name__)
 
     def cls(self, value: Any) -> None:
@@ -177,8 +173,7 @@ class State:
         """A module of Python: the user's own like an object, others only if they are known."""
         if is_ours(vars(value)) or value.__name__ in _KNOWN_MODULES:
             return
-        if value.__name__.partition(".")[0] == "numpy":
-            raise Unguarded("NumPy is called beside the operations")
+        refuse(value.__name__.partition(".")[0] == "numpy", "NumPy is called beside the operations")
         self.entries(vars(value), [n for n in self.names if n in vars(value)])
 
     def instance(self, value: Any, name: Any) -> None:
@@ -188,7 +183,7 @@ class State:
         known = layer or module.startswith(_TRAINERS) or not is_ours({"__name__": module})
         strange = attributes is None or hasattr(type(value), "__slots__")
         if strange or not known or module.partition(".")[0] in _STANDARD:
-            raise Unguarded(f"`{name}` is a {type(value).__name__}, which might change unnoticed")
+            raise Refused(f"`{name}` is a {type(value).__name__}, which might change unnoticed")
         self.cls(type(value))
         self.look(length_hint, attributes, 0)
         names = self.names | _LAYER if layer else self.names
@@ -202,7 +197,7 @@ class State:
         for code, names in watch.codes.items():
             known = code in inner or code in self._functions or is_ours(names)
             if code.co_freevars and code.co_freevars != ("__class__",) and not known:
-                raise Unguarded(f"`{code.co_name}` has a closure that could not be found")
+                raise Refused(f"`{code.co_name}` has a closure that could not be found")
 
 
 def _same(a: Any, b: Any) -> bool:

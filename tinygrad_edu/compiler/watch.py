@@ -80,15 +80,12 @@ _LOOK_AT_SHAPES = {f"{_PACKAGE}.{name}" for name in """
 # Functions that make tensors of what they are told, and of nothing else.
 _CONSTANTS = {
     inspect.unwrap(getattr(creation, name)).__code__
-    for name in "arange zeros ones full eye zeros_like ones_like".split()
+    for name in "arange full eye zeros ones zeros_like ones_like".split()
 }
 # Functions that look at the numbers in a tensor given for a number, and at which argument.
-_TAKE_NUMBERS = {
-    inspect.unwrap(getattr(creation, name)).__code__: None for name in "arange full eye".split()
-} | {
-    inspect.unwrap(masking.masked_fill).__code__: "value",
-    creation._number.__code__: "value",
-}
+_TAKE_NUMBERS = dict.fromkeys(_CONSTANTS) | {
+    inspect.unwrap(masking.masked_fill).__code__: "value", creation._number.__code__: "value",
+}  # fmt: skip
 _PURE: set[Any] = {
     getattr(builtins, name)
     for name in (
@@ -99,6 +96,16 @@ _PURE: set[Any] = {
 _PLAIN = (list, dict, tuple, str, int, float, set, frozenset, bytes, range, type(None))
 _IMPORT = importlib._bootstrap._find_and_load.__code__  # type: ignore[attr-defined]
 _WRITES = {"STORE_GLOBAL", "DELETE_GLOBAL", "IMPORT_NAME"}
+
+
+class Refused(Exception):
+    """The run cannot be recorded, and why."""
+
+
+def refuse(when: object, why: str) -> None:
+    """Give up a recording, in this case."""
+    if when:
+        raise Refused(why)
 
 
 class Watch:
