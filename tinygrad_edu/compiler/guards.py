@@ -18,6 +18,7 @@ from typing import Any
 from tinygrad_edu.compiler.watch import Refused, Watch, is_ours, refuse
 from tinygrad_edu.dtypes import dtype
 from tinygrad_edu.engine.graph import TensorBase
+from tinygrad_edu.engine.record import current_node
 from tinygrad_edu.nn.modules.module import Module
 
 _SIMPLE = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis), dtype, range, slice)
@@ -117,7 +118,7 @@ class State:
         self._seen[id(value)] = value
         if isinstance(value, TensorBase):  # what it is, is asked at each call
             self.tensors.append(value)
-            self.look(getattr, value, "node")
+            self.look(_node, value, None)
             self.own_attributes(value)
         elif isinstance(value, (tuple, frozenset, list, dict)):
             self.container(value, name)
@@ -198,6 +199,10 @@ class State:
             known = code in inner or code in self._functions or is_ours(names)
             if code.co_freevars and code.co_freevars != ("__class__",) and not known:
                 raise Refused(f"`{code.co_name}` has a closure that could not be found")
+
+
+def _node(t: Any, _: Any) -> Any:
+    return current_node(t)
 
 
 def _same(a: Any, b: Any) -> bool:

@@ -61,13 +61,6 @@ def add(so_far: Any, g: Any) -> Any:
     return g if so_far is None else so_far + g
 
 
-def put(parts: Any, count: int, index: int, g: Any) -> Any:
-    """The gradients of an operation's outputs, with that of one more."""
-    parts = parts or [None] * count
-    parts[index] = g
-    return parts
-
-
 def land(leaf: Any, g: Any) -> None:
     """The gradient of a leaf has arrived: what the walk does with it."""
     hooks = leaf.hooks
@@ -104,8 +97,8 @@ class Writer:
 
     def __init__(self) -> None:
         self.names: dict[str, Any] = {
-            "np": np, "asarray": as_array, "wrap": wrap, "node_of": current_node, "put": put,
-            "rebuild": rebuild, "fit": fit, "own": own, "add": add, "land": land, "quiet": quiet,
+            "np": np, "asarray": as_array, "wrap": wrap, "node_of": current_node, "fit": fit,
+            "rebuild": rebuild, "own": own, "add": add, "land": land, "quiet": quiet,
         }  # fmt: skip
         self.lines: list[str] = []
         self.margin = "    "
@@ -184,35 +177,33 @@ def in_place(lines: Sequence[str]) -> list[str]:
     It must be an array that the program has computed in C order, and that nothing else looks into:
     only lines that call NumPy, and copy, name it.
     """
-    uses = _uses(lines)
+    uses, written, straight = _uses(lines), list(lines), set()
     ours = {n for n, at in uses.items() if all([_READS.search(lines[i]) for i in at])}
-    straight: set[str] = set()
-    written = []
     for i, line in enumerate(lines):
         found = _SUM.search(line)
         if found is not None:
             y, call, *operands = found.groups()
             if all([n[0] != "d" or n in straight for n in operands]):
                 straight.add(y)
-            free = [n for n in operands if n in ours and n in straight and uses[n][-1] == i]
-            line = line.replace(call, f"{call}, out={free[0]}") if free else line
+            free = [n for n in operands if n in ours & straight and uses[n][-1] == i]
+            if free:
+                written[i] = line.replace(call, f"{call}, out={free[0]}")
         elif "= np.matmul(" in line:
             straight.add(line.split()[0])
-        written.append(line)
     return written
 
 
 def _with_deletions(lines: Sequence[str]) -> list[str]:
     """The lines, and behind the last that names a computed array its deletion."""
-    written = list(lines)
     ends: dict[int, list[str]] = {}
     for name, at in _uses(lines).items():
         ends.setdefault(at[-1], []).append(name)
-    for i in sorted(ends, reverse=True):
-        line = lines[i]
-        if not line.lstrip().startswith("return"):
+    written = []
+    for i, line in enumerate(lines):
+        written.append(line)
+        if i in ends and not line.lstrip().startswith("return"):
             margin = line[: len(line) - len(line.lstrip())]
-            written.insert(i + 1, f"{margin}del {', '.join(ends[i])}")
+            written.append(f"{margin}del {', '.join(ends[i])}")
     return written
 
 
@@ -247,35 +238,29 @@ class Walk:
         writer, plan, op, kept = self.writer, node.plan, node.plan.op, self.kept[node]
         if node.whole is not None:
             at = self.place[node.whole]
-            so_far = at if node.whole in self.arrived else None
-            writer.line(f"{at} = put({so_far}, {node.whole.parts}, {node.index}, {g})")
-            self.arrived.add(node.whole)
-        elif plan.joint is None and not op.variadic:
-            for i, rule, pick in plan.rules:
-                if node.edges[i] is not None:
-                    self.apply(node, i, rule, pick, g)
-        else:
-            rule, pick = plan.joint, plan.joint_pick
-            if rule is None:
-                ((_, rule, pick),) = plan.rules
-            picked = list(pick(kept))
-            if plan.joint is not None and "live" in op.joint_needs:
-                picked.insert(op.joint_needs.index("live"), writer.constant(plan.live))
-            writer.line(f"e = {writer.call(rule, op.name + '_rule', [g, *picked])}")
-            for i, edge in enumerate(node.edges):
-                if edge is not None:
-                    self.deliver(f"e[{i}]", edge, g, op.owns)
-
-    def apply(self, node: Any, i: int, rule: Any, pick: Any, g: str) -> None:
-        """The lines of one rule."""
-        op, edge, names, values = node.plan.op, node.edges[i], pick(self.kept[node]), (node.shape,)
-        gx, names, like = None, (g, *names), edge.dtype
-        if node.dtype == like:
-            values += pick(node.kept)
-            gx = lower(self.writer, rule, names, values, edge.shape, like)
-        fits = gx is not None
-        gx = gx or self.writer.call(rule, f"{op.name}_{op.inputs[i]}", names)
-        self.deliver(gx, edge, g, op.owns, fits)
+            if node.whole not in self.arrived:
+                writer.line(f"{at} = [None] * {node.whole.parts}")
+                self.arrived.add(node.whole)
+            writer.line(f"{at}[{node.index}] = {g}")
+            return
+        joint = [] if plan.joint is None else [(0, plan.joint, plan.joint_pick)]
+        for i, rule, pick in joint or plan.rules:
+            edge, names = node.edges[i], [g, *pick(kept)]
+            if joint and "live" in op.joint_needs:
+                names.insert(op.joint_needs.index("live") + 1, writer.constant(plan.live))
+            gx = writer.call(rule, f"{op.name}_{op.inputs[i] if op.inputs else 'rule'}", names)
+            if joint or op.variadic:
+                writer.line(f"e = {gx}")
+                for j, edge in enumerate(node.edges):
+                    if edge is not None:
+                        self.deliver(f"e[{j}]", edge, g, op.owns)
+            elif edge is not None:
+                like, values = edge.dtype, (node.shape, *pick(node.kept))
+                alike = lower(writer, rule, names, values, edge.shape, like)
+                if node.dtype != like or alike is None:
+                    self.deliver(gx, edge, g, op.owns)
+                else:
+                    self.deliver(alike, edge, g, op.owns, fits=True)
 
     def deliver(self, gx: str, edge: Any, g: str, owns: bool, fits: bool = False) -> None:
         """The line that hands a gradient on; `gx` is the expression that computes it.
