@@ -32,6 +32,12 @@ from tinygrad_edu.engine.levels import tensors
 from tinygrad_edu.ops import creation, masking
 
 _PACKAGE = __name__.partition(".")[0]
+
+
+def _ours(names: str) -> set[str]:
+    return {f"{_PACKAGE}.{name}" for name in names.split()}
+
+
 # Modules of others that ours call, and that look at dtypes, shapes and names alone.
 _TRUSTED = {
     *"contextlib enum re re._compiler re._parser importlib importlib._bootstrap".split(),
@@ -39,29 +45,24 @@ _TRUSTED = {
     inspect.unwrap(np.broadcast_shapes).__globals__["__name__"],
 }
 # Names by which code may come to the numbers in a tensor, or change them.
-_VALUES = {
-    "array", "storage", "_storage", "_grad", "view_of", "rebased", "turns", "item", "tolist",
-    "numpy", "data_ptr", "__array__", "fill_", "operand",
-}  # fmt: skip
+_VALUES = set(
+    "array storage _storage _grad view_of rebased turns item tolist numpy data_ptr __array__ fill_"
+    " operand".split()
+)
 # Modules that look at shapes and histories only.
-_ENGINE = {
-    f"{_PACKAGE}.{name}"
-    for name in (
-        "engine.fast engine.record engine.views engine.boundary engine.composed engine.mode"
-        " engine.binding engine.levels engine.tree engine.nodes engine.versions engine.switches"
-        " dtypes backend size compiler.capture compiler.watch random out_of_memory"
-    ).split()
-}
-_CLOSED = {
-    f"{_PACKAGE}.engine.inplace": "a write in place",
-    f"{_PACKAGE}.engine.gradients": "a backward pass",
-    f"{_PACKAGE}.engine.hooks": "a hook of a tensor",
-    f"{_PACKAGE}.autograd.function": "a custom Function",
-    f"{_PACKAGE}.utils.checkpoint": "checkpointing",
-}
+_ENGINE = _TRUSTED | _ours(
+    "engine.fast engine.record engine.views engine.boundary engine.composed engine.mode"
+    " engine.binding engine.levels engine.tree engine.nodes engine.versions engine.switches dtypes"
+    " backend size compiler.capture compiler.watch random out_of_memory"
+)
+_CLOSED = {f"{_PACKAGE}.{name}": what for name, what in {
+    "engine.inplace": "a write in place", "engine.gradients": "a backward pass",
+    "engine.hooks": "a hook of a tensor", "autograd.function": "a custom Function",
+    "utils.checkpoint": "checkpointing",
+}.items()}  # fmt: skip
 # What `.array` may be asked for anywhere, and functions that hand it on to such questions alone.
 _FACTS = {"shape", "dtype", "ndim", "size", "strides", "itemsize", "nbytes", "flags", "device"}
-_LOOK_AT_SHAPES = {f"{_PACKAGE}.{name}" for name in """
+_LOOK_AT_SHAPES = _ours("""
     methods.python_protocol.PythonProtocol.__len__ nn.functional.dropout._channel_dropout
     nn.functional.dropout.dropout nn.functional.normalization._by_running
     nn.functional.normalization.batch_norm nn.functional.normalization.group_norm
@@ -76,23 +77,25 @@ _LOOK_AT_SHAPES = {f"{_PACKAGE}.{name}" for name in """
     ops.reduction._truth_dims ops.reduction.logsumexp ops.reduction.mean ops.reduction.sum
     ops.shape.reshape out.fills_out.<locals>.call tensor.Tensor.<lambda> tensor.Tensor.detach
     tensor.Tensor.device tensor.Tensor.is_contiguous tensor.Tensor.is_cuda tensor.Tensor.stride
-""".split()}  # fmt: skip
+""")
 # Functions that make tensors of what they are told, and of nothing else.
 _CONSTANTS = {
     inspect.unwrap(getattr(creation, name)).__code__
     for name in "arange full eye zeros ones zeros_like ones_like".split()
 }
 # Functions that look at the numbers in a tensor given for a number, and at which argument.
-_TAKE_NUMBERS = dict.fromkeys(_CONSTANTS) | {
-    inspect.unwrap(masking.masked_fill).__code__: "value", creation._number.__code__: "value",
+_TAKE_NUMBERS = {
+    inspect.unwrap(function).__code__: argument
+    for function, argument in {
+        creation.arange: None, creation.full: None, creation.eye: None,
+        masking.masked_fill: "value", creation._number: "value",
+    }.items()
 }  # fmt: skip
-_PURE: set[Any] = {
-    getattr(builtins, name)
-    for name in (
-        "abs all any callable chr divmod format isinstance issubclass iter len max min next ord"
-        " pow repr round sorted sum"
-    ).split()
-} | {value for value in vars(math).values() if isinstance(value, BuiltinFunctionType)}
+_PURE: set[Any] = {value for value in vars(math).values() if isinstance(value, BuiltinFunctionType)}
+_PURE |= {vars(builtins)[name] for name in (
+    "abs all any callable chr divmod format isinstance issubclass iter len max min next ord pow"
+    " repr round sorted sum"
+).split()}  # fmt: skip
 _PLAIN = (list, dict, tuple, str, int, float, set, frozenset, bytes, range, type(None))
 _IMPORT = importlib._bootstrap._find_and_load.__code__  # type: ignore[attr-defined]
 _WRITES = {"STORE_GLOBAL", "DELETE_GLOBAL", "IMPORT_NAME"}
@@ -173,7 +176,7 @@ class Watch:
         """Refuse a function that may look at numbers; note what the others name."""
         importing = code.co_name == "<module>" and is_ours({"__name__": module})
         renames = code is copy_as.__code__  # gives a node another name
-        if importing or renames or module in _ENGINE or module in _TRUSTED:
+        if importing or renames or module in _ENGINE:
             return
         words = {c for c in code.co_consts if isinstance(c, str) and c.isidentifier()}
         self.names |= {*code.co_names, *words}
@@ -186,9 +189,9 @@ class Watch:
         elif not is_ours({"__name__": module}):
             if "__dict__" in code.co_names:
                 self.refuse(f"`{code.co_name}` looks into a `__dict__`")
-            found = {i.opname for i in dis.get_instructions(code)} & _WRITES
-            writes = [i for i in dis.get_instructions(code) if i.opname == "STORE_DEREF"]
-            if found or any([i.argval in code.co_freevars for i in writes]):
+            steps = [(i.opname, i.argval) for i in dis.get_instructions(code)]
+            outer = {("STORE_DEREF", name) for name in code.co_freevars}
+            if not (outer.isdisjoint(steps) and _WRITES.isdisjoint([name for name, _ in steps])):
                 self.refuse(f"`{code.co_name}` assigns to a global or nonlocal name, or imports")
 
 
@@ -210,11 +213,7 @@ def is_ours(names: dict[str, Any]) -> bool:
 
 def _is_pure(function: Any) -> bool:
     """Whether a function in C depends on its arguments alone."""
-    if function == sys.setprofile:
-        return True
-    try:
-        owner = getattr(function, "__self__", 0.5j)
-        made = isinstance(owner, type) and owner in (tuple, dict, int, str)
-        return made or isinstance(owner, _PLAIN) or function in _PURE
-    except TypeError:
-        return False
+    owner = getattr(function, "__self__", 0.5j)
+    made = owner is tuple or owner is dict or owner is int or owner is str
+    own = made or isinstance(owner, _PLAIN) or function == sys.setprofile
+    return own or function in _PURE
