@@ -50,7 +50,7 @@ def _with_hooks(function: Callable[..., Any]) -> Callable[..., Any]:
     @heard("optimizer_step")
     @functools.wraps(function)
     def step(self: Optimizer, *args: object, **kwargs: object) -> Any:
-        if type(self).step is not step:
+        if type(self).step is not step or not hasattr(self, "_hooks"):  # no `super().__init__()`
             return function(self, *args, **kwargs)
         for group in self.param_groups:
             _without_numpy(group)
