@@ -67,13 +67,13 @@ def constants(x: Array, *values: float) -> list[Any]:
 
     They have the dtype of `x`, so they never widen it.
     """
-    if isinstance(x, np.ndarray):
-        return [_number(value, x.dtype) for value in values]
-    return list(values)
+    return _numbers(x.dtype, values) if isinstance(x, np.ndarray) else list(values)
 
 
-_number = lru_cache(maxsize=256)(np.array)
-"""Made once for all the parameters of a step, and all the steps of a training."""
+@lru_cache(maxsize=64)
+def _numbers(dtype: Any, values: tuple[float, ...]) -> list[Any]:
+    """Made once for all the parameters of a step; those that change with it are soon dropped."""
+    return [np.array(value, dtype) for value in values]
 
 
 def filled(x: Array, n: int, value: float) -> Array:
