@@ -48,13 +48,13 @@ def graph_cut_at_the_root(seen: History, event: Event) -> Any:
     if not roots or not all([t.node is None or isinstance(t.node, Leaf) for t in roots]):
         return
     facts = seen.of(roots[0])
-    trains = seen.living() or seen.passes or (facts is not None and facts.lost)
+    trains = seen.living() or seen.passes or facts.lost
     if seen.notes.get("explained") or not trains:
         return
     place, how = event.place, "something"
-    if facts is not None and facts.cut is not None:
+    if facts.cut is not None:
         place, how = facts.cut
-    elif facts is not None and facts.kind == "new":
+    elif facts.kind == "new":
         place, how = facts.place, "torch.tensor()"
     elif seen.left:
         place, how = list(seen.left)[-1], "item() or numpy()"
@@ -72,21 +72,17 @@ def data_write(seen: History, event: Event) -> Any:
     Cure: compute a new tensor:  h = h * 2;  or write before the forward pass, under no_grad()
     """
     writes: dict[int, Any] = seen.note("data", dict)
-    if hasattr(event, "twin"):
+    if event.what == "data":
         if event.twin._storage is not event.t._storage:
             writes[id(event.twin._storage)] = event.twin._storage, event.t._storage, event.place
         return
-    hidden = {}
-    for key, (twin, storage, place) in list(writes.items()):
-        if twin.version:
-            hidden[id(storage)] = twin.written, place
-        del writes[key]
-    for node in event.nodes if hidden else ():
+    written = {id(s): (twin.written, at) for twin, s, at in writes.values() if twin.version}
+    writes.clear()
+    for node in event.nodes if written else ():
         for guard in node.guards:
-            parts = guard if isinstance(guard, tuple) else (guard,)
-            for part in parts:
-                written, place = hidden.get(id(part), (0, None))
-                if isinstance(part, Storage) and written > node.number:
+            for part in guard if isinstance(guard, tuple) else (guard,):
+                when, place = written.get(id(part), (0, None))
+                if isinstance(part, Storage) and when > node.number:
                     yield Found(place, event.place, op=node.name())
                     return
 
@@ -112,6 +108,5 @@ def to_dropped(seen: History, event: Event) -> Any:
 
     Cure: x = x.to(device)
     """
-    t = event.t
-    if isinstance(t, TensorBase):
-        yield Found(event.place, dtype=t.dtype, device=t.device)  # type: ignore[attr-defined]
+    if isinstance(event.t, TensorBase):
+        yield Found(event.place, dtype=event.t.dtype, device=event.t.device)  # type: ignore[attr-defined]

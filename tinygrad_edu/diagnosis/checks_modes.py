@@ -24,7 +24,7 @@ def eval_forgotten(seen: History, event: Event) -> Any:
 
     Cure: model.eval(); with torch.no_grad(): ...; model.train()
     """
-    beginning: Any = getattr(event, "passed", None)
+    beginning = event.passed
     monte_carlo = seen.note("monte carlo", set)
     for passed in seen.passes:
         if passed.counted or not passed.noisy or not passed.training:
@@ -82,7 +82,7 @@ def no_grad_missing(seen: History, event: Event) -> Any:
             mine = [p for p in seen.passes if p.module() is passed.module() and not p.training]
             attacked = any([p.visited for p in mine])
             level = "note" if passed.training or attacked else "warning"
-            yield Found(passed.place, level=level, passes=count)
+            yield Found(passed.place, None, level, passes=count)
 
 
 @check("graph-kept", "warning", "backward end")
@@ -96,13 +96,13 @@ def graph_kept(seen: History, event: Event) -> Any:
     """
     roots = seen.note("roots", lambda: deque(maxlen=32))
     alive = [entry for entry in roots if entry[0]() is not None and entry[2] < seen.steps]
-    ended = not hasattr(event, "leaves")
+    ended = event.what == "end"
     kept = [p for p in seen.passes if p.visited and p.step < seen.steps - 1 and not p.is_dead()]
     if len(kept) >= 8 and not alive:
         yield Found(_keeper(kept[-1].place, 0), kept[-1].place, alive=len(kept))
     if len(alive) >= (8 if not ended else 6):
         yield Found(_keeper(alive[-1][1]), alive[-1][1], alive=len(alive))
-    if not ended and event.starts and seen.living():
+    if event.starts and seen.living():
         roots.append((weakref.ref(event.starts[0]), event.place, seen.steps))
 
 
@@ -125,13 +125,12 @@ def state_not_detached(seen: History, event: Event) -> Any:
     Cure: h = h.detach()  # after each step
     """
     marks = seen.note("marks", lambda: deque(maxlen=64))
-    inner = [n for n in event.nodes if not n.is_leaf]
-    old = [n for n in inner if n.number < seen.last_step]
+    old = [n for n in event.nodes if n.number < seen.last_step and not n.is_leaf]
     used = {n for n in old if n.__dict__.get("walked") == event.place}  # not by another loss
-    for node in inner:
+    for node in event.nodes:
         node.walked = event.place
-    crossed = sum([1 for tick in marks if used and tick > min([n.number for n in used])])
     if seen.steps and used:
+        crossed = sum([tick > min([n.number for n in used]) for tick in marks])
         bridges = [n for n in event.nodes if n not in used and not used.isdisjoint(n.edges)]
         bridge = max(bridges, key=lambda n: n.number, default=event.starts[0])
         place = bridge.__dict__.get("line") or event.place

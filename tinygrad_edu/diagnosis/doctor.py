@@ -120,19 +120,16 @@ class doctor:
 
         return watched  # type: ignore[return-value]
 
-    def _emit(self, event: str, **what: object) -> None:
+    def _emit(self, what: str, **known: Any) -> None:
         """Something happens: run the checks that look at it."""
-        happening = Event(**what)
-        names = (event, f"{event}.{what['name']}") if "name" in what else (event,)
-        for check in [check for name in names for check in self._by_event.get(name, ())]:
+        event, name = Event(what=what, **known), known.get("name")
+        for check in [*self._by_event.get(what, ()), *self._by_event.get(f"{what}.{name}", ())]:
             try:
-                found = list(check.run(self._seen, happening) or ())
+                found = list(check.run(self._seen, event) or ())
             except Exception as error:  # a mistake of ours must not stop the user's program
                 self.broken.append((check.id, error))
-                self._by_event = {
-                    event: [other for other in checks if other is not check]
-                    for event, checks in self._by_event.items()
-                }
+                for checks in self._by_event.values():
+                    checks[:] = [other for other in checks if other is not check]
                 continue
             for one in found:
                 self._tell(check.finding(one, self._seen.steps))

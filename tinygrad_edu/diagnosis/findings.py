@@ -57,14 +57,20 @@ def _wrap(text: str) -> str:
 
 
 class Event(SimpleNamespace):
-    """Something that happens in the program, and what is known of it (see seams.py)."""
+    """Something that happens in the program: `what`, and what is known of it (see seams.py).
+
+    An attribute that such an event does not have is None.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        return None
 
 
 class Found:
     """What a check returns: where, if need be where else, and with which numbers."""
 
     def __init__(
-        self, place: Any, also: Place | None = None, level: str | None = None, **evidence: Any
+        self, place: Any, also: Any = None, level: str | None = None, /, **evidence: Any
     ) -> None:
         self.place: Any = place or also
         self.also, self.level, self.evidence = also if place else None, level, evidence
