@@ -279,11 +279,11 @@ def test_the_numbers_of_a_sum_of_gradients() -> None:
 
 
 def test_options_without_a_script(capsys: pytest.CaptureFixture[str]) -> None:
-    assert command.read(["--doctor-explain", "softmax-twice"])[0].status == 0
+    assert command.read(["--doctor-explain", "softmax-twice"])[0] == 0
     assert "log_softmax" in capsys.readouterr().out
-    assert command.read(["--doctor-explain", "softmax-twise"])[0].status == 2
+    assert command.read(["--doctor-explain", "softmax-twise"])[0] == 2
     assert "the nearest is softmax-twice" in capsys.readouterr().err
-    assert command.read(["--doctor=x", "train.py"])[0].status == 2
+    assert command.read(["--doctor=x", "train.py"])[0] == 2
 
 
 def test_command_line(tmp_path: pathlib.Path) -> None:

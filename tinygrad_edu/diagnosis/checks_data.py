@@ -1,7 +1,5 @@
 """Checks of the data: their order, their size, and who sees which."""
 
-from __future__ import annotations
-
 import dis
 import random
 from typing import Any

@@ -1,19 +1,14 @@
 """Checks of what flows from the model into the loss."""
 
-from __future__ import annotations
-
 import contextlib
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from tinygrad_edu.diagnosis.findings import Event, Found, check
 from tinygrad_edu.diagnosis.flow import OPPOSITE, finite, span
 from tinygrad_edu.diagnosis.history import History
-
-if TYPE_CHECKING:
-    from tinygrad_edu.tensor import Tensor
 
 
 def sums_to_one(x: Any, axis: int) -> bool:
@@ -55,7 +50,7 @@ def softmax_twice(seen: History, event: Event) -> Any:
         )  # fmt: skip
 
 
-def _shrinkage(p: Tensor, t: Tensor) -> float:
+def _shrinkage(p: Any, t: Any) -> float:
     """How much smaller the gradient at the scores is with a second softmax."""
     if p.ndim != 2 or t.ndim != 1:
         return float(p.shape[0 if p.ndim == 1 else 1])

@@ -1,9 +1,7 @@
 """Checks of the training loop: gradients that are not cleared, or cleared too early."""
 
-from __future__ import annotations
-
 import gc
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -14,9 +12,6 @@ from tinygrad_edu.diagnosis.source import nearby
 from tinygrad_edu.engine.mode import is_recording
 from tinygrad_edu.nn.modules.module import Module
 from tinygrad_edu.nn.parameter import Parameter
-
-if TYPE_CHECKING:
-    from tinygrad_edu.tensor import Tensor
 
 
 @check("zero-grad-missing", "error", "backward step")
@@ -40,7 +35,7 @@ def zero_grad_missing(seen: History, event: Event) -> Any:
         yield Found(mixed[0], event.place, norm=norm_of([p._grad.array for p in moving]))
 
 
-def _note_leftovers(record: LeafRecord, t: Tensor, place: Any) -> Any:
+def _note_leftovers(record: LeafRecord, t: Any, place: Any) -> Any:
     """Before a backward pass: is a used gradient still there?  Where, if that is certain by now."""
     g = t._grad
     if g is None or record.gradient != snapshot(g):

@@ -1,7 +1,5 @@
 """Checks of models: parameters that nobody knows of, layers that do not learn."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Checks of learning rates and of how the loss goes."""
 
-from __future__ import annotations
-
 import contextlib
 import math
 from typing import Any

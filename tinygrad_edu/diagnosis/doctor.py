@@ -13,7 +13,7 @@ from tinygrad_edu.diagnosis.history import History
 from tinygrad_edu.diagnosis.seams import Watch
 from tinygrad_edu.engine.places import here
 
-for _name in "loop cuts data flow masks models modes schedules".split():
+for _name in "loop schedules graphs flow masks models data".split():
     importlib.import_module(f"tinygrad_edu.diagnosis.checks_{_name}")  # it declares its checks
 
 F = TypeVar("F", bound=Callable[..., Any])

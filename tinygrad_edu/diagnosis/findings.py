@@ -1,7 +1,5 @@
 """What a check is, what it finds, and how that is told."""
 
-from __future__ import annotations
-
 import dataclasses
 import re
 import textwrap

@@ -1,18 +1,12 @@
 """How facts about tensors go on from operation to operation."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from tinygrad_edu.diagnosis.history import NOTHING, Facts, History, Pass
 from tinygrad_edu.engine.graph import Leaf
 from tinygrad_edu.engine.places import UNKNOWN, Place, here
-
-if TYPE_CHECKING:
-    from tinygrad_edu.tensor import Tensor
-
 
 OPPOSITE = {"eq": "ne", "ne": "eq", "padding": "words", "words": "padding"}
 """What `~` makes of the results of comparisons; with a number they tell words from padding."""
@@ -178,7 +172,7 @@ def _moved(name: str, args: Any, source: Any, t: Any, axis: int | None) -> int |
     return None
 
 
-def _outer(name: str, inputs: list[Any], t: Tensor) -> tuple[Place, int] | None:
+def _outer(name: str, inputs: list[Any], t: Any) -> tuple[Place, int] | None:
     """(N, 1) with (N,), where one side is the model's and the other is not."""
     if name not in ("sub", "eq", "ne", "mul"):
         return None
@@ -220,7 +214,7 @@ def inherit(seen: History, before: Facts, y: Any) -> None:
         seen.about(y).learn(**vars(before))
 
 
-def cut(seen: History, source: Any, y: Tensor, how: str) -> None:
+def cut(seen: History, source: Any, y: Any, how: str) -> None:
     """`y` has the values of `source`, without its history."""
     before = seen.of(source)
     inherit(seen, before, y)

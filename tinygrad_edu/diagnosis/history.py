@@ -360,18 +360,6 @@ def contents(t: Any) -> Any:
     return x.shape, some.tobytes(), float(x.ravel()[:4096].sum())
 
 
-def visited(roots: Iterable[Node]) -> set[Node]:
-    """All nodes beneath the roots."""
-    todo = list(roots)
-    seen = set(todo)
-    while todo:
-        for edge in todo.pop().edges:
-            if edge is not None and edge not in seen:
-                seen.add(edge)
-                todo.append(edge)
-    return seen
-
-
 def tensors(values: Iterable[Any]) -> list[Any]:
     """The tensors among arguments, those in lists and tuples included."""
     found = []

@@ -19,15 +19,14 @@ Each thing that happens becomes an event; the checks that are interested in that
     failed        it ends with an exception: error, place
 """
 
-from __future__ import annotations
-
 import os
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from tinygrad_edu.autograd.graph import reachable
 from tinygrad_edu.diagnosis import flow
 from tinygrad_edu.diagnosis import history as past
 from tinygrad_edu.diagnosis.findings import Event
@@ -40,13 +39,6 @@ from tinygrad_edu.nn.modules import module as modules
 from tinygrad_edu.nn.modules.batchnorm import _BatchNorm
 from tinygrad_edu.nn.modules.dropout import _DropoutNd
 from tinygrad_edu.optim import optimizer as optimizers
-
-if TYPE_CHECKING:
-    from tinygrad_edu.engine.graph import Node
-    from tinygrad_edu.nn.modules.module import Module
-    from tinygrad_edu.optim.optimizer import Optimizer
-    from tinygrad_edu.tensor import Tensor
-
 
 LOSSES = frozenset(
     """cross_entropy nll_loss binary_cross_entropy binary_cross_entropy_with_logits mse_loss l1_loss
@@ -204,7 +196,7 @@ class Watch:
         seen = self.seen
         roots = past.tensors([args[0] if args else kwargs["tensors"]])
         starts = [t.node for t in roots if t.node is not None]
-        nodes, lines = past.visited(starts), stack()
+        nodes, lines = reachable(starts), stack()
         _mark(nodes)
         leaves = [n for n in nodes if isinstance(n, Leaf) and n.tensor() is not None]
         reached = {id(leaf) for leaf in leaves}
@@ -234,7 +226,7 @@ class Watch:
 
     def _autograd_grad(self, args: Any, kwargs: Any) -> None:
         outputs = past.tensors([args[0] if args else kwargs["outputs"]])
-        _mark(past.visited([t.node for t in outputs if t.node is not None]))
+        _mark(reachable([t.node for t in outputs if t.node is not None]))
 
     def _detach(self, args: Any, kwargs: object, y: Any) -> None:
         flow.cut(self.seen, args[0], y, "detach()")
@@ -251,7 +243,7 @@ class Watch:
     def _grad_of_result(self, args: Any, kwargs: object) -> None:
         self.emit("grad_of_result", t=args[0], place=here())
 
-    def _number(self, args: Any, kwargs: object, y: Tensor) -> None:
+    def _number(self, args: Any, kwargs: object, y: Any) -> None:
         t, seen = args[0], self.seen
         facts = seen.of(t)
         lost, passed = facts.lost | (0 if t.node is None else seen.reach(t.node)), facts.judged
@@ -264,7 +256,7 @@ class Watch:
 
     _item = _tolist = _numpy = _number
 
-    def _tensor(self, args: Any, kwargs: Any, y: Tensor) -> None:
+    def _tensor(self, args: Any, kwargs: Any, y: Any) -> None:
         source = args[0] if args else kwargs.get("data")
         if isinstance(source, TensorBase):
             flow.cut(self.seen, source, y, "torch.tensor()")
@@ -274,7 +266,7 @@ class Watch:
     def _from_numpy(self, args: Any, kwargs: object, y: Any) -> None:
         flow.inherit(self.seen, self.seen.of(args[0] if args else None), y)
 
-    def _to(self, args: Any, kwargs: object, y: Tensor) -> None:
+    def _to(self, args: Any, kwargs: object, y: Any) -> None:
         t = args[0]
         if not self.inside and not self._in_ours() and is_discarded():
             self.emit("to", t=t, place=here())
@@ -283,7 +275,7 @@ class Watch:
             if t.node is not None:
                 flow.cut(self.seen, t, y, "a cast to integers")
 
-    def _optimizer(self, args: Any, kwargs: object, y: Tensor) -> None:
+    def _optimizer(self, args: Any, kwargs: object, y: Any) -> None:
         self.seen.optimizer(args[0], here())
 
     def _zero_grad(self, args: Any, kwargs: object) -> None:
@@ -296,7 +288,7 @@ class Watch:
                 fresh = any([not seen.is_consumed(p) for p in given])
                 record.log.append(past.Entry(place, seen.steps, (), False, True, fresh, now))
 
-    def _scheduler(self, args: Any, kwargs: object, y: Tensor) -> None:
+    def _scheduler(self, args: Any, kwargs: object, y: Any) -> None:
         self.seen.schedule(args[0], here())
         for part in getattr(args[0], "_schedulers", ()):
             self.seen.schedule(part, here()).inner = True
@@ -320,7 +312,7 @@ class Watch:
             return make(several, *args[1:], **kwargs)
         return make(**{**kwargs, "parameters": several})
 
-    def _loader(self, args: Any, kwargs: object, y: Tensor) -> None:
+    def _loader(self, args: Any, kwargs: object, y: Any) -> None:
         self.emit("loader", loader=args[0], place=here())
 
     def _epoch(self, args: Any, kwargs: object) -> None:
@@ -331,7 +323,7 @@ class Watch:
 
     # ---- modules
 
-    def entering(self, module: Module, args: Any) -> None:
+    def entering(self, module: Any, args: Any) -> None:
         """A module is about to compute."""
         seen = self.seen
         if not seen.modules:
@@ -346,7 +338,7 @@ class Watch:
             _note_mode(seen.current, module)
             self.emit("module", module=module, passed=seen.current)
 
-    def leaving(self, module: Module, args: object, output: object) -> None:
+    def leaving(self, module: Any, args: object, output: object) -> None:
         """It has computed, or failed."""
         seen = self.seen
         while seen.modules and seen.modules.pop() is not module:
@@ -365,7 +357,7 @@ class Watch:
 
     # ---- optimizers
 
-    def stepping(self, optimizer: Optimizer, args: object, kwargs: object) -> None:
+    def stepping(self, optimizer: Any, args: object, kwargs: object) -> None:
         """An optimizer is about to step."""
         seen, place = self.seen, here()
         record = seen.optimizer(optimizer, place)
@@ -380,7 +372,7 @@ class Watch:
             if leaf is not None:
                 leaf.gradient, leaf.consumed = past.snapshot(p._grad), True
 
-    def stepped(self, optimizer: Optimizer, args: object, kwargs: object) -> None:
+    def stepped(self, optimizer: Any, args: object, kwargs: object) -> None:
         """It has stepped: the log starts anew."""
         seen = self.seen
         record = seen.optimizer(optimizer, UNKNOWN)
@@ -418,7 +410,7 @@ class Watch:
         return found
 
 
-def _mark(nodes: set[Node]) -> None:
+def _mark(nodes: set[Any]) -> None:
     """A backward pass comes through these nodes, and so through what made them."""
     for node in nodes:
         passed = node.__dict__.get("of_pass")
@@ -426,7 +418,7 @@ def _mark(nodes: set[Node]) -> None:
             passed.visited = True
 
 
-def _note_mode(passed: past.Pass, module: Module) -> None:
+def _note_mode(passed: past.Pass, module: Any) -> None:
     """Note a layer that does something else in training than in evaluation."""
     norm = isinstance(module, _BatchNorm) and module.track_running_stats
     p = getattr(module, "p" if isinstance(module, _DropoutNd) else "dropout", None)
