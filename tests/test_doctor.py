@@ -50,8 +50,12 @@ BUGS = programs(
     "bugs_more_loop",
     "bugs_more_flow",
     "bugs_more_models",
+    "bugs_targets",
+    "bugs_idioms_loop",
+    "bugs_idioms_flow",
+    "bugs_idioms_models",
 )
-CLEAN = programs("clean_training", "clean_traps", "clean_styles", "clean_methods")
+CLEAN = programs("clean_training", "clean_traps", "clean_styles", "clean_methods", "clean_idioms")
 
 
 def expected(program: Program) -> tuple[str, str, int]:
@@ -73,7 +77,10 @@ def watched(program: Program, **options: Any) -> Any:
     """The doctor that has watched a program, which may raise."""
     torch.manual_seed(0)
     d = torch.doctor(file=False, **options)
-    with warnings.catch_warnings(), contextlib.suppress(RuntimeError, ValueError, TypeError):
+    with (
+        warnings.catch_warnings(),
+        contextlib.suppress(RuntimeError, ValueError, TypeError, IndexError),
+    ):
         warnings.simplefilter("ignore")
         with d:
             program()
@@ -87,7 +94,7 @@ def test_bug(name: str) -> None:
     found = watched(BUGS[name]).findings
     hits = [f for f in found if (f.id, f.file, f.line) == (id, file, line)]
     assert hits, [(f.id, f.file, f.line) for f in found]
-    assert hits[0].step < 20 or id in ("loss-flat",)
+    assert hits[0].step <= 20
     assert "{" not in str(hits[0]).replace("{}", "")
 
 

@@ -291,6 +291,54 @@ def target_broadcast_by_a_loss(seen: History, event: Event) -> Any:
             yield Found(event.place, name=event.name, pairs=pairs, count=count, **shapes)
 
 
+@check("target-one-hot", "error", "loss.cross_entropy loss.nll_loss")
+def target_one_hot(seen: History, event: Event) -> Any:
+    """{name} takes class numbers; its targets are rows of {classes} with a single 1.
+
+    Why: As whole numbers such rows are refused, as floats they mean probabilities: cross_entropy
+    then computes with {times} times as many targets, to the same result.
+
+    Cure: criterion(scores, one_hot.argmax(1))
+    """
+    t = event.t
+    if t.ndim == 2 and t.shape == event.x.shape and t.shape[1] > 1:
+        if ((t == 0) | (t == 1)).all() and (t.sum(1) == 1).all():
+            level = "note" if t.dtype.kind == "f" else "error"
+            numbers = {"classes": t.shape[1], "times": t.shape[1]}
+            yield Found(event.place, None, level, name=event.name, **numbers)
+
+
+@check("target-shifted", "error", "loss.cross_entropy loss.nll_loss")
+def labels_from_one(seen: History, event: Event) -> Any:
+    """Labels count from 1 to {most}; of {most} scores the classes are 0 to {last}.
+
+    Why: There is no score for class {most}, and none of {count} labels is class 0.
+
+    Cure: criterion(scores, y - 1)
+    """
+    t = event.t
+    if t.dtype.kind in "iu" and t.size and event.x.ndim > event.axis:
+        classes = event.x.shape[event.axis]
+        if t.max() == classes and t.min() >= 1 and classes > 1:
+            yield Found(event.place, most=classes, last=classes - 1, count=t.size)
+
+
+@check("target-shifted", "warning", "loss.cross_entropy loss.nll_loss")
+def labels_not_shifted(seen: History, event: Event) -> Any:
+    """The labels are the words that go in, and attention sees each of them.
+
+    Why: To name word i when word i is given takes no model: all {count} labels are equal to their
+    inputs. A language model is to name word i + 1.
+
+    Cure: loss = cross_entropy(model(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten())
+    """
+    ids, seeing = seen.notes.get("words"), seen.notes.get("attentions", ())
+    causal = bool(seeing) and not any([weight for _, weight in seeing])
+    if event.recorded and causal and ids is not None and ids.size == event.t.size >= 8:
+        if (ids.ravel() == event.t.ravel()).all() and ids.min() < ids.max():
+            yield Found(event.place, count=ids.size)
+
+
 @check("class-axis", "error", "loss.cross_entropy loss.nll_loss")
 def class_axis_last(seen: History, event: Event) -> Any:
     """{name} takes classes in dimension 1; a layer ({also}) has put them in dimension {axis} of

@@ -110,8 +110,11 @@ def _keeper(place: Place, before: int = 8) -> Place | None:
     """The line near a backward() that keeps its loss, by its name."""
     line = linecache.getline(place.file, place.line)
     found = re.search(r"(\w+)\.backward\(", line) or re.search(r"\b(\w+) *=[^=]", line)
-    kept = r"(append\(|\+=|=.*\+|\] *=|: ).*\b%s\b(?!\.(item|detach|backward|data))"
-    return None if found is None else nearby(place, kept % found[1], before, after=25)
+    if found is None:
+        return None
+    taker = r"\.(?!scale|step|backward)\w+\(" if "backward(" in line else r"append\("
+    value = rf"\b{found[1]}\b(?!\.(item|detach|backward|data))"
+    return nearby(place, rf"({taker}|\+=|=.*\+|\] *=|: ).*{value}", before, after=25)
 
 
 @check("state-not-detached", "error", "backward")
@@ -152,7 +155,7 @@ def graph_cut(seen: History, event: Event) -> Any:
     Cure: leave {how} out between the parameters and the loss
     """
     record = event.record
-    if not 1 <= record.steps <= 20 or not seen.backwards:
+    if not 1 <= record.steps <= 20 or not seen.backwards or ("others", record) in seen.notes:
         return
     idle = never_reached(seen, record)
     for place, entry in seen.entered.items():

@@ -150,6 +150,34 @@ def clip_before_backward(seen: History, event: Event) -> Any:
         yield Found(clip.place, also, count=len(clip.parameters), most=clip.most)
 
 
+@check("clip-never", "note", "end")
+def clip_never(seen: History, event: Event) -> Any:
+    """Gradients are clipped to norm {most:g}, and are never as large: {largest:.3g} at most.
+
+    Why: In {times} steps nothing was clipped. The limit guards against outliers a thousand times
+    larger than these alone; if it is to smooth training, it does not.
+
+    Cure: a limit near the usual norm, which clip_grad_norm_ returns
+    """
+    for (place, most), norms in seen.norms.items():
+        if len(norms) >= 15 and max(norms) < most / 10:
+            yield Found(place, most=most, largest=max(norms), times=len(norms))
+
+
+@check("clip-always", "note", "end")
+def clip_always(seen: History, event: Event) -> Any:
+    """Gradients are clipped to norm {most:g} in all {times} steps: they are {least:.3g} at least.
+
+    Why: Only their direction counts then: steps are of one length, near a minimum too, and the
+    learning rate is another one than it says.
+
+    Cure: a limit near the usual norm, which clip_grad_norm_ returns; or a lower learning rate
+    """
+    for (place, most), norms in seen.norms.items():
+        if len(norms) >= 15 and min(norms) > most:
+            yield Found(place, most=most, least=min(norms), times=len(norms))
+
+
 @check("accumulation-not-divided", "warning", "step")
 def accumulation_not_divided(seen: History, event: Event) -> Any:
     """{passes} backward passes of mean losses are added up for one step ({also}).
@@ -229,8 +257,11 @@ def optimizer_other_parameters(seen: History, event: Event) -> Any:
 
     Cure: optimizer = torch.optim.SGD(model.parameters(), lr)  # of the model that is called
     """
-    others = [] if _cut(seen, event.parameters) else _unreached(seen, event)
+    others = _unreached(seen, event)
+    if _cut(seen, event.parameters):
+        others = [p for p in others if isinstance(p, Parameter)]
     if others and not held().isdisjoint([id(p) for p in event.parameters]):
+        seen.notes["others", event.record] = True
         count = len(event.parameters)
         yield Found(event.record.place, event.place, count=count, others=len(others))
 

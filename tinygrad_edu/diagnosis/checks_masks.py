@@ -1,10 +1,12 @@
 """Checks of the masks of attention."""
 
+import weakref
 from typing import Any
 
 import numpy as np
 
 from tinygrad_edu.diagnosis.findings import Event, Found, check
+from tinygrad_edu.diagnosis.flow import norm_of
 from tinygrad_edu.diagnosis.history import NOTHING, History
 from tinygrad_edu.engine.graph import TensorBase
 from tinygrad_edu.engine.places import UNKNOWN
@@ -124,8 +126,8 @@ def _note_attention(seen: History, event: Event) -> None:
             hides = event.is_causal or (hidden and found[0][..., later].all())
             weight = 0.0 if hides else 0.5
     elif event.name == "embedding":
-        words = [t.array for t in event.inputs if t.array.dtype.kind in "iu" and t.array.ndim == 2]
-        seen.notes["words"] = words[0] if words else seen.notes.get("words")
+        if event.args[1].array.ndim == 2:
+            seen.notes["words"] = event.args[1].array
     elif event.y.node is not None:
         p = event.y.array
         if p.ndim >= 3 and p.shape[-1] == p.shape[-2] >= 3:
@@ -143,3 +145,27 @@ def _is_shifted(ids: Any, target: Any) -> bool:
         if x.shape[1] >= 3 and len(np.unique(x)) > 2 and (t[:, :-1] == x[:, 1:]).all():
             return True
     return False
+
+
+@check("padding-trained", "note", "op.eq op.ne op.embedding loss step")
+def padding_trained(seen: History, event: Event) -> Any:
+    """The embedding of the padding, word {word}, is trained ({also}): its gradient is {norm:.3g}.
+
+    Why: {share:.0%} of the words are padding, and say nothing; whatever is learnt about them gets
+    into sums and means.
+
+    Cure: nn.Embedding(words, width, padding_idx={word})
+    """
+    embedded: dict[int, Any] = seen.note("embedded", dict)
+    if event.name == "embedding":
+        embedded[id(event.args[0])] = weakref.ref(event.args[0]), event.args[1].array, event.place
+    elif event.what == "op" and event.inputs[0].array.ndim == 2 and event.before.kind is None:
+        if len(event.inputs) == 1 and event.inputs[0].array.dtype.kind in "iu":
+            seen.notes["padding"] = int(event.args[1])
+    elif event.what == "loss" and event.options.get("ignore_index", -1) >= 0:
+        seen.notes["padding"] = event.options["ignore_index"]
+    word = seen.notes.get("padding", -1)
+    for ref, ids, place in embedded.values() if event.what == "step" and word >= 0 else ():
+        g, share = getattr(ref(), "_grad", None), float((ids == word).mean())
+        if g is not None and share and word < len(g.array) and g.array[word].any():
+            yield Found(place, event.place, word=word, norm=norm_of([g.array[word]]), share=share)

@@ -173,7 +173,7 @@ def loss_start(seen: History, event: Event) -> Any:
     Cure: smaller weights in the last layer:  nn.init.normal_(head.weight, std=0.01)
     """
     x, t = event.x, event.t
-    if seen.steps or not event.recorded or x.ndim != 2 or t.dtype.kind not in "iu" or not x.size:
+    if seen.steps or not event.recorded or (x.ndim, t.ndim) != (2, 1) or t.dtype.kind not in "iu":
         return
     inside = ((t >= 0) & (t < x.shape[1])).nonzero()[0]
     losses = log_sums(x, 1)[inside] - x[inside, t[inside]]

@@ -24,7 +24,7 @@ BECOMES = {
     **{("sum", kind): "count" for kind in COUNTED},
     **{("times 100", kind): kind for kind in COUNTED},
     **{("clamp", kind): kind for kind in PROBABILITIES},
-    **{("is", kind): kind for kind in OPPOSITE},
+    **{("is", kind): kind for kind in OPPOSITE}, ("scaled", "loss mean"): "loss mean",
     **{(no, k): OPPOSITE[k] for no in ("not", "bitwise_not", "logical_not") for k in OPPOSITE},
 }  # fmt: skip
 """What an operation (see `_called`) makes of a result that has a name already."""
@@ -101,9 +101,13 @@ def _lose(
         seen.entered.setdefault(cut[0], [0, cut[1]])[0] |= lost
 
 
-def _called(name: str, args: Any, inputs: list[Any]) -> tuple[str, str | None]:
+def _called(name: str, args: Any, inputs: list[Any], t: Any) -> tuple[str, str | None]:
     """The name by which the table knows a call, and the kind of its result if that says nothing."""
     number = next((a for a in args if isinstance(a, (int, float))), None)
+    if name == "mean" and t.array.size == 1 and t.node is not None:
+        return name, "loss mean"
+    if name == "mul" and t.array.size == 1 and len(inputs) == 2:
+        return "scaled" if inputs[1].node is None and inputs[1].array >= 1 else name, None
     if number is None or len(inputs) != 1:
         return name, MADE.get(name)
     if name in ("eq", "ne"):
@@ -130,7 +134,7 @@ def _made(name: str, args: Any, inputs: list[Any], known: list[Facts], t: Any) -
         return Facts(features=1) if ndim > 2 else facts
     if name == "matmul" and inputs[-1].node is not None and inputs[-1].node.is_leaf:
         return Facts(features=ndim - 1)
-    called, kind = _called(name, args, inputs)
+    called, kind = _called(name, args, inputs, t)
     if vars(first) or kind is not None:
         same = name in SAME or called == "nothing"
         kind = first.kind if same else BECOMES.get((called, first.kind or ""), kind)

@@ -198,6 +198,7 @@ class History:
         self.left: defaultdict[Place, int] = defaultdict(int)  # leaves: whose values went to Python
         self.gradients: dict[int, weakref.ref[Leaf]] = {}  # by the id of the `.grad` tensor
         self.losses: defaultdict[Any, list[float]] = defaultdict(list)
+        self.norms: defaultdict[Any, list[float]] = defaultdict(list)  # by place and limit
         self.looks: defaultdict[Any, int] = defaultdict(int)  # how often a check has seen a place
         self.supervised: weakref.WeakSet[Any] = weakref.WeakSet()  # models that losses are about
         self.picked: dict[int, Pass] = {}  # by the address of indices that max() or topk() gave

@@ -307,10 +307,13 @@ class Watch:
         given = [*args, *kwargs.values()]
         several = [given[0]] if isinstance(given[0], TensorBase) else list(given[0])
         most = kwargs.get("max_norm", kwargs.get("clip_value", given[1]))
-        self.emit("clip", parameters=several, most=float(most), place=here())
-        if args:
-            return make(several, *args[1:], **kwargs)
-        return make(**{**kwargs, "parameters": several})
+        place, most = here(), float(most)
+        self.emit("clip", parameters=several, most=most, place=place)
+        names = ("parameters", "max_norm", "norm_type", "error_if_nonfinite", "foreach")
+        norm = make(**{**kwargs, **dict(zip(names, (several, *args[1:]), strict=False))})
+        if norm is not None:
+            self.seen.norms[place, most].append(float(norm))
+        return norm
 
     def _loader(self, args: Any, kwargs: object, y: Any) -> None:
         self.emit("loader", loader=args[0], place=here())
@@ -429,7 +432,4 @@ def _note_mode(passed: past.Pass, module: Any) -> None:
 
 def _is_mean(seen: past.History, roots: list[Any]) -> bool:
     """Whether a backward pass starts from a mean that nothing has divided since."""
-    if len(roots) != 1 or roots[0].node is None or roots[0].node.is_leaf:
-        return False
-    kind = seen.of(roots[0]).kind
-    return kind == "loss mean" or (kind is None and roots[0].node.plan.op.name == "mean")
+    return len(roots) == 1 and seen.of(roots[0]).kind == "loss mean"
