@@ -21,7 +21,7 @@ def blobs(n=48, d=6, c=4):
 class Learner:
     """Holds everything; subclasses say what one step is."""
 
-    def __init__(self, net, lr=0.05):
+    def __init__(self, net, lr=0.01):
         self.net, self.opt = net, torch.optim.RMSprop(net.parameters(), lr=lr)
         self.log = {"loss": []}
 

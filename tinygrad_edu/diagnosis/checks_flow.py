@@ -1,7 +1,9 @@
 """Checks of what flows from the model into the loss."""
 
 import contextlib
+import itertools
 import math
+import operator
 from typing import Any
 
 import numpy as np
@@ -424,15 +426,5 @@ def _moved(before: Any, after: Any) -> int | None:
 
 def _regroups(old: list[int], new: list[int]) -> bool:
     """Whether one list of sizes comes of the other by joining, or splitting, neighbours."""
-    return bool(old) and (_joins(old, new) or _joins(new, old))
-
-
-def _joins(many: list[int], few: list[int]) -> bool:
-    rest = list(many)
-    for size in few:
-        product = 1
-        while product < size and rest:
-            product *= rest.pop(0)
-        if product != size:
-            return False
-    return not rest
+    cuts, others = [set(itertools.accumulate(sizes, operator.mul)) for sizes in (old, new)]
+    return bool(old) and (cuts <= others or others <= cuts)

@@ -157,18 +157,14 @@ def graph_cut(seen: History, event: Event) -> Any:
     record = event.record
     if not 1 <= record.steps <= 20 or not seen.backwards or ("others", record) in seen.notes:
         return
-    idle = never_reached(seen, record)
-    for place, entry in seen.entered.items():
-        yield from _behind(seen, idle, place, entry[0], entry[1], record.steps)
+    places = [(place, mask, how) for place, (mask, how) in seen.entered.items()]
     for place, mask in seen.left.items() if record.steps >= 2 else ():
-        if not any([mask & entry[0] for entry in seen.entered.values()]):
-            yield from _behind(seen, idle, place, mask, "a number or an array", record.steps)
-
-
-def _behind(seen: History, idle: list[Any], place: Any, mask: int, how: str, steps: int) -> Any:
-    lost = [p for p in idle if (r := seen.record(p)) is not None and r.bit & mask]
-    if lost:
-        yield Found(place, how=how, steps=steps, **counted(lost))
+        if not any([mask & other for _, other, _ in places]):
+            places.append((place, mask, "a number or an array"))
+    for place, mask, how in places:
+        idle = [p for p in never_reached(seen, record) if seen.bit(p) & mask]
+        if idle:
+            yield Found(place, how=how, steps=record.steps, **counted(idle))
 
 
 @check("graph-cut", "error", "backward")

@@ -347,4 +347,4 @@ def _cut(seen: History, parameters: list[Any]) -> bool:
     cuts = 0
     for mask in (*[entry[0] for entry in seen.entered.values()], *seen.left.values()):
         cuts |= mask
-    return any([r.bit & cuts for p in parameters if (r := seen.record(p)) is not None])
+    return any([seen.bit(p) & cuts for p in parameters])

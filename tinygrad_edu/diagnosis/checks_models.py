@@ -261,8 +261,8 @@ def nan_first(seen: History, event: Event) -> Any:
 def gradients_by_layer(seen: History, event: Event) -> list[float]:
     """The sizes of the matrices' gradients, in the order of their first use."""
     matrices = [p for p in event.moving if p.array.ndim >= 2 and p.array.size]
-    found = [(r.bit, p) for p in matrices if (r := seen.record(p)) is not None and r.bit]
-    return [rms(p._grad.array) for _, p in sorted(found, key=lambda one: one[0])]
+    used = sorted([p for p in matrices if seen.bit(p)], key=seen.bit)
+    return [rms(p._grad.array) for p in used]
 
 
 @check("vanishing", "warning", "step")

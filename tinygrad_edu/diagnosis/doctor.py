@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any, TextIO, TypeVar
 
@@ -82,11 +83,10 @@ class doctor:
             raise RuntimeError("doctor: it is watching already")
         self._seen = History()
         self._told: dict[Any, Finding] = {}
-        self._by_event: dict[str, list[Check]] = {}
-        for checks in CHECKS.values():
-            for check in checks:
-                for event in () if check.id in self.ignore else check.on:
-                    self._by_event.setdefault(event, []).append(check)
+        self._by_event: defaultdict[str, list[Check]] = defaultdict(list)
+        for check in [c for id in CHECKS if id not in self.ignore for c in CHECKS[id]]:
+            for event in check.on:
+                self._by_event[event].append(check)
         self._watch = Watch(self._seen, self._emit, self.every)
         self._watch.start()
         return self
@@ -123,7 +123,7 @@ class doctor:
     def _emit(self, what: str, **known: Any) -> None:
         """Something happens: run the checks that look at it."""
         event, name = Event(what=what, **known), known.get("name")
-        for check in [*self._by_event.get(what, ()), *self._by_event.get(f"{what}.{name}", ())]:
+        for check in [*self._by_event[what], *self._by_event[f"{what}.{name}"]]:
             try:
                 found = list(check.run(self._seen, event) or ())
             except Exception as error:  # a mistake of ours must not stop the user's program

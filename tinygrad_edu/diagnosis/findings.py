@@ -146,10 +146,5 @@ def table(findings: list[Finding]) -> str:
     if not findings:
         return "doctor: nothing found"
     order = sorted(findings, key=lambda f: (-LEVELS.index(f.level), f.file, f.line))
-    rows = [(f.level, f.id, str(Place(f.file, f.line)), f"step {f.step}") for f in order]
-    widths = [max(len(row[i]) for row in rows) for i in range(4)]
-    lines = [
-        "  ".join([cell.ljust(w) for cell, w in zip(row, widths, strict=True)]) for row in rows
-    ]
-    head = f"doctor: {len(rows)} finding{'s' * (len(rows) > 1)}"
-    return "\n".join([head, *["  " + line.rstrip() for line in lines]])
+    lines = [f"  {f.level:7}  {f.id:26}  {Place(f.file, f.line)}  step {f.step}" for f in order]
+    return "\n".join([f"doctor: {len(lines)} finding{'s' * (len(lines) > 1)}", *lines])

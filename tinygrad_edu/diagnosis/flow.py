@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.diagnosis.history import NOTHING, Facts, History, Pass
+from tinygrad_edu.diagnosis.history import NOTHING, Facts, History
 from tinygrad_edu.engine.graph import Leaf
 from tinygrad_edu.engine.places import UNKNOWN, Place, here
 
@@ -68,7 +68,7 @@ def follow(
     for one in passes:
         if t.node is not None and not one.recorded:
             one.used = True
-        elif name in JUDGES or (name in ANSWERS and is_supervised(seen, one)):
+        elif name in JUDGES or (name in ANSWERS and one.module() in seen.supervised):
             one.judged = True
         if name == "pick":
             indices = getattr(args[1], "array", args[1])  # which nobody tells us of
@@ -163,29 +163,26 @@ def _moved(name: str, args: Any, source: Any, t: Any, axis: int | None) -> int |
     if axis is None:
         return None
     before, after = source.array.shape, t.array.shape
+    order = list(range(len(before)))
     if name == "permute":
         order = [d % len(before) for d in args[1]]
-        return int(order.index(axis))
-    if name == "transpose":
-        a, b = args[1] % len(before), args[2] % len(before)
-        return int({a: b, b: a}.get(axis, axis))
-    if before == after:
-        return axis
-    if axis == len(before) - 1 and after and after[-1] == before[-1]:
+    elif name == "transpose":
+        a, b = args[1], args[2]
+        order[a], order[b] = order[b], order[a]
+    elif axis == len(before) - 1 and after and after[-1] == before[-1]:
         return len(after) - 1
-    return None
+    elif before != after:
+        return None
+    return order.index(axis)
 
 
 def _outer(name: str, inputs: list[Any], t: Any) -> tuple[Place, int] | None:
     """(N, 1) with (N,), where one side is the model's and the other is not."""
     if name not in ("sub", "eq", "ne", "mul"):
         return None
-    a, b = inputs
-    x, z = a.array, b.array
-    low, high = (x, z) if x.ndim < z.ndim else (z, x)
-    if low.ndim != 1 or high.ndim != 2 or low.shape[0] < 2 or a._storage is b._storage:
-        return None
-    return (here(), low.shape[0]) if high.shape == (low.shape[0], 1) else None
+    (row, column), (a, b) = sorted([t.array.shape for t in inputs], key=len), inputs
+    meet = len(row) == 1 and column == (*row, 1) and row[0] > 1 and a._storage is not b._storage
+    return (here(), row[0]) if meet else None
 
 
 def _gradient(seen: History, inputs: list[Any], known: list[Facts]) -> Leaf | None:
@@ -205,11 +202,6 @@ def _leaf_of(seen: History, t: Any) -> Leaf | None:
         return None
     seen.leaf(leaf).touched = True
     return leaf
-
-
-def is_supervised(seen: History, passed: Pass) -> bool:
-    """Whether a loss has been computed from results of this model itself."""
-    return passed.module() in seen.supervised
 
 
 def inherit(seen: History, before: Facts, y: Any) -> None:

@@ -291,6 +291,11 @@ class History:
         """What has happened to a parameter, if it ever was one."""
         return None if p.leaf is None else self.leaves.get(p.leaf)
 
+    def bit(self, p: Any) -> int:
+        """The bit of a parameter, 0 if it never was a leaf."""
+        found = self.record(p)
+        return 0 if found is None else found.bit
+
     # ---- optimizers
 
     def optimizer(self, optimizer: Any, place: Place) -> OptimizerRecord:

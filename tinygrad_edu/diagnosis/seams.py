@@ -44,10 +44,6 @@ LOSSES = frozenset(
     """cross_entropy nll_loss binary_cross_entropy binary_cross_entropy_with_logits mse_loss l1_loss
     smooth_l1_loss huber_loss kl_div""".split()
 )
-BEFORE = "set_data grad_of_result zero_grad epoch scaler_step autograd.grad".split()
-AFTER = "detach data item tolist numpy tensor from_numpy to optimizer scheduler loader".split()
-AROUND = "backward scheduler_step clip".split()
-"""What is no operation: heard of before it is done, after it, or both."""
 
 
 class Watch:
@@ -57,8 +53,6 @@ class Watch:
         self.seen, self.emit, self.every = seen, emit, every
         self.asleep, self.process = False, os.getpid()
         self.inside = 0  # composed functions that are running
-        names = (*BEFORE, *AFTER, *AROUND)
-        self.told = {name: getattr(self, f"_{name.replace('.', '_')}") for name in names}
 
     # ---- coming and going
 
@@ -138,18 +132,20 @@ class Watch:
         return bool(running) and type(running[-1]).__module__.startswith("tinygrad_edu")
 
     def _composed(self, name: str, make: Any, args: Any, kwargs: Any) -> Any:
-        told = self.told.get(name)
-        if told is not None and name in AROUND:
-            return told(make, args, kwargs)
-        if told is not None and name in BEFORE:
-            told(args, kwargs)
+        """A composed function, or a step of training; a method may be named for it."""
+        key = name.replace(".", "_")
+        if around := getattr(self, f"around_{key}", None):
+            return around(make, args, kwargs)
+        if before := getattr(self, f"before_{key}", None):
+            before(args, kwargs)
             return make(*args, **kwargs)
-        if told is None:
+        after = getattr(self, f"after_{key}", None)
+        if after is None:
             self._before(name, args, kwargs)
-        within = told is None or name == "scheduler"
+        within = after is None or name == "scheduler"
         y = self._within(make, args, kwargs) if within else make(*args, **kwargs)
-        if told is not None:
-            told(args, kwargs, y)
+        if after is not None:
+            after(args, kwargs, y)
         elif name in LOSSES and isinstance(y, TensorBase):
             self.seen.about(y).learn(kind=f"loss {kwargs.get('reduction', 'mean')}", place=here())
         return y
@@ -192,7 +188,7 @@ class Watch:
 
     # ---- what is no operation
 
-    def _backward(self, make: Any, args: Any, kwargs: Any) -> Any:
+    def around_backward(self, make: Any, args: Any, kwargs: Any) -> Any:
         seen = self.seen
         roots = past.tensors([args[0] if args else kwargs["tensors"]])
         starts = [t.node for t in roots if t.node is not None]
@@ -203,7 +199,7 @@ class Watch:
         seen.backwards += 1
         event = Event(
             what="backward", roots=roots, starts=starts, nodes=nodes, leaves=leaves, stack=lines,
-            place=lines[0] if lines else here(), mean=_is_mean(seen, roots),
+            place=lines[0] if lines else here(), mean=len(roots) == 1 and seen.of(roots[0]).kind == "loss mean",
             value=float(roots[0].array) if roots and roots[0].array.size == 1 else None,
             number=max([n.number for n in starts], default=0),
             records=[r for r in seen.living() if not reached.isdisjoint(r.leaves())],
@@ -224,49 +220,49 @@ class Watch:
                     seen.gradients[id(t._grad)] = weakref.ref(leaf)
         return result
 
-    def _autograd_grad(self, args: Any, kwargs: Any) -> None:
+    def before_autograd_grad(self, args: Any, kwargs: Any) -> None:
         outputs = past.tensors([args[0] if args else kwargs["outputs"]])
         _mark(reachable([t.node for t in outputs if t.node is not None]))
 
-    def _detach(self, args: Any, kwargs: object, y: Any) -> None:
+    def after_detach(self, args: Any, kwargs: object, y: Any) -> None:
         flow.cut(self.seen, args[0], y, "detach()")
 
-    def _data(self, args: Any, kwargs: object, y: Any) -> None:
+    def after_data(self, args: Any, kwargs: object, y: Any) -> None:
         flow.cut(self.seen, args[0], y, ".data")
         if args[0].leaf is not None:
             self.seen.filled[past.address(args[0])] = here()
         self.emit("data", t=args[0], twin=y, place=here())
 
-    def _set_data(self, args: Any, kwargs: object) -> None:
+    def before_set_data(self, args: Any, kwargs: object) -> None:
         vars(self.seen.of(args[1])).pop("gradient_of", None)  # the leaf has its new value
 
-    def _grad_of_result(self, args: Any, kwargs: object) -> None:
+    def before_grad_of_result(self, args: Any, kwargs: object) -> None:
         self.emit("grad_of_result", t=args[0], place=here())
 
-    def _number(self, args: Any, kwargs: object, y: Any) -> None:
+    def after_item(self, args: Any, kwargs: object, y: Any) -> None:
         t, seen = args[0], self.seen
         facts = seen.of(t)
         lost, passed = facts.lost | (0 if t.node is None else seen.reach(t.node)), facts.judged
         if lost:
             seen.left[here()] |= lost
-        if passed and (isinstance(y, (int, float)) or flow.is_supervised(seen, passed)):
+        if passed and (isinstance(y, (int, float)) or passed.module() in seen.supervised):
             passed.judged = True
         if isinstance(y, np.ndarray):
             flow.inherit(seen, facts, y)
 
-    _item = _tolist = _numpy = _number
+    after_tolist = after_numpy = after_item
 
-    def _tensor(self, args: Any, kwargs: Any, y: Any) -> None:
+    def after_tensor(self, args: Any, kwargs: Any, y: Any) -> None:
         source = args[0] if args else kwargs.get("data")
         if isinstance(source, TensorBase):
             flow.cut(self.seen, source, y, "torch.tensor()")
         elif y.node is not None or isinstance(source, (int, float)):
             self.seen.about(y).learn(kind="new", place=here())
 
-    def _from_numpy(self, args: Any, kwargs: object, y: Any) -> None:
+    def after_from_numpy(self, args: Any, kwargs: object, y: Any) -> None:
         flow.inherit(self.seen, self.seen.of(args[0] if args else None), y)
 
-    def _to(self, args: Any, kwargs: object, y: Any) -> None:
+    def after_to(self, args: Any, kwargs: object, y: Any) -> None:
         t = args[0]
         if not self.inside and not self._in_ours() and is_discarded():
             self.emit("to", t=t, place=here())
@@ -275,10 +271,10 @@ class Watch:
             if t.node is not None:
                 flow.cut(self.seen, t, y, "a cast to integers")
 
-    def _optimizer(self, args: Any, kwargs: object, y: Any) -> None:
+    def after_optimizer(self, args: Any, kwargs: object, y: Any) -> None:
         self.seen.optimizer(args[0], here())
 
-    def _zero_grad(self, args: Any, kwargs: object) -> None:
+    def before_zero_grad(self, args: Any, kwargs: object) -> None:
         owner, seen, place, now = args[0], self.seen, here(), clock()
         groups = getattr(owner, "param_groups", None)
         ids = {id(p) for p in (owner.parameters() if groups is None else past.listed(groups))}
@@ -288,12 +284,12 @@ class Watch:
                 fresh = any([not seen.is_consumed(p) for p in given])
                 record.log.append(past.Entry(place, seen.steps, (), False, True, fresh, now))
 
-    def _scheduler(self, args: Any, kwargs: object, y: Any) -> None:
+    def after_scheduler(self, args: Any, kwargs: object, y: Any) -> None:
         self.seen.schedule(args[0], here())
         for part in getattr(args[0], "_schedulers", ()):
             self.seen.schedule(part, here()).inner = True
 
-    def _scheduler_step(self, make: Any, args: Any, kwargs: Any) -> Any:
+    def around_scheduler_step(self, make: Any, args: Any, kwargs: Any) -> Any:
         y = self._within(make, args, kwargs)
         if not self.inside:  # else it is part of another schedule
             place, record = here(), self.seen.schedule(args[0], here())
@@ -303,7 +299,7 @@ class Watch:
             record.beside, record.epochs = record.optimizer.steps, past.epochs(args[0])
         return y
 
-    def _clip(self, make: Any, args: Any, kwargs: Any) -> Any:
+    def around_clip(self, make: Any, args: Any, kwargs: Any) -> Any:
         given = [*args, *kwargs.values()]
         several = [given[0]] if isinstance(given[0], TensorBase) else list(given[0])
         most = kwargs.get("max_norm", kwargs.get("clip_value", given[1]))
@@ -315,13 +311,13 @@ class Watch:
             self.seen.norms[place, most].append(float(norm))
         return norm
 
-    def _loader(self, args: Any, kwargs: object, y: Any) -> None:
+    def after_loader(self, args: Any, kwargs: object, y: Any) -> None:
         self.emit("loader", loader=args[0], place=here())
 
-    def _epoch(self, args: Any, kwargs: object) -> None:
+    def before_epoch(self, args: Any, kwargs: object) -> None:
         self.emit("epoch", loader=args[0], place=here(), recording=is_recording())
 
-    def _scaler_step(self, args: object, kwargs: object) -> None:
+    def before_scaler_step(self, args: object, kwargs: object) -> None:
         self.seen.scaled = True
 
     # ---- modules
@@ -428,8 +424,3 @@ def _note_mode(passed: past.Pass, module: Any) -> None:
     drops = isinstance(p, (int, float)) and 0 < p < 1
     if norm or (drops and type(module).__module__.startswith("tinygrad_edu")):
         (passed.noisy if module.training else passed.quiet).append(type(module).__name__)
-
-
-def _is_mean(seen: past.History, roots: list[Any]) -> bool:
-    """Whether a backward pass starts from a mean that nothing has divided since."""
-    return len(roots) == 1 and seen.of(roots[0]).kind == "loss mean"
