@@ -56,10 +56,10 @@ def main(arguments: list[str]) -> int:
     if arguments and arguments[0].startswith("--doctor"):
         from tinygrad_edu.diagnosis import command
 
-        doctor, arguments = command.read(arguments)
-        if doctor.status is not None:
-            return doctor.status
-        watched = command.watching(doctor)
+        wanted, arguments = command.read(arguments)
+        if isinstance(wanted, int):
+            return wanted
+        watched = wanted
     full = "--full-traceback" in arguments[:1]
     arguments = arguments[1:] if full else arguments
     if not arguments or arguments[0] in ("-h", "--help"):
