@@ -459,6 +459,23 @@ def test_sgd(momentum: float, first: bool, nesterov: bool, dtype: Any, xp: Any) 
         close(found[0], (x - 0.1 * d).astype(dtype), dtype)
 
 
+@pytest.mark.parametrize("kind", ["float16", "bfloat16"])
+def test_norm_takes_a_gradient_of_16_bits(kind: str, xp: Any) -> None:
+    """As it is, and to what the widened one gives."""
+    narrow = np.dtype(pytest.importorskip("ml_dtypes").bfloat16 if kind == "bfloat16" else kind)
+    x, weight = random(9, 70, dtype=np.float32), random(70, dtype=np.float32)
+    g = random(9, 70, dtype=narrow, seed=1)
+    _, mean, rstd = norm.forward(xp.asarray(x), xp.asarray(weight), None, 1e-5, True)
+    found, expected = (
+        norm.backward(xp.asarray(g.astype(to)), xp.asarray(x), xp.asarray(weight), mean, rstd,
+                      (True,) * 3)
+        for to in (narrow, np.float32)
+    )  # fmt: skip
+    for ours, wide in zip(found, expected, strict=True):
+        assert ours is not None and wide is not None and ours.dtype == np.float32
+        np.testing.assert_array_equal(ours.get(), wide.get())
+
+
 @dtypes
 def test_norm_of_all_and_clipping_all(dtype: Any, xp: Any) -> None:
     arrays = [row[0] for row in several(1, dtype)]
