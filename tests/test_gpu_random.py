@@ -134,6 +134,24 @@ def test_dropout_takes_one_launch_each_way(cuda: str) -> None:
     assert set(strict_cupy.Counters.launches) == {"dropout_forward", "dropout_again", "ones_like"}
 
 
+@pytest.mark.parametrize("reentrant", [False, True])
+@pytest.mark.parametrize("drawn_before", [False, True])
+def test_a_checkpoint_draws_again_what_it_drew(
+    drawn_before: bool, reentrant: bool, cuda: str
+) -> None:
+    """So does whatever forks the generators; afterwards the stream goes on where it was."""
+    x = torch.ones(50, 40, device=cuda, requires_grad=True)
+    if drawn_before:
+        torch.rand(3, device=cuda)
+    run = torch.utils.checkpoint.checkpoint
+    y = run(lambda t: torch.nn.functional.dropout(t, 0.5), x, use_reentrant=reentrant)
+    with torch.random.fork_rng():
+        ahead = torch.rand(4, device=cuda)
+    y.sum().backward()
+    assert x.grad is not None and torch.equal(x.grad, y.detach())
+    assert torch.equal(torch.rand(4, device=cuda), ahead)
+
+
 def test_generators(cuda: str) -> None:
     generator = torch.Generator(device=cuda).manual_seed(5)
     assert isinstance(generator, torch.Generator) and generator.initial_seed() == 5

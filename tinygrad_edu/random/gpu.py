@@ -131,6 +131,21 @@ def restart_all(seed: int) -> None:
         generator.restart(seed % 2**64)
 
 
+def states() -> dict[int, Array]:
+    """The states of all default generators; nobody waits for a GPU."""
+    return {index: gen.state()[:2].copy() for index, gen in _generators.items()}
+
+
+def go_back(to: dict[int, Array]) -> None:
+    """Bring them back; those that had not drawn by then, to the beginning."""
+    for index, gen in _generators.items():
+        if index in to:
+            with on(gen.device):
+                gen.state()[:2] = to[index]
+        else:
+            gen.restart(gen.initial_seed())
+
+
 def forget() -> None:
     """Drop all default generators: the tests exchange CuPy under them."""
     _generators.clear()
