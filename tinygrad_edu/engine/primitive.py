@@ -139,6 +139,7 @@ class Primitive:
         definition: the same computed by other operations; what `create_graph` differentiates.
         elementwise: it goes through one or two tensors element by element (see ops/arguments.py).
         owns: its rules return new arrays, or views of `g`; never an array that others hold.
+        narrow: they take a gradient of 16 bits, of a result of 32, and widen it themselves.
         numbers: which of two operands may be a Python number: the "second", "none", or "either".
         chain: gives what torch calls the node of a call with some arguments (see nodes.py).
         autocast: the precision that autocast runs it in, by device (see amp/autocast_mode.py).
@@ -149,7 +150,7 @@ class Primitive:
     """
 
     owns = True
-    elementwise = False
+    narrow = elementwise = False
     call: Call
     refuse: Callable[..., None] | None = None
     node_class: ClassVar[Any]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.backend import new_like
+from tinygrad_edu.backend import new_like, strided
 from tinygrad_edu.dtypes import Array, result_type
 from tinygrad_edu.engine.composed import of_tensors
 from tinygrad_edu.engine.graph import TensorBase
@@ -175,7 +175,28 @@ def _split(x: Array, sizes: tuple[int, ...], dim: int) -> Any:
     )
 
 
+def _still_whole(pieces: Sequence[Any], shape: tuple[int, ...], dim: int) -> Any:
+    """The array that those pieces, on a GPU, are views of, side by side; None if they are not.
+
+    So lie the gradients that kernels/cuda/flash.py makes of one layer's queries, keys and values.
+    """
+    first = pieces[0]
+    if first is None or not hasattr(getattr(first, "data", None), "mem"):
+        return None
+    place = first.data.ptr
+    for piece in pieces:
+        if piece is None or piece.strides != first.strides or piece.data.mem is not first.data.mem:
+            return None
+        if piece.data.ptr != place or piece.dtype != first.dtype:
+            return None
+        place += piece.shape[dim] * piece.strides[dim]
+    return strided(first, shape, first.strides)
+
+
 def _unsplit(g: Tensor, shape: tuple[int, ...], sizes: tuple[int, ...], dim: int) -> Tensor:
+    whole = _still_whole(g, shape, dim)
+    if whole is not None:
+        return whole
     shapes = [(*shape[:dim], size, *shape[dim + 1 :]) for size in sizes]
     return _cat(_fill_missing(list(g), shapes), dim)
 
