@@ -10,6 +10,7 @@ import types
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable
+from operator import imul
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from tinygrad_edu.engine.boundary import users_level
 from tinygrad_edu.engine.composed import heard
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.kernels import cuda
+from tinygrad_edu.kernels.undivided import Calls, undivided
 from tinygrad_edu.tensor import Tensor
 
 Tensors = Tensor | Iterable[Tensor]
@@ -177,13 +179,16 @@ def clip_grads_with_norm_(
         factor = np.minimum(1.0 / (norm + 1e-6) * float(max_norm), 1.0)
     if isinstance(factor, (np.ndarray, np.generic)) and factor == 1.0:
         return
+    calls: Calls = []
     for grad in rest:
         grad._storage.write()
         array = grad.array
         if isinstance(array, np.ndarray) and isinstance(factor, np.generic):
-            array *= factor.astype(array.dtype)
+            calls.append((imul, array, factor.astype(array.dtype)))
         else:
-            array *= to_device(factor, device_of(array)).astype(array.dtype)
+            calls.append((imul, array, to_device(factor, device_of(array)).astype(array.dtype)))
+    with np.errstate(all="ignore"):
+        undivided(calls)
 
 
 @heard("clip")

@@ -6,7 +6,12 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from tinygrad_edu.engine.composed import heard
-from tinygrad_edu.optim.lr_scheduler.base import ChainedForm, LRScheduler, copy
+from tinygrad_edu.optim.lr_scheduler.base import (
+    ChainedForm,
+    LRScheduler,
+    copy,
+    undone_if_interrupted,
+)
 from tinygrad_edu.optim.optimizer import Optimizer
 
 if TYPE_CHECKING:
@@ -126,6 +131,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
         return [self.eta_min + (lr - self.eta_min) * height / 2 for lr in self.base_lrs]
 
     @heard("scheduler_step")
+    @undone_if_interrupted
     def step(self, epoch: float | None = None) -> None:
         """Set the learning rates of the next epoch, or of `epoch`.
 
