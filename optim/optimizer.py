@@ -47,9 +47,10 @@ _global_post_hooks: Hooks = OrderedDict()
 def _with_hooks(function: Callable[..., Any]) -> Callable[..., Any]:
     """A class's `step` with the hooks around it, unless it is reached through `super()`."""
 
+    @heard("optimizer_step")
     @functools.wraps(function)
     def step(self: Optimizer, *args: object, **kwargs: object) -> Any:
-        if type(self).step is not step:
+        if type(self).step is not step or not hasattr(self, "_hooks"):  # no `super().__init__()`
             return function(self, *args, **kwargs)
         for group in self.param_groups:
             _without_numpy(group)
