@@ -73,7 +73,7 @@ class Recorder:
         self.effects = False
         self.walked: set[Any] = set()
         self.saved: dict[int, list[str]] = {}
-        self.made: tuple[Any, Any] | None = None
+        self.made: Any = None
         self.position = random.default_generator.get_state_bytes()
         for i, t in enumerate(given or ()):
             self.hand(t, f"x{i}")

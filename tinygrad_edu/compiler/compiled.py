@@ -149,7 +149,9 @@ class Compiled(Wrapper):
     def look(self, key: Any, given: list[Any], args: Any, kwargs: Any) -> Any:
         """Run the function, watched; the second time, record it."""
         self.looks += 1
-        before, kept, reason = self.seen.pop(key, None), None, ""
+        before: Any = self.seen.pop(key, None)
+        kept: Any = None
+        reason = ""
         if before is not None:
             try:
                 kept = State(self.function, before)

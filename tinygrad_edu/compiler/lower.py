@@ -89,7 +89,7 @@ def lower(
     if "matmul" in text:  # of rows, whatever they are arranged in
         flat = []
         for name, value in zip(names, values, strict=True):
-            whole = getattr(value, "shape", value) or ()
+            whole: Any = getattr(value, "shape", value) or ()
             many = len(whole) > 2
             flat.append(f"{name}.reshape{math.prod(whole[:-1]), whole[-1]}" if many else name)
         first, *more = text.split("\n")
