@@ -9,6 +9,7 @@ not see, and the recording is given up.
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Sequence
 from types import GeneratorType
 from typing import Any
@@ -16,21 +17,20 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu import random
-from tinygrad_edu.compiler.lower import lower, lower_noise
+from tinygrad_edu.compiler.lower import lower
 from tinygrad_edu.compiler.program import Walk, Writer, as_tuple
 from tinygrad_edu.compiler.watch import Refused, Watch, refuse
-from tinygrad_edu.dtypes import common, dtype, is_half
+from tinygrad_edu.dtypes import dtype, is_half
 from tinygrad_edu.engine import tree
 from tinygrad_edu.engine.composed import Composed
 from tinygrad_edu.engine.graph import INFERENCE, Node, TensorBase
 from tinygrad_edu.engine.levels import tensors
 from tinygrad_edu.engine.primitive import Primitive
 from tinygrad_edu.engine.record import current_node
-from tinygrad_edu.kernels.memory_order import in_turn
+from tinygrad_edu.kernels.memory_order import slow_to_fast
 from tinygrad_edu.ops import indexing, masking
 
-_NOISE = random.dropout_noise.composed  # type: ignore[attr-defined]
-_DRAWS = {_NOISE, random.keep_mask.composed}  # type: ignore[attr-defined]
+_DRAWS = {vars(draw)["composed"] for draw in (random.dropout_noise, random.keep_mask)}
 _SIZE_BY_VALUE = {"nonzero", "masked_select", "argwhere", "unique", "bincount", "repeat_interleave",
                   "multinomial", "histc"}  # fmt: skip
 SIMPLE = (bool, int, str, type(None), dtype)
@@ -38,12 +38,9 @@ _EFFECTS = {"zero_grad", "backward", "clip", "optimizer_step", "scheduler_step"}
 """Steps of training, by the names under which they are heard."""
 
 
-def turned(forward: Any, *values: Any) -> Any:
-    """An elementwise result laid out in memory as torch does (see `call_binary` in fast.py)."""
-    y = forward(*values)
-    if len(values) == 2 and all([hasattr(v, "dtype") for v in values]):
-        return in_turn(y, *values, dtype=common(*values) if y.dtype == bool else y.dtype)
-    return in_turn(y, *values)
+def arranged(y: Any, axes: tuple[int, ...]) -> Any:
+    """A result with its axes in memory in this order, the slowest first."""
+    return np.ascontiguousarray(y.transpose(axes)).transpose(np.argsort(axes).tolist())
 
 
 class Recorder:
@@ -61,7 +58,7 @@ class Recorder:
         effects: there was a step of training.
     """
 
-    def __init__(self, watch: Watch, given: list[Any] | None, outside: Sequence[Any] = ()) -> None:
+    def __init__(self, watch: Watch, given: Any = None, outside: Sequence[Any] = ()) -> None:
         self.watch, self.given = watch, given
         self.outside = {id(t.array): t for t in outside}
         self.handed: list[Any] = []
@@ -75,7 +72,12 @@ class Recorder:
         self.saved: dict[int, list[str]] = {}
         self.made: Any = None
         self.position = random.default_generator.get_state_bytes()
+        nodes = {t.node for t in outside if t.node is not None}
+        if len(self.outside) < len(outside):
+            watch.refuse("two tensors are one array")
         for i, t in enumerate(given or ()):
+            if id(t.array) in self.outside or t.node in nodes:
+                watch.refuse("an argument is a tensor that the function also finds elsewhere")
             self.hand(t, f"x{i}")
 
     def hand(self, t: Any, name: str) -> str:
@@ -193,9 +195,10 @@ class Recorder:
         inputs = [self.writer.template(v, self.name_of) for v in values]
         call = self.writer.call(op.forward, op.name, inputs)
         whole = not op.multiple and not op.saves and isinstance(parts[0], np.ndarray)
-        if whole and parts[0].strides != arrays[0].strides and op.elementwise:
-            parts = (turned(op.forward, *values),)
-            call = self.writer.call(turned, "turned", [call.partition("(")[0], *inputs])
+        if whole and parts[0].strides != arrays[0].strides:
+            axes = tuple(slow_to_fast(arrays[0]))
+            parts = (arranged(parts[0], axes),)
+            call = self.writer.call(arranged, "arranged", [call, repr(axes)])
         for part, array in zip(parts, arrays, strict=True):
             if part.__class__ is np.ndarray and part.strides != array.strides:
                 raise Refused(f"{op.name} gives another layout than it computes")
@@ -235,9 +238,8 @@ class Recorder:
             raise Refused("a step of training is given a tensor that is computed")
         given = [self.names.get(id(a)) or self.writer.constant(a) for a in args]
         given += [f"{name}={self.writer.constant(a)}" for name, a in kwargs.items()]
+        function = inspect.unwrap(function) if draws else function
         call = self.writer.call(function, function.__name__, given)
-        if op is _NOISE:
-            call = lower_noise(self.writer, *args[1:]) or call
         if result is not None:
             made = result.array if isinstance(result, TensorBase) else result
             call += "" if made is result else ".array"

@@ -8,7 +8,6 @@ recording is replayed, while its guards hold.  What cannot be recorded runs as i
 from __future__ import annotations
 
 import contextlib
-import copy
 import functools
 from operator import attrgetter, is_
 from operator import call as just_make
@@ -118,9 +117,6 @@ class Compiled(Wrapper):
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else functools.partial(self, instance)
 
-    def __deepcopy__(self, memo: Any) -> Compiled:
-        return Compiled(copy.deepcopy(self.function, memo), self.fullgraph)
-
     def __reduce__(self) -> Any:
         return Compiled, (self.function, self.fullgraph)
 
@@ -155,11 +151,10 @@ class Compiled(Wrapper):
         if before is not None:
             try:
                 kept = State(self.function, before)
-                _check_given(given, kept)
             except Exception as problem:
                 reason = _told(problem)
-        watch, known = Watch(), kept.tensors if kept is not None and not reason else None
-        recorder = Recorder(watch, None if known is None else given, known or ())
+        watch = Watch()
+        recorder = Recorder(watch, given, kept.tensors) if kept is not None else Recorder(watch)
         mode = state.mode
         try:
             state.mode = mode.but(listeners=(recorder.heard,))
@@ -195,16 +190,6 @@ def _told(problem: Exception) -> str:
     """The reason, if it is one of ours; of another error its type as well."""
     ours = isinstance(problem, Refused)
     return str(problem) if ours else f"{type(problem).__name__}: {problem}"
-
-
-def _check_given(given: list[Any], kept: State) -> None:
-    """Refuse arguments that the function finds elsewhere as well."""
-    arrays = {id(t.array) for t in kept.tensors}
-    nodes = {id(t.node) for t in kept.tensors if t.node is not None}
-    if any([id(t.array) in arrays or id(t.node) in nodes for t in given]):
-        raise Refused("an argument is a tensor that the function also finds elsewhere")
-    if len({id(t.array) for t in kept.tensors}) < len({id(t) for t in kept.tensors}):
-        raise Refused("two tensors are one array")
 
 
 def sign(value: Any, given: list[Any]) -> Any:
