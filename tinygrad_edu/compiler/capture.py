@@ -26,7 +26,6 @@ from tinygrad_edu.engine.composed import Composed
 from tinygrad_edu.engine.graph import INFERENCE, Node, TensorBase
 from tinygrad_edu.engine.levels import tensors
 from tinygrad_edu.engine.primitive import Primitive
-from tinygrad_edu.engine.record import current_node
 from tinygrad_edu.kernels.memory_order import slow_to_fast
 from tinygrad_edu.ops import indexing, masking
 
@@ -222,7 +221,7 @@ class Recorder:
         self.writer.line(f"{', '.join([left, *extra])} = {call}")
         for name, part in zip(names, parts, strict=True):
             if part.__class__ is not np.ndarray:
-                self.writer.line(f"{name} = asarray({name})")
+                self.writer.line(f"{name} = as_array({name})")
 
     def write_call(self, op: Any, function: Any, args: Any, kwargs: Any, result: Any) -> None:
         """The line of a draw of random numbers, or of a step of training: it is called again."""
@@ -322,9 +321,6 @@ class Recorder:
         own = [t._storage for t in results if t._storage is not INFERENCE]
         if len(set(own)) < len(own) or not {t._storage for t in self.handed}.isdisjoint(own):
             raise Refused("results share memory with each other, or with an argument")
-        for t in self.handed[len(self.given or ()) :]:
-            if t.view_of is not None and current_node(t) is not None:
-                raise Refused("a tensor from outside is a view with a history")
         for leaf in leaves:
             if not isinstance(leaf, TensorBase) and type(leaf) not in (*SIMPLE, float):
                 raise Refused(f"a result is a {type(leaf).__name__}")
@@ -335,7 +331,7 @@ class Recorder:
         refuse(self.effects and kept, "a result of a training step could be walked backward")
         kept |= {t.node: [] for t in results if t.node in self.walked}
         owners = {id(t.array): f"{texts[id(t)]}._storage" for t in (*self.handed, *results)}
-        names = {node: f"node_of(given[{i}])" for node, i in ends.items()}
+        names = {node: f"current_node(given[{i}])" for node, i in ends.items()}
         for i, node in enumerate(sorted(kept, key=lambda node: node.number)):
             names[node], freed, plan = f"n{i}", node in self.walked, node.plan
             shape = f"{self.writer.constant(node.shape)}, {self.writer.name(node.dtype, 't')}"

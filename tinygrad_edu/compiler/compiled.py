@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from operator import attrgetter, is_
+from operator import attrgetter
 from operator import call as just_make
 from typing import Any
 
@@ -28,6 +28,7 @@ from tinygrad_edu.nn.modules.hooks import everywhere
 
 _LOOKS = 16  # so many calls may be watched before what is not recorded yet just runs
 _arrays = attrgetter("array")
+_facts = attrgetter("array.shape", "array.dtype", "array.strides")
 
 
 class Unsupported(RuntimeError):
@@ -49,8 +50,7 @@ class Recording:
     def __init__(self, reason: str, kept: State | None) -> None:
         self.reason, self.state = reason, kept
         self.known = kept.tensors if kept is not None and not reason else []
-        self.arrays = [t.array for t in self.known]
-        self.facts = [(a.shape, a.dtype, a.strides) for a in self.arrays]
+        self.facts = [*map(_facts, self.known)]
 
     def record(self, recorder: Recorder, answer: Any) -> None:
         """Write the program of a run that gave this answer."""
@@ -60,14 +60,8 @@ class Recording:
 
     def holds(self) -> bool:
         """Whether everything that the recording depends on is as it was."""
-        if self.state is not None and not self.state.holds():
-            return False
-        arrays = [*map(_arrays, self.known)]
-        if not all(map(is_, arrays, self.arrays)):
-            if [(a.shape, a.dtype, a.strides) for a in arrays] != self.facts:
-                return False
-            self.arrays = arrays
-        return True
+        state = self.state
+        return (state is None or state.holds()) and [*map(_facts, self.known)] == self.facts
 
     def run(self, given: list[Any]) -> Any:
         """Replay it."""
