@@ -11,7 +11,7 @@ import random
 from typing import Any
 
 import pytest
-from compiling import bits, explained, mlp
+from compiling import bits, both_ways, explained, mlp
 
 import tinygrad_edu as torch
 from tinygrad_edu import nn
@@ -174,6 +174,24 @@ def test_state_in_unusual_places_is_guarded_or_refused() -> None:
     for _ in range(3):
         shown(x)
     assert "calls print" in explained(shown)
+
+
+def test_a_view_from_outside_may_get_another_history() -> None:
+    def script(compile: Any) -> list[Any]:
+        w = torch.randn(4, 3, requires_grad=True)
+        base = w * 2
+        view = base[1:3]
+        run, found = compile(lambda x: (x * view).sum()), []
+        for i in range(12):
+            if i in (5, 9):
+                base.mul_(1.5)
+            w.grad = None
+            y = run(torch.full((3,), i + 1.0))
+            y.backward(retain_graph=True)
+            found.append((bits(y), bits(w.grad)))
+        return found
+
+    both_ways(script)
 
 
 @dataclasses.dataclass
