@@ -87,6 +87,29 @@ def test_every_layer_is_recorded(name: str) -> None:
     assert recorded(compiled), explained(compiled)
 
 
+@pytest.mark.parametrize("name", [*sorted({*LAYERS} - {"identity"}), "gpt", "lstm"])
+def test_second_derivatives_and_hooks_go_through_a_recording(name: str) -> None:
+    def script(compile: Any) -> list[Any]:
+        make: Any = {"gpt": GPT, "lstm": lambda: nn.LSTM(6, 5)}.get(name) or LAYERS[name]
+        model = make().double()
+        x = torch.randint(0, 11, (2, 6)) if name == "gpt" else torch.randn(4, 2, 6).double()
+        run, found = compile(model), []
+        leaves = [*model.parameters()] or [x.requires_grad_()]
+        for _ in range(4):
+            y = run(x)
+            y = y[0] if isinstance(y, tuple) else y
+            names = [y.grad_fn.name(), *[fn.name() for fn, _ in y.grad_fn.next_functions if fn]]
+            y.register_hook(lambda g: g * 2)
+            gs = torch.autograd.grad(y.cos().sum(), leaves, create_graph=True, allow_unused=True)
+            total = sum([(g * g).sum() for g in gs if g is not None and g.requires_grad])
+            if isinstance(total, torch.Tensor):
+                total.backward()
+            found.append([names, [bits(g) for g in gs], [bits(t.grad) for t in leaves]])
+        return found
+
+    both_ways(script)
+
+
 @pytest.mark.parametrize("how", ["fused", "by hand"])
 @pytest.mark.parametrize("training", [True, False])
 def test_gpt_is_recorded(how: str, training: bool) -> None:
