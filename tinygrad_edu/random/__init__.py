@@ -193,14 +193,28 @@ def set_rng_state(new_state: Tensor) -> None:
     default_generator.set_state(new_state)
 
 
+def default_states() -> tuple[Array, dict[int, Array]]:
+    """The states of the default generators, the host's and those of the GPUs."""
+    gpu = sys.modules.get("tinygrad_edu.random.gpu")  # not there: no GPU has drawn
+    return default_generator.get_state_bytes(), {} if gpu is None else gpu.states()
+
+
+def go_back(to: tuple[Array, dict[int, Array]]) -> None:
+    """Bring all default generators back to what `default_states` gave."""
+    default_generator.set_state_bytes(to[0])
+    gpu = sys.modules.get("tinygrad_edu.random.gpu")
+    if gpu is not None:
+        gpu.go_back(to[1])
+
+
 @contextlib.contextmanager
 def fork_rng(
     devices: Iterable[Any] | None = None, enabled: bool = True, *, device_type: str | None = None
 ) -> Iterator[None]:
-    """What is drawn inside this `with` block leaves the default generator as it was before.
+    """What is drawn inside this `with` block leaves the default generators as they were before.
 
-    `enabled=False` has no effect at all. Nor have `devices` and `device_type`: there is but one
-    default generator.
+    `enabled=False` has no effect at all. Nor have `devices` and `device_type`: the generators of
+    all GPUs that have drawn are meant.
 
     >>> _ = manual_seed(0)
     >>> with fork_rng():
@@ -208,12 +222,12 @@ def fork_rng(
     >>> (default_generator.words(2) == inside).all()
     np.True_
     """
-    state = default_generator.get_state_bytes()
+    before = default_states()
     try:
         yield
     finally:
         if enabled:
-            default_generator.set_state_bytes(state)
+            go_back(before)
 
 
 def host_or_gpu(function: F) -> F:

@@ -13,7 +13,7 @@ import numpy as np
 from tinygrad_edu.dtypes import is_floating, scalar_type_name
 from tinygrad_edu.engine.boundary import need_tensors
 from tinygrad_edu.engine.composed import composed, of_tensors
-from tinygrad_edu.engine.inplace import write_out
+from tinygrad_edu.engine.filling import write_out
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.nn.functional.losses import read_reduction, reduced
 from tinygrad_edu.ops.activation import logsigmoid
@@ -68,7 +68,7 @@ def normalize(
     tensor([[0.6000, 0.8000]])
     """
     y = input / input.norm(p, dim, keepdim=True).clamp(min=eps)
-    return write_out("normalize", out, y)
+    return write_out("normalize", out, y, input)
 
 
 @composed(autocast="float32")
