@@ -201,7 +201,8 @@ def default() -> NumpyDtype:
 
 def is_floating(numpy_dtype: NumpyDtype) -> bool:
     """Whether elements are floats (ml_dtypes' bfloat16 has NumPy kind "V", not "f")."""
-    return numpy_dtype.kind == "f" or numpy_dtype.name == "bfloat16"
+    kind = numpy_dtype.kind
+    return kind == "f" or (kind == "V" and numpy_dtype.name == "bfloat16")
 
 
 def is_half(numpy_dtype: NumpyDtype) -> bool:

@@ -26,7 +26,8 @@ def tied(step: Call, node: Node, kept: Values | None, g: Gradient) -> Any:
     if kept is None:
         raise node.refused("freed")
     lifted, before = lift(node, kept), state.mode
-    if any([guard is not None for guard in node.guards]):
+    aliases = node.plan.op.definition is not None  # their storage is another
+    if aliases or not all(map(_told, lifted, node.guards)):
         state.mode = before.but(maker=_Watching(kept, node.guards, before.maker))
     try:
         if node.plan.op.definition is None:
@@ -40,6 +41,11 @@ def tied(step: Call, node: Node, kept: Values | None, g: Gradient) -> Any:
         return _through_definition(node, lifted, g)
     finally:
         state.mode = before
+
+
+def _told(value: object, guard: object) -> bool:
+    """Whether a rule that keeps this value says in whose storage it lies: a tensor does."""
+    return guard is None or isinstance(value, TensorBase)
 
 
 @primitive(half="as it is")

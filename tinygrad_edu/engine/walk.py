@@ -137,9 +137,10 @@ def go_on(node: Node, g: Gradient, step: Call, needed: set[Any] | None, arrivals
         edge = edges[i]
         if edge is None or gx is None or (needed is not None and edge not in needed):
             continue
-        if gx.shape != edge.shape:
+        x = getattr(gx, "array", gx) if arrivals.create else gx  # a tensor is slow to say these
+        if x.shape != edge.shape:
             gx = unbroadcast(gx, edge.shape)
-        if gx.dtype is not edge.dtype and gx.dtype != edge.dtype:  # `is` is the faster
+        if x.dtype is not edge.dtype and x.dtype != edge.dtype:  # `is` is the faster
             if gx is not g or needed is not None or edge in pending or not _waits(edge, gx):
                 gx = _cast(gx, edge.dtype)
         mine = owns and gx is not g and gx.base is None
@@ -180,14 +181,13 @@ def gradients(node: Node, kept: Values | None, g: Gradient) -> Any:
 def free(node: Node) -> None:
     """Let go of the arrays that the node keeps; of numbers and shapes there is nothing to free."""
     if node.plan.arrays or (node.plan.keep and not _plain(node.kept)):
-        node.kept = None
-        node.guards = ()
+        node.kept, node.guards = None, ()
 
 
 def _plain(value: object) -> bool:
     if isinstance(value, (tuple, list)):
         return all([_plain(part) for part in value])
-    return not hasattr(value, "dtype")
+    return value.__class__ is int or not hasattr(value, "dtype")
 
 
 def _waits(node: Node, g: Gradient) -> bool:

@@ -37,6 +37,8 @@ def blocks(*arrays: Array, scratch: int = 1, length: int = 0) -> Iterable[tuple[
     """
     first = arrays[0]
     length = length or BLOCK // first.itemsize
+    if first.size <= length and first.__class__ is np.ndarray and first.flags.c_contiguous:
+        return [(*arrays, *[np.empty(first.shape, first.dtype) for _ in range(scratch)])]
     flat = _flat(arrays) if first.size > length and isinstance(first, np.ndarray) else None
     if flat is None:  # small; or on the GPU; or in different orders: no block fits all arrays
         return [(*arrays, *[np.empty_like(first) for _ in range(scratch)])]

@@ -38,7 +38,7 @@ _STATE = np.dtype([
 ])  # fmt: skip
 _32 = np.uint64(32)
 _TOP = np.uint64(2**64 - 1)
-_MANY = 2048
+_MANY = 8192
 """From so many pairs of words on it pays to let NumPy join them."""
 
 

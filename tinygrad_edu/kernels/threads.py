@@ -39,12 +39,17 @@ class Blas:
         get, set: the number of its threads.
         axpby: for each dtype `axpby(n, a, x, step_x, b, y, step_y)`, which computes
             `y = a x + b y` in one pass; x and y are addresses.
+        restart: the calls that read its environment and end its threads, which the next `set`
+            starts; None without them.
     """
 
     def __init__(self, library: Any, prefix: str, suffix: str) -> None:
         self.get = getattr(library, f"{prefix}get_num_threads{suffix}")
         self.set = getattr(library, f"{prefix}set_num_threads{suffix}")
         integer = ctypes.c_int64 if suffix else ctypes.c_int
+        names = ("openblas_read_env", "blas_thread_shutdown_")  # not documented
+        calls = [(getattr(library, name),) for name in names if hasattr(library, name)]
+        self.restart = calls if len(calls) == len(names) else None
         self.axpby: dict[Any, Any] = {}
         for dtype, letter, number in (
             (np.dtype(np.float32), "s", ctypes.c_float),
