@@ -305,9 +305,8 @@ def target_one_hot(seen: History, event: Event) -> Any:
     t = event.t
     if t.ndim == 2 and t.shape == event.x.shape and t.shape[1] > 1:
         if ((t == 0) | (t == 1)).all() and (t.sum(1) == 1).all():
-            level = "note" if t.dtype.kind == "f" else "error"
-            numbers = {"classes": t.shape[1], "times": t.shape[1]}
-            yield Found(event.place, None, level, name=event.name, **numbers)
+            level, n = "note" if t.dtype.kind == "f" else "error", t.shape[1]
+            yield Found(event.place, None, level, name=event.name, classes=n, times=n)
 
 
 @check("target-shifted", "error", "loss.cross_entropy loss.nll_loss")
@@ -318,11 +317,9 @@ def labels_from_one(seen: History, event: Event) -> Any:
 
     Cure: criterion(scores, y - 1)
     """
-    t = event.t
-    if t.dtype.kind in "iu" and t.size and event.x.ndim > event.axis:
-        classes = event.x.shape[event.axis]
-        if t.max() == classes and t.min() >= 1 and classes > 1:
-            yield Found(event.place, most=classes, last=classes - 1, count=t.size)
+    t, classes = event.t, event.x.shape[event.axis] if event.x.ndim else 0
+    if classes > 1 and t.dtype.kind in "iu" and t.size and t.min() >= 1 and t.max() == classes:
+        yield Found(event.place, most=classes, last=classes - 1, count=t.size)
 
 
 @check("target-shifted", "warning", "loss.cross_entropy loss.nll_loss")

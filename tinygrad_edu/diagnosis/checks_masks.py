@@ -121,10 +121,9 @@ def _note_attention(seen: History, event: Event) -> None:
     if event.what == "attention":
         length, keys = event.query.array.shape[-2], event.key.array.shape[-2]
         found, later = _mask(seen, event), np.triu(np.ones((length, keys), bool), 1)
-        hidden = found is not None and found[0].shape[-2:] == later.shape
         if length == keys >= 3:
-            hides = event.is_causal or (hidden and found[0][..., later].all())
-            weight = 0.0 if hides else 0.5
+            hidden = found is not None and found[0].shape[-2:] == later.shape
+            weight = 0.5 * float(not (event.is_causal or hidden and found[0][..., later].all()))
     elif event.name == "embedding":
         if event.args[1].array.ndim == 2:
             seen.notes["words"] = event.args[1].array

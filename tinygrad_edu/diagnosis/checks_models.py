@@ -9,9 +9,9 @@ from tinygrad_edu.diagnosis.checks_loop import living
 from tinygrad_edu.diagnosis.findings import Event, Found, check
 from tinygrad_edu.diagnosis.flow import RISKY, finite, norm_of, rms
 from tinygrad_edu.diagnosis.history import NOTHING, History, address, tensors
-from tinygrad_edu.diagnosis.source import assignment_of, called_directly, nearby
 from tinygrad_edu.engine.graph import Leaf, TensorBase
 from tinygrad_edu.engine.places import Place, here, stack
+from tinygrad_edu.engine.source import assignment_of, called_directly, nearby
 from tinygrad_edu.nn.modules.module import Module
 from tinygrad_edu.nn.parameter import Parameter, is_lazy
 

@@ -63,7 +63,7 @@ def follow(
     facts = _made(name, args, inputs, known, t)
     if facts.kind == "count" and name == "add":
         seen.counts = {id(inputs[0]._storage): (inputs[0], facts)}  # if the sum is written there
-    _lose(seen, name, inputs, known, t, facts)
+    facts.learn(**_lost(seen, name, inputs, known, t))
     passes = [f.judged for f in known if f.judged is not None]
     for one in passes:
         if t.node is not None and not one.recorded:
@@ -84,10 +84,11 @@ def follow(
     return True
 
 
-def _lose(
-    seen: History, name: str, inputs: list[Any], known: list[Facts], t: Any, facts: Facts
-) -> None:
-    """Note the leaves that a result depends on, and that no gradient comes to from it."""
+def _lost(seen: History, name: str, inputs: list[Any], known: list[Facts], t: Any) -> Any:
+    """The leaves that a result depends on, and that no gradient comes to from it; where it is cut.
+
+    If the result has a history, they are what this place has cut off.
+    """
     lost, cut = 0, None
     for a, before in zip(inputs, known, strict=True):
         if before.lost and (a.node is None or a.node.is_leaf):
@@ -95,10 +96,9 @@ def _lose(
         elif a.node is not None and t.node is None:
             how = f"{name}()" if t.array.dtype.kind != "f" else "no_grad()"
             lost, cut = lost | seen.reach(a.node), cut or (here(), how)
-    if lost and t.node is None:
-        facts.learn(lost=lost, cut=cut)
-    elif lost and cut is not None:
+    if lost and cut is not None and t.node is not None:
         seen.entered.setdefault(cut[0], [0, cut[1]])[0] |= lost
+    return {"lost": lost, "cut": cut} if lost and t.node is None else {}
 
 
 def _called(name: str, args: Any, inputs: list[Any], t: Any) -> tuple[str, str | None]:
@@ -187,11 +187,8 @@ def _outer(name: str, inputs: list[Any], t: Any) -> tuple[Place, int] | None:
 
 def _gradient(seen: History, inputs: list[Any], known: list[Facts]) -> Leaf | None:
     """The leaf whose `.grad` this is computed from."""
-    for a, facts in zip(inputs, known, strict=True):
-        leaf = facts.gradient_of or _leaf_of(seen, a)
-        if leaf is not None:
-            return leaf
-    return None
+    pairs = zip(inputs, known, strict=True)
+    return next(filter(None, [facts.gradient_of or _leaf_of(seen, a) for a, facts in pairs]), None)
 
 
 def _leaf_of(seen: History, t: Any) -> Leaf | None:
@@ -214,8 +211,7 @@ def cut(seen: History, source: Any, y: Any, how: str) -> None:
     """`y` has the values of `source`, without its history."""
     before = seen.of(source)
     inherit(seen, before, y)
-    leaf = _leaf_of(seen, source)
-    if leaf is not None:
+    if (leaf := _leaf_of(seen, source)) is not None:
         seen.about(y).gradient_of = leaf
     own = not vars(before) and source.node is not None and source.node.is_leaf
     if own and how in (".data", "detach()"):

@@ -173,7 +173,7 @@ class Pass:
         self.place = self.stack[0] if self.stack else UNKNOWN
         self.recorded, self.start, self.step = is_recording(), clock(), step
         self.noisy, self.quiet, self.given = list[str](), list[str](), None
-        self.operations: defaultdict[str, int] = defaultdict(int)
+        self.operations: defaultdict[str, Any] = defaultdict(itertools.count)
         self.outputs: list[weakref.ref[Node]] = []
         self.visited = self.used = self.judged = self.counted = False
 
@@ -228,10 +228,7 @@ class History:
 
     def in_pass(self, name: str) -> int:
         """How many operations of that name the present pass has had."""
-        if self.current is None:
-            return 0
-        self.current.operations[name] += 1
-        return self.current.operations[name]
+        return 0 if self.current is None else next(self.current.operations[name])
 
     # ---- facts
 
@@ -265,11 +262,10 @@ class History:
 
     def leaf(self, leaf: Leaf) -> LeafRecord:
         """What has happened to a leaf."""
-        found = self.leaves.get(leaf)
-        if found is None:
+        if leaf not in self.leaves:
             number = next(self.bits)
-            found = self.leaves[leaf] = LeafRecord(1 << number if number < MOST_LEAVES else 0)
-        return found
+            self.leaves[leaf] = LeafRecord(1 << number if number < MOST_LEAVES else 0)
+        return self.leaves[leaf]
 
     def reach(self, node: Any) -> int:
         """The leaves behind a node, as bits, which nodes remember."""

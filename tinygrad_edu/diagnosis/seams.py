@@ -30,11 +30,11 @@ from tinygrad_edu.autograd.graph import reachable
 from tinygrad_edu.diagnosis import flow
 from tinygrad_edu.diagnosis import history as past
 from tinygrad_edu.diagnosis.findings import Event
-from tinygrad_edu.diagnosis.source import is_discarded
 from tinygrad_edu.engine.composed import Composed
 from tinygrad_edu.engine.graph import Leaf, TensorBase, clock
 from tinygrad_edu.engine.mode import is_recording, state
 from tinygrad_edu.engine.places import UNKNOWN, here, stack
+from tinygrad_edu.engine.source import is_discarded
 from tinygrad_edu.nn.modules import module as modules
 from tinygrad_edu.nn.modules.batchnorm import _BatchNorm
 from tinygrad_edu.nn.modules.dropout import _DropoutNd
@@ -199,8 +199,8 @@ class Watch:
         seen.backwards += 1
         event = Event(
             what="backward", roots=roots, starts=starts, nodes=nodes, leaves=leaves, stack=lines,
-            place=lines[0] if lines else here(), mean=len(roots) == 1 and seen.of(roots[0]).kind == "loss mean",
-            value=float(roots[0].array) if roots and roots[0].array.size == 1 else None,
+            place=here(), value=float(roots[0].array) if roots[0].array.size == 1 else None,
+            mean=len(roots) == 1 and seen.of(roots[0]).kind == "loss mean",
             number=max([n.number for n in starts], default=0),
             records=[r for r in seen.living() if not reached.isdisjoint(r.leaves())],
         )  # fmt: skip
@@ -330,7 +330,8 @@ class Watch:
             if not type(module).__module__.endswith("modules.loss"):
                 seen.current = passed = past.Pass(module, seen.steps)
                 given = past.tensors(args)
-                passed.given = past.contents(given[0]) if given else None
+                known = past.contents(given[0]) if given else None
+                passed.given = known, passed.stack, passed.step
                 self.emit("begin", passed=passed, module=module, args=args)
         seen.modules.append(module)
         if seen.current is not None:
