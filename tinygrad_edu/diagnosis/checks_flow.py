@@ -40,30 +40,24 @@ def softmax_twice(seen: History, event: Event) -> Any:
 
     Cure: pass the scores themselves:  loss = criterion(model(x), y)
     """
-    x, axis = event.x, event.axis
+    x = event.x
     if x.ndim < 1 or not x.size:
         return
-    by_values = event.kind is None and not often(seen, event) and sums_to_one(x, axis)
+    by_values = event.kind is None and not often(seen, event) and sums_to_one(x, event.axis)
     if event.kind == "softmax" or by_values:
-        classes = x.shape[axis]
-        yield Found(
-            event.place, event.also, name=event.name, classes=classes,
-            least=math.log(math.e + classes - 1) - 1, smaller=_shrinkage(x, event.t),
-        )  # fmt: skip
+        classes, smaller = x.shape[event.axis], _shrinkage(x, event.t)
+        numbers = {"classes": classes, "least": math.log(math.e + classes - 1) - 1}
+        yield Found(event.place, event.also, name=event.name, smaller=smaller, **numbers)
 
 
 def _shrinkage(p: Any, t: Any) -> float:
     """How much smaller the gradient at the scores is with a second softmax."""
     if p.ndim != 2 or t.ndim != 1:
         return float(p.shape[0 if p.ndim == 1 else 1])
-    right = np.zeros_like(p)
-    rows = (t >= 0) & (t < p.shape[1])
-    right[rows.nonzero()[0], t[rows]] = 1
-    plain = p - right
-    e = np.exp(p)
+    right, e = t[:, None] == np.arange(p.shape[1]), np.exp(p)
     g = e / e.sum(1, keepdims=True) - right
     twice = p * (g - (g * p).sum(1, keepdims=True))
-    return float(np.sqrt((plain**2).sum() / max((twice**2).sum(), 1e-30)))
+    return float(np.sqrt(((p - right) ** 2).sum() / max((twice**2).sum(), 1e-30)))
 
 
 @check("softmax-twice", "warning", "op.softmax op.log_softmax")

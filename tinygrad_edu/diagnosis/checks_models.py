@@ -32,17 +32,15 @@ def _note_attributes(seen: History, module: Any, place: Place, start: int) -> No
     for name, value in vars(module).items():
         parts = [part for part in _listed(value) if isinstance(part, (Module, TensorBase))]
         if parts and not name.startswith("_"):
-            entry = module, name, value, parts, place, start
-            seen.note("attributes", list).append(entry)
+            seen.note("attributes", list).append((module, name, value, parts, place, start))
 
 
 def _listed(value: object, depth: int = 2) -> list[Any]:
     """What lists, tuples and dicts hold."""
-    if depth and isinstance(value, dict):
-        return [part for item in value.values() for part in _listed(item, depth - 1)]
-    if depth and isinstance(value, (list, tuple)):
-        return [part for item in value for part in _listed(item, depth - 1)]
-    return [value]
+    if not depth or not isinstance(value, (dict, list, tuple)):
+        return [value]
+    items = value.values() if isinstance(value, dict) else value
+    return [part for item in items for part in _listed(item, depth - 1)]
 
 
 @check("layers-in-list", "error", "module step failed")
@@ -187,8 +185,7 @@ def symmetric_start(seen: History, event: Event) -> Any:
         x, g = p.array, p._grad.array
         if x.ndim < 2 or x.shape[0] < 2 or not x.size or not np.isfinite(g).all():
             continue
-        same = (x == x[:1]).all() and np.allclose(g, g[:1], rtol=1e-4, atol=1e-12)
-        if same:
+        if (x == x[:1]).all() and np.allclose(g, g[:1], rtol=1e-4, atol=1e-12):
             place = seen.filled.get(address(p)) or _initialised()
             yield Found(place, event.place, rows=x.shape[0], shape=list(x.shape))
             return

@@ -206,8 +206,7 @@ class History:
         self.filled: dict[int, Place] = {}  # memory that was written as a whole: where
         self.notes: dict[Any, Any] = {}  # what a check remembers
         self.steps = self.backwards = 0
-        self.last_step = 0  # tick
-        self.last_node = 0  # the youngest node
+        self.last_step = self.last_node = 0  # ticks: of the last step, of the youngest node
         self.scaled = False  # a GradScaler is at work
 
     def note(self, name: str, make: Any) -> Any:
