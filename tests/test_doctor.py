@@ -41,21 +41,9 @@ def programs(*names: str) -> dict[str, Program]:
     return found
 
 
-BUGS = programs(
-    "bugs_loop",
-    "bugs_flow",
-    "bugs_models",
-    "bugs_again",
-    "bugs_styles",
-    "bugs_more_loop",
-    "bugs_more_flow",
-    "bugs_more_models",
-    "bugs_targets",
-    "bugs_idioms_loop",
-    "bugs_idioms_flow",
-    "bugs_idioms_models",
-)
-CLEAN = programs("clean_training", "clean_traps", "clean_styles", "clean_methods", "clean_idioms")
+CORPUS = ROOT / "tests" / "doctor"
+BUGS = programs(*sorted(path.stem for path in CORPUS.glob("bugs_*.py")))
+CLEAN = programs(*sorted(path.stem for path in CORPUS.glob("clean_*.py")))
 
 
 def expected(program: Program) -> tuple[str, str, int]:
