@@ -171,6 +171,16 @@ def new_like(x: Array, shape: Any, value: Any = None, dtype: Any = None) -> Arra
     return xp.zeros(shape, dtype) if zeros else xp.full(shape, value, dtype)
 
 
+def strided(x: Array, shape: Any, steps: Any) -> Array:
+    """A view of the memory of `x` of that shape, with those strides, in bytes.
+
+    That it is a view its `base` says, which `as_strided` of CuPy leaves out: the walk back would
+    then add to it in place.
+    """
+    view = module_of(x).lib.stride_tricks.as_strided(x, shape, steps)
+    return view if view.base is not None else view.view()
+
+
 def module_for(place: device) -> ModuleType:
     """The module that makes arrays on a device; RuntimeError if the device cannot be had."""
     if place.type == "meta":

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
 
 
-@primitive(half="as it is")
+@primitive(half="as it is, both ways")
 def _to_copy(x: Array, target: Any, place: device) -> Array:
     moved = to_device(x, place)
     return memory_order.cast(moved, target)
@@ -232,7 +232,7 @@ def follows(x: Array, axes: tuple[int, ...] | None) -> bool:
     return axes is None or bool(x.transpose(axes).flags.c_contiguous)
 
 
-@primitive(half="as it is")
+@primitive(half="as it is, both ways")
 def _clone(x: Array, axes: tuple[int, ...] | None = None) -> Array:
     if axes is not None:
         back = sorted(range(x.ndim), key=axes.__getitem__)

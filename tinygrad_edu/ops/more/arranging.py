@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.backend import beside, module_of
+from tinygrad_edu.backend import beside, strided
 from tinygrad_edu.dtypes import Array, is_floating, to_numpy
 from tinygrad_edu.engine.boundary import need_dtype_of, same_device
 from tinygrad_edu.engine.composed import of_tensors
@@ -78,11 +78,10 @@ def repeat_interleave(
 
 @primitive(view=True)
 def _unfold(x: Array, dim: int, size: int, step: int) -> Array:
-    windows = module_of(x).lib.stride_tricks
     count, stride = (x.shape[dim] - size) // step + 1, x.strides[dim]
     shape = (*x.shape[:dim], count, *x.shape[dim + 1 :], size)
     strides = (*x.strides[:dim], stride * step, *x.strides[dim + 1 :], stride)
-    return windows.as_strided(x, shape, strides)
+    return strided(x, shape, strides)
 
 
 @primitive
@@ -277,7 +276,7 @@ def _clone_with_gaps(x: Array) -> Array:
         [(n - 1) * step // x.itemsize for n, step in zip(x.shape, x.strides, strict=True)]
     )
     memory = np.zeros_like(x, order="C", shape=(reach,))
-    y = module_of(x).lib.stride_tricks.as_strided(memory, x.shape, x.strides)
+    y = strided(memory, x.shape, x.strides)
     y[...] = x
     return y
 
