@@ -94,6 +94,43 @@ def test_clean(name: str) -> None:
     assert not alarms, "\n".join(alarms)
 
 
+def test_between_looks_nothing_listens() -> None:
+    from tinygrad_edu.engine.mode import state
+    from tinygrad_edu.nn.modules.hooks import everywhere
+    from tinygrad_edu.optim import optimizer as optimizers
+
+    x, model = torch.ones(8, 4), nn.Linear(4, 1)
+    before = state.mode.listeners, state.mode.around, len(everywhere)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 5)
+    idle = []
+    with torch.doctor(every=4, file=False) as d:
+        for step in range(12):
+            optimizer.zero_grad()
+            F.mse_loss(model(x), x[:, :1]).backward()
+            optimizer.step()
+            if (state.mode.listeners, state.mode.around, len(everywhere)) == before:
+                assert len(optimizers._global_pre_hooks) == 0
+                idle.append(step + 1)
+            if step == 5:
+                scheduler.step()  # which nobody hears
+    assert idle == [2, 3, 5, 6, 7, 9, 10, 11]
+    assert d.findings == []
+
+
+def test_schedules_are_missed_though_nothing_listens() -> None:
+    model = nn.Linear(4, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    with torch.doctor(every=5, file=False) as d:
+        scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 5)
+        for _ in range(8):
+            optimizer.zero_grad()
+            model(torch.ones(2, 4)).sum().backward()
+            optimizer.step()
+        del scheduler
+    assert [f.id for f in d.findings] == ["scheduler-missing"]
+
+
 def test_the_corpus_is_large_and_covers_all_checks() -> None:
     assert len(BUGS) >= 80 and len(CLEAN) >= 60
     assert {expected(program)[0] for program in BUGS.values()} == set(CHECKS)
