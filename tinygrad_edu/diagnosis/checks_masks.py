@@ -65,7 +65,7 @@ def _mask(seen: History, event: Event) -> Any:
         if np.size(number) != 1 or float(number) > HIDDEN or event.y.array.dtype.kind != "f":
             return None
         return mask.array, seen.of(mask), False
-    x = event.inputs[0].array if event.inputs else np.zeros(0)
+    x: Any = event.inputs[0].array if event.inputs else np.zeros(0)
     if event.name == "mul":
         number = event.args[1] if len(event.inputs) == 1 else 0
         added = isinstance(number, (int, float)) and number <= HIDDEN

@@ -172,7 +172,8 @@ class Pass:
         self.stack = stack()
         self.place = self.stack[0] if self.stack else UNKNOWN
         self.recorded, self.start, self.step = is_recording(), clock(), step
-        self.noisy, self.quiet, self.given = list[str](), list[str](), None
+        self.noisy, self.quiet = list[str](), list[str]()
+        self.given: Any = None
         self.operations: defaultdict[str, Any] = defaultdict(itertools.count)
         self.outputs: list[weakref.ref[Node]] = []
         self.visited = self.used = self.judged = self.counted = False
@@ -275,7 +276,7 @@ class History:
             if not fresh:
                 todo.pop().reach = functools.reduce(operator.or_, map(self._known, edges), 0)
             todo += fresh
-        return self._known(node)
+        return int(self._known(node))
 
     def _known(self, node: Any) -> Any:
         if isinstance(node, Leaf):
