@@ -78,9 +78,9 @@ def no_grad_missing(seen: History, event: Event) -> Any:
         trains = any([p.visited and p.place == passed.place for p in seen.passes])
         if count >= 2 and seen.steps and not trains:
             mine = [p for p in seen.passes if p.module() is passed.module()]
-            attacked = any([p.visited and not p.training for p in mine])
-            level = "note" if passed.training or attacked else "warning"
-            yield Found(passed.place, None, level, passes=count)
+            meant = passed.training or any([p.visited and not p.training for p in mine])  # attacks
+            meant = meant or any([passed.reach & mask for mask, _ in seen.entered.values()])
+            yield Found(passed.place, None, "note" if meant else "warning", passes=count)
 
 
 @check("graph-kept", "warning", "backward end")

@@ -340,7 +340,5 @@ def parameter_unreached(seen: History, event: Event) -> Any:
 
 def _cut(seen: History, parameters: list[Any]) -> bool:
     """Whether something is known to cut one of these parameters off."""
-    cuts = 0
-    for mask in (*[entry[0] for entry in seen.entered.values()], *seen.left.values()):
-        cuts |= mask
-    return any([seen.bit(p) & cuts for p in parameters])
+    masks = [*[entry[0] for entry in seen.entered.values()], *seen.left.values()]
+    return any([seen.bit(p) & mask for p in parameters for mask in masks])

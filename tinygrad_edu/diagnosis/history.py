@@ -160,6 +160,7 @@ class Pass:
     """One call of a model from outside: modules beneath it belong to it.
 
     Attributes:
+        reach: the leaves behind its results, as bits.
         noisy, quiet: names of layers that differ between training and evaluation, by mode.
         given: the memory of the first tensor it was given, and how often that had been written.
         start: the tick at which it began.
@@ -167,13 +168,15 @@ class Pass:
         judged: a metric was computed from its results.
     """
 
+    reach = 0
+    given: Any = None
+
     def __init__(self, module: Any, step: int) -> None:
         self.module, self.training = weakref.ref(module), bool(module.training)
         self.stack = stack()
         self.place = self.stack[0] if self.stack else UNKNOWN
         self.recorded, self.start, self.step = is_recording(), clock(), step
         self.noisy, self.quiet = list[str](), list[str]()
-        self.given: Any = None
         self.operations: defaultdict[str, Any] = defaultdict(itertools.count)
         self.outputs: list[weakref.ref[Node]] = []
         self.visited = self.used = self.judged = self.counted = False

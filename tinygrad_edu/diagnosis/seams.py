@@ -351,6 +351,7 @@ class Watch:
             if t.node is not None and not t.node.is_leaf:
                 passed.outputs.append(weakref.ref(t.node))
                 t.node.of_pass = passed
+                passed.reach |= seen.reach(t.node)
             if passed.training and passed.noisy:
                 seen.about(t).judged = passed
         seen.passes.append(passed)
