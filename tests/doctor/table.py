@@ -31,6 +31,7 @@ def signal(library, program) -> str:
     library.manual_seed(0)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
+        warnings.simplefilter("ignore", RuntimeWarning)  # NumPy's, which the package keeps quiet
         try:
             program()
         except Exception as error:

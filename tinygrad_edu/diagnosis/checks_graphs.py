@@ -225,8 +225,7 @@ def nonleaf_grad(seen: History, event: Event) -> Any:
 
     Cure: w = (torch.randn(3) * 0.1).requires_grad_()  # or w.retain_grad() before backward()
     """
-    made = event.t.node
-    yield Found(event.place, made.__dict__.get("line"), op=made.name())
+    yield Found(event.place, event.t.node.__dict__.get("line"), op=event.t.node.name())
 
 
 @check("to-dropped", "warning", "to")

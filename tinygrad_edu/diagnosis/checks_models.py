@@ -163,9 +163,7 @@ def saturated_units(seen: History, event: Event) -> Any:
         return
     if event.y.node is None or event.inside or x.ndim < 2 or not event.inputs[-1].is_leaf:
         return
-    share = float((abs(x) > 0.99).mean())
-    if facts.kind == "sigmoid":
-        share += float((x < 0.01).mean())
+    share = float(((abs(x) > 0.99) | ((facts.kind == "sigmoid") & (x < 0.01))).mean())
     key = "saturated", event.place, facts.place, seen.in_pass("linear")
     if seen.in_a_row(key, share > 0.9) >= 4:
         yield Found(event.place, facts.place, share=share, kind=facts.kind)
@@ -289,7 +287,7 @@ def exploding(seen: History, event: Event) -> Any:
 def _compare(seen: History, event: Event, which: str, ratio: Any) -> Any:
     if seen.scaled or event.record.steps > 20:
         return
-    layers = gradients_by_layer(seen, event)
+    layers = event.layers = event.layers or gradients_by_layer(seen, event)
     key = which, id(event.record)
     if len(layers) < 4 or not all([0 < size < math.inf for size in layers]):
         seen.looks[key] = 0
@@ -312,7 +310,6 @@ def exploding_at_once(seen: History, event: Event) -> Any:
         return
     big = [p for p in event.moving if p.array.ndim >= 2]
     norm, weights = norm_of([p._grad.array for p in big]), norm_of([p.array for p in big])
-    key = "exploding at once", id(event.record)
     large = math.isfinite(norm) and len(big) >= 3 and norm > 1e4 * max(weights, 1e-3)
-    if seen.in_a_row(key, large) >= 3:
+    if seen.in_a_row(("exploding at once", id(event.record)), large) >= 3:
         yield Found(event.place, norm=norm, weights=weights, steps=norm / weights)

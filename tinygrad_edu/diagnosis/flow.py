@@ -1,5 +1,6 @@
 """How facts about tensors go on from operation to operation."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -223,7 +224,10 @@ def cut(seen: History, source: Any, y: Any, how: str) -> None:
 
 def norm_of(arrays: list[Any]) -> float:
     """The norm of several arrays as of one vector."""
-    return float(np.sqrt(sum([(a.astype(np.float64) ** 2).sum() for a in arrays])))
+    found = math.hypot(*[float(np.linalg.norm(a)) for a in arrays])
+    if math.isfinite(found) or not all(map(finite, arrays)):
+        return found
+    return math.hypot(*[float(np.linalg.norm(a.astype(np.float64))) for a in arrays])
 
 
 def rms(array: Any) -> float:
