@@ -431,3 +431,16 @@ def clipped_scaled_and_checked():
         norm = nn.utils.clip_grad_norm_(model.parameters(), 0.5)
         if torch.isfinite(norm):
             opt.step()
+
+
+def target_network_that_is_detached():
+    q = net()
+    target = copy.deepcopy(q).eval()
+    opt = torch.optim.RMSprop(q.parameters(), lr=1e-3)
+    for _ in range(10):
+        s, after, r = torch.randn(16, 6), torch.randn(16, 6), torch.randn(16)
+        value = q(s).gather(1, torch.randint(0, 4, (16, 1)))
+        best = target(after).max(1)[0].detach()
+        opt.zero_grad()
+        F.smooth_l1_loss(value, (r + 0.9 * best).unsqueeze(1)).backward()
+        opt.step()

@@ -2,7 +2,6 @@
 
 doctor.py      the block, and what is printed
 findings.py    what a check and a finding are
-source.py      what the user's lines say
 seams.py       how it looks on: what happens becomes events
 history.py     what it remembers
 flow.py        what it knows of tensors

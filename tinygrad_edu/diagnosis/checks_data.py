@@ -32,10 +32,9 @@ def unshuffled(seen: History, event: Event) -> Any:
     if not event.recorded or not classes or known is None or t.shape[:1] != (t.size,):
         return
     labels, batches = [*known, *t.ravel().tolist()], batches + 1
-    if labels != sorted(labels) or len(labels) > 100_000:
-        labels = None  # they are mixed
-    seen.notes[key] = labels, batches
-    if labels and batches >= 4 and len(labels) >= 12 and labels[0] != labels[-1]:
+    mixed = labels != sorted(labels) or len(labels) > 100_000
+    seen.notes[key] = None if mixed else labels, batches
+    if not mixed and batches >= 4 and len(labels) >= 12 and labels[0] != labels[-1]:
         if min(labels.count(labels[0]), labels.count(labels[-1])) >= 3:
             numbers = {"batches": batches, "first": int(labels[0]), "last": int(labels[-1])}
             yield Found(_made(seen, seen.notes.get("loader")), event.place, **numbers)

@@ -40,30 +40,24 @@ def softmax_twice(seen: History, event: Event) -> Any:
 
     Cure: pass the scores themselves:  loss = criterion(model(x), y)
     """
-    x, axis = event.x, event.axis
+    x = event.x
     if x.ndim < 1 or not x.size:
         return
-    by_values = event.kind is None and not often(seen, event) and sums_to_one(x, axis)
+    by_values = event.kind is None and not often(seen, event) and sums_to_one(x, event.axis)
     if event.kind == "softmax" or by_values:
-        classes = x.shape[axis]
-        yield Found(
-            event.place, event.also, name=event.name, classes=classes,
-            least=math.log(math.e + classes - 1) - 1, smaller=_shrinkage(x, event.t),
-        )  # fmt: skip
+        classes, smaller = x.shape[event.axis], _shrinkage(x, event.t)
+        numbers = {"classes": classes, "least": math.log(math.e + classes - 1) - 1}
+        yield Found(event.place, event.also, name=event.name, smaller=smaller, **numbers)
 
 
 def _shrinkage(p: Any, t: Any) -> float:
     """How much smaller the gradient at the scores is with a second softmax."""
     if p.ndim != 2 or t.ndim != 1:
         return float(p.shape[0 if p.ndim == 1 else 1])
-    right = np.zeros_like(p)
-    rows = (t >= 0) & (t < p.shape[1])
-    right[rows.nonzero()[0], t[rows]] = 1
-    plain = p - right
-    e = np.exp(p)
+    right, e = t[:, None] == np.arange(p.shape[1]), np.exp(p)
     g = e / e.sum(1, keepdims=True) - right
     twice = p * (g - (g * p).sum(1, keepdims=True))
-    return float(np.sqrt((plain**2).sum() / max((twice**2).sum(), 1e-30)))
+    return float(np.sqrt(((p - right) ** 2).sum() / max((twice**2).sum(), 1e-30)))
 
 
 @check("softmax-twice", "warning", "op.softmax op.log_softmax")
@@ -305,9 +299,8 @@ def target_one_hot(seen: History, event: Event) -> Any:
     t = event.t
     if t.ndim == 2 and t.shape == event.x.shape and t.shape[1] > 1:
         if ((t == 0) | (t == 1)).all() and (t.sum(1) == 1).all():
-            level = "note" if t.dtype.kind == "f" else "error"
-            numbers = {"classes": t.shape[1], "times": t.shape[1]}
-            yield Found(event.place, None, level, name=event.name, **numbers)
+            level, n = "note" if t.dtype.kind == "f" else "error", t.shape[1]
+            yield Found(event.place, None, level, name=event.name, classes=n, times=n)
 
 
 @check("target-shifted", "error", "loss.cross_entropy loss.nll_loss")
@@ -318,11 +311,9 @@ def labels_from_one(seen: History, event: Event) -> Any:
 
     Cure: criterion(scores, y - 1)
     """
-    t = event.t
-    if t.dtype.kind in "iu" and t.size and event.x.ndim > event.axis:
-        classes = event.x.shape[event.axis]
-        if t.max() == classes and t.min() >= 1 and classes > 1:
-            yield Found(event.place, most=classes, last=classes - 1, count=t.size)
+    t, classes = event.t, event.x.shape[event.axis] if event.x.ndim else 0
+    if classes > 1 and t.dtype.kind in "iu" and t.size and t.min() >= 1 and t.max() == classes:
+        yield Found(event.place, most=classes, last=classes - 1, count=t.size)
 
 
 @check("target-shifted", "warning", "loss.cross_entropy loss.nll_loss")

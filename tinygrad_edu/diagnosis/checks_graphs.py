@@ -9,9 +9,9 @@ from typing import Any
 from tinygrad_edu.diagnosis.checks_loop import counted, never_reached
 from tinygrad_edu.diagnosis.findings import Event, Found, check
 from tinygrad_edu.diagnosis.history import History
-from tinygrad_edu.diagnosis.source import nearby
-from tinygrad_edu.engine.graph import Leaf, Storage, TensorBase
+from tinygrad_edu.engine.graph import Leaf, Storage
 from tinygrad_edu.engine.places import Place
+from tinygrad_edu.engine.source import nearby
 
 
 @check("eval-forgotten", "warning", "begin step end")
@@ -29,11 +29,9 @@ def eval_forgotten(seen: History, event: Event) -> Any:
     for passed in seen.passes:
         if passed.counted or not passed.noisy or not passed.training:
             continue
-        again = beginning is not None and passed.given == beginning.given
-        again = again and passed.stack == beginning.stack and passed.step == beginning.step
-        if again:
-            monte_carlo.add(passed.place)  # the same input again and again: it is meant
         if beginning is not None:
+            if passed.given == beginning.given:
+                monte_carlo.add(passed.place)  # the same input again and again: it is meant
             continue
         trains = passed.recorded and (passed.visited or not passed.is_dead())
         if passed.judged and not (trains or passed.used or passed.place in monte_carlo):
@@ -79,10 +77,10 @@ def no_grad_missing(seen: History, event: Event) -> Any:
         count = len(wasted[passed.place])
         trains = any([p.visited and p.place == passed.place for p in seen.passes])
         if count >= 2 and seen.steps and not trains:
-            mine = [p for p in seen.passes if p.module() is passed.module() and not p.training]
-            attacked = any([p.visited for p in mine])
-            level = "note" if passed.training or attacked else "warning"
-            yield Found(passed.place, None, level, passes=count)
+            mine = [p for p in seen.passes if p.module() is passed.module()]
+            meant = passed.training or any([p.visited and not p.training for p in mine])  # attacks
+            meant = meant or any([passed.reach & mask for mask, _ in seen.entered.values()])
+            yield Found(passed.place, None, "note" if meant else "warning", passes=count)
 
 
 @check("graph-kept", "warning", "backward end")
@@ -227,8 +225,7 @@ def nonleaf_grad(seen: History, event: Event) -> Any:
 
     Cure: w = (torch.randn(3) * 0.1).requires_grad_()  # or w.retain_grad() before backward()
     """
-    node = event.t.node
-    yield Found(event.place, node.__dict__.get("line"), op=node.name())
+    yield Found(event.place, event.t.node.__dict__.get("line"), op=event.t.node.name())
 
 
 @check("to-dropped", "warning", "to")
@@ -239,5 +236,4 @@ def to_dropped(seen: History, event: Event) -> Any:
 
     Cure: x = x.to(device)
     """
-    if isinstance(event.t, TensorBase):
-        yield Found(event.place, dtype=event.t.dtype, device=event.t.device)  # type: ignore[attr-defined]
+    yield Found(event.place, dtype=event.t.dtype, device=event.t.device)

@@ -8,8 +8,8 @@ import numpy as np
 from tinygrad_edu.diagnosis.findings import Event, Found, check
 from tinygrad_edu.diagnosis.flow import norm_of
 from tinygrad_edu.diagnosis.history import History, LeafRecord, fingerprint, snapshot
-from tinygrad_edu.diagnosis.source import nearby
 from tinygrad_edu.engine.mode import is_recording
+from tinygrad_edu.engine.source import nearby
 from tinygrad_edu.nn.modules.module import Module
 from tinygrad_edu.nn.parameter import Parameter
 
@@ -240,11 +240,8 @@ def held() -> set[int]:
 
 def strangers(seen: History) -> list[Any]:
     """Leaves that backward passes have reached, and that no optimizer has."""
-    return [
-        leaf.tensor() for leaf, record in list(seen.leaves.items())
-        if record.backwards and not record.owners and leaf.tensor() is not None
-        and leaf.tensor().node is leaf  # type: ignore[union-attr]
-    ]  # fmt: skip
+    found = [leaf for leaf, r in list(seen.leaves.items()) if r.backwards and not r.owners]
+    return [t for leaf in found if (t := leaf.tensor()) is not None and t.node is leaf]
 
 
 @check("optimizer-other-parameters", "error", "step")
@@ -262,8 +259,8 @@ def optimizer_other_parameters(seen: History, event: Event) -> Any:
         others = [p for p in others if isinstance(p, Parameter)]
     if others and not held().isdisjoint([id(p) for p in event.parameters]):
         seen.notes["others", event.record] = True
-        count = len(event.parameters)
-        yield Found(event.record.place, event.place, count=count, others=len(others))
+        numbers = {"count": len(event.parameters), "others": len(others)}
+        yield Found(event.record.place, event.place, **numbers)
 
 
 @check("optimizer-stale-parameters", "error", "step")
@@ -306,12 +303,11 @@ def parameter_not_optimized(seen: History, event: Event) -> Any:
 
     Cure: optimizer = torch.optim.SGD([*body.parameters(), *head.parameters()], lr)
     """
-    if event.record.looks != 4 or not event.record.backwards:
-        return
-    others = [p for p in strangers(seen) if isinstance(p, Parameter)]
-    often = [p for p in others if seen.record(p).backwards >= 3]  # type: ignore[union-attr]
-    if often:
-        yield Found(event.record.place, **counted(often))
+    if event.record.looks == 4 and event.record.backwards:
+        others = [p for p in strangers(seen) if isinstance(p, Parameter)]
+        often = [p for p in others if seen.record(p).backwards >= 3]  # type: ignore[union-attr]
+        if often:
+            yield Found(event.record.place, **counted(often))
 
 
 def counted(parameters: list[Any]) -> dict[str, Any]:
@@ -344,7 +340,5 @@ def parameter_unreached(seen: History, event: Event) -> Any:
 
 def _cut(seen: History, parameters: list[Any]) -> bool:
     """Whether something is known to cut one of these parameters off."""
-    cuts = 0
-    for mask in (*[entry[0] for entry in seen.entered.values()], *seen.left.values()):
-        cuts |= mask
-    return any([seen.bit(p) & cuts for p in parameters])
+    masks = [*[entry[0] for entry in seen.entered.values()], *seen.left.values()]
+    return any([seen.bit(p) & mask for p in parameters for mask in masks])

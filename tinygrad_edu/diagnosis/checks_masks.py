@@ -65,7 +65,7 @@ def _mask(seen: History, event: Event) -> Any:
         if np.size(number) != 1 or float(number) > HIDDEN or event.y.array.dtype.kind != "f":
             return None
         return mask.array, seen.of(mask), False
-    x = event.inputs[0].array if event.inputs else np.zeros(0)
+    x: Any = event.inputs[0].array if event.inputs else np.zeros(0)
     if event.name == "mul":
         number = event.args[1] if len(event.inputs) == 1 else 0
         added = isinstance(number, (int, float)) and number <= HIDDEN
@@ -121,10 +121,9 @@ def _note_attention(seen: History, event: Event) -> None:
     if event.what == "attention":
         length, keys = event.query.array.shape[-2], event.key.array.shape[-2]
         found, later = _mask(seen, event), np.triu(np.ones((length, keys), bool), 1)
-        hidden = found is not None and found[0].shape[-2:] == later.shape
         if length == keys >= 3:
-            hides = event.is_causal or (hidden and found[0][..., later].all())
-            weight = 0.0 if hides else 0.5
+            hidden = found is not None and found[0].shape[-2:] == later.shape
+            weight = 0.5 * float(not (event.is_causal or hidden and found[0][..., later].all()))
     elif event.name == "embedding":
         if event.args[1].array.ndim == 2:
             seen.notes["words"] = event.args[1].array

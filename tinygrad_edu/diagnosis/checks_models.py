@@ -9,9 +9,9 @@ from tinygrad_edu.diagnosis.checks_loop import living
 from tinygrad_edu.diagnosis.findings import Event, Found, check
 from tinygrad_edu.diagnosis.flow import RISKY, finite, norm_of, rms
 from tinygrad_edu.diagnosis.history import NOTHING, History, address, tensors
-from tinygrad_edu.diagnosis.source import assignment_of, called_directly, nearby
 from tinygrad_edu.engine.graph import Leaf, TensorBase
 from tinygrad_edu.engine.places import Place, here, stack
+from tinygrad_edu.engine.source import assignment_of, called_directly, nearby
 from tinygrad_edu.nn.modules.module import Module
 from tinygrad_edu.nn.parameter import Parameter, is_lazy
 
@@ -32,17 +32,15 @@ def _note_attributes(seen: History, module: Any, place: Place, start: int) -> No
     for name, value in vars(module).items():
         parts = [part for part in _listed(value) if isinstance(part, (Module, TensorBase))]
         if parts and not name.startswith("_"):
-            entry = module, name, value, parts, place, start
-            seen.note("attributes", list).append(entry)
+            seen.note("attributes", list).append((module, name, value, parts, place, start))
 
 
 def _listed(value: object, depth: int = 2) -> list[Any]:
     """What lists, tuples and dicts hold."""
-    if depth and isinstance(value, dict):
-        return [part for item in value.values() for part in _listed(item, depth - 1)]
-    if depth and isinstance(value, (list, tuple)):
-        return [part for item in value for part in _listed(item, depth - 1)]
-    return [value]
+    if not depth or not isinstance(value, (dict, list, tuple)):
+        return [value]
+    items = value.values() if isinstance(value, dict) else value
+    return [part for item in items for part in _listed(item, depth - 1)]
 
 
 @check("layers-in-list", "error", "module step failed")
@@ -165,9 +163,7 @@ def saturated_units(seen: History, event: Event) -> Any:
         return
     if event.y.node is None or event.inside or x.ndim < 2 or not event.inputs[-1].is_leaf:
         return
-    share = float((abs(x) > 0.99).mean())
-    if facts.kind == "sigmoid":
-        share += float((x < 0.01).mean())
+    share = float(((abs(x) > 0.99) | ((facts.kind == "sigmoid") & (x < 0.01))).mean())
     key = "saturated", event.place, facts.place, seen.in_pass("linear")
     if seen.in_a_row(key, share > 0.9) >= 4:
         yield Found(event.place, facts.place, share=share, kind=facts.kind)
@@ -187,8 +183,7 @@ def symmetric_start(seen: History, event: Event) -> Any:
         x, g = p.array, p._grad.array
         if x.ndim < 2 or x.shape[0] < 2 or not x.size or not np.isfinite(g).all():
             continue
-        same = (x == x[:1]).all() and np.allclose(g, g[:1], rtol=1e-4, atol=1e-12)
-        if same:
+        if (x == x[:1]).all() and np.allclose(g, g[:1], rtol=1e-4, atol=1e-12):
             place = seen.filled.get(address(p)) or _initialised()
             yield Found(place, event.place, rows=x.shape[0], shape=list(x.shape))
             return
@@ -292,7 +287,7 @@ def exploding(seen: History, event: Event) -> Any:
 def _compare(seen: History, event: Event, which: str, ratio: Any) -> Any:
     if seen.scaled or event.record.steps > 20:
         return
-    layers = gradients_by_layer(seen, event)
+    layers = event.layers = event.layers or gradients_by_layer(seen, event)
     key = which, id(event.record)
     if len(layers) < 4 or not all([0 < size < math.inf for size in layers]):
         seen.looks[key] = 0
@@ -315,7 +310,6 @@ def exploding_at_once(seen: History, event: Event) -> Any:
         return
     big = [p for p in event.moving if p.array.ndim >= 2]
     norm, weights = norm_of([p._grad.array for p in big]), norm_of([p.array for p in big])
-    key = "exploding at once", id(event.record)
     large = math.isfinite(norm) and len(big) >= 3 and norm > 1e4 * max(weights, 1e-3)
-    if seen.in_a_row(key, large) >= 3:
+    if seen.in_a_row(("exploding at once", id(event.record)), large) >= 3:
         yield Found(event.place, norm=norm, weights=weights, steps=norm / weights)

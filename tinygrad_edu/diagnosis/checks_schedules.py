@@ -7,7 +7,7 @@ from typing import Any
 from tinygrad_edu.diagnosis.checks_flow import log_sums
 from tinygrad_edu.diagnosis.findings import Event, Found, check
 from tinygrad_edu.diagnosis.history import History
-from tinygrad_edu.diagnosis.source import loops_around
+from tinygrad_edu.engine.source import loops_around
 
 BY_EPOCH = ("StepLR", "MultiStepLR", "ExponentialLR", "CosineAnnealingLR", "ReduceLROnPlateau")
 

@@ -1,5 +1,6 @@
 """How facts about tensors go on from operation to operation."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -63,7 +64,7 @@ def follow(
     facts = _made(name, args, inputs, known, t)
     if facts.kind == "count" and name == "add":
         seen.counts = {id(inputs[0]._storage): (inputs[0], facts)}  # if the sum is written there
-    _lose(seen, name, inputs, known, t, facts)
+    facts.learn(**_lost(seen, name, inputs, known, t))
     passes = [f.judged for f in known if f.judged is not None]
     for one in passes:
         if t.node is not None and not one.recorded:
@@ -84,10 +85,11 @@ def follow(
     return True
 
 
-def _lose(
-    seen: History, name: str, inputs: list[Any], known: list[Facts], t: Any, facts: Facts
-) -> None:
-    """Note the leaves that a result depends on, and that no gradient comes to from it."""
+def _lost(seen: History, name: str, inputs: list[Any], known: list[Facts], t: Any) -> Any:
+    """The leaves that a result depends on, and that no gradient comes to from it; where it is cut.
+
+    If the result has a history, they are what this place has cut off.
+    """
     lost, cut = 0, None
     for a, before in zip(inputs, known, strict=True):
         if before.lost and (a.node is None or a.node.is_leaf):
@@ -95,10 +97,9 @@ def _lose(
         elif a.node is not None and t.node is None:
             how = f"{name}()" if t.array.dtype.kind != "f" else "no_grad()"
             lost, cut = lost | seen.reach(a.node), cut or (here(), how)
-    if lost and t.node is None:
-        facts.learn(lost=lost, cut=cut)
-    elif lost and cut is not None:
+    if lost and cut is not None and t.node is not None:
         seen.entered.setdefault(cut[0], [0, cut[1]])[0] |= lost
+    return {"lost": lost, "cut": cut} if lost and t.node is None else {}
 
 
 def _called(name: str, args: Any, inputs: list[Any], t: Any) -> tuple[str, str | None]:
@@ -187,11 +188,8 @@ def _outer(name: str, inputs: list[Any], t: Any) -> tuple[Place, int] | None:
 
 def _gradient(seen: History, inputs: list[Any], known: list[Facts]) -> Leaf | None:
     """The leaf whose `.grad` this is computed from."""
-    for a, facts in zip(inputs, known, strict=True):
-        leaf = facts.gradient_of or _leaf_of(seen, a)
-        if leaf is not None:
-            return leaf
-    return None
+    pairs = zip(inputs, known, strict=True)
+    return next(filter(None, [facts.gradient_of or _leaf_of(seen, a) for a, facts in pairs]), None)
 
 
 def _leaf_of(seen: History, t: Any) -> Leaf | None:
@@ -214,8 +212,7 @@ def cut(seen: History, source: Any, y: Any, how: str) -> None:
     """`y` has the values of `source`, without its history."""
     before = seen.of(source)
     inherit(seen, before, y)
-    leaf = _leaf_of(seen, source)
-    if leaf is not None:
+    if (leaf := _leaf_of(seen, source)) is not None:
         seen.about(y).gradient_of = leaf
     own = not vars(before) and source.node is not None and source.node.is_leaf
     if own and how in (".data", "detach()"):
@@ -227,7 +224,10 @@ def cut(seen: History, source: Any, y: Any, how: str) -> None:
 
 def norm_of(arrays: list[Any]) -> float:
     """The norm of several arrays as of one vector."""
-    return float(np.sqrt(sum([(a.astype(np.float64) ** 2).sum() for a in arrays])))
+    found = math.hypot(*[float(np.linalg.norm(a)) for a in arrays])
+    if math.isfinite(found) or not all(map(finite, arrays)):
+        return found
+    return math.hypot(*[float(np.linalg.norm(a.astype(np.float64))) for a in arrays])
 
 
 def rms(array: Any) -> float:

@@ -160,6 +160,7 @@ class Pass:
     """One call of a model from outside: modules beneath it belong to it.
 
     Attributes:
+        reach: the leaves behind its results, as bits.
         noisy, quiet: names of layers that differ between training and evaluation, by mode.
         given: the memory of the first tensor it was given, and how often that had been written.
         start: the tick at which it began.
@@ -167,13 +168,16 @@ class Pass:
         judged: a metric was computed from its results.
     """
 
+    reach = 0
+    given: Any = None
+
     def __init__(self, module: Any, step: int) -> None:
         self.module, self.training = weakref.ref(module), bool(module.training)
         self.stack = stack()
         self.place = self.stack[0] if self.stack else UNKNOWN
         self.recorded, self.start, self.step = is_recording(), clock(), step
-        self.noisy, self.quiet, self.given = list[str](), list[str](), None
-        self.operations: defaultdict[str, int] = defaultdict(int)
+        self.noisy, self.quiet = list[str](), list[str]()
+        self.operations: defaultdict[str, Any] = defaultdict(itertools.count)
         self.outputs: list[weakref.ref[Node]] = []
         self.visited = self.used = self.judged = self.counted = False
 
@@ -206,8 +210,7 @@ class History:
         self.filled: dict[int, Place] = {}  # memory that was written as a whole: where
         self.notes: dict[Any, Any] = {}  # what a check remembers
         self.steps = self.backwards = 0
-        self.last_step = 0  # tick
-        self.last_node = 0  # the youngest node
+        self.last_step = self.last_node = 0  # ticks: of the last step, of the youngest node
         self.scaled = False  # a GradScaler is at work
 
     def note(self, name: str, make: Any) -> Any:
@@ -228,10 +231,7 @@ class History:
 
     def in_pass(self, name: str) -> int:
         """How many operations of that name the present pass has had."""
-        if self.current is None:
-            return 0
-        self.current.operations[name] += 1
-        return self.current.operations[name]
+        return 0 if self.current is None else next(self.current.operations[name])
 
     # ---- facts
 
@@ -265,11 +265,10 @@ class History:
 
     def leaf(self, leaf: Leaf) -> LeafRecord:
         """What has happened to a leaf."""
-        found = self.leaves.get(leaf)
-        if found is None:
+        if leaf not in self.leaves:
             number = next(self.bits)
-            found = self.leaves[leaf] = LeafRecord(1 << number if number < MOST_LEAVES else 0)
-        return found
+            self.leaves[leaf] = LeafRecord(1 << number if number < MOST_LEAVES else 0)
+        return self.leaves[leaf]
 
     def reach(self, node: Any) -> int:
         """The leaves behind a node, as bits, which nodes remember."""
@@ -280,7 +279,7 @@ class History:
             if not fresh:
                 todo.pop().reach = functools.reduce(operator.or_, map(self._known, edges), 0)
             todo += fresh
-        return self._known(node)
+        return int(self._known(node))
 
     def _known(self, node: Any) -> Any:
         if isinstance(node, Leaf):

@@ -30,11 +30,11 @@ from tinygrad_edu.autograd.graph import reachable
 from tinygrad_edu.diagnosis import flow
 from tinygrad_edu.diagnosis import history as past
 from tinygrad_edu.diagnosis.findings import Event
-from tinygrad_edu.diagnosis.source import is_discarded
 from tinygrad_edu.engine.composed import Composed
 from tinygrad_edu.engine.graph import Leaf, TensorBase, clock
-from tinygrad_edu.engine.mode import is_recording, state
+from tinygrad_edu.engine.mode import state
 from tinygrad_edu.engine.places import UNKNOWN, here, stack
+from tinygrad_edu.engine.source import is_discarded
 from tinygrad_edu.nn.modules import module as modules
 from tinygrad_edu.nn.modules.batchnorm import _BatchNorm
 from tinygrad_edu.nn.modules.dropout import _DropoutNd
@@ -199,9 +199,8 @@ class Watch:
         seen.backwards += 1
         event = Event(
             what="backward", roots=roots, starts=starts, nodes=nodes, leaves=leaves, stack=lines,
-            place=lines[0] if lines else here(),
-            mean=len(roots) == 1 and seen.of(roots[0]).kind == "loss mean",
             value=float(roots[0].array) if roots and roots[0].array.size == 1 else None,
+            mean=len(roots) == 1 and seen.of(roots[0]).kind == "loss mean", place=here(),
             number=max([n.number for n in starts], default=0),
             records=[r for r in seen.living() if not reached.isdisjoint(r.leaves())],
         )  # fmt: skip
@@ -306,8 +305,8 @@ class Watch:
         most = kwargs.get("max_norm", kwargs.get("clip_value", given[1]))
         place, most = here(), float(most)
         self.emit("clip", parameters=several, most=most, place=place)
-        names = ("parameters", "max_norm", "norm_type", "error_if_nonfinite", "foreach")
-        norm = make(**{**kwargs, **dict(zip(names, (several, *args[1:]), strict=False))})
+        rest = kwargs if args else {**kwargs, "parameters": several}
+        norm = make(*(several, *args[1:])[: len(args)], **rest)
         if norm is not None:
             self.seen.norms[place, most].append(float(norm))
         return norm
@@ -316,7 +315,7 @@ class Watch:
         self.emit("loader", loader=args[0], place=here())
 
     def before_epoch(self, args: Any, kwargs: object) -> None:
-        self.emit("epoch", loader=args[0], place=here(), recording=is_recording())
+        self.emit("epoch", loader=args[0], place=here())
 
     def before_scaler_step(self, args: object, kwargs: object) -> None:
         self.seen.scaled = True
@@ -331,7 +330,8 @@ class Watch:
             if not type(module).__module__.endswith("modules.loss"):
                 seen.current = passed = past.Pass(module, seen.steps)
                 given = past.tensors(args)
-                passed.given = past.contents(given[0]) if given else None
+                known = past.contents(given[0]) if given else None
+                passed.given = known, passed.stack, passed.step
                 self.emit("begin", passed=passed, module=module, args=args)
         seen.modules.append(module)
         if seen.current is not None:
@@ -351,6 +351,7 @@ class Watch:
             if t.node is not None and not t.node.is_leaf:
                 passed.outputs.append(weakref.ref(t.node))
                 t.node.of_pass = passed
+                passed.reach |= seen.reach(t.node)
             if passed.training and passed.noisy:
                 seen.about(t).judged = passed
         seen.passes.append(passed)
@@ -401,21 +402,18 @@ class Watch:
         if self.asleep or node.plan.op.name not in flow.RISKY:
             return step(node, kept, g)
         found = list(step(node, kept, g))
-        for _, gx in found:
-            arrays = isinstance(gx, (np.ndarray, np.generic)) and not isinstance(g, TensorBase)
-            if arrays and not flow.finite(gx) and flow.finite(g):
-                line = node.__dict__.get("line")
-                self.emit("bad", bad=node.plan.op.name, gx=gx, place=line)
-                break
+        arrays = [gx for _, gx in found if isinstance(gx, (np.ndarray, np.generic))]
+        bad = [gx for gx in arrays if not flow.finite(gx)]
+        if bad and not isinstance(g, TensorBase) and flow.finite(g):
+            place = node.__dict__.get("line")
+            self.emit("bad", bad=node.plan.op.name, gx=bad[0], place=place)
         return found
 
 
 def _mark(nodes: set[Any]) -> None:
     """A backward pass comes through these nodes, and so through what made them."""
-    for node in nodes:
-        passed = node.__dict__.get("of_pass")
-        if passed is not None:
-            passed.visited = True
+    for passed in {node.__dict__.get("of_pass") for node in nodes} - {None}:
+        passed.visited = True
 
 
 def _note_mode(passed: past.Pass, module: Any) -> None:

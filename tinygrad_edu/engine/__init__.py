@@ -19,7 +19,7 @@ All others may be skipped on a first reading:
     nodes.py      nodes as torch shows them
     boundary.py   errors, in torch's words; shape_hints.py adds what would fit
     arrays.py     an array where a user should have given a tensor
-    places.py     the user's lines
+    places.py     the user's lines; source.py what they say
     composed.py   functions that listeners hear of as one call
     switches.py   `no_grad` and its kin
     half.py       16-bit floats

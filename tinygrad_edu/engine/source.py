@@ -78,13 +78,12 @@ def assignment_of(attribute: str, cls: type) -> Place | None:
     """Where a class, or a base of it, assigns `self.<attribute>`."""
     for owner in cls.__mro__:
         code = getattr(owner.__dict__.get("__init__"), "__code__", None)
-        if code is None:
-            continue
-        lines = {line for _, _, line in code.co_lines()}
-        for node in ast.walk(_tree(code.co_filename) or ast.Module([], [])):
-            if isinstance(node, ast.Attribute) and node.attr == attribute:
-                if isinstance(node.ctx, ast.Store) and node.lineno in lines:
-                    return Place(code.co_filename, node.lineno)
+        if code is not None:
+            start = Place(code.co_filename, code.co_firstlineno)
+            end = max([line for _, _, line in code.co_lines() if line is not None])
+            found = nearby(start, rf"\w\.{attribute}\b[^=]*=(?!=)", after=end - start.line)
+            if found is not None:
+                return found
     return None
 
 
