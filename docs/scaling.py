@@ -2,6 +2,8 @@
 
     python docs/scaling.py measure    with 1 to 4 ranks, on this machine and, as root on Linux, in
                                       network namespaces of limited bandwidth; some minutes
+    python docs/scaling.py delay      the same where each message is held back by what a slow link
+                                      would take, so any machine will do; two minutes
     python docs/scaling.py simulate   local SGD on the digits, eight workers in one process
     python docs/scaling.py draw       the curves, from the model and from what the two have written
 
@@ -98,50 +100,80 @@ def perceptron(width: int) -> Any:
     return torch.nn.Sequential(*layers, torch.nn.ReLU(), torch.nn.Linear(width, 10))
 
 
-def rank_main(path: str) -> None:
-    """Time all-reduces, and steps of data parallel training; rank 0 writes them."""
+def rank_main(path: str, *delays: str) -> None:
+    """Time all-reduces, and steps of data parallel training; rank 0 writes them.
+
+    Args:
+        delays: seconds until a message begins to arrive, and bytes a second; MPI's own without.
+    """
     import tinygrad_edu as torch
     from tinygrad_edu import distributed as dist
 
     dist.init_process_group()
     n, rank = dist.get_world_size(), dist.get_rank()
+    slow = Link(*map(float, delays)) if delays else None
     found: dict[str, Any] = {"ranks": n, "all_reduce": {}, "steps": []}
     for size in SIZES:
         x = torch.zeros(size // 4)
         times = []
-        for _ in range(300 if size < 1_000_000 else 40):
+        for _ in range(4 if slow else 300 if size < 1_000_000 else 40):
             dist.barrier()
             start = time.perf_counter()
-            dist.all_reduce(x)
+            ring(x, slow) if slow else dist.all_reduce(x)
             times.append(time.perf_counter() - start)
         found["all_reduce"][size] = min(times[1:])
     for width, batch in ((256, 64), (512, 256), (1024, 256)):
-        found["steps"].append(time_steps(width, batch, n, rank))
+        found["steps"].append(time_steps(width, batch, n, rank, slow))
     if rank == 0:
         pathlib.Path(path).write_text(json.dumps(found))
 
 
-def time_steps(width: int, batch: int, n: int, rank: int) -> dict[str, float]:
+def ring(x: Any, link: Link) -> None:
+    """The all-reduce of which the formula speaks, each message held back as the link would.
+
+    n parts go round twice: each rank adds its own to what comes, then sums replace parts.
+    """
+    import tinygrad_edu as torch
+    from tinygrad_edu import distributed as dist
+
+    n, rank = dist.get_world_size(), dist.get_rank()
+    parts = list(x.tensor_split(n))
+    for step in range(2 * (n - 1)):
+        given, taken = parts[(rank - step) % n], parts[(rank - step - 1) % n]
+        came = torch.empty_like(taken)
+        time.sleep(link.latency + given.nbytes / link.bandwidth)
+        ways = [(dist.isend, given, (rank + 1) % n), (dist.irecv, came, (rank - 1) % n)]
+        for work in dist.batch_isend_irecv([dist.P2POp(*way) for way in ways]):
+            work.wait()
+        taken.copy_(taken + came if step < n - 1 else came)
+
+
+def time_steps(
+    width: int, batch: int, n: int, rank: int, slow: Link | None = None
+) -> dict[str, float]:
     """Seconds of a step of all ranks together, and of its computation alone."""
     import tinygrad_edu as torch
 
     model = perceptron(width)
     ddp = torch.nn.parallel.DistributedDataParallel(model)
+    size = sum(p.nbytes for p in model.parameters())
+    gradients = torch.zeros(size // 4)
     optimizer = torch.optim.SGD(ddp.parameters(), lr=0.01)
     x, y = torch.randn(batch, 64), torch.randint(0, 10, (batch,))
     x, y = x[rank::n], y[rank::n]
     whole, alone = [], []
-    for i in range(25):
-        for times, module in ((whole, ddp), (alone, model)):
+    for i in range(4 if slow else 25):
+        for times, module in ((whole, model if slow else ddp), (alone, model)):
             torch.distributed.barrier()
             start = time.perf_counter()
             optimizer.zero_grad()
             ddp.reducer.disarm()
             torch.nn.functional.cross_entropy(module(x), y).backward()
+            if slow and times is whole:
+                ring(gradients, slow)
             optimizer.step()
             if i:
                 times.append(time.perf_counter() - start)
-    size = sum(p.nbytes for p in model.parameters())
     return {"width": width, "batch": batch, "bytes": size, "step": min(whole), "alone": min(alone)}
 
 
@@ -176,14 +208,14 @@ def networks(count: int, megabits: int) -> Iterator[None]:
         ip("link", "del", "tgbr0")
 
 
-def job(count: int, apart: bool) -> dict[str, Any]:
+def job(count: int, apart: bool, *delays: float) -> dict[str, Any]:
     """What `count` ranks measure; `apart`: each in its own namespace, over TCP."""
     path = HERE / "scaling.part"
     program = shutil.which("mpiexec.gforker", path=sysconfig.get_path("scripts"))
     assert program is not None, "pip install 'tinygrad-edu[mpi]'"
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "UCX_NET_DEVICES": "lo"}
     environment["PYTHONPATH"] = str(HERE.parent)
-    command = [sys.executable, __file__, "rank", str(path)]
+    command = [sys.executable, __file__, "rank", str(path), *map(str, delays)]
     if apart:
         environment |= {"UCX_NET_DEVICES": "eth0", "UCX_TLS": "tcp,self", "MPIR_CVAR_NOLOCAL": "1"}
         command = ["sh", "-c", 'exec ip netns exec tg$PMI_RANK "$@"', "sh", *command]
@@ -202,6 +234,18 @@ def measure() -> None:
         for count in (2, 3, 4):
             with networks(count, megabits):
                 found.append({"link": f"{megabits} Mbit/s", **job(count, True)})
+            save("measured", found)
+
+
+def delay() -> None:
+    """As `measure`, with links that are slower than any machine is busy."""
+    stored = json.loads(STORE.read_text())["measured"]
+    found = [m for m in stored if not m["link"].startswith("held back")]
+    for milliseconds, megabits in ((5, 100), (30, 20)):
+        name = f"held back: {megabits} Mbit/s, {milliseconds} ms"
+        for count in (2, 3, 4):
+            slow = milliseconds / 1e3, megabits / 8 * 1e6
+            found.append({"link": name, **job(count, False, *slow)})
             save("measured", found)
 
 
@@ -398,7 +442,7 @@ def tables(stored: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["rank"]:
-        rank_main(sys.argv[2])
+        rank_main(*sys.argv[2:])
     else:
         for word in sys.argv[1:] or ["draw"]:
-            {"measure": measure, "simulate": simulate, "draw": draw}[word]()
+            {"measure": measure, "delay": delay, "simulate": simulate, "draw": draw}[word]()

@@ -40,7 +40,7 @@ def compiler() -> ctypes.CDLL | None:
 
 
 def sources() -> list[tuple[str, str, str]]:
-    """(file, dtype, variant) of all that is compiled; of 16 bits there are two files alone.
+    """(file, dtype, variant) of all that is compiled; of 16 bits there are three files alone.
 
     The variants of flash.cu are the widths of a head, with "tf32" behind where that is meant.
     """
@@ -51,7 +51,7 @@ def sources() -> list[tuple[str, str, str]]:
                 widths = flash.SHAPES[_numpy(dtype).itemsize]
                 found += [(file, dtype, str(width)) for width in widths]
                 found += [(file, dtype, f"{w} tf32") for w in widths if dtype == "float32"]
-            elif file == "elementwise" or dtype not in narrow:
+            elif file in ("elementwise", "norm") or dtype not in narrow:
                 found.append((file, dtype, ""))
     return found
 

@@ -20,8 +20,8 @@ import pytest
 import shared_work
 from launching import MPI, MPIEXEC, ROOT, environment, finish, launch
 
-import tinygrad_edu.distributed  # noqa: F401  (so that MPI spawns)
 import tinygrad_edu.multiprocessing as mp
+from tinygrad_edu.distributed import run  # being imported, it lets MPI spawn
 
 pytestmark = pytest.mark.skipif(not MPI, reason="mpi4py or an MPI is not installed")
 SCRIPT = str(ROOT / "tests" / "ranks" / "failing.py")
@@ -126,23 +126,23 @@ def test_spawned_by_mpi(work: Any, code: int | None, words: str) -> None:
     assert getattr(caught.value, "exit_code", None) == code
 
 
-def test_options(tmp_path: Path) -> None:
+def test_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, words in (
         (["--nproc-per-node=x", "a.py"], "expected a number, cpu, gpu or auto"),
         (["--max-restarts=2", "a.py"], "not restarted"),
         (["--nnodes=2", "a.py"], "name the machines"),
         ([], "required: script"),
     ):
-        command = [sys.executable, "-m", "tinygrad_edu.distributed.run", *arguments]
-        done = finish(command, 20)
-        assert done.returncode and words in done.stderr, done.stderr
+        with pytest.raises(SystemExit) as ended:
+            run.main(arguments)
+        assert ended.value.code and words in f"{ended.value} {capsys.readouterr().err}"
     script = tmp_path / "says.py"
     script.write_text("import os, sys\nprint('rank', os.environ['RANK'], *sys.argv[1:])\n")
     torchrun = [sys.executable, "-m", "tinygrad_edu", "torchrun", "--standalone"]
-    done = finish([*torchrun, "--nproc_per_node", "2", str(script), "--lr", "1"], 20, str(tmp_path))
+    done = finish([*torchrun, "--nproc_per_node", "2", str(script), "--lr", "1"], 60, str(tmp_path))
     assert sorted(done.stdout.splitlines()) == ["rank 0 --lr 1", "rank 1 --lr 1"], done.stderr
     module = [sys.executable, "-m", "tinygrad_edu", "-m", "torch.distributed.launch"]
-    done = finish([*module, "--nproc-per-node=1", "--show-rank", "-m", "says"], 20, str(tmp_path))
+    done = finish([*module, "--nproc-per-node=1", "--show-rank", "-m", "says"], 60, str(tmp_path))
     assert done.stdout.startswith("0") and "rank 0" in done.stdout, done.stderr
 
 

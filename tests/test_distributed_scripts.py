@@ -26,7 +26,7 @@ THEIRS = [sys.executable]
 
 
 def printed(command: list[str], folder: Path) -> list[str]:
-    done = finish(command, 90, str(folder))
+    done = finish(command, 180, str(folder))
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 

@@ -220,3 +220,43 @@ def test_tensor_cores_are_asked(dtype: str, variant: str, kind: str | None) -> N
     text = nvrtc.text("flash", dtype, variant)
     used = set(re.findall(r"row\.col\.f32\.(\w+)", nvrtc.ptx(text, "sm_80")))
     assert used == ({kind} if kind else set())
+
+
+PACKED = {
+    "thirds of a row": lambda x: [t.view(B, L, H, 16).transpose(1, 2) for t in x.chunk(3, dim=2)],
+    "thirds of a head": lambda x: x.view(B, L, H, 48).transpose(1, 2).split(16, dim=3),
+    "unequal parts": lambda x: [
+        t.view(B, L, H, 16).transpose(1, 2)
+        for t in (x[..., :32], x[..., 32:64], x.split([64, 32], dim=2)[1])
+    ],
+    "each twice": lambda x: [
+        t.view(B, L, H, 16).transpose(1, 2) * 1 + t.view(B, L, H, 16).transpose(1, 2)
+        for t in x.chunk(3, dim=2)
+    ],
+}  # fmt: skip
+"""How q, k and v may lie in one layer's result."""
+
+
+@pytest.mark.parametrize("name", PACKED)
+def test_gradients_of_parts_of_one_result(name: str, cuda: str) -> None:
+    """They are made side by side; nothing is copied to join them, and nobody's is written over."""
+    packed = np.random.default_rng(0).standard_normal((B, L, 96)).astype(np.float32)
+    found = []
+    for place in ("cpu", cuda):
+        leaf = torch.tensor(packed, device=place).requires_grad_()
+        x = leaf * 1
+        parts = PACKED[name](x)
+        for t in (x, *parts):
+            t.retain_grad()
+        if place != "cpu":
+            strict_cupy.Counters.reset()
+        y = sdpa(*parts, is_causal=True)
+        wanted = torch.autograd.grad(y.square().sum(), [*parts, x], retain_graph=True)
+        (y.square().sum() + x.sum()).backward()
+        seen = [leaf.grad, x.grad, *[t.grad for t in parts], *wanted]
+        found.append([t.cpu().numpy() for t in seen if t is not None])
+        assert len(found[-1]) == 9
+    for ours, cpus in zip(found[1], found[0], strict=True):
+        np.testing.assert_allclose(ours, cpus, 1e-4, 1e-4)
+    if name.startswith("thirds"):
+        assert "concatenate" not in strict_cupy.Counters.launches

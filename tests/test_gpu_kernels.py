@@ -48,14 +48,19 @@ def xp(request: pytest.FixtureRequest, cuda: str, monkeypatch: pytest.MonkeyPatc
     if not hasattr(cupy, "RawModule"):
         pytest.skip("no C++ compiler to run kernels with")
     monkeypatch.setattr(host, "BACKWARDS", request.param == "backwards")
-    start = launch.start
+    start, calls = launch.start, launch.calls
 
     def noted(file: str, name: str, *args: Any, **kwargs: Any) -> None:
         started.add((file, name))
         start(file, name, *args, **kwargs)
 
+    def listed(file: str, name: str, *args: Any, **kwargs: Any) -> Any:
+        started.add((file, name))
+        return calls(file, name, *args, **kwargs)
+
     for module in (attention, checks, elementwise, embedding, norm, softmax, tensors):
         monkeypatch.setattr(module, "start", noted)
+    monkeypatch.setattr(tensors, "calls", listed)
     return cupy
 
 
@@ -270,11 +275,16 @@ def test_dropout(dtype: Any, xp: Any) -> None:
     if dtype == "bfloat16":
         dtype = pytest.importorskip("ml_dtypes").bfloat16
     dtype = np.dtype(dtype).type
-    state, like = np.array([5, 0], np.uint64), np.empty((9, 11), dtype)
-    u = (philox.words(state, 99) >> np.uint32(8)).astype(np.float32) * np.float32(2.0**-24)
-    expected = np.where(u < np.float32(0.7), dtype(1 / 0.7), dtype(0)).reshape(9, 11)
-    found = elementwise.dropout_noise(xp.asarray(state), xp.asarray(like), 0.3)
-    close(found, expected.astype(dtype), dtype)
+    state, x = np.array([5, 0, 0], np.uint64), random(50, 41, dtype=dtype)
+    u = (philox.words(state, x.size) >> np.uint32(8)).astype(np.float32) * np.float32(2.0**-24)
+    keep = (u < np.float32(0.7)).reshape(x.shape)
+    given = xp.asarray(state)
+    y, kept = elementwise.dropout(given, xp.asarray(x), 0.3)
+    np.testing.assert_array_equal(kept.get(), keep)
+    noise = np.where(keep, 1 / 0.7, 0).astype(np.float64 if dtype == np.float64 else np.float32)
+    close(y, (x * noise).astype(dtype), dtype)
+    close(elementwise.dropout_again(y, kept, 0.3), (y.get() * noise).astype(dtype), dtype)
+    assert given.get().tolist() == [5, 1, 0]  # one draw on, whatever the number of blocks
 
 
 @dtypes
@@ -428,8 +438,9 @@ def test_adam(
     rows = several(5, dtype)
     given = [[xp.asarray(a) for a in row] for row in rows]
     t = [[xp.asarray(np.float32(3))] if counted else [] for _ in rows]
-    tensors.adam([a + b for a, b in zip(given, t, strict=True)], None if counted else 3, 0.1, 0.9,
-                 0.99, 1e-3, decay, decoupled, amsgrad, True)  # fmt: skip
+    at = [a + b for a, b in zip(given, t, strict=True)]
+    rest = (0.1, 0.9, 0.99, 1e-3, decay, decoupled, amsgrad, True)
+    undivided(tensors.adam_calls(at, None if counted else 3, *rest))
     for found, (x, g, m, v, v_max) in zip(given, rows, strict=True):
         most = v_max if amsgrad else None
         undivided(adam_calls(x, -g, m, v, most, 3, 0.1, 0.9, 0.99, 1e-3, decay, decoupled))
@@ -444,7 +455,7 @@ def test_adam(
 def test_sgd(momentum: float, first: bool, nesterov: bool, dtype: Any, xp: Any) -> None:
     rows = several(3 if momentum else 2, dtype)
     given = [[xp.asarray(a) for a in row] for row in rows]
-    tensors.sgd(given, 0.1, momentum, 0.25, 0.01, first, nesterov, False)
+    undivided(tensors.sgd_calls(given, 0.1, momentum, 0.25, 0.01, first, nesterov, False))
     for found, (x, g, *rest) in zip(given, rows, strict=True):
         d = g + 0.01 * x
         if momentum:
@@ -452,6 +463,23 @@ def test_sgd(momentum: float, first: bool, nesterov: bool, dtype: Any, xp: Any) 
             close(found[2], b.astype(dtype), dtype)
             d = d + momentum * b if nesterov else b
         close(found[0], (x - 0.1 * d).astype(dtype), dtype)
+
+
+@pytest.mark.parametrize("kind", ["float16", "bfloat16"])
+def test_norm_takes_a_gradient_of_16_bits(kind: str, xp: Any) -> None:
+    """As it is, and to what the widened one gives."""
+    narrow = np.dtype(pytest.importorskip("ml_dtypes").bfloat16 if kind == "bfloat16" else kind)
+    x, weight = random(9, 70, dtype=np.float32), random(70, dtype=np.float32)
+    g = random(9, 70, dtype=narrow, seed=1)
+    _, mean, rstd = norm.forward(xp.asarray(x), xp.asarray(weight), None, 1e-5, True)
+    found, expected = (
+        norm.backward(xp.asarray(g.astype(to)), xp.asarray(x), xp.asarray(weight), mean, rstd,
+                      (True,) * 3)
+        for to in (narrow, np.float32)
+    )  # fmt: skip
+    for ours, wide in zip(found, expected, strict=True):
+        assert ours is not None and wide is not None and ours.dtype == np.float32
+        np.testing.assert_array_equal(ours.get(), wide.get())
 
 
 @dtypes
@@ -463,7 +491,7 @@ def test_norm_of_all_and_clipping_all(dtype: Any, xp: Any) -> None:
     tensors.clip(given, xp.asarray(np.asarray(5, dtype)), 2.0)
     factor = dtype(2 / (5 + 1e-6))
     tensors.clip(given, xp.asarray(np.asarray(0.5, dtype)), 2.0)  # no more than 1
-    tensors.add(given, 2.0)
+    undivided(tensors.add_calls(given, 2.0))
     for a, b in zip(given, arrays, strict=True):
         close(a, b * factor + dtype(2), dtype, 4)
     tensors.clip(given, xp.asarray(np.asarray(np.nan, dtype)), 2.0)

@@ -97,6 +97,61 @@ def test_dropout(cuda: str) -> None:
     assert x.grad is not None and torch.equal(x.grad, y.detach())
 
 
+@pytest.mark.parametrize("p", [0.25, 1.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+def test_dropout_draws_alike_in_each_form(dtype: torch.dtype, p: float, cuda: str) -> None:
+    """In one launch, in place, of strided input, in a second derivative: the same decisions."""
+    if dtype == torch.bfloat16:
+        pytest.importorskip("ml_dtypes")
+    values = torch.randn(33, 20, device=cuda).to(dtype)
+    found = []
+    for form in (lambda x: x, lambda x: x.clone(), lambda x: x.T.clone().T):
+        torch.manual_seed(3)
+        for _ in range(2):  # the second draw differs, and is each form's second
+            x = form(values).requires_grad_()
+            inplace = form(values).data_ptr() != values.data_ptr() and x.is_contiguous()
+            y = torch.nn.functional.dropout(x * 1 if inplace else x, p, inplace=inplace)
+            g = torch.ones_like(y).requires_grad_()
+            (gx,) = torch.autograd.grad(y, x, g, create_graph=True)
+            (gg,) = torch.autograd.grad(gx, g, torch.ones_like(gx))
+            found.append(torch.stack([t.detach().float() for t in (y, gx, gg)]))
+    firsts, seconds = found[::2], found[1::2]
+    for few in (firsts, seconds):
+        for one in few[1:]:
+            assert torch.allclose(one, few[0], rtol=1e-2 if dtype.itemsize == 2 else 1e-6)
+    assert p == 1 or not torch.equal(firsts[0], seconds[0])
+
+
+def test_dropout_takes_one_launch_each_way(cuda: str) -> None:
+    strict_cupy = pytest.importorskip("strict_cupy")
+    x = torch.ones(100, 100, device=cuda, requires_grad=True)
+    torch.nn.functional.dropout(x, 0.5)
+    strict_cupy.Counters.reset()
+    y = torch.nn.functional.dropout(x, 0.5)
+    assert dict(strict_cupy.Counters.launches) == {"dropout_forward": 1}
+    torch.autograd.grad(y, x, torch.ones_like(y))
+    assert strict_cupy.Counters.launches["dropout_again"] == 1
+    assert set(strict_cupy.Counters.launches) == {"dropout_forward", "dropout_again", "ones_like"}
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+@pytest.mark.parametrize("drawn_before", [False, True])
+def test_a_checkpoint_draws_again_what_it_drew(
+    drawn_before: bool, reentrant: bool, cuda: str
+) -> None:
+    """So does whatever forks the generators; afterwards the stream goes on where it was."""
+    x = torch.ones(50, 40, device=cuda, requires_grad=True)
+    if drawn_before:
+        torch.rand(3, device=cuda)
+    run = torch.utils.checkpoint.checkpoint
+    y = run(lambda t: torch.nn.functional.dropout(t, 0.5), x, use_reentrant=reentrant)
+    with torch.random.fork_rng():
+        ahead = torch.rand(4, device=cuda)
+    y.sum().backward()
+    assert x.grad is not None and torch.equal(x.grad, y.detach())
+    assert torch.equal(torch.rand(4, device=cuda), ahead)
+
+
 def test_generators(cuda: str) -> None:
     generator = torch.Generator(device=cuda).manual_seed(5)
     assert isinstance(generator, torch.Generator) and generator.initial_seed() == 5

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import op_table
 import pytest
+from devices import everywhere, placed
 from op_table import Call, Op, all_rows
 from test_operations import Run, gradients_of_torch, is_tensor
 
@@ -226,3 +228,81 @@ def test_a_number_that_does_not_fit_is_refused(call: Any) -> None:
     for library in (ours, torch):
         with pytest.raises(RuntimeError, match="value cannot be converted to type"):
             call(library, library.ones(2, dtype=library.float16))
+
+
+DEFINED = {
+    "layer_norm": lambda lib, x: lib.nn.functional.layer_norm(x, (4,)),
+    "rms_norm": lambda lib, x: lib.nn.functional.rms_norm(x, (4,)),
+    "group_norm": lambda lib, x: lib.nn.functional.group_norm(x, 1),
+    "batch_norm": lambda lib, x: lib.nn.functional.batch_norm(x, None, None, training=True),
+    "gelu": lambda lib, x: lib.nn.functional.gelu(x),
+    "cross_entropy": lambda lib, x: lib.nn.functional.cross_entropy(x, lib.tensor([0, 3])),
+    "attention": lambda lib, x: lib.nn.functional.scaled_dot_product_attention(x, x, x),
+}
+"""What a kernel computes, and a definition where gradients of the gradients may be asked for."""
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("name", DEFINED)
+@pytest.mark.parametrize("spread", [0.0, 1e-3, 1.0, 60.0])
+def test_recording_changes_no_gradient_of_16_bits(name: str, dtype: str, spread: float) -> None:
+    """What a definition computes in between does not overflow where the kernel's does not."""
+    x = (ours.arange(8.0).reshape(2, 4) * spread - 0.3).to(getattr(ours, dtype)).requires_grad_()
+    w = ours.tensor([[-2.5, -1.5, -0.5, 0.5], [1.5, 2.5, 3.5, -2.5]]).to(x.dtype)
+    found = []
+    for recorded in (False, True):
+        total = (w * DEFINED[name](ours, x)).sum()
+        (g,) = ours.autograd.grad(total, x, create_graph=recorded)
+        found.append(g.detach().double().numpy())
+    scale = np.abs(found[0]).max(initial=1.0)
+    np.testing.assert_allclose(found[1], found[0], rtol=0.05, atol=0.03 * scale)
+
+
+USES: dict[str, Callable[[Any, Any, Any], Any]] = {
+    "one": lambda lib, y, w: y.to(lib.bfloat16) @ w,
+    "two": lambda lib, y, w: y.to(lib.bfloat16) @ w + y.to(lib.bfloat16) @ (w * 2),
+    "wide first": lambda lib, y, w: ((y * y).to(lib.bfloat16) @ w) + y.to(lib.bfloat16) @ w,
+    "wide last": lambda lib, y, w: (lambda h: h + (y * 3).sum(-1, keepdim=True))(
+        y.to(lib.bfloat16) @ w
+    ),
+    "copied": lambda lib, y, w: y.clone().to(lib.bfloat16).clone() @ w,
+}
+
+
+@pytest.mark.parametrize("seen", ["nobody", "hook", "retain_grad", "grad", "twice"])
+@pytest.mark.parametrize("norm", ["layer_norm", "rms_norm"])
+@pytest.mark.parametrize("use", USES)
+@everywhere
+def test_a_norm_takes_the_gradient_of_a_cast(where: str, use: str, norm: str, seen: str) -> None:
+    """Unwidened, but whoever looks at it sees float32; the gradients are torch's to 16 bits."""
+    with placed(where) as place:
+        _check_norm_before_a_cast(place, use, norm, seen)
+
+
+def _check_norm_before_a_cast(place: str, use: str, norm: str, seen: str) -> None:
+    values = np.random.default_rng(0).standard_normal((6, 8)).astype(np.float32)
+    weights = np.random.default_rng(1).standard_normal((8, 4)).astype(np.float32)
+    found = []
+    for lib in (ours, torch):
+        at = {"device": place} if lib is ours else {}
+        x = lib.tensor(values, requires_grad=True, **at)
+        scale = lib.ones(8, requires_grad=True, **at)
+        y = getattr(lib.nn.functional, norm)(x * 1, (8,), scale)
+        dtypes: list[Any] = []
+        if seen == "hook":
+            y.register_hook(lambda g, to=dtypes: to.append(g.dtype))
+        elif seen == "retain_grad":
+            y.retain_grad()
+        z = USES[use](lib, y, lib.tensor(weights, **at).to(lib.bfloat16)).float().square().sum()
+        if seen == "grad":
+            grads = list(lib.autograd.grad(z, [x, scale, y]))
+        else:
+            if seen == "twice":
+                z.backward(retain_graph=True)
+            z.backward()
+            grads = [x.grad, scale.grad, *([y.grad] if seen == "retain_grad" else [])]
+        assert all([g.dtype is lib.float32 for g in grads])
+        assert seen != "hook" or dtypes == [lib.float32]
+        found.append([g.detach().cpu().numpy() for g in grads])
+    for mine, theirs in zip(*found, strict=True):
+        np.testing.assert_allclose(mine, theirs, 0.05, 0.02 * np.abs(theirs).max())

@@ -5,6 +5,7 @@ The same rows as in test_operations.py, compared with torch on the CPU.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from test_operations import (
 )
 
 import tinygrad_edu
+from tinygrad_edu.engine.mode import around
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
@@ -34,7 +36,30 @@ OF_THE_HOST = ["Tensor.type", "Tensor.to", "Tensor.cpu", "from_numpy"]
 """What gives another result, or none, on a GPU; tests/test_devices.py has these."""
 
 
+def _whole(step: Any, node: Any, kept: Any, g: Any) -> Any:
+    """A backward step; of what it gives out as a new array, all elements are its own.
+
+    To such a one the walk may add in place.  CuPy's `as_strided` makes views without a base.
+    """
+    found = list(step(node, kept, g))
+    for _, gx in found:
+        if hasattr(gx, "data") and not is_tensor(gx) and gx.size and gx.base is None:
+            steps = zip(gx.shape, gx.strides, strict=True)
+            assert gx is g or all([step or n < 2 for n, step in steps]), (
+                f"{node} gives an expanded array"
+            )
+    return found
+
+
+@pytest.fixture
+def gradients_are_whole() -> Iterator[None]:
+    around.append(_whole)
+    yield
+    around.remove(_whole)
+
+
 @rows
+@pytest.mark.usefixtures("gradients_are_whole")
 @pytest.mark.parametrize("dtype", ["float32", "int64"])
 def test_values_and_gradients_on_a_gpu(op: Op, dtype: str, cuda: str) -> None:
     """As `test_values` and `test_gradients`, on CuPy's stand-in and on a GPU if there is one."""
@@ -59,6 +84,14 @@ def test_values_and_gradients_on_a_gpu(op: Op, dtype: str, cuda: str) -> None:
                 compare(found.gradients(), reference, "gradient", **tolerance(op, dtype))
 
     check_each(op, dtype, check)
+
+
+def test_a_sum_among_others_keeps_its_gradient(cuda: str) -> None:
+    """The gradient of a sum is expanded: what comes after it is not added to it in place."""
+    x = tinygrad_edu.tensor([1.0, 2.0, 3.0], device=cuda, requires_grad=True)
+    z = x * 1
+    ((z * z).sum() + z.sum()).backward()
+    assert x.grad is not None and x.grad.tolist() == [3, 5, 7]
 
 
 MOVES = {

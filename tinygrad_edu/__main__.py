@@ -58,10 +58,10 @@ def main(arguments: list[str]) -> int:
         from tinygrad_edu.diagnosis import command
 
         with until_closed():
-            doctor, arguments = command.read(arguments)
-        if doctor.status is not None:
-            return doctor.status
-        watched = command.watching(doctor)
+            wanted, arguments = command.read(arguments)
+        if isinstance(wanted, int):
+            return wanted
+        watched = wanted
     full = "--full-traceback" in arguments[:1]
     arguments = arguments[1:] if full else arguments
     if arguments[:1] == ["torchrun"] and not os.path.exists("torchrun"):

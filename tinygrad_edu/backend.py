@@ -51,7 +51,7 @@ class device:
     where to.
 
     Raises:
-        RuntimeError: the name is not one of the devices known here.
+        RuntimeError: the name is not one of the devices known here, or the index is not in 0..127.
 
     >>> import tinygrad_edu as torch
     >>> torch.device("cuda:1").index
@@ -78,6 +78,10 @@ class device:
             if index is not None or not number.isdigit():
                 raise RuntimeError(f"Invalid device string: '{type}'")
             index = int(number)
+        if index is not None and index < 0:
+            raise RuntimeError("Device index must not be negative")
+        if index is not None and index > 127:
+            raise RuntimeError(f"a device index is at most 127, got {index}")
         self.type, self.index = name, index
 
     def __repr__(self) -> str:
@@ -169,6 +173,16 @@ def new_like(x: Array, shape: Any, value: Any = None, dtype: Any = None) -> Arra
         return xp.empty(shape, dtype)
     zeros = value.__class__ is int and not value
     return xp.zeros(shape, dtype) if zeros else xp.full(shape, value, dtype)
+
+
+def strided(x: Array, shape: Any, steps: Any) -> Array:
+    """A view of the memory of `x` of that shape, with those strides, in bytes.
+
+    That it is a view its `base` says, which `as_strided` of CuPy leaves out: the walk back would
+    then add to it in place.
+    """
+    view = module_of(x).lib.stride_tricks.as_strided(x, shape, steps)
+    return view if view.base is not None else view.view()
 
 
 def module_for(place: device) -> ModuleType:

@@ -17,7 +17,6 @@ from tinygrad_edu.engine.composed import heard
 from tinygrad_edu.nn.modules.conversion import ConversionMethods, typename
 from tinygrad_edu.nn.modules.hooks import (
     HookMethods,
-    call_with_hooks,
     everywhere,
     register_module_backward_hook,
     register_module_buffer_registration_hook,
@@ -43,6 +42,15 @@ __all__ = [
 ]  # fmt: skip
 
 T = TypeVar("T")
+
+
+def _collect(module: Module, found: dict[Module, None]) -> None:
+    """Add a module and all beneath it, each once, in the order of `named_modules`."""
+    if module not in found:
+        found[module] = None
+        for child in module._modules.values():
+            if child is not None:
+                _collect(child, found)
 
 
 class Module(HookMethods, StateDictMethods, ConversionMethods):
@@ -120,6 +128,8 @@ class Module(HookMethods, StateDictMethods, ConversionMethods):
                 or self._backward_pre_hooks
                 or everywhere
             ):
+                from tinygrad_edu.nn.modules.hooked import call_with_hooks
+
                 return call_with_hooks(self, args, kwargs)
             return self.forward(*args, **kwargs)
         except Exception as error:
@@ -418,8 +428,14 @@ class Module(HookMethods, StateDictMethods, ConversionMethods):
 
     def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
         """All parameters, each once: what an optimizer is given."""
-        for _, parameter in self.named_parameters(recurse=recurse):
-            yield parameter
+        if not recurse or type(self).named_parameters is not Module.named_parameters:
+            for _, parameter in self.named_parameters(recurse=recurse):
+                yield parameter
+            return
+        modules: dict[Module, None] = {}
+        _collect(self, modules)  # without making names
+        found = [p for m in modules for p in m._parameters.values() if p is not None]
+        yield from {id(p): p for p in found}.values()
 
     def named_buffers(
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True

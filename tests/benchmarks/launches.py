@@ -4,15 +4,18 @@ The steps run on the strict stand-in for CuPy, which counts where the driver wou
 kernel of ours, each product of cuBLAS, each call of CuPy that computes or copies on the device.
 (Of CuPy's own functions some start two kernels, a sort several: those are counted once.)
 `--by-kernel` lists what is started.  A GPT's layer is the difference between a model of two layers
-and one of one; batch and width are small here, since only shapes decide what is started.
+and one of one; batch and width are small here, since only shapes decide what is started, and once
+those of GPT-2 with 124M parameters.
 
 Bytes are those of each array that a launch is given, once (tests/strict_cupy/traffic.py); of a
-layer in units of B*T*C*4, one activation in float32.  A weight C x C is 1/8 of it at T = 1024.
+layer in units of B*T*C*4, one activation in float32.  A weight C x C is 1/8 of it at T = 1024, of
+GPT-2 with a batch of 8 1/11.
 """
 
 import argparse
 import collections
 import contextlib
+import math
 import pathlib
 import sys
 
@@ -25,8 +28,8 @@ from strict_cupy.kernels import COMPILER  # noqa: E402
 import tinygrad_edu as torch  # noqa: E402
 
 PRECISIONS = ("float32", "bfloat16")
-LENGTHS = (512, 1024)
-BATCH, WIDTH = 2, 256
+SIZES = ((2, 512, 256), (2, 1024, 256), (8, 1024, 768))
+"""Batch, length and width of the GPTs."""
 
 
 def mlp():
@@ -38,10 +41,10 @@ def mlp():
     return model, torch.randn(64, 784), torch.randint(0, 10, (64,))
 
 
-def gpt_of(layers, length):
+def gpt_of(layers, batch, length, width):
     """A GPT of so many layers on sequences of that length, heads of 64."""
-    model = gpt(torch, vocab=96, block=length, layers=layers, heads=WIDTH // 64, width=WIDTH)
-    ids = torch.randint(0, 96, (BATCH, length + 1))
+    model = gpt(torch, vocab=96, block=length, layers=layers, heads=width // 64, width=width)
+    ids = torch.randint(0, 96, (batch, length + 1))
     return model, ids[:, :-1].clone(), ids[:, 1:].clone()
 
 
@@ -68,17 +71,19 @@ def counted(model, x, y, precision):
     return collections.Counter(counters.launches), collections.Counter(counters.bytes)
 
 
-def rows(length=None):
+def rows(size=None):
     """For each row its name, the unit of its bytes, and launches and bytes in each precision."""
     with strict_cupy.installed():
-        if length is None:
+        if size is None:
             yield "MLP, batch 64", 1e6, {p: counted(*mlp(), p) for p in PRECISIONS}
             return
-        one, two = ({p: counted(*gpt_of(n, length), p) for p in PRECISIONS} for n in (1, 2))
-    layer = {p: less(two[p], one[p]) for p in PRECISIONS}
-    yield f"GPT, a layer, T = {length}", BATCH * length * WIDTH * 4, layer
-    rest = {p: less(one[p], layer[p]) for p in PRECISIONS}
-    yield f"GPT, the rest, T = {length}", 1e6, rest
+        one, two = ({p: counted(*gpt_of(n, *size), p) for p in PRECISIONS} for n in (1, 2))
+    layer, name = {p: less(two[p], one[p]) for p in PRECISIONS}, f"T = {size[1]}"
+    if size[2] == 768:
+        yield f"GPT-2 124M, a layer, {name}", math.prod(size) * 4, layer
+        return
+    yield f"GPT, a layer, {name}", math.prod(size) * 4, layer
+    yield f"GPT, the rest, {name}", 1e6, {p: less(one[p], layer[p]) for p in PRECISIONS}
 
 
 def less(whole, part):
@@ -95,7 +100,7 @@ def main():
     args = parser.parse_args()
     if COMPILER is None:
         parser.error("the stand-in needs g++ or clang++ to run kernels")
-    table = [row for length in (None, *LENGTHS) for row in rows(length)]
+    table = [row for size in (None, *SIZES) for row in rows(size)]
     titles = ("launches of a training step", "bytes (layer: B*T*C*4; else MB)")
     for what, title in enumerate(titles):
         print(f"{title:32}" + "".join(f"{p:>10}" for p in PRECISIONS))

@@ -126,7 +126,7 @@ class Device:
 class ndarray:  # noqa: N801
     """Memory of the device.  `host` is where the stand-in keeps it."""
 
-    __slots__ = ("host", "__weakref__")
+    __slots__ = ("host", "rootless", "__weakref__")
     __array_priority__ = 100
     __hash__ = None  # type: ignore[assignment]
     host: Any
@@ -218,7 +218,11 @@ class ndarray:  # noqa: N801
     mT = property(lambda self: wrap(self.host.mT))
     real = property(lambda self: wrap(self.host.real))
     imag = property(lambda self: wrap(self.host.imag))
-    base = property(lambda self: None if self.host.base is None else wrap(self.host.base))
+
+    @property
+    def base(self) -> ndarray | None:
+        rootless = self.host.base is None or getattr(self, "rootless", False)
+        return None if rootless else wrap(self.host.base)
 
     @property
     def data(self) -> MemoryPointer:

@@ -49,6 +49,13 @@ def _of_numpy(name: str, value: Any) -> Any:
     return function(name, value)
 
 
+def _as_strided(x: Any, shape: Any = None, strides: Any = None) -> ndarray:
+    """A view that CuPy does not know for one: its `base` is None."""
+    made: ndarray = wrap(np.lib.stride_tricks.as_strided(unwrap(x), shape, strides))
+    made.rootless = True
+    return made
+
+
 def build() -> dict[str, Any]:
     """All modules, by name."""
     cupy = Module("cupy", __version__=f"{API['cupy']}+strict")
@@ -60,14 +67,11 @@ def build() -> dict[str, Any]:
     cupy.asnumpy = lambda a, *args, **kwargs: a.get() if isinstance(a, ndarray) else np.asarray(a)
     cupy.get_array_module = lambda *a: cupy if any(isinstance(x, ndarray) for x in a) else np
     cupy.shares_memory = cupy.may_share_memory = lambda a, b: np.shares_memory(a.host, b.host)
-    tricks = np.lib.stride_tricks
     stride_tricks = Module(
         "cupy.lib.stride_tricks",
-        as_strided=lambda x, shape=None, strides=None: wrap(
-            tricks.as_strided(unwrap(x), shape, strides)
-        ),
+        as_strided=_as_strided,
         sliding_window_view=lambda x, window_shape, axis=None: wrap(
-            tricks.sliding_window_view(unwrap(x), window_shape, axis)
+            np.lib.stride_tricks.sliding_window_view(unwrap(x), window_shape, axis)
         ),
     )
     cupy.lib = Module("cupy.lib", stride_tricks=stride_tricks)

@@ -6,10 +6,11 @@ all raise.  bfloat16 and float16 are added up in float32 and rounded once.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from enum import Enum, auto
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from tinygrad_edu.backend import new_like
 from tinygrad_edu.distributed.work import Call, Message, Work, call_of
@@ -18,6 +19,7 @@ from tinygrad_edu.dtypes import is_floating
 from tinygrad_edu.tensor import Tensor
 
 Group = ProcessGroup | int | None
+P, T = ParamSpec("P"), TypeVar("T")
 
 
 class ReduceOp(Enum):
@@ -38,25 +40,6 @@ def _tensor(x: object, what: str = "tensor") -> Tensor:
     return x
 
 
-def _list(tensors: Any, what: str, like: Tensor, group: ProcessGroup) -> list[Tensor]:
-    """One tensor for each rank, all of them like `like`."""
-    found = [_tensor(x, what) for x in tensors]
-    if len(found) != group.size():
-        raise RuntimeError(f"{what}: expected {group.size()} tensors, one a rank, got {len(found)}")
-    for i, x in enumerate(found):
-        if x.array.dtype != like.array.dtype:
-            raise ValueError(
-                f"Invalid usage of tensors with different dtypes: {what}[{i}] is of {x.dtype}, the"
-                f" tensor of {like.dtype}"
-            )
-        if x.array.shape != like.array.shape:
-            raise RuntimeError(
-                f"{what}: invalid tensor size at index {i} (expected {tuple(like.shape)}, got"
-                f" {tuple(x.shape)})"
-            )
-    return found
-
-
 def _op(op: ReduceOp, x: Tensor) -> tuple[str, bool]:
     """MPI's name of an operation, and whether the result is to be divided by the ranks."""
     if not isinstance(op, ReduceOp):
@@ -69,56 +52,159 @@ def _op(op: ReduceOp, x: Tensor) -> tuple[str, bool]:
     return {"AVG": "SUM", "PRODUCT": "PROD"}.get(op.name, op.name), op is ReduceOp.AVG
 
 
-def _ended(work: Work, async_op: bool) -> Work | None:
-    """The work, or None when it has been waited for."""
-    if async_op:
-        return work
-    work.wait()
-    return None
+class _Elsewhere(Exception):
+    """This process is not in the group."""
 
 
+def here(group: Group) -> ProcessGroup:
+    """The group, for an operation `of_members`."""
+    found = member(group)
+    if found is None:
+        raise _Elsewhere
+    return found
+
+
+def of_members(operation: Callable[P, T]) -> Callable[P, T | None]:
+    """Let the operation do nothing, and return None, in a process that is not in the group."""
+
+    @functools.wraps(operation)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T | None:
+        try:
+            return operation(*args, **kwargs)
+        except _Elsewhere:
+            return None
+
+    return call
+
+
+class _Part:
+    """What this rank has to do with an operation.
+
+    Attributes:
+        x: its tensor; `buffer` is its array as the engine sends it.
+        group, size: the ranks that take part, and how many they are.
+        engine: what carries the arrays.
+        mpi_op: MPI's name of the reduction, if it is one.
+    """
+
+    def __init__(
+        self, tensor: object, group: Group, what: str = "tensor", op: ReduceOp | None = None
+    ) -> None:
+        self.x, self.group = _tensor(tensor, what), here(group)
+        self.mpi_op, self._mean = ("", False) if op is None else _op(op, self.x)
+        self._op, self.size = "" if op is None else op.name, self.group.size()
+        self.engine: Any = self.group.engine(self.x)
+        self._staged = self.engine.stage(self.x, sums=op is not None)
+        self.buffer = self._staged.buffer
+
+    def back(self) -> None:
+        """Write what has arrived into the tensor."""
+        if self._mean:
+            self.buffer /= self.size
+        self._staged.back()
+
+    def run(
+        self, name: str, start: Callable[[], list[Any]], finish: Callable[[], None] | None,
+        async_op: bool, root: int = -1,
+    ) -> Work | None:  # fmt: skip
+        """Begin; wait for the end unless `async_op`."""
+        work = Work(self.group, call_of(name, self.x, self._op, root), start, finish)
+        if async_op:
+            return work
+        work.wait()
+        return None
+
+    def each(self, tensors: Any, what: str) -> list[Tensor]:
+        """One tensor for each rank, all of them like this rank's."""
+        found, x = [_tensor(t, what) for t in tensors], self.x
+        if len(found) != self.size:
+            raise RuntimeError(
+                f"{what}: expected {self.size} tensors, one a rank, got {len(found)}"
+            )
+        for i, t in enumerate(found):
+            if t.array.dtype != x.array.dtype:
+                raise ValueError(
+                    f"Invalid usage of tensors with different dtypes: {what}[{i}] is of {t.dtype},"
+                    f" the tensor of {x.dtype}"
+                )
+            if t.array.shape != x.array.shape:
+                raise RuntimeError(
+                    f"{what}: invalid tensor size at index {i} (expected {tuple(x.shape)}, got"
+                    f" {tuple(t.shape)})"
+                )
+        return found
+
+    def rows(self, tensors: Sequence[Tensor] = ()) -> Any:
+        """An array with a row for each rank, filled with these tensors."""
+        y = new_like(self.buffer, (self.size, *self.buffer.shape))
+        for i, t in enumerate(tensors):
+            y[i] = self.engine.stage(t).buffer
+        return y
+
+    def spread(self, y: Any, tensors: Sequence[Tensor]) -> None:
+        """Write the rows of an array into tensors."""
+        for row, t in zip(y, tensors, strict=True):
+            staged = self.engine.stage(t)
+            staged.buffer[...] = row
+            staged.back()
+
+    def check_whole(self, whole: Tensor, what: str) -> None:
+        """`whole` must hold as much as this tensor on all ranks, end to end or stacked."""
+        if whole.array.dtype != self.x.array.dtype:
+            raise TypeError(f"{what}: output tensor must have the same type as input tensor")
+        if whole.array.size != self.size * self.x.array.size:
+            raise ValueError(
+                f"{what}: one of the tensors must have {self.size} times as many elements as the"
+                f" other, but they have {whole.array.size} and {self.x.array.size}"
+            )
+
+
+def root_of(group: ProcessGroup, rank: int | None, within: int | None, what: str) -> int:
+    """The group's number of the rank that gives or gets."""
+    if within is None:
+        return group.number(0 if rank is None else rank, what)
+    if rank is not None:
+        raise ValueError(f"Can't specify both group_{what} and {what}")
+    if not 0 <= within < group.size():
+        raise ValueError(f"group_{what}: {within} is not in [0, {group.size()})")
+    return within
+
+
+def check_list(name: str, which: str, given: object, mine: bool) -> None:
+    """Only the rank that gives or gets a list must name one."""
+    if mine and not given:
+        raise ValueError(f"Argument ``{name}`` must be specified on {which} rank.")
+    if given and not mine:
+        raise ValueError(f"Argument ``{name}`` must NOT be specified on non-{which} ranks.")
+
+
+@of_members
 def barrier(
     group: Group = None, async_op: bool = False, device_ids: object = None,
     timeout: timedelta | None = None,
 ) -> Work | None:  # fmt: skip
     """Wait until all ranks have called this."""
-    chosen = member(group)
-    if chosen is None:
-        return None
-    work = Work(chosen, Call("barrier"), lambda: [])
+    work = Work(here(group), Call("barrier"), lambda: [])
     if async_op:
         return work
     work.wait(timeout)
     return None
 
 
-def _root(group: ProcessGroup, rank: int | None, within: int | None, what: str) -> int:
-    """The group's number of the rank that gives or gets."""
-    if within is not None:
-        if rank is not None:
-            raise ValueError(f"Can't specify both group_{what} and {what}")
-        if not 0 <= within < group.size():
-            raise ValueError(f"group_{what}: {within} is not in [0, {group.size()})")
-        return within
-    return group.number(0 if rank is None else rank, what)
-
-
+@of_members
 def broadcast(
     tensor: Tensor, src: int | None = None, group: Group = None, async_op: bool = False,
     group_src: int | None = None,
 ) -> Work | None:  # fmt: skip
     """Give every rank the tensor of the rank `src`, written into `tensor`."""
-    x, chosen = _tensor(tensor), member(group)
-    if chosen is None:
-        return None
-    root = _root(chosen, src, group_src, "src")
-    engine = chosen.engine(x)
-    staged = engine.stage(x)
-    start = lambda: engine.broadcast(staged.buffer, root)  # noqa: E731
-    finish = None if chosen.rank() == root else staged.back
-    return _ended(Work(chosen, call_of("broadcast", x, "", root), start, finish), async_op)
+    part = _Part(tensor, group)
+    root = root_of(part.group, src, group_src, "src")
+    back = None if part.group.rank() == root else part.back
+    start = functools.partial(part.engine.broadcast, part.buffer, root)
+    return part.run("broadcast", start, back, async_op, root)
 
 
+@of_members
 def all_reduce(
     tensor: Tensor, op: ReduceOp = ReduceOp.SUM, group: Group = None, async_op: bool = False
 ) -> Work | None:
@@ -134,206 +220,110 @@ def all_reduce(
         DistBackendError: the ranks disagree, one has left, or it took too long.
         RuntimeError: AVG of integers, bits of floats.
     """
-    x, chosen = _tensor(tensor), member(group)
-    if chosen is None:
-        return None
-    return _reduced(x, op, chosen, None, async_op)
+    part = _Part(tensor, group, op=op)
+    start = functools.partial(part.engine.all_reduce, part.buffer, part.mpi_op)
+    return part.run("all_reduce", start, part.back, async_op)
 
 
-def _reduced(
-    x: Tensor, op: ReduceOp, chosen: ProcessGroup, root: int | None, async_op: bool
-) -> Work | None:
-    """Combine the tensors of all ranks on the group's number `root`; None: on all."""
-    name, mean = _op(op, x)
-    engine, size = chosen.engine(x), chosen.size()
-    staged = engine.stage(x, sums=True)
-
-    def start() -> list[Any]:
-        if root is None:
-            begun: list[Any] = engine.all_reduce(staged.buffer, name)
-        else:
-            begun = engine.reduce(staged.buffer, name, root)
-        return begun
-
-    def finish() -> None:
-        if mean:
-            staged.buffer /= size
-        staged.back()
-
-    call = call_of(
-        "all_reduce" if root is None else "reduce", x, op.name, -1 if root is None else root
-    )
-    mine = finish if root in (None, chosen.rank()) else None
-    return _ended(Work(chosen, call, start, mine), async_op)
-
-
+@of_members
 def reduce(
     tensor: Tensor, dst: int | None = None, op: ReduceOp = ReduceOp.SUM, group: Group = None,
     async_op: bool = False, group_dst: int | None = None,
 ) -> Work | None:  # fmt: skip
     """As `all_reduce`, but only the tensor of the rank `dst` gets the result."""
-    x, chosen = _tensor(tensor), member(group)
-    if chosen is None:
-        return None
-    root = _root(chosen, dst, group_dst, "dst")
-    return _reduced(x, op, chosen, root, async_op)
+    part = _Part(tensor, group, op=op)
+    root = root_of(part.group, dst, group_dst, "dst")
+    back = part.back if part.group.rank() == root else None
+    start = functools.partial(part.engine.reduce, part.buffer, part.mpi_op, root)
+    return part.run("reduce", start, back, async_op, root)
 
 
-def _many(engine: Any, like: object, size: int) -> Any:
-    """An array for the tensors of all ranks."""
-    buffer = engine.stage(like).buffer
-    return new_like(buffer, (size, *buffer.shape))
-
-
-def _stacked(engine: Any, tensors: Sequence[Tensor], sums: bool = False) -> Any:
-    """The tensors of all ranks in one array."""
-    buffers = [engine.stage(x, sums).buffer for x in tensors]
-    y = new_like(buffers[0], (len(buffers), *buffers[0].shape))
-    for i, buffer in enumerate(buffers):
-        y[i] = buffer
-    return y
-
-
-def _spread(engine: Any, y: Any, tensors: Sequence[Tensor]) -> None:
-    """Write the rows of an array into tensors."""
-    for row, x in zip(y, tensors, strict=True):
-        staged = engine.stage(x)
-        staged.buffer[...] = row
-        staged.back()
-
-
+@of_members
 def all_gather(
     tensor_list: list[Tensor], tensor: Tensor, group: Group = None, async_op: bool = False
 ) -> Work | None:
     """Write the tensor of every rank into `tensor_list`, on every rank."""
-    x, chosen = _tensor(tensor), member(group)
-    if chosen is None:
-        return None
-    outputs = _list(tensor_list, "tensor_list", x, chosen)
-    engine = chosen.engine(x)
-    staged, y = engine.stage(x), _many(engine, x, chosen.size())
-    start = lambda: engine.all_gather(y, staged.buffer)  # noqa: E731
-    finish = lambda: _spread(engine, y, outputs)  # noqa: E731
-    return _ended(Work(chosen, call_of("all_gather", x), start, finish), async_op)
+    part = _Part(tensor, group)
+    outputs, y = part.each(tensor_list, "tensor_list"), part.rows()
+    start = functools.partial(part.engine.all_gather, y, part.buffer)
+    return part.run("all_gather", start, functools.partial(part.spread, y, outputs), async_op)
 
 
-def _rows(x: Tensor, y: Tensor, size: int, what: str) -> None:
-    """`y` must hold as much as the `x` of all ranks, end to end or stacked."""
-    if x.array.dtype != y.array.dtype:
-        raise TypeError(f"{what}: output tensor must have the same type as input tensor")
-    if y.array.size != size * x.array.size:
-        raise ValueError(
-            f"{what}: one of the tensors must have {size} times as many elements as the other, but"
-            f" they have {y.array.size} and {x.array.size}"
-        )
-
-
+@of_members
 def all_gather_into_tensor(
     output_tensor: Tensor, input_tensor: Tensor, group: Group = None, async_op: bool = False
 ) -> Work | None:
     """Write the tensors of all ranks into one, end to end or stacked, on every rank."""
-    x, output, chosen = _tensor(input_tensor), _tensor(output_tensor), member(group)
-    if chosen is None:
-        return None
-    _rows(x, output, chosen.size(), "all_gather_into_tensor")
-    engine = chosen.engine(x)
-    staged, whole = engine.stage(x), engine.stage(output)
-    start = lambda: engine.all_gather(whole.buffer, staged.buffer)  # noqa: E731
-    return _ended(Work(chosen, call_of("all_gather", x), start, whole.back), async_op)
+    part, output = _Part(input_tensor, group), _tensor(output_tensor)
+    part.check_whole(output, "all_gather_into_tensor")
+    whole = part.engine.stage(output)
+    start = functools.partial(part.engine.all_gather, whole.buffer, part.buffer)
+    return part.run("all_gather", start, whole.back, async_op)
 
 
 all_gather_single = all_gather_into_tensor
 
 
+@of_members
 def gather(
     tensor: Tensor, gather_list: list[Tensor] | None = None, dst: int | None = None,
     group: Group = None, async_op: bool = False, group_dst: int | None = None,
 ) -> Work | None:  # fmt: skip
     """Write the tensor of every rank into the `gather_list` of the rank `dst`."""
-    x, chosen = _tensor(tensor), member(group)
-    if chosen is None:
-        return None
-    root = _root(chosen, dst, group_dst, "dst")
-    engine, mine = chosen.engine(x), chosen.rank() == root
-    _check_list("gather_list", "destination", gather_list, mine)
-    outputs = _list(gather_list or (), "gather_list", x, chosen) if mine else []
-    staged, y = engine.stage(x), _many(engine, x, chosen.size()) if mine else None
-    start = lambda: engine.gather(y, staged.buffer, root)  # noqa: E731
-    finish = (lambda: _spread(engine, y, outputs)) if mine else None
-    return _ended(Work(chosen, call_of("gather", x, "", root), start, finish), async_op)
+    part = _Part(tensor, group)
+    root = root_of(part.group, dst, group_dst, "dst")
+    check_list("gather_list", "destination", gather_list, mine := part.group.rank() == root)
+    y, back = None, None
+    if mine:
+        y = part.rows()
+        back = functools.partial(part.spread, y, part.each(gather_list, "gather_list"))
+    start = functools.partial(part.engine.gather, y, part.buffer, root)
+    return part.run("gather", start, back, async_op, root)
 
 
-def _check_list(name: str, which: str, given: object, mine: bool) -> None:
-    if mine and not given:
-        raise ValueError(f"Argument ``{name}`` must be specified on {which} rank.")
-    if given and not mine:
-        raise ValueError(f"Argument ``{name}`` must NOT be specified on non-{which} ranks.")
-
-
+@of_members
 def scatter(
     tensor: Tensor, scatter_list: list[Tensor] | None = None, src: int | None = None,
     group: Group = None, async_op: bool = False, group_src: int | None = None,
 ) -> Work | None:  # fmt: skip
     """Write into each rank's `tensor` its part of the `scatter_list` of the rank `src`."""
-    x, chosen = _tensor(tensor), member(group)
-    if chosen is None:
-        return None
-    root = _root(chosen, src, group_src, "src")
-    engine, mine = chosen.engine(x), chosen.rank() == root
-    _check_list("scatter_list", "source", scatter_list, mine)
-    parts = None
-    if mine:
-        parts = _stacked(engine, _list(scatter_list or (), "scatter_list", x, chosen))
-    staged = engine.stage(x)
-    start = lambda: engine.scatter(staged.buffer, parts, root)  # noqa: E731
-    return _ended(Work(chosen, call_of("scatter", x, "", root), start, staged.back), async_op)
+    part = _Part(tensor, group)
+    root = root_of(part.group, src, group_src, "src")
+    check_list("scatter_list", "source", scatter_list, mine := part.group.rank() == root)
+    x = part.rows(part.each(scatter_list, "scatter_list")) if mine else None
+    start = functools.partial(part.engine.scatter, part.buffer, x, root)
+    return part.run("scatter", start, part.back, async_op, root)
 
 
-def _scattered(
-    x: Tensor, parts: Any, engine: Any, op: ReduceOp, chosen: ProcessGroup, async_op: bool
-) -> Work | None:
-    """Combine the `parts` of all ranks; `x` gets this rank's."""
-    name, mean = _op(op, x)
-    staged = engine.stage(x, sums=True)
-
-    def finish() -> None:
-        if mean:
-            staged.buffer /= chosen.size()
-        staged.back()
-
-    start = lambda: engine.reduce_scatter(staged.buffer, parts, name)  # noqa: E731
-    return _ended(Work(chosen, call_of("reduce_scatter", x, op.name), start, finish), async_op)
-
-
+@of_members
 def reduce_scatter(
     output: Tensor, input_list: list[Tensor], op: ReduceOp = ReduceOp.SUM, group: Group = None,
     async_op: bool = False,
 ) -> Work | None:  # fmt: skip
     """Combine the lists of all ranks; the r-th result is written into the `output` of rank r."""
-    x, chosen = _tensor(output, "output"), member(group)
-    if chosen is None:
-        return None
-    engine = chosen.engine(x)
-    parts = _stacked(engine, _list(input_list, "input_list", x, chosen), sums=True)
-    return _scattered(x, parts, engine, op, chosen, async_op)
+    part = _Part(output, group, "output", op)
+    x = part.rows(part.each(input_list, "input_list"))
+    start = functools.partial(part.engine.reduce_scatter, part.buffer, x, part.mpi_op)
+    return part.run("reduce_scatter", start, part.back, async_op)
 
 
+@of_members
 def reduce_scatter_tensor(
     output: Tensor, input: Tensor, op: ReduceOp = ReduceOp.SUM, group: Group = None,
     async_op: bool = False,
 ) -> Work | None:  # fmt: skip
     """As `reduce_scatter`, of the parts of one tensor, end to end or stacked."""
-    x, whole, chosen = _tensor(output, "output"), _tensor(input, "input"), member(group)
-    if chosen is None:
-        return None
-    _rows(x, whole, chosen.size(), "reduce_scatter_tensor")
-    engine = chosen.engine(x)
-    return _scattered(x, engine.stage(whole, sums=True).buffer, engine, op, chosen, async_op)
+    part, whole = _Part(output, group, "output", op), _tensor(input, "input")
+    part.check_whole(whole, "reduce_scatter_tensor")
+    x = part.engine.stage(whole, sums=True).buffer
+    start = functools.partial(part.engine.reduce_scatter, part.buffer, x, part.mpi_op)
+    return part.run("reduce_scatter", start, part.back, async_op)
 
 
 reduce_scatter_single = reduce_scatter_tensor
 
 
+@of_members
 def all_to_all(
     output_tensor_list: list[Tensor], input_tensor_list: list[Tensor], group: Group = None,
     async_op: bool = False,
@@ -342,17 +332,11 @@ def all_to_all(
 
     Unlike torch, all of them must have one shape.
     """
-    chosen = member(group)
-    if chosen is None:
-        return None
-    like = _tensor(input_tensor_list[0], "input_tensor_list")
-    inputs = _list(input_tensor_list, "input_tensor_list", like, chosen)
-    outputs = _list(output_tensor_list, "output_tensor_list", like, chosen)
-    engine = chosen.engine(like)
-    x, y = _stacked(engine, inputs), _many(engine, like, chosen.size())
-    start = lambda: engine.all_to_all(y, x)  # noqa: E731
-    finish = lambda: _spread(engine, y, outputs)  # noqa: E731
-    return _ended(Work(chosen, call_of("all_to_all", like), start, finish), async_op)
+    part = _Part(input_tensor_list[0], group, "input_tensor_list")
+    x = part.rows(part.each(input_tensor_list, "input_tensor_list"))
+    y, outputs = part.rows(), part.each(output_tensor_list, "output_tensor_list")
+    start = functools.partial(part.engine.all_to_all, y, x)
+    return part.run("all_to_all", start, functools.partial(part.spread, y, outputs), async_op)
 
 
 # ---- messages to one rank
@@ -374,28 +358,23 @@ def _tag(tag: int) -> int:
     return tag
 
 
-def isend(tensor: Tensor, dst: int, group: Group = None, tag: int = 0) -> Work | None:
+@of_members
+def isend(tensor: Tensor, dst: int, group: Group = None, tag: int = 0) -> Message:
     """Start sending a tensor to the rank `dst`, which must receive it."""
-    x, chosen = _tensor(tensor), member(group)
-    if chosen is None:
-        return None
-    engine, to = chosen.engine(x), _peer(chosen, dst, "destination")
-    buffer = engine.stage(x).buffer
-    start = lambda peer: engine.send(buffer, peer, tag)  # noqa: E731
-    return Message(chosen, engine, call_of("send", x), to, _tag(tag), True, start)
+    part = _Part(tensor, group)
+    to = _peer(part.group, dst, "destination")
+    start = lambda peer: part.engine.send(part.buffer, peer, tag)  # noqa: E731
+    return Message(part.group, part.engine, call_of("send", part.x), to, _tag(tag), True, start)
 
 
-def irecv(tensor: Tensor, src: int | None = None, group: Group = None, tag: int = 0) -> Any:
+@of_members
+def irecv(tensor: Tensor, src: int | None = None, group: Group = None, tag: int = 0) -> Message:
     """Start receiving a tensor from the rank `src`, or from any."""
-    x, chosen = _tensor(tensor), member(group)
-    if chosen is None:
-        return None
-    engine = chosen.engine(x)
-    source = None if src is None else _peer(chosen, src, "source")
-    staged = engine.stage(x)
-    start = lambda peer: engine.receive(staged.buffer, peer, tag)  # noqa: E731
-    call = call_of("send", x)
-    return Message(chosen, engine, call, source, _tag(tag), False, start, staged.back)
+    part = _Part(tensor, group)
+    source = None if src is None else _peer(part.group, src, "source")
+    start = lambda peer: part.engine.receive(part.buffer, peer, tag)  # noqa: E731
+    call = call_of("send", part.x)
+    return Message(part.group, part.engine, call, source, _tag(tag), False, start, part.back)
 
 
 def send(tensor: Tensor, dst: int, group: Group = None, tag: int = 0) -> None:
@@ -411,12 +390,11 @@ def recv(tensor: Tensor, src: int | None = None, group: Group = None, tag: int =
     Raises:
         DistBackendError: what was sent has another shape or dtype.
     """
-    chosen, work = member(group), irecv(tensor, src, group, tag)
-    if chosen is None:
+    work = irecv(tensor, src, group, tag)
+    if work is None:
         return -1
     work.wait()
-    sender: int = chosen.ranks[work.source]
-    return sender
+    return work.group.ranks[work.source]
 
 
 class P2POp:

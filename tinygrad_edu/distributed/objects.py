@@ -5,15 +5,15 @@ Unpickling runs what the pickle says: the processes of a job must trust each oth
 
 from __future__ import annotations
 
-import io
 import pickle
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.distributed import collectives
-from tinygrad_edu.distributed.collectives import Group
-from tinygrad_edu.distributed.world import ProcessGroup, get_rank, member
+from tinygrad_edu.distributed import collectives as c
+from tinygrad_edu.distributed.collectives import Group, here, of_members
+from tinygrad_edu.distributed.world import ProcessGroup
 from tinygrad_edu.engine.record import wrap
 
 if TYPE_CHECKING:
@@ -21,42 +21,33 @@ if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
 
 
-def _pickled(thing: object) -> Tensor:
-    return wrap(np.frombuffer(bytearray(pickle.dumps(thing)), np.uint8))
+def _host(group: Group) -> ProcessGroup:
+    """The group, with a backend for memory of the host."""
+    found = here(group)
+    return found if found.backend != "nccl" else found.on_host()
 
 
-def _unpickled(array: Any) -> Any:
-    return pickle.load(io.BytesIO(array.tobytes()))
+def _bytes(thing: object, length: int = 0) -> Tensor:
+    """An object, pickled; as many bytes at least."""
+    data = pickle.dumps(thing)
+    return wrap(np.frombuffer(bytearray(data.ljust(length, b"\0")), np.uint8))
 
 
-def _host(group: ProcessGroup) -> ProcessGroup:
-    """The same processes, with a backend for memory of the host."""
-    return group if group.backend != "nccl" else group.on_host()
+def _moved(things: list[Any] | None, move: Callable[[Tensor], Any]) -> list[Any]:
+    """A list that one rank gives and others, who have None, get: first its size, then its bytes."""
+    data = None if things is None else _bytes(things)
+    size = wrap(np.array([0 if data is None else data.numel()]))
+    move(size)
+    data = wrap(np.empty(int(size), np.uint8)) if data is None else data
+    move(data)
+    found: list[Any] = pickle.loads(data.array.tobytes()) if things is None else things
+    return found
 
 
-def _padded(thing: object, group: ProcessGroup) -> tuple[Any, list[int]]:
-    """An object as bytes, as long as the longest of the group, and how long each is."""
-    data = _pickled(thing)
-    sizes = wrap(np.zeros(group.size(), np.int64))
-    collectives.all_gather_into_tensor(sizes, wrap(np.array([data.numel()])), group)
-    lengths: list[int] = sizes.tolist()
-    whole = np.zeros(max(lengths), np.uint8)
-    whole[: data.numel()] = data.array
-    return wrap(whole), lengths
-
-
-def all_gather_object(object_list: list[Any], obj: object, group: Group = None) -> None:
-    """Put the object of every rank into `object_list`, on every rank."""
-    chosen = member(group)
-    if chosen is None:
-        return
-    _check_length(object_list, chosen)
-    chosen = _host(chosen)
-    data, lengths = _padded(obj, chosen)
-    rows = wrap(np.empty((len(lengths), data.numel()), np.uint8))
-    collectives.all_gather_into_tensor(rows, data, chosen)
-    for i, n in enumerate(lengths):
-        object_list[i] = _unpickled(rows.array[i, :n])
+def _fill(object_list: list[Any], found: list[Any], source: int) -> None:
+    if len(found) != len(object_list):
+        raise ValueError(f"rank {source} sent {len(found)} objects, expected {len(object_list)}")
+    object_list[:] = found
 
 
 def _check_length(things: list[Any], group: ProcessGroup) -> None:
@@ -64,92 +55,90 @@ def _check_length(things: list[Any], group: ProcessGroup) -> None:
         raise ValueError(f"expected a list of {group.size()}, one a rank, got {len(things)}")
 
 
+@of_members
+def all_gather_object(object_list: list[Any], obj: object, group: Group = None) -> None:
+    """Put the object of every rank into `object_list`, on every rank."""
+    chosen = _host(group)
+    _check_length(object_list, chosen)
+    sizes = wrap(np.zeros(chosen.size(), np.int64))
+    c.all_gather_into_tensor(sizes, wrap(np.array([_bytes(obj).numel()])), chosen)
+    longest = int(sizes.max())
+    rows = wrap(np.empty((chosen.size(), longest), np.uint8))
+    c.all_gather_into_tensor(rows, _bytes(obj, longest), chosen)
+    object_list[: chosen.size()] = [pickle.loads(row.tobytes()) for row in rows.array]
+
+
+@of_members
 def gather_object(
     obj: object, object_gather_list: list[Any] | None = None, dst: int | None = None,
     group: Group = None, group_dst: int | None = None,
 ) -> None:  # fmt: skip
     """Put the object of every rank into the `object_gather_list` of the rank `dst`."""
-    chosen = member(group)
-    if chosen is None:
-        return
-    mine = chosen.rank() == collectives._root(chosen, dst, group_dst, "dst")
-    collectives._check_list("object_gather_list", "destination", object_gather_list, mine)
+    chosen = here(group)
+    mine = chosen.rank() == c.root_of(chosen, dst, group_dst, "dst")
+    c.check_list("object_gather_list", "destination", object_gather_list, mine)
     found: list[Any] = [None] * chosen.size()
     all_gather_object(found, obj, chosen)
-    if mine and object_gather_list is not None:
+    if object_gather_list is not None:
         object_gather_list[: len(found)] = found
 
 
+@of_members
 def broadcast_object_list(
     object_list: list[Any], src: int | None = None, group: Group = None, device: DeviceLike = None,
     group_src: int | None = None,
 ) -> None:  # fmt: skip
     """Fill every rank's `object_list` with the objects of the rank `src`."""
-    chosen = member(group)
-    if chosen is None:
-        return
-    root = chosen.ranks[collectives._root(chosen, src, group_src, "src")]
-    chosen = _host(chosen)
-    mine = get_rank() == root
-    data = _pickled(list(object_list)) if mine else None
-    size = wrap(np.array([0 if data is None else data.numel()]))
-    collectives.broadcast(size, root, chosen)
-    data = wrap(np.empty(int(size), np.uint8)) if data is None else data
-    collectives.broadcast(data, root, chosen)
-    found = _unpickled(data.array)
-    if len(found) != len(object_list):
-        raise ValueError(f"rank {root} sent {len(found)} objects, expected {len(object_list)}")
-    if not mine:
-        object_list[:] = found
+    chosen = _host(group)
+    root = c.root_of(chosen, src, group_src, "src")
+    mine = list(object_list) if chosen.rank() == root else None
+    found = _moved(mine, lambda x: c.broadcast(x, group=chosen, group_src=root))
+    _fill(object_list, found, chosen.ranks[root])
 
 
+@of_members
 def scatter_object_list(
     scatter_object_output_list: list[Any], scatter_object_input_list: list[Any] | None = None,
     src: int | None = None, group: Group = None, group_src: int | None = None,
 ) -> None:  # fmt: skip
     """Put into the first place of each rank's list its part of the list of the rank `src`."""
-    chosen = member(group)
-    if chosen is None:
-        return
+    chosen = here(group)
     if not scatter_object_output_list:
         raise ValueError(
             "Expected argument scatter_object_output_list to be a list of size at least 1."
         )
-    root = collectives._root(chosen, src, group_src, "src")
+    root = c.root_of(chosen, src, group_src, "src")
     if chosen.rank() == root:
         _check_length(scatter_object_input_list or [], chosen)
-    box = [scatter_object_input_list if chosen.rank() == root else None]
-    broadcast_object_list(box, chosen.ranks[root], chosen)
-    assert box[0] is not None
+    box: list[Any] = [scatter_object_input_list]
+    broadcast_object_list(box, None, chosen, group_src=root)
     scatter_object_output_list[0] = box[0][chosen.rank()]
 
 
+@of_members
 def send_object_list(
     object_list: list[Any], dst: int, group: Group = None, device: DeviceLike = None
 ) -> None:
     """Send objects to the rank `dst`, which must receive them by `recv_object_list`."""
-    chosen = member(group)
-    if chosen is not None:
-        chosen, data = _host(chosen), _pickled(list(object_list))
-        collectives.send(wrap(np.array([data.numel()])), dst, chosen)
-        collectives.send(data, dst, chosen)
+    chosen = _host(group)
+    _moved(list(object_list), lambda x: c.send(x, dst, chosen))
 
 
 def recv_object_list(
     object_list: list[Any], src: int | None = None, group: Group = None, device: DeviceLike = None
 ) -> int:
     """Fill the list with what a rank has sent by `send_object_list`; returns its rank."""
-    chosen = member(group)
-    if chosen is None:
-        return -1
-    chosen, size = _host(chosen), wrap(np.zeros(1, np.int64))
-    source = collectives.recv(size, src, chosen)
-    data = wrap(np.empty(int(size), np.uint8))
-    collectives.recv(data, source, chosen)
-    found = _unpickled(data.array)
-    if len(found) != len(object_list):
-        raise ValueError(f"rank {source} sent {len(found)} objects, expected {len(object_list)}")
-    object_list[:] = found
+    source = _received(object_list, src, group)
+    return -1 if source is None else source
+
+
+@of_members
+def _received(object_list: list[Any], src: int | None, group: Group) -> int:
+    chosen, sources = _host(group), [src]
+    found = _moved(None, lambda x: sources.append(c.recv(x, sources[-1], chosen)))
+    source = sources[-1]
+    assert source is not None
+    _fill(object_list, found, source)
     return source
 
 

@@ -11,6 +11,7 @@ nothing.  How an operation takes 16 bits it says itself, as `half=`:
 
     "widened"        arrays are widened, the result is rounded: the default
     "as it is"       it only moves numbers, or refuses 16 bits itself
+    "as it is, both ways"  its rules, too, only hand on what arrives
     "by gpu"         a GPU's kernel takes 16 bits, and adds up in float32
     "by gpu, once"   so does one operation of CuPy's, if all operands are arrays: numbers it would
                      round first
@@ -148,6 +149,8 @@ def _step(step: Call, node: Node, kept: Values | None, g: Gradient) -> Array:
         return step(node, kept, g)
     op = node.plan.op
     as_given = is_recording() or kept is None or not isinstance(op, Primitive)
+    as_given = as_given or getattr(g, "dtype", node.dtype) != node.dtype  # see Primitive.narrow
+    as_given = as_given or op.half == "as it is, both ways"
     if as_given or _by_gpu(op, ("by gpu", "by gpu, once"), g):
         return step(node, kept, g)
     wide = widen(g)
@@ -162,7 +165,7 @@ def _step(step: Call, node: Node, kept: Values | None, g: Gradient) -> Array:
 
 def _listener(op: Primitive, make: Call, *args: object, **kwargs: object) -> Array:
     told = "_by" in kwargs  # a call that has been told how to compute
-    if told or not isinstance(op, Primitive) or op.half == "as it is" or op.view:
+    if told or not isinstance(op, Primitive) or op.half.startswith("as it is") or op.view:
         return make(*args, **kwargs)
     return op.call(*args, _by=functools.partial(compute, op), **kwargs)
 

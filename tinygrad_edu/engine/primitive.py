@@ -139,6 +139,7 @@ class Primitive:
         definition: the same computed by other operations; what `create_graph` differentiates.
         elementwise: it goes through one or two tensors element by element (see ops/arguments.py).
         owns: its rules return new arrays, or views of `g`; never an array that others hold.
+        narrow: they take a gradient of 16 bits, of a result of 32, and widen it themselves.
         numbers: which of two operands may be a Python number: the "second", "none", or "either".
         chain: gives what torch calls the node of a call with some arguments (see nodes.py).
         autocast: the precision that autocast runs it in, by device (see amp/autocast_mode.py).
@@ -149,13 +150,13 @@ class Primitive:
     """
 
     owns = True
-    elementwise = False
+    narrow = elementwise = False
     call: Call
     refuse: Callable[..., None] | None = None
     node_class: ClassVar[Any]
     """Makes the class of an operation's nodes: nodes.py puts it here."""
     write_out: ClassVar[Call]
-    """Writes a result into the tensor given as `out`: inplace.py puts it here."""
+    """A call with `out=`: filling.py puts it here."""
     everyone: ClassVar[list[Primitive]] = []
 
     def __init__(

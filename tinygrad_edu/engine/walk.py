@@ -140,7 +140,8 @@ def go_on(node: Node, g: Gradient, step: Call, needed: set[Any] | None, arrivals
         if gx.shape != edge.shape:
             gx = unbroadcast(gx, edge.shape)
         if gx.dtype is not edge.dtype and gx.dtype != edge.dtype:  # `is` is the faster
-            gx = _cast(gx, edge.dtype)
+            if gx is not g or needed is not None or edge in pending or not _waits(edge, gx):
+                gx = _cast(gx, edge.dtype)
         mine = owns and gx is not g and gx.base is None
         if edge in pending:
             arrivals.add(edge, gx, mine)
@@ -187,6 +188,15 @@ def _plain(value: object) -> bool:
     if isinstance(value, (tuple, list)):
         return all([_plain(part) for part in value])
     return not hasattr(value, "dtype")
+
+
+def _waits(node: Node, g: Gradient) -> bool:
+    """Whether an array of 16 bits, on its way through a cast, may wait for a node of 32 as it is.
+
+    What joins it there makes the sum wide.
+    """
+    op = None if node.is_leaf or node.hooks or isinstance(g, TensorBase) else node.plan.op
+    return getattr(op, "narrow", False) is True and 2 * g.itemsize == node.dtype.itemsize == 4
 
 
 def unbroadcast(g: Gradient, shape: tuple[int, ...]) -> Any:

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tinygrad_edu.backend import strided
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.kernels.cuda import products
 
@@ -56,14 +57,7 @@ def windows(x: Array, kernel: Sizes, stride: Sizes, dilation: Sizes, out: Sizes)
         *[step * d for step, d in zip(steps, dilation, strict=True)],
         *[step * s for step, s in zip(steps, stride, strict=True)],
     )
-    from_library = np.lib.stride_tricks if isinstance(x, np.ndarray) else _cupy_tricks(x)
-    return from_library.as_strided(x, (*x.shape[:2], *kernel, *out), strides)
-
-
-def _cupy_tricks(x: Array) -> Array:
-    from tinygrad_edu.backend import module_of
-
-    return module_of(x).lib.stride_tricks
+    return strided(x, (*x.shape[:2], *kernel, *out), strides)
 
 
 def overlap_add(

@@ -88,7 +88,11 @@ def backward(
     gx = rstd * (gz - average(gz) - z * average(gz * z)), without average(gz) for RMS norm.
     """
     size = x.shape[1]
-    if size and launch.ready(x, g, weight):
+    if (
+        size
+        and launch.ready(x, weight)
+        and (g.dtype == x.dtype or x.itemsize == 2 * g.itemsize == 4)
+    ):
         return gpu.backward(g, x, weight, mean, rstd, live)
     gx = np.empty_like(x, order="C") if live[0] else None
     g_weight = np.zeros_like(x, shape=size) if live[1] else None

@@ -15,6 +15,7 @@ from tinygrad_edu.dtypes import (
     default,
     fitting,
     is_floating,
+    is_half,
     not_implemented,
     promote,
     promote_to,
@@ -22,18 +23,20 @@ from tinygrad_edu.dtypes import (
 from tinygrad_edu.engine.boundary import not_a_tensor
 from tinygrad_edu.engine.composed import of_tensors
 from tinygrad_edu.engine.graph import TensorBase
-from tinygrad_edu.engine.inplace import inplace, write_out
+from tinygrad_edu.engine.inplace import inplace
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
+from tinygrad_edu.kernels.cuda import launch
 from tinygrad_edu.kernels.memory_order import in_turn
 from tinygrad_edu.names.moved import moved_names
 from tinygrad_edu.ops.arguments import elementwise, numbers_first, ufunc
+from tinygrad_edu.out import write_out
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
 
 
-BOOL = np.dtype(bool)
+BOOL, FLOAT32 = np.dtype(bool), np.dtype(np.float32)
 
 
 def zero_gradient(g: Tensor) -> Tensor:
@@ -41,10 +44,19 @@ def zero_gradient(g: Tensor) -> Tensor:
     return wrap(np.zeros_like(g.array)) if isinstance(g, TensorBase) else np.zeros_like(g)
 
 
+def _widened_in_passing(a: Any, b: Any) -> bool:
+    """Whether a GPU's operation reads 16 bits beside float32, and needs no pass to widen them."""
+    if a.__class__ is not b.__class__ or a.dtype == b.dtype or not launch.takes_half(a):
+        return False
+    kinds = a.dtype, b.dtype
+    return FLOAT32 in kinds and any(map(is_half, kinds)) and common(a, b) == FLOAT32
+
+
 @elementwise
 @primitive(half="by gpu, once, numbers rounded")
 def _add(a: Array, b: Array) -> Array:
-    a, b = promote(a, b)
+    if a.__class__ is np.ndarray or not _widened_in_passing(a, b):
+        a, b = promote(a, b)
     return np.add(a, b)
 
 
@@ -99,7 +111,8 @@ def mul(a: Array, b: Array) -> Array:
     >>> torch.mul(torch.tensor([1.0, 2.0]), 3)
     tensor([3., 6.])
     """
-    a, b = promote(a, b)
+    if a.__class__ is np.ndarray or not _widened_in_passing(a, b):
+        a, b = promote(a, b)
     return np.multiply(a, b)
 
 

@@ -14,6 +14,7 @@ from tinygrad_edu.dtypes import Array
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels import batch_norm as batch_kernel
 from tinygrad_edu.kernels import layer_norm as kernel
+from tinygrad_edu.kernels.cuda import launch
 from tinygrad_edu.kernels.memory_order import in_order, like_images
 
 if TYPE_CHECKING:
@@ -29,6 +30,11 @@ def _rows(x: Array, size: int) -> Array:
     """`x` as a matrix, the normalised dimensions in its columns."""
     count = x.size // size if size else 0
     return _wide(x).reshape(count, size)
+
+
+def _gradient_rows(g: Array, size: int) -> Array:
+    """As `_rows`; but a GPU's kernel takes 16 bits."""
+    return g.reshape(-1, size) if size and launch.takes_half(g) else _rows(g, size)
 
 
 def _flat(x: Array | None) -> Array | None:
@@ -54,7 +60,7 @@ def _(
     mean: Array, rstd: Array,
 ) -> Any:  # fmt: skip
     gx, g_weight, g_bias = kernel.backward(
-        _rows(g, size), _rows(x, size), _flat(weight), mean, rstd, live
+        _gradient_rows(g, size), _rows(x, size), _flat(weight), mean, rstd, live
     )
     gx = None if gx is None else gx.reshape(x.shape)
     return gx, _like_parameter(g_weight, weight), _like_parameter(g_bias, bias)
@@ -85,7 +91,7 @@ def rms_norm(x: Array, weight: Array | None, size: int, eps: float) -> Any:
 @rms_norm.vjp_joint("x", "weight")
 def _(g: Array, live: Any, x: Array, weight: Array | None, size: int, rstd: Array) -> Any:
     gx, g_weight, _ = kernel.backward(
-        _rows(g, size), _rows(x, size), _flat(weight), None, rstd, (*live, False)
+        _gradient_rows(g, size), _rows(x, size), _flat(weight), None, rstd, (*live, False)
     )
     return None if gx is None else gx.reshape(x.shape), _like_parameter(g_weight, weight)
 
@@ -95,6 +101,9 @@ def _rms_norm(x: Any, weight: Any, size: int, eps: float) -> Any:
     rows = x.reshape(-1, size)
     scale = ((rows * rows).mean(1, keepdim=True) + eps).rsqrt()
     return _affine((rows * scale).reshape(x.shape), weight, None)
+
+
+layer_norm.primitive.narrow = rms_norm.primitive.narrow = True
 
 
 def batch_statistics(x: Array) -> tuple[Array, Array]:

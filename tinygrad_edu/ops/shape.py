@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.backend import module_of
+from tinygrad_edu.backend import strided
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.engine.boundary import dimension_error, not_a_tensor
 from tinygrad_edu.engine.composed import of_tensors
@@ -330,7 +330,7 @@ def _expand(x: Array, shape: tuple[int, ...]) -> Array:
     steps = _expanded_steps(x, shape)
     if x.__class__ is np.ndarray and x.flags.c_contiguous and x.size:
         return np.ndarray(shape, x.dtype, x, 0, steps)  # a tenth of the time of the next line
-    return module_of(x).lib.stride_tricks.as_strided(x, shape, steps)
+    return strided(x, shape, steps)
 
 
 def _expanded_steps(x: Array, shape: tuple[int, ...]) -> list[int]:

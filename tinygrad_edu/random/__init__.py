@@ -193,14 +193,28 @@ def set_rng_state(new_state: Tensor) -> None:
     default_generator.set_state(new_state)
 
 
+def default_states() -> tuple[Array, dict[int, Array]]:
+    """The states of the default generators, the host's and those of the GPUs."""
+    gpu = sys.modules.get("tinygrad_edu.random.gpu")  # not there: no GPU has drawn
+    return default_generator.get_state_bytes(), {} if gpu is None else gpu.states()
+
+
+def go_back(to: tuple[Array, dict[int, Array]]) -> None:
+    """Bring all default generators back to what `default_states` gave."""
+    default_generator.set_state_bytes(to[0])
+    gpu = sys.modules.get("tinygrad_edu.random.gpu")
+    if gpu is not None:
+        gpu.go_back(to[1])
+
+
 @contextlib.contextmanager
 def fork_rng(
     devices: Iterable[Any] | None = None, enabled: bool = True, *, device_type: str | None = None
 ) -> Iterator[None]:
-    """What is drawn inside this `with` block leaves the default generator as it was before.
+    """What is drawn inside this `with` block leaves the default generators as they were before.
 
-    `enabled=False` has no effect at all. Nor have `devices` and `device_type`: there is but one
-    default generator.
+    `enabled=False` has no effect at all. Nor have `devices` and `device_type`: the generators of
+    all GPUs that have drawn are meant.
 
     >>> _ = manual_seed(0)
     >>> with fork_rng():
@@ -208,12 +222,12 @@ def fork_rng(
     >>> (default_generator.words(2) == inside).all()
     np.True_
     """
-    state = default_generator.get_state_bytes()
+    before = default_states()
     try:
         yield
     finally:
         if enabled:
-            default_generator.set_state_bytes(state)
+            go_back(before)
 
 
 def host_or_gpu(function: F) -> F:
@@ -411,14 +425,18 @@ def dropout_noise(gen: Generator, like: Array, p: float) -> Array:
     >>> dropout_noise(Generator().manual_seed(0), np.zeros(4), p=0.5)
     array([0., 0., 2., 0.])
     """
-    mask = _keep(gen, like, p)
-    wide = np.float64 if like.dtype == np.float64 else np.float32
-    scale = wide(1) / wide(1 - p) if p < 1 else wide(0)
-    noise = np.multiply(mask, scale, dtype=wide)
+    noise: Array = np.multiply(_keep(gen, like, p), _scale(like.dtype, p))
     if noise.dtype == like.dtype:
         return noise
     with np.errstate(over="ignore"):  # in float16 the scale may be inf
         return noise.astype(like.dtype)
+
+
+@functools.lru_cache(maxsize=16)
+def _scale(dtype: np.dtype[Any], p: float) -> Array:
+    """What elements that are kept are multiplied by, in no less than 32 bits."""
+    wide = np.float64 if dtype == np.float64 else np.float32
+    return np.array(wide(1) / wide(1 - p) if p < 1 else wide(0))
 
 
 def randint(

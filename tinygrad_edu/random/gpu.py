@@ -61,10 +61,10 @@ class CudaGenerator(Generator):
                 self._state[0:1], self._state[1:2] = np.uint64(seed), np.uint64(0)
 
     def state(self) -> Array:
-        """The seed and the number of the next draw, uint64 (2,), on the GPU."""
+        """The seed, the number of the next draw, and 0 for kernels to count in: uint64 (3,)."""
         if self._state is None:
             with on(self._place) as xp:
-                self._state = xp.zeros(2, np.uint64)
+                self._state = xp.zeros(3, np.uint64)
                 self._state[0:1] = np.uint64(self._seed)
         return self._state
 
@@ -93,14 +93,14 @@ class CudaGenerator(Generator):
         return self.words(2 * n).view(np.uint64)
 
     def get_state_bytes(self) -> Any:
-        return self.state().get().view(np.uint8)
+        return self.state()[:2].get().view(np.uint8)
 
     def set_state_bytes(self, state: object) -> None:
         given = np.asarray(state, np.uint8)
         if given.size != 16:
             raise RuntimeError("RNG state is wrong size")
         with on(self._place) as xp:
-            self.state()[...] = xp.asarray(given.view(np.uint64))
+            self.state()[:2] = xp.asarray(given.view(np.uint64))
         self._seed = int(given.view(np.uint64)[0])
 
     def set_state(self, new_state: Tensor) -> Generator:
@@ -129,6 +129,21 @@ def restart_all(seed: int) -> None:
     """Seed the default generators of all GPUs."""
     for generator in _generators.values():
         generator.restart(seed % 2**64)
+
+
+def states() -> dict[int, Array]:
+    """The states of all default generators; nobody waits for a GPU."""
+    return {index: gen.state()[:2].copy() for index, gen in _generators.items()}
+
+
+def go_back(to: dict[int, Array]) -> None:
+    """Bring them back; those that had not drawn by then, to the beginning."""
+    for index, gen in _generators.items():
+        if index in to:
+            with on(gen.device):
+                gen.state()[:2] = to[index]
+        else:
+            gen.restart(gen.initial_seed())
 
 
 def forget() -> None:
@@ -244,12 +259,14 @@ def keep_mask(gen: object, like: Array, p: float) -> Array:
     return mask
 
 
+def dropout(gen: object, x: Array, p: float) -> tuple[Array, Array]:
+    """`x` times 0 with probability p, else times 1 / (1 - p); and where it is the latter."""
+    return gpu.dropout(generator_for(gen, x).state(), x, p)
+
+
 def dropout_noise(gen: object, like: Array, p: float) -> Array:
     if launch.ready(like, half=True):
-        gen = generator_for(gen, like)
-        noise = gpu.dropout_noise(gen.state(), like, p)
-        gen.next()
-        return noise
+        return dropout(gen, np.ones_like(like), p)[0]
     return keep_mask(gen, like, p).astype(like.dtype) * (1 / (1 - p) if p < 1 else 0.0)
 
 

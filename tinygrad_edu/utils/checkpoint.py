@@ -19,7 +19,7 @@ from tinygrad_edu.autograd.saved import saved_tensors_hooks
 from tinygrad_edu.engine.graph import TensorBase
 from tinygrad_edu.engine.switches import enable_grad
 from tinygrad_edu.engine.types import Call
-from tinygrad_edu.random import get_rng_state, set_rng_state
+from tinygrad_edu.random import default_states, go_back
 from tinygrad_edu.utils.selective import (
     CheckpointPolicy as CheckpointPolicy,
 )
@@ -67,7 +67,7 @@ class _Part:
 
     def __init__(self, function: Call, args: Any, kwargs: Any, rng: bool, early: bool) -> None:
         self.function, self.args, self.kwargs, self.early = function, args, kwargs, early
-        self.rng_state = get_rng_state() if rng else None
+        self.rng_state = default_states() if rng else None
         mode = sys.modules.get("tinygrad_edu.amp.autocast_mode")  # not there: nobody used it
         self.autocast = contextlib.nullcontext if mode is None else mode.as_it_is()
         self.places: list[weakref.ref[_Place]] = []  # a place lives as long as its node needs it
@@ -121,9 +121,9 @@ class _Part:
                 )
             place.value = tensor.detach()
 
-        before = get_rng_state()
+        before = default_states()
         if self.rng_state is not None:
-            set_rng_state(self.rng_state)
+            go_back(self.rng_state)
         try:
             with (
                 enable_grad(),
@@ -135,7 +135,7 @@ class _Part:
                 self.function(*self.args, **self.kwargs)
         finally:
             if self.rng_state is not None:
-                set_rng_state(before)
+                go_back(before)
 
 
 def _never(packed: object) -> Any:

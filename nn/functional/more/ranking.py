@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu.dtypes import is_floating, scalar_type_name
-from tinygrad_edu.engine.boundary import need_tensors
+from tinygrad_edu.engine.boundary import need_long, need_tensors
 from tinygrad_edu.engine.composed import composed, of_tensors
-from tinygrad_edu.engine.inplace import write_out
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.nn.functional.losses import read_reduction, reduced
 from tinygrad_edu.ops.activation import logsigmoid
@@ -21,6 +20,7 @@ from tinygrad_edu.ops.arguments import numpy_names
 from tinygrad_edu.ops.extrema import minimum
 from tinygrad_edu.ops.masking import where
 from tinygrad_edu.ops.more.norms import length
+from tinygrad_edu.out import write_out
 from tinygrad_edu.tensor import Tensor
 
 
@@ -68,7 +68,7 @@ def normalize(
     tensor([[0.6000, 0.8000]])
     """
     y = input / input.norm(p, dim, keepdim=True).clamp(min=eps)
-    return write_out("normalize", out, y)
+    return write_out("normalize", out, y, input)
 
 
 @composed(autocast="float32")
@@ -261,6 +261,7 @@ def multi_margin_loss(
         raise RuntimeError(
             f"inconsistent weight size, expected {scores.shape[1]} but got {list(weight.shape)}"
         )
+    need_long("expected scalar type Long but found", target.array)
     right, classes = target.array.reshape(-1), scores.array.shape[1]
     if len(right) != len(scores.array):
         raise RuntimeError(

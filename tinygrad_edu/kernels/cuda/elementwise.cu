@@ -99,15 +99,27 @@ KERNEL random_words(const unsigned long long* state, unsigned int* words, Int n)
     }
 }
 
-// Dropout's factors: `scale` where the word's upper 24 bits, as a fraction, are below `keep`, else 0
-KERNEL dropout_noise(const unsigned long long* state, E* noise, Int n, float keep, T scale)
+// Dropout in one pass: x times `scale` where the word's upper 24 bits, as a fraction, are below
+// `keep`, else times 0.  The block that is through last goes on to the next draw: by then all have
+// read the number of this one.  state[2] counts the blocks, and is 0 again.
+KERNEL dropout_forward(
+    unsigned long long* state, const E* x, E* y, bool* kept, Int n, float keep, T scale)
 {
     for (Int block = at(); 4 * block < n; block += all()) {
         unsigned int c[4];
         four_words(state, block, c);
         for (int j = 0; j < 4 && 4 * block + j < n; j++) {
-            float u = (float)(c[j] >> 8) * 5.9604644775390625e-08f;
-            noise[4 * block + j] = u < keep ? scale : (T)0;
+            Int i = 4 * block + j;
+            kept[i] = (float)(c[j] >> 8) * 5.9604644775390625e-08f < keep;
+            y[i] = (T)x[i] * (kept[i] ? scale : (T)0);
         }
     }
+    __syncthreads();
+    if (threadIdx.x == 0 && atomicAdd(state + 2, 1ull) == gridDim.x - 1)
+        state[1]++, state[2] = 0;
+}
+
+KERNEL dropout_again(const E* x, const bool* kept, E* y, Int n, T scale)
+{
+    for (Int i = at(); i < n; i += all()) y[i] = (T)x[i] * (kept[i] ? scale : (T)0);
 }

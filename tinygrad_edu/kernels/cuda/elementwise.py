@@ -70,10 +70,27 @@ def random_words(state: Array, n: int) -> Array:
     return words
 
 
-def dropout_noise(state: Array, like: Array, p: float) -> Array:
-    """What dropout multiplies an array by, in its shape and dtype: 0, or 1 / (1 - p)."""
-    noise = np.empty_like(like, order="C")
-    scale = 1 / (1 - p) if p < 1 else 0.0
-    start("elementwise", "dropout_noise", blocks_for(-(-like.size // 4)), like, state, noise,
-          like.size, 1 - p, scale)  # fmt: skip
-    return noise
+def dropout(state: Array, x: Array, p: float) -> tuple[Array, Array]:
+    """`x` times 0 or 1 / (1 - p), and where it is the latter; the state goes on to the next draw.
+
+    Args:
+        state: uint64 (3,): the seed, the number of the draw, and 0.
+        p: the probability of 0, in [0, 1].
+    """
+    x, y = dense(x), np.empty_like(x, order="C")
+    kept = np.empty_like(y, dtype=np.bool_)
+    start("elementwise", "dropout_forward", blocks_for(-(-x.size // 4)), x, state, x, y, kept,
+          x.size, 1 - p, _scale(p))  # fmt: skip
+    return y, kept
+
+
+def dropout_again(x: Array, kept: Array, p: float) -> Array:
+    """Another array times the same factors."""
+    x, y = dense(x), np.empty_like(x, order="C")
+    start("elementwise", "dropout_again", blocks_for(x.size), x, x, dense(kept), y, x.size,
+          _scale(p))  # fmt: skip
+    return y
+
+
+def _scale(p: float) -> float:
+    return 1 / (1 - p) if p < 1 else 0.0

@@ -136,7 +136,7 @@ def backward(
 ) -> tuple[Array, Array, Array]:  # fmt: skip
     """The gradients of q, k and v, as of `kernels.attention.backward`."""
     call = _Call(q, k, v, mask, keep, p, causal, scale)
-    gq, gk, gv = (_like(x, x.shape[-1]) for x in (q, k, v))
+    gq, gk, gv = _side_by_side(q, k, v) or (_like(x, x.shape[-1]) for x in (q, k, v))
     lse = dense(lse)
     delta = np.empty_like(lse)
     heads = [_readable(x) for x in (g, q, k, v)]
@@ -155,3 +155,24 @@ def _like(x: Array, width: int) -> Array:
     if x.ndim == 4 and 0 < abs(x.strides[1]) < abs(x.strides[2]):
         return np.empty_like(x, shape=(lead[0], rows, heads, width), order="C").swapaxes(1, 2)
     return np.empty_like(x, shape=(*lead, heads, rows, width), order="C")
+
+
+def _side_by_side(q: Array, k: Array, v: Array) -> list[Array] | None:
+    """Three arrays that lie in memory of their own as q, k and v lie in one layer's result.
+
+    What joins them again, as the gradient of that result, need not copy.  None if they do not lie
+    there side by side, without gaps.
+    """
+    step = k.data.ptr - q.data.ptr
+    alike = q.shape == k.shape == v.shape and q.strides == k.strides == v.strides
+    if not alike or step <= 0 or v.data.ptr - k.data.ptr != step or q.data.mem is not v.data.mem:
+        return None
+    sizes, steps = (3, *q.shape), (step, *q.strides)
+    order = sorted(range(len(sizes)), key=lambda i: (steps[i], sizes[i]), reverse=True)
+    ordered = [sizes[i] for i in order]
+    for place, i in enumerate(order):
+        if sizes[i] > 1 and steps[i] != math.prod(ordered[place + 1 :]) * q.itemsize:
+            return None
+    whole = np.empty_like(q, shape=ordered, order="C")
+    parts = whole.transpose([order.index(i) for i in range(len(order))])
+    return [parts[i] for i in range(3)]

@@ -32,26 +32,26 @@ KERNEL norm_forward(
 
 // gx = rstd (gz - average(gz) - z average(gz z)), gz = g weight, without average(gz) for RMS norm
 __device__ inline void of_row(
-    const T* g, const T* x, const T* weight, T average, T scale, T* gx, Int n, int center,
+    const E* g, const T* x, const T* weight, T average, T scale, T* gx, Int n, int center,
     int weighted)
 {
     T sum = 0, inner = 0;
     for (Int i = threadIdx.x; i < n; i += THREADS) {
-        T gz = weighted ? g[i] * weight[i] : g[i];
+        T gz = weighted ? (T)g[i] * weight[i] : (T)g[i];
         sum += gz;
         inner += gz * (x[i] - average) * scale;
     }
     sum = center ? block_sum(sum) / n : (T)0;
     inner = block_sum(inner) / n;
     for (Int i = threadIdx.x; i < n; i += THREADS) {
-        T gz = weighted ? g[i] * weight[i] : g[i];
+        T gz = weighted ? (T)g[i] * weight[i] : (T)g[i];
         gx[i] = scale * (gz - sum - (x[i] - average) * scale * inner);
     }
 }
 
 // Sums over `share` rows of g z and of g, one thread per feature; both[part] gets them.
 __device__ inline void of_features(
-    const T* g, const T* x, const T* mean, const T* rstd, T* both, Int rows, Int n, Int share,
+    const E* g, const T* x, const T* mean, const T* rstd, T* both, Int rows, Int n, Int share,
     Int part, Int parts, Int block, int center)
 {
     Int i = block * THREADS + threadIdx.x;
@@ -59,8 +59,8 @@ __device__ inline void of_features(
     T weight = 0, bias = 0;
     for (Int row = part * share; row < (part + 1) * share && row < rows; row++) {
         T average = center ? mean[row] : (T)0;
-        weight += g[row * n + i] * (x[row * n + i] - average) * rstd[row];
-        bias += g[row * n + i];
+        weight += (T)g[row * n + i] * (x[row * n + i] - average) * rstd[row];
+        bias += (T)g[row * n + i];
     }
     both[part * n + i] = weight;
     both[(parts + part) * n + i] = bias;
@@ -69,7 +69,7 @@ __device__ inline void of_features(
 // The first `of_rows` blocks, one for each row or none, make gx.  Those behind them make the sums
 // for weight and bias, THREADS features and `share` rows each.
 KERNEL norm_backward(
-    const T* g, const T* x, const T* weight, const T* mean, const T* rstd, T* gx, T* both,
+    const E* g, const T* x, const T* weight, const T* mean, const T* rstd, T* gx, T* both,
     Int of_rows, Int rows, Int n, Int share, Int parts, int center, int weighted)
 {
     Int row = blockIdx.x;

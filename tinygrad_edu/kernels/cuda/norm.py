@@ -30,7 +30,10 @@ def backward(
     g: Array, x: Array, weight: Array | None, mean: Array | None, rstd: Array,
     live: tuple[bool, bool, bool],
 ) -> tuple[Array | None, Array | None, Array | None]:  # fmt: skip
-    """As `kernels.layer_norm.backward`: one launch, and one more for weight and bias."""
+    """As `kernels.layer_norm.backward`: one launch, and one more for weight and bias.
+
+    The gradient may have 16 bits.
+    """
     (count, n), affine = x.shape, live[1] or live[2]
     g, x = dense(g), dense(x)
     gx = np.empty_like(x) if live[0] else None
@@ -41,7 +44,7 @@ def backward(
     blocks = of_rows + parts * -(-n // launch.THREADS)
     start("norm", "norm_backward", blocks, x, g, x, x if weight is None else dense(weight),
           rstd if mean is None else mean, rstd, x if gx is None else gx, both, of_rows, count, n,
-          share, parts, mean is not None, weight is not None)  # fmt: skip
+          share, parts, mean is not None, weight is not None, dtype=g.dtype)  # fmt: skip
     if not affine:
         return gx, None, None
     g_weight, g_bias = np.empty_like(x, shape=(n,)), np.empty_like(x, shape=(n,))

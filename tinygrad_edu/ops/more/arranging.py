@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.backend import beside, module_of
-from tinygrad_edu.dtypes import Array, is_floating, to_numpy
+from tinygrad_edu.backend import beside, strided
+from tinygrad_edu.dtypes import Array, is_floating, not_implemented, to_numpy
 from tinygrad_edu.engine.boundary import need_dtype_of, same_device
 from tinygrad_edu.engine.composed import of_tensors
 from tinygrad_edu.engine.graph import TensorBase
@@ -61,6 +61,8 @@ def repeat_interleave(
     counts = repeats.array if isinstance(repeats, TensorBase) else np.asarray(repeats)
     if isinstance(repeats, TensorBase):
         same_device("repeat_interleave", input.array, counts)
+        if counts.dtype not in (np.int32, np.int64):
+            raise not_implemented("repeat_interleave_cpu", counts.dtype)
     if counts.dtype.kind not in "iu":
         raise RuntimeError("repeats must have int or long dtype")
     if (counts < 0).any():
@@ -78,11 +80,10 @@ def repeat_interleave(
 
 @primitive(view=True)
 def _unfold(x: Array, dim: int, size: int, step: int) -> Array:
-    windows = module_of(x).lib.stride_tricks
     count, stride = (x.shape[dim] - size) // step + 1, x.strides[dim]
     shape = (*x.shape[:dim], count, *x.shape[dim + 1 :], size)
     strides = (*x.strides[:dim], stride * step, *x.strides[dim + 1 :], stride)
-    return windows.as_strided(x, shape, strides)
+    return strided(x, shape, strides)
 
 
 @primitive
@@ -277,7 +278,7 @@ def _clone_with_gaps(x: Array) -> Array:
         [(n - 1) * step // x.itemsize for n, step in zip(x.shape, x.strides, strict=True)]
     )
     memory = np.zeros_like(x, order="C", shape=(reach,))
-    y = module_of(x).lib.stride_tricks.as_strided(memory, x.shape, x.strides)
+    y = strided(memory, x.shape, x.strides)
     y[...] = x
     return y
 

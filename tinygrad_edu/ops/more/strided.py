@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_edu.backend import beside, module_for, module_of, place_of
+from tinygrad_edu.backend import beside, module_for, place_of, strided
 from tinygrad_edu.dtypes import Array, default, to_numpy
 from tinygrad_edu.engine.inplace import check_writable
 from tinygrad_edu.engine.primitive import primitive
@@ -38,7 +38,7 @@ def _places(size: tuple[int, ...], stride: tuple[int, ...], offset: int) -> Arra
 def _as_strided(x: Array, size: tuple[int, ...], stride: tuple[int, ...], offset: int) -> Array:
     flat = x.reshape(-1)[offset:]
     steps = [step * x.itemsize for step in stride]
-    return module_of(x).lib.stride_tricks.as_strided(flat, size, steps)
+    return strided(flat, size, steps)
 
 
 @primitive
