@@ -267,13 +267,15 @@ def failures(rows: list[Op]) -> set[tuple[str, int, str]]:
                 continue
             if not run.inputs or not all(any(t is a for a in run.args) for t in run.inputs):
                 continue
-            kwargs = run.kwargs
+            places = [i for i, a in enumerate(run.args) if any(a is t for t in run.inputs)]
 
-            def call(*args: Any, row: Op = row, kwargs: Any = kwargs) -> Any:
-                return row(tinygrad_edu, *args, **kwargs)
+            def call(*live: Any, row: Op = row, run: Any = run, places: Any = places) -> Any:
+                args = list(run.args)
+                for place, t in zip(places, live, strict=True):
+                    args[place] = t
+                return row(tinygrad_edu, *args, **run.kwargs)
 
-            values = tuple([a.detach() if isinstance(a, tinygrad_edu.Tensor) else a
-                            for a in run.args])  # fmt: skip
+            values = tuple([run.args[place].detach() for place in places])
             try:
                 report = examine(call, inputs=[values], quiet=True)
                 found |= {(row.name, k, c.name) for c in report.failures}

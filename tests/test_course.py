@@ -69,6 +69,30 @@ def test_every_mending_is_needed(step, tmp_path):
         assert check(step, path), SOLUTIONS[step][k]
 
 
+SAYS = {
+    1: ("def derivative", "def other", "the file defines no derivative"),
+    2: ("g / (1 + np.exp(-x))", "-g", "finite differences give something else"),
+    4: ("return g.sum", "return g + g.sum", "it has"),
+    5: ("lambda g, x: g", "lambda g, x: -g", "finite differences"),
+    6: ('"b": None', '"b": True', "a sum keeps nothing"),
+    7: ("loss.backward()", "loss.backward()", "what is in .grad as the second begins?"),
+    8: ("tril(1)", "tril(-1)", "does not see all up to itself"),
+    9: ("0.5 * state", "0.9 * state", "of the greatest gradient, not 1e-3"),
+}
+
+
+@pytest.mark.parametrize("step", SAYS)
+def test_a_wrong_answer_is_told_why(step, tmp_path):
+    before, after, told = SAYS[step]
+    text = task(step)
+    assert before in text
+    path = tmp_path / "answer.py"
+    path.write_text(text.replace(before, after))
+    wrong = check(step, path)
+    assert any(told in line for line in wrong), wrong
+    assert not any("does not run" in line for line in wrong)
+
+
 def test_every_page_has_an_exercise():
     pages = [int(p.name[0]) for p in (ROOT / "docs/course").glob("[0-9]*.md")]
     assert sorted(pages) == list(CHECKS)

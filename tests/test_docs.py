@@ -57,6 +57,12 @@ def test_fifteen_questions():
     assert headings == [str(n) for n in range(1, 16)]
 
 
+def test_every_question_is_answered_with_code():
+    text = (DOCS / "questions.md").read_text()
+    answers = re.split(r"^## ", text, flags=re.M)[1:]
+    assert [answer.splitlines()[0] for answer in answers if "assert " not in answer] == []
+
+
 def test_notebooks_hold_what_the_pages_say(tmp_path):
     assert notebooks.main([str(tmp_path)]) == 0
     made = sorted(tmp_path.glob("*.ipynb"))

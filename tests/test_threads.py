@@ -238,3 +238,43 @@ def test_freed_memory_is_handed_out_again():
     if set_ == "False":
         pytest.skip("no such setting in this C library, or the user's own choice")
     assert int(faults) < 500
+
+
+ALONE = """
+import _thread, io, os, subprocess, threading
+
+def none(*args, **kwargs):
+    raise RuntimeError("can't start new thread or process")
+
+threading.Thread.start = _thread.start_new_thread = none
+subprocess.Popen.__init__ = os.fork = os.posix_spawn = none
+import tinygrad_edu as torch
+from tinygrad_edu import nn, see
+from tinygrad_edu.utils.data import DataLoader, TensorDataset
+
+torch.manual_seed(0)
+model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 10))
+optimizer = torch.optim.AdamW(model.parameters())
+data = TensorDataset(torch.randn(64, 1, 8, 8), torch.randint(0, 10, (64,)))
+for _ in range(3):
+    for x, y in DataLoader(data, 16, shuffle=True):
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+nn.TransformerEncoderLayer(16, 4, 32)(torch.randn(5, 2, 16)).sum().backward()
+see.backward(nn.functional.cross_entropy(model(x), y), model).page()
+file = io.BytesIO()
+torch.save(model.state_dict(), file)
+file.seek(0)
+model.load_state_dict(torch.load(file))
+print(loss.item())
+"""
+
+
+def test_no_thread_and_no_process_is_needed():
+    """As in a browser, where neither can be started."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", ALONE], env=environment, capture_output=True,
+                          text=True, timeout=120)  # fmt: skip
+    assert done.returncode == 0 and 0 < float(done.stdout) < 3, done.stderr

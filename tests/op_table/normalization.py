@@ -9,7 +9,8 @@ _no_ints = dict(skip=["int64", "bool"], tolerance=(1e-3, 1e-4))
 ROWS = [
     Op("nn.functional.layer_norm",
        call(F(2, 4), (4,), F(4), F(4)), call(F(2, 4), (4,)), call(F(2, 4), (4,), F(4)),
-       call(F(2, 3, 4), (3, 4), F(3, 4), F(3, 4)), call(F(4), (4,), F(4), F(4)),
+       call(F(2, 3, 4), (3, 4), F(3, 4), F(3, 4)), call(F(2, 3, 4), (3, 4), F(3, 4)),
+       call(F(4), (4,), F(4), F(4)),
        call(F(2, 4), (4,), None, F(4)), call(F(2, 4), (4,), F(4), F(4), 0.1),
        call(F(2, 4, low=10, high=11), (4,)), call(F(0, 4), (4,), F(4), F(4)),
        tied(V([[1.0, 1.0]]), (2,)),

@@ -8,6 +8,7 @@ import sys
 import traceback
 import warnings
 from importlib.resources import files
+from typing import Any
 
 from tinygrad_edu.course.checks import CHECKS
 from tinygrad_edu.names.pipes import until_closed
@@ -20,10 +21,17 @@ def task(step: int) -> str:
     return (files(__package__) / "tasks" / f"course_{step}.txt").read_text(encoding="utf-8")
 
 
+class Names(dict[str, Any]):
+    """What a file defines."""
+
+    def __missing__(self, name: str) -> Any:
+        raise AssertionError(f"the file defines no {name}")
+
+
 def check(step: int, path: pathlib.Path) -> list[str]:
     """What is still wrong with a file; empty if nothing is."""
     try:
-        names = runpy.run_path(str(path))
+        names = Names(runpy.run_path(str(path)))
     except Exception:
         return [f"it does not run:\n{traceback.format_exc(limit=-1)}"]
     wrong = []

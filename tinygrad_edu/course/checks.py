@@ -45,6 +45,12 @@ def doubles(*shape: int, low: float = 0.5) -> Tensor:
     return x.requires_grad_()
 
 
+def right(check: Callable[..., bool], function: Callable[..., Any], *inputs: Tensor) -> None:
+    """Raise unless its derivatives are those of finite differences."""
+    text = f"finite differences give something else: see what {check.__name__} prints"
+    require(check(function, inputs, raise_exception=False), text)
+
+
 # ---- 1
 
 
@@ -66,17 +72,17 @@ def quotient_derivatives(names: Names) -> None:
 
 def swish_is_right(names: Names) -> None:
     x = doubles(5, low=-1.0)
-    require(gradcheck(names["swish"], x), "gradcheck fails")
+    right(gradcheck, names["swish"], x)
     near(float(names["swish"](x.detach())[0]), float(x[0] * torch.sigmoid(x[0])))
 
 
 def quotient_is_right(names: Names) -> None:
     a, b = doubles(2, 3), doubles(3)
-    require(gradcheck(names["quotient"], (a, b)), "gradcheck fails")
+    right(gradcheck, names["quotient"], a, b)
 
 
 def twice(names: Names) -> None:
-    require(gradgradcheck(names["quotient"], (doubles(3), doubles(3))), "gradgradcheck fails")
+    right(gradgradcheck, names["quotient"], doubles(3), doubles(3))
 
 
 # ---- 3
@@ -143,12 +149,15 @@ def summed(shape: tuple[int, ...], wide: tuple[int, ...]) -> Callable[[Names], N
 
 
 def sigmoid_is_right(names: Names) -> None:
-    require(gradcheck(names["sigmoid"], doubles(5, low=-1.0)), "gradcheck fails")
+    right(gradcheck, names["sigmoid"], doubles(5, low=-1.0))
 
 
 def keeps_its_output(names: Names) -> None:
     node = names["sigmoid"](doubles(3)).node
-    require(set(node.plan.names) == {"y"}, f"it keeps {', '.join(node.plan.names)}")
+    require(
+        set(node.plan.names) == {"y"},
+        f"it keeps {', '.join(node.plan.names)}; its output is enough",
+    )
 
 
 # ---- 6
@@ -161,6 +170,16 @@ WRITES: dict[str, Callable[[Any], tuple[Any, Any]]] = {
     "d": lambda x: (x * 2, lambda h: h.sin()),
     "e": lambda x: (x * 2, lambda h: h.exp()),
     "f": lambda x: (x * 2, lambda h: h.exp()),
+}
+
+
+WHY = {
+    "a": "h * h keeps h, which is written",
+    "b": "a sum keeps nothing",
+    "c": "exp keeps its output, and that is h",
+    "d": "sin keeps h, and y is written",
+    "e": "exp keeps y, and h is written",
+    "f": "exp keeps y, which is written",
 }
 
 
@@ -186,7 +205,7 @@ def foreseen(case: str) -> Callable[[Names], None]:
     def ask(names: Names) -> None:
         answer = names["raises"].get(case)
         require(isinstance(answer, bool), "say True or False")
-        require(answer == really_raises(case), "it is the other way round")
+        require(answer == really_raises(case), f"try it: {WHY[case]}")
 
     return ask
 
@@ -221,7 +240,7 @@ def learns(names: Names) -> None:
             for p in reference.parameters():
                 p -= 0.5 * gradient(p)
     same = torch.allclose(model.weight, reference.weight, atol=1e-6)
-    require(same, "after two steps the weights are not those of two steps")
+    require(same, "after two steps the weights are others: what is in .grad as the second begins?")
 
 
 # ---- 8
@@ -238,7 +257,10 @@ def sees_the_past_alone(names: Names) -> None:
 def is_attention(names: Names) -> None:
     q, k, v = [torch.randn(2, 5, 4) for _ in range(3)]
     expected = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
-    require(torch.allclose(names["causal_attention"](q, k, v), expected, atol=1e-5), "other values")
+    require(
+        torch.allclose(names["causal_attention"](q, k, v), expected, atol=1e-5),
+        "other values than softmax(q kᵀ / √D) v over the positions up to each",
+    )
 
 
 # ---- 9
@@ -250,7 +272,7 @@ def reaches_back(names: Names) -> None:
     names["memory"](x).square().sum().backward()
     sizes = gradient(x).abs().mean((1, 2))
     share = float(sizes[0] / sizes.max())
-    require(share > 1e-3, f"the first position gets {share:.0e} of the greatest gradient")
+    require(share > 1e-3, f"the first position gets {share:.0e} of the greatest gradient, not 1e-3")
 
 
 def sees_all(names: Names) -> None:

@@ -11,8 +11,10 @@ def lines(
     series: Mapping[str, Sequence[float]],
     x_name: str,
     log_x: bool = False,
+    log_y: bool = False,
     mark: float | None = None,
     stacked: bool = False,
+    y_name: str = "",
 ) -> str:
     """Lines over a common x, as SVG; if `stacked`, areas upon each other.
 
@@ -35,11 +37,12 @@ def lines(
         axes.plot(xs, ys, label=name)
     if mark is not None:
         axes.axvline(mark, color="tab:red", linestyle="--")
-    axes.set(xlabel=x_name, xscale="log" if log_x else "linear")
+    scales = ["log" if log else "linear" for log in (log_x, log_y)]
+    axes.set(xlabel=x_name, ylabel=y_name, xscale=scales[0], yscale=scales[1])
     axes.legend()
     target = io.StringIO()
     figure.savefig(target, format="svg")
-    return target.getvalue()
+    return target.getvalue().replace("<svg ", '<svg style="max-width: 100%; height: auto" ', 1)
 
 
 def columns(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:

@@ -151,10 +151,9 @@ class _View:
                          f"{html.escape(self.title)}</text>")  # fmt: skip
             y += TITLE
         parts.append(f'<g transform="translate({MARGIN} {y})">')
-        frames = [b for b in self.placed.boxes if b[0].open]
-        parts += [_box(*b) for b in frames]
         parts += [_line(*line) for line in self.placed.lines]
-        parts += [_box(*b) for b in self.placed.boxes if not b[0].open]
+        frames_first = sorted(self.placed.boxes, key=lambda placed: not placed[0].open)
+        parts += [_box(*placed) for placed in frames_first]
         return "".join([*parts, "</g></g>"])
 
 
@@ -185,31 +184,20 @@ def _line(source: str, target: str, path: Sequence[Point]) -> str:
 
 def _box(box: Box, corner: Point, extent: Point) -> str:
     (x, y), (width, height) = corner, extent
-    folded = box.kind == "group" and not box.open
     kind = "frame" if box.open else f"box {box.kind}"
-    radius = height / 2 if box.kind == "leaf" else 5
-    shape = (
-        f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" rx="{radius}"/>'
-    )
-    lines = [] if box.open else box.lines
-    words = [f'<text class="name" x="{x + PAD:.1f}" y="{y + LINE:.1f}">{html.escape(box.title)}'
-             "</text>"]  # fmt: skip
+    place, radius = f'x="{x + PAD:.1f}"', 5.0
     if box.leaf is not None:
-        middle = f'x="{x + width / 2:.1f}" text-anchor="middle"'
-        words = [f'<text class="name" {middle} y="{y + LINE:.1f}">{html.escape(box.title)}</text>']
-        words += [f'<text {middle} y="{y + LINE * (k + 2):.1f}">{html.escape(t)}</text>'
-                  for k, t in enumerate(lines)]  # fmt: skip
-    else:
-        words += [
-            f'<text x="{x + PAD:.1f}" y="{y + LINE * (k + 2):.1f}">{html.escape(line)}</text>'
-            for k, line in enumerate(lines)
-        ]
+        place, radius = f'x="{x + width / 2:.1f}" text-anchor="middle"', height / 2
+    shape = f'x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" rx="{radius}"'
+    words = [f'<text {place} y="{y + LINE * (k + 1):.1f}">{html.escape(text)}</text>'
+             for k, text in enumerate([box.title, *([] if box.open else box.lines)])]  # fmt: skip
+    words[0] = words[0].replace("<text", '<text class="name"')
+    folded = box.kind == "group" and not box.open
     opens = f' data-opens="of-{box.key}" tabindex="0"' if folded else ""
-    tip = html.escape(_tip(box))
     numbers = " ".join(map(str, box.numbers))
     return (
         f'<g class="{kind}" data-key="{box.key}" data-nodes="{numbers}"{opens}>'
-        f"<title>{tip}</title>{shape}{''.join(words)}</g>"
+        f"<title>{html.escape(_tip(box))}</title><rect {shape}/>{''.join(words)}</g>"
     )
 
 

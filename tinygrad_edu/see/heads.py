@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -34,10 +35,13 @@ class Maps:
             x, tall = margin, 0
             for h, weights in enumerate(heads):
                 cells, wide, tall = heat_map(weights, self.tokens)
+                for k, token in enumerate(self.tokens[: weights.shape[-1]]):
+                    place = f'transform="translate({14 * k + 4} {tall + 4}) rotate(90)"'
+                    cells += f"<text {place}>{html.escape(token)}</text>"
                 title = f'<text y="-4">layer {layer} head {h}</text>'
                 parts.append(f'<g transform="translate({x} {y})">{title}{cells}</g>')
                 x += max(wide, 100) + margin
-            y, right = y + tall + 30, max(right, x)
+            y, right = y + tall + 18 + margin, max(right, x)
         return svg("".join(parts), right, y)
 
     def _repr_svg_(self) -> str:
@@ -72,8 +76,7 @@ def attention(model: Module, x: Any, tokens: Sequence[str] = (), *, sample: int 
         y = make(*args, **kwargs)
         name = getattr(op, "name", "")
         if name == "attention":
-            named = dict(zip(op.parameters, args, strict=False)) | kwargs
-            found.append(_weights(named))
+            found.append(_weights(dict(zip(op.parameters, args, strict=False)) | kwargs))
         elif name == "softmax" and len(y.shape) == 4:
             found.append(host(y))
         return y

@@ -50,7 +50,7 @@ class Memory:
         """What lives, call by call, in MB, as SVG: gradients on top of what calls made."""
         series = {"made by calls": self.forward, "gradients": self.backward}
         scaled = {name: [n / 2**20 for n in ns] for name, ns in series.items()}
-        return lines(range(len(self.forward)), scaled, "call (MB)", stacked=True)
+        return lines(range(len(self.forward)), scaled, "call", y_name="MB", stacked=True)
 
     def _repr_html_(self) -> str:
         return f"{self.chart()}<pre>{self}</pre>"

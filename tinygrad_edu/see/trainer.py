@@ -51,6 +51,8 @@ class training:
         """Of all gradients together."""
         self.layers: dict[str, tuple[float, float]] = {}
         """For each parameter the norm of its gradient and its update-to-weight ratio, lately."""
+        self.history: dict[str, list[float]] = {}
+        """Those norms, step by step."""
         self.dead: dict[str, float] = {}
         """For each activation module the share of dead units in the last batch."""
         self.names = dict(model.named_parameters())
@@ -78,6 +80,7 @@ class training:
             size = float(np.linalg.norm(old))
             step = float(np.linalg.norm(host(parameter) - old))
             self.layers[name] = norm, step / size if size else float("inf") if step else 0.0
+            self.history.setdefault(name, []).append(norm)
             total += norm * norm
         self.before = {}
         self.norms.append(total**0.5)
@@ -103,10 +106,8 @@ class training:
     def __str__(self) -> str:
         if not self.losses:
             return "no steps yet"
-        head = (
-            f"step {len(self.losses)}  loss {self.losses[-1]:.4g} {_spark(self.losses)}  lr"
-            f" {self.rates[-1]:.3g}"
-        )
+        head = f"step {len(self.losses)}  loss {self.losses[-1]:.4g} {_spark(self.losses)}"
+        head += f"  lr {self.rates[-1]:.3g}"
         if self.norms:
             head += f"  |grad| {self.norms[-1]:.3g} {_spark(self.norms)}"
         rows = [["parameter", "|grad|", "update / weight"]]
@@ -121,8 +122,15 @@ class training:
         """The loss, step by step, as SVG."""
         return lines(range(1, len(self.losses) + 1), {"loss": self.losses}, "step")
 
+    def layer_chart(self) -> str:
+        """The gradient norms of the eight largest parameters, step by step, as SVG."""
+        steps = range(1, len(self.norms) + 1)
+        largest = sorted(self.history, key=lambda name: -self.names[name].numel())[:8]
+        norms = {n: self.history[n] for n in largest if len(self.history[n]) == len(steps)}
+        return lines(steps, norms, "step", y_name="|grad|", log_y=True) if norms else ""
+
     def _repr_html_(self) -> str:
-        return f"{self.chart()}<pre>{self}</pre>"
+        return f"{self.chart()}{self.layer_chart()}<pre>{self}</pre>"
 
     def close(self) -> None:
         """Remove the hooks."""

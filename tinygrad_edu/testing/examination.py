@@ -46,7 +46,8 @@ class Check:
 
     def __str__(self) -> str:
         if self.finding is None:
-            done = f"{self.examples - self.refused} examples" if self.examples else "not asked"
+            count = self.examples - self.refused
+            done = f"{count} example{'s' * (count != 1)}" if self.examples else "not asked"
             told = f", {self.refused} refused" if self.refused else ""
             if self.examples > self.refused:
                 return f"  {self.name:20} passed: {done}{told}"
