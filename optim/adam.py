@@ -10,9 +10,8 @@ import numpy as np
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.kernels import cuda
 from tinygrad_edu.kernels.adam import adam_calls
-from tinygrad_edu.kernels.undivided import undivided
+from tinygrad_edu.kernels.undivided import Calls, undivided
 from tinygrad_edu.optim.common import (
-    advance,
     check_betas,
     check_implementation,
     check_lr,
@@ -156,19 +155,20 @@ class Adam(Optimizer):
         step = state["step"]
         return counted(step) + 1 if isinstance(step.array, np.ndarray) else None
 
-    def _launch(self, rows: Rows, states: list[State], step: float | None, group: Group) -> None:
+    def _calls_together(
+        self, rows: Rows, states: list[State], step: float | None, group: Group
+    ) -> Calls:
+        counts = [state["step"].array for state in states]
         if step is None:
-            counts = [state["step"].array for state in states]
-            cuda.tensors.add(counts, 1.0)
+            counting = cuda.tensors.add_calls(counts, 1.0)
             rows = [[*row, count] for row, count in zip(rows, counts, strict=True)]
+        else:
+            counting = [(setitem, count, ..., step) for count in counts]
         beta1, beta2 = (number(beta) for beta in group["betas"])
-        cuda.tensors.adam(
+        return counting + cuda.tensors.adam_calls(
             rows, step, number(group["lr"]), beta1, beta2, group["eps"], group["weight_decay"],
             group["decoupled_weight_decay"], group["amsgrad"], group["maximize"],
         )  # fmt: skip
-        if step is not None:
-            for state in states:
-                advance(state["step"])
 
     def _update(self, x: Array, g: Array, state: dict[str, Any], group: Group) -> None:
         lr, (beta1, beta2) = group["lr"], group["betas"]

@@ -47,9 +47,10 @@ _global_post_hooks: Hooks = OrderedDict()
 def _with_hooks(function: Callable[..., Any]) -> Callable[..., Any]:
     """A class's `step` with the hooks around it, unless it is reached through `super()`."""
 
+    @heard("optimizer_step")
     @functools.wraps(function)
     def step(self: Optimizer, *args: object, **kwargs: object) -> Any:
-        if type(self).step is not step:
+        if type(self).step is not step or not hasattr(self, "_hooks"):  # no `super().__init__()`
             return function(self, *args, **kwargs)
         for group in self.param_groups:
             _without_numpy(group)
@@ -173,7 +174,7 @@ class Optimizer:
 
     def _update_together(self, params: list[Tensor], group: Group) -> list[Tensor]:
         """Update in few launches those parameters on a GPU that allow it; returns the others."""
-        if not together(params) or type(self)._launch is Optimizer._launch:
+        if not together(params) or type(self)._calls_together is Optimizer._calls_together:
             return params
         rest: list[Tensor] = []
         batches: defaultdict[Any, list[tuple[list[Array], State]]] = defaultdict(list)
@@ -192,19 +193,22 @@ class Optimizer:
             p._storage.write()
         for (*_, shared), batch in batches.items():
             rows, states = [row for row, _ in batch], [state for _, state in batch]
-            self._launch(rows, states, shared, group)
+            undivided(self._calls_together(rows, states, shared, group))
         return rest
 
     def _row(self, x: Array, g: Array, state: State, group: Group) -> list[Array]:
-        """The arrays that `_launch` needs of a parameter, all of one shape, `x` and `g` first."""
+        """The arrays that a launch needs of a parameter, all of one shape, `x` and `g` first."""
         raise NotImplementedError
 
     def _shared(self, state: State, group: Group) -> Any:
         """What else is the same for all parameters of a launch."""
         return None
 
-    def _launch(self, rows: Rows, states: list[State], shared: Any, group: Group) -> None:
-        """Do on a GPU what `_update` does, for many parameters; defined where there is a kernel."""
+    def _calls_together(self, rows: Rows, states: list[State], shared: Any, group: Group) -> Calls:
+        """The calls that do on a GPU what `_update` does, for many parameters in few launches.
+
+        Defined where there is a kernel.
+        """
         raise NotImplementedError
 
     def _state_of(self, p: Tensor, group: Group) -> State:

@@ -10,7 +10,7 @@ from tinygrad_edu.dtypes import Array
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.kernels import cuda
 from tinygrad_edu.kernels.sgd import sgd_calls
-from tinygrad_edu.kernels.undivided import undivided
+from tinygrad_edu.kernels.undivided import Calls, undivided
 from tinygrad_edu.optim.common import (
     check_implementation,
     check_lr,
@@ -122,14 +122,17 @@ class SGD(Optimizer):
     def _shared(self, state: State, group: Group) -> bool:
         return group["momentum"] != 0 and state.get("momentum_buffer") is None
 
-    def _launch(self, rows: Rows, states: list[State], first: bool, group: Group) -> None:
-        cuda.tensors.sgd(
+    def _calls_together(self, rows: Rows, states: list[State], first: bool, group: Group) -> Calls:
+        calls = cuda.tensors.sgd_calls(
             rows, number(group["lr"]), group["momentum"], group["dampening"],
             number(group["weight_decay"]), first, group["nesterov"], group["maximize"],
         )  # fmt: skip
         if first:
-            for row, state in zip(rows, states, strict=True):
-                state["momentum_buffer"] = wrap(row[2])
+            calls += [
+                (setitem, state, "momentum_buffer", wrap(row[2]))
+                for row, state in zip(rows, states, strict=True)
+            ]
+        return calls
 
     def _update(self, x: Array, g: Array, state: State, group: Group) -> None:
         momentum, b, first = group["momentum"], None, False

@@ -76,6 +76,20 @@ def keeps(x: Any) -> Any:
     return x * 2.0
 
 
+def raises(g: Any) -> Any:
+    return g.nothing
+
+
+def cut(x: Any) -> Any:
+    """Leaves the graph."""
+    return torch.tensor(np.exp(x.detach().numpy()))
+
+
+def constant_twice(g: Any, x: Any) -> Any:
+    """Right, but its own derivative is not."""
+    return 2 * g * (x if isinstance(x, np.ndarray) else x.detach())
+
+
 WRONG = {
     "a factor": (made(product, a=lambda g, b: g * b, b=lambda g, a: g * a * 1.1),
                  "first derivative", "b"),
@@ -84,9 +98,19 @@ WRONG = {
     "averaged": (made(product, a=lambda g, b: (g * 0 + g.mean()) * b, b=lambda g, a: g * a),
                  "first derivative", "a"),
     "not random": (made(counted, x=lambda g: g), "determinism", ""),
-    "writes g": (made(lambda x: x * 1.0, x=spoiled), "in-place writes", ""),
+    "writes g": (made(lambda x: x * 1.0, x=spoiled), "in-place writes", "x"),
     "memory": (made(by_memory, x=lambda g: g), "memory layouts", ""),
     "type": (made(widened, x=lambda g: g * 2.0), "single precision", ""),
+    "raises": (made(lambda x: x * 1.0, x=raises), "computes", "x"),
+    "no rule": (primitive(lambda x: x * 1.0), "computes", "x"),
+    "cut": (cut, "first derivative", "x"),
+    "second": (made(lambda x: x * x, x=constant_twice), "second derivative", "x"),
+    "recorded": (made(lambda x: np.floor(x), x=lambda g: g * (not isinstance(g, np.ndarray))),
+                 "second derivative", "x"),
+    "0-d": (made(lambda x: np.exp(x), x=lambda g, y: g * y * (1 if y.ndim else 2)),
+            "empty and 0-d", "x"),
+    "empty": (made(lambda x: np.exp(x), x=lambda g, y: g * y if y.size else g.sum()),
+              "empty and 0-d", "x"),
     "writes its input": (made(writes, x=lambda g: g), "computes", "x"),
 }  # fmt: skip
 
@@ -139,6 +163,30 @@ def test_an_operation_that_never_computes_is_not_fine():
 
     report = examine(never, quiet=True, max_examples=3)
     assert not report.ok and not report.failures and "computed nothing" in str(report)
+
+
+def test_no_rule_is_blamed_for_what_the_operation_does():
+    for name in ("not random", "writes its input"):
+        report = examine(WRONG[name][0], quiet=True, max_examples=3)
+        (failure,) = report.failures
+        assert report.stopped and not failure.rule and "the rule of" not in str(report)
+
+
+def test_the_report_names_the_rule_and_the_cotangent():
+    operation = WRONG["a factor"][0]
+    text = str(examine(operation, quiet=True, max_examples=5))
+    assert "first derivative     FAILED, the rule of 'b': g * a * 1.1\n" in text
+    assert "from the cotangent 1.125" in text
+
+
+def test_constants_are_not_differentiated():
+    operation = made(product, a=lambda g, b: g * b, b=None)
+    assert examine(operation, quiet=True, max_examples=5).ok
+
+
+def test_why_nothing_is_computed_is_told():
+    report = examine(lambda x: torch.ones(3)[x], quiet=True, max_examples=3)
+    assert "IndexError" in str(report) and report.stopped
 
 
 def test_examples_may_be_given():

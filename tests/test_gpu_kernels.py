@@ -48,14 +48,19 @@ def xp(request: pytest.FixtureRequest, cuda: str, monkeypatch: pytest.MonkeyPatc
     if not hasattr(cupy, "RawModule"):
         pytest.skip("no C++ compiler to run kernels with")
     monkeypatch.setattr(host, "BACKWARDS", request.param == "backwards")
-    start = launch.start
+    start, calls = launch.start, launch.calls
 
     def noted(file: str, name: str, *args: Any, **kwargs: Any) -> None:
         started.add((file, name))
         start(file, name, *args, **kwargs)
 
+    def listed(file: str, name: str, *args: Any, **kwargs: Any) -> Any:
+        started.add((file, name))
+        return calls(file, name, *args, **kwargs)
+
     for module in (attention, checks, elementwise, embedding, norm, softmax, tensors):
         monkeypatch.setattr(module, "start", noted)
+    monkeypatch.setattr(tensors, "calls", listed)
     return cupy
 
 
@@ -433,8 +438,9 @@ def test_adam(
     rows = several(5, dtype)
     given = [[xp.asarray(a) for a in row] for row in rows]
     t = [[xp.asarray(np.float32(3))] if counted else [] for _ in rows]
-    tensors.adam([a + b for a, b in zip(given, t, strict=True)], None if counted else 3, 0.1, 0.9,
-                 0.99, 1e-3, decay, decoupled, amsgrad, True)  # fmt: skip
+    at = [a + b for a, b in zip(given, t, strict=True)]
+    rest = (0.1, 0.9, 0.99, 1e-3, decay, decoupled, amsgrad, True)
+    undivided(tensors.adam_calls(at, None if counted else 3, *rest))
     for found, (x, g, m, v, v_max) in zip(given, rows, strict=True):
         most = v_max if amsgrad else None
         undivided(adam_calls(x, -g, m, v, most, 3, 0.1, 0.9, 0.99, 1e-3, decay, decoupled))
@@ -449,7 +455,7 @@ def test_adam(
 def test_sgd(momentum: float, first: bool, nesterov: bool, dtype: Any, xp: Any) -> None:
     rows = several(3 if momentum else 2, dtype)
     given = [[xp.asarray(a) for a in row] for row in rows]
-    tensors.sgd(given, 0.1, momentum, 0.25, 0.01, first, nesterov, False)
+    undivided(tensors.sgd_calls(given, 0.1, momentum, 0.25, 0.01, first, nesterov, False))
     for found, (x, g, *rest) in zip(given, rows, strict=True):
         d = g + 0.01 * x
         if momentum:
@@ -485,7 +491,7 @@ def test_norm_of_all_and_clipping_all(dtype: Any, xp: Any) -> None:
     tensors.clip(given, xp.asarray(np.asarray(5, dtype)), 2.0)
     factor = dtype(2 / (5 + 1e-6))
     tensors.clip(given, xp.asarray(np.asarray(0.5, dtype)), 2.0)  # no more than 1
-    tensors.add(given, 2.0)
+    undivided(tensors.add_calls(given, 2.0))
     for a, b in zip(given, arrays, strict=True):
         close(a, b * factor + dtype(2), dtype, 4)
     tensors.clip(given, xp.asarray(np.asarray(np.nan, dtype)), 2.0)

@@ -15,6 +15,7 @@ from copy import deepcopy
 from typing import Any
 
 import pytest
+import strict_cupy
 from interrupting import sweep
 
 import tinygrad_edu as torch
@@ -28,6 +29,7 @@ OPTIMIZERS: dict[str, Callable[[Any], Any]] = {
     "nesterov": lambda p: A.SGD(p, lr=0.1, momentum=0.9, weight_decay=0.1, nesterov=True),
     "adam": lambda p: A.Adam(p, amsgrad=True, weight_decay=0.1),
     "adamw": lambda p: A.AdamW(p, maximize=True),
+    "capturable": lambda p: A.AdamW(p, capturable=True, amsgrad=True),
     "adadelta": lambda p: A.Adadelta(p),
     "adafactor": lambda p: A.Adafactor(p, weight_decay=0.1),
     "adagrad": lambda p: A.Adagrad(p),
@@ -43,36 +45,56 @@ SHAPES = {
     "small": [(3, 4), (5,)],
     "half": [(3, 4)],
     "large": [(700, 701), (3,)],  # updated block by block
+    "many": [(3,)] * 70,  # more than one launch takes
 }
+
+
+def content(x: Any) -> bytes:
+    found: bytes = x.detach().cpu().array.tobytes()
+    return found
 
 
 def parts(optimizer: Any, p: Any) -> dict[str, Any]:
     """A parameter and what is remembered of it; nothing remembered is as good as zeros."""
     state = optimizer.state.get(p, {})
-    found = {k: v.array.tobytes() for k, v in state.items() if isinstance(v, torch.Tensor)}
-    return {"x": p.array.tobytes(), **found}
+    found = {k: content(v) for k, v in state.items() if isinstance(v, torch.Tensor)}
+    return {"x": content(p), **found}
 
 
-def trained(name: str, size: str) -> tuple[list[Any], Any]:
+def trained(name: str, size: str, device: str = "cpu") -> tuple[list[Any], Any]:
     """Parameters with gradients, and an optimizer that has made a step."""
     torch.manual_seed(1)
     dtype = torch.float16 if size == "half" else torch.float32
-    params = [nn.Parameter(torch.randn(shape).to(dtype)) for shape in SHAPES[size]]
+    params = [nn.Parameter(torch.randn(shape).to(device, dtype)) for shape in SHAPES[size]]
     for p in params:
-        p.grad = torch.randn(p.shape).to(dtype)
+        p.grad = torch.randn(p.shape).to(device, dtype)
     optimizer = OPTIMIZERS[name](params)
     optimizer.step()
     return optimizer.param_groups[0]["params"], optimizer
 
 
 def samples(size: str) -> int:
-    return 6 if size == "large" else 16
+    return 6 if size in ("large", "many") else 16
 
 
-@pytest.mark.parametrize("size", SHAPES)
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("size", ["small", "half", "large"])
+@pytest.mark.parametrize("name", [name for name in OPTIMIZERS if name != "capturable"])
 def test_a_step_is_done_or_not_done(name: str, size: str, request: pytest.FixtureRequest) -> None:
-    params, optimizer = trained(name, size)
+    done_or_not_done(*trained(name, size), samples(size), request)
+
+
+@pytest.mark.parametrize("size", ["small", "half", "many"])
+@pytest.mark.parametrize("name", ["sgd", "nesterov", "adam", "adamw", "capturable", "rmsprop"])
+def test_a_step_on_a_gpu(name: str, size: str, request: pytest.FixtureRequest) -> None:
+    """Where one launch moves many parameters and their counters are apart."""
+    with strict_cupy.installed():
+        done_or_not_done(*trained(name, size, "cuda"), samples(size), request)
+
+
+def done_or_not_done(
+    params: list[Any], optimizer: Any, samples: int, request: pytest.FixtureRequest
+) -> None:
+    """Interrupt steps; those of which nothing is done must be among them."""
     saved = [p.detach().clone() for p in params], deepcopy(optimizer.state_dict())
 
     def back() -> None:
@@ -86,7 +108,7 @@ def test_a_step_is_done_or_not_done(name: str, size: str, request: pytest.Fixtur
     after = [parts(optimizer, p) for p in params]
     assert before != after
     folder, outcomes = ("optim", "kernels"), set()
-    for i, interrupter in enumerate(sweep(request, optimizer.step, samples(size), folder)):
+    for i, interrupter in enumerate(sweep(request, optimizer.step, samples, folder)):
         back()
         interrupter.kind = KINDS[i % 2]
         assert interrupter.run(optimizer.step)
@@ -142,25 +164,30 @@ def test_alarms_at_any_time(name: str, request: pytest.FixtureRequest) -> None:
 def test_a_first_step(request: pytest.FixtureRequest) -> None:
     """The state is made in it: it is there with a step counted, or the parameter has not moved."""
     for name in OPTIMIZERS:
+        first_step(name, "cpu", request)
+    with strict_cupy.installed():
+        first_step("nesterov", "cuda", request)
 
-        def fresh(name: str = name) -> tuple[Any, Any]:
-            x = nn.Parameter(torch.tensor([[1.0, 2.0]]))
-            x.grad = torch.tensor([[0.5, -1.0]])
-            return x, OPTIMIZERS[name]([x])
 
-        def run(name: str = name) -> None:
-            fresh(name)[1].step()
+def first_step(name: str, device: str, request: pytest.FixtureRequest) -> None:
+    def fresh() -> tuple[Any, Any]:
+        x = nn.Parameter(torch.tensor([[1.0, 2.0]], device=device))
+        x.grad = torch.tensor([[0.5, -1.0]], device=device)
+        return x, OPTIMIZERS[name]([x])
 
-        moved, optimizer = fresh()
-        optimizer.step()
-        for interrupter in sweep(request, run, 15, ("optim", "kernels")):
-            x, again = fresh()
-            if not interrupter.run(again.step):
-                continue
-            if x.tolist() == [[1.0, 2.0]]:
-                assert again.state.get(x, {}).get("step", torch.zeros(())).item() == 0
-                again.step()
-            assert parts(again, x) == parts(optimizer, moved), (name, interrupter.where)
+    def run() -> None:
+        fresh()[1].step()
+
+    moved, optimizer = fresh()
+    optimizer.step()
+    for interrupter in sweep(request, run, 15, ("optim", "kernels")):
+        x, again = fresh()
+        if not interrupter.run(again.step):
+            continue
+        if x.tolist() == [[1.0, 2.0]]:
+            assert again.state.get(x, {}).get("step", torch.zeros(())).item() == 0
+            again.step()
+        assert parts(again, x) == parts(optimizer, moved), (name, interrupter.where)
 
 
 def training() -> tuple[Any, Any, Callable[[], None]]:

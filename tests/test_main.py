@@ -425,6 +425,23 @@ def test_commands(tmp_path: pathlib.Path) -> None:
     assert command("demo", cwd=tmp_path).stdout == "a folder of the user\n"
 
 
+@pytest.mark.parametrize(
+    ("words", "unbuffered"),
+    [("tinygrad_edu examples", "1"), ("tinygrad_edu examples", ""), ("tinygrad_edu --help", ""),
+     ("tinygrad_edu --doctor-explain step-missing", ""), ("tinygrad_edu torchrun --help", ""),
+     ("tinygrad_edu.course list", "")],
+)  # fmt: skip
+def test_a_reader_that_goes_away(words: str, unbuffered: str, tmp_path: pathlib.Path) -> None:
+    """`tinygrad-edu examples | head -1` ends without a word, with a shell's status of SIGPIPE."""
+    read, write = os.pipe()
+    os.close(read)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": unbuffered}
+    done = subprocess.run([sys.executable, "-m", *words.split()], stdout=write, text=True,
+                          stderr=subprocess.PIPE, cwd=tmp_path, env=environment)  # fmt: skip
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
 def test_demo(tmp_path: pathlib.Path) -> None:
     pytest.importorskip("sklearn")
     pytest.importorskip("tqdm")

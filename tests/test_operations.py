@@ -238,7 +238,8 @@ def gradients_of_torch(function: Callable[[], list[Any]]) -> list[Any] | None:
         return function()
     except RuntimeError as error:
         if any(
-            t in str(error) for t in ("not implemented", "undefined Tensor", "inplace operation")
+            t in str(error)
+            for t in ("not implemented", "undefined Tensor", "inplace operation", "is unsupported")
         ):
             return None
         if "invalid gradient" in str(error) or "must match the size" in str(error):
@@ -277,6 +278,24 @@ def _function_of(op: Op, run: Run) -> Callable[..., Any]:
         return tuple(y for y in outputs if is_tensor(y))
 
     return function
+
+
+@rows
+def test_gradients_that_are_recorded(op: Op) -> None:
+    """With `create_graph` rules are given tensors in place of arrays: the same gradients."""
+    if not op.second:
+        pytest.skip("the row asks not to")
+
+    def check(given: Call) -> None:
+        if gradients_of_torch(Run(torch, op, given, grad=True).gradients) is None:
+            return
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # that of second derivatives alone
+            found = Run(tinygrad_edu, op, given, grad=True).gradients(create_graph=True)
+        expected = Run(tinygrad_edu, op, given, grad=True).gradients()
+        compare(found, expected, "gradient", **tolerance(op, "float64"))
+
+    check_each(op, "float64", check)
 
 
 @rows

@@ -140,3 +140,24 @@ def test_state_dict_hooks():
     optimizer.register_load_state_dict_post_hook(lambda o: order.append("loaded"))
     optimizer.load_state_dict(saved)
     assert order[-1] == "loaded"
+
+
+def test_an_optimizer_that_wraps_another_need_not_call_init():
+    """Lookahead and its kin subclass Optimizer and take over the fields of the one they wrap."""
+
+    class Wrapper(tg.optim.Optimizer):
+        def __init__(self, optimizer):
+            self.optimizer, self.param_groups, self.state = optimizer, optimizer.param_groups, {}
+
+        def step(self, closure=None):
+            return self.optimizer.step(closure)
+
+        def zero_grad(self):
+            self.optimizer.zero_grad()
+
+    w = tg.tensor([1.0], requires_grad=True)
+    wrapper = Wrapper(tg.optim.SGD([w], lr=0.5))
+    wrapper.zero_grad()
+    (3 * w).sum().backward()
+    wrapper.step()
+    assert w.tolist() == [-0.5]

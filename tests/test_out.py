@@ -6,6 +6,8 @@ of a larger tensor, of int32; and with an input that requires grad.
 
 from __future__ import annotations
 
+import functools
+import itertools
 import warnings
 from typing import Any
 
@@ -67,8 +69,17 @@ def outcome(library: Any, function: Any, sample: Any, y: Any, kind: str) -> Any:
     return told, [(str(t.dtype), tuple(t.shape), t.detach().double().numpy()) for t in filled]
 
 
+BY_TITLE = {operations.title(op): op for op in ENTRIES}
+
+
 def samples(op: Any) -> list[tuple[Any, Any]]:
+    return _samples(operations.title(op))
+
+
+@functools.cache
+def _samples(title: str) -> list[tuple[Any, Any]]:
     """The last of the database that torch computes, with its result."""
+    op = BY_TITLE[title]
     dtype = torch.float32 if torch.float32 in op.dtypes else operations.dtype_of(op)
     made = list(op.sample_inputs("cpu", dtype, requires_grad=False))
     for sample in made[:-4:-1]:
@@ -151,3 +162,165 @@ def test_autocast_knows_nothing_of_out(op: Any) -> None:
         assert all(a is b for a, b in zip(filled, found, strict=True))
         for t, part in zip(filled, y if is_many(y) else [y], strict=True):
             assert str(t.dtype) == str(part.dtype)
+
+
+# ---- what torch asks of the dtype and of the memory of `out`
+
+OUT_DTYPES = "float64 float32 float16 bfloat16 int64 int32 uint8 bool".split()
+ALWAYS = [("float32", "float64"), ("float32", "int64"), ("int64", "float32"), ("int64", "bool")]
+OTHER_DTYPES = {
+    "cholesky": "as linalg.cholesky, which takes one dtype only",
+    "linalg.matrix_power": "powers 0 and 1 are copies in torch, other powers one dtype only",
+    "linspace": "torch writes one number into a bool, but no two",
+    "logspace": "torch writes one number into a bool, but no two",
+    "nanmean": "an integer is refused by another error",
+    "nansum": "sums of integers are what `dtype=` asks for",
+    "normal": "torch takes one dtype only where the mean is a number",
+    "nonzero": "its sample is of a tuple, which torch does not fill",
+}
+OTHER_OVERLAPS = {
+    "addr": "of one element: torch compares the vectors after they are expanded",
+    "inner": "torch's reshapes tell it otherwise for 0-d inputs",
+    "linalg.solve_triangular": "what is solved for is copied before anything is written",
+    "histogram": "the bins are copied before anything is written",
+    "sort": "torch does not look at the indices",
+    "kthvalue": "torch does not look at the indices",
+    "take_along_dim": "torch does not look at an index that is broadcast",
+}
+
+
+def prepared(op: Any, dtype: str) -> list[tuple[Any, Any]]:
+    return _prepared(operations.title(op), dtype)
+
+
+@functools.cache
+def _prepared(title: str, dtype: str) -> list[tuple[Any, Any]]:
+    """Two samples of that dtype that torch computes, with their results."""
+    op = BY_TITLE[title]
+    if getattr(torch, dtype) not in op.dtypes:
+        return []
+    made = op.sample_inputs("cpu", getattr(torch, dtype), requires_grad=False)
+    found = []
+    for sample in itertools.islice(made, 4):
+        try:
+            first, args, kwargs = translate([sample.input, sample.args, sample.kwargs], torch)
+            y = op.op(first, *args, **kwargs)
+            found.append((sample, list(y) if is_many(y) else [y]))
+        except (TypeError, RuntimeError):
+            continue
+    return found[:1] + found[1:][-1:]
+
+
+def raised(function: Any, tree: Any, outs: list[Any]) -> Any:
+    """The class of what is raised, or None."""
+    first, args, kwargs = tree
+    try:
+        function(first, *args, **kwargs, out=tuple(outs) if len(outs) > 1 else outs[0])
+    except Exception as error:
+        return type(error)
+    return None
+
+
+def compare_dtypes(op: Any, pairs: list[tuple[str, str]]) -> None:
+    function = operations.counterpart(op.op, op.name)
+    for computed, held in pairs:
+        for sample, y in prepared(op, computed):
+            seen = []
+            for library, call in ((ours, function), (torch, op.op)):
+                tree = translate([sample.input, sample.args, sample.kwargs], library)
+                dtype = getattr(library, held)
+                outs = [library.ones(tuple(t.shape), dtype=dtype) for t in y]
+                seen.append(raised(call, tree, outs))
+            assert seen[0] is seen[1] or op.name in OTHER_DTYPES, (computed, held, seen)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("op", ENTRIES[::9], ids=operations.title)
+def test_a_dtype_is_refused_where_torch_refuses_it(op: Any) -> None:
+    compare_dtypes(op, ALWAYS)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("op", ENTRIES, ids=operations.title)
+def test_every_dtype_into_every_other(op: Any) -> None:
+    kinds = "float32 float64 bfloat16 int64 bool".split()
+    compare_dtypes(op, [(computed, held) for computed in kinds for held in OUT_DTYPES])
+
+
+def tensors(tree: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, Any]]:
+    """The tensors of nested arguments, each with the way to it."""
+    if is_tensor(tree):
+        return [(path, tree)]
+    items = tree.items() if isinstance(tree, dict) else enumerate(tree) if is_many(tree) else ()
+    return [found for key, part in items for found in tensors(part, (*path, key))]
+
+
+def replaced(tree: Any, path: tuple[Any, ...], new: Any) -> Any:
+    if not path:
+        return new
+    copy = dict(tree) if isinstance(tree, dict) else list(tree)
+    copy[path[0]] = replaced(copy[path[0]], path[1:], new)
+    return copy if isinstance(tree, dict) else type(tree)(copy)
+
+
+def overlapping(library: Any, sample: Any, y: list[Any], i: int, j: int, start: int) -> Any:
+    """The arguments, the i-th tensor in one memory with the j-th to fill, which begins `start` on.
+
+    None if that cannot be: another dtype, or no elements.
+    """
+    tree = translate([sample.input, sample.args, sample.kwargs], library)
+    outs = [library.empty(tuple(t.shape), dtype=getattr(library, str(t.dtype)[6:])) for t in y]
+    found = tensors(tree)
+    if i >= len(found) or found[i][1].dtype != outs[j].dtype:
+        return None
+    path, x = found[i]
+    n, m = x.numel(), outs[j].numel()
+    if not n or not m:
+        return None
+    memory = library.zeros(max(n, m) + 1, dtype=x.dtype)
+    part = memory[:n].view(tuple(x.shape))
+    part.copy_(x)
+    outs[j] = memory[start : start + m].view(tuple(outs[j].shape))
+    return replaced(tree, path, part), outs
+
+
+def compare_overlaps(op: Any) -> None:
+    function = operations.counterpart(op.op, op.name)
+    for dtype in ("float32", "int64"):
+        for sample, y in prepared(op, dtype):
+            for i, j, start in itertools.product(range(3), range(len(y)), (0, 1)):
+                seen = []
+                for library, call in ((ours, function), (torch, op.op)):
+                    made = overlapping(library, sample, y, i, j, start)
+                    seen += [raised(call, *made)] if made else []
+                same = len(set(seen)) < 2
+                assert same or op.name in OTHER_OVERLAPS, (dtype, i, j, start, seen)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("op", ENTRIES[4::9], ids=operations.title)
+def test_memory_shared_with_an_argument_is_refused_where_torch_refuses_it(op: Any) -> None:
+    compare_overlaps(op)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("op", ENTRIES, ids=operations.title)
+def test_memory_shared_with_an_argument_of_every_operation(op: Any) -> None:
+    compare_overlaps(op)
+
+
+def test_what_has_no_out_in_torch_has_none_here() -> None:
+    x = ours.ones(3)
+    for name in "isclose isfinite isinf isnan isreal real conj resolve_neg".split():
+        more = (x,) if name == "isclose" else ()
+        with pytest.raises(TypeError, match="unexpected keyword argument 'out'"):
+            getattr(ours, name)(x, *more, out=ours.ones(3))
+
+
+def test_integers_are_combined_with_integers() -> None:
+    """`addr` of integers takes no fractions, and of bools it is of bools."""
+    v = ours.tensor([True, False])
+    x = ours.zeros(2, 2, dtype=ours.bool)
+    assert ours.addr(x, v, v, alpha=2).tolist() == [[True, False], [False, False]]
+    with pytest.raises(RuntimeError, match="alpha must not be a floating point"):
+        ours.addr(x.long(), v.long(), v.long(), alpha=2.5)

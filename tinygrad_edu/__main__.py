@@ -28,6 +28,7 @@ from importlib.machinery import ModuleSpec
 from types import CodeType, ModuleType
 from typing import Any
 
+from tinygrad_edu.names.pipes import until_closed
 from tinygrad_edu.names.ranks import announce, note
 from tinygrad_edu.names.spawned import VARIABLE
 
@@ -56,25 +57,19 @@ def main(arguments: list[str]) -> int:
     if arguments and arguments[0].startswith("--doctor"):
         from tinygrad_edu.diagnosis import command
 
-        doctor, arguments = command.read(arguments)
-        if doctor.status is not None:
-            return doctor.status
-        watched = command.watching(doctor)
+        with until_closed():
+            wanted, arguments = command.read(arguments)
+        if isinstance(wanted, int):
+            return wanted
+        watched = wanted
     full = "--full-traceback" in arguments[:1]
     arguments = arguments[1:] if full else arguments
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(USAGE, file=sys.stdout if arguments else sys.stderr)
-        return 0 if arguments else 2
-    if arguments[0] == "--version":
-        print(_versions())
-        return 0
-    if arguments[0] == "torchrun" and not os.path.exists("torchrun"):
+    if arguments[:1] == ["torchrun"] and not os.path.exists("torchrun"):
         arguments = ["-m", "tinygrad_edu.distributed.run", *arguments[1:]]
-    program = os.path.join(arguments[0], "__main__.py")
-    if arguments[0] in COMMANDS and not (os.path.isfile(arguments[0]) or os.path.isfile(program)):
-        from tinygrad_edu.names import commands
-
-        return commands.COMMANDS[arguments[0]](arguments[1:])
+    with until_closed():
+        status = _ours(arguments)
+    if status is not None:
+        return status
     problem = _problem(arguments)
     if problem:
         print(f"tinygrad_edu: {problem}", file=sys.stderr)
@@ -95,6 +90,22 @@ def main(arguments: list[str]) -> int:
         end_ranks(130 if isinstance(error, KeyboardInterrupt) else 1)
         return 130 if isinstance(error, KeyboardInterrupt) else 1
     return 0
+
+
+def _ours(arguments: list[str]) -> int | None:
+    """Do what is asked of this package itself; None if a program is to be run."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(USAGE, file=sys.stdout if arguments else sys.stderr)
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        print(_versions())
+        return 0
+    program = os.path.join(arguments[0], "__main__.py")
+    if arguments[0] in COMMANDS and not (os.path.isfile(arguments[0]) or os.path.isfile(program)):
+        from tinygrad_edu.names import commands
+
+        return commands.COMMANDS[arguments[0]](arguments[1:])
+    return None
 
 
 def end_ranks(code: object) -> None:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from tinygrad_edu.backend import device_of
 from tinygrad_edu.dtypes import from_numpy, scalar_type_name, to_numpy
-from tinygrad_edu.engine.boundary import not_a_tensor, refuse_operand
+from tinygrad_edu.engine.boundary import refuse_operand
 from tinygrad_edu.engine.graph import TensorBase
-from tinygrad_edu.engine.inplace import write_out
 from tinygrad_edu.engine.mode import state
+from tinygrad_edu.engine.primitive import Primitive
 from tinygrad_edu.engine.types import typed_as
 from tinygrad_edu.out_of_memory import out_of_memory
 
@@ -29,13 +29,19 @@ F = TypeVar("F", bound=Callable[..., Any])
 @overload
 def takes_out(function: F) -> F: ...
 @overload
-def takes_out(*, dtype: str) -> Callable[[F], F]: ...
-def takes_out(function: Any = None, *, dtype: str = "same") -> Any:
+def takes_out(*, dtype: str = "same", overlap: str = "any") -> Callable[[F], F]: ...
+def takes_out(function: Any = None, *, dtype: str = "same", overlap: str = "any") -> Any:
     """Let `function` take `out=`: one tensor, or as many as it returns.
 
     Args:
-        dtype: of `out`: the "same" as of the result; "any", any that holds such values; or
-            "asked", any, in which the function is asked to compute.
+        dtype: of `out`: the "same" as of the result; "any" that holds such values ("joined" and
+            "drawn" differ in their errors only); "one", any if the result is one tensor, else the
+            same; "truth", bool or uint8; "every" one there is; or "asked", any, in which the
+            function is asked to compute.
+        overlap: what memory `out` may share with the arguments: "any"; what it is itself, of all
+            arguments ("same") or of the first, and any of the others ("self"); "first" or "later"
+            ones that it is itself; "none"; or "sought": none where several results are found,
+            "same" of two tensors, else any.
 
     >>> import tinygrad_edu as torch
     >>> y = torch.zeros(2)
@@ -43,7 +49,7 @@ def takes_out(function: Any = None, *, dtype: str = "same") -> Any:
     (True, tensor([0., 2.]))
     """
     if function is None:
-        return functools.partial(takes_out, dtype=dtype)
+        return functools.partial(takes_out, dtype=dtype, overlap=overlap)
     compute, name = function, function.__name__.strip("_")
     known, plain = getattr(compute, "without_keywords", (compute, compute))
     if known is not compute:  # it is of a function that this one wraps
@@ -65,12 +71,10 @@ def takes_out(function: Any = None, *, dtype: str = "same") -> Any:
             kwargs["dtype"] = from_numpy(out.array.dtype)
         if out is None:
             return compute(*args, **kwargs)
+        from tinygrad_edu.engine.filling import fill
+
         y = _uncast(compute, args, kwargs)
-        if not isinstance(y, tuple):
-            return _fill(name, out, y, dtype)
-        if not isinstance(out, (tuple, list)) or len(out) != len(y):
-            raise TypeError(f"{name}(): argument 'out' must be tuple of {len(y)} Tensors")
-        return type(y)(*[_fill(name, o, part, dtype) for o, part in zip(out, y, strict=True)])
+        return fill(name, out, y, [*args, *kwargs.values()], dtype, overlap)
 
     return call
 
@@ -87,15 +91,23 @@ def _uncast(compute: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         state.mode = mode
 
 
-def _fill(name: str, out: Any, y: Any, dtype: str) -> Tensor:
-    """The result `y` written into `out`; RuntimeError if `out` must not be of its dtype."""
-    held, computed = _tensor(name, out).array.dtype, y.array.dtype
-    if dtype != "any" and held != computed:
-        raise RuntimeError(
-            f"{name}(): Expected out tensor to have dtype {scalar_type_name(computed)}, but got"
-            f" {scalar_type_name(held)} instead"
-        )
-    return write_out(name, out, y)
+def write_out(name: str, out: Any, y: Any, *inputs: object, told: bool = True) -> Tensor:
+    """The result `y`, or `out` with it written there (see engine/filling.py)."""
+    if out is None:
+        result: Tensor = y
+        return result
+    from tinygrad_edu.engine import filling
+
+    return filling.write_out(name, out, y, *inputs, told=told)
+
+
+def _with_out(op: Primitive, args: Any, by: Any, /, *, out: Any, **kwargs: Any) -> Any:
+    from tinygrad_edu.engine.filling import with_out
+
+    return with_out(op, args, by, out=out, **kwargs)
+
+
+Primitive.write_out = staticmethod(_with_out)
 
 
 def fills_out(function: F) -> F:
@@ -113,8 +125,10 @@ def fills_out(function: F) -> F:
                 return function(*args, **kwargs)
             except MemoryError as error:
                 raise out_of_memory(function.__name__, error) from None
+        from tinygrad_edu.engine.filling import tensor_of
+
         name = function.__name__
-        held, dtype = _tensor(name, out).array.dtype, kwargs.pop("dtype", None)
+        held, dtype = tensor_of(name, out).array.dtype, kwargs.pop("dtype", None)
         if dtype is not None and to_numpy(dtype) != held:
             raise RuntimeError(
                 f"dtype {scalar_type_name(to_numpy(dtype))} does not match dtype of out tensor"
@@ -125,9 +139,3 @@ def fills_out(function: F) -> F:
         return write_out(name, out, y, told=False)
 
     return typed_as(function, call)
-
-
-def _tensor(name: str, out: Any) -> Any:
-    if not isinstance(out, TensorBase):
-        raise not_a_tensor(name, 1, out, "out")
-    return out

@@ -45,6 +45,15 @@ __all__ = [
 T = TypeVar("T")
 
 
+def _collect(module: Module, found: dict[Module, None]) -> None:
+    """Add a module and all beneath it, each once, in the order of `named_modules`."""
+    if module not in found:
+        found[module] = None
+        for child in module._modules.values():
+            if child is not None:
+                _collect(child, found)
+
+
 class Module(HookMethods, StateDictMethods, ConversionMethods):
     """The base class of everything with parameters: define `__init__` and `forward`.
 
@@ -418,8 +427,14 @@ class Module(HookMethods, StateDictMethods, ConversionMethods):
 
     def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
         """All parameters, each once: what an optimizer is given."""
-        for _, parameter in self.named_parameters(recurse=recurse):
-            yield parameter
+        if not recurse or type(self).named_parameters is not Module.named_parameters:
+            for _, parameter in self.named_parameters(recurse=recurse):
+                yield parameter
+            return
+        modules: dict[Module, None] = {}
+        _collect(self, modules)  # without making names
+        found = [p for m in modules for p in m._parameters.values() if p is not None]
+        yield from {id(p): p for p in found}.values()
 
     def named_buffers(
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True

@@ -10,6 +10,7 @@ import types
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from tinygrad_edu.backend import device_of, module_of, new_like, to_device
 from tinygrad_edu.dtypes import Array, default, is_floating
 from tinygrad_edu.engine.boundary import users_level
 from tinygrad_edu.engine.composed import heard
-from tinygrad_edu.engine.record import wrap
+from tinygrad_edu.engine.record import as_array, wrap
 from tinygrad_edu.kernels import cuda
 from tinygrad_edu.tensor import Tensor
 
@@ -163,11 +164,11 @@ def clip_grads_with_norm_(
     rest, groups = [], defaultdict(list)
     for grad in _gradients(_several(parameters)):
         array = grad.array
-        if _fit(array):  # on a GPU, looking at the factor would cost more than multiplying
+        if array.__class__ is np.ndarray or not _fit(array):
+            rest.append(grad)
+        else:  # on a GPU, looking at the factor would cost more than multiplying
             grad._storage.write()
             groups[array.dtype, array.device.id].append(array)
-        else:
-            rest.append(grad)
     for same in groups.values():
         here = to_device(norm, device_of(same[0])).astype(same[0].dtype, copy=False)
         cuda.tensors.clip(same, here, float(max_norm))
@@ -177,13 +178,15 @@ def clip_grads_with_norm_(
         factor = np.minimum(1.0 / (norm + 1e-6) * float(max_norm), 1.0)
     if isinstance(factor, (np.ndarray, np.generic)) and factor == 1.0:
         return
+    here: Any = None
+    place: Any = None
     for grad in rest:
         grad._storage.write()
         array = grad.array
-        if isinstance(array, np.ndarray) and isinstance(factor, np.generic):
-            array *= factor.astype(array.dtype)
-        else:
-            array *= to_device(factor, device_of(array)).astype(array.dtype)
+        device = device_of(array)
+        if device is not place or array.dtype is not here.dtype:
+            place, here = device, as_array(to_device(factor, device).astype(array.dtype))
+        array *= here
 
 
 @heard("clip")

@@ -31,6 +31,7 @@ def _set_by(label: str, *calls: object) -> Op:
     return Op(f"x[{label}] = v", *calls, run=run, skip=["bool"])
 
 
+_zeros = [[0.0, 1.0], [2.0, 0.0], [-1.5, 0.0]]  # one among the factors, none, two
 ROWS = [
     # reading
     _get("1", 1), _get("-1", -1), _get("1:", slice(1, None)), _get("::2", slice(None, None, 2)),
@@ -88,7 +89,8 @@ ROWS = [
        call(_x, 0, Ix(3, 1, 2), F(2, 3)), bad=[call(_x, 0, V([[3]], "int"), F(1, 1))],
        skip=["bool"]),
     *[Op(f"scatter_reduce {how}", call(_x, 0, Ix(3, 2, 4), F(2, 4)),
-         call(_x, 1, Ix(4, 3, 6), F(3, 6)),
+         call(_x, 1, Ix(4, 3, 6), F(3, 6)), call(_x, 0, Ix(3, 1, 3), F(2, 4)),
+         *([call(_x, 0, V([[0, 1], [0, 2], [0, 2]], "int"), V(_zeros))] if how == "prod" else []),
          run=lambda torch, x, d, i, s, how=how, own=own: torch.scatter_reduce(
              x, d, i, s, how, include_self=own), skip=["bool", "int64"], covers=["scatter_reduce"])
       for how in ("sum", "mean", "amax", "amin", "prod") for own in (True, False)],

@@ -16,6 +16,7 @@ ROWS = [
        bad=[call(F(2, 4), (3,)), call(F(2, 4), (4,), F(3))], **_no_ints),
     Op("nn.functional.rms_norm",
        call(F(2, 4), (4,), F(4)), call(F(2, 4), (4,)), call(F(2, 3, 4), (3, 4), F(3, 4), 0.1),
+       call(F(4), (4,), F(4)), call(F(0, 4), (4,), F(4)),
        bad=[call(F(2, 4), (3,))], **_no_ints),
     Op("nn.functional.batch_norm",
        call(F(4, 3), None, None, F(3), F(3), True), call(F(4, 3, 2), None, None, F(3), F(3), True),

@@ -129,6 +129,9 @@ class RawKernel:
         self.name, self.launch, self.types, self.sizes = name, launch, types, sizes
         self.parameters, self.itemsize = parameters, item
 
+    def compile(self, log_stream: Any = None) -> None:
+        """CuPy's kernel is compiled by it; ours is already."""
+
     def __call__(
         self, grid: tuple[int, ...], block: tuple[int, ...], args: tuple[Any, ...]
     ) -> None:

@@ -46,9 +46,7 @@ class OptimizedModule(Module):
         """The module's output."""
         return self.__dict__["_compiled"](*args, **kwargs)
 
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """The module's output."""
-        return self(*args, **kwargs)
+    forward = __call__
 
     def __getattr__(self, name: str) -> Any:
         module = self.__dict__.get("_modules", {}).get("_orig_mod")
@@ -69,19 +67,11 @@ class OptimizedModule(Module):
 
 
 def compile(
-    model: Any = None,
-    *,
-    fullgraph: bool = False,
-    dynamic: bool | None = None,
-    backend: Any = None,
-    mode: str | None = None,
-    options: dict[str, Any] | None = None,
-    disable: bool = False,
-    name: str | None = None,
-    recompile_limit: int | None = None,
-    isolate_recompiles: bool = False,
+    model: Any = None, *, fullgraph: bool = False, dynamic: bool | None = None, backend: Any = None,
+    mode: str | None = None, options: dict[str, Any] | None = None, disable: bool = False,
+    name: str | None = None, recompile_limit: int | None = None, isolate_recompiles: bool = False,
     shapes_spec: Any = None,
-) -> Any:
+) -> Any:  # fmt: skip
     """A function or module that records the operations of a call, and replays them in later ones.
 
     Args:
@@ -132,23 +122,21 @@ def explain(compiled: Any) -> str:
     >>> for _ in range(3): y = scaled(torch.ones(2))
     >>> print(torch.compiler.explain(scaled))
     recorded:
-    def forward(x0):
+    def program(given, x0):
         v1 = np.maximum(x0, zeros)
         v2 = mul(v1, 3)
         del v1
-        return (v2,), ()
+        t0 = wrap(v2)
+        del v2
+        return t0
     """
     compiled = getattr(compiled, "_compiled", compiled)
     compiled = vars(compiled).get("forward", compiled) if isinstance(compiled, Module) else compiled
     if not isinstance(compiled, Compiled):
         return "not compiled"
     found = [entry for entries in compiled.known.values() for entry in entries]
-    lines = [
-        f"recorded:\n{entry.source.strip()}" if entry.reason is None
-        else f"runs as it is: {entry.reason}"
-        for entry in found
-    ]  # fmt: skip
-    return "\n\n".join(lines) or "not called often enough yet"
+    told = [f"runs as it is: {e.reason}" if e.reason else f"recorded:\n{e.source}" for e in found]
+    return "\n\n".join(told) or "not called often enough yet"
 
 
 def is_compiling() -> bool:
@@ -156,9 +144,7 @@ def is_compiling() -> bool:
     return False
 
 
-def is_dynamo_compiling() -> bool:
-    """False."""
-    return False
+is_dynamo_compiling = is_compiling
 
 
 def disable(fn: Any = None, recursive: bool = True, *, reason: str | None = None) -> Any:
@@ -174,8 +160,8 @@ def reset() -> None:
     """Nothing to reset: recordings belong to their function."""
 
 
-def cudagraph_mark_step_begin() -> None:
-    """Nothing to mark."""
+cudagraph_mark_step_begin = reset
+"""Nothing to mark."""
 
 
 def allow_in_graph(fn: Any) -> Any:

@@ -9,7 +9,6 @@ not see, and the recording is given up.
 from __future__ import annotations
 
 import functools
-import threading
 from collections.abc import Sequence
 from types import GeneratorType
 from typing import Any
@@ -17,15 +16,16 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu import random
-from tinygrad_edu.compiler.lower import FORWARD, lower_noise
-from tinygrad_edu.compiler.program import Step, Walk, Writer
-from tinygrad_edu.compiler.watch import Watch
-from tinygrad_edu.dtypes import common, is_half
+from tinygrad_edu.compiler.lower import lower, lower_noise
+from tinygrad_edu.compiler.program import Walk, Writer, as_tuple
+from tinygrad_edu.compiler.watch import Refused, Watch, refuse
+from tinygrad_edu.dtypes import common, dtype, is_half
 from tinygrad_edu.engine import tree
 from tinygrad_edu.engine.composed import Composed
-from tinygrad_edu.engine.graph import Node, Storage, TensorBase
+from tinygrad_edu.engine.graph import INFERENCE, Node, TensorBase
 from tinygrad_edu.engine.levels import tensors
 from tinygrad_edu.engine.primitive import Primitive
+from tinygrad_edu.engine.record import current_node
 from tinygrad_edu.kernels.memory_order import in_turn
 from tinygrad_edu.ops import indexing, masking
 
@@ -33,14 +33,9 @@ _NOISE = random.dropout_noise.composed  # type: ignore[attr-defined]
 _DRAWS = {_NOISE, random.keep_mask.composed}  # type: ignore[attr-defined]
 _SIZE_BY_VALUE = {"nonzero", "masked_select", "argwhere", "unique", "bincount", "repeat_interleave",
                   "multinomial", "histc"}  # fmt: skip
-
-
-_EFFECTS = {"zero_grad", "backward", "clip", "scheduler_step"}
-"""Steps of training, by the names under which they are heard; that of an optimizer has hooks."""
-
-
-class Refused(Exception):
-    """The run cannot be recorded, and why."""
+SIMPLE = (bool, int, str, type(None), dtype)
+_EFFECTS = {"zero_grad", "backward", "clip", "optimizer_step", "scheduler_step"}
+"""Steps of training, by the names under which they are heard."""
 
 
 def turned(forward: Any, *values: Any) -> Any:
@@ -58,65 +53,63 @@ class Recorder:
         watch: is told when an operation is computing.
         given: the tensors among the arguments; None to listen without recording.
         outside: the tensors that the guards know.
+
+    Attributes:
+        handed: the tensors that the program is given: the arguments, and those found outside.
+        names: what arrays are called, by `id`; `alive` keeps them, or an id would come again.
+        walked: the nodes of backward passes.
+        effects: there was a step of training.
     """
 
     def __init__(self, watch: Watch, given: list[Any] | None, outside: Sequence[Any] = ()) -> None:
         self.watch, self.given = watch, given
         self.outside = {id(t.array): t for t in outside}
-        self.used: list[Any] = []
+        self.handed: list[Any] = []
         self.names: dict[int, str] = {}
         self.alive: list[Any] = []
-        self.owners: dict[str, Storage] = {}
-        self.versions: dict[int, tuple[Storage, int]] = {}
+        self.versions: dict[int, tuple[Any, int]] = {}
         self.writer = Writer()
         self.count = 0
         self.effects = False
         self.walked: set[Any] = set()
         self.saved: dict[int, list[str]] = {}
-        self.thread = threading.get_ident()
         self.made: tuple[Any, Any] | None = None
         self.position = random.default_generator.get_state_bytes()
         for i, t in enumerate(given or ()):
-            self.known(t.array, f"x{i}")
-            self.note(t)
+            self.hand(t, f"x{i}")
 
-    def known(self, array: Any, name: str) -> str:
-        """From now on this array is called so."""
-        self.names[id(array)] = name
-        self.alive.append(array)
+    def hand(self, t: Any, name: str) -> str:
+        """A tensor that the program is given."""
+        self.handed.append(t)
+        self.note(t)
+        return self.known(t.array, name)
+
+    def known(self, value: Any, name: str = "") -> str:
+        """From now on this is called so; a computed array gets a new name."""
+        self.count += not name
+        name = name or f"v{self.count}"
+        self.names[id(value)] = name
+        self.alive.append(value)
         return name
-
-    def fresh(self, array: Any) -> str:
-        """A new name for a computed array."""
-        self.count += 1
-        return self.known(array, f"v{self.count}")
 
     def note(self, t: Any) -> None:
         """Remember the version of a tensor's memory, to notice writes."""
         self.versions.setdefault(id(t._storage), (t._storage, t._storage.version))
-        name = self.names.get(id(t.array))
-        if name is not None:
-            self.owners[name] = t._storage
 
     def name_of(self, value: Any) -> str | None:
         """The name of an array; None for what is none."""
         if not isinstance(value, (np.ndarray, np.generic)):
-            if isinstance(value, (TensorBase, random.Generator)) or hasattr(
-                value, "__cuda_array_interface__"
-            ):
+            strange = isinstance(value, (TensorBase, random.Generator))
+            if strange or hasattr(value, "__cuda_array_interface__"):
                 raise Refused(f"an operation takes a {type(value).__name__}")
             return None
         found = self.names.get(id(value))
         if found is not None:
             return found
-        if is_half(value.dtype):
-            raise Refused("16-bit floats")
+        refuse(is_half(value.dtype), "16-bit floats")
         if id(value) in self.outside:
-            t = self.outside[id(value)]
-            self.used.append(t)
-            found = self.known(value, f"w{len(self.used) - 1}")
-            self.note(t)
-            return found
+            place = len(self.handed) - len(self.given or ())
+            return self.hand(self.outside[id(value)], f"w{place}")
         if id(value) in self.watch.constants:
             self.alive.append(value)
             return self.writer.name(value, "const")
@@ -127,79 +120,42 @@ class Recorder:
     def heard(self, op: Any, make: Any, *args: Any, **kwargs: Any) -> Any:
         """Let a call be made, and note it (see mode.py)."""
         watch = self.watch
-        if op.__class__ is Composed and op.name in _EFFECTS and not watch.busy:
-            return self.effect(op.name, make, args, kwargs)
-        draws = op in _DRAWS if not isinstance(op, Primitive) else False
-        if watch.busy or not (draws or isinstance(op, Primitive)):
+        effect = op.__class__ is Composed and op.name in _EFFECTS
+        if watch.busy or not (effect or op in _DRAWS or isinstance(op, Primitive)):
             return make(*args, **kwargs)
         watch.busy = True
         try:
-            self.check_draws()
+            self.check(writes=effect)
+            if effect:
+                args = tuple([[*a] if isinstance(a, GeneratorType) else a for a in args])
+                self.effects = True
+            if effect and op.name == "backward":
+                self.attempt(self.write_walk, args, kwargs)
+            self.made = None
             given = tensors((args, kwargs))
-            if draws:
-                y = make(*args, **kwargs)
-                self.made = (args, y)
-            elif op.view or "out" in kwargs or any([is_half(t.array.dtype) for t in given]):
-                y = make(*args, **kwargs)
-            else:
-                self.made = None
+            plain = isinstance(op, Primitive) and not op.view and "out" not in kwargs
+            if plain and not any([is_half(t.array.dtype) for t in given]):
                 y = op.call(*args, _by=functools.partial(self.compute, op), **kwargs)
-            if self.given is not None and watch.problem is None:
+            else:
+                y = make(*args, **kwargs)
+            if isinstance(op, Primitive):
                 self.attempt(self.write, op, args, kwargs, y)
+            elif op.name != "backward":
+                self.attempt(self.write_call, op, make, args, kwargs, y)
+            if effect:
+                self.versions = {key: (s, s.version) for key, (s, _) in self.versions.items()}
         finally:
             self.position = random.default_generator.get_state_bytes()
             watch.busy = False
         return y
 
-    def effect(self, name: str, make: Any, args: Any, kwargs: Any) -> Any:
-        """A step of training: it is called again as it is, but for `backward`."""
-        watch = self.watch
-        watch.busy = True
-        try:
-            self.check_end()
-            args = tuple([[*a] if isinstance(a, GeneratorType) else a for a in args])
-            recording = self.given is not None and watch.problem is None
-            if recording and name == "backward":
-                self.attempt(self.write_walk, args, kwargs)
-            y = make(*args, **kwargs)
-            if recording and name != "backward":
-                self.attempt(self.write_effect, make, args, kwargs, y)
-        finally:
-            self.after_effect()
-        return y
-
-    def stepping(self, optimizer: Any, args: Any, kwargs: Any) -> None:
-        """An optimizer begins a step (a hook of all optimizers)."""
-        if threading.get_ident() == self.thread and not self.watch.busy:
-            self.check_end()
-            if len(args) > 1 or kwargs:
-                self.watch.refuse("a step of an optimizer with a closure")
-            self.watch.busy = True
-            self.inside = optimizer
-
-    def stepped(self, optimizer: Any, args: Any, kwargs: Any) -> None:
-        """It has made it."""
-        if self.inside is optimizer and threading.get_ident() == self.thread:
-            if self.given is not None:
-                self.writer.line(f"{self.writer.name(optimizer, 'optimizer')}.step()")
-            self.inside = None
-            self.after_effect()
-
-    inside: Any = None
-
-    def after_effect(self) -> None:
-        """What was written in a step of training is written in the replay, too."""
-        self.effects = True
-        self.versions = {key: (s, s.version) for key, (s, _) in self.versions.items()}
-        self.position = random.default_generator.get_state_bytes()
-        self.watch.busy = False
-
     def attempt(self, write: Any, *args: Any) -> None:
         """Write something; whatever prevents it, the call itself is not concerned."""
-        try:
-            write(*args)
-        except Exception as problem:
-            self.watch.refuse(str(problem))
+        if self.given is not None and self.watch.problem is None:
+            try:
+                write(*args)
+            except Exception as problem:
+                self.watch.refuse(str(problem))
 
     def compute(self, op: Any, *values: Any) -> Any:
         """The forward function, as the call gives it its arrays."""
@@ -207,106 +163,88 @@ class Recorder:
         self.made = (values, y)
         return y
 
-    def check_draws(self) -> None:
-        """Random numbers are drawn by operations alone, or the replay would not draw them."""
+    def check(self, writes: bool = True) -> None:
+        """Refuse if something was drawn, or written, that the replay would not."""
         if self.position.tobytes() != random.default_generator.get_state_bytes().tobytes():
             self.watch.refuse("random numbers are drawn outside of dropout")
+        if writes and any([s.version != version for s, version in self.versions.values()]):
+            self.watch.refuse("a tensor is written in place")
 
     # ---- writing
 
     def write(self, op: Any, args: Any, kwargs: Any, result: Any) -> None:
         """The line of a call."""
-        if "out" in kwargs:
-            raise Refused("`out=` is written to")
+        refuse("out" in kwargs, "`out=` is written to")
         for t in tensors((args, kwargs)):
             self.name_of(t.array)
             self.note(t)
-        if not isinstance(op, Primitive):
-            self.write_draw(op, args, result)
-            return
-        if op.name in _SIZE_BY_VALUE:
-            raise Refused(f"the size of {op.name}'s result depends on values")
+        refuse(op.name in _SIZE_BY_VALUE, f"the size of {op.name}'s result depends on values")
         results = result if op.multiple else (result,)
         arrays = [r.array if isinstance(r, TensorBase) else r for r in results]
         if op.view:
             bound = op.bind(args, kwargs) if kwargs or len(args) != op.arity else args
             source = bound[0].array if isinstance(bound[0], TensorBase) else bound[0]
-            values, parts, saved = (source, *bound[1:]), tuple(arrays), []
-        else:
-            if self.made is None:
-                raise Refused(f"{op.name} was not computed by its forward function")
-            values, y = self.made
-            y, *saved = y if op.saves else (y,)
-            parts = y if op.multiple else (y,)
+            self.made = ((source, *bound[1:]), tuple(arrays) if op.multiple else arrays[0])
+        refuse(self.made is None, f"{op.name} was not computed by its forward function")
+        values, y = self.made
+        y, *saved = y if op.saves else (y,)
+        parts = y if op.multiple else (y,)
         _check_index(op, values)
         inputs = [self.writer.template(v, self.name_of) for v in values]
-        forward = self.writer.name(op.forward, op.name)
-        call = f"{forward}({', '.join(inputs)})"
-        if not op.multiple and not op.saves and isinstance(parts[0], np.ndarray):
-            if parts[0].strides != arrays[0].strides:
-                check = turned(op.forward, *values)
-                if check.strides != arrays[0].strides or not op.elementwise:
-                    raise Refused(f"{op.name} gives another layout than it computes")
-                call = f"{self.writer.name(turned, 'turned')}({', '.join([forward, *inputs])})"
-                parts = tuple(arrays)
-        names = [self.fresh(a) for a in arrays]
-        extra = []
-        for value in saved:  # it may be another kind of thing next time, or an argument itself
-            self.count += 1
-            extra.append(f"v{self.count}")
-            self.alive.append(value)
-        if saved and isinstance(results[0], TensorBase) and results[0].node is not None:
-            node = results[0].node.whole or results[0].node
-            self.saved[id(node.kept)] = extra
-            self.alive.append(node.kept)
-        lower = FORWARD.get(op.forward) if parts[0] is arrays[0] else None
-        lowered = None if lower is None else lower(self.writer, names[0], inputs, values)
-        if lowered is not None:
-            for text in lowered:
+        call = self.writer.call(op.forward, op.name, inputs)
+        whole = not op.multiple and not op.saves and isinstance(parts[0], np.ndarray)
+        if whole and parts[0].strides != arrays[0].strides and op.elementwise:
+            parts = (turned(op.forward, *values),)
+            call = self.writer.call(turned, "turned", [call.partition("(")[0], *inputs])
+        for part, array in zip(parts, arrays, strict=True):
+            if part.__class__ is np.ndarray and part.strides != array.strides:
+                raise Refused(f"{op.name} gives another layout than it computes")
+        names = [self.known(a) for a in arrays]
+        extra = [self.known(object()) for _ in saved]  # it may be an argument itself next time
+        self.alive.append((parts, saved))
+        for r in tensors(result):
+            self.note(r)
+            if saved and r.node is not None:
+                node = r.node.whole or r.node
+                self.saved[id(node.kept)] = extra
+                self.alive.append(node.kept)
+        y = arrays[0]
+        lowered = lower(self.writer, op.forward, inputs, values, y.shape, y.dtype)
+        if lowered is not None and parts[0] is y:
+            for text in f"{names[0]} = {lowered}".format(y=names[0]).split("\n"):
                 self.writer.line(text)
-            self.note(results[0])
             return
         left = ", ".join(names) + "," * (op.multiple and len(names) == 1)
         left = f"({left})" if op.multiple and op.saves else left
         self.writer.line(f"{', '.join([left, *extra])} = {call}")
-        for name, part, array in zip(names, parts, arrays, strict=True):
+        for name, part in zip(names, parts, strict=True):
             if part.__class__ is not np.ndarray:
                 self.writer.line(f"{name} = asarray({name})")
-            elif part.strides != array.strides:
-                raise Refused(f"{op.name} gives another layout than it computes")
-            self.alive.append(part)
-        for r in results:
-            if isinstance(r, TensorBase):
-                self.note(r)
 
-    def write_draw(self, op: Any, args: Any, result: Any) -> None:
-        """The line of a draw from the stream of random numbers."""
-        generator, like, *rest = args
-        if generator is not random.default_generator:
+    def write_call(self, op: Any, function: Any, args: Any, kwargs: Any, result: Any) -> None:
+        """The line of a draw of random numbers, or of a step of training: it is called again."""
+        draws = op in _DRAWS
+        if draws and args[0] is not random.default_generator:
             raise Refused("random numbers of a generator of one's own")
-        if not all([type(p) in (int, float) for p in rest]):
+        if draws and not all([type(p) in (int, float) for p in args[2:]]):
             raise Refused("a draw with parameters that are no numbers")
-        call = lower_noise(self.writer, like, *rest) if op is _NOISE else None
-        if call is not None:
-            self.writer.line(f"{self.fresh(result)} = {call}")
-            return
-        pattern = self.names.get(id(like)) or self.writer.name(like, "like")
-        self.alive.append(like)
-        function = self.writer.name(getattr(random, op.name), op.name)
-        drawn = ", ".join([self.writer.name(generator, "stream"), pattern, *map(repr, rest)])
-        self.writer.line(f"{self.fresh(result)} = {function}({drawn})")
-
-    def write_effect(self, function: Any, args: Any, kwargs: Any, result: Any) -> None:
-        """The line of a step of training, with the very objects that it was given."""
+        if op.name == "optimizer_step" and (len(args) > 1 or kwargs):
+            raise Refused("a step of an optimizer with a closure")
         known = {id(t) for t in self.outside.values()}
         if any([id(t) not in known for t in tensors((args, kwargs))]):
             raise Refused("a step of training is given a tensor that is computed")
-        given = [self.writer.constant(a) for a in args]
+        given = [self.names.get(id(a)) or self.writer.constant(a) for a in args]
         given += [f"{name}={self.writer.constant(a)}" for name, a in kwargs.items()]
-        call = f"{self.writer.name(function, function.__name__)}({', '.join(given)})"
-        if isinstance(result, TensorBase):
-            call = f"{self.fresh(result.array)} = {call}.array"
-            self.note(result)
+        call = self.writer.call(function, function.__name__, given)
+        if op is _NOISE:
+            call = lower_noise(self.writer, *args[1:]) or call
+        if result is not None:
+            made = result.array if isinstance(result, TensorBase) else result
+            call += "" if made is result else ".array"
+            call = f"{self.known(made)} = {call}"
+        self.alive.append(args)
+        for t in tensors(result):
+            self.note(t)
         self.writer.line(call)
 
     def write_walk(self, args: Any, kwargs: Any) -> None:
@@ -316,59 +254,111 @@ class Recorder:
         plain_walk = given["inputs"] is None and not given["create_graph"] and not any(more[1:])
         if not plain_walk or (grads is not None and grads != (None,)):
             raise Refused("a backward pass with gradients, inputs or create_graph")
-        steps, ends = self.graph([loss])
-        if not steps or not all([node.is_leaf for node in ends]):
+        kept, ends = self.graph([loss])
+        if not kept or not all([node.is_leaf for node in ends]):
             raise Refused("a backward pass goes beyond the function")
-        start = self.writer.name(np.ones_like(loss.array), "one")
         root = object.__new__(Node)
         root.edges = tuple(ends)
         self.writer.line(f"with quiet({self.writer.name(root, 'loss')}):")
-        Walk(self.writer, steps, ends, [loss.node], start)
+        self.writer.margin *= 2
+        Walk(self.writer, kept, ends, loss.node, self.writer.name(np.ones_like(loss.array), "one"))
+        self.writer.margin = "    "
         retain = more[0] if more else given.get("retain_graph")
-        self.walked.update(() if retain else steps)
+        self.walked.update(() if retain else kept)
 
     # ---- the end of the run
 
-    def check_end(self) -> None:
-        """Refuse if something was written, or drawn, that the replay would not."""
-        self.check_draws()
-        for storage, version in self.versions.values():
-            if storage.version != version:
-                self.watch.refuse("a tensor is written in place")
-
-    def graph(self, results: list[Any]) -> tuple[dict[Any, Step], dict[Any, int]]:
-        """The nodes behind the results, and those where the recording ends: whose they are."""
+    def graph(self, results: list[Any]) -> tuple[dict[Any, list[str]], dict[Any, int]]:
+        """The nodes behind the results, with the names of what they keep: arguments, results,
+        what the forward function saved.  And those where the recording ends: whose they are.
+        """
         ends: dict[Any, int] = {}
-        for i, t in enumerate([*(self.given or ()), *self.used]):
+        for i, t in enumerate(self.handed):
             if t.node is not None:
                 ends.setdefault(t.node, i)
-        steps: dict[Any, Step] = {}
+        kept: dict[Any, list[str]] = {}
         todo = [t.node for t in results if t.node is not None and t.node not in ends]
         while todo:
             node = todo.pop()
-            if node in steps or node in ends:
+            if node in kept or node in ends:
                 continue
             if node.is_leaf or node.hooks is not None or not isinstance(node.plan.op, Primitive):
                 raise Refused("the graph has a hook, or leads to a tensor that is not known")
-            steps[node] = Step(node, self.kept_names(node))
+            saved = self.saved.get(id(node.kept), ())
+            first = node.plan.op.arity + 1  # the place of what it saved, in `Plan.keep`
+            places = dict(enumerate(node.plan.keep if saved else ()))
+            kept[node] = [
+                saved[places[i] - first] if places.get(i, 0) >= first
+                else self.writer.template(value, self.name_of)
+                for i, value in enumerate(node.kept)
+            ]  # fmt: skip
             todo.extend([edge for edge in node.edges if edge is not None])
-        return steps, ends
+        return kept, ends
 
-    def kept_names(self, node: Any) -> list[str]:
-        """The names of what a node keeps: arguments, results, what the forward function saved."""
-        if node.whole is not None:
-            return []
-        saved, first, keep = (
-            self.saved.get(id(node.kept), ()),
-            node.plan.op.arity + 1,
-            node.plan.keep,
-        )
-        names = []
-        for i, value in enumerate(node.kept):
-            place = keep[i] - first if saved and i < len(keep) else -1
-            known = saved[place] if place >= 0 else self.writer.template(value, self.name_of)
-            names.append(known)
-        return names
+    def finish(self, answer: Any) -> tuple[str, Any]:
+        """The program: its source, and itself.  It ends with the tensors that the run returns."""
+        leaves, writer = tree.flatten(answer), self.writer
+        handed = {id(t): f"given[{i}]" for i, t in enumerate(self.handed)}
+        found = {id(t): t for t in leaves if isinstance(t, TensorBase) and id(t) not in handed}
+        results = [*found.values()]
+        self.check_results(leaves, results)
+        texts = handed | {id(t): f"t{i}" for i, t in enumerate(results)}
+        for t in results:
+            writer.line(f"{texts[id(t)]} = wrap({self.name_of(t.array)})")
+        self.write_nodes(results, texts)
+        made = [texts.get(id(x)) or writer.constant(x) for x in leaves]
+        if len(leaves) != 1 or leaves[0] is not answer:
+            frame = writer.name(tree.change(answer, lambda leaf: None), "answer")
+            made = [f"rebuild({frame}, [{', '.join(made)}])"]
+        writer.line(f"return {made[0]}")
+        count = len(self.given or ())
+        names = [f"x{i}" if i < count else f"w{i - count}" for i in range(len(self.handed))]
+        return writer.function(["given", *names])
+
+    def check_results(self, leaves: list[Any], results: list[Any]) -> None:
+        """Refuse results that share memory with what they must not."""
+        own = [t._storage for t in results if t._storage is not INFERENCE]
+        if len(set(own)) < len(own) or not {t._storage for t in self.handed}.isdisjoint(own):
+            raise Refused("results share memory with each other, or with an argument")
+        for t in self.handed[len(self.given or ()) :]:
+            if t.view_of is not None and current_node(t) is not None:
+                raise Refused("a tensor from outside is a view with a history")
+        for leaf in leaves:
+            if not isinstance(leaf, TensorBase) and type(leaf) not in (*SIMPLE, float):
+                raise Refused(f"a result is a {type(leaf).__name__}")
+
+    def write_nodes(self, results: list[Any], texts: dict[int, str]) -> None:
+        """The lines that make the nodes of the results; those of a past walk are freed."""
+        kept, ends = self.graph([t for t in results if t.node not in self.walked])
+        refuse(self.effects and kept, "a result of a training step could be walked backward")
+        kept |= {t.node: [] for t in results if t.node in self.walked}
+        owners = {id(t.array): f"{texts[id(t)]}._storage" for t in (*self.handed, *results)}
+        names = {node: f"node_of(given[{i}])" for node, i in ends.items()}
+        for i, node in enumerate(sorted(kept, key=lambda node: node.number)):
+            names[node], freed, plan = f"n{i}", node in self.walked, node.plan
+            shape = f"{self.writer.constant(node.shape)}, {self.writer.name(node.dtype, 't')}"
+            if node.whole is not None and not freed:
+                made = f"{names[node.whole]}.part({node.index}, {shape})"
+            else:
+                edges = as_tuple([names.get(edge, "None") for edge in node.edges if not freed])
+                guards = [_guard(value, owners) for value in (node.kept or ())[: len(plan.keep)]]
+                keeps = "None" if freed else as_tuple(kept[node])
+                kind = type(node.whole or node)
+                given = [self.writer.name(plan, "plan"), edges, keeps, as_tuple(guards), shape]
+                made = self.writer.call(kind, kind.__name__, given)
+            self.writer.line(f"n{i} = {made}")
+            if node.parts:
+                self.writer.line(f"n{i}.parts = {node.parts}")
+        for t in results:
+            if t.node is not None:
+                self.writer.line(f"{texts[id(t)]}.node = {names[t.node]}")
+
+
+def _guard(value: Any, owners: dict[int, str]) -> str:
+    """The storage of something that a node keeps, as an expression."""
+    if type(value) in (tuple, list):
+        return as_tuple([_guard(v, owners) for v in value])
+    return owners.get(id(value), "None")
 
 
 def _check_index(op: Any, values: Any) -> None:

@@ -11,38 +11,44 @@ from __future__ import annotations
 import functools
 import sys
 import types
-from collections.abc import Callable, Iterable
-from operator import getitem, is_
+from collections.abc import Iterable
+from operator import attrgetter, call, getitem, is_, length_hint
 from typing import Any
 
-from tinygrad_edu.compiler.watch import Watch, is_ours
+from tinygrad_edu.compiler.watch import Refused, Watch, is_ours, refuse
 from tinygrad_edu.dtypes import dtype
 from tinygrad_edu.engine.graph import TensorBase
+from tinygrad_edu.engine.record import current_node
 from tinygrad_edu.nn.modules.module import Module
 
 _SIMPLE = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis), dtype, range, slice)
-_LAYER = {
-    "training", "_parameters", "_buffers", "_modules", "_forward_hooks", "_forward_pre_hooks",
-    "_backward_hooks", "_backward_pre_hooks",
-}  # fmt: skip
+_LAYER = set(
+    "training _parameters _buffers _modules _forward_hooks _forward_pre_hooks _backward_hooks"
+    " _backward_pre_hooks".split()
+)
 _IN_C = tuple([value for name, value in vars(types).items() if name.endswith("DescriptorType")])
 _TENSOR = set("array _storage node _grad leaf view_of plain rebased turns".split())
-_STANDARD = {*sys.stdlib_module_names} - {"argparse", "types", "enum", "dataclasses"}
+_STANDARD = {*sys.stdlib_module_names} - {"argparse", "types", "enum", "dataclasses", "__main__"}
 _KNOWN_MODULES = {"math", "typing", "collections", "dataclasses", "functools", "contextlib"}
-
-
 _TRAINERS = Module.__module__.partition(".")[0] + ".optim."
 """Whose objects are called in a replay as in the function, and look up what they depend on."""
-
-
-class Unguarded(Exception):
-    """Something that the code names cannot be guarded."""
 
 
 class Wrapper:
     """What stands for the function that it holds."""
 
     function: Any
+
+
+_PARTS: tuple[tuple[Any, Any], ...] = (
+    (types.BuiltinFunctionType, attrgetter("__self__")),
+    (types.MethodType, attrgetter("__self__", "__func__")),
+    (property, attrgetter("fget")),
+    ((staticmethod, classmethod), attrgetter("__func__")),
+    (Wrapper, attrgetter("function")),
+    (functools.partial, attrgetter("func", "args", "keywords")),
+)
+"""What stands for others, and where these are."""
 
 
 class State:
@@ -53,24 +59,20 @@ class State:
         watch: what the run named.
 
     Attributes:
-        holders, keys, values: `holders[i][keys[i]] is values[i]`.
-        sized, sizes: containers, and how many entries they have.
-        cells, contents: the same of closures.
+        looks, holders, keys, values: `looks[i](holders[i], keys[i]) is values[i]`, for entries of
+            dictionaries and lists, what cells hold, and how many entries there are.
         tensors: all tensors found.
 
     Raises:
-        Unguarded: there is something that could change unnoticed.
+        Refused: there is something that could change unnoticed.
     """
 
     def __init__(self, root: Any, watch: Watch) -> None:
         self.names = watch.names
+        self.looks: list[Any] = []
         self.holders: list[Any] = []
         self.keys: list[Any] = []
         self.values: list[Any] = []
-        self.sized: list[Any] = []
-        self.sizes: list[int] = []
-        self.cells: list[Any] = []
-        self.contents: list[Any] = []
         self.tensors: list[Any] = []
         self._seen: dict[int, Any] = {}
         self._functions: set[types.CodeType] = set()
@@ -82,102 +84,73 @@ class State:
 
     def same_as(self, other: State) -> bool:
         """Whether both found the same objects in the same places."""
-        pairs = (
-            (self.values, other.values), (self.sized, other.sized),
-            (self.contents, other.contents),
-        )  # fmt: skip
-        alike = all([len(a) == len(b) and all(map(_same, a, b)) for a, b in pairs])
-        return alike and self.sizes == other.sizes and self.keys == other.keys
+        alike = self.looks == other.looks and self.keys == other.keys
+        return alike and all(map(_same, self.values, other.values))
 
     def holds(self) -> bool:
         """Whether the same objects are in the same places still."""
         try:
-            if not all(map(is_, map(getitem, self.holders, self.keys), self.values)):
-                found = map(getitem, self.holders, self.keys)
-                if not all(map(_same, found, self.values)):
-                    return False
-            if [*map(len, self.sized)] != self.sizes:
-                return False
-            return all([_same(c.cell_contents, v)
-                        for c, v in zip(self.cells, self.contents, strict=True)])  # fmt: skip
-        except (KeyError, IndexError, ValueError):  # it is not there any more
+            found = [*map(call, self.looks, self.holders, self.keys)]
+        except (KeyError, IndexError, AttributeError, ValueError):  # it is not there any more
             return False
+        return all(map(is_, found, self.values)) or all(map(_same, found, self.values))
 
     # ---- the walk
+
+    def look(self, look: Any, holder: Any, key: Any) -> Any:
+        """Note what is in a place."""
+        value = look(holder, key)
+        self.looks.append(look)
+        self.holders.append(holder)
+        self.keys.append(key)
+        self.values.append(value)
+        return value
 
     def entries(self, holder: Any, keys: Iterable[Any]) -> None:
         """Note what is in these places, and go on from there."""
         for key in keys:
-            value = holder[key]
-            self.holders.append(holder)
-            self.keys.append(key)
-            self.values.append(value)
-            self.visit(value, key)
-
-    def size(self, container: Any) -> None:
-        """Note how many entries there are."""
-        self.sized.append(container)
-        self.sizes.append(len(container))
+            self.visit(self.look(getitem, holder, key), key)
 
     def visit(self, value: Any, name: Any) -> None:
         """Go on from an object, once."""
-        if isinstance(value, _SIMPLE) or id(value) in self._seen:
+        if isinstance(value, (*_SIMPLE, *_IN_C)) or id(value) in self._seen:
             return
         self._seen[id(value)] = value
-        for kinds, go_on in self._ways():
-            if isinstance(value, kinds):
-                go_on(value, name)
-                return
-        self.instance(value, name)
-
-    def _ways(self) -> Iterable[tuple[Any, Callable[[Any, Any], Any]]]:
-        yield TensorBase, self.tensor
-        yield (tuple, frozenset), self.tuple
-        yield list, self.list
-        yield dict, self.dict
-        yield types.FunctionType, self.function
-        yield _IN_C, lambda d, name: None
-        yield types.BuiltinFunctionType, lambda f, name: self.visit(f.__self__, name)
-        yield types.MethodType, lambda m, name: self.visit((m.__self__, m.__func__), name)
-        yield type, self.cls
-        yield types.ModuleType, self.module
-        yield property, lambda p, name: self.visit(p.fget, name)
-        yield (staticmethod, classmethod), lambda m, name: self.visit(m.__func__, name)
-        yield Wrapper, lambda w, name: self.visit(w.function, name)
-        yield functools.partial, lambda p, name: self.visit((p.func, p.args, p.keywords), name)
-
-    def tensor(self, value: Any, name: Any) -> None:
-        """A tensor: what it is at each call is asked then; here only what the user gave it."""
-        self.tensors.append(value)
-        self.own_attributes(value)
+        if isinstance(value, TensorBase):  # what it is, is asked at each call
+            self.tensors.append(value)
+            self.look(_node, value, None)
+            self.own_attributes(value)
+        elif isinstance(value, (tuple, frozenset, list, dict)):
+            self.container(value, name)
+        elif isinstance(value, types.FunctionType):
+            self.function(value)
+        elif isinstance(value, type):
+            self.cls(value)
+        elif isinstance(value, types.ModuleType):
+            self.module(value)
+        else:
+            parts = [get(value) for kinds, get in _PARTS if isinstance(value, kinds)]
+            self.visit(parts[0], name) if parts else self.instance(value, name)
 
     def own_attributes(self, value: Any) -> None:
         """Attributes that were given to an object of a kind that we know, or by its class."""
         found = getattr(value, "__dict__", {})
-        if not isinstance(value, TensorBase) and hasattr(value, "__dict__"):
-            self.size(found)
-            self.cls(type(value), None)
+        if not isinstance(value, TensorBase) and type(value).__module__ not in _STANDARD:
+            self.look(length_hint, found, 0)
+            self.cls(type(value))
         self.entries(found, [n for n in found if n in self.names and n not in _TENSOR])
 
-    def tuple(self, value: Any, name: Any) -> None:
-        """What cannot change, though its parts can."""
+    def container(self, value: Any, name: Any) -> None:
+        """All that it holds; and where it can change, that it is there."""
         self.own_attributes(value)
-        for part in value:
-            self.visit(part, name)
+        if isinstance(value, (list, dict)):
+            self.look(length_hint, value, 0)
+            self.entries(value, [*value] if isinstance(value, dict) else range(len(value)))
+        else:
+            for part in value:
+                self.visit(part, name)
 
-    def list(self, value: Any, name: Any) -> None:
-        """A list: all that it holds."""
-        self.own_attributes(value)
-        self.size(value)
-        self.entries(value, range(len(value)))
-
-    def dict(self, value: Any, name: Any) -> None:
-        """A dictionary: all that it holds."""
-        self.own_attributes(value)
-        self.size(value)
-        self.entries(value, [*value])
-
-    def function(self, value: Any, name: Any) -> None:
+    def function(self, value: Any) -> None:
         """A function of the user's: its closure and defaults."""
         if is_ours(value.__globals__):
             trains = value.__module__.startswith(_TRAINERS)
@@ -186,40 +159,35 @@ class State:
         self._functions.add(value.__code__)
         for cell in value.__closure__ or ():
             try:
-                content = cell.cell_contents
+                self.visit(self.look(getattr, cell, "cell_contents"), value.__name__)
             except ValueError:
-                raise Unguarded(f"a name that {value.__name__} uses has no value yet") from None
-            self.cells.append(cell)
-            self.contents.append(content)
-            self.visit(content, value.__name__)
-        self.visit((value.__defaults__, value.__kwdefaults__), name)
+                raise Refused(f"a name that {value.__name__} uses has no value yet") from None
+        self.visit((value.__defaults__, value.__kwdefaults__), value.__name__)
 
-    def cls(self, value: Any, name: Any) -> None:
+    def cls(self, value: Any) -> None:
         """A class: what the code names of it."""
         for base in value.__mro__:
             if not is_ours({"__name__": base.__module__}) and base.__module__ != "builtins":
                 self.entries(vars(base), [n for n in self.names if n in vars(base)])
 
-    def module(self, value: Any, name: Any) -> None:
+    def module(self, value: Any) -> None:
         """A module of Python: the user's own like an object, others only if they are known."""
         if is_ours(vars(value)) or value.__name__ in _KNOWN_MODULES:
             return
-        if value.__name__.partition(".")[0] == "numpy":
-            raise Unguarded("NumPy is called beside the operations")
+        refuse(value.__name__.partition(".")[0] == "numpy", "NumPy is called beside the operations")
         self.entries(vars(value), [n for n in self.names if n in vars(value)])
 
     def instance(self, value: Any, name: Any) -> None:
         """An object: the attributes that the code names, and its class."""
-        known = isinstance(value, Module) or type(value).__module__.startswith(_TRAINERS)
+        module, layer = type(value).__module__, isinstance(value, Module)
         attributes: Any = getattr(value, "__dict__", None)
-        ours = is_ours({"__name__": type(value).__module__})
-        standard = type(value).__module__.partition(".")[0] in _STANDARD - {"__main__"}
-        strange = attributes is None or standard or hasattr(type(value), "__slots__")
-        if strange or (ours and not known):
-            raise Unguarded(f"`{name}` is a {type(value).__name__}, which might change unnoticed")
-        self.cls(type(value), name)
-        self.size(attributes)
-        names = self.names | _LAYER if isinstance(value, Module) else self.names
+        known = layer or module.startswith(_TRAINERS) or not is_ours({"__name__": module})
+        strange = attributes is None or hasattr(type(value), "__slots__")
+        if strange or not known or module.partition(".")[0] in _STANDARD:
+            raise Refused(f"`{name}` is a {type(value).__name__}, which might change unnoticed")
+        self.cls(type(value))
+        self.look(length_hint, attributes, 0)
+        names = self.names | _LAYER if layer else self.names
         self.entries(attributes, [n for n in attributes if n in names])
 
     def _check_closures(self, watch: Watch) -> None:
@@ -230,7 +198,11 @@ class State:
         for code, names in watch.codes.items():
             known = code in inner or code in self._functions or is_ours(names)
             if code.co_freevars and code.co_freevars != ("__class__",) and not known:
-                raise Unguarded(f"`{code.co_name}` has a closure that could not be found")
+                raise Refused(f"`{code.co_name}` has a closure that could not be found")
+
+
+def _node(t: Any, _: Any) -> Any:
+    return current_node(t)
 
 
 def _same(a: Any, b: Any) -> bool:

@@ -1,14 +1,13 @@
 """What the commonest operations become in a program: the calls of NumPy that they come to.
 
-For given shapes and dtypes most of a forward function is decided: that there are two dimensions, a
-bias, one dtype.  What is left are the calls that compute, with the same results, bit for bit.  An
-operation that is not here, or other shapes, are called as they are.
+For given shapes and dtypes most of a forward function, or of a rule, is decided: that there are
+two dimensions, a bias, one dtype.  What is left are the calls that compute, with the same results,
+bit for bit.  An operation that is not here, or other shapes, are called as they are.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -33,123 +32,82 @@ def constant(value: float, shape: tuple[int, ...], dtype: Any) -> Any:
     return _CONSTANTS[key]
 
 
-def simple(*values: Any) -> bool:
-    """Whether these are arrays of one float dtype that lie in C order."""
-    return all([
-        type(v) is np.ndarray and v.dtype == values[0].dtype and v.dtype.kind == "f"
-        and v.itemsize >= 4 and v.ndim and v.size and v.flags.c_contiguous for v in values
-    ])  # fmt: skip
+def simple(x: Any, dtype: Any) -> bool:
+    """Whether this is an array of this float dtype that lies in C order."""
+    wide = type(x) is np.ndarray and x.dtype == dtype and x.dtype.kind == "f" and x.itemsize >= 4
+    return bool(wide and x.ndim and x.size and x.flags.c_contiguous)
 
 
-def _rows(name: str, shape: tuple[int, ...]) -> str:
-    """An array as a matrix of all its rows, as an expression."""
-    return name if len(shape) == 2 else f"{name}.reshape{math.prod(shape[:-1]), shape[-1]}"
+def _alike(y: Any, *values: Any) -> bool:
+    return all([getattr(v, "shape", v) == y for v in values])
 
 
-def _fits_linear(x: Any, w: Any, b: Any) -> bool:
-    if x.ndim < 2 or w.ndim != 2 or not simple(x, w):
-        return False
-    return b is None or (simple(x, b) and b.shape == w.shape[:1])
+def _alike_and_small(y: Any, *values: Any) -> bool:
+    return _alike(y, *values) and math.prod(y) <= _LARGEST
 
 
-# Forward: `(writer, y, names, values)` gives the lines that compute `y`, or None.
+_linear, _mul, _relu = (f.primitive for f in (matmul._linear, arithmetic.mul, activation.relu))
+_FORMS: dict[Any, tuple[Any, str]] = {
+    _linear.forward: (
+        lambda y, x, w, b: x.ndim > 1 == w.ndim - 1 and (b is None or b.shape == w.shape[:1]),
+        "np.matmul({0}, {1}.T)\nnp.add({y}, {2}, out={y})",
+    ),
+    _linear.rules["x"]: (lambda gx, g, w: len(g) > 1 == w.ndim - 1, "np.matmul({0}, {1})"),
+    _linear.rules["weight"]: (
+        lambda gw, g, x, *shapes: len(gw) == 2 and len(g) > 1, "np.matmul({0}.T, {1})",
+    ),
+    _linear.rules["bias"]: (
+        lambda gb, g, x, w, b: len(w) == 2 and len(g) > 1 and b == w[:1], "np.matmul({ones}, {0})",
+    ),
+    _relu.forward: (_alike_and_small, "np.maximum({0}, {zeros})"),
+    _relu.rules["x"]: (_alike_and_small, "{gate}({0}, {1} != {zeros})"),  # y > 0, or nan
+    _mul.rules["a"]: (_alike, "np.multiply({0}, {1})"),
+    _mul.rules["b"]: (_alike, "np.multiply({0}, {1})"),
+    _mul.forward: (_alike, "np.multiply({0}, {1})"),
+    arithmetic._add.primitive.forward: (_alike, "np.add({0}, {1})"),
+    arithmetic._sub.primitive.forward: (_alike, "np.subtract({0}, {1})"),
+}  # fmt: skip
+"""Of a forward function or rule whether it may be lowered, and to what.
+
+The question is asked with the shape of the result and the arguments, of a gradient its shape.
+"""
 
 
-def _linear(writer: Any, y: str, names: Any, values: Any) -> list[str] | None:
-    x, w, b = values
-    if not _fits_linear(x, w, b):
+def lower(
+    writer: Any, function: Any, names: Any, values: Any, shape: tuple[int, ...], dtype: Any
+) -> str | None:
+    """What a call comes to: an expression and, behind it, further lines; None if it stays a call.
+
+    Args:
+        names, values: of the arguments; the value of a gradient, the first of a rule, is its shape.
+        shape, dtype: of the result.
+    """
+    fits, text = _FORMS.get(function, (None, ""))
+    arrays = [v for v in values if hasattr(v, "dtype")]
+    if fits is None or not all([simple(a, dtype) for a in arrays]) or not fits(shape, *values):
         return None
-    lines = [f"{y} = np.matmul({_rows(names[0], x.shape)}, {names[1]}.T)"]
-    lines += [] if b is None else [f"np.add({y}, {names[2]}, out={y})"]
-    return lines + ([f"{y} = {y}.reshape{(*x.shape[:-1], len(w))}"] if x.ndim > 2 else [])
-
-
-def _relu(writer: Any, y: str, names: Any, values: Any) -> list[str] | None:
-    (x,) = values
-    if not simple(x) or x.size > _LARGEST:
-        return None
-    zeros = writer.name(constant(0.0, x.shape, x.dtype), "zeros")
-    return [f"{y} = np.maximum({names[0]}, {zeros})"]
-
-
-def _elementwise(function: str) -> Callable[..., list[str] | None]:
-    def lines(writer: Any, y: str, names: Any, values: Any) -> list[str] | None:
-        if not simple(*values) or values[0].shape != values[1].shape:
-            return None
-        return [f"{y} = np.{function}({names[0]}, {names[1]})"]
-
-    return lines
-
-
-FORWARD: dict[Any, Callable[..., list[str] | None]] = {
-    matmul._linear.primitive.forward: _linear,
-    activation.relu.primitive.forward: _relu,
-    arithmetic._add.primitive.forward: _elementwise("add"),
-    arithmetic._sub.primitive.forward: _elementwise("subtract"),
-    arithmetic.mul.primitive.forward: _elementwise("multiply"),
-}
+    if "matmul" in text:  # of rows, whatever they are arranged in
+        flat = []
+        for name, value in zip(names, values, strict=True):
+            whole = getattr(value, "shape", value) or ()
+            many = len(whole) > 2
+            flat.append(f"{name}.reshape{math.prod(whole[:-1]), whole[-1]}" if many else name)
+        first, *more = text.split("\n")
+        first += f".reshape{shape}" if len(shape) > 2 else ""
+        names, text = flat, "\n".join([first, *(more if names[-1] != "None" else ())])
+    rows = math.prod(values[0][:-1]) if "ones" in text else 0
+    known = {"ones": (1.0, (rows,), dtype), "zeros": (0.0, shape, dtype)}
+    made: Any = {k: constant(*how) for k, how in known.items() if k in text} | {"gate": gate}
+    used = {k: writer.name(value, k) for k, value in made.items() if k in text}
+    return text.format(*names, y="{y}", **used)
 
 
 def lower_noise(writer: Any, like: Any, p: float) -> str | None:
     """Dropout's noise of the default generator, as an expression."""
-    if not simple(like) or like.size > CHUNK or not 0 < p < 1:
+    if not simple(like, like.dtype) or like.size > CHUNK or not 0 < p < 1:
         return None
     wide = like.dtype.type
     stream = writer.name(random.default_generator, "stream")
     keep = f"{writer.name(bernoulli, 'bernoulli')}({stream}, {like.size}, {1 - p!r})"
     scale = writer.name(wide(1) / wide(1 - p), "scale")
     return f"np.multiply({keep}.reshape{like.shape}, {scale}, dtype={writer.name(like.dtype, 't')})"
-
-
-# Backward: `(writer, g, names, values, node, edge)` gives a rule's result, or None.
-# `names` and `values` are what the rule is given beside `g`; a shape stands for itself.
-
-
-def _linear_x(writer: Any, g: str, names: Any, values: Any, node: Any, edge: Any) -> str | None:
-    (w,) = values
-    if not simple(w) or w.ndim != 2 or len(node.shape) < 2:
-        return None
-    product = f"np.matmul({_rows(g, node.shape)}, {names[0]})"
-    whole = (*node.shape[:-1], w.shape[1])
-    return product if len(node.shape) == 2 else f"{product}.reshape{whole}"
-
-
-def _linear_weight(
-    writer: Any, g: str, names: Any, values: Any, node: Any, edge: Any
-) -> str | None:
-    x, shape, *_ = values
-    if not simple(x) or len(shape) != 2 or x.ndim < 2:
-        return None
-    return f"np.matmul({_rows(g, node.shape)}.T, {_rows(names[0], x.shape)})"
-
-
-def _linear_bias(writer: Any, g: str, names: Any, values: Any, node: Any, edge: Any) -> str | None:
-    x_shape, shape, bias_shape = values
-    if len(shape) != 2 or len(x_shape) < 2 or bias_shape != shape[:1]:
-        return None
-    ones = constant(1.0, (math.prod(node.shape[:-1]),), node.dtype)
-    return f"np.matmul({writer.name(ones, 'ones')}, {_rows(g, node.shape)})"
-
-
-def _times(writer: Any, g: str, names: Any, values: Any, node: Any, edge: Any) -> str | None:
-    (other,) = values
-    fits = simple(other) and other.shape == node.shape == edge.shape
-    return f"np.multiply({g}, {names[0]})" if fits else None
-
-
-def _relu_x(writer: Any, g: str, names: Any, values: Any, node: Any, edge: Any) -> str | None:
-    (y,) = values
-    if not simple(y) or y.size > _LARGEST:
-        return None
-    zeros = writer.name(constant(0.0, y.shape, y.dtype), "zeros")
-    return f"{writer.name(gate, 'gate')}({g}, {names[0]} != {zeros})"  # y > 0, or nan
-
-
-BACKWARD: dict[Any, Callable[..., str | None]] = {
-    matmul._linear.primitive.rules["x"]: _linear_x,
-    matmul._linear.primitive.rules["weight"]: _linear_weight,
-    matmul._linear.primitive.rules["bias"]: _linear_bias,
-    activation.relu.primitive.rules["x"]: _relu_x,
-    arithmetic.mul.primitive.rules["a"]: _times,
-    arithmetic.mul.primitive.rules["b"]: _times,
-}

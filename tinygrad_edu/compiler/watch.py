@@ -17,6 +17,7 @@ import dis
 import gc
 import importlib
 import inspect
+import itertools
 import math
 import sys
 import warnings
@@ -31,105 +32,83 @@ from tinygrad_edu.engine.levels import tensors
 from tinygrad_edu.ops import creation, masking
 
 _PACKAGE = __name__.partition(".")[0]
+
+
+def _ours(names: str) -> set[str]:
+    return {f"{_PACKAGE}.{name}" for name in names.split()}
+
+
 # Modules of others that ours call, and that look at dtypes, shapes and names alone.
 _TRUSTED = {
-    "contextlib",
-    "enum",
-    "re",
-    "re._compiler",
-    "re._parser",
-    "importlib",
-    "importlib._bootstrap",
+    *"contextlib enum re re._compiler re._parser importlib importlib._bootstrap".split(),
     np.finfo.__new__.__globals__["__name__"],
     inspect.unwrap(np.broadcast_shapes).__globals__["__name__"],
 }
 # Names by which code may come to the numbers in a tensor, or change them.
-_VALUES = {
-    "array", "storage", "_storage", "_grad", "view_of", "rebased", "turns", "item", "tolist",
-    "numpy", "data_ptr", "__array__", "fill_", "operand",
-}  # fmt: skip
+_VALUES = set(
+    "array storage _storage _grad view_of rebased turns item tolist numpy data_ptr __array__ fill_"
+    " operand".split()
+)
 # Modules that look at shapes and histories only.
-_ENGINE = {
-    f"{_PACKAGE}.{name}"
-    for name in (
-        "engine.fast engine.record engine.views engine.boundary engine.composed engine.mode"
-        " engine.binding engine.levels engine.tree engine.nodes engine.versions engine.switches"
-        " dtypes backend size compiler.capture compiler.watch random out_of_memory"
-    ).split()
-}
-_AROUND_STEPS = {"step", "_without_numpy"}  # what surrounds the optimizers' steps
-_CLOSED = {
-    f"{_PACKAGE}.engine.inplace": "a write in place",
-    f"{_PACKAGE}.engine.gradients": "a backward pass",
-    f"{_PACKAGE}.engine.hooks": "a hook of a tensor",
-    f"{_PACKAGE}.autograd.function": "a custom Function",
-    f"{_PACKAGE}.utils.checkpoint": "checkpointing",
-}
-# Of other modules, the functions that ask an array for its shape, dtype and strides alone.
-_LOOK_AT_SHAPES = {
-    "methods": "Methods.<lambda>",
-    "methods.python_protocol": "PythonProtocol.__len__",
-    "nn.functional.dropout": "dropout _times _per_channel _channel_dropout",
-    "nn.functional.losses": "_warn_of_broadcasting _weighted binary_cross_entropy_with_logits"
-    " nll_loss mse_loss l1_loss",
-    "nn.functional.more.densities": "kl_div",
-    "nn.functional.more.robust": "huber_loss",
-    "nn.functional.normalization": "layer_norm rms_norm _normalized_size _check_floats _by_running"
-    " _check_channels batch_norm group_norm",
-    "nn.functional.softmax": "softmax log_softmax softmin",
-    "nn.functional.sparse": "embedding",
-    "nn.modules.batchnorm": "_NormBase._check_dims",
-    "ops.more.activation": "hardtanh prelu",
-    "ops.arguments": "operand plain",
-    "ops.attention": "_check_types scaled_dot_product_attention"
-    " scaled_dot_product_attention.<locals>.<listcomp>",
-    "ops.casting": "_read_to arranged clone contiguous to",
-    "ops.convolution": "_conv",
-    "ops.creation": "_like _number",
-    "ops.embedding": "embedding",
-    "ops.indexing": "_alone getitem",
-    "ops.joining": "chunk split",
-    "ops.largest": "amax amin argmax argmin max",
-    "ops.losses": "_check_shapes _check_weight as_images cross_entropy",
-    "ops.masking": "masked_fill",
-    "ops.matmul": "_need bmm linear",
-    "out": "fills_out.<locals>.call takes_out.<locals>.call",
-    "ops.more.arranging": "_matrices_turned roll roll.<locals>.<listcomp>",
-    "ops.more.einsum": "_cheapest.<locals>.size _contract _squeeze_broadcast"
-    " einsum.<locals>.<listcomp>",
-    "ops.more.products": "outer",
-    "ops.padding": "_pad_constant pad",
-    "ops.pooling": "_batched adaptive_avg_pool avg_pool max_pool",
-    "nn.modules.rnn": "RNNBase.forward RNNBase._begin LSTM._layer GRU._layer RNN._layer",
-    "ops.reduction": "sum mean logsumexp _truth_dims",
-    "ops.shape": "expand flatten flip permute repeat reshape squeeze unflatten",
-    "tensor": "Tensor.shape Tensor.size Tensor.dtype Tensor.device Tensor.ndim Tensor.dim"
-    " Tensor.numel Tensor.element_size Tensor.itemsize Tensor.nbytes Tensor.stride"
-    " Tensor.is_contiguous Tensor.is_floating_point Tensor.is_cuda Tensor.<lambda> Tensor.detach",
-}
-_SHAPES = {f"{_PACKAGE}.{place}": names.split() for place, names in _LOOK_AT_SHAPES.items()}
+_ENGINE = _TRUSTED | _ours(
+    "engine.fast engine.record engine.views engine.boundary engine.composed engine.mode"
+    " engine.binding engine.levels engine.tree engine.nodes engine.versions engine.switches dtypes"
+    " backend size compiler.capture compiler.watch random out_of_memory"
+)
+_CLOSED = {f"{_PACKAGE}.{name}": what for name, what in {
+    "engine.inplace": "a write in place", "engine.gradients": "a backward pass",
+    "engine.hooks": "a hook of a tensor", "autograd.function": "a custom Function",
+    "utils.checkpoint": "checkpointing",
+}.items()}  # fmt: skip
+# What `.array` may be asked for anywhere, and functions that hand it on to such questions alone.
+_FACTS = {"shape", "dtype", "ndim", "size", "strides", "itemsize", "nbytes", "flags", "device"}
+_LOOK_AT_SHAPES = _ours("""
+    methods.python_protocol.PythonProtocol.__len__ nn.functional.dropout._channel_dropout
+    nn.functional.dropout.dropout nn.functional.normalization._by_running
+    nn.functional.normalization.batch_norm nn.functional.normalization.group_norm
+    nn.functional.normalization.layer_norm nn.functional.normalization.rms_norm
+    nn.functional.sparse.embedding nn.modules.rnn.RNNBase.forward ops.arguments.operand
+    ops.arguments.plain ops.attention._check_types ops.attention.scaled_dot_product_attention
+    ops.casting._read_to ops.casting.arranged ops.casting.to ops.convolution._conv
+    ops.creation._like ops.creation._number ops.embedding.embedding ops.indexing.getitem
+    ops.largest.amax ops.largest.amin ops.largest.argmax ops.largest.argmin ops.largest.max
+    ops.losses._check_weight ops.losses.cross_entropy ops.masking.masked_fill ops.matmul.linear
+    ops.pooling._batched ops.pooling.adaptive_avg_pool ops.pooling.avg_pool
+    ops.reduction._truth_dims ops.reduction.logsumexp ops.reduction.mean ops.reduction.sum
+    ops.shape.reshape out.fills_out.<locals>.call tensor.Tensor.<lambda> tensor.Tensor.detach
+    tensor.Tensor.device tensor.Tensor.is_contiguous tensor.Tensor.is_cuda tensor.Tensor.stride
+""")
 # Functions that make tensors of what they are told, and of nothing else.
 _CONSTANTS = {
     inspect.unwrap(getattr(creation, name)).__code__
-    for name in "arange zeros ones full eye zeros_like ones_like".split()
+    for name in "arange full eye zeros ones zeros_like ones_like".split()
 }
 # Functions that look at the numbers in a tensor given for a number, and at which argument.
 _TAKE_NUMBERS = {
-    inspect.unwrap(getattr(creation, name)).__code__: None for name in "arange full eye".split()
-} | {
-    inspect.unwrap(masking.masked_fill).__code__: "value",
-    creation._number.__code__: "value",
-}
-_PURE: set[Any] = {
-    getattr(builtins, name)
-    for name in (
-        "abs all any callable chr divmod format isinstance issubclass iter len max min next ord"
-        " pow repr round sorted sum"
-    ).split()
-} | {value for value in vars(math).values() if isinstance(value, BuiltinFunctionType)}
+    inspect.unwrap(function).__code__: argument
+    for function, argument in {
+        creation.arange: None, creation.full: None, creation.eye: None,
+        masking.masked_fill: "value", creation._number: "value",
+    }.items()
+}  # fmt: skip
+_PURE: set[Any] = {value for value in vars(math).values() if isinstance(value, BuiltinFunctionType)}
+_PURE |= {vars(builtins)[name] for name in (
+    "abs all any callable chr divmod format isinstance issubclass iter len max min next ord pow"
+    " repr round sorted sum"
+).split()}  # fmt: skip
 _PLAIN = (list, dict, tuple, str, int, float, set, frozenset, bytes, range, type(None))
 _IMPORT = importlib._bootstrap._find_and_load.__code__  # type: ignore[attr-defined]
 _WRITES = {"STORE_GLOBAL", "DELETE_GLOBAL", "IMPORT_NAME"}
+
+
+class Refused(Exception):
+    """The run cannot be recorded, and why."""
+
+
+def refuse(when: object, why: str) -> None:
+    """Give up a recording, in this case."""
+    if when:
+        raise Refused(why)
 
 
 class Watch:
@@ -197,24 +176,33 @@ class Watch:
         """Refuse a function that may look at numbers; note what the others name."""
         importing = code.co_name == "<module>" and is_ours({"__name__": module})
         renames = code is copy_as.__code__  # gives a node another name
-        steps = module.startswith(f"{_PACKAGE}.optim.") and code.co_name in _AROUND_STEPS
-        if importing or renames or steps or module in _ENGINE or module in _TRUSTED:
+        if importing or renames or module in _ENGINE:
             return
         words = {c for c in code.co_consts if isinstance(c, str) and c.isidentifier()}
         self.names |= {*code.co_names, *words}
         if module in _CLOSED:
             self.refuse(f"{_CLOSED[module]}: `{code.co_qualname}`")
-        elif code in _CONSTANTS or code.co_qualname in _SHAPES.get(module, ()):
+        elif code in _CONSTANTS or f"{module}.{code.co_qualname}" in _LOOK_AT_SHAPES:
             return
-        elif not _VALUES.isdisjoint([*code.co_names, *words]):
+        elif not _VALUES.isdisjoint(words) or _looks_at_values(code):
             self.refuse(f"`{code.co_name}` looks at the numbers in a tensor")
         elif not is_ours({"__name__": module}):
             if "__dict__" in code.co_names:
                 self.refuse(f"`{code.co_name}` looks into a `__dict__`")
-            found = {i.opname for i in dis.get_instructions(code)} & _WRITES
-            writes = [i for i in dis.get_instructions(code) if i.opname == "STORE_DEREF"]
-            if found or any([i.argval in code.co_freevars for i in writes]):
+            steps = [(i.opname, i.argval) for i in dis.get_instructions(code)]
+            outer = {("STORE_DEREF", name) for name in code.co_freevars}
+            if not (outer.isdisjoint(steps) and _WRITES.isdisjoint([name for name, _ in steps])):
                 self.refuse(f"`{code.co_name}` assigns to a global or nonlocal name, or imports")
+
+
+def _looks_at_values(code: CodeType) -> bool:
+    """Whether code comes to a tensor's numbers: it does more than `x.array.shape` and the like."""
+    steps = [i for i in dis.get_instructions(code) if i.opname not in ("PRECALL", "CACHE")]
+    return any(
+        i.argval in _VALUES and not (i.argval == "array" and behind.argval in _FACTS)
+        for i, behind in itertools.pairwise(steps)
+        if i.opcode in dis.hasname
+    )
 
 
 def is_ours(names: dict[str, Any]) -> bool:
@@ -225,11 +213,7 @@ def is_ours(names: dict[str, Any]) -> bool:
 
 def _is_pure(function: Any) -> bool:
     """Whether a function in C depends on its arguments alone."""
-    if function == sys.setprofile:
-        return True
-    try:
-        owner = getattr(function, "__self__", 0.5j)
-        made = isinstance(owner, type) and owner in (tuple, dict, int, str)
-        return made or isinstance(owner, _PLAIN) or function in _PURE
-    except TypeError:
-        return False
+    owner = getattr(function, "__self__", 0.5j)
+    made = owner is tuple or owner is dict or owner is int or owner is str
+    own = made or isinstance(owner, _PLAIN) or function == sys.setprofile
+    return own or function in _PURE

@@ -10,6 +10,7 @@ import warnings
 from importlib.resources import files
 
 from tinygrad_edu.course.checks import CHECKS
+from tinygrad_edu.names.pipes import until_closed
 
 USAGE = "usage: python -m tinygrad_edu.course list | start N | check N [file]"
 
@@ -67,4 +68,6 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    with until_closed():
+        status = main(sys.argv[1:])
+    sys.exit(status)

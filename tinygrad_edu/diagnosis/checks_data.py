@@ -1,7 +1,5 @@
 """Checks of the data: their order, their size, and who sees which."""
 
-from __future__ import annotations
-
 import dis
 import random
 from typing import Any
@@ -22,25 +20,25 @@ def unshuffled(seen: History, event: Event) -> Any:
 
     Cure: DataLoader(dataset, batch_size=..., shuffle=True)
     """
-    if hasattr(event, "loader"):
-        key = "loader" if hasattr(event, "recording") else ("made", id(event.loader))
-        seen.notes[key] = event.loader if key == "loader" else event.place
+    if event.what == "loader":
+        seen.notes["made", id(event.loader)] = event.place
+        return
+    if event.what == "epoch":
+        seen.notes["loader"] = event.loader
         return
     t, key = event.t, ("sorted", event.place)
     classes = t.dtype.kind in "iu" or "binary" in event.name
     known, batches = seen.notes.get(key, ((), 0))
     if not event.recorded or not classes or known is None or t.shape[:1] != (t.size,):
         return
-    labels = [*known, *t.ravel().tolist()]
+    labels, batches = [*known, *t.ravel().tolist()], batches + 1
     if labels != sorted(labels) or len(labels) > 100_000:
-        seen.notes[key] = None, 0  # they are mixed
-        return
-    seen.notes[key] = labels, batches + 1
-    first, last = labels[0], labels[-1]
-    enough = batches + 1 >= 4 and len(labels) >= 12 and first != last
-    if enough and min(labels.count(first), labels.count(last)) >= 3:
-        numbers = {"batches": batches + 1, "first": int(first), "last": int(last)}
-        yield Found(_made(seen, seen.notes.get("loader")), event.place, **numbers)
+        labels = None  # they are mixed
+    seen.notes[key] = labels, batches
+    if labels and batches >= 4 and len(labels) >= 12 and labels[0] != labels[-1]:
+        if min(labels.count(labels[0]), labels.count(labels[-1])) >= 3:
+            numbers = {"batches": batches, "first": int(labels[0]), "last": int(labels[-1])}
+            yield Found(_made(seen, seen.notes.get("loader")), event.place, **numbers)
 
 
 def _made(seen: History, loader: Any) -> Any:
@@ -62,8 +60,7 @@ def same_augmentation(seen: History, event: Event) -> Any:
         return
     what = _own_generator(loader.dataset) or _fixed_seed(loader.worker_init_fn)
     if what:
-        numbers = {"workers": loader.num_workers, "what": what}
-        yield Found(_made(seen, loader), event.place, **numbers)
+        yield Found(_made(seen, loader), event.place, workers=loader.num_workers, what=what)
 
 
 def _own_generator(dataset: object) -> str | None:
@@ -115,29 +112,23 @@ def validation_in_training(seen: History, event: Event) -> Any:
     Cure: train, held_out = torch.utils.data.random_split(dataset, [0.8, 0.2])
     """
     trained_on: dict[int, Any] = seen.note("trained on", dict)
-    if hasattr(event, "optimizer"):
-        loader = seen.notes.get("loader")
-        if loader is not None:
-            trained_on[id(loader)] = loader
-        return
-    if hasattr(event, "loader"):
+    loader = seen.notes.get("loader")
+    if event.what == "epoch":
         seen.notes["epoch"] = event.place
+    elif event.what == "step" and loader is not None:
+        trained_on[id(loader)] = loader
+    if event.what != "begin" or loader is None or id(loader) in trained_on:
         return
-    judged = seen.notes.get("loader")
     trains = event.passed.recorded and event.passed.training
-    if judged is None or trains or id(judged) in trained_on:
+    if trains or not seen.looks_left(("held out", id(loader)), 1):
         return
-    if not seen.looks_left(("held out", id(judged)), 1):
-        return
-    base, held = _samples(judged.dataset)
-    for loader in trained_on.values():
-        other, taken = _samples(loader.dataset)
-        if other != base or held is None:
-            continue
-        shared = len(held if taken is None else held & taken)
-        if shared:
-            place = _made(seen, loader)
-            yield Found(seen.notes["epoch"], place, shared=shared, count=len(held))
+    base, held = _samples(loader.dataset)
+    for other in trained_on.values():
+        source, taken = _samples(other.dataset)
+        shared = held if taken is None else (held or frozenset()) & taken
+        if source == base and held and shared:
+            place = _made(seen, other)
+            yield Found(seen.notes["epoch"], place, shared=len(shared), count=len(held))
 
 
 @check("unnormalised", "warning", "op.linear op.matmul op.convolve")
@@ -149,13 +140,10 @@ def unnormalised(seen: History, event: Event) -> Any:
 
     Cure: x = (x - x.mean(0)) / x.std(0)  # or x / 255
     """
-    if event.y.node is None or not event.inputs:
+    x = event.inputs[0].array
+    if event.y.node is None or event.inputs[0].node is not None or not event.inputs[1].is_leaf:
         return
-    t = event.inputs[0]
-    x, facts = t.array, seen.of(t)
-    if t.node is not None or not event.inputs[1].is_leaf or seen.steps > 3:
-        return
-    if x.dtype.kind != "f" or not x.size or (facts is not None and facts.kind is not None):
+    if seen.steps > 3 or x.dtype.kind != "f" or not x.size or event.before.kind is not None:
         return
     size = rms(x)
     level = "warning" if 60 < size < np.inf else "note" if size > 20 or 0 < size < 1e-3 else None

@@ -1,19 +1,16 @@
 """Checks of what flows from the model into the loss."""
 
-from __future__ import annotations
-
 import contextlib
+import itertools
 import math
-from typing import TYPE_CHECKING, Any
+import operator
+from typing import Any
 
 import numpy as np
 
 from tinygrad_edu.diagnosis.findings import Event, Found, check
 from tinygrad_edu.diagnosis.flow import OPPOSITE, finite, span
 from tinygrad_edu.diagnosis.history import History
-
-if TYPE_CHECKING:
-    from tinygrad_edu.tensor import Tensor
 
 
 def sums_to_one(x: Any, axis: int) -> bool:
@@ -55,7 +52,7 @@ def softmax_twice(seen: History, event: Event) -> Any:
         )  # fmt: skip
 
 
-def _shrinkage(p: Tensor, t: Tensor) -> float:
+def _shrinkage(p: Any, t: Any) -> float:
     """How much smaller the gradient at the scores is with a second softmax."""
     if p.ndim != 2 or t.ndim != 1:
         return float(p.shape[0 if p.ndim == 1 else 1])
@@ -78,11 +75,12 @@ def softmax_of_softmax(seen: History, event: Event) -> Any:
 
     Cure: apply it once, to the scores
     """
-    before, y = event.before, event.y.array
-    if not event.inside and before is not None and before.kind == "softmax" and y.ndim:
-        if before.axis == int(event.args[1]) % y.ndim:
-            most = math.e / (math.e + y.shape[before.axis] - 1)
-            yield Found(event.place, before.place, classes=y.shape[before.axis], most=most)
+    before, shape = event.before, event.y.array.shape
+    if not event.inside and before.kind == "softmax" and shape:
+        if before.axis == int(event.args[1]) % len(shape):
+            classes = shape[before.axis]
+            most = math.e / (math.e + classes - 1)
+            yield Found(event.place, before.place, classes=classes, most=most)
 
 
 @check("log-twice", "warning", "loss.cross_entropy")
@@ -107,10 +105,10 @@ def log_of_log(seen: History, event: Event) -> Any:
 
     Cure: leave the second log out
     """
-    before = event.before
-    if before is not None and before.kind in ("log_softmax", "log_sigmoid"):
-        y = event.y.array
-        yield Found(event.place, before.place, bad=int((~np.isfinite(y)).sum()), all=y.size)
+    y = event.y.array
+    if event.before.kind in ("log_softmax", "log_sigmoid"):
+        bad = int((~np.isfinite(y)).sum())
+        yield Found(event.place, event.before.place, bad=bad, all=y.size)
 
 
 @check("softmax-missing", "error", "loss.nll_loss")
@@ -123,9 +121,9 @@ def softmax_missing(seen: History, event: Event) -> Any:
     Cure: nn.CrossEntropyLoss()(scores, y)  # or log_softmax(scores, 1) before nll_loss
     """
     x = event.x
-    if event.kind in ("softmax", "sigmoid") or often(seen, event):
+    if event.kind in ("softmax", "sigmoid") or often(seen, event) or not finite(x):
         return
-    if not x.size or not finite(x) or x.shape[event.axis] < 2:
+    if not x.size or x.shape[event.axis] < 2:
         return
     sums = log_sums(x, event.axis)
     if abs(sums).mean() > 0.02 and not (event.kind == "log_softmax" and event.facts.axis != 1):
@@ -157,9 +155,9 @@ def sigmoid_twice(seen: History, event: Event) -> Any:
     Cure: pass the scores themselves, or take nn.BCELoss()
     """
     if event.kind in ("sigmoid", "softmax") and event.x.size:
-        low, high = float(event.x.min()), float(event.x.max())
-        ends: Any = {"least": 1 / (1 + math.exp(-low)), "most": 1 / (1 + math.exp(-high))}
-        yield Found(event.place, event.also, name=event.name, low=low, high=high, **ends)
+        ends = span(event.x)
+        least, most = [1 / (1 + math.exp(-end)) for end in ends.values()]
+        yield Found(event.place, event.also, name=event.name, least=least, most=most, **ends)
 
 
 @check("sigmoid-twice", "warning", "op.sigmoid")
@@ -170,9 +168,8 @@ def sigmoid_of_sigmoid(seen: History, event: Event) -> Any:
 
     Cure: apply it once, to the scores
     """
-    before = event.before
-    if before is not None and before.kind == "sigmoid" and not event.ours:
-        yield Found(event.place, before.place, most=1 / (1 + math.exp(-1)))
+    if event.before.kind == "sigmoid" and not event.ours:
+        yield Found(event.place, event.before.place, most=1 / (1 + math.exp(-1)))
 
 
 @check("sigmoid-missing", "error", "loss.binary_cross_entropy")
@@ -184,16 +181,13 @@ def sigmoid_missing(seen: History, event: Event) -> Any:
 
     Cure: nn.BCEWithLogitsLoss()(scores, y)  # which applies sigmoid itself
     """
-    x = event.x
+    x, kind = event.x, event.kind
     if not x.size or not finite(x):
         return
-    low, high = float(x.min()), float(x.max())
-    outside = low < 0 or high > 1
-    raw = event.kind in ("clamp", "relu", "tanh") or event.facts is not None and (
-        event.facts.kind is None and event.facts.features is not None)  # fmt: skip
-    if outside or raw:
-        what = f"the result of {event.kind}()" if event.kind else "raw scores"
-        yield Found(event.place, event.also, name=event.name, low=low, high=high, what=what)
+    raw = kind in ("clamp", "relu", "tanh") or (kind is None and event.facts.features is not None)
+    if raw or x.min() < 0 or x.max() > 1:
+        what = f"the result of {kind}()" if kind else "raw scores"
+        yield Found(event.place, event.also, name=event.name, what=what, **span(x))
 
 
 @check("softmax-axis", "error", "loss.nll_loss loss.cross_entropy")
@@ -239,11 +233,11 @@ def softmax_over_queries(seen: History, event: Event) -> Any:
     Cure: scores.softmax(-1) @ v
     """
     facts, x = event.before, event.inputs[0].array
-    if event.inside or event.ours or facts is None or facts.kind != "softmax" or x.ndim < 2:
+    if event.inside or event.ours or facts.kind != "softmax" or x.ndim < 2 or not x.size:
         return
-    if facts.axis not in (None, x.ndim - 1) and x.size:
-        words = {"axis": facts.axis, "right": x.ndim - 1}
-        yield Found(event.place, facts.place, **words, **span(x.sum(-1)))
+    if facts.axis not in (None, x.ndim - 1):
+        sums = span(x.sum(-1))
+        yield Found(event.place, facts.place, axis=facts.axis, right=x.ndim - 1, **sums)
 
 
 @check("softmax-axis", "error", "op.gather op.take")
@@ -255,7 +249,7 @@ def softmax_picked(seen: History, event: Event) -> Any:
     Cure: scores.softmax({right})
     """
     facts, x = event.before, event.inputs[0].array
-    known = facts is not None and facts.kind in ("softmax", "log_softmax") and facts.axis == 0
+    known = facts.kind in ("softmax", "log_softmax") and facts.axis == 0
     if not known or event.inside or x.ndim != 2 or not x.size or x.shape[0] == x.shape[1]:
         return
     index = event.args[1]
@@ -274,15 +268,13 @@ def target_broadcast(seen: History, event: Event) -> Any:
     Cure: make the shapes equal:  model(x).squeeze(1) - y
     """
     facts = event.before
-    if facts is None or facts.outer is None or event.y.array.size != 1:
+    if facts.outer is None or facts.kind in OPPOSITE or event.y.array.size != 1:
         return
-    if facts.kind not in OPPOSITE and (event.y.node is not None or facts.lost):
+    if event.y.node is not None or facts.lost:
         yield Found(facts.outer[0], event.place, count=facts.outer[1])
 
 
-@check(
-    "target-broadcast", "error", "loss.mse_loss loss.l1_loss loss.smooth_l1_loss loss.huber_loss"
-)
+@check("target-broadcast", "error", "loss")
 def target_broadcast_by_a_loss(seen: History, event: Event) -> Any:
     """{name} is given shapes {input} and {target}, which broadcast to {all}.
 
@@ -292,12 +284,61 @@ def target_broadcast_by_a_loss(seen: History, event: Event) -> Any:
     Cure: make the shapes equal:  criterion(model(x).squeeze(1), y)
     """
     x, t = event.x, event.t
+    if event.name not in ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"):
+        return
     with contextlib.suppress(ValueError):  # shapes that do not broadcast
         shape, count = np.broadcast_shapes(x.shape, t.shape), max(x.size, t.size)
-        if math.prod(shape) > count:
-            shapes: Any = {"input": list(x.shape), "target": list(t.shape), "all": list(shape)}
-            pairs = math.prod(shape)
-            yield Found(event.place, name=event.name, **shapes, pairs=pairs, count=count)
+        shapes = {"input": list(x.shape), "target": list(t.shape), "all": list(shape)}
+        if (pairs := math.prod(shape)) > count:
+            yield Found(event.place, name=event.name, pairs=pairs, count=count, **shapes)
+
+
+@check("target-one-hot", "error", "loss.cross_entropy loss.nll_loss")
+def target_one_hot(seen: History, event: Event) -> Any:
+    """{name} takes class numbers; its targets are rows of {classes} with a single 1.
+
+    Why: As whole numbers such rows are refused, as floats they mean probabilities: cross_entropy
+    then computes with {times} times as many targets, to the same result.
+
+    Cure: criterion(scores, one_hot.argmax(1))
+    """
+    t = event.t
+    if t.ndim == 2 and t.shape == event.x.shape and t.shape[1] > 1:
+        if ((t == 0) | (t == 1)).all() and (t.sum(1) == 1).all():
+            level = "note" if t.dtype.kind == "f" else "error"
+            numbers = {"classes": t.shape[1], "times": t.shape[1]}
+            yield Found(event.place, None, level, name=event.name, **numbers)
+
+
+@check("target-shifted", "error", "loss.cross_entropy loss.nll_loss")
+def labels_from_one(seen: History, event: Event) -> Any:
+    """Labels count from 1 to {most}; of {most} scores the classes are 0 to {last}.
+
+    Why: There is no score for class {most}, and none of {count} labels is class 0.
+
+    Cure: criterion(scores, y - 1)
+    """
+    t = event.t
+    if t.dtype.kind in "iu" and t.size and event.x.ndim > event.axis:
+        classes = event.x.shape[event.axis]
+        if t.max() == classes and t.min() >= 1 and classes > 1:
+            yield Found(event.place, most=classes, last=classes - 1, count=t.size)
+
+
+@check("target-shifted", "warning", "loss.cross_entropy loss.nll_loss")
+def labels_not_shifted(seen: History, event: Event) -> Any:
+    """The labels are the words that go in, and attention sees each of them.
+
+    Why: To name word i when word i is given takes no model: all {count} labels are equal to their
+    inputs. A language model is to name word i + 1.
+
+    Cure: loss = cross_entropy(model(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten())
+    """
+    ids, seeing = seen.notes.get("words"), seen.notes.get("attentions", ())
+    causal = bool(seeing) and not any([weight for _, weight in seeing])
+    if event.recorded and causal and ids is not None and ids.size == event.t.size >= 8:
+        if (ids.ravel() == event.t.ravel()).all() and ids.min() < ids.max():
+            yield Found(event.place, count=ids.size)
 
 
 @check("class-axis", "error", "loss.cross_entropy loss.nll_loss")
@@ -312,10 +353,11 @@ def class_axis_last(seen: History, event: Event) -> Any:
     y.flatten())
     """
     x, facts = event.x, event.facts
-    if facts is None or x.ndim < 2 or event.t.shape == x.shape or facts.features in (None, 1):
+    axis = facts.features
+    if axis in (None, 1) or x.ndim < 2 or event.t.shape == x.shape:
         return
-    if facts.features < x.ndim and x.shape[facts.features] == x.shape[1]:
-        shape = {"axis": facts.features, "shape": list(x.shape), "size": x.shape[1]}
+    if axis < x.ndim and x.shape[axis] == x.shape[1]:
+        shape = {"axis": axis, "shape": list(x.shape), "size": x.shape[1]}
         yield Found(event.place, facts.place, name=event.name, **shape)
 
 
@@ -327,12 +369,10 @@ def accuracy_of_pairs(seen: History, event: Event) -> Any:
 
     Cure: make the shapes equal:  (scores.squeeze(1) > 0) == y
     """
-    facts = event.before
-    if facts is None or facts.outer is None or event.y.array.size != 1:
-        return
-    if facts.kind in OPPOSITE:
+    outer = event.before.outer
+    if outer is not None and event.before.kind in OPPOSITE and event.y.array.size == 1:
         right = int(event.inputs[0].array.sum())
-        yield Found(facts.outer[0], event.place, count=facts.outer[1], right=right)
+        yield Found(outer[0], event.place, count=outer[1], right=right)
 
 
 @check("accuracy-range", "warning", "op.div")
@@ -345,10 +385,9 @@ def accuracy_range(seen: History, event: Event) -> Any:
     Cure: right / len(y)
     """
     facts = seen.of(event.y)
-    if facts is None or facts.kind != "rate" or event.y.array.size != 1:
+    if facts.kind != "rate" or event.y.array.size != 1:
         return
-    most = 100 if facts.percent else 1
-    rate = float(event.y.array)
+    most, rate = 100 if facts.percent else 1, float(event.y.array)
     if rate > most * 1.001:
         right = float(event.inputs[0].array)
         yield Found(event.place, facts.place, rate=rate, most=most, right=right, by=right / rate)
@@ -363,11 +402,10 @@ def view_mixes_axes(seen: History, event: Event) -> Any:
 
     Cure: x.transpose(1, 2)  # or permute(...), before the view
     """
-    if event.inside or event.ours:
-        return
     before, after = event.inputs[0].array.shape, event.y.array.shape
-    size, name = _moved(before, after), event.name.removesuffix("_copy")
+    size = None if event.inside or event.ours else _moved(before, after)
     if size is not None:
+        name = event.name.removesuffix("_copy")
         yield Found(event.place, name=name, before=list(before), after=list(after), size=size)
 
 
@@ -388,15 +426,5 @@ def _moved(before: Any, after: Any) -> int | None:
 
 def _regroups(old: list[int], new: list[int]) -> bool:
     """Whether one list of sizes comes of the other by joining, or splitting, neighbours."""
-    return bool(old) and (_joins(old, new) or _joins(new, old))
-
-
-def _joins(many: list[int], few: list[int]) -> bool:
-    rest = list(many)
-    for size in few:
-        product = 1
-        while product < size and rest:
-            product *= rest.pop(0)
-        if product != size:
-            return False
-    return not rest
+    cuts, others = [set(itertools.accumulate(sizes, operator.mul)) for sizes in (old, new)]
+    return bool(old) and (cuts <= others or others <= cuts)

@@ -1,10 +1,7 @@
 """Checks of the training loop: gradients that are not cleared, or cleared too early."""
 
-from __future__ import annotations
-
 import gc
-import itertools
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -16,9 +13,6 @@ from tinygrad_edu.engine.mode import is_recording
 from tinygrad_edu.nn.modules.module import Module
 from tinygrad_edu.nn.parameter import Parameter
 
-if TYPE_CHECKING:
-    from tinygrad_edu.tensor import Tensor
-
 
 @check("zero-grad-missing", "error", "backward step")
 def zero_grad_missing(seen: History, event: Event) -> Any:
@@ -29,19 +23,19 @@ def zero_grad_missing(seen: History, event: Event) -> Any:
 
     Cure: optimizer.zero_grad()  # once for each step, before backward()
     """
-    for leaf in getattr(event, "leaves", ()):
+    for leaf in event.leaves or ():
         t = leaf.tensor()
         by_hand = _note_leftovers(seen.leaf(leaf), t, event.place)
         if by_hand is not None:
             yield Found(by_hand, event.place, norm=norm_of([t._grad.array]))
             return
-    moving = getattr(event, "moving", ())
-    known = [r for p in moving if (r := seen.record(p)) is not None and r.mixed is not None]
-    if known:
-        yield Found(known[0].mixed, event.place, norm=norm_of([p._grad.array for p in moving]))
+    moving = event.moving or ()
+    mixed = [r.mixed for p in moving if (r := seen.record(p)) is not None and r.mixed is not None]
+    if mixed:
+        yield Found(mixed[0], event.place, norm=norm_of([p._grad.array for p in moving]))
 
 
-def _note_leftovers(record: LeafRecord, t: Tensor, place: Any) -> Any:
+def _note_leftovers(record: LeafRecord, t: Any, place: Any) -> Any:
     """Before a backward pass: is a used gradient still there?  Where, if that is certain by now."""
     g = t._grad
     if g is None or record.gradient != snapshot(g):
@@ -66,10 +60,8 @@ def zero_grad_before_step(seen: History, event: Event) -> Any:
     if not event.record.passes() or any([p._grad.array.any() for p in event.moving]):
         return
     last = event.record.log[-1]
-    if last[0] == "backward":
-        return
-    if last[2] and seen.last_node < last[3]:  # cleared something, and nothing was computed since
-        yield Found(last[1], event.place, left=len(event.moving), count=len(event.parameters))
+    if last.wipes and last.fresh and seen.last_node < last.tick:  # nothing was computed since
+        yield Found(last.place, event.place, left=len(event.moving), count=len(event.parameters))
 
 
 @check("gradient-discarded", "warning", "step")
@@ -81,18 +73,15 @@ def gradient_discarded(seen: History, event: Event) -> Any:
 
     Cure: clear once for each step:  optimizer.step(); optimizer.zero_grad()
     """
-    record = event.record
-    passes = record.passes()
-    stacks = {entry[2] for entry in passes}
-    begun = itertools.dropwhile(lambda entry: entry[0] != "backward", record.log)
-    wiped = [entry[1] for entry in begun if entry[0] == "zero" and entry[2]]
-    last = record.log and record.log[-1][0] == "backward"
-    beside = len({entry[4] for entry in passes}) > 1  # another optimizer's step lies between
-    if seen.scaled or not wiped or len(stacks) > 1 or len(passes) < 2 or not last or beside:
+    record, passes = event.record, event.record.passes()
+    if seen.scaled or len(passes) < 2 or record.log[-1].wipes:
         return
-    record.counts["discarded"] += 1
-    if record.counts["discarded"] >= 2:
-        yield Found(wiped[-1], event.place, passes=len(passes))
+    first = list(record.log).index(passes[0])
+    wiped = [entry for entry in list(record.log)[first:] if entry.wipes and entry.fresh]
+    alike = len({(entry.stack, entry.step) for entry in passes}) == 1
+    # else another loss, or another optimizer's step, lies between
+    if wiped and alike and not seen.looks_left(("discarded", id(record)), 1):
+        yield Found(wiped[-1].place, event.place, passes=len(passes))
 
 
 @check("step-missing", "error", "backward end")
@@ -105,11 +94,10 @@ def step_missing(seen: History, event: Event) -> Any:
     """
     for record in seen.optimizers:
         passes = record.passes()
-        wiped = [entry for entry in record.log if entry[0] == "zero" and entry[2]]
-        at_end = not hasattr(event, "leaves")
-        certain = at_end or (len(passes) >= 10 and len(wiped) >= 3 and not seen.scaled)
-        if record.steps == 0 and not record.stepping and len(passes) >= 2 and certain:
-            yield Found(passes[-1][1], record.place, passes=record.backwards)
+        often = len(passes) >= 10 and len(record.wipes()) >= 3 and not seen.scaled
+        certain = len(passes) >= 2 and (event.what == "end" or often)
+        if record.steps == 0 and not record.stepping and certain:
+            yield Found(passes[-1].place, record.place, passes=record.backwards)
 
 
 @check("step-before-backward", "error", "backward")
@@ -136,11 +124,10 @@ def clip_after_step(seen: History, event: Event) -> Any:
     """
     moving = [p for p in event.parameters if p._grad is not None]
     used = [p for p in moving if seen.is_consumed(p)]
-    if moving and 2 * len(used) > len(moving) and np.isfinite(event.most):
+    size = norm_of([p._grad.array for p in moving])
+    if size and 2 * len(used) > len(moving) and np.isfinite(event.most):
         places = [r.step_place for r in seen.living() if r.steps]
-        size = norm_of([p._grad.array for p in moving])
-        if size:
-            yield Found(event.place, places[-1] if places else None, norm=size, most=event.most)
+        yield Found(event.place, places[-1] if places else None, norm=size, most=event.most)
 
 
 @check("clip-before-backward", "error", "clip backward step failed")
@@ -152,17 +139,43 @@ def clip_before_backward(seen: History, event: Event) -> Any:
 
     Cure: loss.backward(); clip_grad_norm_(model.parameters(), {most:g}); optimizer.step()
     """
-    if hasattr(event, "most"):
-        grads = [p._grad.array for p in event.parameters if p._grad is not None]
-        empty = not any([g.any() for g in grads])
+    if event.what == "clip":
+        empty = not any([p._grad.array.any() for p in event.parameters if p._grad is not None])
         seen.notes["clip"] = (event, {id(p.leaf) for p in event.parameters}) if empty else None
         return
-    clip, ids = seen.notes.get("clip") or (None, ())
-    reached = [leaf for leaf in getattr(event, "leaves", ()) if id(leaf) in ids]
-    if clip is not None and np.isfinite(clip.most) and (reached or hasattr(event, "error")):
+    clip, ids = seen.notes.pop("clip", None) or (None, ())
+    reached = not set(map(id, event.leaves or ())).isdisjoint(ids)
+    if clip is not None and np.isfinite(clip.most) and (reached or event.what == "failed"):
         also = event.place if reached else None
         yield Found(clip.place, also, count=len(clip.parameters), most=clip.most)
-    seen.notes["clip"] = None
+
+
+@check("clip-never", "note", "end")
+def clip_never(seen: History, event: Event) -> Any:
+    """Gradients are clipped to norm {most:g}, and are never as large: {largest:.3g} at most.
+
+    Why: In {times} steps nothing was clipped. The limit guards against outliers a thousand times
+    larger than these alone; if it is to smooth training, it does not.
+
+    Cure: a limit near the usual norm, which clip_grad_norm_ returns
+    """
+    for (place, most), norms in seen.norms.items():
+        if len(norms) >= 15 and max(norms) < most / 10:
+            yield Found(place, most=most, largest=max(norms), times=len(norms))
+
+
+@check("clip-always", "note", "end")
+def clip_always(seen: History, event: Event) -> Any:
+    """Gradients are clipped to norm {most:g} in all {times} steps: they are {least:.3g} at least.
+
+    Why: Only their direction counts then: steps are of one length, near a minimum too, and the
+    learning rate is another one than it says.
+
+    Cure: a limit near the usual norm, which clip_grad_norm_ returns; or a lower learning rate
+    """
+    for (place, most), norms in seen.norms.items():
+        if len(norms) >= 15 and min(norms) > most:
+            yield Found(place, most=most, least=min(norms), times=len(norms))
 
 
 @check("accumulation-not-divided", "warning", "step")
@@ -174,16 +187,12 @@ def accumulation_not_divided(seen: History, event: Event) -> Any:
 
     Cure: (loss / {passes}).backward()
     """
-    passes = event.record.passes()
-    stacks = {entry[2] for entry in passes}
-    wiped = any([entry[0] == "zero" and entry[2] for entry in list(event.record.log)[1:]])
-    means = [entry[3] for entry in passes]
-    if len(passes) < 2 or len(stacks) > 1 or wiped or not all(means):
-        event.record.counts["accumulated"] = 0
-        return
-    event.record.counts["accumulated"] += 1
-    if event.record.counts["accumulated"] >= 2:
-        yield Found(passes[-1][1], event.place, passes=len(passes))
+    passes, wiped = event.record.passes(), list(event.record.log)[1:]
+    alike = {(entry.stack, entry.mean) for entry in passes}
+    sums = len(passes) < 2 or len(alike) > 1 or not passes[0].mean
+    holds = not sums and not any([entry.wipes and entry.fresh for entry in wiped])
+    if seen.in_a_row(("accumulated", id(event.record)), holds) >= 2:
+        yield Found(passes[-1].place, event.place, passes=len(passes))
 
 
 @check("leaf-replaced", "error", "op backward end")
@@ -196,7 +205,7 @@ def leaf_replaced(seen: History, event: Event) -> Any:
     Cure: with torch.no_grad(): w -= lr * w.grad
     """
     pending: dict[int, Any] = seen.note("replaced", dict)
-    if not hasattr(event, "inputs"):
+    if event.what != "op":
         for key, (place, ref) in list(pending.items()):
             if ref() is None:
                 del pending[key]
@@ -207,9 +216,9 @@ def leaf_replaced(seen: History, event: Event) -> Any:
             seen.notes["explained"] = True
             yield Found(pending.pop(id(a))[0], event.place, how="it is used, and needs no gradient")
     facts = seen.of(event.y)
-    if event.name not in ("sub", "add") or facts is None or facts.gradient_of is None:
-        return
     leaf = facts.gradient_of
+    if event.name not in ("sub", "add") or leaf is None:
+        return
     writes = nearby(event.place, r"[-+]=|_\(|\.data\b|copy_|set_|Parameter\(|requires_grad")
     if writes is not None or not any([a.node is leaf for a in event.inputs]):
         return
@@ -248,10 +257,13 @@ def optimizer_other_parameters(seen: History, event: Event) -> Any:
 
     Cure: optimizer = torch.optim.SGD(model.parameters(), lr)  # of the model that is called
     """
-    others = [] if _cut(seen, event.parameters) else _unreached(seen, event)
+    others = _unreached(seen, event)
+    if _cut(seen, event.parameters):
+        others = [p for p in others if isinstance(p, Parameter)]
     if others and not held().isdisjoint([id(p) for p in event.parameters]):
-        numbers: Any = {"count": len(event.parameters), "others": len(others)}
-        yield Found(event.record.place, event.place, **numbers)
+        seen.notes["others", event.record] = True
+        count = len(event.parameters)
+        yield Found(event.record.place, event.place, count=count, others=len(others))
 
 
 @check("optimizer-stale-parameters", "error", "step")
@@ -274,7 +286,7 @@ def optimizer_stale_parameters(seen: History, event: Event) -> Any:
     known = held() if alike else set()
     gone = [p for p in alike if id(p) not in known]
     if gone and all([isinstance(p, Parameter) for p in gone]):
-        numbers: Any = {"gone": len(gone), "count": len(event.parameters), "others": len(others)}
+        numbers = {"gone": len(gone), "count": len(event.parameters), "others": len(others)}
         yield Found(event.record.place, event.place, **numbers)
 
 
@@ -294,7 +306,7 @@ def parameter_not_optimized(seen: History, event: Event) -> Any:
 
     Cure: optimizer = torch.optim.SGD([*body.parameters(), *head.parameters()], lr)
     """
-    if event.record.steps != 4 or not event.record.backwards:
+    if event.record.looks != 4 or not event.record.backwards:
         return
     others = [p for p in strangers(seen) if isinstance(p, Parameter)]
     often = [p for p in others if seen.record(p).backwards >= 3]  # type: ignore[union-attr]
@@ -322,7 +334,7 @@ def parameter_unreached(seen: History, event: Event) -> Any:
     Cure: use the layer in forward(), or leave it out
     """
     record = event.record
-    if record.steps != 4 or not record.backwards:
+    if record.looks != 4 or not record.backwards:
         return
     idle = never_reached(seen, record)
     if idle and not _cut(seen, idle) and len(idle) < len(event.parameters):
@@ -332,6 +344,7 @@ def parameter_unreached(seen: History, event: Event) -> Any:
 
 def _cut(seen: History, parameters: list[Any]) -> bool:
     """Whether something is known to cut one of these parameters off."""
-    cuts = [*[entry[0] for entry in seen.entered.values()], *seen.left.values()]
-    bits = [r.bit for p in parameters if (r := seen.record(p)) is not None]
-    return any([bool(mask & bit) for mask in cuts for bit in bits])
+    cuts = 0
+    for mask in (*[entry[0] for entry in seen.entered.values()], *seen.left.values()):
+        cuts |= mask
+    return any([seen.bit(p) & cuts for p in parameters])

@@ -1,14 +1,15 @@
 """Checks of the masks of attention."""
 
-from __future__ import annotations
-
+import weakref
 from typing import Any
 
 import numpy as np
 
 from tinygrad_edu.diagnosis.findings import Event, Found, check
-from tinygrad_edu.diagnosis.history import History
+from tinygrad_edu.diagnosis.flow import norm_of
+from tinygrad_edu.diagnosis.history import NOTHING, History
 from tinygrad_edu.engine.graph import TensorBase
+from tinygrad_edu.engine.places import UNKNOWN
 
 HIDDEN = -1e4
 
@@ -41,37 +42,37 @@ def mask_inverted(seen: History, event: Event) -> Any:
     what = None
     if _is_inverted(hidden):
         what = "what came before, and shows what comes after"
-    elif facts is not None and facts.kind == ("padding" if shown else "words") and not square:
+    elif facts.kind == ("padding" if shown else "words") and not square:
         what = "the words, and shows the padding"
     if what is not None:
         seen.notes["inverted"] = seen.notes["nan data"] = True
-        place = facts.place if facts is not None else None
-        yield Found(event.place, place, what=what, hidden=int(hidden.sum()), all=hidden.size)
+        also = None if facts.place is UNKNOWN else facts.place
+        yield Found(event.place, also, what=what, hidden=int(hidden.sum()), all=hidden.size)
 
 
 def _mask(seen: History, event: Event) -> Any:
     """What is hidden, what is known of the mask, and whether True in it means visible."""
-    if hasattr(event, "is_causal"):
+    if event.what == "attention":
         mask = event.attn_mask
         if not isinstance(mask, TensorBase):
             return None
-        as_bool = mask.array.dtype == bool
-        hidden = ~mask.array if as_bool else mask.array <= HIDDEN
-        return hidden, seen.of(mask) if as_bool else None, True
+        if mask.array.dtype == bool:
+            return ~mask.array, seen.of(mask), True
+        return mask.array <= HIDDEN, NOTHING, True
     if event.name == "masked_fill":
-        mask, value = event.args[1], event.args[2]
+        mask, value = event.args[1:3]
         number = value.array if isinstance(value, TensorBase) else value
         if np.size(number) != 1 or float(number) > HIDDEN or event.y.array.dtype.kind != "f":
             return None
         return mask.array, seen.of(mask), False
+    x = event.inputs[0].array if event.inputs else np.zeros(0)
     if event.name == "mul":
         number = event.args[1] if len(event.inputs) == 1 else 0
         added = isinstance(number, (int, float)) and number <= HIDDEN
-        return (event.inputs[0].array != 0, event.before, False) if added else None
-    x: Any = event.inputs[0].array if event.name == "softmax" and event.inputs else np.zeros(0)
+        return (x != 0, event.before, False) if added else None
     square = x.ndim >= 2 and x.shape[-1] == x.shape[-2] >= 3
     if square and seen.looks_left(("inverted", event.place), 6):
-        return x <= HIDDEN, None, False
+        return x <= HIDDEN, NOTHING, False
     return None
 
 
@@ -83,19 +84,15 @@ def mask_hides_all(seen: History, event: Event) -> Any:
 
     Cure: leave one key visible in each row, or drop rows that are padding alone
     """
-    if seen.notes.get("inverted"):
-        return
     blind = None
-    if hasattr(event, "is_causal"):
+    if event.what == "attention":
         found = _mask(seen, event)
         blind = None if found is None else found[0].all(-1)
-    elif event.inputs:
+    elif event.before.kind == "masked" or seen.looks_left(("all", event.place), 6):
         x = event.inputs[0].array
-        masked = event.before is not None and event.before.kind == "masked"
-        if masked or seen.looks_left(("all", event.place), 6):
-            last = x.ndim > 1 and int(event.args[1]) % x.ndim == x.ndim - 1
-            blind = np.isneginf(x).all(-1) if last else None
-    if blind is not None and blind.any():
+        if x.ndim > 1 and int(event.args[1]) % x.ndim == x.ndim - 1:
+            blind = np.isneginf(x).all(-1)
+    if blind is not None and blind.any() and not seen.notes.get("inverted"):
         seen.notes["nan data"] = True
         yield Found(event.place, rows=int(blind.sum()), all=int(blind.size))
 
@@ -109,20 +106,19 @@ def mask_missing(seen: History, event: Event) -> Any:
 
     Cure: scores.masked_fill(torch.ones(T, T).triu(1).bool(), -inf), or is_causal=True
     """
-    if hasattr(event, "is_causal") or hasattr(event, "inputs"):
+    if event.what in ("attention", "op"):
         _note_attention(seen, event)
         return
     blind, ids = seen.notes.pop("attentions", []), seen.notes.pop("words", None)
-    if not hasattr(event, "t") or not event.recorded or not blind or ids is None:
-        return
-    if all([weight for _, weight in blind]) and _is_shifted(ids, event.t):
-        yield Found(blind[0][0], event.place, count=ids.size, weight=blind[0][1])
+    if event.recorded and blind and ids is not None and all([weight for _, weight in blind]):
+        if _is_shifted(ids, event.t):
+            yield Found(blind[0][0], event.place, count=ids.size, weight=blind[0][1])
 
 
 def _note_attention(seen: History, event: Event) -> None:
     """Note the words that go in, and how much of the attention is on later places."""
     weight = None
-    if hasattr(event, "is_causal"):
+    if event.what == "attention":
         length, keys = event.query.array.shape[-2], event.key.array.shape[-2]
         found, later = _mask(seen, event), np.triu(np.ones((length, keys), bool), 1)
         hidden = found is not None and found[0].shape[-2:] == later.shape
@@ -130,9 +126,8 @@ def _note_attention(seen: History, event: Event) -> None:
             hides = event.is_causal or (hidden and found[0][..., later].all())
             weight = 0.0 if hides else 0.5
     elif event.name == "embedding":
-        words = [t.array for t in event.inputs if t.array.dtype.kind in "iu" and t.array.ndim == 2]
-        if words:
-            seen.notes["words"] = words[0]
+        if event.args[1].array.ndim == 2:
+            seen.notes["words"] = event.args[1].array
     elif event.y.node is not None:
         p = event.y.array
         if p.ndim >= 3 and p.shape[-1] == p.shape[-2] >= 3:
@@ -150,3 +145,27 @@ def _is_shifted(ids: Any, target: Any) -> bool:
         if x.shape[1] >= 3 and len(np.unique(x)) > 2 and (t[:, :-1] == x[:, 1:]).all():
             return True
     return False
+
+
+@check("padding-trained", "note", "op.eq op.ne op.embedding loss step")
+def padding_trained(seen: History, event: Event) -> Any:
+    """The embedding of the padding, word {word}, is trained ({also}): its gradient is {norm:.3g}.
+
+    Why: {share:.0%} of the words are padding, and say nothing; whatever is learnt about them gets
+    into sums and means.
+
+    Cure: nn.Embedding(words, width, padding_idx={word})
+    """
+    embedded: dict[int, Any] = seen.note("embedded", dict)
+    if event.name == "embedding":
+        embedded[id(event.args[0])] = weakref.ref(event.args[0]), event.args[1].array, event.place
+    elif event.what == "op" and event.inputs[0].array.ndim == 2 and event.before.kind is None:
+        if len(event.inputs) == 1 and event.inputs[0].array.dtype.kind in "iu":
+            seen.notes["padding"] = int(event.args[1])
+    elif event.what == "loss" and event.options.get("ignore_index", -1) >= 0:
+        seen.notes["padding"] = event.options["ignore_index"]
+    word = seen.notes.get("padding", -1)
+    for ref, ids, place in embedded.values() if event.what == "step" and word >= 0 else ():
+        g, share = getattr(ref(), "_grad", None), float((ids == word).mean())
+        if g is not None and share and word < len(g.array) and g.array[word].any():
+            yield Found(place, event.place, word=word, norm=norm_of([g.array[word]]), share=share)

@@ -1,7 +1,5 @@
 """Checks of models: parameters that nobody knows of, layers that do not learn."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 
@@ -10,7 +8,7 @@ import numpy as np
 from tinygrad_edu.diagnosis.checks_loop import living
 from tinygrad_edu.diagnosis.findings import Event, Found, check
 from tinygrad_edu.diagnosis.flow import RISKY, finite, norm_of, rms
-from tinygrad_edu.diagnosis.history import History, address, tensors
+from tinygrad_edu.diagnosis.history import NOTHING, History, address, tensors
 from tinygrad_edu.diagnosis.source import assignment_of, called_directly, nearby
 from tinygrad_edu.engine.graph import Leaf, TensorBase
 from tinygrad_edu.engine.places import Place, here, stack
@@ -20,7 +18,7 @@ from tinygrad_edu.nn.parameter import Parameter, is_lazy
 
 def _attributes(seen: History, event: Event) -> Any:
     """What there is to look at; nothing yet while modules are called, whose attributes it notes."""
-    if not hasattr(event, "module"):
+    if event.what != "module":
         return seen.notes.get("attributes", ())
     _note_attributes(seen, event.module, event.passed.place, event.passed.start)
     return ()
@@ -56,19 +54,18 @@ def layers_in_list(seen: History, event: Event) -> Any:
 
     Cure: self.{name} = nn.{right}(...)
     """
-    if hasattr(event, "error"):
-        empty = "empty parameter list" in str(event.error)
-        for module in [m for m in living() if not [*m.parameters()]] if empty else ():
+    if "empty parameter list" in str(event.error):
+        for module in [m for m in living() if not [*m.parameters()]]:
             _note_attributes(seen, module, event.place, 0)
     for module, name, value, parts, place, _ in _attributes(seen, event):
         layers = [part for part in parts if isinstance(part, Module) and part is not value]
         own = [p for layer in layers for p in layer.parameters() if p.node is not None]
         hidden = [p for p in own if not _is_owned(seen, p)]
         if hidden:
-            made = assignment_of(name, type(module))
-            right = "ModuleDict" if isinstance(value, dict) else "ModuleList"
             words = {"name": name, "owner": type(module).__name__, "kind": type(value).__name__}
-            yield Found(made or place, event.place, **words, count=len(hidden), right=right)
+            words["right"] = "ModuleDict" if isinstance(value, dict) else "ModuleList"
+            made = assignment_of(name, type(module)) or place
+            yield Found(made, event.place, **words, count=len(hidden))
 
 
 def _is_owned(seen: History, p: Any) -> bool:
@@ -147,9 +144,11 @@ def dead_units(seen: History, event: Event) -> Any:
         return
     key = "relu", event.place, seen.in_pass("relu")
     axes = (0, *range(2, y.ndim)) if y.ndim == 4 else tuple(range(y.ndim - 1))
-    share = 1 - float(y.any(axes).mean())
-    if seen.in_a_row(key, share > 0.5) >= 5:
-        yield Found(event.place, share=share, times=5)
+    works, (times, before) = y.any(axes), seen.notes.get(key, (0, False))
+    works = works | before if np.shape(before) in ((), works.shape) else works
+    seen.notes[key] = (times + 1, works) if times < 4 else (0, False)
+    if times == 4 and works.mean() < 0.5:
+        yield Found(event.place, share=1 - float(works.mean()), times=5)
 
 
 @check("saturated-units", "warning", "op.linear op.matmul")
@@ -161,8 +160,8 @@ def saturated_units(seen: History, event: Event) -> Any:
 
     Cure: smaller initial weights, or normalised inputs
     """
-    facts, x = seen.of(event.inputs[0]), event.inputs[0].array
-    if facts is None or facts.kind not in ("tanh", "sigmoid") or not x.size or seen.steps > 12:
+    facts, x = event.before, event.inputs[0].array
+    if facts.kind not in ("tanh", "sigmoid") or not x.size or seen.steps > 12:
         return
     if event.y.node is None or event.inside or x.ndim < 2 or not event.inputs[-1].is_leaf:
         return
@@ -214,14 +213,14 @@ def nan_input(seen: History, event: Event) -> Any:
     """
     if seen.notes.get("suspect"):
         return  # it was made, by the line that `nan_first` will name
-    outside = hasattr(event, "inputs")
+    outside = event.what == "op"
     if outside and (seen.modules or event.inside or not seen.looks_left(("data", event.place), 3)):
         return
-    for t in tensors(event.args if hasattr(event, "args") else [event.target]):
-        if t.node is None and seen.of(t) is None and not finite(t.array):
+    for t in tensors(event.args or [event.target]):
+        if t.node is None and seen.of(t) is NOTHING and not finite(t.array):
             if (np.isnan(t.array) | np.isposinf(t.array)).any():  # -inf is what masks add
                 seen.notes["suspect"], seen.notes["nan data"] = None, True
-                place = event.passed.place if hasattr(event, "passed") else event.place
+                place = event.place or event.passed.place
                 yield Found(place, bad=int((~np.isfinite(t.array)).sum()), all=t.array.size)
 
 
@@ -240,31 +239,30 @@ def nan_first(seen: History, event: Event) -> Any:
 
     Cure: keep the argument inside: x.clamp(min=1e-8) for log and sqrt, x + eps below a fraction
     """
-    if hasattr(event, "inputs"):
-        if event.name in RISKY and seen.notes.get("suspect") is None and not finite(event.y.array):
+    notes = seen.notes
+    if event.what == "op":
+        if event.name in RISKY and notes.get("suspect") is None and not finite(event.y.array):
             if all([finite(a.array) for a in event.inputs]) and not event.inside:
-                seen.notes["suspect"] = event.place, not_finite(event.name, event.y.array)
-    elif hasattr(event, "bad"):
+                notes["suspect"] = event.place, not_finite(event.name, event.y.array)
+    elif event.what == "bad":
         words = not_finite(f"the derivative of {event.bad}", event.gx)
-        seen.notes.setdefault("back", (event.place, words))
-    elif hasattr(event, "value"):
-        suspect = seen.notes.pop("suspect", None)
-        seen.notes.pop("back", None)
-        if event.value is not None and not math.isfinite(event.value) and suspect is not None:
-            if not seen.notes.get("nan data"):
-                yield Found(suspect[0], event.place, **suspect[1])
-    elif seen.notes.get("back") is not None:
-        place, numbers = seen.notes.pop("back")
-        broken = [p for p in event.moving if not finite(p._grad.array)]
-        if broken and place is not None and not seen.notes.get("nan data"):
+        notes.setdefault("back", (event.place, words))
+    elif event.what == "backward":
+        suspect, _ = notes.pop("suspect", None), notes.pop("back", None)
+        if suspect and not math.isfinite(event.value or 0) and not notes.get("nan data"):
+            yield Found(suspect[0], event.place, **suspect[1])
+    elif notes.get("back"):
+        place, numbers = notes.pop("back")
+        broken = not all([finite(p._grad.array) for p in event.moving])
+        if broken and place is not None and not notes.get("nan data"):
             yield Found(place, event.place, **numbers)
 
 
 def gradients_by_layer(seen: History, event: Event) -> list[float]:
     """The sizes of the matrices' gradients, in the order of their first use."""
     matrices = [p for p in event.moving if p.array.ndim >= 2 and p.array.size]
-    found = [(r.bit, p) for p in matrices if (r := seen.record(p)) is not None and r.bit]
-    return [rms(p._grad.array) for _, p in sorted(found, key=lambda one: one[0])]
+    used = sorted([p for p in matrices if seen.bit(p)], key=seen.bit)
+    return [rms(p._grad.array) for p in used]
 
 
 @check("vanishing", "warning", "step")

@@ -1,7 +1,5 @@
 """Checks of learning rates and of how the loss goes."""
 
-from __future__ import annotations
-
 import contextlib
 import math
 from typing import Any
@@ -32,7 +30,7 @@ def _per_batch(event: Event) -> bool:
     record = event.record
     if record.steps < 3 or record.alone:
         return False
-    if "loops" not in record.__dict__:
+    if record.loops is None:
         record.loops = len(loops_around(event.stack) - loops_around(record.made))
     return bool(record.loops >= 2)
 
@@ -46,24 +44,22 @@ def scheduler_per_batch(seen: History, event: Event) -> Any:
     Cure: move scheduler.step() out of the loop over batches
     """
     record, ends = event.record, getattr(event.schedule, "T_max", None)
-    if record.steps > 1:
-        record.alone += event.optimizer.steps - record.beside != 1
-    if not _per_batch(event) or record.kind not in BY_EPOCH:
+    if record.kind not in BY_EPOCH or not _per_batch(event):
         return
-    rate, batches = now(event.schedule), 0
+    rate, batches = rate_of(event.schedule.optimizer), 0
     with contextlib.suppress(TypeError):
         batches = len(seen.notes.get("loader") or ())
-    numbers: Any = {"kind": record.kind, "steps": record.steps, "rate": rate}
-    numbers["share"] = rate / record.rate
+    share = rate / record.rate
+    numbers = {"kind": record.kind, "steps": record.steps, "rate": rate, "share": share}
     if rate <= record.rate / 8 if ends is None else record.steps > ends or ends < batches:
         yield Found(event.place, record.place, **numbers)
     elif record.steps == 8 and ends is None:
         yield Found(event.place, record.place, "note", **numbers)
 
 
-def now(schedule: Any) -> float:
+def rate_of(optimizer: Any) -> float:
     """The present learning rate."""
-    return float(schedule.optimizer.param_groups[0]["lr"])
+    return float(optimizer.param_groups[0].get("lr", 1.0))
 
 
 @check("scheduler-past-end", "warning", "schedule")
@@ -80,8 +76,8 @@ def scheduler_past_end(seen: History, event: Event) -> Any:
     if record.kind != "CosineAnnealingLR" or most is None or schedule.last_epoch <= most:
         return
     if not _per_batch(event):  # which is another finding
-        numbers = {"most": most, "rate": now(schedule), "steps": schedule.last_epoch}
-        yield Found(event.place, record.place, kind=record.kind, **numbers)
+        numbers = {"most": most, "steps": schedule.last_epoch, "kind": record.kind}
+        yield Found(event.place, record.place, rate=rate_of(schedule.optimizer), **numbers)
 
 
 @check("scheduler-before-optimizer", "warning", "schedule step")
@@ -93,18 +89,17 @@ def scheduler_before_optimizer(seen: History, event: Event) -> Any:
 
     Cure: optimizer.step(); scheduler.step()
     """
-    if hasattr(event, "schedule"):
-        if event.record.steps == 1 and not event.optimizer.steps:
+    if event.what == "schedule":
+        if event.record.steps == 1 and not event.record.optimizer.steps:
             event.record.early = event.place, seen.backwards
         return
     for record in seen.schedules:
-        schedule = record.schedule()
-        if record.early is None or schedule is None or schedule.optimizer is not event.optimizer:
+        if record.early is None or record.optimizer is not event.record:
             continue
         (place, before), record.early = record.early, None
         first = event.record.steps == 0 and event.moving and not (seen.scaled and before)
         if first and before in (0, seen.backwards):
-            yield Found(place, event.place, rate=now(schedule))
+            yield Found(place, event.place, rate=rate_of(event.optimizer))
 
 
 @check("learning-rate-vanished", "warning", "step schedule")
@@ -116,18 +111,17 @@ def learning_rate_vanished(seen: History, event: Event) -> Any:
 
     Cure: a slower schedule, or a lowest rate (eta_min, min_lr)
     """
-    if hasattr(event, "schedule"):
-        seen.notes["schedule", id(event.schedule.optimizer)] = event.place
-        return
     record = event.record
-    rate = float(event.optimizer.param_groups[0].get("lr", 1.0))
+    if event.what == "schedule":
+        record.optimizer.scheduled = event.place
+        return
+    rate = rate_of(event.optimizer)
     record.highest_rate = max(record.highest_rate, rate)
     low = rate < 1e-4 * record.highest_rate or (0 < rate < 1e-9)
-    record.counts["low"] = record.counts["low"] + 1 if low else 0
-    if record.counts["low"] > max(3, record.steps // 20):
-        place = seen.notes.get(("schedule", id(event.optimizer)), record.place)
-        numbers = {"highest": record.highest_rate, "steps": record.counts["low"]}
-        yield Found(place, event.place, rate=rate, **numbers)
+    steps = seen.in_a_row(("low", id(record)), low)
+    if steps > max(3, record.steps // 20):
+        place = record.scheduled or record.place
+        yield Found(place, event.place, rate=rate, highest=record.highest_rate, steps=steps)
 
 
 @check("diverging", "warning", "backward")
@@ -179,7 +173,7 @@ def loss_start(seen: History, event: Event) -> Any:
     Cure: smaller weights in the last layer:  nn.init.normal_(head.weight, std=0.01)
     """
     x, t = event.x, event.t
-    if seen.steps or not event.recorded or x.ndim != 2 or t.dtype.kind not in "iu" or not x.size:
+    if seen.steps or not event.recorded or (x.ndim, t.ndim) != (2, 1) or t.dtype.kind not in "iu":
         return
     inside = ((t >= 0) & (t < x.shape[1])).nonzero()[0]
     losses = log_sums(x, 1)[inside] - x[inside, t[inside]]

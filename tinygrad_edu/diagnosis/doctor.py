@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any, TextIO, TypeVar
 
@@ -13,7 +14,7 @@ from tinygrad_edu.diagnosis.history import History
 from tinygrad_edu.diagnosis.seams import Watch
 from tinygrad_edu.engine.places import here
 
-for _name in "loop cuts data flow masks models modes schedules".split():
+for _name in "loop schedules graphs flow masks models data".split():
     importlib.import_module(f"tinygrad_edu.diagnosis.checks_{_name}")  # it declares its checks
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -82,11 +83,10 @@ class doctor:
             raise RuntimeError("doctor: it is watching already")
         self._seen = History()
         self._told: dict[Any, Finding] = {}
-        self._by_event: dict[str, list[Check]] = {}
-        for checks in CHECKS.values():
-            for check in checks:
-                for event in () if check.id in self.ignore else check.on:
-                    self._by_event.setdefault(event, []).append(check)
+        self._by_event: defaultdict[str, list[Check]] = defaultdict(list)
+        for check in [c for id in CHECKS if id not in self.ignore for c in CHECKS[id]]:
+            for event in check.on:
+                self._by_event[event].append(check)
         self._watch = Watch(self._seen, self._emit, self.every)
         self._watch.start()
         return self
@@ -120,19 +120,16 @@ class doctor:
 
         return watched  # type: ignore[return-value]
 
-    def _emit(self, event: str, **what: object) -> None:
+    def _emit(self, what: str, **known: Any) -> None:
         """Something happens: run the checks that look at it."""
-        happening = Event(**what)
-        names = (event, f"{event}.{what['name']}") if "name" in what else (event,)
-        for check in [check for name in names for check in self._by_event.get(name, ())]:
+        event, name = Event(what=what, **known), known.get("name")
+        for check in [*self._by_event[what], *self._by_event[f"{what}.{name}"]]:
             try:
-                found = list(check.run(self._seen, happening) or ())
+                found = list(check.run(self._seen, event) or ())
             except Exception as error:  # a mistake of ours must not stop the user's program
                 self.broken.append((check.id, error))
-                self._by_event = {
-                    event: [other for other in checks if other is not check]
-                    for event, checks in self._by_event.items()
-                }
+                for checks in self._by_event.values():
+                    checks[:] = [other for other in checks if other is not check]
                 continue
             for one in found:
                 self._tell(check.finding(one, self._seen.steps))

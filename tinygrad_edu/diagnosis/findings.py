@@ -1,7 +1,5 @@
 """What a check is, what it finds, and how that is told."""
 
-from __future__ import annotations
-
 import dataclasses
 import re
 import textwrap
@@ -57,14 +55,20 @@ def _wrap(text: str) -> str:
 
 
 class Event(SimpleNamespace):
-    """Something that happens in the program, and what is known of it (see seams.py)."""
+    """Something that happens in the program: `what`, and what is known of it (see seams.py).
+
+    An attribute that such an event does not have is None.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        return None
 
 
 class Found:
     """What a check returns: where, if need be where else, and with which numbers."""
 
     def __init__(
-        self, place: Any, also: Place | None = None, level: str | None = None, **evidence: Any
+        self, place: Any, also: Any = None, level: str | None = None, /, **evidence: Any
     ) -> None:
         self.place: Any = place or also
         self.also, self.level, self.evidence = also if place else None, level, evidence
@@ -142,10 +146,5 @@ def table(findings: list[Finding]) -> str:
     if not findings:
         return "doctor: nothing found"
     order = sorted(findings, key=lambda f: (-LEVELS.index(f.level), f.file, f.line))
-    rows = [(f.level, f.id, str(Place(f.file, f.line)), f"step {f.step}") for f in order]
-    widths = [max(len(row[i]) for row in rows) for i in range(4)]
-    lines = [
-        "  ".join([cell.ljust(w) for cell, w in zip(row, widths, strict=True)]) for row in rows
-    ]
-    head = f"doctor: {len(rows)} finding{'s' * (len(rows) > 1)}"
-    return "\n".join([head, *["  " + line.rstrip() for line in lines]])
+    lines = [f"  {f.level:7}  {f.id:26}  {Place(f.file, f.line)}  step {f.step}" for f in order]
+    return "\n".join([f"doctor: {len(lines)} finding{'s' * (len(lines) > 1)}", *lines])

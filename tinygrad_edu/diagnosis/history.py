@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
+import operator
 import weakref
 from collections import defaultdict, deque
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 from tinygrad_edu.engine.graph import Leaf, Node, TensorBase, clock
 from tinygrad_edu.engine.mode import is_recording
 from tinygrad_edu.engine.places import UNKNOWN, Place, stack
-
-if TYPE_CHECKING:
-    from tinygrad_edu.optim.optimizer import Optimizer
-    from tinygrad_edu.tensor import Tensor
-
 
 MOST_LEAVES = 4096
 """So many leaves are told apart; who makes more has one for each input, not parameters."""
@@ -48,6 +45,17 @@ class Facts:
     judged: Pass | None = None
     percent = False
 
+    def __init__(self, **known: Any) -> None:
+        vars(self).update(known)
+
+    def learn(self, **more: Any) -> None:
+        """Note what is not None."""
+        vars(self).update({name: value for name, value in more.items() if value is not None})
+
+
+NOTHING = Facts()
+"""What is known of most tensors."""
+
 
 class LeafRecord:
     """What has happened to a leaf.
@@ -73,34 +81,55 @@ class LeafRecord:
         self.bit, self.owners = bit, weakref.WeakSet[Any]()
 
 
+class Entry(NamedTuple):
+    """A backward pass, or a zero_grad(), that concerns an optimizer.
+
+    Attributes:
+        step: how many steps all optimizers had made.
+        stack: of a backward pass, the lines that led to it; `mean`: it starts from a mean that
+            nothing has divided.
+        wipes: it is a zero_grad(); `fresh`: of gradients that no step had used; `tick`: when.
+    """
+
+    place: Place
+    step: int
+    stack: tuple[Place, ...] = ()
+    mean: bool = False
+    wipes: bool = False
+    fresh: bool = False
+    tick: int = 0
+
+
 class OptimizerRecord:
     """An optimizer's life.
 
     Attributes:
         place: where it was made.
-        log: what has happened to its gradients since its last step: ("backward" or "zero", ...).
+        log: what has happened to its gradients since its last step.
+        steps: how often it has stepped; `looks`: how often while the doctor looked.
         tick: the tick of the graph's clock at its last step; `fresh`: whether that had a gradient.
         stepping: it is within a step, of which its closure is a part.
-        counts: of things that checks count.
     """
 
     def __init__(self, optimizer: Any, place: Place) -> None:
         self.optimizer = weakref.ref(optimizer)
         self.place, self.step_place, self.fresh, self.stepping = place, UNKNOWN, True, False
-        self.steps = self.backwards = self.tick = 0
-        self.log: deque[Any] = deque(maxlen=512)
-        self.counts: defaultdict[str, int] = defaultdict(int)
-        self.highest_rate = 0.0
+        self.steps = self.looks = self.backwards = self.tick = 0
+        self.log: deque[Entry] = deque(maxlen=512)
+        self.highest_rate, self.scheduled = 0.0, None
 
-    def passes(self) -> list[Any]:
+    def passes(self) -> list[Entry]:
         """The backward passes since its last step."""
-        return [entry for entry in self.log if entry[0] == "backward"]
+        return [entry for entry in self.log if not entry.wipes]
+
+    def wipes(self) -> list[Entry]:
+        """The times since then that gradients were cleared which no step had used."""
+        return [entry for entry in self.log if entry.wipes and entry.fresh]
 
     def parameters(self) -> list[Any]:
         """Its parameters, whatever their groups."""
         optimizer = self.optimizer()
-        groups = () if optimizer is None else optimizer.param_groups
-        return [p for group in groups for p in group["params"]]
+        return [] if optimizer is None else listed(optimizer.param_groups)
 
     def leaves(self) -> list[int]:
         """The ids of their leaves."""
@@ -117,6 +146,14 @@ class ScheduleRecord:
         self.inner = False  # it is part of another schedule
         self.steps = self.alone = self.beside = 0
         self.early: tuple[Place, int] | None = None
+        self.loops: int | None = None  # that it is stepped in
+        self.epochs, self.held = epochs(schedule), None
+
+    def catch_up(self) -> None:
+        """Look whether it has been stepped while nobody looked."""
+        if self.held is not None and self.epochs != epochs(self.held):
+            self.steps, self.epochs = self.steps + 1, epochs(self.held)
+        self.beside, self.held = self.optimizer.steps - 1, None
 
 
 class Pass:
@@ -149,7 +186,7 @@ class History:
     """All of it, and the counters that order it."""
 
     def __init__(self) -> None:
-        self.facts: dict[int, tuple[weakref.ref[Any], Facts]] = {}
+        self.facts: dict[int, tuple[Any, Facts]] = {}
         self.leaves: weakref.WeakKeyDictionary[Leaf, LeafRecord] = weakref.WeakKeyDictionary()
         self.bits = itertools.count()  # of the leaves
         self.optimizers: list[OptimizerRecord] = []  # those that are gone included
@@ -158,10 +195,10 @@ class History:
         self.passes: deque[Pass] = deque(maxlen=64)
         self.current: Pass | None = None
         self.entered: dict[Place, list[Any]] = {}  # cut: [leaves, how]
-        self.left: dict[Place, int] = {}  # leaves whose values left for Python or NumPy
-        self.arrays: dict[int, tuple[weakref.ref[Any], Facts]] = {}  # those that were given out
+        self.left: defaultdict[Place, int] = defaultdict(int)  # leaves: whose values went to Python
         self.gradients: dict[int, weakref.ref[Leaf]] = {}  # by the id of the `.grad` tensor
         self.losses: defaultdict[Any, list[float]] = defaultdict(list)
+        self.norms: defaultdict[Any, list[float]] = defaultdict(list)  # by place and limit
         self.looks: defaultdict[Any, int] = defaultdict(int)  # how often a check has seen a place
         self.supervised: weakref.WeakSet[Any] = weakref.WeakSet()  # models that losses are about
         self.picked: dict[int, Pass] = {}  # by the address of indices that max() or topk() gave
@@ -198,19 +235,31 @@ class History:
 
     # ---- facts
 
-    def of(self, t: Any) -> Facts | None:
-        """What is known of a tensor."""
-        found = self.facts.get(id(t))
-        return None if found is None else found[1]
+    def of(self, t: Any) -> Facts:
+        """What is known of a tensor, or of an array that has left for NumPy."""
+        return self.facts.get(id(t), (None, NOTHING))[1]
 
     def about(self, t: Any) -> Facts:
         """The same, to be added to."""
-        found = self.facts.get(id(t))
-        if found is not None:
-            return found[1]
-        key, made = id(t), Facts()
-        self.facts[key] = weakref.ref(t, lambda _, key=key: self.facts.pop(key, None)), made  # type: ignore[misc]
-        return made
+        key = id(t)
+        if key not in self.facts:
+            self.facts[key] = weakref.ref(t, lambda _: self.facts.pop(key, None)), Facts()
+        return self.facts[key][1]
+
+    def forget(self) -> None:
+        """Forget what is half done: when the doctor looks again it will be over."""
+        self.current = None
+        for part in (self.modules, self.passes, self.gradients, self.counts, self.picked):
+            part.clear()
+        for name in ("attentions", "words", "clip", "suspect", "back", "data"):
+            self.notes.pop(name, None)
+        for leaf in self.leaves.values():
+            leaf.gradient = leaf.mixed = None
+            leaf.consumed = leaf.touched = False
+        for record in self.optimizers:
+            record.log.clear()
+        for schedule in self.schedules:
+            schedule.held = schedule.schedule()  # it is to be asked later how far it has come
 
     # ---- leaves
 
@@ -223,47 +272,49 @@ class History:
         return found
 
     def reach(self, node: Any) -> int:
-        """The leaves behind a node, as bits."""
+        """The leaves behind a node, as bits, which nodes remember."""
+        todo = [node]
+        while todo and self._known(node) is None:
+            edges = [edge for edge in todo[-1].edges if edge is not None]
+            fresh = [edge for edge in edges if self._known(edge) is None]
+            if not fresh:
+                todo.pop().reach = functools.reduce(operator.or_, map(self._known, edges), 0)
+            todo += fresh
+        return self._known(node)
+
+    def _known(self, node: Any) -> Any:
         if isinstance(node, Leaf):
             return self.leaf(node).bit if node.tensor() is not None else 0
-        todo, seen, found = [node], {node}, 0
-        while todo:
-            one = todo.pop()
-            known = one.__dict__.get("reach")
-            if known is not None:
-                found |= known
-            elif isinstance(one, Leaf):
-                found |= self.reach(one)
-            else:
-                fresh = {edge for edge in one.edges if edge is not None} - seen
-                seen |= fresh
-                todo += fresh
-        if node.__dict__.get("reach") is None:
-            node.reach = found
-        return found
+        return node.__dict__.get("reach")
 
-    def record(self, p: Tensor) -> LeafRecord | None:
+    def record(self, p: Any) -> LeafRecord | None:
         """What has happened to a parameter, if it ever was one."""
         return None if p.leaf is None else self.leaves.get(p.leaf)
 
+    def bit(self, p: Any) -> int:
+        """The bit of a parameter, 0 if it never was a leaf."""
+        found = self.record(p)
+        return 0 if found is None else found.bit
+
     # ---- optimizers
 
-    def optimizer(self, optimizer: Optimizer, place: Place) -> OptimizerRecord:
+    def optimizer(self, optimizer: Any, place: Place) -> OptimizerRecord:
         """The record of an optimizer, made if it was there before the doctor."""
-        found = next((r for r in self.optimizers if r.optimizer() is optimizer), None)
-        if found is None:
-            found = OptimizerRecord(optimizer, place)
-            self.optimizers.append(found)
-            self.adopt(found)
-        return found
+        for record in self.optimizers:
+            if record.optimizer() is optimizer:
+                return record
+        self.optimizers.append(OptimizerRecord(optimizer, place))
+        self.adopt(self.optimizers[-1])
+        return self.optimizers[-1]
 
     def schedule(self, schedule: Any, place: Place) -> ScheduleRecord:
         """The record of a schedule, made if there is none."""
-        found = next((r for r in self.schedules if r.schedule() is schedule), None)
-        if found is None:
-            found = ScheduleRecord(schedule, self.optimizer(schedule.optimizer, place), place)
-            self.schedules.append(found)
-        return found
+        for record in self.schedules:
+            if record.schedule() is schedule:
+                return record
+        optimizer = self.optimizer(schedule.optimizer, place)
+        self.schedules.append(ScheduleRecord(schedule, optimizer, place))
+        return self.schedules[-1]
 
     def adopt(self, record: OptimizerRecord) -> None:
         """Note whose parameters are whose."""
@@ -286,10 +337,21 @@ def snapshot(t: Any) -> Any:
     return None if t is None else (id(t.array), t._storage.version)
 
 
-def fingerprint(t: Tensor) -> Any:
+def fingerprint(t: Any) -> Any:
     """The same, and a few of its values: `.data` writes without being counted."""
     few = list(itertools.islice(t.array.flat, 4)) if t.array.size else []
     return id(t.array), t._storage.version, tuple(map(float, few))
+
+
+def listed(groups: Any) -> list[Any]:
+    """The parameters of groups."""
+    return [p for group in groups for p in group["params"]]
+
+
+def epochs(schedule: Any) -> list[Any]:
+    """How far a schedule, or each of its parts, has come."""
+    parts = getattr(schedule, "_schedulers", [schedule])
+    return [getattr(part, "last_epoch", None) for part in parts]
 
 
 def address(t: Any) -> int:
@@ -302,18 +364,6 @@ def contents(t: Any) -> Any:
     x = t.array
     some = x[:: max(len(x) // 4, 1)].ravel()[:64] if x.ndim else x
     return x.shape, some.tobytes(), float(x.ravel()[:4096].sum())
-
-
-def visited(roots: Iterable[Node]) -> set[Node]:
-    """All nodes beneath the roots."""
-    todo = list(roots)
-    seen = set(todo)
-    while todo:
-        for edge in todo.pop().edges:
-            if edge is not None and edge not in seen:
-                seen.add(edge)
-                todo.append(edge)
-    return seen
 
 
 def tensors(values: Iterable[Any]) -> list[Any]:

@@ -19,15 +19,14 @@ Each thing that happens becomes an event; the checks that are interested in that
     failed        it ends with an exception: error, place
 """
 
-from __future__ import annotations
-
 import os
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from tinygrad_edu.autograd.graph import reachable
 from tinygrad_edu.diagnosis import flow
 from tinygrad_edu.diagnosis import history as past
 from tinygrad_edu.diagnosis.findings import Event
@@ -35,27 +34,16 @@ from tinygrad_edu.diagnosis.source import is_discarded
 from tinygrad_edu.engine.composed import Composed
 from tinygrad_edu.engine.graph import Leaf, TensorBase, clock
 from tinygrad_edu.engine.mode import is_recording, state
-from tinygrad_edu.engine.places import here, stack
+from tinygrad_edu.engine.places import UNKNOWN, here, stack
 from tinygrad_edu.nn.modules import module as modules
 from tinygrad_edu.nn.modules.batchnorm import _BatchNorm
 from tinygrad_edu.nn.modules.dropout import _DropoutNd
 from tinygrad_edu.optim import optimizer as optimizers
 
-if TYPE_CHECKING:
-    from tinygrad_edu.engine.graph import Node
-    from tinygrad_edu.nn.modules.module import Module
-    from tinygrad_edu.optim.optimizer import Optimizer
-    from tinygrad_edu.tensor import Tensor
-
-
 LOSSES = frozenset(
     """cross_entropy nll_loss binary_cross_entropy binary_cross_entropy_with_logits mse_loss l1_loss
     smooth_l1_loss huber_loss kl_div""".split()
 )
-BEFORE = "set_data grad_of_result zero_grad epoch scaler_step autograd.grad".split()
-AFTER = "detach data item tolist numpy tensor from_numpy to optimizer scheduler loader".split()
-AROUND = "backward scheduler_step clip".split()
-"""What is no operation: heard of before it is done, after it, or both."""
 
 
 class Watch:
@@ -65,60 +53,57 @@ class Watch:
         self.seen, self.emit, self.every = seen, emit, every
         self.asleep, self.process = False, os.getpid()
         self.inside = 0  # composed functions that are running
-        names = (*BEFORE, *AFTER, *AROUND)
-        self.told = {name: getattr(self, f"_{name.replace('.', '_')}") for name in names}
 
     # ---- coming and going
 
     def start(self) -> None:
-        """Begin to listen, in this thread."""
-        mode = state.mode
-        state.mode = mode.but(
-            listeners=(*mode.listeners, self.heard), around=(*mode.around, self.around)
-        )
-        self.handles = [
-            optimizers.register_optimizer_step_pre_hook(self.stepping),
-            optimizers.register_optimizer_step_post_hook(self.stepped),
-        ]
+        """Begin to count steps, and to look on."""
+        self.counting = optimizers.register_optimizer_step_post_hook(self.stepped)
         self.wake()
 
     def wake(self) -> None:
-        """Look at modules and operations, too."""
+        """Look at everything: calls of this thread, modules, optimizers."""
         self.asleep = False
-        self.on_modules = [
+        self.handles = [
+            optimizers.register_optimizer_step_pre_hook(self.stepping),
             modules.register_module_forward_pre_hook(self.entering),
             modules.register_module_forward_hook(self.leaving, always_call=True),
         ]
+        self._listen((self.heard,), (self.around,))
+        for record in self.seen.schedules:
+            record.catch_up()
 
     def sleep(self) -> None:
-        """Let modules and operations pass, until the next step that is looked at."""
+        """Look at nothing, but count steps."""
         self.asleep = True
-        for handle in self.on_modules:
+        for handle in self.handles:
             handle.remove()
-        self.seen.modules.clear()
-        self.seen.current = None
+        self._listen((), ())
 
     def stop(self) -> None:
-        """Stop listening."""
+        """Stop counting, too."""
+        if self.asleep:
+            self.wake()
+        self.sleep()
+        self.counting.remove()
+
+    def _listen(self, listeners: Any, around: Any) -> None:
         mode = state.mode
-        state.mode = mode.but(
-            listeners=tuple([x for x in mode.listeners if x != self.heard]),
-            around=tuple([x for x in mode.around if x != self.around]),
-        )
-        for handle in (*self.handles, *self.on_modules):
-            handle.remove()
+        others = [x for x in mode.listeners if x != self.heard]
+        steps = [x for x in mode.around if x != self.around]
+        state.mode = mode.but(listeners=(*others, *listeners), around=(*steps, *around))
 
     # ---- calls
 
     def heard(self, op: Any, make: Any, *args: Any, **kwargs: Any) -> Any:
         """One call of this thread, whatever it is."""
-        if state.mode.roots or os.getpid() != self.process:  # the backward pass: see `around`
-            return make(*args, **kwargs)
+        if self.asleep or state.mode.roots or os.getpid() != self.process:
+            return make(*args, **kwargs)  # of the backward pass `around` tells
         if op.__class__ is Composed:
             return self._composed(op.name, make, args, kwargs)
         y = make(*args, **kwargs)
         t = y[0] if y.__class__ is tuple and y else y
-        if not self.asleep and isinstance(t, TensorBase):
+        if isinstance(t, TensorBase):
             self._made(op.name, args, kwargs, y, t)
         return y
 
@@ -137,7 +122,7 @@ class Watch:
         if flow.follow(seen, name, args, inputs, y, t, place) or name in flow.WATCHED:
             self.emit(
                 "op", name=name, args=args, inputs=inputs, y=t, place=place or here(),
-                before=seen.of(inputs[0]) if inputs else None, inside=self.inside,
+                before=seen.of(inputs[0]) if inputs else past.NOTHING, inside=self.inside,
                 ours=self._in_ours(),
             )  # fmt: skip
 
@@ -147,21 +132,22 @@ class Watch:
         return bool(running) and type(running[-1]).__module__.startswith("tinygrad_edu")
 
     def _composed(self, name: str, make: Any, args: Any, kwargs: Any) -> Any:
-        told = self.told.get(name)
-        if told is not None and name in AROUND:
-            return told(make, args, kwargs)
-        if told is not None and name in BEFORE:
-            told(args, kwargs)
+        """A composed function, or a step of training; a method may be named for it."""
+        key = name.replace(".", "_")
+        if around := getattr(self, f"around_{key}", None):
+            return around(make, args, kwargs)
+        if before := getattr(self, f"before_{key}", None):
+            before(args, kwargs)
             return make(*args, **kwargs)
-        if told is None and not self.asleep:
+        after = getattr(self, f"after_{key}", None)
+        if after is None:
             self._before(name, args, kwargs)
-        within = told is None or name == "scheduler"
+        within = after is None or name == "scheduler"
         y = self._within(make, args, kwargs) if within else make(*args, **kwargs)
-        if told is not None:
-            told(args, kwargs, y)
-        elif name in LOSSES and isinstance(y, TensorBase) and not self.asleep:
-            facts = self.seen.about(y)
-            facts.kind, facts.place = f"loss {kwargs.get('reduction', 'mean')}", here()
+        if after is not None:
+            after(args, kwargs, y)
+        elif name in LOSSES and isinstance(y, TensorBase):
+            self.seen.about(y).learn(kind=f"loss {kwargs.get('reduction', 'mean')}", place=here())
         return y
 
     def _within(self, make: Any, args: Any, kwargs: Any) -> Any:
@@ -176,53 +162,53 @@ class Watch:
         """A composed function is about to be called: a loss, perhaps, or attention."""
         if name == "scaled_dot_product_attention":
             names = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
-            given = {"attn_mask": None, "is_causal": False, **dict(zip(names, args, strict=False))}
-            self.emit("attention", place=here(), **{**given, **kwargs})
+            self.emit("attention", place=here(), **dict(zip(names, args, strict=False)), **kwargs)
         if name not in LOSSES or self.inside:
             return
         given = {**dict(zip(("input", "target"), args, strict=False)), **kwargs}
         x, target = given.get("input"), given.get("target")
-        if isinstance(x, TensorBase) and isinstance(target, TensorBase):
-            facts, a = self.seen.of(x), x.array
-            flow.judge(facts)
-            labels = self.seen.of(target)
-            picked = self.seen.picked.get(past.address(target))
-            guesser = picked if labels is None else labels.judged
-            if guesser is not None and x.node is not None:
-                guesser.used = True  # its answers are the labels of a recorded pass
-            last = self.seen.passes[-1] if self.seen.passes else None
-            passed = self.seen.current or (last if facts and facts.judged is last else None)
-            if passed is not None and passed.module() is not None:
-                self.seen.supervised.add(passed.module())
-            kind = None if facts is None else facts.kind
-            self.emit(
-                "loss", name=name, target=target, place=here(), facts=facts, kind=kind, x=a,
-                t=target.array, recorded=x.node is not None, axis=0 if a.ndim == 1 else 1,
-                also=facts.place if facts is not None and kind else None,
-            )  # fmt: skip
+        if not (isinstance(x, TensorBase) and isinstance(target, TensorBase)):
+            return
+        seen, facts, recorded = self.seen, self.seen.of(x), x.node is not None
+        passed, last = seen.current, seen.passes[-1] if seen.passes else None
+        guesser = seen.of(target).judged or seen.picked.get(past.address(target))
+        if facts.judged is not None:
+            facts.judged.judged = True
+        if guesser is not None and recorded:
+            guesser.used = True  # its answers are the labels of a recorded pass
+        if passed is None and last is not None and facts.judged is last:
+            passed = last
+        if passed is not None and passed.module() is not None:
+            seen.supervised.add(passed.module())
+        self.emit(
+            "loss", name=name, target=target, place=here(), facts=facts, kind=facts.kind,
+            x=x.array, t=target.array, recorded=recorded, axis=min(x.array.ndim - 1, 1),
+            options=given, also=facts.place if facts.kind else None,
+        )  # fmt: skip
 
     # ---- what is no operation
 
-    def _backward(self, make: Any, args: Any, kwargs: Any) -> Any:
+    def around_backward(self, make: Any, args: Any, kwargs: Any) -> Any:
         seen = self.seen
         roots = past.tensors([args[0] if args else kwargs["tensors"]])
         starts = [t.node for t in roots if t.node is not None]
-        nodes, lines = past.visited(starts), stack()
+        nodes, lines = reachable(starts), stack()
         _mark(nodes)
         leaves = [n for n in nodes if isinstance(n, Leaf) and n.tensor() is not None]
         reached = {id(leaf) for leaf in leaves}
         seen.backwards += 1
         event = Event(
-            roots=roots, starts=starts, nodes=nodes, leaves=leaves, stack=lines,
-            place=lines[0] if lines else here(), mean=_is_mean(seen, roots),
+            what="backward", roots=roots, starts=starts, nodes=nodes, leaves=leaves, stack=lines,
+            place=lines[0] if lines else here(),
+            mean=len(roots) == 1 and seen.of(roots[0]).kind == "loss mean",
             value=float(roots[0].array) if roots and roots[0].array.size == 1 else None,
             number=max([n.number for n in starts], default=0),
             records=[r for r in seen.living() if not reached.isdisjoint(r.leaves())],
         )  # fmt: skip
         for record in event.records:
             record.backwards += 1
-            record.log.append(("backward", event.place, lines, event.mean, seen.steps))
-        self.emit("backward", **vars(event))
+            record.log.append(past.Entry(event.place, seen.steps, lines, event.mean))
+        self.emit(**vars(event))
         result = make(*args, **kwargs)
         seen.gradients.clear()
         for leaf in leaves:
@@ -235,126 +221,124 @@ class Watch:
                     seen.gradients[id(t._grad)] = weakref.ref(leaf)
         return result
 
-    def _autograd_grad(self, args: Any, kwargs: Any) -> None:
+    def before_autograd_grad(self, args: Any, kwargs: Any) -> None:
         outputs = past.tensors([args[0] if args else kwargs["outputs"]])
-        _mark(past.visited([t.node for t in outputs if t.node is not None]))
+        _mark(reachable([t.node for t in outputs if t.node is not None]))
 
-    def _detach(self, args: Any, kwargs: object, y: Any) -> None:
+    def after_detach(self, args: Any, kwargs: object, y: Any) -> None:
         flow.cut(self.seen, args[0], y, "detach()")
 
-    def _data(self, args: Any, kwargs: object, y: Any) -> None:
+    def after_data(self, args: Any, kwargs: object, y: Any) -> None:
         flow.cut(self.seen, args[0], y, ".data")
         if args[0].leaf is not None:
             self.seen.filled[past.address(args[0])] = here()
         self.emit("data", t=args[0], twin=y, place=here())
 
-    def _set_data(self, args: Any, kwargs: object) -> None:
-        facts = self.seen.of(args[1])
-        if facts is not None:
-            facts.gradient_of = None  # the leaf has been given its new value
+    def before_set_data(self, args: Any, kwargs: object) -> None:
+        vars(self.seen.of(args[1])).pop("gradient_of", None)  # the leaf has its new value
 
-    def _grad_of_result(self, args: Any, kwargs: object) -> None:
+    def before_grad_of_result(self, args: Any, kwargs: object) -> None:
         self.emit("grad_of_result", t=args[0], place=here())
 
-    def _number(self, args: Any, kwargs: object, y: Tensor) -> None:
+    def after_item(self, args: Any, kwargs: object, y: Any) -> None:
         t, seen = args[0], self.seen
         facts = seen.of(t)
-        lost = (facts.lost if facts else 0) | (0 if t.node is None else seen.reach(t.node))
+        lost, passed = facts.lost | (0 if t.node is None else seen.reach(t.node)), facts.judged
         if lost:
-            seen.left[here()] = seen.left.get(here(), 0) | lost
-        passed = None if facts is None else facts.judged
-        if isinstance(y, (int, float)) or (passed and flow.is_supervised(seen, passed)):
-            flow.judge(facts)
-        if isinstance(y, np.ndarray) and facts is not None:
-            flow.give_out(seen, y, facts)
+            seen.left[here()] |= lost
+        if passed and (isinstance(y, (int, float)) or passed.module() in seen.supervised):
+            passed.judged = True
+        if isinstance(y, np.ndarray):
+            flow.inherit(seen, facts, y)
 
-    _item = _tolist = _numpy = _number
+    after_tolist = after_numpy = after_item
 
-    def _tensor(self, args: Any, kwargs: Any, y: Tensor) -> None:
+    def after_tensor(self, args: Any, kwargs: Any, y: Any) -> None:
         source = args[0] if args else kwargs.get("data")
         if isinstance(source, TensorBase):
             flow.cut(self.seen, source, y, "torch.tensor()")
         elif y.node is not None or isinstance(source, (int, float)):
-            facts = self.seen.about(y)
-            facts.kind, facts.place = "new", here()
+            self.seen.about(y).learn(kind="new", place=here())
 
-    def _from_numpy(self, args: Any, kwargs: object, y: Any) -> None:
-        flow.take_back(self.seen, args[0] if args else None, y)
+    def after_from_numpy(self, args: Any, kwargs: object, y: Any) -> None:
+        flow.inherit(self.seen, self.seen.of(args[0] if args else None), y)
 
-    def _to(self, args: Any, kwargs: object, y: Tensor) -> None:
+    def after_to(self, args: Any, kwargs: object, y: Any) -> None:
         t = args[0]
-        if not self.inside and not self.asleep and not self._in_ours() and is_discarded():
+        if not self.inside and not self._in_ours() and is_discarded():
             self.emit("to", t=t, place=here())
         if y is not t and y.node is None:
             flow.inherit(self.seen, self.seen.of(t), y)
             if t.node is not None:
                 flow.cut(self.seen, t, y, "a cast to integers")
 
-    def _optimizer(self, args: Any, kwargs: object, y: Tensor) -> None:
+    def after_optimizer(self, args: Any, kwargs: object, y: Any) -> None:
         self.seen.optimizer(args[0], here())
 
-    def _zero_grad(self, args: Any, kwargs: object) -> None:
-        owner, seen = args[0], self.seen
+    def before_zero_grad(self, args: Any, kwargs: object) -> None:
+        owner, seen, place, now = args[0], self.seen, here(), clock()
         groups = getattr(owner, "param_groups", None)
-        mine = owner.parameters() if groups is None else [p for g in groups for p in g["params"]]
-        ids, place = {id(p) for p in mine}, here()
+        ids = {id(p) for p in (owner.parameters() if groups is None else past.listed(groups))}
         for record in seen.living():
-            if any([id(p) in ids for p in record.parameters()]):
+            if not ids.isdisjoint(map(id, record.parameters())):
                 given = [p for p in record.parameters() if p._grad is not None]
-                fresh = [not seen.is_consumed(p) for p in given]
-                record.log.append(("zero", place, any(fresh), clock()))
+                fresh = any([not seen.is_consumed(p) for p in given])
+                record.log.append(past.Entry(place, seen.steps, (), False, True, fresh, now))
 
-    def _scheduler(self, args: Any, kwargs: object, y: Tensor) -> None:
+    def after_scheduler(self, args: Any, kwargs: object, y: Any) -> None:
         self.seen.schedule(args[0], here())
         for part in getattr(args[0], "_schedulers", ()):
             self.seen.schedule(part, here()).inner = True
 
-    def _scheduler_step(self, make: Any, args: Any, kwargs: Any) -> Any:
+    def around_scheduler_step(self, make: Any, args: Any, kwargs: Any) -> Any:
         y = self._within(make, args, kwargs)
         if not self.inside:  # else it is part of another schedule
-            record = self.seen.schedule(args[0], here())
+            place, record = here(), self.seen.schedule(args[0], here())
             record.steps += 1
-            self.emit("schedule", record=record, schedule=args[0], optimizer=record.optimizer,
-                      place=here(), stack=stack())  # fmt: skip
-            record.beside = record.optimizer.steps
+            record.alone += record.steps > 1 and record.optimizer.steps - record.beside != 1
+            self.emit("schedule", record=record, schedule=args[0], place=place, stack=stack())
+            record.beside, record.epochs = record.optimizer.steps, past.epochs(args[0])
         return y
 
-    def _clip(self, make: Any, args: Any, kwargs: Any) -> Any:
+    def around_clip(self, make: Any, args: Any, kwargs: Any) -> Any:
         given = [*args, *kwargs.values()]
         several = [given[0]] if isinstance(given[0], TensorBase) else list(given[0])
         most = kwargs.get("max_norm", kwargs.get("clip_value", given[1]))
-        self.emit("clip", parameters=several, most=float(most), place=here())
-        if args:
-            return make(several, *args[1:], **kwargs)
-        return make(**{**kwargs, "parameters": several})
+        place, most = here(), float(most)
+        self.emit("clip", parameters=several, most=most, place=place)
+        names = ("parameters", "max_norm", "norm_type", "error_if_nonfinite", "foreach")
+        norm = make(**{**kwargs, **dict(zip(names, (several, *args[1:]), strict=False))})
+        if norm is not None:
+            self.seen.norms[place, most].append(float(norm))
+        return norm
 
-    def _loader(self, args: Any, kwargs: object, y: Tensor) -> None:
+    def after_loader(self, args: Any, kwargs: object, y: Any) -> None:
         self.emit("loader", loader=args[0], place=here())
 
-    def _epoch(self, args: Any, kwargs: object) -> None:
+    def before_epoch(self, args: Any, kwargs: object) -> None:
         self.emit("epoch", loader=args[0], place=here(), recording=is_recording())
 
-    def _scaler_step(self, args: object, kwargs: object) -> None:
+    def before_scaler_step(self, args: object, kwargs: object) -> None:
         self.seen.scaled = True
 
     # ---- modules
 
-    def entering(self, module: Module, args: Any) -> None:
+    def entering(self, module: Any, args: Any) -> None:
         """A module is about to compute."""
         seen = self.seen
         if not seen.modules:
             seen.current = None
             if not type(module).__module__.endswith("modules.loss"):
                 seen.current = passed = past.Pass(module, seen.steps)
-                given = next((a for a in args if isinstance(a, TensorBase)), None)
-                passed.given = None if given is None else past.contents(given)
+                given = past.tensors(args)
+                passed.given = past.contents(given[0]) if given else None
                 self.emit("begin", passed=passed, module=module, args=args)
         seen.modules.append(module)
         if seen.current is not None:
             _note_mode(seen.current, module)
             self.emit("module", module=module, passed=seen.current)
 
-    def leaving(self, module: Module, args: object, output: object) -> None:
+    def leaving(self, module: Any, args: object, output: object) -> None:
         """It has computed, or failed."""
         seen = self.seen
         while seen.modules and seen.modules.pop() is not module:
@@ -373,7 +357,7 @@ class Watch:
 
     # ---- optimizers
 
-    def stepping(self, optimizer: Optimizer, args: object, kwargs: object) -> None:
+    def stepping(self, optimizer: Any, args: object, kwargs: object) -> None:
         """An optimizer is about to step."""
         seen, place = self.seen, here()
         record = seen.optimizer(optimizer, place)
@@ -388,21 +372,27 @@ class Watch:
             if leaf is not None:
                 leaf.gradient, leaf.consumed = past.snapshot(p._grad), True
 
-    def stepped(self, optimizer: Optimizer, args: object, kwargs: object) -> None:
+    def stepped(self, optimizer: Any, args: object, kwargs: object) -> None:
         """It has stepped: the log starts anew."""
         seen = self.seen
-        record = seen.optimizer(optimizer, here())
-        kinds = [entry[0] for entry in record.log if entry[0] == "backward" or entry[2]]
-        record.fresh = bool(kinds) and kinds[-1] == "backward"
-        record.log.clear()
-        record.stepping = False
+        record = seen.optimizer(optimizer, UNKNOWN)
         record.steps += 1
         seen.steps += 1
         record.tick = seen.last_step = clock()
-        self.emit("stepped", optimizer=optimizer, record=record)
-        asleep = self.every > 1 and seen.steps >= 2 and seen.steps % self.every != 0
-        if asleep != self.asleep:
-            self.sleep() if asleep else self.wake()
+        if not self.asleep:
+            said = [entry for entry in record.log if not entry.wipes or entry.fresh]
+            record.fresh, record.stepping = bool(said) and not said[-1].wipes, False
+            record.looks += 1
+            record.log.clear()
+            self.emit("stepped", optimizer=optimizer, record=record)
+        if self.every > 1:
+            turn = seen.steps // max(sum([r.steps > 0 for r in seen.living()]), 1)
+            asleep = turn >= 2 and turn % self.every != 0
+            if asleep and not self.asleep:
+                self.sleep()
+                seen.forget()
+            elif self.asleep and not asleep:
+                self.wake()
 
     # ---- the backward pass
 
@@ -420,7 +410,7 @@ class Watch:
         return found
 
 
-def _mark(nodes: set[Node]) -> None:
+def _mark(nodes: set[Any]) -> None:
     """A backward pass comes through these nodes, and so through what made them."""
     for node in nodes:
         passed = node.__dict__.get("of_pass")
@@ -428,19 +418,10 @@ def _mark(nodes: set[Node]) -> None:
             passed.visited = True
 
 
-def _note_mode(passed: past.Pass, module: Module) -> None:
+def _note_mode(passed: past.Pass, module: Any) -> None:
     """Note a layer that does something else in training than in evaluation."""
     norm = isinstance(module, _BatchNorm) and module.track_running_stats
     p = getattr(module, "p" if isinstance(module, _DropoutNd) else "dropout", None)
     drops = isinstance(p, (int, float)) and 0 < p < 1
     if norm or (drops and type(module).__module__.startswith("tinygrad_edu")):
         (passed.noisy if module.training else passed.quiet).append(type(module).__name__)
-
-
-def _is_mean(seen: past.History, roots: list[Any]) -> bool:
-    """Whether a backward pass starts from a mean that nothing has divided since."""
-    if len(roots) != 1 or roots[0].node is None or roots[0].node.is_leaf:
-        return False
-    facts = seen.of(roots[0])
-    kind = None if facts is None else facts.kind
-    return kind == "loss mean" or (kind is None and roots[0].node.plan.op.name == "mean")

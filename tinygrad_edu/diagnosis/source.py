@@ -1,7 +1,5 @@
 """What the user's source and the code of the running functions say about a place."""
 
-from __future__ import annotations
-
 import ast
 import dis
 import functools

@@ -25,6 +25,7 @@ from typing import Any
 
 from tinygrad_edu.distributed.errors import INSTALL, DistError
 from tinygrad_edu.distributed.rank import die_with_parent
+from tinygrad_edu.names.pipes import until_closed
 from tinygrad_edu.names.ranks import REPORTS
 
 _OURS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK")
@@ -64,7 +65,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what the command line asks for; returns the exit status."""
-    options = parser().parse_args(arguments)
+    with until_closed():
+        options = parser().parse_args(arguments)
     if options.max_restarts:
         parser().error("--max-restarts: a failed job is not restarted; start it again yourself")
     if not options.nnodes.isdigit() or not int(options.nnodes):

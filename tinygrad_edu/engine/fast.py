@@ -67,7 +67,7 @@ def call_unary(op: Primitive) -> Call:
             if (mode.listeners or listeners) and by is forward:
                 return tell(op, None, args, kwargs, listeners)
             if "out" in kwargs:
-                return _with_out(op, args, by, **kwargs)
+                return op.write_out(op, args, by, **kwargs)
             (a,) = op.bind(args, kwargs)
         if not isinstance(a, TensorBase):
             if not hasattr(a, "dtype"):
@@ -139,7 +139,7 @@ def call_binary(op: Primitive, failed: Call = recover) -> Call:
                         raise
                     return NotImplemented
             if "out" in kwargs:
-                return _with_out(op, args, by, **kwargs)
+                return op.write_out(op, args, by, **kwargs)
             a, b = op.bind(args, kwargs)
         a_edge = b_edge = a_storage = b_storage = None
         if isinstance(a, TensorBase):
@@ -265,12 +265,6 @@ def _plain(op: Primitive, args: Values, failed: Call, operand: object) -> Any:
     if function:
         refuse_arrays(op, args)
     return np.asarray(operand) if isinstance(operand, np.ndarray) else operand
-
-
-def _with_out(op: Primitive, args: Any, by: Any, *, out: Any, **kwargs: Any) -> Any:
-    """A call whose result is written into a tensor that is there already."""
-    read = args if op.elementwise else ()
-    return op.write_out(op.name, out, op.call(*args, _by=by, **kwargs), *read)
 
 
 def operator(operation: Any) -> Any:

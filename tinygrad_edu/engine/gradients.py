@@ -244,7 +244,8 @@ def _root(i: int, t: object, g: Gradient, create: bool) -> tuple[Node, Any]:
                 f"grad can be implicitly created only for scalar outputs (output {i} has a shape"
                 f" of {shape})"
             )
-        g = wrap(np.ones_like(t.array))
+        x = t.array
+        g = wrap(np.ones_like(x) if x.ndim else np.array(1, x.dtype, like=x))
     if not isinstance(g, TensorBase):
         raise TypeError(f"gradients can be either Tensors or None, but got {type(g).__name__}")
     if list(g.array.shape) != shape:

@@ -15,19 +15,18 @@ from __future__ import annotations
 
 import functools
 import operator
-import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tinygrad_edu.dtypes import Array, is_floating, scalar_type_name
-from tinygrad_edu.engine.boundary import not_a_tensor, refuse_expanded, users_level
+from tinygrad_edu.engine.boundary import refuse_expanded
 from tinygrad_edu.engine.graph import INFERENCE, Node, TensorBase, clock
 from tinygrad_edu.engine.hooks import unhooked
-from tinygrad_edu.engine.levels import refuse_captured, refuse_out
+from tinygrad_edu.engine.levels import refuse_captured
 from tinygrad_edu.engine.mode import is_recording, state
-from tinygrad_edu.engine.primitive import Primitive, primitive
+from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import as_array, current_node, note, wrap
 from tinygrad_edu.engine.types import Call, Gradient
 from tinygrad_edu.engine.views import CutOff, replay
@@ -156,7 +155,7 @@ def write(t: Any, y: Any) -> Any:
             f"output with shape {list(target.shape)} doesn't match the broadcast shape"
             f" {list(source.shape)}"
         )
-    if source.dtype != target.dtype and not _can_hold(target.dtype, source.dtype):
+    if source.dtype != target.dtype and not can_hold(target.dtype, source.dtype):
         raise RuntimeError(
             f"result type {scalar_type_name(source.dtype)} can't be cast to the desired output"
             f" type {scalar_type_name(target.dtype)}"
@@ -175,47 +174,6 @@ def write(t: Any, y: Any) -> Any:
         _keep_in_place(node, t, y)
     set_history(t, node)
     return t
-
-
-def write_out(name: str, out: Any, y: Any, *inputs: object, told: bool = True) -> Tensor:
-    """torch's `out=`: the result `y` of a function, written into a tensor that is there already.
-
-    An empty one gets the shape of the result, and its order in memory.
-
-    Args:
-        inputs: what an elementwise function read.
-        told: whether the user is warned when one of another shape, not empty, is resized.
-
-    Raises:
-        RuntimeError: a gradient would be needed, `out` cannot hold values of that type, elements of
-            it share memory, or it overlaps an input without being the same.
-    """
-    if out is None:
-        result: Tensor = y
-        return result
-    if not isinstance(out, TensorBase.results):
-        raise not_a_tensor(name, 1, out, "out")
-    refuse_out(name)
-    refuse_overlap(out, inputs)
-    if is_recording() and (current_node(out) is not None or current_node(y) is not None):
-        raise RuntimeError(
-            f"{name}(): functions with out=... arguments don't support automatic differentiation,"
-            " but one of the arguments requires grad."
-        )
-    if out.array.shape != y.array.shape:
-        if out.array.size and told:
-            warnings.warn(
-                "An output with one or more elements was resized since it had shape"
-                f" {list(out.array.shape)}, which does not match the required output shape"
-                f" {list(y.array.shape)}.",
-                stacklevel=users_level(),
-            )
-        order = slow_to_fast(y.array)
-        out.resize_([y.array.shape[i] for i in order])
-        out.array, out.plain = out.array.transpose(np.argsort(order)), False
-    refuse_expanded(out.array)
-    written: Tensor = write(out, y)
-    return written
 
 
 def _keep_in_place(node: Node, t: Any, y: Any) -> None:
@@ -260,7 +218,7 @@ def _follow(before: Node | None, after: Node | None) -> None:
         before.hooks.follow(after)
 
 
-def _can_hold(target: Any, source: Any) -> bool:
+def can_hold(target: Any, source: Any) -> bool:
     """Whether torch writes values of `source` into `target`: never into a lower category."""
     if is_floating(target):
         return True
@@ -314,6 +272,3 @@ def twin_of(op: Any, call: Call, name: str | None = None) -> Call:
     call.__name__ = call.__qualname__ = name or f"{op.__name__.strip('_')}_"
     call.__doc__ = f"`{op.__name__}`, of the tensor itself."
     return call
-
-
-Primitive.write_out = staticmethod(write_out)

@@ -156,7 +156,7 @@ class Primitive:
     node_class: ClassVar[Any]
     """Makes the class of an operation's nodes: nodes.py puts it here."""
     write_out: ClassVar[Call]
-    """Writes a result into the tensor given as `out`: inplace.py puts it here."""
+    """A call with `out=`: filling.py puts it here."""
     everyone: ClassVar[list[Primitive]] = []
 
     def __init__(

@@ -64,7 +64,7 @@ def call_general(op: Primitive) -> Call:
             return tell(op, None, args, kwargs, listeners)
         if kwargs or len(args) != arity:
             if "out" in kwargs:
-                return op.write_out(op.name, kwargs.pop("out"), op.call(*args, _by=by, **kwargs))
+                return op.write_out(op, args, by, **kwargs)
             args = op.bind(args, kwargs)
         values, edges, storages = unwrap(args)
         others = storages.count(None)

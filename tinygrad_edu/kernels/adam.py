@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import lru_cache, partial
+from typing import Any
 
 import numpy as np
 
 from tinygrad_edu.dtypes import Array
-from tinygrad_edu.kernels.axpby import addresses, blas_axpby
+from tinygrad_edu.kernels.axpby import addresses, blas_axpby, serves
 from tinygrad_edu.kernels.blocks import blocks, constants
 from tinygrad_edu.kernels.undivided import Calls
 
@@ -37,14 +38,14 @@ def adam_calls(
 
         m / (sqrt(v) / c + eps)  =  c m / (sqrt(v) + c eps)        with c = sqrt(1 - beta2^t)
     """
-    c = (1 - beta2**t) ** 0.5
     l2 = weight_decay != 0 and not decoupled
-    w1, b2, w2, step, epsilon, shrink, penalty = constants(
-        x, 1 - beta1, beta2, 1 - beta2, -lr / (1 - beta1**t) * c, c * eps,
-        1 - lr * weight_decay, weight_decay,
-    )  # fmt: skip
+    given = t, lr, beta1, beta2, eps, weight_decay
+    known = isinstance(x, np.ndarray)  # on a GPU `t` may be an array
+    values, numbers, axpby = _known(x.dtype, *given) if known else _numbers(None, *given)
+    w1, b2, w2, step, epsilon, shrink, penalty = numbers
     arrays = (x, g, m, v) if v_max is None else (x, g, m, v, v_max)
-    axpby = blas_axpby(arrays, lr, beta1, beta2, 1 - lr * weight_decay)
+    if not (axpby is not None and serves(arrays)):
+        axpby = None
     length = x.size if axpby is not None and x.size <= WHOLE else 0
     calls: Calls = []
     for parts in blocks(*arrays, scratch=2 if l2 else 1, length=length):
@@ -55,9 +56,9 @@ def adam_calls(
         if axpby is not None:
             n, (at_x, at_g, at_m, at_v, at_s) = xs.size, addresses(xs, gs, ms, vs, s)
             calls += [
-                (axpby, n, 1 - beta1, at_g, 1, beta1, at_m, 1),
+                (axpby, n, values[0], at_g, 1, beta1, at_m, 1),
                 (np.multiply, gs, gs, s),
-                (axpby, n, 1 - beta2, at_s, 1, beta2, at_v, 1),
+                (axpby, n, values[2], at_s, 1, beta2, at_v, 1),
             ]
         else:
             calls += [
@@ -78,10 +79,28 @@ def adam_calls(
             (np.divide, ms, s, s),
         ]
         if axpby is not None:
-            keep = 1.0 if l2 else float(shrink)
-            calls.append((axpby, n, float(step), at_s, 1, keep, at_x, 1))
+            calls.append((axpby, n, values[3], at_s, 1, 1.0 if l2 else values[5], at_x, 1))
             continue
         if weight_decay != 0 and decoupled:
             calls.append((np.multiply, xs, shrink, xs))
         calls += [(np.multiply, s, step, s), (np.add, xs, s, xs)]
     return calls
+
+
+def _numbers(
+    dtype: Any, t: float, lr: float, beta1: float, beta2: float, eps: float, weight_decay: float
+) -> tuple[tuple[float, ...], tuple[Any, ...], Any]:
+    """What the passes of step `t` multiply by, the same for all parameters of a dtype.
+
+    As floats; in the form that costs NumPy least; and the BLAS's function that may take them.
+    """
+    c = (1 - beta2**t) ** 0.5
+    step, shrink = -lr / (1 - beta1**t) * c, 1 - lr * weight_decay
+    values = 1 - beta1, beta2, 1 - beta2, step, c * eps, shrink, weight_decay
+    if dtype is None:
+        return values, values, None
+    axpby = blas_axpby(dtype, lr, beta1, beta2, shrink)
+    return values, constants(np.empty(0, dtype), *values), axpby
+
+
+_known = lru_cache(maxsize=16)(_numbers)

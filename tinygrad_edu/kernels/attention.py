@@ -5,9 +5,9 @@
 Written down plainly this keeps L x S probabilities of every head for the backward pass.  Here
 memory grows with L + S only:
 
-forward   A block of 64 queries meets all its keys.  Its scores are made in a scratch array, turned
-          into exp(score - largest), multiplied with v, and forgotten.  Of the probabilities one
-          number per query is kept, the logarithm of their denominator: lse = log sum exp(score).
+forward   A block of 64 or 128 queries meets all its keys.  Its scores are made in a scratch array,
+          turned into exp(score - largest), multiplied with v, and forgotten.  Of the probabilities
+          one number per query is kept, the log of their denominator: lse = log sum exp(score).
 backward  Each block's probabilities are made again, p = exp(score - lse), which costs one matrix
           product and is cheaper than fetching them from memory would be.  With D = sum(g * y),
 
@@ -45,7 +45,10 @@ from tinygrad_edu.kernels.threads import spread
 
 ROWS, TILE = 64, 1 << 19
 """Queries of a block, and bytes of the scores of a tile: as many heads as fit are taken together.
-Of 32, 64, 128, 256 and 512 rows, 64 and 128 were fastest."""
+Of 32, 64, 128, 256 and 512 rows, 64 and 128 were fastest: 128 where there are many, 64 where a
+block of 128 would compute too many scores that `causal` hides."""
+MANY = 512
+"""Queries from which on a block has twice as many."""
 GPU_ROWS, GPU_TILE = 512, 1 << 28
 """On a GPU a launch costs more than the memory."""
 
@@ -71,7 +74,8 @@ class Scores:
         self.causal, self.scale = causal, scale
         self.length, self.keys = q.shape[-2], k.shape[-2]
         on_cpu = isinstance(q, np.ndarray)
-        self.rows = min(self.length, ROWS if on_cpu else GPU_ROWS)
+        rows = ROWS if self.length < MANY else 2 * ROWS
+        self.rows = min(self.length, rows if on_cpu else GPU_ROWS)
         self.dtype = np.dtype(np.float32) if q.itemsize == 2 else q.dtype
         tile = (TILE if on_cpu else GPU_TILE) // self.dtype.itemsize
         self.empty = not (self.rows and self.keys and math.prod(q.shape[:-2]))

@@ -19,19 +19,19 @@ SMALL = 2048
 _BYTES = ctypes.c_char * 0
 
 
-def blas_axpby(arrays: Sequence[Array], *factors: float) -> Callable[..., Any] | None:
-    """The BLAS's function, for arrays like the first; None where it must not serve.
+def blas_axpby(dtype: np.dtype[Any], *factors: float) -> Callable[..., Any] | None:
+    """The BLAS's function for that dtype and these factors; None where there is none.
 
     It is called as `axpby(n, a, x, 1, b, y, 1)`, with `addresses` for x and y.  Of a factor of 0
     it would not read the array, and so lose a nan.
     """
-    x = arrays[0]
-    if not isinstance(x, np.ndarray) or x.size < SMALL or 0 in factors:
-        return None
     library = blas()
-    if library is None or not all([a.flags.c_contiguous for a in arrays]):
-        return None
-    return library.axpby.get(x.dtype)
+    return None if library is None or 0 in factors else library.axpby.get(dtype)
+
+
+def serves(arrays: Sequence[Array]) -> bool:
+    """Whether it may be given these, of one shape."""
+    return arrays[0].size >= SMALL and all([a.flags.c_contiguous for a in arrays])
 
 
 def addresses(*arrays: Array) -> list[Any]:

@@ -62,18 +62,18 @@ def _flat(arrays: tuple[Array, ...]) -> list[Array] | None:
     return None
 
 
-def constants(x: Array, *values: float) -> list[Any]:
+def constants(x: Array, *values: float) -> tuple[Any, ...]:
     """Numbers in the form that costs least per operation with `x`: 0-d arrays for NumPy.
 
     They have the dtype of `x`, so they never widen it.
     """
-    if isinstance(x, np.ndarray):
-        return [_number(value, x.dtype) for value in values]
-    return list(values)
+    return _constants(x.dtype, *values) if isinstance(x, np.ndarray) else values
 
 
-_number = lru_cache(maxsize=256)(np.array)
-"""Made once for all the parameters of a step, and all the steps of a training."""
+@lru_cache(maxsize=64)
+def _constants(dtype: Any, *values: float) -> tuple[Any, ...]:
+    """Made once for all the parameters of a step, and all the steps of a training."""
+    return tuple([np.array(value, dtype) for value in values])
 
 
 def filled(x: Array, n: int, value: float) -> Array:

@@ -5,6 +5,7 @@ These functions return flat arrays; `random.py` puts the numbers where they belo
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -68,9 +69,17 @@ def bernoulli(stream: MersenneTwister, n: int, p: float) -> npt.NDArray[np.bool_
     array([False, False,  True, False])
     """
     k = stream.words64(n)  # u = k / 2**53 < p means k < p 2**53
-    k &= _LOW_53
-    keep: npt.NDArray[np.bool_] = k < np.uint64(math.ceil(p * 2.0**53))
+    k &= _MASK_53
+    keep: npt.NDArray[np.bool_] = k < _limit(p)
     return keep
+
+
+_MASK_53 = np.array(_LOW_53)  # NumPy takes arrays faster than numbers
+
+
+@functools.lru_cache(maxsize=16)
+def _limit(p: float) -> npt.NDArray[np.uint64]:
+    return np.array(math.ceil(p * 2.0**53), np.uint64)
 
 
 def normal_blocks32(stream: MersenneTwister, n: int, mean: float, std: float) -> _F32:

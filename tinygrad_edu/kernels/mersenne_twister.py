@@ -77,6 +77,11 @@ class MersenneTwister:
         _put(twister, _expand_seed(self._seed), 624)
         return twister
 
+    @functools.cached_property
+    def _joiner(self) -> np.random.Generator:
+        """Draws from the twister, two words at a time."""
+        return np.random.Generator(self._twister)
+
     def restart(self, seed: int) -> None:
         """Go to the beginning of the stream of `seed`.
 
@@ -87,6 +92,7 @@ class MersenneTwister:
         """
         self._seed = seed
         vars(self).pop("_twister", None)
+        vars(self).pop("_joiner", None)
         self._fresh = True  # nothing drawn yet
         self.spare_normal = None
 
@@ -123,8 +129,7 @@ class MersenneTwister:
         """
         if n >= _MANY and _joins_in_order():
             self._fresh = False
-            numbers = np.random.Generator(self._twister)
-            return numbers.integers(_TOP, size=n, dtype=np.uint64, endpoint=True)
+            return self._joiner.integers(_TOP, size=n, dtype=np.uint64, endpoint=True)
         pairs = self.raw(2 * n)
         joined: npt.NDArray[np.uint64] = pairs[::2] << _32
         joined |= pairs[1::2]

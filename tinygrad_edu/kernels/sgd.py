@@ -7,7 +7,7 @@ from operator import setitem
 import numpy as np
 
 from tinygrad_edu.dtypes import Array
-from tinygrad_edu.kernels.axpby import addresses, blas_axpby
+from tinygrad_edu.kernels.axpby import addresses, blas_axpby, serves
 from tinygrad_edu.kernels.blocks import blocks, constants
 from tinygrad_edu.kernels.undivided import Calls
 
@@ -32,7 +32,9 @@ def sgd_calls(
     step, penalty, mu, keep = constants(x, -lr, weight_decay, momentum, 1 - dampening)
     calls: Calls = []
     arrays = (x, g) if b is None else (x, g, b)
-    axpby = blas_axpby(arrays, lr, *([] if b is None else [momentum, 1 - dampening]))
+    axpby = None
+    if isinstance(x, np.ndarray) and serves(arrays):
+        axpby = blas_axpby(x.dtype, lr, *([] if b is None else [momentum, 1 - dampening]))
     for xs, gs, *more in blocks(*arrays, scratch=2 if nesterov else 1):
         s = more[-1]
         if weight_decay != 0:  # g + weight_decay x

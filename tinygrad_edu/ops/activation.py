@@ -68,7 +68,7 @@ def _relu_gradient(g: Any, y: Tensor) -> Any:
     arrays = g.__class__ is not np.ndarray and not isinstance(g, TensorBase)
     if arrays and launch.ready(g, y, half=True):
         return cuda.elementwise.relu_gradient(g, y)
-    return gate(g, ~(y <= 0))
+    return gate(g, y != 0)  # it is not below 0; nan, which is not 0, passes
 
 
 relu.vjp(x=lambda g, y: _relu_gradient(g, y))

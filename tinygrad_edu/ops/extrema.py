@@ -187,7 +187,7 @@ clamp.vjp(
 clip = clamp
 
 
-@takes_out(dtype="any")
+@takes_out(dtype="any", overlap="same")
 def clamp_min(input: Tensor, min: float | Tensor) -> Tensor:
     """`input` raised to `min` where it is lower.
 
@@ -200,7 +200,7 @@ def clamp_min(input: Tensor, min: float | Tensor) -> Tensor:
     return clamp(input, min, None)
 
 
-@takes_out(dtype="any")
+@takes_out(dtype="any", overlap="same")
 def clamp_max(input: Tensor, max: float | Tensor) -> Tensor:
     """`input` lowered to `max` where it is higher.
 

@@ -80,7 +80,7 @@ def _gather(x: Array, dim: int, index: Array) -> Array:
     return in_order(picked.reshape(index.shape))
 
 
-@takes_out
+@takes_out(overlap="later")
 @numpy_names
 def gather(input: Any, dim: int, index: Any, *, sparse_grad: bool = False) -> Tensor:
     """Pick along `dim`: out[i][j] = input[index[i][j]][j] for `dim` 0.
@@ -151,7 +151,7 @@ _scatter_add.vjp(
 )
 
 
-@takes_out
+@takes_out(overlap="first")
 @numpy_names
 @composed(autocast={"cuda": "widest"})
 def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
@@ -183,7 +183,7 @@ def _index_select(x: Array, dim: int, index: Array) -> Array:
     return np.take(x, index.reshape(-1), axis=dim)
 
 
-@takes_out
+@takes_out(overlap="none")
 @numpy_names
 def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
     """The slices of `input` along `dim` that a vector of indices names, in that order.
@@ -259,7 +259,7 @@ _index_select.vjp(
 )
 
 
-@takes_out
+@takes_out(overlap="first")
 @numpy_names
 def index_add(
     input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: float = 1

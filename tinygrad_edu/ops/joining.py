@@ -89,7 +89,7 @@ def _uncat(g: Tensor, shapes: tuple[tuple[int, ...], ...], dim: int) -> list[Any
 _cat.vjp(tensors=lambda g, tensors_shape, dim: _uncat(g, tensors_shape, dim))
 
 
-@takes_out(dtype="any")
+@takes_out(dtype="joined", overlap="none")
 @numpy_names
 def cat(tensors: Any, dim: int = 0) -> Tensor:
     """Join tensors along a dimension they have.
@@ -139,7 +139,7 @@ def _stack(tensors: list[Array], dim: int) -> Array:
     return in_order(np.stack(_same_type(tensors), axis=read_dim(dim, len(shape) + 1)))
 
 
-@takes_out(dtype="any")
+@takes_out(dtype="joined", overlap="none")
 @numpy_names
 def stack(tensors: Any, dim: int = 0) -> Tensor:
     """Join tensors of one shape along a new dimension.
@@ -378,27 +378,27 @@ def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
 _stack.vjp(tensors=lambda g, dim: unbind(g, dim))
 
 
-@takes_out(dtype="any")
+@takes_out(dtype="joined", overlap="none")
 def hstack(tensors: Sequence[Tensor]) -> Tensor:
     """Join along columns (1-d tensors: along their only dimension)."""
     tensors = [reshape(x, 1) if not x.array.ndim else x for x in _tensors("hstack", tensors)]
     return cat(tensors, 0 if tensors[0].array.ndim == 1 else 1)
 
 
-@takes_out(dtype="any")
+@takes_out(dtype="joined", overlap="none")
 def vstack(tensors: Any) -> Tensor:
     """Join as rows."""
     rows = [reshape(x, (1, -1)) if x.array.ndim < 2 else x for x in _tensors("vstack", tensors)]
     return cat(rows, 0)
 
 
-@takes_out(dtype="any")
+@takes_out(dtype="joined", overlap="none")
 def dstack(tensors: Sequence[Tensor]) -> Tensor:
     """Join along the third dimension."""
     return cat([atleast_3d(x) for x in _tensors("dstack", tensors)], 2)
 
 
-@takes_out(dtype="any")
+@takes_out(dtype="joined", overlap="none")
 def column_stack(tensors: Any) -> Tensor:
     """Join 1-d tensors as columns, matrices side by side."""
     columns = [reshape(x, (-1, 1)) if x.array.ndim < 2 else x for x in _tensors("stack", tensors)]

@@ -135,7 +135,7 @@ def _find(name: str, input: Any, dim: Any, keepdim: bool) -> tuple[Any, Any]:
     return shown_as(found, f"{name.capitalize()}Backward0"), places
 
 
-@takes_out(dtype="any")
+@takes_out(dtype="one", overlap="sought")
 @numpy_names
 def max(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
     """The largest element; with `dim`, (values, indices) along it; of two tensors, `maximum`.
@@ -166,7 +166,7 @@ def max(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = N
     return _named("max", *_find("max", input, dim, keepdim))
 
 
-@takes_out(dtype="any")
+@takes_out(dtype="one", overlap="sought")
 @numpy_names
 def min(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
     """The smallest element; otherwise as `max`.

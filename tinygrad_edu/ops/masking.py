@@ -56,7 +56,7 @@ _where.vjp(a=lambda g, condition: _where(condition, g, 0.0),
            b=lambda g, condition: _where(condition, 0.0, g))  # fmt: skip
 
 
-@takes_out
+@takes_out(overlap="same")
 @named(self="input", x="input", y="other")
 def where(condition: Any, input: Any = None, other: Any = None) -> Any:
     """`input` where the condition holds, else `other`, element by element.
@@ -90,7 +90,7 @@ def _check_choice(array: object, number: int | float) -> None:
         fitting(target, number)
 
 
-@takes_out
+@takes_out(overlap="none")
 def nonzero(input: Any, *, as_tuple: bool = False) -> Any:
     """The indices of the elements that are not zero: one row each, or a tuple of columns.
 
@@ -159,7 +159,7 @@ _masked_fill.vjp(
 )
 
 
-@takes_out
+@takes_out(overlap="none")
 def masked_select(input: Tensor, mask: Tensor) -> Tensor:
     """The elements where the mask is True, in one dimension; the two are broadcast.
 

@@ -372,6 +372,8 @@ def _add_rows(rows: Array) -> Array:
     """The sum over all dimensions but the last: BLAS adds rows faster than a reduction does."""
     if rows.ndim != 2:
         rows = rows.reshape(math.prod(rows.shape[:-1]), rows.shape[-1])
+    if rows.__class__ is np.ndarray and rows.dtype.itemsize > 2:
+        return np.matmul(filled(rows, len(rows), 1.0), rows)
     if rows.__class__ is not np.ndarray and launch.ready(rows, half=True):
         found = cuda.epilogues.sums(rows)
         return found if found is not None else cuda.elementwise.add_rows(rows)
@@ -390,6 +392,8 @@ def _weight_gradient(
     if len(weight_shape) == 1:  # one output, and no dimension for it
         return matmul(g.reshape((math.prod(x.shape[:-1]),)), _merge(x, 0))
     rows, x = _merge(g, 0), _merge(x, 0)
+    if g.__class__ is np.ndarray:
+        return matmul(rows.T, x)
     if bias_shape == weight_shape[:1] and not isinstance(g, (np.ndarray, TensorBase)):
         # and the bias's, for the next rule
         found: Tensor | None = cuda.epilogues.weight_gradient(rows, x)

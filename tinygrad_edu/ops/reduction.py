@@ -223,7 +223,7 @@ def _truth_dims(name: str, input: Any, dim: int | None) -> Dims:
     return () if isinstance(dim, (tuple, list)) and not dim else reduced(dim, ndim)
 
 
-@takes_out
+@takes_out(dtype="truth")
 @numpy_names
 def any(input: Any, dim: Any = None, keepdim: bool = False) -> Tensor:
     """Whether some element over `dim` is not 0; a bool, but uint8 for uint8.
@@ -235,7 +235,7 @@ def any(input: Any, dim: Any = None, keepdim: bool = False) -> Tensor:
     return _any(input, _truth_dims("any", input, dim), keepdim)
 
 
-@takes_out
+@takes_out(dtype="truth")
 @numpy_names
 def all(input: Any, dim: Any = None, keepdim: bool = False) -> Tensor:
     """Whether no element over `dim` is 0; a bool, but uint8 for uint8.

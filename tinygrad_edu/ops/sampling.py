@@ -219,7 +219,7 @@ def randperm(
     return finish(drawn, device, requires_grad)
 
 
-@takes_out(dtype="any")
+@takes_out(dtype="every", overlap="same")
 def bernoulli(
     input: Tensor, p: float | None = None, *, generator: Generator | None = None
 ) -> Tensor:

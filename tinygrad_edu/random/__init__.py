@@ -425,14 +425,18 @@ def dropout_noise(gen: Generator, like: Array, p: float) -> Array:
     >>> dropout_noise(Generator().manual_seed(0), np.zeros(4), p=0.5)
     array([0., 0., 2., 0.])
     """
-    mask = _keep(gen, like, p)
-    wide = np.float64 if like.dtype == np.float64 else np.float32
-    scale = wide(1) / wide(1 - p) if p < 1 else wide(0)
-    noise = np.multiply(mask, scale, dtype=wide)
+    noise: Array = np.multiply(_keep(gen, like, p), _scale(like.dtype, p))
     if noise.dtype == like.dtype:
         return noise
     with np.errstate(over="ignore"):  # in float16 the scale may be inf
         return noise.astype(like.dtype)
+
+
+@functools.lru_cache(maxsize=16)
+def _scale(dtype: np.dtype[Any], p: float) -> Array:
+    """What elements that are kept are multiplied by, in no less than 32 bits."""
+    wide = np.float64 if dtype == np.float64 else np.float32
+    return np.array(wide(1) / wide(1 - p) if p < 1 else wide(0))
 
 
 def randint(

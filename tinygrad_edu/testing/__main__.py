@@ -12,6 +12,7 @@ import importlib
 import pathlib
 import sys
 
+from tinygrad_edu.names.pipes import until_closed
 from tinygrad_edu.testing.examination import examine
 
 USAGE = "usage: python -m tinygrad_edu.testing module:operation [file]"
@@ -77,4 +78,6 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    with until_closed():
+        status = main(sys.argv[1:])
+    sys.exit(status)

@@ -22,6 +22,9 @@ from tinygrad_edu.testing.strategies import away_from, broadcastable_shapes
 if TYPE_CHECKING:
     from hypothesis.strategies import DrawFn
 
+FIRST = ("computes", "determinism")
+"""Unless these pass, the others find that out again, and blame a rule."""
+
 
 @dataclass
 class Check:
@@ -36,17 +39,28 @@ class Check:
     """Whose rule is to blame."""
     rule: str = ""
     """That rule, as it is written."""
+    forward: bool = False
+    """Whether it is no rule, but the operation itself, that treats the argument wrongly."""
+    reason: str = ""
+    """Why the last example was refused."""
 
     def __str__(self) -> str:
         if self.finding is None:
             done = f"{self.examples - self.refused} examples" if self.examples else "not asked"
             told = f", {self.refused} refused" if self.refused else ""
-            word = "passed" if self.examples > self.refused else "skipped"
-            return f"  {self.name:20} {word}: {done}{told}"
-        blame = f", the rule of {self.argument!r}" if self.argument else ""
-        blame += f", {self.rule}" if self.rule else ""
-        text = f"  {self.name:20} FAILED{blame}\n      smallest example: {self.example}\n      "
-        return text + self.finding.replace("\n", "\n      ")
+            if self.examples > self.refused:
+                return f"  {self.name:20} passed: {done}{told}"
+            told += f" ({self.reason})" if self.reason else ""
+            return f"  {self.name:20} skipped: {done}{told}"
+        lines = [f"smallest example: {self.example}", *self.finding.splitlines()]
+        blame = ""
+        if self.argument:
+            what = "argument" if self.forward else "the rule of" if self.rule else "the gradient by"
+            blame = f", {what} {self.argument!r}"
+            written = self.rule.splitlines()
+            blame += f": {self.rule}" if len(written) == 1 else ""
+            lines = [f"  {line}" for line in written] + lines if len(written) > 1 else lines
+        return "\n      ".join([f"  {self.name:20} FAILED{blame}", *lines])
 
 
 @dataclass
@@ -57,6 +71,8 @@ class Report:
     arguments: int
     """How many it takes that have no default."""
     checks: list[Check] = field(default_factory=list)
+    stopped: bool = False
+    """Whether it computed nothing that could be asked about."""
 
     @property
     def failures(self) -> list[Check]:
@@ -70,7 +86,10 @@ class Report:
 
     def __str__(self) -> str:
         verdict = "passed" if self.ok else "FAILED" if self.failures else "computed nothing"
-        return "\n".join([f"examine({self.name}): {verdict}", *map(str, self.checks)])
+        text = [f"examine({self.name}): {verdict}", *map(str, self.checks)]
+        if self.stopped:
+            text.append("  the other questions have no answer then, and were not asked")
+        return "\n".join(text)
 
     def raise_if_failed(self) -> None:
         """Raise AssertionError with the report, unless all is well."""
@@ -88,11 +107,11 @@ def examine(
 ) -> Report:
     """Ask of an operation all that the operations here are asked, and print a report.
 
-    Values (against `reference`), first and second derivatives with random cotangents (against
-    finite differences, and against the reference's where it has some), each argument alone,
-    broadcasting, memory layouts, empty and 0-d tensors, single precision, in-place writes, and
-    whether two runs are equal.  What fails is shown by its smallest example, with the argument
-    whose rule is to blame.
+    Whether two runs are equal, values (against `reference`), first and second derivatives with
+    random cotangents (against finite differences, and the reference's where it has some), each
+    argument alone, broadcasting, memory layouts, empty and 0-d tensors, single precision, in-place
+    writes.  What fails is shown by its smallest example, with the argument whose rule is to blame.
+    Arguments that are declared constant are not differentiated.
 
     Args:
         operation: takes tensors, and other values, and returns a tensor or several.
@@ -118,11 +137,12 @@ def examine(
     count = _needed(operation)
     report = Report(getattr(operation, "__name__", type(operation).__name__), count)
     given_inputs = inputs if inputs is not None else _default_inputs(count)
-    rules = getattr(getattr(operation, "primitive", None), "rules", {})
     for name, check in examiner.checks():
-        done = _run(name, check, given_inputs, max_examples, examiner.names)
-        done.rule = formula(rules[done.argument]) if done.argument in rules else ""
+        done = _run(name, check, given_inputs, max_examples, examiner)
         report.checks.append(done)
+        if name in FIRST and (done.finding is not None or done.refused == done.examples):
+            report.stopped = True
+            break
     if not quiet:
         print(report)
     return report
@@ -161,7 +181,7 @@ def _run(
     check: Callable[[Example], None],
     inputs: SearchStrategy[Example] | Sequence[Example],
     max_examples: int,
-    names: Sequence[str],
+    examiner: Examiner,
 ) -> Check:
     """Try a check on examples; what fails is made as small as possible."""
     found = Check(name)
@@ -171,8 +191,9 @@ def _run(
         found.examples += 1
         try:
             check(example)
-        except Refused:
+        except Refused as error:
             found.refused += 1
+            found.reason = str(error).partition("\n")[0]
         except Finding as finding:
             last.append((example, finding))
             raise
@@ -187,9 +208,14 @@ def _run(
         example, finding = last[-1]
         found.finding = str(finding)
         found.example = ", ".join([_shown(value) for value in example])
-        if finding.argument is not None:
-            place = finding.argument
+        place = finding.argument
+        if place is None and finding.__cause__ is not None:
+            place = examiner.raising(example)
+        if place is not None:
+            names, found.forward = examiner.names, finding.forward
             found.argument = names[place] if place < len(names) else str(place)
+            if found.argument in examiner.rules and not finding.forward:
+                found.rule = formula(examiner.rules[found.argument])
     return found
 
 

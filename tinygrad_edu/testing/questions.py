@@ -27,11 +27,11 @@ Example = tuple[Any, ...]
 
 
 class Finding(AssertionError):
-    """What is wrong, and by the rule of which argument."""
+    """What is wrong, and with which argument: with its rule, unless `forward` says otherwise."""
 
-    def __init__(self, message: str, argument: int | None = None) -> None:
+    def __init__(self, message: str, argument: int | None = None, *, forward: bool = False) -> None:
         super().__init__(message)
-        self.argument = argument
+        self.argument, self.forward = argument, forward
 
 
 class Refused(Exception):
@@ -61,45 +61,51 @@ class _Run:
         dtype: Any = float64,
         layout: str = "contiguous",
         live: Sequence[bool] | None = None,
+        constants: Sequence[int] = (),
     ) -> None:
         self.inputs: list[tuple[int, Any]] = []
         args = []
         for i, value in enumerate(example):
             if isinstance(value, Tensor):
                 array = value.array.copy()
-                if is_floating(array.dtype):
-                    value = wrap(_laid_out(array.astype(dtype.numpy), layout))
+                floating = is_floating(array.dtype)
+                array = array.astype(dtype.numpy) if floating else array
+                value = wrap(_laid_out(array, layout))
+                if floating and i not in constants:
                     if live is None or live[len(self.inputs)]:
                         value.requires_grad_()
                     self.inputs.append((i, value))
-                else:
-                    value = wrap(_laid_out(array, layout))
             args.append(value)
         self.args = args
         try:
             result = operation(*args)
         except Exception as error:
-            raise Refused(str(error)) from error
+            raise Refused(f"{type(error).__name__}: {error}") from error
         found = result if isinstance(result, (tuple, list)) else [result]
         self.outputs = [y for y in found if isinstance(y, Tensor)]
         self.live = [t for _, t in self.inputs if t.requires_grad]
-        self.results = [y for y in self.outputs if y.requires_grad]
+        self.floats = [y for y in self.outputs if is_floating(y.array.dtype)]
+        self.results = [y for y in self.floats if y.requires_grad]
 
-    def cotangents(self, seed: int = 7) -> list[Any]:
-        random = np.random.default_rng(seed)
-        return [
-            wrap(np.asarray(random.standard_normal(y.array.shape)).astype(y.array.dtype))
-            for y in self.results
-        ]
+    def cotangents(self) -> list[Any]:
+        """One for each output, none of whose elements is near 0."""
+        random = np.random.default_rng(7)
+        made = []
+        for y in self.floats:
+            shape = y.array.shape
+            u = random.uniform(0.5, 1.5, shape) * random.choice([-1.0, 1.0], shape)
+            made.append(wrap(np.asarray(u).astype(y.array.dtype)))
+        return made
 
     def gradients(self, us: Sequence[Any], create: bool = False, retain: bool = False) -> list[Any]:
         """Of the live inputs; zeros where none arrives."""
-        if not self.results:
+        pairs = [(y, u) for y, u in zip(self.floats, us, strict=True) if y.requires_grad]
+        if not pairs:
             return [wrap(np.zeros_like(t.array)) for t in self.live]
         try:
             found = grad(
-                self.results, self.live, us, create_graph=create, retain_graph=create or retain,
-                allow_unused=True,
+                [y for y, _ in pairs], self.live, [u for _, u in pairs], create_graph=create,
+                retain_graph=create or retain, allow_unused=True,
             )  # fmt: skip
         except Exception as error:
             text = f"the backward pass raises {type(error).__name__}: {error}"
@@ -116,10 +122,18 @@ class Examiner:
     def __init__(self, operation: Callable[..., Any], reference: Callable[..., Any] | None) -> None:
         self.operation, self.reference = operation, reference
         self.names = _parameters(operation)
+        primitive = getattr(operation, "primitive", None)
+        constants = primitive.constants if primitive is not None else ()
+        self.constants = [i for i, name in enumerate(self.names) if name in constants]
+        self.rules: dict[str, Any] = {}
+        if primitive is not None:
+            joint = dict.fromkeys(primitive.inputs if primitive.joint else (), primitive.joint)
+            self.rules = {**primitive.rules, **joint}
 
     def checks(self) -> Iterator[tuple[str, Callable[[Example], None]]]:
         """Each with its name."""
         yield "computes", self.computes
+        yield "determinism", self.determinism
         if self.reference is not None:
             yield "values", self.values
         yield "first derivative", self.first
@@ -130,21 +144,44 @@ class Examiner:
         yield "empty and 0-d", self.extremes
         yield "single precision", self.single
         yield "in-place writes", self.writes
-        yield "determinism", self.determinism
 
     def run(self, example: Example, **options: Any) -> _Run:
-        return _Run(self.operation, example, **options)
+        return _Run(self.operation, example, constants=self.constants, **options)
+
+    def only(self, example: Example, fails: Callable[[_Run, list[Any]], bool]) -> int | None:
+        """The one argument of which alone this is true, if there is one."""
+        count = len(self.run(example).inputs)
+        found = []
+        for place in range(count):
+            run = self.run(example, live=[k == place for k in range(count)])
+            if fails(run, run.cotangents()):
+                found.append(run.inputs[place][0])
+        return found[0] if len(found) == 1 else None
+
+    def raising(self, example: Example) -> int | None:
+        """The one argument whose gradient, asked for alone, cannot be computed."""
+
+        def raises(run: _Run, us: list[Any]) -> bool:
+            try:
+                run.gradients(us, retain=True)
+                run.gradients(us, create=True)
+            except Finding:
+                return True
+            return False
+
+        return self.only(example, raises)
 
     def computes(self, example: Example) -> None:
-        """Does it at all, and leave its inputs alone?"""
-        run = _Run(self.operation, example)
+        """Does it at all, backward too, and leave its inputs alone?"""
+        run = self.run(example)
         if not run.outputs:
             raise Finding("it returns no tensor")
         for i, (value, before) in enumerate(zip(run.args, example, strict=True)):
             if isinstance(before, Tensor) and not np.array_equal(
                 value.array, before.array.astype(value.array.dtype), equal_nan=True
             ):
-                raise Finding("it changes this argument", i)
+                raise Finding("the operation writes into it", i, forward=True)
+        run.gradients(run.cotangents())
 
     def values(self, example: Example) -> None:
         """Are values, and gradients if the reference has some, the reference's?"""
@@ -170,26 +207,31 @@ class Examiner:
         """Are gradients those of finite differences, of the right shape and type?"""
         run = self.run(example)
         us = run.cotangents()
+        from_these = "from the cotangent " + ", ".join([str(u.array.tolist()) for u in us])
 
         def value(args: Sequence[Array]) -> float:
-            again = self.run(self._with(example, run, args))
-            ys = [y for y in again.outputs if is_floating(y.array.dtype)]
-            return _dot(ys, us)
+            return _dot(self.run(self._with(example, run, args)).floats, us)
 
         points = [t.array for t in run.live]
         for place, ((i, x), g) in enumerate(zip(run.inputs, run.gradients(us), strict=True)):
             if g.array.shape != x.array.shape or g.array.dtype != x.array.dtype:
                 raise Finding(f"its gradient is {g.array.dtype}{list(g.array.shape)}", i)
             expected = _differences(value, points, place)
-            _compare(g.array, expected, "its rule gives", "finite differences", i)
+            if not run.results and np.abs(expected).max(initial=0.0) > ATOL:
+                text = "the result depends on it, but does not require grad"
+                raise Finding(text, i, forward=True)
+            _compare(g.array, expected, f"{from_these} comes", "finite differences give", i)
 
     def second(self, example: Example) -> None:
         """Are derivatives of gradients those of finite differences, by inputs and cotangents?"""
         run = self.run(example)
         if not run.results:
             return
+        plain = run.gradients(run.cotangents(), retain=True)
         us = [u.requires_grad_() for u in run.cotangents()]
         firsts = run.gradients(us, create=True)
+        for (i, _), g, e in zip(run.inputs, firsts, plain, strict=True):
+            _compare(g.array, e.array, "with create_graph its gradient is", "without", i)
         vs = [
             wrap(np.asarray(np.random.default_rng(8 + k).standard_normal(g.array.shape)))
             for k, g in enumerate(firsts)
@@ -212,7 +254,8 @@ class Examiner:
             expected = _differences(value, points, place)
             ours = np.zeros_like(points[place]) if g is None else g.array
             blame = run.inputs[place][0] if place < len(run.live) else None
-            _compare(ours, expected, "it gives", "finite differences of the first", blame)
+            what = "it gives" if blame is not None else "by the cotangent it gives"
+            _compare(ours, expected, what, "finite differences of the first give", blame)
 
     def alone(self, example: Example) -> None:
         """Is each gradient the same, whichever others are asked for?"""
@@ -267,8 +310,8 @@ class Examiner:
             turned = [wrap(_laid_out(u.array, layout)) for u in us]
             for (i, _), g, e in zip(run.inputs, other.gradients(turned), expected, strict=True):
                 _compare(g.array, e.array, f"{layout}, its gradient is", "contiguous", i)
-        ones = [wrap(np.broadcast_to(np.float64(1.0), y.array.shape)) for y in run.results]
-        full = [wrap(np.ones(y.array.shape)) for y in run.results]
+        ones = [wrap(np.broadcast_to(np.float64(1.0), y.array.shape)) for y in run.floats]
+        full = [wrap(np.ones(y.array.shape)) for y in run.floats]
         for (i, _), g, e in zip(
             run.inputs, run.gradients(ones, retain=True), run.gradients(full), strict=True
         ):
@@ -282,14 +325,15 @@ class Examiner:
             for make in (_emptied, _one_number):
                 small = tuple([wrap(make(a.array)) if a.array.size else a for a in example])
                 try:
-                    one = self.run(small)
-                    grads = one.gradients(one.cotangents())
+                    self.first(small)
                 except Refused:
                     continue
+                except Finding as finding:
+                    text = f"of tensors of shape {small[0].array.shape}, {finding}"
+                    who = finding.argument
+                    who = self.raising(small) if who is None else who
+                    raise Finding(text, who, forward=finding.forward) from None
                 computed = True
-                for (i, x), g in zip(one.inputs, grads, strict=True):
-                    if g.array.shape != x.array.shape:
-                        raise Finding(f"its gradient has shape {g.array.shape}", i)
         if not computed:
             raise Refused("it takes none")
 
@@ -322,7 +366,9 @@ class Examiner:
         for (i, _), g, e in zip(run.inputs, run.gradients(us), expected, strict=True):
             _compare(g.array, e.array, "in a second backward pass it is", "in the first", i)
         for u, before in zip(us, kept, strict=True):
-            _compare(u.array, before, "the cotangent has become", "it was", None)
+            if not np.array_equal(u.array, before, equal_nan=True):
+                _compare(u.array, before, "it writes into the cotangent, now", "it was",
+                         self.only(example, _spoils))  # fmt: skip
         for place in range(len(run.args) + len(run.outputs)):
             again = self.run(example)
             targets = [*again.args, *again.outputs]
@@ -356,6 +402,13 @@ class Examiner:
         for (i, _), array in zip(run.inputs, arrays, strict=True):
             changed[i] = wrap(array)
         return tuple(changed)
+
+
+def _spoils(run: _Run, us: list[Any]) -> bool:
+    """Whether the backward pass writes into the cotangents."""
+    before = [u.array.copy() for u in us]
+    run.gradients(us)
+    return not all(map(np.array_equal, [u.array for u in us], before))
 
 
 def _emptied(array: Array) -> Array:

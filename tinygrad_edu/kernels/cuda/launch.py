@@ -13,6 +13,7 @@ import numpy as np
 
 from tinygrad_edu.backend import current_gpu, module_of
 from tinygrad_edu.dtypes import Array
+from tinygrad_edu.kernels.undivided import Calls
 
 THREADS = 256
 """Threads of a block; a power of two."""
@@ -82,9 +83,18 @@ def start(
         threads: of a block, instead of THREADS.
         sizes: what the source leaves open.
     """
+    for call in calls(file, name, blocks, like, *args, dtype=dtype, threads=threads, sizes=sizes):
+        call[0](*call[1:])
+
+
+def calls(
+    file: str, name: str, blocks: int | tuple[int, int], like: Array, *args: object,
+    dtype: Any = None, threads: int | None = None, sizes: Sizes = (),
+) -> Calls:  # fmt: skip
+    """What `start` calls, the kernel being compiled; nothing if there are no blocks."""
     shape = blocks if isinstance(blocks, tuple) else (blocks, 1)
     if 0 in shape:
-        return
+        return []
     if like.device.id != current_gpu():
         raise ValueError(
             f"Array device must be same as the current device: array device = {like.device.id}"
@@ -92,19 +102,22 @@ def start(
         )
     dtype = like.dtype if dtype is None else np.dtype(dtype)
     threads = THREADS if threads is None else threads
-    function, convert = _function(module_of(like), file, name, dtype, threads, sizes)
-    function(shape, (threads,), tuple([to(a) for to, a in zip(convert, args, strict=True)]))
+    here = module_of(like), like.device.id
+    function, convert = _function(*here, file, name, dtype, threads, sizes)
+    arguments = tuple([to(a) for to, a in zip(convert, args, strict=True)])
+    return [(function, shape, (threads,), arguments)]
 
 
 @functools.cache
 def _function(
-    xp: Any, file: str, name: str, dtype: Any, threads: int, sizes: Sizes = ()
+    xp: Any, gpu: int, file: str, name: str, dtype: Any, threads: int, sizes: Sizes = ()
 ) -> tuple[Any, list[Any]]:
-    """A kernel, and for each of its parameters what makes an argument of what is given.
+    """A kernel compiled for a GPU, and for each parameter what makes its argument of what is given.
 
     CuPy passes a scalar as the bytes that it has, and does not look at how many the kernel reads.
     """
     kernel = _module(xp, file, dtype, threads, sizes).get_function(name)
+    kernel.compile()  # else the first call would, which runs Python
     parameters = re.search(rf"KERNEL {name}\(([^)]*)\)", source(file, dtype, threads, sizes))
     assert parameters is not None
 

@@ -13,7 +13,8 @@ import numpy as np
 
 from tinygrad_edu.backend import new_like
 from tinygrad_edu.dtypes import Array
-from tinygrad_edu.kernels.cuda.launch import COLUMNS, TENSORS, blocks_for, ready, start
+from tinygrad_edu.kernels.cuda.launch import COLUMNS, TENSORS, blocks_for, calls, ready, start
+from tinygrad_edu.kernels.undivided import Calls, undivided
 
 Rows = list[list[Array]]
 """For each tensor its arrays, in the order that the kernel names."""
@@ -44,11 +45,11 @@ def tables(rows: Rows) -> Iterator[tuple[Any, int, Rows]]:
         yield table, blocks, part
 
 
-def adam(
+def adam_calls(
     rows: Rows, step: float | None, lr: float, beta1: float, beta2: float, eps: float,
     weight_decay: float, decoupled: bool, amsgrad: bool, maximize: bool,
-) -> None:  # fmt: skip
-    """A step of Adam or AdamW, as `kernels.adam.adam_`.
+) -> Calls:  # fmt: skip
+    """The launches of a step of Adam or AdamW, as `kernels.adam.adam_calls`.
 
     Args:
         rows: x, g, m, v and the largest v (v again without amsgrad), then, if `step` is None, the
@@ -61,20 +62,33 @@ def adam(
     if step is not None:
         root = (1 - beta2**step) ** 0.5
         name, size, bound = "adam_step", lr / (1 - beta1**step) * root, eps * root
-    for table, blocks, part in tables(rows):
-        start("tensors", name, blocks, part[0][0], table, 1 - beta1, beta2, 1 - beta2, size,
-              bound, shrink, penalty, amsgrad, maximize)  # fmt: skip
+    return _for_each_table(
+        name, rows, 1 - beta1, beta2, 1 - beta2, size, bound, shrink, penalty, amsgrad, maximize
+    )
 
 
-def sgd(
+def sgd_calls(
     rows: Rows, lr: float, momentum: float, dampening: float, weight_decay: float, first: bool,
     nesterov: bool, maximize: bool,
-) -> None:  # fmt: skip
-    """A step of SGD on rows of x, g and, with momentum, its buffer."""
+) -> Calls:  # fmt: skip
+    """The launches of a step of SGD on rows of x, g and, with momentum, its buffer."""
+    return _for_each_table(
+        "sgd_step", rows, lr, momentum, 1.0 - dampening, weight_decay, momentum != 0, first,
+        nesterov, maximize,
+    )  # fmt: skip
+
+
+def add_calls(arrays: list[Array], number: float) -> Calls:
+    """The launches that add a number to all arrays, in place."""
+    return _for_each_table("add_all", [[a] for a in arrays], number)
+
+
+def _for_each_table(name: str, rows: Rows, *args: object) -> Calls:
+    """The launches of a kernel that takes a table and `args`."""
+    found: Calls = []
     for table, blocks, part in tables(rows):
-        start("tensors", "sgd_step", blocks, part[0][0], table, lr, momentum,
-              1.0 - dampening, weight_decay, momentum != 0, first, nesterov,
-              maximize)  # fmt: skip
+        found += calls("tensors", name, blocks, part[0][0], table, *args)
+    return found
 
 
 def norm(arrays: list[Array]) -> Array:
@@ -93,11 +107,4 @@ def norm(arrays: list[Array]) -> Array:
 
 def clip(arrays: list[Array], norm: Array, most: float) -> None:
     """Multiply all arrays by min(1, most / (norm + 1e-6)), in place; `norm` is a 0-d array."""
-    for table, blocks, _ in tables([[a] for a in arrays]):
-        start("tensors", "clip_all", blocks, norm, table, norm, most)
-
-
-def add(arrays: list[Array], number: float) -> None:
-    """Add a number to all arrays, in place."""
-    for table, blocks, part in tables([[a] for a in arrays]):
-        start("tensors", "add_all", blocks, part[0][0], table, number)
+    undivided(_for_each_table("clip_all", [[a] for a in arrays], norm, most))

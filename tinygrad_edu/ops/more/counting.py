@@ -285,7 +285,7 @@ def histc(input: Tensor, bins: int = 100, min: Any = 0, max: Any = 0) -> Tensor:
     return wrap(np.bincount(np.minimum(place, bins - 1), minlength=bins).astype(x.dtype))
 
 
-@takes_out
+@takes_out(overlap="any")
 @np.errstate(all="ignore")
 def histogram(
     input: Any, bins: Any = 100, *, range: Any = None, weight: Any = None, density: bool = False

@@ -75,7 +75,7 @@ def reverse_cumsum(g: Tensor, dim: int) -> Tensor:
 _cumsum.vjp(x=lambda g, dim: reverse_cumsum(g, dim))
 
 
-@takes_out(dtype="asked")
+@takes_out(dtype="asked", overlap="same")
 @numpy_names
 @composed(autocast={"cuda": "float32"})
 def cumsum(input: Tensor, dim: int, *, dtype: Dtype = None) -> Tensor:
@@ -158,7 +158,7 @@ _cumprod.vjp(x=lambda g, x, y, dim: _cumprod_gradient(g, x, y, dim))
 _settled.vjp(x=lambda g, x, y, dim: _cumprod_gradient(g, x, y, dim))
 
 
-@takes_out(dtype="asked")
+@takes_out(dtype="asked", overlap="same")
 @numpy_names
 @composed(autocast={"cuda": "float32"})
 def cumprod(input: Tensor, dim: int, *, dtype: Dtype = None) -> Tensor:
@@ -207,7 +207,7 @@ def _mask(x: Any, mask: Array) -> Any:
 _logcumsumexp.vjp(x=lambda g, x, y, dim: _logcumsumexp_gradient(g, x, y, dim))
 
 
-@takes_out
+@takes_out(overlap="same")
 @numpy_names
 def logcumsumexp(input: Tensor, dim: int) -> Tensor:
     """`y[i] = log(exp(x[0]) + ... + exp(x[i]))` along `dim`, without overflow.

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 # Reading arguments --------------------------------------------------------------------------------
 
 
-@takes_out(dtype="any")
+@takes_out(dtype="drawn", overlap="same")
 @np.errstate(all="ignore")
 def normal(
     mean: Any, std: Any = None, size: Any = None, *, generator: Generator | None = None,

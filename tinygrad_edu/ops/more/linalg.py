@@ -471,7 +471,7 @@ def _like(constant: Array, y: Tensor) -> Array:
 _cholesky.vjp(A=lambda g, y: _cholesky_gradient(g, y))
 
 
-@takes_out(dtype="any")
+@takes_out
 @named(input="A")
 @composed(autocast={"cpu": "float32"})
 def cholesky(A: Tensor, upper: bool = False) -> Tensor:

@@ -367,7 +367,7 @@ def dist(input: Tensor, other: Tensor, p: Any = 2) -> Tensor:
     return vector_norm(input - other, p)
 
 
-@takes_out
+@takes_out(overlap="same")
 @numpy_names
 def renorm(input: Any, p: float, dim: int, maxnorm: float) -> Tensor:
     """Every slice along `dim` whose p-norm exceeds `maxnorm`, scaled down to it.

@@ -50,7 +50,7 @@ _scatter.vjp(
 )
 
 
-@takes_out
+@takes_out(overlap="first")
 @numpy_names
 def scatter(
     input: Any, dim: int, index: Any, src: Any = None, *, value: Any = None,
@@ -135,7 +135,7 @@ _index_copy.vjp(
 )
 
 
-@takes_out
+@takes_out(overlap="first")
 @numpy_names
 @composed(autocast={"cpu": "widest"})
 def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
@@ -177,7 +177,7 @@ def index_fill(input: Tensor, dim: int, index: Tensor, value: float | Tensor) ->
     return _index_fill(input, dim, index, value)
 
 
-@takes_out
+@takes_out(overlap="later")
 @numpy_names
 def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
     """Pick along `dim`, the other dimensions broadcast; all in one dimension if `dim` is None.
@@ -217,7 +217,7 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Te
     return _gather(source, dim, wrap(np.where(at < 0, at + shape[dim], at)))
 
 
-@takes_out
+@takes_out(overlap="none")
 def take(input: Tensor, index: Tensor) -> Tensor:
     """The elements of `input`, seen as one dimension, that the indices name, in their shape."""
     same_device("take", input.array, index.array)

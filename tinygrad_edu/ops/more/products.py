@@ -6,6 +6,7 @@ import functools
 import math
 from typing import TYPE_CHECKING, Any
 
+from tinygrad_edu.dtypes import is_floating
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.ops.arguments import numbers_first, numpy_names
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
 
 
-@takes_out(dtype="any")
+@takes_out(dtype="any", overlap="none")
 def outer(input: Tensor, vec2: Tensor) -> Tensor:
     """All products of an element of one vector and one of another: (n,), (m,) -> (n, m).
 
@@ -201,7 +202,7 @@ def addmm(
     return _combine("Addmm", input, mm(mat1, mat2), beta, alpha)
 
 
-@takes_out
+@takes_out(overlap="self")
 @numbers_first(3, "beta", "alpha")
 @composed(autocast={"cpu": "as_given", "cuda": "lower"})
 def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
@@ -209,12 +210,26 @@ def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: float = 1, alpha: fl
     return _combine("Addmv", input, mv(mat, vec), beta, alpha)
 
 
-@takes_out(dtype="any")
+@takes_out(dtype="any", overlap="same")
 @numbers_first(3, "beta", "alpha")
 @composed(autocast={"cpu": "as_given", "cuda": "lower"})
 def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
-    """`beta * input + alpha * outer(vec1, vec2)`."""
-    return _combine("Addr", input, outer(vec1, vec2), beta, alpha, input_first=True)
+    """`beta * input + alpha * outer(vec1, vec2)`.
+
+    Raises:
+        RuntimeError: beta or alpha is a float, and the tensors are of integers.
+    """
+    product = outer(vec1, vec2)
+    if not is_floating(product.array.dtype) and not is_floating(input.array.dtype):
+        for name, factor in (("beta", beta), ("alpha", alpha)):
+            if isinstance(factor, float):
+                raise RuntimeError(
+                    f"For integral input tensors, argument {name} must not be a floating point"
+                    " number."
+                )
+        if input.array.dtype == product.array.dtype == bool:
+            beta, alpha = bool(beta), bool(alpha)
+    return _combine("Addr", input, product, beta, alpha, input_first=True)
 
 
 @takes_out
@@ -227,7 +242,7 @@ def baddbmm(
     return _combine("Baddbmm", input, bmm(batch1, batch2), beta, alpha)
 
 
-@takes_out
+@takes_out(overlap="self")
 @numbers_first(3, "beta", "alpha")
 @composed(autocast="lower")
 def addbmm(
@@ -238,7 +253,7 @@ def addbmm(
     return _combine("Addbmm", input, total, beta, alpha)
 
 
-@takes_out(dtype="any")
+@takes_out(dtype="any", overlap="none")
 def kron(input: Tensor, other: Tensor) -> Tensor:
     """The Kronecker product: every element of `input` times all of `other`, as a block.
 
@@ -256,7 +271,7 @@ def kron(input: Tensor, other: Tensor) -> Tensor:
     return result
 
 
-@takes_out
+@takes_out(overlap="none")
 @numpy_names
 @composed(autocast={"cuda": "widest"})
 def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
@@ -291,7 +306,7 @@ def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
     return left - roll(x, -2, place) * roll(y, -1, place)
 
 
-@takes_out
+@takes_out(overlap="none")
 @numpy_names
 def linalg_cross(input: Tensor, other: Tensor, *, dim: int = -1) -> Tensor:
     """`cross` along the last dimension unless `dim` says otherwise."""

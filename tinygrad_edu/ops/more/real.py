@@ -17,7 +17,6 @@ from tinygrad_edu.dtypes import (
 )
 from tinygrad_edu.engine.boundary import not_a_tensor
 from tinygrad_edu.engine.graph import TensorBase
-from tinygrad_edu.engine.inplace import write_out
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import as_array
 from tinygrad_edu.kernels.memory_order import in_turn
@@ -25,13 +24,12 @@ from tinygrad_edu.names import return_types
 from tinygrad_edu.ops.arguments import elementwise, operand
 from tinygrad_edu.ops.arithmetic import zero_gradient
 from tinygrad_edu.ops.extrema import gate
-from tinygrad_edu.out import takes_out
+from tinygrad_edu.out import takes_out, write_out
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
 
 
-@takes_out(dtype="any")
 def real(input: Tensor) -> Tensor:
     """The tensor itself: all its numbers are real."""
     operand("real", input)
@@ -43,7 +41,13 @@ def imag(input: Tensor) -> Any:
     raise RuntimeError("imag is not implemented for tensors with non-complex dtypes.")
 
 
-conj = conj_physical = resolve_conj = resolve_neg = real
+conj = resolve_conj = resolve_neg = real
+
+
+@takes_out(overlap="same")
+def conj_physical(input: Tensor) -> Tensor:
+    """The tensor itself, as `real`."""
+    return real(input)
 
 
 @elementwise
@@ -111,7 +115,7 @@ _frexp.vjp(x=lambda g, exponent: _scaled(g[0], -exponent))
 _scaled.vjp(a=lambda g, exponent: _scaled(g, exponent))
 
 
-@takes_out
+@takes_out(overlap="same")
 def frexp(input: Tensor) -> Any:
     """`input = mantissa * 2 ** exponent`, with the mantissa's size in [1/2, 1).
 

@@ -98,13 +98,20 @@ def _nonzero(x: Tensor) -> Tensor:
 
 
 def _factor_gradient(g: Tensor, x: Tensor, dim: int, index: Any, src: Any, y: Tensor) -> Tensor:
-    """The product of all other factors: y / src; of a lone zero, the product without it."""
+    """The product of all other factors: y / src; of a zero, what the others give without it.
+
+    Of two zeros each has the other as a factor: that is 0, but its derivative is not.
+    """
     part = src[tuple([slice(n) for n in index.shape])] if len(index.shape) else src
-    zero = raw(part) == 0
-    hits = _scatter_add(zeros_beside(g, tuple(x.shape)), dim, index, zero.astype(raw(g).dtype))
-    lone = zero & (_gather(hits, dim, index) == 1)
-    others = _gather(g * _scatter_product(x, dim, index, _nonzero(part)), dim, index)
-    each = _where(lone, others, _gather(g * y, dim, index) / _nonzero(part))
+    zero, none = raw(part) == 0, zeros_beside(g, tuple(x.shape))
+    hits = _gather(_scatter_add(none, dim, index, zero.astype(raw(g).dtype)), dim, index)
+    without = _gather(g * _scatter_product(x, dim, index, _nonzero(part)), dim, index)
+    each = _where(zero & raw(hits == 1), without, _gather(g * y, dim, index) / _nonzero(part))
+    two = zero & raw(hits == 2)
+    if two.any():
+        own = _where(zero, part, zeros_beside(part, ()))
+        other = _gather(_scatter_add(none, dim, index, own), dim, index) - own
+        each = _where(two, without * other, each)
     return in_corner(each, tuple(src.shape))
 
 
@@ -116,7 +123,7 @@ _scatter_product.vjp(
 )
 
 
-@takes_out
+@takes_out(overlap="first")
 @numpy_names
 def scatter_reduce(
     input: Any, dim: int, index: Any, src: Tensor, reduce: str, *, include_self: bool = True
@@ -154,7 +161,7 @@ def scatter_reduce(
     return floor_divide(total, wrap(counts.astype(input.array.dtype)))
 
 
-@takes_out
+@takes_out(overlap="first")
 @numpy_names
 def index_reduce(
     input: Tensor,

@@ -64,7 +64,7 @@ def _triangle(A: Tensor, upper: bool, unit: bool) -> Tensor:
     return part + _constant(np.eye(A.array.shape[-1]), A) if unit else part
 
 
-@takes_out
+@takes_out(overlap="any")
 @named(input="A")
 def solve_triangular(
     A: Tensor, B: Tensor, *, upper: bool, left: bool = True, unitriangular: bool = False
@@ -456,7 +456,7 @@ def pca_lowrank(A: Tensor, q: int | None = None, center: bool = True, niter: int
     return svd_lowrank(A - mean(A, -2, True) if center else A, count, niter)
 
 
-@takes_out(dtype="any")
+@takes_out
 @named(input="A")
 def matrix_power(A: Tensor, n: int) -> Tensor:
     """The product of n factors A; of its inverse if n is negative.

@@ -53,7 +53,7 @@ def _isnan(x: Array) -> Array:
     return np.isnan(x) if is_floating(x.dtype) else np.zeros_like(x, dtype=bool)
 
 
-@takes_out
+@takes_out(overlap="same")
 @numpy_names
 def sort(input: Tensor, dim: int = -1, descending: bool = False, *, stable: bool = False) -> Any:
     """The elements in order along `dim`, and the indices that bring them there.
@@ -88,7 +88,7 @@ def argsort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool
     return wrap(_order(x, read_dim(dim, x.ndim), descending))
 
 
-@takes_out
+@takes_out(overlap="same")
 def msort(input: Tensor) -> Tensor:
     """The elements in order along the first dimension."""
     result: Tensor = sort(input, 0)[0]
@@ -99,7 +99,7 @@ def _part(dim: int, part: object) -> tuple[Any, ...]:
     return (slice(None),) * dim + (part,)
 
 
-@takes_out
+@takes_out(overlap="sought")
 @numpy_names
 def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:
     """The k largest (or smallest) elements along `dim` and their indices, the best first.
@@ -157,7 +157,7 @@ def _place(x: Array, dim: int, value: int) -> Array:
     return np.full_like(x, value, shape=(*x.shape[:dim], 1, *x.shape[dim + 1 :]), dtype=np.int64)
 
 
-@takes_out
+@takes_out(overlap="none")
 @numpy_names
 def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Any:
     """The k-th smallest element along `dim`, counted from 1, and its index.
@@ -253,7 +253,7 @@ def _sort_by_less(x: Array, order: Array) -> None:
         order[row] = sorted_
 
 
-@takes_out
+@takes_out(overlap="sought")
 @numpy_names
 def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> Any:
     """The most frequent element along `dim`, the smallest of equally frequent ones; its last index.
