@@ -48,13 +48,25 @@ class Handing(Loader):
 
 
 class Moved(MetaPathFinder):
-    """Finds the modules of the table, and what is beneath them."""
+    """Finds the modules of the table, and what is beneath them.
+
+    It is asked twice: first for what is beneath a module with two names, whose file would be loaded
+    a second time, and last for what no file has the name of; so most programs read no table.
+    """
+
+    def __init__(self, last: bool) -> None:
+        self.last = last
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: Any = None
     ) -> ModuleSpec | None:
         package, _, name = fullname.partition(".")
-        place = _place(name) if package == OWN else None
+        above = sys.modules.get(fullname.rpartition(".")[0])
+        if package != OWN or above is None:
+            return None
+        if not self.last and fullname.startswith(f"{above.__name__}."):
+            return None
+        place = _place(name)
         if place is None:
             return None
         module = importlib.import_module(f"{OWN}.{place}")
@@ -76,4 +88,5 @@ def _place(name: str) -> str | None:
 def install() -> None:
     """Let the names of the table lead to the modules."""
     if not any(isinstance(finder, Moved) for finder in sys.meta_path):
-        sys.meta_path.append(Moved())  # asked when no file has the name
+        sys.meta_path.insert(0, Moved(last=False))
+        sys.meta_path.append(Moved(last=True))
