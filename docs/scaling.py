@@ -373,7 +373,7 @@ def draw() -> None:
     axes[1].legend(fontsize=7, loc="upper right")
     finish(figure, "scaling_curves.png")
 
-    figure, axis = plt.subplots(figsize=(5, 3.2))
+    figure, axis = plt.subplots(figsize=(6, 4))
     for k, name in enumerate(dict.fromkeys(m["link"] for m in stored["measured"])):
         rows = [m for m in stored["measured"] if m["link"] == name and m["ranks"] > 1]
         link = fitted(stored["measured"], name)
@@ -387,9 +387,10 @@ def draw() -> None:
     axis.set_xscale("log")
     axis.set_yscale("log")
     axis.set_xlabel("bytes")
+    axis.set_ylim(top=2e5)  # room for the legend
     axis.set_ylabel("all_reduce, ms")
     axis.set_title("lines: model; circles, squares, triangles: 2, 3, 4 ranks", fontsize=8)
-    axis.legend(fontsize=7)
+    axis.legend(fontsize=7, loc="upper left")
     finish(figure, "scaling_measured.png")
 
     figure, axis = plt.subplots(figsize=(5, 3.2))

@@ -58,19 +58,25 @@ def happen(what: str) -> tuple[float, int, str]:
     return ended - min(at), done.returncode, done.stderr.rstrip().splitlines()[-1]
 
 
+RARER = ["exits with a word", "crashes", "leaves without a word", "ends before init",
+         "has another shape", "waits to receive"]  # fmt: skip
+"""Those of slow.txt."""
+
+
 @functools.cache
-def happenings() -> dict[str, tuple[float, int, str]]:
-    """All of them, three jobs at a time: they wait more than they compute."""
+def happenings(rare: bool) -> dict[str, tuple[float, int, str]]:
+    """Half of them, three jobs at a time: they wait more than they compute."""
     before = segments()
+    names = [what for what in OURS if (what in RARER) is rare]
     with ThreadPoolExecutor(3) as pool:
-        found = dict(zip(OURS, pool.map(happen, OURS), strict=True))
+        found = dict(zip(names, pool.map(happen, names), strict=True))
     assert segments() <= before
     return found
 
 
 @pytest.mark.parametrize("what", OURS)
 def test_ends_the_job(what: str) -> None:
-    seconds, code, last = happenings()[what]
+    seconds, code, last = happenings(what in RARER)[what]
     assert seconds < LIMIT
     assert (code, OURS[what][1] in last) == (OURS[what][0], True), last
 

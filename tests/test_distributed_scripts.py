@@ -66,6 +66,19 @@ def losses(lines: list[str]) -> dict[int, float]:
     return {int(m[1]): float(m[2]) for m in map(pattern.match, lines) if m}
 
 
+def test_two_ranks_beside_torch(tmp_path: Path) -> None:
+    """Half of each batch each: the losses of torch in one process, which starts sooner than two."""
+    script = [str(RANKS / "ddp_digits.py"), "--epochs", "2", "--limit", "640"]
+    alone = dict(RANK=0, LOCAL_RANK=0, WORLD_SIZE=1, LOCAL_WORLD_SIZE=1, MASTER_ADDR="127.0.0.1",
+                 MASTER_PORT=22_000 + os.getpid() % 20_000)  # fmt: skip
+    theirs = ["env", *[f"{name}={value}" for name, value in alone.items()], *THEIRS]
+    found = []
+    for name, command in (("ours", torchrun(OURS, 2)), ("torch", theirs)):
+        (tmp_path / name).mkdir()
+        found.append(losses(printed([*command, *script], tmp_path / name)))
+    assert len(found[1]) == 2 and found[0] == pytest.approx(found[1], abs=1e-5)
+
+
 def test_goes_on_with_another_number_of_ranks(tmp_path: Path) -> None:
     """Killed after an epoch; equal batches, so the same curve to rounding."""
     script, epochs = str(RANKS / "ddp_digits.py"), ["--epochs", "4", "--limit", "640"]

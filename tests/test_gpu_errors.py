@@ -54,7 +54,7 @@ def test_numbers_arrive_in_the_width_that_is_declared(
     assert parameters is not None
     kinds = [p.rpartition(" ")[0].strip() for p in parameters[1].split(",")]
     xp = sys.modules["cupy"]
-    _, convert = launch._function(xp, file, name, np.dtype(dtype), launch.THREADS, sizes)
+    _, convert = launch._function(xp, 0, file, name, np.dtype(dtype), launch.THREADS, sizes)
     assert len(convert) == len(kinds)
     for kind, to in zip(kinds, convert, strict=True):
         if kind.endswith("*"):

@@ -175,7 +175,7 @@ def _split(x: Array, sizes: tuple[int, ...], dim: int) -> Any:
     )
 
 
-def _still_whole(pieces: Sequence[Any], shape: tuple[int, ...], dim: int) -> Any:
+def _still_whole(pieces: Any, shape: tuple[int, ...], dim: int) -> Any:
     """The array that those pieces, on a GPU, are views of, side by side; None if they are not.
 
     So lie the gradients that kernels/cuda/flash.py makes of one layer's queries, keys and values.
@@ -194,7 +194,7 @@ def _still_whole(pieces: Sequence[Any], shape: tuple[int, ...], dim: int) -> Any
 
 
 def _unsplit(g: Tensor, shape: tuple[int, ...], sizes: tuple[int, ...], dim: int) -> Tensor:
-    whole = _still_whole(g, shape, dim)
+    whole: Tensor | None = _still_whole(g, shape, dim)
     if whole is not None:
         return whole
     shapes = [(*shape[:dim], size, *shape[dim + 1 :]) for size in sizes]
