@@ -151,7 +151,9 @@ def _keep_apart(overlap: str, written: list[Any], read: list[Any], y: Any) -> No
     for out in written:
         if not isinstance(out, TensorBase):
             continue
-        if overlap != "self" or own[0].shape == out.shape:  # torch copies one that is broadcast
+        if (
+            overlap != "self" or own[0].array.shape == out.array.shape
+        ):  # torch copies what is broadcast
             refuse_overlap(out, own)
         refuse_overlap(out, others, apart=True)
 
