@@ -19,7 +19,8 @@ from tinygrad_edu.dtypes import is_floating
 from tinygrad_edu.tensor import Tensor
 
 Group = ProcessGroup | int | None
-P, T = ParamSpec("P"), TypeVar("T")
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class ReduceOp(Enum):
