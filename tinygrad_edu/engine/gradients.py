@@ -245,7 +245,8 @@ def _root(i: int, t: object, g: Gradient, create: bool) -> tuple[Node, Any]:
                 f" of {shape})"
             )
         x = t.array
-        g = wrap(np.ones_like(x) if x.ndim else np.array(1, x.dtype, like=x))
+        single = not x.ndim and isinstance(x, np.ndarray)  # on a GPU it would be copied there
+        g = wrap(np.array(1, x.dtype) if single else np.ones_like(x))
     if not isinstance(g, TensorBase):
         raise TypeError(f"gradients can be either Tensors or None, but got {type(g).__name__}")
     if list(g.array.shape) != shape:
