@@ -159,16 +159,17 @@ class Adam(Optimizer):
         self, rows: Rows, states: list[State], step: float | None, group: Group
     ) -> Calls:
         counts = [state["step"].array for state in states]
-        if step is None:
-            counting = cuda.tensors.add_calls(counts, 1.0)
+        before: Calls = []
+        behind: Calls = [(setitem, count, ..., step) for count in counts]
+        if step is None:  # the launch reads the counts
+            before, behind = cuda.tensors.add_calls(counts, 1.0), []
             rows = [[*row, count] for row, count in zip(rows, counts, strict=True)]
-        else:
-            counting = [(setitem, count, ..., step) for count in counts]
         beta1, beta2 = (number(beta) for beta in group["betas"])
-        return counting + cuda.tensors.adam_calls(
+        launches = cuda.tensors.adam_calls(
             rows, step, number(group["lr"]), beta1, beta2, group["eps"], group["weight_decay"],
             group["decoupled_weight_decay"], group["amsgrad"], group["maximize"],
         )  # fmt: skip
+        return [*before, *launches, *behind]
 
     def _update(self, x: Array, g: Array, state: dict[str, Any], group: Group) -> None:
         lr, (beta1, beta2) = group["lr"], group["betas"]

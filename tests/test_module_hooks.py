@@ -9,6 +9,8 @@ import pytest
 from beside_torch import ours, same, same_error
 from test_module import make
 
+import tinygrad_edu as tg
+
 torch = pytest.importorskip("torch")
 
 

@@ -169,3 +169,14 @@ print(t.load(path).shape == x.shape)
         [sys.executable, "-c", code, str(tmp_path / "x.pt")], capture_output=True, text=True
     )
     assert done.stdout.split() == ["True"] * 6, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("make", [
+    lambda: torch.ones(2**62), lambda: torch.zeros(2**40, 2**40), lambda: torch.rand(2**62),
+    lambda: torch.empty(2**63 - 1), lambda: torch.zeros(2).new_zeros(2**62),
+    lambda: torch.full((2**62,), 1.0), lambda: torch.zeros(1).expand(2**62).clone(),
+    lambda: torch.zeros(1).repeat(2**62),
+])  # fmt: skip
+def test_more_bytes_than_can_be_counted(make: Any) -> None:
+    with pytest.raises(RuntimeError, match="Storage size calculation overflowed"):
+        make()

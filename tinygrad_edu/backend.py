@@ -24,7 +24,12 @@ import numpy as np
 
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.kernels.memory_order import like
-from tinygrad_edu.out_of_memory import OutOfMemoryError, out_of_memory, public_caller
+from tinygrad_edu.out_of_memory import (
+    OutOfMemoryError,
+    out_of_memory,
+    overflowed,
+    public_caller,
+)
 
 if TYPE_CHECKING:
     from tinygrad_edu.ops.creation import DeviceLike
@@ -204,6 +209,10 @@ def on(place: device) -> Iterator[Any]:
             yield xp
         except MemoryError as error:
             raise out_of_memory(public_caller(), error) from None
+        except ValueError as error:
+            if (told := overflowed(error)) is error:
+                raise
+            raise told from None
     else:
         with xp.cuda.Device(place.index):
             yield xp

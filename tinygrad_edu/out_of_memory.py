@@ -50,6 +50,13 @@ def out_of_memory(operation: str, error: MemoryError) -> MemoryError:
     )
 
 
+def overflowed(error: ValueError) -> Exception:
+    """torch's error, if NumPy says that the bytes of an array cannot even be counted."""
+    if str(error).startswith(("array is too big", "Maximum allowed dimension")):
+        return RuntimeError("Storage size calculation overflowed: more than 2^63 bytes")
+    return error
+
+
 def told(function: F) -> F:
     """A function that computes outside of the engine, whose lack of memory is told as torch's."""
 

@@ -180,16 +180,16 @@ def clip_grads_with_norm_(
         factor = np.minimum(1.0 / (norm + 1e-6) * float(max_norm), 1.0)
     if isinstance(factor, (np.ndarray, np.generic)) and factor == 1.0:
         return
-    here: Any = None
+    scale: Any = None
     place: Any = None
     calls: Calls = []
     for grad in rest:
         grad._storage.write()
         array = grad.array
         device = device_of(array)
-        if device is not place or array.dtype is not here.dtype:
-            place, here = device, as_array(to_device(factor, device).astype(array.dtype))
-        calls.append((imul, array, here))
+        if device is not place or array.dtype is not scale.dtype:
+            place, scale = device, as_array(to_device(factor, device).astype(array.dtype))
+        calls.append((imul, array, scale))
     with np.errstate(all="ignore"):
         undivided(calls)
 

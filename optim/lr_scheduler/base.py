@@ -125,7 +125,7 @@ def undone_if_interrupted(
     """A scheduler's step that leaves everything as it was if an error or Ctrl-C ends it."""
 
     @functools.wraps(step)
-    def whole(self: Scheduler, *args: P.args, **kwargs: P.kwargs) -> None:
+    def whole(self: Scheduler, /, *args: P.args, **kwargs: P.kwargs) -> None:
         schedulers: list[LRScheduler] = [self]
         for one in schedulers:
             schedulers += getattr(one, "_schedulers", ())

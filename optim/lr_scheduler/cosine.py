@@ -1,14 +1,11 @@
-"""Schedules along a cosine."""
+"""A schedule along a cosine."""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING, Any
 
-from tinygrad_edu.optim.lr_scheduler.base import (
-    ChainedForm,
-    copy,
-)
+from tinygrad_edu.optim.lr_scheduler.base import ChainedForm, copy
 from tinygrad_edu.optim.optimizer import Optimizer
 
 if TYPE_CHECKING:

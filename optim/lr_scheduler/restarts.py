@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tinygrad_edu.engine.composed import heard
-from tinygrad_edu.optim.lr_scheduler.base import (
-    LRScheduler,
-    undone_if_interrupted,
-)
+from tinygrad_edu.optim.lr_scheduler.base import LRScheduler, undone_if_interrupted
 from tinygrad_edu.optim.optimizer import Optimizer
-
-if TYPE_CHECKING:
-    pass
 
 
 class CosineAnnealingWarmRestarts(LRScheduler):

@@ -123,7 +123,7 @@ class Writer:
         return f"{self.name(function, hint)}({', '.join(arguments)})"
 
     def constant(self, value: Any) -> str:
-        """Something that is no array, as an expression."""
+        """Something that is not an array, as an expression."""
         plain = value is None or type(value) in (bool, int, str)
         finite = type(value) is float and math.isfinite(value)
         numbers = type(value) is tuple and all([type(v) in (int, bool) for v in value])

@@ -22,7 +22,7 @@ from tinygrad_edu.dtypes import Array, not_implemented, scalar_type_name
 from tinygrad_edu.engine.graph import Node, TensorBase
 from tinygrad_edu.engine.mode import Listener, state
 from tinygrad_edu.engine.types import Call, Options, Values
-from tinygrad_edu.out_of_memory import out_of_memory
+from tinygrad_edu.out_of_memory import out_of_memory, overflowed
 
 if TYPE_CHECKING:
     from tinygrad_edu.engine.primitive import Primitive
@@ -173,6 +173,8 @@ def explain(name: str, error: Exception, args: Sequence[Any]) -> Exception:
     text = str(error)
     if isinstance(error, MemoryError):
         return out_of_memory(name, error)
+    if isinstance(error, ValueError) and (told := overflowed(error)) is not error:
+        return told
     if isinstance(error, np.exceptions.AxisError):
         return _axis_error(error)
     if isinstance(error, IndexError):

@@ -69,7 +69,7 @@ class Plan:
         shapes: the places of the arguments of which only the shape is kept.
         arrays: whether that certainly includes one; else it may be numbers, which are not freed.
         rules: (input, rule, pick) for every live input; `pick(kept)` gives the rule's arguments.
-        joint, joint_pick: the one rule that serves all inputs, if the operation has such a one.
+        joint, joint_pick: the one rule that serves all inputs, if the operation has one.
         live: which inputs need a gradient; of a variadic operation, which of its tensors.
         node: the class of the nodes, None where it depends on the arguments (`Primitive.chain`).
     """

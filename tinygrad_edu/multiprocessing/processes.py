@@ -199,7 +199,7 @@ def spawn(
     """Run `fn(i, *args)` in processes i = 0, 1, ...
 
     If `torch.distributed` has been imported before, and mpi4py is there, MPI starts the processes,
-    so that `fn` may call `init_process_group`; `daemon` then counts for nothing.  Else they are
+    so that `fn` may call `init_process_group`; `daemon` then has no effect.  Else they are
     plain processes, as for Hogwild.
 
     Args:
