@@ -10,7 +10,7 @@ import sys
 import pytest
 
 import tinygrad_edu
-from tinygrad_edu.names.moved import MODULES, NAMES
+from tinygrad_edu.names.places import MODULES, NAMES
 
 HERE = pathlib.Path(__file__).parent
 PATHS = (HERE / "old_files" / "modules.txt").read_text().split()

@@ -12,23 +12,16 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from tinygrad_edu.backend import device_of
 from tinygrad_edu.dtypes import from_numpy, scalar_type_name, to_numpy
-from tinygrad_edu.engine.boundary import not_a_tensor, refuse_operand
-from tinygrad_edu.engine.filling import check_dtype, flat, write_out
+from tinygrad_edu.engine.boundary import refuse_operand
 from tinygrad_edu.engine.graph import TensorBase
-from tinygrad_edu.engine.inplace import can_hold, refuse_overlap
 from tinygrad_edu.engine.mode import state
+from tinygrad_edu.engine.primitive import Primitive
 from tinygrad_edu.engine.types import typed_as
 from tinygrad_edu.out_of_memory import out_of_memory
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
 
-
-OTHER_ERRORS = {
-    "joined": (TypeError, "torch.cat(): input types can't be cast to the desired output type {}"),
-    "drawn": (NotImplementedError, "\"normal_kernel_cpu\" not implemented for '{}'"),
-}
-"""What torch raises where `out` cannot hold the result, if it is not what it raises elsewhere."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -78,14 +71,10 @@ def takes_out(function: Any = None, *, dtype: str = "same", overlap: str = "any"
             kwargs["dtype"] = from_numpy(out.array.dtype)
         if out is None:
             return compute(*args, **kwargs)
+        from tinygrad_edu.engine.filling import fill
+
         y = _uncast(compute, args, kwargs)
-        if overlap != "any":
-            _keep_apart(overlap, flat([out]), flat([*args, *kwargs.values()]), y)
-        if not isinstance(y, tuple):
-            return _fill(name, out, y, "any" if dtype == "one" else dtype)
-        if not isinstance(out, (tuple, list)) or len(out) != len(y):
-            raise TypeError(f"{name}(): argument 'out' must be tuple of {len(y)} Tensors")
-        return type(y)(*[_fill(name, o, part, dtype) for o, part in zip(out, y, strict=True)])
+        return fill(name, out, y, [*args, *kwargs.values()], dtype, overlap)
 
     return call
 
@@ -102,32 +91,23 @@ def _uncast(compute: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         state.mode = mode
 
 
-def _keep_apart(overlap: str, written: list[Any], read: list[Any], y: Any) -> None:
-    """RuntimeError if a tensor to be written shares memory with an argument, and must not."""
-    read = [x for x in read if isinstance(x, TensorBase)]
-    if overlap == "sought" and (not isinstance(y, tuple) or not read[0].ndim):
-        overlap = "same" if len(read) > 1 else "any"
-    own = {"same": read, "later": read[1:], "any": []}.get(overlap, read[:1])
-    others = {"first": read[1:], "later": read[:1], "none": read, "sought": read}.get(overlap, [])
-    for out in written:
-        if not isinstance(out, TensorBase):
-            continue
-        if overlap != "self" or own[0].shape == out.shape:  # torch copies one that is broadcast
-            refuse_overlap(out, own)
-        refuse_overlap(out, others, apart=True)
+def write_out(name: str, out: Any, y: Any, *inputs: object, told: bool = True) -> Tensor:
+    """The result `y`, or `out` with it written there (see engine/filling.py)."""
+    if out is None:
+        result: Tensor = y
+        return result
+    from tinygrad_edu.engine import filling
+
+    return filling.write_out(name, out, y, *inputs, told=told)
 
 
-def _fill(name: str, out: Any, y: Any, dtype: str) -> Tensor:
-    """The result `y` written into `out`; an error if `out` must not be of its dtype."""
-    held, computed = _tensor(name, out).array.dtype, y.array.dtype
-    if dtype in OTHER_ERRORS and not can_hold(held, computed):
-        error, text = OTHER_ERRORS[dtype]
-        raise error(text.format(scalar_type_name(held)))
-    if dtype in ("same", "one", "asked") or (dtype == "truth" and held.char not in "?B"):
-        check_dtype(name, out, y)
-    elif dtype in ("truth", "every") and held != computed:
-        y = y.to(out.dtype)
-    return write_out(name, out, y)
+def _with_out(op: Primitive, args: Any, by: Any, /, *, out: Any, **kwargs: Any) -> Any:
+    from tinygrad_edu.engine.filling import with_out
+
+    return with_out(op, args, by, out=out, **kwargs)
+
+
+Primitive.write_out = staticmethod(_with_out)
 
 
 def fills_out(function: F) -> F:
@@ -145,8 +125,10 @@ def fills_out(function: F) -> F:
                 return function(*args, **kwargs)
             except MemoryError as error:
                 raise out_of_memory(function.__name__, error) from None
+        from tinygrad_edu.engine.filling import tensor_of
+
         name = function.__name__
-        held, dtype = _tensor(name, out).array.dtype, kwargs.pop("dtype", None)
+        held, dtype = tensor_of(name, out).array.dtype, kwargs.pop("dtype", None)
         if dtype is not None and to_numpy(dtype) != held:
             raise RuntimeError(
                 f"dtype {scalar_type_name(to_numpy(dtype))} does not match dtype of out tensor"
@@ -157,9 +139,3 @@ def fills_out(function: F) -> F:
         return write_out(name, out, y, told=False)
 
     return typed_as(function, call)
-
-
-def _tensor(name: str, out: Any) -> Any:
-    if not isinstance(out, TensorBase):
-        raise not_a_tensor(name, 1, out, "out")
-    return out

@@ -27,6 +27,7 @@ from tinygrad_edu.engine.levels import refuse_captured
 from tinygrad_edu.engine.mode import state
 from tinygrad_edu.engine.nodes import AccumulateGrad
 from tinygrad_edu.engine.record import current_node, wrap
+from tinygrad_edu.kernels.memory_order import axes_of
 from tinygrad_edu.methods import Methods
 from tinygrad_edu.methods.array_protocol import ArrayProtocol
 from tinygrad_edu.methods.memory import MemoryMethods
@@ -145,7 +146,7 @@ class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol,
         """Whether its elements lie in order in memory, or in the order of another format."""
         if memory_format is None:
             return bool(self.array.flags.c_contiguous)
-        return casting.follows(self.array, casting.axes_of(memory_format, self.array.ndim))
+        return casting.follows(self.array, axes_of(memory_format, self.array.ndim))
 
     def is_floating_point(self) -> bool:
         return is_floating(self.array.dtype)

@@ -19,10 +19,9 @@ from tinygrad_edu.engine.boundary import not_a_tensor
 from tinygrad_edu.engine.composed import of_tensors
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
-from tinygrad_edu.kernels.cuda import elementwise as gpu
+from tinygrad_edu.kernels import cuda
 from tinygrad_edu.kernels.cuda import launch
 from tinygrad_edu.ops.arithmetic import mul
-from tinygrad_edu.random import gpu as gpu_random
 from tinygrad_edu.tensor import Tensor
 
 _SELU_FLOOR = 1.7580993408473766
@@ -72,12 +71,14 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
 @primitive(saves=("kept",), node="NativeDropout", half="by gpu")
 def _drawn_where_needed(x: Array, p: float) -> Any:
     """The same in one launch on a GPU; a byte for each element is kept, and no noise."""
+    from tinygrad_edu.random import gpu as gpu_random
+
     return gpu_random.dropout(random.default_generator, x, p)
 
 
 @primitive(half="by gpu")
 def _dropped_alike(x: Array, kept: Array, p: float) -> Array:
-    return gpu.dropout_again(x, kept, p)
+    return cuda.elementwise.dropout_again(x, kept, p)
 
 
 _drawn_where_needed.vjp(x=lambda g, kept, p: _dropped_alike(g, kept, p))

@@ -17,7 +17,6 @@ from tinygrad_edu.engine.composed import heard
 from tinygrad_edu.nn.modules.conversion import ConversionMethods, typename
 from tinygrad_edu.nn.modules.hooks import (
     HookMethods,
-    call_with_hooks,
     everywhere,
     register_module_backward_hook,
     register_module_buffer_registration_hook,
@@ -129,6 +128,8 @@ class Module(HookMethods, StateDictMethods, ConversionMethods):
                 or self._backward_pre_hooks
                 or everywhere
             ):
+                from tinygrad_edu.nn.modules.hooked import call_with_hooks
+
                 return call_with_hooks(self, args, kwargs)
             return self.forward(*args, **kwargs)
         except Exception as error:

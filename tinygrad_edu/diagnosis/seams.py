@@ -199,7 +199,8 @@ class Watch:
         seen.backwards += 1
         event = Event(
             what="backward", roots=roots, starts=starts, nodes=nodes, leaves=leaves, stack=lines,
-            place=lines[0] if lines else here(), mean=len(roots) == 1 and seen.of(roots[0]).kind == "loss mean",
+            place=lines[0] if lines else here(),
+            mean=len(roots) == 1 and seen.of(roots[0]).kind == "loss mean",
             value=float(roots[0].array) if roots and roots[0].array.size == 1 else None,
             number=max([n.number for n in starts], default=0),
             records=[r for r in seen.living() if not reached.isdisjoint(r.leaves())],

@@ -16,7 +16,7 @@ import numpy as np
 from tinygrad_edu.dtypes import scalar_type_name
 from tinygrad_edu.engine.boundary import not_a_tensor, refuse_expanded, users_level
 from tinygrad_edu.engine.graph import TensorBase
-from tinygrad_edu.engine.inplace import refuse_overlap, write
+from tinygrad_edu.engine.inplace import can_hold, refuse_overlap, write
 from tinygrad_edu.engine.levels import refuse_out
 from tinygrad_edu.engine.mode import is_recording
 from tinygrad_edu.engine.primitive import Primitive
@@ -43,6 +43,12 @@ STRICTER = {
     "nan_to_num": "nan_to_num: dtype of out: {given} should be same as input: {computed}",
 }
 """Operations whose `out` must have the dtype of the result, and what is said of another."""
+
+OTHER_ERRORS = {
+    "joined": (TypeError, "torch.cat(): input types can't be cast to the desired output type {}"),
+    "drawn": (NotImplementedError, "\"normal_kernel_cpu\" not implemented for '{}'"),
+}
+"""What torch raises where `out` cannot hold the result, if it is not what it raises elsewhere."""
 
 OF_ELEMENTS = frozenset(
     "addcdiv addcmul clamp lerp hardshrink softshrink polygamma round ldexp".split()
@@ -118,10 +124,55 @@ def write_out(name: str, out: Any, y: Any, *inputs: object, told: bool = True) -
     return written
 
 
-def flat(args: Iterable[object]) -> list[object]:
+def _flat(args: Iterable[object]) -> list[object]:
     """The arguments, with those that are in tuples and lists one by one."""
-    parts = [flat(a) if isinstance(a, (tuple, list)) else [a] for a in args]
+    parts = [_flat(a) if isinstance(a, (tuple, list)) else [a] for a in args]
     return [a for part in parts for a in part]
 
 
-Primitive.write_out = staticmethod(with_out)
+def fill(name: str, out: Any, y: Any, read: list[Any], dtype: str, overlap: str) -> Any:
+    """The results `y` of a function, written into `out`; `dtype`, `overlap` as in `takes_out`."""
+    if overlap != "any":
+        _keep_apart(overlap, _flat([out]), _flat(read), y)
+    if not isinstance(y, tuple):
+        return _fill(name, out, y, "any" if dtype == "one" else dtype)
+    if not isinstance(out, (tuple, list)) or len(out) != len(y):
+        raise TypeError(f"{name}(): argument 'out' must be tuple of {len(y)} Tensors")
+    return type(y)(*[_fill(name, o, part, dtype) for o, part in zip(out, y, strict=True)])
+
+
+def _keep_apart(overlap: str, written: list[Any], read: list[Any], y: Any) -> None:
+    """RuntimeError if a tensor to be written shares memory with an argument, and must not."""
+    read = [x for x in read if isinstance(x, TensorBase)]
+    if overlap == "sought" and (not isinstance(y, tuple) or not read[0].ndim):
+        overlap = "same" if len(read) > 1 else "any"
+    own = {"same": read, "later": read[1:], "any": []}.get(overlap, read[:1])
+    others = {"first": read[1:], "later": read[:1], "none": read, "sought": read}.get(overlap, [])
+    for out in written:
+        if not isinstance(out, TensorBase):
+            continue
+        if (
+            overlap != "self" or own[0].array.shape == out.array.shape
+        ):  # torch copies what is broadcast
+            refuse_overlap(out, own)
+        refuse_overlap(out, others, apart=True)
+
+
+def _fill(name: str, out: Any, y: Any, dtype: str) -> Tensor:
+    """The result `y` written into `out`; an error if `out` must not be of its dtype."""
+    held, computed = tensor_of(name, out).array.dtype, y.array.dtype
+    if dtype in OTHER_ERRORS and not can_hold(held, computed):
+        error, text = OTHER_ERRORS[dtype]
+        raise error(text.format(scalar_type_name(held)))
+    if dtype in ("same", "one", "asked") or (dtype == "truth" and held.char not in "?B"):
+        check_dtype(name, out, y)
+    elif dtype in ("truth", "every") and held != computed:
+        y = y.to(out.dtype)
+    return write_out(name, out, y)
+
+
+def tensor_of(name: str, out: Any) -> Any:
+    """`out`, which must be a tensor."""
+    if not isinstance(out, TensorBase):
+        raise not_a_tensor(name, 1, out, "out")
+    return out

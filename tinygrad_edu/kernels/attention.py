@@ -7,8 +7,7 @@ memory grows with L + S only:
 
 forward   A block of 64 or 128 queries meets all its keys.  Its scores are made in a scratch array,
           turned into exp(score - largest), multiplied with v, and forgotten.  Of the probabilities
-          one number per query is kept, the logarithm of their denominator:
-          lse = log sum exp(score).
+          one number per query is kept, the log of their denominator: lse = log sum exp(score).
 backward  Each block's probabilities are made again, p = exp(score - lse), which costs one matrix
           product and is cheaper than fetching them from memory would be.  With D = sum(g * y),
 

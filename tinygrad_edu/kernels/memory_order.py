@@ -92,6 +92,58 @@ def empty_like(array: Array, dtype: npt.DTypeLike | None = None) -> Array:
     return np.empty_like(array, dtype, "C", shape=shape).transpose(np.argsort(axes).tolist())
 
 
+_FORMATS = {
+    "torch.channels_last": (0, 2, 3, 1),
+    "torch.channels_last_3d": (0, 2, 3, 4, 1),
+}
+
+
+def axes_of(memory_format: object, ndim: int) -> tuple[int, ...] | None:
+    """The dimensions from the slowest to the fastest in memory; None: as they are.
+
+    Raises:
+        RuntimeError: the format is for tensors of another number of dimensions.
+    """
+    if memory_format in (None, "torch.preserve_format"):
+        return None
+    if memory_format == "torch.contiguous_format":
+        return tuple(range(ndim))
+    if memory_format not in _FORMATS:
+        raise TypeError(f"memory_format must be one of torch's, not {memory_format!r}")
+    axes = _FORMATS[memory_format]
+    if len(axes) != ndim:
+        name = memory_format.removeprefix("torch.")
+        raise RuntimeError(f"required rank {len(axes)} tensor to use {name} format")
+    return axes
+
+
+def empty_in_order(
+    xp: Any, shape: Sequence[int], dtype: npt.DTypeLike, axes: Sequence[int]
+) -> Array:
+    """A new array without values, whose axes follow each other in memory in that order.
+
+    >>> empty_in_order(np, (2, 3), np.int8, (1, 0)).strides
+    (1, 2)
+    """
+    y: Array = xp.empty([shape[a] for a in axes], dtype)
+    return y.transpose(sorted(range(len(axes)), key=lambda axis: axes[axis]))
+
+
+def channels_are_last(x: Array) -> bool:
+    """Whether torch takes an array of 4 or 5 dimensions for one in channels-last format.
+
+    The sizes do not decide where an axis has one element only, or the strides tell nothing.
+    """
+    if x.ndim not in (4, 5) or not x.size or not x.strides[1]:
+        return False
+    least = 0
+    for axis in (1, *range(x.ndim - 1, 1, -1), 0):
+        if x.strides[axis] < least or (axis == 0 and least == x.strides[1]):
+            return False
+        least = x.strides[axis] * x.shape[axis]
+    return True
+
+
 def clone(array: Array) -> Array:
     """A copy whose axes follow each other in memory as those of `array` do."""
     if array.flags.c_contiguous:

@@ -11,8 +11,8 @@ import numpy as np
 from tinygrad_edu.dtypes import Array, from_numpy
 from tinygrad_edu.engine.levels import refuse_captured
 from tinygrad_edu.engine.switches import is_grad_enabled
+from tinygrad_edu.kernels import memory_order
 from tinygrad_edu.kernels.memory_order import slow_to_fast
-from tinygrad_edu.ops import casting
 from tinygrad_edu.ops.arguments import numpy_names
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ class MemoryMethods:
         if ambiguity_check and (1 in x.shape or twice):
             mine: Any = self
             own = [f for f in formats if mine.is_contiguous(memory_format=f)]
-            axes = casting.axes_of(own[0], x.ndim) if len(own) == 1 else None
+            axes = memory_order.axes_of(own[0], x.ndim) if len(own) == 1 else None
             if axes is None:
                 raise RuntimeError(
                     "The tensor does not have unique dim order, or cannot map to exact one of the"

@@ -18,150 +18,16 @@ from typing import Any
 OWN = __name__.partition(".")[0]
 
 
-def _table(**folders: str) -> dict[str, str]:
-    """The modules of each folder, under their old names at the root or in the folder above."""
-    return {
-        ".".join([*folder.split("_")[:-1], name]): ".".join([*folder.split("_"), name])
-        for folder, names in folders.items()
-        for name in names.split()
-    }
-
-
-MODULES = _table(
-    names="accelerator backends cpu functional hub jit legacy missing mps onnx"
-    " return_types settings spawned types xpu",
-    methods="numpy_protocol printing python_protocol storage",
-    ops_more="arranging bitwise counting ctc cumulative decompositions einsum fractional linalg"
-    " norms products real rejection resampling scattering series solvers sorting special statistics"
-    " strided trigonometric windows",
-    kernels_more="gamma rejection series",
-    nn_functional_more="bags ctc grid low_level noise ranking vision",
-    nn_modules_more="adaptive bags lazy linear_cross_entropy padding parameter_container vision",
-    optim_more="adadelta adafactor adagrad adamax asgd lbfgs muon nadam radam rmsprop rprop",
-) | {
-    "_C": "names.internals",
-    "autograd.errors": "engine.boundary",
-    "autograd.half": "engine.half",
-    "autograd.inplace": "engine.inplace",
-    "autograd.mode": "engine.switches",
-    "autograd.profiler": "profiler.legacy",
-    "autograd.profiler_util": "profiler.events",
-    "autograd.record": "engine.record",
-    "autograd.walk": "engine.gradients",
-    "_custom_ops": "names.internals",
-    "_dynamo": "names.internals",
-    "_dynamo.utils": "names.internals",
-    "ao": "names.absent",
-    "batching": "func.batching",
-    "distributed.optim": "optim.more.sharded",
-    "fx": "names.absent",
-    "library": "names.internals",
-    "gpu_random": "random.gpu",
-    "nn.modules.channelshuffle": "nn.modules.more.vision",
-    "nn.modules.fold": "nn.modules.more.vision",
-    "nn.modules.instancenorm": "nn.modules.batchnorm",
-    "nn.modules.pixelshuffle": "nn.modules.more.vision",
-    "nn.modules.upsampling": "nn.modules.more.vision",
-    "jit.annotations": "names.absent",
-    "onnx.symbolic_helper": "names.absent",
-    "utils.flop_counter": "names.absent",
-    "overrides": "names.internals",
-    "ops.cross_entropy": "ops.losses",
-    "ops.dims": "ops.arguments",
-    "ops.layout": "ops.casting",
-    "ops.lists": "entrances",
-    "ops.names": "ops.arguments",
-    "tree": "engine.tree",
-}
-"""Each name, without the package's, and where the module is."""
-
-
-NAMES = {
-    "nn.modules.container": {"nn.modules.more.parameter_container": "ParameterDict ParameterList"},
-    "nn.modules.sparse": {"nn.modules.more.bags": "EmbeddingBag"},
-    "nn.functional.pooling": {
-        "nn.functional.more.pooling": "fractional_max_pool2d fractional_max_pool3d"
-        " fractional_max_pool2d_with_indices fractional_max_pool3d_with_indices max_unpool1d"
-        " max_unpool2d max_unpool3d",
-    },
-    "nn.modules.batchnorm": {"nn.modules.more.sync_batchnorm": "SyncBatchNorm"},
-    "nn.modules.pooling": {
-        "nn.modules.more.pooling": "FractionalMaxPool2d FractionalMaxPool3d MaxUnpool1d MaxUnpool2d"
-        " MaxUnpool3d",
-    },
-    "nn.functional.activation": {
-        "nn.functional.more.activation": "celu celu_ elu elu_ hardshrink hardsigmoid hardswish"
-        " hardtanh hardtanh_ mish prelu relu6 selu selu_ softshrink softsign tanhshrink threshold"
-        " threshold_",
-    },
-    "nn.init": {
-        "nn.initial": "dirac_ eye_ orthogonal_ sparse_ trunc_normal_ constant dirac eye"
-        " kaiming_normal kaiming_uniform normal orthogonal sparse uniform xavier_normal"
-        " xavier_uniform",
-    },
-    "nn.modules.activation": {
-        "nn.modules.attention": "MultiheadAttention",
-        "nn.modules.more.activation": "SELU Mish Hardsigmoid Hardswish ELU CELU Hardtanh ReLU6"
-        " Threshold Hardshrink Softshrink Softsign Tanhshrink Softmax2d RReLU PReLU",
-    },
-    "nn.modules.loss": {
-        "nn.modules.more.losses": "PoissonNLLLoss GaussianNLLLoss KLDivLoss CosineEmbeddingLoss"
-        " HingeEmbeddingLoss MarginRankingLoss TripletMarginLoss TripletMarginWithDistanceLoss"
-        " CTCLoss SoftMarginLoss MultiMarginLoss MultiLabelMarginLoss MultiLabelSoftMarginLoss"
-        " HuberLoss SmoothL1Loss",
-    },
-    "nn.modules.rnn": {"nn.modules.more.cells": "RNNCellBase RNNCell LSTMCell GRUCell"},
-    "ops.activation": {
-        "ops.more.activation": "prelu elu selu celu mish hardtanh relu6 hardsigmoid hardswish"
-        " hardshrink softshrink threshold softsign tanhshrink",
-    },
-    "nn.functional.losses": {
-        "nn.functional.more.densities": "gaussian_nll_loss kl_div poisson_nll_loss",
-        "nn.functional.more.robust": "huber_loss smooth_l1_loss",
-    },
-    "ops.gathering": {
-        "ops.more.placing": "index_copy index_fill scatter take take_along_dim",
-    },
-    "ops.losses": {
-        "ops.more.special": "xlogy",
-        "ops.more.robust": "smooth_l1 huber",
-    },
-    "ops.sampling": {
-        "ops.more.drawing": "normal exponential_ log_normal_ cauchy_ geometric_",
-    },
-    "names.settings": {"compiler": "compile"},
-    "random": {
-        "kernels.multinomial": "multinomial",
-        "random.laws": "fill_cauchy fill_exponential fill_geometric fill_log_normal",
-    },
-    "distributions.transforms": {
-        "distributions.vector_transforms": "IndependentTransform SoftmaxTransform"
-        " StickBreakingTransform",
-    },
-    "utils.data.dataset": {"utils.data.derived": "StackDataset random_split"},
-    "utils.data.sampler": {"utils.data.weighted": "WeightedRandomSampler"},
-    "ops.indexing": {
-        "ops.masking": "argwhere masked_fill masked_select nonzero where",
-        "ops.more.putting": "index_put index_put_",
-        "ops.joining": "narrow select",
-    },
-    "ops.arithmetic": {"ops.more.weighted": "addcdiv addcmul lerp"},
-    "ops.shape": {"ops.joining": "atleast_1d atleast_2d atleast_3d"},
-    "ops.more.decompositions": {"ops.more.solvers": "matrix_power"},
-    "ops.largest": {"ops.more.cumulative": "cummax cummin"},
-    "ops.reduction": {"ops.more.cumulative": "prod"},
-}
-"""What torch's paths and pickles of an earlier edition ask a module for that is in another here."""
-
-
 def moved_names(module: str) -> Callable[[str], Any]:
-    """The `__getattr__` of a module of `NAMES`."""
-    places = NAMES[module.removeprefix(f"{OWN}.")]
+    """The `__getattr__` of a module of `places.NAMES`."""
 
     def __getattr__(name: str) -> Any:
-        for place, names in places.items():
-            if name in names.split():
-                return getattr(importlib.import_module(f"{OWN}.{place}"), name)
+        if not name.startswith("__"):  # every import asks for `__path__`
+            from tinygrad_edu.names.places import NAMES
+
+            for place, names in NAMES[module.removeprefix(f"{OWN}.")].items():
+                if name in names.split():
+                    return getattr(importlib.import_module(f"{OWN}.{place}"), name)
         raise AttributeError(f"module {module!r} has no attribute {name!r}", name=name)
 
     return __getattr__
@@ -182,13 +48,25 @@ class Handing(Loader):
 
 
 class Moved(MetaPathFinder):
-    """Finds the modules of the table, and what is beneath them."""
+    """Finds the modules of the table, and what is beneath them.
+
+    It is asked twice: first for what is beneath a module with two names, whose file would be loaded
+    a second time, and last for what no file has the name of; so most programs read no table.
+    """
+
+    def __init__(self, last: bool) -> None:
+        self.last = last
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: Any = None
     ) -> ModuleSpec | None:
         package, _, name = fullname.partition(".")
-        place = _place(name) if package == OWN else None
+        above = sys.modules.get(fullname.rpartition(".")[0])
+        if package != OWN or above is None:
+            return None
+        if not self.last and fullname.startswith(f"{above.__name__}."):
+            return None
+        place = _place(name)
         if place is None:
             return None
         module = importlib.import_module(f"{OWN}.{place}")
@@ -197,6 +75,8 @@ class Moved(MetaPathFinder):
 
 def _place(name: str) -> str | None:
     """Where the module of that name is; of a package in the table, its modules too."""
+    from tinygrad_edu.names.places import MODULES
+
     head, _, rest = name.partition(".")
     if name in MODULES:
         return MODULES[name]
@@ -208,4 +88,5 @@ def _place(name: str) -> str | None:
 def install() -> None:
     """Let the names of the table lead to the modules."""
     if not any(isinstance(finder, Moved) for finder in sys.meta_path):
-        sys.meta_path.insert(0, Moved())
+        sys.meta_path.insert(0, Moved(last=False))
+        sys.meta_path.append(Moved(last=True))

@@ -22,7 +22,6 @@ from tinygrad_edu.dtypes import (
 )
 from tinygrad_edu.engine.boundary import not_a_tensor
 from tinygrad_edu.engine.composed import of_tensors
-from tinygrad_edu.engine.filling import write_out
 from tinygrad_edu.engine.graph import TensorBase
 from tinygrad_edu.engine.inplace import inplace
 from tinygrad_edu.engine.primitive import primitive
@@ -31,6 +30,7 @@ from tinygrad_edu.kernels.cuda import launch
 from tinygrad_edu.kernels.memory_order import in_turn
 from tinygrad_edu.names.moved import moved_names
 from tinygrad_edu.ops.arguments import elementwise, numbers_first, ufunc
+from tinygrad_edu.out import write_out
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor

@@ -8,7 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tinygrad_edu.backend import device, device_of, is_pinned_array, pinned_copy, to_device
+from tinygrad_edu.backend import (
+    device,
+    device_of,
+    is_pinned_array,
+    module_of,
+    pinned_copy,
+    to_device,
+)
 from tinygrad_edu.dtypes import Array, dtype, from_numpy, is_floating, scalar_type_name, to_numpy
 from tinygrad_edu.dtypes import dtype as dtype_class
 from tinygrad_edu.dtypes import promote_types as common_of
@@ -61,7 +68,8 @@ def to(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """
     memory_format = kwargs.pop("memory_format", None)
     if memory_format is not None:
-        return arranged(to(input, *args, **kwargs), memory_format)
+        y = to(input, *args, **kwargs)
+        return _laid_out(y, memory_format, new=y is not input)
     kind, place, copy, wait = _read_to(*args, **kwargs)
     x = input.array
     target = x.dtype if kind is None else to_numpy(kind)
@@ -202,31 +210,6 @@ def promote_types(type1: dtype, type2: dtype) -> dtype:
     return from_numpy(common_of(type1.numpy, type2.numpy))
 
 
-_FORMATS = {
-    "torch.channels_last": (0, 2, 3, 1),
-    "torch.channels_last_3d": (0, 2, 3, 4, 1),
-}
-
-
-def axes_of(memory_format: object, ndim: int) -> tuple[int, ...] | None:
-    """The dimensions from the slowest to the fastest in memory; None: as they are.
-
-    Raises:
-        RuntimeError: the format is for tensors of another number of dimensions.
-    """
-    if memory_format in (None, "torch.preserve_format"):
-        return None
-    if memory_format == "torch.contiguous_format":
-        return tuple(range(ndim))
-    if memory_format not in _FORMATS:
-        raise TypeError(f"memory_format must be one of torch's, not {memory_format!r}")
-    axes = _FORMATS[memory_format]
-    if len(axes) != ndim:
-        name = memory_format.removeprefix("torch.")
-        raise RuntimeError(f"required rank {len(axes)} tensor to use {name} format")
-    return axes
-
-
 def follows(x: Array, axes: tuple[int, ...] | None) -> bool:
     """Whether the elements lie in that order, without gaps."""
     return axes is None or bool(x.transpose(axes).flags.c_contiguous)
@@ -235,8 +218,9 @@ def follows(x: Array, axes: tuple[int, ...] | None) -> bool:
 @primitive(half="as it is, both ways")
 def _clone(x: Array, axes: tuple[int, ...] | None = None) -> Array:
     if axes is not None:
-        back = sorted(range(x.ndim), key=axes.__getitem__)
-        return x.transpose(axes).copy(order="C").transpose(back)
+        y = memory_order.empty_in_order(module_of(x), x.shape, x.dtype, axes)
+        y[...] = x
+        return y
     return memory_order.clone(x)
 
 
@@ -252,13 +236,27 @@ def clone(input: Tensor, *, memory_format: object = None) -> Tensor:
     """
     if not isinstance(input, TensorBase):
         raise not_a_tensor("clone", 1, input)
-    return _clone(input, axes_of(memory_format, input.array.ndim))
+    return _clone(input, memory_order.axes_of(memory_format, input.array.ndim))
 
 
 def arranged(input: Tensor, memory_format: object) -> Tensor:
     """The tensor itself if its elements lie in that order, else a copy where they do."""
-    axes = axes_of(memory_format, input.array.ndim)
+    axes = memory_order.axes_of(memory_format, input.array.ndim)
     return input if follows(input.array, axes) else _clone(input, axes)
+
+
+def _laid_out(input: Tensor, memory_format: object, new: bool) -> Tensor:
+    """The tensor itself if the format is the one its strides suggest, else a copy in it.
+
+    Strides of neither format pass for contiguous ones, unless the tensor is a new one.
+    """
+    x = input.array
+    axes = memory_order.axes_of(memory_format, x.ndim)
+    last = axes is not None and axes[1:2] != (1,)
+    suggested = memory_order.channels_are_last(x) == last
+    if axes is None or (suggested and (last or not new or x.flags.c_contiguous)):
+        return input
+    return _clone(input, axes)
 
 
 def contiguous(input: Tensor, memory_format: object = "torch.contiguous_format") -> Tensor:
@@ -270,4 +268,8 @@ def contiguous(input: Tensor, memory_format: object = "torch.contiguous_format")
     """
     if input.array.flags.c_contiguous and memory_format == "torch.contiguous_format":
         return input
+    if memory_format == "torch.preserve_format":
+        if input.array.flags.c_contiguous:
+            return input
+        raise RuntimeError("preserve memory format is unsupported by the contiguous operator")
     return arranged(input, memory_format)

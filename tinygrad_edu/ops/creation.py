@@ -228,6 +228,15 @@ def empty(
     torch.Size([2, 3])
     """
     shape = read_new_shape("empty", sizes if size is None else (size,))
+    if memory_format is not None:
+        axes = memory_order.axes_of(memory_format, len(shape))
+        if axes is None:
+            raise RuntimeError("unsupported memory format Preserve")
+        with on(place_of(device)) as xp:
+            made = memory_order.empty_in_order(
+                xp, shape, default() if dtype is None else to_numpy(dtype), axes
+            )
+        return finish(made, device, requires_grad)
     return _new("empty", shape, dtype, device, requires_grad)
 
 
@@ -252,16 +261,22 @@ def full(
 
 
 def _like(
-    kind: str, input: Tensor, dtype: Dtype, device: DeviceLike, requires_grad: bool
-) -> Tensor:
+    kind: str, input: Tensor, dtype: Dtype, device: DeviceLike, requires_grad: bool,
+    memory_format: object,
+) -> Tensor:  # fmt: skip
     if not isinstance(input, TensorBase):
         raise not_a_tensor(kind, 1, input)
     target = input.array.dtype if dtype is None else to_numpy(dtype)
     like = input.array
-    with on(device_of(like)):
-        if 0 in like.strides and isinstance(like, np.ndarray):  # expanded
-            like = memory_order.empty_like(like)
-        made = getattr(np, kind)(like, dtype=target)
+    axes = memory_order.axes_of(memory_format, like.ndim)
+    with on(device_of(like)) as xp:
+        if axes is not None:
+            made = memory_order.empty_in_order(xp, like.shape, target, axes)
+            made[...] = kind == "ones_like"
+        else:
+            if 0 in like.strides and isinstance(like, np.ndarray):  # expanded
+                like = memory_order.empty_like(like)
+            made = getattr(np, kind)(like, dtype=target)
     return finish(made, device_of(like) if device is None else device, requires_grad)
 
 
@@ -270,7 +285,7 @@ def zeros_like(
     memory_format: Any = None, layout: Any = None, pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """Zeros of the shape, dtype and device of `input`."""
-    return _like("zeros_like", input, dtype, device, requires_grad)
+    return _like("zeros_like", input, dtype, device, requires_grad, memory_format)
 
 
 def ones_like(
@@ -278,7 +293,7 @@ def ones_like(
     memory_format: object = None, layout: object = None, pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """Ones of the shape, dtype and device of `input`."""
-    return _like("ones_like", input, dtype, device, requires_grad)
+    return _like("ones_like", input, dtype, device, requires_grad, memory_format)
 
 
 def empty_like(
@@ -286,7 +301,7 @@ def empty_like(
     memory_format: Any = None, layout: Any = None, pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """A tensor of the shape, dtype and device of `input`, with whatever the memory held."""
-    return _like("empty_like", input, dtype, device, requires_grad)
+    return _like("empty_like", input, dtype, device, requires_grad, memory_format)
 
 
 def full_like(
@@ -295,7 +310,7 @@ def full_like(
     pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """One value everywhere, in the shape, dtype and device of `input`."""
-    made = _like("empty_like", input, dtype, device, False)
+    made = _like("empty_like", input, dtype, device, False, memory_format)
     value = fill_value.array.item() if isinstance(fill_value, TensorBase) else fill_value
     made.array[...] = fitting(made.array.dtype, value)
     return made.requires_grad_() if requires_grad else made

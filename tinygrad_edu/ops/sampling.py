@@ -23,6 +23,7 @@ from tinygrad_edu.engine.levels import refuse_captured
 from tinygrad_edu.engine.mode import is_recording
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import current_node, wrap
+from tinygrad_edu.kernels.memory_order import axes_of, empty_in_order, empty_like
 from tinygrad_edu.names.moved import moved_names
 from tinygrad_edu.ops.creation import DeviceLike, Dtype, finish
 from tinygrad_edu.ops.shape import expand
@@ -30,7 +31,6 @@ from tinygrad_edu.out import fills_out, takes_out
 from tinygrad_edu.random import (
     Generator,
     default_generator,
-    empty_like,
     fill_bernoulli,
     fill_normal,
     fill_random,
@@ -291,11 +291,12 @@ def _like(
     like = _tensor("rand_like", "input", input).array
     kind = like.dtype if dtype is None else to_numpy(dtype)
     place = device_of(like) if device is None else Device(device)
-    if place.type == "cpu" and memory_format != "torch.contiguous_format":
+    axes = axes_of(memory_format, like.ndim)
+    if axes is None and place.type == "cpu":
         array = empty_like(like, kind)
     else:
         with on(place) as xp:
-            array = xp.empty(like.shape, kind)
+            array = empty_in_order(xp, like.shape, kind, axes or range(like.ndim))
     draw(array)
     return finish(array, place, grad)
 

@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterable
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
-from tinygrad_edu.names.moved import NAMES, OWN
+from tinygrad_edu.names.moved import OWN
+from tinygrad_edu.names.places import NAMES
 from tinygrad_edu.serialization.errors import CheckpointError
 from tinygrad_edu.tensor import Tensor, parameter_class
 

@@ -13,7 +13,6 @@ import numpy as np
 from tinygrad_edu.dtypes import is_floating, scalar_type_name
 from tinygrad_edu.engine.boundary import need_tensors
 from tinygrad_edu.engine.composed import composed, of_tensors
-from tinygrad_edu.engine.filling import write_out
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.nn.functional.losses import read_reduction, reduced
 from tinygrad_edu.ops.activation import logsigmoid
@@ -21,6 +20,7 @@ from tinygrad_edu.ops.arguments import numpy_names
 from tinygrad_edu.ops.extrema import minimum
 from tinygrad_edu.ops.masking import where
 from tinygrad_edu.ops.more.norms import length
+from tinygrad_edu.out import write_out
 from tinygrad_edu.tensor import Tensor
 
 

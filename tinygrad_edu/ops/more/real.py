@@ -16,7 +16,6 @@ from tinygrad_edu.dtypes import (
     not_implemented,
 )
 from tinygrad_edu.engine.boundary import not_a_tensor
-from tinygrad_edu.engine.filling import write_out
 from tinygrad_edu.engine.graph import TensorBase
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import as_array
@@ -25,7 +24,7 @@ from tinygrad_edu.names import return_types
 from tinygrad_edu.ops.arguments import elementwise, operand
 from tinygrad_edu.ops.arithmetic import zero_gradient
 from tinygrad_edu.ops.extrema import gate
-from tinygrad_edu.out import takes_out
+from tinygrad_edu.out import takes_out, write_out
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
