@@ -151,6 +151,63 @@ def one_hash_sizes(n: int) -> bytes:
     return one + (get(0) + get(1) + b"\x85RN") * n + b"u"
 
 
+def colliding(bits: int) -> list[int]:
+    """Integers of which each new one is looked for in most places of a table of 2^bits.
+
+    Python goes from place i to 5 i + 1, plus what is left of the hash.  A stretch of that way is
+    filled by integers that stand where they belong, and those at its beginning have doubles:
+    hashes are taken modulo 2^61 - 1.
+    """
+    mask, most = (1 << bits) - 1, (2 << bits) // 3 - 10
+    way = [0]
+    while len(way) < most * 6 // 10:
+        way.append((5 * way[-1] + 1) & mask)
+    order = {place: i for i, place in enumerate(way)}
+
+    def taken(value: int) -> int:
+        """How many places are looked at."""
+        at, rest, count = value & mask, value, 0
+        while rest and at in order:
+            rest >>= 5
+            at, count = (5 * at + 1 + rest) & mask, count + 1
+        return count + len(way) - order[at] if at in order else 0
+
+    doubles = [x + j * ((1 << 61) - 1) for x in sorted(way, key=taken)[::-1] for j in range(1, 8)]
+    return (way + doubles)[:most]
+
+
+def integer(x: int) -> bytes:
+    return b"J" + struct.pack("<i", x) if x < 1 << 31 else b"\x8a\x09" + x.to_bytes(9, "little")
+
+
+def flood(as_: str, bits: int = 16) -> bytes:
+    keys = [integer(x) for x in colliding(bits)]
+    if as_ == "dict":
+        return b"}(" + b"".join([key + b"N" for key in keys]) + b"u"
+    if as_ == "dict, one by one":
+        return b"}" + b"".join([key + b"Ns" for key in keys])
+    if as_ == "pairs":
+        return OD + b"](" + b"".join([key + b"N\x86" for key in keys]) + b"e\x85R"
+    if as_ == "set":
+        return SET + b"](" + b"".join(keys) + b"e\x85R"
+    assert as_ == "copies"  # of dicts that are allowed
+    made = flood("dict", 14)
+    copies = (get(0) + get(1) + b"R") * 15
+    return b"(" + (OD + put(0) + made + b"\x85" + put(1) + copies) * 8 + b"t"
+
+
+def floods_of_notes(bits: int = 15) -> bytes:
+    """One object noted under many numbers."""
+    return b"N" + b"".join([b"r" + struct.pack("<I", x) for x in colliding(bits) if x < 1 << 32])
+
+
+def devices_of_one_hash(n: int) -> bytes:
+    head = b"ctorch\ndevice\n" + put(0) + text("cuda") + put(1) + b"}("
+    numbers = [1 + k * ((1 << 61) - 1) for k in range(n)]
+    made = [get(0) + get(1) + b"\x8a\x0a" + x.to_bytes(10, "little") for x in numbers]
+    return head + b"".join([one + b"\x86RN" for one in made]) + b"u"
+
+
 ATTACKS: dict[str, Callable[[], bytes]] = {
     "bytes": lambda: again(ENCODE, text("a" * 50_000)),
     "bytes, new tuples": lambda: fresh(ENCODE, text("a" * 50_000), text("latin1")),
@@ -185,6 +242,12 @@ ATTACKS: dict[str, Callable[[], bytes]] = {
     "one hash, complex": lambda: one_hash_complex(SIZE // 23),
     "sizes": lambda: one_hash_sizes(SIZE // 6),
     "one hash, 64 keys, many dicts": lambda: b"(" + one_hash(64) * (SIZE // 900) + b"t",
+    "integers that collide": lambda: flood("dict"),
+    "integers that collide, one by one": lambda: flood("dict, one by one"),
+    "integers that collide, pairs": lambda: flood("pairs"),
+    "integers that collide, set": lambda: flood("set"),
+    "integers that collide, copies": lambda: flood("copies"),
+    "devices of one hash": lambda: devices_of_one_hash(SIZE // 19),
     "dicts": lambda: b"(" + b"}" * SIZE + b"t",
     "lists": lambda: b"(" + b"]" * SIZE + b"t",
     "tuples of one": lambda: b")" + b"\x85" * SIZE,
@@ -288,6 +351,31 @@ def test_an_integer_counts_with_the_floats_of_its_hash() -> None:
                 assert len(torch.load(file)) == count
 
 
+@pytest.mark.parametrize("as_", ["dict", "dict, one by one", "pairs"])
+def test_integers_that_collide(as_: str) -> None:
+    """None has the hash of more than seven others, and filling takes the square of their number."""
+    data = archive(b"\x80\x02" + flood(as_) + b".")
+    with pytest.raises(CheckpointError, match="collide so often"):
+        torch.load(io.BytesIO(data))
+
+
+def test_numbers_of_notes_count_up() -> None:
+    """A file chooses them; a few may be left out."""
+    sparse = b"N" + b"".join([b"r" + struct.pack("<I", 2 * i) for i in range(200)])
+    assert torch.load(io.BytesIO(archive(b"\x80\x02" + sparse + b"."))) is None
+    with pytest.raises(CheckpointError, match="before as many"):
+        torch.load(io.BytesIO(archive(b"\x80\x02" + floods_of_notes() + b".")))
+
+
+def test_indices_of_devices_are_small() -> None:
+    """Else thousands could have one hash; torch counts them in 8 bits."""
+    with pytest.raises(CheckpointError, match="at most 127"):
+        torch.load(io.BytesIO(archive(b"\x80\x02" + devices_of_one_hash(2) + b".")))
+    for index, message in ((128, "at most 127, got 128"), (-1, "must not be negative")):
+        with pytest.raises(RuntimeError, match=message):
+            torch.device("cuda", index)
+
+
 def test_names_and_memory_left_over_are_harmless_values() -> None:
     """Nobody writes such files; torch gives the functions themselves."""
     left = [ENCODE, b"ctorch\nFloatStorage\n", storage()]
@@ -316,6 +404,10 @@ def test_what_is_saved_is_never_refused() -> None:
         {complex(i, j): None for i in range(40) for j in range(40)},
         dict.fromkeys([*range(-500, 500), *[0.5 * i for i in range(900)], True, 2**62, -(2**61)]),
         [set(range(i)) for i in range(200)],
+        dict.fromkeys(range(20_000)),
+        dict.fromkeys([rng.randrange(-(2**63), 2**64) for _ in range(10_000)]),
+        dict.fromkeys([16 * i + 0x7F00_0000_0000 for i in range(10_000)]),  # as addresses are
+        {rng.random() for _ in range(10_000)},
         [torch.Size([1] * (i % 9)) for i in range(500)],
         [torch.device("cpu")] * 500 + [torch.float32] * 500,
         {f"layer.{i}.weight": torch.ones(1) for i in range(2000)},

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from compiling import GPT, bits, both_ways, explained, left_behind, recorded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from interrupting import sweep
@@ -14,29 +15,6 @@ from interrupting import sweep
 import tinygrad_edu as torch
 from tinygrad_edu import nn
 from tinygrad_edu.nn import functional as F
-
-explained = torch.compiler.explain
-
-
-def recorded(compiled: Any) -> bool:
-    text = explained(compiled)
-    return "recorded:" in text and "runs as it is" not in text
-
-
-def bits(t: Any) -> Any:
-    return None if t is None else (t.array.shape, t.array.dtype, t.array.strides, t.array.tobytes())
-
-
-def left_behind(model: Any, optimizer: Any) -> list[Any]:
-    """Parameters, buffers, gradients, the optimizer's state and groups, the stream."""
-    found: list[Any] = [bits(p) for p in [*model.parameters(), *model.buffers()]]
-    for p in model.parameters():
-        state = optimizer.state.get(p, {})
-        found += [bits(p.grad), {k: bits(v) if isinstance(v, torch.Tensor) else v
-                                 for k, v in state.items()}]  # fmt: skip
-    found += [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
-    return [*found, torch.get_rng_state().array.tobytes()]
-
 
 OPTIMIZERS: dict[str, Callable[[Any], Any]] = {
     "sgd": lambda p: torch.optim.SGD(p, lr=0.05),
@@ -54,31 +32,15 @@ def mlp() -> Any:
     )  # fmt: skip
 
 
-class GPT(nn.Module):
-    """Two blocks, tied weights."""
+class Scores(nn.Module):
+    """Those of a transformer with tied weights."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.wte, self.wpe = nn.Embedding(11, 8), nn.Embedding(16, 8)
-        self.qkv = nn.ModuleList([nn.Linear(8, 24) for _ in range(2)])
-        self.norms = nn.ModuleList([nn.LayerNorm(8) for _ in range(5)])
-        self.feed = nn.ModuleList([
-            nn.Sequential(nn.Linear(8, 16), nn.GELU(), nn.Linear(16, 8), nn.Dropout(0.1))
-            for _ in range(2)
-        ])  # fmt: skip
-        self.head = nn.Linear(8, 11, bias=False)
-        self.head.weight = self.wte.weight
+        self.gpt = GPT()
 
     def forward(self, ids: Any) -> Any:
-        n, t = ids.shape
-        x = self.wte(ids) + self.wpe(torch.arange(t))
-        for i in range(2):
-            parts = self.qkv[i](self.norms[2 * i](x)).chunk(3, dim=2)
-            q, k, v = [a.view(n, t, 2, 4).transpose(1, 2) for a in parts]
-            y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-            x = x + y.transpose(1, 2).reshape(n, t, 8)
-            x = x + self.feed[i](self.norms[2 * i + 1](x))
-        return self.head(self.norms[4](x))
+        return self.gpt(ids)[0]
 
 
 class Reader(nn.Module):
@@ -105,7 +67,7 @@ def classes(n: int) -> Any:
 
 TASKS: dict[str, tuple[Callable[[], Any], Callable[[int], Any]]] = {
     "mlp": (mlp, lambda n: (torch.randn(n, 12), classes(n))),
-    "gpt": (GPT, lambda n: (torch.randint(0, 11, (n, 9)), torch.randint(0, 11, (n, 9)))),
+    "gpt": (Scores, lambda n: (torch.randint(0, 11, (n, 9)), torch.randint(0, 11, (n, 9)))),
     "lstm": (Reader, lambda n: (torch.randn(n, 4, 6), classes(n))),
     "convnet": (convnet, lambda n: (torch.randn(n, 1, 8, 8), classes(n))),
 }
@@ -125,17 +87,15 @@ def make_step(model: Any, optimizer: Any, clip: bool = True) -> Callable[..., An
 
 
 def train(
-    task: str, steps: int, batch: int, compiled: bool, name: str = "adamw",
-    between: Callable[[int, Any, Any], None] | None = None,
+    compile: Any, task: str, steps: int, batch: int, name: str = "adamw",
+    between: Callable[[int, Any, Any], None] = lambda i, model, optimizer: None,
     looks: Callable[[int], bool] = lambda i: True,
-) -> tuple[Any, list[Any]]:  # fmt: skip
-    """Run so many steps; the step, and all that was seen."""
-    torch.manual_seed(7)
+) -> list[Any]:  # fmt: skip
+    """Run so many steps; all that was seen."""
     make, data = TASKS[task]
     model = make()
     optimizer = OPTIMIZERS[name](model.parameters())
-    step = make_step(model, optimizer)
-    run = torch.compile(step) if compiled else step
+    run = compile(make_step(model, optimizer))
     seen: list[Any] = []
     for i in range(steps):
         n = batch - 3 if i % 10 == 9 else batch  # the last batch of an epoch is smaller
@@ -143,9 +103,8 @@ def train(
         seen.append(loss.item())
         if looks(i):
             seen.append((bits(loss), loss.requires_grad, left_behind(model, optimizer)))
-        if between is not None:
-            between(i, model, optimizer)
-    return run, seen
+        between(i, model, optimizer)
+    return seen
 
 
 @pytest.mark.parametrize(
@@ -155,16 +114,13 @@ def test_500_steps_are_those_of_eager(task: str, batch: int) -> None:
     def looks(i: int) -> bool:
         return i < 12 or i % 100 == 99
 
-    run, seen = train(task, 500, batch, True, looks=looks)
-    assert recorded(run) and run.looks == 4, explained(run)
-    assert seen == train(task, 500, batch, False, looks=looks)[1]
+    (run,) = both_ways(lambda compile: train(compile, task, 500, batch, looks=looks))
+    assert run.looks == 4
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_every_optimizer(name: str) -> None:
-    run, seen = train("mlp", 12, 8, True, name)
-    assert recorded(run), explained(run)
-    assert seen == train("mlp", 12, 8, False, name)[1]
+    both_ways(lambda compile: train(compile, "mlp", 12, 8, name))
 
 
 def test_what_happens_between_steps() -> None:
@@ -211,101 +167,88 @@ def test_what_happens_between_steps() -> None:
             model[2].p = 0.6
             model.train()
 
-    seen, logs = [], []
-    for compiled in (True, False):
+    def script(compile: Any) -> list[Any]:
         log.clear()
-        run, found = train("mlp", 40, 8, compiled, between=between)
-        seen.append(found)
-        logs.append([*log])
-        if compiled:
-            assert "recorded" in explained(run)
-    assert logs[0] == logs[1] and seen[0] == seen[1]
+        return [*train(compile, "mlp", 40, 8, between=between), *log]
+
+    (run,) = both_ways(script, is_recorded=None)
+    assert "recorded" in explained(run)
 
 
 @pytest.mark.parametrize("inside", [True, False])
 def test_a_schedule(inside: bool) -> None:
-    found = []
-    for compiled in (True, False):
-        torch.manual_seed(0)
+    def script(compile: Any) -> list[Any]:
         model = mlp()
         optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
         scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 20)
         one = make_step(model, optimizer)
 
         def both(x: Any, y: Any) -> Any:
-            loss = one(x, y)  # noqa: B023
-            scheduler.step()  # noqa: B023
+            loss = one(x, y)
+            scheduler.step()
             return loss
 
-        step = both if inside else one
-        run = torch.compile(step) if compiled else step
+        run = compile(both if inside else one)
         for _ in range(30):
             run(torch.randn(8, 12), classes(8))
             if not inside:
                 scheduler.step()
-        if compiled:
-            assert recorded(run) and run.looks == 2, explained(run)
-        found.append((left_behind(model, optimizer), scheduler.state_dict()))
-    assert found[0] == found[1]
+        return [left_behind(model, optimizer), scheduler.state_dict()]
+
+    (run,) = both_ways(script)
+    assert run.looks == 2
 
 
 def test_gradients_are_kept_added_and_shared_as_in_eager() -> None:
     """A gradient somebody holds is not written again; without zero_grad gradients add up."""
-    found = []
-    for compiled in (True, False):
-        torch.manual_seed(0)
+
+    def script(compile: Any) -> list[Any]:
         model = mlp()
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
         x, y = torch.randn(8, 12), classes(8)
 
         def halves() -> Any:
-            for a, b in ((x[:4], y[:4]), (x[4:], y[4:])):  # noqa: B023
-                (F.cross_entropy(model(a), b) / 2).backward()  # noqa: B023
-            optimizer.step()  # noqa: B023
-            optimizer.zero_grad(set_to_none=False)  # noqa: B023
+            for a, b in ((x[:4], y[:4]), (x[4:], y[4:])):
+                (F.cross_entropy(model(a), b) / 2).backward()
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=False)
 
-        step = make_step(model, optimizer, clip=False)
-        run, run_halves = (torch.compile(step), torch.compile(halves)) if compiled else (
-            step, halves)  # fmt: skip
+        run, run_halves = compile(make_step(model, optimizer, clip=False)), compile(halves)
         held, losses = [], []
         for _ in range(6):
             losses.append(run(x, y))
             held.append([p.grad for p in model.parameters()])
         for _ in range(5):
             run_halves()
-        if compiled:
-            assert recorded(run) and recorded(run_halves), explained(run_halves)
-        found.append([[bits(g) for gs in held for g in gs], [bits(loss) for loss in losses],
-                      left_behind(model, optimizer)])  # fmt: skip
         with pytest.raises(RuntimeError, match="second time"):
             losses[-1].backward()
-    assert found[0] == found[1]
+        return [[bits(g) for gs in held for g in gs], [bits(loss) for loss in losses],
+                left_behind(model, optimizer)]  # fmt: skip
+
+    both_ways(script)
 
 
 def test_other_words_for_the_same() -> None:
-    found = []
-    for compiled in (True, False):
-        torch.manual_seed(0)
+    def script(compile: Any) -> list[Any]:
         model = mlp()
         optimizer = torch.optim.Adam(model.parameters())
 
         def step(x: Any, y: Any) -> Any:
-            model.zero_grad()  # noqa: B023
-            losses = F.cross_entropy(model(x), y, reduction="none")  # noqa: B023
+            model.zero_grad()
+            losses = F.cross_entropy(model(x), y, reduction="none")
             losses.mean().backward(retain_graph=True)
             losses.max().backward()
-            nn.utils.clip_grad_value_(model.parameters(), 0.01)  # noqa: B023
-            norm = nn.utils.clip_grad_norm_([*model.parameters()], 0.01, norm_type=1)  # noqa: B023
-            optimizer.step()  # noqa: B023
+            nn.utils.clip_grad_value_(model.parameters(), 0.01)
+            norm = nn.utils.clip_grad_norm_([*model.parameters()], 0.01, norm_type=1)
+            optimizer.step()
             return {"norm": norm * 2, "loss": losses.detach().mean()}
 
-        run = torch.compile(step) if compiled else step
+        run = compile(step)
         said = [run(torch.randn(8, 12), classes(8)) for _ in range(6)]
-        if compiled:
-            assert recorded(run), explained(run)
-        found.append([[(k, bits(v)) for one in said for k, v in one.items()],
-                      left_behind(model, optimizer)])  # fmt: skip
-    assert found[0] == found[1]
+        return [[(k, bits(v)) for one in said for k, v in one.items()],
+                left_behind(model, optimizer)]  # fmt: skip
+
+    both_ways(script)
 
 
 def test_a_kept_graph_can_be_walked_again() -> None:
@@ -324,47 +267,40 @@ def test_a_kept_graph_can_be_walked_again() -> None:
 
 
 def test_ignored_classes_may_come_after_the_recording() -> None:
-    found = []
-    for compiled in (True, False):
-        torch.manual_seed(0)
+    def script(compile: Any) -> list[Any]:
         model = mlp()
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-        step = make_step(model, optimizer)
-        run = torch.compile(step) if compiled else step
+        run = compile(make_step(model, optimizer))
         for i in range(8):
             y = classes(8)
             if i > 4:
                 y[2] = -100
             run(torch.randn(8, 12), y)
-        if compiled:
-            assert recorded(run), explained(run)
-        found.append(left_behind(model, optimizer))
-    assert found[0] == found[1]
+        return left_behind(model, optimizer)
+
+    both_ways(script)
 
 
 def test_errors_leave_what_eager_leaves() -> None:
-    found = []
-    for compiled in (True, False):
-        torch.manual_seed(0)
+    def script(compile: Any) -> list[Any]:
         model = mlp()
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-        step = make_step(model, optimizer)
-        run = torch.compile(step) if compiled else step
+        run = compile(make_step(model, optimizer))
         for i in range(8):
             if i == 5:
                 with pytest.raises(IndexError) as caught:
                     run(torch.randn(8, 12), classes(8) + 3)
             else:
                 run(torch.randn(8, 12), classes(8))
-        found.append((left_behind(model, optimizer), str(caught.value)))
-    assert found[0] == found[1]
+        return [left_behind(model, optimizer), str(caught.value)]
+
+    both_ways(script, is_recorded=None)
 
 
 # ---- what is not recorded, and why
 
 
 def not_recorded(change: str) -> Callable[..., Any]:
-    torch.manual_seed(0)
     model = mlp()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     scaler = torch.amp.GradScaler("cpu")
@@ -400,16 +336,13 @@ def not_recorded(change: str) -> Callable[..., Any]:
     "change", ["autocast", "create_graph", "scaler", "reads a gradient", "closure", "item"]
 )
 def test_a_reason_where_nothing_is_recorded(change: str) -> None:
-    found = []
-    for compiled in (True, False):
-        step = not_recorded(change)
-        run = torch.compile(step) if compiled else step
-        torch.manual_seed(1)
+    def script(compile: Any) -> list[Any]:
+        run = compile(not_recorded(change))
         losses = [run(torch.randn(8, 12), classes(8)) for _ in range(6)]
-        found.append([x if isinstance(x, float) else x.item() for x in losses])
-        if compiled:
-            assert "runs as it is: " in explained(run) and not recorded(run), explained(run)
-    assert found[0] == found[1]
+        return [x if isinstance(x, float) else x.item() for x in losses]
+
+    (run,) = both_ways(script, is_recorded=False)
+    assert "runs as it is: " in explained(run)
 
 
 # ---- any layers
@@ -447,9 +380,7 @@ def test_any_stack_of_layers(
     names: list[str], name: str, residual: bool, clip: bool, double: bool, turned: bool,
     rows: list[int], mse: bool,
 ) -> None:  # fmt: skip
-    found = []
-    for compiled in (True, False):
-        torch.manual_seed(3)
+    def script(compile: Any) -> list[Any]:
         model: Any = Stack(["linear", *names], residual)
         x, target = torch.randn(*rows, 6), torch.randn(*rows, 6)
         if turned:
@@ -459,22 +390,21 @@ def test_any_stack_of_layers(
         optimizer = OPTIMIZERS[name](model.parameters())
 
         def step(x: Any, target: Any) -> Any:
-            optimizer.zero_grad()  # noqa: B023
-            y = model(x)  # noqa: B023
+            optimizer.zero_grad()
+            y = model(x)
             loss = F.mse_loss(y, target) if mse else (y * target).sum() + y.mean()
             loss.backward()
             if clip:
-                nn.utils.clip_grad_norm_(model.parameters(), 0.5)  # noqa: B023
-            optimizer.step()  # noqa: B023
+                nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+            optimizer.step()
             return loss.detach(), y.detach()
 
-        run = torch.compile(step) if compiled else step
+        run = compile(step)
         for _ in range(5):
             loss, y = run(x, target)
-        if compiled:
-            assert recorded(run), explained(run)
-        found.append([bits(loss), bits(y), left_behind(model, optimizer)])
-    assert found[0] == found[1]
+        return [bits(loss), bits(y), left_behind(model, optimizer)]
+
+    both_ways(script)
 
 
 # ---- interrupts
@@ -522,5 +452,5 @@ def test_the_plan_of_an_mlp_is_calls_of_numpy() -> None:
     plan = explained(run)
     assert plan.count("np.matmul") == 2 + 1 + 2 * 2  # forward, to the activation, to each parameter
     assert plan.count("out=") == 2 + 1 + 1  # biases, relu, dropout's gradient
-    for name in ("linear", "relu", "dropout", "mul("):
+    for name in ("linear", "relu", "mul("):
         assert name not in plan.replace("np.matmul(", "")

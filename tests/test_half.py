@@ -230,6 +230,34 @@ def test_a_number_that_does_not_fit_is_refused(call: Any) -> None:
             call(library, library.ones(2, dtype=library.float16))
 
 
+DEFINED = {
+    "layer_norm": lambda lib, x: lib.nn.functional.layer_norm(x, (4,)),
+    "rms_norm": lambda lib, x: lib.nn.functional.rms_norm(x, (4,)),
+    "group_norm": lambda lib, x: lib.nn.functional.group_norm(x, 1),
+    "batch_norm": lambda lib, x: lib.nn.functional.batch_norm(x, None, None, training=True),
+    "gelu": lambda lib, x: lib.nn.functional.gelu(x),
+    "cross_entropy": lambda lib, x: lib.nn.functional.cross_entropy(x, lib.tensor([0, 3])),
+    "attention": lambda lib, x: lib.nn.functional.scaled_dot_product_attention(x, x, x),
+}
+"""What a kernel computes, and a definition where gradients of the gradients may be asked for."""
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("name", DEFINED)
+@pytest.mark.parametrize("spread", [0.0, 1e-3, 1.0, 60.0])
+def test_recording_changes_no_gradient_of_16_bits(name: str, dtype: str, spread: float) -> None:
+    """What a definition computes in between does not overflow where the kernel's does not."""
+    x = (ours.arange(8.0).reshape(2, 4) * spread - 0.3).to(getattr(ours, dtype)).requires_grad_()
+    w = ours.tensor([[-2.5, -1.5, -0.5, 0.5], [1.5, 2.5, 3.5, -2.5]]).to(x.dtype)
+    found = []
+    for recorded in (False, True):
+        total = (w * DEFINED[name](ours, x)).sum()
+        (g,) = ours.autograd.grad(total, x, create_graph=recorded)
+        found.append(g.detach().double().numpy())
+    scale = np.abs(found[0]).max(initial=1.0)
+    np.testing.assert_allclose(found[1], found[0], rtol=0.05, atol=0.03 * scale)
+
+
 USES: dict[str, Callable[[Any, Any, Any], Any]] = {
     "one": lambda lib, y, w: y.to(lib.bfloat16) @ w,
     "two": lambda lib, y, w: y.to(lib.bfloat16) @ w + y.to(lib.bfloat16) @ (w * 2),

@@ -41,6 +41,17 @@ OPTIMIZERS: dict[str, Callable[[Any], Any]] = {
     "rmsprop": lambda p: A.RMSprop(p, momentum=0.9, centered=True),
     "rprop": lambda p: A.Rprop(p),
 }
+S = A.lr_scheduler
+SCHEDULERS: dict[str, Callable[[Any], Any]] = {
+    "exponential": lambda o: S.ExponentialLR(o, 0.5),
+    "one cycle": lambda o: S.OneCycleLR(o, 1.0, total_steps=20),
+    "restarts": lambda o: S.CosineAnnealingWarmRestarts(o, 2),
+    "plateau": lambda o: S.ReduceLROnPlateau(o, patience=0),
+    "sequential": lambda o: S.SequentialLR(
+        o, [S.ConstantLR(o, 0.5), S.ExponentialLR(o, 0.5)], milestones=[2]
+    ),
+    "chained": lambda o: S.ChainedScheduler([S.ConstantLR(o, 0.5), S.ExponentialLR(o, 0.5)]),
+}
 SHAPES = {
     "small": [(3, 4), (5,)],
     "half": [(3, 4)],
@@ -265,3 +276,75 @@ def test_function_backward_and_hooks(
         run()
         assert w.grad.tolist() == one
         assert fired == ["forward", "backward", "tensor", "accumulated"], interrupter.where
+
+
+def rates(scheduler: Any) -> str:
+    """All that a scheduler has set and remembers."""
+    groups = scheduler.optimizer.param_groups
+    options = [{k: v for k, v in group.items() if k != "params"} for group in groups]
+    return f"{options} {groups[1]['lr'].item()} {scheduler.state_dict()}"
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_a_schedulers_step(name: str, request: pytest.FixtureRequest) -> None:
+    """All learning rates and counters are those before the step, or those after it."""
+
+    def fresh() -> tuple[Any, Callable[[], None]]:
+        lrs = 0.1, torch.tensor(0.2)  # a tensor is filled in place
+        groups = [{"params": [nn.Parameter(torch.ones(1))], "lr": lr} for lr in lrs]
+        optimizer = A.SGD(groups, momentum=0.9)
+        scheduler, args = SCHEDULERS[name](optimizer), (1.0,) if name == "plateau" else ()
+        optimizer.step()
+        scheduler.step(*args)
+        return scheduler, lambda: scheduler.step(*args)
+
+    scheduler, step = fresh()
+    before = rates(scheduler)
+    step()
+    after, found = rates(scheduler), set()
+    assert before != after
+    for i, interrupter in enumerate(sweep(request, fresh()[1], 20)):
+        scheduler, step = fresh()
+        interrupter.kind = KINDS[i % 2]
+        interrupter.run(step)
+        found.add(rates(scheduler))
+        assert found <= {before, after}, interrupter.where
+    assert before in found
+
+
+def test_a_gradient_scaler(request: pytest.FixtureRequest) -> None:
+    """Gradients are divided by the scale once, all or none; the scale and its counter agree."""
+    p = [nn.Parameter(torch.ones(3)) for _ in range(3)]
+    optimizer = A.SGD(p, lr=0.5)
+    start = torch.amp.GradScaler("cpu", growth_interval=1)
+    start.scale(torch.ones(()))
+    saved = start.state_dict()
+
+    def fresh() -> Any:
+        scaler = torch.amp.GradScaler("cpu", growth_interval=1)
+        scaler.load_state_dict(saved)
+        scaler.scale(torch.ones(()))
+        for x in p:
+            x.data.fill_(1.0)
+            x.grad = torch.full((3,), 65536.0)
+        return scaler
+
+    def run(scaler: Any) -> None:
+        scaler.unscale_(optimizer)
+        nn.utils.clip_grad_norm_(p, 1.5)
+        scaler.step(optimizer)
+        scaler.update()
+
+    scaler = fresh()
+    for i, interrupter in enumerate(sweep(request, lambda: run(fresh()), 60)):
+        scaler = fresh()
+        interrupter.kind = KINDS[i % 2]
+        interrupter.run(lambda scaler=scaler: run(scaler))
+        grads = {tuple(x.grad.tolist()) for x in p if x.grad is not None}
+        assert len(grads) == 1, interrupter.where
+        stage = scaler._per_optimizer_states[id(optimizer)]["stage"].name
+        grad, scale = grads.pop()[0], scaler.get_scale()
+        assert (scale == 131072) == (stage == "READY" and grad != 65536), interrupter.where
+        assert (grad == 65536) == (stage == "READY" and scale == 65536), interrupter.where
+        scaler.update(65536.0)  # as in torch, it is what ends an iteration
+        run(scaler)

@@ -256,3 +256,13 @@ def test_an_output_keeps_its_class(kind: str, register: str) -> None:
             assert run(ours)[2]
     else:
         same(run)
+
+
+def test_the_node_of_backward_hooks_has_the_name_of_torch() -> None:
+    torch = pytest.importorskip("torch")
+    names = []
+    for lib in (tg, torch):
+        model = lib.nn.Linear(2, 2)
+        model.register_full_backward_hook(lambda *args: None)
+        names.append(model(lib.ones(1, 2)).grad_fn.name())
+    assert names[0] == names[1]

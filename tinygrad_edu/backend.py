@@ -51,7 +51,7 @@ class device:
     where to.
 
     Raises:
-        RuntimeError: the name is not one of the devices known here.
+        RuntimeError: the name is not one of the devices known here, or the index is not in 0..127.
 
     >>> import tinygrad_edu as torch
     >>> torch.device("cuda:1").index
@@ -78,6 +78,10 @@ class device:
             if index is not None or not number.isdigit():
                 raise RuntimeError(f"Invalid device string: '{type}'")
             index = int(number)
+        if index is not None and index < 0:
+            raise RuntimeError("Device index must not be negative")
+        if index is not None and index > 127:
+            raise RuntimeError(f"a device index is at most 127, got {index}")
         self.type, self.index = name, index
 
     def __repr__(self) -> str:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tinygrad_edu.nn.modules.module import Module
 
 
-@primitive(variadic=True, multiple=True)
+@primitive(variadic=True, multiple=True, node="BackwardHookFunctionBackward")
 def border(tensors: Sequence[Array], on_gradients: Any) -> tuple[Array, ...]:
     """The tensors themselves; on the way back their gradients go through `on_gradients`."""
     return tuple(tensors)

@@ -10,6 +10,7 @@ import types
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable
+from operator import imul
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from tinygrad_edu.engine.boundary import users_level
 from tinygrad_edu.engine.composed import heard
 from tinygrad_edu.engine.record import as_array, wrap
 from tinygrad_edu.kernels import cuda
+from tinygrad_edu.kernels.undivided import Calls, undivided
 from tinygrad_edu.tensor import Tensor
 
 Tensors = Tensor | Iterable[Tensor]
@@ -180,13 +182,16 @@ def clip_grads_with_norm_(
         return
     here: Any = None
     place: Any = None
+    calls: Calls = []
     for grad in rest:
         grad._storage.write()
         array = grad.array
         device = device_of(array)
         if device is not place or array.dtype is not here.dtype:
             place, here = device, as_array(to_device(factor, device).astype(array.dtype))
-        array *= here
+        calls.append((imul, array, here))
+    with np.errstate(all="ignore"):
+        undivided(calls)
 
 
 @heard("clip")

@@ -9,7 +9,7 @@ from tinygrad_edu.names.missing import later as _later
 if _typing.TYPE_CHECKING:
     from .base import LRScheduler, _LRScheduler
     from .composed import ChainedScheduler, SequentialLR
-    from .cosine import CosineAnnealingLR, CosineAnnealingWarmRestarts
+    from .cosine import CosineAnnealingLR
     from .cyclic import CyclicLR, OneCycleLR
     from .factors import (
         ConstantLR,
@@ -22,18 +22,20 @@ if _typing.TYPE_CHECKING:
         StepLR,
     )
     from .plateau import ReduceLROnPlateau
+    from .restarts import CosineAnnealingWarmRestarts
 
 # Imported when it is asked for: each name, and the module that it is in.
 _IN = {
     "base": ["LRScheduler", "_LRScheduler"],
     "composed": ["ChainedScheduler", "SequentialLR"],
-    "cosine": ["CosineAnnealingLR", "CosineAnnealingWarmRestarts"],
+    "cosine": ["CosineAnnealingLR"],
     "cyclic": ["CyclicLR", "OneCycleLR"],
     "factors": [
         "ConstantLR", "ExponentialLR", "LambdaLR", "LinearLR", "MultiplicativeLR",
         "MultiStepLR", "PolynomialLR", "StepLR",
     ],
     "plateau": ["ReduceLROnPlateau"],
+    "restarts": ["CosineAnnealingWarmRestarts"],
 }  # fmt: skip
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 import warnings
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import FunctionType
-from typing import Any, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from tinygrad_edu.engine.boundary import users_level
 from tinygrad_edu.engine.composed import heard
@@ -15,6 +15,8 @@ from tinygrad_edu.optim.optimizer import Group, Optimizer
 from tinygrad_edu.tensor import Tensor
 
 T = TypeVar("T")
+P = ParamSpec("P")
+Scheduler = TypeVar("Scheduler", bound="LRScheduler")
 
 EPOCH_DEPRECATION_WARNING = (
     "The epoch parameter in `scheduler.step()` was not necessary and is being deprecated where"
@@ -117,6 +119,32 @@ def _notice_steps(optimizer: Optimizer) -> None:
     vars(optimizer)["step"] = step
 
 
+def undone_if_interrupted(
+    step: Callable[Concatenate[Scheduler, P], None],
+) -> Callable[Concatenate[Scheduler, P], None]:
+    """A scheduler's step that leaves everything as it was if an error or Ctrl-C ends it."""
+
+    @functools.wraps(step)
+    def whole(self: Scheduler, *args: P.args, **kwargs: P.kwargs) -> None:
+        schedulers: list[LRScheduler] = [self]
+        for one in schedulers:
+            schedulers += getattr(one, "_schedulers", ())
+        before = [(vars(one), dict(vars(one))) for one in schedulers]
+        before += [(group, dict(group)) for group in self.optimizer.param_groups]
+        options = [value for _, old in before for value in old.values()]
+        rates = [(x, x.array.copy()) for x in options if isinstance(x, Tensor)]
+        try:
+            step(self, *args, **kwargs)
+        except BaseException:
+            for now, old in before:
+                now.update(old)
+            for x, value in rates:
+                x.array[...] = value
+            raise
+
+    return whole
+
+
 class LRScheduler:
     """The base class of schedulers.  A schedule defines `get_lr`, one learning rate per group.
 
@@ -173,6 +201,7 @@ class LRScheduler:
             self._is_initial = False
 
     @heard("scheduler_step")
+    @undone_if_interrupted
     def step(self, epoch: int | None = None) -> None:
         """Set the learning rates of the next epoch; call it after `optimizer.step()`.
 

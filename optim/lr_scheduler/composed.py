@@ -7,7 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from tinygrad_edu.engine.composed import heard
-from tinygrad_edu.optim.lr_scheduler.base import LRScheduler, set_value, values_of
+from tinygrad_edu.optim.lr_scheduler.base import (
+    LRScheduler,
+    set_value,
+    undone_if_interrupted,
+    values_of,
+)
 from tinygrad_edu.optim.lr_scheduler.plateau import ReduceLROnPlateau
 from tinygrad_edu.optim.optimizer import Optimizer
 
@@ -116,6 +121,7 @@ class SequentialLR(_Composed):
             whole.last_epoch -= 1
 
     @heard("scheduler_step")
+    @undone_if_interrupted
     def step(self) -> None:  # type: ignore[override]
         """Set the learning rates of the next epoch."""
         self.last_epoch += 1
@@ -164,6 +170,7 @@ class ChainedScheduler(_Composed):
         self._last_lr = values_of(self.optimizer, "lr")
 
     @heard("scheduler_step")
+    @undone_if_interrupted
     def step(self) -> None:  # type: ignore[override]
         """Let every scheduler make its step."""
         for part in self._schedulers:

@@ -13,6 +13,7 @@ from tinygrad_edu.optim.lr_scheduler.base import (
     LRScheduler,
     check_optimizer,
     set_value,
+    undone_if_interrupted,
     values_of,
 )
 from tinygrad_edu.optim.optimizer import Optimizer
@@ -95,6 +96,7 @@ class ReduceLROnPlateau(LRScheduler):
         self.num_bad_epochs = 0
 
     @heard("scheduler_step")
+    @undone_if_interrupted
     def step(self, metrics: SupportsFloat, epoch: int | None = None) -> None:  # type: ignore[override]
         """Look at the metric of an epoch, and reduce the learning rates if it is time.
 

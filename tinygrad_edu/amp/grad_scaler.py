@@ -6,6 +6,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Iterable
 from enum import Enum
+from operator import imul, setitem
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 from tinygrad_edu import backend, dtypes
 from tinygrad_edu.engine.composed import heard
 from tinygrad_edu.engine.switches import no_grad
+from tinygrad_edu.kernels.undivided import Calls, undivided
 from tinygrad_edu.ops import creation
 from tinygrad_edu.tensor import Tensor
 
@@ -147,11 +149,13 @@ class GradScaler:
             raise RuntimeError("unscale_() is being called after step().")
         with no_grad():
             inverse = scale.double().reciprocal().float()
-            state["found_inf_per_device"] = self._unscale(optimizer, inverse)
-        state["stage"] = OptState.UNSCALED
+        found, calls = self._unscale(optimizer, inverse)
+        calls.append((state.update, {"found_inf_per_device": found, "stage": OptState.UNSCALED}))
+        with np.errstate(all="ignore"):
+            undivided(calls)
 
-    def _unscale(self, optimizer: Optimizer, inverse: Tensor) -> dict[Any, Tensor]:
-        """Multiply the gradients; for each device, 1 if one of them was inf or nan, else 0."""
+    def _unscale(self, optimizer: Optimizer, inverse: Tensor) -> tuple[dict[Any, Tensor], Calls]:
+        """For each device, 1 if a gradient is inf or nan, else 0; and the calls that multiply."""
         grads = [
             p.grad for group in optimizer.param_groups for p in group["params"]
             if p.grad is not None
@@ -159,6 +163,7 @@ class GradScaler:
         if any([g.dtype is dtypes.float16 for g in grads]):
             raise ValueError("Attempting to unscale FP16 gradients.")
         found: dict[Any, Tensor] = {}
+        calls: Calls = []
         for g in grads:
             array, place = g.array, g.device
             if place not in found:
@@ -166,9 +171,10 @@ class GradScaler:
             bad = ~np.isfinite(array).all()
             found[place].array[...] = np.maximum(found[place].array, bad.astype(np.float32))
             factor = inverse.to(device=place).array
-            array *= factor.astype(array.dtype) if array.dtype.itemsize != 2 else factor
+            factor = factor.astype(array.dtype) if array.dtype.itemsize != 2 else factor
+            calls.append((imul, array, factor))
             g._storage.write()
-        return found
+        return found, calls
 
     @heard("scaler_step")
     def step(self, optimizer: Optimizer, *args: object, **kwargs: object) -> Any:
@@ -208,6 +214,7 @@ class GradScaler:
         if not self._enabled:
             return
         scale, tracker = self._started("update")
+        calls: Calls = []
         if isinstance(new_scale, float):
             scale.fill_(new_scale)
         elif new_scale is not None:
@@ -226,20 +233,26 @@ class GradScaler:
             found = [f for state in states for f in state["found_inf_per_device"].values()]
             if not found:
                 raise AssertionError("No inf checks were recorded prior to update.")
-            self._adapt(scale, tracker, sum(f.to(scale.device).array for f in found))
-        self._per_optimizer_states = defaultdict(_fresh)
+            calls = self._adapt(scale, tracker, sum(f.to(scale.device).array for f in found))
+        undivided([*calls, (setattr, self, "_per_optimizer_states", defaultdict(_fresh))])
 
-    def _adapt(self, scale: Tensor, tracker: Tensor, found: Any) -> None:
-        """Shrink after inf or nan; grow after enough steps without; all of it on the device."""
+    def _adapt(self, scale: Tensor, tracker: Tensor, found: Any) -> Calls:
+        """Shrink after inf or nan; grow after enough steps without; all of it on the device.
+
+        Returns the calls that write what comes of it.
+        """
         streak = tracker.array + 1
         grows = (found == 0) & (streak == self._growth_interval)
         factor = np.where(grows, self._growth_factor, 1.0).astype(np.float32)
         grown = scale.array * factor
         grown = np.where(np.isfinite(grown), grown, scale.array)
-        scale.array[...] = np.where(found > 0, scale.array * self._backoff_factor, grown)
-        tracker.array[...] = np.where((found > 0) | grows, 0, streak)
         scale._storage.write()
         tracker._storage.write()
+        return [
+            (setitem, scale.array, ...,
+             np.where(found > 0, scale.array * self._backoff_factor, grown)),
+            (setitem, tracker.array, ..., np.where((found > 0) | grows, 0, streak)),
+        ]  # fmt: skip
 
     # ---- what is set
 

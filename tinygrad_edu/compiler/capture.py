@@ -9,6 +9,7 @@ not see, and the recording is given up.
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Sequence
 from types import GeneratorType
 from typing import Any
@@ -16,21 +17,19 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu import random
-from tinygrad_edu.compiler.lower import lower, lower_noise
+from tinygrad_edu.compiler.lower import lower
 from tinygrad_edu.compiler.program import Walk, Writer, as_tuple
 from tinygrad_edu.compiler.watch import Refused, Watch, refuse
-from tinygrad_edu.dtypes import common, dtype, is_half
+from tinygrad_edu.dtypes import dtype, is_half
 from tinygrad_edu.engine import tree
 from tinygrad_edu.engine.composed import Composed
 from tinygrad_edu.engine.graph import INFERENCE, Node, TensorBase
 from tinygrad_edu.engine.levels import tensors
 from tinygrad_edu.engine.primitive import Primitive
-from tinygrad_edu.engine.record import current_node
-from tinygrad_edu.kernels.memory_order import in_turn
+from tinygrad_edu.kernels.memory_order import slow_to_fast
 from tinygrad_edu.ops import indexing, masking
 
-_NOISE = random.dropout_noise.composed  # type: ignore[attr-defined]
-_DRAWS = {_NOISE, random.keep_mask.composed}  # type: ignore[attr-defined]
+_DRAWS = {vars(draw)["composed"] for draw in (random.dropout_noise, random.keep_mask)}
 _SIZE_BY_VALUE = {"nonzero", "masked_select", "argwhere", "unique", "bincount", "repeat_interleave",
                   "multinomial", "histc"}  # fmt: skip
 SIMPLE = (bool, int, str, type(None), dtype)
@@ -38,12 +37,9 @@ _EFFECTS = {"zero_grad", "backward", "clip", "optimizer_step", "scheduler_step"}
 """Steps of training, by the names under which they are heard."""
 
 
-def turned(forward: Any, *values: Any) -> Any:
-    """An elementwise result laid out in memory as torch does (see `call_binary` in fast.py)."""
-    y = forward(*values)
-    if len(values) == 2 and all([hasattr(v, "dtype") for v in values]):
-        return in_turn(y, *values, dtype=common(*values) if y.dtype == bool else y.dtype)
-    return in_turn(y, *values)
+def arranged(y: Any, axes: tuple[int, ...]) -> Any:
+    """A result with its axes in memory in this order, the slowest first."""
+    return np.ascontiguousarray(y.transpose(axes)).transpose(np.argsort(axes).tolist())
 
 
 class Recorder:
@@ -61,7 +57,7 @@ class Recorder:
         effects: there was a step of training.
     """
 
-    def __init__(self, watch: Watch, given: list[Any] | None, outside: Sequence[Any] = ()) -> None:
+    def __init__(self, watch: Watch, given: Any = None, outside: Sequence[Any] = ()) -> None:
         self.watch, self.given = watch, given
         self.outside = {id(t.array): t for t in outside}
         self.handed: list[Any] = []
@@ -73,9 +69,14 @@ class Recorder:
         self.effects = False
         self.walked: set[Any] = set()
         self.saved: dict[int, list[str]] = {}
-        self.made: tuple[Any, Any] | None = None
+        self.made: Any = None
         self.position = random.default_generator.get_state_bytes()
+        nodes = {t.node for t in outside if t.node is not None}
+        if len(self.outside) < len(outside):
+            watch.refuse("two tensors are one array")
         for i, t in enumerate(given or ()):
+            if id(t.array) in self.outside or t.node in nodes:
+                watch.refuse("an argument is a tensor that the function also finds elsewhere")
             self.hand(t, f"x{i}")
 
     def hand(self, t: Any, name: str) -> str:
@@ -193,9 +194,10 @@ class Recorder:
         inputs = [self.writer.template(v, self.name_of) for v in values]
         call = self.writer.call(op.forward, op.name, inputs)
         whole = not op.multiple and not op.saves and isinstance(parts[0], np.ndarray)
-        if whole and parts[0].strides != arrays[0].strides and op.elementwise:
-            parts = (turned(op.forward, *values),)
-            call = self.writer.call(turned, "turned", [call.partition("(")[0], *inputs])
+        if whole and parts[0].strides != arrays[0].strides:
+            axes = tuple(slow_to_fast(arrays[0]))
+            parts = (arranged(parts[0], axes),)
+            call = self.writer.call(arranged, "arranged", [call, repr(axes)])
         for part, array in zip(parts, arrays, strict=True):
             if part.__class__ is np.ndarray and part.strides != array.strides:
                 raise Refused(f"{op.name} gives another layout than it computes")
@@ -219,7 +221,7 @@ class Recorder:
         self.writer.line(f"{', '.join([left, *extra])} = {call}")
         for name, part in zip(names, parts, strict=True):
             if part.__class__ is not np.ndarray:
-                self.writer.line(f"{name} = asarray({name})")
+                self.writer.line(f"{name} = as_array({name})")
 
     def write_call(self, op: Any, function: Any, args: Any, kwargs: Any, result: Any) -> None:
         """The line of a draw of random numbers, or of a step of training: it is called again."""
@@ -235,9 +237,8 @@ class Recorder:
             raise Refused("a step of training is given a tensor that is computed")
         given = [self.names.get(id(a)) or self.writer.constant(a) for a in args]
         given += [f"{name}={self.writer.constant(a)}" for name, a in kwargs.items()]
+        function = inspect.unwrap(function) if draws else function
         call = self.writer.call(function, function.__name__, given)
-        if op is _NOISE:
-            call = lower_noise(self.writer, *args[1:]) or call
         if result is not None:
             made = result.array if isinstance(result, TensorBase) else result
             call += "" if made is result else ".array"
@@ -320,9 +321,6 @@ class Recorder:
         own = [t._storage for t in results if t._storage is not INFERENCE]
         if len(set(own)) < len(own) or not {t._storage for t in self.handed}.isdisjoint(own):
             raise Refused("results share memory with each other, or with an argument")
-        for t in self.handed[len(self.given or ()) :]:
-            if t.view_of is not None and current_node(t) is not None:
-                raise Refused("a tensor from outside is a view with a history")
         for leaf in leaves:
             if not isinstance(leaf, TensorBase) and type(leaf) not in (*SIMPLE, float):
                 raise Refused(f"a result is a {type(leaf).__name__}")
@@ -333,7 +331,7 @@ class Recorder:
         refuse(self.effects and kept, "a result of a training step could be walked backward")
         kept |= {t.node: [] for t in results if t.node in self.walked}
         owners = {id(t.array): f"{texts[id(t)]}._storage" for t in (*self.handed, *results)}
-        names = {node: f"node_of(given[{i}])" for node, i in ends.items()}
+        names = {node: f"current_node(given[{i}])" for node, i in ends.items()}
         for i, node in enumerate(sorted(kept, key=lambda node: node.number)):
             names[node], freed, plan = f"n{i}", node in self.walked, node.plan
             shape = f"{self.writer.constant(node.shape)}, {self.writer.name(node.dtype, 't')}"

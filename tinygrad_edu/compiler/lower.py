@@ -7,29 +7,25 @@ bit for bit.  An operation that is not here, or other shapes, are called as they
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
 import numpy as np
 
-from tinygrad_edu import random
-from tinygrad_edu.kernels.distributions import bernoulli
 from tinygrad_edu.kernels.gate import gate
-from tinygrad_edu.kernels.memory_order import CHUNK
 from tinygrad_edu.ops import activation, arithmetic, matmul
 
-_CONSTANTS: dict[Any, Any] = {}
 _LARGEST = 1 << 16
 """Of more elements a constant array would cost more memory than its making costs time."""
 
 
+@functools.cache
 def constant(value: float, shape: tuple[int, ...], dtype: Any) -> Any:
     """An array of one number, which all programs share and none writes."""
-    key = value, shape, dtype
-    if key not in _CONSTANTS:
-        _CONSTANTS[key] = np.full(shape, value, dtype)
-        _CONSTANTS[key].flags.writeable = False
-    return _CONSTANTS[key]
+    made = np.full(shape, value, dtype)
+    made.flags.writeable = False
+    return made
 
 
 def simple(x: Any, dtype: Any) -> bool:
@@ -89,7 +85,7 @@ def lower(
     if "matmul" in text:  # of rows, whatever they are arranged in
         flat = []
         for name, value in zip(names, values, strict=True):
-            whole = getattr(value, "shape", value) or ()
+            whole: Any = getattr(value, "shape", value) or ()
             many = len(whole) > 2
             flat.append(f"{name}.reshape{math.prod(whole[:-1]), whole[-1]}" if many else name)
         first, *more = text.split("\n")
@@ -100,14 +96,3 @@ def lower(
     made: Any = {k: constant(*how) for k, how in known.items() if k in text} | {"gate": gate}
     used = {k: writer.name(value, k) for k, value in made.items() if k in text}
     return text.format(*names, y="{y}", **used)
-
-
-def lower_noise(writer: Any, like: Any, p: float) -> str | None:
-    """Dropout's noise of the default generator, as an expression."""
-    if not simple(like, like.dtype) or like.size > CHUNK or not 0 < p < 1:
-        return None
-    wide = like.dtype.type
-    stream = writer.name(random.default_generator, "stream")
-    keep = f"{writer.name(bernoulli, 'bernoulli')}({stream}, {like.size}, {1 - p!r})"
-    scale = writer.name(wide(1) / wide(1 - p), "scale")
-    return f"np.multiply({keep}.reshape{like.shape}, {scale}, dtype={writer.name(like.dtype, 't')})"

@@ -96,10 +96,8 @@ class Writer:
     """
 
     def __init__(self) -> None:
-        self.names: dict[str, Any] = {
-            "np": np, "asarray": as_array, "wrap": wrap, "node_of": current_node, "fit": fit,
-            "rebuild": rebuild, "own": own, "add": add, "land": land, "quiet": quiet,
-        }  # fmt: skip
+        known: Any = (fit, own, add, land, quiet, wrap, rebuild, as_array, current_node)
+        self.names: dict[str, Any] = {"np": np} | {f.__name__: f for f in known}
         self.lines: list[str] = []
         self.margin = "    "
         self._known: dict[int, str] = {}

@@ -84,13 +84,11 @@ _CONSTANTS = {
     for name in "arange full eye zeros ones zeros_like ones_like".split()
 }
 # Functions that look at the numbers in a tensor given for a number, and at which argument.
-_TAKE_NUMBERS = {
-    inspect.unwrap(function).__code__: argument
-    for function, argument in {
-        creation.arange: None, creation.full: None, creation.eye: None,
-        masking.masked_fill: "value", creation._number: "value",
-    }.items()
+_ARGUMENT: dict[Any, str | None] = {
+    creation.arange: None, creation.full: None, creation.eye: None, masking.masked_fill: "value",
+    creation._number: "value",
 }  # fmt: skip
+_TAKE_NUMBERS = {inspect.unwrap(function).__code__: name for function, name in _ARGUMENT.items()}
 _PURE: set[Any] = {value for value in vars(math).values() if isinstance(value, BuiltinFunctionType)}
 _PURE |= {vars(builtins)[name] for name in (
     "abs all any callable chr divmod format isinstance issubclass iter len max min next ord pow"

@@ -228,6 +228,12 @@ def need_dtype_of(name: str, x: Array, source: Array) -> None:
         )
 
 
+def need_long(message: str, index: Array) -> None:
+    """RuntimeError with that message, and the dtype behind it, unless an index is of int64."""
+    if index.dtype != np.int64:
+        raise RuntimeError(f"{message} {scalar_type_name(index.dtype)}")
+
+
 def same_device(name: str, *arrays: object) -> None:
     """RuntimeError unless these arrays are on one device; what is not an array is ignored."""
     places = [device_of(a) for a in arrays if hasattr(a, "shape")]

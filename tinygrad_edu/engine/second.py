@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_edu.dtypes import Array
+from tinygrad_edu.dtypes import Array, is_half
 from tinygrad_edu.engine import versions
 from tinygrad_edu.engine.graph import Node, Storage, TensorBase
 from tinygrad_edu.engine.mode import Recorder, state
@@ -146,10 +146,16 @@ def alias(x: Array) -> Array:
 alias.vjp(x=lambda g: g)
 
 
+def _widened(x: Any) -> Any:
+    """A tensor of 16 bits as float32, which is what kernels compute in; others as they are."""
+    return x.float() if isinstance(x, TensorBase) and is_half(x.array.dtype) else x
+
+
 def _through_definition(node: Node, values: Values, g: Gradient) -> Any:
     """Differentiate the operation's definition instead of running its rules.
 
-    The definition is computed again from the inputs, this time recorded.  Each input gets a node of
+    The definition is computed again from the inputs, this time recorded, and in float32 where they
+    are of 16 bits: what it computes in between need not fit in those.  Each input gets a node of
     its own first: one input may have been computed from another, and that path is not ours.
     """
     from tinygrad_edu.engine.gradients import grad
@@ -164,7 +170,8 @@ def _through_definition(node: Node, values: Values, g: Gradient) -> Any:
         elif hasattr(args[i], "dtype") and not isinstance(args[i], TensorBase):
             args[i] = wrap(args[i])
     assert op.definition is not None
-    y: Any = op.definition(*args)
+    y: Any = op.definition(*[_widened(a) for a in args])
     if op.multiple:  # only the outputs that a gradient reached
         y, g = zip(*[pair for pair in zip(y, g, strict=True) if pair[1] is not None], strict=True)
+    g = tuple([_widened(part) for part in g]) if op.multiple else _widened(g)
     return zip(live, grad(y, [args[i] for i in live], g, create_graph=True), strict=True)

@@ -198,7 +198,8 @@ def _read(entry: Any) -> Any:
             "only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are"
             f" valid indices (got {type(entry).__name__})"
         )
-    if array.dtype.kind not in "iub":
+    wide = array is entry or array.dtype in (bool, np.uint8, np.int32, np.int64)
+    if array.dtype.kind not in "iub" or not wide:
         raise IndexError("tensors used as indices must be long, int, byte or bool tensors")
     if array.dtype == np.uint8:
         return array.astype(bool)

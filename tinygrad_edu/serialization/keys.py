@@ -7,7 +7,10 @@ ones, and filling the dictionary would take time that grows with the square of t
 
 from __future__ import annotations
 
-from collections.abc import Container
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+from itertools import filterfalse
 from typing import Any
 
 from tinygrad_edu import dtypes
@@ -18,6 +21,12 @@ from tinygrad_edu.size import Size
 MAX_KEY_PARTS = 100
 MAX_SAME_HASH = 64
 _MAX_INT = 2**63
+_FREE_PARTS = 8
+"""A key of more parts is paid for as if it were copied: its hash is computed each time."""
+_STEP = 256
+"""So many keys are put into a container at once."""
+_FREE_SECONDS, _SECONDS = 0.5, 3e-6
+"""What filling all containers of a pickle may take, and per key: ten times what it does take."""
 _KEYS = {int, str, bool, float, bytes, type(None), dtypes.dtype, device, complex}
 SECRET = {str, bytes, type(None), dtypes.dtype, device}
 """The types of keys whose hashes a file cannot choose: a string's follows from a secret."""
@@ -47,35 +56,70 @@ def check_key(key: Any) -> int:
     return seen
 
 
-class Hashes:
-    """The hashes of the keys that one container was given so far.
+class Filling:
+    """Fills the dictionaries and sets of one pickle, in time that is bounded by their sizes.
 
-    A number that is its own hash, as nearly every integer is, is the only one of that hash; it is
-    not noted but looked for.
+    Keys of one hash are counted.  Others can still be chosen so that one after another is looked
+    for in all the places of the table that are taken: integers, which are their own hashes, do for
+    that.  Which do is Python's affair, so it is time that is measured, spent in C on this thread:
+    neither a debugger nor another program counts in it.
+
+    Args:
+        pay: is told of the parts that a long key has.
     """
 
-    __slots__ = ("container", "counts")
+    def __init__(self, pay: Callable[[int], None]) -> None:
+        self.pay = pay
+        self.seconds, self.keys = 0.0, 0
+        self.counts: dict[int, tuple[object, Counter[int]]] = {}  # by the id of the container
 
-    def __init__(self, container: Container[Any]) -> None:
-        self.container = container
-        self.counts: dict[int, int] = {}
-
-    def admit(self, key: object) -> int:
-        """`check_key`, before the key is put into the container.
+    def fill(self, target: Any, keys: list[Any], values: list[Any] | None = None) -> None:
+        """Put keys with their values into a dictionary, or without into a set.
 
         Raises:
-            CheckpointError: it is not a key, or one too many of the same hash.
+            CheckpointError: one is not a key, or is one too many of the same hash; or it takes
+                longer than filling tables does.
         """
-        parts = check_key(key)
-        if key.__class__ not in SECRET and key not in self.container:
-            value = hash(key)
-            count = self.counts.get(value, 0) + 1
-            if key != value:
-                self.counts[value] = count
-                count += value in self.container
-            if count > MAX_SAME_HASH:
-                raise CheckpointError(
-                    f"more than {MAX_SAME_HASH} keys of a container have the same hash, which"
-                    " happens in files only that are made to take long"
-                )
-        return parts
+        update = OrderedDict.update if target.__class__ is OrderedDict else dict.update
+        for at in range(0, len(keys), _STEP):
+            part = keys[at : at + _STEP]
+            chosen = []
+            for key in part:
+                if key.__class__ is not str:
+                    parts = check_key(key)
+                    if parts > _FREE_PARTS:
+                        self.pay(parts)
+                    if key.__class__ not in SECRET:
+                        chosen.append(key)
+            large = len(target) + len(part) > MAX_SAME_HASH
+            start = time.thread_time() if large else 0.0
+            if large and chosen:
+                self._count(target, chosen)
+            if values is None:
+                target.update(part)
+            else:
+                update(target, zip(part, values[at : at + _STEP], strict=True))
+            if large:
+                self.seconds += time.thread_time() - start
+                self.keys += len(part)
+                if self.seconds > _FREE_SECONDS + _SECONDS * self.keys:
+                    raise CheckpointError(
+                        "keys of a container collide so often that filling it takes"
+                        f" {1e6 * self.seconds / self.keys:.0f} us a key, which happens in files"
+                        " only that are made to take long"
+                    )
+
+    def _count(self, container: Any, keys: list[Any]) -> None:
+        """Count the hashes of keys that are about to be put into a container."""
+        found = self.counts.get(id(container))
+        if found is None:
+            there = [key for key in container if key.__class__ not in SECRET]
+            found = self.counts[id(container)] = container, Counter(map(hash, there))
+        counts = found[1]
+        new = dict.fromkeys(filterfalse(container.__contains__, keys))
+        counts.update(map(hash, new))
+        if max(map(counts.__getitem__, map(hash, new)), default=0) > MAX_SAME_HASH:
+            raise CheckpointError(
+                f"more than {MAX_SAME_HASH} keys of a container have the same hash, which"
+                " happens in files only that are made to take long"
+            )

@@ -16,7 +16,7 @@ from tinygrad_edu.backend import device
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.serialization import classes
 from tinygrad_edu.serialization.errors import CheckpointError
-from tinygrad_edu.serialization.keys import Hashes
+from tinygrad_edu.serialization.keys import Filling
 from tinygrad_edu.serialization.memory import Memory
 from tinygrad_edu.size import Size
 from tinygrad_edu.tensor import Tensor, parameter_class
@@ -51,6 +51,7 @@ class Function:
 
     def __init__(self, name: str, call: Callable[..., Any]) -> None:
         self.name, self.call = name, call
+        self.fills = call in (_ordered_dict, _counter, _set)  # its first argument is a Filling
 
     def __repr__(self) -> str:
         return f"<{self.name}>"
@@ -186,44 +187,35 @@ def _with_attributes(tensor: Tensor, state: object) -> Tensor:
 _REBUILDERS = (_rebuild_tensor, _rebuild_tensor_v2, _rebuild_tensor_v3)
 
 
-def _fill(target: dict[Any, Any], given: object) -> None:
-    """Put the pairs of a list, or of a dict whose keys have been checked, into a dictionary."""
+def _fill(filling: Filling, target: dict[Any, Any], given: object) -> None:
+    """Put the items of a dict, or the pairs of a list, into a dictionary."""
     if given is None:
         return
-    if given.__class__ is dict:
-        for key, value in given.items():
-            target[key] = value
-        return
-    if given.__class__ is not list:
+    pairs = [*given.items()] if isinstance(given, dict) else given
+    if pairs.__class__ is not list:
         raise CheckpointError(f"a dictionary is made of {short(given)}")
-    hashes = Hashes(target)
-    for pair in given:
-        if pair.__class__ not in (list, tuple) or len(pair) != 2:
-            raise CheckpointError("a dictionary is not made of pairs")
-        hashes.admit(pair[0])
-        target[pair[0]] = pair[1]
+    if not all([pair.__class__ in (list, tuple) and len(pair) == 2 for pair in pairs]):
+        raise CheckpointError("a dictionary is not made of pairs")
+    filling.fill(target, [pair[0] for pair in pairs], [pair[1] for pair in pairs])
 
 
-def _ordered_dict(given: object = None) -> OrderedDict[Any, Any]:
+def _ordered_dict(filling: Filling, given: object = None) -> OrderedDict[Any, Any]:
     made: OrderedDict[Any, Any] = OrderedDict()
-    _fill(made, given)
+    _fill(filling, made, given)
     return made
 
 
-def _counter(given: object = None) -> Counter[Any]:
+def _counter(filling: Filling, given: object = None) -> Counter[Any]:
     made: Counter[Any] = Counter()
-    _fill(made, given)
+    _fill(filling, made, given)
     return made
 
 
-def _set(given: object = ()) -> set[Any]:
+def _set(filling: Filling, given: object = ()) -> set[Any]:
     if given.__class__ not in (list, tuple):
         raise CheckpointError(f"a set is made of {short(given)}")
     made: set[Any] = set()
-    hashes = Hashes(made)
-    for element in given:
-        hashes.admit(element)
-        made.add(element)
+    filling.fill(made, [*given])
     return made
 
 

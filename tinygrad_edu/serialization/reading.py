@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 from tinygrad_edu.serialization import classes
 from tinygrad_edu.serialization.archive import Archive
 from tinygrad_edu.serialization.errors import CheckpointError
-from tinygrad_edu.serialization.keys import SECRET, Hashes, check_key
+from tinygrad_edu.serialization.keys import Filling
 from tinygrad_edu.serialization.memory import Memory
 from tinygrad_edu.serialization.names import (
     ENCODE,
@@ -33,8 +33,8 @@ from tinygrad_edu.size import Size
 _MARK = object()
 _COPIES = 2
 """What the functions of a pickle may copy: so many elements or bytes per byte of the pickle."""
-_FREE_PARTS = 8
-"""A key of more parts is paid for as if it were copied: its hash is computed each time."""
+_TABLE = 2
+"""What is copied into a table of keys is paid for so many times: it takes longer."""
 _SIZED = (str, bytes, bytearray, tuple, Size, list, dict, OrderedDict, Counter, set)
 
 
@@ -64,7 +64,7 @@ class Unpickler:
         self.data, self.find, self.at, self.start = data, find, at, at
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
-        self.hashes: dict[int, Hashes] = {}  # by the container's id; each keeps its container
+        self.filling = Filling(self.pay)
         self.encoded: dict[int, tuple[str, bytes]] = {}  # bytes by the id of their letters
         self.budget = _COPIES * len(data)
         self.whole = whole
@@ -166,6 +166,8 @@ class Unpickler:
         self.push(self.memo[index])
 
     def put(self, index: int) -> None:
+        if index > len(self.memo) + 256:  # Python counts up, from 0 or 1
+            raise CheckpointError(f"the pickle notes object {index} before as many were made")
         self.memo[index] = self.pop()
         self.push(self.memo[index])
 
@@ -185,20 +187,7 @@ class Unpickler:
         target = self.top(dict, OrderedDict, Counter)
         if len(items) % 2:
             raise CheckpointError("the pickle has a key without a value")
-        for key, value in zip(items[::2], items[1::2], strict=True):
-            if key.__class__ in SECRET:
-                check_key(key)
-            else:
-                parts = self._hashes(target).admit(key)
-                if parts > _FREE_PARTS:
-                    self.pay(parts)
-            target[key] = value
-
-    def _hashes(self, container: dict[Any, Any]) -> Hashes:
-        found = self.hashes.get(id(container))
-        if found is None:
-            found = self.hashes[id(container)] = Hashes(container)
-        return found
+        self.filling.fill(target, items[::2], items[1::2])
 
     def set_item(self) -> None:
         value = self.pop()
@@ -227,9 +216,9 @@ class Unpickler:
         if function is ENCODE and args and id(args[0]) in self.encoded:
             self.push(self.encoded[id(args[0])][1])
             return
-        self.pay(_weight(args))
+        self.pay(_weight(args) * (_TABLE if function.fills else 1))
         try:
-            result = function.call(*args)
+            result = function.call(*(self.filling, *args) if function.fills else args)
         except (CheckpointError, MemoryError):
             raise
         except ImportError:  # bfloat16 without ml_dtypes

@@ -139,10 +139,9 @@ def grid_sample(
         value, outside = _read(flat, sizes, [index for index, _ in corner])
         weights = [w for _, w in corner if w is not None]
         if weights:
-            weight = _product(weights).unsqueeze(1)
             if n == 3 and outside is not None:  # of images, torch multiplies by 0 what is outside
-                weight = where(outside, 0.0, weight)
-            value = value * weight
+                weights = [where(outside[:, 0], 0.0, w) for w in weights]
+            value = value * _product(weights).unsqueeze(1)
         values.append(value)
     y: Tensor = _sum(values)
     return _beside(y, grid) if mode == "nearest" and current_node(grid) is not None else y

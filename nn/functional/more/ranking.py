@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu.dtypes import is_floating, scalar_type_name
-from tinygrad_edu.engine.boundary import need_tensors
+from tinygrad_edu.engine.boundary import need_long, need_tensors
 from tinygrad_edu.engine.composed import composed, of_tensors
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.nn.functional.losses import read_reduction, reduced
@@ -261,6 +261,7 @@ def multi_margin_loss(
         raise RuntimeError(
             f"inconsistent weight size, expected {scores.shape[1]} but got {list(weight.shape)}"
         )
+    need_long("expected scalar type Long but found", target.array)
     right, classes = target.array.reshape(-1), scores.array.shape[1]
     if len(right) != len(scores.array):
         raise RuntimeError(

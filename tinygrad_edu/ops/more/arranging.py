@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu.backend import beside, strided
-from tinygrad_edu.dtypes import Array, is_floating, to_numpy
+from tinygrad_edu.dtypes import Array, is_floating, not_implemented, to_numpy
 from tinygrad_edu.engine.boundary import need_dtype_of, same_device
 from tinygrad_edu.engine.composed import of_tensors
 from tinygrad_edu.engine.graph import TensorBase
@@ -61,6 +61,8 @@ def repeat_interleave(
     counts = repeats.array if isinstance(repeats, TensorBase) else np.asarray(repeats)
     if isinstance(repeats, TensorBase):
         same_device("repeat_interleave", input.array, counts)
+        if counts.dtype not in (np.int32, np.int64):
+            raise not_implemented("repeat_interleave_cpu", counts.dtype)
     if counts.dtype.kind not in "iu":
         raise RuntimeError("repeats must have int or long dtype")
     if (counts < 0).any():

@@ -17,7 +17,7 @@ from tinygrad_edu.dtypes import (
     result_type,
     sortable,
 )
-from tinygrad_edu.engine.boundary import same_device
+from tinygrad_edu.engine.boundary import need_long, same_device
 from tinygrad_edu.engine.graph import TensorBase
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import as_array, wrap
@@ -163,6 +163,8 @@ def searchsorted(
         values = new_like(sequence, (), promote_to(kind, input)[0], kind)
     same_device("searchsorted", sequence, values)
     if sorter is not None:
+        asked = "torch.searchsorted(): sorter must be a tensor of long dtype but got dtype"
+        need_long(asked, sorter.array)
         sequence = np.take_along_axis(sequence, sorter.array, -1)
     right = right or side == "right"
     sequence, values = sortable(sequence), sortable(values)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu.dtypes import Array
-from tinygrad_edu.engine.boundary import same_device
+from tinygrad_edu.engine.boundary import need_long, same_device
 from tinygrad_edu.engine.composed import of_tensors
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.kernels.repeatable import repeatable
@@ -82,6 +82,7 @@ def max_unpool(
             f"{name}: Expected shape of indices to be the same as that of input"
             f" ({list(input.shape)}), but got {list(indices.shape)}"
         )
+    need_long("elements in indices should be type int64 but got:", indices.array)
     x, added = _batched(name, input, n)
     index = indices.array.reshape(x.array.shape)
     sizes = [

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu.dtypes import Array, fitting, scalar_type_name
-from tinygrad_edu.engine.boundary import same_device
+from tinygrad_edu.engine.boundary import need_long, same_device
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.graph import TensorBase
 from tinygrad_edu.engine.primitive import primitive
@@ -140,6 +140,8 @@ _index_copy.vjp(
 @composed(autocast={"cpu": "widest"})
 def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
     """A copy of `input` with the slices that the index names replaced by those of `source`."""
+    places = operand("index_copy", index)
+    need_long("index_copy_(): Expected a long tensor for index, but got", places)
     return _index_copy(input, dim, index, source)
 
 
@@ -174,6 +176,8 @@ def index_fill(input: Tensor, dim: int, index: Tensor, value: float | Tensor) ->
         )
     if isinstance(value, (int, float)):
         value = fitting(input.array.dtype, value)
+    if operand("index_fill", index).dtype != np.int64:
+        raise IndexError("index_fill_(): Expected dtype int64 for index.")
     return _index_fill(input, dim, index, value)
 
 
@@ -221,6 +225,7 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Te
 def take(input: Tensor, index: Tensor) -> Tensor:
     """The elements of `input`, seen as one dimension, that the indices name, in their shape."""
     same_device("take", input.array, index.array)
+    need_long("take(): Expected a long tensor for index, but got", index.array)
     flat = input.reshape(-1)
     size = flat.array.size
     if index.array.size and (index.array.min() < -size or index.array.max() >= size):

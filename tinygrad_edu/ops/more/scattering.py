@@ -8,7 +8,7 @@ import numpy as np
 
 from tinygrad_edu.backend import module_of
 from tinygrad_edu.dtypes import Array, is_floating
-from tinygrad_edu.engine.boundary import need_dtype_of, same_device
+from tinygrad_edu.engine.boundary import need_dtype_of, need_long, same_device
 from tinygrad_edu.engine.composed import of_tensors
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import as_array, wrap
@@ -199,6 +199,7 @@ def put(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) 
     """A copy of `input`, seen as one dimension, with `source` written (or added) at the index."""
     same_device("put", input.array, index.array, source.array)
     need_dtype_of("put_()", input.array, source.array)
+    need_long("put_(): Expected a long tensor for index, but got", index.array)
     size = input.array.size
     at = index.array.reshape(-1)
     if at.size and (at.min() < -size or at.max() >= size):
