@@ -172,8 +172,8 @@ def clip_grads_with_norm_(
             grad._storage.write()
             groups[array.dtype, array.device.id].append(array)
     for same in groups.values():
-        here = to_device(norm, device_of(same[0])).astype(same[0].dtype, copy=False)
-        cuda.tensors.clip(same, here, float(max_norm))
+        total = to_device(norm, device_of(same[0])).astype(same[0].dtype, copy=False)
+        cuda.tensors.clip(same, total, float(max_norm))
     if not rest:
         return
     with np.errstate(all="ignore"):  # a norm of 16 bits may be infinite
