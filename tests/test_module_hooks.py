@@ -9,8 +9,6 @@ import pytest
 from beside_torch import ours, same, same_error
 from test_module import make
 
-import tinygrad_edu as tg
-
 torch = pytest.importorskip("torch")
 
 
@@ -261,7 +259,6 @@ def test_an_output_keeps_its_class(kind: str, register: str) -> None:
 
 
 def test_the_node_of_backward_hooks_has_the_name_of_torch() -> None:
-    torch = pytest.importorskip("torch")
     names = []
     for lib in (ours, torch):
         model = lib.nn.Linear(2, 2)

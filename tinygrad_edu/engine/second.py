@@ -148,7 +148,8 @@ alias.vjp(x=lambda g: g)
 
 def _widened(x: Any) -> Any:
     """A tensor of 16 bits as float32, which is what kernels compute in; others as they are."""
-    return x.float() if isinstance(x, TensorBase) and is_half(x.array.dtype) else x
+    half = isinstance(x, TensorBase) and is_half(x.array.dtype)
+    return x.float() if half else x
 
 
 def _through_definition(node: Node, values: Values, g: Gradient) -> Any:

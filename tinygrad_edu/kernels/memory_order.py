@@ -126,7 +126,7 @@ def empty_in_order(
     (1, 2)
     """
     y: Array = xp.empty([shape[a] for a in axes], dtype)
-    return y.transpose(sorted(range(len(axes)), key=lambda axis: axes[axis]))
+    return y.transpose([[*axes].index(i) for i in range(len(axes))])
 
 
 def channels_are_last(x: Array) -> bool:
