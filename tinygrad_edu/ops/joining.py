@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu.backend import new_like, strided
-from tinygrad_edu.dtypes import Array, result_type
+from tinygrad_edu.dtypes import Array, result_type, scalar_type_name
 from tinygrad_edu.engine.composed import of_tensors
 from tinygrad_edu.engine.graph import TensorBase
 from tinygrad_edu.engine.primitive import primitive
@@ -274,18 +274,22 @@ def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple
         )
     dim = read_dim(dim, input.array.ndim)
     total = input.array.shape[dim]
-    if isinstance(indices_or_sections, TensorBase) and not indices_or_sections.array.ndim:
-        indices_or_sections = int(indices_or_sections.array)
-    if isinstance(indices_or_sections, int):
-        count = indices_or_sections
+    given = indices_or_sections
+    if isinstance(given, TensorBase):
+        if given.array.dtype != np.int64:
+            raise RuntimeError(
+                "tensor_split expected tensor_indices_or_sections to have dtype of long, but got"
+                f" {scalar_type_name(given.array.dtype)}"
+            )
+        given = given.array.tolist()
+    if isinstance(given, int):
+        count = given
         if count <= 0:
             raise RuntimeError(f"number of sections must be larger than 0, got {count}")
         sizes = [total // count + (i < total % count) for i in range(count)]
         ends = np.cumsum(sizes).tolist()
         return _slices(input, dim, [end - n for end, n in zip(ends, sizes, strict=True)], ends)
-    given = indices_or_sections
-    bounds = given.array.tolist() if isinstance(given, TensorBase) else list(given)
-    ends = [*[slice(None, b).indices(total)[1] for b in bounds], total]
+    ends = [*[slice(None, b).indices(total)[1] for b in given], total]
     starts = [0, *ends[:-1]]
     return _slices(input, dim, starts, [max(a, b) for a, b in zip(starts, ends, strict=True)])
 

@@ -235,8 +235,12 @@ def _nll(x: Any, target: Array, weight: Array | None, ignore_index: int, reducti
     return losses.sum() / (float(classes.size) if counts is None else counts.sum())
 
 
-def _check_shapes(x: Tensor, target: Tensor) -> None:
-    """torch's errors for scores (N, C, ...) or (C,) and classes (N, ...) or ()."""
+def _fitting(x: Tensor, target: Tensor) -> Tensor:
+    """The classes: (N, ...) for scores (N, C, ...), () for (C,), to which (1,) fits too.
+
+    Raises:
+        RuntimeError, ValueError: torch's, for other shapes.
+    """
     shape, expected = list(target.array.shape), list(x.array.shape)
     if not expected:
         raise ValueError("Expected 1 or more dimensions (got 0)")
@@ -247,7 +251,7 @@ def _check_shapes(x: Tensor, target: Tensor) -> None:
             raise ValueError(
                 f"For 1D input, 1D target must have size 1, but got target size: {shape[0]}"
             )
-        return
+        return target.reshape(()) if shape else target
     del expected[1]
     if shape and shape[0] != expected[0] or not shape:
         raise ValueError(
@@ -258,6 +262,7 @@ def _check_shapes(x: Tensor, target: Tensor) -> None:
         if len(expected) == 1:
             raise RuntimeError("0D or 1D target tensor expected, multi-target not supported")
         raise RuntimeError(f"Expected target size {expected}, got {shape}")
+    return target
 
 
 def _check_weight(x: Tensor, weight: Tensor | None) -> Array | None:
@@ -292,7 +297,7 @@ def nll_loss(
 ) -> Tensor:
     """`-weight[t] * input[t]` for every row's class t; see `nn.functional.nll_loss`."""
     need_tensors("nll_loss_nd", input=input, target=target)
-    _check_shapes(input, target)
+    target = _fitting(input, target)
     return _nll(input, target.array, _check_weight(input, weight), ignore_index, reduction)
 
 
@@ -312,7 +317,7 @@ def cross_entropy(
         raise not_implemented("log_softmax_lastdim_kernel_impl", input.array.dtype)
     if input.array.shape == target.array.shape:
         return _with_probabilities(input, target, weight, ignore_index, reduction, label_smoothing)
-    _check_shapes(input, target)
+    target = _fitting(input, target)
     weights = _check_weight(input, weight)
     if label_smoothing > 0.0:
         return _smoothed(

@@ -15,6 +15,7 @@ from tinygrad_edu.dtypes import (
     promote,
     promote_to,
     result_type,
+    scalar_type_name,
 )  # fmt: skip
 from tinygrad_edu.engine.boundary import same_device
 from tinygrad_edu.engine.composed import of_tensors
@@ -34,10 +35,12 @@ if TYPE_CHECKING:
 
 @primitive
 def _where(condition: Array, a: Array, b: Array) -> Array:
+    if condition.dtype == np.uint8:
+        condition = condition != 0
     if condition.dtype != bool:
         raise RuntimeError(
             "where expected condition to be a boolean tensor, but got a tensor with dtype"
-            f" {condition.dtype}"
+            f" {scalar_type_name(condition.dtype)}"
         )
     if not hasattr(a, "dtype") and not hasattr(b, "dtype"):
         target = result_type(a, b)
