@@ -43,7 +43,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     slow = {name: int(every or 0) for name, _, every in listed}
     for item in items:
         name = item.nodeid.removeprefix("tests/")
-        every = slow.get(name, slow.get(name.partition("::")[0]))
+        names = (name, name.partition("[")[0], name.partition("::")[0])
+        every = next((slow[n] for n in names if n in slow), None)
         if every is not None and not (every and zlib.crc32(name.encode()) % every == 0):
             item.add_marker("slow")
 

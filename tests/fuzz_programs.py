@@ -84,6 +84,16 @@ KNOWN = [
         "here: fine, torch: .*(INTERNAL ASSERT|view size is not comp)",
         "torch's own fault",
     ),
+    (
+        "refused",
+        r"scatter_reduce am(.|\n)*here: fine, torch: .*must match the size",
+        "torch has no gradient of a source larger than its index",
+    ),
+    (
+        "refused",
+        r"angle\((.|\n)*here: fine, torch: .*a second time",
+        "a derivative of 0 keeps nothing here",
+    ),
     ("first values", "scatter_reduce am", "torch counts the old value where it is left out"),
     ("requires_grad", r"(int|bool)(.|\n)*\] = ", "integers have no history here"),
     (

@@ -170,11 +170,15 @@ OUT_DTYPES = "float64 float32 float16 bfloat16 int64 int32 uint8 bool".split()
 ALWAYS = [("float32", "float64"), ("float32", "int64"), ("int64", "float32"), ("int64", "bool")]
 OTHER_DTYPES = {
     "cholesky": "as linalg.cholesky, which takes one dtype only",
+    "cumprod": "torch has no kernel for products of bools",
+    "inner": "torch multiplies where an input is 0-d, and any dtype holds that",
     "linalg.matrix_power": "powers 0 and 1 are copies in torch, other powers one dtype only",
     "linspace": "torch writes one number into a bool, but no two",
     "logspace": "torch writes one number into a bool, but no two",
     "nanmean": "an integer is refused by another error",
     "nansum": "sums of integers are what `dtype=` asks for",
+    "std": "torch's sum over all dimensions takes no 16 bits into wider ones",
+    "var": "torch's sum over all dimensions takes no 16 bits into wider ones",
     "normal": "torch takes one dtype only where the mean is a number",
     "nonzero": "its sample is of a tuple, which torch does not fill",
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from tinygrad_edu.names.moved import moved_names
 from tinygrad_edu.optim.lr_scheduler.base import ChainedForm, copy
 from tinygrad_edu.optim.optimizer import Optimizer
 
@@ -65,3 +66,7 @@ class CosineAnnealingLR(ChainedForm):
     def _lr_at_epoch(self, base_lr: float | Tensor) -> float | Tensor:
         height = 1 + math.cos(math.pi * self.last_epoch / self.T_max)
         return self.eta_min + (base_lr - self.eta_min) * height / 2
+
+
+if not TYPE_CHECKING:  # a type checker is to miss what is not here
+    __getattr__ = moved_names(__name__)

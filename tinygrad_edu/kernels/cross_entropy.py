@@ -29,7 +29,7 @@ def forward(x: Array, target: Array) -> tuple[Array, Array, Array]:
     Returns:
         losses (N,); exponentials exp(x - m) (N, C); their sums (N,).
     """
-    largest = np.maximum.reduce(x, 1)
+    largest = np.maximum.reduce(x, 1) if isinstance(x, np.ndarray) else x.max(1)
     exponentials = x - largest[:, None]
     np.exp(exponentials, out=exponentials)
     # A product with ones sums the rows in one pass; .sum(1) starts anew for every row.

@@ -63,6 +63,9 @@ MODULES = _table(
 
 NAMES = {
     "nn.modules.container": {"nn.modules.more.parameter_container": "ParameterDict ParameterList"},
+    "optim.lr_scheduler.cosine": {
+        "optim.lr_scheduler.restarts": "CosineAnnealingWarmRestarts",
+    },
     "nn.modules.sparse": {"nn.modules.more.bags": "EmbeddingBag"},
     "nn.functional.pooling": {
         "nn.functional.more.pooling": "fractional_max_pool2d fractional_max_pool3d"

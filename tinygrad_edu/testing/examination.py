@@ -132,7 +132,7 @@ def examine(
     >>> cube.vjp(x=lambda g, x: 2 * g * x * x)
     >>> report = examine(cube, lambda x: x**3, quiet=True)
     >>> [(check.name, check.argument) for check in report.failures]
-    [('values', 'x'), ('first derivative', 'x')]
+    [('values', 'x'), ('first derivative', 'x'), ('empty and 0-d', 'x')]
     """
     examiner = Examiner(operation, reference)
     count = _needed(operation)

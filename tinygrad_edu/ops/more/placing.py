@@ -140,7 +140,7 @@ _index_copy.vjp(
 @composed(autocast={"cpu": "widest"})
 def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
     """A copy of `input` with the slices that the index names replaced by those of `source`."""
-    places = operand("index_copy", index)
+    places = operand("index_copy", index, 3, "index")
     need_long("index_copy_(): Expected a long tensor for index, but got", places)
     return _index_copy(input, dim, index, source)
 

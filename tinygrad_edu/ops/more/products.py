@@ -39,7 +39,7 @@ def outer(input: Tensor, vec2: Tensor) -> Tensor:
 ger = outer
 
 
-@takes_out(dtype="any")
+@takes_out
 def inner(input: Tensor, other: Tensor) -> Tensor:
     """Sums of products over the last dimension: (..., k), (***, k) -> (..., ***)."""
     a, b = input.array.shape, other.array.shape
