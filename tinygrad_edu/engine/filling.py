@@ -8,7 +8,6 @@ functions say it where they are defined (`takes_out`).
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from tinygrad_edu.dtypes import scalar_type_name
 from tinygrad_edu.engine.boundary import not_a_tensor, refuse_expanded, users_level
 from tinygrad_edu.engine.graph import TensorBase
 from tinygrad_edu.engine.inplace import can_hold, refuse_overlap, write
-from tinygrad_edu.engine.levels import refuse_out
+from tinygrad_edu.engine.levels import refuse_out, tensors
 from tinygrad_edu.engine.mode import is_recording
 from tinygrad_edu.engine.primitive import Primitive
 from tinygrad_edu.engine.record import current_node
@@ -64,8 +63,10 @@ def with_out(op: Primitive, args: Any, by: Any, /, *, out: Any, **kwargs: Any) -
     if op.name in NOT_TAKEN:
         raise TypeError(f"{op.name}() got an unexpected keyword argument 'out'")
     y = op.call(*args, _by=by, **kwargs)
+    if out is None:
+        return y
     by_number = op.name == "lerp" and not any([isinstance(a, TensorBase) for a in args[2:]])
-    if out is not None and op.name in STRICTER and not by_number:
+    if op.name in STRICTER and not by_number:
         check_dtype(op.name, out, y, STRICTER[op.name])
     read = args if op.elementwise or op.name in OF_ELEMENTS else ()
     if op.name == "ldexp":
@@ -75,9 +76,7 @@ def with_out(op: Primitive, args: Any, by: Any, /, *, out: Any, **kwargs: Any) -
 
 def check_dtype(name: str, out: Any, y: Any, message: str = EXPECTED) -> None:
     """RuntimeError with that message if `out` has another dtype than the result `y`."""
-    if not isinstance(out, TensorBase):
-        raise not_a_tensor(name, 1, out, "out")
-    given, computed = out.array.dtype, y.array.dtype
+    given, computed = tensor_of(name, out).array.dtype, y.array.dtype
     if given != computed:
         names = {"given": scalar_type_name(given), "computed": scalar_type_name(computed)}
         raise RuntimeError(message.format(name=name, **names))
@@ -96,9 +95,6 @@ def write_out(name: str, out: Any, y: Any, *inputs: object, told: bool = True) -
         RuntimeError: a gradient would be needed, `out` cannot hold values of that type, elements of
             it share memory, or it overlaps an input without being the same.
     """
-    if out is None:
-        result: Tensor = y
-        return result
     if not isinstance(out, TensorBase.results):
         raise not_a_tensor(name, 1, out, "out")
     refuse_out(name)
@@ -124,16 +120,10 @@ def write_out(name: str, out: Any, y: Any, *inputs: object, told: bool = True) -
     return written
 
 
-def _flat(args: Iterable[object]) -> list[object]:
-    """The arguments, with those that are in tuples and lists one by one."""
-    parts = [_flat(a) if isinstance(a, (tuple, list)) else [a] for a in args]
-    return [a for part in parts for a in part]
-
-
 def fill(name: str, out: Any, y: Any, read: list[Any], dtype: str, overlap: str) -> Any:
     """The results `y` of a function, written into `out`; `dtype`, `overlap` as in `takes_out`."""
     if overlap != "any":
-        _keep_apart(overlap, _flat([out]), _flat(read), y)
+        _keep_apart(overlap, tensors(out), tensors(read), y)
     if not isinstance(y, tuple):
         return _fill(name, out, y, "any" if dtype == "one" else dtype)
     if not isinstance(out, (tuple, list)) or len(out) != len(y):
@@ -143,17 +133,13 @@ def fill(name: str, out: Any, y: Any, read: list[Any], dtype: str, overlap: str)
 
 def _keep_apart(overlap: str, written: list[Any], read: list[Any], y: Any) -> None:
     """RuntimeError if a tensor to be written shares memory with an argument, and must not."""
-    read = [x for x in read if isinstance(x, TensorBase)]
     if overlap == "sought" and (not isinstance(y, tuple) or not read[0].ndim):
         overlap = "same" if len(read) > 1 else "any"
     own = {"same": read, "later": read[1:], "any": []}.get(overlap, read[:1])
     others = {"first": read[1:], "later": read[:1], "none": read, "sought": read}.get(overlap, [])
     for out in written:
-        if not isinstance(out, TensorBase):
-            continue
-        if (
-            overlap != "self" or own[0].array.shape == out.array.shape
-        ):  # torch copies what is broadcast
+        broadcast = overlap == "self" and own[0].array.shape != out.array.shape
+        if not broadcast:  # of what is, torch makes a copy first
             refuse_overlap(out, own)
         refuse_overlap(out, others, apart=True)
 
