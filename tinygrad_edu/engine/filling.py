@@ -50,7 +50,7 @@ OTHER_ERRORS = {
 """What torch raises where `out` cannot hold the result, if it is not what it raises elsewhere."""
 
 OF_ELEMENTS = frozenset(
-    "addcdiv addcmul clamp lerp hardshrink softshrink polygamma round ldexp".split()
+    "addcdiv addcmul clamp lerp hardshrink softplus softshrink polygamma round ldexp".split()
 )
 """What goes through tensors element by element, besides operations of one or two tensors alone."""
 
