@@ -232,9 +232,31 @@ def test_nan_is_not_hidden() -> None:
 
 def test_backward_keeps_no_scores() -> None:
     """What the node keeps grows linearly: q, k, v, y and one number for each query."""
-    q, k, v = (ours.randn(1, 1, 512, 4, requires_grad=True) for _ in range(3))
+    q, k, v = (ours.randn(1, 1, 1024, 4, requires_grad=True) for _ in range(3))
     kept = attend(ours, q, k, v, is_causal=True).grad_fn.kept
     assert max(x.size for x in kept if isinstance(x, np.ndarray)) == q.numel()
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("masked", ["", "bool", "float"])
+def test_a_kept_table_changes_nothing(masked: str, causal: bool) -> None:
+    """Small calls keep their probabilities, large ones make them again."""
+    shape = (2, 3, 150, 8)
+    q, k, v, g = (normal(*shape) for _ in range(4))
+    mask = None if not masked else normal(2, 1, 150, 150)
+    if masked == "bool":
+        mask = mask > 0
+        mask[0, 0, 7] = False  # a query that sees no key
+    rest = (mask, None, 0.0, causal, 0.3)
+    (y, lse), (y2, table) = (kernel.forward(q, k, v, *rest, kept) for kept in (False, True))
+    assert lse.shape == shape[:-1] and table.shape == (*shape[:-1], 150)
+    np.testing.assert_array_equal(y, y2)
+    live = (True, True, True, masked == "float")
+    made, kept = (kernel.backward(g, q, k, v, *rest, y, a, live) for a in (lse, table))
+    for a, b in zip(made, kept, strict=True):
+        assert (a is None) == (b is None)
+        if a is not None:
+            np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
 
 
 # ---- what attention is

@@ -15,6 +15,9 @@ backward  Each block's probabilities are made again, p = exp(score - lse), which
 
           D is what softmax's derivative subtracts: the sum of p * gp over all keys is sum(g * y).
 
+The table of a small call, up to `TABLE` bytes, is kept all the same: to make it again would cost a
+third of the backward pass.
+
 Under `causal`, query i sees the keys 0 to i: of a block only the keys up to its last query are
 computed, half of the work is skipped, and a triangle is masked at the end of each block.
 
@@ -49,6 +52,8 @@ Of 32, 64, 128, 256 and 512 rows, 64 and 128 were fastest: 128 where there are m
 block of 128 would compute too many scores that `causal` hides."""
 MANY = 512
 """Queries from which on a block has twice as many."""
+TABLE = 1 << 20
+"""Bytes of all probabilities of a call up to which they are kept for the backward pass."""
 GPU_ROWS, GPU_TILE = 512, 1 << 28
 """On a GPU a launch costs more than the memory."""
 
@@ -109,11 +114,24 @@ class Scores:
             stop = min(start + self.rows, self.length)
             yield slice(start, stop), slice(0, min(stop, self.keys) if self.causal else self.keys)
 
-    def tile(self, at: Index, rows: slice, keys: slice, scratch: Array) -> tuple[Array, Array]:
-        """The queries (b, h, l, E), scaled on a CPU, and their scores (b, h, l, s) in `scratch`."""
-        q, k = self.q[at][..., rows, :], self.k[at][..., keys, :]
-        q = q if self.by_kernel else q * self.scale
-        s = shaped(scratch, (*q.shape[:-1], k.shape[-2]))
+    def table(self) -> Array | None:
+        """Memory for all probabilities; None if that would be too much."""
+        shape = (*self.q.shape[:-1], self.keys)
+        small = math.prod(shape) * self.dtype.itemsize <= TABLE and isinstance(self.q, np.ndarray)
+        return np.empty(shape, self.dtype) if small and self.keep is None else None
+
+    def queries(self, at: Index, rows: slice) -> Array:
+        """A block of queries (b, h, l, E), on a CPU scaled."""
+        q = self.q[at][..., rows, :]
+        return q if self.by_kernel else q * self.scale
+
+    def tile(self, q: Array, at: Index, rows: slice, keys: slice, place: Array) -> Array:
+        """The scores (b, h, l, s) of those queries, in a scratch array or in the table."""
+        k = self.k[at][..., keys, :]
+        if place.ndim == 1:
+            s = shaped(place, (*q.shape[:-1], k.shape[-2]))
+        else:
+            s = place[at][..., rows, keys]
         factor = self.scale if self.by_kernel else 1.0
         products.matmul(q, k.swapaxes(-1, -2), out=s, factor=factor)
         if self.mask is not None:
@@ -121,7 +139,7 @@ class Scores:
         if self.causal and rows.start < keys.stop and self.triangle is not None:
             corner = s[..., rows.start :]
             corner += self.triangle[: corner.shape[-2], : corner.shape[-1]]
-        return q, s
+        return s
 
 
 def _new_triangle(n: int, like: Array) -> Array:
@@ -169,17 +187,18 @@ def _bias(mask: Array, like: Array) -> Array:
 
 def forward(
     q: Array, k: Array, v: Array, mask: Array | None, keep: Array | None, p: float,
-    causal: bool, scale: float,
+    causal: bool, scale: float, recording: bool = False,
 ) -> tuple[Array, Array]:  # fmt: skip
-    """Attention and the logarithm of each query's denominator.
+    """Attention and what the backward pass needs of it.
 
     Args:
         v: shape (..., B, H, S, V); the other arguments as for `Scores`.
         p: dropout's probability.
+        recording: there may be a backward pass.
 
     Returns:
-        y (..., B, H, L, V), in memory in the order of q, and lse (..., B, H, L), which is inf for
-        a query that sees no key; its y is 0.
+        y (..., B, H, L, V), in memory in the order of q; and lse (..., B, H, L), which is inf for
+        a query that sees no key (its y is 0), or the table of probabilities (..., B, H, L, S).
     """
     if not isinstance(q, np.ndarray) and cuda.flash.fits(q, k, v):
         return cuda.flash.forward(q, k, v, mask, keep, p, causal, scale)
@@ -191,11 +210,12 @@ def forward(
         y[...], lse[...] = 0, np.inf
     ones = k if scores.by_kernel else filled(k, k.shape[-2], 1.0)
     lowest = float(np.finfo(scores.dtype).min)
+    table = scores.table() if recording else None
 
     def group(at: Index) -> None:
-        scratch = scores.scratch()
+        place = scores.scratch() if table is None else table
         for rows, keys in scores.blocks():
-            _, s = scores.tile(at, rows, keys, scratch)
+            s = scores.tile(scores.queries(at, rows), at, rows, keys, place)
             if scores.by_kernel:
                 _on_gpu(scores, s, at, rows, keys, v, p, y, lse)
                 continue
@@ -209,10 +229,13 @@ def forward(
             np.matmul(s, v[at][..., keys, :], out=part)
             np.copyto(total, np.inf, where=total == 0)  # a query that sees no key
             part /= total * (1 - p) if p < 1 else total
-            lse[at][..., rows] = (top + np.log(total))[..., 0]
+            if table is None:
+                lse[at][..., rows] = (top + np.log(total))[..., 0]
+            else:
+                s /= total
 
     spread(group, list(scores.heads()), threads=None if isinstance(q, np.ndarray) else 1)
-    return y, lse
+    return y, lse if table is None else table
 
 
 def _on_gpu(
@@ -233,7 +256,10 @@ def backward(
     g: Array, q: Array, k: Array, v: Array, mask: Array | None, keep: Array | None, p: float,
     causal: bool, scale: float, y: Array, lse: Array, live: tuple[bool, ...],
 ) -> tuple[Array | None, ...]:  # fmt: skip
-    """The gradients of q, k, v and mask, those that are `live`; None for the others."""
+    """The gradients of q, k, v and mask, those that are `live`; None for the others.
+
+    `lse` may be the table that `forward` returned instead.
+    """
     if not isinstance(q, np.ndarray) and not live[3] and cuda.flash.fits(q, k, v):
         return *cuda.flash.backward(g, q, k, v, mask, keep, p, causal, scale, y, lse), None
     g, q, k, v = _together(g, q, k, v)
@@ -244,11 +270,13 @@ def backward(
         for x, need in zip((q, k, v), live, strict=False)
     )
     g_mask = np.zeros_like(mask) if live[3] else None
+    known = lse.ndim == q.ndim
 
     def group(at: Index) -> None:
         one, two = scores.scratch(), scores.scratch()
         for rows, keys in scores.blocks():
-            qs, s = scores.tile(at, rows, keys, one)
+            qs = scores.queries(at, rows)
+            s = lse[at][..., rows, keys] if known else scores.tile(qs, at, rows, keys, one)
             gy = g[at][..., rows, :]
             inner = _inner(gy, y[at][..., rows, :])[..., None]
             gp, dropped = shaped(two, s.shape), None
@@ -266,13 +294,14 @@ def backward(
                     part = g_mask[within(g_mask, at, rows, keys)]
                     part += _folded(gp, part.shape)
                 continue
-            s -= lse[at][..., rows, None]
-            probability = np.exp(s, out=s)
+            if not known:
+                s -= lse[at][..., rows, None]
+                np.exp(s, out=s)
             if keep is not None:
                 gy = gy / (1 - p) if p < 1 else gy
                 dropped = keep[at][..., rows, keys]
             if gv is not None:
-                used = probability if dropped is None else np.multiply(s, dropped, out=gp)
+                used = s if dropped is None else np.multiply(s, dropped, out=gp)
                 _add(gv[at], keys, used.swapaxes(-1, -2), gy, rows.stop == scores.length)
             if not (live[0] or live[1] or live[3]):
                 continue
@@ -280,7 +309,7 @@ def backward(
             if dropped is not None:
                 gp *= dropped
             gp -= inner
-            gs = np.multiply(gp, probability, out=gp)
+            gs = np.multiply(gp, s, out=gp)
             last = rows.stop == scores.length
             _pass_on(gs, at, rows, keys, qs, k, scale, last, gq, gk, g_mask)
 

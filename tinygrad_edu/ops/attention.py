@@ -17,6 +17,7 @@ from tinygrad_edu.backend import device_of
 from tinygrad_edu.dtypes import Array, is_floating, scalar_type_name
 from tinygrad_edu.engine.boundary import need_tensors
 from tinygrad_edu.engine.composed import composed
+from tinygrad_edu.engine.mode import is_recording
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels import attention as kernel
 from tinygrad_edu.kernels.cuda import launch
@@ -39,7 +40,7 @@ def _attention(
 ) -> Any:  # fmt: skip
     """`keep` holds dropout's decisions, each True with probability 1 - p; None for no dropout."""
     ready = _prepare(query, key, value, attn_mask, keep)
-    y, lse = kernel.forward(*ready, p, is_causal, scale)
+    y, lse = kernel.forward(*ready, p, is_causal, scale, is_recording())
     return y.reshape(_shape(query, key, value)).astype(query.dtype, copy=False), lse
 
 
@@ -50,7 +51,7 @@ def _(
     y: Array, lse: Array,
 ) -> Any:  # fmt: skip
     ready = _prepare(query, key, value, attn_mask, keep)
-    whole = (*lse.shape, value.shape[-1])
+    whole = (*ready[0].shape[:-1], value.shape[-1])
     g, y = (_by_kernel(a).reshape(whole) for a in (g, y))
     grads = kernel.backward(g, *ready, p, is_causal, scale, y, lse, live)
     lead = _shape(query, key, value)[:-2]
@@ -147,7 +148,7 @@ def scaled_dot_product_attention(
     Returns:
         A tensor of shape (..., L, Ev); 0 for a query that sees no key.
 
-    Memory grows with L + S; a byte per score more with dropout.
+    Memory grows with L + S, but for small inputs; a byte per score more with dropout.
 
     Raises:
         RuntimeError: shapes or dtypes do not fit together, the mask holds integers, dropout_p is
