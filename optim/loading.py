@@ -52,12 +52,8 @@ def fitted_state(optimizer: Optimizer, state_dict: dict[str, Any], ours: bool) -
         for name, then in _YOUNGER.items():
             if name in optimizer.defaults:
                 new.setdefault(name, then)
-        missing = [name for name in optimizer.defaults if name not in new]
-        if missing and ours:
-            raise ValueError(
-                f"loaded state dict is not one of {type(optimizer).__name__}: its parameter group"
-                f" has no option {missing[0]!r}"
-            )
+        if ours:
+            _check_options(optimizer, new)
     state: defaultdict[Any, State] = defaultdict(dict)
     for key, value in state_dict["state"].items():
         if key in parameter:
@@ -70,6 +66,16 @@ def fitted_state(optimizer: Optimizer, state_dict: dict[str, Any], ours: bool) -
         else:
             state[key] = value
     return {"state": state, "param_groups": saved}
+
+
+def _check_options(optimizer: Optimizer, group: dict[str, Any]) -> None:
+    """A group of another kind of optimizer lacks options."""
+    missing = [name for name in optimizer.defaults if name not in group]
+    if missing:
+        raise ValueError(
+            f"loaded state dict is not one of {type(optimizer).__name__}: its parameter group"
+            f" has no option {missing[0]!r}"
+        )
 
 
 def _fit(value: object, x: Array, key: object = None) -> Any:

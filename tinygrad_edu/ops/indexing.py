@@ -325,18 +325,8 @@ def setitem(x: Any, index: Any, value: Any) -> None:
         refuse_captured(x, "copy_" if advanced is None else "index_put_", (entries, value))
     target = x if whole else _slice(x, basic)
     check_writable(target)
-    if isinstance(value, TensorBase) and device_of(value.array) != device_of(x.array):
-        if advanced is not None and value.array.ndim:
-            raise other_device("index_put_", x.array, value.array)
-        value = on_device_of(x.array, value)
     if isinstance(value, TensorBase):
-        if advanced is None:
-            if value.array.shape == target.array.shape:  # others are expanded first
-                refuse_overlap(target, (value,))
-        elif value.array.ndim or not _is_filled(value.array, advanced):
-            refuse_overlap(target, (value,), apart=True)
-        if advanced is not None:
-            _check_put(target.array, value.array, advanced)
+        value = _checked(target, advanced, value)
     plain = value.array if isinstance(value, TensorBase) else _numbers(x.array, value)
     if advanced is not None:
         _refuse_own_indices(target, entries)
@@ -350,20 +340,43 @@ def setitem(x: Any, index: Any, value: Any) -> None:
             f" indexing result of shape {list(part.shape)}"
         )
     if is_recording() and (current_node(x) is not None or current_node(value) is not None):
-        if fitting != plain.shape and isinstance(value, TensorBase):
-            value = reshape(value, fitting)  # type: ignore[arg-type]
-        if advanced is None and plain.ndim:
-            if isinstance(value, TensorBase) and fitting != target.array.shape:
-                value = expand(value, target.array.shape)  # type: ignore[arg-type]
-            copy_(target, value)
-        elif advanced is None:
-            _fill_in_place(target, value)
-        else:
-            own = tuple([e if isinstance(e, slice) else e.copy() for e in advanced])
-            _index_put_(target, own, value, False)  # its index is not seen by `watched`
+        _assign_recorded(target, advanced, value, plain, fitting)
         return
     target.array[... if advanced is None else advanced] = plain.reshape(fitting)
     x._storage.write()
+
+
+def _checked(target: Any, advanced: Any, value: Any) -> Any:
+    """The tensor to assign, on the device of the target; what torch refuses is refused."""
+    if device_of(value.array) != device_of(target.array):
+        if advanced is not None and value.array.ndim:
+            raise other_device("index_put_", target.array, value.array)
+        value = on_device_of(target.array, value)
+    if advanced is None:
+        if value.array.shape == target.array.shape:  # others are expanded first
+            refuse_overlap(target, (value,))
+        return value
+    if value.array.ndim or not _is_filled(value.array, advanced):
+        refuse_overlap(target, (value,), apart=True)
+    _check_put(target.array, value.array, advanced)
+    return value
+
+
+def _assign_recorded(
+    target: Any, advanced: Any, value: Any, plain: Array, fitting: tuple[int, ...]
+) -> None:
+    """The assignment as an operation with a derivative."""
+    if fitting != plain.shape and isinstance(value, TensorBase):
+        value = reshape(value, fitting)  # type: ignore[arg-type]
+    if advanced is not None:
+        own = tuple([e if isinstance(e, slice) else e.copy() for e in advanced])
+        _index_put_(target, own, value, False)  # its index is not seen by `watched`
+    elif not plain.ndim:
+        _fill_in_place(target, value)
+    else:
+        if isinstance(value, TensorBase) and fitting != target.array.shape:
+            value = expand(value, target.array.shape)  # type: ignore[arg-type]
+        copy_(target, value)
 
 
 def _assigned(value: object, target: Any) -> Any:
