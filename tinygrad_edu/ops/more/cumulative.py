@@ -52,6 +52,8 @@ def _running(x: Array, dim: int, dtype: NumpyDtype | None, method: str) -> Array
     wide = np.dtype(np.float64) if is_floating(target) else target
     if not x.ndim:
         return x.astype(target)
+    if target.kind == "b" and x.size:
+        raise NotImplementedError(f"\"{method}_out_cpu\" not implemented for 'Bool'")
     x, dim = x.astype(target, copy=False), read_dim(dim, x.ndim)
     if wide == target:
         return in_order(getattr(x, method)(dim, dtype=target))
@@ -219,7 +221,26 @@ def logcumsumexp(input: Tensor, dim: int) -> Tensor:
     return _logcumsumexp(input, read_dim(dim, operand("logcumsumexp", input).ndim))
 
 
-@takes_out(dtype="any")
+def _neighbours(x: Tensor, dim: int) -> tuple[Any, Any]:
+    return _part(x, dim, slice(1, None)), _part(x, dim, slice(0, -1))
+
+
+@numpy_names
+def _diff_reads(
+    input: Tensor, n: int = 1, dim: int = -1, prepend: object = None, append: object = None
+) -> Any:
+    """What `out` must not overlap in part: the last to be subtracted, if it is no copy."""
+    if n == 0:
+        return "same", [input]
+    if n > 1 or prepend is not None or append is not None:
+        return "any", []
+    return "same", _neighbours(input, read_dim(dim, input.array.ndim))
+
+
+@takes_out(
+    dtype=lambda input, n=1, *_, **__: "any" if n else "same",
+    overlap=_diff_reads,
+)
 @numpy_names
 def diff(
     input: Tensor,
@@ -248,7 +269,7 @@ def diff(
     parts: list[Any] = [part for part in (prepend, input, append) if part is not None]
     x: Tensor = _cat(parts, dim) if len(parts) > 1 else input
     for _ in range(n):
-        later, earlier = _part(x, dim, slice(1, None)), _part(x, dim, slice(0, -1))
+        later, earlier = _neighbours(x, dim)
         x = later ^ earlier if raw(x).dtype == bool else later - earlier
     return x
 

@@ -64,7 +64,7 @@ def _triangle(A: Tensor, upper: bool, unit: bool) -> Tensor:
     return part + _constant(np.eye(A.array.shape[-1]), A) if unit else part
 
 
-@takes_out(overlap="any")
+@takes_out(overlap=lambda A, B, **_: ("same", [B]))
 @named(input="A")
 def solve_triangular(
     A: Tensor, B: Tensor, *, upper: bool, left: bool = True, unitriangular: bool = False
