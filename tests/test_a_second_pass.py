@@ -102,7 +102,7 @@ def test_what_keeps_sizes_and_numbers_only(name: str) -> None:
     found = [op for op in ENTRIES if op.name == name]
     assert found
     for op in found:
-        check(op, 4)
+        check(op, 25)
 
 
 @pytest.mark.filterwarnings("ignore")
