@@ -36,7 +36,8 @@ ORDER = {
     **dict.fromkeys([
         "scaled_dot_product_attention, more of it", "nn.functional.scaled_dot_product_attention",
         "nn.functional.grid_sample", "det, twice", "linalg.det", "linalg.slogdet", "logdet",
-        "linalg.matrix_norm", "linalg.qr", "linalg.eigvalsh", "linalg.svdvals", "linalg.pinv",
+        "linalg.matrix_norm", "linalg.qr", "linalg.eigvalsh", "linalg.eigh, signs undone",
+        "linalg.svdvals", "linalg.pinv",
         "linalg.matrix_power", "linalg.cond", "linalg.tensorsolve", "svd", "linalg.solve_ex",
         "einsum", "nn.functional.layer_norm", "nn.functional.batch_norm", "linalg.vander",
         "nn.functional.group_norm", "trapezoid", "igamma", "igammac", "cholesky_solve", "gru_cell",

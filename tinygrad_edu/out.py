@@ -24,24 +24,26 @@ if TYPE_CHECKING:
 
 
 F = TypeVar("F", bound=Callable[..., Any])
+Rule = str | Callable[..., Any]
 
 
 @overload
 def takes_out(function: F) -> F: ...
 @overload
-def takes_out(*, dtype: str = "same", overlap: str = "any") -> Callable[[F], F]: ...
-def takes_out(function: Any = None, *, dtype: str = "same", overlap: str = "any") -> Any:
+def takes_out(*, dtype: Rule = "same", overlap: Rule = "any") -> Callable[[F], F]: ...
+def takes_out(function: Any = None, *, dtype: Rule = "same", overlap: Rule = "any") -> Any:
     """Let `function` take `out=`: one tensor, or as many as it returns.
 
     Args:
         dtype: of `out`: the "same" as of the result; "any" that holds such values ("joined" and
             "drawn" differ in their errors only); "one", any if the result is one tensor, else the
             same; "truth", bool or uint8; "every" one there is; or "asked", any, in which the
-            function is asked to compute.
+            function is asked to compute.  Or a function of the arguments that gives one of these.
         overlap: what memory `out` may share with the arguments: "any"; what it is itself, of all
             arguments ("same") or of the first, and any of the others ("self"); "first" or "later"
             ones that it is itself; "none"; or "sought": none where several results are found,
-            "same" of two tensors, else any.
+            "same" of two tensors, else any.  Or a function of the arguments that gives one of these
+            and the tensors that are meant.
 
     >>> import tinygrad_edu as torch
     >>> y = torch.zeros(2)
@@ -74,7 +76,7 @@ def takes_out(function: Any = None, *, dtype: str = "same", overlap: str = "any"
         from tinygrad_edu.engine.filling import fill
 
         y = _uncast(compute, args, kwargs)
-        return fill(name, out, y, [*args, *kwargs.values()], dtype, overlap)
+        return fill(name, out, y, args, kwargs, dtype, overlap)
 
     return call
 

@@ -23,6 +23,7 @@ from tinygrad_edu.engine.record import current_node
 from tinygrad_edu.kernels.memory_order import slow_to_fast
 
 if TYPE_CHECKING:
+    from tinygrad_edu.out import Rule
     from tinygrad_edu.tensor import Tensor
 
 EXPECTED = "{name}(): Expected out tensor to have dtype {computed}, but got {given} instead"
@@ -50,7 +51,8 @@ OTHER_ERRORS = {
 """What torch raises where `out` cannot hold the result, if it is not what it raises elsewhere."""
 
 OF_ELEMENTS = frozenset(
-    "addcdiv addcmul clamp lerp hardshrink softplus softshrink polygamma round ldexp".split()
+    "addcdiv addcmul clamp lerp hardshrink softplus softshrink polygamma round ldexp logit"
+    " nan_to_num".split()
 )
 """What goes through tensors element by element, besides operations of one or two tensors alone."""
 
@@ -120,8 +122,13 @@ def write_out(name: str, out: Any, y: Any, *inputs: object, told: bool = True) -
     return written
 
 
-def fill(name: str, out: Any, y: Any, read: list[Any], dtype: str, overlap: str) -> Any:
+def fill(name: str, out: Any, y: Any, args: Any, kwargs: Any, dtype: Rule, overlap: Rule) -> Any:
     """The results `y` of a function, written into `out`; `dtype`, `overlap` as in `takes_out`."""
+    read = [*args, *kwargs.values()]
+    if not isinstance(dtype, str):
+        dtype = dtype(*args, **kwargs)
+    if not isinstance(overlap, str):
+        overlap, read = overlap(*args, **kwargs)
     if overlap != "any":
         _keep_apart(overlap, tensors(out), tensors(read), y)
     if not isinstance(y, tuple):

@@ -10,6 +10,7 @@ begins so is left out.
 
 from __future__ import annotations
 
+import copy
 import functools
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -194,6 +195,24 @@ def shown_as(result: Result, chain: str, **inputs: Any) -> Result:
         shown: Any = result
         shown.node = made
     return result
+
+
+def lasting(result: Result) -> Result:
+    """The result of an operation that keeps only what was made of sizes and numbers of the caller.
+
+    In torch there is nothing to free then, and so the graph may be walked again: here, too.
+    """
+    node = getattr(result, "node", None)
+    if node is not None and not node.is_leaf:
+        node.plan = _lasting(node.plan)
+    return result
+
+
+@functools.cache
+def _lasting(plan: Any) -> Any:
+    made = copy.copy(plan)
+    made.arrays = None
+    return made
 
 
 def absorbing(op: Any, before: Any) -> Any:

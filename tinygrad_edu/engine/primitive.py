@@ -67,7 +67,8 @@ class Plan:
         keep: the places of the former in `[*arguments, y, *saved]`; `pick` gives those entries.
         by_rules: how many of these the rules ask for; those behind them only the definition.
         shapes: the places of the arguments of which only the shape is kept.
-        arrays: whether that certainly includes one; else it may be numbers, which are not freed.
+        arrays: whether that certainly includes one; else it may be numbers, which are not freed,
+            or is (None) of arrays that are not: see `nodes.lasting`.
         rules: (input, rule, pick) for every live input; `pick(kept)` gives the rule's arguments.
         joint, joint_pick: the one rule that serves all inputs, if the operation has one.
         live: which inputs need a gradient; of a variadic operation, which of its tensors.
@@ -89,7 +90,8 @@ class Plan:
         self.names = (*kept, *shapes)
         self.keep = tuple(op.places[n] for n in kept)
         self.shapes = tuple(op.shape_places[n] for n in shapes)
-        self.arrays = not {*(op.rules or op.inputs), "y", *op.saves}.isdisjoint(kept)
+        tensors = {*(op.rules or op.inputs), "y", *op.saves} - op.scalars
+        self.arrays: bool | None = not tensors.isdisjoint(kept)
         self.pick = _picker(list(self.keep))
         self.no_guards = (None,) * len(self.keep)
         place = self.names.index
@@ -142,6 +144,7 @@ class Primitive:
         narrow: they take a gradient of 16 bits, of a result of 32, and widen it themselves.
         numbers: which of two operands may be a Python number: the "second", "none", or "either".
         chain: gives what torch calls the node of a call with some arguments (see nodes.py).
+        scalars: arguments that torch does not free after a walk where they are numbers.
         autocast: the precision that autocast runs it in, by device (see amp/autocast_mode.py).
         half: how it takes 16-bit floats (see half.py).
         refuse: called with the arguments once the array library has raised; raises torch's error.
@@ -151,6 +154,7 @@ class Primitive:
 
     owns = True
     narrow = elementwise = False
+    scalars: frozenset[str] = frozenset()
     call: Call
     refuse: Callable[..., None] | None = None
     node_class: ClassVar[Any]

@@ -180,7 +180,8 @@ def gradients(node: Node, kept: Values | None, g: Gradient) -> Any:
 
 def free(node: Node) -> None:
     """Let go of the arrays that the node keeps; of numbers and shapes there is nothing to free."""
-    if node.plan.arrays or (node.plan.keep and not _plain(node.kept)):
+    arrays = node.plan.arrays
+    if arrays or (arrays is not None and node.plan.keep and not _plain(node.kept)):
         node.kept, node.guards = None, ()
 
 

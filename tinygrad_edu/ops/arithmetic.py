@@ -24,6 +24,7 @@ from tinygrad_edu.engine.boundary import not_a_tensor
 from tinygrad_edu.engine.composed import of_tensors
 from tinygrad_edu.engine.graph import TensorBase
 from tinygrad_edu.engine.inplace import inplace
+from tinygrad_edu.engine.nodes import lasting
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.kernels.cuda import launch
@@ -171,7 +172,7 @@ def _times(other: Any, alpha: float | Tensor, input: Any) -> Tensor:
     if isinstance(alpha, bool) and target != BOOL:
         raise RuntimeError("Boolean alpha only supported for Boolean results.")
     alpha = fitting(target, alpha)
-    return mul(other, alpha) if isinstance(other, TensorBase) else other * alpha
+    return lasting(mul(other, alpha)) if isinstance(other, TensorBase) else other * alpha
 
 
 def _raw(x: Any) -> Any:

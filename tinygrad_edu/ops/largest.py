@@ -277,7 +277,11 @@ def amin(input: Any, dim: Any = (), keepdim: bool = False) -> Tensor:
     return _amin(input, reduced(dim, operand("amin", input).ndim), keepdim)
 
 
-@takes_out
+def _aminmax_reads(input: Any, *, dim: int | None = None, **_: object) -> Any:
+    return ("none" if dim is not None and input.array.ndim else "any"), [input]
+
+
+@takes_out(overlap=_aminmax_reads)
 @numpy_names
 def aminmax(input: Any, *, dim: int | None = None, keepdim: bool = False) -> Any:
     """`(amin, amax)` over one dimension or all, named min and max.

@@ -93,7 +93,13 @@ def _check_choice(array: object, number: int | float) -> None:
         fitting(target, number)
 
 
-@takes_out(overlap="none")
+def _nonzero_reads(input: Any, *, as_tuple: bool = False) -> Any:
+    if as_tuple:
+        raise TypeError("nonzero() got an unexpected keyword argument 'out' beside as_tuple=True")
+    return "none", [input]
+
+
+@takes_out(overlap=_nonzero_reads)
 def nonzero(input: Any, *, as_tuple: bool = False) -> Any:
     """The indices of the elements that are not zero: one row each, or a tuple of columns.
 

@@ -13,6 +13,7 @@ import numpy as np
 from tinygrad_edu.dtypes import Array, scalar_type_name
 from tinygrad_edu.engine.boundary import users_level
 from tinygrad_edu.engine.composed import composed
+from tinygrad_edu.engine.nodes import lasting
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import current_node, wrap
 from tinygrad_edu.ops.arithmetic import fmod, zero_gradient
@@ -80,7 +81,7 @@ def affine_grid(theta: Tensor, size: Sequence[int], align_corners: bool | None =
         axes.append(at.reshape(-1, *[1] * i))
     factors: Any = theta.reshape(size[0], n, n + 1, *[1] * n)
     places = [
-        _sum([x * factors[:, row, i] for i, x in enumerate(axes)]) + factors[:, row, n]
+        _sum([lasting(x * factors[:, row, i]) for i, x in enumerate(axes)]) + factors[:, row, n]
         for row in range(n)
     ]
     return stack(places, -1)

@@ -56,6 +56,8 @@ def repeat_interleave(
         return wrap(np.repeat(np.arange(counts.size, like=counts), counts))
     if dim is None:
         input, dim = reshape(input, (input.array.size,)), 0
+    if not input.array.ndim:
+        raise IndexError(f"Dimension specified as {dim} but tensor has no dimensions")
     dim = read_dim(dim, input.array.ndim)
     size = input.array.shape[dim]
     counts = repeats.array if isinstance(repeats, TensorBase) else np.asarray(repeats)
@@ -72,6 +74,11 @@ def repeat_interleave(
             f"repeats must have the same size as input along dim, but got repeats.size(0) ="
             f" {counts.size} and input.size({dim}) = {size}"
         )
+    if not isinstance(repeats, TensorBase) and counts.size == 1:  # there is no index to keep
+        times, shape = counts.item(), input.array.shape
+        several = input.unsqueeze(dim + 1).expand(*shape[: dim + 1], times, *shape[dim + 1 :])
+        rows = several.clone(memory_format="torch.contiguous_format")
+        return rows.reshape((*shape[:dim], shape[dim] * times, *shape[dim + 1 :]))
     if counts.size == 1 and isinstance(counts, np.ndarray):
         counts = counts.item()
     index = np.repeat(np.arange(size, like=input.array), counts)

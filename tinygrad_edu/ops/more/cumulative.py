@@ -10,6 +10,7 @@ import numpy as np
 from tinygrad_edu.dtypes import Array, NumpyDtype, default, from_numpy, is_floating, to_numpy
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.graph import TensorBase
+from tinygrad_edu.engine.nodes import lasting
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.kernels.memory_order import in_order
@@ -52,6 +53,8 @@ def _running(x: Array, dim: int, dtype: NumpyDtype | None, method: str) -> Array
     wide = np.dtype(np.float64) if is_floating(target) else target
     if not x.ndim:
         return x.astype(target)
+    if target.kind == "b" and x.size:
+        raise NotImplementedError(f"\"{method}_out_cpu\" not implemented for 'Bool'")
     x, dim = x.astype(target, copy=False), read_dim(dim, x.ndim)
     if wide == target:
         return in_order(getattr(x, method)(dim, dtype=target))
@@ -219,7 +222,26 @@ def logcumsumexp(input: Tensor, dim: int) -> Tensor:
     return _logcumsumexp(input, read_dim(dim, operand("logcumsumexp", input).ndim))
 
 
-@takes_out(dtype="any")
+def _neighbours(x: Tensor, dim: int) -> tuple[Any, Any]:
+    return _part(x, dim, slice(1, None)), _part(x, dim, slice(0, -1))
+
+
+@numpy_names
+def _diff_reads(
+    input: Tensor, n: int = 1, dim: int = -1, prepend: object = None, append: object = None
+) -> Any:
+    """What `out` must not overlap in part: the last to be subtracted, if it is no copy."""
+    if n == 0:
+        return "same", [input]
+    if n > 1 or prepend is not None or append is not None:
+        return "any", []
+    return "same", _neighbours(input, read_dim(dim, input.array.ndim))
+
+
+@takes_out(
+    dtype=lambda input, n=1, *_, **__: "any" if n else "same",
+    overlap=_diff_reads,
+)
 @numpy_names
 def diff(
     input: Tensor,
@@ -248,9 +270,17 @@ def diff(
     parts: list[Any] = [part for part in (prepend, input, append) if part is not None]
     x: Tensor = _cat(parts, dim) if len(parts) > 1 else input
     for _ in range(n):
-        later, earlier = _part(x, dim, slice(1, None)), _part(x, dim, slice(0, -1))
+        later, earlier = _neighbours(x, dim)
         x = later ^ earlier if raw(x).dtype == bool else later - earlier
     return x
+
+
+def _times(x: Any, factor: Any) -> Any:
+    return x * factor if isinstance(factor, TensorBase) else lasting(x * factor)
+
+
+def _over(x: Any, divisor: Any) -> Any:
+    return x / divisor if isinstance(divisor, TensorBase) else lasting(x / divisor)
 
 
 def _strips(y: Any, x: Any, dx: Any, dim: int) -> Any:
@@ -258,9 +288,9 @@ def _strips(y: Any, x: Any, dx: Any, dim: int) -> Any:
     if not ndim:
         raise IndexError(f"Dimension specified as {dim} but tensor has no dimensions")
     dim = read_dim(dim, ndim)
-    middle = (_part(y, dim, slice(1, None)) + _part(y, dim, slice(0, -1))) / 2
+    middle = _over(_part(y, dim, slice(1, None)) + _part(y, dim, slice(0, -1)), 2)
     if not hasattr(x, "array"):
-        return middle * (dx if x is None else x), dim
+        return _times(middle, dx if x is None else x), dim
     if x.array.ndim == 1:
         width = diff(x)
         return middle * width.reshape((-1, *(1,) * (ndim - dim - 1))), dim
@@ -343,7 +373,7 @@ def _slope(x: Any, h: Any, dim: int, edge_order: int) -> Tensor:
         return _part(x, dim, slice(start, stop))
 
     if even:
-        middle = (at(2, None) - at(None, -2)) / (2 * h)
+        middle = _over(at(2, None) - at(None, -2), 2 * h)
     else:
         left, right = gaps[:-1], gaps[1:]
         middle = _weighted(at(None, -2), at(1, -1), at(2, None), left, right)
@@ -365,10 +395,10 @@ def _weighted(a: Tensor, b: Tensor, c: object, left: Any, right: Any) -> Any:
 def _at_end(a: Tensor, b: Any, c: object, near: Any, far: Any, edge_order: int) -> Any:
     """The slope at the first of three samples: of two of them, or of the parabola through all."""
     if edge_order == 1:
-        return (b - a) / near
+        return _over(b - a, near)
     both = near + far
-    ends = a * ((near + both) / (near * both)) + c * (near / (far * both))
-    return b * (both / (near * far)) - ends
+    ends = _times(a, (near + both) / (near * both)) + _times(c, near / (far * both))
+    return _times(b, both / (near * far)) - ends
 
 
 @primitive(node=_reduction("Prod"))

@@ -181,7 +181,18 @@ def index_fill(input: Tensor, dim: int, index: Tensor, value: float | Tensor) ->
     return _index_fill(input, dim, index, value)
 
 
-@takes_out(overlap="later")
+@numpy_names
+def _take_along_dim_reads(input: Tensor, indices: Tensor, dim: int | None = None) -> Any:
+    """What `out` must not overlap: the input, unless it is repeated; indices are copied first."""
+    if dim is None:
+        return "later", [input.reshape(-1), indices.reshape(-1)]
+    sizes = list(input.array.shape)
+    others = list(indices.array.shape)
+    del sizes[dim], others[dim]
+    return ("none" if list(np.broadcast_shapes(sizes, others)) == sizes else "any"), [input]
+
+
+@takes_out(overlap=_take_along_dim_reads)
 @numpy_names
 def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
     """Pick along `dim`, the other dimensions broadcast; all in one dimension if `dim` is None.

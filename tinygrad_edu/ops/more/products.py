@@ -39,7 +39,12 @@ def outer(input: Tensor, vec2: Tensor) -> Tensor:
 ger = outer
 
 
-@takes_out
+@takes_out(
+    overlap=lambda input, other: (
+        "any" if input.array.ndim and other.array.ndim else "same",
+        [input, other],
+    )
+)
 def inner(input: Tensor, other: Tensor) -> Tensor:
     """Sums of products over the last dimension: (..., k), (***, k) -> (..., ***)."""
     a, b = input.array.shape, other.array.shape
@@ -187,7 +192,7 @@ def _combine(
     return result
 
 
-@takes_out
+@takes_out(overlap="self")
 @numbers_first(3, "beta", "alpha")
 @composed(autocast="lower")
 def addmm(
@@ -210,7 +215,13 @@ def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: float = 1, alpha: fl
     return _combine("Addmv", input, mv(mat, vec), beta, alpha)
 
 
-@takes_out(dtype="any", overlap="same")
+def _addr_reads(input: Tensor, vec1: Tensor, vec2: Tensor, **_: object) -> Any:
+    """What `out` must not overlap in part: the matrices that are added and multiplied."""
+    a, b = vec1[:, None], vec2[None]
+    return "same", [expand(input, (len(vec1), len(vec2))), a, b]
+
+
+@takes_out(dtype="any", overlap=_addr_reads)
 @numbers_first(3, "beta", "alpha")
 @composed(autocast={"cpu": "as_given", "cuda": "lower"})
 def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
@@ -232,7 +243,7 @@ def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: float = 1, alpha: f
     return _combine("Addr", input, product, beta, alpha, input_first=True)
 
 
-@takes_out
+@takes_out(overlap="self")
 @numbers_first(3, "beta", "alpha")
 @composed(autocast="lower")
 def baddbmm(

@@ -15,7 +15,7 @@ import numpy as np
 
 from tinygrad_edu.dtypes import Array, is_floating
 from tinygrad_edu.engine.composed import of_tensors
-from tinygrad_edu.engine.nodes import shown_as
+from tinygrad_edu.engine.nodes import lasting, shown_as
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.kernels.memory_order import channels_last
@@ -138,11 +138,11 @@ def _resample(x: Tensor, dim: int, taps: Taps) -> Any:
     """The weighted sum of the taps along a dimension."""
     total = None
     for index, weight in taps:
-        part: Any = _pick(x, dim, index)
+        part: Any = lasting(_pick(x, dim, index))
         if weight is not None:
             shape = [-1 if i == dim else 1 for i in range(x.ndim)]
             factor = weight.astype(x.array.dtype).reshape(shape)
-            part = part * wrap(np.asarray(factor, like=x.array))
+            part = lasting(part * wrap(np.asarray(factor, like=x.array)))
         total = part if total is None else total + part
     return total
 
