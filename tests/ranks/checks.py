@@ -278,6 +278,7 @@ def check_disagreements():
         lambda: dist.barrier() if rank else dist.all_reduce(x),
         lambda: dist.all_gather([x.clone() for _ in range(size)], x) if rank else dist.barrier(),
         lambda: dist.all_reduce(torch.ones(6).view(2, 3) if rank else torch.ones(3, 2)),
+        lambda: dist.all_reduce(torch.ones([1] * 50 + [1 + (rank == 1)])),  # told by a checksum
     ]
     for call in wrong:
         raises(dist.DistBackendError, "rank 1 called", call)

@@ -229,7 +229,7 @@ class Job:
     def _missed(self, rank: int, at: float, names: list[str]) -> bool:
         """Whether a rank has ended well, but without MPI, which others are starting."""
         waiting = any([name.endswith(".starting") for name in names])
-        return waiting and f"{rank}.started" not in names and time.time() - at > _LAST_WORDS
+        return waiting and f"{rank}.starting" not in names and time.time() - at > _LAST_WORDS
 
     def end(self) -> None:
         """Kill what is left."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import copy
 import importlib.util
 import os
 import sys
@@ -16,7 +17,7 @@ from urllib.parse import parse_qs, urlparse
 from tinygrad_edu.distributed import mpi
 from tinygrad_edu.distributed.errors import INSTALL as INSTALL
 from tinygrad_edu.distributed.errors import DistNetworkError
-from tinygrad_edu.distributed.work import Call, Work, drain
+from tinygrad_edu.distributed.work import Work, drain
 from tinygrad_edu.names.ranks import announce
 
 if TYPE_CHECKING:
@@ -44,7 +45,6 @@ class World:
         self.MPI, self.comm = MPI, _duplicate(MPI.COMM_WORLD, limit)
         self.rank, self.size = int(self.comm.rank), int(self.comm.size)
         self.left: dict[int, float] = {}
-        self.groups: list[ProcessGroup] = []
 
     def gone(self) -> set[int]:
         """The ranks that have said that they leave."""
@@ -92,10 +92,7 @@ class ProcessGroup:
         self.backend, self.timeout = backend, timeout
         self.calls, self._data = comm, comm.Dup()
         self.waiting: deque[Work] = deque()
-        self.discarded: list[Any] = []
-        self._host: ProcessGroup | None = None
         self._engines: dict[str | None, Any] = {"mpi": mpi.MPIEngine(self.MPI, self._data)}
-        world.groups.append(self)
 
     def rank(self) -> int:
         """This process's number in the group."""
@@ -129,9 +126,9 @@ class ProcessGroup:
 
     def on_host(self) -> ProcessGroup:
         """The same processes, over MPI."""
-        if self._host is None:
-            self._host = ProcessGroup(self.world, self.calls.Dup(), self.ranks, "mpi", self.timeout)
-        return self._host
+        found = copy.copy(self)  # with the same communicators, so the order of calls holds
+        found.backend = "mpi"
+        return found
 
     def number(self, rank: int, what: str) -> int:
         """The group's number of a rank of the world."""
@@ -283,12 +280,9 @@ def _check_numbers(comm: Any, init_method: str, world_size: int, rank: int) -> N
 def destroy_process_group(group: ProcessGroup | None = None) -> None:
     """Leave a group; the default one, and with it all others, unless another is given."""
     chosen = default_group() if group is None else group
-    if chosen is not _State.default:
-        chosen.world.groups.remove(chosen)
-        return
-    chosen.world.leave()
-    chosen.world.groups.clear()
-    _State.world = _State.default = None
+    if chosen is _State.default:
+        chosen.world.leave()
+        _State.world = _State.default = None
 
 
 def _at_exit() -> None:
@@ -418,8 +412,7 @@ def new_group(
     name = whole.backend if backend is None else backend.lower()
     if name not in _BACKENDS:
         raise ValueError(f"Unknown backend type {backend}")
-    named = tuple(members[:8])
-    Work(whole, Call("new_group", "int64", named, "", len(members)), lambda: []).wait()
+    Work(whole, f"new_group({members})", lambda: None).wait()
     mine = world.rank in members
     color = 0 if mine else world.MPI.UNDEFINED
     comm = world.comm.Split(color, members.index(world.rank) if mine else 0)
