@@ -141,7 +141,6 @@ class ProcessGroup:
 
 
 class _State:
-    world: World | None = None
     default: ProcessGroup | None = None
     worlds: ClassVar[list[World]] = []
 
@@ -233,9 +232,7 @@ def init_process_group(
     """
     if _State.default is not None:
         raise ValueError("trying to initialize the default process group twice!")
-    name = "cpu:gloo,cuda:nccl" if backend is None else str(backend).lower()
-    if name not in _BACKENDS:
-        raise ValueError(f"Unknown backend type {backend}: there are {', '.join(_BACKENDS)}")
+    name = _backend(backend, "cpu:gloo,cuda:nccl")
     if store is not None:
         raise NotImplementedError("init_process_group: store= is not supported; MPI has its own")
     if timeout is not None and not isinstance(timeout, timedelta):
@@ -246,7 +243,7 @@ def init_process_group(
     MPI = mpi.load()
     _check_numbers(MPI.COMM_WORLD, init_method or "env://", world_size, rank)
     limit = timeout or default_pg_timeout
-    _State.world = world = World(MPI, limit)
+    world = World(MPI, limit)
     _State.default = ProcessGroup(world, world.comm.Dup(), [*range(world.size)], name, limit)
     if not _State.worlds:
         atexit.register(_at_exit)
@@ -257,24 +254,27 @@ def _check_numbers(comm: Any, init_method: str, world_size: int, rank: int) -> N
     url = urlparse(init_method)
     if url.scheme not in ("env", "tcp", "file"):
         raise ValueError(f"init_method: expected env://, tcp:// or file://, got {init_method!r}")
-    query = {key: int(values[0]) for key, values in parse_qs(url.query).items()}
-    wanted = [
-        ("world_size", world_size, "WORLD_SIZE", comm.size),
-        ("rank", rank, "RANK", comm.rank),
-    ]
-    for name, argument, variable, here in wanted:
-        named = os.environ.get(variable, "")
+    query = parse_qs(url.query)
+    for name, argument, here in (("world_size", world_size, comm.size), ("rank", rank, comm.rank)):
+        variable = name.upper()
         for source, value in (
             (f"{name}=", argument),
-            ("init_method", query.get(name, -1)),
-            (variable, int(named) if named else -1),
+            ("init_method", query.get(name, [-1])[0]),
+            (variable, os.environ.get(variable) or -1),
         ):
-            if value not in (-1, here):
+            if int(value) not in (-1, here):
                 raise ValueError(
                     f"init_process_group: {source} says {value}, but MPI's {name} is {here}. MPI"
                     " starts the processes: python -m tinygrad_edu.distributed.run"
-                    f" --nproc-per-node={max(value, 2)} script.py"
+                    f" --nproc-per-node={max(int(value), 2)} script.py"
                 )
+
+
+def _backend(name: str | None, unless_given: str) -> str:
+    found = unless_given if name is None else str(name).lower()
+    if found not in _BACKENDS:
+        raise ValueError(f"Unknown backend type {name}: there are {', '.join(_BACKENDS)}")
+    return found
 
 
 def destroy_process_group(group: ProcessGroup | None = None) -> None:
@@ -282,15 +282,15 @@ def destroy_process_group(group: ProcessGroup | None = None) -> None:
     chosen = default_group() if group is None else group
     if chosen is _State.default:
         chosen.world.leave()
-        _State.world = _State.default = None
+        _State.default = None
 
 
 def _at_exit() -> None:
     """A process that ends tells the others, or ends them if it ends by an exception."""
     if hasattr(sys, "last_value"):
         end_all(1)
-    if _State.world is not None:
-        _State.world.leave()
+    if _State.default is not None:
+        _State.default.world.leave()
     end = time.monotonic() + 0.5  # MPI dislikes messages that nobody has received
     for world in _State.worlds:
         while len(world.gone()) < world.size - 1 and time.monotonic() < end:
@@ -299,10 +299,7 @@ def _at_exit() -> None:
 
 def end_all(code: int) -> None:
     """End all processes that MPI has started, this one too, if there are several."""
-    world = _State.world
     MPI: Any = sys.modules.get("mpi4py.MPI")
-    if world is None and (MPI is None or MPI.COMM_WORLD.size == 1):
-        return
     if MPI is not None and not MPI.Is_finalized() and MPI.COMM_WORLD.size > 1:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -400,8 +397,8 @@ def new_group(
     Raises:
         ValueError: a rank does not exist or is named twice.
     """
-    world, whole = _State.world, default_group()
-    assert world is not None
+    whole = default_group()
+    world = whole.world
     members = [*range(world.size)] if ranks is None else [int(r) for r in ranks]
     members = sorted(members) if sort_ranks else members
     if len(set(members)) != len(members):
@@ -409,15 +406,12 @@ def new_group(
     for r in members:
         if not 0 <= r < world.size:
             raise ValueError(f"new_group: the new group's rank {r} is not in [0, {world.size})")
-    name = whole.backend if backend is None else backend.lower()
-    if name not in _BACKENDS:
-        raise ValueError(f"Unknown backend type {backend}")
+    name = _backend(backend, whole.backend)
     Work(whole, f"new_group({members})", lambda: None).wait()
-    mine = world.rank in members
-    color = 0 if mine else world.MPI.UNDEFINED
-    comm = world.comm.Split(color, members.index(world.rank) if mine else 0)
-    if not mine:
+    if world.rank not in members:
+        world.comm.Split(world.MPI.UNDEFINED)
         return NON_GROUP_MEMBER
+    comm = world.comm.Split(0, members.index(world.rank))
     return ProcessGroup(world, comm, members, name, timeout or whole.timeout)
 
 
