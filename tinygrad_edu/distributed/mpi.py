@@ -11,7 +11,8 @@ import importlib
 import os
 import pathlib
 import sys
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -19,11 +20,7 @@ from tinygrad_edu.backend import CPU, device_of, module_for, to_device
 from tinygrad_edu.distributed.errors import INSTALL, DistError
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.names.ranks import REPORTS
-
-if TYPE_CHECKING:
-    from types import ModuleType
-
-    from tinygrad_edu.tensor import Tensor
+from tinygrad_edu.tensor import Tensor
 
 LEAVING = 31_999
 """The tag of the empty message that a rank sends to all others when it leaves."""

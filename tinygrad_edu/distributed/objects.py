@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -15,10 +15,7 @@ from tinygrad_edu.distributed import collectives as c
 from tinygrad_edu.distributed.collectives import Group, here, of_members
 from tinygrad_edu.distributed.world import ProcessGroup, member
 from tinygrad_edu.engine.record import wrap
-
-if TYPE_CHECKING:
-    from tinygrad_edu.ops.creation import DeviceLike
-    from tinygrad_edu.tensor import Tensor
+from tinygrad_edu.tensor import Tensor
 
 
 def _pickled(thing: object, length: int = 0) -> Tensor:
@@ -80,7 +77,7 @@ def gather_object(
 
 @of_members
 def broadcast_object_list(
-    object_list: list[Any], src: int | None = None, group: Group = None, device: DeviceLike = None,
+    object_list: list[Any], src: int | None = None, group: Group = None, device: object = None,
     group_src: int | None = None,
 ) -> None:  # fmt: skip
     """Fill every rank's `object_list` with the objects of the rank `src`."""
@@ -112,7 +109,7 @@ def scatter_object_list(
 
 @of_members
 def send_object_list(
-    object_list: list[Any], dst: int, group: Group = None, device: DeviceLike = None
+    object_list: list[Any], dst: int, group: Group = None, device: object = None
 ) -> None:
     """Send objects to the rank `dst`, which must receive them by `recv_object_list`."""
     chosen = here(group).on_host()
@@ -120,7 +117,7 @@ def send_object_list(
 
 
 def recv_object_list(
-    object_list: list[Any], src: int | None = None, group: Group = None, device: DeviceLike = None
+    object_list: list[Any], src: int | None = None, group: Group = None, device: object = None
 ) -> int:
     """Fill the list with what a rank has sent by `send_object_list`; returns its rank."""
     chosen = member(group)

@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_edu.distributed.errors import DistBackendError
+from tinygrad_edu.distributed.mpi import Staged
 from tinygrad_edu.dtypes import Array, from_numpy
+from tinygrad_edu.tensor import Tensor
 
 if TYPE_CHECKING:
-    from tinygrad_edu.distributed.mpi import Staged
     from tinygrad_edu.distributed.world import ProcessGroup
-    from tinygrad_edu.tensor import Tensor
 
 GRACE = 1.0
 """Seconds that what a rank has sent before it left may still take to arrive."""
@@ -54,12 +54,7 @@ def _decoded(row: Array) -> str:
     return row.tobytes().decode(errors="replace").rstrip()
 
 
-def _yield() -> None:
-    """Let another process have the processor, if one wants it."""
-    if hasattr(os, "sched_yield"):
-        os.sched_yield()
-
-
+_yield = getattr(os, "sched_yield", lambda: None)
 _active: list[Work] = []
 _lock = threading.RLock()
 

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlparse
 
 from tinygrad_edu.distributed import mpi
@@ -19,11 +19,7 @@ from tinygrad_edu.distributed.errors import INSTALL as INSTALL
 from tinygrad_edu.distributed.errors import DistNetworkError
 from tinygrad_edu.distributed.work import Work, drain
 from tinygrad_edu.names.ranks import announce
-
-if TYPE_CHECKING:
-    from tinygrad_edu.ops.creation import DeviceLike
-    from tinygrad_edu.tensor import Tensor
-
+from tinygrad_edu.tensor import Tensor
 
 default_pg_timeout = timedelta(minutes=30)
 _BACKENDS = {  # what each name means for tensors of the host, and of a GPU
@@ -202,7 +198,7 @@ def is_torchelastic_launched() -> bool:
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
-def get_default_backend_for_device(device: DeviceLike) -> str:
+def get_default_backend_for_device(device: object) -> str:
     """The backend for tensors on a device: "gloo" or "nccl"."""
     kind = str(getattr(device, "type", device)).partition(":")[0]
     if kind not in ("cpu", "cuda"):
