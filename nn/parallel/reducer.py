@@ -105,7 +105,7 @@ class Reducer:
     """
 
     def __init__(
-        self, params: list[Tensor], group: ProcessGroup, caps: Sequence[int], find_unused: bool,
+        self, params: Sequence[Tensor], group: ProcessGroup, caps: Sequence[int], find_unused: bool,
         as_views: bool,
     ) -> None:  # fmt: skip
         self.params, self.group = params, group

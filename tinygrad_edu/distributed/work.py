@@ -51,7 +51,7 @@ def _encoded(call: str) -> Array:
 
 
 def _decoded(row: Array) -> str:
-    return row.tobytes().decode(errors="replace").rstrip()
+    return bytes(row).decode(errors="replace").rstrip()
 
 
 _yield = getattr(os, "sched_yield", lambda: None)
