@@ -12,11 +12,6 @@ from tinygrad_edu.backend import module_of, nccl
 from tinygrad_edu.distributed.errors import DistError
 from tinygrad_edu.dtypes import Array
 
-_TYPES = {
-    "bool": "UINT8", "int8": "INT8", "uint8": "UINT8", "int32": "INT32", "uint32": "UINT32",
-    "int64": "INT64", "uint64": "UINT64", "float32": "FLOAT32", "float64": "FLOAT64",
-}  # fmt: skip
-
 
 def _module() -> Any:
     try:
@@ -40,10 +35,10 @@ def _stream(x: Array) -> int:
     return int(module_of(x).cuda.get_current_stream().ptr)
 
 
-def _ends(y: Array | None, x: Array | None) -> tuple[int, int]:
+def _ends(y: Any, x: Any) -> tuple[int, int]:
     """Where an operation reads and where it writes; the same if a rank only gives or gets."""
     given, got = (y if x is None else x), (x if y is None else y)
-    return given.data.ptr, got.data.ptr  # type: ignore
+    return given.data.ptr, got.data.ptr
 
 
 class NCCLEngine:
@@ -63,14 +58,16 @@ class NCCLEngine:
 
     def _how(self, op: str, x: Array) -> tuple[int, int]:
         """NCCL's numbers of a dtype and an operation."""
-        if x.dtype.name not in _TYPES:
-            raise TypeError(f"NCCL cannot add up {x.dtype.name}")
-        if x.dtype == bool:
-            op = {"SUM": "MAX", "PROD": "MIN"}.get(op, op)
-        if op not in ("SUM", "PROD", "MIN", "MAX"):
+        name = x.dtype.name
+        if name == "bool":
+            name, op = "uint8", {"SUM": "MAX", "PROD": "MIN"}.get(op, op)
+        kind = getattr(self.nccl, f"NCCL_{name.upper()}", None)
+        number = getattr(self.nccl, f"NCCL_{op}", None)
+        if kind is None:
+            raise TypeError(f"NCCL cannot add up {name}")
+        if number is None:
             raise RuntimeError(f"Cannot use ReduceOp.{op} with NCCL")
-        kind = _TYPES[x.dtype.name]
-        return getattr(self.nccl, f"NCCL_{kind}"), getattr(self.nccl, f"NCCL_{op}")
+        return kind, number
 
     def all_reduce(self, y: Array, x: Array, op: str) -> None:
         self.comm.allReduce(*_ends(y, x), x.size, *self._how(op, x), _stream(x))

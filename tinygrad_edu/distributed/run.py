@@ -52,9 +52,8 @@ def parser() -> argparse.ArgumentParser:
     option("master-addr", default="127.0.0.1", help="set for the script; nothing listens there")
     option("master-port", type=int, default=29500, help="likewise")
     option("show-rank", action="store_true", help="put its rank in front of every line of output")
-    option("module", action="store_true", help="the script is the name of a module")
+    made.add_argument("-m", "--module", action="store_true", help="the script is a module's name")
     option("no-python", action="store_true", help="the script is a program of its own")
-    made.add_argument("-m", action="store_true", dest="module")
     option("standalone", action="store_true", help="accepted: without --hosts it always is")
     for accepted in ("rdzv-backend", "rdzv-endpoint", "rdzv-id", "rdzv-conf", "start-method"):
         option(accepted, default="", help="accepted: MPI brings the processes together")
