@@ -61,18 +61,16 @@ class DistributedDataParallel(Module):
         if any([option is not None for option in refused]):
             raise NotImplementedError("DistributedDataParallel: only plain reduction is supported")
         group = default_group() if process_group is None else process_group
-        named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
-        if not named:
+        params = [p for p in module.parameters() if p.requires_grad]
+        if not params:
             raise RuntimeError(
                 "DistributedDataParallel is not needed when a module doesn't have any parameters"
                 " that require a gradient."
             )
-        if device_ids and not named[0][1].is_cuda:
+        if device_ids and not params[0].is_cuda:
             raise ValueError(
-                "DistributedDataParallel device_ids and output_device arguments only work with"
-                " single-device/multiple-device GPU modules or CPU modules, but got device_ids"
-                f" {device_ids}, output_device {output_device}, and module parameters"
-                f" { ({p.device for _, p in named}) }."
+                "DistributedDataParallel device_ids and output_device arguments only work with GPU"
+                f" modules, but got device_ids {device_ids} for parameters on {params[0].device}"
             )
         self.module, self.device_ids, self.dim = module, device_ids, dim
         self.process_group = group
@@ -86,7 +84,7 @@ class DistributedDataParallel(Module):
             broadcast_all([*module.parameters(), *module.buffers()], 0, group)
         cap = round((25 if bucket_cap_mb is None else bucket_cap_mb) * MEGABYTE)
         self.reducer = Reducer(
-            [p for _, p in named], group, [min(MEGABYTE, cap), cap],
+            params, group, [min(MEGABYTE, cap), cap],
             find_unused_parameters or static_graph, gradient_as_bucket_view,
         )  # fmt: skip
 
@@ -109,31 +107,27 @@ class DistributedDataParallel(Module):
 
     def forward(self, *inputs: Any, **kwargs: Any) -> Any:
         joining, module = self._joining, self.module
+        averages = self.require_backward_grad_sync and state.mode.enabled
         if joining is not None:
-            joining.tell(True, self.require_backward_grad_sync and state.mode.enabled)
+            joining.tell(True, averages)
         if self._will_sync_buffers():
-            broadcast_all(
-                module.buffers(), 0 if joining is None else joining.last, self.process_group
-            )
+            root = 0 if joining is None else joining.last
+            broadcast_all(module.buffers(), root, self.process_group)
         if self.device_ids:
-            inputs, kwargs = change((inputs, kwargs), self._moved)
+            gpu = f"cuda:{self.device_ids[0]}"
+            moved = lambda x: x.to(gpu) if isinstance(x, Tensor) else x  # noqa: E731
+            inputs, kwargs = change((inputs, kwargs), moved)
         output = module(*inputs, **kwargs)
-        self.require_forward_param_sync = state.mode.enabled and self.require_backward_grad_sync
-        if self.require_forward_param_sync:
+        self.require_forward_param_sync = averages
+        if averages:
             self.reducer.prepare(output, None if joining is None else joining.divisor)
         else:
-            self.reducer.disarm()
+            self.reducer.armed = False
         return output
 
-    def _moved(self, x: Any) -> Any:
-        return x.to(f"cuda:{self.device_ids[0]}") if isinstance(x, Tensor) else x
-
     def _will_sync_buffers(self) -> bool:
-        return (
-            self.require_forward_param_sync
-            and self.broadcast_buffers
-            and next(self.module.buffers(), None) is not None
-        )
+        wanted = self.require_forward_param_sync and self.broadcast_buffers
+        return wanted and next(self.module.buffers(), None) is not None
 
     @contextlib.contextmanager
     def no_sync(self) -> Iterator[None]:
@@ -209,8 +203,7 @@ class _Joining:
             if buffers:
                 broadcast_all(module.buffers(), self.last, group)
             if averages:
-                reducer.divisor = self.divisor
-                reducer.shadow()
+                reducer.shadow(self.divisor)
         broadcast_all([*module.parameters(), *module.buffers()], self.last, group)
 
 

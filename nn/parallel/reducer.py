@@ -9,8 +9,11 @@ Accelerating Data Parallel Training", 2020, section 3.2.
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any
+
+import numpy as np
 
 from tinygrad_edu.backend import new_like
 from tinygrad_edu.distributed.collectives import ReduceOp, all_reduce, broadcast
@@ -54,19 +57,15 @@ class Bucket:
 
     def __init__(self, numbers: list[int], tensors: Sequence[Tensor]) -> None:
         self.numbers = numbers
-        first = tensors[0].array
-        self.flat = wrap(new_like(first, sum(x.array.size for x in tensors)))
-        self.views: list[Array] = []
-        start = 0
-        for x in tensors:
-            part = self.flat.array[start : start + x.array.size]
-            self.views.append(part.reshape(x.array.shape))
-            start += x.array.size
+        *ends, size = itertools.accumulate([x.array.size for x in tensors])
+        self.flat = wrap(new_like(tensors[0].array, size))
+        parts = zip(np.split(self.flat.array, ends), tensors, strict=True)
+        self.views: list[Array] = [part.reshape(x.array.shape) for part, x in parts]
 
 
 def broadcast_all(tensors: Iterable[Tensor], root: int, group: ProcessGroup) -> None:
     """Give every rank the values of the group's number `root`."""
-    given = [x for x in tensors]
+    given = list(tensors)
     for numbers in in_buckets(given, [25 * MEGABYTE]):
         members = [given[i] for i in numbers]
         bucket = Bucket(numbers, members)
@@ -83,10 +82,9 @@ def reached(output: object) -> set[Node]:
     """The nodes from which tensors, in nested containers, were computed."""
     found: set[Node] = set()
     things = flatten(output)
+    others = [x for x in things if not isinstance(x, Tensor) and hasattr(x, "__dict__")]
+    things += flatten([vars(thing) for thing in others])
     todo = [current_node(x) for x in things if isinstance(x, Tensor)]
-    for thing in things:
-        if not isinstance(thing, Tensor) and hasattr(thing, "__dict__"):
-            todo += [current_node(x) for x in flatten(vars(thing)) if isinstance(x, Tensor)]
     while todo:
         node = todo.pop()
         if node is not None and node not in found:
@@ -107,17 +105,14 @@ class Reducer:
     """
 
     def __init__(
-        self, params: list[Tensor], group: ProcessGroup, caps: Sequence[int], find_unused: bool,
+        self, params: Sequence[Tensor], group: ProcessGroup, caps: Sequence[int], find_unused: bool,
         as_views: bool,
     ) -> None:  # fmt: skip
         self.params, self.group = params, group
         self.find_unused, self.as_views = find_unused, as_views
-        backwards = params[::-1]
         last = len(params) - 1
-        self.buckets = [
-            Bucket([last - i for i in numbers], [backwards[i] for i in numbers])
-            for numbers in in_buckets(backwards, caps)
-        ]
+        parts = [[last - i for i in part] for part in in_buckets(params[::-1], caps)]
+        self.buckets = [Bucket(part, [params[i] for i in part]) for part in parts]
         self.armed = False
         self.divisor: int | None = None
         for i, p in enumerate(params):
@@ -150,10 +145,6 @@ class Reducer:
             self.unused = {i for i, p in enumerate(self.params) if p.node not in nodes}
             self._advance()
 
-    def disarm(self) -> None:
-        """The backward pass is not to average gradients."""
-        self.armed = False
-
     def _ready(self, i: int, tensor: Tensor) -> None:
         if not self.armed:
             return
@@ -183,22 +174,22 @@ class Reducer:
                 view[...] = 0
             elif grad.array is not view:
                 view[...] = grad.array
-        return all_reduce(bucket.flat, self._op, self.group, async_op=True)
+        return self._average(bucket)
 
-    def shadow(self) -> None:
+    def shadow(self, divisor: int | None) -> None:
         """Take part in the averages of the others, without gradients of one's own."""
-        works: list[Any] = []
+        self.divisor = divisor
         for bucket in self.buckets:
             bucket.flat.array[...] = 0
-            works.append(all_reduce(bucket.flat, self._op, self.group, async_op=True))
+        works = [self._average(bucket) for bucket in self.buckets]
         if self.find_unused:
             self._used_anywhere(set())
         for work in works:
             work.wait()
 
-    @property
-    def _op(self) -> ReduceOp:
-        return ReduceOp.AVG if self.divisor is None else ReduceOp.SUM
+    def _average(self, bucket: Bucket) -> Any:
+        op = ReduceOp.AVG if self.divisor is None else ReduceOp.SUM
+        return all_reduce(bucket.flat, op, self.group, async_op=True)
 
     def _used_anywhere(self, mine: set[int]) -> set[int]:
         """The parameters that some rank has used."""

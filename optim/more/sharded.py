@@ -12,6 +12,7 @@ from typing import Any
 from tinygrad_edu.distributed.objects import gather_object
 from tinygrad_edu.distributed.world import ProcessGroup, default_group
 from tinygrad_edu.nn.parallel.reducer import broadcast_all
+from tinygrad_edu.optim.loading import fitted_state
 from tinygrad_edu.optim.optimizer import Group, Optimizer, Params
 from tinygrad_edu.tensor import Tensor
 
@@ -42,11 +43,10 @@ class ZeroRedundancyOptimizer(Optimizer):
         if overlap_with_ddp:
             raise NotImplementedError("ZeroRedundancyOptimizer: overlap_with_ddp is not supported")
         self.process_group = default_group() if process_group is None else process_group
-        self._make: Callable[[list[Group]], Optimizer] = lambda g: optimizer_class(g, **defaults)
         self._whole: dict[str, Any] | None = None
         self.owners: dict[Tensor, int] = {}
         super().__init__(params, defaults)
-        self.optim = self._make(self._own_groups())
+        self.optim = optimizer_class(self._own_groups(), **defaults)
         self.state = self.optim.state
         for group, own in zip(self.param_groups, self.optim.param_groups, strict=True):
             for name, value in own.items():
@@ -84,17 +84,12 @@ class ZeroRedundancyOptimizer(Optimizer):
 
     def consolidate_state_dict(self, to: int = 0) -> None:
         """Bring the state of all ranks to the rank `to`, for its `state_dict`; all must call it."""
-        number = {id(p): i for i, p in enumerate(self.owners_in_order())}
-        mine = {number[id(p)]: dict(s) for p, s in self.optim.state.items()}
+        mine = super().state_dict()["state"]
         me = self.process_group.ranks[self.process_group.rank()] == to
         found: list[Any] = [None] * self.process_group.size()
         gather_object(mine, found if me else None, to, self.process_group)
         if me:
             self._whole = {i: state for share in found for i, state in sorted(share.items())}
-
-    def owners_in_order(self) -> list[Tensor]:
-        """The parameters, by their numbers in a state dict."""
-        return [p for group in self.param_groups for p in group["params"]]
 
     def state_dict(self) -> dict[str, Any]:
         """As the optimizer alone would give it, on the rank that was named last to
@@ -109,27 +104,20 @@ class ZeroRedundancyOptimizer(Optimizer):
                 " `consolidate_state_dict(to=...)` on all ranks beforehand if you meant to save the"
                 " global state."
             )
-        plain = super().state_dict()
-        return {"state": self._whole, "param_groups": plain["param_groups"]}
+        return super().state_dict() | {"state": self._whole}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue from a whole state dict, of this class or of the optimizer alone.
 
         The number of ranks may be another one than when it was saved.
         """
-        me, places = self.process_group.rank(), self.owners_in_order()
+        parameters = [p for group in self.param_groups for p in group["params"]]
         saved = [i for group in state_dict["param_groups"] for i in group["params"]]
-        own = [i for i, p in zip(saved, places, strict=True) if self.owners[p] == me]
-        number = {i: new for new, i in enumerate(own)}
-        groups = [
-            {**group, "params": [number[i] for i in group["params"] if i in number]}
-            for group in state_dict["param_groups"]
-        ]
-        state = {number[i]: s for i, s in state_dict["state"].items() if i in number}
-        self.optim.load_state_dict({"state": state, "param_groups": groups})
-        self.state = self.optim.state
-        for group, given in zip(self.param_groups, state_dict["param_groups"], strict=True):
-            group.update({k: v for k, v in given.items() if k != "params"})
+        me = self.process_group.rank()
+        own = {i for i, p in zip(saved, parameters, strict=False) if self.owners[p] == me}
+        state = {i: s for i, s in state_dict["state"].items() if i in own}
+        self.__setstate__(fitted_state(self, {**state_dict, "state": state}, ours=True))
+        self.optim.state = self.state
 
 
 __all__ = ["ZeroRedundancyOptimizer"]

@@ -6,6 +6,7 @@ Each rank writes how its checks went, as JSON, into the folder that it is given.
 from __future__ import annotations
 
 import copy
+import functools
 import json
 import os
 import sys
@@ -118,6 +119,53 @@ def check_reductions_to_one(shape, dtype, seed, data):
     whole = torch.stack([torch.tensor(every[rank]) + r for r in range(size)])
     dist.reduce_scatter_tensor(x, whole)
     np.testing.assert_array_equal(x.numpy(), (total + size * rank).astype(dtype))
+
+
+@functools.cache
+def group_of(members):
+    return dist.new_group(members, sort_ranks=False)
+
+
+@same_everywhere
+@given(shapes, st.sampled_from(DTYPES), st.integers(0, 99), st.data())
+def check_any_group(shape, dtype, seed, data):
+    """Groups of any members, in any order; the others keep what they have."""
+    rank, size = world()
+    members = data.draw(st.permutations(range(size)))[: data.draw(st.integers(1, size))]
+    root, group = data.draw(st.sampled_from(members)), group_of(tuple(members))
+    inside = rank in members
+    place = members.index(rank) if inside else 0
+    every = [values(shape, dtype, seed, r) for r in members]
+    mine = torch.tensor(values(shape, dtype, seed, rank))
+    total = np.sum(every, axis=0).astype(dtype)
+
+    def check(got, expected, there=inside):
+        np.testing.assert_array_equal(got.numpy(), expected if there else mine.numpy())
+
+    x = mine.clone()
+    dist.all_reduce(x, group=group)
+    check(x, total)
+    x = mine.clone()
+    dist.reduce(x, root, group=group)
+    check(x, total, rank == root)
+    x = mine.clone()
+    dist.broadcast(x, root, group=group)
+    check(x, every[members.index(root)])
+    parts = [mine.clone() for _ in members]
+    dist.all_gather(parts, mine, group=group)
+    for part, expected in zip(parts, every, strict=True):
+        check(part, expected)
+    dist.gather(mine, parts if rank == root else None, root, group=group)
+    x = mine.clone()
+    dist.scatter(x, parts if rank == root else None, root, group=group)
+    check(x, every[place])
+    x = mine.clone()
+    dist.reduce_scatter(x, [mine * (i + 1) for i in range(len(members))], group=group)
+    check(x, (total * (place + 1)).astype(dtype))
+    outputs = [mine.clone() for _ in members]
+    dist.all_to_all(outputs, [mine * (i + 1) for i in range(len(members))], group=group)
+    for part, expected in zip(outputs, every, strict=True):
+        check(part, (expected * (place + 1)).astype(dtype))
 
 
 @same_everywhere
@@ -278,6 +326,7 @@ def check_disagreements():
         lambda: dist.barrier() if rank else dist.all_reduce(x),
         lambda: dist.all_gather([x.clone() for _ in range(size)], x) if rank else dist.barrier(),
         lambda: dist.all_reduce(torch.ones(6).view(2, 3) if rank else torch.ones(3, 2)),
+        lambda: dist.all_reduce(torch.ones([1] * 50 + [1 + (rank == 1)])),  # told by a checksum
     ]
     for call in wrong:
         raises(dist.DistBackendError, "rank 1 called", call)
@@ -495,7 +544,12 @@ def check_batch_norm():
     apart = DDP(nn.BatchNorm1d(6))
     apart(torch.randn(4, 6)).sum().backward()
     apart(torch.randn(4, 6)).sum().backward()  # it begins with rank 0's buffers
-    dist.barrier()
+    apart = DDP(nn.BatchNorm1d(6), broadcast_buffers=False)
+    alone = nn.BatchNorm1d(6)
+    for x in torch.randn(2, 4, 6):
+        apart(x).sum().backward()
+        alone(x)
+    assert torch.equal(apart.module.running_mean, alone.running_mean)
 
 
 def check_uneven_inputs():

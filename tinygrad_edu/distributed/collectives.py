@@ -7,13 +7,13 @@ all raise.  bfloat16 and float16 are added up in float32 and rounded once.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import timedelta
 from enum import Enum, auto
 from typing import Any, ParamSpec, TypeVar
 
-from tinygrad_edu.backend import new_like
-from tinygrad_edu.distributed.work import Call, Message, Work, call_of
+from tinygrad_edu.distributed.mpi import Staged
+from tinygrad_edu.distributed.work import Message, Work, call_of
 from tinygrad_edu.distributed.world import ProcessGroup, member
 from tinygrad_edu.dtypes import is_floating
 from tinygrad_edu.tensor import Tensor
@@ -41,8 +41,8 @@ def _tensor(x: object, what: str = "tensor") -> Tensor:
     return x
 
 
-def _op(op: ReduceOp, x: Tensor) -> tuple[str, bool]:
-    """MPI's name of an operation, and whether the result is to be divided by the ranks."""
+def _mpi_op(op: ReduceOp, x: Tensor) -> str:
+    """MPI's name of an operation; after AVG the result must be divided by the ranks."""
     if not isinstance(op, ReduceOp):
         raise TypeError(f"op: expected a ReduceOp, got {op!r}")
     floating = is_floating(x.array.dtype)
@@ -50,7 +50,7 @@ def _op(op: ReduceOp, x: Tensor) -> tuple[str, bool]:
         raise RuntimeError(f"Cannot use ReduceOp.{op.name} with {x.dtype}")
     if not floating and op is ReduceOp.AVG:
         raise RuntimeError(f"Cannot use ReduceOp.AVG with {x.dtype}: divide the sum yourself")
-    return {"AVG": "SUM", "PRODUCT": "PROD"}.get(op.name, op.name), op is ReduceOp.AVG
+    return {"AVG": "SUM", "PRODUCT": "PROD"}.get(op.name, op.name)
 
 
 class _Elsewhere(Exception):
@@ -81,43 +81,59 @@ def of_members(operation: Callable[P, T]) -> Callable[P, T | None]:
 class _Part:
     """What this rank has to do with an operation.
 
+    Args:
+        tensor: this rank's own, which is alike on all ranks.
+        what: its name as an argument.
+
     Attributes:
-        x: its tensor; `buffer` is its array as the engine sends it.
-        group, size: the ranks that take part, and how many they are.
+        x, y: what this rank gives and what it gets, None if nothing; the tensor unless changed.
+        root: the number of the rank that gives or gets alone, if one does.
         engine: what carries the arrays.
-        mpi_op: MPI's name of the reduction, if it is one.
     """
 
     def __init__(
-        self, tensor: object, group: Group, what: str = "tensor", op: ReduceOp | None = None
-    ) -> None:
-        self.x, self.group = _tensor(tensor, what), here(group)
-        self.mpi_op, self._mean = ("", False) if op is None else _op(op, self.x)
-        self._op, self.size = "" if op is None else op.name, self.group.size()
-        self.engine: Any = self.group.engine(self.x)
-        self._staged = self.engine.stage(self.x, sums=op is not None)
-        self.buffer = self._staged.buffer
+        self, name: str, group: Group, tensor: object, what: str = "tensor",
+        op: ReduceOp | None = None,
+    ) -> None:  # fmt: skip
+        self.name, self.tensor, self.op, self.root = name, _tensor(tensor, what), op, -1
+        self.group = here(group)
+        self.size = self.group.size()
+        self.engine: Any = self.group.engine(self.tensor)
+        self._mpi_op = None if op is None else _mpi_op(op, self.tensor)
+        self.x: Staged | None = self.staged(self.tensor)
+        self.y: Staged | None = self.x
 
-    def back(self) -> None:
-        """Write what has arrived into the tensor."""
-        if self._mean:
-            self.buffer /= self.size
-        self._staged.back()
+    def staged(self, tensors: Tensor | list[Tensor]) -> Staged:
+        """Tensors as the engine sends them."""
+        return Staged(tensors, self.engine.host, sums=self.op is not None)
 
-    def run(
-        self, name: str, start: Callable[[], list[Any]], finish: Callable[[], None] | None,
-        async_op: bool, root: int = -1,
-    ) -> Work | None:  # fmt: skip
+    def is_root(self, rank: int | None, within: int | None, what: str) -> bool:
+        """Whether this rank is the root, which is given by its rank or its number in the group."""
+        self.root = root_of(self.group, rank, within, what)
+        return self.group.rank() == self.root
+
+    def call(self) -> str:
+        """What all ranks must call."""
+        return call_of(self.name, self.tensor, "" if self.op is None else self.op.name, self.root)
+
+    def run(self, async_op: bool) -> Work | None:
         """Begin; wait for the end unless `async_op`."""
-        work = Work(self.group, call_of(name, self.x, self._op, root), start, finish)
-        if async_op:
-            return work
-        work.wait()
-        return None
+        if self.x is not None:
+            self.x.fill()
+        more = [self._mpi_op] * (self.op is not None) + [self.root] * (self.root >= 0)
+        arrays = [None if staged is None else staged.buffer for staged in (self.y, self.x)]
+        start = functools.partial(getattr(self.engine, self.name), *arrays, *more)
+        return waited(Work(self.group, self.call(), start, self._finish), async_op)
 
-    def each(self, tensors: Any, what: str) -> list[Tensor]:
+    def _finish(self) -> None:
+        if self.y is not None:
+            if self.op is ReduceOp.AVG:
+                self.y.buffer /= self.size
+            self.y.back()
+
+    def each(self, tensors: Any, what: str) -> Staged:
         """One tensor for each rank, all of them like this rank's."""
-        found, x = [_tensor(t, what) for t in tensors], self.x
+        found, x = [_tensor(t, what) for t in tensors], self.tensor
         if len(found) != self.size:
             raise RuntimeError(
                 f"{what}: expected {self.size} tensors, one a rank, got {len(found)}"
@@ -133,31 +149,27 @@ class _Part:
                     f"{what}: invalid tensor size at index {i} (expected {tuple(x.shape)}, got"
                     f" {tuple(t.shape)})"
                 )
-        return found
+        return self.staged(found)
 
-    def rows(self, tensors: Sequence[Tensor] = ()) -> Any:
-        """An array with a row for each rank, filled with these tensors."""
-        y = new_like(self.buffer, (self.size, *self.buffer.shape))
-        for i, t in enumerate(tensors):
-            y[i] = self.engine.stage(t).buffer
-        return y
-
-    def spread(self, y: Any, tensors: Sequence[Tensor]) -> None:
-        """Write the rows of an array into tensors."""
-        for row, t in zip(y, tensors, strict=True):
-            staged = self.engine.stage(t)
-            staged.buffer[...] = row
-            staged.back()
-
-    def check_whole(self, whole: Tensor, what: str) -> None:
-        """`whole` must hold as much as this tensor on all ranks, end to end or stacked."""
-        if whole.array.dtype != self.x.array.dtype:
-            raise TypeError(f"{what}: output tensor must have the same type as input tensor")
-        if whole.array.size != self.size * self.x.array.size:
+    def whole(self, tensor: object, what: str) -> Staged:
+        """One tensor that holds as much as those of all ranks, end to end or stacked."""
+        found, x = _tensor(tensor, what).array, self.tensor.array
+        if found.dtype != x.dtype:
+            raise TypeError(f"{self.name}: output tensor must have the same type as input tensor")
+        if found.size != self.size * x.size:
             raise ValueError(
-                f"{what}: one of the tensors must have {self.size} times as many elements as the"
-                f" other, but they have {whole.array.size} and {self.x.array.size}"
+                f"{self.name}: {what} must have {self.size} times as many elements as the other"
+                f" tensor, but they have {found.size} and {x.size}"
             )
+        return self.staged(_tensor(tensor))
+
+
+def waited(work: Work, async_op: bool, timeout: timedelta | None = None) -> Work | None:
+    """The work if it is to be waited for later; else None, once it is done."""
+    if async_op:
+        return work
+    work.wait(timeout)
+    return None
 
 
 def root_of(group: ProcessGroup, rank: int | None, within: int | None, what: str) -> int:
@@ -185,11 +197,7 @@ def barrier(
     timeout: timedelta | None = None,
 ) -> Work | None:  # fmt: skip
     """Wait until all ranks have called this."""
-    work = Work(here(group), Call("barrier"), lambda: [])
-    if async_op:
-        return work
-    work.wait(timeout)
-    return None
+    return waited(Work(here(group), "barrier()", lambda: None), async_op, timeout)
 
 
 @of_members
@@ -198,11 +206,12 @@ def broadcast(
     group_src: int | None = None,
 ) -> Work | None:  # fmt: skip
     """Give every rank the tensor of the rank `src`, written into `tensor`."""
-    part = _Part(tensor, group)
-    root = root_of(part.group, src, group_src, "src")
-    back = None if part.group.rank() == root else part.back
-    start = functools.partial(part.engine.broadcast, part.buffer, root)
-    return part.run("broadcast", start, back, async_op, root)
+    part = _Part("broadcast", group, tensor)
+    if part.is_root(src, group_src, "src"):
+        part.y = None
+    else:
+        part.x = None
+    return part.run(async_op)
 
 
 @of_members
@@ -221,9 +230,7 @@ def all_reduce(
         DistBackendError: the ranks disagree, one has left, or it took too long.
         RuntimeError: AVG of integers, bits of floats.
     """
-    part = _Part(tensor, group, op=op)
-    start = functools.partial(part.engine.all_reduce, part.buffer, part.mpi_op)
-    return part.run("all_reduce", start, part.back, async_op)
+    return _Part("all_reduce", group, tensor, op=op).run(async_op)
 
 
 @of_members
@@ -232,11 +239,10 @@ def reduce(
     async_op: bool = False, group_dst: int | None = None,
 ) -> Work | None:  # fmt: skip
     """As `all_reduce`, but only the tensor of the rank `dst` gets the result."""
-    part = _Part(tensor, group, op=op)
-    root = root_of(part.group, dst, group_dst, "dst")
-    back = part.back if part.group.rank() == root else None
-    start = functools.partial(part.engine.reduce, part.buffer, part.mpi_op, root)
-    return part.run("reduce", start, back, async_op, root)
+    part = _Part("reduce", group, tensor, op=op)
+    if not part.is_root(dst, group_dst, "dst"):
+        part.y = None
+    return part.run(async_op)
 
 
 @of_members
@@ -244,10 +250,9 @@ def all_gather(
     tensor_list: list[Tensor], tensor: Tensor, group: Group = None, async_op: bool = False
 ) -> Work | None:
     """Write the tensor of every rank into `tensor_list`, on every rank."""
-    part = _Part(tensor, group)
-    outputs, y = part.each(tensor_list, "tensor_list"), part.rows()
-    start = functools.partial(part.engine.all_gather, y, part.buffer)
-    return part.run("all_gather", start, functools.partial(part.spread, y, outputs), async_op)
+    part = _Part("all_gather", group, tensor)
+    part.y = part.each(tensor_list, "tensor_list")
+    return part.run(async_op)
 
 
 @of_members
@@ -255,11 +260,9 @@ def all_gather_into_tensor(
     output_tensor: Tensor, input_tensor: Tensor, group: Group = None, async_op: bool = False
 ) -> Work | None:
     """Write the tensors of all ranks into one, end to end or stacked, on every rank."""
-    part, output = _Part(input_tensor, group), _tensor(output_tensor)
-    part.check_whole(output, "all_gather_into_tensor")
-    whole = part.engine.stage(output)
-    start = functools.partial(part.engine.all_gather, whole.buffer, part.buffer)
-    return part.run("all_gather", start, whole.back, async_op)
+    part = _Part("all_gather", group, input_tensor)
+    part.y = part.whole(output_tensor, "output_tensor")
+    return part.run(async_op)
 
 
 all_gather_single = all_gather_into_tensor
@@ -271,15 +274,11 @@ def gather(
     group: Group = None, async_op: bool = False, group_dst: int | None = None,
 ) -> Work | None:  # fmt: skip
     """Write the tensor of every rank into the `gather_list` of the rank `dst`."""
-    part = _Part(tensor, group)
-    root = root_of(part.group, dst, group_dst, "dst")
-    check_list("gather_list", "destination", gather_list, mine := part.group.rank() == root)
-    y, back = None, None
-    if mine:
-        y = part.rows()
-        back = functools.partial(part.spread, y, part.each(gather_list, "gather_list"))
-    start = functools.partial(part.engine.gather, y, part.buffer, root)
-    return part.run("gather", start, back, async_op, root)
+    part = _Part("gather", group, tensor)
+    mine = part.is_root(dst, group_dst, "dst")
+    check_list("gather_list", "destination", gather_list, mine)
+    part.y = part.each(gather_list, "gather_list") if mine else None
+    return part.run(async_op)
 
 
 @of_members
@@ -288,12 +287,11 @@ def scatter(
     group: Group = None, async_op: bool = False, group_src: int | None = None,
 ) -> Work | None:  # fmt: skip
     """Write into each rank's `tensor` its part of the `scatter_list` of the rank `src`."""
-    part = _Part(tensor, group)
-    root = root_of(part.group, src, group_src, "src")
-    check_list("scatter_list", "source", scatter_list, mine := part.group.rank() == root)
-    x = part.rows(part.each(scatter_list, "scatter_list")) if mine else None
-    start = functools.partial(part.engine.scatter, part.buffer, x, root)
-    return part.run("scatter", start, part.back, async_op, root)
+    part = _Part("scatter", group, tensor)
+    mine = part.is_root(src, group_src, "src")
+    check_list("scatter_list", "source", scatter_list, mine)
+    part.x = part.each(scatter_list, "scatter_list") if mine else None
+    return part.run(async_op)
 
 
 @of_members
@@ -302,10 +300,9 @@ def reduce_scatter(
     async_op: bool = False,
 ) -> Work | None:  # fmt: skip
     """Combine the lists of all ranks; the r-th result is written into the `output` of rank r."""
-    part = _Part(output, group, "output", op)
-    x = part.rows(part.each(input_list, "input_list"))
-    start = functools.partial(part.engine.reduce_scatter, part.buffer, x, part.mpi_op)
-    return part.run("reduce_scatter", start, part.back, async_op)
+    part = _Part("reduce_scatter", group, output, "output", op)
+    part.x = part.each(input_list, "input_list")
+    return part.run(async_op)
 
 
 @of_members
@@ -314,11 +311,9 @@ def reduce_scatter_tensor(
     async_op: bool = False,
 ) -> Work | None:  # fmt: skip
     """As `reduce_scatter`, of the parts of one tensor, end to end or stacked."""
-    part, whole = _Part(output, group, "output", op), _tensor(input, "input")
-    part.check_whole(whole, "reduce_scatter_tensor")
-    x = part.engine.stage(whole, sums=True).buffer
-    start = functools.partial(part.engine.reduce_scatter, part.buffer, x, part.mpi_op)
-    return part.run("reduce_scatter", start, part.back, async_op)
+    part = _Part("reduce_scatter", group, output, "output", op)
+    part.x = part.whole(input, "input")
+    return part.run(async_op)
 
 
 reduce_scatter_single = reduce_scatter_tensor
@@ -333,49 +328,41 @@ def all_to_all(
 
     Unlike torch, all of them must have one shape.
     """
-    part = _Part(input_tensor_list[0], group, "input_tensor_list")
-    x = part.rows(part.each(input_tensor_list, "input_tensor_list"))
-    y, outputs = part.rows(), part.each(output_tensor_list, "output_tensor_list")
-    start = functools.partial(part.engine.all_to_all, y, x)
-    return part.run("all_to_all", start, functools.partial(part.spread, y, outputs), async_op)
+    part = _Part("all_to_all", group, input_tensor_list[0], "input_tensor_list")
+    part.x = part.each(input_tensor_list, "input_tensor_list")
+    part.y = part.each(output_tensor_list, "output_tensor_list")
+    return part.run(async_op)
 
 
 # ---- messages to one rank
 
 
-def _peer(group: ProcessGroup, rank: int, what: str) -> int:
-    number = group.number(rank, what)
-    if number == group.rank():
+def _message(sending: bool, tensor: Tensor, rank: int | None, group: Group, tag: int) -> Message:
+    part, what = _Part("send", group, tensor), "destination" if sending else "source"
+    peer = None if rank is None else part.group.number(rank, what)
+    if peer == part.group.rank():
         raise ValueError(
             f"Invalid {what} rank: {what} rank should not be the same as the rank of the current"
             " process."
         )
-    return number
-
-
-def _tag(tag: int) -> int:
     if not 0 <= tag < 30_000:
         raise ValueError(f"tag: expected a number in [0, 30000), got {tag}")
-    return tag
+    staged = part.staged(tensor)
+    if sending:
+        staged.fill()
+    return Message(part.group, part.call(), peer, tag, sending, part.engine, staged)
 
 
 @of_members
 def isend(tensor: Tensor, dst: int, group: Group = None, tag: int = 0) -> Message:
     """Start sending a tensor to the rank `dst`, which must receive it."""
-    part = _Part(tensor, group)
-    to = _peer(part.group, dst, "destination")
-    start = lambda peer: part.engine.send(part.buffer, peer, tag)  # noqa: E731
-    return Message(part.group, part.engine, call_of("send", part.x), to, _tag(tag), True, start)
+    return _message(True, tensor, dst, group, tag)
 
 
 @of_members
 def irecv(tensor: Tensor, src: int | None = None, group: Group = None, tag: int = 0) -> Message:
     """Start receiving a tensor from the rank `src`, or from any."""
-    part = _Part(tensor, group)
-    source = None if src is None else _peer(part.group, src, "source")
-    start = lambda peer: part.engine.receive(part.buffer, peer, tag)  # noqa: E731
-    call = call_of("send", part.x)
-    return Message(part.group, part.engine, call, source, _tag(tag), False, start, part.back)
+    return _message(False, tensor, src, group, tag)
 
 
 def send(tensor: Tensor, dst: int, group: Group = None, tag: int = 0) -> None:

@@ -12,11 +12,6 @@ from tinygrad_edu.backend import module_of, nccl
 from tinygrad_edu.distributed.errors import DistError
 from tinygrad_edu.dtypes import Array
 
-_TYPES = {
-    "bool": "UINT8", "int8": "INT8", "uint8": "UINT8", "int32": "INT32", "uint32": "UINT32",
-    "int64": "INT64", "uint64": "UINT64", "float32": "FLOAT32", "float64": "FLOAT64",
-}  # fmt: skip
-
 
 def _module() -> Any:
     try:
@@ -36,19 +31,14 @@ def available() -> bool:
         return False
 
 
-class Staged:
-    """As `mpi.Staged`, for arrays that stay on the GPU."""
+def _stream(x: Array) -> int:
+    return int(module_of(x).cuda.get_current_stream().ptr)
 
-    def __init__(self, tensor: Any, sums: bool = False) -> None:
-        self.tensor, array = tensor, tensor.array
-        wide = sums and array.dtype.itemsize == 2 and array.dtype.kind not in "iu"
-        self.buffer = module_of(array).ascontiguousarray(array.astype("float32") if wide else array)
 
-    def back(self) -> None:
-        """Write what has arrived into the tensor."""
-        if self.buffer is not self.tensor.array:
-            self.tensor.array[...] = self.buffer.reshape(self.tensor.array.shape)
-        self.tensor._storage.write()
+def _ends(y: Any, x: Any) -> tuple[int, int]:
+    """Where an operation reads and where it writes; the same if a rank only gives or gets."""
+    given, got = (y if x is None else x), (x if y is None else y)
+    return given.data.ptr, got.data.ptr
 
 
 class NCCLEngine:
@@ -58,77 +48,67 @@ class NCCLEngine:
         comm: the communicator of MPI by which the group's ranks find each other.
     """
 
-    stage = Staged
+    host = False
 
     def __init__(self, comm: Any) -> None:
         self.nccl = _module()
-        self.rank, self.size = int(comm.rank), int(comm.size)
-        name = comm.bcast(self.nccl.get_unique_id() if not self.rank else None)
-        self.comm = self.nccl.NcclCommunicator(self.size, name, self.rank)
+        name = comm.bcast(self.nccl.get_unique_id() if not comm.rank else None)
+        self.comm = self.nccl.NcclCommunicator(int(comm.size), name, int(comm.rank))
+        self.bytes = self.nccl.NCCL_UINT8
 
-    def _type(self, x: Array) -> int:
-        if x.dtype.name not in _TYPES:
-            raise TypeError(f"NCCL cannot add up {x.dtype.name}")
-        return int(getattr(self.nccl, f"NCCL_{_TYPES[x.dtype.name]}"))
-
-    def _op(self, op: str, x: Array) -> int:
-        if x.dtype == bool:
-            op = {"SUM": "MAX", "LOR": "MAX", "PROD": "MIN"}.get(op, op)
-        if op not in ("SUM", "PROD", "MIN", "MAX"):
+    def _how(self, op: str, x: Array) -> tuple[int, int]:
+        """NCCL's numbers of a dtype and an operation."""
+        name = x.dtype.name
+        if name == "bool":
+            name, op = "uint8", {"SUM": "MAX", "PROD": "MIN"}.get(op, op)
+        kind = getattr(self.nccl, f"NCCL_{name.upper()}", None)
+        number = getattr(self.nccl, f"NCCL_{op}", None)
+        if kind is None:
+            raise TypeError(f"NCCL cannot add up {name}")
+        if number is None:
             raise RuntimeError(f"Cannot use ReduceOp.{op} with NCCL")
-        return int(getattr(self.nccl, f"NCCL_{op}"))
+        return kind, number
 
-    def _stream(self, x: Array) -> Any:
-        return module_of(x).cuda.get_current_stream().ptr
+    def all_reduce(self, y: Array, x: Array, op: str) -> None:
+        self.comm.allReduce(*_ends(y, x), x.size, *self._how(op, x), _stream(x))
 
-    def all_reduce(self, x: Array, op: str) -> list[Any]:
-        at, kind, how = x.data.ptr, self._type(x), self._op(op, x)
-        self.comm.allReduce(at, at, x.size, kind, how, self._stream(x))
-        return []
+    def reduce(self, y: Array | None, x: Array, op: str, root: int) -> None:
+        self.comm.reduce(*_ends(y, x), x.size, *self._how(op, x), root, _stream(x))
 
-    def reduce(self, x: Array, op: str, root: int) -> list[Any]:
-        at, kind, how = x.data.ptr, self._type(x), self._op(op, x)
-        self.comm.reduce(at, at, x.size, kind, how, root, self._stream(x))
-        return []
+    def reduce_scatter(self, y: Array, x: Array, op: str) -> None:
+        self.comm.reduceScatter(*_ends(y, x), y.size, *self._how(op, x), _stream(x))
 
-    def broadcast(self, x: Array, root: int) -> list[Any]:
-        at, kind = x.data.ptr, self.nccl.NCCL_UINT8
-        self.comm.broadcast(at, at, x.nbytes, kind, root, self._stream(x))
-        return []
+    def all_gather(self, y: Array, x: Array) -> None:
+        self.comm.allGather(*_ends(y, x), x.nbytes, self.bytes, _stream(x))
 
-    def all_gather(self, y: Array, x: Array) -> list[Any]:
-        kind = self.nccl.NCCL_UINT8
-        self.comm.allGather(x.data.ptr, y.data.ptr, x.nbytes, kind, self._stream(x))
-        return []
+    def broadcast(self, y: Array | None, x: Array | None, root: int) -> None:
+        whole: Any = x if y is None else y
+        self.comm.broadcast(*_ends(y, x), whole.nbytes, self.bytes, root, _stream(whole))
 
-    def reduce_scatter(self, y: Array, x: Array, op: str) -> list[Any]:
-        kind, how = self._type(x), self._op(op, x)
-        self.comm.reduceScatter(x.data.ptr, y.data.ptr, y.size, kind, how, self._stream(x))
-        return []
+    def gather(self, y: Array | None, x: Array, root: int) -> None:
+        self._swap({root: x}, {} if y is None else dict(enumerate(y)))
 
-    def gather(self, y: Array | None, x: Array, root: int) -> list[Any]:
-        return self._swap({root: x}, {} if y is None else dict(enumerate(y)))
+    def scatter(self, y: Array, x: Array | None, root: int) -> None:
+        self._swap({} if x is None else dict(enumerate(x)), {root: y})
 
-    def scatter(self, y: Array, x: Array | None, root: int) -> list[Any]:
-        return self._swap({} if x is None else dict(enumerate(x)), {root: y})
+    def all_to_all(self, y: Array, x: Array) -> None:
+        self._swap(dict(enumerate(x)), dict(enumerate(y)))
 
-    def all_to_all(self, y: Array, x: Array) -> list[Any]:
-        return self._swap(dict(enumerate(x)), dict(enumerate(y)))
-
-    def _swap(self, given: dict[int, Array], taken: dict[int, Array]) -> list[Any]:
+    def _swap(self, given: dict[int, Array], taken: dict[int, Array]) -> None:
         """Messages to and from several ranks, as one operation."""
         self.nccl.groupStart()
         for r, x in given.items():
-            self.send(x, r, 0)
+            self.send(x, r)
         for r, y in taken.items():
-            self.receive(y, r, 0)
+            self.receive(y, r)
         self.nccl.groupEnd()
-        return []
 
-    def send(self, x: Array, to: int, tag: int) -> list[Any]:
-        self.comm.send(x.data.ptr, x.nbytes, self.nccl.NCCL_UINT8, to, self._stream(x))
-        return []
+    def send(self, x: Array, to: int, tag: int = 0) -> None:
+        self.comm.send(x.data.ptr, x.nbytes, self.bytes, to, _stream(x))
 
-    def receive(self, y: Array, source: int, tag: int) -> list[Any]:
-        self.comm.recv(y.data.ptr, y.nbytes, self.nccl.NCCL_UINT8, source, self._stream(y))
-        return []
+    def receive(self, y: Array, source: int, tag: int = 0) -> None:
+        self.comm.recv(y.data.ptr, y.nbytes, self.bytes, source, _stream(y))
+
+    def discard(self, source: int, tag: int) -> None:
+        """NCCL cannot take a message of unknown size off the way: the group has no more use."""
+        self.comm.abort()

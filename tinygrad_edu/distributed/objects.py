@@ -7,40 +7,33 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from tinygrad_edu.distributed import collectives as c
 from tinygrad_edu.distributed.collectives import Group, here, of_members
-from tinygrad_edu.distributed.world import ProcessGroup
+from tinygrad_edu.distributed.world import ProcessGroup, member
 from tinygrad_edu.engine.record import wrap
-
-if TYPE_CHECKING:
-    from tinygrad_edu.ops.creation import DeviceLike
-    from tinygrad_edu.tensor import Tensor
+from tinygrad_edu.tensor import Tensor
 
 
-def _host(group: Group) -> ProcessGroup:
-    """The group, with a backend for memory of the host."""
-    found = here(group)
-    return found if found.backend != "nccl" else found.on_host()
-
-
-def _bytes(thing: object, length: int = 0) -> Tensor:
-    """An object, pickled; as many bytes at least."""
-    data = pickle.dumps(thing)
-    return wrap(np.frombuffer(bytearray(data.ljust(length, b"\0")), np.uint8))
+def _pickled(thing: object, length: int = 0) -> Tensor:
+    """An object as bytes; as many at least."""
+    return wrap(np.frombuffer(pickle.dumps(thing).ljust(length, b"\0"), np.uint8).copy())
 
 
 def _moved(things: list[Any] | None, move: Callable[[Tensor], Any]) -> list[Any]:
     """A list that one rank gives and others, who have None, get: first its size, then its bytes."""
-    data = None if things is None else _bytes(things)
-    size = wrap(np.array([0 if data is None else data.numel()]))
+    data = _pickled(things)
+    size = wrap(np.array([data.numel()]))
     move(size)
-    data = wrap(np.empty(int(size), np.uint8)) if data is None else data
+    if things is not None:
+        move(data)
+        return things
+    data = wrap(np.empty(int(size), np.uint8))
     move(data)
-    found: list[Any] = pickle.loads(data.array.tobytes()) if things is None else things
+    found: list[Any] = pickle.loads(data.array.tobytes())
     return found
 
 
@@ -58,13 +51,12 @@ def _check_length(things: list[Any], group: ProcessGroup) -> None:
 @of_members
 def all_gather_object(object_list: list[Any], obj: object, group: Group = None) -> None:
     """Put the object of every rank into `object_list`, on every rank."""
-    chosen = _host(group)
+    chosen = here(group).on_host()
     _check_length(object_list, chosen)
-    sizes = wrap(np.zeros(chosen.size(), np.int64))
-    c.all_gather_into_tensor(sizes, wrap(np.array([_bytes(obj).numel()])), chosen)
-    longest = int(sizes.max())
-    rows = wrap(np.empty((chosen.size(), longest), np.uint8))
-    c.all_gather_into_tensor(rows, _bytes(obj, longest), chosen)
+    longest = wrap(np.array(_pickled(obj).numel()))
+    c.all_reduce(longest, c.ReduceOp.MAX, chosen)
+    rows = wrap(np.empty((chosen.size(), int(longest)), np.uint8))
+    c.all_gather_into_tensor(rows, _pickled(obj, int(longest)), chosen)
     object_list[: chosen.size()] = [pickle.loads(row.tobytes()) for row in rows.array]
 
 
@@ -85,11 +77,11 @@ def gather_object(
 
 @of_members
 def broadcast_object_list(
-    object_list: list[Any], src: int | None = None, group: Group = None, device: DeviceLike = None,
+    object_list: list[Any], src: int | None = None, group: Group = None, device: object = None,
     group_src: int | None = None,
 ) -> None:  # fmt: skip
     """Fill every rank's `object_list` with the objects of the rank `src`."""
-    chosen = _host(group)
+    chosen = here(group).on_host()
     root = c.root_of(chosen, src, group_src, "src")
     mine = list(object_list) if chosen.rank() == root else None
     found = _moved(mine, lambda x: c.broadcast(x, group=chosen, group_src=root))
@@ -117,25 +109,22 @@ def scatter_object_list(
 
 @of_members
 def send_object_list(
-    object_list: list[Any], dst: int, group: Group = None, device: DeviceLike = None
+    object_list: list[Any], dst: int, group: Group = None, device: object = None
 ) -> None:
     """Send objects to the rank `dst`, which must receive them by `recv_object_list`."""
-    chosen = _host(group)
+    chosen = here(group).on_host()
     _moved(list(object_list), lambda x: c.send(x, dst, chosen))
 
 
 def recv_object_list(
-    object_list: list[Any], src: int | None = None, group: Group = None, device: DeviceLike = None
+    object_list: list[Any], src: int | None = None, group: Group = None, device: object = None
 ) -> int:
     """Fill the list with what a rank has sent by `send_object_list`; returns its rank."""
-    source = _received(object_list, src, group)
-    return -1 if source is None else source
-
-
-@of_members
-def _received(object_list: list[Any], src: int | None, group: Group) -> int:
-    chosen, sources = _host(group), [src]
-    found = _moved(None, lambda x: sources.append(c.recv(x, sources[-1], chosen)))
+    chosen = member(group)
+    if chosen is None:
+        return -1
+    sources, host = [src], chosen.on_host()
+    found = _moved(None, lambda x: sources.append(c.recv(x, sources[-1], host)))
     source = sources[-1]
     assert source is not None
     _fill(object_list, found, source)

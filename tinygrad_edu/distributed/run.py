@@ -8,6 +8,7 @@ to it is printed last, and is the exit code.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import re
@@ -45,15 +46,14 @@ def parser() -> argparse.ArgumentParser:
         made.add_argument(f"--{name}", f"--{name.replace('-', '_')}", **how)
 
     option("nproc-per-node", default="1", help="processes a machine: a number, cpu, gpu, auto")
-    option("nnodes", default="1", help="machines")
+    option("nnodes", type=int, default=1, help="machines")
     option("node-rank", type=int, default=0, help="which machine this is: MPI starts all from 0")
     option("hosts", default="", help="the machines' names, for MPI, separated by commas")
     option("master-addr", default="127.0.0.1", help="set for the script; nothing listens there")
     option("master-port", type=int, default=29500, help="likewise")
     option("show-rank", action="store_true", help="put its rank in front of every line of output")
-    option("module", action="store_true", help="the script is the name of a module")
+    made.add_argument("-m", "--module", action="store_true", help="the script is a module's name")
     option("no-python", action="store_true", help="the script is a program of its own")
-    made.add_argument("-m", action="store_true", dest="module")
     option("standalone", action="store_true", help="accepted: without --hosts it always is")
     for accepted in ("rdzv-backend", "rdzv-endpoint", "rdzv-id", "rdzv-conf", "start-method"):
         option(accepted, default="", help="accepted: MPI brings the processes together")
@@ -65,24 +65,27 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what the command line asks for; returns the exit status."""
+    made = parser()
     with until_closed():
-        options = parser().parse_args(arguments)
+        options = made.parse_args(arguments)
     if options.max_restarts:
-        parser().error("--max-restarts: a failed job is not restarted; start it again yourself")
-    if not options.nnodes.isdigit() or not int(options.nnodes):
-        parser().error(f"--nnodes: expected a number of machines, got {options.nnodes}")
-    nodes, per_node = int(options.nnodes), processes(options.nproc_per_node)
+        made.error("--max-restarts: a failed job is not restarted; start it again yourself")
+    if options.nnodes < 1:
+        made.error(f"--nnodes: expected a number of machines, got {options.nnodes}")
     if options.node_rank:
         print("MPI starts the processes of all machines from the one with --node-rank=0")
         return 0
-    if nodes > 1 and not options.hosts and "SLURM_JOB_ID" not in os.environ:
-        parser().error("--nnodes: name the machines, --hosts=a,b (MPI reaches them by ssh)")
-    command = script_command(options)
+    if options.nnodes > 1 and not options.hosts and "SLURM_JOB_ID" not in os.environ:
+        made.error("--nnodes: name the machines, --hosts=a,b (MPI reaches them by ssh)")
+    per_node, command = processes(options.nproc_per_node), script_command(options)
+    address = {"MASTER_ADDR": options.master_addr, "MASTER_PORT": str(options.master_port)}
     try:
-        return start(
-            command, nodes * per_node, per_node, options.hosts, options.show_rank,
-            {"MASTER_ADDR": options.master_addr, "MASTER_PORT": str(options.master_port)},
-        )  # fmt: skip
+        with tempfile.TemporaryDirectory(prefix="tinygrad_edu_") as folder:
+            job = Job(
+                command, folder, options.nnodes * per_node, per_node, options.hosts,
+                options.show_rank, address,
+            )  # fmt: skip
+            return job.wait()
     except DistError as error:
         print(f"distributed.run: {error}", file=sys.stderr)
         return 1
@@ -131,25 +134,20 @@ def mpiexec(alone: bool) -> tuple[str, str]:
     return found, "openmpi" if "Open MPI" in text or "OpenRTE" in text else "hydra"
 
 
-def start(
-    command: list[str], size: int, per_node: int, hosts: str = "", show_rank: bool = False,
-    extra: dict[str, str] | None = None,
-) -> int:  # fmt: skip
-    """Run the command in `size` processes, `per_node` on each machine; returns the exit status."""
-    with tempfile.TemporaryDirectory(prefix="tinygrad_edu_") as folder:
-        return Job(command, size, per_node, hosts, show_rank, extra or {}, folder).wait()
-
-
 class Job:
     """The processes of one command under mpiexec.
 
     Args:
         folder: where the ranks tell how they end.
+        size, per_node: how many processes; how many of them on each machine.
+        hosts: the machines' names, separated by commas; this one unless given.
+        show_rank: whether lines of output begin with the rank.
+        extra: variables for the environment.
     """
 
     def __init__(
-        self, command: list[str], size: int, per_node: int, hosts: str, show_rank: bool,
-        extra: dict[str, str], folder: str,
+        self, command: list[str], folder: str, size: int, per_node: int, hosts: str = "",
+        show_rank: bool = False, extra: dict[str, str] | None = None,
     ) -> None:  # fmt: skip
         program, kind = mpiexec(not hosts)
         start = [program]
@@ -158,17 +156,16 @@ class Job:
         if show_rank:
             start.append(_SHOW_RANK[kind])
         if hosts:
-            start += (
-                ["-ppn", str(per_node), "-hosts", hosts] if kind == "hydra" else ["-host", hosts]
-            )
+            start += ["-ppn", str(per_node), "-hosts"] if kind == "hydra" else ["-host"]
+            start.append(hosts)
         supervisor = os.path.join(os.path.dirname(__file__), "rank.py")
         start += ["-n", str(size), sys.executable, "-I", "-S", supervisor, folder, *command]
         environment = {k: v for k, v in os.environ.items() if k not in _OURS and not _of_mpi(k)}
-        threads = str(max(1, (os.cpu_count() or 1) // per_node))
-        environment.setdefault("OMP_NUM_THREADS", threads)
+        environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // per_node)))
         if not hosts:
             environment.setdefault("UCX_NET_DEVICES", "lo")
-        environment |= {REPORTS: folder, "TORCHELASTIC_RUN_ID": uuid.uuid4().hex, **extra}
+        environment |= {REPORTS: folder, "TORCHELASTIC_RUN_ID": uuid.uuid4().hex}
+        environment |= extra or {}
         self.folder, self.size, self._failed_at = folder, size, 0.0
         # A thread that ends would take it along, so only the main one's goes with its parent.
         main = threading.current_thread() is threading.main_thread()
@@ -217,30 +214,24 @@ class Job:
         """How ranks have failed: rank, code, traceback, and when; the first one first."""
         found: dict[int, dict[str, Any]] = {}
         names = sorted(os.listdir(self.folder))
+        starting = [name for name in names if name.endswith(".starting")]
         for name in [name for name in names if name.endswith((".ended", ".failed"))]:
             with open(os.path.join(self.folder, name)) as file:
                 said = json.load(file)
+            rank = said["rank"]
             if name.endswith(".failed") or said["code"]:
-                found[said["rank"]] = said  # what the rank itself has said comes last, and counts
-            elif self._missed(said["rank"], said["time"], names):
-                found[said["rank"]] = said | {"code": 1, "missed": True}
+                found[rank] = said  # what the rank itself has said comes last, and counts
+            elif starting and f"{rank}.starting" not in names:
+                found[rank] = said | {"code": 1, "missed": True}
         return sorted(found.values(), key=lambda said: said["time"])
-
-    def _missed(self, rank: int, at: float, names: list[str]) -> bool:
-        """Whether a rank has ended well, but without MPI, which others are starting."""
-        waiting = any([name.endswith(".starting") for name in names])
-        return waiting and f"{rank}.started" not in names and time.time() - at > _LAST_WORDS
 
     def end(self) -> None:
         """Kill what is left."""
+        over = ProcessLookupError, PermissionError, subprocess.TimeoutExpired
         for number in (signal.SIGTERM, signal.SIGKILL):
-            try:
+            with contextlib.suppress(*over):
                 os.killpg(self.process.pid, number)
                 self.process.wait(0.3)
-            except (ProcessLookupError, PermissionError):
-                break
-            except subprocess.TimeoutExpired:
-                continue
         self.process.wait()
 
 

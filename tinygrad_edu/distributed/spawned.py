@@ -18,7 +18,7 @@ from multiprocessing.reduction import ForkingPickler
 from multiprocessing.spawn import get_preparation_data, prepare
 from typing import Any
 
-from tinygrad_edu.distributed import world
+from tinygrad_edu.__main__ import end_ranks
 from tinygrad_edu.distributed.run import Job
 from tinygrad_edu.names.ranks import REPORTS, announce, note
 
@@ -39,7 +39,7 @@ class Ranks:
             with open(os.path.join(self._folder.name, f"{i}.task"), "wb") as file:
                 pickle.dump((setup, bytes(ForkingPickler.dumps((fn, args)))), file)
         command = [sys.executable, "-u", "-m", "tinygrad_edu.distributed.spawned"]
-        self.job = Job(command, nprocs, nprocs, "", False, {}, self._folder.name)
+        self.job = Job(command, self._folder.name, nprocs, nprocs)
         self.failure: dict[str, Any] | None = None
         self._pids: list[int] | None = None
 
@@ -79,13 +79,11 @@ def main() -> int:
         return 130
     except Exception:
         note(1, traceback.format_exc())
-        world.end_all(1)
+        end_ranks(1)
         return 1
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else int(error.code is not None)
-        if code:
-            note(code)
-            world.end_all(code)
+        end_ranks(code)
         return code
     return 0
 

@@ -14,72 +14,47 @@ from __future__ import annotations
 import os
 import threading
 import time
+import zlib
 from collections.abc import Callable
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tinygrad_edu.distributed.errors import DistBackendError
-from tinygrad_edu.dtypes import Array, dtype, from_numpy
+from tinygrad_edu.distributed.mpi import Staged
+from tinygrad_edu.dtypes import Array, from_numpy
+from tinygrad_edu.tensor import Tensor
 
 if TYPE_CHECKING:
     from tinygrad_edu.distributed.world import ProcessGroup
-    from tinygrad_edu.tensor import Tensor
 
-NAMES = (
-    "barrier", "new_group", "broadcast", "all_reduce", "reduce", "all_gather", "gather", "scatter",
-    "reduce_scatter", "all_to_all", "send",
-)  # fmt: skip
-OPS = ("SUM", "AVG", "PRODUCT", "MIN", "MAX", "BAND", "BOR", "BXOR")
 GRACE = 1.0
 """Seconds that what a rank has sent before it left may still take to arrive."""
-_DIMENSIONS = 8
-_DTYPES = list(dtype._by_name)
+_LENGTH = 112
 
 
-class Call(NamedTuple):
-    """What a rank has called."""
-
-    name: str
-    dtype: str = ""
-    shape: tuple[int, ...] = ()
-    op: str = ""
-    root: int = -1
-
-    def encode(self) -> Array:
-        """As 14 numbers."""
-        row = np.zeros(6 + _DIMENSIONS, np.int64)
-        row[0] = NAMES.index(self.name)
-        row[1] = _DTYPES.index(self.dtype) if self.dtype else -1
-        row[2] = OPS.index(self.op) if self.op else -1
-        row[3], row[4] = self.root, len(self.shape)
-        row[5] = np.prod(self.shape, dtype=np.int64)
-        row[6 : 6 + len(self.shape)] = self.shape[:_DIMENSIONS]
-        return row
-
-    @staticmethod
-    def described(row: Array) -> str:
-        """Such numbers in words."""
-        name, kind, op, root, dimensions, _ = row[:6].tolist()
-        said = []
-        if kind >= 0:
-            said += [_DTYPES[kind], f"shape {tuple(row[6 : 6 + dimensions].tolist())}"]
-        said += [OPS[op]] * (op >= 0) + [f"root {root}"] * (root >= 0)
-        return f"{NAMES[name]}({', '.join(said)})"
+def call_of(name: str, tensor: Tensor, op: str = "", root: int = -1) -> str:
+    """What a rank calls, in words: the operation, the dtype, the shape and what else must agree."""
+    array = tensor.array
+    said = [from_numpy(array.dtype).name, f"shape {tuple(array.shape)}"]
+    said += [op] * bool(op) + [f"root {root}"] * (root >= 0)
+    return f"{name}({', '.join(said)})"
 
 
-def call_of(name: str, tensor: Tensor, op: str = "", root: int = -1) -> Call:
-    """The call of an operation on a tensor."""
-    return Call(name, from_numpy(tensor.array.dtype).name, tuple(tensor.array.shape), op, root)
+def _encoded(call: str) -> Array:
+    """Such words as bytes; long ones are cut and get a checksum of the whole."""
+    data = call.encode()
+    if len(data) > _LENGTH:
+        data = data[: _LENGTH - 12] + b"... %08x" % zlib.crc32(data)
+    return np.frombuffer(data.ljust(_LENGTH), np.uint8)
 
 
-def _yield() -> None:
-    """Let another process have the processor, if one wants it."""
-    if hasattr(os, "sched_yield"):
-        os.sched_yield()
+def _decoded(row: Array) -> str:
+    return bytes(row).decode(errors="replace").rstrip()
 
 
+_yield = getattr(os, "sched_yield", lambda: None)
 _active: list[Work] = []
 _lock = threading.RLock()
 
@@ -89,13 +64,13 @@ class Work:
 
     Args:
         group: whose ranks take part.
-        call: what all of them must have called.
-        start: starts moving the data and returns the requests to wait for.
+        call: what all of them must have called, see `call_of`.
+        start: starts moving the data and returns the requests to wait for, if there are any.
         finish: called when it has moved.
     """
 
     def __init__(
-        self, group: ProcessGroup, call: Call, start: Callable[[], list[Any]],
+        self, group: ProcessGroup, call: str, start: Callable[[], list[Any] | None],
         finish: Callable[[], None] | None = None,
     ) -> None:  # fmt: skip
         self.group, self.call = group, call
@@ -110,8 +85,8 @@ class Work:
 
     def _begin(self) -> None:
         """Tell the others what this rank has called."""
-        self._mine = self.call.encode()
-        self._all = np.empty((self.group.size(), self._mine.size), np.int64)
+        self._mine = _encoded(self.call)
+        self._all = np.empty((self.group.size(), _LENGTH), np.uint8)
         self._told = self.group.calls.Iallgather(self._mine, self._all)
         self.group.waiting.append(self)
 
@@ -121,8 +96,8 @@ class Work:
             return False
         self.group.waiting.popleft()
         if (self._all != self._mine).any():
-            calls = [f"rank {r} called {Call.described(row)}"
-                     for r, row in zip(self.group.ranks, self._all, strict=True)]  # fmt: skip
+            pairs = zip(self.group.ranks, map(_decoded, self._all), strict=True)
+            calls = [f"rank {r} called {call}" for r, call in pairs]
             raise DistBackendError("the ranks disagree: " + "; ".join(calls))
         return True
 
@@ -132,7 +107,7 @@ class Work:
             if self._moving is None:
                 if not self._agreed():
                     return False
-                self._moving = self._start()
+                self._moving = self._start() or []
             if not all([request.Test() for request in self._moving]):
                 return False
             if self._finish is not None:
@@ -180,8 +155,7 @@ class Work:
         if trouble is not None:
             with _lock:
                 _active.remove(self)
-            self._done, what = True, Call.described(self.call.encode())
-            self._error = DistBackendError(f"{what}: {trouble}")
+            self._done, self._error = True, DistBackendError(f"{self.call}: {trouble}")
 
     def _needed(self) -> list[int]:
         return self.group.ranks
@@ -213,48 +187,42 @@ class Message(Work):
         peer: the group's number of the other rank, or None to receive from any.
         tag: what both sides call the message.
         sending: which side this is.
+        staged: the tensor, for this engine.
+
+    Attributes:
+        source: the group's number of the other rank, once it is known.
     """
 
     def __init__(
-        self, group: ProcessGroup, engine: Any, call: Call, peer: int | None, tag: int,
-        sending: bool, start: Callable[[int], list[Any]], finish: Callable[[], None] | None = None,
+        self, group: ProcessGroup, call: str, peer: int | None, tag: int, sending: bool,
+        engine: Any, staged: Staged,
     ) -> None:  # fmt: skip
-        self.engine, self.peer, self.tag, self.sending = engine, peer, tag, sending
-        super().__init__(group, call, lambda: start(self.source), finish)
+        self.source = group.MPI.ANY_SOURCE if peer is None else peer
+        self.peer, self.tag, self.sending, self.engine = peer, tag, sending, engine
+        move = engine.send if sending else engine.receive
+        finish = None if sending else staged.back
+        super().__init__(group, call, lambda: move(staged.buffer, self.source, tag), finish)
 
     def _begin(self) -> None:
-        self._mine, self.source = self.call.encode(), -1 if self.peer is None else self.peer
-        calls = self.group.calls
-        if self.sending:
-            self._told = calls.Isend(self._mine, self.peer, self.tag)
-        else:
-            self._theirs = np.empty_like(self._mine)
-            self._status = self.group.MPI.Status()
-            source = self.group.MPI.ANY_SOURCE if self.peer is None else self.peer
-            self._told = calls.Irecv(self._theirs, source, self.tag)
+        calls, self._status = self.group.calls, self.group.MPI.Status()
+        self._theirs = _encoded(self.call).copy()
+        tell = calls.Isend if self.sending else calls.Irecv
+        self._told = tell(self._theirs, self.source, self.tag)
 
     def _agreed(self) -> bool:
-        if self.sending:
-            return bool(self._told.Test())
         if not self._told.Test(self._status):
             return False
+        if self.sending:
+            return True
         self.source = int(self._status.Get_source())
-        if (self._theirs != self._mine).any():
-            self._discard()
-            sender, here = self.group.ranks[self.source], Call.described(self._mine)
+        if (self._theirs != _encoded(self.call)).any():
+            self.engine.discard(self.source, self.tag)
+            sent, here = _decoded(self._theirs)[4:], self.call[4:]
             raise DistBackendError(
-                f"recv: rank {sender} sent {Call.described(self._theirs)[4:]}, but this rank waits"
-                f" for {here[4:]}"
+                f"recv: rank {self.group.ranks[self.source]} sent {sent}, but this rank waits for"
+                f" {here}"
             )
         return True
-
-    def _discard(self) -> None:
-        """Take what was sent off the way, so that the next message is not mistaken for it."""
-        size = int(self._theirs[5]) * dtype._by_name[_DTYPES[int(self._theirs[1])]].itemsize
-        unwanted = np.empty(size, np.uint8)
-        self.group.discarded.append(
-            (unwanted, self.engine.receive(unwanted, self.source, self.tag))
-        )
 
     def _needed(self) -> list[int]:
         ranks, me = self.group.ranks, self.group.world.rank

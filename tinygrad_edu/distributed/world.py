@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import copy
 import importlib.util
 import os
 import sys
@@ -10,19 +11,15 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlparse
 
 from tinygrad_edu.distributed import mpi
 from tinygrad_edu.distributed.errors import INSTALL as INSTALL
 from tinygrad_edu.distributed.errors import DistNetworkError
-from tinygrad_edu.distributed.work import Call, Work, drain
+from tinygrad_edu.distributed.work import Work, drain
 from tinygrad_edu.names.ranks import announce
-
-if TYPE_CHECKING:
-    from tinygrad_edu.ops.creation import DeviceLike
-    from tinygrad_edu.tensor import Tensor
-
+from tinygrad_edu.tensor import Tensor
 
 default_pg_timeout = timedelta(minutes=30)
 _BACKENDS = {  # what each name means for tensors of the host, and of a GPU
@@ -44,7 +41,6 @@ class World:
         self.MPI, self.comm = MPI, _duplicate(MPI.COMM_WORLD, limit)
         self.rank, self.size = int(self.comm.rank), int(self.comm.size)
         self.left: dict[int, float] = {}
-        self.groups: list[ProcessGroup] = []
 
     def gone(self) -> set[int]:
         """The ranks that have said that they leave."""
@@ -92,10 +88,7 @@ class ProcessGroup:
         self.backend, self.timeout = backend, timeout
         self.calls, self._data = comm, comm.Dup()
         self.waiting: deque[Work] = deque()
-        self.discarded: list[Any] = []
-        self._host: ProcessGroup | None = None
         self._engines: dict[str | None, Any] = {"mpi": mpi.MPIEngine(self.MPI, self._data)}
-        world.groups.append(self)
 
     def rank(self) -> int:
         """This process's number in the group."""
@@ -129,9 +122,9 @@ class ProcessGroup:
 
     def on_host(self) -> ProcessGroup:
         """The same processes, over MPI."""
-        if self._host is None:
-            self._host = ProcessGroup(self.world, self.calls.Dup(), self.ranks, "mpi", self.timeout)
-        return self._host
+        found = copy.copy(self)  # with the same communicators, so the order of calls holds
+        found.backend = "mpi"
+        return found
 
     def number(self, rank: int, what: str) -> int:
         """The group's number of a rank of the world."""
@@ -144,7 +137,6 @@ class ProcessGroup:
 
 
 class _State:
-    world: World | None = None
     default: ProcessGroup | None = None
     worlds: ClassVar[list[World]] = []
 
@@ -206,7 +198,7 @@ def is_torchelastic_launched() -> bool:
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
-def get_default_backend_for_device(device: DeviceLike) -> str:
+def get_default_backend_for_device(device: object) -> str:
     """The backend for tensors on a device: "gloo" or "nccl"."""
     kind = str(getattr(device, "type", device)).partition(":")[0]
     if kind not in ("cpu", "cuda"):
@@ -236,9 +228,7 @@ def init_process_group(
     """
     if _State.default is not None:
         raise ValueError("trying to initialize the default process group twice!")
-    name = "cpu:gloo,cuda:nccl" if backend is None else str(backend).lower()
-    if name not in _BACKENDS:
-        raise ValueError(f"Unknown backend type {backend}: there are {', '.join(_BACKENDS)}")
+    name = _backend(backend, "cpu:gloo,cuda:nccl")
     if store is not None:
         raise NotImplementedError("init_process_group: store= is not supported; MPI has its own")
     if timeout is not None and not isinstance(timeout, timedelta):
@@ -249,7 +239,7 @@ def init_process_group(
     MPI = mpi.load()
     _check_numbers(MPI.COMM_WORLD, init_method or "env://", world_size, rank)
     limit = timeout or default_pg_timeout
-    _State.world = world = World(MPI, limit)
+    world = World(MPI, limit)
     _State.default = ProcessGroup(world, world.comm.Dup(), [*range(world.size)], name, limit)
     if not _State.worlds:
         atexit.register(_at_exit)
@@ -260,43 +250,43 @@ def _check_numbers(comm: Any, init_method: str, world_size: int, rank: int) -> N
     url = urlparse(init_method)
     if url.scheme not in ("env", "tcp", "file"):
         raise ValueError(f"init_method: expected env://, tcp:// or file://, got {init_method!r}")
-    query = {key: int(values[0]) for key, values in parse_qs(url.query).items()}
-    wanted = [
-        ("world_size", world_size, "WORLD_SIZE", comm.size),
-        ("rank", rank, "RANK", comm.rank),
-    ]
-    for name, argument, variable, here in wanted:
-        named = os.environ.get(variable, "")
+    query = parse_qs(url.query)
+    for name, argument, here in (("world_size", world_size, comm.size), ("rank", rank, comm.rank)):
+        variable = name.upper()
         for source, value in (
             (f"{name}=", argument),
-            ("init_method", query.get(name, -1)),
-            (variable, int(named) if named else -1),
+            ("init_method", query.get(name, [-1])[0]),
+            (variable, os.environ.get(variable) or -1),
         ):
-            if value not in (-1, here):
+            if int(value) not in (-1, here):
                 raise ValueError(
                     f"init_process_group: {source} says {value}, but MPI's {name} is {here}. MPI"
                     " starts the processes: python -m tinygrad_edu.distributed.run"
-                    f" --nproc-per-node={max(value, 2)} script.py"
+                    f" --nproc-per-node={max(int(value), 2)} script.py"
                 )
+
+
+def _backend(name: str | None, unless_given: str) -> str:
+    found = unless_given if name is None else str(name).lower()
+    if found not in _BACKENDS:
+        raise ValueError(f"Unknown backend type {name}: there are {', '.join(_BACKENDS)}")
+    return found
 
 
 def destroy_process_group(group: ProcessGroup | None = None) -> None:
     """Leave a group; the default one, and with it all others, unless another is given."""
     chosen = default_group() if group is None else group
-    if chosen is not _State.default:
-        chosen.world.groups.remove(chosen)
-        return
-    chosen.world.leave()
-    chosen.world.groups.clear()
-    _State.world = _State.default = None
+    if chosen is _State.default:
+        chosen.world.leave()
+        _State.default = None
 
 
 def _at_exit() -> None:
     """A process that ends tells the others, or ends them if it ends by an exception."""
     if hasattr(sys, "last_value"):
         end_all(1)
-    if _State.world is not None:
-        _State.world.leave()
+    if _State.default is not None:
+        _State.default.world.leave()
     end = time.monotonic() + 0.5  # MPI dislikes messages that nobody has received
     for world in _State.worlds:
         while len(world.gone()) < world.size - 1 and time.monotonic() < end:
@@ -305,10 +295,7 @@ def _at_exit() -> None:
 
 def end_all(code: int) -> None:
     """End all processes that MPI has started, this one too, if there are several."""
-    world = _State.world
     MPI: Any = sys.modules.get("mpi4py.MPI")
-    if world is None and (MPI is None or MPI.COMM_WORLD.size == 1):
-        return
     if MPI is not None and not MPI.Is_finalized() and MPI.COMM_WORLD.size > 1:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -406,8 +393,8 @@ def new_group(
     Raises:
         ValueError: a rank does not exist or is named twice.
     """
-    world, whole = _State.world, default_group()
-    assert world is not None
+    whole = default_group()
+    world = whole.world
     members = [*range(world.size)] if ranks is None else [int(r) for r in ranks]
     members = sorted(members) if sort_ranks else members
     if len(set(members)) != len(members):
@@ -415,16 +402,12 @@ def new_group(
     for r in members:
         if not 0 <= r < world.size:
             raise ValueError(f"new_group: the new group's rank {r} is not in [0, {world.size})")
-    name = whole.backend if backend is None else backend.lower()
-    if name not in _BACKENDS:
-        raise ValueError(f"Unknown backend type {backend}")
-    named = tuple(members[:8])
-    Work(whole, Call("new_group", "int64", named, "", len(members)), lambda: []).wait()
-    mine = world.rank in members
-    color = 0 if mine else world.MPI.UNDEFINED
-    comm = world.comm.Split(color, members.index(world.rank) if mine else 0)
-    if not mine:
+    name = _backend(backend, whole.backend)
+    Work(whole, f"new_group({members})", lambda: None).wait()
+    if world.rank not in members:
+        world.comm.Split(world.MPI.UNDEFINED)
         return NON_GROUP_MEMBER
+    comm = world.comm.Split(0, members.index(world.rank))
     return ProcessGroup(world, comm, members, name, timeout or whole.timeout)
 
 
