@@ -19,8 +19,8 @@ import numpy as np
 from tinygrad_edu import random
 from tinygrad_edu.compiler.lower import lower
 from tinygrad_edu.compiler.program import Walk, Writer, as_tuple
-from tinygrad_edu.compiler.watch import Refused, Watch, refuse
-from tinygrad_edu.dtypes import dtype, is_half
+from tinygrad_edu.compiler.watch import SIMPLE, Refused, Watch, refuse
+from tinygrad_edu.dtypes import is_half
 from tinygrad_edu.engine import tree
 from tinygrad_edu.engine.composed import Composed
 from tinygrad_edu.engine.graph import INFERENCE, Node, TensorBase
@@ -32,7 +32,6 @@ from tinygrad_edu.ops import indexing, masking
 _DRAWS = {vars(draw)["composed"] for draw in (random.dropout_noise, random.keep_mask)}
 _SIZE_BY_VALUE = {"nonzero", "masked_select", "argwhere", "unique", "bincount", "repeat_interleave",
                   "multinomial", "histc"}  # fmt: skip
-SIMPLE = (bool, int, str, type(None), dtype)
 _EFFECTS = {"zero_grad", "backward", "clip", "optimizer_step", "scheduler_step"}
 """Steps of training, by the names under which they are heard."""
 
@@ -53,6 +52,7 @@ class Recorder:
     Attributes:
         handed: the tensors that the program is given: the arguments, and those found outside.
         names: what arrays are called, by `id`; `alive` keeps them, or an id would come again.
+        kept: of what a node keeps, by `id`, the names; a renamed copy of the node keeps the same.
         walked: the nodes of backward passes.
         effects: there was a step of training.
     """
@@ -63,12 +63,12 @@ class Recorder:
         self.handed: list[Any] = []
         self.names: dict[int, str] = {}
         self.alive: list[Any] = []
-        self.versions: dict[int, tuple[Any, int]] = {}
+        self.versions: dict[Any, int] = {}
         self.writer = Writer()
         self.count = 0
         self.effects = False
         self.walked: set[Any] = set()
-        self.saved: dict[int, list[str]] = {}
+        self.kept: dict[int, list[str]] = {}
         self.made: Any = None
         self.position = random.default_generator.get_state_bytes()
         nodes = {t.node for t in outside if t.node is not None}
@@ -95,14 +95,14 @@ class Recorder:
 
     def note(self, t: Any) -> None:
         """Remember the version of a tensor's memory, to notice writes."""
-        self.versions.setdefault(id(t._storage), (t._storage, t._storage.version))
+        self.versions.setdefault(t._storage, t._storage.version)
 
     def name_of(self, value: Any) -> str | None:
         """The name of an array; None for what is none."""
         if not isinstance(value, (np.ndarray, np.generic)):
             strange = isinstance(value, (TensorBase, random.Generator))
-            if strange or hasattr(value, "__cuda_array_interface__"):
-                raise Refused(f"an operation takes a {type(value).__name__}")
+            strange = strange or hasattr(value, "__cuda_array_interface__")
+            refuse(strange, f"an operation takes a {type(value).__name__}")
             return None
         found = self.names.get(id(value))
         if found is not None:
@@ -144,7 +144,7 @@ class Recorder:
             elif op.name != "backward":
                 self.attempt(self.write_call, op, make, args, kwargs, y)
             if effect:
-                self.versions = {key: (s, s.version) for key, (s, _) in self.versions.items()}
+                self.versions = {s: s.version for s in self.versions}
         finally:
             self.position = random.default_generator.get_state_bytes()
             watch.busy = False
@@ -168,7 +168,7 @@ class Recorder:
         """Refuse if something was drawn, or written, that the replay would not."""
         if self.position.tobytes() != random.default_generator.get_state_bytes().tobytes():
             self.watch.refuse("random numbers are drawn outside of dropout")
-        if writes and any([s.version != version for s, version in self.versions.values()]):
+        if writes and any([s.version != version for s, version in self.versions.items()]):
             self.watch.refuse("a tensor is written in place")
 
     # ---- writing
@@ -189,52 +189,54 @@ class Recorder:
         refuse(self.made is None, f"{op.name} was not computed by its forward function")
         values, y = self.made
         y, *saved = y if op.saves else (y,)
-        parts = y if op.multiple else (y,)
         _check_index(op, values)
+        self.alive.append((values, y, saved))
         inputs = [self.writer.template(v, self.name_of) for v in values]
-        call = self.writer.call(op.forward, op.name, inputs)
-        whole = not op.multiple and not op.saves and isinstance(parts[0], np.ndarray)
-        if whole and parts[0].strides != arrays[0].strides:
-            axes = tuple(slow_to_fast(arrays[0]))
-            parts = (arranged(parts[0], axes),)
-            call = self.writer.call(arranged, "arranged", [call, repr(axes)])
-        for part, array in zip(parts, arrays, strict=True):
-            if part.__class__ is np.ndarray and part.strides != array.strides:
-                raise Refused(f"{op.name} gives another layout than it computes")
         names = [self.known(a) for a in arrays]
         extra = [self.known(object()) for _ in saved]  # it may be an argument itself next time
-        self.alive.append((parts, saved))
+        left = as_tuple(names) if op.multiple else names[0]
         for r in tensors(result):
             self.note(r)
-            if saved and r.node is not None:
-                node = r.node.whole or r.node
-                self.saved[id(node.kept)] = extra
-                self.alive.append(node.kept)
-        y = arrays[0]
-        lowered = lower(self.writer, op.forward, inputs, values, y.shape, y.dtype)
+            if r.node is not None:
+                kept, plan = (r.node.whole or r.node).kept, r.node.plan
+                shapes = [self.writer.constant(shape) for shape in kept[len(plan.keep) :]]
+                self.kept[id(kept)] = [*plan.pick((*inputs, left, *extra)), *shapes]
+                self.alive.append(kept)
+        parts = y if op.multiple else (y,)
+        self.write_result(op, inputs, values, ", ".join([left, *extra]), names, arrays, parts)
+
+    def write_result(
+        self, op: Any, inputs: Any, values: Any, left: str, names: Any, arrays: Any, parts: Any
+    ) -> None:
+        """The lines that compute `parts`, and make the results of them: in their own layout."""
+        writer, y = self.writer, arrays[0]
+        lowered = lower(writer, op.forward, inputs, values, y.shape, y.dtype)
         if lowered is not None and parts[0] is y:
-            for text in f"{names[0]} = {lowered}".format(y=names[0]).split("\n"):
-                self.writer.line(text)
+            for text in f"{left} = {lowered}".format(y=left).split("\n"):
+                writer.line(text)
             return
-        left = ", ".join(names) + "," * (op.multiple and len(names) == 1)
-        left = f"({left})" if op.multiple and op.saves else left
-        self.writer.line(f"{', '.join([left, *extra])} = {call}")
-        for name, part in zip(names, parts, strict=True):
+        writer.line(f"{left} = {writer.call(op.forward, op.name, inputs)}")
+        for name, part, array in zip(names, parts, arrays, strict=True):
             if part.__class__ is not np.ndarray:
-                self.writer.line(f"{name} = as_array({name})")
+                writer.line(f"{name} = as_array({name})")
+            elif part.strides != array.strides:
+                refuse(op.multiple or op.saves, f"{op.name} gives another layout than it computes")
+                axes = repr(tuple(slow_to_fast(array)))
+                writer.line(f"{name} = {writer.call(arranged, 'arranged', [name, axes])}")
 
     def write_call(self, op: Any, function: Any, args: Any, kwargs: Any, result: Any) -> None:
         """The line of a draw of random numbers, or of a step of training: it is called again."""
         draws = op in _DRAWS
-        if draws and args[0] is not random.default_generator:
-            raise Refused("random numbers of a generator of one's own")
-        if draws and not all([type(p) in (int, float) for p in args[2:]]):
-            raise Refused("a draw with parameters that are no numbers")
-        if op.name == "optimizer_step" and (len(args) > 1 or kwargs):
-            raise Refused("a step of an optimizer with a closure")
+        if draws:
+            own = args[0] is not random.default_generator
+            refuse(own, "random numbers of a generator of one's own")
+            odd = [type(p) not in (int, float) for p in args[2:]]
+            refuse(any(odd), "a draw with parameters that are no numbers")
+        closure = op.name == "optimizer_step" and (len(args) > 1 or kwargs)
+        refuse(closure, "a step of an optimizer with a closure")
         known = {id(t) for t in self.outside.values()}
-        if any([id(t) not in known for t in tensors((args, kwargs))]):
-            raise Refused("a step of training is given a tensor that is computed")
+        computed = [id(t) not in known for t in tensors((args, kwargs))]
+        refuse(any(computed), "a step of training is given a tensor that is computed")
         given = [self.names.get(id(a)) or self.writer.constant(a) for a in args]
         given += [f"{name}={self.writer.constant(a)}" for name, a in kwargs.items()]
         function = inspect.unwrap(function) if draws else function
@@ -252,12 +254,12 @@ class Recorder:
         """The lines of a backward pass."""
         given = {"inputs": None, "create_graph": False, **kwargs}
         (loss,), grads, *more = (*args, None) if len(args) == 1 else args
-        plain_walk = given["inputs"] is None and not given["create_graph"] and not any(more[1:])
-        if not plain_walk or (grads is not None and grads != (None,)):
-            raise Refused("a backward pass with gradients, inputs or create_graph")
+        more_than_plain = given["inputs"] is not None or given["create_graph"] or any(more[1:])
+        more_than_plain = more_than_plain or grads not in (None, (None,))
+        refuse(more_than_plain, "a backward pass with gradients, inputs or create_graph")
         kept, ends = self.graph([loss])
-        if not kept or not all([node.is_leaf for node in ends]):
-            raise Refused("a backward pass goes beyond the function")
+        beyond = not kept or not all([node.is_leaf for node in ends])
+        refuse(beyond, "a backward pass goes beyond the function")
         root = object.__new__(Node)
         root.edges = tuple(ends)
         self.writer.line(f"with quiet({self.writer.name(root, 'loss')}):")
@@ -270,8 +272,8 @@ class Recorder:
     # ---- the end of the run
 
     def graph(self, results: list[Any]) -> tuple[dict[Any, list[str]], dict[Any, int]]:
-        """The nodes behind the results, with the names of what they keep: arguments, results,
-        what the forward function saved.  And those where the recording ends: whose they are.
+        """The nodes behind the results, with the names of what they keep; and those where the
+        recording ends: whose they are.
         """
         ends: dict[Any, int] = {}
         for i, t in enumerate(self.handed):
@@ -281,19 +283,15 @@ class Recorder:
         todo = [t.node for t in results if t.node is not None and t.node not in ends]
         while todo:
             node = todo.pop()
-            if node in kept or node in ends:
-                continue
-            if node.is_leaf or node.hooks is not None or not isinstance(node.plan.op, Primitive):
-                raise Refused("the graph has a hook, or leads to a tensor that is not known")
-            saved = self.saved.get(id(node.kept), ())
-            first = node.plan.op.arity + 1  # the place of what it saved, in `Plan.keep`
-            places = dict(enumerate(node.plan.keep if saved else ()))
-            kept[node] = [
-                saved[places[i] - first] if places.get(i, 0) >= first
-                else self.writer.template(value, self.name_of)
-                for i, value in enumerate(node.kept)
-            ]  # fmt: skip
-            todo.extend([edge for edge in node.edges if edge is not None])
+            if node not in kept and node not in ends:
+                seen = node.whole is not None or id(node.kept) in self.kept
+                strange = node.is_leaf or not isinstance(node.plan.op, Primitive) or not seen
+                refuse(
+                    strange or node.hooks is not None,
+                    "the graph has a hook, or leads to a tensor that is not known",
+                )
+                kept[node] = self.kept[id(node.kept)] if node.whole is None else []
+                todo.extend([edge for edge in node.edges if edge is not None])
         return kept, ends
 
     def finish(self, answer: Any) -> tuple[str, Any]:
@@ -319,11 +317,11 @@ class Recorder:
     def check_results(self, leaves: list[Any], results: list[Any]) -> None:
         """Refuse results that share memory with what they must not."""
         own = [t._storage for t in results if t._storage is not INFERENCE]
-        if len(set(own)) < len(own) or not {t._storage for t in self.handed}.isdisjoint(own):
-            raise Refused("results share memory with each other, or with an argument")
+        shared = len({*own}) < len(own) or not {t._storage for t in self.handed}.isdisjoint(own)
+        refuse(shared, "results share memory with each other, or with an argument")
         for leaf in leaves:
-            if not isinstance(leaf, TensorBase) and type(leaf) not in (*SIMPLE, float):
-                raise Refused(f"a result is a {type(leaf).__name__}")
+            strange = not isinstance(leaf, TensorBase) and type(leaf) not in SIMPLE
+            refuse(strange, f"a result is a {type(leaf).__name__}")
 
     def write_nodes(self, results: list[Any], texts: dict[int, str]) -> None:
         """The lines that make the nodes of the results; those of a past walk are freed."""
@@ -364,5 +362,5 @@ def _check_index(op: Any, values: Any) -> None:
     module = op.forward.__module__
     if module in (indexing.__name__, masking.__name__) and "where" not in op.name:
         index = [getattr(v, "dtype", None) for v in tree.flatten(list(values[1:]))]
-        if np.dtype(bool) in index and "masked_fill" not in op.name:
-            raise Refused("a mask is used as an index")
+        mask = np.dtype(bool) in index and "masked_fill" not in op.name
+        refuse(mask, "a mask is used as an index")

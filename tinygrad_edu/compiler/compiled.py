@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu import random
-from tinygrad_edu.compiler.capture import SIMPLE, Recorder
+from tinygrad_edu.compiler.capture import Recorder
 from tinygrad_edu.compiler.guards import State, Wrapper
-from tinygrad_edu.compiler.watch import Refused, Watch, is_ours
+from tinygrad_edu.compiler.watch import SIMPLE, Refused, Watch, is_ours, refuse
 from tinygrad_edu.dtypes import get_default_dtype, is_half
 from tinygrad_edu.engine.graph import INFERENCE, TensorBase
 from tinygrad_edu.engine.mode import state
@@ -167,10 +167,10 @@ class Compiled(Wrapper):
         found = Recording(reason, kept)
         try:
             if not reason:
-                if watch.codes.keys() - before.codes.keys():
-                    raise Refused("two equal calls took different ways")
-                if not kept.same_as(State(self.function, before)):
-                    raise Refused("the run changes something that it depends on")
+                new = watch.codes.keys() - before.codes.keys()
+                refuse(new, "two equal calls took different ways")
+                same = kept.same_as(State(self.function, before))
+                refuse(not same, "the run changes something that it depends on")
                 found.record(recorder, answer)
         except Exception as problem:  # whatever it is, the function's own answer stands
             found.reason = _told(problem)
@@ -197,15 +197,13 @@ def sign(value: Any, given: list[Any]) -> Any:
         given.append(value)
         x, kind = value.array, value.__class__
         strange = not isinstance(x, np.ndarray) or is_half(x.dtype)
-        if strange or not is_ours({"__name__": kind.__module__}):
-            raise Refused("an argument is on a GPU, in 16 bits, or of a class of one's own")
+        strange = strange or not is_ours({"__name__": kind.__module__})
+        refuse(strange, "an argument is on a GPU, in 16 bits, or of a class of one's own")
         free = current_node(value) is None
         return x.shape, x.dtype.num, x.strides, free, value._storage is INFERENCE, kind
     kind = type(value)
     if kind in SIMPLE:
-        return kind, value
-    if kind is float:
-        return value.hex()
+        return kind, repr(value)  # -0.0 is not 0.0, and nan is nan
     if kind is tuple or kind is list:
         return (kind, *[sign(part, given) for part in value])
     if kind is dict:

@@ -12,20 +12,15 @@ import functools
 import sys
 import types
 from collections.abc import Iterable
+from itertools import starmap
 from operator import attrgetter, call, getitem, is_, length_hint
 from typing import Any
 
-from tinygrad_edu.compiler.watch import Refused, Watch, is_ours, refuse
-from tinygrad_edu.dtypes import dtype
+from tinygrad_edu.compiler.watch import SIMPLE, Refused, Watch, is_ours, refuse
 from tinygrad_edu.engine.graph import TensorBase
 from tinygrad_edu.engine.record import current_node
 from tinygrad_edu.nn.modules.module import Module
 
-_SIMPLE = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis), dtype, range, slice)
-_LAYER = set(
-    "training _parameters _buffers _modules _forward_hooks _forward_pre_hooks _backward_hooks"
-    " _backward_pre_hooks".split()
-)
 _IN_C = tuple([value for name, value in vars(types).items() if name.endswith("DescriptorType")])
 _TENSOR = set("array _storage node _grad leaf view_of plain rebased turns".split())
 _STANDARD = {*sys.stdlib_module_names} - {"argparse", "types", "enum", "dataclasses", "__main__"}
@@ -59,7 +54,7 @@ class State:
         watch: what the run named.
 
     Attributes:
-        looks, holders, keys, values: `looks[i](holders[i], keys[i]) is values[i]`, for entries of
+        places, values: `look(holder, key) is value` of each place `(look, holder, key)`: entries of
             dictionaries and lists, what cells hold, and how many entries there are.
         tensors: all tensors found.
 
@@ -69,9 +64,7 @@ class State:
 
     def __init__(self, root: Any, watch: Watch) -> None:
         self.names = watch.names
-        self.looks: list[Any] = []
-        self.holders: list[Any] = []
-        self.keys: list[Any] = []
+        self.places: list[tuple[Any, Any, Any]] = []
         self.values: list[Any] = []
         self.tensors: list[Any] = []
         self._seen: dict[int, Any] = {}
@@ -84,25 +77,25 @@ class State:
 
     def same_as(self, other: State) -> bool:
         """Whether both found the same objects in the same places."""
-        alike = self.looks == other.looks and self.keys == other.keys
-        return alike and all(map(_same, self.values, other.values))
+        mine, theirs = ([(look, key) for look, _, key in s.places] for s in (self, other))
+        return mine == theirs and all(map(_same, self.values, other.values))
 
     def holds(self) -> bool:
         """Whether the same objects are in the same places still."""
         try:
-            found = [*map(call, self.looks, self.holders, self.keys)]
+            found = starmap(call, self.places)  # the quick question first
+            return all(map(is_, found, self.values)) or all(
+                map(_same, starmap(call, self.places), self.values)
+            )
         except (KeyError, IndexError, AttributeError, ValueError):  # it is not there any more
             return False
-        return all(map(is_, found, self.values)) or all(map(_same, found, self.values))
 
     # ---- the walk
 
     def look(self, look: Any, holder: Any, key: Any) -> Any:
         """Note what is in a place."""
         value = look(holder, key)
-        self.looks.append(look)
-        self.holders.append(holder)
-        self.keys.append(key)
+        self.places.append((look, holder, key))
         self.values.append(value)
         return value
 
@@ -113,7 +106,7 @@ class State:
 
     def visit(self, value: Any, name: Any) -> None:
         """Go on from an object, once."""
-        if isinstance(value, (*_SIMPLE, *_IN_C)) or id(value) in self._seen:
+        if isinstance(value, (*SIMPLE, *_IN_C)) or id(value) in self._seen:
             return
         self._seen[id(value)] = value
         if isinstance(value, TensorBase):  # what it is, is asked at each call
@@ -179,16 +172,16 @@ class State:
 
     def instance(self, value: Any, name: Any) -> None:
         """An object: the attributes that the code names, and its class."""
-        module, layer = type(value).__module__, isinstance(value, Module)
+        module = type(value).__module__
         attributes: Any = getattr(value, "__dict__", None)
-        known = layer or module.startswith(_TRAINERS) or not is_ours({"__name__": module})
+        trains = isinstance(value, Module) or module.startswith(_TRAINERS)
+        known = trains or not is_ours({"__name__": module})
         strange = attributes is None or hasattr(type(value), "__slots__")
-        if strange or not known or module.partition(".")[0] in _STANDARD:
-            raise Refused(f"`{name}` is a {type(value).__name__}, which might change unnoticed")
+        strange = strange or not known or module.partition(".")[0] in _STANDARD
+        refuse(strange, f"`{name}` is a {type(value).__name__}, which might change unnoticed")
         self.cls(type(value))
         self.look(length_hint, attributes, 0)
-        names = self.names | _LAYER if layer else self.names
-        self.entries(attributes, [n for n in attributes if n in names])
+        self.entries(attributes, [n for n in attributes if n in self.names])
 
     def _check_closures(self, watch: Watch) -> None:
         """Every function that ran and has a closure must have been found, or made in the run."""
@@ -197,8 +190,8 @@ class State:
             inner.update([c for c in code.co_consts if isinstance(c, types.CodeType)])
         for code, names in watch.codes.items():
             known = code in inner or code in self._functions or is_ours(names)
-            if code.co_freevars and code.co_freevars != ("__class__",) and not known:
-                raise Refused(f"`{code.co_name}` has a closure that could not be found")
+            closed = code.co_freevars and code.co_freevars != ("__class__",)
+            refuse(closed and not known, f"`{code.co_name}` has a closure that could not be found")
 
 
 def _node(t: Any, _: Any) -> Any:

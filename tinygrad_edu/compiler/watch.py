@@ -26,8 +26,8 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_edu.dtypes import dtype
 from tinygrad_edu.engine.graph import TensorBase
-from tinygrad_edu.engine.hooks import copy_as
 from tinygrad_edu.engine.levels import tensors
 from tinygrad_edu.ops import creation, masking
 
@@ -63,6 +63,7 @@ _CLOSED = {f"{_PACKAGE}.{name}": what for name, what in {
 # What `.array` may be asked for anywhere, and functions that hand it on to such questions alone.
 _FACTS = {"shape", "dtype", "ndim", "size", "strides", "itemsize", "nbytes", "flags", "device"}
 _LOOK_AT_SHAPES = _ours("""
+    engine.hooks.copy_as
     methods.python_protocol.PythonProtocol.__len__ nn.functional.dropout._channel_dropout
     nn.functional.dropout.dropout nn.functional.normalization._by_running
     nn.functional.normalization.batch_norm nn.functional.normalization.group_norm
@@ -94,7 +95,9 @@ _PURE |= {vars(builtins)[name] for name in (
     "abs all any callable chr divmod format isinstance issubclass iter len max min next ord pow"
     " repr round sorted sum"
 ).split()}  # fmt: skip
-_PLAIN = (list, dict, tuple, str, int, float, set, frozenset, bytes, range, type(None))
+SIMPLE = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis), dtype, range, slice)
+"""Kinds of values that do not change, and that a text tells apart."""
+_PLAIN = (*SIMPLE, list, dict, tuple, set, frozenset)
 _IMPORT = importlib._bootstrap._find_and_load.__code__  # type: ignore[attr-defined]
 _WRITES = {"STORE_GLOBAL", "DELETE_GLOBAL", "IMPORT_NAME"}
 
@@ -172,16 +175,14 @@ class Watch:
 
     def look_at(self, code: CodeType, module: str) -> None:
         """Refuse a function that may look at numbers; note what the others name."""
-        importing = code.co_name == "<module>" and is_ours({"__name__": module})
-        renames = code is copy_as.__code__  # gives a node another name
-        if importing or renames or module in _ENGINE:
+        if module in _ENGINE or (code.co_name == "<module>" and is_ours({"__name__": module})):
             return
         words = {c for c in code.co_consts if isinstance(c, str) and c.isidentifier()}
         self.names |= {*code.co_names, *words}
+        if code in _CONSTANTS or f"{module}.{code.co_qualname}" in _LOOK_AT_SHAPES:
+            return
         if module in _CLOSED:
             self.refuse(f"{_CLOSED[module]}: `{code.co_qualname}`")
-        elif code in _CONSTANTS or f"{module}.{code.co_qualname}" in _LOOK_AT_SHAPES:
-            return
         elif not _VALUES.isdisjoint(words) or _looks_at_values(code):
             self.refuse(f"`{code.co_name}` looks at the numbers in a tensor")
         elif not is_ours({"__name__": module}):
@@ -211,7 +212,6 @@ def is_ours(names: dict[str, Any]) -> bool:
 
 def _is_pure(function: Any) -> bool:
     """Whether a function in C depends on its arguments alone."""
-    owner = getattr(function, "__self__", 0.5j)
-    made = owner is tuple or owner is dict or owner is int or owner is str
-    own = made or isinstance(owner, _PLAIN) or function == sys.setprofile
-    return own or function in _PURE
+    owner = getattr(function, "__self__", function)
+    own = isinstance(owner, _PLAIN) or any([owner is kind for kind in (tuple, dict, int, str)])
+    return own or function == sys.setprofile or function in _PURE
