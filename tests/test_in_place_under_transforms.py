@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 from op_table import Call, Made, all_rows, arrays
 
@@ -293,3 +294,113 @@ def test_the_level_ends_with_an_error() -> None:
         with pytest.raises(KeyError):
             transform(fail)(ours.ones(2, 2))
         assert c.add_(1) is c
+
+
+# ---- what has been cut off from the history, and `.data`
+
+
+def _data_of(x: Any) -> Any:
+    return x.data
+
+
+CUT = {
+    "detach": lambda x: x.detach(),
+    "detach twice": lambda x: x.detach().detach(),
+    "a part": lambda x: x[:2].detach(),
+    "a part of it": lambda x: x.detach()[:2],
+    "data": _data_of,
+}
+AROUND: dict[str, Callable[..., Any]] = {
+    "grad": lambda lib, f, x: lib.func.grad(f)(x),
+    "grad_and_value": lambda lib, f, x: lib.func.grad_and_value(f)(x),
+    "vjp": lambda lib, f, x: lib.func.vjp(f, x)[0],
+    "jvp": lambda lib, f, x: lib.func.jvp(f, (x,), (lib.ones_like(x),)),
+    "jacrev": lambda lib, f, x: lib.func.jacrev(f)(x),
+    "grad of grad": lambda lib, f, x: lib.func.grad(lambda z: lib.func.grad(f)(z).sum())(x),
+    "vmap": lambda lib, f, x: lib.vmap(f)(lib.stack([x, x + 1])),
+    "vmap of grad": lambda lib, f, x: lib.vmap(lib.func.grad(f))(lib.stack([x, x + 1])),
+    "grad of vmap": lambda lib, f, x: lib.func.grad(
+        lambda z: lib.vmap(f)(lib.stack([z, z + 1])).sum()
+    )(x),
+}
+PROGRAMS: dict[str, Callable[..., Any]] = {
+    "an input": lambda x, cut: (cut(x).mul_(2), (x * x).sum())[1],
+    "a result": lambda x, cut: (lambda y: (cut(y).mul_(2), (y * y).sum())[1])(x.sin()),
+    "a kept input": lambda x, cut: (lambda y: (cut(x).mul_(2), y.sum())[1])(x * x),
+    "read": lambda x, cut: (cut(x).sum() * x).sum(),
+}
+
+
+STRICTER = {
+    ("a kept input", "data", "*"): "torch does not notice that what a rule needs was written",
+    ("a kept input", "*", "jvp"): "torch had used what is written then",
+    ("an input", "*", "grad of vmap"): "slices are written one after the other, and share memory",
+    ("an input", "a part", "grad of grad"): "its base is the tensor of the outer transform",
+    ("*", "data", "grad of grad"): "torch cuts off from the inner transform only",
+}
+"""Where it is an error here, and why: program, cut, transform."""
+
+
+def is_stricter(*case: str) -> bool:
+    return any(
+        all(asked in ("*", given) for asked, given in zip(one, case, strict=True))
+        for one in STRICTER
+    )
+
+
+def numbers(y: Any) -> list[float]:
+    """All elements, one after the other."""
+    if isinstance(y, (list, tuple)):
+        return [number for part in y for number in numbers(part)]
+    return list(y.detach().reshape(-1).tolist())
+
+
+def happens(lib: Any, program: str, cut: str, around: str) -> Any:
+    """The result and what became of the input; or the class of the error."""
+    x = lib.tensor([0.5, 1.0, 2.0], dtype=lib.float64)
+    try:
+        y = AROUND[around](lib, lambda z: PROGRAMS[program](z, CUT[cut]), x)
+    except Exception as error:
+        return type(error).__name__
+    return numbers(y), x.tolist()
+
+
+@pytest.mark.parametrize("around", AROUND)
+@pytest.mark.parametrize("cut", CUT)
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_what_is_cut_off_is_written_as_in_torch(program: str, cut: str, around: str) -> None:
+    mine, theirs = (happens(lib, program, cut, around) for lib in (ours, torch))
+    if is_stricter(program, cut, around) and mine != theirs:
+        assert mine == "RuntimeError"
+    elif isinstance(mine, str) or isinstance(theirs, str):
+        assert mine == theirs
+    else:
+        for a, b in zip(mine, theirs, strict=True):
+            assert np.allclose(a, b)
+
+
+@pytest.mark.parametrize("around", AROUND)
+@pytest.mark.parametrize("made", ["input", "result"])
+def test_data_is_not_set_under_a_transform(made: str, around: str) -> None:
+    def f(x: Any) -> Any:
+        y = x if made == "input" else x * 1
+        y.data = x.detach()
+        return (y * x).sum()
+
+    for lib in (ours, torch):
+        with pytest.raises(RuntimeError, match=r"mutating directly with `.data`|would mutate"):
+            AROUND[around](lib, f, lib.ones(3))
+
+
+def test_what_was_cut_off_outside_is_captured() -> None:
+    x = ours.ones(3)
+    y = x.detach()
+    for write in (lambda: x.mul_(2), lambda: y.mul_(2), lambda: x.detach().mul_(2)):
+
+        def f(z: Any, write: Any = write) -> Any:
+            write()
+            return (z * z).sum()
+
+        with pytest.raises(RuntimeError, match="captured"):
+            ours.func.grad(f)(x)
+    assert x.tolist() == [1.0, 1.0, 1.0]

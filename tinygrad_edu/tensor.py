@@ -338,7 +338,10 @@ class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol,
         >>> x = torch.ones(2, requires_grad=True); x.detach().requires_grad
         False
         """
-        return wrap(self.array, None, self._storage)
+        y = wrap(self.array, None, self._storage)
+        if state.mode.level is not None:
+            state.mode.level.detached(self, y)
+        return y
 
     def detach_(self) -> Tensor:
         """Cut this tensor itself off from the graph."""
@@ -351,8 +354,10 @@ class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol,
     @heard("data")
     def data(self) -> Tensor:
         """The same values in the same memory, unknown to the graph: writes go unnoticed."""
-        shared = state.mode.level is not None or self._storage is INFERENCE
-        return wrap(self.array, None, self._storage if shared else Storage())
+        if state.mode.level is not None:
+            state.mode.level.check_data(self)
+            return self.detach()
+        return wrap(self.array, None, INFERENCE if self._storage is INFERENCE else Storage())
 
     @data.setter
     @heard("set_data")
@@ -360,6 +365,8 @@ class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol,
         if not isinstance(value, TensorBase):
             raise TypeError(f"Variable data has to be a tensor, but got {type(value).__name__}")
         refuse_captured(self, "set_", value)
+        if state.mode.level is not None:
+            state.mode.level.check_set_data(self, value)
         if self.node is not None and not is_floating(value.array.dtype):
             raise RuntimeError(
                 "data set to a tensor that requires gradients must be floating point or complex"
@@ -421,7 +428,7 @@ class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol,
         return made
 
     def __reduce_ex__(self, protocol: object) -> Any:
-        array = self.data.cpu().array
+        array = self.detach().cpu().array
         own = {k: v for k, v in self.__dict__.items() if k not in _OWN}
         return (_rebuild, (type(self), array, self.requires_grad), own or None)
 

@@ -25,10 +25,11 @@ from tinygrad_edu.backend import device_of
 from tinygrad_edu.dtypes import NumpyDtype
 from tinygrad_edu.engine.gradients import grad
 from tinygrad_edu.engine.graph import Storage
-from tinygrad_edu.engine.levels import Level, tensors
+from tinygrad_edu.engine.levels import tensors
 from tinygrad_edu.engine.mode import state
 from tinygrad_edu.engine.primitive import Primitive
 from tinygrad_edu.engine.record import current_node, wrap
+from tinygrad_edu.engine.runs import Level
 from tinygrad_edu.tensor import Tensor
 
 

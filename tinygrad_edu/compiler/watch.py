@@ -52,8 +52,8 @@ _VALUES = set(
 # Modules that look at shapes and histories only.
 _ENGINE = _TRUSTED | _ours(
     "engine.fast engine.record engine.views engine.boundary engine.composed engine.mode"
-    " engine.binding engine.levels engine.tree engine.nodes engine.versions engine.switches dtypes"
-    " backend size compiler.capture compiler.watch random out_of_memory"
+    " engine.binding engine.levels engine.runs engine.tree engine.nodes engine.versions"
+    " engine.switches dtypes backend size compiler.capture compiler.watch random out_of_memory"
 )
 _CLOSED = {f"{_PACKAGE}.{name}": what for name, what in {
     "engine.inplace": "a write in place", "engine.gradients": "a backward pass",

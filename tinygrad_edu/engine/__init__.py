@@ -14,6 +14,7 @@ All others may be skipped on a first reading:
     views.py, inplace.py, versions.py  views, writes, and what becomes of the history
     second.py     derivatives of derivatives
     levels.py     what a function under `torch.func` may write in place
+    runs.py       one run of such a function: what it was given and has made
     gradients.py  `backward` and `grad`: the checks of their arguments
     hooks.py      functions of gradients
     nodes.py      nodes as torch shows them

@@ -124,18 +124,17 @@ def write_out(name: str, out: Any, y: Any, *inputs: object, told: bool = True) -
 
 def fill(name: str, out: Any, y: Any, args: Any, kwargs: Any, dtype: Rule, overlap: Rule) -> Any:
     """The results `y` of a function, written into `out`; `dtype`, `overlap` as in `takes_out`."""
-    read = [*args, *kwargs.values()]
-    if not isinstance(dtype, str):
-        dtype = dtype(*args, **kwargs)
-    if not isinstance(overlap, str):
-        overlap, read = overlap(*args, **kwargs)
-    if overlap != "any":
-        _keep_apart(overlap, tensors(out), tensors(read), y)
+    held: str = dtype if isinstance(dtype, str) else dtype(*args, **kwargs)
+    shared, read = overlap, [*args, *kwargs.values()]
+    if not isinstance(shared, str):
+        shared, read = shared(*args, **kwargs)
+    if shared != "any":
+        _keep_apart(shared, tensors(out), tensors(read), y)
     if not isinstance(y, tuple):
-        return _fill(name, out, y, "any" if dtype == "one" else dtype)
+        return _fill(name, out, y, "any" if held == "one" else held)
     if not isinstance(out, (tuple, list)) or len(out) != len(y):
         raise TypeError(f"{name}(): argument 'out' must be tuple of {len(y)} Tensors")
-    return type(y)(*[_fill(name, o, part, dtype) for o, part in zip(out, y, strict=True)])
+    return type(y)(*[_fill(name, o, part, held) for o, part in zip(out, y, strict=True)])
 
 
 def _keep_apart(overlap: str, written: list[Any], read: list[Any], y: Any) -> None:

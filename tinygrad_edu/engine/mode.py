@@ -18,7 +18,7 @@ from tinygrad_edu.engine.types import Call
 
 if TYPE_CHECKING:
     from tinygrad_edu.engine.graph import Node
-    from tinygrad_edu.engine.levels import Level
+    from tinygrad_edu.engine.runs import Level
 
 Recorder = Callable[..., "Node"]
 """`recorder(cls, plan, edges, kept, guards, shape, dtype)` makes the node of a call."""
@@ -41,7 +41,7 @@ class Mode:
         listeners: who is told of each call before it is made, the first nearest to it.
         around: wrappers of a node's backward step, the first nearest to it.
         roots: the nodes that the present backward pass started from; empty outside of one.
-        level: the run of a function under a transform of `torch.func`, if any (see levels.py).
+        level: the run of a function under a transform of `torch.func`, if any (see runs.py).
         owner: gives the storage of a tensor that no operation made; None for a new one.
     """
 

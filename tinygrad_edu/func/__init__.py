@@ -22,8 +22,9 @@ from tinygrad_edu.autograd import functional
 from tinygrad_edu.autograd.batched import batched_here, cut_off, filled
 from tinygrad_edu.engine import tree
 from tinygrad_edu.engine.graph import Node, TensorBase
-from tinygrad_edu.engine.levels import Level, tensors
+from tinygrad_edu.engine.levels import tensors
 from tinygrad_edu.engine.record import current_node
+from tinygrad_edu.engine.runs import Level
 from tinygrad_edu.engine.switches import enable_grad, is_grad_enabled
 from tinygrad_edu.engine.views import CutOff
 from tinygrad_edu.func.batching import vmap

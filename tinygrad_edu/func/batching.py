@@ -10,7 +10,7 @@ from tinygrad_edu.autograd.batch_rules import apply
 from tinygrad_edu.autograd.batched import Batched, BatchedRun, Unbatched
 from tinygrad_edu.engine import tree
 from tinygrad_edu.engine.graph import TensorBase
-from tinygrad_edu.engine.levels import Level
+from tinygrad_edu.engine.runs import Level
 from tinygrad_edu.ops.joining import stack
 from tinygrad_edu.ops.shape import movedim
 from tinygrad_edu.random import get_rng_state, set_rng_state

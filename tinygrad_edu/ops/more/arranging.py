@@ -77,8 +77,9 @@ def repeat_interleave(
     if not isinstance(repeats, TensorBase) and counts.size == 1:  # there is no index to keep
         times, shape = counts.item(), input.array.shape
         several = input.unsqueeze(dim + 1).expand(*shape[: dim + 1], times, *shape[dim + 1 :])
-        rows = several.clone(memory_format="torch.contiguous_format")
-        return rows.reshape((*shape[:dim], shape[dim] * times, *shape[dim + 1 :]))
+        copied = several.clone(memory_format="torch.contiguous_format")
+        rows: Tensor = copied.reshape((*shape[:dim], shape[dim] * times, *shape[dim + 1 :]))
+        return rows
     if counts.size == 1 and isinstance(counts, np.ndarray):
         counts = counts.item()
     index = np.repeat(np.arange(size, like=input.array), counts)
