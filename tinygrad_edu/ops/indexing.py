@@ -331,8 +331,7 @@ def setitem(x: Any, index: Any, value: Any) -> None:
         value = on_device_of(x.array, value)
     if isinstance(value, TensorBase):
         if advanced is None:
-            if value.array.shape == target.array.shape:  # others are expanded first
-                refuse_overlap(target, (value,))
+            refuse_overlap(target, (value,), gaps="expanded")
         elif value.array.ndim or not _is_filled(value.array, advanced):
             refuse_overlap(target, (value,), apart=True)
         if advanced is not None:
@@ -449,7 +448,7 @@ def _fits(value: tuple[int, ...], part: tuple[int, ...]) -> bool:
     return len(value) <= len(part) and all([a == b or a == 1 for a, b in pairs])
 
 
-_copy_in_place = inplace(_copied, "copy_")
+_copy_in_place = inplace(_copied, "copy_", gaps="copied")
 _fill_in_place = inplace(_copied, "fill_", check=check_history, reads=0)
 
 
