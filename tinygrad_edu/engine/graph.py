@@ -68,8 +68,8 @@ class TensorBase:
     tensor another array, or makes it a view, takes that back."""
     rebased = 0
     """How often an in-place write has given this tensor a new history (see inplace.py)."""
-    turns: dict[int, Step] | None = None
-    """Which of those histories came of another shape, as by `unsqueeze_`, and the step back."""
+    turns: dict[int, tuple[Step, bool]] | None = None
+    """Which of those came of another shape, as by `unsqueeze_`: the step back, was it recorded."""
 
 
 class Node:

@@ -82,17 +82,19 @@ def check_history(t: Any) -> None:
         )
 
 
-def refuse_overlap(t: Any, others: Any, apart: bool = False) -> None:
+def refuse_overlap(t: Any, others: Any, apart: bool = False, gaps: str = "") -> None:
     """Raise torch's error where `t` is to be written from memory that overlaps its own.
 
     What was to be read might be overwritten before; on a GPU that would be left to chance.
 
     Args:
         apart: refuse `t` itself, too: not every element is read before it alone is written.
+        gaps: see `overlap_in_part`; "in turn" unless given, and "free" of what is `apart`.
     """
+    gaps = gaps or ("free" if apart else "in turn")
     for other in others:
         if isinstance(other, TensorBase) and other._storage is t._storage:
-            if overlap_in_part(t.array, other.array, apart):
+            if overlap_in_part(t.array, other.array, apart, gaps):
                 raise RuntimeError(
                     "unsupported operation: some elements of the input tensor and the written-to"
                     " tensor refer to a single memory location. Please clone() the tensor before"
@@ -233,6 +235,7 @@ def inplace(
     *,
     check: Callable[[Any], None] = check_writable,
     apart: bool = False,
+    gaps: str = "",
     reads: int | None = None,
 ) -> Callable[..., Tensor]:
     """The in-place twin of an operation: `mul_ = inplace(mul)`.
@@ -242,6 +245,7 @@ def inplace(
         name: of the twin, if it is not that of `op` and an underscore.
         check: refuses tensors that cannot be written to.
         apart: no argument may share memory with the tensor, even if it is the same.
+        gaps: of memory with gaps: see `overlap_in_part`.
         reads: so many of the arguments are read while the tensor is written; all if None.
     """
     simple = hasattr(op, "primitive") and not op.primitive.saves and not op.primitive.variadic
@@ -251,7 +255,7 @@ def inplace(
             refuse_captured(t, twin.__name__, (args, kwargs))
         check(t)
         read = (*args, *kwargs.values()) if kwargs else args
-        refuse_overlap(t, read if reads is None else read[:reads], apart)
+        refuse_overlap(t, read if reads is None else read[:reads], apart, gaps)
         # A composed operation may keep the old value anywhere, and a recorder that packs what is
         # kept does so at once: they get a copy from the start.
         same = simple and state.mode.maker is operator.call

@@ -75,12 +75,18 @@ class View:
         changes = range(base.rebased, self.seen, -1)
         turns = base.turns or {}
         steps = [turns[change] for change in changes if change in turns]
-        self.path = (*steps, *self.path)
-        if len(steps) < len(changes):
-            t.node = replay_recorded(self.path, base)
-            if before is not None and before.hooks is not None and t.node is not None:
-                before.hooks.follow(t.node)
+        self.path = (*[step for step, _ in steps], *self.path)
+        # Of a turn that was not recorded the base's own node knows nothing: the view's must.
+        unknown = not isinstance(before, CutOff) and not all([recorded for _, recorded in steps])
+        if len(steps) < len(changes) or unknown:
+            self.repeat(t)
         self.seen = base.rebased
+
+    def repeat(self, t: TensorBase) -> None:
+        """Give the view `t` the history that its path has on the base as it is now."""
+        before, t.node = t.node, replay_recorded(self.path, self.base)
+        if before is not None and before.hooks is not None and t.node is not None:
+            before.hooks.follow(t.node)
 
 
 def replay(path: Sequence[Step], x: Any) -> Any:
@@ -105,6 +111,16 @@ def base_of(source: Any) -> tuple[Any, tuple[Step, ...]]:
     if source.view_of is None or (source.node is not None and source.node is source.leaf):
         return source, ()
     return source.view_of.base, source.view_of.path
+
+
+def _asks(base: Any) -> bool:
+    """Whether views of `base` that are not recorded require grad: as the owner of its memory does.
+
+    That is another tensor only where `base` is a leaf that is itself a view.
+    """
+    while base.view_of is not None:
+        base = base.view_of.base
+    return base.node is not None
 
 
 def call_view(op: Primitive) -> Call:
@@ -158,7 +174,7 @@ def call_view(op: Primitive) -> Call:
             cut.recorded = recorder is not None
             if whole is not None:
                 t.node = whole.part(i, y.shape, y.dtype) if op.multiple else whole
-            elif recorder is None and op.inputs and source.node is not None:
+            elif recorder is None and op.inputs and base.node is not None and _asks(base):
                 t.node = CutOff(y)
             views.append(t)
         return tuple(views) if op.multiple else views[0]
@@ -183,14 +199,21 @@ def inplace_view(op: Any, step_back: Callable[[Step, Any], Step]) -> Call:
             before.view_of = View(t.view_of.base, t.view_of.path, t.view_of.recorded)
         y = op(before, *args, **kwargs)
         if y is not before:
-            if t.view_of is None:
+            recorded, path = state.mode.recorder is not None, y.view_of.path
+            own = base_of(t)[0] is t
+            if own:
                 t.rebased += 1
-                t.turns = {**(t.turns or {}), t.rebased: step_back(y.view_of.path[-1], t.array)}
-            else:
-                t.view_of.path = y.view_of.path
+                t.turns = t.turns or {}
+                t.turns[t.rebased] = step_back(path[-1], t.array), recorded
+            if t.view_of is not None:  # and `own`: a leaf that is a view
+                t.view_of.path = t.view_of.path + path if own else path
             t.array, t.plain = y.array, False
-            if state.mode.recorder is not None:
+            if recorded:
                 t.node = y.node
+            elif isinstance(t.node, CutOff):
+                t.node = CutOff(y.array)
+            elif t.view_of is not None and t.node is not None and t.node is not t.leaf:
+                t.view_of.repeat(t)
         t._storage.write()
         return t
 

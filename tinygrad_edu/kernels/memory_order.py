@@ -272,19 +272,28 @@ def channels_last(x: Array) -> bool:
     return True
 
 
-def overlap_in_part(a: Array, b: Array, or_whole: bool = False) -> bool:
+def overlap_in_part(a: Array, b: Array, or_whole: bool = False, gaps: str = "free") -> bool:
     """Whether two arrays share memory without being the same elements in the same places.
 
-    Those that are the same elements in the same places are told by `or_whole`.
-
-    As in torch, only arrays without gaps are looked at; False is said of others.
+    Args:
+        or_whole: say so of those that are the same elements in the same places, too.
+        gaps: what to say of arrays with gaps, at which torch does not look: "free" that they share
+            nothing; "alone" whether they do; "in turn" whether something is read that was written
+            before, if `a` is written element by element; "copied" the same where it is written
+            with `b`, so that what was written with itself does no harm; "expanded" if `b` is
+            expanded before.
     """
     if not a.size or not b.size:
         return False
     if a is b:
         return or_whole
-    if not all([x.transpose(slow_to_fast(x)).flags.c_contiguous for x in (a, b)]):
-        return False
+    grown = gaps == "expanded" and a.shape != b.shape
+    if grown or not all([x.transpose(slow_to_fast(x)).flags.c_contiguous for x in (a, b)]):
+        if gaps == "free":
+            return False
+        from tinygrad_edu.kernels.overlap import meets_what_was_written  # few programs need it
+
+        return meets_what_was_written(a, b, gaps)
     start, other = [x.ctypes.data if isinstance(x, np.ndarray) else x.data.ptr for x in (a, b)]
     if start == other and a.nbytes == b.nbytes:  # steps along a dimension of size 1 do not count
         steps = [[s for s, n in zip(x.strides, x.shape, strict=True) if n > 1] for x in (a, b)]

@@ -115,7 +115,7 @@ class Methods:
     scatter_add_ = inplace(gathering.scatter_add, apart=True)
     index_select = gathering.index_select
     index_add = gathering.index_add
-    index_add_ = inplace(gathering.index_add, apart=True)
+    index_add_ = inplace(gathering.index_add, apart=True, gaps="alone")
 
     def where(self, condition: Tensor, other: Any) -> Tensor:
         """This tensor where the condition holds, else `other`."""

@@ -139,7 +139,7 @@ class MoreMethods:
     index_reduce_ = inplace(scattering.index_reduce, apart=True)
     put, put_ = scattering.put, inplace(scattering.put, apart=True)
     masked_scatter = arranging.masked_scatter
-    masked_scatter_ = inplace(arranging.masked_scatter, reads=1)
+    masked_scatter_ = inplace(arranging.masked_scatter, apart=True, gaps="alone")
     select_scatter = arranging.select_scatter
     slice_scatter = arranging.slice_scatter
     diagonal_scatter = arranging.diagonal_scatter
@@ -226,11 +226,11 @@ class MoreMethods:
     mm, bmm, mv = products.mm, products.bmm, products.mv
     dot, vdot, inner = products.dot, products.vdot, products.inner
     outer = ger = products.outer
-    addmm, addmm_ = products.addmm, inplace(products.addmm)
-    addmv, addmv_ = products.addmv, inplace(products.addmv)
-    addr, addr_ = products.addr, inplace(products.addr)
-    addbmm, addbmm_ = products.addbmm, inplace(products.addbmm)
-    baddbmm, baddbmm_ = products.baddbmm, inplace(products.baddbmm)
+    addmm, addmm_ = products.addmm, inplace(products.addmm, apart=True, gaps="alone")
+    addmv, addmv_ = products.addmv, inplace(products.addmv, apart=True, gaps="alone")
+    addr, addr_ = products.addr, inplace(products.addr, apart=True, gaps="alone")
+    addbmm, addbmm_ = products.addbmm, inplace(products.addbmm, apart=True, gaps="alone")
+    baddbmm, baddbmm_ = products.baddbmm, inplace(products.baddbmm, apart=True, gaps="alone")
     kron, cross = products.kron, products.cross
     diagonal, diag, trace = linalg.diagonal, linalg.diag, linalg.trace
     diag_embed, diagflat = linalg.diag_embed, linalg.diagflat

@@ -23,7 +23,7 @@ from tinygrad_edu.dtypes import (
 from tinygrad_edu.engine.boundary import not_a_tensor
 from tinygrad_edu.engine.composed import of_tensors
 from tinygrad_edu.engine.graph import TensorBase
-from tinygrad_edu.engine.inplace import inplace
+from tinygrad_edu.engine.inplace import inplace, refuse_overlap
 from tinygrad_edu.engine.nodes import lasting
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
@@ -162,8 +162,10 @@ def _is_one(alpha: float | Tensor) -> bool:
     return alpha.__class__ is int and alpha == 1
 
 
-def _times(other: Any, alpha: float | Tensor, input: Any) -> Tensor:
-    """`alpha * other`, if alpha is a factor that torch allows."""
+def _times(other: Any, alpha: float | Tensor, input: Any, write: bool = False) -> Tensor:
+    """`alpha * other`, if alpha is a factor that torch allows; `write`, into the input."""
+    if write:
+        refuse_overlap(input, (other,))
     target = common(_raw(input), _raw(other))
     if isinstance(alpha, float) and not is_floating(target):
         raise RuntimeError(
@@ -240,13 +242,13 @@ _add_in_place, _sub_in_place = inplace(_add), inplace(_sub)
 @numbers_first(2, "alpha")
 def add_(input: Tensor, other: Tensor | float, *, alpha: float = 1) -> Tensor:
     """In-place `add`."""
-    return _add_in_place(input, other if _is_one(alpha) else _times(other, alpha, input))
+    return _add_in_place(input, other if _is_one(alpha) else _times(other, alpha, input, True))
 
 
 @numbers_first(2, "alpha")
 def sub_(input: Tensor, other: Tensor | float, *, alpha: float = 1) -> Tensor:
     """In-place `sub`."""
-    return _sub_in_place(input, other if _is_one(alpha) else _times(other, alpha, input))
+    return _sub_in_place(input, other if _is_one(alpha) else _times(other, alpha, input, True))
 
 
 def _division(name: str, a: Tensor, b: Any) -> tuple[Any, Any, Any]:

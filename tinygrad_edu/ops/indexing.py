@@ -353,8 +353,7 @@ def _checked(target: Any, advanced: Any, value: Any) -> Any:
             raise other_device("index_put_", target.array, value.array)
         value = on_device_of(target.array, value)
     if advanced is None:
-        if value.array.shape == target.array.shape:  # others are expanded first
-            refuse_overlap(target, (value,))
+        refuse_overlap(target, (value,), gaps="expanded")
         return value
     if value.array.ndim or not _is_filled(value.array, advanced):
         refuse_overlap(target, (value,), apart=True)
@@ -462,7 +461,7 @@ def _fits(value: tuple[int, ...], part: tuple[int, ...]) -> bool:
     return len(value) <= len(part) and all([a == b or a == 1 for a, b in pairs])
 
 
-_copy_in_place = inplace(_copied, "copy_")
+_copy_in_place = inplace(_copied, "copy_", gaps="copied")
 _fill_in_place = inplace(_copied, "fill_", check=check_history, reads=0)
 
 

@@ -19,7 +19,7 @@ from tinygrad_edu.kernels.memory_order import slow_to_fast
 from tinygrad_edu.ops.arguments import named
 from tinygrad_edu.ops.creation import DeviceLike, Dtype, finish
 from tinygrad_edu.ops.reduction import sum
-from tinygrad_edu.ops.shape import _permute
+from tinygrad_edu.ops.shape import _permute, _view
 from tinygrad_edu.size import read_new_shape, read_shape
 
 if TYPE_CHECKING:
@@ -85,6 +85,8 @@ def as_strided(
     whole = input if input._base is None else input._base
     if input.requires_grad and input.node is input.leaf:  # its history starts here
         whole = input
+    else:
+        whole = _beginning_alike(whole, input)
     at, before, part = offset, whole.storage_offset(), whole.view_of is not None
     offset -= before
     if not whole.array.flags.c_contiguous:
@@ -111,6 +113,20 @@ def as_strided(
             f" of size {held * item}"
         )
     return _as_strided(whole, size, stride, offset)
+
+
+def _beginning_alike(whole: Any, view: Any) -> Any:
+    """The memory `whole`, with a history that begins where that of its `view` does."""
+    start = view.node
+    for _ in () if view.view_of is None else view.view_of.path:
+        if start is None or start is whole.node or not start.edges:  # of the base, or cut off
+            break
+        start = (start.whole or start).edges[0]
+    if whole is view or start is whole.node:
+        return whole
+    twin = _view(whole, whole.array.shape)
+    twin.node = start
+    return twin
 
 
 def no_step_back(step: Step, x: Array) -> Step:
