@@ -17,7 +17,7 @@ from multiprocessing.spawn import get_preparation_data, prepare
 from pathlib import Path
 from typing import Any
 
-from tinygrad_edu.__main__ import end_ranks
+from tinygrad_edu.distributed import world
 from tinygrad_edu.distributed.run import Job
 from tinygrad_edu.names.ranks import REPORTS, announce, note
 
@@ -69,19 +69,19 @@ def main() -> int:
     setup, call = pickle.loads(Path(folder, f"{rank}.task").read_bytes())
     prepare(setup)
     fn, args = pickle.loads(call)
+    code, text = 0, ""
     try:
         fn(rank, *args)
     except KeyboardInterrupt:
         return 130
     except Exception:
-        note(1, traceback.format_exc())
-        end_ranks(1)
-        return 1
+        code, text = 1, traceback.format_exc()
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else int(error.code is not None)
-        end_ranks(code)
-        return code
-    return 0
+    if code:
+        note(code, text)
+        world.end_all(code)
+    return code
 
 
 if __name__ == "__main__":
