@@ -27,53 +27,58 @@ from tinygrad_edu.tensor import Tensor
 MEGABYTE = 1 << 20
 
 
-def in_buckets(tensors: Sequence[Tensor], caps: Sequence[int]) -> list[list[int]]:
-    """The places of tensors, in buckets of one dtype and device, each of a limited size in bytes.
-
-    Args:
-        caps: the limits of the first buckets; the last one is that of all others, too.
-    """
-    buckets: list[list[int]] = []
-    open_buckets: dict[Any, tuple[list[int], int]] = {}
-    for i, x in enumerate(tensors):
-        key = x.dtype, x.device
-        bucket, size = open_buckets.get(key, ([], 0))
-        if not bucket:
-            buckets.append(bucket)
-        bucket.append(i)
-        size += x.nbytes
-        full = size >= caps[min(len(buckets), len(caps)) - 1]
-        open_buckets[key] = ([], 0) if full else (bucket, size)
-    return buckets
-
-
 class Bucket:
     """Some parameters, and one array for all of their gradients.
 
+    Args:
+        numbers: which of the tensors.
+
     Attributes:
-        numbers: which parameters.
-        views: for each, its part of the array.
+        members: of each the number, the tensor, and its part of the array.
     """
 
     def __init__(self, numbers: list[int], tensors: Sequence[Tensor]) -> None:
         self.numbers = numbers
-        *ends, size = itertools.accumulate([x.array.size for x in tensors])
-        self.flat = wrap(new_like(tensors[0].array, size))
-        parts = zip(np.split(self.flat.array, ends), tensors, strict=True)
-        self.views: list[Array] = [part.reshape(x.array.shape) for part, x in parts]
+        chosen = [tensors[i] for i in numbers]
+        *ends, size = itertools.accumulate([x.array.size for x in chosen])
+        self.flat = wrap(new_like(chosen[0].array, size))
+        parts = zip(np.split(self.flat.array, ends), chosen, strict=True)
+        views: list[Array] = [part.reshape(x.array.shape) for part, x in parts]
+        self.members = [*zip(numbers, chosen, views, strict=True)]
+
+
+def in_buckets(
+    tensors: Sequence[Tensor], caps: Sequence[int], backwards: bool = False
+) -> list[Bucket]:
+    """Tensors in buckets of one dtype and device, each of a limited size in bytes.
+
+    Args:
+        caps: the limits of the first buckets; the last one is that of all others, too.
+        backwards: begin with the last tensor.
+    """
+    parts: list[list[int]] = []
+    unfilled: dict[Any, tuple[list[int], int]] = {}
+    places = range(len(tensors))
+    for i in reversed(places) if backwards else places:
+        key = tensors[i].dtype, tensors[i].device
+        part, size = unfilled.get(key, ([], 0))
+        if not part:
+            parts.append(part)
+        part.append(i)
+        size += tensors[i].nbytes
+        full = size >= caps[min(len(parts), len(caps)) - 1]
+        unfilled[key] = ([], 0) if full else (part, size)
+    return [Bucket(part, tensors) for part in parts]
 
 
 def broadcast_all(tensors: Iterable[Tensor], root: int, group: ProcessGroup) -> None:
     """Give every rank the values of the group's number `root`."""
-    given = list(tensors)
-    for numbers in in_buckets(given, [25 * MEGABYTE]):
-        members = [given[i] for i in numbers]
-        bucket = Bucket(numbers, members)
-        for x, view in zip(members, bucket.views, strict=True):
+    for bucket in in_buckets(list(tensors), [25 * MEGABYTE]):
+        for _, x, view in bucket.members:
             view[...] = x.array
         broadcast(bucket.flat, group_src=root, group=group)
         if group.rank() != root:
-            for x, view in zip(members, bucket.views, strict=True):
+            for _, x, view in bucket.members:
                 x.array[...] = view
                 x._storage.write()
 
@@ -110,9 +115,7 @@ class Reducer:
     ) -> None:  # fmt: skip
         self.params, self.group = params, group
         self.find_unused, self.as_views = find_unused, as_views
-        last = len(params) - 1
-        parts = [[last - i for i in part] for part in in_buckets(params[::-1], caps)]
-        self.buckets = [Bucket(part, [params[i] for i in part]) for part in parts]
+        self.buckets = in_buckets(params, caps, backwards=True)
         self.armed = False
         self.divisor: int | None = None
         for i, p in enumerate(params):
@@ -168,12 +171,11 @@ class Reducer:
         self._finish()
 
     def _send(self, bucket: Bucket) -> Any:
-        for i, view in zip(bucket.numbers, bucket.views, strict=True):
-            grad = self.params[i].grad
-            if grad is None:
+        for _, p, view in bucket.members:
+            if p.grad is None:
                 view[...] = 0
-            elif grad.array is not view:
-                view[...] = grad.array
+            elif p.grad.array is not view:
+                view[...] = p.grad.array
         return self._average(bucket)
 
     def shadow(self, divisor: int | None) -> None:
@@ -207,9 +209,9 @@ class Reducer:
             work.wait()
             if self.divisor is not None:
                 bucket.flat.array /= self.divisor
-            for i, view in zip(bucket.numbers, bucket.views, strict=True):
+            for i, p, view in bucket.members:
                 if i in used:
-                    self._give(self.params[i], view)
+                    self._give(p, view)
         self.armed = False
 
     def _give(self, p: Tensor, view: Array) -> None:

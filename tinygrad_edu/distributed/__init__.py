@@ -4,7 +4,6 @@
 
 In reading order:
 
-    environment     RANK, WORLD_SIZE and their kin, from what MPI and Slurm have set
     work            an operation from its call to its end; why nothing hangs
     mpi, nccl       the engines: who carries arrays
     world           process groups
@@ -12,6 +11,7 @@ In reading order:
     nn.functional   collectives with gradients
     run             the launcher; `rank` is what it starts for each process, `spawned` for `spawn`
 
+RANK, WORLD_SIZE and their kin come from what MPI and Slurm have set: `names/ranks.py`.
 Data parallel training stands on these: `nn/parallel/`, `optim/more/sharded.py`.
 """
 

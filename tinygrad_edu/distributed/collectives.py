@@ -13,9 +13,9 @@ from enum import Enum, auto
 from typing import Any, ParamSpec, TypeVar
 
 from tinygrad_edu.distributed.mpi import Staged
-from tinygrad_edu.distributed.work import Message, Work, call_of
+from tinygrad_edu.distributed.work import Message, Work
 from tinygrad_edu.distributed.world import ProcessGroup, member
-from tinygrad_edu.dtypes import is_floating
+from tinygrad_edu.dtypes import from_numpy, is_floating
 from tinygrad_edu.tensor import Tensor
 
 Group = ProcessGroup | int | None
@@ -113,8 +113,12 @@ class _Part:
         return self.group.rank() == self.root
 
     def call(self) -> str:
-        """What all ranks must call."""
-        return call_of(self.name, self.tensor, "" if self.op is None else self.op.name, self.root)
+        """What all ranks must call, in words."""
+        array = self.tensor.array
+        said = [from_numpy(array.dtype).name, f"shape {array.shape}"]
+        said += [] if self.op is None else [self.op.name]
+        said += [f"root {self.root}"] * (self.root >= 0)
+        return f"{self.name}({', '.join(said)})"
 
     def run(self, async_op: bool) -> Work | None:
         """Begin; wait for the end unless `async_op`."""

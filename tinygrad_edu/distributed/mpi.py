@@ -120,6 +120,7 @@ class MPIEngine:
 
     def __init__(self, MPI: Any, comm: Any) -> None:
         self.MPI, self.comm = MPI, comm
+        self.unwanted: list[Any] = []  # requests, which keep the memory that is written to
 
     def _op(self, op: str, x: Array) -> Any:
         return getattr(self.MPI, _OF_BOOLS[op] if x.dtype == bool else op)
@@ -159,4 +160,4 @@ class MPIEngine:
         """Take a message off the way, so that the next one is not mistaken for it."""
         status = self.MPI.Status()
         message = self.comm.Mprobe(source, tag, status)
-        message.Recv(bytearray(status.Get_count()))
+        self.unwanted.append(message.Irecv(bytearray(status.Get_count())))

@@ -6,9 +6,7 @@ the pickled function, and set up as Python sets up those that it spawns.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import pathlib
 import pickle
 import sys
 import tempfile
@@ -16,9 +14,10 @@ import traceback
 from collections.abc import Callable
 from multiprocessing.reduction import ForkingPickler
 from multiprocessing.spawn import get_preparation_data, prepare
+from pathlib import Path
 from typing import Any
 
-from tinygrad_edu.__main__ import end_ranks
+from tinygrad_edu.distributed import world
 from tinygrad_edu.distributed.run import Job
 from tinygrad_edu.names.ranks import REPORTS, announce, note
 
@@ -36,8 +35,8 @@ class Ranks:
         setup: dict[str, Any] = get_preparation_data("rank")
         setup["authkey"] = bytes(setup["authkey"])  # shared tensors are handed over with it
         for i in range(nprocs):
-            with open(os.path.join(self._folder.name, f"{i}.task"), "wb") as file:
-                pickle.dump((setup, bytes(ForkingPickler.dumps((fn, args)))), file)
+            task = pickle.dumps((setup, bytes(ForkingPickler.dumps((fn, args)))))
+            Path(self._folder.name, f"{i}.task").write_bytes(task)
         command = [sys.executable, "-u", "-m", "tinygrad_edu.distributed.spawned"]
         self.job = Job(command, self._folder.name, nprocs, nprocs)
         self.failure: dict[str, Any] | None = None
@@ -47,7 +46,7 @@ class Ranks:
         """Their numbers at the system, of those that have started."""
         if self._pids is not None:
             return self._pids
-        files = [pathlib.Path(self._folder.name, f"{i}.pid") for i in range(self.job.size)]
+        files = [Path(self._folder.name, f"{i}.pid") for i in range(self.job.size)]
         return [int(file.read_text()) for file in files if file.exists() and file.stat().st_size]
 
     def join(self, timeout: float | None) -> bool:
@@ -66,26 +65,23 @@ def main() -> int:
     """What each rank runs."""
     folder, here = os.environ[REPORTS], announce()
     rank = here.rank if here is not None else 0
-    with open(os.path.join(folder, f"{rank}.pid"), "w") as file:
-        file.write(str(os.getpid()))
-    with open(os.path.join(folder, f"{rank}.task"), "rb") as task:
-        setup, call = pickle.load(task)
-    multiprocessing.current_process().authkey = setup["authkey"]
+    Path(folder, f"{rank}.pid").write_text(str(os.getpid()))
+    setup, call = pickle.loads(Path(folder, f"{rank}.task").read_bytes())
     prepare(setup)
     fn, args = pickle.loads(call)
+    code, text = 0, ""
     try:
         fn(rank, *args)
     except KeyboardInterrupt:
         return 130
     except Exception:
-        note(1, traceback.format_exc())
-        end_ranks(1)
-        return 1
+        code, text = 1, traceback.format_exc()
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else int(error.code is not None)
-        end_ranks(code)
-        return code
-    return 0
+    if code:
+        note(code, text)
+        world.end_all(code)
+    return code
 
 
 if __name__ == "__main__":

@@ -23,8 +23,7 @@ import numpy as np
 
 from tinygrad_edu.distributed.errors import DistBackendError
 from tinygrad_edu.distributed.mpi import Staged
-from tinygrad_edu.dtypes import Array, from_numpy
-from tinygrad_edu.tensor import Tensor
+from tinygrad_edu.dtypes import Array
 
 if TYPE_CHECKING:
     from tinygrad_edu.distributed.world import ProcessGroup
@@ -34,16 +33,8 @@ GRACE = 1.0
 _LENGTH = 112
 
 
-def call_of(name: str, tensor: Tensor, op: str = "", root: int = -1) -> str:
-    """What a rank calls, in words: the operation, the dtype, the shape and what else must agree."""
-    array = tensor.array
-    said = [from_numpy(array.dtype).name, f"shape {tuple(array.shape)}"]
-    said += [op] * bool(op) + [f"root {root}"] * (root >= 0)
-    return f"{name}({', '.join(said)})"
-
-
 def _encoded(call: str) -> Array:
-    """Such words as bytes; long ones are cut and get a checksum of the whole."""
+    """A call in words, as bytes; long ones are cut and get a checksum of the whole."""
     data = call.encode()
     if len(data) > _LENGTH:
         data = data[: _LENGTH - 12] + b"... %08x" % zlib.crc32(data)
@@ -64,7 +55,7 @@ class Work:
 
     Args:
         group: whose ranks take part.
-        call: what all of them must have called, see `call_of`.
+        call: what all of them must have called, in words.
         start: starts moving the data and returns the requests to wait for, if there are any.
         finish: called when it has moved.
     """
