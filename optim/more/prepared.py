@@ -138,4 +138,5 @@ def _plain(group: base.Group) -> bool:
 
 def prepared(optimizer: object, step: Any) -> Any:
     """`step` of an Adam or AdamW as a `PreparedStep`; of others as it is."""
-    return PreparedStep(optimizer, step) if type(optimizer) in (Adam, AdamW) else step
+    known = isinstance(optimizer, Adam) and type(optimizer) in (Adam, AdamW)
+    return PreparedStep(optimizer, step) if known else step
