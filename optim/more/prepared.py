@@ -101,7 +101,7 @@ class PreparedStep:
             state, row, g = optimizer.state.get(p), rows.get(p), grad.array
             if state and (row is None or not row.holds(x, state)):
                 row = rows[p] = self.row(x, optimizer._state_of(p, group))
-            if row is None or not state or g.dtype is not x.dtype or not g.flags.c_contiguous:
+            if row is None or not state or not _fits(g, x):
                 optimizer._update_parameter(p, group)
                 continue
             count = state["step"].array
@@ -117,15 +117,19 @@ class PreparedStep:
     def row(self, x: Array, state: base.State) -> Row | None:
         """What is kept of a parameter; None if its step is the optimizer's."""
         arrays = (x, state["exp_avg"].array, state["exp_avg_sq"].array)
-        if not all([a.__class__ is np.ndarray and a.flags.c_contiguous for a in arrays]):
-            return None
-        if x.dtype.char not in "fd" or not x.size:
+        alike = [a.__class__ is np.ndarray and _fits(a, x) for a in arrays]
+        if x.dtype.char not in "fd" or not x.size or not all(alike):
             return None
         length = x.size if x.size <= WHOLE else BLOCK // x.itemsize
         scratch = self.scratch.get(x.dtype)
         if scratch is None or scratch.size < length:
             scratch = self.scratch[x.dtype] = np.empty(length, x.dtype)
         return Row(x, state, scratch)
+
+
+def _fits(a: Array, x: Array) -> bool:
+    """Whether an array may be walked beside `x`."""
+    return a.dtype is x.dtype and a.shape == x.shape and a.flags.c_contiguous
 
 
 def _plain(group: base.Group) -> bool:
@@ -136,7 +140,7 @@ def _plain(group: base.Group) -> bool:
     return not (odd or l2) and all([n.__class__ is float or n.__class__ is int for n in numbers])
 
 
-def prepared(optimizer: object, step: Any) -> Any:
+def prepared(optimizer: Any, step: Any) -> Any:
     """`step` of an Adam or AdamW as a `PreparedStep`; of others as it is."""
-    known = isinstance(optimizer, Adam) and type(optimizer) in (Adam, AdamW)
+    known = type(optimizer) in (Adam, AdamW)
     return PreparedStep(optimizer, step) if known else step

@@ -289,13 +289,11 @@ class Recorder:
         while todo:
             node = todo.pop()
             if node not in kept and node not in ends:
-                seen = node.whole is not None or id(node.kept) in self.kept
-                strange = node.is_leaf or not isinstance(node.plan.op, Primitive) or not seen
-                refuse(
-                    strange or node.hooks is not None,
-                    "the graph has a hook, or leads to a tensor that is not known",
-                )
-                kept[node] = self.kept[id(node.kept)] if node.whole is None else []
+                names: Any = self.kept.get(id(node.kept)) if node.whole is None else []
+                strange = names is None or node.is_leaf or node.hooks is not None
+                strange = strange or not isinstance(node.plan.op, Primitive)
+                refuse(strange, "the graph has a hook, or leads to a tensor that is not known")
+                kept[node] = names
                 todo.extend([edge for edge in node.edges if edge is not None])
         return kept, ends
 
