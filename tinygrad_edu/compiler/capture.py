@@ -28,6 +28,7 @@ from tinygrad_edu.engine.levels import tensors
 from tinygrad_edu.engine.primitive import Primitive
 from tinygrad_edu.kernels.memory_order import slow_to_fast
 from tinygrad_edu.ops import indexing, masking
+from tinygrad_edu.optim.more.prepared import prepared
 
 _DRAWS = {vars(draw)["composed"] for draw in (random.dropout_noise, random.keep_mask)}
 _SIZE_BY_VALUE = {"nonzero", "masked_select", "argwhere", "unique", "bincount", "repeat_interleave",
@@ -239,8 +240,12 @@ class Recorder:
         refuse(any(computed), "a step of training is given a tensor that is computed")
         given = [self.names.get(id(a)) or self.writer.constant(a) for a in args]
         given += [f"{name}={self.writer.constant(a)}" for name, a in kwargs.items()]
-        function = inspect.unwrap(function) if draws else function
-        call = self.writer.call(function, function.__name__, given)
+        name = function.__name__
+        if draws:
+            function = inspect.unwrap(function)
+        elif op.name == "optimizer_step":
+            function = prepared(args[0], function)
+        call = self.writer.call(function, name, given)
         if result is not None:
             made = result.array if isinstance(result, TensorBase) else result
             call += "" if made is result else ".array"
@@ -284,13 +289,11 @@ class Recorder:
         while todo:
             node = todo.pop()
             if node not in kept and node not in ends:
-                seen = node.whole is not None or id(node.kept) in self.kept
-                strange = node.is_leaf or not isinstance(node.plan.op, Primitive) or not seen
-                refuse(
-                    strange or node.hooks is not None,
-                    "the graph has a hook, or leads to a tensor that is not known",
-                )
-                kept[node] = self.kept[id(node.kept)] if node.whole is None else []
+                names: Any = self.kept.get(id(node.kept)) if node.whole is None else []
+                strange = names is None or node.is_leaf or node.hooks is not None
+                strange = strange or not isinstance(node.plan.op, Primitive)
+                refuse(strange, "the graph has a hook, or leads to a tensor that is not known")
+                kept[node] = names
                 todo.extend([edge for edge in node.edges if edge is not None])
         return kept, ends
 

@@ -7,7 +7,6 @@ recording is replayed, while its guards hold.  What cannot be recorded runs as i
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from operator import attrgetter
 from operator import call as just_make
@@ -136,17 +135,18 @@ class Compiled(Wrapper):
             found.reason = f"its replay raised what the function does not: {_told(problem)}"
             return answer
 
+    def state(self, watch: Watch) -> tuple[Any, str]:
+        """What the function depends on; or None, and why it cannot be said."""
+        try:
+            return State(self.function, watch), ""
+        except Exception as problem:
+            return None, _told(problem)
+
     def look(self, key: Any, given: list[Any], args: Any, kwargs: Any) -> Any:
         """Run the function, watched; the second time, record it."""
         self.looks += 1
         before: Any = self.seen.pop(key, None)
-        kept: Any = None
-        reason = ""
-        if before is not None:
-            try:
-                kept = State(self.function, before)
-            except Exception as problem:
-                reason = _told(problem)
+        kept, reason = (None, "") if before is None else self.state(before)
         watch = Watch()
         recorder = Recorder(watch, given, kept.tensors) if kept is not None else Recorder(watch)
         mode = state.mode
@@ -162,8 +162,7 @@ class Compiled(Wrapper):
             self.seen[key] = watch
             return answer
         if kept is None:
-            with contextlib.suppress(Refused):
-                kept = State(self.function, watch)
+            kept, _ = self.state(watch)
         found = Recording(reason, kept)
         try:
             if not reason:

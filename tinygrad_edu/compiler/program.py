@@ -124,12 +124,11 @@ class Writer:
 
     def constant(self, value: Any) -> str:
         """Something that is not an array, as an expression."""
-        plain = value is None or type(value) in (bool, int, str)
+        if type(value) is tuple:
+            return as_tuple([*map(self.constant, value)])
         finite = type(value) is float and math.isfinite(value)
-        numbers = type(value) is tuple and all([type(v) in (int, bool) for v in value])
-        if plain or finite or numbers:
-            return repr(value)
-        return self.name(value, type(value).__name__.lower())
+        plain = finite or value is None or type(value) in (bool, int, str)
+        return repr(value) if plain else self.name(value, type(value).__name__.lower())
 
     def template(self, value: Any, arrays: Any) -> str:
         """An argument as an expression; `arrays(a)` is the name of an array, None for no array."""
@@ -138,8 +137,7 @@ class Writer:
             return str(known)
         if type(value) in (tuple, list):
             parts = [self.template(v, arrays) for v in value]
-            if parts != [self.constant(v) for v in value]:
-                return as_tuple(parts) if type(value) is tuple else f"[{', '.join(parts)}]"
+            return as_tuple(parts) if type(value) is tuple else f"[{', '.join(parts)}]"
         return self.constant(value)
 
     def function(self, parameters: Sequence[str]) -> tuple[str, Any]:
