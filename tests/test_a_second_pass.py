@@ -23,6 +23,7 @@ import tinygrad_edu as ours  # noqa: E402
 
 STRICTER = {
     "nn.functional.linear_cross_entropy:chunked": "torch has the gradients before they are asked",
+    "lerp": "a weight that is a number is freed as a tensor would be",
 }
 LOOSER = {
     "angle": "the gradient is 0 wherever it is asked for here",
@@ -45,7 +46,7 @@ ENTRIES = [
     and operations.dtype_of(op).is_floating_point
 ]
 ONCE_REFUSED = (
-    "add sub rsub lerp linalg.matrix_power gradient trapezoid cumulative_trapezoid"
+    "add sub rsub linalg.matrix_power gradient trapezoid cumulative_trapezoid"
     " repeat_interleave nn.functional.interpolate nn.functional.upsample_bilinear"
 ).split()
 

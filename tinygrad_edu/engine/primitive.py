@@ -90,8 +90,7 @@ class Plan:
         self.names = (*kept, *shapes)
         self.keep = tuple(op.places[n] for n in kept)
         self.shapes = tuple(op.shape_places[n] for n in shapes)
-        tensors = {*(op.rules or op.inputs), "y", *op.saves} - op.scalars
-        self.arrays: bool | None = not tensors.isdisjoint(kept)
+        self.arrays: bool | None = not {*(op.rules or op.inputs), "y", *op.saves}.isdisjoint(kept)
         self.pick = _picker(list(self.keep))
         self.no_guards = (None,) * len(self.keep)
         place = self.names.index
@@ -144,7 +143,6 @@ class Primitive:
         narrow: they take a gradient of 16 bits, of a result of 32, and widen it themselves.
         numbers: which of two operands may be a Python number: the "second", "none", or "either".
         chain: gives what torch calls the node of a call with some arguments (see nodes.py).
-        scalars: arguments that torch does not free after a walk where they are numbers.
         autocast: the precision that autocast runs it in, by device (see amp/autocast_mode.py).
         half: how it takes 16-bit floats (see half.py).
         refuse: called with the arguments once the array library has raised; raises torch's error.
@@ -154,7 +152,6 @@ class Primitive:
 
     owns = True
     narrow = elementwise = False
-    scalars: frozenset[str] = frozenset()
     call: Call
     refuse: Callable[..., None] | None = None
     node_class: ClassVar[Any]

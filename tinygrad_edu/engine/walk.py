@@ -180,8 +180,7 @@ def gradients(node: Node, kept: Values | None, g: Gradient) -> Any:
 
 def free(node: Node) -> None:
     """Let go of the arrays that the node keeps; of numbers and shapes there is nothing to free."""
-    arrays = node.plan.arrays
-    if arrays or (arrays is not None and node.plan.keep and not _plain(node.kept)):
+    if node.plan.arrays or (node.plan.arrays is False and node.plan.keep and not _plain(node.kept)):
         node.kept, node.guards = None, ()
 
 

@@ -16,11 +16,11 @@ def meets_what_was_written(a: Array, b: Array, gaps: str) -> bool:
     """
     if not (isinstance(a, np.ndarray) and isinstance(b, np.ndarray)):
         return False  # who comes first on a GPU is left to chance
+    if not np.may_share_memory(a, b, max_work=10_000):
+        return False
     try:
-        if not np.shares_memory(a, b, max_work=10_000):
-            return False
         source = np.broadcast_to(b, a.shape)
-    except (np.exceptions.TooHardError, ValueError):
+    except ValueError:
         return False
     if gaps == "alone":
         return True

@@ -113,7 +113,6 @@ def lerp(x: Array, end: Array, weight: Array) -> Array:
     return in_turn(y, x, end, weight)
 
 
-lerp.primitive.scalars = frozenset(["weight"])
 lerp.vjp(
     x=lambda g, weight: g * (1 - weight),
     end=lambda g, weight: g * weight,
