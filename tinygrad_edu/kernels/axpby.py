@@ -30,8 +30,11 @@ def blas_axpby(dtype: np.dtype[Any], *factors: float) -> Callable[..., Any] | No
 
 
 def serves(arrays: Sequence[Array]) -> bool:
-    """Whether it may be given these, of one shape."""
-    return arrays[0].size >= SMALL and all([a.flags.c_contiguous for a in arrays])
+    """Whether it may be given these: it looks at neither size nor dtype, and would write beyond."""
+    n, kind = arrays[0].size, arrays[0].dtype
+    return n >= SMALL and all(
+        [a.flags.c_contiguous and a.size == n and a.dtype is kind for a in arrays]
+    )
 
 
 def addresses(*arrays: Array) -> list[Any]:
