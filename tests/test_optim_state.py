@@ -161,3 +161,20 @@ def test_an_optimizer_that_wraps_another_need_not_call_init():
     (3 * w).sum().backward()
     wrapper.step()
     assert w.tolist() == [-0.5]
+
+
+@pytest.mark.parametrize("wrong", [(100, "float32"), (4096, "float64")])
+def test_state_of_another_size_or_dtype_never_reaches_the_blas(wrong):
+    """It would write beyond a shorter array, and read floats of 64 bits as twice as many."""
+    w = tg.zeros(4096, requires_grad=True)
+    optimizer = tg.optim.Adam([w], lr=0.1)
+    w.grad = tg.ones(4096)
+    optimizer.step()
+    size, dtype = wrong
+    optimizer.state[w]["exp_avg_sq"] = tg.ones(size, dtype=getattr(tg, dtype))
+    if size != 4096:
+        with pytest.raises(ValueError, match="shape"):
+            optimizer.step()
+    else:
+        optimizer.step()
+        assert optimizer.state[w]["exp_avg_sq"].tolist() == pytest.approx([0.999 + 0.001] * 4096)
