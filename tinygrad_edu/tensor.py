@@ -407,8 +407,7 @@ class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol,
             return found
         from tinygrad_edu.methods.copying import with_its_memory  # few programs need it
 
-        copied: Tensor = self._like_me(*with_its_memory(self, memo))
-        memo[id(self)] = copied
+        memo[id(self)] = copied = self._like_me(*with_its_memory(self, memo))
         if self._grad is not None:
             copied._grad = self._grad.__deepcopy__(memo)
         return copied
