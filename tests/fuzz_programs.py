@@ -107,6 +107,15 @@ KNOWN = [
     ("second values", "norm|triplet|cdist|pairwise", "NaN in torch where a norm is 0"),
     ("values", r"median\(.*expand", "torch 2.13 reads what it never wrote"),
     ("values", r"as_strided.*\n.*_\(", "written twice in the same place"),
+    ("values", r"histogram\(", "bins that do not rise"),
+    ("refused", r"histogram\(", "bins that do not rise"),
+    ("refused", "(masked_fill|index_fill)_(.|\n)*here: .*more than one element", "left to chance"),
+    ("requires_grad", r"requires_grad_\(\)", "torch asks the base of a view made before"),
+    ("refused", "scatter_reduce(.|\n)*here: fine, torch:", "torch's derivative fails"),
+    ("refused", "here: fine, torch: .*a second time", "less is kept here"),
+    ("refused", "here: .*single memory location.*torch: fine", "torch reads what it has written"),
+    ("dtype", "as_strided(.|\n)*no_grad", "torch hands zeros on where no path leads here"),
+    ("refused", "fractional_max_pool", "samples that require grad"),
 ]
 """Differences that stay: what differs, a pattern of the program that shows it, and why."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import pickle
 from typing import Any
 
@@ -218,3 +219,26 @@ def hook_of_a_view(lib: Any, program: str) -> Any:
 )
 def test_the_hook_of_a_view_is_told_what_torch_tells_it(program: str) -> None:
     assert hook_of_a_view(ours, program) == hook_of_a_view(torch, program)
+
+
+def gradients_with_hooks(
+    T: Any, hooked: tuple[int, ...], asked: tuple[int, ...], create: bool
+) -> Any:
+    """The gradients of some tensors of a chain, of which some have hooks that double."""
+    x = T.tensor([1.0, 2.0], requires_grad=True)
+    chain = [x, x * 3, (x * 3).unbind()[1]]
+    chain.append(chain[1] * chain[2])
+    for i in hooked:
+        chain[i].register_hook(lambda g: g * 2)
+    inputs = [chain[i] for i in asked]
+    found = T.autograd.grad((chain[3] ** 2).sum(), inputs, allow_unused=True, create_graph=create)
+    return [None if g is None else g.tolist() for g in found]
+
+
+@pytest.mark.parametrize("create", [False, True])
+def test_hooks_and_what_autograd_grad_returns(create: bool) -> None:
+    """Of a tensor through which the walk goes on, the gradient as it was before its hooks."""
+    some = [c for n in range(1, 5) for c in itertools.combinations(range(4), n)]
+    for hooked, asked in itertools.product(some, repeat=2):
+        found, expected = (gradients_with_hooks(T, hooked, asked, create) for T in (ours, torch))
+        assert found == expected, (hooked, asked)

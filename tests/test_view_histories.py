@@ -152,3 +152,12 @@ def without_ones(values: Any) -> Any:
         return values
     inner = [without_ones(v) for v in values]
     return inner[0] if len(inner) == 1 else inner
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_views_of_a_result_that_lies_in_memory_of_its_own(mode: str) -> None:
+    for T in (ours, torch):
+        x = T.ones(2, 3, 4, requires_grad=True)
+        y = T.nn.functional.scaled_dot_product_attention(x, x, x, is_causal=True)
+        with MODES[mode](T):
+            assert y.flatten().requires_grad and y.transpose(0, 1).requires_grad

@@ -412,16 +412,17 @@ class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol,
         if id(self) in memo:
             found: Tensor = memo[id(self)]
             return found
-        copied: Tensor = self._like_me(self.array.copy(order="K"), self.requires_grad)
-        memo[id(self)] = copied
+        from tinygrad_edu.methods.copying import with_its_memory  # few programs need it
+
+        memo[id(self)] = copied = self._like_me(*with_its_memory(self, memo))
         if self._grad is not None:
             copied._grad = self._grad.__deepcopy__(memo)
         return copied
 
-    def _like_me(self, array: object, requires_grad: bool) -> Tensor:
+    def _like_me(self, array: object, requires_grad: bool, storage: Any = None) -> Tensor:
         """A leaf of this very class around an array."""
         made = object.__new__(type(self))
-        made.array, made._storage = array, wrap(array)._storage
+        made.array, made._storage = array, storage or wrap(array)._storage
         made.__dict__.update({k: v for k, v in self.__dict__.items() if k not in _OWN})
         if requires_grad:
             made.node = AccumulateGrad(made)

@@ -114,13 +114,14 @@ def base_of(source: Any) -> tuple[Any, tuple[Step, ...]]:
 
 
 def _asks(base: Any) -> bool:
-    """Whether views of `base` that are not recorded require grad: as the owner of its memory does.
+    """Whether views made of `base` while recording was off require grad, if their source does.
 
-    That is another tensor only where `base` is a leaf that is itself a view.
+    Not if `base` is a leaf that is itself a view, and the owner of its memory does not.
     """
-    while base.view_of is not None:
-        base = base.view_of.base
-    return base.node is not None
+    owner = base
+    while owner.view_of is not None:
+        owner = owner.view_of.base
+    return base.node is None or owner.node is not None
 
 
 def call_view(op: Primitive) -> Call:
@@ -174,7 +175,7 @@ def call_view(op: Primitive) -> Call:
             cut.recorded = recorder is not None
             if whole is not None:
                 t.node = whole.part(i, y.shape, y.dtype) if op.multiple else whole
-            elif recorder is None and op.inputs and base.node is not None and _asks(base):
+            elif recorder is None and op.inputs and source.node is not None and _asks(base):
                 t.node = CutOff(y)
             views.append(t)
         return tuple(views) if op.multiple else views[0]

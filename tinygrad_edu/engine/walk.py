@@ -102,12 +102,12 @@ def walk_back(
     queue, pending, owned = arrivals.queue, arrivals.pending, arrivals.owned
     while queue:
         node = heappop(queue)[1]
-        g, mine, hooks = pending.pop(node), node in owned, node.hooks
+        before, mine, hooks = pending.pop(node), node in owned, node.hooks
         owned.discard(node)
-        if hooks is not None:
-            g, mine = hooks.arrived(g, create), False
-        if collected and node in collected:
-            collected[node] = g
+        g = before if hooks is None else hooks.arrived(before, create)
+        mine = mine and hooks is None
+        if collected and node in collected:  # as torch: where the walk goes on, without its hooks
+            collected[node] = before if needed and not needed.isdisjoint(node.edges) else g
         if node.is_leaf:
             if at_leaf is not None:
                 at_leaf(node, g, mine, create)

@@ -9,8 +9,8 @@ import numpy as np
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.kernels.memory_order import slow_to_fast
 
-WORK: Any = 10_000
-"""How hard NumPy may think about two arrays; of those that take more nothing is said."""
+PATIENCE: Any = 10_000
+"""How many solutions NumPy may try; what is harder is taken for apart."""
 
 
 def meets_what_was_written(a: Array, b: Array, gaps: str) -> bool:
@@ -22,7 +22,7 @@ def meets_what_was_written(a: Array, b: Array, gaps: str) -> bool:
     if not (isinstance(a, np.ndarray) and isinstance(b, np.ndarray)):
         return False  # who comes first on a GPU is left to chance
     try:
-        if not np.shares_memory(a, b, max_work=WORK):
+        if not np.shares_memory(a, b, max_work=PATIENCE):
             return False
         source = np.broadcast_to(b, a.shape)
     except (np.exceptions.TooHardError, ValueError):
