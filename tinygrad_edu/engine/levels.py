@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from tinygrad_edu.engine import tree
 from tinygrad_edu.engine.graph import INFERENCE, Storage, TensorBase
 from tinygrad_edu.engine.mode import state
 
@@ -75,9 +74,10 @@ class Level:
 
     def heard(self, op: Primitive, make: Any, *args: Any, **kwargs: Any) -> Any:
         """Note what the results of a call are (see mode.py)."""
-        given = {t._storage for t in tensors((args, kwargs))}
+        given = {t._storage for t in tensors((args, kwargs) if kwargs else args)}
         y = make(*args, **kwargs)
-        new = [t._storage for t in tensors(y) if t._storage not in given]
+        results = (y,) if isinstance(y, TensorBase) else tensors(y)
+        new = [t._storage for t in results if t._storage not in given]
         self.made.update(new)
         if self.varying is not None and not self.varying.isdisjoint(given):
             self.varying.update(new)
@@ -124,4 +124,12 @@ def refuse_captured(t: object, name: str = "inplace arithmetic", others: object 
 
 def tensors(value: Any) -> list[Any]:
     """The tensors in nested containers."""
-    return [leaf for leaf in tree.flatten(value) if isinstance(leaf, TensorBase)]
+    if not isinstance(value, (tuple, list, dict)):
+        return [value] if isinstance(value, TensorBase) else []
+    found: list[Any] = []
+    for part in value.values() if isinstance(value, dict) else value:
+        if isinstance(part, TensorBase):
+            found.append(part)
+        elif isinstance(part, (tuple, list, dict)) and part:
+            found += tensors(part)
+    return found
