@@ -43,7 +43,9 @@ def crf(torch):
             scores = []
             for tag in range(TAGS):
                 emission = row[tag].view(1, -1).expand(1, TAGS)
-                scores.append(log_sum_exp(forward + transitions[tag].view(1, -1) + emission).view(1))
+                scores.append(
+                    log_sum_exp(forward + transitions[tag].view(1, -1) + emission).view(1)
+                )
             forward = torch.cat(scores).view(1, -1)
         every = log_sum_exp(forward + transitions[STOP])
         path, own = torch.cat([torch.tensor([START]), tags]), torch.zeros(1)
