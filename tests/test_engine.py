@@ -61,6 +61,29 @@ def test_the_walk_takes_a_number_of_calls_in_proportion_to_the_nodes() -> None:
     assert calls(800) < 9 * calls(100)
 
 
+def test_only_rules_that_lead_to_a_target_are_asked() -> None:
+    """Of a product with its weights, `grad` for the input alone does not compute theirs."""
+    asked: list[str] = []
+
+    def rule(name: str, g: Any, other: Any) -> Any:
+        asked.append(name)
+        return g * other
+
+    @primitive
+    def product(a, b):  # type: ignore[no-untyped-def]
+        return a * b
+
+    product.vjp(a=lambda g, b: rule("a", g, b), b=lambda g, a: rule("b", g, a))
+    for create in (False, True):
+        a, b = leaf(2.0), leaf(3.0)
+        y = product(a, b)
+        (found,) = torch.autograd.grad(y, a, retain_graph=True, create_graph=create)
+        assert found.item() == 3.0 and asked == ["a"]
+        y.backward()
+        assert asked == ["a", "a", "b"] and b.grad.item() == 2.0
+        asked.clear()
+
+
 def test_a_diamond_chain_takes_one_step_per_node() -> None:
     """x = x + x, 60 deep, has 2^60 paths and 60 nodes."""
     calls = 0

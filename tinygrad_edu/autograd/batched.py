@@ -26,7 +26,7 @@ from tinygrad_edu.dtypes import NumpyDtype
 from tinygrad_edu.engine.gradients import grad
 from tinygrad_edu.engine.graph import Storage
 from tinygrad_edu.engine.levels import tensors
-from tinygrad_edu.engine.mode import state
+from tinygrad_edu.engine.mode import Mode, state
 from tinygrad_edu.engine.primitive import Primitive
 from tinygrad_edu.engine.record import current_node, wrap
 from tinygrad_edu.engine.runs import Level
@@ -48,8 +48,10 @@ class Shadow:
 
     def __init__(self, shape: tuple[int, ...], dtype: NumpyDtype, place: Any) -> None:
         self.shape, self.dtype, self.place = shape, dtype, place
-        self.ndim, self.size, self.itemsize = len(shape), math.prod(shape), dtype.itemsize
-        self.nbytes = self.size * self.itemsize
+        self.ndim, self.itemsize = len(shape), dtype.itemsize
+
+    size = property(lambda self: math.prod(self.shape))
+    nbytes = property(lambda self: self.size * self.itemsize)
 
     @property
     def strides(self) -> tuple[int, ...]:
@@ -109,13 +111,15 @@ class BatchedRun(Level):
     def __init__(self, size: int, apply: Callable[..., Any]) -> None:
         super().__init__((), ())
         self.size, self.apply = size, apply
+        self.modes: tuple[Any, Any] = (None, None)
         self.depth = 0
         level = self.outer
         while level is not None:
             self.depth, level = self.depth + 1, level.outer
 
     def heard(self, op: Any, make: Any, *args: Any, **kwargs: Any) -> Any:
-        if not any([self.owns(t) for t in tensors((args, kwargs))]):
+        given = tensors((args, kwargs) if kwargs else args)
+        if not any([isinstance(t, Batched) and t.run is self for t in given]):
             return super().heard(op, make, *args, **kwargs)
         if not isinstance(op, Primitive):
             return self.apply(self, op, (args, kwargs, make))
@@ -135,6 +139,15 @@ class BatchedRun(Level):
         """Whether `t` differs from slice to slice of this run."""
         return isinstance(t, Batched) and t.run is self
 
+    def mode_outside(self, inside: Mode) -> Mode:
+        """The mode of calls made outside while `inside` is the mode here: both never change."""
+        known, outside = self.modes
+        if known is not inside:
+            outside = inside.but(listeners=self.before.listeners, level=self.outer)
+            self.modes = (inside, outside)
+        found: Mode = outside
+        return found
+
     @contextmanager
     def outside(self, runs_inside: bool = False) -> Iterator[None]:
         """A block in which calls are made as before this run began, recorded as they are now.
@@ -142,11 +155,11 @@ class BatchedRun(Level):
         With `runs_inside`, those who have listened since go on to do so.
         """
         inside = state.mode
-        heard, level = self.before.listeners, self.outer
         if runs_inside:
             heard = tuple([one for one in inside.listeners if one != self.heard])
-            level = inside.level
-        state.mode = inside.but(listeners=heard, level=level)
+            state.mode = inside.but(listeners=heard)
+        else:
+            state.mode = self.mode_outside(inside)
         try:
             yield
         finally:

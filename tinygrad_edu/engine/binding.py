@@ -54,6 +54,8 @@ def bind(op: Primitive, args: Values, kwargs: Options) -> Values:
         TypeError: there are too many, too few, or unknown ones.
     """
     missing = op.arity - len(args)
+    if not kwargs and not missing:
+        return args
     if not kwargs and 0 < missing <= len(op.defaults):
         return (*args, *[*op.defaults.values()][-missing:])
     for theirs in [name for name in kwargs if name not in op.parameters]:

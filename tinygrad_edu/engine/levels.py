@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from tinygrad_edu.engine import tree
 from tinygrad_edu.engine.graph import TensorBase
 from tinygrad_edu.engine.mode import state
 
@@ -44,4 +43,12 @@ def refuse_captured(t: object, name: str = "inplace arithmetic", others: object 
 
 def tensors(value: Any) -> list[Any]:
     """The tensors in nested containers."""
-    return [leaf for leaf in tree.flatten(value) if isinstance(leaf, TensorBase)]
+    if not isinstance(value, (tuple, list, dict)):
+        return [value] if isinstance(value, TensorBase) else []
+    found: list[Any] = []
+    for part in value.values() if isinstance(value, dict) else value:
+        if isinstance(part, TensorBase):
+            found.append(part)
+        elif isinstance(part, (tuple, list, dict)) and part:
+            found += tensors(part)
+    return found

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from tinygrad_edu.engine.graph import INFERENCE, Storage
+from tinygrad_edu.engine.graph import INFERENCE, Storage, TensorBase
 from tinygrad_edu.engine.levels import tensors
 from tinygrad_edu.engine.mode import state
 from tinygrad_edu.engine.record import current_node
@@ -74,9 +74,10 @@ class Level:
 
     def heard(self, op: Primitive, make: Any, *args: Any, **kwargs: Any) -> Any:
         """Note what the results of a call are (see mode.py)."""
-        given = {t._storage for t in tensors((args, kwargs))}
+        given = {t._storage for t in tensors((args, kwargs) if kwargs else args)}
         y = make(*args, **kwargs)
-        new = [t._storage for t in tensors(y) if t._storage not in given]
+        results = (y,) if isinstance(y, TensorBase) else tensors(y)
+        new = [t._storage for t in results if t._storage not in given]
         self.made.update(new)
         if self.varying is not None and not self.varying.isdisjoint(given):
             self.varying.update(new)

@@ -9,6 +9,7 @@ repeats its path on the base as it is now.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import call as just_make
 from typing import TYPE_CHECKING, Any
 
 from tinygrad_edu.engine.boundary import recover, refuse_arrays, tell
@@ -153,17 +154,25 @@ def call_view(op: Primitive) -> Call:
             return recover(op, error, args)
         results = y if op.multiple else (y,)
         recorder = state.mode.recorder
-        whole = None
+        whole: Any = None
         if recorder is not None and op.inputs and source.node is not None:
             plan = plans.get((True,)) or op.plan((True,))
-            kept = plan.pick((source.array, *rest))  # no view's rule needs its output
+            # no view's rule needs its output
+            kept = plan.pick((source.array, *rest)) if plan.keep else ()
             if plan.shapes:
                 kept += (source.array.shape,)
             y = results[0] if results else source.array
             cls = plan.node or op.classes.get(op.chain(source.array, *rest))
             cls = cls or op.class_of(source.array, *rest)
-            whole = recorder(cls, plan, (source.node,), kept, plan.no_guards, y.shape, y.dtype)
-            whole.parts = len(results) if op.multiple else 0
+            edges, guards = (source.node,), plan.no_guards
+            if recorder is just_make:  # what `Node.__init__` does, as in fast.py
+                whole = _new(cls)
+                whole.number, whole.plan, whole.edges = clock(), plan, edges
+                whole.kept, whole.guards, whole.shape, whole.dtype = kept, guards, y.shape, y.dtype
+            else:
+                whole = recorder(cls, plan, edges, kept, guards, y.shape, y.dtype)
+            if op.multiple:
+                whole.parts = len(results)
         base, path = (source, ()) if source.view_of is None else base_of(source)
         views = []
         for i, y in enumerate(results):

@@ -90,10 +90,10 @@ def walk_back(
     Returns:
         The gradients of the targets that were reached, if `at_leaf` is None; else an empty dict.
     """
-    step: Call = gradients
+    needed = leading_to(targets, [node for node, _ in roots]) if targets else None
+    step: Call = gradients if needed is None else functools.partial(gradients, needed=needed)
     for wrapper in around:
         step = functools.partial(wrapper, step)
-    needed = leading_to(targets, [node for node, _ in roots]) if targets else None
     collected: dict[Node, Gradient] = dict.fromkeys(targets) if at_leaf is None else {}
     arrivals = Arrivals(create)
     for node, g in roots:
@@ -153,8 +153,8 @@ def go_on(node: Node, g: Gradient, step: Call, needed: set[Any] | None, arrivals
             arrivals.owned.add(edge)
 
 
-def gradients(node: Node, kept: Values | None, g: Gradient) -> Any:
-    """Pairs (input, gradient of that input) of one node, computed by its rules."""
+def gradients(node: Node, kept: Values | None, g: Gradient, needed: Any = None) -> Any:
+    """Pairs (input, gradient of that input) of one node, of inputs that lead to a target."""
     if kept is None:
         raise node.refused("freed")
     plan, number = node.plan, node.number
@@ -175,7 +175,8 @@ def gradients(node: Node, kept: Values | None, g: Gradient) -> Any:
         return enumerate(plan.joint(g, *picked))
     if plan.op.variadic:
         return [pair for _, rule, pick in plan.rules for pair in enumerate(rule(g, *pick(kept)))]
-    return [(i, rule(g, *pick(kept))) for i, rule, pick in plan.rules]
+    rules = plan.rules if needed is None else [r for r in plan.rules if node.edges[r[0]] in needed]
+    return [(i, rule(g, *pick(kept))) for i, rule, pick in rules]
 
 
 def free(node: Node) -> None:
@@ -250,10 +251,9 @@ def leading_to(targets: Sequence[Node], roots: Sequence[Node]) -> set[Any]:
     oldest = min([t.number for t in targets], default=0)
     while todo:
         node = todo.pop()
-        if node in seen or node.number < oldest:
-            continue
-        seen.add(node)
-        todo.extend([edge for edge in node.edges if edge is not None])
+        if node not in seen and node.number >= oldest:
+            seen.add(node)
+            todo.extend([edge for edge in node.edges if edge is not None])
     leading = set(targets)
     for node in sorted(seen, key=lambda n: n.number):
         if any([edge in leading for edge in node.edges]):

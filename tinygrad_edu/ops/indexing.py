@@ -259,6 +259,17 @@ def _is_plain(entries: tuple[Any, ...]) -> bool:
     return all([type(e) in _PLAIN or (type(e) is slice and e.step is None) for e in entries])
 
 
+def _numbered(entries: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The entries, an index tensor of one number and no dimension as that number."""
+    return tuple([_number(e) if isinstance(e, TensorBase) else e for e in entries])
+
+
+def _number(entry: Any) -> Any:
+    x = entry.array
+    whole = x.__class__ is np.ndarray and not x.ndim and x.dtype == np.int64
+    return x.item() if whole else entry
+
+
 def _alone(x: Any, index: Any) -> tuple[Any, ...]:
     """An index without commas, as a tuple of one."""
     if not x.array.ndim and type(index) in (int, slice):
@@ -292,8 +303,9 @@ def getitem(x: Any, index: Any) -> Tensor:
             [5, 3]]))
     """
     entries = index if type(index) is tuple else _alone(x, index)
-    if _is_plain(entries):
-        return _slice(x, entries)
+    plain = entries if _is_plain(entries) else _numbered(entries)
+    if plain is entries or _is_plain(plain):
+        return _slice(x, plain)
     basic, advanced = parse(x.array, entries)
     if advanced is None:
         return _slice(x, basic)

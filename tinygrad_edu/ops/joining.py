@@ -136,7 +136,10 @@ def _stack(tensors: list[Array], dim: int) -> Array:
                 f"stack expects each tensor to be equal size, but got {list(shape)} at entry 0 and"
                 f" {list(x.shape)} at entry {i}"
             )
-    return in_order(np.stack(_same_type(tensors), axis=read_dim(dim, len(shape) + 1)))
+    kind = tensors[0].dtype
+    same = all([x.dtype is kind for x in tensors])
+    parts = tensors if same else _same_type(tensors)
+    return in_order(np.stack(parts, axis=read_dim(dim, len(shape) + 1)))
 
 
 @takes_out(dtype="joined", overlap="none")

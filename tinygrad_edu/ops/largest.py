@@ -129,7 +129,8 @@ def _find(name: str, input: Any, dim: Any, keepdim: bool) -> tuple[Any, Any]:
     nonempty(name, x, (dim,))
     index = (x.argmax if name == "max" else x.argmin)(dim)
     places = wrap(index)
-    at = wrap(np.expand_dims(places.array, dim), None, places._storage)
+    column = (*x.shape[:dim], 1, *x.shape[dim + 1 :])
+    at = wrap(places.array.reshape(column), None, places._storage)
     found = pick(input, at, dim, keepdim)
     places = at if keepdim else places
     return shown_as(found, f"{name.capitalize()}Backward0"), places

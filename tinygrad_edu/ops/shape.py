@@ -229,7 +229,8 @@ def transpose(x: Array, dim0: int, dim1: int) -> Array:
     >>> torch.zeros(2, 3).transpose(0, 1).shape
     torch.Size([3, 2])
     """
-    dim0, dim1 = read_dim(dim0, x.ndim), read_dim(dim1, x.ndim)
+    if not x.ndim or dim0.__class__ is not int or dim1.__class__ is not int:
+        dim0, dim1 = read_dim(dim0, x.ndim), read_dim(dim1, x.ndim)
     return x.swapaxes(dim0, dim1) if x.ndim else x[...]
 
 
