@@ -3,7 +3,6 @@ program goes on with less."""
 
 from __future__ import annotations
 
-import copy
 import pathlib
 import subprocess
 import sys
@@ -53,7 +52,6 @@ CALLS: dict[str, Callable[[], Any]] = {
     "bincount": lambda: torch.bincount(torch.tensor([HUGE])),
     "triangle": lambda: torch.tril_indices(1 << 23, 1 << 23),
     "tensor": lambda: torch.tensor(WIDE.numpy()),
-    "deepcopy": lambda: copy.deepcopy(WIDE),
     "default_collate": lambda: default_collate([WIDE, WIDE]),
 }
 

@@ -429,7 +429,7 @@ class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol,
         return made
 
     def __reduce_ex__(self, protocol: object) -> Any:
-        array = self.detach().cpu().array
+        array = self.data.cpu().array
         own = {k: v for k, v in self.__dict__.items() if k not in _OWN}
         return (_rebuild, (type(self), array, self.requires_grad), own or None)
 
