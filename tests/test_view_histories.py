@@ -161,3 +161,25 @@ def test_views_of_a_result_that_lies_in_memory_of_its_own(mode: str) -> None:
         y = T.nn.functional.scaled_dot_product_attention(x, x, x, is_causal=True)
         with MODES[mode](T):
             assert y.flatten().requires_grad and y.transpose(0, 1).requires_grad
+
+
+@pytest.mark.parametrize("computed", [False, True])
+def test_no_backward_pass_starts_at_a_view_made_under_no_grad(computed: bool) -> None:
+    """It says that it requires grad, as torch's does, but nothing leads back from it."""
+    for library in (ours, torch):
+        x = library.ones(2, requires_grad=True)
+        x = x * 2 if computed else x
+        with library.no_grad():
+            y = x.unsqueeze(0)
+        start = library.ones(1, 2)
+        for walk in (
+            lambda y=y, start=start: y.backward(start),
+            lambda y=y, start=start, library=library: library.autograd.grad(y, y, start),
+            lambda y=y, x=x, start=start, library=library: library.autograd.grad(
+                y, x, start, allow_unused=True
+            ),
+        ):
+            assert y.requires_grad
+            with pytest.raises(RuntimeError, match="element 0 of tensors does not require grad"):
+                walk()
+        assert library.autograd.grad((y * 2).sum(), x, allow_unused=True) == (None,)

@@ -233,7 +233,7 @@ def _root(i: int, t: object, g: Gradient, create: bool) -> tuple[Node, Any]:
     if not isinstance(t, TensorBase):
         raise TypeError(f"element {i} must be a Tensor, not {type(t).__name__}")
     node = current_node(t)
-    if node is None:
+    if node is None or isinstance(node, CutOff):
         raise RuntimeError(
             f"element {i} of tensors does not require grad and does not have a grad_fn"
         )
