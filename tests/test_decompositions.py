@@ -120,3 +120,24 @@ def test_full_singular_vectors_have_a_gradient_only_where_they_are_determined() 
     assert ours.allclose(x.grad, expected)
     with pytest.raises(RuntimeError, match="full_matrices"):
         ours.linalg.svd(x, full_matrices=True).U.abs().sum().backward()
+
+
+def test_singular_values_of_infinities_come_to_an_end() -> None:
+    """LAPACK searches for the vectors of this matrix for ever; no interrupt would reach it."""
+    inf, nan = float("inf"), float("nan")
+    rows = [[-inf, 1.555, 1.628], [1.685, 0.155, 1.642], [-0.374, -1.439, -0.762]]
+    results = []
+    for library in (ours, torch):
+        one = library.tensor(rows, dtype=library.float64)
+        both = library.stack([library.eye(3, dtype=library.float64), one])
+        linalg = library.linalg
+        results.append([
+            linalg.svdvals(one).tolist(), linalg.svd(both).S.tolist(), linalg.pinv(one).tolist(),
+            linalg.matrix_norm(both, 2).tolist(), linalg.matrix_norm(both, "nuc").tolist(),
+            linalg.cond(one).item(), int(linalg.matrix_rank(one)),
+        ])  # fmt: skip
+        one[0, 0] = nan
+        for call in (linalg.svd, linalg.svdvals, linalg.pinv):
+            with pytest.raises(RuntimeError, match="converge"):
+                call(one)
+    np.testing.assert_equal(*results)

@@ -17,6 +17,7 @@ import numpy as np
 
 from tinygrad_edu.backend import solving
 from tinygrad_edu.dtypes import Array, scalar_type_name
+from tinygrad_edu.engine.boundary import LinAlgError
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.graph import TensorBase
 from tinygrad_edu.engine.primitive import primitive
@@ -214,10 +215,31 @@ def eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:
 # Singular values ----------------------------------------------------------------------------------
 
 
+def _refuse_nan(A: Array) -> None:
+    """torch's error for matrices that have no singular values."""
+    if np.isnan(A).any():
+        raise LinAlgError(
+            "linalg.svd: The algorithm failed to converge because the input matrix contained"
+            " non-finite values."
+        )
+
+
+def _parts(A: Array, full_matrices: bool) -> tuple[Array, Array, Array]:
+    """U, S and V' of matrices; of one with infinities S is nan, and one with nan is refused.
+
+    Neither reaches LAPACK: its search for singular vectors may never come to an end there.
+    """
+    _refuse_nan(A)
+    odd = ~np.isfinite(A).all((-2, -1))
+    with solving(A):
+        u, s, vh = np.linalg.svd(np.where(odd[..., None, None], 0, A), full_matrices)
+    s[odd] = np.nan
+    return u, s, vh
+
+
 @primitive(multiple=True, node="LinalgSvd", half="as it is")
 def _svd(A: Array, full_matrices: bool) -> Any:
-    with solving(A):
-        u, s, vh = np.linalg.svd(A, full_matrices)
+    u, s, vh = _parts(A, full_matrices)
     return by_columns(u), s, by_columns(vh)
 
 
@@ -314,12 +336,12 @@ def svdvals(A: Tensor, *, driver: str | None = None) -> Tensor:
 
 @primitive(node="LinalgPinv", half="as it is")
 def _pinv(A: Array, limit: Array, hermitian: bool) -> Array:
-    with solving(A):
-        if hermitian:
+    if hermitian:
+        with solving(A):
             s, u = np.linalg.eigh(A)
-            vh = _turned(u)
-        else:
-            u, s, vh = np.linalg.svd(A, full_matrices=False)
+        vh = _turned(u)
+    else:
+        u, s, vh = _parts(A, False)
     large = np.abs(s) > limit
     inverse = np.where(large, 1 / np.where(large, s, 1), 0)
     return np.matmul(_turned(vh) * inverse[..., None, :], _turned(u))
@@ -376,6 +398,7 @@ def _sizes(x: Array, hermitian: bool) -> Array:
     with solving(x):
         if hermitian:
             return np.abs(np.linalg.eigvalsh(x))
+        _refuse_nan(x)
         return np.linalg.svd(x, compute_uv=False)
 
 
