@@ -29,7 +29,7 @@ from tinygrad_edu.ops.arguments import named, no_derivative, operand, raw
 from tinygrad_edu.ops.joining import _cat
 from tinygrad_edu.ops.masking import tril
 from tinygrad_edu.ops.matmul import matmul
-from tinygrad_edu.ops.more.linalg import _check_square, _turned, substitute
+from tinygrad_edu.ops.more.linalg import _check_square, _turned, singular_parts, substitute
 from tinygrad_edu.out import takes_out
 
 if TYPE_CHECKING:
@@ -224,22 +224,10 @@ def _refuse_nan(A: Array) -> None:
         )
 
 
-def _parts(A: Array, full_matrices: bool) -> tuple[Array, Array, Array]:
-    """U, S and V' of matrices; of one with infinities S is nan, and one with nan is refused.
-
-    Neither reaches LAPACK: its search for singular vectors may never come to an end there.
-    """
-    _refuse_nan(A)
-    odd = ~np.isfinite(A).all((-2, -1))
-    with solving(A):
-        u, s, vh = np.linalg.svd(np.where(odd[..., None, None], 0, A), full_matrices)
-    s[odd] = np.nan
-    return u, s, vh
-
-
 @primitive(multiple=True, node="LinalgSvd", half="as it is")
 def _svd(A: Array, full_matrices: bool) -> Any:
-    u, s, vh = _parts(A, full_matrices)
+    _refuse_nan(A)
+    u, s, vh = singular_parts(A, full_matrices)
     return by_columns(u), s, by_columns(vh)
 
 
@@ -341,7 +329,8 @@ def _pinv(A: Array, limit: Array, hermitian: bool) -> Array:
             s, u = np.linalg.eigh(A)
         vh = _turned(u)
     else:
-        u, s, vh = _parts(A, False)
+        _refuse_nan(A)
+        u, s, vh = singular_parts(A, full_matrices=False)
     large = np.abs(s) > limit
     inverse = np.where(large, 1 / np.where(large, s, 1), 0)
     return np.matmul(_turned(vh) * inverse[..., None, :], _turned(u))

@@ -235,11 +235,21 @@ def _cofactors(A: Array) -> Array:
 
 
 def _by_singular_values(A: Array) -> tuple[Array, Array, Array, Array]:
-    """U, s, V with `A = U diag(s) V`, and det(U) det(V); nan for matrices that are not finite."""
-    finite = np.isfinite(A).all((-2, -1))
-    u, s, v = np.linalg.svd(np.where(_scalars(finite), A, 0))
-    s = np.where(finite[..., None], s, np.nan)
+    """U, s, V as of `singular_parts`, and det(U) det(V)."""
+    u, s, v = singular_parts(A)
     return u, s, v, _scalars(np.linalg.det(u) * np.linalg.det(v))
+
+
+def singular_parts(A: Array, full_matrices: bool = True) -> tuple[Array, Array, Array]:
+    """U, s, V with `A = U diag(s) V`; s is nan for matrices that are not finite.
+
+    Those do not reach LAPACK: its search for their singular vectors may never come to an end.
+    """
+    finite = np.isfinite(A).all((-2, -1))
+    with solving(A):
+        u, s, v = np.linalg.svd(np.where(_scalars(finite), A, 0), full_matrices)
+    s[~finite] = np.nan
+    return u, s, v
 
 
 def _others(s: Array) -> Array:
