@@ -28,10 +28,12 @@ _WHERE = "indices_or_sections"
 
 def _same_type(arrays: Any, parts: Any = None) -> list[Array]:
     """The arrays (or those of them in `parts`) in their common type."""
+    chosen: list[Array] = arrays if parts is None else parts
+    kind = arrays[0].dtype
+    if all([x.dtype is kind for x in arrays]):
+        return chosen
     target = result_type(*arrays)
-    return [
-        x.astype(target) if x.dtype != target else x for x in (arrays if parts is None else parts)
-    ]
+    return [x.astype(target) if x.dtype != target else x for x in chosen]
 
 
 def _is_legacy_empty(x: Array) -> bool:
@@ -41,10 +43,8 @@ def _is_legacy_empty(x: Array) -> bool:
 
 @primitive(variadic=True, autocast="widest", half="as it is")
 def _cat(tensors: list[Array], dim: int) -> Array:
-    kind = tensors[0].dtype
-    same = all([x.dtype is kind for x in tensors])
     try:
-        y = np.concatenate(tensors if same else _same_type(tensors), axis=dim)
+        y = np.concatenate(_same_type(tensors), axis=dim)
         if not y.flags.c_contiguous and y.ndim in (4, 5) and all(map(channels_last, tensors)):
             return like_images(y, *tensors)
         return in_order(y)
@@ -136,10 +136,7 @@ def _stack(tensors: list[Array], dim: int) -> Array:
                 f"stack expects each tensor to be equal size, but got {list(shape)} at entry 0 and"
                 f" {list(x.shape)} at entry {i}"
             )
-    kind = tensors[0].dtype
-    same = all([x.dtype is kind for x in tensors])
-    parts = tensors if same else _same_type(tensors)
-    return in_order(np.stack(parts, axis=read_dim(dim, len(shape) + 1)))
+    return in_order(np.stack(_same_type(tensors), axis=read_dim(dim, len(shape) + 1)))
 
 
 @takes_out(dtype="joined", overlap="none")
