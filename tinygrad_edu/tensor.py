@@ -414,7 +414,8 @@ class Tensor(Methods, MoreMethods, MemoryMethods, PythonProtocol, ArrayProtocol,
             return found
         from tinygrad_edu.methods.copying import with_its_memory  # few programs need it
 
-        memo[id(self)] = copied = self._like_me(*with_its_memory(self, memo))
+        array, storage = with_its_memory(self, memo)
+        memo[id(self)] = copied = self._like_me(array, self.requires_grad, storage)
         if self._grad is not None:
             copied._grad = self._grad.__deepcopy__(memo)
         return copied
