@@ -95,7 +95,7 @@ def test_a_module_is_shared_in_one_piece() -> None:
 def test_memory_and_descriptors_are_given_back() -> None:
     if sys.platform != "linux":
         pytest.skip("/proc is Linux's")
-    before = len(os.listdir("/proc/self/fd"))
+    before = set(os.listdir("/proc/self/fd"))  # a collection may close what older tests left
     for _ in range(3):
         x = torch.zeros(100).share_memory_()
         view = x[2:]
@@ -103,7 +103,7 @@ def test_memory_and_descriptors_are_given_back() -> None:
         assert view.is_shared() and view.sum().item() == 0
         del view
     gc.collect()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert set(os.listdir("/proc/self/fd")) <= before
 
 
 def test_copies_and_pickles_are_not_shared() -> None:
