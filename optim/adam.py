@@ -22,10 +22,9 @@ from tinygrad_edu.optim.common import (
     counter,
     number,
     zeros_like,
-)
+)  # fmt: skip
 from tinygrad_edu.optim.optimizer import Group, Optimizer, Params, Rows, State
 from tinygrad_edu.tensor import Tensor
-
 
 _options = itemgetter("lr", "betas", "eps", "weight_decay", "decoupled_weight_decay")
 
@@ -74,16 +73,15 @@ class _Kept(threading.local):
         self.pool: Pool = {}
 
     def numbers_of(self, group: Group, dtype: Any) -> Numbers | None:
-        """What the passes multiply by; None if options are no plain numbers, or the dtype is odd."""
+        """What the passes multiply by; None if options are no plain numbers, or of this dtype."""
         options, place = _options(group), (id(group), dtype)
         before, numbers = self.numbers.get(place, (None, None))
         if before != options:
             lr, betas, eps, decay, decoupled = options
             flat = (lr, *betas, eps, decay)
-            if not all([n.__class__ in (float, int) for n in flat]) or dtype.char not in "fd":
-                numbers = None
-            elif numbers is None or not numbers.follow(flat, decoupled):
-                numbers = Numbers(dtype, flat, decoupled)
+            plain = all([n.__class__ in (float, int) for n in flat]) and dtype.char in "fd"
+            if not (numbers and plain and numbers.follow(flat, decoupled)):
+                numbers = Numbers(dtype, flat, decoupled) if plain else None
             self.numbers[place] = options, numbers
         return numbers
 
@@ -97,7 +95,7 @@ class _Kept(threading.local):
             return row[1]
         if not (x.size and x.flags.c_contiguous and all([_alike(a, x) for a in others])):
             return None
-        made = Passes(tuple(arrays), numbers.known, self.pool)
+        made = Passes(tuple(arrays), numbers, self.pool)
         self.rows[p] = found, made
         return made
 
@@ -142,21 +140,12 @@ class Adam(Optimizer):
     _averages = ("exp_avg",)
 
     def __init__(
-        self,
-        params: Params,
-        lr: float | Tensor = 1e-3,
-        betas: tuple[float | Tensor, float | Tensor] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 0,
-        amsgrad: bool = False,
-        *,
-        foreach: bool | None = None,
-        maximize: bool = False,
-        capturable: bool = False,
-        differentiable: bool = False,
-        fused: bool | None = None,
-        decoupled_weight_decay: bool = False,
-    ) -> None:
+        self, params: Params, lr: float | Tensor = 1e-3,
+        betas: tuple[float | Tensor, float | Tensor] = (0.9, 0.999), eps: float = 1e-8,
+        weight_decay: float = 0, amsgrad: bool = False, *, foreach: bool | None = None,
+        maximize: bool = False, capturable: bool = False, differentiable: bool = False,
+        fused: bool | None = None, decoupled_weight_decay: bool = False,
+    ) -> None:  # fmt: skip
         if isinstance(lr, Tensor) and foreach and not capturable:
             raise ValueError(
                 "lr as a Tensor is not supported for capturable=False and foreach=True"
@@ -230,7 +219,8 @@ class Adam(Optimizer):
             if numbers is not None and passes is not None:
                 count = state["step"].array
                 t = float(count) + 1
-                numbers.at(t)
+                if numbers.t != t:
+                    numbers.set(t)
                 calls = passes.calls(g)
                 calls.append((setitem, count, ..., t))
                 p._storage.write()

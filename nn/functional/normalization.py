@@ -132,15 +132,10 @@ def _check_channels(channels: int, **parameters: Tensor | None) -> None:
 
 @of_tensors
 def batch_norm(
-    input: Tensor,
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    training: bool = False,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
-) -> Tensor:
+    input: Tensor, running_mean: Tensor | None, running_var: Tensor | None,
+    weight: Tensor | None = None, bias: Tensor | None = None, training: bool = False,
+    momentum: float = 0.1, eps: float = 1e-5,
+) -> Tensor:  # fmt: skip
     """`(x - mean) / sqrt(variance + eps) * weight + bias`, each channel for itself.
 
     While training, mean and variance are the batch's own, and move the running ones in place:
@@ -240,13 +235,9 @@ def _move(running: Tensor | None, new: Array, momentum: float, x: Tensor) -> Non
 
 
 def _by_running(
-    input: Tensor,
-    mean: Tensor,
-    variance: Tensor,
-    weight: Tensor | None,
-    bias: Tensor | None,
+    input: Tensor, mean: Tensor, variance: Tensor, weight: Tensor | None, bias: Tensor | None,
     eps: float,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """Batch norm with given statistics: one multiplication and one addition per element."""
     along = (-1, *[1] * (input.array.ndim - 2))
     scale = (variance + eps).rsqrt()
@@ -319,15 +310,10 @@ def group_norm(
 
 @of_tensors
 def instance_norm(
-    input: Tensor,
-    running_mean: Tensor | None = None,
-    running_var: Tensor | None = None,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    use_input_stats: bool = True,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
-) -> Tensor:
+    input: Tensor, running_mean: Tensor | None = None, running_var: Tensor | None = None,
+    weight: Tensor | None = None, bias: Tensor | None = None, use_input_stats: bool = True,
+    momentum: float = 0.1, eps: float = 1e-5,
+) -> Tensor:  # fmt: skip
     """Batch norm of each sample by itself.
 
     Args:

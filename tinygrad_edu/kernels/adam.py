@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -30,82 +30,58 @@ def adam_calls(
 
         m / (sqrt(v) / c + eps)  =  c m / (sqrt(v) + c eps)        with c = sqrt(1 - beta2^t)
     """
-    options = lr, beta1, beta2, eps, weight_decay
-    if isinstance(x, np.ndarray):
-        numbers = Numbers(x.dtype, options, decoupled)
-        numbers.at(t)
-        known = numbers.known
-    else:  # on a GPU, where `t` may be an array
-        values = _numbers(t, *options)
-        known = Known(values, values, None, *_decays(weight_decay, decoupled))
-    return Passes((x, g, m, v) if v_max is None else (x, g, m, v, v_max), known).calls(g)
-
-
-class Known(NamedTuple):
-    """What the passes multiply by, as `_numbers` orders it.
-
-    Attributes:
-        floats: for the BLAS.
-        arrays: in the form that costs NumPy least: 0-d arrays.
-        axpby: the BLAS's function, if it may be given them.
-        l2, shrinks: a penalty is added to the gradient; x itself decays.
-    """
-
-    floats: Any
-    arrays: Any
-    axpby: Any
-    l2: bool
-    shrinks: bool
-
-
-def _decays(weight_decay: float, decoupled: bool) -> tuple[bool, bool]:
-    return weight_decay != 0 and not decoupled, weight_decay != 0 and decoupled
-
-
-def _numbers(
-    t: float, lr: float, beta1: float, beta2: float, eps: float, weight_decay: float
-) -> tuple[float, ...]:
-    c = (1 - beta2**t) ** 0.5
-    step, shrink = -lr / (1 - beta1**t) * c, 1 - lr * weight_decay
-    return 1 - beta1, beta2, 1 - beta2, step, c * eps, shrink, weight_decay, beta1
+    dtype = x.dtype if isinstance(x, np.ndarray) else None
+    numbers = Numbers(dtype, (lr, beta1, beta2, eps, weight_decay), decoupled)
+    numbers.set(t)
+    return Passes((x, g, m, v) if v_max is None else (x, g, m, v, v_max), numbers).calls(g)
 
 
 class Numbers:
-    """The numbers of the passes over arrays of one dtype, in places that stay from step to step.
+    """What the passes multiply by, in places that stay from step to step, so that calls may stay.
 
     Args:
+        dtype: of the arrays; None on a GPU, where `t` may be an array.
         options: `lr, beta1, beta2, eps, weight_decay`.
         decoupled: the decay shrinks x itself.
 
     Attributes:
-        known: them, as those of the step that `at` was told.
+        floats: the numbers, for the BLAS.
+        arrays: the same in the form that costs NumPy least, 0-d arrays.
+        kind: the BLAS's function, if it may be given them; whether a penalty is added to the
+            gradient; whether x itself decays.
     """
 
     def __init__(self, dtype: Any, options: tuple[float, ...], decoupled: bool) -> None:
-        self.dtype, self.t, self.options = dtype, 0.0, options
-        self.array = np.empty(8, dtype)
-        arrays = [self.array[i : i + 1].reshape(()) for i in range(8)]
-        kind = ctypes.c_double if dtype.itemsize == 8 else ctypes.c_float
-        self.known = Known([kind() for _ in arrays], arrays, *self._kind(options, decoupled))
-
-    def _kind(self, options: tuple[float, ...], decoupled: bool) -> tuple[Any, bool, bool]:
-        lr, beta1, beta2, _, decay = options
-        axpby = blas_axpby(self.dtype, lr, beta1, beta2, 1 - lr * decay)
-        return axpby, *_decays(decay, decoupled)
+        self.dtype = dtype
+        self.floats: Any = ()
+        self.kind: Any = None
+        if dtype is not None:
+            self.array = np.empty(8, dtype)
+            self.arrays: Any = [self.array[i : i + 1].reshape(()) for i in range(8)]
+            kind = ctypes.c_double if dtype.itemsize == 8 else ctypes.c_float
+            self.floats = [kind() for _ in self.arrays]
+        self.follow(options, decoupled)
 
     def follow(self, options: tuple[float, ...], decoupled: bool) -> bool:
-        """Take other options; False if the calls would be others, too."""
-        self.t = 0.0
-        self.options = options
-        return self._kind(options, decoupled) == self.known[2:]
+        """Take other options; False if with these the calls are others, too."""
+        self.t, self.options, before = 0.0, options, self.kind
+        lr, beta1, beta2, _, decay = options
+        axpby = self.dtype and blas_axpby(self.dtype, lr, beta1, beta2, 1 - lr * decay)
+        self.kind = axpby, decay != 0 and not decoupled, decay != 0 and decoupled
+        return bool(self.kind == before)
 
-    def at(self, t: float) -> None:
+    def set(self, t: float) -> None:
         """Make them those of step `t` = 1, 2, ..."""
-        if self.t == t:
+        lr, beta1, beta2, eps, weight_decay = self.options
+        c = (1 - beta2**t) ** 0.5
+        step, shrink = -lr / (1 - beta1**t) * c, 1 - lr * weight_decay
+        values = 1 - beta1, beta2, 1 - beta2, step, c * eps, shrink, weight_decay, beta1
+        if self.dtype is None:
+            self.arrays = values
             return
         self.t = 0.0  # an interrupt leaves no half of them behind
-        self.array[:] = values = _numbers(t, *self.options)
-        for place, value in zip(self.known.floats, values, strict=True):
+        self.array[:] = values
+        for place, value in zip(self.floats, values, strict=True):
             place.value = value
         self.t = t
 
@@ -118,16 +94,18 @@ class Passes:
         pool: keeps scratch arrays for further parameters; see `blocks`.
     """
 
-    def __init__(self, arrays: tuple[Array, ...], known: Known, pool: Pool | None = None) -> None:
-        x, self.known = arrays[0], known
-        served = known.axpby is not None and serves(arrays)
+    def __init__(
+        self, arrays: tuple[Array, ...], numbers: Numbers, pool: Pool | None = None
+    ) -> None:
+        x, self.numbers, (axpby, l2, _) = arrays[0], numbers, numbers.kind
+        served = axpby is not None and serves(arrays)
         length = x.size if served and x.size <= WHOLE else 0
         self.blocks: list[tuple[tuple[Array, ...], Any, Calls]] = []
-        for parts in blocks(*arrays, scratch=1 + known.l2, length=length, pool=pool):
+        for parts in blocks(*arrays, scratch=1 + l2, length=length, pool=pool):
             xs, _, ms, vs, *more = parts
             s, v_max = more[-1], more[0] if len(arrays) == 5 else None
             at = addresses(xs, ms, vs, s) if served else None
-            block = xs, ms, vs, s, more[-2] if known.l2 else s
+            block = xs, ms, vs, s, more[-2] if l2 else s
             self.blocks.append((block, at, self._behind(block, at, v_max)))
 
     def calls(self, g: Array) -> Calls:
@@ -136,7 +114,7 @@ class Passes:
             block, at, behind = self.blocks[0]
             return self._averages(g, block, at) + behind
         calls: Calls = []
-        start, along = 0, flat((g,))[0]
+        start, (along,) = 0, flat((g,)) or (g,)
         for block, at, behind in self.blocks:
             end = start + block[0].size
             calls += self._averages(along[start:end], block, at)
@@ -146,8 +124,10 @@ class Passes:
 
     def _averages(self, g: Array, block: tuple[Array, ...], at: Any) -> Calls:
         """The calls that need the gradient: of m, and of what v is to have of it."""
-        (x, m, _, s, s2), calls = block, []
-        floats, (w1, _, w2, *_, decay, _), axpby, l2, _ = self.known
+        x, m, _, s, s2 = block
+        calls: Calls = []
+        floats, (w1, _, w2, *_, decay, _) = self.numbers.floats, self.numbers.arrays
+        axpby, l2, _ = self.numbers.kind
         if l2:
             calls = [(np.multiply, x, decay, s), (np.add, g, s, s2)]
             g = s2
@@ -170,7 +150,8 @@ class Passes:
     def _behind(self, block: tuple[Array, ...], at: Any, v_max: Array | None) -> Calls:
         """The calls behind those."""
         x, m, v, s, _ = block
-        floats, (_, b2, _, step, epsilon, shrink, *_), axpby, _, shrinks = self.known
+        floats, (_, b2, _, step, epsilon, shrink, *_) = self.numbers.floats, self.numbers.arrays
+        axpby, _, shrinks = self.numbers.kind
         calls: Calls = [(np.multiply, v, b2, v), (np.add, v, s, v)]
         if at is not None:
             at_x, _, at_v, at_s = at
