@@ -183,7 +183,7 @@ def barrier(
 ) -> Work | None:  # fmt: skip
     """Wait until all ranks have called this."""
     chosen = member(group)
-    return chosen and waited(Work(chosen, "barrier()", lambda: None), async_op, timeout)
+    return chosen and waited(Work(chosen, "barrier()"), async_op, timeout)
 
 
 def broadcast(
