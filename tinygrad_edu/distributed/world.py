@@ -403,7 +403,7 @@ def new_group(
         if not 0 <= r < world.size:
             raise ValueError(f"new_group: the new group's rank {r} is not in [0, {world.size})")
     name = _backend(backend, whole.backend)
-    Work(whole, f"new_group({members})", lambda: None).wait()
+    Work(whole, f"new_group({members})").wait()
     if world.rank not in members:
         world.comm.Split(world.MPI.UNDEFINED)
         return NON_GROUP_MEMBER
