@@ -95,7 +95,9 @@ def _collective(
         return Staged(found, engine.host, sums=op is not None)
 
     sent = staged(x, "x") if gives else None
-    got = None if not gets else sent if sent and y is None else staged(target, "y")
+    got = None
+    if gets:
+        got = sent if sent and y is None else staged(target, "y")
     if sent is not None:
         sent.fill()
     buffers = [None if side is None else side.buffer for side in (got, sent)]
@@ -183,7 +185,7 @@ def barrier(
 ) -> Work | None:  # fmt: skip
     """Wait until all ranks have called this."""
     chosen = member(group)
-    return chosen and waited(Work(chosen, "barrier()"), async_op, timeout)
+    return None if chosen is None else waited(Work(chosen, "barrier()"), async_op, timeout)
 
 
 def broadcast(
