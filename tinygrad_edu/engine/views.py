@@ -174,7 +174,8 @@ def call_view(op: Primitive) -> Call:
             if op.multiple:
                 whole.parts = len(results)
         base, path = (source, ()) if source.view_of is None else base_of(source)
-        views, part = [], None
+        views: list[Any] = []
+        part = None
         for y in results:
             if op.multiple:
                 part = len(views)
