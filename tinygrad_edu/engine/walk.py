@@ -202,14 +202,14 @@ def unbroadcast(g: Gradient, shape: tuple[int, ...]) -> Any:
     """Sum `g` down to `shape`: broadcasting copies forward, so gradients add up backward."""
     if g.__class__ is np.ndarray and g.ndim == 2 and g.shape == (1, *shape):
         return g[0].copy()  # there is nothing to add up
-    extra = len(g.shape) - len(shape)
-    if extra < 0 or any([m not in (1, n) for m, n in zip(shape, g.shape[extra:], strict=True)]):
+    have = tuple(g.shape)
+    extra = len(have) - len(shape)
+    if extra < 0 or any([m not in (1, n) for m, n in zip(shape, have[extra:], strict=True)]):
         raise RuntimeError(
-            f"a rule returned an invalid gradient - got {list(g.shape)} but expected shape"
+            f"a rule returned an invalid gradient - got {list(have)} but expected shape"
             f" compatible with {list(shape)}"
         )
-    behind = enumerate(g.shape[extra:], extra)
-    dims = (*range(extra), *[i for i, size in behind if size != 1 == shape[i - extra]])
+    dims = (*range(extra), *[i for i, n in enumerate(shape, extra) if n == 1 != have[i]])
     if isinstance(g, TensorBase):
         return g.sum(dims).reshape(shape)  # type: ignore[attr-defined]
     if g.__class__ is np.ndarray and len(dims) == extra == g.ndim - 1 and g.dtype.kind == "f":
