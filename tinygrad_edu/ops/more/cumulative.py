@@ -440,6 +440,8 @@ def _prod_gradient(g: Tensor, x: Any, y: Tensor, dims: Dims, keepdim: bool) -> A
 
     Of two zeros among all elements, each stops whatever is not finite, as in torch.
     """
+    if not x.shape:
+        return g
     zeros = int((raw(x) == 0).sum())
     g = restore(g, x.shape, dims, keepdim)
     if not zeros:
