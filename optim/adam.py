@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from operator import setitem
+import threading
+from operator import is_, itemgetter, setitem
 from typing import Any
 
 import numpy as np
 
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.kernels import cuda
-from tinygrad_edu.kernels.adam import adam_calls
+from tinygrad_edu.kernels.adam import Numbers, Passes, adam_calls
+from tinygrad_edu.kernels.blocks import Pool
 from tinygrad_edu.kernels.undivided import Calls, undivided
 from tinygrad_edu.optim.common import (
     check_betas,
@@ -20,25 +22,18 @@ from tinygrad_edu.optim.common import (
     counter,
     number,
     zeros_like,
-)
+)  # fmt: skip
 from tinygrad_edu.optim.optimizer import Group, Optimizer, Params, Rows, State
 from tinygrad_edu.tensor import Tensor
 
+_options = itemgetter("lr", "betas", "eps", "weight_decay", "decoupled_weight_decay")
+
 
 def adam(
-    x: Array,
-    g: Array,
-    m: Array,
-    v: Array,
-    v_max: Array | None,
-    t: float,
-    lr: float,
-    beta1: float,
-    beta2: float,
-    eps: float,
-    weight_decay: float = 0.0,
-    decoupled: bool = False,
-) -> tuple[Array, Array, Array, Array | None]:
+    x: Array, g: Array, m: Array, v: Array, v_max: Array | None, t: float,
+    lr: float, beta1: float, beta2: float, eps: float,
+    weight_decay: float = 0.0, decoupled: bool = False,
+) -> tuple[Array, Array, Array, Array | None]:  # fmt: skip
     """The definition of Adam's step `t` = 1, 2, ...: the new `x`, `m`, `v`, `v_max`.
 
     A step makes the calls of `kernels.adam.adam_calls`, which compute the same in place.
@@ -60,6 +55,53 @@ def adam(
     m_hat = m / (1 - beta1**t)
     v_hat = largest / (1 - beta2**t)
     return x - lr * m_hat / (v_hat**0.5 + eps), m, v, v_max
+
+
+class _Kept(threading.local):
+    """What a thread keeps from step to step, for it costs more to find than a small step takes.
+
+    Attributes:
+        rows: for each parameter its arrays, but for the gradient, the numbers, and the passes.
+        numbers: for each group and dtype its options, and the numbers made of them, if it has
+            ordinary ones.
+        pool: scratch arrays.
+    """
+
+    def __init__(self) -> None:
+        self.rows: dict[Tensor, tuple[list[Any], Passes]] = {}
+        self.numbers: dict[Any, tuple[Any, Numbers | None]] = {}
+        self.pool: Pool = {}
+
+    def numbers_of(self, group: Group, dtype: Any) -> Numbers | None:
+        """What the passes multiply by; None if options are no plain numbers, or of this dtype."""
+        options, place = _options(group), (id(group), dtype)
+        before, numbers = self.numbers.get(place, (None, None))
+        if before != options:
+            lr, betas, eps, decay, decoupled = options
+            flat = (lr, *betas, eps, decay)
+            plain = all([n.__class__ in (float, int) for n in flat]) and dtype.char in "fd"
+            if not (numbers and plain and numbers.follow(flat, decoupled)):
+                numbers = Numbers(dtype, flat, decoupled) if plain else None
+            self.numbers[place] = options, numbers
+        return numbers
+
+    def passes(self, p: Tensor, arrays: list[Array], numbers: Numbers) -> Passes | None:
+        """Those over the arrays of a parameter; None if these do not lie alike in C order."""
+        x, g, *others = arrays
+        if not _alike(g, x):
+            return None
+        found, row = [x, numbers, *others], self.rows.get(p)
+        if row is not None and len(row[0]) == len(found) and all(map(is_, row[0], found)):
+            return row[1]
+        if not (x.size and x.flags.c_contiguous and all([_alike(a, x) for a in others])):
+            return None
+        made = Passes(tuple(arrays), numbers, self.pool)
+        self.rows[p] = found, made
+        return made
+
+
+def _alike(a: Array, x: Array) -> bool:
+    return a.dtype is x.dtype and a.shape == x.shape and a.flags.c_contiguous
 
 
 class Adam(Optimizer):
@@ -98,21 +140,12 @@ class Adam(Optimizer):
     _averages = ("exp_avg",)
 
     def __init__(
-        self,
-        params: Params,
-        lr: float | Tensor = 1e-3,
-        betas: tuple[float | Tensor, float | Tensor] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 0,
-        amsgrad: bool = False,
-        *,
-        foreach: bool | None = None,
-        maximize: bool = False,
-        capturable: bool = False,
-        differentiable: bool = False,
-        fused: bool | None = None,
-        decoupled_weight_decay: bool = False,
-    ) -> None:
+        self, params: Params, lr: float | Tensor = 1e-3,
+        betas: tuple[float | Tensor, float | Tensor] = (0.9, 0.999), eps: float = 1e-8,
+        weight_decay: float = 0, amsgrad: bool = False, *, foreach: bool | None = None,
+        maximize: bool = False, capturable: bool = False, differentiable: bool = False,
+        fused: bool | None = None, decoupled_weight_decay: bool = False,
+    ) -> None:  # fmt: skip
         if isinstance(lr, Tensor) and foreach and not capturable:
             raise ValueError(
                 "lr as a Tensor is not supported for capturable=False and foreach=True"
@@ -137,7 +170,12 @@ class Adam(Optimizer):
             differentiable=differentiable, fused=fused,
             decoupled_weight_decay=decoupled_weight_decay,
         )  # fmt: skip
+        self._kept = _Kept()
         super().__init__(params, defaults)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._kept = _Kept()
 
     def _new_state(self, x: Array, group: Group) -> State:
         step = counter(0.0, x, group["capturable"])
@@ -171,24 +209,32 @@ class Adam(Optimizer):
         )  # fmt: skip
         return [*before, *launches, *behind]
 
+    def _update_parameter(self, p: Tensor, group: Group) -> None:
+        x, grad, state = p.array, p._grad, self.state.get(p)
+        if state and grad is not None and x.__class__ is np.ndarray:
+            g = -grad.array if group["maximize"] else grad.array
+            numbers = self._kept.numbers_of(group, x.dtype)
+            arrays = self._row(x, g, state, group)[: 5 if group["amsgrad"] else 4]
+            passes = None if numbers is None else self._kept.passes(p, arrays, numbers)
+            if numbers is not None and passes is not None:
+                count = state["step"].array
+                t = float(count) + 1
+                if numbers.t != t:
+                    numbers.set(t)
+                calls = passes.calls(g)
+                calls.append((setitem, count, ..., t))
+                p._storage.write()
+                undivided(calls)
+                return
+        super()._update_parameter(p, group)  # the first step, and whatever is out of the ordinary
+
     def _update(self, x: Array, g: Array, state: dict[str, Any], group: Group) -> None:
-        lr, (beta1, beta2) = group["lr"], group["betas"]
-        if not lr.__class__ is beta1.__class__ is beta2.__class__ is float:
-            lr, beta1, beta2 = number(lr), number(beta1), number(beta2)
-        t = counted(state["step"]) + 1
+        t, (beta1, beta2) = counted(state["step"]) + 1, group["betas"]
         calls = adam_calls(
-            x,
-            g,
-            state["exp_avg"].array,
-            state["exp_avg_sq"].array,
-            state["max_exp_avg_sq"].array if group["amsgrad"] else None,
-            t,
-            lr,
-            beta1,
-            beta2,
-            group["eps"],
-            group["weight_decay"],
-            group["decoupled_weight_decay"],
-        )
+            x, g, state["exp_avg"].array, state["exp_avg_sq"].array,
+            state["max_exp_avg_sq"].array if group["amsgrad"] else None, t,
+            number(group["lr"]), number(beta1), number(beta2), group["eps"],
+            group["weight_decay"], group["decoupled_weight_decay"],
+        )  # fmt: skip
         calls.append((setitem, state["step"].array, ..., t))
         undivided(calls)

@@ -22,15 +22,9 @@ from tinygrad_edu.tensor import Tensor
 
 
 def sgd(
-    x: Array,
-    g: Array,
-    b: Array | None,
-    lr: float,
-    momentum: float = 0.0,
-    dampening: float = 0.0,
-    weight_decay: float = 0.0,
-    nesterov: bool = False,
-) -> tuple[Array, Array | None]:
+    x: Array, g: Array, b: Array | None, lr: float, momentum: float = 0.0, dampening: float = 0.0,
+    weight_decay: float = 0.0, nesterov: bool = False,
+) -> tuple[Array, Array | None]:  # fmt: skip
     """The definition of a step of SGD: the new `x` and `b`, which is None before the first step.
 
     A step makes the calls of `kernels.sgd.sgd_calls`, which compute the same in place.
@@ -85,19 +79,10 @@ class SGD(Optimizer):
     """
 
     def __init__(
-        self,
-        params: Params,
-        lr: float | Tensor = 1e-3,
-        momentum: float = 0,
-        dampening: float = 0,
-        weight_decay: float | Tensor = 0,
-        nesterov: bool = False,
-        *,
-        maximize: bool = False,
-        foreach: bool | None = None,
-        differentiable: bool = False,
-        fused: bool | None = None,
-    ) -> None:
+        self, params: Params, lr: float | Tensor = 1e-3, momentum: float = 0, dampening: float = 0,
+        weight_decay: float | Tensor = 0, nesterov: bool = False, *, maximize: bool = False,
+        foreach: bool | None = None, differentiable: bool = False, fused: bool | None = None,
+    ) -> None:  # fmt: skip
         check_lr(lr)
         check_not_negative({"momentum value": momentum, "weight_decay value": weight_decay})
         if nesterov and (momentum <= 0 or dampening != 0):

@@ -454,3 +454,27 @@ def test_the_plan_of_an_mlp_is_calls_of_numpy() -> None:
     assert plan.count("out=") == 2 + 1 + 1  # biases, relu, dropout's gradient
     for name in ("linear", "relu", "mul("):
         assert name not in plan.replace("np.matmul(", "")
+
+
+def test_an_optimizers_state_is_guarded_where_the_step_names_it() -> None:
+    """Of what only the optimizer looks at, nothing is guarded; its replay looks at it again."""
+    found = []
+    for compiled in (False, True):
+        w = nn.Parameter(torch.ones(3))
+        optimizer = torch.optim.AdamW([w], lr=0.1)
+
+        def step(w: Any = w, optimizer: Any = optimizer) -> Any:
+            optimizer.zero_grad()
+            loss = (w * w).sum() * (2 if "exp_avg" in optimizer.state.get(w, ()) else 1)
+            loss.backward()
+            optimizer.step()
+            return loss.detach()
+
+        run = torch.compile(step) if compiled else step
+        losses = [run().item() for _ in range(5)]
+        optimizer.state.clear()
+        losses += [run().item() for _ in range(2)]
+        optimizer.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+        found.append(losses + [run().item() for _ in range(3)])
+        assert not compiled or "recorded:" in explained(run)
+    assert found[0] == found[1]

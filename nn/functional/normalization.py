@@ -106,7 +106,7 @@ def rms_norm(
     Args:
         eps: None means the dtype's own `finfo(dtype).eps`.
 
-    Other arguments and errors are those of `layer_norm`.
+    Other arguments and errors are those of `layer_norm`, but weights may have any dtype.
 
     Source: Zhang and Sennrich, "Root Mean Square Layer Normalization", 2019, eq. 4.
 
@@ -115,11 +115,15 @@ def rms_norm(
     tensor([[0.8485, 1.1314]])
     """
     size = _normalized_size(input.array, normalized_shape, weight=weight)
-    _check_floats("rms_norm", input.array, weight)
+    _check_floats("rms_norm", input.array)
+    wide = np.float32 if input.array.dtype.itemsize < 4 else input.array.dtype
     if eps is None:
-        wide = np.float32 if input.array.dtype.itemsize < 4 else input.array.dtype
         eps = float(np.finfo(wide).eps)
-    return ops.rms_norm(input, weight, size, eps)
+    if weight is None or weight.array.dtype in (input.array.dtype, wide):
+        return ops.rms_norm(input, weight, size, eps)
+    # With weights of yet another dtype torch makes it of several operations, and so do we.
+    y = ops.rms_norm(input.to(from_numpy(np.dtype(wide))), None, size, eps)
+    return (y * weight).to(input.dtype)
 
 
 def _check_channels(channels: int, **parameters: Tensor | None) -> None:
@@ -132,15 +136,10 @@ def _check_channels(channels: int, **parameters: Tensor | None) -> None:
 
 @of_tensors
 def batch_norm(
-    input: Tensor,
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    training: bool = False,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
-) -> Tensor:
+    input: Tensor, running_mean: Tensor | None, running_var: Tensor | None,
+    weight: Tensor | None = None, bias: Tensor | None = None, training: bool = False,
+    momentum: float = 0.1, eps: float = 1e-5,
+) -> Tensor:  # fmt: skip
     """`(x - mean) / sqrt(variance + eps) * weight + bias`, each channel for itself.
 
     While training, mean and variance are the batch's own, and move the running ones in place:
@@ -240,13 +239,9 @@ def _move(running: Tensor | None, new: Array, momentum: float, x: Tensor) -> Non
 
 
 def _by_running(
-    input: Tensor,
-    mean: Tensor,
-    variance: Tensor,
-    weight: Tensor | None,
-    bias: Tensor | None,
+    input: Tensor, mean: Tensor, variance: Tensor, weight: Tensor | None, bias: Tensor | None,
     eps: float,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """Batch norm with given statistics: one multiplication and one addition per element."""
     along = (-1, *[1] * (input.array.ndim - 2))
     scale = (variance + eps).rsqrt()
@@ -319,15 +314,10 @@ def group_norm(
 
 @of_tensors
 def instance_norm(
-    input: Tensor,
-    running_mean: Tensor | None = None,
-    running_var: Tensor | None = None,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    use_input_stats: bool = True,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
-) -> Tensor:
+    input: Tensor, running_mean: Tensor | None = None, running_var: Tensor | None = None,
+    weight: Tensor | None = None, bias: Tensor | None = None, use_input_stats: bool = True,
+    momentum: float = 0.1, eps: float = 1e-5,
+) -> Tensor:  # fmt: skip
     """Batch norm of each sample by itself.
 
     Args:

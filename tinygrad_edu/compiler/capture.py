@@ -28,7 +28,6 @@ from tinygrad_edu.engine.levels import tensors
 from tinygrad_edu.engine.primitive import Primitive
 from tinygrad_edu.kernels.memory_order import slow_to_fast
 from tinygrad_edu.ops import indexing, masking
-from tinygrad_edu.optim.more.prepared import prepared
 
 _DRAWS = {vars(draw)["composed"] for draw in (random.dropout_noise, random.keep_mask)}
 _SIZE_BY_VALUE = {"nonzero", "masked_select", "argwhere", "unique", "bincount", "repeat_interleave",
@@ -243,8 +242,6 @@ class Recorder:
         name = function.__name__
         if draws:
             function = inspect.unwrap(function)
-        elif op.name == "optimizer_step":
-            function = prepared(args[0], function)
         call = self.writer.call(function, name, given)
         if result is not None:
             made = result.array if isinstance(result, TensorBase) else result

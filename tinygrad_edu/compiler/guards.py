@@ -26,7 +26,8 @@ _TENSOR = set("array _storage node _grad leaf view_of plain rebased turns".split
 _STANDARD = {*sys.stdlib_module_names} - {"argparse", "types", "enum", "dataclasses", "__main__"}
 _KNOWN_MODULES = {"math", "typing", "collections", "dataclasses", "functools", "contextlib"}
 _TRAINERS = Module.__module__.partition(".")[0] + ".optim."
-"""Whose objects are called in a replay as in the function, and look up what they depend on."""
+"""Whose objects are called in a replay as in the function, and look up what they depend on: of them
+that is guarded which the user's own code names."""
 
 
 class Wrapper:
@@ -63,7 +64,7 @@ class State:
     """
 
     def __init__(self, root: Any, watch: Watch) -> None:
-        self.names = watch.names
+        self.names, self.users_names = watch.names, watch.users_names
         self.places: list[tuple[Any, Any, Any]] = []
         self.values: list[Any] = []
         self.tensors: list[Any] = []
@@ -181,7 +182,8 @@ class State:
         refuse(strange, f"`{name}` is a {type(value).__name__}, which might change unnoticed")
         self.cls(type(value))
         self.look(length_hint, attributes, 0)
-        self.entries(attributes, [n for n in attributes if n in self.names])
+        names = self.users_names if module.startswith(_TRAINERS) else self.names
+        self.entries(attributes, [n for n in attributes if n in names])
 
     def _check_closures(self, watch: Watch) -> None:
         """Every function that ran and has a closure must have been found, or made in the run."""

@@ -117,7 +117,8 @@ class Watch:
 
     Attributes:
         codes: the code that ran, each with the globals that it sees.
-        names: what the user's code names; and ours, for it reads the attributes of layers.
+        users_names: what the user's code names.
+        names: that, and what ours does, for it reads the attributes of layers.
         problem: why a recording of the run could not stand for it; None if it can.
         busy: an operation is computing: what goes on there is the same whenever it is called.
         constants: arrays that were made of Python's numbers alone, by `id`.
@@ -126,6 +127,7 @@ class Watch:
     def __init__(self) -> None:
         self.codes: dict[CodeType, dict[str, Any]] = {}
         self.names: set[str] = set()
+        self.users_names: set[str] = set()
         self.problem: str | None = None
         self.busy = False
         self.loading: FrameType | None = None
@@ -179,6 +181,8 @@ class Watch:
             return
         words = {c for c in code.co_consts if isinstance(c, str) and c.isidentifier()}
         self.names |= {*code.co_names, *words}
+        if not is_ours({"__name__": module}):
+            self.users_names |= {*code.co_names, *words}
         if code in _CONSTANTS or f"{module}.{code.co_qualname}" in _LOOK_AT_SHAPES:
             return
         if module in _CLOSED:

@@ -20,13 +20,20 @@ BLOCK = 1 << 18
 the cache; and the 0.2 us that every call of NumPy costs are little beside the work on a block."""
 
 
-def blocks(*arrays: Array, scratch: int = 1, length: int = 0) -> Iterable[tuple[Array, ...]]:
+Pool = dict[Any, Array]
+"""Scratch arrays, as vectors, by dtype and number."""
+
+
+def blocks(
+    *arrays: Array, scratch: int = 1, length: int = 0, pool: Pool | None = None
+) -> Iterable[tuple[Array, ...]]:
     """The arrays, block by block, and after them scratch arrays of the block's shape and dtype.
 
     Args:
         arrays: of equal shape and dtype; written in place by the caller.
         scratch: how many scratch arrays.
         length: elements of a block; as many as `BLOCK` bytes hold unless given.
+        pool: keeps the scratch arrays, for calls to come; the arrays are in C order.
 
     >>> x = np.arange(5.0)
     >>> for part, square in blocks(x):
@@ -37,25 +44,35 @@ def blocks(*arrays: Array, scratch: int = 1, length: int = 0) -> Iterable[tuple[
     """
     first = arrays[0]
     length = length or BLOCK // first.itemsize
+    if pool is not None:
+        spare = [_pooled(pool, first.dtype, i, min(length, first.size)) for i in range(scratch)]
+        if first.size <= length:
+            return [(*arrays, *[s.reshape(first.shape) for s in spare])]
+        return _cut([a.reshape(-1) for a in arrays], spare, length)
     if first.size <= length and first.__class__ is np.ndarray and first.flags.c_contiguous:
         return [(*arrays, *[np.empty(first.shape, first.dtype) for _ in range(scratch)])]
-    flat = _flat(arrays) if first.size > length and isinstance(first, np.ndarray) else None
-    if flat is None:  # small; or on the GPU; or in different orders: no block fits all arrays
+    whole = flat(arrays) if first.size > length and isinstance(first, np.ndarray) else None
+    if whole is None:  # small; or on the GPU; or in different orders: no block fits all arrays
         return [(*arrays, *[np.empty_like(first) for _ in range(scratch)])]
-    return _cut(flat, scratch, length)
+    return _cut(whole, [np.empty(length, first.dtype) for _ in range(scratch)], length)
 
 
-def _cut(flat: list[Array], scratch: int, length: int) -> Iterator[tuple[Array, ...]]:
-    first = flat[0]
-    spare = [np.empty(length, first.dtype) for _ in range(scratch)]
-    for start in range(0, first.size, length):
-        parts = [a[start : start + length] for a in flat]
+def _pooled(pool: Pool, dtype: Any, i: int, length: int) -> Array:
+    found = pool.get((dtype, i))
+    if found is None or found.size < length:
+        found = pool[dtype, i] = np.empty(length, dtype)
+    return found[:length]
+
+
+def _cut(whole: list[Array], spare: list[Array], length: int) -> Iterator[tuple[Array, ...]]:
+    for start in range(0, whole[0].size, length):
+        parts = [a[start : start + length] for a in whole]
         if parts[0].size < length:
             spare = [s[: parts[0].size] for s in spare]
         yield *parts, *spare
 
 
-def _flat(arrays: tuple[Array, ...]) -> list[Array] | None:
+def flat(arrays: tuple[Array, ...]) -> list[Array] | None:
     """The arrays as vectors that share their memory, if they all lie in one order."""
     if all(a.flags.c_contiguous for a in arrays):
         return [a.reshape(-1) for a in arrays]

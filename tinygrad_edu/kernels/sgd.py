@@ -13,16 +13,9 @@ from tinygrad_edu.kernels.undivided import Calls
 
 
 def sgd_calls(
-    x: Array,
-    g: Array,
-    b: Array | None,
-    first: bool,
-    lr: float,
-    momentum: float = 0.0,
-    dampening: float = 0.0,
-    weight_decay: float = 0.0,
-    nesterov: bool = False,
-) -> Calls:
+    x: Array, g: Array, b: Array | None, first: bool, lr: float, momentum: float = 0.0,
+    dampening: float = 0.0, weight_decay: float = 0.0, nesterov: bool = False,
+) -> Calls:  # fmt: skip
     """The calls that overwrite `x` and, with momentum, `b`; the arguments of `optim.sgd.sgd`.
 
     Args:

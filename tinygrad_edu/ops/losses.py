@@ -302,13 +302,9 @@ def nll_loss(
 
 
 def cross_entropy(
-    input: Tensor,
-    target: Tensor,
-    weight: Tensor | None,
-    ignore_index: int,
-    reduction: str,
+    input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, reduction: str,
     label_smoothing: float,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """Cross-entropy of scores with classes or probabilities; see `nn.functional.cross_entropy`."""
     need_tensors("cross_entropy_loss", input=input, target=target)
     if not 0.0 <= label_smoothing <= 1.0:
