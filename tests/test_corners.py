@@ -172,3 +172,19 @@ def test_exponentials_of_huge_matrices() -> None:
 def test_powers_are_multiplied_in_order() -> None:
     for matrix in placed(1e200)[-18:]:
         same(lambda t, a: t.linalg.matrix_power(a.detach(), 3), matrix)
+
+
+def test_an_attention_lies_in_memory_as_in_torch() -> None:
+    for ndim in (2, 3, 4):
+        shape = (2, 3, 4, 5)[4 - ndim :]
+        orders = list(itertools.permutations(range(ndim)))
+        for q, k, v in itertools.product(orders, orders[:2], orders[:2]):
+            results = []
+            for library in (ours, torch):
+                given = []
+                for order in (q, k, v):
+                    sizes = [shape[order.index(i)] for i in range(ndim)]
+                    given.append(library.ones(sizes).permute(order))
+                y = library.nn.functional.scaled_dot_product_attention(*given)
+                results.append(y.stride())
+            assert results[0] == results[1], (q, k, v)
