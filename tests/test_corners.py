@@ -132,3 +132,59 @@ def test_what_is_kept_is_the_result_itself(name: str) -> None:
         results.append([0.0 if g is None else g.detach().numpy() for g in kept])
     for mine, theirs in zip(*results, strict=True):
         np.testing.assert_allclose(mine, theirs, 1e-9)
+
+
+def placed(value: float) -> list[Any]:
+    """Matrices of all kinds with this number in every place."""
+    found = []
+    for n in (1, 2, 3):
+        general = np.random.default_rng(n).standard_normal((n, n)) + 2 * np.eye(n)
+        for matrix in (general, general @ general.T, np.zeros((n, n))):
+            for i in range(n * n):
+                changed = matrix.copy()
+                changed.flat[i] = value
+                found.append(changed)
+    return found
+
+
+def test_what_nan_does_to_determinants_and_factors() -> None:
+    for matrix in placed(NAN):
+        same(lambda t, a: t.linalg.slogdet(a.detach()), matrix)
+        same(lambda t, a: t.det(a), matrix)
+        same(lambda t, a: t.logdet(a.detach()), matrix)
+        same(lambda t, a: t.linalg.cholesky_ex(a.detach()).info, matrix)
+        found = [outcome(lambda t, a: t.linalg.cholesky(a), t, matrix) for t in (ours, torch)]
+        assert isinstance(found[0], str) == isinstance(found[1], str)
+        L, info = ours.linalg.cholesky_ex(ours.tensor(matrix))
+        read = np.isnan(np.tril(matrix)).any()
+        assert (L.isnan().any().item() or not read) and (info.item() > 0 or not read)
+
+
+def test_exponentials_of_huge_matrices() -> None:
+    for value in (1e3, -1e3, 1e10, 1e200, NAN):
+        for matrix in placed(value):
+            if np.isfinite(matrix).all() and np.tril(matrix, -1).any() and np.triu(matrix, 1).any():
+                continue  # it overflows by rounding
+            with_small = np.stack([matrix, np.eye(len(matrix)) * 0.3])
+            same(lambda t, a: t.matrix_exp(a.detach()), with_small)
+
+
+def test_powers_are_multiplied_in_order() -> None:
+    for matrix in placed(1e200)[-18:]:
+        same(lambda t, a: t.linalg.matrix_power(a.detach(), 3), matrix)
+
+
+def test_an_attention_lies_in_memory_as_in_torch() -> None:
+    for ndim in (2, 3, 4):
+        shape = (2, 3, 4, 5)[4 - ndim :]
+        orders = list(itertools.permutations(range(ndim)))
+        for q, k, v in itertools.product(orders, orders[:2], orders[:2]):
+            results = []
+            for library in (ours, torch):
+                given = []
+                for order in (q, k, v):
+                    sizes = [shape[order.index(i)] for i in range(ndim)]
+                    given.append(library.ones(sizes).permute(order))
+                y = library.nn.functional.scaled_dot_product_attention(*given)
+                results.append(y.stride())
+            assert results[0] == results[1], (q, k, v)

@@ -21,6 +21,7 @@ from tinygrad_edu.engine.mode import is_recording
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels import attention as kernel
 from tinygrad_edu.kernels.cuda import launch
+from tinygrad_edu.kernels.memory_order import in_order
 from tinygrad_edu.ops.arguments import raw
 from tinygrad_edu.ops.casting import _to_copy
 from tinygrad_edu.ops.masking import where
@@ -41,7 +42,9 @@ def _attention(
     """`keep` holds dropout's decisions, each True with probability 1 - p; None for no dropout."""
     ready = _prepare(query, key, value, attn_mask, keep)
     y, lse = kernel.forward(*ready, p, is_causal, scale, is_recording())
-    return y.reshape(_shape(query, key, value)).astype(query.dtype, copy=False), lse
+    y = y.reshape(_shape(query, key, value)).astype(query.dtype, copy=False)
+    fused = query.ndim == 4 and all(x.strides[-1] == x.itemsize for x in (query, key, value))
+    return y if fused else in_order(y), lse  # torch's fused kernel lays it out like the query
 
 
 @_attention.vjp_joint("query", "key", "value", "attn_mask")

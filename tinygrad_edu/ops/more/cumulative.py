@@ -323,19 +323,21 @@ def trapezoid(y: Any, x: Any = None, *, dx: Any = 1, dim: int = -1) -> Tensor:
     >>> torch.trapezoid(torch.tensor([1.0, 2.0, 3.0]))
     tensor(4.)
     """
-
     shape = operand("trapezoid", y).shape
     if shape and not shape[read_dim(dim, len(shape))]:  # asked first of all, as in torch
         rest = list(shape)
         del rest[dim]
         return wrap(new_like(y.array, tuple(rest), 0))
     dim = _dimension("trapezoid", y, x, dim)
+    result: Tensor
     if hasattr(x, "array"):
-        return _over(sum(_sums(y, dim) * _widths(y, x, dim), dim), 2)
+        result = _over(sum(_sums(y, dim) * _widths(y, x, dim), dim), 2)
+        return result
     # In torch's order, which decides what becomes of infinities: all, less half of both ends.
     before = (slice(None),) * dim
     ends = _slice(y, (*before, 0)) + _slice(y, (*before, -1))
-    return _times(sum(y, dim) - _times(ends, 0.5), dx if x is None else x)
+    result = _times(sum(y, dim) - _times(ends, 0.5), dx if x is None else x)
+    return result
 
 
 @numpy_names
@@ -343,7 +345,9 @@ def cumulative_trapezoid(y: Any, x: Any = None, *, dx: Any = 1, dim: int = -1) -
     """The running integral of `trapezoid`."""
     dim = _dimension("cumulative_trapezoid", y, x, dim)
     if hasattr(x, "array"):
-        return _over(cumsum(_sums(y, dim) * _widths(y, x, dim), dim), 2)
+        doubled: Any = cumsum(_sums(y, dim) * _widths(y, x, dim), dim)
+        result: Tensor = _over(doubled, 2)
+        return result
     return cumsum(_times(_over(_sums(y, dim), 2), dx if x is None else x), dim)
 
 

@@ -301,6 +301,14 @@ _second_of_det.vjp(h=lambda g, A: _second_of_det(g, A),
                    A=lambda g, h, A: _third_of_det(g, h, A))  # fmt: skip
 
 
+def _or_where_nan(y: Array, A: Array, value: float) -> Array:
+    """`y`, a number for each matrix, and `value` for those that hold a nan.
+
+    LAPACK stops at a pivot of 0, and does not see what lies behind it.
+    """
+    return np.where(np.isnan(A).any((-2, -1)), np.full_like(y, value), y)
+
+
 @primitive(node="LinalgDet", half="as it is")
 def det(A: Array) -> Array:
     """The determinant of square matrices, (..., n, n) -> (...).
@@ -315,7 +323,7 @@ def det(A: Array) -> Array:
     tensor(6.)
     """
     _check_square("det", A)
-    return np.linalg.det(A)
+    return _or_where_nan(np.linalg.det(A), A, np.nan)
 
 
 det.vjp(A=lambda g, A: _scalars(g) * _cofactors(A))
@@ -323,13 +331,13 @@ det.vjp(A=lambda g, A: _scalars(g) * _cofactors(A))
 
 @primitive(node="LinalgSlogdet", half="as it is")
 def _logabsdet(A: Array) -> Array:
-    return np.linalg.slogdet(A)[1]
+    return _or_where_nan(np.linalg.slogdet(A)[1], A, np.nan)
 
 
 @primitive(node="LinalgSlogdet", half="as it is")
 def _sign_of_det(A: Array) -> Array:
     _check_square("slogdet", A)
-    return np.linalg.slogdet(A)[0]
+    return _or_where_nan(np.linalg.slogdet(A)[0], A, 0)  # nan has no sign
 
 
 _logabsdet.vjp(A=lambda g, A: _scalars(g) * _turned(inv(A)))
@@ -454,7 +462,10 @@ def _cholesky(A: Array) -> Array:
     _check_square("cholesky", A)
     try:
         with solving(A):
-            return by_columns(np.linalg.cholesky(A))
+            y: Array = np.linalg.cholesky(A)
+        if np.isnan(np.diagonal(y, 0, -2, -1)).any():
+            raise np.linalg.LinAlgError
+        return by_columns(y)
     except np.linalg.LinAlgError:
         raise LinAlgError(
             "linalg.cholesky: The factorization could not be completed because the input is not"

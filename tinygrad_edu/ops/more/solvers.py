@@ -20,7 +20,7 @@ from tinygrad_edu.engine.nodes import lasting
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.names import return_types
 from tinygrad_edu.ops import sampling
-from tinygrad_edu.ops.arguments import named, numpy_names, operand
+from tinygrad_edu.ops.arguments import named, numpy_names, operand, raw
 from tinygrad_edu.ops.casting import clone, contiguous
 from tinygrad_edu.ops.creation import ones_like
 from tinygrad_edu.ops.joining import stack
@@ -253,10 +253,28 @@ def vander(x: Tensor, *, N: int | None = None) -> Tensor:
     return stack(powers, -1)
 
 
-_PADE = (
+_COEFFICIENTS = (
     64764752532480000, 32382376266240000, 7771770303897600, 1187353796428800, 129060195264000,
     10559470521600, 670442572800, 33522128640, 1323241920, 40840800, 960960, 16380, 182, 1,
 )  # fmt: skip
+_PADE = tuple(b / _COEFFICIENTS[0] for b in _COEFFICIENTS)
+"""The first is 1, so that a diagonal of ones stays one, however often it is squared."""
+
+
+def _halvings(x: Array) -> Array:
+    """How often each of the matrices is halved; what is not finite is not."""
+    size = np.abs(x).sum(-2).max(-1) if x.size else np.zeros(x.shape[:-2])
+    size = np.where(np.isfinite(size), size, 0)
+    return np.maximum(0, np.ceil(np.log2(np.maximum(size, 1) / 5.37)))
+
+
+def _squared(y: Any, halvings: Array) -> Any:
+    """Each matrix squared as often as it was halved."""
+    for k in range(int(halvings.max()) if halvings.size else 0):
+        left = halvings > k
+        square = matmul(y, y)
+        y = square if left.all() else where(left[..., None, None], square, y)
+    return y
 
 
 @named(input="A")
@@ -277,10 +295,9 @@ def matrix_exp(A: Any) -> Tensor:
     if x.dtype.itemsize == 2 and is_floating(x.dtype):
         return matrix_exp(A.float()).to(A.dtype)
     _check_square("matrix_exp", x)
-    size = float(np.abs(x).sum(-2).max()) if x.size else 0.0
-    halvings = max(0, math.ceil(math.log2(size / 5.37))) if 5.37 < size < math.inf else 0
+    halvings = _halvings(x)
     eye = _constant(np.eye(x.shape[-1]), x)
-    A = A / 2.0**halvings
+    A = A * (0.5**halvings)[..., None, None].astype(x.dtype)
     a2 = matmul(A, A)
     odd: Any = _PADE[13] * eye
     even: Any = _PADE[12] * eye
@@ -288,9 +305,7 @@ def matrix_exp(A: Any) -> Tensor:
         odd = matmul(a2, odd) + _PADE[k] * eye
         even = matmul(a2, even) + _PADE[k - 1] * eye
     odd = matmul(A, odd)
-    y = _solve(even - odd, even + odd)
-    for _ in range(halvings):
-        y = matmul(y, y)
+    y = _squared(_solve(even - odd, even + odd), halvings)
     return clone(contiguous(y))  # the result may be written, as in torch
 
 
@@ -353,7 +368,8 @@ def _failing_order(matrix: Array, positive: bool) -> int:
     for order in range(1, len(matrix) + 1):
         try:
             if positive:
-                np.linalg.cholesky(matrix[:order, :order])
+                if np.isnan(np.linalg.cholesky(matrix[:order, :order])[-1, -1]):
+                    return order
             elif np.linalg.matrix_rank(matrix[:, :order]) < order:
                 return order
         except np.linalg.LinAlgError:
@@ -389,10 +405,15 @@ def _checked(name: str, A: Any, check_errors: bool, positive: bool) -> tuple[Any
 def cholesky_ex(A: Tensor, *, upper: bool = False, check_errors: bool = False) -> Any:
     """`cholesky` without an exception: (L, info), where `info` is 0 or the order that failed.
 
-    The L of a matrix that failed is the identity.
+    The L of a matrix that failed is the identity; of one that holds nan it is nan.
     """
     safe, info = _checked("cholesky_ex", A, check_errors, True)
-    return return_types.linalg_cholesky_ex(cholesky(safe, upper=upper), info)
+    L = cholesky(safe, upper=upper)
+    spoilt = np.isnan(raw(A)).any((-2, -1)) & (info.array != 0)
+    if spoilt.any():
+        triangle = np.tri(A.array.shape[-1], dtype=bool)
+        L = where(spoilt[..., None, None] & (triangle.T if upper else triangle), math.nan, L)
+    return return_types.linalg_cholesky_ex(L, info)
 
 
 @takes_out
@@ -474,6 +495,8 @@ def matrix_power(A: Tensor, n: int) -> Tensor:
     _check_square("matrix_power", x, low=n >= 0)
     if n < 0:
         return matrix_power(inv(A), -n)
+    if n == 3:  # in torch's order, which decides what becomes of infinities
+        return matmul(matmul(A, A), A)
     result: Any = None
     base: Any = A
     while n:
