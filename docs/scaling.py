@@ -20,6 +20,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -100,10 +101,11 @@ def perceptron(width: int) -> Any:
     return torch.nn.Sequential(*layers, torch.nn.ReLU(), torch.nn.Linear(width, 10))
 
 
-def rank_main(path: str, *delays: str) -> None:
+def rank_main(path: str, most: str, *delays: str) -> None:
     """Time all-reduces, and steps of data parallel training; rank 0 writes them.
 
     Args:
+        most: how often each is timed at most; the first time does not count.
         delays: seconds until a message begins to arrive, and bytes a second; MPI's own without.
     """
     import tinygrad_edu as torch
@@ -116,14 +118,14 @@ def rank_main(path: str, *delays: str) -> None:
     for size in SIZES:
         x = torch.zeros(size // 4)
         times = []
-        for _ in range(4 if slow else 300 if size < 1_000_000 else 40):
+        for _ in range(min(int(most), 4 if slow else 300 if size < 1_000_000 else 40)):
             dist.barrier()
             start = time.perf_counter()
             ring(x, slow) if slow else dist.all_reduce(x)
             times.append(time.perf_counter() - start)
         found["all_reduce"][size] = min(times[1:])
     for width, batch in ((256, 64), (512, 256), (1024, 256)):
-        found["steps"].append(time_steps(width, batch, n, rank, slow))
+        found["steps"].append(time_steps(width, batch, min(int(most), 4 if slow else 25), slow))
     if rank == 0:
         pathlib.Path(path).write_text(json.dumps(found))
 
@@ -148,12 +150,11 @@ def ring(x: Any, link: Link) -> None:
         taken.copy_(taken + came if step < n - 1 else came)
 
 
-def time_steps(
-    width: int, batch: int, n: int, rank: int, slow: Link | None = None
-) -> dict[str, float]:
+def time_steps(width: int, batch: int, times: int, slow: Link | None) -> dict[str, float]:
     """Seconds of a step of all ranks together, and of its computation alone."""
     import tinygrad_edu as torch
 
+    n, rank = torch.distributed.get_world_size(), torch.distributed.get_rank()
     model = perceptron(width)
     ddp = torch.nn.parallel.DistributedDataParallel(model)
     size = sum(p.nbytes for p in model.parameters())
@@ -162,17 +163,17 @@ def time_steps(
     x, y = torch.randn(batch, 64), torch.randint(0, 10, (batch,))
     x, y = x[rank::n], y[rank::n]
     whole, alone = [], []
-    for i in range(4 if slow else 25):
-        for times, module in ((whole, model if slow else ddp), (alone, model)):
+    for i in range(times):
+        for found, module in ((whole, model if slow else ddp), (alone, model)):
             torch.distributed.barrier()
             start = time.perf_counter()
             optimizer.zero_grad()
             torch.nn.functional.cross_entropy(module(x), y).backward()
-            if slow and times is whole:
+            if slow and found is whole:
                 ring(gradients, slow)
             optimizer.step()
             if i:
-                times.append(time.perf_counter() - start)
+                found.append(time.perf_counter() - start)
     return {"width": width, "batch": batch, "bytes": size, "step": min(whole), "alone": min(alone)}
 
 
@@ -207,20 +208,22 @@ def networks(count: int, megabits: int) -> Iterator[None]:
         ip("link", "del", "tgbr0")
 
 
-def job(count: int, apart: bool, *delays: float) -> dict[str, Any]:
+def job(count: int, apart: bool, *delays: float, most: int = 300) -> dict[str, Any]:
     """What `count` ranks measure; `apart`: each in its own namespace, over TCP."""
-    path = HERE / "scaling.part"
     program = shutil.which("mpiexec.gforker", path=sysconfig.get_path("scripts"))
     assert program is not None, "pip install 'tinygrad-edu[mpi]'"
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "UCX_NET_DEVICES": "lo"}
     environment["PYTHONPATH"] = str(HERE.parent)
-    command = [sys.executable, __file__, "rank", str(path), *map(str, delays)]
+    folder = tempfile.TemporaryDirectory()
+    path = os.path.join(folder.name, "found.json")
+    command = [sys.executable, __file__, "rank", path, str(most), *map(str, delays)]
     if apart:
         environment |= {"UCX_NET_DEVICES": "eth0", "UCX_TLS": "tcp,self", "MPIR_CVAR_NOLOCAL": "1"}
         command = ["sh", "-c", 'exec ip netns exec tg$PMI_RANK "$@"', "sh", *command]
-    subprocess.run([program, "-n", str(count), *command], env=environment, check=True, timeout=300)
-    found: dict[str, Any] = json.loads(path.read_text())
-    path.unlink()
+    with folder:
+        start = [program, "-n", str(count), *command]
+        subprocess.run(start, env=environment, check=True, timeout=300)
+        found: dict[str, Any] = json.loads(pathlib.Path(path).read_text())
     return found
 
 

@@ -60,7 +60,6 @@ BETTER = {
     "linalg.solve": _LAPACK,
     "linalg.matrix_norm": _LAPACK,
     "linalg.svdvals": _LAPACK,
-    "trapezoid": _SUMS,
     "nn.functional.grid_sample": "torch multiplies what was clipped by 0",
     "scaled_dot_product_attention, more of it": "torch multiplies by the 0 of hidden keys",
     "nn.functional.soft_margin_loss": "exp overflows in torch's rule",

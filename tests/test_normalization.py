@@ -301,3 +301,22 @@ def test_sync_batch_norm() -> None:
             assert mine == theirs
         else:
             np.testing.assert_allclose(mine.numpy(), theirs.numpy(), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("weights", ["float64", "float32", "float16", "bfloat16", "int32", "bool"])
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16"])
+@pytest.mark.filterwarnings("ignore:Mismatch dtype")  # torch's
+def test_rms_norm_with_weights_of_another_dtype(dtype, weights):
+    found = []
+    for lib in (ours, torch):
+        values = [[0.5, -1.25, 2.0, 3.0], [1.0, 0.25, -0.5, 0.125]]
+        x = lib.tensor(values, dtype=getattr(lib, dtype), requires_grad=True)
+        w = lib.tensor([1.0, 2.0, 0.0, 3.0]).to(getattr(lib, weights))
+        leaves = [x, w.requires_grad_()] if "float" in weights else [x]
+        y = lib.nn.functional.rms_norm(x, (4,), w)
+        tensors = [y.detach(), *lib.autograd.grad(y.float().sum(), leaves)]
+        found.append([(str(t.dtype), t.double().tolist()) for t in tensors])
+    exact = {dtype, weights} <= {"float64", "float32", "int32", "bool"}
+    for mine, theirs in zip(*found, strict=True):
+        assert mine[0] == theirs[0]
+        np.testing.assert_allclose(mine[1], theirs[1], rtol=1e-5 if exact else 2e-2, atol=1e-2)

@@ -81,7 +81,8 @@ def one_by_one(function: Any, tensors: list[Any], dims: Any) -> Any:
 def at_once(function: Any, tensors: list[Any], dims: Any) -> Any:
     """The result of all slices at once; None where that is refused."""
     try:
-        return batching._at_once(function, tuple(tensors), {}, tensors, list(dims), SIZE, 0)
+        given = (tuple(tensors), {}, tensors, list(dims), SIZE, 0)
+        return batching._at_once(function, *given, ours.get_rng_state().array)
     except (Unbatched, Exception):
         return None
 

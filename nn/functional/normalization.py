@@ -106,7 +106,7 @@ def rms_norm(
     Args:
         eps: None means the dtype's own `finfo(dtype).eps`.
 
-    Other arguments and errors are those of `layer_norm`.
+    Other arguments and errors are those of `layer_norm`, but weights may have any dtype.
 
     Source: Zhang and Sennrich, "Root Mean Square Layer Normalization", 2019, eq. 4.
 
@@ -115,11 +115,15 @@ def rms_norm(
     tensor([[0.8485, 1.1314]])
     """
     size = _normalized_size(input.array, normalized_shape, weight=weight)
-    _check_floats("rms_norm", input.array, weight)
+    _check_floats("rms_norm", input.array)
+    wide = np.float32 if input.array.dtype.itemsize < 4 else input.array.dtype
     if eps is None:
-        wide = np.float32 if input.array.dtype.itemsize < 4 else input.array.dtype
         eps = float(np.finfo(wide).eps)
-    return ops.rms_norm(input, weight, size, eps)
+    if weight is None or weight.array.dtype in (input.array.dtype, wide):
+        return ops.rms_norm(input, weight, size, eps)
+    # With weights of yet another dtype torch makes it of several operations, and so do we.
+    y = ops.rms_norm(input.to(from_numpy(np.dtype(wide))), None, size, eps)
+    return (y * weight).to(input.dtype)
 
 
 def _check_channels(channels: int, **parameters: Tensor | None) -> None:

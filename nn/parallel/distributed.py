@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu.distributed.collectives import all_gather_into_tensor
-from tinygrad_edu.distributed.objects import all_gather_object
+from tinygrad_edu.distributed.work import Work
 from tinygrad_edu.distributed.world import ProcessGroup, default_group
 from tinygrad_edu.engine.mode import state
 from tinygrad_edu.engine.record import wrap
@@ -89,21 +89,10 @@ class DistributedDataParallel(Module):
         )  # fmt: skip
 
     def _check_equal(self) -> None:
-        """RuntimeError on every rank if the models have other parameters or shapes."""
-        mine = [
-            (name, tuple(x.shape), str(x.dtype), x.requires_grad)
-            for name, x in [*self.module.named_parameters(), *self.module.named_buffers()]
-        ]
-        group = self.process_group
-        found: list[Any] = [None] * group.size()
-        all_gather_object(found, mine, group)
-        for rank, theirs in zip(group.ranks, found, strict=True):
-            if theirs != found[0]:
-                apart = [*(set(theirs) ^ set(found[0])), "their order"][0]
-                raise RuntimeError(
-                    f"DistributedDataParallel: the model of rank {rank} is not that of rank"
-                    f" {group.ranks[0]}; {apart} differs"
-                )
+        """RuntimeError on every rank, with what differs, if the models have other tensors."""
+        for name, x in [*self.module.named_parameters(), *self.module.named_buffers()]:
+            said = f"{name}, {x.dtype}, shape {tuple(x.shape)}, requires_grad={x.requires_grad}"
+            Work(self.process_group, f"DistributedDataParallel({said})").wait()
 
     def forward(self, *inputs: Any, **kwargs: Any) -> Any:
         joining, module = self._joining, self.module

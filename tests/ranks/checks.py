@@ -255,7 +255,7 @@ def check_groups():
     backwards = dist.new_group([*range(size)][::-1], sort_ranks=False)
     assert dist.get_rank(backwards) == size - 1 - rank
     raises(ValueError, "twice", lambda: dist.new_group([0, 0]))
-    raises(ValueError, "not in", lambda: dist.new_group([0, size]))
+    raises(ValueError, f"ranks in [0, {size})", lambda: dist.new_group([0, size]))
 
 
 def check_messages():
@@ -584,7 +584,11 @@ def check_uneven_inputs():
 
 def check_ddp_refuses():
     rank, _ = world()
-    raises(RuntimeError, "is not that of rank", lambda: DDP(nn.Linear(2, 2 + (rank == 1))))
+    said = "the ranks disagree: rank 0 called DistributedDataParallel(weight, torch.float64, shape"
+    raises(RuntimeError, said, lambda: DDP(nn.Linear(2, 2 + (rank == 1))))
+    said = "DistributedDataParallel(bias, torch.float64, shape (2,)"
+    raises(RuntimeError, said, lambda: DDP(nn.Linear(2, 2, bias=rank != 1)))
+    DDP(nn.Linear(2, 2))  # all were at the same place when they raised
     raises(RuntimeError, "not needed", lambda: DDP(nn.ReLU()))
     raises(ValueError, "device_ids", lambda: DDP(nn.Linear(1, 1), device_ids=[0]))
 

@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from tinygrad_edu.backend import device_of
+from tinygrad_edu.backend import CPU
 from tinygrad_edu.dtypes import NumpyDtype
 from tinygrad_edu.engine.gradients import grad
 from tinygrad_edu.engine.graph import Storage
@@ -46,10 +46,12 @@ class Shadow:
 
     flags = np.empty((2, 2)).flags
 
-    def __init__(self, shape: tuple[int, ...], dtype: NumpyDtype, place: Any) -> None:
-        self.shape, self.dtype, self.place = shape, dtype, place
-        self.ndim, self.itemsize = len(shape), dtype.itemsize
+    place = CPU
 
+    def __init__(self, shape: tuple[int, ...], dtype: NumpyDtype) -> None:
+        self.shape, self.dtype, self.ndim = shape, dtype, len(shape)
+
+    itemsize = property(lambda self: self.dtype.itemsize)
     size = property(lambda self: math.prod(self.shape))
     nbytes = property(lambda self: self.size * self.itemsize)
 
@@ -81,7 +83,7 @@ class Batched(Tensor):
         array = whole.array
         if not isinstance(array, (np.ndarray, Shadow)):
             raise Unbatched  # CuPy's arrays are taken slice by slice
-        self.array = Shadow(array.shape[1:], array.dtype, device_of(array))
+        self.array = Shadow(array.shape[1:], array.dtype)
         self._storage = Storage()
         self.run, self.whole = run, whole
         self.node = current_node(whole)

@@ -10,7 +10,7 @@ import functools
 from collections.abc import Callable
 from datetime import timedelta
 from enum import Enum, auto
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 from tinygrad_edu.distributed.mpi import Staged
 from tinygrad_edu.distributed.work import Message, Work
@@ -19,8 +19,8 @@ from tinygrad_edu.dtypes import from_numpy, is_floating
 from tinygrad_edu.tensor import Tensor
 
 Group = ProcessGroup | int | None
-P = ParamSpec("P")
-T = TypeVar("T")
+Named = tuple[str, Any]  # an argument: its name, and what was given
+Root = tuple[str, int | None, int | None]  # "src" or "dst"; its rank, or its number in the group
 
 
 class ReduceOp(Enum):
@@ -32,7 +32,7 @@ class ReduceOp(Enum):
     SUM, AVG, PRODUCT, MIN, MAX, BAND, BOR, BXOR = (auto() for _ in range(8))
 
 
-def _tensor(x: object, what: str = "tensor") -> Tensor:
+def _tensor(what: str, x: object) -> Tensor:
     if not isinstance(x, Tensor):
         raise TypeError(
             f"Invalid function argument. Expected parameter `{what}` of type torch.Tensor but got"
@@ -53,119 +53,102 @@ def _mpi_op(op: ReduceOp, x: Tensor) -> str:
     return {"AVG": "SUM", "PRODUCT": "PROD"}.get(op.name, op.name)
 
 
-class _Elsewhere(Exception):
-    """This process is not in the group."""
+_LARGE = {  # what has a part for each rank: x, which is given, or y, which is got
+    "all_gather": "y", "gather": "y", "scatter": "x", "reduce_scatter": "x", "all_to_all": "xy",
+}  # fmt: skip
 
 
-def here(group: Group) -> ProcessGroup:
-    """The group, for an operation `of_members`."""
-    found = member(group)
-    if found is None:
-        raise _Elsewhere
-    return found
-
-
-def of_members(operation: Callable[P, T]) -> Callable[P, T | None]:
-    """Let the operation do nothing, and return None, in a process that is not in the group."""
-
-    @functools.wraps(operation)
-    def call(*args: P.args, **kwargs: P.kwargs) -> T | None:
-        try:
-            return operation(*args, **kwargs)
-        except _Elsewhere:
-            return None
-
-    return call
-
-
-class _Part:
-    """What this rank has to do with an operation.
+def _collective(
+    name: str, x: Named, y: Named | None, group: Group, async_op: bool,
+    op: ReduceOp | None = None, root: Root | None = None,
+) -> Work | None:  # fmt: skip
+    """Check what an operation was given and start it; wait for its end unless `async_op`.
 
     Args:
-        tensor: this rank's own, which is alike on all ranks.
-        what: its name as an argument.
-
-    Attributes:
-        x, y: what this rank gives and what it gets, None if nothing; the tensor unless changed.
-        root: the number of the rank that gives or gets alone, if one does.
-        engine: what carries the arrays.
+        name: the engines' name of it.
+        x, y: what this rank gives and what it gets; without y, x is changed in place.
+        group: whose ranks take part; a process that is not in it does nothing.
+        op: how tensors are combined, if they are.
+        root: who alone gives or gets, if one does.
     """
+    chosen = member(group)
+    if chosen is None:
+        return None
+    large, target = _LARGE.get(name, ""), x if y is None else y
+    number, gives, gets = -1, True, True
+    if root is not None:
+        number = root_of(chosen, *root)
+        alone = chosen.rank() == number
+        if root[0] == "src":
+            gives, gets = alone, y is not None or not alone
+        else:
+            gets = alone
+        if large:
+            check_list(*(x if large == "x" else target), root[0], alone)
+    what, alike = target if large == "x" else x  # alike on all ranks
+    like = _tensor(what, next(iter(alike), None) if large == "xy" else alike)
+    mpi_op = None if op is None else _mpi_op(op, like)
+    engine = chosen.engine(like)
 
-    def __init__(
-        self, name: str, group: Group, tensor: object, what: str = "tensor",
-        op: ReduceOp | None = None,
-    ) -> None:  # fmt: skip
-        self.name, self.tensor, self.op, self.root = name, _tensor(tensor, what), op, -1
-        self.group = here(group)
-        self.size = self.group.size()
-        self.engine: Any = self.group.engine(self.tensor)
-        self._mpi_op = None if op is None else _mpi_op(op, self.tensor)
-        self.x: Staged | None = self.staged(self.tensor)
-        self.y: Staged | None = self.x
+    def staged(argument: Named, side: str) -> Staged:
+        found = _parts(name, *argument, like, chosen.size()) if side in large else like
+        return Staged(found, engine.host, sums=op is not None)
 
-    def staged(self, tensors: Tensor | list[Tensor]) -> Staged:
-        """Tensors as the engine sends them."""
-        return Staged(tensors, self.engine.host, sums=self.op is not None)
+    sent = staged(x, "x") if gives else None
+    got = None
+    if gets:
+        got = sent if sent and y is None else staged(target, "y")
+    if sent is not None:
+        sent.fill()
+    buffers = [None if side is None else side.buffer for side in (got, sent)]
+    more = [mpi_op] * (op is not None) + [number] * (number >= 0)
+    start = functools.partial(getattr(engine, name), *buffers, *more)
 
-    def is_root(self, rank: int | None, within: int | None, what: str) -> bool:
-        """Whether this rank is the root, which is given by its rank or its number in the group."""
-        self.root = root_of(self.group, rank, within, what)
-        return self.group.rank() == self.root
+    def finish() -> None:
+        if got is not None:
+            if op is ReduceOp.AVG:
+                got.buffer /= chosen.size()
+            got.back()
 
-    def call(self) -> str:
-        """What all ranks must call, in words."""
-        array = self.tensor.array
-        said = [from_numpy(array.dtype).name, f"shape {array.shape}"]
-        said += [] if self.op is None else [self.op.name]
-        said += [f"root {self.root}"] * (self.root >= 0)
-        return f"{self.name}({', '.join(said)})"
+    return waited(Work(chosen, _call(name, like, op, number), start, finish), async_op)
 
-    def run(self, async_op: bool) -> Work | None:
-        """Begin; wait for the end unless `async_op`."""
-        if self.x is not None:
-            self.x.fill()
-        more = [self._mpi_op] * (self.op is not None) + [self.root] * (self.root >= 0)
-        arrays = [None if staged is None else staged.buffer for staged in (self.y, self.x)]
-        start = functools.partial(getattr(self.engine, self.name), *arrays, *more)
-        return waited(Work(self.group, self.call(), start, self._finish), async_op)
 
-    def _finish(self) -> None:
-        if self.y is not None:
-            if self.op is ReduceOp.AVG:
-                self.y.buffer /= self.size
-            self.y.back()
+def _call(name: str, tensor: Tensor, op: ReduceOp | None = None, root: int = -1) -> str:
+    """What all ranks must call, in words."""
+    said = [from_numpy(tensor.array.dtype).name, f"shape {tensor.array.shape}"]
+    said += [] if op is None else [op.name]
+    said += [f"root {root}"] * (root >= 0)
+    return f"{name}({', '.join(said)})"
 
-    def each(self, tensors: Any, what: str) -> Staged:
-        """One tensor for each rank, all of them like this rank's."""
-        found, x = [_tensor(t, what) for t in tensors], self.tensor
-        if len(found) != self.size:
-            raise RuntimeError(
-                f"{what}: expected {self.size} tensors, one a rank, got {len(found)}"
-            )
-        for i, t in enumerate(found):
-            if t.array.dtype != x.array.dtype:
-                raise ValueError(
-                    f"Invalid usage of tensors with different dtypes: {what}[{i}] is of {t.dtype},"
-                    f" the tensor of {x.dtype}"
-                )
-            if t.array.shape != x.array.shape:
-                raise RuntimeError(
-                    f"{what}: invalid tensor size at index {i} (expected {tuple(x.shape)}, got"
-                    f" {tuple(t.shape)})"
-                )
-        return self.staged(found)
 
-    def whole(self, tensor: object, what: str) -> Staged:
-        """One tensor that holds as much as those of all ranks, end to end or stacked."""
-        found, x = _tensor(tensor, what).array, self.tensor.array
-        if found.dtype != x.dtype:
-            raise TypeError(f"{self.name}: output tensor must have the same type as input tensor")
-        if found.size != self.size * x.size:
+def _parts(name: str, what: str, given: Any, like: Tensor, size: int) -> Tensor | list[Tensor]:
+    """A `..._list` of one tensor for each rank, or one tensor that holds as much as all of them."""
+    x = like.array
+    if not what.endswith("_list"):
+        whole = _tensor(what, given)
+        if whole.array.dtype != x.dtype:
+            raise TypeError(f"{name}: output tensor must have the same type as input tensor")
+        if whole.array.size != size * x.size:
             raise ValueError(
-                f"{self.name}: {what} must have {self.size} times as many elements as the other"
-                f" tensor, but they have {found.size} and {x.size}"
+                f"{name}: {what} must have {size} times as many elements as the other tensor, but"
+                f" they have {whole.array.size} and {x.size}"
             )
-        return self.staged(_tensor(tensor))
+        return whole
+    found = [_tensor(what, t) for t in given]
+    if len(found) != size:
+        raise RuntimeError(f"{what}: expected {size} tensors, one a rank, got {len(found)}")
+    for i, t in enumerate(found):
+        if t.array.dtype != x.dtype:
+            raise ValueError(
+                f"Invalid usage of tensors with different dtypes: {what}[{i}] is of {t.dtype},"
+                f" the tensor of {like.dtype}"
+            )
+        if t.array.shape != x.shape:
+            raise RuntimeError(
+                f"{what}: invalid tensor size at index {i} (expected {tuple(like.shape)}, got"
+                f" {tuple(t.shape)})"
+            )
+    return found
 
 
 def waited(work: Work, async_op: bool, timeout: timedelta | None = None) -> Work | None:
@@ -176,7 +159,7 @@ def waited(work: Work, async_op: bool, timeout: timedelta | None = None) -> Work
     return None
 
 
-def root_of(group: ProcessGroup, rank: int | None, within: int | None, what: str) -> int:
+def root_of(group: ProcessGroup, what: str, rank: int | None, within: int | None) -> int:
     """The group's number of the rank that gives or gets."""
     if within is None:
         return group.number(0 if rank is None else rank, what)
@@ -187,38 +170,33 @@ def root_of(group: ProcessGroup, rank: int | None, within: int | None, what: str
     return within
 
 
-def check_list(name: str, which: str, given: object, mine: bool) -> None:
+def check_list(name: str, given: object, root: str, mine: bool) -> None:
     """Only the rank that gives or gets a list must name one."""
+    which = "source" if root == "src" else "destination"
     if mine and not given:
         raise ValueError(f"Argument ``{name}`` must be specified on {which} rank.")
     if given and not mine:
         raise ValueError(f"Argument ``{name}`` must NOT be specified on non-{which} ranks.")
 
 
-@of_members
 def barrier(
     group: Group = None, async_op: bool = False, device_ids: object = None,
     timeout: timedelta | None = None,
 ) -> Work | None:  # fmt: skip
     """Wait until all ranks have called this."""
-    return waited(Work(here(group), "barrier()", lambda: None), async_op, timeout)
+    chosen = member(group)
+    return None if chosen is None else waited(Work(chosen, "barrier()"), async_op, timeout)
 
 
-@of_members
 def broadcast(
     tensor: Tensor, src: int | None = None, group: Group = None, async_op: bool = False,
     group_src: int | None = None,
 ) -> Work | None:  # fmt: skip
     """Give every rank the tensor of the rank `src`, written into `tensor`."""
-    part = _Part("broadcast", group, tensor)
-    if part.is_root(src, group_src, "src"):
-        part.y = None
-    else:
-        part.x = None
-    return part.run(async_op)
+    root = "src", src, group_src
+    return _collective("broadcast", ("tensor", tensor), None, group, async_op, root=root)
 
 
-@of_members
 def all_reduce(
     tensor: Tensor, op: ReduceOp = ReduceOp.SUM, group: Group = None, async_op: bool = False
 ) -> Work | None:
@@ -234,96 +212,76 @@ def all_reduce(
         DistBackendError: the ranks disagree, one has left, or it took too long.
         RuntimeError: AVG of integers, bits of floats.
     """
-    return _Part("all_reduce", group, tensor, op=op).run(async_op)
+    return _collective("all_reduce", ("tensor", tensor), None, group, async_op, op)
 
 
-@of_members
 def reduce(
     tensor: Tensor, dst: int | None = None, op: ReduceOp = ReduceOp.SUM, group: Group = None,
     async_op: bool = False, group_dst: int | None = None,
 ) -> Work | None:  # fmt: skip
     """As `all_reduce`, but only the tensor of the rank `dst` gets the result."""
-    part = _Part("reduce", group, tensor, op=op)
-    if not part.is_root(dst, group_dst, "dst"):
-        part.y = None
-    return part.run(async_op)
+    root = "dst", dst, group_dst
+    return _collective("reduce", ("tensor", tensor), None, group, async_op, op, root)
 
 
-@of_members
 def all_gather(
     tensor_list: list[Tensor], tensor: Tensor, group: Group = None, async_op: bool = False
 ) -> Work | None:
     """Write the tensor of every rank into `tensor_list`, on every rank."""
-    part = _Part("all_gather", group, tensor)
-    part.y = part.each(tensor_list, "tensor_list")
-    return part.run(async_op)
+    x, y = ("tensor", tensor), ("tensor_list", tensor_list)
+    return _collective("all_gather", x, y, group, async_op)
 
 
-@of_members
 def all_gather_into_tensor(
     output_tensor: Tensor, input_tensor: Tensor, group: Group = None, async_op: bool = False
 ) -> Work | None:
     """Write the tensors of all ranks into one, end to end or stacked, on every rank."""
-    part = _Part("all_gather", group, input_tensor)
-    part.y = part.whole(output_tensor, "output_tensor")
-    return part.run(async_op)
+    x, y = ("input_tensor", input_tensor), ("output_tensor", output_tensor)
+    return _collective("all_gather", x, y, group, async_op)
 
 
 all_gather_single = all_gather_into_tensor
 
 
-@of_members
 def gather(
     tensor: Tensor, gather_list: list[Tensor] | None = None, dst: int | None = None,
     group: Group = None, async_op: bool = False, group_dst: int | None = None,
 ) -> Work | None:  # fmt: skip
     """Write the tensor of every rank into the `gather_list` of the rank `dst`."""
-    part = _Part("gather", group, tensor)
-    mine = part.is_root(dst, group_dst, "dst")
-    check_list("gather_list", "destination", gather_list, mine)
-    part.y = part.each(gather_list, "gather_list") if mine else None
-    return part.run(async_op)
+    x, y, root = ("tensor", tensor), ("gather_list", gather_list), ("dst", dst, group_dst)
+    return _collective("gather", x, y, group, async_op, root=root)
 
 
-@of_members
 def scatter(
     tensor: Tensor, scatter_list: list[Tensor] | None = None, src: int | None = None,
     group: Group = None, async_op: bool = False, group_src: int | None = None,
 ) -> Work | None:  # fmt: skip
     """Write into each rank's `tensor` its part of the `scatter_list` of the rank `src`."""
-    part = _Part("scatter", group, tensor)
-    mine = part.is_root(src, group_src, "src")
-    check_list("scatter_list", "source", scatter_list, mine)
-    part.x = part.each(scatter_list, "scatter_list") if mine else None
-    return part.run(async_op)
+    x, y, root = ("scatter_list", scatter_list), ("tensor", tensor), ("src", src, group_src)
+    return _collective("scatter", x, y, group, async_op, root=root)
 
 
-@of_members
 def reduce_scatter(
     output: Tensor, input_list: list[Tensor], op: ReduceOp = ReduceOp.SUM, group: Group = None,
     async_op: bool = False,
 ) -> Work | None:  # fmt: skip
     """Combine the lists of all ranks; the r-th result is written into the `output` of rank r."""
-    part = _Part("reduce_scatter", group, output, "output", op)
-    part.x = part.each(input_list, "input_list")
-    return part.run(async_op)
+    x, y = ("input_list", input_list), ("output", output)
+    return _collective("reduce_scatter", x, y, group, async_op, op)
 
 
-@of_members
 def reduce_scatter_tensor(
     output: Tensor, input: Tensor, op: ReduceOp = ReduceOp.SUM, group: Group = None,
     async_op: bool = False,
 ) -> Work | None:  # fmt: skip
     """As `reduce_scatter`, of the parts of one tensor, end to end or stacked."""
-    part = _Part("reduce_scatter", group, output, "output", op)
-    part.x = part.whole(input, "input")
-    return part.run(async_op)
+    x, y = ("input", input), ("output", output)
+    return _collective("reduce_scatter", x, y, group, async_op, op)
 
 
 reduce_scatter_single = reduce_scatter_tensor
 
 
-@of_members
 def all_to_all(
     output_tensor_list: list[Tensor], input_tensor_list: list[Tensor], group: Group = None,
     async_op: bool = False,
@@ -332,39 +290,43 @@ def all_to_all(
 
     Unlike torch, all of them must have one shape.
     """
-    part = _Part("all_to_all", group, input_tensor_list[0], "input_tensor_list")
-    part.x = part.each(input_tensor_list, "input_tensor_list")
-    part.y = part.each(output_tensor_list, "output_tensor_list")
-    return part.run(async_op)
+    x = "input_tensor_list", input_tensor_list
+    y = "output_tensor_list", output_tensor_list
+    return _collective("all_to_all", x, y, group, async_op)
 
 
 # ---- messages to one rank
 
 
-def _message(sending: bool, tensor: Tensor, rank: int | None, group: Group, tag: int) -> Message:
-    part, what = _Part("send", group, tensor), "destination" if sending else "source"
-    peer = None if rank is None else part.group.number(rank, what)
-    if peer == part.group.rank():
+def _message(
+    sending: bool, tensor: Tensor, rank: int | None, group: Group, tag: int
+) -> Message | None:
+    chosen, what = member(group), "destination" if sending else "source"
+    if chosen is None:
+        return None
+    engine = chosen.engine(_tensor("tensor", tensor))
+    peer = None if rank is None else chosen.number(rank, what)
+    if peer == chosen.rank():
         raise ValueError(
             f"Invalid {what} rank: {what} rank should not be the same as the rank of the current"
             " process."
         )
     if not 0 <= tag < 30_000:
         raise ValueError(f"tag: expected a number in [0, 30000), got {tag}")
-    staged = part.staged(tensor)
+    staged = Staged(tensor, engine.host, sums=False)
     if sending:
         staged.fill()
-    return Message(part.group, part.call(), peer, tag, sending, part.engine, staged)
+    return Message(chosen, _call("send", tensor), peer, tag, sending, engine, staged)
 
 
-@of_members
-def isend(tensor: Tensor, dst: int, group: Group = None, tag: int = 0) -> Message:
+def isend(tensor: Tensor, dst: int, group: Group = None, tag: int = 0) -> Message | None:
     """Start sending a tensor to the rank `dst`, which must receive it."""
     return _message(True, tensor, dst, group, tag)
 
 
-@of_members
-def irecv(tensor: Tensor, src: int | None = None, group: Group = None, tag: int = 0) -> Message:
+def irecv(
+    tensor: Tensor, src: int | None = None, group: Group = None, tag: int = 0
+) -> Message | None:
     """Start receiving a tensor from the rank `src`, or from any."""
     return _message(False, tensor, src, group, tag)
 

@@ -12,10 +12,16 @@ from typing import Any
 import numpy as np
 
 from tinygrad_edu.distributed import collectives as c
-from tinygrad_edu.distributed.collectives import Group, here, of_members
+from tinygrad_edu.distributed.collectives import Group
 from tinygrad_edu.distributed.world import ProcessGroup, member
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.tensor import Tensor
+
+
+def _members(group: Group) -> ProcessGroup | None:
+    """The group over MPI, whatever its backend; None in a process that is not in it."""
+    found = member(group)
+    return found and found.on_host()
 
 
 def _pickled(thing: object, length: int = 0) -> Tensor:
@@ -48,10 +54,11 @@ def _check_length(things: list[Any], group: ProcessGroup) -> None:
         raise ValueError(f"expected a list of {group.size()}, one a rank, got {len(things)}")
 
 
-@of_members
 def all_gather_object(object_list: list[Any], obj: object, group: Group = None) -> None:
     """Put the object of every rank into `object_list`, on every rank."""
-    chosen = here(group).on_host()
+    chosen = _members(group)
+    if chosen is None:
+        return
     _check_length(object_list, chosen)
     longest = wrap(np.array(_pickled(obj).numel()))
     c.all_reduce(longest, c.ReduceOp.MAX, chosen)
@@ -60,46 +67,49 @@ def all_gather_object(object_list: list[Any], obj: object, group: Group = None) 
     object_list[: chosen.size()] = [pickle.loads(row.tobytes()) for row in rows.array]
 
 
-@of_members
 def gather_object(
     obj: object, object_gather_list: list[Any] | None = None, dst: int | None = None,
     group: Group = None, group_dst: int | None = None,
 ) -> None:  # fmt: skip
     """Put the object of every rank into the `object_gather_list` of the rank `dst`."""
-    chosen = here(group)
-    mine = chosen.rank() == c.root_of(chosen, dst, group_dst, "dst")
-    c.check_list("object_gather_list", "destination", object_gather_list, mine)
+    chosen = _members(group)
+    if chosen is None:
+        return
+    mine = chosen.rank() == c.root_of(chosen, "dst", dst, group_dst)
+    c.check_list("object_gather_list", object_gather_list, "dst", mine)
     found: list[Any] = [None] * chosen.size()
     all_gather_object(found, obj, chosen)
     if object_gather_list is not None:
         object_gather_list[: len(found)] = found
 
 
-@of_members
 def broadcast_object_list(
     object_list: list[Any], src: int | None = None, group: Group = None, device: object = None,
     group_src: int | None = None,
 ) -> None:  # fmt: skip
     """Fill every rank's `object_list` with the objects of the rank `src`."""
-    chosen = here(group).on_host()
-    root = c.root_of(chosen, src, group_src, "src")
+    chosen = _members(group)
+    if chosen is None:
+        return
+    root = c.root_of(chosen, "src", src, group_src)
     mine = list(object_list) if chosen.rank() == root else None
     found = _moved(mine, lambda x: c.broadcast(x, group=chosen, group_src=root))
     _fill(object_list, found, chosen.ranks[root])
 
 
-@of_members
 def scatter_object_list(
     scatter_object_output_list: list[Any], scatter_object_input_list: list[Any] | None = None,
     src: int | None = None, group: Group = None, group_src: int | None = None,
 ) -> None:  # fmt: skip
     """Put into the first place of each rank's list its part of the list of the rank `src`."""
-    chosen = here(group)
+    chosen = _members(group)
+    if chosen is None:
+        return
     if not scatter_object_output_list:
         raise ValueError(
             "Expected argument scatter_object_output_list to be a list of size at least 1."
         )
-    root = c.root_of(chosen, src, group_src, "src")
+    root = c.root_of(chosen, "src", src, group_src)
     if chosen.rank() == root:
         _check_length(scatter_object_input_list or [], chosen)
     box: list[Any] = [scatter_object_input_list]
@@ -107,12 +117,13 @@ def scatter_object_list(
     scatter_object_output_list[0] = box[0][chosen.rank()]
 
 
-@of_members
 def send_object_list(
     object_list: list[Any], dst: int, group: Group = None, device: object = None
 ) -> None:
     """Send objects to the rank `dst`, which must receive them by `recv_object_list`."""
-    chosen = here(group).on_host()
+    chosen = _members(group)
+    if chosen is None:
+        return
     _moved(list(object_list), lambda x: c.send(x, dst, chosen))
 
 
@@ -120,11 +131,11 @@ def recv_object_list(
     object_list: list[Any], src: int | None = None, group: Group = None, device: object = None
 ) -> int:
     """Fill the list with what a rank has sent by `send_object_list`; returns its rank."""
-    chosen = member(group)
+    chosen = _members(group)
     if chosen is None:
         return -1
-    sources, host = [src], chosen.on_host()
-    found = _moved(None, lambda x: sources.append(c.recv(x, sources[-1], host)))
+    sources = [src]
+    found = _moved(None, lambda x: sources.append(c.recv(x, sources[-1], chosen)))
     source = sources[-1]
     assert source is not None
     _fill(object_list, found, source)

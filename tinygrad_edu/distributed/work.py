@@ -61,8 +61,9 @@ class Work:
     """
 
     def __init__(
-        self, group: ProcessGroup, call: str, start: Callable[[], list[Any] | None],
-        finish: Callable[[], None] | None = None,
+        self, group: ProcessGroup, call: str,
+        start: Callable[[], list[Any] | None] = lambda: None,
+        finish: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
         self.group, self.call = group, call
         self._start, self._finish = start, finish
@@ -101,8 +102,7 @@ class Work:
                 self._moving = self._start() or []
             if not all([request.Test() for request in self._moving]):
                 return False
-            if self._finish is not None:
-                self._finish()
+            self._finish()
         except Exception as error:
             self._error = error
         self._done = True
@@ -191,8 +191,8 @@ class Message(Work):
         self.source = group.MPI.ANY_SOURCE if peer is None else peer
         self.peer, self.tag, self.sending, self.engine = peer, tag, sending, engine
         move = engine.send if sending else engine.receive
-        finish = None if sending else staged.back
-        super().__init__(group, call, lambda: move(staged.buffer, self.source, tag), finish)
+        start = lambda: move(staged.buffer, self.source, tag)  # noqa: E731
+        super().__init__(group, call, start, (lambda: None) if sending else staged.back)
 
     def _begin(self) -> None:
         calls, self._status = self.group.calls, self.group.MPI.Status()

@@ -141,23 +141,22 @@ class _State:
     worlds: ClassVar[list[World]] = []
 
 
-NON_GROUP_MEMBER = -100
-
-
 class _Named(type):
     @property
     def WORLD(cls) -> ProcessGroup | None:
         return _State.default
 
 
-class group(metaclass=_Named):
-    """`group.WORLD` is the default group, None before there is one."""
-
-
 class GroupMember(metaclass=_Named):
-    """`GroupMember.NON_GROUP_MEMBER` is what `new_group` gives to those that are not in it."""
+    """`WORLD` is the default group, None before there is one.
 
-    NON_GROUP_MEMBER = NON_GROUP_MEMBER
+    `NON_GROUP_MEMBER` is what `new_group` gives to processes that are not in it.
+    """
+
+    NON_GROUP_MEMBER = -100
+
+
+group = GroupMember
 
 
 def is_available() -> bool:
@@ -397,16 +396,15 @@ def new_group(
     world = whole.world
     members = [*range(world.size)] if ranks is None else [int(r) for r in ranks]
     members = sorted(members) if sort_ranks else members
-    if len(set(members)) != len(members):
-        raise ValueError(f"new_group: a rank is named twice in {members}")
-    for r in members:
-        if not 0 <= r < world.size:
-            raise ValueError(f"new_group: the new group's rank {r} is not in [0, {world.size})")
+    if len({*members} & {*range(world.size)}) != len(members):
+        raise ValueError(
+            f"new_group: expected ranks in [0, {world.size}), none twice, got {members}"
+        )
     name = _backend(backend, whole.backend)
-    Work(whole, f"new_group({members})", lambda: None).wait()
+    Work(whole, f"new_group({members})").wait()
     if world.rank not in members:
         world.comm.Split(world.MPI.UNDEFINED)
-        return NON_GROUP_MEMBER
+        return GroupMember.NON_GROUP_MEMBER
     comm = world.comm.Split(0, members.index(world.rank))
     return ProcessGroup(world, comm, members, name, timeout or whole.timeout)
 

@@ -41,12 +41,17 @@ def refuse_captured(t: object, name: str = "inplace arithmetic", others: object 
         level = level.outer
 
 
+_SIMPLE = {int, float, bool, type(None)}
+
+
 def tensors(value: Any) -> list[Any]:
     """The tensors in nested containers."""
     if not isinstance(value, (tuple, list, dict)):
         return [value] if isinstance(value, TensorBase) else []
     found: list[Any] = []
     for part in value.values() if isinstance(value, dict) else value:
+        if part.__class__ in _SIMPLE:  # most of what there is: sizes and dimensions
+            continue
         if isinstance(part, TensorBase):
             found.append(part)
         elif isinstance(part, (tuple, list, dict)) and part:

@@ -90,7 +90,8 @@ class Plan:
         self.names = (*kept, *shapes)
         self.keep = tuple(op.places[n] for n in kept)
         self.shapes = tuple(op.shape_places[n] for n in shapes)
-        self.arrays: bool | None = not {*(op.rules or op.inputs), "y", *op.saves}.isdisjoint(kept)
+        arrays = not {*(op.rules or op.inputs), "y", *op.saves}.isdisjoint(kept)
+        self.arrays: bool | None = arrays or (None if op.view else False)  # beside: sizes, indices
         self.pick = _picker(list(self.keep))
         self.no_guards = (None,) * len(self.keep)
         place = self.names.index

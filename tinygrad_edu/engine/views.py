@@ -174,20 +174,23 @@ def call_view(op: Primitive) -> Call:
             if op.multiple:
                 whole.parts = len(results)
         base, path = (source, ()) if source.view_of is None else base_of(source)
-        views = []
-        for i, y in enumerate(results):
+        views, part = [], None
+        for y in results:
+            if op.multiple:
+                part = len(views)
             t = _new(TensorBase.results)
             t.array, t._storage = y, source._storage
-            step = (op.call, rest, i if op.multiple else None)
             t.view_of = cut = _new(View)  # and what `View.__init__` does
-            cut.base, cut.path, cut.seen = base, (*path, step), base.rebased
+            cut.base, cut.path, cut.seen = base, (*path, (op.call, rest, part)), base.rebased
             cut.recorded = recorder is not None
             if whole is not None:
-                t.node = whole.part(i, y.shape, y.dtype) if op.multiple else whole
+                t.node = whole if part is None else whole.part(part, y.shape, y.dtype)
             elif recorder is None and op.inputs and source.node is not None and _asks(base):
                 t.node = CutOff(y)
+            if part is None:
+                return t
             views.append(t)
-        return tuple(views) if op.multiple else views[0]
+        return tuple(views)
 
     return view
 

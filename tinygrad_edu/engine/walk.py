@@ -162,9 +162,7 @@ def gradients(node: Node, kept: Values | None, g: Gradient, needed: Any = None) 
         if guard.__class__ is Storage:
             if guard.written > number:
                 node.check_versions()
-        elif guard is not None and any(
-            [part is not None and part.written > number for part in guard]
-        ):
+        elif guard and any([part is not None and part.written > number for part in guard]):
             node.check_versions()
     if plan.joint is not None:
         needs = plan.op.joint_needs
@@ -202,15 +200,16 @@ def _waits(node: Node, g: Gradient) -> bool:
 
 def unbroadcast(g: Gradient, shape: tuple[int, ...]) -> Any:
     """Sum `g` down to `shape`: broadcasting copies forward, so gradients add up backward."""
-    extra = len(g.shape) - len(shape)
-    if extra < 0 or any([m not in (1, n) for m, n in zip(shape, g.shape[extra:], strict=True)]):
+    if g.__class__ is np.ndarray and g.ndim == 2 and g.shape == (1, *shape):
+        return g[0].copy()  # there is nothing to add up
+    have = tuple(g.shape)
+    extra = len(have) - len(shape)
+    if extra < 0 or any([m not in (1, n) for m, n in zip(shape, have[extra:], strict=True)]):
         raise RuntimeError(
-            f"a rule returned an invalid gradient - got {list(g.shape)} but expected shape"
+            f"a rule returned an invalid gradient - got {list(have)} but expected shape"
             f" compatible with {list(shape)}"
         )
-    dims = tuple(range(extra)) + tuple(
-        i + extra for i, size in enumerate(shape) if size == 1 and g.shape[i + extra] != 1
-    )
+    dims = (*range(extra), *[i for i, n in enumerate(shape, extra) if n == 1 != have[i]])
     if isinstance(g, TensorBase):
         return g.sum(dims).reshape(shape)  # type: ignore[attr-defined]
     if g.__class__ is np.ndarray and len(dims) == extra == g.ndim - 1 and g.dtype.kind == "f":

@@ -8,6 +8,7 @@ from typing import Any
 
 from tinygrad_edu.autograd.batch_rules import apply
 from tinygrad_edu.autograd.batched import Batched, BatchedRun, Unbatched
+from tinygrad_edu.dtypes import Array
 from tinygrad_edu.engine import tree
 from tinygrad_edu.engine.graph import TensorBase
 from tinygrad_edu.engine.runs import Level
@@ -67,7 +68,7 @@ def vmap(
         if randomness == "error":
             start = get_rng_state()
             try:
-                return _at_once(func, args, kwargs, leaves, dims, size, out_dims)
+                return _at_once(func, args, kwargs, leaves, dims, size, out_dims, start.array)
             except (Unbatched, Exception):  # the calls below say what is wrong, if anything is
                 set_rng_state(start)
         slices = [
@@ -96,9 +97,9 @@ def vmap(
 
 def _at_once(
     func: Callable[..., Any], args: Any, kwargs: Any, leaves: list[Any], dims: list[int | None],
-    size: int, out_dims: Any,
+    size: int, out_dims: Any, state: Array,
 ) -> Any:  # fmt: skip
-    """All slices in one call of the function (see autograd/batched.py).
+    """All slices in one call of the function (see autograd/batched.py), which may not draw.
 
     Raises:
         Unbatched, or any error: the function must be called slice by slice.
@@ -108,10 +109,9 @@ def _at_once(
         leaf if dim is None else Batched(run, movedim(leaf, dim, 0))
         for leaf, dim in zip(leaves, dims, strict=True)
     ]
-    before = get_rng_state()
     with run:
         output = func(*tree.rebuild(args, given), **kwargs)
-    if (get_rng_state() != before).any():
+    if get_rng_state().array.tobytes() != state.tobytes():
         raise Unbatched
     out = tree.broadcast(out_dims, output)
     if isinstance(out_dims, tuple) and len(out_dims) == 1 and isinstance(output, TensorBase):

@@ -36,7 +36,8 @@ def _along(index: Array, dim: int) -> tuple[Any, ...]:
     for i, size in enumerate(index.shape):
         shape = [1] * index.ndim
         shape[i] = size
-        full.append(index if i == dim else np.arange(size, like=index).reshape(shape))
+        steps = 0 if size == 1 else np.arange(size, like=index).reshape(shape)
+        full.append(index if i == dim else steps)
     return tuple(full)
 
 

@@ -259,9 +259,12 @@ def _is_plain(entries: tuple[Any, ...]) -> bool:
     return all([type(e) in _PLAIN or (type(e) is slice and e.step is None) for e in entries])
 
 
-def _numbered(entries: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The entries, an index tensor of one number and no dimension as that number."""
-    return tuple([_number(e) if isinstance(e, TensorBase) else e for e in entries])
+def _numbered(entries: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    """Plain entries, an index tensor of one number and no dimension as that number, or None."""
+    if _is_plain(entries):
+        return entries
+    numbered = tuple([_number(e) if isinstance(e, TensorBase) else e for e in entries])
+    return numbered if _is_plain(numbered) else None
 
 
 def _number(entry: Any) -> Any:
@@ -303,9 +306,9 @@ def getitem(x: Any, index: Any) -> Tensor:
             [5, 3]]))
     """
     entries = index if type(index) is tuple else _alone(x, index)
-    plain = entries if _is_plain(entries) else _numbered(entries)
-    if plain is entries or _is_plain(plain):
-        return _slice(x, plain)
+    numbers = _numbered(entries)
+    if numbers is not None:
+        return _slice(x, numbers)
     basic, advanced = parse(x.array, entries)
     if advanced is None:
         return _slice(x, basic)
@@ -329,7 +332,8 @@ def setitem(x: Any, index: Any, value: Any) -> None:
         RuntimeError: the value does not broadcast to the part, or `x` may not be written.
     """
     entries = index if type(index) is tuple else _alone(x, index)
-    basic, advanced = (entries, None) if _is_plain(entries) else parse(x.array, entries)
+    numbers = _numbered(entries)
+    basic, advanced = parse(x.array, entries) if numbers is None else (numbers, None)
     if isinstance(value, (int, float)):
         value = _assigned(value, x.array.dtype)
     whole = _is_identity(basic) and basic.count(slice(None)) <= x.array.ndim

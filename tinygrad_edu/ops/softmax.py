@@ -45,7 +45,7 @@ def _below_largest(x: Array, axis: int) -> Array:
 def _softmax_gradient(gy: Array, p: Array, dim: int) -> Array:
     """`p * (gy - sum(p * gy))` for probabilities p, with one temporary instead of three."""
     if not p.ndim:
-        return gy - gy
+        return gy * p - p * (gy * p)
     if dim in (-1, p.ndim - 1) and launch.ready(p, gy):
         return cuda.softmax.softmax_gradient(gy, p)
     gx = gy * p
@@ -81,7 +81,7 @@ _softmax.vjp(x=lambda g, y, dim: _softmax_gradient(g, y, dim))
 def _log_softmax_gradient(gy: Array, logp: Array, dim: int) -> Array:
     """`gy - exp(logp) * sum(gy)`."""
     if not logp.ndim:
-        return gy - gy
+        return gy - np.exp(logp) * gy
     if dim in (-1, logp.ndim - 1) and launch.ready(logp, gy):
         return cuda.softmax.log_softmax_gradient(gy, logp)
     gx = np.exp(logp)

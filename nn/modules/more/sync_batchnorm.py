@@ -7,9 +7,10 @@ from typing import Any
 from tinygrad_edu.distributed import world
 from tinygrad_edu.distributed.collectives import ReduceOp
 from tinygrad_edu.distributed.nn.functional import all_reduce
+from tinygrad_edu.nn import functional as F
 from tinygrad_edu.nn.modules.batchnorm import _BatchNorm
 from tinygrad_edu.nn.modules.module import Module
-from tinygrad_edu.ops.creation import tensor
+from tinygrad_edu.ops.creation import tensor, zeros_like
 from tinygrad_edu.tensor import Tensor
 
 
@@ -61,21 +62,13 @@ class SyncBatchNorm(_BatchNorm):
         mean = all_reduce(input.sum(dims), ReduceOp.SUM, self.process_group) / n
         centred = input - mean.view(shape)
         variance = all_reduce((centred * centred).sum(dims), ReduceOp.SUM, self.process_group) / n
-        if self.training and self.track_running_stats:
-            self._move(mean.detach(), (variance * (n / (n - 1))).detach())
-        y = centred * (variance + self.eps).rsqrt().view(shape)
-        if self.weight is not None:
-            y = y * self.weight.view(shape)
-        return y if self.bias is None else y + self.bias.view(shape)
-
-    def _move(self, mean: Tensor, variance: Tensor) -> None:
-        """Move the running statistics towards those of the batch."""
-        if self.num_batches_tracked is None or self.running_mean is None:
-            return
-        by = self._count_batch(self.num_batches_tracked)
-        for running, found in ((self.running_mean, mean), (self.running_var, variance)):
-            assert running is not None
-            running.mul_(1 - by).add_(found.to(running.dtype), alpha=by)
+        if self.training and self.track_running_stats and self.num_batches_tracked is not None:
+            by, unbiased = self._count_batch(self.num_batches_tracked), variance * (n / (n - 1))
+            for running, new in ((self.running_mean, mean), (self.running_var, unbiased)):
+                if running is not None:
+                    running.mul_(1 - by).add_(new.detach().to(running.dtype), alpha=by)
+        zero, weight, bias = zeros_like(mean), self.weight, self.bias  # the mean is 0 by now
+        return F.batch_norm(centred, zero, variance, weight, bias, training=False, eps=self.eps)
 
     @classmethod
     def convert_sync_batchnorm(cls, module: Module, process_group: object = None) -> Module:

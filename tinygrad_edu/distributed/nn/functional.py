@@ -8,7 +8,7 @@ are L_0, L_1, ..., each rank's gradient is that of L_0 + L_1 + ... with respect 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from tinygrad_edu.autograd.function import Function
 from tinygrad_edu.distributed import collectives as c
@@ -17,6 +17,8 @@ from tinygrad_edu.distributed.world import get_rank, get_world_size
 from tinygrad_edu.ops.creation import empty_like, zeros_like
 from tinygrad_edu.ops.joining import stack
 from tinygrad_edu.tensor import Tensor
+
+T = TypeVar("T")
 
 
 class _Collective(Function):
@@ -33,6 +35,19 @@ class _Collective(Function):
         return None, None, *([gxs] if isinstance(gxs, Tensor) else gxs)
 
 
+def _with_gradient(function: Callable[..., T], gradient: Callable[..., Any], *xs: Tensor) -> T:
+    """The function of the tensors; `gradient` is called with the cotangents of its values."""
+    found: T = _Collective.apply(function, gradient, *xs)
+    return found
+
+
+def _changed(x: Tensor, collective: Callable[..., Any], *args: Any) -> Tensor:
+    """A copy of the tensor, after a collective that changes it in place."""
+    y = x.clone()
+    collective(y, *args)
+    return y
+
+
 def _check_op(name: str, op: ReduceOp, *known: ReduceOp) -> None:
     if op not in known:
         raise NotImplementedError(f"{name}: ReduceOp.{op.name} has no gradient here")
@@ -44,8 +59,7 @@ def all_reduce(tensor: Tensor, op: ReduceOp = ReduceOp.SUM, group: Group = None)
     with_extreme: list[Tensor] = []  # where this rank has it
 
     def function(x: Tensor) -> Tensor:
-        y = x.clone()
-        c.all_reduce(y, op, group)
+        y = _changed(x, c.all_reduce, op, group)
         if op in (ReduceOp.MIN, ReduceOp.MAX):
             with_extreme.append((x == y).to(x.dtype))
         return y
@@ -56,20 +70,13 @@ def all_reduce(tensor: Tensor, op: ReduceOp = ReduceOp.SUM, group: Group = None)
         count = all_reduce(with_extreme[0], group=group)
         return with_extreme[0] * all_reduce(g, group=group) / count  # they share it
 
-    found: Tensor = _Collective.apply(function, gradient, tensor)
-    return found
+    return _with_gradient(function, gradient, tensor)
 
 
 def broadcast(tensor: Tensor, src: int, group: Group = None) -> Tensor:
     """The tensor of the rank `src`; the others' have its shape and dtype."""
-
-    def function(x: Tensor) -> Tensor:
-        y = x.clone()
-        c.broadcast(y, src, group)
-        return y
-
-    found: Tensor = _Collective.apply(function, lambda g: reduce(g, src, group=group), tensor)
-    return found
+    function = lambda x: _changed(x, c.broadcast, src, group)  # noqa: E731
+    return _with_gradient(function, lambda g: reduce(g, src, group=group), tensor)
 
 
 def reduce(tensor: Tensor, dst: int, op: ReduceOp = ReduceOp.SUM, group: Group = None) -> Tensor:
@@ -77,12 +84,10 @@ def reduce(tensor: Tensor, dst: int, op: ReduceOp = ReduceOp.SUM, group: Group =
     _check_op("reduce", op, ReduceOp.SUM)
 
     def function(x: Tensor) -> Tensor:
-        y = x.clone()
-        c.reduce(y, dst, op, group)
+        y = _changed(x, c.reduce, dst, op, group)
         return y if get_rank() == dst else zeros_like(y)
 
-    found: Tensor = _Collective.apply(function, lambda g: broadcast(g, dst, group), tensor)
-    return found
+    return _with_gradient(function, lambda g: broadcast(g, dst, group), tensor)
 
 
 def all_gather(tensor: Tensor, group: Group = None) -> tuple[Tensor, ...]:
@@ -96,8 +101,7 @@ def all_gather(tensor: Tensor, group: Group = None) -> tuple[Tensor, ...]:
     def gradient(*gs: Tensor) -> Tensor:
         return reduce_scatter(empty_like(gs[0]), [*gs], group=group)
 
-    found: tuple[Tensor, ...] = _Collective.apply(function, gradient, tensor)
-    return found
+    return _with_gradient(function, gradient, tensor)
 
 
 def gather(tensor: Tensor, dst: int = 0, group: Group = None) -> tuple[Tensor, ...]:
@@ -125,7 +129,7 @@ def reduce_scatter(
     def gradient(g: Tensor) -> tuple[Tensor, ...]:
         return all_gather(g / get_world_size(group) if op is ReduceOp.AVG else g, group)
 
-    found: Tensor = _Collective.apply(function, gradient, *input_list)
+    found = _with_gradient(function, gradient, *input_list)
     output.detach().copy_(found.detach())
     return found
 
@@ -143,7 +147,7 @@ def all_to_all(
     def gradient(*gs: Tensor) -> tuple[Tensor, ...]:
         return all_to_all([empty_like(g) for g in gs], [*gs], group)
 
-    found: tuple[Tensor, ...] = _Collective.apply(function, gradient, *input_tensor_list)
+    found = _with_gradient(function, gradient, *input_tensor_list)
     for y, value in zip(output_tensor_list, found, strict=True):
         y.detach().copy_(value.detach())
     return found

@@ -81,39 +81,66 @@ def ndtri(p: Array) -> Array:
 
 def zeta(s: Array, q: Array) -> Array:
     """Hurwitz's zeta function: the sum of `(q + k) ** -s` over k = 0, 1, 2, ..."""
-    s, start = np.broadcast_arrays(s.astype(np.float64), q.astype(np.float64))
-    at = start.copy()
-    total = np.zeros_like(at)
-    while ((at < 10) & np.isfinite(at)).any():
-        total = total + np.where(at < 10, np.power(at, -s), 0.0)
-        at = np.where(at < 10, at + 1, at)
+    s, q = np.broadcast_arrays(s.astype(np.float64), q.astype(np.float64))
+    whole, odd = q == np.floor(q), np.where(s % 2 == 1, -1.0, 1.0)
+    below = (q < 0) & ~whole & (s > 1)
+    up = np.where(below, q - np.floor(q), np.where(q > 0, q, 1.0))
+    # The terms from a negative q on, as the difference of two sums of positive ones.
+    mirrored = _zeta(s, np.where(below, 1 - up, 1.0)) - _zeta(s, np.where(below, 1 - q, 1.0))
+    y = _zeta(s, up) + np.where(below, odd * mirrored, 0.0)
+    y = np.where((q < 0) & (s != np.floor(s)) | np.isnan(q) | (q == np.inf), np.nan, y)
+    y = np.where((q <= 0) & whole, np.inf, y)
+    return np.where(s == 1, np.inf, np.where(s < 1, np.nan, y))
+
+
+_FAR = 35
+"""From here on the terms of the zeta function are summed by their integral."""
+
+
+def _zeta(s: Array, q: Array) -> Array:
+    """The same for positive q, by the formula of Euler and Maclaurin."""
+    at, total = q, np.zeros_like(q)
+    for _ in range(_FAR):
+        total = total + np.where(at < _FAR, np.power(at, -s), 0.0)
+        at = np.where(at < _FAR, at + 1, at)
     total = total + np.power(at, 1 - s) / (s - 1) + np.power(at, -s) / 2
     factor = s / 2
     for k, b in enumerate(_BERNOULLI, 1):
-        total = total + b * factor * np.power(at, 1 - s - 2 * k)
+        power = np.power(at, 1 - s - 2 * k)
+        total = total + np.where(power == 0, 0.0, b * factor * power)
         factor = factor * (s + 2 * k - 1) * (s + 2 * k) / ((2 * k + 1) * (2 * k + 2))
-    whole = start == np.floor(start)
-    y = np.where(s == 1, np.inf, np.where(s < 1, np.nan, total))
-    y = np.where((start <= 0) & (s > 1) & ~whole & (s != np.floor(s)), np.nan, y)
-    return np.where((start <= 0) & (s > 1) & whole, np.inf, y)
+    return np.asarray(total)
+
+
+_LARGE = 1e4
+"""From here on the incomplete gamma function comes from the error function."""
+_DENSE = (
+    (-1 / 3, 1 / 12, -2 / 135, 1 / 864, 1 / 2835, -139 / 777600, 1 / 25515),
+    (-1 / 540, -1 / 288, 1 / 378, -77 / 77760),
+)
+"""Temme's coefficients, by powers of 1 / a and then of eta."""
 
 
 def igamma(a: Array, x: Array) -> Array:
     """The share of the integral of `t**(a-1) exp(-t)` that lies below x."""
-    a, x = np.broadcast_arrays(a.astype(np.float64), x.astype(np.float64))
-    left = x < a + 1
-    series, fraction = _below(a, np.where(left, x, a)), _above(a, np.where(left, a + 1, x))
-    y = np.where(left, series, 1 - fraction)
-    return _edges(y, a, x, 0.0, 1.0)
+    return _edges(_shares(a, x, 0), a, x, 0.0, 1.0)
 
 
 def igammac(a: Array, x: Array) -> Array:
     """`1 - igamma(a, x)`, accurate where that is close to 0."""
+    return _edges(_shares(a, x, 1), a, x, 1.0, 0.0)
+
+
+def _shares(a: Array, x: Array, which: int) -> Array:
+    """The share below x or, if `which` is 1, above."""
     a, x = np.broadcast_arrays(a.astype(np.float64), x.astype(np.float64))
-    left = x < a + 1
-    series, fraction = _below(a, np.where(left, x, a)), _above(a, np.where(left, a + 1, x))
-    y = np.where(left, 1 - series, fraction)
-    return _edges(y, a, x, 1.0, 0.0)
+    usual = (a > 0) & (x > 0) & (a < np.inf) & (x < np.inf)
+    small, left = usual & (a < _LARGE), x < a + 1
+    below = _below(np.where(small & left, a, 1.0), np.where(small & left, x, 1.0))
+    above = _above(np.where(small & ~left, a, 1.0), np.where(small & ~left, x, 2.0))
+    shares = (np.where(left, below, 1 - above), np.where(left, 1 - below, above))
+    large = _of_large(np.where(usual & ~small, a, _LARGE), np.where(usual & ~small, x, _LARGE))
+    return np.where(small, shares[which], large[which])
 
 
 def _edges(y: Array, a: Array, x: Array, at_zero: float, at_infinity: float) -> Array:
@@ -123,9 +150,38 @@ def _edges(y: Array, a: Array, x: Array, at_zero: float, at_infinity: float) -> 
     return np.where((x < 0) | (a < 0) | np.isnan(a) | ((a == 0) & (x == 0)), np.nan, y)
 
 
+def _excess(u: Array) -> Array:
+    """`u - log(1 + u)`, from its series where the two are close."""
+    near = np.where(np.abs(u) < 0.01, u, 0.0)
+    series: Any = 0.0
+    for k in range(10, 1, -1):
+        series = (-1) ** k / k + near * series
+    return np.where(np.abs(u) < 0.01, near * near * series, u - np.log1p(u))
+
+
 def _factor(a: Array, x: Array) -> Array:
-    """`x**a exp(-x) / gamma(a)`."""
-    return np.exp(a * np.log(x) - x - lgamma(a))
+    """`x**a exp(-x) / gamma(a)`; of a large `a` by Stirling's series, for its parts are huge."""
+    up = np.maximum(a, 10.0)
+    correction = sum([b / (2 * k * (2 * k - 1)) / up ** (2 * k - 1)
+                      for k, b in enumerate(_BERNOULLI, 1)])  # fmt: skip
+    stirling = np.sqrt(up / (2 * np.pi)) * np.exp(-up * _excess((x - up) / up) - correction)
+    down = np.minimum(a, 10.0)
+    return np.where(a < 10, np.exp(down * np.log(x) - x - lgamma(down)), stirling)
+
+
+def _of_large(a: Array, x: Array) -> tuple[Array, Array]:
+    """The shares below and above x, for a large `a`: Temme's expansion around the error function.
+
+    Source: NIST Digital Library of Mathematical Functions, 8.12.3 and 8.12.4.
+    """
+    u = np.minimum((x - a) / a, 1e300)
+    half = _excess(u)
+    eta = np.sqrt(2 * half) * np.sign(u)
+    near = np.clip(eta, -0.5, 0.5)  # beyond, all of this is 0
+    first, second = [sum([c * near**k for k, c in enumerate(row)]) for row in _DENSE]
+    rest = np.exp(-a * half) / np.sqrt(2 * np.pi * a) * (first + second / a)
+    z = eta * np.sqrt(a / 2)
+    return erfc(-z) / 2 - rest, erfc(z) / 2 + rest
 
 
 def _below(a: Array, x: Array) -> Array:
@@ -134,7 +190,7 @@ def _below(a: Array, x: Array) -> Array:
     for n in range(1, 100000):
         term = term * x / (a + n)
         total = total + term
-        if not (np.abs(term) > 1e-17 * np.abs(total)).any():
+        if not (np.abs(term) > 1e-16 * np.abs(total)).any():
             break
     return total * _factor(a, x)
 
@@ -152,6 +208,6 @@ def _above(a: Array, x: Array) -> Array:
         c = b + step / c
         change = c * d
         h = h * change
-        if not (np.abs(change - 1) > 1e-16).any():
+        if not (np.abs(change - 1) > 4e-16).any():
             break
     return h * _factor(a, x)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinygrad_edu.backend import new_like
 from tinygrad_edu.dtypes import Array, NumpyDtype, default, from_numpy, is_floating, to_numpy
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.graph import TensorBase
@@ -283,18 +284,32 @@ def _over(x: Any, divisor: Any) -> Any:
     return x / divisor if isinstance(divisor, TensorBase) else lasting(x / divisor)
 
 
-def _strips(y: Any, x: Any, dx: Any, dim: int) -> Any:
-    ndim = operand("trapezoid", y).ndim
-    if not ndim:
+def _dimension(name: str, y: Any, x: Any, dim: int) -> int:
+    """`dim` from the front; the errors of `trapezoid`."""
+    shape = operand(name, y).shape
+    if not shape:
         raise IndexError(f"Dimension specified as {dim} but tensor has no dimensions")
-    dim = read_dim(dim, ndim)
-    middle = _over(_part(y, dim, slice(1, None)) + _part(y, dim, slice(0, -1)), 2)
-    if not hasattr(x, "array"):
-        return _times(middle, dx if x is None else x), dim
+    dim = read_dim(dim, len(shape))
+    places = [x.array] if hasattr(x, "array") else []
+    if any(a.dtype == bool for a in (y.array, *places)):
+        which = "`x` or `y`" if places else "`y`"
+        raise RuntimeError(f"{name}: received a bool input for {which}, but bool is not supported")
+    if places and x.array.ndim == 1 and len(x.array) != shape[dim]:
+        raise RuntimeError(f"{name}: There must be one `x` value for each sample point")
+    return dim
+
+
+def _widths(y: Any, x: Any, dim: int) -> Any:
+    """The widths of the strips between the places `x`, in a shape that goes with that of `y`."""
+    ndim = y.array.ndim
     if x.array.ndim == 1:
-        width = diff(x)
-        return middle * width.reshape((-1, *(1,) * (ndim - dim - 1))), dim
-    return middle * diff(x, dim=dim - ndim), dim
+        return diff(x).reshape((-1, *(1,) * (ndim - dim - 1)))
+    return diff(x, dim=dim - ndim)
+
+
+def _sums(y: Any, dim: int) -> Any:
+    """The sums of neighbours."""
+    return _part(y, dim, slice(1, None)) + _part(y, dim, slice(0, -1))
 
 
 @numpy_names
@@ -309,15 +324,27 @@ def trapezoid(y: Any, x: Any = None, *, dx: Any = 1, dim: int = -1) -> Tensor:
     tensor(4.)
     """
 
-    strips, dim = _strips(y, x, dx, dim)
-    return sum(strips, dim)
+    shape = operand("trapezoid", y).shape
+    if shape and not shape[read_dim(dim, len(shape))]:  # asked first of all, as in torch
+        rest = list(shape)
+        del rest[dim]
+        return wrap(new_like(y.array, tuple(rest), 0))
+    dim = _dimension("trapezoid", y, x, dim)
+    if hasattr(x, "array"):
+        return _over(sum(_sums(y, dim) * _widths(y, x, dim), dim), 2)
+    # In torch's order, which decides what becomes of infinities: all, less half of both ends.
+    before = (slice(None),) * dim
+    ends = _slice(y, (*before, 0)) + _slice(y, (*before, -1))
+    return _times(sum(y, dim) - _times(ends, 0.5), dx if x is None else x)
 
 
 @numpy_names
 def cumulative_trapezoid(y: Any, x: Any = None, *, dx: Any = 1, dim: int = -1) -> Tensor:
     """The running integral of `trapezoid`."""
-    strips, dim = _strips(y, x, dx, dim)
-    return cumsum(strips, dim)
+    dim = _dimension("cumulative_trapezoid", y, x, dim)
+    if hasattr(x, "array"):
+        return _over(cumsum(_sums(y, dim) * _widths(y, x, dim), dim), 2)
+    return cumsum(_times(_over(_sums(y, dim), 2), dx if x is None else x), dim)
 
 
 @numpy_names
@@ -413,6 +440,8 @@ def _prod_gradient(g: Tensor, x: Any, y: Tensor, dims: Dims, keepdim: bool) -> A
 
     Of two zeros among all elements, each stops whatever is not finite, as in torch.
     """
+    if not x.shape:
+        return g
     zeros = int((raw(x) == 0).sum())
     g = restore(g, x.shape, dims, keepdim)
     if not zeros:

@@ -376,15 +376,16 @@ _solve.vjp(A=lambda g, A, y: matmul(_solve(_turned(A), -g), _turned(y)),
 
 
 @primitive
-def substitute(A: Array, B: Array, upper: bool) -> Array:
+def substitute(A: Array, B: Array, upper: bool, columns: bool = False) -> Array:
     """The X with `A @ X = B`, row after row, where only a triangle of A is read.
 
-    The gradient of A is that of the whole matrix; a caller that reads a triangle takes its part.
+    With `columns` it is stored column after column.  The gradient of A is that of the whole matrix;
+    a caller that reads a triangle takes its part.
     """
     lead = np.broadcast_shapes(A.shape[:-2], B.shape[:-2])
     X = np.broadcast_to(B, (*lead, *B.shape[-2:])).copy()
     _substitute_into(A, X, upper)
-    return X
+    return by_columns(X) if columns else X
 
 
 def _substitute_into(A: Array, X: Array, upper: bool) -> None:

@@ -98,7 +98,7 @@ def solve_triangular(
         )
     T = _triangle(A, upper, unitriangular)
     if left:
-        return stored_by_columns(substitute(T, B, upper))
+        return substitute(T, B, upper, True)
     result: Tensor = _turned(substitute(_turned(T), _turned(B), not upper))
     return result
 
@@ -113,8 +113,8 @@ def triangular_solve(
     if operand("triangular_solve", b).ndim < 2 or operand("triangular_solve", A).ndim < 2:
         raise RuntimeError("torch.triangular_solve: Expected A and b to have 2 or more dimensions")
     T = _triangle(A, upper, unitriangular)
-    solution = substitute(_turned(T), b, not upper) if transpose else substitute(T, b, upper)
-    return return_types.triangular_solve(stored_by_columns(solution), A.clone())
+    T, upper = (_turned(T), not upper) if transpose else (T, upper)
+    return return_types.triangular_solve(substitute(T, b, upper, True), A.clone())
 
 
 @takes_out(dtype="any")
@@ -133,7 +133,7 @@ def cholesky_solve(B: Tensor, L: Any, upper: bool = False) -> Tensor:
                 f"{name} should have at least 2 dimensions, but has {x.ndim} dimensions instead"
             )
     T = _turned(L) if upper else L  # torch's gradient, too, is that of all of it
-    return stored_by_columns(substitute(_turned(T), substitute(T, B, False), True))
+    return substitute(_turned(T), substitute(T, B, False), True, True)
 
 
 @takes_out(dtype="any")
