@@ -321,3 +321,21 @@ def test_no_state_is_stale(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
             expected = function(x)
             model.random.setstate(before)
             assert bits(compiled(x)) == bits(expected), explained(compiled)
+
+
+def test_an_attribute_of_a_list_is_guarded_whatever_its_name() -> None:
+    class Scales(list[float]):
+        plain = leaf = 0.0
+
+    scales = Scales([2.0])
+    scales.plain = scales.leaf = 1.0
+
+    @torch.compile
+    def scaled(x: torch.Tensor) -> torch.Tensor:
+        return x * scales[0] * scales.plain + scales.leaf
+
+    for name in ("plain", "leaf"):
+        for _ in range(3):
+            scaled(torch.ones(2))
+        setattr(scales, name, 5.0)
+        assert scaled(torch.ones(2)).tolist() == [2.0 * scales.plain + scales.leaf] * 2

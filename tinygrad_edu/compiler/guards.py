@@ -113,7 +113,7 @@ class State:
         if isinstance(value, TensorBase):  # what it is, is asked at each call
             self.tensors.append(value)
             self.look(_node, value, None)
-            self.own_attributes(value)
+            self.attributes(value, self.names - _TENSOR)
         elif isinstance(value, (tuple, frozenset, list, dict)):
             self.container(value, name)
         elif isinstance(value, types.FunctionType):
@@ -126,17 +126,17 @@ class State:
             parts = [get(value) for kinds, get in _PARTS if isinstance(value, kinds)]
             self.visit(parts[0], name) if parts else self.instance(value, name)
 
-    def own_attributes(self, value: Any) -> None:
-        """Attributes that were given to an object of a kind that we know, or by its class."""
+    def attributes(self, value: Any, names: set[str]) -> None:
+        """Attributes of these names, given to an object or by a class of the user's."""
         found = getattr(value, "__dict__", {})
         if not isinstance(value, TensorBase) and type(value).__module__ not in _STANDARD:
             self.look(length_hint, found, 0)
             self.cls(type(value))
-        self.entries(found, [n for n in found if n in self.names and n not in _TENSOR])
+        self.entries(found, [n for n in found if n in names])
 
     def container(self, value: Any, name: Any) -> None:
         """All that it holds; and where it can change, that it is there."""
-        self.own_attributes(value)
+        self.attributes(value, self.names)
         if isinstance(value, (list, dict)):
             self.look(length_hint, value, 0)
             self.entries(value, [*value] if isinstance(value, dict) else range(len(value)))
@@ -174,16 +174,12 @@ class State:
     def instance(self, value: Any, name: Any) -> None:
         """An object: the attributes that the code names, and its class."""
         module = type(value).__module__
-        attributes: Any = getattr(value, "__dict__", None)
         trains = isinstance(value, Module) or module.startswith(_TRAINERS)
         known = trains or not is_ours({"__name__": module})
-        strange = attributes is None or hasattr(type(value), "__slots__")
+        strange = not hasattr(value, "__dict__") or hasattr(type(value), "__slots__")
         strange = strange or not known or module.partition(".")[0] in _STANDARD
         refuse(strange, f"`{name}` is a {type(value).__name__}, which might change unnoticed")
-        self.cls(type(value))
-        self.look(length_hint, attributes, 0)
-        names = self.users_names if module.startswith(_TRAINERS) else self.names
-        self.entries(attributes, [n for n in attributes if n in names])
+        self.attributes(value, self.users_names if module.startswith(_TRAINERS) else self.names)
 
     def _check_closures(self, watch: Watch) -> None:
         """Every function that ran and has a closure must have been found, or made in the run."""
