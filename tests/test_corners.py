@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -188,3 +189,13 @@ def test_an_attention_lies_in_memory_as_in_torch() -> None:
                 y = library.nn.functional.scaled_dot_product_attention(*given)
                 results.append(y.stride())
             assert results[0] == results[1], (q, k, v)
+
+
+@pytest.mark.parametrize("name", ["det", "slogdet", "logdet"])
+@pytest.mark.parametrize("values", [[[1.0, NAN], [0.0, 1.0]], [[1e38, 1e38], [1e38, -1e38]]])
+def test_functions_of_numpys_own_do_not_warn(name: str, values: Any) -> None:
+    """The filter of this package knows its own modules only."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        getattr(ours, name)(ours.tensor(values))
+    assert not [w for w in told if "numpy" in w.filename]

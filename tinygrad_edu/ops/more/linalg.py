@@ -310,6 +310,7 @@ def _or_where_nan(y: Array, A: Array, value: float) -> Array:
 
 
 @primitive(node="LinalgDet", half="as it is")
+@np.errstate(all="ignore")  # NumPy's own code would warn
 def det(A: Array) -> Array:
     """The determinant of square matrices, (..., n, n) -> (...).
 
@@ -330,11 +331,13 @@ det.vjp(A=lambda g, A: _scalars(g) * _cofactors(A))
 
 
 @primitive(node="LinalgSlogdet", half="as it is")
+@np.errstate(all="ignore")  # NumPy's own code would warn
 def _logabsdet(A: Array) -> Array:
     return _or_where_nan(np.linalg.slogdet(A)[1], A, np.nan)
 
 
 @primitive(node="LinalgSlogdet", half="as it is")
+@np.errstate(all="ignore")  # NumPy's own code would warn
 def _sign_of_det(A: Array) -> Array:
     _check_square("slogdet", A)
     return _or_where_nan(np.linalg.slogdet(A)[0], A, 0)  # nan has no sign
