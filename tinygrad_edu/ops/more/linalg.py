@@ -301,16 +301,17 @@ _second_of_det.vjp(h=lambda g, A: _second_of_det(g, A),
                    A=lambda g, h, A: _third_of_det(g, h, A))  # fmt: skip
 
 
-def _or_where_nan(y: Array, A: Array, value: float) -> Array:
-    """`y`, a number for each matrix, and `value` for those that hold a nan.
+@np.errstate(all="ignore")  # NumPy's own code would warn
+def _of_determinant(which: int, A: Array, of_nan: float) -> Array:
+    """Its sign, the logarithm of its size, or itself (2); `of_nan` for matrices that hold a nan.
 
     LAPACK stops at a pivot of 0, and does not see what lies behind it.
     """
-    return np.where(np.isnan(A).any((-2, -1)), np.full_like(y, value), y)
+    y = np.linalg.det(A) if which == 2 else np.linalg.slogdet(A)[which]
+    return np.where(np.isnan(A).any((-2, -1)), np.full_like(y, of_nan), y)
 
 
 @primitive(node="LinalgDet", half="as it is")
-@np.errstate(all="ignore")  # NumPy's own code would warn
 def det(A: Array) -> Array:
     """The determinant of square matrices, (..., n, n) -> (...).
 
@@ -324,23 +325,21 @@ def det(A: Array) -> Array:
     tensor(6.)
     """
     _check_square("det", A)
-    return _or_where_nan(np.linalg.det(A), A, np.nan)
+    return _of_determinant(2, A, np.nan)
 
 
 det.vjp(A=lambda g, A: _scalars(g) * _cofactors(A))
 
 
 @primitive(node="LinalgSlogdet", half="as it is")
-@np.errstate(all="ignore")  # NumPy's own code would warn
 def _logabsdet(A: Array) -> Array:
-    return _or_where_nan(np.linalg.slogdet(A)[1], A, np.nan)
+    return _of_determinant(1, A, np.nan)
 
 
 @primitive(node="LinalgSlogdet", half="as it is")
-@np.errstate(all="ignore")  # NumPy's own code would warn
 def _sign_of_det(A: Array) -> Array:
     _check_square("slogdet", A)
-    return _or_where_nan(np.linalg.slogdet(A)[0], A, 0)  # nan has no sign
+    return _of_determinant(0, A, 0)  # nan has no sign
 
 
 _logabsdet.vjp(A=lambda g, A: _scalars(g) * _turned(inv(A)))
