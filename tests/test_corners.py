@@ -199,3 +199,32 @@ def test_functions_of_numpys_own_do_not_warn(name: str, values: Any) -> None:
         warnings.simplefilter("always")
         getattr(ours, name)(ours.tensor(values))
     assert not [w for w in told if "numpy" in w.filename]
+
+
+@pytest.mark.parametrize("shapes", [((3, 1), (3, 4)), ((4,), (3, 4)), ((3, 4), (4,)), ((), (4,))])
+@pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
+def test_a_multilabel_loss_is_averaged_over_the_classes_of_the_scores(
+    shapes: Any, reduction: str
+) -> None:
+    found: list[Any] = []
+    for library in (ours, torch):
+        x, y = [library.arange(math.prod(s)).reshape(s).double() / 7 - 0.3 for s in shapes]
+        loss = library.nn.functional.multilabel_soft_margin_loss
+        try:
+            found.append(loss(x, y, reduction=reduction).numpy())
+        except IndexError:
+            found.append(None)
+    assert (found[0] is None) is (found[1] is None)
+    if found[0] is not None:
+        np.testing.assert_allclose(*found)
+
+
+def test_running_statistics_that_share_memory_are_refused() -> None:
+    """torch moves them several times over, by numbers that it has moved already."""
+    x, one = ours.ones(4, 3), ours.zeros(())
+    for place in (0, 1):
+        running = [ours.zeros(3), ours.ones(3)]
+        running[place] = one.expand(3)
+        with pytest.raises(RuntimeError, match="refers to a single memory location"):
+            ours.nn.functional.batch_norm(x, *running, training=True)
+        ours.nn.functional.batch_norm(x, *running)  # there they are only read

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tinygrad_edu.dtypes import Array, from_numpy, is_floating, not_implemented
-from tinygrad_edu.engine.boundary import same_device
+from tinygrad_edu.engine.boundary import refuse_expanded, same_device
 from tinygrad_edu.engine.composed import composed, of_tensors
 from tinygrad_edu.engine.levels import refuse_captured
 from tinygrad_edu.engine.nodes import shown_as
@@ -233,6 +233,7 @@ def _move(running: Tensor | None, new: Array, momentum: float, x: Tensor) -> Non
     refuse_captured(running, "batch_norm", x)
     old = running.array
     same_device("batch_norm", new, old)
+    refuse_expanded(old)
     old *= 1 - momentum
     old += momentum * new.reshape(old.shape).astype(old.dtype, copy=False)
     running._storage.write()

@@ -304,7 +304,8 @@ def multilabel_soft_margin_loss(
     reduction = read_reduction(size_average, reduce, reduction)
     losses: Any = -(target * logsigmoid(input) + (1 - target) * logsigmoid(-input))
     losses = losses if weight is None else losses * weight
-    return reduced(losses.mean(-1), reduction)
+    dim = input.dim() - 1  # of the scores, whatever the target's shape makes of them
+    return reduced(losses.sum(dim) / input.size(dim), reduction)
 
 
 @composed(autocast={"cpu": "float32"})
