@@ -28,6 +28,14 @@ def _sin_pi(x: Array) -> Any:
     return np.sin(np.pi * (x - np.rint(x)))
 
 
+def stirling(x: Array) -> Any:
+    """What `(x - 1/2) log(x) - x + log(2 pi) / 2` lacks to be `lgamma(x)`, for x of 10 and more."""
+    series: Any = 0.0
+    for k, b in enumerate(_BERNOULLI, 1):
+        series = series + b / (2 * k * (2 * k - 1)) / x ** (2 * k - 1)
+    return series
+
+
 def lgamma(x: Array) -> Array:
     """`log(|gamma(x)|)`; inf at 0, -1, -2, ..."""
     z = x.astype(np.float64)
@@ -38,9 +46,7 @@ def lgamma(x: Array) -> Array:
     for i in range(_STEPS):
         product = product * np.where(small, up + i, 1.0)
     up = np.where(small, up + _STEPS, up)
-    series = 0.0
-    for k, b in enumerate(_BERNOULLI, 1):
-        series = series + b / (2 * k * (2 * k - 1)) / up ** (2 * k - 1)
+    series = stirling(up)
     y = (up - 0.5) * np.log(up) - up + 0.5 * math.log(2 * math.pi) + series - np.log(product)
     y = np.where(np.isinf(up), np.inf, y)
     y = np.where((z == 1) | (z == 2), 0.0, y)

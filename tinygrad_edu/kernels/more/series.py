@@ -17,7 +17,7 @@ import numpy as np
 
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.kernels.erf import erfc, erfinv
-from tinygrad_edu.kernels.more.gamma import _BERNOULLI, lgamma
+from tinygrad_edu.kernels.more.gamma import _BERNOULLI, lgamma, stirling
 
 _BETWEEN = 20.0
 """Up to here the Bessel functions come from their power series; it needs 50 terms there."""
@@ -162,11 +162,9 @@ def _excess(u: Array) -> Array:
 def _factor(a: Array, x: Array) -> Array:
     """`x**a exp(-x) / gamma(a)`; of a large `a` by Stirling's series, for its parts are huge."""
     up = np.maximum(a, 10.0)
-    correction = sum([b / (2 * k * (2 * k - 1)) / up ** (2 * k - 1)
-                      for k, b in enumerate(_BERNOULLI, 1)])  # fmt: skip
-    stirling = np.sqrt(up / (2 * np.pi)) * np.exp(-up * _excess((x - up) / up) - correction)
+    large = np.sqrt(up / (2 * np.pi)) * np.exp(-up * _excess((x - up) / up) - stirling(up))
     down = np.minimum(a, 10.0)
-    return np.where(a < 10, np.exp(down * np.log(x) - x - lgamma(down)), stirling)
+    return np.where(a < 10, np.exp(down * np.log(x) - x - lgamma(down)), large)
 
 
 def _of_large(a: Array, x: Array) -> tuple[Array, Array]:
