@@ -22,7 +22,7 @@ from tinygrad_edu.optim.common import (
     counter,
     number,
     zeros_like,
-)  # fmt: skip
+)
 from tinygrad_edu.optim.optimizer import Group, Optimizer, Params, Rows, State
 from tinygrad_edu.tensor import Tensor
 
