@@ -7,7 +7,6 @@ each library in a process of its own.
 """
 
 import argparse
-import contextlib
 import importlib
 import json
 import os
@@ -201,9 +200,7 @@ def main():
     parser.add_argument("workload", choices=list(WORKLOADS))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=2.0)
-    parser.add_argument(
-        "--brief-waits", action="store_true", help="of the BLAS: kernels/waiting.py"
-    )
+    parser.add_argument("--wait", type=int, help="of the BLAS, in 2^n cycles: kernels/waiting.py")
     args = parser.parse_args()
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = str(args.threads)  # before the library is imported
@@ -223,11 +220,9 @@ def main():
             torch.set_num_threads(args.threads)
         work = WORKLOADS[args.workload](torch)
         work = torch.compile(work, fullgraph=True) if compiled else work
-    waits = contextlib.nullcontext()
-    if args.brief_waits and args.library in ("tinygrad_edu", "compiled"):
-        waits = importlib.import_module("tinygrad_edu.kernels.waiting").brief_waits()
-    with waits:
-        times = measure(work, args.seconds)
+    if args.wait is not None and args.library in ("tinygrad_edu", "compiled"):
+        importlib.import_module("tinygrad_edu.kernels.waiting").set_wait(args.wait)
+    times = measure(work, args.seconds)
     print(json.dumps({"times": times, "peak": memory("VmHWM")}))
 
 

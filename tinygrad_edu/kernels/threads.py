@@ -6,8 +6,9 @@ thread takes parts too, and each thread takes the next one when it is free.
 
 Attention is computed like that, a group of heads at a time.  Single products of matrices are left
 to NumPy's BLAS, whose own threads are faster at it: they wait for work spinning, where ours take
-30 us to wake up.  Within attention, though, the products are so small that meeting after each one
-costs the BLAS more than its threads save; there it gets one thread, and the heads are spread.
+30 us to wake up; where ours work too they wait less (waiting.py).  Within attention, though, the
+products are so small that meeting after each one costs the BLAS more than its threads save; there
+it gets one thread, and the heads are spread.
 Of chains of elementwise operations only long ones gain, such as GELU's on large arrays
 (`spread_elements`): between two calls of NumPy every thread needs Python's lock, and a call on a
 block that fits in the cache is over too soon (layer norm and AdamW: 0.9 to 1.0 times one thread's
@@ -30,6 +31,9 @@ from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
+
+NAME = "tinygrad_edu"
+"""Of the threads."""
 
 
 class Blas:
@@ -137,7 +141,7 @@ class _Pool:
 
     def run(self, work: Callable[[Any], object], parts: Sequence[Any], threads: int) -> None:
         while len(self.threads) < threads - 1:
-            thread = threading.Thread(target=self._wait, name="tinygrad_edu", daemon=True)
+            thread = threading.Thread(target=self._wait, name=NAME, daemon=True)
             thread.start()
             self.threads.append(thread.native_id)
             self.away_from = -1
@@ -207,9 +211,13 @@ def spread(work: Callable[[Any], object], parts: Sequence[Any], threads: int | N
     threads = min(count() if threads is None else threads, len(parts))
     mine = threads > 1 and pool.busy.acquire(blocking=False)
     of_blas = 1 if library is None else library.get()
-    if library is not None and of_blas > 1:  # if it is 1, maybe another thread will set it back
-        library.set(1)
     try:
+        if mine and not pool.threads:
+            from tinygrad_edu.kernels import waiting
+
+            waiting.begin()
+        if library is not None and of_blas > 1:  # if it is 1, maybe another thread will set it back
+            library.set(1)
         if mine:
             pool.run(work, parts, threads)
         else:

@@ -1,60 +1,70 @@
 """How long the BLAS's threads wait for work spinning, set at run time.
 
 After a product OpenBLAS's threads spin for 2^28 cycles, a tenth of a second, ready for the next
-one, and so take processors from the threads of threads.py.  Where long computations of the two
-kinds take turns, a shorter wait is faster; where products follow each other, it is slower, on some
-processors three times.  So it is for the user to say, and to measure:
-
-    with brief_waits():
-        train()
+one, and so take processors from the threads of threads.py.  Once those have started, the BLAS's
+spin for 2^20 cycles, a third of a millisecond, and then sleep: products that follow each other find
+them awake, long elementwise work finds its processors free.  A program whose arrays are too small
+for threads of ours never comes here, for it gains nothing (a perceptron's step would take a tenth
+longer).  `set_wait()` gives them their usual wait back; the environment variable
+OPENBLAS_THREAD_TIMEOUT goes before all this.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
+import sys
 import threading
-from collections.abc import Iterator
 
-from tinygrad_edu.kernels.threads import blas
+from tinygrad_edu.kernels.threads import NAME, blas
 from tinygrad_edu.kernels.undivided import undivided
 
-VARIABLE, USUAL = "OPENBLAS_THREAD_TIMEOUT", 28
-"""What OpenBLAS reads the wait from, as a power of two, and what it takes without that."""
+VARIABLE, USUAL, BRIEF = "OPENBLAS_THREAD_TIMEOUT", 28, 20
+"""What OpenBLAS reads the wait from, a power of two; what it takes without; and what suits us."""
 
 
-@contextlib.contextmanager
-def brief_waits(power: int = 20) -> Iterator[bool]:
-    """Within the block the BLAS's threads spin for 2^power cycles, then sleep until they are woken.
+class _Set:
+    power: int | None = None
+    """What `set_wait` was given; None as long as nobody has called it."""
+
+
+def begin() -> None:
+    """Our threads start: a brief wait, unless another was asked for."""
+    if _Set.power is None:
+        set_wait(BRIEF)
+
+
+def set_wait(power: int = USUAL) -> bool:
+    """From now on the BLAS's threads spin for 2^power cycles, then sleep until they are woken.
 
     Args:
         power: in [4, 30].
 
-    Gives whether that could be done.  It cannot with another BLAS than OpenBLAS, with one thread,
-    with other threads of Python running, which may be within the BLAS, or where the environment
-    variable says how long to wait.
+    Returns:
+        Whether that could be done: its threads are started anew.  It cannot with another BLAS than
+        OpenBLAS, with one thread, with other threads of Python at work, which may be within the
+        BLAS, or where the environment variable says how long to wait.
 
-    >>> with brief_waits(): pass
+    >>> done = set_wait()
     """
     if not 4 <= power <= 30:
         raise ValueError(f"power must lie in [4, 30], but got {power}")
-    done = VARIABLE not in os.environ and _restart(power)
-    try:
-        yield done
-    finally:
-        if done:
-            _restart(USUAL)
-
-
-def _restart(power: int) -> bool:
-    """Start the BLAS's threads anew, if it lets us and nobody may be using them."""
     library = blas()
-    others = [t for t in threading.enumerate() if t.name != "tinygrad_edu"]
-    if library is None or library.restart is None or len(others) > 1 or library.get() == 1:
+    if library is None or library.restart is None or library.get() == 1:
+        return False
+    if VARIABLE in os.environ or any(map(_may_compute, threading.enumerate())):
         return False
     try:
         os.environ[VARIABLE] = str(power)
         undivided([*library.restart, (library.set, library.get())])
     finally:
         os.environ.pop(VARIABLE, None)
+    _Set.power = power
     return True
+
+
+def _may_compute(thread: threading.Thread) -> bool:
+    """Whether a thread may be within the BLAS: it is none of ours, and waits for no other."""
+    if thread.name == NAME or thread is threading.current_thread():
+        return False
+    frame = sys._current_frames().get(thread.ident or 0)
+    return frame is not None and frame.f_globals.get("__name__") != threading.__name__
