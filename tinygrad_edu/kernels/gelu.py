@@ -38,6 +38,8 @@ _DENSITY = 1 / math.sqrt(2 * math.pi)
 _T = (0.11761249, 0.04336026, 0.33078616, -0.32705948, 0.44955675, -0.11425617)
 _FAR = 20.0
 """From here on `exp(-x^2 / 2)` is 0, and so must be its product with |x|, even if x is infinite."""
+_SIGN = np.array(-(2**31), np.int32)
+"""The bit that a float32 has if it is negative."""
 
 
 def gelu(x: Array, approximate: str, sloped: bool = True) -> tuple[Array, Array]:
@@ -125,16 +127,24 @@ def _by_polynomial(
     for c in rest[::-1]:
         y += c
         y *= t  # in the end T
-    np.add(x, a, out=t)
-    t *= half  # max(x, 0), but nan for -inf, as in torch
     if sloped:
         np.multiply(a, density, out=slope)
         slope -= y
         slope *= e
         slope += half
-        np.copysign(slope, x, out=slope)
+        _turn(slope, x, t)
         slope += half
+    np.add(x, a, out=t)
+    t *= half  # max(x, 0), but nan for -inf, as in torch
     y *= e
-    np.minimum(a, far, out=a)
+    if not (a.size and a.max() <= far):  # looking costs a sixth of it
+        np.minimum(a, far, out=a)
     y *= a
     np.subtract(t, y, out=y)
+
+
+def _turn(y: Array, x: Array, scratch: Array) -> None:
+    """`y *= sign(x)`, by the bits, in a third of the time of `copysign`."""
+    bits = scratch.view(np.int32)
+    np.bitwise_and(x.view(np.int32), _SIGN, out=bits)
+    np.bitwise_xor(y.view(np.int32), bits, out=y.view(np.int32))
