@@ -12,12 +12,12 @@ from tinygrad_edu.ops.more.decompositions import (
     svd,
     svdvals,
 )
+from tinygrad_edu.ops.more.diagonals import diagonal_of_matrices as diagonal
 from tinygrad_edu.ops.more.linalg import cholesky, det, inv, slogdet, solve
-from tinygrad_edu.ops.more.linalg import diagonal_of_matrices as diagonal
 from tinygrad_edu.ops.more.norms import matrix_norm, vector_norm
 from tinygrad_edu.ops.more.norms import matrix_or_vector_norm as norm
 from tinygrad_edu.ops.more.products import linalg_cross as cross
-from tinygrad_edu.ops.more.products import multi_dot
+from tinygrad_edu.ops.more.products import multi_dot, vecdot
 from tinygrad_edu.ops.more.solvers import (
     cholesky_ex,
     cond,
@@ -30,7 +30,6 @@ from tinygrad_edu.ops.more.solvers import (
     tensorinv,
     tensorsolve,
     vander,
-    vecdot,
 )
 
 __all__ = [

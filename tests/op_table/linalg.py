@@ -1,4 +1,4 @@
-"""Rows of tinygrad_edu/ops/more/linalg.py and norms.py."""
+"""Rows of tinygrad_edu/ops/more/linalg.py, diagonals.py and norms.py."""
 
 import math
 

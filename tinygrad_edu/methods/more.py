@@ -25,6 +25,8 @@ if TYPE_CHECKING:
         bitwise,
         counting,
         cumulative,
+        diagonals,
+        differences,
         drawing,
         linalg,
         norms,
@@ -55,9 +57,9 @@ else:
     ]
     for name in (
         "activation", "arranging", "bitwise", "counting", "cumulative", "decompositions",
-        "drawing", "linalg", "norms", "placing", "products", "putting", "real", "scattering",
-        "series", "solvers", "sorting", "special", "statistics", "strided", "trigonometric",
-        "weighted",
+        "diagonals", "differences", "drawing", "linalg", "norms", "placing", "products", "putting",
+        "real", "scattering", "series", "solvers", "sorting", "special", "statistics", "strided",
+        "trigonometric", "weighted",
     ):  # fmt: skip
         globals()[name] = room(f"tinygrad_edu.ops.more.{name}")
 
@@ -76,6 +78,8 @@ def import_all() -> None:
         counting,
         cumulative,
         decompositions,
+        diagonals,
+        differences,
         drawing,
         linalg,
         norms,
@@ -216,7 +220,7 @@ class MoreMethods:
     cumsum, cumsum_ = cumulative.cumsum, inplace(cumulative.cumsum)
     cumprod, cumprod_ = cumulative.cumprod, inplace(cumulative.cumprod)
     logcumsumexp = cumulative.logcumsumexp
-    diff = cumulative.diff
+    diff = differences.diff
     sort, argsort, msort = sorting.sort, sorting.argsort, sorting.msort
     topk, kthvalue = sorting.topk, sorting.kthvalue
     median, nanmedian, mode = sorting.median, sorting.nanmedian, sorting.mode
@@ -232,9 +236,9 @@ class MoreMethods:
     addbmm, addbmm_ = products.addbmm, inplace(products.addbmm, apart=True, gaps="alone")
     baddbmm, baddbmm_ = products.baddbmm, inplace(products.baddbmm, apart=True, gaps="alone")
     kron, cross = products.kron, products.cross
-    diagonal, diag, trace = linalg.diagonal, linalg.diag, linalg.trace
-    diag_embed, diagflat = linalg.diag_embed, linalg.diagflat
-    fill_diagonal_ = linalg.fill_diagonal_
+    diagonal, diag, trace = diagonals.diagonal, diagonals.diag, diagonals.trace
+    diag_embed, diagflat = diagonals.diag_embed, diagonals.diagflat
+    fill_diagonal_ = diagonals.fill_diagonal_
     det, slogdet, logdet = linalg.det, linalg.slogdet, linalg.logdet
     inverse, pinverse = linalg.inv, solvers.pinverse
     matrix_power = solvers.matrix_power

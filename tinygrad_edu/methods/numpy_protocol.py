@@ -37,6 +37,8 @@ from tinygrad_edu.ops.arguments import UFUNCS
 from tinygrad_edu.ops.more import (
     arranging,
     cumulative,
+    diagonals,
+    differences,
     einsum,
     linalg,
     norms,
@@ -140,9 +142,9 @@ def _like(make: Operation) -> Operation:
 
 def _trapezoid(y: Tensor, x: Tensor | None = None, dx: float = 1.0, dim: int = -1) -> Tensor:
     return (
-        cumulative.trapezoid(y, dx=dx, dim=dim)
+        differences.trapezoid(y, dx=dx, dim=dim)
         if x is None
-        else cumulative.trapezoid(y, x, dim=dim)
+        else differences.trapezoid(y, x, dim=dim)
     )
 
 
@@ -180,7 +182,7 @@ FUNCTIONS: dict[Any, Operation] = {
     np.dot: lambda a, b: _dot(a, b), np.inner: products.inner, np.outer: products.outer,
     np.tensordot: lambda a, b, axes=2: products.tensordot(a, b, axes),
     np.einsum: lambda equation, *ts: einsum.einsum(equation, *ts), np.kron: products.kron,
-    np.diag: lambda x, k=0: linalg.diag(x, k), np.trace: linalg.trace,
+    np.diag: lambda x, k=0: diagonals.diag(x, k), np.trace: diagonals.trace,
     np.tril: lambda x, k=0: masking.tril(x, k), np.triu: lambda x, k=0: masking.triu(x, k),
     np.sort: lambda x, dim=-1: _flattened(lambda t, d: sorting.sort(t, d)[0])(x, dim),
     np.argsort: lambda x, dim=-1: _flattened(sorting.argsort)(x, dim),

@@ -47,26 +47,14 @@ from tinygrad_edu.ops.more.cumulative import (
     cummin,
     cumprod,
     cumsum,
-    cumulative_trapezoid,
-    diff,
-    gradient,
     logcumsumexp,
     prod,
-    trapezoid,
 )  # fmt: skip
+from tinygrad_edu.ops.more.diagonals import diag, diag_embed, diagflat, diagonal, trace
+from tinygrad_edu.ops.more.differences import cumulative_trapezoid, diff, gradient, trapezoid
 from tinygrad_edu.ops.more.drawing import normal
 from tinygrad_edu.ops.more.einsum import einsum
-from tinygrad_edu.ops.more.linalg import (
-    cholesky,
-    det,
-    diag,
-    diag_embed,
-    diagflat,
-    diagonal,
-    logdet,
-    slogdet,
-    trace,
-)
+from tinygrad_edu.ops.more.linalg import cholesky, det, logdet, slogdet
 from tinygrad_edu.ops.more.linalg import inv as inverse
 from tinygrad_edu.ops.more.norms import cdist, dist, norm, renorm
 from tinygrad_edu.ops.more.placing import index_copy, index_fill, scatter, take, take_along_dim

@@ -24,7 +24,7 @@ from tinygrad_edu.ops.creation import DeviceLike, Dtype, finish
 from tinygrad_edu.ops.gathering import index_select
 from tinygrad_edu.ops.indexing import _index_put, _slice, _take, copy_
 from tinygrad_edu.ops.joining import cat, meshgrid, select, stack
-from tinygrad_edu.ops.more.linalg import diagonal
+from tinygrad_edu.ops.more.diagonals import diagonal
 from tinygrad_edu.ops.shape import expand, flip, reshape, t, transpose
 from tinygrad_edu.out import takes_out
 from tinygrad_edu.out_of_memory import told

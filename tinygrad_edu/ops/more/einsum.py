@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from tinygrad_edu.engine.boundary import type_name
 from tinygrad_edu.engine.graph import TensorBase
 from tinygrad_edu.ops.matmul import matmul
-from tinygrad_edu.ops.more.linalg import diagonal
+from tinygrad_edu.ops.more.diagonals import diagonal
 from tinygrad_edu.ops.reduction import sum
 from tinygrad_edu.ops.shape import _permute, movedim
 

@@ -7,6 +7,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from tinygrad_edu.dtypes import is_floating
+from tinygrad_edu.engine.boundary import need_tensors
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.ops.arguments import numbers_first, numpy_names
@@ -329,3 +330,17 @@ __all__ = [
     "inner", "kron", "linalg_cross", "matmul", "mm", "multi_dot", "mv", "outer",
     "tensordot", "vdot",
 ]  # fmt: skip
+
+
+@takes_out
+@numpy_names
+@composed(autocast={"cpu": "lower"})
+def vecdot(x: Tensor, y: Tensor, *, dim: int = -1) -> Tensor:
+    """The dot products of the vectors that lie in one dimension.
+
+    >>> import tinygrad_edu as torch
+    >>> torch.linalg.vecdot(torch.ones(2, 3), torch.tensor([1.0, 2.0, 3.0]))
+    tensor([6., 6.])
+    """
+    need_tensors("linalg_vecdot", x=x, y=y)
+    return sum(x * y, dim)

@@ -14,13 +14,13 @@ import numpy as np
 
 from tinygrad_edu.backend import CPU, beside, new_like, to_device
 from tinygrad_edu.dtypes import Array, from_numpy, int64, is_floating
-from tinygrad_edu.engine.boundary import LinAlgError, need_tensors
+from tinygrad_edu.engine.boundary import LinAlgError
 from tinygrad_edu.engine.composed import composed, of_tensors
 from tinygrad_edu.engine.nodes import lasting
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.names import return_types
 from tinygrad_edu.ops import sampling
-from tinygrad_edu.ops.arguments import named, numpy_names, operand, raw
+from tinygrad_edu.ops.arguments import named, operand, raw
 from tinygrad_edu.ops.casting import clone, contiguous
 from tinygrad_edu.ops.creation import ones_like
 from tinygrad_edu.ops.joining import stack
@@ -38,26 +38,12 @@ from tinygrad_edu.ops.more.linalg import (
     substitute,
 )
 from tinygrad_edu.ops.more.norms import matrix_or_vector_norm
-from tinygrad_edu.ops.reduction import mean, sum
+from tinygrad_edu.ops.reduction import mean
 from tinygrad_edu.out import takes_out
 from tinygrad_edu.size import read_dims
 
 if TYPE_CHECKING:
     from tinygrad_edu.tensor import Tensor
-
-
-@takes_out
-@numpy_names
-@composed(autocast={"cpu": "lower"})
-def vecdot(x: Tensor, y: Tensor, *, dim: int = -1) -> Tensor:
-    """The dot products of the vectors that lie in one dimension.
-
-    >>> import tinygrad_edu as torch
-    >>> torch.linalg.vecdot(torch.ones(2, 3), torch.tensor([1.0, 2.0, 3.0]))
-    tensor([6., 6.])
-    """
-    need_tensors("linalg_vecdot", x=x, y=y)
-    return sum(x * y, dim)
 
 
 def _triangle(A: Tensor, upper: bool, unit: bool) -> Tensor:
