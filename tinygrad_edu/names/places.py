@@ -136,6 +136,11 @@ NAMES = {
     "ops.arithmetic": {"ops.more.weighted": "addcdiv addcmul lerp"},
     "ops.shape": {"ops.joining": "atleast_1d atleast_2d atleast_3d"},
     "ops.more.decompositions": {"ops.more.solvers": "matrix_power"},
+    "ops.more.cumulative": {"ops.more.differences": "cumulative_trapezoid diff gradient trapezoid"},
+    "ops.more.linalg": {
+        "ops.more.diagonals": "diag diag_embed diagflat diagonal diagonal_of_matrices trace"
+    },
+    "ops.more.solvers": {"ops.more.products": "vecdot"},
     "ops.largest": {"ops.more.cumulative": "cummax cummin"},
     "ops.reduction": {"ops.more.cumulative": "prod"},
 }
