@@ -19,6 +19,7 @@ from tinygrad_edu.engine.composed import composed, of_tensors
 from tinygrad_edu.engine.nodes import lasting
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.names import return_types
+from tinygrad_edu.names.moved import moved_names
 from tinygrad_edu.ops import sampling
 from tinygrad_edu.ops.arguments import named, operand, raw
 from tinygrad_edu.ops.casting import clone, contiguous
@@ -497,3 +498,7 @@ def matrix_power(A: Tensor, n: int) -> Tensor:
         return eye_like
     product: Tensor = result.clone() if result is A else result
     return product
+
+
+if not TYPE_CHECKING:  # a type checker is to miss what is not here
+    __getattr__ = moved_names(__name__)
