@@ -63,14 +63,12 @@ class Recorder:
         self.handed: list[Any] = []
         self.names: dict[int, str] = {}
         self.alive: list[Any] = []
-        self.versions: dict[Any, int] = {}
         self.writer = Writer()
         self.count = 0
         self.effects = False
         self.walked: set[Any] = set()
         self.kept: dict[int, list[str]] = {}
         self.made: Any = None
-        self.position = random.default_generator.get_state_bytes()
         nodes = {t.node for t in outside if t.node is not None}
         if len(self.outside) < len(outside):
             watch.refuse("two tensors are one array")
@@ -82,7 +80,6 @@ class Recorder:
     def hand(self, t: Any, name: str) -> str:
         """A tensor that the program is given."""
         self.handed.append(t)
-        self.note(t)
         return self.known(t.array, name)
 
     def known(self, value: Any, name: str = "") -> str:
@@ -92,10 +89,6 @@ class Recorder:
         self.names[id(value)] = name
         self.alive.append(value)
         return name
-
-    def note(self, t: Any) -> None:
-        """Remember the version of a tensor's memory, to notice writes."""
-        self.versions.setdefault(t._storage, t._storage.version)
 
     def name_of(self, value: Any) -> str | None:
         """The name of an array; None for what is none."""
@@ -126,7 +119,6 @@ class Recorder:
             return make(*args, **kwargs)
         watch.busy = True
         try:
-            self.check(writes=effect)
             if effect:
                 args = tuple([[*a] if isinstance(a, GeneratorType) else a for a in args])
                 self.effects = True
@@ -143,10 +135,7 @@ class Recorder:
                 self.attempt(self.write, op, args, kwargs, y)
             elif op.name != "backward":
                 self.attempt(self.write_call, op, make, args, kwargs, y)
-            if effect:
-                self.versions = {s: s.version for s in self.versions}
         finally:
-            self.position = random.default_generator.get_state_bytes()
             watch.busy = False
         return y
 
@@ -164,13 +153,6 @@ class Recorder:
         self.made = (values, y)
         return y
 
-    def check(self, writes: bool = True) -> None:
-        """Refuse if something was drawn, or written, that the replay would not."""
-        if self.position.tobytes() != random.default_generator.get_state_bytes().tobytes():
-            self.watch.refuse("random numbers are drawn outside of dropout")
-        if writes and any([s.version != version for s, version in self.versions.items()]):
-            self.watch.refuse("a tensor is written in place")
-
     # ---- writing
 
     def write(self, op: Any, args: Any, kwargs: Any, result: Any) -> None:
@@ -178,7 +160,6 @@ class Recorder:
         refuse("out" in kwargs, "`out=` is written to")
         for t in tensors((args, kwargs)):
             self.name_of(t.array)
-            self.note(t)
         refuse(op.name in _SIZE_BY_VALUE, f"the size of {op.name}'s result depends on values")
         results = result if op.multiple else (result,)
         arrays = [r.array if isinstance(r, TensorBase) else r for r in results]
@@ -196,7 +177,6 @@ class Recorder:
         extra = [self.known(object()) for _ in saved]  # it may be an argument itself next time
         left = as_tuple(names) if op.multiple else names[0]
         for r in tensors(result):
-            self.note(r)
             if r.node is not None:
                 kept, plan = (r.node.whole or r.node).kept, r.node.plan
                 shapes = [self.writer.constant(shape) for shape in kept[len(plan.keep) :]]
@@ -248,8 +228,6 @@ class Recorder:
             call += "" if made is result else ".array"
             call = f"{self.known(made)} = {call}"
         self.alive.append(args)
-        for t in tensors(result):
-            self.note(t)
         self.writer.line(call)
 
     def write_walk(self, args: Any, kwargs: Any) -> None:

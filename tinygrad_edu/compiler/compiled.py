@@ -156,7 +156,6 @@ class Compiled(Wrapper):
                 answer = self.function(*args, **kwargs)
         finally:
             state.mode = mode
-        recorder.check()
         reason = reason or watch.problem or ""
         if before is None and not reason:
             self.seen[key] = watch

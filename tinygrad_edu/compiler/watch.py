@@ -53,12 +53,12 @@ _VALUES = set(
 _ENGINE = _TRUSTED | _ours(
     "engine.fast engine.record engine.views engine.boundary engine.composed engine.mode"
     " engine.binding engine.levels engine.runs engine.tree engine.nodes engine.versions"
-    " engine.switches dtypes backend size compiler.capture compiler.watch random out_of_memory"
+    " engine.switches dtypes backend size compiler.capture compiler.watch out_of_memory"
 )
 _CLOSED = {f"{_PACKAGE}.{name}": what for name, what in {
     "engine.inplace": "a write in place", "engine.gradients": "a backward pass",
     "engine.hooks": "a hook of a tensor", "autograd.function": "a custom Function",
-    "utils.checkpoint": "checkpointing",
+    "utils.checkpoint": "checkpointing", "random": "random numbers outside of dropout",
 }.items()}  # fmt: skip
 # What `.array` may be asked for anywhere, and functions that hand it on to such questions alone.
 _FACTS = {"shape", "dtype", "ndim", "size", "strides", "itemsize", "nbytes", "flags", "device"}
