@@ -27,7 +27,6 @@ from tinygrad_edu.nn.modules.hooks import everywhere
 
 _LOOKS = 16  # so many calls may be watched before what is not recorded yet just runs
 _arrays = attrgetter("array")
-_facts = attrgetter("array.shape", "array.dtype", "array.strides")
 
 
 class Unsupported(RuntimeError):
@@ -48,8 +47,6 @@ class Recording:
 
     def __init__(self, reason: str, kept: State | None) -> None:
         self.reason, self.state = reason, kept
-        self.known = kept.tensors if kept is not None and not reason else []
-        self.facts = [*map(_facts, self.known)]
 
     def record(self, recorder: Recorder, answer: Any) -> None:
         """Write the program of a run that gave this answer."""
@@ -59,8 +56,7 @@ class Recording:
 
     def holds(self) -> bool:
         """Whether everything that the recording depends on is as it was."""
-        state = self.state
-        return (state is None or state.holds()) and [*map(_facts, self.known)] == self.facts
+        return self.state is None or self.state.holds()
 
     def run(self, given: list[Any]) -> Any:
         """Replay it."""
@@ -77,13 +73,14 @@ class Compiled(Wrapper):
         fullgraph: raise where it cannot be recorded.
 
     Attributes:
+        seen: by signature, the first looks: what was watched, and the state that it depends on.
         known: by signature, the recordings and reasons.
     """
 
     def __init__(self, function: Any, fullgraph: bool = False) -> None:
         self.function, self.fullgraph = function, fullgraph
         self.known: dict[Any, list[Any]] = {}
-        self.seen: dict[Any, Watch] = {}
+        self.seen: dict[Any, list[Any]] = {}
         self.looks = 0
         if not isinstance(function, Compiled):
             functools.update_wrapper(self, function, updated=())
@@ -135,20 +132,12 @@ class Compiled(Wrapper):
             found.reason = f"its replay raised what the function does not: {_told(problem)}"
             return answer
 
-    def state(self, watch: Watch) -> tuple[Any, str]:
-        """What the function depends on; or None, and why it cannot be said."""
-        try:
-            return State(self.function, watch), ""
-        except Exception as problem:
-            return None, _told(problem)
-
     def look(self, key: Any, given: list[Any], args: Any, kwargs: Any) -> Any:
         """Run the function, watched; the second time, record it."""
         self.looks += 1
-        before: Any = self.seen.pop(key, None)
-        kept, reason = (None, "") if before is None else self.state(before)
-        watch = Watch()
-        recorder = Recorder(watch, given, kept.tensors) if kept is not None else Recorder(watch)
+        watch, seen = Watch(), self.seen.setdefault(key, [])
+        before, kept = next((look for look in seen if look[1].holds()), (None, None))
+        recorder = Recorder(watch) if kept is None else Recorder(watch, given, kept.tensors)
         mode = state.mode
         try:
             state.mode = mode.but(listeners=(recorder.heard,))
@@ -156,22 +145,20 @@ class Compiled(Wrapper):
                 answer = self.function(*args, **kwargs)
         finally:
             state.mode = mode
-        reason = reason or watch.problem or ""
-        if before is None and not reason:
-            self.seen[key] = watch
-            return answer
-        if kept is None:
-            kept, _ = self.state(watch)
-        found = Recording(reason, kept)
+        found = Recording("", kept)
         try:
-            if not reason:
-                new = watch.codes.keys() - before.codes.keys()
-                refuse(new, "two equal calls took different ways")
-                same = kept.same_as(State(self.function, before))
-                refuse(not same, "the run changes something that it depends on")
-                found.record(recorder, answer)
+            now = State(self.function, before or watch)
+            found.state = kept or now
+            refuse(watch.problem, watch.problem or "")
+            if before is None or kept is None:
+                seen.append((watch, now))
+                return answer
+            new = watch.codes.keys() - before.codes.keys()
+            refuse(new, "two equal calls took different ways")
+            refuse(not kept.same_as(now), "the run changes something that it depends on")
+            found.record(recorder, answer)
         except Exception as problem:  # whatever it is, the function's own answer stands
-            found.reason = _told(problem)
+            found.reason = watch.problem or _told(problem)
         self.known.setdefault(key, []).append(found)
         if self.fullgraph and found.reason:
             return self.plain(found.reason, args, kwargs)

@@ -79,7 +79,7 @@ _CONSTANTS = {
     for name in "arange full eye zeros ones zeros_like ones_like".split()
 }
 # Functions that look at a tensor given for a number, and at which argument.
-_TAKE_NUMBERS = {
+_TAKE_NUMBERS: dict[Any, str] = {
     creation.full: "fill_value", creation._number: "value", masking.masked_fill: "value",
 }  # fmt: skip
 _NUMBERS = {inspect.unwrap(function).__code__: name for function, name in _TAKE_NUMBERS.items()}
