@@ -183,20 +183,19 @@ class Recorder:
                 self.kept[id(kept)] = [*plan.pick((*inputs, left, *extra)), *shapes]
                 self.alive.append(kept)
         parts = y if op.multiple else (y,)
-        self.write_result(op, inputs, values, ", ".join([left, *extra]), names, arrays, parts)
+        self.write_result(op, inputs, ", ".join([left, *extra]), arrays, parts)
 
-    def write_result(
-        self, op: Any, inputs: Any, values: Any, left: str, names: Any, arrays: Any, parts: Any
-    ) -> None:
-        """The lines that compute `parts`, and make the results of them: in their own layout."""
-        writer, y = self.writer, arrays[0]
+    def write_result(self, op: Any, inputs: Any, left: str, arrays: Any, parts: Any) -> None:
+        """The lines that compute a result; each array of it in its own layout."""
+        writer, y, (values, _) = self.writer, arrays[0], self.made
         lowered = lower(writer, op.forward, inputs, values, y.shape, y.dtype)
         if lowered is not None and parts[0] is y:
             for text in f"{left} = {lowered}".format(y=left).split("\n"):
                 writer.line(text)
             return
         writer.line(f"{left} = {writer.call(op.forward, op.name, inputs)}")
-        for name, part, array in zip(names, parts, arrays, strict=True):
+        for part, array in zip(parts, arrays, strict=True):
+            name = self.names[id(array)]
             if part.__class__ is not np.ndarray:
                 writer.line(f"{name} = as_array({name})")
             elif part.strides != array.strides:
@@ -206,12 +205,6 @@ class Recorder:
 
     def write_call(self, op: Any, function: Any, args: Any, kwargs: Any, result: Any) -> None:
         """The line of a draw of random numbers, or of a step of training: it is called again."""
-        draws = op in _DRAWS
-        if draws:
-            own = args[0] is not random.default_generator
-            refuse(own, "random numbers of a generator of one's own")
-            odd = [type(p) not in (int, float) for p in args[2:]]
-            refuse(any(odd), "a draw with parameters that are no numbers")
         closure = op.name == "optimizer_step" and (len(args) > 1 or kwargs)
         refuse(closure, "a step of an optimizer with a closure")
         known = {id(t) for t in self.outside.values()}
@@ -220,7 +213,7 @@ class Recorder:
         given = [self.names.get(id(a)) or self.writer.constant(a) for a in args]
         given += [f"{name}={self.writer.constant(a)}" for name, a in kwargs.items()]
         name = function.__name__
-        if draws:
+        if op in _DRAWS:
             function = inspect.unwrap(function)
         call = self.writer.call(function, name, given)
         if result is not None:

@@ -54,16 +54,6 @@ class Recording:
         self.source, self.program = recorder.finish(answer)
         self.used = recorder.handed[len(recorder.given or ()) :]
 
-    def holds(self) -> bool:
-        """Whether everything that the recording depends on is as it was."""
-        return self.state is None or self.state.holds()
-
-    def run(self, given: list[Any]) -> Any:
-        """Replay it."""
-        self.begun = False
-        given = [*given, *self.used]
-        return self.program(given, *map(_arrays, given))
-
 
 class Compiled(Wrapper):
     """A function or module that records itself.
@@ -73,7 +63,7 @@ class Compiled(Wrapper):
         fullgraph: raise where it cannot be recorded.
 
     Attributes:
-        seen: by signature, the first looks: what was watched, and the state that it depends on.
+        seen: by signature, the first looks: the code that ran, and the state that it depends on.
         known: by signature, the recordings and reasons.
     """
 
@@ -96,7 +86,7 @@ class Compiled(Wrapper):
         except Refused as unseen:
             return self.plain(str(unseen), args, kwargs)
         for found in self.known.get(key, ()):
-            if found.holds() and not everywhere:
+            if not everywhere and (found.state is None or found.state.holds()):
                 if found.reason:
                     return self.plain(found.reason, args, kwargs)
                 return self.replay(found, given, args, kwargs)
@@ -118,8 +108,10 @@ class Compiled(Wrapper):
 
     def replay(self, found: Recording, given: list[Any], args: Any, kwargs: Any) -> Any:
         """Run a recording; where it raises, the function, for its own error."""
+        found.begun = False
+        given = [*given, *found.used]
         try:
-            return found.run(given)
+            return found.program(given, *map(_arrays, given))
         except Exception as problem:
             if found.begun:
                 raise
@@ -136,7 +128,7 @@ class Compiled(Wrapper):
         """Run the function, watched; the second time, record it."""
         self.looks += 1
         watch, seen = Watch(), self.seen.setdefault(key, [])
-        before, kept = next((look for look in seen if look[1].holds()), (None, None))
+        before, kept = next((look for look in seen if look[1].holds()), (watch.codes, None))
         recorder = Recorder(watch) if kept is None else Recorder(watch, given, kept.tensors)
         mode = state.mode
         try:
@@ -147,15 +139,15 @@ class Compiled(Wrapper):
             state.mode = mode
         found = Recording("", kept)
         try:
-            now = State(self.function, before or watch)
-            found.state = kept or now
-            refuse(watch.problem, watch.problem or "")
-            if before is None or kept is None:
-                seen.append((watch, now))
+            if kept is None:
+                found.state = State(self.function, watch)
+            refuse(watch.problem, str(watch.problem))
+            if kept is None:
+                seen.append((watch.codes, found.state))
                 return answer
-            new = watch.codes.keys() - before.codes.keys()
+            new = watch.codes.keys() - before.keys()
             refuse(new, "two equal calls took different ways")
-            refuse(not kept.same_as(now), "the run changes something that it depends on")
+            refuse(not kept.holds(), "the run changes something that it depends on")
             found.record(recorder, answer)
         except Exception as problem:  # whatever it is, the function's own answer stands
             found.reason = watch.problem or _told(problem)

@@ -78,11 +78,6 @@ class State:
         self._check_closures(watch)
         self.facts = [*map(_facts, self.tensors)]
 
-    def same_as(self, other: State) -> bool:
-        """Whether both found the same objects in the same places."""
-        mine, theirs = ([(look, key) for look, _, key in s.places] for s in (self, other))
-        return mine == theirs and all(map(_same, self.values, other.values))
-
     def holds(self) -> bool:
         """Whether the same objects are in the same places still."""
         try:
