@@ -50,7 +50,8 @@ class Recorder:
         outside: the tensors that the guards know.
 
     Attributes:
-        handed: the tensors that the program is given: the arguments, and those found outside.
+        handed: the tensors that the program is given, by name: the arguments, and those found
+            outside.
         names: what arrays are called, by `id`; `alive` keeps them, or an id would come again.
         kept: of what a node keeps, by `id`, the names; a renamed copy of the node keeps the same.
         walked: the nodes of backward passes.
@@ -60,7 +61,7 @@ class Recorder:
     def __init__(self, watch: Watch, given: Any = None, outside: Sequence[Any] = ()) -> None:
         self.watch, self.given = watch, given
         self.outside = {id(t.array): t for t in outside}
-        self.handed: list[Any] = []
+        self.handed: dict[str, Any] = {}
         self.names: dict[int, str] = {}
         self.alive: list[Any] = []
         self.writer = Writer()
@@ -79,7 +80,7 @@ class Recorder:
 
     def hand(self, t: Any, name: str) -> str:
         """A tensor that the program is given."""
-        self.handed.append(t)
+        self.handed[name] = t
         return self.known(t.array, name)
 
     def known(self, value: Any, name: str = "") -> str:
@@ -248,10 +249,8 @@ class Recorder:
         """The nodes behind the results, with the names of what they keep; and those where the
         recording ends: whose they are.
         """
-        ends: dict[Any, int] = {}
-        for i, t in enumerate(self.handed):
-            if t.node is not None:
-                ends.setdefault(t.node, i)
+        handed = enumerate(self.handed.values())
+        ends = {t.node: i for i, t in handed if t.node is not None}
         kept: dict[Any, list[str]] = {}
         todo = [t.node for t in results if t.node is not None and t.node not in ends]
         while todo:
@@ -268,7 +267,7 @@ class Recorder:
     def finish(self, answer: Any) -> tuple[str, Any]:
         """The program: its source, and itself.  It ends with the tensors that the run returns."""
         leaves, writer = tree.flatten(answer), self.writer
-        handed = {id(t): f"given[{i}]" for i, t in enumerate(self.handed)}
+        handed = {id(t): f"given[{i}]" for i, t in enumerate(self.handed.values())}
         found = {id(t): t for t in leaves if isinstance(t, TensorBase) and id(t) not in handed}
         results = [*found.values()]
         self.check_results(leaves, results)
@@ -281,14 +280,14 @@ class Recorder:
             frame = writer.name(tree.change(answer, lambda leaf: None), "answer")
             made = [f"rebuild({frame}, [{', '.join(made)}])"]
         writer.line(f"return {made[0]}")
-        count = len(self.given or ())
-        names = [f"x{i}" if i < count else f"w{i - count}" for i in range(len(self.handed))]
-        return writer.function(["given", *names])
+        return writer.function(["given", *self.handed])
 
     def check_results(self, leaves: list[Any], results: list[Any]) -> None:
         """Refuse results that share memory with what they must not."""
         own = [t._storage for t in results if t._storage is not INFERENCE]
-        shared = len({*own}) < len(own) or not {t._storage for t in self.handed}.isdisjoint(own)
+        shared = len({*own}) < len(own) or not {
+            t._storage for t in self.handed.values()
+        }.isdisjoint(own)
         refuse(shared, "results share memory with each other, or with an argument")
         for leaf in leaves:
             strange = not isinstance(leaf, TensorBase) and type(leaf) not in SIMPLE
@@ -299,7 +298,9 @@ class Recorder:
         kept, ends = self.graph([t for t in results if t.node not in self.walked])
         refuse(self.effects and kept, "a result of a training step could be walked backward")
         kept |= {t.node: [] for t in results if t.node in self.walked}
-        owners = {id(t.array): f"{texts[id(t)]}._storage" for t in (*self.handed, *results)}
+        owners = {
+            id(t.array): f"{texts[id(t)]}._storage" for t in (*self.handed.values(), *results)
+        }
         names = {node: f"current_node(given[{i}])" for node, i in ends.items()}
         for i, node in enumerate(sorted(kept, key=lambda node: node.number)):
             names[node], freed, plan = f"n{i}", node in self.walked, node.plan

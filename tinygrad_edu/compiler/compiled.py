@@ -52,7 +52,7 @@ class Recording:
         """Write the program of a run that gave this answer."""
         recorder.writer.names["recording"] = self
         self.source, self.program = recorder.finish(answer)
-        self.used = recorder.handed[len(recorder.given or ()) :]
+        self.used = [*recorder.handed.values()][len(recorder.given or ()) :]
 
 
 class Compiled(Wrapper):
@@ -72,8 +72,7 @@ class Compiled(Wrapper):
         self.known: dict[Any, list[Any]] = {}
         self.seen: dict[Any, list[Any]] = {}
         self.looks = 0
-        if not isinstance(function, Compiled):
-            functools.update_wrapper(self, function, updated=())
+        functools.update_wrapper(self, function, updated=())
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         mode = state.mode
