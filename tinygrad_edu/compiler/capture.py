@@ -9,7 +9,6 @@ not see, and the recording is given up.
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Sequence
 from types import GeneratorType
 from typing import Any
@@ -213,10 +212,7 @@ class Recorder:
         refuse(any(computed), "a step of training is given a tensor that is computed")
         given = [self.names.get(id(a)) or self.writer.constant(a) for a in args]
         given += [f"{name}={self.writer.constant(a)}" for name, a in kwargs.items()]
-        name = function.__name__
-        if op in _DRAWS:
-            function = inspect.unwrap(function)
-        call = self.writer.call(function, name, given)
+        call = self.writer.call(function, function.__name__, given)
         if result is not None:
             made = result.array if isinstance(result, TensorBase) else result
             call += "" if made is result else ".array"
@@ -285,9 +281,8 @@ class Recorder:
     def check_results(self, leaves: list[Any], results: list[Any]) -> None:
         """Refuse results that share memory with what they must not."""
         own = [t._storage for t in results if t._storage is not INFERENCE]
-        shared = len({*own}) < len(own) or not {
-            t._storage for t in self.handed.values()
-        }.isdisjoint(own)
+        others = {t._storage for t in self.handed.values()}
+        shared = len({*own}) < len(own) or not others.isdisjoint(own)
         refuse(shared, "results share memory with each other, or with an argument")
         for leaf in leaves:
             strange = not isinstance(leaf, TensorBase) and type(leaf) not in SIMPLE
@@ -298,9 +293,8 @@ class Recorder:
         kept, ends = self.graph([t for t in results if t.node not in self.walked])
         refuse(self.effects and kept, "a result of a training step could be walked backward")
         kept |= {t.node: [] for t in results if t.node in self.walked}
-        owners = {
-            id(t.array): f"{texts[id(t)]}._storage" for t in (*self.handed.values(), *results)
-        }
+        known = (*self.handed.values(), *results)
+        owners = {id(t.array): f"{texts[id(t)]}._storage" for t in known}
         names = {node: f"current_node(given[{i}])" for node, i in ends.items()}
         for i, node in enumerate(sorted(kept, key=lambda node: node.number)):
             names[node], freed, plan = f"n{i}", node in self.walked, node.plan

@@ -1,7 +1,7 @@
 """What `torch.compile` returns: a function that looks twice, and then replays.
 
-The first call with some signature runs the function as it is, and is watched.  So does the second;
-now it is known what to guard, and the operations' calls are recorded.  From the third on the
+The first call with some signature runs the function as it is, and is watched; behind it is written
+down what it depends on.  The second, if that still holds, is recorded.  From the third on the
 recording is replayed, while its guards hold.  What cannot be recorded runs as it is, always.
 """
 

@@ -7,7 +7,7 @@ code are guarded (guards.py); what cannot be guarded is a reason to refuse:
 
 * a function of ours that looks at the numbers in a tensor, such as `item()` or `bool()`;
 * a function written in C that is not known to depend on its arguments alone, such as `time()`;
-* writes in place, backward passes, hooks and custom Functions within the run.
+* writes in place, random numbers outside of dropout, hooks and custom Functions within the run.
 """
 
 from __future__ import annotations
