@@ -25,7 +25,7 @@ from tinygrad_edu.engine.composed import Composed
 from tinygrad_edu.engine.graph import INFERENCE, Node, TensorBase
 from tinygrad_edu.engine.levels import tensors
 from tinygrad_edu.engine.primitive import Primitive
-from tinygrad_edu.kernels.memory_order import slow_to_fast
+from tinygrad_edu.kernels.memory_order import stored
 from tinygrad_edu.ops import indexing, masking
 
 _DRAWS = {vars(draw)["composed"] for draw in (random.dropout_noise, random.keep_mask)}
@@ -33,11 +33,6 @@ _SIZE_BY_VALUE = {"nonzero", "masked_select", "argwhere", "unique", "bincount", 
                   "multinomial", "histc"}  # fmt: skip
 _EFFECTS = {"zero_grad", "backward", "clip", "optimizer_step", "scheduler_step"}
 """Steps of training, by the names under which they are heard."""
-
-
-def arranged(y: Any, axes: tuple[int, ...]) -> Any:
-    """A result with its axes in memory in this order, the slowest first."""
-    return np.ascontiguousarray(y.transpose(axes)).transpose(np.argsort(axes).tolist())
 
 
 class Recorder:
@@ -200,8 +195,8 @@ class Recorder:
                 writer.line(f"{name} = as_array({name})")
             elif part.strides != array.strides:
                 refuse(op.multiple or op.saves, f"{op.name} gives another layout than it computes")
-                axes = repr(tuple(slow_to_fast(array)))
-                writer.line(f"{name} = {writer.call(arranged, 'arranged', [name, axes])}")
+                made = writer.call(stored, "stored", [name, repr(array.strides)])
+                writer.line(f"{name} = {made}")
 
     def write_call(self, op: Any, function: Any, args: Any, kwargs: Any, result: Any) -> None:
         """The line of a draw of random numbers, or of a step of training: it is called again."""
@@ -224,9 +219,8 @@ class Recorder:
         """The lines of a backward pass."""
         given = {"inputs": None, "create_graph": False, **kwargs}
         (loss,), grads, *more = (*args, None) if len(args) == 1 else args
-        more_than_plain = given["inputs"] is not None or given["create_graph"] or any(more[1:])
-        more_than_plain = more_than_plain or grads not in (None, (None,))
-        refuse(more_than_plain, "a backward pass with gradients, inputs or create_graph")
+        special = [grads not in (None, (None,)), given["inputs"] is not None, given["create_graph"]]
+        refuse(any([*special, *more[1:]]), "a backward pass with gradients, inputs or create_graph")
         kept, ends = self.graph([loss])
         beyond = not kept or not all([node.is_leaf for node in ends])
         refuse(beyond, "a backward pass goes beyond the function")
