@@ -318,3 +318,11 @@ def test_models_of_the_examples_are_recorded(name: str, training: bool) -> None:
     assert recorded(compiled), explained(compiled)
     with torch.no_grad():
         same_runs(model, x)
+
+
+def test_a_result_in_another_layout_than_it_is_computed() -> None:
+    compiled = torch.compile(lambda x: torch.relu(x.expand(4, 3)))
+    x = torch.randn(1, 3)
+    expected = bits(torch.relu(x.expand(4, 3)))
+    assert [bits(compiled(x)) for _ in range(4)] == [expected] * 4
+    assert "stored(" in explained(compiled)

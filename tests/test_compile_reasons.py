@@ -11,6 +11,8 @@ from compiling import GPT, bits, explained
 import tinygrad_edu as torch
 from tinygrad_edu import nn
 
+RUNNING = torch.zeros(2), torch.ones(2)
+
 
 class Counter(nn.Module):
     def __init__(self) -> None:
@@ -75,6 +77,14 @@ def _drawn(x: Any) -> Any:
     return x + torch.randn(2) + torch.rand_like(x)
 
 
+def _seed(x: Any) -> Any:
+    return x * (torch.initial_seed() % 7)
+
+
+def _moved(x: Any) -> Any:
+    return nn.functional.batch_norm(torch.stack([x, 2 * x]), *RUNNING, training=True)
+
+
 def _numpy(x: Any) -> Any:
     return x + float(np.random.rand())
 
@@ -123,7 +133,7 @@ def _threshold(x: Any) -> Any:
 
 
 UNSAFE = [_branch, _item, _numbers, _mask, _where_at, _written, _drawn, _numpy, _index, _backward,
-          _custom, _hooked, _full, _viewed]  # fmt: skip
+          _custom, _hooked, _full, _viewed, _seed, _moved]  # fmt: skip
 
 
 @pytest.mark.parametrize("function", [*UNSAFE, _threshold])

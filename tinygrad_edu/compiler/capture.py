@@ -9,7 +9,6 @@ not see, and the recording is given up.
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Sequence
 from types import GeneratorType
 from typing import Any
@@ -26,7 +25,7 @@ from tinygrad_edu.engine.composed import Composed
 from tinygrad_edu.engine.graph import INFERENCE, Node, TensorBase
 from tinygrad_edu.engine.levels import tensors
 from tinygrad_edu.engine.primitive import Primitive
-from tinygrad_edu.kernels.memory_order import slow_to_fast
+from tinygrad_edu.kernels.memory_order import stored
 from tinygrad_edu.ops import indexing, masking
 
 _DRAWS = {vars(draw)["composed"] for draw in (random.dropout_noise, random.keep_mask)}
@@ -34,11 +33,6 @@ _SIZE_BY_VALUE = {"nonzero", "masked_select", "argwhere", "unique", "bincount", 
                   "multinomial", "histc"}  # fmt: skip
 _EFFECTS = {"zero_grad", "backward", "clip", "optimizer_step", "scheduler_step"}
 """Steps of training, by the names under which they are heard."""
-
-
-def arranged(y: Any, axes: tuple[int, ...]) -> Any:
-    """A result with its axes in memory in this order, the slowest first."""
-    return np.ascontiguousarray(y.transpose(axes)).transpose(np.argsort(axes).tolist())
 
 
 class Recorder:
@@ -50,7 +44,8 @@ class Recorder:
         outside: the tensors that the guards know.
 
     Attributes:
-        handed: the tensors that the program is given: the arguments, and those found outside.
+        handed: the tensors that the program is given, by name: the arguments, and those found
+            outside.
         names: what arrays are called, by `id`; `alive` keeps them, or an id would come again.
         kept: of what a node keeps, by `id`, the names; a renamed copy of the node keeps the same.
         walked: the nodes of backward passes.
@@ -60,17 +55,15 @@ class Recorder:
     def __init__(self, watch: Watch, given: Any = None, outside: Sequence[Any] = ()) -> None:
         self.watch, self.given = watch, given
         self.outside = {id(t.array): t for t in outside}
-        self.handed: list[Any] = []
+        self.handed: dict[str, Any] = {}
         self.names: dict[int, str] = {}
         self.alive: list[Any] = []
-        self.versions: dict[Any, int] = {}
         self.writer = Writer()
         self.count = 0
         self.effects = False
         self.walked: set[Any] = set()
         self.kept: dict[int, list[str]] = {}
         self.made: Any = None
-        self.position = random.default_generator.get_state_bytes()
         nodes = {t.node for t in outside if t.node is not None}
         if len(self.outside) < len(outside):
             watch.refuse("two tensors are one array")
@@ -81,8 +74,7 @@ class Recorder:
 
     def hand(self, t: Any, name: str) -> str:
         """A tensor that the program is given."""
-        self.handed.append(t)
-        self.note(t)
+        self.handed[name] = t
         return self.known(t.array, name)
 
     def known(self, value: Any, name: str = "") -> str:
@@ -92,10 +84,6 @@ class Recorder:
         self.names[id(value)] = name
         self.alive.append(value)
         return name
-
-    def note(self, t: Any) -> None:
-        """Remember the version of a tensor's memory, to notice writes."""
-        self.versions.setdefault(t._storage, t._storage.version)
 
     def name_of(self, value: Any) -> str | None:
         """The name of an array; None for what is none."""
@@ -126,7 +114,6 @@ class Recorder:
             return make(*args, **kwargs)
         watch.busy = True
         try:
-            self.check(writes=effect)
             if effect:
                 args = tuple([[*a] if isinstance(a, GeneratorType) else a for a in args])
                 self.effects = True
@@ -143,10 +130,7 @@ class Recorder:
                 self.attempt(self.write, op, args, kwargs, y)
             elif op.name != "backward":
                 self.attempt(self.write_call, op, make, args, kwargs, y)
-            if effect:
-                self.versions = {s: s.version for s in self.versions}
         finally:
-            self.position = random.default_generator.get_state_bytes()
             watch.busy = False
         return y
 
@@ -164,13 +148,6 @@ class Recorder:
         self.made = (values, y)
         return y
 
-    def check(self, writes: bool = True) -> None:
-        """Refuse if something was drawn, or written, that the replay would not."""
-        if self.position.tobytes() != random.default_generator.get_state_bytes().tobytes():
-            self.watch.refuse("random numbers are drawn outside of dropout")
-        if writes and any([s.version != version for s, version in self.versions.items()]):
-            self.watch.refuse("a tensor is written in place")
-
     # ---- writing
 
     def write(self, op: Any, args: Any, kwargs: Any, result: Any) -> None:
@@ -178,7 +155,6 @@ class Recorder:
         refuse("out" in kwargs, "`out=` is written to")
         for t in tensors((args, kwargs)):
             self.name_of(t.array)
-            self.note(t)
         refuse(op.name in _SIZE_BY_VALUE, f"the size of {op.name}'s result depends on values")
         results = result if op.multiple else (result,)
         arrays = [r.array if isinstance(r, TensorBase) else r for r in results]
@@ -196,42 +172,34 @@ class Recorder:
         extra = [self.known(object()) for _ in saved]  # it may be an argument itself next time
         left = as_tuple(names) if op.multiple else names[0]
         for r in tensors(result):
-            self.note(r)
             if r.node is not None:
                 kept, plan = (r.node.whole or r.node).kept, r.node.plan
                 shapes = [self.writer.constant(shape) for shape in kept[len(plan.keep) :]]
                 self.kept[id(kept)] = [*plan.pick((*inputs, left, *extra)), *shapes]
                 self.alive.append(kept)
         parts = y if op.multiple else (y,)
-        self.write_result(op, inputs, values, ", ".join([left, *extra]), names, arrays, parts)
+        self.write_result(op, inputs, ", ".join([left, *extra]), arrays, parts)
 
-    def write_result(
-        self, op: Any, inputs: Any, values: Any, left: str, names: Any, arrays: Any, parts: Any
-    ) -> None:
-        """The lines that compute `parts`, and make the results of them: in their own layout."""
-        writer, y = self.writer, arrays[0]
+    def write_result(self, op: Any, inputs: Any, left: str, arrays: Any, parts: Any) -> None:
+        """The lines that compute a result; each array of it in its own layout."""
+        writer, y, (values, _) = self.writer, arrays[0], self.made
         lowered = lower(writer, op.forward, inputs, values, y.shape, y.dtype)
         if lowered is not None and parts[0] is y:
             for text in f"{left} = {lowered}".format(y=left).split("\n"):
                 writer.line(text)
             return
         writer.line(f"{left} = {writer.call(op.forward, op.name, inputs)}")
-        for name, part, array in zip(names, parts, arrays, strict=True):
+        for part, array in zip(parts, arrays, strict=True):
+            name = self.names[id(array)]
             if part.__class__ is not np.ndarray:
                 writer.line(f"{name} = as_array({name})")
             elif part.strides != array.strides:
                 refuse(op.multiple or op.saves, f"{op.name} gives another layout than it computes")
-                axes = repr(tuple(slow_to_fast(array)))
-                writer.line(f"{name} = {writer.call(arranged, 'arranged', [name, axes])}")
+                made = writer.call(stored, "stored", [name, repr(array.strides)])
+                writer.line(f"{name} = {made}")
 
     def write_call(self, op: Any, function: Any, args: Any, kwargs: Any, result: Any) -> None:
         """The line of a draw of random numbers, or of a step of training: it is called again."""
-        draws = op in _DRAWS
-        if draws:
-            own = args[0] is not random.default_generator
-            refuse(own, "random numbers of a generator of one's own")
-            odd = [type(p) not in (int, float) for p in args[2:]]
-            refuse(any(odd), "a draw with parameters that are no numbers")
         closure = op.name == "optimizer_step" and (len(args) > 1 or kwargs)
         refuse(closure, "a step of an optimizer with a closure")
         known = {id(t) for t in self.outside.values()}
@@ -239,26 +207,20 @@ class Recorder:
         refuse(any(computed), "a step of training is given a tensor that is computed")
         given = [self.names.get(id(a)) or self.writer.constant(a) for a in args]
         given += [f"{name}={self.writer.constant(a)}" for name, a in kwargs.items()]
-        name = function.__name__
-        if draws:
-            function = inspect.unwrap(function)
-        call = self.writer.call(function, name, given)
+        call = self.writer.call(function, function.__name__, given)
         if result is not None:
             made = result.array if isinstance(result, TensorBase) else result
             call += "" if made is result else ".array"
             call = f"{self.known(made)} = {call}"
         self.alive.append(args)
-        for t in tensors(result):
-            self.note(t)
         self.writer.line(call)
 
     def write_walk(self, args: Any, kwargs: Any) -> None:
         """The lines of a backward pass."""
         given = {"inputs": None, "create_graph": False, **kwargs}
         (loss,), grads, *more = (*args, None) if len(args) == 1 else args
-        more_than_plain = given["inputs"] is not None or given["create_graph"] or any(more[1:])
-        more_than_plain = more_than_plain or grads not in (None, (None,))
-        refuse(more_than_plain, "a backward pass with gradients, inputs or create_graph")
+        special = [grads not in (None, (None,)), given["inputs"] is not None, given["create_graph"]]
+        refuse(any([*special, *more[1:]]), "a backward pass with gradients, inputs or create_graph")
         kept, ends = self.graph([loss])
         beyond = not kept or not all([node.is_leaf for node in ends])
         refuse(beyond, "a backward pass goes beyond the function")
@@ -277,10 +239,8 @@ class Recorder:
         """The nodes behind the results, with the names of what they keep; and those where the
         recording ends: whose they are.
         """
-        ends: dict[Any, int] = {}
-        for i, t in enumerate(self.handed):
-            if t.node is not None:
-                ends.setdefault(t.node, i)
+        handed = enumerate(self.handed.values())
+        ends = {t.node: i for i, t in handed if t.node is not None}
         kept: dict[Any, list[str]] = {}
         todo = [t.node for t in results if t.node is not None and t.node not in ends]
         while todo:
@@ -297,7 +257,7 @@ class Recorder:
     def finish(self, answer: Any) -> tuple[str, Any]:
         """The program: its source, and itself.  It ends with the tensors that the run returns."""
         leaves, writer = tree.flatten(answer), self.writer
-        handed = {id(t): f"given[{i}]" for i, t in enumerate(self.handed)}
+        handed = {id(t): f"given[{i}]" for i, t in enumerate(self.handed.values())}
         found = {id(t): t for t in leaves if isinstance(t, TensorBase) and id(t) not in handed}
         results = [*found.values()]
         self.check_results(leaves, results)
@@ -310,14 +270,13 @@ class Recorder:
             frame = writer.name(tree.change(answer, lambda leaf: None), "answer")
             made = [f"rebuild({frame}, [{', '.join(made)}])"]
         writer.line(f"return {made[0]}")
-        count = len(self.given or ())
-        names = [f"x{i}" if i < count else f"w{i - count}" for i in range(len(self.handed))]
-        return writer.function(["given", *names])
+        return writer.function(["given", *self.handed])
 
     def check_results(self, leaves: list[Any], results: list[Any]) -> None:
         """Refuse results that share memory with what they must not."""
         own = [t._storage for t in results if t._storage is not INFERENCE]
-        shared = len({*own}) < len(own) or not {t._storage for t in self.handed}.isdisjoint(own)
+        others = {t._storage for t in self.handed.values()}
+        shared = len({*own}) < len(own) or not others.isdisjoint(own)
         refuse(shared, "results share memory with each other, or with an argument")
         for leaf in leaves:
             strange = not isinstance(leaf, TensorBase) and type(leaf) not in SIMPLE
@@ -328,7 +287,8 @@ class Recorder:
         kept, ends = self.graph([t for t in results if t.node not in self.walked])
         refuse(self.effects and kept, "a result of a training step could be walked backward")
         kept |= {t.node: [] for t in results if t.node in self.walked}
-        owners = {id(t.array): f"{texts[id(t)]}._storage" for t in (*self.handed, *results)}
+        known = (*self.handed.values(), *results)
+        owners = {id(t.array): f"{texts[id(t)]}._storage" for t in known}
         names = {node: f"current_node(given[{i}])" for node, i in ends.items()}
         for i, node in enumerate(sorted(kept, key=lambda node: node.number)):
             names[node], freed, plan = f"n{i}", node in self.walked, node.plan

@@ -1,7 +1,7 @@
 """What `torch.compile` returns: a function that looks twice, and then replays.
 
-The first call with some signature runs the function as it is, and is watched.  So does the second;
-now it is known what to guard, and the operations' calls are recorded.  From the third on the
+The first call with some signature runs the function as it is, and is watched; behind it is written
+down what it depends on.  The second, if that still holds, is recorded.  From the third on the
 recording is replayed, while its guards hold.  What cannot be recorded runs as it is, always.
 """
 
@@ -27,7 +27,6 @@ from tinygrad_edu.nn.modules.hooks import everywhere
 
 _LOOKS = 16  # so many calls may be watched before what is not recorded yet just runs
 _arrays = attrgetter("array")
-_facts = attrgetter("array.shape", "array.dtype", "array.strides")
 
 
 class Unsupported(RuntimeError):
@@ -48,25 +47,12 @@ class Recording:
 
     def __init__(self, reason: str, kept: State | None) -> None:
         self.reason, self.state = reason, kept
-        self.known = kept.tensors if kept is not None and not reason else []
-        self.facts = [*map(_facts, self.known)]
 
     def record(self, recorder: Recorder, answer: Any) -> None:
         """Write the program of a run that gave this answer."""
         recorder.writer.names["recording"] = self
         self.source, self.program = recorder.finish(answer)
-        self.used = recorder.handed[len(recorder.given or ()) :]
-
-    def holds(self) -> bool:
-        """Whether everything that the recording depends on is as it was."""
-        state = self.state
-        return (state is None or state.holds()) and [*map(_facts, self.known)] == self.facts
-
-    def run(self, given: list[Any]) -> Any:
-        """Replay it."""
-        self.begun = False
-        given = [*given, *self.used]
-        return self.program(given, *map(_arrays, given))
+        self.used = [*recorder.handed.values()][len(recorder.given or ()) :]
 
 
 class Compiled(Wrapper):
@@ -77,16 +63,16 @@ class Compiled(Wrapper):
         fullgraph: raise where it cannot be recorded.
 
     Attributes:
+        seen: by signature, the first looks: the code that ran, and the state that it depends on.
         known: by signature, the recordings and reasons.
     """
 
     def __init__(self, function: Any, fullgraph: bool = False) -> None:
         self.function, self.fullgraph = function, fullgraph
         self.known: dict[Any, list[Any]] = {}
-        self.seen: dict[Any, Watch] = {}
+        self.seen: dict[Any, list[Any]] = {}
         self.looks = 0
-        if not isinstance(function, Compiled):
-            functools.update_wrapper(self, function, updated=())
+        functools.update_wrapper(self, function, updated=())
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         mode = state.mode
@@ -99,7 +85,7 @@ class Compiled(Wrapper):
         except Refused as unseen:
             return self.plain(str(unseen), args, kwargs)
         for found in self.known.get(key, ()):
-            if found.holds() and not everywhere:
+            if not everywhere and (found.state is None or found.state.holds()):
                 if found.reason:
                     return self.plain(found.reason, args, kwargs)
                 return self.replay(found, given, args, kwargs)
@@ -121,8 +107,10 @@ class Compiled(Wrapper):
 
     def replay(self, found: Recording, given: list[Any], args: Any, kwargs: Any) -> Any:
         """Run a recording; where it raises, the function, for its own error."""
+        found.begun = False
+        given = [*given, *found.used]
         try:
-            return found.run(given)
+            return found.program(given, *map(_arrays, given))
         except Exception as problem:
             if found.begun:
                 raise
@@ -135,20 +123,12 @@ class Compiled(Wrapper):
             found.reason = f"its replay raised what the function does not: {_told(problem)}"
             return answer
 
-    def state(self, watch: Watch) -> tuple[Any, str]:
-        """What the function depends on; or None, and why it cannot be said."""
-        try:
-            return State(self.function, watch), ""
-        except Exception as problem:
-            return None, _told(problem)
-
     def look(self, key: Any, given: list[Any], args: Any, kwargs: Any) -> Any:
         """Run the function, watched; the second time, record it."""
         self.looks += 1
-        before: Any = self.seen.pop(key, None)
-        kept, reason = (None, "") if before is None else self.state(before)
-        watch = Watch()
-        recorder = Recorder(watch, given, kept.tensors) if kept is not None else Recorder(watch)
+        watch, seen = Watch(), self.seen.setdefault(key, [])
+        before, kept = next((look for look in seen if look[1].holds()), (watch.codes, None))
+        recorder = Recorder(watch) if kept is None else Recorder(watch, given, kept.tensors)
         mode = state.mode
         try:
             state.mode = mode.but(listeners=(recorder.heard,))
@@ -156,23 +136,20 @@ class Compiled(Wrapper):
                 answer = self.function(*args, **kwargs)
         finally:
             state.mode = mode
-        recorder.check()
-        reason = reason or watch.problem or ""
-        if before is None and not reason:
-            self.seen[key] = watch
-            return answer
-        if kept is None:
-            kept, _ = self.state(watch)
-        found = Recording(reason, kept)
+        found = Recording("", kept)
         try:
-            if not reason:
-                new = watch.codes.keys() - before.codes.keys()
-                refuse(new, "two equal calls took different ways")
-                same = kept.same_as(State(self.function, before))
-                refuse(not same, "the run changes something that it depends on")
-                found.record(recorder, answer)
+            if kept is None:
+                found.state = State(self.function, watch)
+            refuse(watch.problem, str(watch.problem))
+            if kept is None:
+                seen.append((watch.codes, found.state))
+                return answer
+            new = watch.codes.keys() - before.keys()
+            refuse(new, "two equal calls took different ways")
+            refuse(not kept.holds(), "the run changes something that it depends on")
+            found.record(recorder, answer)
         except Exception as problem:  # whatever it is, the function's own answer stands
-            found.reason = _told(problem)
+            found.reason = watch.problem or _told(problem)
         self.known.setdefault(key, []).append(found)
         if self.fullgraph and found.reason:
             return self.plain(found.reason, args, kwargs)

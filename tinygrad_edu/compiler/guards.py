@@ -23,6 +23,7 @@ from tinygrad_edu.nn.modules.module import Module
 
 _IN_C = tuple([value for name, value in vars(types).items() if name.endswith("DescriptorType")])
 _TENSOR = set("array _storage node _grad leaf view_of plain rebased turns".split())
+_facts = attrgetter("array.shape", "array.dtype", "array.strides")
 _STANDARD = {*sys.stdlib_module_names} - {"argparse", "types", "enum", "dataclasses", "__main__"}
 _KNOWN_MODULES = {"math", "typing", "collections", "dataclasses", "functools", "contextlib"}
 _TRAINERS = Module.__module__.partition(".")[0] + ".optim."
@@ -57,7 +58,7 @@ class State:
     Attributes:
         places, values: `look(holder, key) is value` of each place `(look, holder, key)`: entries of
             dictionaries and lists, what cells hold, and how many entries there are.
-        tensors: all tensors found.
+        tensors, facts: all tensors found, with their shapes, dtypes and strides.
 
     Raises:
         Refused: there is something that could change unnoticed.
@@ -75,19 +76,16 @@ class State:
             if not is_ours(names):
                 self.entries(names, [n for n in code.co_names if n in names])
         self._check_closures(watch)
-
-    def same_as(self, other: State) -> bool:
-        """Whether both found the same objects in the same places."""
-        mine, theirs = ([(look, key) for look, _, key in s.places] for s in (self, other))
-        return mine == theirs and all(map(_same, self.values, other.values))
+        self.facts = [*map(_facts, self.tensors)]
 
     def holds(self) -> bool:
         """Whether the same objects are in the same places still."""
         try:
             found = starmap(call, self.places)  # the quick question first
-            return all(map(is_, found, self.values)) or all(
+            same = all(map(is_, found, self.values)) or all(
                 map(_same, starmap(call, self.places), self.values)
             )
+            return same and [*map(_facts, self.tensors)] == self.facts
         except (KeyError, IndexError, AttributeError, ValueError):  # it is not there any more
             return False
 

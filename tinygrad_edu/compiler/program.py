@@ -142,7 +142,7 @@ class Writer:
 
     def function(self, parameters: Sequence[str]) -> tuple[str, Any]:
         """Its source and itself; what is no longer needed is deleted."""
-        body = _with_deletions(in_place(self.lines))
+        body = tidy(self.lines)
         source = "\n".join([f"def program({', '.join(parameters)}):", *body])
         scope = {**self.names, "__name__": __name__}  # it is one of ours
         exec(compile(source, "<compiled>", "exec"), scope)
@@ -158,48 +158,32 @@ _SUM = re.compile(r"(\w+) = (np\.(?:add|subtract|multiply|maximum)\((\w+), (\w+)
 _READS = re.compile(r"= np\.|^ *np\.|_noise\(|= gate\(")
 
 
-def _uses(lines: Sequence[str]) -> dict[str, list[int]]:
-    """Of each computed array the lines that name it."""
-    uses: dict[str, list[int]] = {}
-    for i, line in enumerate(lines):
-        for name in _COMPUTED.findall(line):
-            uses.setdefault(name, []).append(i)
-    return uses
+def tidy(lines: Sequence[str]) -> list[str]:
+    """The lines; and a computed array is deleted behind the last that names it.
 
-
-def in_place(lines: Sequence[str]) -> list[str]:
-    """The lines, where elementwise results take the memory of an operand that is not used again.
-
-    It must be an array that the program has computed in C order, and that nothing else looks into:
-    only lines that call NumPy, and copy, name it.
+    Or it lends its memory to an elementwise result there.  It must lie in C order, and nothing else
+    may look into it: only lines that call NumPy, and copy, name it.
     """
-    uses, written, straight = _uses(lines), list(lines), set()
-    ours = {n for n, at in uses.items() if all([_READS.search(lines[i]) for i in at])}
+    last = {name: i for i, line in enumerate(lines) for name in _COMPUTED.findall(line)}
+    shared = {n for line in lines if not _READS.search(line) for n in _COMPUTED.findall(line)}
+    straight: set[str] = set()
+    written = []
     for i, line in enumerate(lines):
+        ended = [name for name, at in last.items() if at == i]
         found = _SUM.search(line)
         if found is not None:
             y, call, *operands = found.groups()
             if all([n[0] != "d" or n in straight for n in operands]):
                 straight.add(y)
-            free = [n for n in operands if n in ours & straight and uses[n][-1] == i]
+            free = [n for n in operands if n in ended and n in straight - shared]
             if free:
-                written[i] = line.replace(call, f"{call}, out={free[0]}")
+                line = line.replace(call, f"{call}, out={free[0]}")
         elif "= np.matmul(" in line:
             straight.add(line.split()[0])
-    return written
-
-
-def _with_deletions(lines: Sequence[str]) -> list[str]:
-    """The lines, and behind the last that names a computed array its deletion."""
-    ends: dict[int, list[str]] = {}
-    for name, at in _uses(lines).items():
-        ends.setdefault(at[-1], []).append(name)
-    written = []
-    for i, line in enumerate(lines):
         written.append(line)
-        if i in ends and not line.lstrip().startswith("return"):
+        if ended and not line.lstrip().startswith("return"):
             margin = line[: len(line) - len(line.lstrip())]
-            written.append(f"{margin}del {', '.join(ends[i])}")
+            written.append(f"{margin}del {', '.join(ended)}")
     return written
 
 

@@ -7,7 +7,7 @@ code are guarded (guards.py); what cannot be guarded is a reason to refuse:
 
 * a function of ours that looks at the numbers in a tensor, such as `item()` or `bool()`;
 * a function written in C that is not known to depend on its arguments alone, such as `time()`;
-* writes in place, backward passes, hooks and custom Functions within the run.
+* writes in place, random numbers outside of dropout, hooks and custom Functions within the run.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ import numpy as np
 
 from tinygrad_edu.dtypes import dtype
 from tinygrad_edu.engine.graph import TensorBase
-from tinygrad_edu.engine.levels import tensors
 from tinygrad_edu.ops import creation, masking
 
 _PACKAGE = __name__.partition(".")[0]
@@ -47,49 +46,43 @@ _TRUSTED = {
 # Names by which code may come to the numbers in a tensor, or change them.
 _VALUES = set(
     "array storage _storage _grad view_of rebased turns item tolist numpy data_ptr __array__ fill_"
-    " operand".split()
+    " operand raw".split()
 )
 # Modules that look at shapes and histories only.
 _ENGINE = _TRUSTED | _ours(
     "engine.fast engine.record engine.views engine.boundary engine.composed engine.mode"
     " engine.binding engine.levels engine.runs engine.tree engine.nodes engine.versions"
-    " engine.switches dtypes backend size compiler.capture compiler.watch random out_of_memory"
+    " engine.switches dtypes backend size compiler.capture compiler.watch out_of_memory"
 )
 _CLOSED = {f"{_PACKAGE}.{name}": what for name, what in {
-    "engine.inplace": "a write in place", "engine.gradients": "a backward pass",
+    "engine.inplace": "a write in place", "engine.graph.Storage.write": "a write in place",
+    "engine.gradients": "a backward pass",
     "engine.hooks": "a hook of a tensor", "autograd.function": "a custom Function",
-    "utils.checkpoint": "checkpointing",
+    "utils.checkpoint": "checkpointing", "random": "random numbers outside of dropout",
 }.items()}  # fmt: skip
-# What `.array` may be asked for anywhere, and functions that hand it on to such questions alone.
+# What `.array` may be asked for anywhere; and modules and functions that hand it on to such
+# questions, or to operations.
 _FACTS = {"shape", "dtype", "ndim", "size", "strides", "itemsize", "nbytes", "flags", "device"}
 _LOOK_AT_SHAPES = _ours("""
-    engine.hooks.copy_as
-    methods.python_protocol.PythonProtocol.__len__ nn.functional.dropout._channel_dropout
-    nn.functional.dropout.dropout nn.functional.normalization._by_running
-    nn.functional.normalization.batch_norm nn.functional.normalization.group_norm
-    nn.functional.normalization.layer_norm nn.functional.normalization.rms_norm
-    nn.functional.sparse.embedding nn.modules.rnn.RNNBase.forward ops.arguments.operand
-    ops.arguments.plain ops.attention._check_types ops.attention.scaled_dot_product_attention
-    ops.casting._read_to ops.casting.arranged ops.casting.to ops.convolution._conv
-    ops.creation._like ops.creation._number ops.embedding.embedding ops.indexing.getitem
-    ops.largest.amax ops.largest.amin ops.largest.argmax ops.largest.argmin ops.largest.max
-    ops.losses._check_weight ops.losses.cross_entropy ops.masking.masked_fill ops.matmul.linear
-    ops.pooling._batched ops.pooling.adaptive_avg_pool ops.pooling.avg_pool
-    ops.reduction._truth_dims ops.reduction.logsumexp ops.reduction.mean ops.reduction.sum
-    ops.shape.reshape out.fills_out.<locals>.call tensor.Tensor.<lambda> tensor.Tensor.detach
-    tensor.Tensor.device tensor.Tensor.is_contiguous tensor.Tensor.is_cuda tensor.Tensor.stride
+    nn.functional.dropout nn.functional.normalization nn.functional.sparse nn.modules.rnn
+    ops.arguments ops.attention ops.casting ops.convolution ops.largest ops.losses ops.matmul
+    ops.pooling ops.reduction ops.shape
+    engine.hooks.copy_as methods.python_protocol.PythonProtocol.__len__ ops.creation._like
+    ops.creation._number ops.embedding.embedding ops.indexing.getitem ops.masking.masked_fill
+    out.fills_out.<locals>.call tensor.Tensor.<lambda> tensor.Tensor.detach tensor.Tensor.device
+    tensor.Tensor.is_contiguous tensor.Tensor.is_cuda tensor.Tensor.stride
 """)
+_VERDICTS = dict.fromkeys(_LOOK_AT_SHAPES, "") | _CLOSED
 # Functions that make tensors of what they are told, and of nothing else.
 _CONSTANTS = {
     inspect.unwrap(getattr(creation, name)).__code__
     for name in "arange full eye zeros ones zeros_like ones_like".split()
 }
-# Functions that look at the numbers in a tensor given for a number, and at which argument.
-_ARGUMENT: dict[Any, str | None] = {
-    creation.arange: None, creation.full: None, creation.eye: None, masking.masked_fill: "value",
-    creation._number: "value",
+# Functions that look at a tensor given for a number, and at which argument.
+_TAKE_NUMBERS: dict[Any, str] = {
+    creation.full: "fill_value", creation._number: "value", masking.masked_fill: "value",
 }  # fmt: skip
-_TAKE_NUMBERS = {inspect.unwrap(function).__code__: name for function, name in _ARGUMENT.items()}
+_NUMBERS = {inspect.unwrap(function).__code__: name for function, name in _TAKE_NUMBERS.items()}
 _PURE: set[Any] = {value for value in vars(math).values() if isinstance(value, BuiltinFunctionType)}
 _PURE |= {vars(builtins)[name] for name in (
     "abs all any callable chr divmod format isinstance issubclass iter len max min next ord pow"
@@ -165,10 +158,8 @@ class Watch:
             if code not in self.codes:
                 self.codes[code] = frame.f_globals
                 self.look_at(code, frame.f_globals.get("__name__", ""))
-            if code in _TAKE_NUMBERS:
-                name, given = _TAKE_NUMBERS[code], frame.f_locals
-                if tensors([*given.values()] if name is None else [given[name]]):
-                    self.refuse(f"`{code.co_name}` takes a number from a tensor")
+            if code in _NUMBERS and isinstance(frame.f_locals[_NUMBERS[code]], TensorBase):
+                self.refuse(f"`{code.co_name}` takes a number from a tensor")
         elif event == "c_call":
             if arg is warnings.warn or not (is_ours(frame.f_globals) or _is_pure(arg)):
                 self.refuse(f"`{code.co_qualname}` calls {getattr(arg, '__qualname__', arg)}")
@@ -183,11 +174,12 @@ class Watch:
         self.names |= {*code.co_names, *words}
         if not is_ours({"__name__": module}):
             self.users_names |= {*code.co_names, *words}
-        if code in _CONSTANTS or f"{module}.{code.co_qualname}" in _LOOK_AT_SHAPES:
+        verdict = _VERDICTS.get(f"{module}.{code.co_qualname}", _VERDICTS.get(module))
+        if verdict:
+            self.refuse(f"{verdict}: `{code.co_qualname}`")
+        if verdict is not None or code in _CONSTANTS:
             return
-        if module in _CLOSED:
-            self.refuse(f"{_CLOSED[module]}: `{code.co_qualname}`")
-        elif not _VALUES.isdisjoint(words) or _looks_at_values(code):
+        if not _VALUES.isdisjoint(words) or _looks_at_values(code):
             self.refuse(f"`{code.co_name}` looks at the numbers in a tensor")
         elif not is_ours({"__name__": module}):
             if "__dict__" in code.co_names:
