@@ -17,6 +17,7 @@ import numpy as np
 from tinygrad_edu.autograd.batched import Batched, BatchedRun, Unbatched
 from tinygrad_edu.engine.graph import TensorBase
 from tinygrad_edu.engine.levels import tensors
+from tinygrad_edu.engine.mode import state
 from tinygrad_edu.engine.primitive import Primitive
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.ops.joining import stack
@@ -34,10 +35,14 @@ def apply(run: BatchedRun, op: Any, args: tuple[Any, ...]) -> Any:
     rule = _RULES.get(op.forward.__name__)
     if rule is None and op.elementwise:
         rule = _elementwise
-    with run.outside():
+    inside = state.mode
+    try:  # as `with run.outside()`, for every call pays for it
+        state.mode = run.mode_outside(inside)
         y = NotImplemented if rule is None else rule(run, op, *args)
         if y is NotImplemented:
             y = _one_by_one(run, op, args)
+    finally:
+        state.mode = inside
     if op.multiple:
         return tuple([Batched(run, part) for part in y])
     return Batched(run, y)

@@ -198,7 +198,7 @@ def call_binary(op: Primitive, failed: Call = recover) -> Call:
                 guards = plan.pick((a_storage, b_storage, t._storage))
             if plan.shapes:
                 kept += tuple([(x, z)[i].shape for i in plan.shapes])
-            cls = plan.node or op.class_of(x, z)
+            cls = plan.node or op.classes.get(op.chain(x, z)) or op.class_of(x, z)
             if careful or recorder is not just_make:
                 t.node = recorder(cls, plan, (a_edge, b_edge), kept, guards, y.shape, y.dtype)
                 return t

@@ -22,7 +22,7 @@ from tinygrad_edu.engine.mode import listeners, state
 from tinygrad_edu.engine.types import Call
 
 if TYPE_CHECKING:
-    from tinygrad_edu.engine.primitive import Primitive
+    from tinygrad_edu.engine.primitive import Plan, Primitive
     from tinygrad_edu.tensor import Tensor
 
 _new = object.__new__
@@ -83,20 +83,14 @@ def call_general(op: Primitive) -> Call:
 
 def unwrap(args: Sequence[Any]) -> tuple[list[Any], list[Node | None], list[Storage | None]]:
     """Of every tensor its array, its node and its storage; other values stay, without these."""
-    values: list[Any] = []
-    edges: list[Node | None] = []
-    storages: list[Storage | None] = []
-    for a in args:
+    values = list(args)
+    edges: list[Node | None] = [None] * len(values)
+    storages: list[Storage | None] = edges.copy()  # type: ignore[assignment]
+    for i, a in enumerate(values):
         if isinstance(a, TensorBase):
             if a.view_of is not None:
                 a.view_of.refresh(a)
-            values.append(a.array)
-            edges.append(a.node)
-            storages.append(a._storage)
-        else:
-            values.append(a)
-            edges.append(None)
-            storages.append(None)
+            values[i], edges[i], storages[i] = a.array, a.node, a._storage
     return values, edges, storages
 
 
@@ -113,14 +107,12 @@ def note(
     results: list[Any] = [wrap(part) for part in y] if op.multiple else [wrap(y)]
     answer = tuple(results) if op.multiple else results[0]
     recorder = state.mode.recorder
-    if recorder is None or not results:
+    live = tuple([edge is not None for edge in edges])
+    if recorder is None or not results or True not in live:
         return answer
     t = results[0]
-    live = tuple([edge is not None for edge in edges])
-    if len(live) != len(op.inputs):
-        live = live_inputs(op, live, t.array)
-    if True in live:
-        plan = op.plans.get(live) or op.plan(live)
+    plan = op.plans.get(live) or _plan(op, live, t.array)
+    if plan is not None:
         own = tuple([part._storage for part in results]) if op.multiple else t._storage
         theirs: Sequence[Any] = [_owner(v, results) for v in saved] if saved else ()
         kept = plan.pick((*values, y if op.multiple else t.array, *saved))
@@ -129,7 +121,7 @@ def note(
             kept += tuple([_shape(values[i]) for i in plan.shapes])
         cls = plan.node or op.classes.get(op.chain(*values)) or op.class_of(*values)
         y = t.array
-        node = recorder(cls, plan, tuple(edges[: len(live)]), kept, guards, y.shape, y.dtype)
+        node = recorder(cls, plan, tuple(edges[: len(plan.live)]), kept, guards, y.shape, y.dtype)
         if op.multiple:
             node.parts = len(results)
             for i, part in enumerate(results):
@@ -137,6 +129,17 @@ def note(
         else:
             t.node = node
     return answer
+
+
+def _plan(op: Primitive, live: tuple[bool, ...], y: Array) -> Plan | None:
+    """The plan for arguments of which these require grad; None if none is an input."""
+    own = live_inputs(op, live, y)
+    if True not in own:
+        return None
+    plan = op.plans.get(own) or op.plan(own)
+    if True not in live[len(own) :]:
+        op.plans[live] = plan
+    return plan
 
 
 def live_inputs(op: Primitive, live: tuple[bool, ...], y: Array) -> tuple[bool, ...]:

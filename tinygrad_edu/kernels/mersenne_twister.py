@@ -82,6 +82,11 @@ class MersenneTwister:
         """Draws from the twister, two words at a time."""
         return np.random.Generator(self._twister)
 
+    @functools.cached_property
+    def _read(self) -> Any:
+        """The twister's state, which takes long to read; forgotten when a word is drawn."""
+        return self._twister.state["state"]
+
     def restart(self, seed: int) -> None:
         """Go to the beginning of the stream of `seed`.
 
@@ -91,8 +96,8 @@ class MersenneTwister:
         [1791095845]
         """
         self._seed = seed
-        vars(self).pop("_twister", None)
-        vars(self).pop("_joiner", None)
+        for made in ("_twister", "_joiner", "_read"):
+            vars(self).pop(made, None)
         self._fresh = True  # nothing drawn yet
         self.spare_normal = None
 
@@ -111,6 +116,7 @@ class MersenneTwister:
         [1791095845, 4282876139]
         """
         self._fresh = self._fresh and n == 0
+        vars(self).pop("_read", None)
         return self._twister.random_raw(n)
 
     def words(self, n: int) -> npt.NDArray[np.uint32]:
@@ -128,6 +134,7 @@ class MersenneTwister:
         np.True_
         """
         if n >= _MANY and _joins_in_order():
+            vars(self).pop("_read", None)
             self._fresh = False
             return self._joiner.integers(_TOP, size=n, dtype=np.uint64, endpoint=True)
         pairs = self.raw(2 * n)
@@ -141,8 +148,7 @@ class MersenneTwister:
         >>> MersenneTwister(5).get_state_bytes().shape
         (5056,)
         """
-        twister: Any = self._twister.state["state"]
-        state = np.zeros((), _STATE)
+        state, twister = np.zeros((), _STATE), self._read
         state["seed"], state["seeded"], state["words"] = self._seed, 1, twister["key"]
         state["left"] = 1 if twister["pos"] == 624 else 625 - twister["pos"]
         state["next"] = 0 if self._fresh else twister["pos"]
@@ -174,6 +180,7 @@ class MersenneTwister:
         if fields["seeded"] != 1 or not 0 < left <= 624 or position > 624:
             raise RuntimeError("Invalid mt19937 state")
         self._seed, self._fresh = int(fields["seed"]), left == 1 and position == 0
+        vars(self).pop("_read", None)
         _put(self._twister, fields["words"].astype(np.uint32), 624 if left == 1 else position)
         self.spare_normal = float(fields["normal"]) if fields["has_normal"] else None
 
