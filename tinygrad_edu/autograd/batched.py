@@ -246,7 +246,12 @@ def batched_here(t: Any) -> Any:
     while isinstance(t, Batched):
         have.append(t.run)
         t = t.whole
-    for run in reversed(runs):  # the outermost first
+    runs.reverse()  # the outermost first
+    alike = bool(runs) and not have and current_node(t) is None
+    if alike:  # for all runs at once
+        with runs[0].outside():
+            t = t.expand((*[run.size for run in runs], *t.array.shape))
+    for run in runs:
         with run.outside():
-            t = Batched(run, t if run in have else run.whole(t))
+            t = Batched(run, t if alike or run in have else run.whole(t))
     return t

@@ -86,7 +86,8 @@ def _sum(x: Array, dims: Dims, keepdim: bool, dtype: NumpyDtype | None) -> Array
     if dtype is not None and dtype != x.dtype:
         return in_order(reduce_add(x, axis=dims, dtype=dtype, keepdims=keepdim))
     if is_floating(x.dtype):
-        return add_up(x, dims, keepdim).astype(x.dtype, copy=False)
+        y = add_up(x, dims, keepdim)
+        return y if y.dtype is x.dtype else y.astype(x.dtype, copy=False)
     return in_order(reduce_add(x, axis=dims, dtype=dtype or np.int64, keepdims=keepdim))
 
 
