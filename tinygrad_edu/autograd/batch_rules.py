@@ -385,7 +385,8 @@ def _nll_loss(
     with run.outside():
         classes = run.whole(target).reshape(run.size, *input.shape[:-1])
         losses = _picked_losses(run.whole(input), classes, ignore_index)
-        return Batched(run, _reduced(losses, target.ndim, reduction))
+        y = _reduced(losses, target.ndim, reduction)
+    return Batched(run, y)
 
 
 def _picked_losses(logp: Any, classes: Any, ignore_index: int) -> Any:

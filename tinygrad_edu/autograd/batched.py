@@ -24,7 +24,6 @@ import numpy as np
 from tinygrad_edu.backend import CPU
 from tinygrad_edu.dtypes import NumpyDtype
 from tinygrad_edu.engine.gradients import grad
-from tinygrad_edu.engine.graph import Storage
 from tinygrad_edu.engine.levels import tensors
 from tinygrad_edu.engine.mode import Mode, state
 from tinygrad_edu.engine.primitive import Primitive
@@ -84,7 +83,7 @@ class Batched(Tensor):
         if not isinstance(array, (np.ndarray, Shadow)):
             raise Unbatched  # CuPy's arrays are taken slice by slice
         self.array = Shadow(array.shape[1:], array.dtype)
-        self._storage = Storage()
+        self._storage = state.mode.own()
         self.run, self.whole = run, whole
         self.node = current_node(whole)
 
@@ -122,7 +121,7 @@ class BatchedRun(Level):
     def heard(self, op: Any, make: Any, *args: Any, **kwargs: Any) -> Any:
         given = tensors((args, kwargs) if kwargs else args)
         if not any([t.__class__ is Batched and t.run is self for t in given]):
-            return super().heard(op, make, *args, **kwargs)
+            return make(*args, **kwargs)
         if not isinstance(op, Primitive):
             return self.apply(self, op, (args, kwargs, make))
         if "out" in kwargs:

@@ -19,7 +19,7 @@ import numpy as np
 
 from tinygrad_edu.dtypes import common
 from tinygrad_edu.engine.boundary import not_a_tensor, recover, refuse_arrays, tell
-from tinygrad_edu.engine.graph import INFERENCE, Storage, TensorBase, clock
+from tinygrad_edu.engine.graph import INFERENCE, TensorBase, clock
 from tinygrad_edu.engine.mode import listeners, named_like, state
 from tinygrad_edu.engine.record import (
     as_array,
@@ -89,13 +89,13 @@ def call_unary(op: Primitive) -> Call:
             y = in_turn(y, x)
         t = _new(TensorBase.results)
         t.array = y = y if y.__class__ is _ndarray else as_array(y)
-        t._storage = Storage()
+        t._storage = mode.own()
         if not careful and op.elementwise:
             t.plain = True
         edge, recorder = a.node, mode.recorder
         if edge is None or recorder is None:
             if mode.inference:
-                t._storage, t.plain = INFERENCE, False
+                t.plain = False
             return t
         if op.inputs or live_inputs(op, (True,), y):
             plan = plans.get(_ONE) or op.plan(_ONE)
@@ -180,13 +180,13 @@ def call_binary(op: Primitive, failed: Call = recover) -> Call:
                 y = in_turn(y, x, z, dtype=common(x, z) if y.dtype == bool else y.dtype)
         t = _new(TensorBase.results)
         t.array = y = y if y.__class__ is _ndarray else as_array(y)
-        t._storage = Storage()
+        t._storage = mode.own()
         if not careful and op.elementwise:
             t.plain = True
         recorder = mode.recorder
         if (a_edge is None and b_edge is None) or recorder is None:
             if mode.inference:
-                t._storage, t.plain = INFERENCE, False
+                t.plain = False
             return t
         live = (a_edge is not None, b_edge is not None)
         if op.inputs or live_inputs(op, live, y):

@@ -37,11 +37,9 @@ def wrap(y: Array, node: Node | None = None, storage: Storage | None = None) -> 
     """A tensor around an array, without copying or checking."""
     t: Tensor = _new(TensorBase.results)
     t.array = y if y.__class__ is np.ndarray else as_array(y)
-    t._storage = Storage() if storage is None else storage
+    t._storage = state.mode.own() if storage is None else storage
     if node is not None:
         t.node = node
-    elif storage is None and state.mode.owner is not None:
-        t._storage = state.mode.owner()
     return t
 
 
