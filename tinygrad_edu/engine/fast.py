@@ -21,14 +21,7 @@ from tinygrad_edu.dtypes import common
 from tinygrad_edu.engine.boundary import not_a_tensor, recover, refuse_arrays, tell
 from tinygrad_edu.engine.graph import INFERENCE, TensorBase, clock
 from tinygrad_edu.engine.mode import listeners, named_like, state
-from tinygrad_edu.engine.record import (
-    as_array,
-    call_general,
-    live_inputs,
-    note,
-    unwrap,
-    wrap,
-)
+from tinygrad_edu.engine.record import as_array, call_general, note, plan_of, unwrap, wrap
 from tinygrad_edu.engine.types import Call, Values
 from tinygrad_edu.engine.views import call_view
 from tinygrad_edu.kernels.memory_order import in_turn
@@ -97,8 +90,8 @@ def call_unary(op: Primitive) -> Call:
             if mode.inference:
                 t.plain = False
             return t
-        if op.inputs or live_inputs(op, (True,), y):
-            plan = plans.get(_ONE) or op.plan(_ONE)
+        plan = plans.get(_ONE) or plan_of(op, _ONE, y)
+        if plan is not None:
             kept: Values = ()
             guards: Values = ()
             if plan.keep:
@@ -189,8 +182,8 @@ def call_binary(op: Primitive, failed: Call = recover) -> Call:
                 t.plain = False
             return t
         live = (a_edge is not None, b_edge is not None)
-        if op.inputs or live_inputs(op, live, y):
-            plan = plans.get(live) or op.plan(live)
+        plan = plans.get(live) or plan_of(op, live, y)
+        if plan is not None:
             kept: Values = ()
             guards: Values = ()
             if plan.keep:

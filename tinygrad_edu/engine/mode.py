@@ -69,9 +69,8 @@ class Mode:
         for name, value in changes.items():
             setattr(made, name, value)
         made.recorder = made.maker if made.enabled else None
-        made.own = Storage if made.level is None else made.level.own
-        if made.inference:
-            made.own = _inference
+        inside = Storage if made.level is None else made.level.own
+        made.own = _inference if made.inference else inside
         return made
 
 

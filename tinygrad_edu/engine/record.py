@@ -109,7 +109,7 @@ def note(
     if recorder is None or not results or True not in live:
         return answer
     t = results[0]
-    plan = op.plans.get(live) or _plan(op, live, t.array)
+    plan = op.plans.get(live) or plan_of(op, live, t.array)
     if plan is not None:
         own = tuple([part._storage for part in results]) if op.multiple else t._storage
         theirs: Sequence[Any] = [_owner(v, results) for v in saved] if saved else ()
@@ -129,25 +129,20 @@ def note(
     return answer
 
 
-def _plan(op: Primitive, live: tuple[bool, ...], y: Array) -> Plan | None:
-    """The plan for arguments of which these require grad; None if none is an input."""
-    own = live_inputs(op, live, y)
+def plan_of(op: Primitive, live: tuple[bool, ...], y: Array) -> Plan | None:
+    """The plan for arguments of which these require grad; None if none is an input.
+
+    Integers have no gradient.
+    """
+    if not op.variadic and True in live[len(op.inputs) :] and is_floating(y.dtype):
+        op.undeclared(live)
+    own = live if op.variadic and op.inputs else live[: len(op.inputs)]
     if True not in own:
         return None
     plan = op.plans.get(own) or op.plan(own)
     if True not in live[len(own) :]:
         op.plans[live] = plan
     return plan
-
-
-def live_inputs(op: Primitive, live: tuple[bool, ...], y: Array) -> tuple[bool, ...]:
-    """Which inputs of a call need a gradient, of its arguments that do; integers have none."""
-    if op.variadic:
-        return live if op.inputs else ()
-    behind = live[len(op.inputs) :]
-    if True in behind and is_floating(y.dtype):
-        op.undeclared(live)
-    return live[: len(op.inputs)]
 
 
 def _owner(saved: object, results: list[Any]) -> Any:
