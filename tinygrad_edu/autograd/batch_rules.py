@@ -154,7 +154,7 @@ def _pick(run: BatchedRun, op: Primitive, x: Any, index: Any, dim: int, keepdim:
 
 
 def _shape(run: BatchedRun, op: Primitive, x: Any, shape: Any) -> Any:
-    return x.whole.reshape(x.whole.shape[0], *_known(shape, x))
+    return x.whole.reshape(run.size, *_known(shape, x))
 
 
 def _known(shape: Any, x: Any) -> Any:
@@ -167,8 +167,7 @@ def _known(shape: Any, x: Any) -> Any:
 
 
 def _expand(run: BatchedRun, op: Primitive, x: Any, shape: Any) -> Any:
-    wide = _widened(x, len(shape))
-    return wide.expand((wide.shape[0], *shape))
+    return _widened(x, len(shape)).expand((run.size, *shape))
 
 
 def _permute(run: BatchedRun, op: Primitive, x: Any, dims: Any) -> Any:
@@ -331,11 +330,13 @@ def _convolve_weight(run: BatchedRun, op: Primitive, h: Any, x: Any, shape: Any,
 def _channels(run: BatchedRun, x: Any) -> Any:
     """(N, slices * C, ...)"""
     whole = run.whole(x).transpose(0, 1)
-    return whole.reshape(whole.shape[0], run.size * whole.shape[2], *whole.shape[3:])
+    count, size, channels, *rest = whole.array.shape
+    return whole.reshape(count, size * channels, *rest)
 
 
 def _from_channels(run: BatchedRun, y: Any) -> Any:
-    return y.reshape(y.shape[0], run.size, y.shape[1] // run.size, *y.shape[2:]).transpose(0, 1)
+    count, channels, *rest = y.array.shape
+    return y.reshape(count, run.size, channels // run.size, *rest).transpose(0, 1)
 
 
 def _groups(run: BatchedRun, how: Any) -> Any:
