@@ -51,7 +51,7 @@ def read_shape(name: str, given: Sequence[Any], argument: str = "size") -> tuple
     if len(given) == 1 and isinstance(given[0], (tuple, list)):
         given = given[0]
     try:
-        return tuple([operator.index(size) for size in given])
+        return tuple(map(operator.index, given))
     except TypeError:
         wrong = next((s for s in given if not hasattr(s, "__index__")), given)
         raise TypeError(

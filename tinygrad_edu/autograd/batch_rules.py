@@ -17,6 +17,7 @@ import numpy as np
 from tinygrad_edu.autograd.batched import Batched, BatchedRun, Unbatched
 from tinygrad_edu.engine.graph import TensorBase
 from tinygrad_edu.engine.levels import tensors
+from tinygrad_edu.engine.mode import state
 from tinygrad_edu.engine.primitive import Primitive
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.ops.joining import stack
@@ -34,10 +35,14 @@ def apply(run: BatchedRun, op: Any, args: tuple[Any, ...]) -> Any:
     rule = _RULES.get(op.forward.__name__)
     if rule is None and op.elementwise:
         rule = _elementwise
-    with run.outside():
+    inside = state.mode
+    try:  # as `with run.outside()`, for every call pays for it
+        state.mode = run.mode_outside(inside)
         y = NotImplemented if rule is None else rule(run, op, *args)
         if y is NotImplemented:
             y = _one_by_one(run, op, args)
+    finally:
+        state.mode = inside
     if op.multiple:
         return tuple([Batched(run, part) for part in y])
     return Batched(run, y)
@@ -149,7 +154,7 @@ def _pick(run: BatchedRun, op: Primitive, x: Any, index: Any, dim: int, keepdim:
 
 
 def _shape(run: BatchedRun, op: Primitive, x: Any, shape: Any) -> Any:
-    return x.whole.reshape(x.whole.shape[0], *_known(shape, x))
+    return x.whole.reshape(run.size, *_known(shape, x))
 
 
 def _known(shape: Any, x: Any) -> Any:
@@ -162,8 +167,7 @@ def _known(shape: Any, x: Any) -> Any:
 
 
 def _expand(run: BatchedRun, op: Primitive, x: Any, shape: Any) -> Any:
-    wide = _widened(x, len(shape))
-    return wide.expand((wide.shape[0], *shape))
+    return _widened(x, len(shape)).expand((run.size, *shape))
 
 
 def _permute(run: BatchedRun, op: Primitive, x: Any, dims: Any) -> Any:
@@ -326,11 +330,13 @@ def _convolve_weight(run: BatchedRun, op: Primitive, h: Any, x: Any, shape: Any,
 def _channels(run: BatchedRun, x: Any) -> Any:
     """(N, slices * C, ...)"""
     whole = run.whole(x).transpose(0, 1)
-    return whole.reshape(whole.shape[0], run.size * whole.shape[2], *whole.shape[3:])
+    count, size, channels, *rest = whole.array.shape
+    return whole.reshape(count, size * channels, *rest)
 
 
 def _from_channels(run: BatchedRun, y: Any) -> Any:
-    return y.reshape(y.shape[0], run.size, y.shape[1] // run.size, *y.shape[2:]).transpose(0, 1)
+    count, channels, *rest = y.array.shape
+    return y.reshape(count, run.size, channels // run.size, *rest).transpose(0, 1)
 
 
 def _groups(run: BatchedRun, how: Any) -> Any:
@@ -380,7 +386,8 @@ def _nll_loss(
     with run.outside():
         classes = run.whole(target).reshape(run.size, *input.shape[:-1])
         losses = _picked_losses(run.whole(input), classes, ignore_index)
-        return Batched(run, _reduced(losses, target.ndim, reduction))
+        y = _reduced(losses, target.ndim, reduction)
+    return Batched(run, y)
 
 
 def _picked_losses(logp: Any, classes: Any, ignore_index: int) -> Any:

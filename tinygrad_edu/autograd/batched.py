@@ -24,7 +24,6 @@ import numpy as np
 from tinygrad_edu.backend import CPU
 from tinygrad_edu.dtypes import NumpyDtype
 from tinygrad_edu.engine.gradients import grad
-from tinygrad_edu.engine.graph import Storage
 from tinygrad_edu.engine.levels import tensors
 from tinygrad_edu.engine.mode import Mode, state
 from tinygrad_edu.engine.primitive import Primitive
@@ -84,7 +83,7 @@ class Batched(Tensor):
         if not isinstance(array, (np.ndarray, Shadow)):
             raise Unbatched  # CuPy's arrays are taken slice by slice
         self.array = Shadow(array.shape[1:], array.dtype)
-        self._storage = Storage()
+        self._storage = state.mode.own()
         self.run, self.whole = run, whole
         self.node = current_node(whole)
 
@@ -121,8 +120,8 @@ class BatchedRun(Level):
 
     def heard(self, op: Any, make: Any, *args: Any, **kwargs: Any) -> Any:
         given = tensors((args, kwargs) if kwargs else args)
-        if not any([isinstance(t, Batched) and t.run is self for t in given]):
-            return super().heard(op, make, *args, **kwargs)
+        if not any([t.__class__ is Batched and t.run is self for t in given]):
+            return make(*args, **kwargs)
         if not isinstance(op, Primitive):
             return self.apply(self, op, (args, kwargs, make))
         if "out" in kwargs:
@@ -246,7 +245,12 @@ def batched_here(t: Any) -> Any:
     while isinstance(t, Batched):
         have.append(t.run)
         t = t.whole
-    for run in reversed(runs):  # the outermost first
+    runs.reverse()  # the outermost first
+    alike = bool(runs) and not have and current_node(t) is None
+    if alike:  # for all runs at once
+        with runs[0].outside():
+            t = t.expand((*[run.size for run in runs], *t.array.shape))
+    for run in runs:
         with run.outside():
-            t = Batched(run, t if run in have else run.whole(t))
+            t = Batched(run, t if alike or run in have else run.whole(t))
     return t

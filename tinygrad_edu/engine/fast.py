@@ -19,16 +19,9 @@ import numpy as np
 
 from tinygrad_edu.dtypes import common
 from tinygrad_edu.engine.boundary import not_a_tensor, recover, refuse_arrays, tell
-from tinygrad_edu.engine.graph import INFERENCE, Storage, TensorBase, clock
+from tinygrad_edu.engine.graph import INFERENCE, TensorBase, clock
 from tinygrad_edu.engine.mode import listeners, named_like, state
-from tinygrad_edu.engine.record import (
-    as_array,
-    call_general,
-    live_inputs,
-    note,
-    unwrap,
-    wrap,
-)
+from tinygrad_edu.engine.record import as_array, call_general, note, plan_of, unwrap, wrap
 from tinygrad_edu.engine.types import Call, Values
 from tinygrad_edu.engine.views import call_view
 from tinygrad_edu.kernels.memory_order import in_turn
@@ -89,16 +82,16 @@ def call_unary(op: Primitive) -> Call:
             y = in_turn(y, x)
         t = _new(TensorBase.results)
         t.array = y = y if y.__class__ is _ndarray else as_array(y)
-        t._storage = Storage()
+        t._storage = mode.own()
         if not careful and op.elementwise:
             t.plain = True
         edge, recorder = a.node, mode.recorder
         if edge is None or recorder is None:
             if mode.inference:
-                t._storage, t.plain = INFERENCE, False
+                t.plain = False
             return t
-        if op.inputs or live_inputs(op, (True,), y):
-            plan = plans.get(_ONE) or op.plan(_ONE)
+        plan = plans.get(_ONE) or plan_of(op, _ONE, y)
+        if plan is not None:
             kept: Values = ()
             guards: Values = ()
             if plan.keep:
@@ -180,17 +173,17 @@ def call_binary(op: Primitive, failed: Call = recover) -> Call:
                 y = in_turn(y, x, z, dtype=common(x, z) if y.dtype == bool else y.dtype)
         t = _new(TensorBase.results)
         t.array = y = y if y.__class__ is _ndarray else as_array(y)
-        t._storage = Storage()
+        t._storage = mode.own()
         if not careful and op.elementwise:
             t.plain = True
         recorder = mode.recorder
         if (a_edge is None and b_edge is None) or recorder is None:
             if mode.inference:
-                t._storage, t.plain = INFERENCE, False
+                t.plain = False
             return t
         live = (a_edge is not None, b_edge is not None)
-        if op.inputs or live_inputs(op, live, y):
-            plan = plans.get(live) or op.plan(live)
+        plan = plans.get(live) or plan_of(op, live, y)
+        if plan is not None:
             kept: Values = ()
             guards: Values = ()
             if plan.keep:
@@ -198,7 +191,7 @@ def call_binary(op: Primitive, failed: Call = recover) -> Call:
                 guards = plan.pick((a_storage, b_storage, t._storage))
             if plan.shapes:
                 kept += tuple([(x, z)[i].shape for i in plan.shapes])
-            cls = plan.node or op.class_of(x, z)
+            cls = plan.node or op.classes.get(op.chain(x, z)) or op.class_of(x, z)
             if careful or recorder is not just_make:
                 t.node = recorder(cls, plan, (a_edge, b_edge), kept, guards, y.shape, y.dtype)
                 return t

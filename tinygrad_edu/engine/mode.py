@@ -42,12 +42,12 @@ class Mode:
         around: wrappers of a node's backward step, the first nearest to it.
         roots: the nodes that the present backward pass started from; empty outside of one.
         level: the run of a function under a transform of `torch.func`, if any (see runs.py).
-        owner: gives the storage of a tensor that no operation made; None for a new one.
+        own: gives a new tensor's storage.
     """
 
     __slots__ = (
         "enabled", "recorder", "maker", "inference", "listeners", "around", "roots", "level",
-        "owner",
+        "own",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -58,10 +58,10 @@ class Mode:
         self.around: tuple[Around, ...] = ()
         self.roots: tuple[Node, ...] = ()
         self.level: Level | None = None
-        self.owner: Callable[[], Storage] | None = None
+        self.own: Callable[[], Storage] = Storage
 
     def but(self, **changes: object) -> Mode:
-        """This mode with some attributes changed; `recorder` and `owner` follow from the others."""
+        """This mode with some attributes changed; `recorder` and `own` follow from the others."""
         made = object.__new__(Mode)
         made.enabled, made.maker, made.inference = self.enabled, self.maker, self.inference
         made.listeners, made.around, made.roots = self.listeners, self.around, self.roots
@@ -69,9 +69,8 @@ class Mode:
         for name, value in changes.items():
             setattr(made, name, value)
         made.recorder = made.maker if made.enabled else None
-        made.owner = made.level.own if made.level is not None else None
-        if made.inference:
-            made.owner = _inference
+        inside = Storage if made.level is None else made.level.own
+        made.own = _inference if made.inference else inside
         return made
 
 

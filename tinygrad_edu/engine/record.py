@@ -22,7 +22,7 @@ from tinygrad_edu.engine.mode import listeners, state
 from tinygrad_edu.engine.types import Call
 
 if TYPE_CHECKING:
-    from tinygrad_edu.engine.primitive import Primitive
+    from tinygrad_edu.engine.primitive import Plan, Primitive
     from tinygrad_edu.tensor import Tensor
 
 _new = object.__new__
@@ -37,11 +37,9 @@ def wrap(y: Array, node: Node | None = None, storage: Storage | None = None) -> 
     """A tensor around an array, without copying or checking."""
     t: Tensor = _new(TensorBase.results)
     t.array = y if y.__class__ is np.ndarray else as_array(y)
-    t._storage = Storage() if storage is None else storage
+    t._storage = state.mode.own() if storage is None else storage
     if node is not None:
         t.node = node
-    elif storage is None and state.mode.owner is not None:
-        t._storage = state.mode.owner()
     return t
 
 
@@ -83,20 +81,14 @@ def call_general(op: Primitive) -> Call:
 
 def unwrap(args: Sequence[Any]) -> tuple[list[Any], list[Node | None], list[Storage | None]]:
     """Of every tensor its array, its node and its storage; other values stay, without these."""
-    values: list[Any] = []
-    edges: list[Node | None] = []
-    storages: list[Storage | None] = []
-    for a in args:
+    values = list(args)
+    edges: list[Node | None] = [None] * len(values)
+    storages: list[Storage | None] = edges.copy()  # type: ignore[assignment]
+    for i, a in enumerate(values):
         if isinstance(a, TensorBase):
             if a.view_of is not None:
                 a.view_of.refresh(a)
-            values.append(a.array)
-            edges.append(a.node)
-            storages.append(a._storage)
-        else:
-            values.append(a)
-            edges.append(None)
-            storages.append(None)
+            values[i], edges[i], storages[i] = a.array, a.node, a._storage
     return values, edges, storages
 
 
@@ -113,14 +105,12 @@ def note(
     results: list[Any] = [wrap(part) for part in y] if op.multiple else [wrap(y)]
     answer = tuple(results) if op.multiple else results[0]
     recorder = state.mode.recorder
-    if recorder is None or not results:
+    live = tuple([edge is not None for edge in edges])
+    if recorder is None or not results or True not in live:
         return answer
     t = results[0]
-    live = tuple([edge is not None for edge in edges])
-    if len(live) != len(op.inputs):
-        live = live_inputs(op, live, t.array)
-    if True in live:
-        plan = op.plans.get(live) or op.plan(live)
+    plan = op.plans.get(live) or plan_of(op, live, t.array)
+    if plan is not None:
         own = tuple([part._storage for part in results]) if op.multiple else t._storage
         theirs: Sequence[Any] = [_owner(v, results) for v in saved] if saved else ()
         kept = plan.pick((*values, y if op.multiple else t.array, *saved))
@@ -129,7 +119,7 @@ def note(
             kept += tuple([_shape(values[i]) for i in plan.shapes])
         cls = plan.node or op.classes.get(op.chain(*values)) or op.class_of(*values)
         y = t.array
-        node = recorder(cls, plan, tuple(edges[: len(live)]), kept, guards, y.shape, y.dtype)
+        node = recorder(cls, plan, tuple(edges[: len(plan.live)]), kept, guards, y.shape, y.dtype)
         if op.multiple:
             node.parts = len(results)
             for i, part in enumerate(results):
@@ -139,14 +129,20 @@ def note(
     return answer
 
 
-def live_inputs(op: Primitive, live: tuple[bool, ...], y: Array) -> tuple[bool, ...]:
-    """Which inputs of a call need a gradient, of its arguments that do; integers have none."""
-    if op.variadic:
-        return live if op.inputs else ()
-    behind = live[len(op.inputs) :]
-    if True in behind and is_floating(y.dtype):
+def plan_of(op: Primitive, live: tuple[bool, ...], y: Array) -> Plan | None:
+    """The plan for arguments of which these require grad; None if none is an input.
+
+    Integers have no gradient.
+    """
+    if not op.variadic and True in live[len(op.inputs) :] and is_floating(y.dtype):
         op.undeclared(live)
-    return live[: len(op.inputs)]
+    own = live if op.variadic and op.inputs else live[: len(op.inputs)]
+    if True not in own:
+        return None
+    plan = op.plans.get(own) or op.plan(own)
+    if True not in live[len(own) :]:
+        op.plans[live] = plan
+    return plan
 
 
 def _owner(saved: object, results: list[Any]) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from tinygrad_edu.engine.graph import INFERENCE, Storage, TensorBase
+from tinygrad_edu.engine.graph import INFERENCE, Storage
 from tinygrad_edu.engine.levels import tensors
 from tinygrad_edu.engine.mode import state
 from tinygrad_edu.engine.record import current_node
@@ -58,13 +58,14 @@ class Level:
 
     def __enter__(self) -> None:
         before = self.before = state.mode
-        state.mode = before.but(level=self, listeners=(*before.listeners, self.heard))
+        heard = () if self.varying is None else (self.heard,)
+        state.mode = before.but(level=self, listeners=(*before.listeners, *heard))
 
     def __exit__(self, *error: object) -> None:
         state.mode = self.before
 
     def own(self) -> Storage:
-        """The storage of a tensor that is made without an operation."""
+        """The storage of a tensor that is made during the run."""
         storage = Storage()
         level: Level | None = self
         while level is not None:
@@ -73,14 +74,11 @@ class Level:
         return storage
 
     def heard(self, op: Primitive, make: Any, *args: Any, **kwargs: Any) -> Any:
-        """Note what the results of a call are (see mode.py)."""
+        """Under `vmap`, note whether the results of a call differ (see mode.py)."""
         given = {t._storage for t in tensors((args, kwargs) if kwargs else args)}
         y = make(*args, **kwargs)
-        results = (y,) if isinstance(y, TensorBase) else tensors(y)
-        new = [t._storage for t in results if t._storage not in given]
-        self.made.update(new)
         if self.varying is not None and not self.varying.isdisjoint(given):
-            self.varying.update(new)
+            self.varying.update([t._storage for t in tensors(y) if t._storage not in given])
         return y
 
     def refuse(self, t: Any, name: str, others: Any) -> None:

@@ -138,7 +138,7 @@ def call_view(op: Primitive) -> Call:
             return tell(op, None, args, kwargs, listeners)
         if kwargs or len(args) != arity:
             args = op.bind(args, kwargs)
-        source, *rest = args
+        source, rest = args[0], args[1:]
         if not isinstance(source, TensorBase):
             if not state.mode.roots:
                 refuse_arrays(op, (source,))

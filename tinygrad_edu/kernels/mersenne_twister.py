@@ -66,6 +66,8 @@ class MersenneTwister:
     """
 
     spare_normal: float | None
+    _known: tuple[Any, Any] = None, None
+    """What `_moved` was when the twister's state was last read, which takes long, and the state."""
 
     def __init__(self, seed: int) -> None:
         self.restart(seed)
@@ -93,6 +95,7 @@ class MersenneTwister:
         self._seed = seed
         vars(self).pop("_twister", None)
         vars(self).pop("_joiner", None)
+        self._moved = object()
         self._fresh = True  # nothing drawn yet
         self.spare_normal = None
 
@@ -111,7 +114,16 @@ class MersenneTwister:
         [1791095845, 4282876139]
         """
         self._fresh = self._fresh and n == 0
-        return self._twister.random_raw(n)
+        return self._move(self._twister.random_raw, n)
+
+    def _move(self, how: Any, *args: Any, **kwargs: Any) -> npt.NDArray[np.uint64]:
+        """What `how` draws; what was read of the state before, or meanwhile, counts no more."""
+        self._moved = object()
+        try:
+            drawn: npt.NDArray[np.uint64] = how(*args, **kwargs)
+            return drawn
+        finally:
+            self._moved = object()
 
     def words(self, n: int) -> npt.NDArray[np.uint32]:
         """The next `n` words of the stream, integers uniform on [0, 2**32).
@@ -129,7 +141,8 @@ class MersenneTwister:
         """
         if n >= _MANY and _joins_in_order():
             self._fresh = False
-            return self._joiner.integers(_TOP, size=n, dtype=np.uint64, endpoint=True)
+            draw = self._joiner.integers
+            return self._move(draw, _TOP, size=n, dtype=np.uint64, endpoint=True)
         pairs = self.raw(2 * n)
         joined: npt.NDArray[np.uint64] = pairs[::2] << _32
         joined |= pairs[1::2]
@@ -141,8 +154,10 @@ class MersenneTwister:
         >>> MersenneTwister(5).get_state_bytes().shape
         (5056,)
         """
-        twister: Any = self._twister.state["state"]
-        state = np.zeros((), _STATE)
+        known, moved = self._known, self._moved
+        if known[0] is not moved:
+            self._known = known = moved, self._twister.state["state"]
+        state, twister = np.zeros((), _STATE), known[1]
         state["seed"], state["seeded"], state["words"] = self._seed, 1, twister["key"]
         state["left"] = 1 if twister["pos"] == 624 else 625 - twister["pos"]
         state["next"] = 0 if self._fresh else twister["pos"]
@@ -174,7 +189,8 @@ class MersenneTwister:
         if fields["seeded"] != 1 or not 0 < left <= 624 or position > 624:
             raise RuntimeError("Invalid mt19937 state")
         self._seed, self._fresh = int(fields["seed"]), left == 1 and position == 0
-        _put(self._twister, fields["words"].astype(np.uint32), 624 if left == 1 else position)
+        words = fields["words"].astype(np.uint32)
+        self._move(_put, self._twister, words, 624 if left == 1 else position)
         self.spare_normal = float(fields["normal"]) if fields["has_normal"] else None
 
 

@@ -7,6 +7,7 @@ they share it evenly.  nan counts as larger than anything to max, as smaller to 
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,6 @@ import numpy as np
 from tinygrad_edu.backend import new_like
 from tinygrad_edu.dtypes import Array
 from tinygrad_edu.engine.graph import TensorBase
-from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.kernels.memory_order import in_order
@@ -70,6 +70,7 @@ def _unput(g: Tensor, shape: tuple[int, ...], index: Array, dim: int) -> Any:
 
 pick.vjp(x=lambda g, x_shape, index, dim: _put(g, x_shape, index, dim))
 _put.vjp(x=lambda g, x_shape, index, dim: _unput(g, x_shape, index, dim))
+_PICKS = {"max": pick.called("MaxBackward0"), "min": pick.called("MinBackward0")}
 
 
 def nonempty(name: str, x: Array, dims: Dims) -> None:
@@ -111,11 +112,12 @@ _max.vjp(x=lambda g, x, y: share(g, same(raw(x), raw(y))))
 _min.vjp(x=lambda g, x, y: share(g, same(raw(x), raw(y))))
 
 
-def _named(function: str, *results: object) -> Any:
+@functools.cache
+def _named(function: str) -> Any:
     """The named tuple that torch's function returns."""
     from tinygrad_edu.names import return_types
 
-    return getattr(return_types, function)(*results)
+    return getattr(return_types, function)
 
 
 def _find(name: str, input: Any, dim: Any, keepdim: bool) -> tuple[Any, Any]:
@@ -131,9 +133,7 @@ def _find(name: str, input: Any, dim: Any, keepdim: bool) -> tuple[Any, Any]:
     places = wrap(index)
     column = (*x.shape[:dim], 1, *x.shape[dim + 1 :])
     at = wrap(places.array.reshape(column), None, places._storage)
-    found = pick(input, at, dim, keepdim)
-    places = at if keepdim else places
-    return shown_as(found, f"{name.capitalize()}Backward0"), places
+    return _PICKS[name](input, at, dim, keepdim), at if keepdim else places
 
 
 @takes_out(dtype="one", overlap="sought")
@@ -164,7 +164,7 @@ def max(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = N
     operand("max", input)
     if dim is None:
         return _max(input)
-    return _named("max", *_find("max", input, dim, keepdim))
+    return _named("max")(*_find("max", input, dim, keepdim))
 
 
 @takes_out(dtype="one", overlap="sought")
@@ -187,7 +187,7 @@ def min(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = N
     operand("min", input)
     if dim is None:
         return _min(input)
-    return _named("min", *_find("min", input, dim, keepdim))
+    return _named("min")(*_find("min", input, dim, keepdim))
 
 
 def _where_extreme(name: str, x: Array, dim: int | None, keepdim: bool) -> Array:
@@ -299,7 +299,7 @@ def aminmax(input: Any, *, dim: int | None = None, keepdim: bool = False) -> Any
             "aminmax(): cannot compute aminmax over an empty dimension as the operation has no"
             " identity."
         )
-    return _named("aminmax", amin(input, dim, keepdim), amax(input, dim, keepdim))
+    return _named("aminmax")(amin(input, dim, keepdim), amax(input, dim, keepdim))
 
 
 if not TYPE_CHECKING:  # a type checker is to miss what is not here

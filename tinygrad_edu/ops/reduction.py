@@ -83,10 +83,9 @@ def repeated(g: Tensor, shape: tuple[int, ...], dims: Dims, keepdim: bool) -> Te
 
 @primitive(node=_reduction("Sum"))
 def _sum(x: Array, dims: Dims, keepdim: bool, dtype: NumpyDtype | None) -> Array:
-    if dtype is not None and dtype != x.dtype:
-        return in_order(reduce_add(x, axis=dims, dtype=dtype, keepdims=keepdim))
-    if is_floating(x.dtype):
-        return add_up(x, dims, keepdim).astype(x.dtype, copy=False)
+    if is_floating(x.dtype) and (dtype is None or dtype == x.dtype):
+        y = add_up(x, dims, keepdim)
+        return y if y.dtype is x.dtype else y.astype(x.dtype, copy=False)
     return in_order(reduce_add(x, axis=dims, dtype=dtype or np.int64, keepdims=keepdim))
 
 
