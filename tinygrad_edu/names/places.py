@@ -138,7 +138,8 @@ NAMES = {
     "ops.more.decompositions": {"ops.more.solvers": "matrix_power"},
     "ops.more.cumulative": {"ops.more.differences": "cumulative_trapezoid diff gradient trapezoid"},
     "ops.more.linalg": {
-        "ops.more.diagonals": "diag diag_embed diagflat diagonal diagonal_of_matrices trace"
+        "ops.more.diagonals": "diag diag_embed diagflat diagonal diagonal_of_matrices"
+        " fill_diagonal_ trace"
     },
     "ops.more.solvers": {"ops.more.products": "vecdot"},
     "ops.largest": {"ops.more.cumulative": "cummax cummin"},
