@@ -323,7 +323,7 @@ def svdvals(A: Tensor, *, driver: str | None = None) -> Tensor:
 
 
 @primitive(node="LinalgPinv", half="as it is")
-def _pinv(A: Array, limit: Array, hermitian: bool) -> Array:
+def _pinv(A: Array, absolute: Any, relative: Any, hermitian: bool) -> Array:
     if hermitian:
         with solving(A):
             s, u = np.linalg.eigh(A)
@@ -331,7 +331,8 @@ def _pinv(A: Array, limit: Array, hermitian: bool) -> Array:
     else:
         _refuse_nan(A)
         u, s, vh = singular_parts(A, full_matrices=False)
-    large = np.abs(s) > limit
+    sizes = np.abs(s)
+    large = sizes > _limit(sizes, absolute, relative)
     inverse = np.where(large, 1 / np.where(large, s, 1), 0)
     return np.matmul(_turned(vh) * inverse[..., None, :], _turned(u))
 
@@ -376,8 +377,9 @@ def pinv(
     """
     x = operand("linalg.pinv", A)
     _check_matrix("pinv", x)
-    sizes = _sizes(x, hermitian)
-    return _pinv(A, _limit(x, sizes, atol, rcond if rtol is None else rtol), hermitian)
+    if hermitian:
+        _check_square("matrix_rank", x)
+    return _pinv(A, *_tolerances(x, atol, rcond if rtol is None else rtol), hermitian)
 
 
 def _sizes(x: Array, hermitian: bool) -> Array:
@@ -391,14 +393,18 @@ def _sizes(x: Array, hermitian: bool) -> Array:
         return np.linalg.svd(x, compute_uv=False)
 
 
-def _limit(x: Array, sizes: Array, atol: Any, rtol: Any) -> Array:
-    """The size up to which singular values count as 0, beside the sizes."""
+def _tolerances(x: Array, atol: Any, rtol: Any) -> tuple[Any, Any]:
+    """What may be lacking to 0: of any matrix, and relative to its largest singular value."""
     if rtol is None:
         given = atol is not None and (isinstance(atol, TensorBase) or atol > 0)
         rtol = 0.0 if given else max(x.shape[-2:]) * np.finfo(x.dtype).eps
-    absolute, relative = [_per_matrix(tol) for tol in (0.0 if atol is None else atol, rtol)]
+    return _per_matrix(0.0 if atol is None else atol), _per_matrix(rtol)
+
+
+def _limit(sizes: Array, absolute: Any, relative: Any) -> Array:
+    """The size up to which singular values count as 0, beside the sizes."""
     largest = sizes.max(-1, keepdims=True) if sizes.size else sizes.sum(-1, keepdims=True)
-    limit: Array = np.maximum(absolute, (relative * largest).astype(x.dtype))
+    limit: Array = np.maximum(absolute, (relative * largest).astype(sizes.dtype))
     return limit
 
 
@@ -430,8 +436,8 @@ def matrix_rank(
     x = operand("linalg.matrix_rank", A)
     _check_matrix("matrix_rank", x)
     sizes = _sizes(x, hermitian)
-    limit = _limit(x, sizes, tol if atol is None else atol, 0.0 if tol is not None else rtol)
-    return wrap((sizes > limit).sum(-1))
+    atol, rtol = (tol if atol is None else atol), (0.0 if tol is not None else rtol)
+    return wrap((sizes > _limit(sizes, *_tolerances(x, atol, rtol))).sum(-1))
 
 
 _DRIVERS = ("gels", "gelsy", "gelsd", "gelss")
