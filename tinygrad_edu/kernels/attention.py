@@ -119,7 +119,7 @@ class Scores:
             stop = min(start + self.rows, self.length)
             yield slice(start, stop), slice(0, min(stop, self.keys) if self.causal else self.keys)
 
-    def table(self) -> Array | None:
+    def table(self) -> Array:
         """Memory for all probabilities."""
         return np.empty((*self.q.shape[:-1], self.keys), self.dtype)
 
