@@ -73,9 +73,10 @@ class Numbers:
     def set(self, t: float) -> None:
         """Make them those of step `t` = 1, 2, ..."""
         lr, beta1, beta2, eps, weight_decay = self.options
-        c = (1 - beta2**t) ** 0.5
-        step, shrink = -lr / (1 - beta1**t) * c, 1 - lr * weight_decay
-        values = 1 - beta1, beta2, 1 - beta2, step, c * eps, shrink, weight_decay, beta1
+        rate, c, shrink = -lr / (1 - beta1**t), (1 - beta2**t) ** 0.5, 1 - lr * weight_decay
+        if self.dtype is not None and self.dtype.char == "f":
+            rate, c = float(np.float32(rate)), float(np.float32(c))  # torch rounds these two
+        values = 1 - beta1, beta2, 1 - beta2, rate * c, c * eps, shrink, weight_decay, beta1
         if self.dtype is None:
             self.arrays = values
             return
