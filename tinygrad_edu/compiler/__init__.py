@@ -39,8 +39,8 @@ class OptimizedModule(Module):
     def __init__(self, module: Module, compiled: Compiled) -> None:
         super().__init__()
         self._modules["_orig_mod"] = module
+        del self.__dict__["training"]  # it is the module's
         self.__dict__["_compiled"] = compiled
-        self.__dict__["training"] = module.training
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The module's output."""
@@ -55,9 +55,7 @@ class OptimizedModule(Module):
         return module if name == "_orig_mod" else getattr(module, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name == "training":
-            self.__dict__["training"] = value
-        elif "_compiled" in self.__dict__:
+        if "_compiled" in self.__dict__:
             setattr(self._orig_mod, name, value)
         else:
             super().__setattr__(name, value)
@@ -134,7 +132,7 @@ def explain(compiled: Any) -> str:
     compiled = vars(compiled).get("forward", compiled) if isinstance(compiled, Module) else compiled
     if not isinstance(compiled, Compiled):
         return "not compiled"
-    found = [entry for entries in compiled.known.values() for entry in entries]
+    found = [e for entries in compiled.known.values() for e in entries if e.reason or e.source]
     told = [f"runs as it is: {e.reason}" if e.reason else f"recorded:\n{e.source}" for e in found]
     return "\n\n".join(told) or "not called often enough yet"
 

@@ -26,7 +26,7 @@ from tinygrad_edu.engine.graph import INFERENCE, Node, TensorBase
 from tinygrad_edu.engine.levels import tensors
 from tinygrad_edu.engine.primitive import Primitive
 from tinygrad_edu.kernels.memory_order import stored
-from tinygrad_edu.ops import indexing, masking
+from tinygrad_edu.ops import indexing
 
 _DRAWS = {vars(draw)["composed"] for draw in (random.dropout_noise, random.keep_mask)}
 _SIZE_BY_VALUE = {"nonzero", "masked_select", "argwhere", "unique", "bincount", "repeat_interleave",
@@ -165,7 +165,9 @@ class Recorder:
         refuse(self.made is None, f"{op.name} was not computed by its forward function")
         values, y = self.made
         y, *saved = y if op.saves else (y,)
-        _check_index(op, values)
+        index = tree.flatten([*values[1:]]) if op.forward.__module__ == indexing.__name__ else []
+        masks = [getattr(part, "dtype", None) == np.bool_ for part in index]
+        refuse(any(masks), "a mask is used as an index")  # it gives as many as it is true
         self.alive.append((values, y, saved))
         inputs = [self.writer.template(v, self.name_of) for v in values]
         names = [self.known(a) for a in arrays]
@@ -226,7 +228,8 @@ class Recorder:
         refuse(beyond, "a backward pass goes beyond the function")
         root = object.__new__(Node)
         root.edges = tuple(ends)
-        self.writer.line(f"with quiet({self.writer.name(root, 'loss')}):")
+        loss_name = self.writer.name(root, "loss")
+        self.writer.line(f"with quiet({loss_name}), np.errstate(all='ignore'):")
         self.writer.margin *= 2
         Walk(self.writer, kept, ends, loss.node, self.writer.name(np.ones_like(loss.array), "one"))
         self.writer.margin = "    "
@@ -254,8 +257,11 @@ class Recorder:
                 todo.extend([edge for edge in node.edges if edge is not None])
         return kept, ends
 
-    def finish(self, answer: Any) -> tuple[str, Any]:
-        """The program: its source, and itself.  It ends with the tensors that the run returns."""
+    def finish(self, answer: Any) -> tuple[str, list[Any], Any]:
+        """The program: its source, the tensors from outside that it is given, and itself.
+
+        It ends with the tensors that the run returns.
+        """
         leaves, writer = tree.flatten(answer), self.writer
         handed = {id(t): f"given[{i}]" for i, t in enumerate(self.handed.values())}
         found = {id(t): t for t in leaves if isinstance(t, TensorBase) and id(t) not in handed}
@@ -270,7 +276,8 @@ class Recorder:
             frame = writer.name(tree.change(answer, lambda leaf: None), "answer")
             made = [f"rebuild({frame}, [{', '.join(made)}])"]
         writer.line(f"return {made[0]}")
-        return writer.function(["given", *self.handed])
+        source, program = writer.function(["given", *self.handed])
+        return source, [*self.handed.values()][len(self.given or ()) :], program
 
     def check_results(self, leaves: list[Any], results: list[Any]) -> None:
         """Refuse results that share memory with what they must not."""
@@ -315,12 +322,3 @@ def _guard(value: Any, owners: dict[int, str]) -> str:
     if type(value) in (tuple, list):
         return as_tuple([_guard(v, owners) for v in value])
     return owners.get(id(value), "None")
-
-
-def _check_index(op: Any, values: Any) -> None:
-    """A mask as an index gives as many elements as it is true."""
-    module = op.forward.__module__
-    if module in (indexing.__name__, masking.__name__) and "where" not in op.name:
-        index = [getattr(v, "dtype", None) for v in tree.flatten(list(values[1:]))]
-        mask = np.dtype(bool) in index and "masked_fill" not in op.name
-        refuse(mask, "a mask is used as an index")

@@ -8,6 +8,7 @@ recording is replayed, while its guards hold.  What cannot be recorded runs as i
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from operator import attrgetter
 from operator import call as just_make
 from typing import Any
@@ -17,7 +18,7 @@ import numpy as np
 from tinygrad_edu import random
 from tinygrad_edu.compiler.capture import Recorder
 from tinygrad_edu.compiler.guards import State, Wrapper
-from tinygrad_edu.compiler.watch import SIMPLE, Refused, Watch, is_ours, refuse
+from tinygrad_edu.compiler.watch import SIMPLE, Refused, Watch, inside, is_ours, refuse
 from tinygrad_edu.dtypes import get_default_dtype, is_half
 from tinygrad_edu.engine.graph import INFERENCE, TensorBase
 from tinygrad_edu.engine.mode import state
@@ -34,25 +35,23 @@ class Unsupported(RuntimeError):
 
 
 class Recording:
-    """A recorded run, or the reason why there is none.
+    """What is known of calls that find the program in some state: that, and then a recording.
 
     Attributes:
-        reason: why there is none and the function runs as it is; empty if there is one.
+        codes: the code that ran at the first look.
         state: what must be as it was; None if nothing is known to change the reason.
-        source: the program.
+        reason: why the function runs as it is; empty if it does not, or may not from now on.
+        source, used, program: the recording, and the tensors from outside that it is given.
         begun: it has handed out gradients, and cannot be begun anew.
     """
 
-    source, begun = "", False
+    state: Any = None
+    program: Any = None
+    used: Sequence[Any] = ()
+    reason, source, begun = "", "", False
 
-    def __init__(self, reason: str, kept: State | None) -> None:
-        self.reason, self.state = reason, kept
-
-    def record(self, recorder: Recorder, answer: Any) -> None:
-        """Write the program of a run that gave this answer."""
-        recorder.writer.names["recording"] = self
-        self.source, self.program = recorder.finish(answer)
-        self.used = [*recorder.handed.values()][len(recorder.given or ()) :]
+    def __init__(self, codes: Any) -> None:
+        self.codes = codes
 
 
 class Compiled(Wrapper):
@@ -63,14 +62,13 @@ class Compiled(Wrapper):
         fullgraph: raise where it cannot be recorded.
 
     Attributes:
-        seen: by signature, the first looks: the code that ran, and the state that it depends on.
-        known: by signature, the recordings and reasons.
+        known: by signature, what has been seen.
+        looks: how many calls were watched.
     """
 
     def __init__(self, function: Any, fullgraph: bool = False) -> None:
         self.function, self.fullgraph = function, fullgraph
         self.known: dict[Any, list[Any]] = {}
-        self.seen: dict[Any, list[Any]] = {}
         self.looks = 0
         functools.update_wrapper(self, function, updated=())
 
@@ -84,14 +82,15 @@ class Compiled(Wrapper):
                    sign(args, given), sign(kwargs, given) if kwargs else None)  # fmt: skip
         except Refused as unseen:
             return self.plain(str(unseen), args, kwargs)
-        for found in self.known.get(key, ()):
-            if not everywhere and (found.state is None or found.state.holds()):
-                if found.reason:
-                    return self.plain(found.reason, args, kwargs)
-                return self.replay(found, given, args, kwargs)
+        seen = () if everywhere else self.known.get(key, ())
+        found = next((s for s in seen if s.state is None or s.state.holds()), None)
+        if found is not None and found.reason:
+            return self.plain(found.reason, args, kwargs)
+        if found is not None and found.program is not None:
+            return self.replay(found, given, args, kwargs)
         if self.looks >= _LOOKS or everywhere:
             return self.plain("it was called in too many ways", args, kwargs)
-        return self.look(key, given, args, kwargs)
+        return self.look(found, key, given, args, kwargs)
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else functools.partial(self, instance)
@@ -123,34 +122,30 @@ class Compiled(Wrapper):
             found.reason = f"its replay raised what the function does not: {_told(problem)}"
             return answer
 
-    def look(self, key: Any, given: list[Any], args: Any, kwargs: Any) -> Any:
-        """Run the function, watched; the second time, record it."""
+    def look(self, first: Any, key: Any, given: list[Any], args: Any, kwargs: Any) -> Any:
+        """Run the function, watched; if it is as at a `first` look, record it."""
         self.looks += 1
-        watch, seen = Watch(), self.seen.setdefault(key, [])
-        before, kept = next((look for look in seen if look[1].holds()), (watch.codes, None))
-        recorder = Recorder(watch) if kept is None else Recorder(watch, given, kept.tensors)
-        mode = state.mode
+        watch = Watch()
+        recorder = Recorder(watch, given, first.state.tensors) if first else Recorder(watch)
+        with inside(state.mode.but(listeners=(recorder.heard,))), watch:
+            answer = self.function(*args, **kwargs)
+        found = first or Recording(watch.codes)
         try:
-            state.mode = mode.but(listeners=(recorder.heard,))
-            with watch:
-                answer = self.function(*args, **kwargs)
-        finally:
-            state.mode = mode
-        found = Recording("", kept)
-        try:
-            if kept is None:
+            if first is None:
                 found.state = State(self.function, watch)
             refuse(watch.problem, str(watch.problem))
-            if kept is None:
-                seen.append((watch.codes, found.state))
-                return answer
-            new = watch.codes.keys() - before.keys()
+            new = watch.codes.keys() - found.codes.keys()
             refuse(new, "two equal calls took different ways")
-            refuse(not kept.holds(), "the run changes something that it depends on")
-            found.record(recorder, answer)
+            refuse(
+                first and not first.state.holds(), "the run changes something that it depends on"
+            )
+            if first is not None:
+                recorder.writer.names["recording"] = found
+                found.source, found.used, found.program = recorder.finish(answer)
         except Exception as problem:  # whatever it is, the function's own answer stands
             found.reason = watch.problem or _told(problem)
-        self.known.setdefault(key, []).append(found)
+        if first is None:
+            self.known.setdefault(key, []).append(found)
         if self.fullgraph and found.reason:
             return self.plain(found.reason, args, kwargs)
         return answer

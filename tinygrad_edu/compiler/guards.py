@@ -110,7 +110,7 @@ class State:
         self._seen[id(value)] = value
         if isinstance(value, TensorBase):  # what it is, is asked at each call
             self.tensors.append(value)
-            self.look(_node, value, None)
+            self.look(call, current_node, value)
             self.attributes(value, self.names - _TENSOR)
         elif isinstance(value, (tuple, frozenset, list, dict)):
             self.container(value, name)
@@ -188,10 +188,6 @@ class State:
             known = code in inner or code in self._functions or is_ours(names)
             closed = code.co_freevars and code.co_freevars != ("__class__",)
             refuse(closed and not known, f"`{code.co_name}` has a closure that could not be found")
-
-
-def _node(t: Any, _: Any) -> Any:
-    return current_node(t)
 
 
 def _same(a: Any, b: Any) -> bool:

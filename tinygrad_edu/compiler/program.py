@@ -18,22 +18,23 @@ nodes of the results, and the engine walks them.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import keyword
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 
 from tinygrad_edu.compiler.lower import lower
+from tinygrad_edu.compiler.watch import inside
 from tinygrad_edu.engine.graph import Node
 from tinygrad_edu.engine.mode import state
 from tinygrad_edu.engine.record import as_array, current_node, wrap
 from tinygrad_edu.engine.tree import rebuild
-from tinygrad_edu.engine.walk import accumulate, unbroadcast
+from tinygrad_edu.engine.walk import accumulate, unbroadcast, walk_back
 
 _COMPUTED = re.compile(r"\b(?:[vdlt]\d+|e)\b")
 _RESERVED = re.compile(r"[vxwdltn]\d+|[eg_]|given")
@@ -63,27 +64,18 @@ def add(so_far: Any, g: Any) -> Any:
 
 def land(leaf: Any, g: Any) -> None:
     """The gradient of a leaf has arrived: what the walk does with it."""
-    hooks = leaf.hooks
-    if hooks is None:
+    if leaf.hooks is None:
         accumulate(leaf, g, True, False)
     else:
-        accumulate(leaf, hooks.arrived(g, False), False, False)
-        hooks.handed_on(leaf, (), g, False)
+        walk_back([(leaf, g)], retain=True, create=False, at_leaf=accumulate)
 
 
-@contextlib.contextmanager
-def quiet(loss: Node) -> Iterator[None]:
-    """The mode of a backward pass: nothing is recorded, and NumPy warns of nothing.
+def quiet(loss: Node) -> AbstractContextManager[None]:
+    """The mode of a backward pass: nothing is recorded.
 
     `loss` is a node that leads to all leaves at once; hooks may ask which those are.
     """
-    mode = state.mode
-    try:
-        state.mode = mode.but(enabled=False, roots=(loss,))
-        with np.errstate(all="ignore"):
-            yield
-    finally:
-        state.mode = mode
+    return inside(state.mode.but(enabled=False, roots=(loss,)))
 
 
 class Writer:

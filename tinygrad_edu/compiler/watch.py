@@ -13,6 +13,7 @@ code are guarded (guards.py); what cannot be guarded is a reason to refuse:
 from __future__ import annotations
 
 import builtins
+import contextlib
 import dis
 import gc
 import importlib
@@ -21,6 +22,7 @@ import itertools
 import math
 import sys
 import warnings
+from collections.abc import Iterator
 from types import BuiltinFunctionType, CodeType, FrameType
 from typing import Any
 
@@ -28,6 +30,7 @@ import numpy as np
 
 from tinygrad_edu.dtypes import dtype
 from tinygrad_edu.engine.graph import TensorBase
+from tinygrad_edu.engine.mode import Mode, state
 from tinygrad_edu.ops import creation, masking
 
 _PACKAGE = __name__.partition(".")[0]
@@ -103,6 +106,17 @@ def refuse(when: object, why: str) -> None:
     """Give up a recording, in this case."""
     if when:
         raise Refused(why)
+
+
+@contextlib.contextmanager
+def inside(mode: Mode) -> Iterator[None]:
+    """A block in another mode of the thread (engine/mode.py)."""
+    outside = state.mode
+    try:
+        state.mode = mode
+        yield
+    finally:
+        state.mode = outside
 
 
 class Watch:
