@@ -103,7 +103,7 @@ def imports(libraries, rounds):
 
 
 def machine():
-    """The processor, the vector instructions NumPy finds, and the BLAS's kernels."""
+    """The processor, the interpreter, the vector instructions NumPy finds, the BLAS's kernels."""
     code = (
         "import numpy as np; f = np._core._multiarray_umath.__cpu_features__;"
         "print('NumPy', np.__version__, 'uses', *[n for n, has in f.items() if has][-3:]);"
@@ -114,7 +114,8 @@ def machine():
     known = pathlib.Path("/proc/cpuinfo")
     lines = known.read_text().splitlines() if known.exists() else []
     names = [line.split(":")[1].strip() for line in lines if "model name" in line]
-    return f"{os.cpu_count()} x {names[0] if names else platform.machine()}\n{said}".strip()
+    processor = f"{os.cpu_count()} x {names[0] if names else platform.machine()}"
+    return f"{processor}\nPython {' '.join(sys.version.split())}\n{said}".strip()
 
 
 def draw(results, path):
