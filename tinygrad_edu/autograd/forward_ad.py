@@ -136,15 +136,12 @@ def unpack_dual(tensor: Tensor, *, level: int | None = None) -> UnpackedDualTens
     now = _levels[-1]
     with enable_grad():
         u = wrap(new_like(tensor.array, tensor.array.shape, 0)).requires_grad_()
-        edges: Any = [edge for edge, _ in duals]
-        found = grad(tensor, edges, u, create_graph=True, allow_unused=True)
+        found = grad(tensor, [edge for edge, _ in duals], u, create_graph=True, allow_unused=True)
         linear = [(g, v) for g, (_, v) in zip(found, duals, strict=True) if current_node(g)]
-        tangent = None
+        tangent = wrap(np.zeros_like(tensor.array))
         if linear:
             gs, vs = zip(*linear, strict=True)
-            (tangent,) = grad(gs, u, vs, create_graph=now.connected, allow_unused=True)
-        if tangent is None:
-            tangent = wrap(np.zeros_like(tensor.array))
+            (tangent,) = grad(gs, u, vs, create_graph=now.connected, materialize_grads=True)
     if now.connected:
         return UnpackedDualTensor(tensor, tangent)
     return UnpackedDualTensor(tensor.detach(), tangent.detach())

@@ -16,6 +16,9 @@ from tinygrad_edu.names.settings import get_num_threads, set_num_threads, unavai
 
 __all__ = ["Compare", "Measurement", "TaskSpec", "Timer", "select_unit", "timer"]
 
+_Callback = Callable[[int, float], Any] | None
+"""Called after each measurement with its executions and its seconds."""
+
 _UNITS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0}
 _NAMES = {"ns": "nanoseconds", "us": "microseconds", "ms": "milliseconds", "s": "seconds"}
 
@@ -197,7 +200,7 @@ class Timer:
     autorange = repeat
 
     def blocked_autorange(
-        self, callback: Callable[[int, float], Any] | None = None, min_run_time: float = 0.2
+        self, callback: _Callback = None, min_run_time: float = 0.2
     ) -> Measurement:
         """Measurements until `min_run_time` seconds have passed."""
 
@@ -212,7 +215,7 @@ class Timer:
         *,
         min_run_time: float = 0.01,
         max_run_time: float = 10.0,
-        callback: Callable[[int, float], Any] | None = None,
+        callback: _Callback = None,
     ) -> Measurement:
         """Measurements until their quartiles lie closer than `threshold` of the median."""
 
@@ -224,10 +227,7 @@ class Timer:
         return self._measured(min_run_time / 10, callback, enough)
 
     def _measured(
-        self,
-        block: float,
-        callback: Callable[[int, float], Any] | None,
-        enough: Callable[[Measurement], bool],
+        self, block: float, callback: _Callback, enough: Callable[[Measurement], bool]
     ) -> Measurement:
         """Measurements until there are enough, each of so many executions as take `block` seconds.
 
