@@ -14,7 +14,6 @@ from tinygrad_edu.nn.modules.module import Module
 from tinygrad_edu.nn.utils.convert_parameters import parameters_to_vector
 from tinygrad_edu.nn.utils.weight_hooks import hook_of, take_hook
 from tinygrad_edu.ops.creation import ones_like
-from tinygrad_edu.ops.more.norms import norm
 from tinygrad_edu.ops.sampling import rand, rand_like
 from tinygrad_edu.tensor import Tensor
 
@@ -233,7 +232,7 @@ class LnStructured(RandomStructured):
         self.n = n
 
     def _scores(self, t: Tensor) -> Tensor:
-        return norm(t, self.n, [d for d in range(t.ndim) if d != self.dim % t.ndim])
+        return t.norm(self.n, [d for d in range(t.ndim) if d != self.dim % t.ndim])
 
 
 class CustomFromMask(BasePruningMethod):
