@@ -160,6 +160,12 @@ def test_errors(lib: Any, forward: Any) -> None:
         with pytest.raises(RuntimeError, match="different size"):
             forward.make_dual(x, lib.ones(3))
     assert lib.is_grad_enabled()
+
+    @forward.dual_level()  # type: ignore[untyped-decorator]
+    def slope() -> float:
+        return float(forward.unpack_dual(forward.make_dual(x, 3 * x) ** 2).tangent[0])
+
+    assert slope() == slope() == 6
     dual = None
     with lib.no_grad():
         with forward.dual_level():

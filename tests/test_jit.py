@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import typing
 import warnings
 from typing import Any
 
@@ -115,6 +116,13 @@ def test_isinstance_is_torchs(value: Any, kind: Any) -> None:
         warnings.simplefilter("ignore")
         theirs = torch.jit.isinstance(value, kind)
     assert tg.jit.isinstance(value, kind) is theirs
+
+
+@pytest.mark.parametrize("kind", [list, dict, tuple, typing.List, typing.Dict, typing.Tuple])  # noqa: UP006
+def test_a_container_needs_the_type_of_what_is_in_it(kind: Any) -> None:
+    for lib in (torch, tg):
+        with pytest.raises(RuntimeError):
+            lib.jit.isinstance([1], kind)
 
 
 def test_names_of_torchs_that_are_there() -> None:

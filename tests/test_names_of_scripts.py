@@ -292,7 +292,7 @@ def test_trees(tree: Any) -> None:
     expected, their_spec = theirs.tree_flatten(tree)
     assert leaves == expected and spec.num_leaves == their_spec.num_leaves
     assert (spec.num_nodes, spec.num_children) == (their_spec.num_nodes, their_spec.num_children)
-    assert spec.is_leaf() == their_spec.is_leaf()
+    assert spec.is_leaf() == their_spec.is_leaf() and spec.type is their_spec.type
     again = mine.tree_unflatten(leaves, spec)
     assert again == tree and type(again) is type(tree) and mine.tree_structure(again) == spec
     assert mine.tree_leaves(tree) == theirs.tree_leaves(tree)

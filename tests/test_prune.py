@@ -125,6 +125,16 @@ def test_amounts(amount: Any) -> None:
         assert sorted(layer._parameters) == ["bias", "weight"]
 
 
+def test_a_dimension_that_is_not_there() -> None:
+    for lib, prune in ((torch, torch_prune), (ours, ours_prune)):
+        layer = lib.nn.Linear(3, 3)
+        with pytest.raises(IndexError):
+            prune.ln_structured(layer, "weight", 1, n=2, dim=2)
+        layer = prune.random_structured(lib.nn.Linear(3, 3), "weight", 1, dim=-2)
+        with pytest.raises(IndexError):
+            prune.ln_structured(layer, "weight", 1, n=2, dim=2)
+
+
 def test_trained_and_saved() -> None:
     """Pruned elements stay 0 while the others learn; the file is torch's."""
     layer = ours.nn.Linear(4, 3)

@@ -7,13 +7,13 @@ elements that are left, and a `PruningContainer` remembers both methods.
 from __future__ import annotations
 
 import numbers
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from tinygrad_edu.nn.modules.module import Module
-from tinygrad_edu.ops.creation import ones_like, zeros
-from tinygrad_edu.ops.joining import cat
-from tinygrad_edu.ops.more.norms import norm
+from tinygrad_edu.nn.utils.convert_parameters import parameters_to_vector
+from tinygrad_edu.nn.utils.weight_hooks import hook_of, take_hook
+from tinygrad_edu.ops.creation import ones_like
 from tinygrad_edu.ops.sampling import rand, rand_like
 from tinygrad_edu.tensor import Tensor
 
@@ -55,38 +55,33 @@ class BasePruningMethod:
 
     def apply_mask(self, module: Module) -> Tensor:
         """The pruned tensor."""
-        original = getattr(module, f"{self._tensor_name}_orig")
-        mask = getattr(module, f"{self._tensor_name}_mask")
-        pruned: Tensor = mask.to(dtype=original.dtype) * original
-        return pruned
+        original: Tensor = getattr(module, f"{self._tensor_name}_orig")
+        mask: Tensor = getattr(module, f"{self._tensor_name}_mask")
+        return mask.to(dtype=original.dtype) * original
 
     @classmethod
     def apply(
         cls, module: Module, name: str, *args: Any, importance_scores: Any = None, **kwargs: Any
     ) -> BasePruningMethod:
         """Prune `module.name` from now on; other arguments are those of the class."""
-        method: Any = cls(*args, **kwargs)
+        method = cls(*args, **kwargs)
         method._tensor_name = name
-        number, before = _find(module, name)
         original = getattr(module, name)
         scores = original if importance_scores is None else importance_scores
         if scores.shape != original.shape:
             raise AssertionError("importance_scores should have the same shape as the tensor")
-        mask = getattr(module, f"{name}_mask") if before else ones_like(original.detach())
-        if before is not None:
-            container = before if isinstance(before, PruningContainer) else PruningContainer(before)
-            container.add_pruning_method(method)
-            method = container
-        mask = method.compute_mask(scores.detach(), mask.clone())
-        if before is None:
-            del module._parameters[name]
-            module.register_parameter(f"{name}_orig", original)
+        number = hook_of(module, BasePruningMethod, name, "_tensor_name")
+        if number is None:
+            mask = method.compute_mask(scores.detach(), ones_like(original.detach()))
+            module.register_parameter(f"{name}_orig", module._parameters.pop(name))
         else:
+            method = PruningContainer(module._forward_pre_hooks[number], method)
+            mask = method.compute_mask(scores.detach(), getattr(module, f"{name}_mask").clone())
             del module._forward_pre_hooks[number]
         module.register_buffer(f"{name}_mask", mask)
         setattr(module, name, method.apply_mask(module))
         module.register_forward_pre_hook(method)
-        return method  # type: ignore[no-any-return]
+        return method
 
     def prune(self, t: Tensor, default_mask: Any = None, importance_scores: Any = None) -> Tensor:
         """A pruned copy of a tensor, without any module."""
@@ -96,10 +91,10 @@ class BasePruningMethod:
     def remove(self, module: Module) -> None:
         """Make what is left of the tensor its parameter again; see the function `remove`."""
         name = self._tensor_name
-        kept, original = self.apply_mask(module), getattr(module, f"{name}_orig")
+        original = getattr(module, f"{name}_orig")
+        original.data = self.apply_mask(module).data
         for gone in (name, f"{name}_orig", f"{name}_mask"):
             delattr(module, gone)
-        original.data = kept.data
         setattr(module, name, original)
 
 
@@ -112,14 +107,14 @@ class PruningContainer(BasePruningMethod):
             self.add_pruning_method(method)
 
     def add_pruning_method(self, method: BasePruningMethod) -> None:
-        """Add a method for the same tensor; ValueError if it is for another."""
+        """Add a method, or those of a container, for the same tensor; ValueError if for another."""
         self._tensor_name = getattr(self, "_tensor_name", method._tensor_name)
         if self._tensor_name != method._tensor_name:
             raise ValueError(
                 "Can only add pruning methods acting on the parameter named"
                 f" '{self._tensor_name}' to PruningContainer {self}. Found '{method._tensor_name}'"
             )
-        self._pruning_methods += (method,)
+        self._pruning_methods += getattr(method, "_pruning_methods", (method,))
 
     def __len__(self) -> int:
         return len(self._pruning_methods)
@@ -135,12 +130,11 @@ class PruningContainer(BasePruningMethod):
         if method.PRUNING_TYPE == "unstructured":
             where = mask == 1
         elif method.PRUNING_TYPE == "structured":
-            dim = method.dim % t.ndim  # type: ignore[attr-defined]
+            dim = range(t.ndim)[method.dim]  # type: ignore[attr-defined]
             left = mask.sum([d for d in range(t.ndim) if d != dim]) != 0
             where = (slice(None),) * dim + (left,)
-        new = mask.clone()
-        new[where] = method.compute_mask(t[where], default_mask=mask[where]).to(new.dtype)
-        return new
+        mask[where] = method.compute_mask(t[where], default_mask=mask[where])
+        return mask
 
 
 class Identity(BasePruningMethod):
@@ -158,32 +152,31 @@ class RandomUnstructured(BasePruningMethod):
         amount: how many, or which part of them if it is a float.
     """
 
-    _largest = True
-
     def __init__(self, amount: float) -> None:
         if not isinstance(amount, numbers.Real):
             raise TypeError(f"Invalid type for amount: {amount}. Must be int or float.")
-        if amount < 0 or (not isinstance(amount, int) and amount > 1):
-            raise ValueError(
-                f"amount={amount} should be a float in [0, 1] or a count of at least 0"
-            )
+        if amount < 0 or (amount > 1 and not isinstance(amount, numbers.Integral)):
+            raise ValueError(f"amount={amount} should be a float in [0, 1] or a count")
         self.amount: Any = amount
 
-    def _lost(self, size: int) -> int:
-        """How many of `size` elements or slices go."""
-        if isinstance(self.amount, int) and self.amount > size:
-            raise ValueError(f"amount={self.amount} should be at most the number there is, {size}")
-        return self.amount if isinstance(self.amount, int) else round(self.amount * size)
+    def _units(self, mask: Tensor) -> Tensor:
+        """A view of a mask; what one index chooses there goes or stays together."""
+        return mask.view(-1)
 
     def _scores(self, t: Tensor) -> Tensor:
-        return rand_like(t)
+        """A number for each unit: those with the smallest go."""
+        return -rand_like(t)
 
     def compute_mask(self, t: Tensor, default_mask: Tensor) -> Tensor:
         """See the base class."""
-        mask, lost = default_mask.clone(), self._lost(t.numel())
+        mask = default_mask.clone()
+        units = self._units(mask)
+        counted = isinstance(self.amount, numbers.Integral)
+        lost = self.amount if counted else round(self.amount * len(units))
+        if lost > len(units):
+            raise ValueError(f"amount={lost} should be at most the number there is, {len(units)}")
         if lost:
-            where = self._scores(t).reshape(-1).topk(lost, largest=self._largest).indices
-            mask.view(-1)[where] = 0
+            units[self._scores(t).reshape(-1).topk(lost, largest=False).indices] = 0
         return mask
 
 
@@ -198,8 +191,6 @@ class L1Unstructured(RandomUnstructured):
     >>> prune.l1_unstructured(layer, "weight", amount=1).weight.tolist()
     [[3.0, -0.0, 2.0]]
     """
-
-    _largest = False
 
     def _scores(self, t: Tensor) -> Tensor:
         return t.abs()
@@ -219,20 +210,13 @@ class RandomStructured(RandomUnstructured):
         super().__init__(amount)
         self.dim = dim
 
-    def _kept(self, t: Tensor, lost: int) -> Tensor:
-        draws = rand(t.shape[self.dim])
-        kept: Tensor = draws > draws.kthvalue(lost).values
-        return kept
+    def _units(self, mask: Tensor) -> Tensor:
+        if mask.ndim < 2:
+            raise ValueError(f"a tensor of {mask.ndim} dimensions has no slices to be pruned")
+        return mask.movedim(self.dim, 0)
 
-    def compute_mask(self, t: Tensor, default_mask: Tensor) -> Tensor:
-        """See the base class."""
-        if t.ndim < 2:
-            raise ValueError(f"a tensor of {t.ndim} dimensions has no slices to be pruned")
-        lost = self._lost(t.shape[self.dim])
-        if not lost:
-            return default_mask
-        kept = self._kept(t, lost).to(default_mask.dtype)
-        return default_mask * kept.reshape([-1] + [1] * (t.ndim - 1 - self.dim % t.ndim))
+    def _scores(self, t: Tensor) -> Tensor:
+        return rand(t.shape[self.dim])
 
 
 class LnStructured(RandomStructured):
@@ -247,11 +231,8 @@ class LnStructured(RandomStructured):
         super().__init__(amount, dim)
         self.n = n
 
-    def _kept(self, t: Tensor, lost: int) -> Tensor:
-        norms = norm(t, self.n, [d for d in range(t.ndim) if d != self.dim % t.ndim])
-        kept = zeros(norms.shape)
-        kept[norms.topk(len(norms) - lost).indices] = 1
-        return kept
+    def _scores(self, t: Tensor) -> Tensor:
+        return t.norm(self.n, [d for d in range(t.ndim) if d != self.dim % t.ndim])
 
 
 class CustomFromMask(BasePruningMethod):
@@ -299,31 +280,20 @@ def global_unstructured(
         pruning_method: a class of type "unstructured"; `kwargs` are its arguments.
         importance_scores: a dict from such pairs to what is compared instead of the tensors.
     """
-    pairs, scores, method = list(parameters), importance_scores or {}, pruning_method(**kwargs)
+    method = pruning_method(**kwargs)
     if method.PRUNING_TYPE != "unstructured":
         raise TypeError(f'Only "unstructured" PRUNING_TYPE supported. Found {pruning_method}')
     method._tensor_name = "temp"
-    tensors = [getattr(module, name) for module, name in pairs]
-    masks = [
-        getattr(m, f"{n}_mask", ones_like(t)) for (m, n), t in zip(pairs, tensors, strict=True)
-    ]
-    compared = [scores.get(pair, t) for pair, t in zip(pairs, tensors, strict=True)]
-    final = PruningContainer(method).compute_mask(_joined(compared), _joined(masks))
-    parts = final.split([t.numel() for t in tensors])
-    for (module, name), t, part in zip(pairs, tensors, parts, strict=True):
+    scores = importance_scores or {}
+    given = [(module, name, getattr(module, name)) for module, name in parameters]
+    compared = [scores.get((m, n), t).detach() for m, n, t in given]
+    masks = [getattr(m, f"{n}_mask", ones_like(t.detach())) for m, n, t in given]
+    mask = PruningContainer(method).compute_mask(
+        parameters_to_vector(compared), parameters_to_vector(masks)
+    )
+    for module, name, t in given:
+        part, mask = mask.split([t.numel(), len(mask) - t.numel()])
         custom_from_mask(module, name, part.reshape(t.shape))
-
-
-def _joined(tensors: Sequence[Tensor]) -> Tensor:
-    return cat([t.detach().reshape(-1) for t in tensors])
-
-
-def _find(module: Module, name: str) -> tuple[int, BasePruningMethod | None]:
-    """The hook that prunes the tensor, and its number; None if nothing does."""
-    for number, hook in module._forward_pre_hooks.items():
-        if isinstance(hook, BasePruningMethod) and hook._tensor_name == name:
-            return number, hook
-    return 0, None
 
 
 def remove(module: Module, name: str) -> Module:
@@ -332,11 +302,10 @@ def remove(module: Module, name: str) -> Module:
     Raises:
         ValueError: it is not pruned.
     """
-    number, hook = _find(module, name)
+    hook = take_hook(module, BasePruningMethod, name, "_tensor_name")
     if hook is None:
         raise ValueError(f"Parameter '{name}' of module {module} has to be pruned first")
     hook.remove(module)
-    del module._forward_pre_hooks[number]
     return module
 
 

@@ -87,18 +87,18 @@ def weight_norm(module: Module, name: str = "weight", dim: int | None = 0) -> Mo
     return module
 
 
-def hook_of(module: Module, kind: type, name: str) -> int | None:
-    """The number of the module's hook of that kind for that weight."""
+def hook_of(module: Module, kind: type, name: str, attribute: str = "name") -> int | None:
+    """The number of the module's hook of that kind for that weight, which `attribute` names."""
     for number, hook in module._forward_pre_hooks.items():
         function = getattr(hook, "function", hook)
-        if isinstance(function, kind) and function.name == name:  # type: ignore[attr-defined]
+        if isinstance(function, kind) and getattr(function, attribute) == name:
             return number
     return None
 
 
-def take_hook(module: Module, kind: type, name: str) -> Any:
+def take_hook(module: Module, kind: type, name: str, attribute: str = "name") -> Any:
     """Take that hook away from the module and return it; None if there is none."""
-    number = hook_of(module, kind, name)
+    number = hook_of(module, kind, name, attribute)
     if number is None:
         return None
     hook: Any = module._forward_pre_hooks.pop(number)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -89,58 +88,43 @@ class LBFGS(Optimizer):
         if closure is None:
             raise TypeError("LBFGS.step() needs a closure that computes the loss anew")
         group = self.param_groups[0]
-        search = group["line_search_fn"]
+        search, change = group["line_search_fn"], group["tolerance_change"]
         if search not in (None, "strong_wolfe"):
             raise RuntimeError("only 'strong_wolfe' is supported")
+        closure = enable_grad()(closure)
         state = self.state[self._params[0]]
-        state["func_evals"] = state.get("func_evals", 0) + 1
         state.setdefault("n_iter", 0)
-        with enable_grad():
-            first = closure()
-        loss, g = _number(first), self._gradient()
-        evaluations = 1
-        lr, change = float(group["lr"]), group["tolerance_change"]
-        flat = _largest(g) <= group["tolerance_grad"]
-        for iteration in range(0 if flat else group["max_iter"]):
-            d = self._direction(g, group["history_size"])
-            t: Any = lr if state["n_iter"] > 1 else min(1.0, 1.0 / np.abs(g).sum()) * lr
-            state["prev_flat_grad"], state["prev_loss"] = wrap(g.copy()), loss
-            state["d"], state["t"], before = wrap(d), t, loss
-            slope = g.dot(d)
-            if slope > -change:
+        state["func_evals"] = state.get("func_evals", 0) + 1
+        end = state["func_evals"] - 1 + group["max_eval"]
+        first = closure()
+        loss, g = _number(first), _gradient(self._params)
+        for left in reversed(range(group["max_iter"])):
+            if _largest(g) <= group["tolerance_grad"]:
                 break
-            calls = 0
+            d = self._direction(g, group["history_size"])
+            t = float(group["lr"])
+            if state["n_iter"] == 1:
+                t *= min(1.0, 1.0 / np.abs(g).sum())
+            state.update(d=wrap(d), t=t, prev_flat_grad=wrap(g), prev_loss=loss)
+            start = _Point(0, loss, g, g.dot(d))
+            if start.slope > -change:
+                break
+            line = _Line(self._params, closure, start, d)
             if search is not None:
-                start = [p.array.copy() for p in self._params]
-                line = _Line(functools.partial(self._try, closure, start, d), d)
-                (t, loss, g, _), calls = line.search(
-                    _Point(t, loss, g, slope), change, group["max_eval"] - evaluations
-                )
-                state["t"] = t
-                self._move(start, t, d)
+                now = line.search(t, change, end - state["func_evals"])
+                line.move(now.t)
+                state["t"] = now.t
+            elif left:
+                now = line.at(t)
             else:
-                self._move([p.array for p in self._params], t, d)
-                if iteration + 1 < group["max_iter"]:
-                    with enable_grad():
-                        loss, g, calls = _number(closure()), self._gradient(), 1
-            evaluations += calls
-            state["func_evals"] += calls
-            if (
-                evaluations >= group["max_eval"]
-                or _largest(g) <= group["tolerance_grad"]
-                or _largest(d * t) <= change
-                or abs(loss - before) < change
-            ):
+                line.move(t)
+                break
+            state["func_evals"] += line.calls
+            loss, g = now.loss, now.g
+            stands = _largest(d * now.t) <= change or abs(loss - start.loss) < change
+            if stands or state["func_evals"] >= end:
                 break
         return first
-
-    def _gradient(self) -> Array:
-        """All gradients, one after the other."""
-        parts = [
-            np.zeros_like(p.array).reshape(-1) if p.grad is None else p.grad.array.reshape(-1)
-            for p in self._params
-        ]
-        return module_of(parts[0]).concatenate(parts)
 
     def _direction(self, g: Array, history_size: int) -> Array:
         """-H g, after the last step has been added to what H is made of (algorithm 7.4)."""
@@ -153,13 +137,11 @@ class LBFGS(Optimizer):
         y, s = g - state["prev_flat_grad"].array, state["d"].array * state["t"]
         curvature = y.dot(s)
         if curvature > 1e-10:
-            if len(ys) == history_size:
-                for kept in (ys, ss, rhos):
-                    kept.pop(0)
-            ys.append(wrap(y))
-            ss.append(wrap(s))
-            rhos.append(wrap(np.asarray(1.0 / curvature)))
-            state["H_diag"] = wrap(np.asarray(curvature / y.dot(y)))
+            xp = module_of(g)
+            for kept, new in zip((ys, ss, rhos), (y, s, 1.0 / curvature), strict=True):
+                kept.append(wrap(xp.asarray(new)))
+                del kept[:-history_size]
+            state["H_diag"] = wrap(xp.asarray(curvature / y.dot(y)))
         q, alphas = -g, []
         for y, s, rho in zip(ys[::-1], ss[::-1], rhos[::-1], strict=True):
             alphas.append(s.array.dot(q) * rho.array)
@@ -170,22 +152,11 @@ class LBFGS(Optimizer):
             r += s.array * (alpha - y.array.dot(r) * rho.array)
         return r
 
-    def _move(self, start: list[Array], t: float, d: Array) -> None:
-        """Put the parameters at `start + t d`."""
-        at = 0
-        for p, x in zip(self._params, start, strict=True):
-            p.array[...] = x + float(t) * d[at : at + x.size].reshape(x.shape)
-            p._storage.write()
-            at += x.size
 
-    def _try(
-        self, closure: Callable[[], Any], start: list[Array], d: Array, t: float
-    ) -> tuple[float, Array]:
-        """The loss and its gradient at `start + t d`."""
-        self._move(start, t, d)
-        with enable_grad():
-            loss = _number(closure())
-        return loss, self._gradient()
+def _gradient(params: Sequence[Tensor]) -> Array:
+    """All gradients, one after the other."""
+    parts = [np.zeros_like(p.array) if p.grad is None else p.grad.array for p in params]
+    return module_of(parts[0]).concatenate(parts, axis=None)
 
 
 def _number(loss: Any) -> float:
@@ -206,43 +177,58 @@ class _Point(NamedTuple):
 
 
 class _Line:
-    """The search for a step length that fulfils the strong Wolfe conditions.
+    """The points `start + t d`, and the search for one that fulfils the strong Wolfe conditions.
 
     Args:
-        evaluate: the loss and its gradient at a step length.
+        params: what is moved.
+        closure: computes the loss and its gradients.
+        start: where the parameters are.
         d: the direction.
+
+    Attributes:
+        calls: how often the loss was evaluated.
     """
 
-    def __init__(self, evaluate: Callable[[Any], tuple[float, Array]], d: Array) -> None:
-        self.evaluate, self.d, self.calls = evaluate, d, 0
+    def __init__(
+        self, params: Sequence[Tensor], closure: Callable[[], Any], start: _Point, d: Array
+    ) -> None:
+        self.params, self.closure, self.start, self.d = params, closure, start, d
+        self.values = [p.array.copy() for p in params]
+        self.calls = 0
 
-    def at(self, t: float | Tensor) -> _Point:
+    def move(self, t: Any) -> None:
+        """Put the parameters at `start + t d`."""
+        at = 0
+        for p, x in zip(self.params, self.values, strict=True):
+            p.array[...] = x + float(t) * self.d[at : at + x.size].reshape(x.shape)
+            p._storage.write()
+            at += x.size
+
+    def at(self, t: Any) -> _Point:
+        """Go there and look."""
+        self.move(t)
         self.calls += 1
-        loss, g = self.evaluate(t)
+        loss, g = _number(self.closure()), _gradient(self.params)
         return _Point(t, loss, g, g.dot(self.d))
 
-    def search(self, first: _Point, tolerance: float, most: int) -> tuple[_Point, int]:
-        """The point that is good enough, or the best found, and how often the loss was evaluated.
+    def search(self, t: Any, tolerance: float, most: int) -> _Point:
+        """The point that is good enough, or the best found.
 
         Args:
-            first: where the line starts, with the step length that is tried first.
+            t: the step length that is tried first.
             tolerance: an interval in which no parameter changes by more is not divided.
             most: how many points are tried after the first.
         """
-        self.start = first._replace(t=0)
-        before, now = self.start, self.at(first.t)
-        trials = 0
-        while trials < most:  # algorithm 3.5: go on until a minimum is enclosed
-            if self._too_high(now) or (trials > 1 and now.loss >= before.loss):
-                return self._zoom(before, now, most - trials, tolerance), self.calls
-            if self._flat_enough(now):
-                return now, self.calls
-            if now.slope >= 0:
-                return self._zoom(before, now, most - trials, tolerance), self.calls
+        before, now = self.start, self.at(t)
+        for trial in range(most):  # algorithm 3.5: go on until a minimum is enclosed
+            high = self._too_high(now) or (trial > 1 and now.loss >= before.loss)
+            if not high and self._flat_enough(now):
+                return now
+            if high or now.slope >= 0:
+                return self._zoom(before, now, most - trial, tolerance)
             further = (now.t + 0.01 * (now.t - before.t), now.t * 10)
             before, now = now, self.at(_minimum(before, now, further))
-            trials += 1
-        return min(self.start, now, key=lambda point: point.loss), self.calls
+        return min(self.start, now, key=lambda point: point.loss)
 
     def _too_high(self, point: _Point) -> bool:
         start = self.start
@@ -256,6 +242,7 @@ class _Line:
         ends, reach, stuck = [left, right], _largest(self.d), False
         low = int(right.loss < left.loss)  # which of the two ends is the lower one
         for _ in range(most):
+            left, right = ends
             a, b = min(left.t, right.t), max(left.t, right.t)
             if (b - a) * reach < tolerance:
                 break
@@ -268,13 +255,12 @@ class _Line:
             if self._too_high(now) or now.loss >= ends[low].loss:
                 ends[1 - low] = now
                 low = int(ends[1].loss < ends[0].loss)
-            else:
-                if not self._flat_enough(now) and now.slope * (ends[1 - low].t - ends[low].t) >= 0:
-                    ends[1 - low] = ends[low]
-                ends[low] = now
-                if self._flat_enough(now):
-                    break
-            left, right = ends
+                continue
+            if self._flat_enough(now):
+                return now
+            if now.slope * (ends[1 - low].t - ends[low].t) >= 0:
+                ends[1 - low] = ends[low]
+            ends[low] = now
         return ends[low]
 
 

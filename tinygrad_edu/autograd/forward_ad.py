@@ -10,8 +10,9 @@ derivative with respect to u, in the direction v, is J v: two passes instead of 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+import contextlib
+import copy
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,11 +22,8 @@ from tinygrad_edu.dtypes import from_numpy, is_floating
 from tinygrad_edu.engine.gradients import grad
 from tinygrad_edu.engine.record import current_node, wrap
 from tinygrad_edu.engine.switches import enable_grad
+from tinygrad_edu.engine.types import Call
 from tinygrad_edu.tensor import Tensor
-
-if TYPE_CHECKING:
-    from types import TracebackType
-
 
 __all__ = [
     "UnpackedDualTensor", "dual_level", "enter_dual_level", "exit_dual_level", "make_dual",
@@ -76,8 +74,8 @@ def exit_dual_level(*, level: int | None = None) -> None:
     _levels.pop().recording.__exit__(None, None, None)
 
 
-class dual_level:
-    """`enter_dual_level` and `exit_dual_level` around a block.
+class dual_level(contextlib.ContextDecorator):
+    """`enter_dual_level` and `exit_dual_level` around a block, or a function it decorates.
 
     >>> import tinygrad_edu as torch
     >>> import tinygrad_edu.autograd.forward_ad as forward
@@ -90,12 +88,7 @@ class dual_level:
     def __enter__(self) -> int:
         return enter_dual_level()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         exit_dual_level()
 
 
@@ -136,31 +129,25 @@ def unpack_dual(tensor: Tensor, *, level: int | None = None) -> UnpackedDualTens
     Unlike torch, the operations on the way must be twice differentiable.
     """
     node = current_node(tensor)
-    now = _levels[-1] if _levels else None
-    if now is None or node is None:
-        return UnpackedDualTensor(tensor, None)
-    reached = reachable([node])
-    duals = [(edge, v) for edge, v in now.duals if edge.node in reached]
+    reached = reachable([] if node is None else [node])
+    duals = [(edge, v) for now in _levels for edge, v in now.duals if edge.node in reached]
     if not duals:
         return UnpackedDualTensor(tensor, None)
+    now = _levels[-1]
     with enable_grad():
         u = wrap(new_like(tensor.array, tensor.array.shape, 0)).requires_grad_()
-        edges: Any = [edge for edge, _ in duals]
-        found = grad(tensor, edges, u, create_graph=True, allow_unused=True)
-        pairs = [(g, v) for g, (_, v) in zip(found, duals, strict=True) if g is not None]
-        linear = [(g, v) for g, v in pairs if current_node(g) is not None]
-        tangent = None
+        found = grad(tensor, [edge for edge, _ in duals], u, create_graph=True, allow_unused=True)
+        linear = [(g, v) for g, (_, v) in zip(found, duals, strict=True) if current_node(g)]
+        tangent = wrap(np.zeros_like(tensor.array))
         if linear:
-            gs, vs = [g for g, _ in linear], [v for _, v in linear]
-            (tangent,) = grad(gs, u, vs, create_graph=now.connected, allow_unused=True)
-        if tangent is None:
-            tangent = wrap(np.zeros_like(tensor.array))
+            gs, vs = zip(*linear, strict=True)
+            (tangent,) = grad(gs, u, vs, create_graph=now.connected, materialize_grads=True)
     if now.connected:
         return UnpackedDualTensor(tensor, tangent)
     return UnpackedDualTensor(tensor.detach(), tangent.detach())
 
 
-def by_transposing(jvp: Callable[..., Any]) -> Callable[..., Any]:
+def by_transposing(jvp: Call) -> Call:
     """The `backward` of a `Function` that has only a `jvp`: v -> J v is linear in v."""
 
     def backward(ctx: Any, *gs: Any) -> Any:
@@ -170,10 +157,8 @@ def by_transposing(jvp: Callable[..., Any]) -> Callable[..., Any]:
                 wrap(new_like(like, shapes[i], 0)).requires_grad_() if i in shapes else None
                 for i in range(len(ctx.needs_input_grad))
             ]
-            before = dict(vars(ctx))
-            ys = jvp(ctx, *vs)
-            vars(ctx).update(before)  # it may have deleted what it used, being called once in torch
-            ys = ys if isinstance(ys, tuple) else (ys,)
+            # a copy, for it may delete what it used, being called once in torch
+            ys = jvp(copy.copy(ctx), *vs)
             asked = [v for v in vs if v is not None]
             found = iter(grad(ys, asked, gs, create_graph=True, allow_unused=True))
         return tuple([None if v is None else next(found) for v in vs])

@@ -23,6 +23,8 @@ class UntypedStorage:
     (64, True)
     """
 
+    _kind = np.dtype(np.uint8)
+
     def __init__(self, array: Any) -> None:
         self._array = owner(array) if hasattr(array, "base") else array
 
@@ -61,14 +63,11 @@ class UntypedStorage:
         return int(array.ctypes.data if isinstance(array, np.ndarray) else array.data.ptr)
 
     def _elements(self) -> Any:
-        return self._seen_as(np.dtype(np.uint8))
-
-    def _seen_as(self, kind: Any) -> Any:
         """The whole memory as a flat array, in the order of the addresses."""
         flat = self._array.ravel(order="K")
         if flat.size and not np.shares_memory(flat, self._array):
             raise RuntimeError("this memory has gaps, so it is no run of elements")
-        return flat.view(kind)
+        return flat.view(self._kind)
 
     def tolist(self) -> list[Any]:
         """The elements as Python's numbers."""
@@ -141,9 +140,6 @@ class TypedStorage(UntypedStorage):
     def element_size(self) -> int:
         """How many bytes an element has."""
         return int(self._kind.itemsize)
-
-    def _elements(self) -> Any:
-        return self._seen_as(self._kind)
 
     def _name(self) -> str:
         return f"TypedStorage(dtype={self.dtype}, device={self.device})"

@@ -7,12 +7,13 @@ need TorchScript itself, its files and its graphs, is refused.
 from __future__ import annotations
 
 import builtins
+import contextlib
 import functools
 import typing
 import warnings
-from collections.abc import Callable
 from typing import Any, Final, NamedTuple, TypeVar
 
+from tinygrad_edu.engine.types import Call
 from tinygrad_edu.names.settings import unavailable
 from tinygrad_edu.nn.modules.module import Module
 
@@ -26,7 +27,6 @@ __all__ = [
 
 __path__: list[str] = []  # `torch.jit.annotations` is absent.py
 
-F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
 _REASON = "there is no TorchScript; save the state dict: torch.save(model.state_dict(), path)"
@@ -73,42 +73,18 @@ def trace_module(mod: T, inputs: object, *args: object, **kwargs: object) -> T:
     return mod
 
 
-def script_if_tracing(fn: F) -> F:
-    """The decorated function itself."""
-    return fn
-
-
-_script_if_tracing = script_if_tracing
-
-
-def _overload_method(fn: F) -> F:
-    """The decorated method itself."""
-    return fn
-
-
-def script_method(fn: F) -> F:
-    """The decorated method itself."""
-    return fn
-
-
 def ignore(drop: object = False, **kwargs: object) -> Any:
     """The decorated function itself."""
     return drop if callable(drop) else lambda function: function
 
 
-def unused(fn: F) -> F:
-    """The decorated function itself."""
+def export(fn: T) -> T:
+    """The decorated function or class itself."""
     return fn
 
 
-def export(fn: F) -> F:
-    """The decorated function itself."""
-    return fn
-
-
-def interface(obj: T) -> T:
-    """The decorated class itself."""
-    return obj
+interface = unused = script_method = export
+script_if_tracing = _script_if_tracing = _overload_method = export
 
 
 def freeze(mod: T, *args: object, **kwargs: object) -> T:
@@ -116,13 +92,7 @@ def freeze(mod: T, *args: object, **kwargs: object) -> T:
     return mod
 
 
-def optimize_for_inference(mod: T, *args: object, **kwargs: object) -> T:
-    """The module itself."""
-    return mod
-
-
-def run_frozen_optimizations(mod: object, *args: object, **kwargs: object) -> None:
-    """Nothing."""
+optimize_for_inference = freeze
 
 
 class ScriptModule(Module):
@@ -157,7 +127,7 @@ class Future:
         return self._value
 
 
-def fork(func: Callable[..., Any], *args: object, **kwargs: object) -> Future:
+def fork(func: Call, *args: object, **kwargs: object) -> Future:
     """Call the function at once; `wait` gives its result."""
     return Future(func(*args, **kwargs))
 
@@ -184,24 +154,18 @@ def isinstance(obj: Any, target_type: Any) -> bool:
     """
     if builtins.isinstance(target_type, tuple):
         return any([isinstance(obj, one) for one in target_type])
+    if target_type in (list, dict, tuple, typing.List, typing.Dict, typing.Tuple):  # noqa: UP006
+        raise RuntimeError(f"{target_type} needs the type of what is in it, as in list[int]")
     origin, args = typing.get_origin(target_type), typing.get_args(target_type)
     if origin is None:
-        if target_type in (list, dict, tuple, typing.List, typing.Dict, typing.Tuple):  # noqa: UP006
-            raise RuntimeError(f"{target_type} needs the type of what is in it, as in list[int]")
         return builtins.isinstance(obj, target_type)
-    if origin is list:
-        return builtins.isinstance(obj, list) and all([isinstance(v, args[0]) for v in obj])
-    if origin is dict:
-        return builtins.isinstance(obj, dict) and all(
-            [isinstance(k, args[0]) and isinstance(v, args[1]) for k, v in obj.items()]
-        )
-    if origin is tuple:
-        return (
-            builtins.isinstance(obj, tuple)
-            and len(obj) == len(args)
-            and all([isinstance(v, one) for v, one in zip(obj, args, strict=True)])
-        )
-    return any([isinstance(obj, one) for one in args])  # a union
+    if origin not in (list, dict, tuple):
+        return isinstance(obj, args)  # a union
+    if not builtins.isinstance(obj, origin):
+        return False
+    inside = [part for item in obj.items() for part in item] if origin is dict else obj
+    wanted = args if origin is tuple else args * len(obj)
+    return len(inside) == len(wanted) and all(map(isinstance, inside, wanted))
 
 
 def is_scripting() -> bool:
@@ -209,32 +173,16 @@ def is_scripting() -> bool:
     return False
 
 
-def is_tracing() -> bool:
-    """False."""
-    return False
+is_tracing = onednn_fusion_enabled = is_scripting
 
 
-class optimized_execution:
+def optimized_execution(should_optimize: bool) -> contextlib.AbstractContextManager[None]:
     """A block, to no effect."""
-
-    def __init__(self, should_optimize: bool) -> None:
-        pass
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *exc: object) -> None:
-        pass
+    return contextlib.nullcontext()
 
 
-def set_fusion_strategy(strategy: object) -> None:
+def set_fusion_strategy(*args: object, **kwargs: object) -> None:
     """Accepted, to no effect."""
 
 
-def enable_onednn_fusion(enabled: bool) -> None:
-    """Accepted, to no effect."""
-
-
-def onednn_fusion_enabled() -> bool:
-    """False."""
-    return False
+enable_onednn_fusion = run_frozen_optimizations = set_fusion_strategy

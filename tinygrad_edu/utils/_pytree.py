@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
-import collections
-from collections import OrderedDict, defaultdict, deque
+from collections import OrderedDict, defaultdict, deque, namedtuple
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, NamedTuple
+
+from tinygrad_edu.engine.types import Call
 
 __all__ = [
     "LeafSpec", "PyTree", "TreeSpec", "register_pytree_node", "tree_all", "tree_any",
@@ -35,7 +37,7 @@ def _mapping(make: Callable[[Any], Any]) -> _Kind:
     )
 
 
-_KINDS: dict[type, _Kind] = {
+SUPPORTED_NODES: dict[Any, _Kind] = {
     list: _Kind(lambda x: (x, None), lambda children, _: children),
     tuple: _Kind(lambda x: (x, None), lambda children, _: tuple(children)),
     dict: _mapping(dict),
@@ -45,12 +47,13 @@ _KINDS: dict[type, _Kind] = {
         lambda children, how: defaultdict(how[0], zip(how[1], children, strict=True)),
     ),
     deque: _Kind(lambda d: (list(d), d.maxlen), lambda children, maxlen: deque(children, maxlen)),
+    namedtuple: _Kind(lambda x: (list(x), type(x)), lambda children, kind: kind(*children)),
 }
-_NAMEDTUPLE = _Kind(lambda x: (list(x), type(x)), lambda children, kind: kind(*children))
+"""Each class of containers; that of all named tuples is `collections.namedtuple`."""
 
 
 def register_pytree_node(
-    cls: type, flatten_fn: Callable[..., Any], unflatten_fn: Callable[..., Any], **options: object
+    cls: type, flatten_fn: Call, unflatten_fn: Call, **options: object
 ) -> None:
     """Let objects of a class be containers.
 
@@ -59,27 +62,17 @@ def register_pytree_node(
         unflatten_fn: makes one of such a list and context.
         options: accepted; they are for export.
     """
-    if cls in _KINDS:
+    if cls in SUPPORTED_NODES:
         raise ValueError(f"{cls} is already registered as pytree node.")
-    _KINDS[cls] = _Kind(flatten_fn, unflatten_fn)
+    SUPPORTED_NODES[cls] = _Kind(flatten_fn, unflatten_fn)
 
 
 _register_pytree_node = register_pytree_node
-SUPPORTED_NODES = _KINDS
-"""torch's name of the table, in which named tuples are `collections.namedtuple`."""
-_KINDS[collections.namedtuple] = _NAMEDTUPLE  # type: ignore[index]
 
 
 def _get_node_type(tree: object) -> Any:
     named = isinstance(tree, tuple) and hasattr(tree, "_fields")
-    return collections.namedtuple if named else type(tree)
-
-
-def _kind_of(tree: object, is_leaf: IsLeaf) -> _Kind | None:
-    if is_leaf is not None and is_leaf(tree):
-        return None
-    named = isinstance(tree, tuple) and hasattr(tree, "_fields")
-    return _NAMEDTUPLE if named else _KINDS.get(type(tree))
+    return namedtuple if named else type(tree)
 
 
 @dataclass
@@ -118,25 +111,20 @@ class TreeSpec:
                 f"treespec.unflatten(leaves): `leaves` has length {len(given)} but the spec refers"
                 f" to a pytree that holds {self.num_leaves} items ({self})."
             )
-        return self._made(iter(given))
-
-    def _made(self, leaves: Any) -> Any:
         if self.type is None:
-            return next(leaves)
-        kind = _KINDS.get(self.type, _NAMEDTUPLE)
-        children = [child._made(leaves) for child in self.children_specs]
-        return kind.unflatten_fn(children, self.context)
+            return given[0]
+        rest = iter(given)
+        children = [c.unflatten(islice(rest, c.num_leaves)) for c in self.children_specs]
+        return SUPPORTED_NODES[self.type].unflatten_fn(children, self.context)
 
     def flatten_up_to(self, tree: object) -> list[Any]:
         """What stands in a larger tree where this one has leaves; ValueError if they differ."""
         if self.type is None:
             return [tree]
-        kind = _kind_of(tree, None)
-        children, context = kind.flatten_fn(tree) if kind else ([], None)
-        children = list(children)
-        found = (type(tree), context, len(children))
-        if found != (self.type, self.context, self.num_children):
-            raise ValueError(f"the trees differ: {found[0]} is not {self.type}, or not of its size")
+        children, found = tree_flatten(tree, lambda branch: branch is not tree)
+        alike = found.type is self.type and found.context == self.context
+        if not alike or len(children) != self.num_children:
+            raise ValueError(f"the trees differ: {found.type} is no {self.type} of that size")
         pairs = zip(self.children_specs, children, strict=True)
         return [leaf for spec, child in pairs for leaf in spec.flatten_up_to(child)]
 
@@ -167,17 +155,13 @@ def tree_flatten(tree: object, is_leaf: IsLeaf = None) -> tuple[list[Any], TreeS
     >>> leaves, tree_unflatten([x * 10 for x in leaves], spec)
     ([1, 2, 3], {'a': [10, 20], 'b': (30,)})
     """
-    leaves: list[Any] = []
-    return leaves, _flatten(tree, leaves, is_leaf)
-
-
-def _flatten(tree: object, leaves: list[Any], is_leaf: IsLeaf) -> TreeSpec:
-    kind = _kind_of(tree, is_leaf)
-    if kind is None:
-        leaves.append(tree)
-        return LeafSpec()
-    children, context = kind.flatten_fn(tree)
-    return TreeSpec(type(tree), context, [_flatten(child, leaves, is_leaf) for child in children])
+    kind = _get_node_type(tree)
+    if (is_leaf is not None and is_leaf(tree)) or kind not in SUPPORTED_NODES:
+        return [tree], LeafSpec()
+    children, context = SUPPORTED_NODES[kind].flatten_fn(tree)
+    parts = [tree_flatten(child, is_leaf) for child in children]
+    leaves = [leaf for found, _ in parts for leaf in found]
+    return leaves, TreeSpec(kind, context, [spec for _, spec in parts])
 
 
 def tree_unflatten(leaves: Iterable[Any], treespec: TreeSpec) -> Any:
@@ -200,16 +184,14 @@ def tree_structure(tree: object, is_leaf: IsLeaf = None) -> TreeSpec:
     return tree_flatten(tree, is_leaf)[1]
 
 
-def tree_map(func: Callable[..., Any], tree: object, *rests: object, is_leaf: IsLeaf = None) -> Any:
+def tree_map(func: Call, tree: object, *rests: object, is_leaf: IsLeaf = None) -> Any:
     """The tree of `func` of each leaf, and of what stands in its place in the other trees."""
     leaves, spec = tree_flatten(tree, is_leaf)
     others = [spec.flatten_up_to(rest) for rest in rests]
     return spec.unflatten([func(*given) for given in zip(leaves, *others, strict=True)])
 
 
-def tree_map_(
-    func: Callable[..., Any], tree: object, *rests: object, is_leaf: IsLeaf = None
-) -> Any:
+def tree_map_(func: Call, tree: object, *rests: object, is_leaf: IsLeaf = None) -> Any:
     """`tree_map` for what `func` does; returns the tree itself."""
     tree_map(func, tree, *rests, is_leaf=is_leaf)
     return tree

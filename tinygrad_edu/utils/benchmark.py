@@ -10,10 +10,14 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from tinygrad_edu import backend
+import tinygrad_edu
+from tinygrad_edu import cuda
 from tinygrad_edu.names.settings import get_num_threads, set_num_threads, unavailable
 
 __all__ = ["Compare", "Measurement", "TaskSpec", "Timer", "select_unit", "timer"]
+
+_Callback = Callable[[int, float], Any] | None
+"""Called after each measurement with its executions and its seconds."""
 
 _UNITS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0}
 _NAMES = {"ns": "nanoseconds", "us": "microseconds", "ms": "milliseconds", "s": "seconds"}
@@ -21,11 +25,8 @@ _NAMES = {"ns": "nanoseconds", "us": "microseconds", "ms": "milliseconds", "s": 
 
 def timer() -> float:
     """The clock, in seconds, once a GPU that is in use has finished."""
-    if backend.cupy_problem() is None:
-        from tinygrad_edu import cuda
-
-        if cuda.is_initialized():
-            cuda.synchronize()
+    if cuda.is_initialized():
+        cuda.synchronize()
     return timeit.default_timer()
 
 
@@ -58,12 +59,18 @@ class TaskSpec:
         """The label, or the statement."""
         if self.label is not None:
             return self.label + (f": {self.sub_label}" if self.sub_label else "")
-        return self.stmt if "\n" not in self.stmt else f"{self.stmt.partition(chr(10))[0]} ..."
+        first, *more = self.stmt.split("\n")
+        return f"{first} ..." if more else first
+
+    @property
+    def as_row_name(self) -> str:
+        """What its row is called in a table."""
+        return self.sub_label or self.stmt or "[Unknown]"
 
 
 @dataclass
 class Measurement:
-    """Times of a statement.
+    """Times of a statement; an attribute of the `TaskSpec` is one of theirs, too.
 
     Attributes:
         number_per_run: how often it ran for each time.
@@ -102,17 +109,6 @@ class Measurement:
         """Whether the times are too spread to be trusted."""
         return len(self.times) > 1 and self.iqr > 0.1 * self.median
 
-    @property
-    def title(self) -> str:
-        """The label, or the statement."""
-        return self.task_spec.title
-
-    @property
-    def as_row_name(self) -> str:
-        """What its row is called in a table."""
-        spec = self.task_spec
-        return spec.sub_label or spec.stmt or "[Unknown]"
-
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)
@@ -120,18 +116,23 @@ class Measurement:
 
     def __repr__(self) -> str:
         unit, scale = select_unit(self.median)
-        spec, n = self.task_spec, len(self.raw_times)
-        lines = [f"<torch.utils.benchmark.Measurement of {self.title}>", spec.description or ""]
-        lines += [f"setup: {spec.setup}"] if spec.setup != "pass" else []
-        lines.append(f"  {'Median: ' if n > 1 else ''}{self.median / scale:.2f} {unit}")
-        if n > 3:
-            lines.append(f"  IQR:    {self.iqr / scale:.2f} {unit}")
+        n = len(self.raw_times)
         runs = f"{self.number_per_run} runs{' per measurement' if n > 1 else ''}"
-        threads = f"{spec.num_threads} thread{'s' if spec.num_threads > 1 else ''}"
-        lines.append(f"  {n} measurement{'s' if n > 1 else ''}, {runs}, {threads}")
-        if n > 3 and self.has_warnings:
-            lines.append(f"  WARNING: the quartiles lie {self.iqr / self.median:.0%} apart.")
-        return "\n".join([line for line in lines if line])
+        spread = f"{self.iqr / self.median:.0%}" if n > 3 and self.has_warnings else ""
+        lines = [
+            f"<torch.utils.benchmark.Measurement of {self.title}>",
+            self.description,
+            f"setup: {self.setup}" if self.setup != "pass" else "",
+            f"  {'Median: ' if n > 1 else ''}{self.median / scale:.2f} {unit}",
+            f"  IQR:    {self.iqr / scale:.2f} {unit}" if n > 3 else "",
+            f"  {_some(n, 'measurement')}, {runs}, {_some(self.num_threads, 'thread')}",
+            f"  WARNING: the quartiles lie {spread} apart." if spread else "",
+        ]
+        return "\n".join(filter(None, lines))
+
+
+def _some(n: int, what: str) -> str:
+    return f"{n} {what}{'s' if n > 1 else ''}"
 
 
 class Timer:
@@ -173,8 +174,6 @@ class Timer:
             raise ValueError("Only a `str` stmt is supported.")
         if str(language).lower() not in ("python", "py", "language.python"):
             raise ValueError(f"only Python is measured, but language is {language!r}")
-        import tinygrad_edu
-
         names = {"torch": tinygrad_edu, **(globals or {})}
         self._timer = timeit.Timer(stmt, setup, timer=timer, globals=names)
         self._task_spec = TaskSpec(
@@ -194,33 +193,21 @@ class Timer:
         self._seconds(max(number // 100, 1))
         return Measurement(number, [self._seconds(number)], self._task_spec)
 
-    def repeat(self, repeat: int = -1, number: int = -1) -> NoReturn:
+    def repeat(self, *args: object, **kwargs: object) -> NoReturn:
         """NotImplementedError, as in torch."""
         raise NotImplementedError("See `Timer.blocked_autorange.`")
 
-    def autorange(self, callback: object = None) -> NoReturn:
-        """NotImplementedError, as in torch."""
-        raise NotImplementedError("See `Timer.blocked_autorange.`")
-
-    def _block(self, seconds: float) -> int:
-        """How many executions take about so long, a power of ten."""
-        number = 1
-        while self._seconds(number) < seconds and number < 10**9:
-            number *= 10
-        return number
+    autorange = repeat
 
     def blocked_autorange(
-        self,
-        callback: Callable[[int, float], Any] | None = None,
-        min_run_time: float = 0.2,
+        self, callback: _Callback = None, min_run_time: float = 0.2
     ) -> Measurement:
         """Measurements until `min_run_time` seconds have passed."""
-        number, times = self._block(min_run_time / 1000), list[float]()
-        while sum(times) < min_run_time:
-            times.append(self._seconds(number))
-            if callback is not None:
-                callback(number, times[-1])
-        return Measurement(number, times, self._task_spec)
+
+        def enough(found: Measurement) -> bool:
+            return sum(found.raw_times) >= min_run_time
+
+        return self._measured(min_run_time / 1000, callback, enough)
 
     def adaptive_autorange(
         self,
@@ -228,19 +215,33 @@ class Timer:
         *,
         min_run_time: float = 0.01,
         max_run_time: float = 10.0,
-        callback: Callable[[int, float], Any] | None = None,
+        callback: _Callback = None,
     ) -> Measurement:
         """Measurements until their quartiles lie closer than `threshold` of the median."""
-        number, found = self._block(min_run_time / 10), Measurement(1, [], self._task_spec)
-        found.number_per_run = number
-        while True:
+
+        def enough(found: Measurement) -> bool:
+            spent = sum(found.raw_times)
+            close = len(found.raw_times) > 3 and found.iqr < threshold * found.median
+            return spent >= max_run_time or (spent >= min_run_time and close)
+
+        return self._measured(min_run_time / 10, callback, enough)
+
+    def _measured(
+        self, block: float, callback: _Callback, enough: Callable[[Measurement], bool]
+    ) -> Measurement:
+        """Measurements until there are enough, each of so many executions as take `block` seconds.
+
+        These are a power of ten.
+        """
+        number = 1
+        while self._seconds(number) < block and number < 10**9:
+            number *= 10
+        found = Measurement(number, [], self._task_spec)
+        while not found.raw_times or not enough(found):
             found.raw_times.append(self._seconds(number))
             if callback is not None:
                 callback(number, found.raw_times[-1])
-            spent = sum(found.raw_times)
-            close = len(found.raw_times) > 3 and found.iqr < threshold * found.median
-            if spent >= max_run_time or (spent >= min_run_time and close):
-                return found
+        return found
 
     collect_callgrind = unavailable("Timer.collect_callgrind", "instructions are not counted")
 
@@ -278,32 +279,25 @@ class Compare:
         print(self)
 
     def __str__(self) -> str:
-        labels = dict.fromkeys([m.task_spec.label or m.task_spec.stmt for m in self.results])
-        return "\n".join([self._table(label) for label in labels])
+        tables: dict[str, list[Measurement]] = {}
+        for m in self.results:
+            tables.setdefault(m.label or m.stmt, []).append(m)
+        return "\n".join([self._table(label, own) for label, own in tables.items()])
 
-    def _table(self, label: str) -> str:
-        own = [m for m in self.results if (m.task_spec.label or m.task_spec.stmt) == label]
-        columns = [*dict.fromkeys([m.task_spec.description or "" for m in own])]
+    def _table(self, label: str, own: Sequence[Measurement]) -> str:
         unit, scale = select_unit(min([m.median for m in own]))
-        cells: dict[tuple[int, str, str], list[float]] = {}
+        columns = [*dict.fromkeys([m.description or "" for m in own])]
+        groups: dict[int, dict[str, dict[str, list[float]]]] = {}
         for m in own:
-            spec = m.task_spec
-            place = spec.num_threads, m.as_row_name, spec.description or ""
-            cells.setdefault(place, []).extend(m.times)
-        names = max([len(name) for _, name, _ in cells])
-        wide = [max(len(column), 8) for column in columns]
-        lines = [f"[ {label} ]", _row(" " * (names + 6), columns, wide)]
-        for threads in dict.fromkeys([threads for threads, _, _ in cells]):
+            row = groups.setdefault(m.num_threads, {}).setdefault(m.as_row_name, {})
+            row.setdefault(m.description or "", []).extend(m.times)
+        wide = max([len(m.as_row_name) for m in own]) + 6
+        line = " | ".join([f"{{:{wide}}}", *[f"{{:>{max(len(c), 8)}}}" for c in columns]])
+        lines = [f"[ {label} ]", line.format("", *columns)]
+        for threads, rows in groups.items():
             lines.append(f"{threads} threads: ".ljust(len(lines[1]), "-"))
-            for name in dict.fromkeys([n for t, n, _ in cells if t == threads]):
-                found = [cells.get((threads, name, column)) for column in columns]
-                texts = [
-                    "" if times is None else f"{statistics.median(times) / scale:.{self.digits}g}"
-                    for times in found
-                ]
-                lines.append(_row(f"      {name.ljust(names)}", texts, wide))
+            for name, row in rows.items():
+                found = {c: statistics.median(times) / scale for c, times in row.items()}
+                cells = [f"{found[c]:.{self.digits}g}" if c in found else "" for c in columns]
+                lines.append(line.format(f"      {name}", *cells))
         return "\n".join([*lines, f"\nTimes are in {_NAMES[unit]} ({unit}).\n"])
-
-
-def _row(name: str, cells: Sequence[str], wide: Sequence[int]) -> str:
-    return " | ".join([name, *[c.rjust(w) for c, w in zip(cells, wide, strict=True)]])
