@@ -46,7 +46,7 @@ class _Times:
     use_device = None
     device_type = "DeviceType.CPU"
     node_id = -1
-    shown: tuple[str, ...] = ()
+    _shown: tuple[str, ...] = ()
 
     cpu_time_str = _text_of("cpu_time")
     cpu_time_total_str = _text_of("cpu_time_total")
@@ -58,7 +58,7 @@ class _Times:
         return self.cpu_time_total / self.count if self.count else 0.0
 
     def __repr__(self) -> str:
-        values = " ".join([f"{name}={getattr(self, name)}" for name in self.shown])
+        values = " ".join([f"{name}={getattr(self, name)}" for name in self._shown])
         return f"<{type(self).__name__} {values}>"
 
 
@@ -76,7 +76,7 @@ class FunctionEvent(_Times):
 
     count = 1
     sequence_nr = -1
-    shown = ("id", "name", "time_range", "thread", "input_shapes", "cpu_memory_usage")
+    _shown = ("id", "name", "time_range", "thread", "input_shapes", "cpu_memory_usage")
     flops = None
     self_cpu_memory_usage = 0
 
@@ -108,7 +108,7 @@ class FunctionEvent(_Times):
         return self.self_cpu_memory_usage + below
 
 
-@dataclass(repr=False)
+@dataclass(repr=False, eq=False)
 class FunctionEventAvg(_Times):
     """The sum of all events of one name."""
 
@@ -122,7 +122,7 @@ class FunctionEventAvg(_Times):
     cpu_memory_usage: int = 0
     self_cpu_memory_usage: int = 0
     flops = 0
-    shown = ("key", "self_cpu_time_total_str", "cpu_time_str", "input_shapes", "cpu_memory_usage")
+    _shown = ("key", "self_cpu_time_total_str", "cpu_time_str", "input_shapes", "cpu_memory_usage")
 
     def add(self, event: FunctionEvent | FunctionEventAvg) -> None:
         """One more."""
