@@ -10,7 +10,7 @@ import contextlib
 import sys
 import threading
 import time
-import traceback
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from tinygrad_edu.engine.boundary import is_ours
@@ -37,8 +37,10 @@ _NAMES = {"_conv": "conv{}d", "max_pool": "max_pool{}d", "max_pool_nd": "max_poo
 
 def _aten(op: Any, args: Any) -> str:
     """What torch calls the operation."""
+    if op.name not in _NAMES:
+        return f"aten::{op.name}"
     images = next((a.ndim for a in args if hasattr(a, "ndim")), 4) - 2
-    return f"aten::{_NAMES.get(op.name, op.name).format(max(images, 1))}"
+    return f"aten::{_NAMES[op.name].format(max(images, 1))}"
 
 
 class Recorder:
@@ -78,6 +80,7 @@ class Recorder:
         if self.open:
             self.end(self.open[0])
         self.running = False
+        del self.modes  # which hold this recorder
 
     def listen(self, on: bool) -> None:
         """Be in this thread's mode, or not."""
@@ -175,11 +178,14 @@ def _bytes(value: object) -> int:
 
 
 def _stack() -> list[str]:
-    return [
-        f"{frame.f_code.co_filename}({line}): {frame.f_code.co_name}"
-        for frame, line in traceback.walk_stack(sys._getframe(1))
-        if not is_ours(frame)
-    ]
+    found = []
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if not is_ours(frame):
+            code = frame.f_code
+            found.append(f"{code.co_filename}({frame.f_lineno}): {code.co_name}")
+        frame = frame.f_back
+    return found
 
 
 class record_function(contextlib.ContextDecorator):
