@@ -245,3 +245,29 @@ def test_older_name() -> None:
         prof.key_averages().table(sort_by="nonsense")
     with tg.autograd.profiler.profile() as open_one, pytest.raises(RuntimeError, match="finish"):
         open_one.key_averages()
+
+
+def test_options_to_no_effect_are_accepted_and_misspelt_ones_are_not() -> None:
+    for profile in (tg.profiler.profile, tg.autograd.profiler.profile):
+        with profile(with_flops=True, with_modules=True, post_processing_timeout_s=1.0) as prof:
+            tg.ones(2) + 1
+        assert [e.name for e in prof.function_events] == ["aten::add"]
+        assert "aten::add" in prof.key_averages().table(sort_by="self_cuda_time_total")
+        with pytest.raises(TypeError, match="unexpected keyword argument 'with_shapes'"):
+            profile(with_shapes=True)
+
+
+def test_an_optimizer_that_fails_leaves_the_next_step_its_own_event() -> None:
+    class Fails(tg.optim.SGD):
+        def step(self, closure: Any = None) -> None:
+            raise ValueError("no")
+
+    w = tg.ones(2, requires_grad=True)
+    with tg.profiler.profile() as prof:
+        with tg.profiler.record_function("first"), pytest.raises(ValueError):
+            Fails([w], lr=1.0).step()
+        with tg.profiler.record_function("second"):
+            tg.optim.SGD([w], lr=1.0).step()
+    parents = {e.name: e.cpu_parent and e.cpu_parent.name for e in prof.events()}
+    assert parents["Optimizer.step#Fails.step"] == "first"
+    assert parents["Optimizer.step#SGD.step"] == "second" and parents["second"] is None

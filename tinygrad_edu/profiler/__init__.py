@@ -1,7 +1,7 @@
 """`torch.profiler`: how long operations take, how often they are called, what memory they fill.
 
-`recording` notes events at two of the engine's seams, `events` sums them up, `table` prints them,
-`profiler` says when; `legacy` is `torch.autograd.profiler`.
+`recording` notes events at two of the engine's seams, `events` sums them up, `table` prints them;
+`legacy`, `torch.autograd.profiler`, records a block, and `profiler` the steps of a schedule.
 """
 
 from tinygrad_edu.profiler.profiler import (

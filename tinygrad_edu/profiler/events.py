@@ -7,7 +7,8 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from tinygrad_edu.profiler.table import as_time, table
@@ -16,17 +17,20 @@ OFFSET = time.time_ns() / 1000 - time.perf_counter_ns() / 1000
 """What makes a time of the day, in microseconds, of a reading of the clock."""
 
 
+@dataclass
 class Interval:
     """From when to when, in microseconds."""
 
-    start = end = 0.0
+    start: float = 0.0
+    end: float = 0.0
 
     def elapsed_us(self) -> float:
         """How long."""
         return self.end - self.start
 
-    def __repr__(self) -> str:
-        return f"Interval(start={self.start:.3f}, end={self.end:.3f})"
+
+def _text_of(name: str) -> Any:
+    return property(lambda event: as_time(getattr(event, name)), doc=f"`{name}` as a text.")
 
 
 class _Times:
@@ -38,31 +42,24 @@ class _Times:
     device_time_total = self_device_time_total = device_time = 0.0
     cuda_time_total = self_cuda_time_total = cuda_time = 0.0
     device_memory_usage = self_device_memory_usage = 0
-    cuda_memory_usage = self_cuda_memory_usage = 0
     is_async = is_remote = is_legacy = False
     use_device = None
     device_type = "DeviceType.CPU"
     node_id = -1
+    _shown: tuple[str, ...] = ()
+
+    cpu_time_str = _text_of("cpu_time")
+    cpu_time_total_str = _text_of("cpu_time_total")
+    self_cpu_time_total_str = _text_of("self_cpu_time_total")
 
     @property
     def cpu_time(self) -> float:
         """The mean of one call."""
         return self.cpu_time_total / self.count if self.count else 0.0
 
-    @property
-    def cpu_time_str(self) -> str:
-        """The mean of one call, as a text."""
-        return as_time(self.cpu_time)
-
-    @property
-    def cpu_time_total_str(self) -> str:
-        """The time with all that was called, as a text."""
-        return as_time(self.cpu_time_total)
-
-    @property
-    def self_cpu_time_total_str(self) -> str:
-        """The time without what was called, as a text."""
-        return as_time(self.self_cpu_time_total)
+    def __repr__(self) -> str:
+        values = " ".join([f"{name}={getattr(self, name)}" for name in self._shown])
+        return f"<{type(self).__name__} {values}>"
 
 
 class FunctionEvent(_Times):
@@ -79,6 +76,7 @@ class FunctionEvent(_Times):
 
     count = 1
     sequence_nr = -1
+    _shown = ("id", "name", "time_range", "thread", "input_shapes", "cpu_memory_usage")
     flops = None
     self_cpu_memory_usage = 0
 
@@ -86,16 +84,12 @@ class FunctionEvent(_Times):
         self.name = self.key = "ProfilerStep*" if name.startswith("ProfilerStep#") else name
         self.trace_name = name
         self.id, self.thread, self.activity_type = id, thread, scope
+        self.is_user_annotation = scope == "user_annotation"
         self.time_range = Interval()
         self.cpu_children: list[FunctionEvent] = []
         self.cpu_parent: FunctionEvent | None = None
         self.input_shapes: list[Any] = []
         self.stack: list[str] = []
-
-    @property
-    def is_user_annotation(self) -> bool:
-        """Whether it is a block that the user named."""
-        return self.activity_type == "user_annotation"
 
     @property
     def cpu_time_total(self) -> float:  # type: ignore[override]
@@ -113,28 +107,22 @@ class FunctionEvent(_Times):
         below = sum([child.cpu_memory_usage for child in self.cpu_children])
         return self.self_cpu_memory_usage + below
 
-    def __repr__(self) -> str:
-        return (
-            f"<FunctionEvent id={self.id} name={self.name} cpu_time={self.cpu_time_str}"
-            f" start_us={self.time_range.start:.3f} end_us={self.time_range.end:.3f}"
-            f" cpu_children={[child.id for child in self.cpu_children]} thread={self.thread}"
-            f" input_shapes={self.input_shapes} cpu_memory_usage={self.cpu_memory_usage}>"
-        )
 
-
+@dataclass(repr=False, eq=False)
 class FunctionEventAvg(_Times):
     """The sum of all events of one name."""
 
+    key: str = "Total"
+    input_shapes: Any = ""
+    stack: Sequence[str] = ()
+    is_user_annotation: bool = False
+    count: int = 0
+    cpu_time_total: float = 0.0
+    self_cpu_time_total: float = 0.0
+    cpu_memory_usage: int = 0
+    self_cpu_memory_usage: int = 0
     flops = 0
-
-    def __init__(self, first: FunctionEvent | None = None) -> None:
-        self.key = "Total" if first is None else first.key
-        self.count = 0
-        self.input_shapes: Any = [] if first is None else first.input_shapes
-        self.stack: list[str] = [] if first is None else first.stack
-        self.is_user_annotation = first is not None and first.is_user_annotation
-        self.cpu_time_total = self.self_cpu_time_total = 0.0
-        self.cpu_memory_usage = self.self_cpu_memory_usage = 0
+    _shown = ("key", "self_cpu_time_total_str", "cpu_time_str", "input_shapes", "cpu_memory_usage")
 
     def add(self, event: FunctionEvent | FunctionEventAvg) -> None:
         """One more."""
@@ -143,13 +131,6 @@ class FunctionEventAvg(_Times):
         self.self_cpu_time_total += event.self_cpu_time_total
         self.self_cpu_memory_usage += event.self_cpu_memory_usage
         self.count += event.count
-
-    def __repr__(self) -> str:
-        return (
-            f"<FunctionEventAvg key={self.key} self_cpu_time={self.self_cpu_time_total_str}"
-            f" cpu_time={self.cpu_time_str} input_shapes={self.input_shapes}"
-            f" cpu_memory_usage={self.cpu_memory_usage}>"
-        )
 
 
 class EventList(list[Any]):
@@ -185,13 +166,11 @@ class EventList(list[Any]):
             group_by_overload_name: accepted; operations have one form here.
         """
         found: dict[Any, FunctionEventAvg] = {}
-        for event in self:
-            shapes = str(event.input_shapes) if group_by_input_shapes else ""
-            key = (event.key, shapes, *event.stack[:group_by_stack_n])
-            found.setdefault(key, FunctionEventAvg(event)).add(event)
-        for one in found.values():
-            one.input_shapes = one.input_shapes if group_by_input_shapes else ""
-            one.stack = one.stack[:group_by_stack_n]
+        for e in self:
+            shapes = e.input_shapes if group_by_input_shapes else ""
+            stack = e.stack[:group_by_stack_n]
+            first = FunctionEventAvg(e.key, shapes, stack, e.is_user_annotation)
+            found.setdefault((e.key, str(shapes), *stack), first).add(e)
         return EventList(found.values(), memory=self.memory)
 
     def table(
@@ -220,14 +199,15 @@ class EventList(list[Any]):
         Raises:
             AttributeError: there is no such attribute to sort by.
         """
-        rows = sorted(self, key=lambda e: getattr(e, sort_by), reverse=True) if sort_by else self
+        rows: list[Any] = self
+        if sort_by:
+            name = sort_by.replace("cuda", "device")
+            rows = sorted(self, key=lambda e: getattr(e, name), reverse=True)
         if top_level_events_only:
             rows = [e for e in rows if getattr(e, "cpu_parent", None) is None]
         widths = max_name_column_width, max_shapes_column_width, max_src_column_width
-        text = table(
-            rows if row_limit < 0 else rows[:row_limit], self.self_cpu_time_total, self.memory,
-            widths, time_unit,
-        )  # fmt: skip
+        some = rows if row_limit < 0 else rows[:row_limit]
+        text = table(some, self.self_cpu_time_total, self.memory, widths, time_unit)
         return text if header is None else f"{header}\n{text}"
 
     def __str__(self) -> str:
@@ -265,20 +245,24 @@ class EventList(list[Any]):
             raise ValueError(f"metric should be one of: {known}, but got {metric!r}")
         with open(path, "w") as file:
             for event in self:
-                if event.stack and int(getattr(event, metric)) > 0:
-                    lines = [line.replace(" ", "_").replace(";", "_") for line in event.stack]
-                    file.write(f"{';'.join(lines[::-1])} {int(getattr(event, metric))}\n")
+                value = int(getattr(event, metric))
+                if event.stack and value > 0:
+                    line = ";".join([s.translate(_OF_FLAMES) for s in event.stack[::-1]])
+                    file.write(f"{line} {value}\n")
+
+
+_OF_FLAMES = str.maketrans(" ;\t\n", "____")
 
 
 def _traced(event: FunctionEvent, process: int) -> dict[str, Any]:
-    more: Iterator[tuple[str, Any]] = zip(
-        ("Input Dims", "Call stack", "Bytes"),
-        (event.input_shapes, event.stack, event.self_cpu_memory_usage),
-        strict=True,
-    )
+    noted = {
+        "Input Dims": event.input_shapes,
+        "Call stack": event.stack,
+        "Bytes": event.self_cpu_memory_usage,
+    }
     return {
         "ph": "X", "cat": event.activity_type, "name": event.trace_name, "pid": process,
         "tid": event.thread, "ts": event.time_range.start + OFFSET,
         "dur": event.time_range.elapsed_us(),
-        "args": {"Ev Idx": event.id, **{name: value for name, value in more if value}},
+        "args": {"Ev Idx": event.id, **{name: value for name, value in noted.items() if value}},
     }  # fmt: skip

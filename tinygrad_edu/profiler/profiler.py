@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
+import json
 import os
 import socket
 import time
 import warnings
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tinygrad_edu import backend
-from tinygrad_edu.engine.mode import Mode, state
 from tinygrad_edu.names.settings import unavailable
-from tinygrad_edu.optim.optimizer import (
-    register_optimizer_step_post_hook,
-    register_optimizer_step_pre_hook,
-)
-from tinygrad_edu.profiler.events import EventList, FunctionEvent
-from tinygrad_edu.profiler.recording import Recorder, record_function, recorders
-
-if TYPE_CHECKING:
-    from tinygrad_edu.optim.optimizer import Optimizer
+from tinygrad_edu.profiler import legacy
+from tinygrad_edu.profiler.events import EventList
+from tinygrad_edu.profiler.recording import record_function
 
 
 class ProfilerActivity(enum.Enum):
@@ -86,9 +81,8 @@ def schedule(
             raise AssertionError(f"Step must be non-negative. Got {step}.")
         if step < skip_first:
             return ProfilerAction.NONE
-        step -= skip_first
-        step += wait if skip_first_wait else 0
-        cycle, place = divmod(step, wait + warmup + active)
+        first = skip_first - wait if skip_first_wait else skip_first
+        cycle, place = divmod(step - first, wait + warmup + active)
         if (repeat and cycle >= repeat) or place < wait:
             return ProfilerAction.NONE
         if place < wait + warmup:
@@ -124,44 +118,7 @@ def tensorboard_trace_handler(
     return write
 
 
-class Window:
-    """The recording of one stretch of time in this thread."""
-
-    def __init__(self, shapes: bool, memory: bool, stack: bool) -> None:
-        self.recorder = Recorder(shapes, memory, stack)
-        self.steps: list[FunctionEvent] = []
-
-    def start(self) -> None:
-        """From now on what this thread does is noted."""
-        before: Mode = state.mode
-        self.handles = (
-            register_optimizer_step_pre_hook(self._step_begins),
-            register_optimizer_step_post_hook(self._step_ends),
-        )
-        self.modes = before, self.recorder.added(before)
-        state.mode = self.modes[1]
-
-    def stop(self) -> None:
-        """No longer; what is open ends."""
-        before, inside = self.modes
-        state.mode = before if state.mode is inside else self.recorder.removed(state.mode)
-        for handle in self.handles:
-            handle.remove()
-        if self.recorder.open:
-            self.recorder.end(self.recorder.open[0])
-
-    def _step_begins(self, optimizer: Optimizer, *args: object) -> None:
-        if self.recorder in recorders():
-            kind = type(optimizer).__name__
-            name = f"Optimizer.step#{kind}.step"
-            self.steps.append(self.recorder.begin(name, scope="user_annotation"))
-
-    def _step_ends(self, *args: object) -> None:
-        if self.steps and self.recorder in recorders():
-            self.recorder.end(self.steps.pop())
-
-
-class profile:
+class profile(legacy.profile):
     """Records what the operations of the block take: time, calls, memory.
 
     Args:
@@ -196,97 +153,58 @@ class profile:
         record_shapes: bool = False,
         profile_memory: bool = False,
         with_stack: bool = False,
-        with_flops: bool = False,
-        with_modules: bool = False,
-        experimental_config: Any = None,
-        execution_trace_observer: Any = None,
         acc_events: bool = False,
-        use_cuda: bool | None = None,
-        custom_trace_id_callback: Any = None,
-        post_processing_timeout_s: float | None = None,
+        **accepted: Any,
     ) -> None:
+        super().__init__(
+            True, record_shapes=record_shapes, profile_memory=profile_memory,
+            with_stack=with_stack, acc_events=acc_events, **accepted,
+        )  # fmt: skip
         self.activities = supported_activities() if activities is None else set(activities)
         if not self.activities:
             raise AssertionError("No valid profiler activities found")
         if ProfilerActivity.CUDA in self.activities and backend.cupy_problem() is not None:
             warnings.warn("CUDA is not available, disabling CUDA profiling", stacklevel=2)
         self.schedule, self.on_trace_ready = schedule, on_trace_ready
-        self.record_shapes, self.profile_memory = record_shapes, profile_memory
-        self.with_stack, self.acc_events = with_stack, acc_events
         self.step_num = 0
         self.current_action = self._action()
-        self.metadata: dict[str, Any] = {}
-        self.window: Window | None = None
-        self.found: EventList | None = None
-        self.in_step: record_function | None = None
+        self.in_step = contextlib.ExitStack()
 
     def _action(self) -> ProfilerAction:
         return ProfilerAction.RECORD if self.schedule is None else self.schedule(self.step_num)
 
-    # ---- when
-
-    def __enter__(self) -> profile:
-        self.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.stop()
-
     def start(self) -> None:
-        """The first step begins."""
-        self._begin()
+        """A step begins."""
+        if self.current_action in _RECORDING:
+            if not self.recorder.running:
+                self.start_trace()
+            if self.schedule is not None:
+                self.in_step.enter_context(record_function(f"ProfilerStep#{self.step_num}"))
 
     def step(self) -> None:
         """The next step begins."""
-        self._end_step()
+        self.in_step.close()
         before = self.current_action
         self.step_num += 1
         self.current_action = self._action()
-        if before in _RECORDING:
-            wanted = before is ProfilerAction.RECORD_AND_SAVE
-            if wanted or self.current_action not in _RECORDING:
-                self.stop_trace()
-                if wanted:
-                    self._ready()
-        self._begin()
+        if before is ProfilerAction.RECORD_AND_SAVE:
+            self.stop()
+        elif self.current_action not in _RECORDING:
+            self.stop_trace()
+        self.start()
 
     def stop(self) -> None:
-        """The last step ends."""
-        self._end_step()
-        if self.window is not None:
+        """A step ends, and with it the recording, if there is one."""
+        self.in_step.close()
+        if self.recorder.running:
             self.stop_trace()
-            self._ready()
+            if self.on_trace_ready is not None:
+                self.on_trace_ready(self)
 
-    def _begin(self) -> None:
-        if self.current_action in _RECORDING:
-            if self.window is None:
-                self.start_trace()
-            if self.schedule is not None:
-                self.in_step = record_function(f"ProfilerStep#{self.step_num}").__enter__()
-
-    def _end_step(self) -> None:
-        if self.in_step is not None:
-            self.in_step.__exit__()
-            self.in_step = None
-
-    def start_trace(self) -> None:
-        """Recording begins."""
-        self.window = Window(self.record_shapes, self.profile_memory, self.with_stack)
-        self.window.start()
-
-    def stop_trace(self) -> None:
-        """Recording ends."""
-        window, self.window = self.window, None
-        if window is not None:
-            window.stop()
-            before = self.found if self.acc_events and self.found is not None else []
-            self.found = EventList([*before, *window.recorder.events], memory=self.profile_memory)
-
-    def _ready(self) -> None:
-        if self.on_trace_ready is not None:
-            self.on_trace_ready(self)
-
-    # ---- what was found
+    def toggle_collection_dynamic(self, enable: bool, activities: Iterable[Any]) -> None:
+        """Go on without recording, or with it."""
+        if self.recorder.running:
+            self.recorder.listen(enable)
 
     def events(self) -> EventList:
         """The events, in the order of their beginning.
@@ -298,42 +216,15 @@ class profile:
             raise AssertionError("Profiler must be initialized before getting events")
         return self.found
 
-    def key_averages(
-        self,
-        group_by_input_shape: bool = False,
-        group_by_stack_n: int = 0,
-        group_by_overload_name: bool = False,
-    ) -> EventList:
-        """The sums of the events of each name; `.table()` prints them."""
-        return self.events().key_averages(group_by_input_shape, group_by_stack_n)
-
-    def export_chrome_trace(self, path: object) -> None:
-        """Write a Chrome trace, compressed if the name ends in .gz."""
-        self.events().export_chrome_trace(path, self.metadata)
-
-    def export_stacks(self, path: object, metric: str = "self_cpu_time_total") -> None:
-        """Write the user's lines and the times for a flame graph; needs `with_stack=True`."""
-        self.events().export_stacks(path, metric)
-
     def add_metadata(self, key: str, value: str) -> None:
         """A text that is written into the Chrome trace."""
         self.metadata[key] = value
 
     def add_metadata_json(self, key: str, value: str) -> None:
         """A text in JSON that is written into the Chrome trace."""
-        import json
-
         self.metadata[key] = json.loads(value)
 
     preset_metadata_json = add_metadata_json
-
-    def toggle_collection_dynamic(self, enable: bool, activities: Iterable[Any]) -> None:
-        """Go on without recording, or with it."""
-        if self.window is not None:
-            recorder = self.window.recorder
-            state.mode = recorder.removed(state.mode)
-            if enable:
-                state.mode = recorder.added(state.mode)
 
     export_memory_timeline = unavailable(
         "profile.export_memory_timeline", "only the bytes of results are noted: profile_memory=True"

@@ -10,39 +10,41 @@ import contextlib
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from tinygrad_edu.engine.boundary import is_ours
 from tinygrad_edu.engine.composed import Composed
-from tinygrad_edu.engine.graph import Node, TensorBase
-from tinygrad_edu.engine.mode import Mode, state
+from tinygrad_edu.engine.graph import Node
+from tinygrad_edu.engine.mode import state
+from tinygrad_edu.engine.tree import flatten
 from tinygrad_edu.engine.types import Call, Gradient
+from tinygrad_edu.optim.optimizer import (
+    register_optimizer_step_post_hook,
+    register_optimizer_step_pre_hook,
+)
 from tinygrad_edu.profiler.events import FunctionEvent
 
 if TYPE_CHECKING:
     from tinygrad_edu.engine.primitive import Primitive
+    from tinygrad_edu.optim.optimizer import Optimizer
 
 
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-_OF_IMAGES = {"_conv": "conv{}d", "max_pool": "max_pool{}d", "max_pool_nd": "max_pool{}d"}
-_NAMES = {"convolve": "_convolution", "convolve_input": "convolution_backward",
+_NAMES = {"_conv": "conv{}d", "max_pool": "max_pool{}d", "max_pool_nd": "max_pool{}d",
+          "convolve": "_convolution", "convolve_input": "convolution_backward",
           "convolve_weight": "convolution_backward"}  # fmt: skip
 
 
 def _aten(op: Any, args: Any) -> str:
     """What torch calls the operation."""
-    if op.name in _OF_IMAGES:
-        n = next((a.ndim for a in args if hasattr(a, "ndim")), 4) - 2
-        return "aten::" + _OF_IMAGES[op.name].format(max(n, 1))
-    return f"aten::{_NAMES.get(op.name, op.name)}"
+    if op.name not in _NAMES:
+        return f"aten::{op.name}"
+    images = next((a.ndim for a in args if hasattr(a, "ndim")), 4) - 2
+    return f"aten::{_NAMES[op.name].format(max(images, 1))}"
 
 
 class Recorder:
-    """Notes what runs in the block that `on` makes of it.
+    """Notes what its thread does between `start` and `stop`.
 
     Args:
         shapes: note the shapes of the inputs.
@@ -54,6 +56,40 @@ class Recorder:
         self.shapes, self.memory, self.stack = shapes, memory, stack
         self.events: list[FunctionEvent] = []
         self.open: list[FunctionEvent] = []
+        self.running = False
+
+    def start(self) -> None:
+        """From now on what this thread does is noted."""
+        before, self.running = state.mode, True
+        self.handles = (
+            register_optimizer_step_pre_hook(self._step_begins),
+            register_optimizer_step_post_hook(self._step_ends),
+        )
+        self.listen(True)
+        self.modes = before, state.mode
+
+    def stop(self) -> None:
+        """No longer; what is open ends."""
+        before, inside = self.modes
+        if state.mode is inside:
+            state.mode = before
+        else:
+            self.listen(False)
+        for handle in self.handles:
+            handle.remove()
+        if self.open:
+            self.end(self.open[0])
+        self.running = False
+        del self.modes  # which hold this recorder
+
+    def listen(self, on: bool) -> None:
+        """Be in this thread's mode, or not."""
+        listeners = [x for x in state.mode.listeners if x != self.heard]
+        around = [x for x in state.mode.around if x != self.stepped]
+        if on:
+            listeners.append(self.heard)
+            around.append(self.stepped)
+        state.mode = state.mode.but(listeners=tuple(listeners), around=tuple(around))
 
     def begin(self, name: str, inputs: object = (), scope: str = "cpu_op") -> FunctionEvent:
         """An event starts, inside of those that have not ended."""
@@ -70,7 +106,7 @@ class Recorder:
         event.time_range.start = time.perf_counter_ns() / 1000
         return event
 
-    def end(self, event: FunctionEvent, results: object = ()) -> None:
+    def end(self, event: FunctionEvent) -> None:
         """It ends, and with it all inside of it that an error has left open."""
         now = time.perf_counter_ns() / 1000
         while self.open:
@@ -78,8 +114,6 @@ class Recorder:
             last.time_range.end = now
             if last is event:
                 break
-        if self.memory:
-            event.self_cpu_memory_usage += _bytes(results)
 
     def heard(self, op: Primitive, make: Call, *args: object, **kwargs: object) -> Any:
         """The listener: one event for each call; a function composed of operations, and the one of
@@ -87,50 +121,47 @@ class Recorder:
         if isinstance(op, Composed) and op.autocast is None:
             return make(*args, **kwargs)
         name = _aten(op, args)
-        new_memory = self.memory and not getattr(op, "view", True)
-        if self.open and self.open[-1].name == name:
-            result = make(*args, **kwargs)
-            self.open[-1].self_cpu_memory_usage += _bytes(result) if new_memory else 0
-            return result
-        event, result = self.begin(name, args), ()
+        shared = bool(self.open) and self.open[-1].name == name
+        event = self.open[-1] if shared else self.begin(name, args)
         try:
             result = make(*args, **kwargs)
+            if self.memory and not getattr(op, "view", True):
+                event.self_cpu_memory_usage += _bytes(result)
             return result
         finally:
-            self.end(event, result if new_memory else ())
+            if not shared:
+                self.end(event)
 
     def stepped(self, step: Call, node: Node, kept: object, g: Gradient) -> Any:
         """The wrapper of backward steps: one event for each node."""
         event = self.begin(node.name(), (g,))
-        found: Any = ()
         try:
-            found = list(step(node, kept, g))
+            found: Any = list(step(node, kept, g))
+            if self.memory:
+                below = sum([child.cpu_memory_usage for child in event.cpu_children])
+                new = _bytes([gx for _, gx in found if gx is not g])
+                event.self_cpu_memory_usage = max(0, new - below)
             return found
         finally:
-            below = sum([child.cpu_memory_usage for child in event.cpu_children])
-            self.end(event, [gx for _, gx in found if gx is not g])
-            event.self_cpu_memory_usage = max(0, event.self_cpu_memory_usage - below)
+            self.end(event)
 
-    def added(self, mode: Mode) -> Mode:
-        """That mode with this recorder in it."""
-        return mode.but(
-            listeners=(*mode.listeners, self.heard), around=(*mode.around, self.stepped)
-        )
+    def _step_begins(self, optimizer: Optimizer, *args: object) -> None:
+        if self in recorders():
+            self.begin(f"{_STEP}{type(optimizer).__name__}.step", scope="user_annotation")
 
-    def removed(self, mode: Mode) -> Mode:
-        """That mode without it."""
-        return mode.but(
-            listeners=tuple([x for x in mode.listeners if x != self.heard]),
-            around=tuple([x for x in mode.around if x != self.stepped]),
-        )
+    def _step_ends(self, *args: object) -> None:
+        steps = [event for event in self.open if event.name.startswith(_STEP)]
+        if steps and self in recorders():
+            self.end(steps[-1])
 
 
-def recorders() -> Iterator[Recorder]:
+_STEP = "Optimizer.step#"
+
+
+def recorders() -> list[Recorder]:
     """Those that record this thread."""
-    for listener in state.mode.listeners:
-        owner = getattr(listener, "__self__", None)
-        if isinstance(owner, Recorder):
-            yield owner
+    owners = [getattr(listener, "__self__", None) for listener in state.mode.listeners]
+    return [owner for owner in owners if isinstance(owner, Recorder)]
 
 
 def _shapes(value: Any) -> list[Any]:
@@ -143,11 +174,7 @@ def _shapes(value: Any) -> list[Any]:
 
 
 def _bytes(value: object) -> int:
-    if isinstance(value, TensorBase):
-        return int(value.array.nbytes)
-    if isinstance(value, (list, tuple)):
-        return sum([_bytes(part) for part in value])
-    return int(getattr(value, "nbytes", 0))
+    return sum([int(getattr(part, "nbytes", 0)) for part in flatten(value)])
 
 
 def _stack() -> list[str]:
@@ -184,6 +211,3 @@ class record_function(contextlib.ContextDecorator):
     def __exit__(self, *exc: object) -> None:
         for recorder, event in self.begun.pop():
             recorder.end(event)
-
-    def _recreate_cm(self) -> record_function:
-        return self

@@ -27,11 +27,7 @@ def _cut(text: str, width: int) -> str:
 
 
 def table(
-    rows: Sequence[Any],
-    total: float,
-    memory: bool,
-    widths: tuple[int, int, int],
-    unit: str | None,
+    rows: Sequence[Any], total: float, memory: bool, widths: tuple[int, int, int], unit: str | None
 ) -> str:
     """The rows as a text, and beneath them the time of all.
 
@@ -48,28 +44,24 @@ def table(
     def part(us: float) -> str:
         return f"{100 * us / total if total else 0:.2f}%"
 
-    columns: list[tuple[str, Callable[[Any], str]]] = [
-        ("Name", lambda e: _cut(e.key, widths[0])),
-        ("Self CPU %", lambda e: part(e.self_cpu_time_total)),
-        ("Self CPU", lambda e: as_time(e.self_cpu_time_total, unit)),
-        ("CPU total %", lambda e: part(e.cpu_time_total)),
-        ("CPU total", lambda e: as_time(e.cpu_time_total, unit)),
-        ("CPU time avg", lambda e: as_time(e.cpu_time, unit)),
+    shapes = any([e.input_shapes for e in rows])
+    stacks = any([e.stack for e in rows])
+    columns: list[tuple[bool, str, Callable[[Any], str]]] = [
+        (True, "Name", lambda e: _cut(e.key, widths[0])),
+        (True, "Self CPU %", lambda e: part(e.self_cpu_time_total)),
+        (True, "Self CPU", lambda e: as_time(e.self_cpu_time_total, unit)),
+        (True, "CPU total %", lambda e: part(e.cpu_time_total)),
+        (True, "CPU total", lambda e: as_time(e.cpu_time_total, unit)),
+        (True, "CPU time avg", lambda e: as_time(e.cpu_time, unit)),
+        (memory, "CPU Mem", lambda e: as_bytes(e.cpu_memory_usage)),
+        (memory, "Self CPU Mem", lambda e: as_bytes(e.self_cpu_memory_usage)),
+        (True, "# of Calls", lambda e: str(e.count)),
+        (shapes, "Input Shapes", lambda e: _cut(str(e.input_shapes), widths[1])),
+        (stacks, "Source Location", lambda e: _cut("".join(e.stack[:1]), widths[2])),
     ]
-    if memory:
-        columns += [
-            ("CPU Mem", lambda e: as_bytes(e.cpu_memory_usage)),
-            ("Self CPU Mem", lambda e: as_bytes(e.self_cpu_memory_usage)),
-        ]
-    columns.append(("# of Calls", lambda e: str(e.count)))
-    if any([e.input_shapes for e in rows]):
-        columns.append(("Input Shapes", lambda e: _cut(str(e.input_shapes), widths[1])))
-    if any([e.stack for e in rows]):
-        columns.append(
-            ("Source Location", lambda e: _cut(e.stack[0] if e.stack else "", widths[2]))
-        )
-    cells = [[head for head, _ in columns], *[[cell(row) for _, cell in columns] for row in rows]]
-    wide = [max(12, *[len(line[i]) for line in cells]) for i in range(len(columns))]
+    shown = [(head, cell) for wanted, head, cell in columns if wanted]
+    cells = [[head for head, _ in shown], *[[cell(row) for _, cell in shown] for row in rows]]
+    wide = [max(12, *[len(line[i]) for line in cells]) for i in range(len(shown))]
     rule = "  ".join(["-" * width for width in wide])
     lines = ["  ".join([c.rjust(w) for c, w in zip(line, wide, strict=True)]) for line in cells]
     end = f"Self CPU time total: {as_time(total, unit)}"

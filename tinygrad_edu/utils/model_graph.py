@@ -7,6 +7,7 @@ the model it was.  Tensors are told apart by their arrays, which a write in plac
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +15,7 @@ from tinygrad_edu.engine.graph import Storage, TensorBase
 from tinygrad_edu.engine.mode import state
 from tinygrad_edu.engine.primitive import Primitive
 from tinygrad_edu.engine.switches import no_grad
+from tinygrad_edu.engine.tree import flatten
 from tinygrad_edu.engine.types import Call
 
 
@@ -38,25 +40,25 @@ class Tracer:
     """Notes what runs while it listens."""
 
     def __init__(self, model: Any) -> None:
-        self.nodes: list[GraphNode] = []
-        self.scopes = _scopes(model)
-        self.within: list[str] = []
-        self.taken: set[str] = set()
+        self.nodes: dict[str, GraphNode] = {}
+        self.places = _places(model)
+        self.within = ["model"]
         self.makers: dict[int, tuple[Any, int, str]] = {}
         """By array: the array, the version of its memory then, and the node that made it."""
         self.readers: dict[Storage, tuple[int, str]] = {}
         """By memory: its version when it was last read, and the node that read it."""
-        named = [*model.named_parameters(), *model.named_buffers()]
-        self.owned = {id(t.array): _place(self.scopes, model, name) for name, t in named}
+        self.owned: dict[int, str] = {}
+        for name, t in (*model.named_parameters(), *model.named_buffers()):
+            owner, _, last = name.rpartition(".")
+            self.owned[id(t.array)] = f"{self.places[owner]}/{last}"
 
     def add(self, name: str, op: str, inputs: list[str], tensors: Sequence[Any]) -> str:
         """One more node, which made these tensors; its name is changed if it is taken."""
         own, count = name, 0
-        while own in self.taken:
+        while own in self.nodes:
             count += 1
             own = f"{name}_{count}"
-        self.taken.add(own)
-        self.nodes.append(GraphNode(own, op, inputs, [[*t.array.shape] for t in tensors]))
+        self.nodes[own] = GraphNode(own, op, inputs, [[*t.array.shape] for t in tensors])
         for t in tensors:
             self.makers[id(t.array)] = (t.array, t._storage.version, own)
         return own
@@ -65,7 +67,7 @@ class Tracer:
         """The node that made a tensor; of one that came from elsewhere, a new one."""
         if id(t.array) not in self.makers:
             place = self.owned.get(id(t.array))
-            name = f"{'/'.join(self.within[-1:]) or 'model'}/constant" if place is None else place
+            name = f"{self.within[-1]}/constant" if place is None else place
             return self.add(name, "prim::Constant" if place is None else "prim::GetAttr", [], [t])
         array, version, name = self.makers[id(t.array)]
         now = t._storage.version
@@ -77,44 +79,34 @@ class Tracer:
 
     def heard(self, op: Primitive, make: Call, *args: object, **kwargs: object) -> Any:
         """The listener: one node for each operation."""
-        tensors = list(_tensors((args, kwargs)))
+        tensors = _tensors((args, kwargs))
         if not isinstance(op, Primitive) or not tensors:
             return make(*args, **kwargs)
         inputs = [self.maker(t) for t in tensors]
         version = tensors[0]._storage.version
         result = make(*args, **kwargs)
-        scope = self.within[-1] if self.within else "model"
-        name = self.add(f"{scope}/{op.name}", f"aten::{op.name}", inputs, list(_tensors(result)))
+        name = f"{self.within[-1]}/{op.name}"
+        name = self.add(name, f"aten::{op.name}", inputs, _tensors(result))
         self.readers[tensors[0]._storage] = version, name
         return result
 
+    def left(self, *args: object) -> None:
+        """A hook: a module has ended."""
+        self.within.pop()
 
-def _scopes(model: Any) -> dict[int, str]:
-    """Of each module its place: `Net/Sequential[body]/Linear[0]`."""
-    found: dict[int, str] = {}
 
-    def look(module: Any, place: str) -> None:
-        found.setdefault(id(module), place)
-        for name, child in module.named_children():
-            look(child, f"{place}/{type(child).__name__}[{name}]")
-
-    look(model, type(model).__name__)
+def _places(model: Any) -> dict[str, str]:
+    """Of each module, by name, its place: `Net/Sequential[body]/Linear[0]`."""
+    found = {"": type(model).__name__}
+    for name, module in model.named_modules():
+        if name:
+            above, _, own = name.rpartition(".")
+            found[name] = f"{found[above]}/{type(module).__name__}[{own}]"
     return found
 
 
-def _place(scopes: dict[int, str], model: Any, name: str) -> str:
-    owner, _, last = name.rpartition(".")
-    return f"{scopes[id(model.get_submodule(owner))]}/{last}"
-
-
-def _tensors(value: object) -> Any:
-    if isinstance(value, TensorBase):
-        yield value
-    elif isinstance(value, dict):
-        yield from _tensors([*value.values()])
-    elif isinstance(value, (list, tuple)):
-        for part in value:
-            yield from _tensors(part)
+def _tensors(value: object) -> list[Any]:
+    return [part for part in flatten(value) if isinstance(part, TensorBase)]
 
 
 def trace(model: Any, inputs: object) -> list[GraphNode]:
@@ -134,36 +126,20 @@ def trace(model: Any, inputs: object) -> list[GraphNode]:
     tracer = Tracer(model)
     for i, t in enumerate(_tensors(args)):
         tracer.add(f"input/input.{i}" if i else "input/input", "IO Node", [], [t])
-    training = {module: module.training for module in model.modules()}
-    handles, before = [], state.mode
-    try:
-        for module in training:
+    with ExitStack() as after:
+        for name, module in model.named_modules():
+            after.callback(setattr, module, "training", module.training)
             module.training = False
-            place = tracer.scopes[id(module)]
-            handles += [
-                module.register_forward_pre_hook(
-                    lambda _, args, place=place: tracer.within.append(place)
-                ),
-                module.register_forward_hook(
-                    lambda _, args, y: void(tracer.within.pop()), always_call=True
-                ),
-            ]
-        state.mode = before.but(listeners=(*before.listeners, tracer.heard))
-        with no_grad():
-            results = list(_tensors(model(*args)))
-            for i, t in enumerate(results, 1):
-                shape = [[*t.array.shape]]
-                tracer.nodes.append(
-                    GraphNode(f"output/output.{i}", "IO Node", [tracer.maker(t)], shape)
-                )
-    finally:
-        state.mode = before
-        for handle in handles:
-            handle.remove()
-        for module, was in training.items():
-            module.training = was
-    return tracer.nodes
-
-
-def void(_: object) -> None:
-    """Nothing, of anything: a hook must not return what would replace the output."""
+            place = tracer.places[name]
+            enter = module.register_forward_pre_hook(
+                lambda _, args, place=place: tracer.within.append(place)
+            )
+            after.enter_context(enter)
+            after.enter_context(module.register_forward_hook(tracer.left, always_call=True))
+        after.callback(setattr, state, "mode", state.mode)
+        state.mode = state.mode.but(listeners=(*state.mode.listeners, tracer.heard))
+        after.enter_context(no_grad())
+        results = [(t, tracer.maker(t)) for t in _tensors(model(*args))]
+    for i, (t, maker) in enumerate(results, 1):
+        tracer.add(f"output/output.{i}", "IO Node", [maker], [t])
+    return [*tracer.nodes.values()]

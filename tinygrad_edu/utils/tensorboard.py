@@ -1,32 +1,38 @@
-"""`torch.utils.tensorboard`: a SummaryWriter over the package `tensorboard`."""
+"""`torch.utils.tensorboard`: a SummaryWriter over the package `tensorboard`.
+
+Its messages are made of dictionaries, which protobuf turns into the messages they describe.
+"""
 
 from __future__ import annotations
 
 import datetime
+import functools
 import importlib
+import io
 import math
 import os
 import socket
 import time
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tinygrad_edu.backend import CPU, to_device
 from tinygrad_edu.engine.graph import TensorBase
 
-if TYPE_CHECKING:
-    from types import ModuleType
 
-
-def _package(name: str) -> ModuleType:
+def _package(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
         raise ImportError(
             "SummaryWriter needs the package tensorboard: pip install 'tinygrad-edu[tensorboard]'"
         ) from error
+
+
+def _message(module: str, name: str) -> Any:
+    return getattr(_package(f"tensorboard.{module}_pb2"), name)
 
 
 def _number(value: Any) -> float:
@@ -65,31 +71,31 @@ class SummaryWriter:
             log_dir = os.path.join("runs", f"{now}_{socket.gethostname()}{comment}")
         self.log_dir = str(log_dir)
         files = _package("tensorboard.summary.writer.event_file_writer")
-        self._event = _package("tensorboard.compat.proto.event_pb2").Event
-        self._summary = _package("tensorboard.compat.proto.summary_pb2")
-        self._arguments = (max_queue, flush_secs, filename_suffix)
-        self._files = files.EventFileWriter
-        self._writer = self._files(self.log_dir, *self._arguments)
-        self._others: dict[str, Any] = {}
+        self._open = functools.partial(
+            files.EventFileWriter, max_queue_size=max_queue, flush_secs=flush_secs,
+            filename_suffix=filename_suffix,
+        )  # fmt: skip
+        self._writers = {"": self._open(self.log_dir)}
         self._embeddings: dict[str, Any] = {}
         if purge_step is not None:
-            log = _package("tensorboard.compat.proto.event_pb2").SessionLog
-            start = log(status=log.START)
-            event = self._event(step=purge_step, wall_time=time.time(), session_log=start)
-            self._writer.add_event(event)
+            self._write(step=purge_step, session_log={"status": "START"})
 
     def get_logdir(self) -> str:
         """The folder that the events are written to."""
         return self.log_dir
 
+    def _write(self, folder: str = "", wall_time: float | None = None, **event: object) -> None:
+        if folder not in self._writers:
+            self._writers[folder] = self._open(os.path.join(self.log_dir, folder))
+        when = time.time() if wall_time is None else wall_time
+        made = _message("compat.proto.event", "Event")(wall_time=when, **event)
+        self._writers[folder].add_event(made)
+
     def _add(
-        self, value: object, step: int | None, walltime: float | None, writer: Any = None
+        self, tag: str, step: Any, walltime: float | None, folder: str = "", **value: object
     ) -> None:
-        event = self._event(wall_time=time.time() if walltime is None else walltime)
-        event.summary.CopyFrom(self._summary.Summary(value=[value]))
-        if step is not None:
-            event.step = int(step)
-        (writer or self._writer).add_event(event)
+        step = None if step is None else int(step)
+        self._write(folder, walltime, step=step, summary={"value": [{"tag": tag, **value}]})
 
     def add_scalar(
         self,
@@ -101,8 +107,7 @@ class SummaryWriter:
         double_precision: bool = False,
     ) -> None:
         """One number: a Python number or a tensor of one element."""
-        value = self._summary.Summary.Value(tag=tag, simple_value=_number(scalar_value))
-        self._add(value, global_step, walltime)
+        self._add(tag, global_step, walltime, simple_value=_number(scalar_value))
 
     def add_scalars(
         self,
@@ -113,11 +118,8 @@ class SummaryWriter:
     ) -> None:
         """Several numbers in one diagram, each in its own folder."""
         for tag, number in tag_scalar_dict.items():
-            folder = os.path.join(self.log_dir, f"{main_tag.replace('/', '_')}_{tag}")
-            if folder not in self._others:
-                self._others[folder] = self._files(folder, *self._arguments)
-            value = self._summary.Summary.Value(tag=main_tag, simple_value=_number(number))
-            self._add(value, global_step, walltime, self._others[folder])
+            folder = f"{main_tag.replace('/', '_')}_{tag}"
+            self._add(main_tag, global_step, walltime, folder, simple_value=_number(number))
 
     def add_histogram(
         self,
@@ -137,12 +139,12 @@ class SummaryWriter:
         if not x.size:
             raise ValueError("The input has no element")
         counts, edges = np.histogram(x, bins if not isinstance(bins, str) else 64)
-        histogram = self._summary.HistogramProto(
-            min=x.min(), max=x.max(), num=x.size, sum=x.sum(), sum_squares=(x * x).sum(),
-            bucket_limit=edges[1:].tolist(), bucket=counts.tolist(),
-        )  # fmt: skip
-        value = self._summary.Summary.Value(tag=tag, histo=histogram)
-        self._add(value, global_step, walltime)
+        histogram = {
+            "min": x.min(), "max": x.max(), "num": x.size, "sum": x.sum(),
+            "sum_squares": (x * x).sum(), "bucket_limit": edges[1:].tolist(),
+            "bucket": counts.tolist(),
+        }  # fmt: skip
+        self._add(tag, global_step, walltime, histo=histogram)
 
     def add_text(
         self,
@@ -152,18 +154,14 @@ class SummaryWriter:
         walltime: float | None = None,
     ) -> None:
         """A text, in Markdown."""
-        shapes = _package("tensorboard.compat.proto.tensor_shape_pb2").TensorShapeProto
-        tensor = _package("tensorboard.compat.proto.tensor_pb2").TensorProto(
-            dtype="DT_STRING",
-            string_val=[text_string.encode()],
-            tensor_shape=shapes(dim=[shapes.Dim(size=1)]),
-        )
-        plugin = self._summary.SummaryMetadata.PluginData(plugin_name="text")
-        metadata = self._summary.SummaryMetadata(plugin_data=plugin)
-        value = self._summary.Summary.Value(
-            tag=f"{tag}/text_summary", metadata=metadata, tensor=tensor
-        )
-        self._add(value, global_step, walltime)
+        tensor = {
+            "dtype": "DT_STRING",
+            "string_val": [text_string.encode()],
+            "tensor_shape": {"dim": [{"size": 1}]},
+        }
+        metadata = {"plugin_data": {"plugin_name": "text"}}
+        name = f"{tag}/text_summary"
+        self._add(name, global_step, walltime, metadata=metadata, tensor=tensor)
 
     def add_image(
         self,
@@ -174,26 +172,16 @@ class SummaryWriter:
         dataformats: str = "CHW",
     ) -> None:
         """A picture of uint8 in [0, 255] or floats in [0, 1]; needs the package Pillow."""
-        import io
-
-        array = _array(img_tensor)
         order = [dataformats.upper().index(d) for d in "HWC" if d in dataformats.upper()]
-        array = array.transpose(order)
-        if array.ndim == 2:
-            array = array[..., None]
-        if array.dtype.kind == "f":
-            array = (array * 255).clip(0, 255)
-        array = array.astype(np.uint8)
-        if array.shape[2] == 1:
-            array = array.repeat(3, axis=2)
+        array = _array(img_tensor).transpose(order)
+        array = _colours(array[..., None] if array.ndim == 2 else array)
         data = io.BytesIO()
         _package("PIL.Image").fromarray(array).save(data, format="PNG")
-        image = self._summary.Summary.Image(
-            height=array.shape[0], width=array.shape[1], colorspace=array.shape[2],
-            encoded_image_string=data.getvalue(),
-        )  # fmt: skip
-        value = self._summary.Summary.Value(tag=tag, image=image)
-        self._add(value, global_step, walltime)
+        image = {
+            "height": array.shape[0], "width": array.shape[1], "colorspace": array.shape[2],
+            "encoded_image_string": data.getvalue(),
+        }  # fmt: skip
+        self._add(tag, global_step, walltime, image=image)
 
     def add_images(
         self,
@@ -245,25 +233,19 @@ class SummaryWriter:
         """
         from tinygrad_edu.utils.model_graph import trace
 
-        definitions = _package("tensorboard.compat.proto.graph_pb2")
-        proto = _package("tensorboard.compat.proto.node_def_pb2").NodeDef
-        attribute = _package("tensorboard.compat.proto.attr_value_pb2").AttrValue
-        shape = _package("tensorboard.compat.proto.tensor_shape_pb2").TensorShapeProto
-        versions = _package("tensorboard.compat.proto.versions_pb2").VersionDef(producer=22)
-        graph = definitions.GraphDef(versions=versions)
+        attribute = _message("compat.proto.attr_value", "AttrValue")
+        definitions = []
         for node in trace(model, input_to_model):
             if verbose:
                 print(f"{node.name} = {node.op}({', '.join(node.inputs)}) -> {node.shapes}")
-            shapes = [shape(dim=[shape.Dim(size=n) for n in one]) for one in node.shapes]
-            listed = attribute.ListValue(shape=shapes)
-            graph.node.append(
-                proto(
-                    name=node.name, op=node.op, input=node.inputs,
-                    attr={"_output_shapes": attribute(list=listed)},
-                )
-            )  # fmt: skip
-        event = self._event(wall_time=time.time(), graph_def=graph.SerializeToString())
-        self._writer.add_event(event)
+            shapes = [{"dim": [{"size": n} for n in shape]} for shape in node.shapes]
+            attr = {"_output_shapes": attribute(list={"shape": shapes})}
+            definitions.append(
+                {"name": node.name, "op": node.op, "input": node.inputs, "attr": attr}
+            )
+        graph = _message("compat.proto.graph", "GraphDef")
+        made = graph(node=definitions, versions={"producer": 22})
+        self._write(graph_def=made.SerializeToString())
 
     def add_embedding(
         self,
@@ -289,39 +271,34 @@ class SummaryWriter:
         rows = _array(mat)
         step = "0" * 5 if global_step is None else f"{global_step:05d}"
         folder = os.path.join(step, tag.replace("/", "_").replace("\\", "_"))
-        os.makedirs(os.path.join(self.log_dir, folder), exist_ok=True)
-
-        def place(name: str) -> str:
-            return os.path.join(self.log_dir, folder, name)
-
-        projector = _package("tensorboard.plugins.projector.projector_config_pb2")
-        text_format = _package("google.protobuf.text_format")
-        info = projector.EmbeddingInfo(
-            tensor_name=f"{tag}:{step}", tensor_path=os.path.join(folder, "tensors.tsv")
-        )
+        place = Path(self.log_dir, folder)
+        place.mkdir(parents=True, exist_ok=True)
+        info: dict[str, Any] = {
+            "tensor_name": f"{tag}:{step}", "tensor_path": os.path.join(folder, "tensors.tsv")
+        }  # fmt: skip
         if metadata is not None:
             if len(metadata) != len(rows):
                 raise AssertionError("#labels should equal with #data points")
-            lines = [*([metadata_header] if metadata_header else []), *metadata]
-            table = ["\t".join(map(str, x)) if metadata_header else str(x) for x in lines]
-            with open(place("metadata.tsv"), "w", encoding="utf8") as file:
-                file.write("".join([f"{line}\n" for line in table]))
-            info.metadata_path = os.path.join(folder, "metadata.tsv")
+            labels = [metadata_header, *metadata] if metadata_header else [[x] for x in metadata]
+            _write_table(place / "metadata.tsv", labels)
+            info["metadata_path"] = os.path.join(folder, "metadata.tsv")
         if label_img is not None:
             pictures = _array(label_img)
             if len(pictures) != len(rows):
                 raise AssertionError("#images should equal with #data points")
-            _package("PIL.Image").fromarray(_sprite(pictures)).save(place("sprite.png"))
-            info.sprite.image_path = os.path.join(folder, "sprite.png")
-            info.sprite.single_image_dim.extend([pictures.shape[3], pictures.shape[2]])
+            _package("PIL.Image").fromarray(_sprite(pictures)).save(place / "sprite.png")
+            info["sprite"] = {
+                "image_path": os.path.join(folder, "sprite.png"),
+                "single_image_dim": [pictures.shape[3], pictures.shape[2]],
+            }
         if rows.ndim != 2:
             raise AssertionError("mat should be 2D, where mat.size(0) is the number of data points")
-        with open(place("tensors.tsv"), "w") as file:
-            file.writelines(["\t".join(map(str, row)) + "\n" for row in rows.tolist()])
+        _write_table(place / "tensors.tsv", rows.tolist())
         self._embeddings[folder] = info
-        config = projector.ProjectorConfig(embeddings=[*self._embeddings.values()])
-        with open(os.path.join(self.log_dir, "projector_config.pbtxt"), "w") as file:
-            file.write(text_format.MessageToString(config))
+        config = _message("plugins.projector.projector_config", "ProjectorConfig")
+        made = config(embeddings=[*self._embeddings.values()])
+        text = _package("google.protobuf.text_format").MessageToString(made)
+        Path(self.log_dir, "projector_config.pbtxt").write_text(text)
 
     def add_hparams(
         self,
@@ -344,64 +321,48 @@ class SummaryWriter:
         """
         if type(hparam_dict) is not dict or type(metric_dict) is not dict:
             raise TypeError("hparam_dict and metric_dict should be dictionary.")
-        path = os.path.join(self.log_dir, run_name or str(time.time()))
-        writer = self._others[path] = self._files(path, *self._arguments)
-        api = _package("tensorboard.plugins.hparams.api_pb2")
-        data = _package("tensorboard.plugins.hparams.plugin_data_pb2")
+        folder = run_name or str(time.time())
         settings = {name: _setting(value) for name, value in hparam_dict.items()}
-        infos = []
-        for name, value in settings.items():
-            info = api.HParamInfo(name=name, type=f"DATA_TYPE_{_kind(value)}")
-            domain = (hparam_domain_discrete or {}).get(name, ())
-            for choice in domain:
-                where = info.domain_discrete.values.add()
-                setattr(where, f"{_FIELDS[_kind(choice)]}_value", choice)
-            infos.append(info)
-        start = data.SessionStartInfo()
-        for name, value in settings.items():
-            setattr(start.hparams[name], f"{_FIELDS[_kind(value)]}_value", value)
-        metrics = [api.MetricInfo(name=api.MetricName(tag=name)) for name in metric_dict]
-        for tag, content in (
-            (
-                "experiment",
-                {"experiment": api.Experiment(hparam_infos=infos, metric_infos=metrics)},
-            ),
-            ("session_start_info", {"session_start_info": start}),
-            (
-                "session_end_info",
-                {"session_end_info": data.SessionEndInfo(status="STATUS_SUCCESS")},
-            ),
-        ):
-            plugin = self._summary.SummaryMetadata.PluginData(
-                plugin_name="hparams", content=data.HParamsPluginData(**content).SerializeToString()
-            )
-            value = self._summary.Summary.Value(
-                tag=f"_hparams_/{tag}", metadata=self._summary.SummaryMetadata(plugin_data=plugin)
-            )
-            self._add(value, None, None, writer)
+        domains = {
+            name: {"values": [_setting(choice)[1] for choice in choices]}
+            for name, choices in (hparam_domain_discrete or {}).items()
+        }
+        value = _package("google.protobuf.struct_pb2").Value
+        contents: dict[str, Any] = {
+            "experiment": {
+                "hparam_infos": [
+                    {"name": name, "type": kind, "domain_discrete": domains.get(name)}
+                    for name, (kind, _) in settings.items()
+                ],
+                "metric_infos": [{"name": {"tag": name}} for name in metric_dict],
+            },
+            "session_start_info": {
+                "hparams": {name: value(**field) for name, (_, field) in settings.items()}
+            },
+            "session_end_info": {"status": "STATUS_SUCCESS"},
+        }
+        data = _message("plugins.hparams.plugin_data", "HParamsPluginData")
+        for name, content in contents.items():
+            made = data(**{name: content}).SerializeToString()
+            plugin = {"plugin_name": "hparams", "content": made}
+            self._add(f"_hparams_/{name}", None, None, folder, metadata={"plugin_data": plugin})
         for tag, number in metric_dict.items():
-            value = self._summary.Summary.Value(tag=tag, simple_value=_number(number))
-            self._add(value, global_step, None, writer)
+            self._add(tag, global_step, None, folder, simple_value=_number(number))
 
     def flush(self) -> None:
         """Write everything that waits."""
-        for writer in (self._writer, *self._others.values()):
+        for writer in self._writers.values():
             writer.flush()
 
     def close(self) -> None:
         """Write everything that waits, and close the files."""
-        for writer in (self._writer, *self._others.values()):
+        for writer in self._writers.values():
             writer.close()
 
     def __enter__(self) -> SummaryWriter:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         self.close()
 
 
@@ -416,28 +377,35 @@ def _sprite(pictures: Any) -> Any:
     """Pictures (N, C, H, W) in a square of pictures (H, W, 3), the missing ones black."""
     n, c, h, w = pictures.shape
     side = math.ceil(math.sqrt(n))
-    square = np.zeros((side * side, c, h, w), pictures.dtype)
-    square[:n] = pictures
+    square = np.pad(pictures, ((0, side * side - n), (0, 0), (0, 0), (0, 0)))
     rows = square.reshape(side, side, c, h, w).transpose(0, 3, 1, 4, 2).reshape(side * h, -1, c)
-    if rows.dtype.kind == "f":
-        rows = (rows * 255).clip(0, 255)
-    return np.broadcast_to(rows, (*rows.shape[:2], 3)).astype(np.uint8)
+    return _colours(rows)
 
 
-def _setting(value: object) -> bool | str | float:
-    """A setting as TensorBoard takes it: a bool, a text or a number."""
-    if value is None or isinstance(value, (bool, str)):
-        return "" if value is None else value
+def _colours(array: Any) -> Any:
+    """A picture (H, W, C) in bytes, a grey one as one of three colours."""
+    if array.dtype.kind == "f":
+        array = (array * 255).clip(0, 255)
+    array = array.astype(np.uint8)
+    return array.repeat(3, axis=2) if array.shape[2] == 1 else array
+
+
+def _write_table(path: Path, rows: Any) -> None:
+    lines = ["\t".join(map(str, row)) + "\n" for row in rows]
+    path.write_text("".join(lines), encoding="utf8")
+
+
+def _setting(value: object) -> tuple[str, dict[str, Any]]:
+    """A setting's type, and it as TensorBoard takes it: a bool, a text or a number."""
+    if value is None:
+        value = ""
+    if isinstance(value, bool):
+        return "DATA_TYPE_BOOL", {"bool_value": value}
+    if isinstance(value, str):
+        return "DATA_TYPE_STRING", {"string_value": value}
     try:
-        return _number(value)
+        return "DATA_TYPE_FLOAT64", {"number_value": _number(value)}
     except (TypeError, ValueError):
         raise ValueError(
             f"value should be one of int, float, str, bool, or torch.Tensor, got {type(value)}"
         ) from None
-
-
-_FIELDS = {"BOOL": "bool", "STRING": "string", "FLOAT64": "number"}
-
-
-def _kind(value: object) -> str:
-    return {bool: "BOOL", str: "STRING"}.get(type(value), "FLOAT64")
