@@ -42,7 +42,9 @@ def test_missing_names():
     cases = [
         (ours, "relux", "relu"), (ours.nn, "Liner", "Linear"), (ours, "fft", "Fourier"),
         (ours.nn.functional, "cross_entrop", "cross_entropy"), (ours.optim, "Adan", "Adam"),
-        (ours.optim, "SparseAdam", "sparse gradients"),
+        (ours.optim, "SparseAdam", "sparse gradients"), (ours.linalg, "eig", "complex numbers"),
+        (ours.linalg, "lu_factor", "use solve"), (ours.special, "bessel_j0", "scipy"),
+        (ours.distributions, "Weibull", "not built"), (ours, "hann_window", "np.hanning"),
     ]  # fmt: skip
     for module, name, word in cases:
         with pytest.raises(AttributeError, match=word) as caught:

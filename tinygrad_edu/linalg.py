@@ -1,6 +1,9 @@
 """`torch.linalg`: norms, determinants, inverses and solvers under torch's names."""
 
+from typing import TYPE_CHECKING
+
 from tinygrad_edu.engine.boundary import LinAlgError
+from tinygrad_edu.names.missing import missing
 from tinygrad_edu.ops.matmul import matmul
 from tinygrad_edu.ops.more.decompositions import (
     eigh,
@@ -39,3 +42,6 @@ __all__ = [
     "slogdet", "solve", "vector_norm", "cholesky_ex", "cond", "householder_product", "inv_ex",
     "matrix_exp", "solve_ex", "solve_triangular", "tensorinv", "tensorsolve", "vander", "vecdot",
 ]  # fmt: skip
+
+if not TYPE_CHECKING:  # a type checker is to miss what is not here
+    __getattr__ = missing(__name__)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from tinygrad_edu.names.missing import missing
 from tinygrad_edu.ops.activation import sigmoid as expit
 from tinygrad_edu.ops.elementary import erf, exp2, expm1, log1p
 from tinygrad_edu.ops.more.series import (
@@ -36,3 +39,6 @@ __all__ = [
     "log_softmax", "logit", "logsumexp", "polygamma", "psi", "round", "sinc", "softmax",
     "xlog1py", "xlogy",
 ]  # fmt: skip
+
+if not TYPE_CHECKING:  # a type checker is to miss what is not here
+    __getattr__ = missing(__name__)

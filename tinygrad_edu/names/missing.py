@@ -7,19 +7,6 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-_REASONS = {
-    ("fft", "stft", "istft"): "there are no Fourier transforms: np.fft computes without a gradient",
-    ("sparse", "to_sparse", "sparse_coo_tensor"): "there are no sparse tensors",
-    ("complex", "view_as_complex", "view_as_real", "polar", "imag"): "there are no complex numbers",
-    ("quantization", "quantized", "quantize_per_tensor", "qint8", "ao"): "nothing is quantised",
-    ("flex_attention", "varlen"): (
-        "flex_attention needs a compiler: use scaled_dot_product_attention with a mask"
-    ),
-    ("SparseAdam",): "there are no sparse gradients; use Adam",
-    ("fx", "export", "_dynamo", "_inductor"): "there is no compiler",
-}
-_BY_NAME = {name: reason for names, reason in _REASONS.items() for name in names}
-
 
 def missing(
     module: str, later: Mapping[str, str] | None = None, further: str = ""
@@ -94,9 +81,11 @@ def later(
 
 
 def why(known: list[str], name: str) -> str:
-    if name in _BY_NAME:
-        return f": {_BY_NAME[name]}"
-    from difflib import get_close_matches  # here, because nothing else needs it
+    from difflib import get_close_matches  # here, because only errors need it
 
+    from tinygrad_edu.names.reasons import REASONS
+
+    if name in REASONS:
+        return f": {REASONS[name]}"
     near = get_close_matches(name, [n for n in known if not n.startswith("_")], 1, 0.6)
     return f"; the nearest is {near[0]!r}" if near else ""

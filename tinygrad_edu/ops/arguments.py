@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
 import math
@@ -133,12 +132,14 @@ def _point_to_the_nearest(
     function: Callable[..., Any], error: TypeError, kwargs: dict[str, Any], names: dict[str, str]
 ) -> None:
     """Say in an error about an unknown keyword which known one is the nearest."""
+    from difflib import get_close_matches  # here, because only errors need it
+
     text = str(error)
     for name in kwargs:
         if text == f"{function.__name__}() got an unexpected keyword argument {name!r}":
             known = {n: n for n in inspect.signature(function).parameters}
             known |= {n: meant for n, meant in _NUMPY.items() if meant in known} | names
-            near = difflib.get_close_matches(name, known, 1, 0.6)
+            near = get_close_matches(name, known, 1, 0.6)
             if near:
                 meant = near[0] if known[near[0]] == "*" else known[near[0]]
                 error.args = (f"{text}; the nearest is {meant!r}",)

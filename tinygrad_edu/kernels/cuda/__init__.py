@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     )
 else:
     _ROOMS = "attention elementwise embedding epilogues flash norm products softmax tensors"
-    __getattr__, __dir__ = later(__name__, {"": _ROOMS.split()})
+    __getattr__, __dir__ = later(__name__, {"": [*_ROOMS.split(), "checks", "launch"]})
 
 __all__ = [
     "attention", "elementwise", "embedding", "epilogues", "flash", "norm", "products", "softmax",
