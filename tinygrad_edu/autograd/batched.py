@@ -168,10 +168,11 @@ class BatchedRun(Level):
 
     def whole(self, t: Any) -> Any:
         """All slices of `t` along dimension 0; of a tensor that is the same for all, repeated."""
-        if self.owns(t):
-            return t.whole
-        if isinstance(t, Batched) and t.run.depth > self.depth:
-            return Batched(t.run, self.whole(t.whole).transpose(0, 1))
+        if isinstance(t, Batched):
+            if t.run is self:
+                return t.whole
+            if t.run.depth > self.depth:
+                return Batched(t.run, self.whole(t.whole).transpose(0, 1))
         return t.unsqueeze(0).expand((self.size, *t.array.shape))
 
     def batch(self, whole: Any) -> Batched:
