@@ -14,7 +14,7 @@ def _table(**folders: str) -> dict[str, str]:
 
 MODULES = _table(
     names="accelerator backends cpu functional hub jit legacy missing mps onnx"
-    " return_types settings spawned types xpu",
+    " return_types settings spawned types",
     methods="numpy_protocol printing python_protocol storage",
     ops_more="arranging bitwise counting ctc cumulative decompositions einsum fractional linalg"
     " norms products real rejection resampling scattering series solvers sorting special statistics"
@@ -50,6 +50,7 @@ MODULES = _table(
     "jit.annotations": "names.absent",
     "onnx.symbolic_helper": "names.absent",
     "utils.flop_counter": "names.absent",
+    "xpu": "names.mps",
     "overrides": "names.internals",
     "ops.cross_entropy": "ops.losses",
     "ops.dims": "ops.arguments",
