@@ -119,6 +119,10 @@ def _dim(run: BatchedRun, dim: int | None, ndim: int) -> Any:
     return dim % ndim + 1 if ndim and dim is not None else NotImplemented
 
 
+def _new_dim(run: BatchedRun, dim: int, ndim: int) -> Any:
+    return dim % (ndim + 1) + 1 if -ndim - 1 <= dim <= ndim else NotImplemented
+
+
 def _dims(run: BatchedRun, dims: Any, ndim: int) -> Any:
     return _shifted(range(ndim) if dims is None else dims, ndim) if ndim else NotImplemented
 
@@ -141,6 +145,7 @@ _ARGUMENTS: dict[str, Callable[[BatchedRun, Any, int], Any]] = {
     "x": _tensor,
     "packed": lambda run, t, ndim: run.whole(t).contiguous(),
     "dim": _dim,
+    "new": _new_dim,
     "dims": _dims,
     "order": lambda run, dims, ndim: (0, *_shifted(dims, ndim)),
     "shape": lambda run, shape, ndim: (run.size, *shape),
@@ -187,12 +192,6 @@ def _shape(run: BatchedRun, op: Primitive, x: Any, shape: Any) -> Any:
 
 def _expand(run: BatchedRun, op: Primitive, x: Any, shape: Any) -> Any:
     return _widened(x.whole, len(shape)).expand((run.size, *shape))
-
-
-def _unsqueeze(run: BatchedRun, op: Primitive, x: Any, dim: int) -> Any:
-    if not -x.ndim - 1 <= dim <= x.ndim:
-        return NotImplemented
-    return op.call(x.whole, dim % (x.ndim + 1) + 1)
 
 
 def _repeat(run: BatchedRun, op: Primitive, x: Any, sizes: Any) -> Any:
@@ -288,9 +287,7 @@ def _convolve_weight(run: BatchedRun, op: Primitive, h: Any, x: Any, shape: Any,
 
 def _channels(run: BatchedRun, x: Any) -> Any:
     """(N, slices * C, ...)"""
-    whole = run.whole(x).transpose(0, 1)
-    count, size, channels, *rest = whole.array.shape
-    return whole.reshape(count, size * channels, *rest)
+    return run.whole(x).transpose(0, 1).flatten(1, 2)
 
 
 def _from_channels(run: BatchedRun, y: Any) -> Any:
@@ -414,7 +411,7 @@ _RULES: dict[str, Rule] = {
     "_scatter": _given("x dim x x"), "_put": _given("x shape packed dim"),
     "_view": _shape, "_reshape_copy": _shape, "_expand": _expand, "_permute": _given("x order"),
     "transpose": _given("x dim dim"), "_squeeze": _given("x dims"), "_flip": _given("x dims"),
-    "unsqueeze": _unsqueeze, "_roll": _given("x - dims"), "_cat": _joined, "_stack": _joined,
+    "unsqueeze": _given("x new"), "_roll": _given("x - dims"), "_cat": _joined, "_stack": _joined,
     "_slice": _given("x index"), "_take": _given("x index"),
     "_unslice": _given("x shape index"), "_untake": _given("x shape index"),
     "_diagonal": _given("x - dim dim"), "_undiagonal": _given("x shape - dim dim"),
