@@ -272,8 +272,7 @@ _IN = {
 
 if _typing.TYPE_CHECKING:
     from tinygrad_edu.names import accelerator, backends, cpu, hub, jit, mps, onnx, types
-    from tinygrad_edu.names import functional
-    from tinygrad_edu.names import mps as xpu
+    from tinygrad_edu.names import functional, mps as xpu
     from tinygrad_edu import amp, compiler, cuda, distributed, distributions, linalg, special
     from tinygrad_edu.methods.printing import set_printoptions
     from tinygrad_edu.names.settings import (
