@@ -11,7 +11,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 from tinygrad_edu.engine.switches import no_grad
-from tinygrad_edu.names.moved import moved_names
+from tinygrad_edu.names.missing import elsewhere
 from tinygrad_edu.random import Generator
 from tinygrad_edu.tensor import Tensor
 
@@ -261,7 +261,7 @@ if TYPE_CHECKING:
         xavier_uniform,
     )
 else:
-    __getattr__ = moved_names(__name__)
+    __getattr__ = elsewhere(__name__, "nn.initial")
 
     def __dir__():
         return sorted({*globals(), *__all__})

@@ -10,10 +10,12 @@ import sys
 import pytest
 
 import tinygrad_edu
-from tinygrad_edu.names.places import MODULES, NAMES
+from tinygrad_edu.names.places import MODULES
 
 HERE = pathlib.Path(__file__).parent
 PATHS = (HERE / "old_files" / "modules.txt").read_text().split()
+NAMES = [line.split() for line in (HERE / "old_files" / "names.txt").read_text().splitlines()]
+"""Modules, and what torch or an earlier edition has there that is in other modules here."""
 ROOM = pathlib.Path(tinygrad_edu.__file__).parent
 GONE = {
     # What the first edition exchanged at run time, and the lists that it did it by.
@@ -49,14 +51,20 @@ def test_one_module_object_for_each_file() -> None:
 
 
 def test_every_other_name_is_needed() -> None:
-    """No row of the tables names a file that is still where it was, or one that is not there."""
+    """No row of the table names a file that is still where it was, or one that is not there."""
     for old, new in MODULES.items():
         importlib.import_module(f"tinygrad_edu.{new}")
         assert not (ROOM / f"{old.replace('.', '/')}.py").exists(), old
-    for places in NAMES.values():
-        for place, names in places.items():
-            module = importlib.import_module(f"tinygrad_edu.{place}")
-            assert [n for n in names.split() if not hasattr(module, n)] == []
+
+
+@pytest.mark.parametrize(("module", "names"), [(module, names) for module, *names in NAMES])
+def test_names_that_are_elsewhere(module: str, names: list[str]) -> None:
+    old = importlib.import_module(module)
+    for name in names:
+        assert name not in vars(old), name
+        assert callable(getattr(old, name)), name
+    with pytest.raises(AttributeError, match=f"module '{module}' has no attribute 'no_such'"):
+        old.no_such  # noqa: B018
 
 
 def test_importing_a_module_hides_no_function_of_its_name() -> None:

@@ -81,6 +81,7 @@ def test_functions_for_lists() -> None:
                 extra = [b, 0.5]
             result = getattr(lib, f"_foreach_{name}")(a, *extra)
             found.append([t.numpy() for t in (a if name.endswith("_") else result)])
+            assert result is a if name.endswith("_") else type(result) is tuple
         assert callable(function)
         for mine, theirs in zip(*found, strict=True):
             assert mine == pytest.approx(theirs, abs=1e-6), name

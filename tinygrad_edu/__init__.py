@@ -225,9 +225,9 @@ _IN = {
         "use_deterministic_algorithms",
     ],
     "nn.functional": [
-        "adaptive_avg_pool1d", "avg_pool1d", "bilinear", "cosine_similarity", "group_norm",
+        "adaptive_avg_pool1d", "avg_pool1d", "bilinear", "celu_", "cosine_similarity", "group_norm",
         "layer_norm", "max_pool1d", "max_pool2d", "max_pool3d", "pairwise_distance", "pdist",
-        "rms_norm",
+        "rms_norm", "rrelu", "rrelu_", "selu_", "threshold_",
     ],
     "nn.functional.more.low_level": [
         "constant_pad_nd", "embedding_bag", "gru_cell", "index_put_", "is_inference",
@@ -247,10 +247,10 @@ _IN = {
         for tail in ("", "_")
     ],
     "names.functions": [
-        "_assert", "alpha_dropout", "alpha_dropout_", "celu_", "detach", "detach_", "dropout",
-        "dropout_", "embedding_renorm_", "feature_alpha_dropout", "feature_alpha_dropout_",
-        "feature_dropout", "feature_dropout_", "frombuffer", "is_signed", "is_storage", "newaxis",
-        "range", "resize_as_sparse_", "rrelu", "rrelu_", "selu_", "threshold_", "typename",
+        "_assert", "alpha_dropout", "alpha_dropout_", "detach", "detach_", "dropout", "dropout_",
+        "embedding_renorm_", "feature_alpha_dropout", "feature_alpha_dropout_", "feature_dropout",
+        "feature_dropout_", "frombuffer", "is_signed", "is_storage", "newaxis", "range",
+        "resize_as_sparse_", "typename",
     ],
     "names.legacy": [
         "BFloat16Tensor", "BoolTensor", "ByteTensor", "CharTensor", "DoubleTensor",
@@ -272,7 +272,7 @@ _IN = {
 
 if _typing.TYPE_CHECKING:
     from tinygrad_edu.names import accelerator, backends, cpu, hub, jit, mps, onnx, types
-    from tinygrad_edu.names import functional, xpu
+    from tinygrad_edu.names import functional, mps as xpu
     from tinygrad_edu import amp, compiler, cuda, distributed, distributions, linalg, special
     from tinygrad_edu.methods.printing import set_printoptions
     from tinygrad_edu.names.settings import (
@@ -293,8 +293,9 @@ if _typing.TYPE_CHECKING:
     from tinygrad_edu.autograd.anomaly import is_anomaly_enabled
     from tinygrad_edu.func.batching import vmap
     from tinygrad_edu.nn.functional import (
-        adaptive_avg_pool1d, avg_pool1d, bilinear, cosine_similarity, group_norm, layer_norm,
-        max_pool1d, max_pool2d, max_pool3d, pairwise_distance, pdist, rms_norm,
+        adaptive_avg_pool1d, avg_pool1d, bilinear, celu_, cosine_similarity, group_norm, layer_norm,
+        max_pool1d, max_pool2d, max_pool3d, pairwise_distance, pdist, rms_norm, rrelu, rrelu_,
+        selu_, threshold_,
     )  # fmt: skip
     from tinygrad_edu.nn.functional.more.low_level import (
         constant_pad_nd, embedding_bag, gru_cell, index_put_, is_inference, is_same_size,
@@ -310,10 +311,9 @@ if _typing.TYPE_CHECKING:
     from tinygrad_edu.dtypes import cdouble, cfloat, chalf, complex128, complex32, complex64
     from tinygrad_edu.methods.storage import TypedStorage, UntypedStorage
     from tinygrad_edu.names.functions import (
-        alpha_dropout, alpha_dropout_, celu_, detach, detach_, dropout, dropout_,
-        embedding_renorm_, feature_alpha_dropout, feature_alpha_dropout_, feature_dropout,
-        feature_dropout_, frombuffer, is_signed, is_storage, newaxis, range, resize_as_sparse_,
-        rrelu, rrelu_, selu_, threshold_, typename,
+        alpha_dropout, alpha_dropout_, detach, detach_, dropout, dropout_, embedding_renorm_,
+        feature_alpha_dropout, feature_alpha_dropout_, feature_dropout, feature_dropout_,
+        frombuffer, is_signed, is_storage, newaxis, range, resize_as_sparse_, typename,
     )  # fmt: skip
     from tinygrad_edu.names.further import *  # noqa: F403
     from tinygrad_edu.compiler import compile

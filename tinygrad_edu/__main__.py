@@ -28,6 +28,7 @@ from importlib.machinery import ModuleSpec
 from types import CodeType, ModuleType
 from typing import Any
 
+from tinygrad_edu.engine.places import folders
 from tinygrad_edu.names.pipes import until_closed
 from tinygrad_edu.names.ranks import announce, note
 from tinygrad_edu.names.spawned import VARIABLE
@@ -86,9 +87,10 @@ def main(arguments: list[str]) -> int:
         end_ranks(error.code)
         raise
     except BaseException as error:
-        report(error, full)
-        end_ranks(130 if isinstance(error, KeyboardInterrupt) else 1)
-        return 130 if isinstance(error, KeyboardInterrupt) else 1
+        code = 130 if isinstance(error, KeyboardInterrupt) else 1
+        report(error, full, code)
+        end_ranks(code)
+        return code
     return 0
 
 
@@ -98,7 +100,12 @@ def _ours(arguments: list[str]) -> int | None:
         print(USAGE, file=sys.stdout if arguments else sys.stderr)
         return 0 if arguments else 2
     if arguments[0] == "--version":
-        print(_versions())
+        import numpy
+
+        from tinygrad_edu.version import __version__
+
+        python = platform.python_version()
+        print(f"tinygrad-edu {__version__} (NumPy {numpy.__version__}, Python {python})")
         return 0
     program = os.path.join(arguments[0], "__main__.py")
     if arguments[0] in COMMANDS and not (os.path.isfile(arguments[0]) or os.path.isfile(program)):
@@ -167,17 +174,6 @@ def _come_first(folder: str) -> None:
         sys.path[0] = folder
 
 
-def _versions() -> str:
-    import numpy
-
-    from tinygrad_edu import version
-
-    return (
-        f"tinygrad-edu {version.__version__} (NumPy {numpy.__version__}, Python"
-        f" {platform.python_version()})"
-    )
-
-
 def run_script(path: str) -> None:
     """Run a file as `python path` would."""
     path = os.path.abspath(path)
@@ -215,8 +211,11 @@ def run_code(text: Any, name: str, variables: dict[str, Any]) -> None:
 # ---- errors, as the script's author should see them
 
 
-def report(error: BaseException, full: bool) -> None:
-    """Print the traceback, without our frames unless asked for `full` ones."""
+def report(error: BaseException, full: bool, code: int) -> None:
+    """Print the traceback, without our frames unless asked for `full` ones.
+
+    If there is a launcher, it is told instead, and that this process will return `code`.
+    """
     _add_nearest(error)
     trace = error.__traceback__
     while trace is not None and not full and not _is_users(trace.tb_frame.f_code.co_filename):
@@ -229,21 +228,14 @@ def report(error: BaseException, full: bool) -> None:
         _leave_out(shown)
     text = "".join(shown.format())
     sys.stdout.flush()
-    if not note(130 if isinstance(error, KeyboardInterrupt) else 1, text):
+    if not note(code, text):
         print(text, end="", file=sys.stderr, flush=True)
-
-
-def _folders() -> tuple[str, ...]:
-    """Where our files are."""
-    names = ("tinygrad_edu", "tinygrad_edu.nn", "tinygrad_edu.optim")
-    files = [sys.modules[name].__file__ or "" for name in names if name in sys.modules]
-    return tuple(os.path.dirname(os.path.abspath(file)) + os.sep for file in files)
 
 
 def _is_users(filename: str) -> bool:
     if filename.startswith("<frozen ") or filename == runpy.__file__:
         return False
-    return not os.path.abspath(filename).startswith(_folders())
+    return not os.path.abspath(filename).startswith(folders())
 
 
 def _leave_out(shown: traceback.TracebackException) -> None:

@@ -20,6 +20,8 @@ from importlib.metadata import Distribution
 from types import ModuleType
 from typing import Any
 
+import tinygrad_edu
+from tinygrad_edu import version
 from tinygrad_edu.names.missing import why
 from tinygrad_edu.names.moved import Handing
 
@@ -55,8 +57,8 @@ class _Distribution(Distribution):
     """torch, as far as libraries that look for it need."""
 
     def read_text(self, filename: str) -> str | None:
-        version = importlib.import_module(OWN + ".version").torch_version.partition("+")[0]
-        text = f"Metadata-Version: 2.1\nName: torch\nVersion: {version}\n"
+        number = version.torch_version.partition("+")[0]
+        text = f"Metadata-Version: 2.1\nName: torch\nVersion: {number}\n"
         return text if filename == "METADATA" else None
 
     def locate_file(self, path: object) -> Any:
@@ -94,7 +96,6 @@ def install() -> None:
         raise RuntimeError("PyTorch has been imported already; install the stand-in before that")
     if not any(isinstance(finder, Standin) for finder in sys.meta_path):
         sys.meta_path.insert(0, Standin())
-        version = importlib.import_module(OWN + ".version")
         _show("torch", "torch.nn.parameter", version.torch_version)
 
 
@@ -107,15 +108,13 @@ def uninstall() -> None:
         _show(OWN + ".tensor", OWN + ".nn.parameter", _VERSION)
 
 
-_VERSION = importlib.import_module(OWN + ".version").__version__
+_VERSION = version.__version__
 
 
-def _show(tensor: str, parameter: str, version: str) -> None:
+def _show(tensor: str, parameter: str, shown: str) -> None:
     """Libraries ask a tensor's class for its library, and the library for its version."""
-    own = importlib.import_module(OWN)
-    for module in (importlib.import_module(OWN + ".version"), own):
-        vars(module)["__version__"] = version
-    own.Tensor.__module__, own.nn.Parameter.__module__ = tensor, parameter
+    version.__version__ = tinygrad_edu.__version__ = shown
+    tinygrad_edu.Tensor.__module__, tinygrad_edu.nn.Parameter.__module__ = tensor, parameter
 
 
 def for_children() -> None:

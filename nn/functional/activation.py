@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tinygrad_edu.engine.inplace import inplace as in_place
-from tinygrad_edu.names.moved import moved_names
+from tinygrad_edu.names.missing import elsewhere
 from tinygrad_edu.ops import activation as ops
 from tinygrad_edu.ops.activation import gelu, glu, logsigmoid, sigmoid, softplus
 from tinygrad_edu.ops.elementary import tanh
@@ -53,4 +53,4 @@ __all__ = [
 ]  # fmt: skip
 
 if not TYPE_CHECKING:  # a type checker is to miss what is not here
-    __getattr__ = moved_names(__name__)
+    __getattr__ = elsewhere(__name__, "nn.functional.more.activation")

@@ -12,4 +12,4 @@ if TYPE_CHECKING:
         linear_cross_entropy as linear_cross_entropy,
     )
 else:
-    __getattr__ = elsewhere("tinygrad_edu.nn.functional.more.linear_loss")
+    __getattr__ = elsewhere(__name__, "nn.functional.more.linear_loss")

@@ -15,7 +15,7 @@ from tinygrad_edu.engine.boundary import users_level
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.mode import is_recording
 from tinygrad_edu.engine.nodes import absorbing, shown_as
-from tinygrad_edu.names.moved import moved_names
+from tinygrad_edu.names.missing import elsewhere
 from tinygrad_edu.ops import losses as classes
 from tinygrad_edu.ops import losses as ops
 from tinygrad_edu.ops.reduction import _mean, _sum
@@ -258,4 +258,4 @@ def binary_cross_entropy_with_logits(
 
 
 if not TYPE_CHECKING:  # a type checker is to miss what is not here
-    __getattr__ = moved_names(__name__)
+    __getattr__ = elsewhere(__name__, "nn.functional.more.densities", "nn.functional.more.robust")

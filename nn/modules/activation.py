@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tinygrad_edu.names.moved import moved_names
+from tinygrad_edu.names.missing import elsewhere
 from tinygrad_edu.nn import functional as F
 from tinygrad_edu.nn.modules.module import Module
 from tinygrad_edu.tensor import Tensor
@@ -215,4 +215,4 @@ class Softmin(Softmax):
 
 
 if not TYPE_CHECKING:  # a type checker is to miss what is not here
-    __getattr__ = moved_names(__name__)
+    __getattr__ = elsewhere(__name__, "nn.modules.attention", "nn.modules.more.activation")

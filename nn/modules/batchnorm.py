@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from tinygrad_edu.names.moved import moved_names
+from tinygrad_edu.names.missing import elsewhere
 from tinygrad_edu.nn import functional as F
 from tinygrad_edu.nn import init
 from tinygrad_edu.nn.modules.module import Module
@@ -227,4 +227,4 @@ class InstanceNorm3d(_InstanceNorm):
 
 
 if not TYPE_CHECKING:  # a type checker finds unknown names by itself
-    __getattr__ = moved_names(__name__)
+    __getattr__ = elsewhere(__name__, "nn.modules.more.sync_batchnorm")

@@ -13,7 +13,7 @@ from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, Va
 from itertools import chain, groupby
 from typing import TYPE_CHECKING, Any, Self, overload
 
-from tinygrad_edu.names.moved import moved_names
+from tinygrad_edu.names.missing import elsewhere
 from tinygrad_edu.nn.modules.module import Module, block, indent
 
 
@@ -301,4 +301,4 @@ def pairs_of(name: str, given: object) -> Iterable[tuple[str, Any]]:
 
 
 if not TYPE_CHECKING:  # a type checker is to miss what is not here
-    __getattr__ = moved_names(__name__)
+    __getattr__ = elsewhere(__name__, "nn.modules.more.parameter_container")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tinygrad_edu.names.moved import moved_names
+from tinygrad_edu.names.missing import elsewhere
 from tinygrad_edu.nn import functional as F
 from tinygrad_edu.nn.functional.losses import legacy_reduction
 from tinygrad_edu.nn.modules.module import Module
@@ -178,4 +178,4 @@ class BCEWithLogitsLoss(_Loss):
 
 
 if not TYPE_CHECKING:  # a type checker is to miss what is not here
-    __getattr__ = moved_names(__name__)
+    __getattr__ = elsewhere(__name__, "nn.modules.more.losses")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from tinygrad_edu.amp.autocast_mode import is_autocast_enabled
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.nodes import shown_as
-from tinygrad_edu.names.moved import moved_names
+from tinygrad_edu.names.missing import elsewhere
 from tinygrad_edu.nn import functional as F
 from tinygrad_edu.nn import init
 from tinygrad_edu.nn.modules.module import Module
@@ -363,4 +363,4 @@ class GRU(RNNBase):
 
 
 if not TYPE_CHECKING:  # a type checker is to miss what is not here
-    __getattr__ = moved_names(__name__)
+    __getattr__ = elsewhere(__name__, "nn.modules.more.cells")

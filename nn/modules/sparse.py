@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tinygrad_edu.engine.switches import no_grad
-from tinygrad_edu.names.moved import moved_names
+from tinygrad_edu.names.missing import elsewhere
 from tinygrad_edu.nn import functional as F
 from tinygrad_edu.nn import init
 from tinygrad_edu.nn.functional.sparse import read_padding_idx, refuse_sparse
@@ -143,4 +143,4 @@ class Embedding(Module):
 
 
 if not TYPE_CHECKING:  # a type checker is to miss what is not here
-    __getattr__ = moved_names(__name__)
+    __getattr__ = elsewhere(__name__, "nn.modules.more.bags")

@@ -9,4 +9,4 @@ if TYPE_CHECKING:
     from tinygrad_edu.nn.utils.spectral_hooks import remove_spectral_norm as remove_spectral_norm
     from tinygrad_edu.nn.utils.spectral_hooks import spectral_norm as spectral_norm
 else:
-    __getattr__ = elsewhere("tinygrad_edu.nn.utils.spectral_hooks")
+    __getattr__ = elsewhere(__name__, "nn.utils.spectral_hooks")

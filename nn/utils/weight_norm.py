@@ -9,4 +9,4 @@ if TYPE_CHECKING:
     from tinygrad_edu.nn.utils.weight_hooks import remove_weight_norm as remove_weight_norm
     from tinygrad_edu.nn.utils.weight_hooks import weight_norm as weight_norm
 else:
-    __getattr__ = elsewhere("tinygrad_edu.nn.utils.weight_hooks")
+    __getattr__ = elsewhere(__name__, "nn.utils.weight_hooks")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from tinygrad_edu.names.moved import moved_names
+from tinygrad_edu.names.missing import elsewhere
 from tinygrad_edu.optim.lr_scheduler.base import ChainedForm, copy
 from tinygrad_edu.optim.optimizer import Optimizer
 
@@ -69,4 +69,4 @@ class CosineAnnealingLR(ChainedForm):
 
 
 if not TYPE_CHECKING:  # a type checker is to miss what is not here
-    __getattr__ = moved_names(__name__)
+    __getattr__ = elsewhere(__name__, "optim.lr_scheduler.restarts")

@@ -8,7 +8,6 @@ is called slice by slice.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -69,19 +68,89 @@ def _one_by_one(run: BatchedRun, op: Primitive, args: tuple[Any, ...]) -> Any:
 def _elementwise(run: BatchedRun, op: Primitive, *args: Any) -> Any:
     """The slices get as many dimensions as broadcasting them gives."""
     given = [t for t in args if hasattr(t, "dtype")]
-    ndim = max([t.ndim for t in given])
-    if any([t.ndim == 0 for t in given]) and len({t.dtype for t in given}) > 1:
+    ndims = [t.ndim for t in given]
+    if 0 in ndims and len({t.dtype for t in given}) > 1:
         return NotImplemented  # a 0-d tensor counts less in promotion, and would no longer be one
-    return op.call(*[_widened(t, ndim) if run.owns(t) else t for t in args])
+    ndim = max(ndims)
+    return op.call(*[_widened(t.whole, ndim) if run.owns(t) else t for t in args])
 
 
-def _widened(t: Batched, ndim: int) -> Any:
+def _widened(whole: Any, ndim: int) -> Any:
     """All slices, each with dimensions of size 1 put in front of its own."""
-    missing = ndim - t.ndim
+    missing = ndim + 1 - whole.ndim
     if missing <= 0:
+        return whole
+    size, *shape = whole.shape
+    return whole.reshape(size, *[1] * missing, *shape)
+
+
+# ---- one more dimension in the arguments
+
+
+def _given(kinds: str) -> Rule:
+    """The rule that makes the same call with one more dimension, told what the arguments are.
+
+    Args:
+        kinds: for each argument its name in `_ARGUMENTS`, or `-` if it stays as it is; so do those
+            that are not told of.
+    """
+    changes = [(i, _ARGUMENTS[kind]) for i, kind in enumerate(kinds.split()) if kind != "-"]
+    shaped = " shape" in kinds
+
+    def rule(run: BatchedRun, op: Primitive, *args: Any) -> Any:
+        ndim = len(args[1]) if shaped else args[0].ndim
+        changed = list(args)
+        for i, change in changes:
+            found = changed[i] = change(run, args[i], ndim)
+            if found is NotImplemented:
+                return found
+        return op.call(*changed)
+
+    return rule
+
+
+def _tensor(run: BatchedRun, t: Any, ndim: int) -> Any:
+    if t.__class__ is Batched and t.run is run:
         return t.whole
-    size, *shape = t.whole.shape
-    return t.whole.reshape(size, *[1] * missing, *shape)
+    return run.whole(t) if isinstance(t, TensorBase) else t
+
+
+def _dim(run: BatchedRun, dim: int | None, ndim: int) -> Any:
+    return dim % ndim + 1 if ndim and dim is not None else NotImplemented
+
+
+def _new_dim(run: BatchedRun, dim: int, ndim: int) -> Any:
+    return dim % (ndim + 1) + 1 if -ndim - 1 <= dim <= ndim else NotImplemented
+
+
+def _dims(run: BatchedRun, dims: Any, ndim: int) -> Any:
+    return _shifted(range(ndim) if dims is None else dims, ndim) if ndim else NotImplemented
+
+
+def _shifted(dims: Any, ndim: int) -> tuple[int, ...]:
+    return tuple([d % ndim + 1 for d in dims])
+
+
+def _index(run: BatchedRun, index: Any, ndim: int) -> Any:
+    """An index that is the same for all slices, its arrays side by side."""
+    places = [i for i, part in enumerate(index) if not isinstance(part, slice)]
+    if places and any([hasattr(part, "dtype") for part in index]):
+        apart = places[-1] - places[0] >= len(places)
+        if apart or any([isinstance(part, TensorBase) for part in index]):
+            return NotImplemented
+    return (slice(None), *index)
+
+
+_ARGUMENTS: dict[str, Callable[[BatchedRun, Any, int], Any]] = {
+    "x": _tensor,
+    "packed": lambda run, t, ndim: run.whole(t).contiguous(),
+    "dim": _dim,
+    "new": _new_dim,
+    "dims": _dims,
+    "order": lambda run, dims, ndim: (0, *_shifted(dims, ndim)),
+    "shape": lambda run, shape, ndim: (run.size, *shape),
+    "index": _index,
+}
 
 
 # ---- along dimensions
@@ -90,17 +159,7 @@ def _widened(t: Batched, ndim: int) -> Any:
 def _reduction(run: BatchedRun, op: Primitive, x: Any, dims: Any, *rest: Any) -> Any:
     if not x.ndim:
         return op.call(x.whole.unsqueeze(1), (1,), *[False if r is True else r for r in rest])
-    return op.call(x.whole, _shifted(range(x.ndim) if dims is None else dims, x.ndim), *rest)
-
-
-def _shifted(dims: Any, ndim: int) -> tuple[int, ...]:
-    return tuple([d % ndim + 1 for d in dims])
-
-
-def _norm_over(run: BatchedRun, op: Primitive, x: Any, p: Any, dims: Any, keepdim: bool) -> Any:
-    if not x.ndim:
-        return NotImplemented
-    return op.call(x.whole, p, _shifted(range(x.ndim) if dims is None else dims, x.ndim), keepdim)
+    return op.call(x.whole, _dims(run, dims, x.ndim), *rest)
 
 
 def _full_extremum(name: str) -> Rule:
@@ -124,113 +183,19 @@ def _prod(run: BatchedRun, op: Primitive, x: Any, dims: Any, keepdim: bool, dtyp
     return y.reshape(run.size, *[1] * x.ndim) if keepdim else y
 
 
-def _along(position: int, *tensors: int) -> Rule:
-    """Of an operation that works along one dimension, the argument at `position`.
-
-    The arguments at the places `tensors` (the first, if none is given) get all slices.
-    """
-    places = tensors or (0,)
-
-    def rule(run: BatchedRun, op: Primitive, *args: Any) -> Any:
-        first = args[places[0]]
-        changed = list(args)
-        if not first.ndim or changed[position] is None:
-            return NotImplemented
-        changed[position] = changed[position] % first.ndim + 1
-        for i in places:
-            changed[i] = run.whole(args[i]) if isinstance(args[i], TensorBase) else args[i]
-        return op.call(*changed)
-
-    return rule
-
-
-def _pick(run: BatchedRun, op: Primitive, x: Any, index: Any, dim: int, keepdim: bool) -> Any:
-    if not x.ndim or not (run.owns(x) and run.owns(index)):
-        return NotImplemented
-    return op.call(x.whole, index.whole, dim % x.ndim + 1, keepdim)
-
-
 # ---- other shapes
 
 
 def _shape(run: BatchedRun, op: Primitive, x: Any, shape: Any) -> Any:
-    return x.whole.reshape(run.size, *_known(shape, x))
-
-
-def _known(shape: Any, x: Any) -> Any:
-    """The shape with its -1 filled in."""
-    sizes: list[int] = list(shape)
-    if -1 in sizes:
-        rest = -math.prod(sizes)
-        sizes[sizes.index(-1)] = x.array.size // rest if rest else 0
-    return sizes
+    return x.whole.reshape(run.size, *shape)
 
 
 def _expand(run: BatchedRun, op: Primitive, x: Any, shape: Any) -> Any:
-    return _widened(x, len(shape)).expand((run.size, *shape))
-
-
-def _permute(run: BatchedRun, op: Primitive, x: Any, dims: Any) -> Any:
-    return op.call(x.whole, (0, *_shifted(dims, x.ndim)))
-
-
-def _transpose(run: BatchedRun, op: Primitive, x: Any, dim0: int, dim1: int) -> Any:
-    return op.call(x.whole, *_shifted((dim0, dim1), x.ndim)) if x.ndim else NotImplemented
-
-
-def _dims(run: BatchedRun, op: Primitive, x: Any, dims: Any) -> Any:
-    return op.call(x.whole, _shifted(dims, x.ndim)) if x.ndim else NotImplemented
-
-
-def _roll(run: BatchedRun, op: Primitive, x: Any, shifts: Any, dims: Any) -> Any:
-    return op.call(x.whole, shifts, _shifted(dims, x.ndim)) if x.ndim and dims else NotImplemented
-
-
-def _diagonal(run: BatchedRun, op: Primitive, x: Any, offset: int, dim1: int, dim2: int) -> Any:
-    return op.call(x.whole, offset, *_shifted((dim1, dim2), x.ndim))
-
-
-def _undiagonal(run: BatchedRun, op: Primitive, x: Any, shape: Any, *rest: Any) -> Any:
-    offset, *dims = rest
-    return op.call(x.whole, (run.size, *shape), offset, *_shifted(dims, len(shape)))
-
-
-def _unsqueeze(run: BatchedRun, op: Primitive, x: Any, dim: int) -> Any:
-    if not -x.ndim - 1 <= dim <= x.ndim:
-        return NotImplemented
-    return op.call(x.whole, dim % (x.ndim + 1) + 1)
-
-
-def _slice(run: BatchedRun, op: Primitive, x: Any, index: Any) -> Any:
-    return op.call(x.whole, (slice(None), *index))
-
-
-def _take(run: BatchedRun, op: Primitive, x: Any, index: Any) -> Any:
-    """An index that is the same for all slices, its arrays side by side."""
-    arrays = [i for i, part in enumerate(index) if not isinstance(part, slice)]
-    apart = arrays and arrays[-1] - arrays[0] >= len(arrays)
-    if apart or not run.owns(x) or any([isinstance(part, TensorBase) for part in index]):
-        return NotImplemented
-    return op.call(x.whole, (slice(None), *index))
-
-
-def _unslice(run: BatchedRun, op: Primitive, part: Any, shape: Any, index: Any) -> Any:
-    arrays = [i for i, one in enumerate(index) if hasattr(one, "dtype")]
-    if arrays and arrays[-1] - arrays[0] >= len(arrays):
-        return NotImplemented
-    return op.call(part.whole, (run.size, *shape), (slice(None), *index))
-
-
-def _put(run: BatchedRun, op: Primitive, x: Any, shape: Any, index: Any, dim: int) -> Any:
-    if not shape:
-        return NotImplemented
-    return op.call(
-        run.whole(x), (run.size, *shape), run.whole(index).contiguous(), dim % len(shape) + 1
-    )
+    return _widened(x.whole, len(shape)).expand((run.size, *shape))
 
 
 def _repeat(run: BatchedRun, op: Primitive, x: Any, sizes: Any) -> Any:
-    return op.call(_widened(x, len(sizes)), (1, *sizes))
+    return op.call(_widened(x.whole, len(sizes)), (1, *sizes))
 
 
 def _add_rows(run: BatchedRun, op: Primitive, rows: Any) -> Any:
@@ -243,10 +208,6 @@ def _joined(run: BatchedRun, op: Primitive, tensors: Any, dim: int) -> Any:
     if not count or not -count <= dim < count or any([t.ndim != first.ndim for t in tensors]):
         return NotImplemented
     return op.call([run.whole(t) for t in tensors], dim % count + 1)
-
-
-def _split(run: BatchedRun, op: Primitive, x: Any, *args: Any) -> Any:
-    return op.call(x.whole, *args[:-1], args[-1] % x.ndim + 1)
 
 
 def _pad(run: BatchedRun, op: Primitive, x: Any, widths: Any, value: Any) -> Any:
@@ -275,12 +236,9 @@ def _matmul(run: BatchedRun, op: Primitive, a: Any, b: Any) -> Any:
 
 def _as_matrices(run: BatchedRun, t: Any, ndim: int, place: int) -> Any:
     """The factor, with a dimension put in if it is a vector, and others in front."""
-    if not run.owns(t):
-        return t.unsqueeze(place) if t.ndim == 1 else t
-    whole = t.whole.unsqueeze(place) if t.ndim == 1 else t.whole
-    size, *shape = whole.shape
-    missing = ndim - len(shape)
-    return whole.reshape(size, *[1] * missing, *shape) if missing else whole
+    factor = t.whole if run.owns(t) else t
+    factor = factor.unsqueeze(place) if t.ndim == 1 else factor
+    return _widened(factor, ndim) if run.owns(t) else factor
 
 
 def _linear(run: BatchedRun, op: Primitive, x: Any, weight: Any, bias: Any) -> Any:
@@ -309,14 +267,14 @@ def _convolve_input(
     run: BatchedRun, op: Primitive, h: Any, weight: Any, shape: Any, how: Any
 ) -> Any:
     if not run.owns(weight):
-        return _as_images(run, op, h, weight, (run.size * shape[0], *shape[1:]), how)
+        return _as_images(run, op, h, weight, _of_images(run, shape), how)
     wide = (shape[0], run.size * shape[1], *shape[2:])
     y = op.call(_channels(run, h), weight.whole.flatten(0, 1), wide, _groups(run, how))
     return _from_channels(run, y)
 
 
 def _convolve_weight(run: BatchedRun, op: Primitive, h: Any, x: Any, shape: Any, how: Any) -> Any:
-    wide = (run.size * shape[0], *shape[1:])
+    wide = _of_images(run, shape)
     if run.owns(x):
         y = op.call(_channels(run, h), _channels(run, x), wide, _groups(run, how))
         return y.reshape(run.size, *shape)
@@ -329,9 +287,7 @@ def _convolve_weight(run: BatchedRun, op: Primitive, h: Any, x: Any, shape: Any,
 
 def _channels(run: BatchedRun, x: Any) -> Any:
     """(N, slices * C, ...)"""
-    whole = run.whole(x).transpose(0, 1)
-    count, size, channels, *rest = whole.array.shape
-    return whole.reshape(count, size * channels, *rest)
+    return run.whole(x).transpose(0, 1).flatten(1, 2)
 
 
 def _from_channels(run: BatchedRun, y: Any) -> Any:
@@ -351,19 +307,19 @@ def _as_images(run: BatchedRun, op: Primitive, x: Any, *rest: Any) -> Any:
     return y.reshape(run.size, x.shape[0], *y.shape[1:])
 
 
-def _unpool(run: BatchedRun, op: Primitive, h: Any, index: Any, shape: Any, apart: bool) -> Any:
-    wide = (run.size * shape[0], *shape[1:])
-    y = op.call(run.whole(h).flatten(0, 1), run.whole(index).flatten(0, 1), wide, apart)
-    return y.reshape(run.size, *shape)
-
-
-def _repool(run: BatchedRun, op: Primitive, x: Any, index: Any) -> Any:
-    y = op.call(run.whole(x).flatten(0, 1), run.whole(index).flatten(0, 1))
-    return y.reshape(run.size, x.shape[0], *y.shape[1:])
-
-
 def _spread(run: BatchedRun, op: Primitive, h: Any, shape: Any, *rest: Any) -> Any:
-    return _as_images(run, op, h, (run.size * shape[0], *shape[1:]), *rest)
+    return _as_images(run, op, h, _of_images(run, shape), *rest)
+
+
+def _of_images(run: BatchedRun, shape: Any) -> tuple[int, ...]:
+    return (run.size * shape[0], *shape[1:])
+
+
+def _by_index(run: BatchedRun, op: Primitive, x: Any, index: Any, *rest: Any) -> Any:
+    """Of pooling, where elements were taken: there are as many again in the result."""
+    shape = [_of_images(run, part) if isinstance(part, tuple) else part for part in rest]
+    y = op.call(run.whole(x).flatten(0, 1), run.whole(index).flatten(0, 1), *shape)
+    return y.reshape(run.size, x.shape[0], *y.shape[1:])
 
 
 # ---- functions that look into the memory of their arguments
@@ -381,41 +337,37 @@ def _nll_loss(
     ignore_index: int = -100, reduction: str = "mean", **kwargs: Any,
 ) -> Any:  # fmt: skip
     """By gathering; classes that may have to be ignored are left to the run slice by slice."""
-    if weight is not None or rest or kwargs or input.ndim not in (1, 2):
+    fits = input.ndim in (1, 2) and target.shape == input.shape[:-1]
+    if weight is not None or rest or kwargs or not fits:
         raise Unbatched
     with run.outside():
-        classes = run.whole(target).reshape(run.size, *input.shape[:-1])
-        losses = _picked_losses(run.whole(input), classes, ignore_index)
-        y = _reduced(losses, target.ndim, reduction)
+        logp, classes = run.whole(input), run.whole(target)
+        if _may_ignore(classes, ignore_index):
+            raise Unbatched
+        losses = -logp.gather(-1, classes.unsqueeze(-1)).squeeze(-1)
+        y = _reduced(losses, reduction)
     return Batched(run, y)
 
 
-def _picked_losses(logp: Any, classes: Any, ignore_index: int) -> Any:
-    if isinstance(classes, Batched):
-        raise Unbatched  # an outer run hides what the classes are
-    if classes.array.size and (classes.array == ignore_index).any():
-        raise Unbatched
-    return -logp.gather(-1, classes.unsqueeze(-1)).squeeze(-1)
-
-
-def _reduced(losses: Any, ndim: int, reduction: str) -> Any:
-    if reduction == "none":
-        return losses
-    dims = tuple(range(1, losses.ndim))
-    if reduction == "sum":
-        return losses.sum(dims) if dims else losses
-    return losses.mean(dims) if dims else losses
+def _may_ignore(classes: Any, ignore_index: int) -> bool:
+    """Whether a class is to be ignored, or may be, as an outer run hides what it is."""
+    return isinstance(classes, Batched) or bool((classes.array == ignore_index).any())
 
 
 def _cross_entropy(run: BatchedRun, op: Primitive, x: Any, target: Any, *rest: Any) -> Any:
     weight, ignore_index, reduction = rest
-    if weight is not None:
-        return NotImplemented
     rows, classes = run.whole(x), run.whole(target)
-    if isinstance(classes, Batched) or (classes.array == ignore_index).any():
+    if weight is not None or _may_ignore(classes, ignore_index):
         return NotImplemented
     losses = op.call(rows.flatten(0, 1), classes.flatten(), None, ignore_index, "none")
-    return _reduced(losses.reshape(run.size, -1), 1, reduction)
+    return _reduced(losses.reshape(run.size, -1), reduction)
+
+
+def _reduced(losses: Any, reduction: str) -> Any:
+    dims = tuple(range(1, losses.ndim))
+    if reduction == "none" or not dims:
+        return losses
+    return losses.sum(dims) if reduction == "sum" else losses.mean(dims)
 
 
 def _embedding(run: BatchedRun, op: Primitive, weight: Any, index: Any, *rest: Any) -> Any:
@@ -429,13 +381,10 @@ def _norm(run: BatchedRun, op: Primitive, x: Any, *rest: Any) -> Any:
     *affine, size, eps = rest
     if not any([run.owns(t) for t in affine]):
         return op.call(x.whole, *affine, size, eps)
-    shape = None
     y = op.call(run.whole(x), *[None] * len(affine), size, eps)
     for t, combine in zip(affine, ("mul", "add"), strict=False):
         if t is not None:
-            shape = t.whole.shape if run.owns(t) else (1, *t.shape)
-            t = t.whole if run.owns(t) else t.unsqueeze(0)
-            y = getattr(y, combine)(t.reshape(shape[0], *[1] * (y.ndim - len(shape)), *shape[1:]))
+            y = getattr(y, combine)(_widened(t.whole, y.ndim - 1) if run.owns(t) else t)
     return y
 
 
@@ -447,30 +396,34 @@ _ELEMENTWISE = """
 _REDUCTIONS = """
     _sum _mean _nansum _any _all _count_nonzero _logsumexp _amax _amin _var _std
 """.split()
+_ALONG = """
+    _argmax _argmin _softmax _log_softmax _cumsum _cumprod _logcumsumexp _settled
+""".split()
 
 _RULES: dict[str, Rule] = {
     **dict.fromkeys(_ELEMENTWISE, _elementwise),
     **dict.fromkeys(_REDUCTIONS, _reduction),
     "_max": _full_extremum("amax"), "_min": _full_extremum("amin"),
-    "_prod": _prod, "_argmax": _along(1), "_argmin": _along(1), "pick": _pick,
-    "_softmax": _along(1), "_log_softmax": _along(1),
-    "_softmax_gradient": _along(2, 0, 1), "_log_softmax_gradient": _along(2, 0, 1),
-    "_cumsum": _along(1), "_cumprod": _along(1), "_logcumsumexp": _along(1), "_settled": _along(1),
-    "_gather": _along(1, 0, 2), "_scatter_add": _along(1, 0, 2, 3), "_scatter": _along(1, 0, 2, 3),
-    "_view": _shape, "_reshape_copy": _shape, "_expand": _expand, "_permute": _permute,
-    "transpose": _transpose, "_squeeze": _dims, "_flip": _dims, "unsqueeze": _unsqueeze,
-    "_slice": _slice, "_take": _take, "_cat": _joined, "_stack": _joined,
-    "_diagonal": _diagonal, "_undiagonal": _undiagonal, "_roll": _roll,
-    "_vector_norm": _norm_over, "_split": _split, "_unbind": _split, "_pad": _pad,
+    "_prod": _prod,
+    **dict.fromkeys(_ALONG, _given("x dim")), "pick": _given("x x dim"),
+    "_softmax_gradient": _given("x x dim"), "_log_softmax_gradient": _given("x x dim"),
+    "_gather": _given("x dim x"), "_scatter_add": _given("x dim x x"),
+    "_scatter": _given("x dim x x"), "_put": _given("x shape packed dim"),
+    "_view": _shape, "_reshape_copy": _shape, "_expand": _expand, "_permute": _given("x order"),
+    "transpose": _given("x dim dim"), "_squeeze": _given("x dims"), "_flip": _given("x dims"),
+    "unsqueeze": _given("x new"), "_roll": _given("x - dims"), "_cat": _joined, "_stack": _joined,
+    "_slice": _given("x index"), "_take": _given("x index"),
+    "_unslice": _given("x shape index"), "_untake": _given("x shape index"),
+    "_diagonal": _given("x - dim dim"), "_undiagonal": _given("x shape - dim dim"),
+    "_vector_norm": _given("x - dims"), "_split": _given("x - dim"), "_unbind": _given("x dim"),
+    "_pad": _pad, "_repeat": _repeat, "_add_rows": _add_rows,
     "tril": _as_it_is, "triu": _as_it_is, "inv": _as_it_is, "det": _as_it_is,
     "_cholesky": _as_it_is, "_logabsdet": _as_it_is, "_sign_of_det": _as_it_is,
     "_clone": _as_it_is, "_to_copy": _as_it_is,
     "matmul": _matmul, "_linear": _linear, "_convolve": _convolve,
     "_convolve_input": _convolve_input, "_convolve_weight": _convolve_weight,
     "_max_pool": _as_images, "sum_windows": _as_images, "spread_windows": _spread,
-    "_unpool": _unpool, "_repool": _repool,
-    "_unslice": _unslice, "_untake": _unslice, "_put": _put, "_repeat": _repeat,
-    "_add_rows": _add_rows,
+    "_unpool": _by_index, "_repool": _by_index,
     "_cross_entropy": _cross_entropy, "_embedding": _embedding,
     "layer_norm": _norm, "rms_norm": _norm,
 }  # fmt: skip

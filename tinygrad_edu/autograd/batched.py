@@ -13,7 +13,6 @@ vmap then calls the function slice by slice.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from operator import attrgetter
@@ -22,13 +21,13 @@ from typing import Any, NoReturn
 import numpy as np
 
 from tinygrad_edu.backend import CPU
-from tinygrad_edu.dtypes import NumpyDtype
 from tinygrad_edu.engine.gradients import grad
 from tinygrad_edu.engine.levels import tensors
 from tinygrad_edu.engine.mode import Mode, state
 from tinygrad_edu.engine.primitive import Primitive
 from tinygrad_edu.engine.record import current_node, wrap
 from tinygrad_edu.engine.runs import Level
+from tinygrad_edu.names.meta import Shape
 from tinygrad_edu.tensor import Tensor
 
 
@@ -40,34 +39,12 @@ def _refuse(*_: Any, **__: Any) -> NoReturn:
     raise Unbatched
 
 
-class Shadow:
-    """The shape and the type of an array that is not there; its elements would lie in order."""
+class Shadow(Shape):
+    """The shape and the type of an array that is not there."""
 
     flags = np.empty((2, 2)).flags
-
     place = CPU
-
-    def __init__(self, shape: tuple[int, ...], dtype: NumpyDtype) -> None:
-        self.shape, self.dtype, self.ndim = shape, dtype, len(shape)
-
-    itemsize = property(lambda self: self.dtype.itemsize)
-    size = property(lambda self: math.prod(self.shape))
-    nbytes = property(lambda self: self.size * self.itemsize)
-
-    @property
-    def strides(self) -> tuple[int, ...]:
-        return tuple([math.prod(self.shape[i + 1 :]) * self.itemsize for i in range(self.ndim)])
-
-    def __len__(self) -> int:
-        if not self.shape:
-            raise TypeError("len() of unsized object")
-        return self.shape[0]
-
-    __getattr__ = __array__ = __bool__ = __iter__ = __getitem__ = __setitem__ = _refuse
-    __int__ = __float__ = __index__ = __contains__ = __hash__ = _refuse
-    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _refuse
-    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = _refuse
-    __rtruediv__ = __pow__ = __rpow__ = __neg__ = __and__ = __or__ = __invert__ = _refuse
+    refuse = copy = __getattr__ = __hash__ = __eq__ = __ne__ = _refuse
 
 
 class Batched(Tensor):
@@ -168,10 +145,11 @@ class BatchedRun(Level):
 
     def whole(self, t: Any) -> Any:
         """All slices of `t` along dimension 0; of a tensor that is the same for all, repeated."""
-        if self.owns(t):
-            return t.whole
-        if isinstance(t, Batched) and t.run.depth > self.depth:
-            return Batched(t.run, self.whole(t.whole).transpose(0, 1))
+        if isinstance(t, Batched):
+            if t.run is self:
+                return t.whole
+            if t.run.depth > self.depth:
+                return Batched(t.run, self.whole(t.whole).transpose(0, 1))
         return t.unsqueeze(0).expand((self.size, *t.array.shape))
 
     def batch(self, whole: Any) -> Batched:

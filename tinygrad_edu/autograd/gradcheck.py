@@ -9,4 +9,4 @@ if TYPE_CHECKING:
     from tinygrad_edu.autograd.checking import gradgradcheck as gradgradcheck
     from tinygrad_edu.autograd.rules import GradcheckError as GradcheckError
 else:
-    __getattr__ = elsewhere("tinygrad_edu.autograd.checking")
+    __getattr__ = elsewhere(__name__, "autograd.checking")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tinygrad_edu.distributions import constraints
 from tinygrad_edu.distributions.utils import broadcast_all, sum_rightmost
 from tinygrad_edu.dtypes import finfo
-from tinygrad_edu.names.moved import moved_names
+from tinygrad_edu.names.missing import elsewhere
 from tinygrad_edu.ops.activation import sigmoid, softplus
 from tinygrad_edu.ops.creation import full_like, zeros_like
 from tinygrad_edu.ops.shape import broadcast_shapes
@@ -463,4 +463,4 @@ __all__ = [
 ]  # fmt: skip
 
 if not TYPE_CHECKING:  # a type checker is to miss what is not here
-    __getattr__ = moved_names(__name__)
+    __getattr__ = elsewhere(__name__, "distributions.vector_transforms")

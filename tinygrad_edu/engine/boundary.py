@@ -117,18 +117,18 @@ def tell(op: Any, make: Any, args: Any, kwargs: Any, everywhere: Sequence[Listen
     try:
         return make(*args, **kwargs)
     except Exception as error:
-        raise error.with_traceback(_without_listeners(error.__traceback__)) from error.__cause__
+        raise error.with_traceback(without(error.__traceback__, _ENGINE)) from error.__cause__
 
 
 _ENGINE = (f"{_PACKAGE}.engine.", f"{_PACKAGE}.amp.")
 
 
-def _without_listeners(trace: TracebackType | None) -> TracebackType | None:
-    """The part of a traceback that is not the engine's."""
+def without(trace: TracebackType | None, packages: tuple[str, ...]) -> TracebackType | None:
+    """A traceback without the frames of these packages, whose names end in dots; None if empty."""
     kept: TracebackType | None = None
     frames = []
     while trace is not None:
-        if not trace.tb_frame.f_globals.get("__name__", "").startswith(_ENGINE):
+        if not f"{trace.tb_frame.f_globals.get('__name__', '')}.".startswith(packages):
             frames.append(trace)
         trace = trace.tb_next
     for entry in reversed(frames):

@@ -22,8 +22,8 @@ class Place(NamedTuple):
 UNKNOWN = Place("?", 0)
 
 
-def _folders() -> tuple[str, ...]:
-    """Where files are that nobody wants to be pointed to: ours, and Python's."""
+def folders() -> tuple[str, ...]:
+    """Where the files of this package are."""
     names = ("tinygrad_edu", "tinygrad_edu.nn", "tinygrad_edu.optim")
     files = [sys.modules[name].__file__ or "" for name in names if name in sys.modules]
     ours = [os.path.dirname(os.path.realpath(file)) for file in files]
@@ -40,7 +40,7 @@ def is_users(file: str) -> bool:
     found = _users.get(file)
     if found is None:
         stdlib = file.startswith(_STDLIB) and "site-packages" not in file
-        ours = os.path.abspath(file).startswith(_folders())
+        ours = os.path.abspath(file).startswith(folders())
         found = _users[file] = not (ours or stdlib or file.startswith("<frozen"))
     return found
 

@@ -34,17 +34,14 @@ def demo(arguments: list[str]) -> int:
         example = runpy.run_path(f"{folder}/01_mlp_digits.py", run_name="example")
     finally:
         sys.path.remove(folder)
-    (x, y), (x_test, y_test) = importlib.import_module("datasets").load_digits()
-    train: DataLoader[Any] = DataLoader(
-        TensorDataset(torch.from_numpy(x), torch.from_numpy(y)), batch_size=64, shuffle=True
-    )
-    test: DataLoader[Any] = DataLoader(
-        TensorDataset(torch.from_numpy(x_test), torch.from_numpy(y_test)), batch_size=64
-    )
+    sets = importlib.import_module("datasets").load_digits()
+    (x, y), (x_test, y_test) = [[torch.from_numpy(array) for array in arrays] for arrays in sets]
+    train: DataLoader[Any] = DataLoader(TensorDataset(x, y), batch_size=64, shuffle=True)
+    test: DataLoader[Any] = DataLoader(TensorDataset(x_test, y_test), batch_size=64)
     torch.manual_seed(0)
     model = example["MLP"](x.shape[1], 64, 10)
     print(f"{model}\nlearns {len(x)} pictures of digits in 20 epochs.\n")
-    history = example["train"](model, train, test, 20, torch.device("cpu"), report=lambda _: None)
+    history = example["train"](model, train, test, 20, x.device, report=lambda _: None)
     losses, accuracy = [epoch[0] for epoch in history], history[-1][2]
     print(f"loss  {losses[0]:.2f} {curve(losses)} {losses[-1]:.2f}")
     print(f"It reads {accuracy:.1%} of {len(x_test)} digits that it has not seen.\n")
@@ -55,14 +52,11 @@ def demo(arguments: list[str]) -> int:
 
 def _show(example: Any, model: Any, history: Any, x: Any, y: Any) -> None:
     """Draw what was learnt, if there is matplotlib; open the picture, if somebody is watching."""
-    import tinygrad_edu as torch
-
     if importlib.util.find_spec("matplotlib") is None:
         return
     path = pathlib.Path("outputs", "mlp_digits.png").absolute()
-    labels = torch.from_numpy(y)
-    worst = example["worst_mistakes"](model, torch.from_numpy(x), labels, torch.device("cpu"))
-    example["draw"](history, x, worst, path)
+    worst = example["worst_mistakes"](model, x, y, x.device)
+    example["draw"](history, x.numpy(), worst, path)
     print(f"The picture: {path}")
     if sys.stdout.isatty():
         webbrowser.open(path.as_uri())
@@ -86,11 +80,12 @@ def examples(arguments: list[str]) -> int:
     if arguments:
         target = pathlib.Path(arguments[0])
         target.mkdir(parents=True, exist_ok=True)
-        there = [p.name for p in sorted(folder.glob("*.*")) if (target / p.name).exists()]
+        files = sorted(folder.glob("*.*"))
+        there = [path.name for path in files if (target / path.name).exists()]
         if there:
             print(f"{target} has a {there[0]} already; nothing is copied", file=sys.stderr)
             return 2
-        for path in [p for p in sorted(folder.glob("*.*")) if p.is_file()]:
+        for path in filter(pathlib.Path.is_file, files):
             shutil.copy(path, target)
         print(f"The examples are in {target}.")
         return 0

@@ -18,26 +18,20 @@ if TYPE_CHECKING:
 
 def _each(name: str) -> Callable[..., Any]:
     plain = name.removesuffix("_")
-    function: Any = {"clone": Tensor.clone, "norm": _norm}.get(plain)
-    if function is None:
-        torch = importlib.import_module(__name__.partition(".")[0])
-        function = getattr(Tensor if name.endswith("_") else torch, name, None)
-        function = function or (lambda x, *others: x.copy_(getattr(torch, plain)(x, *others)))
+    torch = importlib.import_module(__name__.partition(".")[0])
+    function: Any = getattr(Tensor if name.endswith("_") else torch, name, None)
+    function = _norm if plain == "norm" else function
+    function = function or (lambda x, *others: x.copy_(getattr(torch, plain)(x, *others)))
 
     def call(self: Sequence[Tensor], *others: object, **options: object) -> Any:
-        for other in others:
-            if isinstance(other, (list, tuple)) and len(other) != len(self):
+        lists = [o if isinstance(o, (list, tuple)) else [o] * len(self) for o in others]
+        for other in lists:
+            if len(other) != len(self):
                 raise RuntimeError(
                     f"_foreach_{name}(): got lists of {len(self)} and {len(other)} elements"
                 )
-        found = []
-        for i, tensor in enumerate(self):
-            one = [other[i] if isinstance(other, (list, tuple)) else other for other in others]
-            if plain in ("addcmul", "addcdiv") and len(one) == 3:
-                found.append(function(tensor, *one[:2], value=one[2], **options))
-            else:
-                found.append(function(tensor, *one, **options))
-        return None if name.endswith("_") else found
+        found = [function(*given, **options) for given in zip(self, *lists, strict=True)]
+        return self if name.endswith("_") else tuple(found)
 
     call.__name__, call.__doc__ = f"_foreach_{name}", f"`{name}` of each tensor of a list."
     return no_grad()(call) if name.endswith("_") else call

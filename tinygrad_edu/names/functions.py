@@ -15,19 +15,11 @@ from tinygrad_edu.dtypes import float64, get_default_dtype
 from tinygrad_edu.engine.switches import no_grad
 from tinygrad_edu.methods.storage import TypedStorage, UntypedStorage
 from tinygrad_edu.nn.functional import alpha_dropout as _alpha_dropout
-from tinygrad_edu.nn.functional import celu_, rrelu, rrelu_, selu_, threshold_
 from tinygrad_edu.nn.functional import dropout as _dropout
 from tinygrad_edu.nn.functional import feature_alpha_dropout as _feature_alpha_dropout
 from tinygrad_edu.nn.functional.dropout import _channel_dropout as _feature_dropout
 from tinygrad_edu.ops.creation import arange, from_numpy
 from tinygrad_edu.tensor import Tensor
-
-__all__ = [
-    "alpha_dropout", "alpha_dropout_", "celu_", "detach", "detach_", "dropout", "dropout_",
-    "embedding_renorm_", "feature_alpha_dropout", "feature_alpha_dropout_", "feature_dropout",
-    "feature_dropout_", "frombuffer", "is_signed", "is_storage", "newaxis", "range",
-    "resize_as_sparse_", "rrelu", "rrelu_", "selu_", "threshold_", "typename",
-]  # fmt: skip
 
 newaxis = None
 detach, is_signed = Tensor.detach, Tensor.is_signed

@@ -6,6 +6,7 @@ asked for there only registers, marks or switches off something that does not ex
 
 from __future__ import annotations
 
+import contextlib
 import enum
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -53,18 +54,8 @@ class OptimizedModule:
 
 _TensorMeta = type
 
-
-class DisableTorchFunctionSubclass:
-    """A block, to no effect: operations never ask subclasses."""
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *exc: object) -> None:
-        pass
-
-
-DisableTorchFunction = DisableTorchFunctionSubclass
+DisableTorchFunction = DisableTorchFunctionSubclass = contextlib.nullcontext
+"""Blocks to no effect: operations never ask subclasses."""
 
 
 class DispatchKey(enum.Enum):

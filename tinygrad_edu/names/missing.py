@@ -45,9 +45,24 @@ def missing(
     return __getattr__
 
 
-def elsewhere(module: str) -> Callable[[str], Any]:
-    """The `__getattr__` of a module that is a second path to another one."""
-    return lambda name: getattr(importlib.import_module(module), name)
+def elsewhere(module: str, *places: str) -> Callable[[str], Any]:
+    """The `__getattr__` of a module part of whose names, or all, are in other modules.
+
+    torch's paths ask it for them, or pickles of an earlier edition.
+
+    Args:
+        module: its full name.
+        places: the other modules, without the package's name.
+    """
+
+    def __getattr__(name: str) -> Any:
+        for place in () if name.startswith("__") else places:  # every import asks for `__path__`
+            found = importlib.import_module(f"tinygrad_edu.{place}")
+            if hasattr(found, name):
+                return getattr(found, name)
+        raise AttributeError(f"module {module!r} has no attribute {name!r}", name=name)
+
+    return __getattr__
 
 
 def uncover(package: str, *names: str) -> None:

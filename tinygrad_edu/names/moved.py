@@ -9,28 +9,13 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
 OWN = __name__.partition(".")[0]
-
-
-def moved_names(module: str) -> Callable[[str], Any]:
-    """The `__getattr__` of a module of `places.NAMES`."""
-
-    def __getattr__(name: str) -> Any:
-        if not name.startswith("__"):  # every import asks for `__path__`
-            from tinygrad_edu.names.places import NAMES
-
-            for place, names in NAMES[module.removeprefix(f"{OWN}.")].items():
-                if name in names.split():
-                    return getattr(importlib.import_module(f"{OWN}.{place}"), name)
-        raise AttributeError(f"module {module!r} has no attribute {name!r}", name=name)
-
-    return __getattr__
 
 
 class Handing(Loader):

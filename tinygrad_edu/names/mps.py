@@ -1,15 +1,15 @@
-"""`torch.mps`: Apple's GPUs are not used."""
+"""`torch.mps` and `torch.xpu`: Apple's and Intel's GPUs are not used."""
 
 from __future__ import annotations
 
 
 def is_available() -> bool:
-    """False: Apple's GPUs are not used."""
+    """False: such GPUs are not used."""
     return False
 
 
 def device_count() -> int:
-    """0: Apple's GPUs are not used."""
+    """0: such GPUs are not used."""
     return 0
 
 

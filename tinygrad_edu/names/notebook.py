@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any
 
-from tinygrad_edu.engine.boundary import is_ours
+from tinygrad_edu.engine.boundary import without
 
 
 def load_ipython_extension(shell: Any) -> None:
@@ -35,8 +35,7 @@ def _show(
     trace: TracebackType | None,
     tb_offset: int | None = None,
 ) -> None:
-    links: list[BaseException | None] = [error.__cause__, error.__context__]
-    for link in links:
+    for link in (error.__cause__, error.__context__):
         if link is not None:
             link.__traceback__ = _without_ours(link.__traceback__)
     shell.showtraceback((kind, error, _without_ours(trace)), tb_offset=tb_offset)
@@ -44,12 +43,4 @@ def _show(
 
 def _without_ours(trace: TracebackType | None) -> TracebackType | None:
     """A traceback without the frames of this package; all of it, if there are no others."""
-    entries = []
-    entry = trace
-    while entry is not None:
-        entries.append(entry)
-        entry = entry.tb_next
-    kept: TracebackType | None = None
-    for entry in reversed([e for e in entries if not is_ours(e.tb_frame)]):
-        kept = TracebackType(kept, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
-    return kept or trace
+    return without(trace, ("tinygrad_edu.",)) or trace

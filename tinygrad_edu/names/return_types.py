@@ -119,16 +119,10 @@ def _named(name: str, base: Any) -> type:
     return type(name, (base,), {"__repr__": _show, "__slots__": (), "__module__": __name__})
 
 
-sort = _named("sort", ValuesIndices)
-topk = _named("topk", ValuesIndices)
-kthvalue = _named("kthvalue", ValuesIndices)
-median = _named("median", ValuesIndices)
-nanmedian = _named("nanmedian", ValuesIndices)
-mode = _named("mode", ValuesIndices)
-max = _named("max", ValuesIndices)
-min = _named("min", ValuesIndices)
-cummax = _named("cummax", ValuesIndices)
-cummin = _named("cummin", ValuesIndices)
+sort, topk, kthvalue, median, nanmedian, mode, max, min, cummax, cummin = [
+    _named(name, ValuesIndices)
+    for name in "sort topk kthvalue median nanmedian mode max min cummax cummin".split()
+]
 aminmax = _named("aminmax", MinMax)
 linalg_slogdet = _named("linalg_slogdet", SignLogabsdet)
 linalg_qr = _named("linalg_qr", Qr)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tinygrad_edu.backend import switches
 from tinygrad_edu.kernels import threads
-from tinygrad_edu.names.moved import moved_names
+from tinygrad_edu.names.missing import elsewhere
 
 # ---- threads
 
@@ -122,4 +122,4 @@ def unavailable(what: str, reason: str) -> Callable[..., Any]:
 
 
 if not TYPE_CHECKING:  # a type checker is to miss what is not here
-    __getattr__ = moved_names(__name__)
+    __getattr__ = elsewhere(__name__, "compiler")

@@ -25,7 +25,7 @@ from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels import composed, cuda
 from tinygrad_edu.kernels.cuda import launch
 from tinygrad_edu.kernels.memory_order import in_order, in_turn
-from tinygrad_edu.names.moved import moved_names
+from tinygrad_edu.names.missing import elsewhere
 from tinygrad_edu.ops import masking
 from tinygrad_edu.ops.arguments import elementwise, plain
 from tinygrad_edu.ops.elementary import erf, tanh
@@ -238,4 +238,4 @@ def glu(input: Tensor, dim: int = -1) -> Tensor:
 
 
 if not TYPE_CHECKING:  # a type checker is to miss what is not here
-    __getattr__ = moved_names(__name__)
+    __getattr__ = elsewhere(__name__, "ops.more.activation")

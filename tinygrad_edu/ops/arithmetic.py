@@ -29,7 +29,7 @@ from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.kernels.cuda import launch
 from tinygrad_edu.kernels.memory_order import in_turn
-from tinygrad_edu.names.moved import moved_names
+from tinygrad_edu.names.missing import elsewhere
 from tinygrad_edu.ops.arguments import elementwise, numbers_first, ufunc
 from tinygrad_edu.out import write_out
 
@@ -429,4 +429,4 @@ def positive(input: Tensor) -> Tensor:
 
 
 if not TYPE_CHECKING:  # a type checker is to miss what is not here
-    __getattr__ = moved_names(__name__)
+    __getattr__ = elsewhere(__name__, "ops.more.weighted")

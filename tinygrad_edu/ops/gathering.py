@@ -17,7 +17,7 @@ from tinygrad_edu.engine.record import as_array
 from tinygrad_edu.kernels.atomic import add_at
 from tinygrad_edu.kernels.cuda import checks
 from tinygrad_edu.kernels.memory_order import in_order
-from tinygrad_edu.names.moved import moved_names
+from tinygrad_edu.names.missing import elsewhere
 from tinygrad_edu.ops.arguments import numpy_names
 from tinygrad_edu.ops.indexing import _unslice
 from tinygrad_edu.ops.joining import zeros_beside
@@ -270,4 +270,4 @@ def index_add(
 
 
 if not TYPE_CHECKING:  # a type checker is to miss what is not here
-    __getattr__ = moved_names(__name__)
+    __getattr__ = elsewhere(__name__, "ops.more.placing")

@@ -32,7 +32,7 @@ from tinygrad_edu.engine.versions import watched
 from tinygrad_edu.kernels.atomic import add_at
 from tinygrad_edu.kernels.cuda import checks
 from tinygrad_edu.kernels.memory_order import broadcast_strides, clone, in_order, stored
-from tinygrad_edu.names.moved import moved_names
+from tinygrad_edu.names.missing import elsewhere
 from tinygrad_edu.ops.arguments import named
 from tinygrad_edu.ops.arithmetic import zero_gradient
 from tinygrad_edu.ops.casting import on_device_of
@@ -519,4 +519,4 @@ _index_put_ = inplace(_index_put, apart=True)
 
 
 if not TYPE_CHECKING:  # a type checker is to miss what is not here
-    __getattr__ = moved_names(__name__)
+    __getattr__ = elsewhere(__name__, "ops.masking", "ops.more.putting", "ops.joining")

@@ -29,7 +29,7 @@ from tinygrad_edu.engine.record import current_node
 from tinygrad_edu.kernels import cross_entropy as kernel
 from tinygrad_edu.kernels import cuda
 from tinygrad_edu.kernels.cuda import launch
-from tinygrad_edu.names.moved import moved_names
+from tinygrad_edu.names.missing import elsewhere
 from tinygrad_edu.ops.activation import log_sigmoid, logsigmoid
 from tinygrad_edu.ops.arithmetic import _sub
 from tinygrad_edu.ops.elementary import log, sigmoid
@@ -392,4 +392,4 @@ def _with_probabilities(
 
 
 if not TYPE_CHECKING:  # a type checker is to miss what is not here
-    __getattr__ = moved_names(__name__)
+    __getattr__ = elsewhere(__name__, "ops.more.special", "ops.more.robust")

@@ -15,7 +15,7 @@ from tinygrad_edu.dtypes import Array, NumpyDtype, floating, is_floating, scalar
 from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels.memory_order import in_order
-from tinygrad_edu.names.moved import moved_names
+from tinygrad_edu.names.missing import elsewhere
 from tinygrad_edu.ops.arguments import (
     Dims,
     count,
@@ -298,4 +298,4 @@ def logsumexp(input: Any, dim: int | Sequence[int], keepdim: bool = False) -> Te
 
 
 if not TYPE_CHECKING:  # a type checker is to miss what is not here
-    __getattr__ = moved_names(__name__)
+    __getattr__ = elsewhere(__name__, "ops.more.cumulative")

@@ -24,7 +24,7 @@ from tinygrad_edu.engine.mode import is_recording
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import current_node, wrap
 from tinygrad_edu.kernels.memory_order import axes_of, empty_in_order, empty_like
-from tinygrad_edu.names.moved import moved_names
+from tinygrad_edu.names.missing import elsewhere
 from tinygrad_edu.ops.creation import DeviceLike, Dtype, finish
 from tinygrad_edu.ops.shape import expand
 from tinygrad_edu.out import fills_out, takes_out
@@ -461,4 +461,4 @@ def bernoulli_(
 
 
 if not TYPE_CHECKING:  # a type checker is to miss what is not here
-    __getattr__ = moved_names(__name__)
+    __getattr__ = elsewhere(__name__, "ops.more.drawing")

@@ -20,7 +20,7 @@ from tinygrad_edu.engine.nodes import shown_as
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.views import Step
 from tinygrad_edu.kernels.memory_order import clone, like
-from tinygrad_edu.names.moved import moved_names
+from tinygrad_edu.names.missing import elsewhere
 from tinygrad_edu.ops.arguments import named, numpy_names
 from tinygrad_edu.ops.casting import contiguous
 from tinygrad_edu.out_of_memory import out_of_memory
@@ -492,4 +492,4 @@ def flip(input: Tensor, *dims: int | Sequence[int]) -> Tensor:
 
 
 if not TYPE_CHECKING:  # a type checker is to miss what is not here
-    __getattr__ = moved_names(__name__)
+    __getattr__ = elsewhere(__name__, "ops.joining")

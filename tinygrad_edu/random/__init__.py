@@ -56,7 +56,7 @@ from tinygrad_edu.kernels.memory_order import CHUNK, as_real, empty_like, fill, 
 from tinygrad_edu.kernels.mersenne_twister import MersenneTwister
 from tinygrad_edu.kernels.rounding import fma64
 from tinygrad_edu.kernels.shuffle import fisher_yates
-from tinygrad_edu.names.moved import moved_names
+from tinygrad_edu.names.missing import elsewhere
 from tinygrad_edu.out_of_memory import out_of_memory
 
 if TYPE_CHECKING:
@@ -475,4 +475,4 @@ def randperm(gen: Generator, n: int, dtype: npt.DTypeLike = np.int64) -> Array:
 if TYPE_CHECKING:
     from tinygrad_edu.kernels.multinomial import multinomial as multinomial
 else:  # few programs draw from categories
-    __getattr__ = moved_names(__name__)
+    __getattr__ = elsewhere(__name__, "kernels.multinomial", "random.laws")

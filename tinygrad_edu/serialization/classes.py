@@ -16,7 +16,6 @@ from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from tinygrad_edu.names.moved import OWN
-from tinygrad_edu.names.places import NAMES
 from tinygrad_edu.serialization.errors import CheckpointError
 from tinygrad_edu.tensor import Tensor, parameter_class
 
@@ -57,14 +56,17 @@ _TORCHS_FILES = {
     "modules.upsampling": "Upsample UpsamplingBilinear2d UpsamplingNearest2d",
     "parallel.data_parallel": "DataParallel",
 }
-_TORCHS_FILE = {name: file for file, names in _TORCHS_FILES.items() for name in names.split()} | {
-    name: file.removeprefix("nn.")
-    for file, places in NAMES.items()
-    if file.startswith("nn.modules.")
-    for names in places.values()
-    for name in names.split()
-}
+_TORCHS_FILE = {name: file for file, names in _TORCHS_FILES.items() for name in names.split()}
 """torch's file of a layer that is elsewhere here."""
+_TORCHS_MODULES = {
+    f"{OWN}.nn.modules.attention": "modules.activation",
+    f"{OWN}.nn.modules.more.bags": "modules.sparse",
+    f"{OWN}.nn.modules.more.cells": "modules.rnn",
+    f"{OWN}.nn.modules.more.losses": "modules.loss",
+    f"{OWN}.nn.modules.more.parameter_container": "modules.container",
+    f"{OWN}.nn.modules.more.sync_batchnorm": "modules.batchnorm",
+}
+"""torch's file of all other layers of a module."""
 
 
 # ---- what the user vouches for -------------------------------------------------------------------
@@ -139,7 +141,7 @@ def name_of(value: Any) -> tuple[str, str]:
         ours = name in functional.__all__ and getattr(functional, name) is value
         return ("torch.nn.functional" if ours else "torch"), name
     if module.startswith(f"{OWN}.nn."):
-        file = _TORCHS_FILE.get(name)
+        file = _TORCHS_FILE.get(name) or _TORCHS_MODULES.get(module)
         path = f"nn.{file}" if file else module.removeprefix(f"{OWN}.").replace(".more.", ".")
         return f"torch.{path}", name
     return module, name

@@ -13,7 +13,7 @@ from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.kernels.memory_order import in_order
 from tinygrad_edu.kernels.more.running import accumulate
 from tinygrad_edu.names import return_types
-from tinygrad_edu.names.moved import moved_names
+from tinygrad_edu.names.missing import elsewhere
 from tinygrad_edu.ops.arguments import (
     Dims,
     numpy_names,
@@ -301,4 +301,4 @@ def _running_extreme(ufunc: Any, input: Any, dim: int) -> tuple[Any, Any]:
 
 
 if not TYPE_CHECKING:  # a type checker is to miss what is not here
-    __getattr__ = moved_names(__name__)
+    __getattr__ = elsewhere(__name__, "ops.more.differences")

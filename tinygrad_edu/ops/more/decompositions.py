@@ -24,7 +24,7 @@ from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.kernels.memory_order import by_columns
 from tinygrad_edu.names import return_types
-from tinygrad_edu.names.moved import moved_names
+from tinygrad_edu.names.missing import elsewhere
 from tinygrad_edu.ops.arguments import named, no_derivative, operand, raw
 from tinygrad_edu.ops.joining import _cat
 from tinygrad_edu.ops.masking import tril
@@ -489,4 +489,4 @@ def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | Non
 
 
 if not TYPE_CHECKING:  # a type checker is to miss what is not here
-    __getattr__ = moved_names(__name__)
+    __getattr__ = elsewhere(__name__, "ops.more.solvers")

@@ -17,7 +17,7 @@ from tinygrad_edu.engine.composed import composed
 from tinygrad_edu.engine.primitive import primitive
 from tinygrad_edu.kernels.memory_order import by_columns
 from tinygrad_edu.names import return_types
-from tinygrad_edu.names.moved import moved_names
+from tinygrad_edu.names.missing import elsewhere
 from tinygrad_edu.ops.arguments import named, operand, raw
 from tinygrad_edu.ops.casting import contiguous
 from tinygrad_edu.ops.masking import tril as tril
@@ -389,4 +389,4 @@ def cholesky(A: Tensor, upper: bool = False) -> Tensor:
 
 
 if not TYPE_CHECKING:  # a type checker is to miss what is not here
-    __getattr__ = moved_names(__name__)
+    __getattr__ = elsewhere(__name__, "ops.more.diagonals")

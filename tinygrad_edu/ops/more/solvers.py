@@ -19,7 +19,7 @@ from tinygrad_edu.engine.composed import composed, of_tensors
 from tinygrad_edu.engine.nodes import lasting
 from tinygrad_edu.engine.record import wrap
 from tinygrad_edu.names import return_types
-from tinygrad_edu.names.moved import moved_names
+from tinygrad_edu.names.missing import elsewhere
 from tinygrad_edu.ops import sampling
 from tinygrad_edu.ops.arguments import named, operand, raw
 from tinygrad_edu.ops.casting import clone, contiguous
@@ -501,4 +501,4 @@ def matrix_power(A: Tensor, n: int) -> Tensor:
 
 
 if not TYPE_CHECKING:  # a type checker is to miss what is not here
-    __getattr__ = moved_names(__name__)
+    __getattr__ = elsewhere(__name__, "ops.more.products")
