@@ -13,7 +13,7 @@ import sys
 from typing import Any
 
 from tinygrad_edu.out_of_memory import told
-from tinygrad_edu.serialization import formats, legacy, reading, storing, writing
+from tinygrad_edu.serialization import formats, legacy, storing, writing
 from tinygrad_edu.serialization.archive import Archive
 from tinygrad_edu.serialization.atomic import replacing
 from tinygrad_edu.serialization.classes import (
@@ -24,6 +24,7 @@ from tinygrad_edu.serialization.classes import (
 )
 from tinygrad_edu.serialization.errors import CheckpointError
 from tinygrad_edu.serialization.memory import MapLocation, Shelf
+from tinygrad_edu.serialization.reading import Unpickler
 
 __all__ = [
     "CheckpointError", "add_safe_globals", "clear_safe_globals", "get_safe_globals", "load",
@@ -186,6 +187,6 @@ def _load(
     if archive.swap or sys.byteorder != "little":
         raise CheckpointError("the file's tensors are big-endian, which is not supported")
     shelf = Shelf(archive, map_location, mapped)
-    result = reading.read(archive, shelf.find, whole)
+    result = Unpickler(archive.read("data.pkl"), shelf.find, whole).load()
     shelf.read()
     return result, archive.last
