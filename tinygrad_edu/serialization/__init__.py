@@ -32,7 +32,14 @@ __all__ = [
 
 
 @told
-def save(obj: object, f: Any, *args: object, **kwargs: object) -> None:
+def save(
+    obj: object,
+    f: Any,
+    pickle_module: object = None,
+    pickle_protocol: int = 2,
+    _use_new_zipfile_serialization: bool = True,
+    _disable_byteorder_record: bool = False,
+) -> None:
     """Write an object to a file that `load` and torch's `load` read.
 
     A file given by its path is replaced as a whole: whatever happens meanwhile, it holds the old
@@ -47,6 +54,7 @@ def save(obj: object, f: Any, *args: object, **kwargs: object) -> None:
             Also whole modules, and objects that are made of attributes alone; their classes, and
             functions among their attributes, must be found in a module by their names.
         f: a path, or a file object open for writing bytes.
+        pickle_module: changes nothing; the others are torch's, too, and must be as they are.
 
     Raises:
         TypeError: `obj` holds something else, such as a lambda or a NumPy array; the message says
@@ -65,7 +73,12 @@ def save(obj: object, f: Any, *args: object, **kwargs: object) -> None:
     saved as Python's; memory that no saved tensor uses is not written; a file is replaced
     atomically.
     """
-    _check_options(args, kwargs)
+    if pickle_protocol != 2:
+        raise ValueError("save(): only pickle_protocol=2, torch's default, is written")
+    if not _use_new_zipfile_serialization:
+        raise ValueError("save(): the format from before torch 1.6 is not written")
+    if _disable_byteorder_record:
+        raise ValueError("save(): the byte order is always recorded")
     pickler = writing.Pickler()
     pickle = pickler.dump(obj)
     spans = list(pickler.spans.values())
@@ -85,21 +98,6 @@ def save(obj: object, f: Any, *args: object, **kwargs: object) -> None:
         if folder and not os.path.isdir(folder):
             raise RuntimeError(f"Parent directory {folder} does not exist.") from None
         raise
-
-
-def _check_options(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """torch's further options are accepted where they change nothing."""
-    names = ("pickle_module", "pickle_protocol", "_use_new_zipfile_serialization")
-    given = dict(zip(names, args, strict=False)) | kwargs
-    unknown = set(given) - {*names, "_disable_byteorder_record"}
-    if unknown or len(args) > len(names):
-        raise TypeError(f"save() got an unexpected keyword argument {sorted(unknown)}")
-    if given.get("pickle_protocol", 2) != 2:
-        raise ValueError("save(): only pickle_protocol=2, torch's default, is written")
-    if not given.get("_use_new_zipfile_serialization", True):
-        raise ValueError("save(): the format from before torch 1.6 is not written")
-    if given.get("_disable_byteorder_record"):
-        raise ValueError("save(): the byte order is always recorded")
 
 
 @told

@@ -111,11 +111,10 @@ class Filling:
 
     def _count(self, container: Any, keys: list[Any]) -> None:
         """Count the hashes of keys that are about to be put into a container."""
-        found = self.counts.get(id(container))
-        if found is None:
+        if id(container) not in self.counts:
             there = [key for key in container if key.__class__ not in SECRET]
-            found = self.counts[id(container)] = container, Counter(map(hash, there))
-        counts = found[1]
+            self.counts[id(container)] = container, Counter(map(hash, there))
+        _, counts = self.counts[id(container)]
         new = dict.fromkeys(filterfalse(container.__contains__, keys))
         counts.update(map(hash, new))
         if max(map(counts.__getitem__, map(hash, new)), default=0) > MAX_SAME_HASH:

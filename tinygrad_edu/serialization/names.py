@@ -169,16 +169,21 @@ def _rebuild_from_type_v2(function: object, kind: object, args: object, state: o
 
 
 def _with_attributes(tensor: Tensor, state: object) -> Tensor:
-    """Attributes that a user set on a tensor; none may stand for something of the class."""
     state = state[0] if state.__class__ is tuple and len(state) == 2 else state
     if state.__class__ is not dict:
         raise CheckpointError("a tensor's attributes are no dict")
-    for name, value in state.items():
-        taken = {"array", "storage"}
-        if name.__class__ is not str or name in taken or hasattr(type(tensor), name):
-            raise CheckpointError(f"a tensor has an attribute {short(name)}, which is not free")
-        tensor.__dict__[name] = value
+    set_attributes(tensor, state)
     return tensor
+
+
+def set_attributes(obj: Any, state: dict[Any, Any]) -> None:
+    """Set what a user has set; none may stand for something that objects of the class have."""
+    for name, value in state.items():
+        if name.__class__ is not str or name in obj.__dict__ or hasattr(type(obj), name):
+            raise CheckpointError(
+                f"a {type(obj).__name__} has an attribute {short(name)}, which is not free"
+            )
+        obj.__dict__[name] = value
 
 
 _REBUILDERS = (_rebuild_tensor, _rebuild_tensor_v2, _rebuild_tensor_v3)

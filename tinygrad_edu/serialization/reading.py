@@ -12,6 +12,7 @@ import pickle
 import struct
 from collections import Counter, OrderedDict
 from collections.abc import Callable
+from itertools import chain
 from typing import Any, ClassVar
 
 from tinygrad_edu.serialization import classes
@@ -27,6 +28,7 @@ from tinygrad_edu.serialization.names import (
     StoredMemory,
     integer,
     is_record,
+    set_attributes,
     short,
 )
 from tinygrad_edu.size import Size
@@ -41,13 +43,8 @@ _SIZED = (str, bytes, bytearray, tuple, Size, list, dict, OrderedDict, Counter, 
 
 def _weight(args: tuple[Any, ...]) -> int:
     """How many elements or bytes a function can copy at most, given these arguments."""
-    total = 0
-    for arg in args:
-        if arg.__class__ in _SIZED:
-            total += len(arg)
-            if arg.__class__ is tuple:
-                total += sum([len(part) for part in arg if part.__class__ in _SIZED])
-    return total
+    parts = [*args, *chain.from_iterable([arg for arg in args if arg.__class__ is tuple])]
+    return sum([len(part) for part in parts if part.__class__ in _SIZED])
 
 
 class Unpickler:
@@ -124,6 +121,10 @@ class Unpickler:
             raise CheckpointError("the pickle takes more from its stack than it put there")
         return self.stack.pop()
 
+    def last(self, count: int) -> list[Any]:
+        """Take off so many objects, of which the last lies on top."""
+        return [self.pop() for _ in range(count)][::-1]
+
     def top(self, *kinds: type) -> Any:
         """The object on top of the stack, which must be exactly of one of these types."""
         found = self.pop()
@@ -177,16 +178,7 @@ class Unpickler:
         self.memo[index] = self.pop()
         self.push(self.memo[index])
 
-    def tuple_of(self, count: int) -> None:
-        parts = [self.pop() for _ in range(count)]
-        self.push(tuple(parts[::-1]))
-
-    def append(self) -> None:
-        item = self.pop()
-        self.top(list).append(item)
-
-    def appends(self) -> None:
-        items = self.since_mark()
+    def append(self, items: list[Any]) -> None:
         self.top(list).extend(items)
 
     def set_items(self, items: list[Any]) -> None:
@@ -194,10 +186,6 @@ class Unpickler:
         if len(items) % 2:
             raise CheckpointError("the pickle has a key without a value")
         self.filling.fill(target, items[::2], items[1::2])
-
-    def set_item(self) -> None:
-        value = self.pop()
-        self.set_items([self.pop(), value])
 
     def name(self) -> None:
         name = f"{self.line()}.{self.line()}"
@@ -243,10 +231,7 @@ class Unpickler:
         if state.__class__ is not dict:
             raise CheckpointError("the attributes of an OrderedDict are no dict")
         self.pay(len(state))
-        for name, value in state.items():
-            if name.__class__ is not str or hasattr(OrderedDict, name):
-                raise CheckpointError(f"an OrderedDict has an attribute {short(name)}")
-            target.__dict__[name] = value
+        set_attributes(target, state)
 
     def persistent(self) -> None:
         """A run of memory: ("storage", type, key, location, numel)."""
@@ -291,13 +276,13 @@ Unpickler.actions = {
         pickle.LONG_BINPUT: lambda p: p.put(p.number("<I")),
         pickle.BINGET: lambda p: p.get(p.number("<B")),
         pickle.LONG_BINGET: lambda p: p.get(p.number("<I")),
-        pickle.TUPLE1: lambda p: p.tuple_of(1),
-        pickle.TUPLE2: lambda p: p.tuple_of(2),
-        pickle.TUPLE3: lambda p: p.tuple_of(3),
+        pickle.TUPLE1: lambda p: p.push(tuple(p.last(1))),
+        pickle.TUPLE2: lambda p: p.push(tuple(p.last(2))),
+        pickle.TUPLE3: lambda p: p.push(tuple(p.last(3))),
         pickle.TUPLE: lambda p: p.push(tuple(p.since_mark())),
-        pickle.APPEND: Unpickler.append,
-        pickle.APPENDS: Unpickler.appends,
-        pickle.SETITEM: Unpickler.set_item,
+        pickle.APPEND: lambda p: p.append(p.last(1)),
+        pickle.APPENDS: lambda p: p.append(p.since_mark()),
+        pickle.SETITEM: lambda p: p.set_items(p.last(2)),
         pickle.SETITEMS: lambda p: p.set_items(p.since_mark()),
         pickle.GLOBAL: Unpickler.name,
         pickle.REDUCE: Unpickler.reduce,
