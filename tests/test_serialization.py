@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import pathlib
 import pickletools
 import subprocess
 import sys
+import weakref
 import zipfile
 from collections import Counter, OrderedDict
 from typing import Any
@@ -391,6 +393,21 @@ def pretend(x: Any, location: str) -> bytes:
             there = b"X" + len(location).to_bytes(4, "little") + location.encode()
             new.writestr(name, old.read(name).replace(here, there))
     return out.getvalue()
+
+
+@pytest.mark.parametrize("new", [True, False])
+def test_memory_goes_with_the_last_tensor(new: bool) -> None:
+    file = io.BytesIO()
+    torch.save({"x": torch.ones(1000)}, file, _use_new_zipfile_serialization=new)
+    file.seek(0)
+    loaded = ours.load(file)
+    memory = weakref.ref(loaded["x"].array.base)
+    gc.disable()
+    try:
+        del loaded
+        assert memory() is None
+    finally:
+        gc.enable()
 
 
 def test_options() -> None:

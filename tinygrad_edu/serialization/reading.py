@@ -34,8 +34,6 @@ from tinygrad_edu.serialization.names import (
 from tinygrad_edu.size import Size
 
 _MARK = object()
-_COPIES = 2
-"""What the functions of a pickle may copy: so many elements or bytes per byte of the pickle."""
 _TABLE = 2
 """What is copied into a table of keys is paid for so many times: it takes longer."""
 _SIZED = (str, bytes, bytearray, tuple, Size, list, dict, OrderedDict, Counter, set)
@@ -62,9 +60,8 @@ class Unpickler:
         self.data, self.find, self.at, self.start = data, find, at, at
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
-        self.filling = Filling(self.pay)
+        self.filling = Filling(len(data))
         self.encoded: dict[int, tuple[str, bytes]] = {}  # bytes by the id of their letters
-        self.budget = _COPIES * len(data)
         self.whole = whole
         self.made: dict[int, Any] = {}  # objects of classes, by their ids
 
@@ -142,19 +139,6 @@ class Unpickler:
                 return found
         raise CheckpointError("the pickle has no mark where it needs one")
 
-    def pay(self, count: int) -> None:
-        """Note that so many elements or bytes are copied.
-
-        What a function copies stands in the pickle, element by element.  Only a program that passes
-        the same object to functions again and again copies more than it is long.
-        """
-        self.budget -= count
-        if self.budget < 0:
-            raise CheckpointError(
-                "the pickle has the same objects copied again and again, to more than"
-                f" {_COPIES} times its own length"
-            )
-
     # What each opcode does, in the order of the list below.
 
     def proto(self) -> None:
@@ -210,7 +194,7 @@ class Unpickler:
         if function is ENCODE and args and id(args[0]) in self.encoded:
             self.push(self.encoded[id(args[0])][1])
             return
-        self.pay(_weight(args) * (_TABLE if function.fills else 1))
+        self.filling.pay(_weight(args) * (_TABLE if function.fills else 1))
         try:
             result = function.call(*(self.filling, *args) if function.fills else args)
         except (CheckpointError, MemoryError, ImportError):  # bfloat16 needs ml_dtypes
@@ -230,7 +214,7 @@ class Unpickler:
         target = self.top(OrderedDict)
         if state.__class__ is not dict:
             raise CheckpointError("the attributes of an OrderedDict are no dict")
-        self.pay(len(state))
+        self.filling.pay(len(state))
         set_attributes(target, state)
 
     def persistent(self) -> None:
