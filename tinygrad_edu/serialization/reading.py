@@ -12,7 +12,6 @@ import pickle
 import struct
 from collections import Counter, OrderedDict
 from collections.abc import Callable
-from itertools import chain
 from typing import Any, ClassVar
 
 from tinygrad_edu.serialization import classes
@@ -34,6 +33,7 @@ from tinygrad_edu.serialization.names import (
 from tinygrad_edu.size import Size
 
 _MARK = object()
+_STOP = pickle.STOP[0]
 _TABLE = 2
 """What is copied into a table of keys is paid for so many times: it takes longer."""
 _SIZED = (str, bytes, bytearray, tuple, Size, list, dict, OrderedDict, Counter, set)
@@ -41,8 +41,8 @@ _SIZED = (str, bytes, bytearray, tuple, Size, list, dict, OrderedDict, Counter, 
 
 def _weight(args: tuple[Any, ...]) -> int:
     """How many elements or bytes a function can copy at most, given these arguments."""
-    parts = [*args, *chain.from_iterable([arg for arg in args if arg.__class__ is tuple])]
-    return sum([len(part) for part in parts if part.__class__ in _SIZED])
+    parts = [part for arg in args if arg.__class__ is tuple for part in arg]
+    return sum([len(part) for part in (*args, *parts) if part.__class__ in _SIZED])
 
 
 class Unpickler:
@@ -77,7 +77,7 @@ class Unpickler:
                 raise CheckpointError("the pickle ends too early")
             opcode = data[self.at]
             self.at += 1
-            if opcode == pickle.STOP[0]:
+            if opcode == _STOP:
                 if len(self.stack) != 1 or self.stack[0] is _MARK:
                     raise CheckpointError("the pickle does not end with one object")
                 for made in self.made.values():
@@ -227,10 +227,11 @@ class Unpickler:
             raise CheckpointError("a storage has no known type or no name")
         if location.__class__ is not str:
             raise CheckpointError("a storage's location is no string")
-        memory = self.find(key, location, integer(numel, "storage") * kind.itemsize)
-        if numel != memory.size // kind.itemsize:
+        itemsize = kind.itemsize
+        memory = self.find(key, location, integer(numel, "storage") * itemsize)
+        if numel != memory.size // itemsize:
             raise CheckpointError(
-                f"storage '{key}' claims {numel} elements of {kind.itemsize} bytes, but the archive"
+                f"storage '{key}' claims {numel} elements of {itemsize} bytes, but the archive"
                 f" holds {memory.size} bytes of it"
             )
         self.push(StoredMemory(memory, kind))
