@@ -7,6 +7,7 @@ import io
 import sys
 import types
 from collections.abc import Iterator
+from pickle import dumps
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from hostile import HOSTILE_NAMES, archive, calls, canary, text
 
 import tinygrad_edu as ours
 from tinygrad_edu.serialization import CheckpointError
+from tinygrad_edu.serialization.formats import LEGACY
 
 torch = pytest.importorskip("torch")
 
@@ -322,6 +324,58 @@ def entry(key: str, value: bytes) -> bytes:
 def test_hostile_modules(label: str, data: bytes) -> None:
     refused(data, weights_only=False)
     refused(data)
+
+
+def _watched(name: str) -> Any:
+    def method(*args: Any) -> Any:
+        sys.modules["zoo"].log.append(name)  # type: ignore[attr-defined]
+        return False
+
+    return method
+
+
+WATCHED = (
+    "__eq__", "__ne__", "__bool__", "__len__", "__hash__", "__repr__", "__str__", "__iter__",
+    "__index__", "__int__", "__getitem__", "__contains__",
+)  # fmt: skip
+SPY = b"czoo\nSpy\n)\x81"
+LSTM = "torch.nn.modules.rnn\nLSTM"
+EMPTY = b"".join(text(f"_{name}") + b"}" for name in ("parameters", "buffers", "modules"))
+
+
+@pytest.mark.parametrize("label, program", [
+    ("encoding", b"c_codecs\nencode\n" + text("x") + SPY + b"\x86R."),
+    ("letters", b"c_codecs\nencode\n" + SPY + text("latin1") + b"\x86R."),
+    ("layout", b"ctorch.serialization\n_get_layout\n" + SPY + b"\x85R."),
+    ("function", b"cbuiltins\ngetattr\nctorch._C\n_VariableFunctions\n" + SPY + b"\x86R."),
+    ("arguments", b"czoo\nSpy\n" + SPY + b"\x81."),
+    ("storage", b"(" + SPY + b"NNNNtQ."),
+    ("module", b"(" + SPY + b"NNNtQ."),
+    ("key", b"}" + SPY + b"Ns."),
+    ("element", b"c__builtin__\nset\n]" + SPY + b"a\x85R."),
+    ("dictionary", b"ccollections\nOrderedDict\n" + SPY + b"\x85R."),
+    ("size", b"ctorch\nSize\n" + SPY + b"\x85R."),
+    ("device", b"ctorch\ndevice\n" + text("cpu") + SPY + b"\x86R."),
+    ("name", SPY + b"}" + SPY + b"Nsb."),
+    ("hooks", b"c" + LINEAR.encode() + b"\n)\x81}(" + EMPTY + text("training") + b"\x88"
+     + text("_forward_hooks") + SPY + b"ub."),
+    ("directions", b"c" + LSTM.encode() + b"\n)\x81}(" + EMPTY + text("training") + b"\x88"
+     + text("bidirectional") + SPY + b"ub."),
+])  # fmt: skip
+def test_no_method_of_an_object_is_called(label: str, program: bytes) -> None:
+    there = zoo(ours)
+    there.Spy = type("Spy", (ours.nn.Module,), {name: _watched(name) for name in WATCHED})
+    there.Spy.__module__ = "zoo"
+    version, machine = dumps(1001, 2), dumps({"little_endian": True}, 2)
+    old = LEGACY + version + machine + b"\x80\x02" + program + dumps([], 2)
+    for data in (archive(b"\x80\x02" + program), old):
+        try:
+            whole(ours, data)
+        except CheckpointError:
+            pass
+        assert not there.log
+    ours.serialization.add_safe_globals([there.Spy])
+    refused(LEGACY + b"\x80\x02" + SPY + b"." + machine)
 
 
 def test_what_only_code_can_make() -> None:

@@ -9,11 +9,10 @@ says.
 from __future__ import annotations
 
 import os
-import sys
 from typing import Any
 
 from tinygrad_edu.out_of_memory import told
-from tinygrad_edu.serialization import formats, legacy, reading, storing, writing
+from tinygrad_edu.serialization import formats, legacy, storing, writing
 from tinygrad_edu.serialization.archive import Archive
 from tinygrad_edu.serialization.atomic import replacing
 from tinygrad_edu.serialization.classes import (
@@ -24,6 +23,7 @@ from tinygrad_edu.serialization.classes import (
 )
 from tinygrad_edu.serialization.errors import CheckpointError
 from tinygrad_edu.serialization.memory import MapLocation, Shelf
+from tinygrad_edu.serialization.reading import Unpickler
 
 __all__ = [
     "CheckpointError", "add_safe_globals", "clear_safe_globals", "get_safe_globals", "load",
@@ -32,7 +32,14 @@ __all__ = [
 
 
 @told
-def save(obj: object, f: Any, *args: object, **kwargs: object) -> None:
+def save(
+    obj: object,
+    f: Any,
+    pickle_module: object = None,
+    pickle_protocol: int = 2,
+    _use_new_zipfile_serialization: bool = True,
+    _disable_byteorder_record: bool = False,
+) -> None:
     """Write an object to a file that `load` and torch's `load` read.
 
     A file given by its path is replaced as a whole: whatever happens meanwhile, it holds the old
@@ -47,6 +54,7 @@ def save(obj: object, f: Any, *args: object, **kwargs: object) -> None:
             Also whole modules, and objects that are made of attributes alone; their classes, and
             functions among their attributes, must be found in a module by their names.
         f: a path, or a file object open for writing bytes.
+        pickle_module: changes nothing; the others are torch's, too, and must be as they are.
 
     Raises:
         TypeError: `obj` holds something else, such as a lambda or a NumPy array; the message says
@@ -65,7 +73,12 @@ def save(obj: object, f: Any, *args: object, **kwargs: object) -> None:
     saved as Python's; memory that no saved tensor uses is not written; a file is replaced
     atomically.
     """
-    _check_options(args, kwargs)
+    if pickle_protocol != 2:
+        raise ValueError("save(): only pickle_protocol=2, torch's default, is written")
+    if not _use_new_zipfile_serialization:
+        raise ValueError("save(): the format from before torch 1.6 is not written")
+    if _disable_byteorder_record:
+        raise ValueError("save(): the byte order is always recorded")
     pickler = writing.Pickler()
     pickle = pickler.dump(obj)
     spans = list(pickler.spans.values())
@@ -85,21 +98,6 @@ def save(obj: object, f: Any, *args: object, **kwargs: object) -> None:
         if folder and not os.path.isdir(folder):
             raise RuntimeError(f"Parent directory {folder} does not exist.") from None
         raise
-
-
-def _check_options(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """torch's further options are accepted where they change nothing."""
-    names = ("pickle_module", "pickle_protocol", "_use_new_zipfile_serialization")
-    given = dict(zip(names, args, strict=False)) | kwargs
-    unknown = set(given) - {*names, "_disable_byteorder_record"}
-    if unknown or len(args) > len(names):
-        raise TypeError(f"save() got an unexpected keyword argument {sorted(unknown)}")
-    if given.get("pickle_protocol", 2) != 2:
-        raise ValueError("save(): only pickle_protocol=2, torch's default, is written")
-    if not given.get("_use_new_zipfile_serialization", True):
-        raise ValueError("save(): the format from before torch 1.6 is not written")
-    if given.get("_disable_byteorder_record"):
-        raise ValueError("save(): the byte order is always recorded")
 
 
 @told
@@ -183,9 +181,7 @@ def _load(
         return result, begin + end
     file.seek(begin)
     archive = Archive(file, whole=alone)
-    if archive.swap or sys.byteorder != "little":
-        raise CheckpointError("the file's tensors are big-endian, which is not supported")
     shelf = Shelf(archive, map_location, mapped)
-    result = reading.read(archive, shelf.find, whole)
+    result = Unpickler(archive.read("data.pkl"), shelf.find, whole).load()
     shelf.read()
     return result, archive.last

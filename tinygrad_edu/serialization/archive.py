@@ -11,6 +11,7 @@ import errno
 import io
 import mmap
 import os
+import sys
 import threading
 import zlib
 from typing import Any
@@ -67,7 +68,7 @@ class Archive:
         if "constants.pkl" in self.entries:
             raise CheckpointError(formats.SCRIPTED)
         self._check_version()
-        self.swap = self._byte_order() != "little"
+        self._check_byte_order()
         self.last = self.begin  # the pickle and the tensors count
 
     def _refuse_other_formats(self) -> None:
@@ -93,13 +94,12 @@ class Archive:
                 f" {_NEWEST_VERSION}"
             )
 
-    def _byte_order(self) -> str:
-        if "byteorder" not in self.entries:
-            return "little"
-        order = self.read("byteorder", at_most=20)
+    def _check_byte_order(self) -> None:
+        order = self.read("byteorder", at_most=20) if "byteorder" in self.entries else b"little"
         if order not in (b"little", b"big"):
             raise CheckpointError(f"the file's byte order is {order!r}, neither little nor big")
-        return order.decode()
+        if order == b"big" or sys.byteorder == "big":
+            raise CheckpointError("the file's tensors are big-endian, which is not supported")
 
     def read(self, name: str, at_most: int | None = None) -> bytes:
         """The bytes of a small entry."""
@@ -134,25 +134,22 @@ class Archive:
 
     def _read_into(self, start: int, out: memoryview) -> None:
         done = 0
+        while done < len(out):
+            count = self._read_some(start + done, out[done:])
+            if not count:
+                raise CheckpointError("the file ends too early")
+            done += count
+
+    def _read_some(self, start: int, out: memoryview) -> int:
         if isinstance(self.file, io.FileIO) and hasattr(os, "preadv"):  # needs no common position
-            while done < len(out):
-                count = os.preadv(self.file.fileno(), [out[done:]], start + done)
-                if not count:
-                    raise CheckpointError("the file ends too early")
-                done += count
-            return
+            return os.preadv(self.file.fileno(), [out], start)
         with self.lock:
             self.file.seek(start)
-            while done < len(out):
-                if hasattr(self.file, "readinto"):
-                    count = self.file.readinto(out[done:]) or 0
-                else:
-                    piece = self.file.read(len(out) - done)
-                    count = len(piece)
-                    out[done : done + count] = piece
-                if not count:
-                    raise CheckpointError("the file ends too early")
-                done += count
+            if hasattr(self.file, "readinto"):
+                return int(self.file.readinto(out) or 0)
+            piece = self.file.read(len(out))
+            out[: len(piece)] = piece
+            return len(piece)
 
     def map(self) -> Bytes:
         """The file's bytes without reading them; what is written there stays in this process."""

@@ -13,15 +13,11 @@ import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from types import FunctionType, ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tinygrad_edu.names.moved import OWN
 from tinygrad_edu.serialization.errors import CheckpointError
 from tinygrad_edu.tensor import Tensor, parameter_class
-
-if TYPE_CHECKING:
-    from types import TracebackType
-
 
 __all__ = ["add_safe_globals", "clear_safe_globals", "get_safe_globals", "safe_globals"]
 
@@ -43,14 +39,10 @@ _TORCHS_HOOKS = (
 )  # fmt: skip
 _TORCHS_RNN = ("_flat_weights", "_flat_weights_names", "_flat_weight_refs", "_all_weights")
 _TORCHS_FILES = {
-    "modules.batchnorm": "LazyBatchNorm1d LazyBatchNorm2d LazyBatchNorm3d",
     "modules.channelshuffle": "ChannelShuffle",
-    "modules.conv": "LazyConv1d LazyConv2d LazyConv3d LazyConvTranspose1d LazyConvTranspose2d"
-    " LazyConvTranspose3d",
     "modules.fold": "Fold Unfold",
-    "modules.instancenorm": "InstanceNorm1d InstanceNorm2d InstanceNorm3d LazyInstanceNorm1d"
-    " LazyInstanceNorm2d LazyInstanceNorm3d",
-    "modules.linear": "LazyLinear NonDynamicallyQuantizableLinear",
+    "modules.instancenorm": "InstanceNorm1d InstanceNorm2d InstanceNorm3d",
+    "modules.linear": "NonDynamicallyQuantizableLinear",
     "modules.loss": "LinearCrossEntropyLoss",
     "modules.pixelshuffle": "PixelShuffle PixelUnshuffle",
     "modules.upsampling": "Upsample UpsamplingBilinear2d UpsamplingNearest2d",
@@ -116,12 +108,7 @@ class safe_globals:
         self.before = get_safe_globals()
         add_safe_globals(self.given)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         _safe[:] = self.before
 
 
@@ -141,6 +128,8 @@ def name_of(value: Any) -> tuple[str, str]:
         ours = name in functional.__all__ and getattr(functional, name) is value
         return ("torch.nn.functional" if ours else "torch"), name
     if module.startswith(f"{OWN}.nn."):
+        if ordinary := getattr(value, "cls_to_become", None):
+            return name_of(ordinary)[0], name  # torch has a lazy layer in the same file
         file = _TORCHS_FILE.get(name) or _TORCHS_MODULES.get(module)
         path = f"nn.{file}" if file else module.removeprefix(f"{OWN}.").replace(".more.", ".")
         return f"torch.{path}", name
@@ -164,50 +153,36 @@ def _ours() -> dict[str, Any]:
 
     All are imported at once: what a file says has no say in that.
     """
-    torch, functional, nn = [
-        importlib.import_module(f"{OWN}{part}") for part in ("", ".nn.functional", ".nn")
+    torch, functional, nn, attention, further = [
+        importlib.import_module(f"{OWN}{part}")
+        for part in ("", ".nn.functional", ".nn", ".nn.modules.attention", ".names.further")
     ]
-    further = importlib.import_module(f"{OWN}.names.further")
     operations = vars(torch) | {name: getattr(further, name) for name in further.__all__}
     computing = {name: getattr(functional, name) for name in functional.__all__}
-    found = {
+    modules = {
+        "torch": operations,
+        "torch.functional": operations,
+        "torch.nn.functional": computing,
+        "torch._C._nn": computing,
+    }
+    functions = {
         f"{module}.{name}": value
-        for module, values in {
-            "torch": operations,
-            "torch.functional": operations,
-            "torch.nn.functional": computing,
-            "torch._C._nn": computing,
-        }.items()
+        for module, values in modules.items()
         for name, value in values.items()
         if _is_our_function(value)
     }
     layers = [getattr(nn, name) for name in [*nn.modules.__all__, "DataParallel"]]
-    layers.append(
-        importlib.import_module(f"{OWN}.nn.modules.attention").__dict__[
-            "NonDynamicallyQuantizableLinear"
-        ]
-    )
-    return found | {".".join(name_of(kind)): kind for kind in layers if _is_module_class(kind)}
-
-
-def function(name: object) -> Any:
-    """`torch.tanh` for "tanh", which torch's files get as an attribute of one of its classes."""
-    found = _ours().get(f"torch.{name}") if name.__class__ is str else None
-    if not _is_our_function(found):
-        raise CheckpointError(f"the file asks for a function {name!r}, which is not known here")
-    return found
+    layers.append(attention.NonDynamicallyQuantizableLinear)
+    return functions | {".".join(name_of(kind)): kind for kind in layers if _is_module_class(kind)}
 
 
 def _is_our_function(value: object) -> bool:
     return isinstance(value, FunctionType) and str(value.__module__).startswith(_FUNCTIONS)
 
 
-def _module_class() -> Any:
-    return importlib.import_module(f"{OWN}.nn.modules.module").Module
-
-
 def _is_module_class(value: object) -> bool:
-    return isinstance(value, type) and _module_class() in value.__mro__
+    module = importlib.import_module(f"{OWN}.nn.modules.module").Module
+    return isinstance(value, type) and module in value.__mro__
 
 
 # ---- which are accepted --------------------------------------------------------------------------
@@ -331,18 +306,16 @@ def _is_method(cls: type, name: str) -> bool:
     return bool(held) and isinstance(held[0], (FunctionType, classmethod, staticmethod))
 
 
-def finish(objects: list[Any]) -> None:
-    """Check modules that have been filled, and turn torch's attributes into ours.
+def finish(obj: object) -> None:
+    """Check a module that has been filled, and turn torch's attributes into ours.
 
     Raises:
-        CheckpointError: one is no sound module.
+        CheckpointError: it is no sound module.
     """
-    for obj in objects:
-        if _is_module_class(type(obj)):
-            _finish(obj, object.__getattribute__(obj, "__dict__"), type(obj).__name__)
-
-
-def _finish(obj: object, state: dict[str, Any], kind: str) -> None:
+    if not _is_module_class(type(obj)):
+        return
+    kind = type(obj).__name__
+    state = object.__getattribute__(obj, "__dict__")
     checks: dict[str, Callable[[Any], bool]] = {
         "_parameters": lambda value: isinstance(value, parameter_class[0]),
         "_buffers": lambda value: isinstance(value, Tensor),
@@ -360,7 +333,8 @@ def _finish(obj: object, state: dict[str, Any], kind: str) -> None:
     if state.setdefault("_non_persistent_buffers_set", set()).__class__ is not set:
         raise CheckpointError(f"a {kind} has no set _non_persistent_buffers_set")
     for name in _HOOKS:
-        if state.setdefault(name, OrderedDict()):
+        held = state.get(name, {})
+        if held.__class__ not in (dict, OrderedDict) or held:
             raise CheckpointError(f"a {kind} has {name}, which are not loaded")
         state[name] = OrderedDict()
     names = {base.__name__ for base in type(obj).__mro__}
@@ -368,4 +342,5 @@ def _finish(obj: object, state: dict[str, Any], kind: str) -> None:
     for name in (*_TORCHS_HOOKS, *(_TORCHS_RNN if is_rnn else ())):
         state.pop(name, None)
     if is_rnn:
-        state["_ways"] = ("", "_reverse") if state.get("bidirectional") else ("",)
+        both = state.get("bidirectional")
+        state["_ways"] = ("", "_reverse") if both.__class__ in (bool, int) and both else ("",)

@@ -18,16 +18,16 @@ from tinygrad_edu.serialization.errors import CheckpointError
 CHUNK = 1 << 20
 """Bytes are searched, read and checked in pieces that stay in the processor's cache."""
 
-_HEADER = struct.Struct("<4s5H3I2H")  # before an entry's bytes
-_LINE = struct.Struct("<4s6H3I5H2I")  # an entry's line in the directory
-_END = struct.Struct("<4s4H2IH")  # the end record
-_END_64 = struct.Struct("<4sQ2H2I4Q")  # the same in 64 bits, and where that stands
-_WHERE_64 = struct.Struct("<4sIQI")
+HEADER = struct.Struct("<4s5H3I2H")  # before an entry's bytes
+LINE = struct.Struct("<4s6H3I5H2I")  # an entry's line in the directory
+END = struct.Struct("<4s4H2IH")  # the end record
+END_64 = struct.Struct("<4sQ2H2I4Q")  # the same in 64 bits, and where that stands
+WHERE_64 = struct.Struct("<4sIQI")
 _SIGNATURE = b"PK\x05\x06"
-_UTF8, _DESCRIBED = 0x800, 0x8  # the name's encoding; sums and sizes follow the bytes
-_FULL, _FULL_COUNT = 0xFFFFFFFF, 0xFFFF  # "see the field of 64 bits"
+UTF8, DESCRIBED = 0x800, 0x8  # the name's encoding; sums and sizes follow the bytes
+FULL, FULL_COUNT = 0xFFFFFFFF, 0xFFFF  # "see the field of 64 bits"
 _FOLDER = 0x10  # an attribute, for which torch finds no bytes
-_ZIP64, _OTHER_NAME = 1, 0x7075  # kinds of extra fields
+ZIP64, _OTHER_NAME = 1, 0x7075  # kinds of extra fields
 
 ReadAt = Callable[[int, int], bytes]
 """Reads so many bytes from there on; fewer where the file ends."""
@@ -73,7 +73,7 @@ def entries(read: ReadAt, start: int, length: int, whole: bool) -> list[Entry]:
     Raises:
         CheckpointError: it is none, is damaged, or contradicts itself.
     """
-    end = _end_record(read, start, length - _END.size)
+    end = _end_record(read, start, length - END.size)
     if end is None and not whole:
         end = _first_end_record(read, start, length)
     if end is None:
@@ -96,19 +96,19 @@ def entries(read: ReadAt, start: int, length: int, whole: bool) -> list[Entry]:
 
 def _end_record(read: ReadAt, start: int, at: int) -> _End | None:
     """The end record at `at`, if there is one that belongs to an archive beginning at `start`."""
-    raw = read(at, _END.size) if at >= start else b""
-    if len(raw) < _END.size or not raw.startswith(_SIGNATURE):
+    raw = read(at, END.size) if at >= start else b""
+    if len(raw) < END.size or not raw.startswith(_SIGNATURE):
         return None
-    _, disk, first_disk, here, count, size, place, comment = _END.unpack(raw)
+    _, disk, first_disk, here, count, size, place, comment = END.unpack(raw)
     behind = at  # of the directory
     wide = read(at - 76, 76) if at - 76 >= start else b""
     if wide[56:60] == b"PK\x06\x07":
-        _, disk_64, place_64, disks = _WHERE_64.unpack(wide[56:])
-        head, length, _, _, *more = _END_64.unpack(wide[:56])
+        _, disk_64, place_64, disks = WHERE_64.unpack(wide[56:])
+        head, length, _, _, *more = END_64.unpack(wide[:56])
         narrow = (disk, first_disk, here, count, size, place)
         if head != b"PK\x06\x06" or length != 44 or place_64 != at - 76 - start:
             return None
-        limits = (_FULL_COUNT,) * 4 + (_FULL,) * 2
+        limits = (FULL_COUNT,) * 4 + (FULL,) * 2
         same = [a in (b, limit) for a, b, limit in zip(narrow, more, limits, strict=True)]
         if disk_64 or disks != 1 or not all(same):
             raise CheckpointError("the archive has two end records, which contradict each other")
@@ -120,7 +120,7 @@ def _end_record(read: ReadAt, start: int, at: int) -> _End | None:
         raise CheckpointError("the archive claims to be one of several parts")
     if comment:
         raise CheckpointError("the archive ends with a comment, which checkpoints never have")
-    return _End(count, start + place, size, at + _END.size)
+    return _End(count, start + place, size, at + END.size)
 
 
 def _first_end_record(read: ReadAt, start: int, length: int) -> _End | None:
@@ -142,12 +142,12 @@ def _lines(data: bytes, end: _End, start: int) -> list[_Line]:
     """The lines of the directory `data`."""
     found, at = [], 0
     for _ in range(end.lines):
-        if at + _LINE.size > len(data) or not data.startswith(b"PK\x01\x02", at):
+        if at + LINE.size > len(data) or not data.startswith(b"PK\x01\x02", at):
             raise CheckpointError("the archive's directory is damaged")
-        fields = _LINE.unpack_from(data, at)
+        fields = LINE.unpack_from(data, at)
         _, _, _, flags, method, _, _, crc, packed, size, names, extras, comment = fields[:13]
         disk, attributes, place = fields[13], fields[15], fields[16]
-        at += _LINE.size + names + extras + comment
+        at += LINE.size + names + extras + comment
         if at > len(data):
             raise CheckpointError("the archive's directory is damaged")
         extra = data[at - extras - comment : at - comment]
@@ -155,7 +155,7 @@ def _lines(data: bytes, end: _End, start: int) -> list[_Line]:
         size, packed, place = _wide(extra, [size, packed, place], name)
         if method or packed != size:
             raise CheckpointError(f"entry {_shown(name)} is compressed, which checkpoints never do")
-        if flags & ~(_UTF8 | _DESCRIBED):
+        if flags & ~(UTF8 | DESCRIBED):
             raise CheckpointError(f"entry {_shown(name)} is encrypted, or of an unknown kind")
         if disk or comment or attributes & _FOLDER:
             raise CheckpointError(
@@ -171,10 +171,10 @@ def _extra_64(extra: bytes, name: bytes) -> bytes | None:
     """The field of 64-bit sizes among extra fields."""
     at, wide = 0, None
     while at < len(extra):
-        kind, size = struct.unpack_from("<HH", extra, at) if at + 4 <= len(extra) else (0, _FULL)
-        if at + 4 + size > len(extra) or kind == _OTHER_NAME or (kind == _ZIP64 and wide):
+        kind, size = struct.unpack_from("<HH", extra, at) if at + 4 <= len(extra) else (0, FULL)
+        if at + 4 + size > len(extra) or kind == _OTHER_NAME or (kind == ZIP64 and wide):
             raise CheckpointError(f"entry {_shown(name)} has an extra field that is not allowed")
-        if kind == _ZIP64:
+        if kind == ZIP64:
             wide = extra[at + 4 : at + 4 + size]
         at += 4 + size
     return wide
@@ -185,11 +185,11 @@ def _wide(extra: bytes, narrow: list[int], name: bytes) -> list[int]:
     wide = _extra_64(extra, name)
     if wide is None:
         return narrow
-    missing = narrow.count(_FULL)
+    missing = narrow.count(FULL)
     if len(wide) != 8 * missing:
         raise CheckpointError(f"entry {_shown(name)} has an extra field of a wrong size")
     values = iter(struct.unpack(f"<{missing}Q", wide))
-    return [next(values) if value == _FULL else value for value in narrow]
+    return [next(values) if value == FULL else value for value in narrow]
 
 
 def _checked(read: ReadAt, line: _Line, following: int) -> Entry:
@@ -198,21 +198,21 @@ def _checked(read: ReadAt, line: _Line, following: int) -> Entry:
     It must fill the space up to the `following` one.
     """
     name = line.name
-    raw = read(line.at, _HEADER.size)
-    if len(raw) < _HEADER.size or not raw.startswith(b"PK\x03\x04"):
+    raw = read(line.at, HEADER.size)
+    if len(raw) < HEADER.size or not raw.startswith(b"PK\x03\x04"):
         raise CheckpointError(f"entry {_shown(name)} is not where the directory says")
-    _, _, flags, method, _, _, crc, packed, size, names, extras = _HEADER.unpack(raw)
-    more = read(line.at + _HEADER.size, names + extras)
+    _, _, flags, method, _, _, crc, packed, size, names, extras = HEADER.unpack(raw)
+    more = read(line.at + HEADER.size, names + extras)
     if more[:names] != name or (flags, method) != (line.flags, 0):
         raise CheckpointError(f"the header of entry {_shown(name)} contradicts the directory")
     extra = more[names:]
-    if flags & _DESCRIBED and (crc, packed, size) == (0, 0, 0):
+    if flags & DESCRIBED and (crc, packed, size) == (0, 0, 0):
         _extra_64(extra, name)  # torch writes sizes into it all the same
     elif (crc, *_wide(extra, [size, packed], name)) != (line.crc, line.size, line.size):
         raise CheckpointError(f"the header of entry {_shown(name)} states another size or checksum")
-    start = line.at + _HEADER.size + names + extras
+    start = line.at + HEADER.size + names + extras
     rest = following - start - line.size
-    if rest not in ((12, 16, 20, 24) if flags & _DESCRIBED else (0,)):
+    if rest not in ((12, 16, 20, 24) if flags & DESCRIBED else (0,)):
         raise CheckpointError(
             f"entry {_shown(name)} claims {line.size} bytes at {start}, which do not fill the space"
             " up to the next"
@@ -225,13 +225,13 @@ def _checked(read: ReadAt, line: _Line, following: int) -> Entry:
 def _descriptions(line: _Line) -> list[bytes]:
     """What may follow the bytes of an entry whose header left sum and sizes open."""
     wide = struct.pack("<IQQ", line.crc, line.size, line.size)
-    narrow = struct.pack("<III", line.crc, min(line.size, _FULL), min(line.size, _FULL))
+    narrow = struct.pack("<III", line.crc, min(line.size, FULL), min(line.size, FULL))
     return [mark + sums for mark in (b"PK\x07\x08", b"") for sums in (narrow, wide)]
 
 
 def _decoded(name: bytes, flags: int) -> str:
     try:
-        return name.decode("utf-8" if flags & _UTF8 else "ascii")
+        return name.decode("utf-8" if flags & UTF8 else "ascii")
     except UnicodeDecodeError:
         raise CheckpointError(f"entry {_shown(name)} has a name of unknown encoding") from None
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable
 from itertools import filterfalse
 from typing import Any
 
@@ -23,6 +22,8 @@ MAX_SAME_HASH = 64
 _MAX_INT = 2**63
 _FREE_PARTS = 8
 """A key of more parts is paid for as if it were copied: its hash is computed each time."""
+_COPIES = 2
+"""What the functions of a pickle may copy: so many elements or bytes per byte of the pickle."""
 _STEP = 256
 """So many keys are put into a container at once."""
 _FREE_SECONDS, _SECONDS = 0.5, 3e-6
@@ -64,14 +65,32 @@ class Filling:
     that.  Which do is Python's affair, so it is time that is measured, spent in C on this thread:
     neither a debugger nor another program counts in it.
 
+    What else is copied is counted, too.
+
     Args:
-        pay: is told of the parts that a long key has.
+        length: how many bytes the pickle has.
     """
 
-    def __init__(self, pay: Callable[[int], None]) -> None:
-        self.pay = pay
+    def __init__(self, length: int) -> None:
+        self.budget = _COPIES * length
         self.seconds, self.keys = 0.0, 0
         self.counts: dict[int, tuple[object, Counter[int]]] = {}  # by the id of the container
+
+    def pay(self, count: int) -> None:
+        """Note that so many elements or bytes are copied.
+
+        What a function copies stands in the pickle, element by element.  Only a program that passes
+        the same object to functions again and again copies more than it is long.
+
+        Raises:
+            CheckpointError: it is too much.
+        """
+        self.budget -= count
+        if self.budget < 0:
+            raise CheckpointError(
+                "the pickle has the same objects copied again and again, to more than"
+                f" {_COPIES} times its own length"
+            )
 
     def fill(self, target: Any, keys: list[Any], values: list[Any] | None = None) -> None:
         """Put keys with their values into a dictionary, or without into a set.
@@ -111,11 +130,10 @@ class Filling:
 
     def _count(self, container: Any, keys: list[Any]) -> None:
         """Count the hashes of keys that are about to be put into a container."""
-        found = self.counts.get(id(container))
-        if found is None:
+        if id(container) not in self.counts:
             there = [key for key in container if key.__class__ not in SECRET]
-            found = self.counts[id(container)] = container, Counter(map(hash, there))
-        counts = found[1]
+            self.counts[id(container)] = container, Counter(map(hash, there))
+        _, counts = self.counts[id(container)]
         new = dict.fromkeys(filterfalse(container.__contains__, keys))
         counts.update(map(hash, new))
         if max(map(counts.__getitem__, map(hash, new)), default=0) > MAX_SAME_HASH:

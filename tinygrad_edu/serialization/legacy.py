@@ -9,8 +9,7 @@ objects are read twice: to learn how much memory each storage claims, and with t
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Callable
+import pickle
 from typing import Any
 
 import numpy as np
@@ -18,8 +17,8 @@ import numpy as np
 from tinygrad_edu.serialization.errors import CheckpointError
 from tinygrad_edu.serialization.formats import LEGACY
 from tinygrad_edu.serialization.memory import MapLocation, Memory, Place, placement
-from tinygrad_edu.serialization.names import StorageType, StoredMemory, integer, short
-from tinygrad_edu.serialization.reading import ACTIONS, Unpickler
+from tinygrad_edu.serialization.names import StoredMemory, integer, is_record, short
+from tinygrad_edu.serialization.reading import Unpickler
 
 _VERSION = 1001
 
@@ -30,16 +29,10 @@ def read(data: bytes, map_location: MapLocation, whole: bool) -> tuple[Any, int]
     Raises:
         CheckpointError: it is damaged, or asks for something that loading never does.
     """
-    try:
-        return _read(data, placement(map_location), whole)
-    except (UnicodeDecodeError, struct.error) as error:
-        raise CheckpointError(f"the file is damaged: {error}") from None
-
-
-def _read(data: bytes, place: Place, whole: bool) -> tuple[Any, int]:
+    place = placement(map_location)
     version, at = _plain(data, len(LEGACY))
     machine, begin = _plain(data, at)
-    if version != _VERSION:
+    if version.__class__ is not int or version != _VERSION:
         raise CheckpointError(f"the file's format version is {short(version)}, not {_VERSION}")
     if machine.__class__ is not dict or machine.get("little_endian") is not True:
         raise CheckpointError("the file's tensors are big-endian, which is not supported")
@@ -51,14 +44,8 @@ def _read(data: bytes, place: Place, whole: bool) -> tuple[Any, int]:
         raise CheckpointError("the list of storages does not fit those that tensors refer to")
     for name in names:
         at = storages.fill(name, data, at)
-    moved: dict[str, Memory] = {}
-
-    def find(name: str, location: str, size: int) -> Memory:
-        if name not in moved:
-            moved[name] = place(storages.found[name][0], location, lambda memory: None)
-        return moved[name]
-
-    return _Unpickler(data, find, whole, begin).load(), at
+    storages.move(place)
+    return _Unpickler(data, storages.claim, whole, begin).load(), at
 
 
 def _plain(data: bytes, at: int) -> tuple[Any, int]:
@@ -76,62 +63,61 @@ class _Storages:
 
     def __init__(self, length: int) -> None:
         self.left = length
-        self.found: dict[str, tuple[Memory, bool]] = {}
+        self.found: dict[str, Memory] = {}
+        self.locations: dict[str, str] = {}
+        self.unfilled: set[str] = set()
 
     def claim(self, name: str, location: str, size: int) -> Memory:
         if name not in self.found:
             self.left -= size
             if self.left < 0:
                 raise CheckpointError(f"storage '{name}' claims {size} bytes, more than there are")
-            self.found[name] = Memory(np.empty(size, np.uint8), size), False
-        return self.found[name][0]
-
-    def fill(self, name: Any, data: bytes, at: int) -> int:
-        """Copy a storage's bytes from the file; returns where they end."""
-        memory, full = self.found.get(name, (None, True)) if name.__class__ is str else (None, True)
-        if memory is None or full:
-            raise CheckpointError(f"the list of storages has {short(name)} twice or for nothing")
-        (count,) = struct.unpack_from("<q", data, at)
-        end = at + 8 + memory.size
-        # The number is that of elements, of which the file does not say here how long they are.
-        if end > len(data) or (count * memory.itemsize != memory.size):
-            raise CheckpointError(
-                f"storage '{name}' does not have the {memory.size} bytes it claims"
-            )
-        memory.base[:] = np.frombuffer(data, np.uint8, memory.size, at + 8)
-        self.found[name] = memory, True
-        return end
-
-
-class _Unpickler(Unpickler):
-    """Reads one of several pickles; strings may be Python 2's, and a storage says its size."""
-
-    def __init__(
-        self, data: bytes, claim: Callable[[str, str, int], Memory], whole: bool, at: int
-    ) -> None:
-        super().__init__(data, lambda name, location: claim(name, location, 0), whole, at)
-        self.claim = claim
-
-    def persistent(self) -> None:
-        """("storage", type, name, location, numel, part) or ("module", class, file, source)."""
-        found = self.pop()
-        if found.__class__ is tuple and len(found) == 4 and found[0] == "module":
-            self.push(found[1])
-            return
-        if found.__class__ is not tuple or len(found) != 6 or found[0] != "storage":
-            raise CheckpointError("the pickle refers to something outside that is no storage")
-        _, kind, name, location, numel, part = found
-        if not isinstance(kind, StorageType) or {type(name), type(location)} != {str}:
-            raise CheckpointError("a storage has no known type, no name or no location")
-        unit = 1 if kind.dtype is None else kind.dtype.itemsize
-        size = integer(numel, "storage") * unit
-        memory = self.claim(name, location, size)
+            self.found[name] = Memory(np.empty(size, np.uint8), size)
+            self.locations[name] = location
+            self.unfilled.add(name)
+        memory = self.found[name]
         if memory.size != size:
             raise CheckpointError(
                 f"storage '{name}' claims {size} bytes here, and others elsewhere"
             )
-        memory.itemsize = unit
-        self.push(StoredMemory(_part(memory, part, unit), kind.dtype))
+        return memory
+
+    def fill(self, name: Any, data: bytes, at: int) -> int:
+        """Copy a storage's bytes from the file; returns where they end."""
+        if name.__class__ is not str or name not in self.unfilled:
+            raise CheckpointError(f"the list of storages has {short(name)} twice or for nothing")
+        memory = self.found[name]
+        count = int.from_bytes(data[at : at + 8], "little", signed=True)
+        end = at + 8 + memory.size
+        # The number is that of elements, of which the file does not say here how long they are.
+        if end > len(data) or count * memory.itemsize != memory.size:
+            raise CheckpointError(
+                f"storage '{name}' does not have the {memory.size} bytes it claims"
+            )
+        memory.base[:] = np.frombuffer(data, np.uint8, memory.size, at + 8)
+        self.unfilled.remove(name)
+        return end
+
+    def move(self, place: Place) -> None:
+        """Bring the storages, now full, to where they are wanted."""
+        for name, location in self.locations.items():
+            self.found[name] = place(self.found[name], location, lambda memory: None)
+
+
+class _Unpickler(Unpickler):
+    """Reads one of several pickles; strings may be Python 2's, and storages have parts."""
+
+    def persistent(self) -> None:
+        """("storage", type, name, location, numel, part) or ("module", class, file, source)."""
+        found = self.pop()
+        if is_record(found, "module", 4):
+            self.push(found[1])
+            return
+        self.push(found[:-1] if found.__class__ is tuple else found)
+        super().persistent()
+        memory, kind = self.pop()
+        memory.itemsize = kind.itemsize
+        self.push(StoredMemory(_part(memory, found[-1], kind.itemsize), kind))
 
 
 def _part(memory: Memory, part: object, unit: int) -> Memory:
@@ -148,7 +134,7 @@ def _part(memory: Memory, part: object, unit: int) -> Memory:
     return found
 
 
-_Unpickler.actions = ACTIONS | {
-    ord("U"): lambda p: p.push(p.take(p.number("<B")).decode()),
-    ord("T"): lambda p: p.push(p.take(p.number("<I")).decode()),
+_Unpickler.actions = Unpickler.actions | {
+    pickle.SHORT_BINSTRING[0]: lambda p: p.string(p.number("<B"), "strict"),
+    pickle.BINSTRING[0]: lambda p: p.string(p.number("<I"), "strict"),
 }

@@ -76,8 +76,8 @@ class Shelf:
         self.found: dict[str, tuple[str, Memory]] = {}
         self.unread: dict[int, tuple[Entry, Bytes]] = {}  # by the id of the bytes
 
-    def find(self, key: str, location: str) -> Memory:
-        """The memory that is the archive's entry data/`key`.
+    def find(self, key: str, location: str, size: int) -> Memory:
+        """The memory that is the archive's entry data/`key`; its size is not the claimed one.
 
         Raises:
             CheckpointError: there is no such entry.
@@ -124,38 +124,33 @@ def placement(map_location: MapLocation) -> Place:
         TypeError: it is none of the things it can be.
     """
 
-    def default(memory: Memory, location: str, complete: Callable[[Memory], None]) -> Memory:
-        return _move(memory, _known(location), complete)
-
-    if map_location is None:
-        return default
     if isinstance(map_location, (str, device)):
-        target = device(map_location)
-        return lambda memory, location, complete: _move(memory, target, complete)
-    if isinstance(map_location, dict):
-        places = map_location
-        return lambda memory, location, complete: _move(
-            memory, _known(places.get(location, location)), complete
+        map_location = device(map_location)
+    elif not (map_location is None or isinstance(map_location, dict) or callable(map_location)):
+        raise TypeError(
+            "map_location must be None, a device, its name, a dict or a function, not"
+            f" {type(map_location).__name__}"
         )
-    if callable(map_location):
 
-        def ask(memory: Memory, location: str, complete: Callable[[Memory], None]) -> Memory:
+    def place(memory: Memory, location: str, complete: Callable[[Memory], None]) -> Memory:
+        target: object = location
+        if isinstance(map_location, device):
+            target = map_location
+        elif isinstance(map_location, dict):
+            target = map_location.get(location, location)
+        elif map_location is not None:
             complete(memory)
             answer = map_location(memory, location)
-            if answer is None:
-                return default(memory, location, complete)
-            if not isinstance(answer, Memory):
+            if isinstance(answer, Memory):
+                return answer
+            if answer is not None:
                 raise TypeError(
                     "map_location must return the storage it was given, moved or not, or None;"
                     f" got {type(answer).__name__}"
                 )
-            return answer
+        return _move(memory, _known(target), complete)
 
-        return ask
-    raise TypeError(
-        "map_location must be None, a device, its name, a dict or a function, not"
-        f" {type(map_location).__name__}"
-    )
+    return place
 
 
 def _known(location: object) -> device:

@@ -6,9 +6,12 @@ archive before any memory is allocated for it.
 
 from __future__ import annotations
 
+import functools
 import importlib
+import math
 from collections import Counter, OrderedDict
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any, NamedTuple
 
 from tinygrad_edu import dtypes
@@ -38,20 +41,29 @@ class StorageType(NamedTuple):
 
     dtype: dtypes.dtype | None
 
+    @property
+    def itemsize(self) -> int:
+        """How many bytes an element has."""
+        return 1 if self.dtype is None else self.dtype.itemsize
+
 
 class StoredMemory(NamedTuple):
-    """A run of memory in the file, and what its elements are if it says so."""
+    """A run of memory in the file, and what the file says of its elements."""
 
     memory: Memory
-    dtype: dtypes.dtype | None
+    kind: StorageType
 
 
 class Function:
-    """A name that the pickle may call; what it does is in this file."""
+    """A name that the pickle may call; what it does is in this file.
 
-    def __init__(self, name: str, call: Callable[..., Any]) -> None:
+    Arguments may be objects of the program's own classes.  Their types are looked at before their
+    values are compared: `==` would call a method.
+    """
+
+    def __init__(self, name: str, call: Callable[..., Any], fills: bool = False) -> None:
         self.name, self.call = name, call
-        self.fills = call in (_ordered_dict, _counter, _set)  # its first argument is a Filling
+        self.fills = fills  # its first argument is a Filling
 
     def __repr__(self) -> str:
         return f"<{self.name}>"
@@ -70,6 +82,12 @@ def _integers(value: object, what: str) -> tuple[int, ...]:
     return tuple([integer(v, what) for v in value])
 
 
+def is_record(value: object, name: str, length: int) -> bool:
+    """Whether a value is a tuple of that length that begins with its name."""
+    found = value.__class__ is tuple and len(value) == length and value[0]
+    return found.__class__ is str and found == name
+
+
 def short(value: object) -> str:
     """A value for an error message; of a large one, its type."""
     if value.__class__ in (int, float, str, bytes, bool, type(None)):
@@ -78,23 +96,35 @@ def short(value: object) -> str:
     return f"a {type(value).__name__}"
 
 
-def _tensor(
-    stored: Any,
+def _rebuild_tensor(stored: object, offset: object, size: object, stride: object) -> Tensor:
+    return _rebuild_tensor_v2(stored, offset, size, stride, False, None)
+
+
+def _rebuild_tensor_v2(stored: object, *args: object) -> Tensor:
+    if not isinstance(stored, StoredMemory) or stored.kind.dtype is None:
+        raise CheckpointError("a tensor has no storage of a known type")
+    return _rebuild_tensor_v3(*[stored, *args[:5], stored.kind.dtype, *args[5:]])
+
+
+def _rebuild_tensor_v3(
+    stored: object,
     offset: object,
     size: object,
     stride: object,
     requires_grad: object,
-    dtype: dtypes.dtype,
+    hooks: object,
+    dtype: object,
+    metadata: object = None,
 ) -> Tensor:
     """The tensor whose first element is element `offset` of the memory."""
-    memory: Memory = stored.memory
+    if not isinstance(stored, StoredMemory) or not isinstance(dtype, dtypes.dtype):
+        raise CheckpointError("a tensor has no storage or no type")
+    memory = stored.memory
     offset = integer(offset, "offset")
     size, stride = _integers(size, "size"), _integers(stride, "stride")
     if len(size) != len(stride):
         raise CheckpointError(f"a tensor has size {size} but stride {stride}")
-    numel = 1
-    for count in size:
-        numel *= count
+    numel = math.prod(size)
     # The place of the last element, in Python's integers, which do not overflow.
     reach = [(count - 1) * step for count, step in zip(size, stride, strict=True)]
     last = offset + sum(reach) if numel else -1
@@ -113,39 +143,6 @@ def _tensor(
             raise CheckpointError(f"a tensor of {dtype} cannot require a gradient")
         tensor.requires_grad_()
     return tensor
-
-
-def _rebuild_tensor_v2(
-    stored: object,
-    offset: object,
-    size: object,
-    stride: object,
-    requires_grad: bool,
-    hooks: None,
-    metadata: object = None,
-) -> Tensor:
-    if not isinstance(stored, StoredMemory) or stored.dtype is None:
-        raise CheckpointError("a tensor has no storage of a known type")
-    return _tensor(stored, offset, size, stride, requires_grad, stored.dtype)
-
-
-def _rebuild_tensor(stored: object, offset: object, size: object, stride: object) -> Tensor:
-    return _rebuild_tensor_v2(stored, offset, size, stride, False, None)
-
-
-def _rebuild_tensor_v3(
-    stored: object,
-    offset: object,
-    size: object,
-    stride: object,
-    requires_grad: object,
-    hooks: object,
-    dtype: object,
-    metadata: object = None,
-) -> Tensor:
-    if not isinstance(stored, StoredMemory) or not isinstance(dtype, dtypes.dtype):
-        raise CheckpointError("a tensor has no storage or no type")
-    return _tensor(stored, offset, size, stride, requires_grad, dtype)
 
 
 def _rebuild_parameter(data: object, requires_grad: object, hooks: object) -> Tensor:
@@ -172,42 +169,37 @@ def _rebuild_from_type_v2(function: object, kind: object, args: object, state: o
 
 
 def _with_attributes(tensor: Tensor, state: object) -> Tensor:
-    """Attributes that a user set on a tensor; none may stand for something of the class."""
     state = state[0] if state.__class__ is tuple and len(state) == 2 else state
     if state.__class__ is not dict:
         raise CheckpointError("a tensor's attributes are no dict")
-    for name, value in state.items():
-        taken = {"array", "storage"}
-        if name.__class__ is not str or name in taken or hasattr(type(tensor), name):
-            raise CheckpointError(f"a tensor has an attribute {short(name)}, which is not free")
-        tensor.__dict__[name] = value
+    set_attributes(tensor, state)
     return tensor
+
+
+def set_attributes(obj: Any, state: dict[Any, Any]) -> None:
+    """Set what a user has set; none may stand for something that objects of the class have."""
+    for name, value in state.items():
+        if name.__class__ is not str or name in obj.__dict__ or hasattr(type(obj), name):
+            raise CheckpointError(
+                f"a {type(obj).__name__} has an attribute {short(name)}, which is not free"
+            )
+        obj.__dict__[name] = value
 
 
 _REBUILDERS = (_rebuild_tensor, _rebuild_tensor_v2, _rebuild_tensor_v3)
 
 
-def _fill(filling: Filling, target: dict[Any, Any], given: object) -> None:
-    """Put the items of a dict, or the pairs of a list, into a dictionary."""
+def _dictionary(kind: type[Any], filling: Filling, given: object = None) -> dict[Any, Any]:
+    """A dictionary of that class with the items of a dict, or the pairs of a list."""
+    pairs: Any = [*given.items()] if isinstance(given, dict) else given
     if given is None:
-        return
-    pairs = [*given.items()] if isinstance(given, dict) else given
+        pairs = []
     if pairs.__class__ is not list:
         raise CheckpointError(f"a dictionary is made of {short(given)}")
     if not all([pair.__class__ in (list, tuple) and len(pair) == 2 for pair in pairs]):
         raise CheckpointError("a dictionary is not made of pairs")
-    filling.fill(target, [pair[0] for pair in pairs], [pair[1] for pair in pairs])
-
-
-def _ordered_dict(filling: Filling, given: object = None) -> OrderedDict[Any, Any]:
-    made: OrderedDict[Any, Any] = OrderedDict()
-    _fill(filling, made, given)
-    return made
-
-
-def _counter(filling: Filling, given: object = None) -> Counter[Any]:
-    made: Counter[Any] = Counter()
-    _fill(filling, made, given)
+    made: dict[Any, Any] = kind()
+    filling.fill(made, [pair[0] for pair in pairs], [pair[1] for pair in pairs])
     return made
 
 
@@ -220,7 +212,8 @@ def _set(filling: Filling, given: object = ()) -> set[Any]:
 
 
 def _encode(text: object, encoding: object = "latin1") -> bytes:
-    if text.__class__ is not str or encoding not in ("latin1", "latin-1"):
+    known = encoding.__class__ is str and encoding in ("latin1", "latin-1")
+    if text.__class__ is not str or not known:
         raise CheckpointError("bytes are not made of a string by latin1")
     return str(text).encode("latin1")
 
@@ -250,7 +243,7 @@ def _device(kind: object, index: object = None) -> device:
 
 
 def _layout(name: object) -> str:
-    if name != "torch.strided":
+    if name.__class__ is not str or name != "torch.strided":
         raise CheckpointError(f"tensors of layout {short(name)} are not supported")
     return "torch.strided"
 
@@ -259,46 +252,49 @@ def _class(*args: object) -> Any:
     raise CheckpointError("a class of tensors is called, which torch never writes")
 
 
-def _names() -> dict[str, Any]:
-    functions: dict[str, Callable[..., Any]] = {
-        "torch._utils._rebuild_tensor": _rebuild_tensor,
-        "torch._utils._rebuild_tensor_v2": _rebuild_tensor_v2,
-        "torch._utils._rebuild_tensor_v3": _rebuild_tensor_v3,
-        "torch._utils._rebuild_parameter": _rebuild_parameter,
-        "torch._utils._rebuild_parameter_with_state": _rebuild_parameter_with_state,
-        "torch._tensor._rebuild_from_type_v2": _rebuild_from_type_v2,
-        "torch.Size": _size,
-        "torch.device": _device,
-        "torch.serialization._get_layout": _layout,
-        "torch.Tensor": _class,
-        "torch.nn.parameter.Parameter": _class,
-        "collections.OrderedDict": _ordered_dict,
-        "collections.Counter": _counter,
-        "_codecs.encode": _encode,
-    }
-    builtins: dict[str, Callable[..., Any]] = {
-        "set": _set,
-        "bytearray": _bytearray,
-        "complex": _complex,
-        "bytes": _bytes,
-    }
-    for module in ("builtins", "__builtin__"):  # its name in Python 3, and in Python 2
-        functions |= {f"{module}.{name}": call for name, call in builtins.items()}
-    names: dict[str, Any] = {name: Function(name, call) for name, call in functions.items()}
-    names |= {f"torch.{name}": StorageType(kind) for name, kind in STORAGE_NAMES.items()}
-    names["torch.storage.UntypedStorage"] = StorageType(None)
-    names |= {f"torch.{name}": kind for name, kind in dtypes.dtype._by_name.items()}
-    return names
+_CALLED: dict[str, Callable[..., Any]] = {
+    "torch._utils._rebuild_tensor": _rebuild_tensor,
+    "torch._utils._rebuild_tensor_v2": _rebuild_tensor_v2,
+    "torch._utils._rebuild_tensor_v3": _rebuild_tensor_v3,
+    "torch._utils._rebuild_parameter": _rebuild_parameter,
+    "torch._utils._rebuild_parameter_with_state": _rebuild_parameter_with_state,
+    "torch._tensor._rebuild_from_type_v2": _rebuild_from_type_v2,
+    "torch.Size": _size,
+    "torch.device": _device,
+    "torch.serialization._get_layout": _layout,
+    "torch.Tensor": _class,
+    "torch.nn.parameter.Parameter": _class,
+    "_codecs.encode": _encode,
+}
+_FILLED: dict[str, Callable[..., Any]] = {
+    "collections.OrderedDict": functools.partial(_dictionary, OrderedDict),
+    "collections.Counter": functools.partial(_dictionary, Counter),
+}
+for _module in ("builtins", "__builtin__"):  # its name in Python 3, and in Python 2
+    _FILLED[f"{_module}.set"] = _set
+    _CALLED[f"{_module}.bytearray"] = _bytearray
+    _CALLED[f"{_module}.bytes"] = _bytes
+    _CALLED[f"{_module}.complex"] = _complex
 
-
-NAMES = _names()
+NAMES: dict[str, Any] = (
+    {name: Function(name, call) for name, call in _CALLED.items()}
+    | {name: Function(name, call, fills=True) for name, call in _FILLED.items()}
+    | {f"torch.{name}": StorageType(kind) for name, kind in STORAGE_NAMES.items()}
+    | {"torch.storage.UntypedStorage": StorageType(None)}
+    | {f"torch.{name}": kind for name, kind in dtypes.dtype._by_name.items()}
+)
 """Every name that a checkpoint may use."""
 
 
 def _attribute(of: object, name: object) -> Any:
     if of is not OPERATIONS:
         raise CheckpointError(f"the file asks for an attribute of {short(of)}")
-    return classes.function(name)
+    found = classes.named(f"torch.{name}") if name.__class__ is str else None
+    if not isinstance(found, FunctionType):
+        raise CheckpointError(
+            f"the file asks for a function {short(name)}, which is not known here"
+        )
+    return found
 
 
 OPERATIONS = object()

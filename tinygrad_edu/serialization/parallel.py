@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -36,11 +37,10 @@ def for_each(work: Callable[[T, threading.Event], None], jobs: Sequence[T], size
     count = min(4, os.cpu_count() or 1, len(jobs)) if size >= 1 << 20 else 1
     helpers = [threading.Thread(target=run, daemon=True) for _ in range(count - 1)]
     try:
-        try:
+        # No more threads may be left to start, or Python may be shutting down.
+        with contextlib.suppress(RuntimeError):
             for helper in helpers:
                 helper.start()
-        except RuntimeError:  # no more threads can be started, or Python is shutting down
-            pass
         run()
         _join(helpers)
     except BaseException as error:

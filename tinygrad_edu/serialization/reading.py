@@ -8,13 +8,13 @@ own `weights_only=True` works the same way.
 
 from __future__ import annotations
 
+import pickle
 import struct
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from typing import Any, ClassVar
 
 from tinygrad_edu.serialization import classes
-from tinygrad_edu.serialization.archive import Archive
 from tinygrad_edu.serialization.errors import CheckpointError
 from tinygrad_edu.serialization.keys import Filling
 from tinygrad_edu.serialization.memory import Memory
@@ -26,13 +26,14 @@ from tinygrad_edu.serialization.names import (
     StorageType,
     StoredMemory,
     integer,
+    is_record,
+    set_attributes,
     short,
 )
 from tinygrad_edu.size import Size
 
 _MARK = object()
-_COPIES = 2
-"""What the functions of a pickle may copy: so many elements or bytes per byte of the pickle."""
+_STOP = pickle.STOP[0]
 _TABLE = 2
 """What is copied into a table of keys is paid for so many times: it takes longer."""
 _SIZED = (str, bytes, bytearray, tuple, Size, list, dict, OrderedDict, Counter, set)
@@ -40,17 +41,12 @@ _SIZED = (str, bytes, bytearray, tuple, Size, list, dict, OrderedDict, Counter, 
 
 def _weight(args: tuple[Any, ...]) -> int:
     """How many elements or bytes a function can copy at most, given these arguments."""
-    total = 0
-    for arg in args:
-        if arg.__class__ in _SIZED:
-            total += len(arg)
-            if arg.__class__ is tuple:
-                total += sum([len(part) for part in arg if part.__class__ in _SIZED])
-    return total
+    parts = [part for arg in args if arg.__class__ is tuple for part in arg]
+    return sum([len(part) for part in (*args, *parts) if part.__class__ in _SIZED])
 
 
 class Unpickler:
-    """Interprets the pickle `data`; `find(key, location)` finds a tensor's memory.
+    """Interprets the pickle `data`; `find(key, location, size)` finds a tensor's memory.
 
     With `whole` it makes modules of the running program, too: see `classes`.  The pickle begins at
     `at`, and ends where that is after `load`.
@@ -59,14 +55,13 @@ class Unpickler:
     actions: ClassVar[dict[int, Callable[[Any], None]]]
 
     def __init__(
-        self, data: bytes, find: Callable[[str, str], Memory], whole: bool = False, at: int = 0
+        self, data: bytes, find: Callable[[str, str, int], Memory], whole: bool = False, at: int = 0
     ) -> None:
         self.data, self.find, self.at, self.start = data, find, at, at
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
-        self.filling = Filling(self.pay)
+        self.filling = Filling(len(data))
         self.encoded: dict[int, tuple[str, bytes]] = {}  # bytes by the id of their letters
-        self.budget = _COPIES * len(data)
         self.whole = whole
         self.made: dict[int, Any] = {}  # objects of classes, by their ids
 
@@ -82,16 +77,18 @@ class Unpickler:
                 raise CheckpointError("the pickle ends too early")
             opcode = data[self.at]
             self.at += 1
-            if opcode == 0x2E:  # STOP
+            if opcode == _STOP:
                 if len(self.stack) != 1 or self.stack[0] is _MARK:
                     raise CheckpointError("the pickle does not end with one object")
-                classes.finish(list(self.made.values()))
+                for made in self.made.values():
+                    classes.finish(made)
                 return self.stack[0]
             action = actions.get(opcode)
             if action is None:
+                code = bytes([opcode])
                 raise CheckpointError(
-                    f"the pickle uses opcode {bytes([opcode])!r} ({_OPCODES.get(opcode, 'unknown')}"
-                    "), which torch does not write into checkpoints; it is refused"
+                    f"the pickle uses opcode {code!r} ({_OPCODES.get(code, 'unknown')}), which"
+                    " torch does not write into checkpoints; it is refused"
                 )
             action(self)
 
@@ -121,6 +118,10 @@ class Unpickler:
             raise CheckpointError("the pickle takes more from its stack than it put there")
         return self.stack.pop()
 
+    def last(self, count: int) -> list[Any]:
+        """Take off so many objects, of which the last lies on top."""
+        return [self.pop() for _ in range(count)][::-1]
+
     def top(self, *kinds: type) -> Any:
         """The object on top of the stack, which must be exactly of one of these types."""
         found = self.pop()
@@ -138,27 +139,17 @@ class Unpickler:
                 return found
         raise CheckpointError("the pickle has no mark where it needs one")
 
-    def pay(self, count: int) -> None:
-        """Note that so many elements or bytes are copied.
-
-        What a function copies stands in the pickle, element by element.  Only a program that passes
-        the same object to functions again and again copies more than it is long.
-        """
-        self.budget -= count
-        if self.budget < 0:
-            raise CheckpointError(
-                "the pickle has the same objects copied again and again, to more than"
-                f" {_COPIES} times its own length"
-            )
-
     # What each opcode does, in the order of the list below.
 
     def proto(self) -> None:
         if self.at != self.start + 1 or self.take(1) != b"\x02":
             raise CheckpointError("the pickle is not of protocol 2, which torch writes")
 
-    def string(self) -> None:
-        self.push(self.take(self.number("<I")).decode("utf-8", "surrogatepass"))
+    def string(self, length: int, errors: str = "surrogatepass") -> None:
+        try:
+            self.push(self.take(length).decode("utf-8", errors))
+        except UnicodeDecodeError as error:
+            raise CheckpointError(f"a string in the pickle is no UTF-8: {error}") from None
 
     def get(self, index: int) -> None:
         if index not in self.memo:
@@ -171,16 +162,7 @@ class Unpickler:
         self.memo[index] = self.pop()
         self.push(self.memo[index])
 
-    def tuple_of(self, count: int) -> None:
-        parts = [self.pop() for _ in range(count)]
-        self.push(tuple(parts[::-1]))
-
-    def append(self) -> None:
-        item = self.pop()
-        self.top(list).append(item)
-
-    def appends(self) -> None:
-        items = self.since_mark()
+    def append(self, items: list[Any]) -> None:
         self.top(list).extend(items)
 
     def set_items(self, items: list[Any]) -> None:
@@ -188,10 +170,6 @@ class Unpickler:
         if len(items) % 2:
             raise CheckpointError("the pickle has a key without a value")
         self.filling.fill(target, items[::2], items[1::2])
-
-    def set_item(self) -> None:
-        value = self.pop()
-        self.set_items([self.pop(), value])
 
     def name(self) -> None:
         name = f"{self.line()}.{self.line()}"
@@ -201,7 +179,7 @@ class Unpickler:
     def make(self) -> None:
         """An object of a class that was accepted, still without attributes."""
         args, cls = self.pop(), self.pop()
-        if not isinstance(cls, type) or args != ():
+        if not isinstance(cls, type) or args.__class__ is not tuple or args:
             raise CheckpointError(f"the pickle makes an object of {short(cls)}")
         made: Any = object.__new__(cls)
         self.made[id(made)] = made
@@ -216,12 +194,10 @@ class Unpickler:
         if function is ENCODE and args and id(args[0]) in self.encoded:
             self.push(self.encoded[id(args[0])][1])
             return
-        self.pay(_weight(args) * (_TABLE if function.fills else 1))
+        self.filling.pay(_weight(args) * (_TABLE if function.fills else 1))
         try:
             result = function.call(*(self.filling, *args) if function.fills else args)
-        except (CheckpointError, MemoryError):
-            raise
-        except ImportError:  # bfloat16 without ml_dtypes
+        except (CheckpointError, MemoryError, ImportError):  # bfloat16 needs ml_dtypes
             raise
         except Exception as error:
             raise CheckpointError(f"{function.name} cannot be made: {error}") from None
@@ -238,88 +214,67 @@ class Unpickler:
         target = self.top(OrderedDict)
         if state.__class__ is not dict:
             raise CheckpointError("the attributes of an OrderedDict are no dict")
-        self.pay(len(state))
-        for name, value in state.items():
-            if name.__class__ is not str or hasattr(OrderedDict, name):
-                raise CheckpointError(f"an OrderedDict has an attribute {short(name)}")
-            target.__dict__[name] = value
+        self.filling.pay(len(state))
+        set_attributes(target, state)
 
     def persistent(self) -> None:
         """A run of memory: ("storage", type, key, location, numel)."""
         found = self.pop()
-        if found.__class__ is not tuple or len(found) != 5 or found[0] != "storage":
+        if not is_record(found, "storage", 5):
             raise CheckpointError("the pickle refers to something outside that is no storage")
         _, kind, key, location, numel = found
         if not isinstance(kind, StorageType) or key.__class__ is not str:
             raise CheckpointError("a storage has no known type or no name")
         if location.__class__ is not str:
             raise CheckpointError("a storage's location is no string")
-        memory = self.find(key, location)
-        itemsize = 1 if kind.dtype is None else kind.dtype.itemsize
-        if integer(numel, "storage") != memory.size // itemsize:
+        itemsize = kind.itemsize
+        memory = self.find(key, location, integer(numel, "storage") * itemsize)
+        if numel != memory.size // itemsize:
             raise CheckpointError(
                 f"storage '{key}' claims {numel} elements of {itemsize} bytes, but the archive"
                 f" holds {memory.size} bytes of it"
             )
-        self.push(StoredMemory(memory, kind.dtype))
+        self.push(StoredMemory(memory, kind))
 
     def long(self) -> None:
         self.push(int.from_bytes(self.take(self.take(1)[0]), "little", signed=True))
 
 
-ACTIONS: dict[int, Callable[[Any], None]] = {
-    ord(opcode): action
-    for opcode, action in {
-        "\x80": Unpickler.proto,
-        "}": lambda p: p.push({}),
-        "]": lambda p: p.push([]),
-        ")": lambda p: p.push(()),
-        "(": lambda p: p.push(_MARK),
-        "N": lambda p: p.push(None),
-        "\x88": lambda p: p.push(True),
-        "\x89": lambda p: p.push(False),
-        "K": lambda p: p.push(p.number("<B")),
-        "M": lambda p: p.push(p.number("<H")),
-        "J": lambda p: p.push(p.number("<i")),
-        "\x8a": Unpickler.long,
-        "G": lambda p: p.push(p.number(">d")),
-        "X": Unpickler.string,
-        "q": lambda p: p.put(p.number("<B")),
-        "r": lambda p: p.put(p.number("<I")),
-        "h": lambda p: p.get(p.number("<B")),
-        "j": lambda p: p.get(p.number("<I")),
-        "\x85": lambda p: p.tuple_of(1),
-        "\x86": lambda p: p.tuple_of(2),
-        "\x87": lambda p: p.tuple_of(3),
-        "t": lambda p: p.push(tuple(p.since_mark())),
-        "a": Unpickler.append,
-        "e": Unpickler.appends,
-        "s": Unpickler.set_item,
-        "u": lambda p: p.set_items(p.since_mark()),
-        "c": Unpickler.name,
-        "R": Unpickler.reduce,
-        "\x81": Unpickler.make,
-        "b": Unpickler.build,
-        "Q": lambda p: p.persistent(),
+Unpickler.actions = {
+    code[0]: action
+    for code, action in {
+        pickle.PROTO: Unpickler.proto,
+        pickle.EMPTY_DICT: lambda p: p.push({}),
+        pickle.EMPTY_LIST: lambda p: p.push([]),
+        pickle.EMPTY_TUPLE: lambda p: p.push(()),
+        pickle.MARK: lambda p: p.push(_MARK),
+        pickle.NONE: lambda p: p.push(None),
+        pickle.NEWTRUE: lambda p: p.push(True),
+        pickle.NEWFALSE: lambda p: p.push(False),
+        pickle.BININT1: lambda p: p.push(p.number("<B")),
+        pickle.BININT2: lambda p: p.push(p.number("<H")),
+        pickle.BININT: lambda p: p.push(p.number("<i")),
+        pickle.LONG1: Unpickler.long,
+        pickle.BINFLOAT: lambda p: p.push(p.number(">d")),
+        pickle.BINUNICODE: lambda p: p.string(p.number("<I")),
+        pickle.BINPUT: lambda p: p.put(p.number("<B")),
+        pickle.LONG_BINPUT: lambda p: p.put(p.number("<I")),
+        pickle.BINGET: lambda p: p.get(p.number("<B")),
+        pickle.LONG_BINGET: lambda p: p.get(p.number("<I")),
+        pickle.TUPLE1: lambda p: p.push(tuple(p.last(1))),
+        pickle.TUPLE2: lambda p: p.push(tuple(p.last(2))),
+        pickle.TUPLE3: lambda p: p.push(tuple(p.last(3))),
+        pickle.TUPLE: lambda p: p.push(tuple(p.since_mark())),
+        pickle.APPEND: lambda p: p.append(p.last(1)),
+        pickle.APPENDS: lambda p: p.append(p.since_mark()),
+        pickle.SETITEM: lambda p: p.set_items(p.last(2)),
+        pickle.SETITEMS: lambda p: p.set_items(p.since_mark()),
+        pickle.GLOBAL: Unpickler.name,
+        pickle.REDUCE: Unpickler.reduce,
+        pickle.NEWOBJ: Unpickler.make,
+        pickle.BUILD: Unpickler.build,
+        pickle.BINPERSID: lambda p: p.persistent(),
     }.items()
 }
-
-Unpickler.actions = ACTIONS
-
-_OPCODES = {
-    ord("i"): "INST", ord("o"): "OBJ", 0x92: "NEWOBJ_EX", 0x93: "STACK_GLOBAL",
-    0x82: "EXT1", 0x83: "EXT2", 0x84: "EXT4", ord("P"): "PERSID", 0x97: "NEXT_BUFFER",
-    0x98: "READONLY_BUFFER", ord("2"): "DUP", 0x95: "FRAME", 0x8c: "SHORT_BINUNICODE",
-    0x94: "MEMOIZE", ord("I"): "INT", ord("L"): "LONG", ord("F"): "FLOAT", ord("S"): "STRING",
-    ord("V"): "UNICODE", 0x8b: "LONG4", ord("1"): "POP_MARK",
-    ord("0"): "POP", ord("l"): "LIST", ord("d"): "DICT", ord("p"): "PUT", ord("g"): "GET",
-}  # fmt: skip
-
-
-def read(archive: Archive, find: Callable[[str, str], Memory], whole: bool) -> Any:
-    """The objects in an archive."""
-    data = archive.read("data.pkl")
-    try:
-        return Unpickler(data, find, whole).load()
-    except UnicodeDecodeError as error:
-        raise CheckpointError(f"a string in the pickle is no UTF-8: {error}") from None
+_OPCODES = {code: name for name, code in vars(pickle).items() if isinstance(code, bytes)}
+"""Python's names of all opcodes, for errors."""

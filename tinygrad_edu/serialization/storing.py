@@ -9,16 +9,17 @@ import zlib
 from collections.abc import Iterator
 from typing import Any
 
-from tinygrad_edu.serialization.directory import CHUNK
+from tinygrad_edu.serialization import directory
+from tinygrad_edu.serialization.directory import CHUNK, FULL, FULL_COUNT, ZIP64
 from tinygrad_edu.serialization.parallel import for_each
 from tinygrad_edu.serialization.writing import Span
 
 ALIGNMENT = 64
 """Where entries start, so that a mapped file can be computed on."""
 
-_HUGE = 0xFFFFFFFF  # from here on, sizes and places stand in the "zip64" extra field
-_STORED, _FLAGS, _ZIP64 = 0, 0x808, 45  # the name is UTF-8, the checksum follows the bytes
-_JAN_1980 = 0x21  # the first day that zip files know: the same state gives the same bytes
+_STORED, _JAN_1980 = 0, 0x21  # the first day of zip files: the same state gives the same bytes
+_FLAGS = directory.UTF8 | directory.DESCRIBED  # the checksum follows the bytes
+_VERSION, _VERSION_64 = 20, 45  # of the zip format: from `FULL` on sizes are in an extra field
 
 
 class Part:
@@ -31,50 +32,37 @@ class Part:
     def __init__(self, name: str, size: int, at: int, data: bytes | Span) -> None:
         self.name, self.size, self.at, self.data = name.encode(), size, at, data
         self.crc = 0
-        self.huge = size >= _HUGE
-        length = 30 + len(self.name) + (20 if self.huge else 0)
+        self.huge = size >= FULL
+        length = directory.HEADER.size + len(self.name) + (20 if self.huge else 0)
         # The gap up to the next multiple of 64 is an extra field of its own, as in torch's files.
         self.gap = -(at + length + 4) % ALIGNMENT
-        self.start = at + length + 4 + self.gap
-        self.end = self.start + size + (24 if self.huge else 16)
-
-    def header(self) -> bytes:
-        """What stands before the entry's bytes."""
-        extra = struct.pack("<HHQQ", 1, 16, self.size, self.size) if self.huge else b""
-        extra += b"FB" + struct.pack("<H", self.gap) + b"Z" * self.gap
-        fields = (_ZIP64 if self.huge else 20, _FLAGS, _STORED, 0, _JAN_1980, 0, 0, 0)
-        return struct.pack("<4s5H3I2H", b"PK\x03\x04", *fields, len(self.name), len(extra)) + (
-            self.name + extra
-        )
-
-    def description(self) -> bytes:
-        """What stands behind them, once `pieces` has given all of them."""
-        form = "<4sIQQ" if self.huge else "<4sIII"
-        return struct.pack(form, b"PK\x07\x08", self.crc, self.size, self.size)
-
-    def listing(self) -> bytes:
-        """Its line in the directory."""
-        large = [v for v in (self.size, self.size, self.at) if v >= _HUGE]
-        extra = struct.pack(f"<HH{len(large)}Q", 1, 8 * len(large), *large) if large else b""
-        size, at = min(self.size, _HUGE), min(self.at, _HUGE)
-        version = _ZIP64 if large else 20
-        return (
-            struct.pack("<4s6H", b"PK\x01\x02", version, version, _FLAGS, _STORED, 0, _JAN_1980)
-            + struct.pack("<3I3H", self.crc, size, size, len(self.name), len(extra), 0)
-            + struct.pack("<HHII", 0, 0, 0, at)
-            + self.name
-            + extra
-        )
+        self.end = at + length + 4 + self.gap + size + (24 if self.huge else 16)
 
     def pieces(self) -> Iterator[bytes]:
-        """Its bytes piece by piece, each read once; the checksum grows along."""
+        """Header, bytes and checksum piece by piece, each byte read once."""
+        extra = struct.pack("<HHQQ", ZIP64, 16, self.size, self.size) if self.huge else b""
+        extra += b"FB" + struct.pack("<H", self.gap) + b"Z" * self.gap
+        fields = (_VERSION_64 if self.huge else _VERSION, _FLAGS, _STORED, 0, _JAN_1980, 0, 0, 0)
+        header = directory.HEADER.pack(b"PK\x03\x04", *fields, len(self.name), len(extra))
+        yield header + self.name + extra
         view = memoryview(self.data) if isinstance(self.data, bytes) else self.data.bytes()
-        self.crc = crc = 0
+        self.crc = 0
         for done in range(0, self.size, CHUNK):
             piece = bytes(view[done : done + CHUNK])
-            crc = zlib.crc32(piece, crc)
+            self.crc = zlib.crc32(piece, self.crc)
             yield piece
-        self.crc = crc
+        form = "<4sIQQ" if self.huge else "<4sIII"
+        yield struct.pack(form, b"PK\x07\x08", self.crc, self.size, self.size)
+
+    def listing(self) -> bytes:
+        """Its line in the directory, once `pieces` has given all of them."""
+        large = [v for v in (self.size, self.size, self.at) if v >= FULL]
+        extra = struct.pack(f"<HH{len(large)}Q", ZIP64, 8 * len(large), *large) if large else b""
+        size, at = min(self.size, FULL), min(self.at, FULL)
+        version = _VERSION_64 if large else _VERSION
+        sums = (self.crc, size, size, len(self.name), len(extra), 0)
+        fields = (version, version, _FLAGS, _STORED, 0, _JAN_1980, *sums, 0, 0, 0, at)
+        return directory.LINE.pack(b"PK\x01\x02", *fields) + self.name + extra
 
 
 def layout(pickle: bytes, spans: list[Span]) -> list[Part]:
@@ -95,29 +83,27 @@ def layout(pickle: bytes, spans: list[Span]) -> list[Part]:
     return parts
 
 
-def directory(parts: list[Part]) -> bytes:
+def ending(parts: list[Part]) -> bytes:
     """What ends the archive: the list of its entries."""
     at = parts[-1].end
     listed = b"".join([part.listing() for part in parts])
     count, size = len(parts), len(listed)
     end = b""
-    if count >= 0xFFFF or size >= _HUGE or at >= _HUGE:
-        end = struct.pack(
-            "<4sQHHIIQQQQ", b"PK\x06\x06", 44, _ZIP64, _ZIP64, 0, 0, count, count, size, at
-        ) + struct.pack("<4sIQI", b"PK\x06\x07", 0, at + size, 1)
-    few = min(count, 0xFFFF)
-    last = (few, few, min(size, _HUGE), min(at, _HUGE), 0)
-    return listed + end + struct.pack("<4sHHHHIIH", b"PK\x05\x06", 0, 0, *last)
+    if count >= FULL_COUNT or size >= FULL or at >= FULL:
+        fields = (44, _VERSION_64, _VERSION_64, 0, 0, count, count, size, at)
+        end = directory.END_64.pack(b"PK\x06\x06", *fields)
+        end += directory.WHERE_64.pack(b"PK\x06\x07", 0, at + size, 1)
+    few = min(count, FULL_COUNT)
+    end += directory.END.pack(b"PK\x05\x06", 0, 0, few, few, min(size, FULL), min(at, FULL), 0)
+    return listed + end
 
 
 def write(parts: list[Part], file: object) -> None:
     """Write an archive to a file object, from its beginning to its end."""
     for part in parts:
-        write_all(file, part.header())
         for piece in part.pieces():
             write_all(file, piece)
-        write_all(file, part.description())
-    write_all(file, directory(parts))
+    write_all(file, ending(parts))
 
 
 def write_all(file: Any, data: bytes) -> None:
@@ -133,17 +119,15 @@ def write_in_place(parts: list[Part], file: Any) -> None:
     descriptor = file.fileno()
 
     def store(part: Part, stopped: threading.Event) -> None:
-        _write_at(descriptor, part.header(), part.at)
-        at = part.start
+        at = part.at
         for piece in part.pieces():
             if stopped.is_set():
                 return
             _write_at(descriptor, piece, at)
             at += len(piece)
-        _write_at(descriptor, part.description(), at)
 
     for_each(store, parts, parts[-1].end)
-    _write_at(descriptor, directory(parts), parts[-1].end)
+    _write_at(descriptor, ending(parts), parts[-1].end)
 
 
 def _write_at(descriptor: int, data: bytes, at: int) -> None:

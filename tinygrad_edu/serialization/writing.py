@@ -32,10 +32,8 @@ _STORAGE_OF = {kind: name for name, kind in STORAGE_NAMES.items()}
 class Span:
     """The part of an array's memory that the tensors of a checkpoint use."""
 
-    def __init__(self, number: int, owner: Any, array: Array, low: int, high: int) -> None:
-        self.number, self.owner, self.low, self.high = number, owner, low, high
-        self.array = array
-        self.kind = array.dtype
+    def __init__(self, number: int, array: Array, low: int, high: int) -> None:
+        self.number, self.array, self.low, self.high = number, array, low, high
         self.place = device_of(array)
 
     def bytes(self) -> Any:
@@ -94,20 +92,19 @@ class Pickler:
         self.holes.append((len(self.out), number))
 
     def save(self, obj: object) -> None:
-        kind = type(obj)
-        if issubclass(kind, Tensor):
-            self.shared(id(obj), obj, self.tensor)
-            return
-        writer = _WRITERS.get(kind)
         if isinstance(obj, np.generic) and obj.dtype.kind in "biufc":
             obj = obj.item()  # the same number, which weights_only=True loads
-            writer = _WRITERS.get(type(obj))
-        if writer is not None:
-            writer(self, obj)
+        kind = type(obj)
+        if kind in _VALUES:
+            _VALUES[kind](self, obj)
+        elif kind in _CONTAINERS:
+            self.shared(obj, _CONTAINERS[kind])
+        elif issubclass(kind, Tensor):
+            self.shared(obj, Pickler.tensor)
         elif isinstance(obj, (type, FunctionType)):
             self.put_global(obj)
         elif hasattr(obj, "__dict__"):
-            self.shared(id(obj), obj, self.put_object)
+            self.shared(obj, Pickler.put_object)
         else:
             self.refuse(obj, "")
 
@@ -137,16 +134,23 @@ class Pickler:
         self.out += b"h%c" % number if number < 256 else b"j" + struct.pack("<I", number)
         return True
 
-    def shared(self, key: object, obj: Any, write: Any) -> None:
+    def shared(self, obj: object, write: Callable[[Any, Any], None]) -> None:
         """Write an object, or recall it if it has been written."""
-        if not self.recall(key):
+        if not self.recall(id(obj)):
             self.alive.append(obj)  # so that no other gets its id
-            write(obj)
+            write(self, obj)
 
     def name(self, module: str, name: str) -> None:
         if not self.recall((module, name)):
             self.out += f"c{module}\n{name}\n".encode()
             self.note((module, name))
+
+    def call(self, module: str, name: str, *args: object) -> None:
+        """Write the call of a function with at most two plain values."""
+        self.name(module, name)
+        for arg in args:
+            self.save(arg)
+        self.out += (b")R", b"\x85R", b"\x86R")[len(args)]
 
     # Plain values.
 
@@ -176,10 +180,7 @@ class Pickler:
         self.out += b"G" + struct.pack(">d", obj)
 
     def put_complex(self, obj: complex) -> None:
-        self.name("__builtin__", "complex")
-        self.put_float(obj.real)
-        self.put_float(obj.imag)
-        self.out += b"\x86R"
+        self.call("__builtin__", "complex", obj.real, obj.imag)
 
     def put_str(self, obj: str) -> None:
         if not self.recall(obj):
@@ -192,38 +193,32 @@ class Pickler:
             raise ValueError(f"save(): {self.where()} is a string of {len(encoded)} bytes")
         self.out += b"X" + struct.pack("<I", len(encoded)) + encoded
 
-    # The same letters are written again for every bytearray: who calls functions on a string that
-    # is written once has it copied more often than it stands in the file, and `load` refuses that.
-
     def put_bytes(self, obj: bytes) -> None:
         if not self.recall((bytes, obj)):
             self.name("_codecs", "encode")
-            self._text(obj.decode("latin1"))
-            self.put_str("latin1")
-            self.out += b"\x86R"
+            self._letters(obj, "latin1")
             self.note((bytes, obj))
 
     def put_bytearray(self, obj: bytearray) -> None:
-        self.shared(id(obj), obj, self._new_bytearray)
-
-    def _new_bytearray(self, obj: bytearray) -> None:
         self.name("__builtin__", "bytearray")
-        self._text(obj.decode("latin1"))
-        self.put_str("latin-1")
-        self.out += b"\x86R"
+        self._letters(obj, "latin-1")
         self.note(id(obj))
+
+    def _letters(self, obj: bytes | bytearray, encoding: str) -> None:
+        """Write the call of a function with bytes as a string.
+
+        The same letters are written again for every bytearray: who calls functions on a string that
+        is written once has it copied more often than it stands in the file; `load` refuses that.
+        """
+        self._text(obj.decode("latin1"))
+        self.put_str(encoding)
+        self.out += b"\x86R"
 
     def put_dtype(self, obj: dtypes.dtype) -> None:
         self.name("torch", obj.name)
 
     def put_device(self, obj: device) -> None:
-        self.name("torch", "device")
-        self.put_str(obj.type)
-        if obj.index is None:
-            self.out += b"\x85R"
-        else:
-            self.put_int(obj.index)
-            self.out += b"\x86R"
+        self.call("torch", "device", obj.type, *([] if obj.index is None else [obj.index]))
 
     def put_size(self, obj: Size) -> None:
         self.name("torch", "Size")
@@ -254,9 +249,6 @@ class Pickler:
         self.note(id(obj))
 
     def put_list(self, obj: list[Any]) -> None:
-        self.shared(id(obj), obj, self._new_list)
-
-    def _new_list(self, obj: list[Any]) -> None:
         self.out += b"]"
         self.note(id(obj))
         self._fill_list(obj)
@@ -269,9 +261,6 @@ class Pickler:
             self.out += b"e"
 
     def put_set(self, obj: set[Any]) -> None:
-        self.shared(id(obj), obj, self._new_set)
-
-    def _new_set(self, obj: set[Any]) -> None:
         self.name("__builtin__", "set")
         self.out += b"]"
         self._fill_list(list(obj))
@@ -279,9 +268,6 @@ class Pickler:
         self.note(id(obj))
 
     def put_dict(self, obj: dict[Any, Any]) -> None:
-        self.shared(id(obj), obj, self._new_dict)
-
-    def _new_dict(self, obj: dict[Any, Any]) -> None:
         self.out += b"}"
         self.note(id(obj))
         self._fill_dict(obj)
@@ -296,11 +282,7 @@ class Pickler:
             self.out += b"u"
 
     def put_ordered(self, obj: OrderedDict[Any, Any]) -> None:
-        self.shared(id(obj), obj, self._new_ordered)
-
-    def _new_ordered(self, obj: OrderedDict[Any, Any]) -> None:
-        self.name("collections", "OrderedDict")
-        self.out += b")R"
+        self.call("collections", "OrderedDict")
         self.note(id(obj))
         self._fill_dict(obj)
         if obj.__dict__:  # a module's state_dict carries its _metadata so
@@ -309,9 +291,6 @@ class Pickler:
             self.out += b"b"
 
     def put_counter(self, obj: Counter[Any]) -> None:
-        self.shared(id(obj), obj, self._new_counter)
-
-    def _new_counter(self, obj: Counter[Any]) -> None:
         self.name("collections", "Counter")
         self.out += b"}"
         self._fill_dict(obj)
@@ -348,15 +327,11 @@ class Pickler:
             self.name("torch._utils", "_rebuild_parameter")
             self._tensor(obj.array, False)
             self.put_bool(obj.requires_grad)
-            self._no_hooks()
+            self.call("collections", "OrderedDict")  # of hooks
             self.out += b"\x87R"
         else:
             self._tensor(obj.array, obj.requires_grad)
         self.note(id(obj))
-
-    def _no_hooks(self) -> None:
-        self.name("collections", "OrderedDict")
-        self.out += b")R"
 
     def _tensor(self, array: Array, requires_grad: bool) -> None:
         kind = dtypes.from_numpy(array.dtype)
@@ -366,10 +341,7 @@ class Pickler:
         unit = kind.itemsize if typed else 1
         self.out += b"(("
         self.put_str("storage")
-        if typed:
-            self.name("torch", _STORAGE_OF[kind])
-        else:
-            self.name("torch.storage", "UntypedStorage")
+        self.name(*(("torch", _STORAGE_OF[kind]) if typed else ("torch.storage", "UntypedStorage")))
         self.put_str(str(span.number))
         self.put_str("cpu" if span.place.type == "cpu" else f"cuda:{span.place.index or 0}")
         self.later(lambda: (span.high - span.low) // unit)
@@ -378,7 +350,7 @@ class Pickler:
         self.integers(array.shape)
         self.integers(stride)
         self.put_bool(requires_grad)
-        self._no_hooks()
+        self.call("collections", "OrderedDict")  # of hooks
         if not typed:
             self.put_dtype(kind)
         self.out += b"tR"
@@ -391,10 +363,9 @@ class Pickler:
             for count, step in zip(array.shape, array.strides, strict=True)
         ]
         self.alive.append(array)
-        owner = _owner(array)
         low, high = _address(array), _address(array) + size
         kind = dtypes.from_numpy(array.dtype).name
-        key: Any = (id(owner), kind, low % size)
+        key: Any = (id(_owner(array)), kind, low % size)
         if not array.size:
             key, high, steps = (id(array), "empty"), low, [size] * array.ndim
         elif any([step < 0 or step % size for step in steps]):
@@ -402,14 +373,14 @@ class Pickler:
             key = (id(array), "copy")
             array = self.spans[key].array if key in self.spans else array.copy(order="C")
             steps = list(array.strides)
-            owner, low = array, _address(array)
+            low = _address(array)
             high = low + array.nbytes
         else:
             reach = zip(array.shape, steps, strict=True)
             high += sum([(count - 1) * step for count, step in reach])
         span = self.spans.get(key)
         if span is None:
-            span = self.spans[key] = Span(len(self.spans), owner, array, low, high)
+            span = self.spans[key] = Span(len(self.spans), array, low, high)
         span.low, span.high = min(span.low, low), max(span.high, high)
         return span, low, tuple([step // size for step in steps])
 
@@ -437,13 +408,13 @@ def check_overlap(spans: list[Span]) -> None:
     end, before = -1, ""
     ordered = sorted([s for s in spans if s.high > s.low], key=lambda s: s.low)
     for span in ordered:
-        if span.low < end and (kind := dtypes.from_numpy(span.kind).name) != before:
+        if span.low < end and (kind := dtypes.from_numpy(span.array.dtype).name) != before:
             raise RuntimeError(
                 "Cannot save multiple tensors or storages that view the same data as different"
                 f" types: {before} and {kind}"
             )
         if span.high > end:
-            end, before = span.high, dtypes.from_numpy(span.kind).name
+            end, before = span.high, dtypes.from_numpy(span.array.dtype).name
 
 
 def _check_key(key: object, where: str) -> None:
@@ -468,11 +439,14 @@ def _advice(obj: object) -> str:
     return "A checkpoint holds tensors, containers, strings, numbers, dtypes and devices"
 
 
-_WRITERS: dict[type, Any] = {
+_VALUES: dict[type, Callable[[Any, Any], None]] = {
     type(None): Pickler.put_nothing, bool: Pickler.put_bool, int: Pickler.put_int,
     float: Pickler.put_float, complex: Pickler.put_complex, str: Pickler.put_str,
-    bytes: Pickler.put_bytes, bytearray: Pickler.put_bytearray, tuple: Pickler.put_tuple,
-    list: Pickler.put_list, set: Pickler.put_set, dict: Pickler.put_dict,
-    OrderedDict: Pickler.put_ordered, Counter: Pickler.put_counter, Size: Pickler.put_size,
+    bytes: Pickler.put_bytes, tuple: Pickler.put_tuple, Size: Pickler.put_size,
     dtypes.dtype: Pickler.put_dtype, device: Pickler.put_device,
 }  # fmt: skip
+_CONTAINERS: dict[type, Callable[[Any, Any], None]] = {
+    bytearray: Pickler.put_bytearray, list: Pickler.put_list, set: Pickler.put_set,
+    dict: Pickler.put_dict, OrderedDict: Pickler.put_ordered, Counter: Pickler.put_counter,
+}  # fmt: skip
+"""What can change, so that an object met again must be the same one in the file."""
