@@ -9,6 +9,7 @@ says.
 from __future__ import annotations
 
 import os
+import pickle
 from typing import Any
 
 from tinygrad_edu.out_of_memory import told
@@ -35,7 +36,7 @@ __all__ = [
 def save(
     obj: object,
     f: Any,
-    pickle_module: object = None,
+    pickle_module: object = pickle,
     pickle_protocol: int = 2,
     _use_new_zipfile_serialization: bool = True,
     _disable_byteorder_record: bool = False,

@@ -362,10 +362,11 @@ class Pickler:
             step if count > 1 else size
             for count, step in zip(array.shape, array.strides, strict=True)
         ]
-        self.alive.append(array)
+        owner = _owner(array)
+        self.alive += [array, owner]  # or an id would come again
         low, high = _address(array), _address(array) + size
         kind = dtypes.from_numpy(array.dtype).name
-        key: Any = (id(_owner(array)), kind, low % size)
+        key: Any = (id(owner), kind, low % size)
         if not array.size:
             key, high, steps = (id(array), "empty"), low, [size] * array.ndim
         elif any([step < 0 or step % size for step in steps]):
