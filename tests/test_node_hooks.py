@@ -163,6 +163,35 @@ def what_is_saved(lib: Any) -> Any:
     ]  # fmt: skip
 
 
+def names_of_what_is_saved(lib: Any) -> Any:
+    """What a picture of the graph with `show_saved` shows: no more and no less than on torch."""
+    x, m = leaf(lib) + 1, lib.rand(3, 3, requires_grad=True) + 1
+    softmax, gelu, silu = lib.softmax, lib.nn.functional.gelu, lib.nn.functional.silu
+    made = [
+        x * (x * 2), x / (x + 1), m @ m, m @ x[:3], x @ x, x**2, x**x, 2**x, x.exp(), x.log(),
+        x.sqrt(), x.sin(), x.tanh(), x.sigmoid(), x.relu(), gelu(x), silu(x), softmax(m, 1),
+        lib.log_softmax(m, 1), m.sum(1), lib.cat([x, x]), lib.where(x > 1, x, x * 2), x.abs(),
+        x.clamp(0, 5), m.var(1), m.std(0), m.norm(), m.masked_fill(m > 1, 0.0), m.cumsum(1),
+        lib.bmm(m[None], m[None]), lib.maximum(x, x * 2), m.prod(1), lib.lerp(x, x * 2, 0.3),
+        lib.logsumexp(m, 1), m.permute(1, 0), m.view(9), lib.stack([x, x]), m[[0, 1]],
+    ]  # fmt: skip
+    nodes = [y.grad_fn for y in made]
+    return [
+        [a for a in sorted(dir(n)) if a.startswith("_saved_") and "sym_" not in a] for n in nodes
+    ]
+
+
+def a_batch_of_gradients_frees(lib: Any) -> Any:
+    x = leaf(lib)
+    for retain in (True, None):
+        y = x.exp()
+        (g,) = lib.autograd.grad(
+            y, x, lib.eye(x.numel()), retain_graph=retain, is_grads_batched=True
+        )
+        y.sum().backward()
+    return g
+
+
 def saved_but_freed(lib: Any) -> Any:
     y = leaf(lib).exp()
     y.sum().backward()
@@ -182,7 +211,8 @@ BODIES: list[Body] = [
     hook_of_a_view_whose_base_is_written, hooks_before_and_after_a_write, gradient_of_nothing,
     gradient_at_an_edge, gradients_of_a_batch, all_of_several, any_of_several,
     written_after_it_was_kept, packing_writes, types_and_names, chain_of_a_linear_layer,
-    what_is_saved, saved_but_freed, nodes_walked,
+    what_is_saved, names_of_what_is_saved, a_batch_of_gradients_frees, saved_but_freed,
+    nodes_walked,
 ]  # fmt: skip
 
 

@@ -152,7 +152,7 @@ def grad(
     if materialize_grads and allow_unused is False:
         raise ValueError("Expected allow_unused to be True or not passed when materialize_grads")
     if is_grads_batched:
-        return _batched(outputs, inputs, grad_outputs, create_graph, allow_unused)
+        return _batched(outputs, inputs, grad_outputs, retain_graph, create_graph, allow_unused)
     if not only_inputs:
         warnings.warn(
             "only_inputs argument is deprecated and is ignored now (defaults to True). To"
@@ -185,15 +185,28 @@ def grad(
 
 
 def _batched(
-    outputs: object, inputs: object, grad_outputs: Any, create: bool, allow_unused: bool | None
+    outputs: object,
+    inputs: object,
+    grad_outputs: Any,
+    retain: bool | None,
+    create: bool,
+    allow_unused: bool | None,
 ) -> Values:
     """`grad`, once for every row of the `grad_outputs`, stacked."""
     if grad_outputs is None:
         raise ValueError("grad(): is_grads_batched needs grad_outputs, a batch of gradients")
     rows = [grad_outputs] if isinstance(grad_outputs, TensorBase) else list(grad_outputs)
+    batch = [list(row) for row in zip(*rows, strict=True)]
     each = [
-        grad(outputs, inputs, list(row), True, create, allow_unused=allow_unused)
-        for row in zip(*rows, strict=True)
+        grad(
+            outputs,
+            inputs,
+            row,
+            retain if row is batch[-1] else True,
+            create,
+            allow_unused=allow_unused,
+        )
+        for row in batch
     ]
     stack: Any = sys.modules["tinygrad_edu.ops.joining"].stack
     return tuple([None if g[0] is None else stack(g) for g in zip(*each, strict=True)])

@@ -13,7 +13,7 @@ from __future__ import annotations
 import copy
 import functools
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from tinygrad_edu.dtypes import NumpyDtype
@@ -114,40 +114,38 @@ class TorchNode(Shown):
         return [n for n in names if not n.startswith("_saved_") or hasattr(self, n)]
 
     def saved(self, name: str) -> Any:
-        """What it keeps that torch calls `_saved_` and this name."""
+        """What it keeps of an argument or of the output, under the operation's name for it."""
         if self.kept is None:
             raise RuntimeError(versions.FREED)
         kept = dict(zip(self.plan.names, self.kept, strict=False))
-        for ours in _our_names(name, self.plan.op):
-            if ours in kept:
-                value = kept[ours]
-                return wrap(value) if hasattr(value, "dtype") else value
-        raise AttributeError(
-            f"{type(self).__name__!r} object has no attribute '_saved_{name}'; it keeps"
-            f" {', '.join(kept) or 'nothing'}"
-        )
+        if name not in kept:
+            raise AttributeError(
+                f"{type(self).__name__!r} object keeps no {name!r} but"
+                f" {', '.join(kept) or 'nothing'}"
+            )
+        value = kept[name]
+        return wrap(value) if hasattr(value, "dtype") else value
 
 
-def _our_names(theirs: str, op: Any) -> Iterator[str]:
-    """What an argument may be called here that torch calls so."""
-    yield theirs
-    inputs = [*getattr(op, "parameters", ())]
-    if theirs == "result":
-        yield "y"
-    elif theirs in ("self", "input") and inputs:
-        yield inputs[0]
-    elif theirs in ("other", "mat2", "exponent", "vec", "tensor") and len(inputs) > 1:
-        yield inputs[1]
-    elif theirs == "self_sym_sizes" and inputs:
-        yield f"{inputs[0]}_shape"
+_THEIRS = {
+    "y": "result", "x": "self", "a": "self", "b": "other", "dims": "dim", "p": "ord",
+    "size": "normalized_shape",
+}  # fmt: skip
+"""What torch calls, as a rule, what an operation keeps under these names; others are the same."""
+_OF_NODES = {
+    "Mm b": "mat2", "Bmm b": "mat2", "Mv b": "vec", "Dot b": "tensor", "Addmm x": "mat1",
+    "Convolution x": "input", "NativeLayerNorm x": "input", "NativeBatchNorm x": "input",
+    "Max index": "indices", "Min index": "indices", "Embedding index": "indices",
+    "Index index": "indices", "Permute dims": "dims",
+}  # fmt: skip
 
 
-_TORCH = ("result", "self", "other", "mat2", "exponent", "vec", "tensor", "self_sym_sizes")
-"""torch's names of the output, the first input, the second input and the shape of the first."""
-
-
-def _saved(name: str) -> property:
-    return property(lambda node: node.saved(name))
+def _saved(word: str, name: str) -> dict[str, property]:
+    """The attributes by which nodes called `word` show what they keep of an argument."""
+    theirs = _OF_NODES.get(f"{word} {name}") or _THEIRS.get(name, name)
+    value: Any = property(lambda node: node.saved(name))
+    shape: Any = property(lambda node: node.saved(f"{name}_shape"))
+    return {f"_saved_{theirs}": value, f"_saved_{theirs}_sym_sizes": shape}
 
 
 def _shown(node: Node) -> int:
@@ -179,7 +177,9 @@ def node_class(chain: str, parameters: tuple[str, ...] = ()) -> type[TorchNode]:
     """
     word = class_name(re.split(r"[^\w:]", chain.lstrip("~"), maxsplit=1)[0])
     part = type(word, (TorchPart,), {"__module__": __name__})
-    own: Options = {f"_saved_{name}": _saved(name) for name in (*_TORCH, *parameters)}
+    own: Options = {}
+    for name in (*parameters, "y"):
+        own |= _saved(word.partition("Backward")[0], name)
     own |= {"chain": chain, "part_class": part, "__module__": __name__}
     return type(word, (TorchNode,), own)
 
@@ -188,7 +188,7 @@ def shown_as(result: Result, chain: str, **inputs: Any) -> Result:
     """The result of several operations, shown as torch's chain of these `inputs`."""
     node = getattr(result, "node", None)
     if node is not None and not node.is_leaf:
-        cls = node_class(chain)
+        cls = node_class(chain, getattr(node.plan.op, "names", ()))
         made = copy_as(node, cls.part_class if isinstance(node, Part) else cls)
         if inputs:
             made.sources = {name: current_node(t) for name, t in inputs.items()}
