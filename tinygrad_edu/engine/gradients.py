@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import sys
 import warnings
 from collections.abc import Sequence
@@ -185,29 +186,16 @@ def grad(
 
 
 def _batched(
-    outputs: object,
-    inputs: object,
-    grad_outputs: Any,
-    retain: bool | None,
-    create: bool,
+    outputs: object, inputs: object, grad_outputs: Any, retain: bool | None, create: bool,
     allow_unused: bool | None,
-) -> Values:
+) -> Values:  # fmt: skip
     """`grad`, once for every row of the `grad_outputs`, stacked."""
     if grad_outputs is None:
         raise ValueError("grad(): is_grads_batched needs grad_outputs, a batch of gradients")
     rows = [grad_outputs] if isinstance(grad_outputs, TensorBase) else list(grad_outputs)
     batch = [list(row) for row in zip(*rows, strict=True)]
-    each = [
-        grad(
-            outputs,
-            inputs,
-            row,
-            retain if row is batch[-1] else True,
-            create,
-            allow_unused=allow_unused,
-        )
-        for row in batch
-    ]
+    walk = functools.partial(grad, outputs, inputs, create_graph=create, allow_unused=allow_unused)
+    each = [walk(row, retain_graph=retain if row is batch[-1] else True) for row in batch]
     stack: Any = sys.modules["tinygrad_edu.ops.joining"].stack
     return tuple([None if g[0] is None else stack(g) for g in zip(*each, strict=True)])
 
