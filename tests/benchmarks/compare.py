@@ -25,7 +25,9 @@ HERE = pathlib.Path(__file__).resolve().parent
 LIBRARIES = ("tinygrad_edu", "torch", "compiled", "limit", "jax", "mygrad", "autograd")
 BY_STEP = ("compiled", "limit", "jax")
 AVX2 = {  # what a processor without AVX-512 would do, as far as each library can be told
-    "NPY_DISABLE_CPU_FEATURES": "AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL",
+    "NPY_DISABLE_CPU_FEATURES": (  # NumPy 2.4 has the first, older ones the last; all warn of others
+        "X86_V4 AVX512_ICL AVX512_SPR AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL"
+    ),
     "OPENBLAS_CORETYPE": "Haswell",
     "ATEN_CPU_CAPABILITY": "avx2",
     "ONEDNN_MAX_CPU_ISA": "AVX2",
@@ -105,8 +107,9 @@ def imports(libraries, rounds):
 def machine():
     """The processor, the interpreter, the vector instructions NumPy finds, the BLAS's kernels."""
     code = (
-        "import numpy as np; f = np._core._multiarray_umath.__cpu_features__;"
-        "print('NumPy', np.__version__, 'uses', *[n for n, has in f.items() if has][-3:]);"
+        "import numpy as np; m = np._core._multiarray_umath;"
+        "known = [*m.__cpu_baseline__, *m.__cpu_dispatch__];"
+        "print('NumPy', np.__version__, 'uses', *[n for n in known if m.__cpu_features__[n]]);"
         "from threadpoolctl import threadpool_info as i;"
         "print(*[(p['internal_api'], p['version'], p['architecture']) for p in i()])"
     )
