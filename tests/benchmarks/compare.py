@@ -25,7 +25,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 LIBRARIES = ("tinygrad_edu", "torch", "compiled", "limit", "jax", "mygrad", "autograd")
 BY_STEP = ("compiled", "limit", "jax")
 AVX2 = {  # what a processor without AVX-512 would do, as far as each library can be told
-    "NPY_DISABLE_CPU_FEATURES": (  # NumPy 2.4 has the first, older ones the last; all warn of others
+    "NPY_DISABLE_CPU_FEATURES": (  # NumPy 2.4 knows the first, older ones the last
         "X86_V4 AVX512_ICL AVX512_SPR AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL"
     ),
     "OPENBLAS_CORETYPE": "Haswell",
