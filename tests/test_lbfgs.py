@@ -48,6 +48,13 @@ OPTIONS = [
 ]  # fmt: skip
 
 
+def test_without_a_history_it_fails_as_on_torch() -> None:
+    """At the second step: there is nothing to drop for what is to be remembered."""
+    for lib in (ours, torch):
+        with pytest.raises(IndexError, match="pop from empty list"):
+            train(lib, "quartic", {"history_size": 0}, 2, "float64")
+
+
 def train(
     lib: Any, problem: str, options: dict[str, Any], steps: int, dtype: str, by: float = 1.0
 ) -> Any:

@@ -139,8 +139,9 @@ class LBFGS(Optimizer):
         if curvature > 1e-10:
             xp = module_of(g)
             for kept, new in zip((ys, ss, rhos), (y, s, 1.0 / curvature), strict=True):
+                if len(kept) == history_size:
+                    kept.pop(0)
                 kept.append(wrap(xp.asarray(new)))
-                del kept[:-history_size]
             state["H_diag"] = wrap(xp.asarray(curvature / y.dot(y)))
         q, alphas = -g, []
         for y, s, rho in zip(ys[::-1], ss[::-1], rhos[::-1], strict=True):
