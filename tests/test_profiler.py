@@ -271,3 +271,8 @@ def test_an_optimizer_that_fails_leaves_the_next_step_its_own_event() -> None:
     parents = {e.name: e.cpu_parent and e.cpu_parent.name for e in prof.events()}
     assert parents["Optimizer.step#Fails.step"] == "first"
     assert parents["Optimizer.step#SGD.step"] == "second" and parents["second"] is None
+
+
+def test_what_was_asked_for_can_be_read() -> None:
+    found = tg.profiler.profile(record_shapes=True, profile_memory=True)
+    assert (found.record_shapes, found.profile_memory, found.with_stack) == (True, True, False)

@@ -45,7 +45,8 @@ class profile:
         if unknown:
             name = min(unknown)
             raise TypeError(f"profile.__init__() got an unexpected keyword argument {name!r}")
-        self.enabled, self.profile_memory, self.acc_events = enabled, profile_memory, acc_events
+        self.enabled, self.record_shapes, self.with_stack = enabled, record_shapes, with_stack
+        self.profile_memory, self.acc_events = profile_memory, acc_events
         self.recorder = Recorder(record_shapes, profile_memory, with_stack)
         self.metadata: dict[str, Any] = {}
         self.found: EventList | None = None
