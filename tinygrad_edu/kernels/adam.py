@@ -74,8 +74,8 @@ class Numbers:
         """Make them those of step `t` = 1, 2, ..."""
         lr, beta1, beta2, eps, weight_decay = self.options
         rate, c, shrink = -lr / (1 - beta1**t), (1 - beta2**t) ** 0.5, 1 - lr * weight_decay
-        if self.dtype is not None and self.dtype.char == "f":
-            rate, c = float(np.float32(rate)), float(np.float32(c))  # torch rounds these two
+        if self.dtype is not None:  # torch rounds these two to the arrays' dtype
+            rate, c = map(float, np.array([rate, c], self.dtype))
         values = 1 - beta1, beta2, 1 - beta2, rate * c, c * eps, shrink, weight_decay, beta1
         if self.dtype is None:
             self.arrays = values

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         tensors,
     )
 else:
+    # `from ... import launch` asks here before it looks for a file
     _ROOMS = "attention elementwise embedding epilogues flash norm products softmax tensors"
     __getattr__, __dir__ = later(__name__, {"": [*_ROOMS.split(), "checks", "launch"]})
 
