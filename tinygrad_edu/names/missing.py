@@ -96,11 +96,11 @@ def later(
 
 
 def why(known: list[str], name: str) -> str:
-    from difflib import get_close_matches  # here, because only errors need it
-
-    from tinygrad_edu.names.reasons import REASONS
+    from tinygrad_edu.names.reasons import REASONS  # here, because only errors need these
 
     if name in REASONS:
         return f": {REASONS[name]}"
+    from difflib import get_close_matches
+
     near = get_close_matches(name, [n for n in known if not n.startswith("_")], 1, 0.6)
     return f"; the nearest is {near[0]!r}" if near else ""
