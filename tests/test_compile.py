@@ -326,3 +326,24 @@ def test_a_result_in_another_layout_than_it_is_computed() -> None:
     expected = bits(torch.relu(x.expand(4, 3)))
     assert [bits(compiled(x)) for _ in range(4)] == [expected] * 4
     assert "stored(" in explained(compiled)
+
+
+def test_hooks_of_a_leaf_and_of_its_node_in_a_replay() -> None:
+    """The node's hook is given the gradient as the tensor's hook has left it."""
+
+    def heard(compiled: bool) -> list[float]:
+        w, told = torch.ones(1, requires_grad=True), []
+        w.register_hook(lambda g: g * 3)
+        node = (w * 1).grad_fn.next_functions[0][0]
+        node.register_hook(lambda inputs, outputs: told.append(outputs[0].item()))
+
+        def step(x: torch.Tensor) -> None:
+            (w * x).sum().backward()
+
+        run = torch.compile(step, fullgraph=True) if compiled else step
+        for x in (1.0, 2.0, 4.0):
+            run(torch.tensor([x]))
+        assert not compiled or "land" in torch.compiler.explain(run)
+        return [*told, w.grad.item()]
+
+    assert heard(True) == heard(False) == [3.0, 6.0, 12.0, 21.0]

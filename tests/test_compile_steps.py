@@ -478,24 +478,3 @@ def test_an_optimizers_state_is_guarded_where_the_step_names_it() -> None:
         found.append(losses + [run().item() for _ in range(3)])
         assert not compiled or "recorded:" in explained(run)
     assert found[0] == found[1]
-
-
-def test_hooks_of_a_leaf_and_of_its_node_in_a_replay() -> None:
-    """The node's hook is given the gradient as the tensor's hook has left it."""
-
-    def heard(compiled: bool) -> list[float]:
-        w, told = torch.ones(1, requires_grad=True), []
-        w.register_hook(lambda g: g * 3)
-        node = (w * 1).grad_fn.next_functions[0][0]
-        node.register_hook(lambda inputs, outputs: told.append(outputs[0].item()))
-
-        def step(x: torch.Tensor) -> None:
-            (w * x).sum().backward()
-
-        run = torch.compile(step, fullgraph=True) if compiled else step
-        for x in (1.0, 2.0, 4.0):
-            run(torch.tensor([x]))
-        assert not compiled or "land" in torch.compiler.explain(run)
-        return [*told, w.grad.item()]
-
-    assert heard(True) == heard(False) == [3.0, 6.0, 12.0, 21.0]
